@@ -1,0 +1,121 @@
+// Package bridge keeps the promise: for every payment the machine gets its one credit.
+//
+// What Receive returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is in two
+// pure functions (life.go); what Stripe says becomes a payment in receive.go; work.go makes the calls. It does not know what
+// the vendors look like on the wire, and it cannot know what a machine does with a credit that it fetched.
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+)
+
+// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a *vendor.Error if it fails.
+type Notehub interface {
+	// PostNote puts a note into a device's queue.
+	PostNote(ctx context.Context, device string, note Note) error
+	// PendingCredits lists the credit ids of the notes that the device has not fetched yet.
+	PendingCredits(ctx context.Context, device string) ([]string, error)
+}
+
+// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *vendor.Error if it fails.
+type Stripe interface {
+	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with the intent's state. That there is
+	// none is vendor.Refused.
+	Session(ctx context.Context, id string) (Session, error)
+}
+
+// Note is the body of a payment.qi note. Firmware reads the first three keys; they never change.
+type Note struct {
+	PaymentStatus string `json:"payment_status"`
+	Timestamp     int64  `json:"timestamp"` // when it was paid, Unix seconds
+	SessionID     string `json:"session_id"`
+	CreditID      string `json:"credit_id"`
+	Expires       int64  `json:"expires,omitempty"` // Unix seconds
+	Duration      int64  `json:"duration_s,omitempty"`
+	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
+}
+
+// Session is what is used of a Checkout Session.
+type Session struct {
+	ID            string
+	PaymentStatus string // "paid", "unpaid" or "no_payment_required"
+	IntentStatus  string // "succeeded", "requires_capture", ...; "" where it was not read
+	PaymentIntent string
+	PaymentLink   string // "" for a session without one
+	Amount        int64  // minor currency units
+	Currency      string
+	Livemode      bool
+	PaidAt        time.Time // by Stripe's clock
+	Metadata      map[string]string
+}
+
+// Event is what is used of a Stripe event. Session is set for checkout.session.* events, Metadata for all.
+type Event struct {
+	ID       string
+	Type     string
+	ObjectID string
+	Livemode bool
+	Created  time.Time
+	Metadata map[string]string
+	Session  *Session
+	Body     string // as it is kept: without customer_details, billing_details and shipping
+}
+
+// Config is what a Bridge needs. All fields are required.
+type Config struct {
+	Ledger      *ledger.Ledger
+	Fleet       *fleet.Fleet
+	Notehub     Notehub
+	Stripe      Stripe
+	NotehubPace *vendor.Pace
+	Log         *slog.Logger
+	Project     string        // app:..., the metadata "project" of what is ours
+	Livemode    bool          // of our key
+	Lifetime    time.Duration // of a credit; 0: for ever
+	Observe     Observer
+}
+
+// Observer is told what happened, for metrics. Its methods return at once.
+type Observer interface {
+	Event(outcome string)
+	Attempt(action ledger.Step, outcome string, took time.Duration)
+}
+
+// Bridge turns payments into credits. It is safe for concurrent use.
+type Bridge struct {
+	c        Config
+	wake     chan struct{} // something may be due
+	look     chan struct{} // a session may have to be looked up
+	asking   singleflight.Group
+	reads    *rate.Limiter
+	late     atomic.Bool
+	inFlight atomic.Int64
+}
+
+// readsPerSecond is how often the success page may ask Stripe, for all who press reload together.
+const readsPerSecond = 2
+
+// New makes a bridge; Run sets it to work.
+func New(c Config) *Bridge {
+	return &Bridge{c: c, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
+}
+
+// Late says that the oldest queued credit is past half its lifetime: who pays now might wait in vain, so nobody should be sold to.
+func (b *Bridge) Late() bool { return b.late.Load() }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,466 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+)
+
+// linkKey is what has one link: a device and a price.
+type linkKey struct{ device, price string }
+
+// linkWork remembers the links and makes Stripe's agree with what is wanted, a few at a time and those of scanned devices first.
+// A key in the queue says only that something may be to do; what, is found out when its turn comes. The fleet's lock guards
+// its fields, for what a link should be depends on the devices and what a device sells depends on the links.
+type linkWork struct {
+	fleet *Fleet
+	made  atomic.Int64 // links created by this process
+	nonce string       // makes this process's idempotency keys its own: an old key could bring back a link deactivated since
+	wake  chan struct{}
+
+	adopted  bool                    // Stripe's list was read: before that, a link may exist that we do not know
+	complete bool                    // devices were listed completely: only then is a link nobody wants taken away
+	links    map[linkKey]ledger.Link // the active one or the newest inactive one
+	payable  int                     // how many of them are active
+	spare    []ledger.Link           // second active links of a key, to be deactivated
+	urgent   []linkKey
+	queue    []linkKey
+	queued   map[linkKey]bool
+	tries    map[linkKey]int // failures in a row
+	busy     int             // workers at work
+	idle     chan struct{}   // closed when there is nothing to do
+}
+
+func newLinkWork(f *Fleet) *linkWork {
+	w := &linkWork{
+		fleet: f, nonce: rand.Text(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
+		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{},
+	}
+	close(w.idle)
+	return w
+}
+
+// remember takes a link in. The caller holds the lock or is alone.
+func (w *linkWork) remember(l ledger.Link) {
+	key := linkKey{l.DeviceUID, l.Plan.PriceID}
+	old := w.links[key]
+	if old.Active && !l.Active && old.ID != l.ID {
+		return
+	}
+	if old.Active {
+		w.payable--
+	}
+	if l.Active {
+		w.payable++
+	}
+	w.links[key] = l
+}
+
+// url is where a key can be paid, "" if nowhere. The caller holds the lock.
+func (w *linkWork) url(key linkKey) string {
+	if l := w.links[key]; l.Active {
+		return l.URL
+	}
+	return ""
+}
+
+// adopt reads Stripe's active links, once a process: with a lost ledger they are all there is, and an operator may have
+// deactivated some by hand. Until it has succeeded nothing is made.
+func (w *linkWork) adopt(ctx context.Context) error {
+	w.fleet.mu.Lock()
+	adopted := w.adopted
+	w.fleet.mu.Unlock()
+	if adopted {
+		return nil
+	}
+	listed, err := w.fleet.Stripe.Links(ctx)
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	w.fleet.mu.Lock()
+	keep, spare := w.compare(listed)
+	w.fleet.mu.Unlock()
+	for i, l := range keep {
+		if l.Active && l.Plan.Currency == "" {
+			keep[i].Plan = w.planOf(ctx, l.Plan.PriceID)
+		}
+	}
+	// If we stop between two of these, the next start compares again.
+	for part := range slices.Chunk(keep, largest) {
+		err := w.fleet.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+			for _, active := range []bool{false, true} { // one active link a key: the old ones give way first
+				for _, l := range part {
+					if l.Active == active {
+						if err := tx.SaveLink(l); err != nil {
+							return err
+						}
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("save links: %w", err)
+		}
+		w.fleet.relink(part...)
+	}
+	w.fleet.mu.Lock()
+	w.adopted, w.spare = true, spare
+	w.fleet.mu.Unlock()
+	return nil
+}
+
+// compare holds Stripe's active links against those remembered, and says which records change and which links are one too many.
+// The one that is remembered as active stays; else the first.
+func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link) {
+	chosen := map[linkKey]string{}
+	atStripe := map[string]ledger.Link{}
+	for _, l := range listed {
+		atStripe[l.ID] = l
+		key := linkKey{l.DeviceUID, l.Plan.PriceID}
+		if old := w.links[key]; chosen[key] == "" || (old.Active && old.ID == l.ID) {
+			chosen[key] = l.ID
+		}
+	}
+	for _, old := range w.links {
+		if _, still := atStripe[old.ID]; old.Active && !still {
+			old.Active = false
+			change = append(change, old)
+		}
+	}
+	for _, l := range listed {
+		key := linkKey{l.DeviceUID, l.Plan.PriceID}
+		old := w.links[key]
+		switch {
+		case chosen[key] != l.ID:
+			spare = append(spare, l)
+		case old.ID == l.ID && old.Active && old.ReturnURL == l.ReturnURL:
+		default:
+			if old.ID == l.ID {
+				l.Plan = old.Plan
+			}
+			change = append(change, l)
+		}
+	}
+	return change, spare
+}
+
+// planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by the price's id alone.
+func (w *linkWork) planOf(ctx context.Context, priceID string) ledger.Plan {
+	if p, ok := w.fleet.Plan(priceID); ok {
+		return p
+	}
+	p, err := w.fleet.Stripe.Plan(ctx, priceID)
+	if err != nil {
+		w.fleet.Log.Warn("price of an adopted link not read", "price", priceID, "err", err)
+		return ledger.Plan{PriceID: priceID}
+	}
+	return p
+}
+
+// plan queues every key for which something may be to do, in parts, so that no scan waits for all of it.
+func (w *linkWork) plan(complete bool) {
+	f := w.fleet
+	f.mu.Lock()
+	w.complete = complete
+	keys := make([]linkKey, 0, len(f.devices)*len(f.PriceIDs))
+	for uid := range f.devices {
+		for _, id := range f.PriceIDs {
+			keys = append(keys, linkKey{uid, id})
+		}
+	}
+	for key, l := range w.links {
+		if l.Active {
+			keys = append(keys, key)
+		}
+	}
+	f.mu.Unlock()
+	slices.SortFunc(keys, func(a, b linkKey) int {
+		return cmp.Or(cmp.Compare(a.device, b.device), cmp.Compare(a.price, b.price))
+	})
+	for part := range slices.Chunk(keys, largest) {
+		f.mu.Lock()
+		for _, key := range part {
+			w.add(key)
+		}
+		f.mu.Unlock()
+	}
+	w.poke()
+}
+
+// add queues a key, if its links are not as they should be. The caller holds the lock.
+func (w *linkWork) add(key linkKey) {
+	if w.queued[key] || w.need(key) == nothing {
+		return
+	}
+	w.queued[key] = true
+	w.queue = append(w.queue, key)
+	w.occupied()
+}
+
+func (w *linkWork) hurry(key linkKey) {
+	w.fleet.mu.Lock()
+	if w.need(key) != nothing && !slices.Contains(w.urgent, key) {
+		w.urgent = append(w.urgent, key)
+		w.occupied()
+	}
+	w.fleet.mu.Unlock()
+	w.poke()
+}
+
+func (w *linkWork) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+type need int
+
+const (
+	nothing need = iota
+	create
+	activate
+	deactivate
+	redirect // set the return URL
+)
+
+// need says what is to be done for a key. The caller holds the lock.
+func (w *linkWork) need(key linkKey) need {
+	f := w.fleet
+	link, remembered := w.links[key]
+	_, device := f.devices[key.device]
+	_, plan := f.plans[key.price]
+	wanted := device && plan && slices.Contains(f.PriceIDs, key.price)
+	switch {
+	case !w.adopted:
+		return nothing
+	case wanted && !remembered:
+		return create
+	case wanted && !link.Active:
+		return activate
+	case wanted && link.ReturnURL != f.ReturnURL:
+		return redirect
+	case !wanted && link.Active && w.complete:
+		return deactivate
+	default:
+		return nothing
+	}
+}
+
+// linkWorkers is how many calls may be under way at once: at Stripe's usual third of a second, enough for the pace.
+const linkWorkers = 12
+
+func (w *linkWork) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range linkWorkers {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				if !w.one(ctx) {
+					select {
+					case <-w.wake:
+						w.poke() // and the next
+					case <-ctx.Done():
+					}
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// one does one thing; false if there was nothing to do.
+func (w *linkWork) one(ctx context.Context) bool {
+	w.fleet.mu.Lock()
+	if len(w.urgent)+len(w.queue)+len(w.spare) == 0 {
+		select {
+		case <-w.wake: // empty: nobody need look again
+		default:
+		}
+		w.settleIdle()
+		w.fleet.mu.Unlock()
+		return false
+	}
+	w.busy++
+	w.fleet.mu.Unlock()
+	defer func() {
+		w.fleet.mu.Lock()
+		w.busy--
+		w.settleIdle()
+		w.fleet.mu.Unlock()
+	}()
+	if err := w.fleet.LinkPace.Wait(ctx); err != nil {
+		return true
+	}
+	// Only now, with a slot in hand, is it decided for whom: a customer may have scanned while we waited.
+	w.fleet.mu.Lock()
+	if len(w.spare) > 0 && len(w.urgent) == 0 {
+		l := w.spare[0]
+		w.spare = w.spare[1:]
+		w.fleet.mu.Unlock()
+		l.Active = false
+		if err := w.change(ctx, l); err != nil && ctx.Err() == nil {
+			w.fleet.Log.Warn("duplicate link not deactivated", "link", l.ID, "device", l.DeviceUID, "err", err)
+			if vendor.OutcomeOf(err) != vendor.Refused {
+				w.later(vendor.Backoff(1, 0.5), func() { w.spare = append(w.spare, l) })
+			}
+		}
+		return true
+	}
+	key, ok := w.take()
+	if !ok {
+		w.fleet.mu.Unlock()
+		return true
+	}
+	n, link, try := w.need(key), w.links[key], w.tries[key]
+	w.fleet.mu.Unlock()
+	err := w.do(ctx, key, n, link, try)
+	w.finish(ctx, key, err)
+	return true
+}
+
+// take takes the next key. The caller holds the lock.
+func (w *linkWork) take() (key linkKey, ok bool) {
+	switch {
+	case len(w.urgent) > 0:
+		key, w.urgent = w.urgent[0], w.urgent[1:]
+	case len(w.queue) > 0:
+		key, w.queue = w.queue[0], w.queue[1:]
+		delete(w.queued, key)
+	default:
+		return key, false
+	}
+	return key, true
+}
+
+func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link, try int) error {
+	f := w.fleet
+	switch n {
+	case create:
+		device, plan := f.Device(key.device), ledger.Plan{}
+		if device != nil {
+			plan, _ = f.Plan(key.price)
+		}
+		if plan.PriceID == "" {
+			return nil // gone since
+		}
+		link, err := f.Stripe.CreateLink(ctx, device.Device, plan, f.ReturnURL, fmt.Sprintf("link:%s:%s:%s:%d", key.device, key.price, w.nonce, try))
+		if err != nil {
+			return fmt.Errorf("create link: %w", err)
+		}
+		// If we stop here, the link is at Stripe and not on disk; the next start finds it in Stripe's list.
+		w.made.Add(1)
+		return w.save(ctx, link)
+	case activate, redirect:
+		link.Active, link.ReturnURL = true, f.ReturnURL
+		return w.change(ctx, link)
+	case deactivate:
+		link.Active = false
+		return w.change(ctx, link)
+	}
+	return nil
+}
+
+// change changes a link at Stripe, then in the ledger. If we stop in between, the next start compares the two.
+func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
+	if err := w.fleet.Stripe.UpdateLink(ctx, link); err != nil {
+		return fmt.Errorf("update link %s: %w", link.ID, err)
+	}
+	return w.save(ctx, link)
+}
+
+func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
+	err := w.fleet.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.SaveLink(link) })
+	if err != nil {
+		return fmt.Errorf("save link %s: %w", link.ID, err)
+	}
+	w.fleet.relink(link)
+	return nil
+}
+
+// finish counts what a try came to, and queues the key again where it is worth it.
+func (w *linkWork) finish(ctx context.Context, key linkKey, err error) {
+	w.fleet.LinkPace.Observe(time.Now(), err)
+	if err == nil {
+		w.fleet.mu.Lock()
+		delete(w.tries, key)
+		w.fleet.mu.Unlock()
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	w.fleet.Log.Warn("link not changed", "device", key.device, "price", key.price, "err", err)
+	w.fleet.mu.Lock()
+	// A stored failure is answered again and again under its key (facts/stripe.md, 6.5), so the next try has its own. Without a
+	// reply the key stays: the link that may have been made is then given once more, not made twice.
+	if e, ok := errors.AsType[*vendor.Error](err); !ok || e.Status != 0 {
+		w.tries[key]++
+	}
+	n := w.tries[key]
+	w.fleet.mu.Unlock()
+	switch vendor.OutcomeOf(err) {
+	case vendor.Refused, vendor.Trouble: // a person has to mend it; the next refresh tries again
+	case vendor.Wait:
+		w.later(0, func() { w.add(key) })
+	default:
+		w.later(vendor.Backoff(max(n, 1), 0.5), func() { w.add(key) })
+	}
+}
+
+// later changes the queue, at once or after a while.
+func (w *linkWork) later(d time.Duration, change func()) {
+	f := func() {
+		w.fleet.mu.Lock()
+		change()
+		w.fleet.mu.Unlock()
+		w.poke()
+	}
+	if d == 0 {
+		f()
+		return
+	}
+	time.AfterFunc(d, f)
+}
+
+// occupied and settleIdle keep the idle channel. The caller holds the lock.
+func (w *linkWork) occupied() {
+	select {
+	case <-w.idle:
+		w.idle = make(chan struct{})
+	default:
+	}
+}
+
+func (w *linkWork) settleIdle() {
+	if w.busy > 0 || len(w.urgent)+len(w.queue)+len(w.spare) > 0 {
+		return
+	}
+	select {
+	case <-w.idle:
+	default:
+		close(w.idle)
+	}
+}
+
+// waitIdle waits until there is nothing to do, but no longer than d.
+func (w *linkWork) waitIdle(ctx context.Context, d time.Duration) {
+	w.fleet.mu.Lock()
+	idle := w.idle
+	w.fleet.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}

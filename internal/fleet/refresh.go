@@ -1,0 +1,219 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+)
+
+// Result is what a refresh came to.
+type Result struct {
+	Devices      int `json:"devices"`
+	Added        int `json:"added"`
+	Removed      int `json:"removed"`
+	LinksCreated int `json:"links_created"` // by the time of this answer
+}
+
+const (
+	soonest    = time.Minute      // between refreshes that were wished for before their time
+	firstRetry = 2 * time.Second  // after a refresh that failed, doubling up to Interval
+	largest    = 500              // devices saved in one transaction
+	mintWait   = 10 * time.Second // how long the answer to a refresh waits for the links to be made
+)
+
+// Run keeps the fleet fresh until the context ends.
+func (f *Fleet) Run(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.links.run(ctx)
+	}()
+	defer func() { <-done }()
+	retry := firstRetry
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case uid := <-f.lookUp:
+			f.lookUpOne(ctx, uid)
+			continue
+		case <-f.soon:
+			if wait := soonest - time.Since(last); wait > 0 && !last.IsZero() {
+				timer.Reset(wait)
+				continue
+			}
+		case <-timer.C:
+		}
+		last = time.Now()
+		if _, err := f.refreshOnce(ctx); err == nil {
+			retry = firstRetry
+			timer.Reset(f.Interval)
+		} else {
+			timer.Reset(min(retry, f.Interval))
+			retry *= 2
+		}
+	}
+}
+
+// Refresh refreshes the fleet, together with all others who ask meanwhile, and waits a moment for the links to be made.
+func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
+	made := f.links.made.Load()
+	result, err := f.refreshOnce(ctx)
+	if err != nil {
+		return result, err
+	}
+	f.links.waitIdle(ctx, mintWait)
+	result.LinksCreated = int(f.links.made.Load() - made)
+	return result, nil
+}
+
+// refreshOnce shares one refresh among all who ask for it. It goes on when the first of them leaves.
+func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
+	c := f.refreshes.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+		defer cancel()
+		r, err := f.refresh(ctx)
+		if err != nil {
+			f.Log.Warn("refresh failed", "devices", r.Devices, "err", err)
+		} else {
+			f.Log.Info("refreshed", "devices", r.Devices, "added", r.Added, "removed", r.Removed)
+		}
+		return r, err
+	})
+	select {
+	case r := <-c:
+		return r.Val.(Result), r.Err
+	case <-ctx.Done():
+		return Result{}, ctx.Err()
+	}
+}
+
+func (f *Fleet) refresh(ctx context.Context) (Result, error) {
+	planErr := f.readPlans(ctx)
+	began := time.Now()
+	devices, err := f.Notehub.Devices(ctx)
+	complete := err == nil
+	if !complete {
+		err = fmt.Errorf("list devices: %w", err)
+	}
+	result, saveErr := f.take(ctx, devices, complete, began)
+	err = errors.Join(planErr, err, saveErr)
+	if saveErr != nil {
+		return result, err
+	}
+	if adoptErr := f.links.adopt(ctx); adoptErr != nil {
+		return result, errors.Join(err, adoptErr)
+	}
+	f.links.plan(complete)
+	return result, err
+}
+
+// readPlans reads the prices that are sold. One that cannot be read stays as it was.
+func (f *Fleet) readPlans(ctx context.Context) error {
+	var errs []error
+	for _, id := range f.PriceIDs {
+		plan, err := f.Stripe.Plan(ctx, id)
+		f.mu.Lock()
+		switch {
+		case err == nil:
+			f.plans[id] = plan
+		case vendor.OutcomeOf(err) == vendor.Refused:
+			delete(f.plans, id) // it is missing or cannot be sold
+		}
+		f.mu.Unlock()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read price %s: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// take puts a listing into the ledger and then into the map. Only a complete one removes devices.
+func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool, began time.Time) (r Result, err error) {
+	f.mu.RLock()
+	var changed []ledger.Device
+	listed := make(map[string]bool, len(listing))
+	for _, d := range listing {
+		listed[d.UID] = true
+		known, ok := f.devices[d.UID]
+		if !ok {
+			r.Added++
+		}
+		if !ok || !same(known.Device, d) {
+			changed = append(changed, d)
+		}
+	}
+	var removed []string
+	for uid := range f.devices {
+		if complete && !listed[uid] {
+			removed = append(removed, uid)
+		}
+	}
+	r.Removed, r.Devices = len(removed), len(f.devices)+r.Added-len(removed)
+	f.mu.RUnlock()
+
+	// If we stop between two of these, the ledger knows a part of the listing; the next refresh brings the rest.
+	for part := range slices.Chunk(changed, largest) {
+		err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+			for _, d := range part {
+				if err := tx.SaveDevice(d); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return r, fmt.Errorf("save devices: %w", err)
+		}
+	}
+	if complete {
+		err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+			for _, uid := range removed {
+				if err := tx.RemoveDevice(uid); err != nil {
+					return err
+				}
+			}
+			return tx.SetFact(factLoaded, tx.Now)
+		})
+		if err != nil {
+			return r, fmt.Errorf("remove devices: %w", err)
+		}
+	}
+
+	f.put(listing...) // all of them, for their plans may have changed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, uid := range removed {
+		delete(f.devices, uid)
+	}
+	if complete {
+		f.loaded, f.listed, f.finished = true, began, time.Now()
+	}
+	return r, nil
+}
+
+func same(a, b ledger.Device) bool {
+	return a.Name == b.Name && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
+}
+
+// lookUpOne asks for one device that a scan named and the last listing did not.
+func (f *Fleet) lookUpOne(ctx context.Context, uid string) {
+	d, err := f.Notehub.Device(ctx, uid)
+	if err == nil {
+		err = f.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SaveDevice(d) })
+	}
+	if err != nil {
+		f.Log.Info("device looked up", "device", uid, "err", err)
+		return
+	}
+	f.put(d)
+	f.Hurry(uid)
+}

@@ -1,0 +1,187 @@
+// Package ledger keeps what was paid, sent, answered and given back, and it is the work queue: each payment's row says what
+// is next for it and when.
+//
+// It promises that what Update returned nil for is on disk and survives a power cut, that a payment exists once (by session and
+// by payment intent), and that no row is in a state that the schema does not allow. It does not know what the states mean or
+// which follows which (that is the bridge's), and it cannot promise more than the disk does: a disk that lies about
+// syncing, or a network file system, breaks it.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
+	_ "modernc.org/sqlite"             // the "sqlite" driver
+)
+
+// ErrLocked is returned by Open when another process works on this ledger.
+var ErrLocked = errors.New("another notepay is running on this ledger")
+
+// ErrNotFound is returned for what is not in the ledger.
+var ErrNotFound = errors.New("not in the ledger")
+
+// ErrClosed is returned by Update after Close.
+var ErrClosed = errors.New("the ledger is closed")
+
+// Ledger is an open ledger. It is safe for concurrent use.
+type Ledger struct {
+	reads  *sql.DB
+	writer writer
+	unlock func() error
+	born   time.Time
+}
+
+// writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
+type writer interface {
+	update(ctx context.Context, fn func(*Tx) error) error
+	close() error
+}
+
+// Open opens the ledger at a SQLite file path or a postgres:// URL, brings its schema up to date, and locks it against a
+// second process (ErrLocked). The file is made if it is not there.
+func Open(ctx context.Context, database string) (*Ledger, error) {
+	open := openSQLite
+	if IsPostgres(database) {
+		open = openPostgres
+	}
+	l, err := open(ctx, database)
+	if err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	err = l.Update(ctx, func(tx *Tx) error {
+		if err := tx.SetFactOnce("born", tx.Now); err != nil {
+			return err
+		}
+		var err error
+		l.born, err = tx.Fact("born")
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// IsPostgres says whether a DATABASE_URL means PostgreSQL and not a SQLite file.
+func IsPostgres(database string) bool {
+	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+}
+
+// Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.
+func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
+
+// Update runs fn in a transaction and returns nil once it is durable. fn does no I/O but through tx, and may be run more than
+// once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
+// its changes back and is returned as it is; any other error means that it is not known whether the change is on disk.
+// Cancelling ctx helps only while the transaction has not begun.
+func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
+	return l.writer.update(ctx, fn)
+}
+
+// Probe writes a row, to find out whether payments can be recorded.
+func (l *Ledger) Probe(ctx context.Context) error {
+	return l.Update(ctx, func(tx *Tx) error { return tx.SetFact("probe", tx.Now) })
+}
+
+// Close waits for the transactions under way and gives the lock back.
+func (l *Ledger) Close() error {
+	return errors.Join(l.writer.close(), l.unlock(), l.reads.Close())
+}
+
+// sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
+// synchronous=FULL makes a commit survive a power cut.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)"
+
+// readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
+const readers = 4
+
+func openSQLite(ctx context.Context, path string) (*Ledger, error) {
+	unlock, err := lock(path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{unlock: unlock}
+	file := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	writes, err := sql.Open("sqlite", file+"?"+sqliteSettings)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	writes.SetMaxOpenConns(1)
+	shared, err := startSharedWriter(ctx, writes)
+	if err != nil {
+		return nil, errors.Join(err, writes.Close(), unlock())
+	}
+	l.writer = shared
+	l.reads, err = sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
+	if err != nil {
+		return nil, errors.Join(err, shared.close(), unlock())
+	}
+	l.reads.SetMaxOpenConns(readers)
+	l.reads.SetMaxIdleConns(readers)
+	return l, nil
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate runs the embedded files that this ledger has not seen, each in one transaction together with the note that it ran.
+// If we stop in between, the files up to here are in, and the next start goes on.
+func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect func(string) string) error {
+	err := begin(func(tx *Tx) error {
+		_, err := tx.exec(dialect(`CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY) STRICT`))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("prepare migrations: %w", err)
+	}
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		text, err := migrations.ReadFile("migrations/" + file.Name())
+		if err != nil {
+			return err
+		}
+		err = begin(func(tx *Tx) error {
+			new, err := tx.exec(`INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, file.Name())
+			if err != nil || new == 0 {
+				return err
+			}
+			for statement := range strings.SplitSeq(withoutComments(string(text)), ";") {
+				if strings.TrimSpace(statement) == "" {
+					continue
+				}
+				if _, err := tx.exec(dialect(statement)); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return fmt.Errorf("migration %s: %w", file.Name(), err)
+		}
+	}
+	return nil
+}
+
+// withoutComments takes the line comments out of a migration, which may hold semicolons.
+func withoutComments(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		code, _, commented := strings.Cut(line, "--")
+		b.WriteString(code)
+		if commented {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}

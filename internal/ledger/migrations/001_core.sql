@@ -1,0 +1,123 @@
+-- One text for SQLite and PostgreSQL. All times are Unix milliseconds, all amounts minor currency units, all flags 0 or 1.
+-- The CHECKs and unique indexes refuse nonsense by themselves, even where the code is wrong.
+
+-- Small facts about this ledger: "born" (when it was made), "fleet_loaded" (the first complete device listing), "probe".
+CREATE TABLE facts (
+	name  TEXT NOT NULL PRIMARY KEY,
+	value INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE devices (
+	uid           TEXT NOT NULL PRIMARY KEY CHECK (uid LIKE 'dev:%'),
+	name          TEXT NOT NULL,
+	fleets        TEXT NOT NULL,              -- JSON array of fleet UIDs
+	disabled      INTEGER NOT NULL CHECK (disabled IN (0, 1)),
+	last_activity INTEGER                     -- NULL: Notehub has never heard of it
+) STRICT;
+
+-- A link is remembered after it was deactivated, too: it says what was sold, and it is activated again before another is made.
+CREATE TABLE links (
+	id              TEXT NOT NULL PRIMARY KEY,   -- plink_...
+	livemode        INTEGER NOT NULL CHECK (livemode IN (0, 1)),
+	device_uid      TEXT NOT NULL,
+	price_id        TEXT NOT NULL,
+	url             TEXT NOT NULL,
+	return_url      TEXT NOT NULL,
+	active          INTEGER NOT NULL CHECK (active IN (0, 1)),
+	-- the plan as it is sold through this link
+	plan            TEXT NOT NULL,
+	amount          INTEGER NOT NULL CHECK (amount >= 0),
+	currency        TEXT NOT NULL,
+	duration_s      INTEGER NOT NULL CHECK (duration_s >= 0),
+	delayed_start_s INTEGER NOT NULL CHECK (delayed_start_s >= 0)
+) STRICT;
+CREATE UNIQUE INDEX links_one_active ON links (device_uid, price_id, livemode) WHERE active = 1;
+CREATE INDEX links_of_device ON links (device_uid);
+
+CREATE TABLE payments (
+	id              TEXT NOT NULL PRIMARY KEY CHECK (id LIKE 'cr!_%' ESCAPE '!' AND length(id) = 19),
+	session_id      TEXT NOT NULL UNIQUE,
+	payment_intent  TEXT UNIQUE,                 -- NULL: a free session has none
+	token           TEXT NOT NULL UNIQUE,        -- the payer's page: 128 random bits
+	device_uid      TEXT NOT NULL,
+	device_name     TEXT NOT NULL,
+	price_id        TEXT NOT NULL,
+	plan            TEXT NOT NULL,
+	duration_s      INTEGER NOT NULL CHECK (duration_s >= 0),
+	delayed_start_s INTEGER NOT NULL CHECK (delayed_start_s >= 0),
+	amount          INTEGER NOT NULL CHECK (amount >= 0),
+	currency        TEXT NOT NULL,
+	livemode        INTEGER NOT NULL CHECK (livemode IN (0, 1)),
+
+	money           TEXT NOT NULL CHECK (money IN ('authorized', 'capturing', 'paid', 'releasing', 'released', 'capture_failed',
+	                  'refunding', 'refunded', 'refund_failed', 'disputed', 'lost')),
+	refunded_amount INTEGER NOT NULL CHECK (refunded_amount BETWEEN 0 AND amount),
+	machine         TEXT NOT NULL CHECK (machine IN ('queued', 'sent', 'fetched', 'started', 'done', 'failed')),
+	reason          TEXT NOT NULL,
+	attention       TEXT NOT NULL,               -- why a person must look; '' for nobody has to
+	paid_at         INTEGER NOT NULL,            -- by Stripe's clock
+	created_at      INTEGER NOT NULL,            -- recorded here
+	sent_at         INTEGER,
+	started_at      INTEGER,
+	ends_at         INTEGER,
+	expires_at      INTEGER,                     -- NULL: never
+
+	-- the queue: at most one next step
+	step            TEXT NOT NULL CHECK (step IN ('', 'note', 'check_pending', 'recall', 'capture', 'release', 'refund')),
+	due_at          INTEGER,
+	not_before      INTEGER,                     -- back-off, or a call whose time limit has to be waited out
+	turn            INTEGER NOT NULL,            -- grows with each claim; a worker with an older one chooses no step
+	in_flight       INTEGER NOT NULL CHECK (in_flight IN (0, 1)), -- claimed and not settled: its call may be under way
+	failures        INTEGER NOT NULL CHECK (failures >= 0),       -- calls in a row that came to nothing
+	posted          INTEGER NOT NULL CHECK (posted IN (0, 1)),    -- Notehub has, or may have, taken a note
+	unclear         INTEGER NOT NULL CHECK (unclear IN (0, 1)),   -- the last post may have been applied: look before another
+
+	CHECK ((step = '') = (due_at IS NULL)),
+	CHECK (in_flight = 0 OR step <> ''),
+	CHECK (unclear = 0 OR posted = 1),
+	CHECK ((machine = 'failed') = (reason <> '')),
+	CHECK (machine NOT IN ('sent', 'fetched') OR (sent_at IS NOT NULL AND posted = 1))
+) STRICT;
+CREATE INDEX payments_fresh ON payments (due_at) WHERE step <> '' AND failures = 0;
+CREATE INDEX payments_again ON payments (due_at) WHERE step <> '' AND failures > 0;
+CREATE INDEX payments_in_flight ON payments (device_uid) WHERE in_flight = 1;
+CREATE INDEX payments_queued ON payments (created_at) WHERE machine = 'queued';
+CREATE INDEX payments_attention ON payments (created_at) WHERE attention <> '';
+CREATE INDEX payments_newest ON payments (created_at, id);
+CREATE INDEX payments_of_device ON payments (device_uid, created_at, id);
+
+-- Each call made for a payment; with the payment's row it tells the story without logs.
+CREATE TABLE attempts (
+	payment_id TEXT NOT NULL REFERENCES payments (id),
+	at         INTEGER NOT NULL,
+	action     TEXT NOT NULL CHECK (action IN ('note', 'check_pending', 'recall', 'capture', 'release', 'refund')),
+	outcome    TEXT NOT NULL CHECK (outcome IN ('ok', 'retry', 'failed')),
+	status     INTEGER NOT NULL,                 -- HTTP; 0: no reply
+	detail     TEXT NOT NULL,
+	took_ms    INTEGER NOT NULL
+) STRICT;
+CREATE INDEX attempts_of_payment ON attempts (payment_id, at);
+
+-- Sessions that Stripe has to be asked about before it is known whether they are a payment.
+CREATE TABLE lookups (
+	id         TEXT NOT NULL PRIMARY KEY,        -- cs_... or pi_...
+	paid_at    INTEGER NOT NULL,                 -- the time of the event that asks
+	due_at     INTEGER NOT NULL,
+	turn       INTEGER NOT NULL,
+	failures   INTEGER NOT NULL CHECK (failures >= 0)
+) STRICT;
+CREATE INDEX lookups_due ON lookups (due_at);
+
+-- Every event that Stripe sent with a good signature. Its repeats are counted, each of them a duplicate_payment_ignored.
+CREATE TABLE stripe_events (
+	id         TEXT NOT NULL PRIMARY KEY,        -- evt_...
+	type       TEXT NOT NULL,
+	object_id  TEXT NOT NULL,
+	livemode   INTEGER NOT NULL CHECK (livemode IN (0, 1)),
+	created_at INTEGER NOT NULL,                 -- by Stripe's clock
+	received   INTEGER NOT NULL,
+	outcome    TEXT NOT NULL CHECK (outcome <> ''),
+	repeats    INTEGER NOT NULL DEFAULT 0,
+	body       TEXT NOT NULL                     -- without customer_details, billing_details and shipping
+) STRICT;
+CREATE INDEX stripe_events_newest ON stripe_events (received);

@@ -1,0 +1,159 @@
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+)
+
+// Money is where the customer's money is.
+type Money string
+
+// The states of the money. It is on its way in Capturing, Releasing and Refunding.
+const (
+	Authorized    Money = "authorized"
+	Capturing     Money = "capturing"
+	Paid          Money = "paid"
+	Releasing     Money = "releasing"
+	Released      Money = "released"
+	CaptureFailed Money = "capture_failed"
+	Refunding     Money = "refunding"
+	Refunded      Money = "refunded"
+	RefundFailed  Money = "refund_failed"
+	Disputed      Money = "disputed"
+	Lost          Money = "lost"
+)
+
+// Machine is how far the credit has come towards the machine.
+type Machine string
+
+// The states of the credit. Failed goes with a reason.
+const (
+	Queued  Machine = "queued"
+	Sent    Machine = "sent"    // Notehub has accepted the note
+	Fetched Machine = "fetched" // the Notecard has it
+	Started Machine = "started" // the machine said so
+	Done    Machine = "done"
+	Failed  Machine = "failed"
+)
+
+// Step is the next call that a payment needs; "" when it needs none.
+type Step string
+
+// The steps, which are also the actions of attempts.
+const (
+	NoStep       Step = ""
+	PostNote     Step = "note"
+	CheckPending Step = "check_pending"
+	Recall       Step = "recall"
+	Capture      Step = "capture"
+	Release      Step = "release"
+	Refund       Step = "refund"
+)
+
+// Payment is one paid Checkout Session with its one credit. Zero times mean "not" or, for ExpiresAt, "never".
+type Payment struct {
+	ID            string // the credit's id, CreditID(SessionID)
+	SessionID     string
+	PaymentIntent string // "" for a free session
+	Token         string // of the payer's page
+	DeviceUID     string
+	DeviceName    string
+	PriceID       string
+	Plan          string // what was sold, by name
+	Duration      time.Duration
+	DelayedStart  time.Duration
+	Amount        int64 // minor currency units
+	Currency      string
+	Livemode      bool
+
+	Money          Money
+	RefundedAmount int64 // minor currency units
+	Machine        Machine
+	Reason         string // why the machine failed, "" if it did not
+	Attention      string // why a person must look, "" if nobody has to
+	PaidAt         time.Time
+	CreatedAt      time.Time
+	SentAt         time.Time
+	StartedAt      time.Time
+	EndsAt         time.Time
+	ExpiresAt      time.Time
+
+	Step      Step
+	DueAt     time.Time
+	NotBefore time.Time // back-off, or a call whose time limit has to be waited out
+	Turn      int64     // grows with each claim
+	InFlight  bool      // claimed and not settled
+	Failures  int       // calls in a row that came to nothing
+	Posted    bool      // Notehub has, or may have, taken a note
+	Unclear   bool      // the last post may have been applied
+}
+
+// CreditID derives the credit's id from the session's, so that even a lost ledger cannot give a payment a second credit.
+func CreditID(sessionID string) string {
+	sum := sha256.Sum256([]byte(sessionID))
+	return "cr_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
+}
+
+// Attempt is one call made for a payment.
+type Attempt struct {
+	At      time.Time
+	Action  Step
+	Outcome string // "ok", "retry" or "failed"
+	Status  int    // HTTP; 0: no reply
+	Detail  string
+	Took    time.Duration
+}
+
+// Lookup is a session that Stripe has to be asked about.
+type Lookup struct {
+	ID       string // cs_... or pi_...
+	PaidAt   time.Time
+	DueAt    time.Time
+	Turn     int64
+	Failures int
+}
+
+// StripeEvent is an event as it was received, with what came of it.
+type StripeEvent struct {
+	ID       string
+	Type     string
+	ObjectID string
+	Livemode bool
+	Created  time.Time // by Stripe's clock
+	Received time.Time
+	Outcome  string
+	Repeats  int
+	Body     string // without customer_details, billing_details and shipping
+}
+
+// Device is a Notecard as Notehub last listed it.
+type Device struct {
+	UID          string
+	Name         string
+	Fleets       []string
+	Disabled     bool
+	LastActivity time.Time // zero: never
+}
+
+// Plan is what a device sells: one Stripe Price.
+type Plan struct {
+	PriceID      string
+	Name         string
+	Amount       int64 // minor currency units
+	Currency     string
+	Duration     time.Duration
+	DelayedStart time.Duration
+}
+
+// Link is the Payment Link of one device and plan, as sold.
+type Link struct {
+	ID        string
+	Livemode  bool
+	DeviceUID string
+	URL       string
+	ReturnURL string
+	Active    bool
+	Plan      Plan
+}

@@ -1,0 +1,195 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
+type sharedWriter struct {
+	db      *sql.DB
+	updates chan *update
+	closing chan struct{} // closed by close: no new updates
+	closed  chan struct{} // closed by the goroutine as it ends
+	once    sync.Once
+	tx      Tx
+}
+
+type update struct {
+	fn   func(*Tx) error
+	err  error
+	done chan struct{}
+}
+
+// largestBatch bounds how long the first of those who share a commit waits for the work of the others.
+const largestBatch = 256
+
+func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &sharedWriter{
+		db:      db,
+		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
+		closing: make(chan struct{}),
+		closed:  make(chan struct{}),
+		tx:      Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}},
+	}
+	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go w.run(conn)
+	return w, nil
+}
+
+func (w *sharedWriter) update(ctx context.Context, fn func(*Tx) error) error {
+	u := &update{fn: fn, done: make(chan struct{})}
+	select {
+	case w.updates <- u:
+		<-u.done
+		return u.err
+	case <-w.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *sharedWriter) close() error {
+	w.once.Do(func() { close(w.closing) })
+	<-w.closed
+	return w.db.Close()
+}
+
+func (w *sharedWriter) run(conn *sql.Conn) {
+	defer close(w.closed)
+	defer conn.Close() // the pool's Close reports what matters
+	batch := make([]*update, 0, largestBatch)
+	for {
+		select {
+		case u := <-w.updates:
+			batch = append(batch[:0], u)
+		case <-w.closing:
+			return
+		}
+		for more := true; more && len(batch) < largestBatch; {
+			select {
+			case u := <-w.updates:
+				batch = append(batch, u)
+			default:
+				more = false
+			}
+		}
+		w.commit(batch)
+		for _, u := range batch {
+			close(u.done)
+		}
+	}
+}
+
+// commit runs the batch in one transaction, or, if one of them fails, each in its own.
+func (w *sharedWriter) commit(batch []*update) {
+	if len(batch) == 1 {
+		batch[0].err = w.alone(batch[0].fn)
+		return
+	}
+	err := w.alone(func(tx *Tx) error {
+		for _, u := range batch {
+			if err := call(u.fn, tx); err != nil {
+				return &closureError{err}
+			}
+		}
+		return nil
+	})
+	if _, ok := errors.AsType[*closureError](err); ok {
+		for _, u := range batch {
+			u.err = w.alone(u.fn)
+		}
+		return
+	}
+	for _, u := range batch {
+		u.err = err
+	}
+}
+
+type closureError struct{ error }
+
+// alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on disk, or (stopped within)
+// all of it; nobody was told yes in either case.
+func (w *sharedWriter) alone(fn func(*Tx) error) error {
+	w.tx.Now = time.Now()
+	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if err := call(fn, &w.tx); err != nil {
+		_, rollbackErr := w.tx.exec("ROLLBACK")
+		return joinIf(err, rollbackErr)
+	}
+	if _, err := w.tx.exec("COMMIT"); err != nil {
+		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none says nothing new.
+		_, _ = w.tx.exec("ROLLBACK")
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// joinIf keeps err as it is, for those who compare it, unless there is a second error.
+func joinIf(err, second error) error {
+	if second == nil {
+		return err
+	}
+	return errors.Join(err, second)
+}
+
+// call makes a panic in fn an error, so that one bad closure does not take the writer with it.
+func call(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v", p)
+		}
+	}()
+	return fn(tx)
+}
+
+// preparedConn is one connection that prepares each statement once. Only the writer's goroutine uses it.
+// No context reaches the driver: a caller who goes away must not interrupt a transaction that others share.
+type preparedConn struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func (c *preparedConn) prepare(query string) (*sql.Stmt, error) {
+	if s, ok := c.statements[query]; ok {
+		return s, nil
+	}
+	s, err := c.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		c.statements[query] = s
+	}
+	return s, err
+}
+
+func (c *preparedConn) exec(query string, args ...any) (int64, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := s.Exec(args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func (c *preparedConn) query(query string, args ...any) (*sql.Rows, error) {
+	s, err := c.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.Query(args...)
+}

@@ -1,0 +1,252 @@
+package sandbox
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// NotehubConfig says which project is simulated.
+type NotehubConfig struct {
+	ClientID, ClientSecret string         // OAuth2 client; tokens at POST /oauth2/token
+	Token                  string         // a personal access token that is accepted too; "": none
+	Project                string         // app:...
+	PerMinute              int            // 0: no limit; else 429 with Retry-After above so many in a hard minute, the token call included
+	TokenLife              time.Duration  // 0: 30 minutes
+	MaxPending             int            // notes that may be pending in one file of a device; 0: 100
+	Report                 Reporter       // told of malformed requests; may be nil
+	Unknown                NotehubUnknown // what the real service does where that is not known; the zero value is the safe assumption
+}
+
+// Notehub is a simulated Notehub project: an http.Handler with /oauth2/token and /v1/. All its methods are safe for
+// concurrent use.
+type Notehub struct {
+	Script
+	config     NotehubConfig
+	operations []hubOperation
+
+	mu        sync.Mutex // guards all below
+	devices   []*Device  // in the order in which they were added
+	byUID     map[string]*Device
+	fleets    []*fleet
+	variables map[string]string
+	tokens    map[string]time.Time // issued access tokens and when they die
+	issued    int
+	minute    window
+	notes     []*Note // every note ever posted, oldest first
+	pending   map[string][]*Note
+	changes   int
+	events    []hubEvent
+	connected map[string]bool // devices that take signals
+}
+
+type fleet struct {
+	uid, label string
+	created    time.Time
+	variables  map[string]string
+}
+
+// Device is a Notecard of the project.
+type Device struct {
+	UID, Name    string // Name is serial_number
+	Fleets       []string
+	Disabled     bool
+	LastActivity time.Time // zero: never seen
+	Variables    map[string]string
+}
+
+// Note is a note that was posted for a device. Until it is fetched or deleted it is pending.
+type Note struct {
+	ID, File, Device string
+	Body             map[string]any
+	Posted           time.Time
+	Fetched, Deleted bool
+	FetchedAt        time.Time
+}
+
+// hubEvent is a note from a machine, in the JSON of note-go's note.Event.
+type hubEvent struct {
+	Event    string         `json:"event"`
+	File     string         `json:"file"`
+	Req      string         `json:"req"`
+	When     int64          `json:"when"`
+	Received float64        `json:"received"`
+	Device   string         `json:"device"`
+	Name     string         `json:"sn,omitempty"`
+	App      string         `json:"app"`
+	Fleets   []string       `json:"fleets,omitempty"`
+	Body     map[string]any `json:"body"`
+}
+
+// NewNotehub returns a project without devices.
+func NewNotehub(c NotehubConfig) *Notehub {
+	if c.TokenLife == 0 {
+		c.TokenLife = 30 * time.Minute
+	}
+	if c.MaxPending == 0 {
+		c.MaxPending = 100
+	}
+	n := &Notehub{
+		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note),
+		byUID: make(map[string]*Device), connected: make(map[string]bool), minute: window{length: time.Minute, most: c.PerMinute},
+	}
+	n.operations = n.allOperations()
+	return n
+}
+
+// AddDevice adds a device, or replaces the one with the same UID.
+func (n *Notehub) AddDevice(d Device) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d.Fleets, d.Variables = slices.Clone(d.Fleets), maps.Clone(d.Variables)
+	if old := n.byUID[d.UID]; old != nil {
+		*old = d
+		return
+	}
+	n.devices, n.byUID[d.UID] = append(n.devices, &d), &d
+}
+
+// RemoveDevice removes a device; what was pending for it is gone.
+func (n *Notehub) RemoveDevice(uid string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.byUID, uid)
+	n.devices = slices.DeleteFunc(n.devices, func(d *Device) bool { return d.UID == uid })
+	for key, notes := range n.pending {
+		if notes[0].Device == uid {
+			delete(n.pending, key)
+		}
+	}
+}
+
+// SetDevice changes a device; one that does not exist is left alone.
+func (n *Notehub) SetDevice(uid string, change func(*Device)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if d := n.byUID[uid]; d != nil {
+		change(d)
+	}
+}
+
+// AddFleet adds a fleet, or replaces the one with the same UID. Devices name their fleets themselves.
+func (n *Notehub) AddFleet(uid, label string, variables map[string]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	added := &fleet{uid: uid, label: label, created: time.Now(), variables: cloned(variables)}
+	for i, f := range n.fleets {
+		if f.uid == uid {
+			n.fleets[i] = added
+			return
+		}
+	}
+	n.fleets = append(n.fleets, added)
+}
+
+// SetProjectVariables replaces the project's environment variables.
+func (n *Notehub) SetProjectVariables(variables map[string]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.variables = maps.Clone(variables)
+}
+
+// RevokeTokens kills every access token that was issued so far.
+func (n *Notehub) RevokeTokens() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.tokens)
+}
+
+// TokensIssued returns how many access tokens were ever issued.
+func (n *Notehub) TokensIssued() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.issued
+}
+
+// Notes returns every note ever posted for a device, oldest first; for all devices if it is "".
+func (n *Notehub) Notes(device string) []Note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []Note
+	for _, posted := range n.notes {
+		if device == "" || posted.Device == device {
+			found = append(found, *posted)
+		}
+	}
+	return found
+}
+
+// Pending returns what waits for a device in a file, oldest first.
+func (n *Notehub) Pending(device, file string) []Note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []Note
+	for _, waiting := range n.pending[device+" "+file] {
+		found = append(found, *waiting)
+	}
+	return found
+}
+
+// Fetch lets the Notecard take what is pending in a file, oldest first. A disabled device gets nothing; another is seen active.
+func (n *Notehub) Fetch(device, file string) []Note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.byUID[device]
+	if d == nil || d.Disabled {
+		return nil
+	}
+	d.LastActivity = time.Now()
+	var taken []Note
+	for _, waiting := range n.pending[device+" "+file] {
+		waiting.Fetched, waiting.FetchedAt = true, time.Now()
+		taken = append(taken, *waiting)
+	}
+	delete(n.pending, device+" "+file)
+	return taken
+}
+
+// AddEvent records a note from a machine (a .qo file), to be read through the events cursor, and returns the event's id.
+func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	e := hubEvent{
+		Event: uuid(), File: file, Req: "note.add", When: now.Unix(), Received: float64(now.UnixMicro()) / 1e6,
+		Device: device, App: n.config.Project, Body: body,
+	}
+	if d := n.byUID[device]; d != nil {
+		d.LastActivity = now
+		e.Name, e.Fleets = d.Name, slices.Clone(d.Fleets)
+	}
+	n.events = append(n.events, e)
+	return e.Event
+}
+
+// SetConnected says whether a device is connected right now, as a signal would find it.
+func (n *Notehub) SetConnected(device string, connected bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.connected[device] = connected
+}
+
+func (n *Notehub) fleet(uid string) *fleet {
+	for _, f := range n.fleets {
+		if f.uid == uid {
+			return f
+		}
+	}
+	return nil
+}
+
+// uuid returns a random id in the form of RFC 4122.
+func uuid() string {
+	const digits = "0123456789abcdef"
+	id := []byte("xxxxxxxx-xxxx-4xxx-axxx-xxxxxxxxxxxx")
+	for i, random := 0, randomText(len(id)); i < len(id); i++ {
+		if id[i] == 'x' {
+			id[i] = digits[random[i]%16]
+		}
+	}
+	return string(id)
+}

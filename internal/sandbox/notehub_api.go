@@ -1,0 +1,265 @@
+package sandbox
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (n *Notehub) allOperations() []hubOperation {
+	const listing = "pageSize pageNum deviceUID fleetUID serialNumber"
+	return []hubOperation{
+		{"GET", "", "", n.getProject},
+		{"GET", "/environment_variables", "", n.getProjectVariables},
+		{"GET", "/devices", listing, n.listDevices},
+		{"GET", "/fleets", "", n.listFleets},
+		{"GET", "/fleets/{fleet}/devices", listing, n.listDevices},
+		{"GET", "/fleets/{fleet}/environment_variables", "", n.getFleetVariables},
+		{"GET", "/devices/{device}", "", n.getDevice},
+		{"GET", "/devices/{device}/environment_variables", "", n.getDeviceVariables},
+		{"POST", "/devices/{device}/notes/{file}", "", n.postNote},
+		{"GET", "/devices/{device}/notes/{file}", "max", n.getNotes},
+		{"DELETE", "/devices/{device}/notes/{file}/{note}", "", n.deleteNote},
+		{"GET", "/devices/{device}/files", "pending files", n.getFiles},
+		{"DELETE", "/devices/{device}/files", "", n.deleteFiles},
+		{"POST", "/devices/{device}/signal", "", n.signal},
+		{"GET", "/events-cursor", "files limit cursor sortOrder deviceUID", n.listEvents},
+	}
+}
+
+func (n *Notehub) getProject(*hubQuery) (any, *hubError) {
+	return object{"uid": n.config.Project, "label": "Sandbox", "created": "2026-01-01T00:00:00Z", "role": "owner"}, nil
+}
+
+func (n *Notehub) getProjectVariables(*hubQuery) (any, *hubError) {
+	return object{"environment_variables": cloned(n.variables)}, nil
+}
+
+// listDevices answers a page of devices (50 by default, 10,000 at most), filtered. A filter given several times means any of them.
+func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
+	size, problem := q.integer("pageSize", 50, 1, 10_000)
+	if problem != nil {
+		return nil, problem
+	}
+	number, problem := q.integer("pageNum", 1, 1, 1_000_000)
+	if problem != nil {
+		return nil, problem
+	}
+	fleets := q.Values["fleetUID"]
+	if uid := q.path["fleet"]; uid != "" {
+		fleets = []string{uid}
+	}
+	data := []object{}
+	matched := 0
+	for _, d := range n.devices {
+		if !anyOf(q.Values["deviceUID"], d.UID) || !anyOf(q.Values["serialNumber"], d.Name) || !anyOf(fleets, d.Fleets...) {
+			continue
+		}
+		matched++
+		if matched > (number-1)*size && len(data) < size {
+			data = append(data, deviceObject(d))
+		}
+	}
+	return object{"devices": data, "has_more": matched > number*size}, nil
+}
+
+// anyOf tells whether one of the values is wanted; no wish wants all.
+func anyOf(wanted []string, values ...string) bool {
+	return len(wanted) == 0 || slices.ContainsFunc(values, func(v string) bool { return slices.Contains(wanted, v) })
+}
+
+func (n *Notehub) getDevice(q *hubQuery) (any, *hubError) {
+	return deviceObject(n.byUID[q.path["device"]]), nil
+}
+
+// deviceObject renders a device: last_activity is null if it was never seen, disabled is left out when false.
+func deviceObject(d *Device) object {
+	var seen any
+	if !d.LastActivity.IsZero() {
+		seen = d.LastActivity.UTC().Format(time.RFC3339)
+	}
+	rendered := object{
+		"uid": d.UID, "serial_number": d.Name, "provisioned": "2026-01-01T00:00:00Z", "last_activity": seen,
+		"product_uid": "product:com.example.sandbox:machines", "fleet_uids": append([]string{}, d.Fleets...), "voltage": 4.1,
+		"temperature": 21.5,
+	}
+	if d.Disabled {
+		rendered["disabled"] = true
+	}
+	return rendered
+}
+
+func (n *Notehub) listFleets(*hubQuery) (any, *hubError) {
+	data := []object{}
+	for _, f := range n.fleets {
+		data = append(data, object{
+			"uid": f.uid, "label": f.label, "created": f.created.UTC().Format(time.RFC3339), "environment_variables": f.variables,
+		})
+	}
+	return object{"fleets": data}, nil
+}
+
+func (n *Notehub) getFleetVariables(q *hubQuery) (any, *hubError) {
+	return object{"environment_variables": n.fleet(q.path["fleet"]).variables}, nil
+}
+
+func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
+	d := n.byUID[q.path["device"]]
+	effective := cloned(n.variables)
+	for _, uid := range n.config.Unknown.fleetsByPrecedence(d.Fleets) {
+		if f := n.fleet(uid); f != nil {
+			maps.Copy(effective, f.variables)
+		}
+	}
+	maps.Copy(effective, d.Variables)
+	return object{
+		"environment_variables": cloned(d.Variables), "environment_variables_env_default": object{},
+		"environment_variables_effective": effective,
+	}, nil
+}
+
+// postNote queues a note. The answer is an empty object: no id comes back, and every request makes a new note.
+func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
+	device, file := q.path["device"], q.path["file"]
+	var given struct {
+		Body map[string]any `json:"body"`
+	}
+	if problem := q.decode(&given); problem != nil {
+		return nil, problem
+	}
+	key := device + " " + file
+	switch {
+	case !strings.HasSuffix(file, ".qi") && !strings.HasSuffix(file, ".qis") || strings.HasPrefix(file, "_"):
+		return nil, hubMalformed("%s is not an inbound queue {notefile-bad-name}", file)
+	case given.Body == nil:
+		return nil, hubMalformed("a note needs a body")
+	case len(q.body) > largestNote:
+		return nil, hubMalformed("a request of %d bytes is too large {too-big}", len(q.body))
+	case n.byUID[device].Disabled && n.config.Unknown.DisabledRefused:
+		return nil, hubRefused(http.StatusForbidden, "device %s is disabled {device-disabled}", device)
+	case len(n.pending[key]) >= n.config.MaxPending:
+		return nil, hubRefused(n.config.Unknown.fullStatus(), "a maximum of %d notes may be pending for device (currently %d)", n.config.MaxPending, len(n.pending[key]))
+	}
+	n.changes++
+	posted := &Note{
+		ID: fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)), File: file, Device: device, Body: given.Body, Posted: time.Now(),
+	}
+	n.notes = append(n.notes, posted)
+	n.pending[key] = append(n.pending[key], posted)
+	return object{}, nil
+}
+
+// getNotes answers what is pending in a queue, as a map by note id.
+func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
+	most, problem := q.integer("max", 0, 0, 10_000)
+	if problem != nil {
+		return nil, problem
+	}
+	notes := object{}
+	waiting := n.pending[q.path["device"]+" "+q.path["file"]]
+	for i, w := range waiting {
+		if most == 0 || i < most {
+			notes[w.ID] = object{"body": w.Body, "time": w.Posted.Unix()}
+		}
+	}
+	return object{"changes": n.changes, "total": len(waiting), "notes": notes}, nil
+}
+
+// deleteNote recalls a note that is still pending.
+func (n *Notehub) deleteNote(q *hubQuery) (any, *hubError) {
+	key := q.path["device"] + " " + q.path["file"]
+	at := slices.IndexFunc(n.pending[key], func(w *Note) bool { return w.ID == q.path["note"] })
+	if at < 0 {
+		return nil, hubRefused(http.StatusNotFound, "note %s does not exist {note-noexist}", q.path["note"])
+	}
+	n.pending[key][at].Deleted = true
+	if n.pending[key] = slices.Delete(n.pending[key], at, at+1); len(n.pending[key]) == 0 {
+		delete(n.pending, key)
+	}
+	return object{}, nil
+}
+
+// getFiles answers a bare array of the files with their pending notes.
+func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
+	if q.Get("pending") != "true" {
+		return nil, hubMalformed("the sandbox lists files only with pending=true")
+	}
+	files := []object{}
+	for _, key := range slices.Sorted(maps.Keys(n.pending)) {
+		device, file, _ := strings.Cut(key, " ")
+		if device != q.path["device"] || !anyOf(wantedFiles(q), file) {
+			continue
+		}
+		notes := []object{}
+		for _, w := range n.pending[key] {
+			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false})
+		}
+		files = append(files, object{"id": file, "notes": notes, "template": ""})
+	}
+	return files, nil
+}
+
+// wantedFiles returns the files parameter, which may be given several times or with commas.
+func wantedFiles(q *hubQuery) []string {
+	return strings.FieldsFunc(strings.Join(q.Values["files"], ","), func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+func (n *Notehub) deleteFiles(q *hubQuery) (any, *hubError) {
+	var given struct {
+		Files []string `json:"files"`
+	}
+	if problem := q.decode(&given); problem != nil {
+		return nil, problem
+	}
+	if len(given.Files) == 0 {
+		return nil, hubMalformed("no files are named")
+	}
+	for _, file := range given.Files {
+		for _, w := range n.pending[q.path["device"]+" "+file] {
+			w.Deleted = true
+		}
+		delete(n.pending, q.path["device"]+" "+file)
+	}
+	return object{}, nil
+}
+
+// signal tells whether the device is connected; nothing is stored.
+func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
+	var given struct {
+		Body map[string]any `json:"body"`
+	}
+	if problem := q.decode(&given); problem != nil {
+		return nil, problem
+	}
+	return object{"connected": n.connected[q.path["device"]]}, nil
+}
+
+// listEvents answers a page of events (50 by default), oldest first. The cursor is the id of an event, which is the first of
+// the page; one that is not known is ignored (specification, parameter cursor of events-cursor).
+func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
+	limit, problem := q.integer("limit", 50, 1, 10_000)
+	if problem != nil {
+		return nil, problem
+	}
+	if order := cmp.Or(q.Get("sortOrder"), "asc"); order != "asc" {
+		return nil, hubMalformed("the sandbox sorts events only asc, not %s", order)
+	}
+	from := max(0, slices.IndexFunc(n.events, func(e hubEvent) bool { return e.Event == q.Get("cursor") }))
+	page, next, more := []hubEvent{}, q.Get("cursor"), false
+	for _, e := range n.events[from:] {
+		if !anyOf(wantedFiles(q), e.File) || !anyOf(q.Values["deviceUID"], e.Device) {
+			continue
+		}
+		if next = e.Event; len(page) == limit {
+			more = true
+			break
+		}
+		page = append(page, e)
+	}
+	return object{"events": page, "next_cursor": next, "has_more": more}, nil
+}

@@ -1,0 +1,357 @@
+package sandbox
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// StripeConfig says which account is simulated. The zero value accepts any test key and limits nothing.
+type StripeConfig struct {
+	Key         string          // the accepted secret key; "" accepts any sk_test_ or rk_test_ (sk_live_ or rk_live_ with Livemode)
+	Livemode    bool            // a live account
+	PerSecond   float64         // 0: no limit; else each endpoint (method and path pattern) answers 429 above so many a second
+	Report      Reporter        // told of malformed requests; may be nil
+	Client      *http.Client    // sends webhooks; nil: one with a time limit of 10 s. It never follows redirects
+	RetryDelays []time.Duration // webhook retries; nil: 1 s, 2 s, 5 s, 10 s, 30 s, then every 60 s up to 3 days
+	APIVersion  string          // api_version in events; "": "2026-08-26.dahlia", what a new account gets, which is not the SDK's
+	CheckoutURL string          // base of link URLs; SetBaseURL may give it later, once the listener's address is known
+	Unknown     StripeUnknown   // what the real service does where that is not known; the zero value is the safe assumption
+}
+
+// Stripe is a simulated Stripe account: an http.Handler with the API under /v1/ and the hosted checkout under /c/.
+// All its methods are safe for concurrent use. Close it when done: it has goroutines that deliver webhooks.
+type Stripe struct {
+	Script
+	config     StripeConfig
+	operations []operation
+
+	running    context.Context // ends with Close
+	stop       context.CancelFunc
+	background sync.WaitGroup // deliveries
+
+	mu          sync.Mutex // guards all below
+	base        string
+	prices      shelf[price]
+	links       shelf[link]
+	sessions    shelf[session]
+	intents     shelf[intent]
+	refunds     shelf[refund]
+	events      shelf[event]
+	endpoints   []*endpoint // the first is the one of SetEndpoint
+	answers     map[string]*answer
+	windows     map[string]*window
+	delivery    Delivery
+	outstanding int // deliveries that are not over
+}
+
+// NewStripe returns an empty account.
+func NewStripe(c StripeConfig) *Stripe {
+	if c.APIVersion == "" {
+		c.APIVersion = "2026-08-26.dahlia"
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	if c.Client != nil {
+		client = *c.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.Client = &client
+	s := &Stripe{
+		config: c, base: strings.TrimSuffix(c.CheckoutURL, "/"),
+		endpoints: []*endpoint{{ID: "we_1" + randomText(23), Types: []string{"*"}}},
+		answers:   make(map[string]*answer), windows: make(map[string]*window),
+	}
+	s.running, s.stop = context.WithCancel(context.Background())
+	s.operations = s.allOperations()
+	return s
+}
+
+// SetBaseURL says where this handler listens; the URLs of links and sessions begin with it.
+func (s *Stripe) SetBaseURL(url string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base = strings.TrimSuffix(url, "/")
+}
+
+// Close stops the deliveries and waits for them. Events made later are not delivered.
+func (s *Stripe) Close() {
+	s.mu.Lock()
+	s.stop() // under the lock, so that no delivery begins after it
+	s.mu.Unlock()
+	s.background.Wait()
+}
+
+// ServeHTTP answers the API and the hosted checkout.
+func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/c/") {
+		s.serve(w, r, checkoutRefusal, s.checkout)
+		return
+	}
+	s.serve(w, r, usualError, s.api)
+}
+
+// operation is one call of the API.
+type operation struct {
+	method, pattern string
+	params          string // the legal parameters, separated by spaces; see legal
+	expand          string // what can be expanded
+	run             func(*query) (any, *apiError)
+}
+
+func (o operation) name() string { return o.method + " " + o.pattern }
+
+// api answers one API request in Stripe's order: key, limit, remembered answer, parameters, effect.
+func (s *Stripe) api(c *call) reply {
+	op, captured, known := s.find(c)
+	effect := func() reply { return s.perform(c, op, captured) }
+	problem := s.keyProblem(c.Request)
+	if problem == nil && !known {
+		problem = malformed("", "Unrecognized request URL (%s: %s). Please see https://stripe.com/docs or we can help at https://support.stripe.com/.", c.Method, c.path)
+		problem.status = http.StatusNotFound
+		s.report(c, problem)
+	}
+	if problem == nil {
+		problem = s.overLimit(op)
+	}
+	if problem != nil {
+		effect = func() reply { return problem.reply() }
+	}
+	key := c.Header.Get("Idempotency-Key")
+	if problem != nil || key == "" || c.Method != http.MethodPost || c.neverArrives() {
+		_, seen := c.meet(effect)
+		return seen
+	}
+	earlier, first := s.remember(key, c)
+	if !first {
+		_, seen := c.meet(func() reply { return earlier })
+		c.applied = false // what happened, happened before
+		return seen
+	}
+	did, seen := c.meet(effect)
+	s.keep(key, did, seen)
+	return seen
+}
+
+func (s *Stripe) find(c *call) (operation, map[string]string, bool) {
+	for _, op := range s.operations {
+		if op.method != c.Method {
+			continue
+		}
+		if captured, ok := capture(op.pattern, c.path); ok {
+			return op, captured, true
+		}
+	}
+	return operation{}, nil, false
+}
+
+// perform checks the parameters and runs the operation.
+func (s *Stripe) perform(c *call, op operation, captured map[string]string) reply {
+	q, problem := readQuery(c, op)
+	if problem == nil {
+		q.id = captured["id"]
+		s.mu.Lock()
+		defer s.mu.Unlock() // also while the answer is encoded: it shares maps with the state
+		var answer any
+		if answer, problem = op.run(q); problem == nil {
+			problem = q.problem
+		}
+		if problem == nil {
+			return jsonReply(http.StatusOK, answer)
+		}
+	}
+	if problem.malformed {
+		s.report(c, problem)
+	}
+	return problem.reply()
+}
+
+func (s *Stripe) report(c *call, problem *apiError) {
+	if s.config.Report != nil {
+		s.config.Report.Errorf("stripe sandbox: %s %s: %s", c.Method, c.path, problem.message)
+	}
+}
+
+// keyProblem checks the secret key, given as a bearer token or as the user of basic authentication.
+func (s *Stripe) keyProblem(r *http.Request) *apiError {
+	key, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !found {
+		key, _, found = r.BasicAuth()
+	}
+	if !found || key == "" {
+		return refused(http.StatusUnauthorized, "", "", "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
+	}
+	good := key == s.config.Key
+	if s.config.Key == "" {
+		for _, kind := range []string{"sk_", "rk_"} {
+			suffix, ok := strings.CutPrefix(key, kind+s.mode()+"_")
+			good = good || ok && suffix != ""
+		}
+	}
+	if good {
+		return nil
+	}
+	return refused(http.StatusUnauthorized, "", "", "Invalid API Key provided: %s****", key[:min(len(key), 8)])
+}
+
+func (s *Stripe) mode() string {
+	if s.config.Livemode {
+		return "live"
+	}
+	return "test"
+}
+
+// overLimit counts a request against its endpoint's limit.
+func (s *Stripe) overLimit(op operation) *apiError {
+	if s.config.PerSecond <= 0 {
+		return nil
+	}
+	length, most := time.Second, int(s.config.PerSecond)
+	if s.config.PerSecond < 1 {
+		length, most = time.Duration(math.Round(float64(time.Second)/s.config.PerSecond)), 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.windows[op.name()]
+	if w == nil {
+		w = &window{length: length, most: most}
+		s.windows[op.name()] = w
+	}
+	if w.wait(time.Now()) == 0 {
+		return nil
+	}
+	problem := refused(http.StatusTooManyRequests, "rate_limit", "", "Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.")
+	problem.header = http.Header{"Stripe-Rate-Limited-Reason": {"endpoint-rate"}}
+	return problem
+}
+
+// window is a hard window of time in which so many requests are let through.
+type window struct {
+	length time.Duration
+	most   int
+	began  time.Time
+	seen   int
+}
+
+// wait counts a request and returns 0, or how long the window still lasts if it is full.
+func (w *window) wait(now time.Time) time.Duration {
+	if left := w.length - now.Sub(w.began); left <= 0 {
+		w.began, w.seen = now, 0
+	} else if w.seen >= w.most {
+		return left
+	}
+	w.seen++
+	return 0
+}
+
+// answer is what an idempotency key remembers.
+type answer struct {
+	request string
+	at      time.Time
+	given   *reply // nil while the request runs
+}
+
+// neverArrives tells that the script stops a request in front of the layer that remembers keys (facts on Stripe, 6.5:
+// a 429 is before it; so is a connection that dies without an effect).
+func (c *call) neverArrives() bool {
+	return c.scripted && !c.outcome.Applied && (c.outcome.Status == 0 || c.outcome.Status == http.StatusTooManyRequests)
+}
+
+// remember begins a request with an idempotency key. Unless it is the first, the reply to give is returned.
+func (s *Stripe) remember(key string, c *call) (reply, bool) {
+	if len(key) > 255 {
+		problem := malformed("", "Idempotency key is longer than 255 characters.")
+		s.report(c, problem)
+		return problem.reply(), false
+	}
+	request := c.Method + " " + c.path + "\n" + string(c.body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	earlier := s.answers[key]
+	switch {
+	case earlier == nil || earlier.given != nil && time.Since(earlier.at) > 24*time.Hour:
+		s.answers[key] = &answer{request: request, at: time.Now()}
+		return reply{}, true
+	case earlier.request != request:
+		problem := malformed("", "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '%s' if you meant to execute a different request.", key)
+		problem.kind = "idempotency_error"
+		s.report(c, problem)
+		return problem.reply(), false
+	case earlier.given == nil:
+		problem := refused(http.StatusConflict, "idempotency_key_in_use", "", "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through): %s.", key)
+		problem.kind = "idempotency_error"
+		return problem.reply(), false
+	}
+	again := *earlier.given
+	again.header = again.header.Clone()
+	again.header.Set("Idempotent-Replayed", "true")
+	return again, false
+}
+
+// keep ends a request with an idempotency key: its first status and body are stored once it was executed, a 500 included.
+// What never was executed (a validation error, a gateway's 502 in front of nothing) is not.
+func (s *Stripe) keep(key string, did, seen reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case seen.status == http.StatusInternalServerError:
+		s.answers[key].given = &seen
+	case did.status == http.StatusOK || did.status == http.StatusPaymentRequired:
+		s.answers[key].given = &did
+	default:
+		delete(s.answers, key)
+	}
+}
+
+// usualError is what Stripe says with a status of its own accord.
+func usualError(status int) reply {
+	problem := refused(status, "", "", "An unknown error occurred")
+	switch {
+	case status >= 500:
+		problem.kind = "api_error"
+	case status == http.StatusTooManyRequests:
+		problem.code, problem.message = "rate_limit", "Request rate limit exceeded."
+	case status == http.StatusUnauthorized:
+		problem.message = "Invalid API Key provided."
+	case status == http.StatusConflict:
+		problem.code, problem.kind = "idempotency_key_in_use", "idempotency_error"
+	case status == http.StatusPaymentRequired:
+		problem.code, problem.kind, problem.message = "card_declined", "card_error", "Your card was declined."
+	}
+	return problem.reply()
+}
+
+func jsonReply(status int, object any) reply {
+	body, err := json.Marshal(object)
+	if err != nil {
+		panic(fmt.Sprintf("sandbox: encode %T: %v", object, err))
+	}
+	return reply{status: status, body: body, header: http.Header{
+		"Content-Type": {"application/json"}, "Request-Id": {"req_" + randomText(14)},
+	}}
+}
+
+// randomText returns n random characters of base 62.
+func randomText(n int) string {
+	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	text := make([]byte, n)
+	_, _ = rand.Read(text) // never fails
+	for i, b := range text {
+		text[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(text)
+}
+
+// lastSegment returns the id at the end of a URL, or the text itself.
+func lastSegment(text string) string {
+	if parsed, err := url.Parse(text); err == nil {
+		text = parsed.Path
+	}
+	return text[strings.LastIndex(text, "/")+1:]
+}

@@ -1,0 +1,132 @@
+package sandbox
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+//go:embed checkout.html
+var checkoutPage string
+
+var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage))
+
+// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "expired", "inactive" or "unknown".
+type checkoutView struct {
+	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
+}
+
+// checkout answers /c/{plink}, which begins a session as opening a link does, and /c/pay/{session}. It takes test cards only
+// and keeps none of what is typed.
+func (s *Stripe) checkout(c *call) reply {
+	_, seen := c.meet(func() reply {
+		if c.Method != http.MethodGet && c.Method != http.MethodPost {
+			return page(http.StatusMethodNotAllowed, checkoutView{State: "unknown"})
+		}
+		view, status, redirect, sent := s.customer(c)
+		if redirect == "" {
+			return page(status, view)
+		}
+		s.awaitWebhook(c, sent)
+		return reply{status: http.StatusSeeOther, header: http.Header{"Location": {redirect}}}
+	})
+	return seen
+}
+
+// customer shows the page or lets the customer do what the form says. With a redirect comes the channel that is closed when
+// the webhook was tried, or nil if nobody waits for it.
+func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect string, sent <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := lastSegment(c.path)
+	if l := s.links.get(id); l != nil && (!l.Active || l.limit > 0 && l.completed >= l.limit) {
+		return checkoutView{State: "inactive", Message: l.inactiveMessage}, http.StatusOK, "", nil
+	}
+	x, err := s.open(id, 0)
+	if err != nil {
+		return checkoutView{State: "unknown"}, http.StatusNotFound, "", nil
+	}
+	view = s.checkoutView(x)
+	after := strings.ReplaceAll(s.sessionView(x).SuccessURL, "{CHECKOUT_SESSION_ID}", x.ID)
+	switch {
+	case c.Method == http.MethodPost && x.Status == "complete" && after != "":
+		return view, 0, after, nil // the button was pressed twice
+	case c.Method == http.MethodGet || x.Status != "open":
+		return view, http.StatusOK, "", nil
+	}
+	form, err := url.ParseQuery(string(c.body))
+	if err != nil {
+		return checkoutView{State: "unknown"}, http.StatusBadRequest, "", nil
+	}
+	card := strings.ReplaceAll(form.Get("card"), " ", "")
+	switch {
+	case form.Get("confirm") == "complete":
+		card = ""
+	case form.Get("confirm") == "fail":
+		view.Problem = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+		return view, http.StatusOK, "", nil
+	case card == cardToConfirm:
+		view.State = "confirm"
+		return view, http.StatusOK, "", nil
+	case card == "":
+		view.Problem = "Your card number is incomplete."
+		return view, http.StatusOK, "", nil
+	}
+	sent, err = s.attempt(x, PayOptions{Method: card})
+	if err != nil {
+		view.Problem = err.Error()
+		return view, http.StatusOK, "", nil
+	}
+	if after == "" {
+		return s.checkoutView(x), http.StatusOK, "", nil
+	}
+	if x.PaymentLink != "" && s.config.Unknown.LinksDoNotWait {
+		sent = nil
+	}
+	return view, 0, after, sent
+}
+
+func (s *Stripe) awaitWebhook(c *call, sent <-chan struct{}) {
+	if sent == nil {
+		return
+	}
+	timer := time.NewTimer(checkoutWait)
+	defer timer.Stop()
+	select {
+	case <-sent:
+	case <-timer.C:
+	case <-c.Context().Done():
+	}
+}
+
+func (s *Stripe) checkoutView(x *session) checkoutView {
+	view := checkoutView{
+		State: x.Status, Action: "/c/pay/" + x.ID, Machine: x.Metadata["device_uid"], Amount: money(x.Amount, x.Currency), Cancel: x.cancelURL,
+	}
+	if x.Status == "complete" {
+		view.State = "paid"
+	}
+	for _, i := range x.items {
+		view.Item = s.prices.get(i.price).Name
+	}
+	return view
+}
+
+func page(status int, view checkoutView) reply {
+	var body bytes.Buffer
+	if err := checkoutTemplate.Execute(&body, view); err != nil {
+		panic("sandbox: render the checkout page: " + err.Error())
+	}
+	return reply{status: status, body: body.Bytes(), header: http.Header{
+		"Content-Type": {"text/html; charset=utf-8"}, "Cache-Control": {"no-store"},
+	}}
+}
+
+// checkoutRefusal is what a scripted failure of the checkout looks like.
+func checkoutRefusal(status int) reply {
+	return page(status, checkoutView{State: "unknown", Message: "Something went wrong. Try again."})
+}

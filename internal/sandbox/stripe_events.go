@@ -1,0 +1,405 @@
+package sandbox
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Event is something that happened in the account.
+type Event struct {
+	ID, Type, ObjectID string
+	Created            time.Time
+	Body               []byte // as delivered; object is as it was when the event happened
+	Deliveries         int    // tries, to all endpoints
+	Acked              bool   // every endpoint that it was sent to answered 2xx, and there was one
+}
+
+type event struct {
+	Event
+	object  json.RawMessage
+	waiting map[*endpoint]bool // the endpoints it is sent to; true until 2xx
+}
+
+// endpoint is where webhooks go.
+type endpoint struct {
+	ID          string
+	URL         string
+	Secrets     []string
+	Types       []string // "*": all
+	Version     string   // api_version; "": the account's
+	Description string
+	Metadata    map[string]string
+	Created     int64
+	Disabled    bool
+}
+
+// Delivery is what happens to all webhooks from now on; the zero value delivers each once, at once.
+type Delivery struct {
+	Lost    bool          // the events exist but are not sent
+	Doubled bool          // each is sent once more after it was accepted
+	Late    time.Duration // before the first try
+}
+
+// SetDelivery changes how events made from now on are delivered.
+func (s *Stripe) SetDelivery(d Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delivery = d
+}
+
+// SetEndpoint says where signed webhooks of all types go. With an empty URL they go nowhere: what is pending is dropped and
+// what happens is not sent later. With two secrets, as while a secret is rolled, each delivery carries two v1= signatures.
+func (s *Stripe) SetEndpoint(url string, secrets ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endpoints[0].URL, s.endpoints[0].Secrets = url, slices.Clone(secrets)
+}
+
+// Events returns all events, oldest first.
+func (s *Stripe) Events() []Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := make([]Event, 0, len(s.events.order))
+	for _, e := range s.events.order {
+		view := e.Event
+		view.Acked = e.acked()
+		events = append(events, view)
+	}
+	return events
+}
+
+func (e *event) acked() bool {
+	for _, waiting := range e.waiting {
+		if waiting {
+			return false
+		}
+	}
+	return len(e.waiting) > 0
+}
+
+// Settled tells that no delivery is outstanding: each was accepted, or given up.
+func (s *Stripe) Settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outstanding == 0
+}
+
+// Send delivers an event once more, now, freshly signed, to the endpoint of SetEndpoint, also if it was lost. It returns what
+// the endpoint answered. Automatic retries go on.
+func (s *Stripe) Send(eventID string) (status int, err error) {
+	s.mu.Lock()
+	e, to := s.events.get(eventID), s.endpoints[0]
+	s.mu.Unlock()
+	if e == nil {
+		return 0, fmt.Errorf("send %s: no such event", eventID)
+	}
+	return s.post(e, to)
+}
+
+// Sign returns the Stripe-Signature header of a body.
+func (s *Stripe) Sign(body []byte, secret string, at time.Time) string {
+	return signatures(body, []string{secret}, at)
+}
+
+func signatures(body []byte, secrets []string, at time.Time) string {
+	header := "t=" + strconv.FormatInt(at.Unix(), 10)
+	for _, secret := range secrets {
+		mac := hmac.New(sha256.New, []byte(secret))
+		fmt.Fprintf(mac, "%d.%s", at.Unix(), body)
+		header += ",v1=" + hex.EncodeToString(mac.Sum(nil))
+	}
+	return header
+}
+
+// send is an event to be made and, unless told otherwise, sent.
+type send struct {
+	kind, id  string
+	object    object
+	delivered bool
+}
+
+// emit makes events and sends them. The first try of each waits for the first try of the one before it, so that a test can
+// choose the order; retries wait for nothing. The channels, by type, are closed after the first try.
+func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
+	tried := make(map[string]<-chan struct{})
+	var before <-chan struct{}
+	for _, made := range sends {
+		snapshot, err := json.Marshal(made.object)
+		if err != nil {
+			panic(fmt.Sprintf("sandbox: encode %s: %v", made.kind, err))
+		}
+		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
+		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, time.Now()
+		e.Body = s.eventBody(e, s.config.APIVersion)
+		s.events.put(e.ID, e)
+		if !made.delivered || s.delivery.Lost || s.running.Err() != nil {
+			continue
+		}
+		for _, to := range s.endpoints {
+			if to.URL == "" || to.Disabled || !slices.Contains(to.Types, "*") && !slices.Contains(to.Types, e.Type) {
+				continue
+			}
+			e.waiting[to] = true
+			first := make(chan struct{})
+			s.outstanding++
+			delivery, after := s.delivery, before
+			s.background.Go(func() { s.deliver(e, to, delivery, after, first) })
+			before, tried[made.kind] = first, first
+		}
+	}
+	return tried
+}
+
+// eventBody renders an event as webhooks carry it.
+func (s *Stripe) eventBody(e *event, version string) []byte {
+	body, err := json.MarshalIndent(s.eventObject(e, version), "", "  ")
+	if err != nil {
+		panic(fmt.Sprintf("sandbox: encode %s: %v", e.Type, err))
+	}
+	return body
+}
+
+func (s *Stripe) eventObject(e *event, version string) object {
+	return object{
+		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
+		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": 1,
+		"request": object{"id": nil, "idempotency_key": nil},
+	}
+}
+
+// deliver sends an event until it is accepted, dropped or too old.
+func (s *Stripe) deliver(e *event, to *endpoint, d Delivery, after <-chan struct{}, first chan<- struct{}) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.outstanding--
+	}()
+	tried := func() {
+		if first != nil {
+			close(first)
+			first = nil
+		}
+	}
+	defer tried()
+	pause(s.running, d.Late)
+	if after != nil {
+		select {
+		case <-after:
+		case <-s.running.Done():
+		}
+	}
+	for n := 0; s.running.Err() == nil; n++ {
+		status, err := s.post(e, to)
+		tried()
+		if errors.Is(err, errNowhere) {
+			return
+		}
+		if err == nil && status/100 == 2 {
+			if d.Doubled {
+				_, _ = s.post(e, to)
+			}
+			return
+		}
+		delay, more := s.retryDelay(n, e.Created)
+		if !more {
+			return
+		}
+		pause(s.running, delay)
+	}
+}
+
+// retryDelay is how long to wait after the n-th try (from 0) failed. Stripe retries for up to three days; its steps are not
+// published (Q2).
+func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
+	steps := s.config.RetryDelays
+	if steps != nil {
+		if n >= len(steps) {
+			return 0, false
+		}
+		return steps[n], true
+	}
+	steps = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute}
+	return steps[min(n, len(steps)-1)], time.Since(created) < 72*time.Hour
+}
+
+var errNowhere = errors.New("no endpoint")
+
+// post makes one try: a fresh timestamp, fresh signatures. 2xx is success, a redirect is not.
+func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
+	s.mu.Lock()
+	url, secrets, body := to.URL, to.Secrets, e.Body
+	if to.Version != "" {
+		body = s.eventBody(e, to.Version)
+	}
+	gone := url == "" || to.Disabled
+	if !gone {
+		e.Deliveries++
+	}
+	s.mu.Unlock()
+	if gone {
+		return 0, fmt.Errorf("deliver %s: %w", e.ID, errNowhere)
+	}
+	r, err := http.NewRequestWithContext(s.running, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return 0, fmt.Errorf("deliver %s: %w", e.ID, err)
+	}
+	r.Header.Set("Content-Type", "application/json; charset=utf-8")
+	r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+	r.Header.Set("Stripe-Signature", signatures(body, secrets, time.Now()))
+	answer, err := s.config.Client.Do(r)
+	if err != nil {
+		return 0, fmt.Errorf("deliver %s: %w", e.ID, err)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, largestBody))
+	_ = answer.Body.Close()
+	if answer.StatusCode/100 == 2 {
+		s.mu.Lock()
+		e.waiting[to] = false
+		s.mu.Unlock()
+	}
+	return answer.StatusCode, nil
+}
+
+const endpointParams = "url enabled_events[#] description metadata metadata[*]"
+
+func (s *Stripe) eventOperations() []operation {
+	return []operation{
+		{"GET", "/v1/events", "type types[#] delivery_success" + createdParams + pageParams, "", s.listEvents},
+		{"GET", "/v1/events/{id}", "", "", s.retrieveEvent},
+		{"POST", "/v1/webhook_endpoints", "api_version " + endpointParams, "", s.createEndpoint},
+		{"GET", "/v1/webhook_endpoints", pageParams, "", s.listEndpoints},
+		{"GET", "/v1/webhook_endpoints/{id}", "", "", s.retrieveEndpoint},
+		{"POST", "/v1/webhook_endpoints/{id}", "disabled " + endpointParams, "", s.updateEndpoint},
+		{"DELETE", "/v1/webhook_endpoints/{id}", "", "", s.deleteEndpoint},
+	}
+}
+
+func (s *Stripe) allOperations() []operation {
+	return slices.Concat(s.linkOperations(), s.sessionOperations(), s.moneyOperations(), s.eventOperations())
+}
+
+// listEvents lists events of the last 30 days, as they were delivered, whatever version the request asks for.
+func (s *Stripe) listEvents(q *query) (any, *apiError) {
+	created, types := q.createdWanted(), q.list("types")
+	success := q.flag("delivery_success", true)
+	if len(types) > 20 {
+		return nil, malformed("types", "At most 20 types, not %d.", len(types))
+	}
+	if q.Has("type") {
+		types = append(types, q.Get("type"))
+	}
+	wanted := func(e *event) bool {
+		return (types == nil || slices.Contains(types, e.Type)) && created(e.Created.Unix()) &&
+			(!q.Has("delivery_success") || e.acked() == success) && time.Since(e.Created) < 30*24*time.Hour
+	}
+	render := func(e *event, _ expansion) object { return s.eventObject(e, s.config.APIVersion) }
+	return listPage(q, &s.events, "/v1/events", wanted, render)
+}
+
+func (s *Stripe) retrieveEvent(q *query) (any, *apiError) {
+	e := s.events.get(q.id)
+	if e == nil {
+		return nil, missing("event", q.id, "")
+	}
+	return s.eventObject(e, s.config.APIVersion), nil
+}
+
+func (s *Stripe) createEndpoint(q *query) (any, *apiError) {
+	if !q.Has("url") || q.list("enabled_events") == nil {
+		return nil, malformed("", "Missing required param: url or enabled_events.")
+	}
+	if len(s.endpoints) > 16 {
+		return nil, refused(http.StatusBadRequest, "", "", "You have reached the maximum of 16 test webhook endpoints.")
+	}
+	to := &endpoint{ID: "we_1" + randomText(23), Secrets: []string{"whsec_" + randomText(32)}, Version: q.Get("api_version"), Created: time.Now().Unix()}
+	if problem := s.changeEndpoint(q, to); problem != nil {
+		return nil, problem
+	}
+	s.endpoints = append(s.endpoints, to)
+	rendered := s.endpointObject(to)
+	rendered["secret"] = to.Secrets[0] // shown here only
+	return rendered, nil
+}
+
+func (s *Stripe) changeEndpoint(q *query, to *endpoint) *apiError {
+	changed := *to
+	if q.Has("url") {
+		changed.URL = q.address("url")
+	}
+	if types := q.list("enabled_events"); types != nil {
+		changed.Types = types
+	}
+	if q.Has("description") {
+		changed.Description = q.Get("description")
+	}
+	changed.Disabled = q.flag("disabled", to.Disabled)
+	changed.Metadata = q.metadata("metadata", to.Metadata)
+	if q.problem == nil {
+		*to = changed
+	}
+	return q.problem
+}
+
+// findEndpoint finds an endpoint made through the API; that of SetEndpoint is not among them.
+func (s *Stripe) findEndpoint(q *query) (int, *apiError) {
+	for i, to := range s.endpoints[1:] {
+		if to.ID == q.id {
+			return i + 1, nil
+		}
+	}
+	return 0, missing("webhook_endpoint", q.id, "")
+}
+
+func (s *Stripe) retrieveEndpoint(q *query) (any, *apiError) {
+	at, problem := s.findEndpoint(q)
+	return s.endpointObject(s.endpoints[at]), problem
+}
+
+func (s *Stripe) updateEndpoint(q *query) (any, *apiError) {
+	at, problem := s.findEndpoint(q)
+	if problem == nil {
+		problem = s.changeEndpoint(q, s.endpoints[at])
+	}
+	return s.endpointObject(s.endpoints[at]), problem
+}
+
+func (s *Stripe) deleteEndpoint(q *query) (any, *apiError) {
+	at, problem := s.findEndpoint(q)
+	if problem != nil {
+		return nil, problem
+	}
+	s.endpoints[at].Disabled = true // its pending deliveries are dropped
+	s.endpoints = slices.Delete(s.endpoints, at, at+1)
+	return object{"id": q.id, "object": "webhook_endpoint", "deleted": true}, nil
+}
+
+func (s *Stripe) listEndpoints(q *query) (any, *apiError) {
+	var all shelf[endpoint]
+	for _, to := range s.endpoints[1:] {
+		all.put(to.ID, to)
+	}
+	return listPage(q, &all, "/v1/webhook_endpoints", func(*endpoint) bool { return true },
+		func(to *endpoint, _ expansion) object { return s.endpointObject(to) })
+}
+
+func (s *Stripe) endpointObject(to *endpoint) object {
+	status := "enabled"
+	if to.Disabled {
+		status = "disabled"
+	}
+	return object{
+		"id": to.ID, "object": "webhook_endpoint", "url": to.URL, "enabled_events": to.Types, "api_version": nullable(to.Version),
+		"description": nullable(to.Description), "metadata": cloned(to.Metadata), "created": to.Created, "status": status,
+		"livemode": s.config.Livemode,
+	}
+}

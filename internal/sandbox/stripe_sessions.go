@@ -1,0 +1,406 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	statusPaid   = "paid"
+	statusUnpaid = "unpaid"
+)
+
+// PayOptions says how a customer pays; the zero value is the ordinary way.
+type PayOptions struct {
+	Unpaid      bool          // completed with payment_status "unpaid" (a delayed method); settle it later with Succeed or Fail
+	Method      string        // card number; "": 4242424242424242
+	NoWebhook   bool          // the events exist (GET /v1/events) but are not sent
+	EventsFirst string        // "session" (or ""): checkout.session.completed is first sent before the intent's event; "intent": after it; "only-session", "only-intent": the other one is not sent
+	Amount      int64         // minor units, instead of the price's amount; 0: the price
+	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent
+	SessionAge  time.Duration // the session was made so long before it is paid
+	Presentment string        // currency that the buyer chose under Adaptive Pricing; "": none
+}
+
+// Session is a Checkout Session. DeviceUID is its metadata's device_uid, PriceID its first line item's price, URL "" unless
+// it is open, PaidAt zero until the money was taken (not merely held).
+type Session struct {
+	ID, PaymentIntent, PaymentLink, DeviceUID, PriceID, Status, PaymentStatus, Currency, URL, SuccessURL string
+	Amount                                                                                               int64 // minor units
+	Created, PaidAt                                                                                      time.Time
+	Metadata                                                                                             map[string]string
+}
+
+type session struct {
+	Session
+	items               []item
+	expires             time.Time
+	cancelURL           string
+	reference           string // client_reference_id
+	intentMetadata      map[string]string
+	intentDescription   string
+	captureMethod       string
+	presentmentCurrency string
+	linkReturnURL       string // where a link's session leads; not shown as success_url
+}
+
+// open finds the session that a link or a session's own URL or id leads to, or begins one.
+func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
+	id := lastSegment(ref)
+	if x := s.sessions.get(id); x != nil {
+		s.expireOld(x)
+		return x, nil
+	}
+	l := s.links.get(id)
+	switch {
+	case l == nil:
+		return nil, errors.New("no such link")
+	case !l.Active:
+		return nil, errors.New("the link is inactive")
+	case l.limit > 0 && l.completed >= l.limit:
+		return nil, errors.New("the link has reached its limit of completed sessions")
+	}
+	x := &session{
+		items: l.items, intentMetadata: cloned(l.IntentMetadata), intentDescription: l.description, captureMethod: l.CaptureMethod,
+		linkReturnURL: l.ReturnURL,
+	}
+	x.PaymentLink, x.Currency, x.Metadata = l.ID, l.currency, cloned(l.Metadata)
+	x.SuccessURL = linkSuccessURL
+	s.begin(x, age)
+	return x, nil
+}
+
+// begin fills in what every new session has.
+func (s *Stripe) begin(x *session, age time.Duration) {
+	x.ID = "cs_" + s.mode() + "_a1" + randomText(56)
+	x.Status, x.PaymentStatus = "open", statusUnpaid
+	x.Created = time.Now().Add(-age)
+	if x.expires.IsZero() {
+		x.expires = x.Created.Add(24 * time.Hour)
+	}
+	for _, i := range x.items {
+		x.Amount += s.prices.get(i.price).Amount * i.quantity
+	}
+	s.sessions.put(x.ID, x)
+}
+
+// expireOld ends an open session that is past its time. It is done whenever a session is looked at; no event is sent.
+func (s *Stripe) expireOld(x *session) {
+	if x.Status == "open" && !time.Now().Before(x.expires) {
+		x.Status = "expired"
+	}
+}
+
+// Open begins a session, as a customer does who opens a link (its id or URL) and has not paid yet. Pay takes its ID.
+func (s *Stripe) Open(link string) (Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.open(link, 0)
+	if err != nil {
+		return Session{}, fmt.Errorf("open %s: %w", link, err)
+	}
+	return s.sessionView(x), nil
+}
+
+// Pay pays. The link is a plink_ id or a URL that was given out, or those of an open session. A link that is inactive, a
+// session that is not open and a card that is declined are errors; the declined session stays open.
+func (s *Stripe) Pay(link string, o PayOptions) (Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x, err := s.open(link, o.SessionAge)
+	if err != nil {
+		return Session{}, fmt.Errorf("pay %s: %w", link, err)
+	}
+	if _, err := s.attempt(x, o); err != nil {
+		return s.sessionView(x), fmt.Errorf("pay %s: %w", link, err)
+	}
+	return s.sessionView(x), nil
+}
+
+// PaySession makes a paid session without a link, as `stripe trigger` does. The amount is in minor units. A declined card
+// leaves it open.
+func (s *Stripe) PaySession(metadata map[string]string, amount int64, currency string, o PayOptions) Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := &session{intentMetadata: map[string]string{}, captureMethod: "automatic_async"}
+	x.Metadata, x.Currency = cloned(metadata), currency
+	s.begin(x, o.SessionAge)
+	x.Amount = amount
+	_, _ = s.attempt(x, o)
+	return s.sessionView(x)
+}
+
+// Succeed lets the money of an unpaid session arrive.
+func (s *Stripe) Succeed(sessionID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x, i := s.processing(sessionID); i != nil {
+		s.collect(x, i)
+		s.emit(send{"checkout.session.async_payment_succeeded", x.ID, s.sessionObject(x, nil), true},
+			send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true})
+	}
+}
+
+// Fail lets the money of an unpaid session never arrive.
+func (s *Stripe) Fail(sessionID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x, i := s.processing(sessionID); i != nil {
+		i.status, i.failure = "requires_payment_method", "payment_intent_payment_attempt_failed"
+		s.emit(send{"checkout.session.async_payment_failed", x.ID, s.sessionObject(x, nil), true},
+			send{"payment_intent.payment_failed", i.id, s.intentObject(i, nil), true})
+	}
+}
+
+func (s *Stripe) processing(sessionID string) (*session, *intent) {
+	if x := s.sessions.get(sessionID); x != nil {
+		if i := s.intents.get(x.PaymentIntent); i != nil && i.status == "processing" {
+			return x, i
+		}
+	}
+	return nil, nil
+}
+
+// Session returns a session by its id.
+func (s *Stripe) Session(id string) (Session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.sessions.get(id); x != nil {
+		return s.sessionView(x), true
+	}
+	return Session{}, false
+}
+
+// Sessions returns all sessions, oldest first.
+func (s *Stripe) Sessions() []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sessions := make([]Session, 0, len(s.sessions.order))
+	for _, x := range s.sessions.order {
+		sessions = append(sessions, s.sessionView(x))
+	}
+	return sessions
+}
+
+func (s *Stripe) sessionView(x *session) Session {
+	s.expireOld(x)
+	view := x.Session
+	view.DeviceUID, view.Metadata = x.Metadata["device_uid"], maps.Clone(x.Metadata)
+	if len(x.items) > 0 {
+		view.PriceID = x.items[0].price
+	}
+	if x.linkReturnURL != "" {
+		view.SuccessURL = x.linkReturnURL
+	}
+	if x.Status == "open" {
+		view.URL = s.base + "/c/pay/" + x.ID
+	}
+	return view
+}
+
+// declined is why a card was not charged.
+type declined struct{ code, declineCode, message string }
+
+func (d *declined) Error() string { return d.message }
+
+// cardProblem is what a test card meets; nil for one that pays. Numbers and texts: docs.stripe.com/testing.
+func cardProblem(number string) *declined {
+	switch strings.ReplaceAll(number, " ", "") {
+	case "", "4242424242424242", cardToConfirm:
+		return nil
+	case "4000000000000002":
+		return &declined{"card_declined", "generic_decline", "Your card was declined."}
+	case "4000000000009995":
+		return &declined{"card_declined", "insufficient_funds", "Your card has insufficient funds."}
+	case "4100000000000019":
+		return &declined{"card_declined", "fraudulent", "Your card was declined."}
+	}
+	return &declined{"incorrect_number", "", "Your card number is incorrect. Use one of the test cards."}
+}
+
+// cardToConfirm asks the customer for one more confirmation.
+const cardToConfirm = "4000002500003155"
+
+// attempt lets a customer pay an open session. The channel is closed once the session's event was sent for the first time.
+func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err error) {
+	if x.Status != "open" {
+		return nil, fmt.Errorf("the session is %s", x.Status)
+	}
+	if o.Amount > 0 {
+		x.Amount = o.Amount
+	}
+	if o.Free {
+		x.Amount = 0
+	}
+	x.presentmentCurrency = o.Presentment
+	var i *intent
+	if x.Amount > 0 {
+		i = s.intentOf(x)
+	}
+	if problem := cardProblem(o.Method); problem != nil && i != nil {
+		i.status, i.failure = "requires_payment_method", problem.code
+		s.emit(send{"payment_intent.payment_failed", i.id, s.intentObject(i, nil), !o.NoWebhook})
+		return nil, problem
+	}
+	x.Status = "complete"
+	if l := s.links.get(x.PaymentLink); l != nil {
+		l.completed++
+	}
+	intentEvent := "payment_intent.succeeded"
+	switch {
+	case i == nil:
+		x.PaymentStatus, x.PaidAt = "no_payment_required", time.Now()
+	case o.Unpaid:
+		i.status, intentEvent = "processing", "payment_intent.processing"
+	case x.captureMethod == "manual":
+		i.hold()
+		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), manualCaptureEvent
+	default:
+		s.collect(x, i)
+	}
+	events := []send{{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"}}
+	if i != nil {
+		events = append(events, send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"})
+		if o.EventsFirst == "intent" {
+			events[0], events[1] = events[1], events[0]
+		}
+	}
+	return s.emit(events...)["checkout.session.completed"], nil
+}
+
+const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items line_items.data.price.product"
+
+func (s *Stripe) sessionOperations() []operation {
+	return []operation{
+		{"POST", "/v1/checkout/sessions", "mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
+			" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
+			" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
+			" custom_text[**]" + itemParams, sessionExpand, s.createSession},
+		{"GET", "/v1/checkout/sessions", "payment_intent payment_link status" + createdParams + pageParams,
+			"data.payment_intent data.payment_intent.latest_charge data.line_items data.payment_link", s.listSessions},
+		{"GET", "/v1/checkout/sessions/{id}", "", sessionExpand, s.retrieveSession},
+		{"GET", "/v1/checkout/sessions/{id}/line_items", pageParams, "data.price.product", s.sessionItems},
+		{"POST", "/v1/checkout/sessions/{id}/expire", "", sessionExpand, s.expireSession},
+	}
+}
+
+func (s *Stripe) createSession(q *query) (any, *apiError) {
+	items, currency, problem := s.lineItems(q)
+	if problem != nil {
+		return nil, problem
+	}
+	if q.oneOf("mode", "", "payment") == "" {
+		return nil, malformed("mode", "Missing required param: mode.")
+	}
+	if q.address("success_url") == "" {
+		return nil, malformed("success_url", "Missing required param: success_url.")
+	}
+	x := &session{
+		items: items, cancelURL: q.address("cancel_url"), reference: q.Get("client_reference_id"),
+		intentMetadata: q.metadata("payment_intent_data[metadata]", nil), intentDescription: q.Get("payment_intent_data[description]"),
+		captureMethod: q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
+	}
+	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
+	if q.Has("expires_at") {
+		x.expires = time.Unix(q.integer("expires_at", 0, 0, math.MaxInt32*2), 0)
+		if ahead := time.Until(x.expires); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
+			return nil, malformed("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.")
+		}
+	}
+	if len(x.reference) > 200 {
+		return nil, malformed("client_reference_id", "Invalid string: must be at most 200 characters.")
+	}
+	if q.problem != nil {
+		return nil, q.problem
+	}
+	s.begin(x, 0)
+	return s.sessionObject(x, q.expand), nil
+}
+
+func (s *Stripe) retrieveSession(q *query) (any, *apiError) {
+	x := s.sessions.get(q.id)
+	if x == nil {
+		return nil, missing("checkout.session", q.id, "")
+	}
+	return s.sessionObject(x, q.expand), nil
+}
+
+func (s *Stripe) listSessions(q *query) (any, *apiError) {
+	created := q.createdWanted()
+	status := q.oneOf("status", "", "open", "complete", "expired")
+	wanted := func(x *session) bool {
+		s.expireOld(x)
+		return (status == "" || x.Status == status) && created(x.Created.Unix()) &&
+			(!q.Has("payment_intent") || x.PaymentIntent == q.Get("payment_intent")) &&
+			(!q.Has("payment_link") || x.PaymentLink == q.Get("payment_link"))
+	}
+	return listPage(q, &s.sessions, "/v1/checkout/sessions", wanted, s.sessionObject)
+}
+
+func (s *Stripe) sessionItems(q *query) (any, *apiError) {
+	x := s.sessions.get(q.id)
+	if x == nil {
+		return nil, missing("checkout.session", q.id, "")
+	}
+	inner, _ := q.expand.into("data")
+	return s.itemList(x.items, "/v1/checkout/sessions/"+x.ID+"/line_items", inner), nil
+}
+
+func (s *Stripe) expireSession(q *query) (any, *apiError) {
+	x := s.sessions.get(q.id)
+	if x == nil {
+		return nil, missing("checkout.session", q.id, "")
+	}
+	s.expireOld(x)
+	if x.Status != "open" {
+		return nil, refused(http.StatusBadRequest, "", "", "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of %q.", x.Status)
+	}
+	x.Status = "expired"
+	s.emit(send{"checkout.session.expired", x.ID, s.sessionObject(x, nil), true})
+	return s.sessionObject(x, q.expand), nil
+}
+
+func (s *Stripe) sessionObject(x *session, e expansion) object {
+	view := s.sessionView(x)
+	var customer, presentment any
+	total := x.Amount
+	if x.Status == "complete" {
+		customer = object{"name": "Casey Example", "email": "casey@example.com", "phone": nil, "tax_exempt": "none",
+			"address": object{"city": nil, "country": "US", "line1": nil, "line2": nil, "postal_code": "94107", "state": nil}}
+	}
+	currency := x.Currency
+	if x.presentmentCurrency != "" {
+		presentment = object{"presentment_amount": x.Amount * 2, "presentment_currency": x.presentmentCurrency}
+		if s.config.Unknown.PresentmentCharged {
+			total, currency = x.Amount*2, x.presentmentCurrency
+		}
+	}
+	rendered := object{
+		"id": x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment", "created": x.Created.Unix(),
+		"expires_at": x.expires.Unix(), "status": x.Status, "payment_status": x.PaymentStatus, "amount_subtotal": total,
+		"amount_total": total, "currency": currency, "metadata": x.Metadata, "payment_intent": nullable(x.PaymentIntent),
+		"payment_link": nullable(x.PaymentLink), "client_reference_id": nullable(x.reference), "customer": nil,
+		"customer_details": customer, "presentment_details": presentment, "success_url": nullable(x.SuccessURL),
+		"cancel_url": nullable(x.cancelURL), "url": nullable(view.URL), "ui_mode": "hosted", "payment_method_types": []string{"card"},
+	}
+	if i := s.intents.get(x.PaymentIntent); i != nil {
+		if inner, ok := e.into("payment_intent"); ok {
+			rendered["payment_intent"] = s.intentObject(i, inner)
+		}
+	}
+	if l := s.links.get(x.PaymentLink); l != nil {
+		if inner, ok := e.into("payment_link"); ok {
+			rendered["payment_link"] = s.linkObject(l, inner)
+		}
+	}
+	if inner, ok := e.into("line_items"); ok {
+		data, _ := inner.into("data")
+		rendered["line_items"] = s.itemList(x.items, "/v1/checkout/sessions/"+x.ID+"/line_items", data)
+	}
+	return rendered
+}

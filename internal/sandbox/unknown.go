@@ -1,0 +1,68 @@
+package sandbox
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// This file is all that the sandbox assumes without evidence. The ids are those of the collected facts on the two services
+// (Q: Stripe, U: Notehub). The zero value of each setting is the assumption that is safe for the bridge to make.
+
+// StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried against it).
+type StripeUnknown struct {
+	ClosedLinkEndsSessions bool // Q4: deactivating a link ends its open sessions; assumed: they stay payable
+	PresentmentCharged     bool // Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
+	LinksDoNotWait         bool // Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or 10 s
+	ManualIsPaid           bool // Q8: a session under manual capture completes as paid; assumed: as unpaid, until the capture
+}
+
+// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (facts 6.2, Q7 for links).
+const checkoutWait = 10 * time.Second
+
+// linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be null, so that nobody uses it.
+const linkSuccessURL = ""
+
+// manualCaptureEvent is sent beside checkout.session.completed when the money is only held (Q8).
+const manualCaptureEvent = "payment_intent.amount_capturable_updated"
+
+// manualStatus is the payment_status of a session whose money is only held (Q8).
+func (u StripeUnknown) manualStatus() string {
+	if u.ManualIsPaid {
+		return statusPaid
+	}
+	return statusUnpaid
+}
+
+// NotehubUnknown is what Notehub does where that is not known.
+type NotehubUnknown struct {
+	TokenCallFree   bool // U4: the token call does not count against the limit; assumed: it does
+	UnknownDevice   int  // U5: status for a device that is not in the project; 0: 404
+	OtherProject    int  // U5: status for a project of somebody else; 0: 404
+	DisabledRefused bool // U5: a note for a disabled device is refused with 403; assumed: it is taken and waits
+	Full            int  // U6: status when too many notes are pending; 0: 400. The text is known
+	LastFleetWins   bool // U9: of two fleets of a device the last named wins; assumed: the first
+}
+
+// largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant to stay small).
+const largestNote = 1 << 10
+
+// The cursor after the last page of events is not in the facts: assumed to be the last event, which the next page repeats.
+// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic (U15: the real one may race), and
+// a signal costs a request like any other (U16).
+
+func (u NotehubUnknown) unknownDeviceStatus() int {
+	return cmp.Or(u.UnknownDevice, http.StatusNotFound)
+}
+func (u NotehubUnknown) otherProjectStatus() int { return cmp.Or(u.OtherProject, http.StatusNotFound) }
+func (u NotehubUnknown) fullStatus() int         { return cmp.Or(u.Full, http.StatusBadRequest) }
+
+// fleetsByPrecedence returns the fleets of a device, the one that wins last.
+func (u NotehubUnknown) fleetsByPrecedence(fleets []string) []string {
+	ordered := slices.Clone(fleets)
+	if !u.LastFleetWins {
+		slices.Reverse(ordered)
+	}
+	return ordered
+}

@@ -1,0 +1,149 @@
+package vendor
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Pace is how fast one vendor may be asked, and whether it answers. All calls to that vendor share it.
+// It is safe for concurrent use.
+type Pace struct {
+	limiter *rate.Limiter // nil: only the vendor's own 429 slows us down
+
+	mu       sync.Mutex
+	hold     time.Time // nobody asks before this
+	holds    int       // 429s in a row, for a vendor that does not say how long
+	troubles int       // calls in a row that found the vendor unreachable or refusing us
+	last     string    // what the last of them said
+}
+
+// NewPace allows perMinute calls a minute with the given burst; perMinute 0 sets no limit of our own.
+func NewPace(perMinute float64, burst int) *Pace {
+	p := &Pace{}
+	if perMinute > 0 {
+		p.limiter = rate.NewLimiter(rate.Limit(perMinute/60), burst)
+	}
+	return p
+}
+
+// Delay is how long the next call has to wait; 0 means that it may be made now.
+func (p *Pace) Delay(now time.Time) time.Duration {
+	d := p.held(now)
+	if p.limiter != nil {
+		r := p.limiter.ReserveN(now, 1)
+		d = max(d, r.DelayFrom(now))
+		r.CancelAt(now)
+	}
+	return d
+}
+
+// Allowance is how many calls may be made now.
+func (p *Pace) Allowance() int {
+	now := time.Now()
+	switch {
+	case p.held(now) > 0:
+		return 0
+	case p.limiter == nil:
+		return math.MaxInt
+	default:
+		return int(p.limiter.TokensAt(now))
+	}
+}
+
+// Spend takes the slot of one call that is about to be made. A caller that looked at Delay a moment ago may overdraw by a
+// call; the next one then waits so much longer.
+func (p *Pace) Spend(now time.Time) {
+	if p.limiter != nil {
+		p.limiter.ReserveN(now, 1)
+	}
+}
+
+func (p *Pace) held(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.hold.Sub(now), 0)
+}
+
+// Wait waits for a free slot and takes it. It is for reads and links. Claims use Delay and Spend, and so go first whenever
+// both are waiting: a claim looks at the slot the moment it is free, Wait a little later.
+func (p *Pace) Wait(ctx context.Context) error {
+	for {
+		now := time.Now()
+		d := p.held(now)
+		if d == 0 && (p.limiter == nil || p.limiter.AllowN(now, 1)) {
+			return ctx.Err()
+		}
+		if d == 0 {
+			d = p.Delay(now)
+		}
+		if err := Sleep(ctx, d+yield); err != nil {
+			return err
+		}
+	}
+}
+
+// yield is by how much a read lets a claim go first.
+const yield = 2 * time.Millisecond
+
+// Sleep waits for d or for the context, and returns the context's error in the second case.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// troublesBeforeUnreachable is how many calls in a row have to fail before the vendor is called unreachable: one is noise.
+const troublesBeforeUnreachable = 3
+
+// Observe takes in what a call came to: a wait holds for all, and failures in a row make the vendor unreachable.
+func (p *Pace) Observe(now time.Time, err error) {
+	outcome := OutcomeOf(err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch outcome {
+	case Done, Refused:
+		p.holds, p.troubles, p.last = 0, 0, ""
+	case Wait:
+		p.holds++
+		wait := Backoff(p.holds, 1)
+		if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
+			wait = e.RetryAfter
+		}
+		if until := now.Add(wait); until.After(p.hold) {
+			p.hold = until
+		}
+	default:
+		p.troubles++
+		p.last = err.Error()
+	}
+}
+
+// Unreachable says why the vendor is taken for unreachable, or "" while it is not.
+func (p *Pace) Unreachable() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.troubles < troublesBeforeUnreachable {
+		return ""
+	}
+	return p.last
+}
+
+// Backoff is how long to wait after the n-th failure in a row (n from 1): 1 s, 2 s, 4 s ... up to a minute, each between
+// 80 % and 120 % of that by jitter, a number in [0, 1) which the caller draws or derives.
+func Backoff(n int, jitter float64) time.Duration {
+	d := time.Minute
+	if n < 7 {
+		d = time.Second << max(n-1, 0)
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*jitter))
+}
