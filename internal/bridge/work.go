@@ -21,7 +21,7 @@ const (
 	// idlest is how long a worker sleeps at the most when nothing is due: the ledger may have been written to in ways not foreseen.
 	idlest = 30 * time.Second
 	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
-	settleTime = 10 * time.Second
+	settleTime = 4 * time.Second
 )
 
 // Run works until ctx ends: then nothing more is claimed, and what is under way may finish until the calls' own context ends.

@@ -68,6 +68,8 @@ type Device struct {
 type Fleet struct {
 	Config
 	refreshes singleflight.Group
+	life      context.Context // of refreshes, which outlive those who ask for them; ends with Run
+	end       context.CancelFunc
 	links     *linkWork
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
@@ -84,6 +86,7 @@ type Fleet struct {
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
 	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{}}
+	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links = newLinkWork(f)
 	devices, err := c.Ledger.Devices(ctx)
 	if err != nil {

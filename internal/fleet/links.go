@@ -384,6 +384,7 @@ func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
 		return fmt.Errorf("save link %s: %w", link.ID, err)
 	}
 	w.fleet.relink(link)
+	w.fleet.Log.Debug("link saved", "link", link.ID, "device", link.DeviceUID, "price", link.Plan.PriceID, "active", link.Active)
 	return nil
 }
 

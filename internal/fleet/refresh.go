@@ -24,6 +24,8 @@ const (
 	firstRetry = 2 * time.Second  // after a refresh that failed, doubling up to Interval
 	largest    = 500              // devices saved in one transaction
 	mintWait   = 10 * time.Second // how long the answer to a refresh waits for the links to be made
+
+	longestRefresh = 10 * time.Minute // 100,000 devices in pages, at a few requests a minute
 )
 
 // Run keeps the fleet fresh until the context ends.
@@ -33,7 +35,11 @@ func (f *Fleet) Run(ctx context.Context) {
 		defer close(done)
 		f.links.run(ctx)
 	}()
-	defer func() { <-done }()
+	defer func() {
+		f.end()
+		<-done
+		_, _, _ = f.refreshes.Do("", func() (any, error) { return Result{}, nil }) // wait for one that is under way
+	}()
 	retry := firstRetry
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -78,7 +84,7 @@ func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 // refreshOnce shares one refresh among all who ask for it. It goes on when the first of them leaves.
 func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 	c := f.refreshes.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+		ctx, cancel := context.WithTimeout(f.life, longestRefresh)
 		defer cancel()
 		r, err := f.refresh(ctx)
 		if err != nil {

@@ -1,0 +1,244 @@
+// Package config reads the settings from .env and the environment, and checks them together.
+//
+// It promises that what it returns can be used as it is, that a refusal names every wrong setting at once, and that no
+// secret is ever printed. It does not know whether a key works or a price exists: it asks nobody.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/joho/godotenv"
+)
+
+// Settings are all settings of `notepay serve`. The documentation of each is in .env.example.
+type Settings struct {
+	StripeSecretKey     Secret        `env:"STRIPE_SECRET_KEY"`
+	StripePriceID       string        `env:"STRIPE_PRICE_ID"`
+	StripeWebhookSecret Secret        `env:"STRIPE_WEBHOOK_SECRET"`
+	NotehubClientID     string        `env:"NOTEHUB_CLIENT_ID"`
+	NotehubClientSecret Secret        `env:"NOTEHUB_CLIENT_SECRET"`
+	NotehubToken        Secret        `env:"NOTEHUB_TOKEN"`
+	NotehubProjectUID   string        `env:"NOTEHUB_PROJECT_UID"`
+	NotehubFleetUID     string        `env:"NOTEHUB_FLEET_UID"`
+	Port                uint16        `env:"PORT" envDefault:"3000"`
+	ListenAddr          string        `env:"LISTEN_ADDR"`
+	PublicURL           string        `env:"PUBLIC_URL"`
+	DatabaseURL         Secret        `env:"DATABASE_URL" envDefault:"notepay.db"` // a postgres:// URL holds a password
+	OperatorToken       Secret        `env:"OPERATOR_TOKEN"`
+	RefreshInterval     time.Duration `env:"REFRESH_INTERVAL" envDefault:"15m"`
+	CreditLifetime      time.Duration `env:"CREDIT_LIFETIME" envDefault:"10m"`
+	ConfirmWithin       time.Duration `env:"CONFIRM_WITHIN" envDefault:"0"`
+	Checkout            string        `env:"CHECKOUT" envDefault:"link"`
+	Capture             string        `env:"CAPTURE" envDefault:"immediate"`
+	OfflineAfter        time.Duration `env:"OFFLINE_AFTER" envDefault:"0"`
+	NotehubRouteToken   Secret        `env:"NOTEHUB_ROUTE_TOKEN"`
+	PollInterval        time.Duration `env:"POLL_INTERVAL" envDefault:"5m"`
+	NotehubPerMinute    uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
+	StripeAPIURL        string        `env:"STRIPE_API_URL" envDefault:"https://api.stripe.com"`
+	NotehubAPIURL       string        `env:"NOTEHUB_API_URL" envDefault:"https://api.notefile.net"`
+	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL" envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (facts, U1)
+	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`
+	LogFormat           string        `env:"LOG_FORMAT" envDefault:"text"`
+}
+
+// WebhooksOff is the value of STRIPE_WEBHOOK_SECRET that runs without webhooks.
+const WebhooksOff = "off"
+
+// Livemode says whether the Stripe key moves real money.
+func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecretKey), "_live_") }
+
+// PriceIDs are the default plans.
+func (s *Settings) PriceIDs() []string { return list(s.StripePriceID) }
+
+// WebhookSecrets are the secrets of which one has to have signed an event; none when webhooks are off.
+func (s *Settings) WebhookSecrets() []string {
+	if s.StripeWebhookSecret == WebhooksOff {
+		return nil
+	}
+	return list(string(s.StripeWebhookSecret))
+}
+
+// Address is where to listen.
+func (s *Settings) Address() string {
+	if s.ListenAddr != "" {
+		return s.ListenAddr
+	}
+	return fmt.Sprintf(":%d", s.Port)
+}
+
+func list(commas string) (items []string) {
+	for item := range strings.SplitSeq(commas, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
+
+// Names are the settings' names, in the order of the struct.
+func Names() (names []string) {
+	for f := range reflect.TypeFor[Settings]().Fields() {
+		names = append(names, f.Tag.Get("env"))
+	}
+	return names
+}
+
+// Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces and newlines around a value
+// are not part of it. The error names every setting that is wrong.
+func Load(file string, getenv func(string) string) (*Settings, error) {
+	values, err := godotenv.Read(file)
+	if err != nil && !isMissing(err) {
+		return nil, fmt.Errorf("%s cannot be read: check that each line is NAME=value", file) // the cause may quote a secret
+	}
+	if values == nil {
+		values = map[string]string{}
+	}
+	for _, name := range Names() {
+		if v := getenv(name); strings.TrimSpace(v) != "" {
+			values[name] = v
+		}
+		if values[name] = strings.TrimSpace(values[name]); values[name] == "" {
+			delete(values, name) // an empty setting is one that is not set
+		}
+	}
+	s := &Settings{}
+	problems := parse(s, values)
+	problems = append(problems, s.check()...)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
+	}
+	return s, nil
+}
+
+// parse fills the settings in, and names those that are not of their type. They keep their default for the checks that follow.
+func parse(s *Settings, values map[string]string) (problems []string) {
+	err := env.ParseWithOptions(s, env.Options{Environment: values})
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		if err != nil {
+			problems = append(problems, err.Error())
+		}
+		return problems
+	}
+	for _, err := range all.Errors {
+		wrong, ok := errors.AsType[env.ParseError](err)
+		if !ok {
+			problems = append(problems, err.Error())
+			continue
+		}
+		field, _ := reflect.TypeFor[Settings]().FieldByName(wrong.Name)
+		example := "a whole number"
+		if field.Type == reflect.TypeFor[time.Duration]() {
+			example = "a duration such as 90s, 15m or 2h"
+		}
+		problems = append(problems, fmt.Sprintf("%s: %q is not %s", field.Tag.Get("env"), values[field.Tag.Get("env")], example))
+	}
+	return problems
+}
+
+// check holds the settings against each other.
+func (s *Settings) check() (problems []string) {
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			problems = append(problems, fmt.Sprintf(format, args...))
+		}
+	}
+	key := string(s.StripeSecretKey)
+	wrong(key == "", "STRIPE_SECRET_KEY: required, the secret key (sk_...) or a restricted key (rk_...) of your Stripe account")
+	wrong(key != "" && !startsWith(key, "sk_test_", "sk_live_", "rk_test_", "rk_live_"),
+		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ (a publishable key, pk_..., does not work)")
+	wrong(spaced(key), "STRIPE_SECRET_KEY: holds a space or line break, copy it again")
+
+	wrong(len(s.PriceIDs()) == 0, "STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas")
+	for _, id := range s.PriceIDs() {
+		wrong(!strings.HasPrefix(id, "price_"), "STRIPE_PRICE_ID: %q is no price id, it has to begin with price_", id)
+	}
+	unique := slices.Compact(slices.Sorted(slices.Values(s.PriceIDs())))
+	wrong(len(unique) != len(s.PriceIDs()), "STRIPE_PRICE_ID: names a price twice")
+
+	wrong(s.StripeWebhookSecret == "", "STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; several with commas; the word off runs without webhooks")
+	for _, secret := range s.WebhookSecrets() {
+		wrong(!strings.HasPrefix(secret, "whsec_") || len(secret) < len("whsec_")+8 || spaced(secret),
+			"STRIPE_WEBHOOK_SECRET: each secret begins with whsec_ and goes on for at least 8 characters without spaces")
+	}
+	wrong(s.StripeWebhookSecret != "" && s.StripeWebhookSecret != WebhooksOff && len(s.WebhookSecrets()) == 0, "STRIPE_WEBHOOK_SECRET: holds no secret")
+
+	client := s.NotehubClientID != "" || s.NotehubClientSecret != ""
+	wrong(!client && s.NotehubToken == "", "NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, or NOTEHUB_TOKEN: one of the two is required to sign in to Notehub")
+	wrong(client && s.NotehubToken != "", "NOTEHUB_TOKEN: set either this or NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, not both")
+	wrong(client && s.NotehubClientID == "", "NOTEHUB_CLIENT_ID: required beside NOTEHUB_CLIENT_SECRET")
+	wrong(client && s.NotehubClientSecret == "", "NOTEHUB_CLIENT_SECRET: required beside NOTEHUB_CLIENT_ID")
+	wrong(spaced(s.NotehubClientID), "NOTEHUB_CLIENT_ID: holds a space or line break, copy it again")
+	wrong(spaced(string(s.NotehubClientSecret)), "NOTEHUB_CLIENT_SECRET: holds a space or line break, copy it again")
+	wrong(spaced(string(s.NotehubToken)), "NOTEHUB_TOKEN: holds a space or line break, copy it again")
+	wrong(!startsWith(s.NotehubProjectUID, "app:"), "NOTEHUB_PROJECT_UID: required, the project's UID (app:...)")
+	wrong(s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"), "NOTEHUB_FLEET_UID: has to begin with fleet:")
+
+	if s.ListenAddr != "" {
+		_, _, err := net.SplitHostPort(s.ListenAddr)
+		wrong(err != nil, "LISTEN_ADDR: %q is no address such as 127.0.0.1:3000", s.ListenAddr)
+	}
+	problems = append(problems, checkURL("PUBLIC_URL", &s.PublicURL)...)
+	problems = append(problems, checkURL("STRIPE_API_URL", &s.StripeAPIURL)...)
+	problems = append(problems, checkURL("NOTEHUB_API_URL", &s.NotehubAPIURL)...)
+	problems = append(problems, checkURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL)...)
+	wrong(s.OperatorToken != "" && len(s.OperatorToken) < 16, "OPERATOR_TOKEN: at least 16 characters, for it moves money")
+
+	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")
+	wrong(s.CreditLifetime < 0 || (s.CreditLifetime > 0 && s.CreditLifetime < 10*time.Second), "CREDIT_LIFETIME: at least 10s, or 0 for ever")
+	wrong(s.PollInterval < 10*time.Second, "POLL_INTERVAL: at least 10s")
+	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: not below 0")
+	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: not below 0")
+	wrong(s.ConfirmWithin > 0 && s.CreditLifetime == 0, "CONFIRM_WITHIN: needs CREDIT_LIFETIME above 0")
+	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
+	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
+	wrong(s.Capture == "on_start" && s.ConfirmWithin == 0, "CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms")
+	wrong(!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel), "LOG_LEVEL: debug, info, warn or error")
+	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
+	return append(problems, s.notBuilt()...)
+}
+
+// notBuilt refuses what the agreement names and this version does not do: ignored, such a setting would break its promise in silence.
+func (s *Settings) notBuilt() (problems []string) {
+	for name, set := range map[string]bool{
+		"STRIPE_WEBHOOK_SECRET: off": s.StripeWebhookSecret == WebhooksOff,
+		"CONFIRM_WITHIN":             s.ConfirmWithin > 0,
+		"CHECKOUT: session":          s.Checkout == "session",
+		"CAPTURE: on_start":          s.Capture == "on_start",
+		"OFFLINE_AFTER":              s.OfflineAfter > 0,
+		"NOTEHUB_ROUTE_TOKEN":        s.NotehubRouteToken != "",
+	} {
+		if set {
+			problems = append(problems, name+" is not in this version yet")
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+func startsWith(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) && len(s) > len(p) })
+}
+
+func spaced(s string) bool { return strings.ContainsAny(s, " \t\r\n") }
+
+// checkURL wants an absolute http or https URL, and takes a slash at its end away.
+func checkURL(name string, value *string) []string {
+	if *value == "" {
+		return nil
+	}
+	*value = strings.TrimRight(*value, "/")
+	u, err := url.Parse(*value)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return []string{name + ": has to be a URL such as https://pay.example.com"}
+	}
+	return nil
+}

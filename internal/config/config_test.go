@@ -1,0 +1,220 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/joho/godotenv"
+)
+
+func good() map[string]string {
+	return map[string]string{
+		"STRIPE_SECRET_KEY": "sk_test_abcdefgh", "STRIPE_PRICE_ID": "price_1", "STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh",
+		"NOTEHUB_TOKEN": "hubtoken-secret", "NOTEHUB_PROJECT_UID": "app:1",
+	}
+}
+
+func load(t *testing.T, values map[string]string) (*Settings, error) {
+	t.Helper()
+	return Load(filepath.Join(t.TempDir(), ".env"), func(name string) string { return values[name] })
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Address() != ":3000" || s.CreditLifetime != 10*time.Minute || s.RefreshInterval != 15*time.Minute || s.DatabaseURL != "notepay.db" || s.Livemode() {
+		t.Errorf("defaults: %+v", s)
+	}
+}
+
+func TestTheEnvironmentWinsOverTheFileAndSpacesAreTrimmed(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte("STRIPE_SECRET_KEY=sk_live_fromfile\nPORT=1\nNOTEHUB_CLIENT_ID=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	values := good()
+	values["STRIPE_SECRET_KEY"] = " \n"
+	values["PORT"] = " 4000\n"
+	values["STRIPE_WEBHOOK_SECRET"] = " whsec_first123 , whsec_second12\n"
+	s, err := Load(file, func(name string) string { return values[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.StripeSecretKey != "sk_live_fromfile" || !s.Livemode() {
+		t.Errorf("an environment variable of spaces alone won over the file")
+	}
+	if s.Port != 4000 {
+		t.Errorf("port %d; want the environment's 4000", s.Port)
+	}
+	if got, want := s.WebhookSecrets(), []string{"whsec_first123", "whsec_second12"}; !slices.Equal(got, want) {
+		t.Errorf("webhook secrets %q; want %q", got, want)
+	}
+}
+
+func TestEveryBadSettingIsNamed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set  map[string]string
+		want string
+	}{
+		"no key":                         {map[string]string{"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"},
+		"a publishable key":              {map[string]string{"STRIPE_SECRET_KEY": "pk_test_abc"}, "STRIPE_SECRET_KEY"},
+		"a key with a space inside":      {map[string]string{"STRIPE_SECRET_KEY": "sk_test_ab cd"}, "STRIPE_SECRET_KEY"},
+		"no price":                       {map[string]string{"STRIPE_PRICE_ID": ""}, "STRIPE_PRICE_ID"},
+		"a product for a price":          {map[string]string{"STRIPE_PRICE_ID": "price_1,prod_2"}, "STRIPE_PRICE_ID"},
+		"a price twice":                  {map[string]string{"STRIPE_PRICE_ID": "price_1,price_1"}, "STRIPE_PRICE_ID"},
+		"an empty webhook secret":        {map[string]string{"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"},
+		"a webhook secret of commas":     {map[string]string{"STRIPE_WEBHOOK_SECRET": ",,"}, "STRIPE_WEBHOOK_SECRET"},
+		"a webhook secret of its prefix": {map[string]string{"STRIPE_WEBHOOK_SECRET": "whsec_"}, "STRIPE_WEBHOOK_SECRET"},
+		"one good and one bad secret":    {map[string]string{"STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh,abc"}, "STRIPE_WEBHOOK_SECRET"},
+		"no sign-in":                     {map[string]string{"NOTEHUB_TOKEN": ""}, "NOTEHUB_CLIENT_ID"},
+		"both sign-ins":                  {map[string]string{"NOTEHUB_CLIENT_ID": "a", "NOTEHUB_CLIENT_SECRET": "b"}, "NOTEHUB_TOKEN"},
+		"a client without secret":        {map[string]string{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_ID": "a"}, "NOTEHUB_CLIENT_SECRET"},
+		"a secret without client":        {map[string]string{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_SECRET": "a"}, "NOTEHUB_CLIENT_ID"},
+		"no project":                     {map[string]string{"NOTEHUB_PROJECT_UID": ""}, "NOTEHUB_PROJECT_UID"},
+		"a product for a project":        {map[string]string{"NOTEHUB_PROJECT_UID": "product:x"}, "NOTEHUB_PROJECT_UID"},
+		"a fleet by its name":            {map[string]string{"NOTEHUB_FLEET_UID": "laundry"}, "NOTEHUB_FLEET_UID"},
+		"a port too high":                {map[string]string{"PORT": "70000"}, "PORT"},
+		"an address without port":        {map[string]string{"LISTEN_ADDR": "localhost"}, "LISTEN_ADDR"},
+		"a public URL without scheme":    {map[string]string{"PUBLIC_URL": "pay.example.com"}, "PUBLIC_URL"},
+		"a short operator token":         {map[string]string{"OPERATOR_TOKEN": "short"}, "OPERATOR_TOKEN"},
+		"an interval without unit":       {map[string]string{"REFRESH_INTERVAL": "15"}, "REFRESH_INTERVAL"},
+		"an interval too short":          {map[string]string{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
+		"a negative lifetime":            {map[string]string{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
+		"confirmations without lifetime": {map[string]string{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"}, "CONFIRM_WITHIN: needs"},
+		"a negative confirmation time":   {map[string]string{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
+		"capture without confirmations":  {map[string]string{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
+		"an unknown capture":             {map[string]string{"CAPTURE": "later"}, "CAPTURE"},
+		"an unknown checkout":            {map[string]string{"CHECKOUT": "cart"}, "CHECKOUT"},
+		"a negative offline time":        {map[string]string{"OFFLINE_AFTER": "-1s"}, "OFFLINE_AFTER"},
+		"a poll interval too short":      {map[string]string{"POLL_INTERVAL": "1s"}, "POLL_INTERVAL"},
+		"a rate that is no number":       {map[string]string{"NOTEHUB_REQUESTS_PER_MINUTE": "many"}, "NOTEHUB_REQUESTS_PER_MINUTE"},
+		"a vendor's URL that is a path":  {map[string]string{"STRIPE_API_URL": "/v1"}, "STRIPE_API_URL"},
+		"an unknown log level":           {map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL"},
+		"an unknown log format":          {map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT"},
+		"the API URL with a query":       {map[string]string{"NOTEHUB_API_URL": "https://x.example?a=b"}, "NOTEHUB_API_URL"},
+		"the token URL without host":     {map[string]string{"NOTEHUB_AUTH_URL": "https://"}, "NOTEHUB_AUTH_URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values := good()
+			for k, v := range c.set {
+				values[k] = v
+			}
+			_, err := load(t, values)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v; want one that names %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsStandInOneMessageWithoutASecret(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, map[string]string{
+		"STRIPE_SECRET_KEY": "key-in-the-wrong-place", "STRIPE_WEBHOOK_SECRET": "hook-in-the-wrong-place", "NOTEHUB_TOKEN": "token with-a-space",
+		"PORT": "x", "OPERATOR_TOKEN": "tiny-secret",
+	})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"STRIPE_SECRET_KEY", "STRIPE_PRICE_ID", "STRIPE_WEBHOOK_SECRET", "NOTEHUB_TOKEN", "NOTEHUB_PROJECT_UID", "PORT", "OPERATOR_TOKEN"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the message does not name %s:\n%v", want, err)
+		}
+	}
+	for _, secret := range []string{"wrong-place", "with-a-space", "tiny-secret"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the message prints a secret:\n%v", err)
+		}
+	}
+}
+
+func TestABrokenFileIsRefusedWithoutItsText(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte("STRIPE_SECRET_KEY=\"sk_test_secret\nthis is no setting"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(file, func(string) string { return "" })
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v; want one that does not quote the file", err)
+	}
+}
+
+func TestASecretIsNeverPrinted(t *testing.T) {
+	t.Parallel()
+	s, err := load(t, good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%v %+v %#v %s %q", s, s, s, s.StripeSecretKey, s.StripeSecretKey)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("settings", "all", s, "key", s.StripeSecretKey)
+	slog.New(slog.NewTextHandler(&b, nil)).Info("settings", "all", *s, "key", s.NotehubToken)
+	if err := json.NewEncoder(&b).Encode(s); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"sk_test_abcdefgh", "whsec_abcdefgh", "hubtoken-secret"} {
+		if strings.Contains(b.String(), secret) {
+			t.Errorf("%q was printed", secret)
+		}
+	}
+}
+
+func TestTheExampleNamesEverySettingWithItsDefault(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../.env.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?m)^#?([A-Z_]+)=(.*)$`).FindAllStringSubmatch(string(text), -1)
+	values := map[string]string{}
+	for _, n := range named {
+		if _, twice := values[n[1]]; twice {
+			t.Errorf("%s stands twice in .env.example", n[1])
+		}
+		values[n[1]] = n[2]
+	}
+	for _, name := range Names() {
+		if _, ok := values[name]; !ok {
+			t.Errorf(".env.example does not name %s", name)
+		}
+	}
+	for name := range values {
+		if !slices.Contains(Names(), name) {
+			t.Errorf(".env.example names %s, which is no setting", name)
+		}
+	}
+	// The defaults as written in the example give the same settings as no setting at all.
+	for k, v := range good() {
+		values[k] = v
+	}
+	written, err := load(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unset, err := load(t, good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *written != *unset {
+		t.Errorf("the defaults in .env.example are not those of the code:\n%+v\n%+v", written, unset)
+	}
+	if _, err := godotenv.Unmarshal(string(text)); err != nil {
+		t.Errorf(".env.example cannot be read: %v", err)
+	}
+}

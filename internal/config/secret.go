@@ -1,0 +1,19 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+)
+
+// Secret is a string that is never printed: not by fmt, slog or encoding/json. Convert it to a string where it is used.
+type Secret string
+
+const redacted = "[redacted]"
+
+func (Secret) String() string               { return redacted }
+func (Secret) GoString() string             { return redacted }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,142 @@
+package demo
+
+import (
+	"time"
+)
+
+// fragment is a part of the page that is replaced whenever it changes: an element with an id.
+type fragment struct{ id, html string }
+
+func (f fragment) message() []byte { return message("fragment", 0, f.html) }
+
+// redraw sends the fragments that changed to everybody who looks.
+func (d *Demo) redraw() {
+	if !d.stream.watched() {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, f := range d.render() {
+		if d.sent[f.id] != f.html {
+			d.sent[f.id] = f.html
+			d.stream.send(f.message())
+		}
+	}
+}
+
+// fragments renders all as they are now.
+func (d *Demo) fragments() []fragment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.render()
+}
+
+func (d *Demo) render() []fragment {
+	trouble := d.trouble()
+	all := []fragment{
+		{"strip", render("strip", d.strip())},
+		{"banner", render("banner", trouble)},
+		{"switches", render("switches", trouble)},
+	}
+	for _, m := range d.machines {
+		all = append(all, fragment{"machine-" + m.key, render("machine", d.view(m, time.Now()))})
+	}
+	return all
+}
+
+// troubleView are the switches and which are on.
+type troubleView struct {
+	Groups []troubleGroup
+	On     []string // what is on, in words
+}
+
+type troubleGroup struct {
+	Name     string
+	Switches []switchView
+}
+
+type switchView struct {
+	fault
+	On bool
+}
+
+func (d *Demo) trouble() (v troubleView) {
+	for _, f := range d.faults() {
+		if len(v.Groups) == 0 || v.Groups[len(v.Groups)-1].Name != f.Group {
+			v.Groups = append(v.Groups, troubleGroup{Name: f.Group})
+		}
+		last := &v.Groups[len(v.Groups)-1]
+		last.Switches = append(last.Switches, switchView{f, d.on[f.Key]})
+		if d.on[f.Key] {
+			v.On = append(v.On, f.Phrase())
+		}
+	}
+	return v
+}
+
+// stripView is how far the latest purchase has come, and what became of all payments: the promise, counted.
+type stripView struct {
+	Machine                      string // of the latest purchase; "" if there was none
+	Steps                        []step
+	Back                         bool // the money came back
+	Paid, Started, Returned, Due int
+}
+
+type step struct {
+	Key, Name, Who string
+	Done           bool
+}
+
+// strip reads from the simulated world what happened to the latest purchase. A payment that was made counts as one, even if
+// the webhook that tells of it is lost.
+func (d *Demo) strip() stripView {
+	starts := make(map[string]bool)
+	for _, m := range d.machines {
+		for _, s := range m.host.Starts() {
+			starts[s.SessionID] = true
+		}
+	}
+	var v stripView
+	var session, device string // of the latest payment
+	var at time.Time
+	var told bool
+	for _, e := range d.stripe.Events() {
+		if e.Type != "checkout.session.completed" {
+			continue
+		}
+		session, at, told = e.ObjectID, e.Created, e.Acked
+		v.Paid++
+		switch {
+		case d.stripe.Refunded(session) > 0:
+			v.Returned++
+		case starts[session]:
+			v.Started++
+		default:
+			v.Due++
+		}
+	}
+	if s, ok := d.stripe.Session(session); ok {
+		device = s.DeviceUID
+	}
+	paid, noted, started := session != "", false, starts[session]
+	if d.scanned.at.After(at) {
+		device, session, paid, told, started = d.scanned.device, "", false, false, false
+	}
+	if session != "" {
+		v.Back = d.stripe.Refunded(session) > 0
+		for _, n := range d.notehub.Notes(device) {
+			noted = noted || n.Body["session_id"] == session
+		}
+	}
+	if m := d.machineNamed(device); m != nil {
+		v.Machine = m.name
+	}
+	v.Steps = []step{
+		{"scan", "Scan", "A phone reads the sticker", device != ""},
+		{"pay", "Pay", "Stripe takes the card", paid},
+		{"webhook", "Webhook", "Stripe tells notepay", told},
+		{"note", "Note", "notepay tells Notehub", noted},
+		{"start", "Start", "The machine runs", started},
+	}
+	return v
+}

@@ -1,0 +1,200 @@
+package demo
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"math"
+	"slices"
+	"time"
+
+	"notepay/internal/sandbox"
+)
+
+const creditFile = "payment.qi"
+
+// defaultPrice is what a machine sells that names no price of its own in Notehub.
+var defaultPrice = sandbox.Price{ID: "price_1DemoOneStart", Name: "One start", Currency: "usd", Amount: 200, Active: true}
+
+// kind is one of the machines that are shown.
+type kind struct {
+	key, name, uid, what string        // what: one line for a passer-by
+	price                sandbox.Price // in Notehub's variable stripe_price_id
+	program              time.Duration // how long a start lasts if the note does not say
+	running              string        // what it does meanwhile
+}
+
+// kinds are the machines, in the order of the page. Each has a drawing in page/KEY.svg.
+func kinds() []kind {
+	price := func(id, name string, amount int64, duration string) sandbox.Price {
+		p := sandbox.Price{ID: "price_1Demo" + id, Name: name, Currency: "usd", Amount: amount, Active: true}
+		if duration != "" {
+			p.Metadata = map[string]string{"duration": duration}
+		}
+		return p
+	}
+	return []kind{
+		{"washer", "Washer 3", "dev:864475040000003", "A laundromat", price("WarmWash", "Warm wash", 350, "40s"), 40 * time.Second, "Washing"},
+		{"locker", "Locker 12", "dev:864475040000012", "A parcel locker", price("OpenLocker", "Open the locker", 200, ""), 15 * time.Second, "Door open"},
+		{"charger", "Charger A", "dev:864475040000021", "A parking lot", price("Charge", "Charge the car", 500, "1m"), time.Minute, "Charging"},
+		{"vending", "Snack machine", "dev:864475040000034", "A waiting room", price("Snack", "One snack", 180, ""), 10 * time.Second, "Serving"},
+	}
+}
+
+//go:embed page
+var files embed.FS
+
+// machine is a simulated Notecard with its host.
+type machine struct {
+	kind
+	host    *sandbox.Machine
+	drawing template.HTML
+
+	// Only Run's goroutine touches these.
+	taken  map[string]bool // notes that are on the wire view
+	starts int             // as many starts are
+}
+
+// install puts a machine into the project, online.
+func (d *Demo) install(k kind) *machine {
+	drawing, err := files.ReadFile("page/" + k.key + ".svg")
+	if err != nil {
+		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
+	}
+	d.stripe.AddPrice(k.price)
+	d.notehub.AddDevice(sandbox.Device{
+		UID: k.uid, Name: k.name, LastActivity: time.Now(), Variables: map[string]string{"stripe_price_id": k.price.ID},
+	})
+	d.notehub.SetConnected(k.uid, true)
+	return &machine{
+		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid}),
+		drawing: template.HTML(drawing), taken: make(map[string]bool), // our own file
+	}
+}
+
+// step lets each machine look for notes, and puts what it found on the wire view.
+func (d *Demo) step() {
+	for _, m := range d.machines {
+		m.host.Step()
+		for _, n := range d.notehub.Notes(m.uid) {
+			if n.Fetched && !m.taken[n.ID] {
+				m.taken[n.ID] = true
+				d.wire.add(line{From: "Notehub", To: "machine", Text: "the Notecard of " + m.name + " takes the note", Asked: indented(n.Body)})
+			}
+		}
+		starts := m.host.Starts()
+		for _, s := range starts[m.starts:] {
+			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "credit " + s.CreditID})
+			d.log.InfoContext(context.Background(), "machine started", "device", m.uid, "credit", s.CreditID)
+		}
+		m.starts = len(starts)
+	}
+	d.redraw()
+}
+
+// machineView is what a card shows beside the drawing. State is "idle" or "running".
+type machineView struct {
+	Key, Name, UID, What, Offer, PayURL string
+	Drawing                             template.HTML
+	State, Says                         string
+	Done, Of                            int // seconds of the running start
+	Offline                             bool
+	Starts                              int
+	Notes                               []noteView
+}
+
+// noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or "recalled".
+type noteView struct{ ID, State, Says, At, Body string }
+
+const shownNotes = 3
+
+// view reads what a machine does now.
+func (d *Demo) view(m *machine, now time.Time) machineView {
+	v := machineView{
+		Key: m.key, Name: m.name, UID: m.uid, What: m.what, Drawing: m.drawing, Offer: d.offer(m.uid),
+		State: "idle", Says: "Idle", Offline: d.on["offline-"+m.key],
+	}
+	if d.bridge != "" {
+		v.PayURL = d.bridge + "/pay?device=" + m.uid
+	}
+	starts := m.host.Starts()
+	v.Starts = len(starts)
+	if v.Starts > 0 {
+		last := starts[v.Starts-1]
+		length := last.Duration
+		if length == 0 {
+			length = m.program
+		}
+		if left := length - now.Sub(last.At); left > 0 {
+			v.Of = int(length.Seconds())
+			seconds := int(math.Ceil(left.Seconds()))
+			v.Done = v.Of - seconds
+			v.State, v.Says = "running", fmt.Sprintf("%s, %d s left", m.running, seconds)
+		}
+	}
+	v.Notes = noteViews(d.notehub.Notes(m.uid), starts)
+	return v
+}
+
+// offer says what the machine's Payment Link sells; "" while there is none.
+func (d *Demo) offer(uid string) string {
+	for _, l := range slices.Backward(d.stripe.Links()) {
+		if l.DeviceUID != uid || !l.Active {
+			continue
+		}
+		for _, p := range d.prices() {
+			if p.ID == l.PriceID {
+				return fmt.Sprintf("%s, $%d.%02d", p.Name, p.Amount/100, p.Amount%100)
+			}
+		}
+	}
+	return ""
+}
+
+func (d *Demo) prices() []sandbox.Price {
+	prices := []sandbox.Price{defaultPrice}
+	for _, m := range d.machines {
+		prices = append(prices, m.price)
+	}
+	return prices
+}
+
+// noteViews says of each note what became of it, newest first. Of several with one credit only the first was a start.
+func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) {
+	started := make(map[string]bool)
+	for _, s := range starts {
+		started[s.CreditID] = true
+	}
+	for _, n := range notes {
+		v := noteView{ID: n.ID, State: "pending", Says: "waits at Notehub", At: clock(n.Posted), Body: indented(n.Body)}
+		credit, _ := n.Body["credit_id"].(string)
+		switch {
+		case n.File != creditFile:
+			continue
+		case n.Deleted:
+			v.State, v.Says = "recalled", "recalled before the Notecard had it"
+		case n.Fetched && started[credit]:
+			v.State, v.Says = "started", "started the machine"
+			delete(started, credit)
+		case n.Fetched && slices.ContainsFunc(starts, func(s sandbox.Start) bool { return s.CreditID == credit }):
+			v.State, v.Says = "repeat", "a repeat, ignored"
+		case n.Fetched:
+			v.State, v.Says = "taken", "taken, no start"
+		}
+		views = append(views, v)
+	}
+	slices.Reverse(views)
+	return views[:min(len(views), shownNotes)]
+}
+
+func clock(t time.Time) string { return t.Format("15:04:05") }
+
+func indented(body map[string]any) string {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}

@@ -1,0 +1,164 @@
+package demo
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// sentence is what a request means, in plain words. {machine} and {event} are filled in where the request names them.
+type sentence struct {
+	from, to, text string
+	quiet          bool // of no interest to most
+	scan           bool // a customer begins
+}
+
+// ServeHTTP does nothing: a sentence is a handler only so that a ServeMux can find it.
+func (sentence) ServeHTTP(http.ResponseWriter, *http.Request) {}
+
+// table makes a mux of sentences by pattern. "Anything else" gets the pattern "/".
+func table(sentences map[string]sentence) *http.ServeMux {
+	mux := http.NewServeMux()
+	for pattern, s := range sentences {
+		mux.Handle(pattern, s)
+	}
+	return mux
+}
+
+func sentenceFor(known *http.ServeMux, r *http.Request) sentence {
+	found, _ := known.Handler(r)
+	s, ok := found.(sentence)
+	if !ok { // the mux's own redirect or refusal
+		s = sentence{from: "phone", to: "notepay", text: "asks for something unknown"}
+	}
+	return s
+}
+
+// toBridge are the requests that the bridge answers.
+func toBridge() *http.ServeMux {
+	phone := func(text string) sentence { return sentence{from: "phone", to: "notepay", text: text} }
+	operator := func(text string) sentence { return sentence{from: "operator", to: "notepay", text: text, quiet: true} }
+	scanned := sentence{from: "phone", to: "notepay", text: "scans the sticker of {machine}", scan: true}
+	webhook := sentence{from: "Stripe", to: "notepay", text: "sends the webhook {event}"}
+	confirmation := sentence{from: "Notehub", to: "notepay", text: "hands on what a machine said"}
+	live := phone("follows its payment live")
+	live.quiet = true
+	other := phone("asks for a page or a file")
+	other.quiet = true
+	return table(map[string]sentence{
+		"GET /pay":                     scanned,
+		"GET /pay/{uid}":               scanned,
+		"GET /use/{uid}":               phone("looks at what {machine} sells"),
+		"POST /use/{uid}":              phone("chooses what to buy from {machine}"),
+		"GET /payment/success":         phone("comes back from the checkout"),
+		"GET /payment/cancel":          phone("comes back without paying"),
+		"GET /session/{token}":         phone("opens its payment's page"),
+		"GET /access/{token}":          phone("opens its access code"),
+		"GET /session/{token}/events":  live,
+		"POST /webhook/stripe":         webhook,
+		"POST /api/stripe/webhook":     webhook,
+		"POST /api/webhook":            webhook,
+		"POST /webhook/notehub":        confirmation,
+		"GET /{$}":                     phone("opens the page to type a machine's code"),
+		"GET /health":                  operator("asks whether all is well"),
+		"GET /metrics":                 operator("reads the metrics"),
+		"/refresh-devices":             operator("has the devices read again"),
+		"/api/":                        operator("uses the operator's interface"),
+		"/operator/":                   operator("uses the console"),
+		"POST /api/payments/{id}/{do}": {from: "operator", to: "notepay", text: "changes a payment"},
+		"/":                            other,
+	})
+}
+
+// toStripe are the requests to Stripe's API and to its hosted checkout.
+func toStripe() *http.ServeMux {
+	say := func(text string) sentence { return sentence{from: "notepay", to: "Stripe", text: text} }
+	quiet := func(text string) sentence { return sentence{from: "notepay", to: "Stripe", text: text, quiet: true} }
+	phone := func(text string) sentence { return sentence{from: "phone", to: "Stripe", text: text} }
+	return table(map[string]sentence{
+		"POST /v1/payment_links":                 say("makes the Payment Link of {machine}"),
+		"POST /v1/payment_links/{id}":            say("changes a Payment Link of {machine}"),
+		"GET /v1/payment_links":                  quiet("reads the Payment Links"),
+		"GET /v1/payment_links/{id}":             quiet("reads a Payment Link"),
+		"GET /v1/payment_links/{id}/line_items":  quiet("reads what a Payment Link sells"),
+		"GET /v1/prices/{id}":                    quiet("reads a price"),
+		"POST /v1/checkout/sessions":             say("makes a checkout for {machine}"),
+		"GET /v1/checkout/sessions":              quiet("looks for payments it was not told of"),
+		"GET /v1/checkout/sessions/{id}":         say("asks about one payment at {machine}"),
+		"POST /v1/checkout/sessions/{id}/expire": say("closes a checkout of {machine}"),
+		"POST /v1/refunds":                       say("gives the money back"),
+		"GET /v1/refunds":                        say("looks whether the money was given back"),
+		"GET /v1/payment_intents/{id}":           say("asks whether the money was taken"),
+		"POST /v1/payment_intents/{id}/capture":  say("takes the money it held"),
+		"POST /v1/payment_intents/{id}/cancel":   say("lets go of the money it held"),
+		"GET /v1/events":                         quiet("looks for webhooks that did not arrive"),
+		"GET /c/{link}":                          phone("opens the checkout of {machine}"),
+		"GET /c/pay/{session}":                   phone("looks at the checkout"),
+		"POST /c/pay/{session}":                  phone("presses Pay"),
+		"/":                                      quiet("asks Stripe for something else"),
+	})
+}
+
+// toNotehub are the requests to Notehub's API.
+func toNotehub() *http.ServeMux {
+	say := func(text string) sentence { return sentence{from: "notepay", to: "Notehub", text: text} }
+	quiet := func(text string) sentence { return sentence{from: "notepay", to: "Notehub", text: text, quiet: true} }
+	const devices = "/v1/projects/{project}/devices"
+	return table(map[string]sentence{
+		"POST /oauth2/token":                                  quiet("gets an access token"),
+		"GET " + devices:                                      quiet("lists the machines"),
+		"GET " + devices + "/{device}":                        quiet("asks about {machine}"),
+		"GET " + devices + "/{device}/environment_variables":  quiet("reads the settings of {machine}"),
+		"POST " + devices + "/{device}/notes/{file}":          say("leaves a note for {machine}"),
+		"GET " + devices + "/{device}/notes/{file}":           say("looks whether the note for {machine} still waits"),
+		"GET " + devices + "/{device}/files":                  say("looks whether the note for {machine} still waits"),
+		"DELETE " + devices + "/{device}/notes/{file}/{note}": say("recalls the note for {machine}"),
+		"POST " + devices + "/{device}/signal":                quiet("asks whether {machine} is connected"),
+		"GET /v1/projects/{project}/events-cursor":            quiet("reads what machines said"),
+		"GET /v1/projects/{project}/environment_variables":    quiet("reads the project's settings"),
+		"GET /v1/projects/{project}/fleets":                   quiet("lists the fleets"),
+		"GET /v1/projects/{project}/fleets/{fleet}/{listing}": quiet("reads a fleet"),
+		"/": quiet("asks Notehub for something else"),
+	})
+}
+
+// deviceUID finds a device in an address, a form, a page or JSON.
+var (
+	deviceUID = regexp.MustCompile(`dev:\d{15}`)
+	eventType = regexp.MustCompile(`"type":\s*"([a-z_]+\.[a-z_.]+)"`)
+)
+
+// words fills in a sentence with what the address and, once they are there, the bodies name.
+func (d *Demo) words(text, address, bodies string) string {
+	name, event := "a machine", ""
+	if m := d.machineNamed(address, bodies); m != nil {
+		name = m.name
+	}
+	if found := eventType.FindStringSubmatch(bodies); found != nil {
+		event = found[1]
+	}
+	return strings.TrimSpace(strings.NewReplacer("{machine}", name, "{event}", event).Replace(text))
+}
+
+// machineNamed finds the machine that an address or a body names, the address first.
+func (d *Demo) machineNamed(texts ...string) *machine {
+	for _, text := range texts {
+		uid := deviceUID.FindString(strings.NewReplacer("%3A", ":", "%3a", ":").Replace(text))
+		for _, m := range d.machines {
+			if m.uid == uid {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// scan remembers what was scanned last.
+func (d *Demo) scan(address string) {
+	if m := d.machineNamed(address); m != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.scanned = scan{m.uid, time.Now()}
+	}
+}

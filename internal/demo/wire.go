@@ -1,0 +1,265 @@
+package demo
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	keptLines = 100
+	keptBytes = 8 << 10 // of a body
+)
+
+// line is one request between two parts, in plain words. To is "" if a part does something by itself.
+type line struct {
+	ID, sequence    int64 // sequence grows with every change of any line
+	At              time.Time
+	From, To, Text  string
+	Method, Path    string
+	Status          int // 0: no request, no answer yet, or none at all
+	Waiting         bool
+	Took            time.Duration
+	Quiet           bool   // of no interest to most
+	Asked, Answered string // headers that matter and body, readable, without secrets
+}
+
+// Clock is when it began, in local time.
+func (l line) Clock() string { return clock(l.At) }
+
+// Short is the path without what is the same everywhere and without the tail of long ids.
+func (l line) Short() string {
+	return longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
+}
+
+// Outcome says how it ended.
+func (l line) Outcome() string {
+	switch {
+	case l.Method == "":
+		return ""
+	case l.Waiting:
+		return "…"
+	case l.Status == 0:
+		return "no reply"
+	}
+	return fmt.Sprintf("%d %s", l.Status, http.StatusText(l.Status))
+}
+
+// Failed says whether the request got no good answer.
+func (l line) Failed() bool {
+	return l.Method != "" && !l.Waiting && (l.Status == 0 || l.Status >= 400)
+}
+
+// Duration is how long it took, for people.
+func (l line) Duration() string {
+	if l.Method == "" || l.Waiting {
+		return ""
+	}
+	if l.Took < time.Second {
+		return fmt.Sprintf("%d ms", l.Took.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", l.Took.Seconds())
+}
+
+var longID = regexp.MustCompile(`\b(cs_test_|plink_|evt_|price_|pi_|re_)(\w{4})\w{6,}`)
+
+// wire remembers the latest lines. It is safe for concurrent use.
+type wire struct {
+	changed func(line) // called in order, under the lock
+
+	mu       sync.Mutex
+	lines    []line // oldest first
+	sequence int64
+	added    int64
+}
+
+// add shows a new line and returns its id.
+func (w *wire) add(l line) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.added++
+	l.ID, l.At = w.added, time.Now()
+	if len(w.lines) == keptLines { // the oldest of no interest goes first, unless it is rather new
+		dull := slices.IndexFunc(w.lines[:keptLines*3/4], func(l line) bool { return l.Quiet })
+		w.lines = slices.Delete(w.lines, max(dull, 0), max(dull, 0)+1)
+	}
+	w.lines = append(w.lines, l)
+	w.tell(&w.lines[len(w.lines)-1])
+	return l.ID
+}
+
+// change changes a line, if it is still remembered.
+func (w *wire) change(id int64, how func(*line)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.lines {
+		if w.lines[i].ID == id {
+			how(&w.lines[i])
+			w.tell(&w.lines[i])
+		}
+	}
+}
+
+func (w *wire) tell(l *line) {
+	w.sequence++
+	l.sequence = w.sequence
+	w.changed(*l)
+}
+
+// after returns the lines that changed after a point of the sequence, oldest first, and where the sequence stands now.
+func (w *wire) after(sequence int64) ([]line, int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var changed []line
+	for _, l := range w.lines {
+		if l.sequence > sequence {
+			changed = append(changed, l)
+		}
+	}
+	return changed, w.sequence
+}
+
+// tap shows every request to a handler. What the handler reads and writes passes through unbuffered.
+func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		said := sentenceFor(known, r)
+		asked, answered := &excerpt{}, &excerpt{}
+		began, address := time.Now(), r.URL.RequestURI()
+		id := d.wire.add(line{
+			From: said.from, To: said.to, Quiet: said.quiet, Waiting: true, Text: d.words(said.text, address, ""),
+			Method: r.Method, Path: withoutSecrets(address),
+		})
+		r = r.WithContext(r.Context()) // a copy, to give it another body
+		if r.Body != nil && r.Body != http.NoBody {
+			r.Body = &readBody{r.Body, asked}
+		}
+		seen := &answer{ResponseWriter: w, body: answered}
+		whole := false
+		defer func() { // also if the handler panics, as it does to cut the connection
+			status := 0
+			if whole {
+				status = cmp.Or(seen.status, http.StatusOK)
+			}
+			if said.scan && whole && status < http.StatusBadRequest {
+				d.scan(address)
+			}
+			d.wire.change(id, func(l *line) {
+				l.Waiting, l.Status, l.Took = false, status, time.Since(began)
+				l.Text = d.words(said.text, address, asked.text()+answered.text())
+				l.Asked = readable(r.Header, asked.text(), "Authorization", "Stripe-Signature", "Idempotency-Key")
+				l.Answered = readable(w.Header(), answered.text(), "Location", "Retry-After", "Idempotent-Replayed")
+			})
+			d.redraw()
+		}()
+		next.ServeHTTP(seen, r)
+		whole = true
+	})
+}
+
+// excerpt is the beginning of a body. A handler may go on reading after it was given up, hence the lock.
+type excerpt struct {
+	mu   sync.Mutex
+	kept []byte
+}
+
+func (e *excerpt) add(p []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.kept = append(e.kept, p[:min(len(p), keptBytes-len(e.kept))]...)
+}
+
+func (e *excerpt) text() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return string(e.kept)
+}
+
+type readBody struct {
+	io.ReadCloser
+	kept *excerpt
+}
+
+func (b *readBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.kept.add(p[:n])
+	return n, err
+}
+
+// answer notes what is written. It streams: Flush and http.ResponseController reach the real writer.
+type answer struct {
+	http.ResponseWriter
+	status int
+	body   *excerpt
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 && status >= http.StatusOK {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.status = cmp.Or(a.status, http.StatusOK)
+	a.body.add(p)
+	return a.ResponseWriter.Write(p)
+}
+
+func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flush() }
+
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// secret finds what must not be shown: values in JSON and forms, tokens in paths, card numbers that somebody typed.
+var secret = regexp.MustCompile(`("(?:access_token|refresh_token|client_secret|secret|token)"\s*:\s*")[^"]*|` +
+	`((?:^|[?&])(?:client_secret|card|token|access_token)=)[^&\s]*|(/(?:session|access)/)[\w-]+`)
+
+func withoutSecrets(text string) string {
+	return secret.ReplaceAllString(text, "${1}${2}${3}[redacted]")
+}
+
+// readable renders a few headers and a body: JSON and forms, nothing else.
+func readable(h http.Header, body string, headers ...string) string {
+	var text strings.Builder
+	for _, name := range headers {
+		value := withoutSecrets(h.Get(name))
+		if value == "" {
+			continue
+		}
+		if name == "Authorization" || name == "Stripe-Signature" {
+			value = "[redacted]"
+		}
+		fmt.Fprintf(&text, "%s: %s\n", name, value)
+	}
+	if text.Len() > 0 {
+		text.WriteString("\n")
+	}
+	body = withoutSecrets(body)
+	switch kind := h.Get("Content-Type"); {
+	case strings.HasPrefix(kind, "application/json"):
+		var pretty bytes.Buffer
+		if json.Indent(&pretty, []byte(body), "", "  ") == nil {
+			body = pretty.String()
+		}
+		text.WriteString(body)
+	case strings.HasPrefix(kind, "application/x-www-form-urlencoded"):
+		for field := range strings.SplitSeq(body, "&") {
+			plain, err := url.QueryUnescape(strings.Replace(field, "=", " = ", 1))
+			if err != nil {
+				plain = field // cut short
+			}
+			text.WriteString(plain + "\n")
+		}
+	case strings.HasPrefix(kind, "text/plain"):
+		text.WriteString(body)
+	}
+	return strings.TrimSpace(text.String())
+}

@@ -1,0 +1,178 @@
+package web
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// Operator serves those who own the machines.
+type Operator struct {
+	Ledger *ledger.Ledger
+	Token  string // of the operator; "" closes everything but what the contract leaves open
+}
+
+// APIError is an error answer of /api.
+type APIError struct {
+	Status  int
+	Code    string // "not_found", ...
+	Message string
+}
+
+func (e *APIError) Error() string { return e.Code + ": " + e.Message }
+
+// WriteJSON answers with JSON that nobody stores.
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, err = w.Write(append(body, '\n'))
+	return err
+}
+
+// Write answers with the error.
+func (e *APIError) Write(w http.ResponseWriter) error {
+	type inner struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	return WriteJSON(w, e.Status, map[string]inner{"error": {e.Code, e.Message}})
+}
+
+// Authorized returns nil for a request that carries the operator token.
+func (o *Operator) Authorized(r *http.Request) error {
+	if o.Token == "" {
+		return &APIError{http.StatusForbidden, "no_operator_token", "set OPERATOR_TOKEN and send it as Authorization: Bearer"}
+	}
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(o.Token)) // equal lengths for a comparison in constant time
+	if !ok || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+		return &APIError{http.StatusUnauthorized, "unauthorized", "send the operator token as Authorization: Bearer"}
+	}
+	return nil
+}
+
+// payment is a payment as the contract gives it (docs/design.md, section 5).
+type payment struct {
+	ID             string     `json:"id"`
+	SessionID      string     `json:"session_id"`
+	PaymentIntent  string     `json:"payment_intent"`
+	DeviceUID      string     `json:"device_uid"`
+	DeviceName     string     `json:"device_name"`
+	PriceID        string     `json:"price_id"`
+	Plan           string     `json:"plan"`
+	Duration       int64      `json:"duration_s"`
+	Amount         int64      `json:"amount"`
+	Currency       string     `json:"currency"`
+	Livemode       bool       `json:"livemode"`
+	Money          string     `json:"money"`
+	RefundedAmount int64      `json:"refunded_amount"`
+	Machine        string     `json:"machine"`
+	Reason         string     `json:"reason"`
+	NeedsAttention bool       `json:"needs_attention"`
+	CreatedAt      time.Time  `json:"created_at"`
+	SentAt         *time.Time `json:"sent_at"`
+	StartedAt      *time.Time `json:"started_at"`
+	EndsAt         *time.Time `json:"ends_at"`
+	ExpiresAt      *time.Time `json:"expires_at"`
+	Attempts       []attempt  `json:"attempts"`
+}
+
+type attempt struct {
+	At      time.Time `json:"at"`
+	Action  string    `json:"action"`
+	Outcome string    `json:"outcome"`
+	Status  int       `json:"status"`
+	Detail  string    `json:"detail"`
+	Took    int64     `json:"took_ms"`
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (o *Operator) shown(r *http.Request, p ledger.Payment) (payment, error) {
+	out := payment{ID: p.ID, SessionID: p.SessionID, PaymentIntent: p.PaymentIntent, DeviceUID: p.DeviceUID, DeviceName: p.DeviceName, PriceID: p.PriceID,
+		Plan: p.Plan, Duration: int64(p.Duration / time.Second), Amount: p.Amount, Currency: p.Currency, Livemode: p.Livemode, Money: string(p.Money),
+		RefundedAmount: p.RefundedAmount, Machine: string(p.Machine), Reason: p.Reason, NeedsAttention: p.Attention != "", CreatedAt: p.CreatedAt,
+		SentAt: optional(p.SentAt), StartedAt: optional(p.StartedAt), EndsAt: optional(p.EndsAt), ExpiresAt: optional(p.ExpiresAt), Attempts: []attempt{}}
+	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
+	for _, a := range attempts {
+		out.Attempts = append(out.Attempts, attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
+	}
+	return out, err
+}
+
+// Payment answers one payment, by credit id, session id or payment intent.
+func (o *Operator) Payment(w http.ResponseWriter, r *http.Request) error {
+	p, err := o.Ledger.Payment(r.Context(), r.PathValue("id"))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return &APIError{http.StatusNotFound, "not_found", "no payment has this credit id, session id or payment intent"}
+	}
+	if err != nil {
+		return err
+	}
+	out, err := o.shown(r, p)
+	if err != nil {
+		return err
+	}
+	return WriteJSON(w, http.StatusOK, out)
+}
+
+const (
+	usualPage = 50
+	mostPage  = 200
+)
+
+// Payments lists payments, newest first.
+func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	f := ledger.Filter{Device: q.Get("device"), Money: ledger.Money(q.Get("money")), Machine: ledger.Machine(q.Get("machine")), Limit: usualPage, Cursor: q.Get("cursor")}
+	if v := q.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > mostPage {
+			return &APIError{http.StatusBadRequest, "bad_limit", "limit is a number from 1 to " + strconv.Itoa(mostPage)}
+		}
+		f.Limit = n
+	}
+	if v := q.Get("attention"); v != "" {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return &APIError{http.StatusBadRequest, "bad_attention", "attention is true or false"}
+		}
+		f.Attention = &b
+	}
+	list, next, err := o.Ledger.Payments(r.Context(), f)
+	if errors.Is(err, ledger.ErrCursor) {
+		return &APIError{http.StatusBadRequest, "bad_cursor", "cursor is not one that a list gave"}
+	}
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Payments []payment `json:"payments"`
+		Next     string    `json:"next_cursor"`
+	}{[]payment{}, next}
+	for _, p := range list {
+		one, err := o.shown(r, p)
+		if err != nil {
+			return err
+		}
+		out.Payments = append(out.Payments, one)
+	}
+	return WriteJSON(w, http.StatusOK, out)
+}

@@ -1,0 +1,212 @@
+// Command notepay starts machines that were paid for: it is the bridge between Stripe and Blues Notehub.
+//
+// It promises that for every payment that Stripe took, the machine gets its one credit. README.md says how to run it,
+// docs/design.md how it is built.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/config"
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+	"notepay/internal/web"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(exitCode(run(ctx, os.Args[1:], os.Getenv, os.Stdout), os.Stderr))
+}
+
+// usageError is a wrong command line or wrong settings: exit code 2.
+type usageError struct{ error }
+
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "notepay:", err)
+	if _, usage := errors.AsType[usageError](err); usage {
+		return 2
+	}
+	return 1
+}
+
+const usage = `usage: notepay [command]
+
+  serve     run the bridge (the default); settings from .env and the environment
+  demo      the whole system on this machine with simulated Stripe, Notehub and machines
+  version   version, commit and Go version`
+
+// run is the whole program: it returns when the command has ended or ctx has.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	command := "serve"
+	if len(args) > 0 {
+		command = args[0]
+	}
+	if len(args) > 1 {
+		return usageError{fmt.Errorf("%s takes no arguments\n%s", command, usage)}
+	}
+	switch command {
+	case "serve":
+		settings, err := config.Load(".env", getenv)
+		if err != nil {
+			return usageError{err}
+		}
+		return serve(ctx, settings, newLogger(settings, stdout), nil)
+	case "version":
+		_, err := fmt.Fprintln(stdout, versionLine())
+		return err
+	case "help", "-h", "--help":
+		_, err := fmt.Fprintln(stdout, usage)
+		return err
+	default:
+		return usageError{fmt.Errorf("unknown command %q\n%s", command, usage)}
+	}
+}
+
+// version is the build's version, from the module or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return "devel"
+}
+
+func versionLine() string {
+	commit, goVersion := "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("notepay %s, commit %s, %s", version(), commit, goVersion)
+}
+
+func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // checked with the settings
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
+
+const (
+	linksPerSecond  = 23              // link creations; Stripe allows 25 a second at one endpoint (facts, section 9)
+	stopAnswering   = 5 * time.Second // how long requests under way may take once we were told to stop
+	stopCalling     = 4 * time.Second // and calls to the vendors
+	readHeaderLimit = 5 * time.Second
+	readLimit       = 30 * time.Second
+	idleLimit       = 2 * time.Minute
+)
+
+// serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the first answer, and recovery
+// and refresh go on behind it. wrap may put something around the handler.
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger, wrap func(http.Handler) http.Handler) (err error) {
+	listener, err := net.Listen("tcp", s.Address())
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer func() {
+		if e := listener.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
+			err = errors.Join(err, e)
+		}
+	}()
+	l, err := ledger.Open(ctx, string(s.DatabaseURL))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+
+	notehubPace, stripePace := vendor.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))), vendor.NewPace(0, 0)
+	hub, api := newNotehub(s, notehubPace), newStripe(s, stripePace)
+	returnURL := ""
+	if s.PublicURL != "" {
+		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
+	}
+	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
+		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: vendor.NewPace(linksPerSecond*60, 1)})
+	if err != nil {
+		return err
+	}
+	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
+	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: notehubPace, Log: log,
+		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, Observe: metrics})
+	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
+		customer: &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
+		operator: &web.Operator{Ledger: l, Token: string(s.OperatorToken)},
+		metrics:  metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log}
+	handler := server.routes()
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+
+	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
+	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
+	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopClaims()
+	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCalls()
+	var work sync.WaitGroup
+	work.Go(func() { devices.Run(claims) })
+	work.Go(func() { payments.Run(claims, calls) })
+	served := make(chan error, 1)
+	go func() { served <- front.Serve(listener) }()
+	log.Info("listening", "addr", listener.Addr().String(), "url", "http://"+browsable(listener.Addr().String()), "version", version())
+
+	select {
+	case err = <-served: // not by our wish
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	stopClaims()
+	timer := time.AfterFunc(stopCalling, stopCalls)
+	defer timer.Stop()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopAnswering)
+	defer cancel()
+	if shutdownErr := front.Shutdown(limit); shutdownErr != nil {
+		log.Warn("requests cut off", "err", shutdownErr)
+		err = errors.Join(err, front.Close())
+	}
+	work.Wait()
+	log.Info("stopped")
+	return err
+}
+
+// browsable is an address to click on: a listener on all addresses is reached on this machine's own.
+func browsable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

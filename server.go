@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+	"notepay/internal/web"
+)
+
+// Server answers the outside world. Its fields are set once, before it serves.
+type Server struct {
+	ledger    *ledger.Ledger
+	fleet     *fleet.Fleet
+	bridge    *bridge.Bridge
+	webhooks  webhooks
+	customer  *web.Customer
+	operator  *web.Operator
+	metrics   *web.Metrics
+	paces     map[string]*vendor.Pace // by vendor, for /health
+	log       *slog.Logger
+	health    healthProbe
+	refreshes refreshGate
+}
+
+const (
+	mostWebhook = 1 << 20 // bytes; Stripe names no limit (facts, Q2)
+	mostBody    = 1 << 16 // of any other request
+)
+
+// routes is every route.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+		mux.Handle(pattern, s.adapt(h))
+	}
+	operator := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
+		handle(pattern, s.operatorOnly(h))
+	}
+
+	handle("GET /{$}", s.customer.Home)
+	handle("GET /pay", s.pay)
+	handle("GET /pay/{uid}", s.pay)
+	handle("GET /payment/success", s.customer.Success)
+	handle("GET /payment/cancel", s.customer.Cancelled)
+	handle("GET /session/{token}", s.customer.Payment)
+	mux.Handle("GET /static/", web.Static())
+
+	handle("POST /webhook/stripe", s.stripeWebhook)
+	handle("POST /api/stripe/webhook", s.stripeWebhook)
+	handle("POST /api/webhook", s.stripeWebhook)
+
+	handle("GET /refresh-devices", s.refreshDevices)
+	handle("POST /refresh-devices", s.refreshDevices)
+	handle("GET /health", s.healthReport)
+	mux.Handle("GET /metrics", s.metrics.Handler())
+
+	operator("GET /api/payments", s.operator.Payments)
+	operator("GET /api/payments/{id}", s.operator.Payment)
+	operator("/api/", func(http.ResponseWriter, *http.Request) error {
+		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
+	})
+	return s.secured(mux)
+}
+
+// secured adds what every answer carries, bounds every body, and makes a panic a 500 and a log line.
+func (s *Server) secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's hosts are not to be listed
+		// (buy., book., donate.stripe.com and custom domains).
+		h["Content-Security-Policy"] = contentPolicy
+		h["X-Content-Type-Options"] = noSniff
+		h["X-Frame-Options"] = noFrame
+		h["Referrer-Policy"] = noReferrer
+		r.Body = http.MaxBytesReader(w, r.Body, mostWebhook)
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			http.Error(w, "Internal error", http.StatusInternalServerError)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Shared by all answers, and so never changed.
+var (
+	contentPolicy = []string{"default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
+	noSniff       = []string{"nosniff"}
+	noFrame       = []string{"DENY"}
+	noReferrer    = []string{"no-referrer"}
+)
+
+// adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
+// The customer gets a safe sentence, the log the cause.
+func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &statusRecorder{ResponseWriter: w}
+		err := h(recorder, r)
+		if apiErr, ok := errors.AsType[*web.APIError](err); ok {
+			err = apiErr.Write(recorder)
+		}
+		if err != nil {
+			s.log.Error("request failed", "route", r.Pattern, "err", err)
+			if recorder.status == 0 {
+				err = web.Page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
+					Hint: "Please try again in a moment. Nothing that you paid is lost."}.Write(recorder, r)
+				if err != nil {
+					s.log.Error("error page", "err", err)
+				}
+			}
+		}
+		if recorder.status != http.StatusTemporaryRedirect {
+			s.metrics.Requests.WithLabelValues(r.Pattern, strconv.Itoa(recorder.status/100)+"xx").Inc()
+		}
+	})
+}
+
+// statusRecorder remembers what was answered.
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *statusRecorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController find the writer underneath.
+func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.operator.Authorized(r); err != nil {
+			return err
+		}
+		return h(w, r)
+	}
+}
+
+// pay leads a scan to the machine's Payment Link. It reads memory only.
+func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
+	given := r.PathValue("uid")
+	if given == "" {
+		given = deviceParameter(r)
+	}
+	uid, ok := parseDeviceUID(given)
+	if !ok {
+		return s.notForSale(http.StatusBadRequest, "Missing device parameter", "Scan the sticker on the machine again, or type the code that is printed on it.", 0).Write(w, r)
+	}
+	device := s.fleet.Device(uid)
+	if device == nil {
+		return s.unknownDevice(uid).Write(w, r)
+	}
+	var ready int
+	var target string
+	for _, o := range device.Offers {
+		if o.URL != "" {
+			ready, target = ready+1, o.URL
+		}
+	}
+	switch {
+	case device.Disabled:
+		return s.forMachine(device, "This machine is out of service", "You have not been charged. Please use another one.", 0).Write(w, r)
+	case s.bridge.Late():
+		return s.forMachine(device, "Machines cannot be reached at the moment", "You have not been charged. Please try again in a few minutes.", time.Minute).Write(w, r)
+	case ready == 0 && len(device.Offers) == 0:
+		return s.forMachine(device, "This machine has nothing to sell yet", "You have not been charged. Its operator has to set a price first.", time.Minute).Write(w, r)
+	case ready == 0:
+		s.fleet.Hurry(uid)
+		page := s.forMachine(device, "Just a moment", "This machine is being made ready for your payment.", time.Second)
+		page.Reload = 1
+		return page.Write(w, r)
+	case len(device.Offers) > 1:
+		return s.customer.Plans(w, r, device)
+	}
+	s.metrics.Redirects.Inc()
+	h := w.Header()
+	h["Location"] = []string{target}
+	h["Cache-Control"] = noStore
+	w.WriteHeader(http.StatusTemporaryRedirect)
+	return nil
+}
+
+var noStore = []string{"no-store"}
+
+func (s *Server) notForSale(status int, title, hint string, retry time.Duration) web.Page {
+	return web.Page{Status: status, Title: title, Hint: hint, RetryAfter: retry, Test: s.customer.Test}
+}
+
+func (s *Server) forMachine(d *fleet.Device, title, hint string, retry time.Duration) web.Page {
+	page := s.notForSale(http.StatusServiceUnavailable, title, hint, retry)
+	page.Machine = web.MachineName(d.Name, d.UID)
+	return page
+}
+
+func (s *Server) unknownDevice(uid string) web.Page {
+	if !s.fleet.Loaded() {
+		page := s.notForSale(http.StatusServiceUnavailable, "Starting up", "We are reading the list of machines. This page tries again by itself.", 2*time.Second)
+		page.Reload = 2
+		return page
+	}
+	s.fleet.AskFor(uid)
+	return s.notForSale(http.StatusNotFound, "Device not found", "Check the code on the machine. A machine that was added just now is known within a minute.", 0)
+}
+
+// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (facts, U2).
+func deviceParameter(r *http.Request) string {
+	q := r.URL.Query()
+	for _, name := range []string{"device", "deviceUID", "device_uid"} {
+		if v := q.Get(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// parseDeviceUID cleans a device UID that came from outside: "dev:" and at most 64 letters, digits and "-_.", in small letters.
+// A template that was not filled in ("[deviceUID]") is none.
+func parseDeviceUID(given string) (uid string, ok bool) {
+	uid = strings.ToLower(strings.TrimSpace(given))
+	name, ok := strings.CutPrefix(uid, "dev:")
+	if !ok || name == "" || len(name) > 64 {
+		return "", false
+	}
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return "", false
+		}
+	}
+	return uid, true
+}
+
+// stripeWebhook says yes once an event and what follows from it are on disk.
+func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
+	refuse := func(status int, code, message string) error {
+		s.metrics.Rejected.Inc()
+		return &web.APIError{Status: status, Code: code, Message: message}
+	}
+	body, err := io.ReadAll(r.Body)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
+	}
+	if err != nil {
+		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
+	}
+	event, err := s.webhooks.verify(body, r.Header.Get("Stripe-Signature"))
+	switch {
+	case errors.Is(err, errSignature):
+		s.log.Warn("webhook refused", "err", err)
+		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
+	case err != nil:
+		s.log.Warn("webhook refused", "err", err)
+		return refuse(http.StatusBadRequest, "malformed", "this is no event")
+	}
+	if err := s.bridge.Receive(r.Context(), event); err != nil {
+		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
+	}
+	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+}
+
+// refreshGate is for /refresh-devices while it is open to everyone: one a minute.
+type refreshGate struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+const openRefreshes = time.Minute
+
+// enter says how long a caller has to wait, 0 if it may go.
+func (g *refreshGate) enter(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait := g.last.Add(openRefreshes).Sub(now); !g.last.IsZero() && wait > 0 {
+		return wait
+	}
+	g.last = now
+	return 0
+}
+
+func (s *Server) refreshDevices(w http.ResponseWriter, r *http.Request) error {
+	if s.operator.Token != "" {
+		if err := s.operator.Authorized(r); err != nil {
+			return err
+		}
+	} else {
+		stats, err := s.ledger.Stats(r.Context())
+		if err != nil {
+			return err
+		}
+		wait := time.Minute // while credits are queued, Notehub's requests are for them
+		if stats.Queued == 0 {
+			wait = s.refreshes.enter(time.Now())
+		}
+		if wait > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+			return &web.APIError{Status: http.StatusTooManyRequests, Code: "too_many_requests", Message: "the devices were refreshed lately, or credits are waiting to be sent"}
+		}
+	}
+	result, err := s.fleet.Refresh(r.Context())
+	if err != nil {
+		s.log.Warn("refresh asked for", "err", err)
+		return &web.APIError{Status: http.StatusBadGateway, Code: "refresh_failed", Message: "Notehub or Stripe could not be asked; what was known is still sold"}
+	}
+	return web.WriteJSON(w, http.StatusOK, result)
+}
+
+// healthProbe remembers for a moment whether the ledger could be written to: anybody may ask, and each answer costs a sync of the disk.
+type healthProbe struct {
+	mu  sync.Mutex
+	at  time.Time
+	err error
+}
+
+const probeHolds = 2 * time.Second
+
+func (h *healthProbe) check(ctx context.Context, l *ledger.Ledger) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at.IsZero() || time.Since(h.at) > probeHolds {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		h.err = l.Probe(ctx)
+		h.at = time.Now()
+	}
+	return h.err
+}
+
+type healthAnswer struct {
+	Status         string     `json:"status"`
+	Devices        int        `json:"devices"`
+	Links          int        `json:"links"`
+	Queued         int        `json:"queued"`
+	OldestQueued   int64      `json:"oldest_queued_seconds"`
+	NeedsAttention int        `json:"needs_attention"`
+	LastRefresh    *time.Time `json:"last_refresh"`
+	Version        string     `json:"version"`
+}
+
+func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
+	answer := healthAnswer{Status: "ok", Version: version()}
+	var refreshed time.Time
+	answer.Devices, answer.Links, refreshed = s.fleet.Counts()
+	if !refreshed.IsZero() {
+		refreshed = refreshed.UTC()
+		answer.LastRefresh = &refreshed
+	}
+	for _, pace := range s.paces {
+		if pace.Unreachable() != "" {
+			answer.Status = "degraded"
+		}
+	}
+	status := http.StatusOK
+	stats, err := s.ledger.Stats(r.Context())
+	if err = errors.Join(err, s.health.check(r.Context(), s.ledger)); err != nil {
+		s.log.Error("payments cannot be recorded", "err", err)
+		answer.Status, status = "unavailable", http.StatusServiceUnavailable
+	}
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued))
+	return web.WriteJSON(w, status, answer)
+}
