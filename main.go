@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -21,6 +23,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/config"
+	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/vendor"
@@ -68,7 +71,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		if err != nil {
 			return usageError{err}
 		}
-		return serve(ctx, settings, newLogger(settings, stdout), nil)
+		return serve(ctx, settings, newLogger(settings, stdout), started{})
+	case "demo":
+		return runDemo(ctx, getenv, stdout)
 	case "version":
 		_, err := fmt.Fprintln(stdout, versionLine())
 		return err
@@ -116,7 +121,7 @@ func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 }
 
 const (
-	linksPerSecond  = 23              // link creations; Stripe allows 25 a second at one endpoint (facts, section 9)
+	linksPerSecond  = 23              // link creations; Stripe allows 25 a second at one endpoint (docs/vendors.md)
 	stopAnswering   = 5 * time.Second // how long requests under way may take once we were told to stop
 	stopCalling     = 4 * time.Second // and calls to the vendors
 	readHeaderLimit = 5 * time.Second
@@ -124,12 +129,21 @@ const (
 	idleLimit       = 2 * time.Minute
 )
 
+// started is what the demo adds to a service: a listener that is open already, something around its handler, and a word when it listens.
+type started struct {
+	listener  net.Listener // nil: serve listens itself
+	wrap      func(http.Handler) http.Handler
+	listening func(url string)
+}
+
 // serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the first answer, and recovery
-// and refresh go on behind it. wrap may put something around the handler.
-func serve(ctx context.Context, s *config.Settings, log *slog.Logger, wrap func(http.Handler) http.Handler) (err error) {
-	listener, err := net.Listen("tcp", s.Address())
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+// and refresh go on behind it.
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks started) (err error) {
+	listener := hooks.listener
+	if listener == nil {
+		if listener, err = net.Listen("tcp", s.Address()); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
 	}
 	defer func() {
 		if e := listener.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
@@ -161,8 +175,8 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, wrap func(
 		operator: &web.Operator{Ledger: l, Token: string(s.OperatorToken)},
 		metrics:  metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log}
 	handler := server.routes()
-	if wrap != nil {
-		handler = wrap(handler)
+	if hooks.wrap != nil {
+		handler = hooks.wrap(handler)
 	}
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
@@ -178,7 +192,11 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, wrap func(
 	work.Go(func() { payments.Run(claims, calls) })
 	served := make(chan error, 1)
 	go func() { served <- front.Serve(listener) }()
-	log.Info("listening", "addr", listener.Addr().String(), "url", "http://"+browsable(listener.Addr().String()), "version", version())
+	url := "http://" + browsable(listener.Addr().String())
+	log.Info("listening", "addr", listener.Addr().String(), "url", url, "version", version())
+	if hooks.listening != nil {
+		hooks.listening(url)
+	}
 
 	select {
 	case err = <-served: // not by our wish
@@ -196,6 +214,56 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, wrap func(
 	}
 	work.Wait()
 	log.Info("stopped")
+	return err
+}
+
+// runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.
+func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "notepay-demo-")
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", cmp.Or(getenv("DEMO_PORT"), "3001")))
+	if err != nil {
+		return fmt.Errorf("demo: %w (set DEMO_PORT to another port, or 0)", err)
+	}
+	pages := "http://" + listener.Addr().String()
+	log := slog.New(slog.NewTextHandler(stdout, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	simulated := demo.New(demo.Config{Log: log})
+	values := simulated.Settings(pages)
+	bridge, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", cmp.Or(getenv("PORT"), "3000")))
+	if err != nil {
+		return errors.Join(fmt.Errorf("demo: %w (set PORT to another port, or 0)", err), listener.Close())
+	}
+	values["LISTEN_ADDR"] = bridge.Addr().String()
+	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
+	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
+	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
+	if err != nil {
+		return errors.Join(fmt.Errorf("demo: %w", err), listener.Close(), bridge.Close())
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	front := &http.Server{Handler: simulated.Handler(), ReadHeaderTimeout: readHeaderLimit}
+	ended := make(chan error, 2)
+	go func() { ended <- front.Serve(listener) }()
+	go func() { ended <- simulated.Run(ctx) }()
+	err = serve(ctx, settings, log, started{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
+		simulated.Connect(bridge)
+		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated, no money moves.\n\n  Open   %s\n  Pay    %s/pay?device=%s\n\n  Ctrl-C ends it and leaves nothing behind.\n\n",
+			pages, bridge, simulated.Devices()[0])
+	}})
+	stop()
+	return errors.Join(err, front.Close(), notClosed(<-ended), notClosed(<-ended))
+}
+
+// notClosed is an error that is not the sign of an orderly end.
+func notClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled) {
+		return nil
+	}
 	return err
 }
 

@@ -110,6 +110,7 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 	if n.fleet != "" {
 		path = "/fleets/" + url.PathEscape(n.fleet) + "/devices"
 	}
+	seen := map[string]bool{"": true} // a listing that shifts while it is read repeats devices
 	for page := 1; ; page++ {
 		var reply struct {
 			Devices []device `json:"devices"`
@@ -118,8 +119,10 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 		if err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", devicesPerPage, page), into: &reply}); err != nil {
 			return devices, fmt.Errorf("page %d: %w", page, err)
 		}
+		before := len(devices)
 		for _, d := range reply.Devices {
-			if d.UID != "" {
+			if !seen[d.UID] {
+				seen[d.UID] = true
 				devices = append(devices, d.record())
 			}
 		}
@@ -128,8 +131,8 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 			return devices, fmt.Errorf("page %d: %w", page, &vendor.Error{Outcome: vendor.Again, Status: 200, Detail: "no has_more in the reply"})
 		case !*reply.HasMore:
 			return devices, nil
-		case len(reply.Devices) == 0:
-			return devices, fmt.Errorf("page %d: %w", page, &vendor.Error{Outcome: vendor.Again, Status: 200, Detail: "an empty page that is not the last"})
+		case len(devices) == before:
+			return devices, fmt.Errorf("page %d: %w", page, &vendor.Error{Outcome: vendor.Again, Status: 200, Detail: "a page without a new device that is not the last"})
 		}
 	}
 }
@@ -257,7 +260,7 @@ func transportError(err error) error {
 	return &vendor.Error{Outcome: vendor.Unclear, Err: err}
 }
 
-// classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (facts, U5, U6): what is
+// classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6): what is
 // assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
 func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	var reply struct {
@@ -282,9 +285,13 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	case status == http.StatusTooManyRequests:
 		e.Outcome = vendor.Wait
 	case status == http.StatusRequestTimeout || status >= 500:
-		e.Outcome = vendor.Unclear // a gateway may say so of a call that goes on behind it
+		e.Outcome = vendor.Unclear
+		// Notehub's own words end the call; a gateway may say so of one that goes on behind it.
+		e.Over = reply.Err != "" && status != http.StatusBadGateway && status != http.StatusGatewayTimeout
 	case (status == http.StatusNotFound || status == http.StatusForbidden || status == http.StatusBadRequest) && aboutDevice: // U5
 		e.Outcome = vendor.Refused
+	case status == http.StatusNotFound && c.method == http.MethodGet && names("{notefile-noexist}", "{file-noexist}"):
+		e.Outcome = vendor.Refused // an answer: there is no such queue
 	case (status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge) && c.method == http.MethodPost && reply.Err != "":
 		e.Outcome = vendor.Refused // Notehub itself, and not a proxy, refuses this note
 	}
@@ -380,7 +387,7 @@ func classifyToken(err error) error {
 	if !ok {
 		return &vendor.Error{Outcome: vendor.Again, Err: fmt.Errorf("token: %w", err)}
 	}
-	out := &vendor.Error{Outcome: vendor.Again, Detail: "token: " + e.ErrorCode + " " + e.ErrorDescription}
+	out := &vendor.Error{Outcome: vendor.Again, Detail: excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription))}
 	if e.Response != nil {
 		out.Status, out.RetryAfter = e.Response.StatusCode, retryAfter(e.Response.Header, time.Now())
 	}

@@ -35,10 +35,8 @@ type Server struct {
 	refreshes refreshGate
 }
 
-const (
-	mostWebhook = 1 << 20 // bytes; Stripe names no limit (facts, Q2)
-	mostBody    = 1 << 16 // of any other request
-)
+// mostBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit (docs/vendors.md, Q2).
+const mostBody = 1 << 20
 
 // routes is every route.
 func (s *Server) routes() http.Handler {
@@ -85,7 +83,7 @@ func (s *Server) secured(next http.Handler) http.Handler {
 		h["X-Content-Type-Options"] = noSniff
 		h["X-Frame-Options"] = noFrame
 		h["Referrer-Policy"] = noReferrer
-		r.Body = http.MaxBytesReader(w, r.Body, mostWebhook)
+		r.Body = http.MaxBytesReader(w, r.Body, mostBody)
 		defer func() {
 			p := recover()
 			if p == nil {
@@ -121,9 +119,7 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 		if err != nil {
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
 			if recorder.status == 0 {
-				err = web.Page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
-					Hint: "Please try again in a moment. Nothing that you paid is lost."}.Write(recorder, r)
-				if err != nil {
+				if err := wentWrong(recorder, r); err != nil {
 					s.log.Error("error page", "err", err)
 				}
 			}
@@ -132,6 +128,15 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 			s.metrics.Requests.WithLabelValues(r.Pattern, strconv.Itoa(recorder.status/100)+"xx").Inc()
 		}
 	})
+}
+
+// wentWrong answers a request that failed for a reason which only the log is told.
+func wentWrong(w http.ResponseWriter, r *http.Request) error {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		return (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+	}
+	return web.Page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
+		Hint: "Please try again in a moment. Nothing that you paid is lost."}.Write(w, r)
 }
 
 // statusRecorder remembers what was answered.
@@ -232,7 +237,7 @@ func (s *Server) unknownDevice(uid string) web.Page {
 	return s.notForSale(http.StatusNotFound, "Device not found", "Check the code on the machine. A machine that was added just now is known within a minute.", 0)
 }
 
-// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (facts, U2).
+// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2).
 func deviceParameter(r *http.Request) string {
 	q := r.URL.Query()
 	for _, name := range []string{"device", "deviceUID", "device_uid"} {

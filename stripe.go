@@ -33,10 +33,14 @@ const stripeTimeLimit = 20 * time.Second
 const app = "notepay"
 
 func newStripe(s *config.Settings, pace *vendor.Pace) *stripeAPI {
+	return newStripeOver(newTransport(), s, pace)
+}
+
+func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *vendor.Pace) *stripeAPI {
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
-			HTTPClient:        &http.Client{Transport: newTransport(), Timeout: stripeTimeLimit},
+			HTTPClient:        &http.Client{Transport: transport, Timeout: stripeTimeLimit},
 			MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
 			EnableTelemetry:   stripe.Bool(false),
 			LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
@@ -78,6 +82,8 @@ func classifyStripe(err error) error {
 		}
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
 		out.Outcome = vendor.Trouble
+	case e.HTTPStatusCode == http.StatusNotFound && e.Code != stripe.ErrorCodeResourceMissing:
+		out.Outcome = vendor.Trouble // the address is not one of Stripe's API: that says nothing about the object
 	case e.HTTPStatusCode == http.StatusConflict:
 		out.Outcome = vendor.Again // the same key is under way
 	case e.HTTPStatusCode >= 500 || e.HTTPStatusCode == 0:
@@ -146,7 +152,7 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 		last, n := "", 0
 		for link, err := range s.client.V1PaymentLinks.List(ctx, params) {
 			if err := s.outcome(err); err != nil {
-				return nil, fmt.Errorf("page after %q: %w", last, err)
+				return nil, fmt.Errorf("page after %q: %w", stripe.StringValue(params.StartingAfter), err)
 			}
 			last, n = link.ID, n+1
 			if link.Metadata["app"] == app && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
@@ -306,15 +312,7 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 		Created  int64  `json:"created"`
 		Livemode bool   `json:"livemode"`
 		Data     struct {
-			Object struct {
-				ID            string            `json:"id"`
-				Metadata      map[string]string `json:"metadata"`
-				PaymentStatus string            `json:"payment_status"`
-				PaymentIntent reference         `json:"payment_intent"`
-				PaymentLink   reference         `json:"payment_link"`
-				AmountTotal   int64             `json:"amount_total"`
-				Currency      string            `json:"currency"`
-			} `json:"object"`
+			Object json.RawMessage `json:"object"`
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &e); err != nil {
@@ -323,17 +321,31 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 	if e.ID == "" || e.Type == "" || e.Created <= 0 {
 		return bridge.Event{}, fmt.Errorf("%w: no id, type or time", errMalformed)
 	}
+	var o struct {
+		ID            string            `json:"id"`
+		Metadata      map[string]string `json:"metadata"`
+		PaymentStatus string            `json:"payment_status"`
+		PaymentIntent reference         `json:"payment_intent"`
+		PaymentLink   reference         `json:"payment_link"`
+		AmountTotal   int64             `json:"amount_total"`
+		Currency      string            `json:"currency"`
+	}
+	err := json.Unmarshal(e.Data.Object, &o)
+	session := strings.HasPrefix(e.Type, "checkout.session.")
+	followed := session || strings.HasPrefix(e.Type, "payment_intent.") // what other objects look like is not our concern
+	if err == nil && o.ID == "" {
+		err = errors.New("it has no id")
+	}
+	if followed && err != nil {
+		return bridge.Event{}, fmt.Errorf("%w: object of %s: %w", errMalformed, e.Type, err)
+	}
 	kept, err := withoutPersonalData(body)
 	if err != nil {
 		return bridge.Event{}, fmt.Errorf("%w: %w", errMalformed, err)
 	}
-	o := e.Data.Object
 	created := time.Unix(e.Created, 0).UTC()
 	event := bridge.Event{ID: e.ID, Type: e.Type, ObjectID: o.ID, Livemode: e.Livemode, Created: created, Metadata: o.Metadata, Body: kept}
-	if strings.HasPrefix(e.Type, "checkout.session.") {
-		if o.ID == "" {
-			return bridge.Event{}, fmt.Errorf("%w: a session without id", errMalformed)
-		}
+	if session {
 		event.Session = &bridge.Session{ID: o.ID, PaymentStatus: o.PaymentStatus, PaymentIntent: string(o.PaymentIntent), PaymentLink: string(o.PaymentLink),
 			Amount: o.AmountTotal, Currency: o.Currency, Livemode: e.Livemode, PaidAt: created, Metadata: o.Metadata}
 	}
@@ -360,7 +372,8 @@ func (r *reference) UnmarshalJSON(text []byte) error {
 }
 
 // personal are the keys of Stripe's objects that tell who paid. They are not kept.
-var personal = []string{"customer_details", "billing_details", "shipping", "shipping_details", "collected_information", "customer_email", "receipt_email"}
+var personal = []string{"customer_details", "billing_details", "shipping", "shipping_details", "collected_information", "customer_email", "receipt_email",
+	"customer_name", "customer_phone", "customer_address", "customer_shipping", "email", "phone", "address", "evidence"}
 
 // withoutPersonalData is the event's body without who paid, at any depth.
 func withoutPersonalData(body []byte) (string, error) {

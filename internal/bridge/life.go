@@ -28,7 +28,7 @@ const (
 )
 
 // NotehubTimeLimit is how long one call to Notehub may take. An unclear post is looked for when this has passed since it
-// began: earlier, it could still be applied after the look.
+// began: earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
 const NotehubTimeLimit = 15 * time.Second
 
 // lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
@@ -41,6 +41,7 @@ type Outcome struct {
 	Pending     bool   // check_pending: the credit is among the pending notes
 	Reason      string // for vendor.Refused; ReasonRefused if empty
 	RetryAfter  time.Duration
+	Over        bool // of an unclear call: whatever it did, it has done
 	Began       time.Time
 	Stale       bool // another worker has claimed the payment since: facts count, the next step is not chosen
 	Interrupted bool // nobody saw what the call came to: the process stopped between call and settling
@@ -74,7 +75,7 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			wait = o.RetryAfter
 		}
 		p.NotBefore = now.Add(wait)
-		if safe := o.Began.Add(NotehubTimeLimit); p.Unclear && safe.After(p.NotBefore) {
+		if safe := o.Began.Add(NotehubTimeLimit); p.Unclear && !o.Over && safe.After(p.NotBefore) {
 			p.NotBefore = safe
 		}
 	}

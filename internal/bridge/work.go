@@ -103,8 +103,9 @@ func (b *Bridge) measure(ctx context.Context) (ledger.Stats, error) {
 // claim takes due payments, at most one for a device and no more than the pace and the slots allow.
 func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.Payment, err error) {
 	most := b.c.NotehubPace.Allowance()
+	var ended []ledger.Payment
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		claimed = claimed[:0]
+		claimed, ended = claimed[:0], ended[:0]
 		for _, failedBefore := range []bool{false, true} {
 			slots := fresh
 			if failedBefore {
@@ -121,8 +122,11 @@ func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.
 				if p, err = b.claimOne(tx, p); err != nil {
 					return err
 				}
-				if p.InFlight {
+				switch {
+				case p.InFlight:
 					claimed = append(claimed, p)
+				case p.Machine == ledger.Failed:
+					ended = append(ended, p)
 				}
 			}
 		}
@@ -131,6 +135,9 @@ func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.
 	// If we stop here, the rows say that a call may be under way: when the lease is over they are looked at before anything is repeated.
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
+	}
+	for _, p := range ended {
+		b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID, "reason", p.Reason, "attention", p.Attention)
 	}
 	for range claimed {
 		b.c.NotehubPace.Spend(time.Now())
@@ -150,7 +157,6 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 	case fleet.Unknown:
 		if !p.InFlight && !p.Posted {
 			p = Next(failed(p, ReasonUnknownDevice), tx.Now)
-			b.c.Log.Warn("payment for an unknown device", "payment", p.ID, "device", p.DeviceUID)
 			return p, tx.SavePayment(p)
 		}
 	}
@@ -209,7 +215,7 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 	if callErr != nil {
 		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, callErr.Error()
 		if e, ok := errors.AsType[*vendor.Error](callErr); ok {
-			o.RetryAfter, attempt.Status = e.RetryAfter, e.Status
+			o.RetryAfter, o.Over, attempt.Status = e.RetryAfter, e.Over, e.Status
 		}
 		if o.Result == vendor.Refused {
 			attempt.Outcome = "failed"

@@ -44,7 +44,7 @@ type Settings struct {
 	NotehubPerMinute    uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
 	StripeAPIURL        string        `env:"STRIPE_API_URL" envDefault:"https://api.stripe.com"`
 	NotehubAPIURL       string        `env:"NOTEHUB_API_URL" envDefault:"https://api.notefile.net"`
-	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL" envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (facts, U1)
+	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL" envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (docs/vendors.md, U1)
 	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat           string        `env:"LOG_FORMAT" envDefault:"text"`
 }

@@ -57,7 +57,10 @@ type scan struct {
 }
 
 // New makes the simulated account, its prices, the project and its four machines. Nothing moves before Run.
-func New(c Config) *Demo {
+func New(c Config) *Demo { return newDemo(c, nil) }
+
+// newDemo lets tests say how webhooks reach the bridge; nil is the network.
+func newDemo(c Config, webhooks *http.Client) *Demo {
 	d := &Demo{
 		log: c.Log, key: "sk_test_" + rand.Text(), webhookSecret: "whsec_" + rand.Text(), clientSecret: rand.Text(),
 		stopped: make(chan struct{}), on: make(map[string]bool), sent: make(map[string]string),
@@ -65,7 +68,7 @@ func New(c Config) *Demo {
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}})
+	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}, Client: webhooks})
 	d.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
 		ClientID: clientID, ClientSecret: d.clientSecret, Project: project, Report: reporter{d.log},
 	})
@@ -87,7 +90,7 @@ func (d *Demo) Settings(self string) map[string]string {
 		"STRIPE_SECRET_KEY":     d.key,
 		"STRIPE_PRICE_ID":       defaultPrice.ID,
 		"STRIPE_WEBHOOK_SECRET": d.webhookSecret,
-		"STRIPE_API_URL":        self + "/stripe",
+		"STRIPE_API_URL":        self,
 		"NOTEHUB_CLIENT_ID":     clientID,
 		"NOTEHUB_CLIENT_SECRET": d.clientSecret,
 		"NOTEHUB_PROJECT_UID":   project,
@@ -130,13 +133,13 @@ func (d *Demo) Run(ctx context.Context) error {
 	}
 }
 
-// Handler serves the page at /, its files and actions under /demo/, the Stripe API under /stripe/, the hosted checkout under
-// /c/ (Stripe's own paths, so that its forms work) and Notehub under /notehub/.
+// Handler serves the page at /, its files and actions under /demo/, Stripe's API under /v1/ (its library takes no base URL with
+// a path), the hosted checkout under /c/ and Notehub under /notehub/.
 func (d *Demo) Handler() http.Handler {
 	mux := http.NewServeMux()
 	d.pages(mux)
 	account := d.tap(toStripe(), d.stripe)
-	mux.Handle("/stripe/v1/", http.StripPrefix("/stripe", account))
+	mux.Handle("/v1/", account)
 	mux.Handle("/c/", account)
 	mux.Handle("/notehub/", http.StripPrefix("/notehub", d.tap(toNotehub(), d.notehub)))
 	return mux

@@ -24,6 +24,14 @@ type fault struct {
 // requests is the pattern under the fault's own name.
 func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", "{"+f.Key+"}", 1) }
 
+// Phrase says in a few words what is wrong.
+func (f fault) Phrase() string {
+	if f.offline != "" {
+		return f.Name
+	}
+	return f.Group + ": " + strings.ToLower(f.Name)
+}
+
 // faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"

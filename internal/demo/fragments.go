@@ -1,8 +1,6 @@
 package demo
 
-import (
-	"time"
-)
+import "time"
 
 // fragment is a part of the page that is replaced whenever it changes: an element with an id.
 type fragment struct{ id, html string }
@@ -11,27 +9,15 @@ func (f fragment) message() []byte { return message("fragment", 0, f.html) }
 
 // redraw sends the fragments that changed to everybody who looks.
 func (d *Demo) redraw() {
-	if !d.stream.watched() {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, f := range d.render() {
-		if d.sent[f.id] != f.html {
-			d.sent[f.id] = f.html
-			d.stream.send(f.message())
-		}
+	if d.stream.watched() {
+		d.fragments()
 	}
 }
 
-// fragments renders all as they are now.
+// fragments returns all as they are now. Those that changed are sent, so that all readers have the same.
 func (d *Demo) fragments() []fragment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.render()
-}
-
-func (d *Demo) render() []fragment {
 	trouble := d.trouble()
 	all := []fragment{
 		{"strip", render("strip", d.strip())},
@@ -39,7 +25,16 @@ func (d *Demo) render() []fragment {
 		{"switches", render("switches", trouble)},
 	}
 	for _, m := range d.machines {
-		all = append(all, fragment{"machine-" + m.key, render("machine", d.view(m, time.Now()))})
+		v := d.view(m, time.Now())
+		for _, name := range []string{"state", "offer", "notes"} {
+			all = append(all, fragment{name + "-" + m.key, render(name, v)})
+		}
+	}
+	for _, f := range all {
+		if d.sent[f.id] != f.html {
+			d.sent[f.id] = f.html
+			d.stream.send(f.message())
+		}
 	}
 	return all
 }

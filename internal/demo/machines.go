@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"context"
 	"embed"
 	"encoding/json"
 	"fmt"
@@ -74,6 +73,15 @@ func (d *Demo) install(k kind) *machine {
 	}
 }
 
+// Devices returns the UIDs of the machines, in the order of the page.
+func (d *Demo) Devices() []string {
+	var uids []string
+	for _, m := range d.machines {
+		uids = append(uids, m.uid)
+	}
+	return uids
+}
+
 // step lets each machine look for notes, and puts what it found on the wire view.
 func (d *Demo) step() {
 	for _, m := range d.machines {
@@ -87,7 +95,7 @@ func (d *Demo) step() {
 		starts := m.host.Starts()
 		for _, s := range starts[m.starts:] {
 			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "credit " + s.CreditID})
-			d.log.InfoContext(context.Background(), "machine started", "device", m.uid, "credit", s.CreditID)
+			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
 		}
 		m.starts = len(starts)
 	}
@@ -96,13 +104,14 @@ func (d *Demo) step() {
 
 // machineView is what a card shows beside the drawing. State is "idle" or "running".
 type machineView struct {
-	Key, Name, UID, What, Offer, PayURL string
-	Drawing                             template.HTML
-	State, Says                         string
-	Done, Of                            int // seconds of the running start
-	Offline                             bool
-	Starts                              int
-	Notes                               []noteView
+	Key, Name, UID, What, PayURL string
+	Offer                        *offer // nil while there is no Payment Link
+	Drawing                      template.HTML
+	State, Says                  string
+	Done, Of                     int // seconds of the running start
+	Offline                      bool
+	Starts                       int
+	Notes                        []noteView
 }
 
 // noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or "recalled".
@@ -138,19 +147,22 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 	return v
 }
 
-// offer says what the machine's Payment Link sells; "" while there is none.
-func (d *Demo) offer(uid string) string {
+// offer is what a machine sells.
+type offer struct{ Name, Amount string }
+
+// offer reads it from the newest Payment Link of the machine, so it says what the customer will see.
+func (d *Demo) offer(uid string) *offer {
 	for _, l := range slices.Backward(d.stripe.Links()) {
 		if l.DeviceUID != uid || !l.Active {
 			continue
 		}
 		for _, p := range d.prices() {
 			if p.ID == l.PriceID {
-				return fmt.Sprintf("%s, $%d.%02d", p.Name, p.Amount/100, p.Amount%100)
+				return &offer{p.Name, fmt.Sprintf("$%d.%02d", p.Amount/100, p.Amount%100)}
 			}
 		}
 	}
-	return ""
+	return nil
 }
 
 func (d *Demo) prices() []sandbox.Price {
@@ -174,12 +186,12 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		case n.File != creditFile:
 			continue
 		case n.Deleted:
-			v.State, v.Says = "recalled", "recalled before the Notecard had it"
+			v.State, v.Says = "recalled", "was recalled"
 		case n.Fetched && started[credit]:
-			v.State, v.Says = "started", "started the machine"
+			v.State, v.Says = "started", "started it"
 			delete(started, credit)
 		case n.Fetched && slices.ContainsFunc(starts, func(s sandbox.Start) bool { return s.CreditID == credit }):
-			v.State, v.Says = "repeat", "a repeat, ignored"
+			v.State, v.Says = "repeat", "repeat, ignored"
 		case n.Fetched:
 			v.State, v.Says = "taken", "taken, no start"
 		}

@@ -12,7 +12,7 @@ import (
 	"rsc.io/qr"
 )
 
-// views are parsed anew for each Demo's use of the package, once, at start; a mistake in them stops the program there.
+// views are the templates; a mistake in one stops the program at its start.
 var views = template.Must(template.ParseFS(files, "page/*.html"))
 
 // render renders a template. One that cannot be executed is a mistake of ours, which the tests would meet.
@@ -93,11 +93,16 @@ func (d *Demo) getPage(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
-	if !d.switchFault(r.PostFormValue("fault"), r.PostFormValue("on") == "true") {
+	fault := r.PostFormValue("fault")
+	if !d.switchFault(fault, r.PostFormValue("on") == "true") {
 		http.Error(w, "there is no such switch", http.StatusNotFound)
 		return
 	}
-	d.back(w, r, "#trouble")
+	anchor := "#trouble"
+	if m, ok := strings.CutPrefix(fault, "offline-"); ok {
+		anchor = "#name-" + m
+	}
+	d.back(w, r, anchor)
 }
 
 func (d *Demo) postCalm(w http.ResponseWriter, r *http.Request) {

@@ -63,14 +63,11 @@ func (s *stream) watched() bool {
 
 func (s *stream) sendLine(l line) {
 	if s.watched() {
-		s.send(lineMessage(l))
+		s.send(message("line", l.sequence, render("line", l)))
 	}
 }
 
-// lineMessage is a line as an event. Its id is the point in the sequence from which a browser that comes back goes on.
-func lineMessage(l line) []byte { return message("line", l.sequence, render("line", l)) }
-
-// message renders one event; without an id if it is 0.
+// message renders one event. The id, if it is not 0, is the point in the sequence from which a browser that comes back goes on.
 func message(event string, id int64, data string) []byte {
 	var m bytes.Buffer
 	fmt.Fprintf(&m, "event: %s\n", event)
@@ -105,15 +102,15 @@ func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 	}
 	reader := d.stream.subscribe()
 	defer d.stream.leave(reader)
-	opening := [][]byte{message("run", 0, d.stream.run)}
+	var opening [][]byte
 	for _, f := range d.fragments() {
 		opening = append(opening, f.message())
 	}
-	lines, _ := d.wire.after(after)
+	lines, sequence := d.wire.after(after)
 	for _, l := range lines {
-		opening = append(opening, lineMessage(l))
+		opening = append(opening, message("line", 0, render("line", l)))
 	}
-	if write(opening...) != nil {
+	if write(append(opening, message("run", sequence, d.stream.run))...) != nil {
 		return
 	}
 	beat := time.NewTicker(heartbeat)

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -51,8 +52,11 @@ func (l line) Outcome() string {
 	case l.Status == 0:
 		return "no reply"
 	}
-	return fmt.Sprintf("%d %s", l.Status, http.StatusText(l.Status))
+	return strconv.Itoa(l.Status)
 }
+
+// Reason is the status in words.
+func (l line) Reason() string { return http.StatusText(l.Status) }
 
 // Failed says whether the request got no good answer.
 func (l line) Failed() bool {
@@ -64,7 +68,10 @@ func (l line) Duration() string {
 	if l.Method == "" || l.Waiting {
 		return ""
 	}
-	if l.Took < time.Second {
+	switch {
+	case l.Took < time.Millisecond:
+		return "< 1 ms"
+	case l.Took < time.Second:
 		return fmt.Sprintf("%d ms", l.Took.Milliseconds())
 	}
 	return fmt.Sprintf("%.1f s", l.Took.Seconds())

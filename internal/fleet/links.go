@@ -268,7 +268,6 @@ func (w *linkWork) run(ctx context.Context) {
 				if !w.one(ctx) {
 					select {
 					case <-w.wake:
-						w.poke() // and the next
 					case <-ctx.Done():
 					}
 				}
@@ -282,16 +281,13 @@ func (w *linkWork) run(ctx context.Context) {
 func (w *linkWork) one(ctx context.Context) bool {
 	w.fleet.mu.Lock()
 	if len(w.urgent)+len(w.queue)+len(w.spare) == 0 {
-		select {
-		case <-w.wake: // empty: nobody need look again
-		default:
-		}
 		w.settleIdle()
 		w.fleet.mu.Unlock()
 		return false
 	}
 	w.busy++
 	w.fleet.mu.Unlock()
+	w.poke() // there may be more, for another worker
 	defer func() {
 		w.fleet.mu.Lock()
 		w.busy--
@@ -402,7 +398,7 @@ func (w *linkWork) finish(ctx context.Context, key linkKey, err error) {
 	}
 	w.fleet.Log.Warn("link not changed", "device", key.device, "price", key.price, "err", err)
 	w.fleet.mu.Lock()
-	// A stored failure is answered again and again under its key (facts/stripe.md, 6.5), so the next try has its own. Without a
+	// A stored failure is answered again and again under its key (docs/vendors.md), so the next try has its own. Without a
 	// reply the key stays: the link that may have been made is then given once more, not made twice.
 	if e, ok := errors.AsType[*vendor.Error](err); !ok || e.Status != 0 {
 		w.tries[key]++

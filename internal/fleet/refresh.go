@@ -20,10 +20,11 @@ type Result struct {
 }
 
 const (
-	soonest    = time.Minute      // between refreshes that were wished for before their time
-	firstRetry = 2 * time.Second  // after a refresh that failed, doubling up to Interval
-	largest    = 500              // devices saved in one transaction
-	mintWait   = 10 * time.Second // how long the answer to a refresh waits for the links to be made
+	soonest      = time.Minute     // between refreshes that were wished for before their time
+	firstRetry   = 2 * time.Second // after a refresh that failed, doubling up to longestRetry
+	longestRetry = time.Minute
+	largest      = 500              // devices saved in one transaction
+	mintWait     = 10 * time.Second // how long the answer to a refresh waits for the links to be made
 
 	longestRefresh = 10 * time.Minute // 100,000 devices in pages, at a few requests a minute
 )
@@ -43,7 +44,7 @@ func (f *Fleet) Run(ctx context.Context) {
 	retry := firstRetry
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last time.Time
+	var last, next time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,20 +53,25 @@ func (f *Fleet) Run(ctx context.Context) {
 			f.lookUpOne(ctx, uid)
 			continue
 		case <-f.soon:
-			if wait := soonest - time.Since(last); wait > 0 && !last.IsZero() {
-				timer.Reset(wait)
+			if allowed := last.Add(soonest); time.Now().Before(allowed) && !last.IsZero() {
+				if allowed.Before(next) {
+					next = allowed
+					timer.Reset(time.Until(next))
+				}
 				continue
 			}
 		case <-timer.C:
 		}
 		last = time.Now()
+		wait := f.Interval
 		if _, err := f.refreshOnce(ctx); err == nil {
 			retry = firstRetry
-			timer.Reset(f.Interval)
 		} else {
-			timer.Reset(min(retry, f.Interval))
-			retry *= 2
+			wait = min(retry, f.Interval)
+			retry = min(2*retry, longestRetry)
 		}
+		next = time.Now().Add(wait)
+		timer.Reset(wait)
 	}
 }
 

@@ -42,6 +42,9 @@ type Ledger struct {
 // writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
 type writer interface {
 	update(ctx context.Context, fn func(*Tx) error) error
+	// stop refuses new transactions and waits for those under way.
+	stop()
+	// close gives the connections back. It follows stop.
 	close() error
 }
 
@@ -58,6 +61,11 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 	}
 	err = l.Update(ctx, func(tx *Tx) error {
 		if err := tx.SetFactOnce("born", tx.Now); err != nil {
+			return err
+		}
+		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at the vendor: the leases hold.
+		// But they are no workers of ours, and hold up nothing else of their devices.
+		if _, err := tx.exec(`UPDATE payments SET in_flight = 2 WHERE in_flight = 1`); err != nil {
 			return err
 		}
 		var err error
@@ -91,9 +99,11 @@ func (l *Ledger) Probe(ctx context.Context) error {
 	return l.Update(ctx, func(tx *Tx) error { return tx.SetFact("probe", tx.Now) })
 }
 
-// Close waits for the transactions under way and gives the lock back.
+// Close waits for the transactions under way and gives the lock back. The readers go before the writer: the last connection
+// to a SQLite file moves what is in the log into the file and removes the log, and a reader may not do that.
 func (l *Ledger) Close() error {
-	return errors.Join(l.writer.close(), l.unlock(), l.reads.Close())
+	l.writer.stop()
+	return errors.Join(l.reads.Close(), l.writer.close(), l.unlock())
 }
 
 // sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
@@ -104,6 +114,10 @@ const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pr
 const readers = 4
 
 func openSQLite(ctx context.Context, path string) (*Ledger, error) {
+	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
+	if err != nil {
+		return nil, err
+	}
 	unlock, err := lock(path + ".lock")
 	if err != nil {
 		return nil, err
@@ -122,6 +136,7 @@ func openSQLite(ctx context.Context, path string) (*Ledger, error) {
 	l.writer = shared
 	l.reads, err = sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
 	if err != nil {
+		shared.stop()
 		return nil, errors.Join(err, shared.close(), unlock())
 	}
 	l.reads.SetMaxOpenConns(readers)

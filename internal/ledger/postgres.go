@@ -5,14 +5,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
-type postgresWriter struct{ db *sql.DB }
+type postgresWriter struct {
+	db *sql.DB
+
+	underWay sync.RWMutex // held for reading by each update, for writing by stop
+	stopped  bool         // guarded by underWay
+}
 
 // lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
 const lockKey = 0x6e6f7465706179
@@ -39,11 +46,19 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 	if !locked {
 		return nil, errors.Join(ErrLocked, conn.Close(), db.Close())
 	}
-	w := postgresWriter{db}
+	w := &postgresWriter{db: db}
 	if err := migrate(ctx, func(fn func(*Tx) error) error { return w.update(ctx, fn) }, toPostgres); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
-	return &Ledger{reads: db, writer: w, unlock: conn.Close}, nil
+	return &Ledger{reads: db, writer: w, unlock: func() error { return unlockPostgres(conn) }}, nil
+}
+
+// unlockPostgres gives the lock back before it closes the connection: the server takes a while to notice the latter.
+func unlockPostgres(conn *sql.Conn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockKey))
+	return errors.Join(err, conn.Close())
 }
 
 // toPostgres changes the few words in which the dialects differ.
@@ -51,16 +66,22 @@ func toPostgres(statement string) string {
 	return strings.NewReplacer(") STRICT", ")", " INTEGER", " BIGINT").Replace(statement)
 }
 
-func (w postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
+func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
+	w.underWay.RLock()
+	defer w.underWay.RUnlock()
+	if w.stopped {
+		return ErrClosed
+	}
 	for n := 0; ; n++ {
 		err := w.once(ctx, fn)
 		if n == mostRetries || !orderFailure(err) {
 			return err
 		}
+		time.Sleep(rand.N(time.Millisecond << min(n, 6))) // those who meet at once would only meet again
 	}
 }
 
-func (w postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
+func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -85,7 +106,19 @@ func orderFailure(err error) bool {
 	return ok && (e.Code == "40001" || e.Code == "40P01" || e.Code == "23505")
 }
 
-func (w postgresWriter) close() error { return nil } // the pool is Ledger.reads, closed there
+// unstorable: character_not_in_repertoire (PostgreSQL, appendix A), for a zero byte or what is not UTF-8. SQLite just finds nothing.
+func unstorable(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "22021"
+}
+
+func (w *postgresWriter) stop() {
+	w.underWay.Lock()
+	defer w.underWay.Unlock()
+	w.stopped = true
+}
+
+func (w *postgresWriter) close() error { return nil } // the pool is Ledger.reads, closed there
 
 type postgresTx struct {
 	ctx context.Context

@@ -13,7 +13,7 @@ import (
 type sharedWriter struct {
 	db      *sql.DB
 	updates chan *update
-	closing chan struct{} // closed by close: no new updates
+	closing chan struct{} // closed by stop: no new updates
 	closed  chan struct{} // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
@@ -33,21 +33,26 @@ func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
 	if err != nil {
 		return nil, err
 	}
+	prepared := &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}
 	w := &sharedWriter{
 		db:      db,
 		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
-		tx:      Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}},
+		tx:      Tx{db: prepared},
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		prepared.close()
+		return nil, err
 	}
-	go w.run(conn)
+	go w.run(prepared)
 	return w, nil
 }
 
 func (w *sharedWriter) update(ctx context.Context, fn func(*Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err // the select below would choose at random
+	}
 	u := &update{fn: fn, done: make(chan struct{})}
 	select {
 	case w.updates <- u:
@@ -60,15 +65,16 @@ func (w *sharedWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	}
 }
 
-func (w *sharedWriter) close() error {
+func (w *sharedWriter) stop() {
 	w.once.Do(func() { close(w.closing) })
 	<-w.closed
-	return w.db.Close()
 }
 
-func (w *sharedWriter) run(conn *sql.Conn) {
+func (w *sharedWriter) close() error { return w.db.Close() }
+
+func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
-	defer conn.Close() // the pool's Close reports what matters
+	defer conn.close()
 	batch := make([]*update, 0, largestBatch)
 	for {
 		select {
@@ -172,6 +178,15 @@ func (c *preparedConn) prepare(query string) (*sql.Stmt, error) {
 		c.statements[query] = s
 	}
 	return s, err
+}
+
+// close gives the connection back to its pool, whose Close reports what matters. As long as a statement is open, SQLite would
+// keep the file and its log open behind that.
+func (c *preparedConn) close() {
+	for _, s := range c.statements {
+		_ = s.Close()
+	}
+	_ = c.conn.Close()
 }
 
 func (c *preparedConn) exec(query string, args ...any) (int64, error) {

@@ -26,6 +26,9 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec
 
 // all reads every row of a query with scan.
 func all[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (list []T, _ error) {
+	if unstorable(err) {
+		return nil, nil // it was looked for by text that no row can hold
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +216,7 @@ const dueForNotehub = `SELECT ` + paymentColumns + ` FROM payments WHERE step <>
 var dueFresh, dueAgain = fmt.Sprintf(dueForNotehub, "="), fmt.Sprintf(dueForNotehub, ">")
 
 // DueForNotehub reads up to limit payments whose next step is a due call to Notehub, the longest due first: those whose last call
-// came to nothing if again is set, else the others. Devices with a call under way are left out.
+// came to nothing if again is set, else the others. Devices with a call of this process under way are left out.
 func (tx *Tx) DueForNotehub(again bool, limit int) ([]Payment, error) {
 	query := dueFresh
 	if again {

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// This file is all that the sandbox assumes without evidence. The ids are those of the collected facts on the two services
-// (Q: Stripe, U: Notehub). The zero value of each setting is the assumption that is safe for the bridge to make.
+// This file is all that the sandbox assumes without evidence. The ids are those of docs/vendors.md (Q: Stripe, U: Notehub) and of notes older than it. The zero value of each setting is the assumption that is safe for the bridge to make.
 
 // StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried against it).
 type StripeUnknown struct {
@@ -18,7 +17,7 @@ type StripeUnknown struct {
 	ManualIsPaid           bool // Q8: a session under manual capture completes as paid; assumed: as unpaid, until the capture
 }
 
-// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (facts 6.2, Q7 for links).
+// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (Q7 for links).
 const checkoutWait = 10 * time.Second
 
 // linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be null, so that nobody uses it.

@@ -17,16 +17,16 @@ type Pace struct {
 
 	mu       sync.Mutex
 	hold     time.Time // nobody asks before this
-	holds    int       // 429s in a row, for a vendor that does not say how long
+	holds    int       // holds in a row, for a vendor that does not say how long
 	troubles int       // calls in a row that found the vendor unreachable or refusing us
 	last     string    // what the last of them said
 }
 
-// NewPace allows perMinute calls a minute with the given burst; perMinute 0 sets no limit of our own.
+// NewPace allows perMinute calls a minute with the given burst (at least 1); perMinute 0 sets no limit of our own.
 func NewPace(perMinute float64, burst int) *Pace {
 	p := &Pace{}
 	if perMinute > 0 {
-		p.limiter = rate.NewLimiter(rate.Limit(perMinute/60), burst)
+		p.limiter = rate.NewLimiter(rate.Limit(perMinute/60), max(burst, 1))
 	}
 	return p
 }
@@ -34,13 +34,20 @@ func NewPace(perMinute float64, burst int) *Pace {
 // Delay is how long the next call has to wait; 0 means that it may be made now.
 func (p *Pace) Delay(now time.Time) time.Duration {
 	d := p.held(now)
-	if p.limiter != nil {
-		r := p.limiter.ReserveN(now, 1)
-		d = max(d, r.DelayFrom(now))
-		r.CancelAt(now)
+	if p.limiter == nil {
+		return d
 	}
-	return d
+	// To reserve a slot and cancel it would tell as much, but two who do so at once lose one.
+	missing := 1 - p.limiter.TokensAt(now)
+	if missing <= 0 {
+		return d
+	}
+	seconds := missing / float64(p.limiter.Limit())
+	return max(d, time.Duration(seconds*float64(time.Second))+rounding)
 }
+
+// rounding is added to a delay, so that who waits it out is not a hair short of the slot.
+const rounding = time.Microsecond
 
 // Allowance is how many calls may be made now.
 func (p *Pace) Allowance() int {
@@ -51,7 +58,7 @@ func (p *Pace) Allowance() int {
 	case p.limiter == nil:
 		return math.MaxInt
 	default:
-		return int(p.limiter.TokensAt(now))
+		return max(int(p.limiter.TokensAt(now)), 0)
 	}
 }
 
@@ -73,10 +80,13 @@ func (p *Pace) held(now time.Time) time.Duration {
 // both are waiting: a claim looks at the slot the moment it is free, Wait a little later.
 func (p *Pace) Wait(ctx context.Context) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		now := time.Now()
 		d := p.held(now)
 		if d == 0 && (p.limiter == nil || p.limiter.AllowN(now, 1)) {
-			return ctx.Err()
+			return nil
 		}
 		if d == 0 {
 			d = p.Delay(now)
@@ -88,7 +98,7 @@ func (p *Pace) Wait(ctx context.Context) error {
 }
 
 // yield is by how much a read lets a claim go first.
-const yield = 2 * time.Millisecond
+const yield = 200 * time.Microsecond
 
 // Sleep waits for d or for the context, and returns the context's error in the second case.
 func Sleep(ctx context.Context, d time.Duration) error {
@@ -114,7 +124,9 @@ func (p *Pace) Observe(now time.Time, err error) {
 	case Done, Refused:
 		p.holds, p.troubles, p.last = 0, 0, ""
 	case Wait:
-		p.holds++
+		if !now.Before(p.hold) {
+			p.holds++ // else it answers a call that was under way when the hold began
+		}
 		wait := Backoff(p.holds, 1)
 		if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter

@@ -44,6 +44,7 @@ type Error struct {
 	Status     int           // the HTTP status, 0 if there was no reply
 	RetryAfter time.Duration // how long the vendor asks us to wait; 0 if it did not say
 	Detail     string        // the vendor's own words, shortened
+	Over       bool          // of an Unclear call: whatever it did, it has done; without this it may still be applied
 	Err        error         // the cause, if it was not a reply
 }
 

@@ -67,7 +67,8 @@ CREATE TABLE payments (
 	due_at          INTEGER,
 	not_before      INTEGER,                     -- back-off, or a call whose time limit has to be waited out
 	turn            INTEGER NOT NULL,            -- grows with each claim; a worker with an older one chooses no step
-	in_flight       INTEGER NOT NULL CHECK (in_flight IN (0, 1)), -- claimed and not settled: its call may be under way
+	in_flight       INTEGER NOT NULL CHECK (in_flight IN (0, 1, 2)), -- claimed and not settled: its call may be under way;
+	                                             -- 2: claimed by a process that is gone
 	failures        INTEGER NOT NULL CHECK (failures >= 0),       -- calls in a row that came to nothing
 	posted          INTEGER NOT NULL CHECK (posted IN (0, 1)),    -- Notehub has, or may have, taken a note
 	unclear         INTEGER NOT NULL CHECK (unclear IN (0, 1)),   -- the last post may have been applied: look before another
@@ -82,7 +83,7 @@ CREATE INDEX payments_fresh ON payments (due_at) WHERE step <> '' AND failures =
 CREATE INDEX payments_again ON payments (due_at) WHERE step <> '' AND failures > 0;
 CREATE INDEX payments_in_flight ON payments (device_uid) WHERE in_flight = 1;
 CREATE INDEX payments_queued ON payments (created_at) WHERE machine = 'queued';
-CREATE INDEX payments_attention ON payments (created_at) WHERE attention <> '';
+CREATE INDEX payments_attention ON payments (created_at, id) WHERE attention <> '';
 CREATE INDEX payments_newest ON payments (created_at, id);
 CREATE INDEX payments_of_device ON payments (device_uid, created_at, id);
 

@@ -1,0 +1,26 @@
+.PHONY: demo build test check fuzz kill help
+
+demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
+	go run . demo
+
+build: ## one static binary: ./notepay
+	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o notepay .
+
+test:  ## all tests; needs nothing but Go
+	go test -race -shuffle=on -parallel 16 ./...
+
+check: ## formatting, vet and staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+
+FUZZTIME ?= 60s
+fuzz:  ## each fuzz target in turn, FUZZTIME each
+	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -c6-); do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+
+KILLTIME ?= 90s
+kill:  ## the service is killed again and again for KILLTIME, and nothing may be lost
+	NOTEPAY_KILL_TIME=$(KILLTIME) go test -race -count=1 -timeout 0 -run TestKill -v .
+
+help:  ## this list
+	@grep -hE '^[a-z]+: +##' $(MAKEFILE_LIST) | sed 's/: *##/:/'

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/sandbox"
+	"notepay/internal/vendor"
+)
+
+// reallySigned checks a signature by itself: one of the header's v1= is that of one of its times and the body, and the time is not too old.
+func reallySigned(body []byte, header, secret string) bool {
+	var times, signatures []string
+	for pair := range strings.SplitSeq(header, ",") {
+		name, value, _ := strings.Cut(pair, "=")
+		switch name {
+		case "t":
+			times = append(times, value)
+		case "v1":
+			signatures = append(signatures, strings.ToLower(value))
+		}
+	}
+	for _, at := range times {
+		seconds, err := strconv.ParseInt(at, 10, 64)
+		if err != nil || time.Since(time.Unix(seconds, 0)) > 5*time.Minute {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		fmt.Fprintf(mac, "%d.%s", seconds, body)
+		for _, s := range signatures {
+			if s == hex.EncodeToString(mac.Sum(nil)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func FuzzWebhook(f *testing.F) {
+	good := sessionEvent("checkout.session.completed", `,"payment_status":"paid","payment_intent":"pi_1","metadata":{"device_uid":"dev:1"},"customer_details":{"email":"casey@example.com"}`)
+	for _, body := range []string{
+		good, sessionEvent("payment_intent.succeeded", `,"latest_charge":{"billing_details":{"name":"Casey"}}`), sessionEvent("checkout.session.completed", `,"payment_intent":{"id":"pi_1"}`),
+		`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, `{"id":"evt_1","type":"a","created":9223372036854775807,"data":{"object":[]}}`,
+		`[]`, `null`, `"`, `{"id":1}`, strings.Repeat(`{"data":`, 100), `{"id":"evt_1","ID":"evt_2","type":"a","created":1e3}`, "\xff\x00",
+	} {
+		for _, header := range []string{"", "t=1,v1=00", "t=,v1=", ",=,=", signed(body, testSecret), signed(body, ""), signed(good, testSecret), "t=9223372036854775807,v1=00", signed(body, testSecret) + ",v1=,v0=1"} {
+			f.Add([]byte(body), header)
+		}
+	}
+	w := webhooks{[]string{testSecret, ""}}
+	f.Fuzz(func(t *testing.T, body []byte, header string) {
+		if _, err := w.verify(body, header); !errors.Is(err, errSignature) && !reallySigned(body, header, testSecret) {
+			t.Fatalf("accepted, and not signed: %q with %q: %v", body, header, err)
+		}
+		event, err := w.verify(body, signed(string(body), testSecret))
+		if err != nil {
+			if !errors.Is(err, errMalformed) {
+				t.Fatalf("%v; want %v for what is signed and cannot be read", err, errMalformed)
+			}
+			return
+		}
+		if event.ID == "" || event.Type == "" || event.Created.IsZero() || !json.Valid([]byte(event.Body)) {
+			t.Errorf("event %+v; want an id, a type, a time and the body", event)
+		}
+		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") || (event.Session != nil && event.Session.ID == "") {
+			t.Errorf("session %+v for type %q", event.Session, event.Type)
+		}
+		for _, key := range personal {
+			if strings.Contains(event.Body, `"`+key+`":`) {
+				t.Errorf("%s is kept: %s", key, event.Body)
+			}
+		}
+	})
+}
+
+func FuzzDeviceUID(f *testing.F) {
+	for _, given := range []string{washer, "dev:", "DEV:ABC", " dev:1\n", "[deviceUID]", "dev:1/../2", "dev:\u212a", "dev:\u0130", "dev:dev:1", "dev:a b", strings.Repeat("dev:1", 20), "\xff", "dev:..", "dev:a_b-c.d"} {
+		f.Add(given)
+	}
+	f.Fuzz(func(t *testing.T, given string) {
+		uid, ok := parseDeviceUID(given)
+		if !ok {
+			if uid != "" {
+				t.Errorf("%q is refused and gives %q; want nothing", given, uid)
+			}
+			return
+		}
+		if again, ok := parseDeviceUID(uid); !ok || again != uid {
+			t.Errorf("%q becomes %q, which becomes %q", given, uid, again)
+		}
+		name, found := strings.CutPrefix(uid, "dev:")
+		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.ContainsAny(uid, "/<>\"'&? \t\r\n%") {
+			t.Errorf("%q becomes %q, which is no device UID", given, uid)
+		}
+	})
+}
+
+func FuzzNotehubAnswer(f *testing.F) {
+	for _, body := range []string{
+		`{}`, `{"devices":[{"uid":"dev:1","fleet_uids":["fleet:1"],"last_activity":"2026-11-21T02:00:00Z"}],"has_more":false}`, `{"devices":[{"uid":"dev:1"}],"has_more":true}`,
+		`{"devices":null,"has_more":true}`, `{"notes":{"1:435":{"body":{"credit_id":"cr_1"},"time":1}},"total":1}`, `{"notes":{"1:1":{"body":"secret"}}}`, `{"notes":[]}`,
+		`{"err":"{device-noexist}","code":404}`, `{"err":"{notefile-noexist}","code":404}`, `{"err":"a maximum of 100 notes may be pending for device (currently 100)"}`, proxyPage, ``, `null`, "\xff\xfe",
+		`{"uid":"` + washer + `","last_activity":null}`, `{"uid":"` + washer + `","last_activity":"0000-00-00"}`,
+	} {
+		for _, status := range []int{200, 204, 302, 400, 401, 403, 404, 408, 413, 429, 500, 503} {
+			f.Add(status, []byte(body), "7")
+		}
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte, after string) {
+		if status < 200 || status > 599 || strings.ContainsAny(after, "\r\n\x00") {
+			return // no server can say so
+		}
+		answers := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", after)
+			w.WriteHeader(status)
+			_, _ = w.Write(body)
+		})
+		n := newNotehub(hubSettings("http://notehub.test"), vendor.NewPace(0, 0))
+		n.http.Transport = sandbox.InProcess(answers)
+		check := func(name string, err error) {
+			t.Helper()
+			outcome := vendor.OutcomeOf(err)
+			if outcome == vendor.Done && status/100 != 2 {
+				t.Errorf("%s: done, by status %d %q", name, status, body)
+			}
+			var e *vendor.Error
+			if err != nil && !errors.As(err, &e) {
+				t.Errorf("%s: the error is a %T: %v", name, err, err)
+			}
+			if e != nil && (e.RetryAfter < 0 || e.RetryAfter > 24*time.Hour || len(e.Error()) > 1500) {
+				t.Errorf("%s: to wait %v: %v", name, e.RetryAfter, e)
+			}
+		}
+		err := n.PostNote(context.Background(), washer, bridge.Note{CreditID: "cr_1"})
+		check("note", err)
+		if status/100 == 2 && err != nil {
+			t.Errorf("note: %v; want any 2xx to be a yes", err)
+		}
+		n.pace = vendor.NewPace(0, 0) // a 429 would hold the next
+		_, err = n.PendingCredits(context.Background(), washer)
+		if outcome := vendor.OutcomeOf(err); outcome == vendor.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
+			t.Errorf("pending: done, by status %d %q", status, body)
+		}
+		d, err := n.Device(context.Background(), washer)
+		if check("device", err); err == nil && d.UID != washer {
+			t.Errorf("device %+v; want the one that was asked for", d)
+		}
+		n.pace = vendor.NewPace(0, 0)
+		devices, err := n.Devices(context.Background())
+		check("devices", err)
+		for _, d := range devices {
+			if d.UID == "" {
+				t.Errorf("a device without UID: %+v", d)
+			}
+		}
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{"", "0", "7", " 7 ", "-1", "1e9", "4294967295", "4294967296", "soon", "7.5", "Sat, 01 Jan 2000 00:01:30 GMT", "Sat, 01 Jan 9999 00:00:00 GMT", "Saturday, 01-Jan-00 00:01:30 GMT"} {
+		f.Add(value)
+	}
+	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, value string) {
+		d := retryAfter(http.Header{"Retry-After": {value}}, now)
+		if d < 0 || d > 24*time.Hour {
+			t.Errorf("%q is %v; want between nothing and a day", value, d)
+		}
+		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16); err == nil && d != min(time.Duration(n)*time.Second, 24*time.Hour) {
+			t.Errorf("%q is %v; want %d s", value, d, n)
+		}
+	})
+}

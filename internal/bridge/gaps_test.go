@@ -1,0 +1,335 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/vendor"
+)
+
+// hub is the little of Notehub that matters here: it takes notes, and may do so and not say so. What the wire does to calls is
+// shown elsewhere; here it is about what is on disk between them.
+type hub struct {
+	mu      sync.Mutex
+	posted  int
+	pending []Note
+	answers []answer // of the next posts; then yes
+}
+
+type answer struct {
+	err     error
+	applied bool
+	gate    chan struct{} // the answer comes when this is closed
+}
+
+func (h *hub) PostNote(_ context.Context, _ string, n Note) error {
+	h.mu.Lock()
+	a := answer{applied: true}
+	if len(h.answers) > 0 {
+		a, h.answers = h.answers[0], h.answers[1:]
+	}
+	if a.applied {
+		h.posted++
+		h.pending = append(h.pending, n)
+	}
+	h.mu.Unlock()
+	if a.gate != nil {
+		<-a.gate
+	}
+	return a.err
+}
+
+func (h *hub) PendingCredits(context.Context, string) (credits []string, _ error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.pending {
+		credits = append(credits, n.CreditID)
+	}
+	return credits, nil
+}
+
+type silent struct{}
+
+func (silent) Event(string)                               {}
+func (silent) Attempt(ledger.Step, string, time.Duration) {}
+
+// house is a bridge whose steps a test takes by hand, and which it can lose and open again.
+type house struct {
+	*testing.T
+	path string
+	hub  *hub
+	l    *ledger.Ledger
+	b    *Bridge
+}
+
+func newHouse(t *testing.T) *house {
+	h := &house{T: t, path: filepath.Join(t.TempDir(), "notepay.db"), hub: &hub{}}
+	h.open()
+	err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+		return errors.Join(tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}), tx.SaveDevice(ledger.Device{UID: "dev:2"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.reopen()
+	return h
+}
+
+func (h *house) open() {
+	h.Helper()
+	var err error
+	if h.l, err = ledger.Open(h.Context(), h.path); err != nil {
+		h.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(h.Output(), nil))
+	f, err := fleet.New(h.Context(), fleet.Config{Ledger: h.l, Log: log})
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.b = New(Config{Ledger: h.l, Fleet: f, Notehub: h.hub, NotehubPace: vendor.NewPace(0, 0), Log: log, Project: "app:1", Lifetime: 10 * time.Minute, Observe: silent{}})
+}
+
+// reopen is a crash: nothing that was not on disk is known afterwards.
+func (h *house) reopen() {
+	h.Helper()
+	if err := h.l.Close(); err != nil {
+		h.Fatal(err)
+	}
+	h.open()
+}
+
+func (h *house) paid(session, device string) {
+	h.Helper()
+	err := h.b.Receive(h.Context(), Event{ID: "evt_" + session, Type: "checkout.session.completed", ObjectID: session, Created: time.Now(),
+		Session: &Session{ID: session, PaymentStatus: "paid", PaymentIntent: "pi_" + session, Amount: 350, Currency: "eur", PaidAt: time.Now(),
+			Metadata: map[string]string{"device_uid": device, "project": "app:1"}}})
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *house) claim(want int) []ledger.Payment {
+	h.Helper()
+	claimed, err := h.b.claim(h.Context(), workers, workers)
+	if err != nil || len(claimed) != want {
+		h.Fatalf("claimed %d (%v); want %d", len(claimed), err, want)
+	}
+	return claimed
+}
+
+// post makes the call of a claim and does not settle it.
+func (h *house) post(p ledger.Payment) {
+	h.Helper()
+	if err := h.hub.PostNote(h.Context(), p.DeviceUID, noteOf(p)); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// finish works until nothing is due any more, and holds the end against the promise.
+func (h *house) finish(sessions ...string) {
+	h.Helper()
+	for range 200 {
+		claimed, err := h.b.claim(h.Context(), workers, workers)
+		if err != nil {
+			h.Fatal(err)
+		}
+		for _, p := range claimed {
+			h.b.work(h.Context(), p)
+		}
+		stats, err := h.l.Stats(h.Context())
+		if err != nil {
+			h.Fatal(err)
+		}
+		if stats.NextDue.IsZero() {
+			break
+		}
+		time.Sleep(max(time.Until(stats.NextDue), 0)) // in a bubble: no time passes outside
+	}
+	for _, session := range sessions {
+		p := h.payment(session)
+		if p.Machine != ledger.Sent || p.Step != ledger.NoStep || p.InFlight {
+			h.Errorf("payment of %s: %s, step %q, in flight %v; want it sent and done", session, p.Machine, p.Step, p.InFlight)
+		}
+	}
+	if h.hub.posted < len(sessions) {
+		h.Errorf("%d notes; want one for each of %v", h.hub.posted, sessions)
+	}
+	if err := h.l.Close(); err != nil {
+		h.Error(err)
+	}
+}
+
+func (h *house) payment(session string) ledger.Payment {
+	h.Helper()
+	p, err := h.l.Payment(h.Context(), session)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return p
+}
+
+// AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up and ends well.
+func TestEveryGap(t *testing.T) {
+	t.Parallel()
+	unclear := &vendor.Error{Outcome: vendor.Unclear}
+	for name, c := range map[string]struct {
+		until func(h *house) // what was done before the power went
+		notes int            // posted in the end
+	}{
+		"after the event was recorded": {func(*house) {}, 1},
+		"after the claim":              {func(h *house) { h.claim(1) }, 1},
+		"after the call":               {func(h *house) { h.post(h.claim(1)[0]) }, 1},
+		"after the call, and the Notecard has fetched the note": {func(h *house) {
+			h.post(h.claim(1)[0])
+			h.hub.pending = nil
+		}, 2}, // nothing tells that it was there: sent again under the same credit id, which the machine ignores
+		"after an unclear call that was applied": {func(h *house) {
+			h.hub.answers = []answer{{err: unclear, applied: true}}
+			h.b.work(h.Context(), h.claim(1)[0])
+		}, 1},
+		"after an unclear call that was not applied": {func(h *house) {
+			h.hub.answers = []answer{{err: unclear}}
+			h.b.work(h.Context(), h.claim(1)[0])
+		}, 1},
+		"after the claim of the look": {func(h *house) {
+			h.hub.answers = []answer{{err: unclear, applied: true}}
+			h.b.work(h.Context(), h.claim(1)[0])
+			time.Sleep(NotehubTimeLimit)
+			if p := h.claim(1)[0]; p.Step != ledger.CheckPending {
+				h.Errorf("claimed %s; want a look", p.Step)
+			}
+		}, 1},
+		"after the settling": {func(h *house) { h.b.work(h.Context(), h.claim(1)[0]) }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.paid("cs_test_1", "dev:1")
+				c.until(h)
+				h.reopen()
+				h.paid("cs_test_1", "dev:1") // Stripe did not hear the yes
+				h.finish("cs_test_1")
+				if h.hub.posted != c.notes {
+					t.Errorf("%d notes; want %d", h.hub.posted, c.notes)
+				}
+			})
+		})
+	}
+}
+
+func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.paid("cs_test_1", "dev:1")
+		h.claim(1)
+		h.paid("cs_test_2", "dev:1")
+		h.claim(0) // one call at a time for a device
+		h.reopen()
+		p := h.claim(1)[0]
+		if p.SessionID != "cs_test_2" {
+			t.Errorf("claimed %s; want the payment that no call was under way for", p.SessionID)
+		}
+		h.b.work(t.Context(), p)
+		h.finish("cs_test_1", "cs_test_2")
+	})
+}
+
+// A worker that slept through its lease wakes up: what it saw counts, and it sends nobody anywhere.
+func TestAStaleWorkerThatWakesLate(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		saw  error
+		took bool
+	}{
+		"with a yes":             {nil, true},
+		"with an unclear answer": {&vendor.Error{Outcome: vendor.Unclear}, false},
+		"with a no":              {&vendor.Error{Outcome: vendor.Wait, RetryAfter: time.Hour}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.paid("cs_test_1", "dev:1")
+				gate, asleep := make(chan struct{}), make(chan struct{})
+				h.hub.answers = []answer{{err: c.saw, applied: c.took, gate: gate}}
+				first := h.claim(1)[0]
+				go func() { h.b.work(t.Context(), first); close(asleep) }()
+				synctest.Wait()
+				time.Sleep(lease)
+				second := h.claim(1)[0] // a look, for the first call is unclear
+				if second.Step != ledger.CheckPending || second.Turn <= first.Turn {
+					t.Fatalf("claimed %+v; want a look of a later turn", second)
+				}
+				close(gate)
+				<-asleep
+				p := h.payment("cs_test_1")
+				if p.Turn != second.Turn || !p.InFlight || p.Step != ledger.CheckPending {
+					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.Turn, p.InFlight, p.Step)
+				}
+				if (p.Machine == ledger.Sent) != (c.saw == nil) {
+					t.Errorf("machine %s; want what the stale worker saw to count", p.Machine)
+				}
+				attempts, err := h.l.Attempts(t.Context(), p.ID)
+				if err != nil || len(attempts) != 2 { // the interruption, and what the stale worker saw
+					t.Errorf("%d attempts (%v); want 2", len(attempts), err)
+				}
+				h.b.work(t.Context(), second)
+				h.finish("cs_test_1")
+			})
+		})
+	}
+}
+
+func TestAResultThatCannotBeWrittenDownIsLeftToTheLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.paid("cs_test_1", "dev:1")
+		p := h.claim(1)[0]
+		if err := h.l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		h.b.work(t.Context(), p)
+		h.open()
+		h.finish("cs_test_1")
+		if h.hub.posted != 1 {
+			t.Errorf("%d notes; want the one that was found pending", h.hub.posted)
+		}
+	})
+}
+
+func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		var all []string
+		for i := range 40 {
+			session := fmt.Sprintf("cs_test_%02d", i)
+			all = append(all, session)
+			h.paid(session, "dev:1")
+		}
+		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Again}}}
+		h.b.work(t.Context(), h.claim(1)[0])
+		h.paid("cs_test_other", "dev:2")
+		claimed := h.claim(2)
+		if !slices.ContainsFunc(claimed, func(p ledger.Payment) bool { return p.DeviceUID == "dev:2" }) {
+			t.Errorf("claimed %v; want one of them for the other machine", claimed)
+		}
+		for _, p := range claimed {
+			h.b.work(t.Context(), p)
+		}
+		h.finish(append(all, "cs_test_other")...)
+	})
+}

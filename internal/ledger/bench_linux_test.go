@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// BenchmarkUpdate stores payments as a webhook does. The disk sets the pace, so each run measures it, too: fdatasync/s is how
+// often a page of one file can be written and synced there, and ratio is how many updates that makes for each of these.
+func BenchmarkUpdate(b *testing.B) {
+	for _, writers := range []int{1, 64} {
+		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
+			syncs := syncsPerSecond(b)
+			l, err := Open(b.Context(), filepath.Join(b.TempDir(), "notepay.db"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer l.Close()
+			var next atomic.Int64
+			var all sync.WaitGroup
+			b.ResetTimer()
+			for range writers {
+				all.Go(func() {
+					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+						p := payment(fmt.Sprint(n))
+						err := l.Update(b.Context(), func(tx *Tx) error {
+							_, err := tx.InsertPayment(p)
+							return err
+						})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			b.StopTimer()
+			updates := float64(b.N) / b.Elapsed().Seconds()
+			b.ReportMetric(updates, "updates/s")
+			b.ReportMetric(syncs, "fdatasync/s")
+			b.ReportMetric(updates/syncs, "ratio")
+		})
+	}
+}
+
+// syncsPerSecond overwrites one page in place, which no log can do faster.
+func syncsPerSecond(b *testing.B) float64 {
+	const times = 500
+	f, err := os.Create(filepath.Join(b.TempDir(), "page"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	write := func() {
+		if _, err := f.WriteAt(page, 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			b.Fatal(err)
+		}
+	}
+	write() // the first one makes the file longer
+	began := time.Now()
+	for range times {
+		write()
+	}
+	return times / time.Since(began).Seconds()
+}

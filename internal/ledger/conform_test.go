@@ -1,0 +1,179 @@
+package ledger
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+)
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	conform(t, freshSQLite)
+}
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	server := os.Getenv("NOTEPAY_TEST_POSTGRES")
+	if server == "" {
+		t.Skip("NOTEPAY_TEST_POSTGRES holds no postgres:// URL: the ledger was tested on SQLite alone")
+	}
+	conform(t, func(t *testing.T) string { return freshPostgres(t, server) })
+}
+
+// conform is what both databases have to do alike. fresh makes an empty database for one test and returns its DATABASE_URL.
+func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
+	for name, test := range map[string]func(t *testing.T, database string){
+		"a payment is read as it was stored":                       testPaymentRoundTrip,
+		"a session and a payment intent have one payment":          testPaymentOnce,
+		"only a stored payment can be saved":                       testSaveUnknownPayment,
+		"nonsense payments are refused":                            testNonsensePayments,
+		"payments that make sense are taken":                       testSensiblePayments,
+		"nonsense in the other tables is refused":                  testOtherNonsense,
+		"the queue gives what is due for Notehub":                  testDueForNotehub,
+		"attempts are kept with their payment":                     testAttempts,
+		"payments are listed newest first, page by page":           testPages,
+		"payments are chosen by device, money, machine, attention": testFilters,
+		"a cursor that was not given is refused":                   testBadCursors,
+		"what no row can hold is not found":                        testImpossibleKeys,
+		"the figures of the queue":                                 testStats,
+		"a look-up is claimed, postponed and dropped":              testLookups,
+		"an event is stored once and its repeats are counted":      testEvents,
+		"devices are saved and removed":                            testDevices,
+		"a link sells what it was made for":                        testLinks,
+		"one link is active for a device, price and mode":          testOneActiveLink,
+		"facts":                                          testFacts,
+		"a ledger is born once":                          testBorn,
+		"migrations run once":                            testMigrationsRunOnce,
+		"a failed migration leaves nothing":              testFailedMigration,
+		"a second process finds the ledger locked":       testLock,
+		"an update is all or nothing":                    testUpdate,
+		"a panic in an update is its error":              testPanic,
+		"a context that ended begins nothing":            testContext,
+		"updates at once lose nothing":                   testUpdatesAtOnce,
+		"closing loses nothing that was acknowledged":    testCloseUnderLoad,
+		"closing waits for the update that is under way": testCloseWaits,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, fresh(t))
+		})
+	}
+}
+
+func freshSQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "notepay.db") }
+
+// freshPostgres makes a database of its own on the server, for a ledger locks the whole database.
+func freshPostgres(t *testing.T, server string) string {
+	t.Helper()
+	name := "notepay_test_" + strings.ToLower(rand.Text())
+	administer(t, server, "CREATE DATABASE "+name+" TEMPLATE template0")
+	t.Cleanup(func() { administer(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+func administer(t *testing.T, server, statement string) {
+	t.Helper()
+	db, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// open opens a ledger and closes it when the test ends, unless the test has done so.
+func open(t *testing.T, database string) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func closeLedger(t *testing.T, l *Ledger) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+}
+
+// mustUpdate runs fn in a transaction that has to succeed.
+func mustUpdate(t *testing.T, l *Ledger, fn func(*Tx) error) {
+	t.Helper()
+	if err := l.Update(t.Context(), fn); err != nil {
+		t.Fatalf("update: %v", err)
+	}
+}
+
+// insert stores new payments.
+func insert(t *testing.T, l *Ledger, payments ...Payment) {
+	t.Helper()
+	mustUpdate(t, l, func(tx *Tx) error {
+		for _, p := range payments {
+			if inserted, err := tx.InsertPayment(p); err != nil || !inserted {
+				return errors.Join(errors.New("payment "+p.SessionID+" was not inserted"), err)
+			}
+		}
+		return nil
+	})
+}
+
+// noon is when everything happens unless a test says otherwise.
+func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
+
+// payment is one that waits for its note to be sent.
+func payment(name string) Payment {
+	session := "cs_" + name
+	return Payment{
+		ID: CreditID(session), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
+		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Money: Paid, Machine: Queued,
+		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: PostNote, DueAt: noon(),
+	}
+}
+
+func idle(p Payment) Payment {
+	p.Step, p.DueAt = NoStep, time.Time{}
+	return p
+}
+
+// constraint is the database's own word for which rule a row has broken: "check", "not null", "unique", "foreign key", or "" if none.
+func constraint(err error) string {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return map[int]string{275: "check", 1299: "not null", 2067: "unique", 787: "foreign key"}[e.Code()]
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return map[string]string{"23514": "check", "23502": "not null", "23505": "unique", "23503": "foreign key"}[e.Code]
+	}
+	return ""
+}
+
+// wantRefused checks that the database has refused a row by the rule that was meant.
+func wantRefused(t *testing.T, err error, rule, words string) {
+	t.Helper()
+	if got := constraint(err); got != rule {
+		t.Errorf("got %v; want it refused by a %s constraint", err, rule)
+		return
+	}
+	// PostgreSQL names its rules, SQLite quotes them.
+	if _, quoted := errors.AsType[*sqlite.Error](err); quoted && !strings.Contains(err.Error(), words) {
+		t.Errorf("refused as %q; want the constraint on %q", err, words)
+	}
+}

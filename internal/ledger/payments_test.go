@@ -1,0 +1,293 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// fullPayment has no zero field, so that a column which is forgotten or swapped shows.
+func fullPayment(t *testing.T) Payment {
+	t.Helper()
+	p := payment("full")
+	p.DelayedStart, p.Livemode = 5*time.Minute, true
+	p.Money, p.RefundedAmount = Refunding, 100
+	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.DueAt, &p.NotBefore}
+	for n, at := range times {
+		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
+	}
+	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear = Refund, 7, true, 3, true, true
+	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
+		if v.Field(n).IsZero() {
+			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
+		}
+	}
+	return p
+}
+
+func testPaymentRoundTrip(t *testing.T, database string) {
+	l := open(t, database)
+	full := fullPayment(t)
+	bare := Payment{ID: CreditID("cs_bare"), SessionID: "cs_bare", Token: "token_bare", Money: Paid, Machine: Queued, PaidAt: noon(), CreatedAt: noon()}
+	saved := fullPayment(t)
+	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
+	before := bare
+	before.ID, before.SessionID, before.Token = saved.ID, "cs_before", "token_before"
+	insert(t, l, full, bare, before)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(saved) })
+
+	for name, want := range map[string]Payment{"all fields": full, "zero times and no intent": bare, "saved over another": saved} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
+			wantPayment(t, "Payment by session", want, second(l.Payment(ctx, want.SessionID)))
+			wantPayment(t, "PaymentOfToken", want, second(l.PaymentOfToken(ctx, want.Token)))
+			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment(want.ID) }))
+			if want.PaymentIntent != "" {
+				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))
+				wantPayment(t, "Tx.PaymentOfIntent", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }))
+			}
+		})
+	}
+	for what, read := range map[string]reading[Payment]{
+		"Payment":            second(l.Payment(t.Context(), "cs_unknown")),
+		"Payment of nothing": second(l.Payment(t.Context(), "")),
+		"PaymentOfToken":     second(l.PaymentOfToken(t.Context(), "cs_full")),
+		"Tx.Payment":         inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment("cs_full") }),
+		"Tx.PaymentOfIntent": inTx(l, func(tx *Tx) (Payment, error) { return tx.PaymentOfIntent("") }),
+	} {
+		if !errors.Is(read.err, ErrNotFound) {
+			t.Errorf("%s of an unknown key: got error %v; want %v", what, read.err, ErrNotFound)
+		}
+	}
+}
+
+// reading is what a read returned.
+type reading[T any] struct {
+	got T
+	err error
+}
+
+func second[T any](got T, err error) reading[T] { return reading[T]{got, err} }
+
+func inTx[T any](l *Ledger, read func(*Tx) (T, error)) (r reading[T]) {
+	err := l.Update(context.Background(), func(tx *Tx) error {
+		r.got, r.err = read(tx)
+		return nil
+	})
+	r.err = errors.Join(r.err, err)
+	return r
+}
+
+func wantPayment(t *testing.T, what string, want Payment, read reading[Payment]) {
+	t.Helper()
+	if read.err != nil || read.got != want {
+		t.Errorf("%s: got %+v, %v; want %+v", what, read.got, read.err, want)
+	}
+}
+
+func testPaymentOnce(t *testing.T, database string) {
+	l := open(t, database)
+	first := payment("first")
+	insert(t, l, first)
+
+	sameSession := payment("other")
+	sameSession.SessionID = first.SessionID
+	sameIntent := payment("other")
+	sameIntent.PaymentIntent = first.PaymentIntent
+	for name, p := range map[string]Payment{"the same again": first, "the same session": sameSession, "the same payment intent": sameIntent} {
+		var inserted bool
+		mustUpdate(t, l, func(tx *Tx) (err error) {
+			inserted, err = tx.InsertPayment(p)
+			return err
+		})
+		if inserted {
+			t.Errorf("%s: got a second payment; want none", name)
+		}
+	}
+	if list, _, err := l.Payments(t.Context(), Filter{Limit: 10}); err != nil || len(list) != 1 || list[0] != first {
+		t.Errorf("got %+v, %v; want the first payment, unchanged", list, err)
+	}
+
+	free, alsoFree := payment("free"), payment("also_free")
+	free.PaymentIntent, alsoFree.PaymentIntent = "", ""
+	insert(t, l, free, alsoFree) // sessions without an intent do not collide
+}
+
+func testSaveUnknownPayment(t *testing.T, database string) {
+	l := open(t, database)
+	err := l.Update(t.Context(), func(tx *Tx) error { return tx.SavePayment(payment("unknown")) })
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v; want %v", err, ErrNotFound)
+	}
+}
+
+func testNonsensePayments(t *testing.T, database string) {
+	l := open(t, database)
+	for name, c := range map[string]struct {
+		rule, words string
+		spoil       func(p *Payment)
+	}{
+		"an id that is no credit's":           {"check", "id LIKE", func(p *Payment) { p.ID = "py" + p.ID[2:] }},
+		"an id that is too short":             {"check", "length(id)", func(p *Payment) { p.ID = p.ID[:18] }},
+		"a negative amount":                   {"check", "amount", func(p *Payment) { p.Amount = -1 }},
+		"a negative duration":                 {"check", "duration_s", func(p *Payment) { p.Duration = -time.Second }},
+		"a negative delay of the start":       {"check", "delayed_start_s", func(p *Payment) { p.DelayedStart = -time.Second }},
+		"money in no known state":             {"check", "money IN", func(p *Payment) { p.Money = "stolen" }},
+		"money in no state":                   {"check", "money IN", func(p *Payment) { p.Money = "" }},
+		"a negative refund":                   {"check", "refunded_amount", func(p *Payment) { p.RefundedAmount = -1 }},
+		"a refund over the amount":            {"check", "refunded_amount", func(p *Payment) { p.RefundedAmount = p.Amount + 1 }},
+		"a machine in no known state":         {"check", "machine IN", func(p *Payment) { p.Machine = "flying" }},
+		"a machine that failed for no reason": {"check", "reason", func(p *Payment) { p.Machine = Failed }},
+		"a reason of one that did not fail":   {"check", "reason", func(p *Payment) { p.Reason = "refused" }},
+		"sent at no time":                     {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Sent, true }},
+		"sent without a post":                 {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Sent, noon() }},
+		"fetched and sent at no time":         {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Fetched, true }},
+		"fetched without a post":              {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Fetched, noon() }},
+		"unclear without a post":              {"check", "unclear", func(p *Payment) { p.Unclear = true }},
+		"an unknown step":                     {"check", "step IN", func(p *Payment) { p.Step = "dance" }},
+		"a step that is never due":            {"check", "due_at", func(p *Payment) { p.DueAt = time.Time{} }},
+		"due for no step":                     {"check", "due_at", func(p *Payment) { p.Step = NoStep }},
+		"in flight without a step":            {"check", "in_flight", func(p *Payment) { *p = idle(*p); p.InFlight = true }},
+		"fewer failures than none":            {"check", "failures", func(p *Payment) { p.Failures = -1 }},
+		"paid at no time":                     {"not null", "paid_at", func(p *Payment) { p.PaidAt = time.Time{} }},
+		"recorded at no time":                 {"not null", "created_at", func(p *Payment) { p.CreatedAt = time.Time{} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := payment("nonsense")
+			c.spoil(&p)
+			err := l.Update(t.Context(), func(tx *Tx) error {
+				_, err := tx.InsertPayment(p)
+				return err
+			})
+			wantRefused(t, err, c.rule, c.words)
+			good := payment(name)
+			if p.ID != payment("nonsense").ID {
+				return // an id cannot be changed afterwards
+			}
+			insert(t, l, good)
+			spoilt := good
+			c.spoil(&spoilt)
+			err = l.Update(t.Context(), func(tx *Tx) error { return tx.SavePayment(spoilt) })
+			wantRefused(t, err, c.rule, c.words)
+			wantPayment(t, "after the refusal", good, second(l.Payment(t.Context(), good.ID)))
+		})
+	}
+}
+
+func testSensiblePayments(t *testing.T, database string) {
+	l := open(t, database)
+	for _, money := range []Money{Authorized, Capturing, Paid, Releasing, Released, CaptureFailed, Refunding, Refunded, RefundFailed, Disputed, Lost} {
+		p := payment("money_" + string(money))
+		p.Money = money
+		insert(t, l, p)
+	}
+	for _, machine := range []Machine{Queued, Sent, Fetched, Started, Done, Failed} {
+		p := idle(payment("machine_" + string(machine)))
+		p.Machine, p.SentAt, p.Posted = machine, noon(), true
+		if machine == Failed {
+			p.Reason = "refused"
+		}
+		insert(t, l, p)
+	}
+	for _, step := range []Step{PostNote, CheckPending, Recall, Capture, Release, Refund} {
+		p := payment("step_" + string(step))
+		p.Step, p.InFlight = step, true
+		insert(t, l, p)
+	}
+	free, all := payment("free"), payment("refunded_whole")
+	free.Amount, free.Duration = 0, 0
+	all.RefundedAmount = all.Amount
+	insert(t, l, free, all)
+}
+
+func testDueForNotehub(t *testing.T, database string) {
+	l := open(t, database)
+	soon := time.Now().Add(time.Hour)
+	row := func(name, device string, due time.Time, change func(p *Payment)) Payment {
+		p := payment(name)
+		p.DeviceUID, p.DueAt = device, due
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	failedBefore := func(p *Payment) { p.Failures = 2 }
+	inFlight := func(p *Payment) { p.InFlight = true }
+	insert(t, l,
+		row("second", "dev:1", noon2020(2), nil),
+		row("first", "dev:2", noon2020(1), func(p *Payment) { p.Step = CheckPending }),
+		row("third_same_device", "dev:1", noon2020(3), func(p *Payment) { p.Step = Recall }),
+		row("not_yet", "dev:3", soon, nil),
+		row("money_is_not_for_notehub", "dev:3", noon2020(0), func(p *Payment) { p.Step = Refund }),
+		idle(row("nothing_to_do", "dev:3", noon2020(0), nil)),
+		row("under_way", "dev:4", soon, inFlight),
+		row("behind_the_one_under_way", "dev:4", noon2020(0), nil),
+		row("again_behind_the_one_under_way", "dev:4", noon2020(0), failedBefore),
+		row("interrupted", "dev:5", noon2020(4), inFlight),
+		row("behind_the_interrupted", "dev:5", noon2020(5), nil),
+		row("again_second", "dev:6", noon2020(7), failedBefore),
+		row("again_first", "dev:7", noon2020(6), failedBefore),
+	)
+	for _, c := range []struct {
+		name  string
+		again bool
+		limit int
+		want  []string
+	}{
+		{"fresh ones, the longest due first", false, 99, []string{"first", "second", "third_same_device", "interrupted", "behind_the_interrupted", "just_now"}},
+		{"those that failed before", true, 99, []string{"again_first", "again_second"}},
+		{"no more than the limit", false, 2, []string{"first", "second"}},
+		{"none for a limit of 0", false, 0, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			errRollBack := errors.New("only looked")
+			err := l.Update(t.Context(), func(tx *Tx) error {
+				got = nil
+				if _, err := tx.InsertPayment(row("just_now", "dev:8", tx.Now, nil)); err != nil {
+					return err
+				}
+				due, err := tx.DueForNotehub(c.again, c.limit)
+				if err != nil {
+					return err
+				}
+				for _, p := range due {
+					got = append(got, p.SessionID[len("cs_"):])
+				}
+				return errRollBack
+			})
+			if err != errRollBack {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %q; want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// noon2020 is long past.
+func noon2020(minute int) time.Time { return time.Date(2020, 1, 1, 12, minute, 0, 0, time.UTC) }
+
+func testAttempts(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, payment("one"), payment("other"))
+	id := CreditID("cs_one")
+	later := Attempt{At: noon().Add(time.Second), Action: CheckPending, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}
+	earlier := Attempt{At: noon(), Action: PostNote, Outcome: "retry", Detail: "unclear: connection reset", Took: 3 * time.Second}
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddAttempt(id, later), tx.AddAttempt(id, earlier), tx.AddAttempt(CreditID("cs_other"), later))
+	})
+	got, err := l.Attempts(t.Context(), id)
+	if want := []Attempt{earlier, later}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
+		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
+	}
+}

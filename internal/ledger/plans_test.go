@@ -1,0 +1,135 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// watched opens connections that tell which statements they prepare.
+type watched struct {
+	sqlite driver.Driver
+	path   string
+	saw    func(statement string)
+}
+
+func (w watched) Connect(context.Context) (driver.Conn, error) {
+	conn, err := w.sqlite.Open(w.path)
+	return watchedConn{conn, w.saw}, err
+}
+
+// watchedConn shows database/sql no way but Prepare.
+type watchedConn struct {
+	driver.Conn
+	saw func(statement string)
+}
+
+func (c watchedConn) Prepare(statement string) (driver.Stmt, error) {
+	c.saw(statement)
+	return c.Conn.Prepare(statement)
+}
+
+func (w watched) Driver() driver.Driver { return w.sqlite }
+
+// What is asked often must cost the same however many payments there are: each table through an index, and no sorting of more
+// than the rows that are wanted.
+func TestQueriesUseIndexes(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	open(t, path)
+	plain, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	var seen []string
+	db := sql.OpenDB(watched{plain.Driver(), path, func(statement string) { seen = append(seen, statement) }})
+	defer db.Close()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	l := &Ledger{reads: db}
+	tx := &Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}, Now: noon()}
+	list := func(f Filter) func() error {
+		f.Limit = 10
+		return func() error {
+			_, _, err := l.Payments(t.Context(), f)
+			return err
+		}
+	}
+
+	whole := regexp.MustCompile(`^SCAN (payments|links|stripe_events|lookups|attempts|facts)$`)
+	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
+	for _, c := range []struct {
+		name string
+		ask  func() error
+		via  string // the index that keeps it short, where another would do but be long
+	}{
+		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh"},
+		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
+		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
+		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
+		{"saving a payment", func() error { return tx.SavePayment(payment("unknown")) }, ""},
+		{"a repeated event", func() error {
+			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
+		}, ""},
+		{"a link", func() error { return second(tx.Link("x")).err }, ""},
+		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
+		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
+		{"dropping a look-up", func() error { return tx.DropLookup("x") }, ""},
+		{"a fact", func() error { return second(tx.Fact("x")).err }, ""},
+		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
+		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
+		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
+		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
+		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
+		{"the newest payments", list(Filter{}), "payments_newest"},
+		{"the next page", list(Filter{Cursor: "1-cr_x"}), "payments_newest"},
+		{"a device's payments", list(Filter{Device: "dev:1"}), "payments_of_device"},
+		{"the next page of a device", list(Filter{Device: "dev:1", Cursor: "1-cr_x"}), "payments_of_device"},
+		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
+		{"those of a device that need attention", list(Filter{Device: "dev:1", Attention: new(true)}), "payments_of_device"},
+		{"those in one state", list(Filter{Money: Paid, Machine: Queued}), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seen = nil
+			if err := c.ask(); err != nil && !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+			if len(seen) == 0 {
+				t.Fatal("no statement was seen")
+			}
+			for _, statement := range seen {
+				steps := plan(t, plain, statement)
+				if !strings.Contains(strings.Join(steps, "\n"), c.via) {
+					t.Errorf("%s: %q; want it through %s", statement, steps, c.via)
+				}
+				for _, step := range steps {
+					if whole.MatchString(step) || sorted.MatchString(step) {
+						t.Errorf("%s: %s", statement, step)
+					}
+				}
+			}
+		})
+	}
+}
+
+// plan is how SQLite would run a statement. It is made without looking at the parameters, so they may be anything.
+func plan(t *testing.T, db *sql.DB, statement string) []string {
+	t.Helper()
+	rows, err := db.Query("EXPLAIN QUERY PLAN "+statement, make([]any, 50)...)
+	steps, err := all(rows, err, func(s scanner) (step string, err error) {
+		var id, parent, unused int
+		return step, s.Scan(&id, &parent, &unused, &step)
+	})
+	if err != nil {
+		t.Fatalf("explain %s: %v", statement, err)
+	}
+	return steps
+}

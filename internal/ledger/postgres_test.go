@@ -1,0 +1,43 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNoErrorHoldsThePassword(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{
+		"nobody listens":          "postgres://notepay:hunter2@127.0.0.1:1/notepay",
+		"a bad escape":            "postgres://notepay:hunter2%zz@127.0.0.1:1/notepay",
+		"a space":                 "postgres://notepay:hunter2 @127.0.0.1:1/notepay",
+		"a slash in the password": "postgres://notepay:hunter2/x@127.0.0.1:1/notepay",
+		"a bad port":              "postgres://notepay:hunter2@127.0.0.1:none/notepay",
+		"a setting of no value":   "postgresql://notepay:hunter2@127.0.0.1:1/notepay?sslmode=perhaps",
+		"a password as a setting": "postgres://127.0.0.1:1/notepay?user=notepay&password=hunter2",
+		"and one with a bad port": "postgres://127.0.0.1:none/notepay?user=notepay&password=hunter2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := Open(t.Context(), url)
+			if err == nil {
+				_ = l.Close()
+				t.Fatal("it was opened")
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+func TestIsPostgres(t *testing.T) {
+	t.Parallel()
+	for database, want := range map[string]bool{
+		"postgres://127.0.0.1/notepay": true, "postgresql://127.0.0.1/notepay": true, "notepay.db": false, "/var/lib/notepay/postgres.db": false, "": false,
+	} {
+		if got := IsPostgres(database); got != want {
+			t.Errorf("IsPostgres(%q) = %v; want %v", database, got, want)
+		}
+	}
+}

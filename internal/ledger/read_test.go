@@ -1,0 +1,161 @@
+package ledger
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func testPages(t *testing.T, database string) {
+	l := open(t, database)
+	var want []string // credit ids, newest first and then by id
+	for _, second := range []time.Duration{3, 2, 1} {
+		var together []string
+		for _, name := range []string{"a", "b", "c", "d"} {
+			p := payment(name + second.String())
+			p.CreatedAt = noon().Add(second * time.Second)
+			insert(t, l, p)
+			together = append(together, p.ID)
+		}
+		slices.Sort(together)
+		slices.Reverse(together)
+		want = append(want, together...)
+	}
+	for _, limit := range []int{1, 3, 4, 11, 12, 13} {
+		var got []string
+		cursor := ""
+		for more := true; more; more = cursor != "" {
+			page, next, err := l.Payments(t.Context(), Filter{Limit: limit, Cursor: cursor})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 || len(page) > limit {
+				t.Fatalf("a page of %d payments; want 1 to %d", len(page), limit)
+			}
+			for _, p := range page {
+				got = append(got, p.ID)
+			}
+			cursor = next
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("pages of %d: got %q; want %q", limit, got, want)
+		}
+	}
+
+	page, cursor, err := l.Payments(t.Context(), Filter{Limit: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := payment("newest")
+	newest.CreatedAt = noon().Add(time.Hour)
+	insert(t, l, newest)
+	next, _, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: cursor})
+	if err != nil || len(next) != 1 || next[0].ID != want[2] {
+		t.Errorf("after %s, while another was recorded: got %+v, %v; want %s", page[1].ID, next, err, want[2])
+	}
+}
+
+func testFilters(t *testing.T, database string) {
+	l := open(t, database)
+	row := func(name string, minute int, change func(p *Payment)) Payment {
+		p := payment(name)
+		p.CreatedAt = noon2020(minute)
+		change(&p)
+		return p
+	}
+	insert(t, l,
+		row("plain", 1, func(*Payment) {}),
+		row("elsewhere", 2, func(p *Payment) { p.DeviceUID = "dev:2" }),
+		row("refunded", 3, func(p *Payment) { p.Money = Refunded }),
+		row("failed", 4, func(p *Payment) { p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept" }),
+		row("failed_elsewhere", 5, func(p *Payment) { p.DeviceUID, p.Machine, p.Reason = "dev:2", Failed, "expired" }),
+	)
+	for name, c := range map[string]struct {
+		filter Filter
+		want   []string
+	}{
+		"all":                      {Filter{}, []string{"failed_elsewhere", "failed", "refunded", "elsewhere", "plain"}},
+		"of a device":              {Filter{Device: "dev:2"}, []string{"failed_elsewhere", "elsewhere"}},
+		"of an unknown device":     {Filter{Device: "dev:9"}, nil},
+		"by money":                 {Filter{Money: Refunded}, []string{"refunded"}},
+		"by machine":               {Filter{Machine: Failed}, []string{"failed_elsewhere", "failed"}},
+		"that need attention":      {Filter{Attention: new(true)}, []string{"failed"}},
+		"that need none":           {Filter{Attention: new(false)}, []string{"failed_elsewhere", "refunded", "elsewhere", "plain"}},
+		"by all of it":             {Filter{Device: "dev:2", Money: Paid, Machine: Failed, Attention: new(false)}, []string{"failed_elsewhere"}},
+		"by what none is at once":  {Filter{Device: "dev:2", Money: Refunded}, nil},
+		"with a cursor and others": {Filter{Machine: Failed, Attention: new(true), Cursor: "1577880300000-" + CreditID("cs_failed_elsewhere")}, []string{"failed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.filter.Limit = 10
+			list, next, err := l.Payments(t.Context(), c.filter)
+			var got []string
+			for _, p := range list {
+				got = append(got, strings.TrimPrefix(p.SessionID, "cs_"))
+			}
+			if err != nil || next != "" || !slices.Equal(got, c.want) {
+				t.Errorf("got %q, %q, %v; want %q", got, next, err, c.want)
+			}
+		})
+	}
+}
+
+func testBadCursors(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, payment("one"))
+	for _, cursor := range []string{"x", "-", "12", "cr_x-12", "1.5-cr_x", "99999999999999999999-cr_x", "12 -cr_x", "' OR 1=1 --"} {
+		if list, next, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
+			t.Errorf("cursor %q: got %+v, %q, %v; want %v", cursor, list, next, err, ErrCursor)
+		}
+	}
+}
+
+// Anybody can put these into an address.
+func testImpossibleKeys(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, payment("one"))
+	for _, key := range []string{"\x00", "cs_one\x00", "\xff\xfe", "%", "_", "' OR ''='", strings.Repeat("x", 1<<20)} {
+		what := key[:min(len(key), 20)]
+		if _, err := l.Payment(t.Context(), key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Payment(%q): got error %v; want %v", what, err, ErrNotFound)
+		}
+		if _, err := l.PaymentOfToken(t.Context(), key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("PaymentOfToken(%q): got error %v; want %v", what, err, ErrNotFound)
+		}
+		if list, _, err := l.Payments(t.Context(), Filter{Device: key, Limit: 1}); err != nil || len(list) != 0 {
+			t.Errorf("Payments of device %q: got %+v, %v; want none", what, list, err)
+		}
+	}
+}
+
+func testStats(t *testing.T, database string) {
+	l := open(t, database)
+	wantStats := func(when string, want Stats) {
+		t.Helper()
+		if got, err := l.Stats(t.Context()); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v; want %+v", when, got, err, want)
+		}
+	}
+	wantStats("of an empty ledger", Stats{})
+
+	started := idle(payment("started"))
+	started.Machine, started.CreatedAt, started.Attention = Started, noon2020(0), "refund_failed"
+	insert(t, l, started)
+	wantStats("of one that a person must look at", Stats{NeedsAttention: 1})
+
+	queued, older := payment("queued"), payment("older")
+	queued.CreatedAt, queued.DueAt = noon2020(2), noon2020(7)
+	older.CreatedAt, older.DueAt, older.Failures = noon2020(1), noon2020(6), 2
+	insert(t, l, queued, older)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", DueAt: noon2020(8)}))
+	})
+	want := Stats{Queued: 2, OldestQueued: noon2020(1), NeedsAttention: 1, NextDue: noon2020(6), NextLookup: noon2020(8)}
+	wantStats("with the failed one due first", want)
+
+	older.DueAt = noon2020(8)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(older) })
+	want.NextDue = noon2020(7)
+	wantStats("with the fresh one due first", want)
+}

@@ -1,0 +1,187 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"modernc.org/sqlite"
+)
+
+// What a power cut leaves cannot be tried out here; that every connection is told to sync can.
+func TestEveryConnectionIsDurable(t *testing.T) {
+	t.Parallel()
+	l := open(t, freshSQLite(t))
+	want := map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000"}
+	check := func(t *testing.T, query func(query string) (*sql.Rows, error)) {
+		t.Helper()
+		for setting, want := range want {
+			rows, err := query("PRAGMA " + setting)
+			got, err := one(rows, err, func(s scanner) (value string, err error) { return value, s.Scan(&value) })
+			if err != nil || got != want {
+				t.Errorf("%s is %q, %v; want %s", setting, got, err, want)
+			}
+		}
+	}
+	t.Run("the writer's", func(t *testing.T) {
+		if got := l.writer.(*sharedWriter).db.Stats().MaxOpenConnections; got != 1 {
+			t.Errorf("the writer may open %d connections; want 1", got)
+		}
+		mustUpdate(t, l, func(tx *Tx) error {
+			check(t, func(query string) (*sql.Rows, error) { return tx.db.query(query) })
+			return nil
+		})
+	})
+	t.Run("the readers', all open at once", func(t *testing.T) {
+		if got := l.reads.Stats().MaxOpenConnections; got != readers {
+			t.Errorf("the readers may open %d connections; want %d", got, readers)
+		}
+		for range readers {
+			conn, err := l.reads.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			check(t, func(query string) (*sql.Rows, error) { return conn.QueryContext(t.Context(), query) })
+			if _, err := conn.ExecContext(t.Context(), `DELETE FROM facts`); !isSQLite(err, sqliteReadOnly) {
+				t.Errorf("a reader's DELETE: got %v; want it refused", err)
+			}
+		}
+	})
+}
+
+// SQLite's result codes (sqlite.org/rescode.html).
+const (
+	sqliteReadOnly = 8
+	sqliteFull     = 13
+	sqliteNotADB   = 26
+)
+
+func isSQLite(err error, code int) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == code
+}
+
+func TestAnyPathIsThatFile(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"notepay.db", "with space.db", "what?.db", "mode=ro?mode=memory&x.db", "a#b.db", "100%.db", "%41%zz.db", "a+b;c=d,e.db", "wäsche 洗濯.db", ":memory:", "file:x.db",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, name)
+			l := open(t, path)
+			insert(t, l, payment("one"))
+			wantStored(t, l, []string{"cs_one"})
+			closeLedger(t, l)
+			// Nothing is left of the log: who copies the file of a ledger that was closed has all of it.
+			if got, want := filesIn(t, dir), []string{name, name + ".lock"}; !slices.Equal(got, want) {
+				t.Errorf("files after Close: %q; want %q", got, want)
+			}
+			wantStored(t, open(t, path), []string{"cs_one"})
+		})
+	}
+}
+
+func filesIn(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestRelativePathsAreFiles(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, path := range []string{"notepay.db", "./-.db", ":memory:", "file::memory:"} {
+		l := open(t, path)
+		insert(t, l, payment("one"))
+		t.Chdir(t.TempDir()) // a reader that is opened only now must find the same file
+		wantStored(t, l, []string{"cs_one"})
+		closeLedger(t, l)
+		t.Chdir(dir)
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if l, err := Open(t.Context(), ""); err == nil {
+		_ = l.Close()
+		t.Errorf("a ledger without a path was opened; want an error")
+	}
+}
+
+func TestAFileThatIsNoLedgerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	text := strings.Repeat("this is somebody's letter\n", 100)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path); !isSQLite(err, sqliteNotADB) {
+		t.Errorf("got %v; want SQLite's word that this is no database", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != text {
+		t.Errorf("the file was changed (%v)", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path) // the lock was given back
+}
+
+func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	l := open(t, path)
+	insert(t, l, payment("before"))
+	limit := func(pages string) {
+		mustUpdate(t, l, func(tx *Tx) error {
+			rows, err := tx.db.query("PRAGMA max_page_count = " + pages)
+			_, err = all(rows, err, func(s scanner) (n int64, err error) { return n, s.Scan(&n) })
+			return err
+		})
+	}
+	big := payment("big")
+	big.DeviceName = strings.Repeat("x", 1<<20)
+	store := func(tx *Tx) error {
+		if err := tx.SetFact("half", tx.Now); err != nil {
+			return err
+		}
+		_, err := tx.InsertPayment(big)
+		return err
+	}
+
+	limit("1") // less than there are: none may be added
+	for range 3 {
+		if err := l.Update(t.Context(), store); !isSQLite(err, sqliteFull) {
+			t.Errorf("on a full disk: got %v; want SQLite's word that it is full", err)
+		}
+	}
+	wantNoFact(t, l, "half")
+	limit("1000000")
+	mustUpdate(t, l, store)
+	closeLedger(t, l)
+	wantStored(t, open(t, path), []string{"cs_before", "cs_big"})
+}
+
+func TestOpenNeedsItsContext(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ended, path); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v; want %v", err, context.Canceled)
+	}
+	open(t, path)
+}

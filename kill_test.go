@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+// TestMain makes the test binary the service itself, so that a test can kill it.
+func TestMain(m *testing.M) {
+	if os.Getenv("NOTEPAY_TEST_IS_SERVICE") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// process is the service as a process of its own.
+type process struct {
+	cmd   *exec.Cmd
+	url   string
+	ended chan error
+}
+
+// spawn starts the service and waits until it listens.
+func (w *world) spawn() *process {
+	w.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Dir = w.dir
+	cmd.Env = append(os.Environ(), "NOTEPAY_TEST_IS_SERVICE=1")
+	env := maps.Clone(w.env)
+	env["LOG_LEVEL"] = "info"
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	p := &process{cmd: cmd, ended: make(chan error, 1)}
+	w.Cleanup(func() { _ = cmd.Process.Kill() }) // it has usually ended
+	addr := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if found := listening.FindStringSubmatch(lines.Text()); found != nil {
+				addr <- found[1]
+			}
+		}
+		p.ended <- cmd.Wait()
+	}()
+	select {
+	case a := <-addr:
+		p.url = "http://" + a
+	case err := <-p.ended:
+		w.Fatalf("the service ended at its start: %v\n%s", err, complaints.String())
+	}
+	return p
+}
+
+// TestKill: senders pay and repeat each event until it is acknowledged, while the service is killed again and again. Whatever was
+// acknowledged gets its note, and all notes of a payment carry its one credit id.
+//
+// NOTEPAY_KILL_TIME sets how long (8s if it is not set), NOTEPAY_KILL_SEED which moments.
+func TestKill(t *testing.T) {
+	length, err := time.ParseDuration(cmp.Or(os.Getenv("NOTEPAY_KILL_TIME"), "8s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("NOTEPAY_KILL_SEED"); given != "" {
+		if _, err := fmt.Sscan(given, &seed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	w := newWorld(t)
+	const machines, senders = 8, 6
+	links := make([]string, machines)
+	for i := range machines {
+		w.notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%d", i)})
+	}
+	ctx, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	running, powerOff := context.WithCancel(t.Context())
+	hosts := make([]*sandbox.Machine, machines)
+	var hosting sync.WaitGroup
+	for i := range machines {
+		hosts[i] = sandbox.NewMachine(w.notehub, sandbox.MachineConfig{Device: fmt.Sprintf("dev:%d", i), Every: 50 * time.Millisecond})
+		hosting.Go(func() { hosts[i].Run(running) })
+	}
+	defer hosting.Wait()
+	defer powerOff()
+
+	p := w.spawn()
+	w.stripe.SetEndpoint(p.url+"/webhook/stripe", testSecret)
+	for i := range machines {
+		links[i] = (&service{w: w, url: p.url}).selling(fmt.Sprintf("dev:%d", i))
+	}
+
+	var acknowledged sync.Map // session ids
+	var sent, refused atomic.Int64
+	var sending sync.WaitGroup
+	for n := range senders {
+		mine := rand.New(rand.NewPCG(seed, uint64(n)+1))
+		sending.Go(func() {
+			for ctx.Err() == nil {
+				session, err := w.stripe.Pay(links[mine.IntN(machines)], sandbox.PayOptions{NoWebhook: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var event string
+				for _, e := range w.stripe.Events() {
+					if e.ObjectID == session.ID {
+						event = e.ID
+					}
+				}
+				// The event's name is known; it is sent until it is acknowledged, also after the time is up: nothing may stay half told.
+				for {
+					status, err := w.stripe.Send(event)
+					if err == nil && status == http.StatusOK {
+						acknowledged.Store(session.ID, true)
+						sent.Add(1)
+						break
+					}
+					refused.Add(1)
+					pause(time.Duration(5+mine.IntN(20)) * time.Millisecond)
+				}
+				pause(time.Duration(mine.IntN(40)) * time.Millisecond)
+			}
+		})
+	}
+
+	rounds := 0
+	for ; ctx.Err() == nil; rounds++ {
+		if random.IntN(4) == 0 {
+			w.notehub.Next(postNote, sandbox.Outcome{Applied: random.IntN(2) == 0}) // a reply is lost, too
+		}
+		pause(time.Duration(20+random.IntN(700)) * time.Millisecond)
+		if err := p.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-p.ended
+		p = w.spawn()
+		w.stripe.SetEndpoint(p.url+"/webhook/stripe", testSecret)
+	}
+	sending.Wait()
+
+	// Everything that was acknowledged is delivered, however it was interrupted.
+	last := &service{w: w, url: p.url}
+	var text string
+	defer func() { t.Logf("health at the end: %s", text) }()
+	w.until("an empty queue", func() bool {
+		_, _, text = last.get("/health")
+		return strings.Contains(text, `"queued":0,`)
+	})
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := <-p.ended; err != nil {
+		t.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the stop took %v; want at most 10 s", took)
+	}
+	notes := map[any]int{}
+	for _, n := range w.notehub.Notes("") {
+		notes[n.Body["credit_id"]]++
+	}
+	starts := map[string]int{}
+	for _, h := range hosts {
+		h.Step()
+		for _, start := range h.Starts() {
+			starts[start.CreditID]++
+		}
+	}
+	lost, repeated := 0, 0
+	acknowledged.Range(func(session, _ any) bool {
+		credit := ledger.CreditID(session.(string))
+		if n := starts[credit]; n != 1 {
+			t.Errorf("the machine started %d times for session %s; want once", n, session)
+		}
+		switch n := notes[credit]; {
+		case n == 0:
+			lost++
+			t.Errorf("session %s was acknowledged and has no note", session)
+		case n > 1:
+			repeated++
+		}
+		return true
+	})
+	if sent.Load() == 0 || rounds == 0 {
+		t.Errorf("%d payments, %d kills: nothing was tested", sent.Load(), rounds)
+	}
+	t.Logf("%d payments acknowledged, %d tries refused, %d kills, %d lost, %d sent again under the same credit id", sent.Load(), refused.Load(), rounds, lost, repeated)
+}
+
+// pause is real time: a process that is killed has no other.
+func pause(d time.Duration) { time.Sleep(d) }

@@ -1,0 +1,446 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/config"
+	"notepay/internal/sandbox"
+	"notepay/internal/vendor"
+)
+
+const (
+	hubToken  = "personal-token-not-to-be-told"
+	hubSecret = "client-secret-not-to-be-told"
+	hubNotes  = "GET /v1/projects/{project}/devices/{device}/notes/{file}"
+	hubDevice = "GET /v1/projects/{project}/devices/{device}"
+	hubList   = "GET /v1/projects/{project}/devices"
+	hubTokens = "POST /oauth2/token"
+)
+
+// testHub is a simulated Notehub with the client under test.
+type testHub struct {
+	*sandbox.Notehub
+	client *notehub
+	sent   []string // the Authorization headers that it got; read only when no call is under way
+}
+
+func hubSettings(base string) *config.Settings {
+	return &config.Settings{NotehubProjectUID: project, NotehubToken: hubToken, NotehubAPIURL: base, NotehubAuthURL: base + "/oauth2/token"}
+}
+
+// newHub is for tests within a bubble of time: there is no socket. The client signs in with a personal token, unless change says else.
+func newHub(t *testing.T, change func(*config.Settings, *sandbox.NotehubConfig)) *testHub {
+	t.Helper()
+	s := hubSettings("http://notehub.test")
+	c := sandbox.NotehubConfig{Project: project, Token: hubToken, ClientID: "client", ClientSecret: hubSecret, Report: t}
+	if change != nil {
+		change(s, &c)
+	}
+	h := &testHub{Notehub: sandbox.NewNotehub(c), client: newNotehub(s, vendor.NewPace(0, 0))}
+	h.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3"})
+	h.client.http.Transport = sandbox.InProcess(h)
+	return h
+}
+
+func withClient(s *config.Settings, _ *sandbox.NotehubConfig) {
+	s.NotehubToken, s.NotehubClientID, s.NotehubClientSecret = "", "client", hubSecret
+}
+
+func (h *testHub) post() error {
+	return h.client.PostNote(context.Background(), washer, bridge.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"})
+}
+
+func (h *testHub) ask() error {
+	_, err := h.client.Device(context.Background(), washer)
+	return err
+}
+
+// meant holds an error against the outcome that is wanted; nil is vendor.Done.
+func meant(t *testing.T, name string, err error, want vendor.Outcome) {
+	t.Helper()
+	if got := vendor.OutcomeOf(err); got != want {
+		t.Errorf("%s: %v (%v); want %v", name, got, err, want)
+	}
+	if _, ok := errors.AsType[*vendor.Error](err); err != nil && !ok {
+		t.Errorf("%s: the error is a %T; want a *vendor.Error", name, err)
+	}
+	if err != nil && (strings.Contains(err.Error(), hubToken) || strings.Contains(err.Error(), hubSecret)) {
+		t.Errorf("%s: the error tells a secret: %v", name, err)
+	}
+}
+
+// saying is a reply of Notehub in its own shape, which says so and so.
+func saying(status int, text string) sandbox.Outcome {
+	return sandbox.Outcome{Status: status, Body: fmt.Sprintf(`{"err":%q,"code":%d,"status":"x","request":"/v1"}`, text, status)}
+}
+
+const proxyPage = "<html><body>This page was made by a proxy</body></html>"
+
+func TestWhatAnAnswerToANoteMeans(t *testing.T) {
+	t.Parallel()
+	const full = "a maximum of 100 notes may be pending for device (currently 100)"
+	after := func(value string) sandbox.Outcome {
+		return sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {value}}}
+	}
+	rows := []struct {
+		name   string
+		answer sandbox.Outcome
+		want   vendor.Outcome
+		wait   time.Duration
+	}{
+		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, vendor.Done, 0},
+		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, vendor.Done, 0},
+		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, vendor.Done, 0},
+		{"429 with seconds", after("7"), vendor.Wait, 7 * time.Second},
+		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), vendor.Wait, 90 * time.Second},
+		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), vendor.Wait, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
+		{"429 with words", after("soon"), vendor.Wait, 0},
+		{"429 with less than nothing", after("-5"), vendor.Wait, 0},
+		{"429 with more than a day", after("4000000000"), vendor.Wait, 24 * time.Hour},
+		{"429 with more than a number holds", after("99999999999999999999"), vendor.Wait, 0},
+		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: proxyPage}, vendor.Wait, 0},
+		{"403 because the account is suspended", saying(403, "this billing account is suspended"), vendor.Trouble, 0},
+		{"403 without a word", sandbox.Outcome{Status: 403}, vendor.Trouble, 0},
+		{"404 that names the device", saying(404, "device dev:1 {device-noexist}"), vendor.Refused, 0},
+		{"403 that names the device", saying(403, "{device-none}"), vendor.Refused, 0},
+		{"403 because the device is disabled", saying(403, "{device-disabled}"), vendor.Refused, 0},
+		{"400 that names the device", saying(400, "{device-id-invalid}"), vendor.Refused, 0},
+		{"404 without a word", sandbox.Outcome{Status: 404}, vendor.Trouble, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, vendor.Trouble, 0},
+		{"404 that names the project", saying(404, "{app-noexist}"), vendor.Trouble, 0},
+		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, vendor.Trouble, 0},
+		{"400 by which Notehub refuses the note", saying(400, "note body is not an object"), vendor.Refused, 0},
+		{"413 by which Notehub refuses the note", saying(413, "{too-big}"), vendor.Refused, 0},
+		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: proxyPage}, vendor.Trouble, 0},
+		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: proxyPage}, vendor.Trouble, 0},
+		{"405", sandbox.Outcome{Status: 405}, vendor.Trouble, 0},
+		{"409", sandbox.Outcome{Status: 409}, vendor.Trouble, 0},
+		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, vendor.Trouble, 0},
+		{"304", sandbox.Outcome{Status: 304}, vendor.Trouble, 0},
+		{"a full queue under 400", saying(400, full), vendor.Again, 0},
+		{"a full queue under 403", saying(403, full), vendor.Again, 0},
+		{"a full queue under 409", saying(409, full), vendor.Again, 0},
+		{"a full queue under 429", saying(429, full), vendor.Again, 0},
+		{"a full queue under 500", saying(500, full), vendor.Again, 0},
+		{"408", sandbox.Outcome{Status: 408}, vendor.Unclear, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, vendor.Unclear, 0},
+		{"500 without the effect", sandbox.Outcome{Status: 500}, vendor.Unclear, 0},
+		{"502", sandbox.Outcome{Status: 502, Body: proxyPage}, vendor.Unclear, 0},
+		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, vendor.Unclear, 30 * time.Second},
+		{"504", sandbox.Outcome{Status: 504}, vendor.Unclear, 0},
+		{"500 that names the device", saying(500, "{device-noexist}"), vendor.Unclear, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Unclear, 0},
+		{"cut without the effect", sandbox.Outcome{}, vendor.Unclear, 0},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.Next(postNote, row.answer)
+				err := h.post()
+				meant(t, "note", err, row.want)
+				if e, ok := errors.AsType[*vendor.Error](err); ok && e.RetryAfter != row.wait {
+					t.Errorf("to wait %v; want %v", e.RetryAfter, row.wait)
+				}
+				if n := h.Count(postNote); n != 1 {
+					t.Errorf("%d attempts; want one", n)
+				}
+				held := row.want == vendor.Wait
+				if d := h.client.pace.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
+					t.Errorf("all calls are held for %v; want %v", d, row.wait)
+				}
+			})
+		})
+	}
+}
+
+func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
+		meant(t, "first note", h.post(), vendor.Done)
+		meant(t, "second note", h.post(), vendor.Again)
+		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", bridge.Note{}), vendor.Refused)
+	})
+}
+
+func TestANoteIsPostedAsTheContractSays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		note := bridge.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
+		meant(t, "note", h.client.PostNote(t.Context(), washer, note), vendor.Done)
+		seen := h.Requests(postNote)[0]
+		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1","credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
+		if got := string(seen.Body); got != want {
+			t.Errorf("body %s; want %s", got, want)
+		}
+		if !strings.HasSuffix(seen.Path, "/devices/"+washer+"/notes/payment.qi") || !strings.HasPrefix(seen.Header.Get("User-Agent"), "notepay/") {
+			t.Errorf("posted to %s as %q", seen.Path, seen.Header.Get("User-Agent"))
+		}
+	})
+}
+
+func TestASlowCallIsUnclearAfterItsTimeLimit(t *testing.T) {
+	t.Parallel()
+	rows := map[string]sandbox.Outcome{
+		"applied, the reply late":    {Applied: true, Status: 200, Delay: time.Hour},
+		"not applied":                {Status: 200, Delay: time.Hour},
+		"applied after we gave up":   {Applied: true, Status: 200, Delay: 16 * time.Second, DelayEffect: true},
+		"a cut after an hour":        {Delay: time.Hour},
+		"applied, and never a reply": {Applied: true, Delay: time.Hour},
+	}
+	for name, answer := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.Next(postNote, answer)
+				began := time.Now()
+				meant(t, "note", h.post(), vendor.Unclear)
+				if took := time.Since(began); took != bridge.NotehubTimeLimit {
+					t.Errorf("gave up after %v; want %v", took, bridge.NotehubTimeLimit)
+				}
+				time.Sleep(time.Minute) // of the bubble: what is applied late is applied
+				if n := len(h.Notes(washer)); (n == 1) != answer.Applied {
+					t.Errorf("%d notes; applied is %v", n, answer.Applied)
+				}
+			})
+		})
+	}
+}
+
+func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	n := newNotehub(hubSettings(gone.URL), vendor.NewPace(0, 0))
+	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Again)
+	_, err := n.Device(t.Context(), washer)
+	meant(t, "device", err, vendor.Again)
+}
+
+func TestAReplyThatEndsHalfway(t *testing.T) {
+	t.Parallel()
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte(`{"uid":"dev:1","notes":{`))
+	}))
+	t.Cleanup(half.Close)
+	n := newNotehub(hubSettings(half.URL), vendor.NewPace(0, 0))
+	// The status line said yes, and a note's reply says nothing more.
+	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Done)
+	_, err := n.Device(t.Context(), washer)
+	meant(t, "device", err, vendor.Unclear)
+	_, err = n.PendingCredits(t.Context(), washer)
+	meant(t, "pending", err, vendor.Unclear)
+	_, err = n.Devices(t.Context())
+	meant(t, "devices", err, vendor.Unclear)
+}
+
+func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{"a proxy's page": proxyPage, "half of it": `{"uid":"dev:`, "a list": `[]`, "a number for a name": `{"uid":1}`} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub(t, nil)
+			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
+			meant(t, name, h.ask(), vendor.Again)
+		})
+	}
+}
+
+func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s was followed", r.Method, r.URL)
+	}))
+	t.Cleanup(elsewhere.Close)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		t.Cleanup(lead.Close)
+		n := newNotehub(hubSettings(lead.URL), vendor.NewPace(0, 0))
+		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Trouble)
+		_, err := n.Device(t.Context(), washer)
+		meant(t, fmt.Sprint("device ", status), err, vendor.Trouble)
+		s := hubSettings(lead.URL)
+		withClient(s, nil)
+		err = newNotehub(s, vendor.NewPace(0, 0)).PostNote(t.Context(), washer, bridge.Note{})
+		meant(t, fmt.Sprint("token ", status), err, vendor.Again)
+	}
+}
+
+func TestDevicesAreReadPageByPage(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{0, 1, devicesPerPage - 1, devicesPerPage, devicesPerPage + 1, 2 * devicesPerPage} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.RemoveDevice(washer)
+				for i := range count {
+					h.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%06d", i)})
+				}
+				devices, err := h.client.Devices(t.Context())
+				meant(t, "devices", err, vendor.Done)
+				if len(devices) != count {
+					t.Errorf("%d devices; want %d", len(devices), count)
+				}
+				want := max(1, (count+devicesPerPage-1)/devicesPerPage)
+				if n := h.Count(hubList); n != want {
+					t.Errorf("%d calls; want %d", n, want)
+				}
+			})
+		})
+	}
+}
+
+func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
+	t.Parallel()
+	const first = `{"devices":[{"uid":"dev:1"},{"uid":"dev:2"}],"has_more":true}`
+	yes := func(body string) sandbox.Outcome { return sandbox.Outcome{Status: 200, Body: body} }
+	rows := []struct {
+		name  string
+		pages []sandbox.Outcome
+		read  int
+		want  vendor.Outcome
+	}{
+		{"the second page fails", []sandbox.Outcome{yes(first), {Status: 500}}, 2, vendor.Unclear},
+		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, vendor.Wait},
+		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, vendor.Trouble},
+		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, vendor.Again},
+		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, vendor.Again},
+		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, vendor.Again},
+		{"null", []sandbox.Outcome{yes(`null`)}, 0, vendor.Again},
+		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, vendor.Again},
+		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, vendor.Again},
+		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, vendor.Done},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.Next(hubList, row.pages...)
+				devices, err := h.client.Devices(t.Context())
+				meant(t, "devices", err, row.want)
+				if len(devices) != row.read {
+					t.Errorf("%d devices; want the %d that were read", len(devices), row.read)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatIsReadOfADevice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, func(s *config.Settings, _ *sandbox.NotehubConfig) { s.NotehubFleetUID = "fleet:1" })
+		h.AddFleet("fleet:1", "Laundry", nil)
+		h.AddFleet("fleet:2", "Elsewhere", nil)
+		seen := time.Now().Add(-time.Hour).UTC()
+		h.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{"fleet:1", "fleet:2"}, LastActivity: seen})
+		h.AddDevice(sandbox.Device{UID: "dev:2", Fleets: []string{"fleet:1"}, Disabled: true})
+		h.AddDevice(sandbox.Device{UID: "dev:3", Fleets: []string{"fleet:2"}})
+		devices, err := h.client.Devices(t.Context())
+		meant(t, "devices", err, vendor.Done)
+		if len(devices) != 2 || devices[0].UID != washer || devices[1].UID != "dev:2" {
+			t.Fatalf("%+v; want the two of the fleet", devices)
+		}
+		if d := devices[0]; d.Name != "Washer 3" || !d.LastActivity.Equal(seen) || d.Disabled || !slices.Equal(d.Fleets, []string{"fleet:1", "fleet:2"}) {
+			t.Errorf("%+v; want name, fleets and last activity", d)
+		}
+		if d := devices[1]; !d.Disabled || !d.LastActivity.IsZero() || d.Name != "" {
+			t.Errorf("%+v; want a disabled device that was never seen", d)
+		}
+		d, err := h.client.Device(t.Context(), washer)
+		meant(t, "device", err, vendor.Done)
+		if d.UID != washer || d.Name != "Washer 3" {
+			t.Errorf("%+v; want Washer 3", d)
+		}
+		_, err = h.client.Device(t.Context(), "dev:3")
+		meant(t, "device of another fleet", err, vendor.Refused)
+		_, err = h.client.Device(t.Context(), "dev:4")
+		meant(t, "unknown device", err, vendor.Refused)
+		h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: `{"uid":"dev:9","fleet_uids":["fleet:1"]}`})
+		_, err = h.client.Device(t.Context(), washer)
+		meant(t, "another device than was asked for", err, vendor.Refused)
+	})
+}
+
+func TestPendingCredits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		pending := func(want ...string) {
+			t.Helper()
+			got, err := h.client.PendingCredits(t.Context(), washer)
+			meant(t, "pending", err, vendor.Done)
+			if slices.Sort(got); !slices.Equal(got, want) {
+				t.Errorf("pending %q; want %q", got, want)
+			}
+		}
+		pending()
+		for _, credit := range []string{"cr_1", "cr_2"} {
+			meant(t, credit, h.client.PostNote(t.Context(), washer, bridge.Note{CreditID: credit}), vendor.Done)
+		}
+		pending("cr_1", "cr_2")
+		h.Fetch(washer, paymentFile)
+		pending()
+
+		// A device that never had a note has no queue, which is an answer and not a trouble of ours.
+		h.Always(hubNotes, saying(404, "{notefile-noexist}"))
+		for range 5 {
+			pending()
+		}
+		if why := h.client.pace.Unreachable(); why != "" {
+			t.Errorf("Notehub counts as unreachable (%s); want it to be taken for what it is, an answer", why)
+		}
+		h.Always(hubNotes, saying(404, "{device-noexist}"))
+		_, err := h.client.PendingCredits(t.Context(), washer)
+		meant(t, "unknown device", err, vendor.Refused)
+		h.Always(hubNotes, sandbox.Outcome{Status: 404})
+		_, err = h.client.PendingCredits(t.Context(), washer)
+		meant(t, "a bare 404", err, vendor.Trouble)
+	})
+}
+
+func TestOnlyNotehubsOwnWordsEndAnUnclearCall(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name   string
+		answer sandbox.Outcome
+		over   bool
+	}{
+		{"500 in Notehub's shape", saying(500, "internal error"), true},
+		{"503 in Notehub's shape", saying(503, "busy"), true},
+		{"500 of a proxy", sandbox.Outcome{Status: 500, Body: proxyPage}, false},
+		{"500 with another service's JSON", sandbox.Outcome{Status: 500, Body: `{"message":"oops"}`}, false},
+		{"502 in Notehub's shape", saying(502, "bad gateway"), false},
+		{"504 in Notehub's shape", saying(504, "timeout"), false},
+		{"cut", sandbox.Outcome{Applied: true}, false},
+		{"too slow", sandbox.Outcome{Delay: time.Hour}, false},
+	}
+	for _, row := range rows {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub(t, nil)
+			h.Next(postNote, row.answer)
+			err := h.post()
+			meant(t, row.name, err, vendor.Unclear)
+			if e, ok := errors.AsType[*vendor.Error](err); ok && e.Over != row.over {
+				t.Errorf("%s: over is %v; want %v", row.name, e.Over, row.over)
+			}
+		})
+	}
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/config"
+	"notepay/internal/sandbox"
+	"notepay/internal/vendor"
+)
+
+func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, withClient)
+		meant(t, "first", h.post(), vendor.Done)
+		h.RevokeTokens()
+		meant(t, "second", h.post(), vendor.Done)
+		if tokens, posts := h.TokensIssued(), h.Count(postNote); tokens != 2 || posts != 3 {
+			t.Errorf("%d tokens and %d posts; want 2 and 3", tokens, posts)
+		}
+		if n := len(h.Notes(washer)); n != 2 {
+			t.Errorf("%d notes; want 2", n)
+		}
+	})
+}
+
+func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, withClient)
+		h.Always(hubDevice, sandbox.Outcome{Status: 401})
+		meant(t, "device", h.ask(), vendor.Trouble)
+		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 2 {
+			t.Errorf("%d tokens and %d attempts; want 2 and 2", tokens, reads)
+		}
+	})
+}
+
+func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const calls = 50
+		h := newHub(t, withClient)
+		meant(t, "first", h.ask(), vendor.Done)
+		h.RevokeTokens()
+		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
+		for i := range slow {
+			slow[i] = sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second}
+		}
+		h.Next(hubDevice, slow...)
+		var asked sync.WaitGroup
+		for range calls {
+			asked.Go(func() { meant(t, "device", h.ask(), vendor.Done) })
+		}
+		asked.Wait()
+		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 1+2*calls {
+			t.Errorf("%d tokens and %d reads; want 2 and %d", tokens, reads, 1+2*calls)
+		}
+	})
+}
+
+func TestAWrongSecretIsNoStorm(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, func(s *config.Settings, c *sandbox.NotehubConfig) {
+			withClient(s, c)
+			s.NotehubClientSecret = hubSecret + "-mistyped"
+		})
+		all := func() {
+			var asked sync.WaitGroup
+			for range 20 {
+				asked.Go(func() { meant(t, "device", h.ask(), vendor.Trouble) })
+			}
+			asked.Wait()
+		}
+		all()
+		time.Sleep(tokenFailureHolds - time.Nanosecond)
+		all()
+		if n := h.Count(hubTokens); n != 1 {
+			t.Errorf("%d token calls within %v; want one", n, tokenFailureHolds)
+		}
+		time.Sleep(time.Nanosecond)
+		all()
+		if n := h.Count(hubTokens); n != 2 {
+			t.Errorf("%d token calls after that; want 2", n)
+		}
+		if n := h.Count(hubDevice); n != 0 {
+			t.Errorf("%d reads without a token; want none", n)
+		}
+	})
+}
+
+func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name          string
+		life, renewed time.Duration // as Notehub gives it, and when it is renewed
+	}{
+		{"the usual half hour", 30 * time.Minute, 28 * time.Minute},
+		{"a very short life", time.Minute, 30 * time.Second},
+		{"an hour", time.Hour, 58 * time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, func(s *config.Settings, c *sandbox.NotehubConfig) {
+					withClient(s, c)
+					c.TokenLife = row.life
+				})
+				meant(t, "first", h.ask(), vendor.Done)
+				time.Sleep(row.renewed - time.Second)
+				meant(t, "just before", h.ask(), vendor.Done)
+				if n := h.TokensIssued(); n != 1 {
+					t.Errorf("%d tokens just before the renewal; want 1", n)
+				}
+				time.Sleep(time.Second)
+				meant(t, "at the renewal", h.ask(), vendor.Done)
+				if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 3 {
+					t.Errorf("%d tokens and %d reads; want 2 and 3: no read met a dead token", tokens, reads)
+				}
+			})
+		})
+	}
+}
+
+func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, withClient)
+		h.Always(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + hubToken + `","token_type":"bearer"}`})
+		meant(t, "first", h.ask(), vendor.Done)
+		time.Sleep(tokenLife - tokenSpare - time.Second)
+		meant(t, "second", h.ask(), vendor.Done)
+		time.Sleep(time.Second)
+		meant(t, "third", h.ask(), vendor.Done)
+		if n := h.Count(hubTokens); n != 2 {
+			t.Errorf("%d token calls; want 2", n)
+		}
+	})
+}
+
+func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name   string
+		answer sandbox.Outcome
+		want   vendor.Outcome
+		wait   time.Duration
+	}{
+		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, vendor.Trouble, 0},
+		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, vendor.Trouble, 0},
+		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: proxyPage}, vendor.Trouble, 0},
+		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, vendor.Wait, 20 * time.Second},
+		{"429 that does not", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
+		{"500", sandbox.Outcome{Status: 500}, vendor.Again, 0},
+		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: proxyPage}, vendor.Again, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, vendor.Again, 0},
+		{"a yes without a token", sandbox.Outcome{Status: 200, Body: `{"expires_in":1800}`}, vendor.Again, 0},
+		{"an error as a yes", sandbox.Outcome{Status: 200, Body: `{"error":"server_error"}`}, vendor.Again, 0},
+		{"cut", sandbox.Outcome{}, vendor.Again, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Again, 0},
+		{"too slow", sandbox.Outcome{Delay: time.Hour}, vendor.Again, 0},
+		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, vendor.Trouble, 0},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, withClient)
+				h.Next(hubTokens, row.answer)
+				err := h.post()
+				meant(t, "note", err, row.want)
+				if n := len(err.Error()); n > 1000 {
+					t.Errorf("the error has %d characters; want an excerpt", n)
+				}
+				if h.Count(postNote) != 0 || h.Count(hubTokens) != 1 {
+					t.Errorf("%d posts and %d token calls; want none and one", h.Count(postNote), h.Count(hubTokens))
+				}
+				if d := h.client.pace.Delay(time.Now()); row.wait > 0 && d != row.wait {
+					t.Errorf("all calls are held for %v; want %v", d, row.wait)
+				}
+				time.Sleep(tokenFailureHolds)
+				meant(t, "afterwards", h.post(), vendor.Done)
+			})
+		})
+	}
+}
+
+func TestAPersonalTokenIsNeverFetched(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		meant(t, "note", h.post(), vendor.Done)
+		h.Next(postNote, sandbox.Outcome{Status: 401})
+		meant(t, "a token that expired", h.post(), vendor.Trouble)
+		if posts, tokens := h.Count(postNote), h.Count(hubTokens); posts != 2 || tokens != 0 {
+			t.Errorf("%d posts and %d token calls; want 2 and none: there is no other token to try", posts, tokens)
+		}
+	})
+}
+
+// listener notes the tokens that pass by.
+type listener struct {
+	http.RoundTripper
+	heard *[]string
+}
+
+func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		*l.heard = append(*l.heard, token)
+	}
+	return l.RoundTripper.RoundTrip(r)
+}
+
+func TestNoErrorTellsTheToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, withClient)
+		var heard []string
+		h.client.http.Transport = listener{h.client.http.Transport, &heard}
+		var said []string
+		for _, o := range []sandbox.Outcome{{}, {Applied: true}, {Status: 400}, {Status: 403, Body: proxyPage}, {Status: 404}, {Status: 429}, {Status: 500}, {Delay: time.Hour}, {Status: 307, Header: http.Header{"Location": {"/x"}}}} {
+			h.Next(postNote, o)
+			said = append(said, fmt.Sprintf("%v %+v", h.post(), h.post()))
+		}
+		h.Always(postNote, sandbox.Outcome{Status: 401})
+		said = append(said, fmt.Sprint(h.post()))
+		h.Next(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"broken\ntoken","expires_in":1800}`})
+		err := h.post()
+		if err == nil || strings.Contains(err.Error(), "broken") {
+			t.Errorf("a token that no header can hold: %v", err)
+		}
+		if len(heard) < 10 {
+			t.Fatalf("%d tokens passed by; want those of every call", len(heard))
+		}
+		for _, text := range said {
+			for _, secret := range append(heard, hubSecret) {
+				if strings.Contains(text, secret) {
+					t.Errorf("an error tells a secret: %s", text)
+				}
+			}
+		}
+	})
+}

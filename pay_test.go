@@ -1,0 +1,309 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"notepay/internal/config"
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
+
+// shows asks as a browser and as a program: both get the status, the browser a page with the title, the program the title as its first line.
+func (f *front) shows(path string, status int, title, retryAfter string) {
+	f.Helper()
+	for accept, want := range map[string]string{browser: "<h1>" + title + "</h1>", "*/*": title + "\n"} {
+		w := f.get(path, "Accept", accept)
+		f.answers(path+" for "+accept, w, status, want)
+		kind := map[bool]string{true: "text/html; charset=utf-8", false: "text/plain; charset=utf-8"}[accept == browser]
+		if got := w.Header().Get("Content-Type"); got != kind {
+			f.Errorf("%s for %s: Content-Type %q; want %q", path, accept, got, kind)
+		}
+		if got := w.Header().Get("Cache-Control"); got != "no-store" {
+			f.Errorf("%s: Cache-Control %q; want no-store", path, got)
+		}
+		if got := w.Header().Get("Retry-After"); got != retryAfter {
+			f.Errorf("%s: Retry-After %q; want %q", path, got, retryAfter)
+		}
+	}
+}
+
+func (f *front) leads(path, to string) {
+	f.Helper()
+	w := f.get(path)
+	if w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != to || w.Header().Get("Cache-Control") != "no-store" {
+		f.Errorf("%s: %d to %q, Cache-Control %q; want 307 to %q, no-store", path, w.Code, w.Header().Get("Location"), w.Header().Get("Cache-Control"), to)
+	}
+}
+
+func TestAScanLeadsToTheMachinesLink(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:lab_1.a-b", Name: "Lab"})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:0ff", Name: "Dryer 1", Disabled: true})
+		f.run()
+		links := map[string]string{}
+		for _, l := range f.stripe.Links() {
+			links[l.DeviceUID] = l.URL
+		}
+		asked := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}")
+		for _, path := range []string{
+			"/pay?device=dev:864475044215258", "/pay?device=dev%3A864475044215258", "/pay?device=DEV:864475044215258", "/pay?device=%20dev:864475044215258%0A",
+			"/pay?deviceUID=dev:864475044215258", "/pay?device_uid=dev:864475044215258", "/pay?device=&deviceUID=dev:864475044215258",
+			"/pay?device=dev:864475044215258&product=product:com.example&pin=1234",
+			"/pay/dev:864475044215258", "/pay/dev%3A864475044215258", "/pay/DEV%3a864475044215258",
+		} {
+			f.leads(path, links[washer])
+		}
+		f.leads("/pay?device=dev:lab_1.a-b", links["dev:lab_1.a-b"])
+		if w := f.do("HEAD", "/pay?device="+washer, ""); w.Code != http.StatusTemporaryRedirect {
+			f.Errorf("HEAD: %d; want 307", w.Code)
+		}
+		for _, path := range []string{
+			"/pay", "/pay?device=", "/pay?device=[deviceUID]", "/pay?device=%5BdeviceUID%5D", "/pay?deviceUID=[deviceUID]", "/pay/[deviceUID]", "/pay?device=864475044215258", "/pay?device=dev:",
+			"/pay?device=dev:a%20b", "/pay?device=dev:%3Cscript%3E", "/pay?device=dev:1/../2", "/pay?device=dev:%00", "/pay?device=dev:" + strings.Repeat("1", 65), "/pay?price=price_1", "/pay?%zz",
+		} {
+			f.shows(path, http.StatusBadRequest, "Missing device parameter", "")
+		}
+		f.shows("/pay?device=dev:0ff", http.StatusServiceUnavailable, "This machine is out of service", "")
+		if n := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}") - asked; n != 0 {
+			f.Errorf("the scans cost %d calls to the vendors; want none", n)
+		}
+	})
+}
+
+func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:new", Name: "Dryer 2"})
+		f.shows("/pay?device=dev:new", http.StatusNotFound, "Device not found", "")
+		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.pass(time.Second)
+		if n := f.notehub.Count(hubDevice); n != 1 {
+			f.Errorf("%d look-ups; want one", n)
+		}
+		f.leads("/pay?device=dev:new", f.stripe.Links()[1].URL)
+		f.pass(58 * time.Second)
+		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.pass(time.Second)
+		if n := f.notehub.Count(hubDevice); n != 1 {
+			f.Errorf("%d look-ups within a minute; want one", n)
+		}
+		for range 20 {
+			f.get("/pay?device=dev:unknown")
+		}
+		f.pass(time.Second)
+		if n := f.notehub.Count(hubDevice); n != 2 {
+			f.Errorf("%d look-ups in two minutes; want two", n)
+		}
+		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+	})
+}
+
+func TestWhyAMachineDoesNotSell(t *testing.T) {
+	t.Parallel()
+	t.Run("the devices were never listed", func(t *testing.T) {
+		t.Parallel()
+		inFront(t, nil, func(f *front) {
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Starting up", "2")
+			if page := f.get("/pay?device="+washer, "Accept", browser).Body.String(); !strings.Contains(page, `http-equiv="refresh" content="2"`) {
+				f.Errorf("the page does not ask again:\n%s", page)
+			}
+			f.notehub.Always(hubList, sandbox.Outcome{Status: 500})
+			f.run()
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Starting up", "2")
+		})
+	})
+	t.Run("it has no price", func(t *testing.T) {
+		t.Parallel()
+		inFront(t, nil, func(f *front) {
+			f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = false })
+			f.run()
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine has nothing to sell yet", "60")
+		})
+	})
+	t.Run("its link is not made yet", func(t *testing.T) {
+		t.Parallel()
+		inFront(t, nil, func(f *front) {
+			f.stripe.Always(createLink, sandbox.Outcome{Status: 503, Body: "{}"})
+			f.run()
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Just a moment", "1")
+			if page := f.get("/pay?device="+washer, "Accept", browser).Body.String(); !strings.Contains(page, `http-equiv="refresh" content="1"`) || !strings.Contains(page, "Washer 3") {
+				f.Errorf("the page does not ask again, or not for whom:\n%s", page)
+			}
+			f.stripe.Clear(createLink)
+			f.pass(2 * time.Minute)
+			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+		})
+	})
+	t.Run("the queue runs late", func(t *testing.T) {
+		t.Parallel()
+		inFront(t, nil, func(f *front) {
+			f.notehub.Always(postNote, sandbox.Outcome{Status: 403})
+			f.run()
+			f.buy(sandbox.PayOptions{})
+			f.pass(4 * time.Minute)
+			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+			f.pass(2 * time.Minute)
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment", "60")
+			f.notehub.Clear(postNote)
+			f.pass(2 * time.Minute)
+			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+			if n := len(f.notehub.Notes(washer)); n != 1 {
+				f.Errorf("%d notes; want the one that was late", n)
+			}
+		})
+	})
+}
+
+func TestSeveralPlansAreAPage(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { s.StripePriceID = warm + ",price_cold" }, func(f *front) {
+		f.stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold <wash>", Currency: "jpy", Amount: 300, Active: true})
+		f.run()
+		f.shows("/pay?device="+washer, http.StatusOK, "Choose a plan", "")
+		text, page := f.get("/pay/"+washer).Body.String(), f.get("/pay/"+washer, "Accept", browser).Body.String()
+		for _, l := range f.stripe.Links() {
+			want := map[string]string{warm: "Warm wash, 3.50 EUR: ", "price_cold": "Cold <wash>, 300 JPY: "}[l.PriceID] + l.URL
+			if !strings.Contains(text, want) {
+				f.Errorf("the text lacks %q:\n%s", want, text)
+			}
+			if !strings.Contains(page, `href="`+l.URL+`"`) {
+				f.Errorf("the page does not lead to %s:\n%s", l.URL, page)
+			}
+		}
+		if strings.Contains(page, "<wash>") || !strings.Contains(page, "Washer 3") {
+			f.Errorf("the page does not escape a name, or does not say for which machine:\n%s", page)
+		}
+	})
+}
+
+func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		session := f.order(sandbox.PayOptions{})
+		w := f.get("/payment/success?session_id=" + session.ID)
+		live := w.Header().Get("Location")
+		if w.Code != http.StatusSeeOther || !strings.HasPrefix(live, "/session/") || len(live) != len("/session/")+32 || w.Header().Get("Cache-Control") != "no-store" {
+			f.Fatalf("%d to %q; want 303 to the live page", w.Code, live)
+		}
+		f.shows(live, http.StatusOK, "Payment received", "")
+		if n := f.stripe.Count(readSession); n != 0 {
+			f.Errorf("%d reads of Stripe for a payment that is known; want none", n)
+		}
+		for _, path := range []string{"/session/", "/session/x", "/session/" + strings.Repeat("0", 32), "/session/" + strings.ToUpper(live[len("/session/"):]), live + "0", live + "/more"} {
+			f.answers(path, f.get(path, "Accept", browser), http.StatusNotFound, "")
+		}
+		f.shows("/session/"+strings.Repeat("0", 32), http.StatusNotFound, "Payment not found", "")
+
+		f.pass(29 * time.Minute)
+		if w := f.get("/payment/success?session_id=" + session.ID); w.Code != http.StatusSeeOther {
+			f.Errorf("after 29 minutes %d; want 303", w.Code)
+		}
+		f.pass(time.Minute)
+		path := "/payment/success?session_id=" + session.ID
+		f.shows(path, http.StatusOK, "Payment received", "")
+		f.answers("the receipt", f.get(path), http.StatusOK, ledger.CreditID(session.ID))
+		if strings.Contains(f.get(path, "Accept", browser).Body.String(), live[len("/session/"):]) {
+			f.Errorf("the receipt tells the token of the live page")
+		}
+	})
+}
+
+func TestTheSuccessPageKnowsWhatIsNoSession(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		for _, id := range []string{"", "x", "{CHECKOUT_SESSION_ID}", "cs_test_", "cs_test_short", "cs_test_a1/../b", "cs_demo_a1234567890", "pi_1234567890", "cs_test_" + strings.Repeat("a", 201), "cs_test_a1234567890%0A"} {
+			f.shows("/payment/success?session_id="+id, http.StatusNotFound, "Payment not found", "")
+		}
+		f.shows("/payment/success", http.StatusNotFound, "Payment not found", "")
+		f.shows("/payment/cancel", http.StatusOK, "Nothing was charged", "")
+		f.shows("/", http.StatusOK, "Pay for a machine", "")
+		if n := f.stripe.Count("{any} /{rest...}"); n != 0 {
+			f.Errorf("%d calls to Stripe; want none", n)
+		}
+	})
+}
+
+func TestTheSuccessPageAsksStripeWhenTheWebhookIsLate(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		session := f.order(sandbox.PayOptions{NoWebhook: true})
+		f.stripe.Next(readSession, sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second})
+		var asked sync.WaitGroup
+		for range 20 {
+			asked.Go(func() {
+				if w := f.get("/payment/success?session_id=" + session.ID); w.Code != http.StatusSeeOther {
+					f.Errorf("%d %s; want 303", w.Code, w.Body)
+				}
+			})
+		}
+		asked.Wait()
+		if n := f.stripe.Count(readSession); n != 1 {
+			f.Errorf("20 who asked together caused %d reads; want one", n)
+		}
+		f.answers("the payment", f.asOperator("/api/payments/"+session.ID), http.StatusOK, `"machine":"queued"`)
+	})
+}
+
+func TestTheSuccessPageAsksStripeTwiceASecondForAll(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		id := func(n int) string { return fmt.Sprintf("/payment/success?session_id=cs_test_unknown%08d", n) }
+		f.answers("first", f.get(id(1)), http.StatusNotFound, "Payment not found")
+		f.answers("second", f.get(id(2)), http.StatusNotFound, "Payment not found")
+		f.shows(id(3), http.StatusServiceUnavailable, "Just a moment", "2")
+		if n := f.stripe.Count(readSession); n != 2 {
+			f.Errorf("%d reads; want two", n)
+		}
+		f.pass(500 * time.Millisecond)
+		f.answers("half a second later", f.get(id(3)), http.StatusNotFound, "Payment not found")
+		f.answers("and at once again", f.get(id(4)), http.StatusServiceUnavailable, "Just a moment")
+		if n := f.stripe.Count(readSession); n != 3 {
+			f.Errorf("%d reads; want three", n)
+		}
+	})
+}
+
+func TestTheSuccessPageWhileStripeIsDown(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		session := f.order(sandbox.PayOptions{NoWebhook: true})
+		for _, o := range []sandbox.Outcome{{Status: 500}, {}, {Status: 429}, {Status: 403}, {Status: 404, Body: proxyPage}, {Delay: time.Hour}} {
+			f.stripe.Always(readSession, o)
+			f.shows("/payment/success?session_id="+session.ID, http.StatusServiceUnavailable, "Just a moment", "2")
+			f.stripe.Clear(readSession)
+			f.pass(time.Minute)
+		}
+		if !strings.Contains(f.logs.String(), `msg="request failed" route="GET /payment/success"`) {
+			f.Errorf("log %s; want the failure", f.logs)
+		}
+		if w := f.get("/payment/success?session_id=" + session.ID); w.Code != http.StatusSeeOther {
+			f.Errorf("when Stripe is back %d; want 303", w.Code)
+		}
+	})
+}
+
+func TestTheSuccessPageOfASessionThatIsNoPaymentOfOurs(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		unpaid := f.order(sandbox.PayOptions{Unpaid: true, NoWebhook: true})
+		open, err := f.stripe.Open(f.stripe.Links()[0].ID)
+		if err != nil {
+			f.Fatal(err)
+		}
+		foreign := f.stripe.PaySession(map[string]string{"shop": "1"}, 500, "eur", sandbox.PayOptions{NoWebhook: true})
+		for name, id := range map[string]string{"unpaid": unpaid.ID, "open": open.ID, "foreign": foreign.ID} {
+			f.answers(name, f.get("/payment/success?session_id="+id), http.StatusNotFound, "Payment not found")
+			f.pass(time.Second)
+		}
+		f.answers("payments", f.asOperator("/api/payments"), http.StatusOK, `{"payments":[],"next_cursor":""}`)
+	})
+}

@@ -1,0 +1,465 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/config"
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+	"notepay/internal/vendor"
+)
+
+const (
+	createLink  = "POST /v1/payment_links"
+	listLinks   = "GET /v1/payment_links"
+	readPrice   = "GET /v1/prices/{id}"
+	readSession = "GET /v1/checkout/sessions/{id}"
+)
+
+// testStripe is a simulated Stripe with the client under test.
+type testStripe struct {
+	*sandbox.Stripe
+	client *stripeAPI
+}
+
+func stripeSettings(base string) *config.Settings {
+	return &config.Settings{StripeSecretKey: testKey, NotehubProjectUID: project, StripeAPIURL: base}
+}
+
+// newStripeTest is for tests within a bubble of time: there is no socket.
+func newStripeTest(t *testing.T) *testStripe {
+	t.Helper()
+	s := &testStripe{Stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: t, CheckoutURL: "https://buy.test"})}
+	s.client = newStripeOver(sandbox.InProcess(s), stripeSettings("http://stripe.test"), vendor.NewPace(0, 0))
+	s.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
+	return s
+}
+
+func (s *testStripe) plan() error {
+	_, err := s.client.Plan(context.Background(), warm)
+	return err
+}
+
+// create makes a link for the washer and the warm wash.
+func (s *testStripe) create(key string) (ledger.Link, error) {
+	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", key)
+}
+
+func TestWhatAPriceMakesOfAPlan(t *testing.T) {
+	t.Parallel()
+	metadata := func(pairs ...string) map[string]string {
+		m := map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			m[pairs[i]] = pairs[i+1]
+		}
+		return m
+	}
+	good := sandbox.Price{ID: "price_1", Name: "Warm wash", Currency: "eur", Amount: 350, Active: true}
+	with := func(change func(*sandbox.Price)) sandbox.Price {
+		p := good
+		change(&p)
+		return p
+	}
+	plan := ledger.Plan{PriceID: "price_1", Name: "Warm wash", Amount: 350, Currency: "eur"}
+	timed := func(duration, delayed time.Duration) ledger.Plan {
+		p := plan
+		p.Duration, p.DelayedStart = duration, delayed
+		return p
+	}
+	rows := []struct {
+		name  string
+		price sandbox.Price
+		want  ledger.Plan // the zero plan: refused
+	}{
+		{"a one-time price", good, plan},
+		{"of no money", with(func(p *sandbox.Price) { p.Amount = 0 }), ledger.Plan{PriceID: "price_1", Name: "Warm wash", Currency: "eur"}},
+		{"with a duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " 1h30m ", "delayed_start", "5m") }), timed(90*time.Minute, 5*time.Minute)},
+		{"with empty durations", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " ", "delayed_start", "") }), plan},
+		{"with parts of seconds, which are rounded", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "1500ms") }), timed(2*time.Second, 0)},
+		{"with the longest duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h") }), timed(720*time.Hour, 0)},
+		{"with a longer one", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h1s") }), ledger.Plan{}},
+		{"with a bare number", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "30") }), ledger.Plan{}},
+		{"with words", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "half an hour") }), ledger.Plan{}},
+		{"with less than nothing", with(func(p *sandbox.Price) { p.Metadata = metadata("delayed_start", "-5m") }), ledger.Plan{}},
+		{"inactive", with(func(p *sandbox.Price) { p.Active = false }), ledger.Plan{}},
+		{"recurring", with(func(p *sandbox.Price) { p.Recurring = true }), ledger.Plan{}},
+		{"missing", with(func(p *sandbox.Price) { p.ID = "price_2" }), ledger.Plan{}},
+	}
+	for _, row := range rows {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStripeTest(t)
+			s.AddPrice(row.price)
+			got, err := s.client.Plan(t.Context(), "price_1")
+			if row.want == (ledger.Plan{}) {
+				meant(t, row.name, err, vendor.Refused)
+			} else {
+				meant(t, row.name, err, vendor.Done)
+			}
+			if got != row.want {
+				t.Errorf("%s: %+v; want %+v", row.name, got, row.want)
+			}
+		})
+	}
+}
+
+func TestAPriceWithoutAFixedAmountIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"tiered":                `"billing_scheme":"tiered"`,
+		"the customer's choice": `"billing_scheme":"per_unit","custom_unit_amount":{"minimum":100}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStripeTest(t)
+			s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur",` + body + `}`})
+			meant(t, name, s.plan(), vendor.Refused)
+		})
+	}
+}
+
+func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
+		plan := ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "link:1")
+		meant(t, "link", err, vendor.Done)
+		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
+			t.Errorf("link %+v; want that of washer and plan", link)
+		}
+		seen := s.Requests(createLink)[0]
+		if key := seen.Header.Get("Idempotency-Key"); key != "link:1" {
+			t.Errorf("idempotency key %q; want link:1", key)
+		}
+		got, err := url.ParseQuery(string(seen.Body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{
+			"line_items[0][price]": warm, "line_items[0][quantity]": "1", "payment_method_types[0]": "card",
+			"after_completion[type]": "redirect", "after_completion[redirect][url]": returnURL,
+			"payment_intent_data[description]": "Washer 3: Warm wash",
+			"inactive_message":                 "This machine is not for sale through this link any more. Please scan the sticker on the machine again.",
+		}
+		for key, value := range map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm} {
+			want["metadata["+key+"]"], want["payment_intent_data[metadata]["+key+"]"] = value, value
+		}
+		flat := map[string]string{}
+		for name, values := range got {
+			flat[name] = strings.Join(values, "|")
+		}
+		if !maps.Equal(flat, want) {
+			t.Errorf("parameters %v; want %v", flat, want)
+		}
+	})
+}
+
+func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "link:1")
+		meant(t, "link", err, vendor.Done)
+		body, _ := url.QueryUnescape(string(s.Requests(createLink)[0].Body))
+		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+washer+": "+warm) {
+			t.Errorf("parameters %s; want no after_completion, and the UIDs where there is no name", body)
+		}
+		if link.ReturnURL != "" {
+			t.Errorf("return URL %q; want none", link.ReturnURL)
+		}
+	})
+}
+
+func TestTheSameKeyMakesOneLink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		s.Next(createLink, sandbox.Outcome{Applied: true}) // made, and the reply lost
+		_, err := s.create("key-1")
+		meant(t, "cut", err, vendor.Unclear)
+		second, err := s.create("key-1")
+		meant(t, "again", err, vendor.Done)
+		third, err := s.create("key-2")
+		meant(t, "another key", err, vendor.Done)
+		if links := s.Links(); len(links) != 2 || links[0].ID != second.ID || links[1].ID != third.ID {
+			t.Errorf("%d links; want one for each key", len(links))
+		}
+	})
+}
+
+func TestALinkThatCannotBeSoldIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		s.SetPrice(warm, func(p *sandbox.Price) { p.Active = false })
+		link, err := s.create("key")
+		meant(t, "inactive price", err, vendor.Refused)
+		if link != (ledger.Link{}) {
+			t.Errorf("link %+v beside the error; want none", link)
+		}
+	})
+}
+
+func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
+	t.Parallel()
+	for _, count := range []int{0, 1, 99, 100, 101, 200, 250} {
+		t.Run(fmt.Sprint(count), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStripeTest(t)
+				ours := map[string]string{"app": app, "project": project, "price_id": warm}
+				var want []string
+				for i := range count {
+					l := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: ours, ReturnURL: "https://pay.example.com/"})
+					want = append(want, l.ID)
+				}
+				links, err := s.client.Links(t.Context())
+				meant(t, "links", err, vendor.Done)
+				if len(links) != count {
+					t.Fatalf("%d links; want %d", len(links), count)
+				}
+				for i, l := range links {
+					if l.ID != want[i] || l.DeviceUID != fmt.Sprint("dev:", i) || l.Plan.PriceID != warm || !l.Active || l.ReturnURL != "https://pay.example.com/" {
+						t.Fatalf("link %d is %+v; want %s", i, l, want[i])
+					}
+				}
+				if n := s.Count(listLinks); n != count/100+1 {
+					t.Errorf("%d calls; want %d", n, count/100+1)
+				}
+			})
+		})
+	}
+}
+
+func TestLinksOfOthersAreNotOurs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		for _, l := range []sandbox.Link{
+			{Active: true, Metadata: map[string]string{}},
+			{Active: true, Metadata: map[string]string{"app": app, "project": "app:another", "device_uid": washer}},
+			{Active: true, Metadata: map[string]string{"app": app, "project": project}},
+			{Active: true, Metadata: map[string]string{"project": project, "device_uid": washer}},
+			{Active: false, Metadata: map[string]string{"app": app, "project": project, "device_uid": washer}},
+		} {
+			l.PriceID = warm
+			s.AddLink(l)
+		}
+		links, err := s.client.Links(t.Context())
+		meant(t, "links", err, vendor.Done)
+		if len(links) != 0 {
+			t.Errorf("links %+v; want none of others, of none, and none that is inactive", links)
+		}
+	})
+}
+
+func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		for i := range 150 {
+			s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": app, "project": project}})
+		}
+		s.Next(listLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
+		links, err := s.client.Links(t.Context())
+		if got := vendor.OutcomeOf(err); got != vendor.Unclear || len(links) != 0 {
+			t.Errorf("%d links and %v; want none and the error", len(links), err)
+		}
+		if !strings.Contains(fmt.Sprint(err), `page after "plink_`) {
+			t.Errorf("error %v; want it to say which page", err)
+		}
+	})
+}
+
+func TestALinkIsChanged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		link := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: washer, ReturnURL: "https://old.example.com/"})
+		for _, row := range []struct {
+			name   string
+			change ledger.Link
+			want   string // the return URL afterwards
+		}{
+			{"deactivated, it keeps the rest", ledger.Link{ID: link.ID, ReturnURL: "https://new.example.com/"}, "https://old.example.com/"},
+			{"activated, with a new return URL", ledger.Link{ID: link.ID, Active: true, ReturnURL: "https://new.example.com/"}, "https://new.example.com/"},
+			{"without a return URL", ledger.Link{ID: link.ID, Active: true}, ""},
+		} {
+			meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), vendor.Done)
+			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
+				t.Errorf("%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL, row.change.Active, row.want)
+			}
+		}
+		meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), vendor.Refused)
+	})
+}
+
+func TestWhatASessionSays(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name, capture          string
+		options                sandbox.PayOptions
+		status, intent, charge string
+	}{
+		{"paid", "", sandbox.PayOptions{}, "paid", "succeeded", "now"},
+		{"paid long after it was opened", "", sandbox.PayOptions{SessionAge: 3 * time.Hour}, "paid", "succeeded", "now"},
+		{"free", "", sandbox.PayOptions{Free: true}, "no_payment_required", "", "none"},
+		{"paid with money that comes later", "", sandbox.PayOptions{Unpaid: true}, "unpaid", "processing", "none"},
+		{"held", "manual", sandbox.PayOptions{}, "unpaid", "requires_capture", "now"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newStripeTest(t)
+				link := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: washer, CaptureMethod: row.capture})
+				time.Sleep(time.Hour)
+				sold, err := s.Pay(link.ID, row.options)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := s.client.Session(t.Context(), sold.ID)
+				meant(t, "session", err, vendor.Done)
+				if got.ID != sold.ID || got.PaymentStatus != row.status || got.IntentStatus != row.intent || got.PaymentIntent != sold.PaymentIntent ||
+					got.PaymentLink != link.ID || got.Amount != sold.Amount || got.Currency != "eur" || got.Livemode || got.Metadata["device_uid"] != washer {
+					t.Errorf("session %+v; want what was sold: %+v", got, sold)
+				}
+				want := sold.Created
+				if row.charge == "now" {
+					want = time.Now()
+				}
+				if !got.PaidAt.Equal(want.Truncate(time.Second)) {
+					t.Errorf("paid at %v; want %v", got.PaidAt, want)
+				}
+				if sold.PaymentIntent == "" {
+					return
+				}
+				byIntent, err := s.client.Session(t.Context(), sold.PaymentIntent)
+				meant(t, "by the payment intent", err, vendor.Done)
+				if fmt.Sprint(byIntent) != fmt.Sprint(got) {
+					t.Errorf("by the payment intent %+v; want the same: %+v", byIntent, got)
+				}
+			})
+		})
+	}
+}
+
+func TestASessionThatNobodyPaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		link := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: washer})
+		open, err := s.Open(link.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, state := range []string{"open", "expired"} {
+			got, err := s.client.Session(t.Context(), open.ID)
+			meant(t, state, err, vendor.Done)
+			if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
+				t.Errorf("%s: %+v; want unpaid", state, got)
+			}
+			time.Sleep(25 * time.Hour)
+		}
+		// Whatever an unfinished session claims, nobody has paid it.
+		s.Next(readSession, sandbox.Outcome{Status: 200, Body: `{"id":"cs_test_1","object":"checkout.session","status":"open","payment_status":"paid","payment_intent":{"id":"pi_1","status":"succeeded"}}`})
+		got, err := s.client.Session(t.Context(), "cs_test_1")
+		meant(t, "a contradiction", err, vendor.Done)
+		if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
+			t.Errorf("a contradiction: %+v; want unpaid", got)
+		}
+		_, err = s.client.Session(t.Context(), "cs_test_none")
+		meant(t, "no such session", err, vendor.Refused)
+		_, err = s.client.Session(t.Context(), "pi_none")
+		meant(t, "no session of the intent", err, vendor.Refused)
+	})
+}
+
+func TestWhatStripesErrorsMean(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name   string
+		answer sandbox.Outcome
+		want   vendor.Outcome
+		wait   time.Duration
+	}{
+		{"401", sandbox.Outcome{Status: 401}, vendor.Trouble, 0},
+		{"403", sandbox.Outcome{Status: 403}, vendor.Trouble, 0},
+		{"400", sandbox.Outcome{Status: 400}, vendor.Refused, 0},
+		{"402", sandbox.Outcome{Status: 402}, vendor.Refused, 0},
+		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, vendor.Refused, 0},
+		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, vendor.Trouble, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, vendor.Unclear, 0},
+		{"409", sandbox.Outcome{Status: 409}, vendor.Again, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
+		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, vendor.Wait, 3 * time.Second},
+		{"500", sandbox.Outcome{Status: 500}, vendor.Unclear, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, vendor.Unclear, 0},
+		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: proxyPage}, vendor.Unclear, 0},
+		{"503 without an error", sandbox.Outcome{Status: 503, Body: `{}`}, vendor.Unclear, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, vendor.Unclear, 0},
+		{"cut", sandbox.Outcome{}, vendor.Unclear, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Unclear, 0},
+		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, vendor.Unclear, 0},
+	}
+	calls := map[string]func(*testStripe) error{
+		readPrice:  (*testStripe).plan,
+		createLink: func(s *testStripe) error { _, err := s.create("key"); return err },
+		listLinks:  func(s *testStripe) error { _, err := s.client.Links(context.Background()); return err },
+		"POST /v1/payment_links/{id}": func(s *testStripe) error {
+			return s.client.UpdateLink(context.Background(), ledger.Link{ID: "plink_1"})
+		},
+		readSession:                 func(s *testStripe) error { _, err := s.client.Session(context.Background(), "cs_test_1"); return err },
+		"GET /v1/checkout/sessions": func(s *testStripe) error { _, err := s.client.Session(context.Background(), "pi_1"); return err },
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			for pattern, call := range calls {
+				synctest.Test(t, func(t *testing.T) {
+					s := newStripeTest(t)
+					s.Next(pattern, row.answer)
+					began := time.Now()
+					err := call(s)
+					meant(t, pattern, err, row.want)
+					if e, ok := errors.AsType[*vendor.Error](err); ok && e.RetryAfter != row.wait {
+						t.Errorf("%s: to wait %v; want %v", pattern, e.RetryAfter, row.wait)
+					}
+					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == vendor.Wait) {
+						t.Errorf("%s: all calls are held for %v", pattern, d)
+					}
+					if took := time.Since(began); took > stripeTimeLimit {
+						t.Errorf("%s: took %v; want at most %v", pattern, took, stripeTimeLimit)
+					}
+					if n := s.Count(pattern); n != 1 {
+						t.Errorf("%s: %d attempts; want one", pattern, n)
+					}
+					if err != nil && strings.Contains(err.Error(), testKey) {
+						t.Errorf("%s: the error tells the key: %v", pattern, err)
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
+	t.Parallel()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	s := newStripe(stripeSettings(gone.URL), vendor.NewPace(0, 0))
+	_, err := s.Plan(t.Context(), warm)
+	meant(t, "price", err, vendor.Again)
+	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "key")
+	meant(t, "link", err, vendor.Again)
+}
