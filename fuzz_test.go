@@ -126,8 +126,11 @@ func FuzzNotehubAnswer(f *testing.F) {
 			w.WriteHeader(status)
 			_, _ = w.Write(body)
 		})
-		n := newNotehub(hubSettings("http://notehub.test"), vendor.NewPace(0, 0))
-		n.http.Transport = sandbox.InProcess(answers)
+		client := func() *notehub { // one each, for a 429 would hold the next call
+			n := newNotehub(hubSettings("http://notehub.test"), vendor.NewPace(0, 0))
+			n.http.Transport = sandbox.InProcess(answers)
+			return n
+		}
 		check := func(name string, err error) {
 			t.Helper()
 			outcome := vendor.OutcomeOf(err)
@@ -142,22 +145,20 @@ func FuzzNotehubAnswer(f *testing.F) {
 				t.Errorf("%s: to wait %v: %v", name, e.RetryAfter, e)
 			}
 		}
-		err := n.PostNote(context.Background(), washer, bridge.Note{CreditID: "cr_1"})
+		err := client().PostNote(context.Background(), washer, bridge.Note{CreditID: "cr_1"})
 		check("note", err)
 		if status/100 == 2 && err != nil {
 			t.Errorf("note: %v; want any 2xx to be a yes", err)
 		}
-		n.pace = vendor.NewPace(0, 0) // a 429 would hold the next
-		_, err = n.PendingCredits(context.Background(), washer)
+		_, err = client().PendingCredits(context.Background(), washer)
 		if outcome := vendor.OutcomeOf(err); outcome == vendor.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
-		d, err := n.Device(context.Background(), washer)
+		d, err := client().Device(context.Background(), washer)
 		if check("device", err); err == nil && d.UID != washer {
 			t.Errorf("device %+v; want the one that was asked for", d)
 		}
-		n.pace = vendor.NewPace(0, 0)
-		devices, err := n.Devices(context.Background())
+		devices, err := client().Devices(context.Background())
 		check("devices", err)
 		for _, d := range devices {
 			if d.UID == "" {

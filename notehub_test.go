@@ -31,7 +31,6 @@ const (
 type testHub struct {
 	*sandbox.Notehub
 	client *notehub
-	sent   []string // the Authorization headers that it got; read only when no call is under way
 }
 
 func hubSettings(base string) *config.Settings {

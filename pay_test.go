@@ -307,3 +307,22 @@ func TestTheSuccessPageOfASessionThatIsNoPaymentOfOurs(t *testing.T) {
 		f.answers("payments", f.asOperator("/api/payments"), http.StatusOK, `{"payments":[],"next_cursor":""}`)
 	})
 }
+
+func TestAScannedMachinesLinkIsMadeBeforeAllOthers(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		for i := range 100 {
+			f.notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:z%03d", i)})
+		}
+		f.run() // for a second: time for a fourth of the links
+		const last = "dev:z099"
+		f.shows("/pay?device="+last, http.StatusServiceUnavailable, "Just a moment", "1")
+		f.pass(200 * time.Millisecond)
+		if n := len(f.stripe.Links()); n > 60 {
+			f.Fatalf("%d links by now; want most of them still to be made", n)
+		}
+		if w := f.get("/pay?device=" + last); w.Code != http.StatusTemporaryRedirect {
+			f.Errorf("%d; want 307, before the links of those who wait for nothing", w.Code)
+		}
+	})
+}

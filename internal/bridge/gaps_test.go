@@ -333,3 +333,36 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 		h.finish(append(all, "cs_test_other")...)
 	})
 }
+
+// Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the same.
+func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Wait, Status: 429, RetryAfter: 24 * time.Hour}}}
+		h.b.c.NotehubPace.Observe(time.Now(), h.hub.answers[0].err)
+		h.paid("cs_test_1", "dev:1")
+		h.paid("cs_test_2", "dev:1")
+		go func() { h.b.deliver(ctx, ctx); close(done) }()
+		time.Sleep(6 * time.Minute)
+		if !h.b.Late() {
+			t.Error("past half a lifetime it still sells")
+		}
+		time.Sleep(5 * time.Minute)
+		for _, session := range []string{"cs_test_1", "cs_test_2"} {
+			if p := h.payment(session); p.Machine != ledger.Failed || p.Reason != ReasonExpired || p.Attention != AttentionMoneyKept {
+				t.Errorf("payment of %s: %s %q %q; want it expired", session, p.Machine, p.Reason, p.Attention)
+			}
+		}
+		stop()
+		<-done
+		if h.hub.posted != 0 {
+			t.Errorf("%d notes while Notehub wanted none", h.hub.posted)
+		}
+		if err := h.l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -38,11 +38,6 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for ctx.Err() == nil {
-		if d := b.c.NotehubPace.Delay(time.Now()); d > 0 {
-			b.measure(ctx)
-			_ = vendor.Sleep(ctx, d) // the loop's condition sees a context that ended
-			continue
-		}
 		claimed, err := b.claim(ctx, cap(fresh)-len(fresh), cap(again)-len(again))
 		if err != nil {
 			if ctx.Err() == nil {
@@ -52,7 +47,11 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 			continue
 		}
 		if len(claimed) == 0 {
-			b.rest(ctx, b.wake, func(s ledger.Stats) time.Time { return s.NextDue })
+			if d := b.c.NotehubPace.Delay(time.Now()); d > 0 {
+				b.hold(ctx, d)
+			} else {
+				b.rest(ctx, b.wake, func(s ledger.Stats) time.Time { return s.NextDue })
+			}
 			continue
 		}
 		for _, p := range claimed {
@@ -67,6 +66,17 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 			})
 		}
 	}
+}
+
+// longestHold is how long nobody looks at the queue while Notehub wants to be left alone: credits run out meanwhile.
+const longestHold = 5 * time.Second
+
+// hold waits until Notehub may be asked again, but not long.
+func (b *Bridge) hold(ctx context.Context, d time.Duration) {
+	if _, err := b.measure(ctx); err != nil {
+		d = longestHold
+	}
+	_ = vendor.Sleep(ctx, min(d, longestHold)) // the caller sees a context that ended
 }
 
 // rest waits for a wake-up or until the next row is due.
@@ -116,14 +126,19 @@ func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.
 				return err
 			}
 			for _, p := range due {
-				if len(claimed) >= most || slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID }) {
-					continue
+				called := slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
+				if called || len(claimed) >= most {
+					if p = Next(p, tx.Now); p.Machine == ledger.Failed { // run out while it waited
+						err = tx.SavePayment(p)
+					}
+				} else {
+					p, err = b.claimOne(tx, p)
 				}
-				if p, err = b.claimOne(tx, p); err != nil {
+				if err != nil {
 					return err
 				}
 				switch {
-				case p.InFlight:
+				case p.InFlight && !called && len(claimed) < most:
 					claimed = append(claimed, p)
 				case p.Machine == ledger.Failed:
 					ended = append(ended, p)

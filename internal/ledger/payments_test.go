@@ -271,6 +271,31 @@ func testDueForNotehub(t *testing.T, database string) {
 	}
 }
 
+func testClaimsOfTheDead(t *testing.T, database string) {
+	l := open(t, database)
+	claimed, other := payment("claimed"), payment("other")
+	other.DueAt = noon2020(0)
+	claimed.InFlight, claimed.DueAt = true, time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
+	insert(t, l, claimed, other)
+	due := func() []Payment {
+		t.Helper()
+		read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.DueForNotehub(false, 10) })
+		if read.err != nil {
+			t.Fatal(read.err)
+		}
+		return read.got
+	}
+	if got := due(); len(got) != 0 {
+		t.Errorf("while a call to their device is under way: got %+v; want none", got)
+	}
+	closeLedger(t, l)
+	l = open(t, database)
+	if got := due(); !slices.Equal(got, []Payment{other}) {
+		t.Errorf("after another process has taken over: got %+v; want the other payment alone", got)
+	}
+	wantPayment(t, "the claimed one", claimed, second(l.Payment(t.Context(), claimed.ID)))
+}
+
 // noon2020 is long past.
 func noon2020(minute int) time.Time { return time.Date(2020, 1, 1, 12, minute, 0, 0, time.UTC) }
 

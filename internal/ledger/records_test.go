@@ -68,6 +68,27 @@ func testOtherNonsense(t *testing.T, database string) {
 	}
 }
 
+// What no method of Tx would write is refused, too.
+func testNonsenseStatements(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, payment("one"))
+	mustUpdate(t, l, func(tx *Tx) error {
+		_, err := tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "ignored"})
+		return errors.Join(err, tx.SaveDevice(Device{UID: "dev:1"}), tx.SaveLink(link("plink_1")), tx.AddLookup(Lookup{ID: "cs_1"}))
+	})
+	for _, set := range []string{
+		"payments SET livemode = 2", "payments SET in_flight = 3", "payments SET posted = 2", "payments SET unclear = -1", "devices SET disabled = 2",
+		"links SET livemode = 2", "links SET active = 2", "stripe_events SET livemode = 2", "lookups SET failures = -1",
+	} {
+		err := l.Update(t.Context(), func(tx *Tx) error {
+			_, err := tx.exec("UPDATE " + set)
+			return err
+		})
+		_, column, _ := strings.Cut(set, "SET ")
+		t.Run(set, func(t *testing.T) { wantRefused(t, err, "check", strings.Fields(column)[0]) })
+	}
+}
+
 func testLookups(t *testing.T, database string) {
 	l := open(t, database)
 	lookup := func(id string, minute int) Lookup {

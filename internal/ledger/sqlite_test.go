@@ -175,6 +175,21 @@ func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
 	wantStored(t, open(t, path), []string{"cs_before", "cs_big"})
 }
 
+// A COMMIT that a constraint refuses leaves the transaction open, unlike one that the disk refuses.
+func TestARefusedCommitLeavesNoTransactionOpen(t *testing.T) {
+	t.Parallel()
+	l := open(t, freshSQLite(t))
+	err := l.Update(t.Context(), func(tx *Tx) error {
+		_, err := tx.exec("PRAGMA defer_foreign_keys = 1") // until COMMIT
+		return errors.Join(err, tx.SetFact("half", tx.Now), tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: PostNote, Outcome: "ok"}))
+	})
+	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {
+		t.Errorf("got %v; want COMMIT refused for the foreign key", err)
+	}
+	wantNoFact(t, l, "half")
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact("afterwards", tx.Now) })
+}
+
 func TestOpenNeedsItsContext(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)

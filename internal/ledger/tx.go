@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -145,13 +146,18 @@ func scanInstant(s scanner) (t time.Time, err error) {
 
 // Payments.
 
-const paymentColumns = `id, session_id, payment_intent, token, device_uid, device_name, price_id, plan, duration_s, delayed_start_s,
-	amount, currency, livemode, money, refunded_amount, machine, reason, attention, paid_at, created_at, sent_at, started_at, ends_at,
-	expires_at, step, due_at, not_before, turn, in_flight, failures, posted, unclear`
+// What a payment is never changes; how it stands does. A save writes only the second: the database would enter each column that
+// it is given anew into its indexes, also where the value is the same.
+const (
+	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at`
+	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, attention, sent_at,
+	started_at, ends_at, expires_at, step, due_at, not_before, turn, in_flight, failures, posted, unclear`
+	paymentColumns = whatColumns + `, ` + howColumns
+)
 
 var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(paymentColumns) + `) ON CONFLICT DO NOTHING`
 
-var updatePayment = `UPDATE payments SET (` + paymentColumns + `) = (` + placeholders(paymentColumns) + `) WHERE id = $1`
+var updatePayment = `UPDATE payments SET (` + howColumns + `) = (` + placeholders(howColumns) + `) WHERE id = $` + strconv.Itoa(strings.Count(howColumns, ",")+2)
 
 // placeholders is "$1, $2, ..." for so many columns.
 func placeholders(columns string) string {
@@ -163,19 +169,21 @@ func placeholders(columns string) string {
 	return strings.Join(list, ", ")
 }
 
-func (p *Payment) values() []any {
-	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.DeviceName, p.PriceID, p.Plan,
-		int64(p.Duration / time.Second), int64(p.DelayedStart / time.Second), p.Amount, p.Currency, bit(p.Livemode), string(p.Money),
-		p.RefundedAmount, string(p.Machine), p.Reason, p.Attention, milliseconds(p.PaidAt), milliseconds(p.CreatedAt), milliseconds(p.SentAt),
-		milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt), string(p.Step), milliseconds(p.DueAt),
-		milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures, bit(p.Posted), bit(p.Unclear)}
+func (p *Payment) what() []any {
+	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.Amount, p.Currency, bit(p.Livemode), milliseconds(p.PaidAt), milliseconds(p.CreatedAt)}
+}
+
+func (p *Payment) how() []any {
+	return []any{p.DeviceName, p.PriceID, p.Plan, int64(p.Duration / time.Second), int64(p.DelayedStart / time.Second), string(p.Money), p.RefundedAmount,
+		string(p.Machine), p.Reason, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
+		string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures, bit(p.Posted), bit(p.Unclear)}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
 	var intent sql.NullString
-	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration},
-		seconds{&p.DelayedStart}, &p.Amount, &p.Currency, flag{&p.Livemode}, &p.Money, &p.RefundedAmount, &p.Machine, &p.Reason, &p.Attention,
-		instant{&p.PaidAt}, instant{&p.CreatedAt}, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
+	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt},
+		&p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration}, seconds{&p.DelayedStart}, &p.Money, &p.RefundedAmount,
+		&p.Machine, &p.Reason, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
 		&p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures, flag{&p.Posted}, flag{&p.Unclear})
 	p.PaymentIntent = intent.String
 	return p, err
@@ -183,13 +191,13 @@ func scanPayment(s scanner) (p Payment, err error) {
 
 // InsertPayment stores a new payment, or returns false if its session or payment intent has one already.
 func (tx *Tx) InsertPayment(p Payment) (inserted bool, err error) {
-	n, err := tx.exec(insertPayment, p.values()...)
+	n, err := tx.exec(insertPayment, append(p.what(), p.how()...)...)
 	return n == 1, err
 }
 
-// SavePayment stores a payment as it is now.
+// SavePayment stores how a payment stands now.
 func (tx *Tx) SavePayment(p Payment) error {
-	n, err := tx.exec(updatePayment, p.values()...)
+	n, err := tx.exec(updatePayment, append(p.how(), p.ID)...)
 	if err == nil && n != 1 {
 		err = fmt.Errorf("save payment %s: %w", p.ID, ErrNotFound)
 	}

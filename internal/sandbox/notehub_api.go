@@ -240,7 +240,8 @@ func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
 }
 
 // listEvents answers a page of events (50 by default), oldest first. The cursor is the id of an event, which is the first of
-// the page; one that is not known is ignored (specification, parameter cursor of events-cursor).
+// the page; one that is not known is ignored. next_cursor is the first event of the next page, and empty if there is none: who
+// comes back later has to remember the last event itself (specification of events-cursor).
 func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
 	limit, problem := q.integer("limit", 50, 1, 10_000)
 	if problem != nil {
@@ -250,13 +251,13 @@ func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
 		return nil, hubMalformed("the sandbox sorts events only asc, not %s", order)
 	}
 	from := max(0, slices.IndexFunc(n.events, func(e hubEvent) bool { return e.Event == q.Get("cursor") }))
-	page, next, more := []hubEvent{}, q.Get("cursor"), false
+	page, next, more := []hubEvent{}, "", false
 	for _, e := range n.events[from:] {
 		if !anyOf(wantedFiles(q), e.File) || !anyOf(q.Values["deviceUID"], e.Device) {
 			continue
 		}
-		if next = e.Event; len(page) == limit {
-			more = true
+		if len(page) == limit {
+			next, more = e.Event, true
 			break
 		}
 		page = append(page, e)

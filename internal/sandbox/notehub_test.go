@@ -361,8 +361,11 @@ func TestEventsAreReadByCursor(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v; want %v", got, want)
 	}
+	if cursor != "" {
+		t.Errorf("got next_cursor %q after the last event; want none", cursor)
+	}
 	last := n.AddEvent(machine1, "payment_ack.qo", nil)
-	if ids, _, _ := read(cursor); fmt.Sprint(ids) != fmt.Sprint([]string{want[4], last}) {
+	if ids, _, _ := read(want[4]); fmt.Sprint(ids) != fmt.Sprint([]string{want[4], last}) {
 		t.Errorf("got %v; want the last one again and then the new one", ids)
 	}
 }

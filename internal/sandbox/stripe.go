@@ -40,6 +40,8 @@ type Stripe struct {
 	mu          sync.Mutex // guards all below
 	base        string
 	prices      shelf[price]
+	products    shelf[product] // made through the API; other prices have theirs inside
+	methods     shelf[method]
 	links       shelf[link]
 	sessions    shelf[session]
 	intents     shelf[intent]

@@ -416,6 +416,9 @@ func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
 			return s.productObject(p), nil
 		}
 	}
+	if made := s.products.get(q.id); made != nil {
+		return made.object(s.config.Livemode), nil
+	}
 	return nil, missing("product", q.id, "")
 }
 

@@ -279,7 +279,8 @@ func (s *Stripe) sessionOperations() []operation {
 	return []operation{
 		{"POST", "/v1/checkout/sessions", "mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
 			" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
-			" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
+			" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_intent_data[shipping][**]" +
+			" payment_method_types[#]" +
 			" custom_text[**]" + itemParams, sessionExpand, s.createSession},
 		{"GET", "/v1/checkout/sessions", "payment_intent payment_link status" + createdParams + pageParams,
 			"data.payment_intent data.payment_intent.latest_charge data.line_items data.payment_link", s.listSessions},

@@ -47,7 +47,6 @@ type NotehubUnknown struct {
 // largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant to stay small).
 const largestNote = 1 << 10
 
-// The cursor after the last page of events is not in the facts: assumed to be the last event, which the next page repeats.
 // Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic (U15: the real one may race), and
 // a signal costs a request like any other (U16).
 

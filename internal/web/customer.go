@@ -115,11 +115,13 @@ func (c *Customer) write(w http.ResponseWriter, r *http.Request, p ledger.Paymen
 	steps := []step{{"good", "Payment received", clock(p.PaidAt)}}
 	moving := p.Step != ledger.NoStep
 	switch {
+	case p.Money == ledger.Authorized:
+		steps[0].Text = "Payment held, not taken"
+		steps = append(steps, step{"bad", "Not sent to the machine", ""})
+	case p.Machine == ledger.Failed && (p.Posted || p.Reason == bridge.ReasonAdopted):
+		steps = append(steps, step{"bad", "Not known whether the machine got it", ""})
 	case p.Machine == ledger.Failed:
 		steps = append(steps, step{"bad", "Not sent to the machine", ""})
-		if p.Posted {
-			steps[1].Text = "Not known whether the machine got it"
-		}
 	case p.Machine == ledger.Queued:
 		steps = append(steps, step{"now", "Being sent to the machine", ""})
 	default:
@@ -140,6 +142,10 @@ func (c *Customer) write(w http.ResponseWriter, r *http.Request, p ledger.Paymen
 // words says, and no more, what is known of a payment.
 func words(p ledger.Payment) (title, summary string) {
 	switch {
+	case p.Money == ledger.Authorized:
+		return "Your payment is on hold", "The money is held on your card and not taken, and the machine does not start on that. The operator has been told; please give them the reference."
+	case p.Reason == bridge.ReasonAdopted:
+		return "We do not know whether the machine got this", "Your payment was received before our records begin. If the machine did not start, the operator owes you the money and has been told; please give them the reference."
 	case p.Machine == ledger.Failed && p.Posted:
 		return "We could not reach the machine for certain", "Your payment was received. If the machine did not start, the operator owes you the money and has been told; please give them the reference."
 	case p.Machine == ledger.Failed && p.Reason == bridge.ReasonUnknownDevice:

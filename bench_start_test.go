@@ -1,0 +1,211 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/sandbox"
+)
+
+// binary builds what ships.
+func binary(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "notepay")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return path
+}
+
+// launched is the binary at work.
+type launched struct {
+	service
+	cmd   *exec.Cmd
+	began time.Time
+}
+
+// launch starts the binary on a ledger and returns once it says where it listens.
+func (w *world) launch(binary, database string) *launched {
+	w.Helper()
+	cmd := exec.Command(binary)
+	cmd.Dir = w.dir
+	for name, value := range w.env {
+		if name != "DATABASE_URL" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	cmd.Env = append(cmd.Env, "DATABASE_URL="+database)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	p := &launched{service{w: w, logs: &lockedBuffer{w: w, out: io.Discard}}, cmd, time.Now()}
+	if err := cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = cmd.Process.Kill() }) // unless it has ended
+	go func() { _, _ = io.Copy(p.logs, out) }()
+	w.until("listening", func() bool {
+		found := listening.FindStringSubmatch(p.logs.String())
+		if found != nil {
+			p.url = "http://" + found[1]
+		}
+		return found != nil
+	})
+	return p
+}
+
+// firstRedirect scans a device that is remembered and returns how long after the start it was answered.
+func (p *launched) firstRedirect(path string) time.Duration {
+	p.w.Helper()
+	if status, _, text := p.get(path); status != http.StatusTemporaryRedirect {
+		p.w.Fatalf("the first scan is answered %d, %q", status, text)
+	}
+	return time.Since(p.began)
+}
+
+func (p *launched) terminate() {
+	p.w.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.w.Fatal(err)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		p.w.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+}
+
+// memory is what the process holds now, and the most that it has held, in MB.
+func (p *launched) memory() (now, most float64) {
+	p.w.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.w.Fatal(err)
+	}
+	read := func(name string) float64 {
+		found := regexp.MustCompile(name + `:\s+(\d+) kB`).FindSubmatch(status)
+		if found == nil {
+			p.w.Fatalf("no %s in %s", name, status)
+		}
+		var kb float64
+		if _, err := fmt.Sscan(string(found[1]), &kb); err != nil {
+			p.w.Fatal(err)
+		}
+		return kb / 1000
+	}
+	return read("VmRSS"), read("VmHWM")
+}
+
+// benchRestart starts the binary on a ledger that knows 10,000 devices while no vendor can be asked, beside one that knows none.
+func benchRestart(t *testing.T, r *report) {
+	const devices, rounds = 10_000, 7
+	path, w := binary(t), newWorld(t).set("LOG_LEVEL", "info")
+	w.stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
+	w.notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
+	known := filepath.Join(t.TempDir(), "known.db")
+	remembering := &world{T: t, env: map[string]string{"DATABASE_URL": known}}
+	remembering.remember(devices)
+	var took, empty, ratios []float64
+	for range rounds {
+		p := w.launch(path, known)
+		a := p.firstRedirect("/pay?device=dev:7777").Seconds()
+		p.terminate()
+		p = w.launch(path, w.env["DATABASE_URL"])
+		if status, _, text := p.get("/pay?device=dev:7777"); status != http.StatusServiceUnavailable {
+			t.Fatalf("a scan while nothing is known is answered %d, %q", status, text)
+		}
+		b := time.Since(p.began).Seconds()
+		p.terminate()
+		took, empty, ratios = append(took, a), append(empty, b), append(ratios, a/b)
+	}
+	half := median(took)
+	r.add(t, figure{name: "restart, 10,000 devices, vendors down: first redirect", got: short(time.Duration(half * float64(time.Second))),
+		baseline: "empty ledger, first answer: " + short(time.Duration(median(empty)*float64(time.Second))), ratio: fmt.Sprintf("%.1f", median(ratios)),
+		wanted: "≤ 0.3 s", short: half > 0.3})
+}
+
+// benchColdStart lets links be made at a Stripe that takes 25 a second and answers after 300 ms, while customers scan at random moments.
+func benchColdStart(t *testing.T, r *report) {
+	const devices, limit, scans = 500, 25, 15
+	const create = "POST /v1/payment_links"
+	w := newWorld(t).set("LOG_LEVEL", "info")
+	w.limited(limit)
+	w.stripe.Always(create, sandbox.Outcome{Applied: true, Status: 200, Delay: 300 * time.Millisecond})
+	for n := range devices {
+		w.notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%04d", n), LastActivity: time.Now()})
+	}
+	s := w.serving()
+	w.until("links are being made", func() bool { return s.health().Links > 0 })
+	var payable []time.Duration
+	between := time.NewTicker(time.Second)
+	defer between.Stop()
+	for range scans {
+		<-between.C
+		payable = append(payable, s.scanned(devices))
+	}
+	w.until("all links are made", func() bool { return s.health().Links == devices+1 })
+	var made []time.Time
+	refused := 0
+	for _, request := range w.stripe.Requests("{any} /v1/{rest...}") {
+		switch {
+		case request.Status == http.StatusTooManyRequests:
+			refused++
+		case request.Method+" "+request.Path == create:
+			made = append(made, request.At)
+		}
+	}
+	rate := float64(len(made)-1) / made[len(made)-1].Sub(made[0]).Seconds()
+	r.add(t, figure{name: "cold start, 500 devices: links made", got: fmt.Sprintf("%.1f/s", rate), baseline: fmt.Sprintf("Stripe's limit: %d/s; %d answers of 429", limit, refused),
+		ratio: fmt.Sprintf("%.2f", rate/limit), wanted: "≥ 0.90", short: rate < 0.9*limit})
+	half, most := quantile(payable, 0.5), quantile(payable, 1)
+	r.add(t, figure{name: "cold start: scan to payable, the slowest of 15", got: short(most), baseline: "Stripe's 300 ms for a link; the median: " + short(half),
+		ratio: fmt.Sprintf("%.1f", most.Seconds()/0.3), wanted: "< 1 s", short: most >= time.Second})
+}
+
+// scanned scans a device that is not ready yet at a random moment, and again every 10 ms, until it can be paid.
+func (s *service) scanned(devices int) time.Duration {
+	s.w.Helper()
+	moment := time.NewTimer(rand.N(400 * time.Millisecond))
+	<-moment.C
+	for {
+		path := fmt.Sprintf("/pay?device=dev:%04d", devices-1-rand.IntN(devices/10)) // the last to be made
+		if status, _, _ := s.get(path); status == http.StatusTemporaryRedirect {
+			continue
+		}
+		began := time.Now()
+		again := time.NewTicker(10 * time.Millisecond)
+		defer again.Stop()
+		for range again.C {
+			if status, _, _ := s.get(path); status == http.StatusTemporaryRedirect {
+				return time.Since(began)
+			}
+		}
+	}
+}
+
+// limited puts a Stripe in place that takes so many requests a second at each endpoint.
+func (w *world) limited(perSecond float64) {
+	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: w.T, PerSecond: perSecond})
+	w.stripe.Watch(func(sandbox.Exchange) { w.stir() })
+	server := httptest.NewServer(w.stripe)
+	w.stripe.SetBaseURL(server.URL)
+	w.Cleanup(func() {
+		w.stripe.Close()
+		server.Close()
+	})
+	w.stripe.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
+	w.set("STRIPE_API_URL", server.URL)
+}

@@ -1,0 +1,220 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+)
+
+// size is the screen that a page is looked at on, in CSS pixels.
+type size struct {
+	name          string
+	width, height int64
+	mobile        bool
+}
+
+func sizes() []size {
+	return []size{{"phone", 390, 844, true}, {"desktop", 1280, 900, false}}
+}
+
+// newBrowser starts a browser, and stops it with the test. It reaches nothing but this machine: pages that need more show it.
+func newBrowser(t *testing.T) context.Context {
+	t.Helper()
+	path := os.Getenv("CHROMIUM")
+	if path == "" {
+		path = "/usr/bin/chromium"
+	}
+	if _, err := os.Stat(path); err != nil {
+		unavailable(t, "there is no Chromium (apt-get install chromium, or name one in CHROMIUM): %v", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox)
+	}
+	process, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(process)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	return ctx
+}
+
+// tab is a page that somebody looks at. What its console says is an error of the test, unless it is harmless.
+type tab struct {
+	t    *testing.T
+	ctx  context.Context
+	size size
+}
+
+// newTab opens an empty tab of its own: it shares nothing with others of the browser.
+func newTab(t *testing.T, browser context.Context, s size) *tab {
+	t.Helper()
+	return attach(t, browser, s, chromedp.WithNewBrowserContext())
+}
+
+func attach(t *testing.T, parent context.Context, s size, option chromedp.ContextOption) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(parent, option)
+	t.Cleanup(cancel)
+	b := &tab{t: t, ctx: ctx, size: s}
+	b.listen()
+	b.resize(s)
+	return b
+}
+
+// end is what a tab says itself when the test is over, so that everything before it has been heard.
+const end = "the test is over"
+
+// listen hears the console until the test ends.
+func (b *tab) listen() {
+	messages := chromedp.Console(b.ctx)
+	var heard sync.WaitGroup
+	heard.Go(func() {
+		for m, err := range messages {
+			if err != nil || m.Text == end {
+				return
+			}
+			if m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleWarning || m.IsException() {
+				b.t.Errorf("the console says %s (%s)", m, m.URL)
+			}
+		}
+	})
+	b.t.Cleanup(func() { // before the tab is closed
+		b.do("say that the test is over", evaluate("console.log("+fmt.Sprintf("%q", end)+")"))
+		heard.Wait()
+	})
+}
+
+func evaluate(expression string) chromedp.Action[chromedp.Void] {
+	return chromedp.Evaluate[chromedp.Void](expression)
+}
+
+func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// resize gives the tab a screen. Animations are left out, so that pictures are the same each time.
+func (b *tab) resize(s size) {
+	b.t.Helper()
+	options := []chromedp.EmulateViewportOption{}
+	if s.mobile {
+		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait, chromedp.EmulateScale(2))
+	}
+	b.do("resize", chromedp.EmulateViewport(s.width, s.height, options...), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		calm := []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}}
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: calm})
+		return err
+	}))
+}
+
+func (b *tab) open(url string) {
+	b.t.Helper()
+	b.do("open "+url, chromedp.Navigate(url))
+}
+
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.do("click "+selector, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+}
+
+// until waits until an expression is true in the page, also if the page is loaded anew meanwhile.
+func (b *tab) until(expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	holds := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(0))
+	for {
+		_, err := chromedp.Run(ctx, holds)
+		if err == nil {
+			return
+		}
+		if _, mistake := errors.AsType[*chromedp.ExceptionError](err); mistake || ctx.Err() != nil {
+			shown, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
+			b.t.Fatalf("waited in vain until %s: %v; the page is %s", expression, err, shown)
+		}
+		_, _ = chromedp.Run(ctx, chromedp.WaitReady(chromedp.CSS("body"))) // the page was left; the next turn tells if this failed
+	}
+}
+
+// reads waits until the text of an element contains something.
+func (b *tab) reads(selector, text string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q)", selector, text))
+}
+
+// opens does what opens another tab, and returns that.
+func (b *tab) opens(act func()) *tab {
+	b.t.Helper()
+	opened := chromedp.WaitNewTarget(b.ctx, func(info *target.Info) bool { return info.Type == "page" })
+	act()
+	select {
+	case id, ok := <-opened:
+		if !ok {
+			b.t.Fatal("the browser is gone")
+		}
+		return attach(b.t, b.ctx, b.size, chromedp.WithTargetID(id))
+	case <-time.After(patience):
+		b.t.Fatal("no other tab was opened")
+	}
+	return nil
+}
+
+// fits holds that nothing has to be scrolled sideways, on this screen and on the narrowest phones.
+func (b *tab) fits() {
+	b.t.Helper()
+	for _, s := range append(sizes(), size{"small phone", 320, 568, true}, b.size) { // its own last
+		b.resize(s)
+		width, err := chromedp.Run(b.ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))
+		if err != nil {
+			b.t.Fatalf("measure the page: %v", err)
+		}
+		if width > s.width {
+			where, _ := chromedp.Run(b.ctx, chromedp.Location())
+			b.t.Errorf("%s is %d pixels wide on a %s of %d: it scrolls sideways", where, width, s.name, s.width)
+		}
+	}
+}
+
+// picture keeps what the tab shows, if NOTEPAY_SCREENSHOTS names a folder: all of it down to a height, from the top of an element.
+func (b *tab) picture(name, selector string) {
+	b.t.Helper()
+	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	b.do("scroll to the top", evaluate("window.scrollTo(0, 0)"))
+	shot := chromedp.CaptureScreenshot()
+	if selector != "" {
+		shot = chromedp.Screenshot(chromedp.CSS(selector), chromedp.NodeVisible)
+	}
+	image, err := chromedp.Run(b.ctx, shot)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(folder, strings.ReplaceAll(name, " ", "-")+".png"), image, 0o644)
+	}
+	if err != nil {
+		b.t.Fatalf("picture %s: %v", name, err)
+	}
+	if most := 200 << 10; len(image) > most {
+		b.t.Errorf("picture %s has %d bytes; want at most %d", name, len(image), most)
+	}
+}

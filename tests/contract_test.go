@@ -1,0 +1,201 @@
+package tests
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"notepay/internal/sandbox"
+)
+
+const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
+
+// scenario drives notepay so that it makes certain calls.
+type scenario struct {
+	name string
+	run  func(*world)
+}
+
+func scenarios() []scenario {
+	sent := `"machine":"sent"`
+	return []scenario{
+		{"a first start makes a link, and a payment at it becomes a note", func(w *world) {
+			p := w.start()
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{})
+			p.payment(session.ID, sent, `"money":"paid"`)
+		}},
+		{"two prices make two links for a device", func(w *world) {
+			w.start("STRIPE_PRICE_ID", warm+","+cold)
+			w.links(washer, warm+" "+returnURL, cold+" "+returnURL)
+		}},
+		{"a restart with another price makes a new link and deactivates the old one", func(w *world) {
+			p := w.start()
+			w.selling(p, washer)
+			p.stop()
+			w.start("STRIPE_PRICE_ID", cold)
+			w.links(washer, cold+" "+returnURL)
+		}},
+		{"a restart with another PUBLIC_URL changes where the link leads afterwards", func(w *world) {
+			p := w.start()
+			w.selling(p, washer)
+			p.stop()
+			w.start("PUBLIC_URL", "https://other.example.com")
+			w.links(washer, warm+" https://other.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}")
+		}},
+		{"a restart without PUBLIC_URL leaves customers on Stripe's own page", func(w *world) {
+			p := w.start()
+			w.selling(p, washer)
+			p.stop()
+			w.start("PUBLIC_URL", "")
+			w.links(washer, warm)
+		}},
+		{"a device that was removed has its link deactivated, and activated when it is back", func(w *world) {
+			w.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A"})
+			p := w.start()
+			w.selling(p, washer)
+			w.notehub.RemoveDevice(washer)
+			refresh(w, p)
+			w.links(washer)
+			w.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3"})
+			refresh(w, p)
+			w.links(washer, warm+" "+returnURL)
+		}},
+		{"of two links for one device the second is deactivated, among pages of links that are not ours", func(w *world) {
+			metadata := map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm}
+			add := func() {
+				w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true, Metadata: metadata})
+			}
+			add()
+			for range 150 {
+				w.stripe.AddLink(sandbox.Link{PriceID: cold, Active: true})
+			}
+			add()
+			w.start()
+			w.links(washer, warm+" "+returnURL)
+		}},
+		{"the success page asks Stripe for a session of which no webhook came", func(w *world) {
+			p := w.start()
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{NoWebhook: true})
+			status, location, body := p.get("/payment/success?session_id=" + session.ID)
+			if status != http.StatusSeeOther || !strings.HasPrefix(location, "/session/") {
+				w.Errorf("the success page answered %d to %q: %s; want 303 to the live page", status, location, body)
+			}
+			p.payment(session.ID, sent)
+		}},
+		{"a session that completed without money is looked at, and paid for later", func(w *world) {
+			p := w.start()
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{Unpaid: true})
+			w.until(w.T, "the session is read", func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 })
+			w.stripe.Succeed(session.ID)
+			p.payment(session.ID, sent)
+		}},
+		{"an event of the payment intent alone makes its session be looked up", func(w *world) {
+			p := w.start()
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{EventsFirst: "only-intent"})
+			p.payment(session.ID, sent)
+		}},
+		{"only the devices of one fleet are listed", func(w *world) {
+			w.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A"})
+			p := w.start("NOTEHUB_FLEET_UID", fleet)
+			w.selling(p, washer)
+			w.links(charger)
+		}},
+		{"a scan of a device that was added just now makes it be looked up", func(w *world) {
+			p := w.start("NOTEHUB_CLIENT_ID", "", "NOTEHUB_CLIENT_SECRET", "", "NOTEHUB_TOKEN", accessToken)
+			w.selling(p, washer)
+			w.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A"})
+			w.selling(p, charger)
+		}},
+		{"after a note of which nobody knows whether it arrived, the pending notes are read first", func(w *world) {
+			w.notehub.Next(postNote, sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
+			p := w.start()
+			session := w.buy(w.selling(p, washer), sandbox.PayOptions{})
+			p.payment(session.ID, sent, `"action":"check_pending"`)
+			if n := len(w.notehub.Notes(washer)); n != 1 {
+				w.Errorf("the machine has %d notes; want 1", n)
+			}
+		}},
+		{"a token that died is replaced, and a full quota is waited for", func(w *world) {
+			p := w.start()
+			link := w.selling(p, washer)
+			w.notehub.RevokeTokens()
+			w.notehub.Next(postNote, sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}})
+			session := w.buy(link, sandbox.PayOptions{})
+			p.payment(session.ID, sent)
+		}},
+	}
+}
+
+// refresh makes notepay list the devices again.
+func refresh(w *world, p *program) {
+	w.Helper()
+	if status, _, body := p.get("/refresh-devices", "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
+		w.Fatalf("refresh answered %d %s; want 200", status, body)
+	}
+}
+
+// usedOfStripe and usedOfNotehub are all calls that notepay makes. One that the scenarios do not lead to is as wrong as one that
+// is not listed here: what is not seen is not checked.
+func usedOfStripe() []string {
+	return []string{
+		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/payment_links", "GET /v1/prices/{id}",
+		"POST /v1/payment_links", "POST /v1/payment_links/{id}",
+	}
+}
+
+func usedOfNotehub() []string {
+	return []string{"AddQiNote", "GetDevice", "GetDevices", "GetFleetDevices", "GetNotefile", "OAuth2ClientCredentials"}
+}
+
+// TestContract leads notepay through all its calls, once, and holds each against what its vendor has published.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	stripe, notehub := newStripeMock(t), &notehubAPI{}
+	var notehubProxy proxy
+	if os.Getenv("NOTEHUB_OPENAPI") != "" {
+		notehub = newNotehubAPI(t)
+		notehubProxy = notehub.proxy
+	}
+	t.Run("when", func(t *testing.T) {
+		for _, s := range scenarios() {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				s.run(newWorld(t, stripe.proxy, notehubProxy))
+			})
+		}
+	})
+	t.Run("every call to Stripe was checked", func(t *testing.T) {
+		stripe.report(t, "stripe-mock", usedOfStripe())
+	})
+	t.Run("every call to Notehub was checked", func(t *testing.T) {
+		if notehub.router == nil {
+			newNotehubAPI(t) // which says why it cannot be
+		}
+		notehub.report(t, "Notehub's description", usedOfNotehub())
+	})
+}
+
+// report says how many calls were checked, and compares their operations with those that are used.
+func (c *calls) report(t *testing.T, against string, used []string) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum, list := 0, []string{}
+	for _, operation := range slices.Sorted(maps.Keys(c.seen)) {
+		sum += c.seen[operation]
+		list = append(list, fmt.Sprintf("%s %d", operation, c.seen[operation]))
+		if !slices.Contains(used, operation) {
+			t.Errorf("%s was called and is not among the operations that notepay is said to use", operation)
+		}
+	}
+	for _, operation := range used {
+		if c.seen[operation] == 0 {
+			t.Errorf("%s was never called: it is not checked", operation)
+		}
+	}
+	t.Logf("contract: %d calls checked against %s: %s", sum, against, strings.Join(list, ", "))
+}

@@ -1,0 +1,243 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+var demoReady = regexp.MustCompile(`Open +(\S+)\s+Pay +(\S+)`)
+
+const (
+	goodCard     = "4242 4242 4242 4242"
+	declinedCard = "4000 0000 0000 0002"
+)
+
+// demo is a running `notepay demo` with its page in a browser.
+type demo struct {
+	t    *testing.T
+	page *tab
+	pay  string // address that the washer's sticker leads to
+}
+
+func newDemo(t *testing.T, browser context.Context, s size) *demo {
+	t.Helper()
+	_, found := launch(t, newBell(), map[string]string{"PORT": "0", "DEMO_PORT": "0"}, demoReady, "demo")
+	d := &demo{t: t, page: newTab(t, browser, s), pay: found[2]}
+	d.page.open(found[1])
+	d.page.until(`document.body.dataset.live === "yes" && document.querySelector("#offer-washer b")`)
+	return d
+}
+
+// scan follows the washer's sticker to the checkout, which the phone shows.
+func (d *demo) scan() (phone *tab) {
+	d.t.Helper()
+	phone = d.page.opens(func() { d.page.click(".unit.washer a.scan") })
+	phone.reads("body", "SIMULATED CHECKOUT")
+	return phone
+}
+
+// pay types a card into the checkout and presses the button.
+func pay(phone *tab, card string) {
+	phone.t.Helper()
+	phone.until(`document.querySelector("#card")`)
+	phone.do("type the card", evaluate(fmt.Sprintf("document.querySelector('#card').value = %q", card)))
+	phone.click("main form button")
+}
+
+// toggle presses a switch for trouble and waits until it is on, or off.
+func (d *demo) toggle(fault string, on bool) {
+	d.t.Helper()
+	d.page.click("#switch-" + fault)
+	d.page.until(fmt.Sprintf(`document.querySelector("#switch-%s").getAttribute("aria-checked") === "%t"`, fault, on))
+	d.page.until(fmt.Sprintf(`Boolean(document.querySelector("#banner .banner")) === %t`, on))
+}
+
+// started waits until the washer has started once, and holds that all agree about the one payment.
+func (d *demo) started() {
+	d.t.Helper()
+	d.page.reads("#notes-washer .count", "Has started once")
+	d.tally(1, 1, 0, 0)
+}
+
+// tally waits for the count of payments, starts, payments given back and those on the way.
+func (d *demo) tally(paid, started, back, due int) {
+	d.t.Helper()
+	d.page.until(fmt.Sprintf(`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`, paid, started, back, due))
+}
+
+// idle holds that no machine has started so far.
+func (d *demo) idle() {
+	d.t.Helper()
+	d.page.until(`[...document.querySelectorAll(".notes .count")].every(e => e.innerText === "Has not started yet")`)
+}
+
+const (
+	sentTitle    = "Sent to the machine"
+	waitingTitle = "Payment received"
+)
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	browser := newBrowser(t)
+	t.Run("in a browser", func(t *testing.T) { // which is closed after the last of these
+		for _, s := range sizes() {
+			t.Run("a paid sticker starts the machine, on a "+s.name, func(t *testing.T) {
+				t.Parallel()
+				purchase(newDemo(t, browser, s))
+			})
+			t.Run("a declined card starts nothing and can be replaced, on a "+s.name, func(t *testing.T) {
+				t.Parallel()
+				decline(newDemo(t, browser, s))
+			})
+		}
+		t.Run("the other pages fit and say nothing to the console", func(t *testing.T) {
+			t.Parallel()
+			otherPages(t, browser)
+		})
+		for i, f := range faults() {
+			s := sizes()[i%len(sizes())]
+			t.Run(f.name+", on a "+s.name, func(t *testing.T) {
+				t.Parallel()
+				d := newDemo(t, browser, s)
+				d.toggle(f.fault, true)
+				f.run(d)
+			})
+		}
+	})
+}
+
+func purchase(d *demo) {
+	d.page.fits()
+	d.page.picture("demo "+d.page.size.name, "")
+	phone := d.scan()
+	phone.reads("main", "One start")
+	phone.fits()
+	phone.picture("checkout "+d.page.size.name, "")
+	pay(phone, goodCard)
+	phone.reads("h1", sentTitle)
+	phone.until(`location.pathname.startsWith("/session/")`)
+	phone.fits()
+	phone.picture("live page "+d.page.size.name, "")
+	d.started()
+	d.page.until(`document.querySelector("#state-washer").dataset.state === "running"`)
+	d.page.until(`document.querySelectorAll(".step.done").length === 5`)
+	d.page.fits()
+	d.page.picture("running "+d.page.size.name, "")
+	d.page.picture("machine "+d.page.size.name, ".unit.washer")
+}
+
+func decline(d *demo) {
+	phone := d.scan()
+	pay(phone, declinedCard)
+	phone.reads("#problem", "declined")
+	d.tally(0, 0, 0, 0)
+	d.idle()
+	pay(phone, goodCard)
+	phone.reads("h1", sentTitle)
+	d.started()
+}
+
+// otherPages looks at what customers see who lost their way.
+func otherPages(t *testing.T, browser context.Context) {
+	d := newDemo(t, browser, sizes()[0])
+	base := regexp.MustCompile(`^http://[^/]+`).FindString(d.pay)
+	for path, title := range map[string]string{
+		"/":               "Pay for a machine",
+		"/payment/cancel": "Nothing was charged",
+	} {
+		d.page.open(base + path)
+		d.page.reads("h1", title)
+		d.page.fits()
+	}
+	d.page.open(base + "/")
+	d.page.do("type the machine's code", chromedp.SetValue(chromedp.CSS("#device"), "dev:864475040000003"))
+	d.page.click("main form button")
+	d.page.reads("body", "SIMULATED CHECKOUT")
+}
+
+// fault is a switch for trouble, and what then happens to a purchase.
+type fault struct {
+	fault, name string
+	run         func(*demo)
+}
+
+func faults() []fault {
+	arrives := func(d *demo, phone *tab) {
+		phone.reads("h1", sentTitle)
+		d.started()
+	}
+	// waits: the payment is held while the switch is on, and arrives once it is off.
+	waits := func(switchOff func(*demo)) func(*demo) {
+		return func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			phone.reads("h1", waitingTitle)
+			d.tally(1, 0, 0, 1)
+			d.idle()
+			switchOff(d)
+			arrives(d, phone)
+		}
+	}
+	off := func(fault string) func(*demo) { return func(d *demo) { d.toggle(fault, false) } }
+	calm := func(d *demo) {
+		d.page.click("#calm")
+		d.page.until(`!document.querySelector("#banner .banner") && !document.querySelector("[aria-checked=true]")`)
+	}
+	heard := func(n int) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l => l.innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`, n)
+	}
+	return []fault{
+		{"notehub-down", "with Notehub down a payment waits until it is up", waits(calm)},
+		{"notehub-limit", "with too many requests to Notehub a payment waits", waits(off("notehub-limit"))},
+		{"notehub-slow", "with a slow Notehub a payment arrives late", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			phone.reads("h1", waitingTitle)
+			arrives(d, phone)
+			d.toggle("notehub-slow", false)
+		}},
+		{"notehub-lost", "a note whose reply is lost starts the machine once", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			phone.reads("h1", waitingTitle) // nobody knows whether it was stored
+			d.started()                     // but it was
+			d.toggle("notehub-lost", false)
+			arrives(d, phone)
+		}},
+		{"webhook-lost", "a payment whose webhook is lost is found when the customer comes back", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			arrives(d, phone)
+			d.page.until(heard(0))
+			d.toggle("webhook-lost", false)
+		}},
+		{"webhook-doubled", "a webhook that comes twice starts the machine once", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			d.page.until(heard(2))
+			arrives(d, phone)
+			d.toggle("webhook-doubled", false)
+		}},
+		{"webhook-late", "a webhook that comes after the customer starts nothing twice", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			arrives(d, phone)
+			d.page.until(heard(1))
+			d.started()
+			d.toggle("webhook-late", false)
+		}},
+		{"offline-washer", "a machine that is offline starts when it is back", func(d *demo) {
+			phone := d.scan()
+			pay(phone, goodCard)
+			phone.reads("h1", sentTitle)
+			d.page.reads("#notes-washer", "waits at Notehub")
+			d.idle()
+			d.toggle("offline-washer", false)
+			d.started()
+		}},
+	}
+}
