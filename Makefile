@@ -1,4 +1,4 @@
-.PHONY: demo build test check fuzz kill help
+.PHONY: demo build test contract check fuzz kill help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	go run . demo
@@ -8,6 +8,9 @@ build: ## one static binary: ./notepay
 
 test:  ## all tests; needs nothing but Go
 	go test -race -shuffle=on -parallel 16 ./...
+
+contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/doc.go says what it needs
+	cd tests && go test -race -shuffle=on ./...
 
 check: ## formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

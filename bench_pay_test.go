@@ -121,7 +121,7 @@ func benchPay(t *testing.T, r *report) {
 		}
 	}
 	ratio := median(ratios)
-	r.add(t, figure{name: "`/pay`, 100,000 devices, over loopback", got: rate(median(pay)), baseline: "bare `net/http` handler, same answer: " + rate(median(base)),
+	r.add(t, figure{name: "`/pay`, 100,000 devices, over loopback", got: inSeconds(median(pay)), baseline: "bare `net/http` handler, same answer: " + inSeconds(median(base)),
 		ratio: fmt.Sprintf("%.2f", ratio), wanted: "≥ 0.95", short: ratio < 0.95})
 
 	a, b := inProcess(t, handler, devices), inProcess(t, bare, devices)

@@ -217,6 +217,6 @@ func short(d time.Duration) string {
 	return strings.Replace(d.Round(unit).String(), "µ", "μ", 1)
 }
 
-func rate(perSecond float64) string {
+func inSeconds(perSecond float64) string {
 	return fmt.Sprintf("%.0f/s", perSecond)
 }

@@ -160,11 +160,11 @@ func benchWebhook(t *testing.T, r *report) {
 	units, many, share := median(inSyncs), median(overSyncs), median(overBare)
 	r.add(t, figure{name: "durable acknowledgement, 1 connection", got: seconds(times), baseline: "one `fdatasync`, 4 KiB: " + short(r.sync),
 		ratio: fmt.Sprintf("%.1f", units), wanted: "≤ 5", short: units > 5})
-	r.add(t, figure{name: "durable acknowledgements, 64 connections", got: rate(median(rates)), baseline: "`fdatasync`s of one file: " + rate(median(syncs)),
+	r.add(t, figure{name: "durable acknowledgements, 64 connections", got: inSeconds(median(rates)), baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
 		ratio: fmt.Sprintf("%.2f", many), wanted: "> 1", short: many <= 1})
-	r.add(t, figure{name: "the same", got: rate(median(rates)), baseline: "the same handler without a store: " + rate(median(bareRates)),
+	r.add(t, figure{name: "the same", got: inSeconds(median(rates)), baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
 		ratio: fmt.Sprintf("%.2f", share), wanted: "≥ 0.5", short: share < 0.5})
-	r.add(t, figure{name: "payments from webhook to settled note, 64 connections", got: rate(median(delivered)), baseline: "acknowledged alone: " + rate(median(rates)),
+	r.add(t, figure{name: "payments from webhook to settled note, 64 connections", got: inSeconds(median(delivered)), baseline: "acknowledged alone: " + inSeconds(median(rates)),
 		ratio: fmt.Sprintf("%.2f", median(delivered)/median(rates))})
 }
 

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/demo"
@@ -173,7 +175,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
 		customer: &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
 		operator: &web.Operator{Ledger: l, Token: string(s.OperatorToken)},
-		metrics:  metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log}
+		metrics:  metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	handler := server.routes()
 	if hooks.wrap != nil {
 		handler = hooks.wrap(handler)

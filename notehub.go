@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -169,7 +170,7 @@ type device struct {
 }
 
 func (d device) record() ledger.Device {
-	r := ledger.Device{UID: d.UID, Name: d.SerialNumber, Fleets: d.Fleets, Disabled: d.Disabled}
+	r := ledger.Device{UID: d.UID, Name: printable(d.SerialNumber), Fleets: d.Fleets, Disabled: d.Disabled}
 	if d.LastActivity != nil {
 		r.LastActivity = d.LastActivity.UTC().Truncate(time.Millisecond)
 	}
@@ -317,10 +318,20 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(d, 0), most)
 }
 
+// printable takes out what no name or message needs and not every database stores.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && !unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
 // excerpt is the beginning of a reply on one line, for the log.
 func excerpt(text []byte) string {
 	const most = 200
-	s := strings.Join(strings.Fields(strings.ToValidUTF8(string(text[:min(len(text), 4*most)]), "?")), " ")
+	s := strings.Join(strings.Fields(printable(string(text[:min(len(text), 4*most)]))), " ")
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "..."
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
@@ -34,6 +36,8 @@ type Server struct {
 	log       *slog.Logger
 	health    healthProbe
 	refreshes refreshGate
+	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
+	complaints rate.Sometimes
 }
 
 // mostBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit (docs/vendors.md, Q2).
@@ -279,6 +283,10 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.metrics.Rejected.Inc()
 		return &web.APIError{Status: status, Code: code, Message: message}
 	}
+	signature := r.Header.Get("Stripe-Signature")
+	if signature == "" { // before the body is read: anybody may send one
+		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
+	}
 	body, err := io.ReadAll(r.Body)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
@@ -286,10 +294,10 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.webhooks.verify(body, r.Header.Get("Stripe-Signature"))
+	event, err := s.webhooks.verify(body, signature)
 	switch {
 	case errors.Is(err, errSignature):
-		s.log.Warn("webhook refused", "err", err)
+		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	case err != nil:
 		s.log.Warn("webhook refused", "err", err)

@@ -116,6 +116,9 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	case price.BillingScheme == stripe.PriceBillingSchemeTiered || price.CustomUnitAmount != nil:
 		return refused("has no fixed amount")
 	}
+	if price.UnitAmount <= 0 { // a fraction of the smallest unit reads as 0
+		return refused("has no whole amount above 0")
+	}
 	plan := ledger.Plan{PriceID: priceID, Name: price.Nickname, Amount: price.UnitAmount, Currency: string(price.Currency)}
 	if price.Product != nil {
 		plan.Name = cmp.Or(price.Nickname, price.Product.Name)
@@ -264,7 +267,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 
 func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 	r := bridge.Session{ID: cs.ID, PaymentStatus: string(cs.PaymentStatus), Amount: cs.AmountTotal, Currency: string(cs.Currency), Livemode: cs.Livemode,
-		Metadata: cs.Metadata, PaidAt: time.Unix(cs.Created, 0).UTC()}
+		Metadata: cs.Metadata, Created: time.Unix(cs.Created, 0).UTC()}
 	if cs.PaymentLink != nil {
 		r.PaymentLink = cs.PaymentLink.ID
 	}

@@ -162,10 +162,11 @@ func (b *tab) reads(selector, text string) {
 	b.until(fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q)", selector, text))
 }
 
-// opens does what opens another tab, and returns that.
+// opens does what opens another tab, and returns that. The browser tells of those that other tests open, too.
 func (b *tab) opens(act func()) *tab {
 	b.t.Helper()
-	opened := chromedp.WaitNewTarget(b.ctx, func(info *target.Info) bool { return info.Type == "page" })
+	self := chromedp.FromContext(b.ctx).Target.TargetID
+	opened := chromedp.WaitNewTarget(b.ctx, func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self })
 	act()
 	select {
 	case id, ok := <-opened:

@@ -55,7 +55,8 @@ type Session struct {
 	Amount        int64  // minor currency units
 	Currency      string
 	Livemode      bool
-	PaidAt        time.Time // by Stripe's clock
+	Created       time.Time
+	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
 	Metadata      map[string]string
 }
 
@@ -98,6 +99,7 @@ type Bridge struct {
 	look     chan struct{} // a session may have to be looked up
 	asking   singleflight.Group
 	reads    *rate.Limiter
+	misses   misses
 	late     atomic.Bool
 	inFlight atomic.Int64
 }

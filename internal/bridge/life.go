@@ -25,11 +25,15 @@ const (
 	AttentionDeliveryUnclear = "delivery_unclear" // the machine may or may not have got its credit
 	AttentionAmount          = "amount_mismatch"  // paid was not what the plan costs
 	AttentionAuthorized      = "authorized"       // a hold is open
+	AttentionOverdue         = "overdue"          // not delivered after a quarter of an hour, and still being tried
 )
 
 // NotehubTimeLimit is how long one call to Notehub may take. An unclear post is looked for when this has passed since it
 // began: earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
 const NotehubTimeLimit = 15 * time.Second
+
+// overdue is when a person is told of a credit that is neither delivered nor given up.
+const overdue = 15 * time.Minute
 
 // lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
 const lease = NotehubTimeLimit + 5*time.Second
@@ -64,6 +68,12 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	}
 	p.InFlight = false
 	switch {
+	case o.Action == ledger.CheckPending && o.Result == vendor.Done && !o.Pending:
+		// The post that is looked for failed before, and the next one may, too: its failures still count.
+		p.NotBefore = time.Time{}
+		if p.Failures > 0 {
+			p.NotBefore = now.Add(vendor.Backoff(p.Failures, jitter(p)))
+		}
 	case o.Result == vendor.Done || o.Result == vendor.Refused:
 		p.Failures, p.NotBefore = 0, time.Time{}
 	case o.Interrupted:
@@ -100,7 +110,7 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	switch {
 	case o.Result == vendor.Done && o.Pending:
 		p = sent(p, now)
-	case o.Result == vendor.Done:
+	case o.Result == vendor.Done && !o.Stale: // an old look says nothing of a post made since
 		p.Unclear = false // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
 	case o.Result == vendor.Refused:
 		p = refused(p, o)
@@ -110,6 +120,9 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 
 func sent(p ledger.Payment, now time.Time) ledger.Payment {
 	p.Posted, p.Unclear = true, false
+	if p.Attention == AttentionOverdue {
+		p.Attention = ""
+	}
 	if p.Machine == ledger.Queued {
 		p.Machine, p.SentAt = ledger.Sent, now
 	}
@@ -156,6 +169,10 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.Machine == ledger.Queued && expired && !p.Unclear {
 		p = failed(p, ReasonExpired)
 	}
+	late := p.CreatedAt.Add(overdue)
+	if p.Machine == ledger.Queued && p.Money == ledger.Paid && p.Attention == "" && !now.Before(late) {
+		p.Attention = AttentionOverdue
+	}
 	switch {
 	case p.Machine != ledger.Queued || p.Money != ledger.Paid:
 		p.Step, p.DueAt = ledger.NoStep, time.Time{}
@@ -166,6 +183,9 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(p.DueAt) {
 			p.DueAt = p.ExpiresAt // to be failed then, without another call
 		}
+	}
+	if p.Step != ledger.NoStep && p.Attention == "" && late.Before(p.DueAt) {
+		p.DueAt = late // to tell of it then, without a call before its time
 	}
 	if p.Step == ledger.NoStep {
 		p.NotBefore, p.Failures = time.Time{}, 0

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"notepay/internal/ledger"
@@ -38,7 +40,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		}
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
 			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body})
-		if !isNew {
+		if !isNew && outcome != Recorded && outcome != LookedUp {
 			outcome = Duplicate
 		}
 		return err
@@ -171,16 +173,55 @@ func (b *Bridge) Session(ctx context.Context, id string) (ledger.Payment, error)
 	if !errors.Is(err, ledger.ErrNotFound) {
 		return p, err
 	}
+	if strings.HasPrefix(id, "cs_live_") != b.c.Livemode || b.misses.lately(id, time.Now()) {
+		return p, ledger.ErrNotFound
+	}
 	_, err, _ = b.asking.Do(id, func() (any, error) {
 		if !b.reads.Allow() {
 			return nil, ErrTooBusy
 		}
-		return nil, b.ask(context.WithoutCancel(ctx), id)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAsk)
+		defer cancel()
+		err := b.ask(ctx, id)
+		if errors.Is(err, ledger.ErrNotFound) {
+			b.misses.add(id, time.Now())
+		}
+		return nil, err
 	})
 	if err != nil {
 		return p, err
 	}
 	return b.c.Ledger.Payment(ctx, id)
+}
+
+// longestAsk is how long a customer waits for Stripe's answer; the page then asks again.
+const longestAsk = 10 * time.Second
+
+// misses remembers for a while which sessions Stripe does not know: invented ones must not cost a read each time.
+type misses struct {
+	mu  sync.Mutex
+	ids map[string]time.Time
+}
+
+const (
+	missHolds  = time.Minute
+	mostMisses = 1000 // at two reads a second there are never so many within a minute
+)
+
+func (m *misses) lately(id string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.ids[id]
+	return ok && now.Sub(at) < missHolds
+}
+
+func (m *misses) add(id string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ids == nil || len(m.ids) >= mostMisses {
+		m.ids = map[string]time.Time{}
+	}
+	m.ids[id] = now
 }
 
 // ask reads a session from Stripe and records what it says.
@@ -191,6 +232,9 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("read session: %w", err)
+	}
+	if s.PaidAt.IsZero() { // a free session: Stripe tells when it was opened, not when it was completed
+		s.PaidAt = s.Created
 	}
 	outcome, err := b.recordNow(ctx, s, nil)
 	if err != nil {

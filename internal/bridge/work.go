@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -106,7 +107,7 @@ func (b *Bridge) measure(ctx context.Context) (ledger.Stats, error) {
 		}
 		return stats, err
 	}
-	b.late.Store(b.c.Lifetime > 0 && stats.Queued > 0 && time.Since(stats.OldestQueued) > b.c.Lifetime/2)
+	b.late.Store(b.c.Lifetime > 0 && !stats.OldestWaiting.IsZero() && time.Since(stats.OldestWaiting) > b.c.Lifetime/2)
 	return stats, nil
 }
 
@@ -299,16 +300,23 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, NotehubTimeLimit)
 	defer cancel()
-	s, err := b.c.Stripe.Session(ctx, l.ID)
+	known, err := ledger.Has(second(b.c.Ledger.Payment(ctx, l.ID)))
+	var s Session
+	if err == nil && !known {
+		s, err = b.c.Stripe.Session(ctx, l.ID)
+	}
 	outcome := "no_session"
-	switch vendor.OutcomeOf(err) {
-	case vendor.Done:
+	switch result := vendor.OutcomeOf(err); {
+	case known: // its own event came meanwhile
+		outcome = Duplicate
+		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+	case result == vendor.Done:
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
 		}
-		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l.ID) })
-	case vendor.Refused:
-		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l.ID) })
+		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+	case result == vendor.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
+		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {
 		outcome = "again"
@@ -317,5 +325,9 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 		})
 		err = errors.Join(err, postponed)
 	}
-	b.c.Log.Info("session looked up", "session", l.ID, "outcome", outcome, "err", err)
+	level := slog.LevelInfo
+	if err != nil {
+		level = slog.LevelWarn
+	}
+	b.c.Log.Log(ctx, level, "session looked up", "session", l.ID, "outcome", outcome, "err", err)
 }

@@ -35,15 +35,16 @@ type linkWork struct {
 	urgent   []linkKey
 	queue    []linkKey
 	queued   map[linkKey]bool
-	tries    map[linkKey]int // failures in a row
-	busy     int             // workers at work
-	idle     chan struct{}   // closed when there is nothing to do
+	tries    map[linkKey]int       // failures in a row
+	rests    map[linkKey]time.Time // not before; a refresh forgets it
+	busy     int                   // workers at work
+	idle     chan struct{}         // closed when there is nothing to do
 }
 
 func newLinkWork(f *Fleet) *linkWork {
 	w := &linkWork{
 		fleet: f, nonce: rand.Text(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
-		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{},
+		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, rests: map[linkKey]time.Time{},
 	}
 	close(w.idle)
 	return w
@@ -73,6 +74,9 @@ func (w *linkWork) url(key linkKey) string {
 	return ""
 }
 
+// longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
+const longestAdoption = time.Hour
+
 // adopt reads Stripe's active links, once a process: with a lost ledger they are all there is, and an operator may have
 // deactivated some by hand. Until it has succeeded nothing is made.
 func (w *linkWork) adopt(ctx context.Context) error {
@@ -82,6 +86,9 @@ func (w *linkWork) adopt(ctx context.Context) error {
 	if adopted {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAdoption)
+	defer cancel()
+	defer context.AfterFunc(w.fleet.life, cancel)()
 	listed, err := w.fleet.Stripe.Links(ctx)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
@@ -172,6 +179,7 @@ func (w *linkWork) plan(complete bool) {
 	f := w.fleet
 	f.mu.Lock()
 	w.complete = complete
+	clear(w.rests)
 	keys := make([]linkKey, 0, len(f.devices)*len(f.PriceIDs))
 	for uid := range f.devices {
 		for _, id := range f.PriceIDs {
@@ -209,7 +217,7 @@ func (w *linkWork) add(key linkKey) {
 
 func (w *linkWork) hurry(key linkKey) {
 	w.fleet.mu.Lock()
-	if w.need(key) != nothing && !slices.Contains(w.urgent, key) {
+	if w.need(key) != nothing && !slices.Contains(w.urgent, key) && time.Now().After(w.rests[key]) {
 		w.urgent = append(w.urgent, key)
 		w.occupied()
 	}
@@ -320,7 +328,7 @@ func (w *linkWork) one(ctx context.Context) bool {
 	n, link, try := w.need(key), w.links[key], w.tries[key]
 	w.fleet.mu.Unlock()
 	err := w.do(ctx, key, n, link, try)
-	w.finish(ctx, key, err)
+	w.finish(ctx, key, n, err)
 	return true
 }
 
@@ -385,7 +393,7 @@ func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
 }
 
 // finish counts what a try came to, and queues the key again where it is worth it.
-func (w *linkWork) finish(ctx context.Context, key linkKey, err error) {
+func (w *linkWork) finish(ctx context.Context, key linkKey, n need, err error) {
 	w.fleet.LinkPace.Observe(time.Now(), err)
 	if err == nil {
 		w.fleet.mu.Lock()
@@ -400,19 +408,31 @@ func (w *linkWork) finish(ctx context.Context, key linkKey, err error) {
 	w.fleet.mu.Lock()
 	// A stored failure is answered again and again under its key (docs/vendors.md), so the next try has its own. Without a
 	// reply the key stays: the link that may have been made is then given once more, not made twice.
-	if e, ok := errors.AsType[*vendor.Error](err); !ok || e.Status != 0 {
+	e, replied := errors.AsType[*vendor.Error](err)
+	replied = replied && e.Status != 0
+	if replied {
 		w.tries[key]++
 	}
-	n := w.tries[key]
+	wait := vendor.Backoff(max(w.tries[key], 1), 0.5)
+	outcome := vendor.OutcomeOf(err)
+	switch {
+	case replied && e.Status == 404 && outcome == vendor.Refused && n == activate:
+		delete(w.links, key) // another account's: a new one is made
+		wait = 0
+	case outcome == vendor.Refused || outcome == vendor.Trouble:
+		wait = untilRefresh // a person has to mend it
+	case outcome == vendor.Wait:
+		wait = 0
+	}
+	w.rests[key] = time.Now().Add(wait)
 	w.fleet.mu.Unlock()
-	switch vendor.OutcomeOf(err) {
-	case vendor.Refused, vendor.Trouble: // a person has to mend it; the next refresh tries again
-	case vendor.Wait:
-		w.later(0, func() { w.add(key) })
-	default:
-		w.later(vendor.Backoff(max(n, 1), 0.5), func() { w.add(key) })
+	if wait < untilRefresh {
+		w.later(wait, func() { w.add(key) })
 	}
 }
+
+// untilRefresh stands for ever: only a refresh tries again.
+const untilRefresh = 100 * 365 * 24 * time.Hour
 
 // later changes the queue, at once or after a while.
 func (w *linkWork) later(d time.Duration, change func()) {

@@ -112,6 +112,9 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	planErr := f.readPlans(ctx)
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
+	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
+		err = errors.New("it is empty: rather than take every machine away, what was known is kept") // the last one leaves with the ledger
+	}
 	complete := err == nil
 	if !complete {
 		err = fmt.Errorf("list devices: %w", err)
@@ -141,7 +144,10 @@ func (f *Fleet) readPlans(ctx context.Context) error {
 			delete(f.plans, id) // it is missing or cannot be sold
 		}
 		f.mu.Unlock()
-		if err != nil {
+		switch {
+		case vendor.OutcomeOf(err) == vendor.Refused:
+			f.Log.Warn("price not sold", "price", id, "err", err) // asking again sooner changes nothing
+		case err != nil:
 			errs = append(errs, fmt.Errorf("read price %s: %w", id, err))
 		}
 	}

@@ -82,7 +82,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"a link", func() error { return second(tx.Link("x")).err }, ""},
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
-		{"dropping a look-up", func() error { return tx.DropLookup("x") }, ""},
+		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
 		{"a fact", func() error { return second(tx.Fact("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},

@@ -24,6 +24,9 @@ type postgresWriter struct {
 // lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
 const lockKey = 0x6e6f7465706179
 
+// longestTransaction bounds what a connection that went dead can hold up.
+const longestTransaction = 15 * time.Second
+
 // mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
 const mostRetries = 20
 
@@ -85,7 +88,8 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestTransaction)
+	defer cancel()
 	t, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)

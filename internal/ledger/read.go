@@ -101,21 +101,25 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []Payment, next s
 type Stats struct {
 	Queued         int
 	OldestQueued   time.Time // when it was recorded; zero if none is queued
-	NeedsAttention int
+	OldestWaiting  time.Time // the same of those that have not run out
+	NeedsAttention int       // payments, and sessions that could not be looked up for a quarter of an hour
 	NextDue        time.Time // when the next step of a payment is due; zero if none is
 	NextLookup     time.Time // when the next session is to be looked up; zero if none is
 }
 
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
+	now := time.Now()
 	rows, err := l.reads.QueryContext(ctx, `SELECT
-		(SELECT count(*) FROM payments WHERE machine = 'queued'), (SELECT min(created_at) FROM payments WHERE machine = 'queued'),
-		(SELECT count(*) FROM payments WHERE attention <> ''),
+		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> ''),
+		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> ''),
+		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)),
+		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $2),
 		(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures = 0
 		                    UNION SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures > 0) AS due),
-		(SELECT min(due_at) FROM lookups)`)
+		(SELECT min(due_at) FROM lookups)`, now.UnixMilli(), now.Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
-		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextDue}, instant{&s.NextLookup})
+		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, instant{&s.OldestWaiting}, &s.NeedsAttention, instant{&s.NextDue}, instant{&s.NextLookup})
 		return s, err
 	})
 }

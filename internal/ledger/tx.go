@@ -248,9 +248,10 @@ func scanLookup(s scanner) (l Lookup, err error) {
 	return l, err
 }
 
-// AddLookup asks for a session to be looked up, unless it is asked for already.
+// AddLookup asks for a session to be looked up. If it is asked for already, who is just looking must look again: the turn grows.
 func (tx *Tx) AddLookup(l Lookup) error {
-	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, due_at, turn, failures) VALUES ($1, $2, $3, 0, 0) ON CONFLICT (id) DO NOTHING`,
+	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, due_at, turn, failures) VALUES ($1, $2, $3, 0, 0)
+		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
 		l.ID, l.PaidAt.UnixMilli(), l.DueAt.UnixMilli())
 	return err
 }
@@ -269,9 +270,9 @@ func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
 	return err
 }
 
-// DropLookup ends a look-up that was answered.
-func (tx *Tx) DropLookup(id string) error {
-	_, err := tx.exec(`DELETE FROM lookups WHERE id = $1`, id)
+// DropLookup ends a claimed look-up that was answered, unless it was asked for again meanwhile.
+func (tx *Tx) DropLookup(l Lookup) error {
+	_, err := tx.exec(`DELETE FROM lookups WHERE id = $1 AND turn = $2`, l.ID, l.Turn)
 	return err
 }
 

@@ -155,7 +155,7 @@ func words(p ledger.Payment) (title, summary string) {
 	case p.Machine == ledger.Queued:
 		return "Payment received", "We are passing it on to the machine."
 	default:
-		return "Sent to the machine", "The machine starts when it picks this up, usually within seconds. Please load and close it now if it needs that."
+		return "Sent to the machine", "The machine starts when it picks this up, usually within seconds."
 	}
 }
 
