@@ -116,8 +116,8 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	case price.BillingScheme == stripe.PriceBillingSchemeTiered || price.CustomUnitAmount != nil:
 		return refused("has no fixed amount")
 	}
-	if price.UnitAmount <= 0 { // a fraction of the smallest unit reads as 0
-		return refused("has no whole amount above 0")
+	if price.UnitAmount == 0 && price.UnitAmountDecimal != 0 {
+		return refused("has a fraction of the smallest unit as its amount")
 	}
 	plan := ledger.Plan{PriceID: priceID, Name: price.Nickname, Amount: price.UnitAmount, Currency: string(price.Currency)}
 	if price.Product != nil {

@@ -288,6 +288,7 @@ func TestWebhooksThatAreRefused(t *testing.T) {
 		f.answers("no JSON", f.deliver("/webhook/stripe", "hello"), http.StatusBadRequest, `"code":"malformed"`)
 		f.answers("nothing", f.deliver("/webhook/stripe", ""), http.StatusBadRequest, `"code":"malformed"`)
 		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", iotest.ErrReader(errors.New("cut")))
+		r.Header.Set("Stripe-Signature", signed(good, testSecret))
 		w := httptest.NewRecorder()
 		f.handler.ServeHTTP(w, r)
 		f.answers("a body that breaks off", w, http.StatusBadRequest, `"code":"unreadable"`)

@@ -141,21 +141,27 @@ func testStats(t *testing.T, database string) {
 
 	started := idle(payment("started"))
 	started.Machine, started.CreatedAt, started.Attention = Started, noon2020(0), "refund_failed"
-	insert(t, l, started)
-	wantStats("of one that a person must look at", Stats{NeedsAttention: 1})
+	waitsForNothing := idle(payment("waits_for_nothing"))
+	waitsForNothing.CreatedAt = noon2020(0)
+	insert(t, l, started, waitsForNothing)
+	wantStats("of one that a person must look at and one without a next step", Stats{NeedsAttention: 1})
 
-	queued, older := payment("queued"), payment("older")
-	queued.CreatedAt, queued.DueAt = noon2020(2), noon2020(7)
-	older.CreatedAt, older.DueAt, older.Failures = noon2020(1), noon2020(6), 2
-	insert(t, l, queued, older)
+	soon := time.Now().Add(time.Hour)
+	queued, older, ranOut := payment("queued"), payment("older"), payment("ran_out")
+	queued.CreatedAt, queued.DueAt, queued.ExpiresAt = noon2020(2), noon2020(7), time.Time{}
+	older.CreatedAt, older.DueAt, older.ExpiresAt, older.Failures = noon2020(1), noon2020(6), soon, 2
+	ranOut.CreatedAt, ranOut.DueAt, ranOut.ExpiresAt = noon2020(0), soon, noon2020(5)
+	insert(t, l, queued, older, ranOut)
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", DueAt: noon2020(8)}))
+		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", PaidAt: tx.Now, DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", PaidAt: tx.Now, DueAt: noon2020(8)}))
 	})
-	want := Stats{Queued: 2, OldestQueued: noon2020(1), NeedsAttention: 1, NextDue: noon2020(6), NextLookup: noon2020(8)}
+	want := Stats{Queued: 3, OldestQueued: noon2020(0), OldestWaiting: noon2020(1), NeedsAttention: 1, NextDue: noon2020(6), NextLookup: noon2020(8)}
 	wantStats("with the failed one due first", want)
 
 	older.DueAt = noon2020(8)
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(older) })
-	want.NextDue = noon2020(7)
-	wantStats("with the fresh one due first", want)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.SavePayment(older), tx.AddLookup(Lookup{ID: "cs_3", PaidAt: tx.Now.Add(-16 * time.Minute), DueAt: soon}))
+	})
+	want.NextDue, want.NeedsAttention = noon2020(7), 2
+	wantStats("with the fresh one due first and a look-up that is late", want)
 }

@@ -108,6 +108,7 @@ CREATE TABLE lookups (
 	failures   INTEGER NOT NULL CHECK (failures >= 0)
 ) STRICT;
 CREATE INDEX lookups_due ON lookups (due_at);
+CREATE INDEX lookups_late ON lookups (paid_at);
 
 -- Every event that Stripe sent with a good signature. Its repeats are counted, each of them a duplicate_payment_ignored.
 CREATE TABLE stripe_events (
