@@ -24,6 +24,7 @@ type hub struct {
 	posted  int
 	pending []Note
 	answers []answer // of the next posts; then yes
+	blind   error    // of looks
 }
 
 type answer struct {
@@ -52,6 +53,9 @@ func (h *hub) PostNote(_ context.Context, _ string, n Note) error {
 func (h *hub) PendingCredits(context.Context, string) (credits []string, _ error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.blind != nil {
+		return nil, h.blind
+	}
 	for _, n := range h.pending {
 		credits = append(credits, n.CreditID)
 	}
@@ -364,5 +368,90 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 		if err := h.l.Close(); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// A post that may have been taken, and Notehub never says: the customer's money hangs, so a person is told, and nobody else is kept from paying.
+func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Unclear}}}
+		h.hub.blind = &vendor.Error{Outcome: vendor.Trouble, Status: 401}
+		h.paid("cs_test_1", "dev:1")
+		go func() { h.b.deliver(ctx, ctx); close(done) }()
+		time.Sleep(14 * time.Minute)
+		if p := h.payment("cs_test_1"); p.Attention != "" || p.Machine != ledger.Queued {
+			t.Errorf("after 14 minutes: %s, attention %q; want it queued and nobody told", p.Machine, p.Attention)
+		}
+		time.Sleep(2 * time.Minute)
+		if p := h.payment("cs_test_1"); p.Attention != AttentionOverdue || p.Machine != ledger.Queued {
+			t.Errorf("after 16 minutes: %s, attention %q; want it queued and told", p.Machine, p.Attention)
+		}
+		if h.b.Late() {
+			t.Error("a credit that has run out keeps the others from being sold")
+		}
+		h.hub.mu.Lock()
+		h.hub.blind = nil
+		h.hub.mu.Unlock()
+		time.Sleep(2 * time.Minute)
+		if p := h.payment("cs_test_1"); p.Machine != ledger.Failed || p.Attention != AttentionDeliveryUnclear {
+			t.Errorf("when Notehub speaks again: %s, attention %q; want it failed and doubtful", p.Machine, p.Attention)
+		}
+		stop()
+		<-done
+		if err := h.l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		for range 1000 {
+			h.hub.answers = append(h.hub.answers, answer{err: &vendor.Error{Outcome: vendor.Unclear, Status: 500, Over: true}})
+		}
+		h.paid("cs_test_1", "dev:1")
+		go func() { h.b.deliver(ctx, ctx); close(done) }()
+		time.Sleep(9 * time.Minute)
+		if posts := 1000 - len(h.hub.answers); posts < 5 || posts > 30 {
+			t.Errorf("%d posts in nine minutes; want a handful", posts)
+		}
+		stop()
+		<-done
+		if err := h.l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The session's own event comes first, as it usually does: the event of its intent costs Stripe no read.
+func TestALookUpThatTimeHasAnsweredAsksNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		err := h.b.Receive(t.Context(), Event{ID: "evt_pi", Type: "payment_intent.succeeded", ObjectID: "pi_cs_test_1", Created: time.Now(),
+			Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.paid("cs_test_1", "dev:1")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { h.b.lookUp(ctx, ctx); close(done) }() // there is no Stripe to ask: it would panic
+		time.Sleep(time.Minute)
+		stats, err := h.l.Stats(t.Context())
+		if err != nil || !stats.NextLookup.IsZero() {
+			t.Errorf("a look-up is left for %v (%v)", stats.NextLookup, err)
+		}
+		stop()
+		<-done
+		h.finish("cs_test_1")
 	})
 }

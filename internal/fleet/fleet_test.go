@@ -100,6 +100,12 @@ func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.P
 	return v.links[slices.IndexFunc(v.links, func(l ledger.Link) bool { return l.ID == id })], nil
 }
 
+func (v *vendors) madeSoFar() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.created)
+}
+
 func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -371,6 +377,72 @@ func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 		d := r.Device("dev:0000")
 		if len(d.Offers) != 1 || d.Offers[0].Plan.PriceID != "price_1" || d.Offers[0].URL == "" {
 			t.Errorf("offers %+v; want price_1 alone", d.Offers)
+		}
+	})
+}
+
+func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "l.db")
+		r := run(t, path, &vendors{devices: many(1)}, "price_1")
+		time.Sleep(time.Minute)
+		r.stop()
+		other := &vendors{devices: many(1)} // the same ledger, and an account that knows none of its links
+		r = run(t, path, other, "price_1")
+		time.Sleep(time.Minute)
+		if r.url("dev:0000") == "" || other.madeSoFar() != 1 {
+			t.Errorf("sells at %q, %d links made; want one", r.url("dev:0000"), other.madeSoFar())
+		}
+	})
+}
+
+func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &vendor.Error{Outcome: vendor.Refused, Status: 400} }}
+		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			r.Hurry("dev:0000")
+		}
+		if n := v.madeSoFar(); n != 1 {
+			t.Errorf("%d tries within a minute of scans; want 1 until the next refresh", n)
+		}
+		time.Sleep(15 * time.Minute)
+		if n := v.madeSoFar(); n != 2 {
+			t.Errorf("%d tries after the next refresh; want 2", n)
+		}
+	})
+}
+
+func TestAnEmptyListingIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendors{devices: many(2)}
+		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
+		time.Sleep(time.Minute)
+		v.mu.Lock()
+		v.devices = nil
+		v.mu.Unlock()
+		if _, err := r.Refresh(t.Context()); err == nil {
+			t.Error("an empty listing was taken for true")
+		}
+		if r.url("dev:0001") == "" {
+			t.Error("a machine is gone")
+		}
+	})
+}
+
+func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &vendor.Error{Outcome: vendor.Refused, Status: 404}}}
+		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1", "price_gone")
+		time.Sleep(14 * time.Minute)
+		r.stop()
+		if v.listings != 1 {
+			t.Errorf("%d listings in 14 minutes; want 1", v.listings)
 		}
 	})
 }

@@ -37,6 +37,7 @@ type linkWork struct {
 	queued   map[linkKey]bool
 	tries    map[linkKey]int       // failures in a row
 	rests    map[linkKey]time.Time // not before; a refresh forgets it
+	working  map[linkKey]bool      // a worker has it
 	busy     int                   // workers at work
 	idle     chan struct{}         // closed when there is nothing to do
 }
@@ -44,7 +45,7 @@ type linkWork struct {
 func newLinkWork(f *Fleet) *linkWork {
 	w := &linkWork{
 		fleet: f, nonce: rand.Text(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
-		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, rests: map[linkKey]time.Time{},
+		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, rests: map[linkKey]time.Time{}, working: map[linkKey]bool{},
 	}
 	close(w.idle)
 	return w
@@ -217,7 +218,7 @@ func (w *linkWork) add(key linkKey) {
 
 func (w *linkWork) hurry(key linkKey) {
 	w.fleet.mu.Lock()
-	if w.need(key) != nothing && !slices.Contains(w.urgent, key) && time.Now().After(w.rests[key]) {
+	if w.need(key) != nothing && !w.working[key] && !slices.Contains(w.urgent, key) && time.Now().After(w.rests[key]) {
 		w.urgent = append(w.urgent, key)
 		w.occupied()
 	}
@@ -326,9 +327,13 @@ func (w *linkWork) one(ctx context.Context) bool {
 		return true
 	}
 	n, link, try := w.need(key), w.links[key], w.tries[key]
+	w.working[key] = true
 	w.fleet.mu.Unlock()
 	err := w.do(ctx, key, n, link, try)
 	w.finish(ctx, key, n, err)
+	w.fleet.mu.Lock()
+	delete(w.working, key)
+	w.fleet.mu.Unlock()
 	return true
 }
 
