@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -196,21 +195,17 @@ func (b *tab) fits() {
 	}
 }
 
-// picture keeps what the tab shows, if NOTEPAY_SCREENSHOTS names a folder: all of it down to a height, from the top of an element.
-func (b *tab) picture(name, selector string) {
+// picture keeps what the tab shows, if NOTEPAY_SCREENSHOTS names a folder.
+func (b *tab) picture(name string) {
 	b.t.Helper()
 	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
 	if folder == "" {
 		return
 	}
 	b.do("scroll to the top", evaluate("window.scrollTo(0, 0)"))
-	shot := chromedp.CaptureScreenshot()
-	if selector != "" {
-		shot = chromedp.Screenshot(chromedp.CSS(selector), chromedp.NodeVisible)
-	}
-	image, err := chromedp.Run(b.ctx, shot)
+	image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, strings.ReplaceAll(name, " ", "-")+".png"), image, 0o644)
+		err = os.WriteFile(filepath.Join(folder, name+".png"), image, 0o644)
 	}
 	if err != nil {
 		b.t.Fatalf("picture %s: %v", name, err)

@@ -112,22 +112,27 @@ func TestDemo(t *testing.T) {
 
 func purchase(d *demo) {
 	d.page.fits()
-	d.page.picture("demo "+d.page.size.name, "")
+	d.page.picture("demo-" + d.page.size.name)
 	phone := d.scan()
 	phone.reads("main", "One start")
 	phone.fits()
-	phone.picture("checkout "+d.page.size.name, "")
+	if phone.size.mobile {
+		phone.picture("checkout")
+	}
 	pay(phone, goodCard)
 	phone.reads("h1", sentTitle)
 	phone.until(`location.pathname.startsWith("/session/")`)
 	phone.fits()
-	phone.picture("live page "+d.page.size.name, "")
+	if phone.size.mobile {
+		phone.picture("live-page")
+	}
 	d.started()
 	d.page.until(`document.querySelector("#state-washer").dataset.state === "running"`)
 	d.page.until(`document.querySelectorAll(".step.done").length === 5`)
 	d.page.fits()
-	d.page.picture("running "+d.page.size.name, "")
-	d.page.picture("machine "+d.page.size.name, ".unit.washer")
+	if !d.page.size.mobile {
+		d.page.picture("running")
+	}
 }
 
 func decline(d *demo) {

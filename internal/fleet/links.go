@@ -326,6 +326,11 @@ func (w *linkWork) one(ctx context.Context) bool {
 		w.fleet.mu.Unlock()
 		return true
 	}
+	if w.working[key] { // it was queued and hurried: once is enough, and afterwards it is looked at again
+		w.fleet.mu.Unlock()
+		w.later(time.Second, func() { w.add(key) })
+		return true
+	}
 	n, link, try := w.need(key), w.links[key], w.tries[key]
 	w.working[key] = true
 	w.fleet.mu.Unlock()
