@@ -53,7 +53,7 @@ func newBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is a page that somebody looks at. What its console says is an error of the test, unless it is harmless.
+// tab is a page that somebody looks at. An error or a warning in its console fails the test.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
