@@ -148,8 +148,8 @@ func testStats(t *testing.T, database string) {
 
 	soon := time.Now().Add(time.Hour)
 	queued, older, ranOut := payment("queued"), payment("older"), payment("ran_out")
-	queued.CreatedAt, queued.DueAt, queued.ExpiresAt = noon2020(2), noon2020(7), time.Time{}
-	older.CreatedAt, older.DueAt, older.ExpiresAt, older.Failures = noon2020(1), noon2020(6), soon, 2
+	queued.CreatedAt, queued.DueAt, queued.ExpiresAt = noon2020(2), noon2020(7), soon
+	older.CreatedAt, older.DueAt, older.ExpiresAt, older.Failures = noon2020(1), noon2020(6), time.Time{}, 2
 	ranOut.CreatedAt, ranOut.DueAt, ranOut.ExpiresAt = noon2020(0), soon, noon2020(5)
 	insert(t, l, queued, older, ranOut)
 	mustUpdate(t, l, func(tx *Tx) error {

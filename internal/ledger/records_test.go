@@ -76,16 +76,18 @@ func testNonsenseStatements(t *testing.T, database string) {
 		_, err := tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "ignored"})
 		return errors.Join(err, tx.SaveDevice(Device{UID: "dev:1"}), tx.SaveLink(link("plink_1")), tx.AddLookup(Lookup{ID: "cs_1"}))
 	})
-	for _, set := range []string{
-		"payments SET livemode = 2", "payments SET in_flight = 3", "payments SET posted = 2", "payments SET unclear = -1", "devices SET disabled = 2",
-		"links SET livemode = 2", "links SET active = 2", "stripe_events SET livemode = 2", "lookups SET failures = -1",
+	for set, words := range map[string]string{
+		"payments SET livemode = 2": "livemode IN", "payments SET in_flight = 3": "in_flight IN", "payments SET posted = 2": "posted IN",
+		"payments SET posted = 1, unclear = 2": "unclear IN", "devices SET disabled = 2": "disabled IN", "links SET livemode = 2": "livemode IN",
+		"links SET active = 2": "active IN", "stripe_events SET livemode = 2": "livemode IN", "lookups SET failures = -1": "failures >=",
 	} {
-		err := l.Update(t.Context(), func(tx *Tx) error {
-			_, err := tx.exec("UPDATE " + set)
-			return err
+		t.Run(set, func(t *testing.T) {
+			err := l.Update(t.Context(), func(tx *Tx) error {
+				_, err := tx.exec("UPDATE " + set)
+				return err
+			})
+			wantRefused(t, err, "check", words)
 		})
-		_, column, _ := strings.Cut(set, "SET ")
-		t.Run(set, func(t *testing.T) { wantRefused(t, err, "check", strings.Fields(column)[0]) })
 	}
 }
 

@@ -32,7 +32,6 @@ CREATE TABLE links (
 	delayed_start_s INTEGER NOT NULL CHECK (delayed_start_s >= 0)
 ) STRICT;
 CREATE UNIQUE INDEX links_one_active ON links (device_uid, price_id, livemode) WHERE active = 1;
-CREATE INDEX links_of_device ON links (device_uid);
 
 CREATE TABLE payments (
 	id              TEXT NOT NULL PRIMARY KEY CHECK (id LIKE 'cr!_%' ESCAPE '!' AND length(id) = 19),
