@@ -17,7 +17,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 	"notepay/internal/web"
 )
 
@@ -34,13 +34,13 @@ func idle(t *testing.T, database string) *Server {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	devices, err := fleet.New(t.Context(), fleet.Config{Ledger: l, Log: log, PriceIDs: []string{warm}, Interval: time.Hour, LinkPace: vendor.NewPace(0, 0)})
+	devices, err := fleet.New(t.Context(), fleet.Config{Ledger: l, Log: log, PriceIDs: []string{warm}, Interval: time.Hour, LinkPace: upstream.NewPace(0, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
 	return &Server{ledger: l, fleet: devices, webhooks: webhooks{[]string{testSecret}}, customer: &web.Customer{Ledger: l, Test: true},
-		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: vendor.NewPace(0, 0), Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
+		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: upstream.NewPace(0, 0), Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
 		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}
 }
 

@@ -16,7 +16,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // reallySigned checks a signature by itself: one of the header's v1= is that of one of its times and the body, and the time is not too old.
@@ -127,17 +127,17 @@ func FuzzNotehubAnswer(f *testing.F) {
 			_, _ = w.Write(body)
 		})
 		client := func() *notehub { // one each, for a 429 would hold the next call
-			n := newNotehub(hubSettings("http://notehub.test"), vendor.NewPace(0, 0))
+			n := newNotehub(hubSettings("http://notehub.test"), upstream.NewPace(0, 0))
 			n.http.Transport = sandbox.InProcess(answers)
 			return n
 		}
 		check := func(name string, err error) {
 			t.Helper()
-			outcome := vendor.OutcomeOf(err)
-			if outcome == vendor.Done && status/100 != 2 {
+			outcome := upstream.OutcomeOf(err)
+			if outcome == upstream.Done && status/100 != 2 {
 				t.Errorf("%s: done, by status %d %q", name, status, body)
 			}
-			var e *vendor.Error
+			var e *upstream.Error
 			if err != nil && !errors.As(err, &e) {
 				t.Errorf("%s: the error is a %T: %v", name, err, err)
 			}
@@ -151,7 +151,7 @@ func FuzzNotehubAnswer(f *testing.F) {
 			t.Errorf("note: %v; want any 2xx to be a yes", err)
 		}
 		_, err = client().PendingCredits(context.Background(), washer)
-		if outcome := vendor.OutcomeOf(err); outcome == vendor.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
+		if outcome := upstream.OutcomeOf(err); outcome == upstream.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
 		d, err := client().Device(context.Background(), washer)

@@ -28,7 +28,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 	"notepay/internal/web"
 )
 
@@ -158,14 +158,14 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	notehubPace, stripePace := vendor.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))), vendor.NewPace(0, 0)
+	notehubPace, stripePace := upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))), upstream.NewPace(0, 0)
 	hub, api := newNotehub(s, notehubPace), newStripe(s, stripePace)
 	returnURL := ""
 	if s.PublicURL != "" {
 		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 	}
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: vendor.NewPace(linksPerSecond*60, 1)})
+		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1)})
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
 		customer: &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
 		operator: &web.Operator{Ledger: l, Token: string(s.OperatorToken)},
-		metrics:  metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+		metrics:  metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	handler := server.routes()
 	if hooks.wrap != nil {
 		handler = hooks.wrap(handler)

@@ -22,17 +22,17 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // notehub is everything that knows Blues Notehub. Each method makes one attempt (a 401 alone brings one new token and one more)
-// and returns nil or a *vendor.Error. The source of each fact is Notehub's published API description, unless a comment says else.
+// and returns nil or a *upstream.Error. The source of each fact is Notehub's published API description, unless a comment says else.
 type notehub struct {
 	base  string // of the project: .../v1/projects/{project}
 	fleet string // sell only on this fleet's devices; "" for all
 	http  *http.Client
 	token tokens
-	pace  *vendor.Pace
+	pace  *upstream.Pace
 }
 
 const (
@@ -44,7 +44,7 @@ const (
 	mostReply = 32 << 20
 )
 
-func newNotehub(s *config.Settings, pace *vendor.Pace) *notehub {
+func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
@@ -129,16 +129,16 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 		}
 		switch {
 		case reply.HasMore == nil:
-			return devices, fmt.Errorf("page %d: %w", page, &vendor.Error{Outcome: vendor.Again, Status: 200, Detail: "no has_more in the reply"})
+			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"})
 		case !*reply.HasMore:
 			return devices, nil
 		case len(devices) == before:
-			return devices, fmt.Errorf("page %d: %w", page, &vendor.Error{Outcome: vendor.Again, Status: 200, Detail: "a page without a new device that is not the last"})
+			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new device that is not the last"})
 		}
 	}
 }
 
-// Device reads one device. vendor.Refused means that it is not among those to sell on.
+// Device reads one device. upstream.Refused means that it is not among those to sell on.
 func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error) {
 	var d device
 	if err := n.read(ctx, call{path: "/devices/" + url.PathEscape(uid), device: uid, into: &d}); err != nil {
@@ -146,7 +146,7 @@ func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error)
 	}
 	record := d.record()
 	if d.UID != uid || (n.fleet != "" && !contains(record.Fleets, n.fleet)) {
-		return ledger.Device{}, &vendor.Error{Outcome: vendor.Refused, Status: 200, Detail: "not a device of this fleet"}
+		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
 	return record, nil
 }
@@ -189,7 +189,7 @@ type call struct {
 func (n *notehub) read(ctx context.Context, c call) error {
 	c.method = http.MethodGet
 	if err := n.pace.Wait(ctx); err != nil {
-		return &vendor.Error{Outcome: vendor.Again, Err: err}
+		return &upstream.Error{Outcome: upstream.Again, Err: err}
 	}
 	return n.call(ctx, c)
 }
@@ -201,7 +201,7 @@ func (n *notehub) call(ctx context.Context, c call) error {
 	if e, ok := errors.AsType[*rejectedToken](err); ok {
 		err = n.attempt(ctx, c, e.token)
 		if _, again := errors.AsType[*rejectedToken](err); again {
-			err = &vendor.Error{Outcome: vendor.Trouble, Status: 401, Detail: "Notehub does not accept the token: expired, revoked, or of another project"}
+			err = &upstream.Error{Outcome: upstream.Trouble, Status: 401, Detail: "Notehub does not accept the token: expired, revoked, or of another project"}
 		}
 	}
 	n.pace.Observe(time.Now(), err)
@@ -248,7 +248,7 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 		return transportError(readErr)
 	}
 	if err := json.Unmarshal(text, c.into); err != nil {
-		return &vendor.Error{Outcome: vendor.Again, Status: resp.StatusCode, Detail: "reply is not the expected JSON: " + excerpt(text), Err: err}
+		return &upstream.Error{Outcome: upstream.Again, Status: resp.StatusCode, Detail: "reply is not the expected JSON: " + excerpt(text), Err: err}
 	}
 	return nil
 }
@@ -256,9 +256,9 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 // transportError is a call without a reply: nothing was done if no connection was made, else nobody knows.
 func transportError(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return &vendor.Error{Outcome: vendor.Again, Err: err}
+		return &upstream.Error{Outcome: upstream.Again, Err: err}
 	}
-	return &vendor.Error{Outcome: vendor.Unclear, Err: err}
+	return &upstream.Error{Outcome: upstream.Unclear, Err: err}
 }
 
 // classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6): what is
@@ -267,7 +267,7 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	var reply struct {
 		Err string `json:"err"`
 	}
-	e := &vendor.Error{Outcome: vendor.Trouble, Status: resp.StatusCode, Detail: excerpt(text), RetryAfter: retryAfter(resp.Header, time.Now())}
+	e := &upstream.Error{Outcome: upstream.Trouble, Status: resp.StatusCode, Detail: excerpt(text), RetryAfter: retryAfter(resp.Header, time.Now())}
 	if json.Unmarshal(text, &reply) == nil && reply.Err != "" {
 		e.Detail = excerpt([]byte(reply.Err))
 	}
@@ -282,26 +282,26 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	aboutDevice := c.device != "" && names("{device-noexist}", "{device-none}", "{device-id-invalid}", "{device-disabled}")
 	switch status := resp.StatusCode; {
 	case names("notes may be pending"): // U6: the status is not known, the text is
-		e.Outcome = vendor.Again
+		e.Outcome = upstream.Again
 	case status == http.StatusTooManyRequests:
-		e.Outcome = vendor.Wait
+		e.Outcome = upstream.Wait
 	case status == http.StatusRequestTimeout || status >= 500:
-		e.Outcome = vendor.Unclear
+		e.Outcome = upstream.Unclear
 		// Notehub's own words end the call; a gateway may say so of one that goes on behind it.
 		e.Over = reply.Err != "" && status != http.StatusBadGateway && status != http.StatusGatewayTimeout
 	case (status == http.StatusNotFound || status == http.StatusForbidden || status == http.StatusBadRequest) && aboutDevice: // U5
-		e.Outcome = vendor.Refused
+		e.Outcome = upstream.Refused
 	case status == http.StatusNotFound && c.method == http.MethodGet && names("{notefile-noexist}", "{file-noexist}"):
-		e.Outcome = vendor.Refused // an answer: there is no such queue
+		e.Outcome = upstream.Refused // an answer: there is no such queue
 	case (status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge) && c.method == http.MethodPost && reply.Err != "":
-		e.Outcome = vendor.Refused // Notehub itself, and not a proxy, refuses this note
+		e.Outcome = upstream.Refused // Notehub itself, and not a proxy, refuses this note
 	}
 	return e
 }
 
 // isNoNotefile: the device has never had this queue ({notefile-noexist}).
 func isNoNotefile(err error) bool {
-	e, ok := errors.AsType[*vendor.Error](err)
+	e, ok := errors.AsType[*upstream.Error](err)
 	return ok && e.Status == http.StatusNotFound && (strings.Contains(e.Detail, "{notefile-noexist}") || strings.Contains(e.Detail, "{file-noexist}"))
 }
 
@@ -382,7 +382,7 @@ func (t *tokens) get(ctx context.Context, rejected string) (string, error) {
 			t.failed, t.until = classifyToken(err), now.Add(tokenFailureHolds)
 			return "", t.failed
 		}
-		return "", &vendor.Error{Outcome: vendor.Again, Err: ctx.Err()}
+		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
 	}
 	life := tokenLife
 	if !token.Expiry.IsZero() {
@@ -396,17 +396,17 @@ func (t *tokens) get(ctx context.Context, rejected string) (string, error) {
 func classifyToken(err error) error {
 	e, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
-		return &vendor.Error{Outcome: vendor.Again, Err: fmt.Errorf("token: %w", err)}
+		return &upstream.Error{Outcome: upstream.Again, Err: fmt.Errorf("token: %w", err)}
 	}
-	out := &vendor.Error{Outcome: vendor.Again, Detail: excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription))}
+	out := &upstream.Error{Outcome: upstream.Again, Detail: excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription))}
 	if e.Response != nil {
 		out.Status, out.RetryAfter = e.Response.StatusCode, retryAfter(e.Response.Header, time.Now())
 	}
 	switch {
 	case out.Status == http.StatusTooManyRequests:
-		out.Outcome = vendor.Wait
+		out.Outcome = upstream.Wait
 	case out.Status/100 == 4:
-		out.Outcome = vendor.Trouble
+		out.Outcome = upstream.Trouble
 	}
 	return out
 }

@@ -15,7 +15,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 const (
@@ -45,7 +45,7 @@ func newHub(t *testing.T, change func(*config.Settings, *sandbox.NotehubConfig))
 	if change != nil {
 		change(s, &c)
 	}
-	h := &testHub{Notehub: sandbox.NewNotehub(c), client: newNotehub(s, vendor.NewPace(0, 0))}
+	h := &testHub{Notehub: sandbox.NewNotehub(c), client: newNotehub(s, upstream.NewPace(0, 0))}
 	h.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3"})
 	h.client.http.Transport = sandbox.InProcess(h)
 	return h
@@ -64,14 +64,14 @@ func (h *testHub) ask() error {
 	return err
 }
 
-// meant holds an error against the outcome that is wanted; nil is vendor.Done.
-func meant(t *testing.T, name string, err error, want vendor.Outcome) {
+// meant holds an error against the outcome that is wanted; nil is upstream.Done.
+func meant(t *testing.T, name string, err error, want upstream.Outcome) {
 	t.Helper()
-	if got := vendor.OutcomeOf(err); got != want {
+	if got := upstream.OutcomeOf(err); got != want {
 		t.Errorf("%s: %v (%v); want %v", name, got, err, want)
 	}
-	if _, ok := errors.AsType[*vendor.Error](err); err != nil && !ok {
-		t.Errorf("%s: the error is a %T; want a *vendor.Error", name, err)
+	if _, ok := errors.AsType[*upstream.Error](err); err != nil && !ok {
+		t.Errorf("%s: the error is a %T; want a *upstream.Error", name, err)
 	}
 	if err != nil && (strings.Contains(err.Error(), hubToken) || strings.Contains(err.Error(), hubSecret)) {
 		t.Errorf("%s: the error tells a secret: %v", name, err)
@@ -94,53 +94,53 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 	rows := []struct {
 		name   string
 		answer sandbox.Outcome
-		want   vendor.Outcome
+		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, vendor.Done, 0},
-		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, vendor.Done, 0},
-		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, vendor.Done, 0},
-		{"429 with seconds", after("7"), vendor.Wait, 7 * time.Second},
-		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), vendor.Wait, 90 * time.Second},
-		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), vendor.Wait, 0},
-		{"429 that does not say how long", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
-		{"429 with words", after("soon"), vendor.Wait, 0},
-		{"429 with less than nothing", after("-5"), vendor.Wait, 0},
-		{"429 with more than a day", after("4000000000"), vendor.Wait, 24 * time.Hour},
-		{"429 with more than a number holds", after("99999999999999999999"), vendor.Wait, 0},
-		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: proxyPage}, vendor.Wait, 0},
-		{"403 because the account is suspended", saying(403, "this billing account is suspended"), vendor.Trouble, 0},
-		{"403 without a word", sandbox.Outcome{Status: 403}, vendor.Trouble, 0},
-		{"404 that names the device", saying(404, "device dev:1 {device-noexist}"), vendor.Refused, 0},
-		{"403 that names the device", saying(403, "{device-none}"), vendor.Refused, 0},
-		{"403 because the device is disabled", saying(403, "{device-disabled}"), vendor.Refused, 0},
-		{"400 that names the device", saying(400, "{device-id-invalid}"), vendor.Refused, 0},
-		{"404 without a word", sandbox.Outcome{Status: 404}, vendor.Trouble, 0},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, vendor.Trouble, 0},
-		{"404 that names the project", saying(404, "{app-noexist}"), vendor.Trouble, 0},
-		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, vendor.Trouble, 0},
-		{"400 by which Notehub refuses the note", saying(400, "note body is not an object"), vendor.Refused, 0},
-		{"413 by which Notehub refuses the note", saying(413, "{too-big}"), vendor.Refused, 0},
-		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: proxyPage}, vendor.Trouble, 0},
-		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: proxyPage}, vendor.Trouble, 0},
-		{"405", sandbox.Outcome{Status: 405}, vendor.Trouble, 0},
-		{"409", sandbox.Outcome{Status: 409}, vendor.Trouble, 0},
-		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, vendor.Trouble, 0},
-		{"304", sandbox.Outcome{Status: 304}, vendor.Trouble, 0},
-		{"a full queue under 400", saying(400, full), vendor.Again, 0},
-		{"a full queue under 403", saying(403, full), vendor.Again, 0},
-		{"a full queue under 409", saying(409, full), vendor.Again, 0},
-		{"a full queue under 429", saying(429, full), vendor.Again, 0},
-		{"a full queue under 500", saying(500, full), vendor.Again, 0},
-		{"408", sandbox.Outcome{Status: 408}, vendor.Unclear, 0},
-		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, vendor.Unclear, 0},
-		{"500 without the effect", sandbox.Outcome{Status: 500}, vendor.Unclear, 0},
-		{"502", sandbox.Outcome{Status: 502, Body: proxyPage}, vendor.Unclear, 0},
-		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, vendor.Unclear, 30 * time.Second},
-		{"504", sandbox.Outcome{Status: 504}, vendor.Unclear, 0},
-		{"500 that names the device", saying(500, "{device-noexist}"), vendor.Unclear, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Unclear, 0},
-		{"cut without the effect", sandbox.Outcome{}, vendor.Unclear, 0},
+		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, upstream.Done, 0},
+		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, upstream.Done, 0},
+		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, upstream.Done, 0},
+		{"429 with seconds", after("7"), upstream.Wait, 7 * time.Second},
+		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), upstream.Wait, 90 * time.Second},
+		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), upstream.Wait, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
+		{"429 with words", after("soon"), upstream.Wait, 0},
+		{"429 with less than nothing", after("-5"), upstream.Wait, 0},
+		{"429 with more than a day", after("4000000000"), upstream.Wait, 24 * time.Hour},
+		{"429 with more than a number holds", after("99999999999999999999"), upstream.Wait, 0},
+		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: proxyPage}, upstream.Wait, 0},
+		{"403 because the account is suspended", saying(403, "this billing account is suspended"), upstream.Trouble, 0},
+		{"403 without a word", sandbox.Outcome{Status: 403}, upstream.Trouble, 0},
+		{"404 that names the device", saying(404, "device dev:1 {device-noexist}"), upstream.Refused, 0},
+		{"403 that names the device", saying(403, "{device-none}"), upstream.Refused, 0},
+		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Refused, 0},
+		{"400 that names the device", saying(400, "{device-id-invalid}"), upstream.Refused, 0},
+		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Trouble, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Trouble, 0},
+		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Trouble, 0},
+		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, upstream.Trouble, 0},
+		{"400 by which Notehub refuses the note", saying(400, "note body is not an object"), upstream.Refused, 0},
+		{"413 by which Notehub refuses the note", saying(413, "{too-big}"), upstream.Refused, 0},
+		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: proxyPage}, upstream.Trouble, 0},
+		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: proxyPage}, upstream.Trouble, 0},
+		{"405", sandbox.Outcome{Status: 405}, upstream.Trouble, 0},
+		{"409", sandbox.Outcome{Status: 409}, upstream.Trouble, 0},
+		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, upstream.Trouble, 0},
+		{"304", sandbox.Outcome{Status: 304}, upstream.Trouble, 0},
+		{"a full queue under 400", saying(400, full), upstream.Again, 0},
+		{"a full queue under 403", saying(403, full), upstream.Again, 0},
+		{"a full queue under 409", saying(409, full), upstream.Again, 0},
+		{"a full queue under 429", saying(429, full), upstream.Again, 0},
+		{"a full queue under 500", saying(500, full), upstream.Again, 0},
+		{"408", sandbox.Outcome{Status: 408}, upstream.Unclear, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unclear, 0},
+		{"500 without the effect", sandbox.Outcome{Status: 500}, upstream.Unclear, 0},
+		{"502", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unclear, 0},
+		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, upstream.Unclear, 30 * time.Second},
+		{"504", sandbox.Outcome{Status: 504}, upstream.Unclear, 0},
+		{"500 that names the device", saying(500, "{device-noexist}"), upstream.Unclear, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear, 0},
+		{"cut without the effect", sandbox.Outcome{}, upstream.Unclear, 0},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -150,13 +150,13 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 				h.Next(postNote, row.answer)
 				err := h.post()
 				meant(t, "note", err, row.want)
-				if e, ok := errors.AsType[*vendor.Error](err); ok && e.RetryAfter != row.wait {
+				if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter != row.wait {
 					t.Errorf("to wait %v; want %v", e.RetryAfter, row.wait)
 				}
 				if n := h.Count(postNote); n != 1 {
 					t.Errorf("%d attempts; want one", n)
 				}
-				held := row.want == vendor.Wait
+				held := row.want == upstream.Wait
 				if d := h.client.pace.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
@@ -169,9 +169,9 @@ func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
-		meant(t, "first note", h.post(), vendor.Done)
-		meant(t, "second note", h.post(), vendor.Again)
-		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", bridge.Note{}), vendor.Refused)
+		meant(t, "first note", h.post(), upstream.Done)
+		meant(t, "second note", h.post(), upstream.Again)
+		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", bridge.Note{}), upstream.Refused)
 	})
 }
 
@@ -180,7 +180,7 @@ func TestANoteIsPostedAsTheContractSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, nil)
 		note := bridge.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
-		meant(t, "note", h.client.PostNote(t.Context(), washer, note), vendor.Done)
+		meant(t, "note", h.client.PostNote(t.Context(), washer, note), upstream.Done)
 		seen := h.Requests(postNote)[0]
 		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1","credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
 		if got := string(seen.Body); got != want {
@@ -208,7 +208,7 @@ func TestASlowCallIsUnclearAfterItsTimeLimit(t *testing.T) {
 				h := newHub(t, nil)
 				h.Next(postNote, answer)
 				began := time.Now()
-				meant(t, "note", h.post(), vendor.Unclear)
+				meant(t, "note", h.post(), upstream.Unclear)
 				if took := time.Since(began); took != bridge.NotehubTimeLimit {
 					t.Errorf("gave up after %v; want %v", took, bridge.NotehubTimeLimit)
 				}
@@ -225,10 +225,10 @@ func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	n := newNotehub(hubSettings(gone.URL), vendor.NewPace(0, 0))
-	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Again)
+	n := newNotehub(hubSettings(gone.URL), upstream.NewPace(0, 0))
+	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Again)
 	_, err := n.Device(t.Context(), washer)
-	meant(t, "device", err, vendor.Again)
+	meant(t, "device", err, upstream.Again)
 }
 
 func TestAReplyThatEndsHalfway(t *testing.T) {
@@ -238,15 +238,15 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 		_, _ = w.Write([]byte(`{"uid":"dev:1","notes":{`))
 	}))
 	t.Cleanup(half.Close)
-	n := newNotehub(hubSettings(half.URL), vendor.NewPace(0, 0))
+	n := newNotehub(hubSettings(half.URL), upstream.NewPace(0, 0))
 	// The status line said yes, and a note's reply says nothing more.
-	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Done)
+	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Done)
 	_, err := n.Device(t.Context(), washer)
-	meant(t, "device", err, vendor.Unclear)
+	meant(t, "device", err, upstream.Unclear)
 	_, err = n.PendingCredits(t.Context(), washer)
-	meant(t, "pending", err, vendor.Unclear)
+	meant(t, "pending", err, upstream.Unclear)
 	_, err = n.Devices(t.Context())
-	meant(t, "devices", err, vendor.Unclear)
+	meant(t, "devices", err, upstream.Unclear)
 }
 
 func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
@@ -255,7 +255,7 @@ func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub(t, nil)
 			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
-			meant(t, name, h.ask(), vendor.Again)
+			meant(t, name, h.ask(), upstream.Again)
 		})
 	}
 }
@@ -269,14 +269,14 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		n := newNotehub(hubSettings(lead.URL), vendor.NewPace(0, 0))
-		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, bridge.Note{}), vendor.Trouble)
+		n := newNotehub(hubSettings(lead.URL), upstream.NewPace(0, 0))
+		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Trouble)
 		_, err := n.Device(t.Context(), washer)
-		meant(t, fmt.Sprint("device ", status), err, vendor.Trouble)
+		meant(t, fmt.Sprint("device ", status), err, upstream.Trouble)
 		s := hubSettings(lead.URL)
 		withClient(s, nil)
-		err = newNotehub(s, vendor.NewPace(0, 0)).PostNote(t.Context(), washer, bridge.Note{})
-		meant(t, fmt.Sprint("token ", status), err, vendor.Again)
+		err = newNotehub(s, upstream.NewPace(0, 0)).PostNote(t.Context(), washer, bridge.Note{})
+		meant(t, fmt.Sprint("token ", status), err, upstream.Again)
 	}
 }
 
@@ -292,7 +292,7 @@ func TestDevicesAreReadPageByPage(t *testing.T) {
 					h.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%06d", i)})
 				}
 				devices, err := h.client.Devices(t.Context())
-				meant(t, "devices", err, vendor.Done)
+				meant(t, "devices", err, upstream.Done)
 				if len(devices) != count {
 					t.Errorf("%d devices; want %d", len(devices), count)
 				}
@@ -313,18 +313,18 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 		name  string
 		pages []sandbox.Outcome
 		read  int
-		want  vendor.Outcome
+		want  upstream.Outcome
 	}{
-		{"the second page fails", []sandbox.Outcome{yes(first), {Status: 500}}, 2, vendor.Unclear},
-		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, vendor.Wait},
-		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, vendor.Trouble},
-		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, vendor.Again},
-		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, vendor.Again},
-		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, vendor.Again},
-		{"null", []sandbox.Outcome{yes(`null`)}, 0, vendor.Again},
-		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, vendor.Again},
-		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, vendor.Again},
-		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, vendor.Done},
+		{"the second page fails", []sandbox.Outcome{yes(first), {Status: 500}}, 2, upstream.Unclear},
+		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, upstream.Wait},
+		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, upstream.Trouble},
+		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, upstream.Again},
+		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, upstream.Again},
+		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, upstream.Again},
+		{"null", []sandbox.Outcome{yes(`null`)}, 0, upstream.Again},
+		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, upstream.Again},
+		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Again},
+		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, upstream.Done},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -353,7 +353,7 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 		h.AddDevice(sandbox.Device{UID: "dev:2", Fleets: []string{"fleet:1"}, Disabled: true})
 		h.AddDevice(sandbox.Device{UID: "dev:3", Fleets: []string{"fleet:2"}})
 		devices, err := h.client.Devices(t.Context())
-		meant(t, "devices", err, vendor.Done)
+		meant(t, "devices", err, upstream.Done)
 		if len(devices) != 2 || devices[0].UID != washer || devices[1].UID != "dev:2" {
 			t.Fatalf("%+v; want the two of the fleet", devices)
 		}
@@ -364,17 +364,17 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 			t.Errorf("%+v; want a disabled device that was never seen", d)
 		}
 		d, err := h.client.Device(t.Context(), washer)
-		meant(t, "device", err, vendor.Done)
+		meant(t, "device", err, upstream.Done)
 		if d.UID != washer || d.Name != "Washer 3" {
 			t.Errorf("%+v; want Washer 3", d)
 		}
 		_, err = h.client.Device(t.Context(), "dev:3")
-		meant(t, "device of another fleet", err, vendor.Refused)
+		meant(t, "device of another fleet", err, upstream.Refused)
 		_, err = h.client.Device(t.Context(), "dev:4")
-		meant(t, "unknown device", err, vendor.Refused)
+		meant(t, "unknown device", err, upstream.Refused)
 		h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: `{"uid":"dev:9","fleet_uids":["fleet:1"]}`})
 		_, err = h.client.Device(t.Context(), washer)
-		meant(t, "another device than was asked for", err, vendor.Refused)
+		meant(t, "another device than was asked for", err, upstream.Refused)
 	})
 }
 
@@ -385,14 +385,14 @@ func TestPendingCredits(t *testing.T) {
 		pending := func(want ...string) {
 			t.Helper()
 			got, err := h.client.PendingCredits(t.Context(), washer)
-			meant(t, "pending", err, vendor.Done)
+			meant(t, "pending", err, upstream.Done)
 			if slices.Sort(got); !slices.Equal(got, want) {
 				t.Errorf("pending %q; want %q", got, want)
 			}
 		}
 		pending()
 		for _, credit := range []string{"cr_1", "cr_2"} {
-			meant(t, credit, h.client.PostNote(t.Context(), washer, bridge.Note{CreditID: credit}), vendor.Done)
+			meant(t, credit, h.client.PostNote(t.Context(), washer, bridge.Note{CreditID: credit}), upstream.Done)
 		}
 		pending("cr_1", "cr_2")
 		h.Fetch(washer, paymentFile)
@@ -408,10 +408,10 @@ func TestPendingCredits(t *testing.T) {
 		}
 		h.Always(hubNotes, saying(404, "{device-noexist}"))
 		_, err := h.client.PendingCredits(t.Context(), washer)
-		meant(t, "unknown device", err, vendor.Refused)
+		meant(t, "unknown device", err, upstream.Refused)
 		h.Always(hubNotes, sandbox.Outcome{Status: 404})
 		_, err = h.client.PendingCredits(t.Context(), washer)
-		meant(t, "a bare 404", err, vendor.Trouble)
+		meant(t, "a bare 404", err, upstream.Trouble)
 	})
 }
 
@@ -436,8 +436,8 @@ func TestOnlyNotehubsOwnWordsEndAnUnclearCall(t *testing.T) {
 			h := newHub(t, nil)
 			h.Next(postNote, row.answer)
 			err := h.post()
-			meant(t, row.name, err, vendor.Unclear)
-			if e, ok := errors.AsType[*vendor.Error](err); ok && e.Over != row.over {
+			meant(t, row.name, err, upstream.Unclear)
+			if e, ok := errors.AsType[*upstream.Error](err); ok && e.Over != row.over {
 				t.Errorf("%s: over is %v; want %v", row.name, e.Over, row.over)
 			}
 		})

@@ -11,16 +11,16 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, withClient)
-		meant(t, "first", h.post(), vendor.Done)
+		meant(t, "first", h.post(), upstream.Done)
 		h.RevokeTokens()
-		meant(t, "second", h.post(), vendor.Done)
+		meant(t, "second", h.post(), upstream.Done)
 		if tokens, posts := h.TokensIssued(), h.Count(postNote); tokens != 2 || posts != 3 {
 			t.Errorf("%d tokens and %d posts; want 2 and 3", tokens, posts)
 		}
@@ -35,7 +35,7 @@ func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, withClient)
 		h.Always(hubDevice, sandbox.Outcome{Status: 401})
-		meant(t, "device", h.ask(), vendor.Trouble)
+		meant(t, "device", h.ask(), upstream.Trouble)
 		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 2 {
 			t.Errorf("%d tokens and %d attempts; want 2 and 2", tokens, reads)
 		}
@@ -47,7 +47,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 50
 		h := newHub(t, withClient)
-		meant(t, "first", h.ask(), vendor.Done)
+		meant(t, "first", h.ask(), upstream.Done)
 		h.RevokeTokens()
 		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
 		for i := range slow {
@@ -56,7 +56,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 		h.Next(hubDevice, slow...)
 		var asked sync.WaitGroup
 		for range calls {
-			asked.Go(func() { meant(t, "device", h.ask(), vendor.Done) })
+			asked.Go(func() { meant(t, "device", h.ask(), upstream.Done) })
 		}
 		asked.Wait()
 		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 1+2*calls {
@@ -75,7 +75,7 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 		all := func() {
 			var asked sync.WaitGroup
 			for range 20 {
-				asked.Go(func() { meant(t, "device", h.ask(), vendor.Trouble) })
+				asked.Go(func() { meant(t, "device", h.ask(), upstream.Trouble) })
 			}
 			asked.Wait()
 		}
@@ -113,14 +113,14 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 					withClient(s, c)
 					c.TokenLife = row.life
 				})
-				meant(t, "first", h.ask(), vendor.Done)
+				meant(t, "first", h.ask(), upstream.Done)
 				time.Sleep(row.renewed - time.Second)
-				meant(t, "just before", h.ask(), vendor.Done)
+				meant(t, "just before", h.ask(), upstream.Done)
 				if n := h.TokensIssued(); n != 1 {
 					t.Errorf("%d tokens just before the renewal; want 1", n)
 				}
 				time.Sleep(time.Second)
-				meant(t, "at the renewal", h.ask(), vendor.Done)
+				meant(t, "at the renewal", h.ask(), upstream.Done)
 				if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 3 {
 					t.Errorf("%d tokens and %d reads; want 2 and 3: no read met a dead token", tokens, reads)
 				}
@@ -134,11 +134,11 @@ func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, withClient)
 		h.Always(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + hubToken + `","token_type":"bearer"}`})
-		meant(t, "first", h.ask(), vendor.Done)
+		meant(t, "first", h.ask(), upstream.Done)
 		time.Sleep(tokenLife - tokenSpare - time.Second)
-		meant(t, "second", h.ask(), vendor.Done)
+		meant(t, "second", h.ask(), upstream.Done)
 		time.Sleep(time.Second)
-		meant(t, "third", h.ask(), vendor.Done)
+		meant(t, "third", h.ask(), upstream.Done)
 		if n := h.Count(hubTokens); n != 2 {
 			t.Errorf("%d token calls; want 2", n)
 		}
@@ -150,23 +150,23 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 	rows := []struct {
 		name   string
 		answer sandbox.Outcome
-		want   vendor.Outcome
+		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, vendor.Trouble, 0},
-		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, vendor.Trouble, 0},
-		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: proxyPage}, vendor.Trouble, 0},
-		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, vendor.Wait, 20 * time.Second},
-		{"429 that does not", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
-		{"500", sandbox.Outcome{Status: 500}, vendor.Again, 0},
-		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: proxyPage}, vendor.Again, 0},
-		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, vendor.Again, 0},
-		{"a yes without a token", sandbox.Outcome{Status: 200, Body: `{"expires_in":1800}`}, vendor.Again, 0},
-		{"an error as a yes", sandbox.Outcome{Status: 200, Body: `{"error":"server_error"}`}, vendor.Again, 0},
-		{"cut", sandbox.Outcome{}, vendor.Again, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Again, 0},
-		{"too slow", sandbox.Outcome{Delay: time.Hour}, vendor.Again, 0},
-		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, vendor.Trouble, 0},
+		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, upstream.Trouble, 0},
+		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, upstream.Trouble, 0},
+		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: proxyPage}, upstream.Trouble, 0},
+		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, upstream.Wait, 20 * time.Second},
+		{"429 that does not", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Again, 0},
+		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: proxyPage}, upstream.Again, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Again, 0},
+		{"a yes without a token", sandbox.Outcome{Status: 200, Body: `{"expires_in":1800}`}, upstream.Again, 0},
+		{"an error as a yes", sandbox.Outcome{Status: 200, Body: `{"error":"server_error"}`}, upstream.Again, 0},
+		{"cut", sandbox.Outcome{}, upstream.Again, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Again, 0},
+		{"too slow", sandbox.Outcome{Delay: time.Hour}, upstream.Again, 0},
+		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, upstream.Trouble, 0},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
 				time.Sleep(tokenFailureHolds)
-				meant(t, "afterwards", h.post(), vendor.Done)
+				meant(t, "afterwards", h.post(), upstream.Done)
 			})
 		})
 	}
@@ -196,9 +196,9 @@ func TestAPersonalTokenIsNeverFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t, nil)
-		meant(t, "note", h.post(), vendor.Done)
+		meant(t, "note", h.post(), upstream.Done)
 		h.Next(postNote, sandbox.Outcome{Status: 401})
-		meant(t, "a token that expired", h.post(), vendor.Trouble)
+		meant(t, "a token that expired", h.post(), upstream.Trouble)
 		if posts, tokens := h.Count(postNote), h.Count(hubTokens); posts != 2 || tokens != 0 {
 			t.Errorf("%d posts and %d token calls; want 2 and none: there is no other token to try", posts, tokens)
 		}

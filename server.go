@@ -19,7 +19,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 	"notepay/internal/web"
 )
 
@@ -32,7 +32,7 @@ type Server struct {
 	customer  *web.Customer
 	operator  *web.Operator
 	metrics   *web.Metrics
-	paces     map[string]*vendor.Pace // by vendor, for /health
+	paces     map[string]*upstream.Pace // by vendor, for /health
 	log       *slog.Logger
 	health    healthProbe
 	refreshes refreshGate

@@ -22,7 +22,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 	"notepay/internal/web"
 )
 
@@ -88,11 +88,11 @@ func (f *front) build() {
 		f.Fatal(err)
 	}
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hubPace, stripePace := vendor.NewPace(0, 0), vendor.NewPace(0, 0)
+	hubPace, stripePace := upstream.NewPace(0, 0), upstream.NewPace(0, 0)
 	hub, api := newNotehub(s, hubPace), newStripeOver(sandbox.InProcess(f.stripe), s, stripePace)
 	hub.http.Transport = sandbox.InProcess(f.notehub)
 	f.fleet, err = fleet.New(f.Context(), fleet.Config{Ledger: f.ledger, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: s.PublicURL,
-		Interval: s.RefreshInterval, LinkPace: vendor.NewPace(linksPerSecond*60, 1)})
+		Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func (f *front) build() {
 		Project: s.NotehubProjectUID, Lifetime: s.CreditLifetime, Observe: metrics})
 	f.server = &Server{ledger: f.ledger, fleet: f.fleet, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
 		customer: &web.Customer{Ledger: f.ledger, Session: payments.Session, Test: true}, operator: &web.Operator{Ledger: f.ledger, Token: string(s.OperatorToken)},
-		metrics: metrics, paces: map[string]*vendor.Pace{"stripe": stripePace, "notehub": hubPace}, log: log}
+		metrics: metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": hubPace}, log: log}
 	f.handler = f.server.routes()
 	f.Cleanup(f.end)
 }

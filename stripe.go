@@ -18,14 +18,14 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
-// stripeAPI is everything that knows Stripe. Each method makes one attempt and returns nil or a *vendor.Error.
+// stripeAPI is everything that knows Stripe. Each method makes one attempt and returns nil or a *upstream.Error.
 type stripeAPI struct {
 	client  *stripe.Client
 	project string // the metadata "project" of what is ours
-	pace    *vendor.Pace
+	pace    *upstream.Pace
 }
 
 // stripeTimeLimit is how long one call may take.
@@ -34,11 +34,11 @@ const stripeTimeLimit = 20 * time.Second
 // app is the metadata "app" of everything we make at Stripe.
 const app = "notepay"
 
-func newStripe(s *config.Settings, pace *vendor.Pace) *stripeAPI {
+func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 	return newStripeOver(newTransport(), s, pace)
 }
 
-func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *vendor.Pace) *stripeAPI {
+func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
@@ -55,7 +55,7 @@ func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *vendor
 // ready waits for a slot; no call to Stripe is claimed from a queue that has one already.
 func (s *stripeAPI) ready(ctx context.Context) error {
 	if err := s.pace.Wait(ctx); err != nil {
-		return &vendor.Error{Outcome: vendor.Again, Err: err}
+		return &upstream.Error{Outcome: upstream.Again, Err: err}
 	}
 	return nil
 }
@@ -75,26 +75,26 @@ func classifyStripe(err error) error {
 	if !ok {
 		return transportError(err)
 	}
-	out := &vendor.Error{Outcome: vendor.Refused, Status: e.HTTPStatusCode, Detail: excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
+	out := &upstream.Error{Outcome: upstream.Refused, Status: e.HTTPStatusCode, Detail: excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
 	switch {
 	case e.HTTPStatusCode == http.StatusTooManyRequests:
-		out.Outcome = vendor.Wait
+		out.Outcome = upstream.Wait
 		if e.LastResponse != nil {
 			out.RetryAfter = retryAfter(e.LastResponse.Header, time.Now())
 		}
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
-		out.Outcome = vendor.Trouble
+		out.Outcome = upstream.Trouble
 	case e.HTTPStatusCode == http.StatusNotFound && e.Code != stripe.ErrorCodeResourceMissing:
-		out.Outcome = vendor.Trouble // the address is not one of Stripe's API: that says nothing about the object
+		out.Outcome = upstream.Trouble // the address is not one of Stripe's API: that says nothing about the object
 	case e.HTTPStatusCode == http.StatusConflict:
-		out.Outcome = vendor.Again // the same key is under way
+		out.Outcome = upstream.Again // the same key is under way
 	case e.HTTPStatusCode >= 500 || e.HTTPStatusCode == 0:
-		out.Outcome = vendor.Unclear
+		out.Outcome = upstream.Unclear
 	}
 	return out
 }
 
-// Plan reads a price. vendor.Refused means that it cannot be sold: missing, inactive or recurring.
+// Plan reads a price. upstream.Refused means that it cannot be sold: missing, inactive or recurring.
 func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, error) {
 	if err := s.ready(ctx); err != nil {
 		return ledger.Plan{}, err
@@ -106,7 +106,7 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 		return ledger.Plan{}, err
 	}
 	refused := func(why string) (ledger.Plan, error) {
-		return ledger.Plan{}, &vendor.Error{Outcome: vendor.Refused, Status: 200, Detail: "price " + priceID + " " + why}
+		return ledger.Plan{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "price " + priceID + " " + why}
 	}
 	switch {
 	case !price.Active:
@@ -262,7 +262,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 		}
 		return sessionRecord(cs), nil
 	}
-	return bridge.Session{}, &vendor.Error{Outcome: vendor.Refused, Status: 200, Detail: "no session of " + intent}
+	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 }
 
 func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {

@@ -16,7 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 const (
@@ -40,7 +40,7 @@ func stripeSettings(base string) *config.Settings {
 func newStripeTest(t *testing.T) *testStripe {
 	t.Helper()
 	s := &testStripe{Stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: t, CheckoutURL: "https://buy.test"})}
-	s.client = newStripeOver(sandbox.InProcess(s), stripeSettings("http://stripe.test"), vendor.NewPace(0, 0))
+	s.client = newStripeOver(sandbox.InProcess(s), stripeSettings("http://stripe.test"), upstream.NewPace(0, 0))
 	s.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	return s
 }
@@ -101,9 +101,9 @@ func TestWhatAPriceMakesOfAPlan(t *testing.T) {
 			s.AddPrice(row.price)
 			got, err := s.client.Plan(t.Context(), "price_1")
 			if row.want == (ledger.Plan{}) {
-				meant(t, row.name, err, vendor.Refused)
+				meant(t, row.name, err, upstream.Refused)
 			} else {
-				meant(t, row.name, err, vendor.Done)
+				meant(t, row.name, err, upstream.Done)
 			}
 			if got != row.want {
 				t.Errorf("%s: %+v; want %+v", row.name, got, row.want)
@@ -121,7 +121,7 @@ func TestAPriceWithoutAFixedAmountIsRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStripeTest(t)
 			s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur",` + body + `}`})
-			meant(t, name, s.plan(), vendor.Refused)
+			meant(t, name, s.plan(), upstream.Refused)
 		})
 	}
 }
@@ -133,7 +133,7 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
 		plan := ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
 		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "link:1")
-		meant(t, "link", err, vendor.Done)
+		meant(t, "link", err, upstream.Done)
 		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
 			t.Errorf("link %+v; want that of washer and plan", link)
 		}
@@ -169,7 +169,7 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "link:1")
-		meant(t, "link", err, vendor.Done)
+		meant(t, "link", err, upstream.Done)
 		body, _ := url.QueryUnescape(string(s.Requests(createLink)[0].Body))
 		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+washer+": "+warm) {
 			t.Errorf("parameters %s; want no after_completion, and the UIDs where there is no name", body)
@@ -186,11 +186,11 @@ func TestTheSameKeyMakesOneLink(t *testing.T) {
 		s := newStripeTest(t)
 		s.Next(createLink, sandbox.Outcome{Applied: true}) // made, and the reply lost
 		_, err := s.create("key-1")
-		meant(t, "cut", err, vendor.Unclear)
+		meant(t, "cut", err, upstream.Unclear)
 		second, err := s.create("key-1")
-		meant(t, "again", err, vendor.Done)
+		meant(t, "again", err, upstream.Done)
 		third, err := s.create("key-2")
-		meant(t, "another key", err, vendor.Done)
+		meant(t, "another key", err, upstream.Done)
 		if links := s.Links(); len(links) != 2 || links[0].ID != second.ID || links[1].ID != third.ID {
 			t.Errorf("%d links; want one for each key", len(links))
 		}
@@ -203,7 +203,7 @@ func TestALinkThatCannotBeSoldIsRefused(t *testing.T) {
 		s := newStripeTest(t)
 		s.SetPrice(warm, func(p *sandbox.Price) { p.Active = false })
 		link, err := s.create("key")
-		meant(t, "inactive price", err, vendor.Refused)
+		meant(t, "inactive price", err, upstream.Refused)
 		if link != (ledger.Link{}) {
 			t.Errorf("link %+v beside the error; want none", link)
 		}
@@ -224,7 +224,7 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 					want = append(want, l.ID)
 				}
 				links, err := s.client.Links(t.Context())
-				meant(t, "links", err, vendor.Done)
+				meant(t, "links", err, upstream.Done)
 				if len(links) != count {
 					t.Fatalf("%d links; want %d", len(links), count)
 				}
@@ -256,7 +256,7 @@ func TestLinksOfOthersAreNotOurs(t *testing.T) {
 			s.AddLink(l)
 		}
 		links, err := s.client.Links(t.Context())
-		meant(t, "links", err, vendor.Done)
+		meant(t, "links", err, upstream.Done)
 		if len(links) != 0 {
 			t.Errorf("links %+v; want none of others, of none, and none that is inactive", links)
 		}
@@ -272,7 +272,7 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 		}
 		s.Next(listLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
 		links, err := s.client.Links(t.Context())
-		if got := vendor.OutcomeOf(err); got != vendor.Unclear || len(links) != 0 {
+		if got := upstream.OutcomeOf(err); got != upstream.Unclear || len(links) != 0 {
 			t.Errorf("%d links and %v; want none and the error", len(links), err)
 		}
 		if !strings.Contains(fmt.Sprint(err), `page after "plink_`) {
@@ -295,12 +295,12 @@ func TestALinkIsChanged(t *testing.T) {
 			{"activated, with a new return URL", ledger.Link{ID: link.ID, Active: true, ReturnURL: "https://new.example.com/"}, "https://new.example.com/"},
 			{"without a return URL", ledger.Link{ID: link.ID, Active: true}, ""},
 		} {
-			meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), vendor.Done)
+			meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), upstream.Done)
 			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
 				t.Errorf("%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL, row.change.Active, row.want)
 			}
 		}
-		meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), vendor.Refused)
+		meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), upstream.Refused)
 	})
 }
 
@@ -329,7 +329,7 @@ func TestWhatASessionSays(t *testing.T) {
 					t.Fatal(err)
 				}
 				got, err := s.client.Session(t.Context(), sold.ID)
-				meant(t, "session", err, vendor.Done)
+				meant(t, "session", err, upstream.Done)
 				if got.ID != sold.ID || got.PaymentStatus != row.status || got.IntentStatus != row.intent || got.PaymentIntent != sold.PaymentIntent ||
 					got.PaymentLink != link.ID || got.Amount != sold.Amount || got.Currency != "eur" || got.Livemode || got.Metadata["device_uid"] != washer {
 					t.Errorf("session %+v; want what was sold: %+v", got, sold)
@@ -345,7 +345,7 @@ func TestWhatASessionSays(t *testing.T) {
 					return
 				}
 				byIntent, err := s.client.Session(t.Context(), sold.PaymentIntent)
-				meant(t, "by the payment intent", err, vendor.Done)
+				meant(t, "by the payment intent", err, upstream.Done)
 				if fmt.Sprint(byIntent) != fmt.Sprint(got) {
 					t.Errorf("by the payment intent %+v; want the same: %+v", byIntent, got)
 				}
@@ -365,7 +365,7 @@ func TestASessionThatNobodyPaid(t *testing.T) {
 		}
 		for _, state := range []string{"open", "expired"} {
 			got, err := s.client.Session(t.Context(), open.ID)
-			meant(t, state, err, vendor.Done)
+			meant(t, state, err, upstream.Done)
 			if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
 				t.Errorf("%s: %+v; want unpaid", state, got)
 			}
@@ -374,14 +374,14 @@ func TestASessionThatNobodyPaid(t *testing.T) {
 		// Whatever an unfinished session claims, nobody has paid it.
 		s.Next(readSession, sandbox.Outcome{Status: 200, Body: `{"id":"cs_test_1","object":"checkout.session","status":"open","payment_status":"paid","payment_intent":{"id":"pi_1","status":"succeeded"}}`})
 		got, err := s.client.Session(t.Context(), "cs_test_1")
-		meant(t, "a contradiction", err, vendor.Done)
+		meant(t, "a contradiction", err, upstream.Done)
 		if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
 			t.Errorf("a contradiction: %+v; want unpaid", got)
 		}
 		_, err = s.client.Session(t.Context(), "cs_test_none")
-		meant(t, "no such session", err, vendor.Refused)
+		meant(t, "no such session", err, upstream.Refused)
 		_, err = s.client.Session(t.Context(), "pi_none")
-		meant(t, "no session of the intent", err, vendor.Refused)
+		meant(t, "no session of the intent", err, upstream.Refused)
 	})
 }
 
@@ -390,27 +390,27 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 	rows := []struct {
 		name   string
 		answer sandbox.Outcome
-		want   vendor.Outcome
+		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"401", sandbox.Outcome{Status: 401}, vendor.Trouble, 0},
-		{"403", sandbox.Outcome{Status: 403}, vendor.Trouble, 0},
-		{"400", sandbox.Outcome{Status: 400}, vendor.Refused, 0},
-		{"402", sandbox.Outcome{Status: 402}, vendor.Refused, 0},
-		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, vendor.Refused, 0},
-		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, vendor.Trouble, 0},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, vendor.Unclear, 0},
-		{"409", sandbox.Outcome{Status: 409}, vendor.Again, 0},
-		{"429 that does not say how long", sandbox.Outcome{Status: 429}, vendor.Wait, 0},
-		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, vendor.Wait, 3 * time.Second},
-		{"500", sandbox.Outcome{Status: 500}, vendor.Unclear, 0},
-		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, vendor.Unclear, 0},
-		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: proxyPage}, vendor.Unclear, 0},
-		{"503 without an error", sandbox.Outcome{Status: 503, Body: `{}`}, vendor.Unclear, 0},
-		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, vendor.Unclear, 0},
-		{"cut", sandbox.Outcome{}, vendor.Unclear, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, vendor.Unclear, 0},
-		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, vendor.Unclear, 0},
+		{"401", sandbox.Outcome{Status: 401}, upstream.Trouble, 0},
+		{"403", sandbox.Outcome{Status: 403}, upstream.Trouble, 0},
+		{"400", sandbox.Outcome{Status: 400}, upstream.Refused, 0},
+		{"402", sandbox.Outcome{Status: 402}, upstream.Refused, 0},
+		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, upstream.Refused, 0},
+		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, upstream.Trouble, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Unclear, 0},
+		{"409", sandbox.Outcome{Status: 409}, upstream.Again, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
+		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, upstream.Wait, 3 * time.Second},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Unclear, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unclear, 0},
+		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unclear, 0},
+		{"503 without an error", sandbox.Outcome{Status: 503, Body: `{}`}, upstream.Unclear, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Unclear, 0},
+		{"cut", sandbox.Outcome{}, upstream.Unclear, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear, 0},
+		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unclear, 0},
 	}
 	calls := map[string]func(*testStripe) error{
 		readPrice:  (*testStripe).plan,
@@ -432,10 +432,10 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 					began := time.Now()
 					err := call(s)
 					meant(t, pattern, err, row.want)
-					if e, ok := errors.AsType[*vendor.Error](err); ok && e.RetryAfter != row.wait {
+					if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter != row.wait {
 						t.Errorf("%s: to wait %v; want %v", pattern, e.RetryAfter, row.wait)
 					}
-					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == vendor.Wait) {
+					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == upstream.Wait) {
 						t.Errorf("%s: all calls are held for %v", pattern, d)
 					}
 					if took := time.Since(began); took > stripeTimeLimit {
@@ -457,9 +457,9 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	s := newStripe(stripeSettings(gone.URL), vendor.NewPace(0, 0))
+	s := newStripe(stripeSettings(gone.URL), upstream.NewPace(0, 0))
 	_, err := s.Plan(t.Context(), warm)
-	meant(t, "price", err, vendor.Again)
+	meant(t, "price", err, upstream.Again)
 	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "key")
-	meant(t, "link", err, vendor.Again)
+	meant(t, "link", err, upstream.Again)
 }

@@ -16,10 +16,10 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
-// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a *vendor.Error if it fails.
+// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Notehub interface {
 	// PostNote puts a note into a device's queue.
 	PostNote(ctx context.Context, device string, note Note) error
@@ -27,10 +27,10 @@ type Notehub interface {
 	PendingCredits(ctx context.Context, device string) ([]string, error)
 }
 
-// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *vendor.Error if it fails.
+// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
 	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with the intent's state. That there is
-	// none is vendor.Refused.
+	// none is upstream.Refused.
 	Session(ctx context.Context, id string) (Session, error)
 }
 
@@ -78,7 +78,7 @@ type Config struct {
 	Fleet       *fleet.Fleet
 	Notehub     Notehub
 	Stripe      Stripe
-	NotehubPace *vendor.Pace
+	NotehubPace *upstream.Pace
 	Log         *slog.Logger
 	Project     string        // app:..., the metadata "project" of what is ours
 	Livemode    bool          // of our key

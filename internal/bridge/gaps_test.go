@@ -14,7 +14,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // hub is the little of Notehub that matters here: it takes notes, and may do so and not say so. What the wire does to calls is
@@ -100,7 +100,7 @@ func (h *house) open() {
 	if err != nil {
 		h.Fatal(err)
 	}
-	h.b = New(Config{Ledger: h.l, Fleet: f, Notehub: h.hub, NotehubPace: vendor.NewPace(0, 0), Log: log, Project: "app:1", Lifetime: 10 * time.Minute, Observe: silent{}})
+	h.b = New(Config{Ledger: h.l, Fleet: f, Notehub: h.hub, NotehubPace: upstream.NewPace(0, 0), Log: log, Project: "app:1", Lifetime: 10 * time.Minute, Observe: silent{}})
 }
 
 // reopen is a crash: nothing that was not on disk is known afterwards.
@@ -185,7 +185,7 @@ func (h *house) payment(session string) ledger.Payment {
 // AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up and ends well.
 func TestEveryGap(t *testing.T) {
 	t.Parallel()
-	unclear := &vendor.Error{Outcome: vendor.Unclear}
+	unclear := &upstream.Error{Outcome: upstream.Unclear}
 	for name, c := range map[string]struct {
 		until func(h *house) // what was done before the power went
 		notes int            // posted in the end
@@ -258,8 +258,8 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 		took bool
 	}{
 		"with a yes":             {nil, true},
-		"with an unclear answer": {&vendor.Error{Outcome: vendor.Unclear}, false},
-		"with a no":              {&vendor.Error{Outcome: vendor.Wait, RetryAfter: time.Hour}, false},
+		"with an unclear answer": {&upstream.Error{Outcome: upstream.Unclear}, false},
+		"with a no":              {&upstream.Error{Outcome: upstream.Wait, RetryAfter: time.Hour}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -324,7 +324,7 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 			all = append(all, session)
 			h.paid(session, "dev:1")
 		}
-		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Again}}}
+		h.hub.answers = []answer{{err: &upstream.Error{Outcome: upstream.Again}}}
 		h.b.work(t.Context(), h.claim(1)[0])
 		h.paid("cs_test_other", "dev:2")
 		claimed := h.claim(2)
@@ -345,7 +345,7 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 		h := newHouse(t)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Wait, Status: 429, RetryAfter: 24 * time.Hour}}}
+		h.hub.answers = []answer{{err: &upstream.Error{Outcome: upstream.Wait, Status: 429, RetryAfter: 24 * time.Hour}}}
 		h.b.c.NotehubPace.Observe(time.Now(), h.hub.answers[0].err)
 		h.paid("cs_test_1", "dev:1")
 		h.paid("cs_test_2", "dev:1")
@@ -378,8 +378,8 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 		h := newHouse(t)
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		h.hub.answers = []answer{{err: &vendor.Error{Outcome: vendor.Unclear}}}
-		h.hub.blind = &vendor.Error{Outcome: vendor.Trouble, Status: 401}
+		h.hub.answers = []answer{{err: &upstream.Error{Outcome: upstream.Unclear}}}
+		h.hub.blind = &upstream.Error{Outcome: upstream.Trouble, Status: 401}
 		h.paid("cs_test_1", "dev:1")
 		go func() { h.b.deliver(ctx, ctx); close(done) }()
 		time.Sleep(14 * time.Minute)
@@ -415,7 +415,7 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		for range 1000 {
-			h.hub.answers = append(h.hub.answers, answer{err: &vendor.Error{Outcome: vendor.Unclear, Status: 500, Over: true}})
+			h.hub.answers = append(h.hub.answers, answer{err: &upstream.Error{Outcome: upstream.Unclear, Status: 500, Over: true}})
 		}
 		h.paid("cs_test_1", "dev:1")
 		go func() { h.b.deliver(ctx, ctx); close(done) }()

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // The life of a payment, in two pure functions. Apply takes in what a call came to; Next says what is to be done now. Both
@@ -41,9 +41,9 @@ const lease = NotehubTimeLimit + 5*time.Second
 // Outcome is what one call made for a payment came to.
 type Outcome struct {
 	Action      ledger.Step
-	Result      vendor.Outcome
+	Result      upstream.Outcome
 	Pending     bool   // check_pending: the credit is among the pending notes
-	Reason      string // for vendor.Refused; ReasonRefused if empty
+	Reason      string // for upstream.Refused; ReasonRefused if empty
 	RetryAfter  time.Duration
 	Over        bool // of an unclear call: whatever it did, it has done
 	Began       time.Time
@@ -68,19 +68,19 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	}
 	p.InFlight = false
 	switch {
-	case o.Action == ledger.CheckPending && o.Result == vendor.Done && !o.Pending:
+	case o.Action == ledger.CheckPending && o.Result == upstream.Done && !o.Pending:
 		// The post that is looked for failed before, and the next one may, too: its failures still count.
 		p.NotBefore = time.Time{}
 		if p.Failures > 0 {
-			p.NotBefore = now.Add(vendor.Backoff(p.Failures, jitter(p)))
+			p.NotBefore = now.Add(upstream.Backoff(p.Failures, jitter(p)))
 		}
-	case o.Result == vendor.Done || o.Result == vendor.Refused:
+	case o.Result == upstream.Done || o.Result == upstream.Refused:
 		p.Failures, p.NotBefore = 0, time.Time{}
 	case o.Interrupted:
 		p.NotBefore = o.Began.Add(NotehubTimeLimit) // nobody failed
 	default:
 		p.Failures++
-		wait := vendor.Backoff(p.Failures, jitter(p))
+		wait := upstream.Backoff(p.Failures, jitter(p))
 		if o.RetryAfter > 0 {
 			wait = o.RetryAfter
 		}
@@ -94,13 +94,13 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 
 func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	switch o.Result {
-	case vendor.Done:
+	case upstream.Done:
 		p = sent(p, now)
-	case vendor.Unclear:
+	case upstream.Unclear:
 		p.Posted = true
 		p.Unclear = p.Machine == ledger.Queued
 		p = doubted(p)
-	case vendor.Refused:
+	case upstream.Refused:
 		p = refused(p, o)
 	}
 	return p
@@ -108,11 +108,11 @@ func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 
 func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	switch {
-	case o.Result == vendor.Done && o.Pending:
+	case o.Result == upstream.Done && o.Pending:
 		p = sent(p, now)
-	case o.Result == vendor.Done && !o.Stale: // an old look says nothing of a post made since
+	case o.Result == upstream.Done && !o.Stale: // an old look says nothing of a post made since
 		p.Unclear = false // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
-	case o.Result == vendor.Refused:
+	case o.Result == upstream.Refused:
 		p = refused(p, o)
 	}
 	return p
@@ -197,7 +197,7 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 // the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more.
 func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted *Outcome) {
 	if p.InFlight {
-		interrupted = &Outcome{Action: p.Step, Result: vendor.Unclear, Began: p.DueAt.Add(-lease), Interrupted: true}
+		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, Began: p.DueAt.Add(-lease), Interrupted: true}
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)

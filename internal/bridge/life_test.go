@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -43,19 +43,19 @@ func TestWhatACallComesTo(t *testing.T) {
 		want    want
 	}{
 		"an accepted note is sent":                                   {nil, Outcome{Action: ledger.PostNote}, 0, want{machine: ledger.Sent}},
-		"a refused note keeps the money and tells":                   {nil, Outcome{Action: ledger.PostNote, Result: vendor.Refused}, 0, want{ledger.Failed, ReasonRefused, AttentionMoneyKept, ledger.NoStep, 0, 0}},
-		"our trouble is tried again":                                 {nil, Outcome{Action: ledger.PostNote, Result: vendor.Trouble}, 0, want{ledger.Queued, "", "", ledger.PostNote, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"Retry-After wins over the back-off":                         {nil, Outcome{Action: ledger.PostNote, Result: vendor.Wait, RetryAfter: 42 * time.Second}, 0, want{ledger.Queued, "", "", ledger.PostNote, 42 * time.Second, 42 * time.Second}},
-		"the back-off grows and has a limit":                         {func(p *ledger.Payment) { p.Failures = 40 }, Outcome{Action: ledger.PostNote, Result: vendor.Again}, 0, want{ledger.Queued, "", "", ledger.PostNote, 48 * time.Second, 72 * time.Second}},
-		"an unclear call is looked at after its limit":               {nil, Outcome{Action: ledger.PostNote, Result: vendor.Unclear}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 14 * time.Second, 14 * time.Second}},
-		"a slow unclear call is looked at with back-off":             {nil, Outcome{Action: ledger.PostNote, Result: vendor.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
+		"a refused note keeps the money and tells":                   {nil, Outcome{Action: ledger.PostNote, Result: upstream.Refused}, 0, want{ledger.Failed, ReasonRefused, AttentionMoneyKept, ledger.NoStep, 0, 0}},
+		"our trouble is tried again":                                 {nil, Outcome{Action: ledger.PostNote, Result: upstream.Trouble}, 0, want{ledger.Queued, "", "", ledger.PostNote, 800 * time.Millisecond, 1200 * time.Millisecond}},
+		"Retry-After wins over the back-off":                         {nil, Outcome{Action: ledger.PostNote, Result: upstream.Wait, RetryAfter: 42 * time.Second}, 0, want{ledger.Queued, "", "", ledger.PostNote, 42 * time.Second, 42 * time.Second}},
+		"the back-off grows and has a limit":                         {func(p *ledger.Payment) { p.Failures = 40 }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 0, want{ledger.Queued, "", "", ledger.PostNote, 48 * time.Second, 72 * time.Second}},
+		"an unclear call is looked at after its limit":               {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 14 * time.Second, 14 * time.Second}},
+		"a slow unclear call is looked at with back-off":             {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
 		"found pending, it was sent":                                 {unclear, Outcome{Action: ledger.CheckPending, Pending: true}, 0, want{machine: ledger.Sent}},
 		"not found, it is posted again":                              {unclear, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 0, 0}},
 		"not found after failures, it is posted again with back-off": {func(p *ledger.Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 3200 * time.Millisecond, 4800 * time.Millisecond}},
-		"a look that failed is repeated":                             {unclear, Outcome{Action: ledger.CheckPending, Result: vendor.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"a refusal after an unclear post is doubtful":                {unclear, Outcome{Action: ledger.CheckPending, Result: vendor.Refused, Reason: ReasonUnknownDevice}, 0, want{ledger.Failed, ReasonUnknownDevice, AttentionDeliveryUnclear, ledger.NoStep, 0, 0}},
+		"a look that failed is repeated":                             {unclear, Outcome{Action: ledger.CheckPending, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
+		"a refusal after an unclear post is doubtful":                {unclear, Outcome{Action: ledger.CheckPending, Result: upstream.Refused, Reason: ReasonUnknownDevice}, 0, want{ledger.Failed, ReasonUnknownDevice, AttentionDeliveryUnclear, ledger.NoStep, 0, 0}},
 		"an unclear post that ran out is doubtful":                   {func(p *ledger.Payment) { unclear(p); p.ExpiresAt = noon.Add(time.Second) }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Failed, ReasonExpired, AttentionDeliveryUnclear, ledger.NoStep, 0, 0}},
-		"a call that outlived the credit is not repeated":            {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote, Result: vendor.Again}, 5 * time.Second, want{ledger.Failed, ReasonExpired, AttentionMoneyKept, ledger.NoStep, 0, 0}},
+		"a call that outlived the credit is not repeated":            {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 5 * time.Second, want{ledger.Failed, ReasonExpired, AttentionMoneyKept, ledger.NoStep, 0, 0}},
 		"a note accepted after the credit ran out is sent":           {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote}, 5 * time.Second, want{machine: ledger.Sent}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,13 +172,13 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 	})
 	t.Run("its doubt makes a look come before the next post", func(t *testing.T) {
 		p := Apply(second, Outcome{Action: ledger.CheckPending, Began: later}, later.Add(time.Second))
-		p = Apply(p, Outcome{Action: ledger.PostNote, Result: vendor.Unclear, Began: noon, Stale: true}, later.Add(2*time.Second))
+		p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Began: noon, Stale: true}, later.Add(2*time.Second))
 		if p, _ = Claim(p, later.Add(3*time.Second)); p.Step != ledger.CheckPending {
 			t.Errorf("step %q; want a look", p.Step)
 		}
 	})
 	t.Run("a note that turns up after the credit failed makes the failure doubtful", func(t *testing.T) {
-		p := Apply(second, Outcome{Action: ledger.CheckPending, Result: vendor.Refused, Began: later}, later.Add(time.Second))
+		p := Apply(second, Outcome{Action: ledger.CheckPending, Result: upstream.Refused, Began: later}, later.Add(time.Second))
 		p.Posted, p.Attention = false, AttentionMoneyKept
 		p = Apply(p, Outcome{Action: ledger.PostNote, Began: noon, Stale: true}, later.Add(2*time.Second))
 		if p.Machine != ledger.Failed || p.Attention != AttentionDeliveryUnclear || !p.Posted || p.Step != ledger.NoStep {

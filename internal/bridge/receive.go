@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // What came of an event or of a session that was looked at.
@@ -227,7 +227,7 @@ func (m *misses) add(id string, now time.Time) {
 // ask reads a session from Stripe and records what it says.
 func (b *Bridge) ask(ctx context.Context, id string) error {
 	s, err := b.c.Stripe.Session(ctx, id)
-	if vendor.OutcomeOf(err) == vendor.Refused {
+	if upstream.OutcomeOf(err) == upstream.Refused {
 		return ledger.ErrNotFound
 	}
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 const (
@@ -43,7 +43,7 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Error("claim", "err", err)
-				_ = vendor.Sleep(ctx, time.Second)
+				_ = upstream.Sleep(ctx, time.Second)
 			}
 			continue
 		}
@@ -77,7 +77,7 @@ func (b *Bridge) hold(ctx context.Context, d time.Duration) {
 	if _, err := b.measure(ctx); err != nil {
 		d = longestHold
 	}
-	_ = vendor.Sleep(ctx, min(d, longestHold)) // the caller sees a context that ended
+	_ = upstream.Sleep(ctx, min(d, longestHold)) // the caller sees a context that ended
 }
 
 // rest waits for a wake-up or until the next row is due.
@@ -226,14 +226,14 @@ func noteOf(p ledger.Payment) Note {
 // seen must not be lost. If we stop before it is on disk, the claim runs out and the call counts as unclear.
 func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 	took := time.Since(o.Began)
-	o.Result = vendor.OutcomeOf(callErr)
+	o.Result = upstream.OutcomeOf(callErr)
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
 	if callErr != nil {
 		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, callErr.Error()
-		if e, ok := errors.AsType[*vendor.Error](callErr); ok {
+		if e, ok := errors.AsType[*upstream.Error](callErr); ok {
 			o.RetryAfter, o.Over, attempt.Status = e.RetryAfter, e.Over, e.Status
 		}
-		if o.Result == vendor.Refused {
+		if o.Result == upstream.Refused {
 			attempt.Outcome = "failed"
 		}
 	}
@@ -252,7 +252,7 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 	err := b.c.Ledger.Update(context.Background(), write)
 	for deadline := time.Now().Add(settleTime); err != nil && time.Now().Before(deadline) && !errors.Is(err, ledger.ErrClosed); {
 		b.c.Log.Error("settle", "payment", claimed.ID, "err", err)
-		_ = vendor.Sleep(context.Background(), time.Second)
+		_ = upstream.Sleep(context.Background(), time.Second)
 		err = b.c.Ledger.Update(context.Background(), write)
 	}
 	if err != nil {
@@ -281,7 +281,7 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Error("claim look-ups", "err", err)
-				_ = vendor.Sleep(ctx, time.Second)
+				_ = upstream.Sleep(ctx, time.Second)
 			}
 			continue
 		}
@@ -306,22 +306,22 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 		s, err = b.c.Stripe.Session(ctx, l.ID)
 	}
 	outcome := "no_session"
-	switch result := vendor.OutcomeOf(err); {
+	switch result := upstream.OutcomeOf(err); {
 	case known: // its own event came meanwhile
 		outcome = Duplicate
 		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
-	case result == vendor.Done:
+	case result == upstream.Done:
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
 		}
 		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
-	case result == vendor.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
+	case result == upstream.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
 		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {
 		outcome = "again"
 		postponed := b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error {
-			return tx.PostponeLookup(l, tx.Now.Add(vendor.Backoff(l.Failures+1, 0.5)))
+			return tx.PostponeLookup(l, tx.Now.Add(upstream.Backoff(l.Failures+1, 0.5)))
 		})
 		err = errors.Join(err, postponed)
 	}

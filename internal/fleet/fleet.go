@@ -16,18 +16,18 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
-// Notehub is what the fleet asks of Notehub. Each method makes one attempt and returns a *vendor.Error if it fails.
+// Notehub is what the fleet asks of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Notehub interface {
 	// Devices lists the devices to sell on. With an error, the list holds what was read before it.
 	Devices(ctx context.Context) ([]ledger.Device, error)
-	// Device reads one of them; vendor.Refused means that there is no such device.
+	// Device reads one of them; upstream.Refused means that there is no such device.
 	Device(ctx context.Context, uid string) (ledger.Device, error)
 }
 
-// Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *vendor.Error if it fails.
+// Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
 	// Plan reads a price.
 	Plan(ctx context.Context, priceID string) (ledger.Plan, error)
@@ -45,11 +45,11 @@ type Config struct {
 	Notehub   Notehub
 	Stripe    Stripe
 	Log       *slog.Logger
-	PriceIDs  []string      // the default plans, in the order in which they are shown
-	ReturnURL string        // where Stripe sends the customer after the payment; "" leaves them on Stripe's page
-	Livemode  bool          // links are remembered by account mode
-	Interval  time.Duration // between refreshes
-	LinkPace  *vendor.Pace  // how fast links are made and changed
+	PriceIDs  []string       // the default plans, in the order in which they are shown
+	ReturnURL string         // where Stripe sends the customer after the payment; "" leaves them on Stripe's page
+	Livemode  bool           // links are remembered by account mode
+	Interval  time.Duration  // between refreshes
+	LinkPace  *upstream.Pace // how fast links are made and changed
 }
 
 // Offer is one plan that a device sells.

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // The vendors as far as the fleet asks them; the wire is tested where the clients are. Both may be told to fail.
@@ -54,7 +54,7 @@ func (v *vendors) Device(_ context.Context, uid string) (ledger.Device, error) {
 			return d, nil
 		}
 	}
-	return ledger.Device{}, &vendor.Error{Outcome: vendor.Refused, Status: 404}
+	return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 404}
 }
 
 func (v *vendors) Plan(_ context.Context, id string) (ledger.Plan, error) {
@@ -81,7 +81,7 @@ func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.P
 	n := len(v.created)
 	v.created = append(v.created, time.Now())
 	v.mu.Unlock()
-	if err := vendor.Sleep(ctx, creationTime); err != nil {
+	if err := upstream.Sleep(ctx, creationTime); err != nil {
 		return ledger.Link{}, err
 	}
 	v.mu.Lock()
@@ -115,7 +115,7 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 			return nil
 		}
 	}
-	return &vendor.Error{Outcome: vendor.Refused, Status: 404}
+	return &upstream.Error{Outcome: upstream.Refused, Status: 404}
 }
 
 // running is a fleet at work in a bubble.
@@ -135,7 +135,7 @@ func run(t *testing.T, path string, v *vendors, prices ...string) *running {
 		v.keys = map[string]string{}
 	}
 	f, err := New(t.Context(), Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: vendor.NewPace(23*60, 1)})
+		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
 		v := &vendors{devices: many(40)}
 		v.create = func(n int, _ string, _ time.Time) error {
 			if n >= 5 && n < 8 {
-				return &vendor.Error{Outcome: vendor.Wait, Status: 429, RetryAfter: 10 * time.Second}
+				return &upstream.Error{Outcome: upstream.Wait, Status: 429, RetryAfter: 10 * time.Second}
 			}
 			return nil
 		}
@@ -223,11 +223,11 @@ func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
 func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		err   *vendor.Error
+		err   *upstream.Error
 		links int // made in the end
 	}{
-		"no reply: the same key, so the same link": {&vendor.Error{Outcome: vendor.Unclear}, 1},
-		"a stored failure: another key":            {&vendor.Error{Outcome: vendor.Unclear, Status: 500}, 1},
+		"no reply: the same key, so the same link": {&upstream.Error{Outcome: upstream.Unclear}, 1},
+		"a stored failure: another key":            {&upstream.Error{Outcome: upstream.Unclear, Status: 500}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -256,7 +256,7 @@ func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		time.Sleep(time.Minute)
 		v.mu.Lock()
-		v.broken = &vendor.Error{Outcome: vendor.Unclear}
+		v.broken = &upstream.Error{Outcome: upstream.Unclear}
 		v.devices = append(v.devices[:2:2], ledger.Device{UID: "dev:new"}, ledger.Device{UID: "dev:unread"})
 		v.mu.Unlock()
 		if _, err := r.Refresh(t.Context()); err == nil {
@@ -371,7 +371,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_bad": &vendor.Error{Outcome: vendor.Refused, Status: 404}}}
+		v := &vendors{devices: many(1), prices: map[string]error{"price_bad": &upstream.Error{Outcome: upstream.Refused, Status: 404}}}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_bad", "price_1")
 		time.Sleep(time.Minute)
 		d := r.Device("dev:0000")
@@ -400,7 +400,7 @@ func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
 func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &vendor.Error{Outcome: vendor.Refused, Status: 400} }}
+		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Refused, Status: 400} }}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
@@ -437,7 +437,7 @@ func TestAnEmptyListingIsNotBelieved(t *testing.T) {
 func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &vendor.Error{Outcome: vendor.Refused, Status: 404}}}
+		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Refused, Status: 404}}}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1", "price_gone")
 		time.Sleep(14 * time.Minute)
 		r.stop()

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // linkKey is what has one link: a device and a price.
@@ -315,8 +315,8 @@ func (w *linkWork) one(ctx context.Context) bool {
 		l.Active = false
 		if err := w.change(ctx, l); err != nil && ctx.Err() == nil {
 			w.fleet.Log.Warn("duplicate link not deactivated", "link", l.ID, "device", l.DeviceUID, "err", err)
-			if vendor.OutcomeOf(err) != vendor.Refused {
-				w.later(vendor.Backoff(1, 0.5), func() { w.spare = append(w.spare, l) })
+			if upstream.OutcomeOf(err) != upstream.Refused {
+				w.later(upstream.Backoff(1, 0.5), func() { w.spare = append(w.spare, l) })
 			}
 		}
 		return true
@@ -418,20 +418,20 @@ func (w *linkWork) finish(ctx context.Context, key linkKey, n need, err error) {
 	w.fleet.mu.Lock()
 	// A stored failure is answered again and again under its key (docs/vendors.md), so the next try has its own. Without a
 	// reply the key stays: the link that may have been made is then given once more, not made twice.
-	e, replied := errors.AsType[*vendor.Error](err)
+	e, replied := errors.AsType[*upstream.Error](err)
 	replied = replied && e.Status != 0
 	if replied {
 		w.tries[key]++
 	}
-	wait := vendor.Backoff(max(w.tries[key], 1), 0.5)
-	outcome := vendor.OutcomeOf(err)
+	wait := upstream.Backoff(max(w.tries[key], 1), 0.5)
+	outcome := upstream.OutcomeOf(err)
 	switch {
-	case replied && e.Status == 404 && outcome == vendor.Refused && n == activate:
+	case replied && e.Status == 404 && outcome == upstream.Refused && n == activate:
 		delete(w.links, key) // another account's: a new one is made
 		wait = 0
-	case outcome == vendor.Refused || outcome == vendor.Trouble:
+	case outcome == upstream.Refused || outcome == upstream.Trouble:
 		wait = untilRefresh // a person has to mend it
-	case outcome == vendor.Wait:
+	case outcome == upstream.Wait:
 		wait = 0
 	}
 	w.rests[key] = time.Now().Add(wait)

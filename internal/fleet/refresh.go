@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/vendor"
+	"notepay/internal/upstream"
 )
 
 // Result is what a refresh came to.
@@ -140,12 +140,12 @@ func (f *Fleet) readPlans(ctx context.Context) error {
 		switch {
 		case err == nil:
 			f.plans[id] = plan
-		case vendor.OutcomeOf(err) == vendor.Refused:
+		case upstream.OutcomeOf(err) == upstream.Refused:
 			delete(f.plans, id) // it is missing or cannot be sold
 		}
 		f.mu.Unlock()
 		switch {
-		case vendor.OutcomeOf(err) == vendor.Refused:
+		case upstream.OutcomeOf(err) == upstream.Refused:
 			f.Log.Warn("price not sold", "price", id, "err", err) // asking again sooner changes nothing
 		case err != nil:
 			errs = append(errs, fmt.Errorf("read price %s: %w", id, err))

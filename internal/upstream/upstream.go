@@ -1,9 +1,9 @@
-// Package vendor says what one call to a vendor (Stripe, Notehub) came to, and how fast that vendor may be asked.
+// Package upstream says what one call to a vendor (Stripe, Notehub) came to, and how fast that vendor may be asked.
 //
 // It promises that every caller speaks of outcomes in the same six words and that one vendor's wish to be left alone
 // (429, Retry-After) holds for all calls to it. It does not know any vendor: which status means what is decided in
 // stripe.go and notehub.go, and whether to ask again is decided by the ledger's steps and the fleet's loop.
-package vendor
+package upstream
 
 import (
 	"errors"
