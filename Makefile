@@ -1,4 +1,4 @@
-.PHONY: demo build test contract check fuzz kill help
+.PHONY: demo build test contract check fuzz kill bench help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	go run . demo
@@ -25,6 +25,9 @@ fuzz:  ## each fuzz target in turn, FUZZTIME each
 KILLTIME ?= 90s
 kill:  ## the service is killed again and again for KILLTIME, and nothing may be lost
 	NOTEPAY_KILL_TIME=$(KILLTIME) go test -race -count=1 -timeout 0 -run TestKill -v .
+
+bench: ## the figures of docs/performance.md, each with its baseline from the same run; takes some minutes
+	NOTEPAY_BENCH=1 go test -count=1 -timeout 30m -run '^TestBench$$' -v . | grep -v 'level='
 
 help:  ## this list
 	@grep -hE '^[a-z]+: +##' $(MAKEFILE_LIST) | sed 's/: *##/:/'

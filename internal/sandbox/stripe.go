@@ -259,7 +259,7 @@ type answer struct {
 	given   *reply // nil while the request runs
 }
 
-// neverArrives tells that the script stops a request in front of the layer that remembers keys (facts on Stripe, 6.5:
+// neverArrives tells that the script stops a request in front of the layer that remembers keys (docs/vendors.md:
 // a 429 is before it; so is a connection that dies without an effect).
 func (c *call) neverArrives() bool {
 	return c.scripted && !c.outcome.Applied && (c.outcome.Status == 0 || c.outcome.Status == http.StatusTooManyRequests)
