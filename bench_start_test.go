@@ -163,7 +163,7 @@ func benchColdStart(t *testing.T, r *report) {
 		switch {
 		case request.Status == http.StatusTooManyRequests:
 			refused++
-		case request.Method+" "+request.Path == create:
+		case request.Method+" "+request.Path == create && request.Status == http.StatusOK:
 			made = append(made, request.At)
 		}
 	}

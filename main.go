@@ -124,6 +124,7 @@ func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 
 const (
 	linksPerSecond  = 23              // link creations; Stripe allows 25 a second at one endpoint (docs/vendors.md)
+	linksAtOnce     = 2               // makes up for a slot that was taken late, and is still no more than 25 in any second
 	stopAnswering   = 5 * time.Second // how long requests under way may take once we were told to stop
 	stopCalling     = 4 * time.Second // and calls to the vendors
 	readHeaderLimit = 5 * time.Second
@@ -165,7 +166,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 	}
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1)})
+		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce)})
 	if err != nil {
 		return err
 	}

@@ -342,18 +342,20 @@ func (w *linkWork) one(ctx context.Context) bool {
 	return true
 }
 
-// take takes the next key. The caller holds the lock.
+// take takes the next key for which something is to do still: one that was hurried is in the queue, too. The caller holds the lock.
 func (w *linkWork) take() (key linkKey, ok bool) {
-	switch {
-	case len(w.urgent) > 0:
-		key, w.urgent = w.urgent[0], w.urgent[1:]
-	case len(w.queue) > 0:
-		key, w.queue = w.queue[0], w.queue[1:]
-		delete(w.queued, key)
-	default:
-		return key, false
+	for len(w.urgent)+len(w.queue) > 0 {
+		if len(w.urgent) > 0 {
+			key, w.urgent = w.urgent[0], w.urgent[1:]
+		} else {
+			key, w.queue = w.queue[0], w.queue[1:]
+			delete(w.queued, key)
+		}
+		if w.need(key) != nothing {
+			return key, true
+		}
 	}
-	return key, true
+	return linkKey{}, false
 }
 
 func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link, try int) error {
