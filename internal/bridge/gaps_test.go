@@ -420,11 +420,11 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 		h.paid("cs_test_1", "dev:1")
 		go func() { h.b.deliver(ctx, ctx); close(done) }()
 		time.Sleep(9 * time.Minute)
+		stop()
+		<-done
 		if posts := 1000 - len(h.hub.answers); posts < 5 || posts > 30 {
 			t.Errorf("%d posts in nine minutes; want a handful", posts)
 		}
-		stop()
-		<-done
 		if err := h.l.Close(); err != nil {
 			t.Error(err)
 		}
