@@ -7,6 +7,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,46 @@ type Stripe interface {
 	Session(ctx context.Context, id string) (Session, error)
 }
 
+// PendingNote is a note in payment.qi that the device has not fetched yet.
+type PendingNote struct{ ID, CreditID, PaymentStatus string }
+
+// Confirmation is a machine's answer, a note in payment_ack.qo.
+type Confirmation struct {
+	EventID   string // Notehub's; a repeat has the same
+	DeviceUID string
+	CreditID  string
+	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
+	Code      string    // the machine's own, such as "E-DOOR"
+	At        time.Time // when Notehub received it
+}
+
+// RefundOrder is a refund that is on disk before it is made.
+type RefundOrder struct {
+	Intent string
+	Amount int64 // minor currency units
+	Credit string
+	Number int // of this credit's refunds, from 1; with the credit it is the idempotency key
+}
+
+// RefundRecord is a refund as Stripe knows it.
+type RefundRecord struct {
+	ID     string
+	Intent string
+	Credit string // of our own; "" for one that was made in the Dashboard
+	Number int    // of our own; 0 for others
+	Amount int64  // minor currency units
+	Status string // "pending", "requires_action", "succeeded", "failed", "canceled"
+}
+
+// Refusals that are answers. A *upstream.Error with Outcome Refused wraps them.
+var (
+	ErrAlreadyRefunded = errors.New("already refunded")
+	ErrAlreadyCaptured = errors.New("already captured")
+	ErrAlreadyCanceled = errors.New("already canceled")
+	ErrDisputed        = errors.New("disputed")
+	ErrBalance         = errors.New("too little balance")
+)
+
 // Note is the body of a payment.qi note. Firmware reads the first three keys; they never change.
 type Note struct {
 	PaymentStatus string `json:"payment_status"`
@@ -57,18 +98,25 @@ type Session struct {
 	Livemode      bool
 	Created       time.Time
 	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
+	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
+	Disputed      bool      // of the charge; false where it was not read
 	Metadata      map[string]string
 }
 
-// Event is what is used of a Stripe event. Session is set for checkout.session.* events, Metadata for all.
+// Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
+// checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
 type Event struct {
 	ID       string
 	Type     string
 	ObjectID string
+	Intent   string // the payment intent that it is about, "" if it names none
 	Livemode bool
 	Created  time.Time
 	Metadata map[string]string
 	Session  *Session
+	Refund   *RefundRecord
+	Refunded int64  // minor currency units: all that was given back of the charge so far
+	Dispute  string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
 	Body     string // as it is kept: without customer_details, billing_details and shipping
 }
 
