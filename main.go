@@ -56,15 +56,19 @@ const usage = `usage: notepay [command]
 
   serve     run the bridge (the default); settings from .env and the environment
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
+  backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
 
 // run is the whole program: it returns when the command has ended or ctx has.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	command := "serve"
 	if len(args) > 0 {
-		command = args[0]
+		command, args = args[0], args[1:]
 	}
-	if len(args) > 1 {
+	if command == "backup" {
+		return backup(ctx, args, getenv, stdout)
+	}
+	if len(args) > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments\n%s", command, usage)}
 	}
 	switch command {
@@ -85,6 +89,22 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	default:
 		return usageError{fmt.Errorf("unknown command %q\n%s", command, usage)}
 	}
+}
+
+// backup copies the ledger. Of the settings it needs but one, so that it also runs where the others are not at hand.
+func backup(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	if len(args) != 1 || args[0] == "" {
+		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
+	}
+	database, err := config.Database(".env", getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := ledger.Backup(ctx, string(database), args[0]); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	_, err = fmt.Fprintf(stdout, "%s is a checked copy of the ledger\n", args[0])
+	return err
 }
 
 // version is the build's version, from the module or the commit.
@@ -171,12 +191,13 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		return err
 	}
 	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
-	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: notehubPace, Log: log,
-		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, Observe: metrics})
+	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: notehubPace, StripePace: stripePace, Log: log,
+		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
+		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
 		customer: &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
-		operator: &web.Operator{Ledger: l, Token: string(s.OperatorToken)},
-		metrics:  metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+		operator: &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)}, routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID,
+		metrics: metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	handler := server.routes()
 	if hooks.wrap != nil {
 		handler = hooks.wrap(handler)
@@ -218,6 +239,15 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	work.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.
+func listenEvery(s *config.Settings) time.Duration {
+	const usual = 5 * time.Second
+	if s.NotehubPerMinute == 0 {
+		return usual
+	}
+	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
 }
 
 // runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.

@@ -25,17 +25,20 @@ import (
 
 // Server answers the outside world. Its fields are set once, before it serves.
 type Server struct {
-	ledger    *ledger.Ledger
-	fleet     *fleet.Fleet
-	bridge    *bridge.Bridge
-	webhooks  webhooks
-	customer  *web.Customer
-	operator  *web.Operator
-	metrics   *web.Metrics
-	paces     map[string]*upstream.Pace // by vendor, for /health
-	log       *slog.Logger
-	health    healthProbe
-	refreshes refreshGate
+	ledger   *ledger.Ledger
+	fleet    *fleet.Fleet
+	bridge   *bridge.Bridge
+	webhooks webhooks
+	customer *web.Customer
+	operator *web.Operator
+	// what Notehub's route sends as its bearer token; "" for no route
+	routeToken string
+	project    string // app:..., of whom confirmations are taken
+	metrics    *web.Metrics
+	paces      map[string]*upstream.Pace // by vendor, for /health
+	log        *slog.Logger
+	health     healthProbe
+	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
 }
@@ -65,6 +68,8 @@ func (s *Server) routes() http.Handler {
 	handle("POST /api/stripe/webhook", s.stripeWebhook)
 	handle("POST /api/webhook", s.stripeWebhook)
 
+	handle("POST /webhook/notehub", s.notehubWebhook)
+
 	handle("GET /refresh-devices", s.refreshDevices)
 	handle("POST /refresh-devices", s.refreshDevices)
 	handle("GET /health", s.healthReport)
@@ -72,6 +77,13 @@ func (s *Server) routes() http.Handler {
 
 	operator("GET /api/payments", s.operator.Payments)
 	operator("GET /api/payments/{id}", s.operator.Payment)
+	operator("POST /api/payments/{id}/retry", s.operator.Retry)
+	operator("POST /api/payments/{id}/refund", s.operator.Refund)
+	operator("POST /api/payments/{id}/end", s.operator.End)
+	operator("GET /api/devices", s.operator.Devices)
+	operator("POST /api/devices/{uid}/pause", s.operator.Pause)
+	operator("POST /api/devices/{uid}/resume", s.operator.Resume)
+	operator("POST /api/devices/{uid}/start", s.operator.Start)
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	})
@@ -305,6 +317,32 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := s.bridge.Receive(r.Context(), event); err != nil {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
+	}
+	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+}
+
+// notehubWebhook takes a machine's answer from Notehub's route. Notehub tries again after a 5xx and never after a 4xx, so what will never be
+// of use is answered 200.
+func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
+	if s.routeToken == "" || !web.Bearer(r, s.routeToken) {
+		return &web.APIError{Status: http.StatusUnauthorized, Code: "unauthorized", Message: "send NOTEHUB_ROUTE_TOKEN as Authorization: Bearer"}
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return &web.APIError{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
+	}
+	answer, project, err := decodeConfirmation(body)
+	switch {
+	case errors.Is(err, errNotConfirmation) || (err == nil && project != s.project):
+		s.log.Info("routed event ignored", "event", answer.EventID, "device", answer.DeviceUID)
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case err != nil:
+		s.log.Warn("routed event refused", "err", err)
+		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "this is no event of Notehub"}
+	}
+	if err := s.bridge.Confirm(r.Context(), answer); err != nil {
+		s.log.Error("confirmation not recorded, Notehub is to send it again", "event", answer.EventID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})

@@ -1,8 +1,10 @@
-// Package bridge keeps the promise: for every payment the machine gets its one credit.
+// Package bridge keeps the promise: for every payment the machine gets its one credit or the customer gets the money back.
 //
-// What Receive returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is in two
-// pure functions (life.go); what Stripe says becomes a payment in receive.go; work.go makes the calls. It does not know what
-// the vendors look like on the wire, and it cannot know what a machine does with a credit that it fetched.
+// What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is
+// in pure functions (life.go, and money.go for its money); what Stripe says becomes a payment in receive.go, what it said while
+// nobody listened is read in reconcile.go, what machines answer comes in through listen.go; work.go makes the calls, and
+// decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and it cannot know what a machine
+// without confirmations does with a credit that it fetched.
 package bridge
 
 import (
@@ -24,15 +26,32 @@ import (
 type Notehub interface {
 	// PostNote puts a note into a device's queue.
 	PostNote(ctx context.Context, device string, note Note) error
-	// PendingCredits lists the credit ids of the notes that the device has not fetched yet.
-	PendingCredits(ctx context.Context, device string) ([]string, error)
+	// PendingNotes lists the notes that the device has not fetched yet.
+	PendingNotes(ctx context.Context, device string) ([]PendingNote, error)
+	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any more: it was fetched.
+	DeleteNote(ctx context.Context, device, noteID string) error
+	// Confirmations reads a page of what machines answered, from the cursor on ("" for the beginning), oldest first. The one under the
+	// cursor may come again. next is where to go on, more whether there is something already.
+	Confirmations(ctx context.Context, cursor string) (list []Confirmation, next string, more bool, err error)
 }
 
 // Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
-	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with the intent's state. That there is
-	// none is upstream.Refused.
+	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with the state of intent and charge. That
+	// there is none is upstream.Refused.
 	Session(ctx context.Context, id string) (Session, error)
+	// Capture takes the held money of a payment intent; the same key takes it once.
+	Capture(ctx context.Context, intent, key string) error
+	// Release cancels the hold.
+	Release(ctx context.Context, intent, key string) error
+	// Refund makes a refund; the same credit and number make one.
+	Refund(ctx context.Context, o RefundOrder) (RefundRecord, error)
+	// Refunds lists all refunds of a payment intent.
+	Refunds(ctx context.Context, intent string) ([]RefundRecord, error)
+	// Events reads a page of the events of our types since a time, newest first, behind the event with the id after ("" for the first page).
+	Events(ctx context.Context, since time.Time, after string) (events []Event, last string, more bool, err error)
+	// Sessions reads a page of the completed sessions opened since a time, in the same way.
+	Sessions(ctx context.Context, since time.Time, after string) (sessions []Session, last string, more bool, err error)
 }
 
 // PendingNote is a note in payment.qi that the device has not fetched yet.
@@ -122,34 +141,46 @@ type Event struct {
 
 // Config is what a Bridge needs. All fields are required.
 type Config struct {
-	Ledger      *ledger.Ledger
-	Fleet       *fleet.Fleet
-	Notehub     Notehub
-	Stripe      Stripe
-	NotehubPace *upstream.Pace
-	Log         *slog.Logger
-	Project     string        // app:..., the metadata "project" of what is ours
-	Livemode    bool          // of our key
-	Lifetime    time.Duration // of a credit; 0: for ever
-	Observe     Observer
+	Ledger        *ledger.Ledger
+	Fleet         *fleet.Fleet
+	Notehub       Notehub
+	Stripe        Stripe
+	NotehubPace   *upstream.Pace
+	StripePace    *upstream.Pace
+	Log           *slog.Logger
+	Project       string        // app:..., the metadata "project" of what is ours
+	Livemode      bool          // of our key
+	Lifetime      time.Duration // of a credit, where the device has none of its own; 0: for ever
+	ConfirmWithin time.Duration // machines confirm within this; 0: they do not
+	ManualCapture bool          // money is held first, and taken when the machine confirms
+	Routed        bool          // confirmations come by Notehub's route, too
+	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
+	PollInterval  time.Duration // how often Stripe's events are read
+	Observe       Observer
 }
 
 // Observer is told what happened, for metrics. Its methods return at once.
 type Observer interface {
 	Event(outcome string)
+	Confirmation(outcome string)
 	Attempt(action ledger.Step, outcome string, took time.Duration)
 }
 
-// Bridge turns payments into credits. It is safe for concurrent use.
+// Bridge turns payments into credits, or gives them back. It is safe for concurrent use.
 type Bridge struct {
 	c        Config
-	wake     chan struct{} // something may be due
+	wake     chan struct{} // something may be due for Notehub
+	money    chan struct{} // for Stripe
+	timed    chan struct{} // in time
 	look     chan struct{} // a session may have to be looked up
+	heard    chan struct{} // a confirmation may be awaited
 	asking   singleflight.Group
 	reads    *rate.Limiter
 	misses   misses
 	late     atomic.Bool
 	inFlight atomic.Int64
+
+	eventsRead, answersRead atomic.Bool // once since the start
 }
 
 // readsPerSecond is how often the success page may ask Stripe, for all who press reload together.
@@ -157,8 +188,12 @@ const readsPerSecond = 2
 
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
-	return &Bridge{c: c, wake: make(chan struct{}, 1), look: make(chan struct{}, 1), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
+	signal := func() chan struct{} { return make(chan struct{}, 1) }
+	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
 }
+
+// caughtUp: what happened while nobody listened is known.
+func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
 
 // Late says that the oldest queued credit is past half its lifetime: who pays now might wait in vain, so nobody should be sold to.
 func (b *Bridge) Late() bool { return b.late.Load() }

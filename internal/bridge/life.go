@@ -2,48 +2,78 @@ package bridge
 
 import (
 	"hash/fnv"
+	"slices"
+	"strings"
 	"time"
 
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
 )
 
-// The life of a payment, in two pure functions. Apply takes in what a call came to; Next says what is to be done now. Both
-// get the payment as it is in the ledger at that moment and return it as it shall be; nothing else changes a payment.
+// The life of a payment, in pure functions. Apply takes in what a call came to, Confirmed what a machine answered, Silent that
+// none did, money.go what Stripe says; Next says what is to be done now. Each gets the payment as it is in the ledger at that
+// moment and returns it as it shall be; nothing else changes a payment.
 
-// Reasons for which a machine's credit failed.
+// Reasons for which a machine's credit failed, or its session ended early.
 const (
-	ReasonAdopted       = "adopted"        // paid before this ledger was born: another's to deliver
-	ReasonExpired       = "expired"        // its lifetime ended before it could be sent
-	ReasonRefused       = "refused"        // Notehub refuses this device or this note
-	ReasonUnknownDevice = "unknown_device" // a complete listing, begun after the payment, does not hold the device
+	ReasonAdopted       = "adopted"          // paid before this ledger was born: another's to deliver
+	ReasonExpired       = "expired"          // its lifetime ended before it could be sent, or the machine says so
+	ReasonRefused       = "refused"          // Notehub refuses this device or this note
+	ReasonUnknownDevice = "unknown_device"   // a complete listing, begun after the payment, does not hold the device
+	ReasonNotSelling    = "not_selling"      // the device is disabled, paused, offline or out of sale
+	ReasonBusy          = "busy"             // a timed credit of this device is still open, or the machine says so
+	ReasonFailed        = "failed"           // the machine says so
+	ReasonRecalled      = "recalled"         // the note was taken back, unfetched
+	ReasonRecallUnclear = "recall_unclear"   // it was to be taken back, and may have been fetched before
+	ReasonUnclear       = "delivery_unclear" // Notehub may have taken a note, and nothing tells what became of it
+	ReasonUnconfirmed   = "unconfirmed"      // the machine said nothing in time
+	ReasonReversed      = "payment_reversed" // the money was given back by somebody else
+	ReasonDisputed      = "disputed"         // the customer's bank asks for the money back
+	ReasonEnded         = "ended"            // by the operator
+	ReasonStartedAfter  = "started_after_money_back"
 )
 
-// Why a person must look at a payment.
+// Why a person must look at a payment, beside the reasons above.
 const (
-	AttentionMoneyKept       = "money_kept"       // the machine got nothing and the money was not given back
-	AttentionDeliveryUnclear = "delivery_unclear" // the machine may or may not have got its credit
-	AttentionAmount          = "amount_mismatch"  // paid was not what the plan costs
-	AttentionAuthorized      = "authorized"       // a hold is open
-	AttentionOverdue         = "overdue"          // not delivered after a quarter of an hour, and still being tried
+	AttentionAmount        = "amount_mismatch"    // paid was not what the plan costs
+	AttentionOverdue       = "overdue"            // what is due is being tried for a quarter of an hour
+	AttentionHold          = "hold"               // money is held on a card for an hour, neither taken nor released
+	AttentionFailedAfter   = "failed_after_start" // the machine started and then failed
+	AttentionCaptureFailed = "capture_failed"     // the machine started and the money could not be taken
+	AttentionBalance       = "too_little_balance" // the account cannot pay the refund
+	AttentionRefundRefused = "refund_refused"     // Stripe refuses the refund
+	AttentionRefundFailed  = "refund_failed"      // the customer's bank refused the refund
+	AttentionDisputeLost   = "dispute_lost"
+	AttentionFetchedAnyway = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
-// NotehubTimeLimit is how long one call to Notehub may take. An unclear post is looked for when this has passed since it
-// began: earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
-const NotehubTimeLimit = 15 * time.Second
-
-// overdue is when a person is told of a credit that is neither delivered nor given up.
-const overdue = 15 * time.Minute
-
-// lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
-const lease = NotehubTimeLimit + 5*time.Second
+const (
+	// TimeLimit is how long one call to a vendor may take. An unclear post is looked for when this has passed since it began:
+	// earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
+	TimeLimit = 15 * time.Second
+	// lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
+	lease = TimeLimit + 5*time.Second
+	// overdue is when a person is told of what is due and cannot be done.
+	overdue = 15 * time.Minute
+	// longHold is when a person is told of money that is neither taken nor released.
+	longHold = time.Hour
+	// idleLook is how often a note is looked for that may wait for ever.
+	idleLook = time.Hour
+	// grace is how long after a credit's end a confirming machine may still be heard: what it began in time may be told late.
+	grace = 30 * time.Second
+)
 
 // Outcome is what one call made for a payment came to.
 type Outcome struct {
 	Action      ledger.Step
 	Result      upstream.Outcome
-	Pending     bool   // check_pending: the credit is among the pending notes
-	Reason      string // for upstream.Refused; ReasonRefused if empty
+	Err         error          // of the call, for refusals that are answers (ErrAlreadyRefunded and its like)
+	Status      int            // HTTP; 0: no reply
+	NoteIDs     []string       // check_pending: the pending notes with this credit's id
+	NoteID      string         // recall: the note that was to be deleted
+	Refund      RefundRecord   // refund: the one made
+	Refunds     []RefundRecord // refund, as a look: all of the intent
+	Looked      bool           // refund: it was a look
 	RetryAfter  time.Duration
 	Over        bool // of an unclear call: whatever it did, it has done
 	Began       time.Time
@@ -54,11 +84,22 @@ type Outcome struct {
 // Apply takes in what a call came to. A fact counts whoever saw it and however late; only a worker whose claim still holds
 // ends the claim and thereby chooses the next step.
 func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	if !o.Stale {
+		p = again(p, o, now)
+	}
 	switch o.Action {
 	case ledger.PostNote:
 		p = applyPost(p, o, now)
 	case ledger.CheckPending:
 		p = applyCheck(p, o, now)
+	case ledger.Recall:
+		p = applyRecall(p, o)
+	case ledger.Capture:
+		p = applyCapture(p, o)
+	case ledger.Release:
+		p = applyRelease(p, o)
+	case ledger.Refund:
+		p = applyRefund(p, o, now)
 	}
 	if o.Stale {
 		if !p.InFlight && p.Step != ledger.NoStep {
@@ -67,8 +108,13 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		return p
 	}
 	p.InFlight = false
+	return Next(p, now)
+}
+
+// again counts failures, and says from when on the next call may be made.
+func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	switch {
-	case o.Action == ledger.CheckPending && o.Result == upstream.Done && !o.Pending:
+	case o.Action == ledger.CheckPending && o.Result == upstream.Done && p.Unclear && len(o.NoteIDs) == 0:
 		// The post that is looked for failed before, and the next one may, too: its failures still count.
 		p.NotBefore = time.Time{}
 		if p.Failures > 0 {
@@ -76,8 +122,8 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		}
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
 		p.Failures, p.NotBefore = 0, time.Time{}
-	case o.Interrupted:
-		p.NotBefore = o.Began.Add(NotehubTimeLimit) // nobody failed
+	case o.Interrupted: // nobody failed
+		p.NotBefore = o.Began.Add(TimeLimit)
 	default:
 		p.Failures++
 		wait := upstream.Backoff(p.Failures, jitter(p))
@@ -85,14 +131,20 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			wait = o.RetryAfter
 		}
 		p.NotBefore = now.Add(wait)
-		if safe := o.Began.Add(NotehubTimeLimit); p.Unclear && !o.Over && safe.After(p.NotBefore) {
-			p.NotBefore = safe
+		if safe := o.Began.Add(TimeLimit); o.Result == upstream.Unclear && !o.Over && safe.After(p.NotBefore) {
+			p.NotBefore = safe // until then it may still be applied
 		}
 	}
-	return Next(p, now)
+	return p
 }
 
 func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	if p.Tell != "" && p.Machine != ledger.Queued { // it was a word to a machine that runs, not the credit
+		if o.Result == upstream.Done || o.Result == upstream.Refused {
+			p.Tell = ""
+		}
+		return p
+	}
 	switch o.Result {
 	case upstream.Done:
 		p = sent(p, now)
@@ -101,62 +153,255 @@ func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p.Unclear = p.Machine == ledger.Queued
 		p = doubted(p)
 	case upstream.Refused:
-		p = refused(p, o)
+		p = refused(p)
 	}
 	return p
 }
 
 func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
-	switch {
-	case o.Result == upstream.Done && o.Pending:
+	if o.Result == upstream.Refused {
+		return refused(p)
+	}
+	if o.Result != upstream.Done {
+		return p
+	}
+	pending := len(o.NoteIDs) > 0
+	if p.Machine == ledger.Sent && p.Unclear && !o.Stale { // a deletion may have been applied
+		p.Unclear = false
+		if !slices.Contains(o.NoteIDs, firstNote(p)) {
+			p = worse(p, ledger.RecallUnclear)
+		}
+		p.NoteIDs = ""
+	}
+	if pending {
 		p = sent(p, now)
-	case o.Result == upstream.Done && !o.Stale: // an old look says nothing of a post made since
-		p.Unclear = false // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
-	case o.Result == upstream.Refused:
-		p = refused(p, o)
+	}
+	if o.Stale {
+		return p // an old look says nothing of what was done since
+	}
+	late := !p.ExpiresAt.IsZero() && !o.Began.Before(p.ExpiresAt) // a deadline is acted on only upon an observation made after it
+	switch {
+	case p.Machine == ledger.Sent && pending && (late || p.Stop != "" || p.Recalled != ledger.NotRecalled):
+		p.NoteIDs = strings.Join(o.NoteIDs, ",")
+		if p.Recalled == ledger.NotRecalled {
+			p.Recalled = ledger.RecallDeleted
+		}
+	case p.Machine == ledger.Sent && pending:
+		p.NotBefore = now.Add(idleLook)
+	case p.Machine == ledger.Sent && p.Recalled != ledger.NotRecalled:
+		p = recalled(p, now)
+	case p.Machine == ledger.Sent:
+		p = fetched(p)
+	case p.Machine == ledger.Queued && p.Unclear: // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
+		p.Unclear, p.Vanished = false, true
+	}
+	return p
+}
+
+// applyRecall takes in the deletion of one pending note. The look that follows is the proof.
+func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
+	if p.Recalled == ledger.NotRecalled || firstNote(p) != o.NoteID {
+		return p // it was ended meanwhile
+	}
+	switch o.Result {
+	case upstream.Refused: // there is no such note any more: it was fetched
+		p = worse(p, ledger.RecallTooLate)
+	case upstream.Unclear:
+		p.Unclear = !o.Stale
+		return p
+	case upstream.Done:
+	default:
+		return p // nothing was done
+	}
+	_, p.NoteIDs, _ = strings.Cut(p.NoteIDs, ",")
+	return p
+}
+
+// firstNote is the pending note that is deleted next, "" for none.
+func firstNote(p ledger.Payment) string {
+	id, _, _ := strings.Cut(p.NoteIDs, ",")
+	return id
+}
+
+// worse remembers the worst that was seen of a recall's deletions.
+func worse(p ledger.Payment, seen ledger.Recalled) ledger.Payment {
+	if p.Recalled != ledger.RecallTooLate {
+		p.Recalled = seen
+	}
+	return p
+}
+
+// recalled ends a recall: no note is pending any more.
+func recalled(p ledger.Payment, now time.Time) ledger.Payment {
+	worst, stop := p.Recalled, p.Stop
+	p.Recalled, p.NoteIDs, p.Stop = ledger.NotRecalled, "", ""
+	doubt := worst == ledger.RecallUnclear || p.Vanished
+	switch {
+	case worst == ledger.RecallTooLate, doubt && !p.ConfirmBy.IsZero(): // a machine that confirms will say what became of it
+		p.Stop = stop
+		return fetched(p)
+	case doubt:
+		p = failed(p, ReasonRecallUnclear) // the customer first, on purpose
+		p.Attention = ReasonRecallUnclear
+	case stop == stopRetry:
+		p.Machine, p.Posted, p.SentAt = ledger.Queued, false, time.Time{}
+	case stop != "":
+		p = failed(p, stop)
+	default:
+		p = failed(p, ReasonRecalled)
+	}
+	return p
+}
+
+// stopRetry is the Stop of a note that is taken back to be sent anew.
+const stopRetry = "retry"
+
+// fetched: the Notecard has the note.
+func fetched(p ledger.Payment) ledger.Payment {
+	p.Machine, p.Unclear = ledger.Fetched, false
+	stop := p.Stop
+	p.Stop, p.Recalled, p.NoteIDs = "", ledger.NotRecalled, ""
+	switch stop {
+	case ReasonEnded:
+		p.Tell = "ended"
+	case ReasonReversed:
+		p.Tell, p.Attention = "refunded", AttentionFetchedAnyway
+	}
+	if p.ConfirmBy.IsZero() {
+		p.Tell = "" // it would not understand
 	}
 	return p
 }
 
 func sent(p ledger.Payment, now time.Time) ledger.Payment {
 	p.Posted, p.Unclear = true, false
-	if p.Attention == AttentionOverdue {
-		p.Attention = ""
-	}
 	if p.Machine == ledger.Queued {
-		p.Machine, p.SentAt = ledger.Sent, now
+		p.Machine = ledger.Sent
+		p = reached(p, now)
 	}
 	return doubted(p)
 }
 
-// doubted makes a failed credit doubtful when it turns out late that Notehub took, or may have taken, its note.
-func doubted(p ledger.Payment) ledger.Payment {
-	if p.Machine == ledger.Failed && p.Attention == AttentionMoneyKept {
-		p.Attention = AttentionDeliveryUnclear
+// reached notes when the note got out, and with it when a timed session of a machine that says nothing is likely to be over.
+func reached(p ledger.Payment, now time.Time) ledger.Payment {
+	if p.SentAt.IsZero() {
+		p.SentAt = now
+	}
+	if p.Duration > 0 && p.EndsAt.IsZero() && p.ConfirmBy.IsZero() {
+		p.EndsAt = now.Add(p.DelayedStart + p.Duration)
 	}
 	return p
 }
 
-func refused(p ledger.Payment, o Outcome) ledger.Payment {
-	if p.Machine != ledger.Queued {
+// doubted makes a failed credit doubtful when it turns out late that Notehub took, or may have taken, its note.
+func doubted(p ledger.Payment) ledger.Payment {
+	if p.Machine == ledger.Failed && p.ConfirmBy.IsZero() { // a machine that confirms refuses what has expired
+		p.Attention = ReasonUnclear
+	}
+	return p
+}
+
+func refused(p ledger.Payment) ledger.Payment {
+	if p.Machine != ledger.Queued && p.Machine != ledger.Sent {
 		return p
 	}
-	reason := o.Reason
-	if reason == "" {
-		reason = ReasonRefused
+	reason := ReasonRefused
+	switch {
+	case p.Posted && !p.ConfirmBy.IsZero():
+		return fetched(reached(p, p.CreatedAt)) // a note may be with the device all the same, which will say so
+	case p.Posted:
+		reason = ReasonUnclear // and this one will not
 	}
-	return failed(p, reason)
+	p = failed(p, reason)
+	p.Attention = reason
+	return p
 }
 
 // failed ends a credit that the machine does not get.
 func failed(p ledger.Payment, reason string) ledger.Payment {
-	p.Machine, p.Reason = ledger.Failed, reason
-	p.Attention = AttentionMoneyKept
-	if p.Posted {
-		p.Attention = AttentionDeliveryUnclear
-	}
-	p.Unclear = false
+	p.Machine, p.Reason, p.EndsAt = ledger.Failed, reason, time.Time{}
+	p.Unclear, p.Stop, p.Recalled, p.NoteIDs, p.Tell = false, "", ledger.NotRecalled, "", ""
 	return p
+}
+
+// What becomes of an answer of a machine.
+const (
+	ConfirmationTaken   = "taken"
+	ConfirmationLate    = "after_money_back" // it started and the customer has the money back
+	ConfirmationIgnored = "ignored"          // it says nothing new
+	ConfirmationNoPost  = "no_note"          // no note was sent for this credit: it cannot be the machine's answer
+)
+
+// Confirmed takes in what a machine answered, in any order and from any state that had a post.
+func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
+	if !p.Posted {
+		return p, ConfirmationNoPost
+	}
+	before, outcome := p.Machine, ConfirmationTaken
+	switch c.State {
+	case "started", "done":
+		p, outcome = started(p, c, now)
+	case "duplicate": // the machine has had it before
+		if before != ledger.Queued && before != ledger.Sent {
+			return p, ConfirmationIgnored
+		}
+		p = fetched(reached(p, now))
+	default: // "failed", "busy", "expired"
+		switch {
+		case before == ledger.Started:
+			p.Attention, p.Code = AttentionFailedAfter, c.Code
+		case before == ledger.Queued || before == ledger.Sent || before == ledger.Fetched:
+			p = failed(p, c.State)
+			p.Code = c.Code
+		case before == ledger.Failed && (p.Reason == ReasonUnclear || p.Reason == ReasonAdopted):
+			p.Reason, p.Code, p.Attention = c.State, c.Code, "" // now it is known, and the money goes back
+		default:
+			return p, ConfirmationIgnored
+		}
+	}
+	return Next(p, now), outcome
+}
+
+func started(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
+	at := c.At
+	if at.IsZero() || at.After(now) || at.Before(p.CreatedAt) {
+		at = now
+	}
+	if p.Machine == ledger.Done || (p.Machine == ledger.Started && c.State == "started") {
+		return p, ConfirmationIgnored
+	}
+	outcome := ConfirmationTaken
+	if p.Machine == ledger.Failed {
+		p.Reason = ""
+		if p.Attention != AttentionAmount && p.Money != ledger.Disputed && p.Money != ledger.Lost {
+			p.Attention = ""
+		}
+	}
+	if moneyIsBack(p) {
+		p.Reason, p.Attention, outcome = ReasonStartedAfter, ReasonStartedAfter, ConfirmationLate
+	}
+	if p.Machine != ledger.Started {
+		p.StartedAt = at
+		if p.Duration > 0 {
+			p.EndsAt = at.Add(p.DelayedStart + p.Duration)
+		}
+	}
+	p = reached(p, at)
+	p.Machine, p.Unclear, p.Stop, p.Recalled, p.NoteIDs = ledger.Started, false, "", ledger.NotRecalled, ""
+	if c.State == "done" {
+		p.Machine, p.EndsAt = ledger.Done, at
+	}
+	return p, outcome
+}
+
+// Silent takes in that the confirmations were read, by a reading that began at asOf, and none was this payment's.
+func Silent(p ledger.Payment, asOf, now time.Time) ledger.Payment {
+	if p.Machine != ledger.Fetched || p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
+		return p
+	}
+	p = failed(p, ReasonUnconfirmed)
+	p.Attention = ReasonUnconfirmed
+	return Next(p, now)
 }
 
 // Next is the payment as it stands at now: what time alone decides is decided, and step and due time say which call is next
@@ -165,51 +410,177 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.InFlight {
 		return p
 	}
-	expired := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
-	if p.Machine == ledger.Queued && expired && !p.Unclear {
-		p = failed(p, ReasonExpired)
+	p = timed(p, now)
+	p = settleMoney(p, now)
+	p.Occupies = p.Occupies && occupies(p, now) // it is taken where the ledger can be asked who has it
+	p.Step, p.DueAt = step(p, now)
+	late := lateAt(p)
+	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
+		p.Attention = "" // it was done
 	}
-	late := p.CreatedAt.Add(overdue)
-	if p.Machine == ledger.Queued && p.Money == ledger.Paid && p.Attention == "" && !now.Before(late) {
-		p.Attention = AttentionOverdue
-	}
-	switch {
-	case p.Machine != ledger.Queued || p.Money != ledger.Paid:
-		p.Step, p.DueAt = ledger.NoStep, time.Time{}
-	case p.Unclear:
-		p.Step, p.DueAt = ledger.CheckPending, latest(now, p.NotBefore)
-	default:
-		p.Step, p.DueAt = ledger.PostNote, latest(now, p.NotBefore)
-		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(p.DueAt) {
-			p.DueAt = p.ExpiresAt // to be failed then, without another call
+	if !late.IsZero() && p.Attention == "" {
+		switch {
+		case !now.Before(late):
+			p.Attention = lateFor(p)
+		case p.Step == ledger.NoStep:
+			p.Step, p.DueAt = ledger.Wait, late
+		case late.Before(p.DueAt):
+			p.DueAt = late // to tell of it then, without a call before its time
 		}
 	}
-	if p.Step != ledger.NoStep && p.Attention == "" && late.Before(p.DueAt) {
-		p.DueAt = late // to tell of it then, without a call before its time
-	}
-	if p.Step == ledger.NoStep {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
 		p.NotBefore, p.Failures = time.Time{}, 0
 	}
 	return p
+}
+
+// timed decides what time alone decides.
+func timed(p ledger.Payment, now time.Time) ledger.Payment {
+	if p.Machine == ledger.Queued && !p.Unclear {
+		expired := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
+		switch {
+		case (expired || p.Stop != "") && p.Vanished && !p.ConfirmBy.IsZero():
+			p = fetched(reached(p, now)) // it may have been fetched, and then the machine will say so
+		case (expired || p.Stop != "") && p.Vanished:
+			p = failed(p, ReasonUnclear)
+			p.Attention = ReasonUnclear
+		case p.Stop == stopRetry:
+			p.Stop = ""
+		case p.Stop != "":
+			p = failed(p, p.Stop)
+		case expired:
+			p = failed(p, ReasonExpired)
+		}
+	}
+	if p.Machine == ledger.Started && !p.EndsAt.IsZero() && !now.Before(p.EndsAt) {
+		p.Machine = ledger.Done
+	}
+	return p
+}
+
+// occupies: a timed credit holds its device from the payment to its end.
+func occupies(p ledger.Payment, now time.Time) bool {
+	if p.Duration == 0 || p.Machine == ledger.Failed || p.Machine == ledger.Done {
+		return false
+	}
+	return p.EndsAt.IsZero() || now.Before(p.EndsAt)
+}
+
+// lateAt is when a person is told that what is due for the payment was not done; zero for never.
+func lateAt(p ledger.Payment) time.Time {
+	switch {
+	case p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing:
+		if p.Machine != ledger.Queued {
+			return p.PaidAt.Add(longHold)
+		}
+		return earliest(p.PaidAt.Add(longHold), p.CreatedAt.Add(overdue))
+	case p.Money == ledger.Refunding:
+		return p.RefundAt.Add(longHold)
+	case p.Machine == ledger.Queued:
+		return p.CreatedAt.Add(overdue)
+	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
+		return p.ExpiresAt.Add(overdue)
+	case p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero():
+		return p.ConfirmBy.Add(overdue)
+	}
+	return time.Time{}
+}
+
+// lateFor is why a person is told then.
+func lateFor(p ledger.Payment) string {
+	switch p.Money {
+	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
+		return AttentionHold
+	}
+	return AttentionOverdue
+}
+
+// step is the next call and when it may be made. What concerns the machine goes first: it decides about the money.
+func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
+	soon := latest(now, p.NotBefore)
+	switch {
+	case p.Machine == ledger.Queued && p.Unclear:
+		return ledger.CheckPending, soon
+	case p.Machine == ledger.Queued:
+		due := soon
+		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(due) {
+			due = p.ExpiresAt // to be failed then, without another call
+		}
+		return ledger.PostNote, due
+	case p.Machine == ledger.Sent && p.NoteIDs != "" && !p.Unclear:
+		return ledger.Recall, soon
+	case p.Machine == ledger.Sent && (p.Recalled != ledger.NotRecalled || p.Stop != ""):
+		return ledger.CheckPending, soon
+	case p.Machine == ledger.Sent && p.ExpiresAt.IsZero():
+		return ledger.CheckPending, latest(p.SentAt.Add(idleLook), p.NotBefore)
+	case p.Machine == ledger.Sent:
+		return ledger.CheckPending, latest(p.ExpiresAt, p.NotBefore)
+	}
+	switch p.Money {
+	case ledger.Capturing:
+		return ledger.Capture, soon
+	case ledger.Releasing:
+		return ledger.Release, soon
+	case ledger.Refunding, ledger.RefundFailed:
+		if p.RefundNumber < mostRefunds || p.Money == ledger.Refunding {
+			return ledger.Refund, soon
+		}
+	}
+	if p.Tell != "" {
+		return ledger.PostNote, soon
+	}
+	if p.Machine == ledger.Started && !p.EndsAt.IsZero() {
+		return ledger.Wait, p.EndsAt
+	}
+	return ledger.NoStep, time.Time{}
 }
 
 // Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and
 // the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more.
 func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted *Outcome) {
 	if p.InFlight {
-		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, Began: p.DueAt.Add(-lease), Interrupted: true}
+		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, NoteID: firstNote(p), Began: p.DueAt.Add(-lease), Interrupted: true}
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
-	if p.Step == ledger.NoStep || p.DueAt.After(now) {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) {
 		return p, interrupted
 	}
 	p.InFlight, p.DueAt, p.Turn = true, now.Add(lease), p.Turn+1
 	return p, interrupted
 }
 
+// Closed says whether nothing is left to be done for a payment: the machine has its credit and the money is ours, or the money is
+// back, or a person has to look.
+func Closed(p ledger.Payment) bool {
+	if p.Attention != "" {
+		return true
+	}
+	switch p.Money {
+	case ledger.Refunded, ledger.Released, ledger.Lost, ledger.CaptureFailed:
+		return p.Machine != ledger.Queued && p.Machine != ledger.Sent
+	case ledger.Paid:
+		switch p.Machine {
+		case ledger.Started, ledger.Done:
+			return true
+		case ledger.Fetched:
+			return p.ConfirmBy.IsZero()
+		case ledger.Failed:
+			return p.Amount == 0 // nothing was paid
+		}
+	}
+	return false
+}
+
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
 		return b
 	}
 	return a

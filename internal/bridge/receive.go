@@ -20,9 +20,11 @@ const (
 	Duplicate     = "duplicate_payment_ignored"
 	Adopted       = "payment_adopted" // paid before this ledger was born
 	LookedUp      = "looked_up_later" // Stripe has to be asked first
+	Followed      = "followed"        // it changed, or may have changed, a payment that is known
 	AwaitsPayment = "awaits_payment"  // not paid yet, Stripe will say when it is
 	NotOurs       = "not_ours"
-	WrongMode     = "wrong_mode" // a test event for a live key, or the other way round
+	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
+	PaymentFailed = "payment_failed" // nobody paid in the end
 	Ignored       = "ignored"
 )
 
@@ -33,9 +35,15 @@ var ErrTooBusy = errors.New("too many look-ups")
 // nothing. No vendor is called on the way.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	var outcome string
+	var changed change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		outcome, err = b.follow(tx, e)
-		if err != nil {
+		outcome, changed = Duplicate, change{}
+		if e.Session == nil { // a session is recorded once in any case, and its first event may have come too early
+			if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
+				return err
+			}
+		}
+		if outcome, changed, err = b.follow(tx, e); err != nil {
 			return err
 		}
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
@@ -51,46 +59,83 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.c.Observe.Event(outcome)
 	b.c.Log.Info("event received", "event", e.ID, "type", e.Type, "object", e.ObjectID, "outcome", outcome)
-	b.roused(outcome)
-	return nil
-}
-
-// roused wakes who has work after a commit.
-func (b *Bridge) roused(outcome string) {
-	switch outcome {
-	case Recorded:
-		poke(b.wake)
-	case LookedUp:
+	if outcome == LookedUp {
 		poke(b.look)
 	}
+	b.committed(changed)
+	return nil
 }
 
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
 const patience = 5 * time.Second
 
 // follow does what an event asks for. Only a session makes a payment; other objects make their session be looked up.
-func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, err error) {
+func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
 	if e.Livemode != b.c.Livemode {
-		return WrongMode, nil
+		return WrongMode, change{}, nil
 	}
 	switch e.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded":
 		s := *e.Session
 		if s.PaymentStatus == "unpaid" && b.ours(s.Metadata) {
-			return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now})
+			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now})
 		}
 		return b.record(tx, s)
-	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated":
+	case "checkout.session.async_payment_failed":
+		return PaymentFailed, change{}, nil // nothing was sent, and nothing will be
+	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
 		if !b.ours(e.Metadata) {
-			return NotOurs, nil
+			return NotOurs, change{}, nil
 		}
-		if known, err := ledger.Has(second(tx.PaymentOfIntent(e.ObjectID))); known || err != nil {
-			return Duplicate, err
-		}
-		return LookedUp, tx.AddLookup(ledger.Lookup{ID: e.ObjectID, PaidAt: e.Created, DueAt: tx.Now.Add(patience)})
+	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 	default:
-		return Ignored, nil
+		return Ignored, change{}, nil
 	}
+	p, err := tx.PaymentOfIntent(e.Intent)
+	known, err := ledger.Has(err)
+	if err != nil || e.Intent == "" {
+		return Ignored, change{}, err
+	}
+	if !known {
+		return b.early(tx, e)
+	}
+	before := p
+	switch e.Type {
+	case "payment_intent.succeeded":
+		p = Captured(p, tx.Now)
+	case "payment_intent.canceled":
+		p = Canceled(p, tx.Now)
+	case "charge.refunded":
+		p = Refunded(p, e.Refunded, false, tx.Now)
+	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
+		p = RefundChanged(p, *e.Refund, tx.Now)
+		if p == before && (e.Refund.Status == "failed" || e.Refund.Status == "canceled") && e.Refund.Credit != p.ID {
+			// One that was made in the Dashboard came back: how much is back in all, the charge tells.
+			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now, Facts: true})
+		}
+	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+		if closed, err := tx.DisputeClosed(e.ObjectID); closed || err != nil {
+			return Duplicate, change{}, err // its end is known already
+		}
+		p = Dispute(p, e.Dispute, tx.Now)
+	}
+	if p == before {
+		return Duplicate, change{}, nil
+	}
+	return Followed, change{before, p}, tx.SavePayment(p)
+}
+
+// early is an event of a payment that is not known yet. What it says is read from Stripe when the event of its session, which
+// usually follows at once, has had its time.
+func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
+	switch {
+	case e.Type == "payment_intent.canceled":
+		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
+	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil: // a refund and a dispute carry metadata of their own, or none
+		return NotOurs, change{}, nil
+	}
+	facts := !strings.HasPrefix(e.Type, "payment_intent.")
+	return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now.Add(patience), Facts: facts})
 }
 
 func second[T any](_ T, err error) error { return err }
@@ -101,51 +146,128 @@ func (b *Bridge) ours(metadata map[string]string) bool {
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// record makes a payment of a session, once.
-func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, err error) {
+// record makes a payment of a session, once; of one that is known it takes in where its money is.
+func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
-		return WrongMode, nil
+		return WrongMode, change{}, nil
 	case !b.ours(s.Metadata):
-		return NotOurs, nil
+		return NotOurs, change{}, nil
 	}
-	p := ledger.Payment{
+	p, err := tx.Payment(ledger.CreditID(s.ID))
+	known, err := ledger.Has(err)
+	if err != nil {
+		return "", change{}, err
+	}
+	if known {
+		changed := change{p, standing(p, s, tx.Now)}
+		if changed.after == changed.before {
+			return Duplicate, change{}, nil
+		}
+		return Followed, changed, tx.SavePayment(changed.after)
+	}
+	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now,
 	}
 	switch {
-	case s.PaymentStatus == "paid", s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
+	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
 		p.Money = ledger.Paid
 	case s.IntentStatus == "requires_capture":
-		p.Money, p.Attention = ledger.Authorized, AttentionAuthorized
+		p.Money = ledger.Authorized
+	case s.PaymentStatus == "paid" && b.c.ManualCapture && s.IntentStatus == "":
+		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
+		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
+	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
+		p.Money = ledger.Paid
 	default:
-		return AwaitsPayment, nil
+		return AwaitsPayment, change{}, nil
 	}
+	lifetime := b.c.Lifetime
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
 		p.DeviceName = d.Name
+		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
+			lifetime = own
+		}
 	}
 	link, err := tx.Link(s.PaymentLink)
-	known, err := ledger.Has(err)
-	if err != nil {
-		return "", err
+	if known, err = ledger.Has(err); err != nil {
+		return "", change{}, err
 	}
 	if known {
 		p = sold(p, link.Plan)
 	}
-	if b.c.Lifetime > 0 {
-		p.ExpiresAt = p.PaidAt.Add(b.c.Lifetime)
-	}
+	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
 	if p.PaidAt.Before(b.c.Ledger.Born()) {
-		p.Machine, p.Reason, p.Attention = ledger.Failed, ReasonAdopted, ReasonAdopted
+		p = failed(p, ReasonAdopted)
+		p.Attention = ReasonAdopted
 		outcome = Adopted
+	} else if p, err = b.oneAtATime(tx, p); err != nil {
+		return "", change{}, err
 	}
-	inserted, err := tx.InsertPayment(Next(p, tx.Now))
+	p = Next(standing(p, s, tx.Now), tx.Now)
+	inserted, err := tx.InsertPayment(p)
 	if err == nil && !inserted {
-		outcome = Duplicate
+		return Duplicate, change{}, nil
 	}
-	return outcome, err
+	return outcome, change{after: p}, err
+}
+
+// clocks sets until when a credit lives, and until when a machine that confirms is waited for. A machine may tell late what it
+// began in time.
+func (b *Bridge) clocks(p ledger.Payment, lifetime time.Duration, from time.Time) ledger.Payment {
+	if lifetime <= 0 {
+		return p
+	}
+	p.ExpiresAt = from.Add(lifetime)
+	if b.c.ConfirmWithin > 0 {
+		confirmBy := from.Add(b.c.ConfirmWithin)
+		p.ExpiresAt = earliest(p.ExpiresAt, confirmBy)
+		p.ConfirmBy = latest(confirmBy, p.ExpiresAt.Add(grace))
+	}
+	return p
+}
+
+// oneAtATime has a timed credit take its device, or refuses it while another holds that.
+func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	if p.Duration == 0 || p.Occupies {
+		return p, nil
+	}
+	other, err := tx.Occupant(p.DeviceUID)
+	taken, err := ledger.Has(err)
+	if err != nil {
+		return p, err
+	}
+	if taken {
+		if ended := Next(other, tx.Now); ended.Occupies {
+			return failed(p, ReasonBusy), nil
+		} else if err := tx.SavePayment(ended); err != nil { // its time is over, and nobody has looked since
+			return p, err
+		}
+	}
+	p.Occupies = true
+	return p, nil
+}
+
+// standing takes in where a session's money is, as Stripe was asked for it.
+func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
+	switch s.IntentStatus {
+	case "":
+		return p // an event's session tells nothing of it
+	case "succeeded":
+		p = Captured(p, now)
+	case "canceled":
+		p = Canceled(p, now)
+	}
+	if s.Disputed && p.Money == ledger.Paid {
+		p = Dispute(p, "needs_response", now)
+	}
+	if s.Refunded > 0 || p.RefundedAmount > 0 {
+		p = Refunded(p, s.Refunded, true, now)
+	}
+	return p
 }
 
 // sold fills in what was sold. It is honoured whatever is sold now; what was paid has to agree with it.
@@ -246,8 +368,9 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 
 // recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
 func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx) error) (outcome string, err error) {
+	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if outcome, err = b.record(tx, s); err == nil && also != nil {
+		if outcome, changed, err = b.record(tx, s); err == nil && also != nil {
 			err = also(tx)
 		}
 		return err
@@ -255,6 +378,9 @@ func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx)
 	if err != nil {
 		return "", fmt.Errorf("record session %s: %w", s.ID, err)
 	}
-	b.roused(outcome)
+	if outcome == LookedUp {
+		poke(b.look)
+	}
+	b.committed(changed)
 	return outcome, nil
 }

@@ -19,27 +19,73 @@ const (
 	// workers is how many calls to Notehub may be under way. There is at most one for a device, so this is how many slow or
 	// dead devices it takes to hold up a healthy one; those that failed before may take half of them.
 	workers = 64
+	// payers is the same for Stripe, whose calls are few and quick.
+	payers = 8
 	// idlest is how long a worker sleeps at the most when nothing is due: the ledger may have been written to in ways not foreseen.
 	idlest = 30 * time.Second
 	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
 	settleTime = 4 * time.Second
+	// mostTimed is how many payments are looked at together whose time has come.
+	mostTimed = 64
 )
 
 // Run works until ctx ends: then nothing more is claimed, and what is under way may finish until the calls' own context ends.
 func (b *Bridge) Run(ctx, calls context.Context) {
+	b.begin(ctx)
 	var loops sync.WaitGroup
-	loops.Go(func() { b.deliver(ctx, calls) })
+	loops.Go(func() { b.deliver(ctx, calls, b.notehub()) })
+	loops.Go(func() { b.deliver(ctx, calls, b.stripe()) })
 	loops.Go(func() { b.lookUp(ctx, calls) })
+	loops.Go(func() { b.reconcile(ctx) })
+	loops.Go(func() { b.listen(ctx) })
+	loops.Go(func() { b.watch(ctx) })
 	loops.Wait()
 }
 
-// deliver claims what is due for Notehub and makes the calls, each in a goroutine of its own.
-func (b *Bridge) deliver(ctx, calls context.Context) {
-	var fresh, again = make(chan struct{}, workers), make(chan struct{}, workers/2)
+// begin judges what is remembered before anything is done with it.
+func (b *Bridge) begin(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := b.judgeRestored(ctx)
+		if err == nil {
+			var occupants []ledger.Payment
+			occupants, err = b.c.Ledger.Occupants(ctx)
+			for _, p := range occupants {
+				b.c.Fleet.InUse(p.DeviceUID, p.EndsAt)
+			}
+		}
+		if err == nil {
+			return
+		}
+		b.c.Log.Error("begin", "err", err)
+		_ = upstream.Sleep(ctx, time.Second)
+	}
+}
+
+// queue is the part of the ledger's queue that is one vendor's.
+type queue struct {
+	due   func(tx *ledger.Tx, again bool, limit int) ([]ledger.Payment, error)
+	next  func(ledger.Stats) time.Time
+	pace  *upstream.Pace
+	wake  chan struct{}
+	slots int
+	one   bool // at most one call for a device
+}
+
+func (b *Bridge) notehub() queue {
+	return queue{(*ledger.Tx).DueForNotehub, func(s ledger.Stats) time.Time { return s.NextNotehub }, b.c.NotehubPace, b.wake, workers, true}
+}
+
+func (b *Bridge) stripe() queue {
+	return queue{(*ledger.Tx).DueForStripe, func(s ledger.Stats) time.Time { return s.NextStripe }, b.c.StripePace, b.money, payers, false}
+}
+
+// deliver claims what is due for a vendor and makes the calls, each in a goroutine of its own.
+func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
+	var fresh, again = make(chan struct{}, q.slots), make(chan struct{}, q.slots/2)
 	var under sync.WaitGroup
 	defer under.Wait()
 	for ctx.Err() == nil {
-		claimed, err := b.claim(ctx, cap(fresh)-len(fresh), cap(again)-len(again))
+		claimed, err := b.claim(ctx, q, cap(fresh)-len(fresh), cap(again)-len(again))
 		if err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Error("claim", "err", err)
@@ -48,10 +94,10 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 			continue
 		}
 		if len(claimed) == 0 {
-			if d := b.c.NotehubPace.Delay(time.Now()); d > 0 {
+			if d := q.pace.Delay(time.Now()); d > 0 {
 				b.hold(ctx, d)
 			} else {
-				b.rest(ctx, b.wake, func(s ledger.Stats) time.Time { return s.NextDue })
+				b.rest(ctx, q.wake, q.next)
 			}
 			continue
 		}
@@ -62,17 +108,17 @@ func (b *Bridge) deliver(ctx, calls context.Context) {
 			}
 			slots <- struct{}{}
 			under.Go(func() {
-				defer func() { <-slots; poke(b.wake) }()
+				defer func() { <-slots; poke(q.wake) }()
 				b.work(calls, p)
 			})
 		}
 	}
 }
 
-// longestHold is how long nobody looks at the queue while Notehub wants to be left alone: credits run out meanwhile.
+// longestHold is how long nobody looks at the queue while a vendor wants to be left alone: credits run out meanwhile.
 const longestHold = 5 * time.Second
 
-// hold waits until Notehub may be asked again, but not long.
+// hold waits until the vendor may be asked again, but not long.
 func (b *Bridge) hold(ctx context.Context, d time.Duration) {
 	if _, err := b.measure(ctx); err != nil {
 		d = longestHold
@@ -111,38 +157,87 @@ func (b *Bridge) measure(ctx context.Context) (ledger.Stats, error) {
 	return stats, nil
 }
 
-// claim takes due payments, at most one for a device and no more than the pace and the slots allow.
-func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.Payment, err error) {
-	most := b.c.NotehubPace.Allowance()
-	var ended []ledger.Payment
+// change is a payment before and after a transaction; before is zero for a new one, both are for none.
+type change struct{ before, after ledger.Payment }
+
+// committed is told of every change of a payment, once it is on disk: it wakes who has work, and shows the fleet who is in use.
+func (b *Bridge) committed(changes ...change) {
+	for _, c := range changes {
+		p := c.after
+		switch {
+		case p.ID == "":
+			continue
+		case p.Occupies:
+			b.c.Fleet.InUse(p.DeviceUID, p.EndsAt)
+		case c.before.Occupies:
+			b.c.Fleet.Free(p.DeviceUID)
+		}
+		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p)) {
+			b.showPause(p.DeviceUID)
+		}
+		if p.InFlight {
+			continue
+		}
+		switch p.Step {
+		case ledger.PostNote, ledger.CheckPending, ledger.Recall:
+			poke(b.wake)
+		case ledger.Capture, ledger.Release, ledger.Refund:
+			poke(b.money)
+		case ledger.Wait:
+			poke(b.timed)
+		}
+		if p.Machine == ledger.Sent && !p.ConfirmBy.IsZero() || p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() {
+			poke(b.heard)
+		}
+		b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Machine, "money", p.Money, "reason", p.Reason, "attention", p.Attention)
+		if c.before.Attention != p.Attention && p.Attention != "" {
+			b.c.Log.Warn("a person has to look", "payment", p.ID, "device", p.DeviceUID, "attention", p.Attention, "machine", p.Machine, "money", p.Money)
+		}
+	}
+}
+
+// claim takes due payments, no more than the pace and the slots allow.
+func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []ledger.Payment, err error) {
+	most := q.pace.Allowance()
+	var changes []change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		claimed, ended = claimed[:0], ended[:0]
+		claimed, changes = claimed[:0], changes[:0]
 		for _, failedBefore := range []bool{false, true} {
 			slots := fresh
 			if failedBefore {
 				slots = again
 			}
-			due, err := tx.DueForNotehub(failedBefore, slots)
+			due, err := q.due(tx, failedBefore, slots)
 			if err != nil {
 				return err
 			}
 			for _, p := range due {
-				called := slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
-				if called || len(claimed) >= most {
-					if p = Next(p, tx.Now); p.Machine == ledger.Failed { // run out while it waited
-						err = tx.SavePayment(p)
+				full := len(claimed) >= most
+				called := q.one && slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
+				before := p
+				switch {
+				case b.tooEarly(p, tx.Now):
+					if !p.InFlight {
+						p.DueAt = tx.Now.Add(time.Second)
 					}
-				} else {
+				case full || called: // no call for it now, but it may have run out while it waited
+					p = Next(p, tx.Now)
+				default:
 					p, err = b.claimOne(tx, p)
+				}
+				if err == nil && p != before {
+					err = tx.SavePayment(p)
+				}
+				if err == nil {
+					err = b.streak(tx, before, p)
 				}
 				if err != nil {
 					return err
 				}
-				switch {
-				case p.InFlight && !called && len(claimed) < most:
+				if p.InFlight && p.Turn != before.Turn {
 					claimed = append(claimed, p)
-				case p.Machine == ledger.Failed:
-					ended = append(ended, p)
+				} else if p != before {
+					changes = append(changes, change{before, p})
 				}
 			}
 		}
@@ -152,33 +247,43 @@ func (b *Bridge) claim(ctx context.Context, fresh, again int) (claimed []ledger.
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
-	for _, p := range ended {
-		b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID, "reason", p.Reason, "attention", p.Attention)
+	for _, c := range changes {
+		if c.after.Machine == ledger.Failed && c.before.Machine != ledger.Failed {
+			b.c.Log.Warn("credit not sent", "payment", c.after.ID, "device", c.after.DeviceUID, "reason", c.after.Reason, "attention", c.after.Attention)
+		}
 	}
+	b.committed(changes...)
 	for range claimed {
-		b.c.NotehubPace.Spend(time.Now())
+		q.pace.Spend(time.Now())
 	}
 	return claimed, nil
 }
 
+// tooEarly: after a start no deadline is acted on before Stripe's events and the machines' answers were read once.
+func (b *Bridge) tooEarly(p ledger.Payment, now time.Time) bool {
+	over := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
+	return over && (p.Machine == ledger.Queued || p.Machine == ledger.Sent) && !b.caughtUp()
+}
+
 // claimOne judges the device, and claims what is still to be done.
 func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
-	switch b.c.Fleet.Standing(p.DeviceUID, p.PaidAt) {
-	case fleet.Unsure: // not judged while the devices are being listed
-		if !p.InFlight {
+	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
+		switch b.c.Fleet.Standing(p.DeviceUID, p.PaidAt) {
+		case fleet.Unsure: // not judged while the devices are being listed
 			p.NotBefore = tx.Now.Add(time.Second)
-			p = Next(p, tx.Now)
-			return p, tx.SavePayment(p)
-		}
-	case fleet.Unknown:
-		if !p.InFlight && !p.Posted {
-			p = Next(failed(p, ReasonUnknownDevice), tx.Now)
-			return p, tx.SavePayment(p)
+			return Next(p, tx.Now), nil
+		case fleet.Unknown:
+			return b.turnedAway(p, ReasonUnknownDevice, tx.Now), nil
+		case fleet.NotSelling:
+			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil
 		}
 	}
 	if p.Plan == "" { // the link was not known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
-			p = sold(p, plan)
+			var err error
+			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
+				return p, err
+			}
 		}
 	}
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil && p.DeviceName == "" {
@@ -186,36 +291,62 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 	}
 	p, interrupted := Claim(p, tx.Now)
 	if interrupted != nil {
-		err := tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
-		if err != nil {
-			return p, err
-		}
+		return p, tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
 	}
-	return p, tx.SavePayment(p)
+	return p, nil
+}
+
+// turnedAway gives the money of a payment back for a device that is not sold on, and has somebody look why it could be paid for.
+func (b *Bridge) turnedAway(p ledger.Payment, reason string, now time.Time) ledger.Payment {
+	p = failed(p, reason)
+	p.Attention = reason
+	return Next(p, now)
 }
 
 // work makes the one call that a claimed payment needs, and settles.
 func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	b.inFlight.Add(1)
 	defer b.inFlight.Add(-1)
-	o := Outcome{Action: p.Step, Began: time.Now()}
-	call, cancel := context.WithTimeout(ctx, NotehubTimeLimit)
+	o := Outcome{Action: p.Step, NoteID: firstNote(p), Began: time.Now()}
+	call, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()
 	var err error
 	switch p.Step {
 	case ledger.PostNote:
 		err = b.c.Notehub.PostNote(call, p.DeviceUID, noteOf(p))
 	case ledger.CheckPending:
-		var pending []string
-		pending, err = b.c.Notehub.PendingCredits(call, p.DeviceUID)
-		o.Pending = slices.Contains(pending, p.ID)
+		var pending []PendingNote
+		pending, err = b.c.Notehub.PendingNotes(call, p.DeviceUID)
+		for _, n := range pending {
+			if n.CreditID == p.ID && n.PaymentStatus == statusCompleted {
+				o.NoteIDs = append(o.NoteIDs, n.ID)
+			}
+		}
+	case ledger.Recall:
+		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
+	case ledger.Capture:
+		err = b.c.Stripe.Capture(call, p.PaymentIntent, "capture:"+p.ID)
+	case ledger.Release:
+		err = b.c.Stripe.Release(call, p.PaymentIntent, "release:"+p.ID)
+	case ledger.Refund:
+		if o.Looked = p.RefundLook; o.Looked {
+			o.Refunds, err = b.c.Stripe.Refunds(call, p.PaymentIntent)
+		} else {
+			o.Refund, err = b.c.Stripe.Refund(call, RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundNumber})
+		}
 	}
 	b.settle(p, o, err)
 }
 
+const statusCompleted = "completed"
+
+// noteOf is the note of a credit, or the word to a machine that has it.
 func noteOf(p ledger.Payment) Note {
-	n := Note{PaymentStatus: "completed", Timestamp: p.PaidAt.Unix(), SessionID: p.SessionID, CreditID: p.ID,
+	n := Note{PaymentStatus: statusCompleted, Timestamp: p.PaidAt.Unix(), SessionID: p.SessionID, CreditID: p.ID,
 		Duration: int64(p.Duration / time.Second), DelayedStart: int64(p.DelayedStart / time.Second)}
+	if p.Tell != "" && p.Machine != ledger.Queued {
+		n.PaymentStatus, n.Duration, n.DelayedStart = p.Tell, 0, 0
+	}
 	if !p.ExpiresAt.IsZero() {
 		n.Expires = p.ExpiresAt.Unix()
 	}
@@ -226,28 +357,31 @@ func noteOf(p ledger.Payment) Note {
 // seen must not be lost. If we stop before it is on disk, the claim runs out and the call counts as unclear.
 func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 	took := time.Since(o.Began)
-	o.Result = upstream.OutcomeOf(callErr)
+	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
 	if callErr != nil {
 		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, callErr.Error()
 		if e, ok := errors.AsType[*upstream.Error](callErr); ok {
-			o.RetryAfter, o.Over, attempt.Status = e.RetryAfter, e.Over, e.Status
+			o.RetryAfter, o.Over, o.Status, attempt.Status = e.RetryAfter, e.Over, e.Status, e.Status
 		}
 		if o.Result == upstream.Refused {
 			attempt.Outcome = "failed"
 		}
 	}
-	var p ledger.Payment
+	var changed change
 	write := func(tx *ledger.Tx) (err error) {
-		if p, err = tx.Payment(claimed.ID); err != nil {
+		if changed.before, err = tx.Payment(claimed.ID); err != nil {
 			return err
 		}
-		o.Stale = p.Turn != claimed.Turn
-		p = Apply(p, o, tx.Now)
-		if err := tx.SavePayment(p); err != nil {
+		o.Stale = changed.before.Turn != claimed.Turn
+		changed.after = Apply(changed.before, o, tx.Now)
+		if err := tx.SavePayment(changed.after); err != nil {
 			return err
 		}
-		return tx.AddAttempt(p.ID, attempt)
+		if err := b.streak(tx, changed.before, changed.after); err != nil {
+			return err
+		}
+		return tx.AddAttempt(claimed.ID, attempt)
 	}
 	err := b.c.Ledger.Update(context.Background(), write)
 	for deadline := time.Now().Add(settleTime); err != nil && time.Now().Before(deadline) && !errors.Is(err, ledger.ErrClosed); {
@@ -259,14 +393,46 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		b.c.Log.Error("settle given up, left to the lease", "payment", claimed.ID, "err", err)
 		return
 	}
+	b.committed(changed)
 	b.c.Observe.Attempt(o.Action, o.Result.String(), took)
 	level := slog.LevelInfo
 	if attempt.Outcome == "failed" {
 		level = slog.LevelWarn
 	}
+	p := changed.after
 	b.c.Log.Log(context.Background(), level, "attempt", "payment", p.ID, "device", p.DeviceUID, "action", o.Action, "outcome", o.Result.String(),
 		"status", attempt.Status, "took", took.Round(time.Millisecond), "stale", o.Stale, "machine", p.Machine, "money", p.Money, "next_at", p.DueAt,
 		"detail", attempt.Detail)
+}
+
+// watch does what time alone decides, when the time has come.
+func (b *Bridge) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		var changes []change
+		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+			changes = changes[:0]
+			due, err := tx.DueInTime(mostTimed)
+			for _, p := range due {
+				c := change{p, Next(p, tx.Now)}
+				if err := tx.SavePayment(c.after); err != nil {
+					return err
+				}
+				changes = append(changes, c)
+			}
+			return err
+		})
+		if err != nil {
+			if ctx.Err() == nil {
+				b.c.Log.Error("watch", "err", err)
+				_ = upstream.Sleep(ctx, time.Second)
+			}
+			continue
+		}
+		b.committed(changes...)
+		if len(changes) < mostTimed {
+			b.rest(ctx, b.timed, func(s ledger.Stats) time.Time { return s.NextWait })
+		}
+	}
 }
 
 // lookUp asks Stripe for the sessions that have to be looked at before it is known whether they are payments.
@@ -298,9 +464,10 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 }
 
 func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
-	ctx, cancel := context.WithTimeout(ctx, NotehubTimeLimit)
+	ctx, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()
 	known, err := ledger.Has(second(b.c.Ledger.Payment(ctx, l.ID)))
+	known = known && !l.Facts
 	var s Session
 	if err == nil && !known {
 		s, err = b.c.Stripe.Session(ctx, l.ID)

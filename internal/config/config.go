@@ -55,6 +55,9 @@ const WebhooksOff = "off"
 // Livemode says whether the Stripe key moves real money.
 func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecretKey), "_live_") }
 
+// CaptureOnStart says whether money is held first and taken when the machine confirms.
+func (s *Settings) CaptureOnStart() bool { return s.Capture == "on_start" }
+
 // PriceIDs are the default plans.
 func (s *Settings) PriceIDs() []string { return list(s.StripePriceID) }
 
@@ -94,6 +97,32 @@ func Names() (names []string) {
 // Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces and newlines around a value
 // are not part of it. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
+	values, err := read(file, getenv)
+	if err != nil {
+		return nil, err
+	}
+	s := &Settings{}
+	problems := parse(s, values)
+	problems = append(problems, s.check()...)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
+	}
+	return s, nil
+}
+
+// Database reads where the ledger is, and checks no other setting.
+func Database(file string, getenv func(string) string) (Secret, error) {
+	values, err := read(file, getenv)
+	if err != nil {
+		return "", err
+	}
+	s := &Settings{}
+	parse(s, values)
+	return s.DatabaseURL, nil
+}
+
+// read reads the values that are set.
+func read(file string, getenv func(string) string) (map[string]string, error) {
 	values, err := godotenv.Read(file)
 	if err != nil && !isMissing(err) {
 		return nil, fmt.Errorf("%s cannot be read: check that each line is NAME=value", file) // the cause may quote a secret
@@ -109,13 +138,7 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 			delete(values, name) // an empty setting is one that is not set
 		}
 	}
-	s := &Settings{}
-	problems := parse(s, values)
-	problems = append(problems, s.check()...)
-	if len(problems) > 0 {
-		return nil, fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
-	}
-	return s, nil
+	return values, nil
 }
 
 // parse fills the settings in, and names those that are not of their type. They keep their default for the checks that follow.
@@ -200,6 +223,10 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.ConfirmWithin > 0 && s.CreditLifetime == 0, "CONFIRM_WITHIN: needs CREDIT_LIFETIME above 0")
 	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
 	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
+	wrong(s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second, "CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm")
+	wrong(s.StripeWebhookSecret == WebhooksOff && s.CreditLifetime > 0 && s.CreditLifetime < 2*s.PollInterval,
+		"CREDIT_LIFETIME: at least two POLL_INTERVALs where webhooks are off, for a payment may be seen so late")
+	wrong(s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))), "NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces")
 	wrong(s.Capture == "on_start" && s.ConfirmWithin == 0, "CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms")
 	wrong(!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel), "LOG_LEVEL: debug, info, warn or error")
 	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
@@ -209,12 +236,7 @@ func (s *Settings) check() (problems []string) {
 // notBuilt refuses what the agreement names and this version does not do: ignored, such a setting would break its promise in silence.
 func (s *Settings) notBuilt() (problems []string) {
 	for name, set := range map[string]bool{
-		"STRIPE_WEBHOOK_SECRET: off": s.StripeWebhookSecret == WebhooksOff,
-		"CONFIRM_WITHIN":             s.ConfirmWithin > 0,
-		"CHECKOUT: session":          s.Checkout == "session",
-		"CAPTURE: on_start":          s.Capture == "on_start",
-		"OFFLINE_AFTER":              s.OfflineAfter > 0,
-		"NOTEHUB_ROUTE_TOKEN":        s.NotehubRouteToken != "",
+		"CHECKOUT: session": s.Checkout == "session",
 	} {
 		if set {
 			problems = append(problems, name+" is not in this version yet")

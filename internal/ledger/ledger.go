@@ -60,7 +60,7 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
 	err = l.Update(ctx, func(tx *Tx) error {
-		if err := tx.SetFactOnce("born", tx.Now); err != nil {
+		if err := errors.Join(tx.SetFactOnce("born", tx.Now), tx.takeOver()); err != nil {
 			return err
 		}
 		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at the vendor: the leases hold.

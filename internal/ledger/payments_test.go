@@ -16,11 +16,13 @@ func fullPayment(t *testing.T) Payment {
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
 	p.Money, p.RefundedAmount = Refunding, 100
 	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.DueAt, &p.NotBefore}
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
-	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear = Refund, 7, true, 3, true, true
+	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
+	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
+	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -35,6 +37,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	bare := Payment{ID: CreditID("cs_bare"), SessionID: "cs_bare", Token: "token_bare", Money: Paid, Machine: Queued, PaidAt: noon(), CreatedAt: noon()}
 	saved := fullPayment(t)
 	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
+	saved.DeviceUID = "dev:saved" // the other's device is taken
 	before := Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
 		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, Money: Paid, Machine: Queued}
 	insert(t, l, full, bare, before)
@@ -148,7 +151,12 @@ func testNonsensePayments(t *testing.T, database string) {
 		"a refund over the amount":            {"check", "refunded_amount", func(p *Payment) { p.RefundedAmount = p.Amount + 1 }},
 		"a machine in no known state":         {"check", "machine IN", func(p *Payment) { p.Machine = "flying" }},
 		"a machine that failed for no reason": {"check", "reason", func(p *Payment) { p.Machine = Failed }},
-		"a reason of one that did not fail":   {"check", "reason", func(p *Payment) { p.Reason = "refused" }},
+		"started without a post":              {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Started, noon() }},
+		"a refund that was not ordered":       {"check", "refund_number", func(p *Payment) { p.Money = Refunding }},
+		"a refund of more than was paid":      {"check", "refund_goal", func(p *Payment) { p.RefundGoal = p.Amount + 1 }},
+		"a deletion without a recall":         {"check", "note_ids", func(p *Payment) { p.NoteIDs = "1:7" }},
+		"an unknown end of a recall":          {"check", "recalled", func(p *Payment) { p.Recalled = "eaten" }},
+		"an unknown word to the machine":      {"check", "tell", func(p *Payment) { p.Tell = "sing" }},
 		"sent at no time":                     {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Sent, true }},
 		"sent without a post":                 {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Sent, noon() }},
 		"fetched and sent at no time":         {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Fetched, true }},
@@ -188,7 +196,7 @@ func testSensiblePayments(t *testing.T, database string) {
 	l := open(t, database)
 	for _, money := range []Money{Authorized, Capturing, Paid, Releasing, Released, CaptureFailed, Refunding, Refunded, RefundFailed, Disputed, Lost} {
 		p := payment("money_" + string(money))
-		p.Money = money
+		p.Money, p.RefundNumber = money, 1
 		insert(t, l, p)
 	}
 	for _, machine := range []Machine{Queued, Sent, Fetched, Started, Done, Failed} {

@@ -103,8 +103,20 @@ type Stats struct {
 	OldestQueued   time.Time // when it was recorded; zero if none is queued
 	OldestWaiting  time.Time // the same of those that have not run out
 	NeedsAttention int       // payments, and sessions that could not be looked up for a quarter of an hour
-	NextDue        time.Time // when the next step of a payment is due; zero if none is
+	NextNotehub    time.Time // when the next step of a payment is due, by whom it calls; zero if none is
+	NextStripe     time.Time
+	NextWait       time.Time // when time alone decides the next; zero if nothing waits
 	NextLookup     time.Time // when the next session is to be looked up; zero if none is
+	NextSilent     time.Time // when the next machine should have been heard of; zero if none is expected to answer
+	Awaited        bool      // a machine has, or may fetch, a note that it is expected to confirm
+}
+
+// nextDue is when the next of these steps is due, found at the beginning of two indexes.
+func nextDue(steps string) string {
+	first := func(failures string) string {
+		return `SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures ` + failures + ` 0 AND step IN ` + steps
+	}
+	return `(SELECT min(due_at) FROM (` + first("=") + ` UNION ALL ` + first(">") + `) AS due)`
 }
 
 // Stats reads the queue's figures.
@@ -115,11 +127,15 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> ''),
 		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)),
 		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $2),
-		(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures = 0
-		                    UNION SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures > 0) AS due),
+		`+nextDue(notehubSteps)+`,
+		`+nextDue(stripeSteps)+`,
+		`+nextDue(`('wait')`)+`,
+		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS some),
 		(SELECT min(due_at) FROM lookups)`, now.UnixMilli(), now.Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
-		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, instant{&s.OldestWaiting}, &s.NeedsAttention, instant{&s.NextDue}, instant{&s.NextLookup})
+		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, instant{&s.OldestWaiting}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
+			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})
 		return s, err
 	})
 }
@@ -128,6 +144,31 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM facts WHERE name = $1`, name)
 	return one(rows, err, scanInstant)
+}
+
+// Cursor reads where reading goes on, "" if it has not begun.
+func (l *Ledger) Cursor(ctx context.Context, name string) (string, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM cursors WHERE name = $1`, name)
+	value, err := one(rows, err, func(s scanner) (v string, err error) { return v, s.Scan(&v) })
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return value, err
+}
+
+// Confirmations reads what the machine answered to a credit, oldest first.
+func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmation, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT id, device_uid, credit_id, state, code, at, outcome FROM confirmations WHERE credit_id = $1 ORDER BY at, id`, credit)
+	return all(rows, err, func(s scanner) (c Confirmation, err error) {
+		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
+		return c, err
+	})
+}
+
+// Occupants reads the payments whose timed credits hold their devices.
+func (l *Ledger) Occupants(ctx context.Context) ([]Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE occupies = 1`)
+	return all(rows, err, scanPayment)
 }
 
 // Devices reads all devices.

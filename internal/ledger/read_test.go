@@ -140,7 +140,7 @@ func testStats(t *testing.T, database string) {
 	wantStats("of an empty ledger", Stats{})
 
 	started := idle(payment("started"))
-	started.Machine, started.CreatedAt, started.Attention = Started, noon2020(0), "refund_failed"
+	started.Machine, started.CreatedAt, started.Attention, started.SentAt, started.Posted = Started, noon2020(0), "refund_failed", noon2020(0), true
 	waitsForNothing := idle(payment("waits_for_nothing"))
 	waitsForNothing.CreatedAt = noon2020(0)
 	insert(t, l, started, waitsForNothing)
@@ -155,13 +155,13 @@ func testStats(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", PaidAt: tx.Now, DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", PaidAt: tx.Now, DueAt: noon2020(8)}))
 	})
-	want := Stats{Queued: 3, OldestQueued: noon2020(0), OldestWaiting: noon2020(1), NeedsAttention: 1, NextDue: noon2020(6), NextLookup: noon2020(8)}
+	want := Stats{Queued: 3, OldestQueued: noon2020(0), OldestWaiting: noon2020(1), NeedsAttention: 1, NextNotehub: noon2020(6), NextLookup: noon2020(8)}
 	wantStats("with the failed one due first", want)
 
 	older.DueAt = noon2020(8)
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SavePayment(older), tx.AddLookup(Lookup{ID: "cs_3", PaidAt: tx.Now.Add(-16 * time.Minute), DueAt: soon}))
 	})
-	want.NextDue, want.NeedsAttention = noon2020(7), 2
+	want.NextNotehub, want.NeedsAttention = noon2020(7), 2
 	wantStats("with the fresh one due first and a look-up that is late", want)
 }

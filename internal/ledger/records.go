@@ -50,6 +50,7 @@ const (
 	Capture      Step = "capture"
 	Release      Step = "release"
 	Refund       Step = "refund"
+	Wait         Step = "wait" // no call: time decides then
 )
 
 // Payment is one paid Checkout Session with its one credit. Zero times mean "not" or, for ExpiresAt, "never".
@@ -71,7 +72,8 @@ type Payment struct {
 	Money          Money
 	RefundedAmount int64 // minor currency units
 	Machine        Machine
-	Reason         string // why the machine failed, "" if it did not
+	Reason         string // why the machine failed or its session ended early, "" if neither
+	Code           string // the machine's own, such as "E-DOOR"
 	Attention      string // why a person must look, "" if nobody has to
 	PaidAt         time.Time
 	CreatedAt      time.Time
@@ -79,6 +81,8 @@ type Payment struct {
 	StartedAt      time.Time
 	EndsAt         time.Time
 	ExpiresAt      time.Time
+	ConfirmBy      time.Time // silence after this gives the money back; zero: no confirmation is expected
+	Occupies       bool      // a timed credit that holds its device; at most one does
 
 	Step      Step
 	DueAt     time.Time
@@ -88,7 +92,29 @@ type Payment struct {
 	Failures  int       // calls in a row that came to nothing
 	Posted    bool      // Notehub has, or may have, taken a note
 	Unclear   bool      // the last post may have been applied
+	Vanished  bool      // an unclear post was looked for and not found: it was not applied, or fetched already
+	Stop      string    // why the note is to be taken back before its time, "" if it is not
+	Recalled  Recalled  // what the deletions of a recall came to so far, "" if none is under way
+	NoteIDs   string    // pending notes that are still to be deleted, with commas
+	Tell      string    // what a machine that confirms has to be told: "refunded", "ended"
+
+	RefundNumber int       // the refund under way or made last, 0 for none; it is on disk before it is made
+	RefundAmount int64     // minor currency units
+	RefundGoal   int64     // what RefundedAmount is once it is made
+	RefundAt     time.Time // when it was ordered
+	RefundLook   bool      // read what was refunded before ordering more
 }
+
+// Recalled is what the deletions of a recall came to.
+type Recalled string
+
+// The worst that was seen of a recall's deletions.
+const (
+	NotRecalled   Recalled = ""
+	RecallDeleted Recalled = "deleted"
+	RecallUnclear Recalled = "unclear" // one may or may not have been applied
+	RecallTooLate Recalled = "fetched" // one found no such note
+)
 
 // CreditID derives the credit's id from the session's, so that even a lost ledger cannot give a payment a second credit.
 func CreditID(sessionID string) string {
@@ -110,6 +136,7 @@ type Attempt struct {
 type Lookup struct {
 	ID       string // cs_... or pi_...
 	PaidAt   time.Time
+	Facts    bool // it is asked for its money, also where the payment is known
 	DueAt    time.Time
 	Turn     int64
 	Failures int
@@ -126,6 +153,17 @@ type StripeEvent struct {
 	Outcome  string
 	Repeats  int
 	Body     string // without customer_details, billing_details and shipping
+}
+
+// Confirmation is what a machine answered, with what came of it.
+type Confirmation struct {
+	ID        string // of Notehub's event
+	DeviceUID string
+	CreditID  string
+	State     string
+	Code      string
+	At        time.Time // when Notehub received it
+	Outcome   string
 }
 
 // Device is a Notecard as Notehub last listed it.

@@ -150,8 +150,9 @@ func scanInstant(s scanner) (t time.Time, err error) {
 // it is given anew into its indexes, also where the value is the same.
 const (
 	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at`
-	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, attention, sent_at,
-	started_at, ends_at, expires_at, step, due_at, not_before, turn, in_flight, failures, posted, unclear`
+	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
+	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
+	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look`
 	paymentColumns = whatColumns + `, ` + howColumns
 )
 
@@ -175,16 +176,20 @@ func (p *Payment) what() []any {
 
 func (p *Payment) how() []any {
 	return []any{p.DeviceName, p.PriceID, p.Plan, int64(p.Duration / time.Second), int64(p.DelayedStart / time.Second), string(p.Money), p.RefundedAmount,
-		string(p.Machine), p.Reason, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
-		string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures, bit(p.Posted), bit(p.Unclear)}
+		string(p.Machine), p.Reason, p.Code, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
+		milliseconds(p.ConfirmBy), bit(p.Occupies), string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures,
+		bit(p.Posted), bit(p.Unclear), bit(p.Vanished), p.Stop, string(p.Recalled), p.NoteIDs, p.Tell,
+		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook)}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
 	var intent sql.NullString
 	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt},
 		&p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration}, seconds{&p.DelayedStart}, &p.Money, &p.RefundedAmount,
-		&p.Machine, &p.Reason, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
-		&p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures, flag{&p.Posted}, flag{&p.Unclear})
+		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
+		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
+		flag{&p.Posted}, flag{&p.Unclear}, flag{&p.Vanished}, &p.Stop, &p.Recalled, &p.NoteIDs, &p.Tell,
+		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook})
 	p.PaymentIntent = intent.String
 	return p, err
 }
@@ -192,8 +197,19 @@ func scanPayment(s scanner) (p Payment, err error) {
 // InsertPayment stores a new payment, or returns false if its session or payment intent has one already.
 func (tx *Tx) InsertPayment(p Payment) (inserted bool, err error) {
 	n, err := tx.exec(insertPayment, append(p.what(), p.how()...)...)
-	return n == 1, err
+	if err != nil || n == 1 {
+		return n == 1, err
+	}
+	rows, err := tx.db.query(`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`, p.ID, p.SessionID, nullable(p.PaymentIntent))
+	known, err := all(rows, err, scanInstant)
+	if len(known) > 0 || err != nil {
+		return false, err
+	}
+	return false, fmt.Errorf("insert payment %s: its device is held by another timed credit", p.ID)
 }
+
+// errorOf drops a result whose being there is all that matters.
+func errorOf[T any](_ T, err error) error { return err }
 
 // SavePayment stores how a payment stands now.
 func (tx *Tx) SavePayment(p Payment) error {
@@ -217,21 +233,63 @@ func (tx *Tx) PaymentOfIntent(intent string) (Payment, error) {
 }
 
 // A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes five times as long as to run it.
-const dueForNotehub = `SELECT ` + paymentColumns + ` FROM payments WHERE step <> '' AND failures %s 0 AND due_at <= $1
-	AND step IN ('note', 'check_pending', 'recall')
-	AND device_uid NOT IN (SELECT device_uid FROM payments WHERE in_flight = 1 AND due_at > $1)
-	ORDER BY due_at LIMIT $2 + 0`
+const (
+	due = `SELECT ` + paymentColumns + ` FROM payments WHERE step <> '' AND failures %s 0 AND due_at <= $1 AND step IN %s %s ORDER BY due_at LIMIT $2 + 0`
 
-var dueFresh, dueAgain = fmt.Sprintf(dueForNotehub, "="), fmt.Sprintf(dueForNotehub, ">")
+	notehubSteps = `('note', 'check_pending', 'recall')`
+	stripeSteps  = `('capture', 'release', 'refund')`
+	deviceIsFree = `AND device_uid NOT IN (SELECT device_uid FROM payments WHERE in_flight = 1 AND due_at > $1 AND step IN ` + notehubSteps + `)`
+)
+
+var (
+	dueNotehubFresh = fmt.Sprintf(due, "=", notehubSteps, deviceIsFree)
+	dueNotehubAgain = fmt.Sprintf(due, ">", notehubSteps, deviceIsFree)
+	dueStripeFresh  = fmt.Sprintf(due, "=", stripeSteps, "")
+	dueStripeAgain  = fmt.Sprintf(due, ">", stripeSteps, "")
+	dueInTime       = fmt.Sprintf(due, "=", `('wait')`, "")
+)
+
+func (tx *Tx) due(query string, limit int) ([]Payment, error) {
+	rows, err := tx.db.query(query, tx.Now.UnixMilli(), limit)
+	return all(rows, err, scanPayment)
+}
 
 // DueForNotehub reads up to limit payments whose next step is a due call to Notehub, the longest due first: those whose last call
 // came to nothing if again is set, else the others. Devices with a call of this process under way are left out.
 func (tx *Tx) DueForNotehub(again bool, limit int) ([]Payment, error) {
-	query := dueFresh
 	if again {
-		query = dueAgain
+		return tx.due(dueNotehubAgain, limit)
 	}
-	rows, err := tx.db.query(query, tx.Now.UnixMilli(), limit)
+	return tx.due(dueNotehubFresh, limit)
+}
+
+// DueForStripe reads up to limit payments whose next step is a due call to Stripe, in the same two parts.
+func (tx *Tx) DueForStripe(again bool, limit int) ([]Payment, error) {
+	if again {
+		return tx.due(dueStripeAgain, limit)
+	}
+	return tx.due(dueStripeFresh, limit)
+}
+
+// DueInTime reads up to limit payments that were waiting for a time that has come.
+func (tx *Tx) DueInTime(limit int) ([]Payment, error) { return tx.due(dueInTime, limit) }
+
+// SilentAt reads up to limit payments whose machines have the note and should have been heard of by asOf.
+func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+		AND machine = 'fetched' AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`, asOf.UnixMilli(), limit)
+	return all(rows, err, scanPayment)
+}
+
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (tx *Tx) Occupant(device string) (Payment, error) {
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 AND occupies = 1`, device)
+	return one(rows, err, scanPayment)
+}
+
+// LastOfDevice reads up to limit payments of a device, the newest first.
+func (tx *Tx) LastOfDevice(device string, limit int) ([]Payment, error) {
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 ORDER BY created_at DESC, id DESC LIMIT $2 + 0`, device, limit)
 	return all(rows, err, scanPayment)
 }
 
@@ -245,22 +303,23 @@ func (tx *Tx) AddAttempt(paymentID string, a Attempt) error {
 // Lookups.
 
 func scanLookup(s scanner) (l Lookup, err error) {
-	err = s.Scan(&l.ID, instant{&l.PaidAt}, instant{&l.DueAt}, &l.Turn, &l.Failures)
+	err = s.Scan(&l.ID, instant{&l.PaidAt}, flag{&l.Facts}, instant{&l.DueAt}, &l.Turn, &l.Failures)
 	return l, err
 }
 
 // AddLookup asks for a session to be looked up. If it is asked for already, who is just looking must look again: the turn grows.
 func (tx *Tx) AddLookup(l Lookup) error {
-	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, due_at, turn, failures) VALUES ($1, $2, $3, 0, 0)
-		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
-		l.ID, l.PaidAt.UnixMilli(), l.DueAt.UnixMilli())
+	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, facts, due_at, turn, failures) VALUES ($1, $2, $3, $4, 0, 0)
+		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, facts = CASE WHEN excluded.facts = 1 THEN 1 ELSE lookups.facts END,
+		due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
+		l.ID, l.PaidAt.UnixMilli(), bit(l.Facts), l.DueAt.UnixMilli())
 	return err
 }
 
 // ClaimLookups takes up to limit due look-ups. They are due again at lease, should nobody settle them; looking up twice does no harm.
 func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 	rows, err := tx.db.query(`UPDATE lookups SET turn = turn + 1, due_at = $1 WHERE id IN
-		(SELECT id FROM lookups WHERE due_at <= $2 ORDER BY due_at LIMIT $3 + 0) RETURNING id, paid_at, due_at, turn, failures`,
+		(SELECT id FROM lookups WHERE due_at <= $2 ORDER BY due_at LIMIT $3 + 0) RETURNING id, paid_at, facts, due_at, turn, failures`,
 		lease.UnixMilli(), tx.Now.UnixMilli(), limit)
 	return all(rows, err, scanLookup)
 }
@@ -289,6 +348,46 @@ func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
 	}
 	_, err = tx.exec(`UPDATE stripe_events SET repeats = repeats + 1 WHERE id = $1`, e.ID)
 	return false, err
+}
+
+// RepeatOfEvent counts a repeat of an event that is stored already, or returns false if it is not.
+func (tx *Tx) RepeatOfEvent(id string) (bool, error) {
+	n, err := tx.exec(`UPDATE stripe_events SET repeats = repeats + 1 WHERE id = $1`, id)
+	return n == 1, err
+}
+
+// DisputeClosed says whether the end of a dispute is stored already: its events may come in any order.
+func (tx *Tx) DisputeClosed(dispute string) (bool, error) {
+	rows, err := tx.db.query(`SELECT received FROM stripe_events WHERE object_id = $1 AND type = 'charge.dispute.closed' LIMIT 1`, dispute)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
+// What machines answered.
+
+// AddConfirmation stores an answer, or returns false if it is stored already.
+func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
+	n, err := tx.exec(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
+		c.ID, c.DeviceUID, c.CreditID, c.State, c.Code, c.At.UnixMilli(), tx.Now.UnixMilli(), c.Outcome)
+	return n == 1, err
+}
+
+// HasConfirmation says whether an answer is stored.
+func (tx *Tx) HasConfirmation(id string) (bool, error) {
+	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE id = $1`, id)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
+// SetCursor remembers where reading goes on.
+func (tx *Tx) SetCursor(name, value string) error {
+	_, err := tx.exec(`INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	return err
+}
+
+// LastAudit is when something was last done to a subject; zero for never.
+func (tx *Tx) LastAudit(subject, what string) (time.Time, error) {
+	rows, err := tx.db.query(`SELECT max(at) FROM audit WHERE subject = $1 AND what = $2`, subject, what)
+	return one(rows, err, scanInstant)
 }
 
 // Devices and links.

@@ -16,6 +16,7 @@ import (
 type Metrics struct {
 	registry  *prometheus.Registry
 	events    *prometheus.CounterVec
+	answers   *prometheus.CounterVec
 	attempts  *prometheus.HistogramVec
 	Redirects prometheus.Counter // scans that were led to Stripe
 	Rejected  prometheus.Counter // webhooks without a valid signature
@@ -28,6 +29,8 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		registry: prometheus.NewRegistry(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_stripe_events_total",
 			Help: "Verified Stripe events by what came of them."}, []string{"outcome"}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_confirmations_total",
+			Help: "What machines answered, by what came of it."}, []string{"outcome"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "notepay_attempt_seconds",
 			Help: "Calls made for payments, by action and outcome.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
 		Redirects: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."}),
@@ -37,13 +40,16 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "notepay_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.events, m.attempts, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // Event counts a Stripe event.
 func (m *Metrics) Event(outcome string) { m.events.WithLabelValues(outcome).Inc() }
+
+// Confirmation counts an answer of a machine.
+func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outcome).Inc() }
 
 // Attempt counts a call made for a payment.
 func (m *Metrics) Attempt(action ledger.Step, outcome string, took time.Duration) {

@@ -10,12 +10,16 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/bridge"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 )
 
 // Operator serves those who own the machines.
 type Operator struct {
 	Ledger *ledger.Ledger
+	Bridge *bridge.Bridge
+	Fleet  *fleet.Fleet
 	Token  string // of the operator; "" closes everything but what the contract leaves open
 }
 
@@ -55,12 +59,17 @@ func (o *Operator) Authorized(r *http.Request) error {
 	if o.Token == "" {
 		return &APIError{http.StatusForbidden, "no_operator_token", "set OPERATOR_TOKEN and send it as Authorization: Bearer"}
 	}
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(o.Token)) // equal lengths for a comparison in constant time
-	if !ok || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+	if !Bearer(r, o.Token) {
 		return &APIError{http.StatusUnauthorized, "unauthorized", "send the operator token as Authorization: Bearer"}
 	}
 	return nil
+}
+
+// Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
+func Bearer(r *http.Request, token string) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token)) // equal lengths for a comparison in constant time
+	return ok && subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 // payment is a payment as the contract gives it (docs/design.md, section 5).
@@ -121,7 +130,7 @@ func (o *Operator) shown(r *http.Request, p ledger.Payment) (payment, error) {
 func (o *Operator) Payment(w http.ResponseWriter, r *http.Request) error {
 	p, err := o.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
-		return &APIError{http.StatusNotFound, "not_found", "no payment has this credit id, session id or payment intent"}
+		return errNoPayment
 	}
 	if err != nil {
 		return err

@@ -52,7 +52,8 @@ CREATE TABLE payments (
 	                  'refunding', 'refunded', 'refund_failed', 'disputed', 'lost')),
 	refunded_amount INTEGER NOT NULL CHECK (refunded_amount BETWEEN 0 AND amount),
 	machine         TEXT NOT NULL CHECK (machine IN ('queued', 'sent', 'fetched', 'started', 'done', 'failed')),
-	reason          TEXT NOT NULL,
+	reason          TEXT NOT NULL,               -- why the machine failed, or its session ended early
+	code            TEXT NOT NULL,               -- the machine's own, such as E-DOOR
 	attention       TEXT NOT NULL,               -- why a person must look; '' for nobody has to
 	paid_at         INTEGER NOT NULL,            -- by Stripe's clock
 	created_at      INTEGER NOT NULL,            -- recorded here
@@ -60,9 +61,11 @@ CREATE TABLE payments (
 	started_at      INTEGER,
 	ends_at         INTEGER,
 	expires_at      INTEGER,                     -- NULL: never
+	confirm_by      INTEGER,                     -- silence after this gives the money back; NULL: no confirmation is expected
+	occupies        INTEGER NOT NULL CHECK (occupies IN (0, 1)),  -- a timed credit that holds its device
 
 	-- the queue: at most one next step
-	step            TEXT NOT NULL CHECK (step IN ('', 'note', 'check_pending', 'recall', 'capture', 'release', 'refund')),
+	step            TEXT NOT NULL CHECK (step IN ('', 'note', 'check_pending', 'recall', 'capture', 'release', 'refund', 'wait')),
 	due_at          INTEGER,
 	not_before      INTEGER,                     -- back-off, or a call whose time limit has to be waited out
 	turn            INTEGER NOT NULL,            -- grows with each claim; a worker with an older one chooses no step
@@ -71,15 +74,31 @@ CREATE TABLE payments (
 	failures        INTEGER NOT NULL CHECK (failures >= 0),       -- calls in a row that came to nothing
 	posted          INTEGER NOT NULL CHECK (posted IN (0, 1)),    -- Notehub has, or may have, taken a note
 	unclear         INTEGER NOT NULL CHECK (unclear IN (0, 1)),   -- the last post may have been applied: look before another
+	vanished        INTEGER NOT NULL CHECK (vanished IN (0, 1)),  -- an unclear post was not found: not applied, or fetched already
+	stop            TEXT NOT NULL,               -- why the note is to be taken back before its time; '' for it is not
+	recalled        TEXT NOT NULL CHECK (recalled IN ('', 'deleted', 'unclear', 'fetched')), -- what the deletions of a recall came to so far
+	note_ids        TEXT NOT NULL,               -- pending notes that are still to be deleted, with commas
+	tell            TEXT NOT NULL CHECK (tell IN ('', 'refunded', 'ended')), -- what a machine that confirms has to be told
+
+	-- the refund under way or made last; it is on disk before it is made
+	refund_number   INTEGER NOT NULL CHECK (refund_number >= 0),
+	refund_amount   INTEGER NOT NULL CHECK (refund_amount BETWEEN 0 AND amount),
+	refund_goal     INTEGER NOT NULL CHECK (refund_goal BETWEEN 0 AND amount),      -- refunded_amount once it is made
+	refund_at       INTEGER,                     -- when it was ordered
+	refund_look     INTEGER NOT NULL CHECK (refund_look IN (0, 1)), -- read what was refunded before ordering more
 
 	CHECK ((step = '') = (due_at IS NULL)),
 	CHECK (in_flight = 0 OR step <> ''),
 	CHECK (unclear = 0 OR posted = 1),
-	CHECK ((machine = 'failed') = (reason <> '')),
-	CHECK (machine NOT IN ('sent', 'fetched') OR (sent_at IS NOT NULL AND posted = 1))
+	CHECK (machine <> 'failed' OR reason <> ''),
+	CHECK (machine IN ('queued', 'failed') OR (sent_at IS NOT NULL AND posted = 1)),
+	CHECK (recalled <> '' OR note_ids = ''),
+	CHECK (money NOT IN ('refunding', 'refund_failed') OR refund_number > 0)
 ) STRICT;
 CREATE INDEX payments_fresh ON payments (due_at) WHERE step <> '' AND failures = 0;
 CREATE INDEX payments_again ON payments (due_at) WHERE step <> '' AND failures > 0;
+CREATE UNIQUE INDEX payments_one_timed ON payments (device_uid) WHERE occupies = 1;
+CREATE INDEX payments_awaited ON payments (confirm_by) WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL;
 CREATE INDEX payments_in_flight ON payments (device_uid) WHERE in_flight = 1;
 CREATE INDEX payments_queued ON payments (created_at) WHERE machine = 'queued';
 CREATE INDEX payments_attention ON payments (created_at, id) WHERE attention <> '';
@@ -102,6 +121,7 @@ CREATE INDEX attempts_of_payment ON attempts (payment_id, at);
 CREATE TABLE lookups (
 	id         TEXT NOT NULL PRIMARY KEY,        -- cs_... or pi_...
 	paid_at    INTEGER NOT NULL,                 -- the time of the event that asks
+	facts      INTEGER NOT NULL CHECK (facts IN (0, 1)), -- it is asked for its money, also where the payment is known
 	due_at     INTEGER NOT NULL,
 	turn       INTEGER NOT NULL,
 	failures   INTEGER NOT NULL CHECK (failures >= 0)
@@ -122,3 +142,23 @@ CREATE TABLE stripe_events (
 	body       TEXT NOT NULL                     -- without customer_details, billing_details and shipping
 ) STRICT;
 CREATE INDEX stripe_events_newest ON stripe_events (received);
+CREATE INDEX stripe_events_closed ON stripe_events (object_id) WHERE type = 'charge.dispute.closed';
+
+-- What machines answered. An answer that comes twice (by the route, and read through the cursor) has the same id.
+CREATE TABLE confirmations (
+	id         TEXT NOT NULL PRIMARY KEY,        -- of Notehub's event
+	device_uid TEXT NOT NULL,
+	credit_id  TEXT NOT NULL,
+	state      TEXT NOT NULL,
+	code       TEXT NOT NULL,
+	at         INTEGER NOT NULL,                 -- when Notehub received it
+	received   INTEGER NOT NULL,                 -- when we did
+	outcome    TEXT NOT NULL CHECK (outcome <> '')
+) STRICT;
+CREATE INDEX confirmations_of_credit ON confirmations (credit_id, at);
+
+-- Where reading goes on at a vendor that numbers what it tells, by the vendor's own words.
+CREATE TABLE cursors (
+	name  TEXT NOT NULL PRIMARY KEY,
+	value TEXT NOT NULL
+) STRICT;

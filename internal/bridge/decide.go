@@ -1,0 +1,217 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// By is who decided something, and why.
+type By struct{ Who, Why string }
+
+// Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
+func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, error) {
+	return b.decide(ctx, id, "retry", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+		lifetime := b.c.Lifetime
+		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
+			lifetime = own
+		}
+		p, err := Retry(p, lifetime, tx.Now)
+		if err != nil {
+			return p, err
+		}
+		if p, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
+			err = ErrState // another timed credit has the device now
+		}
+		return p, err
+	})
+}
+
+// GiveBack gives money back (minor currency units; 0: all that is left).
+func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By) (ledger.Payment, error) {
+	return b.decide(ctx, id, "refund", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return GiveBack(p, amount, tx.Now) })
+}
+
+// End ends what is open for a payment, and takes it off the list of those that a person has to look at.
+func (b *Bridge) End(ctx context.Context, id string, by By) (ledger.Payment, error) {
+	return b.decide(ctx, id, "end", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
+}
+
+// decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
+func (b *Bridge) decide(ctx context.Context, id, what string, by By, f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
+	found, err := b.c.Ledger.Payment(ctx, id)
+	if err != nil {
+		return found, err
+	}
+	var changed change
+	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
+		if changed.before, err = tx.Payment(found.ID); err != nil {
+			return err
+		}
+		if changed.after, err = f(tx, changed.before); err != nil {
+			return err
+		}
+		if err := tx.SavePayment(changed.after); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})
+	})
+	// If we stop here, it is decided: the row says what is next.
+	if err != nil {
+		return found, err
+	}
+	b.committed(change{changed.before, changed.after})
+	return changed.after, nil
+}
+
+// brief is how a payment stands, for the audit.
+func brief(p ledger.Payment) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s %d", p.Money, p.Machine, p.Reason, p.RefundedAmount), " ")
+}
+
+// freeStarts begin the session ids of credits that nobody paid for.
+const freeStarts = "start_"
+
+func freeStart(p ledger.Payment) bool { return strings.HasPrefix(p.SessionID, freeStarts) }
+
+// StartFree sends a device a credit that nobody pays for, to test it or as goodwill. It returns ledger.ErrNotFound for an unknown device.
+func (b *Bridge) StartFree(ctx context.Context, device string, by By) (ledger.Payment, error) {
+	d := b.c.Fleet.Device(device)
+	if d == nil {
+		return ledger.Payment{}, ledger.ErrNotFound
+	}
+	session := freeStarts + strings.ToLower(rand.Text())
+	var p ledger.Payment
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		p = ledger.Payment{ID: ledger.CreditID(session), SessionID: session, Token: newToken(), DeviceUID: device, DeviceName: d.Name, Plan: "Free start",
+			Livemode: b.c.Livemode, Machine: ledger.Queued, Money: ledger.Paid, PaidAt: tx.Now.Truncate(time.Second), CreatedAt: tx.Now}
+		p = Next(b.clocks(p, b.c.Lifetime, tx.Now), tx.Now)
+		if _, err := tx.InsertPayment(p); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: "start", Subject: device, Why: by.Why, After: p.ID})
+	})
+	if err != nil {
+		return p, fmt.Errorf("free start of %s: %w", device, err)
+	}
+	b.committed(change{after: p})
+	return p, nil
+}
+
+// Automatic is who decided what nobody decided.
+const Automatic = "notepay"
+
+// streaks is how many credits in a row may come to nothing before a machine is not sold on any more.
+const streaks = 2
+
+// streak pauses a machine that left two credits in a row unconfirmed or had them recalled, and resumes one that was paused so when a test
+// start succeeds. It is asked for every change of a payment, in its transaction.
+func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
+	if before.Machine == after.Machine {
+		return nil
+	}
+	if answered(after) && !answered(before) {
+		return b.resumeAutomatically(tx, after.DeviceUID, "the machine answered")
+	}
+	if !leftAlone(after) || freeStart(after) {
+		return nil
+	}
+	resumed, err := tx.LastAudit(after.DeviceUID, "resume")
+	if err != nil {
+		return err
+	}
+	last, err := tx.LastOfDevice(after.DeviceUID, 10)
+	if err != nil {
+		return err
+	}
+	left := 0
+	for _, p := range last {
+		if p.ID == after.ID {
+			p = after
+		}
+		if leftAlone(p) && p.CreatedAt.After(resumed) {
+			left++
+		} else if answered(p) || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero()) {
+			break // what we refused ourselves, or is still open, says nothing of the machine
+		}
+	}
+	if left < streaks {
+		return nil
+	}
+	if paused, err := ledger.Has(second(tx.PauseOf(after.DeviceUID))); paused || err != nil {
+		return err
+	}
+	pause := ledger.Pause{DeviceUID: after.DeviceUID, Reason: fmt.Sprintf("%d credits in a row came to nothing (%s)", left, after.Reason), By: Automatic, At: tx.Now, Automatic: true}
+	if err := tx.Pause(pause); err != nil {
+		return err
+	}
+	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "pause", Subject: after.DeviceUID, Why: pause.Reason})
+}
+
+// answered: the machine has said that it has the credit.
+func answered(p ledger.Payment) bool { return p.Machine == ledger.Started || p.Machine == ledger.Done }
+
+// leftAlone: the machine did not fetch the credit, or did not say anything.
+func leftAlone(p ledger.Payment) bool {
+	return p.Machine == ledger.Failed && (p.Reason == ReasonUnconfirmed || p.Reason == ReasonRecalled || p.Reason == ReasonRecallUnclear)
+}
+
+func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
+	paused, err := tx.PauseOf(device)
+	known, err := ledger.Has(err)
+	if err != nil || !known || !paused.Automatic {
+		return err
+	}
+	if err := tx.Resume(device); err != nil {
+		return err
+	}
+	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
+}
+
+// showPause has the fleet know what the ledger says of a device's pause.
+func (b *Bridge) showPause(device string) {
+	paused, err := b.c.Ledger.PauseOf(context.Background(), device)
+	known, err := ledger.Has(err)
+	switch {
+	case err != nil:
+		b.c.Log.Error("read pause", "device", device, "err", err)
+	case known:
+		b.c.Fleet.Paused(paused)
+	default:
+		b.c.Fleet.Resumed(device)
+	}
+}
+
+// Pause takes a device out of sale, until Resume.
+func (b *Bridge) Pause(ctx context.Context, device string, by By) error {
+	return b.onDevice(ctx, device, "pause", by, func(tx *ledger.Tx) error {
+		return tx.Pause(ledger.Pause{DeviceUID: device, Reason: by.Why, By: by.Who, At: tx.Now})
+	})
+}
+
+// Resume sells on a device again.
+func (b *Bridge) Resume(ctx context.Context, device string, by By) error {
+	return b.onDevice(ctx, device, "resume", by, func(tx *ledger.Tx) error { return tx.Resume(device) })
+}
+
+// onDevice changes what the ledger says of a device, with an audit row, and then what the fleet knows.
+func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, write func(*ledger.Tx) error) error {
+	if b.c.Fleet.Device(device) == nil {
+		return ledger.ErrNotFound
+	}
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if err := write(tx); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: device, Why: by.Why})
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", what, device, err)
+	}
+	b.showPause(device)
+	return nil
+}

@@ -1,0 +1,362 @@
+package bridge
+
+import (
+	"errors"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+const (
+	// mostRefunds is how many refunds may fail at the customer's bank before it is left to a person.
+	mostRefunds = 5
+	// refundKeyHolds is how long the same idempotency key makes the same refund; Stripe keeps keys for at least 24 hours.
+	refundKeyHolds = 23 * time.Hour
+	// refundRests is how long a refund waits that only time or a person can help.
+	refundRests = 24 * time.Hour
+	// moneyRests is the same of a hold, which ends after some days.
+	moneyRests = time.Hour
+)
+
+// moneyIsBack says whether the customer has the money back or was promised it.
+func moneyIsBack(p ledger.Payment) bool {
+	switch p.Money {
+	case ledger.Refunded, ledger.Releasing, ledger.Released:
+		return true
+	case ledger.Refunding, ledger.RefundFailed:
+		return p.RefundGoal == p.Amount
+	}
+	return false
+}
+
+// settleMoney decides what follows for the money from how the machine stands: taken if it started, back if it failed.
+func settleMoney(p ledger.Payment, now time.Time) ledger.Payment {
+	delivered := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
+	switch {
+	case p.Money == ledger.Authorized && delivered:
+		p.Money = ledger.Capturing
+	case p.Money == ledger.Authorized && p.Machine == ledger.Failed && p.Reason != ReasonAdopted:
+		p.Money = ledger.Releasing
+	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && p.Reason != ReasonUnclear && p.Amount > p.RefundedAmount:
+		p = order(p, p.Amount, now)
+	}
+	return p
+}
+
+// order puts a refund on disk, before it is made, that brings what was given back to goal.
+func order(p ledger.Payment, goal int64, now time.Time) ledger.Payment {
+	p.Money = ledger.Refunding
+	p.RefundNumber++
+	p.RefundAmount, p.RefundGoal, p.RefundAt, p.RefundLook = goal-p.RefundedAmount, goal, now, false
+	return p
+}
+
+func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
+	if p.Money != ledger.Capturing {
+		return p
+	}
+	switch {
+	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCaptured):
+		p.Money = ledger.Paid
+	case errors.Is(o.Err, ErrAlreadyCanceled):
+		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
+	case o.Result == upstream.Refused:
+		p.Attention, p.NotBefore = AttentionCaptureFailed, o.Began.Add(moneyRests)
+	}
+	return p
+}
+
+func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
+	if p.Money != ledger.Releasing {
+		return p
+	}
+	switch {
+	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCanceled):
+		p.Money = ledger.Released
+	case errors.Is(o.Err, ErrAlreadyCaptured):
+		p.Money = ledger.Paid // and from there it is refunded
+	case o.Result == upstream.Refused:
+		p.Attention, p.NotBefore = AttentionHold, o.Began.Add(moneyRests)
+	}
+	return p
+}
+
+// applyRefund takes in what a refund, or the look at those that were made, came to.
+func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	if p.Money != ledger.Refunding && p.Money != ledger.RefundFailed {
+		return p // our own refund's echo, or a dispute, was faster
+	}
+	switch {
+	case o.Looked && o.Result == upstream.Done:
+		return applyRefunds(p, o, now)
+	case o.Looked:
+		return p
+	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber:
+		return refundIs(p, o.Refund.Status, now)
+	case errors.Is(o.Err, ErrAlreadyRefunded):
+		p.RefundedAmount = p.Amount
+		return refundIs(p, "succeeded", now)
+	case errors.Is(o.Err, ErrDisputed):
+		return Dispute(p, "needs_response", now)
+	case errors.Is(o.Err, ErrBalance):
+		p.Attention, p.NotBefore = AttentionBalance, now.Add(refundRests)
+	case o.Result == upstream.Refused:
+		p.Attention, p.NotBefore = AttentionRefundRefused, now.Add(refundRests)
+	case o.Result == upstream.Unclear && o.Status >= 500:
+		p.RefundLook = true // Stripe answers the same again under the same key
+	}
+	if now.Sub(p.RefundAt) > refundKeyHolds {
+		p.RefundLook = true
+	}
+	return p
+}
+
+// applyRefunds holds what Stripe knows of the intent's refunds against what was ordered: what is there is adopted, and the rest ordered anew.
+func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	status, back := "", int64(0)
+	for _, r := range o.Refunds {
+		if r.Status != "failed" && r.Status != "canceled" {
+			back += r.Amount
+		}
+		if r.Credit == p.ID && r.Number == p.RefundNumber {
+			status = r.Status
+		}
+	}
+	p.RefundLook = false
+	p.RefundedAmount = min(back, p.Amount)
+	switch {
+	case status == "succeeded", p.RefundedAmount >= p.RefundGoal && status != "pending" && status != "requires_action":
+		p.RefundGoal = p.RefundedAmount
+		return refundIs(p, "succeeded", now)
+	case status == "pending" || status == "requires_action":
+		return refundIs(p, status, now)
+	}
+	failed := p.Money == ledger.RefundFailed
+	p = order(p, p.RefundGoal, now)
+	if failed {
+		p.Money = ledger.RefundFailed // until one succeeds, that is what the customer has to know
+	}
+	return p
+}
+
+// refundIs takes in the status of the refund that was ordered last.
+func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
+	switch status {
+	case "succeeded":
+		p.RefundedAmount = max(p.RefundedAmount, p.RefundGoal)
+		p.Money, p.RefundLook = ledger.Paid, false
+		if p.RefundedAmount >= p.Amount {
+			p.Money = ledger.Refunded
+		}
+		if p.Attention == AttentionBalance || p.Attention == AttentionRefundRefused || p.Attention == AttentionRefundFailed {
+			p.Attention = ""
+		}
+	case "failed", "canceled":
+		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
+		p.NotBefore = now.Add(moneyRests)
+	default: // pending: an event will tell, or the look after a day
+		p.RefundLook, p.NotBefore = true, now.Add(refundRests)
+	}
+	return p
+}
+
+// RefundChanged takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
+func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payment {
+	if r.Credit != p.ID || r.Number != p.RefundNumber || r.Number == 0 {
+		return p // what it comes to is read from the charge
+	}
+	failed := r.Status == "failed" || r.Status == "canceled"
+	switch {
+	case p.Money == ledger.Refunding && !p.InFlight, p.Money == ledger.RefundFailed && !failed:
+		p = refundIs(p, r.Status, now)
+	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
+		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
+		p = refundIs(p, r.Status, now)
+	}
+	return Next(p, now)
+}
+
+// Refunded takes in how much of the charge is back in all: by an event, of which an old one may come late, or as it was read just now.
+func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Payment {
+	back = min(back, p.Amount)
+	if p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing || (!read && back < p.RefundedAmount) {
+		return p
+	}
+	p.RefundedAmount = back
+	switch {
+	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
+	case back == p.Amount && back > 0:
+		ours := moneyIsBack(p)
+		p.Money = ledger.Refunded
+		if !ours {
+			p = reversed(p, ReasonReversed, now)
+		}
+	case p.Money == ledger.Refunding && back >= p.RefundGoal && !p.InFlight:
+		p.Money = ledger.Paid // a part, as it was ordered
+	case p.Money == ledger.Refunded && p.RefundNumber > 0:
+		p.RefundedAmount = p.Amount // ours: RefundChanged tells if it failed, and this may have been read before it was made
+	case p.Money == ledger.Refunded:
+		p.Money = ledger.Paid // a refund made elsewhere failed: it is with us again
+	}
+	return Next(p, now)
+}
+
+// Canceled takes in that the hold was cancelled, by us or not.
+func Canceled(p ledger.Payment, now time.Time) ledger.Payment {
+	switch p.Money {
+	case ledger.Capturing:
+		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
+	case ledger.Releasing:
+		p.Money = ledger.Released
+	case ledger.Authorized:
+		p.Money = ledger.Released
+		p = reversed(p, ReasonReversed, now)
+	}
+	return Next(p, now)
+}
+
+// Captured takes in that the held money was taken, by us or not.
+func Captured(p ledger.Payment, now time.Time) ledger.Payment {
+	switch p.Money {
+	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
+		p.Money = ledger.Paid
+	}
+	return Next(p, now)
+}
+
+// Dispute takes in the status of a dispute. Nothing is refunded any more: the bank takes the money.
+func Dispute(p ledger.Payment, status string, now time.Time) ledger.Payment {
+	switch status {
+	case "won", "warning_closed", "prevented":
+		if p.Money != ledger.Disputed {
+			break
+		}
+		p.Money, p.Attention = ledger.Paid, ""
+		if p.RefundedAmount >= p.Amount {
+			p.Money = ledger.Refunded
+		}
+	case "lost":
+		p.Money, p.Attention = ledger.Lost, AttentionDisputeLost
+		p = reversed(p, ReasonDisputed, now)
+	default:
+		if p.Money == ledger.Lost {
+			break
+		}
+		p.Money, p.Attention = ledger.Disputed, ReasonDisputed
+		p = reversed(p, ReasonDisputed, now)
+	}
+	return Next(p, now)
+}
+
+// reversed is a payment whose money is not ours any more: a credit that has not started is taken back, a session that runs is
+// ended where somebody gave the money back (a dispute leaves it alone), and a machine that confirms is told.
+func reversed(p ledger.Payment, reason string, now time.Time) ledger.Payment {
+	switch p.Machine {
+	case ledger.Queued, ledger.Sent:
+		p.Stop = reason
+		p.NotBefore = time.Time{}
+		if p.Unclear {
+			p.NotBefore = now.Add(TimeLimit) // a call may be under way
+		}
+	case ledger.Fetched, ledger.Started:
+		if reason != ReasonReversed {
+			break
+		}
+		if !p.ConfirmBy.IsZero() {
+			p.Tell = "refunded"
+		}
+		if p.Machine == ledger.Started {
+			p.Machine, p.Reason, p.EndsAt = ledger.Done, reason, now
+		} else {
+			p.Attention = AttentionFetchedAnyway
+		}
+	}
+	return p
+}
+
+// ErrState is returned for what the payment's state does not allow.
+var ErrState = errors.New("the payment's state does not allow this")
+
+// Retry sends the credit anew with a new end, where the machine has not started and the money is still there: at once if no note
+// can be with the machine, else after the note was taken back, unfetched.
+func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Payment, error) {
+	if p.Money != ledger.Paid && p.Money != ledger.Authorized {
+		return p, ErrState
+	}
+	again := p.Machine == ledger.Failed && !p.Posted && p.RefundedAmount == 0
+	if p.Machine != ledger.Queued && p.Machine != ledger.Sent && !again {
+		return p, ErrState
+	}
+	confirming := !p.ConfirmBy.IsZero()
+	window := p.ConfirmBy.Sub(p.ExpiresAt)
+	p.ExpiresAt = time.Time{}
+	if lifetime > 0 {
+		p.ExpiresAt = now.Add(lifetime)
+		if confirming {
+			p.ConfirmBy = p.ExpiresAt.Add(window)
+		}
+	}
+	switch {
+	case p.Machine == ledger.Sent:
+		p.Stop = stopRetry
+	case again:
+		p.Machine, p.Reason, p.Code, p.Attention = ledger.Queued, "", "", ""
+	}
+	if !p.Unclear {
+		p.NotBefore = time.Time{}
+	}
+	return Next(p, now), nil
+}
+
+// GiveBack gives an amount back (minor currency units; 0: all that is left) because a person decided so. A hold is released as a
+// whole.
+func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, error) {
+	left := p.Amount - p.RefundedAmount
+	if amount == 0 {
+		amount = left
+	}
+	switch {
+	case p.InFlight && (p.Step == ledger.Capture || p.Step == ledger.Release || p.Step == ledger.Refund), amount < 0, amount > left, left == 0:
+		return p, ErrState
+	case p.Money == ledger.Authorized && amount == left:
+		p.Money = ledger.Releasing
+	case p.Money == ledger.Paid, p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds:
+		p = order(p, p.RefundedAmount+amount, now)
+	default:
+		return p, ErrState
+	}
+	if p.RefundGoal == p.Amount || p.Money == ledger.Releasing {
+		if p.Machine == ledger.Queued || p.Machine == ledger.Sent {
+			p = reversed(p, ReasonReversed, now) // all of it: the machine is not to start any more
+		}
+	}
+	return Next(p, now), nil
+}
+
+// End ends what is open by a person's decision: a credit that has not started is taken back and with it the money given back, a
+// session that runs is over and a machine that confirms is told. What waited for a person has been seen.
+func End(p ledger.Payment, now time.Time) (ledger.Payment, error) {
+	seen := p.Attention != ""
+	switch p.Machine {
+	case ledger.Queued, ledger.Sent:
+		if p.Stop != "" && p.Stop != stopRetry {
+			return p, ErrState
+		}
+		p.Stop = ReasonEnded
+		if !p.Unclear {
+			p.NotBefore = time.Time{}
+		}
+	case ledger.Started:
+		p.Machine, p.Reason, p.EndsAt = ledger.Done, ReasonEnded, now
+		if !p.ConfirmBy.IsZero() {
+			p.Tell = "ended"
+		}
+	default:
+		if !seen {
+			return p, ErrState
+		}
+	}
+	p.Attention = ""
+	return Next(p, now), nil
+}

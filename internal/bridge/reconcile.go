@@ -1,0 +1,126 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+const (
+	// factEventsRead is until when Stripe's events were read, by our clock.
+	factEventsRead = "events_read"
+	// overlap is how much of what was read before is read again: an event may be listed a little after it happened, and clocks differ.
+	overlap = 10 * time.Minute
+	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
+	eventsKept = 29 * 24 * time.Hour
+	// sessionsOpen is how long before its payment a session may have been opened.
+	sessionsOpen = 24 * time.Hour
+)
+
+// reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be lost, late or not there at all.
+func (b *Bridge) reconcile(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		if err := b.readEvents(ctx); err != nil {
+			if ctx.Err() == nil {
+				b.c.Log.Warn("Stripe's events not read", "err", err)
+			}
+			failures++
+			_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), b.c.PollInterval))
+			continue
+		}
+		failures = 0
+		b.eventsRead.Store(true)
+		poke(b.wake)
+		_ = upstream.Sleep(ctx, b.c.PollInterval)
+	}
+}
+
+// readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
+// far enough, the sessions are read themselves.
+func (b *Bridge) readEvents(ctx context.Context) error {
+	began := time.Now()
+	since, err := b.c.Ledger.Fact(ctx, factEventsRead)
+	if errors.Is(err, ledger.ErrNotFound) {
+		since, err = b.c.Ledger.Born(), nil
+	}
+	if err != nil {
+		return fmt.Errorf("read until when events were read: %w", err)
+	}
+	since = since.Add(-overlap)
+	if began.Sub(since) > eventsKept {
+		if err := b.readSessions(ctx, since.Add(-sessionsOpen)); err != nil {
+			return err
+		}
+	}
+	for after, more := "", true; more; {
+		var events []Event
+		if events, after, more, err = b.c.Stripe.Events(ctx, since, after); err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := b.Receive(ctx, e); err != nil {
+				return err
+			}
+		}
+	}
+	// If we stop before this is on disk, the same events are read again: repeats.
+	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(factEventsRead, began) })
+}
+
+func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
+	for after, more := "", true; more; {
+		sessions, last, again, err := b.c.Stripe.Sessions(ctx, since, after)
+		if err != nil {
+			return err
+		}
+		for _, s := range sessions {
+			if s.PaidAt.IsZero() {
+				s.PaidAt = s.Created
+			}
+			if _, err := b.recordNow(ctx, s, nil); err != nil {
+				return err
+			}
+		}
+		after, more = last, again
+	}
+	return nil
+}
+
+// judgeRestored looks at what a restored copy believes to be under way. The ledger that it was copied from may have sent these credits and
+// given this money back since, so nothing is sent again, and nothing is given back before Stripe was asked what was.
+func (b *Bridge) judgeRestored(ctx context.Context) error {
+	judged := 0
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		list, err := tx.Restored()
+		if err != nil {
+			return err
+		}
+		for _, p := range list {
+			p.InFlight = false
+			switch {
+			case p.Machine == ledger.Queued:
+				p = failed(p, ReasonAdopted)
+				p.Attention = ReasonAdopted
+			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
+				p.RefundLook = true
+			}
+			if err := tx.SavePayment(Next(p, tx.Now)); err != nil {
+				return err
+			}
+		}
+		judged = len(list)
+		return tx.SetJudged()
+	})
+	if err != nil {
+		return fmt.Errorf("judge what a restored copy holds: %w", err)
+	}
+	if judged > 0 {
+		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", judged)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others may have gone on since.
+	factBackup = "backup_taken"
+	// factRestored is since when a restored copy is in use, until what it holds was judged (Restored).
+	factRestored = "restored"
+)
+
+// ErrPostgres is returned by Backup for a PostgreSQL database, which has tools of its own.
+var ErrPostgres = errors.New("a PostgreSQL database is copied with pg_dump; " +
+	"stamp a restored copy before its first start: INSERT INTO facts (name, value) VALUES ('backup_taken', 0)")
+
+// Backup writes a consistent copy of a SQLite ledger, also of one that is in use, to a file that does not exist yet. The copy is
+// checked and stamped: as a ledger of its own, later, it knows that it may have missed something.
+func Backup(ctx context.Context, database, file string) (err error) {
+	if IsPostgres(database) {
+		return ErrPostgres
+	}
+	if _, err := os.Stat(database); err != nil {
+		return fmt.Errorf("there is no ledger to copy: %w", err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		return fmt.Errorf("%s is there already; name a new file", file)
+	}
+	partial := file + ".partial"
+	if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove what an earlier backup left: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(partial) // it is of no use, and the error says why
+		}
+	}()
+	if err := runOn(ctx, database, "mode=rw&_pragma=busy_timeout(5000)", func(db *sql.DB) error {
+		_, err := db.ExecContext(ctx, `VACUUM INTO $1`, partial)
+		return err
+	}); err != nil {
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	if err := runOn(ctx, partial, "mode=rw&_pragma=synchronous(full)", stamp(ctx)); err != nil {
+		return fmt.Errorf("check the copy: %w", err)
+	}
+	// If we stop here, the copy is complete under its other name, and the next backup begins anew.
+	if err := os.Rename(partial, file); err != nil {
+		return fmt.Errorf("name the copy: %w", err)
+	}
+	return syncDirectory(filepath.Dir(file))
+}
+
+// runOn opens a SQLite file for one purpose.
+func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?"+settings)
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	return errors.Join(f(db), db.Close())
+}
+
+// stamp checks a copy from its first page to its last, and says in it when it was made.
+func stamp(ctx context.Context) func(*sql.DB) error {
+	return func(db *sql.DB) error {
+		var verdict string
+		if err := db.QueryRowContext(ctx, `PRAGMA integrity_check`).Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return errors.New("it is damaged: " + verdict)
+		}
+		_, err := db.ExecContext(ctx, `INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+			factBackup, time.Now().UnixMilli())
+		return err
+	}
+}
+
+func syncDirectory(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path, err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// takeOver makes a restored copy a ledger of its own: what was paid before now was another's to deliver.
+func (tx *Tx) takeOver() error {
+	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
+	if err != nil || n == 0 {
+		return err
+	}
+	return errors.Join(tx.SetFact("born", tx.Now), tx.SetFact(factRestored, tx.Now))
+}
+
+// Restored reads the payments that a restored copy believes to be under way, and that the ledger which it was copied from may have
+// ended since. It returns none for any other ledger. The caller judges each, and then calls SetJudged.
+func (tx *Tx) Restored() ([]Payment, error) {
+	if restored, err := Has(errorOf(tx.Fact(factRestored))); !restored || err != nil {
+		return nil, err
+	}
+	rows, err := tx.db.query(`SELECT ` + paymentColumns + ` FROM payments WHERE step <> ''`)
+	return all(rows, err, scanPayment)
+}
+
+// SetJudged ends what Restored began.
+func (tx *Tx) SetJudged() error {
+	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factRestored)
+	return err
+}
