@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -128,24 +127,6 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM facts WHERE name = $1`, name)
 	return one(rows, err, scanInstant)
-}
-
-// Devices reads all devices.
-func (l *Ledger) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity FROM devices`)
-	return all(rows, err, func(s scanner) (d Device, err error) {
-		var fleets string
-		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}); err != nil {
-			return d, err
-		}
-		return d, json.Unmarshal([]byte(fleets), &d.Fleets)
-	})
-}
-
-// Links reads all links of an account mode, also those that were deactivated.
-func (l *Ledger) Links(ctx context.Context, livemode bool) ([]Link, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE livemode = $1`, bit(livemode))
-	return all(rows, err, scanLink)
 }
 
 // Events reads the newest events, up to limit.

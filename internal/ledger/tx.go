@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -289,50 +288,6 @@ func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
 	}
 	_, err = tx.exec(`UPDATE stripe_events SET repeats = repeats + 1 WHERE id = $1`, e.ID)
 	return false, err
-}
-
-// Devices and links.
-
-// SaveDevice stores a device as it was listed.
-func (tx *Tx) SaveDevice(d Device) error {
-	fleets, err := json.Marshal(d.Fleets)
-	if err != nil {
-		return err
-	}
-	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (uid) DO UPDATE SET name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
-		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity))
-	return err
-}
-
-// RemoveDevice forgets a device that a complete listing no longer holds.
-func (tx *Tx) RemoveDevice(uid string) error {
-	_, err := tx.exec(`DELETE FROM devices WHERE uid = $1`, uid)
-	return err
-}
-
-const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, plan, amount, currency, duration_s, delayed_start_s`
-
-var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
-	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active`
-
-func scanLink(s scanner) (l Link, err error) {
-	err = s.Scan(&l.ID, flag{&l.Livemode}, &l.DeviceUID, &l.Plan.PriceID, &l.URL, &l.ReturnURL, flag{&l.Active}, &l.Plan.Name, &l.Plan.Amount,
-		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart})
-	return l, err
-}
-
-// SaveLink stores a link. What it sells was decided when it was first stored and stays.
-func (tx *Tx) SaveLink(l Link) error {
-	_, err := tx.exec(saveLink, l.ID, bit(l.Livemode), l.DeviceUID, l.Plan.PriceID, l.URL, l.ReturnURL, bit(l.Active), l.Plan.Name, l.Plan.Amount,
-		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second))
-	return err
-}
-
-// Link reads a link by its id, or returns ErrNotFound.
-func (tx *Tx) Link(id string) (Link, error) {
-	rows, err := tx.db.query(`SELECT `+linkColumns+` FROM links WHERE id = $1`, id)
-	return one(rows, err, scanLink)
 }
 
 // Has says whether an error means that a row is there: true for nil, false for ErrNotFound, else the error.
