@@ -186,7 +186,8 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 	}
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce)})
+		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.Capture == "on_start"})
 	if err != nil {
 		return err
 	}

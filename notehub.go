@@ -151,6 +151,52 @@ func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error)
 	return record, nil
 }
 
+// ProjectVariables reads the project's environment variables.
+func (n *notehub) ProjectVariables(ctx context.Context) (map[string]string, error) {
+	return n.variables(ctx, call{path: "/environment_variables"})
+}
+
+// FleetVariables reads the environment variables of all fleets, by fleet uid, in one call.
+func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
+	var reply struct {
+		Fleets []struct {
+			UID       string            `json:"uid"`
+			Variables map[string]string `json:"environment_variables"`
+		} `json:"fleets"`
+	}
+	if err := n.read(ctx, call{path: "/fleets", into: &reply}); err != nil {
+		return nil, err
+	}
+	fleets := make(map[string]map[string]string, len(reply.Fleets))
+	for _, f := range reply.Fleets {
+		fleets[f.UID] = smallNames(f.Variables)
+	}
+	return fleets, nil
+}
+
+// DeviceVariables reads the environment variables that are set on a device alone.
+func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
+	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
+}
+
+func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {
+	var reply struct {
+		Variables map[string]string `json:"environment_variables"`
+	}
+	c.into = &reply
+	err := n.read(ctx, c)
+	return smallNames(reply.Variables), err
+}
+
+// smallNames: the names of variables are not case-sensitive.
+func smallNames(variables map[string]string) map[string]string {
+	small := make(map[string]string, len(variables))
+	for name, value := range variables {
+		small[strings.ToLower(name)] = value
+	}
+	return small
+}
+
 func contains(list []string, s string) bool {
 	for _, item := range list {
 		if item == s {

@@ -200,38 +200,66 @@ func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return s.notForSale(http.StatusBadRequest, "Missing device parameter", "Scan the sticker on the machine again, or type the code that is printed on it.", 0).Write(w, r)
 	}
-	device := s.fleet.Device(uid)
-	if device == nil {
-		return s.unknownDevice(uid).Write(w, r)
+	sale := s.fleet.Selling(uid, time.Now())
+	if sale.State != fleet.Open || s.bridge.Late() {
+		return s.notSelling(uid, sale).Write(w, r)
 	}
-	var ready int
-	var target string
-	for _, o := range device.Offers {
-		if o.URL != "" {
-			ready, target = ready+1, o.URL
-		}
-	}
-	switch {
-	case device.Disabled:
-		return s.forMachine(device, "This machine is out of service", "You have not been charged. Please use another one.", 0).Write(w, r)
-	case s.bridge.Late():
-		return s.forMachine(device, "Machines cannot be reached at the moment", "You have not been charged. Please try again in a few minutes.", time.Minute).Write(w, r)
-	case ready == 0 && len(device.Offers) == 0:
-		return s.forMachine(device, "This machine has nothing to sell yet", "You have not been charged. Its operator has to set a price first.", time.Minute).Write(w, r)
-	case ready == 0:
-		s.fleet.Hurry(uid)
-		page := s.forMachine(device, "Just a moment", "This machine is being made ready for your payment.", time.Second)
-		page.Reload = 1
-		return page.Write(w, r)
-	case len(device.Offers) > 1:
-		return s.customer.Plans(w, r, device)
+	if len(sale.Device.Offers) > 1 {
+		return s.customer.Plans(w, r, sale.Device)
 	}
 	s.metrics.Redirects.Inc()
 	h := w.Header()
-	h["Location"] = []string{target}
+	h["Location"] = []string{sale.Device.Offers[0].URL}
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusTemporaryRedirect)
 	return nil
+}
+
+// notSelling says before any money is taken why a machine cannot be paid for.
+func (s *Server) notSelling(uid string, sale fleet.Sale) web.Page {
+	page := func(title, hint string, retry time.Duration) web.Page {
+		p := s.notForSale(http.StatusServiceUnavailable, title, "You have not been charged. "+hint, retry)
+		p.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
+		return p
+	}
+	switch sale.State {
+	case fleet.NotLoaded, fleet.NoDevice:
+		return s.unknownDevice(uid, sale.State)
+	case fleet.Disabled:
+		return page("This machine is out of service", "Please use another one.", 0)
+	case fleet.PaymentsOff:
+		return page("This machine takes no payments at the moment", "Please use another one.", 0)
+	case fleet.Paused:
+		if sale.Device.Pause.Automatic {
+			return page("This machine did not answer lately", "Please use another one; the operator has been told.", 0)
+		}
+		return page("This machine is closed at the moment", "Please use another one, or come back later.", 0)
+	case fleet.Offline:
+		return page("This machine is offline", "Please use another one, or come back later.", 0)
+	case fleet.InUse:
+		if sale.Until.IsZero() {
+			return page("This machine is in use", "Please use another one, or come back when it has finished.", 0)
+		}
+		wait := max(time.Until(sale.Until), time.Second)
+		return page("This machine is in use", "It is free again in "+inWords(wait)+".", wait)
+	case fleet.NoOffers:
+		return page("This machine has nothing to sell yet", "Its operator has to set a price first.", time.Minute)
+	case fleet.NotReady:
+		s.fleet.Hurry(uid)
+		p := page("Just a moment", "This machine is being made ready for your payment.", time.Second)
+		p.Reload = 1
+		return p
+	default: // it would sell, but not now
+		return page("Machines cannot be reached at the moment", "Please try again in a few minutes.", time.Minute)
+	}
+}
+
+// inWords is how long a customer has to wait, in whole minutes.
+func inWords(d time.Duration) string {
+	if n := int((d + time.Minute - 1) / time.Minute); n > 1 {
+		return "about " + strconv.Itoa(n) + " minutes"
+	}
+	return "about a minute"
 }
 
 var noStore = []string{"no-store"}
@@ -240,14 +268,8 @@ func (s *Server) notForSale(status int, title, hint string, retry time.Duration)
 	return web.Page{Status: status, Title: title, Hint: hint, RetryAfter: retry, Test: s.customer.Test}
 }
 
-func (s *Server) forMachine(d *fleet.Device, title, hint string, retry time.Duration) web.Page {
-	page := s.notForSale(http.StatusServiceUnavailable, title, hint, retry)
-	page.Machine = web.MachineName(d.Name, d.UID)
-	return page
-}
-
-func (s *Server) unknownDevice(uid string) web.Page {
-	if !s.fleet.Loaded() {
+func (s *Server) unknownDevice(uid string, state fleet.State) web.Page {
+	if state == fleet.NotLoaded {
 		page := s.notForSale(http.StatusServiceUnavailable, "Starting up", "We are reading the list of machines. This page tries again by itself.", 2*time.Second)
 		page.Reload = 2
 		return page

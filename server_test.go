@@ -92,7 +92,8 @@ func (f *front) build() {
 	hub, api := newNotehub(s, hubPace), newStripeOver(sandbox.InProcess(f.stripe), s, stripePace)
 	hub.http.Transport = sandbox.InProcess(f.notehub)
 	f.fleet, err = fleet.New(f.Context(), fleet.Config{Ledger: f.ledger, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: s.PublicURL,
-		Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1)})
+		Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1),
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.Capture == "on_start"})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,7 +122,15 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	}
 	plan := ledger.Plan{PriceID: priceID, Name: price.Nickname, Amount: price.UnitAmount, Currency: string(price.Currency)}
 	if price.Product != nil {
-		plan.Name = cmp.Or(price.Nickname, price.Product.Name)
+		plan.Name, plan.Description = cmp.Or(price.Nickname, price.Product.Name), price.Product.Description
+		if len(price.Product.Images) > 0 {
+			plan.Image = price.Product.Images[0]
+		}
+	}
+	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
+		if plan.AccessCode, err = strconv.ParseBool(strings.ToLower(text)); err != nil {
+			return refused(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
+		}
 	}
 	if plan.Duration, err = metadataDuration(price.Metadata, "duration"); err != nil {
 		return refused(err.Error())

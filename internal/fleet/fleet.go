@@ -1,14 +1,16 @@
 // Package fleet knows the devices, what each sells and the Payment Link of each (device, plan): the map that /pay reads.
 //
-// It promises that reading it never waits for a vendor, that what it knew before a restart it knows after (devices and links
-// are kept in the ledger), that no second link is made for a (device, plan) that has one, and that nothing is taken
-// away on the word of an incomplete listing. It does not know payments, nor whether a machine is in working order.
+// It promises that reading it never waits for a vendor, that what it knew before a restart it knows after (devices, their
+// variables, links and pauses are kept in the ledger), that no second link is made for a (device, plan) that has one, and that
+// nothing is taken away on the word of an incomplete listing. It does not know payments (who is in use it is told), nor whether
+// a machine is in working order.
 package fleet
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +27,12 @@ type Notehub interface {
 	Devices(ctx context.Context) ([]ledger.Device, error)
 	// Device reads one of them; upstream.Refused means that there is no such device.
 	Device(ctx context.Context, uid string) (ledger.Device, error)
+	// ProjectVariables reads the environment variables that are set for all devices; their names are in small letters.
+	ProjectVariables(ctx context.Context) (map[string]string, error)
+	// FleetVariables reads those that are set on fleets, by fleet uid.
+	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
+	// DeviceVariables reads those that are set on one device alone.
+	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 }
 
 // Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
@@ -39,7 +47,7 @@ type Stripe interface {
 	UpdateLink(ctx context.Context, link ledger.Link) error
 }
 
-// Config is what a Fleet needs. All fields are required but ReturnURL.
+// Config is what a Fleet needs. The fields down to LinkPace are required, but ReturnURL.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Notehub   Notehub
@@ -50,6 +58,10 @@ type Config struct {
 	Livemode  bool           // links are remembered by account mode
 	Interval  time.Duration  // between refreshes
 	LinkPace  *upstream.Pace // how fast links are made and changed
+
+	OfflineAfter  time.Duration // a device not heard from for longer does not sell; 0: all do
+	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
+	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
 }
 
 // Offer is one plan that a device sells.
@@ -61,7 +73,14 @@ type Offer struct {
 // Device is a device with what it sells. It is never changed, only replaced.
 type Device struct {
 	ledger.Device
-	Offers []Offer
+	Offers   []Offer
+	Pause    *ledger.Pause // nil: it is not paused
+	Problems []string      // what an operator has to mend, in words for them
+
+	*terms
+	asked time.Time // when its own variables were last read; zero: never
+	inUse bool
+	until time.Time // when inUse ends; zero: not known
 }
 
 // Fleet is the in-memory map and what keeps it fresh. It is safe for concurrent use.
@@ -71,57 +90,102 @@ type Fleet struct {
 	life      context.Context // of refreshes, which outlive those who ask for them; ends with Run
 	end       context.CancelFunc
 	links     *linkWork
+	reader    *variableReader
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
 	plans    map[string]ledger.Plan
-	loaded   bool      // a complete listing was read at some time, by this process or an earlier one
-	listed   time.Time // when the last complete listing of this process began
-	finished time.Time // when it ended
-	lookedUp time.Time // when an unknown device was last asked for
+	refused  map[string]string // prices that cannot be sold, and why
+	planRead map[string]time.Time
+	vars     map[string]variables // by owner
+	varsFail string               // why the variables of project and fleets could not be read; "" if they could
+	shared   map[setting]*terms
+	pauses   map[string]ledger.Pause
+	busy     map[string]time.Time // devices in use, and until when
+	loaded   bool                 // a complete listing was read at some time, by this process or an earlier one
+	observed time.Time            // when that was
+	listed   time.Time            // when the last complete listing of this process began
+	finished time.Time            // when it ended
+	lookedUp time.Time            // when an unknown device was last asked for
 }
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
-	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{}}
+	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*terms{},
+		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
-	f.links = newLinkWork(f)
-	devices, err := c.Ledger.Devices(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load devices: %w", err)
-	}
-	links, err := c.Ledger.Links(ctx, c.Livemode)
-	if err != nil {
-		return nil, fmt.Errorf("load links: %w", err)
-	}
-	_, err = c.Ledger.Fact(ctx, factLoaded)
-	if f.loaded, err = ledger.Has(err); err != nil {
+	f.links, f.reader = newLinkWork(f), newVariableReader(f)
+	if err := f.load(ctx); err != nil {
 		return nil, fmt.Errorf("load fleet: %w", err)
-	}
-	for _, l := range links {
-		f.links.remember(l)
-		if _, known := f.plans[l.Plan.PriceID]; !known && slices.Contains(c.PriceIDs, l.Plan.PriceID) {
-			f.plans[l.Plan.PriceID] = l.Plan
-		}
-	}
-	for _, d := range devices {
-		f.devices[d.UID] = f.withOffers(d)
 	}
 	return f, nil
 }
 
+// factLoaded is when the devices were last listed completely.
 const factLoaded = "fleet_loaded"
 
-// withOffers puts together what a device sells. The caller holds the lock or is alone.
-func (f *Fleet) withOffers(d ledger.Device) *Device {
-	device := &Device{Device: d}
-	for _, id := range f.PriceIDs {
-		if plan, ok := f.plans[id]; ok {
-			device.Offers = append(device.Offers, Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})})
+func (f *Fleet) load(ctx context.Context) error {
+	devices, err := f.Ledger.Devices(ctx)
+	if err != nil {
+		return fmt.Errorf("devices: %w", err)
+	}
+	links, err := f.Ledger.Links(ctx, f.Livemode)
+	if err != nil {
+		return fmt.Errorf("links: %w", err)
+	}
+	stored, err := f.Ledger.Variables(ctx)
+	if err != nil {
+		return fmt.Errorf("variables: %w", err)
+	}
+	pauses, err := f.Ledger.Pauses(ctx)
+	if err != nil {
+		return fmt.Errorf("pauses: %w", err)
+	}
+	f.observed, err = f.Ledger.Fact(ctx, factLoaded)
+	if f.loaded, err = ledger.Has(err); err != nil {
+		return err
+	}
+	same := map[ledger.Plan]ledger.Plan{} // a hundred thousand links need not hold a hundred thousand copies of one text
+	for _, l := range links {
+		if _, ok := same[l.Plan]; !ok {
+			same[l.Plan] = l.Plan
+		}
+		l.Plan = same[l.Plan]
+		f.links.remember(l)
+		if _, known := f.plans[l.Plan.PriceID]; l.Active && !known {
+			f.plans[l.Plan.PriceID] = l.Plan
 		}
 	}
+	for _, v := range stored {
+		f.vars[v.Owner] = variables{v.Values, v.ReadAt}
+	}
+	for _, p := range pauses {
+		f.pauses[p.DeviceUID] = p
+	}
+	for _, d := range devices {
+		f.devices[d.UID] = f.build(d)
+	}
+	return nil
+}
+
+// build puts together what a device sells and how it stands. The caller holds the lock or is alone.
+func (f *Fleet) build(d ledger.Device) *Device {
+	t := f.termsOf(d)
+	device := &Device{Device: d, terms: t, Problems: t.problems, asked: f.vars[d.UID].at, Offers: make([]Offer, 0, len(t.prices))}
+	for _, id := range t.prices {
+		if plan, ok := f.plans[id]; ok {
+			device.Offers = append(device.Offers, Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})})
+		} else if why, ok := f.refused[id]; ok {
+			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
+		}
+	}
+	if p, ok := f.pauses[d.UID]; ok {
+		device.Pause = &p
+	}
+	device.until, device.inUse = f.busy[d.UID]
 	return device
 }
 
@@ -154,37 +218,9 @@ func (f *Fleet) Plan(priceID string) (ledger.Plan, bool) {
 	return p, ok
 }
 
-// Standing is what can be said of a device for which a payment came in.
-type Standing int
-
-const (
-	Known   Standing = iota // it is one of ours
-	Unknown                 // a complete listing that began after the payment does not hold it
-	Unsure                  // no such listing yet
-)
-
-// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way.
-func (f *Fleet) Standing(uid string, paid time.Time) Standing {
-	f.mu.RLock()
-	_, known := f.devices[uid]
-	listed := f.listed
-	f.mu.RUnlock()
-	switch {
-	case known:
-		return Known
-	case listed.After(paid):
-		return Unknown
-	default:
-		f.RefreshSoon()
-		return Unsure
-	}
-}
-
 // Hurry has the links of a device made before all others: a customer is waiting.
 func (f *Fleet) Hurry(uid string) {
-	for _, id := range f.PriceIDs {
-		f.links.hurry(linkKey{uid, id})
-	}
+	f.change(uid, func() {})
 }
 
 // singleLookUps is how often an unknown device may be asked for: a scan must not cost a call to Notehub.
@@ -220,10 +256,33 @@ func (f *Fleet) put(devices ...ledger.Device) {
 	for part := range slices.Chunk(devices, largest) {
 		f.mu.Lock()
 		for _, d := range part {
-			f.devices[d.UID] = f.withOffers(d)
+			f.devices[d.UID] = f.build(d)
 		}
 		f.mu.Unlock()
 	}
+}
+
+// change makes a change that concerns one device, shows it on the device, and has its links looked at before all others.
+func (f *Fleet) change(uid string, make func()) {
+	f.mu.Lock()
+	make()
+	if old := f.devices[uid]; old != nil {
+		f.devices[uid] = f.build(old.Device)
+		for _, prices := range [][]string{old.prices, f.devices[uid].prices} {
+			for _, id := range prices {
+				f.links.hurry(linkKey{uid, id})
+			}
+		}
+	}
+	f.mu.Unlock()
+	f.links.poke()
+}
+
+// all is every device. They never change, so the lock need not be held while they are looked at.
+func (f *Fleet) all() []*Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.AppendSeq(make([]*Device, 0, len(f.devices)), maps.Values(f.devices))
 }
 
 // relink takes links in and shows them on their devices.
@@ -233,7 +292,7 @@ func (f *Fleet) relink(links ...ledger.Link) {
 	for _, l := range links {
 		f.links.remember(l)
 		if d, ok := f.devices[l.DeviceUID]; ok {
-			f.devices[l.DeviceUID] = f.withOffers(d.Device)
+			f.devices[l.DeviceUID] = f.build(d.Device)
 		}
 	}
 }

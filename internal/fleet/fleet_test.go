@@ -1,10 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -28,6 +30,43 @@ type vendors struct {
 	keys     map[string]string // link by idempotency key
 	prices   map[string]error
 	gate     chan struct{} // a listing waits for it; nil: it does not
+
+	project   map[string]string
+	fleets    map[string]map[string]string
+	own       map[string]map[string]string // by device
+	silent    error                        // of the next reads of variables
+	asked     []string                     // devices whose variables were read
+	askedAt   []time.Time
+	manual    bool             // links are made so
+	amounts   map[string]int64 // of prices; else 350
+	pricesGot []string         // prices that were read
+	updated   []ledger.Link
+}
+
+func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.project), v.silent
+}
+
+func (v *vendors) FleetVariables(context.Context) (map[string]map[string]string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return maps.Clone(v.fleets), v.silent
+}
+
+func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]string, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.asked, v.askedAt = append(v.asked, uid), append(v.askedAt, time.Now())
+	return maps.Clone(v.own[uid]), v.silent
+}
+
+// set changes what the vendors know.
+func (v *vendors) set(change func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	change()
 }
 
 func (v *vendors) Devices(context.Context) ([]ledger.Device, error) {
@@ -58,7 +97,10 @@ func (v *vendors) Device(_ context.Context, uid string) (ledger.Device, error) {
 }
 
 func (v *vendors) Plan(_ context.Context, id string) (ledger.Plan, error) {
-	return ledger.Plan{PriceID: id, Name: "Plan " + id, Amount: 350, Currency: "eur"}, v.prices[id]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pricesGot = append(v.pricesGot, id)
+	return ledger.Plan{PriceID: id, Name: "Plan " + id, Amount: cmp.Or(v.amounts[id], 350), Currency: "eur"}, v.prices[id]
 }
 
 func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
@@ -95,7 +137,7 @@ func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.P
 	if !again {
 		id = fmt.Sprintf("plink_%d", len(v.links))
 		v.keys[key] = id
-		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan})
+		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan, Manual: v.manual})
 	}
 	return v.links[slices.IndexFunc(v.links, func(l ledger.Link) bool { return l.ID == id })], nil
 }
@@ -112,6 +154,7 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 	for i := range v.links {
 		if v.links[i].ID == change.ID {
 			v.links[i].Active, v.links[i].ReturnURL = change.Active, change.ReturnURL
+			v.updated = append(v.updated, change)
 			return nil
 		}
 	}

@@ -29,7 +29,7 @@ type linkWork struct {
 
 	adopted  bool                    // Stripe's list was read: before that, a link may exist that we do not know
 	complete bool                    // devices were listed completely: only then is a link nobody wants taken away
-	links    map[linkKey]ledger.Link // the active one or the newest inactive one
+	links    map[linkKey]ledger.Link // the active one, or else an inactive one that could be activated
 	payable  int                     // how many of them are active
 	spare    []ledger.Link           // second active links of a key, to be deactivated
 	urgent   []linkKey
@@ -54,8 +54,8 @@ func newLinkWork(f *Fleet) *linkWork {
 // remember takes a link in. The caller holds the lock or is alone.
 func (w *linkWork) remember(l ledger.Link) {
 	key := linkKey{l.DeviceUID, l.Plan.PriceID}
-	old := w.links[key]
-	if old.Active && !l.Active && old.ID != l.ID {
+	old, had := w.links[key]
+	if had && old.ID != l.ID && !l.Active && (old.Active || l.Manual != w.fleet.ManualCapture) {
 		return
 	}
 	if old.Active {
@@ -181,9 +181,9 @@ func (w *linkWork) plan(complete bool) {
 	f.mu.Lock()
 	w.complete = complete
 	clear(w.rests)
-	keys := make([]linkKey, 0, len(f.devices)*len(f.PriceIDs))
-	for uid := range f.devices {
-		for _, id := range f.PriceIDs {
+	keys := make([]linkKey, 0, max(len(f.devices), len(w.links)))
+	for uid, d := range f.devices {
+		for _, id := range d.prices {
 			keys = append(keys, linkKey{uid, id})
 		}
 	}
@@ -216,14 +216,12 @@ func (w *linkWork) add(key linkKey) {
 	w.occupied()
 }
 
+// hurry puts a key before all others. The caller holds the lock, and pokes.
 func (w *linkWork) hurry(key linkKey) {
-	w.fleet.mu.Lock()
 	if w.need(key) != nothing && !w.working[key] && !slices.Contains(w.urgent, key) && time.Now().After(w.rests[key]) {
 		w.urgent = append(w.urgent, key)
 		w.occupied()
 	}
-	w.fleet.mu.Unlock()
-	w.poke()
 }
 
 func (w *linkWork) poke() {
@@ -243,24 +241,31 @@ const (
 	redirect // set the return URL
 )
 
-// need says what is to be done for a key. The caller holds the lock.
+// need says what is to be done for a key. A link that takes the money in the wrong way, at once or when it is captured, gives way
+// before there is another. The caller holds the lock.
 func (w *linkWork) need(key linkKey) need {
 	f := w.fleet
 	link, remembered := w.links[key]
-	_, device := f.devices[key.device]
-	_, plan := f.plans[key.price]
-	wanted := device && plan && slices.Contains(f.PriceIDs, key.price)
+	device, known := f.devices[key.device]
+	_, read := f.plans[key.price]
+	_, refused := f.refused[key.price]
+	wanted := known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
+	right := remembered && link.Manual == f.ManualCapture
 	switch {
 	case !w.adopted:
 		return nothing
-	case wanted && !remembered:
-		return create
-	case wanted && !link.Active:
-		return activate
-	case wanted && link.ReturnURL != f.ReturnURL:
-		return redirect
-	case !wanted && link.Active && w.complete:
+	case link.Active && !wanted && (known || w.complete):
 		return deactivate
+	case !wanted || !read:
+		return nothing
+	case link.Active && !right:
+		return deactivate
+	case !right:
+		return create
+	case !link.Active:
+		return activate
+	case link.ReturnURL != f.ReturnURL:
+		return redirect
 	default:
 		return nothing
 	}
@@ -338,6 +343,9 @@ func (w *linkWork) one(ctx context.Context) bool {
 	w.finish(ctx, key, n, err)
 	w.fleet.mu.Lock()
 	delete(w.working, key)
+	if err == nil {
+		w.add(key) // what gave way is replaced, and what was wished for meanwhile is done
+	}
 	w.fleet.mu.Unlock()
 	return true
 }
@@ -375,7 +383,13 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 		}
 		// If we stop here, the link is at Stripe and not on disk; the next start finds it in Stripe's list.
 		w.made.Add(1)
-		return w.save(ctx, link)
+		if err := w.save(ctx, link); err != nil {
+			return err
+		}
+		if link.Manual != f.ManualCapture { // it would be replaced again and again
+			return &upstream.Error{Outcome: upstream.Refused, Detail: "link " + link.ID + " was made with the wrong capture"}
+		}
+		return nil
 	case activate, redirect:
 		link.Active, link.ReturnURL = true, f.ReturnURL
 		return w.change(ctx, link)

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/upstream"
 )
 
 // Result is what a refresh came to.
@@ -34,7 +34,10 @@ func (f *Fleet) Run(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f.links.run(ctx)
+		var background sync.WaitGroup
+		background.Go(func() { f.links.run(ctx) })
+		background.Go(func() { f.reader.run(ctx) })
+		background.Wait()
 	}()
 	defer func() {
 		f.end()
@@ -109,7 +112,7 @@ func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 }
 
 func (f *Fleet) refresh(ctx context.Context) (Result, error) {
-	planErr := f.readPlans(ctx)
+	variablesErr := f.readVariables(ctx)
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
 	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
@@ -119,39 +122,18 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	if !complete {
 		err = fmt.Errorf("list devices: %w", err)
 	}
+	planErr := f.readPlans(ctx, devices, complete)
 	result, saveErr := f.take(ctx, devices, complete, began)
-	err = errors.Join(planErr, err, saveErr)
+	err = errors.Join(variablesErr, planErr, err, saveErr)
 	if saveErr != nil {
 		return result, err
 	}
+	f.reader.poke()
 	if adoptErr := f.links.adopt(ctx); adoptErr != nil {
 		return result, errors.Join(err, adoptErr)
 	}
 	f.links.plan(complete)
 	return result, err
-}
-
-// readPlans reads the prices that are sold. One that cannot be read stays as it was.
-func (f *Fleet) readPlans(ctx context.Context) error {
-	var errs []error
-	for _, id := range f.PriceIDs {
-		plan, err := f.Stripe.Plan(ctx, id)
-		f.mu.Lock()
-		switch {
-		case err == nil:
-			f.plans[id] = plan
-		case upstream.OutcomeOf(err) == upstream.Refused:
-			delete(f.plans, id) // it is missing or cannot be sold
-		}
-		f.mu.Unlock()
-		switch {
-		case upstream.OutcomeOf(err) == upstream.Refused:
-			f.Log.Warn("price not sold", "price", id, "err", err) // asking again sooner changes nothing
-		case err != nil:
-			errs = append(errs, fmt.Errorf("read price %s: %w", id, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // take puts a listing into the ledger and then into the map. Only a complete one removes devices.
@@ -170,9 +152,21 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 		}
 	}
 	var removed []string
-	for uid := range f.devices {
-		if complete && !listed[uid] {
+	var unlisted []ledger.Device
+	for uid, d := range f.devices {
+		if listed[uid] {
+			continue
+		}
+		if complete {
 			removed = append(removed, uid)
+		} else {
+			unlisted = append(unlisted, d.Device)
+		}
+	}
+	heard := map[string]ledger.Pause{}
+	for _, d := range listing {
+		if p := f.pauses[d.UID]; p.Automatic && d.LastActivity.After(p.At) {
+			heard[d.UID] = p
 		}
 	}
 	r.Removed, r.Devices = len(removed), len(f.devices)+r.Added-len(removed)
@@ -206,14 +200,22 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 		}
 	}
 
-	f.put(listing...) // all of them, for their plans may have changed
+	for _, p := range heard {
+		if err := f.endPause(ctx, p); err != nil {
+			return r, err
+		}
+	}
+
+	f.put(listing...) // all of them, for their variables and plans may have changed
+	f.put(unlisted...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, uid := range removed {
 		delete(f.devices, uid)
+		delete(f.vars, uid)
 	}
 	if complete {
-		f.loaded, f.listed, f.finished = true, began, time.Now()
+		f.loaded, f.listed, f.observed, f.finished = true, began, began, time.Now()
 	}
 	return r, nil
 }
@@ -233,5 +235,6 @@ func (f *Fleet) lookUpOne(ctx context.Context, uid string) {
 		return
 	}
 	f.put(d)
+	f.readMissingPlans(ctx, uid)
 	f.Hurry(uid)
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -146,55 +145,8 @@ func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// Cursor reads where reading goes on, "" if it has not begun.
-func (l *Ledger) Cursor(ctx context.Context, name string) (string, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM cursors WHERE name = $1`, name)
-	value, err := one(rows, err, func(s scanner) (v string, err error) { return v, s.Scan(&v) })
-	if errors.Is(err, ErrNotFound) {
-		err = nil
-	}
-	return value, err
-}
-
-// Confirmations reads what the machine answered to a credit, oldest first.
-func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmation, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, device_uid, credit_id, state, code, at, outcome FROM confirmations WHERE credit_id = $1 ORDER BY at, id`, credit)
-	return all(rows, err, func(s scanner) (c Confirmation, err error) {
-		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
-		return c, err
-	})
-}
-
 // Occupants reads the payments whose timed credits hold their devices.
 func (l *Ledger) Occupants(ctx context.Context) ([]Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE occupies = 1`)
 	return all(rows, err, scanPayment)
-}
-
-// Devices reads all devices.
-func (l *Ledger) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity FROM devices`)
-	return all(rows, err, func(s scanner) (d Device, err error) {
-		var fleets string
-		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}); err != nil {
-			return d, err
-		}
-		return d, json.Unmarshal([]byte(fleets), &d.Fleets)
-	})
-}
-
-// Links reads all links of an account mode, also those that were deactivated.
-func (l *Ledger) Links(ctx context.Context, livemode bool) ([]Link, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE livemode = $1`, bit(livemode))
-	return all(rows, err, scanLink)
-}
-
-// Events reads the newest events, up to limit.
-func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, type, object_id, livemode, created_at, received, outcome, repeats, body
-		FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
-	return all(rows, err, func(s scanner) (e StripeEvent, err error) {
-		err = s.Scan(&e.ID, &e.Type, &e.ObjectID, flag{&e.Livemode}, instant{&e.Created}, instant{&e.Received}, &e.Outcome, &e.Repeats, &e.Body)
-		return e, err
-	})
 }

@@ -165,33 +165,3 @@ type Confirmation struct {
 	At        time.Time // when Notehub received it
 	Outcome   string
 }
-
-// Device is a Notecard as Notehub last listed it.
-type Device struct {
-	UID          string
-	Name         string
-	Fleets       []string
-	Disabled     bool
-	LastActivity time.Time // zero: never
-}
-
-// Plan is what a device sells: one Stripe Price.
-type Plan struct {
-	PriceID      string
-	Name         string
-	Amount       int64 // minor currency units
-	Currency     string
-	Duration     time.Duration
-	DelayedStart time.Duration
-}
-
-// Link is the Payment Link of one device and plan, as sold.
-type Link struct {
-	ID        string
-	Livemode  bool
-	DeviceUID string
-	URL       string
-	ReturnURL string
-	Active    bool
-	Plan      Plan
-}

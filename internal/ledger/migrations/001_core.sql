@@ -15,6 +15,35 @@ CREATE TABLE devices (
 	last_activity INTEGER                     -- NULL: Notehub has never heard of it
 ) STRICT;
 
+-- What Notehub's environment variables say at one level, as far as it concerns what is sold.
+CREATE TABLE variables (
+	owner   TEXT NOT NULL PRIMARY KEY,        -- 'project', fleet:..., dev:...
+	value   TEXT NOT NULL,                    -- JSON object of strings
+	read_at INTEGER NOT NULL
+) STRICT;
+
+-- Devices that are taken out of sale. A device that is removed keeps its pause, should it come back.
+CREATE TABLE pauses (
+	device_uid TEXT NOT NULL PRIMARY KEY,
+	reason     TEXT NOT NULL,
+	by         TEXT NOT NULL,
+	at         INTEGER NOT NULL,
+	automatic  INTEGER NOT NULL CHECK (automatic IN (0, 1)) -- ends by itself when the device is heard from again
+) STRICT;
+
+-- Who changed what by hand, and what changed by itself in somebody's stead. The ids begin with the time, so that their order is its.
+CREATE TABLE audit (
+	id      TEXT NOT NULL PRIMARY KEY,
+	at      INTEGER NOT NULL,
+	who     TEXT NOT NULL CHECK (who <> ''),
+	what    TEXT NOT NULL CHECK (what <> ''),
+	subject TEXT NOT NULL,                    -- a device's uid, a credit's id
+	why     TEXT NOT NULL,
+	before  TEXT NOT NULL,
+	after   TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_of_subject ON audit (subject, id);
+
 -- A link is remembered after it was deactivated, too: it says what was sold, and it is activated again before another is made.
 CREATE TABLE links (
 	id              TEXT NOT NULL PRIMARY KEY,   -- plink_...
@@ -24,12 +53,16 @@ CREATE TABLE links (
 	url             TEXT NOT NULL,
 	return_url      TEXT NOT NULL,
 	active          INTEGER NOT NULL CHECK (active IN (0, 1)),
+	manual          INTEGER NOT NULL CHECK (manual IN (0, 1)), -- it holds the money until it is captured
 	-- the plan as it is sold through this link
 	plan            TEXT NOT NULL,
 	amount          INTEGER NOT NULL CHECK (amount >= 0),
 	currency        TEXT NOT NULL,
 	duration_s      INTEGER NOT NULL CHECK (duration_s >= 0),
-	delayed_start_s INTEGER NOT NULL CHECK (delayed_start_s >= 0)
+	delayed_start_s INTEGER NOT NULL CHECK (delayed_start_s >= 0),
+	description     TEXT NOT NULL,
+	image           TEXT NOT NULL,               -- URL
+	access_code     INTEGER NOT NULL CHECK (access_code IN (0, 1))
 ) STRICT;
 CREATE UNIQUE INDEX links_one_active ON links (device_uid, price_id, livemode) WHERE active = 1;
 

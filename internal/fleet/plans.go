@@ -1,0 +1,171 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// plansAnew is how many known prices are read anew at a refresh, those first that were not read for the longest time. An account
+// has a limited number of reads a month (docs/vendors.md, Q10).
+const plansAnew = 10
+
+// readPlans reads the prices that are sold, those of a listing included. One that cannot be read stays as it was.
+func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete bool) error {
+	used := f.pricesInUse(listing, complete)
+	var fresh, known []string
+	f.mu.Lock()
+	for id := range used {
+		_, ok := f.plans[id]
+		if _, refused := f.refused[id]; ok || refused {
+			known = append(known, id)
+		} else {
+			fresh = append(fresh, id)
+		}
+	}
+	slices.SortFunc(known, func(a, b string) int { return f.planRead[a].Compare(f.planRead[b]) })
+	for id := range f.plans {
+		if !used[id] {
+			delete(f.plans, id)
+		}
+	}
+	for id := range f.refused {
+		if !used[id] {
+			delete(f.refused, id)
+		}
+	}
+	f.mu.Unlock()
+	var errs []error
+	for _, id := range append(fresh, known[:min(len(known), plansAnew)]...) {
+		if err := f.readPlan(ctx, id); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// pricesInUse are the prices that the devices of a listing sell, if it is not complete also those of all others, and the defaults.
+func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]bool {
+	if !complete {
+		listing = slices.Clone(listing)
+		for _, d := range f.all() {
+			listing = append(listing, d.Device)
+		}
+	}
+	distinct := map[*terms]bool{}
+	for part := range slices.Chunk(listing, largest) {
+		f.mu.Lock()
+		for _, d := range part {
+			distinct[f.termsOf(d)] = true
+		}
+		f.mu.Unlock()
+	}
+	used := map[string]bool{}
+	for _, id := range f.PriceIDs {
+		used[id] = true
+	}
+	for t := range distinct {
+		for _, id := range t.prices {
+			used[id] = true
+		}
+	}
+	return used
+}
+
+// readMissingPlans reads the prices of one device that nobody sold before. One that cannot be read is left to the next refresh.
+func (f *Fleet) readMissingPlans(ctx context.Context, uid string) {
+	var missing []string
+	f.mu.RLock()
+	if d := f.devices[uid]; d != nil {
+		for _, id := range d.prices {
+			_, known := f.plans[id]
+			if _, refused := f.refused[id]; !known && !refused {
+				missing = append(missing, id)
+			}
+		}
+	}
+	f.mu.RUnlock()
+	for _, id := range missing {
+		if err := f.readPlan(ctx, id); err != nil && ctx.Err() == nil {
+			f.Log.Warn("price not read", "price", id, "device", uid, "err", err)
+			f.RefreshSoon()
+		}
+	}
+}
+
+// priceShape is what Stripe's price ids look like. What is not like that came from a slip of the keyboard, and Stripe is not asked.
+var priceShape = regexp.MustCompile(`^price_[A-Za-z0-9_]{1,200}$`)
+
+func (f *Fleet) readPlan(ctx context.Context, id string) error {
+	var plan ledger.Plan
+	why := "this is no price id"
+	if priceShape.MatchString(id) {
+		var err error
+		plan, err = f.Stripe.Plan(ctx, id)
+		switch e, _ := errors.AsType[*upstream.Error](err); {
+		case err == nil:
+			why = tooSmall(plan.Amount, plan.Currency)
+		case upstream.OutcomeOf(err) != upstream.Refused:
+			return fmt.Errorf("read price %s: %w", id, err)
+		case e.Detail != "":
+			why = e.Detail
+		default:
+			why = e.Error()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.planRead[id] = time.Now()
+	if why == "" {
+		f.plans[id] = plan
+		delete(f.refused, id)
+		return nil
+	}
+	delete(f.plans, id) // the links that were made of it are deactivated, those of other prices are left alone
+	f.refused[id] = why
+	f.Log.Warn("price not sold", "price", id, "err", why) // asking again sooner changes nothing
+	return nil
+}
+
+func notSold(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
+
+// tooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum holds for the currency that the
+// account is paid out in; what is said here is its published list, second-hand (docs/vendors.md, Q20), and holds for accounts paid
+// out in the same currency. A currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged, too.
+func tooSmall(amount int64, currency string) string {
+	least, known := int64(0), true
+	switch currency {
+	case "usd", "eur", "chf", "aud", "cad", "nzd", "sgd", "brl", "inr", "jpy":
+		least = 50
+	case "gbp":
+		least = 30
+	case "bgn":
+		least = 100
+	case "aed", "pln", "ron", "myr":
+		least = 200
+	case "dkk":
+		least = 250
+	case "nok", "sek":
+		least = 300
+	case "hkd":
+		least = 400
+	case "mxn", "thb":
+		least = 1000
+	case "czk":
+		least = 1500
+	case "huf":
+		least = 17_500
+	default:
+		known = false
+	}
+	if !known || amount == 0 || amount >= least {
+		return ""
+	}
+	return fmt.Sprintf("its amount, %d, is below the %d (in the smallest unit of %s) that Stripe charges at least", amount, least, currency)
+}

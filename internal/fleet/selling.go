@@ -1,0 +1,189 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// State is whether a device sells, and if not, why.
+type State string
+
+// The states, in the order in which they are looked for.
+const (
+	NotLoaded   State = "not_loaded" // the devices were never listed completely, so this may be one of ours
+	NoDevice    State = "unknown_device"
+	Disabled    State = "disabled"     // at Notehub
+	PaymentsOff State = "payments_off" // payment_enabled is false
+	Paused      State = "paused"
+	Offline     State = "offline" // not heard from for longer than Config.OfflineAfter
+	InUse       State = "in_use"  // a timed credit runs
+	NoOffers    State = "nothing_to_sell"
+	NotReady    State = "not_ready" // no plan has a link yet
+	Open        State = "open"      // it sells
+)
+
+// Sale is the answer to a scan.
+type Sale struct {
+	State  State
+	Device *Device   // nil if it is not known
+	Reason string    // of a pause, as it was given: for the operator; "" else
+	Until  time.Time // when it is free again, if it is in use; zero: not known
+}
+
+// Selling says whether a device may be paid for now. It reads memory only, and one map of it.
+func (f *Fleet) Selling(uid string, now time.Time) Sale {
+	f.mu.RLock()
+	device, loaded, observed := f.devices[uid], f.loaded, f.observed
+	f.mu.RUnlock()
+	if device == nil {
+		if !loaded {
+			return Sale{State: NotLoaded}
+		}
+		return Sale{State: NoDevice}
+	}
+	if now.Sub(device.asked) > f.Interval {
+		f.reader.scan(uid)
+	}
+	return f.judge(device, now, observed)
+}
+
+func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
+	sale := Sale{State: d.mayBePaid(), Device: d}
+	switch {
+	case sale.State == Paused:
+		sale.Reason = d.Pause.Reason
+	case sale.State != Open:
+	case f.offline(d, now, observed):
+		sale.State = Offline
+	case d.inUse:
+		sale.State, sale.Until = InUse, d.until
+	case len(d.Offers) == 0:
+		sale.State = NoOffers
+	case !d.payable():
+		sale.State = NotReady
+	}
+	return sale
+}
+
+// mayBePaid is Open unless somebody has taken the device out of sale: then its links are deactivated, too.
+func (d *Device) mayBePaid() State {
+	switch {
+	case d.Disabled:
+		return Disabled
+	case d.off:
+		return PaymentsOff
+	case d.Pause != nil:
+		return Paused
+	default:
+		return Open
+	}
+}
+
+func (d *Device) payable() bool {
+	for i := range d.Offers {
+		if d.Offers[i].URL != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// offline counts from the last listing, which is up to an interval old: without it every device would seem silent before the next.
+func (f *Fleet) offline(d *Device, now, observed time.Time) bool {
+	if f.OfflineAfter <= 0 {
+		return false
+	}
+	if oldest := now.Add(-f.Interval); observed.Before(oldest) {
+		observed = oldest
+	}
+	return d.LastActivity.Before(observed.Add(-f.OfflineAfter))
+}
+
+// Standing is what can be said of a device for which a payment came in.
+type Standing int
+
+const (
+	Known      Standing = iota // it is one of ours, and sells
+	Unknown                    // a complete listing that began after the payment does not hold it
+	Unsure                     // no such listing yet
+	NotSelling                 // it is out of sale, or was not heard from for too long before the payment
+)
+
+// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way. Whether the device is in use is
+// not looked at, nor is its link.
+func (f *Fleet) Standing(uid string, paid time.Time) Standing {
+	f.mu.RLock()
+	device, listed := f.devices[uid], f.listed
+	f.mu.RUnlock()
+	silent := device != nil && f.OfflineAfter > 0 && device.LastActivity.Before(paid.Add(-f.OfflineAfter))
+	switch {
+	case device != nil && device.mayBePaid() != Open:
+		return NotSelling
+	case device != nil && !silent:
+		return Known
+	case !listed.After(paid): // it may have been added, or heard from, since the last listing
+		f.RefreshSoon()
+		return Unsure
+	case silent:
+		return NotSelling
+	default:
+		return Unknown
+	}
+}
+
+// Lifetime is how long the credits of a device live if its variables say so; 0: for ever.
+func (f *Fleet) Lifetime(uid string) (d time.Duration, ok bool) {
+	device := f.Device(uid)
+	if device == nil {
+		return 0, false
+	}
+	return device.lifetime, device.hasLife
+}
+
+// InUse tells that a timed credit of a device is open until then; a zero time: its end is not known. It stays so until Free.
+func (f *Fleet) InUse(uid string, until time.Time) {
+	f.change(uid, func() { f.busy[uid] = until })
+}
+
+// Free tells that no timed credit of a device is open any more.
+func (f *Fleet) Free(uid string) {
+	f.change(uid, func() { delete(f.busy, uid) })
+}
+
+// Paused takes a device out of sale, after its pause was committed to the ledger. Its links are deactivated.
+func (f *Fleet) Paused(p ledger.Pause) {
+	p.At = p.At.UTC().Truncate(time.Millisecond) // as it will be read after a restart
+	f.change(p.DeviceUID, func() { f.pauses[p.DeviceUID] = p })
+}
+
+// Resumed puts a device on sale again, after its pause was taken out of the ledger.
+func (f *Fleet) Resumed(uid string) {
+	f.change(uid, func() { delete(f.pauses, uid) })
+}
+
+// endPause ends an automatic pause, because the device was heard from again, unless there is another by now.
+func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
+	err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		stored, err := tx.PauseOf(p.DeviceUID)
+		if same, err := ledger.Has(err); err != nil || !same || !stored.Automatic || !stored.At.Equal(p.At) {
+			return err
+		}
+		if err := tx.Resume(p.DeviceUID); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{Who: "notepay", What: "resume", Subject: p.DeviceUID, Why: "the device was heard from again", Before: p.Reason})
+	})
+	if err != nil {
+		return fmt.Errorf("resume %s: %w", p.DeviceUID, err)
+	}
+	f.change(p.DeviceUID, func() {
+		if f.pauses[p.DeviceUID] == p {
+			delete(f.pauses, p.DeviceUID)
+		}
+	})
+	f.Log.Info("resumed", "device", p.DeviceUID, "reason", p.Reason)
+	return nil
+}
