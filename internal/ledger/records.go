@@ -156,4 +156,5 @@ type Link struct {
 	ReturnURL string
 	Active    bool
 	Plan      Plan
+	Manual    bool // its sessions only hold the money, until it is captured
 }
