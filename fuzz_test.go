@@ -52,6 +52,8 @@ func FuzzWebhook(f *testing.F) {
 	for _, body := range []string{
 		good, sessionEvent("payment_intent.succeeded", `,"latest_charge":{"billing_details":{"name":"Casey"}}`), sessionEvent("checkout.session.completed", `,"payment_intent":{"id":"pi_1"}`),
 		`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, `{"id":"evt_1","type":"a","created":9223372036854775807,"data":{"object":[]}}`,
+		sessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), sessionEvent("charge.dispute.closed", `,"payment_intent":"pi_1","status":"won"`),
+		sessionEvent("refund.failed", `,"amount":350,"status":"failed","metadata":{"app":"notepay","credit":"cr_1","number":"1"}`),
 		`[]`, `null`, `"`, `{"id":1}`, strings.Repeat(`{"data":`, 100), `{"id":"evt_1","ID":"evt_2","type":"a","created":1e3}`, "\xff\x00",
 	} {
 		for _, header := range []string{"", "t=1,v1=00", "t=,v1=", ",=,=", signed(body, testSecret), signed(body, ""), signed(good, testSecret), "t=9223372036854775807,v1=00", signed(body, testSecret) + ",v1=,v0=1"} {
@@ -75,6 +77,13 @@ func FuzzWebhook(f *testing.F) {
 		}
 		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") || (event.Session != nil && event.Session.ID == "") {
 			t.Errorf("session %+v for type %q", event.Session, event.Type)
+		}
+		refund := strings.HasPrefix(event.Type, "refund.") || event.Type == "charge.refund.updated"
+		if (event.Refund != nil) != refund || refund && (event.Refund.ID != event.ObjectID || (event.Refund.Credit == "") != (event.Refund.Number == 0)) {
+			t.Errorf("refund %+v for type %q", event.Refund, event.Type)
+		}
+		if event.Dispute != "" && !strings.HasPrefix(event.Type, "charge.dispute.") || event.Refunded != 0 && event.Type != "charge.refunded" {
+			t.Errorf("dispute %q and %d refunded for type %q", event.Dispute, event.Refunded, event.Type)
 		}
 		for _, key := range personal {
 			if strings.Contains(event.Body, `"`+key+`":`) {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
@@ -24,6 +25,13 @@ const (
 	listLinks   = "GET /v1/payment_links"
 	readPrice   = "GET /v1/prices/{id}"
 	readSession = "GET /v1/checkout/sessions/{id}"
+
+	captureIntent = "POST /v1/payment_intents/{id}/capture"
+	cancelIntent  = "POST /v1/payment_intents/{id}/cancel"
+	createRefund  = "POST /v1/refunds"
+	listRefunds   = "GET /v1/refunds"
+	listSessions  = "GET /v1/checkout/sessions"
+	listEvents    = "GET /v1/events"
 )
 
 // testStripe is a simulated Stripe with the client under test.
@@ -162,6 +170,37 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 			t.Errorf("parameters %v; want %v", flat, want)
 		}
 	})
+}
+
+func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		plain, err := s.create("key-1")
+		meant(t, "link", err, upstream.Done)
+		s.client.manual = true
+		manual, err := s.create("key-2")
+		meant(t, "manual link", err, upstream.Done)
+		if plain.Manual || !manual.Manual {
+			t.Errorf("manual: %v, %v; want it of the second link alone", plain.Manual, manual.Manual)
+		}
+		seen := s.Stripe.Links()
+		if seen[0].CaptureMethod == "manual" || seen[1].CaptureMethod != "manual" || seen[1].Metadata["capture"] != "manual" || seen[1].IntentMetadata["capture"] != "manual" {
+			t.Errorf("links %+v; want the second made with manual capture, and its metadata to say so", seen)
+		}
+		listed, err := s.client.Links(t.Context())
+		meant(t, "links", err, upstream.Done)
+		if len(listed) != 2 || listed[0].Manual || !listed[1].Manual {
+			t.Errorf("listed %+v; want the second to be manual", listed)
+		}
+	})
+	for capture, want := range map[string]bool{"immediate": false, "on_start": true} {
+		settings := stripeSettings("http://stripe.test")
+		settings.Capture = capture
+		if got := newStripe(settings, upstream.NewPace(0, 0)).manual; got != want {
+			t.Errorf("CAPTURE=%s: manual %v; want %v", capture, got, want)
+		}
+	}
 }
 
 func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
@@ -419,7 +458,18 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 		"POST /v1/payment_links/{id}": func(s *testStripe) error {
 			return s.client.UpdateLink(context.Background(), ledger.Link{ID: "plink_1"})
 		},
-		readSession:                 func(s *testStripe) error { _, err := s.client.Session(context.Background(), "cs_test_1"); return err },
+		readSession:   func(s *testStripe) error { _, err := s.client.Session(context.Background(), "cs_test_1"); return err },
+		captureIntent: func(s *testStripe) error { return s.client.Capture(context.Background(), "pi_1", "capture:cr_1") },
+		cancelIntent:  func(s *testStripe) error { return s.client.Release(context.Background(), "pi_1", "release:cr_1") },
+		createRefund: func(s *testStripe) error {
+			_, err := s.client.Refund(context.Background(), bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
+			return err
+		},
+		listRefunds: func(s *testStripe) error { _, err := s.client.Refunds(context.Background(), "pi_1"); return err },
+		listEvents: func(s *testStripe) error {
+			_, _, _, err := s.client.Events(context.Background(), time.Now(), "")
+			return err
+		},
 		"GET /v1/checkout/sessions": func(s *testStripe) error { _, err := s.client.Session(context.Background(), "pi_1"); return err },
 	}
 	for _, row := range rows {

@@ -202,9 +202,10 @@ func isPlaceholder(segment string) bool {
 
 // reply is an answer before it is written. Its zero value is no answer: the connection dies.
 type reply struct {
-	status int
-	header http.Header
-	body   []byte
+	status   int
+	header   http.Header
+	body     []byte
+	executed bool // of a refusal: it was not the parameters' fault, but the state's
 }
 
 // call is one request on its way through a service.

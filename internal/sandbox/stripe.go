@@ -51,6 +51,7 @@ type Stripe struct {
 	answers     map[string]*answer
 	windows     map[string]*window
 	delivery    Delivery
+	refundMode  RefundMode
 	outstanding int // deliveries that are not over
 }
 
@@ -296,15 +297,15 @@ func (s *Stripe) remember(key string, c *call) (reply, bool) {
 	return again, false
 }
 
-// keep ends a request with an idempotency key: its first status and body are stored once it was executed, a 500 included.
-// What never was executed (a validation error, a gateway's 502 in front of nothing) is not.
+// keep ends a request with an idempotency key: its first status and body are stored once it was executed, a refusal because of the
+// account's state and a 500 included. What never was executed (a validation error, a gateway's 502 in front of nothing) is not.
 func (s *Stripe) keep(key string, did, seen reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case seen.status == http.StatusInternalServerError:
 		s.answers[key].given = &seen
-	case did.status == http.StatusOK || did.status == http.StatusPaymentRequired:
+	case did.status == http.StatusOK || did.executed:
 		s.answers[key].given = &did
 	default:
 		delete(s.answers, key)

@@ -11,7 +11,7 @@ type intent struct {
 	currency            string
 	amount              int64 // minor units, as all amounts here
 	received            int64
-	refunded            int64
+	refunded            int64 // what was given back and has not failed
 	captureMethod       string
 	description         string
 	metadata            map[string]string
@@ -22,14 +22,7 @@ type intent struct {
 	charge         string // "" until a card was charged or the money held
 	charged        int64  // unix seconds
 	chargeMetadata map[string]string
-}
-
-type refund struct {
-	id, reason string
-	of         *intent
-	amount     int64
-	created    int64
-	metadata   map[string]string
+	dispute        *dispute // nil: the customer's bank asks for nothing back
 }
 
 // intentOf returns the intent of a session, made at its first attempt to pay.
@@ -66,9 +59,6 @@ func (s *Stripe) moneyOperations() []operation {
 		{"GET", "/v1/payment_intents/{id}", "", "latest_charge", s.retrieveIntent},
 		{"POST", "/v1/payment_intents/{id}/capture", "amount_to_capture", "latest_charge", s.captureIntent},
 		{"POST", "/v1/payment_intents/{id}/cancel", "cancellation_reason", "latest_charge", s.cancelIntent},
-		{"POST", "/v1/refunds", "payment_intent charge amount reason metadata metadata[*]", "payment_intent charge", s.createRefund},
-		{"GET", "/v1/refunds", "payment_intent charge" + createdParams + pageParams, "data.charge data.payment_intent", s.listRefunds},
-		{"GET", "/v1/refunds/{id}", "", "payment_intent charge", s.retrieveRefund},
 		{"GET", "/v1/charges/{id}", "", "payment_intent", s.retrieveCharge},
 		{"GET", "/v1/balance", "", "", s.retrieveBalance},
 		{"GET", "/v1/account", "", "", s.retrieveAccount},
@@ -89,7 +79,7 @@ func (s *Stripe) captureIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status != "requires_capture" {
-		return nil, refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.", i.status)
+		return nil, s.unexpectedState(i, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.")
 	}
 	amount := q.integer("amount_to_capture", i.amount, 1, 1<<40)
 	if amount > i.amount {
@@ -110,105 +100,78 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status == "succeeded" || i.status == "canceled" {
-		return nil, refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.", i.status)
+		return nil, s.unexpectedState(i, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.")
 	}
-	i.cancelReason = q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
+	reason := q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
 	if q.problem != nil {
 		return nil, q.problem
 	}
-	i.status = "canceled"
-	s.emit(send{"payment_intent.canceled", i.id, s.intentObject(i, nil), true})
+	s.release(i, reason)
 	return s.intentObject(i, q.expand), nil
 }
 
-func (s *Stripe) createRefund(q *query) (any, *apiError) {
-	i := s.intents.get(q.Get("payment_intent"))
-	switch {
-	case q.Has("charge") == q.Has("payment_intent"):
-		return nil, malformed("", "One of the following params should be provided for this request: payment_intent or charge.")
-	case q.Has("charge"):
-		if i = s.chargedIntent(q.Get("charge")); i == nil {
-			return nil, missing("charge", q.Get("charge"), "charge")
-		}
-	case i == nil:
-		return nil, missing("payment_intent", q.Get("payment_intent"), "payment_intent")
-	}
-	left := i.received - i.refunded
-	amount := q.integer("amount", left, 1, 1<<40)
-	r := &refund{of: i, amount: amount, created: time.Now().Unix(), metadata: q.metadata("metadata", nil)}
-	r.reason = q.oneOf("reason", "", "duplicate", "fraudulent", "requested_by_customer")
-	switch {
-	case q.problem != nil:
-		return nil, q.problem
-	case i.status != "succeeded":
-		return nil, refused(http.StatusBadRequest, "", "", "This PaymentIntent (%s) does not have a successful charge to refund.", i.id)
-	case left == 0:
-		return nil, refused(http.StatusBadRequest, "charge_already_refunded", "", "Charge %s has already been refunded.", i.charge)
-	case amount > left:
-		return nil, refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on charge (%s)", money(amount, i.currency), money(left, i.currency))
-	}
-	s.putRefund(r)
-	return s.refundObject(r, q.expand), nil
+// unexpectedState refuses what cannot be done with an intent as it is. The refusal carries the intent.
+func (s *Stripe) unexpectedState(i *intent, format string) *apiError {
+	problem := refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", format, i.status)
+	problem.intent = s.intentObject(i, nil)
+	return problem
 }
 
-func (s *Stripe) putRefund(r *refund) {
-	r.id = "re_3" + randomText(23)
-	r.of.refunded += r.amount
-	s.refunds.put(r.id, r)
-	s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true}, send{"charge.refunded", r.of.charge, s.chargeObject(r.of, nil), true})
+// release cancels an intent, and lets go of what it holds.
+func (s *Stripe) release(i *intent, reason string) {
+	held := i.status == "requires_capture"
+	i.status, i.cancelReason = "canceled", reason
+	var events []send
+	if held && reason == reasonExpired {
+		events = append(events, send{"charge.expired", i.charge, s.chargeObject(i, nil), true})
+	}
+	if held && s.config.Unknown.ReleaseIsRefund {
+		events = append(events, send{"charge.refunded", i.charge, s.chargeObject(i, nil), true})
+	}
+	s.emit(append(events, send{"payment_intent.canceled", i.id, s.intentObject(i, nil), true})...)
 }
 
-// Refund gives back an amount (minor units; 0: all that is left) of a session's money by hand, as in the Dashboard. It tells
-// whether there was that much.
-func (s *Stripe) Refund(sessionID string, amount int64) bool {
+// reasonExpired is Stripe's own reason to cancel: the hold ran out.
+const reasonExpired = "automatic"
+
+// Release lets go of the money that is held for a session by hand, as in the Dashboard. It tells whether any was held.
+func (s *Stripe) Release(sessionID string) bool { return s.letGo(sessionID, "requested_by_customer") }
+
+// ExpireHold lets the hold of a session run out, as it does by itself after some days. It tells whether there was one.
+func (s *Stripe) ExpireHold(sessionID string) bool { return s.letGo(sessionID, reasonExpired) }
+
+func (s *Stripe) letGo(sessionID, reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := s.sessions.get(sessionID)
-	if x == nil || s.intents.get(x.PaymentIntent) == nil {
+	i := s.intentOfSession(sessionID)
+	if i == nil || i.status != "requires_capture" {
 		return false
 	}
-	i := s.intents.get(x.PaymentIntent)
-	left := i.received - i.refunded
-	if amount == 0 {
-		amount = left
-	}
-	if amount == 0 || amount > left {
-		return false
-	}
-	s.putRefund(&refund{of: i, amount: amount, created: time.Now().Unix(), metadata: map[string]string{}})
+	s.release(i, reason)
 	return true
 }
 
-// Refunded returns how much of a session's money was given back, in minor units; a released hold counts with its amount.
-func (s *Stripe) Refunded(sessionID string) int64 {
+// intentOfSession is nil if there is no such session, or it has none.
+func (s *Stripe) intentOfSession(sessionID string) *intent {
+	if x := s.sessions.get(sessionID); x != nil {
+		return s.intents.get(x.PaymentIntent)
+	}
+	return nil
+}
+
+// Money tells where a session's money is, in minor units: how much was ever taken, how much is held now, and how much of what was
+// taken was given back or is on its way (a refund that failed does not count, nor does a dispute). The status is the intent's, "" if there is none.
+func (s *Stripe) Money(sessionID string) (charged, held, refunded int64, intentStatus string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := s.sessions.get(sessionID)
-	if x == nil || s.intents.get(x.PaymentIntent) == nil {
-		return 0
+	i := s.intentOfSession(sessionID)
+	if i == nil {
+		return 0, 0, 0, ""
 	}
-	i := s.intents.get(x.PaymentIntent)
-	if i.status == "canceled" {
-		return i.amount
+	if i.status == "requires_capture" {
+		held = i.amount
 	}
-	return i.refunded
-}
-
-func (s *Stripe) listRefunds(q *query) (any, *apiError) {
-	created := q.createdWanted()
-	wanted := func(r *refund) bool {
-		return (!q.Has("payment_intent") || r.of.id == q.Get("payment_intent")) && (!q.Has("charge") || r.of.charge == q.Get("charge")) &&
-			created(r.created)
-	}
-	return listPage(q, &s.refunds, "/v1/refunds", wanted, s.refundObject)
-}
-
-func (s *Stripe) retrieveRefund(q *query) (any, *apiError) {
-	r := s.refunds.get(q.id)
-	if r == nil {
-		return nil, missing("refund", q.id, "")
-	}
-	return s.refundObject(r, q.expand), nil
+	return i.received, held, i.refunded, i.status
 }
 
 func (s *Stripe) retrieveCharge(q *query) (any, *apiError) {
@@ -268,30 +231,20 @@ func (s *Stripe) intentObject(i *intent, e expansion) object {
 }
 
 func (s *Stripe) chargeObject(i *intent, e expansion) object {
+	given, full := i.refunded, i.received > 0 && i.refunded == i.received
+	if i.status == "canceled" && s.config.Unknown.ReleaseIsRefund {
+		given, full = i.amount, true
+	}
 	rendered := object{
 		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
-		"amount_captured": i.received, "amount_refunded": i.refunded, "captured": i.received > 0, "created": i.charged,
-		"currency": i.currency, "description": nullable(i.description), "disputed": false, "metadata": i.chargeMetadata,
-		"payment_intent": i.id, "refunded": i.received > 0 && i.refunded == i.received,
+		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
+		"currency": i.currency, "description": nullable(i.description), "disputed": i.dispute != nil, "metadata": i.chargeMetadata,
+		"payment_intent": i.id, "refunded": full,
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},
 	}
 	if inner, ok := e.into("payment_intent"); ok {
 		rendered["payment_intent"] = s.intentObject(i, inner)
-	}
-	return rendered
-}
-
-func (s *Stripe) refundObject(r *refund, e expansion) object {
-	rendered := object{
-		"id": r.id, "object": "refund", "amount": r.amount, "charge": r.of.charge, "created": r.created, "currency": r.of.currency,
-		"metadata": r.metadata, "payment_intent": r.of.id, "reason": nullable(r.reason), "status": "succeeded",
-	}
-	if inner, ok := e.into("payment_intent"); ok {
-		rendered["payment_intent"] = s.intentObject(r.of, inner)
-	}
-	if inner, ok := e.into("charge"); ok {
-		rendered["charge"] = s.chargeObject(r.of, inner)
 	}
 	return rendered
 }

@@ -16,6 +16,7 @@ type apiError struct {
 	kind, code, message, param string
 	malformed                  bool // the caller's mistake, not the state of the account: worth a report
 	header                     http.Header
+	intent                     object // the payment intent that it is about, if any
 }
 
 // malformed is a request that cannot be right in any account.
@@ -49,7 +50,11 @@ func (e *apiError) reply() reply {
 	if e.param != "" {
 		body["param"] = e.param
 	}
+	if e.intent != nil {
+		body["payment_intent"] = e.intent
+	}
 	given := jsonReply(e.status, object{"error": body})
+	given.executed = !e.malformed && e.code != "resource_missing"
 	maps.Copy(given.header, e.header)
 	return given
 }

@@ -259,12 +259,12 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		i.status, intentEvent = "processing", "payment_intent.processing"
 	case x.captureMethod == "manual":
 		i.hold()
-		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), manualCaptureEvent
+		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), s.config.Unknown.manualEvent()
 	default:
 		s.collect(x, i)
 	}
 	events := []send{{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"}}
-	if i != nil {
+	if i != nil && intentEvent != "" {
 		events = append(events, send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"})
 		if o.EventsFirst == "intent" {
 			events[0], events[1] = events[1], events[0]

@@ -11,10 +11,12 @@ import (
 
 // StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried against it).
 type StripeUnknown struct {
-	ClosedLinkEndsSessions bool // Q4: deactivating a link ends its open sessions; assumed: they stay payable
-	PresentmentCharged     bool // Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
-	LinksDoNotWait         bool // Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or 10 s
-	ManualIsPaid           bool // Q8: a session under manual capture completes as paid; assumed: as unpaid, until the capture
+	ClosedLinkEndsSessions bool   // Q4: deactivating a link ends its open sessions; assumed: they stay payable
+	PresentmentCharged     bool   // Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
+	LinksDoNotWait         bool   // Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or 10 s
+	ManualIsPaid           bool   // Q8: a session under manual capture completes as paid, without an event of its intent; assumed: as unpaid until the capture, and the intent's event follows
+	ReleaseIsRefund        bool   // Q8: a hold that was released shows as a refund of its charge, with charge.refunded; assumed: only as a canceled intent
+	BalanceCode            string // Q14: the error code of a refund for which the balance is too little; assumed: none, only words
 }
 
 // checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (Q7 for links).
@@ -23,8 +25,13 @@ const checkoutWait = 10 * time.Second
 // linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be null, so that nobody uses it.
 const linkSuccessURL = ""
 
-// manualCaptureEvent is sent beside checkout.session.completed when the money is only held (Q8).
-const manualCaptureEvent = "payment_intent.amount_capturable_updated"
+// manualEvent is sent beside checkout.session.completed when the money is only held (Q8); "" is none.
+func (u StripeUnknown) manualEvent() string {
+	if u.ManualIsPaid {
+		return ""
+	}
+	return "payment_intent.amount_capturable_updated"
+}
 
 // manualStatus is the payment_status of a session whose money is only held (Q8).
 func (u StripeUnknown) manualStatus() string {

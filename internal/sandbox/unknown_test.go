@@ -11,7 +11,7 @@ func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the other way %t", other), func(t *testing.T) {
 			t.Parallel()
-			s, _, link := payable(t, StripeConfig{Unknown: StripeUnknown{ClosedLinkEndsSessions: other, PresentmentCharged: other, ManualIsPaid: other}})
+			s, _, link := payable(t, StripeConfig{Unknown: StripeUnknown{ClosedLinkEndsSessions: other, PresentmentCharged: other, ManualIsPaid: other, BalanceCode: map[bool]string{true: "balance_insufficient"}[other]}})
 			shown, err := s.Pay(link.ID, PayOptions{Presentment: "usd"})
 			if err != nil {
 				t.Fatal(err)
@@ -27,6 +27,18 @@ func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
 			held, err := s.Pay(manual.ID, PayOptions{})
 			if err != nil || (held.PaymentStatus == "paid") != other || !held.PaidAt.IsZero() {
 				t.Errorf("got %+v, %v while the money is held", held, err)
+			}
+			capturable := false
+			for _, e := range s.Events() {
+				capturable = capturable || e.Type == "payment_intent.amount_capturable_updated"
+			}
+			if capturable == other {
+				t.Errorf("got an event of the intent while the money is held: %v", capturable)
+			}
+			s.SetRefunds(RefundsLackBalance)
+			_, refusal, _ := stripeCall(t, s, "POST /v1/refunds", "payment_intent="+shown.PaymentIntent)
+			if got := at(refusal, "error.code"); (got == "balance_insufficient") != other {
+				t.Errorf("got %v for a refund that the balance does not cover", refusal)
 			}
 			open, err := s.Open(link.ID)
 			if err != nil {
