@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
@@ -120,6 +123,7 @@ func FuzzNotehubAnswer(f *testing.F) {
 		`{}`, `{"devices":[{"uid":"dev:1","fleet_uids":["fleet:1"],"last_activity":"2026-11-21T02:00:00Z"}],"has_more":false}`, `{"devices":[{"uid":"dev:1"}],"has_more":true}`,
 		`{"devices":null,"has_more":true}`, `{"notes":{"1:435":{"body":{"credit_id":"cr_1"},"time":1}},"total":1}`, `{"notes":{"1:1":{"body":"secret"}}}`, `{"notes":[]}`,
 		`{"err":"{device-noexist}","code":404}`, `{"err":"{notefile-noexist}","code":404}`, `{"err":"a maximum of 100 notes may be pending for device (currently 100)"}`, proxyPage, ``, `null`, "\xff\xfe",
+		`{"err":"{note-noexist}","code":404}`, `{"events":[{"event":"e1"},{"event":"e2","file":"payment_ack.qo"},7],"next_cursor":"","has_more":true}`,
 		`{"uid":"` + washer + `","last_activity":null}`, `{"uid":"` + washer + `","last_activity":"0000-00-00"}`,
 	} {
 		for _, status := range []int{200, 204, 302, 400, 401, 403, 404, 408, 413, 429, 500, 503} {
@@ -163,6 +167,14 @@ func FuzzNotehubAnswer(f *testing.F) {
 		if outcome := upstream.OutcomeOf(err); outcome == upstream.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
+		err = client().DeleteNote(context.Background(), washer, "1:435")
+		if check("recall", err); upstream.OutcomeOf(err) == upstream.Refused && !strings.Contains(string(body), "noexist") && !strings.Contains(string(body), `\u`) {
+			t.Errorf("recall: refused, by status %d %q", status, body)
+		}
+		_, next, more, err := client().Confirmations(context.Background(), "e1")
+		if check("answers", err); more && next == "e1" {
+			t.Errorf("answers: more, and no further: %q", body)
+		}
 		d, err := client().Device(context.Background(), washer)
 		if check("device", err); err == nil && d.UID != washer {
 			t.Errorf("device %+v; want the one that was asked for", d)
@@ -173,6 +185,42 @@ func FuzzNotehubAnswer(f *testing.F) {
 			if d.UID == "" {
 				t.Errorf("a device without UID: %+v", d)
 			}
+		}
+	})
+}
+
+func FuzzDecodeConfirmation(f *testing.F) {
+	const answer = `{"event":"e1","file":"payment_ack.qo","device":"dev:1","app":"app:1","received":1700000001.5,"body":{"credit_id":"cr_7k3m7q2xh4abcdef","state":"failed","code":"E-DOOR"}}`
+	for _, body := range []string{
+		answer, `{}`, `[]`, `null`, `"`, `{"file":"payment_ack.qo"}`, `{"event":7}`, strings.Repeat(`{"body":`, 100), "\xff\x00",
+		strings.Replace(answer, "payment_ack.qo", "_health.qo", 1), strings.Replace(answer, "1700000001.5", "-1e300", 1), strings.Replace(answer, "1700000001.5", "1e11", 1),
+		strings.Replace(answer, `"E-DOOR"`, `{"a":[1,"\u0000"]}`, 1), strings.Replace(answer, "E-DOOR", strings.Repeat("\u00fc", 100), 1), strings.Replace(answer, "E-DOOR", "\u2028\ufffd\u202e", 1),
+		strings.Replace(answer, "dev:1", "DEV:\u212a", 1), strings.Replace(answer, "cr_", "CR_", 1), strings.Replace(answer, `"e1"`, `"e\u0000"`, 1),
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		c, _, err := decodeConfirmation(body)
+		if err != nil {
+			if errors.Is(err, errNotConfirmation) == errors.Is(err, errMalformed) || c != (bridge.Confirmation{}) {
+				t.Errorf("%+v, %v; want nothing, and either no confirmation or malformed", c, err)
+			}
+			if errors.Is(err, errNotConfirmation) && !json.Valid(body) {
+				t.Errorf("%q is no JSON: %v", body, err)
+			}
+			return
+		}
+		if uid, ok := parseDeviceUID(c.DeviceUID); !ok || uid != c.DeviceUID || c.EventID == "" || len(c.EventID) > 128 || !creditID.MatchString(c.CreditID) {
+			t.Errorf("%+v; want an event, a device and a credit", c)
+		}
+		if !slices.Contains([]string{"started", "done", "failed", "busy", "expired", "duplicate"}, c.State) {
+			t.Errorf("state %q", c.State)
+		}
+		if utf8.RuneCountInString(c.Code) > 64 || strings.ContainsFunc(c.Code, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("code %q; want at most 64 printable characters", c.Code)
+		}
+		if year := c.At.Year(); !c.At.IsZero() && (year < 1970 || year > 5138) {
+			t.Errorf("received at %v", c.At)
 		}
 	})
 }

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,10 +39,13 @@ type notehub struct {
 }
 
 const (
-	paymentFile = "payment.qi"
+	paymentFile      = "payment.qi"
+	confirmationFile = "payment_ack.qo"
 
 	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most projects, at about 1 MB.
 	devicesPerPage = 1000
+	// eventsPerPage is the default, and the only size of a page whose acceptance is documented.
+	eventsPerPage = 50
 	// mostReply bounds what is read of a reply, in bytes.
 	mostReply = 32 << 20
 )
@@ -82,13 +88,12 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 	return n.call(ctx, call{method: http.MethodPost, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, body: body, device: device})
 }
 
-// PendingCredits lists the credit ids of the notes that the device has not fetched yet.
-func (n *notehub) PendingCredits(ctx context.Context, device string) ([]string, error) {
+// PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
+// and has another shape has no credit id.
+func (n *notehub) PendingNotes(ctx context.Context, device string) ([]bridge.PendingNote, error) {
 	var reply struct {
 		Notes map[string]struct {
-			Body struct {
-				CreditID string `json:"credit_id"`
-			} `json:"body"`
+			Body json.RawMessage `json:"body"`
 		} `json:"notes"`
 	}
 	err := n.call(ctx, call{method: http.MethodGet, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, device: device, into: &reply})
@@ -98,11 +103,20 @@ func (n *notehub) PendingCredits(ctx context.Context, device string) ([]string, 
 	if err != nil {
 		return nil, err
 	}
-	credits := make([]string, 0, len(reply.Notes))
-	for _, note := range reply.Notes {
-		credits = append(credits, note.Body.CreditID)
+	notes := make([]bridge.PendingNote, 0, len(reply.Notes))
+	for id, note := range reply.Notes {
+		var body bridge.Note
+		_ = json.Unmarshal(note.Body, &body) // one strange note must not hide the others
+		notes = append(notes, bridge.PendingNote{ID: id, CreditID: body.CreditID, PaymentStatus: body.PaymentStatus})
 	}
-	return credits, nil
+	return notes, nil
+}
+
+// DeleteNote takes a pending note out of the device's queue. upstream.Refused means that Notehub has no such note: it was fetched,
+// or was deleted by an earlier call whose reply was lost. That the device is unknown is not among these refusals, but trouble.
+// nil is no proof that the device will never see the note (docs/vendors.md, U15).
+func (n *notehub) DeleteNote(ctx context.Context, device, noteID string) error {
+	return n.call(ctx, call{method: http.MethodDelete, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
 }
 
 // Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length.
@@ -145,65 +159,10 @@ func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error)
 		return ledger.Device{}, err
 	}
 	record := d.record()
-	if d.UID != uid || (n.fleet != "" && !contains(record.Fleets, n.fleet)) {
+	if d.UID != uid || (n.fleet != "" && !slices.Contains(record.Fleets, n.fleet)) {
 		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
 	return record, nil
-}
-
-// ProjectVariables reads the project's environment variables.
-func (n *notehub) ProjectVariables(ctx context.Context) (map[string]string, error) {
-	return n.variables(ctx, call{path: "/environment_variables"})
-}
-
-// FleetVariables reads the environment variables of all fleets, by fleet uid, in one call.
-func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
-	var reply struct {
-		Fleets []struct {
-			UID       string            `json:"uid"`
-			Variables map[string]string `json:"environment_variables"`
-		} `json:"fleets"`
-	}
-	if err := n.read(ctx, call{path: "/fleets", into: &reply}); err != nil {
-		return nil, err
-	}
-	fleets := make(map[string]map[string]string, len(reply.Fleets))
-	for _, f := range reply.Fleets {
-		fleets[f.UID] = smallNames(f.Variables)
-	}
-	return fleets, nil
-}
-
-// DeviceVariables reads the environment variables that are set on a device alone.
-func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
-	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
-}
-
-func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {
-	var reply struct {
-		Variables map[string]string `json:"environment_variables"`
-	}
-	c.into = &reply
-	err := n.read(ctx, c)
-	return smallNames(reply.Variables), err
-}
-
-// smallNames: the names of variables are not case-sensitive.
-func smallNames(variables map[string]string) map[string]string {
-	small := make(map[string]string, len(variables))
-	for name, value := range variables {
-		small[strings.ToLower(name)] = value
-	}
-	return small
-}
-
-func contains(list []string, s string) bool {
-	for _, item := range list {
-		if item == s {
-			return true
-		}
-	}
-	return false
 }
 
 // device is Notehub's Device as far as it is used. disabled is left out when false, last_activity is null if never seen.
@@ -221,6 +180,161 @@ func (d device) record() ledger.Device {
 		r.LastActivity = d.LastActivity.UTC().Truncate(time.Millisecond)
 	}
 	return r
+}
+
+// Confirmations reads a page of machines' answers, oldest first. The cursor is the id of the last event that was seen, "" to begin with
+// the oldest that Notehub keeps, as it also does where it no longer knows the cursor. The event under the cursor comes once more: who
+// reads tells repeats by their EventID. next is the cursor for the next call; more says that there is something behind it already.
+// What is no confirmation is passed over. That nothing is recorded before the cursor later on is assumed (docs/vendors.md, U21).
+func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []bridge.Confirmation, next string, more bool, err error) {
+	query := url.Values{"files": {confirmationFile}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
+	if cursor != "" {
+		query.Set("cursor", cursor)
+	}
+	var reply struct {
+		Events  []json.RawMessage `json:"events"`
+		HasMore *bool             `json:"has_more"`
+	}
+	if err := n.read(ctx, call{path: "/events-cursor", query: query.Encode(), into: &reply}); err != nil {
+		return nil, cursor, false, err
+	}
+	if reply.HasMore == nil {
+		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"}
+	}
+	next = cursor
+	for _, raw := range reply.Events {
+		var event struct {
+			ID string `json:"event"`
+		}
+		if json.Unmarshal(raw, &event) == nil && event.ID != "" {
+			next = event.ID
+		}
+		if c, _, err := decodeConfirmation(raw); err == nil {
+			list = append(list, c)
+		}
+	}
+	if *reply.HasMore && next == cursor {
+		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
+	}
+	return list, next, *reply.HasMore, nil
+}
+
+var (
+	creditID = regexp.MustCompile(`^cr_[a-z2-7]{16}$`)
+	// errNotConfirmation is for events that can be read and are no machine's answer: there is nothing to do about them.
+	errNotConfirmation = errors.New("not a confirmation")
+)
+
+// decodeConfirmation reads an event as a route sends it and as events-cursor lists it (note.Event of blues/note-go), and the project
+// (app:...) that it is from. The error is errMalformed or errNotConfirmation. A strange code is no reason to lose a state: it is
+// cut to 64 printable characters.
+func decodeConfirmation(body []byte) (c bridge.Confirmation, app string, err error) {
+	var event struct {
+		ID       string          `json:"event"`
+		File     string          `json:"file"`
+		Device   string          `json:"device"`
+		App      string          `json:"app"`
+		Received float64         `json:"received"` // Unix seconds, with a fraction
+		Body     json.RawMessage `json:"body"`
+	}
+	if err := json.Unmarshal(body, &event); err != nil {
+		return c, "", fmt.Errorf("notehub event: %w: %w", errMalformed, err)
+	}
+	var answer struct {
+		CreditID string          `json:"credit_id"`
+		State    string          `json:"state"`
+		Code     json.RawMessage `json:"code"`
+	}
+	device, isDevice := parseDeviceUID(event.Device)
+	switch {
+	case event.File != confirmationFile:
+		return c, event.App, fmt.Errorf("notehub event of %q: %w", excerpt([]byte(event.File)), errNotConfirmation)
+	case event.ID == "" || len(event.ID) > 128 || printable(event.ID) != event.ID || !isDevice:
+		return c, event.App, fmt.Errorf("notehub event without an id or a device: %w", errNotConfirmation)
+	case json.Unmarshal(event.Body, &answer) != nil || !creditID.MatchString(answer.CreditID):
+		return c, event.App, fmt.Errorf("notehub event without a credit: %w", errNotConfirmation)
+	}
+	switch answer.State {
+	case "started", "done", "failed", "busy", "expired", "duplicate":
+	default:
+		return c, event.App, fmt.Errorf("notehub event with state %q: %w", excerpt([]byte(answer.State)), errNotConfirmation)
+	}
+	c = bridge.Confirmation{EventID: event.ID, DeviceUID: device, CreditID: answer.CreditID, State: answer.State, Code: machineCode(answer.Code)}
+	if 0 < event.Received && event.Received < 1e11 { // until the year 5138; what is beyond is no time
+		c.At = time.UnixMilli(int64(event.Received * 1000)).UTC()
+	}
+	return c, event.App, nil
+}
+
+// machineCode is a machine's own code on one line; one that is no string is taken as it stands.
+func machineCode(raw json.RawMessage) string {
+	const most = 64
+	var code string
+	if json.Unmarshal(raw, &code) != nil {
+		code = string(raw)
+	}
+	r := []rune(strings.Join(strings.FieldsFunc(printable(code), func(r rune) bool { return !unicode.IsPrint(r) }), " "))
+	return strings.TrimSpace(string(r[:min(len(r), most)]))
+}
+
+// ProjectVariables reads the environment variables of the project, their names in small letters: Notecards do not tell the case.
+func (n *notehub) ProjectVariables(ctx context.Context) (map[string]string, error) {
+	return n.variables(ctx, call{path: "/environment_variables"})
+}
+
+// FleetVariables reads those of all fleets, by fleet UID, in one call.
+func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
+	var fleets []struct {
+		UID       string            `json:"uid"`
+		Variables map[string]string `json:"environment_variables"` // optional
+	}
+	if err := n.readMember(ctx, call{path: "/fleets"}, "fleets", &fleets); err != nil {
+		return nil, err
+	}
+	byFleet := make(map[string]map[string]string, len(fleets))
+	for _, f := range fleets {
+		byFleet[f.UID] = smallNames(f.Variables)
+	}
+	return byFleet, nil
+}
+
+// DeviceVariables reads those that are set on the device itself, without what it inherits. upstream.Refused: there is no such device.
+func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
+	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
+}
+
+func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {
+	var variables map[string]string
+	if err := n.readMember(ctx, c, "environment_variables", &variables); err != nil {
+		return nil, err
+	}
+	return smallNames(variables), nil
+}
+
+// smallNames writes all names in small letters. Of two that differ in nothing else, the one that had more of them wins.
+func smallNames(variables map[string]string) map[string]string {
+	small := make(map[string]string, len(variables))
+	for _, name := range slices.Sorted(maps.Keys(variables)) { // capitals sort first
+		small[strings.ToLower(printable(name))] = printable(variables[name])
+	}
+	return small
+}
+
+// readMember reads one member of a reply. A reply without it is not the one that was asked for, and no evidence of emptiness.
+func (n *notehub) readMember(ctx context.Context, c call, name string, into any) error {
+	var reply map[string]json.RawMessage
+	c.into = &reply
+	if err := n.read(ctx, c); err != nil {
+		return err
+	}
+	member, ok := reply[name]
+	if !ok {
+		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no " + name + " in the reply"}
+	}
+	if err := json.Unmarshal(member, into); err != nil {
+		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: name + " are not as expected: " + excerpt(member), Err: err}
+	}
+	return nil
 }
 
 // call is one request below the project.
@@ -241,7 +355,7 @@ func (n *notehub) read(ctx context.Context, c call) error {
 }
 
 func (n *notehub) call(ctx context.Context, c call) error {
-	ctx, cancel := context.WithTimeout(ctx, bridge.NotehubTimeLimit)
+	ctx, cancel := context.WithTimeout(ctx, bridge.TimeLimit)
 	defer cancel()
 	err := n.attempt(ctx, c, "")
 	if e, ok := errors.AsType[*rejectedToken](err); ok {
@@ -307,7 +421,7 @@ func transportError(err error) error {
 	return &upstream.Error{Outcome: upstream.Unclear, Err: err}
 }
 
-// classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6): what is
+// classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6, U15): what is
 // assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
 func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	var reply struct {
@@ -339,6 +453,8 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 		e.Outcome = upstream.Refused
 	case status == http.StatusNotFound && c.method == http.MethodGet && names("{notefile-noexist}", "{file-noexist}"):
 		e.Outcome = upstream.Refused // an answer: there is no such queue
+	case status/100 == 4 && c.method == http.MethodDelete && names("{note-noexist}", "{notefile-noexist}", "{file-noexist}"): // U15
+		e.Outcome = upstream.Refused // an answer: there is no such note. A Notehub that says 200 of it cannot be told from one that deleted it
 	case (status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge) && c.method == http.MethodPost && reply.Err != "":
 		e.Outcome = upstream.Refused // Notehub itself, and not a proxy, refuses this note
 	}

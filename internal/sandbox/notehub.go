@@ -1,7 +1,9 @@
 package sandbox
 
 import (
+	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -9,22 +11,28 @@ import (
 
 // NotehubConfig says which project is simulated.
 type NotehubConfig struct {
-	ClientID, ClientSecret string         // OAuth2 client; tokens at POST /oauth2/token
-	Token                  string         // a personal access token that is accepted too; "": none
-	Project                string         // app:...
-	PerMinute              int            // 0: no limit; else 429 with Retry-After above so many in a hard minute, the token call included
-	TokenLife              time.Duration  // 0: 30 minutes
-	MaxPending             int            // notes that may be pending in one file of a device; 0: 100
-	Report                 Reporter       // told of malformed requests; may be nil
-	Unknown                NotehubUnknown // what the real service does where that is not known; the zero value is the safe assumption
+	ClientID, ClientSecret string          // OAuth2 client; tokens at POST /oauth2/token
+	Token                  string          // a personal access token that is accepted too; "": none
+	Project                string          // app:...
+	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in a hard minute, the token call included
+	TokenLife              time.Duration   // 0: 30 minutes
+	MaxPending             int             // notes that may be pending in one file of a device; 0: 100
+	Client                 *http.Client    // sends through the route; nil: a plain one. It never follows redirects
+	RouteDelays            []time.Duration // before the route's retries; nil: 30 s, 90 s, 4 min; empty: none
+	Report                 Reporter        // told of malformed requests; may be nil
+	Unknown                NotehubUnknown  // what the real service does where that is not known; the zero value is the safe assumption
 }
 
 // Notehub is a simulated Notehub project: an http.Handler with /oauth2/token and /v1/. All its methods are safe for
-// concurrent use.
+// concurrent use. Close it when done if it has a route.
 type Notehub struct {
 	Script
 	config     NotehubConfig
 	operations []hubOperation
+
+	running    context.Context // ends with Close
+	stop       context.CancelFunc
+	background sync.WaitGroup // deliveries
 
 	mu        sync.Mutex // guards all below
 	devices   []*Device  // in the order in which they were added
@@ -38,7 +46,14 @@ type Notehub struct {
 	pending   map[string][]*Note
 	changes   int
 	events    []hubEvent
-	connected map[string]bool // devices that take signals
+	connected map[string]bool    // devices that take signals
+	races     map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
+	raced     map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+
+	route       route
+	delivery    Delivery
+	tries       map[string][]RouteTry // by event id
+	outstanding int                   // deliveries that are not over
 }
 
 type fleet struct {
@@ -87,10 +102,21 @@ func NewNotehub(c NotehubConfig) *Notehub {
 	if c.MaxPending == 0 {
 		c.MaxPending = 100
 	}
-	n := &Notehub{
-		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note),
-		byUID: make(map[string]*Device), connected: make(map[string]bool), minute: window{length: time.Minute, most: c.PerMinute},
+	if c.RouteDelays == nil {
+		c.RouteDelays = usualRouteDelays()
 	}
+	client := http.Client{}
+	if c.Client != nil {
+		client = *c.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.Client = &client
+	n := &Notehub{
+		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note), byUID: make(map[string]*Device),
+		connected: make(map[string]bool), races: make(map[string]bool), raced: make(map[string][]*Note),
+		tries: make(map[string][]RouteTry), minute: window{length: time.Minute, most: c.PerMinute},
+	}
+	n.running, n.stop = context.WithCancel(context.Background())
 	n.operations = n.allOperations()
 	return n
 }
@@ -197,16 +223,30 @@ func (n *Notehub) Fetch(device, file string) []Note {
 		return nil
 	}
 	d.LastActivity = time.Now()
+	key := device + " " + file
 	var taken []Note
-	for _, waiting := range n.pending[device+" "+file] {
+	for _, note := range n.raced[key] {
+		taken = append(taken, *note)
+	}
+	for _, waiting := range n.pending[key] {
 		waiting.Fetched, waiting.FetchedAt = true, time.Now()
 		taken = append(taken, *waiting)
 	}
-	delete(n.pending, device+" "+file)
+	delete(n.raced, key)
+	delete(n.pending, key)
 	return taken
 }
 
-// AddEvent records a note from a machine (a .qo file), to be read through the events cursor, and returns the event's id.
+// RaceNextDelete lets the Notecard of a device win against the next delete of a note that is pending for it (U15): it has the note,
+// and the next Fetch returns it. If found, Notehub deletes the note all the same and answers 200; else it says that there is none.
+func (n *Notehub) RaceNextDelete(device string, found bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.races[device] = found
+}
+
+// AddEvent takes a note from a machine (a .qo file): it goes through the route and can be read through the events cursor. It returns
+// the event's id, or "" if the device is disabled: then the Notecard gets no connection and has to come again.
 func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -216,10 +256,14 @@ func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID st
 		Device: device, App: n.config.Project, Body: body,
 	}
 	if d := n.byUID[device]; d != nil {
+		if d.Disabled {
+			return ""
+		}
 		d.LastActivity = now
 		e.Name, e.Fleets = d.Name, slices.Clone(d.Fleets)
 	}
 	n.events = append(n.events, e)
+	n.send(e)
 	return e.Event
 }
 

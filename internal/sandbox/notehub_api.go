@@ -170,16 +170,27 @@ func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
 	return object{"changes": n.changes, "total": len(waiting), "notes": notes}, nil
 }
 
-// deleteNote recalls a note that is still pending.
+// deleteNote recalls a note that is still pending, unless the Notecard is faster.
 func (n *Notehub) deleteNote(q *hubQuery) (any, *hubError) {
-	key := q.path["device"] + " " + q.path["file"]
+	device := q.path["device"]
+	key := device + " " + q.path["file"]
 	at := slices.IndexFunc(n.pending[key], func(w *Note) bool { return w.ID == q.path["note"] })
-	if at < 0 {
-		return nil, hubRefused(http.StatusNotFound, "note %s does not exist {note-noexist}", q.path["note"])
+	found := at >= 0
+	if found {
+		note := n.pending[key][at]
+		if deleted, racing := n.races[device]; racing {
+			delete(n.races, device)
+			note.Fetched, note.FetchedAt = true, time.Now()
+			n.raced[key] = append(n.raced[key], note)
+			found = deleted
+		}
+		note.Deleted = found
+		if n.pending[key] = slices.Delete(n.pending[key], at, at+1); len(n.pending[key]) == 0 {
+			delete(n.pending, key)
+		}
 	}
-	n.pending[key][at].Deleted = true
-	if n.pending[key] = slices.Delete(n.pending[key], at, at+1); len(n.pending[key]) == 0 {
-		delete(n.pending, key)
+	if !found && !n.config.Unknown.GoneDeleted {
+		return nil, hubRefused(http.StatusNotFound, "note %s does not exist {note-noexist}", q.path["note"])
 	}
 	return object{}, nil
 }
@@ -239,20 +250,26 @@ func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
 	return object{"connected": n.connected[q.path["device"]]}, nil
 }
 
-// listEvents answers a page of events (50 by default), oldest first. The cursor is the id of an event, which is the first of
-// the page; one that is not known is ignored. next_cursor is the first event of the next page, and empty if there is none: who
-// comes back later has to remember the last event itself (specification of events-cursor).
+// listEvents answers a page of events (50 by default), oldest first unless told otherwise. The cursor is the id of an event, which is
+// the first of the page; one that is not known is ignored. next_cursor is the first event of the next page, and empty if there is
+// none: who comes back later has to remember the last event itself (specification of events-cursor).
 func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
 	limit, problem := q.integer("limit", 50, 1, 10_000)
 	if problem != nil {
 		return nil, problem
 	}
-	if order := cmp.Or(q.Get("sortOrder"), "asc"); order != "asc" {
-		return nil, hubMalformed("the sandbox sorts events only asc, not %s", order)
+	events := n.events
+	switch order := cmp.Or(q.Get("sortOrder"), "asc"); order {
+	case "asc":
+	case "desc":
+		events = slices.Clone(events)
+		slices.Reverse(events)
+	default:
+		return nil, hubMalformed("sortOrder is asc or desc, not %s", order)
 	}
-	from := max(0, slices.IndexFunc(n.events, func(e hubEvent) bool { return e.Event == q.Get("cursor") }))
+	from := max(0, slices.IndexFunc(events, func(e hubEvent) bool { return e.Event == q.Get("cursor") }))
 	page, next, more := []hubEvent{}, "", false
-	for _, e := range n.events[from:] {
+	for _, e := range events[from:] {
 		if !anyOf(wantedFiles(q), e.File) || !anyOf(q.Values["deviceUID"], e.Device) {
 			continue
 		}

@@ -49,13 +49,14 @@ type NotehubUnknown struct {
 	DisabledRefused bool // U5: a note for a disabled device is refused with 403; assumed: it is taken and waits
 	Full            int  // U6: status when too many notes are pending; 0: 400. The text is known
 	LastFleetWins   bool // U9: of two fleets of a device the last named wins; assumed: the first
+	GoneDeleted     bool // U15: deleting a note that is gone is answered 200; assumed: 404 with {note-noexist}
 }
 
 // largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant to stay small).
 const largestNote = 1 << 10
 
-// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic (U15: the real one may race), and
-// a signal costs a request like any other (U16).
+// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic unless RaceNextDelete says otherwise (U15),
+// a signal costs a request like any other (U16), and events are listed in the order in which they were received (U21).
 
 func (u NotehubUnknown) unknownDeviceStatus() int {
 	return cmp.Or(u.UnknownDevice, http.StatusNotFound)

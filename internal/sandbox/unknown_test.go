@@ -58,11 +58,12 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 		name                                  string
 		unknown                               NotehubUnknown
 		device, project, disabled, full, free int
+		gone                                  int
 		variable                              string
 	}{
-		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, "first"},
-		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403, DisabledRefused: true, Full: 429, LastFleetWins: true},
-			403, 403, 403, 429, 200, "last"},
+		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, 404, "first"},
+		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403, DisabledRefused: true, Full: 429, LastFleetWins: true, GoneDeleted: true},
+			403, 403, 403, 429, 200, 200, "last"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -85,6 +86,9 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 			status("POST", path+"/notes/payment.qi", `{"body":{}}`)
 			if got := status("POST", path+"/notes/payment.qi", `{"body":{}}`); got != row.full {
 				t.Errorf("too many pending: got %d; want %d", got, row.full)
+			}
+			if got := status("DELETE", path+"/notes/payment.qi/1:1", ""); got != row.gone {
+				t.Errorf("deleting a note that is gone: got %d; want %d", got, row.gone)
 			}
 			if _, answer := hubCall(t, n, "GET", path+"/environment_variables", ""); at(answer, "environment_variables_effective.v") != row.variable {
 				t.Errorf("two fleets: got %v; want %s", answer, row.variable)

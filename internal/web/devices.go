@@ -1,0 +1,73 @@
+package web
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"notepay/internal/fleet"
+)
+
+// device is a device as its operator sees it.
+type device struct {
+	UID          string       `json:"uid"`
+	Name         string       `json:"name"`
+	State        string       `json:"state"` // "open", or why it does not sell
+	Reason       string       `json:"reason"`
+	Until        *time.Time   `json:"until"` // when it is free again
+	Paused       *pause       `json:"paused"`
+	LastActivity *time.Time   `json:"last_activity"`
+	Plans        []devicePlan `json:"plans"`
+	PriceFrom    string       `json:"price_from"` // "device", "fleet", "project", "default"
+	Problems     []string     `json:"problems"`
+}
+
+type pause struct {
+	Reason    string    `json:"reason"`
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+	Automatic bool      `json:"automatic"`
+}
+
+type devicePlan struct {
+	PriceID  string `json:"price_id"`
+	Name     string `json:"name"`
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+	Duration int64  `json:"duration_s"`
+	URL      string `json:"url"` // of the Payment Link, "" until there is one
+}
+
+func shownDevice(l fleet.Listed) device {
+	d := device{UID: l.UID, Name: l.Name, State: string(l.State), Reason: l.Reason, Until: optional(l.Until), LastActivity: optional(l.LastActivity),
+		PriceFrom: string(l.Source), Plans: []devicePlan{}, Problems: append([]string{}, l.Problems...)}
+	if l.Pause != nil {
+		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}
+	}
+	for _, o := range l.Plans {
+		d.Plans = append(d.Plans, devicePlan{o.Plan.PriceID, o.Plan.Name, o.Plan.Amount, o.Plan.Currency, int64(o.Plan.Duration / time.Second), o.URL})
+	}
+	return d
+}
+
+// Devices lists all devices.
+func (o *Operator) Devices(w http.ResponseWriter, _ *http.Request) error {
+	out := struct {
+		Devices []device `json:"devices"`
+	}{[]device{}}
+	for _, l := range o.Fleet.List() {
+		out.Devices = append(out.Devices, shownDevice(l))
+	}
+	return WriteJSON(w, http.StatusOK, out)
+}
+
+// device answers with one device.
+func (o *Operator) device(w http.ResponseWriter, uid string) error {
+	list := o.Fleet.List()
+	at, ok := slices.BinarySearchFunc(list, uid, func(l fleet.Listed, uid string) int { return cmp.Compare(l.UID, uid) })
+	if !ok {
+		return errNoDevice
+	}
+	return WriteJSON(w, http.StatusOK, shownDevice(list[at]))
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/config"
+	"notepay/internal/sandbox"
+	"notepay/internal/upstream"
+)
+
+const (
+	hubDelete       = "DELETE /v1/projects/{project}/devices/{device}/notes/{file}/{note}"
+	hubProjectNames = "GET /v1/projects/{project}/environment_variables"
+	hubFleets       = "GET /v1/projects/{project}/fleets"
+	hubDeviceNames  = "GET /v1/projects/{project}/devices/{device}/environment_variables"
+)
+
+func TestPendingNotesSayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		meant(t, "credit", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "completed", CreditID: "cr_1"}), upstream.Done)
+		meant(t, "its end", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "refunded", CreditID: "cr_1"}), upstream.Done)
+		got, err := h.client.PendingNotes(t.Context(), washer)
+		meant(t, "pending", err, upstream.Done)
+		var want []bridge.PendingNote
+		for _, note := range h.Pending(washer, paymentFile) {
+			want = append(want, bridge.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)})
+		}
+		byStatus := func(a, b bridge.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
+		if slices.SortFunc(got, byStatus); !slices.Equal(got, want) {
+			t.Errorf("%+v; want %+v", got, want)
+		}
+	})
+}
+
+func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
+	t.Parallel()
+	for _, strange := range []string{`"hello"`, `[]`, `null`, `{"credit_id":7}`, `{"alg":"secp384r1-aes256cbc"}`, `{"timestamp":"noon"}`} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub(t, nil)
+			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`})
+			got, err := h.client.PendingNotes(t.Context(), washer)
+			meant(t, strange, err, upstream.Done)
+			ours := bridge.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
+			if len(got) != 3 || !slices.Contains(got, ours) {
+				t.Errorf("%s: %+v; want three notes, one of them %+v", strange, got, ours)
+			}
+		})
+	}
+}
+
+func TestANoteIsRecalled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		meant(t, "first", h.post(), upstream.Done)
+		meant(t, "second", h.post(), upstream.Done)
+		pending := h.Pending(washer, paymentFile)
+		meant(t, "recall", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Done)
+		if left := h.Pending(washer, paymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
+			t.Errorf("%+v are left; want the second", left)
+		}
+		meant(t, "again", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Refused)
+		h.Fetch(washer, paymentFile)
+		meant(t, "after the fetch", h.client.DeleteNote(t.Context(), washer, pending[1].ID), upstream.Refused)
+		meant(t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Trouble)
+	})
+}
+
+// What Notehub says to a recall that came too late is not known (U15). Where it says 200, nobody can tell.
+func TestARecallThatCameTooLate(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name        string
+		goneDeleted bool
+		too         func(h *testHub) // how the Notecard comes first
+		want        upstream.Outcome
+	}{
+		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Refused},
+		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Done},
+		{"it is being fetched, and Notehub says that there is none", false, func(h *testHub) { h.RaceNextDelete(washer, false) }, upstream.Refused},
+		{"it is being fetched, and Notehub says 200", false, func(h *testHub) { h.RaceNextDelete(washer, true) }, upstream.Done},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
+				meant(t, "note", h.post(), upstream.Done)
+				id := h.Pending(washer, paymentFile)[0].ID
+				row.too(h)
+				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, id), row.want)
+				if note := h.Notes(washer)[0]; !note.Fetched {
+					t.Errorf("%+v; want it fetched", note)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatAnAnswerToARecallMeans(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		answer sandbox.Outcome
+		want   upstream.Outcome
+	}{
+		{"200", sandbox.Outcome{Applied: true, Status: 200}, upstream.Done},
+		{"204", sandbox.Outcome{Applied: true, Status: 204}, upstream.Done},
+		{"404 that names the note", saying(404, "note 1:1 {note-noexist}"), upstream.Refused},
+		{"404 that names the queue", saying(404, "{notefile-noexist}"), upstream.Refused},
+		{"404 that names the queue in other words", saying(404, "{file-noexist}"), upstream.Refused},
+		{"400 that names the note", saying(400, "{note-noexist}"), upstream.Refused},
+		{"410 that names the note", saying(410, "{note-noexist}"), upstream.Refused},
+		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Trouble},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Trouble},
+		{"a proxy's page that quotes the token", sandbox.Outcome{Status: 404, Body: "<p>{note-noexist}</p>"}, upstream.Trouble},
+		{"404 that names the device", saying(404, "{device-noexist}"), upstream.Trouble},
+		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Trouble},
+		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Trouble},
+		{"400 by which Notehub refuses the call", saying(400, "bad note id"), upstream.Trouble},
+		{"403", saying(403, "{access-denied}"), upstream.Trouble},
+		{"405", sandbox.Outcome{Status: 405}, upstream.Trouble},
+		{"429", sandbox.Outcome{Status: 429}, upstream.Wait},
+		{"429 that names the note", saying(429, "{note-noexist}"), upstream.Wait},
+		{"500 that names the note", saying(500, "{note-noexist}"), upstream.Unclear},
+		{"503", sandbox.Outcome{Status: 503}, upstream.Unclear},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear},
+		{"cut without the effect", sandbox.Outcome{}, upstream.Unclear},
+		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unclear},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				meant(t, "note", h.post(), upstream.Done)
+				h.Next(hubDelete, row.answer)
+				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, h.Pending(washer, paymentFile)[0].ID), row.want)
+				if n := h.Count(hubDelete); n != 1 {
+					t.Errorf("%d attempts; want one", n)
+				}
+				if left := len(h.Pending(washer, paymentFile)); (left == 0) != row.answer.Applied {
+					t.Errorf("%d notes are left; applied is %v", left, row.answer.Applied)
+				}
+			})
+		})
+	}
+}
+
+// What was claimed when the pace had a slot does not wait for another, and what nobody claimed does.
+func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		waits bool
+		call  func(h *testHub) error
+	}{
+		"note":     {false, func(h *testHub) error { return h.post() }},
+		"pending":  {false, func(h *testHub) error { _, err := h.client.PendingNotes(context.Background(), washer); return err }},
+		"recall":   {false, func(h *testHub) error { return h.client.DeleteNote(context.Background(), washer, "1:1") }},
+		"answers":  {true, func(h *testHub) error { _, _, _, err := h.client.Confirmations(context.Background(), ""); return err }},
+		"project":  {true, func(h *testHub) error { _, err := h.client.ProjectVariables(context.Background()); return err }},
+		"fleets":   {true, func(h *testHub) error { _, err := h.client.FleetVariables(context.Background()); return err }},
+		"a device": {true, func(h *testHub) error { _, err := h.client.DeviceVariables(context.Background(), washer); return err }},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, nil)
+				h.client.pace = upstream.NewPace(1, 1)
+				h.client.pace.Spend(time.Now())
+				began := time.Now()
+				if err := row.call(h); err != nil && upstream.OutcomeOf(err) != upstream.Refused {
+					t.Fatal(err)
+				}
+				if took := time.Since(began); (took >= time.Minute) != row.waits {
+					t.Errorf("took %v at one call a minute; waits is %v", took, row.waits)
+				}
+			})
+		})
+	}
+}
+
+func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, withClient)
+		meant(t, "note", h.post(), upstream.Done)
+		id := h.Pending(washer, paymentFile)[0].ID
+		for name, call := range map[string]func() error{
+			"recall":    func() error { return h.client.DeleteNote(t.Context(), washer, id) },
+			"answers":   func() error { _, _, _, err := h.client.Confirmations(t.Context(), ""); return err },
+			"variables": func() error { _, err := h.client.ProjectVariables(t.Context()); return err },
+		} {
+			before := h.TokensIssued()
+			h.RevokeTokens()
+			meant(t, name, call(), upstream.Done)
+			if n := h.TokensIssued() - before; n != 1 {
+				t.Errorf("%s: %d new tokens; want one", name, n)
+			}
+		}
+	})
+}
+
+func TestVariablesAreReadWithSmallNames(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(t, nil)
+		h.SetProjectVariables(map[string]string{"Stripe_Price_ID": "price_Capitals", "stripe_price_id": "price_Small", "OTHER": "X"})
+		h.AddFleet("fleet:1", "Laundry", map[string]string{"PAYMENT_ENABLED": "false"})
+		h.AddFleet("fleet:2", "Elsewhere", nil)
+		h.SetDevice(washer, func(d *sandbox.Device) {
+			d.Fleets, d.Variables = []string{"fleet:1"}, map[string]string{"Credit_Lifetime": "5m"}
+		})
+		got, err := h.client.ProjectVariables(t.Context())
+		meant(t, "project", err, upstream.Done)
+		if want := map[string]string{"stripe_price_id": "price_Small", "other": "X"}; !maps.Equal(got, want) {
+			t.Errorf("the project has %v; want %v", got, want)
+		}
+		fleets, err := h.client.FleetVariables(t.Context())
+		meant(t, "fleets", err, upstream.Done)
+		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) || len(fleets["fleet:2"]) != 0 {
+			t.Errorf("the fleets have %v; want one with payment_enabled and one with nothing", fleets)
+		}
+		if n := h.Count(hubFleets); n != 1 {
+			t.Errorf("%d calls for all fleets; want one", n)
+		}
+		got, err = h.client.DeviceVariables(t.Context(), washer)
+		meant(t, "device", err, upstream.Done)
+		if want := map[string]string{"credit_lifetime": "5m"}; !maps.Equal(got, want) {
+			t.Errorf("the device has %v; want its own alone, %v", got, want)
+		}
+		_, err = h.client.DeviceVariables(t.Context(), "dev:1")
+		meant(t, "unknown device", err, upstream.Refused)
+	})
+}
+
+func TestWhatIsNotALotOfVariablesIsNotTakenForNone(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		answer sandbox.Outcome
+		want   upstream.Outcome
+	}{
+		{"another service's answer", sandbox.Outcome{Status: 200, Body: `{}`}, upstream.Again},
+		{"a proxy's page", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Again},
+		{"a text", sandbox.Outcome{Status: 200, Body: `{"environment_variables":"a","fleets":"b"}`}, upstream.Again},
+		{"numbers", sandbox.Outcome{Status: 200, Body: `{"environment_variables":{"a":1},"fleets":[{"uid":"fleet:1","environment_variables":{"a":1}}]}`}, upstream.Again},
+		{"null, which is Go's empty map", sandbox.Outcome{Status: 200, Body: `{"environment_variables":null,"fleets":null}`}, upstream.Done},
+		{"403", sandbox.Outcome{Status: 403}, upstream.Trouble},
+		{"429", sandbox.Outcome{Status: 429}, upstream.Wait},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Unclear},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHub(t, nil)
+			for _, pattern := range []string{hubProjectNames, hubFleets, hubDeviceNames} {
+				h.Next(pattern, row.answer)
+			}
+			project, err := h.client.ProjectVariables(t.Context())
+			meant(t, row.name+", project", err, row.want)
+			fleets, err := h.client.FleetVariables(t.Context())
+			meant(t, row.name+", fleets", err, row.want)
+			device, err := h.client.DeviceVariables(t.Context(), washer)
+			meant(t, row.name+", device", err, row.want)
+			if len(project)+len(fleets)+len(device) != 0 {
+				t.Errorf("%s: %v, %v and %v; want nothing", row.name, project, fleets, device)
+			}
+		})
+	}
+}
