@@ -63,6 +63,9 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 	if repeat, err := tx.HasConfirmation(c.EventID); repeat || err != nil {
 		return change{}, Duplicate, err
 	}
+	if c.At.IsZero() {
+		c.At = tx.Now
+	}
 	p, err := tx.Payment(c.CreditID)
 	known, err := ledger.Has(err)
 	switch {
