@@ -163,7 +163,7 @@ func FuzzNotehubAnswer(f *testing.F) {
 		if status/100 == 2 && err != nil {
 			t.Errorf("note: %v; want any 2xx to be a yes", err)
 		}
-		_, err = client().PendingCredits(context.Background(), washer)
+		_, err = client().PendingNotes(context.Background(), washer)
 		if outcome := upstream.OutcomeOf(err); outcome == upstream.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}

@@ -243,7 +243,7 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Done)
 	_, err := n.Device(t.Context(), washer)
 	meant(t, "device", err, upstream.Unclear)
-	_, err = n.PendingCredits(t.Context(), washer)
+	_, err = n.PendingNotes(t.Context(), washer)
 	meant(t, "pending", err, upstream.Unclear)
 	_, err = n.Devices(t.Context())
 	meant(t, "devices", err, upstream.Unclear)
@@ -375,43 +375,6 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 		h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: `{"uid":"dev:9","fleet_uids":["fleet:1"]}`})
 		_, err = h.client.Device(t.Context(), washer)
 		meant(t, "another device than was asked for", err, upstream.Refused)
-	})
-}
-
-func TestPendingCredits(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
-		pending := func(want ...string) {
-			t.Helper()
-			got, err := h.client.PendingCredits(t.Context(), washer)
-			meant(t, "pending", err, upstream.Done)
-			if slices.Sort(got); !slices.Equal(got, want) {
-				t.Errorf("pending %q; want %q", got, want)
-			}
-		}
-		pending()
-		for _, credit := range []string{"cr_1", "cr_2"} {
-			meant(t, credit, h.client.PostNote(t.Context(), washer, bridge.Note{CreditID: credit}), upstream.Done)
-		}
-		pending("cr_1", "cr_2")
-		h.Fetch(washer, paymentFile)
-		pending()
-
-		// A device that never had a note has no queue, which is an answer and not a trouble of ours.
-		h.Always(hubNotes, saying(404, "{notefile-noexist}"))
-		for range 5 {
-			pending()
-		}
-		if why := h.client.pace.Unreachable(); why != "" {
-			t.Errorf("Notehub counts as unreachable (%s); want it to be taken for what it is, an answer", why)
-		}
-		h.Always(hubNotes, saying(404, "{device-noexist}"))
-		_, err := h.client.PendingCredits(t.Context(), washer)
-		meant(t, "unknown device", err, upstream.Refused)
-		h.Always(hubNotes, sandbox.Outcome{Status: 404})
-		_, err = h.client.PendingCredits(t.Context(), washer)
-		meant(t, "a bare 404", err, upstream.Trouble)
 	})
 }
 

@@ -49,6 +49,7 @@ type Stripe interface {
 	// Refunds lists all refunds of a payment intent.
 	Refunds(ctx context.Context, intent string) ([]RefundRecord, error)
 	// Events reads a page of the events of our types since a time, newest first, behind the event with the id after ("" for the first page).
+	// An error that is no *upstream.Error is about some of the events alone, and the others are given.
 	Events(ctx context.Context, since time.Time, after string) (events []Event, last string, more bool, err error)
 	// Sessions reads a page of the completed sessions opened since a time, in the same way.
 	Sessions(ctx context.Context, since time.Time, after string) (sessions []Session, last string, more bool, err error)

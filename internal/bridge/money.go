@@ -100,11 +100,11 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case errors.Is(o.Err, ErrDisputed):
 		return Dispute(p, "needs_response", now)
 	case errors.Is(o.Err, ErrBalance):
-		p.Attention, p.NotBefore = AttentionBalance, now.Add(refundRests)
+		p.Attention, p.NotBefore, p.RefundLook = AttentionBalance, now.Add(refundRests), true
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionRefundRefused, now.Add(refundRests)
+		p.Attention, p.NotBefore, p.RefundLook = AttentionRefundRefused, now.Add(refundRests), true
 	case o.Result == upstream.Unclear && o.Status >= 500:
-		p.RefundLook = true // Stripe answers the same again under the same key
+		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
 	}
 	if now.Sub(p.RefundAt) > refundKeyHolds {
 		p.RefundLook = true
@@ -180,7 +180,11 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 // Refunded takes in how much of the charge is back in all: by an event, of which an old one may come late, or as it was read just now.
 func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Payment {
 	back = min(back, p.Amount)
-	if p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing || (!read && back < p.RefundedAmount) {
+	switch p.Money {
+	case ledger.Authorized, ledger.Capturing, ledger.Releasing, ledger.Released, ledger.CaptureFailed:
+		return p // nothing was taken: Stripe may call the end of a hold a refund, and the intent tells
+	}
+	if !read && back < p.RefundedAmount {
 		return p
 	}
 	p.RefundedAmount = back

@@ -59,8 +59,12 @@ func (b *Bridge) readEvents(ctx context.Context) error {
 	}
 	for after, more := "", true; more; {
 		var events []Event
-		if events, after, more, err = b.c.Stripe.Events(ctx, since, after); err != nil {
+		events, after, more, err = b.c.Stripe.Events(ctx, since, after)
+		if _, failed := errors.AsType[*upstream.Error](err); failed {
 			return err
+		}
+		if err != nil {
+			b.c.Log.Error("some of Stripe's events cannot be read", "err", err) // nor could they tomorrow: the others count
 		}
 		for _, e := range events {
 			if err := b.Receive(ctx, e); err != nil {
