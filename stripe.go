@@ -27,8 +27,8 @@ type stripeAPI struct {
 	pace    *upstream.Pace
 }
 
-// stripeTimeLimit is how long one call may take.
-const stripeTimeLimit = 20 * time.Second
+// stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
+const stripeTimeLimit = 15 * time.Second
 
 // app is the metadata "app" of everything we make at Stripe.
 const app = "notepay"
@@ -322,7 +322,7 @@ func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string)
 		return nil, "", false, err
 	}
 	params := &stripe.CheckoutSessionListParams{Status: stripe.String(string(stripe.CheckoutSessionStatusComplete)),
-		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: page(after)}
+		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
 	params.AddExpand("data.payment_intent.latest_charge")
 	for cs, err := range s.client.V1CheckoutSessions.List(ctx, params) {
 		if err != nil {
@@ -333,8 +333,8 @@ func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string)
 	return sessions, last, len(sessions) == onePage, s.outcome(nil)
 }
 
-// page asks for one page behind an object, or for the first. The library would go on by itself, without waiting for slots.
-func page(after string) stripe.ListParams {
+// pageAfter asks for one page behind an object, or for the first. The library would go on by itself, without waiting for slots.
+func pageAfter(after string) stripe.ListParams {
 	p := stripe.ListParams{Limit: stripe.Int64(onePage), Single: true}
 	if after != "" {
 		p.StartingAfter = stripe.String(after)
@@ -408,7 +408,7 @@ func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.Re
 // Refunds lists what was given back of an intent, or is on its way, or failed: the newest first, ours and those made in the Dashboard.
 // It reads one page of 100, which is more than a payment of a machine is ever given back in.
 func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridge.RefundRecord, err error) {
-	params := &stripe.RefundListParams{PaymentIntent: stripe.String(intent), ListParams: page("")}
+	params := &stripe.RefundListParams{PaymentIntent: stripe.String(intent), ListParams: pageAfter("")}
 	for r, err := range s.client.V1Refunds.List(ctx, params) {
 		if err != nil {
 			return nil, s.outcome(err)

@@ -64,28 +64,28 @@ func decodeEvent(body []byte) (bridge.Event, error) {
 		return bridge.Event{}, fmt.Errorf("%w: no id, type or time", errMalformed)
 	}
 	var o eventObject
-	about := aboutOf(e.Type)
+	kind := kindOf(e.Type)
 	err = json.Unmarshal(e.Data.Object, &o)
 	if err == nil && o.ID == "" {
 		err = errors.New("it has no id")
 	}
-	if err != nil && about != aboutOther { // what other objects look like is not our concern
+	if err != nil && kind != otherObject { // what other objects look like is not our concern
 		return bridge.Event{}, fmt.Errorf("%w: object of %s: %w", errMalformed, e.Type, err)
 	}
 	event := bridge.Event{ID: e.ID, Type: e.Type, ObjectID: o.ID, Intent: string(o.PaymentIntent), Livemode: e.Livemode,
 		Created: time.Unix(e.Created, 0).UTC(), Metadata: o.Metadata, Body: string(kept)}
-	switch about {
-	case aboutSession:
+	switch kind {
+	case sessionObject:
 		event.Session = &bridge.Session{ID: o.ID, PaymentStatus: o.PaymentStatus, PaymentIntent: string(o.PaymentIntent), PaymentLink: string(o.PaymentLink),
 			Amount: o.AmountTotal, Currency: o.Currency, Livemode: e.Livemode, PaidAt: event.Created, Metadata: o.Metadata}
-	case aboutIntent:
+	case intentObject:
 		event.Intent = o.ID
-	case aboutCharge:
+	case chargeObject:
 		event.Refunded = o.AmountRefunded
-	case aboutRefund:
+	case refundObject:
 		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
 		event.Refund.Credit, event.Refund.Number = orderOf(o.Metadata)
-	case aboutDispute:
+	case disputeObject:
 		event.Dispute = o.Status
 	}
 	return event, nil
@@ -105,32 +105,32 @@ type eventObject struct {
 	Status         string            `json:"status"`          // of a refund or a dispute
 }
 
-// about is the kind of object that an event is about.
-type about int
+// objectKind is what an event is about.
+type objectKind int
 
 const (
-	aboutOther about = iota // one that is not followed
-	aboutSession
-	aboutIntent
-	aboutCharge
-	aboutRefund
-	aboutDispute
+	otherObject objectKind = iota // one that is not followed
+	sessionObject
+	intentObject
+	chargeObject
+	refundObject
+	disputeObject
 )
 
-func aboutOf(eventType string) about {
+func kindOf(eventType string) objectKind {
 	switch {
 	case strings.HasPrefix(eventType, "checkout.session."):
-		return aboutSession
+		return sessionObject
 	case strings.HasPrefix(eventType, "payment_intent."):
-		return aboutIntent
+		return intentObject
 	case eventType == "charge.refunded":
-		return aboutCharge
+		return chargeObject
 	case strings.HasPrefix(eventType, "refund."), eventType == "charge.refund.updated": // the latter is the older name
-		return aboutRefund
+		return refundObject
 	case strings.HasPrefix(eventType, "charge.dispute."):
-		return aboutDispute
+		return disputeObject
 	}
-	return aboutOther
+	return otherObject
 }
 
 // followedTypes are the events that change a payment, for the list of events and for whoever makes an endpoint. Stripe lists at
@@ -154,7 +154,7 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 		return nil, "", false, err
 	}
 	params := &stripe.EventListParams{Types: stripe.StringSlice(followedTypes()),
-		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: page(after)}
+		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
 	var unread []error
 	read := 0
 	for e, err := range s.client.V1Events.List(ctx, params) {

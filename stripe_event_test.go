@@ -263,13 +263,19 @@ func TestListsThatFailAreNone(t *testing.T) {
 			t.Errorf("%v, %v, %v beside the errors; want nothing", events, sessions, refunds)
 		}
 		// A call that was answered ends a row of failures, also where it lists nothing.
-		for range 3 {
-			s.client.pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Again})
-		}
-		_, err = s.client.Refunds(t.Context(), "pi_none")
-		meant(t, "none", err, upstream.Done)
-		if why := s.client.pace.Unreachable(); why != "" {
-			t.Errorf("Stripe is taken for unreachable: %s; want its answer to count", why)
+		tomorrow := time.Now().Add(24 * time.Hour)
+		for name, list := range map[string]func() error{
+			"events":   func() error { _, _, _, err := s.client.Events(t.Context(), tomorrow, ""); return err },
+			"sessions": func() error { _, _, _, err := s.client.Sessions(t.Context(), tomorrow, ""); return err },
+			"refunds":  func() error { _, err := s.client.Refunds(t.Context(), "pi_none"); return err },
+		} {
+			for range 3 {
+				s.client.pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Again})
+			}
+			meant(t, name, list(), upstream.Done)
+			if why := s.client.pace.Unreachable(); why != "" {
+				t.Errorf("%s: Stripe is taken for unreachable: %s; want its answer to count", name, why)
+			}
 		}
 	})
 }
