@@ -44,7 +44,7 @@ const (
 
 	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most projects, at about 1 MB.
 	devicesPerPage = 1000
-	// eventsPerPage is the default, and the only size of a page whose acceptance is documented.
+	// eventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	eventsPerPage = 50
 	// mostReply bounds what is read of a reply, in bytes.
 	mostReply = 32 << 20
