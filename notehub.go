@@ -340,12 +340,8 @@ func (n *notehub) readMember(ctx context.Context, c call, name string, into any)
 	if err := n.read(ctx, c); err != nil {
 		return err
 	}
-	member, ok := reply[name]
-	if !ok {
-		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no " + name + " in the reply"}
-	}
-	if err := json.Unmarshal(member, into); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: name + " are not as expected: " + excerpt(member), Err: err}
+	if err := json.Unmarshal(reply[name], into); err != nil {
+		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: name + " in the reply are missing or not as expected: " + excerpt(reply[name]), Err: err}
 	}
 	return nil
 }
