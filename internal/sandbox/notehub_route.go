@@ -28,16 +28,16 @@ type RouteTry struct {
 	Status int // what the other side answered; 0: no connection, or no answer
 }
 
-// SetRoute says where events of payment_ack.qo made from now on are posted, with the token in Authorization: Bearer. With an empty
-// URL they go nowhere, and what is pending is dropped. They are kept for the events cursor in any case.
+// SetRoute says where events of payment_ack.qo made from now on are posted, with the token in Authorization: Bearer. What waits to be
+// tried again goes there too. With an empty URL they go nowhere, and what waits is dropped. The events cursor lists them in any case.
 func (n *Notehub) SetRoute(url, token string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.route = route{url: url, token: token}
 }
 
-// SetDelivery changes how events made from now on are routed. What is made while they are late arrives after what is made
-// when they are late no longer.
+// SetDelivery changes how events made from now on are routed. An event that is late is overtaken by those made after the delay was
+// taken back, so they arrive out of order.
 func (n *Notehub) SetDelivery(d Delivery) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -95,7 +95,7 @@ func (n *Notehub) deliver(id string, body []byte, d Delivery) {
 			return
 		}
 		if status != 0 && status < http.StatusInternalServerError {
-			if d.Doubled {
+			if d.Doubled && status/100 == 2 {
 				n.push(id, body)
 			}
 			return

@@ -156,6 +156,19 @@ func TestEventsAreLostDoubledLateAndOutOfOrder(t *testing.T) {
 	})
 }
 
+func TestAnEventThatIsRefusedIsNotDoubled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, l := routed(t, nil, 401)
+		n.SetDelivery(Delivery{Doubled: true})
+		confirmed(n, "cr_1")
+		time.Sleep(time.Hour)
+		if l.credits() != "cr_1" {
+			t.Errorf("got %q; want one try", l.credits())
+		}
+	})
+}
+
 func TestClosingANotehubEndsItsDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
