@@ -179,26 +179,11 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	notehubPace, stripePace := upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))), upstream.NewPace(0, 0)
-	hub, api := newNotehub(s, notehubPace), newStripe(s, stripePace)
-	returnURL := ""
-	if s.PublicURL != "" {
-		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
-	}
-	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.Capture == "on_start"})
+	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
 	if err != nil {
 		return err
 	}
-	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
-	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: notehubPace, StripePace: stripePace, Log: log,
-		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
-		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
-	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
-		customer: &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
-		operator: &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)}, routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID,
-		metrics: metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": notehubPace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	handler := server.routes()
 	if hooks.wrap != nil {
 		handler = hooks.wrap(handler)
@@ -213,8 +198,8 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 	var work sync.WaitGroup
-	work.Go(func() { devices.Run(claims) })
-	work.Go(func() { payments.Run(claims, calls) })
+	work.Go(func() { server.fleet.Run(claims) })
+	work.Go(func() { server.bridge.Run(claims, calls) })
 	served := make(chan error, 1)
 	go func() { served <- front.Serve(listener) }()
 	url := "http://" + browsable(listener.Addr().String())
@@ -240,6 +225,29 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	work.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// assemble puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
+func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *notehub, api *stripeAPI, log *slog.Logger) (*Server, error) {
+	returnURL := ""
+	if s.PublicURL != "" {
+		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
+	}
+	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
+		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart()})
+	if err != nil {
+		return nil, err
+	}
+	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
+	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
+		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
+		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
+	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
+		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
+		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
+		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
+		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}, nil
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.

@@ -17,13 +17,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
-	"notepay/internal/web"
 )
 
 const operatorToken = "operator-token-1234"
@@ -67,7 +65,7 @@ func inFront(t *testing.T, change func(*config.Settings), test func(*front)) {
 		f := &front{T: t, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
 			NotehubClientID: "client", NotehubClientSecret: hubSecret, NotehubProjectUID: project, NotehubAPIURL: "http://notehub.test",
 			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: operatorToken,
-			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PublicURL: "https://pay.example.com"}}
+			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
 		if change != nil {
 			change(&f.settings)
 		}
@@ -88,21 +86,12 @@ func (f *front) build() {
 		f.Fatal(err)
 	}
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hubPace, stripePace := upstream.NewPace(0, 0), upstream.NewPace(0, 0)
-	hub, api := newNotehub(s, hubPace), newStripeOver(sandbox.InProcess(f.stripe), s, stripePace)
+	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(f.notehub)
-	f.fleet, err = fleet.New(f.Context(), fleet.Config{Ledger: f.ledger, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: s.PublicURL,
-		Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, 1),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.Capture == "on_start"})
-	if err != nil {
+	if f.server, err = assemble(f.Context(), s, f.ledger, hub, api, log); err != nil {
 		f.Fatal(err)
 	}
-	metrics := web.NewMetrics("v1.2.3", f.ledger.Stats, f.fleet.Counts)
-	payments := bridge.New(bridge.Config{Ledger: f.ledger, Fleet: f.fleet, Notehub: hub, Stripe: api, NotehubPace: hubPace, Log: log,
-		Project: s.NotehubProjectUID, Lifetime: s.CreditLifetime, Observe: metrics})
-	f.server = &Server{ledger: f.ledger, fleet: f.fleet, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
-		customer: &web.Customer{Ledger: f.ledger, Session: payments.Session, Test: true}, operator: &web.Operator{Ledger: f.ledger, Token: string(s.OperatorToken)},
-		metrics: metrics, paces: map[string]*upstream.Pace{"stripe": stripePace, "notehub": hubPace}, log: log}
+	f.fleet = f.server.fleet
 	f.handler = f.server.routes()
 	f.Cleanup(f.end)
 }
