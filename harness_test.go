@@ -313,8 +313,15 @@ func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stri
 		if p.Machine == ledger.Queued && p.Money == ledger.Paid && p.Step == ledger.NoStep {
 			wrong("payment %s is queued and has no next step", p.ID)
 		}
-		if p.Machine == ledger.Failed && p.Attention == "" {
+		if p.Machine == ledger.Failed && p.Money == ledger.Paid && p.Amount > 0 && p.Attention == "" {
 			wrong("payment %s failed, kept the money, and nobody is told", p.ID)
+		}
+		charged, held, back, intent := stripe.Money(p.SessionID)
+		switch {
+		case back > charged+held || (p.Money == ledger.Refunded && back != p.Amount) || (p.Money == ledger.Paid && back > 0 && p.RefundedAmount == 0 && p.Step != ledger.Refund):
+			wrong("payment %s is %s with %d back; at Stripe %d of %d are", p.ID, p.Money, p.RefundedAmount, back, charged)
+		case p.Money == ledger.Released && intent != "canceled":
+			wrong("payment %s is released, and its intent %s", p.ID, intent)
 		}
 		if !p.Posted && notes[p.ID] > 0 {
 			// A call that is under way when the service stops is on disk as in flight; a note without even that was not claimed.

@@ -384,7 +384,7 @@ func TestHealth(t *testing.T) {
 		f.pass(time.Minute)
 		report("Notehub is back", 200, map[string]any{"status": "ok", "queued": 0, "oldest_queued_seconds": 0})
 
-		f.stripe.Always(readPrice, sandbox.Outcome{Status: 403})
+		f.stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 403})
 		f.pass(20 * time.Minute)
 		report("Stripe refuses us", 200, map[string]any{"status": "degraded"})
 	})
@@ -411,7 +411,7 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 			"notepay_redirects_total 1", "notepay_webhooks_rejected_total 1", `notepay_stripe_events_total{outcome="payment_recorded"} 1`,
 			`notepay_attempt_seconds_count{action="note",outcome="done"} 1`, `notepay_http_requests_total{route="GET /pay/{uid}",status="4xx"} 1`,
 			"notepay_credits_queued 0", "notepay_oldest_queued_seconds 0", "notepay_needs_attention 0", "notepay_devices 1", "notepay_links 1",
-			`notepay_build_info{version="v1.2.3"} 1`, "go_goroutines ",
+			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ",
 		} {
 			if !strings.Contains(text, "\n"+line) {
 				f.Errorf("the metrics lack %s", line)

@@ -323,9 +323,12 @@ func TestACreditThatRanOutIsNotSent(t *testing.T) {
 	link := s.selling(washer)
 	w.notehub.Always(postNote, sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}})
 	session := w.pay(link, sandbox.PayOptions{})
-	text := s.payment(session.ID, "failed", has(`"machine":"failed"`))
-	if !strings.Contains(text, `"reason":"expired"`) || !strings.Contains(text, `"needs_attention":true`) {
+	text := s.payment(session.ID, "refunded", has(`"money":"refunded"`))
+	if !strings.Contains(text, `"reason":"expired"`) || !strings.Contains(text, `"needs_attention":false`) {
 		t.Errorf("the payment: %s", text)
+	}
+	if back := w.stripe.Refunded(session.ID); back != 350 {
+		t.Errorf("%d went back; want all of it", back)
 	}
 	if n := len(w.notehub.Notes(washer)); n != 0 {
 		t.Errorf("%d notes; want none", n)

@@ -282,13 +282,10 @@ func sent(p ledger.Payment, now time.Time) ledger.Payment {
 	return doubted(p)
 }
 
-// reached notes when the note got out, and with it when a timed session of a machine that says nothing is likely to be over.
+// reached notes when the note got out.
 func reached(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.SentAt.IsZero() {
 		p.SentAt = now
-	}
-	if p.Duration > 0 && p.EndsAt.IsZero() && p.ConfirmBy.IsZero() {
-		p.EndsAt = now.Add(p.DelayedStart + p.Duration)
 	}
 	return p
 }
@@ -463,7 +460,17 @@ func occupies(p ledger.Payment, now time.Time) bool {
 	if p.Duration == 0 || p.Machine == ledger.Failed || p.Machine == ledger.Done {
 		return false
 	}
-	return p.EndsAt.IsZero() || now.Before(p.EndsAt)
+	until := freeAt(p)
+	return until.IsZero() || now.Before(until)
+}
+
+// freeAt is when a timed session ends that holds its device; zero if that cannot be said yet. Of a machine that says nothing it is taken that
+// it starts when its note is sent.
+func freeAt(p ledger.Payment) time.Time {
+	if p.EndsAt.IsZero() && p.ConfirmBy.IsZero() && !p.SentAt.IsZero() {
+		return p.SentAt.Add(p.DelayedStart + p.Duration)
+	}
+	return p.EndsAt
 }
 
 // lateAt is when a person is told that what is due for the payment was not done; zero for never.

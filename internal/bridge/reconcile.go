@@ -67,7 +67,11 @@ func (b *Bridge) readEvents(ctx context.Context) error {
 			b.c.Log.Error("some of Stripe's events cannot be read", "err", err) // nor could they tomorrow: the others count
 		}
 		for _, e := range events {
-			if err := b.Receive(ctx, e); err != nil {
+			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
+			if err == nil && !known {
+				err = b.Receive(ctx, e)
+			}
+			if err != nil {
 				return err
 			}
 		}

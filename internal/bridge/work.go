@@ -50,7 +50,7 @@ func (b *Bridge) begin(ctx context.Context) {
 			var occupants []ledger.Payment
 			occupants, err = b.c.Ledger.Occupants(ctx)
 			for _, p := range occupants {
-				b.c.Fleet.InUse(p.DeviceUID, p.EndsAt)
+				b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
 			}
 		}
 		if err == nil {
@@ -168,7 +168,7 @@ func (b *Bridge) committed(changes ...change) {
 		case p.ID == "":
 			continue
 		case p.Occupies:
-			b.c.Fleet.InUse(p.DeviceUID, p.EndsAt)
+			b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
 		case c.before.Occupies:
 			b.c.Fleet.Free(p.DeviceUID)
 		}

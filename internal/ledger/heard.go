@@ -64,6 +64,12 @@ func (tx *Tx) RepeatOfEvent(id string) (bool, error) {
 	return n == 1, err
 }
 
+// HasEvent says whether an event is stored already.
+func (l *Ledger) HasEvent(ctx context.Context, id string) (bool, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT received FROM stripe_events WHERE id = $1`, id)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
 // DisputeClosed says whether the end of a dispute is stored already: its events may come in any order.
 func (tx *Tx) DisputeClosed(dispute string) (bool, error) {
 	rows, err := tx.db.query(`SELECT received FROM stripe_events WHERE object_id = $1 AND type = 'charge.dispute.closed' LIMIT 1`, dispute)
