@@ -62,6 +62,13 @@ func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]str
 	return maps.Clone(v.own[uid]), v.silent
 }
 
+// copyOf is what one of the lists of the vendors holds by now.
+func copyOf[T any](v *vendors, list *[]T) []T {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(*list)
+}
+
 // set changes what the vendors know.
 func (v *vendors) set(change func()) {
 	v.mu.Lock()
@@ -164,11 +171,17 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 // running is a fleet at work in a bubble.
 type running struct {
 	*Fleet
+	t    *testing.T
 	v    *vendors
 	stop func()
 }
 
 func run(t *testing.T, path string, v *vendors, prices ...string) *running {
+	t.Helper()
+	return runWith(t, path, v, func(*Config) {}, prices...)
+}
+
+func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ...string) *running {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), path)
 	if err != nil {
@@ -177,8 +190,10 @@ func run(t *testing.T, path string, v *vendors, prices ...string) *running {
 	if v.keys == nil {
 		v.keys = map[string]string{}
 	}
-	f, err := New(t.Context(), Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)})
+	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
+		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)}
+	set(&c)
+	f, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +208,13 @@ func run(t *testing.T, path string, v *vendors, prices ...string) *running {
 		}
 	})
 	t.Cleanup(stop)
-	return &running{f, v, stop}
+	return &running{f, t, v, stop}
+}
+
+// pass lets time pass, and then all come to rest: only then may be looked at what the vendors were asked.
+func pass(d time.Duration) {
+	time.Sleep(d) // of the bubble
+	synctest.Wait()
 }
 
 func (r *running) url(uid string) string {
