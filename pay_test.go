@@ -163,6 +163,96 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 	})
 }
 
+func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { s.OfflineAfter = 30 * time.Minute }, func(f *front) {
+		now := time.Now()
+		machine := func(uid string, change func(*sandbox.Device)) {
+			d := sandbox.Device{UID: uid, Name: "Machine " + uid[len("dev:"):], LastActivity: now}
+			change(&d)
+			f.notehub.AddDevice(d)
+		}
+		machine(washer, func(*sandbox.Device) {})
+		machine("dev:0ff", func(d *sandbox.Device) { d.Disabled = true })
+		machine("dev:nopay", func(d *sandbox.Device) { d.Variables = map[string]string{"PAYMENT_ENABLED": "false"} })
+		machine("dev:silent", func(d *sandbox.Device) { d.LastActivity = now.Add(-time.Hour) })
+		machine("dev:never", func(d *sandbox.Device) { d.LastActivity = time.Time{} })
+		machine("dev:noprice", func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_none"} })
+		for _, uid := range []string{"dev:closed", "dev:mute", "dev:busy", "dev:open-end"} {
+			machine(uid, func(*sandbox.Device) {})
+		}
+		f.run()
+		f.pass(4 * time.Minute)
+		f.fleet.Paused(ledger.Pause{DeviceUID: "dev:closed", Reason: "vandals: see ticket 7", By: "anna", At: time.Now()})
+		f.fleet.Paused(ledger.Pause{DeviceUID: "dev:mute", Reason: "unconfirmed", By: "notepay", At: time.Now(), Automatic: true})
+		f.pass(time.Second) // for their links to be deactivated
+		f.fleet.InUse("dev:busy", time.Now().Add(25*time.Minute+500*time.Millisecond))
+		f.fleet.InUse("dev:open-end", time.Time{})
+		asked := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}")
+		for uid, want := range map[string]struct{ title, retryAfter string }{
+			"dev:0ff":      {"This machine is out of service", ""},
+			"dev:nopay":    {"This machine takes no payments at the moment", ""},
+			"dev:closed":   {"This machine is closed at the moment", ""},
+			"dev:mute":     {"This machine did not answer lately", ""},
+			"dev:silent":   {"This machine is offline", ""},
+			"dev:never":    {"This machine is offline", ""},
+			"dev:busy":     {"This machine is in use", "1501"},
+			"dev:open-end": {"This machine is in use", ""},
+			"dev:noprice":  {"This machine has nothing to sell yet", "60"},
+		} {
+			f.shows("/pay?device="+uid, http.StatusServiceUnavailable, want.title, want.retryAfter)
+			page := f.get("/pay?device="+uid, "Accept", browser).Body.String()
+			if !strings.Contains(page, "You have not been charged.") || !strings.Contains(page, "Machine "+uid[len("dev:"):]) || strings.Contains(page, "vandals") {
+				f.Errorf("%s: the page does not say that nothing was charged, or not for whom, or tells what is for the operator:\n%s", uid, page)
+			}
+		}
+		f.answers("busy", f.get("/pay?device=dev:busy", "Accept", browser), http.StatusServiceUnavailable, "about 26 minutes")
+		if n := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}") - asked; n != 0 {
+			f.Errorf("the scans cost %d calls to the vendors; want none", n)
+		}
+		f.fleet.Free("dev:busy")
+		f.fleet.Resumed("dev:closed")
+		f.pass(time.Second)
+		for _, uid := range []string{washer, "dev:busy", "dev:closed"} {
+			if w := f.get("/pay?device=" + uid); w.Code != http.StatusTemporaryRedirect {
+				f.Errorf("%s: %d; want 307", uid, w.Code)
+			}
+		}
+	})
+}
+
+func TestTheMachinesOwnPlansAreSold(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
+		f.stripe.AddPrice(sandbox.Price{ID: "price_blog", Name: "Too cheap", Currency: "usd", Amount: 5, Active: true})
+		f.stripe.AddPrice(sandbox.Price{ID: "price_locker", Name: "Locker", Description: "Holds a suitcase", Currency: "eur", Amount: 400, Active: true, Metadata: map[string]string{"access_code": "true", "duration": "30m"}})
+		f.notehub.AddFleet("fleet:1", "Basement", map[string]string{"Stripe_Price_ID": "price_cold,price_blog"})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:cellar", Name: "Washer 9", Fleets: []string{"fleet:1"}})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:locker", Name: "Locker 1", Fleets: []string{"fleet:1"}, Variables: map[string]string{"stripe_price_id": "price_locker"}})
+		f.run()
+		f.pass(2 * time.Minute)
+		for uid, price := range map[string]string{washer: warm, "dev:cellar": "price_cold", "dev:locker": "price_locker"} {
+			sold := ""
+			for _, l := range f.stripe.Links() {
+				if l.Active && l.DeviceUID == uid {
+					sold += l.PriceID
+					f.leads("/pay?device="+uid, l.URL)
+				}
+			}
+			if sold != price {
+				f.Errorf("%s has active links for %q; want %s alone", uid, sold, price)
+			}
+		}
+		if plan := f.fleet.Device("dev:locker").Offers[0].Plan; !plan.AccessCode || plan.Duration != 30*time.Minute || plan.Description != "Holds a suitcase" {
+			f.Errorf("plan %+v; want an access code, half an hour and its description", plan)
+		}
+		if p := f.fleet.Problems(); len(p) != 1 || p[0].Devices != 1 || !strings.Contains(p[0].Text, "price_blog") {
+			f.Errorf("problems %+v; want the price that is too small", p)
+		}
+	})
+}
+
 func TestSeveralPlansAreAPage(t *testing.T) {
 	t.Parallel()
 	inFront(t, func(s *config.Settings) { s.StripePriceID = warm + ",price_cold" }, func(f *front) {

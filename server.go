@@ -231,7 +231,7 @@ func (s *Server) notSelling(uid string, sale fleet.Sale) web.Page {
 		return page("This machine takes no payments at the moment", "Please use another one.", 0)
 	case fleet.Paused:
 		if sale.Device.Pause.Automatic {
-			return page("This machine did not answer lately", "Please use another one; the operator has been told.", 0)
+			return page("This machine did not answer lately", "Please use another one.", 0)
 		}
 		return page("This machine is closed at the moment", "Please use another one, or come back later.", 0)
 	case fleet.Offline:

@@ -263,9 +263,9 @@ func (f *Fleet) put(devices ...ledger.Device) {
 }
 
 // change makes a change that concerns one device, shows it on the device, and has its links looked at before all others.
-func (f *Fleet) change(uid string, make func()) {
+func (f *Fleet) change(uid string, what func()) {
 	f.mu.Lock()
-	make()
+	what()
 	if old := f.devices[uid]; old != nil {
 		f.devices[uid] = f.build(old.Device)
 		for _, prices := range [][]string{old.prices, f.devices[uid].prices} {

@@ -1,14 +1,11 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,157 +15,20 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The vendors as far as the fleet asks them; the wire is tested where the clients are. Both may be told to fail.
-type vendors struct {
-	mu       sync.Mutex
-	devices  []ledger.Device
-	links    []ledger.Link
-	listings int
-	broken   error                                       // of the next listings
-	create   func(n int, uid string, at time.Time) error // before the n-th creation; nil: all succeed
-	created  []time.Time
-	keys     map[string]string // link by idempotency key
-	prices   map[string]error
-	gate     chan struct{} // a listing waits for it; nil: it does not
-
-	project   map[string]string
-	fleets    map[string]map[string]string
-	own       map[string]map[string]string // by device
-	silent    error                        // of the next reads of variables
-	asked     []string                     // devices whose variables were read
-	askedAt   []time.Time
-	manual    bool             // links are made so
-	amounts   map[string]int64 // of prices; else 350
-	pricesGot []string         // prices that were read
-	updated   []ledger.Link
-}
-
-func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return maps.Clone(v.project), v.silent
-}
-
-func (v *vendors) FleetVariables(context.Context) (map[string]map[string]string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return maps.Clone(v.fleets), v.silent
-}
-
-func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]string, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.asked, v.askedAt = append(v.asked, uid), append(v.askedAt, time.Now())
-	return maps.Clone(v.own[uid]), v.silent
-}
-
-// set changes what the vendors know.
-func (v *vendors) set(change func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	change()
-}
-
-func (v *vendors) Devices(context.Context) ([]ledger.Device, error) {
-	v.mu.Lock()
-	gate := v.gate
-	v.mu.Unlock()
-	if gate != nil {
-		<-gate
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.listings++
-	if v.broken != nil {
-		return v.devices[:len(v.devices)/2], v.broken
-	}
-	return slices.Clone(v.devices), nil
-}
-
-func (v *vendors) Device(_ context.Context, uid string) (ledger.Device, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, d := range v.devices {
-		if d.UID == uid {
-			return d, nil
-		}
-	}
-	return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 404}
-}
-
-func (v *vendors) Plan(_ context.Context, id string) (ledger.Plan, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.pricesGot = append(v.pricesGot, id)
-	return ledger.Plan{PriceID: id, Name: "Plan " + id, Amount: cmp.Or(v.amounts[id], 350), Currency: "eur"}, v.prices[id]
-}
-
-func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, l := range v.links {
-		if l.Active {
-			l.Plan = ledger.Plan{PriceID: l.Plan.PriceID}
-			active = append(active, l)
-		}
-	}
-	return active, nil
-}
-
-// creationTime is Stripe's usual answer time.
-const creationTime = 300 * time.Millisecond
-
-func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
-	v.mu.Lock()
-	n := len(v.created)
-	v.created = append(v.created, time.Now())
-	v.mu.Unlock()
-	if err := upstream.Sleep(ctx, creationTime); err != nil {
-		return ledger.Link{}, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.create != nil {
-		if err := v.create(n, d.UID, time.Now()); err != nil {
-			return ledger.Link{}, err
-		}
-	}
-	id, again := v.keys[key]
-	if !again {
-		id = fmt.Sprintf("plink_%d", len(v.links))
-		v.keys[key] = id
-		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan, Manual: v.manual})
-	}
-	return v.links[slices.IndexFunc(v.links, func(l ledger.Link) bool { return l.ID == id })], nil
-}
-
-func (v *vendors) madeSoFar() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.created)
-}
-
-func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for i := range v.links {
-		if v.links[i].ID == change.ID {
-			v.links[i].Active, v.links[i].ReturnURL = change.Active, change.ReturnURL
-			v.updated = append(v.updated, change)
-			return nil
-		}
-	}
-	return &upstream.Error{Outcome: upstream.Refused, Status: 404}
-}
-
 // running is a fleet at work in a bubble.
 type running struct {
 	*Fleet
+	t    *testing.T
 	v    *vendors
 	stop func()
 }
 
 func run(t *testing.T, path string, v *vendors, prices ...string) *running {
+	t.Helper()
+	return runWith(t, path, v, func(*Config) {}, prices...)
+}
+
+func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ...string) *running {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), path)
 	if err != nil {
@@ -177,8 +37,10 @@ func run(t *testing.T, path string, v *vendors, prices ...string) *running {
 	if v.keys == nil {
 		v.keys = map[string]string{}
 	}
-	f, err := New(t.Context(), Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)})
+	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
+		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)}
+	set(&c)
+	f, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +55,13 @@ func run(t *testing.T, path string, v *vendors, prices ...string) *running {
 		}
 	})
 	t.Cleanup(stop)
-	return &running{f, v, stop}
+	return &running{f, t, v, stop}
+}
+
+// pass lets time pass, and then all come to rest: only then may be looked at what the vendors were asked.
+func pass(d time.Duration) {
+	time.Sleep(d) // of the bubble
+	synctest.Wait()
 }
 
 func (r *running) url(uid string) string {

@@ -75,106 +75,6 @@ func (w *linkWork) url(key linkKey) string {
 	return ""
 }
 
-// longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
-const longestAdoption = time.Hour
-
-// adopt reads Stripe's active links, once a process: with a lost ledger they are all there is, and an operator may have
-// deactivated some by hand. Until it has succeeded nothing is made.
-func (w *linkWork) adopt(ctx context.Context) error {
-	w.fleet.mu.Lock()
-	adopted := w.adopted
-	w.fleet.mu.Unlock()
-	if adopted {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAdoption)
-	defer cancel()
-	defer context.AfterFunc(w.fleet.life, cancel)()
-	listed, err := w.fleet.Stripe.Links(ctx)
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
-	w.fleet.mu.Lock()
-	keep, spare := w.compare(listed)
-	w.fleet.mu.Unlock()
-	for i, l := range keep {
-		if l.Active && l.Plan.Currency == "" {
-			keep[i].Plan = w.planOf(ctx, l.Plan.PriceID)
-		}
-	}
-	// If we stop between two of these, the next start compares again.
-	for part := range slices.Chunk(keep, largest) {
-		err := w.fleet.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			for _, active := range []bool{false, true} { // one active link a key: the old ones give way first
-				for _, l := range part {
-					if l.Active == active {
-						if err := tx.SaveLink(l); err != nil {
-							return err
-						}
-					}
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("save links: %w", err)
-		}
-		w.fleet.relink(part...)
-	}
-	w.fleet.mu.Lock()
-	w.adopted, w.spare = true, spare
-	w.fleet.mu.Unlock()
-	return nil
-}
-
-// compare holds Stripe's active links against those remembered, and says which records change and which links are one too many.
-// The one that is remembered as active stays; else the first.
-func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link) {
-	chosen := map[linkKey]string{}
-	atStripe := map[string]ledger.Link{}
-	for _, l := range listed {
-		atStripe[l.ID] = l
-		key := linkKey{l.DeviceUID, l.Plan.PriceID}
-		if old := w.links[key]; chosen[key] == "" || (old.Active && old.ID == l.ID) {
-			chosen[key] = l.ID
-		}
-	}
-	for _, old := range w.links {
-		if _, still := atStripe[old.ID]; old.Active && !still {
-			old.Active = false
-			change = append(change, old)
-		}
-	}
-	for _, l := range listed {
-		key := linkKey{l.DeviceUID, l.Plan.PriceID}
-		old := w.links[key]
-		switch {
-		case chosen[key] != l.ID:
-			spare = append(spare, l)
-		case old.ID == l.ID && old.Active && old.ReturnURL == l.ReturnURL:
-		default:
-			if old.ID == l.ID {
-				l.Plan = old.Plan
-			}
-			change = append(change, l)
-		}
-	}
-	return change, spare
-}
-
-// planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by the price's id alone.
-func (w *linkWork) planOf(ctx context.Context, priceID string) ledger.Plan {
-	if p, ok := w.fleet.Plan(priceID); ok {
-		return p
-	}
-	p, err := w.fleet.Stripe.Plan(ctx, priceID)
-	if err != nil {
-		w.fleet.Log.Warn("price of an adopted link not read", "price", priceID, "err", err)
-		return ledger.Plan{PriceID: priceID}
-	}
-	return p
-}
-
 // plan queues every key for which something may be to do, in parts, so that no scan waits for all of it.
 func (w *linkWork) plan(complete bool) {
 	f := w.fleet
@@ -350,7 +250,8 @@ func (w *linkWork) one(ctx context.Context) bool {
 	return true
 }
 
-// take takes the next key for which something is to do still: one that was hurried is in the queue, too. The caller holds the lock.
+// take takes the next key for which something is to do still: one that was hurried is in the queue, too, and may have been tried
+// since. The caller holds the lock.
 func (w *linkWork) take() (key linkKey, ok bool) {
 	for len(w.urgent)+len(w.queue) > 0 {
 		if len(w.urgent) > 0 {
@@ -359,7 +260,7 @@ func (w *linkWork) take() (key linkKey, ok bool) {
 			key, w.queue = w.queue[0], w.queue[1:]
 			delete(w.queued, key)
 		}
-		if w.need(key) != nothing {
+		if w.need(key) != nothing && !time.Now().Before(w.rests[key]) {
 			return key, true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -30,16 +31,9 @@ func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete
 		}
 	}
 	slices.SortFunc(known, func(a, b string) int { return f.planRead[a].Compare(f.planRead[b]) })
-	for id := range f.plans {
-		if !used[id] {
-			delete(f.plans, id)
-		}
-	}
-	for id := range f.refused {
-		if !used[id] {
-			delete(f.refused, id)
-		}
-	}
+	maps.DeleteFunc(f.plans, func(id string, _ ledger.Plan) bool { return !used[id] })
+	maps.DeleteFunc(f.refused, func(id, _ string) bool { return !used[id] })
+	maps.DeleteFunc(f.planRead, func(id string, _ time.Time) bool { return !used[id] })
 	f.mu.Unlock()
 	var errs []error
 	for _, id := range append(fresh, known[:min(len(known), plansAnew)]...) {

@@ -201,7 +201,8 @@ func testDevices(t *testing.T, database string) {
 // link is an active one.
 func link(id string) Link {
 	return Link{ID: id, Livemode: true, DeviceUID: "dev:1", URL: "https://buy.stripe.com/" + id, ReturnURL: "https://pay.example.com", Active: true,
-		Plan: Plan{PriceID: "price_warm", Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}}
+		Plan: Plan{PriceID: "price_warm", Name: "Warm wash", Description: "40 degrees", Image: "https://files.stripe.com/1", Amount: 350, Currency: "eur",
+			Duration: time.Hour, DelayedStart: 5 * time.Minute, AccessCode: true}, Manual: true}
 }
 
 func testLinks(t *testing.T, database string) {
@@ -212,7 +213,7 @@ func testLinks(t *testing.T, database string) {
 	changed := sold
 	changed.Active, changed.ReturnURL = false, "https://new.example.com"
 	changed.Plan = Plan{PriceID: "price_hot", Name: "Hot wash", Amount: 500, Currency: "usd"}
-	changed.DeviceUID, changed.URL, changed.Livemode = "dev:9", "https://elsewhere", false
+	changed.DeviceUID, changed.URL, changed.Livemode, changed.Manual = "dev:9", "https://elsewhere", false, false
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SaveLink(sold), tx.SaveLink(other), tx.SaveLink(test), tx.SaveLink(changed))
 	})
