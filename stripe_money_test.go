@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -164,7 +165,7 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 		for name := range parameters {
 			flat[name] = parameters.Get(name)
 		}
-		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": app, "metadata[project]": project,
+		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": stripeevent.App, "metadata[project]": project,
 			"metadata[credit]": "cr_1", "metadata[number]": "1"}; !maps.Equal(flat, want) {
 			t.Errorf("parameters %v; want %v", flat, want)
 		}
@@ -363,7 +364,7 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 		"with number 0":          {"app": app, "credit": "cr_1", "number": "0"},
 		"with words as a number": {"app": app, "credit": "cr_1", "number": "one"},
 	} {
-		if credit, number := orderOf(metadata); credit != "" || number != 0 {
+		if credit, number := stripeevent.Order(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
 		}
 	}

@@ -415,19 +415,28 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
 		p.Attention = "" // it was done
 	}
-	if !late.IsZero() && p.Attention == "" {
-		switch {
-		case !now.Before(late):
+	if p.Attention == "" && !late.IsZero() {
+		if now.Before(late) {
+			p = noLater(p, late) // to tell of it then
+		} else {
 			p.Attention = lateFor(p)
-		case p.Step == ledger.NoStep:
-			p.Step, p.DueAt = ledger.Wait, late
-		case late.Before(p.DueAt):
-			p.DueAt = late // to tell of it then, without a call before its time
 		}
+	}
+	if until := freeAt(p); p.Occupies && !until.IsZero() {
+		p = noLater(p, until) // to have the device sold again
 	}
 	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
 		p.NotBefore, p.Failures = time.Time{}, 0
 	}
+	return p
+}
+
+// noLater has the payment looked at by then, without a call before its time.
+func noLater(p ledger.Payment, at time.Time) ledger.Payment {
+	if p.Step == ledger.NoStep {
+		p.Step, p.DueAt = ledger.Wait, at
+	}
+	p.DueAt = earliest(p.DueAt, at)
 	return p
 }
 
