@@ -359,10 +359,10 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 	for name, metadata := range map[string]map[string]string{
 		"none":                   nil,
 		"another program's":      {"app": "shop", "credit": "cr_1", "number": "1"},
-		"without a credit":       {"app": app, "number": "1"},
-		"without a number":       {"app": app, "credit": "cr_1"},
-		"with number 0":          {"app": app, "credit": "cr_1", "number": "0"},
-		"with words as a number": {"app": app, "credit": "cr_1", "number": "one"},
+		"without a credit":       {"app": stripeevent.App, "number": "1"},
+		"without a number":       {"app": stripeevent.App, "credit": "cr_1"},
+		"with number 0":          {"app": stripeevent.App, "credit": "cr_1", "number": "0"},
+		"with words as a number": {"app": stripeevent.App, "credit": "cr_1", "number": "one"},
 	} {
 		if credit, number := stripeevent.Order(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
