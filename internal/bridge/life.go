@@ -187,7 +187,9 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			p.Recalled = ledger.RecallDeleted
 		}
 	case p.Machine == ledger.Sent && pending:
-		p.NotBefore = now.Add(idleLook)
+		if p.ExpiresAt.IsZero() {
+			p.NotBefore = now.Add(idleLook)
+		}
 	case p.Machine == ledger.Sent && p.Recalled != ledger.NotRecalled:
 		p = recalled(p, now)
 	case p.Machine == ledger.Sent:
