@@ -415,7 +415,11 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	p = timed(p, now)
 	p = settleMoney(p, now)
 	p.Occupies = p.Occupies && occupies(p, now) // it is taken where the ledger can be asked who has it
-	p.Step, p.DueAt = step(p, now)
+	was := p.Step
+	if p.Step, p.DueAt = step(p, now); otherVendor(was, p.Step) { // what one says is no reason for the other to wait
+		p.NotBefore, p.Failures = time.Time{}, 0
+		p.Step, p.DueAt = step(p, now)
+	}
 	late := lateAt(p)
 	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
 		p.Attention = "" // it was done
@@ -434,6 +438,15 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 		p.NotBefore, p.Failures = time.Time{}, 0
 	}
 	return p
+}
+
+// otherVendor: one of the steps calls Notehub and the other Stripe.
+func otherVendor(a, b ledger.Step) bool {
+	notehub := func(s ledger.Step) bool {
+		return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
+	}
+	stripe := func(s ledger.Step) bool { return s == ledger.Capture || s == ledger.Release || s == ledger.Refund }
+	return notehub(a) && stripe(b) || stripe(a) && notehub(b)
 }
 
 // timed decides what time alone decides.
@@ -538,14 +551,16 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 }
 
 // Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and
-// the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more.
+// the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more; one that became
+// the other vendor's is left to that queue.
 func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted *Outcome) {
+	was := p.Step
 	if p.InFlight {
 		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, NoteID: firstNote(p), Began: p.DueAt.Add(-lease), Interrupted: true}
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || otherVendor(was, p.Step) {
 		return p, interrupted
 	}
 	p.InFlight, p.DueAt, p.Turn = true, now.Add(lease), p.Turn+1
