@@ -35,16 +35,17 @@ const (
 
 // Why a person must look at a payment, beside the reasons above.
 const (
-	AttentionAmount        = "amount_mismatch"    // paid was not what the plan costs
-	AttentionOverdue       = "overdue"            // what is due is being tried for a quarter of an hour
-	AttentionHold          = "hold"               // money is held on a card for an hour, neither taken nor released
-	AttentionFailedAfter   = "failed_after_start" // the machine started and then failed
-	AttentionCaptureFailed = "capture_failed"     // the machine started and the money could not be taken
-	AttentionBalance       = "too_little_balance" // the account cannot pay the refund
-	AttentionRefundRefused = "refund_refused"     // Stripe refuses the refund
-	AttentionRefundFailed  = "refund_failed"      // the customer's bank refused the refund
-	AttentionDisputeLost   = "dispute_lost"
-	AttentionFetchedAnyway = "fetched_after_money_back" // the money is back and the machine has the credit
+	AttentionAmount         = "amount_mismatch"    // paid was not what the plan costs
+	AttentionOverdue        = "overdue"            // what is due is being tried for a quarter of an hour
+	AttentionHold           = "hold"               // money is held on a card for an hour, neither taken nor released
+	AttentionFailedAfter    = "failed_after_start" // the machine started and then failed
+	AttentionCaptureFailed  = "capture_failed"     // the machine started and the money could not be taken
+	AttentionReleaseRefused = "release_refused"    // Stripe refuses to let go of the held money
+	AttentionBalance        = "too_little_balance" // the account cannot pay the refund
+	AttentionRefundRefused  = "refund_refused"     // Stripe refuses the refund
+	AttentionRefundFailed   = "refund_failed"      // the customer's bank refused the refund
+	AttentionDisputeLost    = "dispute_lost"
+	AttentionFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
 const (

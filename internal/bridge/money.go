@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"notepay/internal/ledger"
@@ -59,6 +60,7 @@ func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed)
 	case errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case o.Result == upstream.Refused:
@@ -74,10 +76,20 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid // and from there it is refunded
+		p = seen(p, AttentionReleaseRefused)
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionHold, o.Began.Add(moneyRests)
+		p.Attention, p.NotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
+	}
+	return p
+}
+
+// seen takes a payment off the list of those that a person has to look at, for what was wrong came right.
+func seen(p ledger.Payment, reasons ...string) ledger.Payment {
+	if slices.Contains(reasons, p.Attention) {
+		p.Attention = ""
 	}
 	return p
 }
@@ -149,9 +161,7 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		if p.RefundedAmount >= p.Amount {
 			p.Money = ledger.Refunded
 		}
-		if p.Attention == AttentionBalance || p.Attention == AttentionRefundRefused || p.Attention == AttentionRefundFailed {
-			p.Attention = ""
-		}
+		p = seen(p, AttentionBalance, AttentionRefundRefused, AttentionRefundFailed)
 	case "failed", "canceled":
 		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
 		p.NotBefore = now.Add(moneyRests)
