@@ -564,6 +564,9 @@ func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted
 	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || otherVendor(was, p.Step) {
 		return p, interrupted
 	}
+	if p.Step == ledger.Refund && now.Sub(p.RefundAt) > refundKeyHolds {
+		p.RefundLook = true // whatever kept it from being made: the key may not hold any more
+	}
 	p.InFlight, p.DueAt, p.Turn = true, now.Add(lease), p.Turn+1
 	return p, interrupted
 }

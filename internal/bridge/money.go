@@ -118,9 +118,6 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case o.Result == upstream.Unclear && o.Status >= 500:
 		p.RefundLook = true // Stripe answers the same again under the same key
 	}
-	if now.Sub(p.RefundAt) > refundKeyHolds {
-		p.RefundLook = true
-	}
 	return p
 }
 
