@@ -538,7 +538,7 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 	case ledger.Releasing:
 		return ledger.Release, soon
 	case ledger.Refunding, ledger.RefundFailed:
-		if p.RefundNumber < mostRefunds || p.Money == ledger.Refunding {
+		if !refundsEnded(p) {
 			return ledger.Refund, soon
 		}
 	}

@@ -53,6 +53,11 @@ func order(p ledger.Payment, goal int64, now time.Time) ledger.Payment {
 	return p
 }
 
+// refundsEnded: so many were refused by the customer's bank that another is a person's decision.
+func refundsEnded(p ledger.Payment) bool {
+	return p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds && p.RefundLook // without the look, the last is still to be made
+}
+
 func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	if p.Money != ledger.Capturing {
 		return p
@@ -328,7 +333,7 @@ func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, er
 		return p, ErrState
 	case p.Money == ledger.Authorized && amount == left:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid, p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds:
+	case p.Money == ledger.Paid, refundsEnded(p):
 		p = order(p, p.RefundedAmount+amount, now)
 	default:
 		return p, ErrState
