@@ -221,6 +221,7 @@ func Canceled(p ledger.Payment, now time.Time) ledger.Payment {
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case ledger.Releasing:
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case ledger.Authorized:
 		p.Money = ledger.Released
 		p = reversed(p, ReasonReversed, now)
@@ -233,6 +234,7 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 	switch p.Money {
 	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed, AttentionReleaseRefused)
 	}
 	return Next(p, now)
 }
