@@ -335,11 +335,13 @@ const (
 	ConfirmationNoPost  = "no_note"          // no note was sent for this credit: it cannot be the machine's answer
 )
 
-// Confirmed takes in what a machine answered, in any order and from any state that had a post.
+// Confirmed takes in what a machine answered, in any order and from any state that had a post, or has one under way.
 func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
-	if !p.Posted {
+	underWay := p.InFlight && p.Step == ledger.PostNote // the machine was faster than Notehub's yes
+	if !p.Posted && !underWay {
 		return p, ConfirmationNoPost
 	}
+	p.Posted = true
 	before, outcome := p.Machine, ConfirmationTaken
 	switch c.State {
 	case "started", "done":
