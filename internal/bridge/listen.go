@@ -82,7 +82,7 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 			changed = change{}
 			break
 		}
-		if err := tx.SavePayment(changed.after); err != nil {
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return change{}, "", err
 		}
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
@@ -196,7 +196,7 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 				if c.after == c.before {
 					continue
 				}
-				if err := tx.SavePayment(c.after); err != nil {
+				if err := tx.ChangePayment(c.before, c.after); err != nil {
 					return err
 				}
 				if err := b.streak(tx, c.before, c.after); err != nil {

@@ -122,7 +122,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	if p == before {
 		return Duplicate, change{}, nil
 	}
-	return Followed, change{before, p}, tx.SavePayment(p)
+	return Followed, change{before, p}, tx.ChangePayment(before, p)
 }
 
 // early is an event of a payment that is not known yet. What it says is read from Stripe when the event of its session, which
@@ -164,7 +164,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
 		}
-		return Followed, changed, tx.SavePayment(changed.after)
+		return Followed, changed, tx.ChangePayment(changed.before, changed.after)
 	}
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
@@ -243,7 +243,7 @@ func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, er
 	if taken {
 		if ended := Next(other, tx.Now); ended.Occupies {
 			return failed(p, ReasonBusy), nil
-		} else if err := tx.SavePayment(ended); err != nil { // its time is over, and nobody has looked since
+		} else if err := tx.ChangePayment(other, ended); err != nil { // its time is over, and nobody has looked since
 			return p, err
 		}
 	}

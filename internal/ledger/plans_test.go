@@ -75,7 +75,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
-		{"saving a payment", func() error { return tx.SavePayment(payment("unknown")) }, ""},
+		{"changing a payment", func() error { return tx.ChangePayment(Payment{}, payment("unknown")) }, ""},
 		{"a repeated event", func() error {
 			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
 		}, ""},
