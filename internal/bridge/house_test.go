@@ -369,7 +369,7 @@ func (h *house) open() {
 		h.Fatal(err)
 	}
 	c := Config{Ledger: h.l, Fleet: f, Notehub: h.hub, Stripe: h.money, NotehubPace: upstream.NewPace(0, 1), StripePace: upstream.NewPace(0, 1), Log: log,
-		Project: "app:1", Lifetime: 10 * time.Minute, ListenEvery: 5 * time.Second, PollInterval: 5 * time.Minute, Observe: nobody{}}
+		Project: "app:1", Lifetime: 10 * time.Minute, ListenEvery: 30 * time.Second, PollInterval: 5 * time.Minute, Observe: nobody{}}
 	for _, change := range h.change {
 		change(&c)
 	}
