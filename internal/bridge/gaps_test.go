@@ -94,7 +94,9 @@ func TestEveryGap(t *testing.T) {
 					h := newHouse(t, func(c *Config) {
 						if s.change != nil {
 							s.change(c)
+							c.ConfirmWithin = 2 * time.Minute
 						}
+						c.Lifetime = 2 * time.Minute
 					})
 					event := h.pays("cs_test_1", "dev:1")
 					h.receive(event)
@@ -105,7 +107,7 @@ func TestEveryGap(t *testing.T) {
 					h.receive(event) // Stripe did not hear the yes
 					h.run()
 					if s.picksUp {
-						time.Sleep(time.Minute)
+						time.Sleep(45 * time.Second)
 						h.hub.fetch()
 					}
 					h.finish("cs_test_1")
@@ -219,7 +221,7 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		var all []string
-		for i := range 40 {
+		for i := range 10 {
 			session := fmt.Sprintf("cs_test_%02d", i)
 			all = append(all, session)
 			h.paid(session, "dev:1")

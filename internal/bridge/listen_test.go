@@ -56,6 +56,9 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 		"and the machine was not idle": {"busy", ledger.Failed, ReasonBusy, ledger.Refunded, ""},
 	} {
 		for _, routed := range []bool{false, true} {
+			if routed && c.says != "started" {
+				continue // the route makes no difference to what is said
+			}
 			t.Run(fmt.Sprintf("%s, routed %v", name, routed), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
@@ -109,7 +112,7 @@ func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
 		h.stands("cs_test_1", ledger.Failed, ReasonUnconfirmed, ledger.Refunded, ReasonUnconfirmed)
 		h.says("late", "dev:1", "cs_test_1", "started")
 		h.stands("cs_test_1", ledger.Started, ReasonStartedAfter, ledger.Refunded, ReasonStartedAfter)
-		time.Sleep(24 * time.Hour)
+		time.Sleep(time.Minute)
 		h.stands("cs_test_1", ledger.Started, ReasonStartedAfter, ledger.Refunded, ReasonStartedAfter) // never charged again
 		if n := h.money.called(ledger.Refund); n != 1 {
 			t.Errorf("%d refunds; want 1", n)
@@ -266,11 +269,11 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 	const sold = fleet.NoOffers
 	unconfirmed := func(h *house, session string) {
 		h.sends(session, "dev:1")
-		time.Sleep(6 * time.Minute)
+		time.Sleep(2 * time.Minute)
 	}
 	recalled := func(h *house, session string) {
 		h.paid(session, "dev:1")
-		time.Sleep(6 * time.Minute)
+		time.Sleep(2 * time.Minute)
 	}
 	started := func(h *house, session string) {
 		h.sends(session, "dev:1")
@@ -291,7 +294,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 		}
 		time.Sleep(time.Second)
 		h.hub.fetch()
-		time.Sleep(20 * time.Minute)
+		time.Sleep(2 * time.Minute)
 	}
 	for name, c := range map[string]struct {
 		story []func(h *house, session string)
@@ -310,7 +313,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHouse(t, confirming)
+				h := newHouse(t, hasty)
 				h.run()
 				for n, story := range c.story {
 					story(h, fmt.Sprintf("cs_test_%d", n))
@@ -327,7 +330,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 	t.Run("and its answer to a test start resumes it", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, confirming)
+			h := newHouse(t, hasty)
 			h.run()
 			unconfirmed(h, "cs_test_1")
 			unconfirmed(h, "cs_test_2")
@@ -357,7 +360,7 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 	t.Run("but a person's pause is a person's to end", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			h := newHouse(t, confirming)
+			h := newHouse(t, hasty)
 			h.run()
 			h.sends("cs_test_1", "dev:1")
 			if err := h.b.Pause(t.Context(), "dev:1", By{"a person", "it leaks"}); err != nil {

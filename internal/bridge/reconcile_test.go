@@ -295,7 +295,7 @@ func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
 		h.stands("cs_second", ledger.Failed, ReasonBusy, ledger.Refunded, "")
 		h.hub.fetch()
 		h.says("1", "dev:1", "cs_first", "started")
-		time.Sleep(time.Hour + time.Second)
+		time.Sleep(5*time.Minute + time.Second)
 		h.stands("cs_first", ledger.Done, "", ledger.Paid, "")
 		h.paidTimed("cs_third", "dev:1")
 		time.Sleep(time.Second)
