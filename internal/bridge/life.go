@@ -590,23 +590,29 @@ func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted
 }
 
 // Closed says whether nothing is left to be done for a payment: the machine has its credit and the money is ours, or the money is
-// back, or a person has to look.
+// back, or a person has to look, or has.
 func Closed(p ledger.Payment) bool {
 	if p.Attention != "" {
 		return true
 	}
+	if p.Machine == ledger.Queued || p.Machine == ledger.Sent {
+		return false
+	}
 	switch p.Money {
-	case ledger.Refunded, ledger.Released, ledger.Lost, ledger.CaptureFailed:
-		return p.Machine != ledger.Queued && p.Machine != ledger.Sent
+	case ledger.Refunded, ledger.Released, ledger.Lost, ledger.CaptureFailed, ledger.Disputed:
+		return true
+	case ledger.RefundFailed:
+		return refundsEnded(p)
+	case ledger.Authorized:
+		return p.Reason == ReasonAdopted
 	case ledger.Paid:
 		switch p.Machine {
-		case ledger.Started, ledger.Done:
-			return true
 		case ledger.Fetched:
 			return p.ConfirmBy.IsZero()
 		case ledger.Failed:
-			return p.Amount == 0 // nothing was paid
+			return p.Amount == 0 || p.Reason == ReasonAdopted || p.Reason == ReasonUnclear
 		}
+		return true
 	}
 	return false
 }

@@ -319,13 +319,14 @@ func TestTimedSessions(t *testing.T) {
 		"of a machine that says nothing it is over when it should be": {plain, "", func(s *tale) {
 			timed(s)
 			s.post(upstream.Done)
-			if want := s.now.Add(65 * time.Minute); !s.p.EndsAt.Equal(want) {
-				s.Errorf("it ends at %v; want %v", s.p.EndsAt, want)
+			if want := s.now.Add(65 * time.Minute); !freeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
+				s.Errorf("its device is free at %v, it ends at %v; want %v, and no word of what nobody knows", freeAt(s.p), s.p.EndsAt, want)
 			}
 			s.look()
-			if !s.p.Occupies {
-				s.Error("it does not hold its device while it runs")
+			if !s.p.Occupies || s.p.Step != ledger.Wait {
+				s.Errorf("step %q, it holds its device: %v; want it to until it should be over", s.p.Step, s.p.Occupies)
 			}
+			s.later(65 * time.Minute)
 		}, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.NoStep, false}},
 		"one that was recalled gives its device back": {both, "", func(s *tale) {
 			timed(s)

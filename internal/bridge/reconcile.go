@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// factEventsRead is until when Stripe's events were read, by our clock.
-	factEventsRead = "events_read"
 	// overlap is how much of what was read before is read again: an event may be listed a little after it happened, and clocks differ.
 	overlap = 10 * time.Minute
 	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
@@ -44,7 +42,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 // far enough, the sessions are read themselves.
 func (b *Bridge) readEvents(ctx context.Context) error {
 	began := time.Now()
-	since, err := b.c.Ledger.Fact(ctx, factEventsRead)
+	since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
 	if errors.Is(err, ledger.ErrNotFound) {
 		since, err = b.c.Ledger.Born(), nil
 	}
@@ -77,7 +75,7 @@ func (b *Bridge) readEvents(ctx context.Context) error {
 		}
 	}
 	// If we stop before this is on disk, the same events are read again: repeats.
-	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(factEventsRead, began) })
+	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
 }
 
 func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {

@@ -77,7 +77,7 @@ func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.receive(e)
-		if got := h.outcomes()[e.ID]; got != "payment_recorded, 2 repeats" {
+		if got := h.outcomes()[e.ID]; got != "payment_recorded, 1 repeats" {
 			t.Errorf("the event came to %q", got)
 		}
 		h.run()
@@ -151,7 +151,7 @@ func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
 		if err := h.b.readEvents(t.Context()); !errors.Is(err, error(outage)) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
-		if _, err := h.l.Fact(t.Context(), factEventsRead); !errors.Is(err, ledger.ErrNotFound) {
+		if _, err := h.l.Fact(t.Context(), ledger.FactEventsRead); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("until when events were read: %v; want it not to be known", err)
 		}
 		h.reopen()

@@ -73,9 +73,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 	}{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh"},
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
-		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_fresh"},
-		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_again"},
-		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_fresh"},
+		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
+		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
+		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
 		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
