@@ -36,6 +36,7 @@ type front struct {
 	fleet    *fleet.Fleet
 	stripe   *sandbox.Stripe
 	notehub  *sandbox.Notehub
+	machines []*sandbox.Machine // those that are held against the ledger in the end
 	logs     *quietBuffer
 	closed   bool // the ledger is
 }
@@ -117,7 +118,7 @@ func (f *front) pass(d time.Duration) {
 func (f *front) end() {
 	f.stripe.Close()
 	if !f.closed {
-		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub) {
+		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub, f.machines...) {
 			f.Errorf("invariant broken: %s", problem)
 		}
 		f.closeLedger()
