@@ -19,6 +19,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/web"
 )
 
@@ -38,7 +39,7 @@ func busy(t *testing.T, devices int) (*world, *service) {
 func (w *world) sells(n int) {
 	uid := fmt.Sprintf("dev:%d", n)
 	w.notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: time.Now()})
-	metadata := map[string]string{"app": app, "project": project, "device_uid": uid, "price_id": warm}
+	metadata := map[string]string{"app": stripeevent.App, "project": project, "device_uid": uid, "price_id": warm}
 	w.stripe.AddLink(sandbox.Link{ID: fmt.Sprintf("plink_%d", n), DeviceUID: uid, PriceID: warm, Active: true, Metadata: metadata,
 		IntentMetadata: metadata, ReturnURL: w.returnURL()})
 }
@@ -120,13 +121,13 @@ func (w *world) paid(n, devices int) (webhooks [][]byte, sessions []string) {
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &Server{webhooks: webhooks{[]string{testSecret}}, metrics: web.NewMetrics(version(), nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &Server{webhooks: stripeevent.Secrets{testSecret}, metrics: web.NewMetrics(version(), nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return s.secured(s.adapt(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		if _, err := s.webhooks.verify(body, r.Header.Get("Stripe-Signature")); err != nil {
+		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature")); err != nil {
 			return err
 		}
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})

@@ -243,7 +243,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
-	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
+	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(),
 		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,

@@ -223,6 +223,7 @@ var (
 	creditID = regexp.MustCompile(`^cr_[a-z2-7]{16}$`)
 	// errNotConfirmation is for events that can be read and are no machine's answer: there is nothing to do about them.
 	errNotConfirmation = errors.New("not a confirmation")
+	errMalformed       = errors.New("malformed event")
 )
 
 // decodeConfirmation reads an event as a route sends it and as events-cursor lists it (note.Event of blues/note-go), and the project

@@ -19,6 +19,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
 )
@@ -28,7 +29,7 @@ type Server struct {
 	ledger   *ledger.Ledger
 	fleet    *fleet.Fleet
 	bridge   *bridge.Bridge
-	webhooks webhooks
+	webhooks stripeevent.Secrets
 	customer *web.Customer
 	operator *web.Operator
 	// what Notehub's route sends as its bearer token; "" for no route
@@ -328,9 +329,9 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.webhooks.verify(body, signature)
+	event, err := s.webhooks.Verify(body, signature)
 	switch {
-	case errors.Is(err, errSignature):
+	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	case err != nil:

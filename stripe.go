@@ -16,6 +16,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -29,9 +30,6 @@ type stripeAPI struct {
 
 // stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
 const stripeTimeLimit = 15 * time.Second
-
-// app is the metadata "app" of everything we make at Stripe.
-const app = "notepay"
 
 func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 	return newStripeOver(newTransport(), s, pace)
@@ -205,7 +203,7 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 				return nil, fmt.Errorf("page after %q: %w", stripe.StringValue(params.StartingAfter), err)
 			}
 			last, n = link.ID, n+1
-			if link.Metadata["app"] == app && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
+			if link.Metadata["app"] == stripeevent.App && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
 				links = append(links, linkRecord(link))
 			}
 		}
@@ -236,7 +234,7 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	if err := s.ready(ctx); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{"app": app, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
@@ -361,6 +359,34 @@ func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 	return r
 }
 
+// Events lists one page of the events of the followed types, the newest first, of those that were created since then; Stripe
+// keeps them for 30 days. It begins behind the event with the id after, or at the newest; last is where the next page begins.
+//
+// An event that cannot be read holds up none of the others: err then wraps stripeevent.ErrMalformed and names each of them, and the events, last
+// and more are good nevertheless. Any other error is a *upstream.Error, and there are no events.
+func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (events []bridge.Event, last string, more bool, err error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, "", false, err
+	}
+	params := &stripe.EventListParams{Types: stripe.StringSlice(stripeevent.Types()),
+		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
+	var unread []error
+	read := 0
+	for e, err := range s.client.V1Events.List(ctx, params) {
+		if err != nil {
+			return nil, "", false, s.outcome(err)
+		}
+		last, read = e.ID, read+1
+		if event, err := stripeevent.Listed(e); err != nil {
+			unread = append(unread, fmt.Errorf("event %s: %w", e.ID, err))
+		} else {
+			events = append(events, event)
+		}
+	}
+	_ = s.outcome(nil) // the call was answered
+	return events, last, read == onePage, errors.Join(unread...)
+}
+
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.
 func (s *stripeAPI) Capture(ctx context.Context, intent, key string) error {
 	params := &stripe.PaymentIntentCaptureParams{}
@@ -393,7 +419,7 @@ func (s *stripeAPI) moved(pi *stripe.PaymentIntent, err error, want stripe.Payme
 func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.RefundRecord, error) {
 	number := strconv.Itoa(o.Number)
 	params := &stripe.RefundCreateParams{PaymentIntent: stripe.String(o.Intent), Amount: stripe.Int64(o.Amount),
-		Metadata: map[string]string{"app": app, "project": s.project, "credit": o.Credit, "number": number}}
+		Metadata: map[string]string{"app": stripeevent.App, "project": s.project, "credit": o.Credit, "number": number}}
 	params.SetIdempotencyKey("refund:" + o.Credit + ":" + number)
 	r, err := s.client.V1Refunds.Create(ctx, params)
 	if err := s.outcome(err); err != nil {
@@ -423,15 +449,6 @@ func refundRecord(r *stripe.Refund) bridge.RefundRecord {
 	if r.PaymentIntent != nil {
 		record.Intent = r.PaymentIntent.ID
 	}
-	record.Credit, record.Number = orderOf(r.Metadata)
+	record.Credit, record.Number = stripeevent.Order(r.Metadata)
 	return record
-}
-
-// orderOf reads from a refund's metadata which of our orders it carries out; none for one that was made in the Dashboard.
-func orderOf(metadata map[string]string) (credit string, number int) {
-	number, err := strconv.Atoi(metadata["number"])
-	if err != nil || number < 1 || metadata["app"] != app || metadata["credit"] == "" {
-		return "", 0
-	}
-	return metadata["credit"], number
 }

@@ -11,6 +11,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -19,7 +20,7 @@ func (s *testStripe) told(t *testing.T, kind string) bridge.Event {
 	t.Helper()
 	for _, e := range slices.Backward(s.Stripe.Events()) {
 		if e.Type == kind {
-			event, err := decodeEvent(e.Body)
+			event, err := stripeevent.Decode(e.Body)
 			if err != nil {
 				t.Fatalf("%s: %v", kind, err)
 			}
@@ -95,7 +96,7 @@ func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
 		{"a dispute", "charge.dispute.funds_withdrawn", `,"status":"needs_response"`, true},
 	}
 	for _, row := range rows {
-		if _, err := decodeEvent([]byte(sessionEvent(row.kind, row.fields))); row.ok != (err == nil) || !row.ok && !errors.Is(err, errMalformed) {
+		if _, err := stripeevent.Decode([]byte(sessionEvent(row.kind, row.fields))); row.ok != (err == nil) || !row.ok && !errors.Is(err, stripeevent.ErrMalformed) {
 			t.Errorf("%s: %v; want it read: %v", row.name, err, row.ok)
 		}
 	}
@@ -136,9 +137,9 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 			}
 		}
 		for _, e := range slices.Backward(s.Stripe.Events()) {
-			if event, err := decodeEvent(e.Body); err != nil {
+			if event, err := stripeevent.Decode(e.Body); err != nil {
 				t.Error(err)
-			} else if slices.Contains(followedTypes(), e.Type) {
+			} else if slices.Contains(stripeevent.Types(), e.Type) {
 				want = append(want, withoutBody(event))
 			}
 		}
@@ -230,8 +231,8 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 		if len(events) != 1 || events[0].ID != "evt_3" || last != "evt_1" || more {
 			t.Errorf("events %+v, last %q, more %v; want the third alone, and the page to end with the first", events, last, more)
 		}
-		if !errors.Is(err, errMalformed) || strings.Contains(err.Error(), "evt_3") {
-			t.Fatalf("%v; want %v, but not of the third", err, errMalformed)
+		if !errors.Is(err, stripeevent.ErrMalformed) || strings.Contains(err.Error(), "evt_3") {
+			t.Fatalf("%v; want %v, but not of the third", err, stripeevent.ErrMalformed)
 		}
 		for _, id := range []string{"evt_1", "evt_2", "evt_4"} {
 			if !strings.Contains(err.Error(), id) {

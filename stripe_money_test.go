@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -164,7 +165,7 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 		for name := range parameters {
 			flat[name] = parameters.Get(name)
 		}
-		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": app, "metadata[project]": project,
+		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": stripeevent.App, "metadata[project]": project,
 			"metadata[credit]": "cr_1", "metadata[number]": "1"}; !maps.Equal(flat, want) {
 			t.Errorf("parameters %v; want %v", flat, want)
 		}
@@ -358,12 +359,12 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 	for name, metadata := range map[string]map[string]string{
 		"none":                   nil,
 		"another program's":      {"app": "shop", "credit": "cr_1", "number": "1"},
-		"without a credit":       {"app": app, "number": "1"},
-		"without a number":       {"app": app, "credit": "cr_1"},
-		"with number 0":          {"app": app, "credit": "cr_1", "number": "0"},
-		"with words as a number": {"app": app, "credit": "cr_1", "number": "one"},
+		"without a credit":       {"app": stripeevent.App, "number": "1"},
+		"without a number":       {"app": stripeevent.App, "credit": "cr_1"},
+		"with number 0":          {"app": stripeevent.App, "credit": "cr_1", "number": "0"},
+		"with words as a number": {"app": stripeevent.App, "credit": "cr_1", "number": "one"},
 	} {
-		if credit, number := orderOf(metadata); credit != "" || number != 0 {
+		if credit, number := stripeevent.Order(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
 		}
 	}

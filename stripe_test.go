@@ -17,6 +17,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -256,7 +257,7 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStripeTest(t)
-				ours := map[string]string{"app": app, "project": project, "price_id": warm}
+				ours := map[string]string{"app": stripeevent.App, "project": project, "price_id": warm}
 				var want []string
 				for i := range count {
 					l := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: ours, ReturnURL: "https://pay.example.com/"})
@@ -286,10 +287,10 @@ func TestLinksOfOthersAreNotOurs(t *testing.T) {
 		s := newStripeTest(t)
 		for _, l := range []sandbox.Link{
 			{Active: true, Metadata: map[string]string{}},
-			{Active: true, Metadata: map[string]string{"app": app, "project": "app:another", "device_uid": washer}},
-			{Active: true, Metadata: map[string]string{"app": app, "project": project}},
+			{Active: true, Metadata: map[string]string{"app": stripeevent.App, "project": "app:another", "device_uid": washer}},
+			{Active: true, Metadata: map[string]string{"app": stripeevent.App, "project": project}},
 			{Active: true, Metadata: map[string]string{"project": project, "device_uid": washer}},
-			{Active: false, Metadata: map[string]string{"app": app, "project": project, "device_uid": washer}},
+			{Active: false, Metadata: map[string]string{"app": stripeevent.App, "project": project, "device_uid": washer}},
 		} {
 			l.PriceID = warm
 			s.AddLink(l)
@@ -307,7 +308,7 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		for i := range 150 {
-			s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": app, "project": project}})
+			s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": stripeevent.App, "project": project}})
 		}
 		s.Next(listLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
 		links, err := s.client.Links(t.Context())

@@ -16,6 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 )
 
 const secondSecret = "whsec_9876543210"
@@ -34,15 +35,15 @@ func sessionEvent(kind, fields string) string {
 
 func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 	t.Parallel()
-	two := webhooks{[]string{testSecret, secondSecret}}
-	one := webhooks{[]string{testSecret}}
+	two := stripeevent.Secrets{testSecret, secondSecret}
+	one := stripeevent.Secrets{testSecret}
 	synctest.Test(t, func(t *testing.T) {
 		body := sessionEvent("checkout.session.completed", "")
 		now := time.Now()
 		v1 := func(header string) string { return header[strings.Index(header, ",v1="):] }
 		rows := []struct {
 			name, body, header string
-			webhooks           webhooks
+			webhooks           stripeevent.Secrets
 			accepted           bool
 		}{
 			{"signed with the secret", body, signed(body, testSecret), one, true},
@@ -67,19 +68,19 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"no signature", body, fmt.Sprintf("t=%d", now.Unix()), one, false},
 			{"only the scheme for tests", body, strings.Replace(signed(body, testSecret), "v1=", "v0=", 1), one, false},
 			{"a signature that is no hex", body, fmt.Sprintf("t=%d,v1=zz", now.Unix()), one, false},
-			{"without any secret", body, signed(body, testSecret), webhooks{}, false},
-			{"without any secret, signed with none", body, signed(body, ""), webhooks{}, false},
-			{"with an empty secret, signed with none", body, signed(body, ""), webhooks{[]string{""}}, false},
-			{"with an empty secret beside a good one, signed with none", body, signed(body, ""), webhooks{[]string{"", testSecret}}, false},
-			{"with an empty secret beside a good one", body, signed(body, testSecret), webhooks{[]string{"", testSecret}}, true},
+			{"without any secret", body, signed(body, testSecret), stripeevent.Secrets{}, false},
+			{"without any secret, signed with none", body, signed(body, ""), stripeevent.Secrets{}, false},
+			{"with an empty secret, signed with none", body, signed(body, ""), stripeevent.Secrets{""}, false},
+			{"with an empty secret beside a good one, signed with none", body, signed(body, ""), stripeevent.Secrets{"", testSecret}, false},
+			{"with an empty secret beside a good one", body, signed(body, testSecret), stripeevent.Secrets{"", testSecret}, true},
 		}
 		for _, row := range rows {
-			event, err := row.webhooks.verify([]byte(row.body), row.header)
+			event, err := row.webhooks.Verify([]byte(row.body), row.header)
 			switch {
 			case row.accepted && (err != nil || event.ID != "evt_1"):
 				t.Errorf("%s: event %q, %v; want it to be accepted", row.name, event.ID, err)
-			case !row.accepted && (!errors.Is(err, errSignature) || event.ID != ""):
-				t.Errorf("%s: event %q, %v; want %v", row.name, event.ID, err, errSignature)
+			case !row.accepted && (!errors.Is(err, stripeevent.ErrSignature) || event.ID != ""):
+				t.Errorf("%s: event %q, %v; want %v", row.name, event.ID, err, stripeevent.ErrSignature)
 			}
 		}
 	})
@@ -96,15 +97,15 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (webhooks{[]string{testSecret}}).verify(again, signed(body, testSecret)); !errors.Is(err, errSignature) {
-		t.Errorf("%v; want %v", err, errSignature)
+	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret)); !errors.Is(err, stripeevent.ErrSignature) {
+		t.Errorf("%v; want %v", err, stripeevent.ErrSignature)
 	}
 }
 
 func TestWhatIsReadOfAnEvent(t *testing.T) {
 	t.Parallel()
 	read := func(body string) (bridge.Event, error) {
-		return webhooks{[]string{testSecret}}.verify([]byte(body), signed(body, testSecret))
+		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret))
 	}
 	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur","metadata":{"device_uid":"dev:1","price_id":"price_1"}`
 	for name, intent := range map[string]string{"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`} {
@@ -155,8 +156,8 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		switch {
 		case row.ok && err != nil:
 			t.Errorf("%s: %v; want it to be read", row.name, err)
-		case !row.ok && !errors.Is(err, errMalformed):
-			t.Errorf("%s: %v; want %v", row.name, err, errMalformed)
+		case !row.ok && !errors.Is(err, stripeevent.ErrMalformed):
+			t.Errorf("%s: %v; want %v", row.name, err, stripeevent.ErrMalformed)
 		case row.ok && e.Session != nil && e.Session.PaymentIntent != row.intent:
 			t.Errorf("%s: intent %q; want %q", row.name, e.Session.PaymentIntent, row.intent)
 		case row.ok && (e.Session != nil) != strings.HasPrefix(e.Type, "checkout.session."):
@@ -171,7 +172,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
 	body := sessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
-	e, err := (webhooks{[]string{testSecret}}).verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +189,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 func TestNumbersAreKeptExactly(t *testing.T) {
 	t.Parallel()
 	body := sessionEvent("checkout.session.completed", `,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`)
-	e, err := (webhooks{[]string{testSecret}}).verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
 	if err != nil {
 		t.Fatal(err)
 	}

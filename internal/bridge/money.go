@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"notepay/internal/ledger"
@@ -52,6 +53,11 @@ func order(p ledger.Payment, goal int64, now time.Time) ledger.Payment {
 	return p
 }
 
+// refundsEnded: so many were refused by the customer's bank that another is a person's decision.
+func refundsEnded(p ledger.Payment) bool {
+	return p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds && p.RefundLook // without the look, the last is still to be made
+}
+
 func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	if p.Money != ledger.Capturing {
 		return p
@@ -59,6 +65,7 @@ func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed)
 	case errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case o.Result == upstream.Refused:
@@ -74,10 +81,20 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid // and from there it is refunded
+		p = seen(p, AttentionReleaseRefused)
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionHold, o.Began.Add(moneyRests)
+		p.Attention, p.NotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
+	}
+	return p
+}
+
+// seen takes a payment off the list of those that a person has to look at, for what was wrong came right.
+func seen(p ledger.Payment, reasons ...string) ledger.Payment {
+	if slices.Contains(reasons, p.Attention) {
+		p.Attention = ""
 	}
 	return p
 }
@@ -105,9 +122,6 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p.Attention, p.NotBefore, p.RefundLook = AttentionRefundRefused, now.Add(refundRests), true
 	case o.Result == upstream.Unclear && o.Status >= 500:
 		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
-	}
-	if now.Sub(p.RefundAt) > refundKeyHolds {
-		p.RefundLook = true
 	}
 	return p
 }
@@ -149,9 +163,7 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		if p.RefundedAmount >= p.Amount {
 			p.Money = ledger.Refunded
 		}
-		if p.Attention == AttentionBalance || p.Attention == AttentionRefundRefused || p.Attention == AttentionRefundFailed {
-			p.Attention = ""
-		}
+		p = seen(p, AttentionBalance, AttentionRefundRefused, AttentionRefundFailed)
 	case "failed", "canceled":
 		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
 		p.NotBefore = now.Add(moneyRests)
@@ -213,6 +225,7 @@ func Canceled(p ledger.Payment, now time.Time) ledger.Payment {
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case ledger.Releasing:
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case ledger.Authorized:
 		p.Money = ledger.Released
 		p = reversed(p, ReasonReversed, now)
@@ -225,6 +238,7 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 	switch p.Money {
 	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed, AttentionReleaseRefused)
 	}
 	return Next(p, now)
 }
@@ -325,7 +339,7 @@ func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, er
 		return p, ErrState
 	case p.Money == ledger.Authorized && amount == left:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid, p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds:
+	case p.Money == ledger.Paid, refundsEnded(p):
 		p = order(p, p.RefundedAmount+amount, now)
 	default:
 		return p, ErrState

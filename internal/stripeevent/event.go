@@ -1,0 +1,207 @@
+// Package stripeevent reads Stripe's events, whether they come as webhooks or are listed.
+//
+// It promises that an event counts only with Stripe's signature, that the same event comes to the same however it arrives, whatever
+// release of the API it was rendered in, and that nothing of it is kept that tells who paid. It does not know what follows from an
+// event: that is the bridge's.
+package stripeevent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stripe/stripe-go/v82"
+	"github.com/stripe/stripe-go/v82/webhook"
+
+	"notepay/internal/bridge"
+)
+
+// App is the metadata "app" of everything we make at Stripe.
+const App = "notepay"
+
+// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty secret would verify what anybody signs with it.
+type Secrets []string
+
+// ErrSignature is for events that Stripe did not sign, or not lately.
+var ErrSignature = errors.New("no valid signature")
+
+// ErrMalformed is for signed events that cannot be read.
+var ErrMalformed = errors.New("malformed event")
+
+// Verify checks the signature of the raw body against each secret, with five minutes' tolerance, and then decodes the few stable fields
+// that are used. The library's own event would refuse another release train of the API and takes five times as long.
+func (s Secrets) Verify(body []byte, header string) (bridge.Event, error) {
+	err := ErrSignature
+	for _, secret := range s {
+		if secret == "" {
+			continue
+		}
+		if err = webhook.ValidatePayloadWithTolerance(body, header, secret, webhook.DefaultTolerance); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return bridge.Event{}, fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	return Decode(body)
+}
+
+// Decode reads an event. The error wraps ErrMalformed.
+func Decode(body []byte) (bridge.Event, error) {
+	kept, err := withoutPersonalData(body)
+	if err != nil {
+		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	var e struct {
+		ID       string `json:"id"`
+		Type     string `json:"type"`
+		Created  int64  `json:"created"`
+		Livemode bool   `json:"livemode"`
+		Data     struct {
+			Object json.RawMessage `json:"object"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(kept, &e); err != nil {
+		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if e.ID == "" || e.Type == "" || e.Created <= 0 {
+		return bridge.Event{}, fmt.Errorf("%w: no id, type or time", ErrMalformed)
+	}
+	var o eventObject
+	kind := kindOf(e.Type)
+	err = json.Unmarshal(e.Data.Object, &o)
+	if err == nil && o.ID == "" {
+		err = errors.New("it has no id")
+	}
+	if err != nil && kind != otherObject { // what other objects look like is not our concern
+		return bridge.Event{}, fmt.Errorf("%w: object of %s: %w", ErrMalformed, e.Type, err)
+	}
+	event := bridge.Event{ID: e.ID, Type: e.Type, ObjectID: o.ID, Intent: string(o.PaymentIntent), Livemode: e.Livemode,
+		Created: time.Unix(e.Created, 0).UTC(), Metadata: o.Metadata, Body: string(kept)}
+	switch kind {
+	case sessionObject:
+		event.Session = &bridge.Session{ID: o.ID, PaymentStatus: o.PaymentStatus, PaymentIntent: string(o.PaymentIntent), PaymentLink: string(o.PaymentLink),
+			Amount: o.AmountTotal, Currency: o.Currency, Livemode: e.Livemode, PaidAt: event.Created, Metadata: o.Metadata}
+	case intentObject:
+		event.Intent = o.ID
+	case chargeObject:
+		event.Refunded = o.AmountRefunded
+	case refundObject:
+		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
+		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
+	case disputeObject:
+		event.Dispute = o.Status
+	}
+	return event, nil
+}
+
+// eventObject is what is read of the objects of events, whichever they are.
+type eventObject struct {
+	ID             string            `json:"id"`
+	Metadata       map[string]string `json:"metadata"`
+	PaymentIntent  reference         `json:"payment_intent"`
+	PaymentStatus  string            `json:"payment_status"`  // of a session
+	PaymentLink    reference         `json:"payment_link"`    // of a session
+	AmountTotal    int64             `json:"amount_total"`    // of a session
+	Currency       string            `json:"currency"`        // of a session
+	AmountRefunded int64             `json:"amount_refunded"` // of a charge
+	Amount         int64             `json:"amount"`          // of a refund
+	Status         string            `json:"status"`          // of a refund or a dispute
+}
+
+// objectKind is what an event is about.
+type objectKind int
+
+const (
+	otherObject objectKind = iota // one that is not followed
+	sessionObject
+	intentObject
+	chargeObject
+	refundObject
+	disputeObject
+)
+
+func kindOf(eventType string) objectKind {
+	switch {
+	case strings.HasPrefix(eventType, "checkout.session."):
+		return sessionObject
+	case strings.HasPrefix(eventType, "payment_intent."):
+		return intentObject
+	case eventType == "charge.refunded":
+		return chargeObject
+	case strings.HasPrefix(eventType, "refund."), eventType == "charge.refund.updated": // the latter is the older name
+		return refundObject
+	case strings.HasPrefix(eventType, "charge.dispute."):
+		return disputeObject
+	}
+	return otherObject
+}
+
+// Types are the events that change a payment, for the list of events and for whoever makes an endpoint. Stripe lists at
+// most 20 types at once.
+func Types() []string {
+	return []string{
+		"checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
+		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled",
+		"charge.refunded", "refund.created", "refund.updated", "refund.failed", "charge.refund.updated",
+		"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed",
+	}
+}
+
+// Listed reads an event of a list by the way of a webhook's body, so that both come to the same.
+func Listed(e *stripe.Event) (bridge.Event, error) {
+	var body struct {
+		ID         string `json:"id"`
+		Object     string `json:"object"`
+		APIVersion string `json:"api_version"`
+		Created    int64  `json:"created"`
+		Data       struct {
+			Object json.RawMessage `json:"object,omitempty"`
+		} `json:"data"`
+		Livemode bool   `json:"livemode"`
+		Type     string `json:"type"`
+	}
+	body.ID, body.Object, body.APIVersion, body.Created, body.Livemode, body.Type = e.ID, "event", e.APIVersion, e.Created, e.Livemode, string(e.Type)
+	if e.Data != nil {
+		body.Data.Object = e.Data.Raw
+	}
+	var text bytes.Buffer
+	plain := json.NewEncoder(&text)
+	plain.SetEscapeHTML(false) // as Stripe sends it
+	if err := plain.Encode(body); err != nil {
+		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return Decode(text.Bytes())
+}
+
+// reference is the id of another object: a bare string, null, or the object itself where it was expanded.
+type reference string
+
+func (r *reference) UnmarshalJSON(text []byte) error {
+	var id string
+	if json.Unmarshal(text, &id) == nil {
+		*r = reference(id)
+		return nil
+	}
+	var object struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	*r = reference(object.ID)
+	return nil
+}
+
+// Order reads from a refund's metadata which of our orders it carries out; none for one that was made in the Dashboard.
+func Order(metadata map[string]string) (credit string, number int) {
+	number, err := strconv.Atoi(metadata["number"])
+	if err != nil || number < 1 || metadata["app"] != App || metadata["credit"] == "" {
+		return "", 0
+	}
+	return metadata["credit"], number
+}
