@@ -1,4 +1,4 @@
-.PHONY: demo build test contract check fuzz kill bench help
+.PHONY: demo build test contract check fuzz kill chaos bench help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	go run . demo
@@ -25,6 +25,10 @@ fuzz:  ## each fuzz target in turn, FUZZTIME each
 KILLTIME ?= 90s
 kill:  ## the service is killed again and again for KILLTIME, and nothing may be lost
 	NOTEPAY_KILL_TIME=$(KILLTIME) go test -race -count=1 -timeout 0 -run TestKill -v .
+
+CHAOSTIME ?= 90s
+chaos: ## a third of all calls fails, events are lost, machines break and the service is killed for CHAOSTIME: every payment comes to its end
+	NOTEPAY_CHAOS_TIME=$(CHAOSTIME) go test -race -count=1 -timeout 0 -run '^TestChaos$$' -v .
 
 bench: ## the figures of docs/performance.md, measured anew on this machine; ten minutes in which it should do nothing else
 	NOTEPAY_BENCH=1 go test -count=1 -timeout 20m -run '^TestBench$$' -v .

@@ -30,12 +30,16 @@ const operatorToken = "operator-token-1234"
 type front struct {
 	*testing.T
 	settings config.Settings
+	unknown  sandbox.StripeUnknown
+	path     string // of the ledger
+	stop     func() // ends what run began
 	server   *Server
 	handler  http.Handler
 	ledger   *ledger.Ledger
 	fleet    *fleet.Fleet
 	stripe   *sandbox.Stripe
 	notehub  *sandbox.Notehub
+	machines []*sandbox.Machine // those that are held against the ledger in the end
 	logs     *quietBuffer
 	closed   bool // the ledger is
 }
@@ -61,8 +65,14 @@ func (q *quietBuffer) String() string {
 // inFront runs a test in a bubble, with one device and one price. Nothing works until run. change may be nil.
 func inFront(t *testing.T, change func(*config.Settings), test func(*front)) {
 	t.Helper()
+	inFrontOf(t, sandbox.StripeUnknown{}, change, test)
+}
+
+// inFrontOf does the same with a Stripe that does something else where it is not known what it does.
+func inFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.Settings), test func(*front)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &front{T: t, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
+		f := &front{T: t, unknown: unknown, stop: func() {}, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
 			NotehubClientID: "client", NotehubClientSecret: hubSecret, NotehubProjectUID: project, NotehubAPIURL: "http://notehub.test",
 			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: operatorToken,
 			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
@@ -77,14 +87,22 @@ func inFront(t *testing.T, change func(*config.Settings), test func(*front)) {
 }
 
 func (f *front) build() {
-	f.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{},
-		Client: &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.handler.ServeHTTP(w, r) }))}})
+	client := &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.handler.ServeHTTP(w, r) }))}
+	f.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{}, Client: client, Unknown: f.unknown})
 	f.stripe.SetEndpoint("http://pay.test/webhook/stripe", testSecret)
-	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, ClientID: "client", ClientSecret: hubSecret, Report: f})
+	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, ClientID: "client", ClientSecret: hubSecret, Report: f, Client: client})
+	f.path = filepath.Join(f.TempDir(), "notepay.db")
+	f.open()
+	f.Cleanup(f.end)
+}
+
+// open puts the service together over its ledger.
+func (f *front) open() {
 	var err error
-	if f.ledger, err = ledger.Open(f.Context(), filepath.Join(f.TempDir(), "notepay.db")); err != nil {
+	if f.ledger, err = ledger.Open(f.Context(), f.path); err != nil {
 		f.Fatal(err)
 	}
+	f.closed = false
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(f.notehub)
@@ -93,7 +111,6 @@ func (f *front) build() {
 	}
 	f.fleet = f.server.fleet
 	f.handler = f.server.routes()
-	f.Cleanup(f.end)
 }
 
 // run sets everything to work, until the test ends.
@@ -102,7 +119,8 @@ func (f *front) run() *front {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.fleet.Run(ctx) })
 	loops.Go(func() { f.server.bridge.Run(ctx, context.WithoutCancel(ctx)) })
-	f.Cleanup(func() { stop(); loops.Wait() })
+	f.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
+	f.Cleanup(func() { f.stop() })
 	f.pass(time.Second)
 	return f
 }
@@ -116,8 +134,9 @@ func (f *front) pass(d time.Duration) {
 // end holds the ledger against the vendors, and looks for secrets in the log.
 func (f *front) end() {
 	f.stripe.Close()
+	f.notehub.Close()
 	if !f.closed {
-		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub) {
+		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub, f.machines...) {
 			f.Errorf("invariant broken: %s", problem)
 		}
 		f.closeLedger()

@@ -17,7 +17,7 @@ import (
 func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	machine := sandbox.NewMachine(w.notehub, sandbox.MachineConfig{Device: washer})
+	machine := w.machine(sandbox.MachineConfig{Device: washer})
 	s := w.start()
 	link := s.selling(washer)
 	session := w.pay(link, sandbox.PayOptions{})

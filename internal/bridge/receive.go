@@ -171,12 +171,17 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now,
 	}
+	link, err := tx.Link(s.PaymentLink)
+	ofLink, err := ledger.Has(err)
+	if err != nil {
+		return "", change{}, err
+	}
 	switch {
 	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
 		p.Money = ledger.Paid
 	case s.IntentStatus == "requires_capture":
 		p.Money = ledger.Authorized
-	case s.PaymentStatus == "paid" && b.c.ManualCapture && s.IntentStatus == "":
+	case s.PaymentStatus == "paid" && (b.c.ManualCapture || link.Manual) && s.IntentStatus == "":
 		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
 		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
@@ -191,11 +196,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 			lifetime = own
 		}
 	}
-	link, err := tx.Link(s.PaymentLink)
-	if known, err = ledger.Has(err); err != nil {
-		return "", change{}, err
-	}
-	if known {
+	if ofLink {
 		p = sold(p, link.Plan)
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)

@@ -330,9 +330,9 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	case ledger.Recall:
 		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
 	case ledger.Capture:
-		err = b.c.Stripe.Capture(call, p.PaymentIntent, "capture:"+p.ID)
+		err = b.c.Stripe.Capture(call, p.PaymentIntent, holdKey(p))
 	case ledger.Release:
-		err = b.c.Stripe.Release(call, p.PaymentIntent, "release:"+p.ID)
+		err = b.c.Stripe.Release(call, p.PaymentIntent, holdKey(p))
 	case ledger.Refund:
 		if o.Looked = p.RefundLook; o.Looked {
 			o.Refunds, err = b.c.Stripe.Refunds(call, p.PaymentIntent)
@@ -342,6 +342,10 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	}
 	b.settle(p, o, err)
 }
+
+// holdKey is the idempotency key of a capture or release. Each claim has its own: Stripe gives a 500 again under the same key for a day, and a
+// second capture or release does no harm, for Stripe says that it was done already.
+func holdKey(p ledger.Payment) string { return fmt.Sprintf("%s:%s:%d", p.Step, p.ID, p.Turn) }
 
 const statusCompleted = "completed"
 
