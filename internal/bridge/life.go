@@ -207,7 +207,7 @@ func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
 	case upstream.Refused: // there is no such note any more: it was fetched
 		p = worse(p, ledger.RecallTooLate)
 	case upstream.Unclear:
-		p.Unclear = !o.Stale
+		p.Unclear = p.Unclear || !o.Stale
 		return p
 	case upstream.Done:
 	default:
@@ -274,9 +274,9 @@ func fetched(p ledger.Payment) ledger.Payment {
 }
 
 func sent(p ledger.Payment, now time.Time) ledger.Payment {
-	p.Posted, p.Unclear = true, false
-	if p.Machine == ledger.Queued {
-		p.Machine = ledger.Sent
+	p.Posted = true
+	if p.Machine == ledger.Queued { // later, what is unclear is a deletion
+		p.Machine, p.Unclear = ledger.Sent, false
 		p = reached(p, now)
 	}
 	return doubted(p)
@@ -334,6 +334,9 @@ const (
 
 // Confirmed takes in what a machine answered, in any order and from any state that had a post.
 func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
+	if p.InFlight && p.Step == ledger.PostNote {
+		p.Posted = true // a machine may be faster than the answer to the post, which may never come
+	}
 	if !p.Posted {
 		return p, ConfirmationNoPost
 	}
