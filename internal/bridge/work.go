@@ -325,9 +325,9 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	case ledger.Recall:
 		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
 	case ledger.Capture:
-		err = b.c.Stripe.Capture(call, p.PaymentIntent, "capture:"+p.ID)
+		err = b.c.Stripe.Capture(call, p.PaymentIntent, moveKey(p))
 	case ledger.Release:
-		err = b.c.Stripe.Release(call, p.PaymentIntent, "release:"+p.ID)
+		err = b.c.Stripe.Release(call, p.PaymentIntent, moveKey(p))
 	case ledger.Refund:
 		if o.Looked = p.RefundLook; o.Looked {
 			o.Refunds, err = b.c.Stripe.Refunds(call, p.PaymentIntent)
@@ -336,6 +336,12 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 		}
 	}
 	b.settle(p, o, err)
+}
+
+// moveKey is the idempotency key of a capture or a release. Stripe gives the same answer under the same key for a day, a 500 too, so each
+// try has its own: the hold itself can be taken or released once only.
+func moveKey(p ledger.Payment) string {
+	return fmt.Sprintf("%s:%s:%d", p.Step, p.ID, p.Failures)
 }
 
 const statusCompleted = "completed"
