@@ -210,7 +210,7 @@ func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
 	case upstream.Refused: // there is no such note any more: it was fetched
 		p = worse(p, ledger.RecallTooLate)
 	case upstream.Unclear:
-		p.Unclear = !o.Stale
+		p.Unclear = p.Unclear || !o.Stale
 		return p
 	case upstream.Done:
 	default:
@@ -277,9 +277,9 @@ func fetched(p ledger.Payment) ledger.Payment {
 }
 
 func sent(p ledger.Payment, now time.Time) ledger.Payment {
-	p.Posted, p.Unclear = true, false
-	if p.Machine == ledger.Queued {
-		p.Machine = ledger.Sent
+	p.Posted = true
+	if p.Machine == ledger.Queued { // later, what is unclear is a deletion
+		p.Machine, p.Unclear = ledger.Sent, false
 		p = reached(p, now)
 	}
 	return doubted(p)

@@ -14,6 +14,9 @@ const (
 	mostRefunds = 5
 	// refundKeyHolds is how long the same idempotency key makes the same refund; Stripe keeps keys for at least 24 hours.
 	refundKeyHolds = 23 * time.Hour
+	// refundFresh is how long after its order the answer to a refund tells how it stands. Later it may be a repeat's, which is what
+	// Stripe answered first, or have waited here, and the refund has failed since.
+	refundFresh = 10 * time.Second
 	// refundRests is how long a refund waits that only time or a person can help.
 	refundRests = 24 * time.Hour
 	// moneyRests is the same of a hold, which ends after some days.
@@ -34,12 +37,13 @@ func moneyIsBack(p ledger.Payment) bool {
 // settleMoney decides what follows for the money from how the machine stands: taken if it started, back if it failed.
 func settleMoney(p ledger.Payment, now time.Time) ledger.Payment {
 	delivered := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
+	doubtful := p.Machine == ledger.Failed && p.Reason == ReasonUnclear // nothing that the machine may have goes back by itself
 	switch {
-	case p.Money == ledger.Authorized && delivered:
+	case p.Money == ledger.Authorized && (delivered || doubtful):
 		p.Money = ledger.Capturing
 	case p.Money == ledger.Authorized && p.Machine == ledger.Failed && p.Reason != ReasonAdopted:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && p.Reason != ReasonUnclear && p.Amount > p.RefundedAmount:
+	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && !doubtful && p.Amount > p.RefundedAmount:
 		p = order(p, p.Amount, now)
 	}
 	return p
@@ -94,7 +98,7 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 // seen takes a payment off the list of those that a person has to look at, for what was wrong came right.
 func seen(p ledger.Payment, reasons ...string) ledger.Payment {
 	if slices.Contains(reasons, p.Attention) {
-		p.Attention = ""
+		p.Attention = unsettled(p)
 	}
 	return p
 }
@@ -105,9 +109,15 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		return p // our own refund's echo, or a dispute, was faster
 	}
 	switch {
+	case o.Stale:
+		p.RefundLook = true // what was seen then may have failed since
+		return p
 	case o.Looked && o.Result == upstream.Done:
 		return applyRefunds(p, o, now)
 	case o.Looked:
+		return p
+	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber && now.Sub(p.RefundAt) > refundFresh:
+		p.RefundLook = true
 		return p
 	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber:
 		return refundIs(p, o.Refund.Status, now)
@@ -173,6 +183,14 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 	return p
 }
 
+// unsettled is why a person must still look when another reason is over.
+func unsettled(p ledger.Payment) string {
+	if p.Machine == ledger.Failed && (p.Reason == ReasonAdopted || p.Reason == ReasonUnclear) && p.RefundedAmount < p.Amount {
+		return p.Reason
+	}
+	return ""
+}
+
 // RefundChanged takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
 func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payment {
 	if r.Credit != p.ID || r.Number != p.RefundNumber || r.Number == 0 {
@@ -180,8 +198,12 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	}
 	failed := r.Status == "failed" || r.Status == "canceled"
 	switch {
-	case p.Money == ledger.Refunding && !p.InFlight, p.Money == ledger.RefundFailed && !failed:
+	case p.Money == ledger.RefundFailed && failed:
+	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && p.InFlight:
+	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
+	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
+		p.RefundLook, p.NotBefore = true, time.Time{} // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -210,8 +232,10 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 		}
 	case p.Money == ledger.Refunding && back >= p.RefundGoal && !p.InFlight:
 		p.Money = ledger.Paid // a part, as it was ordered
-	case p.Money == ledger.Refunded && p.RefundNumber > 0:
-		p.RefundedAmount = p.Amount // ours: RefundChanged tells if it failed, and this may have been read before it was made
+	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
+		p.RefundLook = true // others gave back, or failed to, since the amount was ordered
+	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
+		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, p.Amount, true
 	case p.Money == ledger.Refunded:
 		p.Money = ledger.Paid // a refund made elsewhere failed: it is with us again
 	}
@@ -250,7 +274,7 @@ func Dispute(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		if p.Money != ledger.Disputed {
 			break
 		}
-		p.Money, p.Attention = ledger.Paid, ""
+		p.Money, p.Attention = ledger.Paid, unsettled(p)
 		if p.RefundedAmount >= p.Amount {
 			p.Money = ledger.Refunded
 		}

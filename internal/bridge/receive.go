@@ -106,12 +106,15 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	case "payment_intent.canceled":
 		p = Canceled(p, tx.Now)
 	case "charge.refunded":
-		p = Refunded(p, e.Refunded, false, tx.Now)
+		if e.Refunded > p.RefundedAmount { // it may be an old one, of a refund that has failed since
+			return LookedUp, change{}, askForMoney(tx, p, e)
+		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
 		p = RefundChanged(p, *e.Refund, tx.Now)
-		if p == before && (e.Refund.Status == "failed" || e.Refund.Status == "canceled") && e.Refund.Credit != p.ID {
-			// One that was made in the Dashboard came back: how much is back in all, the charge tells.
-			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now, Facts: true})
+		if e.Refund.Status == "failed" || e.Refund.Status == "canceled" { // perhaps one made in the Dashboard, or before the last of ours
+			if err := askForMoney(tx, p, e); err != nil || p == before {
+				return LookedUp, change{}, err
+			}
 		}
 	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		if closed, err := tx.DisputeClosed(e.ObjectID); closed || err != nil {
@@ -123,6 +126,15 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 		return Duplicate, change{}, nil
 	}
 	return Followed, change{before, p}, tx.ChangePayment(before, p)
+}
+
+// askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is under way, whose answer may be the older one.
+func askForMoney(tx *ledger.Tx, p ledger.Payment, e Event) error {
+	due := tx.Now
+	if p.InFlight {
+		due = latest(due, p.DueAt)
+	}
+	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Facts: true})
 }
 
 // early is an event of a payment that is not known yet. What it says is read from Stripe when the event of its session, which
