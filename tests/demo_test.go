@@ -114,7 +114,7 @@ func purchase(d *demo) {
 	d.page.fits()
 	d.page.picture("demo-" + d.page.size.name)
 	phone := d.scan()
-	phone.reads("main", "One start")
+	phone.reads("main", "Warm wash")
 	phone.fits()
 	if phone.size.mobile {
 		phone.picture("checkout")
