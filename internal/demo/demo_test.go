@@ -24,7 +24,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
 		steps := func() (done string) {
-			v := w.demo.strip()
+			v := w.strip()
 			for _, s := range v.Steps {
 				if s.Done {
 					done += s.Key + " "
@@ -44,7 +44,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 		if got, want := steps(), "scan pay webhook note Washer 3"; got != want {
 			t.Errorf("after the payment = %q; want %q", got, want)
 		}
-		if got := w.demo.strip(); got.Paid != 1 || got.Due != 1 || got.Started != 0 {
+		if got := w.strip(); got.Paid != 1 || got.Due != 1 || got.Started != 0 {
 			t.Errorf("after the payment the count is %+v; want one payment on the way", got)
 		}
 		ctx, stop := context.WithCancel(t.Context())
@@ -54,7 +54,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 		if got, want := steps(), "scan pay webhook note start Washer 3"; got != want {
 			t.Errorf("after the machine's fetch = %q; want %q", got, want)
 		}
-		if got := w.demo.strip(); got.Paid != 1 || got.Due != 0 || got.Started != 1 {
+		if got := w.strip(); got.Paid != 1 || got.Due != 0 || got.Started != 1 {
 			t.Errorf("at the end the count is %+v; want one payment, one start", got)
 		}
 		_, page, _ := w.get(pageURL + "/")
@@ -64,11 +64,11 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if v := w.demo.view(washer, time.Now()); v.State != "idle" {
+		if v := w.view(washer); v.State != "idle" {
 			t.Errorf("a minute later the washer is %s; want idle", v.State)
 		}
 		w.demo.stripe.Refund(w.demo.stripe.Sessions()[0].ID, 0)
-		if got := w.demo.strip(); !got.Back || got.Returned != 1 {
+		if got := w.strip(); !got.Back || got.Returned != 1 {
 			t.Errorf("after a refund the count is %+v; want the money back", got)
 		}
 		stop()
@@ -185,12 +185,12 @@ func TestARepeatedNoteIsShownAsIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.press("webhook-doubled", true) // the stand-in leaves a note for each
+		w.press("webhook-doubled", true)                                                                                 // the stand-in leaves a note for each
 		for i, want := range map[int]string{1: "repeat after started, 1 starts", 3: "started after started, 2 starts"} { // the last keeps no ids
 			m := w.demo.machines[i]
 			w.buy(m)
 			w.demo.step()
-			v := w.demo.view(m, time.Now())
+			v := w.view(m)
 			if len(v.Notes) != 2 {
 				t.Fatalf("%s shows %d notes; want 2", m.name, len(v.Notes))
 			}

@@ -79,15 +79,15 @@ func (d *Demo) faults() []fault {
 			webhooks: func(w *sandbox.Delivery) { w.Late = 10 * time.Second },
 		},
 		{
-			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank refuses each refund. A refund by hand, with this off, helps.",
+			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank refuses them: notepay calls a person and tries again in an hour.",
 			refunds: sandbox.RefundsFail,
 		},
 		{
-			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Refunds are on their way until this is off.",
+			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Each is on its way until this is off, and counts as given back.",
 			refunds: sandbox.RefundsPend,
 		},
 		{
-			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe refuses refunds; notepay tries again every day and calls a person.",
+			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe refuses refunds: notepay calls a person and tries again in a day.",
 			refunds: sandbox.RefundsLackBalance,
 		},
 	}

@@ -21,7 +21,7 @@ var defaultPrice = sandbox.Price{ID: "price_1DemoOneStart", Name: "One start", C
 // kind is one of the machines that are shown.
 type kind struct {
 	key, name, uid, what string        // what: one line for a passer-by
-	price                sandbox.Price // in Notehub's variable stripe_price_id
+	price                sandbox.Price // in its fleet's variable stripe_price_id at Notehub
 	program              time.Duration // how long a start lasts if the note does not say
 	running              string        // what it does meanwhile
 	original             bool          // its firmware knows only the first three keys of a note and never answers
@@ -67,9 +67,9 @@ func (d *Demo) install(k kind) *machine {
 		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
 	}
 	d.stripe.AddPrice(k.price)
-	d.notehub.AddDevice(sandbox.Device{
-		UID: k.uid, Name: k.name, LastActivity: time.Now(), Variables: map[string]string{"stripe_price_id": k.price.ID},
-	})
+	fleet := "fleet:" + k.key // what it sells is said by its fleet, for those are read in one call before the first link is made
+	d.notehub.AddFleet(fleet, k.what, map[string]string{"stripe_price_id": k.price.ID})
+	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
 	return &machine{
 		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid, Original: k.original, Confirms: !k.original}),

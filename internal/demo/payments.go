@@ -128,7 +128,10 @@ func whyWords(r record, answers []sandbox.Note) string {
 	case "busy":
 		return "the machine was busy"
 	case "failed":
-		return strings.TrimSpace("the machine refused " + codeOf(r.ID, answers))
+		if code := codeOf(r.ID, answers); code != "" {
+			return "the machine refused: " + code
+		}
+		return "the machine refused"
 	case "recalled":
 		return "not fetched in time, the note was recalled"
 	case "recall_unclear":
