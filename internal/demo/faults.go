@@ -109,8 +109,8 @@ func (m *machine) faults() []fault {
 			Key: "silent", Name: "Silent", Effect: "It takes the note, does nothing and says nothing.",
 			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
 		},
-		{Key: "late", Name: "Late", Effect: "It says what it did 15 seconds late.", behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second }},
-		{Key: "twice", Name: "Twice", Effect: "It says everything twice.", behave: func(b *sandbox.Behaviour) { b.Twice = true }},
+		{Key: "late", Name: "Answers late", Effect: "It says what it did 15 seconds late.", behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second }},
+		{Key: "twice", Name: "Answers twice", Effect: "It says everything twice.", behave: func(b *sandbox.Behaviour) { b.Twice = true }},
 		{
 			Key: "power", Name: "Power cut", Effect: "Its power fails when it has taken a note, and is back when this is off.", dark: true,
 			behave: func(b *sandbox.Behaviour) { b.LosePower = true },
