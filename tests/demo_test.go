@@ -333,7 +333,8 @@ func faults() []fault {
 			d.money("$3.50 paid")
 			d.page.click("#payments-washer [value=refund]")
 			d.returned("$3.50 refunded", "given back by hand")
-			d.page.reads("#state-washer", "Idle") // it was told
+			d.page.reads("#notes-washer", "told it: refunded")
+			d.page.reads("#state-washer", "Idle")
 		}},
 	}
 }

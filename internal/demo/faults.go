@@ -33,7 +33,8 @@ func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", 
 // Phrase says in a few words what is wrong.
 func (f fault) Phrase() string { return f.Group + ": " + strings.ToLower(f.Name) }
 
-// faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins.
+// faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins; of those for refunds,
+// the lowest.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{

@@ -163,7 +163,8 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 		if length == 0 {
 			length = m.program
 		}
-		if left := length - now.Sub(last.At); left > 0 {
+		_, goes := m.host.Running() // a timed one may have been ended before its time
+		if left := length - now.Sub(last.At); left > 0 && (goes || last.Duration == 0) {
 			v.Of = int(length.Seconds())
 			seconds := int(math.Ceil(left.Seconds()))
 			v.Done = v.Of - seconds
@@ -213,6 +214,8 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		switch {
 		case n.File != creditFile:
 			continue
+		case n.Body["payment_status"] != "completed" && n.Fetched:
+			v.State, v.Says = "taken", fmt.Sprintf("told it: %v", n.Body["payment_status"])
 		case n.Deleted:
 			v.State, v.Says = "recalled", "was recalled"
 		case n.Fetched && started[credit] > 0:

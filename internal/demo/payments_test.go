@@ -293,3 +293,25 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		washer := w.demo.machines[0]
+		for i, want := range []struct{ status, state, note string }{{"completed", "running", "started it"}, {"refunded", "idle", "told it: refunded"}} {
+			body := fmt.Sprintf(`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`, want.status)
+			if status, err := w.leave(washer.uid, body); status != "200" || err != nil {
+				t.Fatalf("note %d = %s, %v; want 200", i, status, err)
+			}
+			w.demo.step()
+			if v := w.view(washer); v.State != want.state || v.Notes[0].Says != want.note {
+				t.Errorf("after the note %s the washer is %s, and the note %s; want %s, %s", want.status, v.State, v.Notes[0].Says, want.state, want.note)
+			}
+			time.Sleep(time.Second)
+		}
+		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(lines, "leaves a note for Washer 3: refunded 200") {
+			t.Errorf("the wire does not say what the machine is told:\n%s", lines)
+		}
+	})
+}

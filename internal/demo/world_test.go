@@ -113,8 +113,13 @@ func (w *world) bridge() http.Handler {
 	return mux
 }
 
-// leaveNote posts a note as the bridge does and returns the answer's status and Retry-After.
+// leaveNote posts a payment's note as the bridge does and returns the answer's status and Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
+	return w.leave(device, `{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
+}
+
+// leave posts a note with this body.
+func (w *world) leave(device, body string) (string, error) {
 	answer, err := w.client.PostForm(w.settings["NOTEHUB_AUTH_URL"], url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
 	})
@@ -131,8 +136,7 @@ func (w *world) leaveNote(device, session string) (string, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&token); err != nil {
 		return "", err
 	}
-	body := `{"body":{"payment_status":"completed","timestamp":1,"session_id":"` + session + `","credit_id":"cr_` + session + `"}}`
-	r, err := http.NewRequest(http.MethodPost, w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile, strings.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile, strings.NewReader(`{"body":`+body+`}`))
 	if err != nil {
 		return "", err
 	}
