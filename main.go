@@ -281,6 +281,7 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	values["LISTEN_ADDR"] = bridge.Addr().String()
 	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
+	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
 	if err != nil {
 		return errors.Join(fmt.Errorf("demo: %w", err), listener.Close(), bridge.Close())
