@@ -189,7 +189,7 @@ func (h *history) stripeCall(p ledger.Payment) Outcome {
 		}
 		return Outcome{Looked: true, Refunds: slices.Clone(x.refunds)}
 	}
-	key := moveKey(p)
+	key := holdKey(p)
 	if p.Step == ledger.Refund {
 		key = fmt.Sprintf("refund:%s:%d", p.ID, p.RefundNumber)
 	}

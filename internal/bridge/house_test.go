@@ -218,7 +218,7 @@ func (a *account) Session(_ context.Context, id string) (s Session, err error) {
 	return s, err
 }
 
-func refusal(err error) error {
+func stripeRefuses(err error) error {
 	return &upstream.Error{Outcome: upstream.Refused, Status: 400, Err: err}
 }
 
@@ -229,9 +229,9 @@ func (a *account) Capture(_ context.Context, id, key string) error {
 			i.status = "succeeded"
 			return nil
 		case "canceled":
-			return refusal(ErrAlreadyCanceled)
+			return stripeRefuses(ErrAlreadyCanceled)
 		}
-		return refusal(ErrAlreadyCaptured)
+		return stripeRefuses(ErrAlreadyCaptured)
 	})
 }
 
@@ -242,9 +242,9 @@ func (a *account) Release(_ context.Context, id, key string) error {
 			i.status = "canceled"
 			return nil
 		case "canceled":
-			return refusal(ErrAlreadyCanceled)
+			return stripeRefuses(ErrAlreadyCanceled)
 		}
-		return refusal(ErrAlreadyCaptured)
+		return stripeRefuses(ErrAlreadyCaptured)
 	})
 }
 
@@ -257,11 +257,11 @@ func (a *account) Refund(_ context.Context, o RefundOrder) (r RefundRecord, err 
 		}
 		switch {
 		case i.broke:
-			return refusal(ErrBalance)
+			return stripeRefuses(ErrBalance)
 		case i.session.Disputed:
-			return refusal(ErrDisputed)
+			return stripeRefuses(ErrDisputed)
 		case i.back()+o.Amount > i.session.Amount:
-			return refusal(ErrAlreadyRefunded)
+			return stripeRefuses(ErrAlreadyRefunded)
 		}
 		r = RefundRecord{ID: fmt.Sprintf("re_%d", len(i.refunds)+1), Intent: o.Intent, Credit: o.Credit, Number: o.Number, Amount: o.Amount, Status: "succeeded"}
 		i.refunds = append(i.refunds, r)

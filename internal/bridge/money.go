@@ -253,6 +253,8 @@ func Canceled(p ledger.Payment, now time.Time) ledger.Payment {
 	case ledger.Authorized:
 		p.Money = ledger.Released
 		p = reversed(p, ReasonReversed, now)
+	default:
+		return p
 	}
 	return Next(p, now)
 }
@@ -263,8 +265,9 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
 		p.Money = ledger.Paid
 		p = seen(p, AttentionCaptureFailed, AttentionReleaseRefused)
+		return Next(p, now)
 	}
-	return Next(p, now)
+	return p
 }
 
 // Dispute takes in the status of a dispute. Nothing is refunded any more: the bank takes the money.

@@ -135,6 +135,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				s.Errorf("%+v; want the same again, which the key makes harmless", s.p)
 			}
 			s.refunded()
+			s.refundsAre(s.refund(1, 350, "succeeded")) // it was ordered a while ago: what was answered may be old
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
 		"after a stored error what is there is adopted": {both, "", func(s *tale) {
 			s.refusedNote()

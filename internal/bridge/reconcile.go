@@ -32,9 +32,26 @@ func (b *Bridge) reconcile(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		b.eventsRead.Store(true)
-		poke(b.wake)
+		if !b.eventsRead.Load() {
+			b.untilLookedUp(ctx)
+			b.eventsRead.Store(true)
+			poke(b.wake)
+		}
 		_ = upstream.Sleep(ctx, b.c.PollInterval)
+	}
+}
+
+// longestCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
+const longestCatchUp = 10 * time.Second
+
+// untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do not tell.
+func (b *Bridge) untilLookedUp(ctx context.Context) {
+	poke(b.look)
+	for end := time.Now().Add(longestCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
+		if wanted, err := b.c.Ledger.FactsWanted(ctx); err != nil || !wanted {
+			return
+		}
+		_ = upstream.Sleep(ctx, 50*time.Millisecond) // the loop sees a context that ended
 	}
 }
 
