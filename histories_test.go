@@ -18,11 +18,9 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
-	"notepay/internal/web"
 )
 
 // realHistory is one random course of events through the real bridge, with its ledger on disk, the simulated vendors in process, and
@@ -124,20 +122,14 @@ func (h *realHistory) open() {
 		h.fail("open: %v", err)
 	}
 	s, log := &h.settings, slog.New(slog.DiscardHandler)
-	hubPace, stripePace := upstream.NewPace(0, 0), upstream.NewPace(0, 0)
-	hub, api := newNotehub(s, hubPace), newStripeOver(sandbox.InProcess(h.stripe), s, stripePace)
+	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(h.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(h.notehub)
-	devices, err := fleet.New(h.Context(), fleet.Config{Ledger: h.ledger, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), Interval: s.RefreshInterval,
-		LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce), ManualCapture: s.CaptureOnStart()})
+	server, err := assemble(h.Context(), s, h.ledger, hub, api, log)
 	if err != nil {
-		h.fail("fleet: %v", err)
+		h.fail("assemble: %v", err)
 	}
-	metrics := web.NewMetrics("test", h.ledger.Stats, devices.Counts)
-	h.bridge = bridge.New(bridge.Config{Ledger: h.ledger, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hubPace, StripePace: stripePace, Log: log,
-		Project: project, Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(), ListenEvery: 15 * time.Second,
-		PollInterval: s.PollInterval, Observe: metrics})
-	h.handler = (&Server{ledger: h.ledger, fleet: devices, bridge: h.bridge, webhooks: webhooks{s.WebhookSecrets()}, metrics: metrics, log: log,
-		customer: &web.Customer{}, operator: &web.Operator{}}).routes()
+	devices := server.fleet
+	h.bridge, h.handler = server.bridge, server.routes()
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
 	var loops sync.WaitGroup
 	loops.Go(func() { devices.Run(ctx) })
