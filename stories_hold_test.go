@@ -24,7 +24,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 	for name, row := range map[string]struct {
 		before func(*front, *sandbox.Machine)
 		after  func(*front, *sandbox.Machine, string) // the payment
-		wait   time.Duration
+		once   bool                                   // it takes an hour: with what is assumed of Stripe alone
 		want   ending
 		taken  int64
 		starts int
@@ -62,15 +62,15 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 			m.SetOnline(false)
 			f.stripe.Next("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
 		}, want: ending{ledger.Released, ledger.Failed, bridge.ReasonRecalled, ""}},
-		"the hold lapses before it can be taken": {before: func(f *front, _ *sandbox.Machine) { // AT-40, AT-41
+		"the hold lapses before it can be taken": {once: true, before: func(f *front, _ *sandbox.Machine) { // AT-40, AT-41
 			f.stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
 		}, after: func(f *front, _ *sandbox.Machine, session string) {
-			f.pass(2 * time.Hour)
+			f.pass(61 * time.Minute)
 			f.stands(session, ending{ledger.Capturing, ledger.Started, "", bridge.AttentionHold})
 			f.stripe.ExpireHold(session)
 			f.stripe.Clear("POST /v1/payment_intents/{id}/capture")
 		}, want: ending{ledger.CaptureFailed, ledger.Started, "", bridge.AttentionCaptureFailed}, starts: 1},
-		"Stripe refuses to take it": {before: func(f *front, _ *sandbox.Machine) {
+		"Stripe refuses to take it": {once: true, before: func(f *front, _ *sandbox.Machine) {
 			f.stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 402})
 		}, after: func(f *front, _ *sandbox.Machine, session string) {
 			f.pass(time.Minute)
@@ -81,6 +81,9 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for assumed, unknown := range unknowns() {
+				if row.once && unknown != (sandbox.StripeUnknown{}) {
+					continue
+				}
 				t.Run(assumed, func(t *testing.T) {
 					t.Parallel()
 					inFrontOf(t, unknown, func(s *config.Settings) { holding(s); s.NotehubRouteToken = routeToken }, func(f *front) {

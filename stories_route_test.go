@@ -105,21 +105,21 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 		"paused": {func(f *front) {
 			f.asks("pause", "/api/devices/"+washer+"/pause", `{"reason":"vandals"}`, 200, `"state":"paused"`)
 		}, "This machine is closed at the moment", 503, bridge.ReasonNotSelling},
-		"offline": {func(f *front) { f.pass(2 * time.Hour) }, "This machine is offline", 503, bridge.ReasonNotSelling},
+		"offline": {func(f *front) { f.pass(12 * time.Minute) }, "This machine is offline", 503, bridge.ReasonNotSelling},
 		"removed": {func(f *front) { f.notehub.RemoveDevice(washer) }, "Device not found", 404, bridge.ReasonUnknownDevice},
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
-			inFront(t, func(s *config.Settings) { s.OfflineAfter = time.Hour }, func(f *front) {
+			inFront(t, func(s *config.Settings) { s.OfflineAfter, s.RefreshInterval = 10*time.Minute, time.Minute }, func(f *front) {
 				f.notehub.SetDevice(washer, func(d *sandbox.Device) { d.LastActivity = time.Now() })
 				f.notehub.AddDevice(sandbox.Device{UID: "dev:other"})
 				f.run()
 				open := f.opened()
 				row.close(f)
-				f.pass(16 * time.Minute) // until the next listing
+				f.pass(2 * time.Minute) // until the next listing
 				f.answers("a scan", f.get("/pay?device="+washer), row.status, row.title)
 				session := f.pay(open)
-				f.pass(16 * time.Minute)
+				f.pass(2 * time.Minute)
 				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, row.reason, row.reason})
 				f.money(session.ID, 350, 0, 350)
 				if n := len(f.notehub.Notes("")); n != 0 {

@@ -22,8 +22,8 @@ func routed(s *config.Settings) { confirming(s); s.NotehubRouteToken = routeToke
 // holding has money held until the machine has started.
 func holding(s *config.Settings) { s.ConfirmWithin, s.Capture = time.Minute, "on_start" }
 
-// without has no machine confirm.
-func without(*config.Settings) {}
+// without has no machine confirm, and credits live for two minutes.
+func without(s *config.Settings) { s.CreditLifetime = 2 * time.Minute }
 
 // machine is the washer's host, which looks for credits every second.
 func (f *front) machine(c sandbox.MachineConfig) *sandbox.Machine {
