@@ -306,7 +306,7 @@ func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 		h.paid("cs_refunding", "dev:2")
 		h.does("cs_refunding", ledger.PostNote)
 		h.paid("cs_queued", "dev:1")
-		if err := h.b.readEvents(context.Background()); err != nil {
+		if err := h.b.readEvents(context.Background(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
 		copied := filepath.Join(t.TempDir(), "copy.db")

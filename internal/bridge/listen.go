@@ -134,6 +134,9 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 			}
 		default:
 			next = stats.NextSilent
+			if late := last.Add(b.c.PollInterval); b.c.ConfirmWithin > 0 && (next.IsZero() || late.Before(next)) {
+				next = late // what a machine says late, and what a route has lost
+			}
 		}
 		if !next.IsZero() {
 			next = latest(next, last.Add(time.Second)) // a deadline that has passed is no reason to hurry

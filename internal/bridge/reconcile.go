@@ -22,8 +22,9 @@ const (
 // reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be lost, late or not there at all.
 func (b *Bridge) reconcile(ctx context.Context) {
 	failures := 0
+	var r reading
 	for ctx.Err() == nil {
-		if err := b.readEvents(ctx); err != nil {
+		if err := b.readEvents(ctx, &r); err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
 			}
@@ -55,26 +56,34 @@ func (b *Bridge) untilLookedUp(ctx context.Context) {
 	}
 }
 
+// reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what was not read, not what was.
+type reading struct {
+	began, since time.Time // zero: none has begun
+	sessions     bool      // read, where they had to be
+	after        string    // the last event that was read
+}
+
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
 // far enough, the sessions are read themselves.
-func (b *Bridge) readEvents(ctx context.Context) error {
-	began := time.Now()
-	since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
-	if errors.Is(err, ledger.ErrNotFound) {
-		since, err = b.c.Ledger.Born(), nil
+func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
+	if r.began.IsZero() {
+		since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
+		if errors.Is(err, ledger.ErrNotFound) {
+			since, err = b.c.Ledger.Born(), nil
+		}
+		if err != nil {
+			return fmt.Errorf("read until when events were read: %w", err)
+		}
+		*r = reading{began: time.Now(), since: since.Add(-overlap)}
 	}
-	if err != nil {
-		return fmt.Errorf("read until when events were read: %w", err)
-	}
-	since = since.Add(-overlap)
-	if began.Sub(since) > eventsKept {
-		if err := b.readSessions(ctx, since.Add(-sessionsOpen)); err != nil {
+	if !r.sessions && r.began.Sub(r.since) > eventsKept {
+		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
 			return err
 		}
 	}
-	for after, more := "", true; more; {
-		var events []Event
-		events, after, more, err = b.c.Stripe.Events(ctx, since, after)
+	r.sessions = true
+	for more := true; more; {
+		events, last, again, err := b.c.Stripe.Events(ctx, r.since, r.after)
 		if _, failed := errors.AsType[*upstream.Error](err); failed {
 			return err
 		}
@@ -90,7 +99,10 @@ func (b *Bridge) readEvents(ctx context.Context) error {
 				return err
 			}
 		}
+		r.after, more = last, again
 	}
+	began := r.began
+	*r = reading{}
 	// If we stop before this is on disk, the same events are read again: repeats.
 	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
 }

@@ -73,7 +73,7 @@ func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
 		e := h.pays("cs_test_1", "dev:1")
 		h.receive(e)
 		h.money.tells(e)
-		if err := h.b.readEvents(t.Context()); err != nil {
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
 		h.receive(e)
@@ -148,14 +148,14 @@ func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
 			h.money.tells(h.pays(fmt.Sprintf("cs_test_%d", n), "dev:1"))
 		}
 		h.money.will(forEvents, answer{applied: true}, answer{err: outage})
-		if err := h.b.readEvents(t.Context()); !errors.Is(err, error(outage)) {
+		if err := h.b.readEvents(t.Context(), &reading{}); !errors.Is(err, error(outage)) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
 		if _, err := h.l.Fact(t.Context(), ledger.FactEventsRead); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("until when events were read: %v; want it not to be known", err)
 		}
 		h.reopen()
-		if err := h.b.readEvents(t.Context()); err != nil {
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
 		for n := range 5 {
@@ -173,11 +173,11 @@ func TestEventsAreReadWithAnOverlap(t *testing.T) {
 		time.Sleep(time.Hour)
 		late := h.pays("cs_test_1", "dev:1")
 		time.Sleep(5 * time.Minute)
-		if err := h.b.readEvents(t.Context()); err != nil {
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
 		h.money.tells(late)
-		if err := h.b.readEvents(t.Context()); err != nil {
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
 		h.stands("cs_test_1", ledger.Queued, "", ledger.Paid, "")
@@ -197,7 +197,7 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
 				time.Sleep(time.Hour)
-				if err := h.b.readEvents(t.Context()); err != nil {
+				if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 					t.Fatal(err)
 				}
 				for n := range 3 {
