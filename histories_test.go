@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -164,7 +165,7 @@ func (h *realHistory) pass(d time.Duration) {
 }
 
 func (h *realHistory) pay() {
-	links := h.stripe.Links()
+	links := slices.DeleteFunc(h.stripe.Links(), func(l sandbox.Link) bool { return !l.Active }) // a machine that leaves its credits alone is paused
 	if len(links) == 0 || len(h.sold) > 4 {
 		return
 	}
