@@ -200,3 +200,23 @@ func same[T comparable](t *rapid.T, what string, one T, oneErr error, two T, two
 		t.Fatalf("%s\nthe shelf:  %+v\nthe ledger: %+v", what, one, two)
 	}
 }
+
+func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
+	t.Parallel()
+	disk, err := openBooks(filepath.Join(t.TempDir(), "notepay.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = disk.Close() }()
+	now := time.Now()
+	for name, s := range map[string]store{"the shelf": &shelf{}, "the ledger": disk} {
+		for n, want := range []bool{true, false} {
+			p := sentNote(now)
+			p.SessionID = fmt.Sprintf("cs_test_%d", n)
+			p.ID, p.PaymentIntent, p.Token, p.Occupies = ledger.CreditID(p.SessionID), fmt.Sprintf("pi_%d", n), p.SessionID, true
+			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
+				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
+			}
+		}
+	}
+}

@@ -22,7 +22,6 @@ type purchase struct {
 	refunds         []RefundRecord
 	kept            map[string]keptAnswer
 	dispute         string
-	taken           int // how often it was disputed
 
 	// What the checks ask for.
 	credit       string
@@ -47,7 +46,7 @@ type happening struct {
 	refund  RefundRecord
 	back    int64
 	dispute string
-	stored  bool // by us
+	stored  bool // it was taken in
 }
 
 func (h *history) emit(e happening) { h.events = append(h.events, &e) }

@@ -92,9 +92,9 @@ func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 		h.sends("cs_test_1", "dev:1")
 		reads := h.hub.called(forAnswers)
 		h.hub.hears(said(1, "dev:1", "cs_test_1", "started"))
-		time.Sleep(5 * time.Minute)
+		time.Sleep(5*time.Minute - time.Second)
 		if again := h.hub.called(forAnswers); again != reads {
-			t.Errorf("answers were read %d times while the route delivers them; want once, at the deadline", again-reads)
+			t.Errorf("answers were read %d times while the route delivers them; want it at the deadline and every five minutes", again-reads)
 		}
 		time.Sleep(time.Minute)
 		h.stands("cs_test_1", ledger.Started, "", ledger.Paid, "")
