@@ -24,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"notepay/internal/bridge"
+	"notepay/internal/check"
 	"notepay/internal/config"
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
@@ -55,6 +56,7 @@ func exitCode(err error, stderr io.Writer) int {
 const usage = `usage: notepay [command]
 
   serve     run the bridge (the default); settings from .env and the environment
+  check     what can go wrong with the settings, and whether it does; changes nothing
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
   backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
@@ -78,6 +80,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 			return usageError{err}
 		}
 		return serve(ctx, settings, newLogger(settings, stdout), started{})
+	case "check":
+		settings, err := config.Load(".env", getenv)
+		if err != nil {
+			return usageError{err}
+		}
+		return runChecks(ctx, newCheck(settings), stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -105,6 +113,42 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	}
 	_, err = fmt.Fprintf(stdout, "%s is a checked copy of the ledger\n", args[0])
 	return err
+}
+
+// newCheck is what the checks need: the vendors as serve asks them.
+func newCheck(s *config.Settings) check.Config {
+	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	api := newStripe(s, upstream.NewPace(0, 0))
+	clock := &check.Clock{}
+	for _, client := range []*http.Client{hub.http, api.http} {
+		client.Transport = clock.Watch(client.Transport)
+	}
+	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
+		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// runChecks prints each result as it is found, one a line.
+func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
+	var printErr error
+	c.Report = func(r check.Result) {
+		remedy := ""
+		if r.Remedy != "" {
+			remedy = " -> " + r.Remedy
+		}
+		_, err := fmt.Fprintf(stdout, "%-7s  %s: %s%s\n", r.State, r.Name, r.Detail, remedy)
+		printErr = errors.Join(printErr, err)
+	}
+	failed := 0
+	results := check.Run(ctx, c)
+	for _, r := range results {
+		if r.State == check.Failed {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return errors.Join(printErr, fmt.Errorf("%d of %d checks failed", failed, len(results)))
+	}
+	return printErr
 }
 
 // version is the build's version, from the module or the commit.

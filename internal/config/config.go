@@ -105,7 +105,7 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 	problems := parse(s, values)
 	problems = append(problems, s.check()...)
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
+		return nil, wrongSettings(problems)
 	}
 	return s, nil
 }
@@ -119,6 +119,28 @@ func Database(file string, getenv func(string) string) (Secret, error) {
 	s := &Settings{}
 	parse(s, values)
 	return s.DatabaseURL, nil
+}
+
+// Partly reads the settings as Load does, and refuses only these if they are wrong: for commands that need no others.
+func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
+	values, err := read(file, getenv)
+	if err != nil {
+		return nil, err
+	}
+	s := &Settings{}
+	problems := append(parse(s, values), s.check()...)
+	problems = slices.DeleteFunc(problems, func(problem string) bool {
+		name, _, _ := strings.Cut(problem, ":")
+		return !slices.Contains(names, name)
+	})
+	if len(problems) > 0 {
+		return nil, wrongSettings(problems)
+	}
+	return s, nil
+}
+
+func wrongSettings(problems []string) error {
+	return fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
 }
 
 // read reads the values that are set.
