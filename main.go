@@ -57,6 +57,7 @@ const usage = `usage: notepay [command]
 
   serve     run the bridge (the default); settings from .env and the environment
   check     what can go wrong with the settings, and whether it does; changes nothing
+  setup     makes product, price and webhook endpoint at Stripe, where they are not there yet
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
   backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
@@ -86,6 +87,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 			return usageError{err}
 		}
 		return runChecks(ctx, newCheck(settings), stdout)
+	case "setup":
+		return runSetup(ctx, ".env", getenv, os.Stdin, stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -149,6 +152,22 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 		return errors.Join(printErr, fmt.Errorf("%d of %d checks failed", failed, len(results)))
 	}
 	return printErr
+}
+
+// runSetup needs but the key and the public address. What it finds may go into the file of the settings.
+func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
+	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
+	if err == nil && s.PublicURL == "" {
+		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe are to reach notepay")
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s, upstream.NewPace(0, 0)).client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
+		EnvFile: file, In: stdin, Out: stdout}); err != nil {
+		return fmt.Errorf("setup: %w", err)
+	}
+	return nil
 }
 
 // version is the build's version, from the module or the commit.
