@@ -296,13 +296,16 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if s.PublicURL != "" {
 		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 	}
-	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
+	var devices *fleet.Fleet
+	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
+	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
+	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
+	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart()})
 	if err != nil {
 		return nil, err
 	}
-	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
@@ -311,6 +314,19 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}, nil
+}
+
+// countedLinks counts the links that the fleet makes.
+type countedLinks struct {
+	fleet.Stripe
+	metrics *web.Metrics
+}
+
+// CreateLink implements fleet.Stripe.
+func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
+	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, key)
+	c.metrics.LinkMade(err)
+	return link, err
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.

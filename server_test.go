@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -430,7 +432,10 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 			"notepay_redirects_total 1", "notepay_webhooks_rejected_total 1", `notepay_stripe_events_total{outcome="payment_recorded"} 1`,
 			`notepay_attempt_seconds_count{action="note",outcome="done"} 1`, `notepay_http_requests_total{route="GET /pay/{uid}",status="4xx"} 1`,
 			"notepay_credits_queued 0", "notepay_oldest_queued_seconds 0", "notepay_needs_attention 0", "notepay_devices 1", "notepay_links 1",
-			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ",
+			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ", "notepay_live_pages 0",
+			`notepay_payments_total{outcome="recorded"} 1`, `notepay_payments_total{outcome="disputed"} 0`, `notepay_deliveries_total{outcome="sent"} 1`,
+			`notepay_link_creations_total{outcome="done"} 1`, `notepay_vendor_calls_total{status="2xx",vendor="stripe"} `, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} `,
+			`notepay_http_requests_total{route="POST /webhook/stripe",status="4xx"} 1`,
 		} {
 			if !strings.Contains(text, "\n"+line) {
 				f.Errorf("the metrics lack %s", line)
@@ -439,6 +444,29 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 		for _, name := range []string{washer, "dev:unknown", session.ID, session.PaymentIntent, ledger.CreditID(session.ID), project} {
 			if strings.Contains(text, name) {
 				f.Errorf("the metrics name %s", name)
+			}
+		}
+	})
+}
+
+// An alert on a series that does not exist never fires, and nobody sees that.
+func TestAlertsNameSeriesThatExist(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("docs/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`notepay_[a-z_]+`).FindAllString(string(rules), -1)
+	if len(named) < 10 {
+		t.Fatalf("the rules name %d series; want more", len(named))
+	}
+	inFront(t, nil, func(f *front) {
+		f.run()
+		f.buy(sandbox.PayOptions{})
+		text := f.get("/metrics").Body.String()
+		for _, name := range named {
+			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") { // there with the first money back
+				f.Errorf("the rules name %s, which is not there", name)
 			}
 		}
 	})

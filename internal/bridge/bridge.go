@@ -165,6 +165,7 @@ type Observer interface {
 	Event(outcome string)
 	Confirmation(outcome string)
 	Attempt(action ledger.Step, outcome string, took time.Duration)
+	Payment(before, after ledger.Payment) // before is zero for a new one
 }
 
 // Bridge turns payments into credits, or gives them back. It is safe for concurrent use.

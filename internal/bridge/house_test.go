@@ -322,6 +322,7 @@ type nobody struct{}
 
 func (nobody) Event(string)                               {}
 func (nobody) Confirmation(string)                        {}
+func (nobody) Payment(_, _ ledger.Payment)                {}
 func (nobody) Attempt(ledger.Step, string, time.Duration) {}
 
 // house is a bridge whose steps a test takes by hand, and which it can lose and open again.

@@ -177,6 +177,7 @@ func (b *Bridge) committed(changes ...change) {
 		case c.before.Occupies:
 			b.c.Fleet.Free(p.DeviceUID)
 		}
+		b.c.Observe.Payment(c.before, p)
 		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p)) {
 			b.showPause(p.DeviceUID)
 		}
