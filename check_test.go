@@ -202,6 +202,7 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 		"a live key without https": {true, func(c *checked) {
 			set("PUBLIC_URL", "http://pay.example.com")(c)
 			c.notehub.SetRoute("http://pay.example.com/webhook/notehub", routeToken)
+			c.register("http://pay.example.com/webhook/stripe", stripe.APIVersion, "*")
 			c.public = &http.Client{Transport: sandbox.InProcess(c.health)}
 		}, "Test and live mixed", check.Failed, "http://pay.example.com", "https://"},
 		"a price that is not there": {false, set("STRIPE_PRICE_ID", "price_gone"), "Price cannot be sold", check.Failed, "No such price", "active one-time"},
@@ -352,7 +353,7 @@ func TestTheCommandChecksWhileServeRuns(t *testing.T) {
 		code int
 		want string
 	}{
-		"all is well":            {[]string{"PUBLIC_URL", ""}, 0, "ok       Ledger cannot be written: "},
+		"all is well":            {[]string{"PUBLIC_URL", ""}, 0, "ok       Ledger cannot be written? "},
 		"something is not":       {[]string{"PUBLIC_URL", "", "STRIPE_PRICE_ID", "price_gone"}, 1, "failed   Price cannot be sold: price_gone"},
 		"the settings are wrong": {[]string{"CONFIRM_WITHIN", "soon"}, 2, ""},
 	} {

@@ -130,15 +130,15 @@ func newCheck(s *config.Settings) check.Config {
 		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// runChecks prints each result as it is found, one a line.
+// runChecks prints each result as it is found, one a line: a question where the answer is no, and the problem where it is yes.
 func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
-		remedy := ""
+		line := fmt.Sprintf("%-7s  %s? %s", r.State, r.Name, r.Detail)
 		if r.Remedy != "" {
-			remedy = " -> " + r.Remedy
+			line = fmt.Sprintf("%-7s  %s: %s -> %s", r.State, r.Name, r.Detail, r.Remedy)
 		}
-		_, err := fmt.Fprintf(stdout, "%-7s  %s: %s%s\n", r.State, r.Name, r.Detail, remedy)
+		_, err := fmt.Fprintln(stdout, line)
 		printErr = errors.Join(printErr, err)
 	}
 	failed := 0

@@ -52,6 +52,7 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		mux.Handle(pattern, s.adapt(h))
+		s.metrics.Expect(pattern)
 	}
 	operator := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		handle(pattern, s.operatorOnly(h))

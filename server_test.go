@@ -435,7 +435,7 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ", "notepay_live_pages 0",
 			`notepay_payments_total{outcome="recorded"} 1`, `notepay_payments_total{outcome="disputed"} 0`, `notepay_deliveries_total{outcome="sent"} 1`,
 			`notepay_link_creations_total{outcome="done"} 1`, `notepay_vendor_calls_total{status="2xx",vendor="stripe"} `, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} `,
-			`notepay_http_requests_total{route="POST /webhook/stripe",status="4xx"} 1`,
+			`notepay_http_requests_total{route="POST /webhook/stripe",status="4xx"} 1`, `notepay_http_requests_total{route="POST /webhook/notehub",status="5xx"} 0`,
 		} {
 			if !strings.Contains(text, "\n"+line) {
 				f.Errorf("the metrics lack %s", line)

@@ -158,8 +158,13 @@ func words(err error) string {
 	if e, ok := errors.AsType[*stripe.Error](err); ok && e.Msg != "" {
 		return e.Msg
 	}
-	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Detail != "" {
-		return e.Detail
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
+		switch {
+		case e.Detail != "":
+			return e.Detail
+		case e.Err != nil:
+			return e.Err.Error()
+		}
 	}
 	return err.Error()
 }

@@ -68,6 +68,9 @@ func offer(d *dialogue, file string, found []setting) error {
 // writeSettings sets each setting on its own line of the file, or adds it, and leaves all other lines alone. The file is replaced
 // as a whole; a new one is for its owner alone.
 func writeSettings(file string, settings []setting) (err error) {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target // a link stays one
+	}
 	mode := fs.FileMode(0o600)
 	text, err := os.ReadFile(file)
 	switch info, statErr := os.Stat(file); {

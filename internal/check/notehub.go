@@ -48,6 +48,8 @@ func (r *run) project(context.Context) Result {
 	switch {
 	case !r.notehubWorks:
 		return skipped("we are not signed in")
+	case status(r.projectErr) >= http.StatusInternalServerError:
+		return failed("try again later", "Notehub could not say: %s", words(r.projectErr))
 	case r.projectErr != nil:
 		return failed("copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers its own project alone", "Notehub says of %s: %s", r.Settings.NotehubProjectUID, words(r.projectErr))
 	}
@@ -115,7 +117,7 @@ func (r *run) sessions(ctx context.Context) Result {
 		var reply struct {
 			Sessions []struct {
 				Continuous bool `json:"continuous"`
-			} `json:"sessions"` // the newest first
+			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
 		}
 		err := patiently(ctx, func() error {
 			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(d.UID)+"/sessions", "pageSize=1", &reply)

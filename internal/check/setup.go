@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -150,11 +149,7 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 
 // endpoint makes the webhook endpoint, and returns its secret; "" for one that is there already.
 func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, err error) {
-	u, err := url.Parse(c.PublicURL)
-	if err != nil {
-		return "", fmt.Errorf("PUBLIC_URL: %w", err)
-	}
-	if loopback(u.Hostname()) {
+	if onThisMachine(c.PublicURL) {
 		d.say("Webhook  PUBLIC_URL is this machine, which Stripe does not reach: stripe listen forwards events to it and names their secret.")
 		return "", nil
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -171,16 +170,10 @@ func (r *run) modes(ctx context.Context) Result {
 			return failed("take key and prices of the same mode; webhook endpoints and their secrets are of one mode, too", "the key is a %s key and price %s is a %s price", mode, id, other)
 		}
 	}
-	if r.Settings.Livemode() && r.Settings.PublicURL != "" && !r.isPublic() {
-		return failed("set PUBLIC_URL to the https:// address under which customers reach this, or use a test key", "the key is a live key and PUBLIC_URL is %s", r.Settings.PublicURL)
+	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" && (!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
+		return failed("set PUBLIC_URL to the https:// address under which customers reach this, or use a test key", "the key is a live key and PUBLIC_URL is %s", public)
 	}
 	return ok("the key and all prices are of %s mode", mode)
-}
-
-// isPublic says whether PUBLIC_URL is an address that Stripe could reach.
-func (r *run) isPublic() bool {
-	u, err := url.Parse(r.Settings.PublicURL)
-	return err == nil && u.Scheme == "https" && !loopback(u.Hostname())
 }
 
 func (r *run) defaultPrices(ctx context.Context) Result {
@@ -235,8 +228,8 @@ func (r *run) webhook(ctx context.Context) Result {
 		return skipped("the key does not work")
 	case r.Settings.PublicURL == "":
 		return warned("set PUBLIC_URL", "PUBLIC_URL is not set, so that the endpoint cannot be told from others")
-	case !r.isPublic():
-		return skipped("PUBLIC_URL is %s, which Stripe does not reach; stripe listen forwards events to this machine", r.Settings.PublicURL)
+	case onThisMachine(r.Settings.PublicURL):
+		return skipped("PUBLIC_URL is this machine, which Stripe does not reach; stripe listen forwards events to it")
 	}
 	endpoints, err := listEndpoints(ctx, r.Stripe, r.Settings.PublicURL)
 	switch {

@@ -71,6 +71,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"migrations run once":                            testMigrationsRunOnce,
 		"a failed migration leaves nothing":              testFailedMigration,
 		"a second process finds the ledger locked":       testLock,
+		"a ledger can be inspected while it is in use":   testInspect,
 		"an update is all or nothing":                    testUpdate,
 		"a panic in an update is its error":              testPanic,
 		"a context that ended begins nothing":            testContext,

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"syscall"
 )
@@ -8,13 +10,13 @@ import (
 // NetworkDisk names the network file system that a path is on, whether the file is there yet or not; "" for a local disk. Locks and
 // syncs of network file systems do not keep SQLite's promises (sqlite.org/howtocorrupt.html, 2.1 and 3.1).
 func NetworkDisk(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(filepath.Dir(path), &fs); err != nil {
-		return "", err
+	err := syscall.Statfs(path, &fs)
+	if errors.Is(err, syscall.ENOENT) {
+		err = syscall.Statfs(filepath.Dir(path), &fs)
+	}
+	if err != nil {
+		return "", fmt.Errorf("look at the disk of %s: %w", path, err)
 	}
 	return networkKind(uint32(fs.Type)), nil // the numbers have 32 bits
 }

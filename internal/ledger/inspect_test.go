@@ -6,18 +6,16 @@ import (
 	"testing"
 )
 
-func TestALedgerThatIsInUseCanBeInspected(t *testing.T) {
-	t.Parallel()
-	path := freshSQLite(t)
-	l := open(t, path)
-	if err := Inspect(t.Context(), path); err != nil {
+func testInspect(t *testing.T, database string) {
+	l := open(t, database)
+	if err := Inspect(t.Context(), database); err != nil {
 		t.Errorf("while it is in use: %v", err)
 	}
 	if err := l.Probe(t.Context()); err != nil {
 		t.Errorf("the ledger after it was inspected: %v", err)
 	}
 	closeLedger(t, l)
-	if err := Inspect(t.Context(), path); err != nil {
+	if err := Inspect(t.Context(), database); err != nil {
 		t.Errorf("while nobody uses it: %v", err)
 	}
 }

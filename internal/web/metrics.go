@@ -63,7 +63,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.payments:   {recorded, delivered, moneyBack, string(ledger.Disputed), string(ledger.Lost), string(ledger.CaptureFailed), string(ledger.RefundFailed)},
 		m.deliveries: {string(ledger.Sent), string(ledger.Fetched), string(ledger.Started), string(ledger.Done), string(ledger.Failed)},
-		m.links:      {upstream.Done.String()},
+		m.links:      {upstream.Done.String(), upstream.Refused.String(), upstream.Trouble.String(), upstream.Wait.String(), upstream.Again.String(), upstream.Unclear.String()},
 	} {
 		for _, value := range values {
 			vec.WithLabelValues(value)
@@ -151,6 +151,13 @@ func (c countedCalls) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	c.calls.WithLabelValues(status).Inc()
 	return resp, err
+}
+
+// Expect lets the answers of a route be counted from 0 on, the good ones and the failures.
+func (m *Metrics) Expect(route string) {
+	for _, status := range []string{"2xx", "5xx"} {
+		m.Requests.WithLabelValues(route, status)
+	}
 }
 
 // Handler serves the series.
