@@ -21,10 +21,7 @@ import (
 	"notepay/internal/stripeevent"
 )
 
-const (
-	routeToken = "token-of-the-route-1"
-	hooks      = "https://pay.example.com/webhook/stripe"
-)
+const hooks = "https://pay.example.com/webhook/stripe"
 
 // checked is a world in which nothing is wrong.
 type checked struct {

@@ -14,12 +14,6 @@ import (
 
 // Guards that a history cannot tell apart: their loss is mended later, or hurts nobody in it.
 
-type unobserved struct{}
-
-func (unobserved) Event(string)                               {}
-func (unobserved) Confirmation(string)                        {}
-func (unobserved) Attempt(ledger.Step, string, time.Duration) {}
-
 // guarded is a bridge with a ledger and without loops or vendors.
 func guarded(t *testing.T) *Bridge {
 	t.Helper()
@@ -33,7 +27,7 @@ func guarded(t *testing.T) *Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{Ledger: l, Fleet: devices, Log: log, Project: "app:1", Lifetime: 10 * time.Minute, ConfirmWithin: 2 * time.Minute, Observe: unobserved{}})
+	return New(Config{Ledger: l, Fleet: devices, Log: log, Project: "app:1", Lifetime: 10 * time.Minute, ConfirmWithin: 2 * time.Minute, Observe: nobody{}})
 }
 
 func (b *Bridge) stored(t *testing.T, p ledger.Payment) {
