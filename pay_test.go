@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,13 @@ const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
 // shows asks as a browser and as a program: both get the status, the browser a page with the title, the program the title as its first line.
 func (f *front) shows(path string, status int, title, retryAfter string) {
 	f.Helper()
-	for accept, want := range map[string]string{browser: "<h1>" + title + "</h1>", "*/*": title + "\n"} {
+	f.tells(path, status, title, title, retryAfter)
+}
+
+// tells is the same where programs read something else.
+func (f *front) tells(path string, status int, title, text, retryAfter string) {
+	f.Helper()
+	for accept, want := range map[string]string{browser: "<h1>" + title + "</h1>", "*/*": text + "\n"} {
 		w := f.get(path, "Accept", accept)
 		f.answers(path+" for "+accept, w, status, want)
 		kind := map[bool]string{true: "text/html; charset=utf-8", false: "text/plain; charset=utf-8"}[accept == browser]
@@ -69,7 +76,11 @@ func TestAScanLeadsToTheMachinesLink(t *testing.T) {
 			"/pay", "/pay?device=", "/pay?device=[deviceUID]", "/pay?device=%5BdeviceUID%5D", "/pay?deviceUID=[deviceUID]", "/pay/[deviceUID]", "/pay?device=864475044215258", "/pay?device=dev:",
 			"/pay?device=dev:a%20b", "/pay?device=dev:%3Cscript%3E", "/pay?device=dev:1/../2", "/pay?device=dev:%00", "/pay?device=dev:" + strings.Repeat("1", 65), "/pay?price=price_1", "/pay?%zz",
 		} {
-			f.shows(path, http.StatusBadRequest, "Missing device parameter", "")
+			title := "Which machine is it?"
+			if given, _ := url.QueryUnescape(path); strings.ContainsAny(given, "[<") {
+				title = "This sticker is not set up yet"
+			}
+			f.tells(path, http.StatusBadRequest, title, "Missing device parameter", "")
 		}
 		f.shows("/pay?device=dev:0ff", http.StatusServiceUnavailable, "This machine is out of service", "")
 		if n := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}") - asked; n != 0 {
@@ -83,15 +94,15 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:new", Name: "Dryer 2"})
-		f.shows("/pay?device=dev:new", http.StatusNotFound, "Device not found", "")
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:new", http.StatusNotFound, "We do not know this machine", "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.pass(time.Second)
 		if n := f.notehub.Count(hubDevice); n != 1 {
 			f.Errorf("%d look-ups; want one", n)
 		}
 		f.leads("/pay?device=dev:new", f.stripe.Links()[1].URL)
 		f.pass(58 * time.Second)
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.pass(time.Second)
 		if n := f.notehub.Count(hubDevice); n != 1 {
 			f.Errorf("%d look-ups within a minute; want one", n)
@@ -103,7 +114,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 		if n := f.notehub.Count(hubDevice); n != 2 {
 			f.Errorf("%d look-ups in two minutes; want two", n)
 		}
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 	})
 }
 
@@ -261,7 +272,7 @@ func TestSeveralPlansAreAPage(t *testing.T) {
 		f.shows("/pay?device="+washer, http.StatusOK, "Choose a plan", "")
 		text, page := f.get("/pay/"+washer).Body.String(), f.get("/pay/"+washer, "Accept", browser).Body.String()
 		for _, l := range f.stripe.Links() {
-			want := map[string]string{warm: "Warm wash, 3.50 EUR: ", "price_cold": "Cold <wash>, 300 JPY: "}[l.PriceID] + l.URL
+			want := map[string]string{warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
 			if !strings.Contains(text, want) {
 				f.Errorf("the text lacks %q:\n%s", want, text)
 			}

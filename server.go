@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -59,10 +58,13 @@ func (s *Server) routes() http.Handler {
 	handle("GET /{$}", s.customer.Home)
 	handle("GET /pay", s.pay)
 	handle("GET /pay/{uid}", s.pay)
+	handle("GET /use/{uid}", s.use)
 	handle("GET /payment/success", s.customer.Success)
 	handle("GET /payment/cancel", s.customer.Cancelled)
 	handle("GET /session/{token}", s.customer.Payment)
+	handle("GET /session/{token}/events", s.customer.Events)
 	mux.Handle("GET /static/", web.Static())
+	handle("GET /static/brand.css", s.customer.BrandStyle)
 
 	handle("POST /webhook/stripe", s.stripeWebhook)
 	handle("POST /api/stripe/webhook", s.stripeWebhook)
@@ -84,6 +86,7 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/devices/{uid}/pause", s.operator.Pause)
 	operator("POST /api/devices/{uid}/resume", s.operator.Resume)
 	operator("POST /api/devices/{uid}/start", s.operator.Start)
+	operator("POST /api/create-payment-link", s.createPaymentLink)
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	})
@@ -120,7 +123,7 @@ func (s *Server) secured(next http.Handler) http.Handler {
 
 // Shared by all answers, and so never changed.
 var (
-	contentPolicy = []string{"default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
+	contentPolicy = []string{"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
 	noSniff       = []string{"nosniff"}
 	noFrame       = []string{"DENY"}
 	noReferrer    = []string{"no-referrer"}
@@ -138,7 +141,7 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 		if err != nil {
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
 			if recorder.status == 0 {
-				if err := wentWrong(recorder, r); err != nil {
+				if err := s.wentWrong(recorder, r); err != nil {
 					s.log.Error("error page", "err", err)
 				}
 			}
@@ -150,12 +153,11 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 }
 
 // wentWrong answers a request that failed for a reason which only the log is told.
-func wentWrong(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) wentWrong(w http.ResponseWriter, r *http.Request) error {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		return (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
 	}
-	return web.Page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
-		Hint: "Please try again in a moment. Nothing that you paid is lost."}.Write(w, r)
+	return s.customer.Failed(w, r)
 }
 
 // statusRecorder remembers what was answered.
@@ -188,127 +190,6 @@ func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) 
 		}
 		return h(w, r)
 	}
-}
-
-// pay leads a scan to the machine's Payment Link. It reads memory only.
-func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
-	given := r.PathValue("uid")
-	if given == "" {
-		given = deviceParameter(r)
-	}
-	uid, ok := parseDeviceUID(given)
-	if !ok {
-		return s.notForSale(http.StatusBadRequest, "Missing device parameter", "Scan the sticker on the machine again, or type the code that is printed on it.", 0).Write(w, r)
-	}
-	sale := s.fleet.Selling(uid, time.Now())
-	if sale.State != fleet.Open || s.bridge.Late() {
-		return s.notSelling(uid, sale).Write(w, r)
-	}
-	if len(sale.Device.Offers) > 1 {
-		return s.customer.Plans(w, r, sale.Device)
-	}
-	s.metrics.Redirects.Inc()
-	h := w.Header()
-	h["Location"] = []string{sale.Device.Offers[0].URL}
-	h["Cache-Control"] = noStore
-	w.WriteHeader(http.StatusTemporaryRedirect)
-	return nil
-}
-
-// notSelling says before any money is taken why a machine cannot be paid for.
-func (s *Server) notSelling(uid string, sale fleet.Sale) web.Page {
-	page := func(title, hint string, retry time.Duration) web.Page {
-		p := s.notForSale(http.StatusServiceUnavailable, title, "You have not been charged. "+hint, retry)
-		p.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
-		return p
-	}
-	switch sale.State {
-	case fleet.NotLoaded, fleet.NoDevice:
-		return s.unknownDevice(uid, sale.State)
-	case fleet.Disabled:
-		return page("This machine is out of service", "Please use another one.", 0)
-	case fleet.PaymentsOff:
-		return page("This machine takes no payments at the moment", "Please use another one.", 0)
-	case fleet.Paused:
-		if sale.Device.Pause.Automatic {
-			return page("This machine did not answer lately", "Please use another one.", 0)
-		}
-		return page("This machine is closed at the moment", "Please use another one, or come back later.", 0)
-	case fleet.Offline:
-		return page("This machine is offline", "Please use another one, or come back later.", 0)
-	case fleet.InUse:
-		if sale.Until.IsZero() {
-			return page("This machine is in use", "Please use another one, or come back when it has finished.", 0)
-		}
-		wait := max(time.Until(sale.Until), time.Second)
-		return page("This machine is in use", "It is free again in "+inWords(wait)+".", wait)
-	case fleet.NoOffers:
-		return page("This machine has nothing to sell yet", "Its operator has to set a price first.", time.Minute)
-	case fleet.NotReady:
-		s.fleet.Hurry(uid)
-		p := page("Just a moment", "This machine is being made ready for your payment.", time.Second)
-		p.Reload = 1
-		return p
-	default: // it would sell, but not now
-		return page("Machines cannot be reached at the moment", "Please try again in a few minutes.", time.Minute)
-	}
-}
-
-// inWords is how long a customer has to wait, in whole minutes.
-func inWords(d time.Duration) string {
-	if n := int((d + time.Minute - 1) / time.Minute); n > 1 {
-		return "about " + strconv.Itoa(n) + " minutes"
-	}
-	return "about a minute"
-}
-
-var noStore = []string{"no-store"}
-
-func (s *Server) notForSale(status int, title, hint string, retry time.Duration) web.Page {
-	return web.Page{Status: status, Title: title, Hint: hint, RetryAfter: retry, Test: s.customer.Test}
-}
-
-func (s *Server) unknownDevice(uid string, state fleet.State) web.Page {
-	if state == fleet.NotLoaded {
-		page := s.notForSale(http.StatusServiceUnavailable, "Starting up", "We are reading the list of machines. This page tries again by itself.", 2*time.Second)
-		page.Reload = 2
-		return page
-	}
-	s.fleet.AskFor(uid)
-	return s.notForSale(http.StatusNotFound, "Device not found", "Check the code on the machine. A machine that was added just now is known within a minute.", 0)
-}
-
-// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes
-// through the query as it stands: to make a map of it first is a quarter of what a scan costs.
-func deviceParameter(r *http.Request) string {
-	for _, name := range []string{"device", "deviceUID", "device_uid"} {
-		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
-			key, given, _ := strings.Cut(pair, "=")
-			if key != name {
-				continue
-			}
-			if v, err := url.QueryUnescape(given); err == nil && v != "" {
-				return v
-			}
-		}
-	}
-	return ""
-}
-
-// parseDeviceUID cleans a device UID that came from outside: "dev:" and at most 64 letters, digits and "-_.", in small letters.
-// A template that was not filled in ("[deviceUID]") is none.
-func parseDeviceUID(given string) (uid string, ok bool) {
-	uid = strings.ToLower(strings.TrimSpace(given))
-	name, ok := strings.CutPrefix(uid, "dev:")
-	if !ok || name == "" || len(name) > 64 {
-		return "", false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return "", false
-		}
-	}
-	return uid, true
 }
 
 // stripeWebhook says yes once an event and what follows from it are on disk.

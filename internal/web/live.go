@@ -1,0 +1,166 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"hash/fnv"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// Live knows which live pages are open, and tells them that their payment changed. It never waits for a reader: who is told twice while
+// it writes looks once. It is safe for concurrent use.
+type Live struct {
+	mu    sync.Mutex
+	open  map[string]map[chan struct{}]bool // by payment
+	total int
+	ended chan struct{}
+	end   sync.Once
+}
+
+const (
+	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
+	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 30 kB
+)
+
+// NewLive makes a hub without pages.
+func NewLive() *Live {
+	return &Live{open: map[string]map[chan struct{}]bool{}, ended: make(chan struct{})}
+}
+
+// Changed tells the pages of a payment that it changed. It returns at once.
+func (l *Live) Changed(p ledger.Payment) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for news := range l.open[p.ID] {
+		select {
+		case news <- struct{}{}:
+		default: // it has not looked since it was told last
+		}
+	}
+}
+
+// End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
+func (l *Live) End() { l.end.Do(func() { close(l.ended) }) }
+
+// join opens a stream of a payment, unless there are too many. News comes through the channel, and first that there is something to see.
+func (l *Live) join(payment string) (news chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.total >= mostOfAll || len(l.open[payment]) >= mostOfOne {
+		return nil, false
+	}
+	if l.open[payment] == nil {
+		l.open[payment] = map[chan struct{}]bool{}
+	}
+	news = make(chan struct{}, 1)
+	news <- struct{}{}
+	l.open[payment][news] = true
+	l.total++
+	return news, true
+}
+
+func (l *Live) leave(payment string, news chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open[payment], news)
+	if len(l.open[payment]) == 0 {
+		delete(l.open, payment)
+	}
+	l.total--
+}
+
+const (
+	heartbeat  = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
+	writeLimit = 5 * time.Second  // a reader that takes no more for so long is dropped
+	reconnect  = "2000"           // milliseconds, after which a browser that lost its stream comes back
+)
+
+// Events is the stream of a payer's page (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
+// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
+func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
+	p, err := c.paymentOfToken(r)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.notFound(w, r, "payment.unknown.open")
+	}
+	if err != nil {
+		return err
+	}
+	news, ok := c.Live.join(p.ID)
+	if !ok {
+		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
+	}
+	defer c.Live.leave(p.ID, news)
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
+	out := stream{w: w, control: http.NewResponseController(w)}
+	if out.write([]byte("retry: "+reconnect+"\n\n")) != nil {
+		return nil
+	}
+	l, told := languageOf(r), r.Header.Get("Last-Event-ID")
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-news:
+			// The ledger tells, not the news: two changes may be told in the wrong order.
+			if p, err = c.Ledger.PaymentOfToken(r.Context(), p.Token); err != nil {
+				if r.Context().Err() != nil {
+					return nil
+				}
+				return err // the browser comes back
+			}
+		case <-beat.C:
+		case <-r.Context().Done():
+			return nil
+		case <-c.Live.ended:
+			return nil
+		}
+		message, id, err := c.event(p, l)
+		if err != nil {
+			return err
+		}
+		if id == told {
+			message = []byte(": still here\n\n")
+		}
+		if out.write(message) != nil {
+			return nil // it is gone, or too slow
+		}
+		told = id
+	}
+}
+
+// event is a payment's page as an event, and the event's id.
+func (c *Customer) event(p ledger.Payment, l Language) (message []byte, id string, err error) {
+	page := c.payment(p, time.Now())
+	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
+	if err != nil {
+		return nil, "", err
+	}
+	digest := fnv.New64a()
+	digest.Write(inner)
+	id = strconv.FormatUint(digest.Sum64(), 36)
+	inner = bytes.ReplaceAll(bytes.TrimSpace(inner), []byte("\n"), []byte("\ndata: "))
+	return append([]byte("event: page\nid: "+id+"\ndata: "), append(inner, "\n\n"...)...), id, nil
+}
+
+// stream writes to one reader, who has a limited time for each message.
+type stream struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (s stream) write(message []byte) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+	if _, err := s.w.Write(message); err != nil {
+		return err
+	}
+	return s.control.Flush()
+}
