@@ -197,7 +197,7 @@ func TestACountdownMovesByItself(t *testing.T) {
 		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
-		r.hears("begins in about 5 minutes")
+		r.hears("<h1>The machine has confirmed</h1>", "begins in about 5 minutes")
 		f.pass(4 * time.Minute)
 		r.hears("begins in about 4 minutes", "begins in about a minute")
 		f.pass(2 * time.Minute)

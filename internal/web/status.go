@@ -179,6 +179,7 @@ func (s *status) running(p ledger.Payment, now time.Time) {
 	case p.EndsAt.IsZero():
 		s.say("machine.started")
 	case now.Before(begins):
+		s.Title = phrase("title.confirmed")
 		s.say("machine.begins", "wait", about(begins.Sub(now)))
 	case now.Before(p.EndsAt):
 		s.say("machine.running", "wait", about(p.EndsAt.Sub(now)))

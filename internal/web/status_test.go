@@ -148,7 +148,7 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 	}
 	k := map[string]func(ledger.Payment, time.Time) bool{
 		"title.received": machine(ledger.Queued), "title.held": held, "title.sent": machine(ledger.Sent), "title.fetched": machine(ledger.Fetched),
-		"title.started": ran, "title.done": machine(ledger.Done), "title.ended": machine(ledger.Done), "title.stopping": onItsWay, "title.failed": failed, "title.doubt": failed,
+		"title.started": ran, "title.confirmed": ran, "title.done": machine(ledger.Done), "title.ended": machine(ledger.Done), "title.stopping": onItsWay, "title.failed": failed, "title.doubt": failed,
 
 		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(ledger.Sent), "machine.stopping": onItsWay,
 		"machine.awaited": func(p ledger.Payment, _ time.Time) bool { return p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() },
@@ -278,7 +278,7 @@ func TestWhatACustomerReads(t *testing.T) {
 		{"fetched by one that confirms", func(p *ledger.Payment) { p.Machine, p.SentAt, p.ConfirmBy = ledger.Fetched, now, now }, "title.fetched machine.awaited | step.received step.sent step.fetched step.confirm"},
 		{"begins later", func(p *ledger.Payment) {
 			p.Machine, p.SentAt, p.StartedAt, p.DelayedStart, p.EndsAt = ledger.Started, now, now, time.Minute, now.Add(time.Hour)
-		}, "title.started machine.begins | step.received step.sent step.started step.running"},
+		}, "title.confirmed machine.begins | step.received step.sent step.started step.running"},
 		{"runs", func(p *ledger.Payment) {
 			p.Machine, p.SentAt, p.StartedAt, p.EndsAt = ledger.Started, now, now, now.Add(time.Hour)
 		}, "title.started machine.running | step.received step.sent step.started step.running"},
