@@ -246,7 +246,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
 		Changed: live.Changed})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: webhooks{s.WebhookSecrets()},
 		customer:   customer,

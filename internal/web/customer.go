@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -17,6 +18,7 @@ type Customer struct {
 	Ledger  *ledger.Ledger
 	Session func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
 	Live    *Live
+	Log     *slog.Logger
 	Brand   Brand
 	Terms   Terms
 	Test    bool // the key moves no real money

@@ -2,9 +2,13 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"hash/fnv"
+	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -25,7 +29,7 @@ type Live struct {
 
 const (
 	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
-	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 30 kB
+	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 15 kB
 	mostLooks = 16     // at once: more make no page sooner
 )
 
@@ -75,15 +79,22 @@ func (l *Live) leave(token string, news chan struct{}) {
 	l.total--
 }
 
-// look does something that needs much stack in a goroutine of its own: thousands of streams that wait would keep theirs.
-func (l *Live) look(f func()) {
+// look does something that needs much stack in a goroutine of its own: thousands of streams that wait would keep theirs. A panic in it is an error.
+func (l *Live) look(f func() error) (err error) {
 	l.looks <- struct{}{}
 	done := make(chan struct{})
 	go func() {
-		defer func() { <-l.looks; close(done) }()
-		f()
+		defer func() {
+			if problem := recover(); problem != nil {
+				err = fmt.Errorf("panic: %v\n%s", problem, debug.Stack())
+			}
+			<-l.looks
+			close(done)
+		}()
+		err = f()
 	}()
 	<-done
+	return err
 }
 
 const (
@@ -100,11 +111,15 @@ func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
 	}
-	defer c.Live.leave(token, news)
-	var p ledger.Payment
-	var err error
-	read := func() { p, err = c.paymentOfToken(r) } // the ledger tells, not the news: two changes may be told in the wrong order
-	if c.Live.look(read); errors.Is(err, ledger.ErrNotFound) {
+	handed := false // to a goroutine of its own
+	defer func() {
+		if !handed {
+			c.Live.leave(token, news)
+		}
+	}()
+	s := &stream{token: token, told: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: news, gone: r.Context().Done()}
+	err := c.Live.look(func() (err error) { s.payment, err = c.paymentOfToken(r); return err })
+	if errors.Is(err, ledger.ErrNotFound) {
 		return c.notFound(w, r, "payment.unknown.open")
 	}
 	if err != nil {
@@ -114,42 +129,114 @@ func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would keep events back
-	out := stream{w, http.NewResponseController(w)}
-	if out.write([]byte("retry: "+reconnect+"\n\n")) != nil {
+	h.Set("X-Accel-Buffering", "no")       // nginx would keep events back
+	h.Set("Transfer-Encoding", "identity") // it ends when the connection does
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+	w.WriteHeader(http.StatusOK)
+	if control.Flush() != nil || r.Method != http.MethodGet {
 		return nil
 	}
-	l, told := languageOf(r), r.Header.Get("Last-Event-ID")
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	for {
-		var message []byte
-		var id string
-		c.Live.look(func() { message, id, err = c.event(p, l) })
-		if err != nil {
+	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of them, so it leaves the server.
+	if conn, _, err := control.Hijack(); err == nil {
+		gone := make(chan struct{})
+		s.gone, s.write = gone, onConn(conn)
+		go listenToEnd(conn, gone)
+		handed = true
+		go func() {
+			defer c.Live.leave(token, news)
+			defer conn.Close()
+			if err := c.follow(s); err != nil {
+				c.Log.Error("live page", "payment", s.payment.ID, "err", err)
+			}
+		}()
+		return nil
+	}
+	s.write = func(message []byte) error { // HTTP/2 has no connection to give away
+		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
+		if _, err := w.Write(message); err != nil {
 			return err
 		}
-		if id == told {
-			message = []byte(": still here\n\n")
+		return control.Flush()
+	}
+	return c.follow(s)
+}
+
+// stream is one open page.
+type stream struct {
+	token    string
+	payment  ledger.Payment
+	language Language
+	told     string // the id of the event that its reader has
+	news     chan struct{}
+	gone     <-chan struct{} // its reader is
+	write    func(message []byte) error
+}
+
+// onConn writes to a reader, who has a limited time for each message.
+func onConn(conn net.Conn) func([]byte) error {
+	return func(message []byte) error {
+		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+			return err
 		}
-		if out.write(message) != nil {
-			return nil // it is gone, or too slow
+		_, err := conn.Write(message)
+		return err
+	}
+}
+
+// listenToEnd closes gone when the other side has hung up. What it says before is not asked for.
+func listenToEnd(conn net.Conn, gone chan struct{}) {
+	defer close(gone)
+	for one := make([]byte, 1); ; {
+		if _, err := conn.Read(one); err != nil {
+			return
 		}
-		told = id
+	}
+}
+
+// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil. Browsers come back by themselves, also
+// after an error.
+func (c *Customer) follow(s *stream) error {
+	if s.write([]byte("retry: "+reconnect+"\n\n")) != nil {
+		return nil
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for changed := false; ; {
+		var message []byte
+		if err := c.Live.look(func() (err error) { message, err = c.next(s, changed); return err }); err != nil {
+			return err
+		}
+		if s.write(message) != nil {
+			return nil
+		}
 		select {
-		case <-news:
-			if c.Live.look(read); err != nil && r.Context().Err() == nil {
-				return err // the browser comes back
-			}
+		case <-s.news:
+			changed = true
 		case <-beat.C:
-		case <-r.Context().Done():
+			changed = false
+		case <-s.gone:
+			return nil
 		case <-c.Live.ended:
 			return nil
 		}
-		if r.Context().Err() != nil {
-			return nil
+	}
+}
+
+// next is what a page is told now. If its payment changed, the ledger says how it stands, and not the news: two changes may be told in the
+// wrong order.
+func (c *Customer) next(s *stream, changed bool) (message []byte, err error) {
+	if changed {
+		if s.payment, err = c.Ledger.PaymentOfToken(context.Background(), s.token); err != nil {
+			return nil, err
 		}
 	}
+	message, id, err := c.event(s.payment, s.language)
+	if id == s.told {
+		message = []byte(": still here\n\n")
+	}
+	s.told = id
+	return message, err
 }
 
 // event is a payment's page as an event, and the event's id.
@@ -164,18 +251,4 @@ func (c *Customer) event(p ledger.Payment, l Language) (message []byte, id strin
 	id = strconv.FormatUint(digest.Sum64(), 36)
 	inner = bytes.ReplaceAll(bytes.TrimSpace(inner), []byte("\n"), []byte("\ndata: "))
 	return append([]byte("event: page\nid: "+id+"\ndata: "), append(inner, "\n\n"...)...), id, nil
-}
-
-// stream writes to one reader, who has a limited time for each message.
-type stream struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func (s stream) write(message []byte) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
-	if _, err := s.w.Write(message); err != nil {
-		return err
-	}
-	return s.control.Flush()
 }
