@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -424,6 +425,85 @@ func TestAScannedMachinesLinkIsMadeBeforeAllOthers(t *testing.T) {
 		}
 		if w := f.get("/pay?device=" + last); w.Code != http.StatusTemporaryRedirect {
 			f.Errorf("%d; want 307, before the links of those who wait for nothing", w.Code)
+		}
+	})
+}
+
+func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) {
+		s.BrandName, s.BrandColor, s.SupportContact = "Riverside Laundry", "#0b6b4f", "+49 30 1234"
+	}, func(f *front) {
+		f.stripe.SetPrice(warm, func(p *sandbox.Price) {
+			p.Description, p.Metadata = "40 degrees", map[string]string{"duration": "60m", "delayed_start": "5m"}
+		})
+		f.run()
+		link := f.stripe.Links()[0].URL
+		for language, want := range map[string][]string{
+			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "Starts 5\u00a0min after", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
+			"de": {"<h1>Bereit für Ihre Zahlung</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
+		} {
+			w := f.get("/use/"+washer, "Accept", browser, "Accept-Language", language)
+			for _, text := range want {
+				f.answers("in "+language, w, http.StatusOK, text)
+			}
+		}
+		f.answers("for programs", f.get("/use/"+washer), http.StatusOK, "Warm wash, €3.50: "+link+"\n")
+		f.answers("the colour", f.get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
+		f.tells("/use/dev:1", http.StatusNotFound, "We do not know this machine", "Device not found", "")
+		f.tells("/use/[deviceUID]", http.StatusBadRequest, "This sticker is not set up yet", "Missing device parameter", "")
+		f.fleet.InUse(washer, time.Now().Add(11*time.Minute+time.Second))
+		f.shows("/use/"+washer, http.StatusServiceUnavailable, "This machine is in use", "661")
+		f.answers("in German", f.get("/use/"+washer, "Accept", browser, "Accept-Language", "de"), http.StatusServiceUnavailable, "Sie ist in etwa 12 Minuten wieder frei.")
+	})
+}
+
+func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { s.StripePriceID = warm + ",price_cold" }, func(f *front) {
+		f.stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
+		asks := func(body string, header ...string) *httptest.ResponseRecorder {
+			return f.do("POST", "/api/create-payment-link", body, append([]string{"Authorization", "Bearer " + operatorToken}, header...)...)
+		}
+		f.answers("before the devices were read", asks(`{"id":"`+washer+`"}`), http.StatusConflict, `"code":"not_loaded"`)
+		f.run()
+		links := map[string]string{}
+		for _, l := range f.stripe.Links() {
+			links[l.PriceID] = l.URL
+		}
+		answer := func(url string) string { return `{"data":{"url":"` + url + `"},"message":"Payment link created"}` }
+		f.answers("the first plan", asks(`{"id":"`+washer+`"}`), http.StatusCreated, answer(links[warm]))
+		f.answers("another", asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`), http.StatusCreated, answer(links["price_cold"]))
+		f.answers("a price of the caller's", asks(`{"id":"`+washer+`","amount":1,"currency":"usd"}`), http.StatusCreated, answer(links[warm]))
+		f.answers("without the token", f.do("POST", "/api/create-payment-link", `{"id":"`+washer+`"}`), http.StatusUnauthorized, `"code":"unauthorized"`)
+		f.answers("no such device", asks(`{"id":"dev:1"}`), http.StatusNotFound, `"code":"not_found"`)
+		f.answers("no such price", asks(`{"id":"`+washer+`","price_id":"price_none"}`), http.StatusNotFound, `"code":"no_such_price"`)
+		f.answers("no device", asks(`{}`), http.StatusBadRequest, `"code":"bad_id"`)
+		f.answers("no JSON", asks(`id=1`), http.StatusBadRequest, `"code":"bad_body"`)
+		f.answers("too much", asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`), http.StatusRequestEntityTooLarge, `"code":"too_large"`)
+		f.fleet.InUse(washer, time.Time{})
+		f.answers("in use", asks(`{"id":"`+washer+`"}`), http.StatusConflict, `"code":"in_use"`)
+		f.fleet.Free(washer)
+		f.fleet.Paused(ledger.Pause{DeviceUID: washer, Reason: "vandals", By: "anna", At: time.Now()})
+		w := asks(`{"id":"` + washer + `"}`)
+		f.answers("paused", w, http.StatusConflict, `"code":"paused"`)
+		if strings.Contains(w.Body.String(), "vandals") {
+			f.Errorf("%s; want no word of what is for the operator", w.Body)
+		}
+	})
+}
+
+func TestTheLivePageSpeaksTheCustomersLanguage(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		page := f.livePage(f.order(sandbox.PayOptions{}))
+		f.answers("German", f.get(page, "Accept", browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"), http.StatusOK, "<h1>Zahlung erhalten</h1>")
+		f.answers("neither", f.get(page, "Accept", browser, "Accept-Language", "ja"), http.StatusOK, "<h1>Payment received</h1>")
+		html := f.get(page, "Accept", browser).Body.String()
+		for _, part := range []string{`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `role="status"`, `src="/static/live.js"`} {
+			if !strings.Contains(html, part) {
+				f.Errorf("the live page lacks %s:\n%s", part, html)
+			}
 		}
 	})
 }
