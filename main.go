@@ -254,6 +254,8 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 
+	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
+
 	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
 	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
 	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
@@ -306,11 +308,15 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if err != nil {
 		return nil, err
 	}
+	live := web.NewLive()
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
-		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
+		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
+		Changed: live.Changed})
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(),
-		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
+		customer:   customer,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}, nil

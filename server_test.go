@@ -208,6 +208,8 @@ func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 		for _, row := range []struct{ method, path, allow string }{
 			{"POST", "/pay?device=" + washer, "GET, HEAD"},
 			{"PUT", "/pay/" + washer, "GET, HEAD"},
+			{"POST", "/use/" + washer, "GET, HEAD"},
+			{"POST", "/session/0123/events", "GET, HEAD"},
 			{"POST", "/payment/success?session_id=x", "GET, HEAD"},
 			{"DELETE", "/payment/cancel", "GET, HEAD"},
 			{"POST", "/session/0123", "GET, HEAD"},
@@ -236,7 +238,7 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		for path, status := range map[string]int{
 			"/": 200, "/pay": 400, "/pay?device=" + washer: 307, "/pay?device=dev:1": 404, "/payment/success?session_id=" + session.ID: 303, "/payment/success": 404, "/payment/cancel": 200,
-			"/session/x": 404, "/static/style.css": 200, "/health": 200, "/metrics": 200, "/webhook/stripe": 405, "/refresh-devices": 401, "/api/payments": 401, "/nothing": 404,
+			"/session/x": 404, "/session/x/events": 404, "/use/" + washer: 200, "/use/dev:1": 404, "/static/live.js": 200, "/static/brand.css": 200, "/static/style.css": 200, "/health": 200, "/metrics": 200, "/webhook/stripe": 405, "/refresh-devices": 401, "/api/payments": 401, "/nothing": 404,
 		} {
 			w := f.get(path, "Accept", "text/html")
 			if w.Code != status {
@@ -248,7 +250,7 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 				}
 			}
 			policy := w.Header().Get("Content-Security-Policy")
-			for _, part := range []string{"default-src 'none'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+			for _, part := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
 				if !strings.Contains(policy, part) {
 					f.Errorf("%s: the content policy %q lacks %q", path, policy, part)
 				}

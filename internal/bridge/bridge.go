@@ -140,7 +140,7 @@ type Event struct {
 	Body     string // as it is kept: without customer_details, billing_details and shipping
 }
 
-// Config is what a Bridge needs. All fields are required.
+// Config is what a Bridge needs. All fields are required, but Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -158,6 +158,8 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	Changed func(p ledger.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
 }
 
 // Observer is told what happened, for metrics. Its methods return at once.

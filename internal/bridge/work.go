@@ -181,6 +181,9 @@ func (b *Bridge) committed(changes ...change) {
 		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p)) {
 			b.showPause(p.DeviceUID)
 		}
+		if b.c.Changed != nil {
+			b.c.Changed(p)
+		}
 		if p.InFlight {
 			continue
 		}
