@@ -30,6 +30,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	"notepay/internal/web/console"
 )
 
 func main() {
@@ -243,11 +244,14 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
-	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(),
+	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}, nil
+		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
+		PublicURL: s.PublicURL, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
+	return server, err
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -22,6 +23,7 @@ import (
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	"notepay/internal/web/console"
 )
 
 // Server answers the outside world. Its fields are set once, before it serves.
@@ -32,6 +34,7 @@ type Server struct {
 	webhooks stripeevent.Secrets
 	customer *web.Customer
 	operator *web.Operator
+	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
 	project    string // app:..., of whom confirmations are taken
@@ -42,6 +45,9 @@ type Server struct {
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
+
+	webhooksOff bool
+	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
 }
 
 // mostBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit (docs/vendors.md, Q2).
@@ -88,6 +94,8 @@ func (s *Server) routes() http.Handler {
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	})
+
+	s.console.Register(handle)
 	return s.secured(mux)
 }
 
@@ -182,8 +190,13 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController find the writer underneath.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
+// operatorOnly lets in who carries the operator token, and nothing that a page of another site asks a browser to do.
 func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := origins.Check(r); err != nil {
+			return &web.APIError{Status: http.StatusForbidden, Code: "other_origin", Message: "this came from a page of another site"}
+		}
 		if err := s.operator.Authorized(r); err != nil {
 			return err
 		}
@@ -342,6 +355,7 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
+	s.lastWebhook.Store(time.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
@@ -436,6 +450,15 @@ func (h *healthProbe) check(ctx context.Context, l *ledger.Ledger) error {
 		h.at = time.Now()
 	}
 	return h.err
+}
+
+// vitals is how the service is, for the console.
+func (s *Server) vitals(ctx context.Context) console.Vitals {
+	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.health.check(ctx, s.ledger)}
+	if at := s.lastWebhook.Load(); at != 0 {
+		v.Webhook = time.UnixMilli(at)
+	}
+	return v
 }
 
 type healthAnswer struct {

@@ -150,7 +150,7 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 		`+nextDue(stripeSteps)+`,
 		`+nextDue(`('wait')`)+`,
 		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
-		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS some),
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS one),
 		(SELECT min(due_at) FROM lookups)`, now.UnixMilli(), now.Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, instant{&s.OldestWaiting}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},

@@ -180,6 +180,9 @@ type Takings struct {
 	GivenBack int64 // minor currency units, of these payments, whenever it was
 }
 
+// Net is what stays, in minor currency units.
+func (t Takings) Net() int64 { return t.Sold - t.GivenBack }
+
 // Takings sums up the payments recorded from one time until before another, by currency.
 func (l *Ledger) Takings(ctx context.Context, from, to time.Time) ([]Takings, error) {
 	// The sums follow Payment.Sold and Payment.GivenBack.

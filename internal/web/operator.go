@@ -68,8 +68,23 @@ func (o *Operator) Authorized(r *http.Request) error {
 // Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
 func Bearer(r *http.Request, token string) bool {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token)) // equal lengths for a comparison in constant time
-	return ok && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+	return ok && SameSecret(given, token)
+}
+
+// SameSecret compares in a time that does not tell how much of it was right.
+func SameSecret(given, secret string) bool {
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(secret)) // equal lengths for a comparison in constant time
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+// Amount writes minor currency units for the operator: 350 eur is "3.50 EUR", 350 jpy is "350 JPY".
+func Amount(minor int64, currency string) string { return amount(minor, currency) }
+
+// Digits is how many digits of an amount in a currency stand behind the point.
+func Digits(currency string) int {
+	figure, _, _ := strings.Cut(Amount(0, currency), " ")
+	_, part, _ := strings.Cut(figure, ".")
+	return len(part)
 }
 
 // payment is a payment as the contract gives it (docs/design.md, section 5).
