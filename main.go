@@ -191,6 +191,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	front.RegisterOnShutdown(server.end)
 
 	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
 	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
@@ -244,9 +245,11 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
+	ending := make(chan struct{})
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
+		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken), Ending: ending},
+		end:        sync.OnceFunc(func() { close(ending) }),
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),

@@ -46,6 +46,7 @@ type Server struct {
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
 
+	end         func() // has open streams end
 	webhooksOff bool
 	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
 }
@@ -91,6 +92,8 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/devices/{uid}/pause", s.operator.Pause)
 	operator("POST /api/devices/{uid}/resume", s.operator.Resume)
 	operator("POST /api/devices/{uid}/start", s.operator.Start)
+	operator("GET /api/stripe-events", s.operator.StripeEvents)
+	operator("GET /api/events", s.operator.EventStream)
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	})

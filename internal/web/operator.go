@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"notepay/internal/bridge"
@@ -20,7 +21,10 @@ type Operator struct {
 	Ledger *ledger.Ledger
 	Bridge *bridge.Bridge
 	Fleet  *fleet.Fleet
-	Token  string // of the operator; "" closes everything but what the contract leaves open
+	Token  string          // of the operator; "" closes everything but what the contract leaves open
+	Ending <-chan struct{} // closed when the service ends, and with it the streams
+
+	streams atomic.Int64 // that are open
 }
 
 // APIError is an error answer of /api.

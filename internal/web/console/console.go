@@ -230,7 +230,8 @@ func (c *Console) functions() template.FuncMap {
 		"at":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
 		"clock":   func(t time.Time) template.HTML { return c.at(t, "15:04:05") },
 		"ago":     func(t time.Time) string { return ago(time.Since(t)) },
-		"length":  length,
+		"span":    span,
+		"upper":   strings.ToUpper,
 		"name":    web.MachineName,
 		"query":   url.QueryEscape,
 		"path":    url.PathEscape,
@@ -283,6 +284,21 @@ func ago(d time.Duration) string {
 	default:
 		return length(d) + " ago"
 	}
+}
+
+// span is a duration as it is sold, exactly: "1 h 15 min".
+func span(d time.Duration) string {
+	var parts []string
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if n := d / unit.of; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
+			d -= n * unit.of
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // length is a time span, roughly.

@@ -16,8 +16,6 @@ import (
 // rowsAtOnce is how many rows are read between two pieces of an answer.
 const rowsAtOnce = 500
 
-func formatStatus(status int) string { return strconv.Itoa(status) }
-
 // figureOf is an amount without its currency, as spreadsheets read it.
 func figureOf(minor int64, currency string) string {
 	number, _, _ := strings.Cut(web.Amount(minor, currency), " ")

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -233,7 +234,7 @@ func (s *story) moments() (list []moment) {
 		add(moment{At: e.Received, What: "Stripe's event " + e.Type, Detail: detail, Link: "/operator/events/" + url.PathEscape(e.ID)})
 	}
 	for _, a := range s.Attempts {
-		m := moment{At: a.At, What: actionWords(a.Action), Class: "good", Took: a.Took.Round(time.Millisecond).String()}
+		m := moment{At: a.At, What: actionWords(a.Action), Class: "good", Took: strconv.FormatInt(a.Took.Milliseconds(), 10) + " ms"}
 		switch a.Outcome {
 		case "ok":
 			m.Detail = "done"
@@ -243,7 +244,7 @@ func (s *story) moments() (list []moment) {
 			m.Detail, m.Class = "refused", "bad"
 		}
 		if a.Status != 0 {
-			m.Detail += ", status " + formatStatus(a.Status)
+			m.Detail += ", status " + strconv.Itoa(a.Status)
 		} else {
 			m.Detail += ", no answer"
 		}
