@@ -70,8 +70,8 @@ func TestStripeEventsAreListed(t *testing.T) {
 	})
 }
 
-// stream is what was read of a stream so far.
-type stream struct {
+// eventStream is what was read of a stream so far.
+type eventStream struct {
 	mu     sync.Mutex
 	header http.Header
 	text   strings.Builder
@@ -79,17 +79,17 @@ type stream struct {
 	done   chan struct{}
 }
 
-func (s *stream) Header() http.Header { return s.header }
-func (s *stream) WriteHeader(int)     {}
-func (s *stream) Flush()              {}
-func (s *stream) Write(b []byte) (int, error) {
+func (s *eventStream) Header() http.Header { return s.header }
+func (s *eventStream) WriteHeader(int)     {}
+func (s *eventStream) Flush()              {}
+func (s *eventStream) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.Write(b)
 }
 
 // ids are the ids of the events that were read.
-func (s *stream) ids() (ids []string) {
+func (s *eventStream) ids() (ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for line := range strings.Lines(s.text.String()) {
@@ -100,10 +100,10 @@ func (s *stream) ids() (ids []string) {
 	return ids
 }
 
-// listen opens a stream, which ends with the test.
-func (f *front) listen(query string, header ...string) *stream {
+// listenToEvents opens a stream, which ends with the test.
+func (f *front) listenToEvents(query string, header ...string) *eventStream {
 	ctx, cancel := context.WithCancel(f.Context())
-	s := &stream{header: http.Header{}, leave: cancel, done: make(chan struct{})}
+	s := &eventStream{header: http.Header{}, leave: cancel, done: make(chan struct{})}
 	r := httptest.NewRequest("GET", "/api/events?"+query, nil).WithContext(ctx)
 	r.Header.Set("Authorization", "Bearer "+operatorToken)
 	for i := 0; i < len(header); i += 2 {
@@ -123,10 +123,10 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 		f.run()
 		f.buy(sandbox.PayOptions{}) // before anybody listens
 		f.pass(5 * time.Second)
-		all, sessions := f.listen(""), f.listen("type=checkout.session.completed")
+		all, sessions := f.listenToEvents(""), f.listenToEvents("type=checkout.session.completed")
 		bought := f.buy(sandbox.PayOptions{})
 		f.pass(5 * time.Second)
-		of := f.listen("id="+bought.ID, "Last-Event-ID", "evt_none")
+		of := f.listenToEvents("id="+bought.ID, "Last-Event-ID", "evt_none")
 		if len(all.ids()) != 2 || len(sessions.ids()) != 1 || len(of.ids()) != 0 {
 			f.Fatalf("all %q, sessions %q, of the payment %q; want what came since each began to listen", all.ids(), sessions.ids(), of.ids())
 		}
@@ -135,7 +135,7 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 		last := all.ids()[0]
 		f.buy(sandbox.PayOptions{})
 		f.pass(5 * time.Second)
-		again := f.listen("", "Last-Event-ID", last)
+		again := f.listenToEvents("", "Last-Event-ID", last)
 		f.pass(5 * time.Second)
 		if got := again.ids(); len(got) != 3 || got[0] != all.ids()[1] || slices.Contains(got, last) {
 			f.Errorf("after %s: %q; want the three that came behind it", last, got)
@@ -154,7 +154,7 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 		again.mu.Unlock()
 		f.server.end()
 		synctest.Wait()
-		for _, s := range []*stream{sessions, of, again} {
+		for _, s := range []*eventStream{sessions, of, again} {
 			select {
 			case <-s.done:
 			default:
@@ -167,14 +167,14 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 func TestTooManyStreamsAreRefused(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {
-		var open []*stream
+		var open []*eventStream
 		for range 16 {
-			open = append(open, f.listen(""))
+			open = append(open, f.listenToEvents(""))
 		}
 		f.answers("one too many", f.asOperator("/api/events"), http.StatusTooManyRequests, "too_many_streams")
 		open[0].leave()
 		<-open[0].done
-		open[0] = f.listen("")
+		open[0] = f.listenToEvents("")
 		f.pass(time.Second)
 		for _, s := range open {
 			s.leave()

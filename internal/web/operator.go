@@ -81,16 +81,6 @@ func SameSecret(given, secret string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// Amount writes minor currency units for the operator: 350 eur is "3.50 EUR", 350 jpy is "350 JPY".
-func Amount(minor int64, currency string) string { return amount(minor, currency) }
-
-// Digits is how many digits of an amount in a currency stand behind the point.
-func Digits(currency string) int {
-	figure, _, _ := strings.Cut(Amount(0, currency), " ")
-	_, part, _ := strings.Cut(figure, ".")
-	return len(part)
-}
-
 // payment is a payment as the contract gives it (docs/design.md, section 5).
 type payment struct {
 	ID             string     `json:"id"`

@@ -16,12 +16,6 @@ import (
 // rowsAtOnce is how many rows are read between two pieces of an answer.
 const rowsAtOnce = 500
 
-// figureOf is an amount without its currency, as spreadsheets read it.
-func figureOf(minor int64, currency string) string {
-	number, _, _ := strings.Cut(web.Amount(minor, currency), " ")
-	return number
-}
-
 // harmless keeps a spreadsheet from taking a text for a formula.
 func harmless(text string) string {
 	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
@@ -64,7 +58,7 @@ func (t *dayTotals) write(out *csv.Writer, day string) error {
 		s := t.sums[currency]
 		row := make([]string, len(paymentColumns()))
 		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(s.Payments)+" payments", strings.ToUpper(currency)
-		row[12], row[13], row[14] = figureOf(s.Sold, currency), figureOf(s.GivenBack, currency), figureOf(s.Sold-s.GivenBack, currency)
+		row[12], row[13], row[14] = web.Figure(s.Sold, currency), web.Figure(s.GivenBack, currency), web.Figure(s.Sold-s.GivenBack, currency)
 		if err := out.Write(row); err != nil {
 			return err
 		}
@@ -107,7 +101,7 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 			}
 			totals.add(p)
 			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent, p.DeviceUID, harmless(p.DeviceName), harmless(p.Plan), p.CardLast4,
-				strings.ToUpper(p.Currency), figureOf(p.Amount, p.Currency), figureOf(p.Sold(), p.Currency), figureOf(p.GivenBack(), p.Currency), figureOf(p.Sold()-p.GivenBack(), p.Currency),
+				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
 				string(p.Money), string(p.Machine), harmless(p.Reason), p.Attention})
 			if err != nil {
 				return err
