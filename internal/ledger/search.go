@@ -76,10 +76,10 @@ func (q *query) where() string {
 	return ` WHERE ` + strings.Join(q.conditions, " AND ")
 }
 
-// since is the query from a place in time on. There is but one such bound: with two, the database might go by the other.
-func (q *query) since(p place) query {
+// from is the query from a place in the order of time on. There is but one such bound: with two, the database might go by the other.
+func (q *query) from(time string, p place) query {
 	bound := query{slices.Clone(q.conditions), slices.Clone(q.args)}
-	bound.add("(created_at, id) >= (?, ?)", p.at, p.id)
+	bound.add("("+time+", id) >= (?, ?)", p.at, p.id)
 	return bound
 }
 
@@ -98,7 +98,7 @@ func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next str
 		since.at = s.From.UnixMilli()
 	}
 	if len(rest.conditions) > 0 {
-		span := found.since(since)
+		span := found.from("created_at", since)
 		rows, err := l.reads.QueryContext(ctx, `SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, examined-1), span.args...)
 		ends, err := all(rows, err, scanPlace)
 		if err != nil {
@@ -108,7 +108,7 @@ func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next str
 			since, next = end, end.String()
 		}
 	}
-	found = found.since(since)
+	found = found.from("created_at", since)
 	s.examined(&found)
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments`+found.where()+newestFirst+strconv.Itoa(s.Limit+1), found.args...)
 	list, err = all(rows, err, scanPayment)
@@ -264,16 +264,19 @@ func (l *Ledger) EventPage(ctx context.Context, eventType string, limit int, cur
 		q.add("(received, id) < (?, ?)", before.at, before.id)
 	}
 	const order = ` ORDER BY received DESC, id DESC LIMIT `
+	since := place{} // without a bound SQLite would sort the whole table
 	if eventType != "" {
-		rows, err := l.reads.QueryContext(ctx, `SELECT received, id FROM stripe_events`+q.where()+order+fmt.Sprintf(`1 OFFSET %d`, eventsExamined-1), q.args...)
+		span := q.from("received", since)
+		rows, err := l.reads.QueryContext(ctx, `SELECT received, id FROM stripe_events`+span.where()+order+fmt.Sprintf(`1 OFFSET %d`, eventsExamined-1), span.args...)
 		ends, err := all(rows, err, scanPlace)
 		if err != nil {
 			return nil, "", err
 		}
 		for _, end := range ends {
-			next = end.String()
-			q.add("(received, id) >= (?, ?)", end.at, end.id)
+			since, next = end, end.String()
 		}
+	}
+	if q = q.from("received", since); eventType != "" {
 		q.add("type = ?", eventType)
 	}
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events`+q.where()+order+strconv.Itoa(limit+1), q.args...)

@@ -274,6 +274,14 @@ func searches(ctx context.Context, l *Ledger) []asked {
 		{"the history of a device", func() error { return second(l.History(ctx, "dev:1", 50)).err }, "payments_of_device"},
 		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
 		{"the events of a payment", func() error { return second(l.EventsOf(ctx, payment("a"))).err }, ""},
+		{"the first events of a type", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"the first events", func() error {
+			_, _, err := l.EventPage(ctx, "", 10, "")
+			return err
+		}, "stripe_events_newest"},
 		{"a page of events", func() error {
 			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
 			return err
