@@ -31,6 +31,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	"notepay/internal/web/console"
 )
 
 func main() {
@@ -253,6 +254,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	front.RegisterOnShutdown(server.end)
 
 	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
 
@@ -315,11 +317,16 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Changed: live.Changed})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	return &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(),
+	ending := make(chan struct{})
+	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken)},
+		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken), Ending: ending},
+		end:        sync.OnceFunc(func() { close(ending) }),
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}, nil
+		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
+		PublicURL: s.PublicURL, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
+	return server, err
 }
 
 // countedLinks counts the links that the fleet makes.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -23,6 +24,7 @@ import (
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	"notepay/internal/web/console"
 )
 
 // Server answers the outside world. Its fields are set once, before it serves.
@@ -33,6 +35,7 @@ type Server struct {
 	webhooks stripeevent.Secrets
 	customer *web.Customer
 	operator *web.Operator
+	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
 	project    string // app:..., of whom confirmations are taken
@@ -43,6 +46,10 @@ type Server struct {
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
+
+	end         func() // has open streams end
+	webhooksOff bool
+	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
 }
 
 // mostBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit (docs/vendors.md, Q2).
@@ -91,9 +98,13 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/devices/{uid}/resume", s.operator.Resume)
 	operator("POST /api/devices/{uid}/start", s.operator.Start)
 	operator("POST /api/create-payment-link", s.createPaymentLink)
+	operator("GET /api/stripe-events", s.operator.StripeEvents)
+	operator("GET /api/events", s.operator.EventStream)
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	})
+
+	s.console.Register(handle)
 	return s.secured(mux)
 }
 
@@ -187,8 +198,13 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController find the writer underneath.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
+// operatorOnly lets in who carries the operator token, and nothing that a page of another site asks a browser to do.
 func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := origins.Check(r); err != nil {
+			return &web.APIError{Status: http.StatusForbidden, Code: "other_origin", Message: "this came from a page of another site"}
+		}
 		if err := s.operator.Authorized(r); err != nil {
 			return err
 		}
@@ -355,6 +371,7 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
+	s.lastWebhook.Store(time.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
@@ -449,6 +466,15 @@ func (h *healthProbe) check(ctx context.Context, l *ledger.Ledger) error {
 		h.at = time.Now()
 	}
 	return h.err
+}
+
+// vitals is how the service is, for the console.
+func (s *Server) vitals(ctx context.Context) console.Vitals {
+	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.health.check(ctx, s.ledger)}
+	if at := s.lastWebhook.Load(); at != 0 {
+		v.Webhook = time.UnixMilli(at)
+	}
+	return v
 }
 
 type healthAnswer struct {

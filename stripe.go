@@ -354,6 +354,9 @@ func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 		if charge := pi.LatestCharge; charge != nil && charge.Created != 0 {
 			r.PaidAt = time.Unix(charge.Created, 0).UTC() // the session may have been opened long before it was paid
 			r.Refunded, r.Disputed = charge.AmountRefunded, charge.Disputed
+			if paid := charge.PaymentMethodDetails; paid != nil && paid.Card != nil {
+				r.CardLast4 = paid.Card.Last4
+			}
 		}
 	}
 	if cs.Status != stripe.CheckoutSessionStatusComplete {

@@ -120,6 +120,7 @@ type Session struct {
 	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
 	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
 	Disputed      bool      // of the charge; false where it was not read
+	CardLast4     string    // of the charge; "" where it was not read, or no card paid
 	Metadata      map[string]string
 }
 
@@ -136,6 +137,7 @@ type Event struct {
 	Session  *Session
 	Refund   *RefundRecord
 	Refunded int64  // minor currency units: all that was given back of the charge so far
+	Card     string // the last four digits, of charge.refunded; "" where no card paid
 	Dispute  string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
 	Body     string // as it is kept: without customer_details, billing_details and shipping
 }

@@ -47,7 +47,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 			return err
 		}
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
-			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body})
+			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body, PaymentIntent: laterIntent(e)})
 		if !isNew && outcome != Recorded && outcome != LookedUp {
 			outcome = Duplicate
 		}
@@ -64,6 +64,23 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.committed(changed)
 	return nil
+}
+
+// laterIntent is the payment intent of an event that follows a payment, for who asks for the payment's story; "" for those that come with every
+// payment, which are found without.
+func laterIntent(e Event) string {
+	if e.Session != nil || e.Type == "payment_intent.succeeded" || e.Type == "payment_intent.amount_capturable_updated" {
+		return ""
+	}
+	return e.Intent
+}
+
+// learnCard takes in which card paid, which only the charge tells.
+func learnCard(tx *ledger.Tx, p ledger.Payment, last4 string) error {
+	if last4 == "" || last4 == p.CardLast4 {
+		return nil
+	}
+	return tx.SetCard(p.ID, last4)
 }
 
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
@@ -98,6 +115,9 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	}
 	if !known {
 		return b.early(tx, e)
+	}
+	if err := learnCard(tx, p, e.Card); err != nil {
+		return "", change{}, err
 	}
 	before := p
 	switch e.Type {
@@ -172,6 +192,9 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		return "", change{}, err
 	}
 	if known {
+		if err := learnCard(tx, p, s.CardLast4); err != nil {
+			return "", change{}, err
+		}
 		changed := change{p, standing(p, s, tx.Now)}
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
@@ -181,7 +204,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
-		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now,
+		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, CardLast4: s.CardLast4,
 	}
 	link, err := tx.Link(s.PaymentLink)
 	ofLink, err := ledger.Has(err)

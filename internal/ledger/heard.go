@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 )
@@ -54,9 +55,9 @@ func (tx *Tx) DropLookup(l Lookup) error {
 
 // AddEvent stores an event, or, if it is stored already, counts the repeat and returns false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
-	n, err := tx.exec(`INSERT INTO stripe_events (id, type, object_id, livemode, created_at, received, outcome, body)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
-		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Received.UnixMilli(), e.Outcome, e.Body)
+	n, err := tx.exec(`INSERT INTO stripe_events (id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
+		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Received.UnixMilli(), e.Outcome, e.Body, nullable(e.PaymentIntent))
 	if err != nil || n == 1 {
 		return n == 1, err
 	}
@@ -123,12 +124,17 @@ func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmati
 	})
 }
 
+const eventColumns = `id, type, object_id, livemode, created_at, received, outcome, repeats, body, payment_intent`
+
+func scanEvent(s scanner) (e StripeEvent, err error) {
+	var intent sql.NullString
+	err = s.Scan(&e.ID, &e.Type, &e.ObjectID, flag{&e.Livemode}, instant{&e.Created}, instant{&e.Received}, &e.Outcome, &e.Repeats, &e.Body, &intent)
+	e.PaymentIntent = intent.String
+	return e, err
+}
+
 // Events reads the newest events, up to limit.
 func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, type, object_id, livemode, created_at, received, outcome, repeats, body
-		FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
-	return all(rows, err, func(s scanner) (e StripeEvent, err error) {
-		err = s.Scan(&e.ID, &e.Type, &e.ObjectID, flag{&e.Livemode}, instant{&e.Created}, instant{&e.Received}, &e.Outcome, &e.Repeats, &e.Body)
-		return e, err
-	})
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
+	return all(rows, err, scanEvent)
 }

@@ -24,6 +24,7 @@ func fullPayment(t *testing.T) Payment {
 	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
 	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
+	p.CardLast4 = "4242"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -40,12 +41,12 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
 	saved.DeviceUID = "dev:saved" // the other's device is taken
 	before := Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
-		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, Money: Paid, Machine: Queued}
+		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, Money: Paid, Machine: Queued}
 	insert(t, l, full, bare, before)
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // what a payment is never changes
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
-		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt = 999, "usd", false, noon2020(0), noon2020(1)
+		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4 = 999, "usd", false, noon2020(0), noon2020(1), "1111"
 		return tx.SavePayment(other)
 	})
 

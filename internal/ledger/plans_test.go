@@ -35,6 +35,13 @@ func (c watchedConn) Prepare(statement string) (driver.Stmt, error) {
 
 func (w watched) Driver() driver.Driver { return w.sqlite }
 
+// asked is a question to the ledger, and the index that keeps it short where another would do but be long.
+type asked struct {
+	name string
+	ask  func() error
+	via  string
+}
+
 // What is asked often must cost the same however many payments there are: each table through an index, and no sorting of more
 // than the rows that are wanted.
 func TestQueriesUseIndexes(t *testing.T) {
@@ -66,11 +73,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 
 	whole := regexp.MustCompile(`^SCAN (payments|links|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
-	for _, c := range []struct {
-		name string
-		ask  func() error
-		via  string // the index that keeps it short, where another would do but be long
-	}{
+	for _, c := range append([]asked{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh"},
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
 		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
@@ -113,7 +116,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
 		{"those of a device that need attention", list(Filter{Device: "dev:1", Attention: new(true)}), "payments_of_device"},
 		{"those in one state", list(Filter{Money: Paid, Machine: Queued}), ""},
-	} {
+	}, searches(t.Context(), l)...) {
 		t.Run(c.name, func(t *testing.T) {
 			seen = nil
 			if err := c.ask(); err != nil && !errors.Is(err, ErrNotFound) {

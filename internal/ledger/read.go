@@ -74,12 +74,11 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []Payment, next s
 		add("attention = ''")
 	}
 	if f.Cursor != "" {
-		at, id, ok := strings.Cut(f.Cursor, "-")
-		created, err := strconv.ParseInt(at, 10, 64)
-		if !ok || err != nil {
-			return nil, "", ErrCursor
+		before, err := parseCursor(f.Cursor)
+		if err != nil {
+			return nil, "", err
 		}
-		add("(created_at, id) < (?, ?)", created, id)
+		add("(created_at, id) < (?, ?)", before.at, before.id)
 	}
 	query := `SELECT ` + paymentColumns + ` FROM payments`
 	if len(where) > 0 {
@@ -92,8 +91,29 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []Payment, next s
 		return list, "", err
 	}
 	list = list[:f.Limit]
-	last := list[f.Limit-1]
-	return list, fmt.Sprintf("%d-%s", last.CreatedAt.UnixMilli(), last.ID), nil
+	return list, placeOf(list[f.Limit-1]).String(), nil
+}
+
+// place is where a row stands in a list in the order of time; those of the same millisecond are in the order of their ids.
+type place struct {
+	at int64 // Unix milliseconds
+	id string
+}
+
+func placeOf(p Payment) place { return place{p.CreatedAt.UnixMilli(), p.ID} }
+
+func scanPlace(row scanner) (p place, err error) { return p, row.Scan(&p.at, &p.id) }
+
+// String is the place as a cursor.
+func (p place) String() string { return fmt.Sprintf("%d-%s", p.at, p.id) }
+
+func parseCursor(cursor string) (p place, err error) {
+	at, id, ok := strings.Cut(cursor, "-")
+	p.id = id
+	if p.at, err = strconv.ParseInt(at, 10, 64); !ok || err != nil {
+		return p, ErrCursor
+	}
+	return p, nil
 }
 
 // Stats is what /health and the selling rules ask of the ledger.

@@ -68,6 +68,7 @@ type Payment struct {
 	Amount        int64 // minor currency units
 	Currency      string
 	Livemode      bool
+	CardLast4     string // of the card that paid, "" until Stripe told; SavePayment leaves it alone, see SetCard
 
 	Money          Money
 	RefundedAmount int64 // minor currency units
@@ -153,6 +154,9 @@ type StripeEvent struct {
 	Outcome  string
 	Repeats  int
 	Body     string // without customer_details, billing_details and shipping
+
+	// PaymentIntent is which payment it is about, of events that follow one later, such as refunds; "" for all others.
+	PaymentIntent string
 }
 
 // Confirmation is what a machine answered, with what came of it.

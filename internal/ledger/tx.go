@@ -146,7 +146,7 @@ func scanInstant(s scanner) (t time.Time, err error) {
 
 // What a payment is never changes; how it stands does.
 const (
-	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at`
+	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4`
 	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
 	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
 	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look`
@@ -168,7 +168,8 @@ func placeholders(columns string) string {
 }
 
 func (p *Payment) what() []any {
-	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.Amount, p.Currency, bit(p.Livemode), milliseconds(p.PaidAt), milliseconds(p.CreatedAt)}
+	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.Amount, p.Currency, bit(p.Livemode), milliseconds(p.PaidAt), milliseconds(p.CreatedAt),
+		p.CardLast4}
 }
 
 func (p *Payment) how() []any {
@@ -181,7 +182,7 @@ func (p *Payment) how() []any {
 
 func scanPayment(s scanner) (p Payment, err error) {
 	var intent sql.NullString
-	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt},
+	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt}, &p.CardLast4,
 		&p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration}, seconds{&p.DelayedStart}, &p.Money, &p.RefundedAmount,
 		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
 		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
@@ -240,6 +241,12 @@ func (tx *Tx) ChangePayment(before, after Payment) error {
 	if err == nil && n != 1 {
 		err = fmt.Errorf("change payment %s: %w", after.ID, ErrNotFound)
 	}
+	return err
+}
+
+// SetCard stores the last four digits of the card that paid, which Stripe may tell later than the payment.
+func (tx *Tx) SetCard(id, last4 string) error {
+	_, err := tx.exec(`UPDATE payments SET card_last4 = $1 WHERE id = $2`, last4, id)
 	return err
 }
 

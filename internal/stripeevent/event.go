@@ -89,7 +89,7 @@ func Decode(body []byte) (bridge.Event, error) {
 	case intentObject:
 		event.Intent = o.ID
 	case chargeObject:
-		event.Refunded = o.AmountRefunded
+		event.Refunded, event.Card = o.AmountRefunded, o.Paid.Card.Last4
 	case refundObject:
 		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
 		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
@@ -111,6 +111,11 @@ type eventObject struct {
 	AmountRefunded int64             `json:"amount_refunded"` // of a charge
 	Amount         int64             `json:"amount"`          // of a refund
 	Status         string            `json:"status"`          // of a refund or a dispute
+	Paid           struct {
+		Card struct {
+			Last4 string `json:"last4"`
+		} `json:"card"`
+	} `json:"payment_method_details"` // of a charge
 }
 
 // objectKind is what an event is about.

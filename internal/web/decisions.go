@@ -18,8 +18,8 @@ type decision struct {
 	Reason string `json:"reason"`
 }
 
-// longestReason bounds what is kept of a reason, in bytes.
-const longestReason = 500
+// LongestReason bounds what is kept of a reason, in bytes.
+const LongestReason = 500
 
 // readDecision reads the body, which may be empty. A field that is not known is refused: a misspelt amount must not give everything back.
 func readDecision(r *http.Request) (d decision, err error) {
@@ -34,14 +34,14 @@ func readDecision(r *http.Request) (d decision, err error) {
 	if err != nil {
 		return d, &APIError{http.StatusBadRequest, "bad_body", `the body is JSON with "amount" (in the smallest unit of the currency) and "reason", or empty`}
 	}
-	if d.Reason = strings.TrimSpace(d.Reason); len(d.Reason) > longestReason {
+	if d.Reason = strings.TrimSpace(d.Reason); len(d.Reason) > LongestReason {
 		return d, &APIError{http.StatusBadRequest, "bad_reason", "reason is too long"}
 	}
 	return d, nil
 }
 
-// operatorName is who decides, as far as is known: there is one operator token.
-const operatorName = "operator"
+// OperatorName is who decides, as far as is known: there is one operator token.
+const OperatorName = "operator"
 
 // decide answers with the payment after a decision.
 func (o *Operator) decide(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, id string, d decision, by bridge.By) (ledger.Payment, error)) error {
@@ -49,7 +49,7 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, f func(ctx con
 	if err != nil {
 		return err
 	}
-	p, err := f(r.Context(), r.PathValue("id"), d, bridge.By{Who: operatorName, Why: d.Reason})
+	p, err := f(r.Context(), r.PathValue("id"), d, bridge.By{Who: OperatorName, Why: d.Reason})
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return errNoPayment
@@ -108,7 +108,7 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 		return err
 	}
 	uid := r.PathValue("uid")
-	if err := f(r.Context(), uid, bridge.By{Who: operatorName, Why: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
+	if err := f(r.Context(), uid, bridge.By{Who: OperatorName, Why: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	} else if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 	if d.Reason == "" {
 		return &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
 	}
-	p, err := o.Bridge.StartFree(r.Context(), r.PathValue("uid"), bridge.By{Who: operatorName, Why: d.Reason})
+	p, err := o.Bridge.StartFree(r.Context(), r.PathValue("uid"), bridge.By{Who: OperatorName, Why: d.Reason})
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"notepay/internal/bridge"
@@ -20,7 +21,10 @@ type Operator struct {
 	Ledger *ledger.Ledger
 	Bridge *bridge.Bridge
 	Fleet  *fleet.Fleet
-	Token  string // of the operator; "" closes everything but what the contract leaves open
+	Token  string          // of the operator; "" closes everything but what the contract leaves open
+	Ending <-chan struct{} // closed when the service ends, and with it the streams
+
+	streams atomic.Int64 // that are open
 }
 
 // APIError is an error answer of /api.
@@ -68,8 +72,13 @@ func (o *Operator) Authorized(r *http.Request) error {
 // Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
 func Bearer(r *http.Request, token string) bool {
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(token)) // equal lengths for a comparison in constant time
-	return ok && subtle.ConstantTimeCompare(a[:], b[:]) == 1
+	return ok && SameSecret(given, token)
+}
+
+// SameSecret compares in a time that does not tell how much of it was right.
+func SameSecret(given, secret string) bool {
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(secret)) // equal lengths for a comparison in constant time
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 // payment is a payment as the contract gives it (docs/design.md, section 5).

@@ -1,0 +1,492 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/config"
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+// operatorsBrowser is one that keeps its cookie and knows the page that it looks at.
+type operatorsBrowser struct {
+	*front
+	cookie string
+	page   string // the body of what was shown last
+}
+
+// send makes a request as a browser does: of a form it names the site that the form stands on.
+func (b *operatorsBrowser) send(method, path, body string, header ...string) *httptest.ResponseRecorder {
+	b.Helper()
+	if b.cookie != "" {
+		header = append(header, "Cookie", b.cookie)
+	}
+	if method == http.MethodPost {
+		header = append([]string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}, header...)
+	}
+	w := b.do(method, path, body, append(header, "Accept", "text/html")...)
+	if w.Header().Get("Content-Type") == "text/html; charset=utf-8" {
+		b.page = w.Body.String()
+	}
+	return w
+}
+
+// signIn types the token.
+func (b *operatorsBrowser) signIn(token string) *httptest.ResponseRecorder {
+	b.Helper()
+	w := b.send("POST", "/operator/sign-in", url.Values{"token": {token}, "next": {"/operator/payments"}}.Encode())
+	if set := w.Header().Get("Set-Cookie"); set != "" {
+		b.cookie, _, _ = strings.Cut(set, ";")
+	}
+	return w
+}
+
+// shows gets a page, which has to be one, and returns it.
+func (b *operatorsBrowser) shows(path string, texts ...string) string {
+	b.Helper()
+	w := b.send("GET", path, "")
+	if w.Code != http.StatusOK {
+		b.Fatalf("%s: %d %s; want 200", path, w.Code, w.Body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(w.Body.String(), text) {
+			b.Errorf("%s does not say %q:\n%s", path, text, w.Body)
+		}
+	}
+	return w.Body.String()
+}
+
+var onceField = regexp.MustCompile(`name="once" value="([A-Z2-7]+)"`)
+
+// press fills in the form of a page that leads to action, and presses its button. The form has to stand on the page.
+func (b *operatorsBrowser) press(page, action string, fields ...string) *httptest.ResponseRecorder {
+	b.Helper()
+	shown := b.shows(page)
+	if !strings.Contains(shown, `action="`+action+`"`) {
+		b.Fatalf("%s has no form for %s:\n%s", page, action, shown)
+	}
+	form := url.Values{"once": {onceField.FindStringSubmatch(shown)[1]}, "back": {page}}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	w := b.send("POST", action, form.Encode())
+	synctest.Wait()
+	return w
+}
+
+// does holds what a button led to: back to the page, with a word of what was done.
+func (b *operatorsBrowser) does(w *httptest.ResponseRecorder, done string) {
+	b.Helper()
+	location := w.Header().Get("Location")
+	if w.Code != http.StatusSeeOther || !strings.Contains(location, "done="+done) {
+		b.Fatalf("%d, Location %q, %s; want 303 back, with done=%s", w.Code, location, w.Body, done)
+	}
+	if b.shows(location); !strings.Contains(b.page, `role="status"`) {
+		b.Errorf("%s does not say what was done", location)
+	}
+}
+
+func (f *front) browser() *operatorsBrowser {
+	b := &operatorsBrowser{front: f}
+	if w := b.signIn(operatorToken); w.Code != http.StatusSeeOther {
+		f.Fatalf("sign in: %d %s; want 303", w.Code, w.Body)
+	}
+	return b
+}
+
+func TestSigningIn(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		b := &operatorsBrowser{front: f}
+		w := b.send("GET", "/operator/payments?q=x", "")
+		f.answers("before", w, http.StatusUnauthorized, `name="next" value="/operator/payments?q=x"`)
+		f.answers("a wrong token", b.signIn("wrong-token-123456"), http.StatusUnauthorized, "This is not the operator token.")
+		f.answers("no token", b.signIn(""), http.StatusUnauthorized, "This is not the operator token.")
+		if b.cookie != "" {
+			f.Fatalf("a cookie %q for a wrong token", b.cookie)
+		}
+		w = b.signIn(operatorToken)
+		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/operator/payments" {
+			f.Errorf("the right one: %d, Location %q; want 303 to where one wanted to go", w.Code, w.Header().Get("Location"))
+		}
+		set := w.Header().Get("Set-Cookie")
+		for _, flag := range []string{"HttpOnly", "SameSite=Strict", "Path=/operator", "Secure", "Max-Age=43200"} {
+			if !strings.Contains(set, flag) {
+				f.Errorf("cookie %q lacks %s", set, flag)
+			}
+		}
+		if strings.Contains(set, operatorToken) {
+			f.Errorf("the cookie %q holds the token", set)
+		}
+		b.shows("/operator")
+		old := b.cookie
+		if w := b.press("/operator", "/operator/sign-out"); w.Code != http.StatusSeeOther || !strings.Contains(w.Header().Get("Set-Cookie"), "Max-Age=0") {
+			f.Errorf("signing out: %d %v; want 303 and no cookie any more", w.Code, w.Header())
+		}
+		f.answers("with the cookie of before", f.get("/operator", "Cookie", old), http.StatusUnauthorized, "Sign in")
+		b.signIn(operatorToken)
+		f.pass(12*time.Hour + time.Second)
+		f.answers("the next day", b.send("GET", "/operator", ""), http.StatusUnauthorized, "Sign in")
+	})
+	inFront(t, func(s *config.Settings) { s.PublicURL = "http://127.0.0.1:3000" }, func(f *front) {
+		w := (&operatorsBrowser{front: f}).signIn(operatorToken)
+		if strings.Contains(w.Header().Get("Set-Cookie"), "Secure") {
+			f.Errorf("cookie %q without HTTPS; a browser would not keep it", w.Header().Get("Set-Cookie"))
+		}
+	})
+	inFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *front) {
+		b := &operatorsBrowser{front: f}
+		for _, path := range []string{"/operator", "/operator/payments", "/operator/nothing"} {
+			f.answers(path+" where no token is set", b.send("GET", path, ""), http.StatusForbidden, "Set OPERATOR_TOKEN")
+		}
+		f.answers("signing in where no token is set", b.signIn(""), http.StatusForbidden, "Set OPERATOR_TOKEN")
+		if b.cookie != "" {
+			f.Errorf("a cookie where no token is set")
+		}
+	})
+}
+
+func TestSigningInLeadsNowhereElse(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		for _, next := range []string{"https://evil.test/", "//evil.test/operator", "/operator/../pay", "/pay", "", "javascript:alert(1)", "/operatorx", `/operator\evil`, "/operator//x"} {
+			w := (&operatorsBrowser{front: f}).send("POST", "/operator/sign-in", url.Values{"token": {operatorToken}, "next": {next}}.Encode())
+			if location := w.Header().Get("Location"); location != "/operator" {
+				f.Errorf("next %q leads to %q; want /operator", next, location)
+			}
+		}
+	})
+}
+
+func TestGuessingTheTokenIsSlow(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		try := func(address, token string) *httptest.ResponseRecorder {
+			r := httptest.NewRequest("POST", "/operator/sign-in", strings.NewReader(url.Values{"token": {token}}.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.RemoteAddr = address + ":1234"
+			w := httptest.NewRecorder()
+			f.handler.ServeHTTP(w, r)
+			return w
+		}
+		for i := range 5 {
+			if w := try("192.0.2.7", "guess-1234567890"); w.Code != http.StatusUnauthorized {
+				f.Fatalf("guess %d: %d; want 401", i+1, w.Code)
+			}
+		}
+		w := try("192.0.2.7", operatorToken)
+		if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" || w.Header().Get("Set-Cookie") != "" {
+			f.Errorf("after five: %d %v; want 429, also for the right one", w.Code, w.Header())
+		}
+		if w := try("192.0.2.8", operatorToken); w.Code != http.StatusSeeOther {
+			f.Errorf("from elsewhere: %d; want 303", w.Code)
+		}
+		f.pass(31 * time.Second)
+		if w := try("192.0.2.7", operatorToken); w.Code != http.StatusSeeOther {
+			f.Errorf("half a minute later: %d; want 303", w.Code)
+		}
+		for i := range 60 {
+			try(fmt.Sprintf("198.51.100.%d", i), "guess-1234567890")
+		}
+		if w := try("192.0.2.9", operatorToken); w.Code != http.StatusTooManyRequests {
+			f.Errorf("after many from everywhere: %d; want 429", w.Code)
+		}
+		f.pass(3 * time.Second)
+		if w := try("192.0.2.9", operatorToken); w.Code != http.StatusSeeOther {
+			f.Errorf("a moment later: %d; want 303", w.Code)
+		}
+	})
+}
+
+// broken has the front with a payment whose machine did not start: Notehub refuses its note.
+func broken(f *front) (id string) {
+	f.notehub.Next(postNote, sandbox.Outcome{Status: 404, Body: `{"err":"device not found {device-noexist}"}`})
+	session := f.buy(sandbox.PayOptions{})
+	f.pass(time.Minute)
+	return ledger.CreditID(session.ID)
+}
+
+func TestEveryPageOfTheConsole(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		b := f.browser()
+		b.shows("/operator", "Nothing needs your attention.", "none has come since notepay was started", "No device is known yet")
+		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers"} {
+			b.shows(path)
+		}
+		f.run()
+		session := f.buy(sandbox.PayOptions{})
+		id := ledger.CreditID(session.ID)
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: `<b>"Evil" & Co</b>`})
+		b.does(b.press("/operator", "/operator/refresh"), "refresh")
+		f.pass(time.Minute)
+		b.shows("/operator", "Takings today", "3.50 EUR", "2 <span class=\"word good\">for sale</span>", "the last 1 minute ago")
+		b.shows("/operator/payments", "Washer 3", "Warm wash", "3.50 EUR", "waiting to be fetched")
+		b.shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200", "Stripe&#39;s event checkout.session.completed", session.ID, session.PaymentIntent,
+			"https://dashboard.stripe.com/test/payments/"+session.PaymentIntent)
+		b.shows("/operator/payments/"+session.ID, id)
+		b.shows("/operator/devices", "Washer 3", "Warm wash", "the default (STRIPE_PRICE_ID)", "Payment Link", "&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;")
+		if shown := b.shows("/operator/devices?q=washer"); strings.Contains(shown, "Evil") {
+			f.Errorf("a search for washer shows others")
+		}
+		b.shows("/operator/events", "checkout.session.completed", "made this payment")
+		b.shows("/operator/events?type=checkout.session.completed")
+		event := regexp.MustCompile(`/operator/events/(evt_\w+)`).FindStringSubmatch(b.page)[1]
+		b.shows("/operator/events/"+event, "&#34;payment_status&#34;: &#34;paid&#34;", "/operator/payments/"+id, "payment_recorded")
+		b.shows("/operator/events?type=charge.refunded", "No event was received.")
+		b.shows("/operator/stickers?layout=letter-small", "Washer 3", "pay.example.com", "sheet letter letter-small", "<svg")
+		for path, status := range map[string]int{"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404, "/operator/stickers/dev:none.svg": 404,
+			"/operator/payments?cursor=x": 400, "/operator/payments?from=x": 400, "/operator/events?cursor=x": 400, "/operator/payments.csv?to=x": 400} {
+			if w := b.send("GET", path, ""); w.Code != status || !strings.Contains(w.Body.String(), "<h1>") {
+				f.Errorf("%s: %d; want a page with %d", path, w.Code, status)
+			}
+		}
+		for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY"} {
+			if got := b.send("GET", "/operator", "").Header().Get(name); got != want {
+				f.Errorf("%s is %q; want %q", name, got, want)
+			}
+		}
+		if policy := b.send("GET", "/operator", "").Header().Get("Content-Security-Policy"); strings.Contains(policy, "unsafe") || !strings.Contains(policy, "form-action 'self'") {
+			f.Errorf("content policy %q; want nothing inline, and forms to ourselves alone", policy)
+		}
+		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments/" + id, "/operator/devices", "/operator/stickers"} {
+			if shown := b.shows(path); strings.Contains(shown, " style=") || strings.Contains(shown, "<script") || strings.Contains(shown, "<style") {
+				f.Errorf("%s holds what the content policy forbids", path)
+			}
+		}
+	})
+}
+
+func TestPaymentsAreFound(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		session := f.buy(sandbox.PayOptions{})
+		id := ledger.CreditID(session.ID)
+		day := time.Now().In(time.Local).Format("2006-01-02")
+		if err := f.ledger.Update(f.Context(), func(tx *ledger.Tx) error { return tx.SetCard(id, "4242") }); err != nil {
+			f.Fatal(err)
+		}
+		for _, key := range []string{id, session.ID, session.PaymentIntent} {
+			if w := b.send("GET", "/operator/payments?q="+key, ""); w.Header().Get("Location") != "/operator/payments/"+id {
+				f.Errorf("%s: %d, Location %q; want the payment", key, w.Code, w.Header().Get("Location"))
+			}
+		}
+		for query, found := range map[string]bool{
+			"": true, "q=Washer+3": true, "q=washer": true, "q=" + washer: true, "q=dryer": false, "q=4242": true, "q=1111": false, "q=3.50": true, "q=3,50+EUR": true, "q=3.51": false,
+			"q=3.50+USD": false, "q=" + day: true, "q=2020-01-01": false, "q=washer+" + day + "+4242+3.50": true, "state=waiting": true, "state=failed": false,
+			"state=attention": false, "from=" + day: true, "to=1999-12-31": false, "from=" + day + "&to=" + day: true, "q=cr_unknown": false,
+		} {
+			if shown := b.shows("/operator/payments?" + query); strings.Contains(shown, id) != found {
+				f.Errorf("%s: found %v; want %v", query, !found, found)
+			}
+		}
+	})
+}
+
+func TestEveryButtonOfAPayment(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		id := broken(f)
+		b.shows("/operator", "Needs attention", "Notehub refused to take the credit", "/operator/payments/"+id)
+		page := "/operator/payments/" + id
+		b.shows(page, "Notehub refused to take the credit", "Gave money back", "given back")
+		b.does(b.press("/operator", page+"/end", "reason", "seen it"), "end")
+		b.shows("/operator", "Nothing needs your attention.")
+		b.shows("/operator/audit", "marked it as seen", "seen it", id)
+
+		session := f.buy(sandbox.PayOptions{})
+		f.notehub.Fetch(washer, "payment.qi")
+		f.pass(11 * time.Minute)
+		page = "/operator/payments/" + ledger.CreditID(session.ID)
+		for _, wrong := range []string{"0", "-1", "4", "3.555", "x", "1e9"} {
+			w := b.press(page, page+"/refund", "amount", wrong)
+			f.answers("giving back "+wrong, w, http.StatusBadRequest, "at most 3.50 EUR")
+		}
+		b.does(b.press(page, page+"/refund", "amount", "1,20", "reason", "too slow"), "refund")
+		f.pass(time.Second)
+		b.shows(page, "paid, a part given back", "1.20 EUR", "too slow", "which is all that can be known of it")
+		b.does(b.press(page, page+"/refund"), "refund")
+		f.pass(time.Second)
+		if shown := b.shows(page, "given back"); strings.Contains(shown, `action="`+page) {
+			f.Errorf("buttons for what is not possible:\n%s", shown)
+		}
+		f.answers("what is not possible", b.send("POST", page+"/retry", "once=AAAA"), http.StatusConflict, "not possible any more")
+
+		session = f.buy(sandbox.PayOptions{})
+		page = "/operator/payments/" + ledger.CreditID(session.ID)
+		b.does(b.press(page, page+"/retry", "reason", "again"), "retry")
+		b.does(b.press(page, page+"/end", "reason", "no more"), "end")
+		f.pass(time.Minute)
+		b.shows(page, "ended in this console", "given back", "again", "no more")
+		if n := f.stripe.Count("POST /v1/refunds"); n != 4 {
+			f.Errorf("%d refunds at Stripe; want what was refused, two parts, and what was ended", n)
+		}
+		w := b.send("POST", "/operator/payments/cr_none/end", "once=AAAA")
+		f.answers("of no payment", w, http.StatusNotFound, "Nothing was changed")
+	})
+}
+
+func TestAButtonPressedTwiceCountsOnce(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		b.shows("/operator/devices")
+		form := url.Values{"once": {onceField.FindStringSubmatch(b.page)[1]}, "back": {"/operator/devices"}, "reason": {"test"}}.Encode()
+		start := "/operator/devices/" + washer + "/start"
+		b.does(b.send("POST", start, form), "start")
+		w := b.send("POST", start, form)
+		b.does(w, "twice")
+		f.pass(time.Second)
+		if n := f.notehub.Count(postNote); n != 1 {
+			f.Errorf("%d notes; want one", n)
+		}
+	})
+}
+
+func TestEveryButtonOfADevice(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		device := "/operator/devices/" + washer
+		f.answers("a pause without a reason", b.press("/operator/devices", device+"/pause"), http.StatusBadRequest, "say why")
+		f.answers("a scan then", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
+		b.does(b.press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
+		f.answers("a scan of a paused one", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "")
+		b.shows("/operator", "is paused", "door broken")
+		b.does(b.press("/operator", device+"/resume"), "resume")
+		f.answers("a scan of one that is resumed", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
+		b.does(b.press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
+		f.pass(time.Second)
+		b.shows("/operator/payments", "Free start")
+		b.shows("/operator/audit?subject="+washer, "test of the valve", "door broken", "started the machine for free")
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
+		b.does(b.press("/operator/devices", "/operator/refresh"), "refresh")
+		b.shows("/operator/devices", "Dryer")
+		f.notehub.Next(hubList, sandbox.Outcome{Status: 500})
+		f.answers("while Notehub is down", b.press("/operator/devices", "/operator/refresh"), http.StatusBadGateway, "What was known is still sold")
+		w := b.send("POST", "/operator/devices/dev:none/pause", "once=AAAA&reason=x")
+		f.answers("of no device", w, http.StatusNotFound, "Nothing was changed")
+	})
+}
+
+func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		id := ledger.CreditID(f.buy(sandbox.PayOptions{}).ID)
+		f.pass(time.Second)
+		before, err := f.ledger.Payment(f.Context(), id)
+		if err != nil {
+			f.Fatal(err)
+		}
+		console := []string{"/operator/payments/" + id + "/retry", "/operator/payments/" + id + "/refund", "/operator/payments/" + id + "/end", "/operator/devices/" + washer + "/pause",
+			"/operator/devices/" + washer + "/resume", "/operator/devices/" + washer + "/start", "/operator/refresh", "/operator/sign-out"}
+		api := []string{"/api/payments/" + id + "/retry", "/api/payments/" + id + "/refund", "/api/payments/" + id + "/end", "/api/devices/" + washer + "/pause",
+			"/api/devices/" + washer + "/resume", "/api/devices/" + washer + "/start"}
+		const form = "once=AAAA&reason=x&back=/operator"
+		wants := func(name, path string, w *httptest.ResponseRecorder, status int) {
+			f.Helper()
+			if w.Code != status {
+				f.Errorf("%s %s: %d %s; want %d", name, path, w.Code, w.Body, status)
+			}
+		}
+		kind := []string{"Content-Type", "application/x-www-form-urlencoded"}
+		for _, path := range console {
+			wants("without a cookie:", path, f.do("POST", path, form, kind...), 401)
+			wants("with another:", path, f.do("POST", path, form, append(kind, "Cookie", "notepay_operator=AAAA")...), 401)
+			wants("with the token as the cookie:", path, f.do("POST", path, form, append(kind, "Cookie", "notepay_operator="+operatorToken)...), 401)
+			for _, origin := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.test"}, {"Origin", "null"}} {
+				wants("from another site:", path, f.do("POST", path, form, append(append(kind, "Cookie", b.cookie), origin...)...), 403)
+			}
+			wants("without the page's secret:", path, f.do("POST", path, "reason=x", append(kind, "Cookie", b.cookie)...), 400)
+			wants("another method:", path, f.do("PUT", path, form, append(kind, "Cookie", b.cookie)...), 405)
+			if path != "/operator/sign-out" && path != "/operator/refresh" {
+				wants("by a link:", path, f.get(path, "Cookie", b.cookie), 404)
+			}
+		}
+		for _, path := range api {
+			wants("without the token:", path, f.do("POST", path, `{"reason":"x"}`), 401)
+			wants("with the cookie:", path, f.do("POST", path, `{"reason":"x"}`, "Cookie", b.cookie), 401)
+			wants("from another site:", path, f.do("POST", path, `{"reason":"x"}`, "Authorization", "Bearer "+operatorToken, "Origin", "https://evil.test"), 403)
+			wants("another method:", path, f.do("PUT", path, `{"reason":"x"}`, "Authorization", "Bearer "+operatorToken), 404)
+		}
+		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id, "/operator/devices", "/operator/events", "/operator/events/evt_1",
+			"/operator/stickers", "/operator/stickers/" + washer, "/operator/audit", "/operator/audit.csv", "/operator/nothing"} {
+			w := f.get(path)
+			wants("without a cookie:", path, w, 401)
+			if strings.Contains(w.Body.String(), "Washer") || strings.Contains(w.Body.String(), id+"<") {
+				f.Errorf("%s tells something to who has not signed in:\n%s", path, w.Body)
+			}
+		}
+		f.pass(time.Second)
+		after, err := f.ledger.Payment(f.Context(), id)
+		if err != nil || after != before {
+			f.Errorf("the payment changed: %+v, %v; want %+v", after, err, before)
+		}
+		if list, _, err := f.ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {
+			f.Errorf("audit %+v, %v; want that nobody did anything", list, err)
+		}
+		b.shows("/operator") // still signed in
+	})
+}
+
+func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.server.console.Zone = time.FixedZone("where midnight is near", int((23*time.Hour + 30*time.Minute).Seconds()))
+		f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Name = "=HYPERLINK(1)" })
+		f.run()
+		b := f.browser()
+		broken(f)
+		session := f.buy(sandbox.PayOptions{})
+		page := "/operator/payments/" + ledger.CreditID(session.ID)
+		f.notehub.Fetch(washer, "payment.qi")
+		f.pass(11 * time.Minute)
+		b.does(b.press(page, page+"/refund", "amount", "1"), "refund")
+		f.pass(20 * time.Minute)
+		f.buy(sandbox.PayOptions{})
+		w := b.send("GET", "/operator/payments.csv", "")
+		if kind := w.Header().Get("Content-Type"); kind != "text/csv; charset=utf-8" || !strings.Contains(w.Header().Get("Content-Disposition"), "attachment") {
+			f.Errorf("headers %v; want a file to save", w.Header())
+		}
+		rows, err := csv.NewReader(w.Body).ReadAll()
+		if err != nil || len(rows) < 2 {
+			f.Fatalf("%d rows, %v; want a table", len(rows), err)
+		}
+		column := map[string]int{}
+		for i, name := range rows[0] {
+			column[name] = i
+		}
+		var got []string
+		for _, row := range rows[1:] {
+			got = append(got, strings.Join([]string{row[column["record"]], row[column["sold"]], row[column["given back"]], row[column["net"]], row[column["currency"]]}, " "))
+			if plan := row[column["plan"]]; row[0] == "payment" && plan != "'=HYPERLINK(1)" {
+				f.Errorf("plan %q would be a formula in a spreadsheet", plan)
+			}
+		}
+		want := []string{"payment 3.50 0.00 3.50 EUR", "day total 3.50 0.00 3.50 EUR", "payment 3.50 1.00 2.50 EUR", "payment 3.50 3.50 0.00 EUR", "day total 7.00 4.50 2.50 EUR"}
+		if strings.Join(got, "\n") != strings.Join(want, "\n") {
+			f.Errorf("rows\n%s; want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		w = b.send("GET", "/operator/audit.csv", "")
+		if !strings.Contains(w.Body.String(), ",operator,refund,") {
+			f.Errorf("audit\n%s; want the refund", w.Body)
+		}
+	})
+}

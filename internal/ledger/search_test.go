@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// found are the names of the payments that a search gives, page by page.
+func found(t *testing.T, l *Ledger, s Search) (names []string) {
+	t.Helper()
+	if s.Limit == 0 {
+		s.Limit = 3
+	}
+	for pages := 0; ; pages++ {
+		list, next, err := l.Search(t.Context(), s)
+		if err != nil || len(list) > s.Limit || pages > 20 {
+			t.Fatalf("%+v: %d payments, %v, page %d; want pages of at most %d and an end", s, len(list), err, pages, s.Limit)
+		}
+		for _, p := range list {
+			names = append(names, p.SessionID[len("cs_"):])
+		}
+		if s.Cursor = next; next == "" {
+			return names
+		}
+	}
+}
+
+func testSearch(t *testing.T, database string) {
+	l := open(t, database)
+	for i, change := range []func(*Payment){
+		func(p *Payment) { p.CardLast4 = "4242" },
+		func(p *Payment) { p.DeviceUID, p.DeviceName = "dev:2", "Trockner 100% Süd" },
+		func(p *Payment) { p.Machine, p.Reason, p.Attention = Failed, "refused", "refused" },
+		func(p *Payment) { p.Money, p.RefundedAmount = Refunded, 350 },
+		func(p *Payment) { p.Amount, p.Currency = 1200, "usd" },
+		func(p *Payment) { p.Machine, p.Posted, p.SentAt = Sent, true, noon() },
+		func(p *Payment) { p.CardLast4, p.CreatedAt = "4242", noon().Add(24*time.Hour) },
+	} {
+		p := payment(fmt.Sprint(i))
+		p.Occupies, p.CreatedAt = false, noon().Add(time.Duration(i)*time.Minute)
+		if change(&p); p.Machine == Failed || p.Machine == Sent {
+			p = idle(p)
+		}
+		insert(t, l, p)
+	}
+	amount := int64(1200)
+	for name, c := range map[string]struct {
+		search Search
+		want   []string
+	}{
+		"all":                        {Search{}, []string{"6", "5", "4", "3", "2", "1", "0"}},
+		"a device":                   {Search{Devices: []string{"dev:2"}}, []string{"1"}},
+		"several devices":            {Search{Devices: []string{"dev:1", "dev:2"}}, []string{"6", "5", "4", "3", "2", "1", "0"}},
+		"no such device":             {Search{Devices: []string{"dev:3", "dev:4"}}, nil},
+		"a part of a name":           {Search{Name: "TROCKNER"}, []string{"1"}},
+		"a name with a wildcard":     {Search{Name: "100%"}, []string{"1"}},
+		"a wildcard is a character":  {Search{Name: "Washer%3"}, nil},
+		"a card":                     {Search{Card: "4242"}, []string{"6", "0"}},
+		"a card of a day":            {Search{Card: "4242", From: noon(), To: noon().Add(time.Hour)}, []string{"0"}},
+		"a day":                      {Search{From: noon().Add(time.Minute), To: noon().Add(3 * time.Minute)}, []string{"2", "1"}},
+		"an amount":                  {Search{Amount: &amount}, []string{"4"}},
+		"an amount of a currency":    {Search{Amount: &amount, Currency: "eur"}, nil},
+		"a day and an amount":        {Search{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, nil},
+		"those that need attention":  {Search{Attention: true}, []string{"2"}},
+		"money back":                 {Search{Money: []Money{Refunded, Released}}, []string{"3"}},
+		"money in any of two states": {Search{Money: []Money{Paid, Refunded}, Machine: []Machine{Queued}}, []string{"6", "4", "3", "1", "0"}},
+		"failed":                     {Search{Machine: []Machine{Failed}}, []string{"2"}},
+		"queued at a device":         {Search{Machine: []Machine{Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
+		"sent or fetched":            {Search{Machine: []Machine{Sent, Fetched}}, []string{"5"}},
+	} {
+		if got := found(t, l, c.search); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q; want %q", name, got, c.want)
+		}
+	}
+	if _, _, err := l.Search(t.Context(), Search{Limit: 1, Cursor: "x"}); !errors.Is(err, ErrCursor) {
+		t.Errorf("a cursor that was not given: %v; want %v", err, ErrCursor)
+	}
+}
+
+// What no index finds is looked for in shares, and what is found does not depend on where a share ends.
+func testSearchGoesOn(t *testing.T, database string) {
+	l := open(t, database)
+	const many = examined + 5
+	mustUpdate(t, l, func(tx *Tx) error {
+		for i := range many {
+			p := idle(payment(fmt.Sprint(i)))
+			p.Machine, p.Posted, p.SentAt, p.CreatedAt = Sent, true, noon(), noon().Add(time.Duration(i/3)*time.Millisecond)
+			if i == 0 || i == many-1 {
+				p.Amount = 999
+			}
+			if _, err := tx.InsertPayment(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	amount := int64(999)
+	first, next, err := l.Search(t.Context(), Search{Amount: &amount, Limit: 10})
+	if err != nil || next == "" || len(first) != 1 {
+		t.Fatalf("the first share: %d payments, cursor %q, %v; want one, and to go on", len(first), next, err)
+	}
+	if got := found(t, l, Search{Amount: &amount, Limit: 10}); !slices.Equal(got, []string{fmt.Sprint(many - 1), "0"}) {
+		t.Errorf("in all shares: %q; want both", got)
+	}
+}
+
+func testTakings(t *testing.T, database string) {
+	l := open(t, database)
+	for i, p := range []Payment{
+		{Money: Paid, Amount: 350, Currency: "eur"},
+		{Money: Paid, Amount: 350, Currency: "eur", RefundedAmount: 50},
+		{Money: Refunded, Amount: 200, Currency: "eur", RefundedAmount: 200},
+		{Money: Released, Amount: 350, Currency: "eur"},
+		{Money: Authorized, Amount: 350, Currency: "eur"},
+		{Money: Lost, Amount: 100, Currency: "eur", RefundedAmount: 30},
+		{Money: Disputed, Amount: 300, Currency: "jpy"},
+		{Money: Paid, Currency: ""}, // a free start
+		{Money: Paid, Amount: 9999, Currency: "eur", CreatedAt: noon().Add(24 * time.Hour)},
+	} {
+		name := fmt.Sprint(i)
+		p.ID, p.SessionID, p.Token, p.Machine, p.PaidAt = CreditID(name), name, name, Queued, noon()
+		if p.CreatedAt.IsZero() {
+			p.CreatedAt = noon()
+		}
+		insert(t, l, p)
+	}
+	got, err := l.Takings(t.Context(), noon(), noon().Add(24*time.Hour))
+	want := []Takings{{"eur", 6, 1000, 350}, {"jpy", 1, 300, 0}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("takings %+v, %v; want %+v", got, err, want)
+	}
+	list, _, err := l.Search(t.Context(), Search{To: noon().Add(24 * time.Hour), Limit: 50})
+	sum := map[string]Takings{}
+	for _, p := range list {
+		if p.Amount > 0 {
+			s := sum[p.Currency]
+			sum[p.Currency] = Takings{p.Currency, s.Payments + 1, s.Sold + p.Sold(), s.GivenBack + p.GivenBack()}
+		}
+	}
+	if err != nil || sum["eur"] != want[0] || sum["jpy"] != want[1] {
+		t.Errorf("summed up one by one %+v, %v; want the same, %+v", sum, err, want)
+	}
+	if got, err := l.Takings(t.Context(), noon().Add(-time.Hour), noon()); err != nil || len(got) != 0 {
+		t.Errorf("before: %+v, %v; want nothing", got, err)
+	}
+}
+
+func testHistory(t *testing.T, database string) {
+	l := open(t, database)
+	old, recent, other := idle(payment("old")), payment("recent"), payment("other")
+	old.Machine, old.Posted, old.SentAt, old.StartedAt, old.ConfirmBy = Done, true, noon(), noon().Add(time.Second), noon().Add(time.Minute)
+	recent.CreatedAt, other.DeviceUID = noon().Add(time.Hour), "dev:2"
+	insert(t, l, old, recent, other)
+	got, err := l.History(t.Context(), "dev:1", 5)
+	want := []Credit{{Machine: Queued}, {Machine: Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("history %+v, %v; want %+v", got, err, want)
+	}
+	if got, err := l.History(t.Context(), "dev:1", 1); err != nil || len(got) != 1 {
+		t.Errorf("the last: %+v, %v; want one", got, err)
+	}
+}
+
+func testCardLearnedLater(t *testing.T, database string) {
+	l := open(t, database)
+	p := payment("a")
+	insert(t, l, p)
+	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.SetCard(p.ID, "4242"), tx.SavePayment(p)) })
+	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" {
+		t.Errorf("card %q, %v; want 4242", got.CardLast4, err)
+	}
+}
+
+func testEventsOfAPayment(t *testing.T, database string) {
+	l := open(t, database)
+	p := payment("a")
+	event := func(id, eventType, object, intent string, after time.Duration) StripeEvent {
+		return StripeEvent{ID: id, Type: eventType, ObjectID: object, PaymentIntent: intent, Created: noon(), Received: noon().Add(after), Outcome: "x", Body: "{}"}
+	}
+	all := []StripeEvent{
+		event("evt_1", "checkout.session.completed", "cs_a", "", 0),
+		event("evt_2", "payment_intent.succeeded", "pi_a", "", time.Second),
+		event("evt_3", "checkout.session.completed", "cs_b", "", 0),
+		event("evt_4", "charge.refunded", "ch_a", "pi_a", 48*time.Hour),
+		event("evt_5", "charge.refunded", "ch_b", "pi_b", time.Second),
+	}
+	insert(t, l, p)
+	mustUpdate(t, l, func(tx *Tx) error {
+		for _, e := range all {
+			if _, err := tx.AddEvent(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	ids := func(list []StripeEvent, err error) (ids []string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	want := func(name string, got []string, want ...string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q; want %q", name, got, want)
+		}
+	}
+	want("of the payment", ids(l.EventsOf(t.Context(), p)), "evt_1", "evt_2", "evt_4")
+	one, err := l.Event(t.Context(), "evt_4")
+	if err != nil || one != all[3] {
+		t.Errorf("event %+v, %v; want %+v", one, err, all[3])
+	}
+	page, next, err := l.EventPage(t.Context(), "", 3, "")
+	want("the first page", ids(page, err), "evt_4", "evt_5", "evt_2")
+	page, next, err = l.EventPage(t.Context(), "", 3, next)
+	want("the last page", ids(page, err), "evt_3", "evt_1")
+	if next != "" {
+		t.Errorf("cursor %q after the last; want none", next)
+	}
+	page, _, err = l.EventPage(t.Context(), "charge.refunded", 3, "")
+	want("of one type", ids(page, err), "evt_4", "evt_5")
+	later := noon().Add(72 * time.Hour)
+	want("since a time", ids(l.EventsSince(t.Context(), noon().Add(time.Second), "", later, 10)), "evt_2", "evt_5", "evt_4")
+	want("behind an event", ids(l.EventsSince(t.Context(), later, "evt_2", later, 10)), "evt_5", "evt_4")
+	want("up to a time", ids(l.EventsSince(t.Context(), later, "evt_2", noon().Add(time.Minute), 10)), "evt_5")
+	want("behind one that is unknown", ids(l.EventsSince(t.Context(), noon().Add(time.Hour), "evt_9", later, 10)), "evt_4")
+}
+
+func testLateLookups(t *testing.T, database string) {
+	l := open(t, database)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddLookup(Lookup{ID: "cs_old", PaidAt: noon(), DueAt: noon()}), tx.AddLookup(Lookup{ID: "cs_new", PaidAt: noon().Add(time.Hour), DueAt: noon()}))
+	})
+	got, err := l.LateLookups(t.Context(), noon().Add(time.Minute), 10)
+	if err != nil || len(got) != 1 || got[0].ID != "cs_old" {
+		t.Errorf("%+v, %v; want cs_old", got, err)
+	}
+}
+
+// searches are the operator's questions, for the plans.
+func searches(ctx context.Context, l *Ledger) []asked {
+	search := func(s Search) func() error {
+		s.Limit = 10
+		return func() error {
+			_, _, err := l.Search(ctx, s)
+			return err
+		}
+	}
+	amount := int64(1)
+	return []asked{
+		{"looking for nothing in particular", search(Search{}), "payments_newest"},
+		{"going on from there", search(Search{Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a day", search(Search{From: noon(), To: noon()}), "payments_newest"},
+		{"going on with a day", search(Search{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a device", search(Search{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{"looking for a device's day", search(Search{Devices: []string{"dev:1"}, From: noon(), To: noon()}), "payments_of_device"},
+		{"looking for several devices", search(Search{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
+		{"looking for a card", search(Search{Card: "4242"}), "payments_of_card"},
+		{"looking for what needs attention", search(Search{Attention: true}), "payments_attention"},
+		{"looking for money that moved", search(Search{Money: []Money{Refunded}}), "payments_money_moved"},
+		{"looking for what failed", search(Search{Machine: []Machine{Failed}}), "payments_failed"},
+		{"looking for what is queued", search(Search{Machine: []Machine{Queued}}), "payments_newest"},
+		{"looking for an amount", search(Search{Amount: &amount}), "payments_newest"},
+		{"looking for a name", search(Search{Name: "x"}), "payments_newest"},
+		{"the takings", func() error { return second(l.Takings(ctx, noon(), noon())).err }, "payments_newest"},
+		{"the history of a device", func() error { return second(l.History(ctx, "dev:1", 50)).err }, "payments_of_device"},
+		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
+		{"the events of a payment", func() error { return second(l.EventsOf(ctx, payment("a"))).err }, ""},
+		{"the first events of a type", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"the first events", func() error {
+			_, _, err := l.EventPage(ctx, "", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"a page of events", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
+			return err
+		}, "stripe_events_newest"},
+		{"the events since then", func() error { return second(l.EventsSince(ctx, noon(), "", noon(), 10)).err }, ""},
+		{"the late look-ups", func() error { return second(l.LateLookups(ctx, noon(), 10)).err }, "lookups_late"},
+		{"the audit", func() error {
+			_, _, err := l.Audits(ctx, "", 10, "")
+			return err
+		}, ""},
+	}
+}

@@ -1,0 +1,173 @@
+package console
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"notepay/internal/bridge"
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/web"
+)
+
+const (
+	devicesPerPage = 25
+	// lastCredits is of how many credits a success rate is made.
+	lastCredits = 50
+)
+
+type deviceRow struct {
+	fleet.Listed
+	StateIs word
+	History record
+}
+
+type devicesPage struct {
+	Rows     []deviceRow
+	Query    string
+	Total    int
+	Previous int // page number, 0 for none
+	Next     int
+}
+
+// devices lists the devices, by name.
+func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	page := devicesPage{Query: strings.TrimSpace(q.Get("q"))}
+	all := named(c.Fleet.List(), page.Query)
+	page.Total = len(all)
+	number, _ := strconv.Atoi(q.Get("page")) // what is no number is the first
+	number = min(max(number, 1), (len(all)+devicesPerPage-1)/devicesPerPage+1)
+	from := min((number-1)*devicesPerPage, len(all))
+	to := min(from+devicesPerPage, len(all))
+	if page.Previous = number - 1; to < len(all) {
+		page.Next = number + 1
+	}
+	for _, d := range all[from:to] {
+		credits, err := c.Ledger.History(r.Context(), d.UID, lastCredits)
+		if err != nil {
+			return err
+		}
+		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), recordOf(credits)})
+	}
+	return c.write(w, r, "devices", view{Title: "Devices", Nav: "devices", Data: page})
+}
+
+// named are the devices whose name or uid holds a text, in the order of their names. Everything holds the empty text.
+func named(all []fleet.Listed, text string) []fleet.Listed {
+	text = strings.ToLower(text)
+	list := slices.DeleteFunc(all, func(d fleet.Listed) bool {
+		return !strings.Contains(strings.ToLower(d.Name), text) && !strings.Contains(strings.ToLower(d.UID), text)
+	})
+	slices.SortStableFunc(list, func(a, b fleet.Listed) int {
+		return cmp.Compare(strings.ToLower(web.MachineName(a.Name, a.UID)), strings.ToLower(web.MachineName(b.Name, b.UID)))
+	})
+	return list
+}
+
+// record is how the last credits of a device went.
+type record struct {
+	Started, Failed int
+	Last            ledger.Credit // the last that reached the machine
+	Found           bool          // there is one
+}
+
+// recordOf counts what says something of the machine: what it started, or as far as is known fetched, and what it should have started and did not.
+func recordOf(credits []ledger.Credit) (r record) {
+	for _, c := range credits {
+		switch {
+		case c.Machine == ledger.Started, c.Machine == ledger.Done, c.Machine == ledger.Fetched && !c.Confirms:
+			r.Started++
+			if !r.Found {
+				r.Last, r.Found = c, true
+			}
+		case c.Machine == ledger.Failed && machinesFault(c.Reason):
+			r.Failed++
+		}
+	}
+	return r
+}
+
+// machinesFault: the machine, or its connection, did not do what it should have. What was refused for other reasons says nothing of it.
+func machinesFault(reason string) bool {
+	switch reason {
+	case bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonFailed, bridge.ReasonRecalled, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed:
+		return true
+	}
+	return false
+}
+
+// Rate is the share of credits that came to something, in words.
+func (r record) Rate() string {
+	all := r.Started + r.Failed
+	if all == 0 {
+		return "no credits yet"
+	}
+	return fmt.Sprintf("%d %% of the last %d", 100*r.Started/all, all)
+}
+
+// onDevice does what a button on a device says, and leads back.
+func (c *Console) onDevice(w http.ResponseWriter, r *http.Request, done string, f func(uid string, by bridge.By) error) error {
+	by := by(r)
+	if by.Why == "" && done != "resume" {
+		return c.problem(w, r, http.StatusBadRequest, "Please say why: the reason is kept with it. Nothing was changed.")
+	}
+	err := f(r.PathValue("uid"), by)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.problem(w, r, http.StatusNotFound, "There is no such device (any more). Nothing was changed.")
+	}
+	if err != nil {
+		return err
+	}
+	return goBack(w, r, done)
+}
+
+func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
+	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error { return c.Bridge.Pause(r.Context(), uid, by) })
+}
+
+func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
+	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error { return c.Bridge.Resume(r.Context(), uid, by) })
+}
+
+func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
+	return c.onDevice(w, r, "start", func(uid string, by bridge.By) error {
+		_, err := c.Bridge.StartFree(r.Context(), uid, by)
+		return err
+	})
+}
+
+// refresh reads the devices and prices anew.
+func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
+	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
+		c.Log.Warn("refresh asked for", "err", err)
+		return c.problem(w, r, http.StatusBadGateway, "Notehub or Stripe could not be asked. What was known is still sold; please try again in a moment.")
+	}
+	return goBack(w, r, "refresh")
+}
+
+// by is who decides: there is one operator token.
+func by(r *http.Request) bridge.By {
+	why := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
+	return bridge.By{Who: web.OperatorName, Why: shortened(why, web.LongestReason)}
+}
+
+// shortened is at most so many bytes of a text, in whole characters.
+func shortened(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "")
+}
+
+func plural(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return strconv.Itoa(n) + " " + of + "s"
+}

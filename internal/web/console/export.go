@@ -1,0 +1,163 @@
+package console
+
+import (
+	"encoding/csv"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/web"
+)
+
+// rowsAtOnce is how many rows are read between two pieces of an answer.
+const rowsAtOnce = 500
+
+// harmless keeps a spreadsheet from taking a text for a formula.
+func harmless(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
+}
+
+// startCSV begins an answer that is saved as a file.
+func startCSV(w http.ResponseWriter, name string, columns ...string) (*csv.Writer, error) {
+	private(w)
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
+	out := csv.NewWriter(w)
+	return out, out.Write(columns)
+}
+
+// dayTotals sums up one day, by currency.
+type dayTotals struct {
+	day  string
+	sums map[string]ledger.Takings
+}
+
+func (t *dayTotals) add(p ledger.Payment) {
+	if p.Amount == 0 {
+		return
+	}
+	s := t.sums[p.Currency]
+	t.sums[p.Currency] = ledger.Takings{Currency: p.Currency, Payments: s.Payments + 1, Sold: s.Sold + p.Sold(), GivenBack: s.GivenBack + p.GivenBack()}
+}
+
+// write ends the day and begins another.
+func (t *dayTotals) write(out *csv.Writer, day string) error {
+	currencies := make([]string, 0, len(t.sums))
+	for currency := range t.sums {
+		currencies = append(currencies, currency)
+	}
+	slices.Sort(currencies)
+	for _, currency := range currencies {
+		s := t.sums[currency]
+		row := make([]string, len(paymentColumns()))
+		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(s.Payments)+" payments", strings.ToUpper(currency)
+		row[12], row[13], row[14] = web.Figure(s.Sold, currency), web.Figure(s.GivenBack, currency), web.Figure(s.Sold-s.GivenBack, currency)
+		if err := out.Write(row); err != nil {
+			return err
+		}
+	}
+	t.day, t.sums = day, map[string]ledger.Takings{}
+	return nil
+}
+
+func paymentColumns() []string {
+	return []string{"record", "day", "time", "reference", "session", "payment intent", "device", "device name", "plan", "card", "currency",
+		"amount", "sold", "given back", "net", "money", "machine", "reason", "needs attention"}
+}
+
+// paymentsCSV gives all payments that a search finds, newest first, in pieces. Each day ends with its totals by currency; what is given back
+// counts for the day of its payment.
+func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
+	wish, problem := readWish(r.URL.Query(), c.Fleet.List, c.Zone)
+	if problem != "" {
+		return c.problem(w, r, http.StatusBadRequest, problem)
+	}
+	search := wish.Search
+	search.Limit = rowsAtOnce
+	list, next, err := c.Ledger.Search(r.Context(), search) // before the answer begins: it may still be another
+	if errors.Is(err, ledger.ErrCursor) {
+		return c.problem(w, r, http.StatusBadRequest, "There is no such page of the list.")
+	}
+	if err != nil {
+		return err
+	}
+	out, err := startCSV(w, "payments.csv", paymentColumns()...)
+	totals := dayTotals{}
+	for ; err == nil; list, next, err = c.Ledger.Search(r.Context(), search) {
+		for _, p := range list {
+			at := p.CreatedAt.In(c.Zone)
+			day := at.Format(dayLayout)
+			if day != totals.day {
+				if err := totals.write(out, day); err != nil {
+					return err
+				}
+			}
+			totals.add(p)
+			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent, p.DeviceUID, harmless(p.DeviceName), harmless(p.Plan), p.CardLast4,
+				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
+				string(p.Money), string(p.Machine), harmless(p.Reason), p.Attention})
+			if err != nil {
+				return err
+			}
+		}
+		if search.Cursor = next; next == "" {
+			break
+		}
+	}
+	if err == nil {
+		err = totals.write(out, "")
+	}
+	out.Flush()
+	return errors.Join(err, out.Error())
+}
+
+type auditPage struct {
+	Rows    []ledger.Audit
+	Subject string
+	Next    string
+}
+
+const auditsPerPage = 100
+
+// audit lists who changed what.
+func (c *Console) audit(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	page := auditPage{Subject: strings.TrimSpace(q.Get("subject"))}
+	list, next, err := c.Ledger.Audits(r.Context(), page.Subject, auditsPerPage, q.Get("cursor"))
+	if err != nil {
+		return err
+	}
+	if page.Rows = list; next != "" {
+		page.Next = "/operator/audit?" + with(q, "cursor", next)
+	}
+	return c.write(w, r, "audit", view{Title: "Audit", Nav: "audit", Data: page})
+}
+
+// auditCSV gives the whole audit, newest first, in pieces.
+func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
+	subject := strings.TrimSpace(r.URL.Query().Get("subject"))
+	list, next, err := c.Ledger.Audits(r.Context(), subject, rowsAtOnce, "")
+	if err != nil {
+		return err
+	}
+	out, err := startCSV(w, "audit.csv", "time", "who", "what", "subject", "why", "before", "after")
+	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, rowsAtOnce, next) {
+		for _, a := range list {
+			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, harmless(a.Why), harmless(a.Before), harmless(a.After)}); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			break
+		}
+	}
+	out.Flush()
+	return errors.Join(err, out.Error())
+}

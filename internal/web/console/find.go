@@ -1,0 +1,184 @@
+package console
+
+import (
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/web"
+)
+
+// state is a choice of payments by how they stand.
+type state struct {
+	Key, Text string
+	Machine   []ledger.Machine
+	Money     []ledger.Money
+	Attention bool
+}
+
+// states are the choices, in the order in which they are offered.
+func states() []state {
+	return []state{
+		{Key: "attention", Text: "needs attention", Attention: true},
+		{Key: "waiting", Text: "on its way to the machine", Machine: []ledger.Machine{ledger.Queued, ledger.Sent}},
+		{Key: "started", Text: "started", Machine: []ledger.Machine{ledger.Started, ledger.Done}},
+		{Key: "fetched", Text: "fetched by the machine", Machine: []ledger.Machine{ledger.Fetched}},
+		{Key: "failed", Text: "did not start", Machine: []ledger.Machine{ledger.Failed}},
+		{Key: "back", Text: "money back", Money: []ledger.Money{ledger.Refunding, ledger.Refunded, ledger.Releasing, ledger.Released}},
+		{Key: "refund_failed", Text: "refund failed", Money: []ledger.Money{ledger.RefundFailed}},
+		{Key: "held", Text: "held, not taken", Money: []ledger.Money{ledger.Authorized, ledger.Capturing}},
+		{Key: "disputed", Text: "disputed", Money: []ledger.Money{ledger.Disputed, ledger.Lost}},
+	}
+}
+
+// wish is what somebody looks for.
+type wish struct {
+	Text, State, From, To string // as they were given
+	Search                ledger.Search
+	Key                   string // a reference of one payment, or of one event
+	Device                string // the name of the device that was found
+}
+
+// mostDevices bounds how many devices a part of a name may stand for.
+const mostDevices = 50
+
+const dayLayout = "2006-01-02"
+
+// readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an amount, and what is left is a device.
+func readWish(q url.Values, devices func() []fleet.Listed, zone *time.Location) (w wish, problem string) {
+	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
+	w.Search.Cursor = q.Get("cursor")
+	for _, s := range states() {
+		if s.Key == w.State {
+			w.Search.Machine, w.Search.Money, w.Search.Attention = s.Machine, s.Money, s.Attention
+		}
+	}
+	day := func(text string, after int) (time.Time, bool) {
+		t, err := time.ParseInLocation(dayLayout, text, zone)
+		return t.AddDate(0, 0, after), err == nil
+	}
+	var ok bool
+	if w.From != "" {
+		if w.Search.From, ok = day(w.From, 0); !ok {
+			problem = "A day is written like 2026-11-21."
+		}
+	}
+	if w.To != "" {
+		if w.Search.To, ok = day(w.To, 1); !ok {
+			problem = "A day is written like 2026-11-21."
+		}
+	}
+	var rest []string
+	fields := strings.Fields(w.Text)
+	for i := 0; i < len(fields); i++ {
+		field := fields[i]
+		if from, isDay := day(field, 0); isDay {
+			w.Search.From, w.Search.To = from, from.AddDate(0, 0, 1)
+		} else if reference.MatchString(field) {
+			w.Key = field
+		} else if lastFour.MatchString(field) {
+			w.Search.Card = field
+		} else if amount, currency, used := readAmount(field, next(fields, i)); used > 0 {
+			w.Search.Amount, w.Search.Currency = &amount, currency
+			i += used - 1
+		} else {
+			rest = append(rest, field)
+		}
+	}
+	if len(rest) > 0 {
+		w.device(strings.Join(rest, " "), devices())
+	}
+	return w, problem
+}
+
+func next(fields []string, i int) string {
+	if i+1 < len(fields) {
+		return fields[i+1]
+	}
+	return ""
+}
+
+// device looks for the devices that a text may mean; where there is none by that name now, for payments of one that had it then.
+func (w *wish) device(text string, all []fleet.Listed) {
+	list := named(all, text)
+	if len(list) == 0 || len(list) > mostDevices {
+		w.Search.Name = text
+		return
+	}
+	for _, d := range list {
+		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
+			list = []fleet.Listed{d} // exactly this one, and not those whose names go on
+			break
+		}
+	}
+	for _, d := range list {
+		w.Search.Devices = append(w.Search.Devices, d.UID)
+	}
+	if len(list) == 1 {
+		w.Device = web.MachineName(list[0].Name, list[0].UID)
+	}
+}
+
+var (
+	reference = regexp.MustCompile(`^(cr_|cs_|pi_|start_|evt_)\w+$`)
+	lastFour  = regexp.MustCompile(`^[0-9]{4}$`)
+	figure    = regexp.MustCompile(`^([0-9]{1,12})(?:[.,]([0-9]{1,3}))?$`)
+	isoCode   = regexp.MustCompile(`^[A-Za-z]{3}$`)
+)
+
+// symbols are the signs that people type.
+func symbols() map[string]string { return map[string]string{"€": "eur", "$": "", "£": "gbp"} }
+
+// readAmount reads an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is one only with its currency, for it is likelier a part
+// of a name. used is how many of the two fields it takes, 0 if it is none. currency is "" where it was not told.
+func readAmount(field, following string) (minor int64, currency string, used int) {
+	used, told := 1, false
+	for sign, code := range symbols() {
+		if bare := strings.Trim(field, sign); bare != field {
+			field, currency, told = bare, code, true
+		}
+	}
+	match := figure.FindStringSubmatch(field)
+	if match == nil {
+		return 0, "", 0
+	}
+	if isoCode.MatchString(following) && !told && (match[2] != "" || strings.ToUpper(following) == following) {
+		currency, told, used = strings.ToLower(following), true, 2
+	}
+	if match[2] == "" && !told {
+		return 0, "", 0
+	}
+	digits := len(match[2])
+	if currency != "" {
+		digits = web.Digits(currency)
+	} else if digits < 2 {
+		digits = 2
+	}
+	minor, ok := toMinor(match[1], match[2], digits)
+	if !ok {
+		return 0, "", 0
+	}
+	return minor, currency, used
+}
+
+// parseAmount reads an amount of a known currency, in minor units.
+func parseAmount(text, currency string) (minor int64, ok bool) {
+	match := figure.FindStringSubmatch(strings.TrimSpace(text))
+	if match == nil {
+		return 0, false
+	}
+	return toMinor(match[1], match[2], web.Digits(currency))
+}
+
+// toMinor puts the digits before and behind the point together.
+func toMinor(whole, part string, digits int) (int64, bool) {
+	if len(part) > digits {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(whole+part+strings.Repeat("0", digits-len(part)), 10, 64)
+	return n, err == nil
+}

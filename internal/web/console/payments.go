@@ -1,0 +1,290 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
+	"notepay/internal/web"
+)
+
+const paymentsPerPage = 50
+
+type paymentsPage struct {
+	wish
+	States []state
+	Rows   []ledger.Payment
+	Next   string // the address of the next page, "" after the last
+	CSV    string // the address of all that was found, as CSV
+}
+
+// payments lists payments, newest first.
+func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	wish, problem := readWish(q, c.Fleet.List, c.Zone)
+	page := paymentsPage{wish: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
+	v := view{Title: "Payments", Nav: "payments"}
+	switch {
+	case problem != "":
+		v.Status, v.Problem = http.StatusBadRequest, problem
+	case strings.HasPrefix(wish.Key, "evt_"):
+		http.Redirect(w, r, "/operator/events/"+url.PathEscape(wish.Key), http.StatusSeeOther)
+		return nil
+	case wish.Key != "":
+		p, err := c.Ledger.Payment(r.Context(), wish.Key)
+		if err == nil {
+			http.Redirect(w, r, "/operator/payments/"+url.PathEscape(p.ID), http.StatusSeeOther)
+			return nil
+		}
+		if !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+	default:
+		wish.Search.Limit = paymentsPerPage
+		list, next, err := c.Ledger.Search(r.Context(), wish.Search)
+		if errors.Is(err, ledger.ErrCursor) {
+			return c.problem(w, r, http.StatusBadRequest, "There is no such page of the list.")
+		}
+		if err != nil {
+			return err
+		}
+		if page.Rows = list; next != "" {
+			page.Next = "/operator/payments?" + with(q, "cursor", next)
+		}
+	}
+	v.Data = page
+	return c.write(w, r, "payments", v)
+}
+
+// with is a query with one value changed; "" takes it out.
+func with(q url.Values, name, value string) string {
+	changed := url.Values{}
+	for k, v := range q {
+		if k != "done" {
+			changed[k] = v
+		}
+	}
+	if changed.Set(name, value); value == "" {
+		changed.Del(name)
+	}
+	return changed.Encode()
+}
+
+type paymentPage struct {
+	ledger.Payment
+	Why       answer
+	Story     []moment
+	Dashboard string // of Stripe; "" for what has no payment there
+	CanStart  bool   // the device is known
+	Left      int64  // that can be given back, minor currency units
+}
+
+// payment shows the whole story of one payment.
+func (c *Console) payment(w http.ResponseWriter, r *http.Request) error {
+	return c.showPayment(w, r, http.StatusOK, "")
+}
+
+func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int, problem string) error {
+	s, err := c.read(r, r.PathValue("id"))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.problem(w, r, http.StatusNotFound, "No payment has this reference, session or payment intent.")
+	}
+	if err != nil {
+		return err
+	}
+	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
+	page := paymentPage{Payment: s.Payment, Why: s.why(time.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
+		CanStart: c.Fleet.Device(s.DeviceUID) != nil}
+	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Data: page})
+}
+
+// read reads all that is recorded of a payment.
+func (c *Console) read(r *http.Request, key string) (s story, err error) {
+	if s.Payment, err = c.Ledger.Payment(r.Context(), key); err != nil {
+		return s, err
+	}
+	if s.Attempts, err = c.Ledger.Attempts(r.Context(), s.ID); err != nil {
+		return s, err
+	}
+	if s.Confirmations, err = c.Ledger.Confirmations(r.Context(), s.ID); err != nil {
+		return s, err
+	}
+	if s.Events, err = c.Ledger.EventsOf(r.Context(), s.Payment); err != nil {
+		return s, err
+	}
+	s.Audits, _, err = c.Ledger.Audits(r.Context(), s.ID, 100, "")
+	return s, err
+}
+
+// dashboard is where Stripe shows a payment.
+func dashboard(p ledger.Payment) string {
+	if p.PaymentIntent == "" {
+		return ""
+	}
+	mode := "test/"
+	if p.Livemode {
+		mode = ""
+	}
+	return "https://dashboard.stripe.com/" + mode + "payments/" + url.PathEscape(p.PaymentIntent)
+}
+
+// buttons are what may be done with a payment now, and what a form needs besides.
+type buttons struct {
+	ledger.Payment
+	Once, Back         string
+	Retry, Refund, End bool
+	Hold               bool // nothing was taken: a hold is let go of as a whole
+	Seen               bool // ending it does no more than to mark it as seen
+	Left               int64
+}
+
+// buttonsOf asks the bridge's own functions what is allowed.
+func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
+	now := time.Now()
+	may := func(_ ledger.Payment, err error) bool { return err == nil }
+	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: p.Amount - p.RefundedAmount, Hold: p.Money == ledger.Authorized}
+	b.Retry, b.Refund, b.End = may(bridge.Retry(p, c.Lifetime, now)), may(bridge.GiveBack(p, 0, now)), may(bridge.End(p, now))
+	b.Seen = p.Machine != ledger.Queued && p.Machine != ledger.Sent && p.Machine != ledger.Started
+	return b
+}
+
+// decide does what a button on a payment says, and leads back; where the state does not allow it, it shows how the payment stands.
+func (c *Console) decide(w http.ResponseWriter, r *http.Request, done string, f func(id string, by bridge.By) error) error {
+	err := f(r.PathValue("id"), by(r))
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
+	case errors.Is(err, bridge.ErrState):
+		return c.showPayment(w, r, http.StatusConflict, "This is not possible any more as the payment stands now. Nothing was changed.")
+	case err != nil:
+		return err
+	}
+	return goBack(w, r, done)
+}
+
+func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
+	return c.decide(w, r, "retry", func(id string, by bridge.By) error {
+		_, err := c.Bridge.Retry(r.Context(), id, by)
+		return err
+	})
+}
+
+func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
+	return c.decide(w, r, "end", func(id string, by bridge.By) error {
+		_, err := c.Bridge.End(r.Context(), id, by)
+		return err
+	})
+}
+
+// refund gives back the amount that was typed, or all that is left where none was.
+func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
+	p, err := c.Ledger.Payment(r.Context(), r.PathValue("id"))
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
+	}
+	if err != nil {
+		return err
+	}
+	minor, text := int64(0), strings.TrimSpace(r.PostFormValue("amount"))
+	if text != "" {
+		var ok bool
+		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > p.Amount-p.RefundedAmount {
+			return c.showPayment(w, r, http.StatusBadRequest, "The amount to give back is a number above 0 and at most "+
+				web.Amount(p.Amount-p.RefundedAmount, p.Currency)+". Nothing was changed.")
+		}
+	}
+	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
+		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by)
+		return err
+	})
+}
+
+// moment is one thing that happened to a payment.
+type moment struct {
+	At     time.Time
+	What   string
+	Detail string
+	Class  string // "good", "wait", "bad" or ""
+	Took   string // how long a call took, "" for what is none
+	Link   string // to more of it, "" for none
+}
+
+// moments is everything that is recorded of a payment, in the order in which it happened.
+func (s *story) moments() (list []moment) {
+	add := func(m moment) {
+		if !m.At.IsZero() {
+			list = append(list, m)
+		}
+	}
+	if s.Amount > 0 {
+		add(moment{At: s.PaidAt, What: "Paid on Stripe's page", Detail: web.Amount(s.Amount, s.Currency), Class: "good"})
+	}
+	add(moment{At: s.CreatedAt, What: "Recorded here"})
+	for _, e := range s.Events {
+		detail := outcomeWords(e.Outcome)
+		if e.Repeats > 0 {
+			detail += ", and came " + plural(e.Repeats, "more time")
+		}
+		add(moment{At: e.Received, What: "Stripe's event " + e.Type, Detail: detail, Link: "/operator/events/" + url.PathEscape(e.ID)})
+	}
+	for _, a := range s.Attempts {
+		m := moment{At: a.At, What: actionWords(a.Action), Class: "good", Took: strconv.FormatInt(a.Took.Milliseconds(), 10) + " ms"}
+		switch a.Outcome {
+		case "ok":
+			m.Detail = "done"
+		case "retry":
+			m.Detail, m.Class = "to be tried again", "wait"
+		default:
+			m.Detail, m.Class = "refused", "bad"
+		}
+		if a.Status != 0 {
+			m.Detail += ", status " + strconv.Itoa(a.Status)
+		} else {
+			m.Detail += ", no answer"
+		}
+		if a.Detail != "" {
+			m.Detail += ": " + a.Detail
+		}
+		add(m)
+	}
+	for _, c := range s.Confirmations {
+		m := moment{At: c.At, What: "The machine said: " + confirmationWords(c.State) + code(c.Code), Class: "good"}
+		if c.State == "failed" || c.State == "busy" || c.State == "expired" {
+			m.Class = "bad"
+		}
+		if c.Outcome != bridge.ConfirmationTaken {
+			m.Detail = confirmationOutcome(c.Outcome)
+		}
+		add(m)
+	}
+	if s.RefundNumber > 0 {
+		add(moment{At: s.RefundAt, What: "Refund ordered", Detail: web.Amount(s.RefundAmount, s.Currency)})
+	}
+	for _, a := range s.Audits {
+		detail := a.Why
+		if a.After != "" {
+			detail = strings.TrimSpace(detail + " (" + a.Before + " → " + a.After + ")")
+		}
+		add(moment{At: a.At, What: a.Who + " " + auditWords(a.What), Detail: detail})
+	}
+	slices.SortStableFunc(list, func(a, b moment) int { return a.At.Compare(b.At) })
+	return list
+}
+
+func confirmationOutcome(outcome string) string {
+	switch outcome {
+	case bridge.ConfirmationLate:
+		return "after the money had gone back"
+	case bridge.ConfirmationNoPost:
+		return "although nothing was sent to it: not taken for its answer"
+	case bridge.ConfirmationIgnored:
+		return "which was known already"
+	}
+	return outcome
+}

@@ -1,0 +1,242 @@
+package console
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"notepay/internal/web"
+)
+
+const (
+	cookieName = "notepay_operator"
+	// signedInFor is how long a sign-in holds.
+	signedInFor = 12 * time.Hour
+	// mostSignIns bounds the memory; the oldest gives way.
+	mostSignIns = 100
+	// mostPresses bounds what is remembered of the buttons that were pressed.
+	mostPresses = 10_000
+
+	// After some failures a sign-in has to wait: one from the same address this long, and one from anywhere as long as the second.
+	// Where a proxy stands before us, its address is everybody's.
+	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
+	failuresInAll, waitInAll           = 50, 2 * time.Second
+	mostAddresses                      = 10_000
+)
+
+// signIns are those who signed in, and those who failed to. Both are forgotten with the process.
+type signIns struct {
+	mu        sync.Mutex
+	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
+	presses   map[string]bool
+	all       *rate.Limiter
+	addresses map[string]*rate.Limiter
+}
+
+func newSignIns() *signIns {
+	return &signIns{until: map[[sha256.Size]byte]time.Time{}, presses: map[string]bool{}, addresses: map[string]*rate.Limiter{},
+		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll)}
+}
+
+// wait is how long a sign-in from an address has to wait; 0 if it may be tried.
+func (s *signIns) wait(address string, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := lacking(s.all, now)
+	if own := s.addresses[address]; own != nil {
+		wait = max(wait, lacking(own, now))
+	}
+	return wait
+}
+
+func lacking(l *rate.Limiter, now time.Time) time.Duration {
+	missing := 1 - l.TokensAt(now)
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
+}
+
+// failed counts a failure.
+func (s *signIns) failed(address string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.addresses) >= mostAddresses {
+		for a, l := range s.addresses {
+			if l.TokensAt(now) >= failuresPerAddress {
+				delete(s.addresses, a)
+			}
+		}
+		if len(s.addresses) >= mostAddresses {
+			clear(s.addresses) // the limit for all still holds
+		}
+	}
+	if s.addresses[address] == nil {
+		s.addresses[address] = rate.NewLimiter(rate.Every(waitPerAddress), failuresPerAddress)
+	}
+	s.addresses[address].AllowN(now, 1)
+	s.all.AllowN(now, 1)
+}
+
+// add makes a sign-in and returns the cookie's value.
+func (s *signIns) add(now time.Time) string {
+	value := rand.Text()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var oldest [sha256.Size]byte
+	for id, until := range s.until {
+		if now.After(until) {
+			delete(s.until, id)
+		} else if u, ok := s.until[oldest]; !ok || until.Before(u) {
+			oldest = id
+		}
+	}
+	if len(s.until) >= mostSignIns {
+		delete(s.until, oldest)
+	}
+	s.until[sha256.Sum256([]byte(value))] = now.Add(signedInFor)
+	return value
+}
+
+// signedIn says whether a request comes from a browser that has signed in.
+func (s *signIns) signedIn(r *http.Request, now time.Time) bool {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until, ok := s.until[sha256.Sum256([]byte(cookie.Value))]
+	return ok && now.Before(until)
+}
+
+func (s *signIns) remove(r *http.Request) {
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.until, sha256.Sum256([]byte(cookie.Value)))
+	}
+}
+
+// first says whether this button of this copy of a page is pressed for the first time.
+func (s *signIns) first(press string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.presses[press] {
+		return false
+	}
+	if len(s.presses) >= mostPresses {
+		clear(s.presses)
+	}
+	s.presses[press] = true
+	return true
+}
+
+func newOnce() string { return rand.Text() }
+
+// closed answers where no token is set.
+func (c *Console) closed(w http.ResponseWriter, r *http.Request) error {
+	return c.write(w, r, "sign-in", view{Title: "The console is closed", Status: http.StatusForbidden,
+		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), start notepay again, and sign in here with it."})
+}
+
+// reading lets a page be seen by who has signed in; others can sign in.
+func (c *Console) reading(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		switch {
+		case c.Token == "":
+			return c.closed(w, r)
+		case !c.signIns.signedIn(r, time.Now()):
+			return c.askForToken(w, r, http.StatusUnauthorized, "", backTo(r))
+		}
+		return h(w, r)
+	}
+}
+
+// changing lets a button be pressed by who has signed in, on a page of ours, and counts each press once.
+func (c *Console) changing(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if c.Token == "" {
+			return c.closed(w, r)
+		}
+		if err := c.origins.Check(r); err != nil {
+			return c.foreign(w, r)
+		}
+		if !c.signIns.signedIn(r, time.Now()) {
+			return c.askForToken(w, r, http.StatusUnauthorized, "You are not signed in any more. Nothing was changed.", backTo(r))
+		}
+		once := r.PostFormValue("once")
+		if once == "" {
+			return c.problem(w, r, http.StatusBadRequest, "The form was not complete. Nothing was changed.")
+		}
+		if !c.signIns.first(once + " " + r.URL.Path) {
+			return goBack(w, r, "twice")
+		}
+		return h(w, r)
+	}
+}
+
+// foreign answers a form of another site.
+func (c *Console) foreign(w http.ResponseWriter, r *http.Request) error {
+	return c.write(w, r, "sign-in", view{Title: "This came from another site", Status: http.StatusForbidden, Problem: "A page of another site tried to press a button here. Nothing was changed."})
+}
+
+func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {
+	return c.write(w, r, "sign-in", view{Title: "Sign in", Status: status, Problem: problem, Data: next})
+}
+
+// signIn takes the token and gives a cookie that does not tell it.
+func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
+	if c.Token == "" {
+		return c.closed(w, r)
+	}
+	if err := c.origins.Check(r); err != nil {
+		return c.foreign(w, r)
+	}
+	next, address, now := localPath(r.PostFormValue("next")), clientAddress(r), time.Now()
+	if wait := c.signIns.wait(address, now); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		return c.askForToken(w, r, http.StatusTooManyRequests, "That was wrong too often. Please wait "+length(wait.Truncate(time.Second)+time.Second)+".", next)
+	}
+	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
+		c.signIns.failed(address, now)
+		c.Log.Warn("console: wrong token", "addr", address)
+		return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
+	}
+	c.Log.Info("console: signed in", "addr", address)
+	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))
+	http.Redirect(w, r, next, http.StatusSeeOther)
+	return nil
+}
+
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) error {
+	c.signIns.remove(r)
+	http.SetCookie(w, c.cookie(r, "", -1))
+	http.Redirect(w, r, "/operator", http.StatusSeeOther)
+	return nil
+}
+
+func (c *Console) cookie(r *http.Request, value string, life time.Duration) *http.Cookie {
+	age := -1
+	if life > 0 {
+		age = int(life / time.Second)
+	}
+	return &http.Cookie{Name: cookieName, Value: value, Path: "/operator", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || strings.HasPrefix(c.PublicURL, "https://")}
+}
+
+// clientAddress is where a request came from, without the port.
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,168 @@
+package console
+
+import (
+	"bytes"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"rsc.io/qr"
+
+	"notepay/internal/fleet"
+	"notepay/internal/web"
+)
+
+// layout is a sheet of labels. Its measures are in the style sheet.
+type layout struct {
+	Key, Text string // "a4-l7165"; what people choose
+	Paper     string // "a4" or "letter", a named page of the style sheet
+	PerSheet  int
+}
+
+func layouts() []layout {
+	return []layout{
+		{"a4-large", "A4, 8 on a sheet, 99 × 68 mm (such as L7165)", "a4", 8},
+		{"a4-medium", "A4, 12 on a sheet, 64 × 72 mm (such as L7164)", "a4", 12},
+		{"a4-small", "A4, 21 on a sheet, 64 × 38 mm (such as L7160)", "a4", 21},
+		{"letter-large", "Letter, 6 on a sheet, 4 × 3⅓ in (such as 5164)", "letter", 6},
+		{"letter-medium", "Letter, 10 on a sheet, 4 × 2 in (such as 5163)", "letter", 10},
+		{"letter-small", "Letter, 12 on a sheet, 2 × 2 in (such as 22806)", "letter", 12},
+	}
+}
+
+// mostStickers bounds one answer; the search narrows the choice.
+const mostStickers = 240
+
+// sticker is what is printed for one device.
+type sticker struct {
+	Name    string
+	Address string // where the code leads
+	Host    string // "pay only at"
+	Support string
+	Code    template.HTML // the QR code, SVG
+}
+
+type stickersPage struct {
+	Layouts []layout
+	Layout  layout
+	Query   string
+	Sheets  [][]sticker
+	Devices int // that were found
+	Shown   int
+	Single  []fleet.Listed
+}
+
+// stickers shows sheets to print, for all devices or those that a search finds.
+func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
+	if c.PublicURL == "" {
+		return c.problem(w, r, http.StatusConflict, "Stickers need to know where they lead: set PUBLIC_URL (such as https://pay.example.com) and start notepay again.")
+	}
+	q := r.URL.Query()
+	page := stickersPage{Layouts: layouts(), Layout: layouts()[0], Query: strings.TrimSpace(q.Get("q"))}
+	if at := slices.IndexFunc(page.Layouts, func(l layout) bool { return l.Key == q.Get("layout") }); at >= 0 {
+		page.Layout = page.Layouts[at]
+	}
+	devices := named(c.Fleet.List(), page.Query)
+	page.Devices = len(devices)
+	page.Single = devices[:min(len(devices), mostStickers)]
+	page.Shown = len(page.Single)
+	var list []sticker
+	for _, d := range page.Single {
+		s, err := c.stickerOf(d)
+		if err != nil {
+			return err
+		}
+		list = append(list, s)
+	}
+	page.Sheets = slices.Collect(slices.Chunk(list, page.Layout.PerSheet))
+	return c.write(w, r, "stickers", view{Title: "Stickers", Nav: "stickers", Data: page})
+}
+
+func (c *Console) stickerOf(d fleet.Listed) (sticker, error) {
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return sticker{}, err
+	}
+	s := sticker{Name: web.MachineName(d.Name, d.UID), Address: c.PublicURL + "/pay/" + d.UID, Host: u.Host, Support: c.Support}
+	s.Code, err = codeSVG(s.Address)
+	return s, err
+}
+
+// quiet is the empty frame that a QR code needs, in modules (ISO/IEC 18004).
+const quiet = 4
+
+// codeSVG draws a QR code that may lose a quarter of itself to dirt and scratches. It is a drawing of its own, in modules.
+func codeSVG(text string) (template.HTML, error) {
+	modules, size, err := codePath(text)
+	if err != nil {
+		return "", err
+	}
+	whole := size + 2*quiet
+	return template.HTML(fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
+		whole, whole, whole, whole, modules)), nil // numbers of our own
+}
+
+// codePath is the dark modules as an SVG path, one rectangle for each that stand together in a row, and the size without the quiet frame.
+func codePath(text string) (path string, size int, err error) {
+	code, err := qr.Encode(text, qr.Q)
+	if err != nil {
+		return "", 0, fmt.Errorf("QR code of %q: %w", text, err)
+	}
+	var b strings.Builder
+	for y := range code.Size {
+		for x := 0; x < code.Size; {
+			from := x
+			for x < code.Size && code.Black(x, y) {
+				x++
+			}
+			if x > from {
+				fmt.Fprintf(&b, "M%d %dh%dv1h-%dz", from+quiet, y+quiet, x-from, x-from)
+			} else {
+				x++
+			}
+		}
+	}
+	return b.String(), code.Size, nil
+}
+
+// sticker is one sticker as a drawing, for a print shop.
+func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
+	uid := strings.TrimSuffix(r.PathValue("uid"), ".svg")
+	devices := c.Fleet.List()
+	at := slices.IndexFunc(devices, func(d fleet.Listed) bool { return d.UID == uid })
+	if at < 0 || c.PublicURL == "" {
+		return c.problem(w, r, http.StatusNotFound, "There is no such sticker: the device is not known, or PUBLIC_URL is not set.")
+	}
+	s, err := c.stickerOf(devices[at])
+	if err != nil {
+		return err
+	}
+	modules, size, err := codePath(s.Address)
+	if err != nil {
+		return err
+	}
+	whole := size + 2*quiet
+	var drawing bytes.Buffer
+	fmt.Fprintf(&drawing, `<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d" font-family="sans-serif" text-anchor="middle">`, whole, whole+16)
+	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`, whole, whole+16, modules)
+	for i, line := range []string{s.Name, "Pay only at " + s.Host, s.Support} {
+		height := []float64{4, 2.4, 2.4}[i]
+		y := float64(whole) + []float64{2.5, 7, 11.5}[i]
+		if fits := float64(whole-4) / (0.55 * float64(len([]rune(line))+1)); fits < height {
+			height = fits // the letters of most type faces are little more than half as wide as high
+		}
+		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s">%s</text>`, whole/2, tenths(y), tenths(height), template.HTMLEscapeString(line))
+	}
+	drawing.WriteString(`</svg>`)
+	private(w)
+	w.Header().Set("Content-Type", "image/svg+xml")
+	w.Header().Set("Content-Disposition", `inline; filename="sticker.svg"`)
+	_, err = w.Write(drawing.Bytes())
+	return err
+}
+
+func tenths(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }

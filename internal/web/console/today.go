@@ -1,0 +1,140 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+)
+
+const (
+	// mostOnToday bounds each list on the first page.
+	mostOnToday = 20
+	// lateLookup is when a session that could not be looked up is shown, as in the ledger's figures.
+	lateLookup = 15 * time.Minute
+)
+
+// light is one traffic light, which says its colour also in words.
+type light struct {
+	Name string
+	word
+	Detail string
+}
+
+type todayPage struct {
+	Lights    []light
+	Attention []ledger.Payment
+	More      bool // there are more that need attention
+	Paused    []fleet.Listed
+	Problems  []fleet.Problem
+	Lookups   []ledger.Lookup
+	Takings   []ledger.Takings
+	Running   []ledger.Payment
+	Runs      int // how many run in all
+	States    []stateCount
+	Quiet     bool // nothing needs attention
+}
+
+type stateCount struct {
+	word
+	Devices int
+}
+
+// today shows what an operator wants to know first.
+func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
+	ctx, now := r.Context(), time.Now()
+	var page todayPage
+	stats, err := c.Ledger.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	list, next, err := c.Ledger.Search(ctx, ledger.Search{Attention: true, Limit: mostOnToday})
+	if err != nil {
+		return err
+	}
+	page.Attention, page.More = list, next != ""
+	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-lateLookup), mostOnToday); err != nil {
+		return err
+	}
+	if page.Takings, err = c.Ledger.Takings(ctx, midnight(now, c.Zone), now.Add(time.Minute)); err != nil {
+		return err
+	}
+	running, err := c.Ledger.Occupants(ctx)
+	if err != nil {
+		return err
+	}
+	running = slices.DeleteFunc(running, func(p ledger.Payment) bool { return p.Machine != ledger.Started && p.Machine != ledger.Fetched })
+	slices.SortFunc(running, func(a, b ledger.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
+	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
+	devices := c.Fleet.List()
+	page.States = countStates(devices)
+	for _, d := range devices {
+		if d.Pause != nil && len(page.Paused) < mostOnToday {
+			page.Paused = append(page.Paused, d)
+		}
+	}
+	problems := c.Fleet.Problems()
+	page.Problems = problems[:min(len(problems), mostOnToday)]
+	page.Lights = lights(c.Vitals(ctx), stats, len(devices), now)
+	page.Quiet = len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
+	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Data: page})
+}
+
+// midnight is when a day began.
+func midnight(t time.Time, zone *time.Location) time.Time {
+	year, month, day := t.In(zone).Date()
+	return time.Date(year, month, day, 0, 0, 0, 0, zone)
+}
+
+func countStates(devices []fleet.Listed) (list []stateCount) {
+	count := map[fleet.State]int{}
+	for _, d := range devices {
+		count[d.State]++
+	}
+	for state, n := range count {
+		list = append(list, stateCount{stateWords(state), n})
+	}
+	slices.SortFunc(list, func(a, b stateCount) int {
+		return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text))
+	})
+	return list
+}
+
+// lights are how the service is, what is wrong in words.
+func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
+	vendor := func(name, unreachable string) light {
+		if unreachable != "" {
+			return light{name, word{"not reachable", "bad"}, unreachable}
+		}
+		return light{name, word{"fine", "good"}, ""}
+	}
+	webhooks := light{"Webhooks", word{"fine", "good"}, "the last " + ago(now.Sub(v.Webhook))}
+	switch {
+	case v.WebhooksOff:
+		webhooks = light{"Webhooks", word{"off", "wait"}, "Stripe is asked regularly instead"}
+	case v.Webhook.IsZero():
+		webhooks = light{"Webhooks", word{"none yet", "wait"}, "none has come since notepay was started"}
+	}
+	queue := light{"Queue", word{"empty", "good"}, ""}
+	if stats.Queued > 0 {
+		queue = light{"Queue", word{plural(stats.Queued, "credit") + " waiting", "good"}, "the oldest for " + length(now.Sub(stats.OldestQueued))}
+		if now.Sub(stats.OldestQueued) > time.Minute {
+			queue.Class = "wait"
+		}
+		if now.Sub(stats.OldestQueued) > 5*time.Minute {
+			queue.Class = "bad"
+		}
+	}
+	store := light{"Records", word{"fine", "good"}, ""}
+	if v.Store != nil {
+		store = light{"Records", word{"cannot be written", "bad"}, "no payment can be taken: look at the disk and the log"}
+	}
+	known := light{"Devices", word{plural(devices, "device"), "good"}, ""}
+	if devices == 0 {
+		known = light{"Devices", word{"none", "wait"}, "none was found in the Notehub project yet"}
+	}
+	return []light{vendor("Stripe", v.Stripe), webhooks, vendor("Notehub", v.Notehub), queue, store, known}
+}

@@ -1,0 +1,171 @@
+package console
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+)
+
+func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
+
+func clock(t time.Time) string { return t.Format("15:04") }
+
+func TestWhyItDidNotStart(t *testing.T) {
+	t.Parallel()
+	paid := ledger.Payment{ID: "cr_1", PaymentIntent: "pi_1", Amount: 350, Currency: "eur", Money: ledger.Paid, Machine: ledger.Queued, PaidAt: noon(), CreatedAt: noon()}
+	failed := func(reason string) ledger.Payment {
+		p := paid
+		p.Machine, p.Reason = ledger.Failed, reason
+		return p
+	}
+	with := func(change func(*ledger.Payment)) ledger.Payment {
+		p := paid
+		change(&p)
+		return p
+	}
+	event := []ledger.StripeEvent{{Outcome: bridge.Recorded, Received: noon()}}
+	post := func(outcome string, status int, detail string) []ledger.Attempt {
+		return []ledger.Attempt{{At: noon(), Action: ledger.PostNote, Outcome: "retry"}, {At: noon().Add(time.Minute), Action: ledger.PostNote, Outcome: outcome, Status: status, Detail: detail}}
+	}
+	said := func(state, code string) []ledger.Confirmation {
+		return []ledger.Confirmation{{State: state, Code: code, At: noon().Add(time.Minute)}}
+	}
+	for name, c := range map[string]struct {
+		story story
+		short string
+		says  []string
+	}{
+		"about to be sent": {story{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "because Stripe was asked"}},
+		"Notehub is down": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
+			[]string{"sent 2 times", "status 503 (busy)"}},
+		"Notehub is silent": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
+		"the call was cut":  {story{Payment: with(func(p *ledger.Payment) { p.Unclear = true })}, "not known whether Notehub took", nil},
+		"not fetched yet": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ExpiresAt = ledger.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
+			"If it does not by 12:10", []string{"Notehub took it", "Stripe's event told of it at 12:00."}},
+		"fetched, and no answer is expected": {story{Payment: with(func(p *ledger.Payment) { p.Machine = ledger.Fetched })}, "all that can be known", []string{"not expected to answer"}},
+		"fetched, and there is still time": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon().Add(time.Hour) })}, "may still start",
+			[]string{"has said nothing"}},
+		"fetched, and time is over":         {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon() })}, "should have answered by 12:00", nil},
+		"it did":                            {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.StartedAt = ledger.Started, noon() }), Confirmations: said("started", "")}, "It did start", []string{"that it started"}},
+		"it did, too late":                  {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason = ledger.Started, bridge.ReasonStartedAfter })}, "only after the money had gone back", nil},
+		"expired before it was sent":        {story{Payment: failed(bridge.ReasonExpired)}, "before its time ran out", nil},
+		"expired, says the machine":         {story{Payment: failed(bridge.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
+		"in use":                            {story{Payment: failed(bridge.ReasonBusy)}, "Another customer's time", nil},
+		"in use, says the machine":          {story{Payment: failed(bridge.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
+		"a fault with a code":               {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason, p.Code = ledger.Failed, bridge.ReasonFailed, "E-DOOR" }), Confirmations: said("failed", "E-DOOR")}, "(E-DOOR)", []string{"its code E-DOOR"}},
+		"known late":                        {story{Payment: with(func(p *ledger.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after it was paid"}},
+		"a free start":                      {story{Payment: with(func(p *ledger.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"Nobody paid for it"}},
+		"a reason that nobody thought of":   {story{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil},
+		"taken back":                        {story{Payment: failed(bridge.ReasonRecalled)}, "did not fetch the credit in time", nil},
+		"unconfirmed":                       {story{Payment: failed(bridge.ReasonUnconfirmed)}, "did not say that it started", nil},
+		"the device is not in the project":  {story{Payment: failed(bridge.ReasonUnknownDevice)}, "not in the Notehub project", nil},
+		"the device was taken out of sale":  {story{Payment: failed(bridge.ReasonNotSelling)}, "out of sale", nil},
+		"stopped by hand before it started": {story{Payment: failed(bridge.ReasonEnded)}, "ended in this console", nil},
+	} {
+		got := c.story.why(noon().Add(time.Minute), clock)
+		if !strings.Contains(got.Short, c.short) {
+			t.Errorf("%s: %q; want %q in it", name, got.Short, c.short)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(strings.Join(got.Evidence, "\n"), want) {
+				t.Errorf("%s: evidence %q; want %q in it", name, got.Evidence, want)
+			}
+		}
+		if c.story.Machine != ledger.Started && strings.Contains(got.Short, "did start") {
+			t.Errorf("%s: %q; want no word of a start that nobody knows of", name, got.Short)
+		}
+	}
+}
+
+// Whatever is recorded has words: a code on a page would be a riddle for its reader.
+func TestEverythingHasWords(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{bridge.ReasonAdopted, bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonUnknownDevice, bridge.ReasonNotSelling, bridge.ReasonBusy, bridge.ReasonFailed,
+		bridge.ReasonRecalled, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed, bridge.ReasonReversed, bridge.ReasonDisputed, bridge.ReasonEnded, bridge.ReasonStartedAfter} {
+		if words := reasonWords(reason); words == reason && reason != bridge.ReasonDisputed {
+			t.Errorf("reason %s has no words", reason)
+		}
+		s := story{Payment: ledger.Payment{Machine: ledger.Failed, Reason: reason}}
+		if reason != bridge.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "It did not start: ") {
+			t.Errorf("reason %s is not explained", reason)
+		}
+	}
+	for _, attention := range []string{bridge.AttentionAmount, bridge.AttentionOverdue, bridge.AttentionHold, bridge.AttentionFailedAfter, bridge.AttentionCaptureFailed, bridge.AttentionBalance,
+		bridge.AttentionRefundRefused, bridge.AttentionRefundFailed, bridge.AttentionDisputeLost, bridge.AttentionFetchedAnyway, bridge.ReasonAdopted, bridge.ReasonRefused, bridge.ReasonUnknownDevice,
+		bridge.ReasonNotSelling, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed, bridge.ReasonStartedAfter, bridge.ReasonDisputed} {
+		if words := attentionWords(attention); words.Why == attention || words.Do == "" {
+			t.Errorf("attention %s has no words", attention)
+		}
+	}
+	for _, money := range []ledger.Money{ledger.Authorized, ledger.Capturing, ledger.Paid, ledger.Releasing, ledger.Released, ledger.CaptureFailed, ledger.Refunding, ledger.Refunded,
+		ledger.RefundFailed, ledger.Disputed, ledger.Lost} {
+		if words := moneyWords(ledger.Payment{Amount: 1, Money: money}); strings.Contains(words.Text, "_") || words.Text == "" {
+			t.Errorf("money %s has no words", money)
+		}
+	}
+	for _, state := range []fleet.State{fleet.Disabled, fleet.PaymentsOff, fleet.Paused, fleet.Offline, fleet.InUse, fleet.NoOffers, fleet.NotReady, fleet.Open} {
+		if words := stateWords(state); words.Class == "" {
+			t.Errorf("state %s has no words", state)
+		}
+	}
+	for _, outcome := range []string{bridge.Recorded, bridge.Duplicate, bridge.Adopted, bridge.LookedUp, bridge.Followed, bridge.AwaitsPayment, bridge.NotOurs, bridge.WrongMode, bridge.PaymentFailed, bridge.Ignored} {
+		if outcomeWords(outcome) == outcome {
+			t.Errorf("outcome %s has no words", outcome)
+		}
+	}
+	for _, step := range []ledger.Step{ledger.PostNote, ledger.CheckPending, ledger.Recall, ledger.Capture, ledger.Release, ledger.Refund} {
+		if actionWords(step) == string(step) {
+			t.Errorf("action %s has no words", step)
+		}
+	}
+}
+
+func TestSuccessIsWhatSaysSomethingOfTheMachine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		credits []ledger.Credit
+		want    string
+	}{
+		"none":                     {nil, "no credits yet"},
+		"started and fetched":      {[]ledger.Credit{{Machine: ledger.Done}, {Machine: ledger.Started}, {Machine: ledger.Fetched}}, "100 % of the last 3"},
+		"half":                     {[]ledger.Credit{{Machine: ledger.Started}, {Machine: ledger.Failed, Reason: bridge.ReasonUnconfirmed}}, "50 % of the last 2"},
+		"still open":               {[]ledger.Credit{{Machine: ledger.Sent}, {Machine: ledger.Fetched, Confirms: true}, {Machine: ledger.Queued}}, "no credits yet"},
+		"refused by us":            {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonBusy}, {Machine: ledger.Failed, Reason: bridge.ReasonEnded}}, "no credits yet"},
+		"not fetched, in one case": {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonRecalled}}, "0 % of the last 1"},
+	} {
+		if got := recordOf(c.credits).Rate(); got != c.want {
+			t.Errorf("%s: %q; want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestLightsSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	now := noon()
+	for name, c := range map[string]struct {
+		vitals Vitals
+		stats  ledger.Stats
+		light  string
+		class  string
+		says   string
+	}{
+		"all is well":            {Vitals{Webhook: now.Add(-3 * time.Minute)}, ledger.Stats{}, "Webhooks", "good", "the last 3 minutes ago"},
+		"no webhook yet":         {Vitals{}, ledger.Stats{}, "Webhooks", "wait", "none has come"},
+		"without webhooks":       {Vitals{WebhooksOff: true}, ledger.Stats{}, "Webhooks", "wait", "asked regularly"},
+		"Stripe refuses us":      {Vitals{Stripe: "trouble: status 401"}, ledger.Stats{}, "Stripe", "bad", "status 401"},
+		"Notehub is down":        {Vitals{Notehub: "again: status 503"}, ledger.Stats{}, "Notehub", "bad", "status 503"},
+		"one waits for a moment": {Vitals{}, ledger.Stats{Queued: 1, OldestQueued: now.Add(-time.Second)}, "Queue", "good", "1 second"},
+		"one waits for long":     {Vitals{}, ledger.Stats{Queued: 2, OldestQueued: now.Add(-10 * time.Minute)}, "Queue", "bad", "10 minutes"},
+		"the disk is full":       {Vitals{Store: ledger.ErrClosed}, ledger.Stats{}, "Records", "bad", "no payment can be taken"},
+	} {
+		for _, l := range lights(c.vitals, c.stats, 1, now) {
+			if l.Name == c.light && (l.Class != c.class || !strings.Contains(l.Detail, c.says)) {
+				t.Errorf("%s: %s is %s, %q; want %s, %q", name, l.Name, l.Class, l.Detail, c.class, c.says)
+			}
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// stripeEvent is one of Stripe's events as it was received.
+type stripeEvent struct {
+	ID            string          `json:"id"`
+	Type          string          `json:"type"`
+	ObjectID      string          `json:"object_id"`
+	PaymentIntent string          `json:"payment_intent"` // of events that follow a payment later
+	Livemode      bool            `json:"livemode"`
+	CreatedAt     time.Time       `json:"created_at"`
+	ReceivedAt    time.Time       `json:"received_at"`
+	Outcome       string          `json:"outcome"`
+	Repeats       int             `json:"repeats"`
+	Body          json.RawMessage `json:"body"` // without what tells who paid
+}
+
+func shownEvent(e ledger.StripeEvent) stripeEvent {
+	body := json.RawMessage(e.Body)
+	if !json.Valid(body) {
+		body = nil
+	}
+	return stripeEvent{e.ID, e.Type, e.ObjectID, e.PaymentIntent, e.Livemode, e.Created, e.Received, e.Outcome, e.Repeats, body}
+}
+
+// StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by any of its three ids, or those of a type.
+func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	id, eventType := q.Get("id"), q.Get("type")
+	list, next, err := []ledger.StripeEvent(nil), "", error(nil)
+	if id != "" {
+		list, err = o.eventsOf(r, id)
+	} else {
+		list, next, err = o.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
+	}
+	if errors.Is(err, ledger.ErrCursor) {
+		return &APIError{http.StatusBadRequest, "bad_cursor", "cursor is not one that a list gave"}
+	}
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Events []stripeEvent `json:"events"`
+		Next   string        `json:"next_cursor"`
+	}{[]stripeEvent{}, next}
+	for _, e := range list {
+		if eventType == "" || e.Type == eventType {
+			out.Events = append(out.Events, shownEvent(e))
+		}
+	}
+	return WriteJSON(w, http.StatusOK, out)
+}
+
+// eventsOf are the event with an id, or those of the payment that it belongs to; none for an unknown id.
+func (o *Operator) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
+	e, err := o.Ledger.Event(r.Context(), id)
+	if known, err := ledger.Has(err); err != nil || known {
+		return []ledger.StripeEvent{e}, err
+	}
+	p, err := o.Ledger.Payment(r.Context(), id)
+	if known, err := ledger.Has(err); err != nil || !known {
+		return nil, err
+	}
+	return o.Ledger.EventsOf(r.Context(), p)
+}
+
+const (
+	// mostStreams bounds how many streams are open at once: each asks the ledger every second.
+	mostStreams = 16
+	streamEvery = time.Second
+	// streamLag is how long an event is kept back: one that was received before it may still be on its way to the disk.
+	streamLag = time.Second
+	// streamBeat tells whoever stands between that the connection lives.
+	streamBeat = 15 * time.Second
+	// slowest is how long a reader may take for what is sent to it.
+	slowest = 10 * time.Second
+)
+
+// EventStream sends Stripe's events as they are received, as server-sent events. type and id choose as they do for StripeEvents; id also
+// means an event's object. A reader that was cut off goes on behind the event that it names as Last-Event-ID.
+func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
+	if o.streams.Add(1) > mostStreams {
+		o.streams.Add(-1)
+		return &APIError{http.StatusTooManyRequests, "too_many_streams", "at most " + strconv.Itoa(mostStreams) + " streams are open at once"}
+	}
+	defer o.streams.Add(-1)
+	q, since, after := r.URL.Query(), time.Now(), r.Header.Get("Last-Event-ID")
+	id, eventType := q.Get("id"), q.Get("type")
+	ids := []string{id}
+	if p, err := o.Ledger.Payment(r.Context(), id); err == nil {
+		ids = append(ids, p.SessionID, p.PaymentIntent)
+	}
+	wanted := func(e ledger.StripeEvent) bool {
+		about := func(id string) bool { return id != "" && slices.Contains(ids, id) }
+		return (eventType == "" || e.Type == eventType) && (id == "" || about(e.ID) || about(e.ObjectID) || about(e.PaymentIntent))
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the stream; not every writer has one
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	send := func(text string) error {
+		_ = control.SetWriteDeadline(time.Now().Add(slowest))
+		if _, err := w.Write([]byte(text)); err != nil {
+			return err
+		}
+		return control.Flush()
+	}
+	if err := send(": Stripe's events\n\n"); err != nil {
+		return nil // nobody listens any more
+	}
+	tick, beat := time.NewTicker(streamEvery), time.NewTicker(streamBeat)
+	defer tick.Stop()
+	defer beat.Stop()
+	for {
+		select {
+		case <-r.Context().Done():
+			return nil
+		case <-o.Ending:
+			return nil
+		case <-beat.C:
+			if send(":\n\n") != nil {
+				return nil
+			}
+		case <-tick.C:
+		}
+		list, err := o.Ledger.EventsSince(r.Context(), since, after, time.Now().Add(-streamLag), usualPage)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			after = e.ID
+			if !wanted(e) {
+				continue
+			}
+			text, err := json.Marshal(shownEvent(e))
+			if err != nil {
+				return err
+			}
+			if send(fmt.Sprintf("id: %s\ndata: %s\n\n", e.ID, text)) != nil {
+				return nil
+			}
+		}
+	}
+}
