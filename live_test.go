@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -293,4 +294,27 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 	if strings.Contains(s.logs.String(), "requests cut off") {
 		t.Errorf("the end waited for an open page:\n%s", s.logs)
 	}
+}
+
+func TestAStreamThatCannotLeaveTheServerIsServedAllTheSame(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		events := f.livePage(f.order(sandbox.PayOptions{})) + "/events"
+		w := f.do(http.MethodHead, events, "")
+		if w.Code != http.StatusOK || w.Body.Len() > 0 || w.Header().Get("Content-Type") != "text/event-stream" {
+			f.Errorf("HEAD: %d %v %s; want the head of a stream", w.Code, w.Header(), w.Body)
+		}
+		ctx, leave := context.WithCancel(f.Context())
+		stream := httptest.NewRecorder() // like HTTP/2, it has no connection to give away
+		var served sync.WaitGroup
+		served.Go(func() {
+			f.handler.ServeHTTP(stream, httptest.NewRequest(http.MethodGet, events, nil).WithContext(ctx))
+		})
+		f.run()
+		leave()
+		served.Wait()
+		for _, title := range []string{"<h1>Payment received</h1>", "<h1>Sent to the machine</h1>"} {
+			f.answers("the stream", stream, http.StatusOK, title)
+		}
+	})
 }

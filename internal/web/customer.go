@@ -149,5 +149,5 @@ func (view) Clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UT
 // Date is a time with its day.
 func (view) Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
 
-// Machine-readable, for the script.
+// Stamp is a time as the script reads it.
 func (view) Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
