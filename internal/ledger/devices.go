@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -189,8 +188,14 @@ func (tx *Tx) AddAudit(a Audit) error {
 		a.At = tx.Now
 	}
 	at := a.At.UnixMilli()
-	_, err := tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		fmt.Sprintf("%013d%s", at, rand.Text()), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After)
+	moment := fmt.Sprintf("%013d", at)
+	rows, err := tx.db.query(`SELECT count(*) FROM audit WHERE id > $1 AND id < $2`, moment, moment+"~")
+	before, err := one(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After)
 	return err
 }
 

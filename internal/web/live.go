@@ -53,6 +53,13 @@ func (l *Live) Changed(p ledger.Payment) {
 // End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
 func (l *Live) End() { l.end.Do(func() { close(l.ended) }) }
 
+// Pages is how many streams are open.
+func (l *Live) Pages() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
 // join opens a stream of a page, unless there are too many. What changes from then on comes through the channel.
 func (l *Live) join(token string) (news chan struct{}, ok bool) {
 	l.mu.Lock()

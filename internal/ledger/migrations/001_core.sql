@@ -31,7 +31,7 @@ CREATE TABLE pauses (
 	automatic  INTEGER NOT NULL CHECK (automatic IN (0, 1)) -- ends by itself when the device is heard from again
 ) STRICT;
 
--- Who changed what by hand, and what changed by itself in somebody's stead. The ids begin with the time, so that their order is its.
+-- Who changed what by hand, and what changed by itself in somebody's stead. The ids are the time and a number within it, so that their order is what happened when.
 CREATE TABLE audit (
 	id      TEXT NOT NULL PRIMARY KEY,
 	at      INTEGER NOT NULL,
