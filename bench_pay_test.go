@@ -40,7 +40,7 @@ func idle(t *testing.T, database string) *Server {
 		t.Fatal(err)
 	}
 	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
-	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, customer: &web.Customer{Ledger: l, Test: true},
+	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, customer: &web.Customer{Ledger: l, Live: web.NewLive(), Log: log, Test: true},
 		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: upstream.NewPace(0, 0), StripePace: upstream.NewPace(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
 		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}
 }

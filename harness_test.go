@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 )
@@ -36,6 +35,8 @@ type world struct {
 	notehub *sandbox.Notehub
 	env     map[string]string
 	dir     string
+
+	machines []*sandbox.Machine // those that are held against the ledger in the end
 
 	mu    sync.Mutex
 	moved chan struct{} // closed and replaced whenever anything happened
@@ -135,6 +136,13 @@ func (l *lockedBuffer) String() string {
 }
 
 var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
+// machine adds the host of a device.
+func (w *world) machine(c sandbox.MachineConfig) *sandbox.Machine {
+	m := sandbox.NewMachine(w.notehub, c)
+	w.machines = append(w.machines, m)
+	return m
+}
 
 // start runs the service and waits until it listens. It stops with the test, or when stop is called.
 func (w *world) start() *service {
@@ -253,96 +261,7 @@ func (w *world) checkLedger() {
 		return
 	}
 	defer l.Close()
-	for _, problem := range checkInvariants(ctx, l, w.stripe, w.notehub) {
+	for _, problem := range checkInvariants(ctx, l, w.stripe, w.notehub, w.machines...) {
 		w.Errorf("invariant broken: %s", problem)
 	}
-}
-
-// checkInvariants returns what must never be.
-func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stripe, hub *sandbox.Notehub) (problems []string) {
-	wrong := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	payments := map[string]ledger.Payment{} // by session
-	for cursor := ""; ; {
-		list, next, err := l.Payments(ctx, ledger.Filter{Limit: 500, Cursor: cursor})
-		if err != nil {
-			wrong("%v", err)
-			return problems
-		}
-		for _, p := range list {
-			if _, twice := payments[p.SessionID]; twice {
-				wrong("session %s has two payments", p.SessionID)
-			}
-			payments[p.SessionID] = p
-		}
-		if cursor = next; next == "" {
-			break
-		}
-	}
-	born := l.Born()
-	notes := map[string]int{} // by credit
-	for _, n := range hub.Notes("") {
-		session, _ := n.Body["session_id"].(string)
-		credit, _ := n.Body["credit_id"].(string)
-		if credit != ledger.CreditID(session) {
-			wrong("a note for session %s carries credit %s", session, credit)
-		}
-		if sold, ok := stripe.Session(session); strings.HasPrefix(session, "start_") { // a free start
-		} else if !ok || sold.PaymentStatus == "unpaid" {
-			wrong("a note for session %s, which nobody paid", session)
-		} else if sold.Metadata["device_uid"] != n.Device {
-			wrong("a note for session %s at %s instead of %s", session, n.Device, sold.Metadata["device_uid"])
-		}
-		notes[credit]++
-		if _, ok := payments[session]; !ok && n.Posted.After(born.Add(time.Second)) {
-			wrong("a note for session %s, which the ledger does not know", session)
-		}
-	}
-	for _, p := range payments {
-		if strings.HasPrefix(p.SessionID, "start_") {
-			continue
-		}
-		sold, ok := stripe.Session(p.SessionID)
-		if !ok {
-			wrong("payment %s of a session that Stripe does not know", p.ID)
-		}
-		if p.ID != ledger.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
-			wrong("payment %s does not agree with its session %+v", p.ID, sold)
-		}
-		if p.Reason == bridge.ReasonAdopted {
-			continue // another ledger's to deliver
-		}
-		if p.Machine == ledger.Sent && notes[p.ID] == 0 {
-			wrong("payment %s is sent and Notehub has no note", p.ID)
-		}
-		if p.Machine == ledger.Queued && p.Money == ledger.Paid && p.Step == ledger.NoStep {
-			wrong("payment %s is queued and has no next step", p.ID)
-		}
-		if p.Machine == ledger.Failed && p.Money == ledger.Paid && p.Amount > 0 && p.Attention == "" {
-			wrong("payment %s failed, kept the money, and nobody is told", p.ID)
-		}
-		charged, held, back, intent := stripe.Money(p.SessionID)
-		switch {
-		case back > charged+held || (p.Money == ledger.Refunded && back != p.Amount) || (p.Money == ledger.Paid && back > 0 && p.RefundedAmount == 0 && p.Step != ledger.Refund):
-			wrong("payment %s is %s with %d back; at Stripe %d of %d are", p.ID, p.Money, p.RefundedAmount, back, charged)
-		case p.Money == ledger.Released && intent != "canceled":
-			wrong("payment %s is released, and its intent %s", p.ID, intent)
-		}
-		if !p.Posted && notes[p.ID] > 0 {
-			// A call that is under way when the service stops is on disk as in flight; a note without even that was not claimed.
-			if !p.InFlight {
-				wrong("payment %s was never posted, and Notehub has its note", p.ID)
-			}
-		}
-	}
-	for _, e := range stripe.Events() {
-		if !e.Acked || e.Type != "checkout.session.completed" {
-			continue
-		}
-		sold, _ := stripe.Session(e.ObjectID)
-		ours := sold.Metadata["device_uid"] != "" && (sold.Metadata["project"] == "" || sold.Metadata["project"] == project)
-		if _, ok := payments[e.ObjectID]; !ok && ours && sold.PaymentStatus == "paid" && !e.Created.Before(born) {
-			wrong("session %s was acknowledged and is not in the ledger", e.ObjectID)
-		}
-	}
-	return problems
 }

@@ -106,7 +106,7 @@ func TestKill(t *testing.T) {
 	hosts := make([]*sandbox.Machine, machines)
 	var hosting sync.WaitGroup
 	for i := range machines {
-		hosts[i] = sandbox.NewMachine(w.notehub, sandbox.MachineConfig{Device: fmt.Sprintf("dev:%d", i), Every: 50 * time.Millisecond})
+		hosts[i] = w.machine(sandbox.MachineConfig{Device: fmt.Sprintf("dev:%d", i), Every: 50 * time.Millisecond})
 		hosting.Go(func() { hosts[i].Run(running) })
 	}
 	defer hosting.Wait()

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"notepay/internal/bridge"
+	"notepay/internal/check"
 	"notepay/internal/config"
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
@@ -56,6 +57,8 @@ func exitCode(err error, stderr io.Writer) int {
 const usage = `usage: notepay [command]
 
   serve     run the bridge (the default); settings from .env and the environment
+  check     what can go wrong with the settings, and whether it does; changes nothing
+  setup     makes product, price and webhook endpoint at Stripe, where they are not there yet
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
   backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
@@ -79,6 +82,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 			return usageError{err}
 		}
 		return serve(ctx, settings, newLogger(settings, stdout), started{})
+	case "check":
+		settings, err := config.Load(".env", getenv)
+		if err != nil {
+			return usageError{err}
+		}
+		return runChecks(ctx, newCheck(settings), stdout)
+	case "setup":
+		return runSetup(ctx, ".env", getenv, os.Stdin, stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -106,6 +117,58 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	}
 	_, err = fmt.Fprintf(stdout, "%s is a checked copy of the ledger\n", args[0])
 	return err
+}
+
+// newCheck is what the checks need: the vendors as serve asks them.
+func newCheck(s *config.Settings) check.Config {
+	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	api := newStripe(s, upstream.NewPace(0, 0))
+	clock := &check.Clock{}
+	for _, client := range []*http.Client{hub.http, api.http} {
+		client.Transport = clock.Watch(client.Transport)
+	}
+	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
+		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// runChecks prints each result as it is found, one a line: a question where the answer is no, and the problem where it is yes.
+func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
+	var printErr error
+	c.Report = func(r check.Result) {
+		line := fmt.Sprintf("%-7s  %s? %s", r.State, r.Name, r.Detail)
+		if r.Remedy != "" {
+			line = fmt.Sprintf("%-7s  %s: %s -> %s", r.State, r.Name, r.Detail, r.Remedy)
+		}
+		_, err := fmt.Fprintln(stdout, line)
+		printErr = errors.Join(printErr, err)
+	}
+	failed := 0
+	results := check.Run(ctx, c)
+	for _, r := range results {
+		if r.State == check.Failed {
+			failed++
+		}
+	}
+	if failed > 0 {
+		return errors.Join(printErr, fmt.Errorf("%d of %d checks failed", failed, len(results)))
+	}
+	return printErr
+}
+
+// runSetup needs but the key and the public address. What it finds may go into the file of the settings.
+func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
+	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
+	if err == nil && s.PublicURL == "" {
+		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe are to reach notepay")
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s, upstream.NewPace(0, 0)).client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
+		EnvFile: file, In: stdin, Out: stdout}); err != nil {
+		return fmt.Errorf("setup: %w", err)
+	}
+	return nil
 }
 
 // version is the build's version, from the module or the commit.
@@ -193,6 +256,8 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	front.RegisterOnShutdown(server.end)
 
+	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
+
 	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
 	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
 	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
@@ -235,19 +300,26 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if s.PublicURL != "" {
 		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 	}
-	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: api, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
+	var devices *fleet.Fleet
+	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
+	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
+	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
+	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart()})
 	if err != nil {
 		return nil, err
 	}
-	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
+	live := web.NewLive()
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
-		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics})
+		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
+		Changed: live.Changed})
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	ending := make(chan struct{})
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
-		customer:   &web.Customer{Ledger: l, Session: payments.Session, Test: !s.Livemode()},
+		customer:   customer,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken), Ending: ending},
 		end:        sync.OnceFunc(func() { close(ending) }),
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
@@ -255,6 +327,19 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
 	return server, err
+}
+
+// countedLinks counts the links that the fleet makes.
+type countedLinks struct {
+	fleet.Stripe
+	metrics *web.Metrics
+}
+
+// CreateLink implements fleet.Stripe.
+func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
+	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, key)
+	c.metrics.LinkMade(err)
+	return link, err
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.
@@ -288,6 +373,7 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	values["LISTEN_ADDR"] = bridge.Addr().String()
 	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
+	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
 	if err != nil {
 		return errors.Join(fmt.Errorf("demo: %w", err), listener.Close(), bridge.Close())

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +20,13 @@ const browser = "text/html,application/xhtml+xml,*/*;q=0.8"
 // shows asks as a browser and as a program: both get the status, the browser a page with the title, the program the title as its first line.
 func (f *front) shows(path string, status int, title, retryAfter string) {
 	f.Helper()
-	for accept, want := range map[string]string{browser: "<h1>" + title + "</h1>", "*/*": title + "\n"} {
+	f.tells(path, status, title, title, retryAfter)
+}
+
+// tells is the same where programs read something else.
+func (f *front) tells(path string, status int, title, text, retryAfter string) {
+	f.Helper()
+	for accept, want := range map[string]string{browser: "<h1>" + title + "</h1>", "*/*": text + "\n"} {
 		w := f.get(path, "Accept", accept)
 		f.answers(path+" for "+accept, w, status, want)
 		kind := map[bool]string{true: "text/html; charset=utf-8", false: "text/plain; charset=utf-8"}[accept == browser]
@@ -69,7 +77,11 @@ func TestAScanLeadsToTheMachinesLink(t *testing.T) {
 			"/pay", "/pay?device=", "/pay?device=[deviceUID]", "/pay?device=%5BdeviceUID%5D", "/pay?deviceUID=[deviceUID]", "/pay/[deviceUID]", "/pay?device=864475044215258", "/pay?device=dev:",
 			"/pay?device=dev:a%20b", "/pay?device=dev:%3Cscript%3E", "/pay?device=dev:1/../2", "/pay?device=dev:%00", "/pay?device=dev:" + strings.Repeat("1", 65), "/pay?price=price_1", "/pay?%zz",
 		} {
-			f.shows(path, http.StatusBadRequest, "Missing device parameter", "")
+			title := "Which machine is it?"
+			if given, _ := url.QueryUnescape(path); strings.ContainsAny(given, "[<") {
+				title = "This sticker is not set up yet"
+			}
+			f.tells(path, http.StatusBadRequest, title, "Missing device parameter", "")
 		}
 		f.shows("/pay?device=dev:0ff", http.StatusServiceUnavailable, "This machine is out of service", "")
 		if n := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}") - asked; n != 0 {
@@ -83,15 +95,15 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:new", Name: "Dryer 2"})
-		f.shows("/pay?device=dev:new", http.StatusNotFound, "Device not found", "")
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:new", http.StatusNotFound, "We do not know this machine", "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.pass(time.Second)
 		if n := f.notehub.Count(hubDevice); n != 1 {
 			f.Errorf("%d look-ups; want one", n)
 		}
 		f.leads("/pay?device=dev:new", f.stripe.Links()[1].URL)
 		f.pass(58 * time.Second)
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.pass(time.Second)
 		if n := f.notehub.Count(hubDevice); n != 1 {
 			f.Errorf("%d look-ups within a minute; want one", n)
@@ -103,7 +115,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 		if n := f.notehub.Count(hubDevice); n != 2 {
 			f.Errorf("%d look-ups in two minutes; want two", n)
 		}
-		f.shows("/pay?device=dev:unknown", http.StatusNotFound, "Device not found", "")
+		f.tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 	})
 }
 
@@ -261,7 +273,7 @@ func TestSeveralPlansAreAPage(t *testing.T) {
 		f.shows("/pay?device="+washer, http.StatusOK, "Choose a plan", "")
 		text, page := f.get("/pay/"+washer).Body.String(), f.get("/pay/"+washer, "Accept", browser).Body.String()
 		for _, l := range f.stripe.Links() {
-			want := map[string]string{warm: "Warm wash, 3.50 EUR: ", "price_cold": "Cold <wash>, 300 JPY: "}[l.PriceID] + l.URL
+			want := map[string]string{warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
 			if !strings.Contains(text, want) {
 				f.Errorf("the text lacks %q:\n%s", want, text)
 			}
@@ -413,6 +425,85 @@ func TestAScannedMachinesLinkIsMadeBeforeAllOthers(t *testing.T) {
 		}
 		if w := f.get("/pay?device=" + last); w.Code != http.StatusTemporaryRedirect {
 			f.Errorf("%d; want 307, before the links of those who wait for nothing", w.Code)
+		}
+	})
+}
+
+func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) {
+		s.BrandName, s.BrandColor, s.SupportContact = "Riverside Laundry", "#0b6b4f", "+49 30 1234"
+	}, func(f *front) {
+		f.stripe.SetPrice(warm, func(p *sandbox.Price) {
+			p.Description, p.Metadata = "40 degrees", map[string]string{"duration": "60m", "delayed_start": "5m"}
+		})
+		f.run()
+		link := f.stripe.Links()[0].URL
+		for language, want := range map[string][]string{
+			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "Starts 5\u00a0min after", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
+			"de": {"<h1>Bereit für Ihre Zahlung</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
+		} {
+			w := f.get("/use/"+washer, "Accept", browser, "Accept-Language", language)
+			for _, text := range want {
+				f.answers("in "+language, w, http.StatusOK, text)
+			}
+		}
+		f.answers("for programs", f.get("/use/"+washer), http.StatusOK, "Warm wash, €3.50: "+link+"\n")
+		f.answers("the colour", f.get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
+		f.tells("/use/dev:1", http.StatusNotFound, "We do not know this machine", "Device not found", "")
+		f.tells("/use/[deviceUID]", http.StatusBadRequest, "This sticker is not set up yet", "Missing device parameter", "")
+		f.fleet.InUse(washer, time.Now().Add(11*time.Minute+time.Second))
+		f.shows("/use/"+washer, http.StatusServiceUnavailable, "This machine is in use", "661")
+		f.answers("in German", f.get("/use/"+washer, "Accept", browser, "Accept-Language", "de"), http.StatusServiceUnavailable, "Sie ist in etwa 12 Minuten wieder frei.")
+	})
+}
+
+func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { s.StripePriceID = warm + ",price_cold" }, func(f *front) {
+		f.stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
+		asks := func(body string, header ...string) *httptest.ResponseRecorder {
+			return f.do("POST", "/api/create-payment-link", body, append([]string{"Authorization", "Bearer " + operatorToken}, header...)...)
+		}
+		f.answers("before the devices were read", asks(`{"id":"`+washer+`"}`), http.StatusConflict, `"code":"not_loaded"`)
+		f.run()
+		links := map[string]string{}
+		for _, l := range f.stripe.Links() {
+			links[l.PriceID] = l.URL
+		}
+		answer := func(url string) string { return `{"data":{"url":"` + url + `"},"message":"Payment link created"}` }
+		f.answers("the first plan", asks(`{"id":"`+washer+`"}`), http.StatusCreated, answer(links[warm]))
+		f.answers("another", asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`), http.StatusCreated, answer(links["price_cold"]))
+		f.answers("a price of the caller's", asks(`{"id":"`+washer+`","amount":1,"currency":"usd"}`), http.StatusCreated, answer(links[warm]))
+		f.answers("without the token", f.do("POST", "/api/create-payment-link", `{"id":"`+washer+`"}`), http.StatusUnauthorized, `"code":"unauthorized"`)
+		f.answers("no such device", asks(`{"id":"dev:1"}`), http.StatusNotFound, `"code":"not_found"`)
+		f.answers("no such price", asks(`{"id":"`+washer+`","price_id":"price_none"}`), http.StatusNotFound, `"code":"no_such_price"`)
+		f.answers("no device", asks(`{}`), http.StatusBadRequest, `"code":"bad_id"`)
+		f.answers("no JSON", asks(`id=1`), http.StatusBadRequest, `"code":"bad_body"`)
+		f.answers("too much", asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`), http.StatusRequestEntityTooLarge, `"code":"too_large"`)
+		f.fleet.InUse(washer, time.Time{})
+		f.answers("in use", asks(`{"id":"`+washer+`"}`), http.StatusConflict, `"code":"in_use"`)
+		f.fleet.Free(washer)
+		f.fleet.Paused(ledger.Pause{DeviceUID: washer, Reason: "vandals", By: "anna", At: time.Now()})
+		w := asks(`{"id":"` + washer + `"}`)
+		f.answers("paused", w, http.StatusConflict, `"code":"paused"`)
+		if strings.Contains(w.Body.String(), "vandals") {
+			f.Errorf("%s; want no word of what is for the operator", w.Body)
+		}
+	})
+}
+
+func TestTheLivePageSpeaksTheCustomersLanguage(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		page := f.livePage(f.order(sandbox.PayOptions{}))
+		f.answers("German", f.get(page, "Accept", browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"), http.StatusOK, "<h1>Zahlung erhalten</h1>")
+		f.answers("neither", f.get(page, "Accept", browser, "Accept-Language", "ja"), http.StatusOK, "<h1>Payment received</h1>")
+		html := f.get(page, "Accept", browser).Body.String()
+		for _, part := range []string{`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `role="status"`, `src="/static/live.js"`} {
+			if !strings.Contains(html, part) {
+				f.Errorf("the live page lacks %s:\n%s", part, html)
+			}
 		}
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,6 +60,7 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		mux.Handle(pattern, s.adapt(h))
+		s.metrics.Expect(pattern)
 	}
 	operator := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
 		handle(pattern, s.operatorOnly(h))
@@ -67,10 +69,13 @@ func (s *Server) routes() http.Handler {
 	handle("GET /{$}", s.customer.Home)
 	handle("GET /pay", s.pay)
 	handle("GET /pay/{uid}", s.pay)
+	handle("GET /use/{uid}", s.use)
 	handle("GET /payment/success", s.customer.Success)
 	handle("GET /payment/cancel", s.customer.Cancelled)
 	handle("GET /session/{token}", s.customer.Payment)
+	handle("GET /session/{token}/events", s.customer.Events)
 	mux.Handle("GET /static/", web.Static())
+	handle("GET /static/brand.css", s.customer.BrandStyle)
 
 	handle("POST /webhook/stripe", s.stripeWebhook)
 	handle("POST /api/stripe/webhook", s.stripeWebhook)
@@ -92,6 +97,7 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/devices/{uid}/pause", s.operator.Pause)
 	operator("POST /api/devices/{uid}/resume", s.operator.Resume)
 	operator("POST /api/devices/{uid}/start", s.operator.Start)
+	operator("POST /api/create-payment-link", s.createPaymentLink)
 	operator("GET /api/stripe-events", s.operator.StripeEvents)
 	operator("GET /api/events", s.operator.EventStream)
 	operator("/api/", func(http.ResponseWriter, *http.Request) error {
@@ -132,7 +138,7 @@ func (s *Server) secured(next http.Handler) http.Handler {
 
 // Shared by all answers, and so never changed.
 var (
-	contentPolicy = []string{"default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
+	contentPolicy = []string{"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
 	noSniff       = []string{"nosniff"}
 	noFrame       = []string{"DENY"}
 	noReferrer    = []string{"no-referrer"}
@@ -150,7 +156,7 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 		if err != nil {
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
 			if recorder.status == 0 {
-				if err := wentWrong(recorder, r); err != nil {
+				if err := s.wentWrong(recorder, r); err != nil {
 					s.log.Error("error page", "err", err)
 				}
 			}
@@ -162,12 +168,11 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 }
 
 // wentWrong answers a request that failed for a reason which only the log is told.
-func wentWrong(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) wentWrong(w http.ResponseWriter, r *http.Request) error {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		return (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
 	}
-	return web.Page{Status: http.StatusInternalServerError, Title: "Something went wrong on our side",
-		Hint: "Please try again in a moment. Nothing that you paid is lost."}.Write(w, r)
+	return s.customer.Failed(w, r)
 }
 
 // statusRecorder remembers what was answered.
@@ -207,92 +212,100 @@ func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) 
 	}
 }
 
-// pay leads a scan to the machine's Payment Link. It reads memory only.
+var noStore = []string{"no-store"}
+
+// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several. It reads memory only.
 func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
 	given := r.PathValue("uid")
 	if given == "" {
 		given = deviceParameter(r)
 	}
-	uid, ok := parseDeviceUID(given)
-	if !ok {
-		return s.notForSale(http.StatusBadRequest, "Missing device parameter", "Scan the sticker on the machine again, or type the code that is printed on it.", 0).Write(w, r)
+	d, err := s.scanned(w, r, given)
+	if d == nil {
+		return err
 	}
-	sale := s.fleet.Selling(uid, time.Now())
-	if sale.State != fleet.Open || s.bridge.Late() {
-		return s.notSelling(uid, sale).Write(w, r)
-	}
-	if len(sale.Device.Offers) > 1 {
-		return s.customer.Plans(w, r, sale.Device)
+	if len(d.Offers) > 1 {
+		return s.customer.Plans(w, r, d)
 	}
 	s.metrics.Redirects.Inc()
 	h := w.Header()
-	h["Location"] = []string{sale.Device.Offers[0].URL}
+	h["Location"] = []string{d.Offers[0].URL}
 	h["Cache-Control"] = noStore
 	w.WriteHeader(http.StatusTemporaryRedirect)
 	return nil
 }
 
-// notSelling says before any money is taken why a machine cannot be paid for.
-func (s *Server) notSelling(uid string, sale fleet.Sale) web.Page {
-	page := func(title, hint string, retry time.Duration) web.Page {
-		p := s.notForSale(http.StatusServiceUnavailable, title, "You have not been charged. "+hint, retry)
-		p.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
-		return p
+// use shows what a machine sells, also if it is one plan.
+func (s *Server) use(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.scanned(w, r, r.PathValue("uid"))
+	if d == nil {
+		return err
 	}
+	return s.customer.Plans(w, r, d)
+}
+
+// scanned is the machine that a scan is of, if it sells. Of any other the customer is told why it does not, and it returns nil.
+func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
+	uid, ok := parseDeviceUID(given)
+	if !ok {
+		return nil, s.customer.NoDevice(w, r, given)
+	}
+	sale := s.selling(uid)
+	if sale.State != fleet.Open || s.bridge.Late() {
+		return nil, s.customer.NotSelling(w, r, sale)
+	}
+	return sale.Device, nil
+}
+
+// selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
+func (s *Server) selling(uid string) fleet.Sale {
+	sale := s.fleet.Selling(uid, time.Now())
 	switch sale.State {
-	case fleet.NotLoaded, fleet.NoDevice:
-		return s.unknownDevice(uid, sale.State)
-	case fleet.Disabled:
-		return page("This machine is out of service", "Please use another one.", 0)
-	case fleet.PaymentsOff:
-		return page("This machine takes no payments at the moment", "Please use another one.", 0)
-	case fleet.Paused:
-		if sale.Device.Pause.Automatic {
-			return page("This machine did not answer lately", "Please use another one.", 0)
-		}
-		return page("This machine is closed at the moment", "Please use another one, or come back later.", 0)
-	case fleet.Offline:
-		return page("This machine is offline", "Please use another one, or come back later.", 0)
-	case fleet.InUse:
-		if sale.Until.IsZero() {
-			return page("This machine is in use", "Please use another one, or come back when it has finished.", 0)
-		}
-		wait := max(time.Until(sale.Until), time.Second)
-		return page("This machine is in use", "It is free again in "+inWords(wait)+".", wait)
-	case fleet.NoOffers:
-		return page("This machine has nothing to sell yet", "Its operator has to set a price first.", time.Minute)
+	case fleet.NoDevice:
+		s.fleet.AskFor(uid)
 	case fleet.NotReady:
 		s.fleet.Hurry(uid)
-		p := page("Just a moment", "This machine is being made ready for your payment.", time.Second)
-		p.Reload = 1
-		return p
-	default: // it would sell, but not now
-		return page("Machines cannot be reached at the moment", "Please try again in a few minutes.", time.Minute)
 	}
+	return sale
 }
 
-// inWords is how long a customer has to wait, in whole minutes.
-func inWords(d time.Duration) string {
-	if n := int((d + time.Minute - 1) / time.Minute); n > 1 {
-		return "about " + strconv.Itoa(n) + " minutes"
+// createPaymentLink gives the operator's own front ends the address at which a plan of a machine is paid. What it costs is decided by the
+// price alone: whatever else the body holds is not read.
+func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
+	var wish struct {
+		ID      string `json:"id"`
+		PriceID string `json:"price_id"` // "" for the first that the machine sells
 	}
-	return "about a minute"
-}
-
-var noStore = []string{"no-store"}
-
-func (s *Server) notForSale(status int, title, hint string, retry time.Duration) web.Page {
-	return web.Page{Status: status, Title: title, Hint: hint, RetryAfter: retry, Test: s.customer.Test}
-}
-
-func (s *Server) unknownDevice(uid string, state fleet.State) web.Page {
-	if state == fleet.NotLoaded {
-		page := s.notForSale(http.StatusServiceUnavailable, "Starting up", "We are reading the list of machines. This page tries again by itself.", 2*time.Second)
-		page.Reload = 2
-		return page
+	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return &web.APIError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is larger than 1 MiB"}
+		}
+		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body is JSON with the device's UID as "id", and optionally "price_id"`}
 	}
-	s.fleet.AskFor(uid)
-	return s.notForSale(http.StatusNotFound, "Device not found", "Check the code on the machine. A machine that was added just now is known within a minute.", 0)
+	uid, ok := parseDeviceUID(wish.ID)
+	if !ok {
+		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" is a device UID, dev:...`}
+	}
+	sale := s.selling(uid)
+	switch {
+	case sale.State == fleet.NoDevice:
+		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
+	case sale.State != fleet.Open:
+		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
+	case s.bridge.Late():
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+	}
+	for _, o := range sale.Device.Offers {
+		switch {
+		case wish.PriceID != "" && o.Plan.PriceID != wish.PriceID:
+		case o.URL != "":
+			return web.WriteJSON(w, http.StatusCreated, map[string]any{"message": "Payment link created", "data": map[string]string{"url": o.URL}})
+		case wish.PriceID != "":
+			s.fleet.Hurry(uid)
+			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is being made, ask again in a moment"}
+		}
+	}
+	return &web.APIError{Status: http.StatusNotFound, Code: "no_such_price", Message: "the device does not sell this price"}
 }
 
 // deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,12 +32,16 @@ const operatorToken = "operator-token-1234"
 type front struct {
 	*testing.T
 	settings config.Settings
+	unknown  sandbox.StripeUnknown
+	path     string // of the ledger
+	stop     func() // ends what run began
 	server   *Server
 	handler  http.Handler
 	ledger   *ledger.Ledger
 	fleet    *fleet.Fleet
 	stripe   *sandbox.Stripe
 	notehub  *sandbox.Notehub
+	machines []*sandbox.Machine // those that are held against the ledger in the end
 	logs     *quietBuffer
 	closed   bool // the ledger is
 }
@@ -61,8 +67,14 @@ func (q *quietBuffer) String() string {
 // inFront runs a test in a bubble, with one device and one price. Nothing works until run. change may be nil.
 func inFront(t *testing.T, change func(*config.Settings), test func(*front)) {
 	t.Helper()
+	inFrontOf(t, sandbox.StripeUnknown{}, change, test)
+}
+
+// inFrontOf does the same with a Stripe that does something else where it is not known what it does.
+func inFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.Settings), test func(*front)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &front{T: t, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
+		f := &front{T: t, unknown: unknown, stop: func() {}, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
 			NotehubClientID: "client", NotehubClientSecret: hubSecret, NotehubProjectUID: project, NotehubAPIURL: "http://notehub.test",
 			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: operatorToken,
 			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
@@ -77,14 +89,22 @@ func inFront(t *testing.T, change func(*config.Settings), test func(*front)) {
 }
 
 func (f *front) build() {
-	f.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{},
-		Client: &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.handler.ServeHTTP(w, r) }))}})
+	client := &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.handler.ServeHTTP(w, r) }))}
+	f.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{}, Client: client, Unknown: f.unknown})
 	f.stripe.SetEndpoint("http://pay.test/webhook/stripe", testSecret)
-	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, ClientID: "client", ClientSecret: hubSecret, Report: f})
+	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, ClientID: "client", ClientSecret: hubSecret, Report: f, Client: client})
+	f.path = filepath.Join(f.TempDir(), "notepay.db")
+	f.open()
+	f.Cleanup(f.end)
+}
+
+// open puts the service together over its ledger.
+func (f *front) open() {
 	var err error
-	if f.ledger, err = ledger.Open(f.Context(), filepath.Join(f.TempDir(), "notepay.db")); err != nil {
+	if f.ledger, err = ledger.Open(f.Context(), f.path); err != nil {
 		f.Fatal(err)
 	}
+	f.closed = false
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(f.notehub)
@@ -93,7 +113,6 @@ func (f *front) build() {
 	}
 	f.fleet = f.server.fleet
 	f.handler = f.server.routes()
-	f.Cleanup(f.end)
 }
 
 // run sets everything to work, until the test ends.
@@ -102,7 +121,8 @@ func (f *front) run() *front {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.fleet.Run(ctx) })
 	loops.Go(func() { f.server.bridge.Run(ctx, context.WithoutCancel(ctx)) })
-	f.Cleanup(func() { stop(); loops.Wait() })
+	f.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
+	f.Cleanup(func() { f.stop() })
 	f.pass(time.Second)
 	return f
 }
@@ -116,8 +136,9 @@ func (f *front) pass(d time.Duration) {
 // end holds the ledger against the vendors, and looks for secrets in the log.
 func (f *front) end() {
 	f.stripe.Close()
+	f.notehub.Close()
 	if !f.closed {
-		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub) {
+		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.ledger, f.stripe, f.notehub, f.machines...) {
 			f.Errorf("invariant broken: %s", problem)
 		}
 		f.closeLedger()
@@ -187,6 +208,8 @@ func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 		for _, row := range []struct{ method, path, allow string }{
 			{"POST", "/pay?device=" + washer, "GET, HEAD"},
 			{"PUT", "/pay/" + washer, "GET, HEAD"},
+			{"POST", "/use/" + washer, "GET, HEAD"},
+			{"POST", "/session/0123/events", "GET, HEAD"},
 			{"POST", "/payment/success?session_id=x", "GET, HEAD"},
 			{"DELETE", "/payment/cancel", "GET, HEAD"},
 			{"POST", "/session/0123", "GET, HEAD"},
@@ -215,7 +238,7 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		for path, status := range map[string]int{
 			"/": 200, "/pay": 400, "/pay?device=" + washer: 307, "/pay?device=dev:1": 404, "/payment/success?session_id=" + session.ID: 303, "/payment/success": 404, "/payment/cancel": 200,
-			"/session/x": 404, "/static/style.css": 200, "/health": 200, "/metrics": 200, "/webhook/stripe": 405, "/refresh-devices": 401, "/api/payments": 401, "/nothing": 404,
+			"/session/x": 404, "/session/x/events": 404, "/use/" + washer: 200, "/use/dev:1": 404, "/static/live.js": 200, "/static/brand.css": 200, "/static/style.css": 200, "/health": 200, "/metrics": 200, "/webhook/stripe": 405, "/refresh-devices": 401, "/api/payments": 401, "/nothing": 404,
 		} {
 			w := f.get(path, "Accept", "text/html")
 			if w.Code != status {
@@ -227,7 +250,7 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 				}
 			}
 			policy := w.Header().Get("Content-Security-Policy")
-			for _, part := range []string{"default-src 'none'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+			for _, part := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
 				if !strings.Contains(policy, part) {
 					f.Errorf("%s: the content policy %q lacks %q", path, policy, part)
 				}
@@ -411,7 +434,10 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 			"notepay_redirects_total 1", "notepay_webhooks_rejected_total 1", `notepay_stripe_events_total{outcome="payment_recorded"} 1`,
 			`notepay_attempt_seconds_count{action="note",outcome="done"} 1`, `notepay_http_requests_total{route="GET /pay/{uid}",status="4xx"} 1`,
 			"notepay_credits_queued 0", "notepay_oldest_queued_seconds 0", "notepay_needs_attention 0", "notepay_devices 1", "notepay_links 1",
-			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ",
+			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ", "notepay_live_pages 0",
+			`notepay_payments_total{outcome="recorded"} 1`, `notepay_payments_total{outcome="disputed"} 0`, `notepay_deliveries_total{outcome="sent"} 1`,
+			`notepay_link_creations_total{outcome="done"} 1`, `notepay_vendor_calls_total{status="2xx",vendor="stripe"} `, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} `,
+			`notepay_http_requests_total{route="POST /webhook/stripe",status="4xx"} 1`, `notepay_http_requests_total{route="POST /webhook/notehub",status="5xx"} 0`,
 		} {
 			if !strings.Contains(text, "\n"+line) {
 				f.Errorf("the metrics lack %s", line)
@@ -420,6 +446,29 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 		for _, name := range []string{washer, "dev:unknown", session.ID, session.PaymentIntent, ledger.CreditID(session.ID), project} {
 			if strings.Contains(text, name) {
 				f.Errorf("the metrics name %s", name)
+			}
+		}
+	})
+}
+
+// An alert on a series that does not exist never fires, and nobody sees that.
+func TestAlertsNameSeriesThatExist(t *testing.T) {
+	t.Parallel()
+	rules, err := os.ReadFile("docs/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`notepay_[a-z_]+`).FindAllString(string(rules), -1)
+	if len(named) < 10 {
+		t.Fatalf("the rules name %d series; want more", len(named))
+	}
+	inFront(t, nil, func(f *front) {
+		f.run()
+		f.buy(sandbox.PayOptions{})
+		text := f.get("/metrics").Body.String()
+		for _, name := range named {
+			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") { // there with the first money back
+				f.Errorf("the rules name %s, which is not there", name)
 			}
 		}
 	})

@@ -17,7 +17,7 @@ import (
 func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	machine := sandbox.NewMachine(w.notehub, sandbox.MachineConfig{Device: washer})
+	machine := w.machine(sandbox.MachineConfig{Device: washer})
 	s := w.start()
 	link := s.selling(washer)
 	session := w.pay(link, sandbox.PayOptions{})
@@ -568,7 +568,7 @@ func TestTwoPlansAreChosenFrom(t *testing.T) {
 		_, _, page = s.get("/pay?device="+washer, "Accept", "text/html")
 		return strings.Contains(page, "Warm wash") && strings.Contains(page, "Hot wash")
 	})
-	for _, want := range []string{"3.50 EUR", "450 JPY", "Washer 3"} {
+	for _, want := range []string{"€3.50", "¥450", "Washer 3"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the plan page lacks %q:\n%s", want, page)
 		}

@@ -23,8 +23,9 @@ import (
 // stripeAPI is everything that knows Stripe. Each method makes one attempt and returns nil or a *upstream.Error.
 type stripeAPI struct {
 	client  *stripe.Client
-	project string // the metadata "project" of what is ours
-	manual  bool   // links only hold the money, until Capture
+	http    *http.Client // that client's
+	project string       // the metadata "project" of what is ours
+	manual  bool         // links only hold the money, until Capture
 	pace    *upstream.Pace
 }
 
@@ -36,14 +37,16 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
+	calls := &http.Client{Transport: transport, Timeout: stripeTimeLimit}
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
-			HTTPClient:        &http.Client{Transport: transport, Timeout: stripeTimeLimit},
+			HTTPClient:        calls,
 			MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
 			EnableTelemetry:   stripe.Bool(false),
 			LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
 		}))),
+		http:    calls,
 		project: s.NotehubProjectUID,
 		manual:  s.Capture == "on_start",
 		pace:    pace,

@@ -139,7 +139,13 @@ func (b *tab) click(selector string) {
 // until waits until an expression is true in the page, also if the page is loaded anew meanwhile.
 func (b *tab) until(expression string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	b.untilWithin(patience, expression)
+}
+
+// untilWithin is until with a patience of its own.
+func (b *tab) untilWithin(limit time.Duration, expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
 	holds := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(0))
 	for {

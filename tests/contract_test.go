@@ -127,6 +127,21 @@ func scenarios() []scenario {
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
+		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
+			w.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
+			w.command(1, "Warm wash\neur\n350\n", "setup")
+			if out := w.command(0, "", "setup"); !strings.Contains(out, "is there already") {
+				w.Errorf("setup says %s; want that price and endpoint are there", out)
+			}
+			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
+			// 1: there is no pay.example.com that could answer.
+			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s", "NOTEHUB_ROUTE_TOKEN", webhookSecret)
+			for _, line := range []string{"Restricted key lacks a permission", "Price cannot be sold", "Webhook not delivered", "Device fetches its notes late", "Confirmations not routed"} {
+				if !strings.Contains(out, "ok       "+line+"? ") {
+					w.Errorf("check does not say ok of %q: %s", line, out)
+				}
+			}
+		}},
 	}
 }
 
@@ -142,13 +157,17 @@ func refresh(w *world, p *program) {
 // is not listed here: what is not seen is not checked.
 func usedOfStripe() []string {
 	return []string{
-		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/payment_links", "GET /v1/prices/{id}",
-		"POST /v1/payment_links", "POST /v1/payment_links/{id}",
+		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/events", "GET /v1/payment_links", "GET /v1/prices", "GET /v1/prices/{id}",
+		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
+		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
 	}
 }
 
 func usedOfNotehub() []string {
-	return []string{"AddQiNote", "GetDevice", "GetDevices", "GetFleetDevices", "GetNotefile", "OAuth2ClientCredentials"}
+	return []string{
+		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
+		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "OAuth2ClientCredentials",
+	}
 }
 
 // TestContract leads notepay through all its calls, once, and holds each against what its vendor has published.

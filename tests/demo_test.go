@@ -56,6 +56,13 @@ func (d *demo) toggle(fault string, on bool) {
 	d.page.until(fmt.Sprintf(`Boolean(document.querySelector("#banner .banner")) === %t`, on))
 }
 
+// calm switches all trouble off.
+func (d *demo) calm() {
+	d.t.Helper()
+	d.page.click("#calm")
+	d.page.until(`!document.querySelector("#banner .banner") && !document.querySelector("[aria-checked=true]")`)
+}
+
 // started waits until the washer has started once, and holds that all agree about the one payment.
 func (d *demo) started() {
 	d.t.Helper()
@@ -102,10 +109,16 @@ func TestDemo(t *testing.T) {
 			s := sizes()[i%len(sizes())]
 			t.Run(f.name+", on a "+s.name, func(t *testing.T) {
 				t.Parallel()
-				d := newDemo(t, browser, s)
-				d.toggle(f.fault, true)
-				f.run(d)
+				f.try(newDemo(t, browser, s))
 			})
+		}
+		for _, f := range moneyFaults() {
+			for _, s := range sizes() {
+				t.Run(f.name+", on a "+s.name, func(t *testing.T) {
+					t.Parallel()
+					f.try(newDemo(t, browser, s))
+				})
+			}
 		}
 	})
 }
@@ -114,7 +127,7 @@ func purchase(d *demo) {
 	d.page.fits()
 	d.page.picture("demo-" + d.page.size.name)
 	phone := d.scan()
-	phone.reads("main", "One start")
+	phone.reads("main", "Warm wash")
 	phone.fits()
 	if phone.size.mobile {
 		phone.picture("checkout")
@@ -128,6 +141,7 @@ func purchase(d *demo) {
 	}
 	d.started()
 	d.page.until(`document.querySelector("#state-washer").dataset.state === "running"`)
+	d.money("$3.50 paid", "says that it started")
 	d.page.until(`document.querySelectorAll(".step.done").length === 5`)
 	d.page.fits()
 	if !d.page.size.mobile {
@@ -170,6 +184,11 @@ type fault struct {
 	run         func(*demo)
 }
 
+func (f fault) try(d *demo) {
+	d.toggle(f.fault, true)
+	f.run(d)
+}
+
 func faults() []fault {
 	arrives := func(d *demo, phone *tab) {
 		phone.reads("h1", sentTitle)
@@ -188,15 +207,11 @@ func faults() []fault {
 		}
 	}
 	off := func(fault string) func(*demo) { return func(d *demo) { d.toggle(fault, false) } }
-	calm := func(d *demo) {
-		d.page.click("#calm")
-		d.page.until(`!document.querySelector("#banner .banner") && !document.querySelector("[aria-checked=true]")`)
-	}
 	heard := func(n int) string {
-		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l => l.innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`, n)
+		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l => l.querySelector(".text").innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`, n)
 	}
 	return []fault{
-		{"notehub-down", "with Notehub down a payment waits until it is up", waits(calm)},
+		{"notehub-down", "with Notehub down a payment waits until it is up", waits((*demo).calm)},
 		{"notehub-limit", "with too many requests to Notehub a payment waits", waits(off("notehub-limit"))},
 		{"notehub-slow", "with a slow Notehub a payment arrives late", func(d *demo) {
 			phone := d.scan()

@@ -6,6 +6,7 @@
 // module of its own, so that what it needs is not needed to build notepay.
 //
 // What a machine may lack is named by the environment: NOTEHUB_OPENAPI is a file with Notehub's OpenAPI description, CHROMIUM a
-// browser, and npm ci in stripecli/ brings Stripe's tool. A test that misses one is skipped, or fails where NOTEPAY_REQUIRE=1.
+// browser; npm ci in stripecli/ brings Stripe's tool, Debian's package prometheus has promtool, for the alert rules. A test that
+// misses one is skipped, or fails where NOTEPAY_REQUIRE=1.
 // NOTEPAY_BINARY drives another notepay than the one built here, NOTEPAY_SCREENSHOTS is a folder for pictures of the demo.
 package tests

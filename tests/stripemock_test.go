@@ -58,7 +58,7 @@ func newStripeMock(t *testing.T) *stripeMock {
 }
 
 // objectID finds the ids in paths, of which there are more than operations.
-var objectID = regexp.MustCompile(`/(price|plink|cs|pi|prod|ch|re|evt)_\w+`)
+var objectID = regexp.MustCompile(`/(price|plink|cs|pi|prod|ch|re|evt|we)_\w+`)
 
 // proxy lets API requests through to next once stripe-mock has seen them. What it refuses is reported.
 func (m *stripeMock) proxy(report sandbox.Reporter, next http.Handler) http.Handler {

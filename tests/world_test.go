@@ -1,9 +1,12 @@
 package tests
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -45,7 +48,7 @@ type world struct {
 func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	t.Helper()
 	w := &world{T: t, bell: newBell()}
-	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: stripeKey, Report: t})
+	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t}) // any test key will do
 	w.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
 		ClientID: clientID, ClientSecret: clientSecret, Token: accessToken, Project: project, Report: t,
 	})
@@ -84,6 +87,32 @@ var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
 // start starts the bridge with the world's settings, changed by pairs of name and value; an empty value unsets.
 func (w *world) start(changes ...string) *program {
 	w.Helper()
+	p, found := launch(w.T, w.bell, w.changed(changes), listening)
+	p.url = "http://" + found[1]
+	w.stripe.SetEndpoint(p.url+"/webhook/stripe", webhookSecret)
+	return p
+}
+
+// command runs a command of notepay with the world's settings, changed as start does, until it ends with this exit code, and returns what
+// it has printed.
+func (w *world) command(code int, stdin, name string, changes ...string) string {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, os.Getenv("NOTEPAY_BINARY"), name)
+	c.Dir, c.Stdin = w.TempDir(), strings.NewReader(stdin) // no .env there
+	for name, value := range w.changed(changes) {
+		c.Env = append(c.Env, name+"="+value)
+	}
+	out, err := c.CombinedOutput()
+	if got := c.ProcessState.ExitCode(); got != code {
+		w.Errorf("notepay %s: %v; want exit code %d\n%s", name, err, code, out)
+	}
+	return string(out)
+}
+
+// changed are the world's settings, changed by pairs of name and value; an empty value unsets.
+func (w *world) changed(changes []string) map[string]string {
 	env := maps.Clone(w.env)
 	for i := 0; i < len(changes); i += 2 {
 		env[changes[i]] = changes[i+1]
@@ -91,10 +120,7 @@ func (w *world) start(changes ...string) *program {
 			delete(env, changes[i])
 		}
 	}
-	p, found := launch(w.T, w.bell, env, listening)
-	p.url = "http://" + found[1]
-	w.stripe.SetEndpoint(p.url+"/webhook/stripe", webhookSecret)
-	return p
+	return env
 }
 
 // selling waits until scanning a device leads to a checkout, and returns its address.

@@ -142,7 +142,7 @@ type Event struct {
 	Body     string // as it is kept: without customer_details, billing_details and shipping
 }
 
-// Config is what a Bridge needs. All fields are required.
+// Config is what a Bridge needs. All fields are required, but Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -160,6 +160,8 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	Changed func(p ledger.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
 }
 
 // Observer is told what happened, for metrics. Its methods return at once.
@@ -167,6 +169,7 @@ type Observer interface {
 	Event(outcome string)
 	Confirmation(outcome string)
 	Attempt(action ledger.Step, outcome string, took time.Duration)
+	Payment(before, after ledger.Payment) // before is zero for a new one
 }
 
 // Bridge turns payments into credits, or gives them back. It is safe for concurrent use.

@@ -55,7 +55,7 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, f func(*led
 		if changed.after, err = f(tx, changed.before); err != nil {
 			return err
 		}
-		if err := tx.SavePayment(changed.after); err != nil {
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
 		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})

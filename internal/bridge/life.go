@@ -35,16 +35,17 @@ const (
 
 // Why a person must look at a payment, beside the reasons above.
 const (
-	AttentionAmount        = "amount_mismatch"    // paid was not what the plan costs
-	AttentionOverdue       = "overdue"            // what is due is being tried for a quarter of an hour
-	AttentionHold          = "hold"               // money is held on a card for an hour, neither taken nor released
-	AttentionFailedAfter   = "failed_after_start" // the machine started and then failed
-	AttentionCaptureFailed = "capture_failed"     // the machine started and the money could not be taken
-	AttentionBalance       = "too_little_balance" // the account cannot pay the refund
-	AttentionRefundRefused = "refund_refused"     // Stripe refuses the refund
-	AttentionRefundFailed  = "refund_failed"      // the customer's bank refused the refund
-	AttentionDisputeLost   = "dispute_lost"
-	AttentionFetchedAnyway = "fetched_after_money_back" // the money is back and the machine has the credit
+	AttentionAmount         = "amount_mismatch"    // paid was not what the plan costs
+	AttentionOverdue        = "overdue"            // what is due is being tried for a quarter of an hour
+	AttentionHold           = "hold"               // money is held on a card for an hour, neither taken nor released
+	AttentionFailedAfter    = "failed_after_start" // the machine started and then failed
+	AttentionCaptureFailed  = "capture_failed"     // the machine started and the money could not be taken
+	AttentionReleaseRefused = "release_refused"    // Stripe refuses to let go of the held money
+	AttentionBalance        = "too_little_balance" // the account cannot pay the refund
+	AttentionRefundRefused  = "refund_refused"     // Stripe refuses the refund
+	AttentionRefundFailed   = "refund_failed"      // the customer's bank refused the refund
+	AttentionDisputeLost    = "dispute_lost"
+	AttentionFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
 const (
@@ -187,7 +188,9 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			p.Recalled = ledger.RecallDeleted
 		}
 	case p.Machine == ledger.Sent && pending:
-		p.NotBefore = now.Add(idleLook)
+		if p.ExpiresAt.IsZero() {
+			p.NotBefore = now.Add(idleLook)
+		}
 	case p.Machine == ledger.Sent && p.Recalled != ledger.NotRecalled:
 		p = recalled(p, now)
 	case p.Machine == ledger.Sent:
@@ -207,7 +210,7 @@ func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
 	case upstream.Refused: // there is no such note any more: it was fetched
 		p = worse(p, ledger.RecallTooLate)
 	case upstream.Unclear:
-		p.Unclear = !o.Stale
+		p.Unclear = p.Unclear || !o.Stale
 		return p
 	case upstream.Done:
 	default:
@@ -274,9 +277,9 @@ func fetched(p ledger.Payment) ledger.Payment {
 }
 
 func sent(p ledger.Payment, now time.Time) ledger.Payment {
-	p.Posted, p.Unclear = true, false
-	if p.Machine == ledger.Queued {
-		p.Machine = ledger.Sent
+	p.Posted = true
+	if p.Machine == ledger.Queued { // later, what is unclear is a deletion
+		p.Machine, p.Unclear = ledger.Sent, false
 		p = reached(p, now)
 	}
 	return doubted(p)
@@ -329,11 +332,13 @@ const (
 	ConfirmationNoPost  = "no_note"          // no note was sent for this credit: it cannot be the machine's answer
 )
 
-// Confirmed takes in what a machine answered, in any order and from any state that had a post.
+// Confirmed takes in what a machine answered, in any order and from any state that had a post, or has one under way.
 func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
-	if !p.Posted {
+	underWay := p.InFlight && p.Step == ledger.PostNote // the machine was faster than Notehub's yes
+	if !p.Posted && !underWay {
 		return p, ConfirmationNoPost
 	}
+	p.Posted = true
 	before, outcome := p.Machine, ConfirmationTaken
 	switch c.State {
 	case "started", "done":
@@ -410,7 +415,11 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	p = timed(p, now)
 	p = settleMoney(p, now)
 	p.Occupies = p.Occupies && occupies(p, now) // it is taken where the ledger can be asked who has it
-	p.Step, p.DueAt = step(p, now)
+	was := p.Step
+	if p.Step, p.DueAt = step(p, now); otherVendor(was, p.Step) { // what one says is no reason for the other to wait
+		p.NotBefore, p.Failures = time.Time{}, 0
+		p.Step, p.DueAt = step(p, now)
+	}
 	late := lateAt(p)
 	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
 		p.Attention = "" // it was done
@@ -438,6 +447,15 @@ func noLater(p ledger.Payment, at time.Time) ledger.Payment {
 	}
 	p.DueAt = earliest(p.DueAt, at)
 	return p
+}
+
+// otherVendor: one of the steps calls Notehub and the other Stripe.
+func otherVendor(a, b ledger.Step) bool {
+	notehub := func(s ledger.Step) bool {
+		return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
+	}
+	stripe := func(s ledger.Step) bool { return s == ledger.Capture || s == ledger.Release || s == ledger.Refund }
+	return notehub(a) && stripe(b) || stripe(a) && notehub(b)
 }
 
 // timed decides what time alone decides.
@@ -538,7 +556,7 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 	case ledger.Releasing:
 		return ledger.Release, soon
 	case ledger.Refunding, ledger.RefundFailed:
-		if p.RefundNumber < mostRefunds || p.Money == ledger.Refunding {
+		if !refundsEnded(p) {
 			return ledger.Refund, soon
 		}
 	}
@@ -552,38 +570,49 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 }
 
 // Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and
-// the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more.
+// the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more; one that became
+// the other vendor's is left to that queue.
 func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted *Outcome) {
+	was := p.Step
 	if p.InFlight {
 		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, NoteID: firstNote(p), Began: p.DueAt.Add(-lease), Interrupted: true}
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || otherVendor(was, p.Step) {
 		return p, interrupted
+	}
+	if p.Step == ledger.Refund && now.Sub(p.RefundAt) > refundKeyHolds {
+		p.RefundLook = true // whatever kept it from being made: the key may not hold any more
 	}
 	p.InFlight, p.DueAt, p.Turn = true, now.Add(lease), p.Turn+1
 	return p, interrupted
 }
 
 // Closed says whether nothing is left to be done for a payment: the machine has its credit and the money is ours, or the money is
-// back, or a person has to look.
+// back, or a person has to look, or has.
 func Closed(p ledger.Payment) bool {
 	if p.Attention != "" {
 		return true
 	}
+	if p.Machine == ledger.Queued || p.Machine == ledger.Sent {
+		return false
+	}
 	switch p.Money {
-	case ledger.Refunded, ledger.Released, ledger.Lost, ledger.CaptureFailed:
-		return p.Machine != ledger.Queued && p.Machine != ledger.Sent
+	case ledger.Refunded, ledger.Released, ledger.Lost, ledger.CaptureFailed, ledger.Disputed:
+		return true
+	case ledger.RefundFailed:
+		return refundsEnded(p)
+	case ledger.Authorized:
+		return p.Reason == ReasonAdopted
 	case ledger.Paid:
 		switch p.Machine {
-		case ledger.Started, ledger.Done:
-			return true
 		case ledger.Fetched:
 			return p.ConfirmBy.IsZero()
 		case ledger.Failed:
-			return p.Amount == 0 // nothing was paid
+			return p.Amount == 0 || p.Reason == ReasonAdopted || p.Reason == ReasonUnclear
 		}
+		return true
 	}
 	return false
 }

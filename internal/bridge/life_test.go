@@ -13,7 +13,7 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 // queued is a payment of a ten-minute credit, paid at noon.
 func queued() ledger.Payment {
 	return Next(ledger.Payment{ID: ledger.CreditID("cs_test_1"), SessionID: "cs_test_1", Money: ledger.Paid, Machine: ledger.Queued,
-		PaidAt: noon, CreatedAt: noon, ExpiresAt: noon.Add(10 * time.Minute)}, noon)
+		Amount: 350, Currency: "eur", PaidAt: noon, CreatedAt: noon, ExpiresAt: noon.Add(10 * time.Minute)}, noon)
 }
 
 func claimed(t *testing.T, p ledger.Payment, now time.Time) ledger.Payment {
@@ -36,27 +36,30 @@ func TestWhatACallComesTo(t *testing.T) {
 		earliest  time.Duration // of the next step, after the call ended
 		latest    time.Duration
 	}
+	toTheEnd := 10*time.Minute - time.Second // of the credit, from when the call began
 	for name, c := range map[string]struct {
 		change  func(*ledger.Payment)
 		outcome Outcome
 		took    time.Duration
 		want    want
 	}{
-		"an accepted note is sent":                                   {nil, Outcome{Action: ledger.PostNote}, 0, want{machine: ledger.Sent}},
-		"a refused note keeps the money and tells":                   {nil, Outcome{Action: ledger.PostNote, Result: upstream.Refused}, 0, want{ledger.Failed, ReasonRefused, AttentionMoneyKept, ledger.NoStep, 0, 0}},
+		"an accepted note is sent, and looked for at its end":        {nil, Outcome{Action: ledger.PostNote}, 0, want{ledger.Sent, "", "", ledger.CheckPending, toTheEnd, toTheEnd}},
+		"an accepted note without an end is looked for in an hour":   {func(p *ledger.Payment) { p.ExpiresAt = time.Time{} }, Outcome{Action: ledger.PostNote}, 0, want{ledger.Sent, "", "", ledger.CheckPending, idleLook, idleLook}},
+		"a refused note gives the money back and tells":              {nil, Outcome{Action: ledger.PostNote, Result: upstream.Refused}, 0, want{ledger.Failed, ReasonRefused, ReasonRefused, ledger.Refund, 0, 0}},
 		"our trouble is tried again":                                 {nil, Outcome{Action: ledger.PostNote, Result: upstream.Trouble}, 0, want{ledger.Queued, "", "", ledger.PostNote, 800 * time.Millisecond, 1200 * time.Millisecond}},
 		"Retry-After wins over the back-off":                         {nil, Outcome{Action: ledger.PostNote, Result: upstream.Wait, RetryAfter: 42 * time.Second}, 0, want{ledger.Queued, "", "", ledger.PostNote, 42 * time.Second, 42 * time.Second}},
 		"the back-off grows and has a limit":                         {func(p *ledger.Payment) { p.Failures = 40 }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 0, want{ledger.Queued, "", "", ledger.PostNote, 48 * time.Second, 72 * time.Second}},
 		"an unclear call is looked at after its limit":               {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 14 * time.Second, 14 * time.Second}},
+		"an unclear call that is over is looked at with back-off":    {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Status: 500, Over: true}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
 		"a slow unclear call is looked at with back-off":             {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"found pending, it was sent":                                 {unclear, Outcome{Action: ledger.CheckPending, Pending: true}, 0, want{machine: ledger.Sent}},
+		"found pending, it was sent":                                 {unclear, Outcome{Action: ledger.CheckPending, NoteIDs: []string{"1:1"}}, 0, want{ledger.Sent, "", "", ledger.CheckPending, toTheEnd, toTheEnd}},
 		"not found, it is posted again":                              {unclear, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 0, 0}},
 		"not found after failures, it is posted again with back-off": {func(p *ledger.Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 3200 * time.Millisecond, 4800 * time.Millisecond}},
 		"a look that failed is repeated":                             {unclear, Outcome{Action: ledger.CheckPending, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"a refusal after an unclear post is doubtful":                {unclear, Outcome{Action: ledger.CheckPending, Result: upstream.Refused, Reason: ReasonUnknownDevice}, 0, want{ledger.Failed, ReasonUnknownDevice, AttentionDeliveryUnclear, ledger.NoStep, 0, 0}},
-		"an unclear post that ran out is doubtful":                   {func(p *ledger.Payment) { unclear(p); p.ExpiresAt = noon.Add(time.Second) }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Failed, ReasonExpired, AttentionDeliveryUnclear, ledger.NoStep, 0, 0}},
-		"a call that outlived the credit is not repeated":            {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 5 * time.Second, want{ledger.Failed, ReasonExpired, AttentionMoneyKept, ledger.NoStep, 0, 0}},
-		"a note accepted after the credit ran out is sent":           {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote}, 5 * time.Second, want{machine: ledger.Sent}},
+		"a refusal after an unclear post is doubtful":                {unclear, Outcome{Action: ledger.CheckPending, Result: upstream.Refused}, 0, want{ledger.Failed, ReasonUnclear, ReasonUnclear, ledger.NoStep, 0, 0}},
+		"an unclear post that ran out is doubtful":                   {func(p *ledger.Payment) { unclear(p); p.ExpiresAt = noon.Add(time.Second) }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Failed, ReasonUnclear, ReasonUnclear, ledger.NoStep, 0, 0}},
+		"a call that outlived the credit is not repeated":            {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 5 * time.Second, want{ledger.Failed, ReasonExpired, "", ledger.Refund, 0, 0}},
+		"a note accepted after the credit ran out is looked for":     {func(p *ledger.Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: ledger.PostNote}, 5 * time.Second, want{ledger.Sent, "", "", ledger.CheckPending, -4 * time.Second, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,8 +73,11 @@ func TestWhatACallComesTo(t *testing.T) {
 			if p.Machine != c.want.machine || p.Reason != c.want.reason || p.Attention != c.want.attention || p.Step != c.want.step {
 				t.Fatalf("machine %s, reason %q, attention %q, step %q; want %+v", p.Machine, p.Reason, p.Attention, p.Step, c.want)
 			}
-			if p.InFlight || p.Unclear != (p.Step == ledger.CheckPending) {
+			if p.InFlight || p.Unclear != (p.Machine == ledger.Queued && p.Step == ledger.CheckPending) {
 				t.Errorf("in flight %v, unclear %v", p.InFlight, p.Unclear)
+			}
+			if p != Next(p, now) {
+				t.Errorf("a second Next makes %+v of %+v", Next(p, now), p)
 			}
 			if p.Step == ledger.NoStep {
 				return
@@ -96,11 +102,12 @@ func TestTimeAlone(t *testing.T) {
 	}{
 		"due at once":                                         {nil, noon, ledger.Queued, ledger.PostNote, noon},
 		"a moment before its end it is sent":                  {nil, noon.Add(10*time.Minute - 1), ledger.Queued, ledger.PostNote, noon.Add(10*time.Minute - 1)},
-		"at its end it is not":                                {nil, noon.Add(10 * time.Minute), ledger.Failed, ledger.NoStep, time.Time{}},
+		"at its end it is not, and the money goes back":       {nil, noon.Add(10 * time.Minute), ledger.Failed, ledger.Refund, noon.Add(10 * time.Minute)},
 		"a credit without end is sent whenever":               {func(p *ledger.Payment) { p.ExpiresAt = time.Time{} }, noon.Add(1000 * time.Hour), ledger.Queued, ledger.PostNote, noon.Add(1000 * time.Hour)},
+		"and somebody is told of it after a quarter":          {func(p *ledger.Payment) { p.ExpiresAt = time.Time{}; p.NotBefore = noon.Add(time.Hour) }, noon, ledger.Queued, ledger.PostNote, noon.Add(15 * time.Minute)},
 		"a long wait is cut short by the end":                 {func(p *ledger.Payment) { p.NotBefore = noon.Add(time.Hour) }, noon, ledger.Queued, ledger.PostNote, noon.Add(10 * time.Minute)},
 		"what may have been sent is looked for first":         {unclear, noon.Add(time.Hour), ledger.Queued, ledger.CheckPending, noon.Add(time.Hour)},
-		"what is only authorized waits":                       {func(p *ledger.Payment) { p.Money = ledger.Authorized }, noon, ledger.Queued, ledger.NoStep, time.Time{}},
+		"what is only authorized is sent, too":                {func(p *ledger.Payment) { p.Money = ledger.Authorized }, noon, ledger.Queued, ledger.PostNote, noon},
 		"what a worker holds stays as it is, even at the end": {func(p *ledger.Payment) { p.InFlight, p.DueAt = true, noon.Add(lease) }, noon.Add(time.Hour), ledger.Queued, ledger.PostNote, noon.Add(lease)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,8 +159,8 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 			t.Errorf("%+v; want sent, and the claim untouched", p)
 		}
 		p = Apply(p, Outcome{Action: ledger.CheckPending, Began: later}, later.Add(2*time.Second)) // not pending: fetched
-		if p.Machine != ledger.Sent || p.Step != ledger.NoStep {
-			t.Errorf("%+v; want it to stay sent and be done", p)
+		if p.Machine != ledger.Fetched || p.Step != ledger.NoStep {
+			t.Errorf("%+v; want it fetched and done", p)
 		}
 	})
 	t.Run("its yes counts after another settled, and somebody checks", func(t *testing.T) {
@@ -166,8 +173,8 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 		if p.Machine != ledger.Sent || !p.DueAt.Equal(later.Add(2*time.Second)) {
 			t.Fatalf("%+v; want sent and due now", p)
 		}
-		if p, _ = Claim(p, later.Add(3*time.Second)); p.InFlight || p.Step != ledger.NoStep {
-			t.Errorf("%+v; want nothing more to do", p)
+		if p, _ = Claim(p, later.Add(3*time.Second)); p.InFlight || p.Step != ledger.CheckPending || !p.DueAt.Equal(p.ExpiresAt) {
+			t.Errorf("%+v; want nothing to do before its end", p)
 		}
 	})
 	t.Run("its doubt makes a look come before the next post", func(t *testing.T) {
@@ -178,10 +185,9 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 		}
 	})
 	t.Run("a note that turns up after the credit failed makes the failure doubtful", func(t *testing.T) {
-		p := Apply(second, Outcome{Action: ledger.CheckPending, Result: upstream.Refused, Began: later}, later.Add(time.Second))
-		p.Posted, p.Attention = false, AttentionMoneyKept
+		p := Next(failed(first, ReasonExpired), later)
 		p = Apply(p, Outcome{Action: ledger.PostNote, Began: noon, Stale: true}, later.Add(2*time.Second))
-		if p.Machine != ledger.Failed || p.Attention != AttentionDeliveryUnclear || !p.Posted || p.Step != ledger.NoStep {
+		if p.Machine != ledger.Failed || p.Attention != ReasonUnclear || !p.Posted {
 			t.Errorf("%+v; want it failed and doubtful", p)
 		}
 	})

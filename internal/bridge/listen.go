@@ -82,7 +82,7 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 			changed = change{}
 			break
 		}
-		if err := tx.SavePayment(changed.after); err != nil {
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return change{}, "", err
 		}
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
@@ -134,6 +134,9 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 			}
 		default:
 			next = stats.NextSilent
+			if late := last.Add(b.c.PollInterval); b.c.ConfirmWithin > 0 && (next.IsZero() || late.Before(next)) {
+				next = late // what a machine says late, and what a route has lost
+			}
 		}
 		if !next.IsZero() {
 			next = latest(next, last.Add(time.Second)) // a deadline that has passed is no reason to hurry
@@ -196,7 +199,7 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 				if c.after == c.before {
 					continue
 				}
-				if err := tx.SavePayment(c.after); err != nil {
+				if err := tx.ChangePayment(c.before, c.after); err != nil {
 					return err
 				}
 				if err := b.streak(tx, c.before, c.after); err != nil {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"notepay/internal/ledger"
@@ -13,6 +14,9 @@ const (
 	mostRefunds = 5
 	// refundKeyHolds is how long the same idempotency key makes the same refund; Stripe keeps keys for at least 24 hours.
 	refundKeyHolds = 23 * time.Hour
+	// refundFresh is how long after its order the answer to a refund tells how it stands. Later it may be a repeat's, which is what
+	// Stripe answered first, or have waited here, and the refund has failed since.
+	refundFresh = 10 * time.Second
 	// refundRests is how long a refund waits that only time or a person can help.
 	refundRests = 24 * time.Hour
 	// moneyRests is the same of a hold, which ends after some days.
@@ -33,12 +37,13 @@ func moneyIsBack(p ledger.Payment) bool {
 // settleMoney decides what follows for the money from how the machine stands: taken if it started, back if it failed.
 func settleMoney(p ledger.Payment, now time.Time) ledger.Payment {
 	delivered := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
+	doubtful := p.Machine == ledger.Failed && p.Reason == ReasonUnclear // nothing that the machine may have goes back by itself
 	switch {
-	case p.Money == ledger.Authorized && delivered:
+	case p.Money == ledger.Authorized && (delivered || doubtful):
 		p.Money = ledger.Capturing
 	case p.Money == ledger.Authorized && p.Machine == ledger.Failed && p.Reason != ReasonAdopted:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && p.Reason != ReasonUnclear && p.Amount > p.RefundedAmount:
+	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && !doubtful && p.Amount > p.RefundedAmount:
 		p = order(p, p.Amount, now)
 	}
 	return p
@@ -52,6 +57,11 @@ func order(p ledger.Payment, goal int64, now time.Time) ledger.Payment {
 	return p
 }
 
+// refundsEnded: so many were refused by the customer's bank that another is a person's decision.
+func refundsEnded(p ledger.Payment) bool {
+	return p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds && p.RefundLook // without the look, the last is still to be made
+}
+
 func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	if p.Money != ledger.Capturing {
 		return p
@@ -59,6 +69,7 @@ func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed)
 	case errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case o.Result == upstream.Refused:
@@ -74,10 +85,20 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 	switch {
 	case o.Result == upstream.Done, errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case errors.Is(o.Err, ErrAlreadyCaptured):
 		p.Money = ledger.Paid // and from there it is refunded
+		p = seen(p, AttentionReleaseRefused)
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionHold, o.Began.Add(moneyRests)
+		p.Attention, p.NotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
+	}
+	return p
+}
+
+// seen takes a payment off the list of those that a person has to look at, for what was wrong came right.
+func seen(p ledger.Payment, reasons ...string) ledger.Payment {
+	if slices.Contains(reasons, p.Attention) {
+		p.Attention = unsettled(p)
 	}
 	return p
 }
@@ -88,9 +109,15 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		return p // our own refund's echo, or a dispute, was faster
 	}
 	switch {
+	case o.Stale:
+		p.RefundLook = true // what was seen then may have failed since
+		return p
 	case o.Looked && o.Result == upstream.Done:
 		return applyRefunds(p, o, now)
 	case o.Looked:
+		return p
+	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber && now.Sub(p.RefundAt) > refundFresh:
+		p.RefundLook = true
 		return p
 	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber:
 		return refundIs(p, o.Refund.Status, now)
@@ -105,9 +132,6 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p.Attention, p.NotBefore, p.RefundLook = AttentionRefundRefused, now.Add(refundRests), true
 	case o.Result == upstream.Unclear && o.Status >= 500:
 		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
-	}
-	if now.Sub(p.RefundAt) > refundKeyHolds {
-		p.RefundLook = true
 	}
 	return p
 }
@@ -149,9 +173,7 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		if p.RefundedAmount >= p.Amount {
 			p.Money = ledger.Refunded
 		}
-		if p.Attention == AttentionBalance || p.Attention == AttentionRefundRefused || p.Attention == AttentionRefundFailed {
-			p.Attention = ""
-		}
+		p = seen(p, AttentionBalance, AttentionRefundRefused, AttentionRefundFailed)
 	case "failed", "canceled":
 		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
 		p.NotBefore = now.Add(moneyRests)
@@ -161,6 +183,14 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 	return p
 }
 
+// unsettled is why a person must still look when another reason is over.
+func unsettled(p ledger.Payment) string {
+	if p.Machine == ledger.Failed && (p.Reason == ReasonAdopted || p.Reason == ReasonUnclear) && p.RefundedAmount < p.Amount {
+		return p.Reason
+	}
+	return ""
+}
+
 // RefundChanged takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
 func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payment {
 	if r.Credit != p.ID || r.Number != p.RefundNumber || r.Number == 0 {
@@ -168,8 +198,12 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	}
 	failed := r.Status == "failed" || r.Status == "canceled"
 	switch {
-	case p.Money == ledger.Refunding && !p.InFlight, p.Money == ledger.RefundFailed && !failed:
+	case p.Money == ledger.RefundFailed && failed:
+	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && p.InFlight:
+	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
+	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
+		p.RefundLook, p.NotBefore = true, time.Time{} // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -198,8 +232,10 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 		}
 	case p.Money == ledger.Refunding && back >= p.RefundGoal && !p.InFlight:
 		p.Money = ledger.Paid // a part, as it was ordered
-	case p.Money == ledger.Refunded && p.RefundNumber > 0:
-		p.RefundedAmount = p.Amount // ours: RefundChanged tells if it failed, and this may have been read before it was made
+	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
+		p.RefundLook = true // others gave back, or failed to, since the amount was ordered
+	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
+		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, p.Amount, true
 	case p.Money == ledger.Refunded:
 		p.Money = ledger.Paid // a refund made elsewhere failed: it is with us again
 	}
@@ -213,9 +249,12 @@ func Canceled(p ledger.Payment, now time.Time) ledger.Payment {
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case ledger.Releasing:
 		p.Money = ledger.Released
+		p = seen(p, AttentionReleaseRefused)
 	case ledger.Authorized:
 		p.Money = ledger.Released
 		p = reversed(p, ReasonReversed, now)
+	default:
+		return p
 	}
 	return Next(p, now)
 }
@@ -225,8 +264,10 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 	switch p.Money {
 	case ledger.Authorized, ledger.Capturing, ledger.Releasing:
 		p.Money = ledger.Paid
+		p = seen(p, AttentionCaptureFailed, AttentionReleaseRefused)
+		return Next(p, now)
 	}
-	return Next(p, now)
+	return p
 }
 
 // Dispute takes in the status of a dispute. Nothing is refunded any more: the bank takes the money.
@@ -236,7 +277,7 @@ func Dispute(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		if p.Money != ledger.Disputed {
 			break
 		}
-		p.Money, p.Attention = ledger.Paid, ""
+		p.Money, p.Attention = ledger.Paid, unsettled(p)
 		if p.RefundedAmount >= p.Amount {
 			p.Money = ledger.Refunded
 		}
@@ -325,7 +366,7 @@ func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, er
 		return p, ErrState
 	case p.Money == ledger.Authorized && amount == left:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid, p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds:
+	case p.Money == ledger.Paid, refundsEnded(p):
 		p = order(p, p.RefundedAmount+amount, now)
 	default:
 		return p, ErrState

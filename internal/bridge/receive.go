@@ -126,12 +126,15 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	case "payment_intent.canceled":
 		p = Canceled(p, tx.Now)
 	case "charge.refunded":
-		p = Refunded(p, e.Refunded, false, tx.Now)
+		if e.Refunded > p.RefundedAmount { // it may be an old one, of a refund that has failed since
+			return LookedUp, change{}, askForMoney(tx, p, e)
+		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
 		p = RefundChanged(p, *e.Refund, tx.Now)
-		if p == before && (e.Refund.Status == "failed" || e.Refund.Status == "canceled") && e.Refund.Credit != p.ID {
-			// One that was made in the Dashboard came back: how much is back in all, the charge tells.
-			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now, Facts: true})
+		if e.Refund.Status == "failed" || e.Refund.Status == "canceled" { // perhaps one made in the Dashboard, or before the last of ours
+			if err := askForMoney(tx, p, e); err != nil || p == before {
+				return LookedUp, change{}, err
+			}
 		}
 	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		if closed, err := tx.DisputeClosed(e.ObjectID); closed || err != nil {
@@ -142,7 +145,16 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	if p == before {
 		return Duplicate, change{}, nil
 	}
-	return Followed, change{before, p}, tx.SavePayment(p)
+	return Followed, change{before, p}, tx.ChangePayment(before, p)
+}
+
+// askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is under way, whose answer may be the older one.
+func askForMoney(tx *ledger.Tx, p ledger.Payment, e Event) error {
+	due := tx.Now
+	if p.InFlight {
+		due = latest(due, p.DueAt)
+	}
+	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Facts: true})
 }
 
 // early is an event of a payment that is not known yet. What it says is read from Stripe when the event of its session, which
@@ -187,19 +199,24 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
 		}
-		return Followed, changed, tx.SavePayment(changed.after)
+		return Followed, changed, tx.ChangePayment(changed.before, changed.after)
 	}
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, CardLast4: s.CardLast4,
 	}
+	link, err := tx.Link(s.PaymentLink)
+	ofLink, err := ledger.Has(err)
+	if err != nil {
+		return "", change{}, err
+	}
 	switch {
 	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
 		p.Money = ledger.Paid
 	case s.IntentStatus == "requires_capture":
 		p.Money = ledger.Authorized
-	case s.PaymentStatus == "paid" && b.c.ManualCapture && s.IntentStatus == "":
+	case s.PaymentStatus == "paid" && (b.c.ManualCapture || link.Manual) && s.IntentStatus == "":
 		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
 		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
@@ -214,11 +231,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 			lifetime = own
 		}
 	}
-	link, err := tx.Link(s.PaymentLink)
-	if known, err = ledger.Has(err); err != nil {
-		return "", change{}, err
-	}
-	if known {
+	if ofLink {
 		p = sold(p, link.Plan)
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
@@ -266,7 +279,7 @@ func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, er
 	if taken {
 		if ended := Next(other, tx.Now); ended.Occupies {
 			return failed(p, ReasonBusy), nil
-		} else if err := tx.SavePayment(ended); err != nil { // its time is over, and nobody has looked since
+		} else if err := tx.ChangePayment(other, ended); err != nil { // its time is over, and nobody has looked since
 			return p, err
 		}
 	}

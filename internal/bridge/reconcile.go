@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// factEventsRead is until when Stripe's events were read, by our clock.
-	factEventsRead = "events_read"
 	// overlap is how much of what was read before is read again: an event may be listed a little after it happened, and clocks differ.
 	overlap = 10 * time.Minute
 	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
@@ -24,8 +22,9 @@ const (
 // reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be lost, late or not there at all.
 func (b *Bridge) reconcile(ctx context.Context) {
 	failures := 0
+	var r reading
 	for ctx.Err() == nil {
-		if err := b.readEvents(ctx); err != nil {
+		if err := b.readEvents(ctx, &r); err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
 			}
@@ -34,32 +33,57 @@ func (b *Bridge) reconcile(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		b.eventsRead.Store(true)
-		poke(b.wake)
+		if !b.eventsRead.Load() {
+			b.untilLookedUp(ctx)
+			b.eventsRead.Store(true)
+			poke(b.wake)
+		}
 		_ = upstream.Sleep(ctx, b.c.PollInterval)
 	}
 }
 
+// longestCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
+const longestCatchUp = 10 * time.Second
+
+// untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do not tell.
+func (b *Bridge) untilLookedUp(ctx context.Context) {
+	poke(b.look)
+	for end := time.Now().Add(longestCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
+		if wanted, err := b.c.Ledger.FactsWanted(ctx); err != nil || !wanted {
+			return
+		}
+		_ = upstream.Sleep(ctx, 50*time.Millisecond) // the loop sees a context that ended
+	}
+}
+
+// reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what was not read, not what was.
+type reading struct {
+	began, since time.Time // zero: none has begun
+	sessions     bool      // read, where they had to be
+	after        string    // the last event that was read
+}
+
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
 // far enough, the sessions are read themselves.
-func (b *Bridge) readEvents(ctx context.Context) error {
-	began := time.Now()
-	since, err := b.c.Ledger.Fact(ctx, factEventsRead)
-	if errors.Is(err, ledger.ErrNotFound) {
-		since, err = b.c.Ledger.Born(), nil
+func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
+	if r.began.IsZero() {
+		since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
+		if errors.Is(err, ledger.ErrNotFound) {
+			since, err = b.c.Ledger.Born(), nil
+		}
+		if err != nil {
+			return fmt.Errorf("read until when events were read: %w", err)
+		}
+		*r = reading{began: time.Now(), since: since.Add(-overlap)}
 	}
-	if err != nil {
-		return fmt.Errorf("read until when events were read: %w", err)
-	}
-	since = since.Add(-overlap)
-	if began.Sub(since) > eventsKept {
-		if err := b.readSessions(ctx, since.Add(-sessionsOpen)); err != nil {
+	if !r.sessions && r.began.Sub(r.since) > eventsKept {
+		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
 			return err
 		}
 	}
-	for after, more := "", true; more; {
-		var events []Event
-		events, after, more, err = b.c.Stripe.Events(ctx, since, after)
+	r.sessions = true
+	for more := true; more; {
+		events, last, again, err := b.c.Stripe.Events(ctx, r.since, r.after)
 		if _, failed := errors.AsType[*upstream.Error](err); failed {
 			return err
 		}
@@ -75,9 +99,12 @@ func (b *Bridge) readEvents(ctx context.Context) error {
 				return err
 			}
 		}
+		r.after, more = last, again
 	}
+	began := r.began
+	*r = reading{}
 	// If we stop before this is on disk, the same events are read again: repeats.
-	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(factEventsRead, began) })
+	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
 }
 
 func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {

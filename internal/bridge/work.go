@@ -39,6 +39,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.reconcile(ctx) })
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
+	loops.Go(func() { b.measure(ctx) })
 	loops.Wait()
 }
 
@@ -64,7 +65,7 @@ func (b *Bridge) begin(ctx context.Context) {
 // queue is the part of the ledger's queue that is one vendor's.
 type queue struct {
 	due   func(tx *ledger.Tx, again bool, limit int) ([]ledger.Payment, error)
-	next  func(ledger.Stats) time.Time
+	part  ledger.Part
 	pace  *upstream.Pace
 	wake  chan struct{}
 	slots int
@@ -72,11 +73,11 @@ type queue struct {
 }
 
 func (b *Bridge) notehub() queue {
-	return queue{(*ledger.Tx).DueForNotehub, func(s ledger.Stats) time.Time { return s.NextNotehub }, b.c.NotehubPace, b.wake, workers, true}
+	return queue{(*ledger.Tx).DueForNotehub, ledger.ForNotehub, b.c.NotehubPace, b.wake, workers, true}
 }
 
 func (b *Bridge) stripe() queue {
-	return queue{(*ledger.Tx).DueForStripe, func(s ledger.Stats) time.Time { return s.NextStripe }, b.c.StripePace, b.money, payers, false}
+	return queue{(*ledger.Tx).DueForStripe, ledger.ForStripe, b.c.StripePace, b.money, payers, false}
 }
 
 // deliver claims what is due for a vendor and makes the calls, each in a goroutine of its own.
@@ -97,7 +98,7 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 			if d := q.pace.Delay(time.Now()); d > 0 {
 				b.hold(ctx, d)
 			} else {
-				b.rest(ctx, q.wake, q.next)
+				b.rest(ctx, q.wake, q.part)
 			}
 			continue
 		}
@@ -120,20 +121,19 @@ const longestHold = 5 * time.Second
 
 // hold waits until the vendor may be asked again, but not long.
 func (b *Bridge) hold(ctx context.Context, d time.Duration) {
-	if _, err := b.measure(ctx); err != nil {
-		d = longestHold
-	}
 	_ = upstream.Sleep(ctx, min(d, longestHold)) // the caller sees a context that ended
 }
 
 // rest waits for a wake-up or until the next row is due.
-func (b *Bridge) rest(ctx context.Context, wake chan struct{}, next func(ledger.Stats) time.Time) {
+func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part) {
 	d := idlest
-	if stats, err := b.measure(ctx); err == nil {
-		if due := next(stats); !due.IsZero() {
-			// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
-			d = min(max(time.Until(due), 100*time.Millisecond), idlest)
-		}
+	due, err := b.c.Ledger.NextDue(ctx, part)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		b.c.Log.Error("read queue", "err", err)
+	case !due.IsZero():
+		// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
+		d = min(max(time.Until(due), 100*time.Millisecond), idlest)
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -144,17 +144,22 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, next func(ledger.
 	}
 }
 
-// measure reads the queue's figures and with them whether it runs late.
-func (b *Bridge) measure(ctx context.Context) (ledger.Stats, error) {
-	stats, err := b.c.Ledger.Stats(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
+// measuring is how often it is asked whether the queue runs late.
+const measuring = time.Second
+
+// measure keeps track of whether the queue runs late.
+func (b *Bridge) measure(ctx context.Context) {
+	for {
+		oldest, err := b.c.Ledger.OldestWaiting(ctx)
+		if err == nil {
+			b.late.Store(b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2)
+		} else if ctx.Err() == nil {
 			b.c.Log.Error("read queue", "err", err)
 		}
-		return stats, err
+		if upstream.Sleep(ctx, measuring) != nil {
+			return
+		}
 	}
-	b.late.Store(b.c.Lifetime > 0 && !stats.OldestWaiting.IsZero() && time.Since(stats.OldestWaiting) > b.c.Lifetime/2)
-	return stats, nil
 }
 
 // change is a payment before and after a transaction; before is zero for a new one, both are for none.
@@ -172,8 +177,12 @@ func (b *Bridge) committed(changes ...change) {
 		case c.before.Occupies:
 			b.c.Fleet.Free(p.DeviceUID)
 		}
+		b.c.Observe.Payment(c.before, p)
 		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p)) {
 			b.showPause(p.DeviceUID)
+		}
+		if b.c.Changed != nil {
+			b.c.Changed(p)
 		}
 		if p.InFlight {
 			continue
@@ -226,7 +235,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 					p, err = b.claimOne(tx, p)
 				}
 				if err == nil && p != before {
-					err = tx.SavePayment(p)
+					err = tx.ChangePayment(before, p)
 				}
 				if err == nil {
 					err = b.streak(tx, before, p)
@@ -325,9 +334,9 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	case ledger.Recall:
 		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
 	case ledger.Capture:
-		err = b.c.Stripe.Capture(call, p.PaymentIntent, "capture:"+p.ID)
+		err = b.c.Stripe.Capture(call, p.PaymentIntent, holdKey(p))
 	case ledger.Release:
-		err = b.c.Stripe.Release(call, p.PaymentIntent, "release:"+p.ID)
+		err = b.c.Stripe.Release(call, p.PaymentIntent, holdKey(p))
 	case ledger.Refund:
 		if o.Looked = p.RefundLook; o.Looked {
 			o.Refunds, err = b.c.Stripe.Refunds(call, p.PaymentIntent)
@@ -337,6 +346,10 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	}
 	b.settle(p, o, err)
 }
+
+// holdKey is the idempotency key of a capture or release. Each claim has its own: Stripe gives a 500 again under the same key for a day, and a
+// second capture or release does no harm, for Stripe says that it was done already.
+func holdKey(p ledger.Payment) string { return fmt.Sprintf("%s:%s:%d", p.Step, p.ID, p.Turn) }
 
 const statusCompleted = "completed"
 
@@ -375,7 +388,7 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		o.Stale = changed.before.Turn != claimed.Turn
 		changed.after = Apply(changed.before, o, tx.Now)
-		if err := tx.SavePayment(changed.after); err != nil {
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
@@ -414,7 +427,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			due, err := tx.DueInTime(mostTimed)
 			for _, p := range due {
 				c := change{p, Next(p, tx.Now)}
-				if err := tx.SavePayment(c.after); err != nil {
+				if err := tx.ChangePayment(c.before, c.after); err != nil {
 					return err
 				}
 				changes = append(changes, c)
@@ -430,7 +443,7 @@ func (b *Bridge) watch(ctx context.Context) {
 		}
 		b.committed(changes...)
 		if len(changes) < mostTimed {
-			b.rest(ctx, b.timed, func(s ledger.Stats) time.Time { return s.NextWait })
+			b.rest(ctx, b.timed, ledger.InTime)
 		}
 	}
 }
@@ -452,7 +465,7 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 			continue
 		}
 		if len(due) == 0 {
-			b.rest(ctx, b.look, func(s ledger.Stats) time.Time { return s.NextLookup })
+			b.rest(ctx, b.look, ledger.ForLookUp)
 			continue
 		}
 		var asked sync.WaitGroup

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/joho/godotenv"
@@ -45,9 +47,18 @@ type Settings struct {
 	StripeAPIURL        string        `env:"STRIPE_API_URL" envDefault:"https://api.stripe.com"`
 	NotehubAPIURL       string        `env:"NOTEHUB_API_URL" envDefault:"https://api.notefile.net"`
 	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL" envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (docs/vendors.md, U1)
+	BrandName           string        `env:"BRAND_NAME"`
+	BrandColor          string        `env:"BRAND_COLOR"`
+	SupportContact      string        `env:"SUPPORT_CONTACT"`
 	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat           string        `env:"LOG_FORMAT" envDefault:"text"`
 }
+
+// longestName is how long what customers read of the operator may be, in characters: it stands on every page.
+const longestName = 80
+
+// colour is how a browser writes one; the # may be left out, for it begins a comment in many a file.
+var colour = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
 
 // WebhooksOff is the value of STRIPE_WEBHOOK_SECRET that runs without webhooks.
 const WebhooksOff = "off"
@@ -105,7 +116,7 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 	problems := parse(s, values)
 	problems = append(problems, s.check()...)
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
+		return nil, wrongSettings(problems)
 	}
 	return s, nil
 }
@@ -119,6 +130,28 @@ func Database(file string, getenv func(string) string) (Secret, error) {
 	s := &Settings{}
 	parse(s, values)
 	return s.DatabaseURL, nil
+}
+
+// Partly reads the settings as Load does, and refuses only these if they are wrong: for commands that need no others.
+func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
+	values, err := read(file, getenv)
+	if err != nil {
+		return nil, err
+	}
+	s := &Settings{}
+	problems := append(parse(s, values), s.check()...)
+	problems = slices.DeleteFunc(problems, func(problem string) bool {
+		name, _, _ := strings.Cut(problem, ":")
+		return !slices.Contains(names, name)
+	})
+	if len(problems) > 0 {
+		return nil, wrongSettings(problems)
+	}
+	return s, nil
+}
+
+func wrongSettings(problems []string) error {
+	return fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
 }
 
 // read reads the values that are set.
@@ -228,6 +261,9 @@ func (s *Settings) check() (problems []string) {
 		"CREDIT_LIFETIME: at least two POLL_INTERVALs where webhooks are off, for a payment may be seen so late")
 	wrong(s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))), "NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces")
 	wrong(s.Capture == "on_start" && s.ConfirmWithin == 0, "CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms")
+	wrong(utf8.RuneCountInString(s.BrandName) > longestName, "BRAND_NAME: at most %d characters", longestName)
+	wrong(s.BrandColor != "" && !colour.MatchString(s.BrandColor), "BRAND_COLOR: has to be a colour such as #0b6b4f")
+	wrong(utf8.RuneCountInString(s.SupportContact) > longestName, "SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address", longestName)
 	wrong(!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel), "LOG_LEVEL: debug, info, warn or error")
 	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
 	return append(problems, s.notBuilt()...)

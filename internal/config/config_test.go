@@ -75,6 +75,9 @@ func TestEveryBadSettingIsNamed(t *testing.T) {
 		"a key with a space inside":      {map[string]string{"STRIPE_SECRET_KEY": "sk_test_ab cd"}, "STRIPE_SECRET_KEY"},
 		"no price":                       {map[string]string{"STRIPE_PRICE_ID": ""}, "STRIPE_PRICE_ID"},
 		"a product for a price":          {map[string]string{"STRIPE_PRICE_ID": "price_1,prod_2"}, "STRIPE_PRICE_ID"},
+		"a colour by its name":           {map[string]string{"BRAND_COLOR": "green"}, "BRAND_COLOR"},
+		"a name that fills the page":     {map[string]string{"BRAND_NAME": strings.Repeat("x", 81)}, "BRAND_NAME"},
+		"a contact that fills the page":  {map[string]string{"SUPPORT_CONTACT": strings.Repeat("x", 81)}, "SUPPORT_CONTACT"},
 		"a price twice":                  {map[string]string{"STRIPE_PRICE_ID": "price_1,price_1"}, "STRIPE_PRICE_ID"},
 		"an empty webhook secret":        {map[string]string{"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"},
 		"a webhook secret of commas":     {map[string]string{"STRIPE_WEBHOOK_SECRET": ",,"}, "STRIPE_WEBHOOK_SECRET"},
@@ -216,5 +219,19 @@ func TestTheExampleNamesEverySettingWithItsDefault(t *testing.T) {
 	}
 	if _, err := godotenv.Unmarshal(string(text)); err != nil {
 		t.Errorf(".env.example cannot be read: %v", err)
+	}
+}
+
+func TestTheOperatorsColourIsReadWithAndWithoutItsSign(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"BRAND_COLOR=#0b6b4f", `BRAND_COLOR="#0b6b4f"`, "BRAND_COLOR=0b6b4f"} {
+		file := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(file, []byte(line+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		values := good()
+		if s, err := Load(file, func(name string) string { return values[name] }); err != nil || strings.TrimPrefix(s.BrandColor, "#") != "0b6b4f" {
+			t.Errorf("%s: %+v, %v; want the colour", line, s, err)
+		}
 	}
 }

@@ -2,8 +2,9 @@
 // trouble, and every request between the parts as it happens.
 //
 // It promises that what the page shows is read from what really happened: a machine that runs has started for a note that came
-// through Notehub's API. It knows the bridge only as an address and a handler to look through, keeps nothing on disk, and no
-// money moves: there are no accounts behind it.
+// through Notehub's API, an amount is the simulated Stripe's, and why money went back is what notepay's own records say. It knows
+// the bridge only as an address and a handler, through which it looks and which it asks as an operator does. It keeps nothing on
+// disk, and no money moves: there are no accounts behind it.
 package demo
 
 import (
@@ -26,6 +27,11 @@ const (
 	clientID = "demo"
 	fetches  = time.Second            // how often a machine looks for notes
 	redraws  = 250 * time.Millisecond // how often the page is compared with what it shows
+
+	// Short enough to watch: a note that nobody fetched is taken back, and silence gives the money back. The bridge listens for
+	// half a minute after the one before it takes silence for an answer, so less for the other would change nothing.
+	creditLifetime = 20 * time.Second
+	confirmWithin  = 50 * time.Second
 )
 
 // Config says how a Demo is made. A nil Log discards.
@@ -35,6 +41,7 @@ type Config struct{ Log *slog.Logger }
 type Demo struct {
 	log                              *slog.Logger
 	key, webhookSecret, clientSecret string
+	operatorToken, routeToken        string
 	stripe                           *sandbox.Stripe
 	notehub                          *sandbox.Notehub
 	machines                         []*machine
@@ -46,6 +53,8 @@ type Demo struct {
 	mu      sync.Mutex // guards what follows; held while fragments are rendered and sent, so that they arrive in order
 	bridge  string     // "" until Connect
 	on      map[string]bool
+	inside  http.Handler // the bridge itself, past the view of the wire; nil until Watch
+	known   known
 	scanned scan
 	sent    map[string]string // fragments by id, as the readers have them
 }
@@ -59,18 +68,19 @@ type scan struct {
 // New makes the simulated account, its prices, the project and its four machines. Nothing moves before Run.
 func New(c Config) *Demo { return newDemo(c, nil) }
 
-// newDemo lets tests say how webhooks reach the bridge; nil is the network.
-func newDemo(c Config, webhooks *http.Client) *Demo {
+// newDemo lets tests say how webhooks and machines' answers reach the bridge; nil is the network.
+func newDemo(c Config, out *http.Client) *Demo {
 	d := &Demo{
 		log: c.Log, key: "sk_test_" + rand.Text(), webhookSecret: "whsec_" + rand.Text(), clientSecret: rand.Text(),
+		operatorToken: rand.Text(), routeToken: rand.Text(),
 		stopped: make(chan struct{}), on: make(map[string]bool), sent: make(map[string]string),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
-	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}, Client: webhooks})
+	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}, Client: out})
 	d.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: d.clientSecret, Project: project, Report: reporter{d.log},
+		ClientID: clientID, ClientSecret: d.clientSecret, Project: project, Report: reporter{d.log}, Client: out,
 	})
 	d.stream.run = rand.Text()
 	d.wire.changed = d.stream.sendLine
@@ -96,27 +106,33 @@ func (d *Demo) Settings(self string) map[string]string {
 		"NOTEHUB_PROJECT_UID":   project,
 		"NOTEHUB_API_URL":       self + "/notehub",
 		"NOTEHUB_AUTH_URL":      self + "/notehub/oauth2/token",
+		"NOTEHUB_ROUTE_TOKEN":   d.routeToken,
+		"OPERATOR_TOKEN":        d.operatorToken,
+		"CREDIT_LIFETIME":       creditLifetime.String(),
+		"CONFIRM_WITHIN":        confirmWithin.String(),
 	}
 }
 
-// Connect says where the bridge is, for example http://127.0.0.1:3000: webhooks go there from now on, and the stickers lead
-// there.
+// Connect says where the bridge is, for example http://127.0.0.1:3000: webhooks and machines' answers go there from now on, and the
+// stickers lead there.
 func (d *Demo) Connect(bridge string) {
 	bridge = strings.TrimSuffix(bridge, "/")
 	d.stripe.SetEndpoint(bridge+"/webhook/stripe", d.webhookSecret)
+	d.notehub.SetRoute(bridge+"/webhook/notehub", d.routeToken)
 	d.mu.Lock()
 	d.bridge = bridge
 	d.mu.Unlock()
 	d.redraw()
 }
 
-// Run lets the machines fetch and run until the context ends, which is no error. Then it stops the webhooks and ends the live
+// Run lets the machines fetch and run until the context ends, which is no error. Then it stops what vendors send and ends the live
 // views, so that closing the server need not wait for them. It can be called once.
 func (d *Demo) Run(ctx context.Context) error {
 	if d.begun.Swap(true) {
 		return errors.New("run the demo: it was run before")
 	}
 	defer d.stripe.Close()
+	defer d.notehub.Close()
 	defer close(d.stopped)
 	fetch, draw := time.NewTicker(fetches), time.NewTicker(redraws)
 	defer fetch.Stop()
@@ -126,7 +142,10 @@ func (d *Demo) Run(ctx context.Context) error {
 		case <-fetch.C:
 			d.step()
 		case <-draw.C:
-			d.redraw()
+			if d.stream.watched() {
+				d.ask(ctx)
+				d.redraw()
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -146,7 +165,12 @@ func (d *Demo) Handler() http.Handler {
 }
 
 // Watch puts the bridge's own handler on the view of the wire. What streams through it still streams.
-func (d *Demo) Watch(next http.Handler) http.Handler { return d.tap(toBridge(), next) }
+func (d *Demo) Watch(next http.Handler) http.Handler {
+	d.mu.Lock()
+	d.inside = next
+	d.mu.Unlock()
+	return d.tap(toBridge(), next)
+}
 
 // reporter writes down requests that the real services would refuse: they are mistakes of the bridge.
 type reporter struct{ log *slog.Logger }

@@ -18,21 +18,23 @@ type fault struct {
 	outcome sandbox.Outcome
 
 	webhooks func(*sandbox.Delivery) // what becomes of Stripe's webhooks
-	offline  string                  // UID of the machine that has no connection
+	routed   func(*sandbox.Delivery) // what becomes of machines' answers on Notehub's route
+	refunds  sandbox.RefundMode      // what becomes of refunds
+
+	machine *machine                 // whose fault it is; nil: a vendor's
+	offline bool                     // it has no connection
+	dark    bool                     // it has no power, from the next note on
+	behave  func(*sandbox.Behaviour) // what it does with a note
 }
 
 // requests is the pattern under the fault's own name.
 func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", "{"+f.Key+"}", 1) }
 
 // Phrase says in a few words what is wrong.
-func (f fault) Phrase() string {
-	if f.offline != "" {
-		return f.Name
-	}
-	return f.Group + ": " + strings.ToLower(f.Name)
-}
+func (f fault) Phrase() string { return f.Group + ": " + strings.ToLower(f.Name) }
 
-// faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins.
+// faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins; of those for refunds,
+// the lowest.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{
@@ -54,6 +56,18 @@ func (d *Demo) faults() []fault {
 			pattern: everything, outcome: sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"5"}}},
 		},
 		{
+			Key: "route-lost", Group: "Notehub", Name: "Answers lost", Effect: "The route loses what machines say; notepay reads it before it gives money back.",
+			routed: func(r *sandbox.Delivery) { r.Lost = true },
+		},
+		{
+			Key: "route-doubled", Group: "Notehub", Name: "Answers doubled", Effect: "The route sends each answer of a machine twice.",
+			routed: func(r *sandbox.Delivery) { r.Doubled = true },
+		},
+		{
+			Key: "route-late", Group: "Notehub", Name: "Answers late", Effect: "The route holds each answer back for 10 seconds.",
+			routed: func(r *sandbox.Delivery) { r.Late = 10 * time.Second },
+		},
+		{
 			Key: "webhook-lost", Group: "Stripe", Name: "Webhooks lost", Effect: "Stripe has the money, but its message never arrives.",
 			webhooks: func(w *sandbox.Delivery) { w.Lost = true },
 		},
@@ -65,35 +79,70 @@ func (d *Demo) faults() []fault {
 			Key: "webhook-late", Group: "Stripe", Name: "Webhooks late", Effect: "Each message arrives 10 seconds late.",
 			webhooks: func(w *sandbox.Delivery) { w.Late = 10 * time.Second },
 		},
+		{
+			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank refuses them: notepay calls a person and tries again in an hour.",
+			refunds: sandbox.RefundsFail,
+		},
+		{
+			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Each is on its way until this is off, and counts as given back.",
+			refunds: sandbox.RefundsPend,
+		},
+		{
+			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe refuses refunds: notepay calls a person and tries again in a day.",
+			refunds: sandbox.RefundsLackBalance,
+		},
 	}
 	for _, m := range d.machines {
-		table = append(table, fault{
-			Key: "offline-" + m.key, Group: "Machines", Name: m.name + " offline", Effect: "Its notes wait at Notehub.", offline: m.uid,
-		})
+		table = append(table, m.faults()...)
 	}
 	return table
+}
+
+// faults are the switches of one machine. What changes its answers is missing where the firmware never answers.
+func (m *machine) faults() []fault {
+	table := []fault{
+		{Key: "offline", Name: "Offline", Effect: "Notes for it wait at Notehub, and are recalled.", offline: true},
+		{
+			Key: "refuses", Name: "Refuses", Effect: "It does not start, and says why: E-DOOR.",
+			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Code = "failed", "E-DOOR" },
+		},
+		{
+			Key: "silent", Name: "Silent", Effect: "It takes the note, does nothing and says nothing.",
+			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
+		},
+		{Key: "late", Name: "Answers late", Effect: "It says what it did 15 seconds late.", behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second }},
+		{Key: "twice", Name: "Answers twice", Effect: "It says everything twice.", behave: func(b *sandbox.Behaviour) { b.Twice = true }},
+		{
+			Key: "power", Name: "Power cut", Effect: "Its power fails when it has taken a note, and is back when this is off.", dark: true,
+			behave: func(b *sandbox.Behaviour) { b.LosePower = true },
+		},
+	}
+	var own []fault
+	for _, f := range table {
+		if m.original && !f.offline && !f.dark && f.Key != "silent" {
+			continue
+		}
+		f.Key, f.Group, f.machine = f.Key+"-"+m.key, m.name, m
+		own = append(own, f)
+	}
+	return own
 }
 
 // switchFault switches a fault. It tells whether there is such a one.
 func (d *Demo) switchFault(key string, on bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := false
-	var delivery sandbox.Delivery
 	for _, f := range d.faults() {
-		if f.Key == key {
-			known = true
-			if d.on[key] != on {
-				d.on[key] = on
-				d.apply(f, on)
-			}
+		if f.Key != key {
+			continue
 		}
-		if f.webhooks != nil && d.on[f.Key] {
-			f.webhooks(&delivery)
+		if d.on[key] != on {
+			d.on[key] = on
+			d.apply(f, on)
 		}
+		return true
 	}
-	d.stripe.SetDelivery(delivery)
-	return known
+	return false
 }
 
 // calm switches all faults off.
@@ -103,19 +152,78 @@ func (d *Demo) calm() {
 	}
 }
 
-// apply makes a fault happen, or no longer. Webhooks are seen to by the caller, who knows all that are on.
+// apply makes a fault happen, or no longer. The caller holds the lock.
 func (d *Demo) apply(f fault, on bool) {
-	if f.pattern != "" {
-		if pattern := f.requests(); on {
-			d.notehub.Always(pattern, f.outcome)
-		} else {
-			d.notehub.Clear(pattern)
+	switch {
+	case f.pattern != "" && on:
+		d.notehub.Always(f.requests(), f.outcome)
+	case f.pattern != "":
+		d.notehub.Clear(f.requests())
+	case f.machine != nil:
+		d.applyMachine(f, on)
+	default:
+		d.applyVendors()
+	}
+}
+
+// applyVendors has what is sent and refunded go as all that is on together says.
+func (d *Demo) applyVendors() {
+	var webhooks, routed sandbox.Delivery
+	refunds := sandbox.RefundsSucceed
+	for _, f := range d.faults() {
+		if !d.on[f.Key] {
+			continue
+		}
+		if f.webhooks != nil {
+			f.webhooks(&webhooks)
+		}
+		if f.routed != nil {
+			f.routed(&routed)
+		}
+		if f.refunds != sandbox.RefundsSucceed {
+			refunds = f.refunds
 		}
 	}
-	for _, m := range d.machines {
-		if m.uid == f.offline {
-			m.host.SetOnline(!on)
-			d.notehub.SetConnected(m.uid, !on)
+	d.stripe.SetDelivery(webhooks)
+	d.notehub.SetDelivery(routed)
+	d.stripe.SetRefunds(refunds)
+	if refunds != sandbox.RefundsPend {
+		for _, s := range d.stripe.Sessions() {
+			d.stripe.SettleRefund(s.ID, true) // those that were pending arrive
 		}
 	}
+}
+
+// applyMachine has a machine behave as all of its own that is on together says.
+func (d *Demo) applyMachine(f fault, on bool) {
+	m := f.machine
+	var b sandbox.Behaviour
+	for _, other := range m.faults() {
+		if d.on[other.Key] && other.behave != nil {
+			other.behave(&b)
+		}
+	}
+	m.host.SetBehaviour(b)
+	switch {
+	case f.offline:
+		m.host.SetOnline(!on)
+		d.notehub.SetConnected(m.uid, !on)
+	case f.dark && on:
+		m.cut = time.Now()
+	case f.dark:
+		m.host.SetPower(true)
+	}
+}
+
+// isDark tells that a machine's power has failed: it took a note since that was switched on.
+func (d *Demo) isDark(m *machine, notes []sandbox.Note) bool {
+	if !d.on["power-"+m.key] {
+		return false
+	}
+	for _, n := range notes {
+		if n.FetchedAt.After(m.cut) {
+			return true
+		}
+	}
+	return false
 }

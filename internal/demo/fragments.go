@@ -1,6 +1,10 @@
 package demo
 
-import "time"
+import (
+	"time"
+
+	"notepay/internal/sandbox"
+)
 
 // fragment is a part of the page that is replaced whenever it changes: an element with an id.
 type fragment struct{ id, html string }
@@ -26,7 +30,7 @@ func (d *Demo) fragments() []fragment {
 	}
 	for _, m := range d.machines {
 		v := d.view(m, time.Now())
-		for _, name := range []string{"state", "offer", "notes"} {
+		for _, name := range []string{"state", "offer", "payments", "notes", "trouble"} {
 			all = append(all, fragment{name + "-" + m.key, render(name, v)})
 		}
 	}
@@ -55,16 +59,20 @@ type switchView struct {
 	On bool
 }
 
+// trouble are the vendors' switches; those of a machine are on its card.
 func (d *Demo) trouble() (v troubleView) {
 	for _, f := range d.faults() {
+		if d.on[f.Key] {
+			v.On = append(v.On, f.Phrase())
+		}
+		if f.machine != nil {
+			continue
+		}
 		if len(v.Groups) == 0 || v.Groups[len(v.Groups)-1].Name != f.Group {
 			v.Groups = append(v.Groups, troubleGroup{Name: f.Group})
 		}
 		last := &v.Groups[len(v.Groups)-1]
 		last.Switches = append(last.Switches, switchView{f, d.on[f.Key]})
-		if d.on[f.Key] {
-			v.On = append(v.On, f.Phrase())
-		}
 	}
 	return v
 }
@@ -73,7 +81,8 @@ func (d *Demo) trouble() (v troubleView) {
 type stripView struct {
 	Machine                      string // of the latest purchase; "" if there was none
 	Steps                        []step
-	Back                         bool // the money came back
+	Back                         bool   // the money came back
+	Why                          string // it did
 	Paid, Started, Returned, Due int
 }
 
@@ -82,8 +91,7 @@ type step struct {
 	Done           bool
 }
 
-// strip reads from the simulated world what happened to the latest purchase. A payment that was made counts as one, even if
-// the webhook that tells of it is lost.
+// strip reads from the simulated world what happened to the latest purchase.
 func (d *Demo) strip() stripView {
 	starts := make(map[string]bool)
 	for _, m := range d.machines {
@@ -92,33 +100,26 @@ func (d *Demo) strip() stripView {
 		}
 	}
 	var v stripView
-	var session, device string // of the latest payment
-	var at time.Time
-	var told bool
-	for _, e := range d.stripe.Events() {
-		if e.Type != "checkout.session.completed" {
-			continue
-		}
-		session, at, told = e.ObjectID, e.Created, e.Acked
+	var latest paidSession
+	for _, p := range d.paidSessions() {
+		latest = p
 		v.Paid++
 		switch {
-		case d.stripe.Refunded(session) > 0:
+		case d.isBack(p.ID):
 			v.Returned++
-		case starts[session]:
+		case starts[p.ID]:
 			v.Started++
 		default:
 			v.Due++
 		}
 	}
-	if s, ok := d.stripe.Session(session); ok {
-		device = s.DeviceUID
+	if d.scanned.at.After(latest.at) {
+		latest = paidSession{Session: sandbox.Session{DeviceUID: d.scanned.device}}
 	}
-	paid, noted, started := session != "", false, starts[session]
-	if d.scanned.at.After(at) {
-		device, session, paid, told, started = d.scanned.device, "", false, false, false
-	}
+	device, session := latest.DeviceUID, latest.ID
+	noted := false
 	if session != "" {
-		v.Back = d.stripe.Refunded(session) > 0
+		v.Back = d.isBack(session)
 		for _, n := range d.notehub.Notes(device) {
 			noted = noted || n.Body["session_id"] == session
 		}
@@ -128,10 +129,14 @@ func (d *Demo) strip() stripView {
 	}
 	v.Steps = []step{
 		{"scan", "Scan", "A phone reads the sticker", device != ""},
-		{"pay", "Pay", "Stripe takes the card", paid},
-		{"webhook", "Webhook", "Stripe tells notepay", told},
+		{"pay", "Pay", "Stripe takes the card", session != ""},
+		{"webhook", "Webhook", "Stripe tells notepay", latest.told},
 		{"note", "Note", "notepay tells Notehub", noted},
-		{"start", "Start", "The machine runs", started},
+		{"start", "Start", "The machine runs", starts[session]},
+	}
+	if v.Back {
+		v.Steps[len(v.Steps)-1] = step{"back", "Money back", "The customer has it again", true}
+		v.Why = whyWords(d.known.payments[session], d.notehub.Answers(device))
 	}
 	return v
 }

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"notepay/internal/sandbox"
@@ -20,9 +21,10 @@ var defaultPrice = sandbox.Price{ID: "price_1DemoOneStart", Name: "One start", C
 // kind is one of the machines that are shown.
 type kind struct {
 	key, name, uid, what string        // what: one line for a passer-by
-	price                sandbox.Price // in Notehub's variable stripe_price_id
+	price                sandbox.Price // in its fleet's variable stripe_price_id at Notehub
 	program              time.Duration // how long a start lasts if the note does not say
 	running              string        // what it does meanwhile
+	original             bool          // its firmware knows only the first three keys of a note and never answers
 }
 
 // kinds are the machines, in the order of the page. Each has a drawing in page/KEY.svg.
@@ -35,10 +37,10 @@ func kinds() []kind {
 		return p
 	}
 	return []kind{
-		{"washer", "Washer 3", "dev:864475040000003", "A laundromat", price("WarmWash", "Warm wash", 350, "40s"), 40 * time.Second, "Washing"},
-		{"locker", "Locker 12", "dev:864475040000012", "A parcel locker", price("OpenLocker", "Open the locker", 200, ""), 15 * time.Second, "Door open"},
-		{"charger", "Charger A", "dev:864475040000021", "A parking lot", price("Charge", "Charge the car", 500, "1m"), time.Minute, "Charging"},
-		{"vending", "Snack machine", "dev:864475040000034", "A waiting room", price("Snack", "One snack", 180, ""), 10 * time.Second, "Serving"},
+		{"washer", "Washer 3", "dev:864475040000003", "A laundromat", price("WarmWash", "Warm wash", 350, "40s"), 40 * time.Second, "Washing", false},
+		{"locker", "Locker 12", "dev:864475040000012", "A parcel locker", price("OpenLocker", "Open the locker", 200, ""), 15 * time.Second, "Door open", false},
+		{"charger", "Charger A", "dev:864475040000021", "A parking lot", price("Charge", "Charge the car", 500, "1m"), time.Minute, "Charging", false},
+		{"vending", "Snack machine", "dev:864475040000034", "A waiting room", price("Snack", "One snack", 180, ""), 10 * time.Second, "Serving", true},
 	}
 }
 
@@ -50,10 +52,12 @@ type machine struct {
 	kind
 	host    *sandbox.Machine
 	drawing template.HTML
+	cut     time.Time // when its power cut was switched on; guarded by the Demo's lock
 
 	// Only Run's goroutine touches these.
 	taken  map[string]bool // notes that are on the wire view
 	starts int             // as many starts are
+	said   int             // and as many answers
 }
 
 // install puts a machine into the project, online.
@@ -63,12 +67,12 @@ func (d *Demo) install(k kind) *machine {
 		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
 	}
 	d.stripe.AddPrice(k.price)
-	d.notehub.AddDevice(sandbox.Device{
-		UID: k.uid, Name: k.name, LastActivity: time.Now(), Variables: map[string]string{"stripe_price_id": k.price.ID},
-	})
+	fleet := "fleet:" + k.key // what it sells is said by its fleet, for those are read in one call before the first link is made
+	d.notehub.AddFleet(fleet, k.what, map[string]string{"stripe_price_id": k.price.ID})
+	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
 	return &machine{
-		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid}),
+		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid, Original: k.original, Confirms: !k.original}),
 		drawing: template.HTML(drawing), taken: make(map[string]bool), // our own file
 	}
 }
@@ -94,12 +98,24 @@ func (d *Demo) step() {
 		}
 		starts := m.host.Starts()
 		for _, s := range starts[m.starts:] {
-			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "credit " + s.CreditID})
+			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "session " + s.SessionID})
 			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
 		}
 		m.starts = len(starts)
+		answers := d.notehub.Answers(m.uid)
+		for _, a := range answers[m.said:] {
+			d.wire.add(line{From: "machine", To: "Notehub", Text: fmt.Sprintf("%s answers: %s", m.name, answerWords(a)), Asked: indented(a.Body)})
+		}
+		m.said = len(answers)
 	}
 	d.redraw()
+}
+
+// answerWords is an answer's state, with its code if there is one.
+func answerWords(a sandbox.Note) string {
+	state, _ := a.Body["state"].(string)
+	code, _ := a.Body["code"].(string)
+	return strings.TrimSpace(state + " " + code)
 }
 
 // machineView is what a card shows beside the drawing. State is "idle" or "running".
@@ -109,21 +125,32 @@ type machineView struct {
 	Drawing                      template.HTML
 	State, Says                  string
 	Done, Of                     int // seconds of the running start
-	Offline                      bool
+	Offline, Dark, Original      bool
+	Paused                       string // why notepay does not sell on it any more; "": it does
 	Starts                       int
+	Payments                     []paymentView
 	Notes                        []noteView
+	Switches                     []switchView
+	On                           []string // what is on, in words
 }
 
 // noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or "recalled".
 type noteView struct{ ID, State, Says, At, Body string }
 
-const shownNotes = 3
+const shownNotes = 2
 
 // view reads what a machine does now.
 func (d *Demo) view(m *machine, now time.Time) machineView {
 	v := machineView{
 		Key: m.key, Name: m.name, UID: m.uid, What: m.what, Drawing: m.drawing, Offer: d.offer(m.uid),
-		State: "idle", Says: "Idle", Offline: d.on["offline-"+m.key],
+		State: "idle", Says: "Idle", Offline: d.on["offline-"+m.key], Original: m.original, Paused: d.known.paused[m.uid],
+		Payments: d.paymentViews(m),
+	}
+	for _, f := range m.faults() {
+		v.Switches = append(v.Switches, switchView{f, d.on[f.Key]})
+		if d.on[f.Key] {
+			v.On = append(v.On, f.Effect)
+		}
 	}
 	if d.bridge != "" {
 		v.PayURL = d.bridge + "/pay?device=" + m.uid
@@ -136,14 +163,16 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 		if length == 0 {
 			length = m.program
 		}
-		if left := length - now.Sub(last.At); left > 0 {
+		_, goes := m.host.Running() // a timed one may have been ended before its time
+		if left := length - now.Sub(last.At); left > 0 && (goes || last.Duration == 0) {
 			v.Of = int(length.Seconds())
 			seconds := int(math.Ceil(left.Seconds()))
 			v.Done = v.Of - seconds
 			v.State, v.Says = "running", fmt.Sprintf("%s, %d s left", m.running, seconds)
 		}
 	}
-	v.Notes = noteViews(d.notehub.Notes(m.uid), starts)
+	notes := d.notehub.Notes(m.uid)
+	v.Notes, v.Dark = noteViews(notes, starts), d.isDark(m, notes)
 	return v
 }
 
@@ -158,7 +187,7 @@ func (d *Demo) offer(uid string) *offer {
 		}
 		for _, p := range d.prices() {
 			if p.ID == l.PriceID {
-				return &offer{p.Name, fmt.Sprintf("$%d.%02d", p.Amount/100, p.Amount%100)}
+				return &offer{p.Name, dollars(p.Amount)}
 			}
 		}
 	}
@@ -173,11 +202,11 @@ func (d *Demo) prices() []sandbox.Price {
 	return prices
 }
 
-// noteViews says of each note what became of it, newest first. Of several with one credit only the first was a start.
+// noteViews says of each note what became of it, newest first. Of several with one credit as many were a start as there are starts.
 func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) {
-	started := make(map[string]bool)
+	started := make(map[string]int)
 	for _, s := range starts {
-		started[s.CreditID] = true
+		started[s.CreditID]++
 	}
 	for _, n := range notes {
 		v := noteView{ID: n.ID, State: "pending", Says: "waits at Notehub", At: clock(n.Posted), Body: indented(n.Body)}
@@ -185,11 +214,13 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		switch {
 		case n.File != creditFile:
 			continue
+		case n.Body["payment_status"] != "completed" && n.Fetched:
+			v.State, v.Says = "taken", fmt.Sprintf("told it: %v", n.Body["payment_status"])
 		case n.Deleted:
 			v.State, v.Says = "recalled", "was recalled"
-		case n.Fetched && started[credit]:
+		case n.Fetched && started[credit] > 0:
 			v.State, v.Says = "started", "started it"
-			delete(started, credit)
+			started[credit]--
 		case n.Fetched && slices.ContainsFunc(starts, func(s sandbox.Start) bool { return s.CreditID == credit }):
 			v.State, v.Says = "repeat", "repeat, ignored"
 		case n.Fetched:

@@ -32,6 +32,8 @@ func (d *Demo) pages(mux *http.ServeMux) {
 	actions := http.NewServeMux()
 	actions.HandleFunc("POST /demo/fault", d.postFault)
 	actions.HandleFunc("POST /demo/calm", d.postCalm)
+	actions.HandleFunc("POST /demo/payment", d.postPayment)
+	actions.HandleFunc("POST /demo/resume", d.postResume)
 	mux.Handle("POST /demo/", http.NewCrossOriginProtection().Handler(actions))
 	mux.HandleFunc("GET /{$}", d.getPage)
 	mux.HandleFunc("GET /demo/events", d.events)
@@ -55,6 +57,8 @@ type pageView struct {
 	Lines          []line
 	Parts          []string
 	Cards          []testCard
+
+	Lifetime, Silence int // seconds: when a note is taken back, and when silence gives the money back
 }
 
 // testCard is a number that the simulated checkout knows.
@@ -70,8 +74,12 @@ func testCards() []testCard {
 	}
 }
 
-func (d *Demo) getPage(w http.ResponseWriter, _ *http.Request) {
-	v := pageView{Run: d.stream.run, Cards: testCards(), Parts: []string{"phone", "Stripe", "Notehub", "machine"}}
+func (d *Demo) getPage(w http.ResponseWriter, r *http.Request) {
+	d.ask(r.Context())
+	v := pageView{
+		Lifetime: int(creditLifetime.Seconds()), Silence: int(confirmWithin.Seconds()),
+		Run: d.stream.run, Cards: testCards(), Parts: []string{"phone", "Stripe", "Notehub", "machine"},
+	}
 	v.Lines, v.Sequence = d.wire.after(0)
 	slices.Reverse(v.Lines)
 	d.mu.Lock()
@@ -99,7 +107,7 @@ func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	anchor := "#trouble"
-	if m, ok := strings.CutPrefix(fault, "offline-"); ok {
+	if _, m, _ := strings.Cut(fault, "-"); slices.ContainsFunc(d.machines, func(other *machine) bool { return other.key == m }) {
 		anchor = "#name-" + m
 	}
 	d.back(w, r, anchor)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// sentence is what a request means, in plain words. {machine} and {event} are filled in where the request names them.
+// sentence is what a request means, in plain words. {machine}, {event}, {answer} and {note} are filled in where the request names them.
 type sentence struct {
 	from, to, text string
 	quiet          bool // of no interest to most
@@ -41,7 +41,7 @@ func toBridge() *http.ServeMux {
 	operator := func(text string) sentence { return sentence{from: "operator", to: "notepay", text: text, quiet: true} }
 	scanned := sentence{from: "phone", to: "notepay", text: "scans the sticker of {machine}", scan: true}
 	webhook := sentence{from: "Stripe", to: "notepay", text: "sends the webhook {event}"}
-	confirmation := sentence{from: "Notehub", to: "notepay", text: "hands on what a machine said"}
+	confirmation := sentence{from: "Notehub", to: "notepay", text: "hands on what {machine} answered {answer}"}
 	live := phone("follows its payment live")
 	live.quiet = true
 	other := phone("asks for a page or a file")
@@ -89,10 +89,11 @@ func toStripe() *http.ServeMux {
 		"POST /v1/checkout/sessions/{id}/expire": say("closes a checkout of {machine}"),
 		"POST /v1/refunds":                       say("gives the money back"),
 		"GET /v1/refunds":                        say("looks whether the money was given back"),
+		"GET /v1/refunds/{id}":                   say("looks whether the money was given back"),
 		"GET /v1/payment_intents/{id}":           say("asks whether the money was taken"),
 		"POST /v1/payment_intents/{id}/capture":  say("takes the money it held"),
 		"POST /v1/payment_intents/{id}/cancel":   say("lets go of the money it held"),
-		"GET /v1/events":                         quiet("looks for webhooks that did not arrive"),
+		"GET /v1/events":                         quiet("reads the events, for those that did not arrive"),
 		"GET /c/{link}":                          phone("opens the checkout of {machine}"),
 		"GET /c/pay/{session}":                   phone("looks at the checkout"),
 		"POST /c/pay/{session}":                  phone("presses Pay"),
@@ -110,12 +111,12 @@ func toNotehub() *http.ServeMux {
 		"GET " + devices:                                      quiet("lists the machines"),
 		"GET " + devices + "/{device}":                        quiet("asks about {machine}"),
 		"GET " + devices + "/{device}/environment_variables":  quiet("reads the settings of {machine}"),
-		"POST " + devices + "/{device}/notes/{file}":          say("leaves a note for {machine}"),
+		"POST " + devices + "/{device}/notes/{file}":          say("leaves a note for {machine} {note}"),
 		"GET " + devices + "/{device}/notes/{file}":           say("looks whether the note for {machine} still waits"),
 		"GET " + devices + "/{device}/files":                  say("looks whether the note for {machine} still waits"),
 		"DELETE " + devices + "/{device}/notes/{file}/{note}": say("recalls the note for {machine}"),
 		"POST " + devices + "/{device}/signal":                quiet("asks whether {machine} is connected"),
-		"GET /v1/projects/{project}/events-cursor":            quiet("reads what machines said"),
+		"GET /v1/projects/{project}/events-cursor":            quiet("reads what machines answered"),
 		"GET /v1/projects/{project}/environment_variables":    quiet("reads the project's settings"),
 		"GET /v1/projects/{project}/fleets":                   quiet("lists the fleets"),
 		"GET /v1/projects/{project}/fleets/{fleet}/{listing}": quiet("reads a fleet"),
@@ -127,18 +128,24 @@ func toNotehub() *http.ServeMux {
 var (
 	deviceUID = regexp.MustCompile(`dev:\d{15}`)
 	eventType = regexp.MustCompile(`"type":\s*"([a-z_]+\.[a-z_.]+)"`)
+	answered  = regexp.MustCompile(`"state":\s*"([a-z]+)"`) // of a machine
+	noteWord  = regexp.MustCompile(`"payment_status":\s*"(refunded|ended)"`)
 )
 
 // words fills in a sentence with what the address and, once they are there, the bodies name.
 func (d *Demo) words(text, address, bodies string) string {
-	name, event := "a machine", ""
+	name := "a machine"
 	if m := d.machineNamed(address, bodies); m != nil {
 		name = m.name
 	}
-	if found := eventType.FindStringSubmatch(bodies); found != nil {
-		event = found[1]
+	first := func(pattern *regexp.Regexp, before string) string {
+		if found := pattern.FindStringSubmatch(bodies); found != nil {
+			return before + found[1]
+		}
+		return ""
 	}
-	return strings.TrimSpace(strings.NewReplacer("{machine}", name, "{event}", event).Replace(text))
+	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "), " {note}", first(noteWord, ": ")).Replace(text)
+	return strings.TrimSpace(text)
 }
 
 // machineNamed finds the machine that an address or a body names, the address first.

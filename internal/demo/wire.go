@@ -19,6 +19,7 @@ import (
 const (
 	keptLines = 100
 	keptBytes = 8 << 10 // of a body
+	shortPath = 72      // bytes of a path with a query
 )
 
 // line is one request between two parts, in plain words. To is "" if a part does something by itself.
@@ -37,9 +38,13 @@ type line struct {
 // Clock is when it began, in local time.
 func (l line) Clock() string { return clock(l.At) }
 
-// Short is the path without what is the same everywhere and without the tail of long ids.
+// Short is the path without what is the same everywhere, without the tail of long ids and of long queries.
 func (l line) Short() string {
-	return longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
+	path := longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
+	if len(path) > shortPath && strings.Contains(path[:shortPath], "?") {
+		path = path[:shortPath] + "…"
+	}
+	return path
 }
 
 // Outcome says how it ended.

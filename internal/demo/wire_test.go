@@ -303,11 +303,16 @@ func TestSentences(t *testing.T) {
 		{bridge, "POST", "/api/payments/cr_1/refund", "operator > notepay: changes a payment"},
 		{bridge, "GET", "/style.css", "phone > notepay: asks for a page or a file (quiet)"},
 		{account, "POST", "/v1/refunds", "notepay > Stripe: gives the money back"},
-		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: looks for webhooks that did not arrive (quiet)"},
+		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: reads the events, for those that did not arrive (quiet)"},
 		{hub, "POST", "/oauth2/token", "notepay > Notehub: gets an access token (quiet)"},
 		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500", "notepay > Notehub: lists the machines (quiet)"},
 		{hub, "POST", device + "/notes/payment.qi", "notepay > Notehub: leaves a note for Locker 12"},
 		{hub, "GET", device + "/notes/payment.qi", "notepay > Notehub: looks whether the note for Locker 12 still waits"},
+		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100", "notepay > Notehub: reads what machines answered (quiet)"},
+		{account, "POST", "/v1/payment_intents/pi_1/capture", "notepay > Stripe: takes the money it held"},
+		{account, "POST", "/v1/payment_intents/pi_1/cancel", "notepay > Stripe: lets go of the money it held"},
+		{account, "GET", "/v1/refunds?payment_intent=pi_1", "notepay > Stripe: looks whether the money was given back"},
+		{bridge, "POST", "/webhook/notehub", "Notehub > notepay: hands on what a machine answered"},
 		{hub, "DELETE", device + "/notes/payment.qi/1:257", "notepay > Notehub: recalls the note for Locker 12"},
 	} {
 		r := httptest.NewRequest(test.method, test.path, nil)

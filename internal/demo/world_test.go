@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"notepay/internal/sandbox"
 )
@@ -26,11 +28,15 @@ type world struct {
 	client   *http.Client // reaches the page and the bridge by their names
 	settings map[string]string
 	links    map[string]string // URL of each device's Payment Link
+
+	records []record          // what the stand-in says of payments
+	paused  map[string]string // and of devices that it does not sell on
+	heard   atomic.Int64      // answers of machines that arrived through the route
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, links: make(map[string]string)}
+	w := &world{t: t, links: make(map[string]string), paused: make(map[string]string)}
 	hosts := make(hosts)
 	w.client = &http.Client{Transport: hosts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	w.demo = newDemo(Config{}, w.client)
@@ -43,6 +49,7 @@ func newWorld(t *testing.T) *world {
 		w.links[m.uid] = link.URL
 	}
 	t.Cleanup(w.demo.stripe.Close)
+	t.Cleanup(w.demo.notehub.Close)
 	return w
 }
 
@@ -50,7 +57,8 @@ type hosts map[string]http.RoundTripper
 
 func (h hosts) RoundTrip(r *http.Request) (*http.Response, error) { return h[r.URL.Host].RoundTrip(r) }
 
-// bridge answers a scan with the Payment Link and leaves a note for every checkout.session.completed, also for a repeat.
+// bridge answers a scan with the Payment Link and leaves a note for every checkout.session.completed, also for a repeat. To operators it
+// says what the test has put into the world.
 func (w *world) bridge() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pay", func(rw http.ResponseWriter, r *http.Request) {
@@ -75,11 +83,43 @@ func (w *world) bridge() http.Handler {
 		}
 		_, _ = io.WriteString(rw, `{"received":true}`)
 	})
+	mux.HandleFunc("POST /webhook/notehub", func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+w.settings["NOTEHUB_ROUTE_TOKEN"] {
+			http.Error(rw, "no", http.StatusUnauthorized)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.heard.Add(1)
+	})
+	operator := http.NewServeMux()
+	operator.HandleFunc("GET /api/payments", func(rw http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(rw).Encode(map[string]any{"payments": w.records})
+	})
+	operator.HandleFunc("GET /api/devices", func(rw http.ResponseWriter, _ *http.Request) {
+		devices := []map[string]any{}
+		for uid, why := range w.paused {
+			devices = append(devices, map[string]any{"uid": uid, "paused": map[string]string{"reason": why}})
+		}
+		_ = json.NewEncoder(rw).Encode(map[string]any{"devices": devices})
+	})
+	operator.HandleFunc("POST /api/devices/{uid}/resume", func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) })
+	mux.HandleFunc("/api/", func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+w.settings["OPERATOR_TOKEN"] {
+			http.Error(rw, "no", http.StatusUnauthorized)
+			return
+		}
+		operator.ServeHTTP(rw, r)
+	})
 	return mux
 }
 
-// leaveNote posts a note as the bridge does and returns the answer's status and Retry-After.
+// leaveNote posts a payment's note as the bridge does and returns the answer's status and Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
+	return w.leave(device, `{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
+}
+
+// leave posts a note with this body.
+func (w *world) leave(device, body string) (string, error) {
 	answer, err := w.client.PostForm(w.settings["NOTEHUB_AUTH_URL"], url.Values{
 		"grant_type": {"client_credentials"}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
 	})
@@ -96,8 +136,7 @@ func (w *world) leaveNote(device, session string) (string, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&token); err != nil {
 		return "", err
 	}
-	body := `{"body":{"payment_status":"completed","timestamp":1,"session_id":"` + session + `","credit_id":"cr_` + session + `"}}`
-	r, err := http.NewRequest(http.MethodPost, w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile, strings.NewReader(body))
+	r, err := http.NewRequest(http.MethodPost, w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile, strings.NewReader(`{"body":`+body+`}`))
 	if err != nil {
 		return "", err
 	}
@@ -129,6 +168,20 @@ func (w *world) read(answer *http.Response, err error) (int, string, http.Header
 		w.t.Fatal(err)
 	}
 	return answer.StatusCode, string(body), answer.Header
+}
+
+// view is a machine's card as it is now.
+func (w *world) view(m *machine) machineView {
+	w.demo.mu.Lock()
+	defer w.demo.mu.Unlock()
+	return w.demo.view(m, time.Now())
+}
+
+// strip is what the page says of the latest purchase, and of all.
+func (w *world) strip() stripView {
+	w.demo.mu.Lock()
+	defer w.demo.mu.Unlock()
+	return w.demo.strip()
 }
 
 // buy scans the sticker, opens the checkout and presses Pay, as a customer does.

@@ -104,7 +104,7 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 		plan, err = f.Stripe.Plan(ctx, id)
 		switch e, _ := errors.AsType[*upstream.Error](err); {
 		case err == nil:
-			why = tooSmall(plan.Amount, plan.Currency)
+			why = TooSmall(plan.Amount, plan.Currency)
 		case upstream.OutcomeOf(err) != upstream.Refused:
 			return fmt.Errorf("read price %s: %w", id, err)
 		case e.Detail != "":
@@ -129,10 +129,10 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 
 func notSold(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
 
-// tooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum holds for the currency that the
+// TooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum holds for the currency that the
 // account is paid out in; what is said here is its published list, second-hand (docs/vendors.md, Q20), and holds for accounts paid
 // out in the same currency. A currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged, too.
-func tooSmall(amount int64, currency string) string {
+func TooSmall(amount int64, currency string) string {
 	least, known := int64(0), true
 	switch currency {
 	case "usd", "eur", "chf", "aud", "cad", "nzd", "sgd", "brl", "inr", "jpy":

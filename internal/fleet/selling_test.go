@@ -334,7 +334,7 @@ func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
 		currency string
 		ok       bool
 	}{{50, "usd", true}, {49, "usd", false}, {30, "gbp", true}, {50, "jpy", true}, {49, "jpy", false}, {1, "xxx", true}, {0, "usd", true}, {17_499, "huf", false}} {
-		if got := tooSmall(c.amount, c.currency) == ""; got != c.ok {
+		if got := TooSmall(c.amount, c.currency) == ""; got != c.ok {
 			t.Errorf("%d %s may be charged: %v; want %v", c.amount, c.currency, got, c.ok)
 		}
 	}

@@ -106,18 +106,24 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 	return value, conflict
 }
 
+// NamedPrices are the prices that variables name, in their order. The variables' names are in small letters.
+func NamedPrices(variables map[string]string) []string { return pricesIn(variables[priceVariable]) }
+
+func pricesIn(commas string) (ids []string) {
+	for id := range strings.SplitSeq(commas, ",") {
+		if id = strings.TrimSpace(id); id != "" && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // terms reads a setting. What cannot be read is a problem: a price is then not sold, the machine takes no payments where it is not
 // clear whether it should, and the lifetime is the default one.
 func (s setting) terms(defaults []string) *terms {
 	t := &terms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
 	if s.prices != "" {
-		t.prices = nil
-		for id := range strings.SplitSeq(s.prices, ",") {
-			if id = strings.TrimSpace(id); id != "" && !slices.Contains(t.prices, id) {
-				t.prices = append(t.prices, id)
-			}
-		}
-		if len(t.prices) == 0 {
+		if t.prices = pricesIn(s.prices); len(t.prices) == 0 {
 			t.problems = append(t.problems, fmt.Sprintf("%s: %q names no price", priceVariable, s.prices))
 		}
 	}

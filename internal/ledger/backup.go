@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// FactEventsRead is until when Stripe's events were read, by our clock.
+const FactEventsRead = "events_read"
+
 const (
 	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others may have gone on since.
 	factBackup = "backup_taken"
@@ -103,7 +106,12 @@ func (tx *Tx) takeOver() error {
 	if err != nil || n == 0 {
 		return err
 	}
-	return errors.Join(tx.SetFact("born", tx.Now), tx.SetFact(factRestored, tx.Now))
+	born, err := tx.Fact("born")
+	if err != nil {
+		return err
+	}
+	// What it missed is read from where it had read to, not from its new birth.
+	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact("born", tx.Now), tx.SetFact(factRestored, tx.Now))
 }
 
 // Restored reads the payments that a restored copy believes to be under way, and that the ledger which it was copied from may have

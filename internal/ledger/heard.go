@@ -25,6 +25,12 @@ func (tx *Tx) AddLookup(l Lookup) error {
 	return err
 }
 
+// FactsWanted says whether a look-up for a payment's money was asked for and not tried yet.
+func (l *Ledger) FactsWanted(ctx context.Context) (bool, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT due_at FROM lookups WHERE facts = 1 AND failures = 0 LIMIT 1`)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
 // ClaimLookups takes up to limit due look-ups. They are due again at lease, should nobody settle them; looking up twice does no harm.
 func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 	rows, err := tx.db.query(`UPDATE lookups SET turn = turn + 1, due_at = $1 WHERE id IN

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -329,4 +330,41 @@ func testAttempts(t *testing.T, database string) {
 	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
 	}
+}
+
+// A claim that a process left behind is taken over: the row says so, or the device would be free for a second call.
+func TestAClaimThatIsTakenOverIsWrittenDown(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	first, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := payment("taken over")
+	p.InFlight = true
+	insert(t, first, p)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, path)
+	mustUpdate(t, l, func(tx *Tx) error {
+		before, err := tx.Payment(p.ID)
+		if err != nil {
+			return err
+		}
+		after := before
+		after.Turn++
+		after.DueAt = tx.Now.Add(time.Minute)
+		return tx.ChangePayment(before, after)
+	})
+	other := payment("other")
+	other.DueAt = noon2020(0)
+	insert(t, l, other)
+	mustUpdate(t, l, func(tx *Tx) error {
+		due, err := tx.DueForNotehub(false, 10)
+		if err == nil && len(due) != 0 {
+			t.Errorf("due are %+v; want none while the device has a call under way", due)
+		}
+		return err
+	})
 }

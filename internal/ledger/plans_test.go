@@ -71,14 +71,31 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 	}
 
-	whole := regexp.MustCompile(`^SCAN (payments|links|stripe_events|lookups|attempts|facts|audit)$`)
+	whole := regexp.MustCompile(`^SCAN (payments|links|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
 	for _, c := range append([]asked{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh"},
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
+		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
+		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
+		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
+		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
+		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
+		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
+		{"the last of a device", func() error { return second(tx.LastOfDevice("dev:1", 10)).err }, "payments_of_device"},
+		{"an answer", func() error { return second(tx.HasConfirmation("x")).err }, ""},
+		{"a new answer", func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err }, ""},
+		{"the answers to a credit", func() error { return second(l.Confirmations(t.Context(), "x")).err }, "confirmations_of_credit"},
+		{"a cursor", func() error { return second(l.Cursor(t.Context(), "x")).err }, ""},
+		{"moving a cursor", func() error { return tx.SetCursor("x", "1") }, ""},
+		{"a pause", func() error { return second(tx.PauseOf("dev:1")).err }, ""},
+		{"when something was last done", func() error { return second(tx.LastAudit("dev:1", "x")).err }, "audit_of_subject"},
+		{"what was done to a subject", func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err }, "audit_of_subject"},
+		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
+		{"a dispute that was closed", func() error { return second(tx.DisputeClosed("dp_1")).err }, "stripe_events_closed"},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
-		{"saving a payment", func() error { return tx.SavePayment(payment("unknown")) }, ""},
+		{"changing a payment", func() error { return tx.ChangePayment(Payment{}, payment("unknown")) }, ""},
 		{"a repeated event", func() error {
 			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
 		}, ""},

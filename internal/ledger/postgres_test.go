@@ -24,8 +24,9 @@ func TestNoErrorHoldsThePassword(t *testing.T) {
 				_ = l.Close()
 				t.Fatal("it was opened")
 			}
-			if strings.Contains(err.Error(), "hunter2") {
-				t.Errorf("the error holds the password: %v", err)
+			inspected := Inspect(t.Context(), url)
+			if inspected == nil || strings.Contains(err.Error()+inspected.Error(), "hunter2") {
+				t.Errorf("the error holds the password: %v; %v", err, inspected)
 			}
 		})
 	}

@@ -120,7 +120,6 @@ func parseCursor(cursor string) (p place, err error) {
 type Stats struct {
 	Queued         int
 	OldestQueued   time.Time // when it was recorded; zero if none is queued
-	OldestWaiting  time.Time // the same of those that have not run out
 	NeedsAttention int       // payments, and sessions that could not be looked up for a quarter of an hour
 	NextNotehub    time.Time // when the next step of a payment is due, by whom it calls; zero if none is
 	NextStripe     time.Time
@@ -130,30 +129,47 @@ type Stats struct {
 	Awaited        bool      // a machine has, or may fetch, a note that it is expected to confirm
 }
 
-// nextDue is when the next of these steps is due, found at the beginning of two indexes.
-func nextDue(steps string) string {
-	first := func(failures string) string {
-		return `SELECT min(due_at) AS due_at FROM payments WHERE step <> '' AND failures ` + failures + ` 0 AND step IN ` + steps
+// Part is a part of the queue: by whom its next step calls.
+type Part string
+
+// The parts of the queue.
+const (
+	ForNotehub Part = `(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE step ` + notehubSteps + ` AND failures = 0
+		UNION ALL SELECT min(due_at) FROM payments WHERE step ` + notehubSteps + ` AND failures > 0) AS due)`
+	ForStripe Part = `(SELECT min(due_at) FROM payments WHERE step ` + stripeSteps + `)`
+	InTime    Part = `(SELECT min(due_at) FROM payments WHERE step ` + waitStep + `)`
+	ForLookUp Part = `(SELECT min(due_at) FROM lookups)`
+)
+
+// NextDue is when the next step of a part of the queue is due; zero if none is.
+func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+string(p))
+	return one(rows, err, scanInstant)
+}
+
+// OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
+func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)
+		ORDER BY created_at LIMIT 1`, time.Now().UnixMilli())
+	oldest, err := one(rows, err, scanInstant)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
 	}
-	return `(SELECT min(due_at) FROM (` + first("=") + ` UNION ALL ` + first(">") + `) AS due)`
+	return oldest, err
 }
 
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
-	now := time.Now()
 	rows, err := l.reads.QueryContext(ctx, `SELECT
 		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> ''),
 		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> ''),
-		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)),
-		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $2),
-		`+nextDue(notehubSteps)+`,
-		`+nextDue(stripeSteps)+`,
-		`+nextDue(`('wait')`)+`,
+		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $1),
+		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
 		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
-		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS one),
-		(SELECT min(due_at) FROM lookups)`, now.UnixMilli(), now.Add(-15*time.Minute).UnixMilli())
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS those),
+		`+string(ForLookUp), time.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
-		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, instant{&s.OldestWaiting}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
+		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
 			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})
 		return s, err
 	})

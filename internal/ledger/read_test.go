@@ -155,8 +155,11 @@ func testStats(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", PaidAt: tx.Now, DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", PaidAt: tx.Now, DueAt: noon2020(8)}))
 	})
-	want := Stats{Queued: 3, OldestQueued: noon2020(0), OldestWaiting: noon2020(1), NeedsAttention: 1, NextNotehub: noon2020(6), NextLookup: noon2020(8)}
+	want := Stats{Queued: 3, OldestQueued: noon2020(0), NeedsAttention: 1, NextNotehub: noon2020(6), NextLookup: noon2020(8)}
 	wantStats("with the failed one due first", want)
+	if oldest, err := l.OldestWaiting(t.Context()); err != nil || !oldest.Equal(noon2020(1)) {
+		t.Errorf("the oldest that has not run out is of %v (%v); want %v", oldest, err, noon2020(1))
+	}
 
 	older.DueAt = noon2020(8)
 	mustUpdate(t, l, func(tx *Tx) error {

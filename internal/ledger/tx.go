@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -145,8 +144,7 @@ func scanInstant(s scanner) (t time.Time, err error) {
 
 // Payments.
 
-// What a payment is never changes; how it stands does. A save writes only the second: the database would enter each column that
-// it is given anew into its indexes, also where the value is the same.
+// What a payment is never changes; how it stands does.
 const (
 	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4`
 	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
@@ -157,7 +155,7 @@ const (
 
 var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(paymentColumns) + `) ON CONFLICT DO NOTHING`
 
-var updatePayment = `UPDATE payments SET (` + howColumns + `) = (` + placeholders(howColumns) + `) WHERE id = $` + strconv.Itoa(strings.Count(howColumns, ",")+2)
+var howNames = strings.Split(strings.Join(strings.Fields(howColumns), ""), ",")
 
 // placeholders is "$1, $2, ..." for so many columns.
 func placeholders(columns string) string {
@@ -213,9 +211,35 @@ func errorOf[T any](_ T, err error) error { return err }
 
 // SavePayment stores how a payment stands now.
 func (tx *Tx) SavePayment(p Payment) error {
-	n, err := tx.exec(updatePayment, append(p.how(), p.ID)...)
+	before, err := tx.Payment(p.ID)
+	if err != nil {
+		return fmt.Errorf("save payment %s: %w", p.ID, err)
+	}
+	return tx.ChangePayment(before, p)
+}
+
+// ChangePayment stores what has changed of a payment that was read in this transaction: a step of one changes a few columns, and
+// what is not written costs no index anything.
+func (tx *Tx) ChangePayment(before, after Payment) error {
+	was, is := before.how(), after.how()
+	var set strings.Builder
+	args := make([]any, 0, len(is)+1)
+	for i, name := range howNames {
+		if was[i] == is[i] && !(name == "in_flight" && after.InFlight) { // the claim may have been one of a process that is gone
+			continue
+		}
+		if args = append(args, is[i]); len(args) > 1 {
+			set.WriteString(", ")
+		}
+		fmt.Fprintf(&set, "%s = $%d", name, len(args))
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	args = append(args, after.ID)
+	n, err := tx.exec(fmt.Sprintf(`UPDATE payments SET %s WHERE id = $%d`, set.String(), len(args)), args...)
 	if err == nil && n != 1 {
-		err = fmt.Errorf("save payment %s: %w", p.ID, ErrNotFound)
+		err = fmt.Errorf("change payment %s: %w", after.ID, ErrNotFound)
 	}
 	return err
 }
@@ -240,19 +264,20 @@ func (tx *Tx) PaymentOfIntent(intent string) (Payment, error) {
 
 // A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes five times as long as to run it.
 const (
-	due = `SELECT ` + paymentColumns + ` FROM payments WHERE step <> '' AND failures %s 0 AND due_at <= $1 AND step IN %s %s ORDER BY due_at LIMIT $2 + 0`
+	due = `SELECT ` + paymentColumns + ` FROM payments WHERE step %s AND failures %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
 
-	notehubSteps = `('note', 'check_pending', 'recall')`
-	stripeSteps  = `('capture', 'release', 'refund')`
-	deviceIsFree = `AND device_uid NOT IN (SELECT device_uid FROM payments WHERE in_flight = 1 AND due_at > $1 AND step IN ` + notehubSteps + `)`
+	notehubSteps = `IN ('note', 'check_pending', 'recall')`
+	stripeSteps  = `IN ('capture', 'release', 'refund')`
+	waitStep     = `= 'wait'`
+	deviceIsFree = `AND device_uid NOT IN (SELECT device_uid FROM payments WHERE in_flight = 1 AND due_at > $1 AND step ` + notehubSteps + `)`
 )
 
 var (
-	dueNotehubFresh = fmt.Sprintf(due, "=", notehubSteps, deviceIsFree)
-	dueNotehubAgain = fmt.Sprintf(due, ">", notehubSteps, deviceIsFree)
-	dueStripeFresh  = fmt.Sprintf(due, "=", stripeSteps, "")
-	dueStripeAgain  = fmt.Sprintf(due, ">", stripeSteps, "")
-	dueInTime       = fmt.Sprintf(due, "=", `('wait')`, "")
+	dueNotehubFresh = fmt.Sprintf(due, notehubSteps, "=", deviceIsFree)
+	dueNotehubAgain = fmt.Sprintf(due, notehubSteps, ">", deviceIsFree)
+	dueStripeFresh  = fmt.Sprintf(due, stripeSteps, "=", "")
+	dueStripeAgain  = fmt.Sprintf(due, stripeSteps, ">", "")
+	dueInTime       = fmt.Sprintf(due, waitStep, "=", "")
 )
 
 func (tx *Tx) due(query string, limit int) ([]Payment, error) {

@@ -67,6 +67,7 @@ type Device struct {
 	UID, Name    string // Name is serial_number
 	Fleets       []string
 	Disabled     bool
+	Periodic     bool      // connects from time to time instead of staying connected
 	LastActivity time.Time // zero: never seen
 	Variables    map[string]string
 }

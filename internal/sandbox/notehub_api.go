@@ -28,6 +28,9 @@ func (n *Notehub) allOperations() []hubOperation {
 		{"GET", "/devices/{device}/files", "pending files", n.getFiles},
 		{"DELETE", "/devices/{device}/files", "", n.deleteFiles},
 		{"POST", "/devices/{device}/signal", "", n.signal},
+		{"GET", "/devices/{device}/sessions", "pageSize pageNum", n.listSessions},
+		{"GET", "/routes", "", n.listRoutes},
+		{"GET", "/routes/{route}", "", n.getRoute},
 		{"GET", "/events-cursor", "files limit cursor sortOrder deviceUID", n.listEvents},
 	}
 }
@@ -92,6 +95,22 @@ func deviceObject(d *Device) object {
 		rendered["disabled"] = true
 	}
 	return rendered
+}
+
+// listSessions answers the one session of a device that was ever seen: it is open where the device is continuous.
+func (n *Notehub) listSessions(q *hubQuery) (any, *hubError) {
+	if _, problem := q.integer("pageSize", 50, 1, 10_000); problem != nil {
+		return nil, problem
+	}
+	sessions := []object{}
+	if d := n.byUID[q.path["device"]]; !d.LastActivity.IsZero() && cmp.Or(q.Get("pageNum"), "1") == "1" {
+		session := object{"session": uuid(), "device": d.UID, "continuous": !d.Periodic, "session_began": d.LastActivity.Unix()}
+		if d.Periodic {
+			session["session_ended"], session["why_session_closed"] = d.LastActivity.Unix()+20, "done"
+		}
+		sessions = append(sessions, session)
+	}
+	return object{"sessions": sessions, "has_more": false}, nil
 }
 
 func (n *Notehub) listFleets(*hubQuery) (any, *hubError) {

@@ -36,6 +36,28 @@ func (n *Notehub) SetRoute(url, token string) {
 	n.route = route{url: url, token: token}
 }
 
+// routeUID is the uid of the one route.
+const routeUID = "route:8d65a087d5d290ce5bdf03aeff2becc0"
+
+// listRoutes answers a bare array of what tells routes apart, without where they lead.
+func (n *Notehub) listRoutes(*hubQuery) (any, *hubError) {
+	routes := []object{}
+	if n.route.url != "" {
+		routes = append(routes, object{"uid": routeUID, "label": "Confirmations", "type": "http", "disabled": false, "modified": "2026-01-01T00:00:00Z"})
+	}
+	return routes, nil
+}
+
+func (n *Notehub) getRoute(q *hubQuery) (any, *hubError) {
+	if n.route.url == "" || q.path["route"] != routeUID {
+		return nil, hubRefused(http.StatusNotFound, "route %s does not exist", q.path["route"])
+	}
+	return object{"uid": routeUID, "label": "Confirmations", "type": "http", "disabled": false, "modified": "2026-01-01T00:00:00Z", "http": object{
+		"url": n.route.url, "timeout": 0, "throttle_ms": 100, "fleets": []string{}, "disable_http_headers": false,
+		"filter": object{"type": "inclusion", "files": []string{confirmationFile}, "system_notefiles": false},
+	}}, nil
+}
+
 // SetDelivery changes how events made from now on are routed. An event that is late is overtaken by those made after the delay was
 // taken back, so they arrive out of order.
 func (n *Notehub) SetDelivery(d Delivery) {

@@ -154,7 +154,6 @@ func (s *Stripe) linkOperations() []operation {
 		{"GET", "/v1/payment_links/{id}/line_items", pageParams, "data.price.product", s.linkItems},
 		{"GET", "/v1/prices", "active currency product type lookup_keys[#]" + createdParams + pageParams, "data.product", s.listPrices},
 		{"GET", "/v1/prices/{id}", "", "product", s.retrievePrice},
-		{"GET", "/v1/products/{id}", "", "", s.retrieveProduct},
 	}
 }
 

@@ -3,69 +3,21 @@ package sandbox
 import (
 	"math"
 	"net/http"
-	"strings"
-	"time"
 )
 
-// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: it makes a product and a price, a
+// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: beside a product and a price it makes a
 // session, and pays in the customer's place. The calls to payment pages stand in no description of Stripe's; they are as version
 // 1.52 of its command line tool makes them.
-
-// product is one that was made through the API. The product of AddPrice is its price's.
-type product struct {
-	id, name, description string
-	created               int64 // unix seconds
-}
 
 // method is a payment method: a test card.
 type method struct{ id, card string }
 
 func (s *Stripe) triggerOperations() []operation {
 	return []operation{
-		{"POST", "/v1/products", "name description metadata metadata[*]", "", s.createProduct},
-		{"POST", "/v1/prices", "product unit_amount currency nickname metadata metadata[*]", "product", s.createPrice},
 		{"POST", "/v1/payment_methods", "type card[token] billing_details[**]", "", s.createMethod},
 		{"GET", "/v1/payment_pages/{id}", "", "", s.retrievePage},
 		{"POST", "/v1/payment_pages/{id}/confirm", "payment_method expected_amount", "", s.confirmPage},
 	}
-}
-
-func (s *Stripe) createProduct(q *query) (any, *apiError) {
-	if q.Get("name") == "" {
-		return nil, malformed("name", "Missing required param: name.")
-	}
-	made := &product{id: "prod_" + randomText(14), name: q.Get("name"), description: q.Get("description"), created: time.Now().Unix()}
-	s.products.put(made.id, made)
-	return made.object(s.config.Livemode), nil
-}
-
-func (p *product) object(livemode bool) object {
-	return object{
-		"id": p.id, "object": "product", "active": true, "created": p.created, "default_price": nil, "images": []string{},
-		"description": nullable(p.description), "livemode": livemode, "metadata": object{}, "name": p.name, "type": "service",
-	}
-}
-
-func (s *Stripe) createPrice(q *query) (any, *apiError) {
-	of := s.products.get(q.Get("product"))
-	switch {
-	case of == nil:
-		return nil, missing("product", q.Get("product"), "product")
-	case len(q.Get("currency")) != 3:
-		return nil, malformed("currency", "Invalid currency: %s.", q.Get("currency"))
-	case !q.Has("unit_amount"):
-		return nil, malformed("unit_amount", "Missing required param: unit_amount.")
-	}
-	made := &price{product: of.id, created: time.Now().Unix()}
-	made.Price = Price{
-		ID: "price_1" + randomText(23), Name: of.name, Description: of.description, Currency: strings.ToLower(q.Get("currency")),
-		Amount: q.integer("unit_amount", 0, 0, math.MaxInt32), Active: true, Metadata: q.metadata("metadata", nil),
-	}
-	if q.problem != nil {
-		return nil, q.problem
-	}
-	s.prices.put(made.ID, made)
-	return s.priceObject(made, q.expand), nil
 }
 
 func (s *Stripe) createMethod(q *query) (any, *apiError) {

@@ -3,46 +3,41 @@ package web
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"time"
 
 	"notepay/internal/bridge"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 )
 
-// Customer serves the pages of those who pay.
+// Customer serves the pages of those who pay. Its fields are set once, before it serves.
 type Customer struct {
 	Ledger  *ledger.Ledger
 	Session func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
-	Test    bool                                                         // the key moves no real money
+	Live    *Live
+	Log     *slog.Logger
+	Brand   Brand
+	Terms   Terms
+	Test    bool // the key moves no real money
 }
 
 // Home lets a customer type the code on a machine.
 func (c *Customer) Home(w http.ResponseWriter, r *http.Request) error {
-	return Page{Status: http.StatusOK, Title: "Pay for a machine", Lines: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."},
-		Test: c.Test, template: "home"}.Write(w, r)
+	return c.Show(w, r, Page{Status: http.StatusOK, Title: phrase("home.title"), Template: "home",
+		extra: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."}})
 }
 
 // Cancelled is where Stripe sends customers who went back.
 func (c *Customer) Cancelled(w http.ResponseWriter, r *http.Request) error {
-	return Page{Status: http.StatusOK, Title: "Nothing was charged", Lines: []string{"You left before paying."}, Hint: "Scan the sticker on the machine to begin again.", Test: c.Test}.Write(w, r)
+	return c.Show(w, r, Page{Status: http.StatusOK, Title: phrase("cancel.title"), Lines: []Phrase{phrase("cancel.text"), phrase("cancel.hint")}})
 }
 
-// Plans lets a customer choose among what a machine sells.
-func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	type plan struct{ Name, Price, URL string }
-	var plans []plan
-	page := Page{Status: http.StatusOK, Title: "Choose a plan", Machine: MachineName(d.Name, d.UID), Test: c.Test, template: "plans"}
-	for _, o := range d.Offers {
-		if o.URL != "" {
-			plans = append(plans, plan{o.Plan.Name, amount(o.Plan.Amount, o.Plan.Currency), o.URL})
-			page.Lines = append(page.Lines, o.Plan.Name+", "+amount(o.Plan.Amount, o.Plan.Currency)+": "+o.URL)
-		}
-	}
-	page.data = plans
-	return page.Write(w, r)
+// Failed says that a request failed for a reason which only the log is told.
+func (c *Customer) Failed(w http.ResponseWriter, r *http.Request) error {
+	return c.Show(w, r, Page{Status: http.StatusInternalServerError, Title: phrase("wrong.title"), Lines: []Phrase{phrase("wrong.hint")}, Help: true})
 }
 
 // MachineName is what a machine is called: its name, or its UID where it has none.
@@ -63,12 +58,12 @@ const liveTime = 30 * time.Minute
 func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("session_id")
 	if !sessionID.MatchString(id) {
-		return Page{Status: http.StatusNotFound, Title: "Payment not found", Hint: "Please open the page that Stripe led you to after paying.", Test: c.Test}.Write(w, r)
+		return c.notFound(w, r, "payment.unknown.open")
 	}
 	p, err := c.Session(r.Context(), id)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		return Page{Status: http.StatusNotFound, Title: "Payment not found", Hint: "If you have paid just now, please reload this page in a moment.", Test: c.Test}.Write(w, r)
+		return c.notFound(w, r, "payment.unknown.reload")
 	case errors.Is(err, bridge.ErrTooBusy):
 		return c.later(w, r)
 	case err != nil:
@@ -79,89 +74,80 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, "/session/"+p.Token, http.StatusSeeOther)
 		return nil
 	default:
-		return c.write(w, r, p)
+		return c.Show(w, r, c.payment(p, time.Now()))
 	}
 }
 
+func (c *Customer) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
+	return c.Show(w, r, Page{Status: http.StatusNotFound, Title: phrase("payment.unknown.title"), Lines: []Phrase{phrase(hint)}, Help: true})
+}
+
 func (c *Customer) later(w http.ResponseWriter, r *http.Request) error {
-	return Page{Status: http.StatusServiceUnavailable, Title: "Just a moment", Lines: []string{"We are asking Stripe about your payment. Nothing is lost if you wait or close this page."},
-		Reload: 2, RetryAfter: 2 * time.Second, Test: c.Test}.Write(w, r)
+	return c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("payment.later.title"), Lines: []Phrase{phrase("payment.later.text")},
+		Reload: 2 * time.Second, RetryAfter: 2 * time.Second})
 }
 
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
+// paymentOfToken is the payment whose page a request asks for, or ledger.ErrNotFound.
+func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
+	token := r.PathValue("token")
+	if !pageToken.MatchString(token) {
+		return ledger.Payment{}, ledger.ErrNotFound
+	}
+	return c.Ledger.PaymentOfToken(r.Context(), token)
+}
+
 // Payment is the payer's page.
 func (c *Customer) Payment(w http.ResponseWriter, r *http.Request) error {
-	token := r.PathValue("token")
-	notFound := Page{Status: http.StatusNotFound, Title: "Payment not found", Test: c.Test}
-	if !pageToken.MatchString(token) {
-		return notFound.Write(w, r)
-	}
-	p, err := c.Ledger.PaymentOfToken(r.Context(), token)
+	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return notFound.Write(w, r)
+		return c.notFound(w, r, "payment.unknown.open")
 	}
 	if err != nil {
 		return err
 	}
-	return c.write(w, r, p)
+	page := c.payment(p, time.Now())
+	page.events = "/session/" + p.Token + "/events"
+	return c.Show(w, r, page)
 }
 
-type step struct{ Class, Text, At string }
-
-// write shows where a payment stands.
-func (c *Customer) write(w http.ResponseWriter, r *http.Request, p ledger.Payment) error {
-	title, summary := words(p)
-	steps := []step{{"good", "Payment received", clock(p.PaidAt)}}
-	moving := p.Step != ledger.NoStep
-	switch {
-	case p.Money == ledger.Authorized:
-		steps[0].Text = "Payment held, not taken"
-		steps = append(steps, step{"bad", "Not sent to the machine", ""})
-	case p.Machine == ledger.Failed && (p.Posted || p.Reason == bridge.ReasonAdopted):
-		steps = append(steps, step{"bad", "Not known whether the machine got it", ""})
-	case p.Machine == ledger.Failed:
-		steps = append(steps, step{"bad", "Not sent to the machine", ""})
-	case p.Machine == ledger.Queued:
-		steps = append(steps, step{"now", "Being sent to the machine", ""})
-	default:
-		steps = append(steps, step{"good", "Sent to the machine", clock(p.SentAt)})
-	}
-	page := Page{Status: http.StatusOK, Title: title, Machine: MachineName(p.DeviceName, p.DeviceUID), Lines: []string{summary, "Reference: " + p.ID},
-		Test: !p.Livemode, template: "payment", data: struct {
-			Steps                            []step
-			Summary, Plan, Amount, Reference string
-			Moving                           bool
-		}{steps, summary, p.Plan, amount(p.Amount, p.Currency), p.ID, moving}}
-	if moving {
-		page.Reload = 2
-	}
-	return page.Write(w, r)
+// receipt is what the template "payment" shows beside the status.
+type receipt struct {
+	status
+	Plan     string
+	Time     Phrase // how long it lasts; zero where it does not
+	Amount   Phrase
+	Back     Phrase // what was given back so far; zero for nothing
+	Paid     time.Time
+	ID       string
+	Retry    string // where to pay anew, "" where that makes no sense
+	Machine  string
+	Renewing bool // the page is asked for anew by itself
 }
 
-// words says, and no more, what is known of a payment.
-func words(p ledger.Payment) (title, summary string) {
-	switch {
-	case p.Money == ledger.Authorized:
-		return "Your payment is on hold", "The money is held on your card and not taken, and the machine does not start on that. The operator has been told; please give them the reference."
-	case p.Reason == bridge.ReasonAdopted:
-		return "We do not know whether the machine got this", "Your payment was received before our records begin. If the machine did not start, the operator owes you the money and has been told; please give them the reference."
-	case p.Machine == ledger.Failed && p.Posted:
-		return "We could not reach the machine for certain", "Your payment was received. If the machine did not start, the operator owes you the money and has been told; please give them the reference."
-	case p.Machine == ledger.Failed && p.Reason == bridge.ReasonUnknownDevice:
-		return "This machine is not in service", "Your payment was received, but the machine is not connected any more. The operator owes you the money and has been told; please give them the reference."
-	case p.Machine == ledger.Failed:
-		return "The machine did not get your payment", "Your payment was received, but it could not be passed on to the machine. The operator owes you the money and has been told; please give them the reference."
-	case p.Machine == ledger.Queued:
-		return "Payment received", "We are passing it on to the machine."
-	default:
-		return "Sent to the machine", "The machine starts when it picks this up, usually within seconds."
+// payment is the page of a payment as it stands at now.
+func (c *Customer) payment(p ledger.Payment, now time.Time) Page {
+	s := statusOf(p, now)
+	out := receipt{status: s, Plan: p.Plan, Amount: just(money{p.Amount, p.Currency}), Paid: p.PaidAt, ID: p.ID, Machine: MachineName(p.DeviceName, p.DeviceUID), Renewing: s.Renewed > 0}
+	if p.Duration > 0 {
+		out.Time = just(span(p.Duration))
 	}
+	if p.RefundedAmount > 0 {
+		out.Back = just(money{p.RefundedAmount, p.Currency})
+	}
+	if s.Again {
+		out.Retry = "/pay/" + url.PathEscape(p.DeviceUID)
+	}
+	return Page{Status: http.StatusOK, Title: s.Title, Machine: out.Machine, Lines: s.Lines, Reload: s.Renewed, Help: s.Help,
+		extra: []string{"Reference: " + p.ID}, Template: "payment", data: out, real: p.Livemode}
 }
 
-func clock(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("15:04:05") + " UTC"
-}
+// Clock is a time of day as it is written without JavaScript, which knows the customer's time zone.
+func (view) Clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+
+// Date is a time with its day.
+func (view) Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
+
+// Machine-readable, for the script.
+func (view) Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,17 +12,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"notepay/internal/ledger"
+	"notepay/internal/upstream"
 )
 
 // Metrics answers an operator's questions with a fixed set of series: no device, payment or path is ever a label.
 type Metrics struct {
-	registry  *prometheus.Registry
-	events    *prometheus.CounterVec
-	answers   *prometheus.CounterVec
-	attempts  *prometheus.HistogramVec
-	Redirects prometheus.Counter // scans that were led to Stripe
-	Rejected  prometheus.Counter // webhooks without a valid signature
-	Requests  *prometheus.CounterVec
+	registry   *prometheus.Registry
+	events     *prometheus.CounterVec
+	answers    *prometheus.CounterVec
+	attempts   *prometheus.HistogramVec
+	payments   *prometheus.CounterVec
+	deliveries *prometheus.CounterVec
+	moneyBack  *prometheus.CounterVec
+	links      *prometheus.CounterVec
+	calls      *prometheus.CounterVec
+	Redirects  prometheus.Counter // scans that were led to Stripe
+	Rejected   prometheus.Counter // webhooks without a valid signature
+	Requests   *prometheus.CounterVec
+	LivePages  func() int // how many customers look at a live page now; nil: there are none. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -33,6 +42,16 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 			Help: "What machines answered, by what came of it."}, []string{"outcome"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "notepay_attempt_seconds",
 			Help: "Calls made for payments, by action and outcome.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
+		payments: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_payments_total",
+			Help: "Payments by what became of them; one may be recorded, delivered and still come back."}, []string{"outcome"}),
+		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_deliveries_total",
+			Help: "Credits by how far they came towards their machine."}, []string{"outcome"}),
+		moneyBack: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_money_back_total",
+			Help: "Payments whose money went back, by why."}, []string{"reason"}),
+		links: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_link_creations_total",
+			Help: "Payment Links that were to be made, by what the call came to."}, []string{"outcome"}),
+		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_vendor_calls_total",
+			Help: "Calls to vendors by status class; none is a call without a reply."}, []string{"vendor", "status"}),
 		Redirects: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."}),
 		Rejected:  prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_webhooks_rejected_total", Help: "Webhooks that were not accepted: signature, size or form."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
@@ -40,7 +59,23 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "notepay_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
 	build.Set(1)
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
+	// What alerts count from is there from the beginning: a counter that appears with its first event shows no increase.
+	for vec, values := range map[*prometheus.CounterVec][]string{
+		m.payments:   {recorded, delivered, moneyBack, string(ledger.Disputed), string(ledger.Lost), string(ledger.CaptureFailed), string(ledger.RefundFailed)},
+		m.deliveries: {string(ledger.Sent), string(ledger.Fetched), string(ledger.Started), string(ledger.Done), string(ledger.Failed)},
+		m.links:      {upstream.Done.String(), upstream.Refused.String(), upstream.Trouble.String(), upstream.Wait.String(), upstream.Again.String(), upstream.Unclear.String()},
+	} {
+		for _, value := range values {
+			vec.WithLabelValues(value)
+		}
+	}
+	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are being looked at."}, func() float64 {
+		if m.LivePages == nil {
+			return 0
+		}
+		return float64(m.LivePages())
+	})
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -54,6 +89,75 @@ func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outco
 // Attempt counts a call made for a payment.
 func (m *Metrics) Attempt(action ledger.Step, outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(string(action), outcome).Observe(took.Seconds())
+}
+
+// What became of a payment, beside the states of its money that nobody wishes for.
+const (
+	recorded  = "recorded"
+	delivered = "delivered"
+	moneyBack = "money_back"
+)
+
+// Payment counts what a change of a payment means; before is zero for a new one.
+func (m *Metrics) Payment(before, after ledger.Payment) {
+	count := func(outcome string) { m.payments.WithLabelValues(outcome).Inc() }
+	if before.ID == "" {
+		count(recorded)
+	}
+	if isDelivered(after) && !isDelivered(before) {
+		count(delivered)
+	}
+	if after.Machine != before.Machine && after.Machine != ledger.Queued {
+		m.deliveries.WithLabelValues(string(after.Machine)).Inc()
+	}
+	if after.Money == before.Money {
+		return
+	}
+	switch after.Money {
+	case ledger.Refunded, ledger.Released:
+		count(moneyBack)
+		m.moneyBack.WithLabelValues(cmp.Or(after.Reason, "other")).Inc()
+	case ledger.Disputed, ledger.Lost, ledger.CaptureFailed, ledger.RefundFailed:
+		count(string(after.Money))
+	}
+}
+
+// isDelivered: the machine says that it started, or one that says nothing has fetched its credit.
+func isDelivered(p ledger.Payment) bool {
+	return p.Machine == ledger.Started || p.Machine == ledger.Done || p.Machine == ledger.Fetched && p.ConfirmBy.IsZero()
+}
+
+// LinkMade counts a link that was to be made.
+func (m *Metrics) LinkMade(err error) {
+	m.links.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
+}
+
+// Calls counts the calls that go to a vendor through a transport.
+func (m *Metrics) Calls(vendor string, next http.RoundTripper) http.RoundTripper {
+	return countedCalls{m.calls.MustCurryWith(prometheus.Labels{"vendor": vendor}), next}
+}
+
+type countedCalls struct {
+	calls *prometheus.CounterVec
+	next  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c countedCalls) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(r)
+	status := "none"
+	if err == nil {
+		status = strconv.Itoa(resp.StatusCode/100) + "xx"
+	}
+	c.calls.WithLabelValues(status).Inc()
+	return resp, err
+}
+
+// Expect lets the answers of a route be counted from 0 on, the good ones and the failures.
+func (m *Metrics) Expect(route string) {
+	for _, status := range []string{"2xx", "5xx"} {
+		m.Requests.WithLabelValues(route, status)
+	}
 }
 
 // Handler serves the series.

@@ -54,73 +54,149 @@ func parsed(t *testing.T, page string) (elements map[string]int, text string, li
 	}
 }
 
-// shown gets what a handler writes, for a browser or for a program.
-func shown(t *testing.T, accept string, write func(http.ResponseWriter, *http.Request) error) *httptest.ResponseRecorder {
+// shown gets what a handler writes, for a browser or for a program, in a language.
+func shown(t *testing.T, accept, language string, write func(http.ResponseWriter, *http.Request) error) *httptest.ResponseRecorder {
 	t.Helper()
 	r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
 	r.Header.Set("Accept", accept)
+	r.Header.Set("Accept-Language", language)
 	if err := write(w, r); err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-func TestEveryPageIsWholeAndEscapesWhatItIsGiven(t *testing.T) {
+// heaviest is how many bytes a page may have, with what it loads.
+const heaviest = 50_000
+
+func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	t.Parallel()
-	c := &Customer{Test: true}
-	offers := []fleet.Offer{{Plan: ledger.Plan{Name: evil, Amount: 350, Currency: "eur"}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
+	c := &Customer{Test: true, Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil}, Terms: Terms{Lifetime: 10 * time.Minute}}
+	offers := []fleet.Offer{{Plan: ledger.Plan{Name: evil, Description: evil, Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
 		{Plan: ledger.Plan{Name: "of later", Amount: 100, Currency: "eur"}}, {Plan: ledger.Plan{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"}}
-	paid := ledger.Payment{ID: "cr_1", DeviceUID: "dev:1", DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Money: ledger.Paid, Machine: ledger.Queued, Step: ledger.PostNote, PaidAt: time.Unix(0, 0)}
+	machine := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: evil}, Offers: offers, Pause: &ledger.Pause{Reason: "for the operator alone"}}
+	mute := &fleet.Device{Device: ledger.Device{UID: washerUID}, Pause: &ledger.Pause{Automatic: true}}
+	paid := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Money: ledger.Released, Machine: ledger.Failed,
+		Reason: bridge.ReasonFailed, Code: evil, Duration: 90 * time.Minute, PaidAt: time.Unix(0, 0)}
+	live := c.payment(paid, time.Unix(0, 0))
+	live.events = "/session/0/events"
+	sale := func(s fleet.Sale) func(http.ResponseWriter, *http.Request) error {
+		return func(w http.ResponseWriter, r *http.Request) error { return c.NotSelling(w, r, s) }
+	}
 	for _, row := range []struct {
-		name   string
-		write  func(http.ResponseWriter, *http.Request) error
-		status int
-		texts  []string // on the page, as people read it
+		name             string
+		write            func(http.ResponseWriter, *http.Request) error
+		status           int
+		english, deutsch string // on the page, as people read it, with bars between
 	}{
-		{"home", c.Home, 200, []string{"Pay for a machine", "Code on the machine"}},
-		{"cancelled", c.Cancelled, 200, []string{"Nothing was charged", "Scan the sticker"}},
-		{"plans", func(w http.ResponseWriter, r *http.Request) error {
-			return c.Plans(w, r, &fleet.Device{Device: ledger.Device{UID: "dev:1", Name: evil}, Offers: offers})
-		}, 200, []string{"Choose a plan", evil, "3.50 EUR", "Cold wash", "300 JPY"}},
-		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.write(w, r, paid) }, 200, []string{"Payment received", evil, "3.50 EUR", "cr_1", "00:00:00 UTC"}},
-		{"later", c.later, 503, []string{"Just a moment"}},
-		{"message", Page{Status: 404, Title: evil, Machine: evil, Lines: []string{evil}, Hint: evil, Test: true}.Write, 404, []string{evil}},
+		{"home", c.Home, 200, "Pay for a machine|Code on the machine|no app", "Für eine Maschine bezahlen|Code an der Maschine|ohne App"},
+		{"cancelled", c.Cancelled, 200, "Nothing was charged|Scan the sticker", "Es wurde nichts abgebucht|Scannen Sie"},
+		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,
+			"Choose a plan|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|Starts 5 min after|within 10 min|Not available at the moment|Sold by " + evil,
+			"Bitte wählen|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Startet 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Verkauft von " + evil},
+		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, live) }, 200,
+			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min|Try again on " + evil,
+			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|Noch einmal: " + evil},
+		{"later", c.later, 503, "Just a moment|asking Stripe", "Einen Moment bitte|bei Stripe"},
+		{"failed", c.Failed, 500, "Something went wrong on our side|Nothing that you paid is lost", "Bei uns ist etwas schiefgegangen|geht nicht verloren"},
+		{"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400, "Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine"},
+		{"an unfilled sticker", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400, "This sticker is not set up yet|tell the operator", "Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber"},
+		{"unknown", sale(fleet.Sale{State: fleet.NoDevice}), 404, "We do not know this machine|Check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
+		{"starting up", sale(fleet.Sale{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Wir starten gerade|versucht es von selbst"},
+		{"disabled", sale(fleet.Sale{State: fleet.Disabled, Device: machine}), 503, "out of service|not been charged|use another one", "außer Betrieb|nichts abgebucht|eine andere"},
+		{"payments off", sale(fleet.Sale{State: fleet.PaymentsOff, Device: machine}), 503, "takes no payments|use another one", "keine Zahlungen|eine andere"},
+		{"closed", sale(fleet.Sale{State: fleet.Paused, Device: machine}), 503, "closed at the moment|come back later", "im Moment geschlossen|später wieder"},
+		{"mute", sale(fleet.Sale{State: fleet.Paused, Device: mute}), 503, "did not answer lately|" + washerUID, "zuletzt nicht geantwortet|" + washerUID},
+		{"offline", sale(fleet.Sale{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "nicht erreichbar|später wieder"},
+		{"in use", sale(fleet.Sale{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
+		{"in use, nobody knows until when", sale(fleet.Sale{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
+		{"nothing to sell", sale(fleet.Sale{State: fleet.NoOffers, Device: machine}), 503, "nothing to sell yet|set a price", "verkauft noch nichts|einen Preis"},
+		{"not ready", sale(fleet.Sale{State: fleet.NotReady, Device: machine}), 503, "Just a moment|made ready", "Einen Moment bitte|vorbereitet"},
+		{"late", sale(fleet.Sale{State: fleet.Open, Device: machine}), 503, "cannot be reached at the moment|in a few minutes", "im Moment nicht erreichbar|in einigen Minuten"},
 	} {
-		w := shown(t, "text/html", row.write)
-		if w.Code != row.status || w.Header().Get("Content-Type") != "text/html; charset=utf-8" || w.Header().Get("Cache-Control") != "no-store" {
-			t.Errorf("%s: %d %v; want %d, HTML that nobody stores", row.name, w.Code, w.Header(), row.status)
-		}
-		elements, text, links := parsed(t, w.Body.String())
-		if elements["script"] != 0 || elements["html"] != 1 || elements["title"] != 1 || elements["h1"] != 1 || elements["main"] != 1 {
-			t.Errorf("%s: elements %v; want one page without a script", row.name, elements)
-		}
-		for _, want := range append(row.texts, "Test mode: no real money is moved") {
-			if !strings.Contains(text, want) {
-				t.Errorf("%s: the page does not say %q:\n%s", row.name, want, text)
+		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
+			w := shown(t, "text/html", language, row.write)
+			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Language") != language[:2] {
+				t.Errorf("%s: %d %v; want %d, HTML that nobody stores, in %s", row.name, w.Code, h, row.status, language)
+			}
+			elements, text, links := parsed(t, w.Body.String())
+			scripts := map[bool]int{true: 1, false: 0}[row.name == "payment"]
+			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 || elements["h1"] != 1 || elements["main"] != 1 {
+				t.Errorf("%s: elements %v; want one page with %d scripts", row.name, elements, scripts)
+			}
+			if !strings.Contains(w.Body.String(), `<html lang="`+language[:2]+`">`) {
+				t.Errorf("%s: the page does not say that it is in %s", row.name, language)
+			}
+			text = strings.ReplaceAll(text, noBreak, " ")
+			for _, want := range append(strings.Split(texts, "|"), speaking(language).T("frame.test"), c.Brand.Name) {
+				if !strings.Contains(text, want) {
+					t.Errorf("%s: the page does not say %q:\n%s", row.name, want, text)
+				}
+			}
+			if strings.Contains(text, "operator alone") {
+				t.Errorf("%s tells the customer what is for the operator", row.name)
+			}
+			if row.name == "plans" && (len(links) != 2 || links[0] != offers[0].URL || links[1] != offers[2].URL) {
+				t.Errorf("plans: links %q; want those that can be paid", links)
 			}
 		}
-		if row.name == "plans" && (len(links) != 2 || links[0] != offers[0].URL || links[1] != offers[2].URL || strings.Contains(text, "of later")) {
-			t.Errorf("plans: links %q; want those that can be paid", links)
-		}
+	}
+}
+
+func TestAPageIsLight(t *testing.T) {
+	t.Parallel()
+	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
+	for range 20 { // more than anybody sells on one machine
+		d.Offers = append(d.Offers, fleet.Offer{Plan: ledger.Plan{Name: strings.Repeat("n", 100), Description: strings.Repeat("d", 500), Amount: 350, Currency: "eur"}, URL: "https://buy.test/" + strings.Repeat("x", 60)})
+	}
+	bytes := shown(t, "text/html", "de", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) }).Body.Len()
+	for _, file := range []string{"style.css", "live.js"} {
+		w := httptest.NewRecorder()
+		Static().ServeHTTP(w, httptest.NewRequest("GET", "/static/"+file, nil))
+		bytes += w.Body.Len()
+	}
+	if bytes > heaviest {
+		t.Errorf("a page with all that it loads has %d bytes; want at most %d", bytes, heaviest)
 	}
 }
 
 func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
-	w := shown(t, "text/html", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) })
+	w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) })
 	if strings.Contains(w.Body.String(), "javascript:") {
 		t.Errorf("the page leads to a script:\n%s", w.Body)
 	}
 }
 
-func TestProgramsGetText(t *testing.T) {
+func TestWhatIsPromisedBeforePaying(t *testing.T) {
 	t.Parallel()
-	page := Page{Title: "Title", Lines: []string{"line 1", "<line 2>"}, Hint: "hint", RetryAfter: 1500 * time.Millisecond, Reload: 2}
-	for status, want := range map[int]string{200: "Title\nline 1\n<line 2>\n", 400: "Title\n", 404: "Title\n", 503: "Title\n"} {
+	own := func(string) (time.Duration, bool) { return 2 * time.Minute, true }
+	for _, row := range []struct {
+		name  string
+		terms Terms
+		want  string
+	}{
+		{"nothing is given back by itself", Terms{}, "please contact the operator"},
+		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, it is taken back"},
+		{"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own}, "within 2 min, it is taken back"},
+		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not confirm its start, you get your money back"},
+		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only if the machine confirms"},
+	} {
+		if got := strings.ReplaceAll(english().Say(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(got, row.want) {
+			t.Errorf("%s: %q; want %q", row.name, got, row.want)
+		}
+	}
+}
+
+func TestProgramsGetTextInEnglish(t *testing.T) {
+	t.Parallel()
+	c := &Customer{Brand: Brand{Name: "Riverside"}}
+	page := Page{Title: phrase("cancel.title"), Lines: []Phrase{phrase("machine.code", "code", "<E-DOOR>")}, RetryAfter: 1500 * time.Millisecond, Reload: 2 * time.Second, extra: []string{"more"}}
+	for status, want := range map[int]string{200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n", 404: "Nothing was charged\n", 503: "Nothing was charged\n"} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
-			w := shown(t, accept, page.Write)
+			w := shown(t, accept, "de", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, page) })
 			if w.Code != status || w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("%d for %q: %d %q; want %q", status, accept, w.Code, w.Body, want)
 			}
@@ -134,77 +210,49 @@ func TestProgramsGetText(t *testing.T) {
 func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	t.Parallel()
 	for _, test := range []bool{true, false} {
-		w := shown(t, "text/html", (&Customer{Test: test}).Home)
+		w := shown(t, "text/html", "", (&Customer{Test: test}).Home)
 		if got := strings.Contains(w.Body.String(), "Test mode"); got != test {
 			t.Errorf("banner %v; want %v", got, test)
 		}
 	}
-	live := shown(t, "text/html", func(w http.ResponseWriter, r *http.Request) error {
-		return (&Customer{Test: true}).write(w, r, ledger.Payment{Livemode: true})
+	c := &Customer{Test: true}
+	live := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
+		return c.Show(w, r, c.payment(ledger.Payment{Livemode: true}, time.Now()))
 	})
 	if strings.Contains(live.Body.String(), "Test mode") {
 		t.Errorf("a payment of real money says that it is none")
 	}
 }
 
-func TestNoPageSaysMoreThanIsKnown(t *testing.T) {
+func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	t.Parallel()
-	at := time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)
-	queued := ledger.Payment{ID: "cr_1", DeviceUID: "dev:1", Money: ledger.Paid, Machine: ledger.Queued, Step: ledger.PostNote, PaidAt: at}
-	with := func(change func(*ledger.Payment)) ledger.Payment {
-		p := queued
-		change(&p)
-		return p
+	c := &Customer{}
+	queued := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, Money: ledger.Paid, Machine: ledger.Queued, Step: ledger.PostNote}
+	for _, events := range []string{"", "/session/0/events"} {
+		page := c.payment(queued, time.Now())
+		page.events = events
+		html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, page) }).Body.String()
+		refresh := `<meta http-equiv="refresh" content="2">`
+		if quiet := strings.Contains(html, "<noscript>"+refresh+"</noscript>"); !strings.Contains(html, refresh) || quiet != (events != "") {
+			t.Errorf("with events at %q: it renews itself for those without a script alone: %v\n%s", events, quiet, html)
+		}
 	}
-	failed := func(reason string, posted bool) ledger.Payment {
-		return with(func(p *ledger.Payment) {
-			p.Machine, p.Reason, p.Posted, p.Step = ledger.Failed, reason, posted, ledger.NoStep
-		})
-	}
-	for _, row := range []struct {
-		name    string
-		payment ledger.Payment
-		title   string
-		says    []string
-		reloads bool
-	}{
-		{"queued", queued, "Payment received", []string{"Being sent to the machine", "02:00:00 UTC", "dev:1"}, true},
-		{"unclear", with(func(p *ledger.Payment) { p.Posted, p.Unclear, p.Step = true, true, ledger.CheckPending }), "Payment received", []string{"Being sent to the machine"}, true},
-		{"sent", with(func(p *ledger.Payment) { p.Machine, p.Step, p.SentAt = ledger.Sent, ledger.NoStep, at.Add(time.Second) }), "Sent to the machine", []string{"02:00:01 UTC", "The machine starts when it picks this up"}, false},
-		{"expired", failed(bridge.ReasonExpired, false), "The machine did not get your payment", []string{"Not sent to the machine", "operator owes you the money"}, false},
-		{"refused", failed(bridge.ReasonRefused, false), "The machine did not get your payment", []string{"Not sent to the machine"}, false},
-		{"unknown device", failed(bridge.ReasonUnknownDevice, false), "This machine is not in service", []string{"Not sent to the machine"}, false},
-		{"failed after a post that may have been taken", failed(bridge.ReasonExpired, true), "We could not reach the machine for certain", []string{"Not known whether the machine got it"}, false},
-		{"paid before our records begin", failed(bridge.ReasonAdopted, false), "We do not know whether the machine got this", []string{"Not known whether the machine got it"}, false},
-		{"only held", with(func(p *ledger.Payment) { p.Money, p.Step = ledger.Authorized, ledger.NoStep }), "Your payment is on hold", []string{"Payment held, not taken", "Not sent to the machine"}, false},
-	} {
-		w := shown(t, "text/html", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).write(w, r, row.payment) })
-		_, text, _ := parsed(t, w.Body.String())
-		if !strings.Contains(w.Body.String(), "<h1>"+row.title+"</h1>") {
-			t.Errorf("%s: want the title %q:\n%s", row.name, row.title, text)
-		}
-		for _, want := range append(row.says, "cr_1") {
-			if !strings.Contains(text, want) {
-				t.Errorf("%s: the page does not say %q:\n%s", row.name, want, text)
-			}
-		}
-		if strings.Contains(text, "started") {
-			t.Errorf("%s: the page says that the machine started, which nobody knows:\n%s", row.name, text)
-		}
-		if got := strings.Contains(w.Body.String(), `http-equiv="refresh"`); got != row.reloads {
-			t.Errorf("%s: it asks again: %v; want %v", row.name, got, row.reloads)
-		}
-		if program := shown(t, "*/*", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).write(w, r, row.payment) }).Body.String(); !strings.HasPrefix(program, row.title+"\n") || !strings.HasSuffix(program, "Reference: cr_1\n") {
-			t.Errorf("%s: programs get %q", row.name, program)
-		}
+	started := ledger.Payment{Money: ledger.Paid, Machine: ledger.Started, StartedAt: time.Now()}
+	html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
+		return c.Show(w, r, c.payment(started, time.Now()))
+	}).Body.String()
+	if strings.Contains(html, "http-equiv") {
+		t.Errorf("a page that is complete renews itself:\n%s", html)
 	}
 }
 
-func TestTheStyleSheetIsServed(t *testing.T) {
+func TestStyleAndScriptAreServed(t *testing.T) {
 	t.Parallel()
-	w := httptest.NewRecorder()
-	Static().ServeHTTP(w, httptest.NewRequest("GET", "/static/style.css", nil))
-	if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/css") || !strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
-		t.Errorf("%d %v; want a style sheet that may be kept", w.Code, w.Header())
+	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
+		w := httptest.NewRecorder()
+		Static().ServeHTTP(w, httptest.NewRequest("GET", "/static/"+name, nil))
+		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || !strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
+			t.Errorf("%s: %d %v; want %s that may be kept", name, w.Code, w.Header(), kind)
+		}
 	}
 }

@@ -42,7 +42,7 @@ document.addEventListener("submit", (e) => {
   const form = e.target;
   if (!("live" in form.dataset)) return;
   e.preventDefault();
-  fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual" })
+  fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form, e.submitter)), redirect: "manual" })
     .catch(() => form.submit());
 });
 

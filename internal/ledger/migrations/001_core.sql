@@ -128,8 +128,11 @@ CREATE TABLE payments (
 	CHECK (recalled <> '' OR note_ids = ''),
 	CHECK (money NOT IN ('refunding', 'refund_failed') OR refund_number > 0)
 ) STRICT;
-CREATE INDEX payments_fresh ON payments (due_at) WHERE step <> '' AND failures = 0;
-CREATE INDEX payments_again ON payments (due_at) WHERE step <> '' AND failures > 0;
+-- What is due, by whom it calls. The lists of steps stand in the queries in the same words, or these would not be used.
+CREATE INDEX payments_fresh ON payments (due_at) WHERE step IN ('note', 'check_pending', 'recall') AND failures = 0;
+CREATE INDEX payments_again ON payments (due_at) WHERE step IN ('note', 'check_pending', 'recall') AND failures > 0;
+CREATE INDEX payments_money ON payments (due_at) WHERE step IN ('capture', 'release', 'refund');
+CREATE INDEX payments_timed ON payments (due_at) WHERE step = 'wait';
 CREATE UNIQUE INDEX payments_one_timed ON payments (device_uid) WHERE occupies = 1;
 CREATE INDEX payments_awaited ON payments (confirm_by) WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL;
 CREATE INDEX payments_in_flight ON payments (device_uid) WHERE in_flight = 1;

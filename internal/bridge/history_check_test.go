@@ -1,0 +1,97 @@
+package bridge
+
+import (
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// check holds the end of a history against the promise.
+func (h *history) check() {
+	for _, x := range h.purchases {
+		p, err := h.store.payment(x.credit)
+		if err != nil {
+			if x.status != "canceled" { // nobody paid in the end
+				h.fail("%s was paid and is not in the ledger", x.session)
+			}
+			continue
+		}
+		h.checkMoney(x, p)
+		h.checkMachine(x, p)
+		if p.Step != ledger.NoStep || p.InFlight {
+			h.fail("%s has something to do and nobody does it", p.ID)
+		}
+	}
+}
+
+// closed is the design's definition, in words of its own.
+func closed(p ledger.Payment) bool {
+	person := p.Attention != ""
+	back := p.Money == ledger.Refunded || p.Money == ledger.Released
+	gone := p.Money == ledger.Lost || p.Money == ledger.CaptureFailed
+	has := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
+	return person || back || gone || (has && p.Money == ledger.Paid)
+}
+
+func (h *history) checkMoney(x *purchase, p ledger.Payment) {
+	switch {
+	case !closed(p) && !x.seen:
+		h.fail("%s is not closed: %s and %s", p.ID, p.Machine, p.Money)
+	case closed(p) && !Closed(p) && !x.seen:
+		h.fail("%s is closed and Closed does not know it", p.ID)
+	case x.status == "requires_capture" && p.Reason != ReasonAdopted:
+		h.fail("the money of %s is held for ever", p.ID)
+	case x.refunded > x.received:
+		h.fail("more of %s was given back than was paid", p.ID)
+	case p.RefundedAmount != x.refunded:
+		h.fail("%s: %d was given back, and the ledger says %d", p.ID, x.refunded, p.RefundedAmount)
+	case p.Money == ledger.Paid && x.status != "succeeded":
+		h.fail("%s is not paid but %s", p.ID, x.status)
+	case p.Money == ledger.Refunded && x.refunded < x.amount:
+		h.fail("%s is not refunded", p.ID)
+	}
+	ours := int64(0)
+	for _, r := range x.refunds {
+		if r.Credit != "" && r.Status != "failed" {
+			ours += r.Amount
+		}
+	}
+	if p.Machine != ledger.Failed && p.Reason != ReasonStartedAfter && !x.byPerson && !x.byOthers && ours > x.granted {
+		h.fail("%s: we gave %d back, and a person granted %d", p.ID, ours, x.granted)
+	}
+}
+
+func (h *history) checkMachine(x *purchase, p ledger.Payment) {
+	m := &h.machines[x.device]
+	number, answered := 0, time.Time{}
+	for _, s := range m.starts {
+		if s.credit == p.ID {
+			number++
+			answered = s.answered
+		}
+	}
+	returned := x.releasedByUs
+	for _, r := range x.refunds {
+		returned = returned || (r.Credit != "" && r.Status != "failed")
+	}
+	weDecided := returned && !x.byPerson && !x.byOthers && x.granted == 0
+	pending := false
+	for _, n := range h.pending[x.device] {
+		pending = pending || (n.credit == p.ID && n.status == statusCompleted)
+	}
+	inTime := !answered.IsZero() && answered.Before(p.ConfirmBy)
+	switch {
+	case h.confirming && number > 1:
+		h.fail("%s started twice", p.ID)
+	case pending:
+		h.fail("a note of %s is still pending", p.ID)
+	case h.confirming && number > 0 && weDecided && inTime:
+		h.fail("%s started, said so in time, and the money went back", p.ID)
+	case !h.confirming && number > 0 && weDecided && p.Reason != ReasonRecallUnclear:
+		h.fail("%s started and the money went back (%s)", p.ID, p.Reason)
+	case !h.confirming && number > 0 && weDecided && p.Attention == "" && !x.seen:
+		h.fail("%s may have started, the money went back, and nobody is told", p.ID)
+	case number == 0 && (p.Machine == ledger.Started || p.Machine == ledger.Done):
+		h.fail("%s never started and is %s", p.ID, p.Machine)
+	}
+}

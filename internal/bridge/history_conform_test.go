@@ -1,0 +1,222 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"notepay/internal/ledger"
+)
+
+// books are a store on disk.
+type books struct {
+	*ledger.Ledger
+	path string
+}
+
+func openBooks(path string) (*books, error) {
+	l, err := ledger.Open(context.Background(), path)
+	return &books{l, path}, err
+}
+
+// at runs f in a transaction of the given time.
+func at[T any](b *books, now time.Time, f func(*ledger.Tx) (T, error)) (result T, err error) {
+	err = b.Update(context.Background(), func(tx *ledger.Tx) (err error) {
+		defer func(t time.Time) { tx.Now = t }(tx.Now)
+		tx.Now = now
+		result, err = f(tx)
+		return err
+	})
+	return result, err
+}
+
+func (b *books) insert(now time.Time, p ledger.Payment) (bool, error) {
+	return at(b, now, func(tx *ledger.Tx) (bool, error) { return tx.InsertPayment(p) })
+}
+
+func (b *books) save(now time.Time, p ledger.Payment) error {
+	_, err := at(b, now, func(tx *ledger.Tx) (bool, error) { return false, tx.SavePayment(p) })
+	return err
+}
+
+func (b *books) payment(id string) (ledger.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.Payment(id) })
+}
+
+func (b *books) ofIntent(intent string) (ledger.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.PaymentOfIntent(intent) })
+}
+
+func (b *books) occupant(device string) (ledger.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.Occupant(device) })
+}
+
+const many = 1000
+
+func (b *books) dueForNotehub(now time.Time, again bool) ([]ledger.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueForNotehub(again, many) })
+}
+
+func (b *books) dueForStripe(now time.Time, again bool) ([]ledger.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueForStripe(again, many) })
+}
+
+func (b *books) dueInTime(now time.Time) ([]ledger.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueInTime(many) })
+}
+
+func (b *books) silent(asOf time.Time) ([]ledger.Payment, error) {
+	return at(b, asOf, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.SilentAt(asOf, many) })
+}
+
+func (b *books) restart() error {
+	if err := b.Close(); err != nil {
+		return err
+	}
+	reopened, err := openBooks(b.path)
+	*b = *reopened
+	return err
+}
+
+// anyPayment draws a payment that need not make sense, of few sessions and devices and times, so that they meet.
+func anyPayment(t *rapid.T, noon time.Time) ledger.Payment {
+	n := dice(t, 4)
+	session := fmt.Sprintf("cs_%d", n)
+	when := func() time.Time {
+		if dice(t, 3) == 0 {
+			return time.Time{}
+		}
+		return noon.Add(time.Duration(dice(t, 8))*time.Second + 1234567)
+	}
+	p := ledger.Payment{ID: ledger.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%d", n), Token: fmt.Sprintf("token_%d", n),
+		DeviceUID: fmt.Sprintf("dev:%d", n%2), Amount: 350, Currency: "eur", PaidAt: noon, CreatedAt: noon,
+		Money:   pick(t, ledger.Paid, ledger.Authorized, ledger.Capturing, ledger.Releasing, ledger.Refunding, ledger.Refunded, ledger.RefundFailed, ledger.Lost),
+		Machine: pick(t, ledger.Queued, ledger.Sent, ledger.Fetched, ledger.Started, ledger.Done, ledger.Failed),
+		Step:    pick(t, ledger.PostNote, ledger.NoStep, ledger.CheckPending, ledger.Recall, ledger.Capture, ledger.Release, ledger.Refund, ledger.Wait)}
+	if dice(t, 10) > 0 {
+		p.Reason, p.SentAt, p.Posted, p.RefundNumber = "expired", noon, true, 1
+		p.DueAt = noon.Add(time.Duration(dice(t, 8)) * time.Second)
+		if p.Step == ledger.NoStep {
+			p.DueAt = time.Time{}
+		}
+	} else {
+		p.DueAt, p.SentAt, p.Posted, p.RefundNumber = when(), when(), dice(t, 2) == 1, dice(t, 2)
+		p.Unclear, p.RefundedAmount, p.NoteIDs, p.Tell = dice(t, 2) == 1, pick(t, int64(0), 351, -1), pick(t, "", "1:2"), pick(t, "", "nonsense")
+	}
+	p.InFlight, p.Occupies, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
+	p.ExpiresAt, p.NotBefore, p.Turn = when(), when(), int64(dice(t, 3))
+	return p
+}
+
+// The histories run on a shelf instead of the ledger. Whatever is written to both, both say the same.
+func TestAShelfIsLikeTheLedger(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "notepay.db")
+	file := 0
+	rapid.Check(t, func(t *rapid.T) {
+		file++
+		disk, err := openBooks(fmt.Sprintf("%s.%d", path, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = disk.Close() }()
+		noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+		memory := &shelf{}
+		for range 3 + dice(t, 25) {
+			p, now := anyPayment(t, noon), noon.Add(time.Duration(dice(t, 9))*time.Second)
+			switch dice(t, 8) {
+			case 0, 1, 2:
+				one, oneErr := memory.insert(now, p)
+				two, twoErr := disk.insert(now, p)
+				same(t, fmt.Sprintf("insert %+v", p), one, oneErr, two, twoErr)
+			case 3, 4, 5, 6:
+				oneErr, twoErr := memory.save(now, p), disk.save(now, p)
+				same(t, fmt.Sprintf("save %+v", p), true, oneErr, true, twoErr)
+			case 7:
+				if err := errors.Join(memory.restart(), disk.restart()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			compare(t, memory, disk, p, now)
+		}
+	})
+}
+
+// compare asks both stores everything.
+func compare(t *rapid.T, a, b store, p ledger.Payment, now time.Time) {
+	t.Helper()
+	one, oneErr := a.payment(p.ID)
+	two, twoErr := b.payment(p.ID)
+	same(t, "payment", one, oneErr, two, twoErr)
+	one, oneErr = a.ofIntent(p.PaymentIntent)
+	two, twoErr = b.ofIntent(p.PaymentIntent)
+	same(t, "of intent", one, oneErr, two, twoErr)
+	one, oneErr = a.occupant(p.DeviceUID)
+	two, twoErr = b.occupant(p.DeviceUID)
+	same(t, "occupant", one, oneErr, two, twoErr)
+	for name, list := range map[string]func(s store) ([]ledger.Payment, error){
+		"due for Notehub":        func(s store) ([]ledger.Payment, error) { return s.dueForNotehub(now, false) },
+		"due for Notehub, again": func(s store) ([]ledger.Payment, error) { return s.dueForNotehub(now, true) },
+		"due for Stripe":         func(s store) ([]ledger.Payment, error) { return s.dueForStripe(now, false) },
+		"due for Stripe, again":  func(s store) ([]ledger.Payment, error) { return s.dueForStripe(now, true) },
+		"due in time":            func(s store) ([]ledger.Payment, error) { return s.dueInTime(now) },
+		"silent":                 func(s store) ([]ledger.Payment, error) { return s.silent(now) },
+	} {
+		one, oneErr := list(a)
+		two, twoErr := list(b)
+		same(t, name, brought(t, name, one), oneErr, brought(t, name, two), twoErr)
+	}
+}
+
+// brought is a list whose order is checked and, among those due at the same time, forgotten.
+func brought(t *rapid.T, name string, list []ledger.Payment) string {
+	t.Helper()
+	when := func(p ledger.Payment) time.Time {
+		if name == "silent" {
+			return p.ConfirmBy
+		}
+		return p.DueAt
+	}
+	if !slices.IsSortedFunc(list, func(a, b ledger.Payment) int { return when(a).Compare(when(b)) }) {
+		t.Fatalf("%s: not the longest due first: %+v", name, list)
+	}
+	slices.SortFunc(list, func(a, b ledger.Payment) int { return cmp.Compare(a.ID, b.ID) })
+	return fmt.Sprintf("%+v", list)
+}
+
+func same[T comparable](t *rapid.T, what string, one T, oneErr error, two T, twoErr error) {
+	t.Helper()
+	if (oneErr == nil) != (twoErr == nil) || errors.Is(oneErr, ledger.ErrNotFound) != errors.Is(twoErr, ledger.ErrNotFound) {
+		t.Fatalf("%s: the shelf says %v, the ledger %v", what, oneErr, twoErr)
+	}
+	if oneErr == nil && one != two {
+		t.Fatalf("%s\nthe shelf:  %+v\nthe ledger: %+v", what, one, two)
+	}
+}
+
+func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
+	t.Parallel()
+	disk, err := openBooks(filepath.Join(t.TempDir(), "notepay.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = disk.Close() }()
+	now := time.Now()
+	for name, s := range map[string]store{"the shelf": &shelf{}, "the ledger": disk} {
+		for n, want := range []bool{true, false} {
+			p := sentNote(now)
+			p.SessionID = fmt.Sprintf("cs_test_%d", n)
+			p.ID, p.PaymentIntent, p.Token, p.Occupies = ledger.CreditID(p.SessionID), fmt.Sprintf("pi_%d", n), p.SessionID, true
+			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
+				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,249 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// noteThere is a note that waits at the simulated Notehub.
+type noteThere struct {
+	id, credit, status string
+	expires            time.Time
+	duration           time.Duration
+}
+
+// effect is what a request does at Notehub some time after it was made: its caller has given up meanwhile.
+type effect struct {
+	at     time.Time
+	credit string
+	do     func()
+}
+
+// machine is the simulated machine behind one Notecard.
+type machine struct {
+	seen    []string // credits, by firmware that confirms
+	running string   // the timed credit that runs
+	until   time.Time
+	outbox  []Confirmation // answers that have not reached Notehub
+	starts  []start
+}
+
+type start struct {
+	credit   string
+	at       time.Time // by everybody's clock
+	answered time.Time // by ours, when the answer reached Notehub; zero if it did not
+}
+
+func deviceUID(n int) string { return [...]string{"dev:1", "dev:2"}[n] }
+
+// hubCall is the call of a claimed payment to Notehub: what it did there, and what the caller sees.
+func (h *history) hubCall(p ledger.Payment) Outcome {
+	device := h.purchaseOf(p).device
+	trouble := 0
+	if !h.calm {
+		trouble = h.dice(12)
+	}
+	switch trouble {
+	case 1:
+		return Outcome{Result: upstream.Again, Status: 503}
+	case 2:
+		return Outcome{Result: upstream.Wait, Status: 429, RetryAfter: 20 * time.Second}
+	case 3:
+		return Outcome{Result: upstream.Trouble, Status: 403}
+	case 4: // it never came there
+		return Outcome{Result: upstream.Unclear}
+	case 5: // Notehub failed and says so
+		return Outcome{Result: upstream.Unclear, Status: 500, Over: true}
+	case 11:
+		if p.Step != ledger.Recall && h.dice(4) == 3 {
+			return Outcome{Result: upstream.Refused, Status: 404}
+		}
+	}
+	switch p.Step {
+	case ledger.PostNote:
+		return h.post(p, device, trouble)
+	case ledger.CheckPending:
+		if trouble == 6 {
+			return Outcome{Result: upstream.Unclear}
+		}
+		o := Outcome{Status: 200}
+		for _, n := range h.pending[device] {
+			if n.credit == p.ID && n.status == statusCompleted {
+				o.NoteIDs = append(o.NoteIDs, n.id)
+			}
+		}
+		return o
+	}
+	id, seen := firstNote(p), Outcome{Status: 200}
+	if !slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.id == id }) {
+		seen = Outcome{Result: upstream.Refused, Status: 404}
+	}
+	take := func() {
+		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n noteThere) bool { return n.id == id })
+	}
+	return h.applied(p, trouble, seen, take)
+}
+
+// applied has a request take effect: at once and seen, at once and unseen, or a while after.
+func (h *history) applied(p ledger.Payment, trouble int, seen Outcome, do func()) Outcome {
+	switch trouble {
+	case 6:
+		do()
+		return Outcome{Result: upstream.Unclear}
+	case 7:
+		do()
+		return Outcome{Result: upstream.Unclear, Status: 500, Over: true}
+	case 8:
+		h.effects = append(h.effects, effect{h.world.Add(time.Duration(1+h.dice(10)) * time.Second), p.ID, do})
+		return Outcome{Result: upstream.Unclear}
+	}
+	do()
+	return seen
+}
+
+func (h *history) post(p ledger.Payment, device, trouble int) Outcome {
+	body := noteOf(p)
+	if body.PaymentStatus == statusCompleted {
+		switch {
+		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
+			h.fail("%s is posted again while a call for it may still be under way", p.ID)
+		case slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.credit == p.ID && n.status == statusCompleted }):
+			h.fail("%s is posted again while its note is pending", p.ID)
+		case body.Expires != 0 && h.now().Unix() > body.Expires:
+			h.fail("%s is posted after its end", p.ID)
+		}
+	}
+	return h.applied(p, trouble, Outcome{Status: 200}, func() {
+		h.notes++
+		n := noteThere{id: fmt.Sprintf("1:%d", h.notes), credit: body.CreditID, status: body.PaymentStatus, duration: time.Duration(body.Duration) * time.Second}
+		if body.Expires != 0 {
+			n.expires = time.Unix(body.Expires, 0)
+		}
+		h.pending[device] = append(h.pending[device], n)
+	})
+}
+
+// fetch has a Notecard fetch its notes, and the machine act on them.
+func (h *history) fetch(device int) {
+	m := &h.machines[device]
+	h.finish(m)
+	notes := h.pending[device]
+	h.pending[device] = nil
+	for _, n := range notes {
+		h.act(m, n)
+	}
+}
+
+// finish ends what has run its time.
+func (h *history) finish(m *machine) {
+	if m.running != "" && !h.world.Before(m.until) {
+		h.answer(m, m.running, "done")
+		m.running = ""
+	}
+}
+
+func (h *history) act(m *machine, n noteThere) {
+	known := slices.Contains(m.seen, n.credit)
+	switch {
+	case !h.confirming: // it knows only the first three keys
+		if n.status == statusCompleted {
+			h.starts(m, n)
+		}
+		return
+	case n.status != statusCompleted:
+		if m.running == n.credit {
+			m.until = h.world
+			h.finish(m)
+		}
+	case known:
+		h.answer(m, n.credit, "duplicate")
+	case !n.expires.IsZero() && h.world.After(n.expires):
+		h.answer(m, n.credit, "expired")
+	case m.running != "":
+		h.answer(m, n.credit, "busy")
+	case !h.calm && h.dice(6) == 5:
+		h.answer(m, n.credit, "failed")
+	default:
+		h.starts(m, n)
+	}
+	m.seen = append(m.seen, n.credit)
+}
+
+func (h *history) starts(m *machine, n noteThere) {
+	h.tell("machine", "starts for %s", n.credit)
+	m.starts = append(m.starts, start{credit: n.credit, at: h.world})
+	if n.duration > 0 && h.confirming {
+		m.running, m.until = n.credit, h.world.Add(n.duration)
+	}
+	h.answer(m, n.credit, "started")
+}
+
+// answer leaves the machine, when it is one that confirms.
+func (h *history) answer(m *machine, credit, state string) {
+	if h.confirming {
+		h.tell("machine", "answers %s for %s", state, credit)
+		m.outbox = append(m.outbox, Confirmation{CreditID: credit, State: state})
+	}
+}
+
+// arrive has an answer reach Notehub, or get lost.
+func (h *history) arrive(device int, lost bool) {
+	m := &h.machines[device]
+	if len(m.outbox) == 0 {
+		return
+	}
+	n := h.dice(len(m.outbox))
+	c := m.outbox[n]
+	m.outbox = slices.Delete(m.outbox, n, n+1)
+	if lost {
+		h.tell("machine", "its answer %s for %s is lost", c.State, c.CreditID)
+		return
+	}
+	c.EventID, c.DeviceUID, c.At = fmt.Sprintf("ev_%d", len(h.answers)), deviceUID(device), h.now()
+	h.tell("notehub", "hears %s for %s", c.State, c.CreditID)
+	h.answers = append(h.answers, c)
+	for i := range m.starts {
+		if s := &m.starts[i]; s.credit == c.CreditID && s.answered.IsZero() && (c.State == "started" || c.State == "done") {
+			s.answered = h.now()
+		}
+	}
+}
+
+// confirm takes an answer in as the bridge does.
+func (h *history) confirm(c Confirmation) {
+	if slices.Contains(h.heard, c.EventID) {
+		return
+	}
+	h.heard = append(h.heard, c.EventID)
+	p, err := h.store.payment(c.CreditID)
+	if err != nil || p.DeviceUID != c.DeviceUID {
+		return
+	}
+	after, outcome := Confirmed(p, c, h.now())
+	h.tell("bridge", "hears %s for %s: %s", c.State, c.CreditID, outcome)
+	h.save(p, after)
+}
+
+// listen reads the answers, and gives up on machines that should have been heard of when the reading began.
+func (h *history) listen() {
+	asOf := h.now()
+	for ; h.cursor < len(h.answers); h.cursor++ {
+		h.confirm(h.answers[h.cursor])
+	}
+	h.bridge.answersRead.Store(true)
+	if !h.calm && h.dice(3) == 2 {
+		h.pass(time.Duration(h.dice(5)) * time.Second)
+	}
+	silent, err := h.store.silent(asOf)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	for _, p := range silent {
+		h.tell("bridge", "gives up on %s", p.ID)
+		h.save(p, Silent(p, asOf, h.now()))
+	}
+}

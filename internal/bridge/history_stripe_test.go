@@ -1,0 +1,382 @@
+package bridge
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// purchase is one paid session of the simulated Stripe, with its intent, charge, refunds and dispute.
+type purchase struct {
+	session, intent string
+	device          int
+	paidAt          time.Time
+	amount          int64
+	duration        time.Duration
+	status          string // of the intent
+	received        int64
+	refunded        int64 // what was given back and has not failed
+	refunds         []RefundRecord
+	kept            map[string]keptAnswer
+	dispute         string
+
+	// What the checks ask for.
+	credit       string
+	releasedByUs bool
+	byOthers     bool  // money was given back, or is asked for, by somebody else
+	byPerson     bool  // a person decided about the money as a whole, or ended it
+	granted      int64 // what a person gave back in parts
+	seen         bool  // a person has ended it, and with it what waited for a person
+}
+
+// keptAnswer is what Stripe answers again for a day under the same idempotency key.
+type keptAnswer struct {
+	at      time.Time
+	outcome Outcome
+	amount  int64
+}
+
+// happening is an event of the simulated Stripe.
+type happening struct {
+	kind    string
+	of      *purchase
+	refund  RefundRecord
+	back    int64
+	dispute string
+	stored  bool // it was taken in
+}
+
+func (h *history) emit(e happening) { h.events = append(h.events, &e) }
+
+// pay has a customer pay.
+func (h *history) pay() {
+	if len(h.purchases) == mostPurchases {
+		return
+	}
+	n := len(h.purchases) + 1
+	p := &purchase{session: fmt.Sprintf("cs_test_%d", n), intent: fmt.Sprintf("pi_%d", n), device: h.dice(devices), paidAt: h.world.Truncate(time.Second), amount: 300,
+		status: "succeeded", kept: map[string]keptAnswer{}}
+	p.credit = ledger.CreditID(p.session)
+	if h.dice(3) == 1 {
+		p.duration = 4 * time.Minute
+	}
+	if h.dice(16) == 9 {
+		p.paidAt = h.born.Add(-time.Hour)
+	}
+	if h.manual {
+		p.status = "requires_capture"
+	} else {
+		p.received = p.amount
+	}
+	h.purchases = append(h.purchases, p)
+	h.tell("customer", "pays %s for machine %d (%v)", p.session, p.device, p.duration)
+	h.emit(happening{kind: "checkout.session.completed", of: p})
+	if !h.manual {
+		h.emit(happening{kind: "payment_intent.succeeded", of: p})
+	}
+}
+
+func (h *history) anyPurchase() *purchase { return h.purchases[h.dice(len(h.purchases))] }
+
+// dashboard has somebody else move the money: the operator in the Dashboard, the customer's bank, or time.
+func (h *history) dashboard() {
+	p := h.anyPurchase()
+	last := len(p.refunds) - 1
+	switch h.dice(7) {
+	case 0: // part or all of it
+		amount := h.parts(p.received - p.refunded)
+		if amount == 0 || p.dispute == "needs_response" || p.dispute == "lost" {
+			return
+		}
+		p.byOthers = true
+		h.tell("dashboard", "refunds %d of %s", amount, p.session)
+		h.refundMade(p, RefundRecord{Intent: p.intent, Amount: amount, Status: "succeeded"})
+	case 1:
+		if p.status != "requires_capture" {
+			return
+		}
+		p.byOthers = true
+		h.tell("dashboard", "cancels the hold of %s", p.session)
+		p.status = "canceled"
+		h.emit(happening{kind: "payment_intent.canceled", of: p})
+	case 2:
+		if p.status != "requires_capture" {
+			return
+		}
+		h.tell("dashboard", "captures %s", p.session)
+		h.captured(p)
+	case 3:
+		if p.received == p.refunded || p.dispute != "" {
+			return
+		}
+		p.byOthers, p.dispute = true, "needs_response"
+		h.tell("bank", "disputes %s", p.session)
+		h.emit(happening{kind: "charge.dispute.created", of: p, dispute: p.dispute})
+	case 4:
+		if p.dispute != "needs_response" {
+			return
+		}
+		p.dispute = h.word("won", "lost")
+		h.tell("bank", "closes the dispute of %s: %s", p.session, p.dispute)
+		h.emit(happening{kind: "charge.dispute.closed", of: p, dispute: p.dispute})
+	case 5:
+		if last >= 0 && p.refunds[last].Status == "pending" {
+			h.settleRefund(p, last, "succeeded")
+		}
+	case 6:
+		if last >= 0 && p.refunds[last].Status != "failed" && p.dispute == "" {
+			h.settleRefund(p, last, "failed")
+		}
+	}
+}
+
+func (h *history) settleRefund(p *purchase, n int, status string) {
+	r := &p.refunds[n]
+	r.Status = status
+	h.tell("bank", "refund %s of %s: %s", r.ID, p.session, status)
+	kind := "refund.updated"
+	if status == "failed" {
+		p.refunded -= r.Amount
+		kind = "refund.failed"
+	}
+	h.emit(happening{kind: kind, of: p, refund: *r})
+}
+
+func (h *history) captured(p *purchase) {
+	p.status, p.received = "succeeded", p.amount
+	h.emit(happening{kind: "payment_intent.succeeded", of: p})
+}
+
+func (h *history) refundMade(p *purchase, r RefundRecord) RefundRecord {
+	r.ID = fmt.Sprintf("re_%d", len(p.refunds)+1)
+	p.refunds = append(p.refunds, r)
+	h.emit(happening{kind: "refund.created", of: p, refund: r})
+	if r.Status == "failed" {
+		h.emit(happening{kind: "refund.failed", of: p, refund: r})
+		return r
+	}
+	p.refunded += r.Amount
+	h.emit(happening{kind: "charge.refunded", of: p, back: p.refunded})
+	return r
+}
+
+func refusal(reason error) Outcome {
+	return Outcome{Result: upstream.Refused, Status: 400, Err: &upstream.Error{Outcome: upstream.Refused, Status: 400, Err: reason}}
+}
+
+// stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller sees.
+func (h *history) stripeCall(p ledger.Payment) Outcome {
+	x := h.purchaseOf(p)
+	trouble := 0
+	if !h.calm {
+		trouble = h.dice(10)
+	}
+	switch trouble {
+	case 7:
+		return Outcome{Result: upstream.Wait, Status: 429, RetryAfter: 30 * time.Second}
+	case 8:
+		return Outcome{Result: upstream.Trouble, Status: 401}
+	case 9: // it never came there
+		return Outcome{Result: upstream.Unclear}
+	}
+	if p.Step == ledger.Refund && p.RefundLook {
+		if trouble == 6 {
+			return Outcome{Result: upstream.Unclear, Looked: true}
+		}
+		return Outcome{Looked: true, Refunds: slices.Clone(x.refunds)}
+	}
+	key := holdKey(p)
+	if p.Step == ledger.Refund {
+		key = fmt.Sprintf("refund:%s:%d", p.ID, p.RefundNumber)
+	}
+	if kept, ok := x.kept[key]; ok && h.world.Sub(kept.at) < 24*time.Hour {
+		if kept.amount != p.RefundAmount && p.Step == ledger.Refund {
+			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key, kept.amount, p.RefundAmount)
+		}
+		if trouble == 6 {
+			return Outcome{Result: upstream.Unclear}
+		}
+		return kept.outcome
+	}
+	o := Outcome{Result: upstream.Unclear, Status: 500}
+	if trouble != 4 { // else a 500, and nothing was done
+		o = h.move(x, p)
+		if trouble == 5 {
+			o = Outcome{Result: upstream.Unclear, Status: 500} // done, and a 500 nevertheless
+		}
+	}
+	x.kept[key] = keptAnswer{h.world, o, p.RefundAmount}
+	if trouble == 6 {
+		return Outcome{Result: upstream.Unclear} // the answer was lost
+	}
+	return o
+}
+
+// move does what a call asks for, or refuses it.
+func (h *history) move(x *purchase, p ledger.Payment) Outcome {
+	switch p.Step {
+	case ledger.Capture:
+		switch x.status {
+		case "succeeded":
+			return refusal(ErrAlreadyCaptured)
+		case "canceled":
+			return refusal(ErrAlreadyCanceled)
+		}
+		h.captured(x)
+		return Outcome{Status: 200}
+	case ledger.Release:
+		switch x.status {
+		case "succeeded":
+			return refusal(ErrAlreadyCaptured)
+		case "canceled":
+			return refusal(ErrAlreadyCanceled)
+		}
+		x.status, x.releasedByUs = "canceled", true
+		h.emit(happening{kind: "payment_intent.canceled", of: x})
+		return Outcome{Status: 200}
+	}
+	left := x.received - x.refunded
+	switch {
+	case x.dispute == "needs_response" || x.dispute == "lost":
+		return refusal(ErrDisputed)
+	case left == 0:
+		return refusal(ErrAlreadyRefunded)
+	case p.RefundAmount > left || p.RefundAmount <= 0:
+		return refusal(nil)
+	case !h.calm && h.dice(12) == 11:
+		return refusal(ErrBalance)
+	}
+	status := "succeeded"
+	if !h.calm {
+		status = h.word("succeeded", "succeeded", "pending", "failed")
+	}
+	return Outcome{Status: 200, Refund: h.refundMade(x, RefundRecord{Intent: x.intent, Credit: p.ID, Number: p.RefundNumber, Amount: p.RefundAmount, Status: status})}
+}
+
+// receive takes an event in as Receive and follow do.
+func (h *history) receive(e *happening) {
+	repeat := ""
+	if e.stored {
+		repeat = ", again"
+	}
+	h.tell("stripe", "tells %s of %s%s", e.kind, e.of.session, repeat)
+	if e.kind == "checkout.session.completed" {
+		e.stored = true
+		if h.manual {
+			h.ask(e.of, ledger.Payment{})
+		} else {
+			h.record(e.of, Session{PaymentStatus: "paid"})
+		}
+		return
+	}
+	if e.stored {
+		return
+	}
+	e.stored = true
+	p, err := h.store.ofIntent(e.of.intent)
+	if err != nil {
+		if e.kind != "payment_intent.canceled" {
+			h.ask(e.of, ledger.Payment{})
+		}
+		return
+	}
+	before, now := p, h.now()
+	switch e.kind {
+	case "payment_intent.succeeded":
+		p = Captured(p, now)
+	case "payment_intent.canceled":
+		p = Canceled(p, now)
+	case "charge.refunded":
+		if e.back > p.RefundedAmount {
+			h.ask(e.of, p)
+			return
+		}
+	case "refund.created", "refund.updated", "refund.failed":
+		p = RefundChanged(p, e.refund, now)
+		if e.refund.Status == "failed" {
+			h.ask(e.of, p)
+		}
+	default:
+		closed := slices.ContainsFunc(h.events, func(o *happening) bool {
+			return o.of == e.of && o.stored && o.kind == "charge.dispute.closed" && o != e
+		})
+		if closed {
+			return
+		}
+		p = Dispute(p, e.dispute, now)
+	}
+	h.save(before, p)
+}
+
+// facts is a session as Stripe tells it when asked.
+func (h *history) facts(x *purchase) Session {
+	return Session{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: x.dispute != ""}
+}
+
+// ask has Stripe be asked for a session, after a call for its payment that is under way.
+func (h *history) ask(x *purchase, p ledger.Payment) {
+	due := h.now()
+	if p.InFlight {
+		due = latest(due, p.DueAt)
+	}
+	if earlier, ok := h.lookups[x]; !ok || due.Before(earlier) {
+		h.lookups[x] = due
+	}
+}
+
+// lookUp asks Stripe for a session whose events could not be followed.
+func (h *history) lookUp(x *purchase) {
+	if due, ok := h.lookups[x]; ok && !h.now().Before(due) {
+		delete(h.lookups, x)
+		h.tell("bridge", "looks %s up", x.session)
+		h.record(x, h.facts(x))
+	}
+}
+
+// record makes a payment of a session, or takes in where its money is.
+func (h *history) record(x *purchase, s Session) {
+	now := h.now()
+	if p, err := h.store.payment(x.credit); err == nil {
+		h.save(p, standing(p, s, now))
+		return
+	}
+	p := ledger.Payment{ID: x.credit, SessionID: x.session, PaymentIntent: x.intent, Token: x.session, DeviceUID: deviceUID(x.device), Duration: x.duration,
+		Amount: x.amount, Currency: "eur", Machine: ledger.Queued, Money: ledger.Paid, PaidAt: x.paidAt, CreatedAt: now}
+	switch s.IntentStatus {
+	case "requires_capture":
+		p.Money = ledger.Authorized
+	case "canceled":
+		return
+	}
+	p = h.bridge.clocks(p, h.bridge.c.Lifetime, p.PaidAt)
+	if p.PaidAt.Before(h.born) {
+		p = failed(p, ReasonAdopted)
+		p.Attention = ReasonAdopted
+	} else {
+		p = h.oneAtATime(p)
+	}
+	p = Next(standing(p, s, now), now)
+	if _, err := h.store.insert(now, p); err != nil {
+		h.fail("insert %+v: %v", p, err)
+	}
+	h.changed(ledger.Payment{}, p)
+}
+
+// oneAtATime is the bridge's.
+func (h *history) oneAtATime(p ledger.Payment) ledger.Payment {
+	if p.Duration == 0 || p.Occupies {
+		return p
+	}
+	if other, err := h.store.occupant(p.DeviceUID); err == nil {
+		ended := Next(other, h.now())
+		if ended.Occupies {
+			return failed(p, ReasonBusy)
+		}
+		h.save(other, ended)
+	}
+	p.Occupies = true
+	return p
+}

@@ -1,0 +1,456 @@
+package bridge
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"notepay/internal/ledger"
+)
+
+const (
+	devices       = 2
+	mostPurchases = 3
+	mostActions   = 40
+	// usualHistories is how many are tried unless told otherwise.
+	usualHistories = 100_000
+)
+
+// history is one course of events around the bridge: customers, Stripe, Notehub, machines, crashes and clocks are drawn, and the
+// bridge's decisions follow from life.go and money.go alone. Its loops are imitated in a few lines each.
+type history struct {
+	*rapid.T
+	world, born time.Time     // everybody's clock
+	skew        time.Duration // how much ours is ahead of it
+	store       *shelf
+	bridge      *Bridge // for its settings and what it read since the start
+	manual      bool    // money is held first
+	confirming  bool    // machines answer
+	calm        bool    // everything works, from here on
+
+	purchases []*purchase
+	events    []*happening
+	lookups   map[*purchase]time.Time
+
+	pending  [devices][]noteThere
+	machines [devices]machine
+	effects  []effect
+	notes    int
+	answers  []Confirmation // that reached Notehub
+	heard    []string
+	cursor   int
+
+	calls []*call // under way
+	story []line
+}
+
+// call is one whose result was not written down yet.
+type call struct {
+	claimed ledger.Payment
+	outcome Outcome
+}
+
+type line struct {
+	at     time.Time
+	who    string
+	format string
+	args   []any
+}
+
+func (h *history) now() time.Time { return h.world.Add(h.skew) }
+
+func (h *history) tell(who, format string, args ...any) {
+	h.story = append(h.story, line{h.world, who, format, args})
+}
+
+// fail ends the test with the whole story.
+func (h *history) fail(format string, args ...any) {
+	var b strings.Builder
+	fmt.Fprintf(&b, format, args...)
+	fmt.Fprintf(&b, "\nlifetime %v, confirmation within %v, money held first: %v\n", h.bridge.c.Lifetime, h.bridge.c.ConfirmWithin, h.manual)
+	for _, l := range h.story {
+		fmt.Fprintf(&b, "%s  %-9s  %s\n", l.at.Format("02 15:04:05.000"), l.who, fmt.Sprintf(l.format, l.args...))
+	}
+	for _, p := range h.store.list {
+		fmt.Fprintf(&b, "at the end: %+v\n", p)
+	}
+	h.Fatalf("%s", b.String())
+}
+
+// dice draws a number from 0 to n-1. What shrinks becomes 0, so 0 is the most ordinary thing.
+func dice(t *rapid.T, n int) int {
+	if n <= 1 {
+		return 0
+	}
+	return rapid.IntRange(0, n-1).Draw(t, "")
+}
+
+func pick[T any](t *rapid.T, of ...T) T { return of[dice(t, len(of))] }
+
+func (h *history) dice(n int) int              { return dice(h.T, n) }
+func (h *history) word(words ...string) string { return words[h.dice(len(words))] }
+
+// parts draws an amount: all of it, or a third of 300.
+func (h *history) parts(left int64) int64 {
+	if left > 100 && h.dice(2) == 1 {
+		return 100
+	}
+	return left
+}
+
+func newHistory(t *rapid.T) *history {
+	start := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	h := &history{T: t, world: start, born: start, store: &shelf{}, lookups: map[*purchase]time.Time{}}
+	c := Config{Lifetime: 10 * time.Minute}
+	switch dice(t, 6) {
+	case 1, 2:
+		h.confirming, c.ConfirmWithin = true, 2*time.Minute
+	case 3, 4:
+		h.confirming, c.ConfirmWithin = true, 20*time.Minute
+	case 5:
+		c.Lifetime = 0
+	}
+	h.manual = dice(t, 3) == 1
+	h.bridge = New(c)
+	return h
+}
+
+// pass lets time pass; what was on its way at Notehub arrives.
+func (h *history) pass(d time.Duration) {
+	end := h.world.Add(d)
+	for {
+		first := -1
+		for i, e := range h.effects {
+			if !e.at.After(end) && (first < 0 || e.at.Before(h.effects[first].at)) {
+				first = i
+			}
+		}
+		if first < 0 {
+			break
+		}
+		e := h.effects[first]
+		h.effects = append(h.effects[:first:first], h.effects[first+1:]...)
+		h.world = e.at
+		h.tell("notehub", "applies late what was asked for %s", e.credit)
+		e.do()
+	}
+	h.world = end
+}
+
+// changed tells of a payment what is new.
+func (h *history) changed(before, p ledger.Payment) {
+	if before.Machine != p.Machine || before.Money != p.Money || before.Attention != p.Attention || before.Step != p.Step || before.RefundedAmount != p.RefundedAmount {
+		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Machine, p.Reason, p.Money, p.RefundedAmount, p.Attention, p.Step, p.DueAt.Format("15:04:05"))
+	}
+}
+
+func (h *history) save(before, p ledger.Payment) {
+	if before == p {
+		return
+	}
+	if err := h.store.save(h.now(), p); err != nil {
+		h.fail("save %+v: %v", p, err)
+	}
+	h.changed(before, p)
+}
+
+func (h *history) purchaseOf(p ledger.Payment) *purchase {
+	for _, x := range h.purchases {
+		if x.session == p.SessionID {
+			return x
+		}
+	}
+	h.fail("payment %s of a session that nobody paid", p.ID)
+	return nil
+}
+
+// work claims due payments of one vendor as the bridge does, and makes their calls.
+func (h *history) work(due func(time.Time, bool) ([]ledger.Payment, error), call func(ledger.Payment) Outcome) (worked bool) {
+	for _, again := range []bool{false, true} {
+		list, err := due(h.now(), again)
+		if err != nil {
+			h.fail("%v", err)
+		}
+		for _, p := range list {
+			if forNotehub(p.Step) && h.store.called(p.DeviceUID, h.now()) { // by the claim just before
+				h.save(p, Next(p, h.now()))
+				continue
+			}
+			worked = h.claim(p, call) || worked
+		}
+	}
+	return worked
+}
+
+func (h *history) claim(p ledger.Payment, make func(ledger.Payment) Outcome) bool {
+	before, now := p, h.now()
+	if h.bridge.tooEarly(p, now) {
+		if !p.InFlight {
+			p.DueAt = now.Add(time.Second)
+		}
+		h.save(before, p)
+		return false
+	}
+	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !h.calm && h.dice(25) == 24 {
+		h.save(before, h.bridge.turnedAway(p, ReasonUnknownDevice, now))
+		return true
+	}
+	p, interrupted := Claim(p, now)
+	h.save(before, p)
+	if interrupted != nil {
+		h.tell("bridge", "finds %s of %s interrupted", interrupted.Action, p.ID)
+	}
+	if !p.InFlight {
+		return true
+	}
+	o := make(p)
+	o.Action, o.NoteID, o.Began = p.Step, firstNote(p), now
+	h.tell("bridge", "calls for %s: %s, %v %d (over %v) %v", p.ID, p.Step, o.Result, o.Status, o.Over, o.NoteIDs)
+	h.calls = append(h.calls, &call{p, o})
+	if h.calm || h.dice(4) != 3 {
+		if !h.calm && h.dice(4) == 3 {
+			h.pass(time.Duration(h.dice(14)) * time.Second)
+		}
+		h.settle(len(h.calls) - 1)
+	}
+	return true
+}
+
+// settle writes down what a call came to.
+func (h *history) settle(n int) {
+	c := h.calls[n]
+	h.calls = append(h.calls[:n:n], h.calls[n+1:]...)
+	before, err := h.store.payment(c.claimed.ID)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	c.outcome.Stale = before.Turn != c.claimed.Turn
+	if c.outcome.Stale {
+		h.tell("bridge", "a stale worker settles %s of %s", c.outcome.Action, c.claimed.ID)
+	}
+	h.save(before, Apply(before, c.outcome, h.now()))
+}
+
+// watch does what time alone decides.
+func (h *history) watch() {
+	due, err := h.store.dueInTime(h.now())
+	if err != nil {
+		h.fail("%v", err)
+	}
+	for _, p := range due {
+		h.save(p, Next(p, h.now()))
+	}
+}
+
+// reconcile reads all events, the newest first.
+func (h *history) reconcile() {
+	for i := len(h.events) - 1; i >= 0; i-- {
+		if e := h.events[i]; !e.stored {
+			h.receive(e)
+		}
+	}
+	h.bridge.eventsRead.Store(true)
+}
+
+// crash kills the bridge: nobody writes down what the calls under way come to.
+func (h *history) crash() {
+	h.tell("bridge", "crashes, and starts again")
+	h.calls = nil
+	h.bridge.eventsRead.Store(false)
+	h.bridge.answersRead.Store(false)
+	if err := h.store.restart(); err != nil {
+		h.fail("%v", err)
+	}
+}
+
+// decide has a person decide something.
+func (h *history) decide() {
+	x := h.anyPurchase()
+	before, err := h.store.payment(x.credit)
+	if err != nil {
+		return
+	}
+	p, now := before, h.now()
+	switch h.dice(4) {
+	case 0:
+		h.tell("person", "retries %s", p.ID)
+		if p, err = Retry(p, h.bridge.c.Lifetime, now); err == nil {
+			if p = h.oneAtATime(p); p.Machine == ledger.Failed {
+				err = ErrState
+			}
+		}
+	case 1, 2:
+		amount := h.parts(x.amount - p.RefundedAmount)
+		h.tell("person", "gives %d of %s back", amount, p.ID)
+		if p, err = GiveBack(p, amount, now); err == nil {
+			x.granted += amount
+			x.byPerson = x.byPerson || p.RefundedAmount+amount >= x.amount
+		}
+	case 3:
+		h.tell("person", "ends %s", p.ID)
+		if p, err = End(p, now); err == nil {
+			x.byPerson, x.seen = true, true
+		}
+	}
+	if err == nil {
+		h.save(before, p)
+	}
+}
+
+// happen does one thing of those that may happen.
+func (h *history) happen() {
+	switch h.dice(19) {
+	case 0:
+		h.pass([...]time.Duration{time.Second, 16 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}[h.dice(8)])
+	case 1, 2:
+		h.receive(h.events[h.dice(len(h.events))])
+	case 3, 4, 5:
+		h.work(h.store.dueForNotehub, h.hubCall)
+	case 6:
+		h.work(h.store.dueForStripe, h.stripeCall)
+	case 7:
+		if len(h.calls) > 0 {
+			h.settle(h.dice(len(h.calls)))
+		}
+	case 8, 9:
+		h.fetch(h.dice(devices))
+	case 10:
+		h.arrive(h.dice(devices), h.dice(5) == 4)
+	case 11:
+		h.listen()
+	case 12:
+		if len(h.answers) > 0 { // by Notehub's route
+			h.confirm(h.answers[h.dice(len(h.answers))])
+		}
+	case 13:
+		h.watch()
+	case 14:
+		h.reconcile()
+	case 15:
+		h.lookUp(h.anyPurchase())
+	case 16:
+		h.pay()
+	case 17:
+		switch h.dice(3) {
+		case 0:
+			h.dashboard()
+		case 1:
+			h.decide()
+		case 2:
+			h.crash()
+		}
+	case 18:
+		h.skew = time.Duration(h.dice(5)-2) * time.Second
+		h.tell("clock", "ours is %v ahead", h.skew)
+	}
+}
+
+// quiet ends all faults, and lets time pass until nothing is due.
+func (h *history) quiet() {
+	h.tell("world", "all is quiet")
+	h.calm = true
+	h.pass(20 * time.Second)
+	for range 2000 {
+		h.calmly()
+		h.work(h.store.dueForNotehub, h.hubCall)
+		h.work(h.store.dueForStripe, h.stripeCall)
+		h.watch()
+		next := h.nextDue()
+		if next.IsZero() {
+			return
+		}
+		h.pass(max(next.Sub(h.now()), time.Second))
+	}
+	h.fail("it is never quiet")
+}
+
+// calmly has everybody else do what they do when nothing is wrong.
+func (h *history) calmly() {
+	for len(h.calls) > 0 {
+		h.settle(0)
+	}
+	for _, x := range h.purchases {
+		for n, r := range x.refunds {
+			if r.Status == "pending" {
+				h.settleRefund(x, n, "succeeded")
+			}
+		}
+	}
+	h.reconcile()
+	for _, x := range h.purchases {
+		h.lookUp(x)
+	}
+	for d := range devices {
+		h.fetch(d)
+		for len(h.machines[d].outbox) > 0 {
+			h.arrive(d, false)
+		}
+	}
+	h.listen()
+}
+
+// nextDue is when the bridge has something to do; zero for never.
+func (h *history) nextDue() (next time.Time) {
+	earlier := func(t time.Time) {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
+	}
+	for _, p := range h.store.list {
+		if p.Step != ledger.NoStep {
+			earlier(p.DueAt)
+		}
+		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() {
+			earlier(p.ConfirmBy)
+		}
+	}
+	for _, due := range h.lookups {
+		earlier(due)
+	}
+	for d := range devices {
+		if m := &h.machines[d]; m.running != "" {
+			earlier(m.until.Add(h.skew))
+		}
+	}
+	return next
+}
+
+// TestHistories: whatever happens, every payment comes to its end as the promise says. NOTEPAY_HISTORIES sets how many are tried.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	wanted := usualHistories
+	if underRace {
+		wanted /= 10
+	}
+	if given := os.Getenv("NOTEPAY_HISTORIES"); given != "" {
+		if _, err := fmt.Sscan(given, &wanted); err != nil {
+			t.Fatalf("NOTEPAY_HISTORIES: %v", err)
+		}
+	}
+	const parts = 4
+	for n := range parts {
+		t.Run(fmt.Sprintf("part %d", n+1), func(t *testing.T) {
+			t.Parallel()
+			for tried := 0; tried < wanted/parts; {
+				rapid.Check(t, func(t *rapid.T) {
+					tried++
+					newHistory(t).run()
+				})
+			}
+		})
+	}
+}
+
+// run is one history from its first payment to its end.
+func (h *history) run() {
+	h.pay()
+	for range h.dice(mostActions + 1) {
+		h.happen()
+	}
+	h.quiet()
+	h.check()
+}

@@ -1,0 +1,343 @@
+package bridge
+
+import (
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// refusedNote has the credit fail, so that the money is to go back.
+func (s *tale) refusedNote() { s.Helper(); s.post(upstream.Refused); s.p.Attention = ""; s.is(s.p) }
+
+// starts has the machine start.
+func (s *tale) starts() { s.Helper(); s.fetched(); s.says("started") }
+
+func (s *tale) refuses(step ledger.Step, err error) {
+	s.Helper()
+	s.call(step, Outcome{Result: upstream.Refused, Err: err, Status: 400})
+}
+
+// refundsAre is a look at the intent's refunds.
+func (s *tale) refundsAre(list ...RefundRecord) {
+	s.Helper()
+	if p, _ := Claim(s.p, latest(s.now, s.p.DueAt)); !p.RefundLook {
+		s.Fatalf("a refund is made without a look: %+v", s.p)
+	}
+	s.call(ledger.Refund, Outcome{Looked: true, Refunds: list})
+}
+
+// refund is our own, by its number.
+func (s *tale) refund(number int, amount int64, status string) RefundRecord {
+	return RefundRecord{Credit: s.p.ID, Number: number, Amount: amount, Status: status}
+}
+
+// refundComesTo has the refund that is due be made, and come to a status.
+func (s *tale) refundComesTo(status string) {
+	s.Helper()
+	s.call(ledger.Refund, Outcome{Refund: s.refund(s.p.RefundNumber, s.p.RefundAmount, status)})
+}
+
+func (s *tale) brokenRefund() {
+	s.Helper()
+	s.call(ledger.Refund, Outcome{Result: upstream.Unclear, Status: 500, Over: true})
+}
+
+func (s *tale) back(amount int64)    { s.Helper(); s.is(Refunded(s.p, amount, false, s.now)) }
+func (s *tale) dispute(state string) { s.Helper(); s.is(Dispute(s.p, state, s.now)) }
+
+// What becomes of the money, row by row of the design's section 4.
+func TestTheLifeOfTheMoney(t *testing.T) {
+	tell(t, map[string]row{
+		"what is held is taken when the machine starts": {both, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.call(ledger.Capture, Outcome{})
+		}, end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"a capture that failed is tried again": {both, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.call(ledger.Capture, Outcome{Result: upstream.Unclear})
+		}, end{ledger.Started, "", ledger.Capturing, 0, "", ledger.Capture, true}},
+		"already captured is captured": {both, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.refuses(ledger.Capture, ErrAlreadyCaptured)
+		}, end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"a hold that is gone cannot be taken": {both, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.refuses(ledger.Capture, ErrAlreadyCanceled)
+		}, end{ledger.Started, "", ledger.CaptureFailed, 0, AttentionCaptureFailed, ledger.NoStep, false}},
+		"a capture that Stripe refuses is told, and tried again": {both, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.refuses(ledger.Capture, nil)
+		}, end{ledger.Started, "", ledger.Capturing, 0, AttentionCaptureFailed, ledger.Capture, false}},
+		"and when it is done nobody has to look": {both, ledger.Authorized, func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Release, nil)
+			s.call(ledger.Release, Outcome{})
+		}, end{ledger.Failed, ReasonRefused, ledger.Released, 0, "", ledger.NoStep, false}},
+		"money held for an hour is told of": {confirms, ledger.Authorized, func(s *tale) {
+			s.starts()
+			s.later(longHold)
+		}, end{ledger.Started, "", ledger.Capturing, 0, AttentionHold, ledger.Capture, false}},
+
+		"what is held is let go when the credit fails": {both, ledger.Authorized, func(s *tale) {
+			s.refusedNote()
+			s.call(ledger.Release, Outcome{})
+		}, end{ledger.Failed, ReasonRefused, ledger.Released, 0, "", ledger.NoStep, false}},
+		"already canceled is let go": {both, ledger.Authorized, func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Release, ErrAlreadyCanceled)
+		}, end{ledger.Failed, ReasonRefused, ledger.Released, 0, "", ledger.NoStep, false}},
+		"already captured on a release is refunded": {both, ledger.Authorized, func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Release, ErrAlreadyCaptured)
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a release that Stripe refuses is told, and tried again": {both, ledger.Authorized, func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Release, nil)
+		}, end{ledger.Failed, ReasonRefused, ledger.Releasing, 0, AttentionReleaseRefused, ledger.Release, false}},
+
+		"a free credit that failed has nothing to give back": {both, "", func(s *tale) {
+			s.p.Amount = 0
+			s.post(upstream.Refused)
+		}, end{ledger.Failed, ReasonRefused, ledger.Paid, 0, ReasonRefused, ledger.NoStep, false}},
+		"already refunded is refunded": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrAlreadyRefunded)
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a disputed charge is not refunded": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrDisputed)
+		}, end{ledger.Failed, ReasonRefused, ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"too little balance is told, and tried every day": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrBalance)
+			if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour {
+				s.Errorf("tried again in %v; want a day", d)
+			}
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 0, AttentionBalance, ledger.Refund, false}},
+		"and when the balance is there it goes, and nobody has to look": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrBalance)
+			s.later(24 * time.Hour)
+			s.refundsAre() // the key may be forgotten by then
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a refund that Stripe refuses is told": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, nil)
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 0, AttentionRefundRefused, ledger.Refund, false}},
+		"an unclear refund is made again under its number": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.call(ledger.Refund, Outcome{Result: upstream.Unclear})
+			if s.p.RefundLook || s.p.RefundNumber != 1 {
+				s.Errorf("%+v; want the same again, which the key makes harmless", s.p)
+			}
+			s.refunded()
+			s.refundsAre(s.refund(1, 350, "succeeded")) // it was ordered a while ago: what was answered may be old
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"after a stored error what is there is adopted": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.brokenRefund()
+			s.refundsAre(s.refund(1, 350, "succeeded"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"after a stored error, and none is there, the next number is made": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.brokenRefund()
+			s.refundsAre()
+			if s.p.RefundNumber != 2 || s.p.RefundAmount != 350 {
+				s.Errorf("refund %d of %d; want the second of 350", s.p.RefundNumber, s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"after a stored error, and a part was given back elsewhere, the rest is": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.brokenRefund()
+			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
+			if s.p.RefundNumber != 2 || s.p.RefundAmount != 250 {
+				s.Errorf("refund %d of %d; want the second of 250", s.p.RefundNumber, s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"after 23 hours it is looked first": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.call(ledger.Refund, Outcome{Result: upstream.Unclear})
+			s.later(refundKeyHolds + time.Second)
+			s.refundsAre(s.refund(1, 350, "succeeded"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a pending refund is looked at after a day": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refundComesTo("pending")
+			s.later(longHold) // by then somebody is told
+			s.refundsAre(s.refund(1, 350, "pending"))
+			s.refundsAre(s.refund(1, 350, "succeeded"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a refund that is on its way for an hour is told of": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.later(longHold)
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 0, AttentionOverdue, ledger.Refund, false}},
+		"a refund that the bank refused is told, looked at and made again": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refundComesTo("failed")
+			s.ends(end{ledger.Failed, ReasonRefused, ledger.RefundFailed, 0, AttentionRefundFailed, ledger.Refund, false})
+			s.refundsAre(s.refund(1, 350, "failed"))
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"after five that the bank refused it is a person's": {both, "", func(s *tale) {
+			s.refusedNote()
+			for n := 1; n < mostRefunds; n++ {
+				s.refundComesTo("failed")
+				s.refundsAre(s.refund(n, 350, "failed"))
+			}
+			s.refundComesTo("failed")
+		}, end{ledger.Failed, ReasonRefused, ledger.RefundFailed, 0, AttentionRefundFailed, ledger.NoStep, false}},
+		"a refund fails long after it succeeded": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refunded()
+			s.is(RefundChanged(s.p, s.refund(1, 350, "failed"), s.now))
+		}, end{ledger.Failed, ReasonRefused, ledger.RefundFailed, 0, AttentionRefundFailed, ledger.Refund, false}},
+		"our own refund's echo only settles the money": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.is(RefundChanged(s.p, s.refund(1, 350, "succeeded"), s.now))
+			s.back(350)
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"the charge's echo of our own refund does, too": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.back(350)
+			s.is(RefundChanged(s.p, s.refund(1, 350, "succeeded"), s.now))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+	})
+}
+
+// What follows for the machine from what others do with the money.
+func TestMoneyThatOthersGiveBack(t *testing.T) {
+	tell(t, map[string]row{
+		"before the note, nothing is sent": {both, "", func(s *tale) { s.back(350) }, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a note that waits is recalled": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.back(350)
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a note that was fetched before cannot be": {plain, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.back(350)
+			s.look()
+		}, end{ledger.Fetched, "", ledger.Refunded, 350, AttentionFetchedAnyway, ledger.NoStep, false}},
+		"and a machine that confirms is told": {confirms, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.back(350)
+			s.look()
+			if n := noteOf(s.p); n.PaymentStatus != "refunded" || n.CreditID != s.p.ID {
+				s.Errorf("the word is %+v; want it told that the credit was refunded", n)
+			}
+			s.post(upstream.Done)
+		}, end{ledger.Fetched, "", ledger.Refunded, 350, AttentionFetchedAnyway, ledger.NoStep, false}},
+		"what runs is over": {plain, "", func(s *tale) { s.starts(); s.back(350) }, end{ledger.Done, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"what runs is over, and told to the machine": {confirms, "", func(s *tale) {
+			s.starts()
+			s.back(350)
+			s.post(upstream.Unclear)
+			s.post(upstream.Done)
+		}, end{ledger.Done, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"what is over stays so": {confirms, "", func(s *tale) { s.starts(); s.says("done"); s.back(350) }, end{ledger.Done, "", ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a part leaves the machine alone": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.back(100)
+			s.back(50) // an older event comes late
+		}, end{ledger.Sent, "", ledger.Paid, 100, "", ledger.CheckPending, true}},
+		"after a part, the rest is ours to give": {both, "", func(s *tale) {
+			s.back(100)
+			s.refusedNote()
+			if s.p.RefundAmount != 250 {
+				s.Errorf("a refund of %d; want 250", s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a hold that others let go": {confirms, ledger.Authorized, func(s *tale) {
+			s.post(upstream.Done)
+			s.is(Canceled(s.p, s.now))
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Released, 0, "", ledger.NoStep, false}},
+		"a hold that others took": {confirms, ledger.Authorized, func(s *tale) { s.starts(); s.is(Captured(s.p, s.now)) },
+			end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"a hold that is let go while it is taken": {confirms, ledger.Authorized, func(s *tale) { s.starts(); s.is(Canceled(s.p, s.now)) },
+			end{ledger.Started, "", ledger.CaptureFailed, 0, AttentionCaptureFailed, ledger.NoStep, false}},
+
+		"a dispute before the note: nothing is sent, nothing refunded": {both, "", func(s *tale) { s.dispute("needs_response") },
+			end{ledger.Failed, ReasonDisputed, ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"a dispute while the note waits recalls it": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.dispute("needs_response")
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonDisputed, ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"a dispute leaves what runs alone": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response") },
+			end{ledger.Started, "", ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"a dispute stops a refund that is due": {both, "", func(s *tale) { s.refusedNote(); s.dispute("needs_response") },
+			end{ledger.Failed, ReasonRefused, ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"a machine that failed while the bank asks: never refund": {confirms, "", func(s *tale) { s.fetched(); s.dispute("needs_response"); s.says("failed") },
+			end{ledger.Failed, ReasonFailed, ledger.Disputed, 0, ReasonDisputed, ledger.NoStep, false}},
+		"a dispute that is won": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("won") },
+			end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"a dispute that is won for a credit that failed: the money goes back": {both, "", func(s *tale) { s.dispute("needs_response"); s.dispute("won"); s.refunded() },
+			end{ledger.Failed, ReasonDisputed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a dispute that is lost": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("lost") },
+			end{ledger.Started, "", ledger.Lost, 0, AttentionDisputeLost, ledger.NoStep, false}},
+		"a dispute that is lost is not opened again by an older event": {both, "", func(s *tale) { s.starts(); s.dispute("lost"); s.dispute("needs_response") },
+			end{ledger.Started, "", ledger.Lost, 0, AttentionDisputeLost, ledger.NoStep, false}},
+		"an end of a dispute that never was changes nothing": {both, "", func(s *tale) { s.starts(); s.dispute("warning_closed") },
+			end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+	})
+}
+
+// A timed session holds its device from the payment to its end.
+func TestTimedSessions(t *testing.T) {
+	timed := func(s *tale) {
+		p := s.p
+		p.Duration, p.DelayedStart, p.Occupies = time.Hour, 5*time.Minute, true
+		s.is(Next(p, s.now))
+	}
+	tell(t, map[string]row{
+		"it runs for the delay and the duration, and is done": {confirms, "", func(s *tale) {
+			timed(s)
+			s.starts()
+			began := s.now
+			s.ends(end{ledger.Started, "", ledger.Paid, 0, "", ledger.Wait, false})
+			if !s.p.DueAt.Equal(began.Add(65*time.Minute)) || !s.p.EndsAt.Equal(s.p.DueAt) || !s.p.Occupies {
+				s.Errorf("%+v; want it to wait for its end in 65 minutes", s.p)
+			}
+			s.later(65 * time.Minute)
+			if s.p.Occupies {
+				s.Error("it holds its device after its end")
+			}
+		}, end{ledger.Done, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"of a machine that says nothing it is over when it should be": {plain, "", func(s *tale) {
+			timed(s)
+			s.post(upstream.Done)
+			if want := s.now.Add(65 * time.Minute); !freeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
+				s.Errorf("its device is free at %v, it ends at %v; want %v, and no word of what nobody knows", freeAt(s.p), s.p.EndsAt, want)
+			}
+			s.look()
+			if !s.p.Occupies || s.p.Step != ledger.Wait {
+				s.Errorf("step %q, it holds its device: %v; want it to until it should be over", s.p.Step, s.p.Occupies)
+			}
+			s.later(65 * time.Minute)
+		}, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.NoStep, false}},
+		"one that was recalled gives its device back": {both, "", func(s *tale) {
+			timed(s)
+			s.post(upstream.Done)
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+			if s.p.Occupies || !s.p.EndsAt.IsZero() {
+				s.Errorf("%+v; want it to hold nothing", s.p)
+			}
+		}, end{ledger.Failed, ReasonRecalled, ledger.Refunding, 0, "", ledger.Refund, true}},
+	})
+}

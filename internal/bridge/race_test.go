@@ -1,0 +1,6 @@
+//go:build race
+
+package bridge
+
+// underRace: the race detector is on, and everything takes some ten times as long.
+const underRace = true

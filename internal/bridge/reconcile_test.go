@@ -1,0 +1,366 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// tells has Stripe list events, whether or not they were delivered.
+func (a *account) tells(events ...Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, events...)
+}
+
+// lists has Stripe list a session, and forget its events.
+func (a *account) lists(s Session) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sessions = append(a.sessions, s)
+}
+
+// outcomes is what became of the events, by their ids.
+func (h *house) outcomes() map[string]string {
+	h.Helper()
+	list, err := h.l.Events(h.Context(), 100)
+	if err != nil {
+		h.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range list {
+		got[e.ID] = fmt.Sprintf("%s, %d repeats", e.Outcome, e.Repeats)
+	}
+	return got
+}
+
+func (h *house) noPayment(session string) {
+	h.Helper()
+	if p, err := h.l.Payment(h.Context(), session); !errors.Is(err, ledger.ErrNotFound) {
+		h.Errorf("%s is a payment (%+v, %v); want none", session, p, err)
+	}
+}
+
+func TestWebhooksThatAreLostEntirely(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.run()
+		time.Sleep(time.Minute)
+		var sessions []string
+		for n := range 5 {
+			session := fmt.Sprintf("cs_test_%d", n)
+			sessions = append(sessions, session)
+			h.money.tells(h.pays(session, "dev:1"))
+		}
+		time.Sleep(5 * time.Minute)
+		for _, session := range sessions {
+			h.stands(session, ledger.Sent, "", ledger.Paid, "")
+		}
+		h.hub.fetch()
+		h.finish(sessions...)
+	})
+}
+
+func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		e := h.pays("cs_test_1", "dev:1")
+		h.receive(e)
+		h.money.tells(e)
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+			t.Fatal(err)
+		}
+		h.receive(e)
+		if got := h.outcomes()[e.ID]; got != "payment_recorded, 1 repeats" {
+			t.Errorf("the event came to %q", got)
+		}
+		h.run()
+		time.Sleep(time.Minute)
+		h.hub.fetch()
+		h.finish("cs_test_1")
+		if h.hub.notes() != 1 {
+			t.Errorf("%d notes; want 1", h.hub.notes())
+		}
+	})
+}
+
+// What happened to a payment's money while nobody listened is known before anything is done with it.
+func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
+	t.Parallel()
+	event := func(kind string, change func(*Event)) func(*house) {
+		return func(h *house) {
+			e := Event{ID: "evt_" + kind, Type: kind, ObjectID: "ch_1", Intent: "pi_cs_test_1", Created: time.Now()}
+			change(&e)
+			h.money.tells(e)
+		}
+	}
+	for name, c := range map[string]struct {
+		change  func(*Config)
+		did     func(*house)
+		machine ledger.Machine
+		reason  string
+		money   ledger.Money
+		told    string
+	}{
+		"refunded it": {confirming, func(h *house) {
+			i := h.money.intent("cs_test_1")
+			i.refunds = append(i.refunds, RefundRecord{ID: "re_1", Amount: 350, Status: "succeeded"})
+			event("charge.refunded", func(e *Event) { e.Refunded = 350 })(h)
+		}, ledger.Failed, ReasonReversed, ledger.Refunded, ""},
+		"disputed it": {confirming, event("charge.dispute.created", func(e *Event) { e.Dispute = "needs_response" }), ledger.Failed, ReasonDisputed, ledger.Disputed, ReasonDisputed},
+		"let the hold go": {held, func(h *house) {
+			h.money.intent("cs_test_1").status = "canceled"
+			event("payment_intent.canceled", func(e *Event) { e.Metadata = map[string]string{"device_uid": "dev:1", "project": "app:1"} })(h)
+		}, ledger.Failed, ReasonReversed, ledger.Released, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, c.change)
+				h.paid("cs_test_1", "dev:1")
+				h.looksUp()
+				h.reopen()
+				c.did(h)
+				time.Sleep(time.Hour)
+				h.run()
+				time.Sleep(time.Minute)
+				h.stands("cs_test_1", c.machine, c.reason, c.money, c.told)
+				if calls := h.money.called(ledger.Refund) + h.money.called(ledger.Release) + h.hub.notes(); calls != 0 {
+					t.Errorf("%d notes, refunds and releases; want none", calls)
+				}
+				h.close()
+			})
+		})
+	}
+}
+
+func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		for n := range 5 {
+			h.money.tells(h.pays(fmt.Sprintf("cs_test_%d", n), "dev:1"))
+		}
+		h.money.will(forEvents, answer{applied: true}, answer{err: outage})
+		if err := h.b.readEvents(t.Context(), &reading{}); !errors.Is(err, error(outage)) {
+			t.Errorf("got %v; want %v", err, outage)
+		}
+		if _, err := h.l.Fact(t.Context(), ledger.FactEventsRead); !errors.Is(err, ledger.ErrNotFound) {
+			t.Errorf("until when events were read: %v; want it not to be known", err)
+		}
+		h.reopen()
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 5 {
+			h.stands(fmt.Sprintf("cs_test_%d", n), ledger.Queued, "", ledger.Paid, "")
+		}
+		h.close()
+	})
+}
+
+// An event may be listed some minutes after it happened, and the clocks differ.
+func TestEventsAreReadWithAnOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		time.Sleep(time.Hour)
+		late := h.pays("cs_test_1", "dev:1")
+		time.Sleep(5 * time.Minute)
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+			t.Fatal(err)
+		}
+		h.money.tells(late)
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+			t.Fatal(err)
+		}
+		h.stands("cs_test_1", ledger.Queued, "", ledger.Paid, "")
+		h.close()
+	})
+}
+
+// Stripe lists events for thirty days. A ledger that was not in use for longer reads the sessions instead.
+func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		away  time.Duration
+		reads bool
+	}{"four weeks": {28 * 24 * time.Hour, false}, "six weeks": {42 * 24 * time.Hour, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				time.Sleep(time.Hour)
+				if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+					t.Fatal(err)
+				}
+				for n := range 3 {
+					e := h.pays(fmt.Sprintf("cs_test_%d", n), "dev:1")
+					if s := *e.Session; c.reads {
+						h.money.lists(s) // its events are forgotten
+					} else {
+						h.money.tells(e)
+					}
+				}
+				h.close()
+				time.Sleep(c.away)
+				h.open()
+				h.run()
+				time.Sleep(time.Minute)
+				for n := range 3 {
+					h.stands(fmt.Sprintf("cs_test_%d", n), ledger.Failed, ReasonExpired, ledger.Refunded, "")
+				}
+				if asked := h.money.called(forSessions) > 0; asked != c.reads {
+					t.Errorf("sessions were read: %v; want %v", asked, c.reads)
+				}
+				if h.hub.notes() != 0 {
+					t.Errorf("%d notes; want none for what is long over", h.hub.notes())
+				}
+				h.finish("cs_test_0", "cs_test_1", "cs_test_2")
+			})
+		})
+	}
+}
+
+// One named case for each way in which a session becomes a payment, or does not.
+func TestWhatBecomesOfASession(t *testing.T) {
+	t.Parallel()
+	unpaid := func(s *Session) { s.PaymentStatus = "unpaid" }
+	for name, c := range map[string]struct {
+		change  func(*Session)
+		status  string // of its intent; "" for succeeded
+		outcome string
+		machine ledger.Machine // "" for no payment
+		money   ledger.Money
+		told    string
+	}{
+		"paid":                                  {nil, "", Recorded, ledger.Queued, ledger.Paid, ""},
+		"free":                                  {func(s *Session) { s.PaymentStatus, s.PaymentIntent, s.Amount = "no_payment_required", "", 0 }, "", Recorded, ledger.Queued, ledger.Paid, ""},
+		"unpaid, and the money is held":         {unpaid, "requires_capture", LookedUp, ledger.Queued, ledger.Authorized, ""},
+		"unpaid, and the money came":            {unpaid, "succeeded", LookedUp, ledger.Queued, ledger.Paid, ""},
+		"unpaid, and the money is yet to come":  {unpaid, "processing", LookedUp, "", "", ""},
+		"of the other mode":                     {func(s *Session) { s.Livemode = true }, "", WrongMode, "", "", ""},
+		"of another project":                    {func(s *Session) { s.Metadata["project"] = "app:2" }, "", NotOurs, "", "", ""},
+		"of no project":                         {func(s *Session) { delete(s.Metadata, "project") }, "", Recorded, ledger.Queued, ledger.Paid, ""},
+		"for no device":                         {func(s *Session) { delete(s.Metadata, "device_uid") }, "", NotOurs, "", "", ""},
+		"paid before this ledger was born":      {func(s *Session) { s.PaidAt = s.PaidAt.Add(-time.Hour) }, "", Adopted, ledger.Failed, ledger.Paid, ReasonAdopted},
+		"through a link, as sold":               {func(s *Session) { s.PaymentLink = "plink_old" }, "", Recorded, ledger.Queued, ledger.Paid, ""},
+		"through a link, and not what it costs": {func(s *Session) { s.PaymentLink, s.Amount = "plink_old", 100 }, "", Recorded, ledger.Queued, ledger.Paid, AttentionAmount},
+		"through a link, in another currency":   {func(s *Session) { s.PaymentLink, s.Currency = "plink_old", "usd" }, "", Recorded, ledger.Queued, ledger.Paid, AttentionAmount},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+					return tx.SaveLink(ledger.Link{ID: "plink_old", DeviceUID: "dev:1", Plan: ledger.Plan{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"}})
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e := h.paysFor("cs_test_1", "dev:1", 350, c.change)
+				if c.status != "" {
+					h.money.intents[e.Intent].status = c.status
+				}
+				h.receive(e)
+				h.looksUp()
+				if got := h.outcomes()[e.ID]; got != c.outcome+", 0 repeats" {
+					t.Errorf("the event came to %q; want %q", got, c.outcome)
+				}
+				if c.machine == "" {
+					h.noPayment("cs_test_1")
+				} else if p := h.payment("cs_test_1"); p.Machine != c.machine || p.Money != c.money || p.Attention != c.told {
+					t.Errorf("%s, %s, attention %q; want %s, %s, %q", p.Machine, p.Money, p.Attention, c.machine, c.money, c.told)
+				}
+				h.close()
+			})
+		})
+	}
+}
+
+func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, confirming)
+		h.run()
+		h.paidTimed("cs_first", "dev:1")
+		h.paidTimed("cs_second", "dev:1")
+		time.Sleep(time.Second)
+		h.stands("cs_second", ledger.Failed, ReasonBusy, ledger.Refunded, "")
+		h.hub.fetch()
+		h.says("1", "dev:1", "cs_first", "started")
+		time.Sleep(5*time.Minute + time.Second)
+		h.stands("cs_first", ledger.Done, "", ledger.Paid, "")
+		h.paidTimed("cs_third", "dev:1")
+		time.Sleep(time.Second)
+		h.hub.fetch()
+		h.says("3", "dev:1", "cs_third", "started")
+		h.stands("cs_third", ledger.Started, "", ledger.Paid, "")
+		h.finish("cs_second", "cs_third")
+	})
+}
+
+// A device that nobody may pay for any more: the money goes back, and somebody looks why it could be paid for.
+func TestADeviceThatIsOutOfSale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		if err := h.b.Pause(t.Context(), "dev:1", By{"a person", "it leaks"}); err != nil {
+			t.Fatal(err)
+		}
+		h.run()
+		h.paid("cs_test_1", "dev:1")
+		time.Sleep(time.Minute)
+		h.stands("cs_test_1", ledger.Failed, ReasonNotSelling, ledger.Refunded, ReasonNotSelling)
+		if h.hub.notes() != 0 {
+			t.Errorf("%d notes; want none", h.hub.notes())
+		}
+		h.finish("cs_test_1")
+	})
+}
+
+// The end of a dispute may be told before its beginning.
+func TestADisputesEventsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dispute := func(id, kind, status string) Event {
+			return Event{ID: id, Type: "charge.dispute." + kind, ObjectID: "dp_1", Intent: "pi_cs_test_1", Created: time.Now(), Dispute: status}
+		}
+		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
+			h := newHouse(t, confirming)
+			h.paid("cs_test_1", "dev:1")
+			h.does("cs_test_1", ledger.PostNote)
+			h.says("1", "dev:1", "cs_test_1", "started")
+			events := []Event{dispute("evt_1", "created", "needs_response"), dispute("evt_2", "updated", "under_review"), dispute("evt_3", "closed", "won")}
+			for _, n := range order {
+				h.receive(events[n])
+			}
+			h.stands("cs_test_1", ledger.Started, "", ledger.Paid, "")
+			h.close()
+		}
+	})
+}
+
+// An event of an intent comes before its session's: it is asked for when that has had its time, and makes the payment.
+func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		e := h.pays("cs_test_1", "dev:1")
+		h.run()
+		h.receive(Event{ID: "evt_pi", Type: "payment_intent.succeeded", ObjectID: e.Intent, Intent: e.Intent, Created: time.Now(),
+			Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}})
+		time.Sleep(patience / 2)
+		h.noPayment("cs_test_1")
+		time.Sleep(patience)
+		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
+		h.hub.fetch()
+		h.finish("cs_test_1")
+	})
+}

@@ -1,0 +1,110 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/joho/godotenv"
+)
+
+// setting is a line of the file of settings.
+type setting struct {
+	name, value string
+	secret      bool
+}
+
+// offer asks whether to write settings to the file, and anew for each that has another value there.
+func offer(d *dialogue, file string, found []setting) error {
+	current, err := godotenv.Read(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s cannot be read: check that each line is NAME=value", file) // the cause may quote a secret
+	}
+	found = slices.DeleteFunc(found, func(s setting) bool { return current[s.name] == s.value })
+	if len(found) == 0 {
+		d.say("%s says so already.", file)
+		return nil
+	}
+	var names []string
+	for _, s := range found {
+		names = append(names, s.name)
+	}
+	yes, err := d.agrees(fmt.Sprintf("Write %s to %s?", strings.Join(names, " and "), file))
+	if err != nil {
+		return err
+	}
+	var write []setting
+	for _, s := range found {
+		replace := yes
+		if old := current[s.name]; yes && old != "" {
+			if s.secret {
+				old = "there"
+			}
+			if replace, err = d.agrees(fmt.Sprintf("%s is %s already. Replace it?", s.name, old)); err != nil {
+				return err
+			}
+		}
+		if replace {
+			write = append(write, s)
+		} else if !s.secret { // which was told
+			d.say("  %s=%s", s.name, s.value)
+		}
+	}
+	if len(write) == 0 {
+		return nil
+	}
+	if err := writeSettings(file, write); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	d.say("%s was written.", file)
+	return nil
+}
+
+// writeSettings sets each setting on its own line of the file, or adds it, and leaves all other lines alone. The file is replaced
+// as a whole; a new one is for its owner alone.
+func writeSettings(file string, settings []setting) (err error) {
+	if target, err := filepath.EvalSymlinks(file); err == nil {
+		file = target // a link stays one
+	}
+	mode := fs.FileMode(0o600)
+	text, err := os.ReadFile(file)
+	switch info, statErr := os.Stat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Join(err, statErr) != nil:
+		return errors.Join(err, statErr)
+	default:
+		mode = info.Mode().Perm()
+	}
+	content := string(text)
+	if content != "" && !strings.HasSuffix(content, "\n") {
+		content += "\n"
+	}
+	for _, s := range settings {
+		line := regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?` + s.name + `[ \t]*[=:].*$`)
+		given := s.name + "=" + s.value
+		if at := line.FindAllStringIndex(content, -1); len(at) > 0 {
+			last := at[len(at)-1] // which is the one that counts
+			content = content[:last[0]] + given + content[last[1]:]
+		} else {
+			content += given + "\n"
+		}
+	}
+	partial, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = partial.WriteString(content)
+	err = errors.Join(err, partial.Chmod(mode), partial.Sync(), partial.Close())
+	if err == nil {
+		err = os.Rename(partial.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(partial.Name()))
+	}
+	return nil
+}

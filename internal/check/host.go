@@ -1,0 +1,185 @@
+package check
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// onThisMachine says whether an address leads nowhere else.
+func onThisMachine(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback()
+}
+
+func (r *run) ledger(ctx context.Context) Result {
+	database := string(r.Settings.DatabaseURL)
+	if err := ledger.Inspect(ctx, database); err != nil {
+		return failed("payments cannot be recorded: see to the directory's owner, free space, or the database's user (DATABASE_URL)", "%s", err)
+	}
+	if ledger.IsPostgres(database) {
+		return ok("PostgreSQL takes us")
+	}
+	return ok("%s can be written", database)
+}
+
+func (r *run) disk(context.Context) Result {
+	database := string(r.Settings.DatabaseURL)
+	if ledger.IsPostgres(database) {
+		return skipped("the ledger is in PostgreSQL")
+	}
+	switch network, err := r.Disk(database); {
+	case errors.Is(err, errors.ErrUnsupported):
+		return skipped("this system does not tell; SQLite needs a local disk")
+	case err != nil:
+		return skipped("the disk could not be looked at: %s", err)
+	case network != "":
+		return failed("put DATABASE_URL on a local disk, or use PostgreSQL", "%s is on %s, which does not keep what SQLite needs", database, network)
+	}
+	return ok("%s is on a local disk", database)
+}
+
+// Clock compares this machine's clock with the Date of the answers that it sees. It is safe for concurrent use.
+type Clock struct {
+	mu     sync.Mutex
+	seen   bool
+	offset time.Duration // how much this machine is ahead
+}
+
+// Watch looks at all answers that come through a transport.
+func (c *Clock) Watch(next http.RoundTripper) http.RoundTripper { return watched{c, next} }
+
+type watched struct {
+	clock *Clock
+	next  http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
+	began := time.Now()
+	resp, err := w.next.RoundTrip(r)
+	if err == nil {
+		w.clock.look(began, time.Now(), resp.Header.Get("Date"))
+	}
+	return resp, err
+}
+
+// look takes an answer in, which was made at some time between began and ended. A Date has whole seconds, cut off.
+func (c *Clock) look(began, ended time.Time, date string) {
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		return
+	}
+	offset := time.Duration(0)
+	switch latest := theirs.Add(time.Second); {
+	case began.After(latest):
+		offset = began.Sub(latest)
+	case ended.Before(theirs):
+		offset = ended.Sub(theirs)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.seen || offset.Abs() < c.offset.Abs() { // a vendor with a wrong clock must not blame ours
+		c.seen, c.offset = true, offset
+	}
+}
+
+// mostOffset is how wrong the clock may be: a credit's end is told to machines, and compared with Stripe's times.
+const mostOffset = 10 * time.Second
+
+func (r *run) clock(context.Context) Result {
+	r.Clock.mu.Lock()
+	defer r.Clock.mu.Unlock()
+	offset := r.Clock.offset.Round(time.Second)
+	switch {
+	case !r.Clock.seen:
+		return skipped("no vendor has answered")
+	case offset.Abs() <= mostOffset:
+		return ok("it agrees with the vendors'")
+	case offset > 0:
+		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; webhooks are refused from five minutes on", offset)
+	}
+	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; webhooks are refused from five minutes on", -offset)
+}
+
+// public asks our own health page by the way that Stripe and customers come.
+func (r *run) public(ctx context.Context) Result {
+	address := r.Settings.PublicURL
+	r.secure = skipped("PUBLIC_URL was not reached")
+	if address == "" {
+		r.secure = skipped("PUBLIC_URL is not set")
+		return warned("set PUBLIC_URL to the address under which customers reach this", "PUBLIC_URL is not set: customers stay on Stripe's page after they paid")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/health", nil)
+	if err != nil {
+		return failed("correct PUBLIC_URL", "%s", err)
+	}
+	resp, err := r.Public.Do(req)
+	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
+		r.secure = failed("renew the proxy's certificate, and see that it sends the whole chain and is for this name: Stripe and phones refuse it, too", "%s", wrong.Err)
+		return skipped("the certificate is not valid")
+	}
+	if err != nil {
+		return failed("see to the name server, the firewall and the proxy", "%s does not answer: %s", address, err)
+	}
+	defer resp.Body.Close()
+	r.secure = validity(resp.TLS)
+	var health struct {
+		Status  string `json:"status"`
+		Version string `json:"version"`
+	}
+	decodeErr := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&health)
+	switch code := resp.StatusCode; {
+	case code/100 == 3:
+		return failed("let the proxy pass requests on: Stripe takes a redirect for a failure", "%s leads to %s", address, resp.Header.Get("Location"))
+	case decodeErr == nil && health.Version != "" && code == http.StatusOK:
+		return ok("notepay %s answers there: %s", health.Version, health.Status)
+	case decodeErr == nil && health.Version != "":
+		return warned("look at the log of the notepay that runs there", "notepay %s answers there: %s", health.Version, health.Status)
+	case code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
+		return warned("start notepay, and see that the proxy passes requests on to "+r.Settings.Address(), "a proxy answers, and notepay is not behind it (status %d)", code)
+	default:
+		return failed("let PUBLIC_URL lead to notepay", "something else answers at %s/health (status %d)", address, code)
+	}
+}
+
+// soonOver is how long before its end a certificate is worth a word: those that renew themselves have done so by then.
+const soonOver = 14 * 24 * time.Hour
+
+func validity(state *tls.ConnectionState) Result {
+	if state == nil {
+		return skipped("PUBLIC_URL is not https")
+	}
+	end := slices.MinFunc(state.PeerCertificates, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+	if left := time.Until(end); left < soonOver {
+		return warned("renew it, or see why it does not renew itself", "it ends in %d days", int(left.Hours()/24))
+	}
+	return ok("it is valid until %s", end.Format(time.DateOnly))
+}
+
+func (r *run) certificate(context.Context) Result { return r.secure }
+
+func (r *run) operator(context.Context) Result {
+	if r.Settings.OperatorToken == "" {
+		return warned("set OPERATOR_TOKEN, at least 16 characters", "OPERATOR_TOKEN is not set: nobody can give money back or retry but in Stripe's Dashboard")
+	}
+	return ok("OPERATOR_TOKEN is set")
+}

@@ -1,0 +1,247 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// lookedAt is how many devices are asked about singly: each is a call or two, of the seven a minute that the free plan allows.
+const lookedAt = 3
+
+// signIn also reads the project, for a personal access token shows only in use whether it is good.
+func (r *run) signIn(ctx context.Context) Result {
+	if slices.ContainsFunc(r.badlyCopied, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
+		return skipped("a secret was copied badly")
+	}
+	const remedy = "make an OAuth client anew in the project under Settings, Programmatic API access, or a personal access token"
+	err := patiently(ctx, func() error { return r.Notehub.SignIn(ctx) })
+	if err == nil {
+		var project struct{}
+		r.projectErr = patiently(ctx, func() error { return r.Notehub.Read(ctx, "", "", &project) })
+		if err = r.projectErr; status(err) != 0 && status(err) != http.StatusUnauthorized {
+			err = nil // that is about the project
+		}
+	}
+	switch {
+	case err == nil:
+		r.notehubWorks = true
+		return ok("Notehub knows us")
+	case status(err) == 0:
+		return failed("see that this machine reaches "+r.Settings.NotehubAPIURL+" (name server, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)", "Notehub is not reached: %s", words(err))
+	case r.Settings.NotehubToken != "":
+		return failed("make a new personal access token in Notehub under API Access: they expire", "Notehub says: %s", words(err))
+	default:
+		return failed(remedy, "Notehub says: %s", words(err))
+	}
+}
+
+func (r *run) project(context.Context) Result {
+	switch {
+	case !r.notehubWorks:
+		return skipped("we are not signed in")
+	case status(r.projectErr) >= http.StatusInternalServerError:
+		return failed("try again later", "Notehub could not say: %s", words(r.projectErr))
+	case r.projectErr != nil:
+		return failed("copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers its own project alone", "Notehub says of %s: %s", r.Settings.NotehubProjectUID, words(r.projectErr))
+	}
+	return ok("%s", r.Settings.NotehubProjectUID)
+}
+
+// noProject says why what is in the project cannot be looked at; its State is "" if it can.
+func (r *run) noProject() Result {
+	switch {
+	case !r.notehubWorks:
+		return skipped("we are not signed in")
+	case r.projectErr != nil:
+		return skipped("the project is not found")
+	}
+	return Result{}
+}
+
+func (r *run) listDevices(ctx context.Context) Result {
+	if why := r.noProject(); why.State != "" {
+		return why
+	}
+	where := "the project"
+	if r.Settings.NotehubFleetUID != "" {
+		where = "fleet " + r.Settings.NotehubFleetUID
+	}
+	err := patiently(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
+	off := 0
+	for _, d := range r.devices {
+		if d.Disabled {
+			off++
+		}
+	}
+	switch {
+	case err != nil:
+		r.devices = nil
+		return failed("see that NOTEHUB_FLEET_UID is a fleet of the project", "the devices of %s could not be listed: %s", where, words(err))
+	case len(r.devices) == 0:
+		return failed("give a Notecard the project's ProductUID with hub.set, and connect it once", "%s has no device", where)
+	case off == len(r.devices):
+		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
+	}
+	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
+}
+
+// sample are the devices to ask about singly: those that were heard of last, for what is wrong with them hurts soonest.
+func (r *run) sample() []ledger.Device {
+	devices := slices.DeleteFunc(slices.Clone(r.devices), func(d ledger.Device) bool { return d.Disabled })
+	slices.SortStableFunc(devices, func(a, b ledger.Device) int { return b.LastActivity.Compare(a.LastActivity) })
+	return devices[:min(len(devices), lookedAt)]
+}
+
+// sessions looks how devices connect: one that does not stay connected fetches a note at its next sync, which may be never.
+func (r *run) sessions(ctx context.Context) Result {
+	devices := r.sample()
+	if len(devices) == 0 {
+		return skipped("there is no device to look at")
+	}
+	var late, seen []string
+	for _, d := range devices {
+		name := strings.TrimSpace(d.UID + " " + d.Name)
+		if d.LastActivity.IsZero() {
+			late = append(late, name+" was never connected")
+			continue
+		}
+		var reply struct {
+			Sessions []struct {
+				Continuous bool `json:"continuous"`
+			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
+		}
+		err := patiently(ctx, func() error {
+			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(d.UID)+"/sessions", "pageSize=1", &reply)
+		})
+		switch {
+		case err != nil:
+			return skipped("the sessions of %s could not be read: %s", name, words(err))
+		case len(reply.Sessions) == 0:
+			late = append(late, name+" has no session")
+		case !reply.Sessions[0].Continuous:
+			late = append(late, name+" does not stay connected")
+		default:
+			seen = append(seen, name)
+		}
+	}
+	of := fmt.Sprintf("of %d devices the %d heard of last were looked at", len(r.devices), len(devices))
+	if len(late) > 0 {
+		return warned(`hub.set with "mode":"continuous","sync":true; with "periodic" a paid machine starts at its next inbound sync only`, "%s: %s", of, strings.Join(late, "; "))
+	}
+	return ok("%s: %s stay connected", of, strings.Join(seen, ", "))
+}
+
+// variables looks at what project, fleets and the sampled devices sell.
+func (r *run) variables(ctx context.Context) Result {
+	if why := r.noProject(); why.State != "" {
+		return why
+	}
+	if !r.stripeWorks {
+		return skipped("the Stripe key does not work")
+	}
+	levels, err := r.levels(ctx)
+	if err != nil {
+		return skipped("the variables could not be read: %s", words(err))
+	}
+	named := 0
+	var bad []string
+	for _, level := range levels {
+		for _, id := range level.prices {
+			named++
+			switch p := r.price(ctx, id); {
+			case p.err != nil:
+				return skipped("%s could not be read: %s", id, words(p.err))
+			case p.why != "":
+				bad = append(bad, fmt.Sprintf("%s names %s: %s", level.name, id, p.why))
+			}
+		}
+	}
+	if len(bad) > 0 {
+		return failed("correct stripe_price_id in Notehub; until then those machines do not sell it", "%s", strings.Join(bad, "; "))
+	}
+	return ok("%d prices are named by the project, its fleets and %d devices", named, len(r.sample()))
+}
+
+// level is a place where variables name prices.
+type level struct {
+	name   string
+	prices []string
+}
+
+func (r *run) levels(ctx context.Context) (levels []level, err error) {
+	add := func(name string, read func() (map[string]string, error)) {
+		if err != nil {
+			return
+		}
+		var variables map[string]string
+		err = patiently(ctx, func() (err error) { variables, err = read(); return err })
+		levels = append(levels, level{name, fleet.NamedPrices(variables)})
+	}
+	add("the project", func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
+	var fleets map[string]map[string]string
+	if err == nil {
+		err = patiently(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
+	}
+	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
+		levels = append(levels, level{"fleet " + uid, fleet.NamedPrices(fleets[uid])})
+	}
+	for _, d := range r.sample() {
+		add("device "+d.UID, func() (map[string]string, error) { return r.Notehub.DeviceVariables(ctx, d.UID) })
+	}
+	return levels, err
+}
+
+// mostRoutes is how many routes are read singly: the list does not say where they lead.
+const mostRoutes = 5
+
+func (r *run) routed(ctx context.Context) Result {
+	target := r.Settings.PublicURL + "/webhook/notehub"
+	switch why := r.noProject(); {
+	case r.Settings.ConfirmWithin == 0:
+		return skipped("machines are not expected to confirm (CONFIRM_WITHIN is 0)")
+	case r.Settings.NotehubRouteToken == "":
+		return ok("without NOTEHUB_ROUTE_TOKEN Notehub is asked while an answer is awaited")
+	case r.Settings.PublicURL == "":
+		return failed("set PUBLIC_URL", "NOTEHUB_ROUTE_TOKEN is set and PUBLIC_URL is not, so that no route can lead here")
+	case why.State != "":
+		return why
+	}
+	var routes []struct {
+		UID      string `json:"uid"`
+		Type     string `json:"type"`
+		Disabled bool   `json:"disabled"`
+	}
+	if err := patiently(ctx, func() error { return r.Notehub.Read(ctx, "/routes", "", &routes) }); err != nil {
+		return skipped("the routes could not be read: %s", words(err))
+	}
+	read := 0
+	for _, summary := range routes {
+		if summary.Disabled || summary.Type != "http" || read == mostRoutes {
+			continue
+		}
+		read++
+		var route struct {
+			HTTP struct {
+				URL string `json:"url"`
+			} `json:"http"`
+		}
+		err := patiently(ctx, func() error { return r.Notehub.Read(ctx, "/routes/"+url.PathEscape(summary.UID), "", &route) })
+		if upstream.OutcomeOf(err) != upstream.Done {
+			return skipped("route %s could not be read: %s", summary.UID, words(err))
+		}
+		if strings.TrimRight(route.HTTP.URL, "/") == target {
+			return ok("route %s leads to %s; what it sends as its header is not shown", summary.UID, target)
+		}
+	}
+	return failed("make a general HTTP route for payment_ack.qo to "+target+" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
+		"of %d routes none that is enabled leads to %s (%d were read)", len(routes), target, read)
+}

@@ -1,0 +1,301 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/config"
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/stripeevent"
+	"notepay/internal/upstream"
+)
+
+const keysPage = "copy the key from https://dashboard.stripe.com/apikeys"
+
+// copied looks for what creeps in when a secret is copied. Spaces are refused with the other wrong settings already.
+func (r *run) copied(context.Context) Result {
+	s := r.Settings
+	for name, secret := range map[string]config.Secret{
+		"STRIPE_SECRET_KEY": s.StripeSecretKey, "STRIPE_WEBHOOK_SECRET": s.StripeWebhookSecret, "NOTEHUB_CLIENT_ID": config.Secret(s.NotehubClientID),
+		"NOTEHUB_CLIENT_SECRET": s.NotehubClientSecret, "NOTEHUB_TOKEN": s.NotehubToken,
+	} {
+		strange := strings.ContainsFunc(string(secret), func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"'`<>", c) })
+		if strange || strings.Contains(string(secret), "...") {
+			r.badlyCopied = append(r.badlyCopied, name)
+		}
+	}
+	if slices.Sort(r.badlyCopied); len(r.badlyCopied) > 0 {
+		return failed("copy it again, without quotation marks, and whole", "%s: holds what no such secret holds: quotation marks, dots for what is left out, or invisible characters",
+			strings.Join(r.badlyCopied, ", "))
+	}
+	return ok("none holds quotation marks, dots for what is left out, or invisible characters")
+}
+
+// stripeKey makes one call, of a kind that the bridge makes, too.
+func (r *run) stripeKey(ctx context.Context) Result {
+	if slices.Contains(r.badlyCopied, "STRIPE_SECRET_KEY") {
+		return skipped("the key was copied badly")
+	}
+	err := first(r.Stripe.V1PaymentLinks.List(ctx, &stripe.PaymentLinkListParams{ListParams: one()}))
+	switch code := status(err); {
+	case err == nil, code == http.StatusForbidden, permissionMissing(err): // the key is known; what it may do is the next check
+		r.stripeWorks = true
+		if r.Settings.Livemode() {
+			return ok("a live key: real money moves")
+		}
+		return ok("a test key: no money moves")
+	case code == http.StatusUnauthorized:
+		return failed(keysPage+"; a key that was rolled or has expired does not come back", "Stripe says: %s", words(err))
+	case code == 0:
+		return failed("see that this machine reaches "+r.Settings.StripeAPIURL+" (name server, firewall, STRIPE_API_URL)", "Stripe is not reached: %s", words(err))
+	default:
+		return failed("try again, and see https://status.stripe.com", "Stripe says: %s (status %d)", words(err), code)
+	}
+}
+
+// permissionMissing tells a restricted key that lacks a permission from one that is not known: Stripe answers 401 or 403, and names the
+// permission (docs/vendors.md, Q11).
+func permissionMissing(err error) bool {
+	e, ok := errors.AsType[*stripe.Error](err)
+	return ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized && strings.Contains(e.Msg, "permission"))
+}
+
+// one asks for a list of one object, in one call.
+func one() stripe.ListParams { return stripe.ListParams{Limit: stripe.Int64(1), Single: true} }
+
+// first is the error of the first object of a list; nil if there is none.
+func first[T any](list stripe.Seq2[T, error]) error {
+	for _, err := range list {
+		return err
+	}
+	return nil
+}
+
+// permissions makes one call of each kind that the bridge makes. Those that would change something name an object that does not exist: that
+// Stripe looks at the permission before the object is assumed (docs/vendors.md, Q21), and if it does not, nothing is changed either.
+func (r *run) permissions(ctx context.Context) Result {
+	switch {
+	case !r.stripeWorks:
+		return skipped("the key does not work")
+	case !strings.HasPrefix(string(r.Settings.StripeSecretKey), "rk_"):
+		return ok("an unrestricted key may do everything; a restricted one (rk_...) would be safer")
+	}
+	const nothing = "notepay_check"
+	var lacks, doubts []string
+	for _, probe := range []struct {
+		permission string
+		call       func() error
+	}{
+		{"read Prices", func() error { return first(r.Stripe.V1Prices.List(ctx, &stripe.PriceListParams{ListParams: one()})) }},
+		{"read Products", func() error {
+			return first(r.Stripe.V1Products.List(ctx, &stripe.ProductListParams{ListParams: one()}))
+		}},
+		{"read Checkout Sessions", func() error {
+			return first(r.Stripe.V1CheckoutSessions.List(ctx, &stripe.CheckoutSessionListParams{ListParams: one()}))
+		}},
+		{"read Events", func() error { return first(r.Stripe.V1Events.List(ctx, &stripe.EventListParams{ListParams: one()})) }},
+		{"write Payment Links", func() error {
+			_, err := r.Stripe.V1PaymentLinks.Update(ctx, "plink_"+nothing, &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(false)})
+			return err
+		}},
+		{"write Payment Intents", func() error {
+			_, err := r.Stripe.V1PaymentIntents.Cancel(ctx, "pi_"+nothing, &stripe.PaymentIntentCancelParams{})
+			return err
+		}},
+		{"write Charges and Refunds", func() error {
+			_, err := r.Stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{PaymentIntent: stripe.String("pi_" + nothing)})
+			return err
+		}},
+	} {
+		switch err := probe.call(); {
+		case permissionMissing(err):
+			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, words(err)))
+		case err != nil && status(err) != http.StatusNotFound && status(err) != http.StatusBadRequest: // nothing is there, as it should be
+			doubts = append(doubts, fmt.Sprintf("%s (%s)", probe.permission, words(err)))
+		}
+	}
+	switch {
+	case len(lacks) > 0:
+		return failed("give the key these permissions at https://dashboard.stripe.com/apikeys", "%s", strings.Join(lacks, "; "))
+	case len(doubts) > 0:
+		return warned("try again", "could not be found out: %s", strings.Join(doubts, "; "))
+	}
+	return ok("the restricted key may do all that is needed")
+}
+
+// price is what became of reading a price, once for all checks.
+type price struct {
+	plan      ledger.Plan
+	why       string // it cannot be sold; "" if it can
+	otherMode bool   // there is one, in the other of test and live
+	err       error  // it could not be read
+}
+
+func (r *run) price(ctx context.Context, id string) *price {
+	if p, known := r.prices[id]; known {
+		return p
+	}
+	p := &price{}
+	p.err = patiently(ctx, func() (err error) { p.plan, err = r.Plan(ctx, id); return err })
+	switch {
+	case p.err == nil:
+		p.why = fleet.TooSmall(p.plan.Amount, p.plan.Currency)
+	case upstream.OutcomeOf(p.err) == upstream.Refused:
+		// Stripe's words for it: "a similar object exists in live mode, but a test mode key was used to make this request."
+		p.why, p.otherMode, p.err = words(p.err), strings.Contains(words(p.err), "a similar object exists in"), nil
+	}
+	r.prices[id] = p
+	return p
+}
+
+// modes looks for live things beside test things.
+func (r *run) modes(ctx context.Context) Result {
+	if !r.stripeWorks {
+		return skipped("the key does not work")
+	}
+	mode, other := "test", "live"
+	if r.Settings.Livemode() {
+		mode, other = other, mode
+	}
+	for _, id := range r.Settings.PriceIDs() {
+		if r.price(ctx, id).otherMode {
+			return failed("take key and prices of the same mode; webhook endpoints and their secrets are of one mode, too", "the key is a %s key and price %s is a %s price", mode, id, other)
+		}
+	}
+	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" && (!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
+		return failed("set PUBLIC_URL to the https:// address under which customers reach this, or use a test key", "the key is a live key and PUBLIC_URL is %s", public)
+	}
+	return ok("the key and all prices are of %s mode", mode)
+}
+
+func (r *run) defaultPrices(ctx context.Context) Result {
+	if !r.stripeWorks {
+		return skipped("the key does not work")
+	}
+	var bad, good []string
+	for _, id := range r.Settings.PriceIDs() {
+		switch p := r.price(ctx, id); {
+		case status(p.err) == http.StatusForbidden, status(p.err) == http.StatusUnauthorized:
+			return skipped("the key may not read prices")
+		case p.err != nil:
+			bad = append(bad, fmt.Sprintf("%s could not be read: %s", id, words(p.err)))
+		case p.otherMode:
+			return skipped("%s is of the other mode", id)
+		case p.why != "":
+			bad = append(bad, fmt.Sprintf("%s: %s", id, p.why))
+		default:
+			good = append(good, fmt.Sprintf("%s is %s, %d %s in its smallest unit", id, cmp.Or(p.plan.Name, "nameless"), p.plan.Amount, p.plan.Currency))
+		}
+	}
+	if len(bad) > 0 {
+		return failed("STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup makes one", "%s", strings.Join(bad, "; "))
+	}
+	return ok("%s", strings.Join(good, "; "))
+}
+
+func (r *run) webhookSecret(context.Context) Result {
+	switch n := len(r.Settings.WebhookSecrets()); n {
+	case 0:
+		return warned("set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach this", "it is off: a payment is seen when the customer comes back, or after up to %s", r.Settings.PollInterval)
+	case 1:
+		return ok("there is one")
+	default:
+		return ok("there are %d; an event has to be signed with one of them", n)
+	}
+}
+
+// webhookPaths are the paths at which events are taken; the first is what setup registers.
+func webhookPaths() []string {
+	return []string{"/webhook/stripe", "/api/stripe/webhook", "/api/webhook"}
+}
+
+const dashboardWebhooks = "https://dashboard.stripe.com/webhooks"
+
+// webhook looks for an endpoint of ours that gets everything. Of several, one that does is enough.
+func (r *run) webhook(ctx context.Context) Result {
+	switch {
+	case r.Settings.StripeWebhookSecret == config.WebhooksOff:
+		return skipped("webhooks are off")
+	case !r.stripeWorks:
+		return skipped("the key does not work")
+	case r.Settings.PublicURL == "":
+		return warned("set PUBLIC_URL", "PUBLIC_URL is not set, so that the endpoint cannot be told from others")
+	case onThisMachine(r.Settings.PublicURL):
+		return skipped("PUBLIC_URL is this machine, which Stripe does not reach; stripe listen forwards events to it")
+	}
+	endpoints, err := listEndpoints(ctx, r.Stripe, r.Settings.PublicURL)
+	switch {
+	case permissionMissing(err):
+		return skipped("a restricted key needs no permission for webhook endpoints, and so they cannot be looked at (Stripe says: %s)", words(err))
+	case err != nil:
+		return failed("try again", "the endpoints could not be read: %s", words(err))
+	case len(endpoints) == 0:
+		return failed("notepay setup makes it; its secret goes into STRIPE_WEBHOOK_SECRET", "this account has no endpoint for %s in the key's mode", r.Settings.PublicURL+webhookPaths()[0])
+	}
+	var why Result
+	for _, e := range endpoints {
+		r.endpoint = e
+		if why = endpointProblem(e); why.State == OK {
+			break
+		}
+	}
+	return why
+}
+
+// listEndpoints lists the webhook endpoints that lead to one of our paths at a public URL.
+func listEndpoints(ctx context.Context, client *stripe.Client, publicURL string) (ours []*stripe.WebhookEndpoint, err error) {
+	params := &stripe.WebhookEndpointListParams{}
+	params.Limit = stripe.Int64(100)
+	for e, err := range client.V1WebhookEndpoints.List(ctx, params) {
+		if err != nil {
+			return nil, err
+		}
+		if path, found := strings.CutPrefix(e.URL, publicURL); found && slices.Contains(webhookPaths(), path) {
+			ours = append(ours, e)
+		}
+	}
+	return ours, nil
+}
+
+func endpointProblem(e *stripe.WebhookEndpoint) Result {
+	switch missing := missingEvents(e); {
+	case e.Status != "enabled":
+		return failed("enable it at "+dashboardWebhooks+"; what was missed meanwhile is found every POLL_INTERVAL", "endpoint %s is %s: Stripe does so after days of failures", e.ID, e.Status)
+	case len(missing) > 0:
+		return failed("add them at "+dashboardWebhooks, "endpoint %s does not send %s", e.ID, strings.Join(missing, ", "))
+	}
+	return ok("endpoint %s sends all that is followed", e.ID)
+}
+
+// missingEvents are the events that are followed and that an endpoint does not send.
+func missingEvents(e *stripe.WebhookEndpoint) []string {
+	return slices.DeleteFunc(stripeevent.Types(), func(t string) bool {
+		return slices.Contains(e.EnabledEvents, t) || slices.Contains(e.EnabledEvents, "*")
+	})
+}
+
+// webhookVersion warns only: of events the few fields are read that no version has changed.
+func (r *run) webhookVersion(context.Context) Result {
+	switch {
+	case r.endpoint == nil:
+		return skipped("there is no endpoint to look at")
+	case train(r.endpoint.APIVersion) == train(stripe.APIVersion):
+		return ok("it is %s", r.endpoint.APIVersion)
+	}
+	return warned("an endpoint keeps its version: make another with notepay setup, after this one was deleted", "endpoint %s sends %s, and this was written for %s",
+		r.endpoint.ID, cmp.Or(r.endpoint.APIVersion, "the account's own version"), stripe.APIVersion)
+}
+
+// train is the release train of an API version: basil of 2025-08-27.basil.
+func train(version string) string {
+	_, name, _ := strings.Cut(version, ".")
+	return name
+}

@@ -1,0 +1,140 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestABackupOfALedgerInUse(t *testing.T) {
+	t.Parallel()
+	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+	l := open(t, path)
+	insert(t, l, payment("before"))
+	ctx, stop := context.WithCancel(t.Context())
+	var writes sync.WaitGroup
+	begun := make(chan struct{})
+	writes.Go(func() {
+		for n := 0; ctx.Err() == nil; n++ {
+			p := payment(fmt.Sprintf("during_%d", n))
+			if err := l.Update(context.Background(), func(tx *Tx) error {
+				_, err := tx.InsertPayment(p)
+				return errors.Join(err, tx.AddAttempt(p.ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"}))
+			}); err != nil {
+				t.Error(err)
+				return
+			}
+			if n == 10 {
+				close(begun)
+			}
+		}
+	})
+	<-begun
+	if err := Backup(t.Context(), path, copied); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	writes.Wait()
+	insert(t, l, payment("after"))
+
+	c := open(t, copied)
+	list, _, err := c.Payments(t.Context(), Filter{Limit: 100000})
+	if err != nil || len(list) < 11 {
+		t.Errorf("%d payments in the copy (%v); want those that were there", len(list), err)
+	}
+	for _, p := range list {
+		if attempts, err := c.Attempts(t.Context(), p.ID); p.SessionID != "cs_before" && (err != nil || len(attempts) != 1) {
+			t.Errorf("%s has %d attempts (%v); want what was committed together", p.SessionID, len(attempts), err)
+		}
+	}
+	if _, err := c.Payment(t.Context(), "cs_before"); err != nil {
+		t.Errorf("what was there before the copy: %v", err)
+	}
+	if _, err := c.Payment(t.Context(), "cs_after"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("what came after the copy: %v; want it not in there", err)
+	}
+	if read := inTx(c, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != len(list) {
+		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
+	}
+	// The ledger that was copied goes on as it is.
+	closeLedger(t, l)
+	l = open(t, path)
+	if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != 0 {
+		t.Errorf("the ledger itself has %d to be judged (%v); want none", len(read.got), read.err)
+	}
+}
+
+func TestABackupThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	whole := freshSQLite(t)
+	l := open(t, whole)
+	for n := range 200 {
+		insert(t, l, payment(fmt.Sprint(n)))
+	}
+	closeLedger(t, l)
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	content, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := append([]byte(nil), content...)
+	for n := len(damaged) / 4; n < len(damaged)*3/4; n++ {
+		damaged[n] ^= 0x5a
+	}
+	for name, c := range map[string]struct{ database, file, words string }{
+		"of a damaged ledger":       {write("damaged.db", damaged), "to_1.db", "ledger"},
+		"of what is no ledger":      {write("letter.txt", []byte("Dear customer, "+strings.Repeat("thank you. ", 100))), "to_2.db", "copy the ledger"},
+		"of none":                   {filepath.Join(dir, "none.db"), "to_3.db", "no ledger"},
+		"to a file that is there":   {whole, filepath.Base(write("there.db", []byte("precious"))), "there already"},
+		"to a directory that isn't": {whole, "nowhere/to.db", "copy the ledger"},
+		"of a PostgreSQL database":  {"postgres://notepay:hunter2@127.0.0.1:1/notepay", "to_4.db", "pg_dump"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(dir, c.file)
+			before, _ := os.ReadFile(file)
+			err := Backup(t.Context(), c.database, file)
+			if err == nil || !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v; want an error of %q", err, c.words)
+			}
+			after, _ := os.ReadFile(file)
+			if string(before) != string(after) {
+				t.Errorf("the file was changed")
+			}
+			if _, err := os.Stat(file + ".partial"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("something is left: %v", err)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "none.db")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a ledger was made where none was: %v", err)
+			}
+		})
+	}
+	if err := Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db")); !errors.Is(err, ErrPostgres) {
+		t.Errorf("got %v; want %v", err, ErrPostgres)
+	}
+}
+
+func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
+	t.Parallel()
+	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+	insert(t, open(t, path), payment("one"))
+	if err := os.WriteFile(copied+".partial", []byte("half a copy"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Backup(t.Context(), path, copied); err != nil {
+		t.Fatal(err)
+	}
+	wantStored(t, open(t, copied), []string{"cs_one"})
+}

@@ -1,0 +1,163 @@
+package web
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+//go:embed catalogues/*.json
+var catalogueFiles embed.FS
+
+// spoken is every language of the pages. Another one is another file in catalogues, named by its tag; the tests hold it complete.
+var spoken = mustRead()
+
+// inEnglish is what is spoken to programs, and to people none of whose languages there is.
+const inEnglish = "en"
+
+// catalogues are the texts by language, English first.
+type catalogues struct {
+	tags    []language.Tag
+	texts   []map[string]string
+	matcher language.Matcher
+}
+
+// mustRead reads the files that are part of the program; one that is broken fails every test.
+func mustRead() *catalogues {
+	files, err := catalogueFiles.ReadDir("catalogues")
+	if err != nil {
+		panic(err)
+	}
+	c := &catalogues{}
+	for _, f := range files {
+		raw, err := catalogueFiles.ReadFile(path.Join("catalogues", f.Name()))
+		if err != nil {
+			panic(err)
+		}
+		texts := map[string]string{}
+		if err := json.Unmarshal(raw, &texts); err != nil {
+			panic(fmt.Errorf("catalogue %s: %w", f.Name(), err))
+		}
+		tag := strings.TrimSuffix(f.Name(), ".json")
+		at := len(c.tags)
+		if tag == inEnglish {
+			at = 0
+		}
+		c.tags = slices.Insert(c.tags, at, language.MustParse(tag))
+		c.texts = slices.Insert(c.texts, at, texts)
+	}
+	c.matcher = language.NewMatcher(c.tags)
+	return c
+}
+
+// Language is how a customer is spoken to: the texts of one language, and numbers as they are written where the customer is from.
+type Language struct {
+	Tag     string // of the texts, for the page's lang attribute
+	texts   map[string]string
+	numbers *message.Printer
+}
+
+// longestWish bounds how much of an Accept-Language is read, in bytes; what follows would be the least liked anyway.
+const longestWish = 200
+
+// languageOf is the language that a browser asks for.
+func languageOf(r *http.Request) Language {
+	wish := r.Header.Get("Accept-Language")
+	if len(wish) > longestWish {
+		wish = wish[:strings.LastIndexByte(wish[:longestWish], ',')+1]
+	}
+	wished, _, _ := language.ParseAcceptLanguage(strings.TrimRight(wish, ",")) // what cannot be read was not asked for
+	_, at, _ := spoken.matcher.Match(wished...)
+	locale := spoken.tags[at]
+	base, _ := locale.Base()
+	for _, w := range wished {
+		if b, _ := w.Base(); b == base {
+			locale = w // the same language, with the customer's country
+			break
+		}
+	}
+	return spoken.language(at, locale)
+}
+
+func english() Language { return spoken.language(0, spoken.tags[0]) }
+
+func (c *catalogues) language(at int, locale language.Tag) Language {
+	return Language{Tag: c.tags[at].String(), texts: c.texts[at], numbers: message.NewPrinter(locale)}
+}
+
+// Phrase is something to say, in whatever language: a key of the catalogues, and what its placeholders stand for. The zero phrase says nothing.
+type Phrase struct {
+	Key  string
+	with []any // name, value, name, value, ...
+}
+
+// phrase makes a phrase. A value is a text, or knows how it is said in a language.
+func phrase(key string, with ...any) Phrase { return Phrase{key, with} }
+
+// just is a phrase of a value alone.
+func just(v sayable) Phrase { return Phrase{with: []any{"", v}} }
+
+// sayable is a value that is written differently in each language.
+type sayable interface{ in(l Language) string }
+
+// Say says a phrase.
+func (l Language) Say(p Phrase) string {
+	if p.Key == "" && len(p.with) == 2 {
+		return p.with[1].(sayable).in(l)
+	}
+	text := l.texts[p.Key]
+	for i := 0; i+1 < len(p.with); i += 2 {
+		var value string
+		switch v := p.with[i+1].(type) {
+		case sayable:
+			value = v.in(l)
+		case string:
+			value = v
+		}
+		text = strings.ReplaceAll(text, "{"+p.with[i].(string)+"}", value)
+	}
+	return text
+}
+
+// T says a text without placeholders.
+func (l Language) T(key string) string { return l.texts[key] }
+
+// about is a wait in whole minutes, rounded up: no machine's clock is ours.
+type about time.Duration
+
+func (a about) in(l Language) string {
+	n := int64((time.Duration(a) + time.Minute - 1) / time.Minute)
+	if n <= 1 {
+		return l.T("about.minute")
+	}
+	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(n, 10)))
+}
+
+// span is a length of time as it is sold: "1 h 30 min".
+type span time.Duration
+
+func (s span) in(l Language) string {
+	d := time.Duration(s)
+	var parts []string
+	add := func(n time.Duration, key string) {
+		if n > 0 {
+			parts = append(parts, l.Say(phrase(key, "n", strconv.FormatInt(int64(n), 10))))
+		}
+	}
+	add(d/time.Hour, "unit.hours")
+	add(d%time.Hour/time.Minute, "unit.minutes")
+	add(d%time.Minute/time.Second, "unit.seconds")
+	return strings.ReplaceAll(strings.Join(parts, " "), " ", noBreak)
+}
+
+// noBreak keeps a number and its unit on one line.
+const noBreak = "\u00a0"

@@ -1,0 +1,90 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+func testMetrics() *Metrics {
+	return NewMetrics("v1", func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil }, func() (int, int, time.Time) { return 0, 0, time.Time{} })
+}
+
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
+func wantSeries(t *testing.T, m *Metrics, lines ...string) {
+	t.Helper()
+	text := scrape(t, m)
+	for _, line := range lines {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+}
+
+// states is what becomes of a payment, one change after the other.
+func states(m *Metrics, of ...ledger.Payment) {
+	before := ledger.Payment{}
+	for _, p := range of {
+		p.ID = "cr_1"
+		m.Payment(before, p)
+		m.Payment(p, p) // a change that changes nothing of this
+		before = p
+	}
+}
+
+func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
+	t.Parallel()
+	m := testMetrics()
+	confirms := time.Now()
+	states(m, ledger.Payment{Money: ledger.Paid, Machine: ledger.Queued}, ledger.Payment{Money: ledger.Paid, Machine: ledger.Sent},
+		ledger.Payment{Money: ledger.Paid, Machine: ledger.Fetched}) // one that says nothing
+	states(m, ledger.Payment{Money: ledger.Authorized, Machine: ledger.Queued, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Authorized, Machine: ledger.Fetched, ConfirmBy: confirms},
+		ledger.Payment{Money: ledger.Capturing, Machine: ledger.Started, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Paid, Machine: ledger.Done, ConfirmBy: confirms},
+		ledger.Payment{Money: ledger.Disputed, Machine: ledger.Done, ConfirmBy: confirms})
+	states(m, ledger.Payment{Money: ledger.Paid, Machine: ledger.Fetched, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Refunding, Machine: ledger.Failed, Reason: "unconfirmed"},
+		ledger.Payment{Money: ledger.Refunded, Machine: ledger.Failed, Reason: "unconfirmed"})
+	states(m, ledger.Payment{Money: ledger.Releasing, Machine: ledger.Failed, Reason: "busy"}, ledger.Payment{Money: ledger.Released, Machine: ledger.Failed, Reason: "busy"})
+	wantSeries(t, m,
+		`notepay_payments_total{outcome="recorded"} 4`, `notepay_payments_total{outcome="delivered"} 2`, `notepay_payments_total{outcome="money_back"} 2`,
+		`notepay_payments_total{outcome="disputed"} 1`, `notepay_payments_total{outcome="capture_failed"} 0`,
+		`notepay_money_back_total{reason="unconfirmed"} 1`, `notepay_money_back_total{reason="busy"} 1`,
+		`notepay_deliveries_total{outcome="sent"} 1`, `notepay_deliveries_total{outcome="fetched"} 3`, `notepay_deliveries_total{outcome="started"} 1`,
+		`notepay_deliveries_total{outcome="done"} 1`, `notepay_deliveries_total{outcome="failed"} 2`)
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
+	t.Parallel()
+	m := testMetrics()
+	for _, status := range []int{200, 204, 429, 503, 0} {
+		_, _ = m.Calls("notehub", roundTrip(func(*http.Request) (*http.Response, error) {
+			if status == 0 {
+				return nil, errors.New("cut")
+			}
+			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(""))}, nil
+		})).RoundTrip(httptest.NewRequest(http.MethodGet, "/", nil))
+	}
+	m.LinkMade(nil)
+	m.LinkMade(&upstream.Error{Outcome: upstream.Trouble})
+	m.LivePages = func() int { return 3 }
+	wantSeries(t, m, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} 2`, `notepay_vendor_calls_total{status="4xx",vendor="notehub"} 1`,
+		`notepay_vendor_calls_total{status="5xx",vendor="notehub"} 1`, `notepay_vendor_calls_total{status="none",vendor="notehub"} 1`,
+		`notepay_link_creations_total{outcome="done"} 1`, `notepay_link_creations_total{outcome="trouble"} 1`, "notepay_live_pages 3")
+}

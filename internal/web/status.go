@@ -1,0 +1,325 @@
+package web
+
+import (
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
+)
+
+// status is what is said of a payment, and no more than is known of it.
+type status struct {
+	Title   Phrase
+	Lines   []Phrase // how the machine stands, then the money, then what to do
+	Steps   []step
+	Help    bool          // the customer may have to turn to the operator
+	Again   bool          // paying anew makes sense
+	Renewed time.Duration // how soon it may have changed; 0: it stays as it is until somebody does something
+}
+
+// step is one line of what has happened.
+type step struct {
+	Class string // "good", "now", "bad"
+	Text  Phrase
+	At    time.Time // zero: not known
+}
+
+// Classes of steps, as style.css knows them.
+const (
+	good = "good"
+	busy = "now"
+	bad  = "bad"
+)
+
+// statusOf is the one place where it is decided what a customer is told. It is pure.
+func statusOf(p ledger.Payment, now time.Time) status {
+	var s status
+	s.machine(p, now)
+	s.money(p)
+	s.next(p)
+	s.Renewed = renewed(p, now)
+	return s
+}
+
+// confirming: the machine says when it starts.
+func confirming(p ledger.Payment) bool { return !p.ConfirmBy.IsZero() }
+
+// stopping: the credit is being taken back from the machine. One that is taken back to be sent anew is still on its way.
+func stopping(p ledger.Payment) bool {
+	if p.Machine != ledger.Queued && p.Machine != ledger.Sent {
+		return false
+	}
+	switch p.Stop {
+	case bridge.ReasonEnded, bridge.ReasonReversed, bridge.ReasonDisputed:
+		return true
+	case "":
+		return p.Recalled != ledger.NotRecalled
+	}
+	return false
+}
+
+// doubtful: it failed by all we know, and the machine may have started all the same.
+func doubtful(p ledger.Payment) bool {
+	if p.Machine != ledger.Failed {
+		return false
+	}
+	switch p.Reason {
+	case bridge.ReasonAdopted, bridge.ReasonUnclear, bridge.ReasonRecallUnclear, bridge.ReasonUnconfirmed:
+		return true
+	case bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonUnknownDevice, bridge.ReasonNotSelling:
+		return p.Attention == bridge.ReasonUnclear || (p.Posted && !confirming(p)) // a machine that confirms refuses what has expired
+	}
+	return p.Attention == bridge.ReasonUnclear
+}
+
+// owed: nothing is given back without a person, because the machine may have started.
+func owed(p ledger.Payment) bool {
+	return p.Machine == ledger.Failed && (p.Reason == bridge.ReasonAdopted || p.Reason == bridge.ReasonUnclear)
+}
+
+// returned: the customer has all of the money back, or it is on its way.
+func returned(p ledger.Payment) bool {
+	switch p.Money {
+	case ledger.Refunded, ledger.Released, ledger.Releasing, ledger.Lost, ledger.CaptureFailed:
+		return true
+	case ledger.Refunding, ledger.RefundFailed:
+		return p.RefundGoal >= p.Amount
+	}
+	return false
+}
+
+func (s *status) step(class, key string, at time.Time) {
+	s.Steps = append(s.Steps, step{class, phrase(key), at})
+}
+
+func (s *status) say(key string, with ...any) { s.Lines = append(s.Lines, phrase(key, with...)) }
+
+// machine says how far the credit has come.
+func (s *status) machine(p ledger.Payment, now time.Time) {
+	title := func(key string) { s.Title = phrase(key) }
+	held := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing || p.Money == ledger.Released || p.Money == ledger.CaptureFailed
+	if held {
+		s.step(good, "step.held", p.PaidAt)
+	} else {
+		s.step(good, "step.received", p.PaidAt)
+	}
+	if !p.SentAt.IsZero() {
+		s.step(good, "step.sent", p.SentAt)
+	}
+	switch p.Machine {
+	case ledger.Queued, ledger.Sent:
+		s.onItsWay(p, held)
+	case ledger.Fetched:
+		title("title.fetched")
+		s.step(good, "step.fetched", time.Time{})
+		switch {
+		case returned(p):
+			s.say("machine.anyway")
+		case confirming(p):
+			s.say("machine.awaited")
+			s.step(busy, "step.confirm", time.Time{})
+		default:
+			s.say("machine.fetched")
+		}
+	case ledger.Started:
+		title("title.started")
+		s.step(good, "step.started", p.StartedAt)
+		s.running(p, now)
+	case ledger.Done:
+		s.over(p)
+	case ledger.Failed:
+		if doubtful(p) {
+			title("title.doubt")
+			s.step(bad, "step.doubt", time.Time{})
+		} else {
+			title("title.failed")
+			s.step(bad, "step.not_started", time.Time{})
+		}
+		s.say("failed." + p.Reason)
+	}
+	if p.Code != "" {
+		s.say("machine.code", "code", p.Code)
+	}
+}
+
+// onItsWay: the machine does not have the credit yet.
+func (s *status) onItsWay(p ledger.Payment, held bool) {
+	if stopping(p) {
+		s.Title = phrase("title.stopping")
+		s.say("machine.stopping")
+		s.step(busy, "step.stopping", time.Time{})
+		return
+	}
+	if p.Machine == ledger.Sent {
+		s.Title = phrase("title.sent")
+		s.say("machine.sent")
+		s.step(busy, "step.pick_up", time.Time{})
+		return
+	}
+	s.Title = phrase("title.received")
+	if held {
+		s.Title = phrase("title.held")
+	}
+	if p.Attention == bridge.AttentionOverdue || p.Failures > 2 {
+		s.say("machine.delayed")
+	} else {
+		s.say("machine.queued")
+	}
+	s.step(busy, "step.sending", time.Time{})
+}
+
+// running: the machine has said that it started. Its own timer is the truth.
+func (s *status) running(p ledger.Payment, now time.Time) {
+	begins := p.StartedAt.Add(p.DelayedStart)
+	switch {
+	case p.Attention == bridge.AttentionFailedAfter:
+		s.say("machine.trouble")
+	case p.Reason == bridge.ReasonStartedAfter:
+		s.say("machine.late")
+	case p.EndsAt.IsZero():
+		s.say("machine.started")
+	case now.Before(begins):
+		s.Title = phrase("title.confirmed")
+		s.say("machine.begins", "wait", about(begins.Sub(now)))
+	case now.Before(p.EndsAt):
+		s.say("machine.running", "wait", about(p.EndsAt.Sub(now)))
+	default:
+		s.say("machine.finishing")
+	}
+	if !p.EndsAt.IsZero() {
+		s.step(busy, "step.running", p.EndsAt)
+	}
+}
+
+func (s *status) over(p ledger.Payment) {
+	s.Title = phrase("title.done")
+	s.step(good, "step.started", p.StartedAt)
+	s.step(good, "step.over", p.EndsAt)
+	switch p.Reason {
+	case bridge.ReasonEnded:
+		s.Title = phrase("title.ended")
+		s.say("machine.ended")
+	case bridge.ReasonReversed:
+		s.Title = phrase("title.ended")
+		s.say("machine.reversed")
+	case bridge.ReasonStartedAfter:
+		s.say("machine.late")
+	default:
+		s.say("machine.done")
+	}
+	if p.Attention == bridge.AttentionFailedAfter {
+		s.say("machine.trouble")
+	}
+}
+
+// money says where the customer's money is.
+func (s *status) money(p ledger.Payment) {
+	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount, p.Currency}
+	switch p.Money {
+	case ledger.Authorized:
+		if p.Machine == ledger.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
+			s.say("money.releasing", "amount", all)
+			s.step(busy, "step.releasing", time.Time{})
+			break
+		}
+		s.say("money.held", "amount", all)
+		s.ifTakenBack(p)
+	case ledger.Capturing:
+		s.say("money.capturing", "amount", all)
+	case ledger.Paid:
+		s.paid(p, all, back)
+	case ledger.Releasing:
+		s.say("money.releasing", "amount", all)
+		s.step(busy, "step.releasing", time.Time{})
+	case ledger.Released:
+		s.say("money.released", "amount", all)
+		s.step(good, "step.released", time.Time{})
+	case ledger.CaptureFailed:
+		s.say("money.capture_failed", "amount", all)
+	case ledger.Refunding:
+		s.refunding(p, money{p.RefundAmount, p.Currency}, p.RefundAt)
+	case ledger.Refunded:
+		s.say("money.refunded", "amount", all)
+		s.step(good, "step.refunded", time.Time{})
+	case ledger.RefundFailed:
+		s.say("money.refund_failed", "back", money{p.RefundAmount, p.Currency})
+		s.step(bad, "step.refund_failed", time.Time{})
+		s.Help = true
+	case ledger.Disputed:
+		s.say("money.disputed")
+		s.step(bad, "step.disputed", time.Time{})
+	case ledger.Lost:
+		s.say("money.lost")
+		s.step(good, "step.lost", time.Time{})
+	}
+}
+
+func (s *status) paid(p ledger.Payment, all, back money) {
+	switch {
+	case p.Amount == 0:
+		s.say("money.free")
+	case owed(p):
+		s.say("money.owed", "amount", all)
+	case p.Machine == ledger.Failed: // it is refunded as soon as the call that is under way has ended
+		s.refunding(p, money{p.Amount - p.RefundedAmount, p.Currency}, time.Time{})
+	case p.RefundedAmount > 0:
+		s.say("money.part_back", "back", back, "amount", all)
+	default:
+		s.ifTakenBack(p)
+	}
+}
+
+// ifTakenBack: whether the money goes back hangs on whether the note can be taken back.
+func (s *status) ifTakenBack(p ledger.Payment) {
+	if stopping(p) {
+		s.say("money.after_stop")
+	}
+}
+
+func (s *status) refunding(p ledger.Payment, sum money, at time.Time) {
+	s.step(busy, "step.refunding", at)
+	if p.Attention == bridge.AttentionBalance || p.Attention == bridge.AttentionRefundRefused {
+		s.say("money.refund_stuck", "back", sum)
+		s.Help = true
+		return
+	}
+	s.say("money.refunding", "back", sum)
+}
+
+// next says what the customer may do.
+func (s *status) next(p ledger.Payment) {
+	switch {
+	case s.Help:
+		s.say("next.ask")
+	case p.Machine == ledger.Queued || p.Machine == ledger.Sent:
+		s.say("next.close")
+	case p.Machine == ledger.Fetched && !confirming(p) && !returned(p):
+		s.say("next.if_not")
+		s.Help = true
+	case p.Machine == ledger.Failed && owed(p), p.Attention == bridge.AttentionFailedAfter:
+		s.say("next.ask")
+		s.Help = true
+	case p.Machine == ledger.Failed && doubtful(p):
+		s.say("next.enjoy")
+		s.Help = true
+	case p.Machine == ledger.Failed && p.Money != ledger.Disputed && p.Money != ledger.Lost:
+		s.say("next.again")
+		s.Again = true
+	}
+}
+
+// renewed is how soon it may be otherwise, for browsers that have to ask.
+func renewed(p ledger.Payment, now time.Time) time.Duration {
+	switch {
+	case p.Machine == ledger.Queued, p.InFlight:
+		return 2 * time.Second
+	case p.Machine == ledger.Sent || (p.Machine == ledger.Fetched && confirming(p)):
+		return 4 * time.Second
+	case p.Machine == ledger.Started && !p.EndsAt.IsZero() && now.Before(p.EndsAt.Add(time.Minute)):
+		return 30 * time.Second
+	case p.Money == ledger.Capturing || p.Money == ledger.Releasing || p.Money == ledger.Refunding:
+		return 30 * time.Second
+	default:
+		return 0
+	}
+}

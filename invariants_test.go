@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+// checkInvariants returns what must never be, wherever a test ends: the promise, held against what Stripe, Notehub and the machines
+// saw. What the ledger cannot know yet (an event that was never delivered, a call that is under way) it is not blamed for.
+func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stripe, hub *sandbox.Notehub, machines ...*sandbox.Machine) []string {
+	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]ledger.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
+		untold: map[string]bool{}, foreign: map[string]bool{}}
+	for _, m := range machines {
+		for _, start := range m.Starts() {
+			i.starts[start.CreditID]++
+		}
+	}
+	i.readPayments()
+	i.readEvents()
+	i.checkNotes(hub)
+	for _, p := range i.payments {
+		i.checkRow(p)
+		if p.Reason == bridge.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
+			continue // another ledger's to deliver, or nobody's money
+		}
+		i.checkMoney(p)
+		i.checkCredit(p)
+	}
+	return i.problems
+}
+
+// inspection is what was found by asking everybody.
+type inspection struct {
+	ctx      context.Context
+	l        *ledger.Ledger
+	stripe   *sandbox.Stripe
+	payments map[string]ledger.Payment // by session
+	notes    map[string][]sandbox.Note // by credit
+	starts   map[string]int            // by credit
+	untold   map[string]bool           // intents of which something happened that the ledger has not heard
+	foreign  map[string]bool           // intents of which somebody else gave money back, or asks for it
+	problems []string
+}
+
+func (i *inspection) wrong(format string, args ...any) {
+	i.problems = append(i.problems, fmt.Sprintf(format, args...))
+}
+
+func (i *inspection) readPayments() {
+	intents := map[string]bool{}
+	for cursor := ""; ; {
+		list, next, err := i.l.Payments(i.ctx, ledger.Filter{Limit: 500, Cursor: cursor})
+		if err != nil {
+			i.wrong("%v", err)
+			return
+		}
+		for _, p := range list {
+			if _, twice := i.payments[p.SessionID]; twice || (p.PaymentIntent != "" && intents[p.PaymentIntent]) {
+				i.wrong("session %s or its intent has two payments", p.SessionID)
+			}
+			i.payments[p.SessionID], intents[p.PaymentIntent] = p, true
+		}
+		if cursor = next; next == "" {
+			return
+		}
+	}
+}
+
+// readEvents learns what Stripe had to say of each intent, and demands that what was acknowledged is on disk.
+func (i *inspection) readEvents() {
+	for _, e := range i.stripe.Events() {
+		var body struct {
+			Data struct {
+				Object struct {
+					ID       string            `json:"id"`
+					Intent   string            `json:"payment_intent"`
+					Metadata map[string]string `json:"metadata"`
+				} `json:"object"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(e.Body, &body); err != nil {
+			i.wrong("event %s: %v", e.ID, err)
+			continue
+		}
+		object := body.Data.Object
+		intent := object.Intent
+		if strings.HasPrefix(e.Type, "payment_intent.") {
+			intent = object.ID
+		}
+		switch e.Type {
+		case "charge.captured", "charge.expired", "payment_intent.payment_failed", "payment_intent.processing":
+			continue // nobody asks for these
+		case "refund.created":
+			i.foreign[intent] = i.foreign[intent] || object.Metadata["credit"] == ""
+		case "charge.dispute.created":
+			i.foreign[intent] = true
+		case "checkout.session.completed":
+			i.checkAcknowledged(e)
+		}
+		if known, err := i.l.HasEvent(i.ctx, e.ID); err != nil || !known {
+			i.untold[intent] = true
+		}
+	}
+}
+
+// checkAcknowledged: we said yes, so it is on disk, as a payment or as a session to be looked up.
+func (i *inspection) checkAcknowledged(e sandbox.Event) {
+	sold, _ := i.stripe.Session(e.ObjectID)
+	ours := sold.Metadata["device_uid"] != "" && (sold.Metadata["project"] == "" || sold.Metadata["project"] == project)
+	_, held, _, _ := i.stripe.Money(e.ObjectID)
+	if !e.Acked || !ours || (sold.PaymentStatus != "paid" && held == 0) || e.Created.Before(i.l.Born()) {
+		return
+	}
+	if _, ok := i.payments[e.ObjectID]; !ok && !i.lookingUp() {
+		i.wrong("session %s was acknowledged and is not in the ledger", e.ObjectID)
+	}
+}
+
+func (i *inspection) lookingUp() bool {
+	stats, err := i.l.Stats(i.ctx)
+	if err != nil {
+		i.wrong("%v", err)
+	}
+	return !stats.NextLookup.IsZero()
+}
+
+func (i *inspection) checkNotes(hub *sandbox.Notehub) {
+	for _, n := range hub.Notes("") {
+		session, _ := n.Body["session_id"].(string)
+		credit, _ := n.Body["credit_id"].(string)
+		i.notes[credit] = append(i.notes[credit], n)
+		p, known := i.payments[session]
+		if credit != ledger.CreditID(session) {
+			i.wrong("a note for session %s carries credit %s", session, credit)
+		}
+		if !known && n.Posted.After(i.l.Born().Add(time.Second)) {
+			i.wrong("a note for session %s, which the ledger does not know", session)
+		}
+		if known && p.DeviceUID != n.Device {
+			i.wrong("a note for session %s at %s instead of %s", session, n.Device, p.DeviceUID)
+		}
+		if known && p.ConfirmBy.IsZero() && !completed(n) {
+			i.wrong("a note %v for session %s, whose machine knows only credits", n.Body["payment_status"], session)
+		}
+		if strings.HasPrefix(session, "start_") {
+			continue
+		}
+		charged, held, _, intent := i.stripe.Money(session)
+		if sold, ok := i.stripe.Session(session); !ok || (sold.PaymentStatus == "unpaid" && charged+held == 0 && intent != "canceled") {
+			i.wrong("a note for session %s, which nobody paid", session)
+		} else if sold.Metadata["device_uid"] != n.Device {
+			i.wrong("a note for session %s at %s instead of %s", session, n.Device, sold.Metadata["device_uid"])
+		}
+	}
+}
+
+func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "completed" }
+
+// checkRow holds a row against the life of a payment alone: it has its next step, or is at an end, and nothing ends unseen.
+func (i *inspection) checkRow(p ledger.Payment) {
+	now := time.Now()
+	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
+		if once := bridge.Next(p, at); bridge.Next(once, at) != once {
+			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, bridge.Next(once, at))
+		} else if p.Step == ledger.NoStep && once != p {
+			i.wrong("payment %s is forgotten: nobody looks at it again, and it is not what it should be: %+v becomes %+v", p.ID, p, once)
+		}
+	}
+	if p.InFlight && (p.Step == ledger.NoStep || p.Step == ledger.Wait) {
+		i.wrong("payment %s is under way with step %q", p.ID, p.Step)
+	}
+	if p.Step == ledger.NoStep && !bridge.Closed(p) && !i.decided(p) {
+		i.wrong("payment %s came to a dead end and nobody is told: %s, %s %s", p.ID, p.Money, p.Machine, p.Reason)
+	}
+}
+
+// decided: a person took this payment in hand.
+func (i *inspection) decided(p ledger.Payment) bool {
+	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
+	if err != nil {
+		i.wrong("%v", err)
+	}
+	return slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "refund" || a.What == "end" })
+}
+
+// checkMoney holds where the money is against Stripe.
+func (i *inspection) checkMoney(p ledger.Payment) {
+	sold, ok := i.stripe.Session(p.SessionID)
+	if !ok || p.ID != ledger.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
+		i.wrong("payment %s does not agree with its session %+v", p.ID, sold)
+	}
+	charged, held, back, intent := i.stripe.Money(p.SessionID)
+	on := fmt.Sprintf("payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Money, p.Machine, p.Reason, p.RefundedAmount, charged, held, back, intent)
+	if back > charged || p.RefundedAmount > p.Amount {
+		i.wrong("more went back than was paid: %s", on)
+	}
+	if p.InFlight || i.untold[p.PaymentIntent] || i.lookingUp() {
+		return // the ledger has yet to hear
+	}
+	onItsWay := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing
+	switch {
+	case held > 0 && (!onItsWay || p.Step == ledger.NoStep && p.Attention == ""):
+		i.wrong("a hold is left: %s", on)
+	case p.Money == ledger.Released && intent != "canceled":
+		i.wrong("the hold was not released: %s", on)
+	case (p.Money == ledger.Paid || p.Money == ledger.Refunded) && p.Step != ledger.Refund && p.RefundedAmount != back:
+		i.wrong("the ledger does not know what went back: %s", on)
+	case p.Money == ledger.Refunded && back != p.Amount:
+		i.wrong("not all of it went back: %s", on)
+	case p.Money == ledger.Paid && p.Amount > 0 && charged == 0:
+		i.wrong("nothing was taken: %s", on)
+	case p.Reason == bridge.ReasonReversed && intent != "canceled" && !i.foreign[p.PaymentIntent] && !i.decided(p):
+		i.wrong("nobody else gave it back: %s", on)
+	}
+}
+
+// checkCredit holds what became of the credit against what Notehub and the machine have.
+func (i *inspection) checkCredit(p ledger.Payment) {
+	var credits []sandbox.Note
+	for _, n := range i.notes[p.ID] {
+		if completed(n) {
+			credits = append(credits, n)
+		}
+	}
+	starts := i.starts[p.ID]
+	has := starts > 0
+	if p.ConfirmBy.IsZero() { // a machine that says nothing has what its Notecard fetched
+		has = slices.ContainsFunc(credits, func(n sandbox.Note) bool { return n.Fetched })
+	}
+	_, _, back, intent := i.stripe.Money(p.SessionID)
+	returned := p.Amount > 0 && (back == p.Amount || intent == "canceled")
+	on := fmt.Sprintf("payment %s, %s %s %s %s", p.ID, p.Money, p.Machine, p.Reason, p.Attention)
+	switch {
+	case p.Machine == ledger.Sent && len(credits) == 0:
+		i.wrong("sent, and Notehub has no note: %s", on)
+	case !p.Posted && len(credits) > 0 && !p.InFlight && !i.retried(p):
+		i.wrong("never posted, and Notehub has its note: %s", on)
+	case !p.ConfirmBy.IsZero() && starts > 1:
+		i.wrong("%d starts of a machine that confirms: %s", starts, on)
+	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight:
+		i.wrong("the machine has its credit and the customer the money: %s", on)
+	case returned && p.Step == ledger.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
+		i.wrong("the money is back and the credit still waits for the machine: %s", on)
+	}
+}
+
+// retried: a person had the credit sent anew, so that an older note of it may be gone.
+func (i *inspection) retried(p ledger.Payment) bool {
+	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
+	return err == nil && slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "retry" })
+}
+
+// both: the credit and the money back are the agreed end, for the machine said nothing, or said it too late.
+func both(p ledger.Payment) bool {
+	switch p.Reason {
+	case bridge.ReasonUnconfirmed, bridge.ReasonStartedAfter, bridge.ReasonRecallUnclear:
+		return true
+	case bridge.ReasonReversed:
+		return p.Money == ledger.Released // the intent was cancelled, which nobody of us does after a start
+	}
+	return p.Money == ledger.CaptureFailed
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/config"
+	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
+	"notepay/internal/upstream"
+)
+
+// account is an empty Stripe account, and where an operator sets it up.
+type account struct {
+	*testing.T
+	stripe *sandbox.Stripe
+	env    map[string]string
+	file   string // .env
+}
+
+func newAccount(t *testing.T) *account {
+	t.Helper()
+	a := &account{T: t, stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: t}), file: filepath.Join(t.TempDir(), ".env")}
+	server := httptest.NewServer(a.stripe)
+	t.Cleanup(func() { a.stripe.Close(); server.Close() })
+	a.env = map[string]string{"STRIPE_SECRET_KEY": testKey, "PUBLIC_URL": "https://pay.example.com", "STRIPE_API_URL": server.URL}
+	return a
+}
+
+// setUp runs setup with these answers, and then no more.
+func (a *account) setUp(answers ...string) (out string, code int) {
+	a.Helper()
+	var text strings.Builder
+	err := runSetup(a.Context(), a.file, func(name string) string { return a.env[name] }, strings.NewReader(strings.Join(append(answers, ""), "\n")), &text)
+	code = exitCode(err, &text)
+	a.Logf("answers %q:\n%s", answers, text.String())
+	return text.String(), code
+}
+
+// made is how many products, prices and endpoints were made.
+func (a *account) made() [3]int {
+	return [3]int{a.applied("POST /v1/products"), a.applied("POST /v1/prices"), a.applied("POST /v1/webhook_endpoints")}
+}
+
+func (a *account) applied(pattern string) (n int) {
+	for _, r := range a.stripe.Requests(pattern) {
+		if r.Applied {
+			n++
+		}
+	}
+	return n
+}
+
+func (a *account) read() string {
+	a.Helper()
+	text, err := os.ReadFile(a.file)
+	if err != nil {
+		a.Fatal(err)
+	}
+	return string(text)
+}
+
+var (
+	madePrice  = regexp.MustCompile(`price_[0-9A-Za-z]+`)
+	toldSecret = regexp.MustCompile(`STRIPE_WEBHOOK_SECRET=(whsec_[0-9A-Za-z]+)`)
+)
+
+func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	out, code := a.setUp("Warm wash", "EUR", "350", "y")
+	price, secret := madePrice.FindString(out), toldSecret.FindStringSubmatch(out)
+	if code != 0 || price == "" || secret == nil || a.made() != [3]int{1, 1, 1} {
+		t.Fatalf("exit code %d, made %v; want one of each, and the secret told", code, a.made())
+	}
+	if want := "STRIPE_PRICE_ID=" + price + "\nSTRIPE_WEBHOOK_SECRET=" + secret[1] + "\n"; a.read() != want {
+		t.Errorf(".env is %q; want %q", a.read(), want)
+	}
+	if info, err := os.Stat(a.file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v; want a file for its owner alone", info.Mode(), err)
+	}
+	out, code = a.setUp()
+	if code != 0 || a.made() != [3]int{1, 1, 1} || toldSecret.MatchString(out) || !strings.Contains(out, price) {
+		t.Errorf("exit code %d, made %v in two runs; want nothing more, and no secret again", code, a.made())
+	}
+	for e, err := range a.client().V1WebhookEndpoints.List(t.Context(), &stripe.WebhookEndpointListParams{}) {
+		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion || len(e.EnabledEvents) != len(stripeevent.Types()) || e.Metadata["app"] != "notepay" {
+			t.Errorf("the endpoint is %+v, %v", e, err)
+		}
+	}
+}
+
+// client asks the account as somebody else may.
+func (a *account) client() *stripe.Client {
+	a.Helper()
+	s, err := config.Partly(a.file, func(name string) string { return a.env[name] })
+	if err != nil {
+		a.Fatal(err)
+	}
+	return newStripe(s, upstream.NewPace(0, 0)).client
+}
+
+func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	a.stripe.Next("POST /v1/prices", sandbox.Outcome{Status: 500})
+	if out, code := a.setUp("Warm wash", "eur", "350"); code != 1 || !strings.Contains(out, "make the price: Stripe says") {
+		t.Errorf("exit code %d; want 1 and what could not be made", code)
+	}
+	a.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: 500})
+	if _, code := a.setUp("eur", "350"); code != 1 {
+		t.Errorf("exit code %d; want 1", code)
+	}
+	if out, code := a.setUp(); code != 0 || a.made() != [3]int{1, 1, 1} || !strings.Contains(out, "dashboard.stripe.com/webhooks") {
+		t.Errorf("exit code %d, made %v in three runs; want one of each, and where the secret is", code, a.made())
+	}
+}
+
+func TestSetupWithoutAnybodyWhoAnswers(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	if out, code := a.setUp(); code != 1 || a.made() != [3]int{} || !strings.Contains(out, "nobody answers") {
+		t.Errorf("exit code %d, made %v; want nothing", code, a.made())
+	}
+	out, code := a.setUp("Warm wash", "eur", "350")
+	if code != 0 || !strings.Contains(out, "STRIPE_PRICE_ID=price_") || !toldSecret.MatchString(out) {
+		t.Errorf("exit code %d; want all told and the end of the answers taken for a no", code)
+	}
+	if _, err := os.Stat(a.file); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v; want no .env", err)
+	}
+}
+
+func TestNoValueIsReplacedUnasked(t *testing.T) {
+	t.Parallel()
+	const before = "# ours\nSTRIPE_PRICE_ID=price_old # the old one\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001"
+	for name, c := range map[string]struct {
+		answers []string
+		want    func(price, secret string) string
+	}{
+		"no":                    {[]string{"n"}, func(_, _ string) string { return before }},
+		"yes, and no to both":   {[]string{"y", "n", "n"}, func(_, _ string) string { return before }},
+		"yes, and then the end": {[]string{"y"}, func(_, _ string) string { return before }},
+		"yes to the price alone": {[]string{"y", "y", "n"}, func(price, _ string) string {
+			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
+		}},
+		"yes to all": {[]string{"YES", "y", "y"}, func(price, secret string) string {
+			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nSTRIPE_WEBHOOK_SECRET=" + secret + "\n#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAccount(t)
+			if err := os.WriteFile(a.file, []byte(before), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			out, code := a.setUp(append([]string{"Warm wash", "eur", "350"}, c.answers...)...)
+			if code != 0 || strings.Contains(out, "whsec_0123456789") {
+				t.Fatalf("exit code %d; want 0, and the old secret not shown", code)
+			}
+			if want := c.want(madePrice.FindString(out), toldSecret.FindStringSubmatch(out)[1]); a.read() != want {
+				t.Errorf(".env is\n%s\nwant\n%s", a.read(), want)
+			}
+			if info, err := os.Stat(a.file); err != nil || info.Mode().Perm() != 0o640 {
+				t.Errorf("%v, %v; want the mode as it was", info.Mode(), err)
+			}
+		})
+	}
+}
+
+func TestAnAnswerThatCannotBeIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	out, code := a.setUp("", "Warm wash", "euros", "eur", "3.50", "5", "350")
+	if code != 0 || !strings.Contains(out, "three letters") || !strings.Contains(out, "whole number") || !strings.Contains(out, "below the 50") {
+		t.Errorf("exit code %d; want each wrong answer explained", code)
+	}
+}
+
+func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		metadata map[string]string
+		want     string
+		events   int
+	}{
+		"its own":         {map[string]string{"app": "notepay"}, "sends all that is followed now", len(stripeevent.Types())},
+		"somebody else's": {nil, "left alone", 1},
+	} {
+		a := newAccount(t)
+		client := a.client()
+		made, err := client.V1WebhookEndpoints.Create(t.Context(), &stripe.WebhookEndpointCreateParams{URL: stripe.String(hooks),
+			EnabledEvents: stripe.StringSlice([]string{"checkout.session.completed"}), Metadata: c.metadata})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, code := a.setUp("Warm wash", "eur", "350")
+		now, err := client.V1WebhookEndpoints.Retrieve(t.Context(), made.ID, nil)
+		if code != 0 || err != nil || !strings.Contains(out, c.want) || len(now.EnabledEvents) != c.events {
+			t.Errorf("%s: exit code %d, %v, %q; want %d events", name, code, err, now.EnabledEvents, c.events)
+		}
+	}
+}
+
+func TestSetupThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set  []string
+		code int
+		want string
+	}{
+		"without a key":            {[]string{"STRIPE_SECRET_KEY", ""}, 2, "STRIPE_SECRET_KEY"},
+		"without a public address": {[]string{"PUBLIC_URL", ""}, 2, "PUBLIC_URL"},
+		"with an unknown key":      {[]string{"STRIPE_SECRET_KEY", "sk_test_another1"}, 1, "Invalid API Key"},
+		"with other settings that are wrong or missing it can": {[]string{"PORT", "x", "NOTEHUB_PROJECT_UID", "1"}, 0, "was made"},
+		"for this machine there is no endpoint":                {[]string{"PUBLIC_URL", "http://localhost:3000"}, 0, "stripe listen"},
+	} {
+		a := newAccount(t)
+		for i := 0; i < len(c.set); i += 2 {
+			a.env[c.set[i]] = c.set[i+1]
+		}
+		if out, code := a.setUp("Warm wash", "eur", "350"); code != c.code || !strings.Contains(out, c.want) {
+			t.Errorf("%s: exit code %d; want %d and %q", name, code, c.code, c.want)
+		}
+	}
+}
+
+// An operator who is asked and presses Ctrl-C is let go.
+func TestAQuestionEndsWithTheProcess(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	silent, never := io.Pipe()
+	defer never.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := writerFunc(func(p []byte) (int, error) {
+		if strings.Contains(string(p), "What do machines sell") {
+			cancel()
+		}
+		return len(p), nil
+	})
+	if err := runSetup(ctx, a.file, func(name string) string { return a.env[name] }, silent, asked); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v; want the context's end", err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

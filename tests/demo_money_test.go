@@ -1,0 +1,102 @@
+package tests
+
+import (
+	"fmt"
+	"time"
+)
+
+// money waits until the washer's card says all this of its latest payment. What only time can bring may take longer than the rest.
+func (d *demo) money(texts ...string) {
+	d.t.Helper()
+	for _, text := range texts {
+		d.page.untilWithin(patience+time.Minute, fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text))
+	}
+}
+
+// says waits until the live view holds a line with this text.
+func (d *demo) says(text string) {
+	d.t.Helper()
+	d.page.until(fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`, text))
+}
+
+// returned waits until the money of the one payment is back, and the card says so.
+func (d *demo) returned(texts ...string) {
+	d.t.Helper()
+	d.money(texts...)
+	d.tally(1, 0, 1, 0)
+	d.page.reads(".strip", "The customer has the money back")
+	d.page.fits()
+}
+
+// moneyFaults are those after which the money comes back, or has a reason to stay.
+func moneyFaults() []fault {
+	return []fault{
+		{"offline-washer", "a machine that stays offline has its note recalled, and the money goes back", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.returned("$3.50 refunded", "the note was recalled")
+			d.says("recalls the note for Washer 3")
+			d.page.reads("#notes-washer", "was recalled")
+			d.toggle("offline-washer", false)
+			d.idle()
+		}},
+		{"refuses-washer", "a machine that refuses says why, and the money goes back", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.returned("$3.50 refunded", "the machine refused: E-DOOR")
+			d.page.picture("money-back-" + d.page.size.name)
+			d.says("Washer 3 answers: failed E-DOOR")
+			d.says("gives the money back")
+			d.idle()
+		}},
+		{"silent-washer", "a machine that says nothing does not keep the money", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.returned("$3.50 refunded", "said nothing in time", "a person must look")
+			d.idle()
+		}},
+		{"power-washer", "a machine whose power fails starts once it is back", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.page.reads("#state-washer", "No power")
+			d.idle()
+			d.toggle("power-washer", false)
+			d.started()
+			d.money("$3.50 paid", "says that it started")
+		}},
+		{"late-washer", "an answer that comes late is in time", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.started()
+			d.money("$3.50 paid", "says that it started")
+		}},
+		{"route-lost", "answers that the route loses are read before money goes back", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.started()
+			d.money("$3.50 paid", "the machine")
+			d.says("reads what machines answered")
+			d.money("$3.50 paid", "has done it")
+			d.tally(1, 1, 0, 0)
+		}},
+		{"refund-fails", "a refund that fails is left to a person, who makes it by hand", func(d *demo) {
+			d.page.click("#switch-refuses-washer")
+			pay(d.scan(), goodCard)
+			d.money("$3.50 refund failed", "a person must look")
+			d.tally(1, 0, 0, 1)
+			d.calm()
+			d.page.click("#payments-washer summary")
+			d.page.click("#payments-washer [value=refund]")
+			d.returned("$3.50 refunded", "the machine refused: E-DOOR")
+		}},
+		{"twice-washer", "a dispute that is won leaves a payment that can be refunded by hand", func(d *demo) {
+			pay(d.scan(), goodCard)
+			d.started()
+			d.money("$3.50 paid", "says that it started")
+			d.page.click("#payments-washer summary")
+			d.page.click("#payments-washer [value=dispute]")
+			d.money("$3.50 disputed", "a person must look")
+			d.page.until(`document.querySelector("#payments-washer details").open`)
+			d.page.click("#payments-washer [value=won]")
+			d.money("$3.50 paid")
+			d.page.click("#payments-washer [value=refund]")
+			d.returned("$3.50 refunded", "given back by hand")
+			d.page.reads("#notes-washer", "told it: refunded")
+			d.page.reads("#state-washer", "Idle")
+		}},
+	}
+}
