@@ -254,8 +254,6 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	front.RegisterOnShutdown(server.end)
-
 	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
 
 	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
@@ -317,15 +315,13 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Changed: live.Changed})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	ending := make(chan struct{})
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken), Ending: ending},
-		end:        sync.OnceFunc(func() { close(ending) }),
+		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
+		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
 	return server, err
 }
 
