@@ -254,8 +254,6 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	front.RegisterOnShutdown(server.end)
-
 	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
 
 	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
@@ -318,15 +316,13 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Changed: live.Changed})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	ending := make(chan struct{})
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Token: string(s.OperatorToken), Ending: ending},
-		end:        sync.OnceFunc(func() { close(ending) }),
+		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
+		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
 	return server, err
 }
 
@@ -352,6 +348,9 @@ func listenEvery(s *config.Settings) time.Duration {
 	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
 }
 
+// demoToken opens the console of the demo, where nothing is real and only this machine can ask.
+const demoToken = "demo-operator-token"
+
 // runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.
 func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "notepay-demo-")
@@ -374,6 +373,7 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	values["LISTEN_ADDR"] = bridge.Addr().String()
 	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
+	values["OPERATOR_TOKEN"] = demoToken
 	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
 	if err != nil {
@@ -388,8 +388,8 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	go func() { ended <- simulated.Run(ctx) }()
 	err = serve(ctx, settings, log, started{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
 		simulated.Connect(bridge)
-		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated, no money moves.\n\n  Open   %s\n  Pay    %s/pay?device=%s\n\n  Ctrl-C ends it and leaves nothing behind.\n\n",
-			pages, bridge, simulated.Devices()[0])
+		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated, no money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Ctrl-C ends it and leaves nothing behind.\n\n",
+			pages, bridge, simulated.Devices()[0], bridge, demoToken)
 	}})
 	stop()
 	return errors.Join(err, front.Close(), notClosed(<-ended), notClosed(<-ended))

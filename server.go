@@ -47,7 +47,6 @@ type Server struct {
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
 
-	end         func() // has open streams end
 	webhooksOff bool
 	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
 }

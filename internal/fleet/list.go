@@ -22,11 +22,13 @@ type Listed struct {
 	Variables time.Time      // when its own variables were last read; zero: never
 }
 
-// List is every device as it stands, by uid.
-func (f *Fleet) List() []Listed {
-	devices, now := f.all(), time.Now()
+// All is every device, in no order.
+func (f *Fleet) All() []*Device { return f.all() }
+
+// Listed says how devices stand, in their order.
+func (f *Fleet) Listed(devices ...*Device) []Listed {
 	f.mu.RLock()
-	observed := f.observed
+	observed, now := f.observed, time.Now()
 	f.mu.RUnlock()
 	list := make([]Listed, 0, len(devices))
 	for _, d := range devices {
@@ -38,8 +40,26 @@ func (f *Fleet) List() []Listed {
 		}
 		list = append(list, l)
 	}
-	slices.SortFunc(list, func(a, b Listed) int { return cmp.Compare(a.UID, b.UID) })
 	return list
+}
+
+// List is every device as it stands, by uid.
+func (f *Fleet) List() []Listed {
+	devices := f.all()
+	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.UID, b.UID) })
+	return f.Listed(devices...)
+}
+
+// States is how many devices are in each state.
+func (f *Fleet) States() map[State]int {
+	f.mu.RLock()
+	observed, now := f.observed, time.Now()
+	f.mu.RUnlock()
+	count := map[State]int{}
+	for _, d := range f.all() {
+		count[f.judge(d, now, observed).State]++
+	}
+	return count
 }
 
 // Problem is something that an operator has to mend, in words for them.

@@ -88,6 +88,10 @@ const newestFirst = ` ORDER BY created_at DESC, id DESC LIMIT `
 // Search lists payments, newest first, and the cursor from which to go on, "" at the end. It may give fewer than the limit, even
 // none, and a cursor: then it has looked through its share, and going on looks further back.
 func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next string, err error) {
+	return l.search(ctx, s, examined)
+}
+
+func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Payment, next string, err error) {
 	var found, rest query // what an index finds, and what has to be looked at one by one
 	if err := s.indexed(&found); err != nil {
 		return nil, "", err
@@ -99,7 +103,7 @@ func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next str
 	}
 	if len(rest.conditions) > 0 {
 		span := found.from("created_at", since)
-		rows, err := l.reads.QueryContext(ctx, `SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, examined-1), span.args...)
+		rows, err := l.reads.QueryContext(ctx, `SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, share-1), span.args...)
 		ends, err := all(rows, err, scanPlace)
 		if err != nil {
 			return nil, "", err

@@ -84,7 +84,7 @@ func testSearch(t *testing.T, database string) {
 // What no index finds is looked for in shares, and what is found does not depend on where a share ends.
 func testSearchGoesOn(t *testing.T, database string) {
 	l := open(t, database)
-	const many = examined + 5
+	const share, many = 100, 205
 	mustUpdate(t, l, func(tx *Tx) error {
 		for i := range many {
 			p := idle(payment(fmt.Sprint(i)))
@@ -99,12 +99,19 @@ func testSearchGoesOn(t *testing.T, database string) {
 		return nil
 	})
 	amount := int64(999)
-	first, next, err := l.Search(t.Context(), Search{Amount: &amount, Limit: 10})
-	if err != nil || next == "" || len(first) != 1 {
-		t.Fatalf("the first share: %d payments, cursor %q, %v; want one, and to go on", len(first), next, err)
+	var counts, got []string
+	for cursor, more := "", true; more && len(counts) < 10; more = cursor != "" {
+		list, next, err := l.search(t.Context(), Search{Amount: &amount, Limit: 10, Cursor: cursor}, share)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range list {
+			got = append(got, p.SessionID)
+		}
+		counts, cursor = append(counts, fmt.Sprint(len(list))), next
 	}
-	if got := found(t, l, Search{Amount: &amount, Limit: 10}); !slices.Equal(got, []string{fmt.Sprint(many - 1), "0"}) {
-		t.Errorf("in all shares: %q; want both", got)
+	if !slices.Equal(counts, []string{"1", "0", "1"}) || !slices.Equal(got, []string{fmt.Sprint("cs_", many-1), "cs_0"}) {
+		t.Errorf("shares of %q: %q; want both, one in the first and one in the last", counts, got)
 	}
 }
 

@@ -21,8 +21,8 @@ type Operator struct {
 	Ledger *ledger.Ledger
 	Bridge *bridge.Bridge
 	Fleet  *fleet.Fleet
-	Token  string          // of the operator; "" closes everything but what the contract leaves open
-	Ending <-chan struct{} // closed when the service ends, and with it the streams
+	Live   *Live  // with it the streams end
+	Token  string // of the operator; "" closes everything but what the contract leaves open
 
 	streams atomic.Int64 // that are open
 }

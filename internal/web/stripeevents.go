@@ -81,10 +81,6 @@ const (
 	streamEvery = time.Second
 	// streamLag is how long an event is kept back: one that was received before it may still be on its way to the disk.
 	streamLag = time.Second
-	// streamBeat tells whoever stands between that the connection lives.
-	streamBeat = 15 * time.Second
-	// slowest is how long a reader may take for what is sent to it.
-	slowest = 10 * time.Second
 )
 
 // EventStream sends Stripe's events as they are received, as server-sent events. type and id choose as they do for StripeEvents; id also
@@ -111,7 +107,7 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(slowest))
+		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
 		if _, err := w.Write([]byte(text)); err != nil {
 			return err
 		}
@@ -120,14 +116,14 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if err := send(": Stripe's events\n\n"); err != nil {
 		return nil // nobody listens any more
 	}
-	tick, beat := time.NewTicker(streamEvery), time.NewTicker(streamBeat)
+	tick, beat := time.NewTicker(streamEvery), time.NewTicker(heartbeat)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-o.Ending:
+		case <-o.Live.ended:
 			return nil
 		case <-beat.C:
 			if send(":\n\n") != nil {

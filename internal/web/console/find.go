@@ -49,7 +49,7 @@ const mostDevices = 50
 const dayLayout = "2006-01-02"
 
 // readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an amount, and what is left is a device.
-func readWish(q url.Values, devices func() []fleet.Listed, zone *time.Location) (w wish, problem string) {
+func readWish(q url.Values, devices func() []*fleet.Device, zone *time.Location) (w wish, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
@@ -103,7 +103,7 @@ func next(fields []string, i int) string {
 }
 
 // device looks for the devices that a text may mean; where there is none by that name now, for payments of one that had it then.
-func (w *wish) device(text string, all []fleet.Listed) {
+func (w *wish) device(text string, all []*fleet.Device) {
 	list := named(all, text)
 	if len(list) == 0 || len(list) > mostDevices {
 		w.Search.Name = text
@@ -111,7 +111,7 @@ func (w *wish) device(text string, all []fleet.Listed) {
 	}
 	for _, d := range list {
 		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
-			list = []fleet.Listed{d} // exactly this one, and not those whose names go on
+			list = []*fleet.Device{d} // exactly this one, and not those whose names go on
 			break
 		}
 	}

@@ -21,8 +21,8 @@ import (
 
 func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	t.Parallel()
-	devices := func() []fleet.Listed {
-		return []fleet.Listed{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}
+	devices := func() []*fleet.Device {
+		return []*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}
 	}
 	zone := time.FixedZone("east", 3600)
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)

@@ -53,7 +53,7 @@ type stickersPage struct {
 	Sheets  [][]sticker
 	Devices int // that were found
 	Shown   int
-	Single  []fleet.Listed
+	Single  []*fleet.Device
 }
 
 // stickers shows sheets to print, for all devices or those that a search finds.
@@ -66,7 +66,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if at := slices.IndexFunc(page.Layouts, func(l layout) bool { return l.Key == q.Get("layout") }); at >= 0 {
 		page.Layout = page.Layouts[at]
 	}
-	devices := named(c.Fleet.List(), page.Query)
+	devices := named(c.Fleet.All(), page.Query)
 	page.Devices = len(devices)
 	page.Single = devices[:min(len(devices), mostStickers)]
 	page.Shown = len(page.Single)
@@ -82,7 +82,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "stickers", view{Title: "Stickers", Nav: "stickers", Data: page})
 }
 
-func (c *Console) stickerOf(d fleet.Listed) (sticker, error) {
+func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 	u, err := url.Parse(c.PublicURL)
 	if err != nil {
 		return sticker{}, err
@@ -132,12 +132,11 @@ func codePath(text string) (path string, size int, err error) {
 // sticker is one sticker as a drawing, for a print shop.
 func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	uid := strings.TrimSuffix(r.PathValue("uid"), ".svg")
-	devices := c.Fleet.List()
-	at := slices.IndexFunc(devices, func(d fleet.Listed) bool { return d.UID == uid })
-	if at < 0 || c.PublicURL == "" {
+	device := c.Fleet.Device(uid)
+	if device == nil || c.PublicURL == "" {
 		return c.problem(w, r, http.StatusNotFound, "There is no such sticker: the device is not known, or PUBLIC_URL is not set.")
 	}
-	s, err := c.stickerOf(devices[at])
+	s, err := c.stickerOf(device)
 	if err != nil {
 		return err
 	}

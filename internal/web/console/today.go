@@ -69,16 +69,14 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	running = slices.DeleteFunc(running, func(p ledger.Payment) bool { return p.Machine != ledger.Started && p.Machine != ledger.Fetched })
 	slices.SortFunc(running, func(a, b ledger.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
 	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
-	devices := c.Fleet.List()
-	page.States = countStates(devices)
-	for _, d := range devices {
-		if d.Pause != nil && len(page.Paused) < mostOnToday {
-			page.Paused = append(page.Paused, d)
-		}
-	}
+	page.States = inWords(c.Fleet.States())
+	paused := slices.DeleteFunc(c.Fleet.All(), func(d *fleet.Device) bool { return d.Pause == nil })
+	slices.SortFunc(paused, func(a, b *fleet.Device) int { return b.Pause.At.Compare(a.Pause.At) })
+	page.Paused = c.Fleet.Listed(paused[:min(len(paused), mostOnToday)]...)
+	devices, _, _ := c.Fleet.Counts()
 	problems := c.Fleet.Problems()
 	page.Problems = problems[:min(len(problems), mostOnToday)]
-	page.Lights = lights(c.Vitals(ctx), stats, len(devices), now)
+	page.Lights = lights(c.Vitals(ctx), stats, devices, now)
 	page.Quiet = len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Data: page})
 }
@@ -89,11 +87,8 @@ func midnight(t time.Time, zone *time.Location) time.Time {
 	return time.Date(year, month, day, 0, 0, 0, 0, zone)
 }
 
-func countStates(devices []fleet.Listed) (list []stateCount) {
-	count := map[fleet.State]int{}
-	for _, d := range devices {
-		count[d.State]++
-	}
+// inWords are the states of all devices, the most frequent first.
+func inWords(count map[fleet.State]int) (list []stateCount) {
 	for state, n := range count {
 		list = append(list, stateCount{stateWords(state), n})
 	}
