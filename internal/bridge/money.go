@@ -185,7 +185,12 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 
 // unsettled is why a person must still look when another reason is over.
 func unsettled(p ledger.Payment) string {
-	if p.Machine == ledger.Failed && (p.Reason == ReasonAdopted || p.Reason == ReasonUnclear) && p.RefundedAmount < p.Amount {
+	switch p.Reason {
+	case ReasonAdopted, ReasonUnclear:
+		if p.RefundedAmount < p.Amount {
+			return p.Reason
+		}
+	case ReasonRecallUnclear, ReasonUnconfirmed, ReasonRefused, ReasonUnknownDevice, ReasonNotSelling, ReasonStartedAfter:
 		return p.Reason
 	}
 	return ""

@@ -70,11 +70,11 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.starts()
 			s.refuses(ledger.Capture, nil)
 		}, end{ledger.Started, "", ledger.Capturing, 0, AttentionCaptureFailed, ledger.Capture, false}},
-		"and when it is done nobody has to look": {both, ledger.Authorized, func(s *tale) {
+		"and when it is done a person looks at the refusal alone": {both, ledger.Authorized, func(s *tale) {
 			s.refusedNote()
 			s.refuses(ledger.Release, nil)
 			s.call(ledger.Release, Outcome{})
-		}, end{ledger.Failed, ReasonRefused, ledger.Released, 0, "", ledger.NoStep, false}},
+		}, end{ledger.Failed, ReasonRefused, ledger.Released, 0, ReasonRefused, ledger.NoStep, false}},
 		"money held for an hour is told of": {confirms, ledger.Authorized, func(s *tale) {
 			s.starts()
 			s.later(longHold)
@@ -117,13 +117,13 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				s.Errorf("tried again in %v; want a day", d)
 			}
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 0, AttentionBalance, ledger.Refund, false}},
-		"and when the balance is there it goes, and nobody has to look": {both, "", func(s *tale) {
+		"and when the balance is there it goes, and a person looks at the refusal alone": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(ledger.Refund, ErrBalance)
 			s.later(24 * time.Hour)
 			s.refundsAre() // the key may be forgotten by then
 			s.refunded()
-		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
 		"a refund that Stripe refuses is told": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(ledger.Refund, nil)
@@ -183,7 +183,7 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.ends(end{ledger.Failed, ReasonRefused, ledger.RefundFailed, 0, AttentionRefundFailed, ledger.Refund, false})
 			s.refundsAre(s.refund(1, 350, "failed"))
 			s.refunded()
-		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
 		"after five that the bank refused it is a person's": {both, "", func(s *tale) {
 			s.refusedNote()
 			for n := 1; n < mostRefunds; n++ {
