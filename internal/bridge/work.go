@@ -287,7 +287,7 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil
 		}
 	}
-	if p.Plan == "" { // the link was not known when the payment was recorded; now the prices are
+	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
 			var err error
 			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {

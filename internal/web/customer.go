@@ -10,18 +10,21 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	"notepay/internal/checkout"
 	"notepay/internal/ledger"
 )
 
 // Customer serves the pages of those who pay. Its fields are set once, before it serves.
 type Customer struct {
-	Ledger  *ledger.Ledger
-	Session func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
-	Live    *Live
-	Log     *slog.Logger
-	Brand   Brand
-	Terms   Terms
-	Test    bool // the key moves no real money
+	Ledger   *ledger.Ledger
+	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
+	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
+	HTTPS    bool                                                         // customers come by it alone
+	Live     *Live
+	Log      *slog.Logger
+	Brand    Brand
+	Terms    Terms
+	Test     bool // the key moves no real money
 }
 
 // Home lets a customer type the code on a machine.
