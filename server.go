@@ -80,6 +80,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /payment/cancel", s.customer.Cancelled)
 	handle("GET /session/{token}", s.customer.Payment)
 	handle("GET /session/{token}/events", s.customer.Events)
+	handle("GET /access/{token}", s.customer.Access)
+	handle("GET /access/{token}/events", s.customer.AccessEvents)
 	mux.Handle("GET /static/", web.Static())
 	handle("GET /static/brand.css", s.customer.BrandStyle)
 

@@ -321,6 +321,8 @@ func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
 // sold fills in what was sold. It is honoured whatever is sold now; what was paid has to agree with it.
 func sold(p ledger.Payment, plan ledger.Plan) ledger.Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
+	p.WithCode = plan.AccessCode
+	p = coded(p)
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	if plan.Currency != "" && !free && (plan.Amount != p.Amount || plan.Currency != p.Currency) && p.Attention == "" {
 		p.Attention = AttentionAmount
