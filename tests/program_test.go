@@ -133,9 +133,20 @@ func (p *program) stop() {
 // get asks notepay, and follows no redirect. Header are names and values in turn.
 func (p *program) get(path string, header ...string) (status int, location, body string) {
 	p.t.Helper()
+	return p.ask(http.MethodGet, path, "", header...)
+}
+
+// post sends a form, and follows no redirect.
+func (p *program) post(path, form string, header ...string) (status int, location, body string) {
+	p.t.Helper()
+	return p.ask(http.MethodPost, path, form, append(header, "Content-Type", formKind)...)
+}
+
+func (p *program) ask(method, path, form string, header ...string) (status int, location, body string) {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(form))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -144,12 +155,12 @@ func (p *program) get(path string, header ...string) (status int, location, body
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
-		p.t.Fatalf("get %s: %v", path, err)
+		p.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		p.t.Fatalf("get %s: %v", path, err)
+		p.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return response.StatusCode, response.Header.Get("Location"), string(text)
 }

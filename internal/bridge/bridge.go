@@ -104,6 +104,7 @@ type Note struct {
 	Expires       int64  `json:"expires,omitempty"` // Unix seconds
 	Duration      int64  `json:"duration_s,omitempty"`
 	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
+	Code          string `json:"code,omitempty"` // six digits, which the customer types at the machine
 }
 
 // Session is what is used of a Checkout Session.

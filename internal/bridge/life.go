@@ -315,6 +315,7 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if until := freeAt(p); p.Occupies && !until.IsZero() {
 		p = noLater(p, until) // to have the device sold again
 	}
+	p = codeKept(p, now)
 	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
 		p.NotBefore, p.Failures = time.Time{}, 0
 	}
