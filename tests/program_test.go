@@ -133,9 +133,21 @@ func (p *program) stop() {
 // get asks notepay, and follows no redirect. Header are names and values in turn.
 func (p *program) get(path string, header ...string) (status int, location, body string) {
 	p.t.Helper()
+	return p.ask(http.MethodGet, path, "", header)
+}
+
+// post sends notepay a body of JSON.
+func (p *program) post(path, body string, header ...string) (status int, answer string) {
+	p.t.Helper()
+	status, _, answer = p.ask(http.MethodPost, path, body, append(header, "Content-Type", "application/json"))
+	return status, answer
+}
+
+func (p *program) ask(method, path, body string, header []string) (status int, location, answer string) {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(body))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -144,12 +156,12 @@ func (p *program) get(path string, header ...string) (status int, location, body
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
-		p.t.Fatalf("get %s: %v", path, err)
+		p.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		p.t.Fatalf("get %s: %v", path, err)
+		p.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return response.StatusCode, response.Header.Get("Location"), string(text)
 }
