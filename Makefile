@@ -14,7 +14,7 @@ mutants: ## each guard is taken away in turn, and the tests must fail; five minu
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .
 
 contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/doc.go says what it needs
-	cd tests && go test -race -shuffle=on -count=1 ./... # not from the cache, which does not see notepay's own files
+	cd tests && go test -race -shuffle=on -parallel 8 -count=1 ./... # not from the cache, which does not see notepay's own files
 
 check: ## formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -140,6 +141,17 @@ func (b *tab) look(s size, scheme string) {
 func (b *tab) open(url string) {
 	b.t.Helper()
 	b.do("open "+url, chromedp.Navigate(url))
+}
+
+// speaks loads the page anew for somebody who reads this language.
+func (b *tab) speaks(language string) {
+	b.t.Helper()
+	b.do("load the page anew in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		headers := network.Headers{"Accept-Language": language}
+		_, err := cdp.Call(ctx, t, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers})
+		return err
+	}), chromedp.Reload())
+	b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
 }
 
 // openRefused opens a page that is answered with an error status.

@@ -57,7 +57,7 @@ func open(t *testing.T, browser context.Context, visitors []visitor, settings ..
 	w.stripe.AddPrice(sandbox.Price{ID: short, Name: "Quick rinse", Currency: "eur", Amount: 150, Active: true, Metadata: map[string]string{"duration": "2s"}})
 	w.stripe.AddPrice(sandbox.Price{ID: delayed, Name: "Overnight wash", Currency: "eur", Amount: 480, Active: true,
 		Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}})
-	w.stripe.AddPrice(sandbox.Price{ID: plain, Name: "One coffee", Description: "Large, with milk", Currency: "eur", Amount: 220, Active: true})
+	w.stripe.AddPrice(sandbox.Price{ID: plain, Name: "Spin only", Description: "For what is washed already.", Currency: "eur", Amount: 120, Active: true})
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	s := &shop{world: w, browser: browser, links: map[string]string{}}
@@ -119,12 +119,15 @@ func (c *customer) reads(title string, says ...string) {
 	}
 }
 
-// sees is reads, of a page that everybody can use. It is kept as a picture if it has a name.
+// sees is reads, of a page that everybody can use, and that German words do not make too wide. It is kept as a picture if it has a name.
 func (c *customer) sees(picture, title string, says ...string) {
 	c.t.Helper()
 	c.reads(title, says...)
 	c.page.accessible()
 	c.page.picture(picture)
+	c.page.speaks("de")
+	c.page.fits()
+	c.page.speaks("en")
 }
 
 // scans follows the sticker to a page that says why nothing is sold.
@@ -340,7 +343,7 @@ func closed() []visitor {
 		{name: "the door", visit: looksAt("", "/", "Pay for a machine", "Code on the machine")},
 		{name: "several plans", variables: sells(warm + "," + delayed + "," + plain), visit: func(c *customer) {
 			c.page.open(c.p.url + "/pay/" + c.uid)
-			c.sees("plans", "Choose a plan", "Warm wash", "Starts 20 min after the payment", "Large, with milk")
+			c.sees("plans", "Choose a plan", "Warm wash", "Starts 20 min after the payment", "For what is washed already.")
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
 			c.page.open(c.p.url + "/use/" + c.uid)

@@ -124,11 +124,11 @@ func TestDemo(t *testing.T) {
 }
 
 func purchase(d *demo) {
-	d.page.fits()
+	d.page.accessible()
 	d.page.picture("demo-" + d.page.size.name)
 	phone := d.scan()
 	phone.reads("main", "Warm wash")
-	phone.fits()
+	phone.accessible()
 	if phone.size.mobile {
 		phone.picture("checkout")
 	}
@@ -213,17 +213,14 @@ func faults() []fault {
 		{"notehub-slow", "with a slow Notehub a payment arrives late", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
-			phone.reads("h1", waitingTitle)
-			arrives(d, phone)
+			arrives(d, phone) // the machine may say so before Notehub has answered
 			d.toggle("notehub-slow", false)
 		}},
 		{"notehub-lost", "a note whose reply is lost starts the machine once", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
-			phone.reads("h1", waitingTitle) // nobody knows whether it was stored
-			d.started()                     // but it was
+			arrives(d, phone) // nobody was told that the note was stored, but it was
 			d.toggle("notehub-lost", false)
-			arrives(d, phone)
 		}},
 		{"webhook-lost", "a payment whose webhook is lost is found when the customer comes back", func(d *demo) {
 			phone := d.scan()

@@ -82,14 +82,6 @@ func (o *operator) types(selector, text string) {
 	o.page.do("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
 }
 
-// signIn shows a page of the console, after the token was typed.
-func (o *operator) signIn(path string) {
-	o.t.Helper()
-	o.page.openRefused(o.p.url + path)
-	o.types("#token", operatorToken+kb.Enter)
-	o.page.until(`document.querySelector("nav")`)
-}
-
 // presses opens a button's form, gives a reason if there is one to give, and presses the button.
 func (o *operator) presses(path, reason string) {
 	o.t.Helper()
