@@ -7,14 +7,14 @@ build: ## one static binary: ./notepay
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o notepay .
 
 test:  ## all tests; needs nothing but Go
-	go test -race -shuffle=on -parallel 16 ./...
+	go test -race -shuffle=on -parallel 16 -timeout 15m ./...
 	go test -count=1 -run 'Histories|Shelf' . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
 
 mutants: ## each guard is taken away in turn, and its test must fail; two minutes on two cores
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .
 
 contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/doc.go says what it needs
-	cd tests && go test -race -shuffle=on -count=1 ./... # not from the cache, which does not see notepay's own files
+	cd tests && go test -race -shuffle=on -parallel 8 -count=1 ./... # not from the cache, which does not see notepay's own files
 
 check: ## formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

@@ -364,9 +364,6 @@ func listenEvery(s *config.Settings) time.Duration {
 	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
 }
 
-// demoToken opens the console of the demo, where nothing is real and only this machine can ask.
-const demoToken = "demo-operator-token"
-
 // runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.
 func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "notepay-demo-")
@@ -389,7 +386,6 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	values["LISTEN_ADDR"] = bridge.Addr().String()
 	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
-	values["OPERATOR_TOKEN"] = demoToken
 	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
 	if err != nil {
@@ -405,7 +401,7 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	err = serve(ctx, settings, log, started{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
 		simulated.Connect(bridge)
 		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated, no money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Ctrl-C ends it and leaves nothing behind.\n\n",
-			pages, bridge, simulated.Devices()[0], bridge, demoToken)
+			pages, bridge, simulated.Devices()[0], bridge, values["OPERATOR_TOKEN"])
 	}})
 	stop()
 	return errors.Join(err, front.Close(), notClosed(<-ended), notClosed(<-ended))

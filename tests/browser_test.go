@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -55,9 +57,10 @@ func newBrowser(t *testing.T) context.Context {
 
 // tab is a page that somebody looks at. An error or a warning in its console fails the test.
 type tab struct {
-	t    *testing.T
-	ctx  context.Context
-	size size
+	t        *testing.T
+	ctx      context.Context
+	size     size
+	refusals sync.Map // addresses that are to be answered with an error status, which the console tells of
 }
 
 // newTab opens an empty tab of its own: it shares nothing with others of the browser.
@@ -88,6 +91,9 @@ func (b *tab) listen() {
 			if err != nil || m.Text == end {
 				return
 			}
+			if _, meant := b.refusals.Load(m.URL); meant && strings.HasPrefix(m.Text, "Failed to load resource") {
+				continue
+			}
 			if m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleWarning || m.IsException() {
 				b.t.Errorf("the console says %s (%s)", m, m.URL)
 			}
@@ -112,16 +118,22 @@ func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// resize gives the tab a screen. Animations are left out, so that pictures are the same each time.
+// resize gives the tab a screen.
 func (b *tab) resize(s size) {
+	b.t.Helper()
+	b.look(s, "light")
+}
+
+// look gives the tab a screen and a colour scheme, "light" or "dark". Animations are left out, so that pictures are the same each time.
+func (b *tab) look(s size, scheme string) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{}
 	if s.mobile {
 		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait, chromedp.EmulateScale(2))
 	}
 	b.do("resize", chromedp.EmulateViewport(s.width, s.height, options...), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		calm := []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}}
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: calm})
+		features := []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: scheme}}
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		return err
 	}))
 }
@@ -129,6 +141,24 @@ func (b *tab) resize(s size) {
 func (b *tab) open(url string) {
 	b.t.Helper()
 	b.do("open "+url, chromedp.Navigate(url))
+}
+
+// speaks loads the page anew for somebody who reads this language.
+func (b *tab) speaks(language string) {
+	b.t.Helper()
+	b.do("load the page anew in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		headers := network.Headers{"Accept-Language": language}
+		_, err := cdp.Call(ctx, t, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers})
+		return err
+	}), chromedp.Reload())
+	b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
+}
+
+// openRefused opens a page that is answered with an error status.
+func (b *tab) openRefused(url string) {
+	b.t.Helper()
+	b.refusals.Store(url, true)
+	b.open(url)
 }
 
 func (b *tab) click(selector string) {
@@ -164,7 +194,13 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 // reads waits until the text of an element contains something.
 func (b *tab) reads(selector, text string) {
 	b.t.Helper()
-	b.until(fmt.Sprintf("document.querySelector(%q)?.innerText.includes(%q)", selector, text))
+	b.readsWithin(patience, selector, text)
+}
+
+// readsWithin is reads with a patience of its own. A number and its unit are kept together by a space of another kind.
+func (b *tab) readsWithin(limit time.Duration, selector, text string) {
+	b.t.Helper()
+	b.untilWithin(limit, fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)", selector, text))
 }
 
 // opens does what opens another tab, and returns that. The browser tells of those that other tests open, too.
@@ -201,11 +237,11 @@ func (b *tab) fits() {
 	}
 }
 
-// picture keeps what the tab shows, if NOTEPAY_SCREENSHOTS names a folder.
+// picture keeps what the tab shows, if it is to have a name and NOTEPAY_SCREENSHOTS names a folder.
 func (b *tab) picture(name string) {
 	b.t.Helper()
 	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
-	if folder == "" {
+	if folder == "" || name == "" {
 		return
 	}
 	b.do("scroll to the top", evaluate("window.scrollTo(0, 0)"))

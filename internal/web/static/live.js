@@ -7,7 +7,7 @@
       const at = new Date(time.dateTime);
       time.textContent = time.classList.contains("day")
         ? at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" })
-        : at.toLocaleTimeString(language);
+        : at.toLocaleTimeString(language, { timeStyle: "short" });
     }
   };
   localise(document);

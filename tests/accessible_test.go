@@ -1,0 +1,56 @@
+package tests
+
+import (
+	"os"
+	"strings"
+
+	"github.com/chromedp/chromedp"
+)
+
+// accessible holds that a page keeps nobody from using it, as far as axe-core can tell, and that nothing has to be scrolled sideways: on a phone and
+// on a desktop, in light and in dark.
+func (b *tab) accessible() {
+	b.t.Helper()
+	b.fits()
+	const axeFile = "axe/node_modules/axe-core/axe.min.js"
+	axe, err := os.ReadFile(axeFile)
+	if err != nil {
+		unavailable(b.t, "axe-core is not there (npm ci --ignore-scripts in tests/axe brings it): %v", err)
+	}
+	size := b.size
+	for _, s := range sizes() {
+		for _, scheme := range []string{"light", "dark"} {
+			b.look(s, scheme)
+			for _, violation := range b.violations(string(axe)) {
+				b.t.Errorf("%s on a %s in %s: %s", b.title(), s.name, scheme, violation)
+			}
+		}
+	}
+	b.look(size, "light")
+}
+
+// violations are what axe-core finds in the page as it is shown now. The page's own policy does not hold for what DevTools evaluates. A page that
+// was loaded anew meanwhile is looked at again.
+func (b *tab) violations(axe string) (found []string) {
+	b.t.Helper()
+	const run = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v =>
+		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
+	var err error
+	for range 5 {
+		b.do("bring axe-core into the page", evaluate("if (!window.axe) {"+axe+"}"))
+		if found, err = chromedp.Run(b.ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise)); err == nil {
+			return found
+		}
+	}
+	b.t.Fatalf("look for what axe-core finds in %s: %v", b.title(), err)
+	return nil
+}
+
+// title is what a tab is called.
+func (b *tab) title() string {
+	title, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.title + ", " + location.pathname`))
+	if err != nil {
+		return "a page without a title: " + err.Error()
+	}
+	return strings.TrimSpace(title)
+}

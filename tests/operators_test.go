@@ -1,0 +1,296 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image/png"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode"
+
+	"notepay/internal/sandbox"
+)
+
+const (
+	dryer  = "dev:864475044215260"
+	kettle = "dev:864475044215261"
+)
+
+// operator is somebody at the console of a notepay on which there was some trade.
+type operator struct {
+	*world
+	p      *program
+	t      *testing.T
+	page   *tab
+	clicks int
+
+	started, refused, disputed sandbox.Session
+}
+
+// newOperator has a washer that runs, a dryer that refused, a charger whose payment is disputed, and a kettle that did nothing yet.
+func newOperator(t *testing.T) *operator {
+	t.Helper()
+	o := &operator{world: newWorld(t, nil, nil), t: t}
+	o.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A", LastActivity: time.Now()})
+	o.notehub.AddDevice(sandbox.Device{UID: dryer, Name: "Dryer 1", LastActivity: time.Now()})
+	o.notehub.AddDevice(sandbox.Device{UID: kettle, Name: "Kettle in the waiting room", LastActivity: time.Now()})
+	running, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	for _, uid := range []string{washer, charger, dryer, kettle} {
+		m := sandbox.NewMachine(o.notehub, sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond})
+		if uid == dryer {
+			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
+		}
+		go m.Run(running)
+	}
+	o.p = o.start("CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "SUPPORT_CONTACT", "help@wash.example")
+	o.notehub.SetRoute(o.p.url+"/webhook/notehub", webhookSecret)
+	t.Cleanup(o.notehub.Close)
+
+	// Stripe tells the card only when it is asked for a session, not in the webhook.
+	o.started = o.buy(o.selling(o.p, washer), sandbox.PayOptions{NoWebhook: true})
+	o.p.get("/payment/success?session_id=" + o.started.ID)
+	o.refused = o.buy(o.selling(o.p, dryer), sandbox.PayOptions{})
+	o.disputed = o.buy(o.selling(o.p, charger), sandbox.PayOptions{})
+	o.p.payment(o.started.ID, `"machine":"started"`)
+	o.p.payment(o.refused.ID, `"money":"refunded"`)
+	o.p.payment(o.disputed.ID, `"machine":"started"`)
+	o.stripe.Dispute(o.disputed.ID)
+	o.p.payment(o.disputed.ID, `"money":"disputed"`)
+	o.page = newTab(t, newBrowser(t), sizes()[1])
+	return o
+}
+
+func (o *operator) click(selector string) {
+	o.t.Helper()
+	o.clicks++
+	o.page.click(selector)
+}
+
+// types types into a field; "\r" is the key at the end of the line.
+func (o *operator) types(selector, text string) {
+	o.t.Helper()
+	o.page.do("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
+}
+
+// presses opens a button's form, gives a reason if there is one to give, and presses the button.
+func (o *operator) presses(path, reason string) {
+	o.t.Helper()
+	form := fmt.Sprintf(`form[action$=%q]`, path)
+	o.click("details:has(" + form + ") > summary")
+	if reason != "" {
+		o.types(form+" [name=reason]", reason)
+	}
+	o.click(form + " button")
+}
+
+// sees is a page of the console that everybody can use, with all that is folded up unfolded.
+func (o *operator) sees(path, title string) {
+	o.t.Helper()
+	o.page.open(o.p.url + path)
+	o.page.reads("h1", title)
+	o.page.do("unfold", evaluate(`document.querySelectorAll("details").forEach(d => { d.open = true })`))
+	o.page.accessible()
+}
+
+func TestOperators(t *testing.T) {
+	t.Parallel()
+	o := newOperator(t)
+	o.page.openRefused(o.p.url + "/operator")
+	o.page.reads("h1", "Sign in")
+	o.page.accessible()
+	o.page.refusals.Store(o.p.url+"/operator/sign-in", true)
+	o.types("#token", "not the token"+kb.Enter)
+	o.page.reads("[role=alert]", "This is not the operator token.")
+	o.types("#token", operatorToken+kb.Enter)
+	o.page.reads("h1", "Today")
+
+	steps := []struct {
+		name string
+		run  func(*operator)
+	}{
+		{"every page of the console can be used by everybody", (*operator).looksAtAll},
+		{"a customer's call is settled in three clicks", (*operator).settlesACall},
+		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
+		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
+		{"stickers lead to their machines", (*operator).printsStickers},
+	}
+	for _, s := range steps { // one after the other: it is one operator
+		t.Run(s.name, func(t *testing.T) {
+			o.t, o.page.t = t, t
+			defer func() { o.page.t = o.T }()
+			s.run(o)
+		})
+	}
+}
+
+// looksAtAll shows each page. Pictures are of what happened so far.
+func (o *operator) looksAtAll() {
+	o.page.open(o.p.url + "/operator")
+	o.page.reads("main", "Needs attention")
+	o.page.picture("console-today")
+	o.page.open(o.p.url + "/operator/payments/" + o.refused.ID)
+	o.page.reads("main", "Why did it not start?")
+	o.page.picture("payment-story")
+	for path, title := range map[string]string{
+		"/operator":                            "Today",
+		"/operator/payments":                   "Payments",
+		"/operator/payments/" + o.started.ID:   "Payment cr_",
+		"/operator/payments/" + o.refused.ID:   "Payment cr_",
+		"/operator/payments/" + o.disputed.ID:  "Payment cr_",
+		"/operator/payments?q=nothing+of+that": "Payments",
+		"/operator/devices":                    "Devices",
+		"/operator/events":                     "Stripe events",
+		"/operator/events/" + o.event():        "Event evt_",
+		"/operator/stickers":                   "Stickers",
+		"/operator/audit":                      "Audit",
+	} {
+		o.sees(path, title)
+	}
+	o.page.refusals.Store(o.p.url+"/operator/payments/cr_0000000000000000", true)
+	o.sees("/operator/payments/cr_0000000000000000", "This did not work")
+}
+
+// event is the id of an event that notepay has stored.
+func (o *operator) event() string {
+	_, _, body := o.p.get("/api/stripe-events", "Authorization", "Bearer "+operatorToken)
+	return regexp.MustCompile(`evt_\w+`).FindString(body)
+}
+
+// settlesACall: "I paid just now with the card that ends in 4242, and it did not wash."
+func (o *operator) settlesACall() {
+	o.page.open(o.p.url + "/operator/payments")
+	o.clicks = 0
+	o.types("#q", "4242 Washer 3"+kb.Enter)
+	o.page.until(`location.search.includes("4242") && document.querySelectorAll("tbody tr").length === 1`)
+	o.click("tbody a")
+	o.page.reads("h1", "Payment cr_")
+	o.presses("/refund", "")
+	o.page.reads("[role=status]", "")
+	if o.clicks != 3 {
+		o.t.Errorf("it took %d clicks; want 3", o.clicks)
+	}
+	o.p.payment(o.started.ID, `"money":"refunded"`)
+	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
+	o.page.reads("main", "refunded")
+	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit")
+	o.page.reads("main", "refund")
+}
+
+// credit is the reference of a session's payment.
+func (o *operator) credit(s sandbox.Session) string {
+	_, _, body := o.p.get("/api/payments/"+s.ID, "Authorization", "Bearer "+operatorToken)
+	return regexp.MustCompile(`cr_\w+`).FindString(body)
+}
+
+func (o *operator) givesBackAPart() {
+	session := o.buy(o.selling(o.p, kettle), sandbox.PayOptions{})
+	o.p.payment(session.ID, `"machine":"started"`)
+	o.page.open(o.p.url + "/operator/payments")
+	o.types("#q", time.Now().Format(time.DateOnly)+" 3.50 EUR Kettle"+kb.Enter)
+	o.page.until(`location.search.includes("3.50") && document.querySelectorAll("tbody tr").length === 1`)
+	o.click("tbody a")
+	o.page.reads("h1", "Payment cr_")
+	o.click(`details:has(form[action$="/refund"]) > summary`)
+	o.types(`form[action$="/refund"] [name=amount]`, "1.20")
+	o.types(`form[action$="/refund"] [name=reason]`, "the water was cold"+kb.Enter)
+	o.p.payment(session.ID, `"refunded_amount":120`)
+	if _, _, refunded, _ := o.stripe.Money(session.ID); refunded != 120 {
+		o.t.Errorf("Stripe gave %d back; want 120", refunded)
+	}
+}
+
+func (o *operator) pauses() {
+	const reason = "the drum squeaks"
+	o.page.open(o.p.url + "/operator/devices?q=Dryer")
+	o.presses("/pause", reason)
+	o.page.reads("main", reason)
+	o.sees("/operator/devices?q=Dryer", "Devices")
+	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable || strings.Contains(body, reason) {
+		o.t.Errorf("a paused machine answers %d %s; want 503, and nothing of the operator's reason", status, body)
+	}
+	o.sees("/operator", "Today")
+	o.page.reads("main", reason)
+	o.page.click(`form[action$="/resume"] button`)
+	o.page.until(`!document.querySelector('form[action$="/resume"]')`)
+	o.selling(o.p, dryer)
+}
+
+// printsStickers decodes each sticker of each sheet as it is printed, by another library than the one that drew it.
+func (o *operator) printsStickers() {
+	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, "Kettle in the waiting room": kettle}
+	const a4, letter = "595 x 842", "612 x 792" // points
+	for layout, paper := range map[string]string{
+		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter, "letter-small": letter,
+	} {
+		o.page.open(o.p.url + "/operator/stickers?layout=" + layout)
+		o.page.reads("h1", "Stickers")
+		if layout == "a4-large" {
+			o.page.picture("stickers")
+		}
+		if got := o.printed(); got != paper {
+			o.t.Errorf("%s prints on sheets of %s points; want one of %s", layout, got, paper)
+		}
+		o.page.until(fmt.Sprintf(`document.querySelectorAll(".%s .sticker").length === %d`, layout, len(uids)))
+		seen := map[string]bool{}
+		for i := range len(uids) {
+			sticker := fmt.Sprintf(".sticker:nth-child(%d)", i+1)
+			name, err := chromedp.Run(o.page.ctx, chromedp.Text(chromedp.CSS(sticker+" .print > b")))
+			if err != nil {
+				o.t.Fatalf("read the name on sticker %d of %s: %v", i+1, layout, err)
+			}
+			want := "https://pay.example.com/pay/" + uids[name]
+			if got := o.decoded(sticker + " .code"); got != want || seen[name] {
+				o.t.Errorf("the sticker of %q on %s leads to %q; want %q, once", name, layout, got, want)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+// printed is the paper that the page is printed on, in points, one a sheet.
+func (o *operator) printed() string {
+	o.t.Helper()
+	file, err := chromedp.Run(o.page.ctx, chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()))
+	if err != nil {
+		o.t.Fatalf("print: %v", err)
+	}
+	var sheets []string
+	for _, box := range regexp.MustCompile(`/MediaBox \[0 0 ([0-9.]+) ([0-9.]+)\]`).FindAllSubmatch(file, -1) {
+		width, _ := strconv.ParseFloat(string(box[1]), 64)
+		height, _ := strconv.ParseFloat(string(box[2]), 64)
+		sheets = append(sheets, fmt.Sprintf("%.0f x %.0f", width, height))
+	}
+	return strings.Join(sheets, ", ")
+}
+
+// decoded is what the QR code in an element of the page says.
+func (o *operator) decoded(selector string) string {
+	o.t.Helper()
+	picture, err := chromedp.Run(o.page.ctx, chromedp.ScreenshotScale(chromedp.CSS(selector), 2))
+	if err != nil {
+		o.t.Fatalf("picture of %s: %v", selector, err)
+	}
+	image, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		o.t.Fatalf("picture of %s: %v", selector, err)
+	}
+	bits, err := gozxing.NewBinaryBitmapFromImage(image)
+	if err != nil {
+		o.t.Fatalf("picture of %s: %v", selector, err)
+	}
+	result, err := qrcode.NewQRCodeReader().Decode(bits, nil)
+	if err != nil {
+		return "nothing: " + err.Error()
+	}
+	return result.GetText()
+}
