@@ -155,10 +155,24 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
 		})
 	})
+	t.Run("Notehub refuses us altogether", func(t *testing.T) {
+		t.Parallel()
+		inFront(t, nil, func(f *front) {
+			f.run()
+			f.buy(sandbox.PayOptions{})
+			f.notehub.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 403})
+			f.buy(sandbox.PayOptions{})
+			f.pass(time.Minute)
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment", "60")
+			f.notehub.Clear("{any} /v1/{rest...}")
+			f.pass(2 * time.Minute)
+			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+		})
+	})
 	t.Run("the queue runs late", func(t *testing.T) {
 		t.Parallel()
 		inFront(t, nil, func(f *front) {
-			f.notehub.Always(postNote, sandbox.Outcome{Status: 403})
+			f.notehub.Always(postNote, sandbox.Outcome{Status: 503})
 			f.run()
 			f.buy(sandbox.PayOptions{})
 			f.pass(4 * time.Minute)

@@ -114,8 +114,9 @@ func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
 	if before.Machine == after.Machine {
 		return nil
 	}
-	if answered(after) && !answered(before) {
-		return b.resumeAutomatically(tx, after.DeviceUID, "the machine answered")
+	tested := freeStart(after) && after.Machine == ledger.Fetched && after.ConfirmBy.IsZero()
+	if tested || answered(after) && !answered(before) {
+		return b.resumeAutomatically(tx, after.DeviceUID, "the machine was heard from")
 	}
 	if !leftAlone(after) || freeStart(after) {
 		return nil

@@ -147,12 +147,13 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 // measuring is how often it is asked whether the queue runs late.
 const measuring = time.Second
 
-// measure keeps track of whether the queue runs late.
+// measure keeps track of whether what is sold now can be delivered: the queue may run late, or Notehub refuse us.
 func (b *Bridge) measure(ctx context.Context) {
 	for {
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err == nil {
-			b.late.Store(b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2)
+			late := b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2
+			b.late.Store(late || b.c.NotehubPace.Refuses())
 		} else if ctx.Err() == nil {
 			b.c.Log.Error("read queue", "err", err)
 		}
@@ -178,7 +179,7 @@ func (b *Bridge) committed(changes ...change) {
 			b.c.Fleet.Free(p.DeviceUID)
 		}
 		b.c.Observe.Payment(c.before, p)
-		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p)) {
+		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p) || freeStart(p)) {
 			b.showPause(p.DeviceUID)
 		}
 		if b.c.Changed != nil {

@@ -19,6 +19,7 @@ type Pace struct {
 	hold     time.Time // nobody asks before this
 	holds    int       // holds in a row, for a vendor that does not say how long
 	troubles int       // calls in a row that found the vendor unreachable or refusing us
+	refusals int       // of them, those in a row that were refused: by key, permission or account
 	last     string    // what the last of them said
 }
 
@@ -122,7 +123,7 @@ func (p *Pace) Observe(now time.Time, err error) {
 	defer p.mu.Unlock()
 	switch outcome {
 	case Done, Refused:
-		p.holds, p.troubles, p.last = 0, 0, ""
+		p.holds, p.troubles, p.refusals, p.last = 0, 0, 0, ""
 	case Wait:
 		if !now.Before(p.hold) {
 			p.holds++ // else it answers a call that was under way when the hold began
@@ -137,7 +138,17 @@ func (p *Pace) Observe(now time.Time, err error) {
 	default:
 		p.troubles++
 		p.last = err.Error()
+		if p.refusals++; outcome != Trouble {
+			p.refusals = 0
+		}
 	}
+}
+
+// Refuses says whether the vendor refuses us altogether: what is sold now could not be delivered until a person has mended it.
+func (p *Pace) Refuses() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refusals >= troublesBeforeUnreachable
 }
 
 // Unreachable says why the vendor is taken for unreachable, or "" while it is not.

@@ -246,3 +246,28 @@ func TestUnreachable(t *testing.T) {
 		})
 	}
 }
+
+func TestAVendorRefusesUsOnlyWhenItSaysSoAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	refused, unclear := &Error{Outcome: Trouble, Status: 401}, &Error{Outcome: Unclear}
+	for name, c := range map[string]struct {
+		calls []error
+		want  bool
+	}{
+		"three refusals":                   {[]error{refused, refused, refused}, true},
+		"two are noise":                    {[]error{refused, refused}, false},
+		"a vendor that is down":            {[]error{unclear, unclear, unclear, unclear}, false},
+		"refusals and an answer":           {[]error{refused, refused, refused, nil}, false},
+		"refusals with an outage between":  {[]error{refused, refused, unclear, refused}, false},
+		"refusals, and a device's refusal": {[]error{refused, refused, refused, &Error{Outcome: Refused}}, false},
+	} {
+		p := NewPace(0, 0)
+		for _, err := range c.calls {
+			p.Observe(now, err)
+		}
+		if got := p.Refuses(); got != c.want {
+			t.Errorf("%s: refuses us %v; want %v", name, got, c.want)
+		}
+	}
+}
