@@ -387,3 +387,32 @@ func TestWhatStandsOnTheCardsStatement(t *testing.T) {
 		}
 	}
 }
+
+func TestASessionIsMadeWithExactlyTheseParameters(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { perPurchase(s); s.Capture, s.ConfirmWithin = "on_start", 2*time.Minute }, func(f *front) {
+		f.run()
+		p := f.phone()
+		to, pressed := p.scans()
+		now := time.Now()
+		p.presses(to, pressed)
+		form, err := url.ParseQuery(string(f.stripe.Requests(makeSession)[0].Body))
+		if err != nil {
+			f.Fatal(err)
+		}
+		want := url.Values{
+			"mode": {"payment"}, "line_items[0][price]": {warm}, "line_items[0][quantity]": {"1"}, "payment_method_types[0]": {"card"},
+			"success_url": {"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"}, "cancel_url": {"https://pay.example.com/payment/cancel"},
+			"expires_at":                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
+			"payment_intent_data[description]": {"Washer 3: Warm wash"}, "payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
+			"payment_intent_data[capture_method]": {"manual"},
+		}
+		for name, value := range map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm, "capture": "manual"} {
+			want.Set("metadata["+name+"]", value)
+			want.Set("payment_intent_data[metadata]["+name+"]", value)
+		}
+		if form.Encode() != want.Encode() {
+			f.Errorf("parameters %v; want %v", form, want)
+		}
+	})
+}

@@ -157,8 +157,8 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		want := map[string]string{
 			"line_items[0][price]": warm, "line_items[0][quantity]": "1", "payment_method_types[0]": "card",
 			"after_completion[type]": "redirect", "after_completion[redirect][url]": returnURL,
-			"payment_intent_data[description]": "Washer 3: Warm wash",
-			"inactive_message":                 "This machine is not for sale through this link any more. Please scan the sticker on the machine again.",
+			"payment_intent_data[description]": "Washer 3: Warm wash", "payment_intent_data[statement_descriptor_suffix]": "WASHER 3",
+			"inactive_message": "This machine is not for sale through this link any more. Please scan the sticker on the machine again.",
 		}
 		for key, value := range map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm} {
 			want["metadata["+key+"]"], want["payment_intent_data[metadata]["+key+"]"] = value, value
