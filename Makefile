@@ -7,10 +7,10 @@ build: ## one static binary: ./notepay
 	CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o notepay .
 
 test:  ## all tests; needs nothing but Go
-	go test -race -shuffle=on -parallel 16 ./...
-	go test -count=1 -run Histories . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
+	go test -race -shuffle=on -parallel 16 -timeout 15m ./...
+	go test -count=1 -run 'Histories|Shelf' . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
 
-mutants: ## each guard is taken away in turn, and the tests must fail; five minutes on two cores
+mutants: ## each guard is taken away in turn, and its test must fail; two minutes on two cores
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .
 
 contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/doc.go says what it needs

@@ -60,7 +60,7 @@ func TestRealHistories(t *testing.T) {
 	t.Parallel()
 	wanted, first := 300, rand.Uint64()
 	if underRace {
-		wanted = 40
+		wanted = 8
 	}
 	for name, value := range map[string]any{"NOTEPAY_REAL_HISTORIES": &wanted, "NOTEPAY_HISTORY_SEED": &first} {
 		if given := os.Getenv(name); given != "" {

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,6 +26,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/check"
+	"notepay/internal/checkout"
 	"notepay/internal/config"
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
@@ -265,6 +267,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	var work sync.WaitGroup
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
+	if server.checkout != nil {
+		work.Go(func() { server.checkout.Run(claims, calls) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- front.Serve(listener) }()
 	url := "http://" + browsable(listener.Addr().String())
@@ -296,7 +301,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *notehub, api *stripeAPI, log *slog.Logger) (*Server, error) {
 	returnURL := ""
 	if s.PublicURL != "" {
-		returnURL = s.PublicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
+		returnURL = successURL(s.PublicURL)
 	}
 	var devices *fleet.Fleet
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
@@ -304,20 +309,31 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart()})
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase()})
 	if err != nil {
 		return nil, err
 	}
 	live := web.NewLive()
+	changed := live.Changed
+	var sessions *checkout.Checkout
+	if s.PerPurchase() {
+		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: api, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
+		if err != nil {
+			return nil, err
+		}
+		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
+	}
 	metrics.LivePages = live.Pages
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: live.Changed})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+		Changed: changed})
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
+		checkout:   sessions,
+		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// TestMutants: each patch in testdata/mutants takes one guard away, and then the tests that its first line names must fail. That
-// each still applies is always checked; the tests run where NOTEPAY_MUTANTS is set, for they take minutes (make mutants).
+// TestMutants: each patch in testdata/mutants takes one guard away, and then the test that its first line names, in go test's own words,
+// must fail. It is one that is there for this guard; for a few it is the histories, which have to find such a loss, too. That each patch
+// still applies is always checked; the tests run where NOTEPAY_MUTANTS is set, for they take minutes (make mutants).
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("testdata/mutants/*.patch")
 	if err != nil || len(patches) == 0 {
@@ -23,7 +24,7 @@ func TestMutants(t *testing.T) {
 	for _, patch := range patches {
 		t.Run(strings.TrimSuffix(filepath.Base(patch), ".patch"), func(t *testing.T) {
 			t.Parallel()
-			packages, overlay := mutate(t, patch)
+			tests, overlay := mutate(t, patch)
 			if os.Getenv("NOTEPAY_MUTANTS") == "" {
 				return
 			}
@@ -31,12 +32,12 @@ func TestMutants(t *testing.T) {
 			defer func() { <-two }()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			test := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast", "-timeout", "150s"}, packages...)...)
+			test := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast", "-timeout", "150s"}, tests...)...)
 			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms")
 			out, err := test.CombinedOutput()
 			switch {
 			case err == nil:
-				t.Errorf("the tests of %v pass: this guard is not tested", packages)
+				t.Errorf("%v passes: this guard is not tested", tests)
 			case !strings.Contains(string(out), "--- FAIL") && !strings.Contains(string(out), "panic: "):
 				t.Errorf("the tests did not run, so they prove nothing: %v\n%s", err, out)
 			}
@@ -44,17 +45,17 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutate applies a patch to a copy of its file, and returns the packages to test and the overlay that has go see the copy.
-func mutate(t *testing.T, patch string) (packages []string, overlay string) {
+// mutate applies a patch to a copy of its file, and returns what go test is asked for and the overlay that has it see the copy.
+func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 	t.Helper()
 	raw, err := os.ReadFile(patch)
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, diff, _ := strings.Cut(string(raw), "\n")
-	packages = strings.Fields(strings.TrimPrefix(head, "tests:"))
+	tests = strings.Fields(strings.TrimPrefix(head, "tests:"))
 	var file, text string
-	for _, hunk := range strings.Split(diff, "\n@@")[0:] {
+	for _, hunk := range strings.Split(diff, "\n@@") {
 		if file == "" { // what stands before the first hunk names the file
 			_, name, _ := strings.Cut(hunk, "\n+++ b/")
 			file = strings.TrimSpace(name)
@@ -87,7 +88,7 @@ func mutate(t *testing.T, patch string) (packages []string, overlay string) {
 			t.Fatal(fmt.Errorf("write the mutant: %w", err))
 		}
 	}
-	return packages, overlay
+	return tests, overlay
 }
 
 // sides are what a hunk of a unified diff replaces and what by.

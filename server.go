@@ -19,6 +19,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"notepay/internal/bridge"
+	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/stripeevent"
@@ -34,10 +35,12 @@ type Server struct {
 	bridge   *bridge.Bridge
 	webhooks stripeevent.Secrets
 	customer *web.Customer
+	checkout *checkout.Checkout // nil: machines are paid for through their links
 	operator *web.Operator
 	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
+	publicURL  string // where customers reach us
 	project    string // app:..., of whom confirmations are taken
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
@@ -69,10 +72,15 @@ func (s *Server) routes() http.Handler {
 	handle("GET /pay", s.pay)
 	handle("GET /pay/{uid}", s.pay)
 	handle("GET /use/{uid}", s.use)
+	if s.checkout != nil {
+		handle("POST /use/{uid}", s.buy)
+	}
 	handle("GET /payment/success", s.customer.Success)
 	handle("GET /payment/cancel", s.customer.Cancelled)
 	handle("GET /session/{token}", s.customer.Payment)
 	handle("GET /session/{token}/events", s.customer.Events)
+	handle("GET /access/{token}", s.customer.Access)
+	handle("GET /access/{token}/events", s.customer.AccessEvents)
 	mux.Handle("GET /static/", web.Static())
 	handle("GET /static/brand.css", s.customer.BrandStyle)
 
@@ -213,7 +221,8 @@ func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) 
 
 var noStore = []string{"no-store"}
 
-// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several. It reads memory only.
+// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several or a session is made for each purchase. It
+// reads memory only.
 func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
 	given := r.PathValue("uid")
 	if given == "" {
@@ -223,7 +232,7 @@ func (s *Server) pay(w http.ResponseWriter, r *http.Request) error {
 	if d == nil {
 		return err
 	}
-	if len(d.Offers) > 1 {
+	if len(d.Offers) > 1 || s.checkout != nil {
 		return s.customer.Plans(w, r, d)
 	}
 	s.metrics.Redirects.Inc()
@@ -241,6 +250,15 @@ func (s *Server) use(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.customer.Plans(w, r, d)
+}
+
+// buy leads who pressed the button of a plan to a session for it.
+func (s *Server) buy(w http.ResponseWriter, r *http.Request) error {
+	d, err := s.scanned(w, r, r.PathValue("uid"))
+	if d == nil {
+		return err
+	}
+	return s.customer.Buy(w, r, d)
 }
 
 // scanned is the machine that a scan is of, if it sells. Of any other the customer is told why it does not, and it returns nil.
@@ -297,14 +315,21 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 	for _, o := range sale.Device.Offers {
 		switch {
 		case wish.PriceID != "" && o.Plan.PriceID != wish.PriceID:
+		case s.checkout != nil: // sessions are made by who presses the button
+			return web.WriteJSON(w, http.StatusCreated, created(s.publicURL+"/use/"+uid))
 		case o.URL != "":
-			return web.WriteJSON(w, http.StatusCreated, map[string]any{"message": "Payment link created", "data": map[string]string{"url": o.URL}})
+			return web.WriteJSON(w, http.StatusCreated, created(o.URL))
 		case wish.PriceID != "":
 			s.fleet.Hurry(uid)
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is being made, ask again in a moment"}
 		}
 	}
 	return &web.APIError{Status: http.StatusNotFound, Code: "no_such_price", Message: "the device does not sell this price"}
+}
+
+// created is the answer with the address at which a plan is paid.
+func created(url string) any {
+	return map[string]any{"message": "Payment link created", "data": map[string]string{"url": url}}
 }
 
 // deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes

@@ -121,6 +121,9 @@ func (f *front) run() *front {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.fleet.Run(ctx) })
 	loops.Go(func() { f.server.bridge.Run(ctx, context.WithoutCancel(ctx)) })
+	if f.server.checkout != nil {
+		loops.Go(func() { f.server.checkout.Run(ctx, context.WithoutCancel(ctx)) })
+	}
 	f.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() { f.stop() })
 	f.pass(time.Second)

@@ -241,7 +241,7 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
-		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan))},
+		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		InactiveMessage:    stripe.String("This machine is not for sale through this link any more. Please scan the sticker on the machine again."),
 	}

@@ -127,6 +127,40 @@ func scenarios() []scenario {
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
+		{"a session is made for a purchase, given out again, and paid", func(w *world) {
+			p := w.start("CHECKOUT", "session")
+			browser := []string{"Cookie", "notepay_browser=ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+			var pays string
+			press := func() {
+				w.Helper()
+				w.until(w.T, "the button leads to a session", func() bool {
+					var status int
+					status, pays, _ = p.post("/use/"+washer, "price_id="+warm, browser...)
+					return status == http.StatusSeeOther && strings.Contains(pays, "/c/pay/cs_")
+				})
+			}
+			press()
+			if first := pays; first != "" {
+				if press(); pays != first {
+					w.Errorf("the second time the button led to %s; want %s again", pays, first)
+				}
+			}
+			session := w.buy(pays, sandbox.PayOptions{})
+			p.payment(session.ID, sent, `"plan":"Warm wash"`)
+		}},
+		{"a session that only holds the money ends when its machine is paused", func(w *world) {
+			p := w.start("CHECKOUT", "session", "CAPTURE", "on_start", "CONFIRM_WITHIN", "2m")
+			var pays string
+			w.until(w.T, "the button leads to a session", func() bool {
+				_, pays, _ = p.post("/use/"+washer, "price_id="+warm)
+				return strings.Contains(pays, "/c/pay/cs_")
+			})
+			p.post("/api/devices/"+washer+"/pause", "", "Authorization", "Bearer "+operatorToken)
+			w.until(w.T, "the session has ended", func() bool {
+				session, _ := w.stripe.Session(pays[strings.LastIndex(pays, "/")+1:])
+				return session.Status == "expired"
+			})
+		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
 			w.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
 			w.command(1, "Warm wash\neur\n350\n", "setup")
@@ -158,7 +192,7 @@ func refresh(w *world, p *program) {
 func usedOfStripe() []string {
 	return []string{
 		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/events", "GET /v1/payment_links", "GET /v1/prices", "GET /v1/prices/{id}",
-		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
+		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions", "POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
 		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
 	}
 }

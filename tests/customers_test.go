@@ -140,7 +140,7 @@ func (c *customer) scans(title string, says ...string) {
 // operator calls the operator's API.
 func (c *customer) operator(path, body string) {
 	c.t.Helper()
-	if status, answer := c.p.post(path, body, "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
+	if status, _, answer := c.p.post(path, body, "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
 		c.t.Fatalf("post %s: %d %s", path, status, answer)
 	}
 }

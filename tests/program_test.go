@@ -133,21 +133,20 @@ func (p *program) stop() {
 // get asks notepay, and follows no redirect. Header are names and values in turn.
 func (p *program) get(path string, header ...string) (status int, location, body string) {
 	p.t.Helper()
-	return p.ask(http.MethodGet, path, "", header)
+	return p.ask(http.MethodGet, path, "", header...)
 }
 
-// post sends notepay a body of JSON.
-func (p *program) post(path, body string, header ...string) (status int, answer string) {
+// post sends a form, and follows no redirect.
+func (p *program) post(path, form string, header ...string) (status int, location, body string) {
 	p.t.Helper()
-	status, _, answer = p.ask(http.MethodPost, path, body, append(header, "Content-Type", "application/json"))
-	return status, answer
+	return p.ask(http.MethodPost, path, form, append(header, "Content-Type", formKind)...)
 }
 
-func (p *program) ask(method, path, body string, header []string) (status int, location, answer string) {
+func (p *program) ask(method, path, form string, header ...string) (status int, location, body string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(form))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -1,10 +1,10 @@
 // Package bridge keeps the promise: for every payment the machine gets its one credit or the customer gets the money back.
 //
 // What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is
-// in pure functions (life.go, and money.go for its money); what Stripe says becomes a payment in receive.go, what it said while
-// nobody listened is read in reconcile.go, what machines answer comes in through listen.go; work.go makes the calls, and
-// decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and it cannot know what a machine
-// without confirmations does with a credit that it fetched.
+// in pure functions (life.go, with recall.go for a note that is taken back and money.go for its money); what Stripe says becomes a
+// payment in receive.go, what it said while nobody listened is read in reconcile.go, what machines answer comes in through listen.go;
+// work.go makes the calls, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
+// it cannot know what a machine without confirmations does with a credit that it fetched.
 package bridge
 
 import (
@@ -104,6 +104,7 @@ type Note struct {
 	Expires       int64  `json:"expires,omitempty"` // Unix seconds
 	Duration      int64  `json:"duration_s,omitempty"`
 	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
+	Code          string `json:"code,omitempty"` // six digits, which the customer types at the machine
 }
 
 // Session is what is used of a Checkout Session.

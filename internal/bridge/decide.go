@@ -27,7 +27,7 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, e
 		if p, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
 			err = ErrState // another timed credit has the device now
 		}
-		return p, err
+		return coded(p), err
 	})
 }
 

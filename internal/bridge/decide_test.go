@@ -274,6 +274,7 @@ func TestAFreeStart(t *testing.T) {
 			t.Errorf("two starts have the credits %s and %s (%v); want one each", first.ID, second.ID, err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if n := h.hub.posted; len(n) != 2 || n[0].CreditID == n[1].CreditID || n[0].PaymentStatus != "completed" {
 			t.Errorf("posted %+v; want two credits", n)
 		}

@@ -118,6 +118,9 @@ func anyPayment(t *rapid.T, noon time.Time) ledger.Payment {
 // The histories run on a shelf instead of the ledger. Whatever is written to both, both say the same.
 func TestAShelfIsLikeTheLedger(t *testing.T) {
 	t.Parallel()
+	if underRace {
+		t.Skip("one goroutine alone, and a minute under the race detector: make test runs it without")
+	}
 	path := filepath.Join(t.TempDir(), "notepay.db")
 	file := 0
 	rapid.Check(t, func(t *rapid.T) {

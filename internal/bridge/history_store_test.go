@@ -51,6 +51,7 @@ func sensible(p ledger.Payment) bool {
 		(p.Step == ledger.NoStep) == p.DueAt.IsZero() && (!p.InFlight || p.Step != ledger.NoStep) && (!p.Unclear || p.Posted) &&
 		(p.Machine != ledger.Failed || p.Reason != "") && (!sent || (p.Posted && !p.SentAt.IsZero())) &&
 		(p.Recalled != ledger.NotRecalled || p.NoteIDs == "") && (!refunds || p.RefundNumber > 0) &&
+		(p.AccessCode == "" || p.WithCode && len(p.AccessCode) == 6) &&
 		(p.Tell == "" || p.Tell == "refunded" || p.Tell == "ended")
 }
 

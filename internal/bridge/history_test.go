@@ -21,7 +21,7 @@ const (
 )
 
 // history is one course of events around the bridge: customers, Stripe, Notehub, machines, crashes and clocks are drawn, and the
-// bridge's decisions follow from life.go and money.go alone. Its loops are imitated in a few lines each.
+// bridge's decisions follow from life.go, recall.go and money.go alone. Its loops are imitated in a few lines each.
 type history struct {
 	*rapid.T
 	world, born time.Time     // everybody's clock

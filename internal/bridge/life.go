@@ -2,8 +2,6 @@ package bridge
 
 import (
 	"hash/fnv"
-	"slices"
-	"strings"
 	"time"
 
 	"notepay/internal/ledger"
@@ -11,8 +9,8 @@ import (
 )
 
 // The life of a payment, in pure functions. Apply takes in what a call came to, Confirmed what a machine answered, Silent that
-// none did, money.go what Stripe says; Next says what is to be done now. Each gets the payment as it is in the ledger at that
-// moment and returns it as it shall be; nothing else changes a payment.
+// none did, recall.go where its note is, money.go what Stripe says; Next says what is to be done now. Each gets the payment as it is
+// in the ledger at that moment and returns it as it shall be; nothing else changes a payment.
 
 // Reasons for which a machine's credit failed, or its session ended early.
 const (
@@ -155,123 +153,6 @@ func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p = doubted(p)
 	case upstream.Refused:
 		p = refused(p)
-	}
-	return p
-}
-
-func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
-	if o.Result == upstream.Refused {
-		return refused(p)
-	}
-	if o.Result != upstream.Done {
-		return p
-	}
-	pending := len(o.NoteIDs) > 0
-	if p.Machine == ledger.Sent && p.Unclear && !o.Stale { // a deletion may have been applied
-		p.Unclear = false
-		if !slices.Contains(o.NoteIDs, firstNote(p)) {
-			p = worse(p, ledger.RecallUnclear)
-		}
-		p.NoteIDs = ""
-	}
-	if pending {
-		p = sent(p, now)
-	}
-	if o.Stale {
-		return p // an old look says nothing of what was done since
-	}
-	late := !p.ExpiresAt.IsZero() && !o.Began.Before(p.ExpiresAt) // a deadline is acted on only upon an observation made after it
-	switch {
-	case p.Machine == ledger.Sent && pending && (late || p.Stop != "" || p.Recalled != ledger.NotRecalled):
-		p.NoteIDs = strings.Join(o.NoteIDs, ",")
-		if p.Recalled == ledger.NotRecalled {
-			p.Recalled = ledger.RecallDeleted
-		}
-	case p.Machine == ledger.Sent && pending:
-		if p.ExpiresAt.IsZero() {
-			p.NotBefore = now.Add(idleLook)
-		}
-	case p.Machine == ledger.Sent && p.Recalled != ledger.NotRecalled:
-		p = recalled(p, now)
-	case p.Machine == ledger.Sent:
-		p = fetched(p)
-	case p.Machine == ledger.Queued && p.Unclear: // not there: it was not applied, or it was and is fetched; the machine ignores a repeat
-		p.Unclear, p.Vanished = false, true
-	}
-	return p
-}
-
-// applyRecall takes in the deletion of one pending note. The look that follows is the proof.
-func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
-	if p.Recalled == ledger.NotRecalled || firstNote(p) != o.NoteID {
-		return p // it was ended meanwhile
-	}
-	switch o.Result {
-	case upstream.Refused: // there is no such note any more: it was fetched
-		p = worse(p, ledger.RecallTooLate)
-	case upstream.Unclear:
-		p.Unclear = p.Unclear || !o.Stale
-		return p
-	case upstream.Done:
-	default:
-		return p // nothing was done
-	}
-	_, p.NoteIDs, _ = strings.Cut(p.NoteIDs, ",")
-	return p
-}
-
-// firstNote is the pending note that is deleted next, "" for none.
-func firstNote(p ledger.Payment) string {
-	id, _, _ := strings.Cut(p.NoteIDs, ",")
-	return id
-}
-
-// worse remembers the worst that was seen of a recall's deletions.
-func worse(p ledger.Payment, seen ledger.Recalled) ledger.Payment {
-	if p.Recalled != ledger.RecallTooLate {
-		p.Recalled = seen
-	}
-	return p
-}
-
-// recalled ends a recall: no note is pending any more.
-func recalled(p ledger.Payment, now time.Time) ledger.Payment {
-	worst, stop := p.Recalled, p.Stop
-	p.Recalled, p.NoteIDs, p.Stop = ledger.NotRecalled, "", ""
-	doubt := worst == ledger.RecallUnclear || p.Vanished
-	switch {
-	case worst == ledger.RecallTooLate, doubt && !p.ConfirmBy.IsZero(): // a machine that confirms will say what became of it
-		p.Stop = stop
-		return fetched(p)
-	case doubt:
-		p = failed(p, ReasonRecallUnclear) // the customer first, on purpose
-		p.Attention = ReasonRecallUnclear
-	case stop == stopRetry:
-		p.Machine, p.Posted, p.SentAt = ledger.Queued, false, time.Time{}
-	case stop != "":
-		p = failed(p, stop)
-	default:
-		p = failed(p, ReasonRecalled)
-	}
-	return p
-}
-
-// stopRetry is the Stop of a note that is taken back to be sent anew.
-const stopRetry = "retry"
-
-// fetched: the Notecard has the note.
-func fetched(p ledger.Payment) ledger.Payment {
-	p.Machine, p.Unclear = ledger.Fetched, false
-	stop := p.Stop
-	p.Stop, p.Recalled, p.NoteIDs = "", ledger.NotRecalled, ""
-	switch stop {
-	case ReasonEnded:
-		p.Tell = "ended"
-	case ReasonReversed:
-		p.Tell, p.Attention = "refunded", AttentionFetchedAnyway
-	}
-	if p.ConfirmBy.IsZero() {
-		p.Tell = "" // it would not understand
 	}
 	return p
 }
@@ -434,6 +315,7 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if until := freeAt(p); p.Occupies && !until.IsZero() {
 		p = noLater(p, until) // to have the device sold again
 	}
+	p = codeKept(p, now)
 	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
 		p.NotBefore, p.Failures = time.Time{}, 0
 	}

@@ -213,8 +213,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, CardLast4: s.CardLast4,
 	}
-	link, err := tx.Link(s.PaymentLink)
-	ofLink, err := ledger.Has(err)
+	plan, manual, remembered, err := offered(tx, s)
 	if err != nil {
 		return "", change{}, err
 	}
@@ -223,7 +222,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		p.Money = ledger.Paid
 	case s.IntentStatus == "requires_capture":
 		p.Money = ledger.Authorized
-	case s.PaymentStatus == "paid" && (b.c.ManualCapture || link.Manual) && s.IntentStatus == "":
+	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
 		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
 		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
@@ -238,8 +237,8 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 			lifetime = own
 		}
 	}
-	if ofLink {
-		p = sold(p, link.Plan)
+	if remembered {
+		p = sold(p, plan)
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
@@ -256,6 +255,19 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		return Duplicate, change{}, nil
 	}
 	return outcome, change{after: p}, err
+}
+
+// offered is the plan that is sold through a session, or through its link, and whether that only holds the money; false if neither is
+// remembered.
+func offered(tx *ledger.Tx, s Session) (plan ledger.Plan, manual, remembered bool, err error) {
+	if s.PaymentLink == "" {
+		made, err := tx.Session(s.ID)
+		remembered, err = ledger.Has(err)
+		return made.Plan, made.Manual, remembered, err
+	}
+	link, err := tx.Link(s.PaymentLink)
+	remembered, err = ledger.Has(err)
+	return link.Plan, link.Manual, remembered, err
 }
 
 // clocks sets until when a credit lives, and until when a machine that confirms is waited for. A machine may tell late what it
@@ -316,6 +328,8 @@ func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
 // sold fills in what was sold. It is honoured whatever is sold now; what was paid has to agree with it.
 func sold(p ledger.Payment, plan ledger.Plan) ledger.Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
+	p.WithCode = plan.AccessCode
+	p = coded(p)
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	if plan.Currency != "" && !free && (plan.Amount != p.Amount || plan.Currency != p.Currency) && p.Attention == "" {
 		p.Attention = AttentionAmount

@@ -287,7 +287,7 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil
 		}
 	}
-	if p.Plan == "" { // the link was not known when the payment was recorded; now the prices are
+	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
 			var err error
 			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
@@ -356,9 +356,9 @@ const statusCompleted = "completed"
 // noteOf is the note of a credit, or the word to a machine that has it.
 func noteOf(p ledger.Payment) Note {
 	n := Note{PaymentStatus: statusCompleted, Timestamp: p.PaidAt.Unix(), SessionID: p.SessionID, CreditID: p.ID,
-		Duration: int64(p.Duration / time.Second), DelayedStart: int64(p.DelayedStart / time.Second)}
+		Duration: int64(p.Duration / time.Second), DelayedStart: int64(p.DelayedStart / time.Second), Code: p.AccessCode}
 	if p.Tell != "" && p.Machine != ledger.Queued {
-		n.PaymentStatus, n.Duration, n.DelayedStart = p.Tell, 0, 0
+		n.PaymentStatus, n.Duration, n.DelayedStart, n.Code = p.Tell, 0, 0, ""
 	}
 	if !p.ExpiresAt.IsZero() {
 		n.Expires = p.ExpiresAt.Unix()
@@ -373,7 +373,7 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
 	if callErr != nil {
-		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, callErr.Error()
+		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, hidden(claimed, callErr.Error())
 		if e, ok := errors.AsType[*upstream.Error](callErr); ok {
 			o.RetryAfter, o.Over, o.Status, attempt.Status = e.RetryAfter, e.Over, e.Status, e.Status
 		}

@@ -106,6 +106,13 @@ func (r *run) permissions(ctx context.Context) Result {
 			_, err := r.Stripe.V1PaymentLinks.Update(ctx, "plink_"+nothing, &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(false)})
 			return err
 		}},
+		{"write Checkout Sessions", func() error {
+			if !r.Settings.PerPurchase() {
+				return nil
+			}
+			_, err := r.Stripe.V1CheckoutSessions.Expire(ctx, "cs_test_"+nothing, &stripe.CheckoutSessionExpireParams{})
+			return err
+		}},
 		{"write Payment Intents", func() error {
 			_, err := r.Stripe.V1PaymentIntents.Cancel(ctx, "pi_"+nothing, &stripe.PaymentIntentCancelParams{})
 			return err

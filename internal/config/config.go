@@ -69,6 +69,9 @@ func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecr
 // CaptureOnStart says whether money is held first and taken when the machine confirms.
 func (s *Settings) CaptureOnStart() bool { return s.Capture == "on_start" }
 
+// PerPurchase says whether a Checkout Session is made for each purchase, and no Payment Link.
+func (s *Settings) PerPurchase() bool { return s.Checkout == "session" }
+
 // PriceIDs are the default plans.
 func (s *Settings) PriceIDs() []string { return list(s.StripePriceID) }
 
@@ -255,6 +258,7 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: not below 0")
 	wrong(s.ConfirmWithin > 0 && s.CreditLifetime == 0, "CONFIRM_WITHIN: needs CREDIT_LIFETIME above 0")
 	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
+	wrong(s.PerPurchase() && s.PublicURL == "", "PUBLIC_URL: required where CHECKOUT is session, for Stripe sends the customers back there")
 	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
 	wrong(s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second, "CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm")
 	wrong(s.StripeWebhookSecret == WebhooksOff && s.CreditLifetime > 0 && s.CreditLifetime < 2*s.PollInterval,
@@ -266,19 +270,6 @@ func (s *Settings) check() (problems []string) {
 	wrong(utf8.RuneCountInString(s.SupportContact) > longestName, "SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address", longestName)
 	wrong(!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel), "LOG_LEVEL: debug, info, warn or error")
 	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
-	return append(problems, s.notBuilt()...)
-}
-
-// notBuilt refuses what the agreement names and this version does not do: ignored, such a setting would break its promise in silence.
-func (s *Settings) notBuilt() (problems []string) {
-	for name, set := range map[string]bool{
-		"CHECKOUT: session": s.Checkout == "session",
-	} {
-		if set {
-			problems = append(problems, name+" is not in this version yet")
-		}
-	}
-	slices.Sort(problems)
 	return problems
 }
 

@@ -101,6 +101,7 @@ func TestEveryBadSettingIsNamed(t *testing.T) {
 		"a negative confirmation time":   {map[string]string{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
 		"capture without confirmations":  {map[string]string{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
 		"an unknown capture":             {map[string]string{"CAPTURE": "later"}, "CAPTURE"},
+		"sessions without an address":    {map[string]string{"CHECKOUT": "session", "PUBLIC_URL": ""}, "PUBLIC_URL: required"},
 		"an unknown checkout":            {map[string]string{"CHECKOUT": "cart"}, "CHECKOUT"},
 		"a negative offline time":        {map[string]string{"OFFLINE_AFTER": "-1s"}, "OFFLINE_AFTER"},
 		"a poll interval too short":      {map[string]string{"POLL_INTERVAL": "1s"}, "POLL_INTERVAL"},

@@ -56,6 +56,7 @@ func toBridge() *http.ServeMux {
 		"GET /session/{token}":         phone("opens its payment's page"),
 		"GET /access/{token}":          phone("opens its access code"),
 		"GET /session/{token}/events":  live,
+		"GET /access/{token}/events":   live,
 		"POST /webhook/stripe":         webhook,
 		"POST /api/stripe/webhook":     webhook,
 		"POST /api/webhook":            webhook,

@@ -59,6 +59,7 @@ type Config struct {
 	Interval  time.Duration  // between refreshes
 	LinkPace  *upstream.Pace // how fast links are made and changed
 
+	Sessions      bool          // what is sold is paid in a session of its own: no links are made, and those that there are end
 	OfflineAfter  time.Duration // a device not heard from for longer does not sell; 0: all do
 	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
@@ -67,7 +68,7 @@ type Config struct {
 // Offer is one plan that a device sells.
 type Offer struct {
 	Plan ledger.Plan
-	URL  string // of the Payment Link; "" until there is one
+	URL  string // of the Payment Link; "" until there is one, and where sessions are made instead
 }
 
 // Device is a device with what it sells. It is never changed, only replaced.
@@ -148,6 +149,15 @@ func (f *Fleet) load(ctx context.Context) error {
 	if f.loaded, err = ledger.Has(err); err != nil {
 		return err
 	}
+	if f.Sessions {
+		sold, err := f.Ledger.SessionPlans(ctx, f.Livemode)
+		if err != nil {
+			return fmt.Errorf("plans: %w", err)
+		}
+		for _, p := range sold {
+			f.plans[p.PriceID] = p
+		}
+	}
 	same := map[ledger.Plan]ledger.Plan{} // a hundred thousand links need not hold a hundred thousand copies of one text
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
@@ -155,7 +165,7 @@ func (f *Fleet) load(ctx context.Context) error {
 		}
 		l.Plan = same[l.Plan]
 		f.links.remember(l)
-		if _, known := f.plans[l.Plan.PriceID]; l.Active && !known {
+		if _, known := f.plans[l.Plan.PriceID]; (l.Active || f.Sessions) && !known {
 			f.plans[l.Plan.PriceID] = l.Plan
 		}
 	}

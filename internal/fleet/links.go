@@ -69,7 +69,7 @@ func (w *linkWork) remember(l ledger.Link) {
 
 // url is where a key can be paid, "" if nowhere. The caller holds the lock.
 func (w *linkWork) url(key linkKey) string {
-	if l := w.links[key]; l.Active {
+	if l := w.links[key]; l.Active && !w.fleet.Sessions {
 		return l.URL
 	}
 	return ""
@@ -142,14 +142,14 @@ const (
 )
 
 // need says what is to be done for a key. A link that takes the money in the wrong way, at once or when it is captured, gives way
-// before there is another. The caller holds the lock.
+// before there is another; where sessions are made, none is wanted. The caller holds the lock.
 func (w *linkWork) need(key linkKey) need {
 	f := w.fleet
 	link, remembered := w.links[key]
 	device, known := f.devices[key.device]
 	_, read := f.plans[key.price]
 	_, refused := f.refused[key.price]
-	wanted := known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
+	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
 	right := remembered && link.Manual == f.ManualCapture
 	switch {
 	case !w.adopted:

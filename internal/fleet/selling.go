@@ -62,7 +62,7 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 		sale.State, sale.Until = InUse, d.until
 	case len(d.Offers) == 0:
 		sale.State = NoOffers
-	case !d.payable():
+	case !f.Sessions && !d.payable():
 		sale.State = NotReady
 	}
 	return sale

@@ -65,6 +65,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"devices are saved and removed":                            testDevices,
 		"a link sells what it was made for":                        testLinks,
 		"one link is active for a device, price and mode":          testOneActiveLink,
+		"a session is remembered with what it sells":               testSessions,
 		"variables are replaced, and leave with their device":      testVariables,
 		"facts":                                            testFacts,
 		"a ledger is born once":                            testBorn,

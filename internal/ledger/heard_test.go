@@ -86,8 +86,13 @@ func testRepeatedEvents(t *testing.T, database string) {
 		_, err := tx.AddEvent(StripeEvent{ID: "evt_1", Created: noon(), Received: noon(), Outcome: "ignored"})
 		return err
 	})
-	if !repeat("evt_1") || !repeat("evt_1") || repeat("evt_2") {
-		t.Error("want the stored event to be a repeat, and no other")
+	for n := range 2 {
+		if !repeat("evt_1") {
+			t.Errorf("repeat %d of the stored event was none", n+1)
+		}
+	}
+	if repeat("evt_2") {
+		t.Error("another event was a repeat")
 	}
 	if list, err := l.Events(t.Context(), 10); err != nil || len(list) != 1 || list[0].Repeats != 2 {
 		t.Errorf("%+v, %v; want one event with two repeats", list, err)

@@ -24,7 +24,7 @@ func fullPayment(t *testing.T) Payment {
 	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
 	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
-	p.CardLast4 = "4242"
+	p.CardLast4, p.WithCode, p.AccessCode = "4242", true, "493817"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)

@@ -71,7 +71,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 	}
 
-	whole := regexp.MustCompile(`^SCAN (payments|links|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
+	whole := regexp.MustCompile(`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
 	for _, c := range append([]asked{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh"},
@@ -100,6 +100,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
 		}, ""},
 		{"a link", func() error { return second(tx.Link("x")).err }, ""},
+		{"a session", func() error { return second(tx.Session("x")).err }, ""},
+		{"a new session", func() error { return tx.AddSession(session("cs_1", noon())) }, ""},
+		{"the sessions that are open", func() error { return second(l.OpenSessions(t.Context(), true, noon())).err }, "sessions_end"},
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},

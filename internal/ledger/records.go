@@ -75,6 +75,8 @@ type Payment struct {
 	Machine        Machine
 	Reason         string // why the machine failed or its session ended early, "" if neither
 	Code           string // the machine's own, such as "E-DOOR"
+	WithCode       bool   // the machine is opened with a code
+	AccessCode     string // that code, six digits, while it opens anything; "" else
 	Attention      string // why a person must look, "" if nobody has to
 	PaidAt         time.Time
 	CreatedAt      time.Time

@@ -149,7 +149,8 @@ const (
 	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4`
 	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
 	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
-	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look`
+	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look, with_code,
+	access_code`
 	paymentColumns = whatColumns + `, ` + howColumns
 )
 
@@ -177,7 +178,7 @@ func (p *Payment) how() []any {
 		string(p.Machine), p.Reason, p.Code, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
 		milliseconds(p.ConfirmBy), bit(p.Occupies), string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures,
 		bit(p.Posted), bit(p.Unclear), bit(p.Vanished), p.Stop, string(p.Recalled), p.NoteIDs, p.Tell,
-		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook)}
+		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
@@ -187,7 +188,7 @@ func scanPayment(s scanner) (p Payment, err error) {
 		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
 		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
 		flag{&p.Posted}, flag{&p.Unclear}, flag{&p.Vanished}, &p.Stop, &p.Recalled, &p.NoteIDs, &p.Tell,
-		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook})
+		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode)
 	p.PaymentIntent = intent.String
 	return p, err
 }

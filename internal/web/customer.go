@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -10,18 +11,21 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	"notepay/internal/checkout"
 	"notepay/internal/ledger"
 )
 
 // Customer serves the pages of those who pay. Its fields are set once, before it serves.
 type Customer struct {
-	Ledger  *ledger.Ledger
-	Session func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
-	Live    *Live
-	Log     *slog.Logger
-	Brand   Brand
-	Terms   Terms
-	Test    bool // the key moves no real money
+	Ledger   *ledger.Ledger
+	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
+	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
+	HTTPS    bool                                                         // customers come by it alone
+	Live     *Live
+	Log      *slog.Logger
+	Brand    Brand
+	Terms    Terms
+	Test     bool // the key moves no real money
 }
 
 // Home lets a customer type the code on a machine.
@@ -70,11 +74,15 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 		_ = c.later(w, r) // the error below is the one that matters
 		return err
 	case time.Since(p.PaidAt) < liveTime:
+		to := livePage(p)
+		if bridge.Opens(p, time.Now()) {
+			to = accessPage(p)
+		}
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, "/session/"+p.Token, http.StatusSeeOther)
+		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	default:
-		return c.Show(w, r, c.payment(p, time.Now()))
+		return c.Show(w, r, c.payment(p, time.Now(), receiptAlone))
 	}
 }
 
@@ -100,6 +108,18 @@ func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
 
 // Payment is the payer's page.
 func (c *Customer) Payment(w http.ResponseWriter, r *http.Request) error {
+	return c.live(w, r, livePage, linkToCode)
+}
+
+// Access is the same with the code that opens the machine, for as long as it does.
+func (c *Customer) Access(w http.ResponseWriter, r *http.Request) error {
+	return c.live(w, r, accessPage, withCode)
+}
+
+func livePage(p ledger.Payment) string   { return "/session/" + p.Token }
+func accessPage(p ledger.Payment) string { return "/access/" + p.Token }
+
+func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger.Payment) string, code codeShown) error {
 	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return c.notFound(w, r, "payment.unknown.open")
@@ -107,8 +127,8 @@ func (c *Customer) Payment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := c.payment(p, time.Now())
-	page.events = "/session/" + p.Token + "/events"
+	page := c.payment(p, time.Now(), code)
+	page.events = path(p) + "/events"
 	return c.Show(w, r, page)
 }
 
@@ -124,10 +144,24 @@ type receipt struct {
 	Retry    string // where to pay anew, "" where that makes no sense
 	Machine  string
 	Renewing bool // the page is asked for anew by itself
+
+	Started, Ended time.Time // zero: not known, or not yet
+	Code           string    // that opens the machine, "" where it is not shown
+	Drawing        template.HTML
+	Access         string // where the code is shown, "" for nowhere
 }
 
+// codeShown is what a page of a payment tells of a code that opens the machine.
+type codeShown int
+
+const (
+	receiptAlone codeShown = iota // nothing
+	linkToCode
+	withCode
+)
+
 // payment is the page of a payment as it stands at now.
-func (c *Customer) payment(p ledger.Payment, now time.Time) Page {
+func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
 	s := statusOf(p, now)
 	out := receipt{status: s, Plan: p.Plan, Amount: just(money{p.Amount, p.Currency}), Paid: p.PaidAt, ID: p.ID, Machine: MachineName(p.DeviceName, p.DeviceUID), Renewing: s.Renewed > 0}
 	if p.Duration > 0 {
@@ -139,8 +173,20 @@ func (c *Customer) payment(p ledger.Payment, now time.Time) Page {
 	if s.Again {
 		out.Retry = "/pay/" + url.PathEscape(p.DeviceUID)
 	}
-	return Page{Status: http.StatusOK, Title: s.Title, Machine: out.Machine, Lines: s.Lines, Reload: s.Renewed, Help: s.Help,
-		extra: []string{"Reference: " + p.ID}, Template: "payment", data: out, real: p.Livemode}
+	out.Started = p.StartedAt
+	if p.Machine == ledger.Done {
+		out.Ended = p.EndsAt
+	}
+	page := Page{Status: http.StatusOK, Title: s.Title, Machine: out.Machine, Lines: s.Lines, Reload: s.Renewed, Help: s.Help, Template: "payment", real: p.Livemode}
+	if opens := bridge.Opens(p, now) && !stopping(p); opens && code == linkToCode {
+		out.Access = accessPage(p)
+	} else if opens && code == withCode {
+		out.Code = p.AccessCode
+		out.Drawing, _ = QRCode(out.Code) // the digits stand beside it
+		page.extra = append(page.extra, "Code: "+out.Code)
+	}
+	page.extra, page.data = append(page.extra, "Reference: "+p.ID), out
+	return page
 }
 
 // Clock is a time of day as it is written without JavaScript, which knows the customer's time zone.

@@ -110,9 +110,19 @@ const (
 	reconnect  = "2000"           // milliseconds, after which a browser that lost its stream comes back
 )
 
-// Events is the stream of a payer's page (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
-// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
+// Events is the stream of a payer's page.
 func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
+	return c.stream(w, r, linkToCode)
+}
+
+// AccessEvents is that of the page with the code.
+func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
+	return c.stream(w, r, withCode)
+}
+
+// stream answers with a stream (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
+// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
+func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
 	token := r.PathValue("token")
 	news, ok := c.Live.join(token)
 	if !ok {
@@ -124,7 +134,7 @@ func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
 			c.Live.leave(token, news)
 		}
 	}()
-	s := &stream{token: token, told: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: news, gone: r.Context().Done()}
+	s := &stream{token: token, code: code, told: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: news, gone: r.Context().Done()}
 	err := c.Live.look(func() (err error) { s.payment, err = c.paymentOfToken(r); return err })
 	if errors.Is(err, ledger.ErrNotFound) {
 		return c.notFound(w, r, "payment.unknown.open")
@@ -173,6 +183,7 @@ func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
 type stream struct {
 	token    string
 	payment  ledger.Payment
+	code     codeShown
 	language Language
 	told     string // the id of the event that its reader has
 	news     chan struct{}
@@ -238,7 +249,7 @@ func (c *Customer) next(s *stream, changed bool) (message []byte, err error) {
 			return nil, err
 		}
 	}
-	message, id, err := c.event(s.payment, s.language)
+	message, id, err := c.event(s.payment, s.language, s.code)
 	if id == s.told {
 		message = []byte(": still here\n\n")
 	}
@@ -247,8 +258,8 @@ func (c *Customer) next(s *stream, changed bool) (message []byte, err error) {
 }
 
 // event is a payment's page as an event, and the event's id.
-func (c *Customer) event(p ledger.Payment, l Language) (message []byte, id string, err error) {
-	page := c.payment(p, time.Now())
+func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
+	page := c.payment(p, time.Now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {
 		return nil, "", err

@@ -78,7 +78,7 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	mute := &fleet.Device{Device: ledger.Device{UID: washerUID}, Pause: &ledger.Pause{Automatic: true}}
 	paid := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Money: ledger.Released, Machine: ledger.Failed,
 		Reason: bridge.ReasonFailed, Code: evil, Duration: 90 * time.Minute, PaidAt: time.Unix(0, 0)}
-	live := c.payment(paid, time.Unix(0, 0))
+	live := c.payment(paid, time.Unix(0, 0), linkToCode)
 	live.events = "/session/0/events"
 	sale := func(s fleet.Sale) func(http.ResponseWriter, *http.Request) error {
 		return func(w http.ResponseWriter, r *http.Request) error { return c.NotSelling(w, r, s) }
@@ -217,7 +217,7 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	}
 	c := &Customer{Test: true}
 	live := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
-		return c.Show(w, r, c.payment(ledger.Payment{Livemode: true}, time.Now()))
+		return c.Show(w, r, c.payment(ledger.Payment{Livemode: true}, time.Now(), linkToCode))
 	})
 	if strings.Contains(live.Body.String(), "Test mode") {
 		t.Errorf("a payment of real money says that it is none")
@@ -229,7 +229,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	c := &Customer{}
 	queued := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, Money: ledger.Paid, Machine: ledger.Queued, Step: ledger.PostNote}
 	for _, events := range []string{"", "/session/0/events"} {
-		page := c.payment(queued, time.Now())
+		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
 		html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, page) }).Body.String()
 		refresh := `<meta http-equiv="refresh" content="2">`
@@ -239,7 +239,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	}
 	started := ledger.Payment{Money: ledger.Paid, Machine: ledger.Started, StartedAt: time.Now()}
 	html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
-		return c.Show(w, r, c.payment(started, time.Now()))
+		return c.Show(w, r, c.payment(started, time.Now(), linkToCode))
 	}).Body.String()
 	if strings.Contains(html, "http-equiv") {
 		t.Errorf("a page that is complete renews itself:\n%s", html)

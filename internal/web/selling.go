@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -42,12 +43,17 @@ type plan struct {
 	Price             Phrase
 	Pay               Phrase // the button's words
 	Lasts, Delayed    Phrase // zero where there is nothing to say
-	URL               string // "" where it cannot be paid at the moment
+	URL               string // "" where it cannot be paid at the moment, and where sessions are made
+	PriceID           string // that the button sends, where sessions are made; "" else
 }
 
 // Plans shows what a machine sells, and leads to the payment.
 func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	page := Page{Status: http.StatusOK, Title: phrase("plans.title"), Machine: MachineName(d.Name, d.UID), Template: "plans"}
+	action := "/use/" + url.PathEscape(d.UID)
+	if c.Checkout != nil {
+		c.browser(w, r) // before the button can be pressed twice
+	}
 	if len(d.Offers) == 1 {
 		page.Title = phrase("plans.one")
 	}
@@ -61,15 +67,20 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 		if o.Plan.DelayedStart > 0 {
 			p.Delayed = phrase("plans.delayed", "time", span(o.Plan.DelayedStart))
 		}
-		plans = append(plans, p)
-		if o.URL != "" {
+		switch {
+		case c.Checkout != nil:
+			p.PriceID = o.Plan.PriceID
+			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action)
+		case o.URL != "":
 			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": "+o.URL)
 		}
+		plans = append(plans, p)
 	}
 	page.data = struct {
-		Plans []plan
-		Terms Phrase
-	}{plans, c.Terms.phrase(d.UID)}
+		Plans  []plan
+		Action string
+		Terms  Phrase
+	}{plans, action, c.Terms.phrase(d.UID)}
 	return c.Show(w, r, page)
 }
 

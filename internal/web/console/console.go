@@ -145,25 +145,25 @@ func (c *Console) style(w http.ResponseWriter, _ *http.Request) error {
 
 // view is what the frame of a page needs to know.
 type view struct {
-	Title    string
-	Nav      string // which link of the navigation leads here
-	Status   int
-	Problem  string // why something could not be done
-	Data     any
-	SignedIn bool
+	Title   string
+	Nav     string // which link of the navigation leads here
+	Status  int    // HTTP; 0 for 200
+	Problem string // why something could not be done
+	Data    any    // of the page within the frame
 
-	Test bool
-	Zone string
-	Done string // what was just done
-	Once string // makes a second press of the same button harmless
-	Back string // where a button leads back to
+	// What write fills in.
+	SignedIn, Test bool
+	Zone           string
+	Done           string // what was just done
+	Once           string // makes a second press of the same button harmless
+	Back           string // where a button leads back to
 }
 
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newOnce(), backTo(r)
-	v.SignedIn = v.SignedIn || name != "sign-in"
+	v.SignedIn = name != "sign-in"
 	var whole bytes.Buffer
 	if err := c.templates[name].ExecuteTemplate(&whole, "frame", v); err != nil {
 		return err

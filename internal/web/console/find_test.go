@@ -17,6 +17,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/web"
 )
 
 func TestWhatIsTypedIsUnderstood(t *testing.T) {
@@ -93,7 +94,7 @@ func TestTheDrawingIsTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svg, err := codeSVG(address)
+	svg, err := web.QRCode(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +114,9 @@ func TestTheDrawingIsTheCode(t *testing.T) {
 			dark[[2]int{x + i, y}] = true
 		}
 	}
-	for y := range code.Size + 2*quiet {
-		for x := range code.Size + 2*quiet {
-			if dark[[2]int{x, y}] != code.Black(x-quiet, y-quiet) {
+	for y := range code.Size + 2*web.QuietFrame {
+		for x := range code.Size + 2*web.QuietFrame {
+			if dark[[2]int{x, y}] != code.Black(x-web.QuietFrame, y-web.QuietFrame) {
 				t.Fatalf("module %d %d is drawn %v; want %v", x, y, dark[[2]int{x, y}], !dark[[2]int{x, y}])
 			}
 		}

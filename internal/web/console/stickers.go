@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"rsc.io/qr"
-
 	"notepay/internal/fleet"
 	"notepay/internal/web"
 )
@@ -88,45 +86,8 @@ func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 		return sticker{}, err
 	}
 	s := sticker{Name: web.MachineName(d.Name, d.UID), Address: c.PublicURL + "/pay/" + d.UID, Host: u.Host, Support: c.Support}
-	s.Code, err = codeSVG(s.Address)
+	s.Code, err = web.QRCode(s.Address)
 	return s, err
-}
-
-// quiet is the empty frame that a QR code needs, in modules (ISO/IEC 18004).
-const quiet = 4
-
-// codeSVG draws a QR code that may lose a quarter of itself to dirt and scratches. It is a drawing of its own, in modules.
-func codeSVG(text string) (template.HTML, error) {
-	modules, size, err := codePath(text)
-	if err != nil {
-		return "", err
-	}
-	whole := size + 2*quiet
-	return template.HTML(fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
-		whole, whole, whole, whole, modules)), nil // numbers of our own
-}
-
-// codePath is the dark modules as an SVG path, one rectangle for each that stand together in a row, and the size without the quiet frame.
-func codePath(text string) (path string, size int, err error) {
-	code, err := qr.Encode(text, qr.Q)
-	if err != nil {
-		return "", 0, fmt.Errorf("QR code of %q: %w", text, err)
-	}
-	var b strings.Builder
-	for y := range code.Size {
-		for x := 0; x < code.Size; {
-			from := x
-			for x < code.Size && code.Black(x, y) {
-				x++
-			}
-			if x > from {
-				fmt.Fprintf(&b, "M%d %dh%dv1h-%dz", from+quiet, y+quiet, x-from, x-from)
-			} else {
-				x++
-			}
-		}
-	}
-	return b.String(), code.Size, nil
 }
 
 // sticker is one sticker as a drawing, for a print shop.
@@ -140,11 +101,11 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	modules, size, err := codePath(s.Address)
+	modules, size, err := web.QRPath(s.Address)
 	if err != nil {
 		return err
 	}
-	whole := size + 2*quiet
+	whole := size + 2*web.QuietFrame
 	var drawing bytes.Buffer
 	fmt.Fprintf(&drawing, `<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d" font-family="sans-serif" text-anchor="middle">`, whole, whole+16)
 	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`, whole, whole+16, modules)

@@ -1,0 +1,245 @@
+// Package checkout makes a Checkout Session for each purchase, where sessions are made instead of links.
+//
+// It promises that a browser has at most one session that it can pay for a machine and plan, that a session is in the ledger, with what is sold
+// through it, before anybody is led to it, that those of a machine which does not sell any more are ended within seconds, and that no more are
+// made than its limits allow, for whoever tries stolen cards makes sessions in numbers. It does not know who pays, nor what Stripe looks like on
+// the wire; a payment that comes of a session is the bridge's.
+package checkout
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"notepay/internal/fleet"
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
+type Stripe interface {
+	// CreateSession makes a session that can be paid until ends, and returns where; the same key makes the same session.
+	CreateSession(ctx context.Context, device ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error)
+	// SessionIsOpen says whether a session can be paid still.
+	SessionIsOpen(ctx context.Context, id string) (bool, error)
+	// ExpireSession ends a session; upstream.Refused means that it was not open any more.
+	ExpireSession(ctx context.Context, id string) error
+}
+
+// Config is what a Checkout needs. All fields are required.
+type Config struct {
+	Ledger    *ledger.Ledger
+	Fleet     *fleet.Fleet
+	Stripe    Stripe
+	Log       *slog.Logger
+	PublicURL string // where Stripe sends the customers back to
+	Livemode  bool   // of our key
+}
+
+// Checkout makes sessions and ends them. It is safe for concurrent use.
+type Checkout struct {
+	c      Config
+	limits limits
+	making singleflight.Group
+
+	mu   sync.Mutex
+	open map[string]*session // by id
+	last map[buyer]string    // the id of the session that a browser was given last
+}
+
+// buyer is what has one open session.
+type buyer struct{ browser, device, price string }
+
+// session is one that may be open still.
+type session struct {
+	ledger.Session
+	buyer  buyer  // zero of an earlier process
+	url    string // "" of an earlier process
+	unused bool   // its browser was given another one
+}
+
+// New makes a checkout that knows the sessions which an earlier process left open.
+func New(ctx context.Context, c Config) (*Checkout, error) {
+	k := &Checkout{c: c, limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}}
+	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("load open sessions: %w", err)
+	}
+	for _, s := range left {
+		k.open[s.ID] = &session{Session: s}
+	}
+	return k, nil
+}
+
+const (
+	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that differ.
+	lifetime = 31 * time.Minute
+	// leastLeft is how long a session has to be payable still to be given out again.
+	leastLeft = 10 * time.Minute
+	// longestCall is how long a customer waits for Stripe.
+	longestCall = 15 * time.Second
+)
+
+// TooOften is the error of who wants sessions too often. After so long there may be another one.
+type TooOften time.Duration
+
+func (e TooOften) Error() string { return fmt.Sprintf("too many sessions, wait %s", time.Duration(e)) }
+
+// ErrNoPlan is returned for a price that a device does not sell.
+var ErrNoPlan = errors.New("the device does not sell this price")
+
+// URL is where a browser pays for a plan of a device: at the session that it has open already, or at a new one. browser is its name for as
+// long as it keeps its cookies, and address where it calls from. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
+// a TooOften, or why Stripe or the ledger could not be asked.
+func (k *Checkout) URL(ctx context.Context, browser, address string, device *fleet.Device, priceID string) (string, error) {
+	at := slices.IndexFunc(device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
+	if at < 0 {
+		return "", ErrNoPlan
+	}
+	if wait := k.limits.press(browser, address, time.Now()); wait > 0 {
+		return "", TooOften(wait)
+	}
+	b := buyer{browser, device.UID, priceID}
+	// A button that is pressed twice leads to one session. It is made even if the first of the two requests is given up.
+	result, err, _ := k.making.Do(strings.Join([]string{browser, device.UID, priceID}, " "), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestCall)
+		defer cancel()
+		if url := k.reusable(ctx, b); url != "" {
+			return url, nil
+		}
+		if wait := k.limits.make(device.UID, time.Now()); wait > 0 {
+			return "", TooOften(wait)
+		}
+		return k.make(ctx, b, device.Device, device.Offers[at].Plan)
+	})
+	return result.(string), err
+}
+
+// reusable is where a buyer's open session is paid, "" if there is none. If Stripe does not say how it stands it is given out: its page will.
+func (k *Checkout) reusable(ctx context.Context, b buyer) string {
+	k.mu.Lock()
+	s := k.open[k.last[b]]
+	fit := s != nil && time.Until(s.Ends) > leastLeft
+	k.mu.Unlock()
+	if !fit {
+		return ""
+	}
+	open, err := k.c.Stripe.SessionIsOpen(ctx, s.ID)
+	switch {
+	case err != nil && upstream.OutcomeOf(err) != upstream.Refused:
+		k.c.Log.Warn("session not read", "session", s.ID, "err", err)
+	case err != nil || !open:
+		k.forget(s.ID)
+		return ""
+	}
+	return s.url
+}
+
+// make makes a session.
+func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan ledger.Plan) (string, error) {
+	s, url, err := k.c.Stripe.CreateSession(ctx, device, plan, k.c.PublicURL, time.Now().Add(lifetime).Truncate(time.Second), "session:"+rand.Text())
+	if upstream.OutcomeOf(err) == upstream.Refused {
+		k.c.Fleet.RefreshSoon() // the price may not be sold any more
+	}
+	if err != nil {
+		return "", fmt.Errorf("create session of %s: %w", device.UID, err)
+	}
+	// If we stop here, nobody was told where to pay, and it ends by itself.
+	if err := k.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.AddSession(s) }); err != nil {
+		return "", fmt.Errorf("save session %s: %w", s.ID, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.open[s.ID] = &session{Session: s, buyer: b, url: url}
+	if old := k.open[k.last[b]]; old != nil {
+		old.unused = true
+	}
+	k.last[b] = s.ID
+	k.c.Log.Debug("session made", "session", s.ID, "device", s.DeviceUID, "price", plan.PriceID)
+	return url, nil
+}
+
+// forget lets go of a session that cannot be paid any more.
+func (k *Checkout) forget(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.open[id]
+	if s == nil {
+		return
+	}
+	delete(k.open, id)
+	if k.last[s.buyer] == id {
+		delete(k.last, s.buyer)
+	}
+}
+
+// Changed is told of the payments that there are. It returns at once.
+func (k *Checkout) Changed(p ledger.Payment) { k.forget(p.SessionID) }
+
+// looking is how often it is looked whether the machines of open sessions still sell.
+const looking = 3 * time.Second
+
+// Run ends the sessions of machines that went out of sale, until the context ends. A call under way may still finish.
+func (k *Checkout) Run(ctx, calls context.Context) {
+	for upstream.Sleep(ctx, looking) == nil {
+		for _, s := range k.over(time.Now()) {
+			if ctx.Err() != nil {
+				return
+			}
+			k.end(calls, s)
+		}
+	}
+}
+
+// over lists the sessions that nobody is to pay any more, and forgets those that have ended.
+func (k *Checkout) over(now time.Time) (list []*session) {
+	var ended []string
+	k.mu.Lock()
+	for id, s := range k.open {
+		switch {
+		case !now.Before(s.Ends):
+			ended = append(ended, id)
+		case s.unused || !sells(k.c.Fleet.Selling(s.DeviceUID, now), s.Plan.PriceID):
+			list = append(list, s)
+		}
+	}
+	k.mu.Unlock()
+	for _, id := range ended {
+		k.forget(id)
+	}
+	return list
+}
+
+// sells says whether a payment for a plan would not be given back at once. What is not known yet is not held against it.
+func sells(sale fleet.Sale, priceID string) bool {
+	switch sale.State {
+	case fleet.NotLoaded, fleet.NotReady, fleet.NoOffers:
+		return true
+	case fleet.Open:
+		return slices.ContainsFunc(sale.Device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
+	}
+	return false
+}
+
+func (k *Checkout) end(ctx context.Context, s *session) {
+	ctx, cancel := context.WithTimeout(ctx, longestCall)
+	defer cancel()
+	err := k.c.Stripe.ExpireSession(ctx, s.ID)
+	switch upstream.OutcomeOf(err) {
+	case upstream.Done:
+		k.c.Log.Info("session ended", "session", s.ID, "device", s.DeviceUID)
+	case upstream.Refused: // it was paid, or has ended already
+	default:
+		k.c.Log.Warn("session not ended", "session", s.ID, "device", s.DeviceUID, "err", err)
+		return
+	}
+	k.forget(s.ID)
+}

@@ -1,0 +1,65 @@
+package ledger
+
+import (
+	"context"
+	"time"
+)
+
+// Session is a Checkout Session that was made for one purchase, as sold.
+type Session struct {
+	ID        string // cs_...
+	Livemode  bool
+	DeviceUID string
+	Manual    bool      // it holds the money until it is captured
+	Ends      time.Time // it cannot be paid after this
+	Plan      Plan
+}
+
+const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code`
+
+var insertSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + placeholders(sessionColumns) + `)`
+
+func scanSession(s scanner) (x Session, err error) {
+	err = s.Scan(&x.ID, flag{&x.Livemode}, &x.DeviceUID, flag{&x.Manual}, instant{&x.Ends}, &x.Plan.PriceID, &x.Plan.Name, &x.Plan.Amount, &x.Plan.Currency,
+		seconds{&x.Plan.Duration}, seconds{&x.Plan.DelayedStart}, &x.Plan.Description, &x.Plan.Image, flag{&x.Plan.AccessCode})
+	return x, err
+}
+
+// SessionsKept is how long a session is remembered after its end. Stripe lists events for 30 days, and one of them may tell only then that it
+// was paid.
+const SessionsKept = 31 * 24 * time.Hour
+
+// AddSession stores a session before anybody is led to it, and forgets those of which nothing can come any more.
+func (tx *Tx) AddSession(s Session) error {
+	if _, err := tx.exec(`DELETE FROM sessions WHERE ends_at < $1`, tx.Now.Add(-SessionsKept).UnixMilli()); err != nil {
+		return err
+	}
+	_, err := tx.exec(insertSession, s.ID, bit(s.Livemode), s.DeviceUID, bit(s.Manual), milliseconds(s.Ends), s.Plan.PriceID, s.Plan.Name, s.Plan.Amount, s.Plan.Currency,
+		int64(s.Plan.Duration/time.Second), int64(s.Plan.DelayedStart/time.Second), s.Plan.Description, s.Plan.Image, bit(s.Plan.AccessCode))
+	return err
+}
+
+// Session reads a session by its id, or returns ErrNotFound.
+func (tx *Tx) Session(id string) (Session, error) {
+	rows, err := tx.db.query(`SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, id)
+	return one(rows, err, scanSession)
+}
+
+// OpenSessions reads the sessions of an account mode that end after now and of which no payment is known.
+func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time) ([]Session, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE ends_at > $1 AND livemode = $2
+		AND NOT EXISTS (SELECT 1 FROM payments WHERE session_id = sessions.id)`, now.UnixMilli(), bit(livemode))
+	return all(rows, err, scanSession)
+}
+
+// SessionPlans reads what was last sold of each price through a session of an account mode.
+func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]Plan, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1 AND NOT EXISTS (SELECT 1 FROM sessions newer
+		WHERE newer.price_id = sessions.price_id AND newer.livemode = sessions.livemode AND (newer.ends_at, newer.id) > (sessions.ends_at, sessions.id))`, bit(livemode))
+	sessions, err := all(rows, err, scanSession)
+	plans := make([]Plan, len(sessions))
+	for i, s := range sessions {
+		plans[i] = s.Plan
+	}
+	return plans, err
+}

@@ -1,0 +1,63 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+func session(id string, ends time.Time) Session {
+	return Session{ID: id, Livemode: true, DeviceUID: "dev:1", Manual: true, Ends: ends, Plan: link("").Plan}
+}
+
+func testSessions(t *testing.T, database string) {
+	l := open(t, database)
+	now := time.Now().Truncate(time.Millisecond).UTC()
+	sold, over, later, test, paid, old := session("cs_1", now.Add(time.Minute)), session("cs_2", now.Add(-time.Minute)), session("cs_3", now.Add(time.Hour)),
+		session("cs_4", now.Add(time.Minute)), session("cs_5", now.Add(time.Minute)), session("cs_6", now.Add(-32*24*time.Hour))
+	later.Plan.Name, later.DeviceUID, test.Livemode, over.Plan.PriceID = "Very warm wash", "dev:2", false, "price_cold"
+	for _, s := range []Session{old, sold, over, later, test, paid} {
+		mustUpdate(t, l, func(tx *Tx) error { return tx.AddSession(s) })
+	}
+	p := payment("one")
+	p.SessionID, p.ID = paid.ID, CreditID(paid.ID)
+	insert(t, l, p)
+
+	mustUpdate(t, l, func(tx *Tx) error {
+		for _, want := range []Session{sold, over, later, test} {
+			if got, err := tx.Session(want.ID); err != nil || got != want {
+				t.Errorf("%s reads %+v, %v; want %+v", want.ID, got, err, want)
+			}
+		}
+		if got, err := tx.Session(old.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a session of a month ago reads %+v, %v; want it forgotten", got, err)
+		}
+		return nil
+	})
+	sorted := func(list []Session, err error) []Session {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(list, func(a, b Session) int { return cmp.Compare(a.ID, b.ID) })
+		return list
+	}
+	if got := sorted(l.OpenSessions(t.Context(), true, now)); !slices.Equal(got, []Session{sold, later}) {
+		t.Errorf("open are %+v; want those that have neither ended nor a payment", got)
+	}
+	plans, err := l.SessionPlans(t.Context(), true)
+	slices.SortFunc(plans, func(a, b Plan) int { return cmp.Compare(a.PriceID, b.PriceID) })
+	if want := []Plan{over.Plan, later.Plan}; err != nil || !slices.Equal(plans, want) {
+		t.Errorf("the plans are %+v, %v; want the last sold of each price, %+v", plans, err, want)
+	}
+
+	free := session("cs_7", now)
+	free.Plan.Amount = -1
+	for name, bad := range map[string]Session{"twice": sold, "a payment intent": session("pi_1", now), "less than nothing": free} {
+		if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AddSession(bad) }); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
