@@ -340,6 +340,9 @@ func (h *history) lookUp(x *purchase) {
 func (h *history) record(x *purchase, s Session) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
+		if slices.ContainsFunc(h.events, func(e *happening) bool { return e.of == x && e.stored && e.kind == "charge.dispute.closed" }) {
+			s.Disputed = false
+		}
 		h.save(p, standing(p, s, now))
 		return
 	}

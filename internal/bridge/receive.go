@@ -195,6 +195,13 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		if err := learnCard(tx, p, s.CardLast4); err != nil {
 			return "", change{}, err
 		}
+		if s.Disputed { // Stripe says so for ever of a charge that once was
+			decided, err := tx.DisputeDecided(p.PaymentIntent)
+			if err != nil {
+				return "", change{}, err
+			}
+			s.Disputed = !decided
+		}
 		changed := change{p, standing(p, s, tx.Now)}
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil

@@ -347,6 +347,28 @@ func TestADisputesEventsInAnyOrder(t *testing.T) {
 	})
 }
 
+// Stripe says of a charge for ever that it was disputed; once that was decided for us it means nothing any more.
+func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, confirming)
+		h.paid("cs_test_1", "dev:1")
+		h.does("cs_test_1", ledger.PostNote)
+		h.says("1", "dev:1", "cs_test_1", "started")
+		const intent = "pi_cs_test_1"
+		h.receive(Event{ID: "evt_1", Type: "charge.dispute.created", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "needs_response"})
+		h.stands("cs_test_1", ledger.Started, "", ledger.Disputed, ReasonDisputed)
+		h.receive(Event{ID: "evt_2", Type: "charge.dispute.closed", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "won"})
+		i := h.money.intents[intent]
+		i.session.Disputed = true
+		i.refunds = append(i.refunds, RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"}) // at Stripe, which makes the charge be read
+		h.receive(Event{ID: "evt_3", Type: "charge.refunded", ObjectID: "ch_1", Intent: intent, Created: time.Now(), Refunded: i.session.Amount})
+		h.run()
+		time.Sleep(patience)
+		h.stands("cs_test_1", ledger.Done, ReasonReversed, ledger.Refunded, "")
+	})
+}
+
 // An event of an intent comes before its session's: it is asked for when that has had its time, and makes the payment.
 func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
 	t.Parallel()
