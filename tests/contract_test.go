@@ -160,6 +160,7 @@ func scenarios() []scenario {
 				session, _ := w.stripe.Session(pays[strings.LastIndex(pays, "/")+1:])
 				return session.Status == "expired"
 			})
+			w.until(w.T, "what machines answered is read", func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 })
 		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
 			w.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
@@ -199,7 +200,7 @@ func usedOfStripe() []string {
 
 func usedOfNotehub() []string {
 	return []string{
-		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
+		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices", "GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
 		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "OAuth2ClientCredentials",
 	}
 }

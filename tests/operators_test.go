@@ -175,13 +175,13 @@ func (o *operator) settlesACall() {
 	o.click("tbody a")
 	o.page.reads("h1", "Payment cr_")
 	o.presses("/refund", "")
-	o.page.reads("[role=status]", "")
+	o.page.until(`document.querySelector("[role=status]")`) // what was done
 	if o.clicks != 3 {
 		o.t.Errorf("it took %d clicks; want 3", o.clicks)
 	}
 	o.p.payment(o.started.ID, `"money":"refunded"`)
 	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
-	o.page.reads("main", "refunded")
+	o.page.reads("main", "given back")
 	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit")
 	o.page.reads("main", "refund")
 }
