@@ -45,6 +45,8 @@ func (b *bell) next() <-chan struct{} {
 func (b *bell) until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
+	unannounced := time.NewTicker(250 * time.Millisecond) // time alone changes some things, and rings no bell
+	defer unannounced.Stop()
 	for {
 		rung := b.next()
 		if condition() {
@@ -52,6 +54,7 @@ func (b *bell) until(t *testing.T, what string, condition func() bool) {
 		}
 		select {
 		case <-rung:
+		case <-unannounced.C:
 		case <-deadline:
 			t.Fatalf("waited %v in vain until %s", patience, what)
 		}
