@@ -175,17 +175,17 @@ type Observer interface {
 
 // Bridge turns payments into credits, or gives them back. It is safe for concurrent use.
 type Bridge struct {
-	c        Config
-	wake     chan struct{} // something may be due for Notehub
-	money    chan struct{} // for Stripe
-	timed    chan struct{} // in time
-	look     chan struct{} // a session may have to be looked up
-	heard    chan struct{} // a confirmation may be awaited
-	asking   singleflight.Group
-	reads    *rate.Limiter
-	misses   misses
-	late     atomic.Bool
-	inFlight atomic.Int64
+	c       Config
+	wake    chan struct{} // something may be due for Notehub
+	money   chan struct{} // for Stripe
+	timed   chan struct{} // in time
+	look    chan struct{} // a session may have to be looked up
+	heard   chan struct{} // a confirmation may be awaited
+	asking  singleflight.Group
+	reads   *rate.Limiter
+	misses  misses
+	late    atomic.Bool
+	express express
 
 	eventsRead, answersRead atomic.Bool // once since the start
 }

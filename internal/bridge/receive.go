@@ -32,10 +32,12 @@ const (
 var ErrTooBusy = errors.New("too many look-ups")
 
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
-// nothing. No vendor is called on the way.
+// nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	var outcome string
 	var changed change
+	place := b.expressPlace(e)
+	defer place.leave()
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
 		outcome, changed = Duplicate, change{}
 		if e.Session == nil { // a session is recorded once in any case, and its first event may have come too early
@@ -43,7 +45,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 				return err
 			}
 		}
-		if outcome, changed, err = b.follow(tx, e); err != nil {
+		if outcome, changed, err = b.follow(tx, e, place.free()); err != nil {
 			return err
 		}
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
@@ -63,6 +65,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		poke(b.look)
 	}
 	b.committed(changed)
+	place.send(changed)
 	return nil
 }
 
@@ -86,8 +89,9 @@ func learnCard(tx *ledger.Tx, p ledger.Payment, last4 string) error {
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
 const patience = 5 * time.Second
 
-// follow does what an event asks for. Only a session makes a payment; other objects make their session be looked up.
-func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
+// follow does what an event asks for. Only a session makes a payment, which is claimed at once if that is wanted; other objects make
+// their session be looked up.
+func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
 	if e.Livemode != b.c.Livemode {
 		return WrongMode, change{}, nil
 	}
@@ -97,7 +101,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 		if s.PaymentStatus == "unpaid" && b.ours(s.Metadata) {
 			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now})
 		}
-		return b.record(tx, s)
+		return b.record(tx, s, claim)
 	case "checkout.session.async_payment_failed":
 		return PaymentFailed, change{}, nil // nothing was sent, and nothing will be
 	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
@@ -178,8 +182,8 @@ func (b *Bridge) ours(metadata map[string]string) bool {
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// record makes a payment of a session, once; of one that is known it takes in where its money is.
-func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err error) {
+// record makes a payment of a session, once, and claims it if that is wanted; of one that is known it takes in where its money is.
+func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _ change, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
 		return WrongMode, change{}, nil
@@ -250,6 +254,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		return "", change{}, err
 	}
 	p = Next(standing(p, s, tx.Now), tx.Now)
+	if claim {
+		if p, err = b.claimNew(tx, p); err != nil {
+			return "", change{}, err
+		}
+	}
 	inserted, err := tx.InsertPayment(p)
 	if err == nil && !inserted {
 		return Duplicate, change{}, nil
@@ -427,7 +436,7 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx) error) (outcome string, err error) {
 	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if outcome, changed, err = b.record(tx, s); err == nil && also != nil {
+		if outcome, changed, err = b.record(tx, s, false); err == nil && also != nil {
 			err = also(tx)
 		}
 		return err

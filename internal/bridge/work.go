@@ -32,6 +32,7 @@ const (
 // Run works until ctx ends: then nothing more is claimed, and what is under way may finish until the calls' own context ends.
 func (b *Bridge) Run(ctx, calls context.Context) {
 	b.begin(ctx)
+	b.express.open(calls)
 	var loops sync.WaitGroup
 	loops.Go(func() { b.deliver(ctx, calls, b.notehub()) })
 	loops.Go(func() { b.deliver(ctx, calls, b.stripe()) })
@@ -40,6 +41,8 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	<-ctx.Done()
+	b.express.close()
 	loops.Wait()
 }
 
@@ -124,23 +127,31 @@ func (b *Bridge) hold(ctx context.Context, d time.Duration) {
 	_ = upstream.Sleep(ctx, min(d, longestHold)) // the caller sees a context that ended
 }
 
-// rest waits for a wake-up or until the next row is due.
+// rest waits until a row is due, asking for the next one at each wake-up. It asks the readers: what most wake-ups are for is done already,
+// and the writer has other work.
 func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part) {
-	d := idlest
-	due, err := b.c.Ledger.NextDue(ctx, part)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		b.c.Log.Error("read queue", "err", err)
-	case !due.IsZero():
-		// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
-		d = min(max(time.Until(due), 100*time.Millisecond), idlest)
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-wake:
-	case <-t.C:
+	for woken := false; ; woken = true {
+		d := idlest
+		due, err := b.c.Ledger.NextDue(ctx, part)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			b.c.Log.Error("read queue", "err", err)
+		case woken && !due.IsZero() && !time.Now().Before(due):
+			return
+		case !due.IsZero():
+			// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
+			d = min(max(time.Until(due), 100*time.Millisecond), idlest)
+		}
+		t := time.NewTimer(d)
+		select {
+		case <-wake:
+			t.Stop()
+			continue
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+		return
 	}
 }
 
@@ -185,7 +196,14 @@ func (b *Bridge) committed(changes ...change) {
 		if b.c.Changed != nil {
 			b.c.Changed(p)
 		}
-		if p.InFlight {
+		b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Machine, "money", p.Money, "reason", p.Reason, "attention", p.Attention)
+		if c.before.Attention != p.Attention && p.Attention != "" {
+			b.c.Log.Warn("a person has to look", "payment", p.ID, "device", p.DeviceUID, "attention", p.Attention, "machine", p.Machine, "money", p.Money)
+		}
+		if p.Machine == ledger.Failed && c.before.Machine != ledger.Failed && !p.Posted {
+			b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID, "reason", p.Reason, "attention", p.Attention)
+		}
+		if p.InFlight { // who settles it knows what is next
 			continue
 		}
 		switch p.Step {
@@ -196,12 +214,8 @@ func (b *Bridge) committed(changes ...change) {
 		case ledger.Wait:
 			poke(b.timed)
 		}
-		if p.Machine == ledger.Sent && !p.ConfirmBy.IsZero() || p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() {
+		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched) && !p.ConfirmBy.IsZero() {
 			poke(b.heard)
-		}
-		b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Machine, "money", p.Money, "reason", p.Reason, "attention", p.Attention)
-		if c.before.Attention != p.Attention && p.Attention != "" {
-			b.c.Log.Warn("a person has to look", "payment", p.ID, "device", p.DeviceUID, "attention", p.Attention, "machine", p.Machine, "money", p.Money)
 		}
 	}
 }
@@ -257,11 +271,6 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
-	for _, c := range changes {
-		if c.after.Machine == ledger.Failed && c.before.Machine != ledger.Failed {
-			b.c.Log.Warn("credit not sent", "payment", c.after.ID, "device", c.after.DeviceUID, "reason", c.after.Reason, "attention", c.after.Attention)
-		}
-	}
 	b.committed(changes...)
 	for range claimed {
 		q.pace.Spend(time.Now())
@@ -315,8 +324,6 @@ func (b *Bridge) turnedAway(p ledger.Payment, reason string, now time.Time) ledg
 
 // work makes the one call that a claimed payment needs, and settles.
 func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
-	b.inFlight.Add(1)
-	defer b.inFlight.Add(-1)
 	o := Outcome{Action: p.Step, NoteID: firstNote(p), Began: time.Now()}
 	call, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()

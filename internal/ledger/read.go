@@ -134,10 +134,10 @@ type Part string
 
 // The parts of the queue.
 const (
-	ForNotehub Part = `(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE step ` + notehubSteps + ` AND failures = 0
-		UNION ALL SELECT min(due_at) FROM payments WHERE step ` + notehubSteps + ` AND failures > 0) AS due)`
-	ForStripe Part = `(SELECT min(due_at) FROM payments WHERE step ` + stripeSteps + `)`
-	InTime    Part = `(SELECT min(due_at) FROM payments WHERE step ` + waitStep + `)`
+	ForNotehub Part = `(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE ` + notehubSteps + ` AND failures = 0
+		UNION ALL SELECT min(due_at) FROM payments WHERE ` + notehubSteps + ` AND failures > 0) AS due)`
+	ForStripe Part = `(SELECT min(due_at) FROM payments WHERE ` + stripeSteps + `)`
+	InTime    Part = `(SELECT min(due_at) FROM payments WHERE ` + waitStep + `)`
 	ForLookUp Part = `(SELECT min(due_at) FROM lookups)`
 )
 

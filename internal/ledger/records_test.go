@@ -77,7 +77,7 @@ func testNonsenseStatements(t *testing.T, database string) {
 		return errors.Join(err, tx.SaveDevice(Device{UID: "dev:1"}), tx.SaveLink(link("plink_1")), tx.AddLookup(Lookup{ID: "cs_1"}))
 	})
 	for set, words := range map[string]string{
-		"payments SET livemode = 2": "livemode IN", "payments SET in_flight = 3": "in_flight IN", "payments SET posted = 2": "posted IN",
+		"payments SET livemode = 2": "livemode IN", "payments SET in_flight = 3": "in_flight BETWEEN", "payments SET posted = 2": "posted IN",
 		"payments SET posted = 1, unclear = 2": "unclear IN", "devices SET disabled = 2": "disabled IN", "links SET livemode = 2": "livemode IN",
 		"links SET active = 2": "active IN", "stripe_events SET livemode = 2": "livemode IN", "lookups SET failures = -1": "failures >=",
 		"payments SET with_code = 2": "with_code IN", "payments SET access_code = '493817'": "access_code", "payments SET with_code = 1, access_code = '1'": "access_code",

@@ -135,7 +135,7 @@ func (s *Search) indexed(q *query) error {
 	}
 	usual := func(m Money) bool { return m == Authorized || m == Capturing || m == Paid }
 	if len(s.Money) > 0 && !slices.ContainsFunc(s.Money, usual) {
-		q.add("money NOT IN ('authorized', 'capturing', 'paid')")
+		q.add("money <> 'authorized' AND money <> 'capturing' AND money <> 'paid'")
 	}
 	if len(s.Machine) == 1 && s.Machine[0] == Failed {
 		q.add("machine = 'failed'")

@@ -265,12 +265,14 @@ func (tx *Tx) PaymentOfIntent(intent string) (Payment, error) {
 
 // A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes five times as long as to run it.
 const (
-	due = `SELECT ` + paymentColumns + ` FROM payments WHERE step %s AND failures %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
+	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND failures %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
 
-	notehubSteps = `IN ('note', 'check_pending', 'recall')`
-	stripeSteps  = `IN ('capture', 'release', 'refund')`
-	waitStep     = `= 'wait'`
-	deviceIsFree = `AND device_uid NOT IN (SELECT device_uid FROM payments WHERE in_flight = 1 AND due_at > $1 AND step ` + notehubSteps + `)`
+	notehubSteps = `(step = 'note' OR step = 'check_pending' OR step = 'recall')`
+	stripeSteps  = `(step = 'capture' OR step = 'release' OR step = 'refund')`
+	waitStep     = `step = 'wait'`
+	calledNow    = `in_flight = 1 AND due_at > $1 AND ` + notehubSteps
+	deviceIsFree = `AND NOT EXISTS (SELECT 1 FROM payments AS other WHERE other.device_uid = payments.device_uid AND other.in_flight = 1 AND other.due_at > $1
+		AND (other.step = 'note' OR other.step = 'check_pending' OR other.step = 'recall'))`
 )
 
 var (
@@ -305,6 +307,12 @@ func (tx *Tx) DueForStripe(again bool, limit int) ([]Payment, error) {
 
 // DueInTime reads up to limit payments that were waiting for a time that has come.
 func (tx *Tx) DueInTime(limit int) ([]Payment, error) { return tx.due(dueInTime, limit) }
+
+// Called says whether this process has a call to Notehub for a device under way.
+func (tx *Tx) Called(device string) (bool, error) {
+	rows, err := tx.db.query(`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`, tx.Now.UnixMilli(), device)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
 
 // SilentAt reads up to limit payments whose machines have the note and should have been heard of by asOf.
 func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {

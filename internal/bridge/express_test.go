@@ -1,0 +1,128 @@
+package bridge
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// The queue does not work in these tests: what is sent was claimed by the transaction that recorded the payment.
+
+func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.b.express.open(context.Background())
+		answers := make(chan struct{})
+		h.hub.will(ledger.PostNote, answer{applied: true, gate: answers})
+		event := h.pays("cs_test_1", "dev:1")
+		h.receive(event)
+		if p := h.payment("cs_test_1"); !p.InFlight || p.Turn != 1 || p.Step != ledger.PostNote {
+			t.Errorf("on disk is %+v; want it claimed", p)
+		}
+		h.receive(event) // a repeat sends nothing
+		h.paid("cs_test_2", "dev:1")
+		if p := h.payment("cs_test_2"); p.InFlight || p.Step != ledger.PostNote {
+			t.Errorf("the same device's second payment is %+v; want it to wait for the first one's call", p)
+		}
+		h.paid("cs_test_3", "dev:2")
+		close(answers)
+		h.b.express.close()
+		for session, want := range map[string]ledger.Machine{"cs_test_1": ledger.Sent, "cs_test_2": ledger.Queued, "cs_test_3": ledger.Sent} {
+			if p := h.payment(session); p.Machine != want {
+				t.Errorf("%s is %s; want %s", session, p.Machine, want)
+			}
+		}
+		if n := h.hub.notes(); n != 2 {
+			t.Errorf("%d notes; want 2", n)
+		}
+		select {
+		case <-h.b.wake: // for the one that waits
+		default:
+			t.Error("the queue was not woken when the device was free again")
+		}
+		h.finish("cs_test_1", "cs_test_2", "cs_test_3")
+	})
+}
+
+func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(h *house){
+		"nobody works":         func(h *house) { h.b.express.close() },
+		"all places are taken": func(h *house) { h.b.express.taken = expressPlaces },
+		"Notehub wants to be left": func(h *house) {
+			h.b.c.NotehubPace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Wait, RetryAfter: time.Minute})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.b.express.open(context.Background())
+				prepare(h)
+				taken := h.b.express.taken
+				h.paid("cs_test_1", "dev:1")
+				synctest.Wait()
+				if p := h.payment("cs_test_1"); p.InFlight || h.hub.notes() != 0 || h.b.express.taken != taken {
+					t.Errorf("%+v, %d notes, %d places taken; want it in the queue", p, h.hub.notes(), h.b.express.taken)
+				}
+				h.close()
+			})
+		})
+	}
+}
+
+// The power goes between the commit and what the call came to: it is looked at before anything is repeated.
+func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
+	t.Parallel()
+	for name, applied := range map[string]bool{"Notehub has the note": true, "Notehub has nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t)
+				h.b.express.open(context.Background())
+				never := make(chan struct{})
+				h.hub.will(ledger.PostNote, answer{applied: applied, err: unclearAnswer, gate: never})
+				event := h.pays("cs_test_1", "dev:1")
+				h.receive(event)
+				lost := h.b
+				h.close()
+				close(never)
+				lost.express.close()
+				h.open()
+				h.receive(event)
+				h.run()
+				time.Sleep(time.Minute)
+				if n := h.hub.notes(); n != 1 {
+					t.Errorf("%d notes; want 1", n)
+				}
+				h.hub.fetch()
+				h.finish("cs_test_1")
+			})
+		})
+	}
+}
+
+func TestANewPaymentForADeviceThatIsGoneIsNotSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+			return tx.Pause(ledger.Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "a person", At: time.Now()})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		h.reopen()
+		h.b.express.open(context.Background())
+		h.paid("cs_test_1", "dev:1")
+		h.b.express.close()
+		if p := h.payment("cs_test_1"); p.Reason != ReasonNotSelling || p.Step != ledger.Refund || h.hub.notes() != 0 {
+			t.Errorf("%+v, %d notes; want its money on the way back", p, h.hub.notes())
+		}
+		h.finish("cs_test_1")
+	})
+}
