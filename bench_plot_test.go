@@ -41,7 +41,7 @@ How to read it:
 - *Bare handler*: an `+"`http.Server`"+` with the same time limits whose handler writes the same status and headers and looks nothing up. 16 keep-alive connections,
   20,000 scans a round, 15 rounds in turns, the median of the ratios.
 - *Durable acknowledgement*: signed `+"`checkout.session.completed`"+` events of 1,000 devices; the answer comes after SQLite's commit with `+"`synchronous=FULL`"+`. Meanwhile each
-  payment is claimed, its note posted to the simulated Notehub, and the result settled, so each payment makes three commits. 7 rounds, the median of each.
+  payment's note is posted to the simulated Notehub, and the result settled by a second commit. 7 rounds, the median of each.
 - *Without a store*: the same signature check, decoding, removal of personal data and answer, but nothing is kept and no note is sent.
 - *Note on the wire*: from the first byte of the webhook's request to the whole request of the note at Notehub; 1,000 payments, one each 10 ms.
 - *Restart*: the binary that ships, from exec to the answer of the first scan. Both vendors answer 503, so what it sells it remembers.
