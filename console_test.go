@@ -274,9 +274,7 @@ func TestPaymentsAreFound(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		id := ledger.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
-		if err := f.ledger.Update(f.Context(), func(tx *ledger.Tx) error { return tx.SetCard(id, "4242") }); err != nil {
-			f.Fatal(err)
-		}
+		f.pass(5 * time.Minute) // Stripe's events are read
 		for _, key := range []string{id, session.ID, session.PaymentIntent} {
 			if w := b.send("GET", "/operator/payments?q="+key, ""); w.Header().Get("Location") != "/operator/payments/"+id {
 				f.Errorf("%s: %d, Location %q; want the payment", key, w.Code, w.Header().Get("Location"))
@@ -487,6 +485,52 @@ func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
 		w = b.send("GET", "/operator/audit.csv", "")
 		if !strings.Contains(w.Body.String(), ",operator,refund,") {
 			f.Errorf("audit\n%s; want the refund", w.Body)
+		}
+	})
+}
+
+// A customer calls: "14:05, card ending 4242". What the webhook told of the payment did not tell the card.
+func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		const asking = "Stripe is being asked which cards paid in the last minutes."
+		finds := func(digits string, session sandbox.Session, found bool) {
+			f.Helper()
+			if shown := b.shows("/operator/payments?q=" + digits); strings.Contains(shown, ledger.CreditID(session.ID)) != found {
+				f.Errorf("found by %s: %v; want %v", digits, !found, found)
+			}
+		}
+		f.pass(time.Minute)
+		session := f.buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
+		f.pass(time.Second)
+		finds("3155", session, false)
+		b.shows("/operator/payments?q=3155", asking)
+		f.pass(time.Second)
+		reads := f.stripe.Count(listEvents)
+		finds("3155", session, true)
+		if strings.Contains(b.page, asking) || f.stripe.Count(listEvents) != reads {
+			f.Error("Stripe is asked again although nothing was paid since")
+		}
+		b.shows("/operator/payments/"+ledger.CreditID(session.ID), "ends in 3155")
+		if types, _ := f.eventsListed("id=" + session.ID); strings.Contains(strings.Join(types, " "), "charge.succeeded") {
+			f.Errorf("events %q; want none that every payment has and that only tells the card", types)
+		}
+
+		without := f.buy(sandbox.PayOptions{Method: "paypal"})
+		f.pass(5 * time.Minute)
+		if p := f.paid(without.ID); p.CardLast4 != "" {
+			f.Errorf("card %q of a payment without one", p.CardLast4)
+		}
+		reads = f.stripe.Count(listEvents)
+		for range 40 {
+			f.buy(sandbox.PayOptions{})
+			b.shows("/operator/payments?q=4242")
+			f.pass(time.Second)
+		}
+		if n := f.stripe.Count(listEvents) - reads; n < 10 || n > 20 {
+			f.Errorf("%d readings of Stripe's events for 40 searches; want some, and no more than Stripe grants", n)
 		}
 	})
 }

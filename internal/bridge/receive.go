@@ -34,6 +34,9 @@ var ErrTooBusy = errors.New("too many look-ups")
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
 // nothing. No vendor is called on the way.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	if e.Type == ChargeSucceeded {
+		return b.receiveCharge(ctx, e)
+	}
 	var outcome string
 	var changed change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
@@ -63,6 +66,27 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		poke(b.look)
 	}
 	b.committed(changed)
+	return nil
+}
+
+// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
+const ChargeSucceeded = "charge.succeeded"
+
+// receiveCharge takes in which card paid, and nothing else: it would be one more event to keep for each payment. A charge is there before its
+// session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading of Stripe's list has it again.
+func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
+	if e.Livemode != b.c.Livemode || e.Intent == "" || e.Card == "" {
+		return nil
+	}
+	p, err := b.c.Ledger.Payment(ctx, e.Intent)
+	if known, err := ledger.Has(err); err != nil || !known || p.CardLast4 == e.Card {
+		return err
+	}
+	if err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCard(tx, p, e.Card) }); err != nil {
+		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
+	}
+	b.c.Observe.Event(Followed)
+	b.c.Log.Debug("card learned", "event", e.ID, "payment", p.ID)
 	return nil
 }
 

@@ -20,6 +20,7 @@ type paymentsPage struct {
 	wish
 	States []state
 	Rows   []ledger.Payment
+	Cards  bool   // those of the last minutes are being read at Stripe
 	Next   string // the address of the next page, "" after the last
 	CSV    string // the address of all that was found, as CSV
 }
@@ -46,6 +47,12 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	default:
+		if wish.Search.Card != "" && wish.Search.Cursor == "" {
+			var err error
+			if page.Cards, err = c.Bridge.CardsSoon(r.Context()); err != nil {
+				return err
+			}
+		}
 		wish.Search.Limit = paymentsPerPage
 		list, next, err := c.Ledger.Search(r.Context(), wish.Search)
 		if errors.Is(err, ledger.ErrCursor) {
