@@ -220,7 +220,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		b := f.browser()
 		b.shows("/operator", "Nothing needs your attention.", "none has come since notepay was started", "No device is known yet")
-		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers"} {
+		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers", "/operator/setup"} {
 			b.shows(path)
 		}
 		f.run()
@@ -394,7 +394,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			f.Fatal(err)
 		}
 		console := []string{"/operator/payments/" + id + "/retry", "/operator/payments/" + id + "/refund", "/operator/payments/" + id + "/end", "/operator/devices/" + washer + "/pause",
-			"/operator/devices/" + washer + "/resume", "/operator/devices/" + washer + "/start", "/operator/refresh", "/operator/sign-out"}
+			"/operator/devices/" + washer + "/resume", "/operator/devices/" + washer + "/start", "/operator/refresh", "/operator/sign-out", "/operator/setup"}
 		api := []string{"/api/payments/" + id + "/retry", "/api/payments/" + id + "/refund", "/api/payments/" + id + "/end", "/api/devices/" + washer + "/pause",
 			"/api/devices/" + washer + "/resume", "/api/devices/" + washer + "/start"}
 		const form = "once=AAAA&reason=x&back=/operator"
@@ -414,7 +414,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			}
 			wants("without the page's secret:", path, f.do("POST", path, "reason=x", append(kind, "Cookie", b.cookie)...), 400)
 			wants("another method:", path, f.do("PUT", path, form, append(kind, "Cookie", b.cookie)...), 405)
-			if path != "/operator/sign-out" && path != "/operator/refresh" {
+			if path != "/operator/sign-out" && path != "/operator/refresh" && path != "/operator/setup" {
 				wants("by a link:", path, f.get(path, "Cookie", b.cookie), 404)
 			}
 		}
@@ -425,7 +425,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			wants("another method:", path, f.do("PUT", path, `{"reason":"x"}`, "Authorization", "Bearer "+operatorToken), 404)
 		}
 		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id, "/operator/devices", "/operator/events", "/operator/events/evt_1",
-			"/operator/stickers", "/operator/stickers/" + washer, "/operator/audit", "/operator/audit.csv", "/operator/nothing"} {
+			"/operator/stickers", "/operator/stickers/" + washer, "/operator/audit", "/operator/setup", "/operator/audit.csv", "/operator/nothing"} {
 			w := f.get(path)
 			wants("without a cookie:", path, w, 401)
 			if strings.Contains(w.Body.String(), "Washer") || strings.Contains(w.Body.String(), id+"<") {

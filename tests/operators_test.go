@@ -153,11 +153,16 @@ func (o *operator) looksAtAll() {
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
 		"/operator/audit":                      "Audit",
+		"/operator/setup":                      "Set-up",
 	} {
 		o.sees(path, title)
 	}
 	o.page.refusals.Store(o.p.url+"/operator/payments/cr_0000000000000000", true)
 	o.sees("/operator/payments/cr_0000000000000000", "This did not work")
+	o.page.open(o.p.url + "/operator/setup")
+	o.page.click(`form[action="/operator/setup"] button`)
+	o.page.until(`document.querySelector("main [role=status]")`) // the last of its pieces
+	o.page.accessible()
 }
 
 // event is the id of an event that notepay has stored.

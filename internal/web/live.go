@@ -53,6 +53,19 @@ func (l *Live) Changed(p ledger.Payment) {
 // End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
 func (l *Live) End() { l.end.Do(func() { close(l.ended) }) }
 
+// UntilEnd is a context that ends with the streams, too.
+func (l *Live) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-l.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
 // Pages is how many streams are open.
 func (l *Live) Pages() int {
 	l.mu.Lock()

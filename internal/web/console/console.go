@@ -39,6 +39,11 @@ type Config struct {
 	Lifetime  time.Duration                // of credits
 	Zone      *time.Location               // in which days begin and times are shown
 	Vitals    func(context.Context) Vitals // how the service is
+	Live      *web.Live                    // with it ends what takes its time
+
+	// Check looks for each thing that is known to go wrong with the settings, and tells of each as it is known, in one goroutine. It changes
+	// nothing, and what it finds holds no secret.
+	Check func(ctx context.Context, found func(Finding))
 }
 
 // Vitals is how the service itself is.
@@ -55,6 +60,7 @@ type Console struct {
 	templates map[string]*template.Template
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
+	checks    checks
 }
 
 //go:embed pages/*.html
@@ -130,6 +136,8 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/stickers/{uid}", c.sticker)
 	page("/operator/audit", c.audit)
 	page("/operator/audit.csv", c.auditCSV)
+	page("/operator/setup", c.setup)
+	button("/operator/setup", c.runChecks)
 	page("/operator/", func(w http.ResponseWriter, r *http.Request) error {
 		return c.problem(w, r, http.StatusNotFound, "There is no such page.")
 	})
@@ -161,18 +169,37 @@ type view struct {
 
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
+	var whole bytes.Buffer
+	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.framed(r, name, v)); err != nil {
+		return err
+	}
+	c.begin(w, v)
+	_, err := w.Write(whole.Bytes())
+	return err
+}
+
+// writePieces answers with a page whose content takes its time. What cannot be shown any more is in the log.
+func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
+	c.begin(w, v)
+	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil && r.Context().Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// framed is a view with what its frame needs.
+func (c *Console) framed(r *http.Request, name string, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newOnce(), backTo(r)
 	v.SignedIn = name != "sign-in"
-	var whole bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&whole, "frame", v); err != nil {
-		return err
-	}
+	return v
+}
+
+// begin sends the headers of a page.
+func (c *Console) begin(w http.ResponseWriter, v view) {
 	private(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(max(v.Status, http.StatusOK))
-	_, err := w.Write(whole.Bytes())
-	return err
 }
 
 // private sets the headers of everything that is only for who has signed in.
