@@ -121,6 +121,7 @@ func TestOperators(t *testing.T) {
 		{"every page of the console can be used by everybody", (*operator).looksAtAll},
 		{"a customer's call is settled in three clicks", (*operator).settlesACall},
 		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
+		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
 	}
@@ -211,6 +212,40 @@ func (o *operator) givesBackAPart() {
 	o.p.payment(session.ID, `"refunded_amount":120`)
 	if _, _, refunded, _ := o.stripe.Money(session.ID); refunded != 120 {
 		o.t.Errorf("Stripe gave %d back; want 120", refunded)
+	}
+}
+
+// watches leaves the first page open while customers pay.
+func (o *operator) watches() {
+	link := func(s sandbox.Session) string {
+		return fmt.Sprintf(`main a[href="/operator/payments/%s"]`, o.credit(s))
+	}
+	trouble := func() sandbox.Session {
+		session := o.buy(o.selling(o.p, charger), sandbox.PayOptions{})
+		o.p.payment(session.ID, `"machine":"started"`)
+		o.stripe.Dispute(session.ID)
+		o.p.payment(session.ID, `"money":"disputed"`)
+		return session
+	}
+	o.page.open(o.p.url + "/operator")
+	o.page.do("mark the page", evaluate(`window.same = true`))
+	first := trouble()
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(first)))
+
+	form := fmt.Sprintf(`form[action="/operator/payments/%s/end"]`, o.credit(first))
+	o.click("details:has(" + form + ") > summary")
+	o.types(form+" [name=reason]", "half a sent")
+	o.page.do("listen", evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`))
+	second := trouble()
+	o.page.until("window.told > 0")
+	o.types(form+" [name=reason]", "ence")
+	o.page.until(fmt.Sprintf(`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`, form, link(second)))
+	o.click("details:has(" + form + ") > summary") // folded up, and left
+	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
+	for _, s := range []sandbox.Session{first, second} { // they are of no use to those who come next
+		o.page.open(o.p.url + "/operator")
+		o.presses("/operator/payments/"+o.credit(s)+"/end", "")
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"notepay/internal/bridge"
@@ -61,6 +62,7 @@ type Console struct {
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
 	checks    checks
+	pages     atomic.Int64 // live ones that are open
 }
 
 //go:embed pages/*.html
@@ -68,6 +70,9 @@ var pageFiles embed.FS
 
 //go:embed console.css
 var styleSheet []byte
+
+//go:embed live.js
+var liveScript []byte
 
 // New makes a console.
 func New(c Config) (*Console, error) {
@@ -114,11 +119,13 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page := func(pattern string, h handler) { handle("GET "+pattern, c.reading(h)) }
 	button := func(pattern string, h handler) { handle("POST "+pattern, c.changing(h)) }
 
-	handle("GET /operator/console.css", c.style)
+	handle("GET /operator/console.css", asset("text/css; charset=utf-8", styleSheet))
+	handle("GET /operator/live.js", asset("text/javascript; charset=utf-8", liveScript))
 	handle("POST /operator/sign-in", c.signIn)
 	button("/operator/sign-out", c.signOut)
 
 	page("/operator", c.today)
+	page("/operator/live", c.live)
 	page("/operator/devices", c.devices)
 	button("/operator/devices/{uid}/pause", c.pause)
 	button("/operator/devices/{uid}/resume", c.resume)
@@ -143,12 +150,14 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	})
 }
 
-// style serves the style sheet, also to those who have not signed in.
-func (c *Console) style(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_, err := w.Write(styleSheet)
-	return err
+// asset serves a file of the pages, also to those who have not signed in.
+func asset(kind string, file []byte) handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, err := w.Write(file)
+		return err
+	}
 }
 
 // view is what the frame of a page needs to know.
@@ -157,6 +166,7 @@ type view struct {
 	Nav     string // which link of the navigation leads here
 	Status  int    // HTTP; 0 for 200
 	Problem string // why something could not be done
+	Live    bool   // it is shown anew when something has changed, in browsers that run its script
 	Data    any    // of the page within the frame
 
 	// What write fills in.
@@ -206,7 +216,7 @@ func (c *Console) begin(w http.ResponseWriter, v view) {
 func private(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "same-origin") // with none at all, browsers name no origin for forms, and each would seem to be another site's
 }
 

@@ -108,7 +108,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
 	page := paymentPage{Payment: s.Payment, Why: s.why(time.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
 		CanStart: c.Fleet.Device(s.DeviceUID) != nil}
-	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Data: page})
+	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Live: problem == "", Data: page})
 }
 
 // read reads all that is recorded of a payment.
