@@ -534,3 +534,22 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		}
 	})
 }
+
+// The order of the devices is remembered, but not for longer than it is true.
+func TestANewNameIsFound(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		b.shows("/operator/devices?q=washer", "1 found.")
+		f.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Mangle 3"})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
+		b.does(b.press("/operator/devices", "/operator/refresh"), "refresh")
+		b.shows("/operator/devices?q=washer", "No device is called that.")
+		b.shows("/operator/devices?q=mangle", "1 found.")
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
+		f.get("/pay?device=dev:3") // which nobody knew
+		f.pass(5 * time.Second)
+		b.shows("/operator/devices?q=dryer", "2 found.", "Spin dryer")
+	})
+}

@@ -62,6 +62,7 @@ type Console struct {
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
 	checks    checks
+	roster    roster
 	pages     atomic.Int64 // live ones that are open
 }
 

@@ -28,7 +28,7 @@ type paymentsPage struct {
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	wish, problem := readWish(q, c.Fleet.All, c.Zone)
+	wish, problem := readWish(q, c.named, c.Zone)
 	page := paymentsPage{wish: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
