@@ -336,7 +336,8 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	changed := live.Changed
 	var sessions *checkout.Checkout
 	if s.PerPurchase() {
-		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: api, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
+		metrics.ExpectSessions()
+		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: countedSessions{api, metrics}, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
 		if err != nil {
 			return nil, err
 		}
@@ -372,6 +373,19 @@ func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledg
 	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, key)
 	c.metrics.LinkMade(err)
 	return link, err
+}
+
+// countedSessions counts the sessions that are made for purchases.
+type countedSessions struct {
+	checkout.Stripe
+	metrics *web.Metrics
+}
+
+// CreateSession implements checkout.Stripe.
+func (c countedSessions) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
+	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
+	c.metrics.SessionMade(err)
+	return session, url, err
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.
