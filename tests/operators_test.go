@@ -23,7 +23,18 @@ import (
 const (
 	dryer  = "dev:864475044215260"
 	kettle = "dev:864475044215261"
+
+	longName = "Kettle in the waiting room on the second floor, left"
 )
+
+// wholeStickers: nothing of a sticker stands outside of it.
+const wholeStickers = `[...document.querySelectorAll(".sticker")].every(s => {
+	const label = s.getBoundingClientRect();
+	return [...s.querySelectorAll(".code, .print")].every(part => {
+		const at = part.getBoundingClientRect();
+		return at.top > label.top && at.left > label.left && at.bottom < label.bottom && at.right < label.right;
+	});
+})`
 
 // operator is somebody at the console of a notepay on which there was some trade.
 type operator struct {
@@ -42,7 +53,7 @@ func newOperator(t *testing.T) *operator {
 	o := &operator{world: newWorld(t, nil, nil), t: t}
 	o.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A", LastActivity: time.Now()})
 	o.notehub.AddDevice(sandbox.Device{UID: dryer, Name: "Dryer 1", LastActivity: time.Now()})
-	o.notehub.AddDevice(sandbox.Device{UID: kettle, Name: "Kettle in the waiting room", LastActivity: time.Now()})
+	o.notehub.AddDevice(sandbox.Device{UID: kettle, Name: longName, LastActivity: time.Now()})
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	for _, uid := range []string{washer, charger, dryer, kettle} {
@@ -267,7 +278,7 @@ func (o *operator) pauses() {
 
 // printsStickers decodes each sticker of each sheet as it is printed, by another library than the one that drew it.
 func (o *operator) printsStickers() {
-	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, "Kettle in the waiting room": kettle}
+	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, longName: kettle}
 	const a4, letter = "595 x 842", "612 x 792" // points
 	for layout, paper := range map[string]string{
 		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter, "letter-small": letter,
@@ -281,6 +292,7 @@ func (o *operator) printsStickers() {
 			o.t.Errorf("%s prints on sheets of %s points; want one of %s", layout, got, paper)
 		}
 		o.page.until(fmt.Sprintf(`document.querySelectorAll(".%s .sticker").length === %d`, layout, len(uids)))
+		o.page.until(wholeStickers)
 		seen := map[string]bool{}
 		for i := range len(uids) {
 			sticker := fmt.Sprintf(".sticker:nth-child(%d)", i+1)
