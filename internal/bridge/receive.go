@@ -79,10 +79,14 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 		return nil
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
-	if known, err := ledger.Has(err); err != nil || !known || p.CardLast4 == e.Card {
-		return err
+	known, err := ledger.Has(err)
+	if err == nil && (!known || p.CardLast4 == e.Card) {
+		return nil
 	}
-	if err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCard(tx, p, e.Card) }); err != nil {
+	if err == nil {
+		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCard(tx, p, e.Card) })
+	}
+	if err != nil {
 		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
 	}
 	b.c.Observe.Event(Followed)
