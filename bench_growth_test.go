@@ -34,7 +34,11 @@ type size struct {
 // growthSizes is a slice of an operator's years: ten payments for each device, from a small business to one of a million payments.
 var growthSizes = []int{100, 1000, 10_000, 100_000}
 
-const paymentsPerDevice = 10
+const (
+	paymentsPerDevice = 10
+	mostPayments      = 1_000_000
+	betweenPayments   = time.Minute // so that they are of two years
+)
 
 // benchGrowth measures the same things as one ledger grows.
 func benchGrowth(t *testing.T, r *report) {
@@ -49,6 +53,9 @@ func benchGrowth(t *testing.T, r *report) {
 		one := size{devices: devices, payments: devices * paymentsPerDevice}
 		t.Run(fmt.Sprint(devices), func(t *testing.T) { one.measureIdle(t, database) })
 		one.measureBinary(w, path, database)
+		if i == len(growthSizes)-1 {
+			t.Run("console", func(t *testing.T) { benchConsole(t, r, database, one) })
+		}
 		t.Logf("%+v", one)
 		r.growth = append(r.growth, one)
 	}
@@ -114,10 +121,10 @@ type session struct {
 
 // record writes down a payment of the past with its event and its attempt. One in a thousand failed.
 func (s session) record(tx *ledger.Tx) error {
-	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(-time.Hour)
+	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(-time.Hour-time.Duration(mostPayments-s.n)*betweenPayments)
 	p := ledger.Payment{ID: ledger.CreditID("cs_test_" + s.id), SessionID: "cs_test_" + s.id, PaymentIntent: "pi_" + s.id[:24], Token: s.id[:32],
 		DeviceUID: fmt.Sprintf("dev:%d", device), DeviceName: fmt.Sprintf("Washer %d", device), PriceID: warm, Plan: plan.Name, Amount: plan.Amount,
-		Currency: plan.Currency, Money: ledger.Paid, Machine: ledger.Sent, Posted: true, PaidAt: at, CreatedAt: at, SentAt: at, ExpiresAt: at.Add(10 * time.Minute)}
+		Currency: plan.Currency, CardLast4: fmt.Sprintf("%04d", s.n%10_000), Money: ledger.Paid, Machine: ledger.Sent, Posted: true, PaidAt: at, CreatedAt: at, SentAt: at, ExpiresAt: at.Add(10 * time.Minute)}
 	if s.n%1000 == 0 {
 		p.Machine, p.Reason, p.Attention = ledger.Failed, "expired", "money_kept"
 	}

@@ -220,7 +220,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		b := f.browser()
 		b.shows("/operator", "Nothing needs your attention.", "none has come since notepay was started", "No device is known yet")
-		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers"} {
+		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers", "/operator/setup"} {
 			b.shows(path)
 		}
 		f.run()
@@ -259,7 +259,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 			f.Errorf("content policy %q; want nothing inline, and forms to ourselves alone", policy)
 		}
 		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments/" + id, "/operator/devices", "/operator/stickers"} {
-			if shown := b.shows(path); strings.Contains(shown, " style=") || strings.Contains(shown, "<script") || strings.Contains(shown, "<style") {
+			if shown := b.shows(path); strings.Contains(shown, " style=") || strings.Contains(strings.ReplaceAll(shown, `<script src="/operator/live.js" defer></script>`, ""), "<script") || strings.Contains(shown, "<style") {
 				f.Errorf("%s holds what the content policy forbids", path)
 			}
 		}
@@ -274,9 +274,7 @@ func TestPaymentsAreFound(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		id := ledger.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
-		if err := f.ledger.Update(f.Context(), func(tx *ledger.Tx) error { return tx.SetCard(id, "4242") }); err != nil {
-			f.Fatal(err)
-		}
+		f.pass(5 * time.Minute) // Stripe's events are read
 		for _, key := range []string{id, session.ID, session.PaymentIntent} {
 			if w := b.send("GET", "/operator/payments?q="+key, ""); w.Header().Get("Location") != "/operator/payments/"+id {
 				f.Errorf("%s: %d, Location %q; want the payment", key, w.Code, w.Header().Get("Location"))
@@ -396,7 +394,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			f.Fatal(err)
 		}
 		console := []string{"/operator/payments/" + id + "/retry", "/operator/payments/" + id + "/refund", "/operator/payments/" + id + "/end", "/operator/devices/" + washer + "/pause",
-			"/operator/devices/" + washer + "/resume", "/operator/devices/" + washer + "/start", "/operator/refresh", "/operator/sign-out"}
+			"/operator/devices/" + washer + "/resume", "/operator/devices/" + washer + "/start", "/operator/refresh", "/operator/sign-out", "/operator/setup"}
 		api := []string{"/api/payments/" + id + "/retry", "/api/payments/" + id + "/refund", "/api/payments/" + id + "/end", "/api/devices/" + washer + "/pause",
 			"/api/devices/" + washer + "/resume", "/api/devices/" + washer + "/start"}
 		const form = "once=AAAA&reason=x&back=/operator"
@@ -416,7 +414,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			}
 			wants("without the page's secret:", path, f.do("POST", path, "reason=x", append(kind, "Cookie", b.cookie)...), 400)
 			wants("another method:", path, f.do("PUT", path, form, append(kind, "Cookie", b.cookie)...), 405)
-			if path != "/operator/sign-out" && path != "/operator/refresh" {
+			if path != "/operator/sign-out" && path != "/operator/refresh" && path != "/operator/setup" {
 				wants("by a link:", path, f.get(path, "Cookie", b.cookie), 404)
 			}
 		}
@@ -427,7 +425,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			wants("another method:", path, f.do("PUT", path, `{"reason":"x"}`, "Authorization", "Bearer "+operatorToken), 404)
 		}
 		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id, "/operator/devices", "/operator/events", "/operator/events/evt_1",
-			"/operator/stickers", "/operator/stickers/" + washer, "/operator/audit", "/operator/audit.csv", "/operator/nothing"} {
+			"/operator/stickers", "/operator/stickers/" + washer, "/operator/audit", "/operator/setup", "/operator/live", "/operator/audit.csv", "/operator/nothing"} {
 			w := f.get(path)
 			wants("without a cookie:", path, w, 401)
 			if strings.Contains(w.Body.String(), "Washer") || strings.Contains(w.Body.String(), id+"<") {
@@ -488,5 +486,70 @@ func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
 		if !strings.Contains(w.Body.String(), ",operator,refund,") {
 			f.Errorf("audit\n%s; want the refund", w.Body)
 		}
+	})
+}
+
+// A customer calls: "14:05, card ending 4242". What the webhook told of the payment did not tell the card.
+func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		const asking = "Stripe is being asked which cards paid in the last minutes."
+		finds := func(digits string, session sandbox.Session, found bool) {
+			f.Helper()
+			if shown := b.shows("/operator/payments?q=" + digits); strings.Contains(shown, ledger.CreditID(session.ID)) != found {
+				f.Errorf("found by %s: %v; want %v", digits, !found, found)
+			}
+		}
+		f.pass(time.Minute)
+		session := f.buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
+		f.pass(time.Second)
+		finds("3155", session, false)
+		b.shows("/operator/payments?q=3155", asking)
+		f.pass(time.Second)
+		reads := f.stripe.Count(listEvents)
+		finds("3155", session, true)
+		if strings.Contains(b.page, asking) || f.stripe.Count(listEvents) != reads {
+			f.Error("Stripe is asked again although nothing was paid since")
+		}
+		b.shows("/operator/payments/"+ledger.CreditID(session.ID), "ends in 3155")
+		if types, _ := f.eventsListed("id=" + session.ID); strings.Contains(strings.Join(types, " "), "charge.succeeded") {
+			f.Errorf("events %q; want none that every payment has and that only tells the card", types)
+		}
+
+		without := f.buy(sandbox.PayOptions{Method: "paypal"})
+		f.pass(5 * time.Minute)
+		if p := f.paid(without.ID); p.CardLast4 != "" {
+			f.Errorf("card %q of a payment without one", p.CardLast4)
+		}
+		reads = f.stripe.Count(listEvents)
+		for range 40 {
+			f.buy(sandbox.PayOptions{})
+			b.shows("/operator/payments?q=4242")
+			f.pass(time.Second)
+		}
+		if n := f.stripe.Count(listEvents) - reads; n < 10 || n > 20 {
+			f.Errorf("%d readings of Stripe's events for 40 searches; want some, and no more than Stripe grants", n)
+		}
+	})
+}
+
+// The order of the devices is remembered, but not for longer than it is true.
+func TestANewNameIsFound(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		b := f.browser()
+		b.shows("/operator/devices?q=washer", "1 found.")
+		f.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Mangle 3"})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
+		b.does(b.press("/operator/devices", "/operator/refresh"), "refresh")
+		b.shows("/operator/devices?q=washer", "No device is called that.")
+		b.shows("/operator/devices?q=mangle", "1 found.")
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
+		f.get("/pay?device=dev:3") // which nobody knew
+		f.pass(5 * time.Second)
+		b.shows("/operator/devices?q=dryer", "2 found.", "Spin dryer")
 	})
 }

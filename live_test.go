@@ -91,19 +91,22 @@ func (p *pipes) read(f *front, path string, header ...string) *reader {
 	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" || response.Header.Get("Cache-Control") != "no-store" {
 		f.Fatalf("%s: %s, %v; want a stream that nobody stores", path, response.Status, response.Header)
 	}
-	go func() {
-		lines := bufio.NewScanner(response.Body)
-		for lines.Scan() {
-			r.mu.Lock()
-			r.text += lines.Text() + "\n"
-			r.mu.Unlock()
-		}
-		r.mu.Lock()
-		r.ended = true
-		r.mu.Unlock()
-	}()
+	go r.follow(response.Body)
 	synctest.Wait()
 	return r
+}
+
+// follow reads what comes, line by line.
+func (r *reader) follow(body io.Reader) {
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		r.mu.Lock()
+		r.text += lines.Text() + "\n"
+		r.mu.Unlock()
+	}
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
 }
 
 // heard is what came since it was asked last, and whether the stream has ended.

@@ -123,14 +123,32 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
-	api := newStripe(s, upstream.NewPace(0, 0))
+	return newCheckOver(newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1)))), newStripe(s, upstream.NewPace(0, 0)), s)
+}
+
+// newCheckOver makes the checks by clients of their own.
+func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config {
 	clock := &check.Clock{}
 	for _, client := range []*http.Client{hub.http, api.http} {
 		client.Transport = clock.Watch(client.Transport)
 	}
 	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
 		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// checker makes the checks for the console, beside a bridge at work: at its pace, and with clients of its own, so that neither what the vendors
+// refuse a check nor a token that it fetched is the bridge's.
+func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Context, func(console.Finding)) {
+	toHub, toStripe := hub.http.Transport, api.http.Transport
+	return func(ctx context.Context, found func(console.Finding)) {
+		own := newNotehub(s, hub.pace.Guest())
+		own.http.Transport = toHub
+		c := newCheckOver(own, newStripeOver(toStripe, s, api.pace.Guest()), s)
+		c.Report = func(r check.Result) {
+			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
+		}
+		check.Run(ctx, c)
+	}
 }
 
 // runChecks prints each result as it is found, one a line: a question where the answer is no, and the problem where it is yes.
@@ -304,6 +322,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		returnURL = successURL(s.PublicURL)
 	}
 	var devices *fleet.Fleet
+	checks := checker(s, hub, api) // not among the calls that are counted
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
 	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
@@ -317,7 +336,8 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	changed := live.Changed
 	var sessions *checkout.Checkout
 	if s.PerPurchase() {
-		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: api, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
+		metrics.ExpectSessions()
+		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: countedSessions{api, metrics}, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
 		if err != nil {
 			return nil, err
 		}
@@ -338,7 +358,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals})
+		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
 }
 
@@ -353,6 +373,19 @@ func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledg
 	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, key)
 	c.metrics.LinkMade(err)
 	return link, err
+}
+
+// countedSessions counts the sessions that are made for purchases.
+type countedSessions struct {
+	checkout.Stripe
+	metrics *web.Metrics
+}
+
+// CreateSession implements checkout.Stripe.
+func (c countedSessions) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
+	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
+	c.metrics.SessionMade(err)
+	return session, url, err
 }
 
 // listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.

@@ -468,6 +468,7 @@ func TestAlertsNameSeriesThatExist(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		f.buy(sandbox.PayOptions{})
+		f.server.metrics.ExpectSessions() // as where they are made
 		text := f.get("/metrics").Body.String()
 		for _, name := range named {
 			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") { // there with the first money back

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -341,6 +342,12 @@ func TestStripeMakesNoSession(t *testing.T) {
 		}
 		if s := p.presses(to, form); s.Status != "open" {
 			f.Errorf("afterwards the session is %s", s.Status)
+		}
+		metrics := f.get("/metrics").Body.String()
+		for outcome, n := range map[string]int{"done": 1, "wait": 1, "unclear": 2, "refused": 0} {
+			if line := fmt.Sprintf("\nnotepay_session_creations_total{outcome=%q} %d\n", outcome, n); !strings.Contains(metrics, line) {
+				f.Errorf("the metrics lack %s", line)
+			}
 		}
 	})
 }

@@ -457,7 +457,7 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	if err := s.ready(ctx); err != nil {
 		return nil, "", false, err
 	}
-	params := &stripe.EventListParams{Types: stripe.StringSlice(stripeevent.Types()),
+	params := &stripe.EventListParams{Types: stripe.StringSlice(stripeevent.ListedTypes()),
 		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
 	var unread []error
 	read := 0

@@ -139,7 +139,7 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 		for _, e := range slices.Backward(s.Stripe.Events()) {
 			if event, err := stripeevent.Decode(e.Body); err != nil {
 				t.Error(err)
-			} else if slices.Contains(stripeevent.Types(), e.Type) {
+			} else if slices.Contains(stripeevent.ListedTypes(), e.Type) {
 				want = append(want, withoutBody(event))
 			}
 		}

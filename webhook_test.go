@@ -169,7 +169,7 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 func TestWhoPaidIsNotKept(t *testing.T) {
 	t.Parallel()
 	deep := `{"customer_details":{"name":"Casey Example"},"list":[{"billing_details":{"name":"Casey Example"},"kept":1}],"shipping":{"name":"Casey Example"},` +
-		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
+		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
 	body := sessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
 	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))

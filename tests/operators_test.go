@@ -23,7 +23,18 @@ import (
 const (
 	dryer  = "dev:864475044215260"
 	kettle = "dev:864475044215261"
+
+	longName = "Kettle in the waiting room on the second floor, left"
 )
+
+// wholeStickers: nothing of a sticker stands outside of it.
+const wholeStickers = `[...document.querySelectorAll(".sticker")].every(s => {
+	const label = s.getBoundingClientRect();
+	return [...s.querySelectorAll(".code, .print")].every(part => {
+		const at = part.getBoundingClientRect();
+		return at.top > label.top && at.left > label.left && at.bottom < label.bottom && at.right < label.right;
+	});
+})`
 
 // operator is somebody at the console of a notepay on which there was some trade.
 type operator struct {
@@ -42,7 +53,7 @@ func newOperator(t *testing.T) *operator {
 	o := &operator{world: newWorld(t, nil, nil), t: t}
 	o.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A", LastActivity: time.Now()})
 	o.notehub.AddDevice(sandbox.Device{UID: dryer, Name: "Dryer 1", LastActivity: time.Now()})
-	o.notehub.AddDevice(sandbox.Device{UID: kettle, Name: "Kettle in the waiting room", LastActivity: time.Now()})
+	o.notehub.AddDevice(sandbox.Device{UID: kettle, Name: longName, LastActivity: time.Now()})
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	for _, uid := range []string{washer, charger, dryer, kettle} {
@@ -121,6 +132,7 @@ func TestOperators(t *testing.T) {
 		{"every page of the console can be used by everybody", (*operator).looksAtAll},
 		{"a customer's call is settled in three clicks", (*operator).settlesACall},
 		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
+		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
 	}
@@ -153,11 +165,16 @@ func (o *operator) looksAtAll() {
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
 		"/operator/audit":                      "Audit",
+		"/operator/setup":                      "Set-up",
 	} {
 		o.sees(path, title)
 	}
 	o.page.refusals.Store(o.p.url+"/operator/payments/cr_0000000000000000", true)
 	o.sees("/operator/payments/cr_0000000000000000", "This did not work")
+	o.page.open(o.p.url + "/operator/setup")
+	o.page.click(`form[action="/operator/setup"] button`)
+	o.page.until(`document.querySelector("main [role=status]")`) // the last of its pieces
+	o.page.accessible()
 }
 
 // event is the id of an event that notepay has stored.
@@ -209,6 +226,40 @@ func (o *operator) givesBackAPart() {
 	}
 }
 
+// watches leaves the first page open while customers pay.
+func (o *operator) watches() {
+	link := func(s sandbox.Session) string {
+		return fmt.Sprintf(`main a[href="/operator/payments/%s"]`, o.credit(s))
+	}
+	trouble := func() sandbox.Session {
+		session := o.buy(o.selling(o.p, charger), sandbox.PayOptions{})
+		o.p.payment(session.ID, `"machine":"started"`)
+		o.stripe.Dispute(session.ID)
+		o.p.payment(session.ID, `"money":"disputed"`)
+		return session
+	}
+	o.page.open(o.p.url + "/operator")
+	o.page.do("mark the page", evaluate(`window.same = true`))
+	first := trouble()
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(first)))
+
+	form := fmt.Sprintf(`form[action="/operator/payments/%s/end"]`, o.credit(first))
+	o.click("details:has(" + form + ") > summary")
+	o.types(form+" [name=reason]", "half a sent")
+	o.page.do("listen", evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`))
+	second := trouble()
+	o.page.until("window.told > 0")
+	o.types(form+" [name=reason]", "ence")
+	o.page.until(fmt.Sprintf(`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`, form, link(second)))
+	o.click("details:has(" + form + ") > summary") // folded up, and left
+	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
+	for _, s := range []sandbox.Session{first, second} { // they are of no use to those who come next
+		o.page.open(o.p.url + "/operator")
+		o.presses("/operator/payments/"+o.credit(s)+"/end", "")
+	}
+}
+
 func (o *operator) pauses() {
 	const reason = "the drum squeaks"
 	o.page.open(o.p.url + "/operator/devices?q=Dryer")
@@ -227,7 +278,7 @@ func (o *operator) pauses() {
 
 // printsStickers decodes each sticker of each sheet as it is printed, by another library than the one that drew it.
 func (o *operator) printsStickers() {
-	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, "Kettle in the waiting room": kettle}
+	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, longName: kettle}
 	const a4, letter = "595 x 842", "612 x 792" // points
 	for layout, paper := range map[string]string{
 		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter, "letter-small": letter,
@@ -241,6 +292,7 @@ func (o *operator) printsStickers() {
 			o.t.Errorf("%s prints on sheets of %s points; want one of %s", layout, got, paper)
 		}
 		o.page.until(fmt.Sprintf(`document.querySelectorAll(".%s .sticker").length === %d`, layout, len(uids)))
+		o.page.until(wholeStickers)
 		seen := map[string]bool{}
 		for i := range len(uids) {
 			sticker := fmt.Sprintf(".sticker:nth-child(%d)", i+1)

@@ -138,7 +138,7 @@ type Event struct {
 	Session  *Session
 	Refund   *RefundRecord
 	Refunded int64  // minor currency units: all that was given back of the charge so far
-	Card     string // the last four digits, of charge.refunded; "" where no card paid
+	Card     string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
 	Dispute  string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
 	Body     string // as it is kept: without customer_details, billing_details and shipping
 }
@@ -188,6 +188,10 @@ type Bridge struct {
 	express express
 
 	eventsRead, answersRead atomic.Bool // once since the start
+
+	soon  chan struct{} // Stripe's events are to be read before their time
+	extra *rate.Limiter // how often that may be
+	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
 }
 
 // readsPerSecond is how often the success page may ask Stripe, for all who press reload together.
@@ -196,7 +200,8 @@ const readsPerSecond = 2
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
+	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(),
+		reads: rate.NewLimiter(readsPerSecond, readsPerSecond), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
 }
 
 // caughtUp: what happened while nobody listened is known.

@@ -34,6 +34,9 @@ var ErrTooBusy = errors.New("too many look-ups")
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
 // nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	if e.Type == ChargeSucceeded {
+		return b.receiveCharge(ctx, e)
+	}
 	var outcome string
 	var changed change
 	place := b.expressPlace(e)
@@ -66,6 +69,31 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.committed(changed)
 	place.send(changed)
+	return nil
+}
+
+// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
+const ChargeSucceeded = "charge.succeeded"
+
+// receiveCharge takes in which card paid, and nothing else: it would be one more event to keep for each payment. A charge is there before its
+// session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading of Stripe's list has it again.
+func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
+	if e.Livemode != b.c.Livemode || e.Intent == "" || e.Card == "" {
+		return nil
+	}
+	p, err := b.c.Ledger.Payment(ctx, e.Intent)
+	known, err := ledger.Has(err)
+	if err == nil && (!known || p.CardLast4 == e.Card) {
+		return nil
+	}
+	if err == nil {
+		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCard(tx, p, e.Card) })
+	}
+	if err != nil {
+		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
+	}
+	b.c.Observe.Event(Followed)
+	b.c.Log.Debug("card learned", "event", e.ID, "payment", p.ID)
 	return nil
 }
 

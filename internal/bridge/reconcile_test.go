@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -382,6 +383,71 @@ func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
 		h.noPayment("cs_test_1")
 		time.Sleep(patience)
 		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
+		h.hub.fetch()
+		h.finish("cs_test_1")
+	})
+}
+
+// charge is the event that tells which card paid for a session.
+func charge(session, last4 string) Event {
+	return Event{ID: "evt_ch_" + session, Type: ChargeSucceeded, ObjectID: "ch_" + session, Intent: "pi_" + session, Created: time.Now(), Card: last4}
+}
+
+func (h *house) card(session, want string) {
+	h.Helper()
+	if got := h.payment(session).CardLast4; got != want {
+		h.Errorf("the card of %s is %q; want %q", session, got, want)
+	}
+}
+
+func TestTheCardIsLearnedFromTheListOfEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		before := charge("cs_test_1", "4242")
+		first := h.pays("cs_test_1", "dev:1")
+		h.receive(before, first) // the charge comes before its session's event
+		h.card("cs_test_1", "")
+		h.money.tells(before, first, charge("cs_test_none", "1111"))
+		second := h.pays("cs_test_2", "dev:1")
+		h.money.tells(second, charge("cs_test_2", "0005")) // listed in the wrong order, and of the same page
+		h.money.tells(h.pays("cs_test_3", "dev:2"), charge("cs_test_3", ""))
+		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
+			t.Fatal(err)
+		}
+		h.card("cs_test_1", "4242")
+		h.card("cs_test_2", "0005")
+		h.card("cs_test_3", "") // no card paid
+		for id := range h.outcomes() {
+			if strings.HasPrefix(id, "evt_ch_") {
+				t.Errorf("%s is kept", id)
+			}
+		}
+		h.close()
+	})
+}
+
+// A charge whose session only comes to be known later is still in the list that is read next.
+func TestAChargeThatComesBeforeItsPaymentIsReadAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		e := h.pays("cs_test_1", "dev:1")
+		h.money.tells(charge("cs_test_1", "4242"))
+		h.run()
+		time.Sleep(time.Second)
+		h.receive(e)
+		if reading, err := h.b.CardsSoon(t.Context()); err != nil || !reading {
+			t.Errorf("reading %v, %v; want the events read at once", reading, err)
+		}
+		time.Sleep(time.Second)
+		h.card("cs_test_1", "4242")
+		h.receive(charge("cs_test_1", "1111")) // by webhook, where the endpoint sends it
+		h.card("cs_test_1", "1111")
+		live := charge("cs_test_1", "9999")
+		live.Livemode = true
+		h.receive(live)
+		h.card("cs_test_1", "1111")
 		h.hub.fetch()
 		h.finish("cs_test_1")
 	})

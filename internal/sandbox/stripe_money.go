@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -17,6 +18,7 @@ type intent struct {
 	metadata            map[string]string
 	created             int64  // unix seconds
 	failure             string // error code of the last attempt
+	method              string // that paid: a card's number, noCard, or "" for the usual card
 	cancelReason        string
 
 	charge         string // "" until a card was charged or the money held
@@ -239,7 +241,7 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
 		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
 		"currency": i.currency, "description": nullable(i.description), "disputed": i.dispute != nil, "metadata": i.chargeMetadata,
-		"payment_intent": i.id, "refunded": full, "payment_method_details": object{"type": "card", "card": object{"brand": "visa", "last4": "4242"}},
+		"payment_intent": i.id, "refunded": full, "payment_method_details": paymentMethod(i.method),
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},
 	}
@@ -247,4 +249,13 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 		rendered["payment_intent"] = s.intentObject(i, inner)
 	}
 	return rendered
+}
+
+// paymentMethod renders what paid.
+func paymentMethod(method string) object {
+	if method == noCard {
+		return object{"type": noCard, noCard: object{"payer_email": "casey@example.com"}}
+	}
+	number := cmp.Or(method, "4242424242424242")
+	return object{"type": "card", "card": object{"brand": "visa", "last4": number[max(len(number)-4, 0):]}}
 }

@@ -27,7 +27,7 @@ func payable(t *testing.T, c StripeConfig) (*Stripe, *inbox, Link) {
 
 func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 	t.Parallel()
-	const completed, succeeded = "checkout.session.completed", "payment_intent.succeeded"
+	const completed, charged, succeeded = "checkout.session.completed", "charge.succeeded", "payment_intent.succeeded"
 	for _, row := range []struct {
 		name           string
 		options        PayOptions
@@ -35,15 +35,15 @@ func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 		amount         string
 		events, sent   string
 	}{
-		{"a card", PayOptions{}, "paid", "succeeded", "350", completed + " " + succeeded, completed + " " + succeeded},
-		{"the intent's event first", PayOptions{EventsFirst: "intent"}, "paid", "succeeded", "350", succeeded + " " + completed, succeeded + " " + completed},
-		{"only the session's event", PayOptions{EventsFirst: "only-session"}, "paid", "succeeded", "350", completed + " " + succeeded, completed},
-		{"only the intent's event", PayOptions{EventsFirst: "only-intent"}, "paid", "succeeded", "350", completed + " " + succeeded, succeeded},
-		{"no webhook", PayOptions{NoWebhook: true}, "paid", "succeeded", "350", completed + " " + succeeded, ""},
+		{"a card", PayOptions{}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
+		{"the intent's event first", PayOptions{EventsFirst: "intent"}, "paid", "succeeded", "350", succeeded + " " + charged + " " + completed, succeeded + " " + completed},
+		{"only the session's event", PayOptions{EventsFirst: "only-session"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed},
+		{"only the intent's event", PayOptions{EventsFirst: "only-intent"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, succeeded},
+		{"no webhook", PayOptions{NoWebhook: true}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, ""},
 		{"a delayed method", PayOptions{Unpaid: true}, "unpaid", "processing", "350", completed + " payment_intent.processing", completed + " payment_intent.processing"},
 		{"a full discount", PayOptions{Free: true}, "no_payment_required", "", "0", completed, completed},
-		{"another amount", PayOptions{Amount: 500}, "paid", "succeeded", "500", completed + " " + succeeded, completed + " " + succeeded},
-		{"another currency shown", PayOptions{Presentment: "usd"}, "paid", "succeeded", "350", completed + " " + succeeded, completed + " " + succeeded},
+		{"another amount", PayOptions{Amount: 500}, "paid", "succeeded", "500", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
+		{"another currency shown", PayOptions{Presentment: "usd"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -18,7 +19,7 @@ const (
 // PayOptions says how a customer pays; the zero value is the ordinary way.
 type PayOptions struct {
 	Unpaid      bool          // completed with payment_status "unpaid" (a delayed method); settle it later with Succeed or Fail
-	Method      string        // card number; "": 4242424242424242
+	Method      string        // card number; "": 4242424242424242; "paypal": no card
 	NoWebhook   bool          // the events exist (GET /v1/events) but are not sent
 	EventsFirst string        // "session" (or ""): checkout.session.completed is first sent before the intent's event; "intent": after it; "only-session", "only-intent": the other one is not sent
 	Amount      int64         // minor units, instead of the price's amount; 0: the price
@@ -142,6 +143,7 @@ func (s *Stripe) Succeed(sessionID string) {
 	if x, i := s.processing(sessionID); i != nil {
 		s.collect(x, i)
 		s.emit(send{"checkout.session.async_payment_succeeded", x.ID, s.sessionObject(x, nil), true},
+			s.charged(i),
 			send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true})
 	}
 }
@@ -211,7 +213,7 @@ func (d *declined) Error() string { return d.message }
 // cardProblem is what a test card meets; nil for one that pays. Numbers and texts: docs.stripe.com/testing.
 func cardProblem(number string) *declined {
 	switch strings.ReplaceAll(number, " ", "") {
-	case "", "4242424242424242", cardToConfirm:
+	case "", "4242424242424242", cardToConfirm, noCard:
 		return nil
 	case "4000000000000002":
 		return &declined{"card_declined", "generic_decline", "Your card was declined."}
@@ -225,6 +227,9 @@ func cardProblem(number string) *declined {
 
 // cardToConfirm asks the customer for one more confirmation.
 const cardToConfirm = "4000002500003155"
+
+// noCard is a way to pay without a card.
+const noCard = "paypal"
 
 // attempt lets a customer pay an open session. The channel is closed once the session's event was sent for the first time.
 func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err error) {
@@ -246,6 +251,9 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		i.status, i.failure = "requires_payment_method", problem.code
 		s.emit(send{"payment_intent.payment_failed", i.id, s.intentObject(i, nil), !o.NoWebhook})
 		return nil, problem
+	}
+	if i != nil {
+		i.method = strings.ReplaceAll(o.Method, " ", "")
 	}
 	x.Status = "complete"
 	if l := s.links.get(x.PaymentLink); l != nil {
@@ -270,7 +278,15 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 			events[0], events[1] = events[1], events[0]
 		}
 	}
+	if i != nil && i.charge != "" { // between the two, for there is no order
+		events = slices.Insert(events, 1, s.charged(i))
+	}
 	return s.emit(events...)["checkout.session.completed"], nil
+}
+
+// charged is the event of a charge. It is listed, and not sent: an endpoint is not asked to send what comes with every payment.
+func (s *Stripe) charged(i *intent) send {
+	return send{"charge.succeeded", i.charge, s.chargeObject(i, nil), false}
 }
 
 const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items line_items.data.price.product"

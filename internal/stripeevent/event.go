@@ -136,7 +136,7 @@ func kindOf(eventType string) objectKind {
 		return sessionObject
 	case strings.HasPrefix(eventType, "payment_intent."):
 		return intentObject
-	case eventType == "charge.refunded":
+	case eventType == "charge.refunded", eventType == bridge.ChargeSucceeded:
 		return chargeObject
 	case strings.HasPrefix(eventType, "refund."), eventType == "charge.refund.updated": // the latter is the older name
 		return refundObject
@@ -156,6 +156,9 @@ func Types() []string {
 		"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed",
 	}
 }
+
+// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the charges, which alone tell the card.
+func ListedTypes() []string { return append(Types(), bridge.ChargeSucceeded) }
 
 // Listed reads an event of a list by the way of a webhook's body, so that both come to the same.
 func Listed(e *stripe.Event) (bridge.Event, error) {

@@ -32,6 +32,9 @@ func NewPace(perMinute float64, burst int) *Pace {
 	return p
 }
 
+// Guest shares the slots of a pace and nothing else: what the guest's calls come to does not tell the others whether the vendor answers.
+func (p *Pace) Guest() *Pace { return &Pace{limiter: p.limiter} }
+
 // Delay is how long the next call has to wait; 0 means that it may be made now.
 func (p *Pace) Delay(now time.Time) time.Duration {
 	d := p.held(now)

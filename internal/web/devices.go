@@ -1,9 +1,7 @@
 package web
 
 import (
-	"cmp"
 	"net/http"
-	"slices"
 	"time"
 
 	"notepay/internal/fleet"
@@ -64,10 +62,9 @@ func (o *Operator) Devices(w http.ResponseWriter, _ *http.Request) error {
 
 // device answers with one device.
 func (o *Operator) device(w http.ResponseWriter, uid string) error {
-	list := o.Fleet.List()
-	at, ok := slices.BinarySearchFunc(list, uid, func(l fleet.Listed, uid string) int { return cmp.Compare(l.UID, uid) })
-	if !ok {
+	d := o.Fleet.Device(uid)
+	if d == nil {
 		return errNoDevice
 	}
-	return WriteJSON(w, http.StatusOK, shownDevice(list[at]))
+	return WriteJSON(w, http.StatusOK, shownDevice(o.Fleet.Listed(d)[0]))
 }

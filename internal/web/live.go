@@ -22,6 +22,7 @@ type Live struct {
 	mu    sync.Mutex
 	open  map[string]map[chan struct{}]bool // by token
 	total int
+	all   map[chan struct{}]bool // those who are told of every payment
 	ended chan struct{}
 	end   sync.Once
 	looks chan struct{} // those who read the ledger or make a page just now
@@ -35,23 +36,51 @@ const (
 
 // NewLive makes a hub without pages.
 func NewLive() *Live {
-	return &Live{open: map[string]map[chan struct{}]bool{}, ended: make(chan struct{}), looks: make(chan struct{}, mostLooks)}
+	return &Live{open: map[string]map[chan struct{}]bool{}, all: map[chan struct{}]bool{}, ended: make(chan struct{}), looks: make(chan struct{}, mostLooks)}
 }
 
 // Changed tells the pages of a payment that it changed. It returns at once.
 func (l *Live) Changed(p ledger.Payment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for news := range l.open[p.Token] {
-		select {
-		case news <- struct{}{}:
-		default: // it has not looked since it was told last
+	for _, those := range []map[chan struct{}]bool{l.open[p.Token], l.all} {
+		for news := range those {
+			select {
+			case news <- struct{}{}:
+			default: // it has not looked since it was told last
+			}
 		}
+	}
+}
+
+// Watch tells through a channel that some payment changed, until leave is called.
+func (l *Live) Watch() (news <-chan struct{}, leave func()) {
+	one := make(chan struct{}, 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all[one] = true
+	return one, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.all, one)
 	}
 }
 
 // End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
 func (l *Live) End() { l.end.Do(func() { close(l.ended) }) }
+
+// UntilEnd is a context that ends with the streams, too.
+func (l *Live) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-l.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
 
 // Pages is how many streams are open.
 func (l *Live) Pages() int {

@@ -25,6 +25,7 @@ type Metrics struct {
 	deliveries *prometheus.CounterVec
 	moneyBack  *prometheus.CounterVec
 	links      *prometheus.CounterVec
+	sessions   *prometheus.CounterVec
 	calls      *prometheus.CounterVec
 	Redirects  prometheus.Counter // scans that were led to Stripe
 	Rejected   prometheus.Counter // webhooks without a valid signature
@@ -50,6 +51,8 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 			Help: "Payments whose money went back, by why."}, []string{"reason"}),
 		links: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_link_creations_total",
 			Help: "Payment Links that were to be made, by what the call came to."}, []string{"outcome"}),
+		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_session_creations_total",
+			Help: "Checkout Sessions that were to be made for a purchase, by what the call came to; where links are sold through there is none."}, []string{"outcome"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_vendor_calls_total",
 			Help: "Calls to vendors by status class; none is a call without a reply."}, []string{"vendor", "status"}),
 		Redirects: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."}),
@@ -63,7 +66,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.payments:   {recorded, delivered, moneyBack, string(ledger.Disputed), string(ledger.Lost), string(ledger.CaptureFailed), string(ledger.RefundFailed)},
 		m.deliveries: {string(ledger.Sent), string(ledger.Fetched), string(ledger.Started), string(ledger.Done), string(ledger.Failed)},
-		m.links:      {upstream.Done.String(), upstream.Refused.String(), upstream.Trouble.String(), upstream.Wait.String(), upstream.Again.String(), upstream.Unclear.String()},
+		m.links:      callOutcomes(),
 	} {
 		for _, value := range values {
 			vec.WithLabelValues(value)
@@ -75,7 +78,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -130,6 +133,26 @@ func isDelivered(p ledger.Payment) bool {
 // LinkMade counts a link that was to be made.
 func (m *Metrics) LinkMade(err error) {
 	m.links.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
+}
+
+// ExpectSessions lets the sessions that are made for purchases be counted from 0 on, and tells by their being there that there will be some.
+func (m *Metrics) ExpectSessions() {
+	for _, outcome := range callOutcomes() {
+		m.sessions.WithLabelValues(outcome)
+	}
+}
+
+// SessionMade counts a session that was to be made.
+func (m *Metrics) SessionMade(err error) {
+	m.sessions.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
+}
+
+// callOutcomes are what a call to a vendor may come to.
+func callOutcomes() (outcomes []string) {
+	for _, o := range []upstream.Outcome{upstream.Done, upstream.Refused, upstream.Trouble, upstream.Wait, upstream.Again, upstream.Unclear} {
+		outcomes = append(outcomes, o.String())
+	}
+	return outcomes
 }
 
 // Calls counts the calls that go to a vendor through a transport.

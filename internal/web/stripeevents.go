@@ -132,6 +132,9 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 		case <-tick.C:
 		}
 		list, err := o.Ledger.EventsSince(r.Context(), since, after, time.Now().Add(-streamLag), usualPage)
+		if r.Context().Err() != nil {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

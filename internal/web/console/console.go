@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"notepay/internal/bridge"
@@ -39,6 +40,11 @@ type Config struct {
 	Lifetime  time.Duration                // of credits
 	Zone      *time.Location               // in which days begin and times are shown
 	Vitals    func(context.Context) Vitals // how the service is
+	Live      *web.Live                    // with it ends what takes its time
+
+	// Check looks for each thing that is known to go wrong with the settings, and tells of each as it is known, in one goroutine. It changes
+	// nothing, and what it finds holds no secret.
+	Check func(ctx context.Context, found func(Finding))
 }
 
 // Vitals is how the service itself is.
@@ -55,6 +61,9 @@ type Console struct {
 	templates map[string]*template.Template
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
+	checks    checks
+	roster    roster
+	pages     atomic.Int64 // live ones that are open
 }
 
 //go:embed pages/*.html
@@ -62,6 +71,9 @@ var pageFiles embed.FS
 
 //go:embed console.css
 var styleSheet []byte
+
+//go:embed live.js
+var liveScript []byte
 
 // New makes a console.
 func New(c Config) (*Console, error) {
@@ -108,11 +120,13 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page := func(pattern string, h handler) { handle("GET "+pattern, c.reading(h)) }
 	button := func(pattern string, h handler) { handle("POST "+pattern, c.changing(h)) }
 
-	handle("GET /operator/console.css", c.style)
+	handle("GET /operator/console.css", asset("text/css; charset=utf-8", styleSheet))
+	handle("GET /operator/live.js", asset("text/javascript; charset=utf-8", liveScript))
 	handle("POST /operator/sign-in", c.signIn)
 	button("/operator/sign-out", c.signOut)
 
 	page("/operator", c.today)
+	page("/operator/live", c.live)
 	page("/operator/devices", c.devices)
 	button("/operator/devices/{uid}/pause", c.pause)
 	button("/operator/devices/{uid}/resume", c.resume)
@@ -130,17 +144,21 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/stickers/{uid}", c.sticker)
 	page("/operator/audit", c.audit)
 	page("/operator/audit.csv", c.auditCSV)
+	page("/operator/setup", c.setup)
+	button("/operator/setup", c.runChecks)
 	page("/operator/", func(w http.ResponseWriter, r *http.Request) error {
 		return c.problem(w, r, http.StatusNotFound, "There is no such page.")
 	})
 }
 
-// style serves the style sheet, also to those who have not signed in.
-func (c *Console) style(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	w.Header().Set("Cache-Control", "public, max-age=300")
-	_, err := w.Write(styleSheet)
-	return err
+// asset serves a file of the pages, also to those who have not signed in.
+func asset(kind string, file []byte) handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, err := w.Write(file)
+		return err
+	}
 }
 
 // view is what the frame of a page needs to know.
@@ -149,6 +167,7 @@ type view struct {
 	Nav     string // which link of the navigation leads here
 	Status  int    // HTTP; 0 for 200
 	Problem string // why something could not be done
+	Live    bool   // it is shown anew when something has changed, in browsers that run its script
 	Data    any    // of the page within the frame
 
 	// What write fills in.
@@ -161,25 +180,44 @@ type view struct {
 
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
+	var whole bytes.Buffer
+	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.framed(r, name, v)); err != nil {
+		return err
+	}
+	c.begin(w, v)
+	_, err := w.Write(whole.Bytes())
+	return err
+}
+
+// writePieces answers with a page whose content takes its time. What cannot be shown any more is in the log.
+func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
+	c.begin(w, v)
+	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil && r.Context().Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// framed is a view with what its frame needs.
+func (c *Console) framed(r *http.Request, name string, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newOnce(), backTo(r)
 	v.SignedIn = name != "sign-in"
-	var whole bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&whole, "frame", v); err != nil {
-		return err
-	}
+	return v
+}
+
+// begin sends the headers of a page.
+func (c *Console) begin(w http.ResponseWriter, v view) {
 	private(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(max(v.Status, http.StatusOK))
-	_, err := w.Write(whole.Bytes())
-	return err
 }
 
 // private sets the headers of everything that is only for who has signed in.
 func private(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "same-origin") // with none at all, browsers name no origin for forms, and each would seem to be another site's
 }
 

@@ -1,11 +1,9 @@
 package console
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -39,7 +37,7 @@ type devicesPage struct {
 func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	page := devicesPage{Query: strings.TrimSpace(q.Get("q"))}
-	all := named(c.Fleet.All(), page.Query)
+	all := c.named(page.Query)
 	page.Total = len(all)
 	number, _ := strconv.Atoi(q.Get("page")) // what is no number is the first
 	number = min(max(number, 1), (len(all)+devicesPerPage-1)/devicesPerPage+1)
@@ -48,7 +46,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	if page.Previous = number - 1; to < len(all) {
 		page.Next = number + 1
 	}
-	for _, d := range c.Fleet.Listed(all[from:to]...) {
+	for _, d := range c.Fleet.Listed(c.devicesOf(all[from:to])...) {
 		credits, err := c.Ledger.History(r.Context(), d.UID, lastCredits)
 		if err != nil {
 			return err
@@ -56,28 +54,6 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), recordOf(credits)})
 	}
 	return c.write(w, r, "devices", view{Title: "Devices", Nav: "devices", Data: page})
-}
-
-// named are the devices whose name or uid holds a text, in the order of their names. Everything holds the empty text.
-func named(all []*fleet.Device, text string) []*fleet.Device {
-	type entry struct {
-		name string // as it is compared
-		*fleet.Device
-	}
-	text = strings.ToLower(text)
-	var found []entry
-	for _, d := range all {
-		name := strings.ToLower(web.MachineName(d.Name, d.UID))
-		if strings.Contains(name, text) || strings.Contains(d.UID, text) {
-			found = append(found, entry{name, d})
-		}
-	}
-	slices.SortFunc(found, func(a, b entry) int { return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.UID, b.UID)) })
-	list := make([]*fleet.Device, len(found))
-	for i, e := range found {
-		list[i] = e.Device
-	}
-	return list
 }
 
 // record is how the last credits of a device went.

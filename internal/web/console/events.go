@@ -39,7 +39,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) error {
 	if next != "" {
 		page.Next = "/operator/events?" + with(q, "cursor", next)
 	}
-	return c.write(w, r, "events", view{Title: "Stripe events", Nav: "events", Data: page})
+	return c.write(w, r, "events", view{Title: "Stripe events", Nav: "events", Live: !q.Has("cursor"), Data: page})
 }
 
 type eventPage struct {

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/web"
 )
@@ -49,7 +48,7 @@ const mostDevices = 50
 const dayLayout = "2006-01-02"
 
 // readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an amount, and what is left is a device.
-func readWish(q url.Values, devices func() []*fleet.Device, zone *time.Location) (w wish, problem string) {
+func readWish(q url.Values, named func(text string) []called, zone *time.Location) (w wish, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
@@ -90,7 +89,8 @@ func readWish(q url.Values, devices func() []*fleet.Device, zone *time.Location)
 		}
 	}
 	if len(rest) > 0 {
-		w.device(strings.Join(rest, " "), devices())
+		text := strings.Join(rest, " ")
+		w.device(text, named(text))
 	}
 	return w, problem
 }
@@ -103,15 +103,14 @@ func next(fields []string, i int) string {
 }
 
 // device looks for the devices that a text may mean; where there is none by that name now, for payments of one that had it then.
-func (w *wish) device(text string, all []*fleet.Device) {
-	list := named(all, text)
+func (w *wish) device(text string, list []called) {
 	if len(list) == 0 || len(list) > mostDevices {
 		w.Search.Name = text
 		return
 	}
 	for _, d := range list {
 		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
-			list = []*fleet.Device{d} // exactly this one, and not those whose names go on
+			list = []called{d} // exactly this one, and not those whose names go on
 			break
 		}
 	}
@@ -119,7 +118,7 @@ func (w *wish) device(text string, all []*fleet.Device) {
 		w.Search.Devices = append(w.Search.Devices, d.UID)
 	}
 	if len(list) == 1 {
-		w.Device = web.MachineName(list[0].Name, list[0].UID)
+		w.Device = list[0].Name
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 
 func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	t.Parallel()
-	devices := func() []*fleet.Device {
-		return []*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}
+	named := func(text string) []called {
+		return holding(byName([]*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}), text)
 	}
 	zone := time.FixedZone("east", 3600)
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)
@@ -53,16 +53,16 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 		"99999999999999999999": {Search: ledger.Search{Name: "99999999999999999999"}},
 	} {
 		want.Text = strings.TrimSpace(typed)
-		got, problem := readWish(url.Values{"q": {typed}}, devices, zone)
+		got, problem := readWish(url.Values{"q": {typed}}, named, zone)
 		if problem != "" || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
-	got, problem := readWish(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, devices, zone)
+	got, problem := readWish(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named, zone)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) || len(got.Search.Machine) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
-	if _, problem := readWish(url.Values{"from": {"21.11.2026"}}, devices, zone); problem == "" {
+	if _, problem := readWish(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {
 		t.Errorf("a day in another form is taken")
 	}
 }

@@ -20,6 +20,7 @@ type paymentsPage struct {
 	wish
 	States []state
 	Rows   []ledger.Payment
+	Cards  bool   // those of the last minutes are being read at Stripe
 	Next   string // the address of the next page, "" after the last
 	CSV    string // the address of all that was found, as CSV
 }
@@ -27,7 +28,7 @@ type paymentsPage struct {
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	wish, problem := readWish(q, c.Fleet.All, c.Zone)
+	wish, problem := readWish(q, c.named, c.Zone)
 	page := paymentsPage{wish: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
@@ -46,6 +47,12 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	default:
+		if wish.Search.Card != "" && wish.Search.Cursor == "" {
+			var err error
+			if page.Cards, err = c.Bridge.CardsSoon(r.Context()); err != nil {
+				return err
+			}
+		}
 		wish.Search.Limit = paymentsPerPage
 		list, next, err := c.Ledger.Search(r.Context(), wish.Search)
 		if errors.Is(err, ledger.ErrCursor) {
@@ -101,7 +108,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
 	page := paymentPage{Payment: s.Payment, Why: s.why(time.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
 		CanStart: c.Fleet.Device(s.DeviceUID) != nil}
-	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Data: page})
+	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Live: problem == "", Data: page})
 }
 
 // read reads all that is recorded of a payment.

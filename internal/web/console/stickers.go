@@ -64,9 +64,9 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if at := slices.IndexFunc(page.Layouts, func(l layout) bool { return l.Key == q.Get("layout") }); at >= 0 {
 		page.Layout = page.Layouts[at]
 	}
-	devices := named(c.Fleet.All(), page.Query)
-	page.Devices = len(devices)
-	page.Single = devices[:min(len(devices), mostStickers)]
+	found := c.named(page.Query)
+	page.Devices = len(found)
+	page.Single = c.devicesOf(found[:min(len(found), mostStickers)])
 	page.Shown = len(page.Single)
 	var list []sticker
 	for _, d := range page.Single {

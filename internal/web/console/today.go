@@ -78,7 +78,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	page.Problems = problems[:min(len(problems), mostOnToday)]
 	page.Lights = lights(c.Vitals(ctx), stats, devices, now)
 	page.Quiet = len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
-	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Data: page})
+	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
 }
 
 // midnight is when a day began.

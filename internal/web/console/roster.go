@@ -1,0 +1,79 @@
+package console
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"notepay/internal/fleet"
+	"notepay/internal/web"
+)
+
+// called is a device by its names.
+type called struct {
+	UID, Name string
+	folded    string // the name as it is compared
+}
+
+// roster is all devices in the order of their names. To sort a hundred thousand takes a tenth of a second, so it is kept until the fleet was read
+// anew or has more devices. It is safe for concurrent use.
+type roster struct {
+	mu      sync.Mutex
+	devices int
+	read    time.Time
+	sorted  []called
+}
+
+// of is the roster of a fleet, which nobody changes.
+func (r *roster) of(f *fleet.Fleet) []called {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	devices, _, read := f.Counts()
+	if devices != r.devices || !read.Equal(r.read) {
+		r.devices, r.read, r.sorted = devices, read, byName(f.All())
+	}
+	return r.sorted
+}
+
+// byName sorts devices by their names.
+func byName(devices []*fleet.Device) []called {
+	list := make([]called, len(devices))
+	for i, d := range devices {
+		name := web.MachineName(d.Name, d.UID)
+		list[i] = called{d.UID, name, strings.ToLower(name)}
+	}
+	slices.SortFunc(list, func(a, b called) int {
+		return cmp.Or(strings.Compare(a.folded, b.folded), strings.Compare(a.UID, b.UID))
+	})
+	return list
+}
+
+// holding are those of a list whose name or UID holds a text. Everything holds the empty text.
+func holding(list []called, text string) []called {
+	if text = strings.ToLower(text); text == "" {
+		return list
+	}
+	var found []called
+	for _, d := range list {
+		if strings.Contains(d.folded, text) || strings.Contains(d.UID, text) {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// named are the devices whose name or UID holds a text, in the order of their names.
+func (c *Console) named(text string) []called { return holding(c.roster.of(c.Fleet), text) }
+
+// devicesOf are devices as they are now; one that was removed meanwhile is left out.
+func (c *Console) devicesOf(list []called) []*fleet.Device {
+	devices := make([]*fleet.Device, 0, len(list))
+	for _, one := range list {
+		if d := c.Fleet.Device(one.UID); d != nil {
+			devices = append(devices, d)
+		}
+	}
+	return devices
+}
