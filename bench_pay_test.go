@@ -40,7 +40,7 @@ func idle(t *testing.T, database string) *Server {
 		t.Fatal(err)
 	}
 	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
-	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, customer: &web.Customer{Ledger: l, Live: web.NewLive(), Log: log, Test: true},
+	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, customer: &web.Customer{Ledger: l, Live: web.NewLive(l, log), Log: log, Test: true},
 		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: upstream.NewPace(0, 0), StripePace: upstream.NewPace(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
 		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}
 }
@@ -52,10 +52,14 @@ func listen(t *testing.T, h http.Handler) (addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveOn(t, listener, h)
+	return listener.Addr().String()
+}
+
+func serveOn(t *testing.T, listener net.Listener, h http.Handler) {
 	front := &http.Server{Handler: h, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10}
 	go func() { _ = front.Serve(listener) }() // always an error, and that of Close
 	t.Cleanup(func() { _ = front.Close() })
-	return listener.Addr().String()
 }
 
 // sameAnswer is a bare handler that writes the answer that /pay gives, header for header.

@@ -46,6 +46,8 @@ How to read it:
 - *Note on the wire*: from the first byte of the webhook's request to the whole request of the note at Notehub; 1,000 payments, one each 10 ms.
 - *Restart*: the binary that ships, from exec to the answer of the first scan. Both vendors answer 503, so what it sells it remembers.
 - *Cold start*: 500 devices without links; Stripe takes 25 creations a second and answers each after 300 ms. A customer's page asks again each 10 ms.
+- *Open pages*: each payment changes 7 times, all at once; the pages, and those who read them, are in this process. In turns with it the same event is written to
+  the server's end of each connection, with nothing behind it.
 
 ## As it grows
 

@@ -313,7 +313,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if err != nil {
 		return nil, err
 	}
-	live := web.NewLive()
+	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
 	if s.PerPurchase() {

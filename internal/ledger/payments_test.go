@@ -56,6 +56,9 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
 			wantPayment(t, "Payment by session", want, second(l.Payment(ctx, want.SessionID)))
 			wantPayment(t, "PaymentOfToken", want, second(l.PaymentOfToken(ctx, want.Token)))
+			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil || len(list) != 1 || list[0] != want {
+				t.Errorf("PaymentsOfTokens: got %+v, %v; want %+v alone", list, err, want)
+			}
 			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment(want.ID) }))
 			if want.PaymentIntent != "" {
 				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))

@@ -109,6 +109,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"a fact", func() error { return second(tx.Fact("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
+		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},

@@ -158,9 +158,11 @@ var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + p
 
 var howNames = strings.Split(strings.Join(strings.Fields(howColumns), ""), ",")
 
-// placeholders is "$1, $2, ..." for so many columns.
-func placeholders(columns string) string {
-	n := strings.Count(columns, ",") + 1
+// placeholders is a value for each of the columns.
+func placeholders(columns string) string { return numbered(strings.Count(columns, ",") + 1) }
+
+// numbered is "$1, $2, ..." up to n.
+func numbered(n int) string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = fmt.Sprintf("$%d", i+1)
