@@ -31,13 +31,14 @@ func TestBench(t *testing.T) {
 	r := &report{load: loadAverage(t), sync: median(syncTimes(t, t.TempDir(), 1000))}
 	began := time.Now()
 	whole := t.Run("pay", func(t *testing.T) { benchPay(t, r) })
+	whole = t.Run("plans", func(t *testing.T) { benchPlans(t, r) }) && whole
 	whole = t.Run("webhook", func(t *testing.T) { benchWebhook(t, r) }) && whole
 	whole = t.Run("wire", func(t *testing.T) { benchWire(t, r) }) && whole
 	whole = t.Run("live", func(t *testing.T) { benchLive(t, r) }) && whole
 	whole = t.Run("restart", func(t *testing.T) { benchRestart(t, r) }) && whole
 	whole = t.Run("cold start", func(t *testing.T) { benchColdStart(t, r) }) && whole
 	whole = t.Run("growth", func(t *testing.T) { benchGrowth(t, r) }) && whole
-	if !whole || len(r.figures) < 13 || len(r.growth) < len(growthSizes) {
+	if !whole || len(r.figures) < 14 || len(r.growth) < len(growthSizes) {
 		return // a part that was left out by -run, or failed
 	}
 	r.took = time.Since(began)
