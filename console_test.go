@@ -274,7 +274,7 @@ func TestPaymentsAreFound(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		id := ledger.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
-		if err := f.ledger.Update(f.Context(), func(tx *ledger.Tx) error { return tx.SetCard(id, "4242") }); err != nil {
+		if err := f.ledger.Update(f.Context(), func(tx *ledger.Tx) error { return tx.SetCharge(id, "4242", "") }); err != nil {
 			f.Fatal(err)
 		}
 		for _, key := range []string{id, session.ID, session.PaymentIntent} {

@@ -122,6 +122,7 @@ type Session struct {
 	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
 	Disputed      bool      // of the charge; false where it was not read
 	CardLast4     string    // of the charge; "" where it was not read, or no card paid
+	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
 	Metadata      map[string]string
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -75,12 +76,13 @@ func laterIntent(e Event) string {
 	return e.Intent
 }
 
-// learnCard takes in which card paid, which only the charge tells.
-func learnCard(tx *ledger.Tx, p ledger.Payment, last4 string) error {
-	if last4 == "" || last4 == p.CardLast4 {
+// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells; "" for what was not told.
+func learnCharge(tx *ledger.Tx, p ledger.Payment, last4, receiptURL string) error {
+	last4, receiptURL = cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL)
+	if last4 == p.CardLast4 && receiptURL == p.ReceiptURL {
 		return nil
 	}
-	return tx.SetCard(p.ID, last4)
+	return tx.SetCharge(p.ID, last4, receiptURL)
 }
 
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
@@ -116,7 +118,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event) (outcome string, _ change, err e
 	if !known {
 		return b.early(tx, e)
 	}
-	if err := learnCard(tx, p, e.Card); err != nil {
+	if err := learnCharge(tx, p, e.Card, ""); err != nil {
 		return "", change{}, err
 	}
 	before := p
@@ -192,7 +194,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 		return "", change{}, err
 	}
 	if known {
-		if err := learnCard(tx, p, s.CardLast4); err != nil {
+		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
 			return "", change{}, err
 		}
 		if s.Disputed { // Stripe says so for ever of a charge that once was
@@ -211,7 +213,8 @@ func (b *Bridge) record(tx *ledger.Tx, s Session) (outcome string, _ change, err
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
-		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, CardLast4: s.CardLast4,
+		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now,
+		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}
 	plan, manual, remembered, err := offered(tx, s)
 	if err != nil {

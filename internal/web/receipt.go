@@ -25,6 +25,7 @@ type fact struct {
 	name string // a key of the catalogues
 	is   Phrase
 	at   time.Time
+	link string
 }
 
 // codeShown is what a page of a payment tells of a code that opens the machine.
@@ -49,6 +50,9 @@ func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page
 	} else if opens && code == withCode {
 		out.code = p.AccessCode
 		page.extra = append(page.extra, "Code: "+out.code)
+	}
+	if p.ReceiptURL != "" {
+		page.extra = append(page.extra, "Receipt: "+p.ReceiptURL)
 	}
 	page.extra, page.data = append(page.extra, "Reference: "+p.ID), out
 	return page
@@ -82,6 +86,9 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 	if c.Brand.Name != "" {
 		say("receipt.seller", just(verbatim(c.Brand.Name)))
 	}
+	if p.ReceiptURL != "" {
+		list = append(list, fact{name: "receipt.stripe", is: phrase("receipt.open"), link: p.ReceiptURL})
+	}
 	say("receipt.reference", just(verbatim(p.ID)))
 	return list
 }
@@ -101,7 +108,7 @@ type saidReceipt struct {
 }
 
 // saidFact is a line of a list. Its time is "" for none, and else as the script reads it.
-type saidFact struct{ Class, Name, Text, Time string }
+type saidFact struct{ Class, Name, Text, Time, Link string }
 
 func (r receipt) in(l Language) saidReceipt {
 	out := saidReceipt{Title: l.Say(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
@@ -116,7 +123,7 @@ func (r receipt) in(l Language) saidReceipt {
 		out.Steps = append(out.Steps, said)
 	}
 	for _, f := range r.facts {
-		said := saidFact{Name: l.T(f.name)}
+		said := saidFact{Name: l.T(f.name), Link: f.link}
 		if f.at.IsZero() {
 			said.Text = l.Say(f.is)
 		} else {
