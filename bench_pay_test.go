@@ -220,7 +220,7 @@ type barePage struct {
 	texts map[string]string
 }
 
-type barePlan struct{ Name, Description, Price, Pay, Lasts, Delayed, URL, PriceID string }
+type barePlan struct{ Name, Description, Price, Pay, Lasts, Delayed, Image, URL, PriceID string }
 
 func (b barePage) T(key string) string    { return b.texts[key] }
 func (b barePage) Say(text string) string { return text }
