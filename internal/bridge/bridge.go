@@ -3,7 +3,7 @@
 // What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is
 // in pure functions (life.go, with recall.go for a note that is taken back and money.go for its money); what Stripe says becomes a
 // payment in receive.go, what it said while nobody listened is read in reconcile.go, what machines answer comes in through listen.go;
-// work.go makes the calls, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
+// work.go makes the calls, glance.go those that are made early for who waits, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
 // it cannot know what a machine without confirmations does with a credit that it fetched.
 package bridge
 
@@ -185,6 +185,8 @@ type Bridge struct {
 	asking   singleflight.Group
 	reads    *rate.Limiter
 	misses   misses
+	glances  glances
+	watched  chan struct{} // somebody looks at a payment
 	late     atomic.Bool
 	inFlight atomic.Int64
 
@@ -197,7 +199,7 @@ const readsPerSecond = 2
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
+	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), watched: signal(), reads: rate.NewLimiter(readsPerSecond, readsPerSecond)}
 }
 
 // caughtUp: what happened while nobody listened is known.

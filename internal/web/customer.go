@@ -17,6 +17,7 @@ import (
 type Customer struct {
 	Ledger   *ledger.Ledger
 	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
+	Watched  func(p ledger.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
 	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
 	HTTPS    bool                                                         // customers come by it alone
 	Live     *Live
@@ -117,6 +118,13 @@ func (c *Customer) Access(w http.ResponseWriter, r *http.Request) error {
 func livePage(p ledger.Payment) string   { return "/session/" + p.Token }
 func accessPage(p ledger.Payment) string { return "/access/" + p.Token }
 
+// watch tells whose page is open.
+func (c *Customer) watch(p ledger.Payment) {
+	if c.Watched != nil {
+		c.Watched(p)
+	}
+}
+
 func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger.Payment) string, code codeShown) error {
 	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -125,6 +133,7 @@ func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger
 	if err != nil {
 		return err
 	}
+	c.watch(p)
 	page := c.payment(p, time.Now(), code)
 	page.events = path(p) + "/events"
 	return c.Show(w, r, page)

@@ -132,6 +132,7 @@ func (c *Customer) follow(s *stream) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
+		c.watch(*s.payment)
 		var message []byte
 		if err := c.Live.look(func() (err error) { message, err = c.next(s); return err }); err != nil {
 			return err
