@@ -19,7 +19,8 @@ func (h *house) fetches() {
 // watches has a page of a payment be open for so long.
 func (h *house) watches(session string, d time.Duration) {
 	h.Helper()
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+	synctest.Wait()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(min(time.Until(end), 15*time.Second)) {
 		h.b.Watched(h.payment(session))
 	}
 	synctest.Wait()
@@ -31,7 +32,7 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 		h := newHouse(t)
 		h.run()
 		h.paid("cs_1", "dev:1")
-		h.watches("cs_1", time.Second)
+		h.watches("cs_1", 0)
 		before := h.payment("cs_1")
 		h.watches("cs_1", 30*time.Second)
 		p := h.payment("cs_1")
@@ -52,7 +53,7 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 			t.Errorf("attempts %+v, %v; want the note and the look that found it fetched", attempts, err)
 		}
 		looks := h.hub.called(ledger.CheckPending)
-		h.watches("cs_1", 5*time.Minute)
+		h.watches("cs_1", time.Minute)
 		if n := h.hub.called(ledger.CheckPending); n != looks {
 			t.Errorf("%d looks after that; want none", n-looks)
 		}
@@ -63,15 +64,15 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
+		h := newHouse(t, func(c *Config) { c.Lifetime = 2 * time.Minute })
 		h.run()
 		h.paid("cs_1", "dev:1")
-		h.watches("cs_1", 10*time.Minute-2*time.Second)
-		if n := h.hub.called(ledger.CheckPending); n < 8 || n > 15 || h.hub.called(ledger.Recall) != 0 {
-			t.Errorf("%d looks in ten minutes, %d recalls; want some dozen looks", n, h.hub.called(ledger.Recall))
+		h.watches("cs_1", 2*time.Minute-time.Second)
+		if n := h.hub.called(ledger.CheckPending); n != 4 || h.hub.called(ledger.Recall) != 0 {
+			t.Errorf("%d looks in two minutes, %d recalls; want 4 looks", n, h.hub.called(ledger.Recall))
 		}
 		h.stands("cs_1", ledger.Sent, "", ledger.Paid, "")
-		h.watches("cs_1", time.Minute)
+		h.watches("cs_1", 30*time.Second)
 		h.stands("cs_1", ledger.Failed, ReasonRecalled, ledger.Refunded, "")
 		h.close()
 	})
@@ -86,12 +87,12 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 		looks  int
 	}{
 		"the page was closed":              {nil, upstream.Done, 3 * time.Second, 2}, // it counts as open for 20 s
-		"it is open for five minutes":      {nil, upstream.Done, 5 * time.Minute, 7},
-		"there is room for due calls only": {func(c *Config) { c.NotehubPace = upstream.NewPace(10, 10) }, upstream.Done, 5 * time.Minute, 0},
-		"there is room for some more":      {func(c *Config) { c.NotehubPace = upstream.NewPace(12, 12) }, upstream.Done, 5 * time.Minute, 7},
-		"Notehub asks to be left alone":    {nil, upstream.Wait, 5 * time.Minute, 1},
-		"Notehub is in trouble":            {nil, upstream.Unclear, 5 * time.Minute, 7},
-		"the machine confirms":             {func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.Done, 5 * time.Minute, 0},
+		"it is open for two minutes":       {nil, upstream.Done, 2 * time.Minute, 4},
+		"there is room for due calls only": {func(c *Config) { c.NotehubPace = upstream.NewPace(10, 10) }, upstream.Done, 2 * time.Minute, 0},
+		"there is room for some more":      {func(c *Config) { c.NotehubPace = upstream.NewPace(12, 12) }, upstream.Done, 2 * time.Minute, 4},
+		"Notehub asks to be left alone":    {nil, upstream.Wait, 2 * time.Minute, 1},
+		"Notehub is in trouble":            {nil, upstream.Unclear, 2 * time.Minute, 4},
+		"the machine confirms":             {func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.Done, 2 * time.Minute, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +108,7 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 				h.run()
 				h.paid("cs_1", "dev:1")
 				h.watches("cs_1", row.watch)
-				time.Sleep(5*time.Minute - row.watch)
+				time.Sleep(2*time.Minute - row.watch)
 				if n := h.hub.called(ledger.CheckPending); n != row.looks {
 					t.Errorf("%d looks; want %d", n, row.looks)
 				}
