@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/web"
 	"notepay/internal/web/console"
 )
 
@@ -30,7 +29,7 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 	server := idle(t, database)
 	var err error
 	server.console, err = console.New(console.Config{Ledger: server.ledger, Bridge: server.bridge, Fleet: server.fleet, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Token: operatorToken, PublicURL: "https://pay.example.com", Lifetime: 10 * time.Minute, Zone: time.UTC, Vitals: func(context.Context) console.Vitals { return console.Vitals{} }, Live: web.NewLive()})
+		Token: operatorToken, PublicURL: "https://pay.example.com", Lifetime: 10 * time.Minute, Zone: time.UTC, Vitals: func(context.Context) console.Vitals { return console.Vitals{} }, Live: server.customer.Live})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestBench(t *testing.T) {
 		name string
 		run  func(*testing.T, *report)
 	}{
-		{"pay", benchPay}, {"webhook", benchWebhook}, {"wire", benchWire}, {"live", benchLive}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
+		{"pay", benchPay}, {"plans", benchPlans}, {"webhook", benchWebhook}, {"wire", benchWire}, {"live", benchLive}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
 	}
 	measured := 0
 	for _, part := range parts {

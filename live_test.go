@@ -187,6 +187,25 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 	})
 }
 
+func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		_, listener := f.serve()
+		f.run()
+		page := f.livePage(f.buy(sandbox.PayOptions{}))
+		f.pass(time.Second)
+		r := listener.read(f, page+"/events")
+		r.hears("<h1>Sent to the machine</h1>")
+		f.pass(time.Minute)
+		if text, _ := r.heard(); strings.Contains(text, "event:") {
+			f.Errorf("while the note is pending the page is told %q; want no news", text)
+		}
+		f.notehub.Fetch(washer, "payment.qi")
+		f.pass(30 * time.Second)
+		r.hears("<h1>The machine has your payment</h1>", "Machine has received it")
+	})
+}
+
 func creditOf(s sandbox.Session) string { return ledger.CreditID(s.ID) }
 
 func TestACountdownMovesByItself(t *testing.T) {

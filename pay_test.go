@@ -369,6 +369,44 @@ func TestTheSuccessPageAsksStripeWhenTheWebhookIsLate(t *testing.T) {
 	})
 }
 
+func TestAReceiptLeadsToStripesOwn(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		page := func(o sandbox.PayOptions) string {
+			return f.get(f.livePage(f.order(o)), "Accept", browser).Body.String()
+		}
+		if strings.Contains(page(sandbox.PayOptions{NoWebhook: true}), "/receipts/") { // at https://buy.test, which is not Stripe's
+			f.Errorf("the page leads to a receipt that is not Stripe's")
+		}
+		f.stripe.SetBaseURL(f.settings.StripeAPIURL)
+		if strings.Contains(page(sandbox.PayOptions{}), "/receipts/") {
+			f.Errorf("the page leads to a receipt before Stripe was asked for the charge")
+		}
+		_, link, found := strings.Cut(page(sandbox.PayOptions{NoWebhook: true}), `<dd><a href="http://stripe.test`)
+		path, rest, _ := strings.Cut(link, `"`)
+		if !found || !strings.HasPrefix(rest, ` target="_blank" rel="noreferrer">`) {
+			f.Fatalf("the page does not lead to the receipt: %s", link)
+		}
+		w := httptest.NewRecorder()
+		f.stripe.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		f.answers("the receipt", w, http.StatusOK, "Receipt.")
+	})
+}
+
+func TestAddressesOfStripesPages(t *testing.T) {
+	t.Parallel()
+	s := &stripeAPI{origin: "http://127.0.0.1:12111"}
+	for address, its := range map[string]bool{
+		"https://pay.stripe.com/receipts/payment/CAcQ": true, "http://127.0.0.1:12111/receipts/ch_1": true, "": false, "/receipts/1": false,
+		"http://pay.stripe.com/receipts/1": false, "https://stripe.com.example.com/": false, "https://notstripe.com/": false, "javascript:alert(1)//.stripe.com": false,
+		"http://127.0.0.1:12112/": false, "https://pay.stripe.com\n/": false, "https://x@evil.example.com/.stripe.com": false,
+	} {
+		if got := s.page(address); got != "" != its || (its && got != address) {
+			t.Errorf("%q became %q; is it Stripe's: %v", address, got, its)
+		}
+	}
+}
+
 func TestTheSuccessPageAsksStripeTwiceASecondForAll(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ type stripeAPI struct {
 	client  *stripe.Client
 	http    *http.Client // that client's
 	project string       // the metadata "project" of what is ours
+	origin  string       // https://..., where the API answers
 	manual  bool         // links only hold the money, until Capture
 	pace    *upstream.Pace
 }
@@ -49,6 +51,7 @@ func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstre
 			LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
 		}))),
 		http:    calls,
+		origin:  originOf(s.StripeAPIURL),
 		project: s.NotehubProjectUID,
 		manual:  s.Capture == "on_start",
 		pace:    pace,
@@ -383,7 +386,7 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if err := s.outcome(err); err != nil {
 		return bridge.Session{}, err
 	}
-	return sessionRecord(cs), nil
+	return s.sessionRecord(cs), nil
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
@@ -394,7 +397,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 		if err := s.outcome(err); err != nil {
 			return bridge.Session{}, err
 		}
-		return sessionRecord(cs), nil
+		return s.sessionRecord(cs), nil
 	}
 	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 }
@@ -412,7 +415,7 @@ func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string)
 		if err != nil {
 			return nil, "", false, s.outcome(err)
 		}
-		sessions, last = append(sessions, sessionRecord(cs)), cs.ID
+		sessions, last = append(sessions, s.sessionRecord(cs)), cs.ID
 	}
 	return sessions, last, len(sessions) == onePage, s.outcome(nil)
 }
@@ -426,7 +429,7 @@ func pageAfter(after string) stripe.ListParams {
 	return p
 }
 
-func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
+func (s *stripeAPI) sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 	r := bridge.Session{ID: cs.ID, PaymentStatus: string(cs.PaymentStatus), Amount: cs.AmountTotal, Currency: string(cs.Currency), Livemode: cs.Livemode,
 		Metadata: cs.Metadata, Created: time.Unix(cs.Created, 0).UTC()}
 	if cs.PaymentLink != nil {
@@ -436,7 +439,7 @@ func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 		r.PaymentIntent, r.IntentStatus = pi.ID, string(pi.Status)
 		if charge := pi.LatestCharge; charge != nil && charge.Created != 0 {
 			r.PaidAt = time.Unix(charge.Created, 0).UTC() // the session may have been opened long before it was paid
-			r.Refunded, r.Disputed = charge.AmountRefunded, charge.Disputed
+			r.Refunded, r.Disputed, r.ReceiptURL = charge.AmountRefunded, charge.Disputed, s.page(charge.ReceiptURL)
 			if paid := charge.PaymentMethodDetails; paid != nil && paid.Card != nil {
 				r.CardLast4 = paid.Card.Last4
 			}
@@ -446,6 +449,27 @@ func sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
 		r.PaymentStatus, r.IntentStatus = "unpaid", "" // open or expired: nobody has paid
 	}
 	return r
+}
+
+// page is an address at which Stripe shows something, or "" where it is not Stripe's: customers are led there. A simulated Stripe shows its pages
+// where it answers.
+func (s *stripeAPI) page(address string) string {
+	u, err := url.Parse(address)
+	switch {
+	case err != nil:
+	case u.Scheme == "https" && strings.HasSuffix(u.Host, ".stripe.com"), originOf(address) == s.origin && u.Host != "":
+		return address
+	}
+	return ""
+}
+
+// originOf is the scheme and the host of an address.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // Events lists one page of the events of the followed types, the newest first, of those that were created since then; Stripe

@@ -3,7 +3,7 @@
 // What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is
 // in pure functions (life.go, with recall.go for a note that is taken back and money.go for its money); what Stripe says becomes a
 // payment in receive.go, what it said while nobody listened is read in reconcile.go, what machines answer comes in through listen.go;
-// work.go makes the calls, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
+// work.go makes the calls, glance.go those that are made early for who waits, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
 // it cannot know what a machine without confirmations does with a credit that it fetched.
 package bridge
 
@@ -122,25 +122,27 @@ type Session struct {
 	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
 	Disputed      bool      // of the charge; false where it was not read
 	CardLast4     string    // of the charge; "" where it was not read, or no card paid
+	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
 	Metadata      map[string]string
 }
 
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
 // checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
 type Event struct {
-	ID       string
-	Type     string
-	ObjectID string
-	Intent   string // the payment intent that it is about, "" if it names none
-	Livemode bool
-	Created  time.Time
-	Metadata map[string]string
-	Session  *Session
-	Refund   *RefundRecord
-	Refunded int64  // minor currency units: all that was given back of the charge so far
-	Card     string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
-	Dispute  string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
-	Body     string // as it is kept: without customer_details, billing_details and shipping
+	ID         string
+	Type       string
+	ObjectID   string
+	Intent     string // the payment intent that it is about, "" if it names none
+	Livemode   bool
+	Created    time.Time
+	Metadata   map[string]string
+	Session    *Session
+	Refund     *RefundRecord
+	Refunded   int64  // minor currency units: all that was given back of the charge so far
+	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
+	ReceiptURL string // of the same: Stripe's page of the receipt
+	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
+	Body       string // as it is kept: without customer_details, billing_details and shipping
 }
 
 // Config is what a Bridge needs. All fields are required, but Changed.
@@ -184,6 +186,8 @@ type Bridge struct {
 	asking  singleflight.Group
 	reads   *rate.Limiter
 	misses  misses
+	glances glances
+	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
 
@@ -200,7 +204,7 @@ const readsPerSecond = 2
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(),
+	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
 		reads: rate.NewLimiter(readsPerSecond, readsPerSecond), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
 }
 

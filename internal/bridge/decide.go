@@ -88,7 +88,7 @@ func (b *Bridge) StartFree(ctx context.Context, device string, by By) (ledger.Pa
 	var p ledger.Payment
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		p = ledger.Payment{ID: ledger.CreditID(session), SessionID: session, Token: newToken(), DeviceUID: device, DeviceName: d.Name, Plan: "Free start",
-			Livemode: b.c.Livemode, Machine: ledger.Queued, Money: ledger.Paid, PaidAt: tx.Now.Truncate(time.Second), CreatedAt: tx.Now}
+			Livemode: b.c.Livemode, Machine: ledger.Queued, Money: ledger.Paid, PaidAt: tx.Now.Truncate(time.Second), CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now}
 		p = Next(b.clocks(p, b.c.Lifetime, tx.Now), tx.Now)
 		if _, err := tx.InsertPayment(p); err != nil {
 			return err

@@ -84,13 +84,20 @@ func (s *shelf) insert(_ time.Time, p ledger.Payment) (bool, error) {
 	return true, nil
 }
 
-func (s *shelf) save(_ time.Time, p ledger.Payment) error {
+func (s *shelf) save(now time.Time, p ledger.Payment) error {
 	i := s.find(func(o *ledger.Payment) bool { return o.ID == p.ID })
 	switch {
 	case i < 0:
 		return ledger.ErrNotFound
 	case !sensible(p), s.held(p):
 		return errNonsense
+	}
+	was := s.list[i]
+	if p.MachineAt, p.MoneyAt = was.MachineAt, was.MoneyAt; p.Machine != was.Machine {
+		p.MachineAt = now
+	}
+	if p.Money != was.Money {
+		p.MoneyAt = now
 	}
 	s.list[i], s.dead[i] = stored(p), false
 	return nil

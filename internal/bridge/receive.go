@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -75,19 +76,19 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 // ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
 const ChargeSucceeded = "charge.succeeded"
 
-// receiveCharge takes in which card paid, and nothing else: it would be one more event to keep for each payment. A charge is there before its
+// receiveCharge takes in which card paid and where Stripe's receipt is, and nothing else: it would be one more event to keep for each payment. A charge is there before its
 // session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading of Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
-	if e.Livemode != b.c.Livemode || e.Intent == "" || e.Card == "" {
+	if e.Livemode != b.c.Livemode || e.Intent == "" {
 		return nil
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Has(err)
-	if err == nil && (!known || p.CardLast4 == e.Card) {
+	if err == nil && (!known || knowsCharge(p, e.Card, e.ReceiptURL)) {
 		return nil
 	}
 	if err == nil {
-		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCard(tx, p, e.Card) })
+		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCharge(tx, p, e.Card, e.ReceiptURL) })
 	}
 	if err != nil {
 		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
@@ -106,12 +107,17 @@ func laterIntent(e Event) string {
 	return e.Intent
 }
 
-// learnCard takes in which card paid, which only the charge tells.
-func learnCard(tx *ledger.Tx, p ledger.Payment, last4 string) error {
-	if last4 == "" || last4 == p.CardLast4 {
+// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells; "" for what was not told.
+func learnCharge(tx *ledger.Tx, p ledger.Payment, last4, receiptURL string) error {
+	if knowsCharge(p, last4, receiptURL) {
 		return nil
 	}
-	return tx.SetCard(p.ID, last4)
+	return tx.SetCharge(p.ID, cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL))
+}
+
+// knowsCharge: a payment has these already, or there is nothing to have.
+func knowsCharge(p ledger.Payment, last4, receiptURL string) bool {
+	return (last4 == "" || last4 == p.CardLast4) && (receiptURL == "" || receiptURL == p.ReceiptURL)
 }
 
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
@@ -148,7 +154,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 	if !known {
 		return b.early(tx, e)
 	}
-	if err := learnCard(tx, p, e.Card); err != nil {
+	if err := learnCharge(tx, p, e.Card, e.ReceiptURL); err != nil {
 		return "", change{}, err
 	}
 	before := p
@@ -224,7 +230,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 		return "", change{}, err
 	}
 	if known {
-		if err := learnCard(tx, p, s.CardLast4); err != nil {
+		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
 			return "", change{}, err
 		}
 		if s.Disputed { // Stripe says so for ever of a charge that once was
@@ -243,7 +249,8 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
 		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
-		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, CardLast4: s.CardLast4,
+		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now,
+		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}
 	plan, manual, remembered, err := offered(tx, s)
 	if err != nil {

@@ -41,6 +41,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	loops.Go(func() { b.glance(ctx, calls) })
 	<-ctx.Done()
 	b.express.close()
 	loops.Wait()
@@ -334,11 +335,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	case ledger.CheckPending:
 		var pending []PendingNote
 		pending, err = b.c.Notehub.PendingNotes(call, p.DeviceUID)
-		for _, n := range pending {
-			if n.CreditID == p.ID && n.PaymentStatus == statusCompleted {
-				o.NoteIDs = append(o.NoteIDs, n.ID)
-			}
-		}
+		o.NoteIDs = notesOf(p, pending)
 	case ledger.Recall:
 		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
 	case ledger.Capture:
@@ -360,6 +357,16 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 func holdKey(p ledger.Payment) string { return fmt.Sprintf("%s:%s:%d", p.Step, p.ID, p.Turn) }
 
 const statusCompleted = "completed"
+
+// notesOf are the ids of a credit's notes among those that are pending for its device.
+func notesOf(p ledger.Payment, pending []PendingNote) (ids []string) {
+	for _, n := range pending {
+		if n.CreditID == p.ID && n.PaymentStatus == statusCompleted {
+			ids = append(ids, n.ID)
+		}
+	}
+	return ids
+}
 
 // noteOf is the note of a credit, or the word to a machine that has it.
 func noteOf(p ledger.Payment) Note {

@@ -160,6 +160,7 @@ func (d *Demo) Handler() http.Handler {
 	account := d.tap(toStripe(), d.stripe)
 	mux.Handle("/v1/", account)
 	mux.Handle("/c/", account)
+	mux.Handle("/receipts/", account)
 	mux.Handle("/notehub/", http.StripPrefix("/notehub", d.tap(toNotehub(), d.notehub)))
 	return mux
 }

@@ -17,14 +17,14 @@ func fullPayment(t *testing.T) Payment {
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
 	p.Money, p.RefundedAmount = Refunding, 100
 	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore}
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
 	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
 	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
-	p.CardLast4, p.WithCode, p.AccessCode = "4242", true, "493817"
+	p.CardLast4, p.ReceiptURL, p.WithCode, p.AccessCode = "4242", "https://pay.stripe.com/receipts/1", true, "493817"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -41,12 +41,13 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
 	saved.DeviceUID = "dev:saved" // the other's device is taken
 	before := Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
-		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, Money: Paid, Machine: Queued}
+		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, ReceiptURL: saved.ReceiptURL, Money: Paid, Machine: Queued}
 	insert(t, l, full, bare, before)
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // what a payment is never changes
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
-		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4 = 999, "usd", false, noon2020(0), noon2020(1), "1111"
+		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(0), noon2020(1), "1111", "https://example.com"
+		saved.MachineAt, saved.MoneyAt = tx.Now.UTC().Truncate(time.Millisecond), tx.Now.UTC().Truncate(time.Millisecond) // both change now
 		return tx.SavePayment(other)
 	})
 
@@ -56,6 +57,9 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
 			wantPayment(t, "Payment by session", want, second(l.Payment(ctx, want.SessionID)))
 			wantPayment(t, "PaymentOfToken", want, second(l.PaymentOfToken(ctx, want.Token)))
+			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil || len(list) != 1 || list[0] != want {
+				t.Errorf("PaymentsOfTokens: got %+v, %v; want %+v alone", list, err, want)
+			}
 			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment(want.ID) }))
 			if want.PaymentIntent != "" {
 				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))

@@ -117,6 +117,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"a fact", func() error { return second(tx.Fact("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
+		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
@@ -159,7 +160,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 // opcodes is what SQLite would do for a statement, one by one.
 func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
-	rows, err := db.Query("EXPLAIN "+statement, make([]any, 50)...)
+	rows, err := db.Query("EXPLAIN "+statement, make([]any, 60)...)
 	list, err := all(rows, err, func(s scanner) (opcode string, err error) {
 		var rest [7]any
 		return opcode, s.Scan(&rest[0], &opcode, &rest[1], &rest[2], &rest[3], &rest[4], &rest[5], &rest[6])
@@ -173,7 +174,7 @@ func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 // plan is how SQLite would run a statement. It is made without looking at the parameters, so they may be anything.
 func plan(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
-	rows, err := db.Query("EXPLAIN QUERY PLAN "+statement, make([]any, 50)...)
+	rows, err := db.Query("EXPLAIN QUERY PLAN "+statement, make([]any, 60)...)
 	steps, err := all(rows, err, func(s scanner) (step string, err error) {
 		var id, parent, unused int
 		return step, s.Scan(&id, &parent, &unused, &step)

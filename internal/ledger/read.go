@@ -26,6 +26,20 @@ func (l *Ledger) PaymentOfToken(ctx context.Context, token string) (Payment, err
 	return one(rows, err, scanPayment)
 }
 
+// PaymentsOfTokens reads those of the payments that there are, in any order, in one query: for one that is read by itself most of the time goes
+// into its statement. There may be some hundred tokens.
+func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payment, error) {
+	if len(tokens) == 0 {
+		return nil, nil
+	}
+	args := make([]any, len(tokens))
+	for i, token := range tokens {
+		args[i] = token
+	}
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, args...)
+	return all(rows, err, scanPayment)
+}
+
 // Attempts reads the calls made for a payment, oldest first.
 func (l *Ledger) Attempts(ctx context.Context, paymentID string) ([]Attempt, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT at, action, outcome, status, detail, took_ms FROM attempts WHERE payment_id = $1 ORDER BY at`, paymentID)

@@ -68,16 +68,19 @@ type Payment struct {
 	Amount        int64 // minor currency units
 	Currency      string
 	Livemode      bool
-	CardLast4     string // of the card that paid, "" until Stripe told; SavePayment leaves it alone, see SetCard
+	CardLast4     string // of the card that paid, "" until Stripe told; SavePayment leaves it alone, see SetCharge
+	ReceiptURL    string // of Stripe's receipt, "" until Stripe told; likewise
 
 	Money          Money
 	RefundedAmount int64 // minor currency units
 	Machine        Machine
-	Reason         string // why the machine failed or its session ended early, "" if neither
-	Code           string // the machine's own, such as "E-DOOR"
-	WithCode       bool   // the machine is opened with a code
-	AccessCode     string // that code, six digits, while it opens anything; "" else
-	Attention      string // why a person must look, "" if nobody has to
+	Reason         string    // why the machine failed or its session ended early, "" if neither
+	Code           string    // the machine's own, such as "E-DOOR"
+	WithCode       bool      // the machine is opened with a code
+	AccessCode     string    // that code, six digits, while it opens anything; "" else
+	Attention      string    // why a person must look, "" if nobody has to
+	MachineAt      time.Time // since when Machine is what it is, see ChangePayment; zero: not known
+	MoneyAt        time.Time // since when Money is
 	PaidAt         time.Time
 	CreatedAt      time.Time
 	SentAt         time.Time

@@ -176,9 +176,11 @@ func testCardLearnedLater(t *testing.T, database string) {
 	l := open(t, database)
 	p := payment("a")
 	insert(t, l, p)
-	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.SetCard(p.ID, "4242"), tx.SavePayment(p)) })
-	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" {
-		t.Errorf("card %q, %v; want 4242", got.CardLast4, err)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.SetCharge(p.ID, "4242", "https://pay.stripe.com/receipts/1"), tx.SavePayment(p))
+	})
+	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" || got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
+		t.Errorf("card %q, receipt %q, %v; want what was told of the charge", got.CardLast4, got.ReceiptURL, err)
 	}
 }
 

@@ -146,11 +146,11 @@ func scanInstant(s scanner) (t time.Time, err error) {
 
 // What a payment is never changes; how it stands does.
 const (
-	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4`
+	whatColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4, receipt_url`
 	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
 	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
 	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look, with_code,
-	access_code`
+	access_code, machine_at, money_at`
 	paymentColumns = whatColumns + `, ` + howColumns
 )
 
@@ -158,9 +158,11 @@ var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + p
 
 var howNames = strings.Split(strings.Join(strings.Fields(howColumns), ""), ",")
 
-// placeholders is "$1, $2, ..." for so many columns.
-func placeholders(columns string) string {
-	n := strings.Count(columns, ",") + 1
+// placeholders is a value for each of the columns.
+func placeholders(columns string) string { return numbered(strings.Count(columns, ",") + 1) }
+
+// numbered is "$1, $2, ..." up to n.
+func numbered(n int) string {
 	list := make([]string, n)
 	for i := range list {
 		list[i] = fmt.Sprintf("$%d", i+1)
@@ -170,7 +172,7 @@ func placeholders(columns string) string {
 
 func (p *Payment) what() []any {
 	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.Amount, p.Currency, bit(p.Livemode), milliseconds(p.PaidAt), milliseconds(p.CreatedAt),
-		p.CardLast4}
+		p.CardLast4, p.ReceiptURL}
 }
 
 func (p *Payment) how() []any {
@@ -178,17 +180,17 @@ func (p *Payment) how() []any {
 		string(p.Machine), p.Reason, p.Code, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
 		milliseconds(p.ConfirmBy), bit(p.Occupies), string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures,
 		bit(p.Posted), bit(p.Unclear), bit(p.Vanished), p.Stop, string(p.Recalled), p.NoteIDs, p.Tell,
-		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode}
+		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode, milliseconds(p.MachineAt), milliseconds(p.MoneyAt)}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
 	var intent sql.NullString
-	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt}, &p.CardLast4,
+	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt}, &p.CardLast4, &p.ReceiptURL,
 		&p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration}, seconds{&p.DelayedStart}, &p.Money, &p.RefundedAmount,
 		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
 		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
 		flag{&p.Posted}, flag{&p.Unclear}, flag{&p.Vanished}, &p.Stop, &p.Recalled, &p.NoteIDs, &p.Tell,
-		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode)
+		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode, instant{&p.MachineAt}, instant{&p.MoneyAt})
 	p.PaymentIntent = intent.String
 	return p, err
 }
@@ -220,8 +222,15 @@ func (tx *Tx) SavePayment(p Payment) error {
 }
 
 // ChangePayment stores what has changed of a payment that was read in this transaction: a step of one changes a few columns, and
-// what is not written costs no index anything.
+// what is not written costs no index anything. Since when machine and money are where they are is kept here, for it is seen here alone.
 func (tx *Tx) ChangePayment(before, after Payment) error {
+	after.MachineAt, after.MoneyAt = before.MachineAt, before.MoneyAt
+	if after.Machine != before.Machine {
+		after.MachineAt = tx.Now
+	}
+	if after.Money != before.Money {
+		after.MoneyAt = tx.Now
+	}
 	was, is := before.how(), after.how()
 	var set strings.Builder
 	args := make([]any, 0, len(is)+1)
@@ -245,9 +254,9 @@ func (tx *Tx) ChangePayment(before, after Payment) error {
 	return err
 }
 
-// SetCard stores the last four digits of the card that paid, which Stripe may tell later than the payment.
-func (tx *Tx) SetCard(id, last4 string) error {
-	_, err := tx.exec(`UPDATE payments SET card_last4 = $1 WHERE id = $2`, last4, id)
+// SetCharge stores the last four digits of the card that paid and the URL of Stripe's receipt, which Stripe may tell later than the payment.
+func (tx *Tx) SetCharge(id, last4, receiptURL string) error {
+	_, err := tx.exec(`UPDATE payments SET card_last4 = $1, receipt_url = $2 WHERE id = $3`, last4, receiptURL, id)
 	return err
 }
 

@@ -91,10 +91,14 @@ func (s *Stripe) Close() {
 	s.background.Wait()
 }
 
-// ServeHTTP answers the API and the hosted checkout.
+// ServeHTTP answers the API, the hosted checkout and the receipts.
 func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/c/") {
 		s.serve(w, r, checkoutRefusal, s.checkout)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, receipts) {
+		s.serve(w, r, checkoutRefusal, s.receipt)
 		return
 	}
 	s.serve(w, r, usualError, s.api)

@@ -15,7 +15,7 @@ var checkoutPage string
 
 var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage))
 
-// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "expired", "inactive" or "unknown".
+// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "receipt", "expired", "inactive" or "unknown".
 type checkoutView struct {
 	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
 }
@@ -124,6 +124,28 @@ func page(status int, view checkoutView) reply {
 	return reply{status: status, body: body.Bytes(), header: http.Header{
 		"Content-Type": {"text/html; charset=utf-8"}, "Cache-Control": {"no-store"},
 	}}
+}
+
+// receipts is where the receipts of charges are.
+const receipts = "/receipts/"
+
+// receipt answers /receipts/{charge}, to whoever knows the charge's id.
+func (s *Stripe) receipt(c *call) reply {
+	_, seen := c.meet(func() reply {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		i := s.chargedIntent(lastSegment(c.path))
+		if i == nil {
+			return page(http.StatusNotFound, checkoutView{State: "unknown"})
+		}
+		view := s.checkoutView(s.sessions.get(i.session))
+		view.State = "receipt"
+		if i.refunded > 0 {
+			view.Message = money(i.refunded, i.currency) + " was refunded."
+		}
+		return page(http.StatusOK, view)
+	})
+	return seen
 }
 
 // checkoutRefusal is what a scripted failure of the checkout looks like.

@@ -241,7 +241,7 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
 		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
 		"currency": i.currency, "description": nullable(i.description), "disputed": i.dispute != nil, "metadata": i.chargeMetadata,
-		"payment_intent": i.id, "refunded": full, "payment_method_details": paymentMethod(i.method),
+		"payment_intent": i.id, "receipt_url": s.base + receipts + i.charge, "refunded": full, "payment_method_details": paymentMethod(i.method),
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},
 	}

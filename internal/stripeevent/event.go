@@ -89,7 +89,7 @@ func Decode(body []byte) (bridge.Event, error) {
 	case intentObject:
 		event.Intent = o.ID
 	case chargeObject:
-		event.Refunded, event.Card = o.AmountRefunded, o.Paid.Card.Last4
+		event.Refunded, event.Card, event.ReceiptURL = o.AmountRefunded, o.Paid.Card.Last4, o.ReceiptURL
 	case refundObject:
 		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
 		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
@@ -109,6 +109,7 @@ type eventObject struct {
 	AmountTotal    int64             `json:"amount_total"`    // of a session
 	Currency       string            `json:"currency"`        // of a session
 	AmountRefunded int64             `json:"amount_refunded"` // of a charge
+	ReceiptURL     string            `json:"receipt_url"`     // of a charge
 	Amount         int64             `json:"amount"`          // of a refund
 	Status         string            `json:"status"`          // of a refund or a dispute
 	Paid           struct {

@@ -3,10 +3,8 @@ package web
 import (
 	"context"
 	"errors"
-	"html/template"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"regexp"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 type Customer struct {
 	Ledger   *ledger.Ledger
 	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
+	Watched  func(p ledger.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
 	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
 	HTTPS    bool                                                         // customers come by it alone
 	Live     *Live
@@ -119,6 +118,13 @@ func (c *Customer) Access(w http.ResponseWriter, r *http.Request) error {
 func livePage(p ledger.Payment) string   { return "/session/" + p.Token }
 func accessPage(p ledger.Payment) string { return "/access/" + p.Token }
 
+// watch tells whose page is open.
+func (c *Customer) watch(p ledger.Payment) {
+	if c.Watched != nil {
+		c.Watched(p)
+	}
+}
+
 func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger.Payment) string, code codeShown) error {
 	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -127,73 +133,8 @@ func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger
 	if err != nil {
 		return err
 	}
+	c.watch(p)
 	page := c.payment(p, time.Now(), code)
 	page.events = path(p) + "/events"
 	return c.Show(w, r, page)
 }
-
-// receipt is what the template "payment" shows beside the status.
-type receipt struct {
-	status
-	Plan     string
-	Time     Phrase // how long it lasts; zero where it does not
-	Amount   Phrase
-	Back     Phrase // what was given back so far; zero for nothing
-	Paid     time.Time
-	ID       string
-	Retry    string // where to pay anew, "" where that makes no sense
-	Machine  string
-	Renewing bool // the page is asked for anew by itself
-
-	Started, Ended time.Time // zero: not known, or not yet
-	Code           string    // that opens the machine, "" where it is not shown
-	Drawing        template.HTML
-	Access         string // where the code is shown, "" for nowhere
-}
-
-// codeShown is what a page of a payment tells of a code that opens the machine.
-type codeShown int
-
-const (
-	receiptAlone codeShown = iota // nothing
-	linkToCode
-	withCode
-)
-
-// payment is the page of a payment as it stands at now.
-func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
-	s := statusOf(p, now)
-	out := receipt{status: s, Plan: p.Plan, Amount: just(money{p.Amount, p.Currency}), Paid: p.PaidAt, ID: p.ID, Machine: MachineName(p.DeviceName, p.DeviceUID), Renewing: s.Renewed > 0}
-	if p.Duration > 0 {
-		out.Time = just(span(p.Duration))
-	}
-	if p.RefundedAmount > 0 {
-		out.Back = just(money{p.RefundedAmount, p.Currency})
-	}
-	if s.Again {
-		out.Retry = "/pay/" + url.PathEscape(p.DeviceUID)
-	}
-	out.Started = p.StartedAt
-	if p.Machine == ledger.Done {
-		out.Ended = p.EndsAt
-	}
-	page := Page{Status: http.StatusOK, Title: s.Title, Machine: out.Machine, Lines: s.Lines, Reload: s.Renewed, Help: s.Help, Template: "payment", real: p.Livemode}
-	if opens := bridge.Opens(p, now) && !stopping(p); opens && code == linkToCode {
-		out.Access = accessPage(p)
-	} else if opens && code == withCode {
-		out.Code = p.AccessCode
-		out.Drawing, _ = QRCode(out.Code) // the digits stand beside it
-		page.extra = append(page.extra, "Code: "+out.Code)
-	}
-	page.extra, page.data = append(page.extra, "Reference: "+p.ID), out
-	return page
-}
-
-// Clock is a time of day as it is written without JavaScript, which knows the customer's time zone.
-func (view) Clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
-
-// Date is a time with its day.
-func (view) Date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
-
-// Stamp is a time as the script reads it.
-func (view) Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

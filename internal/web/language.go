@@ -109,6 +109,11 @@ func just(v sayable) Phrase { return Phrase{with: []any{"", v}} }
 // sayable is a value that is written differently in each language.
 type sayable interface{ in(l Language) string }
 
+// verbatim is said alike in every language.
+type verbatim string
+
+func (v verbatim) in(Language) string { return string(v) }
+
 // Say says a phrase.
 func (l Language) Say(p Phrase) string {
 	if p.Key == "" && len(p.with) == 2 {

@@ -1,56 +1,115 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"hash/fnv"
-	"net"
-	"net/http"
+	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"sync"
-	"time"
 
 	"notepay/internal/ledger"
 )
 
-// Live knows which live pages are open, and tells them that their payment changed. It never waits for a reader: who is told twice while
-// it writes looks once. It is safe for concurrent use.
+// Live knows which live pages are open, and hands them their payment when it changed. It never waits for a reader: who writes while it changes
+// twice is handed the last. It is safe for concurrent use.
 type Live struct {
-	mu    sync.Mutex
-	open  map[string]map[chan struct{}]bool // by token
-	total int
+	ledger *ledger.Ledger
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	open    map[string]map[news]bool // by token
+	total   int
+	changed map[string]bool // tokens of payments with open pages that were not read since
+	telling bool
+
 	all   map[chan struct{}]bool // those who are told of every payment
 	ended chan struct{}
 	end   sync.Once
 	looks chan struct{} // those who read the ledger or make a page just now
 }
 
+// news is where a stream gets its payment as it is now; nil if that could not be read.
+type news chan *ledger.Payment
+
 const (
 	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
 	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 15 kB
 	mostLooks = 16     // at once: more make no page sooner
+	mostRead  = 64     // payments together
 )
 
 // NewLive makes a hub without pages.
-func NewLive() *Live {
-	return &Live{open: map[string]map[chan struct{}]bool{}, all: map[chan struct{}]bool{}, ended: make(chan struct{}), looks: make(chan struct{}, mostLooks)}
+func NewLive(l *ledger.Ledger, log *slog.Logger) *Live {
+	return &Live{ledger: l, log: log, open: map[string]map[news]bool{}, changed: map[string]bool{}, all: map[chan struct{}]bool{}, ended: make(chan struct{}), looks: make(chan struct{}, mostLooks)}
 }
 
-// Changed tells the pages of a payment that it changed. It returns at once.
+// Changed has the pages of a payment told that it changed. It returns at once.
 func (l *Live) Changed(p ledger.Payment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, those := range []map[chan struct{}]bool{l.open[p.Token], l.all} {
-		for news := range those {
-			select {
-			case news <- struct{}{}:
-			default: // it has not looked since it was told last
-			}
+	for news := range l.all {
+		select {
+		case news <- struct{}{}:
+		default: // it has not looked since it was told last
 		}
 	}
+	if len(l.open[p.Token]) == 0 {
+		return
+	}
+	l.changed[p.Token] = true
+	if !l.telling {
+		l.telling = true
+		go l.tell()
+	}
+}
+
+// tell hands out what changed, until there is no more. The ledger says how a payment stands, and not the news: two changes may be told in the
+// wrong order. Those that change while it reads are read together.
+func (l *Live) tell() {
+	for tokens := l.someChanged(); len(tokens) > 0; tokens = l.someChanged() {
+		payments, err := l.ledger.PaymentsOfTokens(context.Background(), tokens)
+		if err != nil {
+			l.log.Error("read payments of live pages", "err", err)
+		}
+		l.mu.Lock()
+		for _, p := range payments {
+			for n := range l.open[p.Token] {
+				n.put(&p)
+			}
+		}
+		if err != nil {
+			for _, token := range tokens {
+				for n := range l.open[token] {
+					n.put(nil)
+				}
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// someChanged takes payments that changed; none says that nobody tells any more.
+func (l *Live) someChanged() (tokens []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for token := range l.changed {
+		if len(tokens) == mostRead {
+			break
+		}
+		delete(l.changed, token)
+		tokens = append(tokens, token)
+	}
+	l.telling = len(tokens) > 0
+	return tokens
+}
+
+// put replaces what was not taken yet. There is one who puts.
+func (n news) put(p *ledger.Payment) {
+	select {
+	case <-n:
+	default:
+	}
+	n <- p
 }
 
 // Watch tells through a channel that some payment changed, until leave is called.
@@ -90,25 +149,25 @@ func (l *Live) Pages() int {
 }
 
 // join opens a stream of a page, unless there are too many. What changes from then on comes through the channel.
-func (l *Live) join(token string) (news chan struct{}, ok bool) {
+func (l *Live) join(token string) (n news, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.total >= mostOfAll || len(l.open[token]) >= mostOfOne {
 		return nil, false
 	}
 	if l.open[token] == nil {
-		l.open[token] = map[chan struct{}]bool{}
+		l.open[token] = map[news]bool{}
 	}
-	news = make(chan struct{}, 1)
-	l.open[token][news] = true
+	n = make(news, 1)
+	l.open[token][n] = true
 	l.total++
-	return news, true
+	return n, true
 }
 
-func (l *Live) leave(token string, news chan struct{}) {
+func (l *Live) leave(token string, n news) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.open[token], news)
+	delete(l.open[token], n)
 	if len(l.open[token]) == 0 {
 		delete(l.open, token)
 	}
@@ -131,171 +190,4 @@ func (l *Live) look(f func() error) (err error) {
 	}()
 	<-done
 	return err
-}
-
-const (
-	heartbeat  = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
-	writeLimit = 5 * time.Second  // a reader that takes no more for so long is dropped
-	reconnect  = "2000"           // milliseconds, after which a browser that lost its stream comes back
-)
-
-// Events is the stream of a payer's page.
-func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
-	return c.stream(w, r, linkToCode)
-}
-
-// AccessEvents is that of the page with the code.
-func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
-	return c.stream(w, r, withCode)
-}
-
-// stream answers with a stream (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
-// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
-func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
-	token := r.PathValue("token")
-	news, ok := c.Live.join(token)
-	if !ok {
-		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
-	}
-	handed := false // to a goroutine of its own
-	defer func() {
-		if !handed {
-			c.Live.leave(token, news)
-		}
-	}()
-	s := &stream{token: token, code: code, told: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: news, gone: r.Context().Done()}
-	err := c.Live.look(func() (err error) { s.payment, err = c.paymentOfToken(r); return err })
-	if errors.Is(err, ledger.ErrNotFound) {
-		return c.notFound(w, r, "payment.unknown.open")
-	}
-	if err != nil {
-		return err
-	}
-
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")       // nginx would keep events back
-	h.Set("Transfer-Encoding", "identity") // it ends when the connection does
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
-	w.WriteHeader(http.StatusOK)
-	if control.Flush() != nil || r.Method != http.MethodGet {
-		return nil
-	}
-	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of them, so it leaves the server.
-	if conn, _, err := control.Hijack(); err == nil {
-		gone := make(chan struct{})
-		s.gone, s.write = gone, onConn(conn)
-		go listenToEnd(conn, gone)
-		handed = true
-		go func() {
-			defer c.Live.leave(token, news)
-			defer conn.Close()
-			if err := c.follow(s); err != nil {
-				c.Log.Error("live page", "payment", s.payment.ID, "err", err)
-			}
-		}()
-		return nil
-	}
-	s.write = func(message []byte) error { // HTTP/2 has no connection to give away
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
-		if _, err := w.Write(message); err != nil {
-			return err
-		}
-		return control.Flush()
-	}
-	return c.follow(s)
-}
-
-// stream is one open page.
-type stream struct {
-	token    string
-	payment  ledger.Payment
-	code     codeShown
-	language Language
-	told     string // the id of the event that its reader has
-	news     chan struct{}
-	gone     <-chan struct{} // its reader is
-	write    func(message []byte) error
-}
-
-// onConn writes to a reader, who has a limited time for each message.
-func onConn(conn net.Conn) func([]byte) error {
-	return func(message []byte) error {
-		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-			return err
-		}
-		_, err := conn.Write(message)
-		return err
-	}
-}
-
-// listenToEnd closes gone when the other side has hung up. What it says before is not asked for.
-func listenToEnd(conn net.Conn, gone chan struct{}) {
-	defer close(gone)
-	for one := make([]byte, 1); ; {
-		if _, err := conn.Read(one); err != nil {
-			return
-		}
-	}
-}
-
-// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil. Browsers come back by themselves, also
-// after an error.
-func (c *Customer) follow(s *stream) error {
-	if s.write([]byte("retry: "+reconnect+"\n\n")) != nil {
-		return nil
-	}
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
-	for changed := false; ; {
-		var message []byte
-		if err := c.Live.look(func() (err error) { message, err = c.next(s, changed); return err }); err != nil {
-			return err
-		}
-		if s.write(message) != nil {
-			return nil
-		}
-		select {
-		case <-s.news:
-			changed = true
-		case <-beat.C:
-			changed = false
-		case <-s.gone:
-			return nil
-		case <-c.Live.ended:
-			return nil
-		}
-	}
-}
-
-// next is what a page is told now. If its payment changed, the ledger says how it stands, and not the news: two changes may be told in the
-// wrong order.
-func (c *Customer) next(s *stream, changed bool) (message []byte, err error) {
-	if changed {
-		if s.payment, err = c.Ledger.PaymentOfToken(context.Background(), s.token); err != nil {
-			return nil, err
-		}
-	}
-	message, id, err := c.event(s.payment, s.language, s.code)
-	if id == s.told {
-		message = []byte(": still here\n\n")
-	}
-	s.told = id
-	return message, err
-}
-
-// event is a payment's page as an event, and the event's id.
-func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
-	page := c.payment(p, time.Now(), code)
-	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
-	if err != nil {
-		return nil, "", err
-	}
-	digest := fnv.New64a()
-	digest.Write(inner)
-	id = strconv.FormatUint(digest.Sum64(), 36)
-	inner = bytes.ReplaceAll(bytes.TrimSpace(inner), []byte("\n"), []byte("\ndata: "))
-	return append([]byte("event: page\nid: "+id+"\ndata: "), append(inner, "\n\n"...)...), id, nil
 }

@@ -116,7 +116,11 @@ func (v view) inner() ([]byte, error) {
 	if name == "" {
 		name = "message"
 	}
+	if r, ok := v.Data.(receipt); ok {
+		v.Data = r.in(v.Language)
+	}
 	var body bytes.Buffer
+	body.Grow(4 << 10) // more than most pages have
 	err := pages.ExecuteTemplate(&body, name, v)
 	return body.Bytes(), err
 }

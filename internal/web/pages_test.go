@@ -160,6 +160,29 @@ func TestAPageIsLight(t *testing.T) {
 	}
 }
 
+func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
+	t.Parallel()
+	const policy = "default-src 'none'; img-src 'self' data:; base-uri 'none'"
+	plans := func(images ...string) (page, allowed string) {
+		d := &fleet.Device{Device: ledger.Device{UID: washerUID}}
+		for _, address := range images {
+			d.Offers = append(d.Offers, fleet.Offer{Plan: ledger.Plan{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"}, URL: "https://buy.test/1"})
+		}
+		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Content-Security-Policy", policy)
+			return (&Customer{}).Plans(w, r, d)
+		})
+		return w.Body.String(), w.Header().Get("Content-Security-Policy")
+	}
+	if page, allowed := plans("https://files.stripe.com/links/MDB8&x", ""); strings.Count(page, "<img ") != 1 || !strings.Contains(page, `<img src="https://files.stripe.com/links/MDB8&amp;x" alt=""`) ||
+		allowed != "default-src 'none'; img-src https://files.stripe.com 'self' data:; base-uri 'none'" {
+		t.Errorf("with %s the page is\n%s", allowed, page)
+	}
+	if page, allowed := plans("", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1", "https://example.com/files.stripe.com/", "data:image/png,x"); strings.Contains(page, "<img") || allowed != policy {
+		t.Errorf("with %s, and images of others, the page is\n%s", allowed, page)
+	}
+}
+
 func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,8 +44,26 @@ type plan struct {
 	Price             Phrase
 	Pay               Phrase // the button's words
 	Lasts, Delayed    Phrase // zero where there is nothing to say
+	Image             string // its address, "" for none
 	URL               string // "" where it cannot be paid at the moment, and where sessions are made
 	PriceID           string // that the button sends, where sessions are made; "" else
+}
+
+// imageHost is where Stripe keeps the images of products that were uploaded in its Dashboard. Those of other hosts would tell a stranger who
+// stands in front of the machine.
+const imageHost = "https://files.stripe.com"
+
+// image is the address of a product's image, or "" where it is not shown.
+func image(address string) string {
+	if !strings.HasPrefix(address, imageHost+"/") {
+		return ""
+	}
+	return address
+}
+
+// allowImages lets a page show what is on imageHost.
+func allowImages(h http.Header) {
+	h.Set("Content-Security-Policy", strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1))
 }
 
 // Plans shows what a machine sells, and leads to the payment.
@@ -60,7 +79,7 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 	var plans []plan
 	for _, o := range d.Offers {
 		price := money{o.Plan.Amount, o.Plan.Currency}
-		p := plan{Name: o.Plan.Name, Description: o.Plan.Description, Price: just(price), Pay: phrase("plans.pay", "price", price), URL: o.URL}
+		p := plan{Name: o.Plan.Name, Description: o.Plan.Description, Price: just(price), Pay: phrase("plans.pay", "price", price), Image: image(o.Plan.Image), URL: o.URL}
 		if o.Plan.Duration > 0 {
 			p.Lasts = phrase("plans.lasts", "time", span(o.Plan.Duration))
 		}
@@ -75,6 +94,9 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": "+o.URL)
 		}
 		plans = append(plans, p)
+	}
+	if slices.ContainsFunc(plans, func(p plan) bool { return p.Image != "" }) {
+		allowImages(w.Header())
 	}
 	page.data = struct {
 		Plans  []plan

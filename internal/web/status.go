@@ -21,7 +21,7 @@ type status struct {
 type step struct {
 	Class string // "good", "now", "bad"
 	Text  Phrase
-	At    time.Time // zero: not known
+	At    time.Time // zero: not known, or not over yet
 }
 
 // Classes of steps, as style.css knows them.
@@ -111,7 +111,7 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 		s.onItsWay(p, held)
 	case ledger.Fetched:
 		title("title.fetched")
-		s.step(good, "step.fetched", time.Time{})
+		s.step(good, "step.fetched", p.MachineAt)
 		switch {
 		case returned(p):
 			s.say("machine.anyway")
@@ -130,10 +130,10 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 	case ledger.Failed:
 		if doubtful(p) {
 			title("title.doubt")
-			s.step(bad, "step.doubt", time.Time{})
+			s.step(bad, "step.doubt", p.MachineAt)
 		} else {
 			title("title.failed")
-			s.step(bad, "step.not_started", time.Time{})
+			s.step(bad, "step.not_started", p.MachineAt)
 		}
 		s.say("failed." + p.Reason)
 	}
@@ -194,19 +194,20 @@ func (s *status) running(p ledger.Payment, now time.Time) {
 func (s *status) over(p ledger.Payment) {
 	s.Title = phrase("title.done")
 	s.step(good, "step.started", p.StartedAt)
-	s.step(good, "step.over", p.EndsAt)
+	over := "step.over"
 	switch p.Reason {
 	case bridge.ReasonEnded:
-		s.Title = phrase("title.ended")
+		s.Title, over = phrase("title.ended"), "step.ended"
 		s.say("machine.ended")
 	case bridge.ReasonReversed:
-		s.Title = phrase("title.ended")
+		s.Title, over = phrase("title.ended"), "step.ended"
 		s.say("machine.reversed")
 	case bridge.ReasonStartedAfter:
 		s.say("machine.late")
 	default:
 		s.say("machine.done")
 	}
+	s.step(good, over, p.EndsAt)
 	if p.Attention == bridge.AttentionFailedAfter {
 		s.say("machine.trouble")
 	}
@@ -233,24 +234,24 @@ func (s *status) money(p ledger.Payment) {
 		s.step(busy, "step.releasing", time.Time{})
 	case ledger.Released:
 		s.say("money.released", "amount", all)
-		s.step(good, "step.released", time.Time{})
+		s.step(good, "step.released", p.MoneyAt)
 	case ledger.CaptureFailed:
 		s.say("money.capture_failed", "amount", all)
 	case ledger.Refunding:
 		s.refunding(p, money{p.RefundAmount, p.Currency}, p.RefundAt)
 	case ledger.Refunded:
 		s.say("money.refunded", "amount", all)
-		s.step(good, "step.refunded", time.Time{})
+		s.step(good, "step.refunded", p.MoneyAt)
 	case ledger.RefundFailed:
 		s.say("money.refund_failed", "back", money{p.RefundAmount, p.Currency})
-		s.step(bad, "step.refund_failed", time.Time{})
+		s.step(bad, "step.refund_failed", p.MoneyAt)
 		s.Help = true
 	case ledger.Disputed:
 		s.say("money.disputed")
-		s.step(bad, "step.disputed", time.Time{})
+		s.step(bad, "step.disputed", p.MoneyAt)
 	case ledger.Lost:
 		s.say("money.lost")
-		s.step(good, "step.lost", time.Time{})
+		s.step(good, "step.lost", p.MoneyAt)
 	}
 }
 

@@ -192,7 +192,7 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 		"step.received": taken, "step.held": held, "step.sending": machine(ledger.Queued),
 		"step.sent":    func(p ledger.Payment, _ time.Time) bool { return !p.SentAt.IsZero() },
 		"step.pick_up": machine(ledger.Sent), "step.fetched": machine(ledger.Fetched), "step.confirm": machine(ledger.Fetched), "step.started": ran,
-		"step.running": ran, "step.over": machine(ledger.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
+		"step.running": ran, "step.over": machine(ledger.Done), "step.ended": machine(ledger.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
 		"step.released": money(ledger.Released), "step.refunded": money(ledger.Refunded), "step.refund_failed": money(ledger.RefundFailed),
 		"step.disputed": money(ledger.Disputed), "step.lost": money(ledger.Lost),
 	}
@@ -283,6 +283,12 @@ func TestWhatACustomerReads(t *testing.T) {
 			p.Machine, p.SentAt, p.StartedAt, p.EndsAt = ledger.Started, now, now, now.Add(time.Hour)
 		}, "title.started machine.running | step.received step.sent step.started step.running"},
 		{"is over", func(p *ledger.Payment) { p.Machine, p.SentAt, p.StartedAt, p.EndsAt = ledger.Done, now, now, now }, "title.done machine.done | step.received step.sent step.started step.over"},
+		{"ended by the operator", func(p *ledger.Payment) {
+			p.Machine, p.Reason, p.SentAt, p.StartedAt, p.EndsAt = ledger.Done, bridge.ReasonEnded, now, now, now
+		}, "title.ended machine.ended | step.received step.sent step.started step.ended"},
+		{"given back in the Dashboard while it ran", func(p *ledger.Payment) {
+			p.Machine, p.Reason, p.SentAt, p.StartedAt, p.EndsAt, p.Money, p.RefundedAmount = ledger.Done, bridge.ReasonReversed, now, now, now, ledger.Refunded, 350
+		}, "title.ended machine.reversed money.refunded | step.received step.sent step.started step.ended step.refunded"},
 		{"door open, hold cancelled", func(p *ledger.Payment) {
 			p.Machine, p.SentAt, p.Reason, p.Code, p.Money = ledger.Failed, now, bridge.ReasonFailed, "E-DOOR", ledger.Released
 		}, "title.failed failed.failed machine.code money.released next.again | step.held step.sent step.not_started step.released"},
@@ -322,5 +328,26 @@ func TestWhatACustomerReads(t *testing.T) {
 		if got != row.want {
 			t.Errorf("%s:\n got %s\nwant %s", row.name, got, row.want)
 		}
+	}
+}
+
+func TestAnEndingHasItsTimeWhereThatIsKnown(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
+	failed, back := now.Add(-2*time.Minute), now.Add(-time.Minute)
+	p := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, Amount: 350, Currency: "eur", Money: ledger.Refunded, RefundedAmount: 350, Machine: ledger.Failed,
+		Reason: bridge.ReasonFailed, PaidAt: now.Add(-time.Hour), CreatedAt: now.Add(-time.Hour), MachineAt: failed, MoneyAt: back}
+	times := func() (at []time.Time) {
+		for _, s := range statusOf(p, now).Steps {
+			at = append(at, s.At)
+		}
+		return at
+	}
+	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, failed, back}) {
+		t.Errorf("the steps have the times %v; want those of payment, failure and refund", got)
+	}
+	p.MachineAt, p.MoneyAt = time.Time{}, time.Time{} // it ended before the ledger kept that
+	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, {}, {}}) {
+		t.Errorf("the steps have the times %v; want none that is not known", got)
 	}
 }

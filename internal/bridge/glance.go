@@ -1,0 +1,171 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// A machine that does not confirm gets its credit unheard: whether it has it is looked for when the credit's time is over. While somebody has the
+// payment's page open it is looked for before, as far as Notehub can be asked for what nobody has to know. Such a look decides nothing but that
+// the note was fetched: no deadline moves, nothing is recalled, and what found nothing new is not written down.
+
+const (
+	glanceAfter  = 2 * time.Second  // most Notecards that listen have fetched a note by then
+	glanceAgain  = 10 * time.Second // after the first look; each time twice as long, up to
+	glanceRarely = time.Minute
+	glanceHolds  = 20 * time.Second // a page says every 15 s that it is open
+	glanceApart  = time.Second      // for all payments together
+	glanceLimit  = 5 * time.Second  // of one call
+	glanceSpares = 10               // calls that are left to those that are due
+	glanceRests  = 5 * time.Minute  // after Notehub asked us to slow down
+)
+
+// Watched is told that somebody looks at a payment's page, again and again while that is open. It returns at once.
+func (b *Bridge) Watched(p ledger.Payment) {
+	if unheard(p) && b.glances.add(p.ID, time.Now()) {
+		poke(b.watched)
+	}
+}
+
+// unheard: the note was sent, nothing else is under way, and nobody will say when it was fetched.
+func unheard(p ledger.Payment) bool {
+	return p.Machine == ledger.Sent && p.ConfirmBy.IsZero() && !p.InFlight && p.Stop == "" && p.Recalled == ledger.NotRecalled && !p.Unclear
+}
+
+// Glanced takes in that a payment's note is not pending any more, seen by a look that began when the payment stood at turn. That a note which was
+// taken is listed from then on until it is fetched is assumed (docs/vendors.md, U15).
+func Glanced(p ledger.Payment, turn int64, now time.Time) ledger.Payment {
+	if !unheard(p) || p.Turn != turn { // it may have been sent anew since
+		return p
+	}
+	p.Failures, p.NotBefore = 0, time.Time{}
+	return Next(fetched(p), now)
+}
+
+// glances are the payments that somebody looks at, by id.
+type glances struct {
+	mu sync.Mutex
+	of map[string]glance
+}
+
+type glance struct {
+	due, until time.Time
+	pause      time.Duration // after the next look
+}
+
+// add notes that somebody looks at a payment, and says whether nobody did.
+func (g *glances) add(id string, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	one, known := g.of[id]
+	if !known {
+		one = glance{due: now.Add(glanceAfter), pause: glanceAgain}
+	}
+	one.until = now.Add(glanceHolds)
+	if g.of == nil {
+		g.of = map[string]glance{}
+	}
+	g.of[id] = one
+	return !known
+}
+
+// next is the payment that is to be looked for now, or "" and how long there is none.
+func (g *glances) next(now time.Time) (id string, wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait = idlest
+	for candidate, one := range g.of {
+		if now.After(one.until) {
+			delete(g.of, candidate) // nobody looks any more
+		} else if left := one.due.Sub(now); left <= wait {
+			id, wait = candidate, left
+		}
+	}
+	if id == "" || wait > 0 {
+		return "", wait
+	}
+	one := g.of[id]
+	one.due, one.pause = now.Add(one.pause), min(2*one.pause, glanceRarely)
+	g.of[id] = one
+	return id, 0
+}
+
+func (g *glances) drop(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.of, id)
+}
+
+// glance looks for the notes of payments that somebody looks at, one after the other.
+func (b *Bridge) glance(ctx, calls context.Context) {
+	for ctx.Err() == nil {
+		id, wait := b.glances.next(time.Now())
+		if id == "" {
+			t := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+			case <-b.watched:
+			case <-t.C:
+			}
+			t.Stop()
+			continue
+		}
+		rest := glanceApart
+		if b.c.NotehubPace.Allowance() > glanceSpares {
+			if err := b.glanceAt(calls, id); upstream.OutcomeOf(err) == upstream.Wait {
+				rest = glanceRests
+			} else if err != nil {
+				b.c.Log.Debug("early look", "payment", id, "err", err)
+			}
+		}
+		_ = upstream.Sleep(ctx, rest) // the loop sees a context that ended
+	}
+}
+
+// glanceAt looks whether a payment's note is still pending.
+func (b *Bridge) glanceAt(ctx context.Context, id string) error {
+	p, err := b.c.Ledger.Payment(ctx, id)
+	if err != nil || !unheard(p) {
+		b.glances.drop(id)
+		return err
+	}
+	b.c.NotehubPace.Spend(time.Now())
+	call, cancel := context.WithTimeout(ctx, glanceLimit)
+	defer cancel()
+	began := time.Now()
+	pending, err := b.c.Notehub.PendingNotes(call, p.DeviceUID)
+	took := time.Since(began)
+	b.c.Observe.Attempt(ledger.CheckPending, upstream.OutcomeOf(err).String(), took)
+	if err != nil || len(notesOf(p, pending)) > 0 {
+		return err
+	}
+	var changed change
+	err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) (err error) {
+		if changed.before, err = tx.Payment(id); err != nil {
+			return err
+		}
+		changed.after = Glanced(changed.before, p.Turn, tx.Now)
+		if changed.after == changed.before {
+			return nil
+		}
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+			return err
+		}
+		if err := b.streak(tx, changed.before, changed.after); err != nil {
+			return err
+		}
+		return tx.AddAttempt(id, ledger.Attempt{At: began, Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
+	})
+	if err != nil || changed.after == changed.before {
+		return err
+	}
+	b.glances.drop(id)
+	b.committed(changed)
+	b.c.Log.Info("attempt", "payment", id, "device", p.DeviceUID, "action", ledger.CheckPending, "outcome", upstream.Done.String(), "status", 200,
+		"took", took.Round(time.Millisecond), "early", true, "machine", changed.after.Machine, "money", changed.after.Money, "next_at", changed.after.DueAt)
+	return nil
+}

@@ -1,0 +1,55 @@
+package web
+
+import (
+	"bytes"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
+	t.Parallel()
+	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "notepay.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs bytes.Buffer
+	live := NewLive(l, slog.New(slog.NewTextHandler(&logs, nil)))
+	p := ledger.Payment{ID: ledger.CreditID("cs_1"), SessionID: "cs_1", Token: strings.Repeat("a", 32), DeviceUID: "dev:1", Amount: 350, Currency: "eur", Money: ledger.Paid,
+		Machine: ledger.Sent, Posted: true, PaidAt: time.Unix(1700000000, 0).UTC(), CreatedAt: time.Unix(1700000000, 0).UTC(), SentAt: time.Unix(1700000001, 0).UTC()}
+	if err := l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
+		t.Fatal(err)
+	}
+	one, _ := live.join(p.Token)
+	other, _ := live.join(p.Token)
+	older := p
+	older.Machine = ledger.Queued // an older commit may be told of last
+	live.Changed(older)
+	for _, n := range []news{one, other} {
+		if got := <-n; got == nil || *got != p {
+			t.Errorf("handed %+v; want %+v", got, p)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	live.Changed(p)
+	if got := <-one; got != nil || !strings.Contains(logs.String(), "live pages") {
+		t.Errorf("handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page", got, &logs)
+	}
+}
+
+func TestAPageThatWritesWhileItsPaymentChangesIsHandedTheLast(t *testing.T) {
+	t.Parallel()
+	n := make(news, 1)
+	for amount := range int64(3) {
+		n.put(&ledger.Payment{Amount: amount})
+	}
+	if got := <-n; got.Amount != 2 {
+		t.Errorf("handed change %d; want the last", got.Amount)
+	}
+}

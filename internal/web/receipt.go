@@ -1,0 +1,150 @@
+package web
+
+import (
+	"html/template"
+	"net/http"
+	"net/url"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
+)
+
+// receipt is what the page of a payment shows.
+type receipt struct {
+	status
+	facts    []fact
+	retry    string // where to pay anew, "" where that makes no sense
+	renewing bool   // the page is asked for anew by itself
+	code     string // that opens the machine, "" where it is not shown
+	access   string // where the code is shown, "" for nowhere
+}
+
+// fact is a line of the receipt: a phrase or a time.
+type fact struct {
+	name string // a key of the catalogues
+	is   Phrase
+	at   time.Time
+	link string
+}
+
+// codeShown is what a page of a payment tells of a code that opens the machine.
+type codeShown int
+
+const (
+	receiptAlone codeShown = iota // nothing
+	linkToCode
+	withCode
+)
+
+// payment is the page of a payment as it stands at now.
+func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
+	s := statusOf(p, now)
+	out := receipt{status: s, facts: c.facts(p), renewing: s.Renewed > 0}
+	if s.Again {
+		out.retry = "/pay/" + url.PathEscape(p.DeviceUID)
+	}
+	page := Page{Status: http.StatusOK, Title: s.Title, Machine: MachineName(p.DeviceName, p.DeviceUID), Lines: s.Lines, Reload: s.Renewed, Help: s.Help, Template: "payment", real: p.Livemode}
+	if opens := bridge.Opens(p, now) && !stopping(p); opens && code == linkToCode {
+		out.access = accessPage(p)
+	} else if opens && code == withCode {
+		out.code = p.AccessCode
+		page.extra = append(page.extra, "Code: "+out.code)
+	}
+	if p.ReceiptURL != "" {
+		page.extra = append(page.extra, "Receipt: "+p.ReceiptURL)
+	}
+	page.extra, page.data = append(page.extra, "Reference: "+p.ID), out
+	return page
+}
+
+// facts are the lines of the receipt, as far as they are known.
+func (c *Customer) facts(p ledger.Payment) []fact {
+	list := make([]fact, 0, 10)
+	say := func(name string, is Phrase) { list = append(list, fact{name: name, is: is}) }
+	tell := func(name string, at time.Time) {
+		if !at.IsZero() {
+			list = append(list, fact{name: name, at: at})
+		}
+	}
+	if p.Plan != "" {
+		say("receipt.plan", just(verbatim(p.Plan)))
+	}
+	if p.Duration > 0 {
+		say("receipt.time", just(span(p.Duration)))
+	}
+	say("receipt.paid", just(money{p.Amount, p.Currency}))
+	if p.RefundedAmount > 0 {
+		say("receipt.back", just(money{p.RefundedAmount, p.Currency}))
+	}
+	tell("receipt.at", p.PaidAt)
+	tell("receipt.started", p.StartedAt)
+	if p.Machine == ledger.Done {
+		tell("receipt.ended", p.EndsAt)
+	}
+	say("receipt.machine", just(verbatim(MachineName(p.DeviceName, p.DeviceUID))))
+	if c.Brand.Name != "" {
+		say("receipt.seller", just(verbatim(c.Brand.Name)))
+	}
+	if p.ReceiptURL != "" {
+		list = append(list, fact{name: "receipt.stripe", is: phrase("receipt.open"), link: p.ReceiptURL})
+	}
+	say("receipt.reference", just(verbatim(p.ID)))
+	return list
+}
+
+// saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may be told at once, and of what a template costs
+// most are the calls that it makes.
+type saidReceipt struct {
+	Title   string
+	Lines   []string
+	Steps   []saidFact
+	Facts   []saidFact
+	Renews  string
+	Retry   string
+	Code    string
+	Drawing template.HTML
+	Access  string
+}
+
+// saidFact is a line of a list. Its time is "" for none, and else as the script reads it.
+type saidFact struct{ Class, Name, Text, Time, Link string }
+
+func (r receipt) in(l Language) saidReceipt {
+	out := saidReceipt{Title: l.Say(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
+	for _, line := range r.Lines {
+		out.Lines = append(out.Lines, l.Say(line))
+	}
+	for _, s := range r.Steps {
+		said := saidFact{Class: s.Class, Text: l.Say(s.Text)}
+		if !s.At.IsZero() {
+			said.Name, said.Time = clock(s.At), stamp(s.At)
+		}
+		out.Steps = append(out.Steps, said)
+	}
+	for _, f := range r.facts {
+		said := saidFact{Name: l.T(f.name), Link: f.link}
+		if f.at.IsZero() {
+			said.Text = l.Say(f.is)
+		} else {
+			said.Text, said.Time = date(f.at), stamp(f.at)
+		}
+		out.Facts = append(out.Facts, said)
+	}
+	if r.renewing {
+		out.Renews = l.T("next.renews")
+	}
+	if r.code != "" {
+		out.Drawing, _ = QRCode(r.code) // the digits stand beside it
+	}
+	return out
+}
+
+// clock is a time of day as it is written without JavaScript, which knows the customer's time zone.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+
+// date is a time with its day.
+func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
+
+// stamp is a time as the script reads it.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,184 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"hash/fnv"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+const (
+	heartbeat  = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
+	writeLimit = 5 * time.Second  // a reader that takes no more for so long is dropped
+	reconnect  = "2000"           // milliseconds, after which a browser that lost its stream comes back
+)
+
+// Events is the stream of a payer's page.
+func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
+	return c.stream(w, r, linkToCode)
+}
+
+// AccessEvents is that of the page with the code.
+func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
+	return c.stream(w, r, withCode)
+}
+
+// stream answers with a stream (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
+// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
+func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
+	token := r.PathValue("token")
+	told, ok := c.Live.join(token)
+	if !ok {
+		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
+	}
+	handed := false // to a goroutine of its own
+	defer func() {
+		if !handed {
+			c.Live.leave(token, told)
+		}
+	}()
+	s := &stream{code: code, shown: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: told, gone: r.Context().Done()}
+	err := c.Live.look(func() error {
+		p, err := c.paymentOfToken(r)
+		s.payment = &p
+		return err
+	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return c.notFound(w, r, "payment.unknown.open")
+	}
+	if err != nil {
+		return err
+	}
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")       // nginx would keep events back
+	h.Set("Transfer-Encoding", "identity") // it ends when the connection does
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+	w.WriteHeader(http.StatusOK)
+	if control.Flush() != nil || r.Method != http.MethodGet {
+		return nil
+	}
+	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of them, so it leaves the server.
+	if conn, _, err := control.Hijack(); err == nil {
+		gone := make(chan struct{})
+		s.gone, s.write = gone, onConn(conn)
+		go listenToEnd(conn, gone)
+		handed = true
+		go func() {
+			defer c.Live.leave(token, told)
+			defer conn.Close()
+			if err := c.follow(s); err != nil {
+				c.Log.Error("live page", "err", err)
+			}
+		}()
+		return nil
+	}
+	s.write = func(message []byte) error { // HTTP/2 has no connection to give away
+		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
+		if _, err := w.Write(message); err != nil {
+			return err
+		}
+		return control.Flush()
+	}
+	return c.follow(s)
+}
+
+// stream is one open page.
+type stream struct {
+	payment  *ledger.Payment
+	code     codeShown
+	language Language
+	shown    string // the id of the event that its reader has
+	news     news
+	gone     <-chan struct{} // its reader is
+	write    func(message []byte) error
+}
+
+// onConn writes to a reader, who has a limited time for each message.
+func onConn(conn net.Conn) func([]byte) error {
+	return func(message []byte) error {
+		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+			return err
+		}
+		_, err := conn.Write(message)
+		return err
+	}
+}
+
+// listenToEnd closes gone when the other side has hung up. What it says before is not asked for.
+func listenToEnd(conn net.Conn, gone chan struct{}) {
+	defer close(gone)
+	for one := make([]byte, 1); ; {
+		if _, err := conn.Read(one); err != nil {
+			return
+		}
+	}
+}
+
+// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil. Browsers come back by themselves, also
+// after an error.
+func (c *Customer) follow(s *stream) error {
+	if s.write([]byte("retry: "+reconnect+"\n\n")) != nil {
+		return nil
+	}
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		c.watch(*s.payment)
+		var message []byte
+		if err := c.Live.look(func() (err error) { message, err = c.next(s); return err }); err != nil {
+			return err
+		}
+		if s.write(message) != nil {
+			return nil
+		}
+		select {
+		case s.payment = <-s.news:
+			if s.payment == nil {
+				return nil
+			}
+		case <-beat.C:
+		case <-s.gone:
+			return nil
+		case <-c.Live.ended:
+			return nil
+		}
+	}
+}
+
+// next is what a page is told now.
+func (c *Customer) next(s *stream) (message []byte, err error) {
+	message, id, err := c.event(*s.payment, s.language, s.code)
+	if id == s.shown {
+		message = []byte(": still here\n\n")
+	}
+	s.shown = id
+	return message, err
+}
+
+// event is a payment's page as an event, and the event's id.
+func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
+	page := c.payment(p, time.Now(), code)
+	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
+	if err != nil {
+		return nil, "", err
+	}
+	inner = bytes.TrimSpace(inner)
+	digest := fnv.New64a()
+	digest.Write(inner)
+	id = strconv.FormatUint(digest.Sum64(), 36)
+	message = make([]byte, 0, len(inner)+1<<9)
+	message = append(message, "event: page\nid: "+id+"\n"...)
+	for line := range bytes.Lines(inner) {
+		message = append(append(message, "data: "...), line...)
+	}
+	return append(message, "\n\n"...), id, nil
+}
