@@ -25,7 +25,7 @@ type fact struct {
 	name string // a key of the catalogues
 	is   Phrase
 	at   time.Time
-	link string
+	link string // where the phrase leads, "" for nowhere
 }
 
 // codeShown is what a page of a payment tells of a code that opens the machine.

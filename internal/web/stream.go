@@ -32,17 +32,17 @@ func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
 // any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
 func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
 	token := r.PathValue("token")
-	told, ok := c.Live.join(token)
+	n, ok := c.Live.join(token)
 	if !ok {
 		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
 	}
 	handed := false // to a goroutine of its own
 	defer func() {
 		if !handed {
-			c.Live.leave(token, told)
+			c.Live.leave(token, n)
 		}
 	}()
-	s := &stream{code: code, shown: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: told, gone: r.Context().Done()}
+	s := &stream{code: code, shown: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: n, gone: r.Context().Done()}
 	err := c.Live.look(func() error {
 		p, err := c.paymentOfToken(r)
 		s.payment = &p
@@ -73,7 +73,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 		go listenToEnd(conn, gone)
 		handed = true
 		go func() {
-			defer c.Live.leave(token, told)
+			defer c.Live.leave(token, n)
 			defer conn.Close()
 			if err := c.follow(s); err != nil {
 				c.Log.Error("live page", "err", err)
