@@ -26,6 +26,10 @@ func TestCustomers(t *testing.T) {
 			t.Parallel()
 			open(t, browser, delivering())
 		})
+		t.Run("that are opened with a code", func(t *testing.T) {
+			t.Parallel()
+			open(t, browser, openers(), "CONFIRM_WITHIN", "1m")
+		})
 		t.Run("that do not sell", func(t *testing.T) {
 			t.Parallel()
 			open(t, browser, closed(), "CONFIRM_WITHIN", "1m", "OFFLINE_AFTER", "1h")
@@ -168,7 +172,7 @@ func notesOf(uid string) string { return strings.Replace(postNote, "{device}", u
 func closed() []visitor {
 	looksAt := func(picture, path, title string, says ...string) func(*customer) {
 		return func(c *customer) {
-			c.page.openRefused(c.p.url + path)
+			c.page.openRefused(c.url + path)
 			c.sees(picture, title, says...)
 		}
 	}
@@ -199,11 +203,11 @@ func closed() []visitor {
 		{name: "a way back without paying", visit: looksAt("", "/payment/cancel", "Nothing was charged")},
 		{name: "the door", visit: looksAt("", "/", "Pay for a machine", "Code on the machine")},
 		{name: "several plans", variables: sells(warm + "," + delayed + "," + plain), visit: func(c *customer) {
-			c.page.open(c.p.url + "/pay/" + c.uid)
+			c.page.open(c.url + "/pay/" + c.uid)
 			c.sees("plans", "Choose a plan", "Warm wash", "Starts 20 min after the payment", "For what is washed already.")
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
-			c.page.open(c.p.url + "/use/" + c.uid)
+			c.page.open(c.url + "/use/" + c.uid)
 			c.sees("", "Ready for your payment", "Warm wash", "Lasts 40 min", "Sold by Wash & Go.")
 		}},
 	}

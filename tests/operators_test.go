@@ -1,10 +1,8 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image/png"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -14,8 +12,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"notepay/internal/sandbox"
 )
@@ -249,7 +245,7 @@ func (o *operator) printsStickers() {
 				o.t.Fatalf("read the name on sticker %d of %s: %v", i+1, layout, err)
 			}
 			want := "https://pay.example.com/pay/" + uids[name]
-			if got := o.decoded(sticker + " .code"); got != want || seen[name] {
+			if got := o.page.decoded(sticker + " .code"); got != want || seen[name] {
 				o.t.Errorf("the sticker of %q on %s leads to %q; want %q, once", name, layout, got, want)
 			}
 			seen[name] = true
@@ -271,26 +267,4 @@ func (o *operator) printed() string {
 		sheets = append(sheets, fmt.Sprintf("%.0f x %.0f", width, height))
 	}
 	return strings.Join(sheets, ", ")
-}
-
-// decoded is what the QR code in an element of the page says.
-func (o *operator) decoded(selector string) string {
-	o.t.Helper()
-	picture, err := chromedp.Run(o.page.ctx, chromedp.ScreenshotScale(chromedp.CSS(selector), 2))
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	image, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	bits, err := gozxing.NewBinaryBitmapFromImage(image)
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	result, err := qrcode.NewQRCodeReader().Decode(bits, nil)
-	if err != nil {
-		return "nothing: " + err.Error()
-	}
-	return result.GetText()
 }

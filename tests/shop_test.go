@@ -3,7 +3,11 @@ package tests
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 	"time"
 
@@ -15,14 +19,19 @@ const (
 	short   = "price_short"   // over at once
 	delayed = "price_delayed" // begins later
 	plain   = "price_plain"   // has no duration
+	locker  = "price_locker"  // is opened with a code
+	hook    = "price_hook"    // too, and is over soon
 )
 
 // shop is a notepay with a machine for each customer, and a browser. Machines answer through Notehub's route.
 type shop struct {
 	*world
-	p       *program
-	browser context.Context
-	links   map[string]string // by device
+	p         *program
+	url       string // where customers and Stripe reach it: through a proxy
+	browser   context.Context
+	links     map[string]string // by device
+	visitors  []visitor
+	customers []*customer
 }
 
 // visitor is a customer and the machine in front of them. Its name is the machine's, too.
@@ -52,15 +61,28 @@ func uidOf(i int) string { return fmt.Sprintf("dev:8644750440%05d", i) }
 
 // open runs a shop for these visitors. Each comes on their own, when all machines sell.
 func open(t *testing.T, browser context.Context, visitors []visitor, settings ...string) {
+	s := newShop(t, browser, visitors)
+	s.run(settings...)
+	s.visited(t)
+}
+
+// newShop has everything but a notepay that runs.
+func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 	w := newWorld(t, nil, nil)
-	w.stripe.AddPrice(sandbox.Price{ID: short, Name: "Quick rinse", Currency: "eur", Amount: 150, Active: true, Metadata: map[string]string{"duration": "2s"}})
-	w.stripe.AddPrice(sandbox.Price{ID: delayed, Name: "Overnight wash", Currency: "eur", Amount: 480, Active: true,
-		Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}})
-	w.stripe.AddPrice(sandbox.Price{ID: plain, Name: "Spin only", Description: "For what is washed already.", Currency: "eur", Amount: 120, Active: true})
+	for _, p := range []sandbox.Price{
+		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
+		{ID: delayed, Name: "Overnight wash", Amount: 480, Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
+		{ID: plain, Name: "Spin only", Description: "For what is washed already.", Amount: 120},
+		{ID: locker, Name: "Locker for a day", Amount: 400, Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
+		{ID: hook, Name: "Cloakroom", Amount: 100, Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
+	} {
+		p.Currency, p.Active = "eur", true
+		w.stripe.AddPrice(p)
+	}
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
-	s := &shop{world: w, browser: browser, links: map[string]string{}}
-	var customers []*customer
+	s := &shop{world: w, browser: browser, links: map[string]string{}, visitors: visitors}
+	s.url = serve(t, http.HandlerFunc(s.forward), nil)
 	for i, v := range visitors {
 		c := &customer{shop: s, uid: uidOf(i)}
 		device := sandbox.Device{UID: c.uid, Name: machineName(i), LastActivity: time.Now().Add(-v.silent), Disabled: v.disabled}
@@ -74,22 +96,44 @@ func open(t *testing.T, browser context.Context, visitors []visitor, settings ..
 		c.machine.SetBehaviour(v.behaviour)
 		c.machine.SetOnline(!v.offline)
 		go c.machine.Run(running)
-		customers = append(customers, c)
+		s.customers = append(s.customers, c)
 	}
-	s.p = w.start(append([]string{"BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret}, settings...)...)
-	w.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
-	t.Cleanup(w.notehub.Close)
-	for i, v := range visitors {
+	return s
+}
+
+// forward hands a request on to notepay, as the proxy before it does.
+func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
+	to, err := url.Parse(s.p.url)
+	if err != nil {
+		s.Errorf("%s: %v", s.p.url, err)
+		return
+	}
+	quiet := log.New(io.Discard, "", 0) // of those who leave before the answer
+	(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }, ErrorLog: quiet}).ServeHTTP(w, r)
+}
+
+// run runs notepay, and waits until the machines sell that are to be paid for.
+func (s *shop) run(settings ...string) {
+	s.Helper()
+	s.p = s.start(append([]string{"BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "PUBLIC_URL", s.url}, settings...)...)
+	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
+	s.Cleanup(s.notehub.Close)
+	for i, v := range s.visitors {
 		if v.pays {
-			s.links[uidOf(i)] = w.selling(s.p, uidOf(i)) // before one of them is in trouble, which may hold up all
+			s.links[uidOf(i)] = s.selling(s.p, uidOf(i)) // before one of them is in trouble, which may hold up all
 		}
 	}
-	t.Run("visited", func(t *testing.T) { // and closed after the last of them
-		for i, v := range visitors {
+}
+
+// visited lets everybody in, and returns when the last of them has left.
+func (s *shop) visited(t *testing.T) {
+	t.Run("visited", func(t *testing.T) {
+		for i, v := range s.visitors {
 			t.Run(v.name, func(t *testing.T) {
 				t.Parallel()
-				customers[i].t, customers[i].page = t, newTab(t, browser, sizes()[0])
-				v.visit(customers[i])
+				c := s.customers[i]
+				c.t, c.page = t, newTab(t, s.browser, sizes()[0])
+				v.visit(c)
 			})
 		}
 	})
@@ -105,8 +149,20 @@ func (c *customer) pay(o sandbox.PayOptions) {
 		c.t.Fatalf("pay: %v", err)
 	}
 	c.session = session
-	c.page.openRefused(c.p.url + "/payment/success?session_id=" + session.ID) // where many come back at once: "just a moment"
-	c.page.until(`location.pathname.startsWith("/session/")`)
+	c.comesBack()
+}
+
+// comesBack follows Stripe back to the page of the payment.
+func (c *customer) comesBack() {
+	c.t.Helper()
+	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID) // where many come back at once: "just a moment"
+	c.follows()
+}
+
+// follows waits for the page of a payment.
+func (c *customer) follows() {
+	c.t.Helper()
+	c.page.until(`/^\/(session|access)\//.test(location.pathname)`)
 }
 
 // reads waits until the page has this title and says all this, without being loaded anew.
@@ -118,7 +174,7 @@ func (c *customer) reads(title string, says ...string) {
 	}
 }
 
-// sees is reads, of a page that everybody can use, and that German words do not make too wide. It is kept as a picture if it has a name.
+// sees is reads, of a page that everybody can use, also in German. It is kept as a picture if it has a name.
 func (c *customer) sees(picture, title string, says ...string) {
 	c.t.Helper()
 	c.reads(title, says...)
@@ -126,13 +182,14 @@ func (c *customer) sees(picture, title string, says ...string) {
 	c.page.picture(picture)
 	c.page.speaks("de")
 	c.page.fits()
+	c.page.judged("phone in German")
 	c.page.speaks("en")
 }
 
 // scans follows the sticker to a page that says why nothing is sold.
 func (c *customer) scans(title string, says ...string) {
 	c.t.Helper()
-	c.page.openRefused(c.p.url + "/pay/" + c.uid)
+	c.page.openRefused(c.url + "/pay/" + c.uid)
 	c.sees("", title, says...)
 }
 
