@@ -135,11 +135,14 @@ func (l Language) T(key string) string { return l.texts[key] }
 type about time.Duration
 
 func (a about) in(l Language) string {
-	n := int64((time.Duration(a) + time.Minute - 1) / time.Minute)
-	if n <= 1 {
+	n := (time.Duration(a) + time.Minute - 1) / time.Minute
+	switch {
+	case n <= 1:
 		return l.T("about.minute")
+	case n > 120: // nobody counts so many minutes
+		return l.Say(phrase("about.hours", "time", span(n*time.Minute)))
 	}
-	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(n, 10)))
+	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
 }
 
 // span is a length of time as it is sold: "1 h 30 min".
