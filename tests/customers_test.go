@@ -30,6 +30,13 @@ func TestCustomers(t *testing.T) {
 			t.Parallel()
 			open(t, browser, openers(), "CONFIRM_WITHIN", "1m")
 		})
+		t.Run("that are paid for at a session for each purchase", func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t, browser, buyers())
+			s.run("CHECKOUT", "session", "CONFIRM_WITHIN", "1m")
+			s.visited(t)
+			t.Run("while Stripe makes no session", func(t *testing.T) { s.customers[0].enters(t).isTurnedAway() })
+		})
 		t.Run("that do not sell", func(t *testing.T) {
 			t.Parallel()
 			open(t, browser, closed(), "CONFIRM_WITHIN", "1m", "OFFLINE_AFTER", "1h")

@@ -131,12 +131,16 @@ func (s *shop) visited(t *testing.T) {
 		for i, v := range s.visitors {
 			t.Run(v.name, func(t *testing.T) {
 				t.Parallel()
-				c := s.customers[i]
-				c.t, c.page = t, newTab(t, s.browser, sizes()[0])
-				v.visit(c)
+				v.visit(s.customers[i].enters(t))
 			})
 		}
 	})
+}
+
+// enters gives a customer a browser of their own.
+func (c *customer) enters(t *testing.T) *customer {
+	c.t, c.page = t, newTab(t, c.browser, sizes()[0])
+	return c
 }
 
 func machineName(i int) string { return fmt.Sprintf("Washer %d", i+1) }
@@ -174,12 +178,18 @@ func (c *customer) reads(title string, says ...string) {
 	}
 }
 
-// sees is reads, of a page that everybody can use, also in German. It is kept as a picture if it has a name.
-func (c *customer) sees(picture, title string, says ...string) {
+// looks is reads, of a page that everybody can use. It is kept as a picture if it has a name.
+func (c *customer) looks(picture, title string, says ...string) {
 	c.t.Helper()
 	c.reads(title, says...)
 	c.page.accessible()
 	c.page.picture(picture)
+}
+
+// sees is looks, and the same in German.
+func (c *customer) sees(picture, title string, says ...string) {
+	c.t.Helper()
+	c.looks(picture, title, says...)
 	c.page.speaks("de")
 	c.page.fits()
 	c.page.judged("phone in German")
