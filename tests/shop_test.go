@@ -145,22 +145,44 @@ func (c *customer) enters(t *testing.T) *customer {
 
 func machineName(i int) string { return fmt.Sprintf("Washer %d", i+1) }
 
-// pay pays, and looks at the page that Stripe leads back to.
+// pay pays at the link, and looks at the page that Stripe leads back to.
 func (c *customer) pay(o sandbox.PayOptions) {
 	c.t.Helper()
-	session, err := c.stripe.Pay(c.links[c.uid], o)
+	c.paysAt(c.opensCheckout(), o)
+}
+
+// opensCheckout opens the page of a session, and does not pay yet.
+func (c *customer) opensCheckout() sandbox.Session {
+	c.t.Helper()
+	session, err := c.stripe.Open(c.links[c.uid])
+	if err != nil {
+		c.t.Fatalf("open the checkout: %v", err)
+	}
+	return session
+}
+
+// paysAt pays for a session, and looks at the page that Stripe leads back to.
+func (c *customer) paysAt(session sandbox.Session, o sandbox.PayOptions) {
+	c.t.Helper()
+	c.completes(session, o)
+	c.comesBack()
+	c.follows()
+}
+
+// completes pays for a session.
+func (c *customer) completes(session sandbox.Session, o sandbox.PayOptions) {
+	c.t.Helper()
+	paid, err := c.stripe.Pay(session.ID, o)
 	if err != nil {
 		c.t.Fatalf("pay: %v", err)
 	}
-	c.session = session
-	c.comesBack()
+	c.session = paid
 }
 
-// comesBack follows Stripe back to the page of the payment.
+// comesBack is led back by Stripe. Where many come back at once, the page says "just a moment" first.
 func (c *customer) comesBack() {
 	c.t.Helper()
-	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID) // where many come back at once: "just a moment"
-	c.follows()
+	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID)
 }
 
 // follows waits for the page of a payment.
