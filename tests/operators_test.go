@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -119,6 +120,7 @@ func TestOperators(t *testing.T) {
 		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
+		{"without a token the console is closed", (*operator).hasNoToken},
 	}
 	for _, s := range steps { // one after the other: it is one operator
 		t.Run(s.name, func(t *testing.T) {
@@ -250,6 +252,18 @@ func (o *operator) printsStickers() {
 			}
 			seen[name] = true
 		}
+	}
+}
+
+// hasNoToken looks at the console of another notepay, whose operator has set no token yet.
+func (o *operator) hasNoToken() {
+	p := o.start("OPERATOR_TOKEN", "", "DATABASE_URL", filepath.Join(o.t.TempDir(), "notepay.db"))
+	for _, path := range []string{"/operator", "/operator/payments"} {
+		o.page.openRefused(p.url + path)
+		o.page.reads("h1", "The console is closed")
+		o.page.reads("main", "Set OPERATOR_TOKEN to a secret")
+		o.page.accessible()
+		o.page.until(`!document.querySelector("main form, main input, nav")`) // nothing that could be tried
 	}
 }
 
