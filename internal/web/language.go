@@ -131,7 +131,7 @@ func (l Language) Say(p Phrase) string {
 // T says a text without placeholders.
 func (l Language) T(key string) string { return l.texts[key] }
 
-// about is a wait in whole minutes, rounded up: no machine's clock is ours.
+// about is a wait in whole minutes, rounded up: no machine's clock is ours. A long one is in whole hours.
 type about time.Duration
 
 func (a about) in(l Language) string {
@@ -139,8 +139,8 @@ func (a about) in(l Language) string {
 	switch {
 	case n <= 1:
 		return l.T("about.minute")
-	case n > 120: // nobody counts so many minutes
-		return l.Say(phrase("about.hours", "time", span(n*time.Minute)))
+	case n > 120:
+		return l.Say(phrase("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
 	}
 	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
 }
