@@ -57,23 +57,23 @@ func closed() []visitor {
 		{name: "one that runs", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.scans("This machine is in use", "It is free again in about 40 minutes.", "You have not been charged.")
+			c.scans("in-use", "This machine is in use", "It is free again in about 40 minutes.", "You have not been charged.")
 		}},
 		{name: "one that is offline", silent: 48 * time.Hour, offline: true, visit: func(c *customer) {
-			c.scans("This machine is offline", "You have not been charged.")
+			c.scans("", "This machine is offline", "You have not been charged.")
 		}},
 		{name: "one that is disabled at Notehub", disabled: true, visit: func(c *customer) {
-			c.scans("This machine is out of service", "You have not been charged.")
+			c.scans("", "This machine is out of service", "You have not been charged.")
 		}},
 		{name: "one that is out of sale", variables: map[string]string{"payment_enabled": "false"}, visit: func(c *customer) {
-			c.scans("This machine takes no payments at the moment", "You have not been charged.")
+			c.scans("", "This machine takes no payments at the moment", "You have not been charged.")
 		}},
 		{name: "one without a price", variables: sells("price_of_nothing"), visit: func(c *customer) {
-			c.scans("This machine has nothing to sell yet", "Its operator has to set a price first.")
+			c.scans("", "This machine has nothing to sell yet", "Its operator has to set a price first.")
 		}},
 		{name: "one that is paused", visit: func(c *customer) {
 			c.operator("/api/devices/"+c.uid+"/pause", `{"reason":"the door is broken"}`)
-			c.scans("This machine is closed at the moment", "You have not been charged.")
+			c.scans("", "This machine is closed at the moment", "You have not been charged.")
 		}},
 		{name: "one that is not known", visit: looksAt("", "/pay/dev:999999999999999", "We do not know this machine")},
 		{name: "none at all", visit: looksAt("", "/pay", "Which machine is it?")},

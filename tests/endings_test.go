@@ -55,7 +55,7 @@ func confirming() []visitor {
 			c.sees("", "The machine did not start", "did not pick up your payment in time", "€3.50 was refunded", "You can try again")
 			c.pay(sandbox.PayOptions{}) // the second in a row
 			c.reads("The machine did not start")
-			c.scans("This machine did not answer lately", "You have not been charged.")
+			c.scans("", "This machine did not answer lately", "You have not been charged.")
 		}},
 		{name: "refused", pays: true, machine: confirms(), behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"}, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})

@@ -219,10 +219,10 @@ func (c *customer) sees(picture, title string, says ...string) {
 }
 
 // scans follows the sticker to a page that says why nothing is sold.
-func (c *customer) scans(title string, says ...string) {
+func (c *customer) scans(picture, title string, says ...string) {
 	c.t.Helper()
 	c.page.openRefused(c.url + "/pay/" + c.uid)
-	c.sees("", title, says...)
+	c.sees(picture, title, says...)
 }
 
 // operator calls the operator's API.

@@ -25,7 +25,7 @@ func troubled(t *testing.T, browser context.Context) {
 	s.run("CONFIRM_WITHIN", "1m")
 	c := s.customers[0].enters(t)
 
-	c.scans("Starting up", "We are reading the list of machines.")
+	c.scans("", "Starting up", "We are reading the list of machines.")
 	s.notehub.Clear(listDevices)
 	c.reads("Just a moment", "This machine is being made ready for your payment.")
 	c.sees("", "Just a moment", "You have not been charged.")
@@ -44,7 +44,7 @@ func troubled(t *testing.T, browser context.Context) {
 	s.notehub.Always(everything, sandbox.Outcome{Status: http.StatusForbidden})
 	s.refuses(3)
 	c.uid = washer // beside it, and free
-	c.scans("Machines cannot be reached at the moment", "You have not been charged.", "Please try again in a few minutes.")
+	c.scans("", "Machines cannot be reached at the moment", "You have not been charged.", "Please try again in a few minutes.")
 	s.notehub.Clear(everything)
 	s.refuses(0)
 	s.selling(s.p, c.uid)
