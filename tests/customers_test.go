@@ -7,7 +7,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestCustomers looks at what customers see of a payment at each of its ends, on the page that follows it.
+// TestCustomers looks at what customers see of a payment at each of its ends, on the page that follows it, and before they pay.
 func TestCustomers(t *testing.T) {
 	t.Parallel()
 	browser := newBrowser(t)
