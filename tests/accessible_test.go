@@ -12,38 +12,53 @@ import (
 func (b *tab) accessible() {
 	b.t.Helper()
 	b.fits()
-	const axeFile = "axe/node_modules/axe-core/axe.min.js"
-	axe, err := os.ReadFile(axeFile)
-	if err != nil {
-		unavailable(b.t, "axe-core is not there (npm ci --ignore-scripts in tests/axe brings it): %v", err)
-	}
 	size := b.size
 	for _, s := range sizes() {
 		for _, scheme := range []string{"light", "dark"} {
 			b.look(s, scheme)
-			for _, violation := range b.violations(string(axe)) {
-				b.t.Errorf("%s on a %s in %s: %s", b.title(), s.name, scheme, violation)
-			}
+			b.judged(s.name + " in " + scheme)
 		}
 	}
 	b.look(size, "light")
 }
 
+// judged holds that axe-core finds nothing in the page as it is shown now, on a screen of this name.
+func (b *tab) judged(screen string) {
+	b.t.Helper()
+	for _, violation := range b.violations() {
+		b.t.Errorf("%s on a %s: %s", b.title(), screen, violation)
+	}
+}
+
 // violations are what axe-core finds in the page as it is shown now. The page's own policy does not hold for what DevTools evaluates. A page that
 // was loaded anew meanwhile is looked at again.
-func (b *tab) violations(axe string) (found []string) {
+func (b *tab) violations() (found []string) {
 	b.t.Helper()
 	const run = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v =>
 		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
 	var err error
 	for range 5 {
-		b.do("bring axe-core into the page", evaluate("if (!window.axe) {"+axe+"}"))
+		b.bringAxe()
 		if found, err = chromedp.Run(b.ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise)); err == nil {
 			return found
 		}
 	}
 	b.t.Fatalf("look for what axe-core finds in %s: %v", b.title(), err)
 	return nil
+}
+
+// bringAxe brings axe-core into the page, unless it is there: it is half a megabyte.
+func (b *tab) bringAxe() {
+	b.t.Helper()
+	if there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean(window.axe)")); err == nil && there {
+		return
+	}
+	const file = "axe/node_modules/axe-core/axe.min.js"
+	axe, err := os.ReadFile(file)
+	if err != nil {
+		unavailable(b.t, "axe-core is not there (npm ci --ignore-scripts in tests/axe brings it): %v", err)
+	}
+	b.do("bring axe-core into the page", evaluate(string(axe)))
 }
 
 // title is what a tab is called.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +40,7 @@ func newBrowser(t *testing.T) context.Context {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Flag("disable-back-forward-cache", true), // chromedp does not find itself in pages that come out of it
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
@@ -234,25 +234,5 @@ func (b *tab) fits() {
 			where, _ := chromedp.Run(b.ctx, chromedp.Location())
 			b.t.Errorf("%s is %d pixels wide on a %s of %d: it scrolls sideways", where, width, s.name, s.width)
 		}
-	}
-}
-
-// picture keeps what the tab shows, if it is to have a name and NOTEPAY_SCREENSHOTS names a folder.
-func (b *tab) picture(name string) {
-	b.t.Helper()
-	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
-	if folder == "" || name == "" {
-		return
-	}
-	b.do("scroll to the top", evaluate("window.scrollTo(0, 0)"))
-	image, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, name+".png"), image, 0o644)
-	}
-	if err != nil {
-		b.t.Fatalf("picture %s: %v", name, err)
-	}
-	if most := 200 << 10; len(image) > most {
-		b.t.Errorf("picture %s has %d bytes; want at most %d", name, len(image), most)
 	}
 }

@@ -2,8 +2,8 @@
 //
 // It promises that what notepay says to Stripe and to Notehub agrees with the descriptions which both publish, that a payment
 // which Stripe's own command line tool makes starts a machine, and, in a real browser, that the demo does what its page says, that
-// customers are told how their payment ends, that an operator gets done what the console is for, and that nothing on their pages
-// keeps anybody out.
+// customers are told how their payment ends and why nothing is sold to them, that a code is shown while it opens something, that an
+// operator gets done what the console is for, and that nothing on their pages keeps anybody out.
 // It knows notepay only as a program with settings, addresses and output; the vendors are those of internal/sandbox. It is a
 // module of its own, so that what it needs is not needed to build notepay.
 //

@@ -1,11 +1,10 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image/png"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-	"github.com/makiuchi-d/gozxing"
-	"github.com/makiuchi-d/gozxing/qrcode"
 
 	"notepay/internal/sandbox"
 )
@@ -135,6 +132,7 @@ func TestOperators(t *testing.T) {
 		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
+		{"without a token the console is closed", (*operator).hasNoToken},
 	}
 	for _, s := range steps { // one after the other: it is one operator
 		t.Run(s.name, func(t *testing.T) {
@@ -301,11 +299,23 @@ func (o *operator) printsStickers() {
 				o.t.Fatalf("read the name on sticker %d of %s: %v", i+1, layout, err)
 			}
 			want := "https://pay.example.com/pay/" + uids[name]
-			if got := o.decoded(sticker + " .code"); got != want || seen[name] {
+			if got := o.page.decoded(sticker + " .code"); got != want || seen[name] {
 				o.t.Errorf("the sticker of %q on %s leads to %q; want %q, once", name, layout, got, want)
 			}
 			seen[name] = true
 		}
+	}
+}
+
+// hasNoToken looks at the console of another notepay, whose operator has set no token yet.
+func (o *operator) hasNoToken() {
+	p := o.start("OPERATOR_TOKEN", "", "DATABASE_URL", filepath.Join(o.t.TempDir(), "notepay.db"))
+	for _, path := range []string{"/operator", "/operator/payments"} {
+		o.page.openRefused(p.url + path)
+		o.page.reads("h1", "The console is closed")
+		o.page.reads("main", "Set OPERATOR_TOKEN to a secret")
+		o.page.accessible()
+		o.page.until(`!document.querySelector("main form, main input, nav")`) // nothing that could be tried
 	}
 }
 
@@ -323,26 +333,4 @@ func (o *operator) printed() string {
 		sheets = append(sheets, fmt.Sprintf("%.0f x %.0f", width, height))
 	}
 	return strings.Join(sheets, ", ")
-}
-
-// decoded is what the QR code in an element of the page says.
-func (o *operator) decoded(selector string) string {
-	o.t.Helper()
-	picture, err := chromedp.Run(o.page.ctx, chromedp.ScreenshotScale(chromedp.CSS(selector), 2))
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	image, err := png.Decode(bytes.NewReader(picture))
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	bits, err := gozxing.NewBinaryBitmapFromImage(image)
-	if err != nil {
-		o.t.Fatalf("picture of %s: %v", selector, err)
-	}
-	result, err := qrcode.NewQRCodeReader().Decode(bits, nil)
-	if err != nil {
-		return "nothing: " + err.Error()
-	}
-	return result.GetText()
 }

@@ -136,15 +136,18 @@ func (l Language) Say(p Phrase) string {
 // T says a text without placeholders.
 func (l Language) T(key string) string { return l.texts[key] }
 
-// about is a wait in whole minutes, rounded up: no machine's clock is ours.
+// about is a wait in whole minutes, rounded up: no machine's clock is ours. A long one is in whole hours.
 type about time.Duration
 
 func (a about) in(l Language) string {
-	n := int64((time.Duration(a) + time.Minute - 1) / time.Minute)
-	if n <= 1 {
+	n := (time.Duration(a) + time.Minute - 1) / time.Minute
+	switch {
+	case n <= 1:
 		return l.T("about.minute")
+	case n > 120:
+		return l.Say(phrase("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
 	}
-	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(n, 10)))
+	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
 }
 
 // span is a length of time as it is sold: "1 h 30 min".

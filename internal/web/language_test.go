@@ -107,6 +107,7 @@ func TestWaitsAndLengthsAreSaidInWholeUnits(t *testing.T) {
 	for d, want := range map[time.Duration][2]string{
 		0: {"about a minute", "etwa einer Minute"}, time.Second: {"about a minute", "etwa einer Minute"}, time.Minute: {"about a minute", "etwa einer Minute"},
 		61 * time.Second: {"about 2 minutes", "etwa 2 Minuten"}, 25*time.Minute + 1: {"about 26 minutes", "etwa 26 Minuten"},
+		2 * time.Hour: {"about 120 minutes", "etwa 120 Minuten"}, 2*time.Hour + 1: {"about 2 hours", "etwa 2 Stunden"}, 150 * time.Minute: {"about 3 hours", "etwa 3 Stunden"}, 24 * time.Hour: {"about 24 hours", "etwa 24 Stunden"},
 	} {
 		if got := [2]string{about(d).in(en), about(d).in(de)}; got != want {
 			t.Errorf("a wait of %v is %q; want %q", d, got, want)

@@ -1,4 +1,5 @@
-// Shows times in the customer's own time zone, and what changed of a payment when it changes. Without this script the page renews itself.
+// Shows times in the customer's own time zone, what changed of a payment when it changes, and another page when a wait is over. Without this script
+// pages renew themselves.
 "use strict";
 (() => {
   const language = document.documentElement.lang;
@@ -12,7 +13,21 @@
   };
   localise(document);
 
-  const address = document.querySelector("main").dataset.events;
+  const main = document.querySelector("main");
+  const seconds = Number(main.dataset.seconds);
+  const renew = async () => { // loads the page anew only if it has changed: who has it read out would hear it from the top each time
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "manual" });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      localise(fresh);
+      const now = fresh.querySelector("main");
+      if (answer.type === "opaqueredirect" || (now && now.innerHTML !== main.innerHTML)) return location.reload();
+    } catch { /* it could not be asked for: later */ }
+    setTimeout(renew, seconds * 1000);
+  };
+  if (seconds) setTimeout(renew, seconds * 1000);
+
+  const address = main.dataset.events;
   if (!address || !window.EventSource) return;
 
   const show = event => {

@@ -1,0 +1,222 @@
+package tests
+
+import (
+	"net/http"
+	"strings"
+
+	"notepay/internal/sandbox"
+)
+
+// confirming are customers of machines that confirm their start. Those who have to wait the longest come first.
+func confirming() []visitor {
+	return []visitor{
+		{name: "unconfirmed, and started after the money went back", pays: true, machine: sandbox.MachineConfig{Confirms: true, MissExpiry: true},
+			behaviour: sandbox.Behaviour{LosePower: true}, variables: soon(), visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.sees("", "The machine has your payment", "waiting for it to confirm")
+				c.sees("", "We do not know whether the machine started", "did not confirm its start", "€3.50 was refunded", "help@wash.example")
+				c.machine.SetPower(true)
+				c.sees("", "The machine has started", "The machine started after your money had been given back. You need not pay again.", "€3.50 was refunded")
+			}},
+		{name: "given back before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("Sent to the machine")
+			c.notehub.Always(deletesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
+			c.stripe.Refund(c.session.ID, 0)
+			c.sees("", "Your payment is being taken back", "The machine is not to start on it any more.")
+			c.notehub.Clear(deletesOf(c.uid))
+			c.sees("", "The machine did not start", "The payment was given back before the machine started.", "€3.50 was refunded")
+		}},
+		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "Payment received", "Reaching the machine takes longer than usual.", "You may close this page")
+			c.notehub.Clear(notesOf(c.uid))
+			c.reads("The machine has started")
+		}},
+		{name: "started", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("live-page", "The machine has started", "Time left", "Machine confirmed its start", "€3.50")
+		}},
+		{name: "started later", pays: true, machine: confirms(), variables: sells(delayed), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine has confirmed", "It begins in about 20 minutes")
+		}},
+		{name: "done", pays: true, machine: confirms(), variables: sells(short), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "Finished", "This session is over.")
+		}},
+		{name: "free of charge", pays: true, machine: confirms(), variables: sells(plain), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{Free: true})
+			c.sees("", "The machine has started", "There is nothing to pay for this.")
+		}},
+		{name: "recalled", pays: true, machine: confirms(), offline: true, variables: soon(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "did not pick up your payment in time", "€3.50 was refunded", "You can try again")
+			c.pay(sandbox.PayOptions{}) // the second in a row
+			c.reads("The machine did not start")
+			c.scans("", "This machine did not answer lately", "You have not been charged.")
+		}},
+		{name: "refused", pays: true, machine: confirms(), behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"}, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("money-back", "The machine did not start", "reported that it could not start", "E-DOOR", "€3.50 was refunded")
+		}},
+		{name: "refused by Notehub", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"this note is not liked"}`})
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "could not be passed on", "€3.50 was refunded")
+		}},
+		{name: "expired", pays: true, machine: confirms(), variables: soon(), visit: func(c *customer) {
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"a maximum of 100 notes may be pending for device"}`})
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "did not reach the machine in time", "€3.50 was refunded")
+		}},
+		{name: "busy", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "was in use already", "€3.50 was refunded")
+		}},
+		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "Sent to the machine", "You may close this page")
+			c.machine.SetOnline(true)
+			c.reads("The machine has started")
+		}},
+		{name: "given back by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.operator("/api/payments/"+c.session.ID+"/refund", "{}")
+			c.sees("", "The machine has started", "€3.50 was refunded")
+		}},
+		{name: "given back at Stripe", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.stripe.Refund(c.session.ID, 0)
+			c.sees("", "Ended early", "It was ended because the payment was given back.", "€3.50 was refunded")
+		}},
+		{name: "given back in part", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.operator("/api/payments/"+c.session.ID+"/refund", `{"amount":100}`)
+			c.sees("", "The machine has started", "€1.00 of €3.50 was given back.")
+		}},
+		{name: "ended by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.operator("/api/payments/"+c.session.ID+"/end", "{}")
+			c.sees("", "Ended early", "The operator ended it.")
+		}},
+		{name: "disputed", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.stripe.Dispute(c.session.ID)
+			c.sees("", "The machine has started", "Your bank has asked for the money back")
+			c.stripe.CloseDispute(c.session.ID, false)
+			c.sees("", "The machine has started", "Your bank has decided")
+		}},
+		{name: "disputed before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("Sent to the machine")
+			c.stripe.Dispute(c.session.ID)
+			c.sees("", "The machine did not start", "Your bank asked for the money back before the machine started.", "decides about it")
+		}},
+		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.reads("The machine has started")
+			c.notehub.AddEvent(c.uid, "payment_ack.qo", map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"})
+			c.sees("", "The machine has started", "reported a problem after that", "E-HEAT", "help@wash.example", "give the reference below")
+		}},
+		{name: "gone since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
+			checkout := c.opensCheckout()
+			c.notehub.RemoveDevice(c.uid)
+			c.operator("/refresh-devices", "")
+			c.paysAt(checkout, sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "The machine is not in service any more.", "€3.50 was refunded")
+		}},
+		{name: "paused since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
+			checkout := c.opensCheckout()
+			c.operator("/api/devices/"+c.uid+"/pause", `{"reason":"the door is broken"}`)
+			c.paysAt(checkout, sandbox.PayOptions{})
+			c.sees("", "The machine did not start", "The machine was taken out of sale.", "€3.50 was refunded")
+		}},
+	}
+}
+
+func holding() []visitor {
+	return []visitor{
+		{name: "held and taken", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "Sent to the machine", "€3.50 is reserved on your card and not charged.")
+			c.machine.SetOnline(true)
+			c.sees("", "The machine has started", "Time left")
+		}},
+		{name: "held and released", pays: true, machine: confirms(), offline: true, behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"}, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.stripe.Always(c.intent("cancel"), sandbox.Outcome{Status: http.StatusInternalServerError})
+			c.machine.SetOnline(true)
+			c.sees("", "The machine did not start", "The reservation of €3.50 is being cancelled.")
+			c.stripe.Clear(c.intent("cancel"))
+			c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was cancelled.")
+		}},
+		{name: "held, and let go by the bank before it was taken", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.stripe.Always(c.intent("capture"), sandbox.Outcome{Status: http.StatusInternalServerError})
+			c.machine.SetOnline(true)
+			c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
+			c.stripe.ExpireHold(c.session.ID)
+			c.sees("", "The machine has started", "You were not charged. The reservation of €3.50 had ended before.")
+		}},
+		{name: "refunds that do not come at once", pays: true, machine: confirms(), variables: sells(plain), visit: func(c *customer) { // nobody else here has money to be given back
+			refunded := func(mode sandbox.RefundMode, says ...string) {
+				c.t.Helper()
+				c.stripe.SetRefunds(mode)
+				c.pay(sandbox.PayOptions{})
+				c.reads("The machine has started")
+				c.p.payment(c.session.ID, `"money":"paid"`)
+				c.operator("/api/payments/"+c.session.ID+"/refund", "{}")
+				c.sees("", "The machine has started", says...)
+			}
+			refunded(sandbox.RefundsPend, "We are refunding €1.20 to you.", "Refund requested")
+			c.stripe.SettleRefund(c.session.ID, true)
+			c.reads("The machine has started", "€1.20 was refunded.")
+			refunded(sandbox.RefundsLackBalance, "A refund of €1.20 is ordered and could not be made yet.", "help@wash.example", "give the reference below", "cr_")
+			refunded(sandbox.RefundsFail, "The refund of €1.20 failed", "help@wash.example", "give the reference below", "cr_")
+		}},
+	}
+}
+
+func delivering() []visitor {
+	return []visitor{
+		{name: "fetched", pays: true, variables: soon(), visit: func(c *customer) {
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "The machine has your payment", "It does not tell us when it starts.", "help@wash.example")
+			c.stripe.Refund(c.session.ID, 0)
+			c.sees("", "The machine has your payment", "may start all the same", "€3.50 was refunded")
+		}},
+		{name: "delivery unclear", pays: true, variables: soon(), visit: func(c *customer) {
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // cut, and never there
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "Payment received", "We are passing it on to the machine.")
+			c.sees("", "We do not know whether the machine started", "You paid €3.50.", "help@wash.example")
+		}},
+		{name: "taken back, perhaps too late", pays: true, offline: true, variables: soon(), visit: func(c *customer) {
+			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true}) // and cut
+			c.pay(sandbox.PayOptions{})
+			c.sees("", "We do not know whether the machine started", "which may have received it before", "€3.50 was refunded", "help@wash.example")
+		}},
+	}
+}
+
+// notesOf is the request by which a device is sent its notes.
+func notesOf(uid string) string { return strings.Replace(postNote, "{device}", uid, 1) }
+
+// deletesOf is the request by which a note is taken back from a device.
+func deletesOf(uid string) string {
+	return "DELETE " + strings.TrimPrefix(notesOf(uid), "POST ") + "/{note}"
+}
+
+// intent is what Stripe is asked to do with the customer's money.
+func (c *customer) intent(action string) string {
+	return "POST /v1/payment_intents/" + c.session.PaymentIntent + "/" + action
+}

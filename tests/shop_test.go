@@ -1,0 +1,241 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+	"time"
+
+	"notepay/internal/sandbox"
+)
+
+// Prices of the shop, beside those of every world.
+const (
+	short   = "price_short"   // over at once
+	delayed = "price_delayed" // begins later
+	plain   = "price_plain"   // has no duration
+	locker  = "price_locker"  // is opened with a code
+	hook    = "price_hook"    // too, and is over soon
+)
+
+// shop is a notepay with a machine for each customer, and a browser. Machines answer through Notehub's route.
+type shop struct {
+	*world
+	p         *program
+	url       string // where customers and Stripe reach it: through a proxy
+	browser   context.Context
+	links     map[string]string // by device
+	visitors  []visitor
+	customers []*customer
+}
+
+// visitor is a customer and the machine in front of them. Its name is the machine's, too.
+type visitor struct {
+	name      string
+	variables map[string]string // of the machine's fleet at Notehub
+	silent    time.Duration     // since the machine was heard from
+	disabled  bool              // at Notehub
+	machine   sandbox.MachineConfig
+	behaviour sandbox.Behaviour
+	offline   bool
+	pays      bool // the machine sells one thing
+	visit     func(*customer)
+}
+
+// customer is a visitor in the shop.
+type customer struct {
+	*shop
+	t       *testing.T
+	uid     string
+	machine *sandbox.Machine
+	page    *tab
+	session sandbox.Session
+}
+
+func uidOf(i int) string { return fmt.Sprintf("dev:8644750440%05d", i) }
+
+// open runs a shop for these visitors. Each comes on their own, when all machines sell.
+func open(t *testing.T, browser context.Context, visitors []visitor, settings ...string) {
+	s := newShop(t, browser, visitors)
+	s.run(settings...)
+	s.visited(t)
+}
+
+// newShop has everything but a notepay that runs.
+func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
+	w := newWorld(t, nil, nil)
+	for _, p := range []sandbox.Price{
+		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
+		{ID: delayed, Name: "Overnight wash", Amount: 480, Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
+		{ID: plain, Name: "Spin only", Description: "For what is washed already.", Amount: 120},
+		{ID: locker, Name: "Locker for a day", Amount: 400, Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
+		{ID: hook, Name: "Cloakroom", Amount: 100, Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
+	} {
+		p.Currency, p.Active = "eur", true
+		w.stripe.AddPrice(p)
+	}
+	running, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	s := &shop{world: w, browser: browser, links: map[string]string{}, visitors: visitors}
+	s.url = serve(t, http.HandlerFunc(s.forward), nil)
+	for i, v := range visitors {
+		c := &customer{shop: s, uid: uidOf(i)}
+		device := sandbox.Device{UID: c.uid, Name: machineName(i), LastActivity: time.Now().Add(-v.silent), Disabled: v.disabled}
+		if v.variables != nil { // those of a fleet are read in one call before the first link is made
+			device.Fleets = []string{"fleet:" + c.uid}
+			w.notehub.AddFleet(device.Fleets[0], device.Name, v.variables)
+		}
+		w.notehub.AddDevice(device)
+		v.machine.Device, v.machine.Every = c.uid, 200*time.Millisecond
+		c.machine = sandbox.NewMachine(w.notehub, v.machine)
+		c.machine.SetBehaviour(v.behaviour)
+		c.machine.SetOnline(!v.offline)
+		go c.machine.Run(running)
+		s.customers = append(s.customers, c)
+	}
+	return s
+}
+
+// forward hands a request on to notepay, as the proxy before it does.
+func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
+	to, err := url.Parse(s.p.url)
+	if err != nil {
+		s.Errorf("%s: %v", s.p.url, err)
+		return
+	}
+	quiet := log.New(io.Discard, "", 0) // of those who leave before the answer
+	(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }, ErrorLog: quiet}).ServeHTTP(w, r)
+}
+
+// run runs notepay, and waits until the machines sell that are to be paid for.
+func (s *shop) run(settings ...string) {
+	s.Helper()
+	s.p = s.start(append([]string{"BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "PUBLIC_URL", s.url}, settings...)...)
+	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
+	s.Cleanup(s.notehub.Close)
+	for i, v := range s.visitors {
+		if v.pays {
+			s.links[uidOf(i)] = s.selling(s.p, uidOf(i)) // before one of them is in trouble, which may hold up all
+		}
+	}
+}
+
+// visited lets everybody in, and returns when the last of them has left.
+func (s *shop) visited(t *testing.T) {
+	t.Run("visited", func(t *testing.T) {
+		for i, v := range s.visitors {
+			t.Run(v.name, func(t *testing.T) {
+				t.Parallel()
+				v.visit(s.customers[i].enters(t))
+			})
+		}
+	})
+}
+
+// enters gives a customer a browser of their own.
+func (c *customer) enters(t *testing.T) *customer {
+	c.t, c.page = t, newTab(t, c.browser, sizes()[0])
+	return c
+}
+
+func machineName(i int) string { return fmt.Sprintf("Washer %d", i+1) }
+
+// pay pays at the link, and looks at the page that Stripe leads back to.
+func (c *customer) pay(o sandbox.PayOptions) {
+	c.t.Helper()
+	c.paysAt(c.opensCheckout(), o)
+}
+
+// opensCheckout opens the page of a session, and does not pay yet.
+func (c *customer) opensCheckout() sandbox.Session {
+	c.t.Helper()
+	session, err := c.stripe.Open(c.links[c.uid])
+	if err != nil {
+		c.t.Fatalf("open the checkout: %v", err)
+	}
+	return session
+}
+
+// paysAt pays for a session, and looks at the page that Stripe leads back to.
+func (c *customer) paysAt(session sandbox.Session, o sandbox.PayOptions) {
+	c.t.Helper()
+	c.completes(session, o)
+	c.comesBack()
+	c.follows()
+}
+
+// completes pays for a session.
+func (c *customer) completes(session sandbox.Session, o sandbox.PayOptions) {
+	c.t.Helper()
+	paid, err := c.stripe.Pay(session.ID, o)
+	if err != nil {
+		c.t.Fatalf("pay: %v", err)
+	}
+	c.session = paid
+}
+
+// comesBack is led back by Stripe. Where many come back at once, the page says "just a moment" first.
+func (c *customer) comesBack() {
+	c.t.Helper()
+	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID)
+}
+
+// follows waits for the page of a payment.
+func (c *customer) follows() {
+	c.t.Helper()
+	c.page.until(`/^\/(session|access)\//.test(location.pathname)`)
+}
+
+// reads waits until the page has this title and says all this, without being loaded anew.
+func (c *customer) reads(title string, says ...string) {
+	c.t.Helper()
+	c.page.readsWithin(patience+time.Minute, "h1", title)
+	for _, text := range says {
+		c.page.readsWithin(patience+time.Minute, "main", text)
+	}
+}
+
+// looks is reads, of a page that everybody can use. It is kept as a picture if it has a name.
+func (c *customer) looks(picture, title string, says ...string) {
+	c.t.Helper()
+	c.reads(title, says...)
+	c.page.accessible()
+	c.page.picture(picture)
+}
+
+// sees is looks, and the same in German.
+func (c *customer) sees(picture, title string, says ...string) {
+	c.t.Helper()
+	c.looks(picture, title, says...)
+	c.page.speaks("de")
+	c.page.fits()
+	c.page.judged("phone in German")
+	c.page.speaks("en")
+}
+
+// scans follows the sticker to a page that says why nothing is sold.
+func (c *customer) scans(picture, title string, says ...string) {
+	c.t.Helper()
+	c.page.openRefused(c.url + "/pay/" + c.uid)
+	c.sees(picture, title, says...)
+}
+
+// operator calls the operator's API.
+func (c *customer) operator(path, body string) {
+	c.t.Helper()
+	if status, _, answer := c.p.post(path, body, "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
+		c.t.Fatalf("post %s: %d %s", path, status, answer)
+	}
+}
+
+// soon are the variables of a device whose credits do not live long.
+func soon() map[string]string { return map[string]string{"credit_lifetime": "2s"} }
+
+func sells(price string) map[string]string { return map[string]string{"stripe_price_id": price} }
+
+func confirms() sandbox.MachineConfig { return sandbox.MachineConfig{Confirms: true} }
