@@ -275,6 +275,9 @@ func TestPaymentsAreFound(t *testing.T) {
 		id := ledger.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
 		f.pass(5 * time.Minute) // Stripe's events are read
+		if p, err := f.ledger.Payment(f.Context(), id); err != nil || !strings.Contains(p.ReceiptURL, "/receipts/") {
+			f.Errorf("Stripe's receipt is at %q, %v; want it learned with the card", p.ReceiptURL, err)
+		}
 		for _, key := range []string{id, session.ID, session.PaymentIntent} {
 			if w := b.send("GET", "/operator/payments?q="+key, ""); w.Header().Get("Location") != "/operator/payments/"+id {
 				f.Errorf("%s: %d, Location %q; want the payment", key, w.Code, w.Header().Get("Location"))

@@ -31,7 +31,9 @@ func (e *express) open(calls context.Context) {
 
 // close gives no more out, and waits for those that are held.
 func (e *express) close() {
-	e.open(nil)
+	e.mu.Lock()
+	e.calls = nil
+	e.mu.Unlock()
 	e.under.Wait()
 }
 
