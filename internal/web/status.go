@@ -303,6 +303,8 @@ func (s *status) next(p ledger.Payment) {
 	case p.Machine == ledger.Failed && doubtful(p):
 		s.say("next.enjoy")
 		s.Help = true
+	case p.Machine == ledger.Failed && (p.Reason == bridge.ReasonUnknownDevice || p.Reason == bridge.ReasonNotSelling):
+		s.say("next.other")
 	case p.Machine == ledger.Failed && p.Money != ledger.Disputed && p.Money != ledger.Lost:
 		s.say("next.again")
 		s.Again = true
