@@ -6,9 +6,10 @@
   const localise = root => {
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = new Date(time.dateTime);
-      time.textContent = time.classList.contains("day")
-        ? at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" })
-        : at.toLocaleTimeString(language, { timeStyle: "short" });
+      const today = at.toDateString() === new Date().toDateString();
+      time.textContent = today && !time.classList.contains("day")
+        ? at.toLocaleTimeString(language, { timeStyle: "short" })
+        : at.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
     }
   };
   localise(document);
