@@ -254,7 +254,15 @@ func (o *operator) watches() {
 	o.click("details:has(" + form + ") > summary") // folded up, and left
 	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
 	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
-	for _, s := range []sandbox.Session{first, second} { // they are of no use to those who come next
+	hide := func(hidden bool) {
+		o.page.do("turn to another window, or back", evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
+	}
+	hide(true)
+	third := trouble()
+	hide(false)
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(third)))
+	for _, s := range []sandbox.Session{first, second, third} { // they are of no use to those who come next
 		o.page.open(o.p.url + "/operator")
 		o.presses("/operator/payments/"+o.credit(s)+"/end", "")
 	}
