@@ -129,9 +129,9 @@ func TestOperators(t *testing.T) {
 		{"every page of the console can be used by everybody", (*operator).looksAtAll},
 		{"a customer's call is settled in three clicks", (*operator).settlesACall},
 		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
-		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
+		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
 		{"without a token the console is closed", (*operator).hasNoToken},
 	}
 	for _, s := range steps { // one after the other: it is one operator
@@ -229,8 +229,14 @@ func (o *operator) watches() {
 	link := func(s sandbox.Session) string {
 		return fmt.Sprintf(`main a[href="/operator/payments/%s"]`, o.credit(s))
 	}
+	irons := []string{"dev:864475044215271", "dev:864475044215272", "dev:864475044215273"}
+	for n, uid := range irons {
+		o.notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Iron %d", n+1), LastActivity: time.Now()})
+		go sandbox.NewMachine(o.notehub, sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond}).Run(o.t.Context())
+	}
 	trouble := func() sandbox.Session {
-		session := o.buy(o.selling(o.p, charger), sandbox.PayOptions{})
+		session := o.buy(o.selling(o.p, irons[0]), sandbox.PayOptions{})
+		irons = irons[1:]
 		o.p.payment(session.ID, `"machine":"started"`)
 		o.stripe.Dispute(session.ID)
 		o.p.payment(session.ID, `"money":"disputed"`)
@@ -252,10 +258,14 @@ func (o *operator) watches() {
 	o.click("details:has(" + form + ") > summary") // folded up, and left
 	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
 	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
-	for _, s := range []sandbox.Session{first, second} { // they are of no use to those who come next
-		o.page.open(o.p.url + "/operator")
-		o.presses("/operator/payments/"+o.credit(s)+"/end", "")
+	hide := func(hidden bool) {
+		o.page.do("turn to another window, or back", evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
 	}
+	hide(true)
+	third := trouble()
+	hide(false)
+	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(third)))
 }
 
 func (o *operator) pauses() {

@@ -5,7 +5,7 @@
   let stale = false, asking = false;
 
   // Who fills in a form, goes through the page by keyboard or marks some text is not disturbed.
-  const busy = () => document.hidden || main.contains(document.activeElement) || main.querySelector("details[open]") || !getSelection().isCollapsed;
+  const busy = () => main.contains(document.activeElement) || main.querySelector("details[open]") || !getSelection().isCollapsed;
 
   // Each copy of a page has another secret in its forms, which is no change.
   const text = part => part.outerHTML.replace(/(name="once" value=")[^"]*/g, "$1");
@@ -31,11 +31,22 @@
     }
   };
 
-  const source = new EventSource("/operator/live");
-  source.addEventListener("changed", () => { stale = true; renew(); });
-  for (const event of ["visibilitychange", "selectionchange", "focusout", "toggle"]) {
+  let source;
+  const listen = () => {
+    source = new EventSource("/operator/live");
+    source.addEventListener("changed", () => { stale = true; renew(); });
+  };
+  if (!document.hidden) listen();
+  document.addEventListener("visibilitychange", () => { // a browser has few connections for all of its windows
+    source?.close();
+    if (document.hidden) return;
+    stale = true;
+    listen();
+    renew();
+  });
+  for (const event of ["selectionchange", "focusout", "toggle"]) {
     document.addEventListener(event, () => setTimeout(renew, 1000), true);
   }
-  addEventListener("pagehide", () => source.close());
+  addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", event => { if (event.persisted) location.reload(); });
 })();
