@@ -180,7 +180,7 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.pass(2 * time.Minute)
 			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment", "60")
 			f.notehub.Clear(postNote)
-			f.pass(2 * time.Minute)
+			f.pass(3 * time.Minute) // a minute and more until it is looked for, and as long until it is sent
 			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
 			if n := len(f.notehub.Notes(washer)); n != 1 {
 				f.Errorf("%d notes; want the one that was late", n)
