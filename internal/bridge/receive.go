@@ -76,8 +76,9 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 // ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
 const ChargeSucceeded = "charge.succeeded"
 
-// receiveCharge takes in which card paid and where Stripe's receipt is, and nothing else: it would be one more event to keep for each payment. A charge is there before its
-// session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading of Stripe's list has it again.
+// receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it would be one more event for each payment. A
+// charge is there before its session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading
+// of Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	if e.Livemode != b.c.Livemode || e.Intent == "" {
 		return nil
