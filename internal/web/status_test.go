@@ -188,6 +188,9 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 
 		"next.close": onItsWay, "next.enjoy": failed, "next.ask": always, "next.if_not": machine(ledger.Fetched),
 		"next.again": func(p ledger.Payment, _ time.Time) bool { return p.Machine == ledger.Failed && !owed(p) },
+		"next.other": func(p ledger.Payment, _ time.Time) bool {
+			return p.Machine == ledger.Failed && (p.Reason == bridge.ReasonUnknownDevice || p.Reason == bridge.ReasonNotSelling)
+		},
 
 		"step.received": taken, "step.held": held, "step.sending": machine(ledger.Queued),
 		"step.sent":    func(p ledger.Payment, _ time.Time) bool { return !p.SentAt.IsZero() },
