@@ -229,14 +229,14 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 	p.RefundedAmount = back
 	switch {
 	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
+	case p.Money == ledger.Refunding && back >= p.RefundGoal: // the charge counts a refund that is pending, too: those that were made tell
+		p.RefundLook, p.NotBefore = true, time.Time{}
 	case back == p.Amount && back > 0:
 		ours := moneyIsBack(p)
 		p.Money = ledger.Refunded
 		if !ours {
 			p = reversed(p, ReasonReversed, now)
 		}
-	case p.Money == ledger.Refunding && back >= p.RefundGoal && !p.InFlight:
-		p.Money = ledger.Paid // a part, as it was ordered
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
 		p.RefundLook = true // others gave back, or failed to, since the amount was ordered
 	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made

@@ -202,10 +202,22 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.is(RefundChanged(s.p, s.refund(1, 350, "succeeded"), s.now))
 			s.back(350)
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
-		"the charge's echo of our own refund does, too": {both, "", func(s *tale) {
+		"the charge's echo of our own refund has the refunds be looked at": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.back(350)
-			s.is(RefundChanged(s.p, s.refund(1, 350, "succeeded"), s.now))
+			s.refundsAre(s.refund(1, 350, "succeeded"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"for the charge counts what is pending, too": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.back(350)
+			s.refundsAre(s.refund(1, 350, "pending"))
+			s.back(350)
+			s.refundsAre(s.refund(1, 350, "pending"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 350, "", ledger.Refund, true}},
+		"and what somebody else gave back while ours was on its way": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.back(350)
+			s.refundsAre(RefundRecord{ID: "re_2", Amount: 350, Status: "succeeded"})
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
 	})
 }

@@ -74,8 +74,8 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 		say("receipt.time", just(span(p.Duration)))
 	}
 	say("receipt.paid", just(money{p.Amount, p.Currency}))
-	if p.RefundedAmount > 0 {
-		say("receipt.back", just(money{p.RefundedAmount, p.Currency}))
+	if back := givenBack(p); back > 0 {
+		say("receipt.back", just(money{back, p.Currency}))
 	}
 	tell("receipt.at", p.PaidAt)
 	tell("receipt.started", p.StartedAt)
@@ -91,6 +91,14 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 	}
 	say("receipt.reference", just(verbatim(p.ID)))
 	return list
+}
+
+// givenBack is what has left us: Stripe counts a refund that is pending, too.
+func givenBack(p ledger.Payment) int64 {
+	if p.Money == ledger.Refunding && p.RefundedAmount >= p.RefundGoal {
+		return p.RefundedAmount - p.RefundAmount
+	}
+	return p.RefundedAmount
 }
 
 // saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may be told at once, and of what a template costs
