@@ -51,7 +51,8 @@ func (b *Bridge) expressPlace(e Event) *place {
 	}
 	b.express.mu.Lock()
 	defer b.express.mu.Unlock()
-	if b.express.calls != nil && b.express.taken < expressPlaces && b.c.NotehubPace.Allowance() > 0 {
+	// Who holds a place may not have spent its call yet: of many payments at once no more go than Notehub allows.
+	if b.express.calls != nil && b.express.taken < expressPlaces && b.c.NotehubPace.Allowance() > b.express.taken {
 		b.express.taken++
 		b.express.under.Add(1)
 		p.calls = b.express.calls
