@@ -31,6 +31,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
@@ -322,13 +323,14 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		returnURL = successURL(s.PublicURL)
 	}
 	var devices *fleet.Fleet
+	problems := &problem.Board{}
 	checks := checker(s, hub, api) // not among the calls that are counted
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
 	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase()})
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})
 	if err != nil {
 		return nil, err
 	}
@@ -347,10 +349,10 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: changed})
+		Changed: changed, Problems: problems})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
+	server := &Server{problems: problems, ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,

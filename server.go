@@ -22,6 +22,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
@@ -44,6 +45,7 @@ type Server struct {
 	project    string // app:..., of whom confirmations are taken
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
+	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
 	health     healthProbe
 	refreshes  refreshGate
@@ -268,11 +270,14 @@ func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (
 		return nil, s.customer.NoDevice(w, r, given)
 	}
 	sale := s.selling(uid)
-	if sale.State != fleet.Open || s.bridge.Late() {
+	if sale.State != fleet.Open || s.closed() {
 		return nil, s.customer.NotSelling(w, r, sale)
 	}
 	return sale.Device, nil
 }
+
+// closed reports whether nothing may be sold on any machine now: credits run late, or a problem stops sales.
+func (s *Server) closed() bool { return s.bridge.Late() || s.problems.StopsSales() }
 
 // selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
 func (s *Server) selling(uid string) fleet.Sale {
@@ -311,6 +316,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():
 		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+	case s.problems.StopsSales():
+		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "nothing is sold at the moment, /health says why"}
 	}
 	for _, o := range sale.Device.Offers {
 		switch {
@@ -510,6 +517,7 @@ type healthAnswer struct {
 	NeedsAttention int        `json:"needs_attention"`
 	LastRefresh    *time.Time `json:"last_refresh"`
 	Version        string     `json:"version"`
+	Problems       []string   `json:"problems,omitempty"` // readable reasons for a status that is not "ok"
 }
 
 func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
@@ -524,6 +532,10 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		if pace.Unreachable() != "" {
 			answer.Status = "degraded"
 		}
+	}
+	for _, p := range s.problems.List() {
+		answer.Status = "degraded"
+		answer.Problems = append(answer.Problems, p.Text)
 	}
 	status := http.StatusOK
 	stats, err := s.ledger.Stats(r.Context())

@@ -19,6 +19,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
 
@@ -145,7 +146,7 @@ type Event struct {
 	Body       string // as it is kept: without customer_details, billing_details and shipping
 }
 
-// Config is what a Bridge needs. All fields are required, but Changed.
+// Config is what a Bridge needs. All fields are required, but Problems and Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -163,6 +164,8 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
 	Changed func(p ledger.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
 
@@ -63,6 +64,8 @@ type Config struct {
 	OfflineAfter  time.Duration // a device not heard from for longer does not sell; 0: all do
 	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
+
+	Problems *problem.Board // where the fleet raises what keeps it from selling; nil: nowhere
 }
 
 // Offer is one plan that a device sells.

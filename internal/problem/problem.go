@@ -1,0 +1,121 @@
+// Package problem holds what is wrong with the running service, in words for its operator.
+//
+// Each part of the service raises a problem when it notices it and clears it when it is over. /health, the console and the
+// metrics show the same list, and /pay stops selling while a problem of the list says so. The package does not look for
+// problems itself, and it does not know who shows them.
+package problem
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The codes of problems. They are part of the contract: /health, the metrics and the alert rules use them.
+const (
+	Clock          = "clock"           // the host's clock differs from the vendors' by more than two minutes
+	NotListed      = "not_listed"      // the devices were never listed completely
+	ListingFailed  = "listing_failed"  // two listings in a row failed
+	ListOutdated   = "list_outdated"   // the last complete listing is too old
+	NothingPayable = "nothing_payable" // no device can be paid for
+	OddRecords     = "odd_records"     // a vendor sent records that cannot be read; they are left out
+	EventsStuck    = "events_stuck"    // Stripe's events cannot be read
+	DiskFull       = "disk_full"       // too little space is left for the ledger
+	Storage        = "storage"         // payments cannot be recorded
+	Ledger         = "ledger"          // the ledger's file is damaged, was moved or was replaced
+	Twins          = "twins"           // another installation works on the same project and account
+	StripeDown     = "stripe_unreachable"
+	NotehubDown    = "notehub_unreachable"
+)
+
+// Codes returns every code, for the metrics, which show each series from the start.
+func Codes() []string {
+	return []string{Clock, NotListed, ListingFailed, ListOutdated, NothingPayable, OddRecords, EventsStuck, DiskFull, Storage, Ledger, Twins,
+		StripeDown, NotehubDown}
+}
+
+// Problem is one thing that is wrong.
+type Problem struct {
+	Code       string    // one of the constants
+	Text       string    // one or two sentences for the operator: what happened and what to do
+	StopsSales bool      // while it lasts, no machine is sold
+	Since      time.Time // when it was first raised; Board fills it in
+}
+
+// Board is the list of current problems. The zero value is ready to use, a nil *Board drops everything, and all methods are
+// safe for concurrent use.
+type Board struct {
+	mu    sync.Mutex
+	list  map[string]Problem
+	stops atomic.Bool
+}
+
+// Raise adds a problem, or replaces the one with the same code. It reports whether the code is new on the list, so that the
+// caller can log it once.
+func (b *Board) Raise(p Problem) (isNew bool) {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old, known := b.list[p.Code]
+	if p.Since = old.Since; !known {
+		p.Since = time.Now()
+	}
+	if b.list == nil {
+		b.list = map[string]Problem{}
+	}
+	b.list[p.Code] = p
+	b.update()
+	return !known
+}
+
+// Clear removes a problem. It reports whether it was on the list.
+func (b *Board) Clear(code string) bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, known := b.list[code]
+	delete(b.list, code)
+	b.update()
+	return known
+}
+
+// update renews what StopsSales reads. The caller holds the lock.
+func (b *Board) update() {
+	stops := false
+	for _, p := range b.list {
+		stops = stops || p.StopsSales
+	}
+	b.stops.Store(stops)
+}
+
+// StopsSales reports whether one of the problems forbids selling. It costs one atomic read, because each scan asks.
+func (b *Board) StopsSales() bool { return b != nil && b.stops.Load() }
+
+// List returns the current problems, those that stop sales first, then by code.
+func (b *Board) List() []Problem {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]Problem, 0, len(b.list))
+	for _, p := range b.list {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(x, y Problem) int {
+		if x.StopsSales != y.StopsSales {
+			if x.StopsSales {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(x.Code, y.Code)
+	})
+	return list
+}

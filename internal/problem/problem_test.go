@@ -1,0 +1,31 @@
+package problem
+
+import "testing"
+
+func TestBoard(t *testing.T) {
+	var b Board
+	if b.StopsSales() || len(b.List()) != 0 {
+		t.Fatal("a new board is not empty")
+	}
+	if !b.Raise(Problem{Code: OddRecords, Text: "one"}) || b.Raise(Problem{Code: OddRecords, Text: "two"}) {
+		t.Error("Raise does not report what is new")
+	}
+	b.Raise(Problem{Code: Storage, Text: "full", StopsSales: true})
+	if !b.StopsSales() {
+		t.Error("a problem that stops sales does not")
+	}
+	list := b.List()
+	if len(list) != 2 || list[0].Code != Storage || list[1].Text != "two" || list[1].Since.IsZero() {
+		t.Errorf("list: %+v", list)
+	}
+	if !b.Clear(Storage) || b.Clear(Storage) {
+		t.Error("Clear does not report what it removed")
+	}
+	if b.StopsSales() {
+		t.Error("a problem that is over still stops sales")
+	}
+	var none *Board
+	if none.Raise(Problem{Code: Clock, StopsSales: true}) || none.Clear(Clock) || none.StopsSales() || none.List() != nil {
+		t.Error("a nil board holds something")
+	}
+}
