@@ -50,6 +50,8 @@ type Config struct {
 	Public   *http.Client // asks PUBLIC_URL, and follows no redirect
 	Disk     func(path string) (network string, err error)
 	Report   func(Result) // told of each result as it is found
+
+	Suspicious []string // lines and names among the settings that are probably mistakes
 }
 
 // Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
@@ -108,6 +110,7 @@ func Run(ctx context.Context, c Config) []Result {
 		name string
 		do   func(context.Context) Result
 	}{
+		{"Unknown setting", r.unknownSettings},
 		{"Secret copied badly", r.copied},
 		{"Stripe connection fails", r.stripeKey},
 		{"Restricted key lacks a permission", r.permissions},
