@@ -363,8 +363,8 @@ func TestTheCommandChecksWhileServeRuns(t *testing.T) {
 		if code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: exit code %d, %s%s; want %d and %q", name, code, out.String(), complaint.String(), c.code, c.want)
 		}
-		if n := strings.Count(out.String(), "\n"); c.code != 2 && n != 20 {
-			t.Errorf("%s: %d lines; want one for each of 20 checks:\n%s", name, n, out.String())
+		if n := strings.Count(out.String(), "\n"); c.code != 2 && n != 21 {
+			t.Errorf("%s: %d lines; want one for each of 21 checks:\n%s", name, n, out.String())
 		}
 	}
 }
