@@ -539,7 +539,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	}
 	status := http.StatusOK
 	stats, err := s.ledger.Stats(r.Context())
-	if err = errors.Join(err, s.health.check(r.Context(), s.ledger)); err != nil {
+	if err = errors.Join(err, s.health.check(r.Context(), s.ledger), s.ledger.Trouble()); err != nil {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}

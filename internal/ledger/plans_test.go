@@ -62,8 +62,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	l := &Ledger{reads: db}
-	tx := &Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}, Now: noon()}
+	l := &Ledger{reads: readPool{DB: db}}
+	tx := &Tx{db: newPreparedConn(conn, nil), Now: noon()}
 	list := func(f Filter) func() error {
 		f.Limit = 10
 		return func() error {

@@ -53,7 +53,7 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 	if err := migrate(ctx, func(fn func(*Tx) error) error { return w.update(ctx, fn) }, toPostgres); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
-	return &Ledger{reads: db, writer: w, unlock: func() error { return unlockPostgres(conn) }}, nil
+	return &Ledger{reads: readPool{DB: db}, writer: w, unlock: func() error { return unlockPostgres(conn) }}, nil
 }
 
 // unlockPostgres gives the lock back before it closes the connection: the server takes a while to notice the latter.
@@ -137,6 +137,10 @@ func (t postgresTx) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-func (t postgresTx) query(query string, args ...any) (*sql.Rows, error) {
-	return t.tx.QueryContext(t.ctx, query, args...)
+func (t postgresTx) query(query string, args ...any) (resultRows, error) {
+	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
 }

@@ -17,6 +17,8 @@ type sharedWriter struct {
 	closed  chan struct{} // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
+	files   *ledgerFiles
+	limit   int64 // frames of the log at which it is moved into the database
 }
 
 type update struct {
@@ -28,24 +30,25 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
+func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	prepared := &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}
+	prepared := newPreparedConn(conn, files.condition)
 	w := &sharedWriter{
 		db:      db,
 		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
+		files:   files,
+		limit:   logFrames,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
 		return nil, err
 	}
-	go w.run(prepared)
 	return w, nil
 }
 
@@ -70,13 +73,14 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-func (w *sharedWriter) close() error { return w.db.Close() }
+func (w *sharedWriter) close() error { return errors.Join(w.files.closeLog(), w.db.Close()) }
 
 func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
 	defer conn.close()
+	defer w.leave()
 	batch := make([]*update, 0, largestBatch)
-	for {
+	for n := 0; ; {
 		select {
 		case u := <-w.updates:
 			batch = append(batch[:0], u)
@@ -94,6 +98,9 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		w.commit(batch)
 		for _, u := range batch {
 			close(u.done)
+		}
+		if n++; n%logLook == 0 && w.files.logHas(w.limit) {
+			w.moveLog()
 		}
 	}
 }
@@ -141,6 +148,9 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 		_, _ = w.tx.exec("ROLLBACK")
 		return fmt.Errorf("commit: %w", err)
 	}
+	if err := w.files.verify(); err != nil {
+		return fmt.Errorf("commit: %w", err) // it is on disk, but where nobody will look for it
+	}
 	return nil
 }
 
@@ -160,51 +170,4 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 		}
 	}()
 	return fn(tx)
-}
-
-// preparedConn is one connection that prepares each statement once. Only the writer's goroutine uses it.
-// No context reaches the driver: a caller who goes away must not interrupt a transaction that others share.
-type preparedConn struct {
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-}
-
-func (c *preparedConn) prepare(query string) (*sql.Stmt, error) {
-	if s, ok := c.statements[query]; ok {
-		return s, nil
-	}
-	s, err := c.conn.PrepareContext(context.Background(), query)
-	if err == nil {
-		c.statements[query] = s
-	}
-	return s, err
-}
-
-// close gives the connection back to its pool, whose Close reports what matters. As long as a statement is open, SQLite would
-// keep the file and its log open behind that.
-func (c *preparedConn) close() {
-	for _, s := range c.statements {
-		_ = s.Close()
-	}
-	_ = c.conn.Close()
-}
-
-func (c *preparedConn) exec(query string, args ...any) (int64, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := s.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (c *preparedConn) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	return s.Query(args...)
 }
