@@ -121,7 +121,7 @@ func stamp(ctx context.Context) func(*sql.DB) error {
 		const set = `INSERT INTO %s (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), factBackup, time.Now().UnixMilli())
 		if err == nil {
-			_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "cursors"), generationName, newGeneration(""))
+			_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "cursors"), generationCursor, newGeneration(""))
 		}
 		if err != nil {
 			return errors.Join(err, tx.Rollback())

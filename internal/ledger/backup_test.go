@@ -145,7 +145,9 @@ func TestADamagedCopyIsNoBackup(t *testing.T) {
 	path := freshSQLite(t)
 	l := open(t, path)
 	insert(t, l, payment("one"))
-	mustUpdate(t, l, func(tx *Tx) error { return tx.AddAttempt(payment("one").ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"}) })
+	mustUpdate(t, l, func(tx *Tx) error {
+		return tx.AddAttempt(payment("one").ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"})
+	})
 	closeLedger(t, l)
 	// An attempt without a detail, which the schema forbids.
 	const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts'; PRAGMA writable_schema = RESET`

@@ -1,9 +1,6 @@
 package ledger
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // notepay makes the checkpoints itself, which move the log into the database, because the record
 // must announce each: a database that was written since it was recorded is otherwise one that was
@@ -15,10 +12,10 @@ const logFrames = 1000
 // logLook is after how many commits the log's length is looked at.
 const logLook = 16
 
-// generationName names the cursor that holds the generation: which state of which ledger the
+// generationCursor names the cursor that holds the generation: which state of which ledger the
 // database is. It changes at each start, at each checkpoint and at the end, so that a copy made in
 // between is not mistaken for the ledger.
-const generationName = "ledger_generation"
+const generationCursor = "ledger_generation"
 
 // enter stores the announced generation. A database that is not the one that was closed here is stamped as a copy.
 func (w *sharedWriter) enter(generation string, replaced bool) error {
@@ -28,7 +25,7 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 				return err
 			}
 		}
-		return tx.SetCursor(generationName, generation)
+		return tx.SetCursor(generationCursor, generation)
 	})
 	if err == nil {
 		w.files.entered()
@@ -40,43 +37,42 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 // says that the database may be written, and SQLite moves the same log again. Errors change nothing
 // about what was acknowledged, and the next commit tries again.
 func (w *sharedWriter) moveLog() {
-	generation, err := w.files.announce()
+	generation, err := w.files.announce(false)
 	if err != nil {
 		return
 	}
-	whole, err := w.checkpoint()
 	w.limit = logFrames
-	if err != nil || !whole {
-		// Somebody reads from the log, so it cannot begin anew. Trying again at each commit would
-		// cost as much as the commits.
+	if w.checkpoint() {
+		_ = w.enter(generation, false) // if it fails, the record names both generations
+	} else {
+		// Trying again at each commit would cost as much as the commits.
 		for w.files.logHas(w.limit) {
 			w.limit += logFrames
 		}
 	}
-	_ = errors.Join(w.enter(generation, false), w.files.settle())
+	_ = w.files.settle() // if it fails, the record goes on saying that the database may be written
 }
 
-// checkpoint reports whether the whole log is in the database now and no reader needs it any more.
-// It does not wait for readers: all writers would wait with it.
-func (w *sharedWriter) checkpoint() (whole bool, err error) {
+// checkpoint moves the log into the database and reports whether the next transaction begins the
+// log anew. It does not, if another process reads from the log, or if the disk is full. checkpoint
+// does not wait for readers, because all writers would wait with it.
+func (w *sharedWriter) checkpoint() (whole bool) {
 	if _, err := w.tx.exec("PRAGMA busy_timeout(0)"); err != nil {
-		return false, err
+		return false
 	}
 	rows, err := w.tx.db.query("PRAGMA wal_checkpoint(RESTART)")
 	busy, err := one(rows, err, func(s scanner) (busy int64, err error) {
 		var log, moved int64
 		return busy, s.Scan(&busy, &log, &moved)
 	})
-	if _, e := w.tx.exec(fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds())); e != nil {
-		err = errors.Join(err, e)
-	}
-	return err == nil && busy == 0, err
+	_, restoreErr := w.tx.exec(fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
+	return err == nil && busy == 0 && restoreErr == nil
 }
 
 // leave gives the ledger the generation that it is closed with, so that a copy made until now is
 // none that was closed here.
 func (w *sharedWriter) leave() {
-	if generation, err := w.files.announce(); err == nil {
+	if generation, err := w.files.announce(true); err == nil {
 		_ = w.enter(generation, false) // if it fails, the record names both generations
 	}
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -117,6 +118,7 @@ func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
 // findings are what admit learned about a ledger before it is opened.
 type findings struct {
 	exists     bool
+	logged     bool // it has a log
 	generation string
 	stamped    bool // a copy that was not in use yet
 	replaced   bool // another database is in the place of the one that this record is about
@@ -157,14 +159,11 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 			return findings{}, err
 		}
 	}
+	writing := f.known && f.record.State == stateWriting
 	var alone findings // what the database says without its log
-	if doubt {
-		// Within a checkpoint it may not be readable without.
+	if log.Size > 0 && (doubt || writing) {
 		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
-			alone = findings{}
-		}
-		if alone.stamped { // a copy that was never in use, so it has no log
-			return findings{}, f.foreign()
+			alone = findings{} // within a checkpoint it may not be readable
 		}
 	}
 	unclean := log.Size > 0 || (f.known && f.record.State != stateClosed)
@@ -175,9 +174,12 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	if err != nil {
 		return findings{}, err
 	}
-	same := !f.known || f.record.Generation == "" || is.generation == f.record.Generation ||
-		is.generation == f.record.Next
-	if doubt && (!same || (alone.exists && !follows(is.generation, alone.generation))) {
+	is.logged = log.Size > 0
+	name := generationName(is.generation)
+	same := !f.known || f.record.Generation == "" || name == generationName(f.record.Generation) ||
+		name == generationName(f.record.Next)
+	unused := alone.stamped && is.generation == alone.generation // a copy that was not in use yet has no log
+	if (doubt && (!same || unused)) || (alone.exists && !follows(is.generation, alone.generation)) {
 		return findings{}, f.foreign()
 	}
 	is.replaced = !same
@@ -214,8 +216,8 @@ func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
 func (f *ledgerFiles) foreign() error {
 	base := filepath.Base(f.path)
 	return fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
-		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run notepay restore "+
-		"on it there. To use the earlier ledger, put its file back", f.path, base, base)
+		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run "+
+		"notepay restore on it there. To use the earlier ledger, put its file back", f.path, base, base)
 }
 
 // checkpointed reports whether the log's index, or the log itself, shows that SQLite wrote pages of
@@ -255,8 +257,9 @@ func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is
 			return err
 		}
 		if tables == 2 {
-			err = db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM facts WHERE name = $1),
-				coalesce((SELECT value FROM cursors WHERE name = $2), '')`, factBackup, generationName).Scan(&is.stamped, &is.generation)
+			const what = `SELECT EXISTS (SELECT 1 FROM facts WHERE name = $1),
+				coalesce((SELECT value FROM cursors WHERE name = $2), '')`
+			err = db.QueryRowContext(ctx, what, factBackup, generationCursor).Scan(&is.stamped, &is.generation)
 		}
 		if err == nil && (check || is.stamped) {
 			is.unchecked, err = quickCheck(ctx, db, checkTimeout)
@@ -355,10 +358,14 @@ func (f *ledgerFiles) settle() error {
 }
 
 // announce records that SQLite is about to write to the database, and the generation that it gets.
-func (f *ledgerFiles) announce() (generation string, err error) {
+// At the end of a process, the log also tells the generation that it began with.
+func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	r := f.record
-	if r.State = stateWriting; r.Next == "" { // else it may be in the ledger: its commit failed, or seemed to
+	if r.State = stateWriting; r.Next == "" { // else it was not committed, or only seemed not to be
 		r.Next = newGeneration(r.Generation)
+	}
+	if end {
+		r.Next = generationName(r.Next) + " " + cmp.Or(r.Generation, generationName(""))
 	}
 	return r.Next, f.write(r)
 }

@@ -276,6 +276,19 @@ func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
 		}
 		timer.Stop()
 		r.kill()
+		// All of it is copied to another place, where it is not known whether the log belongs to it.
+		moved := freshSQLite(t)
+		for _, suffix := range [][]string{{""}, {"", ".lock"}, {"", "-shm"}, {"", ".lock", "-shm"}}[round%4] {
+			write(t, moved+suffix, read(t, path+suffix))
+		}
+		write(t, moved+"-wal", read(t, path+"-wal"))
+		l := open(t, moved)
+		for _, session := range stored[max(0, len(stored)-50):] {
+			if _, err := l.Payment(t.Context(), session); err != nil {
+				t.Fatalf("round %d: %s: %v", round, session, err)
+			}
+		}
+		closeLedger(t, l)
 	}
 	l := open(t, path)
 	for _, session := range stored {
@@ -305,6 +318,38 @@ func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
 	for name, c := range map[string]struct {
 		running, killed func(t *testing.T, path string) string
 	}{
+		"moved to another directory after two kills": {nil, func(t *testing.T, path string) string {
+			r := startRemote(t, path)
+			r.mustStore("two")
+			r.kill()
+			to := filepath.Join(t.TempDir(), "moved.db")
+			write(t, to, read(t, path))
+			write(t, to+"-wal", read(t, path+"-wal"))
+			return to
+		}},
+		"moved after a start during which another program read from the log": {func(t *testing.T, path string) string {
+			return path
+		}, func(t *testing.T, path string) string {
+			var r *remote
+			if err := runOn(t.Context(), path, "mode=ro", func(db *sql.DB) error {
+				rows, err := db.QueryContext(t.Context(), "SELECT id FROM payments")
+				if err != nil {
+					return err
+				}
+				defer rows.Close()
+				rows.Next()
+				r = startRemote(t, path)
+				r.mustStore("two")
+				r.kill()
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(t.TempDir(), "moved.db")
+			write(t, to, read(t, path))
+			write(t, to+"-wal", read(t, path+"-wal"))
+			return to
+		}},
 		"moved to another directory": {nil, func(t *testing.T, path string) string {
 			to := filepath.Join(t.TempDir(), "moved.db")
 			for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {

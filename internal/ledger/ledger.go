@@ -153,7 +153,11 @@ func openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	if err = shared.enter(generation, is.replaced); err == nil {
+	// The generation stands at the beginning of a log. As long as the old log cannot be moved, the old generation stays.
+	if !is.logged || shared.checkpoint() {
+		err = shared.enter(generation, is.replaced)
+	}
+	if err == nil {
 		err = files.watch()
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -90,20 +92,27 @@ func parseRecord(content []byte) (r record, ok bool) {
 	return r, true
 }
 
-// newGeneration returns a name that no other state of any ledger has, followed by the name of the
-// generation before it: a log begins with the generation that follows the database's.
+// A generation is the name of a state of a ledger, followed by the names of states before it. The
+// first transaction of a log gives the ledger a generation that follows the database's, and the
+// last one of a process another that follows both. So a log that tells another generation than the
+// database tells which database it belongs to.
+
+// newGeneration returns a generation with a name that no other has.
 func newGeneration(before string) string {
 	var name [12]byte
 	_, _ = rand.Read(name[:]) // never fails
-	last, _, _ := strings.Cut(before, " ")
-	return strings.TrimSpace(hex.EncodeToString(name[:]) + " " + last)
+	return hex.EncodeToString(name[:]) + " " + generationName(before)
 }
 
-// follows reports whether a generation is another one, or comes right after it.
-func follows(generation, other string) bool {
-	_, before, _ := strings.Cut(generation, " ")
-	name, _, _ := strings.Cut(other, " ")
-	return generation == other || before == name
+// generationName returns the name of a generation. A new ledger, or one of an older version, has none.
+func generationName(generation string) string {
+	name, _, _ := strings.Cut(generation, " ")
+	return cmp.Or(name, "none")
+}
+
+// follows reports whether a log that tells a generation may belong to a database that tells another, or the same.
+func follows(log, database string) bool {
+	return log == database || slices.Contains(strings.Fields(log), generationName(database))
 }
 
 // logHeader is the header of a -wal file (sqlite.org/fileformat2.html, 4.1).
