@@ -42,10 +42,14 @@ func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return err
 	}
+	return writeJSON(w, status, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, err = w.Write(append(body, '\n'))
+	_, err := w.Write(append(body, '\n'))
 	return err
 }
 
@@ -123,16 +127,25 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-func (o *Operator) shown(r *http.Request, p ledger.Payment) (payment, error) {
+// shownPayment is a payment with the calls that were made for it.
+func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
 	out := payment{ID: p.ID, SessionID: p.SessionID, PaymentIntent: p.PaymentIntent, DeviceUID: p.DeviceUID, DeviceName: p.DeviceName, PriceID: p.PriceID,
 		Plan: p.Plan, Duration: int64(p.Duration / time.Second), Amount: p.Amount, Currency: p.Currency, Livemode: p.Livemode, Money: string(p.Money),
 		RefundedAmount: p.RefundedAmount, Machine: string(p.Machine), Reason: p.Reason, NeedsAttention: p.Attention != "", CreatedAt: p.CreatedAt,
 		SentAt: optional(p.SentAt), StartedAt: optional(p.StartedAt), EndsAt: optional(p.EndsAt), ExpiresAt: optional(p.ExpiresAt), Attempts: []attempt{}}
-	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
 	for _, a := range attempts {
 		out.Attempts = append(out.Attempts, attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
 	}
-	return out, err
+	return out
+}
+
+// write answers with a payment as it is stored now.
+func (o *Operator) write(w http.ResponseWriter, r *http.Request, p ledger.Payment) error {
+	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
+	if err != nil {
+		return err
+	}
+	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
 // Payment answers one payment, by credit id, session id or payment intent.
@@ -144,11 +157,7 @@ func (o *Operator) Payment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := o.shown(r, p)
-	if err != nil {
-		return err
-	}
-	return WriteJSON(w, http.StatusOK, out)
+	return o.write(w, r, p)
 }
 
 const (
@@ -185,12 +194,16 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 		Payments []payment `json:"payments"`
 		Next     string    `json:"next_cursor"`
 	}{[]payment{}, next}
+	ids := make([]string, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	attempts, err := o.Ledger.AttemptsOf(r.Context(), ids...)
+	if err != nil {
+		return err
+	}
 	for _, p := range list {
-		one, err := o.shown(r, p)
-		if err != nil {
-			return err
-		}
-		out.Payments = append(out.Payments, one)
+		out.Payments = append(out.Payments, shownPayment(p, attempts[p.ID]))
 	}
 	return WriteJSON(w, http.StatusOK, out)
 }

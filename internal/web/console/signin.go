@@ -3,6 +3,8 @@ package console
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,6 +14,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
 	"notepay/internal/web"
 )
 
@@ -21,8 +25,6 @@ const (
 	signedInFor = 12 * time.Hour
 	// mostSignIns bounds the memory; the oldest gives way.
 	mostSignIns = 100
-	// mostPresses bounds what is remembered of the buttons that were pressed.
-	mostPresses = 10_000
 
 	// After some failures a sign-in has to wait: one from the same address this long, and one from anywhere as long as the second.
 	// Where a proxy stands before us, its address is everybody's.
@@ -35,13 +37,12 @@ const (
 type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
-	presses   map[string]bool
 	all       *rate.Limiter
 	addresses map[string]*rate.Limiter
 }
 
 func newSignIns() *signIns {
-	return &signIns{until: map[[sha256.Size]byte]time.Time{}, presses: map[string]bool{}, addresses: map[string]*rate.Limiter{},
+	return &signIns{until: map[[sha256.Size]byte]time.Time{}, addresses: map[string]*rate.Limiter{},
 		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll)}
 }
 
@@ -125,18 +126,27 @@ func (s *signIns) remove(r *http.Request) {
 	}
 }
 
-// first says whether this button of this copy of a page is pressed for the first time.
-func (s *signIns) first(press string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.presses[press] {
-		return false
-	}
-	if len(s.presses) >= mostPresses {
-		clear(s.presses)
-	}
-	s.presses[press] = true
-	return true
+// maxOnce bounds a form's token, in bytes; those of our own pages are shorter.
+const maxOnce = 64
+
+// errTwice is returned for a button that was pressed before on the same copy of its page, and whose action succeeded then.
+var errTwice = errors.New("this button was pressed before")
+
+// pressID names a button of one copy of a page.
+func pressID(r *http.Request) string {
+	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
+	return "form:" + hex.EncodeToString(digest[:])
+}
+
+// once consumes the token of a form in the transaction of its action, so that a second press changes nothing, and a press after a failure counts.
+func once(r *http.Request) bridge.Also {
+	return bridge.Also{Before: func(tx *ledger.Tx) error {
+		_, known, err := tx.BeginRequest(pressID(r), "")
+		if err == nil && known {
+			err = errTwice
+		}
+		return err
+	}}
 }
 
 func newOnce() string { return rand.Text() }
@@ -160,7 +170,7 @@ func (c *Console) reading(h handler) handler {
 	}
 }
 
-// changing lets a button be pressed by who has signed in, on a page of ours, and counts each press once.
+// changing lets a button be pressed by who has signed in, on a page of ours.
 func (c *Console) changing(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if c.Token == "" {
@@ -172,14 +182,18 @@ func (c *Console) changing(h handler) handler {
 		if !c.signIns.signedIn(r, time.Now()) {
 			return c.askForToken(w, r, http.StatusUnauthorized, "You are not signed in any more. Nothing was changed.", backTo(r))
 		}
-		once := r.PostFormValue("once")
-		if once == "" {
+		if token := r.PostFormValue("once"); token == "" || len(token) > maxOnce {
 			return c.problem(w, r, http.StatusBadRequest, "The form was not complete. Nothing was changed.")
 		}
-		if !c.signIns.first(once + " " + r.URL.Path) {
+		// What follows could have other objections to a second press, such as an amount that is back already.
+		twice, err := c.Ledger.Begun(r.Context(), pressID(r))
+		if err == nil && !twice {
+			err = h(w, r)
+		}
+		if twice || errors.Is(err, errTwice) { // or both presses are under way
 			return goBack(w, r, "twice")
 		}
-		return h(w, r)
+		return err
 	}
 }
 
