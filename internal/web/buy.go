@@ -52,9 +52,9 @@ func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) 
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		_ = c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("buy.later.title"), Machine: MachineName(d.Name, d.UID),
-			Lines: []Phrase{phrase("sell.free"), phrase("buy.later.hint")}, RetryAfter: wait}) // the error below is the one that matters
-		return err
+		shown := c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("buy.later.title"), Machine: MachineName(d.Name, d.UID),
+			Lines: []Phrase{phrase("sell.free"), phrase("buy.later.hint")}, RetryAfter: wait})
+		return answered(err, shown)
 	}
 }
 

@@ -36,6 +36,20 @@ type APIError struct {
 
 func (e *APIError) Error() string { return e.Code + ": " + e.Message }
 
+// Answered is the error of a request that was answered in full: it is only for the log.
+type Answered struct{ Err error }
+
+func (a *Answered) Error() string { return a.Err.Error() }
+func (a *Answered) Unwrap() error { return a.Err }
+
+// answered returns what a handler returns that showed a page in place of an error: that error, or why the page could not be written.
+func answered(err, shown error) error {
+	if shown != nil {
+		return errors.Join(err, shown)
+	}
+	return &Answered{err}
+}
+
 // WriteJSON answers with JSON that nobody stores.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
