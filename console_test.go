@@ -486,7 +486,7 @@ func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
 			f.Errorf("rows\n%s; want\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 		w = b.send("GET", "/operator/audit.csv", "")
-		if !strings.Contains(w.Body.String(), ",operator,refund,") {
+		if !strings.Contains(w.Body.String(), `,"operator","refund",`) {
 			f.Errorf("audit\n%s; want the refund", w.Body)
 		}
 	})
