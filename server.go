@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
@@ -51,6 +52,7 @@ type Server struct {
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
+	unverified *bodies.Budget // of webhooks whose signature was not checked yet
 
 	webhooksOff bool
 	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
@@ -409,14 +411,18 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		return &web.APIError{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
-	if signature == "" { // before the body is read: anybody may send one
+	if !s.webhooks.Plausible(signature) { // before the body is read: anybody may send one
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	}
-	body, err := io.ReadAll(r.Body)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+	body, err := s.unverified.Read(w, r)
+	switch {
+	case errors.Is(err, bodies.ErrTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
-	}
-	if err != nil {
+	case errors.Is(err, bodies.ErrBusy):
+		return refuse(http.StatusServiceUnavailable, "busy", "too many events are on their way, send it again")
+	case errors.Is(err, bodies.ErrSlow):
+		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time, send it again")
+	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
 	event, err := s.webhooks.Verify(body, signature)

@@ -28,6 +28,7 @@ func (c *Customer) browser(w http.ResponseWriter, r *http.Request) string {
 
 // Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from the form.
 func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+	LimitForm(w, r)
 	if err := r.ParseForm(); err != nil {
 		return c.toPlans(w, r, d)
 	}

@@ -27,6 +27,14 @@ type Operator struct {
 	streams atomic.Int64 // that are open
 }
 
+// maxForm bounds the form of a page, in bytes: the longest holds a reason and a path. Anybody can send one.
+const maxForm = 16 << 10
+
+// LimitForm bounds what is read of a form. What does not fit is missing.
+func LimitForm(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+}
+
 // APIError is an error answer of /api.
 type APIError struct {
 	Status  int

@@ -176,6 +176,7 @@ func (c *Console) changing(h handler) handler {
 		if c.Token == "" {
 			return c.closed(w, r)
 		}
+		web.LimitForm(w, r)
 		if err := c.origins.Check(r); err != nil {
 			return c.foreign(w, r)
 		}
@@ -211,6 +212,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if c.Token == "" {
 		return c.closed(w, r)
 	}
+	web.LimitForm(w, r)
 	if err := c.origins.Check(r); err != nil {
 		return c.foreign(w, r)
 	}
