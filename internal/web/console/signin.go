@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,11 +27,14 @@ const (
 	// mostSignIns bounds the memory; the oldest gives way.
 	mostSignIns = 100
 
-	// After some failures a sign-in has to wait: one from the same address this long, and one from anywhere as long as the second.
-	// Where a proxy stands before us, its address is everybody's.
+	// After some failures, from an address or from anywhere, a wrong token is answered only after a delay, and 429. The right one is always taken
+	// at once: where a proxy stands before us its address is everybody's, and a stranger must not lock everybody out. What keeps guessing hopeless
+	// is the token's length.
 	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
 	failuresInAll, waitInAll           = 50, 2 * time.Second
 	mostAddresses                      = 10_000
+	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many are.
+	wrongDelay, maxDelayed = 2 * time.Second, 100
 )
 
 // signIns are those who signed in, and those who failed to. Both are forgotten with the process.
@@ -39,22 +43,12 @@ type signIns struct {
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
 	all       *rate.Limiter
 	addresses map[string]*rate.Limiter
+	delayed   chan struct{} // answers that are held back
 }
 
 func newSignIns() *signIns {
 	return &signIns{until: map[[sha256.Size]byte]time.Time{}, addresses: map[string]*rate.Limiter{},
-		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll)}
-}
-
-// wait is how long a sign-in from an address has to wait; 0 if it may be tried.
-func (s *signIns) wait(address string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wait := lacking(s.all, now)
-	if own := s.addresses[address]; own != nil {
-		wait = max(wait, lacking(own, now))
-	}
-	return wait
+		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll), delayed: make(chan struct{}, maxDelayed)}
 }
 
 func lacking(l *rate.Limiter, now time.Time) time.Duration {
@@ -65,8 +59,8 @@ func lacking(l *rate.Limiter, now time.Time) time.Duration {
 	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
 }
 
-// failed counts a failure.
-func (s *signIns) failed(address string, now time.Time) {
+// failed counts a failure, and returns after how long there may be another; 0 for at once.
+func (s *signIns) failed(address string, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.addresses) >= mostAddresses {
@@ -82,8 +76,26 @@ func (s *signIns) failed(address string, now time.Time) {
 	if s.addresses[address] == nil {
 		s.addresses[address] = rate.NewLimiter(rate.Every(waitPerAddress), failuresPerAddress)
 	}
+	wait := max(lacking(s.all, now), lacking(s.addresses[address], now))
 	s.addresses[address].AllowN(now, 1)
 	s.all.AllowN(now, 1)
+	return wait
+}
+
+// delay holds back the answer to a wrong token, unless very many are held back.
+func (s *signIns) delay(ctx context.Context) {
+	select {
+	case s.delayed <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-s.delayed }()
+	timer := time.NewTimer(wrongDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // add makes a sign-in and returns the cookie's value.
@@ -217,14 +229,15 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 		return c.foreign(w, r)
 	}
 	next, address, now := localPath(r.PostFormValue("next")), clientAddress(r), time.Now()
-	if wait := c.signIns.wait(address, now); wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return c.askForToken(w, r, http.StatusTooManyRequests, "That was wrong too often. Please wait "+length(wait.Truncate(time.Second)+time.Second)+".", next)
-	}
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
-		c.signIns.failed(address, now)
-		c.Log.Warn("console: wrong token", "addr", address)
-		return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
+		wait := c.signIns.failed(address, now)
+		if wait == 0 { // a stranger must not fill the log
+			c.Log.Warn("console: wrong token", "addr", address)
+			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
+		}
+		c.signIns.delay(r.Context())
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		return c.askForToken(w, r, http.StatusTooManyRequests, "This is not the operator token, and it was wrong too often. Please check it before you try again.", next)
 	}
 	c.Log.Info("console: signed in", "addr", address)
 	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))
