@@ -411,11 +411,14 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
-	err := b.c.Ledger.Update(context.Background(), write)
-	for deadline := time.Now().Add(settleTime); err != nil && time.Now().Before(deadline) && !errors.Is(err, ledger.ErrClosed); {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime) // the calls' context may have ended
+	defer cancel()
+	err := b.c.Ledger.Update(ctx, write)
+	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("settle", "payment", claimed.ID, "err", err)
-		_ = upstream.Sleep(context.Background(), time.Second)
-		err = b.c.Ledger.Update(context.Background(), write)
+		if upstream.Sleep(ctx, time.Second) == nil {
+			err = b.c.Ledger.Update(ctx, write)
+		}
 	}
 	if err != nil {
 		b.c.Log.Error("settle given up, left to the lease", "payment", claimed.ID, "err", err)
