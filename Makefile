@@ -27,7 +27,8 @@ check: ## formatting, vet and staticcheck
 
 FUZZTIME ?= 60s
 fuzz:  ## each fuzz target in turn, FUZZTIME each
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -c6-); do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+	@grep -rE --include='*_test.go' '^func Fuzz' --exclude-dir=tests . | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z]*).*|\1 \2|' | \
+		while read -r dir target; do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; done
 
 KILLTIME ?= 90s
 kill:  ## the service is killed again and again for KILLTIME, and nothing may be lost

@@ -67,6 +67,9 @@ const usage = `usage: notepay [command]
   backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
 
+// settingsFile is where settings are read from, beside the environment.
+const settingsFile = ".env"
+
 // run is the whole program: it returns when the command has ended or ctx has.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	command := "serve"
@@ -81,19 +84,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	switch command {
 	case "serve":
-		settings, err := config.Load(".env", getenv)
+		settings, err := config.Load(settingsFile, getenv)
 		if err != nil {
 			return usageError{err}
 		}
-		return serve(ctx, settings, newLogger(settings, stdout), started{})
+		log := newLogger(settings, stdout)
+		for _, warning := range config.EnvironmentWarnings(settingsFile) {
+			log.Warn("suspicious setting", "detail", warning)
+		}
+		return serve(ctx, settings, log, started{})
 	case "check":
-		settings, err := config.Load(".env", getenv)
+		settings, err := config.Load(settingsFile, getenv)
 		if err != nil {
 			return usageError{err}
 		}
 		return runChecks(ctx, newCheck(settings), stdout)
 	case "setup":
-		return runSetup(ctx, ".env", getenv, os.Stdin, stdout)
+		return runSetup(ctx, settingsFile, getenv, os.Stdin, stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -112,7 +119,7 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
 	}
-	database, err := config.Database(".env", getenv)
+	database, err := config.Database(settingsFile, getenv)
 	if err != nil {
 		return usageError{err}
 	}
@@ -135,7 +142,8 @@ func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config
 		client.Transport = clock.Watch(client.Transport)
 	}
 	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
-		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		Suspicious: config.EnvironmentWarnings(settingsFile),
+		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // checker makes the checks for the console, beside a bridge at work: at its pace, and with clients of its own, so that neither what the vendors
@@ -365,7 +373,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals, Live: live, Check: checks})
+		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
 }
 

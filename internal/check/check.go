@@ -51,6 +51,8 @@ type Config struct {
 	Disk     func(path string) (network string, err error)
 	Space    func(path string) (ledger.Space, error) // the room on the disk
 	Report   func(Result)                            // told of each result as it is found
+
+	Suspicious []string // lines and names among the settings that are probably mistakes
 }
 
 // Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
@@ -109,6 +111,7 @@ func Run(ctx context.Context, c Config) []Result {
 		name string
 		do   func(context.Context) Result
 	}{
+		{"Unknown setting", r.unknownSettings},
 		{"Secret copied badly", r.copied},
 		{"Stripe connection fails", r.stripeKey},
 		{"Restricted key lacks a permission", r.permissions},

@@ -19,6 +19,14 @@ import (
 	"notepay/internal/ledger"
 )
 
+// unknownSettings warns of names that are not settings, which would otherwise have no effect in silence.
+func (r *run) unknownSettings(context.Context) Result {
+	if len(r.Suspicious) > 0 {
+		return warned("correct the name, or remove the line; .env.example lists every setting", "%s", strings.Join(r.Suspicious, "; "))
+	}
+	return ok("every name is a setting")
+}
+
 // onThisMachine says whether an address leads nowhere else.
 func onThisMachine(address string) bool {
 	u, err := url.Parse(address)
