@@ -38,9 +38,12 @@ const sessionSettings = `SET idle_in_transaction_session_timeout = '15s'; SET tc
 
 // connectPostgres prepares a pool. It connects when the pool is first used.
 func connectPostgres(url string) (*sql.DB, error) {
+	if err := CheckURL(url); err != nil {
+		return nil, fmt.Errorf("DATABASE_URL %w", err)
+	}
 	config, err := pgx.ParseConfig(url)
-	if err != nil || CheckURL(url) != nil {
-		return nil, errors.New("DATABASE_URL is no valid postgres:// URL") // the driver's words would print the password
+	if err != nil {
+		return nil, errPostgresOption
 	}
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
 		config.ConnectTimeout = connectTimeout

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 var (
@@ -19,6 +21,7 @@ var (
 		"write ./ before a file name with a colon")
 	errPostgresURL = errors.New("is no valid postgres:// URL, such as postgres://user:password@host:5432/database; " +
 		"write special characters of the password as %40 for @, %2F for /, %3F for ?, %23 for # and %25 for %")
+	errPostgresOption = errors.New("is a postgres:// URL with an option that is not known or does not fit, or that names a file which cannot be read")
 )
 
 // CheckURL reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the setting's name. It quotes nothing of
@@ -35,6 +38,9 @@ func CheckURL(database string) error {
 	// A / ? or # in the password ends the host part too early, and what follows would be printed as the database's name.
 	if err != nil || u.Fragment != "" || strings.Contains(u.Path, "@") || strings.Contains(u.RawQuery, "@") {
 		return errPostgresURL
+	}
+	if _, err := pgx.ParseConfig(database); err != nil { // its words may hold the password
+		return errPostgresOption
 	}
 	return nil
 }
