@@ -19,6 +19,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the "sqlite" driver
+
+	"notepay/internal/dsn"
 )
 
 // ErrLocked is returned by Open when another process works on this ledger.
@@ -82,7 +84,7 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 
 // IsPostgres says whether a DATABASE_URL means PostgreSQL and not a SQLite file.
 func IsPostgres(database string) bool {
-	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+	return dsn.IsPostgres(database)
 }
 
 // Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"notepay/internal/dsn"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
@@ -38,12 +40,12 @@ const sessionSettings = `SET idle_in_transaction_session_timeout = '15s'; SET tc
 
 // connectPostgres prepares a pool. It connects when the pool is first used.
 func connectPostgres(url string) (*sql.DB, error) {
-	if err := CheckURL(url); err != nil {
+	if err := dsn.Check(url); err != nil {
 		return nil, fmt.Errorf("DATABASE_URL %w", err)
 	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errPostgresOption
+		return nil, errors.New("DATABASE_URL names a file that cannot be read any more") // the driver's words may hold the password
 	}
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
 		config.ConnectTimeout = connectTimeout

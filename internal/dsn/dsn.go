@@ -1,4 +1,5 @@
-package ledger
+// Package dsn knows what a DATABASE_URL may look like. It opens nothing, and it never quotes the value, which may hold a password.
+package dsn
 
 import (
 	"errors"
@@ -24,9 +25,13 @@ var (
 	errPostgresOption = errors.New("is a postgres:// URL with an option that is not known or does not fit, or that names a file which cannot be read")
 )
 
-// CheckURL reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the setting's name. It quotes nothing of
-// the value, which may hold a password.
-func CheckURL(database string) error {
+// IsPostgres reports whether a DATABASE_URL means PostgreSQL and not a SQLite file.
+func IsPostgres(database string) bool {
+	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+}
+
+// Check reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the setting's name.
+func Check(database string) error {
 	if !IsPostgres(database) {
 		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") || strings.HasPrefix(database, ":") ||
 			keyword.MatchString(database) {
