@@ -63,7 +63,7 @@ func (d *database) answer() string {
 	return d.answers.Text()
 }
 
-// do has the server do something: restart, hang, resume.
+// do has the server do something: stop, restart, hang, resume.
 func (d *database) do(verb string) {
 	d.Helper()
 	if _, err := fmt.Fprintln(d.verbs, verb); err != nil {
@@ -138,6 +138,17 @@ func TestPostgresHangsWhileTheServiceStops(t *testing.T) {
 	s.within(6*time.Second, "/health")
 	w.terminated(p)
 	d.do("resume")
+}
+
+func TestPostgresIsGone(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, _ := onPostgres(t)
+	d.do("stop")
+	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "Payments cannot be recorded") {
+		t.Errorf("/health says %s; want the reason", report)
+	}
+	s.within(6*time.Second, "/health")
+	w.terminated(p)
 }
 
 func TestPostgresRestarts(t *testing.T) {

@@ -14,23 +14,30 @@ import (
 	"modernc.org/sqlite"
 )
 
-// writeLog remembers how the latest writes ended. The zero value is not ready for use, see newWriteLog.
+// writeLog remembers how the latest writes ended.
 type writeLog struct {
-	latest atomic.Int64 // when a write last succeeded, in Unix nanoseconds; 0: never
-	failed chan error   // the latest failure that nobody has received yet
+	began  time.Time    // times are counted from here, so that a step of the clock does not change them
+	latest atomic.Int64 // when a write last succeeded, in nanoseconds since began; 0: never
+	failed chan Failure // the latest failure that nobody has received yet
 }
 
-func newWriteLog() *writeLog { return &writeLog{failed: make(chan error, 1)} }
+func newWriteLog() *writeLog { return &writeLog{began: time.Now(), failed: make(chan Failure, 1)} }
+
+// Failure is a write that failed because of the storage.
+type Failure struct {
+	Err   error
+	Began time.Time // when the write began; it may have waited for long
+}
 
 // add records the result of an update. Errors of the caller's own function, rows that the schema refuses and callers that went away say
 // nothing about the storage.
-func (w *writeLog) add(err error) {
+func (w *writeLog) add(began time.Time, err error) {
 	switch {
 	case err == nil:
-		w.latest.Store(time.Now().UnixNano())
+		w.latest.Store(int64(max(time.Since(w.began), 1)))
 	case isStorageFailure(err):
 		select {
-		case w.failed <- err:
+		case w.failed <- Failure{err, began}:
 		default: // an earlier failure waits to be received
 		}
 	}
@@ -39,13 +46,13 @@ func (w *writeLog) add(err error) {
 // LastWrite returns when a write last succeeded; zero if none has.
 func (l *Ledger) LastWrite() time.Time {
 	if at := l.writes.latest.Load(); at != 0 {
-		return time.Unix(0, at)
+		return l.writes.began.Add(time.Duration(at))
 	}
 	return time.Time{}
 }
 
 // Failures reports writes that failed because of the storage. Failures that happen before the receiver is ready again are dropped.
-func (l *Ledger) Failures() <-chan error { return l.writes.failed }
+func (l *Ledger) Failures() <-chan Failure { return l.writes.failed }
 
 // isStorageFailure reports whether an update failed because of the disk or the database.
 func isStorageFailure(err error) bool {

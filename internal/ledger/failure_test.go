@@ -37,8 +37,8 @@ func testFailures(t *testing.T, database string) {
 	l := open(t, database)
 	failed := func() error {
 		select {
-		case err := <-l.Failures():
-			return err
+		case f := <-l.Failures():
+			return f.Err
 		default:
 			return nil
 		}

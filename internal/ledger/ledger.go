@@ -98,8 +98,9 @@ func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
+	began := time.Now()
 	err := l.writer.update(ctx, fn)
-	l.writes.add(err)
+	l.writes.add(began, err)
 	return err
 }
 

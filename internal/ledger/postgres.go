@@ -94,7 +94,7 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 		lock.release()
 		return nil, errors.Join(err, db.Close())
 	}
-	lock.keep(opened, l.writes.add)
+	lock.keep(opened, func(err error) { l.writes.add(time.Now(), err) })
 	return l, nil
 }
 

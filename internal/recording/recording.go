@@ -27,7 +27,7 @@ type Ledger interface {
 	// LastWrite returns when a write last succeeded.
 	LastWrite() time.Time
 	// Failures reports writes that failed because of the storage.
-	Failures() <-chan error
+	Failures() <-chan ledger.Failure
 	// Space returns the room on the disk, or an error where that is not known.
 	Space() (ledger.Space, error)
 	// LogSize returns the size of SQLite's log in bytes.
@@ -156,8 +156,8 @@ func (m *Monitor) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case err := <-m.ledger.Failures():
-			m.writeFailed(&w, err)
+		case f := <-m.ledger.Failures():
+			m.writeFailed(&w, f)
 		case <-tick.C:
 		}
 	}
@@ -175,14 +175,14 @@ func (m *Monitor) due(w *watch) bool {
 	return since >= idleProbeInterval && time.Since(m.ledger.LastWrite()) >= idleProbeInterval
 }
 
-// writeFailed takes a failed write into account. One may be an accident, and the probe that follows decides. If another fails after that probe has
-// succeeded, sales stop for a while, because the probe is not the same as a payment.
-func (m *Monitor) writeFailed(w *watch, err error) {
-	contradicted := time.Since(w.failed) < quietTime && w.succeeded.After(w.failed)
+// writeFailed takes a failed write into account. One may be an accident, and the probe that follows decides. If another fails that began after that
+// probe had succeeded, sales stop for a while, because the probe is not the same as a payment.
+func (m *Monitor) writeFailed(w *watch, f ledger.Failure) {
+	contradicted := time.Since(w.failed) < quietTime && w.succeeded.After(w.failed) && f.Began.After(w.succeeded)
 	w.failed, w.doubt = time.Now(), true
 	if contradicted || w.repeated {
 		w.repeated = true
-		m.raise(w, err)
+		m.raise(w, f.Err)
 	}
 }
 

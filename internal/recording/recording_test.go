@@ -20,7 +20,7 @@ type scripted struct {
 	small, roomy error         // results of the probes
 	hang         chan struct{} // nil: probes answer at once
 	written      time.Time
-	failures     chan error
+	failures     chan ledger.Failure
 	space        ledger.Space
 	spaceErr     error
 	log          int64
@@ -53,7 +53,7 @@ func (s *scripted) answer(err *error) error {
 
 func (s *scripted) Probe(context.Context) error     { return s.answer(&s.small) }
 func (s *scripted) ProbeRoom(context.Context) error { return s.answer(&s.roomy) }
-func (s *scripted) Failures() <-chan error          { return s.failures }
+func (s *scripted) Failures() <-chan ledger.Failure { return s.failures }
 
 func (s *scripted) LastWrite() (at time.Time) {
 	s.set(func() { at = s.written })
@@ -76,7 +76,7 @@ func (s *scripted) ShrinkLog(context.Context) { s.set(func() { s.shrunk++ }) }
 func watching(t *testing.T, f func(t *testing.T, l *scripted, m *Monitor, board *problem.Board)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &scripted{failures: make(chan error, 1), space: ledger.Space{Free: 1 << 30, Total: 1 << 34}}
+		l := &scripted{failures: make(chan ledger.Failure, 1), space: ledger.Space{Free: 1 << 30, Total: 1 << 34}}
 		board := &problem.Board{}
 		m := New(l, board, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,27 +137,35 @@ func TestMonitorStorage(t *testing.T) {
 		},
 		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
 			l.set(func() { l.roomy = full })
-			l.failures <- full
+			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(failingProbeInterval + lookInterval)
 			stopped(t, board, true, "after the first failure")
 		},
 		"one failed write is an accident": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
-			l.failures <- full
+			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(time.Second)
 			stopped(t, board, false, "after one failure")
 			pass(time.Hour)
-			l.failures <- full
+			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(time.Second)
 			stopped(t, board, false, "after one an hour later")
 		},
 		"writes that fail although the probe succeeds stop sales for a while": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
 			for range 10 {
-				l.failures <- full
+				l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 				pass(5 * time.Second)
 			}
 			stopped(t, board, true, "while they fail")
 			pass(quietTime)
 			stopped(t, board, false, "when none has failed for a while")
+		},
+		"writes that began before the probe succeeded change nothing": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+			began := time.Now()
+			for range 10 {
+				l.failures <- ledger.Failure{Err: full, Began: began}
+				pass(5 * time.Second)
+				stopped(t, board, false, "while old writes fail")
+			}
 		},
 		"a probe that hangs is a failed one": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
 			hang := make(chan struct{})
