@@ -33,6 +33,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/recording"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
@@ -141,7 +142,7 @@ func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config
 	for _, client := range []*http.Client{hub.http, api.http} {
 		client.Transport = clock.Watch(client.Transport)
 	}
-	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
+	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
 		Suspicious: config.EnvironmentWarnings(settingsFile),
 		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
@@ -293,6 +294,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 	var work sync.WaitGroup
+	work.Go(func() { server.recording.Run(claims) })
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
 	if server.checkout != nil {
@@ -310,6 +312,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	case err = <-served: // not by our wish
 	case <-ctx.Done():
 		log.Info("stopping")
+	case <-l.Lost():
+		err = ledger.ErrLockLost
+		log.Error("stopping", "err", err)
 	}
 	stopClaims()
 	timer := time.AfterFunc(stopCalling, stopCalls)
@@ -361,7 +366,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Changed: changed, Problems: problems})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{problems: problems, ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
+	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
