@@ -75,7 +75,7 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", dsn(path, settings))
+	db, err := sql.Open("sqlite", fileURI(path, settings))
 	if err != nil {
 		return err
 	}

@@ -33,40 +33,32 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 	return err
 }
 
-// moveLog moves the log into the database and begins it anew. If we stop in between, the record
-// says that the database may be written, and SQLite moves the same log again. Errors change nothing
-// about what was acknowledged, and the next commit tries again.
-func (w *sharedWriter) moveLog() {
+// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. If we stop in
+// between, the record says that the database may be written, and SQLite moves the same log again.
+// Errors change nothing about what was acknowledged, and the next commit tries again. Until then, the
+// record goes on saying so.
+func (w *sharedWriter) moveLog(mode string) {
 	generation, err := w.files.announce(false)
-	if err != nil {
+	if err != nil || !w.checkpoint(mode) || w.enter(generation, false) != nil {
 		return
 	}
-	w.limit = logFrames
-	if w.checkpoint() {
-		_ = w.enter(generation, false) // if it fails, the record names both generations
-	} else {
-		// Trying again at each commit would cost as much as the commits.
-		for w.files.logHas(w.limit) {
-			w.limit += logFrames
-		}
-	}
-	_ = w.files.settle() // if it fails, the record goes on saying that the database may be written
+	_ = w.files.settle()
 }
 
 // checkpoint moves the log into the database and reports whether the next transaction begins the
-// log anew. It does not, if another process reads from the log, or if the disk is full. checkpoint
-// does not wait for readers, because all writers would wait with it.
-func (w *sharedWriter) checkpoint() (whole bool) {
+// log anew for certain. It does not, if another process reads from the log, or if the disk is full.
+// checkpoint does not wait for readers, because all writers would wait with it.
+func (w *sharedWriter) checkpoint(mode string) (whole bool) {
 	if _, err := w.tx.exec("PRAGMA busy_timeout(0)"); err != nil {
 		return false
 	}
-	rows, err := w.tx.db.query("PRAGMA wal_checkpoint(RESTART)")
+	rows, err := w.tx.db.query("PRAGMA wal_checkpoint(" + mode + ")")
 	busy, err := one(rows, err, func(s scanner) (busy int64, err error) {
 		var log, moved int64
 		return busy, s.Scan(&busy, &log, &moved)
 	})
 	_, restoreErr := w.tx.exec(fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
-	return err == nil && busy == 0 && restoreErr == nil
+	return err == nil && busy == 0 && restoreErr == nil && mode != "PASSIVE"
 }
 
 // leave gives the ledger the generation that it is closed with, so that a copy made until now is

@@ -129,21 +129,6 @@ func (l *Ledger) Watch(ctx context.Context, report func(error)) {
 	}
 }
 
-// readPool notices damage that queries come upon.
-type readPool struct {
-	*sql.DB
-	condition *condition
-}
-
-// QueryContext runs a query.
-func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (resultRows, error) {
-	rows, err := p.DB.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, p.condition.note(err)
-	}
-	return observedRows{rows, p.condition}, nil
-}
-
 // observedRows notices damage that SQLite comes upon while the rows are read.
 type observedRows struct {
 	*sql.Rows
@@ -152,11 +137,3 @@ type observedRows struct {
 
 // Err returns what ended the rows early.
 func (r observedRows) Err() error { return r.condition.note(r.Rows.Err()) }
-
-// resultRows are the rows of a query.
-type resultRows interface {
-	Next() bool
-	Scan(dest ...any) error
-	Err() error
-	Close() error
-}

@@ -361,6 +361,9 @@ func (f *ledgerFiles) settle() error {
 // At the end of a process, the log also tells the generation that it began with.
 func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	r := f.record
+	if r.State == stateWriting && r.Next != "" && !end {
+		return r.Next, nil // it is announced
+	}
 	if r.State = stateWriting; r.Next == "" { // else it was not committed, or only seemed not to be
 		r.Next = newGeneration(r.Generation)
 	}
@@ -369,6 +372,9 @@ func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	}
 	return r.Next, f.write(r)
 }
+
+// busy reports whether a checkpoint was announced and has not succeeded yet.
+func (f *ledgerFiles) busy() bool { return f.record.State == stateWriting }
 
 // entered tells that the announced generation was committed.
 func (f *ledgerFiles) entered() { f.record.Generation, f.record.Next = f.record.Next, "" }
@@ -504,7 +510,7 @@ func (f *ledgerFiles) lasting() []openedFile {
 	})
 }
 
-// dsn returns the URI of a SQLite file.
-func dsn(path, settings string) string {
+// fileURI returns the URI of a SQLite file.
+func fileURI(path, settings string) string {
 	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + settings
 }

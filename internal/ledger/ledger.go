@@ -16,8 +16,9 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
-	_ "modernc.org/sqlite"             // the "sqlite" driver
+	_ "modernc.org/sqlite" // the "sqlite" driver
+
+	"notepay/internal/dsn"
 )
 
 // ErrLocked is returned by Open when another process works on this ledger.
@@ -36,8 +37,11 @@ var ErrClosed = errors.New("the ledger is closed")
 type Ledger struct {
 	reads  readPool
 	writer writer
+	writes *writeLog
 	unlock func() error
 	born   time.Time
+	path   string        // of the SQLite file, with symbolic links resolved; "" for PostgreSQL
+	lost   chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
 
 	condition *condition   // nil for PostgreSQL
 	files     *ledgerFiles // nil for PostgreSQL
@@ -86,7 +90,7 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 
 // IsPostgres says whether a DATABASE_URL means PostgreSQL and not a SQLite file.
 func IsPostgres(database string) bool {
-	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+	return dsn.IsPostgres(database)
 }
 
 // Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.
@@ -96,9 +100,18 @@ func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
 // once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
 // its changes back and is returned as it is; any other error means that it is not known whether the change is on disk.
 // Cancelling ctx helps only while the transaction has not begun.
+// It waits at most updateTimeout.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
-	return l.writer.update(ctx, fn)
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	began := time.Now()
+	err := l.writer.update(ctx, fn)
+	l.writes.add(began, err)
+	return err
 }
+
+// Lost is closed when the lock on the ledger was lost for good: another process may work on it now. Updates fail from then on.
+func (l *Ledger) Lost() <-chan struct{} { return l.lost }
 
 // Probe writes a row, to find out whether payments can be recorded.
 func (l *Ledger) Probe(ctx context.Context) error {
@@ -116,8 +129,9 @@ func (l *Ledger) Close() error {
 const busyTimeout = 5 * time.Second
 
 // sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
-// synchronous=FULL makes a commit survive a power cut.
-const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)"
+// synchronous=FULL makes a commit survive a power cut. A log that grew because of a slow reader is cut to 16 MiB when the reader has ended.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
+	"&_pragma=journal_size_limit(16777216)"
 
 // readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
 const readers = 4
@@ -144,7 +158,7 @@ func openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	writes, err := sql.Open("sqlite", dsn(files.path, sqliteSettings+"&_pragma=wal_autocheckpoint(0)"))
+	writes, err := sql.Open("sqlite", fileURI(files.path, sqliteSettings+"&_pragma=wal_autocheckpoint(0)"))
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +168,7 @@ func openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 		return nil, errors.Join(err, writes.Close())
 	}
 	// The generation stands at the beginning of a log. As long as the old log cannot be moved, the old generation stays.
-	if !is.logged || shared.checkpoint() {
+	if !is.logged || shared.checkpoint("RESTART") {
 		err = shared.enter(generation, is.replaced)
 	}
 	if err == nil {
@@ -165,7 +179,7 @@ func openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 		return nil, errors.Join(err, shared.close())
 	}
 	go shared.run(shared.tx.db.(*preparedConn))
-	reads, err := sql.Open("sqlite", dsn(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
+	reads, err := sql.Open("sqlite", fileURI(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
 	if err != nil {
 		shared.stop()
 		return nil, errors.Join(err, shared.close())
@@ -175,6 +189,8 @@ func openHeld(ctx context.Context, files *ledgerFiles) (*Ledger, error) {
 	return &Ledger{
 		reads:     readPool{reads, files.condition},
 		writer:    shared,
+		writes:    newWriteLog(),
+		path:      files.path,
 		unlock:    files.release,
 		condition: files.condition,
 		files:     files,

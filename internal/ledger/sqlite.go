@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 // sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
 type sharedWriter struct {
 	db      *sql.DB
 	updates chan *update
-	closing chan struct{} // closed by stop: no new updates
-	closed  chan struct{} // closed by the goroutine as it ends
+	shrinks chan chan struct{} // asks for shrinkLog, and is closed afterwards
+	closing chan struct{}      // closed by stop: no new updates
+	closed  chan struct{}      // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
 	files   *ledgerFiles
-	limit   int64 // frames of the log at which it is moved into the database
 }
 
 type update struct {
@@ -39,11 +41,11 @@ func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles) (*sh
 	w := &sharedWriter{
 		db:      db,
 		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
+		shrinks: make(chan chan struct{}),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
 		files:   files,
-		limit:   logFrames,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
@@ -84,6 +86,10 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		select {
 		case u := <-w.updates:
 			batch = append(batch[:0], u)
+		case shrunk := <-w.shrinks:
+			w.shrinkLog()
+			close(shrunk)
+			continue
 		case <-w.closing:
 			return
 		}
@@ -99,8 +105,8 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		for _, u := range batch {
 			close(u.done)
 		}
-		if n++; n%logLook == 0 && w.files.logHas(w.limit) {
-			w.moveLog()
+		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(logFrames) {
+			w.moveLog("RESTART")
 		}
 	}
 }
@@ -141,11 +147,13 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	}
 	if err := call(fn, &w.tx); err != nil {
 		_, rollbackErr := w.tx.exec("ROLLBACK")
+		w.reuseLog(err)
 		return joinIf(err, rollbackErr)
 	}
 	if _, err := w.tx.exec("COMMIT"); err != nil {
 		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none says nothing new.
 		_, _ = w.tx.exec("ROLLBACK")
+		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)
 	}
 	if err := w.files.verify(); err != nil {
@@ -153,6 +161,25 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	}
 	return nil
 }
+
+// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the next write begins at the log's start and needs
+// no new space. SQLite itself does this only after 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
+func (w *sharedWriter) reuseLog(err error) {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
+		return
+	}
+	w.moveLog("PASSIVE")
+}
+
+// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this moment.
+func (w *sharedWriter) shrinkLog() { w.moveLog("TRUNCATE") }
+
+// SQLite's result codes (sqlite.org/rescode.html).
+const (
+	sqliteFull        = 13
+	sqliteWriteFailed = 778 // with a limit on the file's size, for example
+)
 
 // joinIf keeps err as it is, for those who compare it, unless there is a second error.
 func joinIf(err, second error) error {

@@ -291,7 +291,7 @@ func unmigrated(t *testing.T, database string) (db *sql.DB, begin func(func(*Tx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &postgresWriter{db: db}
+		w := &postgresWriter{db: db, lock: &postgresLock{}}
 		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
 	}
 	db, err := sql.Open("sqlite", database)
