@@ -84,6 +84,9 @@ func (b *Bridge) StartFree(ctx context.Context, device string, by By) (ledger.Pa
 	if d == nil {
 		return ledger.Payment{}, ledger.ErrNotFound
 	}
+	if err := b.mayRecord(ctx); err != nil {
+		return ledger.Payment{}, err
+	}
 	session := freeStarts + strings.ToLower(rand.Text())
 	var p ledger.Payment
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {

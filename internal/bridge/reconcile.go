@@ -25,6 +25,10 @@ func (b *Bridge) reconcile(ctx context.Context) {
 	failures := 0
 	var r reading
 	for ctx.Err() == nil {
+		if b.ready(ctx) != nil { // whoever makes it ready says what is wrong
+			_ = upstream.Sleep(ctx, measuring)
+			continue
+		}
 		if err := b.readEvents(ctx, &r); err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
@@ -88,9 +92,10 @@ func (b *Bridge) untilLookedUp(ctx context.Context) {
 
 // reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what was not read, not what was.
 type reading struct {
-	began, since time.Time // zero: none has begun
-	sessions     bool      // read, where they had to be
-	after        string    // the last event that was read
+	began    time.Time // a local instant; zero: none has begun
+	since    time.Time // by Stripe's clock
+	sessions bool      // read, where they had to be
+	after    string    // the last event that was read
 }
 
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
@@ -104,9 +109,10 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
-		*r = reading{began: time.Now(), since: since.Add(-overlap)}
+		// A cursor that is later than Stripe's time was set by a clock that has been corrected since.
+		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
 	}
-	if !r.sessions && r.began.Sub(r.since) > eventsKept {
+	if !r.sessions && b.now().Sub(r.since) > eventsKept {
 		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
 			return err
 		}
@@ -132,7 +138,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		}
 		r.after, more = last, again
 	}
-	began := r.began
+	began := b.clock().At(r.began)
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.

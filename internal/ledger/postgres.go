@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"notepay/internal/vendortime"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
@@ -19,6 +21,8 @@ type postgresWriter struct {
 
 	underWay sync.RWMutex // held for reading by each update, for writing by stop
 	stopped  bool         // guarded by underWay
+
+	clock *vendortime.Clock
 }
 
 // lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
@@ -30,7 +34,7 @@ const longestTransaction = 15 * time.Second
 // mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
 const mostRetries = 20
 
-func openPostgres(ctx context.Context, url string) (*Ledger, error) {
+func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Ledger, error) {
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		return nil, errors.New("DATABASE_URL is no valid postgres:// URL") // the driver's words would print the password
@@ -49,7 +53,7 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 	if !locked {
 		return nil, errors.Join(ErrLocked, conn.Close(), db.Close())
 	}
-	w := &postgresWriter{db: db}
+	w := &postgresWriter{db: db, clock: clock}
 	if err := migrate(ctx, func(fn func(*Tx) error) error { return w.update(ctx, fn) }, toPostgres); err != nil {
 		return nil, errors.Join(err, conn.Close(), db.Close())
 	}
@@ -94,7 +98,7 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: time.Now()}); err != nil {
+	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
 		return joinIf(err, t.Rollback())
 	}
 	if err := t.Commit(); err != nil {
