@@ -218,6 +218,32 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 	}
 }
 
+// A host that slept finds Stripe's time later than it carried on, and one whose monotonic clock ran away finds it earlier.
+func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
+	t.Parallel()
+	for _, step := range []time.Duration{-time.Hour, -20 * time.Minute, -5 * time.Second, 20 * time.Minute, 5 * time.Hour} {
+		t.Run(step.String(), func(t *testing.T) {
+			t.Parallel()
+			onHost(t, 0, nil, func(f *front) {
+				f.run()
+				f.pass(time.Minute)
+				f.stripe.SetClock(step)
+				f.notehub.SetClock(step)
+				told := f.buy(sandbox.PayOptions{})
+				f.pass(time.Second)
+				f.machineIs(told, ledger.Sent)
+				f.pass(5 * time.Minute)
+				untold := f.buy(sandbox.PayOptions{NoWebhook: true})
+				f.pass(6 * time.Minute)
+				f.machineIs(untold, ledger.Sent)
+				f.pass(11 * time.Minute)
+				f.machineIs(untold, ledger.Failed)
+				f.stop()
+			})
+		})
+	}
+}
+
 func TestFirstStartWithoutStripe(t *testing.T) {
 	t.Parallel()
 	for ahead, problem := range map[time.Duration]string{0: "its time is not known", -2 * time.Hour: "behind Stripe's time"} {

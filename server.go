@@ -390,6 +390,10 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
 	event, err := s.webhooks.Verify(body, signature, s.ledger.Clock())
+	if errors.Is(err, stripeevent.ErrTooOld) || errors.Is(err, stripeevent.ErrTimeUnknown) { // unless our time is wrong
+		s.bridge.LearnTime(r.Context())
+		event, err = s.webhooks.Verify(body, signature, s.ledger.Clock())
+	}
 	switch {
 	case errors.Is(err, stripeevent.ErrTimeUnknown):
 		s.log.Warn("webhook postponed", "err", err)

@@ -102,14 +102,15 @@ type reading struct {
 // far enough, the sessions are read themselves.
 func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	if r.began.IsZero() {
-		since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
-		if errors.Is(err, ledger.ErrNotFound) {
-			since, err = b.c.Ledger.Born(), nil
+		since, err := b.readUntil(ctx)
+		if err == nil && since.After(b.now()) { // Stripe's time has just turned out to be earlier
+			if err = b.settleTime(ctx); err == nil {
+				since, err = b.readUntil(ctx)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
-		// A cursor that is later than Stripe's time was set by a clock that has been corrected since.
 		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
@@ -143,6 +144,15 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.
 	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
+}
+
+// readUntil returns until when Stripe's events were read, or the ledger's birth.
+func (b *Bridge) readUntil(ctx context.Context) (time.Time, error) {
+	at, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
+	if errors.Is(err, ledger.ErrNotFound) {
+		at, err = b.c.Ledger.Born(), nil
+	}
+	return at, err
 }
 
 // chargesLast orders a page: a charge tells of a payment only once its session made one, and both may be of the same second.

@@ -37,7 +37,7 @@ type timekeeper struct {
 	mu        sync.Mutex
 	settled   atomic.Bool
 	corrected time.Duration // the largest offset of the clock since stored times were corrected last
-	doubted   atomic.Bool   // something showed that our idea of Stripe's time may be wrong
+	asked     time.Time     // a local instant: when LearnTime asked last
 }
 
 // now returns the ledger's time, which is Stripe's.
@@ -65,13 +65,13 @@ func (b *Bridge) mayRecord(ctx context.Context) error {
 	return err
 }
 
-// settleTime fixes the ledger's birth and corrects what an earlier process stored by a clock that was ahead. It does so again
-// when Stripe's time turns out to be earlier than was believed.
+// settleTime fixes the ledger's birth and corrects what was stored by a clock that was ahead. It does so again when Stripe's
+// time turns out to be earlier than was believed.
 func (b *Bridge) settleTime(ctx context.Context) error {
 	b.time.mu.Lock()
 	defer b.time.mu.Unlock()
 	offset := b.clock().Offset()
-	if b.time.settled.Load() && offset > b.time.corrected-vendortime.Tolerance {
+	if b.time.settled.Load() && offset >= b.time.corrected {
 		b.time.corrected = max(b.time.corrected, offset)
 		return nil
 	}
@@ -202,28 +202,44 @@ func (b *Bridge) askTime(ctx context.Context) error {
 	return b.c.AskTime(ctx)
 }
 
-// DoubtTime has Stripe asked for its time soon: something that it signed does not agree with what we take for it.
-func (b *Bridge) DoubtTime() { b.time.doubted.Store(true) }
+// LearnTime asks Stripe for its time, unless it was asked a moment ago: something that Stripe signed does not agree with what
+// we take for its time.
+func (b *Bridge) LearnTime(ctx context.Context) {
+	_, _, _ = b.asking.Do("time", func() (any, error) {
+		if !b.time.asked.IsZero() && time.Since(b.time.asked) < askEvery {
+			return nil, nil
+		}
+		b.time.asked = time.Now()
+		if err := b.askTime(context.WithoutCancel(ctx)); err != nil {
+			b.c.Log.Warn("Stripe's time not learned", "err", err)
+			return nil, nil
+		}
+		if err := b.settleIfKnown(context.WithoutCancel(ctx)); err != nil {
+			b.c.Log.Error("settle", "err", err)
+		}
+		return nil, nil
+	})
+}
 
-// TimeKnown reports whether Stripe has told its time to this process.
-func (b *Bridge) TimeKnown() bool { return b.clock().Known() }
+func (b *Bridge) settleIfKnown(ctx context.Context) error {
+	if !b.clock().Known() {
+		return nil
+	}
+	return b.settleTime(ctx)
+}
 
 // keepTime watches the host's clock: sales stop while it is wrong. It asks Stripe for the time where that is in doubt.
 func (b *Bridge) keepTime(ctx context.Context) {
 	var next time.Time
 	for upstream.Sleep(ctx, measuring) == nil {
 		b.judgeTime(true)
-		doubted := b.time.doubted.Load() || b.clock().Doubtful() || !b.clock().Known()
-		if doubted && !time.Now().Before(next) {
+		if (b.clock().Doubtful() || !b.clock().Known()) && !time.Now().Before(next) {
 			next = time.Now().Add(askEvery)
-			if err := b.askTime(ctx); err == nil {
-				b.time.doubted.Store(false)
+			if err := b.askTime(ctx); err != nil && ctx.Err() == nil {
+				b.c.Log.Debug("Stripe's time not learned", "err", err)
 			}
 		}
-		if !b.clock().Known() {
-			continue
-		}
-		if err := b.settleTime(ctx); err != nil && ctx.Err() == nil {
+		if err := b.settleIfKnown(ctx); err != nil && ctx.Err() == nil {
 			b.c.Log.Error("settle", "err", err)
 		}
 	}

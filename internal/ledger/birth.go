@@ -44,13 +44,10 @@ func (l *Ledger) Born() time.Time {
 func (l *Ledger) Settled() bool { return l.settled.Load() }
 
 // Settle fixes the birth of a new ledger, or of a restored copy, and corrects stored times that lie in the future because the
-// host's clock was ahead when they were written. The caller knows Stripe's time. It does nothing if it succeeded before.
+// clock was ahead when they were written. The caller knows Stripe's time, and calls it again when that turns out to be earlier.
 func (l *Ledger) Settle(ctx context.Context) error {
 	l.settling.Lock()
 	defer l.settling.Unlock()
-	if l.settled.Load() {
-		return nil
-	}
 	opened := l.clock.At(l.opened)
 	var born time.Time
 	err := l.Update(ctx, func(tx *Tx) (err error) {

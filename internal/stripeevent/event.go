@@ -30,6 +30,9 @@ type Secrets []string
 // ErrSignature is for events that Stripe did not sign, or not lately.
 var ErrSignature = errors.New("no valid signature")
 
+// ErrTooOld is for events that Stripe signed too long ago. It is an ErrSignature.
+var ErrTooOld = fmt.Errorf("%w: signed too long ago", ErrSignature)
+
 // ErrTimeUnknown is for signed events of which nobody knows yet whether Stripe signed them lately.
 var ErrTimeUnknown = errors.New("signed at another time than the host's clock shows, and Stripe's time is not known yet")
 
@@ -56,7 +59,7 @@ func (s Secrets) Verify(body []byte, header string, clock *vendortime.Clock) (br
 	case !clock.Known() && age.Abs() > vendortime.Tolerance:
 		return bridge.Event{}, ErrTimeUnknown
 	case age > webhook.DefaultTolerance:
-		return bridge.Event{}, fmt.Errorf("%w: signed %s ago", ErrSignature, age.Round(time.Second))
+		return bridge.Event{}, fmt.Errorf("%w: %s", ErrTooOld, age.Round(time.Second))
 	}
 	return Decode(body)
 }
