@@ -2,6 +2,7 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/vendortime"
 )
 
@@ -515,4 +517,39 @@ func TestServiceOnAHostWhoseClockIsAhead(t *testing.T) {
 func (w *world) clocks(ahead time.Duration) {
 	w.stripe.SetClock(ahead)
 	w.notehub.SetClock(ahead)
+}
+
+// The age of a signature is judged by Stripe's time: a fresh one counts on any host, and a replayed one on none.
+func TestSignatureAge(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-30 * 24 * time.Hour, -20 * time.Minute, 0, 20 * time.Minute, 30 * 24 * time.Hour} {
+		onHost(t, ahead, nil, func(f *front) {
+			secrets, body := stripeevent.Secrets{testSecret}, sessionEvent("checkout.session.completed", "")
+			verify := func(clock *vendortime.Clock, age time.Duration) error {
+				_, err := secrets.Verify([]byte(body), signedAt(body, testSecret, time.Now().Add(-age)), clock)
+				return err
+			}
+			unknown := f.host.clock()
+			f.run()
+			known := f.ledger.Clock()
+			for age, want := range map[time.Duration]error{0: nil, 4 * time.Minute: nil, 6 * time.Minute: stripeevent.ErrTooOld,
+				20 * time.Minute: stripeevent.ErrTooOld, 30 * 24 * time.Hour: stripeevent.ErrTooOld, -time.Minute: nil} {
+				if err := verify(known, age); !errors.Is(err, want) {
+					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
+				}
+				byHost := age + ahead // as old as it seems while nobody knows better
+				if err := verify(unknown, age); errors.Is(err, stripeevent.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
+					f.Errorf("host %v ahead, time unknown, signed %v ago: %v", ahead, age, err)
+				}
+			}
+			for _, age := range []time.Duration{6 * time.Minute, 30 * 24 * time.Hour} {
+				w := f.do(http.MethodPost, "/webhook/stripe", body, "Stripe-Signature", signedAt(body, testSecret, time.Now().Add(-age)))
+				f.answers(fmt.Sprintf("a webhook signed %v ago", age), w, http.StatusBadRequest, "bad_signature")
+			}
+			if n := f.stripe.Count("GET /v1/events"); n > 4 {
+				f.Errorf("Stripe's events were asked for %d times", n)
+			}
+			f.stop()
+		})
+	}
 }

@@ -69,6 +69,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"variables are replaced, and leave with their device":      testVariables,
 		"facts":                                            testFacts,
 		"a ledger is born once":                            testBorn,
+		"a birth waits for Stripe's time":                 testBirthWaits,
+		"times that a clock has stored which was ahead":    testTimesAhead,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
 		"a second process finds the ledger locked":         testLock,
