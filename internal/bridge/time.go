@@ -14,15 +14,16 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// Whatever is compared with a payment's times is Stripe's time (vendortime). A new ledger decides nothing before Stripe has told
-// its time: a birth by a wrong clock would disown payments, or deliver those of another ledger again.
+// Whatever is compared with a payment's times is Stripe's time (vendortime). A new ledger decides
+// nothing before Stripe has told its time: a birth by a wrong clock would disown payments, or
+// deliver those of another ledger again.
 
 // ErrTimeUnknown is returned for what cannot be decided before Stripe has told its time.
 var ErrTimeUnknown = errors.New("Stripe's time is not known yet")
 
 const (
-	// learnAtMost is how long the queue of an existing ledger waits for Stripe's time. Then its notes go out all the same:
-	// Stripe may be down. Deadlines wait on.
+	// learnAtMost is how long the queue of an existing ledger waits for Stripe's time. Then its
+	// notes go out all the same: Stripe may be down. Deadlines wait on.
 	learnAtMost = 5 * time.Second
 	// askEvery is how often Stripe is asked for its time while that is not known.
 	askEvery = 5 * time.Second
@@ -56,7 +57,8 @@ func (b *Bridge) ready(ctx context.Context) error {
 	return b.settleTime(ctx)
 }
 
-// mayRecord returns ErrTimeUnknown while the ledger has no birth, for then no payment can be judged.
+// mayRecord returns ErrTimeUnknown while the ledger has no birth, for then no payment can be
+// judged.
 func (b *Bridge) mayRecord(ctx context.Context) error {
 	err := b.ready(ctx)
 	if errors.Is(err, ErrTimeUnknown) && !b.c.Ledger.Born().IsZero() {
@@ -65,8 +67,8 @@ func (b *Bridge) mayRecord(ctx context.Context) error {
 	return err
 }
 
-// settleTime fixes the ledger's birth and corrects what was stored by a clock that was ahead. It does so again when Stripe's
-// time turns out to be earlier than was believed.
+// settleTime fixes the ledger's birth and corrects what was stored by a clock that was ahead. It
+// does so again when Stripe's time turns out to be earlier than was believed.
 func (b *Bridge) settleTime(ctx context.Context) error {
 	b.time.mu.Lock()
 	defer b.time.mu.Unlock()
@@ -88,7 +90,8 @@ func (b *Bridge) settleTime(ctx context.Context) error {
 	return nil
 }
 
-// correctWaits shortens waits that end later than their kind allows, because the clock was ahead when they were stored.
+// correctWaits shortens waits that end later than their kind allows, because the clock was ahead
+// when they were stored.
 func (b *Bridge) correctWaits(ctx context.Context) error {
 	var changes []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
@@ -132,8 +135,8 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 	return nil
 }
 
-// noFuture returns a payment without what cannot have happened yet, and without waits that are longer than their kind. Its
-// expiry stays: the machine was told it.
+// noFuture returns a payment without what cannot have happened yet, and without waits that are
+// longer than their kind. Its expiry stays: the machine was told it.
 func noFuture(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.StartedAt.After(now) {
 		if !p.EndsAt.IsZero() {
@@ -165,8 +168,8 @@ func longestWait(p ledger.Payment) time.Duration {
 	return maxBackoff
 }
 
-// learnTime blocks until Stripe's time is known and the ledger settled. A ledger that was settled by an earlier process waits
-// only a moment.
+// learnTime blocks until Stripe's time is known and the ledger settled. A ledger that was settled
+// by an earlier process waits only a moment.
 func (b *Bridge) learnTime(ctx context.Context) {
 	began := time.Now()
 	for failures := 0; ctx.Err() == nil; {
@@ -202,8 +205,8 @@ func (b *Bridge) askTime(ctx context.Context) error {
 	return b.c.AskTime(ctx)
 }
 
-// LearnTime asks Stripe for its time, unless it was asked a moment ago: something that Stripe signed does not agree with what
-// we take for its time.
+// LearnTime asks Stripe for its time, unless it was asked a moment ago: something that Stripe
+// signed does not agree with what we take for its time.
 func (b *Bridge) LearnTime(ctx context.Context) {
 	_, _, _ = b.asking.Do("time", func() (any, error) {
 		if !b.time.asked.IsZero() && time.Since(b.time.asked) < askEvery {
@@ -228,7 +231,8 @@ func (b *Bridge) settleIfKnown(ctx context.Context) error {
 	return b.settleTime(ctx)
 }
 
-// keepTime watches the host's clock: sales stop while it is wrong. It asks Stripe for the time where that is in doubt.
+// keepTime watches the host's clock: sales stop while it is wrong. It asks Stripe for the time
+// where that is in doubt.
 func (b *Bridge) keepTime(ctx context.Context) {
 	var next time.Time
 	for upstream.Sleep(ctx, measuring) == nil {
@@ -245,8 +249,8 @@ func (b *Bridge) keepTime(ctx context.Context) {
 	}
 }
 
-// judgeTime raises the clock's problem while the host's clock is wrong, or while a new ledger waits for Stripe's time, and
-// clears it when that is over.
+// judgeTime raises the clock's problem while the host's clock is wrong, or while a new ledger waits
+// for Stripe's time, and clears it when that is over.
 func (b *Bridge) judgeTime(waited bool) {
 	p := problem.Problem{Code: problem.Clock, StopsSales: true}
 	ahead, seen := b.clock().Ahead()
@@ -254,8 +258,8 @@ func (b *Bridge) judgeTime(waited bool) {
 	case seen && ahead.Abs() > vendortime.Tolerance:
 		p.Text = clockText(ahead)
 	case waited && !b.clock().Known() && b.c.Ledger.Born().IsZero():
-		p.Text = "Stripe has not answered since the start, so its time is not known, and without it payments cannot be judged. " +
-			"Check the connection to Stripe and STRIPE_SECRET_KEY."
+		p.Text = "Stripe has not answered since the start, so its time is not known, and no payment can be judged. " +
+			"Check the connection to Stripe, STRIPE_SECRET_KEY, and the clock of this host: with a wrong one TLS fails."
 	default:
 		if b.c.Problems.Clear(problem.Clock) {
 			b.c.Log.Info("clock is right again")
@@ -274,5 +278,6 @@ func clockText(ahead time.Duration) string {
 		way = "behind"
 	}
 	return fmt.Sprintf("The clock of this host is %s %s Stripe's time. Nothing is sold until it is right. "+
-		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).", ahead.Abs().Round(time.Second), way)
+		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).",
+		ahead.Abs().Round(time.Second), way)
 }

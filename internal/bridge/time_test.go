@@ -8,7 +8,8 @@ import (
 	"notepay/internal/ledger"
 )
 
-// A machine's start is believed only between the payment and now: its end, and who may pay next, follow from it.
+// A machine's start is believed only between the payment and now: its end, and who may pay next,
+// follow from it.
 func TestReportedStartTime(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -35,7 +36,8 @@ func TestReportedStartTime(t *testing.T) {
 	}
 }
 
-// What happens while a long reading goes on is behind its first page. So the next reading begins where this one began.
+// What happens while a long reading goes on is behind its first page. So the next reading begins
+// where this one began.
 func TestEventsReadIsWhenTheReadingBegan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

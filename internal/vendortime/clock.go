@@ -1,9 +1,11 @@
 // Package vendortime tells Stripe's time, whatever the host's clock says.
 //
-// Payments, events and signatures carry Stripe's time, so deadlines can only be compared with Stripe's time. A Clock learns it
-// from the Date header of Stripe's replies and carries it on by the monotonic clock, so that a step of the host's clock changes
-// nothing. Until Stripe has answered, a Clock returns the host's time, corrected by Notehub's replies if there are any, and
-// Known reports false. It cannot notice how long a suspended host slept before Stripe answers again.
+// Payments, events and signatures carry Stripe's time, so deadlines can only be compared with
+// Stripe's time. A Clock learns it from the Date header of Stripe's replies and carries it on by
+// the monotonic clock, so that a step of the host's clock changes nothing. Until Stripe has
+// answered, a Clock returns the host's time, corrected by Notehub's replies if there are any, and
+// Known reports false. It cannot notice how long a suspended host slept before Stripe answers
+// again.
 package vendortime
 
 import (
@@ -14,7 +16,8 @@ import (
 	"time"
 )
 
-// Tolerance is the largest difference between the host's clock and Stripe's with which notepay sells.
+// Tolerance is the largest difference between the host's clock and Stripe's with which notepay
+// sells.
 const Tolerance = 2 * time.Minute
 
 // Witness is a vendor whose replies tell the time.
@@ -25,7 +28,8 @@ const (
 	Notehub                // counts until Stripe has answered
 )
 
-// Clock tells Stripe's time. It is safe for concurrent use, and a nil *Clock is the host's clock, which counts as known.
+// Clock tells Stripe's time. It is safe for concurrent use, and a nil *Clock is the host's clock,
+// which counts as known.
 type Clock struct {
 	host   func() time.Time // the host's clock, which may step
 	anchor time.Time        // a reading of the monotonic clock
@@ -39,7 +43,8 @@ type Clock struct {
 	asked time.Duration // the host's clock had stepped by this when the offset was learned
 }
 
-// New returns a clock that starts with the host's time. host is read where only the host's clock counts. nil means time.Now.
+// New returns a clock that starts with the host's time. host is read where only the host's clock
+// counts. nil means time.Now.
 func New(host func() time.Time) *Clock {
 	if host == nil {
 		host = time.Now
@@ -58,13 +63,15 @@ func (c *Clock) At(local time.Time) time.Time {
 	return c.carried(local).Add(c.Offset())
 }
 
-// carried returns the host's time at a local instant as if its clock had not stepped since the anchor.
+// carried returns the host's time at a local instant as if its clock had not stepped since the
+// anchor.
 func (c *Clock) carried(local time.Time) time.Time { return c.base.Add(local.Sub(c.anchor)) }
 
 // Known reports whether Stripe has told its time.
 func (c *Clock) Known() bool { return c == nil || c.known.Load() }
 
-// Offset returns how far Stripe's time is from the host's at the anchor. It only changes when Stripe's replies contradict it.
+// Offset returns how far Stripe's time is from the host's at the anchor. It only changes when
+// Stripe's replies contradict it.
 func (c *Clock) Offset() time.Duration {
 	if c == nil {
 		return 0
@@ -72,8 +79,8 @@ func (c *Clock) Offset() time.Duration {
 	return time.Duration(c.offset.Load())
 }
 
-// Ahead returns by how much the host's clock is ahead of the vendors', negative if it is behind. It reports false until a
-// vendor has answered.
+// Ahead returns by how much the host's clock is ahead of the vendors', negative if it is behind. It
+// reports false until a vendor has answered.
 func (c *Clock) Ahead() (time.Duration, bool) {
 	if c == nil {
 		return 0, false
@@ -86,8 +93,8 @@ func (c *Clock) Ahead() (time.Duration, bool) {
 // stepped returns how far the host's clock has stepped since the anchor.
 func (c *Clock) stepped() time.Duration { return c.host().Round(0).Sub(c.carried(time.Now())) }
 
-// Doubtful reports whether the host's clock stepped since Stripe answered last. The host may have been suspended, and then
-// Stripe's time is not what Now returns.
+// Doubtful reports whether the host's clock stepped since Stripe answered last. The host may have
+// been suspended, and then Stripe's time is not what Now returns.
 func (c *Clock) Doubtful() bool {
 	if c == nil {
 		return false
@@ -121,8 +128,8 @@ func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// genuine reports whether a reply was made by the vendor just now. What a proxy says in its place may be from a cache, and
-// a reply that is replayed may carry the date of the first.
+// genuine reports whether a reply was made by the vendor just now. What a proxy says in its place
+// may be from a cache, and a reply that is replayed may carry the date of the first.
 func genuine(of Witness, resp *http.Response) bool {
 	h := resp.Header
 	if h.Get("Age") != "" || h.Get("Idempotent-Replayed") != "" {
@@ -134,8 +141,9 @@ func genuine(of Witness, resp *http.Response) bool {
 	return resp.StatusCode/100 == 2 && strings.HasPrefix(h.Get("Content-Type"), "application/json")
 }
 
-// learn applies a reply that the vendor made at some time between two local instants. A Date has whole seconds, cut off, so
-// the reply bounds the offset from both sides. An offset within the bounds stays as it is, and another one becomes the middle.
+// learn applies a reply that the vendor made at some time between two local instants. A Date has
+// whole seconds, cut off, so the reply bounds the offset from both sides. An offset within the
+// bounds stays as it is, and another one becomes the middle.
 func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 	theirs, err := http.ParseTime(date)
 	if err != nil {

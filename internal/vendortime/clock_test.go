@@ -44,7 +44,8 @@ func ask(t *testing.T, c *Clock, of Witness, r reply) {
 	resp.Body.Close()
 }
 
-// near fails if the clock is further from Stripe's time than its Date and the call's duration explain.
+// near fails if the clock is further from Stripe's time than its Date and the call's duration
+// explain.
 func near(t *testing.T, c *Clock, ahead, within time.Duration) {
 	t.Helper()
 	if off := c.Now().Sub(time.Now().Add(ahead)).Abs(); off > within {

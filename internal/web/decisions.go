@@ -126,10 +126,12 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 		return &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
 	}
 	p, err := o.Bridge.StartFree(r.Context(), r.PathValue("uid"), bridge.By{Who: OperatorName, Why: d.Reason})
-	if errors.Is(err, ledger.ErrNotFound) {
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
 		return errNoDevice
-	}
-	if err != nil {
+	case errors.Is(err, bridge.ErrTimeUnknown):
+		return &APIError{http.StatusServiceUnavailable, "time_unknown", "Stripe has not answered since the start, so its time is not known; try again"}
+	case err != nil:
 		return err
 	}
 	out, err := o.shown(r, p)
