@@ -1,4 +1,4 @@
-.PHONY: demo build test mutants contract check fuzz kill chaos bench help
+.PHONY: demo build test postgres mutants contract check fuzz kill chaos bench help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	go run . demo
@@ -9,6 +9,9 @@ build: ## one static binary: ./notepay
 test:  ## all tests; needs nothing but Go
 	go test -race -shuffle=on -parallel 16 -timeout 15m ./...
 	go test -count=1 -run 'Histories|Shelf' . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
+
+postgres: ## the tests that need a PostgreSQL server, on one of their own (Debian: apt-get install postgresql)
+	tests/postgres.sh go test -race -count=1 -parallel 8 -run Postgres . ./internal/ledger
 
 mutants: ## each guard is taken away in turn, and its test must fail; two minutes on two cores
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .

@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/check"
 	"notepay/internal/checkout"
@@ -32,6 +33,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/recording"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 	"notepay/internal/web"
@@ -140,7 +142,7 @@ func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config
 	clock := vendortime.New(nil)
 	api.http.Transport = clock.Watch(vendortime.Stripe, api.http.Transport)
 	hub.http.Transport = clock.Watch(vendortime.Notehub, hub.http.Transport)
-	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
+	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
 		Suspicious: config.EnvironmentWarnings(settingsFile),
 		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
@@ -292,6 +294,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 	var work sync.WaitGroup
+	work.Go(func() { server.recording.Run(claims) })
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
 	if server.checkout != nil {
@@ -309,6 +312,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	case err = <-served: // not by our wish
 	case <-ctx.Done():
 		log.Info("stopping")
+	case <-l.Lost():
+		err = ledger.ErrLockLost
+		log.Error("stopping", "err", err)
 	}
 	stopClaims()
 	timer := time.AfterFunc(stopCalling, stopCalls)
@@ -361,13 +367,14 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Changed: changed, AskTime: api.AskTime, Problems: problems})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{problems: problems, ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
+	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		unverified: bodies.New(mostBody)}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -60,6 +61,27 @@ func (r *run) disk(context.Context) Result {
 		return failed("put DATABASE_URL on a local disk, or use PostgreSQL", "%s is on %s, which does not keep what SQLite needs", database, network)
 	}
 	return ok("%s is on a local disk", database)
+}
+
+func (r *run) space(context.Context) Result {
+	database := string(r.Settings.DatabaseURL)
+	if ledger.IsPostgres(database) {
+		return skipped("the ledger is in PostgreSQL")
+	}
+	const remedy = "delete something on the disk of the ledger, or enlarge it"
+	space, err := r.Space(database)
+	free := fmt.Sprintf("%.0f MB are free", float64(space.Free)/1e6)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return skipped("this system does not tell how much is free")
+	case err != nil:
+		return skipped("the disk could not be looked at: %s", err)
+	case space.Free < space.Floor():
+		return failed(remedy, "%s: nothing is sold with so little", free)
+	case space.Tight():
+		return warned(remedy, "%s: sales stop when %.0f MB are left", free, float64(space.Floor())/1e6)
+	}
+	return ok("%s", free)
 }
 
 // maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's time, but people read its times

@@ -243,6 +243,7 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"), "NOTEHUB_FLEET_UID: has to begin with fleet:")
 
 	problems = append(problems, checkListenAddr(s.ListenAddr)...)
+	problems = append(problems, s.checkDatabase()...)
 	problems = append(problems, checkURL("PUBLIC_URL", &s.PublicURL)...)
 	problems = append(problems, checkPublicURL(s.PublicURL, s.Livemode())...)
 	problems = append(problems, checkZone(s.TZ)...)

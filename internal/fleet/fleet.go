@@ -129,9 +129,6 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 	return f, nil
 }
 
-// factLoaded is when the devices were last listed completely.
-const factLoaded = "fleet_loaded"
-
 func (f *Fleet) load(ctx context.Context) error {
 	devices, err := f.Ledger.Devices(ctx)
 	if err != nil {
@@ -149,7 +146,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
 	}
-	f.observed, err = f.Ledger.Fact(ctx, factLoaded)
+	f.observed, err = f.Ledger.Fact(ctx, ledger.FactFleetLoaded)
 	if f.loaded, err = ledger.Has(err); err != nil {
 		return err
 	}

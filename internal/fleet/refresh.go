@@ -193,7 +193,7 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 					return err
 				}
 			}
-			return tx.SetFact(factLoaded, tx.Now)
+			return tx.SetFact(ledger.FactFleetLoaded, tx.Now)
 		})
 		if err != nil {
 			return r, fmt.Errorf("remove devices: %w", err)

@@ -11,8 +11,12 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// factBorn is when this ledger was made, by Stripe's clock.
-const factBorn = "born"
+const (
+	// factBorn is when this ledger was made, by Stripe's clock.
+	factBorn = "born"
+	// FactFleetLoaded is when the devices were last listed completely, by Stripe's clock.
+	FactFleetLoaded = "fleet_loaded"
+)
 
 // birth is what a ledger knows of the time.
 type birth struct {
@@ -123,8 +127,7 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 		again.UnixMilli(), FactEventsRead, late.UnixMilli()); err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE facts SET value = $1 WHERE value > $1 AND name <> $2 AND name <> $3`,
-		tx.Now.UnixMilli(), factBorn, FactEventsRead)
+	_, err = tx.exec(`UPDATE facts SET value = $1 WHERE value > $1 AND name = $2`, tx.Now.UnixMilli(), FactFleetLoaded)
 	return err
 }
 
@@ -132,8 +135,8 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 // than opened: a clock that was ahead stored later times than the true ones, so each stored time
 // that has passed is no earlier than the true birth.
 func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
-	rows, err := tx.db.query(`SELECT min(at) FROM (SELECT min(value) AS at FROM facts WHERE name <> $1 AND value > 0
-		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, factBackup)
+	rows, err := tx.db.query(`SELECT min(at) FROM (SELECT min(value) AS at FROM facts WHERE name = $1 OR name = $2
+		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, FactEventsRead, FactFleetLoaded)
 	at, err := one(rows, err, scanInstant)
 	if at.IsZero() || at.After(opened) {
 		at = opened
