@@ -33,17 +33,41 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 	return err
 }
 
-// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. If we stop in
-// between, the record says that the database may be written, and SQLite moves the same log again.
-// Errors change nothing about what was acknowledged, and the next commit tries again. Until then, the
-// record goes on saying so.
+// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. Before and after,
+// the ledger gets another generation, so that no copy made in between has that of the database. If we
+// stop in between, the record says that the database may be written, and SQLite moves the same log
+// again. Errors change nothing about what was acknowledged, and the next commit tries again. Until
+// then, the record goes on saying so.
 func (w *sharedWriter) moveLog(mode string) {
-	generation, err := w.files.announce(false)
-	if err != nil || !w.checkpoint(mode) || w.enter(generation, false) != nil {
+	switch {
+	case mode == passive: // the disk is full
+		if _, err := w.files.announce(false); err != nil {
+			return
+		}
+	case !w.sealed:
+		if w.mark(true) != nil {
+			return
+		}
+		w.sealed = true
+	}
+	if !w.checkpoint(mode) || w.mark(false) != nil {
 		return
 	}
+	w.sealed = false
 	_ = w.files.settle()
 }
+
+// mark announces another generation and stores it.
+func (w *sharedWriter) mark(end bool) error {
+	generation, err := w.files.announce(end)
+	if err != nil {
+		return err
+	}
+	return w.enter(generation, false) // if it fails, the record names both generations
+}
+
+// passive is the mode of a checkpoint that needs no new room.
+const passive = "PASSIVE"
 
 // checkpoint moves the log into the database and reports whether the next transaction begins the
 // log anew for certain. It does not, if another process reads from the log, or if the disk is full.
@@ -58,13 +82,8 @@ func (w *sharedWriter) checkpoint(mode string) (whole bool) {
 		return busy, s.Scan(&busy, &log, &moved)
 	})
 	_, restoreErr := w.tx.exec(fmt.Sprintf("PRAGMA busy_timeout(%d)", busyTimeout.Milliseconds()))
-	return err == nil && busy == 0 && restoreErr == nil && mode != "PASSIVE"
+	return err == nil && busy == 0 && restoreErr == nil && mode != passive
 }
 
-// leave gives the ledger the generation that it is closed with, so that a copy made until now is
-// none that was closed here.
-func (w *sharedWriter) leave() {
-	if generation, err := w.files.announce(true); err == nil {
-		_ = w.enter(generation, false) // if it fails, the record names both generations
-	}
-}
+// leave gives the ledger the generation that it is closed with. If that fails, the record says what may be there.
+func (w *sharedWriter) leave() { _ = w.mark(true) }

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -168,7 +167,8 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	}
 	unclean := log.Size > 0 || (f.known && f.record.State != stateClosed)
 	is, err := f.look(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
-	if err != nil && doubt {
+	broken := alone.exists && !follows(is.generation, alone.generation)
+	if err != nil && (doubt || broken) {
 		return findings{}, errors.Join(f.foreign(), err)
 	}
 	if err != nil {
@@ -179,7 +179,7 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	same := !f.known || f.record.Generation == "" || name == generationName(f.record.Generation) ||
 		name == generationName(f.record.Next)
 	unused := alone.stamped && is.generation == alone.generation // a copy that was not in use yet has no log
-	if (doubt && (!same || unused)) || (alone.exists && !follows(is.generation, alone.generation)) {
+	if (doubt && (!same || unused)) || broken {
 		return findings{}, f.foreign()
 	}
 	is.replaced = !same
@@ -358,7 +358,7 @@ func (f *ledgerFiles) settle() error {
 }
 
 // announce records that SQLite is about to write to the database, and the generation that it gets.
-// At the end of a process, the log also tells the generation that it began with.
+// At the end of a log, that also has the names of those that the log began with and followed.
 func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	r := f.record
 	if r.State == stateWriting && r.Next != "" && !end {
@@ -368,7 +368,7 @@ func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 		r.Next = newGeneration(r.Generation)
 	}
 	if end {
-		r.Next = generationName(r.Next) + " " + cmp.Or(r.Generation, generationName(""))
+		r.Next = endGeneration(generationName(r.Next), r.Generation)
 	}
 	return r.Next, f.write(r)
 }

@@ -94,7 +94,7 @@ func parseRecord(content []byte) (r record, ok bool) {
 
 // A generation is the name of a state of a ledger, followed by the names of states before it. The
 // first transaction of a log gives the ledger a generation that follows the database's, and the
-// last one of a process another that follows both. So a log that tells another generation than the
+// last one another that follows both. So a log that tells another generation than the
 // database tells which database it belongs to.
 
 // newGeneration returns a generation with a name that no other has.
@@ -109,6 +109,19 @@ func generationName(generation string) string {
 	name, _, _ := strings.Cut(generation, " ")
 	return cmp.Or(name, "none")
 }
+
+// endGeneration returns a generation with the names of all before it in the same log. Only a log that cannot be moved for long has more
+// than three, and then the first and the last ones are kept: a record has little room.
+func endGeneration(name, before string) string {
+	names := append([]string{name}, strings.Fields(cmp.Or(before, generationName("")))...)
+	if len(names) > maxNames {
+		names = slices.Concat(names[:2], names[len(names)-maxNames+2:])
+	}
+	return strings.Join(names, " ")
+}
+
+// maxNames is how many names a generation has.
+const maxNames = 4
 
 // follows reports whether a log that tells a generation may belong to a database that tells another, or the same.
 func follows(log, database string) bool {

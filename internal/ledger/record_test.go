@@ -13,8 +13,8 @@ func TestRecord(t *testing.T) {
 	most := strings.Repeat("f", 24)
 	full := record{
 		State:      stateRestoring,
-		Generation: strings.Join([]string{most, most, most}, " "),
-		Next:       strings.Join([]string{most, most, most}, " "),
+		Generation: strings.TrimSpace(strings.Repeat(most+" ", maxNames)),
+		Next:       strings.TrimSpace(strings.Repeat(most+" ", maxNames)),
 		Database:   fileID{math.MaxUint64, math.MaxInt64, math.MinInt64},
 		Log:        math.MaxUint64,
 		Salts:      strings.Repeat("f", 16),
@@ -72,7 +72,10 @@ func TestGenerations(t *testing.T) {
 	t.Parallel()
 	closed := newGeneration("")
 	began := newGeneration(closed)
-	ended := "end " + began
+	ended := endGeneration("end", began)
+	if long := endGeneration("5", "4 3 2 1 0"); long != "5 4 1 0" {
+		t.Errorf("a long generation is %q", long)
+	}
 	for _, c := range []struct {
 		log, database string
 		want          bool
@@ -82,7 +85,7 @@ func TestGenerations(t *testing.T) {
 		{ended, closed, true},                             // the process has ended
 		{ended, began, true},                              // and a part was moved before
 		{closed, "", true},                                // a new ledger
-		{"end " + closed, "", true},                       // one that has ended
+		{endGeneration("end", closed), "", true},          // one that has ended
 		{"", "", true},                                    // an older version's
 		{closed, began, false},                            // an older log
 		{began, newGeneration(""), false},                 // a copy

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"modernc.org/sqlite"
+
+	"notepay/internal/vendortime"
 )
 
 // sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
@@ -21,6 +22,8 @@ type sharedWriter struct {
 	once    sync.Once
 	tx      Tx
 	files   *ledgerFiles
+	sealed  bool // the log has the generation that it is moved with
+	clock   *vendortime.Clock
 }
 
 type update struct {
@@ -32,7 +35,7 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles) (*sharedWriter, error) {
+func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles, clock *vendortime.Clock) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -46,6 +49,7 @@ func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles) (*sh
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
 		files:   files,
+		clock:   clock,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
@@ -141,7 +145,7 @@ type closureError struct{ error }
 // alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on disk, or (stopped within)
 // all of it; nobody was told yes in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
-	w.tx.Now = time.Now()
+	w.tx.Now = w.clock.Now()
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -169,7 +173,7 @@ func (w *sharedWriter) reuseLog(err error) {
 	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
 		return
 	}
-	w.moveLog("PASSIVE")
+	w.moveLog(passive)
 }
 
 // shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this moment.
