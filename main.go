@@ -31,6 +31,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
@@ -328,6 +329,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
 	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
+	hub.odd = notehubapi.NewOddRecords(problems, log, metrics.OddRecord)
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})

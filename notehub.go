@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -25,6 +25,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/upstream"
 )
 
@@ -36,6 +37,9 @@ type notehub struct {
 	http  *http.Client
 	token tokens
 	pace  *upstream.Pace
+	odd   *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
+
+	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as they were read last
 }
 
 const (
@@ -46,8 +50,11 @@ const (
 	devicesPerPage = 1000
 	// eventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	eventsPerPage = 50
-	// mostReply bounds what is read of a reply, in bytes.
-	mostReply = 32 << 20
+	// mostReply bounds what is read of a list, in bytes, and maxSmallReply what is read of an error or an acknowledgment.
+	mostReply     = 32 << 20
+	maxSmallReply = 64 << 10
+
+	oddDevices = "Notehub's devices" // the source of odd records, for the operator
 )
 
 func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
@@ -90,24 +97,18 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
 // and has another shape has no credit id.
-func (n *notehub) PendingNotes(ctx context.Context, device string) ([]bridge.PendingNote, error) {
-	var reply struct {
-		Notes map[string]struct {
-			Body json.RawMessage `json:"body"`
-		} `json:"notes"`
-	}
-	err := n.call(ctx, call{method: http.MethodGet, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, device: device, into: &reply})
+func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []bridge.PendingNote, err error) {
+	err = n.call(ctx, call{method: http.MethodGet, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, device: device, decode: func(text []byte) (err error) {
+		var odd []notehubapi.Odd
+		notes, odd, err = notehubapi.DecodePendingNotes(text)
+		n.odd.Add("Notehub's pending notes", odd...)
+		return err
+	}})
 	if isNoNotefile(err) {
 		return nil, nil // the queue was never made: nothing is pending
 	}
 	if err != nil {
 		return nil, err
-	}
-	notes := make([]bridge.PendingNote, 0, len(reply.Notes))
-	for id, note := range reply.Notes {
-		var body bridge.Note
-		_ = json.Unmarshal(note.Body, &body) // one strange note must not hide the others
-		notes = append(notes, bridge.PendingNote{ID: id, CreditID: body.CreditID, PaymentStatus: body.PaymentStatus})
 	}
 	return notes, nil
 }
@@ -119,32 +120,45 @@ func (n *notehub) DeleteNote(ctx context.Context, device, noteID string) error {
 	return n.call(ctx, call{method: http.MethodDelete, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
 }
 
-// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length.
+// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length. An
+// odd device hides no other: its Problem says what is wrong with it, and one without a UID is left out.
 func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err error) {
 	path := "/devices"
 	if n.fleet != "" {
 		path = "/fleets/" + url.PathEscape(n.fleet) + "/devices"
 	}
-	seen := map[string]bool{"": true} // a listing that shifts while it is read repeats devices
+	var odd []notehubapi.Odd
+	seen := map[string]bool{} // a listing that shifts while it is read repeats devices
 	for page := 1; ; page++ {
-		var reply struct {
-			Devices []device `json:"devices"`
-			HasMore *bool    `json:"has_more"`
-		}
-		if err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", devicesPerPage, page), into: &reply}); err != nil {
-			return devices, fmt.Errorf("page %d: %w", page, err)
-		}
+		var reply notehubapi.Page
+		err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", devicesPerPage, page), decode: func(text []byte) (err error) {
+			reply, err = notehubapi.DecodePage(text, "devices")
+			return err
+		}})
 		before := len(devices)
-		for _, d := range reply.Devices {
-			if !seen[d.UID] {
+		for i, raw := range reply.Records {
+			d, fields, err := notehubapi.DecodeDevice(raw)
+			if err != nil {
+				fields = []notehubapi.Odd{{ID: fmt.Sprintf("page %d, %s", page, notehubapi.Place(i)), Field: "uid"}}
+			} else if _, ok := parseDeviceUID(d.UID); !ok && !seen[d.UID] {
+				d.Unreadable = true
+				d.Problem = strings.TrimSpace("Payments need a UID of the form dev:..., and this device has another. " + d.Problem)
+				fields = append(fields, notehubapi.Odd{ID: notehubapi.Name(d.UID), Field: "uid"})
+			}
+			if err == nil && seen[d.UID] {
+				continue
+			}
+			odd = append(odd, fields...)
+			if err == nil {
 				seen[d.UID] = true
-				devices = append(devices, d.record())
+				devices = append(devices, d)
 			}
 		}
 		switch {
-		case reply.HasMore == nil:
-			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"})
-		case !*reply.HasMore:
+		case err != nil:
+			return devices, fmt.Errorf("page %d: %w", page, err)
+		case !reply.More:
+			n.odd.Set(oddDevices, odd...)
 			return devices, nil
 		case len(devices) == before:
 			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new device that is not the last"})
@@ -153,33 +167,20 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 }
 
 // Device reads one device. upstream.Refused means that it is not among those to sell on.
-func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error) {
-	var d device
-	if err := n.read(ctx, call{path: "/devices/" + url.PathEscape(uid), device: uid, into: &d}); err != nil {
+func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err error) {
+	err = n.read(ctx, call{path: "/devices/" + url.PathEscape(uid), device: uid, decode: func(text []byte) (err error) {
+		var odd []notehubapi.Odd
+		d, odd, err = notehubapi.DecodeDevice(text)
+		n.odd.Add(oddDevices, odd...)
+		return err
+	}})
+	if err != nil {
 		return ledger.Device{}, err
 	}
-	record := d.record()
-	if d.UID != uid || (n.fleet != "" && !slices.Contains(record.Fleets, n.fleet)) {
+	if d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
 		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
-	return record, nil
-}
-
-// device is Notehub's Device as far as it is used. disabled is left out when false, last_activity is null if never seen.
-type device struct {
-	UID          string     `json:"uid"`
-	SerialNumber string     `json:"serial_number"`
-	Fleets       []string   `json:"fleet_uids"`
-	Disabled     bool       `json:"disabled"`
-	LastActivity *time.Time `json:"last_activity"`
-}
-
-func (d device) record() ledger.Device {
-	r := ledger.Device{UID: d.UID, Name: printable(d.SerialNumber), Fleets: d.Fleets, Disabled: d.Disabled}
-	if d.LastActivity != nil {
-		r.LastActivity = d.LastActivity.UTC().Truncate(time.Millisecond)
-	}
-	return r
+	return d, nil
 }
 
 // Confirmations reads a page of machines' answers, oldest first. The cursor is the id of the last event that was seen, "" to begin with
@@ -191,18 +192,16 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
-	var reply struct {
-		Events  []json.RawMessage `json:"events"`
-		HasMore *bool             `json:"has_more"`
-	}
-	if err := n.read(ctx, call{path: "/events-cursor", query: query.Encode(), into: &reply}); err != nil {
+	var reply notehubapi.Page
+	err = n.read(ctx, call{path: "/events-cursor", query: query.Encode(), decode: func(text []byte) (err error) {
+		reply, err = notehubapi.DecodePage(text, "events")
+		return err
+	}})
+	if err != nil {
 		return nil, cursor, false, err
 	}
-	if reply.HasMore == nil {
-		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"}
-	}
 	next = cursor
-	for _, raw := range reply.Events {
+	for _, raw := range reply.Records {
 		var event struct {
 			ID string `json:"event"`
 		}
@@ -213,10 +212,10 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 			list = append(list, c)
 		}
 	}
-	if *reply.HasMore && next == cursor {
+	if reply.More && next == cursor {
 		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
 	}
-	return list, next, *reply.HasMore, nil
+	return list, next, reply.More, nil
 }
 
 var (
@@ -283,20 +282,25 @@ func (n *notehub) ProjectVariables(ctx context.Context) (map[string]string, erro
 	return n.variables(ctx, call{path: "/environment_variables"})
 }
 
-// FleetVariables reads those of all fleets, by fleet UID, in one call.
+// FleetVariables reads those of all fleets, by fleet UID, in one call. What an odd record leaves unknown is as it was when it could last
+// be read. A fleet that could never be read takes no payments, rather than be sold at a price that is a guess.
 func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
-	var fleets []struct {
-		UID       string            `json:"uid"`
-		Variables map[string]string `json:"environment_variables"` // optional
-	}
-	if err := n.readMember(ctx, call{path: "/fleets"}, "fleets", &fleets); err != nil {
+	var records []json.RawMessage
+	err := n.read(ctx, call{path: "/fleets", decode: func(text []byte) (err error) {
+		records, err = notehubapi.DecodeList(text, "fleets")
+		return err
+	}})
+	if err != nil {
 		return nil, err
 	}
-	byFleet := make(map[string]map[string]string, len(fleets))
-	for _, f := range fleets {
-		byFleet[f.UID] = smallNames(f.Variables)
+	var known map[string]map[string]string
+	if last := n.lastFleets.Load(); last != nil {
+		known = *last
 	}
-	return byFleet, nil
+	fleets, odd := notehubapi.DecodeFleets(records, known)
+	n.odd.Set("Notehub's fleets", odd...)
+	n.lastFleets.Store(&fleets)
+	return fleets, nil
 }
 
 // DeviceVariables reads those that are set on the device itself, without what it inherits. upstream.Refused: there is no such device.
@@ -304,34 +308,19 @@ func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]s
 	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
 }
 
-func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {
-	var variables map[string]string
-	if err := n.readMember(ctx, c, "environment_variables", &variables); err != nil {
-		return nil, err
-	}
-	return smallNames(variables), nil
-}
-
-// smallNames writes all names in small letters. Of two that differ in nothing else, the one that had more of them wins.
-func smallNames(variables map[string]string) map[string]string {
-	small := make(map[string]string, len(variables))
-	for _, name := range slices.Sorted(maps.Keys(variables)) { // capitals sort first
-		small[strings.ToLower(printable(name))] = printable(variables[name])
-	}
-	return small
-}
-
-// readMember reads one member of a reply. A reply without it is not the one that was asked for, and no evidence of emptiness.
-func (n *notehub) readMember(ctx context.Context, c call, name string, into any) error {
-	var reply map[string]json.RawMessage
-	c.into = &reply
-	if err := n.read(ctx, c); err != nil {
+// variables reads what a level has. A reply without them is not the one that was asked for, and no evidence of emptiness.
+func (n *notehub) variables(ctx context.Context, c call) (variables map[string]string, err error) {
+	c.decode = func(text []byte) error {
+		members, err := notehubapi.Members(text)
+		if err == nil {
+			variables, err = notehubapi.DecodeVariables(members["environment_variables"])
+		}
 		return err
 	}
-	if err := json.Unmarshal(reply[name], into); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: name + " in the reply are missing or not as expected: " + excerpt(reply[name]), Err: err}
+	if err := n.read(ctx, c); err != nil {
+		return nil, err
 	}
-	return nil
+	return variables, nil
 }
 
 // SignIn gets a token, where there is not one already. That a personal access token is good only shows when it is used.
@@ -342,15 +331,15 @@ func (n *notehub) SignIn(ctx context.Context) error {
 
 // Read reads what nobody but the checks asks for: a path below the project and its query, decoded into what it points to.
 func (n *notehub) Read(ctx context.Context, path, query string, into any) error {
-	return n.read(ctx, call{path: path, query: query, into: into})
+	return n.read(ctx, call{path: path, query: query, decode: func(text []byte) error { return json.Unmarshal(text, into) }})
 }
 
 // call is one request below the project.
 type call struct {
 	method, path, query string
 	body                []byte
-	device              string // whom the call is about, for a refusal to name
-	into                any
+	device              string             // whom the call is about, for a refusal to name
+	decode              func([]byte) error // reads the reply of a GET; nil: the call changes something, and its reply says no more than yes
 }
 
 // read makes a call that no claim has taken a slot for: it waits for one.
@@ -404,19 +393,23 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 		return transportError(err)
 	}
 	defer resp.Body.Close()
-	text, readErr := io.ReadAll(io.LimitReader(resp.Body, mostReply))
+	limit, unexpected := int64(maxSmallReply), upstream.Unclear // a yes that is none may be anybody's: the note may have been taken or not
+	if c.decode != nil && resp.StatusCode/100 == 2 {
+		limit, unexpected = mostReply, upstream.Again
+	} else if c.decode == nil {
+		c.decode = notehubapi.CheckAcknowledged
+	}
+	text, readErr := io.ReadAll(io.LimitReader(resp.Body, limit))
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return &rejectedToken{token}
 	case resp.StatusCode/100 != 2:
 		return classifyNotehub(c, resp, text)
-	case c.into == nil:
-		return nil // any 2xx is a yes; a note's reply says nothing more
 	case readErr != nil:
 		return transportError(readErr)
 	}
-	if err := json.Unmarshal(text, c.into); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Status: resp.StatusCode, Detail: "reply is not the expected JSON: " + excerpt(text), Err: err}
+	if err := c.decode(text); err != nil {
+		return &upstream.Error{Outcome: unexpected, Status: resp.StatusCode, Detail: fmt.Sprintf("the reply is not Notehub's (%v): %s", err, excerpt(text)), Err: err}
 	}
 	return nil
 }
@@ -488,25 +481,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(d, 0), most)
 }
 
-// printable takes out what no name or message needs and not every database stores.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && !unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+func printable(s string) string { return upstream.Printable(s) }
 
-// excerpt is the beginning of a reply on one line, for the log.
-func excerpt(text []byte) string {
-	const most = 200
-	s := strings.Join(strings.Fields(printable(string(text[:min(len(text), 4*most)]))), " ")
-	if r := []rune(s); len(r) > most {
-		s = string(r[:most]) + "..."
-	}
-	return s
-}
+func excerpt(text []byte) string { return upstream.Excerpt(text) }
 
 // tokens keeps the access token. Those who need a new one at the same time share one token call, and a token call that
 // failed is not repeated for a moment: a wrong secret must not become a storm.

@@ -100,6 +100,7 @@ type Fleet struct {
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
+	unsold   []ledger.Device // that the last complete listing held and that cannot be sold on
 	plans    map[string]ledger.Plan
 	refused  map[string]string // prices that cannot be sold, and why
 	planRead map[string]time.Time
@@ -194,6 +195,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 		} else if why, ok := f.refused[id]; ok {
 			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
 		}
+	}
+	if d.Problem != "" {
+		device.Problems = append(slices.Clip(device.Problems), d.Problem)
 	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p

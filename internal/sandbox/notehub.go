@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -34,21 +35,22 @@ type Notehub struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup // deliveries
 
-	mu        sync.Mutex // guards all below
-	devices   []*Device  // in the order in which they were added
-	byUID     map[string]*Device
-	fleets    []*fleet
-	variables map[string]string
-	tokens    map[string]time.Time // issued access tokens and when they die
-	issued    int
-	minute    window
-	notes     []*Note // every note ever posted, oldest first
-	pending   map[string][]*Note
-	changes   int
-	events    []hubEvent
-	connected map[string]bool    // devices that take signals
-	races     map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
-	raced     map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+	mu         sync.Mutex // guards all below
+	devices    []*Device  // in the order in which they were added
+	byUID      map[string]*Device
+	oddDevices []json.RawMessage
+	fleets     []*fleet
+	variables  map[string]string
+	tokens     map[string]time.Time // issued access tokens and when they die
+	issued     int
+	minute     window
+	notes      []*Note // every note ever posted, oldest first
+	pending    map[string][]*Note
+	changes    int
+	events     []hubEvent
+	connected  map[string]bool    // devices that take signals
+	races      map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
+	raced      map[string][]*Note // fetched against a delete, and not yet returned by Fetch
 
 	route       route
 	delivery    Delivery
@@ -132,6 +134,14 @@ func (n *Notehub) AddDevice(d Device) {
 		return
 	}
 	n.devices, n.byUID[d.UID] = append(n.devices, &d), &d
+}
+
+// AddOddDevice adds a record to every listing of devices as it stands, such as one of another kind or with a field that
+// has another type. Nothing but the listing knows it.
+func (n *Notehub) AddOddDevice(record string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.oddDevices = append(n.oddDevices, json.RawMessage(record))
 }
 
 // RemoveDevice removes a device; what was pending for it is gone.
