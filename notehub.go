@@ -325,7 +325,7 @@ func (n *notehub) variables(ctx context.Context, c call) (variables map[string]s
 
 // SignIn gets a token, where there is not one already. That a personal access token is good only shows when it is used.
 func (n *notehub) SignIn(ctx context.Context) error {
-	_, err := n.token.get(ctx, "")
+	_, err := n.token.get(ctx)
 	return err
 }
 
@@ -354,12 +354,19 @@ func (n *notehub) read(ctx context.Context, c call) error {
 func (n *notehub) call(ctx context.Context, c call) error {
 	ctx, cancel := context.WithTimeout(ctx, bridge.TimeLimit)
 	defer cancel()
-	err := n.attempt(ctx, c, "")
-	if e, ok := errors.AsType[*rejectedToken](err); ok {
-		err = n.attempt(ctx, c, e.token)
-		if _, again := errors.AsType[*rejectedToken](err); again {
-			err = &upstream.Error{Outcome: upstream.Trouble, Status: 401, Detail: "Notehub does not accept the token: expired, revoked, or of another project"}
+	err := n.attempt(ctx, c)
+	for tries := 1; ; tries++ {
+		e, ok := errors.AsType[*rejectedToken](err)
+		if !ok {
+			break
 		}
+		another, hold := n.token.reject(e.token)
+		if another && tries == 1 {
+			err = n.attempt(ctx, c)
+			continue
+		}
+		n.pace.Hold(time.Now().Add(hold)) // for all calls: they would be rejected like this one
+		err = n.token.notAccepted()
 	}
 	n.pace.Observe(time.Now(), err)
 	return err
@@ -370,8 +377,8 @@ type rejectedToken struct{ token string }
 
 func (*rejectedToken) Error() string { return "token rejected" }
 
-func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
-	token, err := n.token.get(ctx, rejected)
+func (n *notehub) attempt(ctx context.Context, c call) error {
+	token, err := n.token.get(ctx)
 	if err != nil {
 		return err
 	}
@@ -393,6 +400,9 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 		return transportError(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		n.token.accept(token)
+	}
 	limit, unexpected := int64(maxSmallReply), upstream.Unclear // a yes that is none may be anybody's: the note may have been taken or not
 	if c.decode != nil && resp.StatusCode/100 == 2 {
 		limit, unexpected = mostReply, upstream.Again
@@ -485,43 +495,78 @@ func printable(s string) string { return upstream.Printable(s) }
 
 func excerpt(text []byte) string { return upstream.Excerpt(text) }
 
-// tokens keeps the access token. Those who need a new one at the same time share one token call, and a token call that
-// failed is not repeated for a moment: a wrong secret must not become a storm.
+// tokens keeps the access token. Those who need a new one at the same time share one token call. A token call that failed, or
+// whose token was rejected at once, is not repeated for a moment: a wrong secret or a wrong project must not become a storm.
 type tokens struct {
 	fixed string // a personal access token: there is no other to get
 	fetch func(context.Context) (*oauth2.Token, error)
 
-	mu      sync.Mutex // held over the token call, so that all wait for the one
-	current string
-	renew   time.Time // when current is replaced, some time before its end
-	failed  error
-	until   time.Time // failed is answered until then
+	mu       sync.Mutex // held over the token call, so that all wait for the one
+	current  string
+	accepted bool      // Notehub has accepted current
+	rejected int       // rejections in a row of tokens that were never accepted
+	renew    time.Time // when current is replaced, some time before its end
+	failed   error
+	until    time.Time // no token is fetched before; failed is answered, or a rejected token tried again
 }
 
 const (
 	tokenFailureHolds = 5 * time.Second
+	// maxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
+	maxRejectedHold = 20 * time.Second
 	// tokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
 	tokenSpare = 2 * time.Minute
 	// tokenLife is assumed where Notehub does not say (it documents 30 minutes).
 	tokenLife = 25 * time.Minute
 )
 
-// get returns a token that is not the rejected one.
-func (t *tokens) get(ctx context.Context, rejected string) (string, error) {
+// accept notes that Notehub has accepted a token.
+func (t *tokens) accept(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if token == t.current || t.fixed != "" {
+		t.accepted, t.rejected = true, 0
+	}
+}
+
+// reject notes that Notehub has rejected a token, and returns whether another may be had at once, and otherwise how long to leave
+// Notehub alone. A token that was accepted before has merely died. One that never was is replaced once: that may be an accident.
+func (t *tokens) reject(token string) (another bool, hold time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	switch {
+	case t.fixed == "" && token != t.current:
+		return true, 0 // another call has replaced it already
+	case now.Before(t.until):
+		return false, t.until.Sub(now) // it was tried again meanwhile
+	case t.fixed == "" && t.accepted:
+		t.accepted, t.renew = false, time.Time{}
+		return true, 0
+	}
+	t.accepted, t.renew = false, time.Time{}
+	if t.rejected++; t.rejected >= 2 {
+		hold = min(tokenFailureHolds<<min(t.rejected-2, 10), maxRejectedHold)
+		t.failed, t.until = nil, now.Add(hold)
+	}
+	return t.fixed == "" && hold == 0, hold
+}
+
+// get returns a token.
+func (t *tokens) get(ctx context.Context) (string, error) {
 	if t.fixed != "" {
-		if rejected != "" {
-			return "", &rejectedToken{t.fixed}
-		}
 		return t.fixed, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if t.current != "" && t.current != rejected && now.Before(t.renew) {
+	switch {
+	case t.current != "" && now.Before(t.renew):
 		return t.current, nil
-	}
-	if now.Before(t.until) {
+	case now.Before(t.until) && t.failed != nil:
 		return "", t.failed
+	case now.Before(t.until):
+		return t.current, nil // Notehub may accept by now what it has rejected
 	}
 	token, err := t.fetch(ctx)
 	if err != nil {
@@ -532,11 +577,21 @@ func (t *tokens) get(ctx context.Context, rejected string) (string, error) {
 		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
 	}
 	life := tokenLife
-	if !token.Expiry.IsZero() {
+	if !token.Expiry.IsZero() && token.Expiry.After(now) {
 		life = token.Expiry.Sub(now)
 	}
-	t.current, t.renew = token.AccessToken, now.Add(max(life-tokenSpare, life/2))
+	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenSpare, life/2))
 	return t.current, nil
+}
+
+// notAccepted is the error of a call whose token Notehub rejects.
+func (t *tokens) notAccepted() error {
+	why := "Notehub does not accept the token that it has just issued: see that the OAuth client is one of the project " +
+		"NOTEHUB_PROJECT_UID, or make a new one in the project's settings under Programmatic API access"
+	if t.fixed != "" {
+		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
+	}
+	return &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusUnauthorized, Detail: why}
 }
 
 // classifyToken: whatever a token call comes to, nothing was done at the device. Its errors have OAuth's shape, not Notehub's.

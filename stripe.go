@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,7 +42,7 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: transport, Timeout: stripeTimeLimit}
+	calls := &http.Client{Transport: upstream.CheckReplies(transport, isStripeObject), Timeout: stripeTimeLimit}
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
@@ -56,6 +57,19 @@ func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstre
 		manual:  s.Capture == "on_start",
 		pace:    pace,
 	}
+}
+
+// isStripeObject returns an error unless a reply is one of Stripe's objects. Each of them says what it is, and a list has data.
+func isStripeObject(body []byte) error {
+	var reply struct {
+		Object string          `json:"object"`
+		Data   json.RawMessage `json:"data"`
+	}
+	err := json.Unmarshal(body, &reply)
+	if err != nil || reply.Object == "" || reply.Object == "list" && (len(reply.Data) == 0 || reply.Data[0] != '[') {
+		return fmt.Errorf("it is no object of Stripe's: %s", excerpt(body))
+	}
+	return nil
 }
 
 // ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed from a queue when there is one.

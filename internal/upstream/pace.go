@@ -147,6 +147,15 @@ func (p *Pace) Observe(now time.Time, err error) {
 	}
 }
 
+// Hold lets nobody ask before a time, as a Retry-After does.
+func (p *Pace) Hold(until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until.After(p.hold) {
+		p.hold = until
+	}
+}
+
 // Refuses says whether the vendor refuses us altogether: what is sold now could not be delivered until a person has mended it.
 func (p *Pace) Refuses() bool {
 	p.mu.Lock()

@@ -1,0 +1,53 @@
+package upstream
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+const (
+	maxReply      = 32 << 20 // bytes read of a reply
+	maxErrorReply = 64 << 10 // bytes read of a refusal
+)
+
+// CheckReplies returns a transport that follows the vendor nowhere and lets only its own replies through:
+//
+//   - a redirect is an error, because the request and its secret are for this host alone;
+//   - the body of a 2xx reply that check rejects is an error, because something else answered, such as a captive portal;
+//   - of a refusal no more than its beginning is read.
+func CheckReplies(next http.RoundTripper, check func(body []byte) error) http.RoundTripper {
+	return &checkedReplies{next, check}
+}
+
+type checkedReplies struct {
+	next  http.RoundTripper
+	check func([]byte) error
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode/100 == 3 {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%s answered with a redirect (status %d), which is not followed", r.URL.Host, resp.StatusCode)
+	}
+	limit := int64(maxErrorReply)
+	if resp.StatusCode/100 == 2 {
+		limit = maxReply
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
+	_ = resp.Body.Close()
+	if err == nil && resp.StatusCode/100 == 2 {
+		err = c.check(body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the reply of %s with status %d: %w", r.URL.Host, resp.StatusCode, err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
