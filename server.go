@@ -273,6 +273,9 @@ func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (
 	if sale.State != fleet.Open || s.closed() {
 		return nil, s.customer.NotSelling(w, r, sale)
 	}
+	if s.bridge.LateFor(uid) {
+		return nil, s.customer.NotReached(w, r, sale.Device)
+	}
 	return sale.Device, nil
 }
 
@@ -316,6 +319,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():
 		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+	case s.bridge.LateFor(uid):
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, it is not sold at the moment"}
 	case s.problems.StopsSales():
 		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "nothing is sold at the moment, /health says why"}
 	}

@@ -194,6 +194,8 @@ type Bridge struct {
 	late    atomic.Bool
 	express express
 
+	lateness lateness
+
 	eventsRead, answersRead atomic.Bool // once since the start
 
 	soon  chan struct{} // Stripe's events are to be read before their time
@@ -213,10 +215,6 @@ func New(c Config) *Bridge {
 
 // caughtUp: what happened while nobody listened is known.
 func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
-
-// Late says that the oldest queued credit is past half its lifetime, or that Notehub refuses us altogether: who pays now might wait in
-// vain, so nobody should be sold to.
-func (b *Bridge) Late() bool { return b.late.Load() }
 
 func poke(c chan struct{}) {
 	select {

@@ -41,6 +41,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	loops.Go(func() { b.probe(ctx, calls) })
 	loops.Go(func() { b.glance(ctx, calls) })
 	<-ctx.Done()
 	b.express.close()
@@ -153,25 +154,6 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 		}
 		t.Stop()
 		return
-	}
-}
-
-// measuring is how often it is asked whether the queue runs late.
-const measuring = time.Second
-
-// measure keeps track of whether what is sold now can be delivered: the queue may run late, or Notehub refuse us.
-func (b *Bridge) measure(ctx context.Context) {
-	for {
-		oldest, err := b.c.Ledger.OldestWaiting(ctx)
-		if err == nil {
-			late := b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2
-			b.late.Store(late || b.c.NotehubPace.Refuses())
-		} else if ctx.Err() == nil {
-			b.c.Log.Error("read queue", "err", err)
-		}
-		if upstream.Sleep(ctx, measuring) != nil {
-			return
-		}
 	}
 }
 
@@ -349,6 +331,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 			o.Refund, err = b.c.Stripe.Refund(call, RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundNumber})
 		}
 	}
+	b.lateness.took(p, o, err, time.Now())
 	b.settle(p, o, err)
 }
 
