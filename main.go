@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -123,9 +124,14 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	return err
 }
 
+// notehubPace returns the limit on the requests to Notehub. All that this process asks of Notehub shares it.
+func notehubPace(s *config.Settings) *upstream.Pace {
+	return upstream.NewWindow(int(min(s.NotehubPerMinute, math.MaxInt32)))
+}
+
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1)))), newStripe(s, upstream.NewPace(0, 0)), s)
+	return newCheckOver(newNotehub(s, notehubPace(s)), newStripe(s, upstream.NewPace(0, 0)), s)
 }
 
 // newCheckOver makes the checks by clients of their own.
@@ -265,7 +271,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	hub := newNotehub(s, notehubPace(s))
 	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
 	if err != nil {
 		return err
@@ -336,6 +342,10 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if err != nil {
 		return nil, err
 	}
+	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
+	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
+	// Notehub's Retry-After then holds.
+	hub.pace.Earlier(devices.Observed())
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout

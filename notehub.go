@@ -72,6 +72,7 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 		ClientID: s.NotehubClientID, ClientSecret: string(s.NotehubClientSecret), TokenURL: s.NotehubAuthURL,
 		AuthStyle: oauth2.AuthStyleInParams, // Notehub documents no HTTP Basic; guessing would cost a failed call
 	}
+	n.token.fetching = make(chan struct{}, 1)
 	n.token.fetch = func(ctx context.Context) (*oauth2.Token, error) {
 		return client.Token(context.WithValue(ctx, oauth2.HTTPClient, n.http))
 	}
@@ -325,7 +326,12 @@ func (n *notehub) variables(ctx context.Context, c call) (variables map[string]s
 
 // SignIn gets a token, where there is not one already. That a personal access token is good only shows when it is used.
 func (n *notehub) SignIn(ctx context.Context) error {
-	_, err := n.token.get(ctx)
+	slot, err := n.pace.Slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer slot.Close()
+	_, err = n.token.get(ctx, slot)
 	return err
 }
 
@@ -345,16 +351,23 @@ type call struct {
 // read makes a call that no claim has taken a slot for: it waits for one.
 func (n *notehub) read(ctx context.Context, c call) error {
 	c.method = http.MethodGet
-	if err := n.pace.Wait(ctx); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Err: err}
+	slot, err := n.pace.Slot(ctx)
+	if err != nil {
+		return err
 	}
-	return n.call(ctx, c)
+	return n.callWith(ctx, c, slot)
 }
 
+// call makes a call for which the caller has taken a slot.
 func (n *notehub) call(ctx context.Context, c call) error {
+	return n.callWith(ctx, c, n.pace.Taken())
+}
+
+func (n *notehub) callWith(ctx context.Context, c call, slot *upstream.Slot) error {
+	defer slot.Close()
 	ctx, cancel := context.WithTimeout(ctx, bridge.TimeLimit)
 	defer cancel()
-	err := n.attempt(ctx, c)
+	err := n.attempt(ctx, c, slot)
 	for tries := 1; ; tries++ {
 		e, ok := errors.AsType[*rejectedToken](err)
 		if !ok {
@@ -362,7 +375,7 @@ func (n *notehub) call(ctx context.Context, c call) error {
 		}
 		another, hold := n.token.reject(e.token)
 		if another && tries == 1 {
-			err = n.attempt(ctx, c)
+			err = n.attempt(ctx, c, slot)
 			continue
 		}
 		n.pace.Hold(time.Now().Add(hold)) // for all calls: they would be rejected like this one
@@ -377,8 +390,8 @@ type rejectedToken struct{ token string }
 
 func (*rejectedToken) Error() string { return "token rejected" }
 
-func (n *notehub) attempt(ctx context.Context, c call) error {
-	token, err := n.token.get(ctx)
+func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) error {
+	token, err := n.token.get(ctx, slot)
 	if err != nil {
 		return err
 	}
@@ -395,6 +408,10 @@ func (n *notehub) attempt(ctx context.Context, c call) error {
 	if c.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if err := slot.Use(ctx); err != nil {
+		return err
+	}
+	defer slot.Ended() // when its body is read: only then is it known that Notehub has counted it
 	resp, err := n.http.Do(req)
 	if err != nil {
 		return transportError(err)
@@ -501,8 +518,11 @@ type tokens struct {
 	fixed string // a personal access token: there is no other to get
 	fetch func(context.Context) (*oauth2.Token, error)
 
-	mu       sync.Mutex // held over the token call, so that all wait for the one
+	fetching chan struct{} // holds one: all wait for one token call
+
+	mu       sync.Mutex // guards what follows
 	current  string
+	dead     string    // that was rejected last
 	accepted bool      // Notehub has accepted current
 	rejected int       // rejections in a row of tokens that were never accepted
 	renew    time.Time // when current is replaced, some time before its end
@@ -540,11 +560,14 @@ func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 		return true, 0 // another call has replaced it already
 	case now.Before(t.until):
 		return false, t.until.Sub(now) // it was tried again meanwhile
-	case t.fixed == "" && t.accepted:
-		t.accepted, t.renew = false, time.Time{}
+	case t.fixed == "" && token == t.dead:
+		return true, 0 // it is being replaced
+	}
+	wasAccepted := t.accepted
+	t.dead, t.accepted, t.renew = token, false, time.Time{}
+	if t.fixed == "" && wasAccepted {
 		return true, 0
 	}
-	t.accepted, t.renew = false, time.Time{}
 	if t.rejected++; t.rejected >= 2 {
 		hold = min(tokenFailureHolds<<min(t.rejected-2, 10), maxRejectedHold)
 		t.failed, t.until = nil, now.Add(hold)
@@ -552,23 +575,31 @@ func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 	return t.fixed == "" && hold == 0, hold
 }
 
-// get returns a token.
-func (t *tokens) get(ctx context.Context) (string, error) {
+// get returns a token. If it has to be fetched, that uses the slot.
+func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	if t.fixed != "" {
 		return t.fixed, nil
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	switch {
-	case t.current != "" && now.Before(t.renew):
-		return t.current, nil
-	case now.Before(t.until) && t.failed != nil:
-		return "", t.failed
-	case now.Before(t.until):
-		return t.current, nil // Notehub may accept by now what it has rejected
+	if token, known, err := t.known(time.Now()); known {
+		return token, err
+	}
+	select { // no mutex: who waits here may give up
+	case t.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
+	}
+	defer func() { <-t.fetching }()
+	if token, known, err := t.known(time.Now()); known {
+		return token, err // another call has fetched it meanwhile
+	}
+	if err := slot.Use(ctx); err != nil {
+		return "", err
 	}
 	token, err := t.fetch(ctx)
+	slot.Ended()
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
 			t.failed, t.until = classifyToken(err), now.Add(tokenFailureHolds)
@@ -582,6 +613,21 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	}
 	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenSpare, life/2))
 	return t.current, nil
+}
+
+// known returns what get returns while no token is to be fetched. known is false if one is.
+func (t *tokens) known(now time.Time) (token string, known bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.current != "" && now.Before(t.renew):
+		return t.current, true, nil
+	case now.Before(t.until) && t.failed != nil:
+		return "", true, t.failed
+	case now.Before(t.until):
+		return t.current, true, nil // Notehub may accept by now what it has rejected
+	}
+	return "", false, nil
 }
 
 // notAccepted is the error of a call whose token Notehub rejects.

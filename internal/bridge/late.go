@@ -192,10 +192,9 @@ func (b *Bridge) notehubProblem() string {
 // probe asks Notehub whether it takes notes, while there is reason to doubt it.
 func (b *Bridge) probe(ctx, calls context.Context) {
 	for upstream.Sleep(ctx, measuring) == nil {
-		if !b.lateness.wantsProbe(time.Now()) || b.c.NotehubPace.Allowance() < 1 {
+		if !b.lateness.wantsProbe(time.Now()) || !b.c.NotehubPace.Take() {
 			continue
 		}
-		b.c.NotehubPace.Spend(time.Now())
 		call, cancel := context.WithTimeout(calls, TimeLimit)
 		err := b.c.Notehub.PostNote(call, probeDevice, Note{})
 		cancel()

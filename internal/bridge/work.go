@@ -205,7 +205,8 @@ func (b *Bridge) committed(changes ...change) {
 
 // claim takes due payments, no more than the pace and the slots allow.
 func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []ledger.Payment, err error) {
-	most := q.pace.Allowance()
+	reserved := q.pace.Reserve(fresh + again)
+	defer func() { q.pace.Return(reserved - len(claimed)) }()
 	var changes []change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		claimed, changes = claimed[:0], changes[:0]
@@ -219,7 +220,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				return err
 			}
 			for _, p := range due {
-				full := len(claimed) >= most
+				full := len(claimed) >= reserved
 				called := q.one && slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
 				before := p
 				switch {
@@ -255,9 +256,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	b.committed(changes...)
-	for range claimed {
-		q.pace.Spend(time.Now())
-	}
+	q.pace.Begin(len(claimed))
 	return claimed, nil
 }
 

@@ -227,6 +227,13 @@ func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	return len(f.devices), f.links.payable, f.finished
 }
 
+// Observed is when the devices were last listed completely, by this process or an earlier one.
+func (f *Fleet) Observed() time.Time {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.observed
+}
+
 // Plan is a plan that is sold now.
 func (f *Fleet) Plan(priceID string) (ledger.Plan, bool) {
 	f.mu.RLock()

@@ -15,7 +15,7 @@ type NotehubConfig struct {
 	ClientID, ClientSecret string          // OAuth2 client; tokens at POST /oauth2/token
 	Token                  string          // a personal access token that is accepted too; "": none
 	Project                string          // app:...
-	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in a hard minute, the token call included
+	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in any minute, the token call included
 	TokenLife              time.Duration   // 0: 30 minutes
 	MaxPending             int             // notes that may be pending in one file of a device; 0: 100
 	Client                 *http.Client    // sends through the route; nil: a plain one. It never follows redirects
@@ -43,7 +43,7 @@ type Notehub struct {
 	variables  map[string]string
 	tokens     map[string]time.Time // issued access tokens and when they die
 	issued     int
-	minute     window
+	minute     slidingMinute
 	notes      []*Note // every note ever posted, oldest first
 	pending    map[string][]*Note
 	changes    int
@@ -56,6 +56,24 @@ type Notehub struct {
 	delivery    Delivery
 	tries       map[string][]RouteTry // by event id
 	outstanding int                   // deliveries that are not over
+}
+
+// slidingMinute allows so many requests in any minute.
+type slidingMinute struct {
+	limit int
+	seen  []time.Time // requests of the last minute that were allowed, oldest first
+}
+
+// wait counts a request and returns 0, or how long it has to wait.
+func (m *slidingMinute) wait(now time.Time) time.Duration {
+	for len(m.seen) > 0 && now.Sub(m.seen[0]) >= time.Minute {
+		m.seen = m.seen[1:]
+	}
+	if len(m.seen) >= m.limit {
+		return m.seen[0].Add(time.Minute).Sub(now)
+	}
+	m.seen = append(m.seen, now)
+	return 0
 }
 
 type fleet struct {
@@ -117,7 +135,7 @@ func NewNotehub(c NotehubConfig) *Notehub {
 	n := &Notehub{
 		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note), byUID: make(map[string]*Device),
 		connected: make(map[string]bool), races: make(map[string]bool), raced: make(map[string][]*Note),
-		tries: make(map[string][]RouteTry), minute: window{length: time.Minute, most: c.PerMinute},
+		tries: make(map[string][]RouteTry), minute: slidingMinute{limit: c.PerMinute},
 	}
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.operations = n.allOperations()
