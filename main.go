@@ -335,7 +335,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
 	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
-	hub.odd = notehubapi.NewOddRecords(problems, log, metrics.OddRecord)
+	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})
@@ -369,7 +369,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
+		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals, Live: live, Check: checks})

@@ -7,17 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -39,12 +36,19 @@ type notehub struct {
 	pace  *upstream.Pace
 	odd   *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
 
+	counted func(outcome string) // told of answers that are not applied; nil: nobody
+
 	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as they were read last
 }
 
 const (
 	paymentFile      = "payment.qi"
 	confirmationFile = "payment_ack.qo"
+
+	// Why an answer is not applied to any payment, beside what the bridge says.
+	ignoredNoCredit  = "no_credit"
+	ignoredMalformed = "malformed"
+	ignoredProject   = "other_project"
 
 	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most projects, at about 1 MB.
 	devicesPerPage = 1000
@@ -189,7 +193,7 @@ func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err 
 // reads tells repeats by their EventID. next is the cursor for the next call; more says that there is something behind it already.
 // What is no confirmation is passed over. That nothing is recorded before the cursor later on is assumed (docs/vendors.md, U21).
 func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []bridge.Confirmation, next string, more bool, err error) {
-	query := url.Values{"files": {confirmationFile}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
+	query := url.Values{"files": {notehubapi.ConfirmationFiles}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
@@ -209,9 +213,17 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 		if json.Unmarshal(raw, &event) == nil && event.ID != "" {
 			next = event.ID
 		}
-		if c, _, err := decodeConfirmation(raw); err == nil {
+		switch c, _, err := decodeConfirmation(raw); {
+		case err == nil:
 			list = append(list, c)
+		case errors.Is(err, notehubapi.ErrNoCredit):
+			n.ignored(event.ID, ignoredNoCredit)
+		case errors.Is(err, notehubapi.ErrMalformed):
+			n.ignored(event.ID, ignoredMalformed)
 		}
+	}
+	if reply.More && next == cursor && reply.Next != "" {
+		next = reply.Next // none of the page's events has an id
 	}
 	if reply.More && next == cursor {
 		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
@@ -219,63 +231,16 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 	return list, next, reply.More, nil
 }
 
-var (
-	creditID = regexp.MustCompile(`^cr_[a-z2-7]{16}$`)
-	// errNotConfirmation is for events that can be read and are no machine's answer: there is nothing to do about them.
-	errNotConfirmation = errors.New("not a confirmation")
-	errMalformed       = errors.New("malformed event")
-)
-
-// decodeConfirmation reads an event as a route sends it and as events-cursor lists it (note.Event of blues/note-go), and the project
-// (app:...) that it is from. The error is errMalformed or errNotConfirmation. A strange code is no reason to lose a state: it is
-// cut to 64 printable characters.
-func decodeConfirmation(body []byte) (c bridge.Confirmation, app string, err error) {
-	var event struct {
-		ID       string          `json:"event"`
-		File     string          `json:"file"`
-		Device   string          `json:"device"`
-		App      string          `json:"app"`
-		Received float64         `json:"received"` // Unix seconds, with a fraction
-		Body     json.RawMessage `json:"body"`
-	}
-	if err := json.Unmarshal(body, &event); err != nil {
-		return c, "", fmt.Errorf("notehub event: %w: %w", errMalformed, err)
-	}
-	var answer struct {
-		CreditID string          `json:"credit_id"`
-		State    string          `json:"state"`
-		Code     json.RawMessage `json:"code"`
-	}
-	device, isDevice := parseDeviceUID(event.Device)
-	switch {
-	case event.File != confirmationFile:
-		return c, event.App, fmt.Errorf("notehub event of %q: %w", excerpt([]byte(event.File)), errNotConfirmation)
-	case event.ID == "" || len(event.ID) > 128 || printable(event.ID) != event.ID || !isDevice:
-		return c, event.App, fmt.Errorf("notehub event without an id or a device: %w", errNotConfirmation)
-	case json.Unmarshal(event.Body, &answer) != nil || !creditID.MatchString(answer.CreditID):
-		return c, event.App, fmt.Errorf("notehub event without a credit: %w", errNotConfirmation)
-	}
-	switch answer.State {
-	case "started", "done", "failed", "busy", "expired", "duplicate":
-	default:
-		return c, event.App, fmt.Errorf("notehub event with state %q: %w", excerpt([]byte(answer.State)), errNotConfirmation)
-	}
-	c = bridge.Confirmation{EventID: event.ID, DeviceUID: device, CreditID: answer.CreditID, State: answer.State, Code: machineCode(answer.Code)}
-	if 0 < event.Received && event.Received < 1e11 { // until the year 5138; what is beyond is no time
-		c.At = time.UnixMilli(int64(event.Received * 1000)).UTC()
-	}
-	return c, event.App, nil
+// decodeConfirmation decodes an event of a machine's answer and the project that it is from.
+func decodeConfirmation(raw []byte) (c bridge.Confirmation, project string, err error) {
+	return notehubapi.DecodeConfirmation(raw, parseDeviceUID)
 }
 
-// machineCode is a machine's own code on one line; one that is no string is taken as it stands.
-func machineCode(raw json.RawMessage) string {
-	const most = 64
-	var code string
-	if json.Unmarshal(raw, &code) != nil {
-		code = string(raw)
+// ignored names, logs and counts an answer that is not applied to any payment, once.
+func (n *notehub) ignored(event, why string) {
+	if n.odd.Add("machines' answers", notehubapi.Odd{ID: "event " + notehubapi.Name(event), Field: why}) && n.counted != nil {
+		n.counted(why)
 	}
-	r := []rune(strings.Join(strings.FieldsFunc(printable(code), func(r rune) bool { return !unicode.IsPrint(r) }), " "))
-	return strings.TrimSpace(string(r[:min(len(r), most)]))
 }
 
 // ProjectVariables reads the environment variables of the project, their names in small letters: Notecards do not tell the case.
@@ -441,13 +406,7 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 	return nil
 }
 
-// transportError is a call without a reply: nothing was done if no connection was made, else nobody knows.
-func transportError(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return &upstream.Error{Outcome: upstream.Again, Err: err}
-	}
-	return &upstream.Error{Outcome: upstream.Unclear, Err: err}
-}
+func transportError(err error) error { return upstream.TransportError(err) }
 
 // classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6, U15): what is
 // assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
@@ -495,18 +454,7 @@ func isNoNotefile(err error) bool {
 	return ok && e.Status == http.StatusNotFound && (strings.Contains(e.Detail, "{notefile-noexist}") || strings.Contains(e.Detail, "{file-noexist}"))
 }
 
-// retryAfter reads Retry-After, in seconds or as a date; 0 if there is none that makes sense.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	d := time.Duration(0)
-	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
-		d = time.Duration(n) * time.Second
-	} else if t, err := http.ParseTime(v); err == nil {
-		d = t.Sub(now)
-	}
-	return min(max(d, 0), most)
-}
+func retryAfter(h http.Header, now time.Time) time.Duration { return upstream.RetryAfter(h, now) }
 
 func printable(s string) string { return upstream.Printable(s) }
 
@@ -602,7 +550,7 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	defer t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			t.failed, t.until = classifyToken(err), now.Add(tokenFailureHolds)
+			t.failed, t.until = notehubapi.ClassifyToken(err), now.Add(tokenFailureHolds)
 			return "", t.failed
 		}
 		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
@@ -638,23 +586,4 @@ func (t *tokens) notAccepted() error {
 		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
 	}
 	return &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusUnauthorized, Detail: why}
-}
-
-// classifyToken: whatever a token call comes to, nothing was done at the device. Its errors have OAuth's shape, not Notehub's.
-func classifyToken(err error) error {
-	e, ok := errors.AsType[*oauth2.RetrieveError](err)
-	if !ok {
-		return &upstream.Error{Outcome: upstream.Again, Err: fmt.Errorf("token: %w", err)}
-	}
-	out := &upstream.Error{Outcome: upstream.Again, Detail: excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription))}
-	if e.Response != nil {
-		out.Status, out.RetryAfter = e.Response.StatusCode, retryAfter(e.Response.Header, time.Now())
-	}
-	switch {
-	case out.Status == http.StatusTooManyRequests:
-		out.Outcome = upstream.Wait
-	case out.Status/100 == 4:
-		out.Outcome = upstream.Trouble
-	}
-	return out
 }

@@ -364,3 +364,28 @@ func TestPendingNotesAreDecodedOneByOne(t *testing.T) {
 		})
 	}
 }
+
+// Pages of confirmations that lead in a circle end in an error: silence does not count, and nobody reads for ever.
+func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
+	t.Parallel()
+	inFront(t, confirming, func(f *front) {
+		f.run()
+		session := f.buy(sandbox.PayOptions{})
+		f.notehub.Fetch(washer, paymentFile)
+		page := func(id string) sandbox.Outcome {
+			return sandbox.Outcome{Status: 200, Body: `{"events":[{"event":"` + id + `"}],"next_cursor":"","has_more":true}`}
+		}
+		f.notehub.Next(hubEvents, slices.Repeat([]sandbox.Outcome{page("a"), page("b")}, 5000)...)
+		before := f.notehub.Count(hubEvents)
+		f.pass(5 * time.Minute)
+		if n := f.notehub.Count(hubEvents) - before; n > 200 {
+			f.Errorf("%d reads in five minutes; want them to back off", n)
+		}
+		if p := f.paid(session.ID); p.Money != ledger.Paid {
+			f.Errorf("%s, %s; want the money kept while the answers cannot be read", p.Machine, p.Money)
+		}
+		f.notehub.Clear(hubEvents)
+		f.pass(5 * time.Minute)
+		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonUnconfirmed, bridge.ReasonUnconfirmed})
+	})
+}

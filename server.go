@@ -22,6 +22,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
@@ -41,8 +42,9 @@ type Server struct {
 	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
-	publicURL  string // where customers reach us
-	project    string // app:..., of whom confirmations are taken
+	publicURL  string                  // where customers reach us
+	project    string                  // app:..., of whom confirmations are taken
+	ignored    func(event, why string) // told of answers that are not applied to any payment
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
@@ -423,8 +425,14 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, project, err := decodeConfirmation(body)
 	switch {
-	case errors.Is(err, errNotConfirmation) || (err == nil && project != s.project):
-		s.log.Info("routed event ignored", "event", answer.EventID, "device", answer.DeviceUID)
+	case errors.Is(err, notehubapi.ErrOtherFile):
+		s.log.Debug("routed event of another notefile")
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case errors.Is(err, notehubapi.ErrNoCredit):
+		s.ignored(excerpt(body), ignoredNoCredit)
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case err == nil && project != "" && !strings.EqualFold(project, s.project):
+		s.ignored(answer.EventID, ignoredProject)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
 		s.log.Warn("routed event refused", "err", err)

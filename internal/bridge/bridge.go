@@ -67,6 +67,8 @@ type Confirmation struct {
 	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
 	Code      string    // the machine's own, such as "E-DOOR"
 	At        time.Time // when Notehub received it
+
+	Unusable string // why it cannot be applied though it names a credit, such as ConfirmationNoState; "" if it can
 }
 
 // RefundOrder is a refund that is on disk before it is made.

@@ -44,30 +44,33 @@ func (o *OddRecords) Set(source string, records ...Odd) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	names := o.note(source, records)
+	names, _ := o.note(source, records)
 	delete(o.added, source)
 	o.board.Odd(source, names...)
 	o.expire()
 }
 
-// Add adds odd records of a list that is not read as a whole, such as events. They stay on the board for an hour.
-func (o *OddRecords) Add(source string, records ...Odd) {
+// Add adds odd records of a list that is not read as a whole, such as events. They stay on the board for an hour. It reports
+// whether one of them is new.
+func (o *OddRecords) Add(source string, records ...Odd) (isNew bool) {
 	if o == nil {
-		return
+		return false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, name := range o.note(source, records) {
+	names, isNew := o.note(source, records)
+	for _, name := range names {
 		known := slices.ContainsFunc(o.added[source], func(r addedRecord) bool { return r.name == name })
 		if !known && len(o.added[source]) < maxAdded {
 			o.added[source] = append(o.added[source], addedRecord{name, time.Now().Add(oddHolds)})
 		}
 	}
 	o.expire()
+	return isNew
 }
 
 // note logs and counts the records that are new, and returns the names of all. The caller holds the lock.
-func (o *OddRecords) note(source string, records []Odd) (names []string) {
+func (o *OddRecords) note(source string, records []Odd) (names []string, isNew bool) {
 	for _, r := range records {
 		names = append(names, r.String())
 		key := source + ": " + r.String()
@@ -80,8 +83,9 @@ func (o *OddRecords) note(source string, records []Odd) (names []string) {
 		o.logged[key] = true
 		o.log.Warn("odd record", "source", source, "record", r.ID, "field", r.Field)
 		o.counted()
+		isNew = true
 	}
-	return names
+	return names, isNew
 }
 
 // expire takes the added records off the board whose time is over, and shows the others. The caller holds the lock.

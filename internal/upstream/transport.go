@@ -2,9 +2,14 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
+	"strings"
+	"time"
 )
 
 const (
@@ -50,4 +55,25 @@ func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// TransportError returns the outcome of a call without a reply. Nothing was done if no connection was made, else it is unclear.
+func TransportError(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return &Error{Outcome: Again, Err: err}
+	}
+	return &Error{Outcome: Unclear, Err: err}
+}
+
+// RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if there is none that makes sense.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	d := time.Duration(0)
+	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if t, err := http.ParseTime(v); err == nil {
+		d = t.Sub(now)
+	}
+	return min(max(d, 0), most)
 }
