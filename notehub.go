@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -54,9 +53,8 @@ const (
 	devicesPerPage = 1000
 	// eventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	eventsPerPage = 50
-	// mostReply bounds what is read of a list, in bytes, and maxSmallReply what is read of an error or an acknowledgment.
-	mostReply     = 32 << 20
-	maxSmallReply = 64 << 10
+	// hubMaxReply bounds a reply in bytes; a page of devices is the largest.
+	hubMaxReply = 8 << 20
 
 	oddDevices = "Notehub's devices" // the source of odd records, for the operator
 )
@@ -65,7 +63,7 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
-		http:  &http.Client{Transport: newTransport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http:  &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		pace:  pace,
 	}
 	if s.NotehubToken != "" {
@@ -385,13 +383,13 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 	if resp.StatusCode != http.StatusUnauthorized {
 		n.token.accept(token)
 	}
-	limit, unexpected := int64(maxSmallReply), upstream.Unclear // a yes that is none may be anybody's: the note may have been taken or not
-	if c.decode != nil && resp.StatusCode/100 == 2 {
-		limit, unexpected = mostReply, upstream.Again
-	} else if c.decode == nil {
-		c.decode = notehubapi.CheckAcknowledged
+	unexpected := upstream.Again
+	if c.decode == nil { // a yes that is none may be anybody's: the note may have been taken or not
+		c.decode, unexpected = notehubapi.CheckAcknowledged, upstream.Unclear
 	}
-	text, readErr := io.ReadAll(io.LimitReader(resp.Body, limit))
+	var reply bytes.Buffer // which grows with less waste than io.ReadAll
+	_, readErr := reply.ReadFrom(resp.Body)
+	text := reply.Bytes()
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return &rejectedToken{token}

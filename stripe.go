@@ -37,8 +37,11 @@ type stripeAPI struct {
 // stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
 const stripeTimeLimit = 15 * time.Second
 
+// stripeMaxReply bounds a reply in bytes; a page of a hundred events is the largest.
+const stripeMaxReply = 4 << 20
+
 func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	return newStripeOver(newTransport(), s, pace)
+	return newStripeOver(new(upstream.Replies).Over(newTransport(), stripeMaxReply), s, pace)
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
@@ -512,6 +515,20 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	}
 	_ = s.outcome(nil) // the call was answered
 	return events, last, read == onePage, errors.Join(unread...)
+}
+
+// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
+func (s *stripeAPI) AskTime(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	params := &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(1), Single: true}}
+	for _, err := range s.client.V1Events.List(ctx, params) {
+		if err != nil {
+			return s.outcome(err)
+		}
+	}
+	return s.outcome(nil)
 }
 
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.

@@ -49,8 +49,9 @@ type failing struct {
 	last time.Time // when a call for it failed last
 }
 
-// took notes what became of a call for a credit that is not delivered yet.
-func (l *lateness) took(p ledger.Payment, o Outcome, err error, now time.Time) {
+// took notes what became of a call for a credit that is not delivered yet. now is the host's time, which waits are measured by, and
+// ledgerNow the time by which credits live.
+func (l *lateness) took(p ledger.Payment, o Outcome, err error, now, ledgerNow time.Time) {
 	posted := o.Action == ledger.PostNote
 	if p.Machine != ledger.Queued || !posted && o.Action != ledger.CheckPending {
 		return
@@ -68,7 +69,8 @@ func (l *lateness) took(p ledger.Payment, o Outcome, err error, now time.Time) {
 			return // the credit lives for as long as it takes
 		}
 		f, known := l.failing[p.DeviceUID]
-		if late := p.CreatedAt.Add(p.ExpiresAt.Sub(p.CreatedAt) / 2); !known || late.Before(f.late) {
+		half := p.CreatedAt.Add(p.ExpiresAt.Sub(p.CreatedAt) / 2)
+		if late := now.Add(half.Sub(ledgerNow)); !known || late.Before(f.late) {
 			f.late = late
 		}
 		f.last = now
@@ -153,7 +155,7 @@ func (b *Bridge) measure(ctx context.Context) {
 		b.c.Log.Error("read queue", "err", err)
 	}
 	for _, p := range tried {
-		b.lateness.took(p, Outcome{Action: ledger.PostNote}, errTried, time.Now())
+		b.lateness.took(p, Outcome{Action: ledger.PostNote}, errTried, time.Now(), b.now())
 	}
 	raised := false
 	for {
@@ -162,7 +164,7 @@ func (b *Bridge) measure(ctx context.Context) {
 			b.c.Log.Error("read queue", "err", err)
 		}
 		why := b.notehubProblem()
-		waits := b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2
+		waits := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
 		if err == nil || why != "" {
 			b.late.Store(waits || why != "")
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,16 +11,10 @@ import (
 	"time"
 )
 
-const (
-	maxReply      = 32 << 20 // bytes read of a reply
-	maxErrorReply = 64 << 10 // bytes read of a refusal
-)
-
-// CheckReplies returns a transport that follows the vendor nowhere and lets only its own replies through:
+// CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes through:
 //
 //   - a redirect is an error, because the request and its secret are for this host alone;
-//   - the body of a 2xx reply that check rejects is an error, because something else answered, such as a captive portal;
-//   - of a refusal no more than its beginning is read.
+//   - the body of a 2xx reply that check rejects is an error, because something else answered, such as a captive portal.
 func CheckReplies(next http.RoundTripper, check func(body []byte) error) http.RoundTripper {
 	return &checkedReplies{next, check}
 }
@@ -37,23 +30,24 @@ func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode/100 == 3 {
+	switch resp.StatusCode / 100 {
+	case 3:
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("%s answered with a redirect (status %d), which is not followed", r.URL.Host, resp.StatusCode)
+	case 2:
+	default:
+		return resp, nil
 	}
-	limit := int64(maxErrorReply)
-	if resp.StatusCode/100 == 2 {
-		limit = maxReply
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit))
-	_ = resp.Body.Close()
-	if err == nil && resp.StatusCode/100 == 2 {
-		err = c.check(body)
+	var body bytes.Buffer
+	_, err = body.ReadFrom(resp.Body)
+	if err == nil {
+		err = c.check(body.Bytes())
 	}
 	if err != nil {
+		_ = resp.Body.Close()
 		return nil, fmt.Errorf("the reply of %s with status %d: %w", r.URL.Host, resp.StatusCode, err)
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.Body = &cut{&body, resp.Body} // what is read counts until it is closed
 	return resp, nil
 }
 
@@ -73,6 +67,9 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
 		d = time.Duration(n) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs // their clock set the end of the wait, and ours may be wrong
+		}
 		d = t.Sub(now)
 	}
 	return min(max(d, 0), most)
