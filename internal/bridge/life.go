@@ -50,8 +50,10 @@ const (
 	// TimeLimit is how long one call to a vendor may take. An unclear post is looked for when this has passed since it began:
 	// earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
 	TimeLimit = 15 * time.Second
-	// lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
-	lease = TimeLimit + 5*time.Second
+	// lease is how long a claim holds. When it is over, an interrupted call can no longer be applied, and a note that it posted is listed.
+	lease = TimeLimit + listedWithin
+	// listedWithin is how long after it took a note Notehub lists it at the latest. A look before that which does not find the note proves nothing.
+	listedWithin = 10 * time.Second
 	// overdue is when a person is told of what is due and cannot be done.
 	overdue = 15 * time.Minute
 	// longHold is when a person is told of money that is neither taken nor released.
@@ -122,7 +124,7 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
 		p.Failures, p.NotBefore = 0, time.Time{}
 	case o.Interrupted: // nobody failed
-		p.NotBefore = o.Began.Add(TimeLimit)
+		p.NotBefore = known(o, now)
 	default:
 		p.Failures++
 		wait := upstream.Backoff(p.Failures, jitter(p))
@@ -130,11 +132,23 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			wait = o.RetryAfter
 		}
 		p.NotBefore = now.Add(wait)
-		if safe := o.Began.Add(TimeLimit); o.Result == upstream.Unclear && !o.Over && safe.After(p.NotBefore) {
-			p.NotBefore = safe // until then it may still be applied
+		if o.Result == upstream.Unclear {
+			p.NotBefore = latest(p.NotBefore, known(o, now))
 		}
 	}
 	return p
+}
+
+// known returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
+func known(o Outcome, now time.Time) time.Time {
+	applied := o.Began.Add(TimeLimit)
+	if o.Over {
+		applied = now
+	}
+	if o.Action == ledger.PostNote {
+		return applied.Add(listedWithin)
+	}
+	return applied
 }
 
 func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {

@@ -40,6 +40,9 @@ const (
 // payment is the page of a payment as it stands at now.
 func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
 	s := statusOf(p, now)
+	if c.Missing != nil && c.Missing(p) {
+		s.seemsFetched()
+	}
 	out := receipt{status: s, facts: c.facts(p), renewing: s.Renewed > 0}
 	if s.Again {
 		out.retry = "/pay/" + url.PathEscape(p.DeviceUID)

@@ -168,6 +168,20 @@ func (s *status) onItsWay(p ledger.Payment, held bool) {
 	s.step(busy, "step.sending", time.Time{})
 }
 
+// seemsFetched replaces what is said of a note that waits: an early look did not find it, which proves nothing.
+func (s *status) seemsFetched() {
+	for i := range s.Lines {
+		if s.Lines[i].Key == "machine.sent" {
+			s.Lines[i] = phrase("machine.seems_fetched")
+		}
+	}
+	for i := range s.Steps {
+		if s.Steps[i].Text.Key == "step.pick_up" {
+			s.Steps[i].Text = phrase("step.seems_fetched")
+		}
+	}
+}
+
 // running: the machine has said that it started. Its own timer is the truth.
 func (s *status) running(p ledger.Payment, now time.Time) {
 	begins := p.StartedAt.Add(p.DelayedStart)
