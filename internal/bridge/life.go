@@ -112,28 +112,32 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	return Next(p, now)
 }
 
-// again counts failures, and says from when on the next call may be made.
+// again counts the failures of the vendor that was called, and says from when on it may be called again.
 func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	failures, notBefore := &p.Failures, &p.NotBefore
+	if asksStripe(o.Action) {
+		failures, notBefore = &p.MoneyFailures, &p.MoneyNotBefore
+	}
 	switch {
 	case o.Action == ledger.CheckPending && o.Result == upstream.Done && p.Unclear && len(o.NoteIDs) == 0:
 		// The post that is looked for failed before, and the next one may, too: its failures still count.
-		p.NotBefore = time.Time{}
-		if p.Failures > 0 {
-			p.NotBefore = now.Add(upstream.Backoff(p.Failures, jitter(p)))
+		*notBefore = time.Time{}
+		if *failures > 0 {
+			*notBefore = now.Add(upstream.Backoff(*failures, jitter(p, *failures)))
 		}
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
-		p.Failures, p.NotBefore = 0, time.Time{}
+		*failures, *notBefore = 0, time.Time{}
 	case o.Interrupted: // nobody failed
-		p.NotBefore = known(o, now)
+		*notBefore = known(o, now)
 	default:
-		p.Failures++
-		wait := upstream.Backoff(p.Failures, jitter(p))
+		*failures++
+		wait := upstream.Backoff(*failures, jitter(p, *failures))
 		if o.RetryAfter > 0 {
 			wait = o.RetryAfter
 		}
-		p.NotBefore = now.Add(wait)
+		*notBefore = now.Add(wait)
 		if o.Result == upstream.Unclear {
-			p.NotBefore = latest(p.NotBefore, known(o, now))
+			*notBefore = latest(*notBefore, known(o, now))
 		}
 	}
 	return p
@@ -310,11 +314,13 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	p = timed(p, now)
 	p = settleMoney(p, now)
 	p.Occupies = p.Occupies && occupies(p, now) // it is taken where the ledger can be asked who has it
-	was := p.Step
-	if p.Step, p.DueAt = step(p, now); otherVendor(was, p.Step) { // what one says is no reason for the other to wait
+	if notehub, _ := machineStep(p, now); notehub == ledger.NoStep {
 		p.NotBefore, p.Failures = time.Time{}, 0
-		p.Step, p.DueAt = step(p, now)
 	}
+	if stripe, _ := moneyStep(p, now); stripe == ledger.NoStep {
+		p.MoneyNotBefore, p.MoneyFailures = time.Time{}, 0
+	}
+	p.Step, p.DueAt = step(p, now)
 	late := lateAt(p)
 	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
 		p.Attention = "" // it was done
@@ -329,11 +335,7 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if until := freeAt(p); p.Occupies && !until.IsZero() {
 		p = noLater(p, until) // to have the device sold again
 	}
-	p = codeKept(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
-		p.NotBefore, p.Failures = time.Time{}, 0
-	}
-	return p
+	return codeKept(p, now)
 }
 
 // noLater has the payment looked at by then, without a call before its time.
@@ -345,13 +347,12 @@ func noLater(p ledger.Payment, at time.Time) ledger.Payment {
 	return p
 }
 
-// otherVendor: one of the steps calls Notehub and the other Stripe.
-func otherVendor(a, b ledger.Step) bool {
-	notehub := func(s ledger.Step) bool {
-		return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
-	}
-	stripe := func(s ledger.Step) bool { return s == ledger.Capture || s == ledger.Release || s == ledger.Refund }
-	return notehub(a) && stripe(b) || stripe(a) && notehub(b)
+func asksNotehub(s ledger.Step) bool {
+	return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
+}
+
+func asksStripe(s ledger.Step) bool {
+	return s == ledger.Capture || s == ledger.Release || s == ledger.Refund
 }
 
 // timed decides what time alone decides.
@@ -398,22 +399,25 @@ func freeAt(p ledger.Payment) time.Time {
 
 // lateAt is when a person is told that what is due for the payment was not done; zero for never.
 func lateAt(p ledger.Payment) time.Time {
-	switch {
-	case p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing:
+	if p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing {
 		if p.Machine != ledger.Queued {
 			return p.PaidAt.Add(longHold)
 		}
 		return earliest(p.PaidAt.Add(longHold), p.CreatedAt.Add(overdue))
-	case p.Money == ledger.Refunding:
-		return p.RefundAt.Add(longHold)
-	case p.Machine == ledger.Queued:
-		return p.CreatedAt.Add(overdue)
-	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
-		return p.ExpiresAt.Add(overdue)
-	case p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero():
-		return p.ConfirmBy.Add(overdue)
 	}
-	return time.Time{}
+	var late time.Time
+	switch {
+	case p.Machine == ledger.Queued:
+		late = p.CreatedAt.Add(overdue)
+	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
+		late = p.ExpiresAt.Add(overdue)
+	case p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero():
+		late = p.ConfirmBy.Add(overdue)
+	}
+	if refund := p.RefundAt.Add(longHold); p.Money == ledger.Refunding && (late.IsZero() || refund.Before(late)) {
+		late = refund
+	}
+	return late
 }
 
 // lateFor is why a person is told then.
@@ -425,8 +429,42 @@ func lateFor(p ledger.Payment) string {
 	return AttentionOverdue
 }
 
-// step is the next call and when it may be made. What concerns the machine goes first: it decides about the money.
+// step is the next call and when it may be made. Money that was decided about does not wait for the machine, nor the machine for the money: the
+// call that is due first is made first. Of two that are due now, the one that was chosen before stays, so that its vendor's worker finds it.
 func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
+	machine, machineDue := machineStep(p, now)
+	money, moneyDue := moneyStep(p, now)
+	switch {
+	case machine == ledger.NoStep && money == ledger.NoStep && p.Machine == ledger.Started && !p.EndsAt.IsZero():
+		return ledger.Wait, p.EndsAt
+	case money == ledger.NoStep:
+		return machine, machineDue
+	case machine == ledger.NoStep, latest(moneyDue, now).Before(latest(machineDue, now)):
+		return money, moneyDue
+	case latest(machineDue, now).Before(latest(moneyDue, now)):
+		return machine, machineDue
+	case asksStripe(p.Step), machine == ledger.PostNote && p.Machine != ledger.Queued: // a word to the machine follows the money
+		return money, moneyDue
+	}
+	return machine, machineDue
+}
+
+// yielded returns a payment whose due step cannot be claimed now, with the other vendor's step instead if that is due as well. So a vendor that
+// nobody can call does not hold up what the other one has to do.
+func yielded(p ledger.Payment, now time.Time) ledger.Payment {
+	other, due := machineStep(p, now)
+	if asksNotehub(p.Step) {
+		other, due = moneyStep(p, now)
+	}
+	if p.InFlight || other == ledger.NoStep || due.After(now) {
+		return p
+	}
+	p.Step, p.DueAt = other, due
+	return p
+}
+
+// machineStep is the next call to Notehub and when it may be made.
+func machineStep(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 	soon := latest(now, p.NotBefore)
 	switch {
 	case p.Machine == ledger.Queued && p.Unclear:
@@ -445,7 +483,15 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 		return ledger.CheckPending, latest(p.SentAt.Add(idleLook), p.NotBefore)
 	case p.Machine == ledger.Sent:
 		return ledger.CheckPending, latest(p.ExpiresAt, p.NotBefore)
+	case p.Tell != "":
+		return ledger.PostNote, soon
 	}
+	return ledger.NoStep, time.Time{}
+}
+
+// moneyStep is the next call to Stripe and when it may be made.
+func moneyStep(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
+	soon := latest(now, p.MoneyNotBefore)
 	switch p.Money {
 	case ledger.Capturing:
 		return ledger.Capture, soon
@@ -455,12 +501,6 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 		if !refundsEnded(p) {
 			return ledger.Refund, soon
 		}
-	}
-	if p.Tell != "" {
-		return ledger.PostNote, soon
-	}
-	if p.Machine == ledger.Started && !p.EndsAt.IsZero() {
-		return ledger.Wait, p.EndsAt
 	}
 	return ledger.NoStep, time.Time{}
 }
@@ -475,7 +515,7 @@ func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || otherVendor(was, p.Step) {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || asksStripe(was) != asksStripe(p.Step) {
 		return p, interrupted
 	}
 	if p.Step == ledger.Refund && now.Sub(p.RefundAt) > refundKeyHolds {
@@ -528,9 +568,9 @@ func earliest(a, b time.Time) time.Time {
 }
 
 // jitter spreads retries: a number in [0, 1) that differs by payment and failure, derived so that Apply stays pure.
-func jitter(p ledger.Payment) float64 {
+func jitter(p ledger.Payment, failures int) float64 {
 	h := fnv.New32a()
 	h.Write([]byte(p.ID))
-	h.Write([]byte{byte(p.Failures)})
+	h.Write([]byte{byte(failures)})
 	return float64(h.Sum32()%1000) / 1000
 }

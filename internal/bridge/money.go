@@ -73,7 +73,7 @@ func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	case errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionCaptureFailed, o.Began.Add(moneyRests)
+		p.Attention, p.MoneyNotBefore = AttentionCaptureFailed, o.Began.Add(moneyRests)
 	}
 	return p
 }
@@ -90,7 +90,7 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 		p.Money = ledger.Paid // and from there it is refunded
 		p = seen(p, AttentionReleaseRefused)
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
+		p.Attention, p.MoneyNotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
 	}
 	return p
 }
@@ -127,9 +127,12 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case errors.Is(o.Err, ErrDisputed):
 		return Dispute(p, "needs_response", now)
 	case errors.Is(o.Err, ErrBalance):
-		p.Attention, p.NotBefore, p.RefundLook = AttentionBalance, now.Add(refundRests), true
+		p.Attention, p.MoneyNotBefore, p.RefundLook = AttentionBalance, now.Add(refundRests), true
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore, p.RefundLook = AttentionRefundRefused, now.Add(refundRests), true
+		if p.Attention == AttentionRefundRefused { // what others gave back did not explain it
+			p.MoneyNotBefore = now.Add(refundRests)
+		}
+		p.Attention, p.RefundLook = AttentionRefundRefused, true
 	case o.Result == upstream.Unclear && o.Status >= 500:
 		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
 	}
@@ -146,6 +149,9 @@ func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		if r.Credit == p.ID && r.Number == p.RefundNumber {
 			status = r.Status
 		}
+	}
+	if back != p.RefundGoal-p.RefundAmount { // Stripe refused what others had given back already
+		p = seen(p, AttentionRefundRefused)
 	}
 	p.RefundLook = false
 	p.RefundedAmount = min(back, p.Amount)
@@ -176,9 +182,9 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 		p = seen(p, AttentionBalance, AttentionRefundRefused, AttentionRefundFailed)
 	case "failed", "canceled":
 		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
-		p.NotBefore = now.Add(moneyRests)
+		p.MoneyNotBefore = now.Add(moneyRests)
 	default: // pending: an event will tell, or the look after a day
-		p.RefundLook, p.NotBefore = true, now.Add(refundRests)
+		p.RefundLook, p.MoneyNotBefore = true, now.Add(refundRests)
 	}
 	return p
 }
@@ -208,7 +214,7 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
 	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-		p.RefundLook, p.NotBefore = true, time.Time{} // what is told may be older than a failure
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -230,7 +236,7 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 	switch {
 	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
 	case p.Money == ledger.Refunding && back >= p.RefundGoal: // the charge counts a refund that is pending, too: those that were made tell
-		p.RefundLook, p.NotBefore = true, time.Time{}
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{}
 	case back == p.Amount && back > 0:
 		ours := moneyIsBack(p)
 		p.Money = ledger.Refunded
@@ -238,7 +244,7 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 			p = reversed(p, ReasonReversed, now)
 		}
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
-		p.RefundLook = true // others gave back, or failed to, since the amount was ordered
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // others gave back, or failed to, since the amount was ordered
 	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
 		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, p.Amount, true
 	case p.Money == ledger.Refunded:

@@ -108,7 +108,7 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 		}
 		for _, p := range claimed {
 			slots := fresh
-			if p.Failures > 0 {
+			if p.Failures > 0 && asksNotehub(p.Step) || p.MoneyFailures > 0 && asksStripe(p.Step) {
 				slots = again
 			}
 			slots <- struct{}{}
@@ -246,7 +246,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 						p.DueAt = tx.Now.Add(time.Second)
 					}
 				case full || called: // no call for it now, but it may have run out while it waited
-					p = Next(p, tx.Now)
+					p = yielded(Next(p, tx.Now), tx.Now)
 				default:
 					p, err = b.claimOne(tx, p)
 				}
@@ -287,7 +287,7 @@ func (b *Bridge) tooEarly(p ledger.Payment, now time.Time) bool {
 
 // claimOne judges the device, and claims what is still to be done.
 func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
-	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
+	if asksNotehub(p.Step) && p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
 		switch b.c.Fleet.Standing(p.DeviceUID, p.PaidAt) {
 		case fleet.Unsure: // not judged while the devices are being listed
 			p.NotBefore = tx.Now.Add(time.Second)
