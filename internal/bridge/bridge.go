@@ -190,6 +190,7 @@ type Bridge struct {
 	reads   *rate.Limiter
 	misses  misses
 	glances glances
+	unshown unshown
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express

@@ -15,7 +15,8 @@ type By struct{ Who, Why string }
 
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, error) {
-	return b.decide(ctx, id, "retry", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	var ended *change
+	p, err := b.decide(ctx, id, "retry", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
@@ -24,11 +25,15 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, e
 		if err != nil {
 			return p, err
 		}
-		if p, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
+		if p, ended, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
 			err = ErrState // another timed credit has the device now
 		}
 		return coded(p), err
 	})
+	if err == nil && ended != nil {
+		b.committed(*ended)
+	}
+	return p, err
 }
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
@@ -64,7 +69,7 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, f func(*led
 	if err != nil {
 		return found, err
 	}
-	b.committed(change{changed.before, changed.after})
+	b.committed(changed)
 	return changed.after, nil
 }
 
@@ -173,20 +178,6 @@ func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
 	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
 }
 
-// showPause has the fleet know what the ledger says of a device's pause.
-func (b *Bridge) showPause(device string) {
-	paused, err := b.c.Ledger.PauseOf(context.Background(), device)
-	known, err := ledger.Has(err)
-	switch {
-	case err != nil:
-		b.c.Log.Error("read pause", "device", device, "err", err)
-	case known:
-		b.c.Fleet.Paused(paused)
-	default:
-		b.c.Fleet.Resumed(device)
-	}
-}
-
 // Pause takes a device out of sale, until Resume.
 func (b *Bridge) Pause(ctx context.Context, device string, by By) error {
 	return b.onDevice(ctx, device, "pause", by, func(tx *ledger.Tx) error {
@@ -213,6 +204,6 @@ func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, write
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, device, err)
 	}
-	b.showPause(device)
+	b.show(device)
 	return nil
 }

@@ -195,7 +195,7 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 			changes = changes[:0]
 			silent, err := tx.SilentAt(asOf, mostSilent)
 			for _, p := range silent {
-				c := change{p, Silent(p, asOf, tx.Now)}
+				c := change{before: p, after: Silent(p, asOf, tx.Now)}
 				if c.after == c.before {
 					continue
 				}

@@ -184,7 +184,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 	if p == before {
 		return Duplicate, change{}, nil
 	}
-	return Followed, change{before, p}, tx.ChangePayment(before, p)
+	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
 }
 
 // askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is under way, whose answer may be the older one.
@@ -241,7 +241,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 			}
 			s.Disputed = !decided
 		}
-		changed := change{p, standing(p, s, tx.Now)}
+		changed := change{before: p, after: standing(p, s, tx.Now)}
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
 		}
@@ -282,24 +282,27 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
+	var ended *change
 	if p.PaidAt.Before(b.c.Ledger.Born()) {
 		p = failed(p, ReasonAdopted)
 		p.Attention = ReasonAdopted
 		outcome = Adopted
-	} else if p, err = b.oneAtATime(tx, p); err != nil {
+	} else if p, ended, err = b.oneAtATime(tx, p); err != nil {
 		return "", change{}, err
 	}
 	p = Next(standing(p, s, tx.Now), tx.Now)
 	if claim {
-		if p, err = b.claimNew(tx, p); err != nil {
+		var also *change
+		if p, also, err = b.claimNew(tx, p); err != nil {
 			return "", change{}, err
 		}
+		ended = cmp.Or(ended, also) // it takes its device once
 	}
 	inserted, err := tx.InsertPayment(p)
 	if err == nil && !inserted {
 		return Duplicate, change{}, nil
 	}
-	return outcome, change{after: p}, err
+	return outcome, change{after: p, ended: ended}, err
 }
 
 // offered is the plan that is sold through a session, or through its link, and whether that only holds the money; false if neither is
@@ -330,25 +333,28 @@ func (b *Bridge) clocks(p ledger.Payment, lifetime time.Duration, from time.Time
 	return p
 }
 
-// oneAtATime has a timed credit take its device, or refuses it while another holds that.
-func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+// oneAtATime has a timed credit take its device, or refuses it while another holds that. It returns the change of one whose time is over, which
+// the caller publishes.
+func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Duration == 0 || p.Occupies {
-		return p, nil
+		return p, nil, nil
 	}
 	other, err := tx.Occupant(p.DeviceUID)
 	taken, err := ledger.Has(err)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	if taken {
-		if ended := Next(other, tx.Now); ended.Occupies {
-			return failed(p, ReasonBusy), nil
-		} else if err := tx.ChangePayment(other, ended); err != nil { // its time is over, and nobody has looked since
-			return p, err
+		ended = &change{before: other, after: Next(other, tx.Now)}
+		if ended.after.Occupies {
+			return failed(p, ReasonBusy), nil, nil
+		}
+		if err := tx.ChangePayment(ended.before, ended.after); err != nil {
+			return p, nil, err
 		}
 	}
 	p.Occupies = true
-	return p, nil
+	return p, ended, nil
 }
 
 // standing takes in where a session's money is, as Stripe was asked for it.

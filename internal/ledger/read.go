@@ -195,6 +195,12 @@ func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (l *Ledger) Occupant(ctx context.Context, device string) (Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, occupantOf, device)
+	return one(rows, err, scanPayment)
+}
+
 // Occupants reads the payments whose timed credits hold their devices.
 func (l *Ledger) Occupants(ctx context.Context) ([]Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE occupies = 1`)

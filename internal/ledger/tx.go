@@ -332,9 +332,11 @@ func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
+const occupantOf = `SELECT ` + paymentColumns + ` FROM payments WHERE device_uid = $1 AND occupies = 1`
+
 // Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
 func (tx *Tx) Occupant(device string) (Payment, error) {
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 AND occupies = 1`, device)
+	rows, err := tx.db.query(occupantOf, device)
 	return one(rows, err, scanPayment)
 }
 
