@@ -21,6 +21,9 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, e
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
 		}
+		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
+			p = sold(p, plan)
+		}
 		p, err := Retry(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err

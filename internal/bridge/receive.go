@@ -143,7 +143,9 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 		if !b.ours(e.Metadata) {
 			return NotOurs, change{}, nil
 		}
-	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
+	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+		return b.disputeTold(tx, e)
 	default:
 		return Ignored, change{}, nil
 	}
@@ -175,11 +177,6 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 				return LookedUp, change{}, err
 			}
 		}
-	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
-		if closed, err := tx.DisputeClosed(e.ObjectID); closed || err != nil {
-			return Duplicate, change{}, err // its end is known already
-		}
-		p = Dispute(p, e.Dispute, tx.Now)
 	}
 	if p == before {
 		return Duplicate, change{}, nil
@@ -202,7 +199,7 @@ func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err er
 	switch {
 	case e.Type == "payment_intent.canceled":
 		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
-	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil: // a refund and a dispute carry metadata of their own, or none
+	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
 		return NotOurs, change{}, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
@@ -234,14 +231,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
 			return "", change{}, err
 		}
-		if s.Disputed { // Stripe says so for ever of a charge that once was
-			decided, err := tx.DisputeDecided(p.PaymentIntent)
-			if err != nil {
-				return "", change{}, err
-			}
-			s.Disputed = !decided
+		c, err := claimsRead(tx, p, s)
+		if err != nil {
+			return "", change{}, err
 		}
-		changed := change{before: p, after: standing(p, s, tx.Now)}
+		changed := change{before: p, after: standing(p, s, c, tx.Now)}
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
 		}
@@ -290,7 +284,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	} else if p, ended, err = b.oneAtATime(tx, p); err != nil {
 		return "", change{}, err
 	}
-	p = Next(standing(p, s, tx.Now), tx.Now)
+	c, err := claimsRead(tx, p, s)
+	if err != nil {
+		return "", change{}, err
+	}
+	p = Next(standing(p, s, c, tx.Now), tx.Now)
 	if claim {
 		var also *change
 		if p, also, err = b.claimNew(tx, p); err != nil {
@@ -357,8 +355,8 @@ func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, 
 	return p, ended, nil
 }
 
-// standing takes in where a session's money is, as Stripe was asked for it.
-func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
+// standing takes in where a session's money is, as Stripe was asked for it, and what its disputes amount to.
+func standing(p ledger.Payment, s Session, c claims, now time.Time) ledger.Payment {
 	switch s.IntentStatus {
 	case "":
 		return p // an event's session tells nothing of it
@@ -367,8 +365,8 @@ func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
 	case "canceled":
 		p = Canceled(p, now)
 	}
-	if s.Disputed && p.Money == ledger.Paid {
-		p = Dispute(p, "needs_response", now)
+	if c.known {
+		p = Disputed(p, c, now)
 	}
 	if s.Refunded > 0 || p.RefundedAmount > 0 {
 		p = Refunded(p, s.Refunded, true, now)

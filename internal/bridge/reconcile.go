@@ -157,7 +157,14 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 			if s.PaidAt.IsZero() {
 				s.PaidAt = s.Created
 			}
-			if _, err := b.recordNow(ctx, s, nil); err != nil {
+			var ask func(*ledger.Tx) error
+			if s.Disputed { // the list does not tell how the disputes stand
+				s.Disputed = false
+				ask = func(tx *ledger.Tx) error {
+					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Facts: true})
+				}
+			}
+			if _, err := b.recordNow(ctx, s, ask); err != nil {
 				return err
 			}
 		}

@@ -25,6 +25,8 @@ const (
 	idlest = 30 * time.Second
 	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
 	settleTime = 4 * time.Second
+	// disputeSettles is how long after Stripe refused a refund for a dispute its disputes are read.
+	disputeSettles = time.Minute
 	// mostTimed is how many payments are looked at together whose time has come.
 	mostTimed = 64
 )
@@ -413,6 +415,11 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
+		}
+		if errors.Is(callErr, ErrDisputed) { // which disputes there are is read, in case that no event tells
+			if err := tx.AddLookup(ledger.Lookup{ID: claimed.PaymentIntent, PaidAt: tx.Now, DueAt: tx.Now.Add(disputeSettles), Facts: true}); err != nil {
+				return err
+			}
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}

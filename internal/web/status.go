@@ -83,7 +83,7 @@ func returned(p ledger.Payment) bool {
 	case ledger.Refunded, ledger.Released, ledger.Releasing, ledger.Lost, ledger.CaptureFailed:
 		return true
 	case ledger.Refunding, ledger.RefundFailed:
-		return p.RefundGoal >= p.Amount
+		return p.RefundGoal >= p.Amount-p.LostAmount
 	}
 	return false
 }
@@ -229,7 +229,7 @@ func (s *status) over(p ledger.Payment) {
 
 // money says where the customer's money is.
 func (s *status) money(p ledger.Payment) {
-	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount, p.Currency}
+	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount + p.LostAmount, p.Currency}
 	switch p.Money {
 	case ledger.Authorized:
 		if p.Machine == ledger.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
@@ -276,8 +276,8 @@ func (s *status) paid(p ledger.Payment, all, back money) {
 	case owed(p):
 		s.say("money.owed", "amount", all)
 	case p.Machine == ledger.Failed: // it is refunded as soon as the call that is under way has ended
-		s.refunding(p, money{p.Amount - p.RefundedAmount, p.Currency}, time.Time{})
-	case p.RefundedAmount > 0:
+		s.refunding(p, money{p.Amount - p.RefundedAmount - p.LostAmount, p.Currency}, time.Time{})
+	case p.RefundedAmount+p.LostAmount > 0:
 		s.say("money.part_back", "back", back, "amount", all)
 	default:
 		s.ifTakenBack(p)
