@@ -167,7 +167,7 @@ func (s *shelf) dueInTime(now time.Time) ([]ledger.Payment, error) {
 
 func (s *shelf) silent(asOf time.Time) (list []ledger.Payment, _ error) {
 	for _, p := range s.list {
-		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() && !p.ConfirmBy.After(asOf) && !p.InFlight {
+		if (p.Machine == ledger.Fetched || p.Machine == ledger.Queued && p.Vanished && !p.Unclear) && !p.ConfirmBy.IsZero() && !p.ConfirmBy.After(asOf) && !p.InFlight {
 			list = append(list, p)
 		}
 	}

@@ -406,7 +406,7 @@ func (h *history) nextDue() (next time.Time) {
 		if p.Step != ledger.NoStep {
 			earlier(p.DueAt)
 		}
-		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() {
+		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() || InDoubt(p, h.now()) {
 			earlier(p.ConfirmBy)
 		}
 	}

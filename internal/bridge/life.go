@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"hash/fnv"
 	"time"
 
@@ -103,8 +104,9 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p = applyRefund(p, o, now)
 	}
 	if o.Stale {
-		if !p.InFlight && p.Step != ledger.NoStep {
-			p.DueAt = now // somebody looks again at what this changed
+		if !p.InFlight && (p.Step != ledger.NoStep || p.Machine == ledger.Queued) {
+			p = noLater(p, now) // somebody looks again at what this changed
+			p.DueAt = now
 		}
 		return p
 	}
@@ -206,6 +208,9 @@ func refused(p ledger.Payment) ledger.Payment {
 	}
 	reason := ReasonRefused
 	switch {
+	case p.Posted && !p.ConfirmBy.IsZero() && p.Machine == ledger.Queued: // an earlier post may have been taken, and then the device will say so
+		p.Unclear, p.Vanished, p.Stop = false, true, cmp.Or(p.Stop, ReasonRefused)
+		return p
 	case p.Posted && !p.ConfirmBy.IsZero():
 		return fetched(reached(p, p.CreatedAt)) // a note may be with the device all the same, which will say so
 	case p.Posted:
@@ -297,11 +302,19 @@ func started(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, s
 
 // Silent takes in that the confirmations were read, by a reading that began at asOf, and none was this payment's.
 func Silent(p ledger.Payment, asOf, now time.Time) ledger.Payment {
-	if p.Machine != ledger.Fetched || p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
+	if p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
 		return p
 	}
-	p = failed(p, ReasonUnconfirmed)
-	p.Attention = ReasonUnconfirmed
+	switch {
+	case p.Machine == ledger.Fetched:
+		p = failed(p, ReasonUnconfirmed)
+		p.Attention = ReasonUnconfirmed
+	case InDoubt(p, now): // Notehub never took it, as far as is known: that is no fault of the machine's
+		p = failed(p, cmp.Or(p.Stop, ReasonExpired))
+		if p.Reason == ReasonRefused {
+			p.Attention = ReasonRefused
+		}
+	}
 	return Next(p, now)
 }
 
@@ -360,8 +373,7 @@ func timed(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.Machine == ledger.Queued && !p.Unclear {
 		expired := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 		switch {
-		case (expired || p.Stop != "") && p.Vanished && !p.ConfirmBy.IsZero():
-			p = fetched(reached(p, now)) // it may have been fetched, and then the machine will say so
+		case InDoubt(p, now): // the machine will say, or be silent
 		case (expired || p.Stop != "") && p.Vanished:
 			p = failed(p, ReasonUnclear)
 			p.Attention = ReasonUnclear
@@ -407,6 +419,8 @@ func lateAt(p ledger.Payment) time.Time {
 	}
 	var late time.Time
 	switch {
+	case p.Machine == ledger.Queued && p.Vanished && !p.ConfirmBy.IsZero():
+		late = p.ConfirmBy.Add(overdue)
 	case p.Machine == ledger.Queued:
 		late = p.CreatedAt.Add(overdue)
 	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
@@ -447,62 +461,6 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 		return money, moneyDue
 	}
 	return machine, machineDue
-}
-
-// yielded returns a payment whose due step cannot be claimed now, with the other vendor's step instead if that is due as well. So a vendor that
-// nobody can call does not hold up what the other one has to do.
-func yielded(p ledger.Payment, now time.Time) ledger.Payment {
-	other, due := machineStep(p, now)
-	if asksNotehub(p.Step) {
-		other, due = moneyStep(p, now)
-	}
-	if p.InFlight || other == ledger.NoStep || due.After(now) {
-		return p
-	}
-	p.Step, p.DueAt = other, due
-	return p
-}
-
-// machineStep is the next call to Notehub and when it may be made.
-func machineStep(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
-	soon := latest(now, p.NotBefore)
-	switch {
-	case p.Machine == ledger.Queued && p.Unclear:
-		return ledger.CheckPending, soon
-	case p.Machine == ledger.Queued:
-		due := soon
-		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(due) {
-			due = p.ExpiresAt // to be failed then, without another call
-		}
-		return ledger.PostNote, due
-	case p.Machine == ledger.Sent && p.NoteIDs != "" && !p.Unclear:
-		return ledger.Recall, soon
-	case p.Machine == ledger.Sent && (p.Recalled != ledger.NotRecalled || p.Stop != ""):
-		return ledger.CheckPending, soon
-	case p.Machine == ledger.Sent && p.ExpiresAt.IsZero():
-		return ledger.CheckPending, latest(p.SentAt.Add(idleLook), p.NotBefore)
-	case p.Machine == ledger.Sent:
-		return ledger.CheckPending, latest(p.ExpiresAt, p.NotBefore)
-	case p.Tell != "":
-		return ledger.PostNote, soon
-	}
-	return ledger.NoStep, time.Time{}
-}
-
-// moneyStep is the next call to Stripe and when it may be made.
-func moneyStep(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
-	soon := latest(now, p.MoneyNotBefore)
-	switch p.Money {
-	case ledger.Capturing:
-		return ledger.Capture, soon
-	case ledger.Releasing:
-		return ledger.Release, soon
-	case ledger.Refunding, ledger.RefundFailed:
-		if !refundsEnded(p) {
-			return ledger.Refund, soon
-		}
-	}
-	return ledger.NoStep, time.Time{}
 }
 
 // Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and

@@ -333,6 +333,8 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 	switch {
 	case p.Machine == ledger.Sent:
 		p.Stop = stopRetry
+	case p.Machine == ledger.Queued:
+		p.Stop = ""
 	case again:
 		p.Machine, p.Reason, p.Code, p.Attention = ledger.Queued, "", "", ""
 	}

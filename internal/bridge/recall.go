@@ -135,3 +135,10 @@ func fetched(p ledger.Payment) ledger.Payment {
 	}
 	return p
 }
+
+// InDoubt reports whether Notehub never took a credit, as far as is known, that is not sent any more. A post of it was unclear, so a machine that
+// confirms is given until its time is over to say that it has it.
+func InDoubt(p ledger.Payment, now time.Time) bool {
+	over := p.Stop != "" || !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
+	return p.Machine == ledger.Queued && p.Vanished && !p.Unclear && !p.ConfirmBy.IsZero() && over
+}

@@ -205,7 +205,7 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.Refused)
 			s.silence()
 			s.refunded()
-		}, end{ledger.Failed, ReasonUnconfirmed, ledger.Refunded, 350, ReasonUnconfirmed, ledger.NoStep, false}},
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
 
 		"not listed yet, it is looked for again before it counts as fetched": {both, "", func(s *tale) {
 			s.now = s.p.ExpiresAt.Add(-time.Second)
@@ -275,7 +275,23 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.Unclear)
 			s.look()
 			s.later(10 * time.Minute)
-		}, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.Wait, true}},
+		}, end{ledger.Queued, "", ledger.Paid, 0, "", ledger.Wait, true}},
+		"never taken by Notehub and silent, the money goes back and the machine is not blamed": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.look()
+			s.later(10 * time.Minute)
+			s.silence()
+			if leftAlone(s.p) {
+				s.Error("it counts as left alone by the machine")
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonExpired, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"never taken by Notehub as far as is known, and the machine starts": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.look()
+			s.later(10 * time.Minute)
+			s.says("started")
+		}, end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
 
 		"lifetime over and still pending, it is recalled": {both, "", func(s *tale) { recalled(s); s.refunded() },
 			end{ledger.Failed, ReasonRecalled, ledger.Refunded, 350, "", ledger.NoStep, false}},

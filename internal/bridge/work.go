@@ -220,7 +220,7 @@ func (b *Bridge) committed(changes ...change) {
 		case ledger.Wait:
 			poke(b.timed)
 		}
-		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched) && !p.ConfirmBy.IsZero() {
+		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched || p.Machine == ledger.Queued && p.Vanished) && !p.ConfirmBy.IsZero() {
 			poke(b.heard)
 		}
 	}

@@ -83,6 +83,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
 		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
+		{"the machines that may have what was never taken", func() error { return second(tx.InDoubtAt(noon(), 10)).err }, "payments_in_doubt"},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
 		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
 		{"the last of a device", func() error { return second(tx.LastOfDevice("dev:1", 10)).err }, "payments_of_device"},

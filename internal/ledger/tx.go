@@ -281,6 +281,7 @@ const (
 	notehubSteps = `(step = 'note' OR step = 'check_pending' OR step = 'recall')`
 	stripeSteps  = `(step = 'capture' OR step = 'release' OR step = 'refund')`
 	waitStep     = `step = 'wait'`
+	inDoubt      = `machine = 'queued' AND vanished = 1 AND confirm_by IS NOT NULL`
 	calledNow    = `in_flight = 1 AND due_at > $1 AND ` + notehubSteps
 	deviceIsFree = `AND NOT EXISTS (SELECT 1 FROM payments AS other WHERE other.device_uid = payments.device_uid AND other.in_flight = 1 AND other.due_at > $1
 		AND (other.step = 'note' OR other.step = 'check_pending' OR other.step = 'recall'))`
@@ -325,10 +326,23 @@ func (tx *Tx) Called(device string) (bool, error) {
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
+// silent are those of a kind whose machines should have been heard of.
+const silent = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`
+
+var (
+	silentFetched = fmt.Sprintf(silent, `machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'`)
+	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
+)
+
 // SilentAt reads up to limit payments whose machines have the note and should have been heard of by asOf.
 func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
-		AND machine = 'fetched' AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`, asOf.UnixMilli(), limit)
+	rows, err := tx.db.query(silentFetched, asOf.UnixMilli(), limit)
+	return all(rows, err, scanPayment)
+}
+
+// InDoubtAt reads up to limit payments that Notehub never said yes to, and whose machines should have been heard of by asOf if they have them.
+func (tx *Tx) InDoubtAt(asOf time.Time, limit int) ([]Payment, error) {
+	rows, err := tx.db.query(silentInDoubt, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)
 }
 

@@ -108,6 +108,15 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 	}
 	switch p.Machine {
 	case ledger.Queued, ledger.Sent:
+		if bridge.InDoubt(p, now) {
+			title("title.doubt")
+			s.say("machine.in_doubt")
+			if p.Money == ledger.Paid || p.Money == ledger.Authorized {
+				s.say("money.if_silent")
+			}
+			s.step(busy, "step.confirm", time.Time{})
+			break
+		}
 		s.onItsWay(p, held)
 	case ledger.Fetched:
 		title("title.fetched")

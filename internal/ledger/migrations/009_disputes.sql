@@ -26,6 +26,9 @@ INSERT INTO disputes (id, payment_intent, status, amount, currency, refundable, 
 	GROUP BY e.object_id, e.payment_intent;
 UPDATE payments SET lost_amount = amount - refunded_amount WHERE money = 'lost';
 
+-- Credits that Notehub never said yes to, of which a machine that confirms may still say that it has one.
+CREATE INDEX payments_in_doubt ON payments (confirm_by) WHERE machine = 'queued' AND vanished = 1 AND confirm_by IS NOT NULL;
+
 -- Each vendor has a back-off of its own: a refund does not wait for Notehub, nor a note for Stripe.
 ALTER TABLE payments ADD COLUMN money_not_before INTEGER;
 ALTER TABLE payments ADD COLUMN money_failures INTEGER NOT NULL DEFAULT 0 CHECK (money_failures >= 0);
