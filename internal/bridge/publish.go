@@ -15,8 +15,8 @@ import (
 //   - Metrics add up transitions, whose sum does not depend on the order; they begin at zero with the process.
 //   - The checkout's open sessions are those of the ledger; it asks the fleet whether a device sells, and its sweep ends the others.
 
-// showLimit bounds one read of a device for the fleet.
-const showLimit = 5 * time.Second
+// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
+const showTimeout = time.Second
 
 // unshown are devices of which the fleet could not be shown what the ledger says.
 type unshown struct {
@@ -26,7 +26,7 @@ type unshown struct {
 
 // show has the fleet know what the ledger says of a device now. The ledger may fail to be read; measure then tries again.
 func (b *Bridge) show(device string) {
-	ctx, cancel := context.WithTimeout(context.Background(), showLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
 	defer cancel()
 	err := b.c.Fleet.Show(ctx, device, freeAt)
 	b.unshown.mu.Lock()
