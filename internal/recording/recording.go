@@ -196,7 +196,7 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 		w.failed = time.Now()
 		m.raise(w, err)
 	case w.failing:
-		w.failing, w.repeated = false, false
+		w.failing, w.repeated, w.failed = false, false, time.Time{}
 		m.setFailing(nil)
 		m.problems.Clear(problem.Storage)
 		m.log.Info("payments can be recorded again")
