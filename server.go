@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
@@ -52,6 +53,7 @@ type Server struct {
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
+	unverified *bodies.Budget // of webhooks whose signature was not checked yet
 
 	webhooksOff bool
 	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
@@ -118,9 +120,11 @@ func (s *Server) routes() http.Handler {
 	return s.secured(mux)
 }
 
-// secured adds what every answer carries, bounds every body, and makes a panic a 500 and a log line.
+// secured adds what every answer carries, bounds every body, and makes a panic a log line and a 500. Where part of an answer was sent already
+// it aborts the connection instead: the part must not look like the whole.
 func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &statusRecorder{ResponseWriter: w}
 		h := w.Header()
 		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's hosts are not to be listed
 		// (buy., book., donate.stripe.com and custom domains).
@@ -140,9 +144,13 @@ func (s *Server) secured(next http.Handler) http.Handler {
 				panic(p)
 			}
 			s.log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if recorder.status != 0 {
+				panic(http.ErrAbortHandler)
+			}
+			h.Del("Content-Disposition")
 			http.Error(w, "Internal error", http.StatusInternalServerError)
 		}()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(recorder, r)
 	})
 }
 
@@ -155,20 +163,26 @@ var (
 )
 
 // adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
-// The customer gets a safe sentence, the log the cause.
+// The customer gets a safe sentence, the log the cause. A failure in the middle of an answer aborts the connection, so that whoever reads it
+// cannot take what was sent for the whole.
 func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		recorder := &statusRecorder{ResponseWriter: w}
+		recorder, ok := w.(*statusRecorder)
+		if !ok {
+			recorder = &statusRecorder{ResponseWriter: w}
+		}
 		err := h(recorder, r)
 		if apiErr, ok := errors.AsType[*web.APIError](err); ok {
 			err = apiErr.Write(recorder)
 		}
 		if err != nil {
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
+			if _, whole := errors.AsType[*web.Answered](err); recorder.status != 0 && !whole {
+				s.metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
+				panic(http.ErrAbortHandler)
+			}
 			if recorder.status == 0 {
-				if err := s.wentWrong(recorder, r); err != nil {
-					s.log.Error("error page", "err", err)
-				}
+				s.wentWrong(recorder, r)
 			}
 		}
 		if recorder.status != http.StatusTemporaryRedirect {
@@ -178,21 +192,31 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 }
 
 // wentWrong answers a request that failed for a reason which only the log is told.
-func (s *Server) wentWrong(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
+	w.Header().Del("Content-Disposition") // an error is no file to save
+	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		return (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+	} else {
+		err = s.customer.Failed(w, r)
 	}
-	return s.customer.Failed(w, r)
+	if err == nil {
+		return
+	}
+	s.log.Error("error page", "err", err)
+	if w.status == 0 {
+		http.Error(w, "Internal error", http.StatusInternalServerError)
+	}
 }
 
-// statusRecorder remembers what was answered.
+// statusRecorder remembers what was answered; status is 0 until an answer has begun.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
 func (r *statusRecorder) WriteHeader(status int) {
-	if r.status == 0 {
+	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
 	}
 	r.ResponseWriter.WriteHeader(status)
@@ -203,6 +227,14 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 		r.status = http.StatusOK
 	}
 	return r.ResponseWriter.Write(b)
+}
+
+// FlushError implements what http.ResponseController asks for to flush. It sends the header, and so begins the answer.
+func (r *statusRecorder) FlushError() error {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Unwrap lets http.ResponseController find the writer underneath.
@@ -383,14 +415,18 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		return &web.APIError{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
-	if signature == "" { // before the body is read: anybody may send one
+	if !s.webhooks.Plausible(signature) { // before the body is read: anybody may send one
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	}
-	body, err := io.ReadAll(r.Body)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+	body, err := s.unverified.Read(w, r)
+	switch {
+	case errors.Is(err, bodies.ErrTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
-	}
-	if err != nil {
+	case errors.Is(err, bodies.ErrBusy):
+		return refuse(http.StatusServiceUnavailable, "busy", "too many events are on their way, send it again")
+	case errors.Is(err, bodies.ErrSlow):
+		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time, send it again")
+	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
 	event, err := s.webhooks.Verify(body, signature)

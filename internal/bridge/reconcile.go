@@ -34,6 +34,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 			continue
 		}
 		failures = 0
+		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)

@@ -70,8 +70,7 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, bridge.ErrTooBusy):
 		return c.later(w, r)
 	case err != nil:
-		_ = c.later(w, r) // the error below is the one that matters
-		return err
+		return answered(err, c.later(w, r))
 	case time.Since(p.PaidAt) < liveTime:
 		to := livePage(p)
 		if bridge.Opens(p, time.Now()) {
