@@ -522,6 +522,7 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		f.pass(time.Minute)
 		session := f.buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
 		f.pass(time.Second)
+		f.stripe.Next(listEvents, sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond}) // else it may end before the page is written
 		finds("3155", session, false)
 		b.shows("/operator/payments?q=3155", asking)
 		f.pass(time.Second)

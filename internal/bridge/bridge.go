@@ -197,9 +197,10 @@ type Bridge struct {
 
 	returning *returning
 
-	soon  chan struct{} // Stripe's events are to be read before their time
-	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
+	soon        chan struct{} // Stripe's events are to be read before their time
+	extra       *rate.Limiter // how often that may be
+	chargeEarly atomic.Bool   // since the last reading began, a charge of ours came whose payment was not known yet
+	began       atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.
