@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -46,7 +47,7 @@ func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
 
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "retry", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	return b.decide(ctx, id, decided{what: "retry"}, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
@@ -64,18 +65,41 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (led
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
 func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "refund", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	return b.decide(ctx, id, decided{what: "refund", amount: amount}, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return GiveBack(p, amount, tx.Now)
 	})
 }
 
 // End ends what is open for a payment, and takes it off the list of those that a person has to look at.
 func (b *Bridge) End(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "end", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
+	return b.decide(ctx, id, decided{what: "end"}, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
+}
+
+// decided is what the audit says of a decision.
+type decided struct {
+	what   string
+	amount int64 // that was asked for, minor currency units; 0: all that is left
+}
+
+// audit returns the audit's row of a decision.
+func (d decided) audit(by By, before, after ledger.Payment) ledger.Audit {
+	a := ledger.Audit{Who: by.Who, What: d.what, Subject: before.ID, Why: by.Why, Before: brief(before), After: brief(after)}
+	switch {
+	case d.what == "refund":
+		a.Amount, a.Currency = cmp.Or(d.amount, before.Amount-before.RefundedAmount), before.Currency
+	case d.what == "end" && Dismisses(before):
+		a.What = "dismiss"
+	}
+	return a
+}
+
+// Dismisses reports whether End would only take a payment off the list of those that a person has to look at: nothing is open that it could end.
+func Dismisses(p ledger.Payment) bool {
+	return p.Machine != ledger.Queued && p.Machine != ledger.Sent && p.Machine != ledger.Started
 }
 
 // decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
-func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also,
+func (b *Bridge) decide(ctx context.Context, id string, d decided, by By, also []Also,
 	f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
@@ -95,8 +119,7 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also
 		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
-		err = tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})
-		if err != nil {
+		if err := tx.AddAudit(d.audit(by, changed.before, changed.after)); err != nil {
 			return err
 		}
 		return runAfter(tx, changed.after, also)

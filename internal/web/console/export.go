@@ -128,10 +128,15 @@ func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := startCSV(w, "audit.csv", "time", "who", "what", "subject", "why", "before", "after")
+	out, err := startCSV(w, "audit.csv", "time", "who", "what", "subject", "why", "before", "after", "amount", "currency")
 	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, rowsAtOnce, next) {
 		for _, a := range list {
-			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, a.Why, a.Before, a.After}); err != nil {
+			amount := ""
+			if a.Amount > 0 {
+				amount = web.Figure(a.Amount, a.Currency)
+			}
+			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, a.Why, a.Before, a.After,
+				amount, strings.ToUpper(a.Currency)}); err != nil {
 				return err
 			}
 		}
