@@ -24,6 +24,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/recording"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
@@ -48,7 +49,7 @@ type Server struct {
 	paces      map[string]*upstream.Pace // by vendor, for /health
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
-	health     healthProbe
+	recording  *recording.Monitor // whether payments can be recorded
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
@@ -404,6 +405,9 @@ func parseDeviceUID(given string) (uid string, ok bool) {
 	return uid, true
 }
 
+// recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it again.
+const recordTimeout = 5 * time.Second
+
 // stripeWebhook says yes once an event and what follows from it are on disk.
 func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	refuse := func(status int, code, message string) error {
@@ -434,7 +438,9 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Warn("webhook refused", "err", err)
 		return refuse(http.StatusBadRequest, "malformed", "this is no event")
 	}
-	if err := s.bridge.Receive(r.Context(), event); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
+	defer cancel()
+	if err := s.bridge.Receive(ctx, event); err != nil {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
@@ -461,7 +467,9 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Warn("routed event refused", "err", err)
 		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "this is no event of Notehub"}
 	}
-	if err := s.bridge.Confirm(r.Context(), answer); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
+	defer cancel()
+	if err := s.bridge.Confirm(ctx, answer); err != nil {
 		s.log.Error("confirmation not recorded, Notehub is to send it again", "event", answer.EventID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
@@ -514,30 +522,9 @@ func (s *Server) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, result)
 }
 
-// healthProbe remembers for a moment whether the ledger could be written to: anybody may ask, and each answer costs a sync of the disk.
-type healthProbe struct {
-	mu  sync.Mutex
-	at  time.Time
-	err error
-}
-
-const probeHolds = 2 * time.Second
-
-func (h *healthProbe) check(ctx context.Context, l *ledger.Ledger) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.at.IsZero() || time.Since(h.at) > probeHolds {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		h.err = l.Probe(ctx)
-		h.at = time.Now()
-	}
-	return h.err
-}
-
 // vitals is how the service is, for the console.
 func (s *Server) vitals(ctx context.Context) console.Vitals {
-	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.health.check(ctx, s.ledger)}
+	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.recording.Check(ctx)}
 	if at := s.lastWebhook.Load(); at != 0 {
 		v.Webhook = time.UnixMilli(at)
 	}
@@ -555,6 +542,9 @@ type healthAnswer struct {
 	Version        string     `json:"version"`
 	Problems       []string   `json:"problems,omitempty"` // readable reasons for a status that is not "ok"
 }
+
+// healthTimeout bounds what the health report waits for: load balancers do not wait long.
+const healthTimeout = 4 * time.Second
 
 func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	answer := healthAnswer{Status: "ok", Version: version()}
@@ -574,8 +564,10 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		answer.Problems = append(answer.Problems, p.Text)
 	}
 	status := http.StatusOK
-	stats, err := s.ledger.Stats(r.Context())
-	if err = errors.Join(err, s.health.check(r.Context(), s.ledger)); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+	defer cancel()
+	stats, err := s.ledger.Stats(ctx)
+	if err = errors.Join(err, s.recording.Check(ctx)); err != nil {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}

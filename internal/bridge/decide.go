@@ -243,9 +243,14 @@ func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
 	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
 }
 
+// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
+const showTimeout = time.Second
+
 // showPause has the fleet know what the ledger says of a device's pause.
 func (b *Bridge) showPause(device string) {
-	paused, err := b.c.Ledger.PauseOf(context.Background(), device)
+	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
+	defer cancel()
+	paused, err := b.c.Ledger.PauseOf(ctx, device)
 	known, err := ledger.Has(err)
 	switch {
 	case err != nil:

@@ -87,6 +87,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"events are found by their payment, page and time": testEventsOfAPayment,
 		"look-ups that are late":                           testLateLookups,
 		"a request is done once":                           testRequests,
+		"failures of the storage are told from others":     testFailures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -86,7 +86,7 @@ func TestRequestsAreForgottenAfterADay(t *testing.T) {
 		if known, err := l.Begun(t.Context(), "key:1"); known || err != nil {
 			t.Errorf("after a day: begun %v, %v; want it forgotten", known, err)
 		}
-		if begin("key:2"); len(names(t, l.reads, `SELECT id FROM requests`)) != 1 {
+		if begin("key:2"); len(names(t, l.reads.DB, `SELECT id FROM requests`)) != 1 {
 			t.Error("the request of yesterday is still stored; want it pruned by the next")
 		}
 		if begin("key:1") {

@@ -101,7 +101,9 @@ func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
 	if !pageToken.MatchString(token) {
 		return ledger.Payment{}, ledger.ErrNotFound
 	}
-	return c.Ledger.PaymentOfToken(r.Context(), token)
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	return c.Ledger.PaymentOfToken(ctx, token)
 }
 
 // Payment is the payer's page.
