@@ -83,10 +83,11 @@ type decided struct {
 
 // audit returns the audit's row of a decision.
 func (d decided) audit(by By, before, after ledger.Payment) ledger.Audit {
-	a := ledger.Audit{Who: by.Who, What: d.what, Subject: before.ID, Why: by.Why, Before: brief(before), After: brief(after)}
+	a := ledger.Audit{Who: by.Who, What: d.what, Subject: before.ID, Why: by.Why, Before: brief(before), After: brief(after),
+		Currency: before.Currency}
 	switch {
 	case d.what == "refund":
-		a.Amount, a.Currency = cmp.Or(d.amount, before.Amount-before.RefundedAmount), before.Currency
+		a.Amount = cmp.Or(d.amount, before.Amount-before.RefundedAmount)
 	case d.what == "end" && Dismisses(before):
 		a.What = "dismiss"
 	}

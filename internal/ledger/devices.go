@@ -44,7 +44,7 @@ type Audit struct {
 	After   string
 
 	Amount   int64  // of money that it was about, minor currency units; 0: about none
-	Currency string // "" where Amount is 0
+	Currency string // of Amount, and of what Before and After say; "" for what is about no payment
 }
 
 // Plan is what a device sells: one Stripe Price.

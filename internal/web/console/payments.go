@@ -286,7 +286,7 @@ func (s *story) moments() (list []moment) {
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			detail = strings.TrimSpace(detail + " (" + a.Before + " → " + a.After + ")")
+			detail = strings.TrimSpace(detail + " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")")
 		}
 		add(moment{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
 	}

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"strconv"
 	"strings"
 
 	"notepay/internal/bridge"
@@ -282,6 +283,23 @@ func auditWords(a ledger.Audit) string {
 		return "put the machine on sale again"
 	}
 	return a.What
+}
+
+// standingWords is how a payment was before or after what somebody did, from the audit's "paid failed expired 350".
+func standingWords(a ledger.Audit, standing string) string {
+	parts := strings.Split(standing, " ")
+	if len(parts) != 4 {
+		return standing
+	}
+	p := ledger.Payment{Money: ledger.Money(parts[0]), Machine: ledger.Machine(parts[1]), Amount: 1} // so much that it is not free
+	words := moneyWords(p).Text + ", " + machineWords(p).Text
+	if parts[2] != "" {
+		words += " (" + reasonWords(parts[2]) + ")"
+	}
+	if back, err := strconv.ParseInt(parts[3], 10, 64); err == nil && back > 0 && a.Currency != "" {
+		words += ", " + web.Amount(back, a.Currency) + " back"
+	}
+	return words
 }
 
 // doneWords is what a button did, for the page that it leads back to.
