@@ -15,7 +15,8 @@ import (
 
 const successPage = "/payment/success?session_id="
 
-// comesBack loads the success page as a browser does, again every two seconds, and returns how long the payer waited for an answer.
+// comesBack loads the success page as a browser does, again every two seconds, and returns how long
+// the payer waited for an answer.
 func (f *front) comesBack(session string) time.Duration {
 	f.Helper()
 	began := time.Now()

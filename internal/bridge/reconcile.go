@@ -61,7 +61,8 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the newest payment: %w", err)
 	}
-	// A payment may be older than the reading and yet come to the ledger after its charge was read: its time is that at which its transaction began.
+	// A payment may be older than the reading and yet come to the ledger after its charge was read:
+	// its time is that at which its transaction began.
 	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() && !b.chargeEarly.Load() {
 		return false, nil
 	}

@@ -286,7 +286,8 @@ func (s *story) moments() (list []moment) {
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			detail = strings.TrimSpace(detail + " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")")
+			change := " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")"
+			detail = strings.TrimSpace(detail + change)
 		}
 		add(moment{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
 	}

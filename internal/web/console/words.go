@@ -269,7 +269,8 @@ func auditWords(a ledger.Audit) string {
 		return "ordered a refund of " + web.Amount(a.Amount, a.Currency)
 	case "end":
 		// An earlier version wrote this also of what was only seen. Its rows say how the machine was.
-		if before := strings.Fields(a.Before); len(before) > 1 && bridge.Dismisses(ledger.Payment{Machine: ledger.Machine(before[1])}) {
+		before := strings.Fields(a.Before)
+		if len(before) > 1 && bridge.Dismisses(ledger.Payment{Machine: ledger.Machine(before[1])}) {
 			return "marked it as seen"
 		}
 		return "ended it"
@@ -291,7 +292,8 @@ func standingWords(a ledger.Audit, standing string) string {
 	if len(parts) != 4 {
 		return standing
 	}
-	p := ledger.Payment{Money: ledger.Money(parts[0]), Machine: ledger.Machine(parts[1]), Amount: 1} // so much that it is not free
+	p := ledger.Payment{Money: ledger.Money(parts[0]), Machine: ledger.Machine(parts[1])}
+	p.Amount = 1 // so much that it is not free
 	words := moneyWords(p).Text + ", " + machineWords(p).Text
 	if parts[2] != "" {
 		words += " (" + reasonWords(parts[2]) + ")"
