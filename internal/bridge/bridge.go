@@ -146,7 +146,7 @@ type Event struct {
 	Body       string // as it is kept: without customer_details, billing_details and shipping
 }
 
-// Config is what a Bridge needs. All fields are required, but Problems and Changed.
+// Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -164,6 +164,9 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil where that is the host's.
+	AskTime func(context.Context) error
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
@@ -192,15 +195,17 @@ type Bridge struct {
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
+	time    timekeeper
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
 	returning *returning
 
-	soon        chan struct{} // Stripe's events are to be read before their time
-	extra       *rate.Limiter // how often that may be
-	chargeEarly atomic.Bool   // since the last reading began, a charge of ours came whose payment was not known yet
-	began       atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
+	soon  chan struct{} // Stripe's events are to be read before their time
+	extra *rate.Limiter // how often that may be
+	// since the last reading began, a charge of ours came whose payment was not known yet
+	chargeEarly atomic.Bool
+	began       atomic.Int64 // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.
