@@ -210,7 +210,9 @@ type Bridge struct {
 
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
+	// since the last reading began, a charge of ours came whose payment was not known yet
+	chargeEarly atomic.Bool
+	began       atomic.Int64 // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.

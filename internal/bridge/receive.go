@@ -88,6 +88,9 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Has(err)
+	if err == nil && !known && b.ours(e.Metadata) {
+		b.chargeEarly.Store(true)
+	}
 	if err == nil && (!known || knowsCharge(p, e.Card, e.ReceiptURL)) {
 		return nil
 	}

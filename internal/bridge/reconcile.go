@@ -65,7 +65,9 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the newest payment: %w", err)
 	}
-	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() {
+	// A payment may be older than the reading and yet come to the ledger after its charge was read:
+	// its time is that at which its transaction began.
+	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() && !b.chargeEarly.Load() {
 		return false, nil
 	}
 	if len(b.soon) == 0 { // else that is to come already
@@ -113,6 +115,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
 		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
+		b.chargeEarly.Store(false)
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
 		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {

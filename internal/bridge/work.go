@@ -405,6 +405,9 @@ func settling(calls context.Context) (context.Context, context.CancelFunc) {
 func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
+	if o.Action == ledger.Refund && !claimed.RefundLook { // the row tells the amount of the last refund alone
+		attempt.Detail = fmt.Sprintf("%d %s", claimed.RefundAmount, claimed.Currency)
+	}
 	if callErr != nil {
 		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, hidden(claimed, callErr.Error())
 		if e, ok := errors.AsType[*upstream.Error](callErr); ok {

@@ -32,7 +32,8 @@ func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payme
 	if len(tokens) == 0 {
 		return nil, nil
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
+		WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
 	return all(rows, err, scanPayment)
 }
 

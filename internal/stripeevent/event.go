@@ -41,8 +41,9 @@ var ErrTimeUnknown = errors.New("signed at another time than the host's clock sh
 // ErrMalformed is for signed events that cannot be read.
 var ErrMalformed = errors.New("malformed event")
 
-// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature of the version that is checked. It costs next to
-// nothing, so that what cannot be signed is refused before its body is read.
+// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature
+// of the version that is checked. It costs next to nothing, so that what cannot be signed is
+// refused before its body is read.
 func (s Secrets) Plausible(header string) bool {
 	timed, signed := false, false
 	for part := range strings.SplitSeq(header, ",") {
