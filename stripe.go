@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -45,7 +44,7 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: upstream.CheckReplies(transport, isStripeObject), Timeout: stripeTimeLimit}
+	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
@@ -60,19 +59,6 @@ func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstre
 		manual:  s.Capture == "on_start",
 		pace:    pace,
 	}
-}
-
-// isStripeObject returns an error unless a reply is one of Stripe's objects. Each of them says what it is, and a list has data.
-func isStripeObject(body []byte) error {
-	var reply struct {
-		Object string          `json:"object"`
-		Data   json.RawMessage `json:"data"`
-	}
-	err := json.Unmarshal(body, &reply)
-	if err != nil || reply.Object == "" || reply.Object == "list" && (len(reply.Data) == 0 || reply.Data[0] != '[') {
-		return fmt.Errorf("it is no object of Stripe's: %s", excerpt(body))
-	}
-	return nil
 }
 
 // ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed from a queue when there is one.
@@ -403,7 +389,20 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if err := s.outcome(err); err != nil {
 		return bridge.Session{}, err
 	}
-	return s.sessionRecord(cs), nil
+	return s.withDisputes(ctx, s.sessionRecord(cs))
+}
+
+// withDisputes returns a session with the disputes of its charge. A key that may not read them leaves them unknown.
+func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session) (bridge.Session, error) {
+	if !r.Disputed {
+		return r, nil
+	}
+	list, err := stripeevent.Disputes(ctx, s.client, r.PaymentIntent)
+	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
+		return r, nil
+	}
+	r.Disputes = list
+	return r, s.outcome(err)
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
@@ -414,7 +413,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 		if err := s.outcome(err); err != nil {
 			return bridge.Session{}, err
 		}
-		return s.sessionRecord(cs), nil
+		return s.withDisputes(ctx, s.sessionRecord(cs))
 	}
 	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 }

@@ -11,6 +11,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -42,7 +43,7 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 		s := newStripeTest(t)
 		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
 		if body == `` {
-			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), isStripeObject)
+			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeevent.CheckObject)
 		}
 		for name, call := range s.stripeCalls() {
 			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unclear)

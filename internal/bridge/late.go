@@ -159,6 +159,7 @@ func (b *Bridge) measure(ctx context.Context) {
 	}
 	raised := false
 	for {
+		b.showAgain()
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err != nil && ctx.Err() == nil {
 			b.c.Log.Error("read queue", "err", err)
