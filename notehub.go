@@ -53,8 +53,9 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
-		http:  &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		pace:  pace,
+		http: &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		pace: pace,
 	}
 	if s.NotehubToken != "" {
 		n.token.fixed = string(s.NotehubToken)
@@ -484,6 +485,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
 		d = time.Duration(n) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs // their clock set the end of the wait, and ours may be wrong
+		}
 		d = t.Sub(now)
 	}
 	return min(max(d, 0), most)

@@ -120,8 +120,9 @@ func (s *Server) routes() http.Handler {
 	return s.secured(mux)
 }
 
-// secured adds what every answer carries, bounds every body, and makes a panic a log line and a 500. Where part of an answer was sent already
-// it aborts the connection instead: the part must not look like the whole.
+// secured adds what every answer carries, bounds every body, and makes a panic a log line and a
+// 500. Where part of an answer was sent already it aborts the connection instead: the part must not
+// look like the whole.
 func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w}
@@ -162,9 +163,10 @@ var (
 	noReferrer    = []string{"no-referrer"}
 )
 
-// adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
-// The customer gets a safe sentence, the log the cause. A failure in the middle of an answer aborts the connection, so that whoever reads it
-// cannot take what was sent for the whole.
+// adapt makes a handler of a function that returns an error: the one place where an error becomes
+// an answer, a log line and a count. The customer gets a safe sentence, the log the cause. A
+// failure in the middle of an answer aborts the connection, so that whoever reads it cannot take
+// what was sent for the whole.
 func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder, ok := w.(*statusRecorder)
@@ -196,7 +198,8 @@ func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
 	w.Header().Del("Content-Disposition") // an error is no file to save
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
+			Message: "something went wrong on our side, the log says what"}).Write(w)
 	} else {
 		err = s.customer.Failed(w, r)
 	}
@@ -314,7 +317,7 @@ func (s *Server) closed() bool { return s.bridge.Late() || s.problems.StopsSales
 
 // selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
 func (s *Server) selling(uid string) fleet.Sale {
-	sale := s.fleet.Selling(uid, time.Now())
+	sale := s.fleet.Selling(uid, s.ledger.Now())
 	switch sale.State {
 	case fleet.NoDevice:
 		s.fleet.AskFor(uid)
@@ -429,8 +432,15 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.webhooks.Verify(body, signature)
+	event, err := s.webhooks.Verify(body, signature, s.ledger.Clock())
+	if errors.Is(err, stripeevent.ErrTooOld) || errors.Is(err, stripeevent.ErrTimeUnknown) { // unless our time is wrong
+		s.bridge.LearnTime(r.Context())
+		event, err = s.webhooks.Verify(body, signature, s.ledger.Clock())
+	}
 	switch {
+	case errors.Is(err, stripeevent.ErrTimeUnknown):
+		s.log.Warn("webhook postponed", "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be judged yet, send it again"}
 	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
@@ -444,7 +454,7 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
-	s.lastWebhook.Store(time.Now().UnixMilli())
+	s.lastWebhook.Store(s.ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
@@ -571,6 +581,6 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued))
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued, s.ledger.Now()))
 	return web.WriteJSON(w, status, answer)
 }

@@ -516,6 +516,20 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	return events, last, read == onePage, errors.Join(unread...)
 }
 
+// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
+func (s *stripeAPI) AskTime(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	params := &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(1), Single: true}}
+	for _, err := range s.client.V1Events.List(ctx, params) {
+		if err != nil {
+			return s.outcome(err)
+		}
+	}
+	return s.outcome(nil)
+}
+
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.
 func (s *stripeAPI) Capture(ctx context.Context, intent, key string) error {
 	params := &stripe.PaymentIntentCaptureParams{}

@@ -152,7 +152,7 @@ type Event struct {
 	Refundable      bool // the disputed charge can be refunded nevertheless
 }
 
-// Config is what a Bridge needs. All fields are required, but Problems and Changed.
+// Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -170,6 +170,9 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil where that is the host's.
+	AskTime func(context.Context) error
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
@@ -199,6 +202,7 @@ type Bridge struct {
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
+	time    timekeeper
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
@@ -206,7 +210,9 @@ type Bridge struct {
 
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
+	// since the last reading began, a charge of ours came whose payment was not known yet
+	chargeEarly atomic.Bool
+	began       atomic.Int64 // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.

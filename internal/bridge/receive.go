@@ -35,6 +35,9 @@ var ErrTooBusy = errors.New("too many look-ups")
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
 // nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	if err := b.mayRecord(ctx); err != nil {
+		return err
+	}
 	if e.Type == ChargeSucceeded {
 		return b.receiveCharge(ctx, e)
 	}
@@ -85,6 +88,9 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Has(err)
+	if err == nil && !known && b.ours(e.Metadata) {
+		b.chargeEarly.Store(true)
+	}
 	if err == nil && (!known || knowsCharge(p, e.Card, e.ReceiptURL)) {
 		return nil
 	}
@@ -277,7 +283,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
 	var ended *change
-	if p.PaidAt.Before(b.c.Ledger.Born()) {
+	born := b.c.Ledger.Born()
+	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
+		return "", change{}, ErrTimeUnknown
+	}
+	if p.PaidAt.Before(born) {
 		p = failed(p, ReasonAdopted)
 		p.Attention = ReasonAdopted
 		outcome = Adopted
@@ -477,6 +487,9 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 
 // recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
 func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx) error) (outcome string, err error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return "", err
+	}
 	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
 		if outcome, changed, err = b.record(tx, s, false); err == nil && also != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -147,7 +148,7 @@ func testAudit(t *testing.T, database string) {
 	l := open(t, database)
 	var want []string
 	for n := range 5 {
-		a := Audit{At: noon2020(n), Who: "a person", What: []string{"pause", "resume"}[n%2], Subject: "dev:1", Why: fmt.Sprint(n), Before: "b", After: "a"}
+		a := Audit{At: noon2020(n), Who: "a person", What: []string{"pause", "resume"}[n%2], Subject: "dev:1", Why: fmt.Sprint(n), Before: "b", After: "a", Amount: int64(n), Currency: strings.Repeat("eur", min(n, 1))}
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddAudit(a) })
 		want = append(want, a.Why)
 	}
@@ -170,7 +171,8 @@ func testAudit(t *testing.T, database string) {
 		t.Errorf("got %q; want %q", got, want)
 	}
 	all, next, err := l.Audits(t.Context(), "", 6, "")
-	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" {
+	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" ||
+		all[1].Amount != 4 || all[1].Currency != "eur" || all[5].Amount != 0 || all[0].Amount != 0 {
 		t.Errorf("all: %+v, %q, %v; want six, the one of now first", all, next, err)
 	}
 	for what, want := range map[string]time.Time{"pause": noon2020(4), "resume": noon2020(3), "start": {}} {

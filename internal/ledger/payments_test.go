@@ -335,6 +335,16 @@ func testAttempts(t *testing.T, database string) {
 	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
 	}
+	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", CreditID("cs_other"))
+	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) || !slices.Equal(all[CreditID("cs_other")], []Attempt{later}) {
+		t.Errorf("of several at once: got %+v, %v", all, err)
+	}
+	if none, err := l.AttemptsOf(t.Context()); err != nil || len(none) != 0 {
+		t.Errorf("of none: got %+v, %v", none, err)
+	}
+	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil || !slices.Equal(read.got, []Attempt{earlier, later}) {
+		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
+	}
 }
 
 // A claim that a process left behind is taken over: the row says so, or the device would be free for a second call.

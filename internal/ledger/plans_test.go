@@ -121,6 +121,13 @@ func TestQueriesUseIndexes(t *testing.T) {
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
 		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
+		{"the attempts of some payments", func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err }, "attempts_of_payment"},
+		{"a request", func() error { return second(l.Begun(t.Context(), "x")).err }, ""},
+		{"beginning a request", func() error {
+			_, _, err := tx.BeginRequest("key:1", "x")
+			return errors.Join(err, tx.AnswerRequest("key:1", "y"))
+		}, ""},
+		{"a session that was made", func() error { return second(l.Made(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"notepay/internal/dsn"
+	"notepay/internal/vendortime"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
@@ -25,6 +26,8 @@ type postgresWriter struct {
 
 	underWay sync.RWMutex // held for reading by each update, for writing by stop
 	stopped  bool         // guarded by underWay
+
+	clock *vendortime.Clock
 }
 
 // maxConnections is how many connections the pool may open; one of them holds the lock.
@@ -33,10 +36,11 @@ const maxConnections = 16
 // mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
 const mostRetries = 20
 
-// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a connection begins. The server is to notice
-// within seconds that this process or its host is gone, and to release the lock and the rows that it held.
-const sessionSettings = `SET idle_in_transaction_session_timeout = '15s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
-	SET tcp_keepalives_count = 2`
+// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a
+// connection begins. The server is to notice within seconds that this process or its host is gone,
+// and to release the lock and the rows that it held.
+const sessionSettings = `SET idle_in_transaction_session_timeout = '15s';
+	SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2`
 
 // connectPostgres prepares a pool. It connects when the pool is first used.
 func connectPostgres(url string) (*sql.DB, error) {
@@ -45,13 +49,14 @@ func connectPostgres(url string) (*sql.DB, error) {
 	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL names a file that cannot be read any more") // the driver's words may hold the password
+		// The driver's words may hold the password.
+		return nil, errors.New("DATABASE_URL names a file that cannot be read any more")
 	}
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
 		config.ConnectTimeout = connectTimeout
 	}
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second,
-		Count: 2}}
+	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive}
 	config.DialFunc = dialer.DialContext
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -67,7 +72,7 @@ func connectPostgres(url string) (*sql.DB, error) {
 	return db, nil
 }
 
-func openPostgres(ctx context.Context, url string) (*Ledger, error) {
+func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Ledger, error) {
 	db, err := connectPostgres(url)
 	if err != nil {
 		return nil, err
@@ -78,8 +83,9 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	w := &postgresWriter{db: db, lock: lock}
-	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: func() error { lock.release(); return nil }}
+	w := &postgresWriter{db: db, lock: lock, clock: clock}
+	unlock := func() error { lock.release(); return nil }
+	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: unlock}
 	opened := time.Now().Truncate(time.Millisecond)
 	migrating := func(fn func(*Tx) error) error {
 		ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
@@ -106,8 +112,9 @@ func toPostgres(statement string) string {
 // goneGrace is how long a transaction may still take whose caller went away.
 const goneGrace = 2 * time.Second
 
-// update runs fn until its transaction is in order. A caller that goes away does not end a transaction that has begun, because it would be unknown
-// whether it was committed, but it leaves it little time.
+// update runs fn until its transaction is in order. A caller that goes away does not end a
+// transaction that has begun, because it would be unknown whether it was committed, but it leaves
+// it little time.
 func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	w.underWay.RLock()
 	defer w.underWay.RUnlock()
@@ -141,7 +148,7 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: time.Now()}); err != nil {
+	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
 		rollbackErr := t.Rollback()
 		if errors.Is(rollbackErr, sql.ErrTxDone) {
 			rollbackErr = nil // the deadline has ended it

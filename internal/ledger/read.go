@@ -32,7 +32,8 @@ func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payme
 	if len(tokens) == 0 {
 		return nil, nil
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
+		WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
 	return all(rows, err, scanPayment)
 }
 
@@ -204,7 +205,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 // OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
-		ORDER BY created_at LIMIT 1`, time.Now().UnixMilli())
+		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
@@ -223,7 +224,7 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 			AND machine = 'fetched' UNION ALL SELECT min(confirm_by) FROM payments WHERE `+inDoubt+`) AS silent),
 		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
 			UNION ALL SELECT 1 FROM payments WHERE `+inDoubt+` LIMIT 1) AS those),
-		`+string(ForLookUp), time.Now().Add(-15*time.Minute).UnixMilli())
+		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
 			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})

@@ -1,9 +1,6 @@
 package sandbox
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // dispute is a bank's demand to have a customer's money back, or only its question.
 type dispute struct {
@@ -58,7 +55,7 @@ func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string)
 	if amount == 0 {
 		amount = i.left()
 	}
-	d := &dispute{id: "du_1" + randomText(23), status: status, of: i, amount: amount, created: time.Now().Unix()}
+	d := &dispute{id: "du_1" + randomText(23), status: status, of: i, amount: amount, created: s.Now().Unix()}
 	s.disputes.put(d.id, d)
 	i.disputes = append(i.disputes, d)
 	s.emit(send{"charge.dispute.created", d.id, s.disputeObject(d, nil), true})

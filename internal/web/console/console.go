@@ -267,7 +267,7 @@ func (c *Console) functions() template.FuncMap {
 		"money":   web.Amount,
 		"at":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
 		"clock":   func(t time.Time) template.HTML { return c.at(t, "15:04:05") },
-		"ago":     func(t time.Time) string { return ago(time.Since(t)) },
+		"ago":     func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
 		"span":    span,
 		"upper":   strings.ToUpper,
 		"name":    web.MachineName,
@@ -279,6 +279,7 @@ func (c *Console) functions() template.FuncMap {
 		"needs":   attentionWords,
 		"source":  sourceWords,
 		"did":     auditWords,
+		"stood":   standingWords,
 		"subject": subjectPath,
 		"nav":     func(v view, key, path, text string) navLink { return navLink{path, text, v.Nav == key} },
 	}
