@@ -131,7 +131,7 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
 		*failures, *notBefore = 0, time.Time{}
 	case o.Interrupted: // nobody failed
-		*notBefore = known(o, now)
+		*notBefore = knownFrom(o, now)
 	default:
 		*failures++
 		wait := upstream.Backoff(*failures, jitter(p, *failures))
@@ -140,14 +140,14 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		}
 		*notBefore = now.Add(wait)
 		if o.Result == upstream.Unclear {
-			*notBefore = latest(*notBefore, known(o, now))
+			*notBefore = latest(*notBefore, knownFrom(o, now))
 		}
 	}
 	return p
 }
 
-// known returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
-func known(o Outcome, now time.Time) time.Time {
+// knownFrom returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
+func knownFrom(o Outcome, now time.Time) time.Time {
 	applied := o.Began.Add(TimeLimit)
 	if o.Over {
 		applied = now
