@@ -53,8 +53,9 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
-		http:  &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		pace:  pace,
+		http: &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		pace: pace,
 	}
 	if s.NotehubToken != "" {
 		n.token.fixed = string(s.NotehubToken)

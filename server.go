@@ -120,8 +120,9 @@ func (s *Server) routes() http.Handler {
 	return s.secured(mux)
 }
 
-// secured adds what every answer carries, bounds every body, and makes a panic a log line and a 500. Where part of an answer was sent already
-// it aborts the connection instead: the part must not look like the whole.
+// secured adds what every answer carries, bounds every body, and makes a panic a log line and a
+// 500. Where part of an answer was sent already it aborts the connection instead: the part must not
+// look like the whole.
 func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w}
@@ -162,9 +163,10 @@ var (
 	noReferrer    = []string{"no-referrer"}
 )
 
-// adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
-// The customer gets a safe sentence, the log the cause. A failure in the middle of an answer aborts the connection, so that whoever reads it
-// cannot take what was sent for the whole.
+// adapt makes a handler of a function that returns an error: the one place where an error becomes
+// an answer, a log line and a count. The customer gets a safe sentence, the log the cause. A
+// failure in the middle of an answer aborts the connection, so that whoever reads it cannot take
+// what was sent for the whole.
 func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder, ok := w.(*statusRecorder)
@@ -196,7 +198,8 @@ func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
 	w.Header().Del("Content-Disposition") // an error is no file to save
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
+			Message: "something went wrong on our side, the log says what"}).Write(w)
 	} else {
 		err = s.customer.Failed(w, r)
 	}

@@ -50,7 +50,8 @@ type Answered struct{ Err error }
 func (a *Answered) Error() string { return a.Err.Error() }
 func (a *Answered) Unwrap() error { return a.Err }
 
-// answered returns what a handler returns that showed a page in place of an error: that error, or why the page could not be written.
+// answered returns what a handler returns that showed a page in place of an error: that error, or
+// why the page could not be written.
 func answered(err, shown error) error {
 	if shown != nil {
 		return errors.Join(err, shown)
