@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/upstream"
@@ -160,9 +162,14 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	return err
 }
 
+// notehubPace returns the limit on the requests to Notehub. All that this process asks of Notehub shares it.
+func notehubPace(s *config.Settings) *upstream.Pace {
+	return upstream.NewWindow(int(min(s.NotehubPerMinute, math.MaxInt32)))
+}
+
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1)))), newStripe(s, upstream.NewPace(0, 0)), s)
+	return newCheckOver(newNotehub(s, notehubPace(s)), newStripe(s, upstream.NewPace(0, 0)), s)
 }
 
 // newCheckOver makes the checks by clients of their own.
@@ -305,7 +312,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		log.Warn("ledger found changed or unchecked", "notice", notice)
 	}
 
-	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	hub := newNotehub(s, notehubPace(s))
 	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
 	if err != nil {
 		return err
@@ -393,12 +400,17 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	clock := l.Clock()
 	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
 	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
+	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})
 	if err != nil {
 		return nil, err
 	}
+	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
+	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
+	// Notehub's Retry-After then holds.
+	hub.pace.Earlier(devices.Observed())
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
@@ -415,14 +427,14 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
 		Changed: changed, AskTime: api.AskTime, Problems: problems})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Missing: payments.Missing, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
+		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		unverified: bodies.New(mostBody)}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),

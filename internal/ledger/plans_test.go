@@ -92,6 +92,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
 		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
+		{"the machines that may have what was never taken", func() error { return second(tx.InDoubtAt(noon(), 10)).err }, "payments_in_doubt"},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
 		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
 		{"the last of a device", func() error { return second(tx.LastOfDevice("dev:1", 10)).err }, "payments_of_device"},
@@ -104,7 +105,8 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"when something was last done", func() error { return second(tx.LastAudit("dev:1", "x")).err }, "audit_of_subject"},
 		{"what was done to a subject", func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err }, "audit_of_subject"},
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
-		{"a dispute that was closed", func() error { return second(tx.DisputeClosed("dp_1")).err }, "stripe_events_closed"},
+		{"the disputes of a payment", func() error { return second(tx.Disputes("pi_1")).err }, "disputes_of_intent"},
+		{"what is told of a dispute", func() error { return tx.SaveDispute(Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) }, ""},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
 		{"changing a payment", func() error { return tx.ChangePayment(Payment{}, payment("unknown")) }, ""},
@@ -128,6 +130,13 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
 		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
+		{"the attempts of some payments", func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err }, "attempts_of_payment"},
+		{"a request", func() error { return second(l.Begun(t.Context(), "x")).err }, ""},
+		{"beginning a request", func() error {
+			_, _, err := tx.BeginRequest("key:1", "x")
+			return errors.Join(err, tx.AnswerRequest("key:1", "y"))
+		}, ""},
+		{"a session that was made", func() error { return second(l.Made(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},
