@@ -241,3 +241,19 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPlausibleSignature: what Verify accepts is never refused before its body is read.
+func FuzzPlausibleSignature(f *testing.F) {
+	const body = `{"id":"evt_1","type":"x","created":1,"data":{"object":{}}}`
+	for _, header := range []string{"", "t=1", "t=1,v1=00", ",v9=abc", ", v1=00,t=x", "v1=,t="} {
+		f.Add(header)
+	}
+	f.Fuzz(func(t *testing.T, rest string) {
+		secrets := stripeevent.Secrets{testSecret}
+		for _, header := range []string{rest, signed(body, testSecret) + rest, rest + signed(body, testSecret), rest + "," + signed(body, testSecret)} {
+			if _, err := secrets.Verify([]byte(body), header, nil); err == nil && !secrets.Plausible(header) {
+				t.Errorf("the header %q is accepted and not plausible", header)
+			}
+		}
+	})
+}
