@@ -180,7 +180,8 @@ func TestPostgresLockIsLost(t *testing.T) {
 	}
 	select {
 	case err := <-p.ended:
-		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+		exit, ok := err.(*exec.ExitError)
+		if !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
 			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
 		}
 	case <-time.After(15 * time.Second):

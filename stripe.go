@@ -389,7 +389,20 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if err := s.outcome(err); err != nil {
 		return bridge.Session{}, err
 	}
-	return s.sessionRecord(cs), nil
+	return s.withDisputes(ctx, s.sessionRecord(cs))
+}
+
+// withDisputes returns a session with the disputes of its charge. A key that may not read them leaves them unknown.
+func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session) (bridge.Session, error) {
+	if !r.Disputed {
+		return r, nil
+	}
+	list, err := stripeevent.Disputes(ctx, s.client, r.PaymentIntent)
+	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
+		return r, nil
+	}
+	r.Disputes = list
+	return r, s.outcome(err)
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
@@ -400,7 +413,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 		if err := s.outcome(err); err != nil {
 			return bridge.Session{}, err
 		}
-		return s.sessionRecord(cs), nil
+		return s.withDisputes(ctx, s.sessionRecord(cs))
 	}
 	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 }

@@ -121,10 +121,12 @@ type Session struct {
 	Created       time.Time
 	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
 	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
-	Disputed      bool      // of the charge; false where it was not read
+	Disputed      bool      // of the charge: it is, or was, or the bank asked; false where it was not read
 	CardLast4     string    // of the charge; "" where it was not read, or no card paid
 	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
 	Metadata      map[string]string
+
+	Disputes []DisputeRecord // of the charge; nil where they were not read
 }
 
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
@@ -142,8 +144,12 @@ type Event struct {
 	Refunded   int64  // minor currency units: all that was given back of the charge so far
 	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
 	ReceiptURL string // of the same: Stripe's page of the receipt
-	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
+	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is ObjectID
 	Body       string // as it is kept: without customer_details, billing_details and shipping
+
+	DisputeAmount   int64 // minor units of DisputeCurrency
+	DisputeCurrency string
+	Refundable      bool // the disputed charge can be refunded nevertheless
 }
 
 // Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
@@ -192,6 +198,7 @@ type Bridge struct {
 	asking  singleflight.Group
 	misses  misses
 	glances glances
+	unshown unshown
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express

@@ -48,26 +48,34 @@ func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
 
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	d := decided{what: "retry"}
-	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	d := auditEntry{what: "retry"}
+	var ended *change
+	p, err := b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
+		}
+		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
+			p = sold(p, plan)
 		}
 		p, err := Retry(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err
 		}
-		if p, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
+		if p, ended, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
 			err = ErrState // another timed credit has the device now
 		}
 		return coded(p), err
 	})
+	if err == nil && ended != nil {
+		b.committed(*ended)
+	}
+	return p, err
 }
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
 func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, also ...Also) (ledger.Payment, error) {
-	d := decided{what: "refund", amount: amount}
+	d := auditEntry{what: "refund", amount: amount}
 	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return GiveBack(p, amount, tx.Now)
 	})
@@ -75,20 +83,20 @@ func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, a
 
 // End ends what is open for a payment, and takes it off the list of those that a person has to look at.
 func (b *Bridge) End(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	d := decided{what: "end"}
+	d := auditEntry{what: "end"}
 	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return End(p, tx.Now)
 	})
 }
 
-// decided is what the audit says of a decision.
-type decided struct {
+// auditEntry is what the audit says of a decision.
+type auditEntry struct {
 	what   string
 	amount int64 // that was asked for, minor currency units; 0: all that is left
 }
 
 // audit returns the audit's row of a decision.
-func (d decided) audit(by By, before, after ledger.Payment) ledger.Audit {
+func (d auditEntry) audit(by By, before, after ledger.Payment) ledger.Audit {
 	a := ledger.Audit{
 		Who:      by.Who,
 		What:     d.what,
@@ -114,7 +122,7 @@ func Dismisses(p ledger.Payment) bool {
 }
 
 // decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
-func (b *Bridge) decide(ctx context.Context, id string, d decided, by By, also []Also,
+func (b *Bridge) decide(ctx context.Context, id string, d auditEntry, by By, also []Also,
 	f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
@@ -143,7 +151,7 @@ func (b *Bridge) decide(ctx context.Context, id string, d decided, by By, also [
 	if err != nil {
 		return found, err
 	}
-	b.committed(change{changed.before, changed.after})
+	b.committed(changed)
 	return changed.after, nil
 }
 
@@ -262,25 +270,6 @@ func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
 	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
 }
 
-// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
-const showTimeout = time.Second
-
-// showPause has the fleet know what the ledger says of a device's pause.
-func (b *Bridge) showPause(device string) {
-	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
-	defer cancel()
-	paused, err := b.c.Ledger.PauseOf(ctx, device)
-	known, err := ledger.Has(err)
-	switch {
-	case err != nil:
-		b.c.Log.Error("read pause", "device", device, "err", err)
-	case known:
-		b.c.Fleet.Paused(paused)
-	default:
-		b.c.Fleet.Resumed(device)
-	}
-}
-
 // Pause takes a device out of sale, until Resume.
 func (b *Bridge) Pause(ctx context.Context, device string, by By, also ...Also) error {
 	return b.onDevice(ctx, device, "pause", by, also, func(tx *ledger.Tx) error {
@@ -311,6 +300,6 @@ func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, also 
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, device, err)
 	}
-	b.showPause(device)
+	b.show(device)
 	return nil
 }

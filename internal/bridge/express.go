@@ -91,12 +91,12 @@ func (p *place) send(c change) {
 }
 
 // claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else is being sent to its device.
-func (b *Bridge) claimNew(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+func (b *Bridge) claimNew(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Step != ledger.PostNote || p.DueAt.After(tx.Now) {
-		return p, nil
+		return p, nil, nil
 	}
 	if called, err := tx.Called(p.DeviceUID); called || err != nil {
-		return p, err
+		return p, nil, err
 	}
 	return b.claimOne(tx, p)
 }

@@ -199,8 +199,12 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			changes = changes[:0]
 			silent, err := tx.SilentAt(asOf, mostSilent)
-			for _, p := range silent {
-				c := change{p, Silent(p, asOf, tx.Now)}
+			if err != nil {
+				return err
+			}
+			doubtful, err := tx.InDoubtAt(asOf, mostSilent)
+			for _, p := range append(silent, doubtful...) {
+				c := change{before: p, after: Silent(p, asOf, tx.Now)}
 				if c.after == c.before {
 					continue
 				}

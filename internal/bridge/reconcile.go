@@ -177,7 +177,14 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 			if s.PaidAt.IsZero() {
 				s.PaidAt = s.Created
 			}
-			if _, err := b.recordNow(ctx, s, nil); err != nil {
+			var ask func(*ledger.Tx) error
+			if s.Disputed { // the list does not tell how the disputes stand
+				s.Disputed = false
+				ask = func(tx *ledger.Tx) error {
+					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Facts: true})
+				}
+			}
+			if _, err := b.recordNow(ctx, s, ask); err != nil {
 				return err
 			}
 		}
@@ -189,13 +196,15 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 // judgeRestored looks at what a restored copy believes to be under way. The ledger that it was copied from may have sent these credits and
 // given this money back since, so nothing is sent again, and nothing is given back before Stripe was asked what was.
 func (b *Bridge) judgeRestored(ctx context.Context) error {
-	judged := 0
+	var judged []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		list, err := tx.Restored()
 		if err != nil {
 			return err
 		}
+		judged = judged[:0]
 		for _, p := range list {
+			before := p
 			p.InFlight = false
 			switch {
 			case p.Machine == ledger.Queued:
@@ -204,18 +213,20 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
 				p.RefundLook = true
 			}
-			if err := tx.SavePayment(Next(p, tx.Now)); err != nil {
+			p = Next(p, tx.Now)
+			if err := tx.ChangePayment(before, p); err != nil {
 				return err
 			}
+			judged = append(judged, change{before: before, after: p})
 		}
-		judged = len(list)
 		return tx.SetJudged()
 	})
 	if err != nil {
 		return fmt.Errorf("judge what a restored copy holds: %w", err)
 	}
-	if judged > 0 {
-		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", judged)
+	b.committed(judged...)
+	if len(judged) > 0 {
+		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", len(judged))
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ const (
 	idlest = 30 * time.Second
 	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
 	settleTime = 4 * time.Second
+	// disputeSettles is how long after Stripe refused a refund for a dispute its disputes are read.
+	disputeSettles = time.Minute
 	// mostTimed is how many payments are looked at together whose time has come.
 	mostTimed = 64
 )
@@ -57,7 +59,7 @@ func (b *Bridge) begin(ctx context.Context) {
 			var occupants []ledger.Payment
 			occupants, err = b.c.Ledger.Occupants(ctx)
 			for _, p := range occupants {
-				b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
+				b.show(p.DeviceUID)
 			}
 		}
 		if err == nil {
@@ -114,7 +116,7 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 		}
 		for _, p := range claimed {
 			slots := fresh
-			if p.Failures > 0 {
+			if p.Failures > 0 && asksNotehub(p.Step) || p.MoneyFailures > 0 && asksStripe(p.Step) {
 				slots = again
 			}
 			slots <- struct{}{}
@@ -168,6 +170,7 @@ const measuring = time.Second
 // measure keeps track of whether what is sold now can be delivered: the queue may run late, or Notehub refuse us.
 func (b *Bridge) measure(ctx context.Context) {
 	for {
+		b.showAgain()
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err == nil {
 			late := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
@@ -182,24 +185,26 @@ func (b *Bridge) measure(ctx context.Context) {
 }
 
 // change is a payment before and after a transaction; before is zero for a new one, both are for none.
-type change struct{ before, after ledger.Payment }
+type change struct {
+	before, after ledger.Payment
+	ended         *change // another payment that gave its device up in the same transaction; nil for none
+}
 
-// committed is told of every change of a payment, once it is on disk: it wakes who has work, and shows the fleet who is in use.
+// committed is told of every change of a payment, once it is on disk: it wakes who has work, and has the fleet know who is in use. Those who
+// share a commit call it in any order, see publish.go.
 func (b *Bridge) committed(changes ...change) {
 	for _, c := range changes {
+		if c.ended != nil {
+			b.committed(*c.ended)
+		}
 		p := c.after
-		switch {
-		case p.ID == "":
+		if p.ID == "" {
 			continue
-		case p.Occupies:
-			b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
-		case c.before.Occupies:
-			b.c.Fleet.Free(p.DeviceUID)
+		}
+		if useChanged(c) || pauseMayHaveChanged(c) {
+			b.show(p.DeviceUID)
 		}
 		b.c.Observe.Payment(c.before, p)
-		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p) || freeStart(p)) {
-			b.showPause(p.DeviceUID)
-		}
 		if b.c.Changed != nil {
 			b.c.Changed(p)
 		}
@@ -221,7 +226,7 @@ func (b *Bridge) committed(changes ...change) {
 		case ledger.Wait:
 			poke(b.timed)
 		}
-		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched) && !p.ConfirmBy.IsZero() {
+		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched || p.Machine == ledger.Queued && p.Vanished) && !p.ConfirmBy.IsZero() {
 			poke(b.heard)
 		}
 	}
@@ -252,9 +257,12 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 						p.DueAt = tx.Now.Add(time.Second)
 					}
 				case full || called: // no call for it now, but it may have run out while it waited
-					p = Next(p, tx.Now)
+					p = yielded(Next(p, tx.Now), tx.Now)
 				default:
-					p, err = b.claimOne(tx, p)
+					var ended *change
+					if p, ended, err = b.claimOne(tx, p); ended != nil {
+						changes = append(changes, *ended)
+					}
 				}
 				if err == nil && p != before {
 					err = tx.ChangePayment(before, p)
@@ -268,7 +276,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				if p.InFlight && p.Turn != before.Turn {
 					claimed = append(claimed, p)
 				} else if p != before {
-					changes = append(changes, change{before, p})
+					changes = append(changes, change{before: before, after: p})
 				}
 			}
 		}
@@ -292,23 +300,22 @@ func (b *Bridge) tooEarly(p ledger.Payment, now time.Time) bool {
 }
 
 // claimOne judges the device, and claims what is still to be done.
-func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
-	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
+func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
+	if asksNotehub(p.Step) && p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
 		switch b.c.Fleet.Standing(p.DeviceUID, p.PaidAt) {
 		case fleet.Unsure: // not judged while the devices are being listed
 			p.NotBefore = tx.Now.Add(time.Second)
-			return Next(p, tx.Now), nil
+			return Next(p, tx.Now), nil, nil
 		case fleet.Unknown:
-			return b.turnedAway(p, ReasonUnknownDevice, tx.Now), nil
+			return b.turnedAway(p, ReasonUnknownDevice, tx.Now), nil, nil
 		case fleet.NotSelling:
-			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil
+			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil, nil
 		}
 	}
 	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
-			var err error
-			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
-				return p, err
+			if p, ended, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
+				return p, nil, err
 			}
 		}
 	}
@@ -317,9 +324,9 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 	}
 	p, interrupted := Claim(p, tx.Now)
 	if interrupted != nil {
-		return p, tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
+		err = tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
 	}
-	return p, nil
+	return p, ended, err
 }
 
 // turnedAway gives the money of a payment back for a device that is not sold on, and has somebody look why it could be paid for.
@@ -423,6 +430,11 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, c
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
 		}
+		if errors.Is(callErr, ErrDisputed) { // which disputes there are is read, in case that no event tells
+			if err := tx.AddLookup(ledger.Lookup{ID: claimed.PaymentIntent, PaidAt: tx.Now, DueAt: tx.Now.Add(disputeSettles), Facts: true}); err != nil {
+				return err
+			}
+		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
 	ctx, cancel := settling(context.Background())
@@ -462,7 +474,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			changes = changes[:0]
 			due, err := tx.DueInTime(mostTimed)
 			for _, p := range due {
-				c := change{p, Next(p, tx.Now)}
+				c := change{before: p, after: Next(p, tx.Now)}
 				if err := tx.ChangePayment(c.before, c.after); err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"slices"
@@ -98,6 +99,7 @@ type Fleet struct {
 	reader    *variableReader
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
+	shown     showing
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
@@ -118,7 +120,10 @@ type Fleet struct {
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
-	f := &Fleet{Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+	f := &Fleet{
+		Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1),
+		shown:   showing{seed: maphash.MakeSeed()},
+		devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
 		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*terms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))

@@ -49,7 +49,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"an answer is stored once":                                 testConfirmations,
 		"a cursor goes on where it was":                            testCursors,
 		"a repeat of an event is counted":                          testRepeatedEvents,
-		"a dispute that was closed":                                testDisputeClosed,
+		"a dispute is kept as it was told last":                    testDisputes,
 		"pauses":                                                   testPauses,
 		"the audit is read newest first":                           testAudit,
 		"a restored copy is judged once":                           testRestored,

@@ -100,20 +100,19 @@ func testRepeatedEvents(t *testing.T, database string) {
 	}
 }
 
-func testDisputeClosed(t *testing.T, database string) {
+func testDisputes(t *testing.T, database string) {
 	l := open(t, database)
-	for n, e := range []StripeEvent{
-		{Type: "charge.dispute.created", ObjectID: "dp_1"}, {Type: "charge.dispute.closed", ObjectID: "dp_2"}, {Type: "charge.dispute.closed", ObjectID: "dp_2"},
-	} {
-		e.ID, e.Outcome, e.Created, e.Received = fmt.Sprintf("evt_%d", n), "followed", noon(), noon()
-		mustUpdate(t, l, func(tx *Tx) error {
-			_, err := tx.AddEvent(e)
-			return err
-		})
+	first := Dispute{ID: "dp_1", PaymentIntent: "pi_1", Status: "needs_response", Amount: 350, Currency: "eur", ToldAt: noon()}
+	second := Dispute{ID: "dp_2", PaymentIntent: "pi_1", Status: "warning_needs_response", Amount: 100, Currency: "eur", Refundable: true, ToldAt: noon()}
+	other := Dispute{ID: "dp_3", PaymentIntent: "pi_2", Status: "won", Currency: "usd", ToldAt: noon()}
+	for _, d := range []Dispute{first, second, other} {
+		mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(d) })
 	}
-	for dispute, want := range map[string]bool{"dp_1": false, "dp_2": true, "dp_3": false} {
-		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.DisputeClosed(dispute) }); read.err != nil || read.got != want {
-			t.Errorf("%s closed: %v, %v; want %v", dispute, read.got, read.err, want)
+	first.Status, first.Amount, first.ToldAt = "lost", 300, noon().Add(time.Hour)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(first) })
+	for intent, want := range map[string][]Dispute{"pi_1": {first, second}, "pi_2": {other}, "pi_3": nil} {
+		if read := inTx(l, func(tx *Tx) ([]Dispute, error) { return tx.Disputes(intent) }); read.err != nil || !slices.Equal(read.got, want) {
+			t.Errorf("disputes about %s: %+v, %v; want %+v", intent, read.got, read.err, want)
 		}
 	}
 }

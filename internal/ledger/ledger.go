@@ -106,7 +106,8 @@ func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
 	return err
 }
 
-// Lost is closed when the lock on the ledger was lost for good: another process may work on it now. Updates fail from then on.
+// Lost is closed when the lock on the ledger was lost for good: another process may work on it now.
+// Updates fail from then on.
 func (l *Ledger) Lost() <-chan struct{} { return l.lost }
 
 // Probe writes a row, to find out whether payments can be recorded.
@@ -121,8 +122,9 @@ func (l *Ledger) Close() error {
 	return errors.Join(l.reads.Close(), l.writer.close(), l.unlock())
 }
 
-// sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
-// synchronous=FULL makes a commit survive a power cut. A log that grew because of a slow reader is cut to 16 MiB when the reader has ended.
+// sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later
+// reaches just one. synchronous=FULL makes a commit survive a power cut. A log that grew because of
+// a slow reader is cut to 16 MiB when the reader has ended.
 const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
 	"&_pragma=journal_size_limit(16777216)"
 

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// updateTimeout bounds an update, and readTimeout a query. Callers that cannot wait so long bring a shorter deadline.
+	// updateTimeout bounds an update, and readTimeout a query. Callers that cannot wait so long
+	// bring a shorter deadline.
 	updateTimeout = 10 * time.Second
 	readTimeout   = 10 * time.Second
 	// migrationTimeout bounds one migration, which may build an index over all payments.

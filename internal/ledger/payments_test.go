@@ -17,10 +17,11 @@ func fullPayment(t *testing.T) Payment {
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
 	p.Money, p.RefundedAmount = Refunding, 100
 	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt}
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt, &p.MoneyNotBefore}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
+	p.MoneyFailures, p.LostAmount = 2, 50
 	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
 	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true

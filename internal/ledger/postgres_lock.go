@@ -19,8 +19,9 @@ const factOpened = "opened"
 const (
 	// lockInterval is how often the session that holds the lock is checked.
 	lockInterval = time.Second
-	// lockTimeout is how long that session may be silent before updates are refused. The server notices a client that is gone only after
-	// 20 seconds (keepalive), so updates stop long before another process can get the lock.
+	// lockTimeout is how long that session may be silent before updates are refused. The server
+	// notices a client that is gone only after 20 seconds (keepalive), so updates stop long before
+	// another process can get the lock.
 	lockTimeout = 3 * time.Second
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 4 * time.Second
@@ -35,14 +36,16 @@ var errLockUnknown = errors.New("the database does not answer on the connection 
 var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
 // ErrLockLost is the reason to stop once Lost is closed.
-var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it or another notepay used the " +
-	"database meanwhile; start notepay again, it refuses to run beside another one")
+var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it " +
+	"or another notepay used the database meanwhile; start notepay again, it refuses to run beside another one")
 
-// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the session ends, however it ends.
+// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the
+// session ends, however it ends.
 //
-// A restart of the server ends all sessions. The lock is then taken again, provided that no other process has opened the database in between.
-// If the session ends while the server goes on, an operator has ended it on purpose or the network failed, and another process may
-// have the lock at any moment: it counts as lost.
+// A restart of the server ends all sessions. The lock is then taken again, provided that no other
+// process has opened the database in between. If the session ends while the server goes on, an
+// operator has ended it on purpose or the network failed, and another process may have the lock at
+// any moment: it counts as lost.
 type postgresLock struct {
 	db     *sql.DB
 	conn   *sql.Conn
@@ -69,7 +72,8 @@ func takeLock(ctx context.Context, db *sql.DB) (*postgresLock, error) {
 	}
 	k := &postgresLock{db: db, conn: conn, lost: make(chan struct{})}
 	var locked bool
-	err = conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time(), pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&k.server, &locked)
+	row := conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time(), pg_try_advisory_lock($1)`, int64(lockKey))
+	err = row.Scan(&k.server, &locked)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock: %w", err), conn.Close())
 	}
@@ -151,8 +155,8 @@ func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 	}
 }
 
-// retake takes the lock again after a restart of the server. It returns errLockLost where that is not allowed, and other errors when the
-// server cannot be asked.
+// retake takes the lock again after a restart of the server. It returns errLockLost where that is
+// not allowed, and other errors when the server cannot be asked.
 func (k *postgresLock) retake(ctx context.Context) error {
 	_ = k.conn.Close() // its session has ended
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -177,7 +181,8 @@ func (k *postgresLock) retake(ctx context.Context) error {
 		return errLockLost
 	}
 	var opened time.Time
-	if err := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened).Scan(instant{&opened}); err != nil {
+	row := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened)
+	if err := row.Scan(instant{&opened}); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			return errLockLost // it is another database
 		}
@@ -201,8 +206,8 @@ func (k *postgresLock) held() error {
 	return nil
 }
 
-// release gives the lock back before it closes the connection, because the server takes a while to notice the latter. That it fails is no
-// error: the session has ended, or ends with this process.
+// release gives the lock back before it closes the connection, because the server takes a while to
+// notice the latter. That it fails is no error: the session has ended, or ends with this process.
 func (k *postgresLock) release() {
 	if k.stop != nil {
 		k.stop()

@@ -204,7 +204,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 
 // OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)
+	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
 		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
@@ -216,12 +216,14 @@ func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT
-		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> ''),
-		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> ''),
+		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
+		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
 		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $1),
 		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
-		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
-		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS those),
+		(SELECT min(confirm_by) FROM (SELECT min(confirm_by) AS confirm_by FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+			AND machine = 'fetched' UNION ALL SELECT min(confirm_by) FROM payments WHERE `+inDoubt+`) AS silent),
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+			UNION ALL SELECT 1 FROM payments WHERE `+inDoubt+` LIMIT 1) AS those),
 		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
@@ -234,6 +236,12 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM facts WHERE name = $1`, name)
 	return one(rows, err, scanInstant)
+}
+
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (l *Ledger) Occupant(ctx context.Context, device string) (Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, occupantOf, device)
+	return one(rows, err, scanPayment)
 }
 
 // Occupants reads the payments whose timed credits hold their devices.

@@ -157,8 +157,9 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	return nil
 }
 
-// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the next write begins at the log's start and needs
-// no new space. SQLite itself does this only after 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
+// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the
+// next write begins at the log's start and needs no new space. SQLite itself does this only after
+// 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
 func (w *sharedWriter) reuseLog(err error) {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
@@ -167,7 +168,8 @@ func (w *sharedWriter) reuseLog(err error) {
 	w.pragma("wal_checkpoint(PASSIVE)")
 }
 
-// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this moment.
+// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this
+// moment.
 func (w *sharedWriter) shrinkLog() {
 	w.pragma("busy_timeout = 0") // who writes meanwhile waits
 	w.pragma("wal_checkpoint(TRUNCATE)")

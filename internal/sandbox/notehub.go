@@ -49,6 +49,7 @@ type Notehub struct {
 	connected map[string]bool    // devices that take signals
 	races     map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
 	raced     map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+	late      time.Duration      // after which a new note is listed
 
 	route       route
 	delivery    Delivery
@@ -236,6 +237,23 @@ func (n *Notehub) Fetch(device, file string) []Note {
 	delete(n.raced, key)
 	delete(n.pending, key)
 	return taken
+}
+
+// SetListedLate has notes be listed as pending only so long after they were posted. The Notecard gets them all the same.
+func (n *Notehub) SetListedLate(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.late = d
+}
+
+// listed returns what is listed as pending in a file of a device, oldest first.
+func (n *Notehub) listed(key string) []*Note {
+	waiting := n.pending[key]
+	end := slices.IndexFunc(waiting, func(w *Note) bool { return time.Since(w.Posted) < n.late })
+	if end < 0 {
+		return waiting
+	}
+	return waiting[:end]
 }
 
 // RaceNextDelete lets the Notecard of a device win against the next delete of a note that is pending for it (U15): it has the note,

@@ -180,7 +180,7 @@ func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
 		return nil, problem
 	}
 	notes := object{}
-	waiting := n.pending[q.path["device"]+" "+q.path["file"]]
+	waiting := n.listed(q.path["device"] + " " + q.path["file"])
 	for i, w := range waiting {
 		if most == 0 || i < most {
 			notes[w.ID] = object{"body": w.Body, "time": w.Posted.Unix()}
@@ -226,7 +226,7 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 			continue
 		}
 		notes := []object{}
-		for _, w := range n.pending[key] {
+		for _, w := range n.listed(key) {
 			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false})
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})

@@ -140,7 +140,7 @@ func Decode(body []byte) (bridge.Event, error) {
 		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
 		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
 	case disputeObject:
-		event.Dispute = o.Status
+		event.Dispute, event.DisputeAmount, event.DisputeCurrency, event.Refundable = o.Status, o.Amount, o.Currency, o.Refundable
 	}
 	return event, nil
 }
@@ -150,14 +150,15 @@ type eventObject struct {
 	ID             string            `json:"id"`
 	Metadata       map[string]string `json:"metadata"`
 	PaymentIntent  reference         `json:"payment_intent"`
-	PaymentStatus  string            `json:"payment_status"`  // of a session
-	PaymentLink    reference         `json:"payment_link"`    // of a session
-	AmountTotal    int64             `json:"amount_total"`    // of a session
-	Currency       string            `json:"currency"`        // of a session
-	AmountRefunded int64             `json:"amount_refunded"` // of a charge
-	ReceiptURL     string            `json:"receipt_url"`     // of a charge
-	Amount         int64             `json:"amount"`          // of a refund
-	Status         string            `json:"status"`          // of a refund or a dispute
+	PaymentStatus  string            `json:"payment_status"`       // of a session
+	PaymentLink    reference         `json:"payment_link"`         // of a session
+	AmountTotal    int64             `json:"amount_total"`         // of a session
+	Currency       string            `json:"currency"`             // of a session or a dispute
+	AmountRefunded int64             `json:"amount_refunded"`      // of a charge
+	ReceiptURL     string            `json:"receipt_url"`          // of a charge
+	Amount         int64             `json:"amount"`               // of a refund or a dispute
+	Refundable     bool              `json:"is_charge_refundable"` // of a dispute
+	Status         string            `json:"status"`               // of a refund or a dispute
 	Paid           struct {
 		Card struct {
 			Last4 string `json:"last4"`

@@ -155,7 +155,7 @@ type buttons struct {
 func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
 	now := c.Ledger.Now()
 	may := func(_ ledger.Payment, err error) bool { return err == nil }
-	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: p.Amount - p.RefundedAmount, Hold: p.Money == ledger.Authorized}
+	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: bridge.Owing(p), Hold: p.Money == ledger.Authorized}
 	b.Retry, b.Refund, b.End = may(bridge.Retry(p, c.Lifetime, now)), may(bridge.GiveBack(p, 0, now)), may(bridge.End(p, now))
 	b.Seen = bridge.Dismisses(p)
 	return b
@@ -209,9 +209,9 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	minor, text := int64(0), strings.TrimSpace(r.PostFormValue("amount"))
 	if text != "" {
 		var ok bool
-		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > p.Amount-p.RefundedAmount {
+		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > bridge.Owing(p) {
 			return c.showPayment(w, r, http.StatusBadRequest, "The amount to give back is a number above 0 and at most "+
-				web.Amount(p.Amount-p.RefundedAmount, p.Currency)+". Nothing was changed.")
+				web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.")
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.By) error {

@@ -46,7 +46,7 @@ func moneyWords(p ledger.Payment) word {
 	case ledger.Capturing:
 		return word{"being taken", "wait"}
 	case ledger.Paid:
-		if p.RefundedAmount > 0 {
+		if p.RefundedAmount+p.LostAmount > 0 {
 			return word{"paid, a part given back", "good"}
 		}
 		return word{"paid", "good"}
