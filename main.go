@@ -69,6 +69,7 @@ const usage = `usage: notepay [command]
   setup     makes product, price and webhook endpoint at Stripe, where they are not there yet
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
   backup F  a consistent copy of the ledger in the file F, also while serve runs
+  restore F puts the copy F in the ledger's place, checked, while serve does not run
   version   version, commit and Go version`
 
 // settingsFile is where settings are read from, beside the environment.
@@ -80,8 +81,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
 	}
-	if command == "backup" {
+	switch command {
+	case "backup":
 		return backup(ctx, args, getenv, stdout)
+	case "restore":
+		return restore(ctx, args, getenv, stdout)
 	}
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments\n%s", command, usage)}
@@ -131,6 +135,30 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 		return fmt.Errorf("backup: %w", err)
 	}
 	_, err = fmt.Fprintf(stdout, "%s is a checked copy of the ledger\n", args[0])
+	return err
+}
+
+// restore puts a copy in the ledger's place. Like backup it needs one setting.
+func restore(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	if len(args) != 1 || args[0] == "" {
+		return usageError{fmt.Errorf("restore takes one argument, the copy\n%s", usage)}
+	}
+	database, err := config.Database(".env", getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	kept, err := ledger.Restore(ctx, string(database), args[0])
+	if errors.Is(err, ledger.ErrLocked) {
+		return fmt.Errorf("restore: %w; stop it first", err)
+	}
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	_, err = fmt.Fprintf(stdout, "%s is checked and in the ledger's place\n", args[0])
+	if kept != "" && err == nil {
+		_, err = fmt.Fprintf(stdout, "the earlier ledger is kept as %s; "+
+			"delete it, and %s-wal if there is one, when nobody needs it any more\n", kept, kept)
+	}
 	return err
 }
 
@@ -280,6 +308,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	for _, notice := range l.Notices() {
+		log.Warn("ledger found changed or unchecked", "notice", notice)
+	}
 
 	hub := newNotehub(s, notehubPace(s))
 	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
@@ -304,6 +335,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	work.Go(func() { server.recording.Run(claims) })
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
+	work.Go(func() { watchLedger(claims, l, server.problems, log) })
 	if server.checkout != nil {
 		work.Go(func() { server.checkout.Run(claims, calls) })
 	}
@@ -335,6 +367,24 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	work.Wait()
 	log.Info("stopped")
 	return err
+}
+
+// watchLedger stops sales while the ledger's files are damaged or not in their place.
+func watchLedger(ctx context.Context, l *ledger.Ledger, problems *problem.Board, log *slog.Logger) {
+	l.Watch(ctx, func(err error) {
+		if err == nil {
+			problems.Clear(problem.Ledger)
+			log.Info("ledger back in its place")
+			return
+		}
+		text := "The ledger's files were deleted, moved or replaced while notepay runs. " +
+			"Put them back, or stop notepay and run notepay restore COPY."
+		if ledger.Damaged(err) {
+			text = "The ledger's file is damaged. Stop notepay and put a copy in its place with notepay restore COPY."
+		}
+		problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
+		log.Error("ledger unusable", "err", err)
+	})
 }
 
 // assemble puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.

@@ -590,7 +590,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 	defer cancel()
 	stats, err := s.ledger.Stats(ctx)
-	if err = errors.Join(err, s.recording.Check(ctx)); err != nil {
+	if err = errors.Join(err, s.recording.Check(ctx), s.ledger.Trouble()); err != nil {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}

@@ -73,6 +73,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"times that a clock has stored which was ahead":    testTimesAhead,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
+		"a ledger of a newer version is refused":           testNewerSchema,
 		"a second process finds the ledger locked":         testLock,
 		"a ledger can be inspected while it is in use":     testInspect,
 		"an update is all or nothing":                      testUpdate,

@@ -72,6 +72,9 @@ func isStorageFailure(err error) bool {
 		}
 		return true
 	}
+	if errors.Is(err, errMoved) || errors.Is(err, errDamaged) {
+		return true
+	}
 	_, network := errors.AsType[net.Error](err)
 	_, connect := errors.AsType[*pgconn.ConnectError](err)
 	return network || connect || slices.ContainsFunc([]error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
@@ -111,6 +114,10 @@ func Cause(err error) string {
 		}
 	}
 	switch {
+	case errors.Is(err, errMoved):
+		return "the ledger's files were deleted, moved or replaced"
+	case errors.Is(err, errDamaged):
+		return "the ledger's file is damaged"
 	case errors.Is(err, errLockLost):
 		return "the lock on the database was lost"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLockUnknown):

@@ -205,6 +205,9 @@ func testRestored(t *testing.T, database string) {
 			t.Errorf("born %v; want now", l.Born())
 		}
 		restored("due")
+		if at, err := l.Fact(t.Context(), FactEventsRead); err != nil || !at.Equal(noon2020(0)) {
+			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
+		}
 		if _, err := l.Fact(t.Context(), factBackup); !errors.Is(err, ErrNotFound) {
 			t.Errorf("the stamp: %v; want it taken off", err)
 		}

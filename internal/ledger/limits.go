@@ -15,8 +15,11 @@ const (
 	migrationTimeout = 10 * time.Minute
 )
 
-// readPool gives each query a deadline, because a database that hangs must not hang its readers.
-type readPool struct{ *sql.DB }
+// readPool gives each query a deadline, because a database that hangs must not hang its readers. It notices damage that queries come upon.
+type readPool struct {
+	*sql.DB
+	condition *condition
+}
 
 // QueryContext runs a query. The deadline holds until the rows are closed.
 func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (*boundedRows, error) {
@@ -24,21 +27,21 @@ func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (
 	rows, err := p.DB.QueryContext(ctx, query, args...)
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, p.condition.note(err)
 	}
-	return &boundedRows{rows, cancel}, nil
+	return &boundedRows{observedRows{rows, p.condition}, cancel}, nil
 }
 
 // boundedRows are rows with a deadline.
 type boundedRows struct {
-	*sql.Rows
+	observedRows
 	cancel context.CancelFunc
 }
 
 // Close closes the rows and releases the deadline's timer.
 func (r *boundedRows) Close() error {
 	defer r.cancel()
-	return r.Rows.Close()
+	return r.observedRows.Close()
 }
 
 // resultRows are the rows of a query, with or without a deadline.

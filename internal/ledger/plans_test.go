@@ -47,7 +47,15 @@ type asked struct {
 // than the rows that are wanted.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
-	path := freshSQLite(t)
+	for name, path := range map[string]string{"of a new ledger": freshSQLite(t), "of one that an earlier version made": oldLedger(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			queriesUseIndexes(t, path, name == "of a new ledger")
+		})
+	}
+}
+
+func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 	open(t, path)
 	plain, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -62,8 +70,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	l := &Ledger{reads: readPool{db}}
-	tx := &Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}, Now: noon()}
+	l := &Ledger{reads: readPool{DB: db}}
+	tx := &Tx{db: newPreparedConn(conn, nil), Now: noon()}
 	list := func(f Filter) func() error {
 		f.Limit = 10
 		return func() error {
@@ -74,7 +82,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 
 	whole := regexp.MustCompile(`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
-	// What each payment has to pass builds no table on the way, not even the small one of an IN list.
+	// What each payment has to pass builds no table on the way, not even the small one of an IN list. The conditions of tables that
+	// an earlier version made have such lists: they cost time and change nothing else.
 	forEach := []string{"the fresh ones that are due", "the failed ones that are due", "a new payment", "changing a payment", "an attempt", "a call under way"}
 	for _, c := range append([]asked{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh & payments_in_flight (device_uid=? AND due_at>?)"},
@@ -148,7 +157,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 			}
 			for _, statement := range seen {
 				steps := plan(t, plain, statement)
-				if slices.Contains(forEach, c.name) && slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
+				if isNew && slices.Contains(forEach, c.name) && slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
 					t.Errorf("%s: a table is built for it", statement)
 				}
 				for via := range strings.SplitSeq(c.via, " & ") {

@@ -85,7 +85,7 @@ func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Le
 	}
 	w := &postgresWriter{db: db, lock: lock, clock: clock}
 	unlock := func() error { lock.release(); return nil }
-	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: unlock}
+	l := &Ledger{reads: readPool{DB: db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: unlock}
 	opened := time.Now().Truncate(time.Millisecond)
 	migrating := func(fn func(*Tx) error) error {
 		ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
@@ -195,6 +195,10 @@ func (t postgresTx) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-func (t postgresTx) query(query string, args ...any) (*sql.Rows, error) {
-	return t.tx.QueryContext(t.ctx, query, args...)
+func (t postgresTx) query(query string, args ...any) (resultRows, error) {
+	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
 }

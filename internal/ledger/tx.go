@@ -18,7 +18,7 @@ type Tx struct {
 // statements is what the two databases have in common.
 type statements interface {
 	exec(query string, args ...any) (rowsAffected int64, err error)
-	query(query string, args ...any) (*sql.Rows, error)
+	query(query string, args ...any) (resultRows, error)
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
