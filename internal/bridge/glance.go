@@ -103,8 +103,8 @@ func (g *glances) next(now time.Time) (id string, wait time.Duration) {
 	return id, 0
 }
 
-// saw remembers what a look at a payment saw. It reports whether that proves that the note was fetched, and whether the page has news.
-func (g *glances) saw(p ledger.Payment, found bool) (fetched, news bool) {
+// saw remembers what a look at a payment saw, at a time of the ledger. It reports whether that proves that the note was fetched, and whether the page has news.
+func (g *glances) saw(p ledger.Payment, found bool, now time.Time) (fetched, news bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	one, known := g.of[p.ID]
@@ -116,8 +116,8 @@ func (g *glances) saw(p ledger.Payment, found bool) (fetched, news bool) {
 	}
 	fetched, news = one.listed && !found, one.missing == found
 	one.listed, one.missing = one.listed || found, !found
-	if one.missing && !time.Now().Before(p.SentAt.Add(listedWithin)) {
-		one.due = latest(one.due, p.DueAt) // another early look would say no more
+	if one.missing && !now.Before(p.SentAt.Add(listedWithin)) {
+		one.due = latest(one.due, time.Now().Add(p.DueAt.Sub(now))) // another early look would say no more
 	}
 	g.of[p.ID] = one
 	return fetched, news
@@ -179,7 +179,7 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	fetched, news := b.glances.saw(p, len(notesOf(p, pending)) > 0)
+	fetched, news := b.glances.saw(p, len(notesOf(p, pending)) > 0, b.now())
 	if !fetched {
 		if news && b.c.Changed != nil {
 			b.c.Changed(p)

@@ -171,9 +171,9 @@ func TestAnEarlyLookForgetsWhatItSawOfAnEarlierNote(t *testing.T) {
 	t.Parallel()
 	g, p := glances{}, Next(sent(queued(), noon), noon)
 	g.add(p.ID, noon)
-	g.saw(p, true)
+	g.saw(p, true, time.Now())
 	p.Turn += 2 // it was taken back and sent again
-	if fetched, _ := g.saw(p, false); fetched {
+	if fetched, _ := g.saw(p, false, time.Now()); fetched {
 		t.Error("a note that was not listed yet counts as fetched, because an earlier one was listed")
 	}
 }
