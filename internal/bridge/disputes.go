@@ -26,7 +26,7 @@ const (
 	inquiry       disputeStage = iota + 1 // the bank asks, and no money has moved
 	chargeback                            // the bank has taken the money, or a status that is not known: nothing may be refunded
 	inquiryClosed                         // it may still become a chargeback
-	decided                               // won, lost, or settled before it became a chargeback
+	disputeOver                           // won, lost, or settled before it became a chargeback
 )
 
 func stageOf(status string) disputeStage {
@@ -36,7 +36,7 @@ func stageOf(status string) disputeStage {
 	case "warning_closed":
 		return inquiryClosed
 	case "won", "lost", "prevented":
-		return decided
+		return disputeOver
 	}
 	return chargeback
 }
@@ -46,7 +46,7 @@ func stageOf(status string) disputeStage {
 func newer(told, before ledger.Dispute) bool {
 	to, from := stageOf(told.Status), stageOf(before.Status)
 	switch {
-	case to == decided && from != decided:
+	case to == disputeOver && from != disputeOver:
 		return true
 	case from == inquiryClosed && to == chargeback:
 		return told.ToldAt.After(before.ToldAt)
@@ -57,7 +57,7 @@ func newer(told, before ledger.Dispute) bool {
 // claims is what all disputes of a payment amount to.
 type claims struct {
 	known bool // one is, or Stripe says that there was one
-	open  bool // the bank has the money of one that is not decided
+	open  bool // the bank has the money of one that is not disputeOver
 	lost  int64
 }
 

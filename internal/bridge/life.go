@@ -44,6 +44,7 @@ const (
 	AttentionRefundRefused  = "refund_refused"     // Stripe refuses the refund
 	AttentionRefundFailed   = "refund_failed"      // the customer's bank refused the refund
 	AttentionDisputeLost    = "dispute_lost"
+	AttentionConfirmation   = "confirmation_unusable"    // an answer names the credit and cannot be applied
 	AttentionFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
@@ -130,7 +131,7 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
 		*failures, *notBefore = 0, time.Time{}
 	case o.Interrupted: // nobody failed
-		*notBefore = known(o, now)
+		*notBefore = knownFrom(o, now)
 	default:
 		*failures++
 		wait := upstream.Backoff(*failures, jitter(p, *failures))
@@ -139,14 +140,14 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		}
 		*notBefore = now.Add(wait)
 		if o.Result == upstream.Unclear {
-			*notBefore = latest(*notBefore, known(o, now))
+			*notBefore = latest(*notBefore, knownFrom(o, now))
 		}
 	}
 	return p
 }
 
-// known returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
-func known(o Outcome, now time.Time) time.Time {
+// knownFrom returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
+func knownFrom(o Outcome, now time.Time) time.Time {
 	applied := o.Began.Add(TimeLimit)
 	if o.Over {
 		applied = now
@@ -264,6 +265,9 @@ func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment,
 		default:
 			return p, ConfirmationIgnored
 		}
+	}
+	if p.Attention == AttentionConfirmation {
+		p.Attention = "" // what the machine means is known now
 	}
 	return Next(p, now), outcome
 }
