@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/upstream"
@@ -132,9 +134,14 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	return err
 }
 
+// notehubPace returns the limit on the requests to Notehub. All that this process asks of Notehub shares it.
+func notehubPace(s *config.Settings) *upstream.Pace {
+	return upstream.NewWindow(int(min(s.NotehubPerMinute, math.MaxInt32)))
+}
+
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1)))), newStripe(s, upstream.NewPace(0, 0)), s)
+	return newCheckOver(newNotehub(s, notehubPace(s)), newStripe(s, upstream.NewPace(0, 0)), s)
 }
 
 // newCheckOver makes the checks by clients of their own.
@@ -274,7 +281,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 
-	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	hub := newNotehub(s, notehubPace(s))
 	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
 	if err != nil {
 		return err
@@ -343,12 +350,17 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	clock := l.Clock()
 	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
 	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
+	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})
 	if err != nil {
 		return nil, err
 	}
+	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
+	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
+	// Notehub's Retry-After then holds.
+	hub.pace.Earlier(devices.Observed())
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
@@ -372,7 +384,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
+		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		unverified: bodies.New(mostBody)}
 	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),

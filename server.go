@@ -23,6 +23,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/stripeevent"
@@ -43,8 +44,9 @@ type Server struct {
 	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
-	publicURL  string // where customers reach us
-	project    string // app:..., of whom confirmations are taken
+	publicURL  string                  // where customers reach us
+	project    string                  // app:..., of whom confirmations are taken
+	ignored    func(event, why string) // told of answers that are not applied to any payment
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
@@ -309,6 +311,9 @@ func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (
 	if sale.State != fleet.Open || s.closed() {
 		return nil, s.customer.NotSelling(w, r, sale)
 	}
+	if s.bridge.LateFor(uid) {
+		return nil, s.customer.NotReached(w, r, sale.Device)
+	}
 	return sale.Device, nil
 }
 
@@ -352,6 +357,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():
 		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+	case s.bridge.LateFor(uid):
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, it is not sold at the moment"}
 	case s.problems.StopsSales():
 		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "nothing is sold at the moment, /health says why"}
 	}
@@ -470,8 +477,14 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, project, err := decodeConfirmation(body)
 	switch {
-	case errors.Is(err, errNotConfirmation) || (err == nil && project != s.project):
-		s.log.Info("routed event ignored", "event", answer.EventID, "device", answer.DeviceUID)
+	case errors.Is(err, notehubapi.ErrOtherFile):
+		s.log.Debug("routed event of another notefile")
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case errors.Is(err, notehubapi.ErrNoCredit):
+		s.ignored(excerpt(body), ignoredNoCredit)
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case err == nil && project != "" && !strings.EqualFold(project, s.project):
+		s.ignored(answer.EventID, ignoredProject)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
 		s.log.Warn("routed event refused", "err", err)

@@ -44,7 +44,7 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: transport, Timeout: stripeTimeLimit}
+	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),

@@ -67,6 +67,8 @@ type Confirmation struct {
 	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
 	Code      string    // the machine's own, such as "E-DOOR"
 	At        time.Time // when Notehub received it
+
+	Unusable string // why it cannot be applied though it names a credit, such as ConfirmationNoState; "" if it can
 }
 
 // RefundOrder is a refund that is on disk before it is made.
@@ -204,6 +206,8 @@ type Bridge struct {
 	express express
 	time    timekeeper
 
+	lateness lateness
+
 	eventsRead, answersRead atomic.Bool // once since the start
 
 	returning *returning
@@ -224,10 +228,6 @@ func New(c Config) *Bridge {
 
 // caughtUp: what happened while nobody listened is known.
 func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
-
-// Late says that the oldest queued credit is past half its lifetime, or that Notehub refuses us altogether: who pays now might wait in
-// vain, so nobody should be sold to.
-func (b *Bridge) Late() bool { return b.late.Load() }
 
 func poke(c chan struct{}) {
 	select {

@@ -44,6 +44,7 @@ const (
 	AttentionRefundRefused  = "refund_refused"     // Stripe refuses the refund
 	AttentionRefundFailed   = "refund_failed"      // the customer's bank refused the refund
 	AttentionDisputeLost    = "dispute_lost"
+	AttentionConfirmation   = "confirmation_unusable"    // an answer names the credit and cannot be applied
 	AttentionFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
@@ -264,6 +265,9 @@ func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment,
 		default:
 			return p, ConfirmationIgnored
 		}
+	}
+	if p.Attention == AttentionConfirmation {
+		p.Attention = "" // what the machine means is known now
 	}
 	return Next(p, now), outcome
 }

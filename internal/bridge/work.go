@@ -44,6 +44,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	loops.Go(func() { b.probe(ctx, calls) })
 	loops.Go(func() { b.keepTime(ctx) })
 	loops.Go(func() { b.glance(ctx, calls) })
 	<-ctx.Done()
@@ -164,26 +165,6 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 	}
 }
 
-// measuring is how often it is asked whether the queue runs late.
-const measuring = time.Second
-
-// measure keeps track of whether what is sold now can be delivered: the queue may run late, or Notehub refuse us.
-func (b *Bridge) measure(ctx context.Context) {
-	for {
-		b.showAgain()
-		oldest, err := b.c.Ledger.OldestWaiting(ctx)
-		if err == nil {
-			late := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
-			b.late.Store(late || b.c.NotehubPace.Refuses())
-		} else if ctx.Err() == nil {
-			b.c.Log.Error("read queue", "err", err)
-		}
-		if upstream.Sleep(ctx, measuring) != nil {
-			return
-		}
-	}
-}
-
 // change is a payment before and after a transaction; before is zero for a new one, both are for none.
 type change struct {
 	before, after ledger.Payment
@@ -234,7 +215,8 @@ func (b *Bridge) committed(changes ...change) {
 
 // claim takes due payments, no more than the pace and the slots allow.
 func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []ledger.Payment, err error) {
-	most := q.pace.Allowance()
+	reserved := q.pace.Reserve(fresh + again)
+	defer func() { q.pace.Return(reserved - len(claimed)) }()
 	var changes []change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		claimed, changes = claimed[:0], changes[:0]
@@ -248,7 +230,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				return err
 			}
 			for _, p := range due {
-				full := len(claimed) >= most
+				full := len(claimed) >= reserved
 				called := q.one && slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
 				before := p
 				switch {
@@ -287,9 +269,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	b.committed(changes...)
-	for range claimed {
-		q.pace.Spend(time.Now())
-	}
+	q.pace.Begin(len(claimed))
 	return claimed, nil
 }
 
@@ -363,6 +343,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 			o.Refund, err = b.c.Stripe.Refund(call, RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundNumber})
 		}
 	}
+	b.lateness.took(p, o, err, time.Now(), b.now())
 	b.settle(p, o, time.Since(began), err)
 }
 

@@ -103,6 +103,7 @@ type Fleet struct {
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
+	unsold   []ledger.Device // that the last complete listing held and that cannot be sold on
 	plans    map[string]ledger.Plan
 	refused  map[string]string // prices that cannot be sold, and why
 	planRead map[string]time.Time
@@ -198,6 +199,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
 		}
 	}
+	if d.Problem != "" {
+		device.Problems = append(slices.Clip(device.Problems), d.Problem)
+	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
 	}
@@ -224,6 +228,13 @@ func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return len(f.devices), f.links.payable, f.finished
+}
+
+// Observed is when the devices were last listed completely, by this process or an earlier one.
+func (f *Fleet) Observed() time.Time {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.observed
 }
 
 // Plan is a plan that is sold now.

@@ -14,6 +14,11 @@ type Device struct {
 	Fleets       []string
 	Disabled     bool
 	LastActivity time.Time // zero: never
+
+	// Problem says what of Notehub's record cannot be read or sold, for the operator; "": nothing. It is not stored.
+	Problem string
+	// Unreadable reports that the record cannot tell whether and how the device sells. It is not stored.
+	Unreadable bool
 }
 
 // Variables are Notehub's environment variables as they are set at one level.

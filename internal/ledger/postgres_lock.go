@@ -37,20 +37,21 @@ var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
 // ErrLockLost is the reason to stop once Lost is closed.
 var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it " +
-	"or another notepay used the database meanwhile; start notepay again, it refuses to run beside another one")
+	"or another notepay or another server has taken over; start notepay again, it refuses to run beside another one")
 
 // postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the
 // session ends, however it ends.
 //
 // A restart of the server ends all sessions. The lock is then taken again, provided that no other
-// process has opened the database in between. If the session ends while the server goes on, an
-// operator has ended it on purpose or the network failed, and another process may have the lock at
-// any moment: it counts as lost.
+// process has opened the database in between and that it is the same server, and not a replica or a
+// restored backup. If the session ends while the server goes on, an operator has ended it on purpose
+// or the network failed, and another process may have the lock at any moment: it counts as lost.
 type postgresLock struct {
-	db     *sql.DB
-	conn   *sql.Conn
-	server time.Time // when the server was started
-	opened time.Time // the fact that this process wrote
+	db       *sql.DB
+	conn     *sql.Conn
+	server   time.Time // when the server was started
+	timeline string    // of the server's history, "" if it is not known
+	opened   time.Time // the fact that this process wrote
 
 	state atomic.Int32 // lockHeld, lockUnknown or lockLost
 	lost  chan struct{}
@@ -80,7 +81,18 @@ func takeLock(ctx context.Context, db *sql.DB) (*postgresLock, error) {
 	if !locked {
 		return nil, errors.Join(ErrLocked, conn.Close())
 	}
+	k.timeline = timelineOf(ctx, conn)
 	return k, nil
+}
+
+// timelineOf returns the timeline of the server's history, which changes when a replica is promoted
+// or a backup restored. It returns "" where the server does not tell.
+func timelineOf(ctx context.Context, conn *sql.Conn) (timeline string) {
+	row := conn.QueryRowContext(ctx, `SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`)
+	if row.Scan(&timeline) != nil {
+		return ""
+	}
+	return timeline
 }
 
 // keep starts the checks. failed is told when updates begin to be refused.
@@ -188,7 +200,8 @@ func (k *postgresLock) retake(ctx context.Context) error {
 		}
 		return err
 	}
-	if !opened.Equal(k.opened) {
+	// A promoted replica or a restored backup may lack what this process remembers.
+	if timeline := timelineOf(ctx, conn); !opened.Equal(k.opened) || timeline != k.timeline {
 		return errLockLost
 	}
 	k.server = started

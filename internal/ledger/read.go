@@ -202,15 +202,23 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
+// OldestWaiting is when the oldest queued credit was recorded that has not run out and that nobody has tried to send; zero if there is none. One
+// that was tried waits for its device or for Notehub, and says nothing of how long the queue is.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
-		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
+		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
 	}
 	return oldest, err
+}
+
+// TriedInVain reads the oldest queued credits whose calls failed, up to limit.
+func (l *Ledger) TriedInVain(ctx context.Context, limit int) ([]Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND failures > 0
+		ORDER BY created_at LIMIT $1`, limit)
+	return all(rows, err, scanPayment)
 }
 
 // Stats reads the queue's figures.

@@ -57,7 +57,7 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 	if uid := q.path["fleet"]; uid != "" {
 		fleets = []string{uid}
 	}
-	data := []object{}
+	data := []any{}
 	matched := 0
 	for _, d := range n.devices {
 		if !anyOf(q.Values["deviceUID"], d.UID) || !anyOf(q.Values["serialNumber"], d.Name) || !anyOf(fleets, d.Fleets...) {
@@ -66,6 +66,11 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 		matched++
 		if matched > (number-1)*size && len(data) < size {
 			data = append(data, deviceObject(d))
+		}
+	}
+	for _, record := range n.oddDevices {
+		if number == 1 { // beside the page's size
+			data = append(data, record)
 		}
 	}
 	return object{"devices": data, "has_more": matched > number*size}, nil

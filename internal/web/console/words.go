@@ -92,6 +92,8 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 		words.Why, words.Do = "The customer's bank sent the refund back.", "Ask the customer for another way to pay them back."
 	case bridge.AttentionDisputeLost:
 		words.Why, words.Do = "The dispute was lost: the bank took the money.", "Nothing can be done any more. Mark it as seen."
+	case bridge.AttentionConfirmation:
+		words.Why, words.Do = "The machine answered in a form that cannot be used: an unknown state, or from another device.", "See its answers in the payment's story and in the log, and correct the firmware or the route."
 	case bridge.AttentionFetchedAnyway:
 		words.Why, words.Do = "The money went back, but the machine already had the credit.", "Look whether the machine ran."
 	case bridge.ReasonAdopted:
