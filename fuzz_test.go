@@ -244,6 +244,22 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
+// FuzzPlausibleSignature: what Verify accepts is never refused before its body is read.
+func FuzzPlausibleSignature(f *testing.F) {
+	const body = `{"id":"evt_1","type":"x","created":1,"data":{"object":{}}}`
+	for _, header := range []string{"", "t=1", "t=1,v1=00", ",v9=abc", ", v1=00,t=x", "v1=,t="} {
+		f.Add(header)
+	}
+	f.Fuzz(func(t *testing.T, rest string) {
+		secrets := stripeevent.Secrets{testSecret}
+		for _, header := range []string{rest, signed(body, testSecret) + rest, rest + signed(body, testSecret), rest + "," + signed(body, testSecret)} {
+			if _, err := secrets.Verify([]byte(body), header, nil); err == nil && !secrets.Plausible(header) {
+				t.Errorf("the header %q is accepted and not plausible", header)
+			}
+		}
+	})
+}
+
 func FuzzReplyDate(f *testing.F) {
 	for _, value := range []string{"", "Sat, 01 Jan 2000 00:01:30 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT",
 		"Mon, 01 Jan 0001 00:00:00 GMT", "Saturday, 01-Jan-00 00:01:30 GMT", "Sat Jan  1 00:01:30 2000", "tomorrow"} {

@@ -48,7 +48,7 @@ func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
 
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	d := decision{what: "retry"}
+	d := auditEntry{what: "retry"}
 	var ended *change
 	p, err := b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
@@ -75,7 +75,7 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (led
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
 func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, also ...Also) (ledger.Payment, error) {
-	d := decision{what: "refund", amount: amount}
+	d := auditEntry{what: "refund", amount: amount}
 	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return GiveBack(p, amount, tx.Now)
 	})
@@ -83,20 +83,20 @@ func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, a
 
 // End ends what is open for a payment, and takes it off the list of those that a person has to look at.
 func (b *Bridge) End(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	d := decision{what: "end"}
+	d := auditEntry{what: "end"}
 	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return End(p, tx.Now)
 	})
 }
 
-// decision is what the audit says of a decision.
-type decision struct {
+// auditEntry is what the audit says of a decision.
+type auditEntry struct {
 	what   string
 	amount int64 // that was asked for, minor currency units; 0: all that is left
 }
 
 // audit returns the audit's row of a decision.
-func (d decision) audit(by By, before, after ledger.Payment) ledger.Audit {
+func (d auditEntry) audit(by By, before, after ledger.Payment) ledger.Audit {
 	a := ledger.Audit{
 		Who:      by.Who,
 		What:     d.what,
@@ -122,7 +122,7 @@ func Dismisses(p ledger.Payment) bool {
 }
 
 // decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
-func (b *Bridge) decide(ctx context.Context, id string, d decision, by By, also []Also,
+func (b *Bridge) decide(ctx context.Context, id string, d auditEntry, by By, also []Also,
 	f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {

@@ -277,7 +277,7 @@ func (n *Notehub) SetListedLate(d time.Duration) {
 // listed returns what is listed as pending in a file of a device, oldest first.
 func (n *Notehub) listed(key string) []*Note {
 	waiting := n.pending[key]
-	end := slices.IndexFunc(waiting, func(w *Note) bool { return time.Since(w.Posted) < n.late })
+	end := slices.IndexFunc(waiting, func(w *Note) bool { return n.Now().Sub(w.Posted).Abs() < n.late })
 	if end < 0 {
 		return waiting
 	}
