@@ -389,6 +389,9 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if err := s.outcome(err); err != nil {
 		return bridge.Session{}, err
 	}
+	if cs.ID != id {
+		return bridge.Session{}, &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: "another object than session " + id}
+	}
 	return s.withDisputes(ctx, s.sessionRecord(cs))
 }
 
@@ -568,10 +571,11 @@ func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.Re
 	if err := s.outcome(err); err != nil {
 		return bridge.RefundRecord{}, err
 	}
-	if r.ID == "" {
-		return bridge.RefundRecord{}, &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: "a refund without id"}
+	record, err := stripeevent.Ordered(o, r)
+	if err != nil {
+		return record, &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
 	}
-	return refundRecord(r), nil
+	return record, nil
 }
 
 // Refunds lists what was given back of an intent, or is on its way, or failed: the newest first, ours and those made in the Dashboard.
@@ -582,16 +586,11 @@ func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridg
 		if err != nil {
 			return nil, s.outcome(err)
 		}
-		refunds = append(refunds, refundRecord(r))
+		record, err := stripeevent.Refund(r)
+		if err != nil {
+			return nil, s.outcome(err)
+		}
+		refunds = append(refunds, record)
 	}
 	return refunds, s.outcome(nil)
-}
-
-func refundRecord(r *stripe.Refund) bridge.RefundRecord {
-	record := bridge.RefundRecord{ID: r.ID, Amount: r.Amount, Status: string(r.Status)}
-	if r.PaymentIntent != nil {
-		record.Intent = r.PaymentIntent.ID
-	}
-	record.Credit, record.Number = stripeevent.Order(r.Metadata)
-	return record
 }

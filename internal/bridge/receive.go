@@ -178,7 +178,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
 		p = RefundChanged(p, *e.Refund, tx.Now)
-		if e.Refund.Status == "failed" || e.Refund.Status == "canceled" { // perhaps one made in the Dashboard, or before the last of ours
+		if e.Refund.ended() { // perhaps one made in the Dashboard, or before the last of ours
 			if err := askForMoney(tx, p, e); err != nil || p == before {
 				return LookedUp, change{}, err
 			}
