@@ -103,7 +103,7 @@ func Disputed(p ledger.Payment, c claims, now time.Time) ledger.Payment {
 		p.Attention = AttentionDisputeLost
 	}
 	if p.LostAmount != before && (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) { // what may be refunded is another amount now
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{}
+		p = lookAgain(p)
 	}
 	return Next(p, now)
 }

@@ -157,6 +157,9 @@ func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	if back != p.RefundGoal-p.RefundAmount { // Stripe refused what others had given back already
 		p = seen(p, AttentionRefundRefused)
 	}
+	if p.Money == ledger.Refunding && p.RefundGoal < refundable(p) && last.Number == 0 { // a part was ordered beside what others give back
+		p.RefundGoal = max(p.RefundGoal, back+p.RefundAmount)
+	}
 	p.RefundLook = false
 	p.RefundedAmount = min(back, refundable(p))
 	p.RefundGoal = min(p.RefundGoal, refundable(p))
@@ -213,6 +216,16 @@ func unsettled(p ledger.Payment) string {
 	return ""
 }
 
+// lookAgain has the refunds that were made be looked at, because something new is known. The wait for a person or for the bank is over; the one
+// after a call without an answer is not, for that may still be applied.
+func lookAgain(p ledger.Payment) ledger.Payment {
+	p.RefundLook = true
+	if p.MoneyFailures == 0 {
+		p.MoneyNotBefore = time.Time{}
+	}
+	return p
+}
+
 // RefundChanged takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
 func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payment {
 	if r.Credit != p.ID || r.Number != p.RefundNumber || r.Number == 0 {
@@ -225,7 +238,7 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
 	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // what is told may be older than a failure
+		p = lookAgain(p) // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -247,7 +260,7 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 	switch {
 	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
 	case p.Money == ledger.Refunding && back >= p.RefundGoal: // the charge counts a refund that is pending, too: those that were made tell
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{}
+		p = lookAgain(p)
 	case back == refundable(p) && back > 0:
 		ours := moneyIsBack(p)
 		p.Money = ledger.Refunded
@@ -255,7 +268,7 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 			p = reversed(p, ReasonReversed, now)
 		}
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // others gave back, or failed to, since the amount was ordered
+		p = lookAgain(p) // others gave back, or failed to, since the amount was ordered
 	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
 		p.Money, p.RefundGoal, p.RefundLook, p.RefundAt = ledger.Refunding, refundable(p), true, now
 	case p.Money == ledger.Refunded:

@@ -45,14 +45,16 @@ func (s *tale) brokenRefund() {
 }
 
 // givesBack is a part that the operator gives back, and that arrives.
-func (s *tale) givesBack(amount int64) {
+func (s *tale) givesBack(amount int64) { s.Helper(); s.ordersBack(amount); s.refunded() }
+
+// ordersBack has the operator order a refund.
+func (s *tale) ordersBack(amount int64) {
 	s.Helper()
 	p, err := GiveBack(s.p, amount, s.now)
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.is(p)
-	s.refunded()
 }
 
 // read is what Stripe says when it is asked how much of the charge is back.
@@ -299,13 +301,64 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.read(0)
 			s.refundsAre(s.refund(1, 100, "succeeded"))
 		}, end{ledger.Fetched, "", ledger.Paid, 100, "", ledger.NoStep, false}},
+		"a part is made though others gave as much while it was ordered": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.brokenRefund()
+			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
+			if s.p.RefundNumber != 2 || s.p.RefundAmount != 50 {
+				s.Errorf("refund %d of %d; want the second, of 50", s.p.RefundNumber, s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Paid, 150, "", ledger.NoStep, false}},
+		"an unclear part may still be applied: what others give does not have it looked for before": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.call(ledger.Refund, Outcome{Result: upstream.Unclear})
+			began := s.now
+			s.read(20)
+			if wait := s.p.DueAt.Sub(began); wait < TimeLimit-time.Second {
+				s.Errorf("it is looked for after %v; want the call to be over", wait)
+			}
+			s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
+		}, end{ledger.Fetched, "", ledger.Paid, 70, "", ledger.NoStep, false}},
+		"of a part no more is made than others leave": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.read(320)
+			s.refundsAre(RefundRecord{Amount: 320, Status: "succeeded"})
+			if s.p.RefundAmount != 30 {
+				s.Errorf("a refund of %d; want 30", s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a part that the bank refused and others give instead is not made again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.refundComesTo("failed")
+			s.read(50)
+			s.refundsAre(s.refund(1, 50, "failed"), RefundRecord{Amount: 50, Status: "succeeded"})
+		}, end{ledger.Fetched, "", ledger.Paid, 50, "", ledger.NoStep, false}},
+		"others give all back while a part is ordered: the note is recalled": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.ordersBack(50)
+			s.read(350)
+			s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"and so it is when Stripe says that all is back": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.ordersBack(50)
+			s.refuses(ledger.Refund, ErrAlreadyRefunded)
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
 		"a refund that a dispute overtook is not made when others give back a part": {plain, "", func(s *tale) {
 			s.fetched()
-			p, err := GiveBack(s.p, 0, s.now)
-			if err != nil {
-				s.Fatal(err)
-			}
-			s.is(p)
+			s.ordersBack(0)
 			s.refuses(ledger.Refund, ErrDisputed)
 			s.dispute("won")
 			s.read(100)
