@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,8 +28,23 @@ type Event struct {
 type event struct {
 	Event
 	object  json.RawMessage
-	waiting map[*endpoint]bool // the endpoints it is sent to; true until 2xx
+	waiting map[*endpoint]bool // the endpoints that are to have it; true until 2xx
+
+	rendered int // pending webhooks in Body
 }
+
+// pending returns how many endpoints have not accepted the event.
+func (e *event) pending() (n int) {
+	for _, waiting := range e.waiting {
+		if waiting {
+			n++
+		}
+	}
+	return n
+}
+
+// unasked is the type of event that no endpoint asks for, because it comes with every payment. It is only listed.
+const unasked = "charge.succeeded"
 
 // endpoint is where webhooks go.
 type endpoint struct {
@@ -78,14 +94,7 @@ func (s *Stripe) Events() []Event {
 	return events
 }
 
-func (e *event) acked() bool {
-	for _, waiting := range e.waiting {
-		if waiting {
-			return false
-		}
-	}
-	return len(e.waiting) > 0
-}
+func (e *event) acked() bool { return len(e.waiting) > 0 && e.pending() == 0 }
 
 // Settled tells that no delivery is outstanding: each was accepted, or given up.
 func (s *Stripe) Settled() bool {
@@ -140,16 +149,19 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		}
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
 		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, time.Now()
-		e.Body = s.eventBody(e, s.config.APIVersion)
+		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
+		var wanted []*endpoint
+		for _, to := range s.endpoints {
+			if made.kind != unasked && to.URL != "" && !to.Disabled && (slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
+				wanted, e.waiting[to] = append(wanted, to), true // what is lost stays pending
+			}
+		}
+		e.Body, e.rendered = s.eventBody(e, s.config.APIVersion), e.pending()
 		s.events.put(e.ID, e)
-		if !made.delivered || s.delivery.Lost || s.running.Err() != nil {
+		if lost {
 			continue
 		}
-		for _, to := range s.endpoints {
-			if to.URL == "" || to.Disabled || !slices.Contains(to.Types, "*") && !slices.Contains(to.Types, e.Type) {
-				continue
-			}
-			e.waiting[to] = true
+		for _, to := range wanted {
 			first := make(chan struct{})
 			s.outstanding++
 			delivery, after := s.delivery, before
@@ -172,7 +184,7 @@ func (s *Stripe) eventBody(e *event, version string) []byte {
 func (s *Stripe) eventObject(e *event, version string) object {
 	return object{
 		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
-		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": 1,
+		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": e.pending(),
 		"request": object{"id": nil, "idempotency_key": nil},
 	}
 }
@@ -238,8 +250,8 @@ var errNowhere = errors.New("no endpoint")
 func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	s.mu.Lock()
 	url, secrets, body := to.URL, to.Secrets, e.Body
-	if to.Version != "" {
-		body = s.eventBody(e, to.Version)
+	if pending := e.pending(); to.Version != "" || pending != e.rendered {
+		body = s.eventBody(e, cmp.Or(to.Version, s.config.APIVersion))
 	}
 	gone := url == "" || to.Disabled
 	if !gone {
