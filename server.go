@@ -394,9 +394,13 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
+	case err != nil && event.ID == "": // Stripe would send it for days, and it would never be readable
+		s.log.Warn("event cannot be read", "err", err)
+		s.metrics.Rejected.Inc()
+		s.bridge.Unidentified("")
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
-		s.log.Warn("webhook refused", "err", err)
-		return refuse(http.StatusBadRequest, "malformed", "this is no event")
+		event.Odd = err.Error()
 	}
 	if err := s.bridge.Receive(r.Context(), event); err != nil {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)

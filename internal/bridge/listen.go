@@ -57,6 +57,8 @@ func (b *Bridge) confirm(ctx context.Context, answers []Confirmation, also func(
 const (
 	ConfirmationUnknown = "unknown_credit"
 	ConfirmationForeign = "other_device" // the credit is another device's
+	// ConfirmationElsewhere is an answer to a credit that this ledger did not post.
+	ConfirmationElsewhere = "posted_elsewhere"
 )
 
 func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcome string, err error) {
@@ -72,12 +74,17 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 	case err != nil:
 		return change{}, "", err
 	case !known:
-		outcome = ConfirmationUnknown
+		outcome = ConfirmationUnknown // it is kept: the payment may come to be known
+		b.strays.Store(true)
 	case p.DeviceUID != c.DeviceUID:
 		outcome = ConfirmationForeign
 	default:
 		changed = change{before: p}
-		changed.after, outcome = Confirmed(p, c, tx.Now)
+		if changed.after, outcome = Confirmed(p, c, tx.Now); outcome == ConfirmationNoPost {
+			if changed.after, outcome, err = b.confirmedElsewhere(tx, p, c); err != nil {
+				return change{}, "", err
+			}
+		}
 		if changed.after == p {
 			changed = change{}
 			break

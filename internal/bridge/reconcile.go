@@ -30,10 +30,13 @@ func (b *Bridge) reconcile(ctx context.Context) {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
 			}
 			failures++
+			b.toldStuck(failures, err)
 			_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), b.c.PollInterval))
 			continue
 		}
 		failures = 0
+		b.toldStuck(failures, nil)
+		b.listed.Store(true)
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)
@@ -91,6 +94,7 @@ type reading struct {
 	began, since time.Time // zero: none has begun
 	sessions     bool      // read, where they had to be
 	after        string    // the last event that was read
+	odd          []string  // what could not be read
 }
 
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
@@ -107,21 +111,24 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		*r = reading{began: time.Now(), since: since.Add(-overlap)}
 	}
 	if !r.sessions && r.began.Sub(r.since) > eventsKept {
-		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
+		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen), r.began.Add(-eventsKept)); err != nil {
 			return err
 		}
 	}
 	r.sessions = true
 	for more := true; more; {
 		events, last, again, err := b.c.Stripe.Events(ctx, r.since, r.after)
-		if _, failed := errors.AsType[*upstream.Error](err); failed {
-			return err
-		}
 		if err != nil {
-			b.c.Log.Error("some of Stripe's events cannot be read", "err", err) // nor could they tomorrow: the others count
+			return err
 		}
 		slices.SortStableFunc(events, func(x, y Event) int { return chargesLast(x) - chargesLast(y) })
 		for _, e := range events {
+			if e.Odd != "" {
+				r.odd = append(r.odd, oddName(e))
+			}
+			if e.ID == "" {
+				continue // it is counted, and nothing can be done with it
+			}
 			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
 			if err == nil && !known {
 				err = b.Receive(ctx, e)
@@ -133,10 +140,19 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		r.after, more = last, again
 	}
 	began := r.began
+	b.c.Problems.Odd(oddListed, r.odd...)
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.
 	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
+}
+
+// oddName names an event that cannot be read.
+func oddName(e Event) string {
+	if e.ID == "" {
+		return "an event without id"
+	}
+	return e.ID + " (" + e.Type + ")"
 }
 
 // chargesLast orders a page: a charge tells of a payment only once its session made one, and both may be of the same second.
@@ -147,21 +163,32 @@ func chargesLast(e Event) int {
 	return 0
 }
 
-func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
+// readSessions records the sessions opened since a time that were paid before Stripe's list of events begins. Nothing tells whether
+// they were handled, so a payment that is new to the ledger is left to the operator. Later ones come with their events.
+func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) error {
+	var unreadable []string
 	for after, more := "", true; more; {
-		sessions, last, again, err := b.c.Stripe.Sessions(ctx, since, after)
+		sessions, odd, last, again, err := b.c.Stripe.Sessions(ctx, since, after)
 		if err != nil {
 			return err
 		}
+		unreadable = append(unreadable, odd...)
 		for _, s := range sessions {
 			if s.PaidAt.IsZero() {
 				s.PaidAt = s.Created
 			}
+			if !s.PaidAt.Before(listed) {
+				continue
+			}
+			s.Handled = handledLongAgo
 			if _, err := b.recordNow(ctx, s, nil); err != nil {
 				return err
 			}
 		}
 		after, more = last, again
+	}
+	if b.c.Problems.Odd(oddSessions, unreadable...) && len(unreadable) > 0 {
+		b.c.Log.Warn("sessions cannot be read", "sessions", unreadable)
 	}
 	return nil
 }
@@ -179,8 +206,7 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 			p.InFlight = false
 			switch {
 			case p.Machine == ledger.Queued:
-				p = failed(p, ReasonAdopted)
-				p.Attention = ReasonAdopted
+				p = adopted(p)
 			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
 				p.RefundLook = true
 			}

@@ -301,7 +301,8 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
 			var err error
-			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
+			// Of a payment in another currency it is not known any more what Stripe converted.
+			if p, err = b.oneAtATime(tx, sold(p, Session{ShownCurrency: p.Currency}, plan)); err != nil {
 				return p, err
 			}
 		}
@@ -403,6 +404,9 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		o.Stale = changed.before.Turn != claimed.Turn
 		changed.after = Apply(changed.before, o, tx.Now)
+		if changed.after, err = b.countNotes(tx, changed.after, len(o.NoteIDs)); err != nil {
+			return err
+		}
 		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
@@ -491,10 +495,22 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 	}
 }
 
+// lookupDelay is how long a look-up waits at a time for Stripe's list to be read.
+const lookupDelay = time.Second
+
 func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()
 	known, err := ledger.Has(second(b.c.Ledger.Payment(ctx, l.ID)))
+	if err == nil && !known && b.earlier(l.PaidAt) && !b.listed.Load() {
+		// Stripe's list, which is being read, may tell that it was handled.
+		err := b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
+		if err != nil {
+			b.c.Log.Warn("look-up not delayed", "session", l.ID, "err", err)
+		}
+		return
+	}
+	isNew := !known
 	known = known && !l.Facts
 	var s Session
 	if err == nil && !known {
@@ -508,6 +524,12 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	case result == upstream.Done:
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
+		}
+		if s.Handled = l.Handled; isNew {
+			s.Handled, err = b.pendingNote(ctx, s)
+		}
+		if err != nil {
+			break
 		}
 		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be

@@ -331,6 +331,16 @@ func testAttempts(t *testing.T, database string) {
 	if want := []Attempt{earlier, later}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "ok", Status: 200}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 503}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 429}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "failed", Status: 404}))
+	})
+	// One had no reply, one was accepted, one broke a server.
+	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
+		t.Errorf("NotesPosted: %d, %v; want the 3 that may be there", read.got, read.err)
+	}
 	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
 	}
