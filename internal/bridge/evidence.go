@@ -25,11 +25,14 @@ const (
 	handledByTwin    = "another installation has sent it to the machine"
 )
 
+// past reports whether something happened before this process began. Whatever it does not know of that may have been done by an
+// earlier state of the ledger, and is no sign of another installation.
+func (b *Bridge) past(at time.Time) bool { return at.Before(b.started) }
+
 // earlier reports whether something happened before this process began with a ledger that was there before. Only then an earlier
 // state of the ledger may know more of it. What was paid before the ledger's birth is adopted in any case.
 func (b *Bridge) earlier(at time.Time) bool {
-	began := b.started
-	return at.Before(began) && began.Sub(b.c.Ledger.Born()) >= newLedger
+	return b.past(at) && b.started.Sub(b.c.Ledger.Born()) >= newLedger
 }
 
 // newLedger is how old a ledger is at most that this process has just made.
@@ -63,7 +66,7 @@ func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, e
 	switch {
 	case err != nil || !answered:
 		return "", err
-	case earlier:
+	case b.past(p.PaidAt):
 		return handledByMachine, nil
 	}
 	return handledByTwin, nil

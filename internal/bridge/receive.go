@@ -186,7 +186,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			return LookedUp, change{}, askForMoney(tx, p, e)
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
-		if refundedElsewhere(p, e) && !b.earlier(e.Created) {
+		if refundedElsewhere(p, e) && !b.past(e.Created) {
 			p = b.twins(p, "a refund that was not ordered here")
 		}
 		p = RefundChanged(p, *e.Refund, tx.Now)

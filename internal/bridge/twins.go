@@ -28,7 +28,7 @@ func (b *Bridge) twins(p ledger.Payment, sign string) ledger.Payment {
 
 // countNotes looks for the notes of another installation: more notes of a credit are pending than this ledger has posted.
 func (b *Bridge) countNotes(tx *ledger.Tx, p ledger.Payment, notes int) (ledger.Payment, error) {
-	if notes < 2 {
+	if notes < 2 || b.past(p.PaidAt) {
 		return p, nil
 	}
 	posted, err := tx.NotesPosted(p.ID)
@@ -52,7 +52,7 @@ func (b *Bridge) confirmedElsewhere(tx *ledger.Tx, p ledger.Payment, c Confirmat
 	before := p
 	p, outcome := PostedElsewhere(p, c, tx.Now)
 	why := handledByMachine
-	if !b.earlier(p.PaidAt) {
+	if !b.past(p.PaidAt) {
 		why = handledByTwin
 		p = b.twins(p, "a machine has a credit that was not sent from here")
 	}

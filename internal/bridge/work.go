@@ -496,7 +496,7 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 }
 
 // lookupDelay is how long a look-up waits at a time for Stripe's list to be read.
-const lookupDelay = time.Second
+const lookupDelay = 2 * time.Second
 
 func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, TimeLimit)
