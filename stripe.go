@@ -40,8 +40,11 @@ type stripeAPI struct {
 // stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
 const stripeTimeLimit = 15 * time.Second
 
+// stripeMaxReply bounds a reply in bytes; a page of a hundred events is the largest.
+const stripeMaxReply = 4 << 20
+
 func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	return newStripeOver(newTransport(), s, pace)
+	return newStripeOver(new(upstream.Replies).Over(newTransport(), stripeMaxReply), s, pace)
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {

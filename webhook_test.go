@@ -309,3 +309,41 @@ func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
 		}
 	})
 }
+
+// unread is a body that may not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, errors.New("not to be read")
+}
+
+func TestAWebhookWithoutASignatureIsRefusedBeforeItsBodyIsRead(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		sum := strings.Repeat("0", 64)
+		for _, header := range []string{"", "x", "t=1", "v1=" + sum, "t=x,v1=" + sum, "t=1,v1=00", "t=1,v1=" + strings.Repeat("x", 64), "t=1,v0=" + sum, "t=1;v1=" + sum} {
+			r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+			r.ContentLength = 1 << 20
+			if header != "" {
+				r.Header.Set("Stripe-Signature", header)
+			}
+			w := httptest.NewRecorder()
+			f.handler.ServeHTTP(w, r)
+			f.answers("signature "+header, w, http.StatusBadRequest, `"code":"bad_signature"`)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+		r.ContentLength = 1<<20 + 1
+		r.Header.Set("Stripe-Signature", "t=1,v1="+sum)
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		f.answers("announced as too large", w, http.StatusRequestEntityTooLarge, `"code":"too_large"`)
+	})
+	inFront(t, func(s *config.Settings) { s.StripeWebhookSecret = "off" }, func(f *front) {
+		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+		r.Header.Set("Stripe-Signature", "t=1,v1="+strings.Repeat("0", 64))
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		f.answers("where there is no secret", w, http.StatusBadRequest, `"code":"bad_signature"`)
+	})
+}

@@ -202,7 +202,6 @@ type Bridge struct {
 	look    chan struct{} // a session may have to be looked up
 	heard   chan struct{} // a confirmation may be awaited
 	asking  singleflight.Group
-	reads   *rate.Limiter
 	misses  misses
 	glances glances
 	watched chan struct{} // somebody looks at a payment
@@ -216,19 +215,18 @@ type Bridge struct {
 	strays  atomic.Bool // a machine confirmed a credit of a payment that is not known
 	odd     oddEvents
 
+	returning *returning
+
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
 	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
 }
 
-// readsPerSecond is how often the success page may ask Stripe, for all who press reload together.
-const readsPerSecond = 2
-
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Bridge{c: c, started: time.Now(), wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
-		reads: rate.NewLimiter(readsPerSecond, readsPerSecond), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
+		returning: newReturning(), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
 }
 
 // caughtUp: what happened while nobody listened is known.

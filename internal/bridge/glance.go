@@ -144,7 +144,9 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		return err
 	}
 	var changed change
-	err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) (err error) {
+	settle, settled := settling(ctx)
+	defer settled()
+	err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) (err error) {
 		if changed.before, err = tx.Payment(id); err != nil {
 			return err
 		}

@@ -436,17 +436,20 @@ func (b *Bridge) Session(ctx context.Context, id string) (ledger.Payment, error)
 		return p, ledger.ErrNotFound
 	}
 	_, err, _ = b.asking.Do(id, func() (any, error) {
-		if !b.reads.Allow() {
-			return nil, ErrTooBusy
-		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAsk)
 		defer cancel()
+		if may, err := b.mayRead(ctx, id); err != nil || !may {
+			return nil, cmp.Or(err, ErrTooBusy)
+		}
 		err := b.ask(ctx, id)
 		if errors.Is(err, ledger.ErrNotFound) {
 			b.misses.add(id, time.Now())
 		}
 		return nil, err
 	})
+	if errors.Is(err, ErrTooBusy) {
+		return b.catchUp(ctx, id)
+	}
 	if err != nil {
 		return p, err
 	}

@@ -37,6 +37,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 		failures = 0
 		b.toldStuck(failures, nil)
 		b.listed.Store(true)
+		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)

@@ -382,6 +382,11 @@ func noteOf(p ledger.Payment) Note {
 	return n
 }
 
+// settling returns the context in which the result of a call is written down: the calls' own may have ended.
+func settling(calls context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(calls), settleTime)
+}
+
 // settle writes down what a call came to. It does so also while we shut down, and tries again while the disk refuses: what was
 // seen must not be lost. If we stop before it is on disk, the claim runs out and the call counts as unclear.
 func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
@@ -415,11 +420,14 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
-	err := b.c.Ledger.Update(context.Background(), write)
-	for deadline := time.Now().Add(settleTime); err != nil && time.Now().Before(deadline) && !errors.Is(err, ledger.ErrClosed); {
+	ctx, cancel := settling(context.Background())
+	defer cancel()
+	err := b.c.Ledger.Update(ctx, write)
+	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("settle", "payment", claimed.ID, "err", err)
-		_ = upstream.Sleep(context.Background(), time.Second)
-		err = b.c.Ledger.Update(context.Background(), write)
+		if upstream.Sleep(ctx, time.Second) == nil {
+			err = b.c.Ledger.Update(ctx, write)
+		}
 	}
 	if err != nil {
 		b.c.Log.Error("settle given up, left to the lease", "payment", claimed.ID, "err", err)
@@ -504,7 +512,9 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	known, err := ledger.Has(second(b.c.Ledger.Payment(ctx, l.ID)))
 	if err == nil && !known && b.earlier(l.PaidAt) && !b.listed.Load() {
 		// Stripe's list, which is being read, may tell that it was handled.
-		err := b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
+		settle, settled := settling(ctx)
+		defer settled()
+		err := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
 		if err != nil {
 			b.c.Log.Warn("look-up not delayed", "session", l.ID, "err", err)
 		}
@@ -516,28 +526,29 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	if err == nil && !known {
 		s, err = b.c.Stripe.Session(ctx, l.ID)
 	}
-	outcome := "no_session"
-	switch result := upstream.OutcomeOf(err); {
-	case known: // its own event came meanwhile
-		outcome = Duplicate
-		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
-	case result == upstream.Done:
+	if err == nil && !known {
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
 		}
 		if s.Handled = l.Handled; isNew {
 			s.Handled, err = b.pendingNote(ctx, s)
 		}
-		if err != nil {
-			break
-		}
-		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+	}
+	settle, settled := settling(ctx)
+	defer settled()
+	outcome := "no_session"
+	switch result := upstream.OutcomeOf(err); {
+	case known: // its own event came meanwhile
+		outcome = Duplicate
+		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+	case result == upstream.Done:
+		outcome, err = b.recordNow(settle, s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
-		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {
 		outcome = "again"
-		postponed := b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error {
+		postponed := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error {
 			return tx.PostponeLookup(l, tx.Now.Add(upstream.Backoff(l.Failures+1, 0.5)))
 		})
 		err = errors.Join(err, postponed)

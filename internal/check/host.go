@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +18,14 @@ import (
 
 	"notepay/internal/ledger"
 )
+
+// unknownSettings warns of names that are not settings, which would otherwise have no effect in silence.
+func (r *run) unknownSettings(context.Context) Result {
+	if len(r.Suspicious) > 0 {
+		return warned("correct the name, or remove the line; .env.example lists every setting", "%s", strings.Join(r.Suspicious, "; "))
+	}
+	return ok("every name is a setting")
+}
 
 // onThisMachine says whether an address leads nowhere else.
 func onThisMachine(address string) bool {
@@ -53,6 +62,27 @@ func (r *run) disk(context.Context) Result {
 		return failed("put DATABASE_URL on a local disk, or use PostgreSQL", "%s is on %s, which does not keep what SQLite needs", database, network)
 	}
 	return ok("%s is on a local disk", database)
+}
+
+func (r *run) space(context.Context) Result {
+	database := string(r.Settings.DatabaseURL)
+	if ledger.IsPostgres(database) {
+		return skipped("the ledger is in PostgreSQL")
+	}
+	const remedy = "delete something on the disk of the ledger, or enlarge it"
+	space, err := r.Space(database)
+	free := fmt.Sprintf("%.0f MB are free", float64(space.Free)/1e6)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return skipped("this system does not tell how much is free")
+	case err != nil:
+		return skipped("the disk could not be looked at: %s", err)
+	case space.Free < space.Floor():
+		return failed(remedy, "%s: nothing is sold with so little", free)
+	case space.Tight():
+		return warned(remedy, "%s: sales stop when %.0f MB are left", free, float64(space.Floor())/1e6)
+	}
+	return ok("%s", free)
 }
 
 // Clock compares this machine's clock with the Date of the answers that it sees. It is safe for concurrent use.

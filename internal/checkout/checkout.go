@@ -8,7 +8,10 @@ package checkout
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +50,7 @@ type Config struct {
 // Checkout makes sessions and ends them. It is safe for concurrent use.
 type Checkout struct {
 	c      Config
+	key    []byte // signs the names of browsers, as long as the process lives
 	limits limits
 	making singleflight.Group
 
@@ -68,7 +72,7 @@ type session struct {
 
 // New makes a checkout that knows the sessions which an earlier process left open.
 func New(ctx context.Context, c Config) (*Checkout, error) {
-	k := &Checkout{c: c, limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}}
+	k := &Checkout{c: c, key: []byte(rand.Text()), limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}}
 	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("load open sessions: %w", err)
@@ -96,15 +100,33 @@ func (e TooOften) Error() string { return fmt.Sprintf("too many sessions, wait %
 // ErrNoPlan is returned for a price that a device does not sell.
 var ErrNoPlan = errors.New("the device does not sell this price")
 
+// NewBrowser returns a random name for a browser, which Named recognizes.
+func (k *Checkout) NewBrowser() string {
+	name := rand.Text()
+	return name + "." + k.sign(name)
+}
+
+// Named reports whether a browser's name was given by NewBrowser in this process.
+func (k *Checkout) Named(browser string) bool {
+	name, signature, _ := strings.Cut(browser, ".")
+	return hmac.Equal([]byte(signature), []byte(k.sign(name)))
+}
+
+func (k *Checkout) sign(name string) string {
+	mac := hmac.New(sha256.New, k.key)
+	mac.Write([]byte(name))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
 // URL is where a browser pays for a plan of a device: at the session that it has open already, or at a new one. browser is its name for as
-// long as it keeps its cookies, and address where it calls from. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
+// long as it keeps its cookies, and known says whether it was named by us before. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
 // a TooOften, or why Stripe or the ledger could not be asked.
-func (k *Checkout) URL(ctx context.Context, browser, address string, device *fleet.Device, priceID string) (string, error) {
+func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *fleet.Device, priceID string) (string, error) {
 	at := slices.IndexFunc(device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
 	if at < 0 {
 		return "", ErrNoPlan
 	}
-	if wait := k.limits.press(browser, address, time.Now()); wait > 0 {
+	if wait := k.limits.press(browser, device.UID, time.Now()); wait > 0 {
 		return "", TooOften(wait)
 	}
 	b := buyer{browser, device.UID, priceID}
@@ -115,7 +137,7 @@ func (k *Checkout) URL(ctx context.Context, browser, address string, device *fle
 		if url := k.reusable(ctx, b); url != "" {
 			return url, nil
 		}
-		if wait := k.limits.make(device.UID, time.Now()); wait > 0 {
+		if wait := k.limits.make(device.UID, known, time.Now()); wait > 0 {
 			return "", TooOften(wait)
 		}
 		return k.make(ctx, b, device.Device, device.Offers[at].Plan)

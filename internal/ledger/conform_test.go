@@ -86,6 +86,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a card may be told later":                         testCardLearnedLater,
 		"events are found by their payment, page and time": testEventsOfAPayment,
 		"look-ups that are late":                           testLateLookups,
+		"a request is done once":                           testRequests,
+		"failures of the storage are told from others":     testFailures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

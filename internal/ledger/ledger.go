@@ -18,8 +18,9 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
-	_ "modernc.org/sqlite"             // the "sqlite" driver
+	_ "modernc.org/sqlite" // the "sqlite" driver
+
+	"notepay/internal/dsn"
 )
 
 // ErrLocked is returned by Open when another process works on this ledger.
@@ -33,10 +34,13 @@ var ErrClosed = errors.New("the ledger is closed")
 
 // Ledger is an open ledger. It is safe for concurrent use.
 type Ledger struct {
-	reads  *sql.DB
+	reads  readPool
 	writer writer
+	writes *writeLog
 	unlock func() error
 	born   time.Time
+	path   string        // of the SQLite file; "" for PostgreSQL
+	lost   chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
 }
 
 // writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
@@ -80,7 +84,7 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 
 // IsPostgres says whether a DATABASE_URL means PostgreSQL and not a SQLite file.
 func IsPostgres(database string) bool {
-	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+	return dsn.IsPostgres(database)
 }
 
 // Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.
@@ -90,9 +94,18 @@ func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
 // once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
 // its changes back and is returned as it is; any other error means that it is not known whether the change is on disk.
 // Cancelling ctx helps only while the transaction has not begun.
+// It waits at most updateTimeout.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
-	return l.writer.update(ctx, fn)
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	began := time.Now()
+	err := l.writer.update(ctx, fn)
+	l.writes.add(began, err)
+	return err
 }
+
+// Lost is closed when the lock on the ledger was lost for good: another process may work on it now. Updates fail from then on.
+func (l *Ledger) Lost() <-chan struct{} { return l.lost }
 
 // Probe writes a row, to find out whether payments can be recorded.
 func (l *Ledger) Probe(ctx context.Context) error {
@@ -107,8 +120,9 @@ func (l *Ledger) Close() error {
 }
 
 // sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
-// synchronous=FULL makes a commit survive a power cut.
-const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)"
+// synchronous=FULL makes a commit survive a power cut. A log that grew because of a slow reader is cut to 16 MiB when the reader has ended.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
+	"&_pragma=journal_size_limit(16777216)"
 
 // readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
 const readers = 4
@@ -122,7 +136,7 @@ func openSQLite(ctx context.Context, path string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{unlock: unlock}
+	l := &Ledger{unlock: unlock, path: path, writes: newWriteLog()}
 	file := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	writes, err := sql.Open("sqlite", file+"?"+sqliteSettings)
 	if err != nil {
@@ -134,11 +148,12 @@ func openSQLite(ctx context.Context, path string) (*Ledger, error) {
 		return nil, errors.Join(err, writes.Close(), unlock())
 	}
 	l.writer = shared
-	l.reads, err = sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
+	reads, err := sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
 	if err != nil {
 		shared.stop()
 		return nil, errors.Join(err, shared.close(), unlock())
 	}
+	l.reads = readPool{reads}
 	l.reads.SetMaxOpenConns(readers)
 	l.reads.SetMaxIdleConns(readers)
 	return l, nil

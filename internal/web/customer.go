@@ -70,8 +70,7 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, bridge.ErrTooBusy):
 		return c.later(w, r)
 	case err != nil:
-		_ = c.later(w, r) // the error below is the one that matters
-		return err
+		return answered(err, c.later(w, r))
 	case time.Since(p.PaidAt) < liveTime:
 		to := livePage(p)
 		if bridge.Opens(p, time.Now()) {
@@ -102,7 +101,9 @@ func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
 	if !pageToken.MatchString(token) {
 		return ledger.Payment{}, ledger.ErrNotFound
 	}
-	return c.Ledger.PaymentOfToken(r.Context(), token)
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	return c.Ledger.PaymentOfToken(ctx, token)
 }
 
 // Payment is the payer's page.

@@ -185,7 +185,7 @@ func (m *Metrics) Expect(route string) {
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // queue reads its figures from the ledger when it is asked, so that they are right after a restart, too.

@@ -132,9 +132,11 @@ func (c *Customer) follow(s *stream) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		c.watch(*s.payment)
 		var message []byte
-		if err := c.Live.look(func() (err error) { message, err = c.next(s); return err }); err != nil {
+		if err := c.Live.look(func() (err error) { c.watch(*s.payment); message, err = c.next(s); return err }); err != nil {
+			if errors.Is(err, errTooBusy) {
+				return nil // thousands of pages may end so at once
+			}
 			return err
 		}
 		if s.write(message) != nil {

@@ -177,14 +177,14 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, done string, f 
 
 func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
 	return c.decide(w, r, "retry", func(id string, by bridge.By) error {
-		_, err := c.Bridge.Retry(r.Context(), id, by)
+		_, err := c.Bridge.Retry(r.Context(), id, by, once(r))
 		return err
 	})
 }
 
 func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 	return c.decide(w, r, "end", func(id string, by bridge.By) error {
-		_, err := c.Bridge.End(r.Context(), id, by)
+		_, err := c.Bridge.End(r.Context(), id, by, once(r))
 		return err
 	})
 }
@@ -207,7 +207,7 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
-		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by)
+		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by, once(r))
 		return err
 	})
 }
