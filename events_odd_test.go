@@ -180,3 +180,27 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 		})
 	}
 }
+
+// The account is a platform: Stripe sends what happens in the accounts that are connected to it, and thin events.
+func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
+	t.Parallel()
+	inFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *front) {
+		f.run()
+		session := map[string]any{"id": "cs_test_connected", "object": "checkout.session", "mode": "payment", "status": "complete", "payment_status": "paid",
+			"amount_total": 50, "currency": "eur", "payment_intent": "pi_connected", "metadata": map[string]any{"device_uid": washer}}
+		f.stripe.Tell(map[string]any{"object": "event", "type": "checkout.session.completed", "account": "acct_1", "created": time.Now().Unix(), "livemode": false,
+			"data": map[string]any{"object": session}})
+		f.stripe.Tell(map[string]any{"object": "v2.core.event", "type": "v2.core.account.updated", "created": time.Now().Format(time.RFC3339Nano), "livemode": false,
+			"related_object": map[string]any{"id": "acct_1", "type": "v2.core.account"}})
+		f.pass(10 * time.Minute)
+		for _, e := range f.stripe.Events() {
+			if !e.Acked || e.Deliveries != 1 {
+				t.Errorf("%s: accepted %v after %d tries; want once", e.Type, e.Acked, e.Deliveries)
+			}
+		}
+		f.answers("payments", f.asOperator("/api/payments"), http.StatusOK, `"payments":[]`)
+		if n := len(f.notehub.Notes(washer)); n != 0 {
+			t.Errorf("%d notes; want none", n)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,7 +31,8 @@ type event struct {
 	object  json.RawMessage
 	waiting map[*endpoint]bool // the endpoints that are to have it; true until 2xx
 
-	rendered int // pending webhooks in Body
+	rendered int    // pending webhooks in Body
+	told     object // the envelope that Tell was given; nil for an event of this account
 }
 
 // pending returns how many endpoints have not accepted the event.
@@ -130,7 +132,7 @@ func signatures(body []byte, secrets []string, at time.Time) string {
 	return header
 }
 
-// send is an event to be made and, unless told otherwise, sent.
+// send is an event to be made and, unless told otherwise, sent. Without an id its object is the whole envelope.
 type send struct {
 	kind, id  string
 	object    object
@@ -149,6 +151,9 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		}
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
 		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, time.Now()
+		if made.id == "" {
+			e.told = made.object
+		}
 		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
 		var wanted []*endpoint
 		for _, to := range s.endpoints {
@@ -172,6 +177,16 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	return tried
 }
 
+// Tell makes an event with an envelope of the caller's and sends it as any other, for events that are not of this account alone: those
+// of connected accounts ("account") and thin ones ("object": "v2.core.event"). It needs a "type". Its id is returned.
+func (s *Stripe) Tell(envelope map[string]any) (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kind, _ := envelope["type"].(string)
+	s.emit(send{kind: kind, object: maps.Clone(envelope), delivered: true})
+	return s.events.order[len(s.events.order)-1].ID
+}
+
 // eventBody renders an event as webhooks carry it.
 func (s *Stripe) eventBody(e *event, version string) []byte {
 	body, err := json.MarshalIndent(s.eventObject(e, version), "", "  ")
@@ -182,6 +197,11 @@ func (s *Stripe) eventBody(e *event, version string) []byte {
 }
 
 func (s *Stripe) eventObject(e *event, version string) object {
+	if e.told != nil {
+		envelope := maps.Clone(e.told)
+		envelope["id"] = e.ID
+		return envelope
+	}
 	return object{
 		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
 		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": e.pending(),
