@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stripe/stripe-go/v82"
+
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/upstream"
 )
 
 // plainCopy copies a ledger in use with anything but `notepay backup`: nothing in the copy says that it is one.
@@ -278,4 +281,46 @@ func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
 		f.money(sold.ID, 350, 0, 0)
 		f.started(m, 1)
 	})
+}
+
+// Another endpoint of the account fails for ever. What ours has accepted is pending there all the same.
+func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
+	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
+		t.Run(name, func(t *testing.T) {
+			story(t, without, threeKeys, func(f *front, m *sandbox.Machine) {
+				ours, away := f.handler, false
+				f.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/broken" || away {
+						w.WriteHeader(http.StatusInternalServerError)
+						return
+					}
+					ours.ServeHTTP(w, r)
+				})
+				broken := stripe.WebhookEndpointCreateParams{URL: stripe.String("http://others.test/broken"), EnabledEvents: stripe.StringSlice([]string{"*"})}
+				if _, err := newStripeOver(sandbox.InProcess(f.stripe), &f.settings, upstream.NewPace(0, 0)).client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+					f.Fatal(err)
+				}
+				f.run()
+				f.pass(time.Hour)
+				f.buy(sandbox.PayOptions{})
+				f.pass(10 * time.Minute)
+				restore := f.copied()
+				away = missed
+				sold := f.buy(sandbox.PayOptions{})
+				f.pass(10 * time.Second)
+				f.stop()
+				f.pass(10 * time.Minute)
+				if e := f.stripe.Events(); e[len(e)-1].Acked {
+					f.Errorf("%+v; want it pending at the others", e[len(e)-1])
+				}
+				restore()
+				f.pass(10 * time.Minute)
+				if want := isAdopted; missed {
+					f.stands(sold.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonExpired, ""})
+				} else {
+					f.stands(sold.ID, want)
+				}
+			})
+		})
+	}
 }

@@ -214,6 +214,8 @@ type Bridge struct {
 	listed  atomic.Bool // Stripe's list of events was read once since the start
 	strays  atomic.Bool // a machine confirmed a credit of a payment that is not known
 	odd     oddEvents
+	sent    sentEvents
+	others  atomic.Int64 // endpoints of others that do not accept what ours does
 
 	returning *returning
 

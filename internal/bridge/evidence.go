@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"notepay/internal/ledger"
@@ -38,11 +40,13 @@ func (b *Bridge) earlier(at time.Time) bool {
 // newLedger is how old a ledger is at most that this process has just made.
 const newLedger = 2 * time.Second
 
-// accepted returns the evidence in an event that was read from Stripe's list: every endpoint has accepted it, and this process has
-// not seen it. Without webhooks there is no endpoint of ours, so that says nothing. Nor does it say anything of what happened while
-// this process was running: then our endpoint is missing, and another's accepted the event.
+// accepted returns the evidence in an event that was read from Stripe's list: every endpoint has accepted it, or all but those that
+// do not accept what ours does, and this process has not seen it. Without webhooks there is no endpoint of ours, so that says nothing.
+// Nor does it say anything of what happened while this process was running: then our endpoint is missing, and another's accepted the
+// event.
 func (b *Bridge) accepted(e Event) string {
-	if e.Listed && e.Pending == 0 && !b.c.WebhooksOff && b.earlier(e.Created) {
+	handled := e.Listed && e.Pending >= 0 && e.Pending <= int(b.others.Load())
+	if handled && !b.c.WebhooksOff && b.earlier(e.Created) {
 		return handledByWebhook
 	}
 	return ""
@@ -131,4 +135,43 @@ func PostedElsewhere(p ledger.Payment, c Confirmation, now time.Time) (ledger.Pa
 		return p, ConfirmationNoPost
 	}
 	return Next(p, now), ConfirmationElsewhere
+}
+
+// sentEvents remembers the sessions' events that were sent here lately, so that Stripe's list tells how many other endpoints fail.
+type sentEvents struct {
+	mu   sync.Mutex
+	ids  [maxSent]string
+	next int
+}
+
+const (
+	maxSent = 256
+	// othersTimeout is how long another endpoint may take for an event before it counts as one that fails.
+	othersTimeout = 2 * time.Minute
+	// factOthers is how many endpoints of others fail. It is kept as a fact, in milliseconds.
+	factOthers = "failing_endpoints"
+)
+
+func (s *sentEvents) add(event string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ids[s.next] = event
+	s.next = (s.next + 1) % maxSent
+}
+
+func (s *sentEvents) has(event string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.ids[:], event)
+}
+
+// countOthers learns from a listed event, which was sent here, how many endpoints of others have not accepted it.
+func (b *Bridge) countOthers(r *reading, e Event) {
+	if e.Session == nil || e.Pending < 0 || r.began.Sub(e.Created) < othersTimeout || !b.sent.has(e.ID) {
+		return
+	}
+	if !r.compared || e.Pending > r.others {
+		r.others = e.Pending
+	}
+	r.compared = true
 }

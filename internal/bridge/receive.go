@@ -67,6 +67,9 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
+	if e.Session != nil && !e.Listed {
+		b.sent.add(e.ID)
+	}
 	b.c.Observe.Event(outcome)
 	attrs := []any{"event", e.ID, "type", e.Type, "object", e.ObjectID, "outcome", outcome}
 	if e.Skipped != "" {

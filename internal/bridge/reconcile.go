@@ -96,6 +96,8 @@ type reading struct {
 	sessions     bool      // read, where they had to be
 	after        string    // the last event that was read
 	odd          []string  // what could not be read
+	compared     bool      // an event was listed that was sent here
+	others       int       // how many endpoints of others have not accepted one, at most
 }
 
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
@@ -108,6 +110,12 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		}
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
+		}
+		failing, err := b.c.Ledger.Fact(ctx, factOthers)
+		if known, err := ledger.Has(err); err != nil {
+			return fmt.Errorf("read how many endpoints fail: %w", err)
+		} else if known {
+			b.others.Store(failing.UnixMilli())
 		}
 		*r = reading{began: time.Now(), since: since.Add(-overlap)}
 	}
@@ -127,6 +135,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			if e.Odd != "" {
 				r.odd = append(r.odd, oddName(e))
 			}
+			b.countOthers(r, e)
 			if e.ID == "" {
 				continue // it is counted, and nothing can be done with it
 			}
@@ -140,12 +149,23 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		}
 		r.after, more = last, again
 	}
-	began := r.began
+	began, others, changed := r.began, int64(r.others), r.compared && int64(r.others) != b.others.Load()
 	b.c.Problems.Odd(oddListed, r.odd...)
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.
-	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if changed {
+			if err := tx.SetFact(factOthers, time.UnixMilli(others)); err != nil {
+				return err
+			}
+		}
+		return tx.SetFact(ledger.FactEventsRead, began)
+	})
+	if err == nil && changed {
+		b.others.Store(others)
+	}
+	return err
 }
 
 // oddName names an event that cannot be read.
