@@ -36,7 +36,8 @@ func plainCopy(t *testing.T, from, to string) {
 	}
 }
 
-// copied makes a plain copy of the ledger. The function that it returns puts the copy in the ledger's place and starts the service.
+// copied makes a plain copy of the ledger. The function that it returns puts the copy in the
+// ledger's place and starts the service.
 func (f *front) copied() (restore func()) {
 	f.Helper()
 	copied := filepath.Join(f.TempDir(), "copy.db")
@@ -59,7 +60,8 @@ func (f *front) copied() (restore func()) {
 
 var isAdopted = ending{ledger.Paid, ledger.Failed, bridge.ReasonAdopted, bridge.ReasonAdopted}
 
-// What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy, whether its machine confirms or not.
+// What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
+// whether its machine confirms or not.
 func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
@@ -152,7 +154,8 @@ func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 	}
 }
 
-// The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older nothing tells any more.
+// The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older
+// nothing tells any more.
 func TestAnOldPlainCopyRefundsNothing(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]time.Duration{"two weeks": 14 * 24 * time.Hour, "six weeks": 42 * 24 * time.Hour} {
@@ -182,7 +185,8 @@ func threeKeysAt(device string) sandbox.MachineConfig {
 	return sandbox.MachineConfig{Device: device, Original: true}
 }
 
-// Another endpoint of the account accepts all events. That says nothing of a payment that was made while this service ran.
+// Another endpoint of the account accepts all events. That says nothing of a payment that was made
+// while this service ran.
 func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 	story(t, func(s *config.Settings) { s.PollInterval = time.Minute }, threeKeys, func(f *front, m *sandbox.Machine) {
 		f.run()
@@ -206,7 +210,8 @@ func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 	})
 }
 
-// What was made while it was away, and others accepted, may have been handled before the ledger came back: a person decides.
+// What was made while it was away, and others accepted, may have been handled before the ledger
+// came back: a person decides.
 func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
 	story(t, without, threeKeys, func(f *front, m *sandbox.Machine) {
 		f.run()

@@ -128,7 +128,8 @@ func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
 	}
 }
 
-// Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and the log says it once.
+// Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and
+// the log says it once.
 func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {

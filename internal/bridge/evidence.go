@@ -11,10 +11,12 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A ledger can be older than what was done with it: it comes back from a plain copy, a snapshot or a point-in-time restore, or a
-// replica lagged. Then Stripe lists payments that this ledger has never seen, and an earlier state of it has handled. A payment that
-// was made before this process began, and for which there is evidence of that, is adopted: no note, no refund, and the operator
-// decides. Without evidence it was missed, and is delivered or refunded as usual. docs/design.md lists what counts as evidence.
+// A ledger can be older than what was done with it: it comes back from a plain copy, a snapshot or
+// a point-in-time restore, or a replica lagged. Then Stripe lists payments that this ledger has
+// never seen, and an earlier state of it has handled. A payment that was made before this process
+// began, and for which there is evidence of that, is adopted: no note, no refund, and the operator
+// decides. Without evidence it was missed, and is delivered or refunded as usual. docs/design.md
+// lists what counts as evidence.
 
 // Evidence that an earlier state of the ledger handled a payment, in the operator's words.
 const (
@@ -27,12 +29,14 @@ const (
 	handledByTwin    = "another installation has sent it to the machine"
 )
 
-// past reports whether something happened before this process began. Whatever it does not know of that may have been done by an
-// earlier state of the ledger, and is no sign of another installation.
+// past reports whether something happened before this process began. Whatever it does not know of
+// that may have been done by an earlier state of the ledger, and is no sign of another
+// installation.
 func (b *Bridge) past(at time.Time) bool { return at.Before(b.started) }
 
-// earlier reports whether something happened before this process began with a ledger that was there before. Only then an earlier
-// state of the ledger may know more of it. What was paid before the ledger's birth is adopted in any case.
+// earlier reports whether something happened before this process began with a ledger that was there
+// before. Only then an earlier state of the ledger may know more of it. What was paid before the
+// ledger's birth is adopted in any case.
 func (b *Bridge) earlier(at time.Time) bool {
 	return b.past(at) && b.started.Sub(b.c.Ledger.Born()) >= newLedger
 }
@@ -40,10 +44,11 @@ func (b *Bridge) earlier(at time.Time) bool {
 // newLedger is how old a ledger is at most that this process has just made.
 const newLedger = 2 * time.Second
 
-// accepted returns the evidence in an event that was read from Stripe's list: every endpoint has accepted it, or all but those that
-// do not accept what ours does, and this process has not seen it. Without webhooks there is no endpoint of ours, so that says nothing.
-// Nor does it say anything of what happened while this process was running: then our endpoint is missing, and another's accepted the
-// event.
+// accepted returns the evidence in an event that was read from Stripe's list: every endpoint has
+// accepted it, or all but those that do not accept what ours does, and this process has not seen
+// it. Without webhooks there is no endpoint of ours, so that says nothing. Nor does it say anything
+// of what happened while this process was running: then our endpoint is missing, and another's
+// accepted the event.
 func (b *Bridge) accepted(e Event) string {
 	handled := e.Listed && e.Pending >= 0 && e.Pending <= int(b.others.Load())
 	if handled && !b.c.WebhooksOff && b.earlier(e.Created) {
@@ -52,8 +57,8 @@ func (b *Bridge) accepted(e Event) string {
 	return ""
 }
 
-// evidence returns why a payment that is new to this ledger was handled by an earlier state of it, or by another installation. It
-// returns "" if nothing says so.
+// evidence returns why a payment that is new to this ledger was handled by an earlier state of it,
+// or by another installation. It returns "" if nothing says so.
 func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, error) {
 	earlier := b.earlier(p.PaidAt)
 	switch {
@@ -76,10 +81,12 @@ func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, e
 	return handledByTwin, nil
 }
 
-// pendingNote returns the evidence at Notehub for a session that is new to this ledger: its credit still waits for the machine. It
-// asks Notehub only where an earlier state of the ledger may have sent it.
+// pendingNote returns the evidence at Notehub for a session that is new to this ledger: its credit
+// still waits for the machine. It asks Notehub only where an earlier state of the ledger may have
+// sent it.
 func (b *Bridge) pendingNote(ctx context.Context, s Session) (string, error) {
-	if s.Handled != "" || !b.ours(s) || s.Livemode != b.c.Livemode || !b.earlier(s.PaidAt) || s.PaidAt.Before(b.c.Ledger.Born()) {
+	notOurs := !b.ours(s) || s.Livemode != b.c.Livemode
+	if s.Handled != "" || notOurs || !b.earlier(s.PaidAt) || s.PaidAt.Before(b.c.Ledger.Born()) {
 		return s.Handled, nil
 	}
 	if err := b.c.NotehubPace.Wait(ctx); err != nil {
@@ -101,8 +108,8 @@ func (b *Bridge) pendingNote(ctx context.Context, s Session) (string, error) {
 	return "", nil
 }
 
-// unsure reports whether it has to be asked first what became of a session that Stripe lists: it was paid before this process began,
-// and this ledger has never seen it.
+// unsure reports whether it has to be asked first what became of a session that Stripe lists: it
+// was paid before this process began, and this ledger has never seen it.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {
 	if !e.Listed || s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
 		return false, nil
@@ -111,7 +118,8 @@ func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {
 	return !known, err
 }
 
-// adopted leaves a payment to the operator, because another ledger, or an earlier state of this one, may have delivered it.
+// adopted leaves a payment to the operator, because another ledger, or an earlier state of this
+// one, may have delivered it.
 func adopted(p ledger.Payment) ledger.Payment {
 	p = failed(p, ReasonAdopted)
 	p.Attention = ReasonAdopted
@@ -120,11 +128,13 @@ func adopted(p ledger.Payment) ledger.Payment {
 
 // auditAdoption writes down why a payment is adopted, for the payment's story.
 func auditAdoption(tx *ledger.Tx, p ledger.Payment, why string) error {
-	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "adopt", Subject: p.ID, Why: why, After: brief(p)})
+	a := ledger.Audit{At: tx.Now, Who: Automatic, What: "adopt", Subject: p.ID, Why: why, After: brief(p)}
+	return tx.AddAudit(a)
 }
 
-// PostedElsewhere applies an answer to a credit that this ledger has not posted: an earlier state of it has, or another installation.
-// A payment whose credit is not sent yet is adopted. If its money goes back already, the operator is told that the machine started.
+// PostedElsewhere applies an answer to a credit that this ledger has not posted: an earlier state
+// of it has, or another installation. A payment whose credit is not sent yet is adopted. If its
+// money goes back already, the operator is told that the machine started.
 func PostedElsewhere(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
 	switch {
 	case p.Machine == ledger.Queued:
@@ -137,7 +147,8 @@ func PostedElsewhere(p ledger.Payment, c Confirmation, now time.Time) (ledger.Pa
 	return Next(p, now), ConfirmationElsewhere
 }
 
-// sentEvents remembers the sessions' events that were sent here lately, so that Stripe's list tells how many other endpoints fail.
+// sentEvents remembers the sessions' events that were sent here lately, so that Stripe's list tells
+// how many other endpoints fail.
 type sentEvents struct {
 	mu   sync.Mutex
 	ids  [maxSent]string

@@ -11,8 +11,9 @@ import (
 	"notepay/internal/problem"
 )
 
-// Records of Stripe's that cannot be read hold up none of the others. They are named in the log once, counted, and shown as a
-// problem while Stripe lists them. What tells of a payment is not lost by that: Stripe is asked for the payment by its id.
+// Records of Stripe's that cannot be read hold up none of the others. They are named in the log
+// once, counted, and shown as a problem while Stripe lists them. What tells of a payment is not
+// lost by that: Stripe is asked for the payment by its id.
 
 // The sources of odd records, as the operator reads them.
 const (
@@ -30,8 +31,8 @@ type oddEvents struct {
 	lost []string
 }
 
-// receiveOdd stores an event that cannot be read, so that it is not read again, and has Stripe asked for the payment that it is about.
-// When it returns nil, both are on disk.
+// receiveOdd stores an event that cannot be read, so that it is not read again, and has Stripe
+// asked for the payment that it is about. When it returns nil, both are on disk.
 func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	outcome, look := Unreadable, oddLookup(e)
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
@@ -51,8 +52,17 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 				return err
 			}
 		}
-		_, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode, Created: created,
-			Received: tx.Now, Outcome: outcome, Body: e.Body, PaymentIntent: laterIntent(e)})
+		_, err := tx.AddEvent(ledger.StripeEvent{
+			ID:            e.ID,
+			Type:          e.Type,
+			ObjectID:      e.ObjectID,
+			Livemode:      e.Livemode,
+			Created:       created,
+			Received:      tx.Now,
+			Outcome:       outcome,
+			Body:          e.Body,
+			PaymentIntent: laterIntent(e),
+		})
 		return err
 	})
 	// If we stop here, the event comes again or is listed again: a repeat.
@@ -63,7 +73,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if outcome == Duplicate {
 		return nil
 	}
-	b.c.Log.Warn("event cannot be read", "event", e.ID, "type", e.Type, "object", e.ObjectID, "session", look.ID, "err", e.Odd)
+	b.c.Log.Warn("event cannot be read", "event", e.ID, "type", e.Type, "object", e.ObjectID, "asked", look.ID, "err", e.Odd)
 	if look.ID != "" {
 		poke(b.look)
 	} else if followed(e.Type) {
@@ -72,7 +82,8 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	return nil
 }
 
-// oddLookup returns what Stripe is asked for in the place of an event that cannot be read; without an id if nothing is known to ask for.
+// oddLookup returns what Stripe is asked for in the place of an event that cannot be read; without
+// an id if nothing is known to ask for.
 func oddLookup(e Event) ledger.Lookup {
 	switch {
 	case e.Type == "checkout.session.completed" || e.Type == "checkout.session.async_payment_succeeded":
@@ -98,8 +109,8 @@ func followed(eventType string) bool {
 	return false
 }
 
-// Unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe could be asked for. event is its
-// id, "" if it has none.
+// Unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe
+// could be asked for. event is its id, "" if it has none.
 func (b *Bridge) Unidentified(event string) {
 	if event == "" {
 		event = "an event without id"
@@ -125,5 +136,6 @@ func (b *Bridge) toldStuck(failures int, err error) {
 		return
 	}
 	b.c.Problems.Raise(problem.Problem{Code: problem.EventsStuck,
-		Text: "Stripe's events cannot be read, so payments whose webhook is lost are not noticed. The log says why; `notepay check` tells what the key may read."})
+		Text: "Stripe's events cannot be read, so payments whose webhook is lost are not noticed. " +
+			"The log says why; `notepay check` tells what the key may read."})
 }

@@ -7,9 +7,10 @@ import (
 	"notepay/internal/ledger"
 )
 
-// agrees reports whether what was paid is what the plan costs. A customer may pay in another currency than the price's: Stripe says
-// what it converted from, or the price has an amount of its own in that currency. Where Stripe charged what the customer saw, and does
-// not say what it converted from, nothing contradicts the price.
+// agrees reports whether what was paid is what the plan costs. A customer may pay in another
+// currency than the price's: Stripe says what it converted from, or the price has an amount of its
+// own in that currency. Where Stripe charged what the customer saw, and does not say what it
+// converted from, nothing contradicts the price.
 func agrees(p ledger.Payment, s Session, plan ledger.Plan) bool {
 	free := p.Amount == 0 && p.PaymentIntent == ""
 	switch {

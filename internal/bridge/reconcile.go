@@ -150,7 +150,9 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		r.after, more = last, again
 	}
 	began, others, changed := r.began, int64(r.others), r.compared && int64(r.others) != b.others.Load()
-	b.c.Problems.Odd(oddListed, r.odd...)
+	if b.c.Problems.Odd(oddListed, r.odd...) && len(r.odd) > 0 {
+		b.c.Log.Warn("events cannot be read", "events", r.odd)
+	}
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.

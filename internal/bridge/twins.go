@@ -5,28 +5,31 @@ import (
 	"notepay/internal/problem"
 )
 
-// Two installations on one Notehub project and one Stripe account both send the credit of each payment, recall each other's notes
-// and refund. One sees that by what it did not do itself: a second note with a credit that it posted once, a refund with its own
-// metadata that it did not order, an answer to a credit that it did not post. What was done before this process began may have been
-// done by an earlier state of the ledger, and is no sign of another installation.
+// Two installations on one Notehub project and one Stripe account both send the credit of each
+// payment, recall each other's notes and refund. One sees that by what it did not do itself: a
+// second note with a credit that it posted once, a refund with its own metadata that it did not
+// order, an answer to a credit that it did not post. What was done before this process began may
+// have been done by an earlier state of the ledger, and is no sign of another installation.
 
 // AttentionTwins is why a person must look at a payment of which another installation did something.
 const AttentionTwins = "twins"
 
-// twins marks a payment and tells the operator. The mark also makes a deletion that finds no note a doubt: the other installation may
-// have deleted it.
+// twins marks a payment and tells the operator. The mark also makes a deletion that finds no note a
+// doubt: the other installation may have deleted it.
 func (b *Bridge) twins(p ledger.Payment, sign string) ledger.Payment {
 	if p.Attention == "" {
 		p.Attention = AttentionTwins
 	}
-	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: "Another installation works on the same Notehub project and Stripe account (" + sign +
-		", payment " + p.ID + "). Both send each credit and refund. Stop one of them, or give it another project and account."}) {
+	text := "Another installation works on the same Notehub project and Stripe account (" + sign + ", payment " + p.ID + "). " +
+		"Both send each credit and refund. Stop one of them, or give it another project and account."
+	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: text}) {
 		b.c.Log.Error("another installation works on this project and account", "payment", p.ID, "detail", sign)
 	}
 	return p
 }
 
-// countNotes looks for the notes of another installation: more notes of a credit are pending than this ledger has posted.
+// countNotes looks for the notes of another installation: more notes of a credit are pending than
+// this ledger has posted.
 func (b *Bridge) countNotes(tx *ledger.Tx, p ledger.Payment, notes int) (ledger.Payment, error) {
 	if notes < 2 || b.past(p.PaidAt) {
 		return p, nil

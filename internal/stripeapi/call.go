@@ -25,8 +25,9 @@ func (r Raw) Get(ctx context.Context, path string, query url.Values) (json.RawMe
 	return reply.Text, err
 }
 
-// Post sends parameters of Stripe's library, or none, and returns the object of the reply as text. Without an idempotency key each
-// call has one of its own. The errors are those of Stripe's library.
+// Post sends parameters of Stripe's library, or none, and returns the object of the reply as text.
+// Without an idempotency key each call has one of its own. The errors are those of Stripe's
+// library.
 func (r Raw) Post(ctx context.Context, path string, params any, key string) (json.RawMessage, error) {
 	var reply Reply
 	body, call := &form.Values{}, &stripe.Params{Context: ctx}
@@ -43,8 +44,8 @@ func (r Raw) Post(ctx context.Context, path string, params any, key string) (jso
 // maxID is the longest id that Stripe gives, in characters.
 const maxID = 255
 
-// CheckID returns an error if an id is empty or cannot be one of Stripe's with this prefix. A call with such an id would be another
-// call: that of a list, or of another object.
+// CheckID returns an error if an id is empty or cannot be one of Stripe's with this prefix. A call
+// with such an id would be another call: that of a list, or of another object.
 func CheckID(id, prefix string) error {
 	rest, found := strings.CutPrefix(id, prefix)
 	odd := strings.ContainsFunc(rest, func(c rune) bool {

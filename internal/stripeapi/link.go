@@ -50,7 +50,7 @@ type Price struct {
 	Active          bool                      `json:"active"`
 	Nickname        Text                      `json:"nickname"`
 	Currency        string                    `json:"currency"`
-	UnitAmount      *int64                    `json:"unit_amount"` // null where it is a fraction of the smallest unit, or not fixed
+	UnitAmount      *int64                    `json:"unit_amount"` // null: a fraction, or not fixed
 	BillingScheme   Text                      `json:"billing_scheme"`
 	Recurring       *json.RawMessage          `json:"recurring"`
 	CustomAmount    *json.RawMessage          `json:"custom_unit_amount"`

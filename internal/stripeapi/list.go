@@ -1,7 +1,8 @@
 // Package stripeapi reads what Stripe's API answers, record by record and field by field.
 //
-// A record that cannot be read never hides the others of its list, and a field that is not used may hold anything. The package
-// decides nothing: it turns text into the few fields that notepay uses, or says which field is odd.
+// A record that cannot be read never hides the others of its list, and a field that is not used may
+// hold anything. The package decides nothing: it turns text into the few fields that notepay uses,
+// or says which field is odd.
 package stripeapi
 
 import (

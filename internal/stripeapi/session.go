@@ -117,8 +117,8 @@ func DecodeOpenSession(text []byte) (s OpenSession, err error) {
 	return s, withID("session", s.ID, err)
 }
 
-// DecodeSession reads a Checkout Session as an event carries it, or as it was read. The caller says when it was paid, where the
-// session's charge does not.
+// DecodeSession reads a Checkout Session as an event carries it, or as it was read. The caller says
+// when it was paid, where the session's charge does not.
 func DecodeSession(text []byte) (s bridge.Session, complete bool, err error) {
 	var w session
 	err = decode("session", text, &w)
@@ -127,18 +127,31 @@ func DecodeSession(text []byte) (s bridge.Session, complete bool, err error) {
 	}
 	paid := w.PaymentStatus == "paid" && (w.Status == "complete" || w.Status == "") && w.Metadata["device_uid"] != ""
 	if paid && (w.AmountTotal == nil || w.Currency == "") { // what would be refunded
-		return s, false, &Odd{Kind: "session", ID: w.ID, Field: "amount_total", Err: errors.New("it is paid, and no amount is named")}
+		err := errors.New("it is paid, and no amount is named")
+		return s, false, &Odd{Kind: "session", ID: w.ID, Field: "amount_total", Err: err}
 	}
-	s = bridge.Session{ID: w.ID, PaymentStatus: w.PaymentStatus, Mode: w.Mode, PaymentLink: string(w.PaymentLink),
-		PaymentIntent: w.PaymentIntent.ID, IntentStatus: w.PaymentIntent.Status, Currency: w.Currency, Livemode: w.Livemode,
-		PriceAmount: w.Conversion.AmountTotal, PriceCurrency: w.Conversion.SourceCurrency, ShownCurrency: w.Presentment.Currency,
-		Created: time.Unix(w.Created, 0).UTC(), Metadata: w.Metadata}
+	s = bridge.Session{
+		ID:            w.ID,
+		Mode:          w.Mode,
+		PaymentStatus: w.PaymentStatus,
+		IntentStatus:  w.PaymentIntent.Status,
+		PaymentIntent: w.PaymentIntent.ID,
+		PaymentLink:   string(w.PaymentLink),
+		Currency:      w.Currency,
+		Livemode:      w.Livemode,
+		Created:       time.Unix(w.Created, 0).UTC(),
+		Metadata:      w.Metadata,
+		PriceAmount:   w.Conversion.AmountTotal,
+		PriceCurrency: w.Conversion.SourceCurrency,
+		ShownCurrency: w.Presentment.Currency,
+	}
 	if w.AmountTotal != nil {
 		s.Amount = *w.AmountTotal
 	}
 	if c := w.PaymentIntent.LatestCharge; c != nil && c.Created > 0 {
 		s.PaidAt = time.Unix(c.Created, 0).UTC() // the session may have been opened long before it was paid
-		s.Refunded, s.Disputed, s.ReceiptURL, s.CardLast4 = c.AmountRefunded, c.Disputed, string(c.ReceiptURL), c.Details.Last4
+		s.Refunded, s.Disputed = c.AmountRefunded, c.Disputed
+		s.ReceiptURL, s.CardLast4 = string(c.ReceiptURL), c.Details.Last4
 	}
 	return s, w.Status == "complete", nil
 }

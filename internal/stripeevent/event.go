@@ -1,8 +1,8 @@
 // Package stripeevent reads Stripe's events, whether they come as webhooks or are listed.
 //
-// It promises that an event counts only with Stripe's signature, that the same event comes to the same however it arrives, whatever
-// release of the API it was rendered in, and that nothing of it is kept that tells who paid. It does not know what follows from an
-// event: that is the bridge's.
+// It promises that an event counts only with Stripe's signature, that the same event comes to the
+// same however it arrives, whatever release of the API it was rendered in, and that nothing of it
+// is kept that tells who paid. It does not know what follows from an event: that is the bridge's.
 package stripeevent
 
 import (
@@ -24,7 +24,8 @@ import (
 // App is the metadata "app" of everything we make at Stripe.
 const App = stripeapi.App
 
-// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty secret would verify what anybody signs with it.
+// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty
+// secret would verify what anybody signs with it.
 type Secrets []string
 
 // ErrSignature is for events that Stripe did not sign, or not lately.
@@ -33,8 +34,9 @@ var ErrSignature = errors.New("no valid signature")
 // ErrMalformed is for signed events that cannot be read.
 var ErrMalformed = errors.New("malformed event")
 
-// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature of the version that is checked. It costs next to
-// nothing, so that what cannot be signed is refused before its body is read.
+// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature
+// of the version that is checked. It costs next to nothing, so that what cannot be signed is
+// refused before its body is read.
 func (s Secrets) Plausible(header string) bool {
 	timed, signed := false, false
 	for part := range strings.SplitSeq(header, ",") {
@@ -51,8 +53,9 @@ func (s Secrets) Plausible(header string) bool {
 	return len(s) > 0 && timed && signed
 }
 
-// Verify checks the signature of the raw body against each secret, with five minutes' tolerance, and then decodes the few stable fields
-// that are used. The library's own event would refuse another release train of the API and takes five times as long.
+// Verify checks the signature of the raw body against each secret, with five minutes' tolerance,
+// and then decodes the few stable fields that are used. The library's own event would refuse
+// another release train of the API and takes five times as long.
 func (s Secrets) Verify(body []byte, header string) (bridge.Event, error) {
 	err := ErrSignature
 	for _, secret := range s {
@@ -82,8 +85,8 @@ type envelope struct {
 	Data     json.RawMessage `json:"data"`
 }
 
-// Decode reads an event. The error wraps ErrMalformed. If the event has at least an id and a type, the event that is returned
-// with the error holds what can be read of it.
+// Decode reads an event. The error wraps ErrMalformed. If the event has at least an id and a type,
+// the event that is returned with the error holds what can be read of it.
 func Decode(body []byte) (bridge.Event, error) {
 	kept, err := withoutPersonalData(body)
 	if err != nil {
@@ -261,7 +264,8 @@ func Types() []string {
 	}
 }
 
-// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the charges, which alone tell the card.
+// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the
+// charges, which alone tell the card.
 func ListedTypes() []string { return append(Types(), bridge.ChargeSucceeded) }
 
 // Listed reads an event of a list. If it cannot be read, Odd says why; then it may have no id.
