@@ -128,7 +128,7 @@ func withoutStore() http.Handler {
 		if err != nil {
 			return err
 		}
-		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature")); err != nil {
+		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.ledger.Clock()); err != nil {
 			return err
 		}
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})

@@ -35,6 +35,7 @@ import (
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
 )
@@ -138,10 +139,9 @@ func newCheck(s *config.Settings) check.Config {
 
 // newCheckOver makes the checks by clients of their own.
 func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config {
-	clock := &check.Clock{}
-	for _, client := range []*http.Client{hub.http, api.http} {
-		client.Transport = clock.Watch(client.Transport)
-	}
+	clock := vendortime.New(nil)
+	api.http.Transport = clock.Watch(vendortime.Stripe, api.http.Transport)
+	hub.http.Transport = clock.Watch(vendortime.Notehub, hub.http.Transport)
 	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
 		Suspicious: config.EnvironmentWarnings(settingsFile),
 		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
@@ -268,7 +268,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 			err = errors.Join(err, e)
 		}
 	}()
-	l, err := ledger.Open(ctx, string(s.DatabaseURL))
+	l, err := ledger.OpenBy(ctx, string(s.DatabaseURL), vendortime.New(nil))
 	if err != nil {
 		return err
 	}
@@ -340,8 +340,9 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	problems := &problem.Board{}
 	checks := checker(s, hub, api) // not among the calls that are counted
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
-	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
-	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
+	clock := l.Clock()
+	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
+	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
 	api.odd = func(source string, records []string) {
 		if problems.Odd(source, records...) && len(records) > 0 {
 			log.Warn("records cannot be read", "source", source, "records", records)
@@ -364,11 +365,11 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		}
 		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
 	}
-	metrics.LivePages = live.Pages
+	metrics.LivePages, metrics.Now = live.Pages, l.Now
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		WebhooksOff: len(s.WebhookSecrets()) == 0, Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: changed, Problems: problems})
+		Changed: changed, AskTime: api.AskTime, Problems: problems})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,

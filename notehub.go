@@ -484,6 +484,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
 		d = time.Duration(n) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs // their clock set the end of the wait, and ours may be wrong
+		}
 		d = t.Sub(now)
 	}
 	return min(max(d, 0), most)

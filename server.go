@@ -314,7 +314,7 @@ func (s *Server) closed() bool { return s.bridge.Late() || s.problems.StopsSales
 
 // selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
 func (s *Server) selling(uid string) fleet.Sale {
-	sale := s.fleet.Selling(uid, time.Now())
+	sale := s.fleet.Selling(uid, s.ledger.Now())
 	switch sale.State {
 	case fleet.NoDevice:
 		s.fleet.AskFor(uid)
@@ -429,8 +429,15 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.webhooks.Verify(body, signature)
+	event, err := s.webhooks.Verify(body, signature, s.ledger.Clock())
+	if errors.Is(err, stripeevent.ErrTooOld) || errors.Is(err, stripeevent.ErrTimeUnknown) { // unless our time is wrong
+		s.bridge.LearnTime(r.Context())
+		event, err = s.webhooks.Verify(body, signature, s.ledger.Clock())
+	}
 	switch {
+	case errors.Is(err, stripeevent.ErrTimeUnknown):
+		s.log.Warn("webhook postponed", "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be judged yet, send it again"}
 	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
@@ -448,7 +455,7 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
-	s.lastWebhook.Store(time.Now().UnixMilli())
+	s.lastWebhook.Store(s.ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
@@ -575,6 +582,6 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued))
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued, s.ledger.Now()))
 	return web.WriteJSON(w, status, answer)
 }

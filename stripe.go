@@ -526,6 +526,15 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	return events, page.Last, page.More, nil
 }
 
+// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
+func (s *stripeAPI) AskTime(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	_, err := s.raw.Get(ctx, "/v1/events", url.Values{"limit": {"1"}})
+	return s.outcome(err)
+}
+
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.
 func (s *stripeAPI) Capture(ctx context.Context, intent, key string) error {
 	return s.move(ctx, intent, "capture", key, "succeeded")

@@ -75,7 +75,7 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"with an empty secret beside a good one", body, signed(body, testSecret), stripeevent.Secrets{"", testSecret}, true},
 		}
 		for _, row := range rows {
-			event, err := row.webhooks.Verify([]byte(row.body), row.header)
+			event, err := row.webhooks.Verify([]byte(row.body), row.header, nil)
 			switch {
 			case row.accepted && (err != nil || event.ID != "evt_1"):
 				t.Errorf("%s: event %q, %v; want it to be accepted", row.name, event.ID, err)
@@ -97,7 +97,7 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret)); !errors.Is(err, stripeevent.ErrSignature) {
+	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret), nil); !errors.Is(err, stripeevent.ErrSignature) {
 		t.Errorf("%v; want %v", err, stripeevent.ErrSignature)
 	}
 }
@@ -105,7 +105,7 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 func TestWhatIsReadOfAnEvent(t *testing.T) {
 	t.Parallel()
 	read := func(body string) (bridge.Event, error) {
-		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret))
+		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret), nil)
 	}
 	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur","metadata":{"device_uid":"dev:1","price_id":"price_1"}`
 	for name, intent := range map[string]string{"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`} {
@@ -172,7 +172,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
 	body := sessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 func TestNumbersAreKeptExactly(t *testing.T) {
 	t.Parallel()
 	body := sessionEvent("checkout.session.completed", `,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`)
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

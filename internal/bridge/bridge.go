@@ -160,7 +160,7 @@ type Event struct {
 	Skipped string // why this kind of event is not followed, "" if it may be
 }
 
-// Config is what a Bridge needs. All fields are required, but Problems and Changed.
+// Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -179,6 +179,9 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil where that is the host's.
+	AskTime func(context.Context) error
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
@@ -207,10 +210,11 @@ type Bridge struct {
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
+	time    timekeeper
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
-	started time.Time   // when this process began to work on the ledger
+	started time.Time   // a local instant: when this process began to work on the ledger
 	listed  atomic.Bool // Stripe's list of events was read once since the start
 	strays  atomic.Bool // a machine confirmed a credit of a payment that is not known
 	odd     oddEvents
@@ -221,7 +225,7 @@ type Bridge struct {
 
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
+	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.

@@ -121,6 +121,9 @@ func freeStart(p ledger.Payment) bool { return strings.HasPrefix(p.SessionID, fr
 
 // StartFree sends a device a credit that nobody pays for, to test it or as goodwill. It returns ledger.ErrNotFound for an unknown device.
 func (b *Bridge) StartFree(ctx context.Context, device string, by By, also ...Also) (ledger.Payment, error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return ledger.Payment{}, err
+	}
 	session := freeStarts + strings.ToLower(rand.Text())
 	var p ledger.Payment
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {

@@ -32,13 +32,14 @@ const (
 // past reports whether something happened before this process began. Whatever it does not know of
 // that may have been done by an earlier state of the ledger, and is no sign of another
 // installation.
-func (b *Bridge) past(at time.Time) bool { return at.Before(b.started) }
+func (b *Bridge) past(at time.Time) bool { return at.Before(b.clock().At(b.started)) }
 
 // earlier reports whether something happened before this process began with a ledger that was there
 // before. Only then an earlier state of the ledger may know more of it. What was paid before the
 // ledger's birth is adopted in any case.
 func (b *Bridge) earlier(at time.Time) bool {
-	return b.past(at) && b.started.Sub(b.c.Ledger.Born()) >= newLedger
+	born := b.c.Ledger.Born()
+	return b.past(at) && !born.IsZero() && b.clock().At(b.started).Sub(born) >= newLedger
 }
 
 // newLedger is how old a ledger is at most that this process has just made.
@@ -178,7 +179,7 @@ func (s *sentEvents) has(event string) bool {
 
 // countOthers learns from a listed event, which was sent here, how many endpoints of others have not accepted it.
 func (b *Bridge) countOthers(r *reading, e Event) {
-	if e.Session == nil || e.Pending < 0 || r.began.Sub(e.Created) < othersTimeout || !b.sent.has(e.ID) {
+	if e.Session == nil || e.Pending < 0 || b.clock().At(r.began).Sub(e.Created) < othersTimeout || !b.sent.has(e.ID) {
 		return
 	}
 	if !r.compared || e.Pending > r.others {

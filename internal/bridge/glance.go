@@ -160,7 +160,7 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
 		}
-		return tx.AddAttempt(id, ledger.Attempt{At: began, Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
+		return tx.AddAttempt(id, ledger.Attempt{At: b.clock().At(began), Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
 	})
 	if err != nil || changed.after == changed.before {
 		return err

@@ -39,6 +39,9 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if e.Odd != "" {
 		return b.receiveOdd(ctx, e)
 	}
+	if err := b.mayRecord(ctx); err != nil {
+		return err
+	}
 	if e.Type == ChargeSucceeded {
 		return b.receiveCharge(ctx, e)
 	}
@@ -313,11 +316,15 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
+	born := b.c.Ledger.Born()
+	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
+		return "", change{}, ErrTimeUnknown
+	}
 	why, err := b.evidence(tx, s, p)
 	if err != nil {
 		return "", change{}, err
 	}
-	if why != "" || p.PaidAt.Before(b.c.Ledger.Born()) {
+	if why != "" || p.PaidAt.Before(born) {
 		p, outcome = adopted(p), Adopted
 	} else if p, err = b.oneAtATime(tx, p); err != nil {
 		return "", change{}, err
@@ -517,6 +524,9 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 
 // recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
 func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx) error) (outcome string, err error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return "", err
+	}
 	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
 		if outcome, changed, err = b.record(tx, s, false); err == nil && also != nil {

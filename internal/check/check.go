@@ -19,6 +19,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
 )
 
 // State is what a check came to.
@@ -46,8 +47,8 @@ type Config struct {
 	Stripe   *stripe.Client
 	Plan     func(ctx context.Context, priceID string) (ledger.Plan, error) // reads a price as the bridge does
 	Notehub  Notehub
-	Clock    *Clock       // has to see the vendors' answers
-	Public   *http.Client // asks PUBLIC_URL, and follows no redirect
+	Clock    *vendortime.Clock // has to see the vendors' answers
+	Public   *http.Client      // asks PUBLIC_URL, and follows no redirect
 	Disk     func(path string) (network string, err error)
 	Space    func(path string) (ledger.Space, error) // the room on the disk
 	Report   func(Result)                            // told of each result as it is found

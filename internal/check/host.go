@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"notepay/internal/ledger"
@@ -85,67 +84,22 @@ func (r *run) space(context.Context) Result {
 	return ok("%s", free)
 }
 
-// Clock compares this machine's clock with the Date of the answers that it sees. It is safe for concurrent use.
-type Clock struct {
-	mu     sync.Mutex
-	seen   bool
-	offset time.Duration // how much this machine is ahead
-}
-
-// Watch looks at all answers that come through a transport.
-func (c *Clock) Watch(next http.RoundTripper) http.RoundTripper { return watched{c, next} }
-
-type watched struct {
-	clock *Clock
-	next  http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
-	began := time.Now()
-	resp, err := w.next.RoundTrip(r)
-	if err == nil {
-		w.clock.look(began, time.Now(), resp.Header.Get("Date"))
-	}
-	return resp, err
-}
-
-// look takes an answer in, which was made at some time between began and ended. A Date has whole seconds, cut off.
-func (c *Clock) look(began, ended time.Time, date string) {
-	theirs, err := http.ParseTime(date)
-	if err != nil {
-		return
-	}
-	offset := time.Duration(0)
-	switch latest := theirs.Add(time.Second); {
-	case began.After(latest):
-		offset = began.Sub(latest)
-	case ended.Before(theirs):
-		offset = ended.Sub(theirs)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.seen || offset.Abs() < c.offset.Abs() { // a vendor with a wrong clock must not blame ours
-		c.seen, c.offset = true, offset
-	}
-}
-
-// mostOffset is how wrong the clock may be: a credit's end is told to machines, and compared with Stripe's times.
-const mostOffset = 10 * time.Second
+// maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's time, but people read its times
+// beside the host's, and beyond vendortime.Tolerance it does not sell.
+const maxOffset = 10 * time.Second
 
 func (r *run) clock(context.Context) Result {
-	r.Clock.mu.Lock()
-	defer r.Clock.mu.Unlock()
-	offset := r.Clock.offset.Round(time.Second)
+	ahead, seen := r.Clock.Ahead()
+	ahead = ahead.Round(time.Second)
 	switch {
-	case !r.Clock.seen:
+	case !seen:
 		return skipped("no vendor has answered")
-	case offset.Abs() <= mostOffset:
+	case ahead.Abs() <= maxOffset:
 		return ok("it agrees with the vendors'")
-	case offset > 0:
-		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; webhooks are refused from five minutes on", offset)
+	case ahead > 0:
+		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; from two minutes on nothing is sold", ahead)
 	}
-	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; webhooks are refused from five minutes on", -offset)
+	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; from two minutes on nothing is sold", -ahead)
 }
 
 // public asks our own health page by the way that Stripe and customers come.

@@ -73,7 +73,7 @@ type session struct {
 // New makes a checkout that knows the sessions which an earlier process left open.
 func New(ctx context.Context, c Config) (*Checkout, error) {
 	k := &Checkout{c: c, key: []byte(rand.Text()), limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}}
-	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, time.Now())
+	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
 	if err != nil {
 		return nil, fmt.Errorf("load open sessions: %w", err)
 	}
@@ -84,6 +84,8 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 }
 
 const (
+	// wrongBy is by how much the host's clock may be wrong at the start, without a session being forgotten that is open.
+	wrongBy = 24 * time.Hour
 	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that differ.
 	lifetime = 31 * time.Minute
 	// leastLeft is how long a session has to be payable still to be given out again.
@@ -149,7 +151,7 @@ func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *
 func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 	k.mu.Lock()
 	s := k.open[k.last[b]]
-	fit := s != nil && time.Until(s.Ends) > leastLeft
+	fit := s != nil && s.Ends.Sub(k.c.Ledger.Now()) > leastLeft
 	k.mu.Unlock()
 	if !fit {
 		return ""
@@ -167,7 +169,7 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 
 // make makes a session.
 func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan ledger.Plan) (string, error) {
-	s, url, err := k.c.Stripe.CreateSession(ctx, device, plan, k.c.PublicURL, time.Now().Add(lifetime).Truncate(time.Second), "session:"+rand.Text())
+	s, url, err := k.c.Stripe.CreateSession(ctx, device, plan, k.c.PublicURL, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second), "session:"+rand.Text())
 	if upstream.OutcomeOf(err) == upstream.Refused {
 		k.c.Fleet.RefreshSoon() // the price may not be sold any more
 	}
@@ -212,7 +214,10 @@ const looking = 3 * time.Second
 // Run ends the sessions of machines that went out of sale, until the context ends. A call under way may still finish.
 func (k *Checkout) Run(ctx, calls context.Context) {
 	for upstream.Sleep(ctx, looking) == nil {
-		for _, s := range k.over(time.Now()) {
+		if !k.c.Ledger.Clock().Known() { // what ended is told by Stripe's time
+			continue
+		}
+		for _, s := range k.over(k.c.Ledger.Now()) {
 			if ctx.Err() != nil {
 				return
 			}

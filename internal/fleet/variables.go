@@ -161,7 +161,7 @@ func concerning(all map[string]string) (ours map[string]string) {
 
 // readVariables reads those of the project and of the fleets, in one call each. If they cannot be read they stay as they were.
 func (f *Fleet) readVariables(ctx context.Context) error {
-	now := time.Now()
+	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)
 	var fleets map[string]map[string]string
 	if err == nil {
@@ -312,6 +312,12 @@ func (r *variableReader) waitForSlot(ctx context.Context) {
 	}
 }
 
+// lately reports whether something was read within a duration. A time that has not come was stored by a clock that was ahead.
+func lately(read, now time.Time, within time.Duration) bool {
+	age := now.Sub(read)
+	return age >= 0 && age < within
+}
+
 func (r *variableReader) hurry(uid string) {
 	if len(r.urgent) < mostScanned && !slices.Contains(r.urgent, uid) {
 		r.urgent = append(r.urgent, uid)
@@ -320,8 +326,8 @@ func (r *variableReader) hurry(uid string) {
 
 // plan queues the devices that are to be read.
 func (r *variableReader) plan() {
-	now := time.Now()
-	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return now.Sub(d.asked) < variablesHold })
+	now := r.fleet.Ledger.Now()
+	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return lately(d.asked, now, variablesHold) })
 	slices.SortFunc(due, func(a, b *Device) int { return cmp.Or(a.asked.Compare(b.asked), cmp.Compare(a.UID, b.UID)) })
 	r.queue = r.queue[:0]
 	for _, d := range due {
@@ -337,7 +343,7 @@ func (r *variableReader) next() (uid string, ok bool) {
 		} else {
 			uid, r.queue = r.queue[0], r.queue[1:]
 		}
-		if d := r.fleet.Device(uid); d != nil && time.Since(d.asked) >= r.fleet.Interval {
+		if d := r.fleet.Device(uid); d != nil && !lately(d.asked, r.fleet.Ledger.Now(), r.fleet.Interval) {
 			return uid, true
 		}
 	}
@@ -347,7 +353,7 @@ func (r *variableReader) next() (uid string, ok bool) {
 func (r *variableReader) read(ctx context.Context, uid string) {
 	f := r.fleet
 	all, err := f.Notehub.DeviceVariables(ctx, uid)
-	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: time.Now()}
+	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: f.Ledger.Now()}
 	if upstream.OutcomeOf(err) == upstream.Refused { // there is no such device, the next listing will show; what was known of it holds
 		f.mu.RLock()
 		v.Values, err = f.vars[uid].values, nil

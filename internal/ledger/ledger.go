@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite" // the "sqlite" driver
 
 	"notepay/internal/dsn"
+	"notepay/internal/vendortime"
 )
 
 // ErrLocked is returned by Open when another process works on this ledger.
@@ -38,9 +39,9 @@ type Ledger struct {
 	writer writer
 	writes *writeLog
 	unlock func() error
-	born   time.Time
-	path   string        // of the SQLite file; "" for PostgreSQL
-	lost   chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
+	birth
+	path string        // of the SQLite file; "" for PostgreSQL
+	lost chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
 }
 
 // writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
@@ -53,29 +54,33 @@ type writer interface {
 }
 
 // Open opens the ledger at a SQLite file path or a postgres:// URL, brings its schema up to date, and locks it against a
-// second process (ErrLocked). The file is made if it is not there.
-func Open(ctx context.Context, database string) (*Ledger, error) {
-	open := openSQLite
+// second process (ErrLocked). The file is made if it is not there. It works by the host's clock.
+func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy(ctx, database, nil) }
+
+// OpenBy opens a ledger that works by Stripe's time. Until that is known, a new ledger has no birth; see Settle.
+func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Ledger, error) {
+	opened, open := time.Now(), openSQLite
 	if IsPostgres(database) {
 		open = openPostgres
 	}
-	l, err := open(ctx, database)
+	l, err := open(ctx, database, clock)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
+	l.opened, l.clock = opened, clock
 	err = l.Update(ctx, func(tx *Tx) error {
-		if err := errors.Join(tx.SetFactOnce("born", tx.Now), tx.takeOver()); err != nil {
-			return err
-		}
 		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at the vendor: the leases hold.
 		// But they are no workers of ours, and hold up nothing else of their devices.
 		if _, err := tx.exec(`UPDATE payments SET in_flight = 2 WHERE in_flight = 1`); err != nil {
 			return err
 		}
-		var err error
-		l.born, err = tx.Fact("born")
+		born, err := tx.storedBirth()
+		l.born.Store(born)
 		return err
 	})
+	if err == nil && clock.Known() {
+		err = l.Settle(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
 	}
@@ -86,9 +91,6 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 func IsPostgres(database string) bool {
 	return dsn.IsPostgres(database)
 }
-
-// Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.
-func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
 
 // Update runs fn in a transaction and returns nil once it is durable. fn does no I/O but through tx, and may be run more than
 // once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
@@ -127,7 +129,7 @@ const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pr
 // readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
 const readers = 4
 
-func openSQLite(ctx context.Context, path string) (*Ledger, error) {
+func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
 	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
 	if err != nil {
 		return nil, err
@@ -143,7 +145,7 @@ func openSQLite(ctx context.Context, path string) (*Ledger, error) {
 		return nil, errors.Join(err, unlock())
 	}
 	writes.SetMaxOpenConns(1)
-	shared, err := startSharedWriter(ctx, writes)
+	shared, err := startSharedWriter(ctx, writes, clock)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), unlock())
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"notepay/internal/dsn"
+	"notepay/internal/vendortime"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
@@ -25,6 +26,8 @@ type postgresWriter struct {
 
 	underWay sync.RWMutex // held for reading by each update, for writing by stop
 	stopped  bool         // guarded by underWay
+
+	clock *vendortime.Clock
 }
 
 // maxConnections is how many connections the pool may open; one of them holds the lock.
@@ -67,7 +70,7 @@ func connectPostgres(url string) (*sql.DB, error) {
 	return db, nil
 }
 
-func openPostgres(ctx context.Context, url string) (*Ledger, error) {
+func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Ledger, error) {
 	db, err := connectPostgres(url)
 	if err != nil {
 		return nil, err
@@ -78,7 +81,7 @@ func openPostgres(ctx context.Context, url string) (*Ledger, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	w := &postgresWriter{db: db, lock: lock}
+	w := &postgresWriter{db: db, lock: lock, clock: clock}
 	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: func() error { lock.release(); return nil }}
 	opened := time.Now().Truncate(time.Millisecond)
 	migrating := func(fn func(*Tx) error) error {
@@ -141,7 +144,7 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: time.Now()}); err != nil {
+	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
 		rollbackErr := t.Rollback()
 		if errors.Is(rollbackErr, sql.ErrTxDone) {
 			rollbackErr = nil // the deadline has ended it

@@ -204,7 +204,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 // OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)
-		ORDER BY created_at LIMIT 1`, time.Now().UnixMilli())
+		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
@@ -221,7 +221,7 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
 		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
 		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS those),
-		`+string(ForLookUp), time.Now().Add(-15*time.Minute).UnixMilli())
+		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
 			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"modernc.org/sqlite"
+
+	"notepay/internal/vendortime"
 )
 
 // sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
@@ -20,6 +21,7 @@ type sharedWriter struct {
 	closed  chan struct{}      // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
+	clock   *vendortime.Clock
 }
 
 type update struct {
@@ -31,7 +33,7 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
+func startSharedWriter(ctx context.Context, db *sql.DB, clock *vendortime.Clock) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -44,6 +46,7 @@ func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
+		clock:   clock,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
@@ -136,7 +139,7 @@ type closureError struct{ error }
 // alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on disk, or (stopped within)
 // all of it; nobody was told yes in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
-	w.tx.Now = time.Now()
+	w.tx.Now = w.clock.Now()
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/stripeapi"
+	"notepay/internal/vendortime"
 )
 
 // App is the metadata "app" of everything we make at Stripe.
@@ -30,6 +31,12 @@ type Secrets []string
 
 // ErrSignature is for events that Stripe did not sign, or not lately.
 var ErrSignature = errors.New("no valid signature")
+
+// ErrTooOld is for events that Stripe signed too long ago. It is an ErrSignature.
+var ErrTooOld = fmt.Errorf("%w: signed too long ago", ErrSignature)
+
+// ErrTimeUnknown is for signed events of which nobody knows yet whether Stripe signed them lately.
+var ErrTimeUnknown = errors.New("signed at another time than the host's clock shows, and Stripe's time is not known yet")
 
 // ErrMalformed is for signed events that cannot be read.
 var ErrMalformed = errors.New("malformed event")
@@ -53,23 +60,40 @@ func (s Secrets) Plausible(header string) bool {
 	return len(s) > 0 && timed && signed
 }
 
-// Verify checks the signature of the raw body against each secret, with five minutes' tolerance,
-// and then decodes the few stable fields that are used. The library's own event would refuse
-// another release train of the API and takes five times as long.
-func (s Secrets) Verify(body []byte, header string) (bridge.Event, error) {
+// Verify checks the signature of the raw body against each secret, and its age against Stripe's time, and then decodes the few
+// stable fields that are used. The library's own event would refuse another release train of the API and takes five times as
+// long, and the library's own tolerance is of the host's clock.
+func (s Secrets) Verify(body []byte, header string, clock *vendortime.Clock) (bridge.Event, error) {
 	err := ErrSignature
 	for _, secret := range s {
 		if secret == "" {
 			continue
 		}
-		if err = webhook.ValidatePayloadWithTolerance(body, header, secret, webhook.DefaultTolerance); err == nil {
+		if err = webhook.ValidatePayloadIgnoringTolerance(body, header, secret); err == nil {
 			break
 		}
 	}
 	if err != nil {
 		return bridge.Event{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
+	switch age := clock.Now().Sub(signedAt(header)); {
+	case !clock.Known() && age.Abs() > vendortime.Tolerance:
+		return bridge.Event{}, ErrTimeUnknown
+	case age > webhook.DefaultTolerance:
+		return bridge.Event{}, fmt.Errorf("%w: %s", ErrTooOld, age.Round(time.Second))
+	}
 	return Decode(body)
+}
+
+// signedAt returns the time in the header of a good signature. Of several, the last one was signed.
+func signedAt(header string) (at time.Time) {
+	for part := range strings.SplitSeq(header, ",") {
+		if text, ok := strings.CutPrefix(part, "t="); ok {
+			seconds, _ := strconv.ParseInt(text, 10, 64) // the library has read it
+			at = time.Unix(seconds, 0)
+		}
+	}
+	return at
 }
 
 // envelope is what is used of an event beside its object. Fields that tell whose event it is may have any shape.

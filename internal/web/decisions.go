@@ -142,8 +142,12 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
 		}
 		p, err := o.Bridge.StartFree(ctx, uid, by, also)
-		if errors.Is(err, ledger.ErrNotFound) {
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
 			return p, errNoDevice
+		case errors.Is(err, bridge.ErrTimeUnknown):
+			return p, &APIError{http.StatusServiceUnavailable, "time_unknown",
+				"Stripe has not answered since the start, so its time is not known; try again"}
 		}
 		return p, err
 	})

@@ -30,7 +30,8 @@ type Metrics struct {
 	Redirects  prometheus.Counter // scans that were led to Stripe
 	Rejected   prometheus.Counter // webhooks without a valid signature
 	Requests   *prometheus.CounterVec
-	LivePages  func() int // how many customers look at a live page now; nil: there are none. It is set before the first scrape
+	LivePages  func() int       // how many customers look at a live page now; nil: there are none. It is set before the first scrape
+	Now        func() time.Time // the ledger's time; nil: the host's. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -78,7 +79,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts, m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -192,6 +193,7 @@ func (m *Metrics) Handler() http.Handler {
 type queue struct {
 	stats  func(context.Context) (ledger.Stats, error)
 	counts func() (int, int, time.Time)
+	of     *Metrics
 }
 
 var (
@@ -222,13 +224,17 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 	}
 	gauge(queuedDesc, float64(s.Queued))
 	gauge(attentionDesc, float64(s.NeedsAttention))
-	gauge(oldestDesc, Age(s.OldestQueued))
+	now := time.Now
+	if q.of.Now != nil {
+		now = q.of.Now
+	}
+	gauge(oldestDesc, Age(s.OldestQueued, now()))
 }
 
-// Age is how many seconds ago a time was, 0 for the zero time.
-func Age(t time.Time) float64 {
+// Age returns how many seconds before now a time was, 0 for the zero time.
+func Age(t, now time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
-	return max(time.Since(t).Seconds(), 0)
+	return max(now.Sub(t).Seconds(), 0)
 }

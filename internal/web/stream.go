@@ -168,7 +168,7 @@ func (c *Customer) next(s *stream) (message []byte, err error) {
 
 // event is a payment's page as an event, and the event's id.
 func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
-	page := c.payment(p, time.Now(), code)
+	page := c.payment(p, c.now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {
 		return nil, "", err
