@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,8 +35,8 @@ func plainCopy(t *testing.T, from, to string) {
 	}
 }
 
-// copied makes a plain copy of the ledger. The function that it returns puts the copy in the
-// ledger's place and starts the service.
+// copied makes a plain copy of the ledger. The function that it returns starts the service on the
+// copy, as on a snapshot of the whole machine: nothing beside the copy tells that it is one.
 func (f *front) copied() (restore func()) {
 	f.Helper()
 	copied := filepath.Join(f.TempDir(), "copy.db")
@@ -45,14 +44,7 @@ func (f *front) copied() (restore func()) {
 	return func() {
 		f.stop()
 		f.closeLedger()
-		for _, suffix := range []string{"", "-wal", "-shm"} {
-			if err := os.Remove(f.path + suffix); err != nil && !os.IsNotExist(err) {
-				f.Fatal(err)
-			}
-		}
-		if err := os.Rename(copied, f.path); err != nil {
-			f.Fatal(err)
-		}
+		f.path = copied
 		f.open()
 		f.run()
 	}

@@ -284,7 +284,9 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 
 		// Strangers press without having loaded a page, from the address that is everybody's behind a proxy.
 		made := f.stripe.Count(makeSession)
-		stranger := func(to, form string) *httptest.ResponseRecorder { return (&phone{f: f, address: p.address}).do("POST", to, form) }
+		stranger := func(to, form string) *httptest.ResponseRecorder {
+			return (&phone{f: f, address: p.address}).do("POST", to, form)
+		}
 		for range 40 {
 			stranger(to, form)
 		}

@@ -48,7 +48,7 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: transport, Timeout: stripeTimeLimit}
+	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
 	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 		URL:               stripe.String(s.StripeAPIURL),
 		HTTPClient:        calls,
@@ -82,6 +82,14 @@ func valid(id, prefix string) error {
 		return &upstream.Error{Outcome: upstream.Refused, Detail: err.Error()}
 	}
 	return nil
+}
+
+// readyFor refuses an id that cannot be Stripe's, or waits for a slot.
+func (s *stripeAPI) readyFor(ctx context.Context, id, prefix string) error {
+	if err := valid(id, prefix); err != nil {
+		return err
+	}
+	return s.ready(ctx)
 }
 
 // readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is known of it.
@@ -186,10 +194,7 @@ func lacksBalance(e *stripe.Error) bool {
 
 // Plan reads a price. upstream.Refused means that it cannot be sold: missing, inactive or recurring.
 func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, error) {
-	if err := s.ready(ctx); err != nil {
-		return ledger.Plan{}, err
-	}
-	if err := valid(priceID, "price_"); err != nil {
+	if err := s.readyFor(ctx, priceID, "price_"); err != nil {
 		return ledger.Plan{}, err
 	}
 	query := url.Values{"expand[]": {"product", "currency_options"}}
@@ -282,10 +287,7 @@ func linkRecord(link stripeapi.Link) ledger.Link {
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
 // sessions, and on the payment intent, for the events that come without a session.
 func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
-	if err := s.ready(ctx); err != nil {
-		return ledger.Link{}, err
-	}
-	if err := valid(plan.PriceID, "price_"); err != nil {
+	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
 	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
@@ -320,10 +322,7 @@ func description(d ledger.Device, plan ledger.Plan) string {
 
 // UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
 func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
-	if err := s.ready(ctx); err != nil {
-		return err
-	}
-	if err := valid(link.ID, "plink_"); err != nil {
+	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
 		return err
 	}
 	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active)}
@@ -342,10 +341,7 @@ func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
 // CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a link, the metadata stands on it and on its
 // payment intent.
 func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
-	if err := s.ready(ctx); err != nil {
-		return ledger.Session{}, "", err
-	}
-	if err := valid(plan.PriceID, "price_"); err != nil {
+	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
 	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
@@ -372,10 +368,7 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 
 // SessionIsOpen says whether a session can be paid still.
 func (s *stripeAPI) SessionIsOpen(ctx context.Context, id string) (bool, error) {
-	if err := s.ready(ctx); err != nil {
-		return false, err
-	}
-	if err := valid(id, "cs_"); err != nil {
+	if err := s.readyFor(ctx, id, "cs_"); err != nil {
 		return false, err
 	}
 	cs, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, nil, stripeapi.DecodeOpenSession)
@@ -384,10 +377,7 @@ func (s *stripeAPI) SessionIsOpen(ctx context.Context, id string) (bool, error) 
 
 // ExpireSession ends a session. Stripe refuses that of one which is not open any more.
 func (s *stripeAPI) ExpireSession(ctx context.Context, id string) error {
-	if err := s.ready(ctx); err != nil {
-		return err
-	}
-	if err := valid(id, "cs_"); err != nil {
+	if err := s.readyFor(ctx, id, "cs_"); err != nil {
 		return err
 	}
 	_, err := s.raw.Post(ctx, "/v1/checkout/sessions/"+id+"/expire", nil, "")
@@ -437,7 +427,21 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 		return bridge.Session{}, err
 	}
 	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
-	return readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
+	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
+	return s.withDisputes(ctx, r, err)
+}
+
+// withDisputes returns a session that was read with the disputes of its charge. A key that may not read them leaves them unknown.
+func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session, err error) (bridge.Session, error) {
+	if err != nil || !r.Disputed {
+		return r, err
+	}
+	text, err := s.raw.Get(ctx, "/v1/disputes", url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(onePage)}})
+	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
+		return r, nil
+	}
+	r.Disputes, err = decoded(s, text, err, upstream.Trouble, stripeapi.DecodeDisputes)
+	return r, err
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
@@ -452,7 +456,8 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 	if len(page.Records) == 0 {
 		return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 	}
-	return decoded(s, page.Records[0], nil, upstream.Trouble, s.sessionRecord)
+	r, err := decoded(s, page.Records[0], nil, upstream.Trouble, s.sessionRecord)
+	return s.withDisputes(ctx, r, err)
 }
 
 // Sessions lists one page of the sessions that were completed, the newest first, of those that were created since then (they may have

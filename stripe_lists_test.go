@@ -56,14 +56,14 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 			t.Errorf("refunds %+v; want one of 100", refunds)
 		}
 		// Of a price and of a charge only what is used has to be readable.
-		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","active":true,"currency":"eur","unit_amount":350,"nickname":7,"product":{"name":"Warm","images":"none"},
+		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":350,"nickname":7,"product":{"name":"Warm","images":"none"},
 			"tiers":7,"transform_quantity":"x","currency_options":{"usd":{"unit_amount":400},"gbp":"odd","eur":{"unit_amount":350}},"metadata":{"duration":"30m"}}`})
 		plan, err := s.client.Plan(t.Context(), "price_1")
 		meant(t, "price", err, upstream.Done)
 		if want := (ledger.Plan{PriceID: "price_1", Name: "Warm", Amount: 350, Currency: "eur", CurrencyOptions: "usd=400", Duration: 30 * time.Minute}); plan != want {
 			t.Errorf("price %+v; want %+v", plan, want)
 		}
-		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","active":true,"currency":"eur","unit_amount":"350"}`})
+		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":"350"}`})
 		_, err = s.client.Plan(t.Context(), "price_1")
 		meant(t, "a price whose amount cannot be read", err, upstream.Trouble)
 		s.Next(readSession, sandbox.Outcome{Status: 200, Body: with(cs, `"created":5`, `"created":5,"outcome":7,"payment_method_details":{"card":"odd"},"receipt_url":7`)})

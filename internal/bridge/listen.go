@@ -55,8 +55,10 @@ func (b *Bridge) confirm(ctx context.Context, answers []Confirmation, also func(
 
 // What becomes of an answer before it reaches a payment, beside what Confirmed says.
 const (
-	ConfirmationUnknown = "unknown_credit"
-	ConfirmationForeign = "other_device" // the credit is another device's
+	ConfirmationUnknown  = "unknown_credit"
+	ConfirmationForeign  = "other_device" // the credit is another device's
+	ConfirmationNoState  = "unknown_state"
+	ConfirmationNoDevice = "no_device"
 	// ConfirmationElsewhere is an answer to a credit that this ledger did not post.
 	ConfirmationElsewhere = "posted_elsewhere"
 )
@@ -76,8 +78,17 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 	case !known:
 		outcome = ConfirmationUnknown // it is kept: the payment may come to be known
 		b.strays.Store(true)
-	case p.DeviceUID != c.DeviceUID:
-		outcome = ConfirmationForeign
+	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
+		if outcome = c.Unusable; outcome == "" {
+			outcome = ConfirmationForeign
+		}
+		if p.Attention == "" { // a machine said something of this payment, and the operator has to find out what
+			changed = change{before: p, after: p}
+			changed.after.Attention = AttentionConfirmation
+			if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+				return change{}, "", err
+			}
+		}
 	default:
 		changed = change{before: p}
 		if changed.after, outcome = Confirmed(p, c, tx.Now); outcome == ConfirmationNoPost {
@@ -181,7 +192,9 @@ func (b *Bridge) readAnswers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
+	seen := map[string]bool{}
 	for {
+		seen[cursor] = true
 		list, next, more, err := b.c.Notehub.Confirmations(ctx, cursor)
 		if err != nil {
 			return err
@@ -195,6 +208,9 @@ func (b *Bridge) readAnswers(ctx context.Context) error {
 		if !more || next == cursor {
 			return nil
 		}
+		if seen[next] { // silence would count while there may be answers behind it
+			return fmt.Errorf("read confirmations: the page after %q repeats an earlier one", cursor)
+		}
 		cursor = next
 	}
 }
@@ -206,8 +222,12 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			changes = changes[:0]
 			silent, err := tx.SilentAt(asOf, mostSilent)
-			for _, p := range silent {
-				c := change{p, Silent(p, asOf, tx.Now)}
+			if err != nil {
+				return err
+			}
+			doubtful, err := tx.InDoubtAt(asOf, mostSilent)
+			for _, p := range append(silent, doubtful...) {
+				c := change{before: p, after: Silent(p, asOf, tx.Now)}
 				if c.after == c.before {
 					continue
 				}

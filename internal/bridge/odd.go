@@ -34,6 +34,12 @@ type oddEvents struct {
 // receiveOdd stores an event that cannot be read, so that it is not read again, and has Stripe
 // asked for the payment that it is about. When it returns nil, both are on disk.
 func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
+	if e.ID == "" {
+		b.c.Observe.Event(Unreadable)
+		b.c.Log.Warn("event cannot be read", "err", e.Odd)
+		b.unidentified("an event without id")
+		return nil
+	}
 	outcome, look := Unreadable, oddLookup(e)
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		outcome = Unreadable
@@ -77,7 +83,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if look.ID != "" {
 		poke(b.look)
 	} else if followed(e.Type) {
-		b.Unidentified(e.ID)
+		b.unidentified(e.ID)
 	}
 	return nil
 }
@@ -109,12 +115,9 @@ func followed(eventType string) bool {
 	return false
 }
 
-// Unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe
-// could be asked for. event is its id, "" if it has none.
-func (b *Bridge) Unidentified(event string) {
-	if event == "" {
-		event = "an event without id"
-	}
+// unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe
+// could be asked for.
+func (b *Bridge) unidentified(event string) {
 	b.odd.mu.Lock()
 	defer b.odd.mu.Unlock()
 	if slices.Contains(b.odd.lost, event) || len(b.odd.lost) >= maxOddLost {

@@ -40,6 +40,9 @@ func Order(metadata map[string]string) (credit string, number int) {
 type Dispute struct {
 	ID            string            `json:"id"`
 	Status        string            `json:"status"`
+	Amount        int64             `json:"amount"`
+	Currency      string            `json:"currency"`
+	Refundable    bool              `json:"is_charge_refundable"`
 	PaymentIntent Reference         `json:"payment_intent"`
 	Metadata      map[string]string `json:"metadata"`
 }
@@ -48,6 +51,24 @@ type Dispute struct {
 func DecodeDispute(text []byte) (d Dispute, err error) {
 	err = decode("dispute", text, &d)
 	return d, withID("dispute", d.ID, err)
+}
+
+// DecodeDisputes reads a page of disputes. Without one of them it is not known how the payment
+// stands, so one that cannot be read is an error.
+func DecodeDisputes(text []byte) ([]bridge.DisputeRecord, error) {
+	page, err := DecodePage(text)
+	if err != nil {
+		return nil, err
+	}
+	list := []bridge.DisputeRecord{}
+	for _, record := range page.Records {
+		d, err := DecodeDispute(record)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, bridge.DisputeRecord{ID: d.ID, Status: d.Status, Amount: d.Amount, Currency: d.Currency, Refundable: d.Refundable})
+	}
+	return list, nil
 }
 
 // Intent is what is used of a PaymentIntent by itself.

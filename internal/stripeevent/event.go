@@ -195,7 +195,8 @@ func fill(event *bridge.Event, kind objectKind, object []byte) error {
 		if err != nil {
 			return err
 		}
-		event.Dispute, event.ObjectID, event.Intent, event.Metadata = d.Status, d.ID, string(d.PaymentIntent), d.Metadata
+		event.ObjectID, event.Intent, event.Metadata = d.ID, string(d.PaymentIntent), d.Metadata
+		event.Dispute, event.DisputeAmount, event.DisputeCurrency, event.Refundable = d.Status, d.Amount, d.Currency, d.Refundable
 	}
 	return nil
 }
