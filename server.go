@@ -312,6 +312,9 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 	switch {
 	case sale.State == fleet.NoDevice:
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
+	case sale.State == fleet.Unread:
+		w.Header().Set("Retry-After", "2")
+		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device's variables are being read, ask again in a moment"}
 	case sale.State != fleet.Open:
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():

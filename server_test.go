@@ -77,7 +77,7 @@ func inFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.
 		f := &front{T: t, unknown: unknown, stop: func() {}, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
 			NotehubClientID: "client", NotehubClientSecret: hubSecret, NotehubProjectUID: project, NotehubAPIURL: "http://notehub.test",
 			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: operatorToken,
-			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
+			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com", NotehubPerMinute: 6000}} // so that all variables are read at once
 		if change != nil {
 			change(&f.settings)
 		}
@@ -106,7 +106,7 @@ func (f *front) open() {
 	}
 	f.closed = false
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
+	hub, api := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(s.NotehubPerMinute))), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(f.notehub)
 	if f.server, err = assemble(f.Context(), s, f.ledger, hub, api, log); err != nil {
 		f.Fatal(err)

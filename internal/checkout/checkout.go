@@ -221,7 +221,7 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 // sells says whether a payment for a plan would not be given back at once. What is not known yet is not held against it.
 func sells(sale fleet.Sale, priceID string) bool {
 	switch sale.State {
-	case fleet.NotLoaded, fleet.NotReady, fleet.NoOffers:
+	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:
 		return true
 	case fleet.Open:
 		return slices.ContainsFunc(sale.Device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })

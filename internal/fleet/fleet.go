@@ -65,6 +65,11 @@ type Config struct {
 	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
 
+	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it keeps. Without a limit the
+	// variables are read slowly, because nobody knows how many calls the account may make. nil: the reads wait for nothing.
+	NotehubPace      *upstream.Pace
+	NotehubPerMinute uint
+
 	Problems *problem.Board // where the fleet raises what keeps it from selling; nil: nowhere
 }
 
@@ -82,9 +87,10 @@ type Device struct {
 	Problems []string      // what an operator has to mend, in words for them
 
 	*terms
-	asked time.Time // when its own variables were last read; zero: never
-	inUse bool
-	until time.Time // when inUse ends; zero: not known
+	unread bool      // variables that decide what it sells were never read
+	asked  time.Time // when its own variables were last read; zero: never
+	inUse  bool
+	until  time.Time // when inUse ends; zero: not known
 }
 
 // Fleet is the in-memory map and what keeps it fresh. It is safe for concurrent use.
@@ -187,8 +193,11 @@ func (f *Fleet) load(ctx context.Context) error {
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.termsOf(d)
-	device := &Device{Device: d, terms: t, Problems: t.problems, asked: f.vars[d.UID].at, Offers: make([]Offer, 0, len(t.prices))}
+	device := &Device{Device: d, terms: t, Problems: t.problems, asked: f.vars[d.UID].at, unread: f.unread(d), Offers: make([]Offer, 0, len(t.prices))}
 	for _, id := range t.prices {
+		if device.unread {
+			break // what would be shown is a guess
+		}
 		if plan, ok := f.plans[id]; ok {
 			device.Offers = append(device.Offers, Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})})
 		} else if why, ok := f.refused[id]; ok {
@@ -276,14 +285,17 @@ func (f *Fleet) put(devices ...ledger.Device) {
 }
 
 // change makes a change that concerns one device, shows it on the device, and has its links looked at before all others.
-func (f *Fleet) change(uid string, what func()) {
+func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.hurry) }
+
+// changeAnd makes a change that concerns one device, shows it on the device, and gives its links to queue.
+func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
 	f.mu.Lock()
 	what()
 	if old := f.devices[uid]; old != nil {
 		f.devices[uid] = f.build(old.Device)
 		for _, prices := range [][]string{old.prices, f.devices[uid].prices} {
 			for _, id := range prices {
-				f.links.hurry(linkKey{uid, id})
+				queue(linkKey{uid, id})
 			}
 		}
 	}

@@ -38,7 +38,8 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 		v.keys = map[string]string{}
 	}
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)}
+		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1),
+		NotehubPace: upstream.NewPace(6000, 6000), NotehubPerMinute: 6000} // so that all variables are read at once
 	set(&c)
 	f, err := New(t.Context(), c)
 	if err != nil {

@@ -149,10 +149,11 @@ func (w *linkWork) need(key linkKey) need {
 	device, known := f.devices[key.device]
 	_, read := f.plans[key.price]
 	_, refused := f.refused[key.price]
+	undecided := !f.Sessions && known && device.mayBePaid() == Unread && !refused
 	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
 	right := remembered && link.Manual == f.ManualCapture
 	switch {
-	case !w.adopted:
+	case !w.adopted, undecided: // what a device sells before its variables were read would be a guess
 		return nothing
 	case link.Active && !wanted && (known || w.complete):
 		return deactivate

@@ -72,8 +72,9 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 	return used
 }
 
-// readMissingPlans reads the prices of one device that nobody sold before. One that cannot be read is left to the next refresh.
-func (f *Fleet) readMissingPlans(ctx context.Context, uid string) {
+// readMissingPlans reads the prices of one device that nobody sold before, and reports whether there were any. One that cannot be
+// read is left to the next refresh.
+func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
 	var missing []string
 	f.mu.RLock()
 	if d := f.devices[uid]; d != nil {
@@ -91,6 +92,7 @@ func (f *Fleet) readMissingPlans(ctx context.Context, uid string) {
 			f.RefreshSoon()
 		}
 	}
+	return len(missing) > 0
 }
 
 // priceShape is what Stripe's price ids look like. What is not like that came from a slip of the keyboard, and Stripe is not asked.

@@ -155,6 +155,9 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 	case fleet.NoOffers:
 		say("sell.nothing.title", phrase("sell.nothing.hint"))
 		page.RetryAfter = time.Minute
+	case fleet.Unread:
+		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
+		page.Reload, page.RetryAfter = 2*time.Second, 2*time.Second
 	case fleet.NotReady:
 		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
 		page.Reload, page.RetryAfter = time.Second, time.Second

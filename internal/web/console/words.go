@@ -160,6 +160,8 @@ func stateWords(s fleet.State) word {
 		return word{"in use", "good"}
 	case fleet.NotReady:
 		return word{"being made ready", "wait"}
+	case fleet.Unread:
+		return word{"variables not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
 	case fleet.PaymentsOff:
