@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
+	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 )
 
@@ -209,4 +210,39 @@ func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 		}
 		f.answers("payments", f.asOperator("/api/payments?device=dev:b"), http.StatusOK, `"reason":"not_selling"`)
 	})
+}
+
+func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change   func(*config.Settings)
+		variable string
+		want     time.Duration // from the payment until the note expires
+		problem  string
+	}{
+		"too short":                        {func(*config.Settings) {}, "1s", 10 * time.Minute, "at least 10s"},
+		"for ever where machines confirm":  {func(s *config.Settings) { s.ConfirmWithin = time.Hour }, "0", 10 * time.Minute, "CONFIRM_WITHIN"},
+		"shorter than payments are polled": {func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }, "1m", 10 * time.Minute, "POLL_INTERVAL"},
+		"one that is possible":             {func(*config.Settings) {}, "5m", 5 * time.Minute, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inFront(t, c.change, func(f *front) {
+				f.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Variables = map[string]string{"credit_lifetime": c.variable} })
+				f.run()
+				session := f.buy(sandbox.PayOptions{})
+				f.get("/payment/success?session_id=" + session.ID) // where webhooks are off
+				f.pass(2 * time.Second)
+				p := f.paid(session.ID)
+				if got := p.ExpiresAt.Sub(p.PaidAt); got != c.want {
+					f.Errorf("the credit lives for %v; want %v", got, c.want)
+				}
+				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+				devices := f.asOperator("/api/devices").Body.String()
+				if c.problem == "" != strings.Contains(devices, `"problems":[]`) || !strings.Contains(devices, c.problem) {
+					f.Errorf("want the problem %q:\n%s", c.problem, devices)
+				}
+			})
+		})
+	}
 }

@@ -331,7 +331,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
-		NotehubPace: hub.pace, NotehubPerMinute: s.NotehubPerMinute})
+		NotehubPace: hub.pace, NotehubPerMinute: s.NotehubPerMinute, Rules: s.Terms()})
 	if err != nil {
 		return nil, err
 	}

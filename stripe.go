@@ -20,6 +20,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/stripeevent"
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -167,7 +168,8 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 		}
 	}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
-		if plan.AccessCode, err = strconv.ParseBool(strings.ToLower(text)); err != nil {
+		var ok bool
+		if plan.AccessCode, ok = terms.Switch(text); !ok {
 			return refused(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -70,6 +71,8 @@ type Config struct {
 	NotehubPace      *upstream.Pace
 	NotehubPerMinute uint
 
+	Rules terms.Rules // what the lifetime of a credit may be
+
 	Problems *problem.Board // where the fleet raises what keeps it from selling; nil: nowhere
 }
 
@@ -86,7 +89,7 @@ type Device struct {
 	Pause    *ledger.Pause // nil: it is not paused
 	Problems []string      // what an operator has to mend, in words for them
 
-	*terms
+	*saleTerms
 	unread bool      // variables that decide what it sells were never read
 	asked  time.Time // when its own variables were last read; zero: never
 	inUse  bool
@@ -111,7 +114,7 @@ type Fleet struct {
 	planRead map[string]time.Time
 	vars     map[string]variables // by owner
 	varsFail string               // why the variables of project and fleets could not be read; "" if they could
-	shared   map[setting]*terms
+	shared   map[setting]*saleTerms
 	pauses   map[string]ledger.Pause
 	busy     map[string]time.Time // devices in use, and until when
 	loaded   bool                 // a complete listing was read at some time, by this process or an earlier one
@@ -124,7 +127,7 @@ type Fleet struct {
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
 	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
-		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*terms{},
+		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links, f.reader = newLinkWork(f), newVariableReader(f)
@@ -193,7 +196,7 @@ func (f *Fleet) load(ctx context.Context) error {
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.termsOf(d)
-	device := &Device{Device: d, terms: t, Problems: t.problems, asked: f.vars[d.UID].at, unread: f.unread(d), Offers: make([]Offer, 0, len(t.prices))}
+	device := &Device{Device: d, saleTerms: t, Problems: t.problems, asked: f.vars[d.UID].at, unread: f.unread(d), Offers: make([]Offer, 0, len(t.prices))}
 	for _, id := range t.prices {
 		if device.unread {
 			break // what would be shown is a guess

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -47,8 +48,8 @@ type setting struct {
 	conflicts                 string // a problem a line
 }
 
-// terms are what a setting means. All devices of the same setting share them.
-type terms struct {
+// saleTerms are what a setting means. All devices of the same setting share them.
+type saleTerms struct {
 	prices   []string
 	source   Source
 	off      bool          // payment_enabled is false
@@ -58,7 +59,7 @@ type terms struct {
 }
 
 // termsOf puts together what the levels say of a device. The caller holds the lock or is alone.
-func (f *Fleet) termsOf(d ledger.Device) *terms {
+func (f *Fleet) termsOf(d ledger.Device) *saleTerms {
 	own, project := f.vars[d.UID].values, f.vars[projectOwner].values
 	s := setting{source: OfDefault}
 	find := func(name string) (string, Source) {
@@ -79,7 +80,7 @@ func (f *Fleet) termsOf(d ledger.Device) *terms {
 	s.lifetime, _ = find(lifetimeVariable)
 	t, ok := f.shared[s]
 	if !ok {
-		t = s.terms(f.PriceIDs)
+		t = s.terms(f.PriceIDs, f.Rules)
 		f.shared[s] = t
 	}
 	return t
@@ -106,41 +107,37 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 	return value, conflict
 }
 
-// NamedPrices are the prices that variables name, in their order. The variables' names are in small letters.
-func NamedPrices(variables map[string]string) []string { return pricesIn(variables[priceVariable]) }
-
-func pricesIn(commas string) (ids []string) {
-	for id := range strings.SplitSeq(commas, ",") {
-		if id = strings.TrimSpace(id); id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
+// Terms returns the prices that variables name, in their order, and what is wrong with the variables that concern us. The names
+// of the variables are in small letters.
+func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []string) {
+	ours := concerning(variables)
+	t := setting{prices: ours[priceVariable], enabled: ours[enabledVariable], lifetime: ours[lifetimeVariable]}.terms(nil, rules)
+	return t.prices, t.problems
 }
 
 // terms reads a setting. What cannot be read is a problem: a price is then not sold, the machine takes no payments where it is not
-// clear whether it should, and the lifetime is the default one.
-func (s setting) terms(defaults []string) *terms {
-	t := &terms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
+// clear whether it should, and the lifetime is the default one, which the operator has chosen for all machines. What a variable
+// said before it was wrong does not count, because that would be gone with the next restart.
+func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
+	t := &saleTerms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
+	wrong := func(format string, args ...any) { t.problems = append(t.problems, fmt.Sprintf(format, args...)) }
 	if s.prices != "" {
-		if t.prices = pricesIn(s.prices); len(t.prices) == 0 {
-			t.problems = append(t.problems, fmt.Sprintf("%s: %q names no price", priceVariable, s.prices))
+		var bad []string
+		t.prices, bad = terms.Prices(s.prices)
+		for _, why := range bad {
+			wrong("%s: %s", priceVariable, why)
 		}
 	}
-	switch strings.ToLower(s.enabled) {
-	case "", "true", "1", "yes", "on":
-	case "false", "0", "no", "off":
-		t.off = true
-	default:
-		t.off = true
-		t.problems = append(t.problems, fmt.Sprintf("%s: %q is neither true nor false; the machine takes no payments", enabledVariable, s.enabled))
+	if s.enabled != "" {
+		on, ok := terms.Switch(s.enabled)
+		if t.off = !on; !ok {
+			wrong("%s: %.60q is neither true nor false; the machine takes no payments", enabledVariable, s.enabled)
+		}
 	}
 	if s.lifetime != "" {
-		d, err := time.ParseDuration(s.lifetime)
-		if err != nil || d < 0 {
-			t.problems = append(t.problems, fmt.Sprintf("%s: %q is no duration such as 10m; the default holds", lifetimeVariable, s.lifetime))
-		} else {
-			t.lifetime, t.hasLife = d, true
+		d, why := rules.ParseLifetime(s.lifetime)
+		if t.lifetime, t.hasLife = d, why == ""; why != "" {
+			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, why)
 		}
 	}
 	return t

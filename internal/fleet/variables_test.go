@@ -105,7 +105,9 @@ func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
 func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(5), own: map[string]map[string]string{
+		v := &vendors{devices: many(7), own: map[string]map[string]string{
+			"dev:0005": {"credit_lifetime": "1s"},
+			"dev:0006": {"stripe_price_id": "price_1,price_1", "credit_lifetime": "10s"},
 			"dev:0000": {"payment_enabled": "flase", "credit_lifetime": "soon"},
 			"dev:0001": {"payment_enabled": "FALSE", "credit_lifetime": "90s"},
 			"dev:0002": {"stripe_price_id": " , ", "credit_lifetime": "-5m"},
@@ -117,15 +119,17 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 		r.hasProblem("dev:0002", "stripe_price_id", "names no price")
 		r.hasProblem("dev:0002", "credit_lifetime", "-5m")
 		r.hasProblem("dev:0003", "warm wash", "no price id")
+		r.hasProblem("dev:0005", "credit_lifetime", "1s", "at least 10s")
+		r.hasProblem("dev:0006", "stripe_price_id", "twice")
 		if slices.Contains(copyOf(v, &v.pricesGot), "warm wash") {
 			t.Error("Stripe was asked for what is no price id")
 		}
-		for uid, want := range map[string]State{"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open, "dev:0004": Open} {
+		for uid, want := range map[string]State{"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open, "dev:0004": Open, "dev:0005": Open, "dev:0006": Open} {
 			if got := r.Selling(uid, time.Now()).State; got != want {
 				t.Errorf("%s: %s; want %s", uid, got, want)
 			}
 		}
-		for uid, want := range map[string]string{"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true", "dev:unknown": "0s false"} {
+		for uid, want := range map[string]string{"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true", "dev:0005": "0s false", "dev:0006": "10s true", "dev:unknown": "0s false"} {
 			if d, ok := r.Lifetime(uid); fmt.Sprint(d, ok) != want {
 				t.Errorf("lifetime of %s: %v %v; want %s", uid, d, ok, want)
 			}
