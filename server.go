@@ -329,6 +329,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 			return web.WriteJSON(w, http.StatusCreated, created(s.publicURL+"/use/"+uid))
 		case o.URL != "":
 			return web.WriteJSON(w, http.StatusCreated, created(o.URL))
+		case wish.PriceID != "" && o.Closed != "":
+			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.LinkClosed), Message: "the link of this price was deactivated in Stripe's Dashboard"}
 		case wish.PriceID != "":
 			s.fleet.Hurry(uid)
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is being made, ask again in a moment"}

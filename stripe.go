@@ -152,6 +152,10 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	switch {
 	case !price.Active:
 		return refused("is not active")
+	case price.Product != nil && price.Product.Deleted:
+		return refused("is of a product that was deleted")
+	case price.Product != nil && price.Product.Object != "" && !price.Product.Active:
+		return refused("is of a product that was archived")
 	case price.Recurring != nil:
 		return refused("is recurring: machines need a one-time price")
 	case price.BillingScheme == stripe.PriceBillingSchemeTiered || price.CustomUnitAmount != nil:
@@ -232,10 +236,32 @@ const captureManual = "manual"
 func linkRecord(link *stripe.PaymentLink) ledger.Link {
 	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: link.Metadata["device_uid"], URL: link.URL, Active: link.Active,
 		Plan: ledger.Plan{PriceID: link.Metadata["price_id"]}, Manual: link.Metadata["capture"] == captureManual}
+	if !link.Active {
+		r.Closed = "its Payment Link " + link.ID + " was deactivated in Stripe's Dashboard: activate it there to sell again"
+	}
+	if link.Restrictions != nil && link.Restrictions.CompletedSessions != nil && link.Restrictions.CompletedSessions.Limit > 0 {
+		r.Limited = true
+		if taken := link.Restrictions.CompletedSessions; taken.Count >= taken.Limit {
+			r.Active = false
+			r.Closed = fmt.Sprintf("its Payment Link %s was limited to %d payments in Stripe's Dashboard: raise the limit there to sell again", link.ID, taken.Limit)
+		}
+	}
 	if link.AfterCompletion != nil && link.AfterCompletion.Redirect != nil {
 		r.ReturnURL = link.AfterCompletion.Redirect.URL
 	}
 	return r
+}
+
+// Link reads a link. upstream.Refused means that there is no such link in this account.
+func (s *stripeAPI) Link(ctx context.Context, id string) (ledger.Link, error) {
+	if err := s.ready(ctx); err != nil {
+		return ledger.Link{}, err
+	}
+	link, err := s.client.V1PaymentLinks.Retrieve(ctx, id, nil)
+	if err := s.outcome(err); err != nil {
+		return ledger.Link{}, err
+	}
+	return linkRecord(link), nil
 }
 
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to

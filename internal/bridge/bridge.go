@@ -130,20 +130,21 @@ type Session struct {
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
 // checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
 type Event struct {
-	ID         string
-	Type       string
-	ObjectID   string
-	Intent     string // the payment intent that it is about, "" if it names none
-	Livemode   bool
-	Created    time.Time
-	Metadata   map[string]string
-	Session    *Session
-	Refund     *RefundRecord
-	Refunded   int64  // minor currency units: all that was given back of the charge so far
-	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
-	ReceiptURL string // of the same: Stripe's page of the receipt
-	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
-	Body       string // as it is kept: without customer_details, billing_details and shipping
+	ID              string
+	Type            string
+	ObjectID        string
+	Intent          string // the payment intent that it is about, "" if it names none
+	Livemode        bool
+	Created         time.Time
+	Metadata        map[string]string
+	Session         *Session
+	Refund          *RefundRecord
+	Refunded        int64  // minor currency units: all that was given back of the charge so far
+	Card            string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
+	ReceiptURL      string // of the same: Stripe's page of the receipt
+	Dispute         string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
+	Body            string // as it is kept: without customer_details, billing_details and shipping
+	Active, Limited bool   // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
 }
 
 // Config is what a Bridge needs. All fields are required, but Problems and Changed.

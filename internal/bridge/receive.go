@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
 )
@@ -26,6 +27,7 @@ const (
 	NotOurs       = "not_ours"
 	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
 	PaymentFailed = "payment_failed" // nobody paid in the end
+	OfferChanged  = "offer_changed"  // of a link, price or product: the fleet reads how it is now
 	Ignored       = "ignored"
 )
 
@@ -70,6 +72,12 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.committed(changed)
 	place.send(changed)
+	switch {
+	case outcome == OfferChanged:
+		b.c.Fleet.OfferChanged(e.Type, e.ObjectID, e.Active, e.Limited)
+	case e.Session != nil && e.Session.PaymentLink != "":
+		b.c.Fleet.LinkPaid(e.Session.PaymentLink)
+	}
 	return nil
 }
 
@@ -144,6 +152,8 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			return NotOurs, change{}, nil
 		}
 	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+	case fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated:
+		return OfferChanged, change{}, nil
 	default:
 		return Ignored, change{}, nil
 	}

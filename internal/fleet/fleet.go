@@ -43,6 +43,8 @@ type Stripe interface {
 	Plan(ctx context.Context, priceID string) (ledger.Plan, error)
 	// Links lists the active links that this project made, oldest first; of their plans only the price id is filled in.
 	Links(ctx context.Context) ([]ledger.Link, error)
+	// Link reads one link; upstream.Refused means that there is no such link.
+	Link(ctx context.Context, id string) (ledger.Link, error)
 	// CreateLink makes a link; the same key makes the same link.
 	CreateLink(ctx context.Context, device ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error)
 	// UpdateLink makes an existing link active or not, and sets its return URL.
@@ -78,8 +80,9 @@ type Config struct {
 
 // Offer is one plan that a device sells.
 type Offer struct {
-	Plan ledger.Plan
-	URL  string // of the Payment Link; "" until there is one, and where sessions are made instead
+	Plan   ledger.Plan
+	URL    string // of the Payment Link; "" until there is one, while it is closed, and where sessions are made instead
+	Closed string // why nobody can pay through the link although we did not deactivate it; "" if that is not so
 }
 
 // Device is a device with what it sells. It is never changed, only replaced.
@@ -106,6 +109,7 @@ type Fleet struct {
 	reader    *variableReader
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
+	hints     chan hint     // what may have changed at Stripe
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
@@ -126,7 +130,7 @@ type Fleet struct {
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
-	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), hints: make(chan hint, mostHints), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
 		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -202,7 +206,11 @@ func (f *Fleet) build(d ledger.Device) *Device {
 			break // what would be shown is a guess
 		}
 		if plan, ok := f.plans[id]; ok {
-			device.Offers = append(device.Offers, Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})})
+			offer := Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})}
+			if offer.Closed = f.links.closed(linkKey{d.UID, id}); offer.Closed != "" {
+				device.Problems = append(slices.Clip(device.Problems), notSold(id, offer.Closed))
+			}
+			device.Offers = append(device.Offers, offer)
 		} else if why, ok := f.refused[id]; ok {
 			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
 		}

@@ -37,6 +37,7 @@ func (f *Fleet) Run(ctx context.Context) {
 		var background sync.WaitGroup
 		background.Go(func() { f.links.run(ctx) })
 		background.Go(func() { f.reader.run(ctx) })
+		background.Go(func() { f.followHints(ctx) })
 		background.Wait()
 	}()
 	defer func() {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"notepay/internal/ledger"
@@ -22,8 +23,9 @@ const (
 	Offline     State = "offline"      // not heard from for longer than Config.OfflineAfter
 	InUse       State = "in_use"       // a timed credit runs
 	NoOffers    State = "nothing_to_sell"
-	NotReady    State = "not_ready" // no plan has a link yet
-	Open        State = "open"      // it sells
+	LinkClosed  State = "link_closed" // somebody deactivated or limited its links in Stripe's Dashboard
+	NotReady    State = "not_ready"   // no plan has a link yet
+	Open        State = "open"        // it sells
 )
 
 // Sale is the answer to a scan.
@@ -65,6 +67,9 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 		sale.State = NoOffers
 	case !f.Sessions && !d.payable():
 		sale.State = NotReady
+		if !slices.ContainsFunc(d.Offers, func(o Offer) bool { return o.Closed == "" }) {
+			sale.State = LinkClosed
+		}
 	}
 	return sale
 }

@@ -66,7 +66,9 @@ type Link struct {
 	ReturnURL string
 	Active    bool
 	Plan      Plan
-	Manual    bool // it holds the money until it is captured
+	Manual    bool   // it holds the money until it is captured
+	Closed    string // why nobody can pay through it although we did not deactivate it; "" if that is not so
+	Limited   bool   // Stripe ends it after some payments; as last read from Stripe, not stored
 }
 
 // SaveDevice stores a device as it was listed.
@@ -222,21 +224,21 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 
 // Links.
 
-const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code`
+const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, closed`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
-	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active`
+	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(&l.ID, flag{&l.Livemode}, &l.DeviceUID, &l.Plan.PriceID, &l.URL, &l.ReturnURL, flag{&l.Active}, flag{&l.Manual}, &l.Plan.Name, &l.Plan.Amount,
-		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode})
+		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode}, &l.Closed)
 	return l, err
 }
 
 // SaveLink stores a link. What it sells was decided when it was first stored and stays.
 func (tx *Tx) SaveLink(l Link) error {
 	_, err := tx.exec(saveLink, l.ID, bit(l.Livemode), l.DeviceUID, l.Plan.PriceID, l.URL, l.ReturnURL, bit(l.Active), bit(l.Manual), l.Plan.Name, l.Plan.Amount,
-		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode))
+		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode), l.Closed)
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stripe/stripe-go/v82/webhook"
 
 	"notepay/internal/bridge"
+	"notepay/internal/fleet"
 )
 
 // App is the metadata "app" of everything we make at Stripe.
@@ -95,6 +96,8 @@ func Decode(body []byte) (bridge.Event, error) {
 		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
 	case disputeObject:
 		event.Dispute = o.Status
+	case otherObject:
+		event.Active, event.Limited = string(o.Active) == "true", len(o.Restrictions) > 0 && string(o.Restrictions) != "null"
 	}
 	return event, nil
 }
@@ -112,6 +115,8 @@ type eventObject struct {
 	ReceiptURL     string            `json:"receipt_url"`     // of a charge
 	Amount         int64             `json:"amount"`          // of a refund
 	Status         string            `json:"status"`          // of a refund or a dispute
+	Active         json.RawMessage   `json:"active"`          // of a link
+	Restrictions   json.RawMessage   `json:"restrictions"`    // of a link
 	Paid           struct {
 		Card struct {
 			Last4 string `json:"last4"`
@@ -147,7 +152,7 @@ func kindOf(eventType string) objectKind {
 	return otherObject
 }
 
-// Types are the events that change a payment, for the list of events and for whoever makes an endpoint. Stripe lists at
+// Types are the events that change a payment or what is sold, for the list of events and for whoever makes an endpoint. Stripe lists at
 // most 20 types at once.
 func Types() []string {
 	return []string{
@@ -155,6 +160,7 @@ func Types() []string {
 		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled",
 		"charge.refunded", "refund.created", "refund.updated", "refund.failed", "charge.refund.updated",
 		"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed",
+		fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated,
 	}
 }
 

@@ -164,6 +164,8 @@ func stateWords(s fleet.State) word {
 		return word{"variables not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
+	case fleet.LinkClosed:
+		return word{"link deactivated in Stripe", "bad"}
 	case fleet.PaymentsOff:
 		return word{"switched off (payment_enabled)", "wait"}
 	case fleet.Disabled:
@@ -209,6 +211,8 @@ func outcomeWords(outcome string) string {
 		return "not about our machines"
 	case bridge.WrongMode:
 		return "of the other mode (test or live)"
+	case bridge.OfferChanged:
+		return "a link, price or product changed, and was read again"
 	case bridge.PaymentFailed:
 		return "nobody paid"
 	case bridge.Ignored:
