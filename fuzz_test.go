@@ -21,6 +21,7 @@ import (
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -103,19 +104,19 @@ func FuzzDeviceUID(f *testing.F) {
 		f.Add(given)
 	}
 	f.Fuzz(func(t *testing.T, given string) {
-		uid, ok := parseDeviceUID(given)
+		key, ok := uid.Parse(given)
 		if !ok {
-			if uid != "" {
-				t.Errorf("%q is refused and gives %q; want nothing", given, uid)
+			if key != "" {
+				t.Errorf("%q is refused and gives %q; want nothing", given, key)
 			}
 			return
 		}
-		if again, ok := parseDeviceUID(uid); !ok || again != uid {
-			t.Errorf("%q becomes %q, which becomes %q", given, uid, again)
+		if again, ok := uid.Parse(key); !ok || again != key {
+			t.Errorf("%q becomes %q, which becomes %q", given, key, again)
 		}
-		name, found := strings.CutPrefix(uid, "dev:")
-		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.ContainsAny(uid, "/<>\"'&? \t\r\n%") {
-			t.Errorf("%q becomes %q, which is no device UID", given, uid)
+		name, found := strings.CutPrefix(key, "dev:")
+		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.:") != "" || strings.ContainsAny(key, "/<>\"'&? \t\r\n%") {
+			t.Errorf("%q becomes %q, which is no device UID", given, key)
 		}
 	})
 }
@@ -212,7 +213,7 @@ func FuzzDecodeConfirmation(f *testing.F) {
 			}
 			return
 		}
-		if uid, ok := parseDeviceUID(c.DeviceUID); !ok || uid != c.DeviceUID || c.EventID == "" || len(c.EventID) > 128 || !creditID.MatchString(c.CreditID) {
+		if key, ok := uid.Parse(c.DeviceUID); !ok || key != c.DeviceUID || c.EventID == "" || len(c.EventID) > 128 || !creditID.MatchString(c.CreditID) {
 			t.Errorf("%+v; want an event, a device and a credit", c)
 		}
 		if !slices.Contains([]string{"started", "done", "failed", "busy", "expired", "duplicate"}, c.State) {

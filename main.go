@@ -335,6 +335,9 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	if err != nil {
 		return nil, err
 	}
+	for _, d := range devices.All() {
+		hub.spelled.Learn(d.UID, d.Spelled)
+	}
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout

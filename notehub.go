@@ -25,6 +25,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -36,6 +37,13 @@ type notehub struct {
 	http  *http.Client
 	token tokens
 	pace  *upstream.Pace
+
+	spelled uid.Spellings
+}
+
+// devicePath is a device's path below the project.
+func (n *notehub) devicePath(key string) string {
+	return "/devices/" + url.PathEscape(n.spelled.Of(key))
 }
 
 const (
@@ -85,7 +93,7 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 	if err != nil {
 		return err
 	}
-	return n.call(ctx, call{method: http.MethodPost, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, body: body, device: device})
+	return n.call(ctx, call{method: http.MethodPost, path: n.devicePath(device) + "/notes/" + paymentFile, body: body, device: device})
 }
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
@@ -96,7 +104,7 @@ func (n *notehub) PendingNotes(ctx context.Context, device string) ([]bridge.Pen
 			Body json.RawMessage `json:"body"`
 		} `json:"notes"`
 	}
-	err := n.call(ctx, call{method: http.MethodGet, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, device: device, into: &reply})
+	err := n.call(ctx, call{method: http.MethodGet, path: n.devicePath(device) + "/notes/" + paymentFile, device: device, into: &reply})
 	if isNoNotefile(err) {
 		return nil, nil // the queue was never made: nothing is pending
 	}
@@ -116,7 +124,7 @@ func (n *notehub) PendingNotes(ctx context.Context, device string) ([]bridge.Pen
 // or was deleted by an earlier call whose reply was lost. That the device is unknown is not among these refusals, but trouble.
 // nil is no proof that the device will never see the note (docs/vendors.md, U15).
 func (n *notehub) DeleteNote(ctx context.Context, device, noteID string) error {
-	return n.call(ctx, call{method: http.MethodDelete, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
+	return n.call(ctx, call{method: http.MethodDelete, path: n.devicePath(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
 }
 
 // Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length.
@@ -136,9 +144,9 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 		}
 		before := len(devices)
 		for _, d := range reply.Devices {
-			if !seen[d.UID] {
-				seen[d.UID] = true
-				devices = append(devices, d.record())
+			if key := uid.Key(d.UID); !seen[key] {
+				seen[key] = true
+				devices = append(devices, n.record(d))
 			}
 		}
 		switch {
@@ -155,11 +163,11 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 // Device reads one device. upstream.Refused means that it is not among those to sell on.
 func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error) {
 	var d device
-	if err := n.read(ctx, call{path: "/devices/" + url.PathEscape(uid), device: uid, into: &d}); err != nil {
+	if err := n.read(ctx, call{path: n.devicePath(uid), device: uid, into: &d}); err != nil {
 		return ledger.Device{}, err
 	}
-	record := d.record()
-	if d.UID != uid || (n.fleet != "" && !slices.Contains(record.Fleets, n.fleet)) {
+	record := n.record(d)
+	if record.UID != uid || (n.fleet != "" && !slices.Contains(record.Fleets, n.fleet)) {
 		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
 	return record, nil
@@ -174,8 +182,9 @@ type device struct {
 	LastActivity *time.Time `json:"last_activity"`
 }
 
-func (d device) record() ledger.Device {
-	r := ledger.Device{UID: d.UID, Name: printable(d.SerialNumber), Fleets: d.Fleets, Disabled: d.Disabled}
+func (n *notehub) record(d device) ledger.Device {
+	r := ledger.Device{UID: uid.Key(d.UID), Name: printable(d.SerialNumber), Fleets: d.Fleets, Disabled: d.Disabled}
+	r.Spelled = n.spelled.Learn(r.UID, d.UID)
 	if d.LastActivity != nil {
 		r.LastActivity = d.LastActivity.UTC().Truncate(time.Millisecond)
 	}
@@ -246,11 +255,11 @@ func decodeConfirmation(body []byte) (c bridge.Confirmation, app string, err err
 		State    string          `json:"state"`
 		Code     json.RawMessage `json:"code"`
 	}
-	device, isDevice := parseDeviceUID(event.Device)
+	device := uid.Key(event.Device)
 	switch {
 	case event.File != confirmationFile:
 		return c, event.App, fmt.Errorf("notehub event of %q: %w", excerpt([]byte(event.File)), errNotConfirmation)
-	case event.ID == "" || len(event.ID) > 128 || printable(event.ID) != event.ID || !isDevice:
+	case event.ID == "" || len(event.ID) > 128 || printable(event.ID) != event.ID || !uid.Valid(device):
 		return c, event.App, fmt.Errorf("notehub event without an id or a device: %w", errNotConfirmation)
 	case json.Unmarshal(event.Body, &answer) != nil || !creditID.MatchString(answer.CreditID):
 		return c, event.App, fmt.Errorf("notehub event without a credit: %w", errNotConfirmation)
@@ -301,7 +310,7 @@ func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]str
 
 // DeviceVariables reads those that are set on the device itself, without what it inherits. upstream.Refused: there is no such device.
 func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
-	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
+	return n.variables(ctx, call{path: n.devicePath(uid) + "/environment_variables", device: uid})
 }
 
 func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {

@@ -24,6 +24,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
 	"notepay/internal/stripeevent"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
@@ -83,7 +84,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /session/{token}/events", s.customer.Events)
 	handle("GET /access/{token}", s.customer.Access)
 	handle("GET /access/{token}/events", s.customer.AccessEvents)
-	mux.Handle("GET /static/", web.Static())
+	missing := s.adapt(s.customer.Nowhere)
+	mux.Handle("GET /static/", web.Static(missing))
 	handle("GET /static/brand.css", s.customer.BrandStyle)
 
 	handle("POST /webhook/stripe", s.stripeWebhook)
@@ -109,12 +111,15 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/create-payment-link", s.createPaymentLink)
 	operator("GET /api/stripe-events", s.operator.StripeEvents)
 	operator("GET /api/events", s.operator.EventStream)
-	operator("/api/", func(http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
+	unknown := s.adapt(s.operatorOnly(func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
-	})
+	}))
+	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
+	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
 
 	s.console.Register(handle)
-	return s.secured(mux)
+	return s.secured(web.Tidy(mux))
 }
 
 // secured adds what every answer carries, bounds every body, and makes a panic a 500 and a log line.
@@ -265,7 +270,7 @@ func (s *Server) buy(w http.ResponseWriter, r *http.Request) error {
 
 // scanned is the machine that a scan is of, if it sells. Of any other the customer is told why it does not, and it returns nil.
 func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
-	uid, ok := parseDeviceUID(given)
+	uid, ok := uid.Parse(given)
 	if !ok {
 		return nil, s.customer.NoDevice(w, r, given)
 	}
@@ -304,7 +309,7 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		}
 		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body is JSON with the device's UID as "id", and optionally "price_id"`}
 	}
-	uid, ok := parseDeviceUID(wish.ID)
+	uid, ok := uid.Parse(wish.ID)
 	if !ok {
 		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" is a device UID, dev:...`}
 	}
@@ -347,10 +352,10 @@ func created(url string) any {
 // deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes
 // through the query as it stands: to make a map of it first is a quarter of what a scan costs.
 func deviceParameter(r *http.Request) string {
-	for _, name := range []string{"device", "deviceUID", "device_uid"} {
+	for _, name := range []string{"device", "deviceuid", "device_uid"} {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			key, given, _ := strings.Cut(pair, "=")
-			if key != name {
+			if !strings.EqualFold(key, name) { // a QR code may be in capitals alone
 				continue
 			}
 			if v, err := url.QueryUnescape(given); err == nil && v != "" {
@@ -359,22 +364,6 @@ func deviceParameter(r *http.Request) string {
 		}
 	}
 	return ""
-}
-
-// parseDeviceUID cleans a device UID that came from outside: "dev:" and at most 64 letters, digits and "-_.", in small letters.
-// A template that was not filled in ("[deviceUID]") is none.
-func parseDeviceUID(given string) (uid string, ok bool) {
-	uid = strings.ToLower(strings.TrimSpace(given))
-	name, ok := strings.CutPrefix(uid, "dev:")
-	if !ok || name == "" || len(name) > 64 {
-		return "", false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return "", false
-		}
-	}
-	return uid, true
 }
 
 // stripeWebhook says yes once an event and what follows from it are on disk.

@@ -21,6 +21,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/stripeevent"
 	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -234,7 +235,7 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 const captureManual = "manual"
 
 func linkRecord(link *stripe.PaymentLink) ledger.Link {
-	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: link.Metadata["device_uid"], URL: link.URL, Active: link.Active,
+	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL, Active: link.Active,
 		Plan: ledger.Plan{PriceID: link.Metadata["price_id"]}, Manual: link.Metadata["capture"] == captureManual}
 	if !link.Active {
 		r.Closed = "its Payment Link " + link.ID + " was deactivated in Stripe's Dashboard: activate it there to sell again"
@@ -270,7 +271,7 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	if err := s.ready(ctx); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
@@ -325,7 +326,7 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 	if err := s.ready(ctx); err != nil {
 		return ledger.Session{}, "", err
 	}
-	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
 	params := &stripe.CheckoutSessionCreateParams{
 		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
 		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},

@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -259,7 +260,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
-		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
+		DeviceUID: uid.Key(s.Metadata["device_uid"]), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now,
 		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -120,7 +121,7 @@ func (r *run) sessions(ctx context.Context) Result {
 			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
 		}
 		err := patiently(ctx, func() error {
-			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(d.UID)+"/sessions", "pageSize=1", &reply)
+			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(cmp.Or(d.Spelled, d.UID))+"/sessions", "pageSize=1", &reply)
 		})
 		switch {
 		case err != nil:

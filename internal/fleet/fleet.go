@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
 	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -93,10 +95,11 @@ type Device struct {
 	Problems []string      // what an operator has to mend, in words for them
 
 	*saleTerms
-	unread bool      // variables that decide what it sells were never read
-	asked  time.Time // when its own variables were last read; zero: never
-	inUse  bool
-	until  time.Time // when inUse ends; zero: not known
+	unscannable bool      // its UID cannot be the one of a sticker
+	unread      bool      // variables that decide what it sells were never read
+	asked       time.Time // when its own variables were last read; zero: never
+	inUse       bool
+	until       time.Time // when inUse ends; zero: not known
 }
 
 // Fleet is the in-memory map and what keeps it fresh. It is safe for concurrent use.
@@ -174,12 +177,15 @@ func (f *Fleet) load(ctx context.Context) error {
 			f.plans[p.PriceID] = p
 		}
 	}
+	if err := f.respell(ctx, devices, stored); err != nil {
+		return fmt.Errorf("respell devices: %w", err)
+	}
 	same := map[ledger.Plan]ledger.Plan{} // a hundred thousand links need not hold a hundred thousand copies of one text
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
 			same[l.Plan] = l.Plan
 		}
-		l.Plan = same[l.Plan]
+		l.Plan, l.DeviceUID = same[l.Plan], uid.Key(l.DeviceUID)
 		f.links.remember(l)
 		if _, known := f.plans[l.Plan.PriceID]; (l.Active || f.Sessions) && !known {
 			f.plans[l.Plan.PriceID] = l.Plan
@@ -189,12 +195,39 @@ func (f *Fleet) load(ctx context.Context) error {
 		f.vars[v.Owner] = variables{v.Values, v.ReadAt}
 	}
 	for _, p := range pauses {
+		p.DeviceUID = uid.Key(p.DeviceUID)
 		f.pauses[p.DeviceUID] = p
 	}
 	for _, d := range devices {
 		f.devices[d.UID] = f.build(d)
 	}
 	return nil
+}
+
+// respell brings devices and variables that an earlier version stored in Notehub's spelling into the one that is compared.
+func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []ledger.Variables) error {
+	return f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		for i, d := range devices {
+			if key := uid.Key(d.UID); key != d.UID {
+				if err := tx.RemoveDevice(d.UID); err != nil {
+					return err
+				}
+				devices[i].UID, devices[i].Spelled = key, d.UID
+				if err := tx.SaveDevice(devices[i]); err != nil {
+					return err
+				}
+			}
+		}
+		for i, v := range stored {
+			if key := uid.Key(v.Owner); key != v.Owner && strings.HasPrefix(key, "dev:") {
+				stored[i].Owner = key
+				if err := tx.SaveVariables(stored[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
@@ -217,6 +250,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
+	}
+	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
+		device.Problems = append(slices.Clip(device.Problems), fmt.Sprintf("its UID %.80q cannot be scanned: behind dev: there may be at most 64 letters, digits and -_.: and it is not sold", d.UID))
 	}
 	device.until, device.inUse = f.busy[d.UID]
 	return device

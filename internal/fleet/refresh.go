@@ -236,7 +236,7 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 }
 
 func same(a, b ledger.Device) bool {
-	return a.Name == b.Name && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
+	return a.Name == b.Name && a.Spelled == b.Spelled && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
 }
 
 // lookUpOne asks for one device that a scan named and the last listing did not.

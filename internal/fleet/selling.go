@@ -16,6 +16,7 @@ type State string
 const (
 	NotLoaded   State = "not_loaded" // the devices were never listed completely, so this may be one of ours
 	NoDevice    State = "unknown_device"
+	Unscannable State = "bad_uid"  // no sticker can name it
 	Disabled    State = "disabled" // at Notehub
 	Paused      State = "paused"
 	Unread      State = "not_read"     // its variables were never read: its own price and switch are not known
@@ -78,6 +79,8 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 // is not known: then its links are left as they are, and nobody is led to them.
 func (d *Device) mayBePaid() State {
 	switch {
+	case d.unscannable:
+		return Unscannable
 	case d.Disabled:
 		return Disabled
 	case d.Pause != nil:

@@ -9,7 +9,8 @@ import (
 
 // Device is a Notecard as Notehub last listed it.
 type Device struct {
-	UID          string
+	UID          string // in the form in which UIDs are compared, see package uid
+	Spelled      string // as Notehub spells it, "" if that is the same
 	Name         string
 	Fleets       []string
 	Disabled     bool
@@ -77,9 +78,9 @@ func (tx *Tx) SaveDevice(d Device) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (uid) DO UPDATE SET name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
-		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity))
+	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (uid) DO UPDATE SET spelled = excluded.spelled, name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
+		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity), d.Spelled)
 	return err
 }
 
@@ -94,10 +95,10 @@ func (tx *Tx) RemoveDevice(uid string) error {
 
 // Devices reads all devices.
 func (l *Ledger) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity FROM devices`)
+	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity, spelled FROM devices`)
 	return all(rows, err, func(s scanner) (d Device, err error) {
 		var fleets string
-		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}); err != nil {
+		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}, &d.Spelled); err != nil {
 			return d, err
 		}
 		return d, json.Unmarshal([]byte(fleets), &d.Fleets)

@@ -10,6 +10,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 )
 
 // what a person may send along with a decision.
@@ -107,7 +108,7 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 	if err != nil {
 		return err
 	}
-	uid := r.PathValue("uid")
+	uid := uid.Of(r.PathValue("uid"))
 	if err := f(r.Context(), uid, bridge.By{Who: OperatorName, Why: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	} else if err != nil {
@@ -125,7 +126,7 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 	if d.Reason == "" {
 		return &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
 	}
-	p, err := o.Bridge.StartFree(r.Context(), r.PathValue("uid"), bridge.By{Who: OperatorName, Why: d.Reason})
+	p, err := o.Bridge.StartFree(r.Context(), uid.Of(r.PathValue("uid")), bridge.By{Who: OperatorName, Why: d.Reason})
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	}

@@ -135,7 +135,7 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 		page.Title, page.Lines = phrase("sell.unknown.title"), []Phrase{phrase("sell.unknown.hint")}
 	case fleet.Disabled:
 		say("sell.disabled.title", phrase("sell.disabled.hint"))
-	case fleet.PaymentsOff, fleet.LinkClosed:
+	case fleet.PaymentsOff, fleet.LinkClosed, fleet.Unscannable:
 		say("sell.off.title", phrase("sell.off.hint"))
 	case fleet.Paused:
 		if sale.Device.Pause.Automatic {

@@ -107,7 +107,7 @@ func TestEverythingHasWords(t *testing.T) {
 			t.Errorf("money %s has no words", money)
 		}
 	}
-	for _, state := range []fleet.State{fleet.Disabled, fleet.PaymentsOff, fleet.Paused, fleet.Unread, fleet.LinkClosed, fleet.Offline, fleet.InUse, fleet.NoOffers, fleet.NotReady, fleet.Open} {
+	for _, state := range []fleet.State{fleet.Disabled, fleet.PaymentsOff, fleet.Paused, fleet.Unread, fleet.LinkClosed, fleet.Unscannable, fleet.Offline, fleet.InUse, fleet.NoOffers, fleet.NotReady, fleet.Open} {
 		if words := stateWords(state); words.Class == "" {
 			t.Errorf("state %s has no words", state)
 		}

@@ -164,6 +164,8 @@ func stateWords(s fleet.State) word {
 		return word{"variables not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
+	case fleet.Unscannable:
+		return word{"its UID cannot be scanned", "bad"}
 	case fleet.LinkClosed:
 		return word{"link deactivated in Stripe", "bad"}
 	case fleet.PaymentsOff:
