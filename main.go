@@ -363,7 +363,8 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
-	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
+	metrics.Problems = server.currentProblems
+	server.console, err = console.New(console.Config{Problems: server.currentProblems, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
 }

@@ -502,6 +502,23 @@ func (s *Server) vitals(ctx context.Context) console.Vitals {
 	return v
 }
 
+// currentProblems is what is wrong now, the vendors that do not answer included.
+func (s *Server) currentProblems() []problem.Problem {
+	for vendor, p := range map[string]problem.Problem{
+		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us: "},
+		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us: "},
+	} {
+		pace := s.paces[vendor]
+		if pace == nil || pace.Unreachable() == "" {
+			s.problems.Clear(p.Code)
+			continue
+		}
+		p.Text += pace.Unreachable()
+		s.problems.Raise(p)
+	}
+	return s.problems.List()
+}
+
 type healthAnswer struct {
 	Status         string     `json:"status"`
 	Devices        int        `json:"devices"`
@@ -522,12 +539,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		refreshed = refreshed.UTC()
 		answer.LastRefresh = &refreshed
 	}
-	for _, pace := range s.paces {
-		if pace.Unreachable() != "" {
-			answer.Status = "degraded"
-		}
-	}
-	for _, p := range s.problems.List() {
+	for _, p := range s.currentProblems() {
 		answer.Status = "degraded"
 		answer.Problems = append(answer.Problems, p.Text)
 	}

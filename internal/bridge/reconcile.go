@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
 
@@ -16,6 +17,8 @@ const (
 	overlap = 10 * time.Minute
 	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
 	eventsKept = 29 * 24 * time.Hour
+	// stuckAfter is how many readings in a row have to fail before that is a problem.
+	stuckAfter = 3
 	// sessionsOpen is how long before its payment a session may have been opened.
 	sessionsOpen = 24 * time.Hour
 )
@@ -29,11 +32,15 @@ func (b *Bridge) reconcile(ctx context.Context) {
 			if ctx.Err() == nil {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
 			}
-			failures++
+			if failures++; failures >= stuckAfter && ctx.Err() == nil {
+				b.c.Problems.Raise(problem.Problem{Code: problem.EventsStuck,
+					Text: fmt.Sprintf("Stripe's events could not be read %d times in a row: %.300v. A payment whose webhook was lost is not seen.", failures, err)})
+			}
 			_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), b.c.PollInterval))
 			continue
 		}
 		failures = 0
+		b.c.Problems.Clear(problem.EventsStuck)
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)

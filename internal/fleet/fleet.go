@@ -129,6 +129,8 @@ type Fleet struct {
 	listed   time.Time            // when the last complete listing of this process began
 	finished time.Time            // when it ended
 	lookedUp time.Time            // when an unknown device was last asked for
+
+	listingsFailed int // in a row
 }
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.

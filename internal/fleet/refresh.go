@@ -38,6 +38,7 @@ func (f *Fleet) Run(ctx context.Context) {
 		background.Go(func() { f.links.run(ctx) })
 		background.Go(func() { f.reader.run(ctx) })
 		background.Go(func() { f.followHints(ctx) })
+		background.Go(func() { f.watch(ctx) })
 		background.Wait()
 	}()
 	defer func() {
@@ -134,6 +135,7 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 		}
 	}
 	result, saveErr := f.take(ctx, devices, complete, began)
+	f.listingDone(errors.Join(err, saveErr))
 	err = errors.Join(variablesErr, planErr, err, saveErr)
 	if saveErr != nil {
 		return result, err

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
 
@@ -30,7 +31,8 @@ type Metrics struct {
 	Redirects  prometheus.Counter // scans that were led to Stripe
 	Rejected   prometheus.Counter // webhooks without a valid signature
 	Requests   *prometheus.CounterVec
-	LivePages  func() int // how many customers look at a live page now; nil: there are none. It is set before the first scrape
+	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
+	LivePages  func() int               // how many customers look at a live page now; nil: there are none. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -78,7 +80,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts}, problems{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -223,6 +225,25 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 	gauge(queuedDesc, float64(s.Queued))
 	gauge(attentionDesc, float64(s.NeedsAttention))
 	gauge(oldestDesc, Age(s.OldestQueued))
+}
+
+// problems shows each code from the start, 1 while there is a problem with it.
+type problems struct{ m *Metrics }
+
+var problemDesc = prometheus.NewDesc("notepay_problem", "1 while there is this problem, by its code; /health and the console say more.", []string{"code"}, nil)
+
+func (p problems) Describe(c chan<- *prometheus.Desc) { c <- problemDesc }
+
+func (p problems) Collect(c chan<- prometheus.Metric) {
+	raised := map[string]float64{}
+	if p.m.Problems != nil {
+		for _, one := range p.m.Problems() {
+			raised[one.Code] = 1
+		}
+	}
+	for _, code := range problem.Codes() {
+		c <- prometheus.MustNewConstMetric(problemDesc, prometheus.GaugeValue, raised[code], code)
+	}
 }
 
 // Age is how many seconds ago a time was, 0 for the zero time.
