@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
+	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 )
 
@@ -273,4 +274,31 @@ func TestAChangedNameIsShownAtOnce(t *testing.T) {
 			f.Errorf("%d reads of a link that nobody changed", n)
 		}
 	})
+}
+
+func TestALongNameIsCutToStripesLimit(t *testing.T) {
+	t.Parallel()
+	for mode, change := range map[string]func(*config.Settings){"link": nil, "session": perPurchase} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			inFront(t, change, func(f *front) {
+				long := "price_" + strings.Repeat("x", 200)
+				f.stripe.AddPrice(sandbox.Price{ID: long, Name: strings.Repeat("ä", 3000), Currency: "eur", Amount: 400, Active: true})
+				f.notehub.SetDevice(washer, func(d *sandbox.Device) {
+					d.Name, d.Variables = strings.Repeat("W", 1500), map[string]string{"stripe_price_id": long}
+				})
+				f.run()
+				f.pass(2 * time.Second)
+				if mode == "session" {
+					p := f.phone()
+					p.presses(p.scans())
+					return
+				}
+				f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+				session := f.buy(sandbox.PayOptions{})
+				f.pass(2 * time.Second)
+				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+			})
+		})
+	}
 }

@@ -297,9 +297,13 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	return record, nil
 }
 
+// maxDescription is how many characters Stripe takes for the description of a payment.
+const maxDescription = 1000
+
 // description names machine and plan on the payment in Stripe's Dashboard.
 func description(d ledger.Device, plan ledger.Plan) string {
-	return cmp.Or(d.Name, d.UID) + ": " + cmp.Or(plan.Name, plan.PriceID)
+	of := upstream.Cut(cmp.Or(plan.Name, plan.PriceID), maxDescription/2)
+	return upstream.Cut(cmp.Or(d.Name, d.UID), maxDescription/2-2) + ": " + of
 }
 
 // UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -250,4 +251,13 @@ func (w *linkWork) listAfter(ctx context.Context, since time.Time) error {
 		return nil
 	}
 	return w.list(ctx)
+}
+
+// idempotencyKey is that of a creation. Stripe takes 255 characters; what would be longer is made short by its hash.
+func (w *linkWork) idempotencyKey(key linkKey, try int) string {
+	name := key.device + ":" + key.price
+	if len(name) > 200 {
+		name = fmt.Sprintf("%x", sha256.Sum256([]byte(name)))
+	}
+	return fmt.Sprintf("link:%s:%s:%d", name, w.nonce, try)
 }

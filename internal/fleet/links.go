@@ -321,7 +321,7 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 			c = lost // under the same key Stripe takes the same request alone
 		}
 		f.mu.RUnlock()
-		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, fmt.Sprintf("link:%s:%s:%s:%d", key.device, key.price, w.nonce, try))
+		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.idempotencyKey(key, try))
 		w.judgeCreation(key, c, err)
 		if err != nil {
 			return fmt.Errorf("create link: %w", err)

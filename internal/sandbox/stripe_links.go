@@ -257,12 +257,6 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 			q.fail(refused(http.StatusBadRequest, "", "payment_method_types", "The sandbox account has no other payment method than card."))
 		}
 	}
-	if len([]rune(l.inactiveMessage)) > 500 {
-		q.fail(malformed("inactive_message", "Invalid string: must be at most 500 characters."))
-	}
-	if len(l.suffix) > 22 {
-		q.fail(malformed("payment_intent_data[statement_descriptor_suffix]", "Invalid string: must be at most 22 characters."))
-	}
 	l.limit = q.integer("restrictions[completed_sessions][limit]", l.limit, 1, math.MaxInt32)
 	return q.problem
 }
