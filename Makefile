@@ -1,4 +1,4 @@
-.PHONY: demo build test mutants contract check fuzz kill chaos bench help
+.PHONY: demo build test postgres mutants contract check fuzz kill chaos bench help
 
 demo:  ## the whole system on this machine, simulated: prints a URL to scan and to pay
 	go run . demo
@@ -9,6 +9,9 @@ build: ## one static binary: ./notepay
 test:  ## all tests; needs nothing but Go
 	go test -race -shuffle=on -parallel 16 -timeout 15m ./...
 	go test -count=1 -run 'Histories|Shelf' . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
+
+postgres: ## the tests that need a PostgreSQL server, on one of their own (Debian: apt-get install postgresql)
+	tests/postgres.sh go test -race -count=1 -parallel 8 -run Postgres . ./internal/ledger
 
 mutants: ## each guard is taken away in turn, and its test must fail; two minutes on two cores
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .
@@ -24,7 +27,8 @@ check: ## formatting, vet and staticcheck
 
 FUZZTIME ?= 60s
 fuzz:  ## each fuzz target in turn, FUZZTIME each
-	@for target in $$(grep -ho '^func Fuzz[A-Za-z]*' *_test.go | cut -c6-); do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+	@grep -rE --include='*_test.go' '^func Fuzz' --exclude-dir=tests . | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z]*).*|\1 \2|' | \
+		while read -r dir target; do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; done
 
 KILLTIME ?= 90s
 kill:  ## the service is killed again and again for KILLTIME, and nothing may be lost

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/bodies"
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
@@ -121,13 +122,13 @@ func (w *world) paid(n, devices int) (webhooks [][]byte, sessions []string) {
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &Server{webhooks: stripeevent.Secrets{testSecret}, metrics: web.NewMetrics(version(), nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: web.NewMetrics(version(), nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return s.secured(s.adapt(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature")); err != nil {
+		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.ledger.Clock()); err != nil {
 			return err
 		}
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})

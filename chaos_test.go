@@ -22,7 +22,7 @@ import (
 )
 
 // TestChaos: customers pay at machines of every kind while a third of all calls fail in every way the sandbox knows, events come late,
-// twice or never, refunds fail, machines break, and the service is killed about every second. Then all is quiet, and every payment
+// twice or never, refunds fail, machines break, clocks step, and the service is killed about every second. Then all is quiet, and every payment
 // has to come to its end: the machine has its one credit, or the customer the money, or a person is told.
 //
 // NOTEPAY_CHAOS_TIME sets how long (6s if it is not set), NOTEPAY_CHAOS_SEED which chaos.
@@ -107,6 +107,8 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 		m := w.machine(sandbox.MachineConfig{Device: uid, Original: !c.confirms && n%2 == 0, Confirms: c.confirms, Every: 200 * time.Millisecond})
 		hosting.Go(func() { m.Run(running) })
 	}
+	ahead := c.random.between(-110*time.Second, 110*time.Second) // no more, or nothing is sold
+	w.clocks(ahead)
 	p := c.spawn()
 	links := make([]string, count)
 	for n := range links {
@@ -126,6 +128,10 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 			t.Fatal(err)
 		}
 		<-p.ended
+		if c.random.under(6) == 0 { // a host that slept, or whose clock was set back
+			ahead += c.random.between(5*time.Second, 90*time.Second)
+			w.clocks(ahead)
+		}
 		p = c.spawn()
 		c.kills++
 	}

@@ -17,6 +17,7 @@ import (
 
 	"notepay/internal/check"
 	"notepay/internal/config"
+	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 )
@@ -32,11 +33,12 @@ type checked struct {
 	health  http.HandlerFunc // at PUBLIC_URL
 	public  *http.Client     // which reaches it
 	disk    string           // the network file system of the ledger
+	free    uint64           // bytes on its disk
 }
 
 func newChecked(t *testing.T, live bool) *checked {
 	t.Helper()
-	c := &checked{T: t, stripe: sandbox.NewStripe(sandbox.StripeConfig{Livemode: live}),
+	c := &checked{T: t, free: 1 << 34, stripe: sandbox.NewStripe(sandbox.StripeConfig{Livemode: live}),
 		notehub: sandbox.NewNotehub(sandbox.NotehubConfig{ClientID: "client", ClientSecret: "secret-of-client", Token: "personal-token", Project: project})}
 	stripeServer, hubServer := httptest.NewServer(c.stripe), httptest.NewServer(c.notehub)
 	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.health(w, r) }))
@@ -119,6 +121,7 @@ func (c *checked) run() []check.Result {
 	if c.disk != "" {
 		checks.Disk = func(string) (string, error) { return c.disk, nil }
 	}
+	checks.Space = func(string) (ledger.Space, error) { return ledger.Space{Free: c.free, Total: 1 << 40}, nil }
 	return check.Run(ctx, checks)
 }
 
@@ -173,8 +176,8 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 		detail string
 		remedy string
 	}{
-		"a key in quotation marks": {false, set("STRIPE_SECRET_KEY", `sk_test_0123456789"`), "Secret copied badly", check.Failed, "STRIPE_SECRET_KEY", "copy it again"},
-		"an invisible character":   {false, set("NOTEHUB_CLIENT_SECRET", "secret-of-client\u200b"), "Secret copied badly", check.Failed, "NOTEHUB_CLIENT_SECRET", "copy it again"},
+		"a key with a bracket":   {false, set("STRIPE_SECRET_KEY", `sk_test_0123456789>`), "Secret copied badly", check.Failed, "STRIPE_SECRET_KEY", "copy it again"},
+		"an invisible character": {false, set("NOTEHUB_CLIENT_SECRET", "secret-of-client\u200b"), "Secret copied badly", check.Failed, "NOTEHUB_CLIENT_SECRET", "copy it again"},
 		"a key that Stripe does not know": {false, func(c *checked) {
 			c.stripe.Always("{any} /v1/{all...}", says(401, "", "Invalid API Key provided: sk_test_****"))
 		}, "Stripe connection fails", check.Failed, "Invalid API Key", "dashboard.stripe.com/apikeys"},
@@ -197,11 +200,11 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 			c.stripe.Always("GET /v1/prices/{id}", says(404, "resource_missing", "No such price: 'price_warm'; a similar object exists in live mode, but a test mode key was used to make this request."))
 		}, "Test and live mixed", check.Failed, "is a live price", "same mode"},
 		"a live key without https": {true, func(c *checked) {
-			set("PUBLIC_URL", "http://pay.example.com")(c)
-			c.notehub.SetRoute("http://pay.example.com/webhook/notehub", routeToken)
-			c.register("http://pay.example.com/webhook/stripe", stripe.APIVersion, "*")
+			set("PUBLIC_URL", "http://192.168.1.7")(c)
+			c.notehub.SetRoute("http://192.168.1.7/webhook/notehub", routeToken)
+			c.register("http://192.168.1.7/webhook/stripe", stripe.APIVersion, "*")
 			c.public = &http.Client{Transport: sandbox.InProcess(c.health)}
-		}, "Test and live mixed", check.Failed, "http://pay.example.com", "https://"},
+		}, "Test and live mixed", check.Failed, "http://192.168.1.7", "https://"},
 		"a price that is not there": {false, set("STRIPE_PRICE_ID", "price_gone"), "Price cannot be sold", check.Failed, "No such price", "active one-time"},
 		"a price that is put away": {false, func(c *checked) { c.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = false }) },
 			"Price cannot be sold", check.Failed, "not active", "active one-time"},
@@ -252,6 +255,8 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 		}, "Confirmations not routed", check.Failed, "of 1 routes", "payment_ack.qo"},
 		"no directory for the ledger": {false, set("DATABASE_URL", filepath.Join(t.TempDir(), "no", "notepay.db")), "Ledger cannot be written", check.Failed, "no such file", "DATABASE_URL"},
 		"a ledger on a network disk":  {false, func(c *checked) { c.disk = "nfs" }, "Ledger on a network disk", check.Failed, "nfs", "local disk"},
+		"a disk that is nearly full":  {false, func(c *checked) { c.free = 10 << 20 }, "Disk of the ledger nearly full", check.Failed, "10 MB are free", "enlarge"},
+		"a disk that fills up":        {false, func(c *checked) { c.free = 100 << 20 }, "Disk of the ledger nearly full", check.Warned, "sales stop when 17 MB", "enlarge"},
 		"a clock that is behind":      {false, wrongClock(time.Minute), "Clock is wrong", check.Failed, "behind", "NTP"},
 		"a clock that is ahead":       {false, wrongClock(-time.Minute), "Clock is wrong", check.Failed, "ahead", "NTP"},
 		"an address at which nobody answers": {false, func(c *checked) {
@@ -366,8 +371,8 @@ func TestTheCommandChecksWhileServeRuns(t *testing.T) {
 		if code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: exit code %d, %s%s; want %d and %q", name, code, out.String(), complaint.String(), c.code, c.want)
 		}
-		if n := strings.Count(out.String(), "\n"); c.code != 2 && n != 20 {
-			t.Errorf("%s: %d lines; want one for each of 20 checks:\n%s", name, n, out.String())
+		if n := strings.Count(out.String(), "\n"); c.code != 2 && n != 22 {
+			t.Errorf("%s: %d lines; want one for each of 22 checks:\n%s", name, n, out.String())
 		}
 	}
 }

@@ -39,7 +39,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		before := writes()
 		w := b.checksNow()
 		f.answers("the checks", w, http.StatusOK, "Stripe connection fails?")
-		for _, text := range []string{"Operator locked out?", "Webhook not delivered?", "What to do:", `<p role="status">20 checks`} {
+		for _, text := range []string{"Operator locked out?", "Webhook not delivered?", "What to do:", `<p role="status">22 checks`} {
 			if !strings.Contains(b.page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.page)
 			}
@@ -52,7 +52,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.shows("/operator/setup", "Stripe connection fails?", `<p role="status">20 checks`); strings.Contains(shown, "a moment ago") {
+		if shown := b.shows("/operator/setup", "Stripe connection fails?", `<p role="status">22 checks`); strings.Contains(shown, "a moment ago") {
 			f.Error("what was found is not shown as it is")
 		}
 		if list, _, err := f.ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {

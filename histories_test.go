@@ -36,6 +36,7 @@ type realHistory struct {
 	notehub    *sandbox.Notehub
 	machines   []*sandbox.Machine
 	path       string
+	host       hostClock // of the service; the vendors' is the bubble's
 
 	ledger  *ledger.Ledger
 	bridge  *bridge.Bridge
@@ -108,6 +109,9 @@ func (h *realHistory) run() {
 		h.machines = append(h.machines, sandbox.NewMachine(h.notehub, sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming}))
 	}
 	h.path = filepath.Join(h.TempDir(), "notepay.db")
+	if h.IntN(3) == 0 {
+		h.step()
+	}
 	h.open()
 	defer func() { h.kill() }()
 	h.pass(2 * time.Second)
@@ -122,7 +126,7 @@ func (h *realHistory) run() {
 // open starts the service as serve does.
 func (h *realHistory) open() {
 	var err error
-	if h.ledger, err = ledger.Open(h.Context(), h.path); err != nil {
+	if h.ledger, err = ledger.OpenBy(h.Context(), h.path, h.host.clock()); err != nil {
 		h.fail("open: %v", err)
 	}
 	s, log := &h.settings, slog.New(slog.DiscardHandler)
@@ -187,7 +191,7 @@ const everyNote = "{any} /v1/projects/{project}/devices/{rest...}"
 func (h *realHistory) happen() {
 	machine := h.machines[h.IntN(len(h.machines))]
 	session := h.sold[h.IntN(len(h.sold))].ID
-	switch h.IntN(14) {
+	switch h.IntN(15) {
 	case 0, 1:
 		h.pay()
 	case 2, 3:
@@ -229,8 +233,17 @@ func (h *realHistory) happen() {
 		h.kill()
 		h.pass(time.Duration(h.IntN(40)) * time.Second)
 		h.open()
+	case 12:
+		h.step()
 	}
 	h.pass([]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)])
+}
+
+// step sets the clock of the service's host.
+func (h *realHistory) step() {
+	ahead := []time.Duration{0, -40 * 24 * time.Hour, -2 * time.Hour, -20 * time.Minute, time.Minute, 20 * time.Minute, 3 * time.Hour, 40 * 24 * time.Hour}[h.IntN(8)]
+	h.tell("the host's clock is %v ahead", ahead)
+	h.host.set(ahead)
 }
 
 // quiet ends all trouble, and lets days pass until nothing is to be done.

@@ -166,7 +166,7 @@ func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "comple
 
 // checkRow holds a row against the life of a payment alone: it has its next step, or is at an end, and nothing ends unseen.
 func (i *inspection) checkRow(p ledger.Payment) {
-	now := time.Now()
+	now := i.stripe.Now()
 	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
 		if once := bridge.Next(p, at); bridge.Next(once, at) != once {
 			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, bridge.Next(once, at))

@@ -31,9 +31,10 @@ func TestMain(m *testing.M) {
 
 // process is the service as a process of its own.
 type process struct {
-	cmd   *exec.Cmd
-	url   string
-	ended chan error
+	cmd        *exec.Cmd
+	url        string
+	ended      chan error
+	complaints *strings.Builder // standard error; to be read once it has ended
 }
 
 // spawn starts the service and waits until it listens.
@@ -51,12 +52,12 @@ func (w *world) spawn() *process {
 	if err != nil {
 		w.Fatal(err)
 	}
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
+	complaints := &strings.Builder{}
+	cmd.Stderr = complaints
 	if err := cmd.Start(); err != nil {
 		w.Fatal(err)
 	}
-	p := &process{cmd: cmd, ended: make(chan error, 1)}
+	p := &process{cmd: cmd, ended: make(chan error, 1), complaints: complaints}
 	w.Cleanup(func() { _ = cmd.Process.Kill() }) // it has usually ended
 	addr := make(chan string, 1)
 	go func() {

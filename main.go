@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/check"
 	"notepay/internal/checkout"
@@ -32,7 +33,9 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/recording"
 	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
 )
@@ -66,6 +69,9 @@ const usage = `usage: notepay [command]
   backup F  a consistent copy of the ledger in the file F, also while serve runs
   version   version, commit and Go version`
 
+// settingsFile is where settings are read from, beside the environment.
+const settingsFile = ".env"
+
 // run is the whole program: it returns when the command has ended or ctx has.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	command := "serve"
@@ -80,19 +86,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	switch command {
 	case "serve":
-		settings, err := config.Load(".env", getenv)
+		settings, err := config.Load(settingsFile, getenv)
 		if err != nil {
 			return usageError{err}
 		}
-		return serve(ctx, settings, newLogger(settings, stdout), started{})
+		log := newLogger(settings, stdout)
+		for _, warning := range config.EnvironmentWarnings(settingsFile) {
+			log.Warn("suspicious setting", "detail", warning)
+		}
+		return serve(ctx, settings, log, started{})
 	case "check":
-		settings, err := config.Load(".env", getenv)
+		settings, err := config.Load(settingsFile, getenv)
 		if err != nil {
 			return usageError{err}
 		}
 		return runChecks(ctx, newCheck(settings), stdout)
 	case "setup":
-		return runSetup(ctx, ".env", getenv, os.Stdin, stdout)
+		return runSetup(ctx, settingsFile, getenv, os.Stdin, stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -111,7 +121,7 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
 	}
-	database, err := config.Database(".env", getenv)
+	database, err := config.Database(settingsFile, getenv)
 	if err != nil {
 		return usageError{err}
 	}
@@ -129,12 +139,12 @@ func newCheck(s *config.Settings) check.Config {
 
 // newCheckOver makes the checks by clients of their own.
 func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config {
-	clock := &check.Clock{}
-	for _, client := range []*http.Client{hub.http, api.http} {
-		client.Transport = clock.Watch(client.Transport)
-	}
-	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk,
-		Public: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	clock := vendortime.New(nil)
+	api.http.Transport = clock.Watch(vendortime.Stripe, api.http.Transport)
+	hub.http.Transport = clock.Watch(vendortime.Notehub, hub.http.Transport)
+	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
+		Suspicious: config.EnvironmentWarnings(settingsFile),
+		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // checker makes the checks for the console, beside a bridge at work: at its pace, and with clients of its own, so that neither what the vendors
@@ -258,7 +268,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 			err = errors.Join(err, e)
 		}
 	}()
-	l, err := ledger.Open(ctx, string(s.DatabaseURL))
+	l, err := ledger.OpenBy(ctx, string(s.DatabaseURL), vendortime.New(nil))
 	if err != nil {
 		return err
 	}
@@ -284,6 +294,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 	var work sync.WaitGroup
+	work.Go(func() { server.recording.Run(claims) })
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
 	if server.checkout != nil {
@@ -301,6 +312,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	case err = <-served: // not by our wish
 	case <-ctx.Done():
 		log.Info("stopping")
+	case <-l.Lost():
+		err = ledger.ErrLockLost
+		log.Error("stopping", "err", err)
 	}
 	stopClaims()
 	timer := time.AfterFunc(stopCalling, stopCalls)
@@ -326,8 +340,9 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	problems := &problem.Board{}
 	checks := checker(s, hub, api) // not among the calls that are counted
 	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
-	api.http.Transport = metrics.Calls("stripe", api.http.Transport)
-	hub.http.Transport = metrics.Calls("notehub", hub.http.Transport)
+	clock := l.Clock()
+	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
+	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
@@ -349,23 +364,24 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		}
 		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
 	}
-	metrics.LivePages = live.Pages
+	metrics.LivePages, metrics.Now = live.Pages, l.Now
 	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: changed, Problems: problems})
+		Changed: changed, AskTime: api.AskTime, Problems: problems})
 	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{problems: problems, ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
+	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second}}
+		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		unverified: bodies.New(mostBody)}
 	metrics.Problems = server.currentProblems
 	server.console, err = console.New(console.Config{Problems: server.currentProblems, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: time.Local, Vitals: server.vitals, Live: live, Check: checks})
+		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -54,15 +53,15 @@ const (
 	devicesPerPage = 1000
 	// eventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	eventsPerPage = 50
-	// mostReply bounds what is read of a reply, in bytes.
-	mostReply = 32 << 20
+	// hubMaxReply bounds a reply in bytes; a page of devices is the largest.
+	hubMaxReply = 8 << 20
 )
 
 func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
-		http:  &http.Client{Transport: newTransport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http:  &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		pace:  pace,
 	}
 	if s.NotehubToken != "" {
@@ -413,7 +412,9 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 		return transportError(err)
 	}
 	defer resp.Body.Close()
-	text, readErr := io.ReadAll(io.LimitReader(resp.Body, mostReply))
+	var reply bytes.Buffer // which grows with less waste than io.ReadAll
+	_, readErr := reply.ReadFrom(resp.Body)
+	text := reply.Bytes()
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
 		return &rejectedToken{token}
@@ -492,6 +493,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
 		d = time.Duration(n) * time.Second
 	} else if t, err := http.ParseTime(v); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs // their clock set the end of the wait, and ours may be wrong
+		}
 		d = t.Sub(now)
 	}
 	return min(max(d, 0), most)

@@ -18,11 +18,13 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/recording"
 	"notepay/internal/stripeevent"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
@@ -48,10 +50,11 @@ type Server struct {
 	paces      map[string]*upstream.Pace // by vendor, for /health
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
-	health     healthProbe
+	recording  *recording.Monitor // whether payments can be recorded
 	refreshes  refreshGate
 	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
 	complaints rate.Sometimes
+	unverified *bodies.Budget // of webhooks whose signature was not checked yet
 
 	webhooksOff bool
 	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
@@ -122,9 +125,11 @@ func (s *Server) routes() http.Handler {
 	return s.secured(web.Tidy(mux))
 }
 
-// secured adds what every answer carries, bounds every body, and makes a panic a 500 and a log line.
+// secured adds what every answer carries, bounds every body, and makes a panic a log line and a 500. Where part of an answer was sent already
+// it aborts the connection instead: the part must not look like the whole.
 func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &statusRecorder{ResponseWriter: w}
 		h := w.Header()
 		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's hosts are not to be listed
 		// (buy., book., donate.stripe.com and custom domains).
@@ -144,9 +149,13 @@ func (s *Server) secured(next http.Handler) http.Handler {
 				panic(p)
 			}
 			s.log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			if recorder.status != 0 {
+				panic(http.ErrAbortHandler)
+			}
+			h.Del("Content-Disposition")
 			http.Error(w, "Internal error", http.StatusInternalServerError)
 		}()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(recorder, r)
 	})
 }
 
@@ -159,20 +168,26 @@ var (
 )
 
 // adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
-// The customer gets a safe sentence, the log the cause.
+// The customer gets a safe sentence, the log the cause. A failure in the middle of an answer aborts the connection, so that whoever reads it
+// cannot take what was sent for the whole.
 func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		recorder := &statusRecorder{ResponseWriter: w}
+		recorder, ok := w.(*statusRecorder)
+		if !ok {
+			recorder = &statusRecorder{ResponseWriter: w}
+		}
 		err := h(recorder, r)
 		if apiErr, ok := errors.AsType[*web.APIError](err); ok {
 			err = apiErr.Write(recorder)
 		}
 		if err != nil {
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
+			if _, whole := errors.AsType[*web.Answered](err); recorder.status != 0 && !whole {
+				s.metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
+				panic(http.ErrAbortHandler)
+			}
 			if recorder.status == 0 {
-				if err := s.wentWrong(recorder, r); err != nil {
-					s.log.Error("error page", "err", err)
-				}
+				s.wentWrong(recorder, r)
 			}
 		}
 		if recorder.status != http.StatusTemporaryRedirect {
@@ -182,21 +197,31 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 }
 
 // wentWrong answers a request that failed for a reason which only the log is told.
-func (s *Server) wentWrong(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
+	w.Header().Del("Content-Disposition") // an error is no file to save
+	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		return (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+	} else {
+		err = s.customer.Failed(w, r)
 	}
-	return s.customer.Failed(w, r)
+	if err == nil {
+		return
+	}
+	s.log.Error("error page", "err", err)
+	if w.status == 0 {
+		http.Error(w, "Internal error", http.StatusInternalServerError)
+	}
 }
 
-// statusRecorder remembers what was answered.
+// statusRecorder remembers what was answered; status is 0 until an answer has begun.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
 func (r *statusRecorder) WriteHeader(status int) {
-	if r.status == 0 {
+	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
 	}
 	r.ResponseWriter.WriteHeader(status)
@@ -207,6 +232,14 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 		r.status = http.StatusOK
 	}
 	return r.ResponseWriter.Write(b)
+}
+
+// FlushError implements what http.ResponseController asks for to flush. It sends the header, and so begins the answer.
+func (r *statusRecorder) FlushError() error {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return http.NewResponseController(r.ResponseWriter).Flush()
 }
 
 // Unwrap lets http.ResponseController find the writer underneath.
@@ -286,7 +319,7 @@ func (s *Server) closed() bool { return s.bridge.Late() || s.problems.StopsSales
 
 // selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
 func (s *Server) selling(uid string) fleet.Sale {
-	sale := s.fleet.Selling(uid, time.Now())
+	sale := s.fleet.Selling(uid, s.ledger.Now())
 	switch sale.State {
 	case fleet.NoDevice:
 		s.fleet.AskFor(uid)
@@ -366,6 +399,9 @@ func deviceParameter(r *http.Request) string {
 	return ""
 }
 
+// recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it again.
+const recordTimeout = 5 * time.Second
+
 // stripeWebhook says yes once an event and what follows from it are on disk.
 func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	refuse := func(status int, code, message string) error {
@@ -373,18 +409,29 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		return &web.APIError{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
-	if signature == "" { // before the body is read: anybody may send one
+	if !s.webhooks.Plausible(signature) { // before the body is read: anybody may send one
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	}
-	body, err := io.ReadAll(r.Body)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+	body, err := s.unverified.Read(w, r)
+	switch {
+	case errors.Is(err, bodies.ErrTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
-	}
-	if err != nil {
+	case errors.Is(err, bodies.ErrBusy):
+		return refuse(http.StatusServiceUnavailable, "busy", "too many events are on their way, send it again")
+	case errors.Is(err, bodies.ErrSlow):
+		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time, send it again")
+	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.webhooks.Verify(body, signature)
+	event, err := s.webhooks.Verify(body, signature, s.ledger.Clock())
+	if errors.Is(err, stripeevent.ErrTooOld) || errors.Is(err, stripeevent.ErrTimeUnknown) { // unless our time is wrong
+		s.bridge.LearnTime(r.Context())
+		event, err = s.webhooks.Verify(body, signature, s.ledger.Clock())
+	}
 	switch {
+	case errors.Is(err, stripeevent.ErrTimeUnknown):
+		s.log.Warn("webhook postponed", "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be judged yet, send it again"}
 	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
@@ -392,11 +439,13 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Warn("webhook refused", "err", err)
 		return refuse(http.StatusBadRequest, "malformed", "this is no event")
 	}
-	if err := s.bridge.Receive(r.Context(), event); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
+	defer cancel()
+	if err := s.bridge.Receive(ctx, event); err != nil {
 		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
-	s.lastWebhook.Store(time.Now().UnixMilli())
+	s.lastWebhook.Store(s.ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
@@ -419,7 +468,9 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.log.Warn("routed event refused", "err", err)
 		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "this is no event of Notehub"}
 	}
-	if err := s.bridge.Confirm(r.Context(), answer); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
+	defer cancel()
+	if err := s.bridge.Confirm(ctx, answer); err != nil {
 		s.log.Error("confirmation not recorded, Notehub is to send it again", "event", answer.EventID, "err", err)
 		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
 	}
@@ -472,30 +523,9 @@ func (s *Server) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, result)
 }
 
-// healthProbe remembers for a moment whether the ledger could be written to: anybody may ask, and each answer costs a sync of the disk.
-type healthProbe struct {
-	mu  sync.Mutex
-	at  time.Time
-	err error
-}
-
-const probeHolds = 2 * time.Second
-
-func (h *healthProbe) check(ctx context.Context, l *ledger.Ledger) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.at.IsZero() || time.Since(h.at) > probeHolds {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		h.err = l.Probe(ctx)
-		h.at = time.Now()
-	}
-	return h.err
-}
-
 // vitals is how the service is, for the console.
 func (s *Server) vitals(ctx context.Context) console.Vitals {
-	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.health.check(ctx, s.ledger)}
+	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.recording.Check(ctx)}
 	if at := s.lastWebhook.Load(); at != 0 {
 		v.Webhook = time.UnixMilli(at)
 	}
@@ -531,6 +561,9 @@ type healthAnswer struct {
 	Problems       []string   `json:"problems,omitempty"` // readable reasons for a status that is not "ok"
 }
 
+// healthTimeout bounds what the health report waits for: load balancers do not wait long.
+const healthTimeout = 4 * time.Second
+
 func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	answer := healthAnswer{Status: "ok", Version: version()}
 	var refreshed time.Time
@@ -544,11 +577,13 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		answer.Problems = append(answer.Problems, p.Text)
 	}
 	status := http.StatusOK
-	stats, err := s.ledger.Stats(r.Context())
-	if err = errors.Join(err, s.health.check(r.Context(), s.ledger)); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
+	defer cancel()
+	stats, err := s.ledger.Stats(ctx)
+	if err = errors.Join(err, s.recording.Check(ctx)); err != nil {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued))
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued, s.ledger.Now()))
 	return web.WriteJSON(w, status, answer)
 }

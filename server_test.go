@@ -43,7 +43,8 @@ type front struct {
 	notehub  *sandbox.Notehub
 	machines []*sandbox.Machine // those that are held against the ledger in the end
 	logs     *quietBuffer
-	closed   bool // the ledger is
+	closed   bool       // the ledger is
+	host     *hostClock // nil: the service takes the bubble's time for Stripe's
 }
 
 // quietBuffer is a log that may be written to from everywhere.
@@ -101,7 +102,7 @@ func (f *front) build() {
 // open puts the service together over its ledger.
 func (f *front) open() {
 	var err error
-	if f.ledger, err = ledger.Open(f.Context(), f.path); err != nil {
+	if f.ledger, err = ledger.OpenBy(f.Context(), f.path, f.host.clock()); err != nil {
 		f.Fatal(err)
 	}
 	f.closed = false

@@ -282,26 +282,59 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 		f.pass(10 * time.Second)
 		p.presses(to, form)
 
+		// Strangers press without having loaded a page, from the address that is everybody's behind a proxy.
 		made := f.stripe.Count(makeSession)
-		for range 40 { // no cookies
-			(&phone{f: f, address: p.address}).do("POST", to, form)
+		stranger := func(to, form string) *httptest.ResponseRecorder {
+			return (&phone{f: f, address: p.address}).do("POST", to, form)
 		}
-		if n := f.stripe.Count(makeSession) - made; n > 10 {
-			f.Errorf("%d sessions were made for one machine at once; want 10 at most", n)
+		for range 40 {
+			stranger(to, form)
 		}
-		refused("one machine", (&phone{f: f, address: p.address}).do("POST", to, form))
-		for range 100 {
-			(&phone{f: f, address: p.address}).do("POST", to, "price_id=price_warm")
+		if n := f.stripe.Count(makeSession) - made; n > 5 {
+			f.Errorf("%d sessions were made for one machine at once; want 5 at most", n)
 		}
-		refused("one address", (&phone{f: f, address: p.address}).do("POST", "/use/dev:2", form))
-		if w := (&phone{f: f, address: "203.0.113.8:1"}).do("POST", "/use/dev:2", form); w.Code != http.StatusSeeOther {
-			f.Errorf("another address: %d; want 303", w.Code)
+		refused("a stranger at one machine", stranger(to, form))
+		for range 500 {
+			stranger(to, "price_id=price_none")
 		}
-		for i := range 100 { // from everywhere, for all machines
-			(&phone{f: f, address: "203.0.113." + strconv.Itoa(i) + ":1"}).do("POST", "/use/dev:"+strconv.Itoa(2+i%7), form)
+		if w := stranger("/use/dev:2", form); w.Code != http.StatusSeeOther {
+			f.Errorf("another machine: %d; want 303", w.Code)
 		}
-		if n := f.stripe.Count(makeSession) - made; n > 35 {
-			f.Errorf("%d sessions were made in a moment; want 35 at most", n)
+		for i := range 100 { // for all machines, with names of their own making
+			q := &phone{f: f, address: p.address, cookies: []*http.Cookie{{Name: "notepay_browser", Value: "AAAAAAAAAAAAAAAAAAAAAAAAAA." + strings.Repeat(strconv.Itoa(i%10), 32)}}}
+			q.do("POST", "/use/dev:"+strconv.Itoa(2+i%7), form)
+		}
+		if n := f.stripe.Count(makeSession) - made; n > 12 {
+			f.Errorf("%d sessions were made in a moment; want 12 at most", n)
+		}
+		for _, uid := range []string{washer, "dev:2", "dev:8"} { // customers load the page first
+			q := &phone{f: f, address: p.address}
+			q.do("GET", "/use/"+uid, "")
+			if w := q.do("POST", "/use/"+uid, form); w.Code != http.StatusSeeOther {
+				f.Errorf("a customer at %s while strangers press: %d; want 303", uid, w.Code)
+			}
+		}
+
+		// Who loads a page for each press can use up what there is of one machine, and of no other.
+		made = f.stripe.Count(makeSession)
+		for range 40 {
+			q := &phone{f: f, address: p.address}
+			q.do("GET", "/use/dev:3", "")
+			q.do("POST", "/use/dev:3", form)
+		}
+		if n := f.stripe.Count(makeSession) - made; n != 10 {
+			f.Errorf("%d sessions were made for one machine at once; want 10", n)
+		}
+		q := &phone{f: f, address: p.address}
+		q.do("GET", "/use/dev:4", "")
+		if w := q.do("POST", "/use/dev:4", form); w.Code != http.StatusSeeOther {
+			f.Errorf("a customer at another machine: %d; want 303", w.Code)
+		}
+
+		// A name of an earlier process is replaced with the next page.
+		old := &phone{f: f, address: p.address, cookies: []*http.Cookie{{Name: "notepay_browser", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}}}
+		if old.do("GET", "/use/dev:5", ""); old.cookies[0].Value == "ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+			f.Error("a name of an earlier process was kept")
 		}
 	})
 }

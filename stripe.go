@@ -38,8 +38,11 @@ type stripeAPI struct {
 // stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
 const stripeTimeLimit = 15 * time.Second
 
+// stripeMaxReply bounds a reply in bytes; a page of a hundred events is the largest.
+const stripeMaxReply = 4 << 20
+
 func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	return newStripeOver(newTransport(), s, pace)
+	return newStripeOver(new(upstream.Replies).Over(newTransport(), stripeMaxReply), s, pace)
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
@@ -153,10 +156,8 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	switch {
 	case !price.Active:
 		return refused("is not active")
-	case price.Product != nil && price.Product.Deleted:
-		return refused("is of a product that was deleted")
-	case price.Product != nil && price.Product.Object != "" && !price.Product.Active:
-		return refused("is of a product that was archived")
+	case stripeevent.ProductProblem(price.Product) != "":
+		return refused(stripeevent.ProductProblem(price.Product))
 	case price.Recurring != nil:
 		return refused("is recurring: machines need a one-time price")
 	case price.BillingScheme == stripe.PriceBillingSchemeTiered || price.CustomUnitAmount != nil:
@@ -235,18 +236,9 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 const captureManual = "manual"
 
 func linkRecord(link *stripe.PaymentLink) ledger.Link {
-	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL, Active: link.Active,
+	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
 		Plan: ledger.Plan{PriceID: link.Metadata["price_id"]}, Manual: link.Metadata["capture"] == captureManual}
-	if !link.Active {
-		r.Closed = "its Payment Link " + link.ID + " was deactivated in Stripe's Dashboard: activate it there to sell again"
-	}
-	if link.Restrictions != nil && link.Restrictions.CompletedSessions != nil && link.Restrictions.CompletedSessions.Limit > 0 {
-		r.Limited = true
-		if taken := link.Restrictions.CompletedSessions; taken.Count >= taken.Limit {
-			r.Active = false
-			r.Closed = fmt.Sprintf("its Payment Link %s was limited to %d payments in Stripe's Dashboard: raise the limit there to sell again", link.ID, taken.Limit)
-		}
-	}
+	r.Active, r.Limited, r.Closed = stripeevent.LinkState(link)
 	if link.AfterCompletion != nil && link.AfterCompletion.Redirect != nil {
 		r.ReturnURL = link.AfterCompletion.Redirect.URL
 	}
@@ -275,7 +267,7 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
-		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
+		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeevent.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		InactiveMessage:    stripe.String("This machine is not for sale through this link any more. Please scan the sticker on the machine again."),
 	}
@@ -295,15 +287,6 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	record := linkRecord(link)
 	record.Plan, record.ReturnURL = plan, returnURL
 	return record, nil
-}
-
-// maxDescription is how many characters Stripe takes for the description of a payment.
-const maxDescription = 1000
-
-// description names machine and plan on the payment in Stripe's Dashboard.
-func description(d ledger.Device, plan ledger.Plan) string {
-	of := upstream.Cut(cmp.Or(plan.Name, plan.PriceID), maxDescription/2)
-	return upstream.Cut(cmp.Or(d.Name, d.UID), maxDescription/2-2) + ": " + of
 }
 
 // UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
@@ -335,7 +318,7 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
 		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
-		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
+		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeevent.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		SuccessURL:         stripe.String(successURL(publicURL)),
 		CancelURL:          stripe.String(publicURL + "/payment/cancel"),
@@ -531,6 +514,20 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	}
 	_ = s.outcome(nil) // the call was answered
 	return events, last, read == onePage, errors.Join(unread...)
+}
+
+// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
+func (s *stripeAPI) AskTime(ctx context.Context) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	params := &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(1), Single: true}}
+	for _, err := range s.client.V1Events.List(ctx, params) {
+		if err != nil {
+			return s.outcome(err)
+		}
+	}
+	return s.outcome(nil)
 }
 
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.

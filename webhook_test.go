@@ -75,7 +75,7 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"with an empty secret beside a good one", body, signed(body, testSecret), stripeevent.Secrets{"", testSecret}, true},
 		}
 		for _, row := range rows {
-			event, err := row.webhooks.Verify([]byte(row.body), row.header)
+			event, err := row.webhooks.Verify([]byte(row.body), row.header, nil)
 			switch {
 			case row.accepted && (err != nil || event.ID != "evt_1"):
 				t.Errorf("%s: event %q, %v; want it to be accepted", row.name, event.ID, err)
@@ -97,7 +97,7 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret)); !errors.Is(err, stripeevent.ErrSignature) {
+	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret), nil); !errors.Is(err, stripeevent.ErrSignature) {
 		t.Errorf("%v; want %v", err, stripeevent.ErrSignature)
 	}
 }
@@ -105,7 +105,7 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 func TestWhatIsReadOfAnEvent(t *testing.T) {
 	t.Parallel()
 	read := func(body string) (bridge.Event, error) {
-		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret))
+		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret), nil)
 	}
 	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur","metadata":{"device_uid":"dev:1","price_id":"price_1"}`
 	for name, intent := range map[string]string{"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`} {
@@ -172,7 +172,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
 	body := sessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 func TestNumbersAreKeptExactly(t *testing.T) {
 	t.Parallel()
 	body := sessionEvent("checkout.session.completed", `,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`)
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret))
+	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,5 +309,43 @@ func TestAWebhookThatCannotBeStoredIsToBeSentAgain(t *testing.T) {
 		if !strings.Contains(f.logs.String(), "level=ERROR") {
 			f.Errorf("log %s; want an error", f.logs)
 		}
+	})
+}
+
+// unread is a body that may not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, errors.New("not to be read")
+}
+
+func TestAWebhookWithoutASignatureIsRefusedBeforeItsBodyIsRead(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		sum := strings.Repeat("0", 64)
+		for _, header := range []string{"", "x", "t=1", "v1=" + sum, "t=x,v1=" + sum, "t=1,v1=00", "t=1,v1=" + strings.Repeat("x", 64), "t=1,v0=" + sum, "t=1;v1=" + sum} {
+			r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+			r.ContentLength = 1 << 20
+			if header != "" {
+				r.Header.Set("Stripe-Signature", header)
+			}
+			w := httptest.NewRecorder()
+			f.handler.ServeHTTP(w, r)
+			f.answers("signature "+header, w, http.StatusBadRequest, `"code":"bad_signature"`)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+		r.ContentLength = 1<<20 + 1
+		r.Header.Set("Stripe-Signature", "t=1,v1="+sum)
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		f.answers("announced as too large", w, http.StatusRequestEntityTooLarge, `"code":"too_large"`)
+	})
+	inFront(t, func(s *config.Settings) { s.StripeWebhookSecret = "off" }, func(f *front) {
+		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", unread{t})
+		r.Header.Set("Stripe-Signature", "t=1,v1="+strings.Repeat("0", 64))
+		w := httptest.NewRecorder()
+		f.handler.ServeHTTP(w, r)
+		f.answers("where there is no secret", w, http.StatusBadRequest, `"code":"bad_signature"`)
 	})
 }

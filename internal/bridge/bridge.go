@@ -147,7 +147,7 @@ type Event struct {
 	Active, Limited bool   // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
 }
 
-// Config is what a Bridge needs. All fields are required, but Problems and Changed.
+// Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
 type Config struct {
 	Ledger        *ledger.Ledger
 	Fleet         *fleet.Fleet
@@ -165,6 +165,9 @@ type Config struct {
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
+
+	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil where that is the host's.
+	AskTime func(context.Context) error
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
@@ -188,28 +191,27 @@ type Bridge struct {
 	look    chan struct{} // a session may have to be looked up
 	heard   chan struct{} // a confirmation may be awaited
 	asking  singleflight.Group
-	reads   *rate.Limiter
 	misses  misses
 	glances glances
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
+	time    timekeeper
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
+	returning *returning
+
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds; 0: none since the start
+	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
-
-// readsPerSecond is how often the success page may ask Stripe, for all who press reload together.
-const readsPerSecond = 2
 
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
-		reads: rate.NewLimiter(readsPerSecond, readsPerSecond), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
+		returning: newReturning(), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
 }
 
 // caughtUp: what happened while nobody listened is known.

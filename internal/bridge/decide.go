@@ -13,9 +13,40 @@ import (
 // By is who decided something, and why.
 type By struct{ Who, Why string }
 
+// Also is what a caller does in the transaction of a decision. An error of either function undoes the decision and is returned.
+// Both may run more than once, see ledger.Update. A nil function does nothing.
+type Also struct {
+	Before func(*ledger.Tx) error
+	After  func(*ledger.Tx, ledger.Payment) error // with the payment as the decision leaves it
+}
+
+func runBefore(tx *ledger.Tx, also []Also) error {
+	for _, a := range also {
+		if a.Before == nil {
+			continue
+		}
+		if err := a.Before(tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
+	for _, a := range also {
+		if a.After == nil {
+			continue
+		}
+		if err := a.After(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
-func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, error) {
-	return b.decide(ctx, id, "retry", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
+	return b.decide(ctx, id, "retry", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
@@ -32,23 +63,29 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By) (ledger.Payment, e
 }
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
-func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By) (ledger.Payment, error) {
-	return b.decide(ctx, id, "refund", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return GiveBack(p, amount, tx.Now) })
+func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, also ...Also) (ledger.Payment, error) {
+	return b.decide(ctx, id, "refund", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+		return GiveBack(p, amount, tx.Now)
+	})
 }
 
 // End ends what is open for a payment, and takes it off the list of those that a person has to look at.
-func (b *Bridge) End(ctx context.Context, id string, by By) (ledger.Payment, error) {
-	return b.decide(ctx, id, "end", by, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
+func (b *Bridge) End(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
+	return b.decide(ctx, id, "end", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
 }
 
 // decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
-func (b *Bridge) decide(ctx context.Context, id, what string, by By, f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
+func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also,
+	f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
 		return found, err
 	}
 	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
 		if changed.before, err = tx.Payment(found.ID); err != nil {
 			return err
 		}
@@ -58,7 +95,11 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, f func(*led
 		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
-		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})
+		err = tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})
+		if err != nil {
+			return err
+		}
+		return runAfter(tx, changed.after, also)
 	})
 	// If we stop here, it is decided: the row says what is next.
 	if err != nil {
@@ -79,21 +120,30 @@ const freeStarts = "start_"
 func freeStart(p ledger.Payment) bool { return strings.HasPrefix(p.SessionID, freeStarts) }
 
 // StartFree sends a device a credit that nobody pays for, to test it or as goodwill. It returns ledger.ErrNotFound for an unknown device.
-func (b *Bridge) StartFree(ctx context.Context, device string, by By) (ledger.Payment, error) {
-	d := b.c.Fleet.Device(device)
-	if d == nil {
-		return ledger.Payment{}, ledger.ErrNotFound
+func (b *Bridge) StartFree(ctx context.Context, device string, by By, also ...Also) (ledger.Payment, error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return ledger.Payment{}, err
 	}
 	session := freeStarts + strings.ToLower(rand.Text())
 	var p ledger.Payment
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
+		d := b.c.Fleet.Device(device)
+		if d == nil {
+			return ledger.ErrNotFound
+		}
 		p = ledger.Payment{ID: ledger.CreditID(session), SessionID: session, Token: newToken(), DeviceUID: device, DeviceName: d.Name, Plan: "Free start",
 			Livemode: b.c.Livemode, Machine: ledger.Queued, Money: ledger.Paid, PaidAt: tx.Now.Truncate(time.Second), CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now}
 		p = Next(b.clocks(p, b.c.Lifetime, tx.Now), tx.Now)
 		if _, err := tx.InsertPayment(p); err != nil {
 			return err
 		}
-		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: "start", Subject: device, Why: by.Why, After: p.ID})
+		if err := tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: "start", Subject: device, Why: by.Why, After: p.ID}); err != nil {
+			return err
+		}
+		return runAfter(tx, p, also)
 	})
 	if err != nil {
 		return p, fmt.Errorf("free start of %s: %w", device, err)
@@ -173,9 +223,14 @@ func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
 	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
 }
 
+// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
+const showTimeout = time.Second
+
 // showPause has the fleet know what the ledger says of a device's pause.
 func (b *Bridge) showPause(device string) {
-	paused, err := b.c.Ledger.PauseOf(context.Background(), device)
+	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
+	defer cancel()
+	paused, err := b.c.Ledger.PauseOf(ctx, device)
 	known, err := ledger.Has(err)
 	switch {
 	case err != nil:
@@ -188,23 +243,26 @@ func (b *Bridge) showPause(device string) {
 }
 
 // Pause takes a device out of sale, until Resume.
-func (b *Bridge) Pause(ctx context.Context, device string, by By) error {
-	return b.onDevice(ctx, device, "pause", by, func(tx *ledger.Tx) error {
+func (b *Bridge) Pause(ctx context.Context, device string, by By, also ...Also) error {
+	return b.onDevice(ctx, device, "pause", by, also, func(tx *ledger.Tx) error {
 		return tx.Pause(ledger.Pause{DeviceUID: device, Reason: by.Why, By: by.Who, At: tx.Now})
 	})
 }
 
 // Resume sells on a device again.
-func (b *Bridge) Resume(ctx context.Context, device string, by By) error {
-	return b.onDevice(ctx, device, "resume", by, func(tx *ledger.Tx) error { return tx.Resume(device) })
+func (b *Bridge) Resume(ctx context.Context, device string, by By, also ...Also) error {
+	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error { return tx.Resume(device) })
 }
 
 // onDevice changes what the ledger says of a device, with an audit row, and then what the fleet knows.
-func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, write func(*ledger.Tx) error) error {
+func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, also []Also, write func(*ledger.Tx) error) error {
 	if b.c.Fleet.Device(device) == nil {
 		return ledger.ErrNotFound
 	}
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
 		if err := write(tx); err != nil {
 			return err
 		}

@@ -144,7 +144,9 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		return err
 	}
 	var changed change
-	err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) (err error) {
+	settle, settled := settling(ctx)
+	defer settled()
+	err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) (err error) {
 		if changed.before, err = tx.Payment(id); err != nil {
 			return err
 		}
@@ -158,7 +160,7 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
 		}
-		return tx.AddAttempt(id, ledger.Attempt{At: began, Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
+		return tx.AddAttempt(id, ledger.Attempt{At: b.clock().At(began), Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
 	})
 	if err != nil || changed.after == changed.before {
 		return err

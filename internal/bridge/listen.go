@@ -98,12 +98,14 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 func (b *Bridge) listen(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		asOf := time.Now()
+		began := time.Now()
 		err := b.readAnswers(ctx)
 		if err == nil {
 			b.answersRead.Store(true)
 			poke(b.wake)
-			err = b.giveUp(ctx, asOf)
+			if b.clock().Known() { // without Stripe's time nobody knows whose time is over
+				err = b.giveUp(ctx, b.clock().At(began))
+			}
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -114,26 +116,29 @@ func (b *Bridge) listen(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		b.untilAwaited(ctx, asOf)
+		b.untilAwaited(ctx, began)
 	}
 }
 
-// untilAwaited waits until the answers are to be read again.
+// untilAwaited waits until the answers are to be read again. last is the local instant of the last reading.
 func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	for ctx.Err() == nil {
 		stats, err := b.c.Ledger.Stats(ctx)
 		now := time.Now()
-		var next time.Time
+		var next, silent time.Time
+		if !stats.NextSilent.IsZero() {
+			silent = now.Add(stats.NextSilent.Sub(b.now()))
+		}
 		switch {
 		case err != nil:
 			next = now.Add(time.Second)
 		case stats.Awaited && !b.c.Routed:
 			next = last.Add(b.c.ListenEvery)
-			if !stats.NextSilent.IsZero() {
-				next = earliest(next, stats.NextSilent)
+			if !silent.IsZero() {
+				next = earliest(next, silent)
 			}
 		default:
-			next = stats.NextSilent
+			next = silent
 			if late := last.Add(b.c.PollInterval); b.c.ConfirmWithin > 0 && (next.IsZero() || late.Before(next)) {
 				next = late // what a machine says late, and what a route has lost
 			}

@@ -38,6 +38,9 @@ var ErrTooBusy = errors.New("too many look-ups")
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
 // nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	if err := b.mayRecord(ctx); err != nil {
+		return err
+	}
 	if e.Type == ChargeSucceeded {
 		return b.receiveCharge(ctx, e)
 	}
@@ -293,7 +296,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
-	if p.PaidAt.Before(b.c.Ledger.Born()) {
+	born := b.c.Ledger.Born()
+	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
+		return "", change{}, ErrTimeUnknown
+	}
+	if p.PaidAt.Before(born) {
 		p = failed(p, ReasonAdopted)
 		p.Attention = ReasonAdopted
 		outcome = Adopted
@@ -412,17 +419,20 @@ func (b *Bridge) Session(ctx context.Context, id string) (ledger.Payment, error)
 		return p, ledger.ErrNotFound
 	}
 	_, err, _ = b.asking.Do(id, func() (any, error) {
-		if !b.reads.Allow() {
-			return nil, ErrTooBusy
-		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAsk)
 		defer cancel()
+		if may, err := b.mayRead(ctx, id); err != nil || !may {
+			return nil, cmp.Or(err, ErrTooBusy)
+		}
 		err := b.ask(ctx, id)
 		if errors.Is(err, ledger.ErrNotFound) {
 			b.misses.add(id, time.Now())
 		}
 		return nil, err
 	})
+	if errors.Is(err, ErrTooBusy) {
+		return b.catchUp(ctx, id)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -481,6 +491,9 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 
 // recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
 func (b *Bridge) recordNow(ctx context.Context, s Session, also func(*ledger.Tx) error) (outcome string, err error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return "", err
+	}
 	var changed change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
 		if outcome, changed, err = b.record(tx, s, false); err == nil && also != nil {

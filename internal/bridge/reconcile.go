@@ -28,6 +28,10 @@ func (b *Bridge) reconcile(ctx context.Context) {
 	failures := 0
 	var r reading
 	for ctx.Err() == nil {
+		if b.ready(ctx) != nil { // whoever makes it ready says what is wrong
+			_ = upstream.Sleep(ctx, measuring)
+			continue
+		}
 		if err := b.readEvents(ctx, &r); err != nil {
 			if ctx.Err() == nil {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
@@ -41,6 +45,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 		}
 		failures = 0
 		b.c.Problems.Clear(problem.EventsStuck)
+		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)
@@ -95,25 +100,28 @@ func (b *Bridge) untilLookedUp(ctx context.Context) {
 
 // reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what was not read, not what was.
 type reading struct {
-	began, since time.Time // zero: none has begun
-	sessions     bool      // read, where they had to be
-	after        string    // the last event that was read
+	began    time.Time // a local instant; zero: none has begun
+	since    time.Time // by Stripe's clock
+	sessions bool      // read, where they had to be
+	after    string    // the last event that was read
 }
 
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
 // far enough, the sessions are read themselves.
 func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	if r.began.IsZero() {
-		since, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
-		if errors.Is(err, ledger.ErrNotFound) {
-			since, err = b.c.Ledger.Born(), nil
+		since, err := b.readUntil(ctx)
+		if err == nil && since.After(b.now()) { // Stripe's time has just turned out to be earlier
+			if err = b.settleTime(ctx); err == nil {
+				since, err = b.readUntil(ctx)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
-		*r = reading{began: time.Now(), since: since.Add(-overlap)}
+		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
 	}
-	if !r.sessions && r.began.Sub(r.since) > eventsKept {
+	if !r.sessions && b.now().Sub(r.since) > eventsKept {
 		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
 			return err
 		}
@@ -139,11 +147,20 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		}
 		r.after, more = last, again
 	}
-	began := r.began
+	began := b.clock().At(r.began)
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.
 	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
+}
+
+// readUntil returns until when Stripe's events were read, or the ledger's birth.
+func (b *Bridge) readUntil(ctx context.Context) (time.Time, error) {
+	at, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
+	if errors.Is(err, ledger.ErrNotFound) {
+		at, err = b.c.Ledger.Born(), nil
+	}
+	return at, err
 }
 
 // chargesLast orders a page: a charge tells of a payment only once its session made one, and both may be of the same second.

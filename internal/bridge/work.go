@@ -31,6 +31,7 @@ const (
 
 // Run works until ctx ends: then nothing more is claimed, and what is under way may finish until the calls' own context ends.
 func (b *Bridge) Run(ctx, calls context.Context) {
+	b.learnTime(ctx)
 	b.begin(ctx)
 	b.express.open(calls)
 	var loops sync.WaitGroup
@@ -41,6 +42,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	loops.Go(func() { b.keepTime(ctx) })
 	loops.Go(func() { b.glance(ctx, calls) })
 	<-ctx.Done()
 	b.express.close()
@@ -90,6 +92,10 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for ctx.Err() == nil {
+		if q.part == ledger.ForStripe && !b.clock().Known() { // it would not answer, and time may have decided something
+			_ = upstream.Sleep(ctx, measuring)
+			continue
+		}
 		claimed, err := b.claim(ctx, q, cap(fresh)-len(fresh), cap(again)-len(again))
 		if err != nil {
 			if ctx.Err() == nil {
@@ -137,11 +143,11 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			b.c.Log.Error("read queue", "err", err)
-		case woken && !due.IsZero() && !time.Now().Before(due):
+		case woken && !due.IsZero() && !b.now().Before(due):
 			return
 		case !due.IsZero():
 			// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
-			d = min(max(time.Until(due), 100*time.Millisecond), idlest)
+			d = min(max(due.Sub(b.now()), 100*time.Millisecond), idlest)
 		}
 		t := time.NewTimer(d)
 		select {
@@ -164,7 +170,7 @@ func (b *Bridge) measure(ctx context.Context) {
 	for {
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err == nil {
-			late := b.c.Lifetime > 0 && !oldest.IsZero() && time.Since(oldest) > b.c.Lifetime/2
+			late := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
 			b.late.Store(late || b.c.NotehubPace.Refuses())
 		} else if ctx.Err() == nil {
 			b.c.Log.Error("read queue", "err", err)
@@ -325,7 +331,8 @@ func (b *Bridge) turnedAway(p ledger.Payment, reason string, now time.Time) ledg
 
 // work makes the one call that a claimed payment needs, and settles.
 func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
-	o := Outcome{Action: p.Step, NoteID: firstNote(p), Began: time.Now()}
+	began := time.Now()
+	o := Outcome{Action: p.Step, NoteID: firstNote(p), Began: b.clock().At(began)}
 	call, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()
 	var err error
@@ -349,7 +356,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 			o.Refund, err = b.c.Stripe.Refund(call, RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundNumber})
 		}
 	}
-	b.settle(p, o, err)
+	b.settle(p, o, time.Since(began), err)
 }
 
 // holdKey is the idempotency key of a capture or release. Each claim has its own: Stripe gives a 500 again under the same key for a day, and a
@@ -381,10 +388,14 @@ func noteOf(p ledger.Payment) Note {
 	return n
 }
 
+// settling returns the context in which the result of a call is written down: the calls' own may have ended.
+func settling(calls context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(calls), settleTime)
+}
+
 // settle writes down what a call came to. It does so also while we shut down, and tries again while the disk refuses: what was
 // seen must not be lost. If we stop before it is on disk, the claim runs out and the call counts as unclear.
-func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
-	took := time.Since(o.Began)
+func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
 	if callErr != nil {
@@ -411,11 +422,14 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
-	err := b.c.Ledger.Update(context.Background(), write)
-	for deadline := time.Now().Add(settleTime); err != nil && time.Now().Before(deadline) && !errors.Is(err, ledger.ErrClosed); {
+	ctx, cancel := settling(context.Background())
+	defer cancel()
+	err := b.c.Ledger.Update(ctx, write)
+	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("settle", "payment", claimed.ID, "err", err)
-		_ = upstream.Sleep(context.Background(), time.Second)
-		err = b.c.Ledger.Update(context.Background(), write)
+		if upstream.Sleep(ctx, time.Second) == nil {
+			err = b.c.Ledger.Update(ctx, write)
+		}
 	}
 	if err != nil {
 		b.c.Log.Error("settle given up, left to the lease", "payment", claimed.ID, "err", err)
@@ -436,6 +450,10 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, callErr error) {
 // watch does what time alone decides, when the time has come.
 func (b *Bridge) watch(ctx context.Context) {
 	for ctx.Err() == nil {
+		if !b.clock().Known() {
+			_ = upstream.Sleep(ctx, measuring)
+			continue
+		}
 		var changes []change
 		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			changes = changes[:0]
@@ -500,22 +518,24 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	if err == nil && !known {
 		s, err = b.c.Stripe.Session(ctx, l.ID)
 	}
+	settle, settled := settling(ctx)
+	defer settled()
 	outcome := "no_session"
 	switch result := upstream.OutcomeOf(err); {
 	case known: // its own event came meanwhile
 		outcome = Duplicate
-		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Done:
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
 		}
-		outcome, err = b.recordNow(context.WithoutCancel(ctx), s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		outcome, err = b.recordNow(settle, s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
-		err = b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}
 	if err != nil {
 		outcome = "again"
-		postponed := b.c.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error {
+		postponed := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error {
 			return tx.PostponeLookup(l, tx.Now.Add(upstream.Backoff(l.Failures+1, 0.5)))
 		})
 		err = errors.Join(err, postponed)

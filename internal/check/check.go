@@ -19,6 +19,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
 )
 
 // State is what a check came to.
@@ -46,10 +47,13 @@ type Config struct {
 	Stripe   *stripe.Client
 	Plan     func(ctx context.Context, priceID string) (ledger.Plan, error) // reads a price as the bridge does
 	Notehub  Notehub
-	Clock    *Clock       // has to see the vendors' answers
-	Public   *http.Client // asks PUBLIC_URL, and follows no redirect
+	Clock    *vendortime.Clock // has to see the vendors' answers
+	Public   *http.Client      // asks PUBLIC_URL, and follows no redirect
 	Disk     func(path string) (network string, err error)
-	Report   func(Result) // told of each result as it is found
+	Space    func(path string) (ledger.Space, error) // the room on the disk
+	Report   func(Result)                            // told of each result as it is found
+
+	Suspicious []string // lines and names among the settings that are probably mistakes
 }
 
 // Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
@@ -108,6 +112,7 @@ func Run(ctx context.Context, c Config) []Result {
 		name string
 		do   func(context.Context) Result
 	}{
+		{"Unknown setting", r.unknownSettings},
 		{"Secret copied badly", r.copied},
 		{"Stripe connection fails", r.stripeKey},
 		{"Restricted key lacks a permission", r.permissions},
@@ -124,6 +129,7 @@ func Run(ctx context.Context, c Config) []Result {
 		{"Confirmations not routed", r.routed},
 		{"Ledger cannot be written", r.ledger},
 		{"Ledger on a network disk", r.disk},
+		{"Disk of the ledger nearly full", r.space},
 		{"Clock is wrong", r.clock},
 		{"Public address not reached", r.public},
 		{"Certificate not valid", r.certificate},

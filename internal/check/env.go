@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/joho/godotenv"
+	"notepay/internal/config"
 )
 
 // setting is a line of the file of settings.
@@ -21,9 +21,9 @@ type setting struct {
 
 // offer asks whether to write settings to the file, and anew for each that has another value there.
 func offer(d *dialogue, file string, found []setting) error {
-	current, err := godotenv.Read(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s cannot be read: check that each line is NAME=value", file) // the cause may quote a secret
+	current, err := config.ReadFile(file)
+	if err != nil {
+		return err
 	}
 	found = slices.DeleteFunc(found, func(s setting) bool { return current[s.name] == s.value })
 	if len(found) == 0 {

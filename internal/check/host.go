@@ -6,17 +6,25 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"notepay/internal/ledger"
 )
+
+// unknownSettings warns of names that are not settings, which would otherwise have no effect in silence.
+func (r *run) unknownSettings(context.Context) Result {
+	if len(r.Suspicious) > 0 {
+		return warned("correct the name, or remove the line; .env.example lists every setting", "%s", strings.Join(r.Suspicious, "; "))
+	}
+	return ok("every name is a setting")
+}
 
 // onThisMachine says whether an address leads nowhere else.
 func onThisMachine(address string) bool {
@@ -55,67 +63,43 @@ func (r *run) disk(context.Context) Result {
 	return ok("%s is on a local disk", database)
 }
 
-// Clock compares this machine's clock with the Date of the answers that it sees. It is safe for concurrent use.
-type Clock struct {
-	mu     sync.Mutex
-	seen   bool
-	offset time.Duration // how much this machine is ahead
+func (r *run) space(context.Context) Result {
+	database := string(r.Settings.DatabaseURL)
+	if ledger.IsPostgres(database) {
+		return skipped("the ledger is in PostgreSQL")
+	}
+	const remedy = "delete something on the disk of the ledger, or enlarge it"
+	space, err := r.Space(database)
+	free := fmt.Sprintf("%.0f MB are free", float64(space.Free)/1e6)
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		return skipped("this system does not tell how much is free")
+	case err != nil:
+		return skipped("the disk could not be looked at: %s", err)
+	case space.Free < space.Floor():
+		return failed(remedy, "%s: nothing is sold with so little", free)
+	case space.Tight():
+		return warned(remedy, "%s: sales stop when %.0f MB are left", free, float64(space.Floor())/1e6)
+	}
+	return ok("%s", free)
 }
 
-// Watch looks at all answers that come through a transport.
-func (c *Clock) Watch(next http.RoundTripper) http.RoundTripper { return watched{c, next} }
-
-type watched struct {
-	clock *Clock
-	next  http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
-	began := time.Now()
-	resp, err := w.next.RoundTrip(r)
-	if err == nil {
-		w.clock.look(began, time.Now(), resp.Header.Get("Date"))
-	}
-	return resp, err
-}
-
-// look takes an answer in, which was made at some time between began and ended. A Date has whole seconds, cut off.
-func (c *Clock) look(began, ended time.Time, date string) {
-	theirs, err := http.ParseTime(date)
-	if err != nil {
-		return
-	}
-	offset := time.Duration(0)
-	switch latest := theirs.Add(time.Second); {
-	case began.After(latest):
-		offset = began.Sub(latest)
-	case ended.Before(theirs):
-		offset = ended.Sub(theirs)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.seen || offset.Abs() < c.offset.Abs() { // a vendor with a wrong clock must not blame ours
-		c.seen, c.offset = true, offset
-	}
-}
-
-// mostOffset is how wrong the clock may be: a credit's end is told to machines, and compared with Stripe's times.
-const mostOffset = 10 * time.Second
+// maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's time, but people read its times
+// beside the host's, and beyond vendortime.Tolerance it does not sell.
+const maxOffset = 10 * time.Second
 
 func (r *run) clock(context.Context) Result {
-	r.Clock.mu.Lock()
-	defer r.Clock.mu.Unlock()
-	offset := r.Clock.offset.Round(time.Second)
+	ahead, seen := r.Clock.Ahead()
+	ahead = ahead.Round(time.Second)
 	switch {
-	case !r.Clock.seen:
+	case !seen:
 		return skipped("no vendor has answered")
-	case offset.Abs() <= mostOffset:
+	case ahead.Abs() <= maxOffset:
 		return ok("it agrees with the vendors'")
-	case offset > 0:
-		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; webhooks are refused from five minutes on", offset)
+	case ahead > 0:
+		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; from two minutes on nothing is sold", ahead)
 	}
-	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; webhooks are refused from five minutes on", -offset)
+	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; from two minutes on nothing is sold", -ahead)
 }
 
 // public asks our own health page by the way that Stripe and customers come.

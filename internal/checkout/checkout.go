@@ -8,7 +8,10 @@ package checkout
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,6 +52,7 @@ type Config struct {
 // Checkout makes sessions and ends them. It is safe for concurrent use.
 type Checkout struct {
 	c      Config
+	key    []byte // signs the names of browsers, as long as the process lives
 	limits limits
 	making singleflight.Group
 
@@ -79,8 +83,8 @@ type session struct {
 
 // New makes a checkout that knows the sessions which an earlier process left open.
 func New(ctx context.Context, c Config) (*Checkout, error) {
-	k := &Checkout{c: c, limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}, lost: map[buyer]attempt{}}
-	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, time.Now())
+	k := &Checkout{c: c, key: []byte(rand.Text()), limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}, lost: map[buyer]attempt{}}
+	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
 	if err != nil {
 		return nil, fmt.Errorf("load open sessions: %w", err)
 	}
@@ -91,6 +95,8 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 }
 
 const (
+	// wrongBy is by how much the host's clock may be wrong at the start, without a session being forgotten that is open.
+	wrongBy = 24 * time.Hour
 	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that differ.
 	lifetime = 31 * time.Minute
 	// leastLeft is how long a session has to be payable still to be given out again.
@@ -109,15 +115,33 @@ func (e TooOften) Error() string { return fmt.Sprintf("too many sessions, wait %
 // ErrNoPlan is returned for a price that a device does not sell.
 var ErrNoPlan = errors.New("the device does not sell this price")
 
+// NewBrowser returns a random name for a browser, which Named recognizes.
+func (k *Checkout) NewBrowser() string {
+	name := rand.Text()
+	return name + "." + k.sign(name)
+}
+
+// Named reports whether a browser's name was given by NewBrowser in this process.
+func (k *Checkout) Named(browser string) bool {
+	name, signature, _ := strings.Cut(browser, ".")
+	return hmac.Equal([]byte(signature), []byte(k.sign(name)))
+}
+
+func (k *Checkout) sign(name string) string {
+	mac := hmac.New(sha256.New, k.key)
+	mac.Write([]byte(name))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
 // URL is where a browser pays for a plan of a device: at the session that it has open already, or at a new one. browser is its name for as
-// long as it keeps its cookies, and address where it calls from. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
+// long as it keeps its cookies, and known says whether it was named by us before. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
 // a TooOften, or why Stripe or the ledger could not be asked.
-func (k *Checkout) URL(ctx context.Context, browser, address string, device *fleet.Device, priceID string) (string, error) {
+func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *fleet.Device, priceID string) (string, error) {
 	at := slices.IndexFunc(device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
 	if at < 0 {
 		return "", ErrNoPlan
 	}
-	if wait := k.limits.press(browser, address, time.Now()); wait > 0 {
+	if wait := k.limits.press(browser, device.UID, time.Now()); wait > 0 {
 		return "", TooOften(wait)
 	}
 	b := buyer{browser, device.UID, priceID}
@@ -128,7 +152,7 @@ func (k *Checkout) URL(ctx context.Context, browser, address string, device *fle
 		if url := k.reusable(ctx, b); url != "" {
 			return url, nil
 		}
-		if wait := k.limits.make(device.UID, time.Now()); wait > 0 {
+		if wait := k.limits.make(device.UID, known, time.Now()); wait > 0 {
 			return "", TooOften(wait)
 		}
 		return k.make(ctx, b, device.Device, device.Offers[at].Plan)
@@ -140,7 +164,7 @@ func (k *Checkout) URL(ctx context.Context, browser, address string, device *fle
 func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 	k.mu.Lock()
 	s := k.open[k.last[b]]
-	fit := s != nil && time.Until(s.Ends) > leastLeft
+	fit := s != nil && s.Ends.Sub(k.c.Ledger.Now()) > leastLeft
 	k.mu.Unlock()
 	if !fit {
 		return ""
@@ -188,10 +212,10 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) attempt {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if a, ok := k.lost[b]; ok && time.Until(a.ends) > stripesLeast+time.Second {
+	if a, ok := k.lost[b]; ok && a.ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
 		return a
 	}
-	return attempt{"session:" + rand.Text(), device, plan, time.Now().Add(lifetime).Truncate(time.Second)}
+	return attempt{"session:" + rand.Text(), device, plan, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second)}
 }
 
 // tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would come again and again.
@@ -212,7 +236,7 @@ func (k *Checkout) tried(b buyer, a attempt, err error) {
 func (k *Checkout) keep(b buyer, a attempt) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.lost, func(_ buyer, old attempt) bool { return time.Until(old.ends) < stripesLeast })
+	maps.DeleteFunc(k.lost, func(_ buyer, old attempt) bool { return old.ends.Sub(k.c.Ledger.Now()) < stripesLeast })
 	k.lost[b] = a
 }
 
@@ -239,7 +263,10 @@ const looking = 3 * time.Second
 // Run ends the sessions of machines that went out of sale, until the context ends. A call under way may still finish.
 func (k *Checkout) Run(ctx, calls context.Context) {
 	for upstream.Sleep(ctx, looking) == nil {
-		for _, s := range k.over(time.Now()) {
+		if !k.c.Ledger.Clock().Known() { // what ended is told by Stripe's time
+			continue
+		}
+		for _, s := range k.over(k.c.Ledger.Now()) {
 			if ctx.Err() != nil {
 				return
 			}

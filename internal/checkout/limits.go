@@ -7,37 +7,41 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limits is how often the button may be pressed and how many sessions may be made. Behind a proxy all customers share one address, so what an
-// address may do is generous: X-Forwarded-For is not looked at, for anybody can write one. A browser without cookies, or with cookies of its own
-// making, is held by the other limits.
+// limits is how often the button may be pressed and how many sessions may be made. Addresses do not count: behind a proxy all customers share one,
+// and X-Forwarded-For is not looked at, for anybody can write one. A browser that shows a name which we gave it has loaded a page first, as
+// every customer's does. All others share limits of their own, so that whoever presses without loading a page holds up only their kind. Names
+// are free, so whoever loads a page for each press can still use up the sessions of a machine, and of that one alone.
 type limits struct {
-	browsers, addresses, devices *keyed
-	all                          *rate.Limiter
+	presses                *keyed // by browser and machine
+	devices, strangers     *keyed // sessions by machine, for browsers that we named and for others
+	everyone, allStrangers *rate.Limiter
 }
 
 func newLimits() limits {
 	return limits{
-		browsers:  newKeyed(rate.Every(10*time.Second), 6),
-		addresses: newKeyed(rate.Every(time.Second), 60),
-		devices:   newKeyed(rate.Every(6*time.Second), 10),
-		all:       rate.NewLimiter(10, 20), // Stripe takes 25 a second at one endpoint
+		presses:      newKeyed(rate.Every(10*time.Second), 6),
+		devices:      newKeyed(rate.Every(6*time.Second), 10),
+		strangers:    newKeyed(rate.Every(12*time.Second), 5),
+		everyone:     rate.NewLimiter(10, 20), // Stripe takes 25 a second at one endpoint
+		allStrangers: rate.NewLimiter(3, 10),
 	}
 }
 
-// press is how long somebody has to wait who presses the button; 0: not at all.
-func (l *limits) press(browser, address string, now time.Time) time.Duration {
-	if wait := l.browsers.wait(browser, now); wait > 0 {
-		return wait
-	}
-	return l.addresses.wait(address, now)
+// press is how long somebody has to wait who presses the button of a machine; 0: not at all.
+func (l *limits) press(browser, device string, now time.Time) time.Duration {
+	return l.presses.wait(browser+" "+device, now)
 }
 
-// make is how long the next session for a device has to wait; 0: not at all.
-func (l *limits) make(device string, now time.Time) time.Duration {
-	if wait := l.devices.wait(device, now); wait > 0 {
+// make is how long the next session for a device has to wait; 0: not at all. known says whether it is for a browser that we named.
+func (l *limits) make(device string, known bool, now time.Time) time.Duration {
+	devices, all := l.devices, l.everyone
+	if !known {
+		devices, all = l.strangers, l.allStrangers
+	}
+	if wait := devices.wait(device, now); wait > 0 {
 		return wait
 	}
-	return spend(l.all, now)
+	return spend(all, now)
 }
 
 // spend takes a token, or says how long it is until there is one.

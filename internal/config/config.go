@@ -7,7 +7,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -17,7 +16,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/joho/godotenv"
 
 	"notepay/internal/terms"
 )
@@ -54,6 +52,7 @@ type Settings struct {
 	SupportContact      string        `env:"SUPPORT_CONTACT"`
 	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`
 	LogFormat           string        `env:"LOG_FORMAT" envDefault:"text"`
+	TZ                  string        `env:"TZ"`
 }
 
 // longestName is how long what customers read of the operator may be, in characters: it stands on every page.
@@ -125,12 +124,12 @@ func Names() (names []string) {
 // Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces and newlines around a value
 // are not part of it. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
-	values, err := read(file, getenv)
+	values, problems, err := read(file, getenv)
 	if err != nil {
 		return nil, err
 	}
 	s := &Settings{}
-	problems := parse(s, values)
+	problems = append(problems, parse(s, values)...)
 	problems = append(problems, s.check()...)
 	if len(problems) > 0 {
 		return nil, wrongSettings(problems)
@@ -140,23 +139,21 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 
 // Database reads where the ledger is, and checks no other setting.
 func Database(file string, getenv func(string) string) (Secret, error) {
-	values, err := read(file, getenv)
+	s, err := Partly(file, getenv, "DATABASE_URL")
 	if err != nil {
 		return "", err
 	}
-	s := &Settings{}
-	parse(s, values)
 	return s.DatabaseURL, nil
 }
 
 // Partly reads the settings as Load does, and refuses only these if they are wrong: for commands that need no others.
 func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
-	values, err := read(file, getenv)
+	values, problems, err := read(file, getenv)
 	if err != nil {
 		return nil, err
 	}
 	s := &Settings{}
-	problems := append(parse(s, values), s.check()...)
+	problems = append(append(problems, parse(s, values)...), s.check()...)
 	problems = slices.DeleteFunc(problems, func(problem string) bool {
 		name, _, _ := strings.Cut(problem, ":")
 		return !slices.Contains(names, name)
@@ -171,14 +168,11 @@ func wrongSettings(problems []string) error {
 	return fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
 }
 
-// read reads the values that are set.
-func read(file string, getenv func(string) string) (map[string]string, error) {
-	values, err := godotenv.Read(file)
-	if err != nil && !isMissing(err) {
-		return nil, fmt.Errorf("%s cannot be read: check that each line is NAME=value", file) // the cause may quote a secret
-	}
-	if values == nil {
-		values = map[string]string{}
+// read reads the values that are set, and names those that are still in quotes.
+func read(file string, getenv func(string) string) (values map[string]string, problems []string, err error) {
+	values, err = ReadFile(file)
+	if err != nil {
+		return nil, nil, err
 	}
 	for _, name := range Names() {
 		if v := getenv(name); strings.TrimSpace(v) != "" {
@@ -187,8 +181,11 @@ func read(file string, getenv func(string) string) (map[string]string, error) {
 		if values[name] = strings.TrimSpace(values[name]); values[name] == "" {
 			delete(values, name) // an empty setting is one that is not set
 		}
+		if wrapped(name, values[name]) {
+			problems = append(problems, name+": holds a quotation mark; write the value without quotes (Docker passes them on)")
+		}
 	}
-	return values, nil
+	return values, problems, nil
 }
 
 // parse fills the settings in, and names those that are not of their type. They keep their default for the checks that follow.
@@ -208,11 +205,15 @@ func parse(s *Settings, values map[string]string) (problems []string) {
 			continue
 		}
 		field, _ := reflect.TypeFor[Settings]().FieldByName(wrong.Name)
+		name := field.Tag.Get("env")
 		example := "a whole number"
-		if field.Type == reflect.TypeFor[time.Duration]() {
+		switch field.Type {
+		case reflect.TypeFor[time.Duration]():
 			example = "a duration such as 90s, 15m or 2h"
+		case reflect.TypeFor[uint16]():
+			example = "a port: it has to be a number from 0 to 65535"
 		}
-		problems = append(problems, fmt.Sprintf("%s: %q is not %s", field.Tag.Get("env"), values[field.Tag.Get("env")], example))
+		problems = append(problems, fmt.Sprintf("%s: %s is not %s", name, quote(values[name]), example))
 	}
 	return problems
 }
@@ -233,8 +234,11 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.StripePriceID == "", "STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas")
 	if s.StripePriceID != "" {
 		_, bad := terms.Prices(s.StripePriceID)
-		for _, why := range bad {
-			wrong(true, "STRIPE_PRICE_ID: %s", why)
+		for _, b := range bad {
+			if b.ID != "" {
+				b.Why = quote(b.ID) + " " + b.Why
+			}
+			wrong(true, "STRIPE_PRICE_ID: %s", b.Why)
 		}
 	}
 
@@ -256,11 +260,11 @@ func (s *Settings) check() (problems []string) {
 	wrong(!startsWith(s.NotehubProjectUID, "app:"), "NOTEHUB_PROJECT_UID: required, the project's UID (app:...)")
 	wrong(s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"), "NOTEHUB_FLEET_UID: has to begin with fleet:")
 
-	if s.ListenAddr != "" {
-		_, _, err := net.SplitHostPort(s.ListenAddr)
-		wrong(err != nil, "LISTEN_ADDR: %q is no address such as 127.0.0.1:3000", s.ListenAddr)
-	}
+	problems = append(problems, checkListenAddr(s.ListenAddr)...)
+	problems = append(problems, s.checkDatabase()...)
 	problems = append(problems, checkURL("PUBLIC_URL", &s.PublicURL)...)
+	problems = append(problems, checkPublicURL(s.PublicURL, s.Livemode())...)
+	problems = append(problems, checkZone(s.TZ)...)
 	problems = append(problems, checkURL("STRIPE_API_URL", &s.StripeAPIURL)...)
 	problems = append(problems, checkURL("NOTEHUB_API_URL", &s.NotehubAPIURL)...)
 	problems = append(problems, checkURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL)...)
@@ -299,7 +303,7 @@ func checkURL(name string, value *string) []string {
 	}
 	*value = strings.TrimRight(*value, "/")
 	u, err := url.Parse(*value)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return []string{name + ": has to be a URL such as https://pay.example.com"}
 	}
 	return nil

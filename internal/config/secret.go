@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 )
@@ -10,6 +12,9 @@ import (
 type Secret string
 
 const redacted = "[redacted]"
+
+// Format implements fmt.Formatter, because fmt prints the string itself for a verb that does not fit a Stringer.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 func (Secret) String() string               { return redacted }
 func (Secret) GoString() string             { return redacted }

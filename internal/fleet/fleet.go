@@ -106,6 +106,7 @@ type Device struct {
 type Fleet struct {
 	Config
 	refreshes singleflight.Group
+	made      time.Time       // when New made it, a local instant
 	life      context.Context // of refreshes, which outlive those who ask for them; ends with Run
 	end       context.CancelFunc
 	links     *linkWork
@@ -125,8 +126,8 @@ type Fleet struct {
 	pauses   map[string]ledger.Pause
 	busy     map[string]time.Time // devices in use, and until when
 	loaded   bool                 // a complete listing was read at some time, by this process or an earlier one
-	observed time.Time            // when that was
-	listed   time.Time            // when the last complete listing of this process began
+	observed time.Time            // when that was, by Stripe's clock
+	listed   time.Time            // when the last complete listing of this process began, by Stripe's clock
 	finished time.Time            // when it ended
 	lookedUp time.Time            // when an unknown device was last asked for
 
@@ -135,7 +136,7 @@ type Fleet struct {
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
-	f := &Fleet{Config: c, lookUp: make(chan string, 1), soon: make(chan struct{}, 1), hints: make(chan hint, mostHints), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+	f := &Fleet{Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1), hints: make(chan hint, mostHints), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
 		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -145,9 +146,6 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 	}
 	return f, nil
 }
-
-// factLoaded is when the devices were last listed completely.
-const factLoaded = "fleet_loaded"
 
 func (f *Fleet) load(ctx context.Context) error {
 	devices, err := f.Ledger.Devices(ctx)
@@ -166,7 +164,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
 	}
-	f.observed, err = f.Ledger.Fact(ctx, factLoaded)
+	f.observed, err = f.Ledger.Fact(ctx, ledger.FactFleetLoaded)
 	if f.loaded, err = ledger.Has(err); err != nil {
 		return err
 	}

@@ -370,8 +370,13 @@ func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
 	return w.save(ctx, link)
 }
 
+// saveTimeout bounds the write that follows a change at Stripe.
+const saveTimeout = 4 * time.Second
+
 func (w *linkWork) store(ctx context.Context, link ledger.Link) error {
-	err := w.fleet.Ledger.Update(context.WithoutCancel(ctx), func(tx *ledger.Tx) error { return tx.SaveLink(link) })
+	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout) // Stripe has it already, also if we stop
+	defer cancel()
+	err := w.fleet.Ledger.Update(saving, func(tx *ledger.Tx) error { return tx.SaveLink(link) })
 	if err != nil {
 		return fmt.Errorf("save link %s: %w", link.ID, err)
 	}

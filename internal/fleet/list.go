@@ -28,7 +28,7 @@ func (f *Fleet) All() []*Device { return f.all() }
 // Listed says how devices stand, in their order.
 func (f *Fleet) Listed(devices ...*Device) []Listed {
 	f.mu.RLock()
-	observed, now := f.observed, time.Now()
+	observed, now := f.observed, f.Ledger.Now()
 	f.mu.RUnlock()
 	list := make([]Listed, 0, len(devices))
 	for _, d := range devices {
@@ -53,7 +53,7 @@ func (f *Fleet) List() []Listed {
 // States is how many devices are in each state.
 func (f *Fleet) States() map[State]int {
 	f.mu.RLock()
-	observed, now := f.observed, time.Now()
+	observed, now := f.observed, f.Ledger.Now()
 	f.mu.RUnlock()
 	count := map[State]int{}
 	for _, d := range f.all() {

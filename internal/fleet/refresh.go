@@ -182,7 +182,7 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 	}
 	heard := map[string]ledger.Pause{}
 	for _, d := range listing {
-		if p := f.pauses[d.UID]; p.Automatic && d.LastActivity.After(p.At) {
+		if p := f.pauses[d.UID]; p.Automatic && d.LastActivity.After(f.pausedAt(p)) {
 			heard[d.UID] = p
 		}
 	}
@@ -210,7 +210,7 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 					return err
 				}
 			}
-			return tx.SetFact(factLoaded, tx.Now)
+			return tx.SetFact(ledger.FactFleetLoaded, tx.Now)
 		})
 		if err != nil {
 			return r, fmt.Errorf("remove devices: %w", err)
@@ -232,9 +232,19 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 		delete(f.vars, uid)
 	}
 	if complete {
-		f.loaded, f.listed, f.observed, f.finished = true, began, began, time.Now()
+		at := f.Ledger.Clock().At(began) // payments and machines are compared with it
+		f.loaded, f.listed, f.observed, f.finished = true, at, at, f.Ledger.Now()
 	}
 	return r, nil
+}
+
+// pausedAt returns since when a device is paused. A clock that was ahead stored a time that has not come: then it counts from
+// our start.
+func (f *Fleet) pausedAt(p ledger.Pause) time.Time {
+	if p.At.After(f.Ledger.Now()) {
+		return f.Ledger.Clock().At(f.made)
+	}
+	return p.At
 }
 
 func same(a, b ledger.Device) bool {

@@ -48,7 +48,7 @@ func (f *Fleet) Selling(uid string, now time.Time) Sale {
 		}
 		return Sale{State: NoDevice}
 	}
-	if device.unread || now.Sub(device.asked) > f.Interval {
+	if device.unread || !lately(device.asked, now, f.Interval) {
 		f.reader.scan(uid)
 	}
 	return f.judge(device, now, observed)
@@ -108,7 +108,7 @@ func (f *Fleet) offline(d *Device, now, observed time.Time) bool {
 	if f.OfflineAfter <= 0 {
 		return false
 	}
-	if oldest := now.Add(-f.Interval); observed.Before(oldest) {
+	if oldest := now.Add(-f.Interval); observed.Before(oldest) || observed.After(now) { // a clock that was ahead stored the latter
 		observed = oldest
 	}
 	return d.LastActivity.Before(observed.Add(-f.OfflineAfter))

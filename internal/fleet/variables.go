@@ -122,7 +122,7 @@ func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
 	t := &saleTerms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
 	wrong := func(format string, args ...any) { t.problems = append(t.problems, fmt.Sprintf(format, args...)) }
 	if s.prices != "" {
-		var bad []string
+		var bad []terms.BadPrice
 		t.prices, bad = terms.Prices(s.prices)
 		for _, why := range bad {
 			wrong("%s: %s", priceVariable, why)
@@ -178,7 +178,7 @@ func (f *Fleet) fleetsUnread(d ledger.Device) bool {
 // readVariables reads those of the project and of the fleets, in one call each, after the devices were listed. If they cannot be
 // read they stay as they were.
 func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) error {
-	now := time.Now()
+	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)
 	var fleets map[string]map[string]string
 	if err == nil {
@@ -390,6 +390,12 @@ func (r *variableReader) waitForNews(ctx context.Context, d time.Duration) {
 	}
 }
 
+// lately reports whether something was read within a duration. A time that has not come was stored by a clock that was ahead.
+func lately(read, now time.Time, within time.Duration) bool {
+	age := now.Sub(read)
+	return age >= 0 && age < within
+}
+
 func (r *variableReader) hurry(uid string) {
 	if len(r.urgent) < mostScanned && !slices.Contains(r.urgent, uid) {
 		r.urgent = append(r.urgent, uid)
@@ -398,8 +404,8 @@ func (r *variableReader) hurry(uid string) {
 
 // plan queues the devices that are to be read, and forgets the failures of those that are gone.
 func (r *variableReader) plan() {
-	now := time.Now()
-	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return now.Sub(d.asked) < variablesHold })
+	now := r.fleet.Ledger.Now()
+	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return lately(d.asked, now, variablesHold) })
 	slices.SortFunc(due, func(a, b *Device) int { return cmp.Or(a.asked.Compare(b.asked), cmp.Compare(a.UID, b.UID)) })
 	r.queue = r.queue[:0]
 	for _, d := range due {
@@ -411,9 +417,10 @@ func (r *variableReader) plan() {
 // next returns the device to be read next and how long that has to wait, nil if there is none. A device without one that rests
 // after a failure is left out; wait then says when it may be asked for again, 0 for not before there is news.
 func (r *variableReader) next(now time.Time) (d *Device, urgent bool, wait time.Duration) {
+	stripes := r.fleet.Ledger.Now()
 	fresh := func(uid string) bool { // gone, or read meanwhile
 		d := r.fleet.Device(uid)
-		return d == nil || now.Sub(d.asked) < r.fleet.Interval
+		return d == nil || lately(d.asked, stripes, r.fleet.Interval)
 	}
 	r.urgent = slices.DeleteFunc(r.urgent, fresh)
 	var scanned *Device // that was read before
@@ -494,7 +501,7 @@ func (r *variableReader) take(d *Device, urgent bool) {
 func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 	f, uid := r.fleet, d.UID
 	all, err := f.Notehub.DeviceVariables(ctx, uid)
-	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: time.Now()}
+	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: f.Ledger.Now()}
 	if upstream.OutcomeOf(err) == upstream.Refused && !d.asked.IsZero() { // there is no such device, the next listing will show; what was known of it holds
 		f.mu.RLock()
 		v.Values, err = f.vars[uid].values, nil

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// FactEventsRead is until when Stripe's events were read, by our clock.
+// FactEventsRead is until when Stripe's events were read, by Stripe's clock.
 const FactEventsRead = "events_read"
 
 const (
@@ -100,18 +100,18 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// takeOver makes a restored copy a ledger of its own: what was paid before now was another's to deliver.
-func (tx *Tx) takeOver() error {
+// takeOver makes a restored copy a ledger of its own that is born at a time: what was paid before was another's to deliver.
+func (tx *Tx) takeOver(at time.Time) error {
 	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
 	if err != nil || n == 0 {
 		return err
 	}
-	born, err := tx.Fact("born")
+	born, err := tx.Fact(factBorn)
 	if err != nil {
 		return err
 	}
 	// What it missed is read from where it had read to, not from its new birth.
-	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact("born", tx.Now), tx.SetFact(factRestored, tx.Now))
+	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact(factBorn, at), tx.SetFact(factRestored, tx.Now))
 }
 
 // Restored reads the payments that a restored copy believes to be under way, and that the ledger which it was copied from may have

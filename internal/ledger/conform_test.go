@@ -67,8 +67,10 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"one link is active for a device, price and mode":          testOneActiveLink,
 		"a session is remembered with what it sells":               testSessions,
 		"variables are replaced, and leave with their device":      testVariables,
-		"facts":                                            testFacts,
-		"a ledger is born once":                            testBorn,
+		"facts":                           testFacts,
+		"a ledger is born once":           testBorn,
+		"a birth waits for Stripe's time": testBirthWaits,
+		"times that a clock has stored which was ahead":    testTimesAhead,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
 		"a second process finds the ledger locked":         testLock,
@@ -86,6 +88,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"a card may be told later":                         testCardLearnedLater,
 		"events are found by their payment, page and time": testEventsOfAPayment,
 		"look-ups that are late":                           testLateLookups,
+		"a request is done once":                           testRequests,
+		"failures of the storage are told from others":     testFailures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -43,6 +43,9 @@ type Audit struct {
 	Why     string
 	Before  string
 	After   string
+
+	Amount   int64  // of money that it was about, minor currency units; 0: about none
+	Currency string // "" where Amount is 0
 }
 
 // Plan is what a device sells: one Stripe Price.
@@ -197,9 +200,17 @@ func (tx *Tx) AddAudit(a Audit) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After)
+	_, err = tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after, amount, currency)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After, amountOrNull(a.Amount), a.Currency)
 	return err
+}
+
+func amountOrNull(amount int64) any {
+	if amount == 0 {
+		return nil
+	}
+	return amount
 }
 
 // Audits lists what was changed, newest first, and the cursor of the next page, "" after the last. An empty subject means all; limit is at least 1.
@@ -207,14 +218,15 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 	if cursor == "" {
 		cursor = "9" // above every id
 	}
-	query, args := `SELECT id, at, who, what, subject, why, before, after FROM audit WHERE id < $1`, []any{cursor, limit + 1} // one more tells whether there is a next page
+	query := `SELECT id, at, who, what, subject, why, before, after, coalesce(amount, 0), currency FROM audit WHERE id < $1`
+	args := []any{cursor, limit + 1} // one more tells whether there is a next page
 	if subject != "" {
 		query += ` AND subject = $3`
 		args = append(args, subject)
 	}
 	rows, err := l.reads.QueryContext(ctx, query+` ORDER BY id DESC LIMIT $2`, args...)
 	list, err = all(rows, err, func(s scanner) (a Audit, err error) {
-		err = s.Scan(&a.ID, instant{&a.At}, &a.Who, &a.What, &a.Subject, &a.Why, &a.Before, &a.After)
+		err = s.Scan(&a.ID, instant{&a.At}, &a.Who, &a.What, &a.Subject, &a.Why, &a.Before, &a.After, &a.Amount, &a.Currency)
 		return a, err
 	})
 	if err != nil || len(list) <= limit {

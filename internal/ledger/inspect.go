@@ -57,10 +57,12 @@ func writable(ctx context.Context) func(*sql.DB) error {
 }
 
 func inspectPostgres(ctx context.Context, url string) error {
-	db, err := sql.Open("pgx", url)
+	db, err := connectPostgres(url)
 	if err != nil {
-		return errors.New("DATABASE_URL is no valid postgres:// URL") // the driver's words would print the password
+		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
 	var readOnly string
 	var mayCreate bool
 	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')`).Scan(&readOnly, &mayCreate)

@@ -18,8 +18,10 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // the "pgx" driver
-	_ "modernc.org/sqlite"             // the "sqlite" driver
+	_ "modernc.org/sqlite" // the "sqlite" driver
+
+	"notepay/internal/dsn"
+	"notepay/internal/vendortime"
 )
 
 // ErrLocked is returned by Open when another process works on this ledger.
@@ -33,10 +35,13 @@ var ErrClosed = errors.New("the ledger is closed")
 
 // Ledger is an open ledger. It is safe for concurrent use.
 type Ledger struct {
-	reads  *sql.DB
+	reads  readPool
 	writer writer
+	writes *writeLog
 	unlock func() error
-	born   time.Time
+	birth
+	path string        // of the SQLite file; "" for PostgreSQL
+	lost chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
 }
 
 // writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
@@ -49,29 +54,33 @@ type writer interface {
 }
 
 // Open opens the ledger at a SQLite file path or a postgres:// URL, brings its schema up to date, and locks it against a
-// second process (ErrLocked). The file is made if it is not there.
-func Open(ctx context.Context, database string) (*Ledger, error) {
-	open := openSQLite
+// second process (ErrLocked). The file is made if it is not there. It works by the host's clock.
+func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy(ctx, database, nil) }
+
+// OpenBy opens a ledger that works by Stripe's time. Until that is known, a new ledger has no birth; see Settle.
+func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Ledger, error) {
+	opened, open := time.Now(), openSQLite
 	if IsPostgres(database) {
 		open = openPostgres
 	}
-	l, err := open(ctx, database)
+	l, err := open(ctx, database, clock)
 	if err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
+	l.opened, l.clock = opened, clock
 	err = l.Update(ctx, func(tx *Tx) error {
-		if err := errors.Join(tx.SetFactOnce("born", tx.Now), tx.takeOver()); err != nil {
-			return err
-		}
 		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at the vendor: the leases hold.
 		// But they are no workers of ours, and hold up nothing else of their devices.
 		if _, err := tx.exec(`UPDATE payments SET in_flight = 2 WHERE in_flight = 1`); err != nil {
 			return err
 		}
-		var err error
-		l.born, err = tx.Fact("born")
+		born, err := tx.storedBirth()
+		l.born.Store(born)
 		return err
 	})
+	if err == nil && clock.Known() {
+		err = l.Settle(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
 	}
@@ -80,19 +89,25 @@ func Open(ctx context.Context, database string) (*Ledger, error) {
 
 // IsPostgres says whether a DATABASE_URL means PostgreSQL and not a SQLite file.
 func IsPostgres(database string) bool {
-	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
+	return dsn.IsPostgres(database)
 }
-
-// Born is when this ledger was made, in whole seconds as Stripe counts. What was paid before was another ledger's to deliver.
-func (l *Ledger) Born() time.Time { return l.born.Truncate(time.Second) }
 
 // Update runs fn in a transaction and returns nil once it is durable. fn does no I/O but through tx, and may be run more than
 // once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
 // its changes back and is returned as it is; any other error means that it is not known whether the change is on disk.
 // Cancelling ctx helps only while the transaction has not begun.
+// It waits at most updateTimeout.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
-	return l.writer.update(ctx, fn)
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	began := time.Now()
+	err := l.writer.update(ctx, fn)
+	l.writes.add(began, err)
+	return err
 }
+
+// Lost is closed when the lock on the ledger was lost for good: another process may work on it now. Updates fail from then on.
+func (l *Ledger) Lost() <-chan struct{} { return l.lost }
 
 // Probe writes a row, to find out whether payments can be recorded.
 func (l *Ledger) Probe(ctx context.Context) error {
@@ -107,13 +122,14 @@ func (l *Ledger) Close() error {
 }
 
 // sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
-// synchronous=FULL makes a commit survive a power cut.
-const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)"
+// synchronous=FULL makes a commit survive a power cut. A log that grew because of a slow reader is cut to 16 MiB when the reader has ended.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
+	"&_pragma=journal_size_limit(16777216)"
 
 // readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
 const readers = 4
 
-func openSQLite(ctx context.Context, path string) (*Ledger, error) {
+func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
 	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
 	if err != nil {
 		return nil, err
@@ -122,23 +138,24 @@ func openSQLite(ctx context.Context, path string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{unlock: unlock}
+	l := &Ledger{unlock: unlock, path: path, writes: newWriteLog()}
 	file := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
 	writes, err := sql.Open("sqlite", file+"?"+sqliteSettings)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
 	writes.SetMaxOpenConns(1)
-	shared, err := startSharedWriter(ctx, writes)
+	shared, err := startSharedWriter(ctx, writes, clock)
 	if err != nil {
 		return nil, errors.Join(err, writes.Close(), unlock())
 	}
 	l.writer = shared
-	l.reads, err = sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
+	reads, err := sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
 	if err != nil {
 		shared.stop()
 		return nil, errors.Join(err, shared.close(), unlock())
 	}
+	l.reads = readPool{reads}
 	l.reads.SetMaxOpenConns(readers)
 	l.reads.SetMaxIdleConns(readers)
 	return l, nil

@@ -62,7 +62,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	l := &Ledger{reads: db}
+	l := &Ledger{reads: readPool{db}}
 	tx := &Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}, Now: noon()}
 	list := func(f Filter) func() error {
 		f.Limit = 10

@@ -6,62 +6,99 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"notepay/internal/dsn"
+	"notepay/internal/vendortime"
 )
 
 // postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
 type postgresWriter struct {
-	db *sql.DB
+	db   *sql.DB
+	lock *postgresLock
 
 	underWay sync.RWMutex // held for reading by each update, for writing by stop
 	stopped  bool         // guarded by underWay
+
+	clock *vendortime.Clock
 }
 
-// lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
-const lockKey = 0x6e6f7465706179
-
-// longestTransaction bounds what a connection that went dead can hold up.
-const longestTransaction = 15 * time.Second
+// maxConnections is how many connections the pool may open; one of them holds the lock.
+const maxConnections = 16
 
 // mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
 const mostRetries = 20
 
-func openPostgres(ctx context.Context, url string) (*Ledger, error) {
-	db, err := sql.Open("pgx", url)
+// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a connection begins. The server is to notice
+// within seconds that this process or its host is gone, and to release the lock and the rows that it held.
+const sessionSettings = `SET idle_in_transaction_session_timeout = '15s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
+	SET tcp_keepalives_count = 2`
+
+// connectPostgres prepares a pool. It connects when the pool is first used.
+func connectPostgres(url string) (*sql.DB, error) {
+	if err := dsn.Check(url); err != nil {
+		return nil, fmt.Errorf("DATABASE_URL %w", err)
+	}
+	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL is no valid postgres:// URL") // the driver's words would print the password
+		return nil, errors.New("DATABASE_URL names a file that cannot be read any more") // the driver's words may hold the password
 	}
-	db.SetMaxOpenConns(16)
-	db.SetMaxIdleConns(16)
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("connect: %w", err), db.Close())
+	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
+		config.ConnectTimeout = connectTimeout
 	}
-	// The lock is the session's: PostgreSQL gives it back when this connection ends, however it ends.
-	var locked bool
-	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&locked); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock: %w", err), conn.Close(), db.Close())
-	}
-	if !locked {
-		return nil, errors.Join(ErrLocked, conn.Close(), db.Close())
-	}
-	w := &postgresWriter{db: db}
-	if err := migrate(ctx, func(fn func(*Tx) error) error { return w.update(ctx, fn) }, toPostgres); err != nil {
-		return nil, errors.Join(err, conn.Close(), db.Close())
-	}
-	return &Ledger{reads: db, writer: w, unlock: func() error { return unlockPostgres(conn) }}, nil
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second,
+		Count: 2}}
+	config.DialFunc = dialer.DialContext
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		_, err := conn.PgConn().Exec(ctx, sessionSettings).ReadAll()
+		if err != nil {
+			return errors.Join(err, conn.Close(ctx))
+		}
+		return nil
+	}))
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
+	return db, nil
 }
 
-// unlockPostgres gives the lock back before it closes the connection: the server takes a while to notice the latter.
-func unlockPostgres(conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Ledger, error) {
+	db, err := connectPostgres(url)
+	if err != nil {
+		return nil, err
+	}
+	locking, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
-	_, err := conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockKey))
-	return errors.Join(err, conn.Close())
+	lock, err := takeLock(locking, db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	w := &postgresWriter{db: db, lock: lock, clock: clock}
+	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: func() error { lock.release(); return nil }}
+	opened := time.Now().Truncate(time.Millisecond)
+	migrating := func(fn func(*Tx) error) error {
+		ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
+		defer cancel()
+		return w.update(ctx, fn)
+	}
+	err = migrate(ctx, migrating, toPostgres)
+	if err == nil {
+		err = l.Update(ctx, func(tx *Tx) error { return tx.SetFact(factOpened, opened) })
+	}
+	if err != nil {
+		lock.release()
+		return nil, errors.Join(err, db.Close())
+	}
+	lock.keep(opened, func(err error) { l.writes.add(time.Now(), err) })
+	return l, nil
 }
 
 // toPostgres changes the few words in which the dialects differ.
@@ -69,14 +106,32 @@ func toPostgres(statement string) string {
 	return strings.NewReplacer(") STRICT", ")", " INTEGER", " BIGINT").Replace(statement)
 }
 
+// goneGrace is how long a transaction may still take whose caller went away.
+const goneGrace = 2 * time.Second
+
+// update runs fn until its transaction is in order. A caller that goes away does not end a transaction that has begun, because it would be unknown
+// whether it was committed, but it leaves it little time.
 func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	w.underWay.RLock()
 	defer w.underWay.RUnlock()
 	if w.stopped {
 		return ErrClosed
 	}
+	inside, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok {
+		inside, cancel = context.WithDeadline(inside, deadline)
+		defer cancel()
+	}
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(goneGrace, cancel) })()
 	for n := 0; ; n++ {
-		err := w.once(ctx, fn)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.lock.held(); err != nil {
+			return err
+		}
+		err := w.once(inside, fn)
 		if n == mostRetries || !orderFailure(err) {
 			return err
 		}
@@ -85,17 +140,16 @@ func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestTransaction)
-	defer cancel()
 	t, err := w.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable})
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: time.Now()}); err != nil {
-		return joinIf(err, t.Rollback())
+	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
+		rollbackErr := t.Rollback()
+		if errors.Is(rollbackErr, sql.ErrTxDone) {
+			rollbackErr = nil // the deadline has ended it
+		}
+		return joinIf(err, rollbackErr)
 	}
 	if err := t.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -32,23 +32,63 @@ func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payme
 	if len(tokens) == 0 {
 		return nil, nil
 	}
-	args := make([]any, len(tokens))
-	for i, token := range tokens {
-		args[i] = token
-	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, args...)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
 	return all(rows, err, scanPayment)
+}
+
+type attemptOf struct {
+	payment string
+	Attempt
+}
+
+func scanAttempt(s scanner) (a attemptOf, err error) {
+	var ms int64
+	err = s.Scan(&a.payment, instant{&a.At}, &a.Action, &a.Outcome, &a.Status, &a.Detail, &ms)
+	a.Took = time.Duration(ms) * time.Millisecond
+	return a, err
+}
+
+func selectAttempts(payments int) string {
+	return `SELECT payment_id, at, action, outcome, status, detail, took_ms FROM attempts
+		WHERE payment_id IN (` + numbered(payments) + `) ORDER BY payment_id, at`
+}
+
+func attemptsByPayment(list []attemptOf, err error) (map[string][]Attempt, error) {
+	found := map[string][]Attempt{}
+	for _, a := range list {
+		found[a.payment] = append(found[a.payment], a.Attempt)
+	}
+	return found, err
 }
 
 // Attempts reads the calls made for a payment, oldest first.
 func (l *Ledger) Attempts(ctx context.Context, paymentID string) ([]Attempt, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT at, action, outcome, status, detail, took_ms FROM attempts WHERE payment_id = $1 ORDER BY at`, paymentID)
-	return all(rows, err, func(s scanner) (a Attempt, err error) {
-		var ms int64
-		err = s.Scan(instant{&a.At}, &a.Action, &a.Outcome, &a.Status, &a.Detail, &ms)
-		a.Took = time.Duration(ms) * time.Millisecond
-		return a, err
-	})
+	found, err := l.AttemptsOf(ctx, paymentID)
+	return found[paymentID], err
+}
+
+// AttemptsOf reads the calls made for some hundred payments at most in one query, by payment and oldest first.
+func (l *Ledger) AttemptsOf(ctx context.Context, paymentIDs ...string) (map[string][]Attempt, error) {
+	if len(paymentIDs) == 0 {
+		return nil, nil
+	}
+	rows, err := l.reads.QueryContext(ctx, selectAttempts(len(paymentIDs)), anys(paymentIDs)...)
+	return attemptsByPayment(all(rows, err, scanAttempt))
+}
+
+// Attempts reads the calls made for a payment, oldest first.
+func (tx *Tx) Attempts(paymentID string) ([]Attempt, error) {
+	rows, err := tx.db.query(selectAttempts(1), paymentID)
+	found, err := attemptsByPayment(all(rows, err, scanAttempt))
+	return found[paymentID], err
+}
+
+func anys(list []string) []any {
+	args := make([]any, len(list))
+	for i, s := range list {
+		args[i] = s
+	}
+	return args
 }
 
 // Filter chooses payments; zero fields choose all.
@@ -164,7 +204,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 // OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)
-		ORDER BY created_at LIMIT 1`, time.Now().UnixMilli())
+		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
@@ -181,7 +221,7 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
 		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
 		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS those),
-		`+string(ForLookUp), time.Now().Add(-15*time.Minute).UnixMilli())
+		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
 			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})

@@ -45,6 +45,12 @@ func (tx *Tx) Session(id string) (Session, error) {
 	return one(rows, err, scanSession)
 }
 
+// Made reports whether a session was made for a purchase here.
+func (l *Ledger) Made(ctx context.Context, id string) (bool, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT ends_at FROM sessions WHERE id = $1`, id)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
 // OpenSessions reads the sessions of an account mode that end after now and of which no payment is known.
 func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time) ([]Session, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE ends_at > $1 AND livemode = $2

@@ -6,17 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
+
+	"modernc.org/sqlite"
+
+	"notepay/internal/vendortime"
 )
 
 // sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
 type sharedWriter struct {
 	db      *sql.DB
 	updates chan *update
-	closing chan struct{} // closed by stop: no new updates
-	closed  chan struct{} // closed by the goroutine as it ends
+	shrinks chan chan struct{} // asks for shrinkLog, and is closed afterwards
+	closing chan struct{}      // closed by stop: no new updates
+	closed  chan struct{}      // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
+	clock   *vendortime.Clock
 }
 
 type update struct {
@@ -28,7 +33,7 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
+func startSharedWriter(ctx context.Context, db *sql.DB, clock *vendortime.Clock) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -37,9 +42,11 @@ func startSharedWriter(ctx context.Context, db *sql.DB) (*sharedWriter, error) {
 	w := &sharedWriter{
 		db:      db,
 		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
+		shrinks: make(chan chan struct{}),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
+		clock:   clock,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
@@ -80,6 +87,10 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		select {
 		case u := <-w.updates:
 			batch = append(batch[:0], u)
+		case shrunk := <-w.shrinks:
+			w.shrinkLog()
+			close(shrunk)
+			continue
 		case <-w.closing:
 			return
 		}
@@ -128,21 +139,52 @@ type closureError struct{ error }
 // alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on disk, or (stopped within)
 // all of it; nobody was told yes in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
-	w.tx.Now = time.Now()
+	w.tx.Now = w.clock.Now()
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	if err := call(fn, &w.tx); err != nil {
 		_, rollbackErr := w.tx.exec("ROLLBACK")
+		w.reuseLog(err)
 		return joinIf(err, rollbackErr)
 	}
 	if _, err := w.tx.exec("COMMIT"); err != nil {
 		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none says nothing new.
 		_, _ = w.tx.exec("ROLLBACK")
+		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
+
+// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the next write begins at the log's start and needs
+// no new space. SQLite itself does this only after 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
+func (w *sharedWriter) reuseLog(err error) {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
+		return
+	}
+	w.pragma("wal_checkpoint(PASSIVE)")
+}
+
+// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this moment.
+func (w *sharedWriter) shrinkLog() {
+	w.pragma("busy_timeout = 0") // who writes meanwhile waits
+	w.pragma("wal_checkpoint(TRUNCATE)")
+	w.pragma("busy_timeout = 5000")
+}
+
+// pragma runs a PRAGMA whose result does not matter.
+func (w *sharedWriter) pragma(text string) {
+	rows, err := w.tx.db.query("PRAGMA " + text)
+	_, _ = all(rows, err, func(scanner) (struct{}, error) { return struct{}{}, nil })
+}
+
+// SQLite's result codes (sqlite.org/rescode.html).
+const (
+	sqliteFull        = 13
+	sqliteWriteFailed = 778 // with a limit on the file's size, for example
+)
 
 // joinIf keeps err as it is, for those who compare it, unless there is a second error.
 func joinIf(err, second error) error {

@@ -58,7 +58,6 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 // SQLite's result codes (sqlite.org/rescode.html).
 const (
 	sqliteReadOnly = 8
-	sqliteFull     = 13
 	sqliteNotADB   = 26
 )
 

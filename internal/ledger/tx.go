@@ -24,7 +24,7 @@ type statements interface {
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
 
 // all reads every row of a query with scan.
-func all[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (list []T, _ error) {
+func all[T any](rows resultRows, err error, scan func(scanner) (T, error)) (list []T, _ error) {
 	if unstorable(err) {
 		return nil, nil // it was looked for by text that no row can hold
 	}
@@ -43,7 +43,7 @@ func all[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (list 
 }
 
 // one reads the only row of a query, or returns ErrNotFound.
-func one[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) (t T, _ error) {
+func one[T any](rows resultRows, err error, scan func(scanner) (T, error)) (t T, _ error) {
 	list, err := all(rows, err, scan)
 	if err != nil || len(list) == 1 {
 		if err == nil {

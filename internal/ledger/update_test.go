@@ -165,7 +165,7 @@ func testCloseUnderLoad(t *testing.T, database string) {
 // wantStored checks that all these sessions have a payment.
 func wantStored(t *testing.T, l *Ledger, sessions []string) {
 	t.Helper()
-	stored := names(t, l.reads, `SELECT session_id FROM payments`)
+	stored := names(t, l.reads.DB, `SELECT session_id FROM payments`)
 	for _, session := range sessions {
 		if _, ok := slices.BinarySearch(stored, session); !ok {
 			t.Errorf("%s was acknowledged and is not stored", session)
@@ -233,7 +233,7 @@ func migrationFiles(t *testing.T) (names []string) {
 // wantNames checks what one column holds.
 func wantNames(t *testing.T, l *Ledger, what, query string, want []string) {
 	t.Helper()
-	if got := names(t, l.reads, query); !slices.Equal(got, want) {
+	if got := names(t, l.reads.DB, query); !slices.Equal(got, want) {
 		t.Errorf("%s: got %q; want %q", what, got, want)
 	}
 }
@@ -291,7 +291,7 @@ func unmigrated(t *testing.T, database string) (db *sql.DB, begin func(func(*Tx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &postgresWriter{db: db}
+		w := &postgresWriter{db: db, lock: &postgresLock{}}
 		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
 	}
 	db, err := sql.Open("sqlite", database)

@@ -24,6 +24,7 @@ const (
 	EventsStuck    = "events_stuck"    // Stripe's events cannot be read
 	DiskFull       = "disk_full"       // too little space is left for the ledger
 	Storage        = "storage"         // payments cannot be recorded
+	LogGrowing     = "log_growing"     // SQLite's log grows, because another program keeps reading the ledger
 	Ledger         = "ledger"          // the ledger's file is damaged, was moved or was replaced
 	Twins          = "twins"           // another installation works on the same project and account
 	StripeDown     = "stripe_unreachable"
@@ -32,8 +33,8 @@ const (
 
 // Codes returns every code, for the metrics, which show each series from the start.
 func Codes() []string {
-	return []string{Clock, NotListed, ListingFailed, ListOutdated, NothingPayable, OddRecords, EventsStuck, DiskFull, Storage, Ledger, Twins,
-		StripeDown, NotehubDown}
+	return []string{Clock, NotListed, ListingFailed, ListOutdated, NothingPayable, OddRecords, EventsStuck, DiskFull, Storage, LogGrowing, Ledger,
+		Twins, StripeDown, NotehubDown}
 }
 
 // Problem is one thing that is wrong.

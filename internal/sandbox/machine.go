@@ -112,7 +112,7 @@ func (m *Machine) Running() (s Start, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range slices.Backward(m.running) {
-		if time.Now().Before(s.Ends()) {
+		if m.hub.Now().Before(s.Ends()) {
 			return s, true
 		}
 	}
@@ -144,7 +144,7 @@ func (m *Machine) Step() {
 	if m.dark {
 		return
 	}
-	m.finish(func(s Start) bool { return !time.Now().Before(s.Ends()) })
+	m.finish(func(s Start) bool { return !m.hub.Now().Before(s.Ends()) })
 	notes := m.flash
 	if !m.offline {
 		notes = append(notes, m.hub.Fetch(m.config.Device, creditFile)...)
@@ -168,7 +168,7 @@ func (m *Machine) Step() {
 func (m *Machine) receive(note Note) {
 	text := func(key string) string { s, _ := note.Body[key].(string); return s }
 	number := func(key string) float64 { f, _ := note.Body[key].(float64); return f }
-	now := time.Now()
+	now := m.hub.Now()
 	s := Start{
 		CreditID: text("credit_id"), SessionID: text("session_id"), At: now,
 		Delay: time.Duration(number("delayed_start_s")) * time.Second, Duration: time.Duration(number("duration_s")) * time.Second,

@@ -160,7 +160,7 @@ func (n *Notehub) SetDevice(uid string, change func(*Device)) {
 func (n *Notehub) AddFleet(uid, label string, variables map[string]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	added := &fleet{uid: uid, label: label, created: time.Now(), variables: cloned(variables)}
+	added := &fleet{uid: uid, label: label, created: n.Now(), variables: cloned(variables)}
 	for i, f := range n.fleets {
 		if f.uid == uid {
 			n.fleets[i] = added
@@ -223,14 +223,14 @@ func (n *Notehub) Fetch(device, file string) []Note {
 	if d == nil || d.Disabled {
 		return nil
 	}
-	d.LastActivity = time.Now()
+	d.LastActivity = n.Now()
 	key := device + " " + file
 	var taken []Note
 	for _, note := range n.raced[key] {
 		taken = append(taken, *note)
 	}
 	for _, waiting := range n.pending[key] {
-		waiting.Fetched, waiting.FetchedAt = true, time.Now()
+		waiting.Fetched, waiting.FetchedAt = true, n.Now()
 		taken = append(taken, *waiting)
 	}
 	delete(n.raced, key)
@@ -251,7 +251,7 @@ func (n *Notehub) RaceNextDelete(device string, found bool) {
 func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	now := time.Now()
+	now := n.Now()
 	e := hubEvent{
 		Event: uuid(), File: file, Req: "note.add", When: now.Unix(), Received: float64(now.UnixMicro()) / 1e6,
 		Device: device, App: n.config.Project, Body: body,

@@ -166,7 +166,7 @@ func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 	}
 	n.changes++
 	posted := &Note{
-		ID: fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)), File: file, Device: device, Body: given.Body, Posted: time.Now(),
+		ID: fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)), File: file, Device: device, Body: given.Body, Posted: n.Now(),
 	}
 	n.notes = append(n.notes, posted)
 	n.pending[key] = append(n.pending[key], posted)
@@ -199,7 +199,7 @@ func (n *Notehub) deleteNote(q *hubQuery) (any, *hubError) {
 		note := n.pending[key][at]
 		if deleted, racing := n.races[device]; racing {
 			delete(n.races, device)
-			note.Fetched, note.FetchedAt = true, time.Now()
+			note.Fetched, note.FetchedAt = true, n.Now()
 			n.raced[key] = append(n.raced[key], note)
 			found = deleted
 		}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,7 +68,15 @@ type Script struct {
 	rules    []*rule // the most recently added last
 	requests []*Request
 	watchers []func(Exchange)
+	ahead    atomic.Int64 // of this vendor's clock, in nanoseconds
 }
+
+// SetClock sets this vendor's clock ahead of the host's, or behind it where ahead is negative. Its Date headers, its
+// timestamps and its signatures tell that time. A test that wants a host whose clock is wrong sets both vendors' clocks.
+func (s *Script) SetClock(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
+
+// Now returns this vendor's time.
+func (s *Script) Now() time.Time { return time.Now().Add(time.Duration(s.ahead.Load())) }
 
 type rule struct {
 	pattern  string
@@ -237,8 +246,9 @@ func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int)
 	if given.status == 0 {
 		panic(http.ErrAbortHandler)
 	}
+	w.Header().Set("Date", s.Now().UTC().Format(http.TimeFormat))
 	for name, values := range given.header {
-		w.Header()[name] = values
+		w.Header()[name] = values // an outcome of the script may carry another date
 	}
 	w.WriteHeader(given.status)
 	_, _ = w.Write(given.body)

@@ -1,7 +1,5 @@
 package sandbox
 
-import "time"
-
 // dispute is a bank's demand to have a customer's money back.
 type dispute struct {
 	id, status string // "needs_response", "won" or "lost"; by us
@@ -21,7 +19,7 @@ func (s *Stripe) Dispute(sessionID string) bool {
 	if i == nil || i.dispute != nil || i.received == i.refunded {
 		return false
 	}
-	i.dispute = &dispute{id: "du_1" + randomText(23), status: "needs_response", of: i, amount: i.received - i.refunded, created: time.Now().Unix()}
+	i.dispute = &dispute{id: "du_1" + randomText(23), status: "needs_response", of: i, amount: i.received - i.refunded, created: s.Now().Unix()}
 	s.emit(send{"charge.dispute.created", i.dispute.id, s.disputeObject(i.dispute), true})
 	return true
 }

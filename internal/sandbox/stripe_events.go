@@ -139,7 +139,7 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 			panic(fmt.Sprintf("sandbox: encode %s: %v", made.kind, err))
 		}
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
-		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, time.Now()
+		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, s.Now()
 		e.Body = s.eventBody(e, s.config.APIVersion)
 		s.events.put(e.ID, e)
 		if !made.delivered || s.delivery.Lost || s.running.Err() != nil {
@@ -229,7 +229,7 @@ func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
 		return steps[n], true
 	}
 	steps = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute}
-	return steps[min(n, len(steps)-1)], time.Since(created) < 72*time.Hour
+	return steps[min(n, len(steps)-1)], s.Now().Sub(created) < 72*time.Hour
 }
 
 var errNowhere = errors.New("no endpoint")
@@ -255,7 +255,7 @@ func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	}
 	r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
-	r.Header.Set("Stripe-Signature", signatures(body, secrets, time.Now()))
+	r.Header.Set("Stripe-Signature", signatures(body, secrets, s.Now()))
 	answer, err := s.config.Client.Do(r)
 	if err != nil {
 		return 0, fmt.Errorf("deliver %s: %w", e.ID, err)
@@ -300,7 +300,7 @@ func (s *Stripe) listEvents(q *query) (any, *apiError) {
 	}
 	wanted := func(e *event) bool {
 		return (types == nil || slices.Contains(types, e.Type)) && created(e.Created.Unix()) &&
-			(!q.Has("delivery_success") || e.acked() == success) && time.Since(e.Created) < 30*24*time.Hour
+			(!q.Has("delivery_success") || e.acked() == success) && s.Now().Sub(e.Created) < 30*24*time.Hour
 	}
 	render := func(e *event, _ expansion) object { return s.eventObject(e, s.config.APIVersion) }
 	return listPage(q, &s.events, "/v1/events", wanted, render)
@@ -321,7 +321,7 @@ func (s *Stripe) createEndpoint(q *query) (any, *apiError) {
 	if len(s.endpoints) > 16 {
 		return nil, refused(http.StatusBadRequest, "", "", "You have reached the maximum of 16 test webhook endpoints.")
 	}
-	to := &endpoint{ID: "we_1" + randomText(23), Secrets: []string{"whsec_" + randomText(32)}, Version: q.Get("api_version"), Created: time.Now().Unix()}
+	to := &endpoint{ID: "we_1" + randomText(23), Secrets: []string{"whsec_" + randomText(32)}, Version: q.Get("api_version"), Created: s.Now().Unix()}
 	if problem := s.changeEndpoint(q, to); problem != nil {
 		return nil, problem
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Price is what is sold, with a product of its own that carries its name.
@@ -64,7 +63,7 @@ func (s *Stripe) AddPrice(p Price) {
 		p.Currency = "usd"
 	}
 	p.Metadata = maps.Clone(p.Metadata)
-	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: time.Now().Unix()})
+	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: s.Now().Unix()})
 }
 
 // SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events of that. A price that does not

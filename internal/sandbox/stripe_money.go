@@ -34,7 +34,7 @@ func (s *Stripe) intentOf(x *session) *intent {
 	}
 	i := &intent{
 		id: "pi_3" + randomText(23), session: x.ID, currency: x.Currency, amount: x.Amount, captureMethod: x.captureMethod,
-		description: x.intentDescription, metadata: cloned(x.intentMetadata), created: time.Now().Unix(), status: "requires_payment_method",
+		description: x.intentDescription, metadata: cloned(x.intentMetadata), created: s.Now().Unix(), status: "requires_payment_method",
 	}
 	x.PaymentIntent = i.id
 	s.intents.put(i.id, i)
@@ -42,18 +42,18 @@ func (s *Stripe) intentOf(x *session) *intent {
 }
 
 // hold authorizes the money. The intent's metadata is copied to the charge here, once.
-func (i *intent) hold() {
+func (i *intent) hold(at time.Time) {
 	i.status, i.failure = "requires_capture", ""
-	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), time.Now().Unix(), cloned(i.metadata)
+	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), at.Unix(), cloned(i.metadata)
 }
 
 // collect takes the money of a session.
 func (s *Stripe) collect(x *session, i *intent) {
 	if i.charge == "" {
-		i.hold()
+		i.hold(s.Now())
 	}
 	i.status, i.received = "succeeded", i.amount
-	x.PaymentStatus, x.PaidAt = statusPaid, time.Now()
+	x.PaymentStatus, x.PaidAt = statusPaid, s.Now()
 }
 
 func (s *Stripe) moneyOperations() []operation {

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"math"
 	"strings"
-	"time"
 )
 
 // product is one that was made through the API. The product of AddPrice is its price's.
@@ -33,7 +32,7 @@ func (s *Stripe) createProduct(q *query) (any, *apiError) {
 	if q.Get("name") == "" {
 		return nil, malformed("name", "Missing required param: name.")
 	}
-	made := &product{id: "prod_" + randomText(14), name: q.Get("name"), description: q.Get("description"), created: time.Now().Unix(), metadata: q.metadata("metadata", nil)}
+	made := &product{id: "prod_" + randomText(14), name: q.Get("name"), description: q.Get("description"), created: s.Now().Unix(), metadata: q.metadata("metadata", nil)}
 	if q.problem != nil {
 		return nil, q.problem
 	}
@@ -58,7 +57,7 @@ func (s *Stripe) createPrice(q *query) (any, *apiError) {
 	case !q.Has("unit_amount"):
 		return nil, malformed("unit_amount", "Missing required param: unit_amount.")
 	}
-	made := &price{product: of.id, created: time.Now().Unix()}
+	made := &price{product: of.id, created: s.Now().Unix()}
 	made.Price = Price{
 		ID: "price_1" + randomText(23), Name: of.name, Description: of.description, Currency: strings.ToLower(q.Get("currency")),
 		Amount: q.integer("unit_amount", 0, 0, math.MaxInt32), Active: true, Metadata: q.metadata("metadata", nil),

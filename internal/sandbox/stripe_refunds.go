@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"net/http"
-	"time"
 )
 
 type refund struct {
@@ -78,7 +77,7 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	case s.refundMode == RefundsLackBalance:
 		return refused(http.StatusBadRequest, s.config.Unknown.BalanceCode, "", "Insufficient funds in your Stripe balance to refund this amount.")
 	}
-	r.id, r.created, r.status = "re_3"+randomText(23), time.Now().Unix(), "succeeded"
+	r.id, r.created, r.status = "re_3"+randomText(23), s.Now().Unix(), "succeeded"
 	switch s.refundMode {
 	case RefundsPend:
 		r.status = "pending"

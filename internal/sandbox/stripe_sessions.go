@@ -80,7 +80,7 @@ func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 func (s *Stripe) begin(x *session, age time.Duration) {
 	x.ID = "cs_" + s.mode() + "_a1" + randomText(56)
 	x.Status, x.PaymentStatus = "open", statusUnpaid
-	x.Created = time.Now().Add(-age)
+	x.Created = s.Now().Add(-age)
 	if x.expires.IsZero() {
 		x.expires = x.Created.Add(24 * time.Hour)
 	}
@@ -92,7 +92,7 @@ func (s *Stripe) begin(x *session, age time.Duration) {
 
 // expireOld ends an open session that is past its time. It is done whenever a session is looked at; no event is sent.
 func (s *Stripe) expireOld(x *session) {
-	if x.Status == "open" && !time.Now().Before(x.expires) {
+	if x.Status == "open" && !s.Now().Before(x.expires) {
 		x.Status = "expired"
 	}
 }
@@ -262,11 +262,11 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	intentEvent := "payment_intent.succeeded"
 	switch {
 	case i == nil:
-		x.PaymentStatus, x.PaidAt = "no_payment_required", time.Now()
+		x.PaymentStatus, x.PaidAt = "no_payment_required", s.Now()
 	case o.Unpaid:
 		i.status, intentEvent = "processing", "payment_intent.processing"
 	case x.captureMethod == "manual":
-		i.hold()
+		i.hold(s.Now())
 		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), s.config.Unknown.manualEvent()
 	default:
 		s.collect(x, i)
@@ -325,7 +325,7 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
 	if q.Has("expires_at") {
 		x.expires = time.Unix(q.integer("expires_at", 0, 0, math.MaxInt32*2), 0)
-		if ahead := time.Until(x.expires); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
+		if ahead := x.expires.Sub(s.Now()); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
 			return nil, malformed("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.")
 		}
 	}

@@ -49,22 +49,35 @@ func (r Rules) ParseLifetime(text string) (d time.Duration, why string) {
 // priceShape is what Stripe's price ids look like. Anything else is a typing error, and Stripe need not be asked.
 var priceShape = regexp.MustCompile(`^price_[A-Za-z0-9_]{1,200}$`)
 
-// Prices reads price ids that are separated by commas, and returns in words what is wrong with the others. An id that stands
-// twice is returned once.
-func Prices(commas string) (ids, wrong []string) {
+// BadPrice is a part of a list of prices that is wrong.
+type BadPrice struct {
+	ID  string // as it was given, "" where nothing was
+	Why string
+}
+
+func (b BadPrice) String() string {
+	if b.ID == "" {
+		return b.Why
+	}
+	return fmt.Sprintf("%.60q %s", b.ID, b.Why)
+}
+
+// Prices reads price ids that are separated by commas, and returns what is wrong with the others. An id that stands twice is
+// returned once.
+func Prices(commas string) (ids []string, wrong []BadPrice) {
 	for id := range strings.SplitSeq(commas, ",") {
 		switch id = strings.TrimSpace(id); {
 		case id == "":
 		case !priceShape.MatchString(id):
-			wrong = append(wrong, fmt.Sprintf("%.60q is no price id, it has to begin with price_", id))
+			wrong = append(wrong, BadPrice{id, "is no price id, it has to begin with price_"})
 		case slices.Contains(ids, id):
-			wrong = append(wrong, "names a price twice: "+id)
+			wrong = append(wrong, BadPrice{id, "is named twice"})
 		default:
 			ids = append(ids, id)
 		}
 	}
 	if len(ids)+len(wrong) == 0 {
-		wrong = append(wrong, "names no price")
+		wrong = append(wrong, BadPrice{"", "names no price"})
 	}
 	return ids, wrong
 }

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"crypto/rand"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -16,26 +14,30 @@ import (
 // browserCookie holds a random name for a browser, so that it has one session at a time. It says nothing of who uses it, and ends with the browser.
 const browserCookie = "notepay_browser"
 
-// browser is the name of the browser that asks, given to it with the answer if it has none. A browser that keeps no cookies has another each time.
-func (c *Customer) browser(w http.ResponseWriter, r *http.Request) string {
-	name := rand.Text()
-	if given, err := r.Cookie(browserCookie); err == nil && len(given.Value) == len(name) {
-		return given.Value
+// maxBrowserName bounds what is taken for a browser's name, in bytes.
+const maxBrowserName = 64
+
+// browser is the name of the browser that asks, given to it with the answer if it has none, and whether it is one that we gave it before. A
+// browser that keeps no cookies has another each time. A page also replaces a name that is not of this process.
+func (c *Customer) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {
+	if given, err := r.Cookie(browserCookie); err == nil && given.Value != "" && len(given.Value) <= maxBrowserName {
+		if known = c.Checkout.Named(given.Value); known || r.Method == http.MethodPost {
+			return given.Value, known
+		}
 	}
+	name = c.Checkout.NewBrowser()
 	http.SetCookie(w, &http.Cookie{Name: browserCookie, Value: name, Path: "/", HttpOnly: true, Secure: c.HTTPS, SameSite: http.SameSiteLaxMode})
-	return name
+	return name, false
 }
 
 // Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from the form.
 func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+	LimitForm(w, r)
 	if err := r.ParseForm(); err != nil {
 		return c.toPlans(w, r, d)
 	}
-	address, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		address = r.RemoteAddr
-	}
-	to, err := c.Checkout.URL(r.Context(), c.browser(w, r), address, d, r.PostForm.Get("price_id"))
+	browser, known := c.browser(w, r)
+	to, err := c.Checkout.URL(r.Context(), browser, known, d, r.PostForm.Get("price_id"))
 	tooOften, limited := errors.AsType[checkout.TooOften](err)
 	switch {
 	case err == nil:
@@ -52,9 +54,9 @@ func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) 
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		_ = c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("buy.later.title"), Machine: MachineName(d.Name, d.UID),
-			Lines: []Phrase{phrase("sell.free"), phrase("buy.later.hint")}, RetryAfter: wait}) // the error below is the one that matters
-		return err
+		shown := c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("buy.later.title"), Machine: MachineName(d.Name, d.UID),
+			Lines: []Phrase{phrase("sell.free"), phrase("buy.later.hint")}, RetryAfter: wait})
+		return answered(err, shown)
 	}
 }
 

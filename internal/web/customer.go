@@ -62,6 +62,14 @@ var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 // liveTime is how long after the payment the success page leads to the live page, which may hold a code; later it is a receipt.
 const liveTime = 30 * time.Minute
 
+// now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no ledger.
+func (c *Customer) now() time.Time {
+	if c.Ledger == nil {
+		return time.Now()
+	}
+	return c.Ledger.Now()
+}
+
 // Success is where Stripe sends customers who paid. What it knows it knows from the ledger or from Stripe, never from the customer.
 func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("session_id")
@@ -75,18 +83,17 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, bridge.ErrTooBusy):
 		return c.later(w, r)
 	case err != nil:
-		_ = c.later(w, r) // the error below is the one that matters
-		return err
-	case time.Since(p.PaidAt) < liveTime:
+		return answered(err, c.later(w, r))
+	case c.now().Sub(p.PaidAt) < liveTime:
 		to := livePage(p)
-		if bridge.Opens(p, time.Now()) {
+		if bridge.Opens(p, c.now()) {
 			to = accessPage(p)
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	default:
-		return c.Show(w, r, c.payment(p, time.Now(), receiptAlone))
+		return c.Show(w, r, c.payment(p, c.now(), receiptAlone))
 	}
 }
 
@@ -107,7 +114,9 @@ func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
 	if !pageToken.MatchString(token) {
 		return ledger.Payment{}, ledger.ErrNotFound
 	}
-	return c.Ledger.PaymentOfToken(r.Context(), token)
+	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	defer cancel()
+	return c.Ledger.PaymentOfToken(ctx, token)
 }
 
 // Payment is the payer's page.
@@ -139,7 +148,7 @@ func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger
 		return err
 	}
 	c.watch(p)
-	page := c.payment(p, time.Now(), code)
+	page := c.payment(p, c.now(), code)
 	page.events = path(p) + "/events"
 	return c.Show(w, r, page)
 }

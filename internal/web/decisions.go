@@ -44,63 +44,82 @@ func readDecision(r *http.Request) (d decision, err error) {
 // OperatorName is who decides, as far as is known: there is one operator token.
 const OperatorName = "operator"
 
-// decide answers with the payment after a decision.
-func (o *Operator) decide(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, id string, d decision, by bridge.By) (ledger.Payment, error)) error {
+// change is a decision about a payment or device, by the id in the address. What is done also is done in its transaction.
+type change func(ctx context.Context, id string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error)
+
+// decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets the answer of the first.
+func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
 	d, err := readDecision(r)
 	if err != nil {
 		return err
 	}
-	p, err := f(r.Context(), r.PathValue("id"), d, bridge.By{Who: OperatorName, Why: d.Reason})
+	once, err := newOnce(r, d)
+	if err != nil {
+		return err
+	}
+	p, err := f(r.Context(), id, d, bridge.By{Who: OperatorName, Why: d.Reason}, once.also())
+	if replay, ok := errors.AsType[*repeated](err); ok {
+		w.Header().Set("Idempotent-Replayed", "true")
+		return writeJSON(w, http.StatusOK, []byte(replay.answer))
+	}
 	switch {
-	case errors.Is(err, ledger.ErrNotFound):
-		return errNoPayment
+	case errors.Is(err, ledger.ErrOtherRequest):
+		return errOtherRequest
 	case errors.Is(err, bridge.ErrState):
 		return &APIError{http.StatusConflict, "not_possible", "the payment's state does not allow this"}
 	case err != nil:
 		return err
+	case once.key != "":
+		return writeJSON(w, http.StatusOK, []byte(once.answer)) // to the letter what a repeat is answered
 	}
-	out, err := o.shown(r, p)
-	if err != nil {
-		return err
-	}
-	return WriteJSON(w, http.StatusOK, out)
+	return o.write(w, r, p)
 }
 
 // Retry sends a credit anew.
 func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, func(ctx context.Context, id string, _ decision, by bridge.By) (ledger.Payment, error) {
-		return o.Bridge.Retry(ctx, id, by)
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+		p, err := o.Bridge.Retry(ctx, id, by, also)
+		return p, orNoPayment(err)
 	})
 }
 
 // Refund gives money back, all or the amount that is named.
 func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, func(ctx context.Context, id string, d decision, by bridge.By) (ledger.Payment, error) {
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
 				return ledger.Payment{}, &APIError{http.StatusBadRequest, "bad_amount", "amount is above 0, in the smallest unit of the currency"}
 			}
 		}
-		return o.Bridge.GiveBack(ctx, id, amount, by)
+		p, err := o.Bridge.GiveBack(ctx, id, amount, by, also)
+		return p, orNoPayment(err)
 	})
 }
 
 // End ends what is open for a payment.
 func (o *Operator) End(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, func(ctx context.Context, id string, _ decision, by bridge.By) (ledger.Payment, error) {
-		return o.Bridge.End(ctx, id, by)
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+		p, err := o.Bridge.End(ctx, id, by, also)
+		return p, orNoPayment(err)
 	})
+}
+
+func orNoPayment(err error) error {
+	if errors.Is(err, ledger.ErrNotFound) {
+		return errNoPayment
+	}
+	return err
 }
 
 // Pause takes a device out of sale.
 func (o *Operator) Pause(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, o.Bridge.Pause)
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error { return o.Bridge.Pause(ctx, uid, by) })
 }
 
 // Resume sells on a device again.
 func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, o.Bridge.Resume)
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error { return o.Bridge.Resume(ctx, uid, by) })
 }
 
 func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, uid string, by bridge.By) error) error {
@@ -119,25 +138,20 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 
 // Start sends a device a credit that nobody pays for.
 func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
-	d, err := readDecision(r)
-	if err != nil {
-		return err
-	}
-	if d.Reason == "" {
-		return &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
-	}
-	p, err := o.Bridge.StartFree(r.Context(), uid.Of(r.PathValue("uid")), bridge.By{Who: OperatorName, Why: d.Reason})
-	if errors.Is(err, ledger.ErrNotFound) {
-		return errNoDevice
-	}
-	if err != nil {
-		return err
-	}
-	out, err := o.shown(r, p)
-	if err != nil {
-		return err
-	}
-	return WriteJSON(w, http.StatusOK, out)
+	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+		if d.Reason == "" {
+			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
+		}
+		p, err := o.Bridge.StartFree(ctx, uid, by, also)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return p, errNoDevice
+		case errors.Is(err, bridge.ErrTimeUnknown):
+			return p, &APIError{http.StatusServiceUnavailable, "time_unknown",
+				"Stripe has not answered since the start, so its time is not known; try again"}
+		}
+		return p, err
+	})
 }
 
 var (

@@ -2,10 +2,12 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"notepay/internal/ledger"
 )
@@ -36,7 +38,12 @@ const (
 	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 15 kB
 	mostLooks = 16     // at once: more make no page sooner
 	mostRead  = 64     // payments together
+
+	lookTimeout = 5 * time.Second // for a read, and for the turn to read
 )
+
+// errTooBusy ends a stream whose turn did not come. Browsers come back by themselves.
+var errTooBusy = errors.New("too many live pages read at once, or the ledger does not answer")
 
 // NewLive makes a hub without pages.
 func NewLive(l *ledger.Ledger, log *slog.Logger) *Live {
@@ -67,7 +74,9 @@ func (l *Live) Changed(p ledger.Payment) {
 // wrong order. Those that change while it reads are read together.
 func (l *Live) tell() {
 	for tokens := l.someChanged(); len(tokens) > 0; tokens = l.someChanged() {
-		payments, err := l.ledger.PaymentsOfTokens(context.Background(), tokens)
+		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+		payments, err := l.ledger.PaymentsOfTokens(ctx, tokens)
+		cancel()
 		if err != nil {
 			l.log.Error("read payments of live pages", "err", err)
 		}
@@ -176,7 +185,13 @@ func (l *Live) leave(token string, n news) {
 
 // look does something that needs much stack in a goroutine of its own: thousands of streams that wait would keep theirs. A panic in it is an error.
 func (l *Live) look(f func() error) (err error) {
-	l.looks <- struct{}{}
+	wait := time.NewTimer(lookTimeout)
+	select {
+	case l.looks <- struct{}{}:
+		wait.Stop()
+	case <-wait.C:
+		return errTooBusy
+	}
 	done := make(chan struct{})
 	go func() {
 		defer func() {

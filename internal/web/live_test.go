@@ -2,10 +2,13 @@ package web
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"notepay/internal/ledger"
@@ -41,6 +44,38 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 	if got := <-one; got != nil || !strings.Contains(logs.String(), "live pages") {
 		t.Errorf("handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page", got, &logs)
 	}
+}
+
+// A ledger that does not answer keeps all turns to read. Those who wait for one give up.
+func TestLookWaitsForItsTurnButNotLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		live := NewLive(nil, slog.New(slog.DiscardHandler))
+		release, looking := make(chan struct{}), sync.WaitGroup{}
+		for range mostLooks {
+			looking.Go(func() {
+				if err := live.look(func() error { <-release; return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		began, ended := time.Now(), make(chan error, 1)
+		go func() { ended <- live.look(func() error { return nil }) }()
+		select {
+		case err := <-ended:
+			if took := time.Since(began); !errors.Is(err, errTooBusy) || took > lookTimeout {
+				t.Errorf("look: %v after %v; want %v within %v", err, took, errTooBusy, lookTimeout)
+			}
+		case <-time.After(time.Minute):
+			t.Error("look still waits after a minute")
+		}
+		close(release)
+		looking.Wait()
+		if err := live.look(func() error { return nil }); err != nil {
+			t.Errorf("look when there is room again: %v", err)
+		}
+	})
 }
 
 func TestAPageThatWritesWhileItsPaymentChangesIsHandedTheLast(t *testing.T) {

@@ -33,6 +33,7 @@ type Metrics struct {
 	Requests   *prometheus.CounterVec
 	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
 	LivePages  func() int               // how many customers look at a live page now; nil: there are none. It is set before the first scrape
+	Now        func() time.Time         // the ledger's time; nil: the host's. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -80,7 +81,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts}, problems{m},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts, m}, problems{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -187,13 +188,14 @@ func (m *Metrics) Expect(route string) {
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 }
 
 // queue reads its figures from the ledger when it is asked, so that they are right after a restart, too.
 type queue struct {
 	stats  func(context.Context) (ledger.Stats, error)
 	counts func() (int, int, time.Time)
+	of     *Metrics
 }
 
 var (
@@ -224,7 +226,11 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 	}
 	gauge(queuedDesc, float64(s.Queued))
 	gauge(attentionDesc, float64(s.NeedsAttention))
-	gauge(oldestDesc, Age(s.OldestQueued))
+	now := time.Now
+	if q.of.Now != nil {
+		now = q.of.Now
+	}
+	gauge(oldestDesc, Age(s.OldestQueued, now()))
 }
 
 // problems shows each code from the start, 1 while there is a problem with it.
@@ -246,10 +252,10 @@ func (p problems) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// Age is how many seconds ago a time was, 0 for the zero time.
-func Age(t time.Time) float64 {
+// Age returns how many seconds before now a time was, 0 for the zero time.
+func Age(t, now time.Time) float64 {
 	if t.IsZero() {
 		return 0
 	}
-	return max(time.Since(t).Seconds(), 0)
+	return max(now.Sub(t).Seconds(), 0)
 }

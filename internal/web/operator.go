@@ -28,6 +28,14 @@ type Operator struct {
 	streams atomic.Int64 // that are open
 }
 
+// maxForm bounds the form of a page, in bytes: the longest holds a reason and a path. Anybody can send one.
+const maxForm = 16 << 10
+
+// LimitForm bounds what is read of a form. What does not fit is missing.
+func LimitForm(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+}
+
 // APIError is an error answer of /api.
 type APIError struct {
 	Status  int
@@ -37,16 +45,34 @@ type APIError struct {
 
 func (e *APIError) Error() string { return e.Code + ": " + e.Message }
 
+// Answered is the error of a request that was answered in full: it is only for the log.
+type Answered struct{ Err error }
+
+func (a *Answered) Error() string { return a.Err.Error() }
+func (a *Answered) Unwrap() error { return a.Err }
+
+// answered returns what a handler returns that showed a page in place of an error: that error, or why the page could not be written.
+func answered(err, shown error) error {
+	if shown != nil {
+		return errors.Join(err, shown)
+	}
+	return &Answered{err}
+}
+
 // WriteJSON answers with JSON that nobody stores.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	return writeJSON(w, status, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, err = w.Write(append(body, '\n'))
+	_, err := w.Write(append(body, '\n'))
 	return err
 }
 
@@ -124,16 +150,25 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-func (o *Operator) shown(r *http.Request, p ledger.Payment) (payment, error) {
+// shownPayment is a payment with the calls that were made for it.
+func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
 	out := payment{ID: p.ID, SessionID: p.SessionID, PaymentIntent: p.PaymentIntent, DeviceUID: p.DeviceUID, DeviceName: p.DeviceName, PriceID: p.PriceID,
 		Plan: p.Plan, Duration: int64(p.Duration / time.Second), Amount: p.Amount, Currency: p.Currency, Livemode: p.Livemode, Money: string(p.Money),
 		RefundedAmount: p.RefundedAmount, Machine: string(p.Machine), Reason: p.Reason, NeedsAttention: p.Attention != "", CreatedAt: p.CreatedAt,
 		SentAt: optional(p.SentAt), StartedAt: optional(p.StartedAt), EndsAt: optional(p.EndsAt), ExpiresAt: optional(p.ExpiresAt), Attempts: []attempt{}}
-	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
 	for _, a := range attempts {
 		out.Attempts = append(out.Attempts, attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
 	}
-	return out, err
+	return out
+}
+
+// write answers with a payment as it is stored now.
+func (o *Operator) write(w http.ResponseWriter, r *http.Request, p ledger.Payment) error {
+	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
+	if err != nil {
+		return err
+	}
+	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
 // Payment answers one payment, by credit id, session id or payment intent.
@@ -145,11 +180,7 @@ func (o *Operator) Payment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := o.shown(r, p)
-	if err != nil {
-		return err
-	}
-	return WriteJSON(w, http.StatusOK, out)
+	return o.write(w, r, p)
 }
 
 const (
@@ -186,12 +217,16 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 		Payments []payment `json:"payments"`
 		Next     string    `json:"next_cursor"`
 	}{[]payment{}, next}
+	ids := make([]string, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	attempts, err := o.Ledger.AttemptsOf(r.Context(), ids...)
+	if err != nil {
+		return err
+	}
 	for _, p := range list {
-		one, err := o.shown(r, p)
-		if err != nil {
-			return err
-		}
-		out.Payments = append(out.Payments, one)
+		out.Payments = append(out.Payments, shownPayment(p, attempts[p.ID]))
 	}
 	return WriteJSON(w, http.StatusOK, out)
 }

@@ -150,7 +150,7 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 			say("sell.busy.title", phrase("sell.busy.hint"))
 			break
 		}
-		page.RetryAfter = max(time.Until(sale.Until), time.Second)
+		page.RetryAfter = max(sale.Until.Sub(c.now()), time.Second)
 		say("sell.busy.title", phrase("sell.busy.until", "wait", about(page.RetryAfter)), phrase("sell.busy.hint"))
 	case fleet.NoOffers:
 		say("sell.nothing.title", phrase("sell.nothing.hint"))

@@ -132,9 +132,11 @@ func (c *Customer) follow(s *stream) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		c.watch(*s.payment)
 		var message []byte
-		if err := c.Live.look(func() (err error) { message, err = c.next(s); return err }); err != nil {
+		if err := c.Live.look(func() (err error) { c.watch(*s.payment); message, err = c.next(s); return err }); err != nil {
+			if errors.Is(err, errTooBusy) {
+				return nil // thousands of pages may end so at once
+			}
 			return err
 		}
 		if s.write(message) != nil {
@@ -166,7 +168,7 @@ func (c *Customer) next(s *stream) (message []byte, err error) {
 
 // event is a payment's page as an event, and the event's id.
 func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
-	page := c.payment(p, time.Now(), code)
+	page := c.payment(p, c.now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {
 		return nil, "", err

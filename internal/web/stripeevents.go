@@ -91,7 +91,7 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 		return &APIError{http.StatusTooManyRequests, "too_many_streams", "at most " + strconv.Itoa(mostStreams) + " streams are open at once"}
 	}
 	defer o.streams.Add(-1)
-	q, since, after := r.URL.Query(), time.Now(), r.Header.Get("Last-Event-ID")
+	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")
 	id, eventType := q.Get("id"), q.Get("type")
 	ids := []string{id}
 	if p, err := o.Ledger.Payment(r.Context(), id); err == nil {
@@ -131,7 +131,7 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 			}
 		case <-tick.C:
 		}
-		list, err := o.Ledger.EventsSince(r.Context(), since, after, time.Now().Add(-streamLag), usualPage)
+		list, err := o.Ledger.EventsSince(r.Context(), since, after, o.Ledger.Now().Add(-streamLag), usualPage)
 		if r.Context().Err() != nil {
 			return nil
 		}

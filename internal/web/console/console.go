@@ -269,7 +269,7 @@ func (c *Console) functions() template.FuncMap {
 		"money":   web.Amount,
 		"at":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
 		"clock":   func(t time.Time) template.HTML { return c.at(t, "15:04:05") },
-		"ago":     func(t time.Time) string { return ago(time.Since(t)) },
+		"ago":     func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
 		"span":    span,
 		"upper":   strings.ToUpper,
 		"name":    web.MachineName,

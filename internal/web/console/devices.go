@@ -115,16 +115,16 @@ func (c *Console) onDevice(w http.ResponseWriter, r *http.Request, done string, 
 }
 
 func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error { return c.Bridge.Pause(r.Context(), uid, by) })
+	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error { return c.Bridge.Pause(r.Context(), uid, by, once(r)) })
 }
 
 func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error { return c.Bridge.Resume(r.Context(), uid, by) })
+	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error { return c.Bridge.Resume(r.Context(), uid, by, once(r)) })
 }
 
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 	return c.onDevice(w, r, "start", func(uid string, by bridge.By) error {
-		_, err := c.Bridge.StartFree(r.Context(), uid, by)
+		_, err := c.Bridge.StartFree(r.Context(), uid, by, once(r))
 		return err
 	})
 }

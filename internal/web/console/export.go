@@ -1,7 +1,6 @@
 package console
 
 import (
-	"encoding/csv"
 	"errors"
 	"net/http"
 	"slices"
@@ -15,23 +14,6 @@ import (
 
 // rowsAtOnce is how many rows are read between two pieces of an answer.
 const rowsAtOnce = 500
-
-// harmless keeps a spreadsheet from taking a text for a formula.
-func harmless(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		return "'" + text
-	}
-	return text
-}
-
-// startCSV begins an answer that is saved as a file.
-func startCSV(w http.ResponseWriter, name string, columns ...string) (*csv.Writer, error) {
-	private(w)
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+name+`"`)
-	out := csv.NewWriter(w)
-	return out, out.Write(columns)
-}
 
 // dayTotals sums up one day, by currency.
 type dayTotals struct {
@@ -48,7 +30,7 @@ func (t *dayTotals) add(p ledger.Payment) {
 }
 
 // write ends the day and begins another.
-func (t *dayTotals) write(out *csv.Writer, day string) error {
+func (t *dayTotals) write(out *table, day string) error {
 	currencies := make([]string, 0, len(t.sums))
 	for currency := range t.sums {
 		currencies = append(currencies, currency)
@@ -100,9 +82,9 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 				}
 			}
 			totals.add(p)
-			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent, p.DeviceUID, harmless(p.DeviceName), harmless(p.Plan), p.CardLast4,
+			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent, p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
 				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
-				string(p.Money), string(p.Machine), harmless(p.Reason), p.Attention})
+				string(p.Money), string(p.Machine), p.Reason, p.Attention})
 			if err != nil {
 				return err
 			}
@@ -114,8 +96,7 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	if err == nil {
 		err = totals.write(out, "")
 	}
-	out.Flush()
-	return errors.Join(err, out.Error())
+	return errors.Join(err, out.Flush())
 }
 
 type auditPage struct {
@@ -150,7 +131,7 @@ func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 	out, err := startCSV(w, "audit.csv", "time", "who", "what", "subject", "why", "before", "after")
 	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, rowsAtOnce, next) {
 		for _, a := range list {
-			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, harmless(a.Why), harmless(a.Before), harmless(a.After)}); err != nil {
+			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, a.Why, a.Before, a.After}); err != nil {
 				return err
 			}
 		}
@@ -158,6 +139,5 @@ func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 			break
 		}
 	}
-	out.Flush()
-	return errors.Join(err, out.Error())
+	return errors.Join(err, out.Flush())
 }

@@ -106,7 +106,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		return err
 	}
 	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
-	page := paymentPage{Payment: s.Payment, Why: s.why(time.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
+	page := paymentPage{Payment: s.Payment, Why: s.why(c.Ledger.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
 		CanStart: c.Fleet.Device(s.DeviceUID) != nil}
 	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Live: problem == "", Data: page})
 }
@@ -153,7 +153,7 @@ type buttons struct {
 
 // buttonsOf asks the bridge's own functions what is allowed.
 func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
-	now := time.Now()
+	now := c.Ledger.Now()
 	may := func(_ ledger.Payment, err error) bool { return err == nil }
 	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: p.Amount - p.RefundedAmount, Hold: p.Money == ledger.Authorized}
 	b.Retry, b.Refund, b.End = may(bridge.Retry(p, c.Lifetime, now)), may(bridge.GiveBack(p, 0, now)), may(bridge.End(p, now))
@@ -177,14 +177,14 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, done string, f 
 
 func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
 	return c.decide(w, r, "retry", func(id string, by bridge.By) error {
-		_, err := c.Bridge.Retry(r.Context(), id, by)
+		_, err := c.Bridge.Retry(r.Context(), id, by, once(r))
 		return err
 	})
 }
 
 func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 	return c.decide(w, r, "end", func(id string, by bridge.By) error {
-		_, err := c.Bridge.End(r.Context(), id, by)
+		_, err := c.Bridge.End(r.Context(), id, by, once(r))
 		return err
 	})
 }
@@ -207,7 +207,7 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
-		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by)
+		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by, once(r))
 		return err
 	})
 }

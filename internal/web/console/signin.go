@@ -1,8 +1,11 @@
 package console
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -12,6 +15,8 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
 	"notepay/internal/web"
 )
 
@@ -21,39 +26,29 @@ const (
 	signedInFor = 12 * time.Hour
 	// mostSignIns bounds the memory; the oldest gives way.
 	mostSignIns = 100
-	// mostPresses bounds what is remembered of the buttons that were pressed.
-	mostPresses = 10_000
 
-	// After some failures a sign-in has to wait: one from the same address this long, and one from anywhere as long as the second.
-	// Where a proxy stands before us, its address is everybody's.
+	// After some failures, from an address or from anywhere, a wrong token is answered only after a delay, and 429. The right one is always taken
+	// at once: where a proxy stands before us its address is everybody's, and a stranger must not lock everybody out. What keeps guessing hopeless
+	// is the token's length.
 	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
 	failuresInAll, waitInAll           = 50, 2 * time.Second
 	mostAddresses                      = 10_000
+	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many are.
+	wrongDelay, maxDelayed = 2 * time.Second, 100
 )
 
 // signIns are those who signed in, and those who failed to. Both are forgotten with the process.
 type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
-	presses   map[string]bool
 	all       *rate.Limiter
 	addresses map[string]*rate.Limiter
+	delayed   chan struct{} // answers that are held back
 }
 
 func newSignIns() *signIns {
-	return &signIns{until: map[[sha256.Size]byte]time.Time{}, presses: map[string]bool{}, addresses: map[string]*rate.Limiter{},
-		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll)}
-}
-
-// wait is how long a sign-in from an address has to wait; 0 if it may be tried.
-func (s *signIns) wait(address string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	wait := lacking(s.all, now)
-	if own := s.addresses[address]; own != nil {
-		wait = max(wait, lacking(own, now))
-	}
-	return wait
+	return &signIns{until: map[[sha256.Size]byte]time.Time{}, addresses: map[string]*rate.Limiter{},
+		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll), delayed: make(chan struct{}, maxDelayed)}
 }
 
 func lacking(l *rate.Limiter, now time.Time) time.Duration {
@@ -64,8 +59,8 @@ func lacking(l *rate.Limiter, now time.Time) time.Duration {
 	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
 }
 
-// failed counts a failure.
-func (s *signIns) failed(address string, now time.Time) {
+// failed counts a failure, and returns after how long there may be another; 0 for at once.
+func (s *signIns) failed(address string, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.addresses) >= mostAddresses {
@@ -81,8 +76,26 @@ func (s *signIns) failed(address string, now time.Time) {
 	if s.addresses[address] == nil {
 		s.addresses[address] = rate.NewLimiter(rate.Every(waitPerAddress), failuresPerAddress)
 	}
+	wait := max(lacking(s.all, now), lacking(s.addresses[address], now))
 	s.addresses[address].AllowN(now, 1)
 	s.all.AllowN(now, 1)
+	return wait
+}
+
+// delay holds back the answer to a wrong token, unless very many are held back.
+func (s *signIns) delay(ctx context.Context) {
+	select {
+	case s.delayed <- struct{}{}:
+	default:
+		return
+	}
+	defer func() { <-s.delayed }()
+	timer := time.NewTimer(wrongDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // add makes a sign-in and returns the cookie's value.
@@ -125,18 +138,27 @@ func (s *signIns) remove(r *http.Request) {
 	}
 }
 
-// first says whether this button of this copy of a page is pressed for the first time.
-func (s *signIns) first(press string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.presses[press] {
-		return false
-	}
-	if len(s.presses) >= mostPresses {
-		clear(s.presses)
-	}
-	s.presses[press] = true
-	return true
+// maxOnce bounds a form's token, in bytes; those of our own pages are shorter.
+const maxOnce = 64
+
+// errTwice is returned for a button that was pressed before on the same copy of its page, and whose action succeeded then.
+var errTwice = errors.New("this button was pressed before")
+
+// pressID names a button of one copy of a page.
+func pressID(r *http.Request) string {
+	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
+	return "form:" + hex.EncodeToString(digest[:])
+}
+
+// once consumes the token of a form in the transaction of its action, so that a second press changes nothing, and a press after a failure counts.
+func once(r *http.Request) bridge.Also {
+	return bridge.Also{Before: func(tx *ledger.Tx) error {
+		_, known, err := tx.BeginRequest(pressID(r), "")
+		if err == nil && known {
+			err = errTwice
+		}
+		return err
+	}}
 }
 
 func newOnce() string { return rand.Text() }
@@ -160,26 +182,31 @@ func (c *Console) reading(h handler) handler {
 	}
 }
 
-// changing lets a button be pressed by who has signed in, on a page of ours, and counts each press once.
+// changing lets a button be pressed by who has signed in, on a page of ours.
 func (c *Console) changing(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if c.Token == "" {
 			return c.closed(w, r)
 		}
+		web.LimitForm(w, r)
 		if err := c.origins.Check(r); err != nil {
 			return c.foreign(w, r)
 		}
 		if !c.signIns.signedIn(r, time.Now()) {
 			return c.askForToken(w, r, http.StatusUnauthorized, "You are not signed in any more. Nothing was changed.", backTo(r))
 		}
-		once := r.PostFormValue("once")
-		if once == "" {
+		if token := r.PostFormValue("once"); token == "" || len(token) > maxOnce {
 			return c.problem(w, r, http.StatusBadRequest, "The form was not complete. Nothing was changed.")
 		}
-		if !c.signIns.first(once + " " + r.URL.Path) {
+		// What follows could have other objections to a second press, such as an amount that is back already.
+		twice, err := c.Ledger.Begun(r.Context(), pressID(r))
+		if err == nil && !twice {
+			err = h(w, r)
+		}
+		if twice || errors.Is(err, errTwice) { // or both presses are under way
 			return goBack(w, r, "twice")
 		}
-		return h(w, r)
+		return err
 	}
 }
 
@@ -197,18 +224,20 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if c.Token == "" {
 		return c.closed(w, r)
 	}
+	web.LimitForm(w, r)
 	if err := c.origins.Check(r); err != nil {
 		return c.foreign(w, r)
 	}
 	next, address, now := localPath(r.PostFormValue("next")), clientAddress(r), time.Now()
-	if wait := c.signIns.wait(address, now); wait > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return c.askForToken(w, r, http.StatusTooManyRequests, "That was wrong too often. Please wait "+length(wait.Truncate(time.Second)+time.Second)+".", next)
-	}
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
-		c.signIns.failed(address, now)
-		c.Log.Warn("console: wrong token", "addr", address)
-		return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
+		wait := c.signIns.failed(address, now)
+		if wait == 0 { // a stranger must not fill the log
+			c.Log.Warn("console: wrong token", "addr", address)
+			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
+		}
+		c.signIns.delay(r.Context())
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+		return c.askForToken(w, r, http.StatusTooManyRequests, "This is not the operator token, and it was wrong too often. Please check it before you try again.", next)
 	}
 	c.Log.Info("console: signed in", "addr", address)
 	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))

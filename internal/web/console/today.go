@@ -47,7 +47,7 @@ type stateCount struct {
 
 // today shows what an operator wants to know first.
 func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
-	ctx, now := r.Context(), time.Now()
+	ctx, now := r.Context(), c.Ledger.Now()
 	var page todayPage
 	stats, err := c.Ledger.Stats(ctx)
 	if err != nil {

@@ -1,0 +1,69 @@
+package bridge
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// blocked runs f while the ledger neither takes a transaction nor refuses one. It returns how long f took.
+func (h *house) blocked(f func()) (took time.Duration) {
+	h.Helper()
+	began, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		done <- h.l.Update(h.Context(), func(*ledger.Tx) error {
+			close(began)
+			<-release
+			return nil
+		})
+	}()
+	<-began
+	start, ended := time.Now(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		f()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+	}
+	took = time.Since(start)
+	close(release)
+	<-ended
+	if err := <-done; err != nil {
+		h.Error(err)
+	}
+	return took
+}
+
+func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		defer h.close()
+		event := h.pays("cs_1", "dev:1")
+		if err := h.b.Receive(t.Context(), event); err != nil {
+			t.Fatal(err)
+		}
+		claimed, err := h.b.claim(t.Context(), h.b.notehub(), 1, 1)
+		if err != nil || len(claimed) != 1 {
+			t.Fatalf("claimed %d, %v; want one", len(claimed), err)
+		}
+		for name, f := range map[string]func(){
+			"settle":    func() { h.b.work(t.Context(), claimed[0]) },
+			"lookUpOne": func() { h.b.lookUpOne(t.Context(), ledger.Lookup{ID: "cs_1"}) },
+			"showPause": func() { h.b.showPause("dev:1") },
+			"Receive": func() {
+				_ = h.b.Receive(t.Context(), Event{ID: "evt_2", Type: "checkout.session.completed", Session: event.Session})
+			},
+			"StartFree": func() { _, _ = h.b.StartFree(t.Context(), "dev:1", By{Who: "operator", Why: "test"}) },
+			"claim":     func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
+		} {
+			if took := h.blocked(f); took > 10*time.Second {
+				t.Errorf("%s waited %v for a ledger that does not answer; want at most 10 s", name, took)
+			}
+		}
+	})
+}

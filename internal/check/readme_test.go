@@ -1,0 +1,65 @@
+package check
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/stripeevent"
+)
+
+// readme returns the README with the shell's line continuations joined.
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\\\n", "")
+}
+
+// TestReadmeEndpoint holds the README's command for a webhook endpoint against the check that judges endpoints.
+func TestReadmeEndpoint(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)^stripe webhook_endpoints create.*$`).FindString(readme(t))
+	e := &stripe.WebhookEndpoint{ID: "we_1", Status: "enabled"}
+	for _, given := range regexp.MustCompile(`enabled_events\[\]=([^"]+)`).FindAllStringSubmatch(command, -1) {
+		e.EnabledEvents = append(e.EnabledEvents, given[1])
+	}
+	if got := endpointProblem(e); got.State != OK {
+		t.Errorf("the endpoint that the README makes: %s", got.Detail)
+	}
+	if extra := without(e.EnabledEvents, stripeevent.Types()); len(extra) > 0 {
+		t.Errorf("the README's endpoint sends events that are not used: %v", extra)
+	}
+	url := regexp.MustCompile(`--url="https://pay\.example\.com([^"]+)"`).FindStringSubmatch(command)
+	if url == nil || !slices.Contains(webhookPaths(), url[1]) {
+		t.Errorf("the README's endpoint has address %q", url)
+	}
+	version := regexp.MustCompile(`--api-version=(\S+)`).FindStringSubmatch(command)
+	if version == nil || train(version[1]) != train(stripe.APIVersion) {
+		t.Errorf("the README's endpoint has version %q; want %s", version, stripe.APIVersion)
+	}
+}
+
+// TestReadmeListen: what `stripe listen` forwards while developing is what an endpoint would send.
+func TestReadmeListen(t *testing.T) {
+	t.Parallel()
+	events := regexp.MustCompile(`(?m)^stripe listen .*--events (\S+)`).FindStringSubmatch(readme(t))
+	if events == nil {
+		t.Fatal("the README has no stripe listen line")
+	}
+	listed := strings.Split(events[1], ",")
+	if missing, extra := without(stripeevent.Types(), listed), without(listed, stripeevent.Types()); len(missing)+len(extra) > 0 {
+		t.Errorf("stripe listen lacks %v and has beyond them %v", missing, extra)
+	}
+}
+
+// without returns those of list that are not in others.
+func without(list, others []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
+}

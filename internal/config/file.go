@@ -1,0 +1,141 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/joho/godotenv"
+)
+
+// maxFile is the largest settings file that is read, in bytes.
+const maxFile = 1 << 20
+
+// ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The error names the line and never
+// quotes its value, which may be a secret.
+//
+// systemd and Docker read the same file, so what they would read differently is refused, and $ has no special meaning.
+func ReadFile(file string) (map[string]string, error) {
+	values, _, err := readFile(file)
+	return values, err
+}
+
+// readFile also returns warnings about lines that are valid but may not mean what their author expects.
+func readFile(file string) (values map[string]string, warnings []string, err error) {
+	values = map[string]string{}
+	info, err := os.Stat(file)
+	switch {
+	case isMissing(err):
+		return values, nil, nil
+	case err == nil && info.IsDir():
+		return nil, nil, fmt.Errorf("%s is a directory; it has to be a file with one NAME=value a line", file)
+	case err == nil && info.Size() > maxFile:
+		return nil, nil, fmt.Errorf("%s is larger than 1 MiB; it does not look like a settings file", file)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("read settings: %w", err) // names the file and the cause, and holds no content
+	}
+	if encoding := strangeEncoding(text); encoding != "" {
+		return nil, nil, fmt.Errorf("%s %s: save it as UTF-8 without a byte order mark", file, encoding)
+	}
+	lines := strings.ReplaceAll(string(text), "\r\n", "\n")
+	number := 0
+	for line := range strings.SplitSeq(strings.ReplaceAll(lines, "\r", "\n"), "\n") {
+		number++
+		name, value, warning, err := parseLine(line)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s, line %d: %w", file, number, err)
+		}
+		if warning != "" {
+			warnings = append(warnings, fmt.Sprintf("%s, line %d: %s", file, number, warning))
+		}
+		if name != "" {
+			values[name] = value
+		}
+	}
+	return values, warnings, nil
+}
+
+// strangeEncoding returns what is wrong with the encoding of a file, or "".
+func strangeEncoding(text []byte) string {
+	switch {
+	case bytes.HasPrefix(text, []byte("\ufeff")):
+		return "begins with a byte order mark (BOM)"
+	case bytes.HasPrefix(text, []byte{0xff, 0xfe}), bytes.HasPrefix(text, []byte{0xfe, 0xff}):
+		return "is saved as UTF-16"
+	case bytes.IndexByte(text, 0) >= 0:
+		return "holds a zero byte"
+	case !utf8.Valid(text):
+		return "is not valid UTF-8"
+	}
+	return ""
+}
+
+// assignment splits a line into its name and its raw value.
+var assignment = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]*)\s*[=:]\s*(.*?)\s*$`)
+
+// parseLine reads one line. The name is "" for an empty line and a comment.
+func parseLine(line string) (name, value, warning string, err error) {
+	trimmed := strings.TrimSpace(line)
+	if trimmed == "" || strings.HasPrefix(trimmed, "#") {
+		return "", "", "", nil
+	}
+	parts := assignment.FindStringSubmatch(line)
+	if parts == nil {
+		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
+	}
+	name, raw := parts[1], parts[2]
+	quoted := strings.HasPrefix(raw, `"`)
+	literal := strings.HasPrefix(raw, `'`)
+	switch {
+	case quoted && strings.Contains(raw, `\`):
+		return "", "", "", fmt.Errorf("%s: a backslash in double quotes is read differently by other programs; use single quotes", name)
+	case !literal && strings.Contains(raw, `\$`):
+		return "", "", "", fmt.Errorf(`%s: write $ without a backslash; it has no special meaning here`, name)
+	case startsWithCurlyQuote(raw):
+		return "", "", "", fmt.Errorf(`%s: begins with a curly quote; use straight quotes (") or none`, name)
+	}
+	// godotenv would replace $NAME by another setting. A zero byte, which the file cannot hold, stands for $ meanwhile.
+	parsed, err := godotenv.Unmarshal(strings.ReplaceAll(trimmed, "$", "\x00"))
+	switch whole := err == nil && len(parsed) == 1; {
+	case !whole && (quoted || literal):
+		return "", "", "", fmt.Errorf("%s: the quotes are not closed on this line, or text follows them", name)
+	case !whole:
+		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
+	}
+	value = strings.ReplaceAll(parsed[name], "\x00", "$")
+	if !quoted && !literal && value != raw {
+		warning = name + ": everything from # on is a comment; put the value in single quotes if the # belongs to it"
+	}
+	return name, value, warning, nil
+}
+
+func startsWithCurlyQuote(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	return strings.ContainsRune(curlyQuotes, first)
+}
+
+const (
+	curlyQuotes    = "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb"
+	straightQuotes = "\"'`"
+)
+
+// wrapped reports whether a value still stands in quotes: Docker's --env-file and most control panels pass them on as part of the
+// value. Only names that customers read may hold a quote at all.
+func wrapped(name, value string) bool {
+	first, size := utf8.DecodeRuneInString(value)
+	last, _ := utf8.DecodeLastRuneInString(value)
+	quote := func(r rune) bool { return strings.ContainsRune(straightQuotes+curlyQuotes, r) }
+	if len(value) > size && quote(first) && quote(last) {
+		return true
+	}
+	prose := name == "BRAND_NAME" || name == "SUPPORT_CONTACT"
+	return !prose && strings.ContainsAny(value, straightQuotes+curlyQuotes)
+}

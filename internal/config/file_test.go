@@ -1,0 +1,242 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writeFile makes a settings file.
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestReadFile(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"A=xTvDqw$27correct-horse":               "xTvDqw$27correct-horse",
+		`A="abc$HORSEdef"`:                       "abc$HORSEdef",
+		"A='abc$HORSEdef'":                       "abc$HORSEdef",
+		"A=postgres://notepay:p$W0RD@db/notepay": "postgres://notepay:p$W0RD@db/notepay",
+		"A=${HOME}/$(pwd)/$":                     "${HOME}/$(pwd)/$",
+		"export A = b c":                         "b c",
+		"A: b":                                   "b",
+		"A=#0b6b4f":                              "#0b6b4f",
+		"A=":                                     "",
+		`A=C:\notepay\notepay.db`:                `C:\notepay\notepay.db`,
+		"A='it\\s'":                              `it\s`,
+		`A="b" # a comment`:                      "b",
+		"A=\u00fcber":                            "\u00fcber",
+		"# a comment with = in it\n\n  \t\nA=b\r\n#\n": "b",
+		"B=1\nA=$B": "$B",
+	} {
+		values, err := ReadFile(writeFile(t, line))
+		if err != nil || values["A"] != want {
+			t.Errorf("%q: %q, %v; want %q", line, values["A"], err, want)
+		}
+	}
+}
+
+func TestReadFileNamesTheLine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"a line without an equals sign":  {"A=1\n# b\nsecret words\nB=2", "line 3: this is not NAME=value"},
+		"a name alone at the end":        {"A=1\nsecret", "line 2: this is not NAME=value"},
+		"a name with a space":            {"MY secret=1", "line 1: this is not NAME=value"},
+		"a quote that is not closed":     {"A=1\nB=\"secret\nC=2", "line 2: B: the quotes are not closed"},
+		"text behind the quotes":         {`A="secret" b`, "line 1: A: the quotes are not closed on this line, or text follows"},
+		"a curly quote":                  {"A=1\nB=\u201csecret\u201d", "line 2: B: begins with a curly quote"},
+		"a backslash in double quotes":   {`A="sec\"ret"`, "line 1: A: a backslash in double quotes"},
+		"a backslash before a dollar":    {`A=sec\$ret`, "line 1: A: write $ without a backslash"},
+		"a byte order mark":              {"\ufeffA=secret", "begins with a byte order mark (BOM)"},
+		"UTF-16":                         {"\xff\xfeA\x00=\x00", "saved as UTF-16"},
+		"a zero byte":                    {"A=sec\x00ret", "zero byte"},
+		"an encoding that is not UTF-8":  {"A=secret\xfc", "not valid UTF-8"},
+		"a file as large as no settings": {strings.Repeat("# secret\n", 1<<17), "larger than 1 MiB"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Load(writeFile(t, c.text), func(string) string { return "" })
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "sec") {
+				t.Errorf("error %v; want one with %q that quotes nothing of the file", err, c.want)
+			}
+		})
+	}
+	if _, err := ReadFile(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("a directory: %v", err)
+	}
+}
+
+func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
+	t.Parallel()
+	for name := range good() {
+		values := good()
+		for _, quotes := range []string{`""`, "''", "``", "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"} {
+			both := []rune(quotes)
+			values[name] = string(both[0]) + good()[name] + string(both[1])
+			if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), name+": holds a quotation mark") {
+				t.Errorf("%s in %s: error %v", name, quotes, err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		set string
+		bad bool
+	}{
+		"a name in quotes":           {`"Wasch & Fertig"`, true},
+		"a name with quotes inside":  {`The "Express" laundry`, false},
+		"a name with an apostrophe":  {"Joe's", false},
+		"a name that ends in quotes": {`Laundry "Express"`, false},
+	} {
+		values := good()
+		values["BRAND_NAME"] = c.set
+		if _, err := load(t, values); (err != nil) != c.bad {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	values := good()
+	values["OPERATOR_TOKEN"] = `""`
+	if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "OPERATOR_TOKEN: holds a quotation mark") {
+		t.Errorf("two quotes alone: %v", err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "CREDIT_LIFETIMES=1h\nBRAND_NAME=Wash #1\nXYZZY=1\nPORT=3000\nDEMO_PORT=3001\n")
+	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret"}
+	got := strings.Join(Warnings(file, environ), "\n")
+	for _, want := range []string{
+		"CREDIT_LIFETIMES in " + file + " is not a setting of notepay; did you mean CREDIT_LIFETIME?",
+		"XYZZY in " + file + " is not a setting of notepay",
+		"OPERATR_TOKEN in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
+		"operator_token in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
+		"line 2: BRAND_NAME: everything from # on is a comment",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no warning %q in\n%s", want, got)
+		}
+	}
+	for _, wrong := range []string{"secret", "PATH", "HOME", "DEMO_PORT", "PORT in", "XYZZY in " + file + " is not a setting of notepay;"} {
+		if strings.Contains(got, wrong) {
+			t.Errorf("a warning holds %q:\n%s", wrong, got)
+		}
+	}
+	if got := Warnings(writeFile(t, "PORT=3000"), []string{"PATH=/bin"}); len(got) != 0 {
+		t.Errorf("warnings of nothing: %q", got)
+	}
+}
+
+func TestZone(t *testing.T) {
+	t.Parallel()
+	july := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	for given, hour := range map[string]int{"Europe/Berlin": 14, " Europe/Berlin ": 14, ":Europe/Berlin": 14, "UTC": 12, "America/New_York": 8} {
+		values := good()
+		values["TZ"] = given
+		s, err := load(t, values)
+		if err != nil {
+			t.Errorf("TZ=%q: %v", given, err)
+			continue
+		}
+		if got := july.In(s.Zone()).Hour(); got != hour {
+			t.Errorf("TZ=%q: noon UTC is %d o'clock; want %d", given, got, hour)
+		}
+	}
+	for _, given := range []string{"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "../etc/passwd", "Berlin"} {
+		values := good()
+		values["TZ"] = given
+		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "TZ: ") {
+			t.Errorf("TZ=%q: error %v; want one that names TZ", given, err)
+		}
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	t.Parallel()
+	const live, test = "sk_live_abcdefgh", "sk_test_abcdefgh"
+	for _, c := range []struct{ key, url, want string }{
+		{test, "https://example.com/notepay", "PUBLIC_URL: must not have a path"},
+		{test, "https://example.com//", ""}, // slashes at the end alone are taken off
+		{test, "https://user:pass@example.com", "PUBLIC_URL: must not hold a user name"},
+		{test, "https://example.com?", "PUBLIC_URL: has to be a URL"},
+		{test, "https://:3000", "PUBLIC_URL: has to be a URL"},
+		{test, "http://pay.example.com", ""},
+		{live, "http://pay.example.com", "PUBLIC_URL: has to begin with https://"},
+		{live, "HTTP://PAY.example.com/", "PUBLIC_URL: has to begin with https://"},
+		{live, "http://203.0.113.7:3000", "PUBLIC_URL: has to begin with https://"},
+		{live, "http://192.168.1.7:3000", ""},
+		{live, "http://localhost:3000", ""},
+		{live, "http://[::1]:3000", ""},
+		{live, "https://pay.example.com", ""},
+	} {
+		values := good()
+		values["STRIPE_SECRET_KEY"], values["PUBLIC_URL"] = c.key, c.url
+		_, err := load(t, values)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s with %.8s: error %v; want %q", c.url, c.key, err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "pass@") {
+			t.Errorf("the message prints a password: %v", err)
+		}
+	}
+}
+
+func TestLoadNamesTheRangeOfAPort(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string][]string{
+		"PORT":        {"80000", "-1", "99999999999999999999", "http", "3000a"},
+		"LISTEN_ADDR": {"127.0.0.1:80000", "127.0.0.1:", "127.0.0.1:-1"},
+	} {
+		for _, value := range wrong {
+			values := good()
+			values[name] = value
+			if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "from 0 to 65535") {
+				t.Errorf("%s=%s: error %v; want one that names the range", name, value, err)
+			}
+		}
+	}
+}
+
+func TestLoadPrintsNoSecretThatIsInTheWrongSetting(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"PORT", "STRIPE_PRICE_ID", "CREDIT_LIFETIME", "NOTEHUB_REQUESTS_PER_MINUTE"} {
+		values := good()
+		values[name] = "sk_live_51verysecret"
+		if _, err := load(t, values); err == nil || strings.Contains(err.Error(), "verysecret") {
+			t.Errorf("%s: error %v; want one without the secret", name, err)
+		}
+	}
+}
+
+func FuzzReadFile(f *testing.F) {
+	for _, text := range []string{
+		"A=$B\nB=1", `A="b" # c`, `A='$(b)'`, "export A: b", "\ufeffA=1", "A=\u201cb\u201d", `A="\\"`, "A=\r\nB", "=", "A==", `A="`, "A='\"", "A=b #c #d",
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		values, err := ReadFile(file)
+		if err != nil {
+			return
+		}
+		for name, value := range values {
+			if name == "" || strings.ContainsAny(value, "\n\r\x00") {
+				t.Errorf("%q is read as %q=%q", text, name, value)
+			}
+			if !strings.Contains(string(text), value) { // no character vanishes, and none is added
+				t.Errorf("%q is read as %q=%q, which is not in the file", text, name, value)
+			}
+		}
+	})
+}

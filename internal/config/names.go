@@ -1,0 +1,87 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// otherNames are names that a settings file may hold for other readers: Docker Compose and the demo.
+func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
+
+// maxDistance is how many letters a name in the environment may differ from a setting's to be taken for a misspelling of it. Other
+// programs' variables are in the environment, too.
+const maxDistance = 2
+
+// Warnings returns what is suspicious and not wrong: names in the file that are no settings, names in the environment (as
+// os.Environ returns it) that are nearly one, and lines that lose a part of their value to a comment. No value is quoted.
+func Warnings(file string, environ []string) []string {
+	values, warnings, err := readFile(file)
+	if err != nil {
+		return nil // Load says so
+	}
+	known := Names()
+	var unknown []string
+	for name := range values {
+		if !slices.Contains(known, name) && !slices.Contains(otherNames(), name) {
+			nearest, distance := Nearest(name)
+			text := fmt.Sprintf("%s in %s is not a setting of notepay", name, file)
+			if distance <= len(name)/2 {
+				text += "; did you mean " + nearest + "?"
+			}
+			unknown = append(unknown, text)
+		}
+	}
+	for _, pair := range environ {
+		name, _, _ := strings.Cut(pair, "=")
+		if slices.Contains(known, name) || slices.Contains(otherNames(), name) || len(name) < 2*maxDistance {
+			continue
+		}
+		if nearest, distance := Nearest(name); distance <= maxDistance && distance < len(nearest)/2 {
+			unknown = append(unknown, fmt.Sprintf("%s in the environment is not a setting of notepay; did you mean %s?", name, nearest))
+		}
+	}
+	slices.Sort(unknown)
+	return append(unknown, warnings...)
+}
+
+// EnvironmentWarnings returns Warnings for the environment of this process.
+func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }
+
+// Nearest returns the setting whose name is most like the given one, and how many letters have to be inserted, deleted, replaced
+// or swapped to get there.
+func Nearest(name string) (nearest string, distance int) {
+	distance = len(name) + 1
+	for _, known := range Names() {
+		if d := editDistance(strings.ToUpper(name), known); nearest == "" || d < distance {
+			nearest, distance = known, d
+		}
+	}
+	return nearest, distance
+}
+
+// editDistance is the optimal string alignment distance of two names of ASCII letters.
+func editDistance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			substitute := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				substitute++
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, substitute)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

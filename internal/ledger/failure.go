@@ -1,0 +1,121 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"modernc.org/sqlite"
+)
+
+// writeLog remembers how the latest writes ended.
+type writeLog struct {
+	began  time.Time    // times are counted from here, so that a step of the clock does not change them
+	latest atomic.Int64 // when a write last succeeded, in nanoseconds since began; 0: never
+	failed chan Failure // the latest failure that nobody has received yet
+}
+
+func newWriteLog() *writeLog { return &writeLog{began: time.Now(), failed: make(chan Failure, 1)} }
+
+// Failure is a write that failed because of the storage.
+type Failure struct {
+	Err   error
+	Began time.Time // when the write began; it may have waited for long
+}
+
+// add records the result of an update. Errors of the caller's own function, rows that the schema refuses and callers that went away say
+// nothing about the storage.
+func (w *writeLog) add(began time.Time, err error) {
+	switch {
+	case err == nil:
+		w.latest.Store(int64(max(time.Since(w.began), 1)))
+	case isStorageFailure(err):
+		select {
+		case w.failed <- Failure{err, began}:
+		default: // an earlier failure waits to be received
+		}
+	}
+}
+
+// LastWrite returns when a write last succeeded; zero if none has.
+func (l *Ledger) LastWrite() time.Time {
+	if at := l.writes.latest.Load(); at != 0 {
+		return l.writes.began.Add(time.Duration(at))
+	}
+	return time.Time{}
+}
+
+// Failures reports writes that failed because of the storage. Failures that happen before the receiver is ready again are dropped.
+func (l *Ledger) Failures() <-chan Failure { return l.writes.failed }
+
+// isStorageFailure reports whether an update failed because of the disk or the database.
+func isStorageFailure(err error) bool {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & 0xff {
+		case 1, 18, 19, 20, 21, 25: // a wrong statement, value or row (sqlite.org/rescode.html)
+			return false
+		}
+		return true
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code[:min(2, len(e.Code))] {
+		case "22", "23", "40", "42": // a wrong value, row or statement, or an order that was not found (PostgreSQL, appendix A)
+			return e.Code == "42501" // but a missing privilege keeps every payment out
+		}
+		return true
+	}
+	_, network := errors.AsType[net.Error](err)
+	_, connect := errors.AsType[*pgconn.ConnectError](err)
+	return network || connect || errors.Is(err, errLockUnknown) || errors.Is(err, errLockLost) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+}
+
+// Cause describes for the operator why an update failed. It quotes nothing of the error.
+func Cause(err error) string {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & 0xff {
+		case 5, 6:
+			return "another program keeps the ledger's file locked"
+		case 8:
+			return "the ledger's file or file system is read-only"
+		case 10:
+			return "the disk of the ledger refuses to write"
+		case 11, 26:
+			return "the ledger's file is damaged"
+		case 13:
+			return "the disk of the ledger is full"
+		case 14:
+			return "the ledger's file cannot be opened"
+		}
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case "25006":
+			return "the database is read-only"
+		case "42501":
+			return "the database's user may not write"
+		case "53100":
+			return "the database's disk is full"
+		case "53300":
+			return "the database has too many connections"
+		case "57P03":
+			return "the database is starting or stopping"
+		}
+	}
+	switch {
+	case errors.Is(err, errLockLost):
+		return "the lock on the database was lost"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLockUnknown):
+		return "the ledger's disk or database does not answer"
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return "the database cannot be reached"
+	}
+	return "the ledger cannot be written"
+}

@@ -1,0 +1,225 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
+const lockKey = 0x6e6f7465706179
+
+// factOpened is when a process last opened this database. It shows whether another process had the lock in between.
+const factOpened = "opened"
+
+const (
+	// lockInterval is how often the session that holds the lock is checked.
+	lockInterval = time.Second
+	// lockTimeout is how long that session may be silent before updates are refused. The server notices a client that is gone only after
+	// 20 seconds (keepalive), so updates stop long before another process can get the lock.
+	lockTimeout = 3 * time.Second
+	// connectTimeout bounds one attempt to connect.
+	connectTimeout = 4 * time.Second
+	// releaseTimeout bounds the release of the lock when the service stops.
+	releaseTimeout = time.Second
+)
+
+// errLockUnknown is returned by updates while the session that holds the lock does not answer.
+var errLockUnknown = errors.New("the database does not answer on the connection that holds the lock")
+
+// errLockLost is returned by updates once the lock is lost. It wraps ErrClosed: there is no use in trying again.
+var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
+
+// ErrLockLost is the reason to stop once Lost is closed.
+var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it or another notepay used the " +
+	"database meanwhile; start notepay again, it refuses to run beside another one")
+
+// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the session ends, however it ends.
+//
+// A restart of the server ends all sessions. The lock is then taken again, provided that no other process has opened the database in between.
+// If the session ends while the server goes on, an operator has ended it on purpose or the network failed, and another process may
+// have the lock at any moment: it counts as lost.
+type postgresLock struct {
+	db     *sql.DB
+	conn   *sql.Conn
+	server time.Time // when the server was started
+	opened time.Time // the fact that this process wrote
+
+	state atomic.Int32 // lockHeld, lockUnknown or lockLost
+	lost  chan struct{}
+	stop  context.CancelFunc
+	ended sync.WaitGroup
+}
+
+const (
+	lockHeld int32 = iota
+	lockUnknown
+	lockLost
+)
+
+// takeLock takes the lock, or returns ErrLocked.
+func takeLock(ctx context.Context, db *sql.DB) (*postgresLock, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	k := &postgresLock{db: db, conn: conn, lost: make(chan struct{})}
+	var locked bool
+	err = conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time(), pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&k.server, &locked)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock: %w", err), conn.Close())
+	}
+	if !locked {
+		return nil, errors.Join(ErrLocked, conn.Close())
+	}
+	return k, nil
+}
+
+// keep starts the checks. failed is told when updates begin to be refused.
+func (k *postgresLock) keep(opened time.Time, failed func(error)) {
+	k.opened = opened
+	ctx, stop := context.WithCancel(context.Background())
+	k.stop = stop
+	k.ended.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(lockInterval):
+			}
+			if !k.check(ctx, failed) {
+				return
+			}
+		}
+	})
+}
+
+// check finds out whether the session still exists, and reports whether the lock is held.
+func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
+	unknown := func() {
+		k.state.Store(lockUnknown)
+		failed(errLockUnknown)
+	}
+	// The query itself has no deadline: pgx would end the session, and the lock with it, because a server is slow.
+	answered := make(chan error, 1)
+	conn := k.conn
+	go func() {
+		_, err := conn.ExecContext(context.Background(), `SELECT 1`)
+		answered <- err
+	}()
+	timeout := time.NewTimer(lockTimeout)
+	defer timeout.Stop()
+	var err error
+	for waiting := true; waiting; {
+		select {
+		case err = <-answered:
+			waiting = false
+		case <-timeout.C:
+			unknown()
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if err == nil {
+		k.state.Store(lockHeld)
+		return true
+	}
+	unknown()
+	for { // the server may be away for long
+		err := k.retake(ctx)
+		switch {
+		case err == nil:
+			k.state.Store(lockHeld)
+			return true
+		case ctx.Err() != nil:
+			return false
+		case errors.Is(err, errLockLost):
+			k.state.Store(lockLost)
+			close(k.lost)
+			failed(errLockLost)
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(lockInterval):
+		}
+	}
+}
+
+// retake takes the lock again after a restart of the server. It returns errLockLost where that is not allowed, and other errors when the
+// server cannot be asked.
+func (k *postgresLock) retake(ctx context.Context) error {
+	_ = k.conn.Close() // its session has ended
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := k.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	k.conn = conn
+	var started time.Time
+	if err := conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time()`).Scan(&started); err != nil {
+		return err
+	}
+	if started.Equal(k.server) {
+		return errLockLost
+	}
+	var locked bool
+	if err := conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&locked); err != nil {
+		return err
+	}
+	if !locked {
+		return errLockLost
+	}
+	var opened time.Time
+	if err := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened).Scan(instant{&opened}); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return errLockLost // it is another database
+		}
+		return err
+	}
+	if !opened.Equal(k.opened) {
+		return errLockLost
+	}
+	k.server = started
+	return nil
+}
+
+// held returns why updates are refused, or nil.
+func (k *postgresLock) held() error {
+	switch k.state.Load() {
+	case lockUnknown:
+		return errLockUnknown
+	case lockLost:
+		return errLockLost
+	}
+	return nil
+}
+
+// release gives the lock back before it closes the connection, because the server takes a while to notice the latter. That it fails is no
+// error: the session has ended, or ends with this process.
+func (k *postgresLock) release() {
+	if k.stop != nil {
+		k.stop()
+		k.ended.Wait()
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		if k.state.Load() == lockHeld {
+			ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+			defer cancel()
+			_, _ = k.conn.ExecContext(ctx, `SELECT pg_advisory_unlock($1)`, int64(lockKey))
+		}
+		_ = k.conn.Close()
+	}()
+	select {
+	case <-released:
+	case <-time.After(releaseTimeout): // a check under way has the connection, and the server may never answer it
+	}
+}

@@ -1,0 +1,49 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// RequestsKept is how long a request is remembered, and so how long its repeats count as one.
+const RequestsKept = 24 * time.Hour
+
+// ErrOtherRequest is returned by BeginRequest for an id that was used for another request.
+var ErrOtherRequest = errors.New("this key was used for another request")
+
+// BeginRequest remembers a request by an id of its sender's, in the transaction that does what it asks for: if that fails, the id is free again.
+// For an id that was used within RequestsKept it returns repeated, and the answer of then, or ErrOtherRequest if another request used it.
+func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, err error) {
+	if _, err := tx.exec(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
+		return "", false, fmt.Errorf("forget old requests: %w", err)
+	}
+	n, err := tx.exec(`INSERT INTO requests (id, request, answer, at) VALUES ($1, $2, '', $3) ON CONFLICT (id) DO NOTHING`,
+		id, request, tx.Now.UnixMilli())
+	if err != nil || n == 1 {
+		return "", false, err
+	}
+	type row struct{ request, answer string }
+	rows, err := tx.db.query(`SELECT request, answer FROM requests WHERE id = $1`, id)
+	first, err := one(rows, err, func(s scanner) (r row, err error) { return r, s.Scan(&r.request, &r.answer) })
+	if err == nil && first.request != request {
+		err = ErrOtherRequest
+	}
+	return first.answer, true, err
+}
+
+// Begun reports whether the request with an id was done within RequestsKept.
+func (l *Ledger) Begun(ctx context.Context, id string) (bool, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`, id, l.Now().Add(-RequestsKept).UnixMilli())
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
+// AnswerRequest stores the answer of a request that was begun in this transaction.
+func (tx *Tx) AnswerRequest(id, answer string) error {
+	n, err := tx.exec(`UPDATE requests SET answer = $1 WHERE id = $2`, answer, id)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("answer request: %w", ErrNotFound)
+	}
+	return err
+}

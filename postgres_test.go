@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+// database is a PostgreSQL server of the test's own. It ends with the test, also if the test is killed.
+type database struct {
+	*testing.T
+	url     string
+	verbs   io.Writer
+	answers *bufio.Scanner
+}
+
+func startPostgres(t *testing.T) *database {
+	t.Helper()
+	if os.Getenv("NOTEPAY_TEST_POSTGRES") == "" {
+		t.Skip("NOTEPAY_TEST_POSTGRES is not set: run this by tests/postgres.sh")
+	}
+	script := exec.Command("tests/postgres.sh", "-")
+	script.Stderr = t.Output()
+	verbs, err := script.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := script.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := script.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = verbs.Close()
+		if err := script.Wait(); err != nil {
+			t.Errorf("tests/postgres.sh: %v", err)
+		}
+	})
+	d := &database{T: t, verbs: verbs, answers: bufio.NewScanner(answers)}
+	d.url = d.answer()
+	return d
+}
+
+func (d *database) answer() string {
+	d.Helper()
+	if !d.answers.Scan() {
+		d.Fatalf("tests/postgres.sh ended: %v", d.answers.Err())
+	}
+	return d.answers.Text()
+}
+
+// do has the server do something: stop, restart, hang, resume.
+func (d *database) do(verb string) {
+	d.Helper()
+	if _, err := fmt.Fprintln(d.verbs, verb); err != nil {
+		d.Fatal(err)
+	}
+	if answer := d.answer(); answer != verb {
+		d.Fatalf("%s: tests/postgres.sh says %s", verb, answer)
+	}
+}
+
+// onPostgres starts a service on a server of its own, and waits until it sells.
+func onPostgres(t *testing.T) (*database, *world, *process, *service, string) {
+	t.Helper()
+	d := startPostgres(t)
+	w := newWorld(t).set("DATABASE_URL", d.url)
+	p := w.spawn()
+	s := &service{w: w, url: p.url}
+	w.stripe.SetEndpoint(s.url+"/webhook/stripe", testSecret)
+	return d, w, p, s, s.selling(washer)
+}
+
+// within makes a request and wants an answer in time.
+func (s *service) within(limit time.Duration, path string) (int, string) {
+	s.w.Helper()
+	began := time.Now()
+	status, _, text := s.get(path)
+	if took := time.Since(began); took > limit {
+		s.w.Errorf("%s took %v; want at most %v", path, took, limit)
+	}
+	return status, text
+}
+
+func TestPostgresHangs(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, link := onPostgres(t)
+	paid := w.pay(link, sandbox.PayOptions{})
+	s.payment(paid.ID, "sent", has(`"machine":"sent"`))
+	_, header, _ := s.get("/payment/success?session_id=" + paid.ID)
+
+	d.do("hang")
+	for range 3 { // the first requests may meet connections that were idle, the later ones a full pool
+		if status, text := s.within(6*time.Second, "/health"); status != http.StatusServiceUnavailable {
+			t.Errorf("/health while the server hangs: %d %s; want 503", status, text)
+		}
+	}
+	report := s.closedFor("sales stop", http.StatusServiceUnavailable)
+	if !strings.Contains(report, "does not answer") {
+		t.Errorf("/health says %s; want the reason", report)
+	}
+	if status, text := s.within(6*time.Second, "/metrics"); status != http.StatusOK || !strings.Contains(text, "notepay_devices") {
+		t.Errorf("/metrics while the server hangs: %d; want what does not need the database", status)
+	}
+	s.within(6*time.Second, header.Get("Location"))
+	began := time.Now()
+	w.paidMeanwhile(s, link, func() {
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("the webhook was answered after %v; want at most 6 s", took)
+		}
+		d.do("resume")
+	})
+	w.terminated(p)
+	if n := len(w.notehub.Notes(washer)); n != 2 {
+		t.Errorf("%d notes for two payments", n)
+	}
+}
+
+func TestPostgresHangsWhileTheServiceStops(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, link := onPostgres(t)
+	d.do("hang")
+	w.pay(link, sandbox.PayOptions{}) // its webhook is under way
+	s.within(6*time.Second, "/health")
+	w.terminated(p)
+	d.do("resume")
+}
+
+func TestPostgresIsGone(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, _ := onPostgres(t)
+	d.do("stop")
+	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "Payments cannot be recorded") {
+		t.Errorf("/health says %s; want the reason", report)
+	}
+	s.within(6*time.Second, "/health")
+	w.terminated(p)
+}
+
+func TestPostgresRestarts(t *testing.T) {
+	t.Parallel()
+	d, w, p, s, link := onPostgres(t)
+	d.do("restart")
+	s.selling(washer)
+	session := w.pay(link, sandbox.PayOptions{})
+	s.payment(session.ID, "sent", has(`"machine":"sent"`))
+	if err := w.runWith(); !errors.Is(err, ledger.ErrLocked) { // the first has taken the lock again before it wrote
+		t.Errorf("a second service: %v; want %v", err, ledger.ErrLocked)
+	}
+	d.do("restart")
+	w.terminated(p) // whether it has the lock again or not
+}
+
+func TestPostgresLockIsLost(t *testing.T) {
+	t.Parallel()
+	d, w, p, _, _ := onPostgres(t)
+	db, err := sql.Open("pgx", d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var n int
+	err = db.QueryRow(`SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'`).Scan(&n)
+	if err != nil || n != 1 {
+		t.Fatalf("%d sessions ended, %v; want that with the lock", n, err)
+	}
+	select {
+	case err := <-p.ended:
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("15 s after the lock was lost the service still runs")
+		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	}
+	next := w.spawn() // as a supervisor does
+	(&service{w: w, url: next.url}).selling(washer)
+	w.terminated(next)
+}
+
+// Another service that opened the database while the server restarted has the lock, or has had it.
+func TestPostgresLockIsTakenByAnother(t *testing.T) {
+	t.Parallel()
+	d, _, p, _, _ := onPostgres(t)
+	db, err := sql.Open("pgx", d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`UPDATE facts SET value = value + 1 WHERE name = 'opened'`); err != nil {
+		t.Fatal(err)
+	}
+	d.do("restart")
+	select {
+	case err := <-p.ended:
+		if err == nil || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+			t.Errorf("the service ended with %v, %q; want the reason", err, p.complaints)
+		}
+	case <-time.After(15 * time.Second):
+		t.Error("the service goes on, although another has opened the database")
+	}
+}

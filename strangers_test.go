@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/sandbox"
+	"notepay/internal/upstream"
+)
+
+// highestMemory returns the most memory that was in use while f ran, above what was before, in MB.
+func highestMemory(f func()) int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	before, most := int64(m.HeapInuse+m.StackInuse), int64(0)
+	done, measured := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(measured)
+		for {
+			runtime.ReadMemStats(&m)
+			most = max(most, int64(m.HeapInuse+m.StackInuse)-before)
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond): // a sample, no synchronization
+			}
+		}
+	}()
+	f()
+	close(done)
+	<-measured
+	return most >> 20
+}
+
+// Not parallel: it measures the memory of the process.
+func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
+	const strangers = 600
+	for name, c := range map[string]struct {
+		header string
+		sent   int    // bytes of the body, of 1 MiB that are announced
+		path   string // "" for the webhook's
+	}{
+		"almost all is sent":            {"Content-Length: 1048576\r\n", 1<<20 - 1, ""},
+		"half is sent":                  {"Content-Length: 1048576\r\n", 1 << 19, ""},
+		"some is sent":                  {"Content-Length: 1048576\r\n", 20_000, ""},
+		"nothing is sent":               {"Content-Length: 1048576\r\n", 0, ""},
+		"almost all is sent, in chunks": {"Transfer-Encoding: chunked\r\n", 1<<20 - 1, ""},
+		"a form":                        {"Content-Length: 1048576\r\nContent-Type: application/x-www-form-urlencoded\r\n", 1<<20 - 1, "/operator/sign-in"},
+		"a form of many parts":          {"Content-Length: 1048576\r\nContent-Type: multipart/form-data; boundary=x\r\n", 1<<20 - 1, "/operator/refresh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := w.start()
+			s.selling(washer)
+			filler := bytes.Repeat([]byte(" "), 1<<16)
+			used := highestMemory(func() {
+				for range strangers {
+					conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer conn.Close()
+					fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=%d,v1=%s\r\n%s\r\n", cmp.Or(c.path, "/webhook/stripe"), time.Now().Unix(), strings.Repeat("0", 64), c.header)
+					if strings.HasPrefix(c.header, "Transfer") {
+						fmt.Fprintf(conn, "%x\r\n", 1<<20)
+					}
+					for left := c.sent; left > 0; { // who was given up for others cannot write any more
+						n, err := conn.Write(filler[:min(left, len(filler))])
+						if left -= n; err != nil {
+							break
+						}
+					}
+				}
+				// An honest payment comes while they hang.
+				began := time.Now()
+				session := w.pay(s.selling(washer), sandbox.PayOptions{})
+				s.payment(session.ID, "recorded", has(`"session_id"`))
+				// A large one is no stranger's because it is large.
+				large := sessionEvent("customer.created", "") + strings.Repeat(" ", 500_000)
+				if status, _, body := s.do("POST", "/webhook/stripe", large, "Stripe-Signature", signed(large, testSecret)); status != http.StatusOK {
+					t.Errorf("a large event: %d %s; want 200", status, body)
+				}
+				if took := time.Since(began); took > 20*time.Second {
+					t.Errorf("an honest webhook took %s", took)
+				}
+			})
+			t.Logf("%d MB", used)
+			if used > 64 {
+				t.Errorf("%d unfinished webhooks take %d MB; want at most 64", strangers, used)
+			}
+		})
+	}
+}
+
+// Not parallel: it measures the memory of the process.
+func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
+	filler := bytes.Repeat([]byte("x"), 1<<16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "token") {
+			fmt.Fprint(w, `{"access_token":"x","token_type":"bearer","expires_in":3600}`)
+			return
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		for range 100 << 20 / len(filler) {
+			if _, err := w.Write(filler); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	hub, api := newNotehub(hubSettings(server.URL), upstream.NewPace(0, 0)), newStripe(stripeSettings(server.URL), upstream.NewPace(0, 0))
+	used := highestMemory(func() {
+		var calls sync.WaitGroup
+		for range 32 {
+			calls.Go(func() {
+				if err := hub.PostNote(t.Context(), washer, bridge.Note{}); upstream.OutcomeOf(err) != upstream.Trouble {
+					t.Errorf("Notehub: %.200v; want trouble", err)
+				}
+				if _, err := api.Session(t.Context(), "cs_test_1"); err == nil {
+					t.Error("Stripe: no error")
+				}
+			})
+		}
+		calls.Wait()
+	})
+	if t.Logf("%d MB", used); used > 64 {
+		t.Errorf("32 calls to each vendor take %d MB; want at most 64", used)
+	}
+}
