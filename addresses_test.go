@@ -127,7 +127,7 @@ func TestADeviceThatCannotBeScannedIsListedWithItsProblem(t *testing.T) {
 		f.run()
 		f.pass(2 * time.Second)
 		devices := f.asOperator("/api/devices").Body.String()
-		for _, want := range []string{`"uid":"dev:no good","name":"Odd","state":"bad_uid"`, `"name":"Long","state":"bad_uid"`, "cannot be scanned"} {
+		for _, want := range []string{`"uid":"dev:no good","name":"Odd","state":"bad_uid"`, `"name":"Long","state":"bad_uid"`, "Payments need a UID of the form dev:..."} {
 			if !strings.Contains(devices, want) {
 				f.Errorf("want %s:\n%s", want, devices)
 			}

@@ -171,3 +171,18 @@ func TestListsThatCannotBeGiven(t *testing.T) {
 		f.answers("one payment then", f.asOperator("/api/payments/cr_1"), http.StatusInternalServerError, `{"error":{"code":"internal","message":`)
 	})
 }
+
+// The scheme of Authorization has no case (RFC 9110, 11.1), and spaces around the token do not belong to it.
+func TestBearerTakesTheSchemeInAnyLetters(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		for header, status := range map[string]int{
+			"Bearer " + operatorToken: 200, "bearer " + operatorToken: 200, "BEARER   " + operatorToken + " ": 200,
+			"Bearer" + operatorToken: 401, operatorToken: 401, "Basic " + operatorToken: 401, "Bearer " + operatorToken + " x": 401, "Bearer": 401,
+		} {
+			if w := f.get("/api/payments", "Authorization", header); w.Code != status {
+				f.Errorf("%q: %d; want %d", header, w.Code, status)
+			}
+		}
+	})
+}

@@ -219,6 +219,8 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 			c.world.stripe.Refund(session.ID, 100)
 		case 2:
 			c.world.stripe.Dispute(session.ID)
+		case 3:
+			c.world.stripe.OpenDispute(session.ID, []string{"warning_needs_response", "prevented"}[c.random.under(2)], 0)
 		}
 	}
 }
@@ -233,6 +235,7 @@ func (c *chaos) shake(ctx context.Context) {
 		}
 		c.world.stripe.SetDelivery(d)
 		c.world.notehub.SetDelivery(d)
+		c.world.notehub.SetListedLate(time.Duration(c.random.under(3)) * 4 * time.Second)
 		modes := []sandbox.RefundMode{sandbox.RefundsSucceed, sandbox.RefundsSucceed, sandbox.RefundsPend, sandbox.RefundsFail, sandbox.RefundsLackBalance}
 		c.world.stripe.SetRefunds(modes[c.random.under(len(modes))])
 		m := c.world.machines[c.random.under(len(c.world.machines))]
@@ -260,6 +263,7 @@ func (c *chaos) calm() {
 	}
 	c.world.stripe.SetDelivery(sandbox.Delivery{})
 	c.world.notehub.SetDelivery(sandbox.Delivery{})
+	c.world.notehub.SetListedLate(0)
 	c.world.stripe.SetRefunds(sandbox.RefundsSucceed)
 	for _, m := range c.world.machines {
 		m.SetBehaviour(sandbox.Behaviour{})

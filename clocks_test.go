@@ -143,8 +143,12 @@ func (f *front) asksForThePast() {
 
 func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 	t.Parallel()
-	for _, ahead := range []time.Duration{-30 * day, -2 * time.Hour, -20 * time.Minute, -119 * time.Second, 0, 119 * time.Second,
-		20 * time.Minute, 2 * time.Hour, 30 * day} {
+	hosts := []time.Duration{-30 * day, 20 * time.Minute, -119 * time.Second, 0, 119 * time.Second, -20 * time.Minute, -2 * time.Hour,
+		2 * time.Hour, 30 * day}
+	if underRace {
+		hosts = hosts[:3]
+	}
+	for _, ahead := range hosts {
 		t.Run(fmt.Sprintf("%v ahead", ahead), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, ahead, nil, func(f *front) {

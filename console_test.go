@@ -318,7 +318,7 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		b.shows("/operator", "Needs attention", "Notehub refused to take the credit", "/operator/payments/"+id)
 		page := "/operator/payments/" + id
 		b.shows(page, "Notehub refused to take the credit", "Gave money back", "given back")
-		b.does(b.press("/operator", page+"/end", "reason", "seen it"), "end")
+		b.does(b.press("/operator", page+"/end", "reason", "seen it"), "dismiss")
 		b.shows("/operator", "Nothing needs your attention.")
 		b.shows("/operator/audit", "marked it as seen", "seen it", id)
 
@@ -335,6 +335,11 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		b.shows(page, "paid, a part given back", "1.20 EUR", "too slow", "which is all that can be known of it")
 		b.does(b.press(page, page+"/refund"), "refund")
 		f.pass(time.Second)
+		b.shows(page, "operator ordered a refund of 1.20 EUR", "operator ordered a refund of 2.30 EUR", "done, status 200: 1.20 EUR", "done, status 200: 2.30 EUR")
+		b.shows("/operator/audit", "ordered a refund of 1.20 EUR", "ordered a refund of 2.30 EUR", "marked it as seen")
+		if shown := b.send("GET", "/operator/audit.csv", "").Body.String(); !strings.Contains(shown, `"1.20","EUR"`) || !strings.Contains(shown, `"operator","dismiss"`) {
+			f.Errorf("the audit as CSV\n%s; want amounts, and what was only seen told apart", shown)
+		}
 		if shown := b.shows(page, "given back"); strings.Contains(shown, `action="`+page) {
 			f.Errorf("buttons for what is not possible:\n%s", shown)
 		}
@@ -345,7 +350,7 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		b.does(b.press(page, page+"/retry", "reason", "again"), "retry")
 		b.does(b.press(page, page+"/end", "reason", "no more"), "end")
 		f.pass(time.Minute)
-		b.shows(page, "ended in this console", "given back", "again", "no more")
+		b.shows(page, "ended in this console", "given back", "again", "no more", "operator ended it")
 		if n := f.stripe.Count("POST /v1/refunds"); n != 4 {
 			f.Errorf("%d refunds at Stripe; want what was refused, two parts, and what was ended", n)
 		}
@@ -522,6 +527,7 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		f.pass(time.Minute)
 		session := f.buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
 		f.pass(time.Second)
+		f.stripe.Next(listEvents, sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond}) // else it may end before the page is written
 		finds("3155", session, false)
 		b.shows("/operator/payments?q=3155", asking)
 		f.pass(time.Second)

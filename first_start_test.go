@@ -17,6 +17,9 @@ const hubVariables = "GET /v1/projects/{project}/devices/{device}/environment_va
 // withoutLimit is a service that is not told what Notehub allows.
 func withoutLimit(s *config.Settings) { s.NotehubPerMinute = 0 }
 
+// readAtOnce is a service that is told that Notehub allows many requests, so that all variables are read at once.
+func readAtOnce(s *config.Settings) { s.NotehubPerMinute = 6000 }
+
 // ownTerms adds devices whose own variables say something else than the default, behind others that are read before them.
 func (f *front) ownTerms(others int) {
 	f.stripe.AddPrice(sandbox.Price{ID: "price_timed", Name: "An hour", Currency: "eur", Amount: 500, Active: true})

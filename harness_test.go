@@ -63,8 +63,7 @@ func newWorld(t *testing.T) *world {
 		"STRIPE_SECRET_KEY": testKey, "STRIPE_PRICE_ID": warm, "STRIPE_WEBHOOK_SECRET": testSecret, "NOTEHUB_CLIENT_ID": "client",
 		"NOTEHUB_CLIENT_SECRET": "secret-of-client", "NOTEHUB_PROJECT_UID": project, "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
 		"DATABASE_URL": filepath.Join(w.dir, "notepay.db"), "OPERATOR_TOKEN": "operator-token-1234", "LOG_LEVEL": "debug", "STRIPE_API_URL": stripeServer.URL,
-		"NOTEHUB_REQUESTS_PER_MINUTE": "6000", // so that all variables are read at once
-		"NOTEHUB_API_URL":             hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
+		"NOTEHUB_API_URL": hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
 	}
 	t.Cleanup(w.checkLedger) // runs before the servers close and after the service has stopped
 	return w

@@ -217,7 +217,9 @@ func (h *realHistory) happen() {
 		h.tell("%s is refunded by hand: %v", session, h.stripe.Refund(session, []int64{0, 100}[h.IntN(2)]) || h.stripe.Release(session))
 	case 8:
 		h.byOthers[session] = true
-		h.tell("%s is disputed: %v, closed: %v", session, h.stripe.Dispute(session), h.IntN(2) == 0 && h.stripe.CloseDispute(session, h.IntN(2) == 0))
+		status, amount := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
+		id, end := h.stripe.OpenDispute(session, status, amount), []string{"won", "lost", "warning_closed"}[h.IntN(3)]
+		h.tell("%s is disputed: %s %s %d, %s: %v", session, id, status, amount, end, h.IntN(2) == 0 && h.stripe.MoveDispute(id, end))
 	case 9:
 		mode := sandbox.RefundMode(h.IntN(3))
 		h.tell("refunds: %d; one of %s is settled: %v", mode, session, h.stripe.SettleRefund(session, h.IntN(3) > 0))
@@ -228,12 +230,16 @@ func (h *realHistory) happen() {
 			status, err := h.stripe.Send(e.ID)
 			h.tell("%s of %s is sent again: %d %v", e.Type, e.ObjectID, status, err)
 		}
+	case 12:
+		late := time.Duration(h.IntN(3)) * 4 * time.Second
+		h.tell("notes are listed %v late", late)
+		h.notehub.SetListedLate(late)
 	case 11:
 		h.tell("the service is killed")
 		h.kill()
 		h.pass(time.Duration(h.IntN(40)) * time.Second)
 		h.open()
-	case 12:
+	case 13:
 		h.step()
 	}
 	h.pass([]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)])
@@ -254,6 +260,7 @@ func (h *realHistory) quiet() {
 		h.stripe.Clear(pattern)
 	}
 	h.stripe.SetRefunds(sandbox.RefundsSucceed)
+	h.notehub.SetListedLate(0)
 	for _, m := range h.machines {
 		m.SetBehaviour(sandbox.Behaviour{})
 		m.SetOnline(true)

@@ -213,7 +213,7 @@ func (i *inspection) checkMoney(p ledger.Payment) {
 		i.wrong("the hold was not released: %s", on)
 	case (p.Money == ledger.Paid || p.Money == ledger.Refunded) && p.Step != ledger.Refund && p.RefundedAmount != back:
 		i.wrong("the ledger does not know what went back: %s", on)
-	case p.Money == ledger.Refunded && back != p.Amount:
+	case p.Money == ledger.Refunded && back+p.LostAmount != p.Amount:
 		i.wrong("not all of it went back: %s", on)
 	case p.Money == ledger.Paid && p.Amount > 0 && charged == 0:
 		i.wrong("nothing was taken: %s", on)

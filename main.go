@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"notepay/internal/demo"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/upstream"
@@ -67,6 +69,7 @@ const usage = `usage: notepay [command]
   setup     makes product, price and webhook endpoint at Stripe, where they are not there yet
   demo      the whole system on this machine with simulated Stripe, Notehub and machines
   backup F  a consistent copy of the ledger in the file F, also while serve runs
+  restore F puts the copy F in the ledger's place, checked, while serve does not run
   version   version, commit and Go version`
 
 // settingsFile is where settings are read from, beside the environment.
@@ -78,8 +81,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
 	}
-	if command == "backup" {
+	switch command {
+	case "backup":
 		return backup(ctx, args, getenv, stdout)
+	case "restore":
+		return restore(ctx, args, getenv, stdout)
 	}
 	if len(args) > 0 {
 		return usageError{fmt.Errorf("%s takes no arguments\n%s", command, usage)}
@@ -132,9 +138,38 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	return err
 }
 
+// restore puts a copy in the ledger's place. Like backup it needs one setting.
+func restore(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	if len(args) != 1 || args[0] == "" {
+		return usageError{fmt.Errorf("restore takes one argument, the copy\n%s", usage)}
+	}
+	database, err := config.Database(".env", getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	kept, err := ledger.Restore(ctx, string(database), args[0])
+	if errors.Is(err, ledger.ErrLocked) {
+		return fmt.Errorf("restore: %w; stop it first", err)
+	}
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	_, err = fmt.Fprintf(stdout, "%s is checked and in the ledger's place\n", args[0])
+	if kept != "" && err == nil {
+		_, err = fmt.Fprintf(stdout, "the earlier ledger is kept as %s; "+
+			"delete it, and %s-wal if there is one, when nobody needs it any more\n", kept, kept)
+	}
+	return err
+}
+
+// notehubPace returns the limit on the requests to Notehub. All that this process asks of Notehub shares it.
+func notehubPace(s *config.Settings) *upstream.Pace {
+	return upstream.NewWindow(int(min(s.NotehubPerMinute, math.MaxInt32)))
+}
+
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1)))), newStripe(s, upstream.NewPace(0, 0)), s)
+	return newCheckOver(newNotehub(s, notehubPace(s)), newStripe(s, upstream.NewPace(0, 0)), s)
 }
 
 // newCheckOver makes the checks by clients of their own.
@@ -273,8 +308,11 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	for _, notice := range l.Notices() {
+		log.Warn("ledger found changed or unchecked", "notice", notice)
+	}
 
-	hub := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(max(s.NotehubPerMinute, 1))))
+	hub := newNotehub(s, notehubPace(s))
 	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
 	if err != nil {
 		return err
@@ -297,6 +335,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	work.Go(func() { server.recording.Run(claims) })
 	work.Go(func() { server.fleet.Run(claims) })
 	work.Go(func() { server.bridge.Run(claims, calls) })
+	work.Go(func() { watchLedger(claims, l, server.problems, log) })
 	if server.checkout != nil {
 		work.Go(func() { server.checkout.Run(claims, calls) })
 	}
@@ -330,6 +369,24 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	return err
 }
 
+// watchLedger stops sales while the ledger's files are damaged or not in their place.
+func watchLedger(ctx context.Context, l *ledger.Ledger, problems *problem.Board, log *slog.Logger) {
+	l.Watch(ctx, func(err error) {
+		if err == nil {
+			problems.Clear(problem.Ledger)
+			log.Info("ledger back in its place")
+			return
+		}
+		text := "The ledger's files were deleted, moved or replaced while notepay runs. " +
+			"Put them back, or stop notepay and run notepay restore COPY."
+		if ledger.Damaged(err) {
+			text = "The ledger's file is damaged. Stop notepay and put a copy in its place with notepay restore COPY."
+		}
+		problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
+		log.Error("ledger unusable", "err", err)
+	})
+}
+
 // assemble puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
 func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *notehub, api *stripeAPI, log *slog.Logger) (*Server, error) {
 	returnURL := ""
@@ -343,6 +400,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	clock := l.Clock()
 	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
 	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
+	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
 		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
@@ -353,6 +411,10 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	for _, d := range devices.All() {
 		hub.spelled.Learn(d.UID, d.Spelled)
 	}
+	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
+	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
+	// Notehub's Retry-After then holds.
+	hub.pace.Earlier(devices.Observed())
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
@@ -369,20 +431,33 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
 		Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
 		Changed: changed, AskTime: api.AskTime, Problems: problems})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
+	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Missing: payments.Missing, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
 		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
 	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
 		customer:   customer,
 		checkout:   sessions,
 		publicURL:  s.PublicURL,
 		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, metrics: metrics,
+		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		unverified: bodies.New(mostBody)}
-	metrics.Problems = server.currentProblems
-	server.console, err = console.New(console.Config{Problems: server.currentProblems, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
+	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
+	metrics.Problems = server.wrong.List
+	server.console, err = console.New(console.Config{Problems: server.wrong.List, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
+}
+
+// Link reads a link. upstream.Refused means that there is no such link in this account.
+func (s *stripeAPI) Link(ctx context.Context, id string) (ledger.Link, error) {
+	if err := s.ready(ctx); err != nil {
+		return ledger.Link{}, err
+	}
+	link, err := s.client.V1PaymentLinks.Retrieve(ctx, id, nil)
+	if err := s.outcome(err); err != nil {
+		return ledger.Link{}, err
+	}
+	return linkRecord(link), nil
 }
 
 // countedLinks counts the links that the fleet makes.

@@ -6,17 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-	"unicode"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -24,6 +21,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
@@ -36,6 +34,11 @@ type notehub struct {
 	http  *http.Client
 	token tokens
 	pace  *upstream.Pace
+	odd   *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
+
+	counted func(outcome string) // told of answers that are not applied; nil: nobody
+
+	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as they were read last
 
 	spelled uid.Spellings
 }
@@ -49,20 +52,28 @@ const (
 	paymentFile      = "payment.qi"
 	confirmationFile = "payment_ack.qo"
 
+	// Why an answer is not applied to any payment, beside what the bridge says.
+	ignoredNoCredit  = "no_credit"
+	ignoredMalformed = "malformed"
+	ignoredProject   = "other_project"
+
 	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most projects, at about 1 MB.
 	devicesPerPage = 1000
 	// eventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	eventsPerPage = 50
 	// hubMaxReply bounds a reply in bytes; a page of devices is the largest.
 	hubMaxReply = 8 << 20
+
+	oddDevices = "Notehub's devices" // the source of odd records, for the operator
 )
 
 func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	n := &notehub{
 		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
 		fleet: s.NotehubFleetUID,
-		http:  &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		pace:  pace,
+		http: &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		pace: pace,
 	}
 	if s.NotehubToken != "" {
 		n.token.fixed = string(s.NotehubToken)
@@ -72,6 +83,7 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 		ClientID: s.NotehubClientID, ClientSecret: string(s.NotehubClientSecret), TokenURL: s.NotehubAuthURL,
 		AuthStyle: oauth2.AuthStyleInParams, // Notehub documents no HTTP Basic; guessing would cost a failed call
 	}
+	n.token.fetching = make(chan struct{}, 1)
 	n.token.fetch = func(ctx context.Context) (*oauth2.Token, error) {
 		return client.Token(context.WithValue(ctx, oauth2.HTTPClient, n.http))
 	}
@@ -97,24 +109,18 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
 // and has another shape has no credit id.
-func (n *notehub) PendingNotes(ctx context.Context, device string) ([]bridge.PendingNote, error) {
-	var reply struct {
-		Notes map[string]struct {
-			Body json.RawMessage `json:"body"`
-		} `json:"notes"`
-	}
-	err := n.call(ctx, call{method: http.MethodGet, path: n.devicePath(device) + "/notes/" + paymentFile, device: device, into: &reply})
+func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []bridge.PendingNote, err error) {
+	err = n.call(ctx, call{method: http.MethodGet, path: n.devicePath(device) + "/notes/" + paymentFile, device: device, decode: func(text []byte) (err error) {
+		var odd []notehubapi.Odd
+		notes, odd, err = notehubapi.DecodePendingNotes(text)
+		n.odd.Add("Notehub's pending notes", odd...)
+		return err
+	}})
 	if isNoNotefile(err) {
 		return nil, nil // the queue was never made: nothing is pending
 	}
 	if err != nil {
 		return nil, err
-	}
-	notes := make([]bridge.PendingNote, 0, len(reply.Notes))
-	for id, note := range reply.Notes {
-		var body bridge.Note
-		_ = json.Unmarshal(note.Body, &body) // one strange note must not hide the others
-		notes = append(notes, bridge.PendingNote{ID: id, CreditID: body.CreditID, PaymentStatus: body.PaymentStatus})
 	}
 	return notes, nil
 }
@@ -126,32 +132,45 @@ func (n *notehub) DeleteNote(ctx context.Context, device, noteID string) error {
 	return n.call(ctx, call{method: http.MethodDelete, path: n.devicePath(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
 }
 
-// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length.
+// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length. An
+// odd device hides no other: its Problem says what is wrong with it, and one without a UID is left out.
 func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err error) {
 	path := "/devices"
 	if n.fleet != "" {
 		path = "/fleets/" + url.PathEscape(n.fleet) + "/devices"
 	}
-	seen := map[string]bool{"": true} // a listing that shifts while it is read repeats devices
+	var odd []notehubapi.Odd
+	seen := map[string]bool{} // a listing that shifts while it is read repeats devices
 	for page := 1; ; page++ {
-		var reply struct {
-			Devices []device `json:"devices"`
-			HasMore *bool    `json:"has_more"`
-		}
-		if err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", devicesPerPage, page), into: &reply}); err != nil {
-			return devices, fmt.Errorf("page %d: %w", page, err)
-		}
+		var reply notehubapi.Page
+		err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", devicesPerPage, page), decode: func(text []byte) (err error) {
+			reply, err = notehubapi.DecodePage(text, "devices")
+			return err
+		}})
 		before := len(devices)
-		for _, d := range reply.Devices {
-			if key := uid.Key(d.UID); !seen[key] {
-				seen[key] = true
-				devices = append(devices, n.record(d))
+		for i, raw := range reply.Records {
+			d, fields, err := notehubapi.DecodeDevice(raw)
+			if err != nil {
+				fields = []notehubapi.Odd{{ID: fmt.Sprintf("page %d, %s", page, notehubapi.Place(i)), Field: "uid"}}
+			} else if d.UID, d.Spelled = n.spelled.Split(d.UID); !uid.Valid(d.UID) && !seen[d.UID] {
+				d.Unreadable = true
+				d.Problem = strings.TrimSpace("Payments need a UID of the form dev:..., and this device has another. " + d.Problem)
+				fields = append(fields, notehubapi.Odd{ID: notehubapi.Name(d.UID), Field: "uid"})
+			}
+			if err == nil && seen[d.UID] {
+				continue
+			}
+			odd = append(odd, fields...)
+			if err == nil {
+				seen[d.UID] = true
+				devices = append(devices, d)
 			}
 		}
 		switch {
-		case reply.HasMore == nil:
-			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"})
-		case !*reply.HasMore:
+		case err != nil:
+			return devices, fmt.Errorf("page %d: %w", page, err)
+		case !reply.More:
+			n.odd.Set(oddDevices, odd...)
 			return devices, nil
 		case len(devices) == before:
 			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new device that is not the last"})
@@ -160,34 +179,20 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 }
 
 // Device reads one device. upstream.Refused means that it is not among those to sell on.
-func (n *notehub) Device(ctx context.Context, uid string) (ledger.Device, error) {
-	var d device
-	if err := n.read(ctx, call{path: n.devicePath(uid), device: uid, into: &d}); err != nil {
+func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err error) {
+	err = n.read(ctx, call{path: n.devicePath(uid), device: uid, decode: func(text []byte) (err error) {
+		var odd []notehubapi.Odd
+		d, odd, err = notehubapi.DecodeDevice(text)
+		n.odd.Add(oddDevices, odd...)
+		return err
+	}})
+	if err != nil {
 		return ledger.Device{}, err
 	}
-	record := n.record(d)
-	if record.UID != uid || (n.fleet != "" && !slices.Contains(record.Fleets, n.fleet)) {
+	if d.UID, d.Spelled = n.spelled.Split(d.UID); d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
 		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
-	return record, nil
-}
-
-// device is Notehub's Device as far as it is used. disabled is left out when false, last_activity is null if never seen.
-type device struct {
-	UID          string     `json:"uid"`
-	SerialNumber string     `json:"serial_number"`
-	Fleets       []string   `json:"fleet_uids"`
-	Disabled     bool       `json:"disabled"`
-	LastActivity *time.Time `json:"last_activity"`
-}
-
-func (n *notehub) record(d device) ledger.Device {
-	r := ledger.Device{UID: uid.Key(d.UID), Name: printable(d.SerialNumber), Fleets: d.Fleets, Disabled: d.Disabled}
-	r.Spelled = n.spelled.Learn(r.UID, d.UID)
-	if d.LastActivity != nil {
-		r.LastActivity = d.LastActivity.UTC().Truncate(time.Millisecond)
-	}
-	return r
+	return d, nil
 }
 
 // Confirmations reads a page of machines' answers, oldest first. The cursor is the id of the last event that was seen, "" to begin with
@@ -195,95 +200,54 @@ func (n *notehub) record(d device) ledger.Device {
 // reads tells repeats by their EventID. next is the cursor for the next call; more says that there is something behind it already.
 // What is no confirmation is passed over. That nothing is recorded before the cursor later on is assumed (docs/vendors.md, U21).
 func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []bridge.Confirmation, next string, more bool, err error) {
-	query := url.Values{"files": {confirmationFile}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
+	query := url.Values{"files": {notehubapi.ConfirmationFiles}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
 	}
-	var reply struct {
-		Events  []json.RawMessage `json:"events"`
-		HasMore *bool             `json:"has_more"`
-	}
-	if err := n.read(ctx, call{path: "/events-cursor", query: query.Encode(), into: &reply}); err != nil {
+	var reply notehubapi.Page
+	err = n.read(ctx, call{path: "/events-cursor", query: query.Encode(), decode: func(text []byte) (err error) {
+		reply, err = notehubapi.DecodePage(text, "events")
+		return err
+	}})
+	if err != nil {
 		return nil, cursor, false, err
 	}
-	if reply.HasMore == nil {
-		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "no has_more in the reply"}
-	}
 	next = cursor
-	for _, raw := range reply.Events {
+	for _, raw := range reply.Records {
 		var event struct {
 			ID string `json:"event"`
 		}
 		if json.Unmarshal(raw, &event) == nil && event.ID != "" {
 			next = event.ID
 		}
-		if c, _, err := decodeConfirmation(raw); err == nil {
+		switch c, _, err := decodeConfirmation(raw); {
+		case err == nil:
 			list = append(list, c)
+		case errors.Is(err, notehubapi.ErrNoCredit):
+			n.ignored(event.ID, ignoredNoCredit)
+		case errors.Is(err, notehubapi.ErrMalformed):
+			n.ignored(event.ID, ignoredMalformed)
 		}
 	}
-	if *reply.HasMore && next == cursor {
+	if reply.More && next == cursor && reply.Next != "" {
+		next = reply.Next // none of the page's events has an id
+	}
+	if reply.More && next == cursor {
 		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
 	}
-	return list, next, *reply.HasMore, nil
+	return list, next, reply.More, nil
 }
 
-var (
-	creditID = regexp.MustCompile(`^cr_[a-z2-7]{16}$`)
-	// errNotConfirmation is for events that can be read and are no machine's answer: there is nothing to do about them.
-	errNotConfirmation = errors.New("not a confirmation")
-	errMalformed       = errors.New("malformed event")
-)
-
-// decodeConfirmation reads an event as a route sends it and as events-cursor lists it (note.Event of blues/note-go), and the project
-// (app:...) that it is from. The error is errMalformed or errNotConfirmation. A strange code is no reason to lose a state: it is
-// cut to 64 printable characters.
-func decodeConfirmation(body []byte) (c bridge.Confirmation, app string, err error) {
-	var event struct {
-		ID       string          `json:"event"`
-		File     string          `json:"file"`
-		Device   string          `json:"device"`
-		App      string          `json:"app"`
-		Received float64         `json:"received"` // Unix seconds, with a fraction
-		Body     json.RawMessage `json:"body"`
-	}
-	if err := json.Unmarshal(body, &event); err != nil {
-		return c, "", fmt.Errorf("notehub event: %w: %w", errMalformed, err)
-	}
-	var answer struct {
-		CreditID string          `json:"credit_id"`
-		State    string          `json:"state"`
-		Code     json.RawMessage `json:"code"`
-	}
-	device := uid.Key(event.Device)
-	switch {
-	case event.File != confirmationFile:
-		return c, event.App, fmt.Errorf("notehub event of %q: %w", excerpt([]byte(event.File)), errNotConfirmation)
-	case event.ID == "" || len(event.ID) > 128 || printable(event.ID) != event.ID || !uid.Valid(device):
-		return c, event.App, fmt.Errorf("notehub event without an id or a device: %w", errNotConfirmation)
-	case json.Unmarshal(event.Body, &answer) != nil || !creditID.MatchString(answer.CreditID):
-		return c, event.App, fmt.Errorf("notehub event without a credit: %w", errNotConfirmation)
-	}
-	switch answer.State {
-	case "started", "done", "failed", "busy", "expired", "duplicate":
-	default:
-		return c, event.App, fmt.Errorf("notehub event with state %q: %w", excerpt([]byte(answer.State)), errNotConfirmation)
-	}
-	c = bridge.Confirmation{EventID: event.ID, DeviceUID: device, CreditID: answer.CreditID, State: answer.State, Code: machineCode(answer.Code)}
-	if 0 < event.Received && event.Received < 1e11 { // until the year 5138; what is beyond is no time
-		c.At = time.UnixMilli(int64(event.Received * 1000)).UTC()
-	}
-	return c, event.App, nil
+// decodeConfirmation decodes an event of a machine's answer and the project that it is from.
+func decodeConfirmation(raw []byte) (c bridge.Confirmation, project string, err error) {
+	return notehubapi.DecodeConfirmation(raw, uid.Parse)
 }
 
-// machineCode is a machine's own code on one line; one that is no string is taken as it stands.
-func machineCode(raw json.RawMessage) string {
-	const most = 64
-	var code string
-	if json.Unmarshal(raw, &code) != nil {
-		code = string(raw)
+// ignored names, logs and counts an answer that is not applied to any payment, once.
+func (n *notehub) ignored(event, why string) {
+	if n.odd.Add("machines' answers", notehubapi.Odd{ID: "event " + notehubapi.Name(event), Field: why}) && n.counted != nil {
+		n.counted(why)
 	}
-	r := []rune(strings.Join(strings.FieldsFunc(printable(code), func(r rune) bool { return !unicode.IsPrint(r) }), " "))
-	return strings.TrimSpace(string(r[:min(len(r), most)]))
 }
 
 // ProjectVariables reads the environment variables of the project, their names in small letters: Notecards do not tell the case.
@@ -291,20 +255,25 @@ func (n *notehub) ProjectVariables(ctx context.Context) (map[string]string, erro
 	return n.variables(ctx, call{path: "/environment_variables"})
 }
 
-// FleetVariables reads those of all fleets, by fleet UID, in one call.
+// FleetVariables reads those of all fleets, by fleet UID, in one call. What an odd record leaves unknown is as it was when it could last
+// be read. A fleet that could never be read takes no payments, rather than be sold at a price that is a guess.
 func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
-	var fleets []struct {
-		UID       string            `json:"uid"`
-		Variables map[string]string `json:"environment_variables"` // optional
-	}
-	if err := n.readMember(ctx, call{path: "/fleets"}, "fleets", &fleets); err != nil {
+	var records []json.RawMessage
+	err := n.read(ctx, call{path: "/fleets", decode: func(text []byte) (err error) {
+		records, err = notehubapi.DecodeList(text, "fleets")
+		return err
+	}})
+	if err != nil {
 		return nil, err
 	}
-	byFleet := make(map[string]map[string]string, len(fleets))
-	for _, f := range fleets {
-		byFleet[f.UID] = smallNames(f.Variables)
+	var known map[string]map[string]string
+	if last := n.lastFleets.Load(); last != nil {
+		known = *last
 	}
-	return byFleet, nil
+	fleets, odd := notehubapi.DecodeFleets(records, known)
+	n.odd.Set("Notehub's fleets", odd...)
+	n.lastFleets.Store(&fleets)
+	return fleets, nil
 }
 
 // DeviceVariables reads those that are set on the device itself, without what it inherits. upstream.Refused: there is no such device.
@@ -312,73 +281,77 @@ func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]s
 	return n.variables(ctx, call{path: n.devicePath(uid) + "/environment_variables", device: uid})
 }
 
-func (n *notehub) variables(ctx context.Context, c call) (map[string]string, error) {
-	var variables map[string]string
-	if err := n.readMember(ctx, c, "environment_variables", &variables); err != nil {
-		return nil, err
-	}
-	return smallNames(variables), nil
-}
-
-// smallNames writes all names in small letters. Of two that differ in nothing else, the one that had more of them wins.
-func smallNames(variables map[string]string) map[string]string {
-	small := make(map[string]string, len(variables))
-	for _, name := range slices.Sorted(maps.Keys(variables)) { // capitals sort first
-		small[strings.ToLower(printable(name))] = printable(variables[name])
-	}
-	return small
-}
-
-// readMember reads one member of a reply. A reply without it is not the one that was asked for, and no evidence of emptiness.
-func (n *notehub) readMember(ctx context.Context, c call, name string, into any) error {
-	var reply map[string]json.RawMessage
-	c.into = &reply
-	if err := n.read(ctx, c); err != nil {
+// variables reads what a level has. A reply without them is not the one that was asked for, and no evidence of emptiness.
+func (n *notehub) variables(ctx context.Context, c call) (variables map[string]string, err error) {
+	c.decode = func(text []byte) error {
+		members, err := notehubapi.Members(text)
+		if err == nil {
+			variables, err = notehubapi.DecodeVariables(members["environment_variables"])
+		}
 		return err
 	}
-	if err := json.Unmarshal(reply[name], into); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: name + " in the reply are missing or not as expected: " + excerpt(reply[name]), Err: err}
+	if err := n.read(ctx, c); err != nil {
+		return nil, err
 	}
-	return nil
+	return variables, nil
 }
 
 // SignIn gets a token, where there is not one already. That a personal access token is good only shows when it is used.
 func (n *notehub) SignIn(ctx context.Context) error {
-	_, err := n.token.get(ctx, "")
+	slot, err := n.pace.Slot(ctx)
+	if err != nil {
+		return err
+	}
+	defer slot.Close()
+	_, err = n.token.get(ctx, slot)
 	return err
 }
 
 // Read reads what nobody but the checks asks for: a path below the project and its query, decoded into what it points to.
 func (n *notehub) Read(ctx context.Context, path, query string, into any) error {
-	return n.read(ctx, call{path: path, query: query, into: into})
+	return n.read(ctx, call{path: path, query: query, decode: func(text []byte) error { return json.Unmarshal(text, into) }})
 }
 
 // call is one request below the project.
 type call struct {
 	method, path, query string
 	body                []byte
-	device              string // whom the call is about, for a refusal to name
-	into                any
+	device              string             // whom the call is about, for a refusal to name
+	decode              func([]byte) error // reads the reply of a GET; nil: the call changes something, and its reply says no more than yes
 }
 
 // read makes a call that no claim has taken a slot for: it waits for one.
 func (n *notehub) read(ctx context.Context, c call) error {
 	c.method = http.MethodGet
-	if err := n.pace.Wait(ctx); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Err: err}
+	slot, err := n.pace.Slot(ctx)
+	if err != nil {
+		return err
 	}
-	return n.call(ctx, c)
+	return n.callWith(ctx, c, slot)
 }
 
+// call makes a call for which the caller has taken a slot.
 func (n *notehub) call(ctx context.Context, c call) error {
+	return n.callWith(ctx, c, n.pace.Taken())
+}
+
+func (n *notehub) callWith(ctx context.Context, c call, slot *upstream.Slot) error {
+	defer slot.Close()
 	ctx, cancel := context.WithTimeout(ctx, bridge.TimeLimit)
 	defer cancel()
-	err := n.attempt(ctx, c, "")
-	if e, ok := errors.AsType[*rejectedToken](err); ok {
-		err = n.attempt(ctx, c, e.token)
-		if _, again := errors.AsType[*rejectedToken](err); again {
-			err = &upstream.Error{Outcome: upstream.Trouble, Status: 401, Detail: "Notehub does not accept the token: expired, revoked, or of another project"}
+	err := n.attempt(ctx, c, slot)
+	for tries := 1; ; tries++ {
+		e, ok := errors.AsType[*rejectedToken](err)
+		if !ok {
+			break
 		}
+		another, hold := n.token.reject(e.token)
+		if another && tries == 1 {
+			err = n.attempt(ctx, c, slot)
+			continue
+		}
+		n.pace.Hold(time.Now().Add(hold)) // for all calls: they would be rejected like this one
+		err = n.token.notAccepted()
 	}
 	n.pace.Observe(time.Now(), err)
 	return err
@@ -389,8 +362,8 @@ type rejectedToken struct{ token string }
 
 func (*rejectedToken) Error() string { return "token rejected" }
 
-func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
-	token, err := n.token.get(ctx, rejected)
+func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) error {
+	token, err := n.token.get(ctx, slot)
 	if err != nil {
 		return err
 	}
@@ -407,11 +380,22 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 	if c.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if err := slot.Use(ctx); err != nil {
+		return err
+	}
+	defer slot.Ended() // when its body is read: only then is it known that Notehub has counted it
 	resp, err := n.http.Do(req)
 	if err != nil {
 		return transportError(err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		n.token.accept(token)
+	}
+	unexpected := upstream.Again
+	if c.decode == nil { // a yes that is none may be anybody's: the note may have been taken or not
+		c.decode, unexpected = notehubapi.CheckAcknowledged, upstream.Unclear
+	}
 	var reply bytes.Buffer // which grows with less waste than io.ReadAll
 	_, readErr := reply.ReadFrom(resp.Body)
 	text := reply.Bytes()
@@ -420,24 +404,16 @@ func (n *notehub) attempt(ctx context.Context, c call, rejected string) error {
 		return &rejectedToken{token}
 	case resp.StatusCode/100 != 2:
 		return classifyNotehub(c, resp, text)
-	case c.into == nil:
-		return nil // any 2xx is a yes; a note's reply says nothing more
 	case readErr != nil:
 		return transportError(readErr)
 	}
-	if err := json.Unmarshal(text, c.into); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Status: resp.StatusCode, Detail: "reply is not the expected JSON: " + excerpt(text), Err: err}
+	if err := c.decode(text); err != nil {
+		return &upstream.Error{Outcome: unexpected, Status: resp.StatusCode, Detail: fmt.Sprintf("the reply is not Notehub's (%v): %s", err, excerpt(text)), Err: err}
 	}
 	return nil
 }
 
-// transportError is a call without a reply: nothing was done if no connection was made, else nobody knows.
-func transportError(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return &upstream.Error{Outcome: upstream.Again, Err: err}
-	}
-	return &upstream.Error{Outcome: upstream.Unclear, Err: err}
-}
+func transportError(err error) error { return upstream.TransportError(err) }
 
 // classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6, U15): what is
 // assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
@@ -485,111 +461,136 @@ func isNoNotefile(err error) bool {
 	return ok && e.Status == http.StatusNotFound && (strings.Contains(e.Detail, "{notefile-noexist}") || strings.Contains(e.Detail, "{file-noexist}"))
 }
 
-// retryAfter reads Retry-After, in seconds or as a date; 0 if there is none that makes sense.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	v := strings.TrimSpace(h.Get("Retry-After"))
-	d := time.Duration(0)
-	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
-		d = time.Duration(n) * time.Second
-	} else if t, err := http.ParseTime(v); err == nil {
-		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
-			now = theirs // their clock set the end of the wait, and ours may be wrong
-		}
-		d = t.Sub(now)
-	}
-	return min(max(d, 0), most)
-}
+func retryAfter(h http.Header, now time.Time) time.Duration { return upstream.RetryAfter(h, now) }
 
-// printable takes out what no name or message needs and not every database stores.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && !unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+func printable(s string) string { return upstream.Printable(s) }
 
-// excerpt is the beginning of a reply on one line, for the log.
-func excerpt(text []byte) string {
-	const most = 200
-	s := strings.Join(strings.Fields(printable(string(text[:min(len(text), 4*most)]))), " ")
-	if r := []rune(s); len(r) > most {
-		s = string(r[:most]) + "..."
-	}
-	return s
-}
+func excerpt(text []byte) string { return upstream.Excerpt(text) }
 
-// tokens keeps the access token. Those who need a new one at the same time share one token call, and a token call that
-// failed is not repeated for a moment: a wrong secret must not become a storm.
+// tokens keeps the access token. Those who need a new one at the same time share one token call. A token call that failed, or
+// whose token was rejected at once, is not repeated for a moment: a wrong secret or a wrong project must not become a storm.
 type tokens struct {
 	fixed string // a personal access token: there is no other to get
 	fetch func(context.Context) (*oauth2.Token, error)
 
-	mu      sync.Mutex // held over the token call, so that all wait for the one
-	current string
-	renew   time.Time // when current is replaced, some time before its end
-	failed  error
-	until   time.Time // failed is answered until then
+	fetching chan struct{} // holds one: all wait for one token call
+
+	mu       sync.Mutex // guards what follows
+	current  string
+	dead     string    // that was rejected last
+	accepted bool      // Notehub has accepted current
+	rejected int       // rejections in a row of tokens that were never accepted
+	renew    time.Time // when current is replaced, some time before its end
+	failed   error
+	until    time.Time // no token is fetched before; failed is answered, or a rejected token tried again
 }
 
 const (
 	tokenFailureHolds = 5 * time.Second
+	// maxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
+	maxRejectedHold = 20 * time.Second
 	// tokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
 	tokenSpare = 2 * time.Minute
 	// tokenLife is assumed where Notehub does not say (it documents 30 minutes).
 	tokenLife = 25 * time.Minute
 )
 
-// get returns a token that is not the rejected one.
-func (t *tokens) get(ctx context.Context, rejected string) (string, error) {
-	if t.fixed != "" {
-		if rejected != "" {
-			return "", &rejectedToken{t.fixed}
-		}
-		return t.fixed, nil
+// accept notes that Notehub has accepted a token.
+func (t *tokens) accept(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if token == t.current || t.fixed != "" {
+		t.accepted, t.rejected = true, 0
 	}
+}
+
+// reject notes that Notehub has rejected a token, and returns whether another may be had at once, and otherwise how long to leave
+// Notehub alone. A token that was accepted before has merely died. One that never was is replaced once: that may be an accident.
+func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if t.current != "" && t.current != rejected && now.Before(t.renew) {
-		return t.current, nil
+	switch {
+	case t.fixed == "" && token != t.current:
+		return true, 0 // another call has replaced it already
+	case now.Before(t.until):
+		return false, t.until.Sub(now) // it was tried again meanwhile
+	case t.fixed == "" && token == t.dead:
+		return true, 0 // it is being replaced
 	}
-	if now.Before(t.until) {
-		return "", t.failed
+	wasAccepted := t.accepted
+	t.dead, t.accepted, t.renew = token, false, time.Time{}
+	if t.fixed == "" && wasAccepted {
+		return true, 0
+	}
+	if t.rejected++; t.rejected >= 2 {
+		hold = min(tokenFailureHolds<<min(t.rejected-2, 10), maxRejectedHold)
+		t.failed, t.until = nil, now.Add(hold)
+	}
+	return t.fixed == "" && hold == 0, hold
+}
+
+// get returns a token. If it has to be fetched, that uses the slot.
+func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
+	if t.fixed != "" {
+		return t.fixed, nil
+	}
+	if token, known, err := t.known(time.Now()); known {
+		return token, err
+	}
+	select { // no mutex: who waits here may give up
+	case t.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
+	}
+	defer func() { <-t.fetching }()
+	if token, known, err := t.known(time.Now()); known {
+		return token, err // another call has fetched it meanwhile
+	}
+	if err := slot.Use(ctx); err != nil {
+		return "", err
 	}
 	token, err := t.fetch(ctx)
+	slot.Ended()
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			t.failed, t.until = classifyToken(err), now.Add(tokenFailureHolds)
+			t.failed, t.until = notehubapi.ClassifyToken(err), now.Add(tokenFailureHolds)
 			return "", t.failed
 		}
 		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
 	}
 	life := tokenLife
-	if !token.Expiry.IsZero() {
+	if !token.Expiry.IsZero() && token.Expiry.After(now) {
 		life = token.Expiry.Sub(now)
 	}
-	t.current, t.renew = token.AccessToken, now.Add(max(life-tokenSpare, life/2))
+	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenSpare, life/2))
 	return t.current, nil
 }
 
-// classifyToken: whatever a token call comes to, nothing was done at the device. Its errors have OAuth's shape, not Notehub's.
-func classifyToken(err error) error {
-	e, ok := errors.AsType[*oauth2.RetrieveError](err)
-	if !ok {
-		return &upstream.Error{Outcome: upstream.Again, Err: fmt.Errorf("token: %w", err)}
-	}
-	out := &upstream.Error{Outcome: upstream.Again, Detail: excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription))}
-	if e.Response != nil {
-		out.Status, out.RetryAfter = e.Response.StatusCode, retryAfter(e.Response.Header, time.Now())
-	}
+// known returns what get returns while no token is to be fetched. known is false if one is.
+func (t *tokens) known(now time.Time) (token string, known bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
-	case out.Status == http.StatusTooManyRequests:
-		out.Outcome = upstream.Wait
-	case out.Status/100 == 4:
-		out.Outcome = upstream.Trouble
+	case t.current != "" && now.Before(t.renew):
+		return t.current, true, nil
+	case now.Before(t.until) && t.failed != nil:
+		return "", true, t.failed
+	case now.Before(t.until):
+		return t.current, true, nil // Notehub may accept by now what it has rejected
 	}
-	return out
+	return "", false, nil
+}
+
+// notAccepted is the error of a call whose token Notehub rejects.
+func (t *tokens) notAccepted() error {
+	why := "Notehub does not accept the token that it has just issued: see that the OAuth client is one of the project " +
+		"NOTEHUB_PROJECT_UID, or make a new one in the project's settings under Programmatic API access"
+	if t.fixed != "" {
+		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
+	}
+	return &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusUnauthorized, Detail: why}
 }

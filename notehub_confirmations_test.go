@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -55,7 +56,7 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 		if len(list) != 1 || list[0].EventID != second || cursor != second {
 			t.Errorf("%+v, cursor %q; want the second once more", list, cursor)
 		}
-		if asked := h.Requests(hubEvents)[2]; asked.Query != "cursor="+first+"&files=payment_ack.qo&limit=50&sortOrder=asc" {
+		if asked := h.Requests(hubEvents)[2]; asked.Query != "cursor="+first+"&files=payment_ack.qo%2Cpayment_ack.qos&limit=50&sortOrder=asc" {
 			t.Errorf("asked %q", asked.Query)
 		}
 	})
@@ -156,6 +157,10 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 	code := func(code string) bridge.Confirmation {
 		return with(func(c *bridge.Confirmation) { c.State, c.Code = "failed", code })
 	}
+	unusable := func(why, device string) bridge.Confirmation {
+		return with(func(c *bridge.Confirmation) { c.DeviceUID, c.Unusable = device, why })
+	}
+	none := bridge.Confirmation{}
 	for _, row := range []struct {
 		name, text string
 		want       bridge.Confirmation
@@ -174,26 +179,33 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"a code that is null", body(credit + `,"state":"failed","code":null`), code(""), nil},
 		{"a code with lines", body(credit + `,"state":"failed","code":" a\n\tb\u0000c "`), code("a bc"), nil},
 		{"a long code", body(credit + `,"state":"failed","code":"` + strings.Repeat("ü", 70) + `"`), code(strings.Repeat("ü", 64)), nil},
-		{"another file", event(`{"file":"_health.qo"}`), bridge.Confirmation{}, errNotConfirmation},
-		{"no file", event(`{"file":""}`), bridge.Confirmation{}, errNotConfirmation},
-		{"no event id", event(`{"event":""}`), bridge.Confirmation{}, errNotConfirmation},
-		{"a long event id", event(`{"event":"` + strings.Repeat("e", 129) + `"}`), bridge.Confirmation{}, errNotConfirmation},
-		{"no device", event(`{"device":""}`), bridge.Confirmation{}, errNotConfirmation},
-		{"a device that is none", event(`{"device":"imei:1"}`), bridge.Confirmation{}, errNotConfirmation},
-		{"no body", event(`{"body":null}`), bridge.Confirmation{}, errNotConfirmation},
-		{"a body that is a text", event(`{"body":"started"}`), bridge.Confirmation{}, errNotConfirmation},
-		{"no credit", body(`"state":"started"`), bridge.Confirmation{}, errNotConfirmation},
-		{"another credit id", body(`"credit_id":"cr_7k3m9q2xh4abcde8","state":"started"`), bridge.Confirmation{}, errNotConfirmation},
-		{"a longer credit id", body(`"credit_id":"` + oneCredit + `a","state":"started"`), bridge.Confirmation{}, errNotConfirmation},
-		{"a credit id with a line after it", body(`"credit_id":"` + oneCredit + `\n","state":"started"`), bridge.Confirmation{}, errNotConfirmation},
-		{"no state", body(credit), bridge.Confirmation{}, errNotConfirmation},
-		{"an unknown state", body(credit + `,"state":"Started"`), bridge.Confirmation{}, errNotConfirmation},
-		{"no JSON", `hello`, bridge.Confirmation{}, errMalformed},
-		{"nothing", ``, bridge.Confirmation{}, errMalformed},
-		{"half of it", event(`{}`)[:50], bridge.Confirmation{}, errMalformed},
-		{"a list", `[]`, bridge.Confirmation{}, errMalformed},
-		{"a number for a name", event(`{"device":7}`), bridge.Confirmation{}, errMalformed},
-		{"null", `null`, bridge.Confirmation{}, errNotConfirmation},
+		{"another file", event(`{"file":"_health.qo"}`), none, notehubapi.ErrOtherFile},
+		{"no file", event(`{"file":""}`), none, notehubapi.ErrOtherFile},
+		{"a file that is a number", event(`{"file":7}`), none, notehubapi.ErrOtherFile},
+		{"the file in other letters", event(`{"file":" Payment_Ack.QO "}`), good, nil},
+		{"the file that is sent over TLS", event(`{"file":"payment_ack.qos"}`), good, nil},
+		{"a state in other letters", body(credit + `,"state":" Started\n"`), good, nil},
+		{"a credit in other letters", body(`"credit_id":" ` + strings.ToUpper(oneCredit) + ` ","state":"STARTED"`), good, nil},
+		{"a credit id with a line after it", body(`"credit_id":"` + oneCredit + `\n","state":"started"`), good, nil},
+		{"a device with spaces", event(`{"device":" dev:1 "}`), good, nil},
+		{"a time that is a text", event(`{"received":"1700000001.5"}`), good, nil},
+		{"fields that are not needed", event(`{"when":"noon","sn":7,"fleets":"x"}`), good, nil},
+		{"no device", event(`{"device":""}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
+		{"a device that is none", event(`{"device":"imei:1"}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
+		{"a device that is a number", event(`{"device":7}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
+		{"no state", body(credit), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
+		{"an unknown state", body(credit + `,"state":"Running"`), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil},
+		{"a state that is a number", body(credit + `,"state":1`), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
+		{"no body", event(`{"body":null}`), none, notehubapi.ErrNoCredit},
+		{"a body that is a text", event(`{"body":"started"}`), none, notehubapi.ErrNoCredit},
+		{"no credit", body(`"state":"started"`), none, notehubapi.ErrNoCredit},
+		{"another credit id", body(`"credit_id":"cr_7k3m9q2xh4abcde8","state":"started"`), none, notehubapi.ErrNoCredit},
+		{"a longer credit id", body(`"credit_id":"` + oneCredit + `a","state":"started"`), none, notehubapi.ErrNoCredit},
+		{"no JSON", `hello`, none, notehubapi.ErrMalformed},
+		{"nothing", ``, none, notehubapi.ErrMalformed},
+		{"half of it", event(`{}`)[:50], none, notehubapi.ErrMalformed},
+		{"a list", `[]`, none, notehubapi.ErrMalformed},
+		{"null", `null`, none, notehubapi.ErrOtherFile},
 	} {
 		got, app, err := decodeConfirmation([]byte(row.text))
 		if got != row.want || !errors.Is(err, row.err) || (err == nil) != (row.err == nil) {
@@ -238,4 +250,93 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 			t.Errorf("%+v by the cursor and %+v through the route; want one E-DOOR by both", listed, routed)
 		}
 	})
+}
+
+// An event whose id is missing or cannot be kept is told from others by its text.
+func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, id := range []string{`""`, `null`, `7`, `"` + strings.Repeat("e", 129) + `"`, `"e\u0000"`} {
+		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` + oneCredit + `","state":"started"}}`
+		c, _, err := decodeConfirmation([]byte(text))
+		again, _, _ := decodeConfirmation([]byte(text))
+		if err != nil || !strings.HasPrefix(c.EventID, "sha256:") || c.EventID != again.EventID || seen[c.EventID] {
+			t.Errorf("%s: %q and %q, %v; want the same digest twice", id, c.EventID, again.EventID, err)
+		}
+		seen[c.EventID] = true
+	}
+}
+
+func TestDecodeConfirmationFindsTheProject(t *testing.T) {
+	t.Parallel()
+	for members, want := range map[string]string{
+		`"app":"app:1"`: "app:1", `"project":{"id":"app:1","name":"x"}`: "app:1", `"app":"","project":{"id":" app:1 "}`: "app:1",
+		`"app":"app:1","project":{"id":"app:2"}`: "app:1", `"project":"app:1"`: "", `"app":7`: "", `"sn":"x"`: "",
+	} {
+		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` + oneCredit + `","state":"started"}}`
+		if _, got, err := decodeConfirmation([]byte(text)); got != want || err != nil {
+			t.Errorf("%s: project %q, %v; want %q", members, got, err, want)
+		}
+	}
+}
+
+// Confirmations as routes and firmware write them: they start the machine's session, or somebody is told why not.
+func TestConfirmationsThroughARoute(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		change    func(event, body map[string]any)
+		started   bool
+		attention string
+		counted   string // the outcome that is counted
+	}{
+		{"as Notehub sends it", func(event, body map[string]any) {}, true, "", "taken"},
+		{"with the project instead of app", func(event, _ map[string]any) {
+			delete(event, "app")
+			event["project"] = map[string]any{"id": project, "name": "x"}
+		}, true, "", "taken"},
+		{"without a project", func(event, _ map[string]any) { delete(event, "app") }, true, "", "taken"},
+		{"in other letters", func(event, body map[string]any) {
+			event["file"], body["state"] = "Payment_Ack.qo", "Started "
+			body["credit_id"] = " " + strings.ToUpper(body["credit_id"].(string))
+		}, true, "", "taken"},
+		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" }, false, "", "other_project"},
+		{"without a credit", func(_, body map[string]any) { delete(body, "credit_id") }, false, "", "no_credit"},
+		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" }, false, bridge.AttentionConfirmation, "unknown_state"},
+		{"without a device", func(event, _ map[string]any) { delete(event, "device") }, false, bridge.AttentionConfirmation, "no_device"},
+		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" }, false, bridge.AttentionConfirmation, "other_device"},
+		{"of another file", func(event, _ map[string]any) { event["file"] = "_health.qo" }, false, "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			inFront(t, routed, func(f *front) {
+				f.run()
+				session := f.buy(sandbox.PayOptions{})
+				credit := f.paid(session.ID).ID
+				body := map[string]any{"credit_id": credit, "state": "started"}
+				event := map[string]any{"event": "e1", "file": "payment_ack.qo", "device": washer, "app": project, "received": float64(time.Now().Unix()), "body": body}
+				row.change(event, body)
+				text, err := json.Marshal(event)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 2 { // a repeat of Notehub's
+					f.answers("the route", f.do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+routeToken), 200, `"received":true`)
+				}
+				p := f.paid(session.ID)
+				if (p.Machine == "started") != row.started || p.Attention != row.attention {
+					f.Errorf("%s, attention %q; want started %v, attention %q", p.Machine, p.Attention, row.started, row.attention)
+				}
+				counter := `notepay_confirmations_total{outcome="` + row.counted + `"} 1`
+				if metrics := f.get("/metrics").Body.String(); row.counted != "" && !strings.Contains(metrics, counter) {
+					f.Errorf("the metrics do not hold %s", counter)
+				}
+				if row.attention != "" { // the machine says it again in a way that is understood
+					f.answers("the route", f.do("POST", "/webhook/notehub", routedEvent("e2", project, washer, credit, "started"), "Authorization", "Bearer "+routeToken), 200, "")
+					if p := f.paid(session.ID); p.Machine != "started" || p.Attention != "" {
+						f.Errorf("%s, attention %q; want it started and settled", p.Machine, p.Attention)
+					}
+				}
+			})
+		})
+	}
 }

@@ -248,3 +248,73 @@ func TestNoErrorTellsTheToken(t *testing.T) {
 		}
 	})
 }
+
+func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		change func(*config.Settings, *sandbox.NotehubConfig)
+		tokens int // token calls in a minute, at the most
+		text   string
+	}{
+		{"a client of another project", withClient, 8, "OAuth client"},
+		{"a personal token that was revoked", nil, 0, "NOTEHUB_TOKEN"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				h := newHub(t, row.change)
+				h.Always(postNote, sandbox.Outcome{Status: 401})
+				for range 600 { // of claimed calls, which do not wait for the pace
+					err := h.post()
+					if meant(t, "note", err, upstream.Trouble); !strings.Contains(err.Error(), row.text) {
+						t.Fatalf("%v; want it to say what to do about the %s", err, row.text)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if n := h.Count(hubTokens); n > row.tokens {
+					t.Errorf("%d token calls in a minute; want at most %d", n, row.tokens)
+				}
+				if d := h.client.pace.Delay(time.Now()); d <= 0 || d > maxRejectedHold {
+					t.Errorf("all calls are held for %v; want up to %v", d, maxRejectedHold)
+				}
+				h.Clear(postNote)
+				meant(t, "when it is accepted again", h.post(), upstream.Done)
+				h.Always(postNote, sandbox.Outcome{Status: 401})
+				meant(t, "a later rejection", h.post(), upstream.Trouble)
+				h.Clear(postNote)
+				meant(t, "is forgotten at once", h.post(), upstream.Done)
+			})
+		})
+	}
+}
+
+// Notehub issues tokens and accepts none. Once it does, payments that wait are delivered within a minute.
+func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		f.notehub.RevokeTokens()
+		f.notehub.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 401})
+		tokens, calls := f.notehub.Count(hubTokens), f.notehub.Count("{any} /v1/{rest...}")
+		var sessions []sandbox.Session
+		for range 20 {
+			sessions = append(sessions, f.buy(sandbox.PayOptions{}))
+			f.pass(2 * time.Second)
+		}
+		f.pass(20 * time.Second)
+		tokens, calls = f.notehub.Count(hubTokens)-tokens, f.notehub.Count("{any} /v1/{rest...}")-calls
+		if tokens > 8 || calls > 100 {
+			f.Errorf("%d token calls and %d others in a minute; want at most 8 and 100", tokens, calls)
+		}
+		f.answers("a scan", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "Machines cannot be reached")
+		f.notehub.Clear("{any} /v1/{rest...}")
+		f.pass(time.Minute)
+		for _, s := range sessions {
+			if p := f.paid(s.ID); p.Machine != "sent" {
+				f.Errorf("payment of %s is %s; want it sent", s.ID, p.Machine)
+			}
+		}
+		f.answers("a scan when it is over", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
+	})
+}

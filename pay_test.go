@@ -464,7 +464,7 @@ func TestTheSuccessPageOfASessionThatIsNoPaymentOfOurs(t *testing.T) {
 
 func TestAScannedMachinesLinkIsMadeBeforeAllOthers(t *testing.T) {
 	t.Parallel()
-	inFront(t, nil, func(f *front) {
+	inFront(t, readAtOnce, func(f *front) {
 		for i := range 100 {
 			f.notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:z%03d", i)})
 		}

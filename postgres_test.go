@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,7 +62,7 @@ func (d *database) answer() string {
 	return d.answers.Text()
 }
 
-// do has the server do something: stop, restart, hang, resume.
+// do has the server do something: stop, restart, promote, hang, resume.
 func (d *database) do(verb string) {
 	d.Helper()
 	if _, err := fmt.Fprintln(d.verbs, verb); err != nil {
@@ -178,15 +177,7 @@ func TestPostgresLockIsLost(t *testing.T) {
 	if err != nil || n != 1 {
 		t.Fatalf("%d sessions ended, %v; want that with the lock", n, err)
 	}
-	select {
-	case err := <-p.ended:
-		if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
-			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
-		}
-	case <-time.After(15 * time.Second):
-		t.Error("15 s after the lock was lost the service still runs")
-		_ = p.cmd.Process.Signal(syscall.SIGKILL)
-	}
+	p.loses(t)
 	next := w.spawn() // as a supervisor does
 	(&service{w: w, url: next.url}).selling(washer)
 	w.terminated(next)
@@ -205,12 +196,27 @@ func TestPostgresLockIsTakenByAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.do("restart")
+	p.loses(t)
+}
+
+func TestPostgresReplicaIsPromoted(t *testing.T) {
+	t.Parallel()
+	d, _, p, _, _ := onPostgres(t)
+	d.do("promote")
+	p.loses(t)
+}
+
+// loses waits until a service has ended because it lost the lock.
+func (p *process) loses(t *testing.T) {
+	t.Helper()
 	select {
 	case err := <-p.ended:
-		if err == nil || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
-			t.Errorf("the service ended with %v, %q; want the reason", err, p.complaints)
+		exit, ok := err.(*exec.ExitError)
+		if !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
 		}
-	case <-time.After(15 * time.Second):
-		t.Error("the service goes on, although another has opened the database")
+	case <-time.After(20 * time.Second):
+		t.Error("20 s after the lock was lost the service still runs")
+		_ = p.cmd.Process.Kill()
 	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +15,8 @@ import (
 
 const successPage = "/payment/success?session_id="
 
-// comesBack loads the success page as a browser does, again every two seconds, and returns how long the payer waited for an answer.
+// comesBack loads the success page as a browser does, again every two seconds, and returns how long
+// the payer waited for an answer.
 func (f *front) comesBack(session string) time.Duration {
 	f.Helper()
 	began := time.Now()
@@ -84,4 +87,53 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the same answer.
+func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		session := f.order(sandbox.PayOptions{NoWebhook: true})
+		f.stripe.Next(readSession, sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second})
+		ctx, leave := context.WithCancel(f.Context())
+		go func() {
+			f.handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", successPage+session.ID, nil))
+		}()
+		f.pass(time.Second)
+		leave()
+		other := make(chan int, 1)
+		go func() { other <- f.get(successPage + session.ID).Code }()
+		f.pass(5 * time.Second)
+		if _, err := f.ledger.Payment(f.Context(), session.ID); err != nil {
+			f.Errorf("the payment is %v; want it recorded", err)
+		}
+		if code := <-other; code != http.StatusSeeOther {
+			f.Errorf("who waited for the same answer got %d; want 303", code)
+		}
+		if n := f.stripe.Count(readSession); n != 1 {
+			f.Errorf("%d reads; want one", n)
+		}
+	})
+}
+
+func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		ask := func(want int) {
+			f.Helper()
+			f.answers("an invented session", f.get(successPage+"cs_test_invented1"), http.StatusNotFound, "Payment not found")
+			if n := f.stripe.Count(readSession); n != want {
+				f.Errorf("%d reads; want %d", n, want)
+			}
+			f.pass(15 * time.Second)
+		}
+		for range 4 {
+			ask(1)
+		}
+		ask(2)
+		f.answers("of the other mode", f.get(successPage+"cs_live_invented1"), http.StatusNotFound, "Payment not found")
+		if n := f.stripe.Count(readSession); n != 2 {
+			f.Errorf("%d reads; want none of the other mode", n-2)
+		}
+	})
 }

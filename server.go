@@ -23,6 +23,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/stripeevent"
@@ -44,10 +45,12 @@ type Server struct {
 	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
-	publicURL  string // where customers reach us
-	project    string // app:..., of whom confirmations are taken
+	publicURL  string                  // where customers reach us
+	project    string                  // app:..., of whom confirmations are taken
+	ignored    func(event, why string) // told of answers that are not applied to any payment
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
+	wrong      *web.Problems             // the same with the vendors that do not answer, as it is shown
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
 	recording  *recording.Monitor // whether payments can be recorded
@@ -125,8 +128,9 @@ func (s *Server) routes() http.Handler {
 	return s.secured(web.Tidy(mux))
 }
 
-// secured adds what every answer carries, bounds every body, and makes a panic a log line and a 500. Where part of an answer was sent already
-// it aborts the connection instead: the part must not look like the whole.
+// secured adds what every answer carries, bounds every body, and makes a panic a log line and a
+// 500. Where part of an answer was sent already it aborts the connection instead: the part must not
+// look like the whole.
 func (s *Server) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w}
@@ -167,9 +171,10 @@ var (
 	noReferrer    = []string{"no-referrer"}
 )
 
-// adapt makes a handler of a function that returns an error: the one place where an error becomes an answer, a log line and a count.
-// The customer gets a safe sentence, the log the cause. A failure in the middle of an answer aborts the connection, so that whoever reads it
-// cannot take what was sent for the whole.
+// adapt makes a handler of a function that returns an error: the one place where an error becomes
+// an answer, a log line and a count. The customer gets a safe sentence, the log the cause. A
+// failure in the middle of an answer aborts the connection, so that whoever reads it cannot take
+// what was sent for the whole.
 func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder, ok := w.(*statusRecorder)
@@ -201,7 +206,8 @@ func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
 	w.Header().Del("Content-Disposition") // an error is no file to save
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong on our side, the log says what"}).Write(w)
+		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
+			Message: "something went wrong on our side, the log says what"}).Write(w)
 	} else {
 		err = s.customer.Failed(w, r)
 	}
@@ -311,6 +317,9 @@ func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (
 	if sale.State != fleet.Open || s.closed() {
 		return nil, s.customer.NotSelling(w, r, sale)
 	}
+	if s.bridge.LateFor(uid) {
+		return nil, s.customer.NotReached(w, r, sale.Device)
+	}
 	return sale.Device, nil
 }
 
@@ -357,6 +366,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():
 		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+	case s.bridge.LateFor(uid):
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, it is not sold at the moment"}
 	case s.problems.StopsSales():
 		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "nothing is sold at the moment, /health says why"}
 	}
@@ -461,8 +472,14 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer, project, err := decodeConfirmation(body)
 	switch {
-	case errors.Is(err, errNotConfirmation) || (err == nil && project != s.project):
-		s.log.Info("routed event ignored", "event", answer.EventID, "device", answer.DeviceUID)
+	case errors.Is(err, notehubapi.ErrOtherFile):
+		s.log.Debug("routed event of another notefile")
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case errors.Is(err, notehubapi.ErrNoCredit):
+		s.ignored(excerpt(body), ignoredNoCredit)
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	case err == nil && project != "" && !strings.EqualFold(project, s.project):
+		s.ignored(answer.EventID, ignoredProject)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
 		s.log.Warn("routed event refused", "err", err)
@@ -532,23 +549,6 @@ func (s *Server) vitals(ctx context.Context) console.Vitals {
 	return v
 }
 
-// currentProblems is what is wrong now, the vendors that do not answer included.
-func (s *Server) currentProblems() []problem.Problem {
-	for vendor, p := range map[string]problem.Problem{
-		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us: "},
-		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us: "},
-	} {
-		pace := s.paces[vendor]
-		if pace == nil || pace.Unreachable() == "" {
-			s.problems.Clear(p.Code)
-			continue
-		}
-		p.Text += pace.Unreachable()
-		s.problems.Raise(p)
-	}
-	return s.problems.List()
-}
-
 type healthAnswer struct {
 	Status         string     `json:"status"`
 	Devices        int        `json:"devices"`
@@ -572,7 +572,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		refreshed = refreshed.UTC()
 		answer.LastRefresh = &refreshed
 	}
-	for _, p := range s.currentProblems() {
+	for _, p := range s.wrong.List() {
 		answer.Status = "degraded"
 		answer.Problems = append(answer.Problems, p.Text)
 	}
@@ -580,7 +580,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 	defer cancel()
 	stats, err := s.ledger.Stats(ctx)
-	if err = errors.Join(err, s.recording.Check(ctx)); err != nil {
+	if err = errors.Join(err, s.recording.Check(ctx), s.ledger.Trouble()); err != nil {
 		s.log.Error("payments cannot be recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}

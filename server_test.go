@@ -78,7 +78,7 @@ func inFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.
 		f := &front{T: t, unknown: unknown, stop: func() {}, logs: &quietBuffer{}, settings: config.Settings{StripeSecretKey: testKey, StripePriceID: warm, StripeWebhookSecret: testSecret,
 			NotehubClientID: "client", NotehubClientSecret: hubSecret, NotehubProjectUID: project, NotehubAPIURL: "http://notehub.test",
 			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: operatorToken,
-			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com", NotehubPerMinute: 6000}} // so that all variables are read at once
+			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
 		if change != nil {
 			change(&f.settings)
 		}
@@ -93,7 +93,8 @@ func (f *front) build() {
 	client := &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.handler.ServeHTTP(w, r) }))}
 	f.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{}, Client: client, Unknown: f.unknown})
 	f.stripe.SetEndpoint("http://pay.test/webhook/stripe", testSecret)
-	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, ClientID: "client", ClientSecret: hubSecret, Report: f, Client: client})
+	f.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, Token: hubToken, ClientID: "client", ClientSecret: hubSecret, Report: f, Client: client,
+		PerMinute: int(f.settings.NotehubPerMinute)})
 	f.path = filepath.Join(f.TempDir(), "notepay.db")
 	f.open()
 	f.Cleanup(f.end)
@@ -107,7 +108,7 @@ func (f *front) open() {
 	}
 	f.closed = false
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub, api := newNotehub(s, upstream.NewPace(float64(s.NotehubPerMinute), int(s.NotehubPerMinute))), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
+	hub, api := newNotehub(s, notehubPace(s)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
 	hub.http.Transport = sandbox.InProcess(f.notehub)
 	if f.server, err = assemble(f.Context(), s, f.ledger, hub, api, log); err != nil {
 		f.Fatal(err)

@@ -72,8 +72,8 @@ func (w *world) terminated(p *process) {
 		if err != nil {
 			w.Errorf("after SIGTERM: %v; want exit code 0", err)
 		}
-	case <-time.After(12 * time.Second):
-		w.Fatal("12 s after SIGTERM the service still runs")
+	case <-time.After(10 * time.Second):
+		w.Fatal("10 s after SIGTERM the service still runs")
 	}
 }
 

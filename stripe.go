@@ -46,7 +46,7 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 }
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: transport, Timeout: stripeTimeLimit}
+	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
 	return &stripeAPI{
 		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
 			URL:               stripe.String(s.StripeAPIURL),
@@ -245,18 +245,6 @@ func linkRecord(link *stripe.PaymentLink) ledger.Link {
 	return r
 }
 
-// Link reads a link. upstream.Refused means that there is no such link in this account.
-func (s *stripeAPI) Link(ctx context.Context, id string) (ledger.Link, error) {
-	if err := s.ready(ctx); err != nil {
-		return ledger.Link{}, err
-	}
-	link, err := s.client.V1PaymentLinks.Retrieve(ctx, id, nil)
-	if err := s.outcome(err); err != nil {
-		return ledger.Link{}, err
-	}
-	return linkRecord(link), nil
-}
-
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
 // sessions, and on the payment intent, for the events that come without a session.
 func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
@@ -402,7 +390,20 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if err := s.outcome(err); err != nil {
 		return bridge.Session{}, err
 	}
-	return s.sessionRecord(cs), nil
+	return s.withDisputes(ctx, s.sessionRecord(cs))
+}
+
+// withDisputes returns a session with the disputes of its charge. A key that may not read them leaves them unknown.
+func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session) (bridge.Session, error) {
+	if !r.Disputed {
+		return r, nil
+	}
+	list, err := stripeevent.Disputes(ctx, s.client, r.PaymentIntent)
+	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
+		return r, nil
+	}
+	r.Disputes = list
+	return r, s.outcome(err)
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
@@ -413,7 +414,7 @@ func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.
 		if err := s.outcome(err); err != nil {
 			return bridge.Session{}, err
 		}
-		return s.sessionRecord(cs), nil
+		return s.withDisputes(ctx, s.sessionRecord(cs))
 	}
 	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
 }

@@ -247,6 +247,15 @@ func TestRefundsThatAreRefused(t *testing.T) {
 		if !session.Disputed || session.Refunded != 0 {
 			t.Errorf("session %+v; want it disputed, and nothing refunded", session)
 		}
+		if d := session.Disputes; len(d) != 1 || d[0].Status != "needs_response" || d[0].Amount != 350 || d[0].Currency != "eur" || d[0].Refundable {
+			t.Errorf("disputes %+v; want the one that is open", d)
+		}
+		s.Next("GET /v1/disputes", sandbox.Outcome{Status: 403, Body: `{"error":{"type":"invalid_request_error","message":"The provided key does not have the required permissions"}}`})
+		session, err = s.client.Session(t.Context(), sold.ID)
+		meant(t, "session, for a key that may not read disputes", err, upstream.Done)
+		if !session.Disputed || session.Disputes != nil {
+			t.Errorf("session %+v; want it disputed, and how not known", session)
+		}
 		s.CloseDispute(sold.ID, true)
 		_, err = s.refund(t, sold.PaymentIntent, 350, 3)
 		meant(t, "after the dispute was won", err, upstream.Done)

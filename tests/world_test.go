@@ -63,8 +63,7 @@ func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	w.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now()})
 	w.env = map[string]string{
 		"STRIPE_SECRET_KEY": stripeKey, "STRIPE_PRICE_ID": warm, "STRIPE_WEBHOOK_SECRET": webhookSecret, "STRIPE_API_URL": stripe,
-		"NOTEHUB_REQUESTS_PER_MINUTE": "6000", // so that all variables are read at once
-		"NOTEHUB_CLIENT_ID":           clientID, "NOTEHUB_CLIENT_SECRET": clientSecret, "NOTEHUB_PROJECT_UID": project, "NOTEHUB_API_URL": notehub,
+		"NOTEHUB_CLIENT_ID": clientID, "NOTEHUB_CLIENT_SECRET": clientSecret, "NOTEHUB_PROJECT_UID": project, "NOTEHUB_API_URL": notehub,
 		"NOTEHUB_AUTH_URL": notehub + "/oauth2/token", "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
 		"DATABASE_URL": filepath.Join(t.TempDir(), "notepay.db"), "OPERATOR_TOKEN": operatorToken, "LOG_LEVEL": "debug",
 	}

@@ -1,8 +1,11 @@
-// Package bodies reads the bodies of requests whose sender is not known yet, within one budget of memory for all of them.
+// Package bodies reads the bodies of requests whose sender is not known yet, within one budget of
+// memory for all of them.
 //
-// It promises that memory is taken only as bytes arrive, that all unfinished bodies together take no more than the budget, that no sender keeps
-// its share for longer than a time limit, and that a small body that arrives at once gets through however many others are left unfinished: where
-// the budget is used up, the unfinished body that has cost most is given up for it. It cannot keep a sender from opening connections.
+// It promises that memory is taken only as bytes arrive, that all unfinished bodies together take
+// no more than the budget, that no sender keeps its share for longer than a time limit, and that a
+// small body that arrives at once gets through however many others are left unfinished: where the
+// budget is used up, the unfinished body that has cost most is given up for it. It cannot keep a
+// sender from opening connections.
 package bodies
 
 import (
@@ -126,7 +129,8 @@ func (b *Budget) add(one *body, piece []byte) error {
 	return nil
 }
 
-// take gives a body another chunk, from one that is given up if need be. It returns false if the body itself is the one to be given up.
+// take gives a body another chunk, from one that is given up if need be. It returns false if the
+// body itself is the one to be given up.
 func (b *Budget) take(one *body) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -173,8 +177,9 @@ func (b *Budget) tell() {
 	b.change = make(chan struct{})
 }
 
-// costliest returns the unfinished body with the most bytes times seconds. An honest one is small and soon over. The caller holds the mutex, and
-// there is one: all chunks belong to bodies that are open or were given up.
+// costliest returns the unfinished body with the most bytes times seconds. An honest one is small
+// and soon over. The caller holds the mutex, and there is one: all chunks belong to bodies that are
+// open or were given up.
 func (b *Budget) costliest() (most *body) {
 	now, highest := time.Now(), -1.0
 	for one := range b.open {

@@ -67,6 +67,8 @@ type Confirmation struct {
 	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
 	Code      string    // the machine's own, such as "E-DOOR"
 	At        time.Time // when Notehub received it
+
+	Unusable string // why it cannot be applied though it names a credit, such as ConfirmationNoState; "" if it can
 }
 
 // RefundOrder is a refund that is on disk before it is made.
@@ -121,30 +123,37 @@ type Session struct {
 	Created       time.Time
 	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
 	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
-	Disputed      bool      // of the charge; false where it was not read
+	Disputed      bool      // of the charge: it is, or was, or the bank asked; false where it was not read
 	CardLast4     string    // of the charge; "" where it was not read, or no card paid
 	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
 	Metadata      map[string]string
+
+	Disputes []DisputeRecord // of the charge; nil where they were not read
 }
 
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
 // checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
 type Event struct {
-	ID              string
-	Type            string
-	ObjectID        string
-	Intent          string // the payment intent that it is about, "" if it names none
-	Livemode        bool
-	Created         time.Time
-	Metadata        map[string]string
-	Session         *Session
-	Refund          *RefundRecord
-	Refunded        int64  // minor currency units: all that was given back of the charge so far
-	Card            string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
-	ReceiptURL      string // of the same: Stripe's page of the receipt
-	Dispute         string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...
-	Body            string // as it is kept: without customer_details, billing_details and shipping
-	Active, Limited bool   // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
+	ID         string
+	Type       string
+	ObjectID   string
+	Intent     string // the payment intent that it is about, "" if it names none
+	Livemode   bool
+	Created    time.Time
+	Metadata   map[string]string
+	Session    *Session
+	Refund     *RefundRecord
+	Refunded   int64  // minor currency units: all that was given back of the charge so far
+	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
+	ReceiptURL string // of the same: Stripe's page of the receipt
+	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is ObjectID
+	Body       string // as it is kept: without customer_details, billing_details and shipping
+
+	DisputeAmount   int64 // minor units of DisputeCurrency
+	DisputeCurrency string
+	Refundable      bool // the disputed charge can be refunded nevertheless
+
+	Active, Limited bool // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
 }
 
 // Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
@@ -193,10 +202,13 @@ type Bridge struct {
 	asking  singleflight.Group
 	misses  misses
 	glances glances
+	unshown unshown
 	watched chan struct{} // somebody looks at a payment
 	late    atomic.Bool
 	express express
 	time    timekeeper
+
+	lateness lateness
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
@@ -204,7 +216,9 @@ type Bridge struct {
 
 	soon  chan struct{} // Stripe's events are to be read before their time
 	extra *rate.Limiter // how often that may be
-	began atomic.Int64  // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
+	// since the last reading began, a charge of ours came whose payment was not known yet
+	chargeEarly atomic.Bool
+	began       atomic.Int64 // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
 }
 
 // New makes a bridge; Run sets it to work.
@@ -216,10 +230,6 @@ func New(c Config) *Bridge {
 
 // caughtUp: what happened while nobody listened is known.
 func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
-
-// Late says that the oldest queued credit is past half its lifetime, or that Notehub refuses us altogether: who pays now might wait in
-// vain, so nobody should be sold to.
-func (b *Bridge) Late() bool { return b.late.Load() }
 
 func poke(c chan struct{}) {
 	select {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 // By is who decided something, and why.
 type By struct{ Who, Why string }
 
-// Also is what a caller does in the transaction of a decision. An error of either function undoes the decision and is returned.
-// Both may run more than once, see ledger.Update. A nil function does nothing.
+// Also is what a caller does in the transaction of a decision. An error of either function undoes
+// the decision and is returned. Both may run more than once, see ledger.Update. A nil function does
+// nothing.
 type Also struct {
 	Before func(*ledger.Tx) error
 	After  func(*ledger.Tx, ledger.Payment) error // with the payment as the decision leaves it
@@ -46,36 +48,81 @@ func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
 
 // Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "retry", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	d := auditEntry{what: "retry"}
+	var ended *change
+	p, err := b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
+		}
+		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
+			p = sold(p, plan)
 		}
 		p, err := Retry(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err
 		}
-		if p, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
+		if p, ended, err = b.oneAtATime(tx, p); err == nil && p.Machine == ledger.Failed {
 			err = ErrState // another timed credit has the device now
 		}
 		return coded(p), err
 	})
+	if err == nil && ended != nil {
+		b.committed(*ended)
+	}
+	return p, err
 }
 
 // GiveBack gives money back (minor currency units; 0: all that is left).
 func (b *Bridge) GiveBack(ctx context.Context, id string, amount int64, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "refund", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+	d := auditEntry{what: "refund", amount: amount}
+	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
 		return GiveBack(p, amount, tx.Now)
 	})
 }
 
 // End ends what is open for a payment, and takes it off the list of those that a person has to look at.
 func (b *Bridge) End(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
-	return b.decide(ctx, id, "end", by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) { return End(p, tx.Now) })
+	d := auditEntry{what: "end"}
+	return b.decide(ctx, id, d, by, also, func(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+		return End(p, tx.Now)
+	})
+}
+
+// auditEntry is what the audit says of a decision.
+type auditEntry struct {
+	what   string
+	amount int64 // that was asked for, minor currency units; 0: all that is left
+}
+
+// audit returns the audit's row of a decision.
+func (d auditEntry) audit(by By, before, after ledger.Payment) ledger.Audit {
+	a := ledger.Audit{
+		Who:      by.Who,
+		What:     d.what,
+		Subject:  before.ID,
+		Why:      by.Why,
+		Before:   brief(before),
+		After:    brief(after),
+		Currency: before.Currency,
+	}
+	switch {
+	case d.what == "refund":
+		a.Amount = cmp.Or(d.amount, before.Amount-before.RefundedAmount)
+	case d.what == "end" && Dismisses(before):
+		a.What = "dismiss"
+	}
+	return a
+}
+
+// Dismisses reports whether End would only take a payment off the list of those that a person has
+// to look at: nothing is open that it could end.
+func Dismisses(p ledger.Payment) bool {
+	return p.Machine != ledger.Queued && p.Machine != ledger.Sent && p.Machine != ledger.Started
 }
 
 // decide changes a payment by a person's decision, and writes down who, what and why, in one transaction.
-func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also,
+func (b *Bridge) decide(ctx context.Context, id string, d auditEntry, by By, also []Also,
 	f func(*ledger.Tx, ledger.Payment) (ledger.Payment, error)) (ledger.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
@@ -95,8 +142,7 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also
 		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
-		err = tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: what, Subject: found.ID, Why: by.Why, Before: brief(changed.before), After: brief(changed.after)})
-		if err != nil {
+		if err := tx.AddAudit(d.audit(by, changed.before, changed.after)); err != nil {
 			return err
 		}
 		return runAfter(tx, changed.after, also)
@@ -105,7 +151,7 @@ func (b *Bridge) decide(ctx context.Context, id, what string, by By, also []Also
 	if err != nil {
 		return found, err
 	}
-	b.committed(change{changed.before, changed.after})
+	b.committed(changed)
 	return changed.after, nil
 }
 
@@ -140,7 +186,8 @@ func (b *Bridge) StartFree(ctx context.Context, device string, by By, also ...Al
 		if _, err := tx.InsertPayment(p); err != nil {
 			return err
 		}
-		if err := tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Who, What: "start", Subject: device, Why: by.Why, After: p.ID}); err != nil {
+		started := ledger.Audit{At: tx.Now, Who: by.Who, What: "start", Subject: device, Why: by.Why, After: p.ID}
+		if err := tx.AddAudit(started); err != nil {
 			return err
 		}
 		return runAfter(tx, p, also)
@@ -223,25 +270,6 @@ func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {
 	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "resume", Subject: device, Why: why})
 }
 
-// showTimeout bounds a read that follows a commit. The answer to a webhook may wait for it.
-const showTimeout = time.Second
-
-// showPause has the fleet know what the ledger says of a device's pause.
-func (b *Bridge) showPause(device string) {
-	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
-	defer cancel()
-	paused, err := b.c.Ledger.PauseOf(ctx, device)
-	known, err := ledger.Has(err)
-	switch {
-	case err != nil:
-		b.c.Log.Error("read pause", "device", device, "err", err)
-	case known:
-		b.c.Fleet.Paused(paused)
-	default:
-		b.c.Fleet.Resumed(device)
-	}
-}
-
 // Pause takes a device out of sale, until Resume.
 func (b *Bridge) Pause(ctx context.Context, device string, by By, also ...Also) error {
 	return b.onDevice(ctx, device, "pause", by, also, func(tx *ledger.Tx) error {
@@ -255,7 +283,8 @@ func (b *Bridge) Resume(ctx context.Context, device string, by By, also ...Also)
 }
 
 // onDevice changes what the ledger says of a device, with an audit row, and then what the fleet knows.
-func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, also []Also, write func(*ledger.Tx) error) error {
+func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, also []Also,
+	write func(*ledger.Tx) error) error {
 	if b.c.Fleet.Device(device) == nil {
 		return ledger.ErrNotFound
 	}
@@ -271,6 +300,6 @@ func (b *Bridge) onDevice(ctx context.Context, device, what string, by By, also 
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", what, device, err)
 	}
-	b.showPause(device)
+	b.show(device)
 	return nil
 }

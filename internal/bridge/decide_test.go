@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -300,7 +301,8 @@ func TestAFreeStart(t *testing.T) {
 func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
+		var told sync.Map
+		h := newHouse(t, func(c *Config) { c.Changed = func(p ledger.Payment) { told.Store(p.SessionID, p.Reason) } })
 		h.paid("cs_sent", "dev:2")
 		h.does("cs_sent", ledger.PostNote)
 		h.hub.will(ledger.PostNote, answer{err: &upstream.Error{Outcome: upstream.Refused, Status: 400}})
@@ -328,6 +330,9 @@ func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 		h.run()
 		time.Sleep(time.Minute)
 		h.stands("cs_queued", ledger.Failed, ReasonAdopted, ledger.Paid, ReasonAdopted)
+		if reason, _ := told.Load("cs_queued"); reason != ReasonAdopted {
+			t.Errorf("its page was told %v; want that it is adopted", reason)
+		}
 		h.stands("cs_missed", ledger.Failed, ReasonAdopted, ledger.Paid, ReasonAdopted)
 		h.stands("cs_sent", ledger.Fetched, "", ledger.Paid, "")
 		h.stands("cs_refunding", ledger.Failed, ReasonRefused, ledger.Refunded, ReasonRefused)

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"sync"
-	"time"
 
 	"notepay/internal/ledger"
 )
@@ -41,6 +40,7 @@ func (e *express) close() {
 type place struct {
 	b     *Bridge
 	calls context.Context
+	slot  bool // a slot of Notehub's pace is reserved for it
 }
 
 // expressPlace takes a place for what may come of an event.
@@ -51,11 +51,10 @@ func (b *Bridge) expressPlace(e Event) *place {
 	}
 	b.express.mu.Lock()
 	defer b.express.mu.Unlock()
-	// Who holds a place may not have spent its call yet: of many payments at once no more go than Notehub allows.
-	if b.express.calls != nil && b.express.taken < expressPlaces && b.c.NotehubPace.Allowance() > b.express.taken {
+	if b.express.calls != nil && b.express.taken < expressPlaces && b.c.NotehubPace.Reserve(1) == 1 {
 		b.express.taken++
 		b.express.under.Add(1)
-		p.calls = b.express.calls
+		p.calls, p.slot = b.express.calls, true
 	}
 	return p
 }
@@ -69,6 +68,9 @@ func (p *place) leave() {
 		return
 	}
 	p.calls = nil
+	if p.slot {
+		p.b.c.NotehubPace.Return(1)
+	}
 	p.b.express.mu.Lock()
 	defer p.b.express.mu.Unlock()
 	p.b.express.taken--
@@ -80,7 +82,8 @@ func (p *place) send(c change) {
 	if !p.free() || c.before.ID != "" || !c.after.InFlight {
 		return
 	}
-	p.b.c.NotehubPace.Spend(time.Now())
+	p.b.c.NotehubPace.Begin(1)
+	p.slot = false
 	held := *p
 	p.calls = nil
 	go func() {
@@ -91,12 +94,12 @@ func (p *place) send(c change) {
 }
 
 // claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else is being sent to its device.
-func (b *Bridge) claimNew(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+func (b *Bridge) claimNew(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Step != ledger.PostNote || p.DueAt.After(tx.Now) {
-		return p, nil
+		return p, nil, nil
 	}
 	if called, err := tx.Called(p.DeviceUID); called || err != nil {
-		return p, err
+		return p, nil, err
 	}
 	return b.claimOne(tx, p)
 }

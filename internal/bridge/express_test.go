@@ -53,7 +53,7 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *house){
 		"nobody works":                           func(h *house) { h.b.express.close() },
-		"what is left is for those on their way": func(h *house) { h.b.c.NotehubPace = upstream.NewPace(60, 3); h.b.express.taken = 3 },
+		"what is left is for those on their way": func(h *house) { h.b.c.NotehubPace = upstream.NewPace(60, 3); h.b.c.NotehubPace.Reserve(3) },
 		"all places are taken":                   func(h *house) { h.b.express.taken = expressPlaces },
 		"Notehub wants to be left": func(h *house) {
 			h.b.c.NotehubPace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Wait, RetryAfter: time.Minute})

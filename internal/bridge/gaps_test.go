@@ -269,6 +269,27 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	})
 }
 
+// The rate limit allows a note a minute, and ten were paid for at once: the last of them would come too late.
+func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *Config) { c.NotehubPace = upstream.NewPace(1, 1) })
+		h.run()
+		for i := range 10 {
+			h.paid(fmt.Sprintf("cs_test_%02d", i), "dev:1")
+		}
+		time.Sleep(4 * time.Minute)
+		if h.b.Late() {
+			t.Error("after four minutes nothing is sold; want half a lifetime")
+		}
+		time.Sleep(2 * time.Minute)
+		if !h.b.Late() || h.b.LateFor("dev:1") {
+			t.Errorf("after six minutes late is %v, for the machine %v; want all sales stopped, and no machine blamed", h.b.Late(), h.b.LateFor("dev:1"))
+		}
+		h.close()
+	})
+}
+
 // A post that may have been taken, and Notehub never says: the customer's money hangs, so a person is told, and nobody else is kept from paying.
 func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 	t.Parallel()

@@ -10,8 +10,9 @@ import (
 )
 
 // A machine that does not confirm gets its credit unheard: whether it has it is looked for when the credit's time is over. While somebody has the
-// payment's page open it is looked for before, as far as Notehub can be asked for what nobody has to know. Such a look decides nothing but that
-// the note was fetched: no deadline moves, nothing is recalled, and what found nothing new is not written down.
+// payment's page open it is looked for before, as far as Notehub can be asked for what nobody has to know. Such a look decides that the note was
+// fetched only if an earlier one has listed it. Notehub may list a new note late, so a note that was never listed proves nothing: the page then
+// says that the machine has probably picked it up, and the look at the deadline decides.
 
 const (
 	glanceAfter  = 2 * time.Second  // most Notecards that listen have fetched a note by then
@@ -25,6 +26,7 @@ const (
 )
 
 // Watched is told that somebody looks at a payment's page, again and again while that is open. It returns at once.
+// The page asks Missing for what an early look saw.
 func (b *Bridge) Watched(p ledger.Payment) {
 	if unheard(p) && b.glances.add(p.ID, time.Now()) {
 		poke(b.watched)
@@ -36,8 +38,12 @@ func unheard(p ledger.Payment) bool {
 	return p.Machine == ledger.Sent && p.ConfirmBy.IsZero() && !p.InFlight && p.Stop == "" && p.Recalled == ledger.NotRecalled && !p.Unclear
 }
 
-// Glanced takes in that a payment's note is not pending any more, seen by a look that began when the payment stood at turn. That a note which was
-// taken is listed from then on until it is fetched is assumed (docs/vendors.md, U15).
+// Missing reports whether the last early look did not find a payment's note: the machine has probably picked it up. Nothing else may follow
+// from that.
+func (b *Bridge) Missing(p ledger.Payment) bool { return unheard(p) && b.glances.missing(p) }
+
+// Glanced takes in that a payment's note is not pending any more, seen by a look that began when the payment stood at turn. An earlier look of
+// the same turn has listed the note, and a note that is listed once is assumed to be listed until it is fetched (docs/vendors.md, U15).
 func Glanced(p ledger.Payment, turn int64, now time.Time) ledger.Payment {
 	if !unheard(p) || p.Turn != turn { // it may have been sent anew since
 		return p
@@ -55,6 +61,9 @@ type glances struct {
 type glance struct {
 	due, until time.Time
 	pause      time.Duration // after the next look
+	turn       int64         // of the payment when it was last looked at
+	listed     bool          // a look of this turn found the note
+	missing    bool          // the last look did not
 }
 
 // add notes that somebody looks at a payment, and says whether nobody did.
@@ -92,6 +101,33 @@ func (g *glances) next(now time.Time) (id string, wait time.Duration) {
 	one.due, one.pause = now.Add(one.pause), min(2*one.pause, glanceRarely)
 	g.of[id] = one
 	return id, 0
+}
+
+// saw remembers what a look at a payment saw; now is the ledger's time. It reports whether that proves that the note was fetched, and whether the page has news.
+func (g *glances) saw(p ledger.Payment, found bool, now time.Time) (fetched, news bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	one, known := g.of[p.ID]
+	if !known {
+		return false, false // nobody looks any more
+	}
+	if one.turn != p.Turn {
+		one.turn, one.listed, one.missing = p.Turn, false, false // it was sent again: another note
+	}
+	fetched, news = one.listed && !found, one.missing == found
+	one.listed, one.missing = one.listed || found, !found
+	if one.missing && !now.Before(p.SentAt.Add(listedWithin)) {
+		one.due = latest(one.due, time.Now().Add(p.DueAt.Sub(now))) // another early look would say no more
+	}
+	g.of[p.ID] = one
+	return fetched, news
+}
+
+func (g *glances) missing(p ledger.Payment) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	one := g.of[p.ID]
+	return one.missing && one.turn == p.Turn
 }
 
 func (g *glances) drop(id string) {
@@ -133,15 +169,24 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		b.glances.drop(id)
 		return err
 	}
-	b.c.NotehubPace.Spend(time.Now())
+	if !b.c.NotehubPace.Take() {
+		return nil // another call was faster
+	}
 	call, cancel := context.WithTimeout(ctx, glanceLimit)
 	defer cancel()
 	began := time.Now()
 	pending, err := b.c.Notehub.PendingNotes(call, p.DeviceUID)
 	took := time.Since(began)
 	b.c.Observe.Attempt(ledger.CheckPending, upstream.OutcomeOf(err).String(), took)
-	if err != nil || len(notesOf(p, pending)) > 0 {
+	if err != nil {
 		return err
+	}
+	fetched, news := b.glances.saw(p, len(notesOf(p, pending)) > 0, b.now())
+	if !fetched {
+		if news && b.c.Changed != nil {
+			b.c.Changed(p)
+		}
+		return nil
 	}
 	var changed change
 	settle, settled := settling(ctx)

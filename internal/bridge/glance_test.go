@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,5 +142,39 @@ func TestAnEarlyLookThatWasOvertakenSaysNothing(t *testing.T) {
 		if after := Glanced(before, sent.Turn, noon.Add(time.Second)); after != before {
 			t.Errorf("%s: the look made %+v of it; want it as it was", name, after)
 		}
+	}
+}
+
+func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told atomic.Int64
+		h := newHouse(t, func(c *Config) { c.Changed = func(ledger.Payment) { told.Add(1) } })
+		h.run()
+		h.paid("cs_1", "dev:1")
+		h.watches("cs_1", 0)
+		h.fetches()
+		before, news := h.payment("cs_1"), told.Load()
+		h.watches("cs_1", 3*time.Minute)
+		if p := h.payment("cs_1"); p != before || p.Machine != ledger.Sent || !h.b.Missing(p) {
+			t.Errorf("the payment became %+v, missing %v; want it as it was, and the page told: %+v", p, h.b.Missing(p), before)
+		}
+		if n := h.hub.called(ledger.CheckPending); n != 2 || told.Load() != news+1 {
+			t.Errorf("%d looks, the page was told %d times; want one look before Notehub must list the note, one after, and the page told once", n, told.Load()-news)
+		}
+		time.Sleep(time.Until(before.ExpiresAt) + time.Second)
+		h.stands("cs_1", ledger.Fetched, "", ledger.Paid, "")
+		h.close()
+	})
+}
+
+func TestAnEarlyLookForgetsWhatItSawOfAnEarlierNote(t *testing.T) {
+	t.Parallel()
+	g, p := glances{}, Next(sent(queued(), noon), noon)
+	g.add(p.ID, noon)
+	g.saw(p, true, noon)
+	p.Turn += 2 // it was taken back and sent again
+	if fetched, _ := g.saw(p, false, noon); fetched {
+		t.Error("a note that was not listed yet counts as fetched, because an earlier one was listed")
 	}
 }

@@ -47,7 +47,11 @@ func (h *history) checkMoney(x *purchase, p ledger.Payment) {
 		h.fail("%s: %d was given back, and the ledger says %d", p.ID, x.refunded, p.RefundedAmount)
 	case p.Money == ledger.Paid && x.status != "succeeded":
 		h.fail("%s is not paid but %s", p.ID, x.status)
-	case p.Money == ledger.Refunded && x.refunded < x.amount:
+	case p.LostAmount != x.lost():
+		h.fail("%s: the bank kept %d, and the ledger says %d", p.ID, x.lost(), p.LostAmount)
+	case (p.Money == ledger.Disputed) != x.takenBack() && p.Money != ledger.Lost:
+		h.fail("%s is %s, and its disputes are %+v", p.ID, p.Money, x.disputes)
+	case p.Money == ledger.Refunded && x.refunded+x.lost() < x.amount:
 		h.fail("%s is not refunded", p.ID)
 	}
 	ours := int64(0)

@@ -112,6 +112,7 @@ func anyPayment(t *rapid.T, noon time.Time) ledger.Payment {
 	}
 	p.InFlight, p.Occupies, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
 	p.ExpiresAt, p.NotBefore, p.Turn = when(), when(), int64(dice(t, 3))
+	p.MoneyNotBefore, p.MoneyFailures = when(), max(0, dice(t, 5)-3)
 	return p
 }
 

@@ -214,8 +214,9 @@ func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
 	now := time.Now()
 	p := sentNote(now)
 	p.Machine, p.SentAt = ledger.Queued, time.Time{} // posted before, and not found
-	if p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Refused, Began: now}, now); p.Machine != ledger.Fetched {
-		t.Errorf("machine %s; want the answer awaited", p.Machine)
+	p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Refused, Began: now}, now)
+	if !InDoubt(p, now) || p.Step == ledger.PostNote || !p.SentAt.IsZero() {
+		t.Errorf("%+v; want it not sent any more, never said to be sent, and the answer awaited", p)
 	}
 }
 
@@ -223,7 +224,7 @@ func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Stop = ReasonEnded
+	p.Stop, p.SentAt = ReasonEnded, now.Add(-time.Hour)
 	p, _ = Claim(Next(p, now), now)
 	if p = Apply(p, Outcome{Action: ledger.CheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); !p.InFlight || p.Machine != ledger.Sent {
 		t.Errorf("in flight %v, machine %s; want it left to who has the claim", p.InFlight, p.Machine)

@@ -14,6 +14,7 @@ type noteThere struct {
 	id, credit, status string
 	expires            time.Time
 	duration           time.Duration
+	listed             time.Time // from when on it is listed as pending; the Notecard gets it at once
 }
 
 // effect is what a request does at Notehub some time after it was made: its caller has given up meanwhile.
@@ -72,7 +73,7 @@ func (h *history) hubCall(p ledger.Payment) Outcome {
 		}
 		o := Outcome{Status: 200}
 		for _, n := range h.pending[device] {
-			if n.credit == p.ID && n.status == statusCompleted {
+			if n.credit == p.ID && n.status == statusCompleted && !n.listed.After(h.world) {
 				o.NoteIDs = append(o.NoteIDs, n.id)
 			}
 		}
@@ -119,7 +120,8 @@ func (h *history) post(p ledger.Payment, device, trouble int) Outcome {
 	}
 	return h.applied(p, trouble, Outcome{Status: 200}, func() {
 		h.notes++
-		n := noteThere{id: fmt.Sprintf("1:%d", h.notes), credit: body.CreditID, status: body.PaymentStatus, duration: time.Duration(body.Duration) * time.Second}
+		n := noteThere{id: fmt.Sprintf("1:%d", h.notes), credit: body.CreditID, status: body.PaymentStatus, duration: time.Duration(body.Duration) * time.Second,
+			listed: h.world.Add(h.listsLate)}
 		if body.Expires != 0 {
 			n.expires = time.Unix(body.Expires, 0)
 		}

@@ -35,7 +35,7 @@ var errNonsense = errors.New("the schema refuses this payment")
 
 // stored is a payment as it is read again: in whole milliseconds and seconds.
 func stored(p ledger.Payment) ledger.Payment {
-	for _, t := range []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt, &p.NotBefore, &p.RefundAt} {
+	for _, t := range []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt, &p.NotBefore, &p.RefundAt, &p.MoneyNotBefore} {
 		*t = t.Truncate(time.Millisecond)
 	}
 	p.Duration, p.DelayedStart = p.Duration.Truncate(time.Second), p.DelayedStart.Truncate(time.Second)
@@ -158,7 +158,7 @@ func (s *shelf) called(device string, now time.Time) bool {
 }
 
 func (s *shelf) dueForStripe(now time.Time, again bool) ([]ledger.Payment, error) {
-	return s.due(now, func(p *ledger.Payment) bool { return forStripe(p.Step) && (p.Failures > 0) == again })
+	return s.due(now, func(p *ledger.Payment) bool { return forStripe(p.Step) && (p.MoneyFailures > 0) == again })
 }
 
 func (s *shelf) dueInTime(now time.Time) ([]ledger.Payment, error) {
@@ -167,7 +167,7 @@ func (s *shelf) dueInTime(now time.Time) ([]ledger.Payment, error) {
 
 func (s *shelf) silent(asOf time.Time) (list []ledger.Payment, _ error) {
 	for _, p := range s.list {
-		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() && !p.ConfirmBy.After(asOf) && !p.InFlight {
+		if (p.Machine == ledger.Fetched || p.Machine == ledger.Queued && p.Vanished && !p.Unclear) && !p.ConfirmBy.IsZero() && !p.ConfirmBy.After(asOf) && !p.InFlight {
 			list = append(list, p)
 		}
 	}

@@ -3,6 +3,7 @@ package bridge
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"notepay/internal/ledger"
@@ -21,7 +22,8 @@ type purchase struct {
 	refunded        int64 // what was given back and has not failed
 	refunds         []RefundRecord
 	kept            map[string]keptAnswer
-	dispute         string
+	disputes        []DisputeRecord
+	told            []ledger.Dispute // what the ledger keeps of them
 
 	// What the checks ask for.
 	credit       string
@@ -45,7 +47,7 @@ type happening struct {
 	of      *purchase
 	refund  RefundRecord
 	back    int64
-	dispute string
+	dispute ledger.Dispute
 	stored  bool // it was taken in
 }
 
@@ -88,7 +90,7 @@ func (h *history) dashboard() {
 	switch h.dice(7) {
 	case 0: // part or all of it
 		amount := h.parts(p.received - p.refunded)
-		if amount == 0 || p.dispute == "needs_response" || p.dispute == "lost" {
+		if amount = min(amount, p.left()); amount == 0 || p.takenBack() {
 			return
 		}
 		p.byOthers = true
@@ -109,29 +111,74 @@ func (h *history) dashboard() {
 		h.tell("dashboard", "captures %s", p.session)
 		h.captured(p)
 	case 3:
-		if p.received == p.refunded || p.dispute != "" {
+		if p.left() == 0 || len(p.disputes) == 2 {
 			return
 		}
-		p.byOthers, p.dispute = true, "needs_response"
-		h.tell("bank", "disputes %s", p.session)
-		h.emit(happening{kind: "charge.dispute.created", of: p, dispute: p.dispute})
+		d := DisputeRecord{ID: fmt.Sprintf("dp_%s_%d", p.session, len(p.disputes)+1), Currency: "eur", Amount: h.parts(p.left()),
+			Status: h.word("needs_response", "warning_needs_response", "prevented")}
+		p.disputes = append(p.disputes, d)
+		h.disputed(p, "created", d)
 	case 4:
-		if p.dispute != "needs_response" {
+		if len(p.disputes) == 0 {
 			return
 		}
-		p.dispute = h.word("won", "lost")
-		h.tell("bank", "closes the dispute of %s: %s", p.session, p.dispute)
-		h.emit(happening{kind: "charge.dispute.closed", of: p, dispute: p.dispute})
+		d, left := &p.disputes[h.dice(len(p.disputes))], p.left()
+		switch d.Status {
+		case "warning_needs_response":
+			d.Status = h.word("needs_response", "warning_closed")
+		case "needs_response":
+			d.Status = h.word("won", "lost")
+		default:
+			return
+		}
+		d.Amount = min(d.Amount, left)
+		if d.Status == "lost" && d.Amount == 0 {
+			d.Status = "won" // all of it was given back meanwhile
+		}
+		kind := "closed"
+		if d.Status == "needs_response" {
+			kind = "updated"
+		}
+		h.disputed(p, kind, *d)
 	case 5:
 		if last >= 0 && p.refunds[last].Status == "pending" {
 			h.settleRefund(p, last, "succeeded")
 		}
 	case 6:
-		if last >= 0 && p.refunds[last].Status != "failed" && p.dispute == "" {
+		if last >= 0 && p.refunds[last].Status != "failed" && len(p.disputes) == 0 {
 			h.settleRefund(p, last, "failed")
 		}
 	}
 }
+
+// disputed tells of a dispute. One that is prevented was settled by giving the money back.
+func (h *history) disputed(p *purchase, kind string, d DisputeRecord) {
+	h.tell("bank", "dispute %s of %d of %s: %s, %s", d.ID, d.Amount, p.session, kind, d.Status)
+	if d.Status == "prevented" && p.left() > 0 && !p.takenBack() {
+		p.byOthers = true
+		h.refundMade(p, RefundRecord{Intent: p.intent, Amount: d.Amount, Status: "succeeded"})
+	}
+	p.byOthers = p.byOthers || d.Status == "needs_response"
+	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.toldAt(p.intent, h.world)})
+}
+
+// takenBack: the bank has the money of a dispute that is open.
+func (p *purchase) takenBack() bool {
+	return slices.ContainsFunc(p.disputes, func(d DisputeRecord) bool { return d.Status == "needs_response" })
+}
+
+// lost is what the bank keeps.
+func (p *purchase) lost() (sum int64) {
+	for _, d := range p.disputes {
+		if d.Status == "lost" {
+			sum += d.Amount
+		}
+	}
+	return sum
+}
+
+// left is what can be refunded still.
+func (p *purchase) left() int64 { return p.received - p.refunded - p.lost() }
 
 func (h *history) settleRefund(p *purchase, n int, status string) {
 	r := &p.refunds[n]
@@ -238,9 +285,9 @@ func (h *history) move(x *purchase, p ledger.Payment) Outcome {
 		h.emit(happening{kind: "payment_intent.canceled", of: x})
 		return Outcome{Status: 200}
 	}
-	left := x.received - x.refunded
+	left := x.left()
 	switch {
-	case x.dispute == "needs_response" || x.dispute == "lost":
+	case x.takenBack():
 		return refusal(ErrDisputed)
 	case left == 0:
 		return refusal(ErrAlreadyRefunded)
@@ -278,6 +325,9 @@ func (h *history) receive(e *happening) {
 	e.stored = true
 	p, err := h.store.ofIntent(e.of.intent)
 	if err != nil {
+		if strings.HasPrefix(e.kind, "charge.dispute.") {
+			e.of.told, _ = learned(e.of.told, e.dispute)
+		}
 		if e.kind != "payment_intent.canceled" {
 			h.ask(e.of, ledger.Payment{})
 		}
@@ -300,20 +350,21 @@ func (h *history) receive(e *happening) {
 			h.ask(e.of, p)
 		}
 	default:
-		closed := slices.ContainsFunc(h.events, func(o *happening) bool {
-			return o.of == e.of && o.stored && o.kind == "charge.dispute.closed" && o != e
-		})
-		if closed {
+		news := false
+		if e.of.told, news = learned(e.of.told, e.dispute); !news {
 			return
 		}
-		p = Dispute(p, e.dispute, now)
+		if e.dispute.Status == "prevented" {
+			h.ask(e.of, p)
+		}
+		p = Disputed(p, claimsOf(p, e.of.told), now)
 	}
 	h.save(before, p)
 }
 
 // facts is a session as Stripe tells it when asked.
 func (h *history) facts(x *purchase) Session {
-	return Session{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: x.dispute != ""}
+	return Session{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: len(x.disputes) > 0, Disputes: slices.Clone(x.disputes)}
 }
 
 // ask has Stripe be asked for a session, after a call for its payment that is under way.
@@ -336,14 +387,22 @@ func (h *history) lookUp(x *purchase) {
 	}
 }
 
+// claimsRead is the bridge's.
+func (h *history) claimsRead(x *purchase, p ledger.Payment, s Session) claims {
+	if s.IntentStatus == "" {
+		return claims{}
+	}
+	for _, r := range s.Disputes {
+		x.told, _ = learned(x.told, r.readAs(p, x.told))
+	}
+	return claimsOf(p, x.told)
+}
+
 // record makes a payment of a session, or takes in where its money is.
 func (h *history) record(x *purchase, s Session) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
-		if slices.ContainsFunc(h.events, func(e *happening) bool { return e.of == x && e.stored && e.kind == "charge.dispute.closed" }) {
-			s.Disputed = false
-		}
-		h.save(p, standing(p, s, now))
+		h.save(p, standing(p, s, h.claimsRead(x, p, s), now))
 		return
 	}
 	p := ledger.Payment{ID: x.credit, SessionID: x.session, PaymentIntent: x.intent, Token: x.session, DeviceUID: deviceUID(x.device), Duration: x.duration,
@@ -361,7 +420,7 @@ func (h *history) record(x *purchase, s Session) {
 	} else {
 		p = h.oneAtATime(p)
 	}
-	p = Next(standing(p, s, now), now)
+	p = Next(standing(p, s, h.claimsRead(x, p, s), now), now)
 	if _, err := h.store.insert(now, p); err != nil {
 		h.fail("insert %+v: %v", p, err)
 	}

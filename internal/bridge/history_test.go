@@ -27,10 +27,11 @@ type history struct {
 	world, born time.Time     // everybody's clock
 	skew        time.Duration // how much ours is ahead of it
 	store       *shelf
-	bridge      *Bridge // for its settings and what it read since the start
-	manual      bool    // money is held first
-	confirming  bool    // machines answer
-	calm        bool    // everything works, from here on
+	bridge      *Bridge       // for its settings and what it read since the start
+	listsLate   time.Duration // a new note is listed as pending so long after it was posted
+	manual      bool          // money is held first
+	confirming  bool          // machines answer
+	calm        bool          // everything works, from here on
 
 	purchases []*purchase
 	events    []*happening
@@ -115,6 +116,7 @@ func newHistory(t *rapid.T) *history {
 		c.Lifetime = 0
 	}
 	h.manual = dice(t, 3) == 1
+	h.listsLate = pick(t, 0, 0, 2*time.Second, 8*time.Second)
 	h.bridge = New(c)
 	return h
 }
@@ -404,7 +406,7 @@ func (h *history) nextDue() (next time.Time) {
 		if p.Step != ledger.NoStep {
 			earlier(p.DueAt)
 		}
-		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() {
+		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() || InDoubt(p, h.now()) {
 			earlier(p.ConfirmBy)
 		}
 	}

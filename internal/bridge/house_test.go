@@ -260,8 +260,10 @@ func (a *account) Refund(_ context.Context, o RefundOrder) (r RefundRecord, err 
 			return stripeRefuses(ErrBalance)
 		case i.session.Disputed:
 			return stripeRefuses(ErrDisputed)
-		case i.back()+o.Amount > i.session.Amount:
+		case i.back() >= i.session.Amount:
 			return stripeRefuses(ErrAlreadyRefunded)
+		case i.back()+o.Amount > i.session.Amount:
+			return stripeRefuses(errors.New("more than is left"))
 		}
 		r = RefundRecord{ID: fmt.Sprintf("re_%d", len(i.refunds)+1), Intent: o.Intent, Credit: o.Credit, Number: o.Number, Amount: o.Amount, Status: "succeeded"}
 		i.refunds = append(i.refunds, r)

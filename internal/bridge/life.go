@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"hash/fnv"
 	"time"
 
@@ -43,6 +44,7 @@ const (
 	AttentionRefundRefused  = "refund_refused"     // Stripe refuses the refund
 	AttentionRefundFailed   = "refund_failed"      // the customer's bank refused the refund
 	AttentionDisputeLost    = "dispute_lost"
+	AttentionConfirmation   = "confirmation_unusable"    // an answer names the credit and cannot be applied
 	AttentionFetchedAnyway  = "fetched_after_money_back" // the money is back and the machine has the credit
 )
 
@@ -50,8 +52,10 @@ const (
 	// TimeLimit is how long one call to a vendor may take. An unclear post is looked for when this has passed since it began:
 	// earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
 	TimeLimit = 15 * time.Second
-	// lease is how long a claim holds. It outlasts the time limit, so that an interrupted call is looked at when it can no longer be applied.
-	lease = TimeLimit + 5*time.Second
+	// lease is how long a claim holds. When it is over, an interrupted call can no longer be applied, and a note that it posted is listed.
+	lease = TimeLimit + listedWithin
+	// listedWithin is how long after it took a note Notehub lists it at the latest. A look before that which does not find the note proves nothing.
+	listedWithin = 10 * time.Second
 	// overdue is when a person is told of what is due and cannot be done.
 	overdue = 15 * time.Minute
 	// longHold is when a person is told of money that is neither taken nor released.
@@ -101,8 +105,9 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p = applyRefund(p, o, now)
 	}
 	if o.Stale {
-		if !p.InFlight && p.Step != ledger.NoStep {
-			p.DueAt = now // somebody looks again at what this changed
+		if !p.InFlight && (p.Step != ledger.NoStep || p.Machine == ledger.Queued) {
+			p = noLater(p, now) // somebody looks again at what this changed
+			p.DueAt = now
 		}
 		return p
 	}
@@ -110,31 +115,47 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	return Next(p, now)
 }
 
-// again counts failures, and says from when on the next call may be made.
+// again counts the failures of the vendor that was called, and says from when on it may be called again.
 func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
+	failures, notBefore := &p.Failures, &p.NotBefore
+	if asksStripe(o.Action) {
+		failures, notBefore = &p.MoneyFailures, &p.MoneyNotBefore
+	}
 	switch {
 	case o.Action == ledger.CheckPending && o.Result == upstream.Done && p.Unclear && len(o.NoteIDs) == 0:
 		// The post that is looked for failed before, and the next one may, too: its failures still count.
-		p.NotBefore = time.Time{}
-		if p.Failures > 0 {
-			p.NotBefore = now.Add(upstream.Backoff(p.Failures, jitter(p)))
+		*notBefore = time.Time{}
+		if *failures > 0 {
+			*notBefore = now.Add(upstream.Backoff(*failures, jitter(p, *failures)))
 		}
 	case o.Result == upstream.Done || o.Result == upstream.Refused:
-		p.Failures, p.NotBefore = 0, time.Time{}
+		*failures, *notBefore = 0, time.Time{}
 	case o.Interrupted: // nobody failed
-		p.NotBefore = o.Began.Add(TimeLimit)
+		*notBefore = knownFrom(o, now)
 	default:
-		p.Failures++
-		wait := upstream.Backoff(p.Failures, jitter(p))
+		*failures++
+		wait := upstream.Backoff(*failures, jitter(p, *failures))
 		if o.RetryAfter > 0 {
 			wait = o.RetryAfter
 		}
-		p.NotBefore = now.Add(wait)
-		if safe := o.Began.Add(TimeLimit); o.Result == upstream.Unclear && !o.Over && safe.After(p.NotBefore) {
-			p.NotBefore = safe // until then it may still be applied
+		*notBefore = now.Add(wait)
+		if o.Result == upstream.Unclear {
+			*notBefore = latest(*notBefore, knownFrom(o, now))
 		}
 	}
 	return p
+}
+
+// knownFrom returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
+func knownFrom(o Outcome, now time.Time) time.Time {
+	applied := o.Began.Add(TimeLimit)
+	if o.Over {
+		applied = now
+	}
+	if o.Action == ledger.PostNote {
+		return applied.Add(listedWithin)
+	}
+	return applied
 }
 
 func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
@@ -188,6 +209,9 @@ func refused(p ledger.Payment) ledger.Payment {
 	}
 	reason := ReasonRefused
 	switch {
+	case p.Posted && !p.ConfirmBy.IsZero() && p.Machine == ledger.Queued: // an earlier post may have been taken, and then the device will say so
+		p.Unclear, p.Vanished, p.Stop = false, true, cmp.Or(p.Stop, ReasonRefused)
+		return p
 	case p.Posted && !p.ConfirmBy.IsZero():
 		return fetched(reached(p, p.CreatedAt)) // a note may be with the device all the same, which will say so
 	case p.Posted:
@@ -242,6 +266,9 @@ func Confirmed(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment,
 			return p, ConfirmationIgnored
 		}
 	}
+	if p.Attention == AttentionConfirmation {
+		p.Attention = "" // what the machine means is known now
+	}
 	return Next(p, now), outcome
 }
 
@@ -279,11 +306,19 @@ func started(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, s
 
 // Silent takes in that the confirmations were read, by a reading that began at asOf, and none was this payment's.
 func Silent(p ledger.Payment, asOf, now time.Time) ledger.Payment {
-	if p.Machine != ledger.Fetched || p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
+	if p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
 		return p
 	}
-	p = failed(p, ReasonUnconfirmed)
-	p.Attention = ReasonUnconfirmed
+	switch {
+	case p.Machine == ledger.Fetched:
+		p = failed(p, ReasonUnconfirmed)
+		p.Attention = ReasonUnconfirmed
+	case InDoubt(p, now): // Notehub never took it, as far as is known: that is no fault of the machine's
+		p = failed(p, cmp.Or(p.Stop, ReasonExpired))
+		if p.Reason == ReasonRefused {
+			p.Attention = ReasonRefused
+		}
+	}
 	return Next(p, now)
 }
 
@@ -296,11 +331,13 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	p = timed(p, now)
 	p = settleMoney(p, now)
 	p.Occupies = p.Occupies && occupies(p, now) // it is taken where the ledger can be asked who has it
-	was := p.Step
-	if p.Step, p.DueAt = step(p, now); otherVendor(was, p.Step) { // what one says is no reason for the other to wait
+	if notehub, _ := machineStep(p, now); notehub == ledger.NoStep {
 		p.NotBefore, p.Failures = time.Time{}, 0
-		p.Step, p.DueAt = step(p, now)
 	}
+	if stripe, _ := moneyStep(p, now); stripe == ledger.NoStep {
+		p.MoneyNotBefore, p.MoneyFailures = time.Time{}, 0
+	}
+	p.Step, p.DueAt = step(p, now)
 	late := lateAt(p)
 	if (p.Attention == AttentionOverdue || p.Attention == AttentionHold) && (late.IsZero() || now.Before(late)) {
 		p.Attention = "" // it was done
@@ -315,11 +352,7 @@ func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if until := freeAt(p); p.Occupies && !until.IsZero() {
 		p = noLater(p, until) // to have the device sold again
 	}
-	p = codeKept(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait {
-		p.NotBefore, p.Failures = time.Time{}, 0
-	}
-	return p
+	return codeKept(p, now)
 }
 
 // noLater has the payment looked at by then, without a call before its time.
@@ -331,13 +364,12 @@ func noLater(p ledger.Payment, at time.Time) ledger.Payment {
 	return p
 }
 
-// otherVendor: one of the steps calls Notehub and the other Stripe.
-func otherVendor(a, b ledger.Step) bool {
-	notehub := func(s ledger.Step) bool {
-		return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
-	}
-	stripe := func(s ledger.Step) bool { return s == ledger.Capture || s == ledger.Release || s == ledger.Refund }
-	return notehub(a) && stripe(b) || stripe(a) && notehub(b)
+func asksNotehub(s ledger.Step) bool {
+	return s == ledger.PostNote || s == ledger.CheckPending || s == ledger.Recall
+}
+
+func asksStripe(s ledger.Step) bool {
+	return s == ledger.Capture || s == ledger.Release || s == ledger.Refund
 }
 
 // timed decides what time alone decides.
@@ -345,8 +377,7 @@ func timed(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.Machine == ledger.Queued && !p.Unclear {
 		expired := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 		switch {
-		case (expired || p.Stop != "") && p.Vanished && !p.ConfirmBy.IsZero():
-			p = fetched(reached(p, now)) // it may have been fetched, and then the machine will say so
+		case InDoubt(p, now): // the machine will say, or be silent
 		case (expired || p.Stop != "") && p.Vanished:
 			p = failed(p, ReasonUnclear)
 			p.Attention = ReasonUnclear
@@ -384,22 +415,27 @@ func freeAt(p ledger.Payment) time.Time {
 
 // lateAt is when a person is told that what is due for the payment was not done; zero for never.
 func lateAt(p ledger.Payment) time.Time {
-	switch {
-	case p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing:
+	if p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing {
 		if p.Machine != ledger.Queued {
 			return p.PaidAt.Add(longHold)
 		}
 		return earliest(p.PaidAt.Add(longHold), p.CreatedAt.Add(overdue))
-	case p.Money == ledger.Refunding:
-		return p.RefundAt.Add(longHold)
-	case p.Machine == ledger.Queued:
-		return p.CreatedAt.Add(overdue)
-	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
-		return p.ExpiresAt.Add(overdue)
-	case p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero():
-		return p.ConfirmBy.Add(overdue)
 	}
-	return time.Time{}
+	var late time.Time
+	switch {
+	case p.Machine == ledger.Queued && p.Vanished && !p.ConfirmBy.IsZero():
+		late = p.ConfirmBy.Add(overdue)
+	case p.Machine == ledger.Queued:
+		late = p.CreatedAt.Add(overdue)
+	case p.Machine == ledger.Sent && !p.ExpiresAt.IsZero():
+		late = p.ExpiresAt.Add(overdue)
+	case p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero():
+		late = p.ConfirmBy.Add(overdue)
+	}
+	if refund := p.RefundAt.Add(longHold); p.Money == ledger.Refunding && (late.IsZero() || refund.Before(late)) {
+		late = refund
+	}
+	return late
 }
 
 // lateFor is why a person is told then.
@@ -411,44 +447,24 @@ func lateFor(p ledger.Payment) string {
 	return AttentionOverdue
 }
 
-// step is the next call and when it may be made. What concerns the machine goes first: it decides about the money.
+// step is the next call and when it may be made. Money that was decided about does not wait for the machine, nor the machine for the money: the
+// call that is due first is made first. Of two that are due now, the one that was chosen before stays, so that its vendor's worker finds it.
 func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
-	soon := latest(now, p.NotBefore)
+	machine, machineDue := machineStep(p, now)
+	money, moneyDue := moneyStep(p, now)
 	switch {
-	case p.Machine == ledger.Queued && p.Unclear:
-		return ledger.CheckPending, soon
-	case p.Machine == ledger.Queued:
-		due := soon
-		if !p.ExpiresAt.IsZero() && p.ExpiresAt.Before(due) {
-			due = p.ExpiresAt // to be failed then, without another call
-		}
-		return ledger.PostNote, due
-	case p.Machine == ledger.Sent && p.NoteIDs != "" && !p.Unclear:
-		return ledger.Recall, soon
-	case p.Machine == ledger.Sent && (p.Recalled != ledger.NotRecalled || p.Stop != ""):
-		return ledger.CheckPending, soon
-	case p.Machine == ledger.Sent && p.ExpiresAt.IsZero():
-		return ledger.CheckPending, latest(p.SentAt.Add(idleLook), p.NotBefore)
-	case p.Machine == ledger.Sent:
-		return ledger.CheckPending, latest(p.ExpiresAt, p.NotBefore)
-	}
-	switch p.Money {
-	case ledger.Capturing:
-		return ledger.Capture, soon
-	case ledger.Releasing:
-		return ledger.Release, soon
-	case ledger.Refunding, ledger.RefundFailed:
-		if !refundsEnded(p) {
-			return ledger.Refund, soon
-		}
-	}
-	if p.Tell != "" {
-		return ledger.PostNote, soon
-	}
-	if p.Machine == ledger.Started && !p.EndsAt.IsZero() {
+	case machine == ledger.NoStep && money == ledger.NoStep && p.Machine == ledger.Started && !p.EndsAt.IsZero():
 		return ledger.Wait, p.EndsAt
+	case money == ledger.NoStep:
+		return machine, machineDue
+	case machine == ledger.NoStep, latest(moneyDue, now).Before(latest(machineDue, now)):
+		return money, moneyDue
+	case latest(machineDue, now).Before(latest(moneyDue, now)):
+		return machine, machineDue
+	case asksStripe(p.Step), machine == ledger.PostNote && p.Machine != ledger.Queued: // a word to the machine follows the money
+		return money, moneyDue
 	}
-	return ledger.NoStep, time.Time{}
+	return machine, machineDue
 }
 
 // Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and
@@ -461,7 +477,7 @@ func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
-	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || otherVendor(was, p.Step) {
+	if p.Step == ledger.NoStep || p.Step == ledger.Wait || p.DueAt.After(now) || asksStripe(was) != asksStripe(p.Step) {
 		return p, interrupted
 	}
 	if p.Step == ledger.Refund && now.Sub(p.RefundAt) > refundKeyHolds {
@@ -514,9 +530,9 @@ func earliest(a, b time.Time) time.Time {
 }
 
 // jitter spreads retries: a number in [0, 1) that differs by payment and failure, derived so that Apply stays pure.
-func jitter(p ledger.Payment) float64 {
+func jitter(p ledger.Payment, failures int) float64 {
 	h := fnv.New32a()
 	h.Write([]byte(p.ID))
-	h.Write([]byte{byte(p.Failures)})
+	h.Write([]byte{byte(failures)})
 	return float64(h.Sum32()%1000) / 1000
 }

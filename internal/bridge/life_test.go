@@ -49,9 +49,9 @@ func TestWhatACallComesTo(t *testing.T) {
 		"our trouble is tried again":                                 {nil, Outcome{Action: ledger.PostNote, Result: upstream.Trouble}, 0, want{ledger.Queued, "", "", ledger.PostNote, 800 * time.Millisecond, 1200 * time.Millisecond}},
 		"Retry-After wins over the back-off":                         {nil, Outcome{Action: ledger.PostNote, Result: upstream.Wait, RetryAfter: 42 * time.Second}, 0, want{ledger.Queued, "", "", ledger.PostNote, 42 * time.Second, 42 * time.Second}},
 		"the back-off grows and has a limit":                         {func(p *ledger.Payment) { p.Failures = 40 }, Outcome{Action: ledger.PostNote, Result: upstream.Again}, 0, want{ledger.Queued, "", "", ledger.PostNote, 48 * time.Second, 72 * time.Second}},
-		"an unclear call is looked at after its limit":               {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 14 * time.Second, 14 * time.Second}},
-		"an unclear call that is over is looked at with back-off":    {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Status: 500, Over: true}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"a slow unclear call is looked at with back-off":             {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
+		"an unclear call is looked at when its note is listed":       {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, 24 * time.Second, 24 * time.Second}},
+		"an unclear call that is over is looked at when it is":       {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Status: 500, Over: true}, time.Second, want{ledger.Queued, "", "", ledger.CheckPending, listedWithin, listedWithin}},
+		"a slow unclear call is looked at when its note is listed":   {nil, Outcome{Action: ledger.PostNote, Result: upstream.Unclear}, 15 * time.Second, want{ledger.Queued, "", "", ledger.CheckPending, listedWithin, listedWithin}},
 		"found pending, it was sent":                                 {unclear, Outcome{Action: ledger.CheckPending, NoteIDs: []string{"1:1"}}, 0, want{ledger.Sent, "", "", ledger.CheckPending, toTheEnd, toTheEnd}},
 		"not found, it is posted again":                              {unclear, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 0, 0}},
 		"not found after failures, it is posted again with back-off": {func(p *ledger.Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: ledger.CheckPending}, 0, want{ledger.Queued, "", "", ledger.PostNote, 3200 * time.Millisecond, 4800 * time.Millisecond}},
@@ -158,7 +158,7 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 		if p.Machine != ledger.Sent || !p.InFlight || p.Turn != second.Turn || p.Step != second.Step || !p.DueAt.Equal(second.DueAt) {
 			t.Errorf("%+v; want sent, and the claim untouched", p)
 		}
-		p = Apply(p, Outcome{Action: ledger.CheckPending, Began: later}, later.Add(2*time.Second)) // not pending: fetched
+		p = Apply(p, Outcome{Action: ledger.CheckPending, Began: later.Add(time.Second + listedWithin)}, later.Add(lease)) // not pending: fetched
 		if p.Machine != ledger.Fetched || p.Step != ledger.NoStep {
 			t.Errorf("%+v; want it fetched and done", p)
 		}

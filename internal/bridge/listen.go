@@ -55,8 +55,10 @@ func (b *Bridge) confirm(ctx context.Context, answers []Confirmation, also func(
 
 // What becomes of an answer before it reaches a payment, beside what Confirmed says.
 const (
-	ConfirmationUnknown = "unknown_credit"
-	ConfirmationForeign = "other_device" // the credit is another device's
+	ConfirmationUnknown  = "unknown_credit"
+	ConfirmationForeign  = "other_device" // the credit is another device's
+	ConfirmationNoState  = "unknown_state"
+	ConfirmationNoDevice = "no_device"
 )
 
 func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcome string, err error) {
@@ -73,8 +75,17 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 		return change{}, "", err
 	case !known:
 		outcome = ConfirmationUnknown
-	case p.DeviceUID != c.DeviceUID:
-		outcome = ConfirmationForeign
+	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
+		if outcome = c.Unusable; outcome == "" {
+			outcome = ConfirmationForeign
+		}
+		if p.Attention == "" { // a machine said something of this payment, and the operator has to find out what
+			changed = change{before: p, after: p}
+			changed.after.Attention = AttentionConfirmation
+			if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+				return change{}, "", err
+			}
+		}
 	default:
 		changed = change{before: p}
 		changed.after, outcome = Confirmed(p, c, tx.Now)
@@ -174,7 +185,9 @@ func (b *Bridge) readAnswers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read cursor: %w", err)
 	}
+	seen := map[string]bool{}
 	for {
+		seen[cursor] = true
 		list, next, more, err := b.c.Notehub.Confirmations(ctx, cursor)
 		if err != nil {
 			return err
@@ -188,6 +201,9 @@ func (b *Bridge) readAnswers(ctx context.Context) error {
 		if !more || next == cursor {
 			return nil
 		}
+		if seen[next] { // silence would count while there may be answers behind it
+			return fmt.Errorf("read confirmations: the page after %q repeats an earlier one", cursor)
+		}
 		cursor = next
 	}
 }
@@ -199,8 +215,12 @@ func (b *Bridge) giveUp(ctx context.Context, asOf time.Time) error {
 		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			changes = changes[:0]
 			silent, err := tx.SilentAt(asOf, mostSilent)
-			for _, p := range silent {
-				c := change{p, Silent(p, asOf, tx.Now)}
+			if err != nil {
+				return err
+			}
+			doubtful, err := tx.InDoubtAt(asOf, mostSilent)
+			for _, p := range append(silent, doubtful...) {
+				c := change{before: p, after: Silent(p, asOf, tx.Now)}
 				if c.after == c.before {
 					continue
 				}

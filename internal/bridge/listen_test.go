@@ -131,9 +131,9 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
 		h.says("2", "dev:2", "cs_test_1", "started") // another device
 		h.says("3", "dev:1", "cs_unknown", "started")
-		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
+		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, AttentionConfirmation)
 		h.says("1", "dev:1", "cs_test_1", "started") // a repeat says nothing new
-		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
+		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, AttentionConfirmation)
 		h.says("4", "dev:1", "cs_test_1", "started")
 		h.says("5", "dev:1", "cs_test_1", "started")
 		h.says("6", "dev:1", "cs_test_1", "failed")

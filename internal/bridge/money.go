@@ -29,7 +29,7 @@ func moneyIsBack(p ledger.Payment) bool {
 	case ledger.Refunded, ledger.Releasing, ledger.Released:
 		return true
 	case ledger.Refunding, ledger.RefundFailed:
-		return p.RefundGoal == p.Amount
+		return p.RefundGoal >= refundable(p)
 	}
 	return false
 }
@@ -43,8 +43,8 @@ func settleMoney(p ledger.Payment, now time.Time) ledger.Payment {
 		p.Money = ledger.Capturing
 	case p.Money == ledger.Authorized && p.Machine == ledger.Failed && p.Reason != ReasonAdopted:
 		p.Money = ledger.Releasing
-	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && !doubtful && p.Amount > p.RefundedAmount:
-		p = order(p, p.Amount, now)
+	case p.Money == ledger.Paid && p.Machine == ledger.Failed && p.Reason != ReasonAdopted && !doubtful && Owing(p) > 0:
+		p = order(p, refundable(p), now)
 	}
 	return p
 }
@@ -73,7 +73,7 @@ func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
 	case errors.Is(o.Err, ErrAlreadyCanceled):
 		p.Money, p.Attention = ledger.CaptureFailed, AttentionCaptureFailed
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionCaptureFailed, o.Began.Add(moneyRests)
+		p.Attention, p.MoneyNotBefore = AttentionCaptureFailed, o.Began.Add(moneyRests)
 	}
 	return p
 }
@@ -90,7 +90,7 @@ func applyRelease(p ledger.Payment, o Outcome) ledger.Payment {
 		p.Money = ledger.Paid // and from there it is refunded
 		p = seen(p, AttentionReleaseRefused)
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
+		p.Attention, p.MoneyNotBefore = AttentionReleaseRefused, o.Began.Add(moneyRests)
 	}
 	return p
 }
@@ -122,14 +122,17 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber:
 		return refundIs(p, o.Refund.Status, now)
 	case errors.Is(o.Err, ErrAlreadyRefunded):
-		p.RefundedAmount = p.Amount
+		p.RefundedAmount = refundable(p)
 		return refundIs(p, "succeeded", now)
 	case errors.Is(o.Err, ErrDisputed):
 		return Dispute(p, "needs_response", now)
 	case errors.Is(o.Err, ErrBalance):
-		p.Attention, p.NotBefore, p.RefundLook = AttentionBalance, now.Add(refundRests), true
+		p.Attention, p.MoneyNotBefore, p.RefundLook = AttentionBalance, now.Add(refundRests), true
 	case o.Result == upstream.Refused:
-		p.Attention, p.NotBefore, p.RefundLook = AttentionRefundRefused, now.Add(refundRests), true
+		if p.Attention == AttentionRefundRefused { // what others gave back did not explain it
+			p.MoneyNotBefore = now.Add(refundRests)
+		}
+		p.Attention, p.RefundLook = AttentionRefundRefused, true
 	case o.Result == upstream.Unclear && o.Status >= 500:
 		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
 	}
@@ -147,8 +150,12 @@ func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			status = r.Status
 		}
 	}
+	if back != p.RefundGoal-p.RefundAmount { // Stripe refused what others had given back already
+		p = seen(p, AttentionRefundRefused)
+	}
 	p.RefundLook = false
-	p.RefundedAmount = min(back, p.Amount)
+	p.RefundedAmount = min(back, refundable(p))
+	p.RefundGoal = min(p.RefundGoal, refundable(p))
 	switch {
 	case status == "succeeded", p.RefundedAmount >= p.RefundGoal && status != "pending" && status != "requires_action":
 		p.RefundGoal = p.RefundedAmount
@@ -170,15 +177,15 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 	case "succeeded":
 		p.RefundedAmount = max(p.RefundedAmount, p.RefundGoal)
 		p.Money, p.RefundLook = ledger.Paid, false
-		if p.RefundedAmount >= p.Amount {
+		if Owing(p) <= 0 {
 			p.Money = ledger.Refunded
 		}
 		p = seen(p, AttentionBalance, AttentionRefundRefused, AttentionRefundFailed)
 	case "failed", "canceled":
 		p.Money, p.Attention, p.RefundLook = ledger.RefundFailed, AttentionRefundFailed, true
-		p.NotBefore = now.Add(moneyRests)
+		p.MoneyNotBefore = now.Add(moneyRests)
 	default: // pending: an event will tell, or the look after a day
-		p.RefundLook, p.NotBefore = true, now.Add(refundRests)
+		p.RefundLook, p.MoneyNotBefore = true, now.Add(refundRests)
 	}
 	return p
 }
@@ -187,7 +194,7 @@ func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
 func unsettled(p ledger.Payment) string {
 	switch p.Reason {
 	case ReasonAdopted, ReasonUnclear:
-		if p.RefundedAmount < p.Amount {
+		if Owing(p) > 0 {
 			return p.Reason
 		}
 	case ReasonRecallUnclear, ReasonUnconfirmed, ReasonRefused, ReasonUnknownDevice, ReasonNotSelling, ReasonStartedAfter:
@@ -208,7 +215,7 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
 	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-		p.RefundLook, p.NotBefore = true, time.Time{} // what is told may be older than a failure
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -218,7 +225,7 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 
 // Refunded takes in how much of the charge is back in all: by an event, of which an old one may come late, or as it was read just now.
 func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Payment {
-	back = min(back, p.Amount)
+	back = min(back, refundable(p))
 	switch p.Money {
 	case ledger.Authorized, ledger.Capturing, ledger.Releasing, ledger.Released, ledger.CaptureFailed:
 		return p // nothing was taken: Stripe may call the end of a hold a refund, and the intent tells
@@ -230,17 +237,17 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 	switch {
 	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
 	case p.Money == ledger.Refunding && back >= p.RefundGoal: // the charge counts a refund that is pending, too: those that were made tell
-		p.RefundLook, p.NotBefore = true, time.Time{}
-	case back == p.Amount && back > 0:
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{}
+	case back == refundable(p) && back > 0:
 		ours := moneyIsBack(p)
 		p.Money = ledger.Refunded
 		if !ours {
 			p = reversed(p, ReasonReversed, now)
 		}
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
-		p.RefundLook = true // others gave back, or failed to, since the amount was ordered
+		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // others gave back, or failed to, since the amount was ordered
 	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
-		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, p.Amount, true
+		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, refundable(p), true
 	case p.Money == ledger.Refunded:
 		p.Money = ledger.Paid // a refund made elsewhere failed: it is with us again
 	}
@@ -273,30 +280,6 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 		return Next(p, now)
 	}
 	return p
-}
-
-// Dispute takes in the status of a dispute. Nothing is refunded any more: the bank takes the money.
-func Dispute(p ledger.Payment, status string, now time.Time) ledger.Payment {
-	switch status {
-	case "won", "warning_closed", "prevented":
-		if p.Money != ledger.Disputed {
-			break
-		}
-		p.Money, p.Attention = ledger.Paid, unsettled(p)
-		if p.RefundedAmount >= p.Amount {
-			p.Money = ledger.Refunded
-		}
-	case "lost":
-		p.Money, p.Attention = ledger.Lost, AttentionDisputeLost
-		p = reversed(p, ReasonDisputed, now)
-	default:
-		if p.Money == ledger.Lost {
-			break
-		}
-		p.Money, p.Attention = ledger.Disputed, ReasonDisputed
-		p = reversed(p, ReasonDisputed, now)
-	}
-	return Next(p, now)
 }
 
 // reversed is a payment whose money is not ours any more: a credit that has not started is taken back, a session that runs is
@@ -350,6 +333,8 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 	switch {
 	case p.Machine == ledger.Sent:
 		p.Stop = stopRetry
+	case p.Machine == ledger.Queued:
+		p.Stop = ""
 	case again:
 		p.Machine, p.Reason, p.Code, p.Attention = ledger.Queued, "", "", ""
 	}
@@ -362,7 +347,7 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 // GiveBack gives an amount back (minor currency units; 0: all that is left) because a person decided so. A hold is released as a
 // whole.
 func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, error) {
-	left := p.Amount - p.RefundedAmount
+	left := Owing(p)
 	if amount == 0 {
 		amount = left
 	}
@@ -376,7 +361,7 @@ func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, er
 	default:
 		return p, ErrState
 	}
-	if p.RefundGoal == p.Amount || p.Money == ledger.Releasing {
+	if p.RefundGoal == refundable(p) || p.Money == ledger.Releasing {
 		if p.Machine == ledger.Queued || p.Machine == ledger.Sent {
 			p = reversed(p, ReasonReversed, now) // all of it: the machine is not to start any more
 		}

@@ -124,10 +124,41 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refundsAre() // the key may be forgotten by then
 			s.refunded()
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
-		"a refund that Stripe refuses is told": {both, "", func(s *tale) {
+		"a refund that Stripe refuses is told, looked at at once, and then tried every day": {both, "", func(s *tale) {
 			s.refusedNote()
-			s.refuses(ledger.Refund, nil)
+			for range 3 {
+				s.refuses(ledger.Refund, nil)
+				s.refundsAre()
+				s.refuses(ledger.Refund, nil)
+				if d := s.p.DueAt.Sub(s.now); d != 24*time.Hour || !s.p.RefundLook {
+					s.Fatalf("looked at again in %v; want a day", d)
+				}
+				s.refundsAre()
+			}
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 0, AttentionRefundRefused, ledger.Refund, false}},
+		"a refund of more than is left is made for what is": {both, "", func(s *tale) {
+			s.refusedNote()
+			began := s.now
+			s.refuses(ledger.Refund, nil)
+			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
+			if s.p.RefundAmount != 250 || s.p.RefundNumber != 2 || s.p.Attention != ReasonRefused {
+				s.Errorf("refund %d of %d, attention %q; want the second, of 250", s.p.RefundNumber, s.p.RefundAmount, s.p.Attention)
+			}
+			s.refunded()
+			if s.now.Sub(began) > time.Minute {
+				s.Errorf("it took %v", s.now.Sub(began))
+			}
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
+		"a part that others give back ends the wait of a refund": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrBalance)
+			s.back(100)
+			if s.p.DueAt.After(s.now) {
+				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+			}
+			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
 		"an unclear refund is made again under its number": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.call(ledger.Refund, Outcome{Result: upstream.Unclear})

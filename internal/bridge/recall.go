@@ -23,7 +23,9 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		return p
 	}
 	pending := len(o.NoteIDs) > 0
-	if p.Machine == ledger.Sent && p.Unclear && !o.Stale { // a deletion may have been applied
+	listed := p.SentAt.Add(listedWithin)
+	alone := p.Recalled != ledger.NotRecalled && !p.Vanished // the one note that was posted has been listed already
+	if p.Machine == ledger.Sent && p.Unclear && !o.Stale {   // a deletion may have been applied
 		p.Unclear = false
 		if !slices.Contains(o.NoteIDs, firstNote(p)) {
 			p = worse(p, ledger.RecallUnclear)
@@ -47,6 +49,8 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		if p.ExpiresAt.IsZero() {
 			p.NotBefore = now.Add(idleLook)
 		}
+	case p.Machine == ledger.Sent && o.Began.Before(listed) && !alone: // Notehub may not list it yet
+		p.NotBefore = listed
 	case p.Machine == ledger.Sent && p.Recalled != ledger.NotRecalled:
 		p = recalled(p, now)
 	case p.Machine == ledger.Sent:
@@ -130,4 +134,11 @@ func fetched(p ledger.Payment) ledger.Payment {
 		p.Tell = "" // it would not understand
 	}
 	return p
+}
+
+// InDoubt reports whether Notehub never took a credit, as far as is known, that is not sent any more. A post of it was unclear, so a machine that
+// confirms is given until its time is over to say that it has it.
+func InDoubt(p ledger.Payment, now time.Time) bool {
+	over := p.Stop != "" || !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
+	return p.Machine == ledger.Queued && p.Vanished && !p.Unclear && !p.ConfirmBy.IsZero() && over
 }

@@ -97,6 +97,9 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Has(err)
+	if err == nil && !known && b.ours(e.Metadata) {
+		b.chargeEarly.Store(true)
+	}
 	if err == nil && (!known || knowsCharge(p, e.Card, e.ReceiptURL)) {
 		return nil
 	}
@@ -155,7 +158,9 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 		if !b.ours(e.Metadata) {
 			return NotOurs, change{}, nil
 		}
-	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
+	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+		return b.disputeTold(tx, e)
 	case fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated:
 		return OfferChanged, change{}, nil
 	default:
@@ -189,16 +194,11 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 				return LookedUp, change{}, err
 			}
 		}
-	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
-		if closed, err := tx.DisputeClosed(e.ObjectID); closed || err != nil {
-			return Duplicate, change{}, err // its end is known already
-		}
-		p = Dispute(p, e.Dispute, tx.Now)
 	}
 	if p == before {
 		return Duplicate, change{}, nil
 	}
-	return Followed, change{before, p}, tx.ChangePayment(before, p)
+	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
 }
 
 // askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is under way, whose answer may be the older one.
@@ -216,7 +216,7 @@ func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err er
 	switch {
 	case e.Type == "payment_intent.canceled":
 		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
-	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil: // a refund and a dispute carry metadata of their own, or none
+	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
 		return NotOurs, change{}, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
@@ -248,14 +248,11 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
 			return "", change{}, err
 		}
-		if s.Disputed { // Stripe says so for ever of a charge that once was
-			decided, err := tx.DisputeDecided(p.PaymentIntent)
-			if err != nil {
-				return "", change{}, err
-			}
-			s.Disputed = !decided
+		c, err := claimsRead(tx, p, s)
+		if err != nil {
+			return "", change{}, err
 		}
-		changed := change{p, standing(p, s, tx.Now)}
+		changed := change{before: p, after: standing(p, s, c, tx.Now)}
 		if changed.after == changed.before {
 			return Duplicate, change{}, nil
 		}
@@ -296,6 +293,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
+	var ended *change
 	born := b.c.Ledger.Born()
 	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
 		return "", change{}, ErrTimeUnknown
@@ -304,20 +302,26 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 		p = failed(p, ReasonAdopted)
 		p.Attention = ReasonAdopted
 		outcome = Adopted
-	} else if p, err = b.oneAtATime(tx, p); err != nil {
+	} else if p, ended, err = b.oneAtATime(tx, p); err != nil {
 		return "", change{}, err
 	}
-	p = Next(standing(p, s, tx.Now), tx.Now)
+	c, err := claimsRead(tx, p, s)
+	if err != nil {
+		return "", change{}, err
+	}
+	p = Next(standing(p, s, c, tx.Now), tx.Now)
 	if claim {
-		if p, err = b.claimNew(tx, p); err != nil {
+		var also *change
+		if p, also, err = b.claimNew(tx, p); err != nil {
 			return "", change{}, err
 		}
+		ended = cmp.Or(ended, also) // it takes its device once
 	}
 	inserted, err := tx.InsertPayment(p)
 	if err == nil && !inserted {
 		return Duplicate, change{}, nil
 	}
-	return outcome, change{after: p}, err
+	return outcome, change{after: p, ended: ended}, err
 }
 
 // offered is the plan that is sold through a session, or through its link, and whether that only holds the money; false if neither is
@@ -348,29 +352,32 @@ func (b *Bridge) clocks(p ledger.Payment, lifetime time.Duration, from time.Time
 	return p
 }
 
-// oneAtATime has a timed credit take its device, or refuses it while another holds that.
-func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
+// oneAtATime has a timed credit take its device, or refuses it while another holds that. It returns the change of one whose time is over, which
+// the caller publishes.
+func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Duration == 0 || p.Occupies {
-		return p, nil
+		return p, nil, nil
 	}
 	other, err := tx.Occupant(p.DeviceUID)
 	taken, err := ledger.Has(err)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	if taken {
-		if ended := Next(other, tx.Now); ended.Occupies {
-			return failed(p, ReasonBusy), nil
-		} else if err := tx.ChangePayment(other, ended); err != nil { // its time is over, and nobody has looked since
-			return p, err
+		ended = &change{before: other, after: Next(other, tx.Now)}
+		if ended.after.Occupies {
+			return failed(p, ReasonBusy), nil, nil
+		}
+		if err := tx.ChangePayment(ended.before, ended.after); err != nil {
+			return p, nil, err
 		}
 	}
 	p.Occupies = true
-	return p, nil
+	return p, ended, nil
 }
 
-// standing takes in where a session's money is, as Stripe was asked for it.
-func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
+// standing takes in where a session's money is, as Stripe was asked for it, and what its disputes amount to.
+func standing(p ledger.Payment, s Session, c claims, now time.Time) ledger.Payment {
 	switch s.IntentStatus {
 	case "":
 		return p // an event's session tells nothing of it
@@ -379,8 +386,8 @@ func standing(p ledger.Payment, s Session, now time.Time) ledger.Payment {
 	case "canceled":
 		p = Canceled(p, now)
 	}
-	if s.Disputed && p.Money == ledger.Paid {
-		p = Dispute(p, "needs_response", now)
+	if c.known {
+		p = Disputed(p, c, now)
 	}
 	if s.Refunded > 0 || p.RefundedAmount > 0 {
 		p = Refunded(p, s.Refunded, true, now)

@@ -72,7 +72,9 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the newest payment: %w", err)
 	}
-	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() {
+	// A payment may be older than the reading and yet come to the ledger after its charge was read:
+	// its time is that at which its transaction began.
+	if len(newest) == 0 || newest[0].CreatedAt.UnixMilli() < b.began.Load() && !b.chargeEarly.Load() {
 		return false, nil
 	}
 	if len(b.soon) == 0 { // else that is to come already
@@ -120,6 +122,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
 		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
+		b.chargeEarly.Store(false)
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
 		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
@@ -181,7 +184,14 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 			if s.PaidAt.IsZero() {
 				s.PaidAt = s.Created
 			}
-			if _, err := b.recordNow(ctx, s, nil); err != nil {
+			var ask func(*ledger.Tx) error
+			if s.Disputed { // the list does not tell how the disputes stand
+				s.Disputed = false
+				ask = func(tx *ledger.Tx) error {
+					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Facts: true})
+				}
+			}
+			if _, err := b.recordNow(ctx, s, ask); err != nil {
 				return err
 			}
 		}
@@ -193,13 +203,15 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 // judgeRestored looks at what a restored copy believes to be under way. The ledger that it was copied from may have sent these credits and
 // given this money back since, so nothing is sent again, and nothing is given back before Stripe was asked what was.
 func (b *Bridge) judgeRestored(ctx context.Context) error {
-	judged := 0
+	var judged []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		list, err := tx.Restored()
 		if err != nil {
 			return err
 		}
+		judged = judged[:0]
 		for _, p := range list {
+			before := p
 			p.InFlight = false
 			switch {
 			case p.Machine == ledger.Queued:
@@ -208,18 +220,20 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
 				p.RefundLook = true
 			}
-			if err := tx.SavePayment(Next(p, tx.Now)); err != nil {
+			p = Next(p, tx.Now)
+			if err := tx.ChangePayment(before, p); err != nil {
 				return err
 			}
+			judged = append(judged, change{before: before, after: p})
 		}
-		judged = len(list)
 		return tx.SetJudged()
 	})
 	if err != nil {
 		return fmt.Errorf("judge what a restored copy holds: %w", err)
 	}
-	if judged > 0 {
-		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", judged)
+	b.committed(judged...)
+	if len(judged) > 0 {
+		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", len(judged))
 	}
 	return nil
 }

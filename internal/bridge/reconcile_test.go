@@ -427,6 +427,40 @@ func TestTheCardIsLearnedFromTheListOfEvents(t *testing.T) {
 	})
 }
 
+// A payment that was being recorded while its charge was read has a time before the reading.
+func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		own, foreign := charge("cs_test_1", "4242"), charge("cs_test_shop", "1111")
+		own.Metadata = map[string]string{"device_uid": "dev:1", "project": "app:1"}
+		began := time.Now()
+		time.Sleep(time.Second)
+		recorded := func(session string) {
+			p := ledger.Payment{ID: ledger.CreditID(session), SessionID: session, PaymentIntent: "pi_" + session, Token: session, DeviceUID: "dev:1", Amount: 350, Currency: "eur",
+				Machine: ledger.Failed, Reason: ReasonExpired, Money: ledger.Lost, PaidAt: began, CreatedAt: began}
+			if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		reads := func(want bool) {
+			t.Helper()
+			if reading, err := h.b.CardsSoon(t.Context()); err != nil || reading != want {
+				t.Errorf("reading %v, %v; want %v", reading, err, want)
+			}
+			time.Sleep(time.Second)
+		}
+		h.money.tells(own, foreign)
+		h.run()
+		time.Sleep(time.Second)
+		recorded("cs_test_1")
+		reads(true)
+		h.card("cs_test_1", "4242")
+		reads(false) // the foreign one is no reason
+		h.close()
+	})
+}
+
 // A charge whose session only comes to be known later is still in the list that is read next.
 func TestAChargeThatComesBeforeItsPaymentIsReadAgain(t *testing.T) {
 	t.Parallel()

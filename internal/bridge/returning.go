@@ -12,11 +12,15 @@ import (
 	"notepay/internal/ledger"
 )
 
-// The success page asks Stripe for sessions that the ledger does not know yet. Anybody can invent their ids, and an id alone does not tell a payer
-// from a stranger: Stripe's ids have no check digits, and cookies and addresses cost a stranger nothing. So three things answer a payer.
-//   - A session that we made ourselves is in the ledger. It has reads of its own, and a stranger gets such an id only by opening a session.
-//   - Any other id shares a few reads a second with all invented ones. Each is asked for once a minute.
-//   - Where those are used up, Stripe's list of events is read. One such reading finds all payers together, however many ids were invented.
+// The success page asks Stripe for sessions that the ledger does not know yet. Anybody can invent
+// their ids, and an id alone does not tell a payer from a stranger: Stripe's ids have no check
+// digits, and cookies and addresses cost a stranger nothing. So three things answer a payer.
+//   - A session that we made ourselves is in the ledger. It has reads of its own, and a stranger
+//     gets such an id only by opening a session.
+//   - Any other id shares a few reads a second with all invented ones. Each is asked for once a
+//     minute.
+//   - Where those are used up, Stripe's list of events is read. One such reading finds all payers
+//     together, however many ids were invented.
 
 // returning is who came back from Stripe and is not known yet.
 type returning struct {
@@ -39,8 +43,12 @@ const (
 )
 
 func newReturning() *returning {
-	return &returning{made: rate.NewLimiter(madePerSecond, madePerSecond), others: rate.NewLimiter(readsPerSecond, readsPerSecond),
-		catchUps: rate.NewLimiter(rate.Every(catchUpEvery), 1), ended: make(chan struct{})}
+	return &returning{
+		made:     rate.NewLimiter(madePerSecond, madePerSecond),
+		others:   rate.NewLimiter(readsPerSecond, readsPerSecond),
+		catchUps: rate.NewLimiter(rate.Every(catchUpEvery), 1),
+		ended:    make(chan struct{}),
+	}
 }
 
 // mayRead reports whether a session may be read by itself now.
@@ -69,8 +77,8 @@ func (r *returning) nextEnd() <-chan struct{} {
 	return r.ended
 }
 
-// catchUp waits until a reading of Stripe's events, or a webhook, tells of a session's payment. It returns ErrTooBusy if none does in time, or if
-// too many wait.
+// catchUp waits until a reading of Stripe's events, or a webhook, tells of a session's payment. It
+// returns ErrTooBusy if none does in time, or if too many wait.
 func (b *Bridge) catchUp(ctx context.Context, id string) (ledger.Payment, error) {
 	r := b.returning
 	if !b.eventsRead.Load() { // they are being read for the first time, and that may take long

@@ -82,8 +82,13 @@ func (s *tale) call(step ledger.Step, o Outcome) {
 }
 
 func (s *tale) post(r upstream.Outcome) { s.Helper(); s.call(ledger.PostNote, Outcome{Result: r}) }
+
+// look sees what is pending. That nothing is proves something only when Notehub must have listed it.
 func (s *tale) look(pending ...string) {
 	s.Helper()
+	if len(pending) == 0 && (s.p.Recalled == ledger.NotRecalled || s.p.Vanished) {
+		s.now = latest(s.now, s.p.SentAt.Add(listedWithin))
+	}
 	s.call(ledger.CheckPending, Outcome{NoteIDs: pending})
 }
 func (s *tale) delete(r upstream.Outcome) {
@@ -200,8 +205,30 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.Refused)
 			s.silence()
 			s.refunded()
-		}, end{ledger.Failed, ReasonUnconfirmed, ledger.Refunded, 350, ReasonUnconfirmed, ledger.NoStep, false}},
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, ReasonRefused, ledger.NoStep, false}},
 
+		"not listed yet, it is looked for again before it counts as fetched": {both, "", func(s *tale) {
+			s.now = s.p.ExpiresAt.Add(-time.Second)
+			s.post(upstream.Done)
+			s.call(ledger.CheckPending, Outcome{})
+			if d := s.p.DueAt.Sub(s.p.SentAt); s.p.Machine != ledger.Sent || d != listedWithin {
+				s.Errorf("%s, looked for again %v after it was sent; want sent, and %v", s.p.Machine, d, listedWithin)
+			}
+			s.call(ledger.CheckPending, Outcome{NoteIDs: []string{"1:1"}})
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonRecalled, ledger.Refunding, 0, "", ledger.Refund, true}},
+		"the second note of a credit may not be listed when the first is recalled": {plain, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.look()
+			s.now = s.p.ExpiresAt.Add(-time.Second)
+			s.post(upstream.Done)
+			s.call(ledger.CheckPending, Outcome{NoteIDs: []string{"1:1"}})
+			s.delete(upstream.Done)
+			s.call(ledger.CheckPending, Outcome{})
+			s.call(ledger.CheckPending, Outcome{NoteIDs: []string{"1:2"}})
+			s.delete(upstream.Done)
+		}, end{ledger.Sent, "", ledger.Paid, 0, "", ledger.CheckPending, true}},
 		"no longer pending, the machine has it":         {plain, "", (*tale).fetched, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.NoStep, false}},
 		"no longer pending, the machine has to say":     {confirms, "", (*tale).fetched, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.Wait, true}},
 		"started from sent":                             {confirms, "", func(s *tale) { s.post(upstream.Done); s.says("started") }, end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
@@ -248,7 +275,23 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.Unclear)
 			s.look()
 			s.later(10 * time.Minute)
-		}, end{ledger.Fetched, "", ledger.Paid, 0, "", ledger.Wait, true}},
+		}, end{ledger.Queued, "", ledger.Paid, 0, "", ledger.Wait, true}},
+		"never taken by Notehub and silent, the money goes back and the machine is not blamed": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.look()
+			s.later(10 * time.Minute)
+			s.silence()
+			if leftAlone(s.p) {
+				s.Error("it counts as left alone by the machine")
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonExpired, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"never taken by Notehub as far as is known, and the machine starts": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.look()
+			s.later(10 * time.Minute)
+			s.says("started")
+		}, end{ledger.Started, "", ledger.Paid, 0, "", ledger.NoStep, false}},
 
 		"lifetime over and still pending, it is recalled": {both, "", func(s *tale) { recalled(s); s.refunded() },
 			end{ledger.Failed, ReasonRecalled, ledger.Refunded, 350, "", ledger.NoStep, false}},

@@ -54,7 +54,7 @@ func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
 		for name, f := range map[string]func(){
 			"settle":    func() { h.b.work(t.Context(), claimed[0]) },
 			"lookUpOne": func() { h.b.lookUpOne(t.Context(), ledger.Lookup{ID: "cs_1"}) },
-			"showPause": func() { h.b.showPause("dev:1") },
+			"show":      func() { h.b.show("dev:1") },
 			"Receive": func() {
 				_ = h.b.Receive(t.Context(), Event{ID: "evt_2", Type: "checkout.session.completed", Session: event.Session})
 			},

@@ -113,7 +113,7 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 			if b.tooEarly(p, tx.Now) {
 				continue
 			}
-			c := change{p, Next(noFuture(p, tx.Now), tx.Now)}
+			c := change{before: p, after: Next(noFuture(p, tx.Now), tx.Now)}
 			if c.after == c.before {
 				continue
 			}
@@ -150,19 +150,22 @@ func noFuture(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.RefundAt.After(now) {
 		p.RefundAt = now
 	}
-	if until := now.Add(longestWait(p)); p.NotBefore.After(until) {
+	if until := now.Add(maxBackoff); p.NotBefore.After(until) {
 		p.NotBefore = until
+	}
+	if until := now.Add(maxMoneyWait(p)); p.MoneyNotBefore.After(until) {
+		p.MoneyNotBefore = until
 	}
 	return p
 }
 
-// longestWait returns the longest time for which the next call for a payment may have to wait.
-func longestWait(p ledger.Payment) time.Duration {
+// maxMoneyWait returns the longest time for which the next call to Stripe may have to wait.
+func maxMoneyWait(p ledger.Payment) time.Duration {
 	switch {
-	case p.Failures > 0:
-	case p.Step == ledger.Refund:
+	case p.MoneyFailures > 0:
+	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
 		return refundRests
-	case p.Step == ledger.Capture || p.Step == ledger.Release:
+	case p.Money == ledger.Capturing || p.Money == ledger.Releasing:
 		return moneyRests
 	}
 	return maxBackoff

@@ -76,13 +76,18 @@ func TestWaitsOfAClockThatWasAhead(t *testing.T) {
 	}{
 		"a note that failed":          {ledger.Payment{Step: ledger.PostNote, Failures: 3, NotBefore: ahead}, maxBackoff},
 		"a look after an unclear one": {ledger.Payment{Step: ledger.CheckPending, NotBefore: ahead}, maxBackoff},
-		"a refund that failed":        {ledger.Payment{Step: ledger.Refund, Failures: 1, NotBefore: ahead}, maxBackoff},
-		"a refund that rests":         {ledger.Payment{Step: ledger.Refund, NotBefore: ahead}, refundRests},
-		"a capture that was refused":  {ledger.Payment{Step: ledger.Capture, NotBefore: ahead}, moneyRests},
-		"a release that failed":       {ledger.Payment{Step: ledger.Release, Failures: 1, NotBefore: ahead}, maxBackoff},
+		"a refund that failed":        {ledger.Payment{Money: ledger.Refunding, MoneyFailures: 1, MoneyNotBefore: ahead}, maxBackoff},
+		"a refund that rests":         {ledger.Payment{Money: ledger.Refunding, MoneyNotBefore: ahead}, refundRests},
+		"a capture that was refused":  {ledger.Payment{Money: ledger.Capturing, MoneyNotBefore: ahead}, moneyRests},
+		"a release that failed":       {ledger.Payment{Money: ledger.Releasing, MoneyFailures: 1, MoneyNotBefore: ahead}, maxBackoff},
 		"what is right already":       {ledger.Payment{Step: ledger.PostNote, Failures: 3, NotBefore: now.Add(time.Minute)}, time.Minute},
 	} {
-		if got := noFuture(c.p, now).NotBefore.Sub(now); got != c.want {
+		p := noFuture(c.p, now)
+		until := p.NotBefore
+		if !p.MoneyNotBefore.IsZero() {
+			until = p.MoneyNotBefore
+		}
+		if got := until.Sub(now); got != c.want {
 			t.Errorf("%s waits %v; want %v", name, got, c.want)
 		}
 	}

@@ -25,6 +25,8 @@ const (
 	idlest = 30 * time.Second
 	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
 	settleTime = 4 * time.Second
+	// disputeSettles is how long after Stripe refused a refund for a dispute its disputes are read.
+	disputeSettles = time.Minute
 	// mostTimed is how many payments are looked at together whose time has come.
 	mostTimed = 64
 )
@@ -42,6 +44,7 @@ func (b *Bridge) Run(ctx, calls context.Context) {
 	loops.Go(func() { b.listen(ctx) })
 	loops.Go(func() { b.watch(ctx) })
 	loops.Go(func() { b.measure(ctx) })
+	loops.Go(func() { b.probe(ctx, calls) })
 	loops.Go(func() { b.keepTime(ctx) })
 	loops.Go(func() { b.glance(ctx, calls) })
 	<-ctx.Done()
@@ -57,7 +60,7 @@ func (b *Bridge) begin(ctx context.Context) {
 			var occupants []ledger.Payment
 			occupants, err = b.c.Ledger.Occupants(ctx)
 			for _, p := range occupants {
-				b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
+				b.show(p.DeviceUID)
 			}
 		}
 		if err == nil {
@@ -114,7 +117,7 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 		}
 		for _, p := range claimed {
 			slots := fresh
-			if p.Failures > 0 {
+			if p.Failures > 0 && asksNotehub(p.Step) || p.MoneyFailures > 0 && asksStripe(p.Step) {
 				slots = again
 			}
 			slots <- struct{}{}
@@ -162,44 +165,27 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 	}
 }
 
-// measuring is how often it is asked whether the queue runs late.
-const measuring = time.Second
-
-// measure keeps track of whether what is sold now can be delivered: the queue may run late, or Notehub refuse us.
-func (b *Bridge) measure(ctx context.Context) {
-	for {
-		oldest, err := b.c.Ledger.OldestWaiting(ctx)
-		if err == nil {
-			late := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
-			b.late.Store(late || b.c.NotehubPace.Refuses())
-		} else if ctx.Err() == nil {
-			b.c.Log.Error("read queue", "err", err)
-		}
-		if upstream.Sleep(ctx, measuring) != nil {
-			return
-		}
-	}
+// change is a payment before and after a transaction; before is zero for a new one, both are for none.
+type change struct {
+	before, after ledger.Payment
+	ended         *change // another payment that gave its device up in the same transaction; nil for none
 }
 
-// change is a payment before and after a transaction; before is zero for a new one, both are for none.
-type change struct{ before, after ledger.Payment }
-
-// committed is told of every change of a payment, once it is on disk: it wakes who has work, and shows the fleet who is in use.
+// committed is told of every change of a payment, once it is on disk: it wakes who has work, and has the fleet know who is in use. Those who
+// share a commit call it in any order, see publish.go.
 func (b *Bridge) committed(changes ...change) {
 	for _, c := range changes {
+		if c.ended != nil {
+			b.committed(*c.ended)
+		}
 		p := c.after
-		switch {
-		case p.ID == "":
+		if p.ID == "" {
 			continue
-		case p.Occupies:
-			b.c.Fleet.InUse(p.DeviceUID, freeAt(p))
-		case c.before.Occupies:
-			b.c.Fleet.Free(p.DeviceUID)
+		}
+		if useChanged(c) || pauseMayHaveChanged(c) {
+			b.show(p.DeviceUID)
 		}
 		b.c.Observe.Payment(c.before, p)
-		if c.before.Machine != p.Machine && (answered(p) || leftAlone(p) || freeStart(p)) {
-			b.showPause(p.DeviceUID)
-		}
 		if b.c.Changed != nil {
 			b.c.Changed(p)
 		}
@@ -221,7 +207,7 @@ func (b *Bridge) committed(changes ...change) {
 		case ledger.Wait:
 			poke(b.timed)
 		}
-		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched) && !p.ConfirmBy.IsZero() {
+		if (p.Machine == ledger.Sent || p.Machine == ledger.Fetched || p.Machine == ledger.Queued && p.Vanished) && !p.ConfirmBy.IsZero() {
 			poke(b.heard)
 		}
 	}
@@ -229,7 +215,8 @@ func (b *Bridge) committed(changes ...change) {
 
 // claim takes due payments, no more than the pace and the slots allow.
 func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []ledger.Payment, err error) {
-	most := q.pace.Allowance()
+	reserved := q.pace.Reserve(fresh + again)
+	defer func() { q.pace.Return(reserved - len(claimed)) }()
 	var changes []change
 	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		claimed, changes = claimed[:0], changes[:0]
@@ -243,7 +230,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				return err
 			}
 			for _, p := range due {
-				full := len(claimed) >= most
+				full := len(claimed) >= reserved
 				called := q.one && slices.ContainsFunc(claimed, func(c ledger.Payment) bool { return c.DeviceUID == p.DeviceUID })
 				before := p
 				switch {
@@ -252,9 +239,12 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 						p.DueAt = tx.Now.Add(time.Second)
 					}
 				case full || called: // no call for it now, but it may have run out while it waited
-					p = Next(p, tx.Now)
+					p = yielded(Next(p, tx.Now), tx.Now)
 				default:
-					p, err = b.claimOne(tx, p)
+					var ended *change
+					if p, ended, err = b.claimOne(tx, p); ended != nil {
+						changes = append(changes, *ended)
+					}
 				}
 				if err == nil && p != before {
 					err = tx.ChangePayment(before, p)
@@ -268,7 +258,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				if p.InFlight && p.Turn != before.Turn {
 					claimed = append(claimed, p)
 				} else if p != before {
-					changes = append(changes, change{before, p})
+					changes = append(changes, change{before: before, after: p})
 				}
 			}
 		}
@@ -279,9 +269,7 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	b.committed(changes...)
-	for range claimed {
-		q.pace.Spend(time.Now())
-	}
+	q.pace.Begin(len(claimed))
 	return claimed, nil
 }
 
@@ -292,23 +280,22 @@ func (b *Bridge) tooEarly(p ledger.Payment, now time.Time) bool {
 }
 
 // claimOne judges the device, and claims what is still to be done.
-func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, error) {
-	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
+func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
+	if asksNotehub(p.Step) && p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !freeStart(p) {
 		switch b.c.Fleet.Standing(p.DeviceUID, p.PaidAt) {
 		case fleet.Unsure: // not judged while the devices are being listed
 			p.NotBefore = tx.Now.Add(time.Second)
-			return Next(p, tx.Now), nil
+			return Next(p, tx.Now), nil, nil
 		case fleet.Unknown:
-			return b.turnedAway(p, ReasonUnknownDevice, tx.Now), nil
+			return b.turnedAway(p, ReasonUnknownDevice, tx.Now), nil, nil
 		case fleet.NotSelling:
-			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil
+			return b.turnedAway(p, ReasonNotSelling, tx.Now), nil, nil
 		}
 	}
 	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
-			var err error
-			if p, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
-				return p, err
+			if p, ended, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
+				return p, nil, err
 			}
 		}
 	}
@@ -317,9 +304,9 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (ledger.Payment, erro
 	}
 	p, interrupted := Claim(p, tx.Now)
 	if interrupted != nil {
-		return p, tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
+		err = tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
 	}
-	return p, nil
+	return p, ended, err
 }
 
 // turnedAway gives the money of a payment back for a device that is not sold on, and has somebody look why it could be paid for.
@@ -356,6 +343,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 			o.Refund, err = b.c.Stripe.Refund(call, RefundOrder{Intent: p.PaymentIntent, Amount: p.RefundAmount, Credit: p.ID, Number: p.RefundNumber})
 		}
 	}
+	b.lateness.took(p, o, err, time.Now(), b.now())
 	b.settle(p, o, time.Since(began), err)
 }
 
@@ -398,6 +386,9 @@ func settling(calls context.Context) (context.Context, context.CancelFunc) {
 func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
+	if o.Action == ledger.Refund && !claimed.RefundLook { // the row tells the amount of the last refund alone
+		attempt.Detail = fmt.Sprintf("%d %s", claimed.RefundAmount, claimed.Currency)
+	}
 	if callErr != nil {
 		attempt.Outcome, attempt.Status, attempt.Detail = "retry", 0, hidden(claimed, callErr.Error())
 		if e, ok := errors.AsType[*upstream.Error](callErr); ok {
@@ -419,6 +410,11 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, c
 		}
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
+		}
+		if errors.Is(callErr, ErrDisputed) { // which disputes there are is read, in case that no event tells
+			if err := tx.AddLookup(ledger.Lookup{ID: claimed.PaymentIntent, PaidAt: tx.Now, DueAt: tx.Now.Add(disputeSettles), Facts: true}); err != nil {
+				return err
+			}
 		}
 		return tx.AddAttempt(claimed.ID, attempt)
 	}
@@ -459,7 +455,7 @@ func (b *Bridge) watch(ctx context.Context) {
 			changes = changes[:0]
 			due, err := tx.DueInTime(mostTimed)
 			for _, p := range due {
-				c := change{p, Next(p, tx.Now)}
+				c := change{before: p, after: Next(p, tx.Now)}
 				if err := tx.ChangePayment(c.before, c.after); err != nil {
 					return err
 				}

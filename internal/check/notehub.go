@@ -18,6 +18,9 @@ import (
 // lookedAt is how many devices are asked about singly: each is a call or two, of the seven a minute that the free plan allows.
 const lookedAt = 3
 
+// maxOddNamed is how many devices are named whose records cannot be read.
+const maxOddNamed = 5
+
 // signIn also reads the project, for a personal access token shows only in use whether it is good.
 func (r *run) signIn(ctx context.Context) Result {
 	if slices.ContainsFunc(r.badlyCopied, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
@@ -78,19 +81,31 @@ func (r *run) listDevices(ctx context.Context) Result {
 	}
 	err := patiently(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
 	off := 0
+	var odd []string
 	for _, d := range r.devices {
 		if d.Disabled {
 			off++
 		}
+		if d.Problem != "" {
+			odd = append(odd, strings.TrimSpace(d.UID+" "+d.Name)+": "+d.Problem)
+		}
 	}
+	listed := len(r.devices)
+	r.devices = slices.DeleteFunc(r.devices, func(d ledger.Device) bool { return d.Unreadable })
 	switch {
 	case err != nil:
 		r.devices = nil
 		return failed("see that NOTEHUB_FLEET_UID is a fleet of the project", "the devices of %s could not be listed: %s", where, words(err))
+	case len(r.devices) == 0 && listed > 0:
+		return failed("correct them in Notehub", "none of the %d devices of %s can be sold on: %s", listed, where,
+			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
 	case len(r.devices) == 0:
 		return failed("give a Notecard the project's ProductUID with hub.set, and connect it once", "%s has no device", where)
 	case off == len(r.devices):
 		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
+	case len(odd) > 0:
+		return warned("correct them in Notehub; the other devices are not concerned", "%d of %d devices in %s: %s", len(odd), listed, where,
+			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
 	}
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
 }

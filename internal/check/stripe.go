@@ -102,6 +102,9 @@ func (r *run) permissions(ctx context.Context) Result {
 			return first(r.Stripe.V1CheckoutSessions.List(ctx, &stripe.CheckoutSessionListParams{ListParams: one()}))
 		}},
 		{"read Events", func() error { return first(r.Stripe.V1Events.List(ctx, &stripe.EventListParams{ListParams: one()})) }},
+		{"read Disputes", func() error {
+			return first(r.Stripe.V1Disputes.List(ctx, &stripe.DisputeListParams{ListParams: one()}))
+		}},
 		{"write Payment Links", func() error {
 			_, err := r.Stripe.V1PaymentLinks.Update(ctx, "plink_"+nothing, &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(false)})
 			return err

@@ -83,7 +83,14 @@ type session struct {
 
 // New makes a checkout that knows the sessions which an earlier process left open.
 func New(ctx context.Context, c Config) (*Checkout, error) {
-	k := &Checkout{c: c, key: []byte(rand.Text()), limits: newLimits(), open: map[string]*session{}, last: map[buyer]string{}, lost: map[buyer]attempt{}}
+	k := &Checkout{
+		c:      c,
+		key:    []byte(rand.Text()),
+		limits: newLimits(),
+		open:   map[string]*session{},
+		last:   map[buyer]string{},
+		lost:   map[buyer]attempt{},
+	}
 	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
 	if err != nil {
 		return nil, fmt.Errorf("load open sessions: %w", err)
@@ -133,10 +140,12 @@ func (k *Checkout) sign(name string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// URL is where a browser pays for a plan of a device: at the session that it has open already, or at a new one. browser is its name for as
-// long as it keeps its cookies, and known says whether it was named by us before. What the plan costs is what the fleet knows of the price. It returns ErrNoPlan,
-// a TooOften, or why Stripe or the ledger could not be asked.
-func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *fleet.Device, priceID string) (string, error) {
+// URL is where a browser pays for a plan of a device: at the session that it has open already, or
+// at a new one. browser is its name for as long as it keeps its cookies, and known says whether it
+// was named by us before. What the plan costs is what the fleet knows of the price. It returns
+// ErrNoPlan, a TooOften, or why Stripe or the ledger could not be asked.
+func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *fleet.Device,
+	priceID string) (string, error) {
 	at := slices.IndexFunc(device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
 	if at < 0 {
 		return "", ErrNoPlan

@@ -7,10 +7,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limits is how often the button may be pressed and how many sessions may be made. Addresses do not count: behind a proxy all customers share one,
-// and X-Forwarded-For is not looked at, for anybody can write one. A browser that shows a name which we gave it has loaded a page first, as
-// every customer's does. All others share limits of their own, so that whoever presses without loading a page holds up only their kind. Names
-// are free, so whoever loads a page for each press can still use up the sessions of a machine, and of that one alone.
+// limits is how often the button may be pressed and how many sessions may be made. Addresses do not
+// count: behind a proxy all customers share one, and X-Forwarded-For is not looked at, for anybody
+// can write one. A browser that shows a name which we gave it has loaded a page first, as every
+// customer's does. All others share limits of their own, so that whoever presses without loading a
+// page holds up only their kind. Names are free, so whoever loads a page for each press can still
+// use up the sessions of a machine, and of that one alone.
 type limits struct {
 	presses                *keyed // by browser and machine
 	devices, strangers     *keyed // sessions by machine, for browsers that we named and for others
@@ -32,7 +34,8 @@ func (l *limits) press(browser, device string, now time.Time) time.Duration {
 	return l.presses.wait(browser+" "+device, now)
 }
 
-// make is how long the next session for a device has to wait; 0: not at all. known says whether it is for a browser that we named.
+// make is how long the next session for a device has to wait; 0: not at all. known says whether it
+// is for a browser that we named.
 func (l *limits) make(device string, known bool, now time.Time) time.Duration {
 	devices, all := l.devices, l.everyone
 	if !known {

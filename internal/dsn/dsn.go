@@ -1,4 +1,5 @@
-// Package dsn knows what a DATABASE_URL may look like. It opens nothing, and it never quotes the value, which may hold a password.
+// Package dsn knows what a DATABASE_URL may look like. It opens nothing, and it never quotes the
+// value, which may hold a password.
 package dsn
 
 import (
@@ -18,11 +19,12 @@ var (
 )
 
 var (
-	errScheme = errors.New("has to be the path of a SQLite file, such as notepay.db, or a URL that begins with postgres:// or postgresql://; " +
-		"write ./ before a file name with a colon")
+	errScheme = errors.New("has to be the path of a SQLite file, such as notepay.db, " +
+		"or a URL that begins with postgres:// or postgresql://; write ./ before a file name with a colon")
 	errPostgresURL = errors.New("is no valid postgres:// URL, such as postgres://user:password@host:5432/database; " +
 		"write special characters of the password as %40 for @, %2F for /, %3F for ?, %23 for # and %25 for %")
-	errPostgresOption = errors.New("is a postgres:// URL with an option that is not known or does not fit, or that names a file which cannot be read")
+	errPostgresOption = errors.New("is a postgres:// URL with an option that is not known or does not fit, " +
+		"or that names a file which cannot be read")
 )
 
 // IsPostgres reports whether a DATABASE_URL means PostgreSQL and not a SQLite file.
@@ -33,14 +35,15 @@ func IsPostgres(database string) bool {
 // Check reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the setting's name.
 func Check(database string) error {
 	if !IsPostgres(database) {
-		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") || strings.HasPrefix(database, ":") ||
-			keyword.MatchString(database) {
+		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") ||
+			strings.HasPrefix(database, ":") || keyword.MatchString(database) {
 			return errScheme
 		}
 		return nil
 	}
 	u, err := url.Parse(database)
-	// A / ? or # in the password ends the host part too early, and what follows would be printed as the database's name.
+	// A / ? or # in the password ends the host part too early, and what follows would be printed as
+	// the database's name.
 	if err != nil || u.Fragment != "" || strings.Contains(u.Path, "@") || strings.Contains(u.RawQuery, "@") {
 		return errPostgresURL
 	}

@@ -9,6 +9,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"slices"
@@ -114,9 +115,11 @@ type Fleet struct {
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
 	hints     chan hint     // what may have changed at Stripe
+	shown     showing
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
+	unsold   []ledger.Device // that the last complete listing held and that cannot be sold on
 	plans    map[string]ledger.Plan
 	refused  map[string]string // prices that cannot be sold, and why
 	planRead map[string]time.Time
@@ -136,7 +139,11 @@ type Fleet struct {
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
-	f := &Fleet{Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1), hints: make(chan hint, mostHints), devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+	f := &Fleet{
+		Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1),
+		hints:   make(chan hint, mostHints),
+		shown:   showing{seed: maphash.MakeSeed()},
+		devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
 		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -248,6 +255,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
 		}
 	}
+	if d.Problem != "" {
+		device.Problems = append(slices.Clip(device.Problems), d.Problem)
+	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
 	}
@@ -277,6 +287,13 @@ func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return len(f.devices), f.links.payable, f.finished
+}
+
+// Observed is when the devices were last listed completely, by this process or an earlier one.
+func (f *Fleet) Observed() time.Time {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.observed
 }
 
 // Plan is a plan that is sold now.

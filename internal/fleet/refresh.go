@@ -119,6 +119,7 @@ func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
+	devices = f.readable(devices, err == nil)
 	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
 		err = errors.New("it is empty: rather than take every machine away, what was known is kept") // the last one leaves with the ledger
 	}
@@ -151,6 +152,39 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	}
 	f.links.plan(complete)
 	return result, err
+}
+
+// readable returns the devices of a listing whose records say whether and how they sell. For one whose record does not,
+// what was known of it before holds. One that was never known is not sold: Unsold returns it for the console.
+func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledger.Device) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var unsold []ledger.Device
+	for _, d := range listing {
+		known := f.devices[d.UID]
+		switch {
+		case !d.Unreadable:
+			devices = append(devices, d)
+		case known != nil:
+			before := known.Device
+			before.Problem = d.Problem
+			devices = append(devices, before)
+		default:
+			unsold = append(unsold, d)
+		}
+	}
+	if complete {
+		f.unsold = unsold
+	}
+	return devices
+}
+
+// Unsold returns the devices that Notehub lists and that cannot be sold on because of their UID or an unreadable record.
+// The Problem of each says why.
+func (f *Fleet) Unsold() []ledger.Device {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Clone(f.unsold)
 }
 
 // take puts a listing into the ledger and then into the map. Only a complete one removes devices.

@@ -16,8 +16,9 @@ type State string
 const (
 	NotLoaded   State = "not_loaded" // the devices were never listed completely, so this may be one of ours
 	NoDevice    State = "unknown_device"
-	Unscannable State = "bad_uid"  // no sticker can name it
-	Disabled    State = "disabled" // at Notehub
+	Unreadable  State = "unreadable" // Notehub's record does not say whether it sells
+	Unscannable State = "bad_uid"    // no sticker can name it
+	Disabled    State = "disabled"   // at Notehub
 	Paused      State = "paused"
 	Unread      State = "not_read"     // its variables were never read: its own price and switch are not known
 	PaymentsOff State = "payments_off" // payment_enabled is false
@@ -62,7 +63,7 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 	case sale.State != Open:
 	case f.offline(d, now, observed):
 		sale.State = Offline
-	case d.inUse:
+	case d.inUse && (d.until.IsZero() || now.Before(d.until)): // a session whose end has passed holds nothing, whether or not that was told
 		sale.State, sale.Until = InUse, d.until
 	case len(d.Offers) == 0:
 		sale.State = NoOffers
@@ -158,7 +159,7 @@ func (f *Fleet) Lifetime(uid string) (d time.Duration, ok bool) {
 	return device.lifetime, device.hasLife
 }
 
-// InUse tells that a timed credit of a device is open until then; a zero time: its end is not known. It stays so until Free.
+// InUse tells that a timed credit of a device is open until then; a zero time: its end is not known, and it stays so until Free.
 func (f *Fleet) InUse(uid string, until time.Time) {
 	f.change(uid, func() { f.busy[uid] = until })
 }
@@ -194,11 +195,12 @@ func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", p.DeviceUID, err)
 	}
-	f.change(p.DeviceUID, func() {
-		if f.pauses[p.DeviceUID] == p {
-			delete(f.pauses, p.DeviceUID)
-		}
-	})
+	turn := f.shown.turn(p.DeviceUID)
+	turn.Lock()
+	defer turn.Unlock()
+	if err := f.showPause(ctx, p.DeviceUID); err != nil {
+		return err
+	}
 	f.Log.Info("resumed", "device", p.DeviceUID, "reason", p.Reason)
 	return nil
 }

@@ -267,12 +267,13 @@ func TestAMachineInUseDoesNotSell(t *testing.T) {
 			t.Errorf("standing %v; want known: who is in use is judged elsewhere", got)
 		}
 		pass(31 * time.Minute)
-		r.wantState("dev:0000", InUse) // until somebody says that it is free
+		r.wantState("dev:0000", Open)  // its end has passed
+		r.wantState("dev:0001", InUse) // until somebody says that it is free
 		if len(copyOf(v, &v.updated)) != 0 {
 			t.Errorf("links were changed: %v", copyOf(v, &v.updated))
 		}
-		r.Free("dev:0000")
-		r.wantState("dev:0000", Open)
+		r.Free("dev:0001")
+		r.wantState("dev:0001", Open)
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -46,7 +45,15 @@ func Backup(ctx context.Context, database, file string) (err error) {
 			_ = os.Remove(partial) // it is of no use, and the error says why
 		}
 	}()
-	if err := runOn(ctx, database, "mode=rw&_pragma=busy_timeout(5000)", func(db *sql.DB) error {
+	// SQLite writes into an empty file, which nobody else can read.
+	empty, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("copy the ledger: %w", err)
+	}
+	if err := empty.Close(); err != nil {
+		return err
+	}
+	if err := runOnLedger(ctx, database, func(db *sql.DB) error {
 		_, err := db.ExecContext(ctx, `VACUUM INTO $1`, partial)
 		return err
 	}); err != nil {
@@ -68,7 +75,7 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 	if err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?"+settings)
+	db, err := sql.Open("sqlite", fileURI(path, settings))
 	if err != nil {
 		return err
 	}
@@ -76,7 +83,25 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 	return errors.Join(f(db), db.Close())
 }
 
-// stamp checks a copy from its first page to its last, and says in it when it was made.
+// runOnLedger opens a ledger that may be in use, for one purpose. If nobody uses it, this process may replay the log and
+// remove it, so the log has to belong to the ledger.
+func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error {
+	files, err := hold(path)
+	if errors.Is(err, ErrLocked) {
+		return runOn(ctx, path, "mode=rw&_pragma=busy_timeout(5000)", f) // a running service has checked it
+	}
+	if err != nil {
+		return err
+	}
+	_, err = files.admit(ctx)
+	if err == nil {
+		err = runOn(ctx, files.path, "mode=rw&_pragma=busy_timeout(5000)", f)
+	}
+	return errors.Join(err, files.release())
+}
+
+// stamp checks a copy from its first page to its last, says in it when it was made, and makes it another generation than
+// the ledger's.
 func stamp(ctx context.Context) func(*sql.DB) error {
 	return func(db *sql.DB) error {
 		var verdict string
@@ -84,11 +109,24 @@ func stamp(ctx context.Context) func(*sql.DB) error {
 			return err
 		}
 		if verdict != "ok" {
-			return errors.New("it is damaged: " + verdict)
+			return fmt.Errorf("%w: %s", errDamaged, verdict)
 		}
-		_, err := db.ExecContext(ctx, `INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-			factBackup, time.Now().UnixMilli())
-		return err
+		if err := isLedger(ctx, db); err != nil {
+			return err
+		}
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		const set = `INSERT INTO %s (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), factBackup, time.Now().UnixMilli())
+		if err == nil {
+			_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "cursors"), generationCursor, newGeneration(""))
+		}
+		if err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+		return tx.Commit()
 	}
 }
 

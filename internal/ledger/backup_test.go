@@ -138,3 +138,31 @@ func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
 	}
 	wantStored(t, open(t, copied), []string{"cs_one"})
 }
+
+// Damage that is in what the rows say, and not in the pages, is copied without an error.
+func TestADamagedCopyIsNoBackup(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	l := open(t, path)
+	insert(t, l, payment("one"))
+	mustUpdate(t, l, func(tx *Tx) error {
+		return tx.AddAttempt(payment("one").ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"})
+	})
+	closeLedger(t, l)
+	// An attempt without a detail, which the schema forbids.
+	const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts'; PRAGMA writable_schema = RESET`
+	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT NOT NULL', 'detail     TEXT'`))
+	withSQL(t, path, `UPDATE attempts SET detail = NULL`)
+	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT,', 'detail     TEXT NOT NULL,'`))
+
+	file := filepath.Join(t.TempDir(), "copy.db")
+	if err := Backup(t.Context(), path, file); err == nil || !strings.Contains(err.Error(), "attempts.detail") {
+		t.Errorf("got %v; want what is damaged", err)
+	}
+	if got := filesIn(t, filepath.Dir(file)); len(got) != 0 {
+		t.Errorf("left behind: %q", got)
+	}
+	if _, err := Restore(t.Context(), file, path); err == nil || !strings.Contains(err.Error(), "attempts.detail") {
+		t.Errorf("restore: got %v; want what is damaged", err)
+	}
+}

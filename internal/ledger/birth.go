@@ -144,11 +144,11 @@ func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 	return at, err
 }
 
-// Waiting reads the payments whose next step is not due yet.
+// Waiting reads the payments whose next step is not due yet, or that have to wait before they may call a vendor again.
 func (tx *Tx) Waiting() (list []Payment, err error) {
 	const notehubFresh, notehubAgain = notehubSteps + ` AND failures = 0`, notehubSteps + ` AND failures > 0`
 	for _, part := range []string{notehubFresh, notehubAgain, stripeSteps, waitStep} {
-		query := `SELECT ` + paymentColumns + ` FROM payments WHERE ` + part + ` AND due_at > $1`
+		query := `SELECT ` + paymentColumns + ` FROM payments WHERE ` + part + ` AND (due_at > $1 OR not_before > $1 OR money_not_before > $1)`
 		rows, err := tx.db.query(query, tx.Now.UnixMilli())
 		some, err := all(rows, err, scanPayment)
 		if err != nil {

@@ -15,6 +15,11 @@ type Device struct {
 	Fleets       []string
 	Disabled     bool
 	LastActivity time.Time // zero: never
+
+	// Problem says what of Notehub's record cannot be read or sold, for the operator; "": nothing. It is not stored.
+	Problem string
+	// Unreadable reports that the record cannot tell whether and how the device sells. It is not stored.
+	Unreadable bool
 }
 
 // Variables are Notehub's environment variables as they are set at one level.
@@ -45,7 +50,7 @@ type Audit struct {
 	After   string
 
 	Amount   int64  // of money that it was about, minor currency units; 0: about none
-	Currency string // "" where Amount is 0
+	Currency string // of Amount, and of what Before and After say; "" for what is about no payment
 }
 
 // Plan is what a device sells: one Stripe Price.
@@ -202,7 +207,8 @@ func (tx *Tx) AddAudit(a Audit) error {
 	}
 	_, err = tx.exec(`INSERT INTO audit (id, at, who, what, subject, why, before, after, amount, currency)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After, amountOrNull(a.Amount), a.Currency)
+		fmt.Sprintf("%s-%06d", moment, before), at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After,
+		amountOrNull(a.Amount), a.Currency)
 	return err
 }
 
@@ -218,7 +224,8 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 	if cursor == "" {
 		cursor = "9" // above every id
 	}
-	query := `SELECT id, at, who, what, subject, why, before, after, coalesce(amount, 0), currency FROM audit WHERE id < $1`
+	query := `SELECT id, at, who, what, subject, why, before, after, coalesce(amount, 0), currency FROM audit
+		WHERE id < $1`
 	args := []any{cursor, limit + 1} // one more tells whether there is a next page
 	if subject != "" {
 		query += ` AND subject = $3`
@@ -226,7 +233,8 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 	}
 	rows, err := l.reads.QueryContext(ctx, query+` ORDER BY id DESC LIMIT $2`, args...)
 	list, err = all(rows, err, func(s scanner) (a Audit, err error) {
-		err = s.Scan(&a.ID, instant{&a.At}, &a.Who, &a.What, &a.Subject, &a.Why, &a.Before, &a.After, &a.Amount, &a.Currency)
+		err = s.Scan(&a.ID, instant{&a.At}, &a.Who, &a.What, &a.Subject, &a.Why, &a.Before, &a.After,
+			&a.Amount, &a.Currency)
 		return a, err
 	})
 	if err != nil || len(list) <= limit {

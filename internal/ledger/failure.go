@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +30,8 @@ type Failure struct {
 	Began time.Time // when the write began; it may have waited for long
 }
 
-// add records the result of an update. Errors of the caller's own function, rows that the schema refuses and callers that went away say
-// nothing about the storage.
+// add records the result of an update. Errors of the caller's own function, rows that the schema
+// refuses and callers that went away say nothing about the storage.
 func (w *writeLog) add(began time.Time, err error) {
 	switch {
 	case err == nil:
@@ -51,7 +52,8 @@ func (l *Ledger) LastWrite() time.Time {
 	return time.Time{}
 }
 
-// Failures reports writes that failed because of the storage. Failures that happen before the receiver is ready again are dropped.
+// Failures reports writes that failed because of the storage. Failures that happen before the
+// receiver is ready again are dropped.
 func (l *Ledger) Failures() <-chan Failure { return l.writes.failed }
 
 // isStorageFailure reports whether an update failed because of the disk or the database.
@@ -65,15 +67,18 @@ func isStorageFailure(err error) bool {
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch e.Code[:min(2, len(e.Code))] {
-		case "22", "23", "40", "42": // a wrong value, row or statement, or an order that was not found (PostgreSQL, appendix A)
+		case "22", "23", "40", "42": // a wrong value, row, order or statement (PostgreSQL, appendix A)
 			return e.Code == "42501" // but a missing privilege keeps every payment out
 		}
 		return true
 	}
+	if errors.Is(err, errMoved) || errors.Is(err, errDamaged) {
+		return true
+	}
 	_, network := errors.AsType[net.Error](err)
 	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	return network || connect || errors.Is(err, errLockUnknown) || errors.Is(err, errLockLost) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
+	return network || connect || slices.ContainsFunc([]error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
+		context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed}, func(target error) bool { return errors.Is(err, target) })
 }
 
 // Cause describes for the operator why an update failed. It quotes nothing of the error.
@@ -109,6 +114,10 @@ func Cause(err error) string {
 		}
 	}
 	switch {
+	case errors.Is(err, errMoved):
+		return "the ledger's files were deleted, moved or replaced"
+	case errors.Is(err, errDamaged):
+		return "the ledger's file is damaged"
 	case errors.Is(err, errLockLost):
 		return "the lock on the database was lost"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errLockUnknown):

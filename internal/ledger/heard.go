@@ -77,18 +77,6 @@ func (l *Ledger) HasEvent(ctx context.Context, id string) (bool, error) {
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
-// DisputeClosed says whether the end of a dispute is stored already: its events may come in any order.
-func (tx *Tx) DisputeClosed(dispute string) (bool, error) {
-	rows, err := tx.db.query(`SELECT received FROM stripe_events WHERE object_id = $1 AND type = 'charge.dispute.closed' LIMIT 1`, dispute)
-	return Has(errorOf(one(rows, err, scanInstant)))
-}
-
-// DisputeDecided says whether the end of a dispute about a payment intent is stored already.
-func (tx *Tx) DisputeDecided(intent string) (bool, error) {
-	rows, err := tx.db.query(`SELECT received FROM stripe_events WHERE payment_intent IS NOT NULL AND payment_intent = $1 AND type = 'charge.dispute.closed' LIMIT 1`, intent)
-	return Has(errorOf(one(rows, err, scanInstant)))
-}
-
 // What machines answered.
 
 // AddConfirmation stores an answer, or returns false if it is stored already.

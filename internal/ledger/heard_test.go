@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -99,20 +100,19 @@ func testRepeatedEvents(t *testing.T, database string) {
 	}
 }
 
-func testDisputeClosed(t *testing.T, database string) {
+func testDisputes(t *testing.T, database string) {
 	l := open(t, database)
-	for n, e := range []StripeEvent{
-		{Type: "charge.dispute.created", ObjectID: "dp_1"}, {Type: "charge.dispute.closed", ObjectID: "dp_2"}, {Type: "charge.dispute.closed", ObjectID: "dp_2"},
-	} {
-		e.ID, e.Outcome, e.Created, e.Received = fmt.Sprintf("evt_%d", n), "followed", noon(), noon()
-		mustUpdate(t, l, func(tx *Tx) error {
-			_, err := tx.AddEvent(e)
-			return err
-		})
+	first := Dispute{ID: "dp_1", PaymentIntent: "pi_1", Status: "needs_response", Amount: 350, Currency: "eur", ToldAt: noon()}
+	second := Dispute{ID: "dp_2", PaymentIntent: "pi_1", Status: "warning_needs_response", Amount: 100, Currency: "eur", Refundable: true, ToldAt: noon()}
+	other := Dispute{ID: "dp_3", PaymentIntent: "pi_2", Status: "won", Currency: "usd", ToldAt: noon()}
+	for _, d := range []Dispute{first, second, other} {
+		mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(d) })
 	}
-	for dispute, want := range map[string]bool{"dp_1": false, "dp_2": true, "dp_3": false} {
-		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.DisputeClosed(dispute) }); read.err != nil || read.got != want {
-			t.Errorf("%s closed: %v, %v; want %v", dispute, read.got, read.err, want)
+	first.Status, first.Amount, first.ToldAt = "lost", 300, noon().Add(time.Hour)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(first) })
+	for intent, want := range map[string][]Dispute{"pi_1": {first, second}, "pi_2": {other}, "pi_3": nil} {
+		if read := inTx(l, func(tx *Tx) ([]Dispute, error) { return tx.Disputes(intent) }); read.err != nil || !slices.Equal(read.got, want) {
+			t.Errorf("disputes about %s: %+v, %v; want %+v", intent, read.got, read.err, want)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func testAudit(t *testing.T, database string) {
 	l := open(t, database)
 	var want []string
 	for n := range 5 {
-		a := Audit{At: noon2020(n), Who: "a person", What: []string{"pause", "resume"}[n%2], Subject: "dev:1", Why: fmt.Sprint(n), Before: "b", After: "a"}
+		a := Audit{At: noon2020(n), Who: "a person", What: []string{"pause", "resume"}[n%2], Subject: "dev:1", Why: fmt.Sprint(n), Before: "b", After: "a", Amount: int64(n), Currency: strings.Repeat("eur", min(n, 1))}
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddAudit(a) })
 		want = append(want, a.Why)
 	}
@@ -171,7 +171,8 @@ func testAudit(t *testing.T, database string) {
 		t.Errorf("got %q; want %q", got, want)
 	}
 	all, next, err := l.Audits(t.Context(), "", 6, "")
-	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" {
+	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" ||
+		all[1].Amount != 4 || all[1].Currency != "eur" || all[5].Amount != 0 || all[0].Amount != 0 {
 		t.Errorf("all: %+v, %q, %v; want six, the one of now first", all, next, err)
 	}
 	for what, want := range map[string]time.Time{"pause": noon2020(4), "resume": noon2020(3), "start": {}} {
@@ -204,6 +205,9 @@ func testRestored(t *testing.T, database string) {
 			t.Errorf("born %v; want now", l.Born())
 		}
 		restored("due")
+		if at, err := l.Fact(t.Context(), FactEventsRead); err != nil || !at.Equal(noon2020(0)) {
+			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
+		}
 		if _, err := l.Fact(t.Context(), factBackup); !errors.Is(err, ErrNotFound) {
 			t.Errorf("the stamp: %v; want it taken off", err)
 		}

@@ -16,9 +16,9 @@ func Inspect(ctx context.Context, database string) error {
 	if IsPostgres(database) {
 		return inspectPostgres(ctx, database)
 	}
-	path, err := filepath.Abs(database)
+	path, err := resolve(database)
 	if err != nil {
-		return err
+		return fmt.Errorf("write beside the ledger: %w", err)
 	}
 	// SQLite keeps its log beside the file, so the directory counts as much. The ledger itself is opened by nobody but SQLite: to close a
 	// file takes the locks away which its own process holds on it (sqlite.org/howtocorrupt.html, 2.2).
@@ -33,7 +33,7 @@ func Inspect(ctx context.Context, database string) error {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := runOn(ctx, path, "mode=rw&_pragma=busy_timeout(5000)", writable(ctx)); err != nil {
+	if err := runOnLedger(ctx, path, writable(ctx)); err != nil {
 		return fmt.Errorf("write to the ledger: %w", err)
 	}
 	return nil

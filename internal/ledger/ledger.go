@@ -13,8 +13,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -30,6 +28,9 @@ var ErrLocked = errors.New("another notepay is running on this ledger")
 // ErrNotFound is returned for what is not in the ledger.
 var ErrNotFound = errors.New("not in the ledger")
 
+// ErrNewer is returned by Open for a ledger that a newer version has changed in ways that this one does not know.
+var ErrNewer = errors.New("the ledger is of a newer notepay")
+
 // ErrClosed is returned by Update after Close.
 var ErrClosed = errors.New("the ledger is closed")
 
@@ -40,8 +41,13 @@ type Ledger struct {
 	writes *writeLog
 	unlock func() error
 	birth
-	path string        // of the SQLite file; "" for PostgreSQL
+	path string        // of the SQLite file, with symbolic links resolved; "" for PostgreSQL
 	lost chan struct{} // see Lost; nil for SQLite, whose lock the kernel keeps
+
+	condition *condition   // nil for PostgreSQL
+	files     *ledgerFiles // nil for PostgreSQL
+	unchecked bool         // see Watch
+	notices   []string
 }
 
 // writer runs transactions: one for many on SQLite, one for each on PostgreSQL.
@@ -106,7 +112,8 @@ func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
 	return err
 }
 
-// Lost is closed when the lock on the ledger was lost for good: another process may work on it now. Updates fail from then on.
+// Lost is closed when the lock on the ledger was lost for good: another process may work on it now.
+// Updates fail from then on.
 func (l *Ledger) Lost() <-chan struct{} { return l.lost }
 
 // Probe writes a row, to find out whether payments can be recorded.
@@ -121,8 +128,12 @@ func (l *Ledger) Close() error {
 	return errors.Join(l.reads.Close(), l.writer.close(), l.unlock())
 }
 
-// sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later reaches just one.
-// synchronous=FULL makes a commit survive a power cut. A log that grew because of a slow reader is cut to 16 MiB when the reader has ended.
+// busyTimeout is how long SQLite waits for another process that has the file locked.
+const busyTimeout = 5 * time.Second
+
+// sqliteSettings stand in the DSN, so that every connection of a pool has them: a PRAGMA sent later
+// reaches just one. synchronous=FULL makes a commit survive a power cut. A log that grew because of
+// a slow reader is cut to 16 MiB when the reader has ended.
 const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
 	"&_pragma=journal_size_limit(16777216)"
 
@@ -130,35 +141,86 @@ const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pr
 const readers = 4
 
 func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
-	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
+	files, err := hold(path)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lock(path + ".lock")
+	l, err := openHeld(ctx, files, clock)
+	if err != nil {
+		return nil, errors.Join(err, files.release())
+	}
+	return l, nil
+}
+
+// openHeld opens a ledger whose lock is held. If it fails, SQLite has no file open any more.
+func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) (*Ledger, error) {
+	is, err := files.admit(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{unlock: unlock, path: path, writes: newWriteLog()}
-	file := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	writes, err := sql.Open("sqlite", file+"?"+sqliteSettings)
+	generation, err := files.begin(is)
 	if err != nil {
-		return nil, errors.Join(err, unlock())
+		return nil, err
+	}
+	writes, err := sql.Open("sqlite", fileURI(files.path, sqliteSettings+"&_pragma=wal_autocheckpoint(0)"))
+	if err != nil {
+		return nil, err
 	}
 	writes.SetMaxOpenConns(1)
-	shared, err := startSharedWriter(ctx, writes, clock)
+	shared, err := startSharedWriter(ctx, writes, files, clock)
 	if err != nil {
-		return nil, errors.Join(err, writes.Close(), unlock())
+		return nil, errors.Join(err, writes.Close())
 	}
-	l.writer = shared
-	reads, err := sql.Open("sqlite", file+"?mode=ro&_pragma=query_only(1)&"+sqliteSettings)
+	if is.logged {
+		shared.moveLog("RESTART") // a log begins with a generation of its own
+	} else {
+		err = shared.enter(generation, is.replaced)
+	}
+	if err == nil {
+		err = files.watch()
+	}
+	if err != nil {
+		shared.tx.db.(*preparedConn).close()
+		return nil, errors.Join(err, shared.close())
+	}
+	go shared.run(shared.tx.db.(*preparedConn))
+	reads, err := sql.Open("sqlite", fileURI(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
 	if err != nil {
 		shared.stop()
-		return nil, errors.Join(err, shared.close(), unlock())
+		return nil, errors.Join(err, shared.close())
 	}
-	l.reads = readPool{reads}
-	l.reads.SetMaxOpenConns(readers)
-	l.reads.SetMaxIdleConns(readers)
-	return l, nil
+	reads.SetMaxOpenConns(readers)
+	reads.SetMaxIdleConns(readers)
+	return &Ledger{
+		reads:     readPool{reads, files.condition},
+		writer:    shared,
+		writes:    newWriteLog(),
+		path:      files.path,
+		unlock:    files.release,
+		condition: files.condition,
+		files:     files,
+		unchecked: is.unchecked,
+		notices:   is.notices(),
+	}, nil
+}
+
+// Notices returns what the operator should know about how the ledger was found.
+func (l *Ledger) Notices() []string { return l.notices }
+
+// notices says what was found.
+func (is findings) notices() (list []string) {
+	switch {
+	case is.replaced:
+		list = append(list, "the ledger's file is not the one that notepay closed here, so it is treated as a "+
+			"restored copy; the next time, use notepay restore COPY")
+	case is.changed:
+		list = append(list, "another program has written the ledger's file, or put a copy in its place; "+
+			"for a copy, use notepay restore COPY")
+	}
+	if is.unchecked {
+		list = append(list, "the ledger was not closed and is large; its check goes on while notepay runs")
+	}
+	return list
 }
 
 //go:embed migrations/*.sql
@@ -176,6 +238,16 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 	}
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
+		return err
+	}
+	if err := begin(func(tx *Tx) error {
+		rows, err := tx.db.query(`SELECT name FROM migrations`)
+		names, err := all(rows, err, func(s scanner) (name string, err error) { return name, s.Scan(&name) })
+		if err != nil {
+			return err
+		}
+		return knownMigrations(names)
+	}); err != nil {
 		return err
 	}
 	for _, file := range files {
@@ -203,6 +275,32 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 		}
 	}
 	return nil
+}
+
+// knownMigrations returns ErrNewer if a ledger has seen a migration that this program does not have, because the program
+// might misread what is there.
+func knownMigrations(names []string) error {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	last := ""
+	known := map[string]bool{}
+	for _, file := range files {
+		known[file.Name()], last = true, file.Name()
+	}
+	unknown := ""
+	for _, name := range names {
+		if !known[name] {
+			unknown = max(unknown, name)
+		}
+	}
+	if unknown == "" {
+		return nil
+	}
+	schema := func(name string) string { return strings.TrimSuffix(name, ".sql") }
+	return fmt.Errorf("%w: it has schema %s, and this program knows schemas up to %s; "+
+		"start the newer notepay, or restore a copy from before it", ErrNewer, schema(unknown), schema(last))
 }
 
 // withoutComments takes the line comments out of a migration, which may hold semicolons.

@@ -7,15 +7,19 @@ import (
 )
 
 const (
-	// updateTimeout bounds an update, and readTimeout a query. Callers that cannot wait so long bring a shorter deadline.
+	// updateTimeout bounds an update, and readTimeout a query. Callers that cannot wait so long
+	// bring a shorter deadline.
 	updateTimeout = 10 * time.Second
 	readTimeout   = 10 * time.Second
 	// migrationTimeout bounds one migration, which may build an index over all payments.
 	migrationTimeout = 10 * time.Minute
 )
 
-// readPool gives each query a deadline, because a database that hangs must not hang its readers.
-type readPool struct{ *sql.DB }
+// readPool gives each query a deadline, because a database that hangs must not hang its readers. It notices damage that queries come upon.
+type readPool struct {
+	*sql.DB
+	condition *condition
+}
 
 // QueryContext runs a query. The deadline holds until the rows are closed.
 func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (*boundedRows, error) {
@@ -23,21 +27,21 @@ func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (
 	rows, err := p.DB.QueryContext(ctx, query, args...)
 	if err != nil {
 		cancel()
-		return nil, err
+		return nil, p.condition.note(err)
 	}
-	return &boundedRows{rows, cancel}, nil
+	return &boundedRows{observedRows{rows, p.condition}, cancel}, nil
 }
 
 // boundedRows are rows with a deadline.
 type boundedRows struct {
-	*sql.Rows
+	observedRows
 	cancel context.CancelFunc
 }
 
 // Close closes the rows and releases the deadline's timer.
 func (r *boundedRows) Close() error {
 	defer r.cancel()
-	return r.Rows.Close()
+	return r.observedRows.Close()
 }
 
 // resultRows are the rows of a query, with or without a deadline.

@@ -3,23 +3,34 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 )
 
 const sharingViolation = syscall.Errno(32)
 
-// lock takes the lock file at path, or returns ErrLocked: opened for no sharing, it cannot be opened again until it is closed.
-func lock(path string) (unlock func() error, err error) {
+// lock takes the lock file at path, or returns ErrLocked: opened for no sharing, it cannot be
+// opened again until it is closed.
+func lock(path string) (*os.File, error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
 		return nil, err
 	}
-	h, err := syscall.CreateFile(name, syscall.GENERIC_READ|syscall.GENERIC_WRITE, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
+	const access = syscall.GENERIC_READ | syscall.GENERIC_WRITE
+	h, err := syscall.CreateFile(name, access, 0, nil, syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	if err != nil {
 		if errors.Is(err, sharingViolation) {
 			err = ErrLocked
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	return func() error { return syscall.CloseHandle(h) }, nil
+	return os.NewFile(uintptr(h), path), nil
 }
+
+func unlock(f *os.File) error { return f.Close() }
+
+// lockInode does nothing: Windows refuses to remove or to replace a file that is open.
+func lockInode(*os.File) error { return nil }
+
+// identify returns 0 for the number of a file, which means unknown: Windows tells it only for open files.
+func identify(os.FileInfo) (inode, names uint64) { return 0, 1 }

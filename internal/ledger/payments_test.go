@@ -17,10 +17,11 @@ func fullPayment(t *testing.T) Payment {
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
 	p.Money, p.RefundedAmount = Refunding, 100
 	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt}
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt, &p.MoneyNotBefore}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
+	p.MoneyFailures, p.LostAmount = 2, 50
 	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
 	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
@@ -333,6 +334,16 @@ func testAttempts(t *testing.T, database string) {
 	}
 	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
+	}
+	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", CreditID("cs_other"))
+	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) || !slices.Equal(all[CreditID("cs_other")], []Attempt{later}) {
+		t.Errorf("of several at once: got %+v, %v", all, err)
+	}
+	if none, err := l.AttemptsOf(t.Context()); err != nil || len(none) != 0 {
+		t.Errorf("of none: got %+v, %v", none, err)
+	}
+	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil || !slices.Equal(read.got, []Attempt{earlier, later}) {
+		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
 	}
 }
 

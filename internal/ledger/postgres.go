@@ -36,10 +36,11 @@ const maxConnections = 16
 // mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
 const mostRetries = 20
 
-// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a connection begins. The server is to notice
-// within seconds that this process or its host is gone, and to release the lock and the rows that it held.
-const sessionSettings = `SET idle_in_transaction_session_timeout = '15s'; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
-	SET tcp_keepalives_count = 2`
+// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a
+// connection begins. The server is to notice within seconds that this process or its host is gone,
+// and to release the lock and the rows that it held.
+const sessionSettings = `SET idle_in_transaction_session_timeout = '15s';
+	SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2`
 
 // connectPostgres prepares a pool. It connects when the pool is first used.
 func connectPostgres(url string) (*sql.DB, error) {
@@ -48,13 +49,14 @@ func connectPostgres(url string) (*sql.DB, error) {
 	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL names a file that cannot be read any more") // the driver's words may hold the password
+		// The driver's words may hold the password.
+		return nil, errors.New("DATABASE_URL names a file that cannot be read any more")
 	}
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
 		config.ConnectTimeout = connectTimeout
 	}
-	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second,
-		Count: 2}}
+	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: keepAlive}
 	config.DialFunc = dialer.DialContext
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -82,7 +84,8 @@ func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Le
 		return nil, errors.Join(err, db.Close())
 	}
 	w := &postgresWriter{db: db, lock: lock, clock: clock}
-	l := &Ledger{reads: readPool{db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: func() error { lock.release(); return nil }}
+	unlock := func() error { lock.release(); return nil }
+	l := &Ledger{reads: readPool{DB: db}, writer: w, writes: newWriteLog(), lost: lock.lost, unlock: unlock}
 	opened := time.Now().Truncate(time.Millisecond)
 	migrating := func(fn func(*Tx) error) error {
 		ctx, cancel := context.WithTimeout(ctx, migrationTimeout)
@@ -109,8 +112,9 @@ func toPostgres(statement string) string {
 // goneGrace is how long a transaction may still take whose caller went away.
 const goneGrace = 2 * time.Second
 
-// update runs fn until its transaction is in order. A caller that goes away does not end a transaction that has begun, because it would be unknown
-// whether it was committed, but it leaves it little time.
+// update runs fn until its transaction is in order. A caller that goes away does not end a
+// transaction that has begun, because it would be unknown whether it was committed, but it leaves
+// it little time.
 func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	w.underWay.RLock()
 	defer w.underWay.RUnlock()
@@ -191,6 +195,10 @@ func (t postgresTx) exec(query string, args ...any) (int64, error) {
 	return result.RowsAffected()
 }
 
-func (t postgresTx) query(query string, args ...any) (*sql.Rows, error) {
-	return t.tx.QueryContext(t.ctx, query, args...)
+func (t postgresTx) query(query string, args ...any) (resultRows, error) {
+	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
 }

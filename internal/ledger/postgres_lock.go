@@ -19,8 +19,9 @@ const factOpened = "opened"
 const (
 	// lockInterval is how often the session that holds the lock is checked.
 	lockInterval = time.Second
-	// lockTimeout is how long that session may be silent before updates are refused. The server notices a client that is gone only after
-	// 20 seconds (keepalive), so updates stop long before another process can get the lock.
+	// lockTimeout is how long that session may be silent before updates are refused. The server
+	// notices a client that is gone only after 20 seconds (keepalive), so updates stop long before
+	// another process can get the lock.
 	lockTimeout = 3 * time.Second
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 4 * time.Second
@@ -35,19 +36,22 @@ var errLockUnknown = errors.New("the database does not answer on the connection 
 var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
 // ErrLockLost is the reason to stop once Lost is closed.
-var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it or another notepay used the " +
-	"database meanwhile; start notepay again, it refuses to run beside another one")
+var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it " +
+	"or another notepay or another server has taken over; start notepay again, it refuses to run beside another one")
 
-// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the session ends, however it ends.
+// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the
+// session ends, however it ends.
 //
-// A restart of the server ends all sessions. The lock is then taken again, provided that no other process has opened the database in between.
-// If the session ends while the server goes on, an operator has ended it on purpose or the network failed, and another process may
-// have the lock at any moment: it counts as lost.
+// A restart of the server ends all sessions. The lock is then taken again, provided that no other
+// process has opened the database in between and that it is the same server, and not a replica or a
+// restored backup. If the session ends while the server goes on, an operator has ended it on purpose
+// or the network failed, and another process may have the lock at any moment: it counts as lost.
 type postgresLock struct {
-	db     *sql.DB
-	conn   *sql.Conn
-	server time.Time // when the server was started
-	opened time.Time // the fact that this process wrote
+	db       *sql.DB
+	conn     *sql.Conn
+	server   time.Time // when the server was started
+	timeline string    // of the server's history, "" if it is not known
+	opened   time.Time // the fact that this process wrote
 
 	state atomic.Int32 // lockHeld, lockUnknown or lockLost
 	lost  chan struct{}
@@ -69,14 +73,26 @@ func takeLock(ctx context.Context, db *sql.DB) (*postgresLock, error) {
 	}
 	k := &postgresLock{db: db, conn: conn, lost: make(chan struct{})}
 	var locked bool
-	err = conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time(), pg_try_advisory_lock($1)`, int64(lockKey)).Scan(&k.server, &locked)
+	row := conn.QueryRowContext(ctx, `SELECT pg_postmaster_start_time(), pg_try_advisory_lock($1)`, int64(lockKey))
+	err = row.Scan(&k.server, &locked)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock: %w", err), conn.Close())
 	}
 	if !locked {
 		return nil, errors.Join(ErrLocked, conn.Close())
 	}
+	k.timeline = timelineOf(ctx, conn)
 	return k, nil
+}
+
+// timelineOf returns the timeline of the server's history, which changes when a replica is promoted
+// or a backup restored. It returns "" where the server does not tell.
+func timelineOf(ctx context.Context, conn *sql.Conn) (timeline string) {
+	row := conn.QueryRowContext(ctx, `SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`)
+	if row.Scan(&timeline) != nil {
+		return ""
+	}
+	return timeline
 }
 
 // keep starts the checks. failed is told when updates begin to be refused.
@@ -151,8 +167,8 @@ func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 	}
 }
 
-// retake takes the lock again after a restart of the server. It returns errLockLost where that is not allowed, and other errors when the
-// server cannot be asked.
+// retake takes the lock again after a restart of the server. It returns errLockLost where that is
+// not allowed, and other errors when the server cannot be asked.
 func (k *postgresLock) retake(ctx context.Context) error {
 	_ = k.conn.Close() // its session has ended
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -177,13 +193,15 @@ func (k *postgresLock) retake(ctx context.Context) error {
 		return errLockLost
 	}
 	var opened time.Time
-	if err := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened).Scan(instant{&opened}); err != nil {
+	row := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened)
+	if err := row.Scan(instant{&opened}); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			return errLockLost // it is another database
 		}
 		return err
 	}
-	if !opened.Equal(k.opened) {
+	// A promoted replica or a restored backup may lack what this process remembers.
+	if timeline := timelineOf(ctx, conn); !opened.Equal(k.opened) || timeline != k.timeline {
 		return errLockLost
 	}
 	k.server = started
@@ -201,8 +219,8 @@ func (k *postgresLock) held() error {
 	return nil
 }
 
-// release gives the lock back before it closes the connection, because the server takes a while to notice the latter. That it fails is no
-// error: the session has ended, or ends with this process.
+// release gives the lock back before it closes the connection, because the server takes a while to
+// notice the latter. That it fails is no error: the session has ended, or ends with this process.
 func (k *postgresLock) release() {
 	if k.stop != nil {
 		k.stop()

@@ -35,7 +35,7 @@ func at(name string, step Step, due time.Time, change ...func(*Payment)) Payment
 func testDueForStripe(t *testing.T, database string) {
 	l := open(t, database)
 	soon := time.Now().Add(time.Hour)
-	failedBefore := func(p *Payment) { p.Failures = 1 }
+	failedBefore := func(p *Payment) { p.Failures, p.MoneyFailures = 1, 1 }
 	insert(t, l,
 		at("second", Refund, noon2020(2)), at("first", Capture, noon2020(1)), at("third", Release, noon2020(3)),
 		at("not_yet", Refund, soon), at("for_notehub", Recall, noon2020(0)), at("for_time", Wait, noon2020(0)), idle(payment("nothing_to_do")),

@@ -32,7 +32,8 @@ func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payme
 	if len(tokens) == 0 {
 		return nil, nil
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
+		WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
 	return all(rows, err, scanPayment)
 }
 
@@ -201,10 +202,11 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// OldestWaiting is when the oldest queued credit was recorded that has not run out; zero if there is none.
+// OldestWaiting is when the oldest queued credit was recorded that has not run out and that nobody has tried to send; zero if there is none. One
+// that was tried waits for its device or for Notehub, and says nothing of how long the queue is.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND (expires_at IS NULL OR expires_at > $1)
-		ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
+	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
+		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
@@ -212,15 +214,24 @@ func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	return oldest, err
 }
 
+// TriedInVain reads the oldest queued credits whose calls failed, up to limit.
+func (l *Ledger) TriedInVain(ctx context.Context, limit int) ([]Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND failures > 0
+		ORDER BY created_at LIMIT $1`, limit)
+	return all(rows, err, scanPayment)
+}
+
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT
-		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> ''),
-		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> ''),
+		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
+		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
 		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $1),
 		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
-		(SELECT min(confirm_by) FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'),
-		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL LIMIT 1) AS those),
+		(SELECT min(confirm_by) FROM (SELECT min(confirm_by) AS confirm_by FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+			AND machine = 'fetched' UNION ALL SELECT min(confirm_by) FROM payments WHERE `+inDoubt+`) AS silent),
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+			UNION ALL SELECT 1 FROM payments WHERE `+inDoubt+` LIMIT 1) AS those),
 		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
@@ -233,6 +244,12 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 func (l *Ledger) Fact(ctx context.Context, name string) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM facts WHERE name = $1`, name)
 	return one(rows, err, scanInstant)
+}
+
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (l *Ledger) Occupant(ctx context.Context, device string) (Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, occupantOf, device)
+	return one(rows, err, scanPayment)
 }
 
 // Occupants reads the payments whose timed credits hold their devices.

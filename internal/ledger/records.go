@@ -92,10 +92,10 @@ type Payment struct {
 
 	Step      Step
 	DueAt     time.Time
-	NotBefore time.Time // back-off, or a call whose time limit has to be waited out
+	NotBefore time.Time // of calls to Notehub: back-off, or a call whose time limit has to be waited out
 	Turn      int64     // grows with each claim
 	InFlight  bool      // claimed and not settled
-	Failures  int       // calls in a row that came to nothing
+	Failures  int       // calls to Notehub in a row that came to nothing
 	Posted    bool      // Notehub has, or may have, taken a note
 	Unclear   bool      // the last post may have been applied
 	Vanished  bool      // an unclear post was looked for and not found: it was not applied, or fetched already
@@ -103,6 +103,10 @@ type Payment struct {
 	Recalled  Recalled  // what the deletions of a recall came to so far, "" if none is under way
 	NoteIDs   string    // pending notes that are still to be deleted, with commas
 	Tell      string    // what a machine that confirms has to be told: "refunded", "ended"
+
+	MoneyNotBefore time.Time // the same of calls to Stripe, so that neither vendor's trouble holds up the other's calls
+	MoneyFailures  int
+	LostAmount     int64 // minor currency units that the customer's bank took back in disputes
 
 	RefundNumber int       // the refund under way or made last, 0 for none; it is on disk before it is made
 	RefundAmount int64     // minor currency units

@@ -13,14 +13,15 @@ const RequestsKept = 24 * time.Hour
 // ErrOtherRequest is returned by BeginRequest for an id that was used for another request.
 var ErrOtherRequest = errors.New("this key was used for another request")
 
-// BeginRequest remembers a request by an id of its sender's, in the transaction that does what it asks for: if that fails, the id is free again.
-// For an id that was used within RequestsKept it returns repeated, and the answer of then, or ErrOtherRequest if another request used it.
+// BeginRequest remembers a request by an id of its sender's, in the transaction that does what it
+// asks for: if that fails, the id is free again. For an id that was used within RequestsKept it
+// returns repeated, and the answer of then, or ErrOtherRequest if another request used it.
 func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, err error) {
 	if _, err := tx.exec(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
 		return "", false, fmt.Errorf("forget old requests: %w", err)
 	}
-	n, err := tx.exec(`INSERT INTO requests (id, request, answer, at) VALUES ($1, $2, '', $3) ON CONFLICT (id) DO NOTHING`,
-		id, request, tx.Now.UnixMilli())
+	n, err := tx.exec(`INSERT INTO requests (id, request, answer, at) VALUES ($1, $2, '', $3)
+		ON CONFLICT (id) DO NOTHING`, id, request, tx.Now.UnixMilli())
 	if err != nil || n == 1 {
 		return "", false, err
 	}
@@ -35,7 +36,8 @@ func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, er
 
 // Begun reports whether the request with an id was done within RequestsKept.
 func (l *Ledger) Begun(ctx context.Context, id string) (bool, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`, id, l.Now().Add(-RequestsKept).UnixMilli())
+	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`,
+		id, l.Now().Add(-RequestsKept).UnixMilli())
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 

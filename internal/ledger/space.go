@@ -13,8 +13,9 @@ import (
 type Space struct{ Free, Total uint64 }
 
 const (
-	// spaceFloor is how much must be free for sales to go on. Payments that are under way when sales stop still need room: about 4 KiB each in
-	// the file, and up to 4 MiB in SQLite's log before SQLite moves it into the file.
+	// spaceFloor is how much must be free for sales to go on. Payments that are under way when
+	// sales stop still need room: about 4 KiB each in the file, and up to 4 MiB in SQLite's log
+	// before SQLite moves it into the file.
 	spaceFloor = 16 << 20
 	// spaceWarning is how much should be free, so that the operator has time.
 	spaceWarning = 256 << 20
@@ -23,13 +24,15 @@ const (
 // Floor returns how much must be free for sales to go on: 16 MiB, but at most a twentieth of a small disk.
 func (s Space) Floor() uint64 { return min(spaceFloor, s.Total/20) }
 
-// Enough returns how much must be free for sales to begin again: half as much again as the floor, so that they do not begin and end all the time.
+// Enough returns how much must be free for sales to begin again: half as much again as the floor,
+// so that they do not begin and end all the time.
 func (s Space) Enough() uint64 { return s.Floor() + s.Floor()/2 }
 
 // Tight reports whether the operator should make room soon.
 func (s Space) Tight() bool { return s.Free < min(spaceWarning, s.Total/5) }
 
-// Space returns the room on the ledger's disk, or errors.ErrUnsupported where the system does not tell or the ledger is in PostgreSQL.
+// Space returns the room on the ledger's disk, or errors.ErrUnsupported where the system does not
+// tell or the ledger is in PostgreSQL.
 func (l *Ledger) Space() (Space, error) {
 	if l.path == "" {
 		return Space{}, errors.ErrUnsupported
@@ -74,8 +77,9 @@ const (
 	probePadding = 1000 // bytes; PostgreSQL allows 2,704 in an index
 )
 
-// ProbeRoom finds out whether payments can be recorded, as Probe does, but with rows that need new room: on a full disk a small change of an
-// existing row may still succeed. It removes the rows at once, and what they used stays free in the file.
+// ProbeRoom finds out whether payments can be recorded, as Probe does, but with rows that need new
+// room: on a full disk a small change of an existing row may still succeed. It removes the rows at
+// once, and what they used stays free in the file.
 func (l *Ledger) ProbeRoom(ctx context.Context) error {
 	remove := func(tx *Tx) error {
 		_, err := tx.exec(`DELETE FROM facts WHERE name LIKE 'probe/%'`)

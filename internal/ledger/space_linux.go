@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// SpaceAt returns the room on the disk of a path, whether the file exists yet or not. It returns errors.ErrUnsupported where the file system
-// does not tell.
+// SpaceAt returns the room on the disk of a path, whether the file exists yet or not. It returns
+// errors.ErrUnsupported where the file system does not tell.
 func SpaceAt(path string) (Space, error) {
 	var fs syscall.Statfs_t
 	err := syscall.Statfs(path, &fs)

@@ -21,6 +21,8 @@ type sharedWriter struct {
 	closed  chan struct{}      // closed by the goroutine as it ends
 	once    sync.Once
 	tx      Tx
+	files   *ledgerFiles
+	sealed  bool // the log has the generation that it is moved with
 	clock   *vendortime.Clock
 }
 
@@ -33,12 +35,12 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB, clock *vendortime.Clock) (*sharedWriter, error) {
+func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles, clock *vendortime.Clock) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	prepared := &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}
+	prepared := newPreparedConn(conn, files.condition)
 	w := &sharedWriter{
 		db:      db,
 		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
@@ -46,13 +48,13 @@ func startSharedWriter(ctx context.Context, db *sql.DB, clock *vendortime.Clock)
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
 		tx:      Tx{db: prepared},
+		files:   files,
 		clock:   clock,
 	}
 	if err := migrate(ctx, w.alone, func(statement string) string { return statement }); err != nil {
 		prepared.close()
 		return nil, err
 	}
-	go w.run(prepared)
 	return w, nil
 }
 
@@ -77,13 +79,14 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-func (w *sharedWriter) close() error { return w.db.Close() }
+func (w *sharedWriter) close() error { return errors.Join(w.files.closeLog(), w.db.Close()) }
 
 func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
 	defer conn.close()
+	defer w.leave()
 	batch := make([]*update, 0, largestBatch)
-	for {
+	for n := 0; ; {
 		select {
 		case u := <-w.updates:
 			batch = append(batch[:0], u)
@@ -105,6 +108,9 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		w.commit(batch)
 		for _, u := range batch {
 			close(u.done)
+		}
+		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(logFrames) {
+			w.moveLog("RESTART")
 		}
 	}
 }
@@ -154,31 +160,26 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)
 	}
+	if err := w.files.verify(); err != nil {
+		return fmt.Errorf("commit: %w", err) // it is on disk, but where nobody will look for it
+	}
 	return nil
 }
 
-// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the next write begins at the log's start and needs
-// no new space. SQLite itself does this only after 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
+// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the
+// next write begins at the log's start and needs no new space. SQLite itself does this only after
+// 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
 func (w *sharedWriter) reuseLog(err error) {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
 		return
 	}
-	w.pragma("wal_checkpoint(PASSIVE)")
+	w.moveLog(passive)
 }
 
-// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this moment.
-func (w *sharedWriter) shrinkLog() {
-	w.pragma("busy_timeout = 0") // who writes meanwhile waits
-	w.pragma("wal_checkpoint(TRUNCATE)")
-	w.pragma("busy_timeout = 5000")
-}
-
-// pragma runs a PRAGMA whose result does not matter.
-func (w *sharedWriter) pragma(text string) {
-	rows, err := w.tx.db.query("PRAGMA " + text)
-	_, _ = all(rows, err, func(scanner) (struct{}, error) { return struct{}{}, nil })
-}
+// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this
+// moment.
+func (w *sharedWriter) shrinkLog() { w.moveLog("TRUNCATE") }
 
 // SQLite's result codes (sqlite.org/rescode.html).
 const (
@@ -202,51 +203,4 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 		}
 	}()
 	return fn(tx)
-}
-
-// preparedConn is one connection that prepares each statement once. Only the writer's goroutine uses it.
-// No context reaches the driver: a caller who goes away must not interrupt a transaction that others share.
-type preparedConn struct {
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-}
-
-func (c *preparedConn) prepare(query string) (*sql.Stmt, error) {
-	if s, ok := c.statements[query]; ok {
-		return s, nil
-	}
-	s, err := c.conn.PrepareContext(context.Background(), query)
-	if err == nil {
-		c.statements[query] = s
-	}
-	return s, err
-}
-
-// close gives the connection back to its pool, whose Close reports what matters. As long as a statement is open, SQLite would
-// keep the file and its log open behind that.
-func (c *preparedConn) close() {
-	for _, s := range c.statements {
-		_ = s.Close()
-	}
-	_ = c.conn.Close()
-}
-
-func (c *preparedConn) exec(query string, args ...any) (int64, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := s.Exec(args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (c *preparedConn) query(query string, args ...any) (*sql.Rows, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, err
-	}
-	return s.Query(args...)
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -18,7 +17,7 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
 	want := map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000"}
-	check := func(t *testing.T, query func(query string) (*sql.Rows, error)) {
+	check := func(t *testing.T, query func(query string) (resultRows, error)) {
 		t.Helper()
 		for setting, want := range want {
 			rows, err := query("PRAGMA " + setting)
@@ -33,7 +32,7 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 			t.Errorf("the writer may open %d connections; want 1", got)
 		}
 		mustUpdate(t, l, func(tx *Tx) error {
-			check(t, func(query string) (*sql.Rows, error) { return tx.db.query(query) })
+			check(t, func(query string) (resultRows, error) { return tx.db.query(query) })
 			return nil
 		})
 	})
@@ -47,7 +46,7 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			check(t, func(query string) (*sql.Rows, error) { return conn.QueryContext(t.Context(), query) })
+			check(t, func(query string) (resultRows, error) { return conn.QueryContext(t.Context(), query) })
 			if _, err := conn.ExecContext(t.Context(), `DELETE FROM facts`); !isSQLite(err, sqliteReadOnly) {
 				t.Errorf("a reader's DELETE: got %v; want it refused", err)
 			}

@@ -18,7 +18,7 @@ type Tx struct {
 // statements is what the two databases have in common.
 type statements interface {
 	exec(query string, args ...any) (rowsAffected int64, err error)
-	query(query string, args ...any) (*sql.Rows, error)
+	query(query string, args ...any) (resultRows, error)
 }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
@@ -150,7 +150,7 @@ const (
 	howColumns  = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
 	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
 	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look, with_code,
-	access_code, machine_at, money_at`
+	access_code, machine_at, money_at, money_not_before, money_failures, lost_amount`
 	paymentColumns = whatColumns + `, ` + howColumns
 )
 
@@ -180,7 +180,8 @@ func (p *Payment) how() []any {
 		string(p.Machine), p.Reason, p.Code, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
 		milliseconds(p.ConfirmBy), bit(p.Occupies), string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures,
 		bit(p.Posted), bit(p.Unclear), bit(p.Vanished), p.Stop, string(p.Recalled), p.NoteIDs, p.Tell,
-		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode, milliseconds(p.MachineAt), milliseconds(p.MoneyAt)}
+		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode, milliseconds(p.MachineAt), milliseconds(p.MoneyAt),
+		milliseconds(p.MoneyNotBefore), p.MoneyFailures, p.LostAmount}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
@@ -190,7 +191,8 @@ func scanPayment(s scanner) (p Payment, err error) {
 		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
 		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
 		flag{&p.Posted}, flag{&p.Unclear}, flag{&p.Vanished}, &p.Stop, &p.Recalled, &p.NoteIDs, &p.Tell,
-		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode, instant{&p.MachineAt}, instant{&p.MoneyAt})
+		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode, instant{&p.MachineAt}, instant{&p.MoneyAt},
+		instant{&p.MoneyNotBefore}, &p.MoneyFailures, &p.LostAmount)
 	p.PaymentIntent = intent.String
 	return p, err
 }
@@ -274,22 +276,23 @@ func (tx *Tx) PaymentOfIntent(intent string) (Payment, error) {
 
 // A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes five times as long as to run it.
 const (
-	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND failures %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
+	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
 
 	notehubSteps = `(step = 'note' OR step = 'check_pending' OR step = 'recall')`
 	stripeSteps  = `(step = 'capture' OR step = 'release' OR step = 'refund')`
 	waitStep     = `step = 'wait'`
+	inDoubt      = `machine = 'queued' AND vanished = 1 AND confirm_by IS NOT NULL`
 	calledNow    = `in_flight = 1 AND due_at > $1 AND ` + notehubSteps
 	deviceIsFree = `AND NOT EXISTS (SELECT 1 FROM payments AS other WHERE other.device_uid = payments.device_uid AND other.in_flight = 1 AND other.due_at > $1
 		AND (other.step = 'note' OR other.step = 'check_pending' OR other.step = 'recall'))`
 )
 
 var (
-	dueNotehubFresh = fmt.Sprintf(due, notehubSteps, "=", deviceIsFree)
-	dueNotehubAgain = fmt.Sprintf(due, notehubSteps, ">", deviceIsFree)
-	dueStripeFresh  = fmt.Sprintf(due, stripeSteps, "=", "")
-	dueStripeAgain  = fmt.Sprintf(due, stripeSteps, ">", "")
-	dueInTime       = fmt.Sprintf(due, waitStep, "=", "")
+	dueNotehubFresh = fmt.Sprintf(due, notehubSteps, "failures =", deviceIsFree)
+	dueNotehubAgain = fmt.Sprintf(due, notehubSteps, "failures >", deviceIsFree)
+	dueStripeFresh  = fmt.Sprintf(due, stripeSteps, "money_failures =", "")
+	dueStripeAgain  = fmt.Sprintf(due, stripeSteps, "money_failures >", "")
+	dueInTime       = fmt.Sprintf(due, waitStep, "failures =", "")
 )
 
 func (tx *Tx) due(query string, limit int) ([]Payment, error) {
@@ -323,16 +326,31 @@ func (tx *Tx) Called(device string) (bool, error) {
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
+// silent are those of a kind whose machines should have been heard of.
+const silent = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`
+
+var (
+	silentFetched = fmt.Sprintf(silent, `machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'`)
+	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
+)
+
 // SilentAt reads up to limit payments whose machines have the note and should have been heard of by asOf.
 func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
-		AND machine = 'fetched' AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`, asOf.UnixMilli(), limit)
+	rows, err := tx.db.query(silentFetched, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)
 }
 
+// InDoubtAt reads up to limit payments that Notehub never said yes to, and whose machines should have been heard of by asOf if they have them.
+func (tx *Tx) InDoubtAt(asOf time.Time, limit int) ([]Payment, error) {
+	rows, err := tx.db.query(silentInDoubt, asOf.UnixMilli(), limit)
+	return all(rows, err, scanPayment)
+}
+
+const occupantOf = `SELECT ` + paymentColumns + ` FROM payments WHERE device_uid = $1 AND occupies = 1`
+
 // Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
 func (tx *Tx) Occupant(device string) (Payment, error) {
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 AND occupies = 1`, device)
+	rows, err := tx.db.query(occupantOf, device)
 	return one(rows, err, scanPayment)
 }
 

@@ -302,6 +302,6 @@ func unmigrated(t *testing.T, database string) (db *sql.DB, begin func(func(*Tx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &sharedWriter{tx: Tx{db: &preparedConn{conn: conn, statements: map[string]*sql.Stmt{}}}}
+	w := &sharedWriter{tx: Tx{db: newPreparedConn(conn, nil)}}
 	return db, w.alone, func(s string) string { return s }
 }

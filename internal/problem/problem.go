@@ -50,6 +50,7 @@ type Problem struct {
 type Board struct {
 	mu    sync.Mutex
 	list  map[string]Problem
+	odd   map[string][]string // the records behind OddRecords, by their source
 	stops atomic.Bool
 }
 

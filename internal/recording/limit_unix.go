@@ -7,5 +7,6 @@ import (
 	"syscall"
 )
 
-// limitIsAnError makes a write over a limit on the size of files an error like any other. Otherwise the signal would end the process.
+// limitIsAnError makes a write over a limit on the size of files an error like any other. Otherwise
+// the signal would end the process.
 func limitIsAnError() { signal.Ignore(syscall.SIGXFSZ) }

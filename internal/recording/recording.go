@@ -1,8 +1,10 @@
 // Package recording watches whether payments can be recorded, and stops sales while they cannot.
 //
-// Run raises problem.Storage within a few seconds of a failed write, or of the moment when an idle ledger can be written no more, and clears it
-// when writes succeed again. It raises problem.DiskFull before the disk is full, and problem.LogGrowing when SQLite's log keeps growing. The package
-// cannot see quotas, and on systems that do not tell the free space it only sees that writes fail.
+// Run raises problem.Storage within a few seconds of a failed write, or of the moment when an idle
+// ledger can be written no more, and clears it when writes succeed again. It raises
+// problem.DiskFull before the disk is full, and problem.LogGrowing when SQLite's log keeps growing.
+// The package cannot see quotas, and on systems that do not tell the free space it only sees that
+// writes fail.
 package recording
 
 import (
@@ -43,11 +45,13 @@ const (
 	idleProbeInterval = 5 * time.Second
 	// failingProbeInterval is how often it is tried whether writes succeed again.
 	failingProbeInterval = 2 * time.Second
-	// probeTimeout bounds the wait for a probe. A probe that takes longer counts as failed, and its result counts when it comes.
+	// probeTimeout bounds the wait for a probe. A probe that takes longer counts as failed, and its
+	// result counts when it comes.
 	probeTimeout = 3 * time.Second
 	// checkHolds is how long Check repeats a result: anybody may ask, and each probe costs a sync of the disk.
 	checkHolds = 2 * time.Second
-	// quietTime is how long no write may have failed before a success of the probe counts, if writes failed although the probe succeeded.
+	// quietTime is how long no write may have failed before a success of the probe counts, if
+	// writes failed although the probe succeeded.
 	quietTime = 30 * time.Second
 	// maxLogSize is how large SQLite's log may grow; usually it has 4 MiB.
 	maxLogSize = 64 << 20
@@ -75,7 +79,8 @@ func New(l Ledger, problems *problem.Board, log *slog.Logger) *Monitor {
 	return &Monitor{ledger: l, problems: problems, log: log}
 }
 
-// Check reports whether payments can be recorded, from a probe of the last two seconds or by a new one. It waits at most three seconds.
+// Check reports whether payments can be recorded, from a probe of the last two seconds or by a new
+// one. It waits at most three seconds.
 func (m *Monitor) Check(ctx context.Context) error {
 	m.mu.Lock()
 	failing, recent, err := m.failing, !m.at.IsZero() && time.Since(m.at) <= checkHolds, m.err
@@ -175,8 +180,9 @@ func (m *Monitor) due(w *watch) bool {
 	return since >= idleProbeInterval && time.Since(m.ledger.LastWrite()) >= idleProbeInterval
 }
 
-// writeFailed takes a failed write into account. One may be an accident, and the probe that follows decides. If another fails that began after that
-// probe had succeeded, sales stop for a while, because the probe is not the same as a payment.
+// writeFailed takes a failed write into account. One may be an accident, and the probe that follows
+// decides. If another fails that began after that probe had succeeded, sales stop for a while,
+// because the probe is not the same as a payment.
 func (m *Monitor) writeFailed(w *watch, f ledger.Failure) {
 	contradicted := time.Since(w.failed) < quietTime && w.succeeded.After(w.failed) && f.Began.After(w.succeeded)
 	w.failed, w.doubt = time.Now(), true
@@ -196,7 +202,7 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 		w.failed = time.Now()
 		m.raise(w, err)
 	case w.failing:
-		w.failing, w.repeated = false, false
+		w.failing, w.repeated, w.failed = false, false, time.Time{}
 		m.setFailing(nil)
 		m.problems.Clear(problem.Storage)
 		m.log.Info("payments can be recorded again")
@@ -207,7 +213,8 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 }
 
 func (m *Monitor) raise(w *watch, err error) {
-	text := "Payments cannot be recorded: " + ledger.Cause(err) + ". No machine is sold until that is over, and sales then go on by themselves."
+	text := "Payments cannot be recorded: " + ledger.Cause(err) +
+		". No machine is sold until that is over, and sales then go on by themselves."
 	m.problems.Raise(problem.Problem{Code: problem.Storage, Text: text, StopsSales: true})
 	if !w.failing {
 		m.log.Error("payments cannot be recorded", "err", err)
@@ -233,8 +240,9 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 	}
 	switch {
 	case space.Free < space.Floor(), w.tight && space.Free < space.Enough():
-		text := fmt.Sprintf("Only %s are free on the disk of the ledger, and sales need %s. No machine is sold until there is room: delete something, or "+
-			"enlarge the disk.", megabytes(space.Free), megabytes(space.Enough()))
+		text := fmt.Sprintf("Only %s are free on the disk of the ledger, and sales need %s. "+
+			"No machine is sold until there is room: delete something, or enlarge the disk.",
+			megabytes(space.Free), megabytes(space.Enough()))
 		if m.problems.Raise(problem.Problem{Code: problem.DiskFull, Text: text, StopsSales: true}) {
 			m.log.Error("disk nearly full", "free", space.Free, "needed", space.Enough())
 		}
@@ -244,8 +252,8 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 		m.problems.Clear(problem.DiskFull)
 		m.log.Info("disk has room again", "free", space.Free)
 	}
-	// A small disk may be filled by the log alone. The log is given up only if that brings enough room: on a full disk it is room that no other
-	// program can take.
+	// A small disk may be filled by the log alone. The log is given up only if that brings enough
+	// room: on a full disk it is room that no other program can take.
 	if log := uint64(m.ledger.LogSize()); space.Free < 2*space.Enough() && space.Free+log >= 2*space.Enough() {
 		ctx, cancel := context.WithTimeout(ctx, lookInterval)
 		defer cancel()
@@ -260,8 +268,9 @@ func (m *Monitor) lookAtLog() {
 		m.problems.Clear(problem.LogGrowing)
 		return
 	}
-	text := fmt.Sprintf("The ledger's log (the file that ends in -wal) has grown to %s, because another program keeps the ledger open for reading. End "+
-		"that program, or the disk will be full.", megabytes(uint64(size)))
+	text := fmt.Sprintf("The ledger's log (the file that ends in -wal) has grown to %s, "+
+		"because another program keeps the ledger open for reading. End that program, or the disk will be full.",
+		megabytes(uint64(size)))
 	if m.problems.Raise(problem.Problem{Code: problem.LogGrowing, Text: text}) {
 		m.log.Warn("ledger's log keeps growing", "size", size)
 	}

@@ -14,6 +14,8 @@ import (
 	"notepay/internal/problem"
 )
 
+type board = problem.Board
+
 // scripted is a ledger that does what the test says.
 type scripted struct {
 	mu           sync.Mutex
@@ -73,11 +75,11 @@ func (s *scripted) LogSize() (size int64) {
 func (s *scripted) ShrinkLog(context.Context) { s.set(func() { s.shrunk++ }) }
 
 // watching runs a monitor of a ledger in which all is well.
-func watching(t *testing.T, f func(t *testing.T, l *scripted, m *Monitor, board *problem.Board)) {
+func watching(t *testing.T, f func(t *testing.T, l *scripted, m *Monitor, board *board)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		l := &scripted{failures: make(chan ledger.Failure, 1), space: ledger.Space{Free: 1 << 30, Total: 1 << 34}}
-		board := &problem.Board{}
+		board := &board{}
 		m := New(l, board, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -95,7 +97,7 @@ func pass(d time.Duration) {
 }
 
 // has reports whether a problem is on the board and stops sales.
-func has(board *problem.Board, code string) (raised, stops bool) {
+func has(board *board, code string) (raised, stops bool) {
 	for _, p := range board.List() {
 		if p.Code == code {
 			return true, p.StopsSales
@@ -107,14 +109,14 @@ func has(board *problem.Board, code string) (raised, stops bool) {
 func TestMonitorStorage(t *testing.T) {
 	t.Parallel()
 	full := errors.New("disk I/O error")
-	stopped := func(t *testing.T, board *problem.Board, want bool, when string) {
+	stopped := func(t *testing.T, board *board, want bool, when string) {
 		t.Helper()
 		if raised, stops := has(board, problem.Storage); raised != want || stops != want {
 			t.Errorf("%s: raised %v, stops sales %v; want %v", when, raised, stops, want)
 		}
 	}
-	for name, f := range map[string]func(*testing.T, *scripted, *Monitor, *problem.Board){
-		"an idle ledger that cannot be written stops sales, which go on by themselves": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+	for name, f := range map[string]func(*testing.T, *scripted, *Monitor, *board){
+		"an idle ledger that cannot be written stops sales, which go on by themselves": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			stopped(t, board, false, "before")
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
@@ -135,13 +137,13 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("Check with room again: %v", err)
 			}
 		},
-		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			l.set(func() { l.roomy = full })
 			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(failingProbeInterval + lookInterval)
 			stopped(t, board, true, "after the first failure")
 		},
-		"one failed write is an accident": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"one failed write is an accident": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(time.Second)
 			stopped(t, board, false, "after one failure")
@@ -150,7 +152,7 @@ func TestMonitorStorage(t *testing.T) {
 			pass(time.Second)
 			stopped(t, board, false, "after one an hour later")
 		},
-		"writes that fail although the probe succeeds stop sales for a while": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"writes that fail although the probe succeeds stop sales for a while": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 				pass(5 * time.Second)
@@ -159,7 +161,7 @@ func TestMonitorStorage(t *testing.T) {
 			pass(quietTime)
 			stopped(t, board, false, "when none has failed for a while")
 		},
-		"writes that began before the probe succeeded change nothing": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"writes that began before the probe succeeded change nothing": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			began := time.Now()
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: began}
@@ -167,7 +169,7 @@ func TestMonitorStorage(t *testing.T) {
 				stopped(t, board, false, "while old writes fail")
 			}
 		},
-		"a probe that hangs is a failed one": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"a probe that hangs is a failed one": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			hang := make(chan struct{})
 			l.set(func() { l.hang = hang })
 			pass(9 * time.Second)
@@ -181,7 +183,7 @@ func TestMonitorStorage(t *testing.T) {
 			pass(3 * time.Second)
 			stopped(t, board, false, "when it answers again")
 		},
-		"a busy ledger is not probed": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"a busy ledger is not probed": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			probes := func() (n int) {
 				l.set(func() { n = l.probes })
 				return n
@@ -200,7 +202,7 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("%d probes in an idle minute; want one in 5 s", n)
 			}
 		},
-		"a small probe that another caller began does not end the stop": func(t *testing.T, l *scripted, m *Monitor, board *problem.Board) {
+		"a small probe that another caller began does not end the stop": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
 			hang := make(chan struct{})
@@ -223,7 +225,7 @@ func TestMonitorStorage(t *testing.T) {
 
 func TestMonitorSpace(t *testing.T) {
 	t.Parallel()
-	watching(t, func(t *testing.T, l *scripted, _ *Monitor, board *problem.Board) {
+	watching(t, func(t *testing.T, l *scripted, _ *Monitor, board *board) {
 		for _, step := range []struct {
 			free uint64
 			err  error
@@ -262,7 +264,7 @@ func TestMonitorSpace(t *testing.T) {
 
 func TestMonitorLog(t *testing.T) {
 	t.Parallel()
-	watching(t, func(t *testing.T, l *scripted, _ *Monitor, board *problem.Board) {
+	watching(t, func(t *testing.T, l *scripted, _ *Monitor, board *board) {
 		for _, step := range []struct {
 			size int64
 			want bool

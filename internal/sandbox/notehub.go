@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,7 +15,7 @@ type NotehubConfig struct {
 	ClientID, ClientSecret string          // OAuth2 client; tokens at POST /oauth2/token
 	Token                  string          // a personal access token that is accepted too; "": none
 	Project                string          // app:...
-	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in a hard minute, the token call included
+	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in any minute, the token call included
 	TokenLife              time.Duration   // 0: 30 minutes
 	MaxPending             int             // notes that may be pending in one file of a device; 0: 100
 	Client                 *http.Client    // sends through the route; nil: a plain one. It never follows redirects
@@ -34,26 +35,46 @@ type Notehub struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup // deliveries
 
-	mu        sync.Mutex // guards all below
-	devices   []*Device  // in the order in which they were added
-	byUID     map[string]*Device
-	fleets    []*fleet
-	variables map[string]string
-	tokens    map[string]time.Time // issued access tokens and when they die
-	issued    int
-	minute    window
-	notes     []*Note // every note ever posted, oldest first
-	pending   map[string][]*Note
-	changes   int
-	events    []hubEvent
-	connected map[string]bool    // devices that take signals
-	races     map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
-	raced     map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+	mu         sync.Mutex // guards all below
+	devices    []*Device  // in the order in which they were added
+	byUID      map[string]*Device
+	oddDevices []json.RawMessage
+	fleets     []*fleet
+	variables  map[string]string
+	tokens     map[string]time.Time // issued access tokens and when they die
+	issued     int
+	minute     slidingMinute
+	notes      []*Note // every note ever posted, oldest first
+	pending    map[string][]*Note
+	changes    int
+	events     []hubEvent
+	connected  map[string]bool    // devices that take signals
+	races      map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
+	raced      map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+	late       time.Duration      // after which a new note is listed
 
 	route       route
 	delivery    Delivery
 	tries       map[string][]RouteTry // by event id
 	outstanding int                   // deliveries that are not over
+}
+
+// slidingMinute allows so many requests in any minute.
+type slidingMinute struct {
+	limit int
+	seen  []time.Time // requests of the last minute that were allowed, oldest first
+}
+
+// wait counts a request and returns 0, or how long it has to wait.
+func (m *slidingMinute) wait(now time.Time) time.Duration {
+	for len(m.seen) > 0 && now.Sub(m.seen[0]) >= time.Minute {
+		m.seen = m.seen[1:]
+	}
+	if len(m.seen) >= m.limit {
+		return m.seen[0].Add(time.Minute).Sub(now)
+	}
+	m.seen = append(m.seen, now)
+	return 0
 }
 
 type fleet struct {
@@ -115,7 +136,7 @@ func NewNotehub(c NotehubConfig) *Notehub {
 	n := &Notehub{
 		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note), byUID: make(map[string]*Device),
 		connected: make(map[string]bool), races: make(map[string]bool), raced: make(map[string][]*Note),
-		tries: make(map[string][]RouteTry), minute: window{length: time.Minute, most: c.PerMinute},
+		tries: make(map[string][]RouteTry), minute: slidingMinute{limit: c.PerMinute},
 	}
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.operations = n.allOperations()
@@ -132,6 +153,14 @@ func (n *Notehub) AddDevice(d Device) {
 		return
 	}
 	n.devices, n.byUID[d.UID] = append(n.devices, &d), &d
+}
+
+// AddOddDevice adds a record to every listing of devices as it stands, such as one of another kind or with a field that
+// has another type. Nothing but the listing knows it.
+func (n *Notehub) AddOddDevice(record string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.oddDevices = append(n.oddDevices, json.RawMessage(record))
 }
 
 // RemoveDevice removes a device; what was pending for it is gone.
@@ -236,6 +265,23 @@ func (n *Notehub) Fetch(device, file string) []Note {
 	delete(n.raced, key)
 	delete(n.pending, key)
 	return taken
+}
+
+// SetListedLate has notes be listed as pending only so long after they were posted. The Notecard gets them all the same.
+func (n *Notehub) SetListedLate(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.late = d
+}
+
+// listed returns what is listed as pending in a file of a device, oldest first.
+func (n *Notehub) listed(key string) []*Note {
+	waiting := n.pending[key]
+	end := slices.IndexFunc(waiting, func(w *Note) bool { return n.Now().Sub(w.Posted).Abs() < n.late })
+	if end < 0 {
+		return waiting
+	}
+	return waiting[:end]
 }
 
 // RaceNextDelete lets the Notecard of a device win against the next delete of a note that is pending for it (U15): it has the note,

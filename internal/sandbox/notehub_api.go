@@ -57,7 +57,7 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 	if uid := q.path["fleet"]; uid != "" {
 		fleets = []string{uid}
 	}
-	data := []object{}
+	data := []any{}
 	matched := 0
 	for _, d := range n.devices {
 		if !anyOf(q.Values["deviceUID"], d.UID) || !anyOf(q.Values["serialNumber"], d.Name) || !anyOf(fleets, d.Fleets...) {
@@ -66,6 +66,11 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 		matched++
 		if matched > (number-1)*size && len(data) < size {
 			data = append(data, deviceObject(d))
+		}
+	}
+	for _, record := range n.oddDevices {
+		if number == 1 { // beside the page's size
+			data = append(data, record)
 		}
 	}
 	return object{"devices": data, "has_more": matched > number*size}, nil
@@ -180,7 +185,7 @@ func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
 		return nil, problem
 	}
 	notes := object{}
-	waiting := n.pending[q.path["device"]+" "+q.path["file"]]
+	waiting := n.listed(q.path["device"] + " " + q.path["file"])
 	for i, w := range waiting {
 		if most == 0 || i < most {
 			notes[w.ID] = object{"body": w.Body, "time": w.Posted.Unix()}
@@ -226,7 +231,7 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 			continue
 		}
 		notes := []object{}
-		for _, w := range n.pending[key] {
+		for _, w := range n.listed(key) {
 			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false})
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})

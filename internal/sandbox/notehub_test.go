@@ -111,7 +111,7 @@ func TestTokenRefusals(t *testing.T) {
 	}
 }
 
-func TestTheLimitIsAHardMinuteAndTheTokenCounts(t *testing.T) {
+func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3, Report: t})
@@ -123,9 +123,11 @@ func TestTheLimitIsAHardMinuteAndTheTokenCounts(t *testing.T) {
 			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
 		}
 		time.Sleep(50 * time.Second)
-		status, _, _ := hubRequest(t, n, "GET", "/v1/projects/"+project, token, "")
-		got = append(got, fmt.Sprint(status))
-		if want := "[200 200 429 50 200]"; fmt.Sprint(got) != want {
+		for range 2 { // the token call is a minute ago, the others are not
+			status, _, header := hubRequest(t, n, "GET", "/v1/projects/"+project, token, "")
+			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
+		}
+		if want := "[200 200 429 50 200 429 10]"; fmt.Sprint(got) != want {
 			t.Errorf("got %v; want %v", got, want)
 		}
 	})

@@ -46,6 +46,7 @@ type Stripe struct {
 	sessions    shelf[session]
 	intents     shelf[intent]
 	refunds     shelf[refund]
+	disputes    shelf[dispute]
 	events      shelf[event]
 	endpoints   []*endpoint // the first is the one of SetEndpoint
 	answers     map[string]*answer

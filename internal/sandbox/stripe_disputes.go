@@ -1,49 +1,120 @@
 package sandbox
 
-// dispute is a bank's demand to have a customer's money back.
+import "slices"
+
+// dispute is a bank's demand to have a customer's money back, or only its question.
 type dispute struct {
-	id, status string // "needs_response", "won" or "lost"; by us
+	id, status string
 	of         *intent
 	amount     int64 // minor units
 	created    int64 // unix seconds
 }
 
-// open tells that Stripe refuses to refund the charge: the dispute is not over, or the money is gone already.
-func (d *dispute) open() bool { return d != nil && d.status != "won" }
+// taken reports whether the bank has the money, and Stripe refuses to refund the charge.
+func (d *dispute) taken() bool { return d.status == "needs_response" || d.status == "under_review" }
 
-// Dispute lets the customer's bank ask for the money of a session that was not given back. It tells whether there is any. A charge is disputed once at most.
+// over reports whether nothing becomes of a dispute any more.
+func (d *dispute) over() bool {
+	return slices.Contains([]string{"won", "lost", "prevented", "warning_closed"}, d.status)
+}
+
+// lost is what banks keep of an intent's money.
+func (i *intent) lost() (sum int64) {
+	for _, d := range i.disputes {
+		if d.status == "lost" {
+			sum += d.amount
+		}
+	}
+	return sum
+}
+
+// left is what of an intent's money is neither given back nor lost.
+func (i *intent) left() int64 { return i.received - i.refunded - i.lost() }
+
+// takenBack reports whether a bank has the money of an intent while it is argued about.
+func (i *intent) takenBack() bool { return slices.ContainsFunc(i.disputes, (*dispute).taken) }
+
+// Dispute lets the customer's bank ask for the money of a session that was not given back. It tells whether there is any, and no dispute yet.
 func (s *Stripe) Dispute(sessionID string) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	i := s.intentOfSession(sessionID)
-	if i == nil || i.dispute != nil || i.received == i.refunded {
-		return false
-	}
-	i.dispute = &dispute{id: "du_1" + randomText(23), status: "needs_response", of: i, amount: i.received - i.refunded, created: s.Now().Unix()}
-	s.emit(send{"charge.dispute.created", i.dispute.id, s.disputeObject(i.dispute), true})
-	return true
+	none := i == nil || len(i.disputes) > 0 || i.left() <= 0
+	s.mu.Unlock()
+	return !none && s.OpenDispute(sessionID, "needs_response", 0) != ""
 }
 
-// CloseDispute ends the dispute of a session, for us or against us. It tells whether there was one to end.
-func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
+// OpenDispute opens a dispute about an amount of a session's money (minor units; 0: all that is left) in a status of Stripe's: an inquiry
+// ("warning_needs_response"), a dispute ("needs_response"), or one that was prevented. It returns its id, "" if nothing was paid.
+func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.intentOfSession(sessionID)
-	if i == nil || i.dispute == nil || i.dispute.status != "needs_response" {
+	if i == nil || i.received == 0 {
+		return ""
+	}
+	if amount == 0 {
+		amount = i.left()
+	}
+	d := &dispute{id: "du_1" + randomText(23), status: status, of: i, amount: amount, created: s.Now().Unix()}
+	s.disputes.put(d.id, d)
+	i.disputes = append(i.disputes, d)
+	s.emit(send{"charge.dispute.created", d.id, s.disputeObject(d, nil), true})
+	return d.id
+}
+
+// MoveDispute gives a dispute that is not over another status. It tells whether there was one.
+func (s *Stripe) MoveDispute(id, status string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.disputes.get(id)
+	if d == nil || d.status == "won" || d.status == "lost" {
 		return false
 	}
-	i.dispute.status = "lost"
-	if won {
-		i.dispute.status = "won"
+	d.status = status
+	kind := "charge.dispute.updated"
+	if d.over() {
+		kind = "charge.dispute.closed"
 	}
-	s.emit(send{"charge.dispute.closed", i.dispute.id, s.disputeObject(i.dispute), true})
+	s.emit(send{kind, d.id, s.disputeObject(d, nil), true})
 	return true
 }
 
-func (s *Stripe) disputeObject(d *dispute) object {
+// CloseDispute ends the open dispute of a session, for us or against us. It tells whether there was one to end.
+func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
+	s.mu.Lock()
+	open := ""
+	if i := s.intentOfSession(sessionID); i != nil {
+		for _, d := range i.disputes {
+			if d.taken() {
+				open = d.id
+			}
+		}
+	}
+	s.mu.Unlock()
+	if won {
+		return s.MoveDispute(open, "won")
+	}
+	return s.MoveDispute(open, "lost")
+}
+
+func (s *Stripe) disputeOperations() []operation {
+	return []operation{{"GET", "/v1/disputes", "payment_intent charge" + createdParams + pageParams, "data.charge data.payment_intent", s.listDisputes}}
+}
+
+func (s *Stripe) listDisputes(q *query) (any, *apiError) {
+	created := q.createdWanted()
+	wanted := func(d *dispute) bool {
+		return (!q.Has("payment_intent") || d.of.id == q.Get("payment_intent")) && (!q.Has("charge") || d.of.charge == q.Get("charge")) &&
+			created(d.created)
+	}
+	return listPage(q, &s.disputes, "/v1/disputes", wanted, s.disputeObject)
+}
+
+func (s *Stripe) disputeObject(d *dispute, _ expansion) object {
 	return object{
 		"id": d.id, "object": "dispute", "livemode": s.config.Livemode, "status": d.status, "amount": d.amount, "currency": d.of.currency,
-		"charge": d.of.charge, "payment_intent": d.of.id, "created": d.created, "reason": "fraudulent", "is_charge_refundable": false,
+		"charge": d.of.charge, "payment_intent": d.of.id, "created": d.created, "reason": "fraudulent",
+		"is_charge_refundable": !d.taken() && !d.over(), "balance_transactions": []object{},
 		"metadata": object{}, "evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"}, // not the payment's metadata
 	}
 }

@@ -285,7 +285,7 @@ func (s *Stripe) eventOperations() []operation {
 }
 
 func (s *Stripe) allOperations() []operation {
-	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(), s.refundOperations(), s.eventOperations(), s.triggerOperations())
+	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(), s.refundOperations(), s.disputeOperations(), s.eventOperations(), s.triggerOperations())
 }
 
 // listEvents lists events of the last 30 days, as they were delivered, whatever version the request asks for.

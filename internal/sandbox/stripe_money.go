@@ -24,7 +24,7 @@ type intent struct {
 	charge         string // "" until a card was charged or the money held
 	charged        int64  // unix seconds
 	chargeMetadata map[string]string
-	dispute        *dispute // nil: the customer's bank asks for nothing back
+	disputes       []*dispute
 }
 
 // intentOf returns the intent of a session, made at its first attempt to pay.
@@ -240,7 +240,7 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 	rendered := object{
 		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
 		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
-		"currency": i.currency, "description": nullable(i.description), "disputed": i.dispute != nil, "metadata": i.chargeMetadata,
+		"currency": i.currency, "description": nullable(i.description), "disputed": len(i.disputes) > 0, "metadata": i.chargeMetadata,
 		"payment_intent": i.id, "receipt_url": s.base + receipts + i.charge, "refunded": full, "payment_method_details": paymentMethod(i.method),
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},

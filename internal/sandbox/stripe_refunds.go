@@ -50,7 +50,7 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	case i == nil:
 		return nil, missing("payment_intent", q.Get("payment_intent"), "payment_intent")
 	}
-	r := &refund{of: i, amount: q.integer("amount", i.received-i.refunded, 1, 1<<40), metadata: q.metadata("metadata", nil)}
+	r := &refund{of: i, amount: q.integer("amount", i.left(), 1, 1<<40), metadata: q.metadata("metadata", nil)}
 	r.reason = q.oneOf("reason", "", "duplicate", "fraudulent", "requested_by_customer")
 	if q.problem != nil {
 		return nil, q.problem
@@ -64,13 +64,13 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 // giveBack makes a refund, or says why not.
 func (s *Stripe) giveBack(r *refund) *apiError {
 	i := r.of
-	left := i.received - i.refunded
+	left := i.left()
 	switch {
 	case i.status != "succeeded":
 		return refused(http.StatusBadRequest, "", "", "This PaymentIntent (%s) does not have a successful charge to refund.", i.id)
-	case i.dispute.open():
+	case i.takenBack(), left <= 0 && i.lost() > 0:
 		return refused(http.StatusBadRequest, "charge_disputed", "", "Charge %s has been charged back; cannot issue a refund.", i.charge)
-	case left == 0:
+	case left <= 0:
 		return refused(http.StatusBadRequest, "charge_already_refunded", "", "Charge %s has already been refunded.", i.charge)
 	case r.amount > left:
 		return refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on charge (%s)", money(r.amount, i.currency), money(left, i.currency))
@@ -104,7 +104,7 @@ func (s *Stripe) Refund(sessionID string, amount int64) bool {
 		return false
 	}
 	if amount == 0 {
-		amount = i.received - i.refunded
+		amount = i.left()
 	}
 	return s.giveBack(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
 }

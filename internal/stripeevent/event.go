@@ -42,8 +42,9 @@ var ErrTimeUnknown = errors.New("signed at another time than the host's clock sh
 // ErrMalformed is for signed events that cannot be read.
 var ErrMalformed = errors.New("malformed event")
 
-// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature of the version that is checked. It costs next to
-// nothing, so that what cannot be signed is refused before its body is read.
+// Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature
+// of the version that is checked. It costs next to nothing, so that what cannot be signed is
+// refused before its body is read.
 func (s Secrets) Plausible(header string) bool {
 	timed, signed := false, false
 	for part := range strings.SplitSeq(header, ",") {
@@ -140,7 +141,7 @@ func Decode(body []byte) (bridge.Event, error) {
 		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
 		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
 	case disputeObject:
-		event.Dispute = o.Status
+		event.Dispute, event.DisputeAmount, event.DisputeCurrency, event.Refundable = o.Status, o.Amount, o.Currency, o.Refundable
 	case otherObject:
 		event.Active, event.Limited = string(o.Active) == "true", len(o.Restrictions) > 0 && string(o.Restrictions) != "null"
 	}
@@ -152,16 +153,17 @@ type eventObject struct {
 	ID             string            `json:"id"`
 	Metadata       map[string]string `json:"metadata"`
 	PaymentIntent  reference         `json:"payment_intent"`
-	PaymentStatus  string            `json:"payment_status"`  // of a session
-	PaymentLink    reference         `json:"payment_link"`    // of a session
-	AmountTotal    int64             `json:"amount_total"`    // of a session
-	Currency       string            `json:"currency"`        // of a session
-	AmountRefunded int64             `json:"amount_refunded"` // of a charge
-	ReceiptURL     string            `json:"receipt_url"`     // of a charge
-	Amount         int64             `json:"amount"`          // of a refund
-	Status         string            `json:"status"`          // of a refund or a dispute
-	Active         json.RawMessage   `json:"active"`          // of a link
-	Restrictions   json.RawMessage   `json:"restrictions"`    // of a link
+	PaymentStatus  string            `json:"payment_status"`       // of a session
+	PaymentLink    reference         `json:"payment_link"`         // of a session
+	AmountTotal    int64             `json:"amount_total"`         // of a session
+	Currency       string            `json:"currency"`             // of a session or a dispute
+	AmountRefunded int64             `json:"amount_refunded"`      // of a charge
+	ReceiptURL     string            `json:"receipt_url"`          // of a charge
+	Amount         int64             `json:"amount"`               // of a refund or a dispute
+	Refundable     bool              `json:"is_charge_refundable"` // of a dispute
+	Status         string            `json:"status"`               // of a refund or a dispute
+	Active         json.RawMessage   `json:"active"`               // of a link
+	Restrictions   json.RawMessage   `json:"restrictions"`         // of a link
 	Paid           struct {
 		Card struct {
 			Last4 string `json:"last4"`

@@ -109,3 +109,9 @@ func (s *Spellings) Of(key string) string {
 	}
 	return key
 }
+
+// Split returns the key of a UID as Notehub spells it, and the spelling where that is another, which it remembers.
+func (s *Spellings) Split(spelled string) (key, other string) {
+	key = Key(spelled)
+	return key, s.Learn(key, spelled)
+}

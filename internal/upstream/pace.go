@@ -6,14 +6,12 @@ import (
 	"math"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Pace is how fast one vendor may be asked, and whether it answers. All calls to that vendor share it.
 // It is safe for concurrent use.
 type Pace struct {
-	limiter *rate.Limiter // nil: only the vendor's own 429 slows us down
+	slots slots // nil: only the vendor's own 429 slows us down
 
 	mu       sync.Mutex
 	hold     time.Time // nobody asks before this
@@ -27,27 +25,45 @@ type Pace struct {
 func NewPace(perMinute float64, burst int) *Pace {
 	p := &Pace{}
 	if perMinute > 0 {
-		p.limiter = rate.NewLimiter(rate.Limit(perMinute/60), max(burst, 1))
+		b := &bucket{perSecond: perMinute / 60, burst: float64(max(burst, 1))}
+		b.tokens = b.burst
+		p.slots = b
 	}
 	return p
 }
 
+// NewWindow allows limit calls in any minute; 0 sets no limit of our own. Its callers note the end of each call with Ended.
+func NewWindow(limit int) *Pace {
+	p := &Pace{}
+	if limit > 0 {
+		p.slots = &window{limit: limit}
+	}
+	return p
+}
+
+// Earlier notes when an earlier process may have made as many calls as the limit allows. Until a minute after that this one makes none.
+func (p *Pace) Earlier(at time.Time) {
+	w, ok := p.slots.(*window)
+	if ago := time.Since(at); !ok || ago < 0 || ago >= windowLength {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for range w.limit {
+		w.over = append(w.over, at)
+	}
+}
+
 // Guest shares the slots of a pace and nothing else: what the guest's calls come to does not tell the others whether the vendor answers.
-func (p *Pace) Guest() *Pace { return &Pace{limiter: p.limiter} }
+func (p *Pace) Guest() *Pace { return &Pace{slots: p.slots} }
 
 // Delay is how long the next call has to wait; 0 means that it may be made now.
 func (p *Pace) Delay(now time.Time) time.Duration {
 	d := p.held(now)
-	if p.limiter == nil {
+	if p.slots == nil {
 		return d
 	}
-	// To reserve a slot and cancel it would tell as much, but two who do so at once lose one.
-	missing := 1 - p.limiter.TokensAt(now)
-	if missing <= 0 {
-		return d
-	}
-	seconds := missing / float64(p.limiter.Limit())
-	return max(d, time.Duration(seconds*float64(time.Second))+rounding)
+	return max(d, p.slots.delay(now))
 }
 
 // rounding is added to a delay, so that who waits it out is not a hair short of the slot.
@@ -59,18 +75,61 @@ func (p *Pace) Allowance() int {
 	switch {
 	case p.held(now) > 0:
 		return 0
-	case p.limiter == nil:
+	case p.slots == nil:
 		return math.MaxInt
 	default:
-		return max(int(p.limiter.TokensAt(now)), 0)
+		return p.slots.free(now)
 	}
 }
 
-// Spend takes the slot of one call that is about to be made. A caller that looked at Delay a moment ago may overdraw by a
-// call; the next one then waits so much longer.
+// Reserve takes the slots of up to n calls that may follow, and returns how many it took. For each the caller makes a call
+// after Begin, or gives it back with Return.
+func (p *Pace) Reserve(n int) int {
+	now := time.Now()
+	switch {
+	case p.held(now) > 0:
+		return 0
+	case p.slots == nil:
+		return n
+	default:
+		return p.slots.reserve(now, n)
+	}
+}
+
+// Begin notes that n calls are being made for which slots were reserved.
+func (p *Pace) Begin(n int) {
+	if p.slots != nil {
+		p.slots.begin(time.Now(), n)
+	}
+}
+
+// Return gives back n reserved slots for which no call was made.
+func (p *Pace) Return(n int) {
+	if p.slots != nil {
+		p.slots.giveBack(n)
+	}
+}
+
+// Take takes the slot of a call that is about to be made. It reports whether one was free.
+func (p *Pace) Take() bool {
+	if p.Reserve(1) == 0 {
+		return false
+	}
+	p.Begin(1)
+	return true
+}
+
+// Spend takes the slot of one call that is about to be made, even if none is free. The next one then waits so much longer.
 func (p *Pace) Spend(now time.Time) {
-	if p.limiter != nil {
-		p.limiter.ReserveN(now, 1)
+	if p.slots != nil {
+		p.slots.spend(now)
+	}
+}
+
+// Ended notes that a call has ended for which a slot was taken.
+func (p *Pace) Ended(now time.Time) {
+	if p.slots != nil {
+		p.slots.ended(now)
 	}
 }
 
@@ -80,7 +139,7 @@ func (p *Pace) held(now time.Time) time.Duration {
 	return max(p.hold.Sub(now), 0)
 }
 
-// Wait waits for a free slot and takes it. It is for reads and links. Claims use Delay and Spend, and so go first whenever
+// Wait waits for a free slot and takes it. It is for reads and links. Claims use Delay and Reserve, and so go first whenever
 // both are waiting: a claim looks at the slot the moment it is free, Wait a little later.
 func (p *Pace) Wait(ctx context.Context) error {
 	for {
@@ -88,14 +147,10 @@ func (p *Pace) Wait(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
-		d := p.held(now)
-		if d == 0 && (p.limiter == nil || p.limiter.AllowN(now, 1)) {
+		if p.Take() {
 			return nil
 		}
-		if d == 0 {
-			d = p.Delay(now)
-		}
-		if err := Sleep(ctx, d+yield); err != nil {
+		if err := Sleep(ctx, p.Delay(now)+yield); err != nil {
 			return err
 		}
 	}
@@ -144,6 +199,15 @@ func (p *Pace) Observe(now time.Time, err error) {
 		if p.refusals++; outcome != Trouble {
 			p.refusals = 0
 		}
+	}
+}
+
+// Hold lets nobody ask before a time, as a Retry-After does.
+func (p *Pace) Hold(until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if until.After(p.hold) {
+		p.hold = until
 	}
 }
 

@@ -10,19 +10,21 @@ import (
 )
 
 const (
-	// maxErrorReply is how much is read of a reply that is no success, in bytes. Most are a line, but Stripe's may hold a whole PaymentIntent,
-	// whose state decides about the money.
+	// maxErrorReply is how much is read of a reply that is no success, in bytes. Most are a line,
+	// but Stripe's may hold a whole PaymentIntent, whose state decides about the money.
 	maxErrorReply = 128 << 10
 	// freeReply is what each reply may take without asking, so that a small one never waits for large ones.
 	freeReply = 64 << 10
-	// sharedReplies is the memory for all that is above, in bytes. Readers grow their buffers, which takes some three times as much.
+	// sharedReplies is the memory for all that is above, in bytes. Readers grow their buffers,
+	// which takes some three times as much.
 	sharedReplies = 2 << 20
 )
 
 // ErrReplyTooLarge is returned by the body of a success that is larger than any that a vendor sends.
 var ErrReplyTooLarge = errors.New("the reply is too large")
 
-// Replies bounds the memory that the replies of a vendor take while they are read. The zero value is ready; it is safe for concurrent use.
+// Replies bounds the memory that the replies of a vendor take while they are read. The zero value
+// is ready; it is safe for concurrent use.
 type Replies struct {
 	mu     sync.Mutex
 	used   int      // bytes, of sharedReplies
@@ -30,8 +32,8 @@ type Replies struct {
 	change chan struct{}
 }
 
-// Over returns next with bounded replies: an error's ends after maxErrorReply, and a success of up to max bytes may wait for its share of the
-// memory. A longer one fails with ErrReplyTooLarge.
+// Over returns next with bounded replies: an error's ends after maxErrorReply, and a success of up
+// to max bytes may wait for its share of the memory. A longer one fails with ErrReplyTooLarge.
 func (b *Replies) Over(next http.RoundTripper, max int) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
@@ -91,8 +93,8 @@ func (r *reply) Close() error {
 	return r.ReadCloser.Close()
 }
 
-// take waits until there is memory for a reply. The oldest of the large ones need not wait, so that they cannot all wait for each other: the
-// memory is exceeded by one reply at most.
+// take waits until there is memory for a reply. The oldest of the large ones need not wait, so that
+// they cannot all wait for each other: the memory is exceeded by one reply at most.
 func (b *Replies) take(r *reply, n int) error {
 	for {
 		b.mu.Lock()

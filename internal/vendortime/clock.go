@@ -20,6 +20,9 @@ import (
 // sells.
 const Tolerance = 2 * time.Minute
 
+// maxOffset is how far a Date may be from the host's clock. A host without a battery starts in 1970.
+const maxOffset = 100 * 365 * 24 * time.Hour
+
 // Witness is a vendor whose replies tell the time.
 type Witness int
 
@@ -155,8 +158,11 @@ func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 		return
 	}
 	least, most := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
+	if least.Abs() > maxOffset {
+		return
+	}
 	if offset := c.Offset(); offset < least || offset > most {
-		c.offset.Store(int64((least + most) / 2))
+		c.offset.Store(int64(least + (most-least)/2))
 	}
 	c.asked, c.seen = c.stepped(), true
 	if of == Stripe {

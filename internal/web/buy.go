@@ -17,8 +17,9 @@ const browserCookie = "notepay_browser"
 // maxBrowserName bounds what is taken for a browser's name, in bytes.
 const maxBrowserName = 64
 
-// browser is the name of the browser that asks, given to it with the answer if it has none, and whether it is one that we gave it before. A
-// browser that keeps no cookies has another each time. A page also replaces a name that is not of this process.
+// browser is the name of the browser that asks, given to it with the answer if it has none, and
+// whether it is one that we gave it before. A browser that keeps no cookies has another each time.
+// A page also replaces a name that is not of this process.
 func (c *Customer) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {
 	if given, err := r.Cookie(browserCookie); err == nil && given.Value != "" && len(given.Value) <= maxBrowserName {
 		if known = c.Checkout.Named(given.Value); known || r.Method == http.MethodPost {

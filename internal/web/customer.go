@@ -18,6 +18,7 @@ type Customer struct {
 	Ledger   *ledger.Ledger
 	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
 	Watched  func(p ledger.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
+	Missing  func(p ledger.Payment) bool                                  // see bridge.Missing; nil: no
 	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
 	HTTPS    bool                                                         // customers come by it alone
 	Live     *Live

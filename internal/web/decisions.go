@@ -44,10 +44,12 @@ func readDecision(r *http.Request) (d decision, err error) {
 // OperatorName is who decides, as far as is known: there is one operator token.
 const OperatorName = "operator"
 
-// change is a decision about a payment or device, by the id in the address. What is done also is done in its transaction.
+// change is a decision about a payment or device, by the id in the address. What is done also is
+// done in its transaction.
 type change func(ctx context.Context, id string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error)
 
-// decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets the answer of the first.
+// decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets
+// the answer of the first.
 func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
 	d, err := readDecision(r)
 	if err != nil {
@@ -77,7 +79,8 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f c
 
 // Retry sends a credit anew.
 func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By,
+		also bridge.Also) (ledger.Payment, error) {
 		p, err := o.Bridge.Retry(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
@@ -85,7 +88,8 @@ func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
 
 // Refund gives money back, all or the amount that is named.
 func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.By,
+		also bridge.Also) (ledger.Payment, error) {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
@@ -99,7 +103,8 @@ func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
 
 // End ends what is open for a payment.
 func (o *Operator) End(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By,
+		also bridge.Also) (ledger.Payment, error) {
 		p, err := o.Bridge.End(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
@@ -114,12 +119,16 @@ func orNoPayment(err error) error {
 
 // Pause takes a device out of sale.
 func (o *Operator) Pause(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error { return o.Bridge.Pause(ctx, uid, by) })
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error {
+		return o.Bridge.Pause(ctx, uid, by)
+	})
 }
 
 // Resume sells on a device again.
 func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error { return o.Bridge.Resume(ctx, uid, by) })
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error {
+		return o.Bridge.Resume(ctx, uid, by)
+	})
 }
 
 func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, uid string, by bridge.By) error) error {
@@ -138,7 +147,8 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 
 // Start sends a device a credit that nobody pays for.
 func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By,
+		also bridge.Also) (ledger.Payment, error) {
 		if d.Reason == "" {
 			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
 		}

@@ -30,6 +30,7 @@ type Metrics struct {
 	calls      *prometheus.CounterVec
 	Redirects  prometheus.Counter // scans that were led to Stripe
 	Rejected   prometheus.Counter // webhooks without a valid signature
+	oddRecords prometheus.Counter
 	Requests   *prometheus.CounterVec
 	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
 	LivePages  func() int               // how many customers look at a live page now; nil: there are none. It is set before the first scrape
@@ -60,6 +61,8 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 			Help: "Calls to vendors by status class; none is a call without a reply."}, []string{"vendor", "status"}),
 		Redirects: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."}),
 		Rejected:  prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_webhooks_rejected_total", Help: "Webhooks that were not accepted: signature, size or form."}),
+		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
+			Help: "Records of vendors' lists that cannot be read, each counted when it is first seen."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
 			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
 	}
@@ -81,7 +84,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.Requests, build, &queue{stats, counts, m}, problems{m},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -91,6 +94,9 @@ func (m *Metrics) Event(outcome string) { m.events.WithLabelValues(outcome).Inc(
 
 // Confirmation counts an answer of a machine.
 func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outcome).Inc() }
+
+// OddRecord counts a record that cannot be read.
+func (m *Metrics) OddRecord() { m.oddRecords.Inc() }
 
 // Attempt counts a call made for a payment.
 func (m *Metrics) Attempt(action ledger.Step, outcome string, took time.Duration) {

@@ -16,8 +16,9 @@ const (
 	maxKeyLength = 255 // Stripe's
 )
 
-// once makes a request that carries an Idempotency-Key count once within ledger.RequestsKept. Key, action and answer are stored in one
-// transaction, so that a crash leaves all of them or none. A request that fails changes nothing and leaves its key free.
+// once makes a request that carries an Idempotency-Key count once within ledger.RequestsKept. Key,
+// action and answer are stored in one transaction, so that a crash leaves all of them or none. A
+// request that fails changes nothing and leaves its key free.
 type once struct {
 	key     string // "" for a request without one
 	request string // a digest of route and decision
@@ -85,4 +86,5 @@ type repeated struct{ answer string }
 func (*repeated) Error() string { return "this request was done already" }
 
 var errOtherRequest = &APIError{http.StatusUnprocessableEntity, "idempotency_key_reused",
-	"this " + keyHeader + " was sent with another request: another route, amount or reason. Use a new key for a new request"}
+	"this " + keyHeader + " was sent with another request: another route, amount or reason. " +
+		"Use a new key for a new request"}

@@ -51,7 +51,8 @@ type Answered struct{ Err error }
 func (a *Answered) Error() string { return a.Err.Error() }
 func (a *Answered) Unwrap() error { return a.Err }
 
-// answered returns what a handler returns that showed a page in place of an error: that error, or why the page could not be written.
+// answered returns what a handler returns that showed a page in place of an error: that error, or
+// why the page could not be written.
 func answered(err, shown error) error {
 	if shown != nil {
 		return errors.Join(err, shown)
@@ -98,8 +99,8 @@ func (o *Operator) Authorized(r *http.Request) error {
 
 // Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
 func Bearer(r *http.Request, token string) bool {
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return ok && SameSecret(given, token)
+	scheme, given, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	return strings.EqualFold(scheme, "Bearer") && SameSecret(strings.TrimSpace(given), token) // the scheme has no case: RFC 9110, 11.1
 }
 
 // SameSecret compares in a time that does not tell how much of it was right.

@@ -40,6 +40,9 @@ const (
 // payment is the page of a payment as it stands at now.
 func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
 	s := statusOf(p, now)
+	if c.Missing != nil && c.Missing(p) {
+		s.seemsFetched()
+	}
 	out := receipt{status: s, facts: c.facts(p), renewing: s.Renewed > 0}
 	if s.Again {
 		out.retry = "/pay/" + url.PathEscape(p.DeviceUID)
@@ -96,9 +99,9 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 // givenBack is what has left us: Stripe counts a refund that is pending, too.
 func givenBack(p ledger.Payment) int64 {
 	if p.Money == ledger.Refunding && p.RefundedAmount >= p.RefundGoal {
-		return p.RefundedAmount - p.RefundAmount
+		return p.RefundedAmount - p.RefundAmount + p.LostAmount
 	}
-	return p.RefundedAmount
+	return p.RefundedAmount + p.LostAmount
 }
 
 // saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may be told at once, and of what a template costs

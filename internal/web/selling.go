@@ -167,3 +167,9 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 	}
 	return c.Show(w, r, page)
 }
+
+// NotReached tells before any money is taken that Notehub does not take the notes for a machine.
+func (c *Customer) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+	return c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Machine: MachineName(d.Name, d.UID), Title: phrase("sell.unreached.title"),
+		Lines: []Phrase{phrase("sell.free"), phrase("sell.late.hint")}, RetryAfter: time.Minute})
+}

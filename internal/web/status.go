@@ -83,7 +83,7 @@ func returned(p ledger.Payment) bool {
 	case ledger.Refunded, ledger.Released, ledger.Releasing, ledger.Lost, ledger.CaptureFailed:
 		return true
 	case ledger.Refunding, ledger.RefundFailed:
-		return p.RefundGoal >= p.Amount
+		return p.RefundGoal >= p.Amount-p.LostAmount
 	}
 	return false
 }
@@ -108,6 +108,15 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 	}
 	switch p.Machine {
 	case ledger.Queued, ledger.Sent:
+		if bridge.InDoubt(p, now) {
+			title("title.doubt")
+			s.say("machine.in_doubt")
+			if p.Money == ledger.Paid || p.Money == ledger.Authorized {
+				s.say("money.if_silent")
+			}
+			s.step(busy, "step.confirm", time.Time{})
+			break
+		}
 		s.onItsWay(p, held)
 	case ledger.Fetched:
 		title("title.fetched")
@@ -168,6 +177,20 @@ func (s *status) onItsWay(p ledger.Payment, held bool) {
 	s.step(busy, "step.sending", time.Time{})
 }
 
+// seemsFetched replaces what is said of a note that waits: an early look did not find it, which proves nothing.
+func (s *status) seemsFetched() {
+	for i := range s.Lines {
+		if s.Lines[i].Key == "machine.sent" {
+			s.Lines[i] = phrase("machine.seems_fetched")
+		}
+	}
+	for i := range s.Steps {
+		if s.Steps[i].Text.Key == "step.pick_up" {
+			s.Steps[i].Text = phrase("step.seems_fetched")
+		}
+	}
+}
+
 // running: the machine has said that it started. Its own timer is the truth.
 func (s *status) running(p ledger.Payment, now time.Time) {
 	begins := p.StartedAt.Add(p.DelayedStart)
@@ -215,7 +238,7 @@ func (s *status) over(p ledger.Payment) {
 
 // money says where the customer's money is.
 func (s *status) money(p ledger.Payment) {
-	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount, p.Currency}
+	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount + p.LostAmount, p.Currency}
 	switch p.Money {
 	case ledger.Authorized:
 		if p.Machine == ledger.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
@@ -262,8 +285,8 @@ func (s *status) paid(p ledger.Payment, all, back money) {
 	case owed(p):
 		s.say("money.owed", "amount", all)
 	case p.Machine == ledger.Failed: // it is refunded as soon as the call that is under way has ended
-		s.refunding(p, money{p.Amount - p.RefundedAmount, p.Currency}, time.Time{})
-	case p.RefundedAmount > 0:
+		s.refunding(p, money{p.Amount - p.RefundedAmount - p.LostAmount, p.Currency}, time.Time{})
+	case p.RefundedAmount+p.LostAmount > 0:
 		s.say("money.part_back", "back", back, "amount", all)
 	default:
 		s.ifTakenBack(p)

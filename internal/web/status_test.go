@@ -148,7 +148,10 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 	}
 	k := map[string]func(ledger.Payment, time.Time) bool{
 		"title.received": machine(ledger.Queued), "title.held": held, "title.sent": machine(ledger.Sent), "title.fetched": machine(ledger.Fetched),
-		"title.started": ran, "title.confirmed": ran, "title.done": machine(ledger.Done), "title.ended": machine(ledger.Done), "title.stopping": onItsWay, "title.failed": failed, "title.doubt": failed,
+		"title.started": ran, "title.confirmed": ran, "title.done": machine(ledger.Done), "title.ended": machine(ledger.Done), "title.stopping": onItsWay, "title.failed": failed,
+		"title.doubt": func(p ledger.Payment, now time.Time) bool { return failed(p, now) || bridge.InDoubt(p, now) },
+
+		"machine.in_doubt": bridge.InDoubt, "money.if_silent": bridge.InDoubt,
 
 		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(ledger.Sent), "machine.stopping": onItsWay,
 		"machine.awaited": func(p ledger.Payment, _ time.Time) bool { return p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() },
@@ -168,7 +171,9 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 
 		"money.free": func(p ledger.Payment, _ time.Time) bool { return p.Amount == 0 },
 		"money.held": money(ledger.Authorized), "money.capturing": money(ledger.Capturing),
-		"money.part_back": func(p ledger.Payment, _ time.Time) bool { return p.RefundedAmount > 0 && p.RefundedAmount < p.Amount },
+		"money.part_back": func(p ledger.Payment, _ time.Time) bool {
+			return p.RefundedAmount+p.LostAmount > 0 && bridge.Owing(p) > 0
+		},
 		"money.owed": func(p ledger.Payment, _ time.Time) bool {
 			return p.Money == ledger.Paid && (p.Reason == bridge.ReasonAdopted || p.Reason == bridge.ReasonUnclear)
 		},
@@ -194,7 +199,10 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 
 		"step.received": taken, "step.held": held, "step.sending": machine(ledger.Queued),
 		"step.sent":    func(p ledger.Payment, _ time.Time) bool { return !p.SentAt.IsZero() },
-		"step.pick_up": machine(ledger.Sent), "step.fetched": machine(ledger.Fetched), "step.confirm": machine(ledger.Fetched), "step.started": ran,
+		"step.pick_up": machine(ledger.Sent), "step.fetched": machine(ledger.Fetched), "step.started": ran,
+		"step.confirm": func(p ledger.Payment, now time.Time) bool {
+			return p.Machine == ledger.Fetched || bridge.InDoubt(p, now)
+		},
 		"step.running": ran, "step.over": machine(ledger.Done), "step.ended": machine(ledger.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
 		"step.released": money(ledger.Released), "step.refunded": money(ledger.Refunded), "step.refund_failed": money(ledger.RefundFailed),
 		"step.disputed": money(ledger.Disputed), "step.lost": money(ledger.Lost),

@@ -133,7 +133,12 @@ func (c *Customer) follow(s *stream) error {
 	defer beat.Stop()
 	for {
 		var message []byte
-		if err := c.Live.look(func() (err error) { c.watch(*s.payment); message, err = c.next(s); return err }); err != nil {
+		err := c.Live.look(func() (err error) {
+			c.watch(*s.payment)
+			message, err = c.next(s)
+			return err
+		})
+		if err != nil {
 			if errors.Is(err, errTooBusy) {
 				return nil // thousands of pages may end so at once
 			}

@@ -281,6 +281,7 @@ func (c *Console) functions() template.FuncMap {
 		"needs":   attentionWords,
 		"source":  sourceWords,
 		"did":     auditWords,
+		"stood":   standingWords,
 		"subject": subjectPath,
 		"nav":     func(v view, key, path, text string) navLink { return navLink{path, text, v.Nav == key} },
 	}

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// table writes an answer that is saved as a file of comma-separated values. Every cell is quoted, and none can be a formula.
+// table writes an answer that is saved as a file of comma-separated values. Every cell is quoted,
+// and none can be a formula.
 type table struct{ out *bufio.Writer }
 
 // startCSV begins an answer that is saved as a file.
@@ -34,8 +35,9 @@ func (t *table) Write(cells []string) error {
 func (t *table) Flush() error { return t.out.Flush() }
 
 const (
-	// separators are what a spreadsheet may take for the end of a cell or row, whatever the quotes say: where the decimal sign is a comma it
-	// splits by semicolons, and a quote in the middle of its cell protects nothing.
+	// separators are what a spreadsheet may take for the end of a cell or row, whatever the quotes
+	// say: where the decimal sign is a comma it splits by semicolons, and a quote in the middle of
+	// its cell protects nothing.
 	separators = ";,|\t\r\n"
 	// formulas are what begins a formula; of some spreadsheets also in full width.
 	formulas = "=+-@\t\r＝＋－＠"
@@ -44,7 +46,8 @@ const (
 // plainNumber may begin with a minus and is no formula.
 var plainNumber = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 
-// harmless keeps a spreadsheet from taking a text, or a part of it behind a separator, for a formula: an apostrophe makes it a text.
+// harmless keeps a spreadsheet from taking a text, or a part of it behind a separator, for a
+// formula: an apostrophe makes it a text.
 func harmless(text string) string {
 	if plainNumber.MatchString(text) || !strings.ContainsAny(text, formulas) {
 		return text

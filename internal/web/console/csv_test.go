@@ -21,7 +21,8 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// Whatever a cell holds, a spreadsheet that splits by commas reads it as it was, and one that splits by anything else finds no formula.
+// Whatever a cell holds, a spreadsheet that splits by commas reads it as it was, and one that
+// splits by anything else finds no formula.
 func TestTableQuotesEveryCell(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()

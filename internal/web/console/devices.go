@@ -115,11 +115,15 @@ func (c *Console) onDevice(w http.ResponseWriter, r *http.Request, done string, 
 }
 
 func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error { return c.Bridge.Pause(r.Context(), uid, by, once(r)) })
+	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error {
+		return c.Bridge.Pause(r.Context(), uid, by, once(r))
+	})
 }
 
 func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error { return c.Bridge.Resume(r.Context(), uid, by, once(r)) })
+	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error {
+		return c.Bridge.Resume(r.Context(), uid, by, once(r))
+	})
 }
 
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {

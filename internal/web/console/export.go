@@ -82,7 +82,8 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 				}
 			}
 			totals.add(p)
-			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent, p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
+			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent,
+				p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
 				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
 				string(p.Money), string(p.Machine), p.Reason, p.Attention})
 			if err != nil {
@@ -128,10 +129,17 @@ func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := startCSV(w, "audit.csv", "time", "who", "what", "subject", "why", "before", "after")
+	out, err := startCSV(w, "audit.csv",
+		"time", "who", "what", "subject", "why", "before", "after", "amount", "currency")
 	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, rowsAtOnce, next) {
 		for _, a := range list {
-			if err := out.Write([]string{a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, a.Why, a.Before, a.After}); err != nil {
+			amount := ""
+			if a.Amount > 0 {
+				amount = web.Figure(a.Amount, a.Currency)
+			}
+			at := a.At.In(c.Zone).Format(time.RFC3339)
+			cells := []string{at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After, amount, strings.ToUpper(a.Currency)}
+			if err := out.Write(cells); err != nil {
 				return err
 			}
 		}

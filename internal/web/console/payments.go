@@ -155,9 +155,9 @@ type buttons struct {
 func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
 	now := c.Ledger.Now()
 	may := func(_ ledger.Payment, err error) bool { return err == nil }
-	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: p.Amount - p.RefundedAmount, Hold: p.Money == ledger.Authorized}
+	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: bridge.Owing(p), Hold: p.Money == ledger.Authorized}
 	b.Retry, b.Refund, b.End = may(bridge.Retry(p, c.Lifetime, now)), may(bridge.GiveBack(p, 0, now)), may(bridge.End(p, now))
-	b.Seen = p.Machine != ledger.Queued && p.Machine != ledger.Sent && p.Machine != ledger.Started
+	b.Seen = bridge.Dismisses(p)
 	return b
 }
 
@@ -183,7 +183,15 @@ func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
-	return c.decide(w, r, "end", func(id string, by bridge.By) error {
+	p, err := c.Ledger.Payment(r.Context(), r.PathValue("id"))
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) { // decide says of one that is not found
+		return err
+	}
+	done := "end"
+	if bridge.Dismisses(p) {
+		done = "dismiss"
+	}
+	return c.decide(w, r, done, func(id string, by bridge.By) error {
 		_, err := c.Bridge.End(r.Context(), id, by, once(r))
 		return err
 	})
@@ -201,9 +209,9 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	minor, text := int64(0), strings.TrimSpace(r.PostFormValue("amount"))
 	if text != "" {
 		var ok bool
-		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > p.Amount-p.RefundedAmount {
+		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > bridge.Owing(p) {
 			return c.showPayment(w, r, http.StatusBadRequest, "The amount to give back is a number above 0 and at most "+
-				web.Amount(p.Amount-p.RefundedAmount, p.Currency)+". Nothing was changed.")
+				web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.")
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
@@ -255,7 +263,9 @@ func (s *story) moments() (list []moment) {
 		} else {
 			m.Detail += ", no answer"
 		}
-		if a.Detail != "" {
+		if minor, currency, ok := refunded(a); ok {
+			m.Detail += ": " + web.Amount(minor, currency)
+		} else if a.Detail != "" {
 			m.Detail += ": " + a.Detail
 		}
 		add(m)
@@ -276,12 +286,23 @@ func (s *story) moments() (list []moment) {
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			detail = strings.TrimSpace(detail + " (" + a.Before + " → " + a.After + ")")
+			change := " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")"
+			detail = strings.TrimSpace(detail + change)
 		}
-		add(moment{At: a.At, What: a.Who + " " + auditWords(a.What), Detail: detail})
+		add(moment{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
 	}
 	slices.SortStableFunc(list, func(a, b moment) int { return a.At.Compare(b.At) })
 	return list
+}
+
+// refunded returns what a refund that was made gave back, which the bridge keeps as "350 eur".
+func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
+	if a.Action != ledger.Refund || a.Outcome != "ok" {
+		return 0, "", false
+	}
+	amount, currency, ok := strings.Cut(a.Detail, " ")
+	minor, err := strconv.ParseInt(amount, 10, 64)
+	return minor, currency, ok && err == nil
 }
 
 func confirmationOutcome(outcome string) string {

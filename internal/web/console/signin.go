@@ -27,9 +27,10 @@ const (
 	// mostSignIns bounds the memory; the oldest gives way.
 	mostSignIns = 100
 
-	// After some failures, from an address or from anywhere, a wrong token is answered only after a delay, and 429. The right one is always taken
-	// at once: where a proxy stands before us its address is everybody's, and a stranger must not lock everybody out. What keeps guessing hopeless
-	// is the token's length.
+	// After some failures, from an address or from anywhere, a wrong token is answered only after a
+	// delay, and 429. The right one is always taken at once: where a proxy stands before us its
+	// address is everybody's, and a stranger must not lock everybody out. What keeps guessing
+	// hopeless is the token's length.
 	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
 	failuresInAll, waitInAll           = 50, 2 * time.Second
 	mostAddresses                      = 10_000
@@ -141,7 +142,8 @@ func (s *signIns) remove(r *http.Request) {
 // maxOnce bounds a form's token, in bytes; those of our own pages are shorter.
 const maxOnce = 64
 
-// errTwice is returned for a button that was pressed before on the same copy of its page, and whose action succeeded then.
+// errTwice is returned for a button that was pressed before on the same copy of its page, and whose
+// action succeeded then.
 var errTwice = errors.New("this button was pressed before")
 
 // pressID names a button of one copy of a page.
@@ -150,7 +152,8 @@ func pressID(r *http.Request) string {
 	return "form:" + hex.EncodeToString(digest[:])
 }
 
-// once consumes the token of a form in the transaction of its action, so that a second press changes nothing, and a press after a failure counts.
+// once consumes the token of a form in the transaction of its action, so that a second press
+// changes nothing, and a press after a failure counts.
 func once(r *http.Request) bridge.Also {
 	return bridge.Also{Before: func(tx *ledger.Tx) error {
 		_, known, err := tx.BeginRequest(pressID(r), "")
@@ -237,7 +240,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 		}
 		c.signIns.delay(r.Context())
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return c.askForToken(w, r, http.StatusTooManyRequests, "This is not the operator token, and it was wrong too often. Please check it before you try again.", next)
+		return c.askForToken(w, r, http.StatusTooManyRequests,
+			"This is not the operator token, and it was wrong too often. Please check it before you try again.", next)
 	}
 	c.Log.Info("console: signed in", "addr", address)
 	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))

@@ -74,6 +74,9 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 		return "Notehub holds the credit, and it is not known yet that the machine fetched it. It is offline, asleep, or on a slow connection." + until
 	case ledger.Queued:
 		switch {
+		case bridge.InDoubt(s.Payment, now):
+			return "Notehub never said that it took the credit, and it is not sent any more. Should the machine have it all the same, it says so by " +
+				clock(s.ConfirmBy) + "; else the money goes back."
 		case s.Unclear:
 			return "It is not known whether Notehub took the credit: the call was cut. It is looked for before it is sent again."
 		case s.Failures > 0:

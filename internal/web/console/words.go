@@ -1,9 +1,13 @@
 package console
 
 import (
+	"strconv"
+	"strings"
+
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/web"
 )
 
 // word is a state in a word for people, with the class that gives it its colour: "good", "wait", "bad" or "" for neither.
@@ -42,7 +46,7 @@ func moneyWords(p ledger.Payment) word {
 	case ledger.Capturing:
 		return word{"being taken", "wait"}
 	case ledger.Paid:
-		if p.RefundedAmount > 0 {
+		if p.RefundedAmount+p.LostAmount > 0 {
 			return word{"paid, a part given back", "good"}
 		}
 		return word{"paid", "good"}
@@ -88,6 +92,8 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 		words.Why, words.Do = "The customer's bank sent the refund back.", "Ask the customer for another way to pay them back."
 	case bridge.AttentionDisputeLost:
 		words.Why, words.Do = "The dispute was lost: the bank took the money.", "Nothing can be done any more. Mark it as seen."
+	case bridge.AttentionConfirmation:
+		words.Why, words.Do = "The machine answered in a form that cannot be used: an unknown state, or from another device.", "See its answers in the payment's story and in the log, and correct the firmware or the route."
 	case bridge.AttentionFetchedAnyway:
 		words.Why, words.Do = "The money went back, but the machine already had the credit.", "Look whether the machine ran."
 	case bridge.ReasonAdopted:
@@ -164,6 +170,8 @@ func stateWords(s fleet.State) word {
 		return word{"variables not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
+	case fleet.Unreadable:
+		return word{"its record cannot be read", "bad"}
 	case fleet.Unscannable:
 		return word{"its UID cannot be scanned", "bad"}
 	case fleet.LinkClosed:
@@ -262,14 +270,24 @@ func confirmationWords(state string) string {
 }
 
 // auditWords is what somebody did.
-func auditWords(what string) string {
-	switch what {
+func auditWords(a ledger.Audit) string {
+	switch a.What {
 	case "retry":
 		return "sent it anew"
 	case "refund":
-		return "ordered money to be given back"
+		if a.Amount == 0 { // of an earlier version
+			return "ordered a refund"
+		}
+		return "ordered a refund of " + web.Amount(a.Amount, a.Currency)
 	case "end":
-		return "ended it, or marked it as seen"
+		// An earlier version wrote this also of what was only seen. Its rows say how the machine was.
+		before := strings.Fields(a.Before)
+		if len(before) > 1 && bridge.Dismisses(ledger.Payment{Machine: ledger.Machine(before[1])}) {
+			return "marked it as seen"
+		}
+		return "ended it"
+	case "dismiss":
+		return "marked it as seen"
 	case "start":
 		return "started the machine for free"
 	case "pause":
@@ -277,7 +295,25 @@ func auditWords(what string) string {
 	case "resume":
 		return "put the machine on sale again"
 	}
-	return what
+	return a.What
+}
+
+// standingWords is how a payment was before or after what somebody did, from the audit's "paid failed expired 350".
+func standingWords(a ledger.Audit, standing string) string {
+	parts := strings.Split(standing, " ")
+	if len(parts) != 4 {
+		return standing
+	}
+	p := ledger.Payment{Money: ledger.Money(parts[0]), Machine: ledger.Machine(parts[1])}
+	p.Amount = 1 // so much that it is not free
+	words := moneyWords(p).Text + ", " + machineWords(p).Text
+	if parts[2] != "" {
+		words += " (" + reasonWords(parts[2]) + ")"
+	}
+	if back, err := strconv.ParseInt(parts[3], 10, 64); err == nil && back > 0 && a.Currency != "" {
+		words += ", " + web.Amount(back, a.Currency) + " back"
+	}
+	return words
 }
 
 // doneWords is what a button did, for the page that it leads back to.
@@ -288,7 +324,9 @@ func doneWords(done string) string {
 	case "refund":
 		return "The money is being given back."
 	case "end":
-		return "It was ended, or marked as seen."
+		return "It was ended."
+	case "dismiss":
+		return "It was marked as seen."
 	case "start":
 		return "A free start was sent to the machine."
 	case "pause":

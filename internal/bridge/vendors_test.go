@@ -1,0 +1,89 @@
+package bridge
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/upstream"
+)
+
+// A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing that Stripe does.
+func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
+	gives := func(s *tale, amount int64) {
+		s.Helper()
+		p, err := GiveBack(s.p, amount, s.now)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.is(p)
+	}
+	tell(t, map[string]row{
+		"while the note waits to be fetched": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			gives(s, 100)
+			s.refunded()
+		}, end{ledger.Sent, "", ledger.Paid, 100, "", ledger.CheckPending, true}},
+		"while Notehub cannot be reached": {both, "", func(s *tale) {
+			s.post(upstream.Again)
+			gives(s, 100)
+			s.refunded()
+			if s.p.Failures != 1 || !s.p.DueAt.After(s.now) {
+				s.Errorf("%d failures, next at %v; want Notehub's back-off kept", s.p.Failures, s.p.DueAt)
+			}
+		}, end{ledger.Queued, "", ledger.Paid, 100, "", ledger.PostNote, true}},
+		"while an unclear post cannot be looked for yet": {both, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			before := s.p.DueAt
+			gives(s, 100)
+			s.refunded()
+			if !s.p.DueAt.Equal(before) {
+				s.Errorf("looked for at %v; want %v, when it must be listed", s.p.DueAt, before)
+			}
+		}, end{ledger.Queued, "", ledger.Paid, 100, "", ledger.CheckPending, true}},
+		"all of it, while its note cannot be taken back": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			gives(s, 0)
+			s.call(ledger.CheckPending, Outcome{Result: upstream.Trouble})
+			s.refunded()
+		}, end{ledger.Sent, "", ledger.Refunded, 350, "", ledger.CheckPending, true}},
+		"and the machine does not wait for Stripe": {both, "", func(s *tale) {
+			gives(s, 100)
+			s.post(upstream.Again)
+			s.call(ledger.Refund, Outcome{Result: upstream.Wait, RetryAfter: time.Hour})
+			s.post(upstream.Done)
+		}, end{ledger.Sent, "", ledger.Refunding, 0, "", ledger.CheckPending, true}},
+	})
+}
+
+// While one vendor may not be called at all, what is due for the other is found by its worker.
+func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
+	t.Parallel()
+	for name, closed := range map[string]func(*Config, *upstream.Pace){
+		"Notehub asks to be left alone": func(c *Config, p *upstream.Pace) { c.NotehubPace = p },
+		"Stripe asks to be left alone":  func(c *Config, p *upstream.Pace) { c.StripePace = p },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				pace := upstream.NewPace(0, 1)
+				h := newHouse(t, func(c *Config) { c.Lifetime = 0; closed(c, pace) })
+				pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Wait, RetryAfter: time.Hour})
+				h.paid("cs_1", "dev:1")
+				if _, err := h.b.GiveBack(t.Context(), ledger.CreditID("cs_1"), 100, By{"operator", "late"}); err != nil {
+					t.Fatal(err)
+				}
+				h.run()
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				if pace == h.b.c.NotehubPace {
+					h.stands("cs_1", ledger.Queued, "", ledger.Paid, "")
+				} else {
+					h.stands("cs_1", ledger.Sent, "", ledger.Refunding, "")
+				}
+				h.close()
+			})
+		})
+	}
+}

@@ -1,0 +1,139 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+)
+
+var (
+	// errDamaged means that a check has found a damaged database.
+	errDamaged = errors.New("the database is damaged")
+	// errMoved means that what is written would not be found by the next start.
+	errMoved = errors.New("nothing more is recorded in this ledger; put its files back, " +
+		"or stop notepay and run notepay restore COPY")
+)
+
+// isDamage reports whether an error says that a SQLite file is damaged: SQLITE_CORRUPT and
+// SQLITE_NOTADB (sqlite.org/rescode.html).
+func isDamage(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return errors.Is(err, errDamaged) || (ok && (e.Code()&0xff == 11 || e.Code()&0xff == 26))
+}
+
+// condition is what is wrong with an open ledger. Damage stays until the ledger is opened again. A
+// nil *condition keeps nothing.
+type condition struct {
+	changed chan struct{} // holds one element when there is news
+
+	mu             sync.Mutex
+	damaged, moved error
+}
+
+func newCondition() *condition { return &condition{changed: make(chan struct{}, 1)} }
+
+// note keeps an error if it is about damage, and returns it.
+func (c *condition) note(err error) error {
+	if err == nil || c == nil || !isDamage(err) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.damaged == nil {
+		c.damaged = err
+		c.tell()
+	}
+	return err
+}
+
+// setMoved keeps whether the files are those that were opened.
+func (c *condition) setMoved(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if (c.moved == nil) != (err == nil) {
+		c.tell()
+	}
+	c.moved = err
+}
+
+func (c *condition) isMoved() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moved != nil
+}
+
+func (c *condition) tell() {
+	select {
+	case c.changed <- struct{}{}:
+	default: // there is news already
+	}
+}
+
+func (c *condition) trouble() error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.damaged != nil {
+		return c.damaged
+	}
+	return c.moved
+}
+
+// Trouble is what is wrong with the files of an open ledger: they are damaged, or were moved away.
+// Machines must not be sold meanwhile. It returns nil if nothing is, and always for PostgreSQL.
+func (l *Ledger) Trouble() error { return l.condition.trouble() }
+
+// Damaged reports whether an error of Trouble is about a damaged file, which stays damaged.
+func Damaged(err error) bool { return isDamage(err) }
+
+// watchInterval is how soon it is noticed that a ledger was moved away while nobody writes to it.
+// Writes notice it by themselves.
+const watchInterval = time.Second
+
+// Watch calls report with each change of Trouble, until ctx ends. It also finishes the check of a
+// large ledger that was not closed.
+func (l *Ledger) Watch(ctx context.Context, report func(error)) {
+	if l.files == nil {
+		return
+	}
+	if l.unchecked {
+		var check sync.WaitGroup
+		check.Go(func() {
+			_, err := quickCheck(ctx, l.reads, time.Hour)
+			_ = l.condition.note(err)
+		})
+		defer check.Wait()
+	}
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for was := error(nil); ; {
+		if is := l.Trouble(); (is == nil) != (was == nil) || Damaged(is) != Damaged(was) {
+			report(is)
+			was = is
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.condition.changed:
+		case <-tick.C:
+			if _, err := inPlace(l.files.opened); err != nil || l.Trouble() != nil {
+				l.condition.setMoved(err)
+			}
+		}
+	}
+}
+
+// observedRows notices damage that SQLite comes upon while the rows are read.
+type observedRows struct {
+	*sql.Rows
+	condition *condition
+}
+
+// Err returns what ended the rows early.
+func (r observedRows) Err() error { return r.condition.note(r.Rows.Err()) }

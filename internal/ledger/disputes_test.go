@@ -1,0 +1,43 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+)
+
+// What events told of disputes before their state was kept is taken over, see 009_disputes.sql.
+func TestDisputesOfEarlierLedgersAreTakenOver(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir()+"/notepay.db")
+	for name, money := range map[string]Money{"won": Paid, "open": Disputed, "lost": Lost} {
+		p := payment(name)
+		p.Money, p.PaymentIntent, p.Machine, p.Reason = money, "pi_"+name, Failed, "recalled"
+		insert(t, l, p)
+		types := []string{"charge.dispute.created"}
+		if money != Disputed {
+			types = append(types, "charge.dispute.closed")
+		}
+		for _, kind := range types {
+			e := StripeEvent{ID: "evt_" + name + kind, Type: kind, ObjectID: "dp_" + name, PaymentIntent: p.PaymentIntent, Outcome: "followed", Created: noon(), Received: noon()}
+			mustUpdate(t, l, func(tx *Tx) error { return second(tx.AddEvent(e)).err })
+		}
+	}
+	text, err := migrations.ReadFile("migrations/009_disputes.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for statement := range strings.SplitSeq(withoutComments(string(text)), ";") {
+		if strings.Contains(statement, "INSERT INTO disputes") || strings.Contains(statement, "SET lost_amount") {
+			mustUpdate(t, l, func(tx *Tx) error { return second(tx.exec(statement)).err })
+		}
+	}
+	for name, status := range map[string]string{"won": "won", "open": "needs_response", "lost": "lost"} {
+		read := inTx(l, func(tx *Tx) ([]Dispute, error) { return tx.Disputes("pi_" + name) })
+		if read.err != nil || len(read.got) != 1 || read.got[0].Status != status || read.got[0].ID != "dp_"+name {
+			t.Errorf("%s: %+v, %v; want it %s", name, read.got, read.err, status)
+		}
+	}
+	if p, err := l.Payment(t.Context(), "pi_lost"); err != nil || p.LostAmount != p.Amount {
+		t.Errorf("%+v, %v; want all of it lost", p, err)
+	}
+}

@@ -1,0 +1,516 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// A SQLite ledger is the database, its log (-wal) and the index of the log (-shm). What was
+// acknowledged is partly in the log alone, and SQLite replays any log that it finds beside a
+// database. ledgerFiles sees to it that this is done only to the database that the log belongs to,
+// and that the files which a process writes to are still those that the next process will find.
+type ledgerFiles struct {
+	path   string   // of the database, with symbolic links resolved, as SQLite resolves them
+	lock   *os.File // it also holds the record
+	record record
+	known  bool // there is a record
+
+	// While the ledger is open. To close any descriptor of a file takes away the locks that SQLite
+	// holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). These are closed after
+	// SQLite has closed its own.
+	database, index *os.File
+	log             *os.File
+	opened          []openedFile // what verify compares; not changed once the ledger is open
+	condition       *condition
+}
+
+// openedFile is a file that must keep its name.
+type openedFile struct {
+	path string
+	info os.FileInfo
+}
+
+// resolve returns the path of a database with all symbolic links resolved: two links to one ledger
+// must meet at one lock. The file need not exist.
+func resolve(path string) (string, error) {
+	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
+	if err != nil {
+		return "", err
+	}
+	for range 40 {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(dir, filepath.Base(path))
+		target, err := os.Readlink(path)
+		if err != nil {
+			return path, nil // no link, or nothing yet
+		}
+		if path = target; !filepath.IsAbs(target) {
+			path = filepath.Join(dir, target)
+		}
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", path)
+}
+
+// hold locks a ledger, or returns ErrLocked, and ends a restore that was interrupted. The caller
+// releases the files.
+func hold(path string) (*ledgerFiles, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	held, err := lock(path + ".lock")
+	if err != nil {
+		return nil, err
+	}
+	f := &ledgerFiles{path: path, lock: held, condition: newCondition()}
+	content := make([]byte, recordSize)
+	n, _ := held.ReadAt(content, 0) // a file that is shorter, or that cannot be read, holds no record
+	f.record, f.known = parseRecord(content[:n])
+	if f.known && f.record.State == stateRestoring {
+		if err := f.replace(); err != nil {
+			return nil, errors.Join(fmt.Errorf("finish the restore that was interrupted: %w", err), f.release())
+		}
+	}
+	return f, nil
+}
+
+// write makes a record durable.
+func (f *ledgerFiles) write(r record) error {
+	content, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if _, err = f.lock.WriteAt(content, 0); err == nil {
+		err = f.lock.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("record the ledger's state: %w", err)
+	}
+	f.record, f.known = r, true
+	return nil
+}
+
+// stat describes one of the files, "" for the database; zero if it is not there.
+func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
+	info, err := os.Stat(f.path + suffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fileID{}, 0, nil
+	}
+	if err != nil {
+		return fileID{}, 0, err
+	}
+	_, names = identify(info)
+	return fileIDOf(info), names, nil
+}
+
+// findings are what admit learned about a ledger before it is opened.
+type findings struct {
+	exists     bool
+	logged     bool // it has a log
+	generation string
+	stamped    bool // a copy that was not in use yet
+	replaced   bool // another database is in the place of the one that this record is about
+	unchecked  bool // the check took too long and has to be finished later
+	changed    bool // something else wrote to the database meanwhile
+}
+
+// checkTimeout bounds by how much the check of a ledger that was not closed delays a start. It is
+// enough for about half a gigabyte.
+const checkTimeout = 5 * time.Second
+
+// admit decides whether the ledger may be opened. It runs before SQLite may write: it opens the
+// database read-only, so that even a log that does not belong to the database changes nothing
+// there. A log that an ordinary kill or power cut left always belongs.
+func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
+	database, names, err := f.stat("")
+	if err != nil {
+		return findings{}, err
+	}
+	log, _, err := f.stat("-wal")
+	if err != nil {
+		return findings{}, err
+	}
+	base := filepath.Base(f.path)
+	switch {
+	case names > 1:
+		return findings{}, fmt.Errorf("%s has %d names (hard links), and a log beside each could be lost; "+
+			"remove the other names", f.path, names)
+	case database.Size == 0 && log.Size > 0:
+		return findings{}, fmt.Errorf("%s-wal is the log of a ledger, but %s is missing; "+
+			"put the ledger back (notepay restore COPY), or move %s-wal away to begin a new one", f.path, f.path, base)
+	case database.Size == 0:
+		return findings{}, nil
+	}
+	doubt := false
+	if log.Size > 0 {
+		if doubt, err = f.judge(database, log); err != nil {
+			return findings{}, err
+		}
+	}
+	writing := f.known && f.record.State == stateWriting
+	var alone findings // what the database says without its log
+	if log.Size > 0 && (doubt || writing) {
+		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
+			alone = findings{} // within a checkpoint it may not be readable
+		}
+	}
+	unclean := log.Size > 0 || (f.known && f.record.State != stateClosed)
+	is, err := f.look(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
+	broken := alone.exists && !follows(is.generation, alone.generation)
+	if err != nil && (doubt || broken) {
+		return findings{}, errors.Join(f.foreign(), err)
+	}
+	if err != nil {
+		return findings{}, err
+	}
+	is.logged = log.Size > 0
+	name := generationName(is.generation)
+	same := !f.known || f.record.Generation == "" || name == generationName(f.record.Generation) ||
+		name == generationName(f.record.Next)
+	unused := alone.stamped && is.generation == alone.generation // a copy that was not in use yet has no log
+	if (doubt && (!same || unused)) || broken {
+		return findings{}, f.foreign()
+	}
+	is.replaced = !same
+	is.changed = same && f.known && f.record.Database.Inode != 0 && f.record.State != stateWriting && log.Size == 0 &&
+		!f.record.Database.unchanged(database)
+	return is, nil
+}
+
+// judge decides whether a log belongs to the database beside it. It returns an error if the log
+// does not, and doubt if only what is inside can tell. SQLite itself cannot: a log does not name
+// its database.
+func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
+	r := f.record
+	switch sameLog := r.Log != 0 && r.Log == log.Inode; {
+	case !f.known || r.Database.Inode == 0:
+		return true, nil // the first start of this version, or the lock file is gone, or the system does not tell
+	case r.Database.unchanged(database):
+		return false, nil
+	case r.Database.Inode == database.Inode && r.State == stateWriting:
+		return false, nil // interrupted while SQLite wrote to the database
+	case r.Database.Inode != database.Inode && sameLog:
+		return false, f.foreign() // another file was put in the database's place
+	case r.Database.Inode != database.Inode:
+		return true, nil // all of the files were moved to this place
+	case r.State == stateQuiet && f.checkpointed():
+		return true, nil // another program has moved the log into the database
+	case r.State == stateClosed:
+		return true, nil // another program has worked on it since
+	}
+	return false, f.foreign() // a copy was written over the database
+}
+
+// foreign is the error for a log that does not belong to the database.
+func (f *ledgerFiles) foreign() error {
+	base := filepath.Base(f.path)
+	return fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
+		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run "+
+		"notepay restore on it there. To use the earlier ledger, put its file back", f.path, base, base)
+}
+
+// checkpointed reports whether the log's index, or the log itself, shows that SQLite wrote pages of
+// the log to the database since the record was written. notepay records its own checkpoints, so
+// this is about other programs.
+func (f *ledgerFiles) checkpointed() bool {
+	log := readStart(f.path+"-wal", logHeaderSize)
+	header, ok := parseLogHeader(log)
+	if !ok || header.Salts != f.record.Salts {
+		return ok // the log was begun anew, after all of the earlier one was moved
+	}
+	salts, written, ok := parseIndex(readStart(f.path+"-shm", indexSize))
+	return ok && written && salts == header.Salts
+}
+
+// readStart reads the first n bytes of a file that SQLite does not have open, or fewer.
+func readStart(path string, n int) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	content := make([]byte, n)
+	n, _ = f.ReadAt(content, 0)
+	return content[:n]
+}
+
+// look reads from the database what identifies it. If check is set, or if it is a stamped copy, it
+// checks the file as well.
+func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is findings, err error) {
+	is.exists = true
+	err = runOn(ctx, f.path, settings, func(db *sql.DB) error {
+		tables := 0
+		const count = `SELECT count(*) FROM sqlite_schema WHERE name IN ('facts', 'cursors')`
+		err := db.QueryRowContext(ctx, count).Scan(&tables)
+		if err != nil {
+			return err
+		}
+		if tables == 2 {
+			const what = `SELECT EXISTS (SELECT 1 FROM facts WHERE name = $1),
+				coalesce((SELECT value FROM cursors WHERE name = $2), '')`
+			err = db.QueryRowContext(ctx, what, factBackup, generationCursor).Scan(&is.stamped, &is.generation)
+		}
+		if err == nil && (check || is.stamped) {
+			is.unchecked, err = quickCheck(ctx, db, checkTimeout)
+		}
+		return err
+	})
+	if isDamage(err) {
+		err = fmt.Errorf("%s is damaged; put a copy in its place with notepay restore COPY: %w", f.path, err)
+	}
+	return is, err
+}
+
+// quickCheck checks a database's pages, and reports whether that took longer than it may.
+func quickCheck(ctx context.Context, db queryer, limit time.Duration) (unfinished bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var verdict string
+	err = db.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&verdict)
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		return true, nil
+	case err != nil:
+		return false, err
+	case verdict != "ok":
+		return false, fmt.Errorf("%w: %s", errDamaged, verdict)
+	}
+	return false, nil
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// begin makes the database's file if it is not there, keeps it from others, and announces that
+// SQLite is about to write to it.
+func (f *ledgerFiles) begin(is findings) (generation string, err error) {
+	database, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	f.database = database
+	if err := lockInode(database); err != nil {
+		return "", err
+	}
+	f.tighten()
+	info, err := database.Stat()
+	if err != nil {
+		return "", err
+	}
+	log, _, err := f.stat("-wal")
+	if err != nil {
+		return "", err
+	}
+	r := record{
+		State:      stateWriting,
+		Generation: is.generation,
+		Next:       newGeneration(is.generation),
+		Database:   fileIDOf(info),
+		Log:        log.Inode,
+	}
+	// If we stop behind this, the database's file may be written or not, and either generation may be in it.
+	return r.Next, f.write(r)
+}
+
+// tighten keeps other users of the host from the ledger: it names customers' payments, and holds
+// what opens their pages. SQLite gives the log and its index the mode of the database. A file that
+// belongs to another user stays as it is.
+func (f *ledgerFiles) tighten() {
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		if info, err := os.Stat(f.path + suffix); err == nil && info.Mode().Perm()&0o077 != 0 {
+			_ = os.Chmod(f.path+suffix, 0o600)
+		}
+	}
+}
+
+// settle records the database's file as it is now. SQLite has just written to it, or has not yet,
+// and does not before the next announce.
+func (f *ledgerFiles) settle() error {
+	// A file's time of change is on disk only after this.
+	if err := f.database.Sync(); err != nil {
+		return err
+	}
+	r := record{State: stateQuiet, Generation: f.record.Generation, Next: f.record.Next}
+	database, err := f.database.Stat()
+	if err != nil {
+		return err
+	}
+	r.Database = fileIDOf(database)
+	if log, err := f.log.Stat(); err == nil {
+		r.Log = fileIDOf(log).Inode
+	}
+	if header, ok := f.logHeader(); ok {
+		r.Salts = header.Salts
+	}
+	return f.write(r)
+}
+
+// announce records that SQLite is about to write to the database, and the generation that it gets.
+// At the end of a log, that also has the names of those that the log began with and followed.
+func (f *ledgerFiles) announce(end bool) (generation string, err error) {
+	r := f.record
+	if r.State == stateWriting && r.Next != "" && !end {
+		return r.Next, nil // it is announced
+	}
+	if r.State = stateWriting; r.Next == "" { // else it was not committed, or only seemed not to be
+		r.Next = newGeneration(r.Generation)
+	}
+	if end {
+		r.Next = endGeneration(generationName(r.Next), r.Generation)
+	}
+	return r.Next, f.write(r)
+}
+
+// busy reports whether a checkpoint was announced and has not succeeded yet.
+func (f *ledgerFiles) busy() bool { return f.record.State == stateWriting }
+
+// entered tells that the announced generation was committed.
+func (f *ledgerFiles) entered() { f.record.Generation, f.record.Next = f.record.Next, "" }
+
+// watch begins to compare the files with what was opened. SQLite has all of them open by now.
+func (f *ledgerFiles) watch() (err error) {
+	if f.log, err = os.Open(f.path + "-wal"); err != nil {
+		return err
+	}
+	watched := []string{"", "-wal", "-shm", ".lock"}
+	if f.record.Database.Inode == 0 {
+		watched = watched[:1] // a file that is open cannot be moved there
+	} else if f.index, err = os.Open(f.path + "-shm"); err != nil {
+		return err
+	}
+	if err := f.settle(); err != nil {
+		return err
+	}
+	f.tighten()
+	var opened []openedFile
+	for _, suffix := range watched {
+		info, err := os.Stat(f.path + suffix)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, openedFile{f.path + suffix, info})
+	}
+	f.opened = opened
+	return nil
+}
+
+func (f *ledgerFiles) logHeader() (logHeader, bool) {
+	content := make([]byte, logHeaderSize)
+	if _, err := f.log.ReadAt(content, 0); err != nil {
+		return logHeader{}, false
+	}
+	return parseLogHeader(content)
+}
+
+// logHas reports whether the log holds so many frames. SQLite overwrites a log from the beginning,
+// and only frames with the header's salts count.
+func (f *ledgerFiles) logHas(frames int64) bool {
+	header, ok := f.logHeader()
+	if !ok {
+		return false
+	}
+	salts := make([]byte, 8)
+	_, err := f.log.ReadAt(salts, header.frameOffset(frames)+8)
+	return err == nil && fmt.Sprintf("%x", salts) == header.Salts
+}
+
+// verify returns an error if the database or its log is no longer what is found under its name. It
+// is asked after each commit, before that is acknowledged. It costs two looks at directories, about
+// 5 µs, and a commit costs a sync of the disk.
+func (f *ledgerFiles) verify() error {
+	if f == nil || f.opened == nil {
+		return nil // the ledger is being opened
+	}
+	database, err := inPlace(f.opened[:min(2, len(f.opened))])
+	if err != nil || f.condition.isMoved() {
+		_, err = inPlace(f.opened)
+		f.condition.setMoved(err)
+	}
+	if err == nil {
+		err = f.condition.note(f.unwritten(database))
+	}
+	return err
+}
+
+// inPlace compares files with what is found under their names, and returns what the first of them is now.
+func inPlace(opened []openedFile) (first os.FileInfo, err error) {
+	for i, o := range opened {
+		info, err := os.Stat(o.path)
+		if err != nil || !os.SameFile(info, o.info) {
+			return nil, fmt.Errorf("%w: %s was deleted, moved or replaced", errMoved, filepath.Base(o.path))
+		}
+		if i == 0 {
+			first = info
+		}
+	}
+	return first, nil
+}
+
+// unwritten returns an error if the database's file was overwritten. Only the writer may call it,
+// for it compares with the record.
+func (f *ledgerFiles) unwritten(database os.FileInfo) error {
+	if f.index == nil || f.record.State != stateQuiet || f.record.Database.unchanged(fileIDOf(database)) {
+		return nil
+	}
+	header, ok := f.logHeader()
+	content := make([]byte, indexSize)
+	n, _ := f.index.ReadAt(content, 0)
+	salts, written, _ := parseIndex(content[:n])
+	if ok && (header.Salts != f.record.Salts || (written && salts == header.Salts)) {
+		return f.settle() // another program made a checkpoint
+	}
+	return fmt.Errorf("%w: %s was overwritten while notepay runs", errDamaged, filepath.Base(f.path))
+}
+
+// closeLog is called before SQLite closes the ledger and removes the log.
+func (f *ledgerFiles) closeLog() error {
+	if f.log == nil {
+		return nil
+	}
+	return f.log.Close()
+}
+
+// release records how the ledger was left, after SQLite has closed it, and releases the lock.
+func (f *ledgerFiles) release() error {
+	var err error
+	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil {
+		r := record{State: stateClosed, Generation: f.record.Generation, Next: f.record.Next}
+		if err = f.database.Sync(); err == nil {
+			if r.Database, _, err = f.stat(""); err == nil {
+				log, _, _ := f.stat("-wal") // it stays if another program has the ledger open
+				r.Log = log.Inode
+				err = f.write(r)
+			}
+		}
+	}
+	for _, file := range []*os.File{f.database, f.index} {
+		if file != nil {
+			err = errors.Join(err, unlock(file))
+		}
+	}
+	return errors.Join(err, unlock(f.lock))
+}
+
+// lasting returns the files that stay when SQLite closes the ledger.
+func (f *ledgerFiles) lasting() []openedFile {
+	return slices.DeleteFunc(slices.Clone(f.opened), func(o openedFile) bool {
+		return o.path != f.path && o.path != f.lock.Name()
+	})
+}
+
+// fileURI returns the URI of a SQLite file.
+func fileURI(path, settings string) string {
+	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + settings
+}

@@ -1,0 +1,738 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"modernc.org/sqlite"
+)
+
+// remoteLedger names, in a process that a test starts to kill it, the ledger that it works on.
+const remoteLedger = "NOTEPAY_TEST_REMOTE_LEDGER"
+
+// TestRemoteLedger is such a process: it stores a payment for each line that it reads, whose device
+// has a name of so many bytes.
+func TestRemoteLedger(t *testing.T) {
+	path := os.Getenv(remoteLedger)
+	if path == "" {
+		t.Skip("started by other tests")
+	}
+	l, err := Open(context.Background(), path)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	fmt.Println("open")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		name, size, _ := strings.Cut(lines.Text(), " ")
+		p := payment(name)
+		n, _ := strconv.Atoi(size)
+		p.DeviceName = strings.Repeat("x", n)
+		err := l.Update(context.Background(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err })
+		fmt.Println("stored", err)
+	}
+	os.Exit(0)
+}
+
+// remote is a process that has a ledger open.
+type remote struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startRemote(t *testing.T, path string) *remote {
+	t.Helper()
+	r := &remote{t: t, cmd: exec.Command(os.Args[0], "-test.run=^TestRemoteLedger$")}
+	r.cmd.Env = append(os.Environ(), remoteLedger+"="+path)
+	r.cmd.Stderr = t.Output()
+	in, err := r.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.in, r.out = in, bufio.NewScanner(out)
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.cmd.Process.Kill(); _ = r.cmd.Wait() })
+	if line := r.line(); line != "open" {
+		t.Fatalf("the other process says %q", line)
+	}
+	return r
+}
+
+func (r *remote) line() string {
+	r.out.Scan()
+	return r.out.Text()
+}
+
+// store stores a payment there and returns what came of it.
+func (r *remote) store(name string) string {
+	fmt.Fprintln(r.in, name)
+	return r.line()
+}
+
+func (r *remote) mustStore(name string) {
+	r.t.Helper()
+	if got := r.store(name); got != "stored <nil>" {
+		r.t.Fatalf("the other process says %q", got)
+	}
+}
+
+func (r *remote) kill() {
+	r.t.Helper()
+	if err := r.cmd.Process.Kill(); err != nil {
+		r.t.Fatal(err)
+	}
+	_ = r.cmd.Wait()
+}
+
+// copies are the ways in which people copy a ledger.
+func copies() map[string]func(t *testing.T, from, to string) {
+	return map[string]func(t *testing.T, from, to string){
+		"notepay backup": func(t *testing.T, from, to string) {
+			if err := Backup(t.Context(), from, to); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"VACUUM INTO": func(t *testing.T, from, to string) {
+			if err := runOn(t.Context(), from, "mode=ro", func(db *sql.DB) error {
+				_, err := db.ExecContext(t.Context(), "VACUUM INTO $1", to)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"SQLite's backup": func(t *testing.T, from, to string) {
+			if err := runOn(t.Context(), from, "mode=ro", func(db *sql.DB) error {
+				return sqliteBackup(t.Context(), db, to)
+			}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"cp": func(t *testing.T, from, to string) { write(t, to, read(t, from)) },
+	}
+}
+
+// sqliteBackup copies page by page, as the sqlite3 shell and Litestream do.
+func sqliteBackup(ctx context.Context, db *sql.DB, to string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		backup, err := c.(interface {
+			NewBackup(string) (*sqlite.Backup, error)
+		}).NewBackup("file:" + to)
+		if err != nil {
+			return err
+		}
+		for more := true; more; {
+			if more, err = backup.Step(-1); err != nil {
+				return err
+			}
+		}
+		return backup.Finish()
+	})
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// write overwrites a file as cp does: the file stays the same one, with other content.
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A copy that was put in the ledger's place while the dead ledger's log is still there is left
+// alone, and so is the log.
+func TestAForeignLogIsRefused(t *testing.T) {
+	t.Parallel()
+	places := map[string]func(t *testing.T, copied, path string){
+		"moved": func(t *testing.T, copied, path string) {
+			if err := os.Rename(copied, path); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"written over it": func(t *testing.T, copied, path string) { write(t, path, read(t, copied)) },
+		"written after it was removed": func(t *testing.T, copied, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, read(t, copied))
+		},
+	}
+	for how, copyLedger := range copies() {
+		for where, place := range places {
+			for _, when := range []string{"while it ran", "while it was stopped", "long before"} {
+				t.Run(fmt.Sprintf("%s %s, %s", how, when, where), func(t *testing.T) {
+					t.Parallel()
+					path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+					l := open(t, path)
+					insert(t, l, payment("one"))
+					closeLedger(t, l)
+					if when == "while it was stopped" {
+						copyLedger(t, path, copied)
+					}
+					r := startRemote(t, path)
+					r.mustStore("two")
+					if when != "while it was stopped" {
+						copyLedger(t, path, copied)
+					}
+					if when == "long before" {
+						for n := range 60 {
+							r.mustStore(fmt.Sprintf("more_%d 100000", n))
+						}
+					}
+					r.mustStore("three")
+					r.kill()
+					place(t, copied, path)
+					placed, log := read(t, path), read(t, path+"-wal")
+
+					refused := func(what string, err error) {
+						t.Helper()
+						if err == nil || !strings.Contains(err.Error(), path+"-wal is the log of another ledger") {
+							t.Errorf("%s: got %v; want the log named", what, err)
+						}
+					}
+					refused("backup", Backup(t.Context(), path, copied+"2"))
+					refused("check", Inspect(t.Context(), path))
+					l, err := Open(t.Context(), path)
+					if err == nil {
+						closeLedger(t, l)
+					}
+					refused("start", err)
+					if !bytes.Equal(read(t, path), placed) || !bytes.Equal(read(t, path+"-wal"), log) {
+						t.Errorf("the copy or the log was changed")
+					}
+
+					// What the error says helps.
+					if err := os.Rename(path, copied); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := Restore(t.Context(), path, copied); err != nil {
+						t.Fatal(err)
+					}
+					l = open(t, path)
+					if _, err := l.Payment(t.Context(), "cs_three"); !errors.Is(err, ErrNotFound) {
+						t.Errorf("what the dead ledger's log held: %v; want it not in the copy", err)
+					}
+					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
+						t.Errorf("what the copy held: %v", err)
+					}
+					if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) == 0 {
+						t.Errorf("nothing is to be judged; want it known for a copy")
+					}
+				})
+			}
+		}
+	}
+}
+
+// Whenever a process is killed, also within a checkpoint, the next one starts, and has what was acknowledged.
+func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	seeded := rand.New(rand.NewPCG(3, 4))
+	var stored []string
+	for round := range 12 {
+		r := startRemote(t, path)
+		timer := time.AfterFunc(time.Duration(seeded.IntN(400))*time.Millisecond, func() { _ = r.cmd.Process.Kill() })
+		for n := 0; ; n++ {
+			name := fmt.Sprintf("%d_%d", round, n)
+			if got := r.store(name + " 200000"); got != "stored <nil>" {
+				break
+			}
+			stored = append(stored, "cs_"+name)
+		}
+		timer.Stop()
+		r.kill()
+		// All of it is copied to another place, where it is not known whether the log belongs to it.
+		moved := freshSQLite(t)
+		for _, suffix := range [][]string{{""}, {"", ".lock"}, {"", "-shm"}, {"", ".lock", "-shm"}}[round%4] {
+			write(t, moved+suffix, read(t, path+suffix))
+		}
+		write(t, moved+"-wal", read(t, path+"-wal"))
+		l := open(t, moved)
+		for _, session := range stored[max(0, len(stored)-50):] {
+			if _, err := l.Payment(t.Context(), session); err != nil {
+				t.Fatalf("round %d: %s: %v", round, session, err)
+			}
+		}
+		closeLedger(t, l)
+	}
+	l := open(t, path)
+	for _, session := range stored {
+		if _, err := l.Payment(t.Context(), session); err != nil {
+			t.Fatalf("%s: %v", session, err)
+		}
+	}
+	if len(l.Notices()) != 0 {
+		t.Errorf("the operator is told %q; want nothing", l.Notices())
+	}
+	closeLedger(t, l)
+	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
+}
+
+// All of the files may be moved together, and other programs may have the ledger open.
+func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
+	t.Parallel()
+	shell := func(t *testing.T, path, statement string) {
+		t.Helper()
+		if err := runOn(t.Context(), path, "mode=rw", func(db *sql.DB) error {
+			_, err := db.ExecContext(t.Context(), statement)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		running, killed func(t *testing.T, path string) string
+	}{
+		"moved to another directory after two kills": {nil, func(t *testing.T, path string) string {
+			r := startRemote(t, path)
+			r.mustStore("two")
+			r.kill()
+			to := filepath.Join(t.TempDir(), "moved.db")
+			write(t, to, read(t, path))
+			write(t, to+"-wal", read(t, path+"-wal"))
+			return to
+		}},
+		"moved after a start during which another program read from the log": {func(t *testing.T, path string) string {
+			return path
+		}, func(t *testing.T, path string) string {
+			var r *remote
+			if err := runOn(t.Context(), path, "mode=ro", func(db *sql.DB) error {
+				rows, err := db.QueryContext(t.Context(), "SELECT id FROM payments")
+				if err != nil {
+					return err
+				}
+				defer rows.Close()
+				rows.Next()
+				r = startRemote(t, path)
+				r.mustStore("two")
+				r.kill()
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(t.TempDir(), "moved.db")
+			write(t, to, read(t, path))
+			write(t, to+"-wal", read(t, path+"-wal"))
+			return to
+		}},
+		"moved to another directory": {nil, func(t *testing.T, path string) string {
+			to := filepath.Join(t.TempDir(), "moved.db")
+			for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+				write(t, to+suffix, read(t, path+suffix))
+			}
+			return to
+		}},
+		"without the lock file and the log's index": {nil, func(t *testing.T, path string) string {
+			to := filepath.Join(t.TempDir(), "moved.db")
+			for _, suffix := range []string{"", "-wal"} {
+				write(t, to+suffix, read(t, path+suffix))
+			}
+			return to
+		}},
+		"of an older version": {nil, func(t *testing.T, path string) string {
+			write(t, path+".lock", nil)
+			return path
+		}},
+		"looked at by another program after the end": {nil, func(t *testing.T, path string) string {
+			shell(t, path, "SELECT count(*) FROM payments")
+			return path
+		}},
+		"moved into the database by another program": {func(t *testing.T, path string) string {
+			shell(t, path, "PRAGMA wal_checkpoint(PASSIVE)")
+			return path
+		}, nil},
+		"begun anew by another program": {func(t *testing.T, path string) string {
+			shell(t, path, "PRAGMA wal_checkpoint(TRUNCATE)")
+			return path
+		}, nil},
+		"backed up after the end": {nil, func(t *testing.T, path string) string {
+			if err := Backup(t.Context(), path, filepath.Join(t.TempDir(), "copy.db")); err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := freshSQLite(t)
+			r := startRemote(t, path)
+			r.mustStore("one")
+			if c.running != nil {
+				c.running(t, path)
+				if name == "begun anew by another program" {
+					r.mustStore("two")
+				}
+			}
+			r.kill()
+			if c.killed != nil {
+				path = c.killed(t, path)
+			}
+			l := open(t, path)
+			if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
+				t.Error(err)
+			}
+			if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) != 0 {
+				t.Errorf("%d payments are to be judged; want it not taken for a copy", len(read.got))
+			}
+		})
+	}
+}
+
+// A copy that somebody put in the place of a ledger that was stopped is known for one, whatever made it.
+func TestACopyPutInPlaceByHandIsKnown(t *testing.T) {
+	t.Parallel()
+	for how, copyLedger := range copies() {
+		if how == "cp" {
+			continue // of a running ledger it is a fragment; of a stopped one it is the ledger
+		}
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+			l := open(t, path)
+			insert(t, l, payment("one"))
+			copyLedger(t, path, copied)
+			insert(t, l, payment("two"))
+			closeLedger(t, l)
+			write(t, path, read(t, copied))
+			l = open(t, path)
+			if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) != 1 {
+				t.Errorf("%d payments are to be judged (%v); want the one of the copy", len(read.got), read.err)
+			}
+			notices := strings.Join(l.Notices(), "\n")
+			if how != "notepay backup" && strings.Count(notices, "notepay restore COPY") != 1 {
+				t.Errorf("the operator is told %q; want what to use instead", notices)
+			}
+			closeLedger(t, l)
+			l = open(t, path)
+			if len(l.Notices()) != 0 {
+				t.Errorf("at the second start the operator is told %q; want nothing", l.Notices())
+			}
+		})
+	}
+}
+
+func TestALogWithoutItsDatabaseIsRefused(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	r := startRemote(t, path)
+	r.mustStore("one")
+	r.kill()
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	log := read(t, path+"-wal")
+	if l, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), path+" is missing") {
+		if err == nil {
+			closeLedger(t, l)
+		}
+		t.Errorf("got %v; want the missing file named", err)
+	}
+	if err := os.Rename(path+".away", path); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read(t, path+"-wal"), log) {
+		t.Errorf("the log was changed")
+	}
+	wantStored(t, open(t, path), []string{"cs_one"})
+}
+
+func TestLinksLeadToOneLedger(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("making links needs a privilege there")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "data", "notepay.db")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link := func(target, name string) string {
+		t.Helper()
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name)
+	}
+	toNothing := link(path, "early.db")
+	l := open(t, toNothing) // the ledger is not there yet
+	insert(t, l, payment("one"))
+	directory := link("data", "other")
+	relative, chain := link("data/notepay.db", "relative.db"), link("early.db", "chain.db")
+	for _, name := range []string{path, toNothing, relative, chain, filepath.Join(directory, "notepay.db")} {
+		if second, err := Open(t.Context(), name); !errors.Is(err, ErrLocked) {
+			t.Errorf("%s: got %v; want ErrLocked", name, err)
+			if err == nil {
+				closeLedger(t, second)
+			}
+		}
+	}
+	closeLedger(t, l)
+	if got := filesIn(t, dir); strings.Contains(strings.Join(got, " "), "lock") {
+		t.Errorf("files beside the links: %q", got)
+	}
+	wantStored(t, open(t, path), []string{"cs_one"})
+
+	hard := filepath.Join(dir, "hard.db")
+	if err := os.Link(path, hard); err != nil {
+		t.Fatal(err)
+	}
+	if second, err := Open(t.Context(), hard); err == nil || !strings.Contains(err.Error(), "hard links") {
+		t.Errorf("a hard link: got %v; want it refused", err)
+		if err == nil {
+			closeLedger(t, second)
+		}
+	}
+}
+
+// What is committed to a file that nobody will find is not acknowledged.
+func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("open files cannot be moved there")
+	}
+	rename := func(suffix string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.Rename(path+suffix, path+".away"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove := func(suffix string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			if err := os.Remove(path + suffix); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	replace := func(t *testing.T, path, placed string) {
+		if err := os.Rename(placed, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		do      func(t *testing.T, path string)
+		damaged bool
+	}{
+		"moved":                 {do: rename("")},
+		"deleted":               {do: remove("")},
+		"its log deleted":       {do: remove("-wal")},
+		"its log's index gone":  {do: remove("-shm")},
+		"its lock file deleted": {do: remove(".lock")},
+		"its directory moved": {do: func(t *testing.T, path string) {
+			if err := os.Rename(filepath.Dir(path), filepath.Dir(path)+"-away"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"replaced": {do: func(t *testing.T, path string) {
+			copied := path + ".copy"
+			if err := Backup(t.Context(), path, copied); err != nil {
+				t.Fatal(err)
+			}
+			replace(t, path, copied)
+		}},
+		"overwritten": {do: func(t *testing.T, path string) {
+			copied := path + ".copy"
+			if err := Backup(t.Context(), path, copied); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, read(t, copied))
+		}, damaged: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "data", "notepay.db")
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			l, err := Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			insert(t, l, payment("one"))
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			reports := make(chan error, 8)
+			go l.Watch(ctx, func(err error) { reports <- err })
+			c.do(t, path)
+			if !c.damaged {
+				if err := <-reports; err == nil { // without a write
+					t.Errorf("the watch reports nothing")
+				}
+			}
+			p := payment("two")
+			if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
+				t.Errorf("a write is acknowledged")
+			}
+			if err := l.Trouble(); err == nil || Damaged(err) != c.damaged {
+				t.Errorf("trouble: %v", err)
+			}
+			_ = l.Close() // it may fail or not, but it ends
+		})
+	}
+}
+
+func TestALedgerThatIsPutBackWorksAgain(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("open files cannot be moved there")
+	}
+	path := freshSQLite(t)
+	l := open(t, path)
+	for _, move := range [][2]string{{path, path + ".away"}, {path + ".away", path}} {
+		if err := os.Rename(move[0], move[1]); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Probe(t.Context())
+		if back := move[1] == path; (err == nil) != back || (l.Trouble() == nil) != back {
+			t.Errorf("moved to %s: %v, %v", move[1], err, l.Trouble())
+		}
+	}
+}
+
+// Damage that a statement comes upon is kept, whether it writes or reads.
+func TestDamageIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, touch := range map[string]func(l *Ledger) error{
+		"by a read": func(l *Ledger) error {
+			_, _, err := l.Payments(context.Background(), Filter{Limit: 1000})
+			return err
+		},
+		"by a write": func(l *Ledger) error {
+			return l.Update(context.Background(), func(tx *Tx) error {
+				return second(tx.exec(`UPDATE payments SET device_name = 'x'`)).err
+			})
+		},
+		"by a search": func(l *Ledger) error {
+			_, err := l.Takings(context.Background(), time.UnixMilli(0), time.Now().Add(time.Hour))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := freshSQLite(t)
+			l := open(t, path)
+			for n := range 300 {
+				insert(t, l, payment(fmt.Sprint(n)))
+			}
+			closeLedger(t, l)
+			damage(t, path)
+			l, err := Open(t.Context(), path) // it was closed, so nobody looks at every page
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if err := touch(l); err == nil || !Damaged(l.Trouble()) {
+				t.Errorf("got %v, and trouble %v; want the damage", err, l.Trouble())
+			}
+		})
+	}
+}
+
+// damage overwrites one of the many leaves of the payments' table.
+func damage(t *testing.T, path string) {
+	t.Helper()
+	content := read(t, path)
+	last := 0
+	for page := 0; page < len(content); page += 4096 {
+		if content[page] == 13 && bytes.Contains(content[page:page+4096], []byte("cr_")) {
+			last = page
+		}
+	}
+	copy(content[last:], bytes.Repeat([]byte{0xff}, 8))
+	write(t, path, content)
+}
+
+// A ledger that was not closed is checked before SQLite writes to it.
+func TestADamagedLedgerIsRefusedAfterAKill(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	l := open(t, path)
+	for n := range 300 {
+		insert(t, l, payment(fmt.Sprint(n)))
+	}
+	closeLedger(t, l)
+	damage(t, path)
+	r := startRemote(t, path) // it was closed, so nobody looks at every page
+	_ = r.store("one")
+	r.kill()
+	before := read(t, path)
+	if l, err := Open(t.Context(), path); !isDamage(err) || !strings.Contains(err.Error(), "notepay restore COPY") {
+		if err == nil {
+			closeLedger(t, l)
+		}
+		t.Errorf("got %v; want the damage, and what to do", err)
+	}
+	if !bytes.Equal(read(t, path), before) {
+		t.Errorf("the ledger was changed")
+	}
+}
+
+func TestNobodyElseMayReadALedger(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("there are no modes there")
+	}
+	old := freshSQLite(t)
+	closeLedger(t, open(t, old))
+	if err := errors.Join(os.Chmod(old, 0o644), os.Chmod(old+".lock", 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{freshSQLite(t), old} {
+		l := open(t, path)
+		insert(t, l, payment("one"))
+		copied := path + ".copy"
+		if err := Backup(t.Context(), path, copied); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{path, path + "-wal", path + "-shm", path + ".lock", copied} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: mode %v, %v; want 0600", name, info.Mode(), err)
+			}
+		}
+	}
+}
+
+func withSQL(t *testing.T, path, statement string) {
+	t.Helper()
+	if err := runOn(t.Context(), path, "mode=rwc", func(db *sql.DB) error {
+		_, err := db.ExecContext(t.Context(), statement)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,106 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A migration that a ledger has seen never runs again, so a change to it reaches new ledgers alone. What is to change gets a file of its own.
+func TestMigrationsAreOnlyAdded(t *testing.T) {
+	t.Parallel()
+	pinned, err := os.ReadFile("testdata/migrations.sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]string{}
+	for line := range strings.Lines(string(pinned)) {
+		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		sums[name] = sum
+	}
+	names := migrationFiles(t)
+	for _, name := range names {
+		content, err := migrations.ReadFile("migrations/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch sum := fmt.Sprintf("%x", sha256.Sum256(content)); sums[name] {
+		case sum:
+		case "":
+			t.Errorf("%s is new: add this line to testdata/migrations.sha256:\n%s  %s", name, sum, name)
+		default:
+			t.Errorf("%s was changed: ledgers that have seen it would stay as they are; add a new file instead", name)
+		}
+		delete(sums, name)
+	}
+	const schema = "schema"
+	l := open(t, freshSQLite(t))
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(schemaOf(t, l.reads.DB))))
+	if sums[schema] != sum {
+		t.Errorf("the schema of a new ledger is another one than before; if that is wanted, its line in testdata/migrations.sha256 is:\n%s  %s", sum, schema)
+	}
+	delete(sums, schema)
+	if gone := slices.Collect(maps.Keys(sums)); len(gone) > 0 {
+		t.Errorf("%q are gone: a ledger that has seen them would be refused as a newer one", gone)
+	}
+}
+
+// schemaOf returns all tables and indexes of a SQLite database in SQLite's words.
+func schemaOf(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	return strings.Join(names(t, db, `SELECT type || ' ' || name || ': ' || sql FROM sqlite_schema WHERE sql IS NOT NULL`), "\n")
+}
+
+// oldLedger makes a ledger as commit 6cf4d03 did, when migrations were still changed in place.
+func oldLedger(t *testing.T) (path string) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/old_schema.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = freshSQLite(t)
+	withSQL(t, path, string(text))
+	withSQL(t, path, `INSERT INTO facts (name, value) VALUES ('born', 1763722696000)`)
+	return path
+}
+
+func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
+	t.Parallel()
+	old, fresh := open(t, oldLedger(t)), open(t, freshSQLite(t))
+	const indexes = `SELECT name || ' ' || coalesce(sql, '') FROM sqlite_schema WHERE type = 'index'`
+	if got, want := names(t, old.reads.DB, indexes), names(t, fresh.reads.DB, indexes); !slices.Equal(got, want) {
+		t.Errorf("indexes:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	const columns = `SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c."notnull" || ' ' || coalesce(c.dflt_value, '') || ' ' || c.pk
+		FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'`
+	if got, want := names(t, old.reads.DB, columns), names(t, fresh.reads.DB, columns); !slices.Equal(got, want) {
+		t.Errorf("columns:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	insert(t, old, payment("one"))
+	wantStored(t, old, []string{"cs_one"})
+}
+
+// A ledger that a newer version has changed is left as it is: this one might misread it.
+func testNewerSchema(t *testing.T, database string) {
+	l := open(t, database)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return second(tx.exec(`INSERT INTO migrations (name) VALUES ('998_soon.sql'), ('999_from_tomorrow.sql')`)).err
+	})
+	closeLedger(t, l)
+	l, err := Open(context.Background(), database)
+	if err == nil {
+		closeLedger(t, l)
+	}
+	files := migrationFiles(t)
+	last := strings.TrimSuffix(files[len(files)-1], ".sql")
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "999_from_tomorrow,") || !strings.Contains(err.Error(), last+";") {
+		t.Errorf("got %v; want ErrNewer, and both versions named", err)
+	}
+}

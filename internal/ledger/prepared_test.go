@@ -1,0 +1,50 @@
+package ledger
+
+import (
+	"fmt"
+	"testing"
+)
+
+// ChangePayment has a statement for each set of columns that change. Those that are not used are released.
+func TestStatementsAreReleased(t *testing.T) {
+	t.Parallel()
+	l := open(t, freshSQLite(t))
+	insert(t, l, payment("one"))
+	id := payment("one").ID
+	mustUpdate(t, l, func(tx *Tx) error {
+		conn := tx.db.(*preparedConn)
+		for n := range 3 * maxPrepared {
+			before, err := tx.Payment(id)
+			if err != nil {
+				return err
+			}
+			after := before
+			set := func(bit int, change func()) {
+				if n>>bit&1 == 1 {
+					change()
+				}
+			}
+			set(0, func() { after.DeviceName += "x" })
+			set(1, func() { after.PriceID += "x" })
+			set(2, func() { after.Plan += "x" })
+			set(3, func() { after.Reason += "x" })
+			set(4, func() { after.Code += "x" })
+			set(5, func() { after.Attention += "x" })
+			set(6, func() { after.Turn++ })
+			set(7, func() { after.Failures++ })
+			set(8, func() { after.Stop += "x" })
+			set(9, func() { after.RefundNumber++ })
+			if err := tx.ChangePayment(before, after); err != nil {
+				return fmt.Errorf("set %d: %w", n, err)
+			}
+			if len(conn.statements) > maxPrepared {
+				return fmt.Errorf("%d statements are kept after %d sets of columns; want at most %d", len(conn.statements), n, maxPrepared)
+			}
+		}
+		// What is used again and again is kept.
+		if _, ok := conn.statements[`SELECT `+paymentColumns+` FROM payments WHERE id = $1`]; !ok {
+			return fmt.Errorf("the statement that was used each time is released")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// restoring is the ending of the name under which Restore prepares a copy.
+const restoring = ".restoring"
+
+// Restore puts a checked copy in the place of a SQLite ledger that nobody uses, and stamps it as
+// one. It returns the path under which the earlier ledger is kept, "" if there was none. The copy
+// itself is only read, together with a log beside it.
+//
+// At each point where it may stop, this is on disk: until the record says stateRestoring, the
+// earlier ledger as it was, and perhaps a file that the next Restore replaces. From then on, the
+// whole copy under its temporary name, and the next start or Restore does the rest.
+func Restore(ctx context.Context, database, copied string) (kept string, err error) {
+	if IsPostgres(database) {
+		return "", ErrPostgres
+	}
+	files, err := hold(database)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, files.release()) }()
+	if err := files.mayRestore(copied); err != nil {
+		return "", err
+	}
+	prepared := files.path + restoring
+	defer func() {
+		if err != nil && files.record.State != stateRestoring {
+			err = errors.Join(err, removeAll(prepared)) // it is of no use, and the error says why
+		}
+	}()
+	if err := removeAll(prepared); err != nil {
+		return "", fmt.Errorf("remove what an earlier restore left: %w", err)
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		err := copyFile(copied+suffix, prepared+suffix)
+		if err != nil && (suffix == "" || !errors.Is(err, fs.ErrNotExist)) {
+			return "", fmt.Errorf("copy %s: %w", copied+suffix, err)
+		}
+	}
+	if err := runOn(ctx, prepared, "mode=rw&_pragma=synchronous(full)", stamp(ctx)); err != nil {
+		return "", fmt.Errorf("check %s: %w", copied, err)
+	}
+	if _, err := os.Stat(prepared + "-wal"); err == nil {
+		return "", fmt.Errorf("check %s: its log could not be closed", copied)
+	}
+	if err := errors.Join(syncFile(prepared), syncDirectory(filepath.Dir(prepared))); err != nil {
+		return "", err
+	}
+	files.tighten()
+	for _, suffix := range []string{"", "-wal"} {
+		if _, err := os.Lstat(files.path + suffix); err == nil {
+			kept = files.path
+		}
+	}
+	r := record{State: stateRestoring, Replaced: ".replaced-" + time.Now().UTC().Format("20060102T150405.000Z")}
+	if err := files.write(r); err != nil {
+		return "", err
+	}
+	if kept != "" {
+		kept += r.Replaced
+	}
+	return kept, files.replace()
+}
+
+// mayRestore returns an error for a copy that is the ledger itself, or that another process works on.
+func (f *ledgerFiles) mayRestore(copied string) error {
+	if _, names, err := f.stat(""); err != nil {
+		return err
+	} else if names > 1 {
+		return fmt.Errorf("%s has %d names (hard links); remove the other names", f.path, names)
+	}
+	from, err := os.Stat(copied)
+	if err != nil {
+		return err
+	}
+	if !from.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file", copied)
+	}
+	if to, err := os.Stat(f.path); err == nil && os.SameFile(from, to) {
+		return fmt.Errorf("%s is the ledger itself; move it to another directory first", copied)
+	}
+	if _, err := os.Stat(copied + "-journal"); err == nil {
+		return fmt.Errorf("%s-journal is there, so another program was writing the copy; "+
+			"make a new copy with notepay backup", copied)
+	}
+	path, err := resolve(copied)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(path + ".lock"); err != nil {
+		return nil // no notepay has ever worked on it
+	}
+	held, err := lock(path + ".lock")
+	if errors.Is(err, ErrLocked) {
+		return fmt.Errorf("%s is in use; make a copy with notepay backup: %w", copied, err)
+	}
+	if err != nil {
+		return nil // a copy on a medium that is read-only has no notepay running on it
+	}
+	return unlock(held)
+}
+
+// replace does what Restore and its record have announced. It may be done again after any interruption.
+func (f *ledgerFiles) replace() error {
+	prepared, ending := f.path+restoring, f.record.Replaced
+	if _, err := os.Stat(prepared); err == nil {
+		// The log goes first. If we stop behind this, the old database lacks it, but nobody opens
+		// that: the record sends each start here.
+		for _, suffix := range []string{"-wal", ""} {
+			if err := rename(f.path+suffix, f.path+ending+suffix); err != nil {
+				return fmt.Errorf("keep the earlier ledger: %w", err)
+			}
+		}
+		if err := os.Remove(f.path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // SQLite makes a new one from the log
+		}
+		if err := syncDirectory(filepath.Dir(f.path)); err != nil {
+			return err
+		}
+		if err := os.Rename(prepared, f.path); err != nil {
+			return fmt.Errorf("put the copy in the ledger's place: %w", err)
+		}
+		// If we stop behind this, the copy is in its place, and only the record is not yet what it should be.
+		if err := syncDirectory(filepath.Dir(f.path)); err != nil {
+			return err
+		}
+	}
+	database, _, err := f.stat("")
+	if err != nil {
+		return err
+	}
+	// The copy has a stamp and a generation of its own. Its first start learns both.
+	return f.write(record{State: stateClosed, Database: database})
+}
+
+// rename moves a file, if it is there, to a name that is not taken.
+func rename(from, to string) error {
+	if _, err := os.Lstat(to); err == nil {
+		return nil // it was moved before an interruption, and what is there now is no longer the earlier one
+	}
+	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// copyFile copies a file to a new one that only its owner may read, and syncs it.
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Sync(), target.Close())
+}
+
+func syncFile(path string) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+// removeAll removes a database and what SQLite keeps beside it.
+func removeAll(path string) (err error) {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// isLedger returns an error if a database is no ledger, or is one of a newer version.
+func isLedger(ctx context.Context, db *sql.DB) error {
+	var tables int
+	err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema
+		WHERE type = 'table' AND name IN ('migrations', 'facts', 'cursors', 'payments')`).Scan(&tables)
+	if err != nil {
+		return err
+	}
+	if tables != 4 {
+		return errors.New("it is no ledger of notepay")
+	}
+	rows, err := db.QueryContext(ctx, `SELECT name FROM migrations`)
+	names, err := all(rows, err, func(s scanner) (name string, err error) { return name, s.Scan(&name) })
+	if err != nil {
+		return err
+	}
+	return knownMigrations(names)
+}

@@ -1,0 +1,177 @@
+package upstream
+
+import (
+	"sync"
+	"time"
+)
+
+// slots is a limit on calls that several paces may share. All implementations are safe for concurrent use.
+type slots interface {
+	// free returns how many calls may begin now.
+	free(now time.Time) int
+	// delay returns how long the next call has to wait; 0 if it may begin now.
+	delay(now time.Time) time.Duration
+	// reserve takes up to n slots for calls that may follow, and returns how many it took.
+	reserve(now time.Time, n int) int
+	// giveBack returns reserved slots for which no call was made.
+	giveBack(n int)
+	// begin makes n calls of slots that were reserved.
+	begin(now time.Time, n int)
+	// spend takes the slot of a call even if none is free.
+	spend(now time.Time)
+	// ended notes that a call has ended.
+	ended(now time.Time)
+}
+
+// bucket allows a rate with a burst.
+type bucket struct {
+	perSecond, burst float64
+
+	mu     sync.Mutex
+	tokens float64 // below 0 after overdrawing
+	at     time.Time
+}
+
+// fill adds what has accrued. The caller holds the lock.
+func (b *bucket) fill(now time.Time) {
+	if now.After(b.at) {
+		b.tokens = min(b.burst, b.tokens+b.perSecond*now.Sub(b.at).Seconds())
+		b.at = now
+	}
+}
+
+func (b *bucket) free(now time.Time) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill(now)
+	return max(int(b.tokens), 0)
+}
+
+func (b *bucket) delay(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill(now)
+	if b.tokens >= 1 {
+		return 0
+	}
+	return time.Duration((1-b.tokens)/b.perSecond*float64(time.Second)) + rounding
+}
+
+func (b *bucket) reserve(now time.Time, n int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill(now)
+	n = min(n, max(int(b.tokens), 0))
+	b.tokens -= float64(n)
+	return n
+}
+
+func (b *bucket) giveBack(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tokens = min(b.burst, b.tokens+float64(n))
+}
+
+func (b *bucket) spend(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill(now)
+	b.tokens--
+}
+
+func (*bucket) begin(time.Time, int) {}
+func (*bucket) ended(time.Time)      {}
+
+const (
+	// windowLength is a minute, and a little for clocks that run at different speeds.
+	windowLength = time.Minute + 250*time.Millisecond
+	// longestCall is how long a call can take. One whose end was not noted has ended by then.
+	longestCall = 20 * time.Second
+	// reservedFor is about how long a reservation lasts: a transaction of the ledger.
+	reservedFor = 20 * time.Millisecond
+)
+
+// window allows so many calls in any minute, as the vendor counts them. When a call arrives there is not known. It is between
+// its beginning and its end, so its slot is free again a minute after its end.
+type window struct {
+	limit int
+
+	mu       sync.Mutex
+	reserved int
+	open     []time.Time // beginnings of calls under way, oldest first
+	over     []time.Time // ends of calls, oldest first
+}
+
+// left returns how many slots are free, below 0 after overdrawing. The caller holds the lock.
+func (w *window) left(now time.Time) int {
+	for len(w.open) > 0 && now.Sub(w.open[0]) > longestCall {
+		w.end(w.open[0].Add(longestCall))
+	}
+	for len(w.over) > 0 && now.Sub(w.over[0]) >= windowLength {
+		w.over = w.over[1:]
+	}
+	return w.limit - w.reserved - len(w.open) - len(w.over)
+}
+
+// end ends the oldest call under way. Which of them it is makes no difference. The caller holds the lock.
+func (w *window) end(at time.Time) {
+	if len(w.open) > 0 {
+		w.open = w.open[1:]
+		w.over = append(w.over, at)
+	}
+}
+
+func (w *window) free(now time.Time) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return max(w.left(now), 0)
+}
+
+func (w *window) delay(now time.Time) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch left := w.left(now); {
+	case left > 0:
+		return 0
+	case w.reserved > 0 && left+w.reserved > 0:
+		return reservedFor
+	case len(w.over) > 0:
+		return w.over[0].Add(windowLength).Sub(now)
+	}
+	return windowLength // after the end of one that is under way
+}
+
+func (w *window) reserve(now time.Time, n int) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n = min(n, max(w.left(now), 0))
+	w.reserved += n
+	return n
+}
+
+func (w *window) giveBack(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reserved = max(w.reserved-n, 0)
+}
+
+func (w *window) begin(now time.Time, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reserved = max(w.reserved-n, 0)
+	for range n {
+		w.open = append(w.open, now)
+	}
+}
+
+func (w *window) spend(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = append(w.open, now)
+}
+
+func (w *window) ended(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.end(now)
+}

@@ -1,0 +1,76 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes through:
+//
+//   - a redirect is an error, because the request and its secret are for this host alone;
+//   - the body of a 2xx reply that check rejects is an error, because something else answered, such as a captive portal.
+func CheckReplies(next http.RoundTripper, check func(body []byte) error) http.RoundTripper {
+	return &checkedReplies{next, check}
+}
+
+type checkedReplies struct {
+	next  http.RoundTripper
+	check func([]byte) error
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode / 100 {
+	case 3:
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%s answered with a redirect (status %d), which is not followed", r.URL.Host, resp.StatusCode)
+	case 2:
+	default:
+		return resp, nil
+	}
+	var body bytes.Buffer
+	_, err = body.ReadFrom(resp.Body)
+	if err == nil {
+		err = c.check(body.Bytes())
+	}
+	if err != nil {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("the reply of %s with status %d: %w", r.URL.Host, resp.StatusCode, err)
+	}
+	resp.Body = &cut{&body, resp.Body} // what is read counts until it is closed
+	return resp, nil
+}
+
+// TransportError returns the outcome of a call without a reply. Nothing was done if no connection was made, else it is unclear.
+func TransportError(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return &Error{Outcome: Again, Err: err}
+	}
+	return &Error{Outcome: Unclear, Err: err}
+}
+
+// RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if there is none that makes sense.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	const most = 24 * time.Hour
+	v := strings.TrimSpace(h.Get("Retry-After"))
+	d := time.Duration(0)
+	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
+		d = time.Duration(n) * time.Second
+	} else if t, err := http.ParseTime(v); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs // their clock set the end of the wait, and ours may be wrong
+		}
+		d = t.Sub(now)
+	}
+	return min(max(d, 0), most)
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+// command runs a command with the world's settings.
+func (w *world) command(args ...string) (code int, out, complaint string) {
+	w.Helper()
+	var stdout, stderr strings.Builder
+	code = exitCode(run(w.Context(), args, func(name string) string { return w.env[name] }, &stdout), &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+// kill ends the service as a power cut of its process does.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.ended
+}
+
+func TestRestoreOfABackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	copied, database := filepath.Join(t.TempDir(), "copy.db"), w.env["DATABASE_URL"]
+	p := w.spawn()
+	w.stripe.SetEndpoint(p.url+"/webhook/stripe", testSecret)
+	s := &service{w: w, url: p.url}
+	link := s.selling(washer)
+	first := w.pay(link, sandbox.PayOptions{})
+	w.sent(washer, 1)
+	w.until("Stripe is answered", w.stripe.Settled)
+	if code, out, complaint := w.command("backup", copied); code != 0 {
+		t.Fatalf("backup: %d, %q, %q", code, out, complaint)
+	}
+	second := w.pay(link, sandbox.PayOptions{})
+	w.sent(washer, 2)
+	w.until("Stripe is answered", w.stripe.Settled)
+	inUse := ledger.ErrLocked.Error() + "; stop it first"
+	if code, _, complaint := w.command("restore", copied); code != 1 || !strings.Contains(complaint, inUse) {
+		t.Errorf("while the service runs: %d, %q; want it refused", code, complaint)
+	}
+	p.kill(t)
+
+	// The copy in the ledger's place, by hand, while the dead ledger's log is still there.
+	whole, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(copied)
+	if err == nil {
+		err = os.WriteFile(database, content, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, complaint := w.command("serve")
+	if code != 1 || !strings.Contains(complaint, database+"-wal is the log of another ledger") ||
+		!strings.Contains(complaint, "notepay restore") {
+		t.Errorf("serve with a foreign log: %d, %q; want the log named, and what to do", code, complaint)
+	}
+	if code, _, complaint := w.command("check"); code == 0 || strings.Contains(complaint, "database disk image") {
+		t.Errorf("check with a foreign log: %d, %q", code, complaint)
+	}
+	if err := os.WriteFile(database, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	code, out, complaint := w.command("restore", copied)
+	if code != 0 || !strings.Contains(out, "in the ledger's place") ||
+		!strings.Contains(out, "is kept as "+database+".replaced-") {
+		t.Fatalf("restore: %d, %q, %q", code, out, complaint)
+	}
+	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the copy was in use.
+	time.Sleep(time.Until(second.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
+	again := w.start()
+	again.payment(first.ID, "sent", has(`"machine":"sent"`))
+	w.resend(second.ID, "checkout.session.completed")
+	again.payment(second.ID, "adopted", has(`"reason":"adopted"`))
+	if again.selling(washer) != link {
+		t.Errorf("the link is another one; want the old %s", link)
+	}
+	w.stopped(again)
+	if n := len(w.notehub.Notes(washer)); n != 2 {
+		t.Errorf("%d notes; want one for each payment", n)
+	}
+}
+
+func TestRestoreCommandLine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, args := range [][]string{{"restore"}, {"restore", ""}, {"restore", "a", "b"}} {
+		code, _, complaint := w.command(args...)
+		if code != 2 || !strings.Contains(complaint, "restore takes one argument") {
+			t.Errorf("%q: %d, %q", args, code, complaint)
+		}
+	}
+	code, _, complaint := w.command("restore", filepath.Join(t.TempDir(), "none.db"))
+	if code != 1 || !strings.Contains(complaint, "no such file") {
+		t.Errorf("a copy that is not there: %d, %q", code, complaint)
+	}
+}
+
+// What is paid while the ledger is not in its place is not acknowledged, and nothing more is sold.
+func TestALedgerMovedWhileTheServiceRuns(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("open files cannot be moved there")
+	}
+	w := newWorld(t)
+	database := w.env["DATABASE_URL"]
+	p := w.spawn()
+	w.stripe.SetEndpoint(p.url+"/webhook/stripe", testSecret)
+	s := &service{w: w, url: p.url}
+	link := s.selling(washer)
+	w.pay(link, sandbox.PayOptions{})
+	w.sent(washer, 1)
+	w.until("Stripe is answered", w.stripe.Settled)
+	if err := os.Rename(database, database+".away"); err != nil {
+		t.Fatal(err)
+	}
+	session := w.pay(link, sandbox.PayOptions{NoWebhook: true})
+	event := ""
+	for _, e := range w.stripe.Events() {
+		if e.ObjectID == session.ID {
+			event = e.ID
+		}
+	}
+	if status, err := w.stripe.Send(event); err != nil || status < 500 {
+		t.Errorf("the webhook is answered %d, %v; want Stripe to send it again", status, err)
+	}
+	w.until("nothing is sold", func() bool {
+		status, _, _ := s.get("/pay?device=" + washer)
+		return status != http.StatusTemporaryRedirect
+	})
+	status, _, text := s.get("/health")
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, "notepay restore COPY") {
+		t.Errorf("/health answers %d: %s", status, text)
+	}
+	if err := os.Rename(database+".away", database); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it sells again", func() bool {
+		status, _, _ := s.get("/pay?device=" + washer)
+		return status == http.StatusTemporaryRedirect
+	})
+	if status, err := w.stripe.Send(event); err != nil || status != http.StatusOK {
+		t.Errorf("the webhook is answered %d, %v; want it taken", status, err)
+	}
+	w.sent(washer, 2)
+	p.kill(t)
+	w.stopped(w.start())
+}
+
+func TestADamagedLedgerStopsSales(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	database := w.env["DATABASE_URL"]
+	s := w.start()
+	link := s.selling(washer)
+	for range 20 {
+		w.pay(link, sandbox.PayOptions{})
+	}
+	w.sent(washer, 20)
+	w.until("Stripe is answered", w.stripe.Settled)
+	w.stopped(s)
+	whole, err := os.ReadFile(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := append([]byte(nil), whole...)
+	for page := 4096; page < len(damaged); page += 4096 {
+		// Leaves of the events' table.
+		if damaged[page] == 13 && strings.Contains(string(damaged[page:page+4096]), "evt_") {
+			copy(damaged[page:], "\xff\xff\xff\xff\xff\xff\xff\xff")
+		}
+	}
+	if err := os.WriteFile(database, damaged, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := w.spawn()
+	s = &service{w: w, url: p.url}
+	s.selling(washer)
+	if status, _, text := s.get("/api/stripe-events", "Authorization", "Bearer operator-token-1234"); status < 500 {
+		t.Errorf("reading what is damaged answers %d: %s", status, text)
+	}
+	w.until("nothing is sold", func() bool {
+		status, _, _ := s.get("/pay?device=" + washer)
+		return status != http.StatusTemporaryRedirect
+	})
+	status, _, text := s.get("/health")
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, "damaged") {
+		t.Errorf("/health answers %d: %s", status, text)
+	}
+	p.kill(t)
+	err = errors.Join(os.Remove(database+"-wal"), os.Remove(database+"-shm"), os.WriteFile(database, whole, 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"notepay/internal/bridge"
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+	"notepay/internal/stripeevent"
+	"notepay/internal/upstream"
+)
+
+// stripeCalls are the calls to Stripe whose replies decide about money or about what is sold.
+func (s *testStripe) stripeCalls() map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"session":   func(ctx context.Context) error { _, err := s.client.Session(ctx, "cs_test_1"); return err },
+		"by intent": func(ctx context.Context) error { _, err := s.client.Session(ctx, "pi_1"); return err },
+		"events":    func(ctx context.Context) error { _, _, _, err := s.client.Events(ctx, time.Now(), ""); return err },
+		"refunds":   func(ctx context.Context) error { _, err := s.client.Refunds(ctx, "pi_1"); return err },
+		"links":     func(ctx context.Context) error { _, err := s.client.Links(ctx); return err },
+		"plan":      func(ctx context.Context) error { _, err := s.client.Plan(ctx, warm); return err },
+		"open":      func(ctx context.Context) error { _, err := s.client.SessionIsOpen(ctx, "cs_test_1"); return err },
+		"expire":    func(ctx context.Context) error { return s.client.ExpireSession(ctx, "cs_test_1") },
+		"capture":   func(ctx context.Context) error { return s.client.Capture(ctx, "pi_1", "key") },
+		"release":   func(ctx context.Context) error { return s.client.Release(ctx, "pi_1", "key") },
+		"refund": func(ctx context.Context) error {
+			_, err := s.client.Refund(ctx, bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
+			return err
+		},
+		"update link": func(ctx context.Context) error { return s.client.UpdateLink(ctx, ledger.Link{ID: "plink_1"}) },
+		"create link": func(context.Context) error { _, err := s.create("key"); return err },
+	}
+}
+
+func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{}`, `null`, `[]`, ``, proxyPage, `{"object":7}`, `{"object":"list"}`, `{"object":"list","data":null}`, `{"object":"list","data":{}}`, `{"error":{}}`} {
+		s := newStripeTest(t)
+		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
+		if body == `` {
+			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeevent.CheckObject)
+		}
+		for name, call := range s.stripeCalls() {
+			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unclear)
+		}
+	}
+}
+
+func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s %s was followed", r.Method, r.URL)
+	}))
+	t.Cleanup(elsewhere.Close)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		t.Cleanup(lead.Close)
+		s := &testStripe{client: newStripe(stripeSettings(lead.URL), upstream.NewPace(0, 0))}
+		for name, call := range s.stripeCalls() {
+			meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unclear)
+		}
+	}
+}
+
+func TestStripeRepliesThatAreCutAreUnclear(t *testing.T) {
+	t.Parallel()
+	half := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
+	}))
+	t.Cleanup(half.Close)
+	s := &testStripe{client: newStripe(stripeSettings(half.URL), upstream.NewPace(0, 0))}
+	for name, call := range s.stripeCalls() {
+		meant(t, name, call(t.Context()), upstream.Unclear)
+	}
+}
