@@ -23,11 +23,7 @@ import (
 func binary(t *testing.T) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "notepay")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	buildAsShipped(t, path)
 	return path
 }
 

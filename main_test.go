@@ -147,15 +147,33 @@ func TestNoSecretIsLogged(t *testing.T) {
 	}
 }
 
-// The binary as it ships: static, small, and quick with a large fleet that it knows.
-func TestTheBinary(t *testing.T) {
-	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "notepay")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
+// buildAsShipped builds the binary with the Makefile's flags.
+func buildAsShipped(t *testing.T, path string) {
+	t.Helper()
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^BUILDFLAGS = (.*)$`).FindSubmatch(makefile)
+	if line == nil {
+		t.Fatal("the Makefile has no BUILDFLAGS")
+	}
+	args := []string{"build", "-o", path}
+	for flag := range strings.FieldsSeq(strings.ReplaceAll(string(line[1]), `\ `, "\x00")) {
+		args = append(args, strings.ReplaceAll(flag, "\x00", " "))
+	}
+	build := exec.Command("go", append(args, ".")...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+}
+
+// The binary as it ships: static, small, and quick with a large fleet that it knows.
+func TestTheBinary(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "notepay")
+	buildAsShipped(t, binary)
 	info, err := os.Stat(binary)
 	if err != nil {
 		t.Fatal(err)

@@ -104,7 +104,7 @@ func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
 
 func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	t.Parallel()
-	p := sold(ledger.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"}, ledger.Plan{Amount: 350, Currency: "eur"})
+	p := sold(ledger.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"}, Session{}, ledger.Plan{Amount: 350, Currency: "eur"})
 	if p.Attention != AttentionAmount {
 		t.Errorf("attention %q; want %q", p.Attention, AttentionAmount)
 	}

@@ -170,7 +170,9 @@ func applyPost(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		p = sent(p, now)
 	case upstream.Unclear:
 		p.Posted = true
-		p.Unclear = p.Machine == ledger.Queued
+		if p.Machine == ledger.Queued { // later, what is unclear is a deletion, and this says nothing about it
+			p.Unclear = true
+		}
 		p = doubted(p)
 	case upstream.Refused:
 		p = refused(p)

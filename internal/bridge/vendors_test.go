@@ -87,3 +87,23 @@ func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
 		})
 	}
 }
+
+// TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the note was interrupted. What became
+// of the deletion stays unclear, and so the money does not go back as if it were proven.
+func TestUnclearPostThatSettlesLate(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	p := ledger.Payment{
+		ID: "cr_1", Machine: ledger.Sent, Money: ledger.Paid, Amount: 300, Posted: true, SentAt: now.Add(-15 * time.Minute),
+		ExpiresAt: now.Add(-5 * time.Minute), Step: ledger.CheckPending, InFlight: true, Turn: 3,
+		Recalled: ledger.RecallDeleted, NoteIDs: "1:1", Unclear: true, // a deletion was interrupted
+	}
+	p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Began: now.Add(-15 * time.Minute), Stale: true}, now)
+	if !p.Unclear {
+		t.Error("a late post has made a deletion clear")
+	}
+	p = Apply(p, Outcome{Action: ledger.CheckPending, Result: upstream.Done, Began: now}, now)
+	if p.Machine != ledger.Failed || p.Reason != ReasonRecallUnclear || p.Attention != ReasonRecallUnclear {
+		t.Errorf("the credit is %s (%s), attention %q; want it failed as %s", p.Machine, p.Reason, p.Attention, ReasonRecallUnclear)
+	}
+}

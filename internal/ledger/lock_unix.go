@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 )
@@ -69,4 +70,19 @@ func identify(info os.FileInfo) (inode, names uint64) {
 		return uint64(s.Ino), uint64(s.Nlink)
 	}
 	return 0, 1
+}
+
+// giveTo makes a file belong to the owner of another, or of its directory, as far as this process may: root may restore the
+// ledger of a service that is not root.
+func giveTo(owner, path string) {
+	info, err := os.Stat(owner)
+	if err != nil {
+		info, err = os.Stat(filepath.Dir(owner))
+	}
+	if err != nil {
+		return
+	}
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		_ = os.Chown(path, int(s.Uid), int(s.Gid))
+	}
 }

@@ -146,7 +146,8 @@ type Attempt struct {
 type Lookup struct {
 	ID       string // cs_... or pi_...
 	PaidAt   time.Time
-	Facts    bool // it is asked for its money, also where the payment is known
+	Facts    bool   // it is asked for its money, also where the payment is known
+	Handled  string // why the payment counts as handled by an earlier state of this ledger, "" if nothing says so
 	DueAt    time.Time
 	Turn     int64
 	Failures int

@@ -55,6 +55,8 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	if _, err := os.Stat(prepared + "-wal"); err == nil {
 		return "", fmt.Errorf("check %s: its log could not be closed", copied)
 	}
+	giveTo(files.path, prepared)
+	giveTo(files.path, files.lock.Name())
 	if err := errors.Join(syncFile(prepared), syncDirectory(filepath.Dir(prepared))); err != nil {
 		return "", err
 	}

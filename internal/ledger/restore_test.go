@@ -31,6 +31,7 @@ func TestRestore(t *testing.T) {
 	t.Parallel()
 	path, copied := restorable(t)
 	before := read(t, copied)
+	giveAway(t, path)
 	kept, err := Restore(t.Context(), path, copied)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,7 @@ func TestRestore(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || (info.Mode().Perm() != 0o600 && runtime.GOOS != "windows") {
 		t.Errorf("mode %v, %v; want 0600", info.Mode(), err)
 	}
+	wantOwner(t, path)
 	l := open(t, path)
 	wantStored(t, l, []string{"cs_one"})
 	judged := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() })
