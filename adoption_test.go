@@ -321,3 +321,38 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 		})
 	}
 }
+
+// The copy was made while Stripe's list was known and the payment was still to be looked up.
+func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
+	story(t, without, threeKeys, func(f *front, m *sandbox.Machine) {
+		f.run()
+		f.pass(time.Hour)
+		f.stop()
+		ours := f.handler
+		f.handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		sold := f.buy(sandbox.PayOptions{})
+		f.handler = ours
+		f.closeLedger()
+		f.pass(5 * time.Second)
+		f.open()
+		f.notehub.Always(everyNote, sandbox.Outcome{Status: 503})
+		f.run()
+		f.pass(5 * time.Second)
+		restore := f.copied()
+		f.notehub.Clear(everyNote)
+		for _, e := range f.stripe.Events() { // Stripe tries again
+			if status, err := f.stripe.Send(e.ID); err != nil || status != http.StatusOK {
+				f.Errorf("%d, %v; want 200", status, err)
+			}
+		}
+		f.pass(10 * time.Second)
+		f.started(m, 1)
+		f.stop()
+		f.pass(20 * time.Minute)
+		restore()
+		f.pass(10 * time.Minute)
+		f.stands(sold.ID, isAdopted)
+		f.money(sold.ID, 350, 0, 0)
+		f.started(m, 1)
+	})
+}

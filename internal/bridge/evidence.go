@@ -109,6 +109,36 @@ func (b *Bridge) pendingNote(ctx context.Context, s Session) (string, error) {
 	return "", nil
 }
 
+// handledSince applies the evidence in a listed event that the ledger knows already. When a copy was
+// made of it the session was to be looked up, and a later state of the ledger has accepted its event.
+func (b *Bridge) handledSince(ctx context.Context, e Event) error {
+	why := b.accepted(e)
+	if why == "" {
+		return nil
+	}
+	l, err := b.c.Ledger.Lookup(ctx, e.Session.ID)
+	if known, err := ledger.Has(err); err != nil || !known || l.Handled != ledger.HandledUnsure {
+		return err
+	}
+	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.HandleLookup(l.ID, why) })
+}
+
+// lookedUp returns the evidence that is kept with a look-up, or with that of the session which an
+// intent turned out to be of.
+func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) (string, error) {
+	if l.ID != session {
+		own, err := b.c.Ledger.Lookup(ctx, session)
+		if known, err := ledger.Has(err); err != nil || !known {
+			return "", err
+		}
+		l = own
+	}
+	if l.Handled == ledger.HandledUnsure {
+		return "", nil
+	}
+	return l.Handled, nil
+}
+
 // unsure reports whether it has to be asked first what became of a session that Stripe lists: it
 // was paid before this process began, and this ledger has never seen it.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {

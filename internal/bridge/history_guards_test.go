@@ -246,7 +246,7 @@ func TestARefundCountsWhatIsBackAlready(t *testing.T) {
 	}
 	refusal := &upstream.Error{Outcome: upstream.Refused, Err: ErrAlreadyRefunded}
 	p.RefundLook = false
-	if p = Apply(p, Outcome{Action: ledger.Refund, Result: upstream.Refused, Err: refusal, Began: now}, now); p.Money != ledger.Refunded || p.RefundedAmount != 300 {
-		t.Errorf("already refunded: money %s, %d back; want it refunded", p.Money, p.RefundedAmount)
+	if p = Apply(p, Outcome{Action: ledger.Refund, Result: upstream.Refused, Err: refusal, Began: now}, now); !p.RefundLook || p.Attention != "" {
+		t.Errorf("already refunded: look %v, attention %q; want the refunds read, and nobody asked", p.RefundLook, p.Attention)
 	}
 }

@@ -167,7 +167,11 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 		if s.Handled = b.accepted(e); !b.ours(s) {
 			return NotOurs, change{}, nil
 		}
-		if unsure, err := b.unsure(tx, e, s); unsure || err != nil || s.PaymentStatus == "unpaid" {
+		unsure, err := b.unsure(tx, e, s)
+		if unsure {
+			s.Handled = ledger.HandledUnsure
+		}
+		if unsure || err != nil || s.PaymentStatus == "unpaid" {
 			return LookedUp, change{}, errors.Join(err,
 				tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now, Handled: s.Handled}))
 		}

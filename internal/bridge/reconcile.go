@@ -126,6 +126,15 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		} else if known {
 			b.others.Store(failing.UnixMilli())
 		}
+		if !b.listed.Load() { // the events of what is to be looked up are compared, too
+			waiting, err := b.c.Ledger.LateLookups(ctx, since, 1)
+			if err != nil {
+				return fmt.Errorf("read what is to be looked up: %w", err)
+			}
+			if len(waiting) > 0 {
+				since = earliest(since, waiting[0].PaidAt)
+			}
+		}
 		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
 		b.chargeEarly.Store(false)
 	}
@@ -150,8 +159,11 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 				continue // it is counted, and nothing can be done with it
 			}
 			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
-			if err == nil && !known {
+			switch {
+			case err == nil && !known:
 				err = b.Receive(ctx, e)
+			case err == nil && e.Session != nil:
+				err = b.handledSince(ctx, e)
 			}
 			if err != nil {
 				return err

@@ -536,7 +536,7 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 		if s.PaidAt.IsZero() {
 			s.PaidAt = l.PaidAt
 		}
-		if s.Handled = l.Handled; isNew {
+		if s.Handled, err = b.lookedUp(ctx, l, s.ID); err == nil && isNew {
 			s.Handled, err = b.pendingNote(ctx, s)
 		}
 	}

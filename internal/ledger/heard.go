@@ -20,10 +20,22 @@ func scanLookup(s scanner) (l Lookup, err error) {
 func (tx *Tx) AddLookup(l Lookup) error {
 	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, facts, handled, due_at, turn, failures) VALUES ($1, $2, $3, $4, $5, 0, 0)
 		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, facts = CASE WHEN excluded.facts = 1 THEN 1 ELSE lookups.facts END,
-		handled = CASE WHEN excluded.handled <> '' THEN excluded.handled ELSE lookups.handled END,
+		handled = CASE WHEN excluded.handled <> '' THEN excluded.handled WHEN lookups.handled = '?' THEN '' ELSE lookups.handled END,
 		due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
 		l.ID, l.PaidAt.UnixMilli(), bit(l.Facts), l.Handled, l.DueAt.UnixMilli())
 	return err
+}
+
+// HandleLookup says of a session that was listed and not accepted that it was handled after all.
+func (tx *Tx) HandleLookup(id, why string) error {
+	_, err := tx.exec(`UPDATE lookups SET handled = $1 WHERE id = $2 AND handled = $3`, why, id, HandledUnsure)
+	return err
+}
+
+// Lookup reads what is asked of a session, or returns ErrNotFound.
+func (l *Ledger) Lookup(ctx context.Context, id string) (Lookup, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE id = $1`, id)
+	return one(rows, err, scanLookup)
 }
 
 // FactsWanted says whether a look-up for a payment's money was asked for and not tried yet.

@@ -142,6 +142,10 @@ type Attempt struct {
 	Took    time.Duration
 }
 
+// HandledUnsure is the Handled of a session that Stripe lists as not accepted yet. If it is accepted
+// without this ledger, it was handled by a later state of it. A webhook of it ends the doubt.
+const HandledUnsure = "?"
+
 // Lookup is a session that Stripe has to be asked about.
 type Lookup struct {
 	ID       string // cs_... or pi_...
