@@ -362,6 +362,9 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 	case p.Machine == ledger.Sent:
 		p.Stop = stopRetry
 	case p.Machine == ledger.Queued:
+		if p.Stop == ReasonRefused { // an earlier post may have been taken, and a refused look did not tell
+			p.Unclear = true
+		}
 		p.Stop = ""
 	case again:
 		p.Machine, p.Reason, p.Code, p.Attention = ledger.Queued, "", "", ""

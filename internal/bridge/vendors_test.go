@@ -115,6 +115,22 @@ func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 	}
 }
 
+// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who sends the credit anew has it looked for first.
+func TestRetryAfterARefusedLook(t *testing.T) {
+	tell(t, map[string]row{
+		"the note is there after all": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.call(ledger.CheckPending, Outcome{Result: upstream.Refused, Status: 404})
+			p, err := Retry(s.p, 10*time.Minute, s.now)
+			if err != nil {
+				s.Fatal(err)
+			}
+			s.is(p)
+			s.look("1:1")
+		}, end{ledger.Sent, "", ledger.Paid, 0, "", ledger.CheckPending, true}},
+	})
+}
+
 // TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the note was interrupted. What became
 // of the deletion stays unclear, and so the money does not go back as if it were proven.
 func TestUnclearPostThatSettlesLate(t *testing.T) {
