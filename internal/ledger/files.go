@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -107,6 +108,9 @@ func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fileID{}, 0, nil
 	}
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory and not the file of a ledger", f.path+suffix)
+	}
 	if err != nil {
 		return fileID{}, 0, err
 	}
@@ -158,9 +162,8 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 			return findings{}, err
 		}
 	}
-	writing := f.known && f.record.State == stateWriting
 	var alone findings // what the database says without its log
-	if log.Size > 0 && (doubt || writing) {
+	if log.Size > 0 {
 		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
 			alone = findings{} // within a checkpoint it may not be readable
 		}
@@ -215,10 +218,14 @@ func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
 // foreign is the error for a log that does not belong to the database.
 func (f *ledgerFiles) foreign() error {
 	base := filepath.Base(f.path)
-	return fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
+	return foreignLog{fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
 		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run "+
-		"notepay restore on it there. To use the earlier ledger, put its file back", f.path, base, base)
+		"notepay restore on it there. To use the earlier ledger, put its file back. If that was done by copying, or if all "+
+		"of the files were copied here together, delete %s.lock as well", f.path, base, base, base)}
 }
+
+// foreignLog is the error for a log that belongs to another database than the one beside it.
+type foreignLog struct{ error }
 
 // checkpointed reports whether the log's index, or the log itself, shows that SQLite wrote pages of
 // the log to the database since the record was written. notepay records its own checkpoints, so
@@ -471,7 +478,21 @@ func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	if ok && (header.Salts != f.record.Salts || (written && salts == header.Salts)) {
 		return f.settle() // another program made a checkpoint
 	}
+	if f.touched(fileIDOf(database)) {
+		return f.settle()
+	}
 	return fmt.Errorf("%w: %s was overwritten while notepay runs", errDamaged, filepath.Base(f.path))
+}
+
+// touched reports whether only the time of the database's file was changed, as touch and backup programs do. Its size and the
+// generation inside are still those with which the log began.
+func (f *ledgerFiles) touched(database fileID) bool {
+	if f.record.Database.Inode != database.Inode || f.record.Database.Size != database.Size {
+		return false
+	}
+	before := strings.Fields(f.record.Generation)
+	alone, err := f.look(context.Background(), "immutable=1", false)
+	return err == nil && len(before) > 1 && slices.Contains(before[1:], generationName(alone.generation))
 }
 
 // closeLog is called before SQLite closes the ledger and removes the log.
