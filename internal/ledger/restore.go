@@ -49,6 +49,9 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 			return "", fmt.Errorf("copy %s: %w", copied+suffix, err)
 		}
 	}
+	if err := fitsTogether(ctx, prepared, copied); err != nil {
+		return "", err
+	}
 	if err := runOn(ctx, prepared, "mode=rw&_pragma=synchronous(full)", stamp(ctx)); err != nil {
 		return "", fmt.Errorf("check %s: %w", copied, err)
 	}
@@ -74,6 +77,25 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 		kept += r.Replaced
 	}
 	return kept, files.replace()
+}
+
+// fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with zeros, or that has the log
+// of another ledger beside it. What else is wrong with it is found by stamp.
+func fitsTogether(ctx context.Context, prepared, copied string) error {
+	files := &ledgerFiles{path: prepared}
+	database, _, err := files.stat("")
+	if err != nil {
+		return err
+	}
+	if page := pageSize(readStart(prepared, 100)); page > 0 && database.Size%page != 0 {
+		return fmt.Errorf("check %s: it is damaged, its end is cut off", copied)
+	}
+	_, err = files.admit(ctx)
+	if _, foreign := errors.AsType[foreignLog](err); foreign {
+		return fmt.Errorf("%s-wal is the log of another ledger than %s; move it away if %s is whole without it, "+
+			"or make a new copy with notepay backup", copied, copied, copied)
+	}
+	return nil
 }
 
 // mayRestore returns an error for a copy that is the ledger itself, or that another process works on.

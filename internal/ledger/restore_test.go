@@ -100,6 +100,8 @@ func TestRestoreRefuses(t *testing.T) {
 	other := file("other.db", nil)
 	withSQL(t, other, `CREATE TABLE facts (name TEXT)`)
 	letter := file("letter.txt", []byte(strings.Repeat("Dear customer, ", 500)))
+	mixed := file("mixed.db", read(t, copied))
+	file("mixed.db-wal", read(t, path+"-wal"))
 	files := filesIn(t, filepath.Dir(path))
 	whole, log := read(t, path), read(t, path+"-wal")
 	for name, c := range map[string]struct{ copied, words string }{
@@ -110,6 +112,8 @@ func TestRestoreRefuses(t *testing.T) {
 		"a letter":                  {letter, "not a database"},
 		"an empty file":             {file("empty.db", nil), "no ledger of notepay"},
 		"another program's file":    {other, "no ledger of notepay"},
+		"a copy that lacks a byte":  {file("short.db", read(t, copied)[:len(read(t, copied))-1]), "its end is cut off"},
+		"a copy with another's log": {mixed, "mixed.db-wal is the log of another ledger"},
 		"a newer ledger":            {newer, "999_from_tomorrow"},
 		"a ledger in use":           {used, "is in use"},
 		"what was still written to": {file("hot.db", read(t, copied)), "hot.db-journal is there"},
