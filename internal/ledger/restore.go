@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -69,6 +70,7 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 			kept = files.path
 		}
 	}
+	before := files.record
 	r := record{State: stateRestoring, Replaced: ".replaced-" + time.Now().UTC().Format("20060102T150405.000Z")}
 	if err := files.write(r); err != nil {
 		return "", err
@@ -76,7 +78,10 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	if kept != "" {
 		kept += r.Replaced
 	}
-	return kept, files.replace()
+	if err := files.replace(); err != nil {
+		return "", errors.Join(err, files.takeBack(before))
+	}
+	return kept, nil
 }
 
 // fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with zeros, or that has the log
@@ -144,6 +149,9 @@ func (f *ledgerFiles) replace() error {
 		// that: the record sends each start here.
 		for _, suffix := range []string{"-wal", ""} {
 			if err := rename(f.path+suffix, f.path+ending+suffix); err != nil {
+				if errors.Is(err, syscall.EBUSY) {
+					err = fmt.Errorf("%w; mount the ledger's directory and not that file alone", err)
+				}
 				return fmt.Errorf("keep the earlier ledger: %w", err)
 			}
 		}
@@ -167,6 +175,28 @@ func (f *ledgerFiles) replace() error {
 	}
 	// The copy has a stamp and a generation of its own. Its first start learns both.
 	return f.write(record{State: stateClosed, Database: database})
+}
+
+// takeBack leaves the ledger as it was if replace could not move the earlier database, for example because that file alone is
+// mounted here. Otherwise each start would try in vain to finish the restore.
+func (f *ledgerFiles) takeBack(before record) error {
+	ending := f.record.Replaced
+	if _, err := os.Lstat(f.path + ending); err == nil {
+		return nil // the earlier database was moved, and the next start does the rest
+	}
+	if _, err := os.Lstat(f.path + restoring); err != nil {
+		return nil // the copy is in its place
+	}
+	if _, err := os.Lstat(f.path + ending + "-wal"); err == nil {
+		if err := rename(f.path+ending+"-wal", f.path+"-wal"); err != nil {
+			return err
+		}
+	}
+	if err := syncDirectory(filepath.Dir(f.path)); err != nil {
+		return err
+	}
+	// If we stop here, the next start tries again to replace the ledger.
+	return f.write(before)
 }
 
 // rename moves a file, if it is there, to a name that is not taken.
