@@ -31,6 +31,7 @@ type ledgerFiles struct {
 	log             *os.File
 	opened          []openedFile // what verify compares; not changed once the ledger is open
 	condition       *condition
+	abandoned       bool // SQLite must not close the database, which was overwritten
 }
 
 // openedFile is a file that must keep its name.
@@ -365,8 +366,13 @@ func (f *ledgerFiles) settle() error {
 }
 
 // announce records that SQLite is about to write to the database, and the generation that it gets.
-// At the end of a log, that also has the names of those that the log began with and followed.
+// At the end of a log, that also has the names of those that the log began with and followed. It
+// refuses if the database is another one by now: SQLite would mix the log into it, and the record
+// is what tells the next start.
 func (f *ledgerFiles) announce(end bool) (generation string, err error) {
+	if err := f.verify(); err != nil {
+		return "", err
+	}
 	r := f.record
 	if r.State == stateWriting && r.Next != "" && !end {
 		return r.Next, nil // it is announced
@@ -495,18 +501,25 @@ func (f *ledgerFiles) touched(database fileID) bool {
 	return err == nil && len(before) > 1 && slices.Contains(before[1:], generationName(alone.generation))
 }
 
-// closeLog is called before SQLite closes the ledger and removes the log.
+// closeLog is called before SQLite closes the ledger, moves the log into the database and removes
+// it. It returns damage if that must not be: the log belongs to a database that was overwritten, and
+// it is all that is left of the last payments. If we stop here, the next start refuses the log.
 func (f *ledgerFiles) closeLog() error {
 	if f.log == nil {
 		return nil
 	}
-	return f.log.Close()
+	var overwritten error
+	if database, err := inPlace(f.opened[:min(1, len(f.opened))]); err == nil && database != nil {
+		overwritten = f.unwritten(database)
+	}
+	f.abandoned = isDamage(overwritten)
+	return errors.Join(overwritten, f.log.Close())
 }
 
 // release records how the ledger was left, after SQLite has closed it, and releases the lock.
 func (f *ledgerFiles) release() error {
 	var err error
-	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil {
+	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil && !f.abandoned {
 		r := record{State: stateClosed, Generation: f.record.Generation, Next: f.record.Next}
 		if err = f.database.Sync(); err == nil {
 			if r.Database, _, err = f.stat(""); err == nil {

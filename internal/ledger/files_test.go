@@ -606,6 +606,61 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 	}
 }
 
+// A copy that was written over a running ledger is not mixed with its log: not when the log is full, not when the service is
+// idle, and not when it stops. The log holds the last payments.
+func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
+	t.Parallel()
+	long := func(name string) Payment {
+		p := payment(name)
+		p.DeviceName = strings.Repeat("x", 100_000)
+		return p
+	}
+	for how, copyLedger := range copies() {
+		for next, then := range map[string]func(t *testing.T, l *Ledger){
+			"it stops": func(*testing.T, *Ledger) {},
+			"a payment comes": func(t *testing.T, l *Ledger) {
+				p := payment("refused")
+				if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
+					t.Errorf("a write is acknowledged")
+				}
+			},
+			"it is idle": func(t *testing.T, l *Ledger) { l.ShrinkLog(t.Context()) },
+		} {
+			t.Run(how+", then "+next, func(t *testing.T) {
+				t.Parallel()
+				path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+				l, err := Open(t.Context(), path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for n := range 48 { // the log is moved into the file on the way
+					insert(t, l, long(fmt.Sprintf("before_%d", n)))
+				}
+				copyLedger(t, path, copied)
+				for n := range 10 {
+					insert(t, l, long(fmt.Sprintf("after_%d", n)))
+				}
+				earlier, placed, log := read(t, path), read(t, copied), read(t, path+"-wal")
+				if bytes.Equal(earlier, placed) {
+					placed = append(placed, make([]byte, 4096)...)
+				}
+				write(t, path, placed)
+				then(t, l)
+				if err := l.Close(); !isDamage(err) {
+					t.Errorf("close: %v; want the damage", err)
+				}
+				if now := read(t, path+"-wal"); !bytes.Equal(read(t, path), placed) || !bytes.Equal(now[:logHeaderSize], log[:logHeaderSize]) {
+					t.Error("the copy was written to, or the log begun anew")
+				}
+				if l, err := Open(t.Context(), path); err == nil {
+					closeLedger(t, l)
+					t.Error("the next start opens it; want it refused")
+				}
+			})
+		}
+	}
+}
+
 func TestALedgerThatIsPutBackWorksAgain(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

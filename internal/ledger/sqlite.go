@@ -79,7 +79,14 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-func (w *sharedWriter) close() error { return errors.Join(w.files.closeLog(), w.db.Close()) }
+// close leaves a database open that was overwritten, until the process ends: SQLite moves the log into it when it closes it.
+func (w *sharedWriter) close() error {
+	err := w.files.closeLog()
+	if w.files.abandoned {
+		return err
+	}
+	return errors.Join(err, w.db.Close())
+}
 
 func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
