@@ -21,7 +21,10 @@ import (
 	"notepay/internal/bridge"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
+	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 )
@@ -61,6 +64,9 @@ func FuzzWebhook(f *testing.F) {
 		`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, `{"id":"evt_1","type":"a","created":9223372036854775807,"data":{"object":[]}}`,
 		sessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), sessionEvent("charge.dispute.closed", `,"payment_intent":"pi_1","status":"won"`),
 		sessionEvent("refund.failed", `,"amount":350,"status":"failed","metadata":{"app":"notepay","credit":"cr_1","number":"1"}`),
+		`{"id":"evt_1","object":"v2.core.event","type":"v2.core.account.updated","created":"2025-10-04T15:13:32.232083866Z"}`,
+		`{"id":"evt_1","type":"checkout.session.completed","created":1,"account":"acct_1","data":{"object":{"id":"cs_1"}}}`,
+		`{"id":"evt_1","type":"refund.created","created":"now","pending_webhooks":"none","context":{},"data":[]}`,
 		`[]`, `null`, `"`, `{"id":1}`, strings.Repeat(`{"data":`, 100), `{"id":"evt_1","ID":"evt_2","type":"a","created":1e3}`, "\xff\x00",
 	} {
 		for _, header := range []string{"", "t=1,v1=00", "t=,v1=", ",=,=", signed(body, testSecret), signed(body, ""), signed(good, testSecret), "t=9223372036854775807,v1=00", signed(body, testSecret) + ",v1=,v0=1"} {
@@ -73,6 +79,9 @@ func FuzzWebhook(f *testing.F) {
 			t.Fatalf("accepted, and not signed: %q with %q: %v", body, header, err)
 		}
 		event, err := w.Verify(body, signed(string(body), testSecret), nil)
+		if err != nil && event.ID != "" && (event.Type == "" || !json.Valid([]byte(event.Body))) {
+			t.Errorf("event %+v; want a type and the body of what has an id", event)
+		}
 		if err != nil {
 			if !errors.Is(err, stripeevent.ErrMalformed) {
 				t.Fatalf("%v; want %v for what is signed and cannot be read", err, stripeevent.ErrMalformed)
@@ -81,6 +90,12 @@ func FuzzWebhook(f *testing.F) {
 		}
 		if event.ID == "" || event.Type == "" || event.Created.IsZero() || !json.Valid([]byte(event.Body)) {
 			t.Errorf("event %+v; want an id, a type, a time and the body", event)
+		}
+		if event.Foreign || event.Skipped != "" { // what it looks like is not our concern
+			if event.Session != nil || event.Refund != nil || event.Dispute != "" || event.Refunded != 0 {
+				t.Errorf("event %+v; want nothing read of it", event)
+			}
+			return
 		}
 		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") || (event.Session != nil && event.Session.ID == "") {
 			t.Errorf("session %+v for type %q", event.Session, event.Type)
@@ -100,24 +115,88 @@ func FuzzWebhook(f *testing.F) {
 	})
 }
 
+func FuzzStripeLists(f *testing.F) {
+	const list = `{"object":"list","has_more":false,"data":[%s]}`
+	for _, record := range []string{
+		`{"id":"evt_1","type":"checkout.session.completed","created":1,"pending_webhooks":0,"data":{"object":{"id":"cs_1","metadata":{"device_uid":"dev:1"}}}}`,
+		`{"id":"evt_1","type":"charge.refunded","created":1,"data":{}},null,7,{"id":{}},{"type":"a"}`,
+		`{"id":"cs_1","status":"complete","payment_status":"paid","amount_total":350,"currency":"eur","payment_intent":{"id":"pi_1","latest_charge":{"id":"ch_1","created":5}}}`,
+		`{"id":"cs_1","payment_intent":{"latest_charge":[]},"currency_conversion":{"amount_total":350,"source_currency":"eur"},"presentment_details":null}`,
+		`{"id":"plink_1","url":"https://buy.test/1","active":true,"metadata":{"app":"notepay"},"after_completion":[]}`, `{"id":"re_1","amount":-1,"status":null,"payment_intent":{"id":7}}`,
+		`{"id":"price_1","active":true,"currency":"eur","unit_amount":350,"currency_options":{"usd":{"unit_amount":400}},"product":{"images":[7]}}`, "",
+	} {
+		f.Add([]byte(fmt.Sprintf(list, record)))
+	}
+	for _, body := range []string{`{}`, `null`, `[]`, `{"object":"list","data":null,"has_more":false}`, `{"object":"list","data":[{}],"has_more":true}`, "\xff"} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		page, err := stripeapi.DecodePage(body)
+		if err != nil {
+			return
+		}
+		if page.More && page.Last == "" {
+			t.Errorf("%q: more, and no further", body)
+		}
+		named := func(err error) {
+			if odd, ok := errors.AsType[*stripeapi.Odd](err); err != nil && (!ok || odd.Name() == "" || stripeapi.NameOf(err) != odd.Name()) {
+				t.Errorf("%v; want the record named", err)
+			}
+		}
+		for _, record := range page.Records {
+			e := stripeevent.Listed(record)
+			if !e.Listed || e.Odd == "" && (e.ID == "" || e.Created.IsZero()) || e.Pending < -1 {
+				t.Errorf("event %+v; want it read, or said why not", e)
+			}
+			s, complete, err := stripeapi.DecodeSession(record)
+			if named(err); err == nil && (s.ID == "" || complete && s.PaymentStatus == "paid" && s.Currency == "" && s.Metadata["device_uid"] != "") {
+				t.Errorf("session %+v", s)
+			}
+			r, _, err := stripeapi.DecodeRefund(record)
+			if named(err); err == nil && (r.ID == "" || (r.Credit == "") != (r.Number == 0)) {
+				t.Errorf("refund %+v", r)
+			}
+			l, err := stripeapi.DecodeLink(record)
+			if named(err); err == nil && (l.ID == "" || l.URL == "") {
+				t.Errorf("link %+v", l)
+			}
+			p, err := stripeapi.DecodePrice(record)
+			if named(err); err == nil && p.ID == "" {
+				t.Errorf("price %+v", p)
+			}
+			for pair := range strings.SplitSeq(p.Options(), ",") {
+				if _, amount, found := strings.Cut(pair, "="); pair != "" && (!found || strings.Trim(amount, "-0123456789") != "") {
+					t.Errorf("options %q", p.Options())
+				}
+			}
+			_, err = stripeapi.DecodeCharge(record)
+			named(err)
+			_, err = stripeapi.DecodeDispute(record)
+			named(err)
+			_, err = stripeapi.DecodeIntent(record)
+			named(err)
+		}
+	})
+}
+
 func FuzzDeviceUID(f *testing.F) {
 	for _, given := range []string{washer, "dev:", "DEV:ABC", " dev:1\n", "[deviceUID]", "dev:1/../2", "dev:\u212a", "dev:\u0130", "dev:dev:1", "dev:a b", strings.Repeat("dev:1", 20), "\xff", "dev:..", "dev:a_b-c.d"} {
 		f.Add(given)
 	}
 	f.Fuzz(func(t *testing.T, given string) {
-		uid, ok := parseDeviceUID(given)
+		key, ok := uid.Parse(given)
 		if !ok {
-			if uid != "" {
-				t.Errorf("%q is refused and gives %q; want nothing", given, uid)
+			if key != "" {
+				t.Errorf("%q is refused and gives %q; want nothing", given, key)
 			}
 			return
 		}
-		if again, ok := parseDeviceUID(uid); !ok || again != uid {
-			t.Errorf("%q becomes %q, which becomes %q", given, uid, again)
+		if again, ok := uid.Parse(key); !ok || again != key {
+			t.Errorf("%q becomes %q, which becomes %q", given, key, again)
 		}
-		name, found := strings.CutPrefix(uid, "dev:")
-		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.ContainsAny(uid, "/<>\"'&? \t\r\n%") {
-			t.Errorf("%q becomes %q, which is no device UID", given, uid)
+		name, found := strings.CutPrefix(key, "dev:")
+		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.:") != "" || strings.ContainsAny(key, "/<>\"'&? \t\r\n%") {
+			t.Errorf("%q becomes %q, which is no device UID", given, key)
 		}
 	})
 }
@@ -211,12 +290,12 @@ func FuzzDecodeConfirmation(f *testing.F) {
 			}
 			return
 		}
-		uid, ok := parseDeviceUID(c.DeviceUID)
+		key, ok := uid.Parse(c.DeviceUID)
 		if c.EventID == "" || len(c.EventID) > 128 || len(c.CreditID) != 19 || !strings.HasPrefix(c.CreditID, "cr_") {
 			t.Errorf("%+v; want an event and a credit", c)
 		}
 		known := slices.Contains([]string{"started", "done", "failed", "busy", "expired", "duplicate"}, c.State)
-		if (c.Unusable == "") != (ok && uid == c.DeviceUID && known) || utf8.RuneCountInString(c.State) > 64 {
+		if (c.Unusable == "") != (ok && key == c.DeviceUID && known) || utf8.RuneCountInString(c.State) > 64 {
 			t.Errorf("%+v; want a device and a state, or why it is unusable", c)
 		}
 		if utf8.RuneCountInString(c.Code) > 64 || strings.ContainsFunc(c.Code, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -240,6 +319,31 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16); err == nil && d != min(time.Duration(n)*time.Second, 24*time.Hour) {
 			t.Errorf("%q is %v; want %d s", value, d, n)
+		}
+	})
+}
+
+// FuzzTerms: whatever stands in a setting or a variable, what is read of it keeps the rules.
+func FuzzTerms(f *testing.F) {
+	for _, seed := range []string{"10m", "1s", "0", "-5m", "price_1,price_2", "price_1,,warm wash", "true", "flase", "9999999h", "1e9s"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		rules := terms.Rules{ConfirmWithin: time.Minute, SeenWithin: 10 * time.Minute}
+		if d, why := rules.ParseLifetime(text); (why != "" && d != 0) || (why == "" && d < 10*time.Minute) {
+			t.Errorf("%q is a lifetime of %v, %q", text, d, why)
+		}
+		ids, wrong := terms.Prices(text)
+		for _, id := range ids {
+			if !strings.HasPrefix(id, "price_") || strings.ContainsAny(id, " ,") {
+				t.Errorf("%q names the price %q", text, id)
+			}
+		}
+		if len(ids)+len(wrong) == 0 {
+			t.Errorf("%q is no price, and nothing is wrong with it", text)
+		}
+		if on, ok := terms.Switch(text); on && !ok {
+			t.Errorf("%q is on without being a yes", text)
 		}
 	})
 }
