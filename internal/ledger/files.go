@@ -490,8 +490,8 @@ func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	return fmt.Errorf("%w: %s was overwritten while notepay runs", errDamaged, filepath.Base(f.path))
 }
 
-// touched reports whether only the time of the database's file was changed, as touch and backup programs do. Its size and the
-// generation inside are still those with which the log began.
+// touched reports whether only the time of the database's file was changed, as touch and backup
+// programs do. Its size and the generation inside are still those with which the log began.
 func (f *ledgerFiles) touched(database fileID) bool {
 	if f.record.Database.Inode != database.Inode || f.record.Database.Size != database.Size {
 		return false

@@ -606,7 +606,7 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 	}
 }
 
-// A copy that was written over a running ledger is not mixed with its log: not when the log is full, not when the service is
+// A copy that was written over a running ledger is not mixed with its log: not when the service is
 // idle, and not when it stops. The log holds the last payments.
 func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 	t.Parallel()
@@ -649,7 +649,8 @@ func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 				if err := l.Close(); !isDamage(err) {
 					t.Errorf("close: %v; want the damage", err)
 				}
-				if now := read(t, path+"-wal"); !bytes.Equal(read(t, path), placed) || !bytes.Equal(now[:logHeaderSize], log[:logHeaderSize]) {
+				now := read(t, path+"-wal")
+				if !bytes.Equal(read(t, path), placed) || !bytes.Equal(now[:logHeaderSize], log[:logHeaderSize]) {
 					t.Error("the copy was written to, or the log begun anew")
 				}
 				if l, err := Open(t.Context(), path); err == nil {
@@ -856,7 +857,8 @@ func TestAnEarlierLedgerThatIsCopiedBack(t *testing.T) {
 	path, copied := restorable(t)
 	earlier := read(t, path)
 	write(t, path, read(t, copied))
-	if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "delete "+filepath.Base(path)+".lock") {
+	hint := "delete " + filepath.Base(path) + ".lock"
+	if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), hint) {
 		t.Fatalf("start: %v; want it refused, and what to do", err)
 	}
 	if err := os.Remove(path + ".lock"); err != nil {

@@ -84,8 +84,8 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	return kept, nil
 }
 
-// fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with zeros, or that has the log
-// of another ledger beside it. What else is wrong with it is found by stamp.
+// fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with
+// zeros, or that has the log of another ledger beside it. What else is wrong with it is found by stamp.
 func fitsTogether(ctx context.Context, prepared, copied string) error {
 	files := &ledgerFiles{path: prepared}
 	database, _, err := files.stat("")
@@ -177,8 +177,8 @@ func (f *ledgerFiles) replace() error {
 	return f.write(record{State: stateClosed, Database: database})
 }
 
-// takeBack leaves the ledger as it was if replace could not move the earlier database, for example because that file alone is
-// mounted here. Otherwise each start would try in vain to finish the restore.
+// takeBack leaves the ledger as it was if replace could not move the earlier database, for example
+// because that file alone is mounted here. Otherwise each start would try in vain to finish the restore.
 func (f *ledgerFiles) takeBack(before record) error {
 	ending := f.record.Replaced
 	if _, err := os.Lstat(f.path + ending); err == nil {

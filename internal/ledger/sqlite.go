@@ -79,7 +79,8 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-// close leaves a database open that was overwritten, until the process ends: SQLite moves the log into it when it closes it.
+// close leaves a database open that was overwritten, until the process ends: SQLite would move the log
+// into it before it closes it.
 func (w *sharedWriter) close() error {
 	err := w.files.closeLog()
 	if w.files.abandoned {
