@@ -69,6 +69,10 @@ func hold(path string) (*ledgerFiles, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file; DATABASE_URL has to be the path of one, such as %s",
+			path, filepath.Join(path, "notepay.db"))
+	}
 	held, err := lock(path + ".lock")
 	if err != nil {
 		return nil, err
