@@ -190,9 +190,18 @@ func (m *Metrics) Expect(route string) {
 	}
 }
 
+// mostScrapes is how many readings of the series are answered at once. Anybody may ask, and each holds all of them until it is read.
+const mostScrapes = 32
+
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	series := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+		series.ServeHTTP(w, r)
+		_ = control.SetWriteDeadline(time.Time{})
+	})
 }
 
 // queue reads its figures from the ledger when it is asked, so that they are right after a restart, too.
