@@ -21,6 +21,7 @@ import (
 	"notepay/internal/bridge"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
@@ -61,6 +62,9 @@ func FuzzWebhook(f *testing.F) {
 		`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, `{"id":"evt_1","type":"a","created":9223372036854775807,"data":{"object":[]}}`,
 		sessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), sessionEvent("charge.dispute.closed", `,"payment_intent":"pi_1","status":"won"`),
 		sessionEvent("refund.failed", `,"amount":350,"status":"failed","metadata":{"app":"notepay","credit":"cr_1","number":"1"}`),
+		`{"id":"evt_1","object":"v2.core.event","type":"v2.core.account.updated","created":"2025-10-04T15:13:32.232083866Z"}`,
+		`{"id":"evt_1","type":"checkout.session.completed","created":1,"account":"acct_1","data":{"object":{"id":"cs_1"}}}`,
+		`{"id":"evt_1","type":"refund.created","created":"now","pending_webhooks":"none","context":{},"data":[]}`,
 		`[]`, `null`, `"`, `{"id":1}`, strings.Repeat(`{"data":`, 100), `{"id":"evt_1","ID":"evt_2","type":"a","created":1e3}`, "\xff\x00",
 	} {
 		for _, header := range []string{"", "t=1,v1=00", "t=,v1=", ",=,=", signed(body, testSecret), signed(body, ""), signed(good, testSecret), "t=9223372036854775807,v1=00", signed(body, testSecret) + ",v1=,v0=1"} {
@@ -73,6 +77,9 @@ func FuzzWebhook(f *testing.F) {
 			t.Fatalf("accepted, and not signed: %q with %q: %v", body, header, err)
 		}
 		event, err := w.Verify(body, signed(string(body), testSecret), nil)
+		if err != nil && event.ID != "" && (event.Type == "" || !json.Valid([]byte(event.Body))) {
+			t.Errorf("event %+v; want a type and the body of what has an id", event)
+		}
 		if err != nil {
 			if !errors.Is(err, stripeevent.ErrMalformed) {
 				t.Fatalf("%v; want %v for what is signed and cannot be read", err, stripeevent.ErrMalformed)
@@ -81,6 +88,12 @@ func FuzzWebhook(f *testing.F) {
 		}
 		if event.ID == "" || event.Type == "" || event.Created.IsZero() || !json.Valid([]byte(event.Body)) {
 			t.Errorf("event %+v; want an id, a type, a time and the body", event)
+		}
+		if event.Foreign || event.Skipped != "" { // what it looks like is not our concern
+			if event.Session != nil || event.Refund != nil || event.Dispute != "" || event.Refunded != 0 {
+				t.Errorf("event %+v; want nothing read of it", event)
+			}
+			return
 		}
 		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") || (event.Session != nil && event.Session.ID == "") {
 			t.Errorf("session %+v for type %q", event.Session, event.Type)
@@ -96,6 +109,70 @@ func FuzzWebhook(f *testing.F) {
 			if strings.Contains(event.Body, `"`+key+`":`) {
 				t.Errorf("%s is kept: %s", key, event.Body)
 			}
+		}
+	})
+}
+
+func FuzzStripeLists(f *testing.F) {
+	const list = `{"object":"list","has_more":false,"data":[%s]}`
+	for _, record := range []string{
+		`{"id":"evt_1","type":"checkout.session.completed","created":1,"pending_webhooks":0,"data":{"object":{"id":"cs_1","metadata":{"device_uid":"dev:1"}}}}`,
+		`{"id":"evt_1","type":"charge.refunded","created":1,"data":{}},null,7,{"id":{}},{"type":"a"}`,
+		`{"id":"cs_1","status":"complete","payment_status":"paid","amount_total":350,"currency":"eur","payment_intent":{"id":"pi_1","latest_charge":{"id":"ch_1","created":5}}}`,
+		`{"id":"cs_1","payment_intent":{"latest_charge":[]},"currency_conversion":{"amount_total":350,"source_currency":"eur"},"presentment_details":null}`,
+		`{"id":"plink_1","url":"https://buy.test/1","active":true,"metadata":{"app":"notepay"},"after_completion":[]}`, `{"id":"re_1","amount":-1,"status":null,"payment_intent":{"id":7}}`,
+		`{"id":"price_1","active":true,"currency":"eur","unit_amount":350,"currency_options":{"usd":{"unit_amount":400}},"product":{"images":[7]}}`, "",
+	} {
+		f.Add([]byte(fmt.Sprintf(list, record)))
+	}
+	for _, body := range []string{`{}`, `null`, `[]`, `{"object":"list","data":null,"has_more":false}`, `{"object":"list","data":[{}],"has_more":true}`, "\xff"} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		page, err := stripeapi.DecodePage(body)
+		if err != nil {
+			return
+		}
+		if page.More && page.Last == "" {
+			t.Errorf("%q: more, and no further", body)
+		}
+		named := func(err error) {
+			if odd, ok := errors.AsType[*stripeapi.Odd](err); err != nil && (!ok || odd.Name() == "" || stripeapi.NameOf(err) != odd.Name()) {
+				t.Errorf("%v; want the record named", err)
+			}
+		}
+		for _, record := range page.Records {
+			e := stripeevent.Listed(record)
+			if !e.Listed || e.Odd == "" && (e.ID == "" || e.Created.IsZero()) || e.Pending < -1 {
+				t.Errorf("event %+v; want it read, or said why not", e)
+			}
+			s, complete, err := stripeapi.DecodeSession(record)
+			if named(err); err == nil && (s.ID == "" || complete && s.PaymentStatus == "paid" && s.Currency == "" && s.Metadata["device_uid"] != "") {
+				t.Errorf("session %+v", s)
+			}
+			r, _, err := stripeapi.DecodeRefund(record)
+			if named(err); err == nil && (r.ID == "" || (r.Credit == "") != (r.Number == 0)) {
+				t.Errorf("refund %+v", r)
+			}
+			l, err := stripeapi.DecodeLink(record)
+			if named(err); err == nil && (l.ID == "" || l.URL == "") {
+				t.Errorf("link %+v", l)
+			}
+			p, err := stripeapi.DecodePrice(record)
+			if named(err); err == nil && p.ID == "" {
+				t.Errorf("price %+v", p)
+			}
+			for pair := range strings.SplitSeq(p.Options(), ",") {
+				if _, amount, found := strings.Cut(pair, "="); pair != "" && (!found || strings.Trim(amount, "-0123456789") != "") {
+					t.Errorf("options %q", p.Options())
+				}
+			}
+			_, err = stripeapi.DecodeCharge(record)
+			named(err)
+			_, err = stripeapi.DecodeDispute(record)
+			named(err)
+			_, err = stripeapi.DecodeIntent(record)
+			named(err)
 		}
 	})
 }

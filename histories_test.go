@@ -43,6 +43,9 @@ type realHistory struct {
 	handler http.Handler
 	kill    func()
 
+	copied  string // a copy of the ledger, "" for none
+	stamped bool   // it is a backup
+
 	sold     []sandbox.Session
 	byOthers map[string]bool // sessions whose money somebody else gave back, or wants back
 	story    []string
@@ -191,7 +194,7 @@ const everyNote = "{any} /v1/projects/{project}/devices/{rest...}"
 func (h *realHistory) happen() {
 	machine := h.machines[h.IntN(len(h.machines))]
 	session := h.sold[h.IntN(len(h.sold))].ID
-	switch h.IntN(15) {
+	switch h.IntN(17) {
 	case 0, 1:
 		h.pay()
 	case 2, 3:
@@ -241,8 +244,49 @@ func (h *realHistory) happen() {
 		h.open()
 	case 13:
 		h.step()
+	case 14:
+		h.copy()
+	case 15:
+		h.restore()
 	}
 	h.pass([]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)])
+}
+
+// copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits to be sent is not tried: nothing
+// tells whether the ledger that goes on will have sent it.
+func (h *realHistory) copy() {
+	waiting := slices.ContainsFunc(h.payments(), func(p ledger.Payment) bool { return p.Machine == ledger.Queued })
+	if h.stamped = waiting || h.IntN(2) == 0; h.copied != "" {
+		return
+	}
+	h.copied = filepath.Join(h.TempDir(), fmt.Sprintf("copy%d.db", len(h.story)))
+	h.tell("the ledger is copied; a backup: %v", h.stamped)
+	if h.stamped {
+		if err := ledger.Backup(h.Context(), h.path, h.copied); err != nil {
+			h.fail("backup: %v", err)
+		}
+		return
+	}
+	plainCopy(h.T, h.path, h.copied)
+}
+
+// restore puts the copy in the ledger's place, after Stripe has been told yes about all that it sent.
+func (h *realHistory) restore() {
+	if h.copied == "" {
+		return
+	}
+	for _, e := range h.stripe.Events() {
+		if status, err := h.stripe.Send(e.ID); !e.Acked && (err != nil || status != http.StatusOK) {
+			h.tell("%s of %s is not accepted (%d, %v): nothing is restored", e.Type, e.ObjectID, status, err)
+			return
+		}
+	}
+	h.tell("the copy takes the ledger's place")
+	h.kill()
+	h.pass(time.Duration(h.IntN(900)) * time.Second)
+	h.path = h.copied // as on a snapshot of the whole machine: nothing beside a plain copy tells that it is one
+	h.copied = ""
+	h.open()
 }
 
 // step sets the clock of the service's host.
@@ -328,7 +372,7 @@ func (h *realHistory) check() {
 		case !ok:
 		case !bridge.Closed(p):
 			h.fail("%s is not closed: %+v", s.ID, p)
-		case held > 0:
+		case held > 0 && p.Reason != bridge.ReasonAdopted: // of an adopted one a person decides
 			h.fail("the money of %s is held for ever: %+v", s.ID, p)
 		case refunded > charged || p.RefundedAmount != refunded:
 			h.fail("%s: %d of %d were given back, and the ledger says %+v", s.ID, refunded, charged, p)

@@ -451,9 +451,8 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, stripeevent.ErrSignature):
 		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
-	case err != nil:
-		s.log.Warn("webhook refused", "err", err)
-		return refuse(http.StatusBadRequest, "malformed", "this is no event")
+	case err != nil: // Stripe would send it for days, and it would never be readable
+		event.Odd = err.Error()
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()

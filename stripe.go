@@ -19,6 +19,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
@@ -26,11 +27,14 @@ import (
 // stripeAPI is everything that knows Stripe. Each method makes one attempt and returns nil or a *upstream.Error.
 type stripeAPI struct {
 	client  *stripe.Client
-	http    *http.Client // that client's
-	project string       // the metadata "project" of what is ours
-	origin  string       // https://..., where the API answers
-	manual  bool         // links only hold the money, until Capture
+	raw     stripeapi.Raw // the same client, for what is decoded here
+	http    *http.Client  // that client's
+	project string        // the metadata "project" of what is ours
+	origin  string        // https://..., where the API answers
+	manual  bool          // links only hold the money, until Capture
 	pace    *upstream.Pace
+	// odd is told which records of a list cannot be read, none if all can.
+	odd func(source string, records []string)
 }
 
 // stripeTimeLimit is how long one call may take: less than the 20 s for which a step is claimed.
@@ -45,19 +49,22 @@ func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
 
 func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
 	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
+	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
+		URL:               stripe.String(s.StripeAPIURL),
+		HTTPClient:        calls,
+		MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
+		EnableTelemetry:   stripe.Bool(false),
+		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
+	})
 	return &stripeAPI{
-		client: stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(stripe.NewBackendsWithConfig(&stripe.BackendConfig{
-			URL:               stripe.String(s.StripeAPIURL),
-			HTTPClient:        calls,
-			MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
-			EnableTelemetry:   stripe.Bool(false),
-			LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
-		}))),
+		client:  stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(backends)),
+		raw:     stripeapi.Raw{Backend: backends.API, Key: string(s.StripeSecretKey)},
 		http:    calls,
 		origin:  originOf(s.StripeAPIURL),
 		project: s.NotehubProjectUID,
 		manual:  s.Capture == "on_start",
 		pace:    pace,
+		odd:     func(string, []string) {},
 	}
 }
 
@@ -67,6 +74,54 @@ func (s *stripeAPI) ready(ctx context.Context) error {
 		return &upstream.Error{Outcome: upstream.Again, Err: err}
 	}
 	return nil
+}
+
+// valid refuses an id that cannot be Stripe's before a call is made with it.
+func valid(id, prefix string) error {
+	if err := stripeapi.CheckID(id, prefix); err != nil {
+		return &upstream.Error{Outcome: upstream.Refused, Detail: err.Error()}
+	}
+	return nil
+}
+
+// readyFor refuses an id that cannot be Stripe's, or waits for a slot.
+func (s *stripeAPI) readyFor(ctx context.Context, id, prefix string) error {
+	if err := valid(id, prefix); err != nil {
+		return err
+	}
+	return s.ready(ctx)
+}
+
+// readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is known of it.
+func readObject[T any](ctx context.Context, s *stripeAPI, path string, query url.Values, decode func([]byte) (T, error)) (object T, err error) {
+	text, err := s.raw.Get(ctx, path, query)
+	return decoded(s, text, err, upstream.Trouble, decode)
+}
+
+// createObject creates an object and decodes it. If it cannot be decoded, it is not known what was made.
+func createObject[T any](ctx context.Context, s *stripeAPI, path string, params any, key string, decode func([]byte) (T, error)) (object T, err error) {
+	text, err := s.raw.Post(ctx, path, params, key)
+	return decoded(s, text, err, upstream.Unclear, decode)
+}
+
+// decoded decodes the reply of a call, or classifies the error of the call. odd is what a reply that cannot be decoded counts as.
+func decoded[T any](s *stripeAPI, text []byte, err error, odd upstream.Outcome, decode func([]byte) (T, error)) (object T, _ error) {
+	if err := s.outcome(err); err != nil {
+		return object, err
+	}
+	if object, err = decode(text); err != nil {
+		return object, &upstream.Error{Outcome: odd, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
+	}
+	return object, nil
+}
+
+// readPage reads one page of a list, its records still as text. after is the id of the last record of the page before.
+func (s *stripeAPI) readPage(ctx context.Context, path string, query url.Values, after string) (stripeapi.Page, error) {
+	query.Set("limit", strconv.Itoa(onePage))
+	if after != "" {
+		query.Set("starting_after", after)
+	}
+	return readObject(ctx, s, path, query, stripeapi.DecodePage)
 }
 
 // outcome classifies what a call returned, and lets the pace know. On an error the library's other result is not nil but empty.
@@ -139,13 +194,12 @@ func lacksBalance(e *stripe.Error) bool {
 
 // Plan reads a price. upstream.Refused means that it cannot be sold: missing, inactive or recurring.
 func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, priceID, "price_"); err != nil {
 		return ledger.Plan{}, err
 	}
-	params := &stripe.PriceRetrieveParams{}
-	params.AddExpand("product")
-	price, err := s.client.V1Prices.Retrieve(ctx, priceID, params)
-	if err := s.outcome(err); err != nil {
+	query := url.Values{"expand[]": {"product", "currency_options"}}
+	price, err := readObject(ctx, s, "/v1/prices/"+priceID, query, stripeapi.DecodePrice)
+	if err != nil {
 		return ledger.Plan{}, err
 	}
 	refused := func(why string) (ledger.Plan, error) {
@@ -156,19 +210,13 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 		return refused("is not active")
 	case price.Recurring != nil:
 		return refused("is recurring: machines need a one-time price")
-	case price.BillingScheme == stripe.PriceBillingSchemeTiered || price.CustomUnitAmount != nil:
+	case price.BillingScheme == "tiered" || price.CustomAmount != nil:
 		return refused("has no fixed amount")
-	}
-	if price.UnitAmount == 0 && price.UnitAmountDecimal != 0 {
+	case price.UnitAmount == nil:
 		return refused("has a fraction of the smallest unit as its amount")
 	}
-	plan := ledger.Plan{PriceID: priceID, Name: price.Nickname, Amount: price.UnitAmount, Currency: string(price.Currency)}
-	if price.Product != nil {
-		plan.Name, plan.Description = cmp.Or(price.Nickname, price.Product.Name), price.Product.Description
-		if len(price.Product.Images) > 0 {
-			plan.Image = price.Product.Images[0]
-		}
-	}
+	plan := ledger.Plan{PriceID: priceID, Name: cmp.Or(string(price.Nickname), price.Product.Name), Description: price.Product.Description,
+		Image: price.Product.Image, Amount: *price.UnitAmount, Currency: price.Currency, CurrencyOptions: price.Options()}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
 		if plan.AccessCode, err = strconv.ParseBool(strings.ToLower(text)); err != nil {
 			return refused(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
@@ -201,28 +249,28 @@ const onePage = 100
 
 // Links lists the active links that this project made, oldest first. Stripe lists the newest first and cannot search by metadata.
 func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) {
-	params := &stripe.PaymentLinkListParams{Active: stripe.Bool(true)}
-	params.Limit = stripe.Int64(onePage)
-	for {
-		if err := s.ready(ctx); err != nil {
+	var odd []string
+	for after, more := "", true; more; {
+		if err := s.ready(ctx); err != nil { // one page, one call: each of them waits for its slot
 			return nil, err
 		}
-		params.Single = true // one page, one call: each of them waits for its slot
-		last, n := "", 0
-		for link, err := range s.client.V1PaymentLinks.List(ctx, params) {
-			if err := s.outcome(err); err != nil {
-				return nil, fmt.Errorf("page after %q: %w", stripe.StringValue(params.StartingAfter), err)
+		page, err := s.readPage(ctx, "/v1/payment_links", url.Values{"active": {"true"}}, after)
+		if err != nil {
+			return nil, fmt.Errorf("page after %q: %w", after, err)
+		}
+		for _, record := range page.Records {
+			link, err := stripeapi.DecodeLink(record)
+			if err != nil {
+				odd = append(odd, stripeapi.NameOf(err))
+				continue
 			}
-			last, n = link.ID, n+1
-			if link.Metadata["app"] == stripeevent.App && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
+			if link.Metadata["app"] == stripeapi.App && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
 				links = append(links, linkRecord(link))
 			}
 		}
-		if n < onePage {
-			break
-		}
-		params.StartingAfter = stripe.String(last)
+		after, more = page.Last, page.More
 	}
+	s.odd("Stripe's payment links", odd)
 	slices.Reverse(links)
 	return links, nil
 }
@@ -230,22 +278,19 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 // captureManual holds the money until it is captured. It also stands in the metadata "capture" of what was made so.
 const captureManual = "manual"
 
-func linkRecord(link *stripe.PaymentLink) ledger.Link {
-	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: link.Metadata["device_uid"], URL: link.URL, Active: link.Active,
-		Plan: ledger.Plan{PriceID: link.Metadata["price_id"]}, Manual: link.Metadata["capture"] == captureManual}
-	if link.AfterCompletion != nil && link.AfterCompletion.Redirect != nil {
-		r.ReturnURL = link.AfterCompletion.Redirect.URL
-	}
-	return r
+func linkRecord(link stripeapi.Link) ledger.Link {
+	return ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: link.Metadata["device_uid"], URL: link.URL, Active: link.Active,
+		ReturnURL: link.AfterCompletion.ReturnURL, Plan: ledger.Plan{PriceID: link.Metadata["price_id"]},
+		Manual: link.Metadata["capture"] == captureManual}
 }
 
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
 // sessions, and on the payment intent, for the events that come without a session.
 func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
@@ -261,9 +306,8 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{Type: stripe.String("redirect"),
 			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(returnURL)}}
 	}
-	params.SetIdempotencyKey(key)
-	link, err := s.client.V1PaymentLinks.Create(ctx, params)
-	if err := s.outcome(err); err != nil {
+	link, err := createObject(ctx, s, "/v1/payment_links", params, key, stripeapi.DecodeLink)
+	if err != nil {
 		return ledger.Link{}, err
 	}
 	record := linkRecord(link)
@@ -278,7 +322,7 @@ func description(d ledger.Device, plan ledger.Plan) string {
 
 // UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
 func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
 		return err
 	}
 	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active)}
@@ -290,17 +334,17 @@ func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
 	default:
 		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("hosted_confirmation")}
 	}
-	_, err := s.client.V1PaymentLinks.Update(ctx, link.ID, params)
+	_, err := s.raw.Post(ctx, "/v1/payment_links/"+link.ID, params, "")
 	return s.outcome(err)
 }
 
 // CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a link, the metadata stands on it and on its
 // payment intent.
 func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
-	metadata := map[string]string{"app": stripeevent.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
 	params := &stripe.CheckoutSessionCreateParams{
 		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
 		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
@@ -315,9 +359,8 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 		metadata["capture"] = captureManual // on the session and on its intent: it is one map
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
-	params.SetIdempotencyKey(key)
-	cs, err := s.client.V1CheckoutSessions.Create(ctx, params)
-	if err := s.outcome(err); err != nil {
+	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, key, stripeapi.DecodeOpenSession)
+	if err != nil {
 		return ledger.Session{}, "", err
 	}
 	return ledger.Session{ID: cs.ID, Livemode: cs.Livemode, DeviceUID: d.UID, Manual: s.manual, Ends: ends, Plan: plan}, cs.URL, nil
@@ -325,22 +368,19 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 
 // SessionIsOpen says whether a session can be paid still.
 func (s *stripeAPI) SessionIsOpen(ctx context.Context, id string) (bool, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, id, "cs_"); err != nil {
 		return false, err
 	}
-	cs, err := s.client.V1CheckoutSessions.Retrieve(ctx, id, nil)
-	if err := s.outcome(err); err != nil {
-		return false, err
-	}
-	return cs.Status == stripe.CheckoutSessionStatusOpen, nil
+	cs, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, nil, stripeapi.DecodeOpenSession)
+	return cs.Status == "open", err
 }
 
 // ExpireSession ends a session. Stripe refuses that of one which is not open any more.
 func (s *stripeAPI) ExpireSession(ctx context.Context, id string) error {
-	if err := s.ready(ctx); err != nil {
+	if err := s.readyFor(ctx, id, "cs_"); err != nil {
 		return err
 	}
-	_, err := s.client.V1CheckoutSessions.Expire(ctx, id, nil)
+	_, err := s.raw.Post(ctx, "/v1/checkout/sessions/"+id+"/expire", nil, "")
 	return s.outcome(err)
 }
 
@@ -383,88 +423,73 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	if strings.HasPrefix(id, "pi_") {
 		return s.sessionOfIntent(ctx, id)
 	}
-	params := &stripe.CheckoutSessionRetrieveParams{}
-	params.AddExpand("payment_intent.latest_charge")
-	cs, err := s.client.V1CheckoutSessions.Retrieve(ctx, id, params)
-	if err := s.outcome(err); err != nil {
+	if err := valid(id, "cs_"); err != nil {
 		return bridge.Session{}, err
 	}
-	return s.withDisputes(ctx, s.sessionRecord(cs))
+	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
+	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
+	return s.withDisputes(ctx, r, err)
 }
 
-// withDisputes returns a session with the disputes of its charge. A key that may not read them leaves them unknown.
-func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session) (bridge.Session, error) {
-	if !r.Disputed {
-		return r, nil
+// withDisputes returns a session that was read with the disputes of its charge. A key that may not read them leaves them unknown.
+func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session, err error) (bridge.Session, error) {
+	if err != nil || !r.Disputed {
+		return r, err
 	}
-	list, err := stripeevent.Disputes(ctx, s.client, r.PaymentIntent)
+	text, err := s.raw.Get(ctx, "/v1/disputes", url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(onePage)}})
 	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
 		return r, nil
 	}
-	r.Disputes = list
-	return r, s.outcome(err)
+	r.Disputes, err = decoded(s, text, err, upstream.Trouble, stripeapi.DecodeDisputes)
+	return r, err
 }
 
 func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
-	params := &stripe.CheckoutSessionListParams{PaymentIntent: stripe.String(intent)}
-	params.Single = true
-	params.AddExpand("data.payment_intent.latest_charge")
-	for cs, err := range s.client.V1CheckoutSessions.List(ctx, params) {
-		if err := s.outcome(err); err != nil {
-			return bridge.Session{}, err
-		}
-		return s.withDisputes(ctx, s.sessionRecord(cs))
+	if err := valid(intent, "pi_"); err != nil {
+		return bridge.Session{}, err
 	}
-	return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
+	query := url.Values{"payment_intent": {intent}, "expand[]": {"data.payment_intent.latest_charge"}}
+	page, err := readObject(ctx, s, "/v1/checkout/sessions", query, stripeapi.DecodePage)
+	if err != nil {
+		return bridge.Session{}, err
+	}
+	if len(page.Records) == 0 {
+		return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
+	}
+	r, err := decoded(s, page.Records[0], nil, upstream.Trouble, s.sessionRecord)
+	return s.withDisputes(ctx, r, err)
 }
 
 // Sessions lists one page of the sessions that were completed, the newest first, of those that were created since then (they may have
 // been paid up to a day later). It begins behind the session with the id after, or at the newest; last is where the next page begins.
-func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string) (sessions []bridge.Session, last string, more bool, err error) {
+// A session that cannot be read holds up none of the others: odd names it.
+func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string) (sessions []bridge.Session, odd []string, last string, more bool, err error) {
 	if err := s.ready(ctx); err != nil {
-		return nil, "", false, err
+		return nil, nil, "", false, err
 	}
-	params := &stripe.CheckoutSessionListParams{Status: stripe.String(string(stripe.CheckoutSessionStatusComplete)),
-		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
-	params.AddExpand("data.payment_intent.latest_charge")
-	for cs, err := range s.client.V1CheckoutSessions.List(ctx, params) {
-		if err != nil {
-			return nil, "", false, s.outcome(err)
-		}
-		sessions, last = append(sessions, s.sessionRecord(cs)), cs.ID
+	query := url.Values{"status": {"complete"}, "created[gte]": {strconv.FormatInt(since.Unix(), 10)}, "expand[]": {"data.payment_intent.latest_charge"}}
+	page, err := s.readPage(ctx, "/v1/checkout/sessions", query, after)
+	if err != nil {
+		return nil, nil, "", false, err
 	}
-	return sessions, last, len(sessions) == onePage, s.outcome(nil)
-}
-
-// pageAfter asks for one page behind an object, or for the first. The library would go on by itself, without waiting for slots.
-func pageAfter(after string) stripe.ListParams {
-	p := stripe.ListParams{Limit: stripe.Int64(onePage), Single: true}
-	if after != "" {
-		p.StartingAfter = stripe.String(after)
-	}
-	return p
-}
-
-func (s *stripeAPI) sessionRecord(cs *stripe.CheckoutSession) bridge.Session {
-	r := bridge.Session{ID: cs.ID, PaymentStatus: string(cs.PaymentStatus), Amount: cs.AmountTotal, Currency: string(cs.Currency), Livemode: cs.Livemode,
-		Metadata: cs.Metadata, Created: time.Unix(cs.Created, 0).UTC()}
-	if cs.PaymentLink != nil {
-		r.PaymentLink = cs.PaymentLink.ID
-	}
-	if pi := cs.PaymentIntent; pi != nil {
-		r.PaymentIntent, r.IntentStatus = pi.ID, string(pi.Status)
-		if charge := pi.LatestCharge; charge != nil && charge.Created != 0 {
-			r.PaidAt = time.Unix(charge.Created, 0).UTC() // the session may have been opened long before it was paid
-			r.Refunded, r.Disputed, r.ReceiptURL = charge.AmountRefunded, charge.Disputed, s.page(charge.ReceiptURL)
-			if paid := charge.PaymentMethodDetails; paid != nil && paid.Card != nil {
-				r.CardLast4 = paid.Card.Last4
-			}
+	for _, record := range page.Records {
+		if session, err := s.sessionRecord(record); err != nil {
+			odd = append(odd, stripeapi.NameOf(err))
+		} else {
+			sessions = append(sessions, session)
 		}
 	}
-	if cs.Status != stripe.CheckoutSessionStatusComplete {
+	return sessions, odd, page.Last, page.More, nil
+}
+
+// sessionRecord decodes a session that was read.
+func (s *stripeAPI) sessionRecord(text []byte) (bridge.Session, error) {
+	r, complete, err := stripeapi.DecodeSession(text)
+	r.ReceiptURL = s.page(r.ReceiptURL)
+	if !complete {
 		r.PaymentStatus, r.IntentStatus = "unpaid", "" // open or expired: nobody has paid
 	}
-	return r
+	return r, err
 }
 
 // page is an address at which Stripe shows something, or "" where it is not Stripe's: customers are led there. A simulated Stripe shows its pages
@@ -490,30 +515,20 @@ func originOf(address string) string {
 
 // Events lists one page of the events of the followed types, the newest first, of those that were created since then; Stripe
 // keeps them for 30 days. It begins behind the event with the id after, or at the newest; last is where the next page begins.
-//
-// An event that cannot be read holds up none of the others: err then wraps stripeevent.ErrMalformed and names each of them, and the events, last
-// and more are good nevertheless. Any other error is a *upstream.Error, and there are no events.
+// An event that cannot be read is given with Odd, and holds up none of the others.
 func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (events []bridge.Event, last string, more bool, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, "", false, err
 	}
-	params := &stripe.EventListParams{Types: stripe.StringSlice(stripeevent.ListedTypes()),
-		CreatedRange: &stripe.RangeQueryParams{GreaterThanOrEqual: since.Unix()}, ListParams: pageAfter(after)}
-	var unread []error
-	read := 0
-	for e, err := range s.client.V1Events.List(ctx, params) {
-		if err != nil {
-			return nil, "", false, s.outcome(err)
-		}
-		last, read = e.ID, read+1
-		if event, err := stripeevent.Listed(e); err != nil {
-			unread = append(unread, fmt.Errorf("event %s: %w", e.ID, err))
-		} else {
-			events = append(events, event)
-		}
+	query := url.Values{"types[]": stripeevent.ListedTypes(), "created[gte]": {strconv.FormatInt(since.Unix(), 10)}}
+	page, err := s.readPage(ctx, "/v1/events", query, after)
+	if err != nil {
+		return nil, "", false, err
 	}
-	_ = s.outcome(nil) // the call was answered
-	return events, last, read == onePage, errors.Join(unread...)
+	for _, record := range page.Records {
+		events = append(events, stripeevent.Listed(record))
+	}
+	return events, page.Last, page.More, nil
 }
 
 // AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
@@ -521,77 +536,65 @@ func (s *stripeAPI) AskTime(ctx context.Context) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	params := &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(1), Single: true}}
-	for _, err := range s.client.V1Events.List(ctx, params) {
-		if err != nil {
-			return s.outcome(err)
-		}
-	}
-	return s.outcome(nil)
+	_, err := s.raw.Get(ctx, "/v1/events", url.Values{"limit": {"1"}})
+	return s.outcome(err)
 }
 
 // Capture takes the money that an intent holds, all of it. The key makes a repeat harmless for a day.
 func (s *stripeAPI) Capture(ctx context.Context, intent, key string) error {
-	params := &stripe.PaymentIntentCaptureParams{}
-	params.SetIdempotencyKey(key)
-	pi, err := s.client.V1PaymentIntents.Capture(ctx, intent, params)
-	return s.moved(pi, err, stripe.PaymentIntentStatusSucceeded)
+	return s.move(ctx, intent, "capture", key, "succeeded")
 }
 
 // Release cancels an intent, and so lets go of the money that it holds. The key makes a repeat harmless for a day.
 func (s *stripeAPI) Release(ctx context.Context, intent, key string) error {
-	params := &stripe.PaymentIntentCancelParams{}
-	params.SetIdempotencyKey(key)
-	pi, err := s.client.V1PaymentIntents.Cancel(ctx, intent, params)
-	return s.moved(pi, err, stripe.PaymentIntentStatusCanceled)
+	return s.move(ctx, intent, "cancel", key, "canceled")
 }
 
-// moved is what moving an intent came to. A yes that leaves it in another state than it was moved to is not taken for one.
-func (s *stripeAPI) moved(pi *stripe.PaymentIntent, err error, want stripe.PaymentIntentStatus) error {
-	if err := s.outcome(err); err != nil {
+// move captures or cancels an intent. A success reply that leaves the intent in another status than wanted counts as unclear.
+func (s *stripeAPI) move(ctx context.Context, intent, action, key, want string) error {
+	if err := valid(intent, "pi_"); err != nil {
 		return err
 	}
-	if pi.Status != want {
-		return &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: fmt.Sprintf("intent %q is %q, not %s", pi.ID, pi.Status, want)}
+	pi, err := createObject(ctx, s, "/v1/payment_intents/"+intent+"/"+action, nil, key, stripeapi.DecodeIntent)
+	if err == nil && string(pi.Status) != want {
+		err = &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: fmt.Sprintf("intent %q is %q, not %s", pi.ID, pi.Status, want)}
 	}
-	return nil
+	return err
 }
 
 // Refund gives money back. What the record says counts: a refund that was taken may still be pending, or have failed already. Stripe
 // keeps its answer under the credit and number for a day, a refusal and a 500 as well: after these only another number asks anew.
 func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.RefundRecord, error) {
-	number := strconv.Itoa(o.Number)
-	params := &stripe.RefundCreateParams{PaymentIntent: stripe.String(o.Intent), Amount: stripe.Int64(o.Amount),
-		Metadata: map[string]string{"app": stripeevent.App, "project": s.project, "credit": o.Credit, "number": number}}
-	params.SetIdempotencyKey("refund:" + o.Credit + ":" + number)
-	r, err := s.client.V1Refunds.Create(ctx, params)
-	if err := s.outcome(err); err != nil {
+	if err := valid(o.Intent, "pi_"); err != nil {
 		return bridge.RefundRecord{}, err
 	}
-	if r.ID == "" {
-		return bridge.RefundRecord{}, &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: "a refund without id"}
-	}
-	return refundRecord(r), nil
+	number := strconv.Itoa(o.Number)
+	params := &stripe.RefundCreateParams{PaymentIntent: stripe.String(o.Intent), Amount: stripe.Int64(o.Amount),
+		Metadata: map[string]string{"app": stripeapi.App, "project": s.project, "credit": o.Credit, "number": number}}
+	return createObject(ctx, s, "/v1/refunds", params, "refund:"+o.Credit+":"+number, refundRecord)
 }
 
 // Refunds lists what was given back of an intent, or is on its way, or failed: the newest first, ours and those made in the Dashboard.
 // It reads one page of 100, which is more than a payment of a machine is ever given back in.
 func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridge.RefundRecord, err error) {
-	params := &stripe.RefundListParams{PaymentIntent: stripe.String(intent), ListParams: pageAfter("")}
-	for r, err := range s.client.V1Refunds.List(ctx, params) {
-		if err != nil {
-			return nil, s.outcome(err)
-		}
-		refunds = append(refunds, refundRecord(r))
+	if err := valid(intent, "pi_"); err != nil {
+		return nil, err
 	}
-	return refunds, s.outcome(nil)
+	page, err := s.readPage(ctx, "/v1/refunds", url.Values{"payment_intent": {intent}}, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, record := range page.Records {
+		r, err := refundRecord(record)
+		if err != nil { // the sum is not known without it, and more might be given back than was paid
+			return nil, &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
+		}
+		refunds = append(refunds, r)
+	}
+	return refunds, nil
 }
 
-func refundRecord(r *stripe.Refund) bridge.RefundRecord {
-	record := bridge.RefundRecord{ID: r.ID, Amount: r.Amount, Status: string(r.Status)}
-	if r.PaymentIntent != nil {
-		record.Intent = r.PaymentIntent.ID
-	}
-	record.Credit, record.Number = stripeevent.Order(r.Metadata)
-	return record
+func refundRecord(text []byte) (bridge.RefundRecord, error) {
+	r, _, err := stripeapi.DecodeRefund(text)
+	return r, err
 }

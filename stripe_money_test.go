@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
@@ -373,7 +374,7 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 		"with number 0":          {"app": stripeevent.App, "credit": "cr_1", "number": "0"},
 		"with words as a number": {"app": stripeevent.App, "credit": "cr_1", "number": "one"},
 	} {
-		if credit, number := stripeevent.Order(metadata); credit != "" || number != 0 {
+		if credit, number := stripeapi.Order(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
 		}
 	}

@@ -50,10 +50,10 @@ type Stripe interface {
 	// Refunds lists all refunds of a payment intent.
 	Refunds(ctx context.Context, intent string) ([]RefundRecord, error)
 	// Events reads a page of the events of our types since a time, newest first, behind the event with the id after ("" for the first page).
-	// An error that is no *upstream.Error is about some of the events alone, and the others are given.
+	// An event that cannot be read is given with Odd, and holds up none of the others.
 	Events(ctx context.Context, since time.Time, after string) (events []Event, last string, more bool, err error)
-	// Sessions reads a page of the completed sessions opened since a time, in the same way.
-	Sessions(ctx context.Context, since time.Time, after string) (sessions []Session, last string, more bool, err error)
+	// Sessions reads a page of the completed sessions opened since a time, in the same way. odd names those that cannot be read.
+	Sessions(ctx context.Context, since time.Time, after string) (sessions []Session, odd []string, last string, more bool, err error)
 }
 
 // PendingNote is a note in payment.qi that the device has not fetched yet.
@@ -113,6 +113,7 @@ type Note struct {
 // Session is what is used of a Checkout Session.
 type Session struct {
 	ID            string
+	Mode          string // "payment", "setup" or "subscription"; "" where it was not told
 	PaymentStatus string // "paid", "unpaid" or "no_payment_required"
 	IntentStatus  string // "succeeded", "requires_capture", ...; "" where it was not read
 	PaymentIntent string
@@ -128,11 +129,18 @@ type Session struct {
 	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
 	Metadata      map[string]string
 
+	PriceAmount   int64  // in the price's own currency, where Stripe converted Amount from it
+	PriceCurrency string // "" where it did not
+	ShownCurrency string // the currency that the customer saw, "" where it is the session's
+
+	Handled string // why the payment counts as handled by an earlier state of this ledger, "" if nothing says so
+
 	Disputes []DisputeRecord // of the charge; nil where they were not read
 }
 
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
 // checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
+// Nothing of the object is set for a foreign event and for one that is skipped.
 type Event struct {
 	ID         string
 	Type       string
@@ -148,6 +156,12 @@ type Event struct {
 	ReceiptURL string // of the same: Stripe's page of the receipt
 	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is ObjectID
 	Body       string // as it is kept: without customer_details, billing_details and shipping
+
+	Listed  bool   // it was read from Stripe's list, and not sent
+	Pending int    // how many endpoints have not accepted it yet; -1: not told
+	Odd     string // why it cannot be read, "" if it can; then only what the other fields hold could be read
+	Foreign bool   // it is a connected account's, or another context's
+	Skipped string // why this kind of event is not followed, "" if it may be
 
 	DisputeAmount   int64 // minor units of DisputeCurrency
 	DisputeCurrency string
@@ -168,6 +182,7 @@ type Config struct {
 	Lifetime      time.Duration // of a credit, where the device has none of its own; 0: for ever
 	ConfirmWithin time.Duration // machines confirm within this; 0: they do not
 	ManualCapture bool          // money is held first, and taken when the machine confirms
+	WebhooksOff   bool          // Stripe sends nothing here: what it says is read from its lists alone
 	Routed        bool          // confirmations come by Notehub's route, too
 	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
 	PollInterval  time.Duration // how often Stripe's events are read
@@ -210,6 +225,13 @@ type Bridge struct {
 
 	eventsRead, answersRead atomic.Bool // once since the start
 
+	started time.Time   // a local instant: when this process began to work on the ledger
+	listed  atomic.Bool // Stripe's list of events was read once since the start
+	strays  atomic.Bool // a machine confirmed a credit of a payment that is not known
+	odd     oddEvents
+	sent    sentEvents
+	others  atomic.Int64 // endpoints of others that do not accept what ours does
+
 	returning *returning
 
 	soon  chan struct{} // Stripe's events are to be read before their time
@@ -222,7 +244,7 @@ type Bridge struct {
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{c: c, wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
+	return &Bridge{c: c, started: time.Now(), wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
 		returning: newReturning(), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
 }
 

@@ -61,7 +61,7 @@ func TestACodeIsSixDigitsAndGivenOnce(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 100 {
-		p := sold(queued(), ledger.Plan{AccessCode: true})
+		p := sold(queued(), Session{}, ledger.Plan{AccessCode: true})
 		if !regexp.MustCompile(`^[0-9]{6}$`).MatchString(p.AccessCode) || !p.WithCode {
 			t.Fatalf("the code is %q", p.AccessCode)
 		}
@@ -73,10 +73,10 @@ func TestACodeIsSixDigitsAndGivenOnce(t *testing.T) {
 	if len(seen) < 90 {
 		t.Errorf("%d codes in 100 are different", len(seen))
 	}
-	if p := sold(queued(), ledger.Plan{}); p.WithCode || p.AccessCode != "" {
+	if p := sold(queued(), Session{}, ledger.Plan{}); p.WithCode || p.AccessCode != "" {
 		t.Errorf("a washer has the code %q", p.AccessCode)
 	}
-	if p := coded(failed(sold(queued(), ledger.Plan{}), ReasonRefused)); p.AccessCode != "" {
+	if p := coded(failed(sold(queued(), Session{}, ledger.Plan{}), ReasonRefused)); p.AccessCode != "" {
 		t.Errorf("a credit that failed has the code %q", p.AccessCode)
 	}
 }

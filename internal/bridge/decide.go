@@ -56,7 +56,7 @@ func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (led
 			lifetime = own
 		}
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
-			p = sold(p, plan)
+			p = sold(p, Session{ShownCurrency: p.Currency}, plan)
 		}
 		p, err := Retry(p, lifetime, tx.Now)
 		if err != nil {

@@ -288,12 +288,12 @@ func (a *account) Events(_ context.Context, since time.Time, after string) (list
 	return list, last, more, err
 }
 
-func (a *account) Sessions(_ context.Context, since time.Time, after string) (list []Session, last string, more bool, err error) {
+func (a *account) Sessions(_ context.Context, since time.Time, after string) (list []Session, odd []string, last string, more bool, err error) {
 	err = a.take(forSessions, func() error {
 		list, last, more = page(a.sessions, after, func(s Session) (string, bool) { return s.ID, !s.Created.Before(since) })
 		return nil
 	})
-	return list, last, more, err
+	return list, nil, last, more, err
 }
 
 // page gives two at a time, newest first.

@@ -59,6 +59,8 @@ const (
 	ConfirmationForeign  = "other_device" // the credit is another device's
 	ConfirmationNoState  = "unknown_state"
 	ConfirmationNoDevice = "no_device"
+	// ConfirmationElsewhere is an answer to a credit that this ledger did not post.
+	ConfirmationElsewhere = "posted_elsewhere"
 )
 
 func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcome string, err error) {
@@ -74,7 +76,8 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 	case err != nil:
 		return change{}, "", err
 	case !known:
-		outcome = ConfirmationUnknown
+		outcome = ConfirmationUnknown // it is kept: the payment may come to be known
+		b.strays.Store(true)
 	case c.Unusable != "" || p.DeviceUID != c.DeviceUID:
 		if outcome = c.Unusable; outcome == "" {
 			outcome = ConfirmationForeign
@@ -88,7 +91,11 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 		}
 	default:
 		changed = change{before: p}
-		changed.after, outcome = Confirmed(p, c, tx.Now)
+		if changed.after, outcome = Confirmed(p, c, tx.Now); outcome == ConfirmationNoPost {
+			if changed.after, outcome, err = b.confirmedElsewhere(tx, p, c); err != nil {
+				return change{}, "", err
+			}
+		}
 		if changed.after == p {
 			changed = change{}
 			break

@@ -125,8 +125,11 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
+		h.paid("cs_test_0", "dev:1")
+		h.says("0", "dev:1", "cs_test_0", "started") // before any note was sent: another installation has sent one
+		h.stands("cs_test_0", ledger.Failed, ReasonAdopted, ledger.Paid, ReasonAdopted)
+		h.says("1", "dev:1", "cs_test_0", "started")
 		h.paid("cs_test_1", "dev:1")
-		h.says("1", "dev:1", "cs_test_1", "started") // before any note was sent
 		h.does("cs_test_1", ledger.PostNote)
 		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
 		h.says("2", "dev:2", "cs_test_1", "started") // another device
@@ -139,7 +142,7 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 		h.says("6", "dev:1", "cs_test_1", "failed")
 		h.stands("cs_test_1", ledger.Started, "", ledger.Paid, AttentionFailedAfter)
 		var got []string
-		for _, credit := range []string{"cs_test_1", "cs_unknown"} {
+		for _, credit := range []string{"cs_test_0", "cs_test_1", "cs_unknown"} {
 			list, err := h.l.Confirmations(t.Context(), ledger.CreditID(credit))
 			if err != nil {
 				t.Fatal(err)
@@ -148,7 +151,7 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 				got = append(got, c.ID+" "+c.Outcome)
 			}
 		}
-		want := []string{"1 no_note", "2 other_device", "4 taken", "5 ignored", "6 taken", "3 unknown_credit"}
+		want := []string{"0 posted_elsewhere", "1 no_note", "2 other_device", "4 taken", "5 ignored", "6 taken", "3 unknown_credit"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q; want %q", got, want)
 		}

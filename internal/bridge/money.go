@@ -121,9 +121,9 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 		return p
 	case o.Result == upstream.Done && o.Refund.Number == p.RefundNumber:
 		return refundIs(p, o.Refund.Status, now)
-	case errors.Is(o.Err, ErrAlreadyRefunded):
-		p.RefundedAmount = refundable(p)
-		return refundIs(p, "succeeded", now)
+	case errors.Is(o.Err, ErrAlreadyRefunded) && p.RefundNumber < mostRefunds:
+		// What was refunded is read: under the same key Stripe repeats an answer of before a refund failed.
+		p.RefundLook = true
 	case errors.Is(o.Err, ErrDisputed):
 		return Dispute(p, "needs_response", now)
 	case errors.Is(o.Err, ErrBalance):

@@ -105,6 +105,16 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 		"already refunded is refunded": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(ledger.Refund, ErrAlreadyRefunded)
+			s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"already refunded is repeated by Stripe when that refund has failed, and so another is made": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, ErrAlreadyRefunded)
+			s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
+			if s.p.RefundNumber != 2 || s.p.Attention != "" {
+				s.Errorf("refund %d, attention %q; want the second, and nobody asked", s.p.RefundNumber, s.p.Attention)
+			}
+			s.refunded()
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 350, "", ledger.NoStep, false}},
 		"a disputed charge is not refunded": {both, "", func(s *tale) {
 			s.refusedNote()

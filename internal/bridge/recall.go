@@ -68,7 +68,11 @@ func applyRecall(p ledger.Payment, o Outcome) ledger.Payment {
 	}
 	switch o.Result {
 	case upstream.Refused: // there is no such note any more: it was fetched
-		p = worse(p, ledger.RecallTooLate)
+		seen := ledger.RecallTooLate
+		if p.Attention == AttentionTwins {
+			seen = ledger.RecallUnclear // or deleted by the other installation
+		}
+		p = worse(p, seen)
 	case upstream.Unclear:
 		p.Unclear = p.Unclear || !o.Stale
 		return p

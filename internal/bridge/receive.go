@@ -27,6 +27,7 @@ const (
 	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
 	PaymentFailed = "payment_failed" // nobody paid in the end
 	Ignored       = "ignored"
+	Unreadable    = "unreadable" // a field that is needed is odd
 )
 
 // ErrTooBusy is returned by Session when Stripe was asked too often already.
@@ -35,6 +36,9 @@ var ErrTooBusy = errors.New("too many look-ups")
 // Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
 // nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
+	if e.Odd != "" {
+		return b.receiveOdd(ctx, e)
+	}
 	if err := b.mayRecord(ctx); err != nil {
 		return err
 	}
@@ -66,8 +70,15 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
+	if e.Session != nil && !e.Listed {
+		b.sent.add(e.ID)
+	}
 	b.c.Observe.Event(outcome)
-	b.c.Log.Info("event received", "event", e.ID, "type", e.Type, "object", e.ObjectID, "outcome", outcome)
+	attrs := []any{"event", e.ID, "type", e.Type, "object", e.ObjectID, "outcome", outcome}
+	if e.Skipped != "" {
+		attrs = append(attrs, "detail", e.Skipped)
+	}
+	b.c.Log.Info("event received", attrs...)
 	if outcome == LookedUp {
 		poke(b.look)
 	}
@@ -83,12 +94,12 @@ const ChargeSucceeded = "charge.succeeded"
 // charge is there before its session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading
 // of Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
-	if e.Livemode != b.c.Livemode || e.Intent == "" {
+	if e.Livemode != b.c.Livemode || e.Foreign || e.Intent == "" {
 		return nil
 	}
 	p, err := b.c.Ledger.Payment(ctx, e.Intent)
 	known, err := ledger.Has(err)
-	if err == nil && !known && b.ours(e.Metadata) {
+	if err == nil && !known && b.oursBy(e.Metadata) {
 		b.chargeEarly.Store(true)
 	}
 	if err == nil && (!known || knowsCharge(p, e.Card, e.ReceiptURL)) {
@@ -133,20 +144,33 @@ const patience = 5 * time.Second
 // follow does what an event asks for. Only a session makes a payment, which is claimed at once if that is wanted; other objects make
 // their session be looked up.
 func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
-	if e.Livemode != b.c.Livemode {
+	switch {
+	case e.Livemode != b.c.Livemode:
 		return WrongMode, change{}, nil
+	case e.Foreign:
+		return NotOurs, change{}, nil
+	case e.Skipped != "":
+		return Ignored, change{}, nil
 	}
 	switch e.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded":
 		s := *e.Session
-		if s.PaymentStatus == "unpaid" && b.ours(s.Metadata) {
-			return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now})
+		if s.Handled = b.accepted(e); !b.ours(s) {
+			return NotOurs, change{}, nil
+		}
+		unsure, err := b.unsure(tx, e, s)
+		if unsure {
+			s.Handled = ledger.HandledUnsure
+		}
+		if unsure || err != nil || s.PaymentStatus == "unpaid" {
+			return LookedUp, change{}, errors.Join(err,
+				tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now, Handled: s.Handled}))
 		}
 		return b.record(tx, s, claim)
 	case "checkout.session.async_payment_failed":
 		return PaymentFailed, change{}, nil // nothing was sent, and nothing will be
 	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
-		if !b.ours(e.Metadata) {
+		if !b.oursBy(e.Metadata) {
 			return NotOurs, change{}, nil
 		}
 	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
@@ -177,6 +201,9 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			return LookedUp, change{}, askForMoney(tx, p, e)
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
+		if refundedElsewhere(p, e) && !b.past(e.Created) {
+			p = b.twins(p, "a refund that was not ordered here")
+		}
 		p = RefundChanged(p, *e.Refund, tx.Now)
 		if e.Refund.Status == "failed" || e.Refund.Status == "canceled" { // perhaps one made in the Dashboard, or before the last of ours
 			if err := askForMoney(tx, p, e); err != nil || p == before {
@@ -205,7 +232,7 @@ func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err er
 	switch {
 	case e.Type == "payment_intent.canceled":
 		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
-	case len(e.Metadata) > 0 && !b.ours(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
+	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
 		return NotOurs, change{}, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
@@ -214,8 +241,13 @@ func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err er
 
 func second[T any](_ T, err error) error { return err }
 
-// ours: it names a device, and our project or none (a test event that was triggered by hand names none).
-func (b *Bridge) ours(metadata map[string]string) bool {
+// ours reports whether a session is a purchase of ours. One in setup or subscription mode is somebody else's, whatever its metadata say.
+func (b *Bridge) ours(s Session) bool {
+	return b.oursBy(s.Metadata) && (s.Mode == "" || s.Mode == "payment")
+}
+
+// oursBy reports whether metadata name a device, and our project or none (a test event that was triggered by hand names none).
+func (b *Bridge) oursBy(metadata map[string]string) bool {
 	project := metadata["project"]
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
@@ -225,7 +257,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	switch {
 	case s.Livemode != b.c.Livemode:
 		return WrongMode, change{}, nil
-	case !b.ours(s.Metadata):
+	case !b.ours(s):
 		return NotOurs, change{}, nil
 	}
 	p, err := tx.Payment(ledger.CreditID(s.ID))
@@ -278,7 +310,10 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 		}
 	}
 	if remembered {
-		p = sold(p, plan)
+		if now, ok := b.c.Fleet.Plan(plan.PriceID); ok && plan.CurrencyOptions == "" {
+			plan.CurrencyOptions = now.CurrencyOptions // they may have been added to the price since
+		}
+		p = sold(p, s, plan)
 	}
 	p = b.clocks(p, lifetime, p.PaidAt)
 	outcome = Recorded
@@ -287,10 +322,12 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
 		return "", change{}, ErrTimeUnknown
 	}
-	if p.PaidAt.Before(born) {
-		p = failed(p, ReasonAdopted)
-		p.Attention = ReasonAdopted
-		outcome = Adopted
+	why, err := b.evidence(tx, s, p)
+	if err != nil {
+		return "", change{}, err
+	}
+	if why != "" || p.PaidAt.Before(born) {
+		p, outcome = adopted(p), Adopted
 	} else if p, ended, err = b.oneAtATime(tx, p); err != nil {
 		return "", change{}, err
 	}
@@ -309,6 +346,12 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	inserted, err := tx.InsertPayment(p)
 	if err == nil && !inserted {
 		return Duplicate, change{}, nil
+	}
+	if err == nil && why != "" {
+		err = auditAdoption(tx, p, why)
+	}
+	if why == handledByTwin {
+		b.twins(p, "a machine has a credit that was not sent from here")
 	}
 	return outcome, change{after: p, ended: ended}, err
 }
@@ -385,12 +428,11 @@ func standing(p ledger.Payment, s Session, c claims, now time.Time) ledger.Payme
 }
 
 // sold fills in what was sold. It is honoured whatever is sold now; what was paid has to agree with it.
-func sold(p ledger.Payment, plan ledger.Plan) ledger.Payment {
+func sold(p ledger.Payment, s Session, plan ledger.Plan) ledger.Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
 	p.WithCode = plan.AccessCode
 	p = coded(p)
-	free := p.Amount == 0 && p.PaymentIntent == ""
-	if plan.Currency != "" && !free && (plan.Amount != p.Amount || plan.Currency != p.Currency) && p.Attention == "" {
+	if !agrees(p, s, plan) && p.Attention == "" {
 		p.Attention = AttentionAmount
 	}
 	return p
@@ -476,6 +518,12 @@ func (b *Bridge) ask(ctx context.Context, id string) error {
 	}
 	if s.PaidAt.IsZero() { // a free session: Stripe tells when it was opened, not when it was completed
 		s.PaidAt = s.Created
+	}
+	if b.earlier(s.PaidAt) && !b.listed.Load() {
+		return ErrTooBusy // Stripe's list, which is being read, may tell that it was handled
+	}
+	if s.Handled, err = b.pendingNote(ctx, s); err != nil {
+		return err
 	}
 	outcome, err := b.recordNow(ctx, s, nil)
 	if err != nil {

@@ -34,10 +34,13 @@ func (b *Bridge) reconcile(ctx context.Context) {
 				b.c.Log.Warn("Stripe's events not read", "err", err)
 			}
 			failures++
+			b.toldStuck(failures, err)
 			_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), b.c.PollInterval))
 			continue
 		}
 		failures = 0
+		b.toldStuck(failures, nil)
+		b.listed.Store(true)
 		b.returning.readingEnded()
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
@@ -99,6 +102,9 @@ type reading struct {
 	since    time.Time // by Stripe's clock
 	sessions bool      // read, where they had to be
 	after    string    // the last event that was read
+	odd      []string  // what could not be read
+	compared bool      // an event was listed that was sent here
+	others   int       // how many endpoints of others have not accepted one, at most
 }
 
 // readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
@@ -114,28 +120,50 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
+		failing, err := b.c.Ledger.Fact(ctx, factOthers)
+		if known, err := ledger.Has(err); err != nil {
+			return fmt.Errorf("read how many endpoints fail: %w", err)
+		} else if known {
+			b.others.Store(failing.UnixMilli())
+		}
+		if !b.listed.Load() { // the events of what is to be looked up are compared, too
+			waiting, err := b.c.Ledger.LateLookups(ctx, since, 1)
+			if err != nil {
+				return fmt.Errorf("read what is to be looked up: %w", err)
+			}
+			if len(waiting) > 0 {
+				since = earliest(since, waiting[0].PaidAt)
+			}
+		}
 		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
 		b.chargeEarly.Store(false)
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
-		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen)); err != nil {
+		if err := b.readSessions(ctx, r.since.Add(-sessionsOpen), b.now().Add(-eventsKept)); err != nil {
 			return err
 		}
 	}
 	r.sessions = true
 	for more := true; more; {
 		events, last, again, err := b.c.Stripe.Events(ctx, r.since, r.after)
-		if _, failed := errors.AsType[*upstream.Error](err); failed {
-			return err
-		}
 		if err != nil {
-			b.c.Log.Error("some of Stripe's events cannot be read", "err", err) // nor could they tomorrow: the others count
+			return err
 		}
 		slices.SortStableFunc(events, func(x, y Event) int { return chargesLast(x) - chargesLast(y) })
 		for _, e := range events {
+			if e.Odd != "" {
+				r.odd = append(r.odd, oddName(e))
+			}
+			b.countOthers(r, e)
+			if e.ID == "" {
+				continue // it is counted, and nothing can be done with it
+			}
 			known, err := b.c.Ledger.HasEvent(ctx, e.ID)
-			if err == nil && !known {
+			switch {
+			case err == nil && !known:
 				err = b.Receive(ctx, e)
+			case err == nil && e.Session != nil:
+				err = b.handledSince(ctx, e)
 			}
 			if err != nil {
 				return err
@@ -143,11 +171,35 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		}
 		r.after, more = last, again
 	}
+	others := int64(r.others)
+	changed := r.compared && others != b.others.Load()
+	if b.c.Problems.Odd(oddListed, r.odd...) && len(r.odd) > 0 {
+		b.c.Log.Warn("events cannot be read", "events", r.odd)
+	}
 	began := b.clock().At(r.began)
 	*r = reading{}
 	b.began.Store(began.UnixMilli())
 	// If we stop before this is on disk, the same events are read again: repeats.
-	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SetFact(ledger.FactEventsRead, began) })
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if changed {
+			if err := tx.SetFact(factOthers, time.UnixMilli(others)); err != nil {
+				return err
+			}
+		}
+		return tx.SetFact(ledger.FactEventsRead, began)
+	})
+	if err == nil && changed {
+		b.others.Store(others)
+	}
+	return err
+}
+
+// oddName names an event that cannot be read.
+func oddName(e Event) string {
+	if e.ID == "" {
+		return "an event without id"
+	}
+	return e.ID + " (" + e.Type + ")"
 }
 
 // readUntil returns until when Stripe's events were read, or the ledger's birth.
@@ -167,16 +219,24 @@ func chargesLast(e Event) int {
 	return 0
 }
 
-func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
+// readSessions records the sessions opened since a time that were paid before Stripe's list of events begins. Nothing tells whether
+// they were handled, so a payment that is new to the ledger is left to the operator. Later ones come with their events.
+func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) error {
+	var unreadable []string
 	for after, more := "", true; more; {
-		sessions, last, again, err := b.c.Stripe.Sessions(ctx, since, after)
+		sessions, odd, last, again, err := b.c.Stripe.Sessions(ctx, since, after)
 		if err != nil {
 			return err
 		}
+		unreadable = append(unreadable, odd...)
 		for _, s := range sessions {
 			if s.PaidAt.IsZero() {
 				s.PaidAt = s.Created
 			}
+			if !s.PaidAt.Before(listed) {
+				continue
+			}
+			s.Handled = handledLongAgo
 			var ask func(*ledger.Tx) error
 			if s.Disputed { // the list does not tell how the disputes stand
 				s.Disputed = false
@@ -189,6 +249,9 @@ func (b *Bridge) readSessions(ctx context.Context, since time.Time) error {
 			}
 		}
 		after, more = last, again
+	}
+	if b.c.Problems.Odd(oddSessions, unreadable...) && len(unreadable) > 0 {
+		b.c.Log.Warn("sessions cannot be read", "sessions", unreadable)
 	}
 	return nil
 }
@@ -208,8 +271,7 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 			p.InFlight = false
 			switch {
 			case p.Machine == ledger.Queued:
-				p = failed(p, ReasonAdopted)
-				p.Attention = ReasonAdopted
+				p = adopted(p)
 			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
 				p.RefundLook = true
 			}

@@ -294,7 +294,8 @@ func (b *Bridge) claimOne(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, en
 	}
 	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Plan(p.PriceID); ok {
-			if p, ended, err = b.oneAtATime(tx, sold(p, plan)); err != nil {
+			// Of a payment in another currency it is not known any more what Stripe converted.
+			if p, ended, err = b.oneAtATime(tx, sold(p, Session{ShownCurrency: p.Currency}, plan)); err != nil {
 				return p, nil, err
 			}
 		}
@@ -405,6 +406,9 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, c
 		}
 		o.Stale = changed.before.Turn != claimed.Turn
 		changed.after = Apply(changed.before, o, tx.Now)
+		if changed.after, err = b.countNotes(tx, changed.after, len(o.NoteIDs)); err != nil {
+			return err
+		}
 		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
 			return err
 		}
@@ -505,14 +509,36 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 	}
 }
 
+// lookupDelay is how long a look-up waits at a time for Stripe's list to be read.
+const lookupDelay = 2 * time.Second
+
 func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 	ctx, cancel := context.WithTimeout(ctx, TimeLimit)
 	defer cancel()
 	known, err := ledger.Has(second(b.c.Ledger.Payment(ctx, l.ID)))
+	if err == nil && !known && b.earlier(l.PaidAt) && !b.listed.Load() {
+		// Stripe's list, which is being read, may tell that it was handled.
+		settle, settled := settling(ctx)
+		defer settled()
+		err := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
+		if err != nil {
+			b.c.Log.Warn("look-up not delayed", "session", l.ID, "err", err)
+		}
+		return
+	}
+	isNew := !known
 	known = known && !l.Facts
 	var s Session
 	if err == nil && !known {
 		s, err = b.c.Stripe.Session(ctx, l.ID)
+	}
+	if err == nil && !known {
+		if s.PaidAt.IsZero() {
+			s.PaidAt = l.PaidAt
+		}
+		if s.Handled, err = b.lookedUp(ctx, l, s.ID); err == nil && isNew {
+			s.Handled, err = b.pendingNote(ctx, s)
+		}
 	}
 	settle, settled := settling(ctx)
 	defer settled()
@@ -522,9 +548,6 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 		outcome = Duplicate
 		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Done:
-		if s.PaidAt.IsZero() {
-			s.PaidAt = l.PaidAt
-		}
 		outcome, err = b.recordNow(settle, s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.Refused && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
 		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })

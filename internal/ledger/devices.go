@@ -63,6 +63,8 @@ type Plan struct {
 	Duration     time.Duration
 	DelayedStart time.Duration
 	AccessCode   bool // the machine is a door or a locker: the payer gets a code for it
+
+	CurrencyOptions string // amounts in other currencies, such as "gbp=300,usd=400"; "" if there are none
 }
 
 // Link is the Payment Link of one device and plan, as sold.
@@ -242,21 +244,23 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 
 // Links.
 
-const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code`
+const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
 	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(&l.ID, flag{&l.Livemode}, &l.DeviceUID, &l.Plan.PriceID, &l.URL, &l.ReturnURL, flag{&l.Active}, flag{&l.Manual}, &l.Plan.Name, &l.Plan.Amount,
-		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode})
+		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode},
+		&l.Plan.CurrencyOptions)
 	return l, err
 }
 
 // SaveLink stores a link. What it sells was decided when it was first stored and stays.
 func (tx *Tx) SaveLink(l Link) error {
 	_, err := tx.exec(saveLink, l.ID, bit(l.Livemode), l.DeviceUID, l.Plan.PriceID, l.URL, l.ReturnURL, bit(l.Active), bit(l.Manual), l.Plan.Name, l.Plan.Amount,
-		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode))
+		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode),
+		l.Plan.CurrencyOptions)
 	return err
 }
 

@@ -12,17 +12,30 @@ import (
 // Lookups.
 
 func scanLookup(s scanner) (l Lookup, err error) {
-	err = s.Scan(&l.ID, instant{&l.PaidAt}, flag{&l.Facts}, instant{&l.DueAt}, &l.Turn, &l.Failures)
+	err = s.Scan(&l.ID, instant{&l.PaidAt}, flag{&l.Facts}, &l.Handled, instant{&l.DueAt}, &l.Turn, &l.Failures)
 	return l, err
 }
 
 // AddLookup asks for a session to be looked up. If it is asked for already, who is just looking must look again: the turn grows.
 func (tx *Tx) AddLookup(l Lookup) error {
-	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, facts, due_at, turn, failures) VALUES ($1, $2, $3, $4, 0, 0)
+	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, facts, handled, due_at, turn, failures) VALUES ($1, $2, $3, $4, $5, 0, 0)
 		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, facts = CASE WHEN excluded.facts = 1 THEN 1 ELSE lookups.facts END,
+		handled = CASE WHEN excluded.handled <> '' THEN excluded.handled WHEN lookups.handled = '?' THEN '' ELSE lookups.handled END,
 		due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
-		l.ID, l.PaidAt.UnixMilli(), bit(l.Facts), l.DueAt.UnixMilli())
+		l.ID, l.PaidAt.UnixMilli(), bit(l.Facts), l.Handled, l.DueAt.UnixMilli())
 	return err
+}
+
+// HandleLookup says of a session that was listed and not accepted that it was handled after all.
+func (tx *Tx) HandleLookup(id, why string) error {
+	_, err := tx.exec(`UPDATE lookups SET handled = $1 WHERE id = $2 AND handled = $3`, why, id, HandledUnsure)
+	return err
+}
+
+// Lookup reads what is asked of a session, or returns ErrNotFound.
+func (l *Ledger) Lookup(ctx context.Context, id string) (Lookup, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE id = $1`, id)
+	return one(rows, err, scanLookup)
 }
 
 // FactsWanted says whether a look-up for a payment's money was asked for and not tried yet.
@@ -34,7 +47,7 @@ func (l *Ledger) FactsWanted(ctx context.Context) (bool, error) {
 // ClaimLookups takes up to limit due look-ups. They are due again at lease, should nobody settle them; looking up twice does no harm.
 func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 	rows, err := tx.db.query(`UPDATE lookups SET turn = turn + 1, due_at = $1 WHERE id IN
-		(SELECT id FROM lookups WHERE due_at <= $2 ORDER BY due_at LIMIT $3 + 0) RETURNING id, paid_at, facts, due_at, turn, failures`,
+		(SELECT id FROM lookups WHERE due_at <= $2 ORDER BY due_at LIMIT $3 + 0) RETURNING id, paid_at, facts, handled, due_at, turn, failures`,
 		lease.UnixMilli(), tx.Now.UnixMilli(), limit)
 	return all(rows, err, scanLookup)
 }
@@ -42,6 +55,12 @@ func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 // PostponeLookup makes a claimed look-up due again, after a failure, unless it was claimed again meanwhile.
 func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
 	_, err := tx.exec(`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`, due.UnixMilli(), l.ID, l.Turn)
+	return err
+}
+
+// DelayLookup makes a claimed look-up due again that was not tried, unless it was claimed again meanwhile.
+func (tx *Tx) DelayLookup(l Lookup, due time.Time) error {
+	_, err := tx.exec(`UPDATE lookups SET due_at = $1 WHERE id = $2 AND turn = $3`, due.UnixMilli(), l.ID, l.Turn)
 	return err
 }
 
@@ -91,6 +110,20 @@ func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
 func (tx *Tx) HasConfirmation(id string) (bool, error) {
 	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE id = $1`, id)
 	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
+// Answered reports whether a machine answered to a credit.
+func (tx *Tx) Answered(credit string) (bool, error) {
+	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE credit_id = $1 LIMIT 1`, credit)
+	return Has(errorOf(one(rows, err, scanInstant)))
+}
+
+// NotesPosted returns how many notes were posted for a payment, or may have been: of a call without a reply, and of one that broke a
+// server, that is not known.
+func (tx *Tx) NotesPosted(payment string) (int, error) {
+	rows, err := tx.db.query(`SELECT count(*) FROM attempts WHERE payment_id = $1 AND action = 'note'
+		AND (outcome = 'ok' OR status = 0 OR status >= 500)`, payment)
+	return one(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
 }
 
 // SetCursor remembers where reading goes on.

@@ -39,6 +39,11 @@ func testConfirmations(t *testing.T, database string) {
 			t.Errorf("HasConfirmation(%q): %v, %v; want %v", id, read.got, read.err, want)
 		}
 	}
+	for credit, want := range map[string]bool{CreditID("cs_one"): true, "cr_unknown": true, "cr_other": false, "": false} {
+		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.Answered(credit) }); read.err != nil || read.got != want {
+			t.Errorf("Answered(%q): %v, %v; want %v", credit, read.got, read.err, want)
+		}
+	}
 	err := l.Update(t.Context(), func(tx *Tx) error {
 		_, err := tx.AddConfirmation(Confirmation{ID: "6", At: noon()})
 		return err

@@ -345,6 +345,16 @@ func testAttempts(t *testing.T, database string) {
 	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil || !slices.Equal(read.got, []Attempt{earlier, later}) {
 		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
 	}
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "ok", Status: 200}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 503}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 429}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "failed", Status: 404}))
+	})
+	// One had no reply, one was accepted, one broke a server.
+	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
+		t.Errorf("NotesPosted: %d, %v; want the 3 that may be there", read.got, read.err)
+	}
 }
 
 // A claim that a process left behind is taken over: the row says so, or the device would be free for a second call.

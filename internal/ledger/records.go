@@ -142,11 +142,16 @@ type Attempt struct {
 	Took    time.Duration
 }
 
+// HandledUnsure is the Handled of a session that Stripe lists as not accepted yet. If it is accepted
+// without this ledger, it was handled by a later state of it. A webhook of it ends the doubt.
+const HandledUnsure = "?"
+
 // Lookup is a session that Stripe has to be asked about.
 type Lookup struct {
 	ID       string // cs_... or pi_...
 	PaidAt   time.Time
-	Facts    bool // it is asked for its money, also where the payment is known
+	Facts    bool   // it is asked for its money, also where the payment is known
+	Handled  string // why the payment counts as handled by an earlier state of this ledger, "" if nothing says so
 	DueAt    time.Time
 	Turn     int64
 	Failures int

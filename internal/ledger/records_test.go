@@ -146,6 +146,19 @@ func testLookups(t *testing.T, database string) {
 	if got := claim(future, 99); !slices.Equal(got, want) {
 		t.Errorf("after it was asked for again: got %+v; want %+v", got, want)
 	}
+
+	// Why it counts as handled is kept, also when it is asked for again without a reason. A delay is no failure.
+	handled := lookup("cs_handled", 0)
+	handled.Handled = "delivered"
+	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.AddLookup(handled), tx.AddLookup(lookup("cs_handled", 0))) })
+	got := claim(future, 99)
+	if len(got) != 1 || got[0].Handled != "delivered" {
+		t.Fatalf("got %+v; want the one that was handled", got)
+	}
+	mustUpdate(t, l, func(tx *Tx) error { return tx.DelayLookup(got[0], noon2020(0)) })
+	if got = claim(future, 99); len(got) != 1 || got[0].Failures != 0 {
+		t.Errorf("got %+v; want it due again, without a failure", got)
+	}
 }
 
 func ids(list []Lookup) (ids []string) {
@@ -203,7 +216,7 @@ func testDevices(t *testing.T, database string) {
 func link(id string) Link {
 	return Link{ID: id, Livemode: true, DeviceUID: "dev:1", URL: "https://buy.stripe.com/" + id, ReturnURL: "https://pay.example.com", Active: true,
 		Plan: Plan{PriceID: "price_warm", Name: "Warm wash", Description: "40 degrees", Image: "https://files.stripe.com/1", Amount: 350, Currency: "eur",
-			Duration: time.Hour, DelayedStart: 5 * time.Minute, AccessCode: true}, Manual: true}
+			Duration: time.Hour, DelayedStart: 5 * time.Minute, AccessCode: true, CurrencyOptions: "gbp=300,usd=400"}, Manual: true}
 }
 
 func testLinks(t *testing.T, database string) {

@@ -308,6 +308,6 @@ func (l *Ledger) EventsSince(ctx context.Context, since time.Time, after string,
 
 // LateLookups reads up to limit of the sessions that could not be looked up since a time, the oldest first.
 func (l *Ledger) LateLookups(ctx context.Context, since time.Time, limit int) ([]Lookup, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, due_at, turn, failures FROM lookups WHERE paid_at < $1 ORDER BY paid_at LIMIT $2`, since.UnixMilli(), limit)
+	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE paid_at < $1 ORDER BY paid_at LIMIT $2`, since.UnixMilli(), limit)
 	return all(rows, err, scanLookup)
 }

@@ -15,13 +15,14 @@ type Session struct {
 	Plan      Plan
 }
 
-const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code`
+const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options`
 
 var insertSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + placeholders(sessionColumns) + `)`
 
 func scanSession(s scanner) (x Session, err error) {
 	err = s.Scan(&x.ID, flag{&x.Livemode}, &x.DeviceUID, flag{&x.Manual}, instant{&x.Ends}, &x.Plan.PriceID, &x.Plan.Name, &x.Plan.Amount, &x.Plan.Currency,
-		seconds{&x.Plan.Duration}, seconds{&x.Plan.DelayedStart}, &x.Plan.Description, &x.Plan.Image, flag{&x.Plan.AccessCode})
+		seconds{&x.Plan.Duration}, seconds{&x.Plan.DelayedStart}, &x.Plan.Description, &x.Plan.Image, flag{&x.Plan.AccessCode},
+		&x.Plan.CurrencyOptions)
 	return x, err
 }
 
@@ -35,7 +36,8 @@ func (tx *Tx) AddSession(s Session) error {
 		return err
 	}
 	_, err := tx.exec(insertSession, s.ID, bit(s.Livemode), s.DeviceUID, bit(s.Manual), milliseconds(s.Ends), s.Plan.PriceID, s.Plan.Name, s.Plan.Amount, s.Plan.Currency,
-		int64(s.Plan.Duration/time.Second), int64(s.Plan.DelayedStart/time.Second), s.Plan.Description, s.Plan.Image, bit(s.Plan.AccessCode))
+		int64(s.Plan.Duration/time.Second), int64(s.Plan.DelayedStart/time.Second), s.Plan.Description, s.Plan.Image, bit(s.Plan.AccessCode),
+		s.Plan.CurrencyOptions)
 	return err
 }
 

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,8 +29,24 @@ type Event struct {
 type event struct {
 	Event
 	object  json.RawMessage
-	waiting map[*endpoint]bool // the endpoints it is sent to; true until 2xx
+	waiting map[*endpoint]bool // the endpoints that are to have it; true until 2xx
+
+	rendered int    // pending webhooks in Body
+	told     object // the envelope that Tell was given; nil for an event of this account
 }
+
+// pending returns how many endpoints have not accepted the event.
+func (e *event) pending() (n int) {
+	for _, waiting := range e.waiting {
+		if waiting {
+			n++
+		}
+	}
+	return n
+}
+
+// unasked is the type of event that no endpoint asks for, because it comes with every payment. It is only listed.
+const unasked = "charge.succeeded"
 
 // endpoint is where webhooks go.
 type endpoint struct {
@@ -78,14 +96,7 @@ func (s *Stripe) Events() []Event {
 	return events
 }
 
-func (e *event) acked() bool {
-	for _, waiting := range e.waiting {
-		if waiting {
-			return false
-		}
-	}
-	return len(e.waiting) > 0
-}
+func (e *event) acked() bool { return len(e.waiting) > 0 && e.pending() == 0 }
 
 // Settled tells that no delivery is outstanding: each was accepted, or given up.
 func (s *Stripe) Settled() bool {
@@ -121,7 +132,7 @@ func signatures(body []byte, secrets []string, at time.Time) string {
 	return header
 }
 
-// send is an event to be made and, unless told otherwise, sent.
+// send is an event to be made and, unless told otherwise, sent. Without an id its object is the whole envelope.
 type send struct {
 	kind, id  string
 	object    object
@@ -140,16 +151,22 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		}
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
 		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, s.Now()
-		e.Body = s.eventBody(e, s.config.APIVersion)
+		if made.id == "" {
+			e.told = made.object
+		}
+		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
+		var wanted []*endpoint
+		for _, to := range s.endpoints {
+			if made.kind != unasked && to.URL != "" && !to.Disabled && (slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
+				wanted, e.waiting[to] = append(wanted, to), true // what is lost stays pending
+			}
+		}
+		e.Body, e.rendered = s.eventBody(e, s.config.APIVersion), e.pending()
 		s.events.put(e.ID, e)
-		if !made.delivered || s.delivery.Lost || s.running.Err() != nil {
+		if lost {
 			continue
 		}
-		for _, to := range s.endpoints {
-			if to.URL == "" || to.Disabled || !slices.Contains(to.Types, "*") && !slices.Contains(to.Types, e.Type) {
-				continue
-			}
-			e.waiting[to] = true
+		for _, to := range wanted {
 			first := make(chan struct{})
 			s.outstanding++
 			delivery, after := s.delivery, before
@@ -158,6 +175,16 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		}
 	}
 	return tried
+}
+
+// Tell makes an event with an envelope of the caller's and sends it as any other, for events that are not of this account alone: those
+// of connected accounts ("account") and thin ones ("object": "v2.core.event"). It needs a "type". Its id is returned.
+func (s *Stripe) Tell(envelope map[string]any) (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kind, _ := envelope["type"].(string)
+	s.emit(send{kind: kind, object: maps.Clone(envelope), delivered: true})
+	return s.events.order[len(s.events.order)-1].ID
 }
 
 // eventBody renders an event as webhooks carry it.
@@ -170,9 +197,14 @@ func (s *Stripe) eventBody(e *event, version string) []byte {
 }
 
 func (s *Stripe) eventObject(e *event, version string) object {
+	if e.told != nil {
+		envelope := maps.Clone(e.told)
+		envelope["id"] = e.ID
+		return envelope
+	}
 	return object{
 		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
-		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": 1,
+		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": e.pending(),
 		"request": object{"id": nil, "idempotency_key": nil},
 	}
 }
@@ -238,8 +270,8 @@ var errNowhere = errors.New("no endpoint")
 func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	s.mu.Lock()
 	url, secrets, body := to.URL, to.Secrets, e.Body
-	if to.Version != "" {
-		body = s.eventBody(e, to.Version)
+	if pending := e.pending(); to.Version != "" || pending != e.rendered {
+		body = s.eventBody(e, cmp.Or(to.Version, s.config.APIVersion))
 	}
 	gone := url == "" || to.Disabled
 	if !gone {

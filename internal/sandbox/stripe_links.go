@@ -15,6 +15,7 @@ type Price struct {
 	Amount                          int64 // minor units of the currency
 	Active, Recurring               bool
 	Metadata                        map[string]string
+	CurrencyOptions                 map[string]int64 // what it costs in other currencies, minor units
 }
 
 type price struct {
@@ -152,7 +153,7 @@ func (s *Stripe) linkOperations() []operation {
 		{"POST", "/v1/payment_links/{id}", "active line_items[#][id] line_items[#][quantity]" + linkParams, "line_items", s.updateLink},
 		{"GET", "/v1/payment_links/{id}/line_items", pageParams, "data.price.product", s.linkItems},
 		{"GET", "/v1/prices", "active currency product type lookup_keys[#]" + createdParams + pageParams, "data.product", s.listPrices},
-		{"GET", "/v1/prices/{id}", "", "product", s.retrievePrice},
+		{"GET", "/v1/prices/{id}", "", "product currency_options", s.retrievePrice},
 	}
 }
 
@@ -405,7 +406,18 @@ func (s *Stripe) priceObject(p *price, e expansion) object {
 	if _, ok := e.into("product"); ok {
 		rendered["product"] = s.productObject(p)
 	}
+	if _, ok := e.into("currency_options"); ok {
+		options := object{p.Currency: currencyOption(p.Amount)}
+		for currency, amount := range p.CurrencyOptions {
+			options[currency] = currencyOption(amount)
+		}
+		rendered["currency_options"] = options
+	}
 	return rendered
+}
+
+func currencyOption(amount int64) object {
+	return object{"custom_unit_amount": nil, "tax_behavior": "unspecified", "unit_amount": amount, "unit_amount_decimal": fmt.Sprint(amount)}
 }
 
 func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,6 +27,8 @@ type PayOptions struct {
 	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent
 	SessionAge  time.Duration // the session was made so long before it is paid
 	Presentment string        // currency that the buyer chose under Adaptive Pricing; "": none
+	Converted   string        // currency that Stripe converts the price to, as in older sessions; "": none
+	Currency    string        // one of the price's currency options; "": its own
 }
 
 // Session is a Checkout Session. DeviceUID is its metadata's device_uid, PriceID its first line item's price, URL "" unless
@@ -47,6 +50,8 @@ type session struct {
 	intentDescription   string
 	captureMethod       string
 	presentmentCurrency string
+	sourceCurrency      string // of a session whose amount was converted; "": it was not
+	sourceAmount        int64
 	linkReturnURL       string // where a link's session leads; not shown as success_url
 }
 
@@ -243,6 +248,17 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		x.Amount = 0
 	}
 	x.presentmentCurrency = o.Presentment
+	switch {
+	case o.Currency != "" && len(x.items) == 1:
+		amount, ok := s.prices.get(x.items[0].price).CurrencyOptions[o.Currency]
+		if !ok {
+			return nil, fmt.Errorf("the price has no amount in %s", o.Currency)
+		}
+		x.Currency, x.Amount = o.Currency, cmp.Or(o.Amount, amount)
+	case o.Converted != "":
+		x.sourceCurrency, x.sourceAmount = x.Currency, x.Amount
+		x.Currency, x.Amount = o.Converted, 2*x.Amount
+	}
 	var i *intent
 	if x.Amount > 0 {
 		i = s.intentOf(x)
@@ -286,7 +302,7 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 
 // charged is the event of a charge. It is listed, and not sent: an endpoint is not asked to send what comes with every payment.
 func (s *Stripe) charged(i *intent) send {
-	return send{"charge.succeeded", i.charge, s.chargeObject(i, nil), false}
+	return send{unasked, i.charge, s.chargeObject(i, nil), false}
 }
 
 const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items line_items.data.price.product"
@@ -397,8 +413,13 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 			total, currency = x.Amount*2, x.presentmentCurrency
 		}
 	}
+	var conversion any
+	if x.sourceCurrency != "" {
+		conversion = object{"amount_subtotal": x.sourceAmount, "amount_total": x.sourceAmount, "fx_rate": "2", "source_currency": x.sourceCurrency}
+	}
 	rendered := object{
-		"id": x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment", "created": x.Created.Unix(),
+		"currency_conversion": conversion,
+		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment", "created": x.Created.Unix(),
 		"expires_at": x.expires.Unix(), "status": x.Status, "payment_status": x.PaymentStatus, "amount_subtotal": total,
 		"amount_total": total, "currency": currency, "metadata": x.Metadata, "payment_intent": nullable(x.PaymentIntent),
 		"payment_link": nullable(x.PaymentLink), "client_reference_id": nullable(x.reference), "customer": nil,

@@ -1,12 +1,11 @@
 // Package stripeevent reads Stripe's events, whether they come as webhooks or are listed.
 //
-// It promises that an event counts only with Stripe's signature, that the same event comes to the same however it arrives, whatever
-// release of the API it was rendered in, and that nothing of it is kept that tells who paid. It does not know what follows from an
-// event: that is the bridge's.
+// It promises that an event counts only with Stripe's signature, that the same event comes to the
+// same however it arrives, whatever release of the API it was rendered in, and that nothing of it
+// is kept that tells who paid. It does not know what follows from an event: that is the bridge's.
 package stripeevent
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -16,17 +15,18 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stripe/stripe-go/v82"
 	"github.com/stripe/stripe-go/v82/webhook"
 
 	"notepay/internal/bridge"
+	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
 )
 
 // App is the metadata "app" of everything we make at Stripe.
-const App = "notepay"
+const App = stripeapi.App
 
-// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty secret would verify what anybody signs with it.
+// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty
+// secret would verify what anybody signs with it.
 type Secrets []string
 
 // ErrSignature is for events that Stripe did not sign, or not lately.
@@ -96,74 +96,158 @@ func signedAt(header string) (at time.Time) {
 	return at
 }
 
-// Decode reads an event. The error wraps ErrMalformed.
+// envelope is what is used of an event beside its object. Fields that tell whose event it is may have any shape.
+type envelope struct {
+	ID       string          `json:"id"`
+	Object   stripeapi.Text  `json:"object"`
+	Type     string          `json:"type"`
+	Created  json.RawMessage `json:"created"`
+	Livemode bool            `json:"livemode"`
+	Account  json.RawMessage `json:"account"`
+	Context  json.RawMessage `json:"context"`
+	Pending  json.RawMessage `json:"pending_webhooks"`
+	Data     json.RawMessage `json:"data"`
+}
+
+// Decode reads an event. The error wraps ErrMalformed. If the event has at least an id and a type,
+// the event that is returned with the error holds what can be read of it.
 func Decode(body []byte) (bridge.Event, error) {
 	kept, err := withoutPersonalData(body)
 	if err != nil {
 		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
-	var e struct {
-		ID       string `json:"id"`
-		Type     string `json:"type"`
-		Created  int64  `json:"created"`
-		Livemode bool   `json:"livemode"`
-		Data     struct {
-			Object json.RawMessage `json:"object"`
-		} `json:"data"`
-	}
+	var e envelope
 	if err := json.Unmarshal(kept, &e); err != nil {
-		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return bridge.Event{}, malformed(stripeapi.IDOf(kept), err)
 	}
-	if e.ID == "" || e.Type == "" || e.Created <= 0 {
-		return bridge.Event{}, fmt.Errorf("%w: no id, type or time", ErrMalformed)
+	if e.ID == "" || e.Type == "" {
+		return bridge.Event{}, fmt.Errorf("%w: no id or no type", ErrMalformed)
 	}
-	var o eventObject
+	event := bridge.Event{ID: e.ID, Type: e.Type, Livemode: e.Livemode, Pending: pending(e.Pending), Body: string(kept),
+		Foreign: isSet(e.Account) || isSet(e.Context)}
+	var ok bool
+	if event.Created, ok = moment(e.Created); !ok {
+		return event, malformed(e.ID, errors.New("field created: no time"))
+	}
+	if e.Object == thin || strings.HasPrefix(e.Type, "v2.") {
+		event.Skipped = "it is a thin event, which carries no object"
+		return event, nil
+	}
+	if event.Foreign { // what it looks like is not our concern
+		return event, nil
+	}
+	var data struct {
+		Object json.RawMessage `json:"object"`
+	}
 	kind := kindOf(e.Type)
-	err = json.Unmarshal(e.Data.Object, &o)
-	if err == nil && o.ID == "" {
-		err = errors.New("it has no id")
+	if len(e.Data) > 0 {
+		err = json.Unmarshal(e.Data, &data)
 	}
-	if err != nil && kind != otherObject { // what other objects look like is not our concern
-		return bridge.Event{}, fmt.Errorf("%w: object of %s: %w", ErrMalformed, e.Type, err)
+	if kind == otherObject { // likewise
+		event.ObjectID = stripeapi.IDOf(data.Object)
+		return event, nil
 	}
-	event := bridge.Event{ID: e.ID, Type: e.Type, ObjectID: o.ID, Intent: string(o.PaymentIntent), Livemode: e.Livemode,
-		Created: time.Unix(e.Created, 0).UTC(), Metadata: o.Metadata, Body: string(kept)}
-	switch kind {
-	case sessionObject:
-		event.Session = &bridge.Session{ID: o.ID, PaymentStatus: o.PaymentStatus, PaymentIntent: string(o.PaymentIntent), PaymentLink: string(o.PaymentLink),
-			Amount: o.AmountTotal, Currency: o.Currency, Livemode: e.Livemode, PaidAt: event.Created, Metadata: o.Metadata}
-	case intentObject:
-		event.Intent = o.ID
-	case chargeObject:
-		event.Refunded, event.Card, event.ReceiptURL = o.AmountRefunded, o.Paid.Card.Last4, o.ReceiptURL
-	case refundObject:
-		event.Refund = &bridge.RefundRecord{ID: o.ID, Intent: string(o.PaymentIntent), Amount: o.Amount, Status: o.Status}
-		event.Refund.Credit, event.Refund.Number = Order(o.Metadata)
-	case disputeObject:
-		event.Dispute, event.DisputeAmount, event.DisputeCurrency, event.Refundable = o.Status, o.Amount, o.Currency, o.Refundable
+	if err == nil {
+		err = fill(&event, kind, data.Object)
+	}
+	if err != nil {
+		event.ObjectID = stripeapi.IDOf(data.Object)
+		event.Intent = string(intentOf(event, kind, data.Object))
+		return event, malformed(e.ID, fmt.Errorf("%s: %w", e.Type, err))
 	}
 	return event, nil
 }
 
-// eventObject is what is read of the objects of events, whichever they are.
-type eventObject struct {
-	ID             string            `json:"id"`
-	Metadata       map[string]string `json:"metadata"`
-	PaymentIntent  reference         `json:"payment_intent"`
-	PaymentStatus  string            `json:"payment_status"`       // of a session
-	PaymentLink    reference         `json:"payment_link"`         // of a session
-	AmountTotal    int64             `json:"amount_total"`         // of a session
-	Currency       string            `json:"currency"`             // of a session or a dispute
-	AmountRefunded int64             `json:"amount_refunded"`      // of a charge
-	ReceiptURL     string            `json:"receipt_url"`          // of a charge
-	Amount         int64             `json:"amount"`               // of a refund or a dispute
-	Refundable     bool              `json:"is_charge_refundable"` // of a dispute
-	Status         string            `json:"status"`               // of a refund or a dispute
-	Paid           struct {
-		Card struct {
-			Last4 string `json:"last4"`
-		} `json:"card"`
-	} `json:"payment_method_details"` // of a charge
+// fill reads the event's object.
+func fill(event *bridge.Event, kind objectKind, object []byte) error {
+	if len(object) == 0 || string(object) == "null" {
+		return errors.New("field data.object: there is no object")
+	}
+	switch kind {
+	case sessionObject:
+		s, _, err := stripeapi.DecodeSession(object)
+		if err != nil {
+			return err
+		}
+		s.Livemode, s.PaidAt = event.Livemode, event.Created
+		event.Session, event.ObjectID, event.Intent, event.Metadata = &s, s.ID, s.PaymentIntent, s.Metadata
+	case intentObject:
+		i, err := stripeapi.DecodeIntent(object)
+		if err != nil {
+			return err
+		}
+		event.ObjectID, event.Intent, event.Metadata = i.ID, i.ID, i.Metadata
+	case chargeObject:
+		c, err := stripeapi.DecodeCharge(object)
+		if err != nil {
+			return err
+		}
+		event.ObjectID, event.Intent, event.Metadata = c.ID, string(c.PaymentIntent), c.Metadata
+		event.Refunded, event.Card, event.ReceiptURL = c.AmountRefunded, c.Details.Last4, string(c.ReceiptURL)
+	case refundObject:
+		r, metadata, err := stripeapi.DecodeRefund(object)
+		if err != nil {
+			return err
+		}
+		event.Refund, event.ObjectID, event.Intent, event.Metadata = &r, r.ID, r.Intent, metadata
+	case disputeObject:
+		d, err := stripeapi.DecodeDispute(object)
+		if err != nil {
+			return err
+		}
+		event.ObjectID, event.Intent, event.Metadata = d.ID, string(d.PaymentIntent), d.Metadata
+		event.Dispute, event.DisputeAmount, event.DisputeCurrency, event.Refundable = d.Status, d.Amount, d.Currency, d.Refundable
+	}
+	return nil
+}
+
+// intentOf returns the PaymentIntent of an event that cannot be read, so that Stripe can be asked for it.
+func intentOf(event bridge.Event, kind objectKind, object []byte) stripeapi.Reference {
+	if kind == intentObject {
+		return stripeapi.Reference(event.ObjectID)
+	}
+	var o struct {
+		Intent json.RawMessage `json:"payment_intent"`
+	}
+	var intent stripeapi.Reference
+	if json.Unmarshal(object, &o) != nil || len(o.Intent) == 0 || json.Unmarshal(o.Intent, &intent) != nil {
+		return ""
+	}
+	return intent
+}
+
+// thin is the "object" of events that carry no object of their own.
+const thin = "v2.core.event"
+
+func malformed(id string, err error) error {
+	return fmt.Errorf("%w: event %s: %w", ErrMalformed, id, err)
+}
+
+// moment reads a time in Unix seconds, or in the words of a thin event.
+func moment(text json.RawMessage) (time.Time, bool) {
+	var seconds int64
+	if json.Unmarshal(text, &seconds) == nil {
+		return time.Unix(seconds, 0).UTC(), seconds > 0
+	}
+	var t time.Time
+	if json.Unmarshal(text, &t) == nil {
+		return t.UTC().Truncate(time.Second), t.Unix() > 0
+	}
+	return time.Time{}, false
+}
+
+// isSet reports whether a field holds anything. "" and null are how a field says that there is nothing.
+func isSet(field json.RawMessage) bool {
+	return len(field) > 0 && string(field) != "null" && string(field) != `""`
+}
+
+// pending reads how many endpoints have not accepted an event, -1 if that is not told.
+func pending(text json.RawMessage) int {
+	var n int
+	if len(text) == 0 || string(text) == "null" || json.Unmarshal(text, &n) != nil || n < 0 {
+		return -1
+	}
+	return n
 }
 
 // objectKind is what an event is about.
@@ -205,59 +289,16 @@ func Types() []string {
 	}
 }
 
-// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the charges, which alone tell the card.
+// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the
+// charges, which alone tell the card.
 func ListedTypes() []string { return append(Types(), bridge.ChargeSucceeded) }
 
-// Listed reads an event of a list by the way of a webhook's body, so that both come to the same.
-func Listed(e *stripe.Event) (bridge.Event, error) {
-	var body struct {
-		ID         string `json:"id"`
-		Object     string `json:"object"`
-		APIVersion string `json:"api_version"`
-		Created    int64  `json:"created"`
-		Data       struct {
-			Object json.RawMessage `json:"object,omitempty"`
-		} `json:"data"`
-		Livemode bool   `json:"livemode"`
-		Type     string `json:"type"`
+// Listed reads an event of a list. If it cannot be read, Odd says why; then it may have no id.
+func Listed(record []byte) bridge.Event {
+	e, err := Decode(record)
+	e.Listed = true
+	if err != nil {
+		e.Odd = err.Error()
 	}
-	body.ID, body.Object, body.APIVersion, body.Created, body.Livemode, body.Type = e.ID, "event", e.APIVersion, e.Created, e.Livemode, string(e.Type)
-	if e.Data != nil {
-		body.Data.Object = e.Data.Raw
-	}
-	var text bytes.Buffer
-	plain := json.NewEncoder(&text)
-	plain.SetEscapeHTML(false) // as Stripe sends it
-	if err := plain.Encode(body); err != nil {
-		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return Decode(text.Bytes())
-}
-
-// reference is the id of another object: a bare string, null, or the object itself where it was expanded.
-type reference string
-
-func (r *reference) UnmarshalJSON(text []byte) error {
-	var id string
-	if json.Unmarshal(text, &id) == nil {
-		*r = reference(id)
-		return nil
-	}
-	var object struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(text, &object); err != nil {
-		return err
-	}
-	*r = reference(object.ID)
-	return nil
-}
-
-// Order reads from a refund's metadata which of our orders it carries out; none for one that was made in the Dashboard.
-func Order(metadata map[string]string) (credit string, number int) {
-	number, err := strconv.Atoi(metadata["number"])
-	if err != nil || number < 1 || metadata["app"] != App || metadata["credit"] == "" {
-		return "", 0
-	}
-	return metadata["credit"], number
+	return e
 }

@@ -94,7 +94,7 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 func (s *story) notStarted() string {
 	switch s.Reason {
 	case bridge.ReasonAdopted:
-		return "It was paid before these records begin. Another installation, or this one before its ledger was restored, may have started the machine; this one did nothing."
+		return "It was paid before these records begin, or before the ledger was restored. Another installation, or this one before that, may have started the machine; this one did nothing."
 	case bridge.ReasonExpired:
 		if s.said("expired") {
 			return "The credit reached the machine too late: it refused it as out of date. Its clock may be wrong, or its connection slow."

@@ -95,7 +95,7 @@ func TestEverythingHasWords(t *testing.T) {
 		}
 	}
 	for _, attention := range []string{bridge.AttentionAmount, bridge.AttentionOverdue, bridge.AttentionHold, bridge.AttentionFailedAfter, bridge.AttentionCaptureFailed, bridge.AttentionBalance,
-		bridge.AttentionRefundRefused, bridge.AttentionRefundFailed, bridge.AttentionDisputeLost, bridge.AttentionFetchedAnyway, bridge.ReasonAdopted, bridge.ReasonRefused, bridge.ReasonUnknownDevice,
+		bridge.AttentionRefundRefused, bridge.AttentionRefundFailed, bridge.AttentionDisputeLost, bridge.AttentionFetchedAnyway, bridge.AttentionTwins, bridge.ReasonAdopted, bridge.ReasonRefused, bridge.ReasonUnknownDevice,
 		bridge.ReasonNotSelling, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed, bridge.ReasonStartedAfter, bridge.ReasonDisputed} {
 		if words := attentionWords(attention); words.Why == attention || words.Do == "" {
 			t.Errorf("attention %s has no words", attention)

@@ -97,7 +97,11 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 	case bridge.AttentionFetchedAnyway:
 		words.Why, words.Do = "The money went back, but the machine already had the credit.", "Look whether the machine ran."
 	case bridge.ReasonAdopted:
-		words.Why, words.Do = "It was paid before these records begin, so it is not known whether the machine got it.", "Ask the customer; give the money back or start the machine once more."
+		words.Why = "It was paid before these records begin or before they were restored, and may have been delivered then. Nothing was sent or refunded."
+		words.Do = "Check whether the machine ran, then refund the payment or start the machine once more."
+	case bridge.AttentionTwins:
+		words.Why = "Another installation works on the same Notehub project and Stripe account, and has sent or refunded this payment, too."
+		words.Do = "Stop one of the two. Check whether the machine ran and whether the money went back."
 	case bridge.ReasonRefused:
 		words.Why, words.Do = "Notehub refused to take the credit for this machine. The money goes back.", "Check the machine at Notehub."
 	case bridge.ReasonUnknownDevice:
@@ -124,7 +128,7 @@ func reasonWords(reason string) string {
 	case "":
 		return ""
 	case bridge.ReasonAdopted:
-		return "paid before these records begin"
+		return "paid before these records begin or were restored"
 	case bridge.ReasonExpired:
 		return "its time ran out before it got to the machine"
 	case bridge.ReasonRefused:
@@ -202,7 +206,7 @@ func outcomeWords(outcome string) string {
 	case bridge.Duplicate:
 		return "said nothing new"
 	case bridge.Adopted:
-		return "paid before these records begin"
+		return "paid before these records begin or were restored"
 	case bridge.LookedUp:
 		return "made us ask Stripe"
 	case bridge.Followed:
@@ -278,6 +282,8 @@ func auditWords(a ledger.Audit) string {
 		return "ended it"
 	case "dismiss":
 		return "marked it as seen"
+	case "adopt":
+		return "left it to you, because it was handled before"
 	case "start":
 		return "started the machine for free"
 	case "pause":

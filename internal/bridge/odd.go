@@ -1,0 +1,144 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"notepay/internal/ledger"
+	"notepay/internal/problem"
+)
+
+// Records of Stripe's that cannot be read hold up none of the others. They are named in the log
+// once, counted, and shown as a problem while Stripe lists them. What tells of a payment is not
+// lost by that: Stripe is asked for the payment by its id.
+
+// The sources of odd records, as the operator reads them.
+const (
+	oddListed   = "Stripe's events"
+	oddSessions = "Stripe's sessions"
+	oddLost     = "Stripe's events that name no payment"
+)
+
+// maxOddLost is how many odd events are remembered that Stripe cannot be asked about.
+const maxOddLost = 20
+
+// oddEvents remembers odd events that Stripe cannot be asked about. The operator has to see them until the next start.
+type oddEvents struct {
+	mu   sync.Mutex
+	lost []string
+}
+
+// receiveOdd stores an event that cannot be read, so that it is not read again, and has Stripe
+// asked for the payment that it is about. When it returns nil, both are on disk.
+func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
+	if e.ID == "" {
+		b.c.Observe.Event(Unreadable)
+		b.c.Log.Warn("event cannot be read", "err", e.Odd)
+		b.unidentified("an event without id")
+		return nil
+	}
+	outcome, look := Unreadable, oddLookup(e)
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		outcome = Unreadable
+		if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
+			outcome = Duplicate
+			return err
+		}
+		created := e.Created
+		if created.IsZero() {
+			created = tx.Now
+		}
+		if e.Livemode == b.c.Livemode && look.ID != "" {
+			asked := look
+			asked.PaidAt, asked.DueAt, asked.Handled = created, tx.Now, b.accepted(e)
+			if err := tx.AddLookup(asked); err != nil {
+				return err
+			}
+		}
+		_, err := tx.AddEvent(ledger.StripeEvent{
+			ID:            e.ID,
+			Type:          e.Type,
+			ObjectID:      e.ObjectID,
+			Livemode:      e.Livemode,
+			Created:       created,
+			Received:      tx.Now,
+			Outcome:       outcome,
+			Body:          e.Body,
+			PaymentIntent: laterIntent(e),
+		})
+		return err
+	})
+	// If we stop here, the event comes again or is listed again: a repeat.
+	if err != nil {
+		return fmt.Errorf("record event %s: %w", e.ID, err)
+	}
+	b.c.Observe.Event(outcome)
+	if outcome == Duplicate {
+		return nil
+	}
+	b.c.Log.Warn("event cannot be read", "event", e.ID, "type", e.Type, "object", e.ObjectID, "asked", look.ID, "err", e.Odd)
+	if look.ID != "" {
+		poke(b.look)
+	} else if followed(e.Type) {
+		b.unidentified(e.ID)
+	}
+	return nil
+}
+
+// oddLookup returns what Stripe is asked for in the place of an event that cannot be read; without
+// an id if nothing is known to ask for.
+func oddLookup(e Event) ledger.Lookup {
+	switch {
+	case e.Type == "checkout.session.completed" || e.Type == "checkout.session.async_payment_succeeded":
+		if strings.HasPrefix(e.ObjectID, "cs_") {
+			return ledger.Lookup{ID: e.ObjectID}
+		}
+	case followed(e.Type):
+		if strings.HasPrefix(e.Intent, "pi_") {
+			return ledger.Lookup{ID: e.Intent, Facts: true}
+		}
+	}
+	return ledger.Lookup{}
+}
+
+// followed reports whether events of a type change payments.
+func followed(eventType string) bool {
+	switch eventType {
+	case "checkout.session.completed", "checkout.session.async_payment_succeeded", "payment_intent.succeeded",
+		"payment_intent.amount_capturable_updated", "payment_intent.canceled", "charge.refunded", "charge.refund.updated",
+		"refund.created", "refund.updated", "refund.failed", "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
+		return true
+	}
+	return false
+}
+
+// unidentified tells the operator of an event that Stripe sent and that names nothing that Stripe
+// could be asked for.
+func (b *Bridge) unidentified(event string) {
+	b.odd.mu.Lock()
+	defer b.odd.mu.Unlock()
+	if slices.Contains(b.odd.lost, event) || len(b.odd.lost) >= maxOddLost {
+		return
+	}
+	b.odd.lost = append(b.odd.lost, event)
+	b.c.Problems.Odd(oddLost, b.odd.lost...)
+}
+
+// stuckAfter is how many readings in a row have to fail before the operator is told.
+const stuckAfter = 3
+
+// toldStuck raises or ends the problem that Stripe's events cannot be read.
+func (b *Bridge) toldStuck(failures int, err error) {
+	if failures < stuckAfter {
+		if err == nil {
+			b.c.Problems.Clear(problem.EventsStuck)
+		}
+		return
+	}
+	b.c.Problems.Raise(problem.Problem{Code: problem.EventsStuck,
+		Text: "Stripe's events cannot be read, so payments whose webhook is lost are not noticed. " +
+			"The log says why; `notepay check` tells what the key may read."})
+}
