@@ -174,6 +174,9 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 		if wrapped(name, values[name]) {
 			problems = append(problems, name+": holds a quotation mark; write the value without quotes (Docker passes them on)")
 		}
+		if !prose(name) && placeholder.MatchString(values[name]) {
+			problems = append(problems, name+": is a placeholder that was not replaced; notepay replaces none, so write the value itself")
+		}
 		problems = append(problems, checkCharacters(name, values[name])...)
 	}
 	return values, problems, nil
@@ -253,9 +256,9 @@ func (s *Settings) check() (problems []string) {
 	problems = append(problems, s.checkDatabase()...)
 	problems = append(problems, checkPublicURL(&s.PublicURL, s.Livemode())...)
 	problems = append(problems, checkZone(s.TZ)...)
-	problems = append(problems, checkURL("STRIPE_API_URL", &s.StripeAPIURL)...)
-	problems = append(problems, checkURL("NOTEHUB_API_URL", &s.NotehubAPIURL)...)
-	problems = append(problems, checkURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL)...)
+	problems = append(problems, checkVendorURL("STRIPE_API_URL", &s.StripeAPIURL, s.Livemode())...)
+	problems = append(problems, checkVendorURL("NOTEHUB_API_URL", &s.NotehubAPIURL, s.Livemode())...)
+	problems = append(problems, checkVendorURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL, s.Livemode())...)
 	wrong(s.OperatorToken != "" && len(s.OperatorToken) < 16, "OPERATOR_TOKEN: at least 16 characters, for it moves money")
 
 	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")

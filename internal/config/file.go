@@ -166,6 +166,9 @@ func checkCharacters(name, value string) []string {
 // commented finds what is a comment in .env. Docker and systemd pass it on as a part of the value.
 var commented = regexp.MustCompile(`\s#`)
 
+// placeholder is what another program or a person was to replace by the value. As a token it would be one that anybody can guess.
+var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>|\[.*\])$`)
+
 // wrapped reports whether a value still stands in quotes: Docker's --env-file and most control panels pass them on as part of the
 // value. Only names that customers read may hold a quote at all.
 func wrapped(name, value string) bool {

@@ -227,6 +227,19 @@ func TestLoadWritesThePublicURLAsBrowsersDo(t *testing.T) {
 	}
 }
 
+func TestLoadSendsNoLiveKeyInTheClear(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"STRIPE_API_URL", "NOTEHUB_API_URL", "NOTEHUB_AUTH_URL"} {
+		for address, refused := range map[string]bool{"http://api.example.com": true, "HTTP://api.example.com": true, "http://127.0.0.1:12111": false, "https://api.example.com": false} {
+			values := good()
+			values["STRIPE_SECRET_KEY"], values[name] = "sk_live_abcdefgh", address
+			if _, err := load(t, values); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), name+": has to begin with https://") {
+				t.Errorf("%s=%s: error %v", name, address, err)
+			}
+		}
+	}
+}
+
 func TestLoadRefusesInvisibleCharacters(t *testing.T) {
 	t.Parallel()
 	for name := range good() {
@@ -268,6 +281,27 @@ func TestLoadRefusesACommentInTheEnvironment(t *testing.T) {
 	s, err := Load(writeFile(t, "TZ=UTC # the office's\nNOTEHUB_TOKEN='a # b'\n"), func(name string) string { return values[name] })
 	if err != nil || s.BrandName != "Laundry # 7" || s.TZ != "UTC" {
 		t.Errorf("Load = %+v, %v; want the name as it is, and the file's comment left out", s, err)
+	}
+}
+
+func TestLoadRefusesAPlaceholder(t *testing.T) {
+	t.Parallel()
+	for value, fails := range map[string]bool{
+		"${OPERATOR_TOKEN}": true, "${OPERATOR_TOKEN:-change-me}": true, "$OPERATOR_TOKEN_X": true, "$(cat /run/secrets/x)": true,
+		"%OPERATOR_TOKEN%": true, "{{ operator_token }}": true, "<your operator token>": true, "[operator token]": true,
+		"xTvDqw$27correct-horse": false, "$correct${horse}battery": false, "ab$$cdefghijklmnopqr": false,
+	} {
+		values := good()
+		values["OPERATOR_TOKEN"] = value
+		_, err := load(t, values)
+		if refused := err != nil && strings.Contains(err.Error(), "OPERATOR_TOKEN: is a placeholder"); refused != fails {
+			t.Errorf("%s: error %v", value, err)
+		}
+	}
+	values := good()
+	values["BRAND_NAME"] = "<Laundry>"
+	if _, err := load(t, values); err != nil {
+		t.Errorf("a name: %v", err)
 	}
 }
 

@@ -106,6 +106,15 @@ func checkPublicURL(value *string, live bool) []string {
 	return nil
 }
 
+// checkVendorURL wants a URL to which live keys may be sent.
+func checkVendorURL(name string, value *string, live bool) []string {
+	problems := checkURL(name, value)
+	if u, err := url.Parse(*value); err == nil && problems == nil && live && u.Scheme == "http" && public(u.Hostname()) {
+		problems = []string{name + ": has to begin with https:// while the key is a live key, because keys are sent to it"}
+	}
+	return problems
+}
+
 // hostName is a name as the DNS and browsers know it, with one dot at its end at most. Underscores are not allowed there, but work.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$`)
 
