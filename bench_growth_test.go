@@ -72,13 +72,13 @@ func (w *world) grow(database string, from, to int) {
 		for n := from; n < to; n++ {
 			w.sells(n)
 			uid, link := fmt.Sprintf("dev:%d", n), fmt.Sprintf("plink_%d", n)
-			err := errors.Join(tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
+			err := errors.Join(tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}), tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
 				tx.SaveLink(ledger.Link{ID: link, DeviceUID: uid, URL: "https://buy.example.com/" + link, Active: true, Plan: soldPlan(), ReturnURL: w.returnURL()}))
 			if err != nil {
 				return err
 			}
 		}
-		return tx.SetFact("fleet_loaded", tx.Now)
+		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetFact("fleet_loaded", tx.Now))
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -245,6 +245,9 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 		"a device that does": {false, func(c *checked) {
 			c.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_gone"} })
 		}, "Variable names a price that cannot be sold", check.Failed, "device " + washer + " names price_gone", "stripe_price_id"},
+		"a device with a lifetime that cannot be": {false, func(c *checked) {
+			c.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Variables = map[string]string{"credit_lifetime": "1s"} })
+		}, "Variable names a price that cannot be sold", check.Failed, "device " + washer + `: credit_lifetime: "1s": at least 10s`, "credit_lifetime"},
 		"no route":                 {false, func(c *checked) { c.notehub.SetRoute("", "") }, "Confirmations not routed", check.Failed, "of 0 routes", "payment_ack.qo"},
 		"a route to another place": {false, func(c *checked) { c.notehub.SetRoute("https://old.example.com/webhook/notehub", routeToken) }, "Confirmations not routed", check.Failed, "of 1 routes", "payment_ack.qo"},
 		"a route that is disabled": {false, func(c *checked) {

@@ -23,6 +23,8 @@ import (
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
+	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 )
@@ -182,19 +184,19 @@ func FuzzDeviceUID(f *testing.F) {
 		f.Add(given)
 	}
 	f.Fuzz(func(t *testing.T, given string) {
-		uid, ok := parseDeviceUID(given)
+		key, ok := uid.Parse(given)
 		if !ok {
-			if uid != "" {
-				t.Errorf("%q is refused and gives %q; want nothing", given, uid)
+			if key != "" {
+				t.Errorf("%q is refused and gives %q; want nothing", given, key)
 			}
 			return
 		}
-		if again, ok := parseDeviceUID(uid); !ok || again != uid {
-			t.Errorf("%q becomes %q, which becomes %q", given, uid, again)
+		if again, ok := uid.Parse(key); !ok || again != key {
+			t.Errorf("%q becomes %q, which becomes %q", given, key, again)
 		}
-		name, found := strings.CutPrefix(uid, "dev:")
-		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.ContainsAny(uid, "/<>\"'&? \t\r\n%") {
-			t.Errorf("%q becomes %q, which is no device UID", given, uid)
+		name, found := strings.CutPrefix(key, "dev:")
+		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.:") != "" || strings.ContainsAny(key, "/<>\"'&? \t\r\n%") {
+			t.Errorf("%q becomes %q, which is no device UID", given, key)
 		}
 	})
 }
@@ -288,12 +290,12 @@ func FuzzDecodeConfirmation(f *testing.F) {
 			}
 			return
 		}
-		uid, ok := parseDeviceUID(c.DeviceUID)
+		key, ok := uid.Parse(c.DeviceUID)
 		if c.EventID == "" || len(c.EventID) > 128 || len(c.CreditID) != 19 || !strings.HasPrefix(c.CreditID, "cr_") {
 			t.Errorf("%+v; want an event and a credit", c)
 		}
 		known := slices.Contains([]string{"started", "done", "failed", "busy", "expired", "duplicate"}, c.State)
-		if (c.Unusable == "") != (ok && uid == c.DeviceUID && known) || utf8.RuneCountInString(c.State) > 64 {
+		if (c.Unusable == "") != (ok && key == c.DeviceUID && known) || utf8.RuneCountInString(c.State) > 64 {
 			t.Errorf("%+v; want a device and a state, or why it is unusable", c)
 		}
 		if utf8.RuneCountInString(c.Code) > 64 || strings.ContainsFunc(c.Code, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -317,6 +319,31 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16); err == nil && d != min(time.Duration(n)*time.Second, 24*time.Hour) {
 			t.Errorf("%q is %v; want %d s", value, d, n)
+		}
+	})
+}
+
+// FuzzTerms: whatever stands in a setting or a variable, what is read of it keeps the rules.
+func FuzzTerms(f *testing.F) {
+	for _, seed := range []string{"10m", "1s", "0", "-5m", "price_1,price_2", "price_1,,warm wash", "true", "flase", "9999999h", "1e9s"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		rules := terms.Rules{ConfirmWithin: time.Minute, SeenWithin: 10 * time.Minute}
+		if d, why := rules.ParseLifetime(text); (why != "" && d != 0) || (why == "" && d < 10*time.Minute) {
+			t.Errorf("%q is a lifetime of %v, %q", text, d, why)
+		}
+		ids, wrong := terms.Prices(text)
+		for _, id := range ids {
+			if !strings.HasPrefix(id, "price_") || strings.ContainsAny(id, " ,") {
+				t.Errorf("%q names the price %q", text, id)
+			}
+		}
+		if len(ids)+len(wrong) == 0 {
+			t.Errorf("%q is no price, and nothing is wrong with it", text)
+		}
+		if on, ok := terms.Switch(text); on && !ok {
+			t.Errorf("%q is on without being a yes", text)
 		}
 	})
 }

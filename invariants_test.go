@@ -144,7 +144,7 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 		if !known && n.Posted.After(i.l.Born().Add(time.Second)) {
 			i.wrong("a note for session %s, which the ledger does not know", session)
 		}
-		if known && p.DeviceUID != n.Device {
+		if known && !strings.EqualFold(p.DeviceUID, n.Device) {
 			i.wrong("a note for session %s at %s instead of %s", session, n.Device, p.DeviceUID)
 		}
 		if known && p.ConfirmBy.IsZero() && !completed(n) {

@@ -36,6 +36,7 @@ import (
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 	"notepay/internal/web"
@@ -408,9 +409,13 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
 		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems})
+		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
+		NotehubPace: hub.pace, NotehubPerMinute: s.NotehubPerMinute, Rules: s.Terms()})
 	if err != nil {
 		return nil, err
+	}
+	for _, d := range devices.All() {
+		hub.spelled.Learn(d.UID, d.Spelled)
 	}
 	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
 	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
@@ -442,9 +447,20 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
 		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		unverified: bodies.New(mostBody)}
-	server.console, err = console.New(console.Config{Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
+	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
+	metrics.Problems = server.wrong.List
+	server.console, err = console.New(console.Config{Problems: server.wrong.List, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
+}
+
+// Link reads a link. upstream.Refused means that there is no such link in this account.
+func (s *stripeAPI) Link(ctx context.Context, id string) (ledger.Link, error) {
+	if err := s.readyFor(ctx, id, "plink_"); err != nil {
+		return ledger.Link{}, err
+	}
+	link, err := readObject(ctx, s, "/v1/payment_links/"+id, nil, stripeapi.DecodeLink)
+	return linkRecord(link), err
 }
 
 // countedLinks counts the links that the fleet makes.

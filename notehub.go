@@ -22,6 +22,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	notehubapi "notepay/internal/notehub"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -38,6 +39,13 @@ type notehub struct {
 	counted func(outcome string) // told of answers that are not applied; nil: nobody
 
 	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as they were read last
+
+	spelled uid.Spellings
+}
+
+// devicePath is a device's path below the project.
+func (n *notehub) devicePath(key string) string {
+	return "/devices/" + url.PathEscape(n.spelled.Of(key))
 }
 
 const (
@@ -96,13 +104,13 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 	if err != nil {
 		return err
 	}
-	return n.call(ctx, call{method: http.MethodPost, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, body: body, device: device})
+	return n.call(ctx, call{method: http.MethodPost, path: n.devicePath(device) + "/notes/" + paymentFile, body: body, device: device})
 }
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
 // and has another shape has no credit id.
 func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []bridge.PendingNote, err error) {
-	err = n.call(ctx, call{method: http.MethodGet, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile, device: device, decode: func(text []byte) (err error) {
+	err = n.call(ctx, call{method: http.MethodGet, path: n.devicePath(device) + "/notes/" + paymentFile, device: device, decode: func(text []byte) (err error) {
 		var odd []notehubapi.Odd
 		notes, odd, err = notehubapi.DecodePendingNotes(text)
 		n.odd.Add("Notehub's pending notes", odd...)
@@ -121,7 +129,7 @@ func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []brid
 // or was deleted by an earlier call whose reply was lost. That the device is unknown is not among these refusals, but trouble.
 // nil is no proof that the device will never see the note (docs/vendors.md, U15).
 func (n *notehub) DeleteNote(ctx context.Context, device, noteID string) error {
-	return n.call(ctx, call{method: http.MethodDelete, path: "/devices/" + url.PathEscape(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
+	return n.call(ctx, call{method: http.MethodDelete, path: n.devicePath(device) + "/notes/" + paymentFile + "/" + url.PathEscape(noteID)})
 }
 
 // Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length. An
@@ -144,7 +152,7 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 			d, fields, err := notehubapi.DecodeDevice(raw)
 			if err != nil {
 				fields = []notehubapi.Odd{{ID: fmt.Sprintf("page %d, %s", page, notehubapi.Place(i)), Field: "uid"}}
-			} else if _, ok := parseDeviceUID(d.UID); !ok && !seen[d.UID] {
+			} else if d.UID, d.Spelled = n.spelled.Split(d.UID); !uid.Valid(d.UID) && !seen[d.UID] {
 				d.Unreadable = true
 				d.Problem = strings.TrimSpace("Payments need a UID of the form dev:..., and this device has another. " + d.Problem)
 				fields = append(fields, notehubapi.Odd{ID: notehubapi.Name(d.UID), Field: "uid"})
@@ -172,7 +180,7 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 
 // Device reads one device. upstream.Refused means that it is not among those to sell on.
 func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err error) {
-	err = n.read(ctx, call{path: "/devices/" + url.PathEscape(uid), device: uid, decode: func(text []byte) (err error) {
+	err = n.read(ctx, call{path: n.devicePath(uid), device: uid, decode: func(text []byte) (err error) {
 		var odd []notehubapi.Odd
 		d, odd, err = notehubapi.DecodeDevice(text)
 		n.odd.Add(oddDevices, odd...)
@@ -181,7 +189,7 @@ func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err 
 	if err != nil {
 		return ledger.Device{}, err
 	}
-	if d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
+	if d.UID, d.Spelled = n.spelled.Split(d.UID); d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
 		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
 	}
 	return d, nil
@@ -232,7 +240,7 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 
 // decodeConfirmation decodes an event of a machine's answer and the project that it is from.
 func decodeConfirmation(raw []byte) (c bridge.Confirmation, project string, err error) {
-	return notehubapi.DecodeConfirmation(raw, parseDeviceUID)
+	return notehubapi.DecodeConfirmation(raw, uid.Parse)
 }
 
 // ignored names, logs and counts an answer that is not applied to any payment, once.
@@ -270,7 +278,7 @@ func (n *notehub) FleetVariables(ctx context.Context) (map[string]map[string]str
 
 // DeviceVariables reads those that are set on the device itself, without what it inherits. upstream.Refused: there is no such device.
 func (n *notehub) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
-	return n.variables(ctx, call{path: "/devices/" + url.PathEscape(uid) + "/environment_variables", device: uid})
+	return n.variables(ctx, call{path: n.devicePath(uid) + "/environment_variables", device: uid})
 }
 
 // variables reads what a level has. A reply without them is not the one that was asked for, and no evidence of emptiness.

@@ -27,6 +27,7 @@ import (
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/stripeevent"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
 	"notepay/internal/web/console"
@@ -49,6 +50,7 @@ type Server struct {
 	ignored    func(event, why string) // told of answers that are not applied to any payment
 	metrics    *web.Metrics
 	paces      map[string]*upstream.Pace // by vendor, for /health
+	wrong      *web.Problems             // the same with the vendors that do not answer, as it is shown
 	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
 	recording  *recording.Monitor // whether payments can be recorded
@@ -88,7 +90,8 @@ func (s *Server) routes() http.Handler {
 	handle("GET /session/{token}/events", s.customer.Events)
 	handle("GET /access/{token}", s.customer.Access)
 	handle("GET /access/{token}/events", s.customer.AccessEvents)
-	mux.Handle("GET /static/", web.Static())
+	missing := s.adapt(s.customer.Nowhere)
+	mux.Handle("GET /static/", web.Static(missing))
 	handle("GET /static/brand.css", s.customer.BrandStyle)
 
 	handle("POST /webhook/stripe", s.stripeWebhook)
@@ -114,12 +117,15 @@ func (s *Server) routes() http.Handler {
 	operator("POST /api/create-payment-link", s.createPaymentLink)
 	operator("GET /api/stripe-events", s.operator.StripeEvents)
 	operator("GET /api/events", s.operator.EventStream)
-	operator("/api/", func(http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
+	unknown := s.adapt(s.operatorOnly(func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
-	})
+	}))
+	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
+	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
 
 	s.console.Register(handle)
-	return s.secured(mux)
+	return s.secured(web.Tidy(mux))
 }
 
 // secured adds what every answer carries, bounds every body, and makes a panic a log line and a
@@ -303,7 +309,7 @@ func (s *Server) buy(w http.ResponseWriter, r *http.Request) error {
 
 // scanned is the machine that a scan is of, if it sells. Of any other the customer is told why it does not, and it returns nil.
 func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
-	uid, ok := parseDeviceUID(given)
+	uid, ok := uid.Parse(given)
 	if !ok {
 		return nil, s.customer.NoDevice(w, r, given)
 	}
@@ -345,7 +351,7 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		}
 		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body is JSON with the device's UID as "id", and optionally "price_id"`}
 	}
-	uid, ok := parseDeviceUID(wish.ID)
+	uid, ok := uid.Parse(wish.ID)
 	if !ok {
 		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" is a device UID, dev:...`}
 	}
@@ -353,6 +359,9 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 	switch {
 	case sale.State == fleet.NoDevice:
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
+	case sale.State == fleet.Unread:
+		w.Header().Set("Retry-After", "2")
+		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device's variables are being read, ask again in a moment"}
 	case sale.State != fleet.Open:
 		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
 	case s.bridge.Late():
@@ -369,6 +378,8 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 			return web.WriteJSON(w, http.StatusCreated, created(s.publicURL+"/use/"+uid))
 		case o.URL != "":
 			return web.WriteJSON(w, http.StatusCreated, created(o.URL))
+		case wish.PriceID != "" && o.Closed != "":
+			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.LinkClosed), Message: "the link of this price was deactivated in Stripe's Dashboard"}
 		case wish.PriceID != "":
 			s.fleet.Hurry(uid)
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is being made, ask again in a moment"}
@@ -385,10 +396,10 @@ func created(url string) any {
 // deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes
 // through the query as it stands: to make a map of it first is a quarter of what a scan costs.
 func deviceParameter(r *http.Request) string {
-	for _, name := range []string{"device", "deviceUID", "device_uid"} {
+	for _, name := range []string{"device", "deviceuid", "device_uid"} {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			key, given, _ := strings.Cut(pair, "=")
-			if key != name {
+			if !strings.EqualFold(key, name) { // a QR code may be in capitals alone
 				continue
 			}
 			if v, err := url.QueryUnescape(given); err == nil && v != "" {
@@ -397,22 +408,6 @@ func deviceParameter(r *http.Request) string {
 		}
 	}
 	return ""
-}
-
-// parseDeviceUID cleans a device UID that came from outside: "dev:" and at most 64 letters, digits and "-_.", in small letters.
-// A template that was not filled in ("[deviceUID]") is none.
-func parseDeviceUID(given string) (uid string, ok bool) {
-	uid = strings.ToLower(strings.TrimSpace(given))
-	name, ok := strings.CutPrefix(uid, "dev:")
-	if !ok || name == "" || len(name) > 64 {
-		return "", false
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return "", false
-		}
-	}
-	return uid, true
 }
 
 // recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it again.
@@ -576,12 +571,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		refreshed = refreshed.UTC()
 		answer.LastRefresh = &refreshed
 	}
-	for _, pace := range s.paces {
-		if pace.Unreachable() != "" {
-			answer.Status = "degraded"
-		}
-	}
-	for _, p := range s.problems.List() {
+	for _, p := range s.wrong.List() {
 		answer.Status = "degraded"
 		answer.Problems = append(answer.Problems, p.Text)
 	}

@@ -230,7 +230,7 @@ func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 				f.Errorf("%s %s: %d, Allow %q; want 405, %q", row.method, row.path, w.Code, w.Header().Get("Allow"), row.allow)
 			}
 		}
-		for _, path := range []string{"/nothing", "/pay/", "/session/", "/webhook", "/.env", "/static/none.css"} {
+		for _, path := range []string{"/nothing", "/session/", "/webhook", "/.env", "/static/none.css"} {
 			f.answers(path, f.get(path), http.StatusNotFound, "")
 		}
 	})

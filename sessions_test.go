@@ -261,7 +261,7 @@ func TestAPaidSessionIsNotEndedWithTheUseOfItsMachine(t *testing.T) {
 
 func TestTheButtonPressedTooOften(t *testing.T) {
 	t.Parallel()
-	inFront(t, perPurchase, func(f *front) {
+	inFront(t, func(s *config.Settings) { perPurchase(s); readAtOnce(s) }, func(f *front) {
 		for _, uid := range []string{"dev:2", "dev:3", "dev:4", "dev:5", "dev:6", "dev:7", "dev:8"} {
 			f.notehub.AddDevice(sandbox.Device{UID: uid})
 		}

@@ -21,6 +21,8 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
+	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -206,8 +208,8 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 		return ledger.Plan{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "price " + priceID + " " + why}
 	}
 	switch {
-	case !price.Active:
-		return refused("is not active")
+	case !price.Active || price.Product.Archived:
+		return refused("is not active, or of a product that was archived")
 	case price.Recurring != nil:
 		return refused("is recurring: machines need a one-time price")
 	case price.BillingScheme == "tiered" || price.CustomAmount != nil:
@@ -218,7 +220,8 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	plan := ledger.Plan{PriceID: priceID, Name: cmp.Or(string(price.Nickname), price.Product.Name), Description: price.Product.Description,
 		Image: price.Product.Image, Amount: *price.UnitAmount, Currency: price.Currency, CurrencyOptions: price.Options()}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
-		if plan.AccessCode, err = strconv.ParseBool(strings.ToLower(text)); err != nil {
+		var ok bool
+		if plan.AccessCode, ok = terms.Switch(text); !ok {
 			return refused(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
 		}
 	}
@@ -279,9 +282,11 @@ func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) 
 const captureManual = "manual"
 
 func linkRecord(link stripeapi.Link) ledger.Link {
-	return ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: link.Metadata["device_uid"], URL: link.URL, Active: link.Active,
+	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
 		ReturnURL: link.AfterCompletion.ReturnURL, Plan: ledger.Plan{PriceID: link.Metadata["price_id"]},
 		Manual: link.Metadata["capture"] == captureManual}
+	r.Active, r.Limited, r.Closed = link.State()
+	return r
 }
 
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
@@ -290,11 +295,11 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
-		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
+		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeapi.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		InactiveMessage:    stripe.String("This machine is not for sale through this link any more. Please scan the sticker on the machine again."),
 	}
@@ -313,11 +318,6 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 	record := linkRecord(link)
 	record.Plan, record.ReturnURL = plan, returnURL
 	return record, nil
-}
-
-// description names machine and plan on the payment in Stripe's Dashboard.
-func description(d ledger.Device, plan ledger.Plan) string {
-	return cmp.Or(d.Name, d.UID) + ": " + cmp.Or(plan.Name, plan.PriceID)
 }
 
 // UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
@@ -344,12 +344,12 @@ func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan led
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
-	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": d.UID, "price_id": plan.PriceID}
+	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
 	params := &stripe.CheckoutSessionCreateParams{
 		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
 		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
 		Metadata:           metadata,
-		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
+		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeapi.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		SuccessURL:         stripe.String(successURL(publicURL)),
 		CancelURL:          stripe.String(publicURL + "/payment/cancel"),

@@ -166,6 +166,8 @@ type Event struct {
 	DisputeAmount   int64 // minor units of DisputeCurrency
 	DisputeCurrency string
 	Refundable      bool // the disputed charge can be refunded nevertheless
+
+	Active, Limited bool // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
 }
 
 // Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.

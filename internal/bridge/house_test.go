@@ -353,6 +353,11 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 		money: &account{intents: map[string]*intent{}, stored: map[string]error{}}}
 	h.open()
 	err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
+		for _, owner := range []string{"project", "dev:1", "dev:2"} {
+			if err := tx.SaveVariables(ledger.Variables{Owner: owner, ReadAt: tx.Now}); err != nil {
+				return err
+			}
+		}
 		return errors.Join(tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}), tx.SaveDevice(ledger.Device{UID: "dev:2"}))
 	})
 	if err != nil {

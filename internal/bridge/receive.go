@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -26,6 +28,7 @@ const (
 	NotOurs       = "not_ours"
 	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
 	PaymentFailed = "payment_failed" // nobody paid in the end
+	OfferChanged  = "offer_changed"  // of a link, price or product: the fleet reads how it is now
 	Ignored       = "ignored"
 	Unreadable    = "unreadable" // a field that is needed is odd
 )
@@ -84,6 +87,12 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	b.committed(changed)
 	place.send(changed)
+	switch {
+	case outcome == OfferChanged:
+		b.c.Fleet.OfferChanged(e.Type, e.ObjectID, e.Active, e.Limited)
+	case e.Session != nil && e.Session.PaymentLink != "":
+		b.c.Fleet.LinkPaid(e.Session.PaymentLink)
+	}
 	return nil
 }
 
@@ -176,6 +185,8 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
 	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		return b.disputeTold(tx, e)
+	case fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated:
+		return OfferChanged, change{}, nil
 	default:
 		return Ignored, change{}, nil
 	}
@@ -281,7 +292,7 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
-		DeviceUID: s.Metadata["device_uid"], PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
+		DeviceUID: uid.Key(s.Metadata["device_uid"]), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now,
 		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -135,7 +136,7 @@ func (r *run) sessions(ctx context.Context) Result {
 			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
 		}
 		err := patiently(ctx, func() error {
-			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(d.UID)+"/sessions", "pageSize=1", &reply)
+			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(cmp.Or(d.Spelled, d.UID))+"/sessions", "pageSize=1", &reply)
 		})
 		switch {
 		case err != nil:
@@ -170,6 +171,9 @@ func (r *run) variables(ctx context.Context) Result {
 	named := 0
 	var bad []string
 	for _, level := range levels {
+		for _, why := range level.wrong {
+			bad = append(bad, level.name+": "+why)
+		}
 		for _, id := range level.prices {
 			named++
 			switch p := r.price(ctx, id); {
@@ -181,25 +185,29 @@ func (r *run) variables(ctx context.Context) Result {
 		}
 	}
 	if len(bad) > 0 {
-		return failed("correct stripe_price_id in Notehub; until then those machines do not sell it", "%s", strings.Join(bad, "; "))
+		return failed("correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those machines do not sell what cannot be sold, and CREDIT_LIFETIME holds", "%s", strings.Join(bad, "; "))
 	}
 	return ok("%d prices are named by the project, its fleets and %d devices", named, len(r.sample()))
 }
 
-// level is a place where variables name prices.
+// level is a place where variables say what is sold.
 type level struct {
-	name   string
-	prices []string
+	name          string
+	prices, wrong []string
 }
 
 func (r *run) levels(ctx context.Context) (levels []level, err error) {
+	judge := func(name string, variables map[string]string) {
+		prices, wrong := fleet.Terms(variables, r.Settings.Terms())
+		levels = append(levels, level{name, prices, wrong})
+	}
 	add := func(name string, read func() (map[string]string, error)) {
 		if err != nil {
 			return
 		}
 		var variables map[string]string
 		err = patiently(ctx, func() (err error) { variables, err = read(); return err })
-		levels = append(levels, level{name, fleet.NamedPrices(variables)})
+		judge(name, variables)
 	}
 	add("the project", func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
 	var fleets map[string]map[string]string
@@ -207,7 +215,7 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 		err = patiently(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
 	}
 	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
-		levels = append(levels, level{"fleet " + uid, fleet.NamedPrices(fleets[uid])})
+		judge("fleet "+uid, fleets[uid])
 	}
 	for _, d := range r.sample() {
 		add("device "+d.UID, func() (map[string]string, error) { return r.Notehub.DeviceVariables(ctx, d.UID) })

@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -57,6 +59,15 @@ type Checkout struct {
 	mu   sync.Mutex
 	open map[string]*session // by id
 	last map[buyer]string    // the id of the session that a browser was given last
+	lost map[buyer]attempt   // what may have made a session that nobody was told of
+}
+
+// attempt is one request for a session. Stripe makes one session of it, however often it comes.
+type attempt struct {
+	key    string
+	device ledger.Device
+	plan   ledger.Plan
+	ends   time.Time
 }
 
 // buyer is what has one open session.
@@ -78,6 +89,7 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 		limits: newLimits(),
 		open:   map[string]*session{},
 		last:   map[buyer]string{},
+		lost:   map[buyer]attempt{},
 	}
 	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
 	if err != nil {
@@ -96,6 +108,8 @@ const (
 	lifetime = 31 * time.Minute
 	// leastLeft is how long a session has to be payable still to be given out again.
 	leastLeft = 10 * time.Minute
+	// stripesLeast is how long a session has to be payable when it is made.
+	stripesLeast = 30 * time.Minute
 	// longestCall is how long a customer waits for Stripe.
 	longestCall = 15 * time.Second
 )
@@ -177,7 +191,9 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 
 // make makes a session.
 func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan ledger.Plan) (string, error) {
-	s, url, err := k.c.Stripe.CreateSession(ctx, device, plan, k.c.PublicURL, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second), "session:"+rand.Text())
+	a := k.attempt(b, device, plan)
+	s, url, err := k.c.Stripe.CreateSession(ctx, a.device, a.plan, k.c.PublicURL, a.ends, a.key)
+	k.tried(b, a, err)
 	if upstream.OutcomeOf(err) == upstream.Refused {
 		k.c.Fleet.RefreshSoon() // the price may not be sold any more
 	}
@@ -186,6 +202,7 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 	}
 	// If we stop here, nobody was told where to pay, and it ends by itself.
 	if err := k.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.AddSession(s) }); err != nil {
+		k.keep(b, a)
 		return "", fmt.Errorf("save session %s: %w", s.ID, err)
 	}
 	k.mu.Lock()
@@ -197,6 +214,39 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 	k.last[b] = s.ID
 	k.c.Log.Debug("session made", "session", s.ID, "device", s.DeviceUID, "price", plan.PriceID)
 	return url, nil
+}
+
+// attempt is the request that a buyer's session is made by: once more the last one, if its reply was lost, for another key could make
+// a second session. After a minute Stripe would not take that one any more, because it would end too soon.
+func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) attempt {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a, ok := k.lost[b]; ok && a.ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
+		return a
+	}
+	return attempt{"session:" + rand.Text(), device, plan, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second)}
+}
+
+// tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would come again and again.
+func (k *Checkout) tried(b buyer, a attempt, err error) {
+	e, _ := errors.AsType[*upstream.Error](err)
+	switch outcome := upstream.OutcomeOf(err); {
+	case outcome == upstream.Wait || outcome == upstream.Again || outcome == upstream.Trouble: // it says nothing about an earlier try
+	case outcome == upstream.Unclear && (e == nil || e.Status != http.StatusInternalServerError):
+		k.keep(b, a)
+	default:
+		k.mu.Lock()
+		delete(k.lost, b)
+		k.mu.Unlock()
+	}
+}
+
+// keep remembers a request whose session nobody was told of, and forgets those that are of no use any more.
+func (k *Checkout) keep(b buyer, a attempt) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.lost, func(_ buyer, old attempt) bool { return old.ends.Sub(k.c.Ledger.Now()) < stripesLeast })
+	k.lost[b] = a
 }
 
 // forget lets go of a session that cannot be paid any more.
@@ -256,7 +306,7 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 // sells says whether a payment for a plan would not be given back at once. What is not known yet is not held against it.
 func sells(sale fleet.Sale, priceID string) bool {
 	switch sale.State {
-	case fleet.NotLoaded, fleet.NotReady, fleet.NoOffers:
+	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:
 		return true
 	case fleet.Open:
 		return slices.ContainsFunc(sale.Device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })

@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/caarlos0/env/v11"
+
+	"notepay/internal/terms"
 )
 
 // Settings are all settings of `notepay serve`. The documentation of each is in .env.example.
@@ -72,7 +74,19 @@ func (s *Settings) CaptureOnStart() bool { return s.Capture == "on_start" }
 func (s *Settings) PerPurchase() bool { return s.Checkout == "session" }
 
 // PriceIDs are the default plans.
-func (s *Settings) PriceIDs() []string { return list(s.StripePriceID) }
+func (s *Settings) PriceIDs() []string {
+	ids, _ := terms.Prices(s.StripePriceID)
+	return ids
+}
+
+// Terms returns the rules for the lifetimes of credits, which Notehub's variables have to keep, too.
+func (s *Settings) Terms() terms.Rules {
+	r := terms.Rules{ConfirmWithin: s.ConfirmWithin}
+	if s.StripeWebhookSecret == WebhooksOff {
+		r.SeenWithin = 2 * s.PollInterval
+	}
+	return r
+}
 
 // WebhookSecrets are the secrets of which one has to have signed an event; none when webhooks are off.
 func (s *Settings) WebhookSecrets() []string {
@@ -225,12 +239,16 @@ func (s *Settings) check() (problems []string) {
 		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ (a publishable key, pk_..., does not work)")
 	wrong(spaced(key), "STRIPE_SECRET_KEY: holds a space or line break, copy it again")
 
-	wrong(len(s.PriceIDs()) == 0, "STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas")
-	for _, id := range s.PriceIDs() {
-		wrong(!strings.HasPrefix(id, "price_"), "STRIPE_PRICE_ID: %s is no price id, it has to begin with price_", quote(id))
+	wrong(s.StripePriceID == "", "STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas")
+	if s.StripePriceID != "" {
+		_, bad := terms.Prices(s.StripePriceID)
+		for _, b := range bad {
+			if b.ID != "" {
+				b.Why = quote(b.ID) + " " + b.Why
+			}
+			wrong(true, "STRIPE_PRICE_ID: %s", b.Why)
+		}
 	}
-	unique := slices.Compact(slices.Sorted(slices.Values(s.PriceIDs())))
-	wrong(len(unique) != len(s.PriceIDs()), "STRIPE_PRICE_ID: names a price twice")
 
 	wrong(s.StripeWebhookSecret == "", "STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; several with commas; the word off runs without webhooks")
 	for _, secret := range s.WebhookSecrets() {
@@ -262,17 +280,15 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.OperatorToken != "" && len(s.OperatorToken) < 16, "OPERATOR_TOKEN: at least 16 characters, for it moves money")
 
 	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")
-	wrong(s.CreditLifetime < 0 || (s.CreditLifetime > 0 && s.CreditLifetime < 10*time.Second), "CREDIT_LIFETIME: at least 10s, or 0 for ever")
+	why := s.Terms().Lifetime(s.CreditLifetime)
+	wrong(why != "", "CREDIT_LIFETIME: %s", why)
 	wrong(s.PollInterval < 10*time.Second, "POLL_INTERVAL: at least 10s")
 	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: not below 0")
 	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: not below 0")
-	wrong(s.ConfirmWithin > 0 && s.CreditLifetime == 0, "CONFIRM_WITHIN: needs CREDIT_LIFETIME above 0")
 	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
 	wrong(s.PerPurchase() && s.PublicURL == "", "PUBLIC_URL: required where CHECKOUT is session, for Stripe sends the customers back there")
 	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
 	wrong(s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second, "CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm")
-	wrong(s.StripeWebhookSecret == WebhooksOff && s.CreditLifetime > 0 && s.CreditLifetime < 2*s.PollInterval,
-		"CREDIT_LIFETIME: at least two POLL_INTERVALs where webhooks are off, for a payment may be seen so late")
 	wrong(s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))), "NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces")
 	wrong(s.Capture == "on_start" && s.ConfirmWithin == 0, "CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms")
 	wrong(utf8.RuneCountInString(s.BrandName) > longestName, "BRAND_NAME: at most %d characters", longestName)

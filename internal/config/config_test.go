@@ -97,7 +97,7 @@ func TestEveryBadSettingIsNamed(t *testing.T) {
 		"an interval without unit":       {map[string]string{"REFRESH_INTERVAL": "15"}, "REFRESH_INTERVAL"},
 		"an interval too short":          {map[string]string{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
 		"a negative lifetime":            {map[string]string{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
-		"confirmations without lifetime": {map[string]string{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"}, "CONFIRM_WITHIN: needs"},
+		"confirmations without lifetime": {map[string]string{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"}, "CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN"},
 		"a negative confirmation time":   {map[string]string{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
 		"capture without confirmations":  {map[string]string{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
 		"an unknown capture":             {map[string]string{"CAPTURE": "later"}, "CAPTURE"},

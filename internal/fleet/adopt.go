@@ -12,25 +12,45 @@ import (
 // longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
 const longestAdoption = time.Hour
 
-// adopt reads Stripe's active links, once a process: with a lost ledger they are all there is, and an operator may have
-// deactivated some by hand. Until it has succeeded nothing is made.
+// listPause is how long a reading of Stripe's list of links is good for each of its pages: a large account is not read all the time.
+const listPause = 10 * time.Second
+
+// adopt reads Stripe's active links, at the start and then at each refresh: with a lost ledger they are all there is, and somebody
+// may change them in the Dashboard. Until it has succeeded once nothing is made.
 func (w *linkWork) adopt(ctx context.Context) error {
-	w.fleet.mu.Lock()
-	adopted := w.adopted
-	w.fleet.mu.Unlock()
-	if adopted {
+	w.fleet.mu.RLock()
+	adopted, pages := w.adopted, 1+w.listed/100
+	due := time.Since(w.listedAt) >= time.Duration(pages)*listPause
+	w.fleet.mu.RUnlock()
+	if adopted && (!due || w.fleet.Sessions) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAdoption)
 	defer cancel()
 	defer context.AfterFunc(w.fleet.life, cancel)()
+	w.listing.Lock()
+	defer w.listing.Unlock()
+	return w.list(ctx)
+}
+
+// list reads Stripe's active links and holds them against those remembered. The caller holds listing.
+func (w *linkWork) list(ctx context.Context) error {
+	began := time.Now()
+	w.fleet.mu.Lock()
+	w.touched = map[linkKey]bool{}
+	w.fleet.mu.Unlock()
 	listed, err := w.fleet.Stripe.Links(ctx)
+	w.fleet.mu.Lock()
+	var keep, spare []ledger.Link
+	var look []linkKey
+	if err == nil {
+		keep, spare, look = w.compare(listed)
+	}
+	w.touched = nil
+	w.fleet.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	w.fleet.mu.Lock()
-	keep, spare := w.compare(listed)
-	w.fleet.mu.Unlock()
 	for i, l := range keep {
 		if l.Active && l.Plan.Currency == "" {
 			keep[i].Plan = w.planOf(ctx, l.Plan.PriceID)
@@ -56,25 +76,46 @@ func (w *linkWork) adopt(ctx context.Context) error {
 		w.fleet.relink(part...)
 	}
 	w.fleet.mu.Lock()
-	w.adopted, w.spare = true, spare
-	w.fleet.mu.Unlock()
+	defer w.fleet.mu.Unlock()
+	for _, l := range spare {
+		if !slices.ContainsFunc(w.spare, func(known ledger.Link) bool { return known.ID == l.ID }) {
+			w.spare = append(w.spare, l)
+			w.occupied()
+		}
+	}
+	w.adopted, w.listedAt, w.listed = true, began, len(listed)
+	for _, key := range look {
+		w.look[key] = true
+		w.fleet.show(key.device)
+		w.hurry(key)
+	}
+	w.poke()
 	return nil
 }
 
-// compare holds Stripe's active links against those remembered, and says which records change and which links are one too many.
-// The one that is remembered as active stays; else the first.
-func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link) {
+// compare holds Stripe's active links against those remembered, and says which records change, which links are one too many, and
+// which have to be read because somebody else seems to have changed them, or because we did while the list was read. The one that
+// is remembered as active stays; else the first. The caller holds the lock.
+func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
+	busy := func(key linkKey) bool { // what was listed may be older than what we have done or are doing
+		_, doubted := w.doubt[key]
+		return (w.working[key] || w.touched[key]) && !doubted
+	}
 	chosen := map[linkKey]string{}
-	atStripe := map[string]ledger.Link{}
+	atStripe := map[string]bool{}
 	for _, l := range listed {
-		atStripe[l.ID] = l
+		atStripe[l.ID] = true
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
 		if old := w.links[key]; chosen[key] == "" || (old.Active && old.ID == l.ID) {
 			chosen[key] = l.ID
 		}
 	}
-	for _, old := range w.links {
-		if _, still := atStripe[old.ID]; old.Active && !still {
+	for key, old := range w.links {
+		switch {
+		case !old.Active || atStripe[old.ID] || busy(key):
+		case chosen[key] == "" || w.adopted:
+			look = append(look, key)
+		default: // there is another one, which an earlier process made in its place
 			old.Active = false
 			change = append(change, old)
 		}
@@ -83,9 +124,13 @@ func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link) {
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
 		old := w.links[key]
 		switch {
+		case busy(key):
 		case chosen[key] != l.ID:
 			spare = append(spare, l)
-		case old.ID == l.ID && old.Active && old.ReturnURL == l.ReturnURL:
+		case old.ID != l.ID && old.Active && w.adopted: // it is read first, and this one is found by the next reading
+		case old.ID == l.ID && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
+			look = append(look, key)
+		case old.ID == l.ID && old.Active == l.Active && old.Closed == l.Closed && old.ReturnURL == l.ReturnURL && old.Limited == l.Limited:
 		default:
 			if old.ID == l.ID {
 				l.Plan = old.Plan
@@ -93,7 +138,7 @@ func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link) {
 			change = append(change, l)
 		}
 	}
-	return change, spare
+	return change, spare, look
 }
 
 // planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by the price's id alone.

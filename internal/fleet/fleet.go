@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
+	"notepay/internal/terms"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -43,6 +46,8 @@ type Stripe interface {
 	Plan(ctx context.Context, priceID string) (ledger.Plan, error)
 	// Links lists the active links that this project made, oldest first; of their plans only the price id is filled in.
 	Links(ctx context.Context) ([]ledger.Link, error)
+	// Link reads one link; upstream.Refused means that there is no such link.
+	Link(ctx context.Context, id string) (ledger.Link, error)
 	// CreateLink makes a link; the same key makes the same link.
 	CreateLink(ctx context.Context, device ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error)
 	// UpdateLink makes an existing link active or not, and sets its return URL.
@@ -66,13 +71,21 @@ type Config struct {
 	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
 
+	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it keeps. Without a limit the
+	// variables are read slowly, because nobody knows how many calls the account may make. nil: the reads wait for nothing.
+	NotehubPace      *upstream.Pace
+	NotehubPerMinute uint
+
+	Rules terms.Rules // what the lifetime of a credit may be
+
 	Problems *problem.Board // where the fleet raises what keeps it from selling; nil: nowhere
 }
 
 // Offer is one plan that a device sells.
 type Offer struct {
-	Plan ledger.Plan
-	URL  string // of the Payment Link; "" until there is one, and where sessions are made instead
+	Plan   ledger.Plan
+	URL    string // of the Payment Link; "" until there is one, while it is closed, and where sessions are made instead
+	Closed string // why nobody can pay through the link although we did not deactivate it; "" if that is not so
 }
 
 // Device is a device with what it sells. It is never changed, only replaced.
@@ -82,10 +95,12 @@ type Device struct {
 	Pause    *ledger.Pause // nil: it is not paused
 	Problems []string      // what an operator has to mend, in words for them
 
-	*terms
-	asked time.Time // when its own variables were last read; zero: never
-	inUse bool
-	until time.Time // when inUse ends; zero: not known
+	*saleTerms
+	unscannable bool      // its UID cannot be the one of a sticker
+	unread      bool      // variables that decide what it sells were never read
+	asked       time.Time // when its own variables were last read; zero: never
+	inUse       bool
+	until       time.Time // when inUse ends; zero: not known
 }
 
 // Fleet is the in-memory map and what keeps it fresh. It is safe for concurrent use.
@@ -99,6 +114,7 @@ type Fleet struct {
 	reader    *variableReader
 	lookUp    chan string   // unknown devices to be asked for, one at a time
 	soon      chan struct{} // a refresh is wished for before its time
+	hints     chan hint     // what may have changed at Stripe
 	shown     showing
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
@@ -109,7 +125,7 @@ type Fleet struct {
 	planRead map[string]time.Time
 	vars     map[string]variables // by owner
 	varsFail string               // why the variables of project and fleets could not be read; "" if they could
-	shared   map[setting]*terms
+	shared   map[setting]*saleTerms
 	pauses   map[string]ledger.Pause
 	busy     map[string]time.Time // devices in use, and until when
 	loaded   bool                 // a complete listing was read at some time, by this process or an earlier one
@@ -117,15 +133,18 @@ type Fleet struct {
 	listed   time.Time            // when the last complete listing of this process began, by Stripe's clock
 	finished time.Time            // when it ended
 	lookedUp time.Time            // when an unknown device was last asked for
+
+	listingsFailed int // in a row
 }
 
 // New makes a fleet of what the ledger remembers, so that a restart sells at once.
 func New(ctx context.Context, c Config) (*Fleet, error) {
 	f := &Fleet{
 		Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1),
+		hints:   make(chan hint, mostHints),
 		shown:   showing{seed: maphash.MakeSeed()},
 		devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
-		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*terms{},
+		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links, f.reader = newLinkWork(f), newVariableReader(f)
@@ -165,12 +184,15 @@ func (f *Fleet) load(ctx context.Context) error {
 			f.plans[p.PriceID] = p
 		}
 	}
+	if err := f.respell(ctx, devices, stored); err != nil {
+		return fmt.Errorf("respell devices: %w", err)
+	}
 	same := map[ledger.Plan]ledger.Plan{} // a hundred thousand links need not hold a hundred thousand copies of one text
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
 			same[l.Plan] = l.Plan
 		}
-		l.Plan = same[l.Plan]
+		l.Plan, l.DeviceUID = same[l.Plan], uid.Key(l.DeviceUID)
 		f.links.remember(l)
 		if _, known := f.plans[l.Plan.PriceID]; (l.Active || f.Sessions) && !known {
 			f.plans[l.Plan.PriceID] = l.Plan
@@ -180,6 +202,7 @@ func (f *Fleet) load(ctx context.Context) error {
 		f.vars[v.Owner] = variables{v.Values, v.ReadAt}
 	}
 	for _, p := range pauses {
+		p.DeviceUID = uid.Key(p.DeviceUID)
 		f.pauses[p.DeviceUID] = p
 	}
 	for _, d := range devices {
@@ -188,13 +211,46 @@ func (f *Fleet) load(ctx context.Context) error {
 	return nil
 }
 
+// respell brings devices and variables that an earlier version stored in Notehub's spelling into the one that is compared.
+func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []ledger.Variables) error {
+	return f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		for i, d := range devices {
+			if key := uid.Key(d.UID); key != d.UID {
+				if err := tx.RemoveDevice(d.UID); err != nil {
+					return err
+				}
+				devices[i].UID, devices[i].Spelled = key, d.UID
+				if err := tx.SaveDevice(devices[i]); err != nil {
+					return err
+				}
+			}
+		}
+		for i, v := range stored {
+			if key := uid.Key(v.Owner); key != v.Owner && strings.HasPrefix(key, "dev:") {
+				stored[i].Owner = key
+				if err := tx.SaveVariables(stored[i]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.termsOf(d)
-	device := &Device{Device: d, terms: t, Problems: t.problems, asked: f.vars[d.UID].at, Offers: make([]Offer, 0, len(t.prices))}
+	device := &Device{Device: d, saleTerms: t, Problems: t.problems, asked: f.vars[d.UID].at, unread: f.unread(d), Offers: make([]Offer, 0, len(t.prices))}
 	for _, id := range t.prices {
+		if device.unread {
+			break // what would be shown is a guess
+		}
 		if plan, ok := f.plans[id]; ok {
-			device.Offers = append(device.Offers, Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})})
+			offer := Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})}
+			if offer.Closed = f.links.closed(linkKey{d.UID, id}); offer.Closed != "" {
+				device.Problems = append(slices.Clip(device.Problems), notSold(id, offer.Closed))
+			}
+			device.Offers = append(device.Offers, offer)
 		} else if why, ok := f.refused[id]; ok {
 			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
 		}
@@ -204,6 +260,9 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	}
 	if p, ok := f.pauses[d.UID]; ok {
 		device.Pause = &p
+	}
+	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
+		device.Problems = append(slices.Clip(device.Problems), fmt.Sprintf("its UID %.80q cannot be scanned: behind dev: there may be at most 64 letters, digits and -_.: and it is not sold", d.UID))
 	}
 	device.until, device.inUse = f.busy[d.UID]
 	return device
@@ -290,14 +349,17 @@ func (f *Fleet) put(devices ...ledger.Device) {
 }
 
 // change makes a change that concerns one device, shows it on the device, and has its links looked at before all others.
-func (f *Fleet) change(uid string, what func()) {
+func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.hurry) }
+
+// changeAnd makes a change that concerns one device, shows it on the device, and gives its links to queue.
+func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
 	f.mu.Lock()
 	what()
 	if old := f.devices[uid]; old != nil {
 		f.devices[uid] = f.build(old.Device)
 		for _, prices := range [][]string{old.prices, f.devices[uid].prices} {
 			for _, id := range prices {
-				f.links.hurry(linkKey{uid, id})
+				queue(linkKey{uid, id})
 			}
 		}
 	}

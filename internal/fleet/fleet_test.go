@@ -38,7 +38,8 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 		v.keys = map[string]string{}
 	}
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1)}
+		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1),
+		NotehubPace: upstream.NewPace(6000, 6000), NotehubPerMinute: 6000} // so that all variables are read at once
 	set(&c)
 	f, err := New(t.Context(), c)
 	if err != nil {
@@ -354,6 +355,59 @@ func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 		r.stop()
 		if v.listings != 1 {
 			t.Errorf("%d listings in 14 minutes; want 1", v.listings)
+		}
+	})
+}
+
+func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		v := &vendors{devices: many(4)}
+		r := run(t, filepath.Join(dir, "l.db"), v, "price_1")
+		pass(time.Minute)
+		r.stop()
+		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unclear} }) // it lists half of them
+
+		r = run(t, filepath.Join(dir, "another.db"), v, "price_1") // which knows no device: they are unknown until they are listed
+		pass(40 * time.Minute)
+		for _, uid := range []string{"dev:0000", "dev:0002", "dev:0003"} {
+			if len(v.active(uid)) != 1 {
+				t.Errorf("%s has the active links %v after partial listings; want its own", uid, v.active(uid))
+			}
+		}
+		if n := len(copyOf(v, &v.updated)); n != 0 {
+			t.Errorf("%d changes of links after partial listings", n)
+		}
+		v.set(func() { v.broken, v.devices = nil, v.devices[:3] })
+		pass(2 * time.Minute)
+		if len(v.active("dev:0002")) != 1 || len(v.active("dev:0003")) != 0 {
+			t.Errorf("after a complete listing: %v and %v; want the link of the device that is gone deactivated", v.active("dev:0002"), v.active("dev:0003"))
+		}
+	})
+}
+
+func TestALinkThatTheListLeavesOutIsReadBeforeItIsBelieved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "l.db")
+		v := &vendors{devices: many(2)}
+		r := run(t, path, v, "price_1")
+		pass(time.Minute)
+		v.set(func() { v.leftOut = v.links[0].ID }) // as if it could not be decoded
+		pass(20 * time.Minute)
+		r.wantState("dev:0000", Open)
+		r.stop()
+		v.set(func() { v.unread = &upstream.Error{Outcome: upstream.Unclear} })
+		r = run(t, path, v, "price_1")
+		pass(time.Minute)
+		r.wantState("dev:0000", NotReady) // it may be closed
+		r.wantState("dev:0001", Open)
+		v.set(func() { v.unread = nil })
+		pass(2 * time.Minute)
+		r.wantState("dev:0000", Open)
+		if n := v.madeSoFar(); n != 2 {
+			t.Errorf("%d links were made; want two", n)
 		}
 	})
 }

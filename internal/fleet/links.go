@@ -35,7 +35,17 @@ type linkWork struct {
 	urgent   []linkKey
 	queue    []linkKey
 	queued   map[linkKey]bool
-	tries    map[linkKey]int       // failures in a row
+	tries    map[linkKey]int       // of the idempotency key of the next creation
+	lost     map[linkKey]creation  // what may have been done under this idempotency key, for its reply was lost
+	doubt    map[linkKey]time.Time // since when Stripe's list has to be read before there is another idempotency key
+	unsure   map[string]bool       // ids of links whose last change may or may not have been done
+	look     map[linkKey]bool      // links that somebody else may have changed, and that are to be read; true: nobody is led there until then
+	listing  sync.Mutex            // held while Stripe's list is read; the others wait for the same
+	listedAt time.Time             // when the last reading of Stripe's list began
+	listed   int                   // how many links it had
+	touched  map[linkKey]bool      // links that we changed while the list is being read; nil while it is not
+	limited  map[string]linkKey    // ids of links that Stripe ends after some payments
+	failures map[linkKey]int       // in a row
 	rests    map[linkKey]time.Time // not before; a refresh forgets it
 	working  map[linkKey]bool      // a worker has it
 	busy     int                   // workers at work
@@ -45,7 +55,8 @@ type linkWork struct {
 func newLinkWork(f *Fleet) *linkWork {
 	w := &linkWork{
 		fleet: f, nonce: rand.Text(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
-		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, rests: map[linkKey]time.Time{}, working: map[linkKey]bool{},
+		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, failures: map[linkKey]int{},
+		lost: map[linkKey]creation{}, doubt: map[linkKey]time.Time{}, unsure: map[string]bool{}, look: map[linkKey]bool{}, limited: map[string]linkKey{}, rests: map[linkKey]time.Time{}, working: map[linkKey]bool{},
 	}
 	close(w.idle)
 	return w
@@ -65,14 +76,25 @@ func (w *linkWork) remember(l ledger.Link) {
 		w.payable++
 	}
 	w.links[key] = l
+	if delete(w.limited, old.ID); l.Limited {
+		w.limited[l.ID] = key
+	}
 }
 
 // url is where a key can be paid, "" if nowhere. The caller holds the lock.
 func (w *linkWork) url(key linkKey) string {
-	if l := w.links[key]; l.Active && !w.fleet.Sessions {
+	if l := w.links[key]; l.Active && !w.fleet.Sessions && !w.unsure[l.ID] && !w.look[key] {
 		return l.URL
 	}
 	return ""
+}
+
+// closed is why nobody can pay through the link of a key although we did not deactivate it. The caller holds the lock.
+func (w *linkWork) closed(key linkKey) string {
+	if w.fleet.Sessions {
+		return ""
+	}
+	return w.links[key].Closed
 }
 
 // plan queues every key for which something may be to do, in parts, so that no scan waits for all of it.
@@ -88,7 +110,7 @@ func (w *linkWork) plan(complete bool) {
 		}
 	}
 	for key, l := range w.links {
-		if l.Active {
+		if _, look := w.look[key]; l.Active || look || w.unsure[l.ID] {
 			keys = append(keys, key)
 		}
 	}
@@ -139,6 +161,7 @@ const (
 	activate
 	deactivate
 	redirect // set the return URL
+	examine  // read how it is at Stripe
 )
 
 // need says what is to be done for a key. A link that takes the money in the wrong way, at once or when it is captured, gives way
@@ -149,16 +172,27 @@ func (w *linkWork) need(key linkKey) need {
 	device, known := f.devices[key.device]
 	_, read := f.plans[key.price]
 	_, refused := f.refused[key.price]
+	undecided := !f.Sessions && known && device.mayBePaid() == Unread && !refused
 	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
 	right := remembered && link.Manual == f.ManualCapture
+	active := link.Active || w.unsure[link.ID]
+	_, look := w.look[key]
 	switch {
 	case !w.adopted:
 		return nothing
-	case link.Active && !wanted && (known || w.complete):
+	case look && remembered:
+		return examine
+	case undecided: // what a device sells before its variables were read would be a guess
+		return nothing
+	case active && !wanted && (known || w.complete):
 		return deactivate
 	case !wanted || !read:
 		return nothing
-	case link.Active && !right:
+	case link.Closed != "" && !link.Active: // who deactivated it in the Dashboard wants it so
+		return nothing
+	case w.unsure[link.ID] && right:
+		return activate
+	case active && !right:
 		return deactivate
 	case !right:
 		return create
@@ -236,10 +270,10 @@ func (w *linkWork) one(ctx context.Context) bool {
 		w.later(time.Second, func() { w.add(key) })
 		return true
 	}
-	n, link, try := w.need(key), w.links[key], w.tries[key]
+	n, link := w.need(key), w.links[key]
 	w.working[key] = true
 	w.fleet.mu.Unlock()
-	err := w.do(ctx, key, n, link, try)
+	err := w.do(ctx, key, n, link)
 	w.finish(ctx, key, n, err)
 	w.fleet.mu.Lock()
 	delete(w.working, key)
@@ -267,7 +301,7 @@ func (w *linkWork) take() (key linkKey, ok bool) {
 	return linkKey{}, false
 }
 
-func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link, try int) error {
+func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link) error {
 	f := w.fleet
 	switch n {
 	case create:
@@ -278,7 +312,17 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 		if plan.PriceID == "" {
 			return nil // gone since
 		}
-		link, err := f.Stripe.CreateLink(ctx, device.Device, plan, f.ReturnURL, fmt.Sprintf("link:%s:%s:%s:%d", key.device, key.price, w.nonce, try))
+		if created, err := w.settleDoubt(ctx, key); err != nil || created {
+			return err
+		}
+		f.mu.RLock()
+		try, c := w.tries[key], creation{device.Device, plan, time.Now()}
+		if lost, ok := w.lost[key]; ok {
+			c = lost // under the same key Stripe takes the same request alone
+		}
+		f.mu.RUnlock()
+		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.idempotencyKey(key, try))
+		w.judgeCreation(key, c, err)
 		if err != nil {
 			return fmt.Errorf("create link: %w", err)
 		}
@@ -297,13 +341,30 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 	case deactivate:
 		link.Active = false
 		return w.change(ctx, link)
+	case examine:
+		return w.examine(ctx, key, link)
 	}
 	return nil
 }
 
-// change changes a link at Stripe, then in the ledger. If we stop in between, the next start compares the two.
+// change changes a link at Stripe and in the ledger. That we deactivate it is on disk before the call: if we stop behind it, the next
+// start must not take it for a deactivation in the Dashboard. If we stop before the call, the next start finds the link active.
 func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
-	if err := w.fleet.Stripe.UpdateLink(ctx, link); err != nil {
+	if !link.Active {
+		if err := w.store(ctx, link); err != nil {
+			return err
+		}
+	}
+	err := w.fleet.Stripe.UpdateLink(ctx, link)
+	w.fleet.mu.Lock()
+	if outcome := upstream.OutcomeOf(err); outcome == upstream.Unclear {
+		w.unsure[link.ID] = true
+		w.fleet.show(link.DeviceUID)
+	} else if outcome == upstream.Done {
+		delete(w.unsure, link.ID)
+	}
+	w.fleet.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("update link %s: %w", link.ID, err)
 	}
 	return w.save(ctx, link)
@@ -312,13 +373,25 @@ func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
 // saveTimeout bounds the write that follows a change at Stripe.
 const saveTimeout = 4 * time.Second
 
-func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
+func (w *linkWork) store(ctx context.Context, link ledger.Link) error {
 	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout) // Stripe has it already, also if we stop
 	defer cancel()
 	err := w.fleet.Ledger.Update(saving, func(tx *ledger.Tx) error { return tx.SaveLink(link) })
 	if err != nil {
 		return fmt.Errorf("save link %s: %w", link.ID, err)
 	}
+	return nil
+}
+
+func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
+	if err := w.store(ctx, link); err != nil {
+		return err
+	}
+	w.fleet.mu.Lock()
+	if w.touched != nil {
+		w.touched[linkKey{link.DeviceUID, link.Plan.PriceID}] = true
+	}
+	w.fleet.mu.Unlock()
 	w.fleet.relink(link)
 	w.fleet.Log.Debug("link saved", "link", link.ID, "device", link.DeviceUID, "price", link.Plan.PriceID, "active", link.Active)
 	return nil
@@ -329,7 +402,7 @@ func (w *linkWork) finish(ctx context.Context, key linkKey, n need, err error) {
 	w.fleet.LinkPace.Observe(time.Now(), err)
 	if err == nil {
 		w.fleet.mu.Lock()
-		delete(w.tries, key)
+		delete(w.failures, key)
 		w.fleet.mu.Unlock()
 		return
 	}
@@ -338,18 +411,13 @@ func (w *linkWork) finish(ctx context.Context, key linkKey, n need, err error) {
 	}
 	w.fleet.Log.Warn("link not changed", "device", key.device, "price", key.price, "err", err)
 	w.fleet.mu.Lock()
-	// A stored failure is answered again and again under its key (docs/vendors.md), so the next try has its own. Without a
-	// reply the key stays: the link that may have been made is then given once more, not made twice.
-	e, replied := errors.AsType[*upstream.Error](err)
-	replied = replied && e.Status != 0
-	if replied {
-		w.tries[key]++
-	}
-	wait := upstream.Backoff(max(w.tries[key], 1), 0.5)
+	w.failures[key]++
+	wait := upstream.Backoff(w.failures[key], 0.5)
 	outcome := upstream.OutcomeOf(err)
+	e, _ := errors.AsType[*upstream.Error](err)
 	switch {
-	case replied && e.Status == 404 && outcome == upstream.Refused && n == activate:
-		delete(w.links, key) // another account's: a new one is made
+	case outcome == upstream.Refused && e.Status == 404 && (n == activate || n == redirect):
+		w.look[key] = true // another account's, or none any more
 		wait = 0
 	case outcome == upstream.Refused || outcome == upstream.Trouble:
 		wait = untilRefresh // a person has to mend it

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 )
 
 // Listed is a device as its operator sees it. It shares nothing that changes with the fleet.
@@ -43,11 +44,19 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	return list
 }
 
-// List is every device as it stands, by uid.
+// List is every device as it stands, by uid, and behind them those that cannot be sold at all.
 func (f *Fleet) List() []Listed {
 	devices := f.all()
 	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.UID, b.UID) })
-	return f.Listed(devices...)
+	list := f.Listed(devices...)
+	for _, d := range f.Unsold() {
+		l := Listed{Device: d, State: Unreadable, Problems: []string{d.Problem}}
+		if !uid.Valid(d.UID) {
+			l.State = Unscannable
+		}
+		list = append(list, l)
+	}
+	return list
 }
 
 // States is how many devices are in each state.
@@ -75,6 +84,9 @@ func (f *Fleet) Problems() []Problem {
 		for _, text := range d.Problems {
 			count[text]++
 		}
+	}
+	for _, d := range f.Unsold() {
+		count[d.UID+": "+d.Problem] = 1
 	}
 	f.mu.RLock()
 	for id, why := range f.refused {

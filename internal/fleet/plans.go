@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
 
@@ -52,7 +51,7 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 			listing = append(listing, d.Device)
 		}
 	}
-	distinct := map[*terms]bool{}
+	distinct := map[*saleTerms]bool{}
 	for part := range slices.Chunk(listing, largest) {
 		f.mu.Lock()
 		for _, d := range part {
@@ -72,8 +71,9 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 	return used
 }
 
-// readMissingPlans reads the prices of one device that nobody sold before. One that cannot be read is left to the next refresh.
-func (f *Fleet) readMissingPlans(ctx context.Context, uid string) {
+// readMissingPlans reads the prices of one device that nobody sold before, and reports whether there were any. One that cannot be
+// read is left to the next refresh.
+func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
 	var missing []string
 	f.mu.RLock()
 	if d := f.devices[uid]; d != nil {
@@ -91,27 +91,21 @@ func (f *Fleet) readMissingPlans(ctx context.Context, uid string) {
 			f.RefreshSoon()
 		}
 	}
+	return len(missing) > 0
 }
 
-// priceShape is what Stripe's price ids look like. What is not like that came from a slip of the keyboard, and Stripe is not asked.
-var priceShape = regexp.MustCompile(`^price_[A-Za-z0-9_]{1,200}$`)
-
 func (f *Fleet) readPlan(ctx context.Context, id string) error {
-	var plan ledger.Plan
-	why := "this is no price id"
-	if priceShape.MatchString(id) {
-		var err error
-		plan, err = f.Stripe.Plan(ctx, id)
-		switch e, _ := errors.AsType[*upstream.Error](err); {
-		case err == nil:
-			why = TooSmall(plan.Amount, plan.Currency)
-		case upstream.OutcomeOf(err) != upstream.Refused:
-			return fmt.Errorf("read price %s: %w", id, err)
-		case e.Detail != "":
-			why = e.Detail
-		default:
-			why = e.Error()
-		}
+	var why string
+	plan, err := f.Stripe.Plan(ctx, id)
+	switch e, _ := errors.AsType[*upstream.Error](err); {
+	case err == nil:
+		why = TooSmall(plan.Amount, plan.Currency)
+	case upstream.OutcomeOf(err) != upstream.Refused:
+		return fmt.Errorf("read price %s: %w", id, err)
+	case e.Detail != "":
+		why = e.Detail
+	default:
+		why = e.Error()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

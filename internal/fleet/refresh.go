@@ -37,6 +37,8 @@ func (f *Fleet) Run(ctx context.Context) {
 		var background sync.WaitGroup
 		background.Go(func() { f.links.run(ctx) })
 		background.Go(func() { f.reader.run(ctx) })
+		background.Go(func() { f.followHints(ctx) })
+		background.Go(func() { f.watch(ctx) })
 		background.Wait()
 	}()
 	defer func() {
@@ -85,6 +87,9 @@ func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, mintWait)
+	defer cancel()
+	f.reader.waitScanned(ctx)
 	f.links.waitIdle(ctx, mintWait)
 	result.LinksCreated = int(f.links.made.Load() - made)
 	return result, nil
@@ -112,7 +117,6 @@ func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 }
 
 func (f *Fleet) refresh(ctx context.Context) (Result, error) {
-	variablesErr := f.readVariables(ctx)
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
 	devices = f.readable(devices, err == nil)
@@ -123,13 +127,26 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	if !complete {
 		err = fmt.Errorf("list devices: %w", err)
 	}
+	variablesErr := f.readVariables(ctx, devices)
 	planErr := f.readPlans(ctx, devices, complete)
+	var added []string
+	for _, d := range devices {
+		if f.Device(d.UID) == nil {
+			added = append(added, d.UID)
+		}
+	}
 	result, saveErr := f.take(ctx, devices, complete, began)
+	f.listingDone(errors.Join(err, saveErr))
 	err = errors.Join(variablesErr, planErr, err, saveErr)
 	if saveErr != nil {
 		return result, err
 	}
 	f.reader.poke()
+	if len(added) <= scansAtOnce { // a few that were added just now are read like those that somebody scanned
+		for _, uid := range added {
+			f.reader.scan(uid)
+		}
+	}
 	if adoptErr := f.links.adopt(ctx); adoptErr != nil {
 		return result, errors.Join(err, adoptErr)
 	}
@@ -265,7 +282,7 @@ func (f *Fleet) pausedAt(p ledger.Pause) time.Time {
 }
 
 func same(a, b ledger.Device) bool {
-	return a.Name == b.Name && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
+	return a.Name == b.Name && a.Spelled == b.Spelled && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
 }
 
 // lookUpOne asks for one device that a scan named and the last listing did not.
@@ -279,6 +296,12 @@ func (f *Fleet) lookUpOne(ctx context.Context, uid string) {
 		return
 	}
 	f.put(d)
+	if f.Device(d.UID).unread {
+		f.reader.scan(uid) // somebody stands before it
+	}
+	if f.fleetsUnread(d) {
+		f.RefreshSoon() // it is in a fleet that was made since the last refresh
+	}
 	f.readMissingPlans(ctx, uid)
 	f.Hurry(uid)
 }

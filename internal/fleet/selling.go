@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"notepay/internal/ledger"
@@ -15,14 +16,18 @@ type State string
 const (
 	NotLoaded   State = "not_loaded" // the devices were never listed completely, so this may be one of ours
 	NoDevice    State = "unknown_device"
-	Disabled    State = "disabled"     // at Notehub
-	PaymentsOff State = "payments_off" // payment_enabled is false
+	Unreadable  State = "unreadable" // Notehub's record does not say whether it sells
+	Unscannable State = "bad_uid"    // no sticker can name it
+	Disabled    State = "disabled"   // at Notehub
 	Paused      State = "paused"
-	Offline     State = "offline" // not heard from for longer than Config.OfflineAfter
-	InUse       State = "in_use"  // a timed credit runs
+	Unread      State = "not_read"     // its variables were never read: its own price and switch are not known
+	PaymentsOff State = "payments_off" // payment_enabled is false
+	Offline     State = "offline"      // not heard from for longer than Config.OfflineAfter
+	InUse       State = "in_use"       // a timed credit runs
 	NoOffers    State = "nothing_to_sell"
-	NotReady    State = "not_ready" // no plan has a link yet
-	Open        State = "open"      // it sells
+	LinkClosed  State = "link_closed" // somebody deactivated or limited its links in Stripe's Dashboard
+	NotReady    State = "not_ready"   // no plan has a link yet
+	Open        State = "open"        // it sells
 )
 
 // Sale is the answer to a scan.
@@ -44,7 +49,7 @@ func (f *Fleet) Selling(uid string, now time.Time) Sale {
 		}
 		return Sale{State: NoDevice}
 	}
-	if !lately(device.asked, now, f.Interval) {
+	if device.unread || !lately(device.asked, now, f.Interval) {
 		f.reader.scan(uid)
 	}
 	return f.judge(device, now, observed)
@@ -64,19 +69,27 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 		sale.State = NoOffers
 	case !f.Sessions && !d.payable():
 		sale.State = NotReady
+		if !slices.ContainsFunc(d.Offers, func(o Offer) bool { return o.Closed == "" }) {
+			sale.State = LinkClosed
+		}
 	}
 	return sale
 }
 
-// mayBePaid is Open unless somebody has taken the device out of sale: then its links are deactivated, too.
+// mayBePaid is Open unless somebody has taken the device out of sale: then its links are deactivated, too. It is Unread while that
+// is not known: then its links are left as they are, and nobody is led to them.
 func (d *Device) mayBePaid() State {
 	switch {
+	case d.unscannable:
+		return Unscannable
 	case d.Disabled:
 		return Disabled
-	case d.off:
-		return PaymentsOff
 	case d.Pause != nil:
 		return Paused
+	case d.unread:
+		return Unread
+	case d.off:
+		return PaymentsOff
 	default:
 		return Open
 	}
@@ -112,7 +125,7 @@ const (
 	NotSelling                 // it is out of sale, or was not heard from for too long before the payment
 )
 
-// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way. Whether the device is in use is
+// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way, or the device's variables are being read. Whether the device is in use is
 // not looked at, nor is its link.
 func (f *Fleet) Standing(uid string, paid time.Time) Standing {
 	f.mu.RLock()
@@ -120,6 +133,9 @@ func (f *Fleet) Standing(uid string, paid time.Time) Standing {
 	f.mu.RUnlock()
 	silent := device != nil && f.OfflineAfter > 0 && device.LastActivity.Before(paid.Add(-f.OfflineAfter))
 	switch {
+	case device != nil && device.mayBePaid() == Unread:
+		f.reader.scan(uid)
+		return Unsure
 	case device != nil && device.mayBePaid() != Open:
 		return NotSelling
 	case device != nil && !silent:

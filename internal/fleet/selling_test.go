@@ -383,6 +383,10 @@ func TestAHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: alloc
 	for i := range n {
 		f.links.remember(ledger.Link{ID: fmt.Sprint(i), DeviceUID: fmt.Sprintf("dev:%04d", i), Active: true, URL: "https://buy.example.com", Plan: f.plans["price_1"]})
 	}
+	f.vars[projectOwner] = variables{at: time.Now()}
+	for _, d := range many(n) {
+		f.vars[d.UID] = variables{at: time.Now()}
+	}
 	f.put(many(n)...)
 	f.InUse("dev:0001", time.Time{})
 	now := time.Now()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/terms"
 	"notepay/internal/upstream"
 )
 
@@ -47,8 +48,8 @@ type setting struct {
 	conflicts                 string // a problem a line
 }
 
-// terms are what a setting means. All devices of the same setting share them.
-type terms struct {
+// saleTerms are what a setting means. All devices of the same setting share them.
+type saleTerms struct {
 	prices   []string
 	source   Source
 	off      bool          // payment_enabled is false
@@ -58,7 +59,7 @@ type terms struct {
 }
 
 // termsOf puts together what the levels say of a device. The caller holds the lock or is alone.
-func (f *Fleet) termsOf(d ledger.Device) *terms {
+func (f *Fleet) termsOf(d ledger.Device) *saleTerms {
 	own, project := f.vars[d.UID].values, f.vars[projectOwner].values
 	s := setting{source: OfDefault}
 	find := func(name string) (string, Source) {
@@ -79,7 +80,7 @@ func (f *Fleet) termsOf(d ledger.Device) *terms {
 	s.lifetime, _ = find(lifetimeVariable)
 	t, ok := f.shared[s]
 	if !ok {
-		t = s.terms(f.PriceIDs)
+		t = s.terms(f.PriceIDs, f.Rules)
 		f.shared[s] = t
 	}
 	return t
@@ -106,41 +107,37 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 	return value, conflict
 }
 
-// NamedPrices are the prices that variables name, in their order. The variables' names are in small letters.
-func NamedPrices(variables map[string]string) []string { return pricesIn(variables[priceVariable]) }
-
-func pricesIn(commas string) (ids []string) {
-	for id := range strings.SplitSeq(commas, ",") {
-		if id = strings.TrimSpace(id); id != "" && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
+// Terms returns the prices that variables name, in their order, and what is wrong with the variables that concern us. The names
+// of the variables are in small letters.
+func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []string) {
+	ours := concerning(variables)
+	t := setting{prices: ours[priceVariable], enabled: ours[enabledVariable], lifetime: ours[lifetimeVariable]}.terms(nil, rules)
+	return t.prices, t.problems
 }
 
 // terms reads a setting. What cannot be read is a problem: a price is then not sold, the machine takes no payments where it is not
-// clear whether it should, and the lifetime is the default one.
-func (s setting) terms(defaults []string) *terms {
-	t := &terms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
+// clear whether it should, and the lifetime is the default one, which the operator has chosen for all machines. What a variable
+// said before it was wrong does not count, because that would be gone with the next restart.
+func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
+	t := &saleTerms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
+	wrong := func(format string, args ...any) { t.problems = append(t.problems, fmt.Sprintf(format, args...)) }
 	if s.prices != "" {
-		if t.prices = pricesIn(s.prices); len(t.prices) == 0 {
-			t.problems = append(t.problems, fmt.Sprintf("%s: %q names no price", priceVariable, s.prices))
+		var bad []terms.BadPrice
+		t.prices, bad = terms.Prices(s.prices)
+		for _, why := range bad {
+			wrong("%s: %s", priceVariable, why)
 		}
 	}
-	switch strings.ToLower(s.enabled) {
-	case "", "true", "1", "yes", "on":
-	case "false", "0", "no", "off":
-		t.off = true
-	default:
-		t.off = true
-		t.problems = append(t.problems, fmt.Sprintf("%s: %q is neither true nor false; the machine takes no payments", enabledVariable, s.enabled))
+	if s.enabled != "" {
+		on, ok := terms.Switch(s.enabled)
+		if t.off = !on; !ok {
+			wrong("%s: %.60q is neither true nor false; the machine takes no payments", enabledVariable, s.enabled)
+		}
 	}
 	if s.lifetime != "" {
-		d, err := time.ParseDuration(s.lifetime)
-		if err != nil || d < 0 {
-			t.problems = append(t.problems, fmt.Sprintf("%s: %q is no duration such as 10m; the default holds", lifetimeVariable, s.lifetime))
-		} else {
-			t.lifetime, t.hasLife = d, true
+		d, why := rules.ParseLifetime(s.lifetime)
+		if t.lifetime, t.hasLife = d, why == ""; why != "" {
+			wrong("%s: %.60q: %s; CREDIT_LIFETIME holds", lifetimeVariable, s.lifetime, why)
 		}
 	}
 	return t
@@ -159,8 +156,28 @@ func concerning(all map[string]string) (ours map[string]string) {
 	return ours
 }
 
-// readVariables reads those of the project and of the fleets, in one call each. If they cannot be read they stay as they were.
-func (f *Fleet) readVariables(ctx context.Context) error {
+// unread reports whether variables that decide what a device sells were never read: its own, those of one of its fleets, or the
+// project's. What a ledger remembers of an earlier run counts as read. The caller holds the lock or is alone.
+func (f *Fleet) unread(d ledger.Device) bool {
+	if _, ok := f.vars[d.UID]; !ok {
+		return true
+	}
+	if _, ok := f.vars[projectOwner]; !ok {
+		return true
+	}
+	return slices.ContainsFunc(d.Fleets, func(uid string) bool { _, ok := f.vars[uid]; return !ok })
+}
+
+// fleetsUnread reports whether the variables of one of a device's fleets were never read.
+func (f *Fleet) fleetsUnread(d ledger.Device) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.ContainsFunc(d.Fleets, func(uid string) bool { _, ok := f.vars[uid]; return !ok })
+}
+
+// readVariables reads those of the project and of the fleets, in one call each, after the devices were listed. If they cannot be
+// read they stay as they were.
+func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) error {
 	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)
 	var fleets map[string]map[string]string
@@ -171,8 +188,9 @@ func (f *Fleet) readVariables(ctx context.Context) error {
 		err = fmt.Errorf("read variables: %w", err)
 		f.mu.Lock()
 		f.varsFail = err.Error()
+		_, known := f.vars[projectOwner]
 		f.mu.Unlock()
-		if outcome := upstream.OutcomeOf(err); outcome == upstream.Refused || outcome == upstream.Trouble {
+		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Refused || outcome == upstream.Trouble) {
 			f.Log.Warn("variables not read, what was known of them holds", "err", err) // a person has to mend it: asking again sooner changes nothing
 			return nil
 		}
@@ -181,6 +199,19 @@ func (f *Fleet) readVariables(ctx context.Context) error {
 	read := map[string]map[string]string{projectOwner: concerning(project)}
 	for uid, values := range fleets {
 		read[uid] = concerning(values)
+	}
+	none := func(fleets []string) { // a fleet that Notehub does not list after it has listed the device has no variables
+		for _, uid := range fleets {
+			if _, listed := read[uid]; !listed {
+				read[uid] = nil
+			}
+		}
+	}
+	for _, d := range listing {
+		none(d.Fleets)
+	}
+	for _, d := range f.all() {
+		none(d.Fleets)
 	}
 	var changed []ledger.Variables
 	var gone []string
@@ -232,24 +263,51 @@ const (
 	variablesHold = time.Hour
 	// mostScanned is how many scanned devices may wait to be read before the others.
 	mostScanned = 64
+	// scansPerMinute and scansAtOnce limit the reads for customers who stand before a device that was never read.
+	scansPerMinute, scansAtOnce = 60, 3
+	// spareCheck is how often the reader checks whether calls are left that nobody else needs.
+	spareCheck = time.Second
 )
 
-// variableReader reads the variables of single devices, each in a call of its own and so slowly: first those that were scanned,
-// then those that were never read, then the ones that were read the longest time ago.
+// variableReader reads the variables of single devices, each in a call of its own: first those that were scanned and never read,
+// then those that were scanned, then those that were never read, then the ones that were read the longest time ago.
+//
+// A device that was never read does not sell, so these reads may use half of the calls that Notehub's limit allows. The other half
+// is for notes and for customers who wait. Where no limit is set, they wait for the slow pace like all others, except for
+// those that somebody scanned.
 type variableReader struct {
 	fleet   *Fleet
-	pace    *upstream.Pace
-	wake    chan struct{} // the fleet was refreshed
+	pace    *upstream.Pace // of all reads
+	scans   *upstream.Pace // of reads for customers who wait, beside it
+	wake    chan struct{}  // the fleet was refreshed
 	scanned chan string
+	waiting chan chan struct{} // to be closed when nothing that was scanned before waits to be read
 
 	// of run alone
-	urgent []string
-	queue  []string
+	waiters []chan struct{}
+	urgent  []string
+	queue   []string
+	rests   map[string]rest // devices whose variables could not be read
+	rest    rest            // of the queue, while reads fail
+}
+
+// rest keeps calls that fail from being repeated too often.
+type rest struct {
+	failures int
+	until    time.Time
+}
+
+func (r rest) after(now time.Time) rest {
+	r.failures++
+	r.until = now.Add(upstream.Backoff(r.failures, 0.5))
+	return r
 }
 
 func newVariableReader(f *Fleet) *variableReader {
 	perMinute := float64(time.Minute) / float64(cmp.Or(f.VariableEvery, variableEvery))
-	return &variableReader{fleet: f, pace: upstream.NewPace(perMinute, 1), wake: make(chan struct{}, 1), scanned: make(chan string, mostScanned)}
+	return &variableReader{fleet: f, pace: upstream.NewPace(perMinute, 1), scans: upstream.NewPace(scansPerMinute, scansAtOnce),
+		wake: make(chan struct{}, 1), scanned: make(chan string, mostScanned),
+		waiting: make(chan chan struct{}), rests: map[string]rest{}}
 }
 
 func (r *variableReader) poke() {
@@ -272,43 +330,63 @@ func (r *variableReader) run(ctx context.Context) {
 		select {
 		case <-r.wake:
 			r.plan()
+			continue
 		case uid := <-r.scanned:
 			r.hurry(uid)
+			continue
+		case w := <-r.waiting:
+			r.waiters = append(r.waiters, w)
+			continue
 		default:
-			if len(r.urgent)+len(r.queue) == 0 {
-				select {
-				case <-ctx.Done():
-				case <-r.wake:
-					r.plan()
-				case uid := <-r.scanned:
-					r.hurry(uid)
-				}
-				continue
-			}
-			// Only with a slot in hand is it decided for whom: a customer may scan while we wait.
-			if r.pace.Delay(time.Now()) > 0 {
-				r.waitForSlot(ctx)
-				continue
-			}
-			if uid, ok := r.next(); ok {
-				r.pace.Spend(time.Now())
-				r.read(ctx, uid)
-			}
 		}
+		// Only with a slot in hand is it decided for whom: a customer may scan while we wait.
+		d, urgent, wait := r.next(time.Now())
+		if !urgent {
+			for _, w := range r.waiters {
+				close(w)
+			}
+			r.waiters = nil
+		}
+		if d != nil && wait == 0 {
+			r.take(d, urgent)
+			r.read(ctx, d, urgent)
+			continue
+		}
+		r.waitForNews(ctx, wait)
 	}
 }
 
-// waitForSlot waits for a slot or for news, whichever comes first.
-func (r *variableReader) waitForSlot(ctx context.Context) {
-	slot := time.NewTimer(r.pace.Delay(time.Now()))
-	defer slot.Stop()
+// waitScanned waits until the devices that were scanned before are read or could not be, or for the context.
+func (r *variableReader) waitScanned(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case r.waiting <- done:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// waitForNews waits for a scan, a refresh or the end, but no longer than d unless that is 0.
+func (r *variableReader) waitForNews(ctx context.Context, d time.Duration) {
+	var slot <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		slot = timer.C
+	}
 	select {
 	case <-ctx.Done():
-	case <-slot.C:
+	case <-slot:
 	case <-r.wake:
 		r.plan()
 	case uid := <-r.scanned:
 		r.hurry(uid)
+	case w := <-r.waiting:
+		r.waiters = append(r.waiters, w)
 	}
 }
 
@@ -324,7 +402,7 @@ func (r *variableReader) hurry(uid string) {
 	}
 }
 
-// plan queues the devices that are to be read.
+// plan queues the devices that are to be read, and forgets the failures of those that are gone.
 func (r *variableReader) plan() {
 	now := r.fleet.Ledger.Now()
 	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return lately(d.asked, now, variablesHold) })
@@ -333,28 +411,98 @@ func (r *variableReader) plan() {
 	for _, d := range due {
 		r.queue = append(r.queue, d.UID)
 	}
+	maps.DeleteFunc(r.rests, func(uid string, _ rest) bool { return r.fleet.Device(uid) == nil })
 }
 
-// next takes the next device, leaving out those that are gone or were read meanwhile.
-func (r *variableReader) next() (uid string, ok bool) {
-	for len(r.urgent)+len(r.queue) > 0 {
-		if len(r.urgent) > 0 {
-			uid, r.urgent = r.urgent[0], r.urgent[1:]
-		} else {
-			uid, r.queue = r.queue[0], r.queue[1:]
-		}
-		if d := r.fleet.Device(uid); d != nil && !lately(d.asked, r.fleet.Ledger.Now(), r.fleet.Interval) {
-			return uid, true
+// next returns the device to be read next and how long that has to wait, nil if there is none. A device without one that rests
+// after a failure is left out; wait then says when it may be asked for again, 0 for not before there is news.
+func (r *variableReader) next(now time.Time) (d *Device, urgent bool, wait time.Duration) {
+	stripes := r.fleet.Ledger.Now()
+	fresh := func(uid string) bool { // gone, or read meanwhile
+		d := r.fleet.Device(uid)
+		return d == nil || lately(d.asked, stripes, r.fleet.Interval)
+	}
+	r.urgent = slices.DeleteFunc(r.urgent, fresh)
+	var scanned *Device // that was read before
+	for _, uid := range r.urgent {
+		d := r.fleet.Device(uid)
+		switch rests := r.rests[uid].until.Sub(now); {
+		case d == nil:
+		case rests > 0:
+			wait = sooner(wait, rests)
+		case d.asked.IsZero():
+			return d, true, r.delay(now, true, true)
+		case scanned == nil:
+			scanned = d
 		}
 	}
-	return "", false
+	if scanned != nil {
+		return scanned, true, r.delay(now, false, true)
+	}
+	for len(r.queue) > 0 && fresh(r.queue[0]) {
+		r.queue = r.queue[1:]
+	}
+	if len(r.queue) == 0 {
+		return nil, false, wait
+	}
+	if rests := r.rest.until.Sub(now); rests > 0 {
+		return nil, false, sooner(wait, rests)
+	}
+	d = r.fleet.Device(r.queue[0])
+	if d == nil {
+		return nil, false, sooner(wait, time.Millisecond) // it left just now
+	}
+	return d, false, r.delay(now, false, d.asked.IsZero())
 }
 
-func (r *variableReader) read(ctx context.Context, uid string) {
-	f := r.fleet
+// sooner is the shorter of two waits, of which 0 is for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// delay is how long a read has to wait: for the slow pace, or for one of those beside it that may be used for it.
+func (r *variableReader) delay(now time.Time, forCustomer, spare bool) time.Duration {
+	d := r.pace.Delay(now)
+	if forCustomer {
+		d = min(d, r.scans.Delay(now))
+	}
+	hub := r.fleet.NotehubPace
+	if hub == nil {
+		return d
+	}
+	if limit := r.fleet.NotehubPerMinute; d > 0 && spare && limit > 0 {
+		if uint(hub.Allowance()) > (limit+1)/2 {
+			d = 0
+		}
+		d = min(d, spareCheck)
+	}
+	return max(d, hub.Delay(now))
+}
+
+// take takes a device out of the queue, and the slot for its read.
+func (r *variableReader) take(d *Device, urgent bool) {
+	now := time.Now()
+	if urgent {
+		r.urgent = slices.DeleteFunc(r.urgent, func(uid string) bool { return uid == d.UID })
+	} else {
+		r.queue = r.queue[1:]
+	}
+	switch {
+	case r.pace.Delay(now) == 0:
+		r.pace.Spend(now)
+	case urgent && d.asked.IsZero() && r.scans.Delay(now) == 0:
+		r.scans.Spend(now)
+	}
+}
+
+func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
+	f, uid := r.fleet, d.UID
 	all, err := f.Notehub.DeviceVariables(ctx, uid)
 	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: f.Ledger.Now()}
-	if upstream.OutcomeOf(err) == upstream.Refused { // there is no such device, the next listing will show; what was known of it holds
+	if upstream.OutcomeOf(err) == upstream.Refused && !d.asked.IsZero() { // there is no such device, the next listing will show; what was known of it holds
 		f.mu.RLock()
 		v.Values, err = f.vars[uid].values, nil
 		f.mu.RUnlock()
@@ -363,14 +511,35 @@ func (r *variableReader) read(ctx context.Context, uid string) {
 		err = f.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SaveVariables(v) })
 	}
 	if err != nil {
-		if ctx.Err() == nil {
-			f.Log.Info("variables not read", "device", uid, "err", err) // the next refresh queues it again
-		}
+		r.failed(ctx, d, urgent, err)
 		return
 	}
-	set := func() { f.vars[uid] = variables{v.Values, v.ReadAt} }
-	f.change(uid, set)
-	f.readMissingPlans(ctx, uid)
-	f.Hurry(uid)
+	r.rest = rest{}
+	delete(r.rests, uid)
+	queue := f.links.add
+	if urgent {
+		queue = f.links.hurry
+	}
+	f.changeAnd(uid, func() { f.vars[uid] = variables{v.Values, v.ReadAt} }, queue)
+	if f.readMissingPlans(ctx, uid) {
+		f.changeAnd(uid, func() {}, queue)
+	}
 	f.Log.Debug("variables read", "device", uid)
+}
+
+// failed lets a device whose variables could not be read rest for a while. One that was never read does not sell, so it is queued
+// again at once, behind all others; one that was is queued by the next refresh.
+func (r *variableReader) failed(ctx context.Context, d *Device, urgent bool, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	now := time.Now()
+	r.rests[d.UID] = r.rests[d.UID].after(now)
+	if !urgent && upstream.OutcomeOf(err) != upstream.Refused { // else it is about this device alone
+		r.rest = r.rest.after(now)
+		if d.asked.IsZero() {
+			r.queue = append(r.queue, d.UID)
+		}
+	}
+	r.fleet.Log.Info("variables not read", "device", d.UID, "err", err)
 }

@@ -36,6 +36,9 @@ type vendors struct {
 	amounts   map[string]int64 // of prices; else 350
 	pricesGot []string         // prices that were read
 	updated   []ledger.Link
+	examined  []string // ids of links that were read singly
+	unread    error    // of the next reads of single links
+	leftOut   string   // the id of a link that the list does not hold
 }
 
 func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
@@ -109,12 +112,28 @@ func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, l := range v.links {
-		if l.Active {
+		if l.Active && l.ID != v.leftOut {
 			l.Plan = ledger.Plan{PriceID: l.Plan.PriceID}
 			active = append(active, l)
 		}
 	}
 	return active, nil
+}
+
+func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.examined = append(v.examined, id)
+	for _, l := range v.links {
+		if l.ID == id {
+			l.Plan = ledger.Plan{PriceID: l.Plan.PriceID}
+			if !l.Active {
+				l.Closed = "it was deactivated"
+			}
+			return l, v.unread
+		}
+	}
+	return ledger.Link{}, &upstream.Error{Outcome: upstream.Refused, Status: 404}
 }
 
 // creationTime is Stripe's usual answer time.

@@ -9,7 +9,8 @@ import (
 
 // Device is a Notecard as Notehub last listed it.
 type Device struct {
-	UID          string
+	UID          string // in the form in which UIDs are compared, see package uid
+	Spelled      string // as Notehub spells it, "" if that is the same
 	Name         string
 	Fleets       []string
 	Disabled     bool
@@ -76,7 +77,9 @@ type Link struct {
 	ReturnURL string
 	Active    bool
 	Plan      Plan
-	Manual    bool // it holds the money until it is captured
+	Manual    bool   // it holds the money until it is captured
+	Closed    string // why nobody can pay through it although we did not deactivate it; "" if that is not so
+	Limited   bool   // Stripe ends it after some payments; as last read from Stripe, not stored
 }
 
 // SaveDevice stores a device as it was listed.
@@ -85,9 +88,9 @@ func (tx *Tx) SaveDevice(d Device) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (uid) DO UPDATE SET name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
-		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity))
+	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (uid) DO UPDATE SET spelled = excluded.spelled, name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
+		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity), d.Spelled)
 	return err
 }
 
@@ -102,10 +105,10 @@ func (tx *Tx) RemoveDevice(uid string) error {
 
 // Devices reads all devices.
 func (l *Ledger) Devices(ctx context.Context) ([]Device, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity FROM devices`)
+	rows, err := l.reads.QueryContext(ctx, `SELECT uid, name, fleets, disabled, last_activity, spelled FROM devices`)
 	return all(rows, err, func(s scanner) (d Device, err error) {
 		var fleets string
-		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}); err != nil {
+		if err := s.Scan(&d.UID, &d.Name, &fleets, flag{&d.Disabled}, instant{&d.LastActivity}, &d.Spelled); err != nil {
 			return d, err
 		}
 		return d, json.Unmarshal([]byte(fleets), &d.Fleets)
@@ -244,15 +247,15 @@ func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor s
 
 // Links.
 
-const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options`
+const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options, closed`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
-	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active`
+	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed`
 
 func scanLink(s scanner) (l Link, err error) {
 	err = s.Scan(&l.ID, flag{&l.Livemode}, &l.DeviceUID, &l.Plan.PriceID, &l.URL, &l.ReturnURL, flag{&l.Active}, flag{&l.Manual}, &l.Plan.Name, &l.Plan.Amount,
 		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode},
-		&l.Plan.CurrencyOptions)
+		&l.Plan.CurrencyOptions, &l.Closed)
 	return l, err
 }
 
@@ -260,7 +263,7 @@ func scanLink(s scanner) (l Link, err error) {
 func (tx *Tx) SaveLink(l Link) error {
 	_, err := tx.exec(saveLink, l.ID, bit(l.Livemode), l.DeviceUID, l.Plan.PriceID, l.URL, l.ReturnURL, bit(l.Active), bit(l.Manual), l.Plan.Name, l.Plan.Amount,
 		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode),
-		l.Plan.CurrencyOptions)
+		l.Plan.CurrencyOptions, l.Closed)
 	return err
 }
 

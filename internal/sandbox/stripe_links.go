@@ -14,6 +14,7 @@ type Price struct {
 	ID, Name, Description, Currency string
 	Amount                          int64 // minor units of the currency
 	Active, Recurring               bool
+	Archived                        bool // its product is
 	Metadata                        map[string]string
 	CurrencyOptions                 map[string]int64 // what it costs in other currencies, minor units
 }
@@ -66,12 +67,33 @@ func (s *Stripe) AddPrice(p Price) {
 	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: s.Now().Unix()})
 }
 
-// SetPrice changes a price, as somebody may in the Dashboard; a price that does not exist is left alone.
+// SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events of that. A price that does not
+// exist is left alone.
 func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.prices.get(id); p != nil {
-		change(&p.Price)
+	p := s.prices.get(id)
+	if p == nil {
+		return
+	}
+	before := p.Price
+	change(&p.Price)
+	if before.Name != p.Name || before.Description != p.Description || before.Archived != p.Archived {
+		s.emit(send{"product.updated", p.product, s.productObject(p), true})
+	}
+	if before.Active != p.Active || !maps.Equal(before.Metadata, p.Metadata) {
+		s.emit(send{"price.updated", p.ID, s.priceObject(p, nil), true})
+	}
+}
+
+// SetLink changes a link as somebody may in the Dashboard, and sends the event of that: it activates or deactivates it, and limits
+// how many payments it takes in all (0: as many as come). A link that does not exist is left alone.
+func (s *Stripe) SetLink(id string, active bool, limit int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.links.get(id); l != nil {
+		l.Active, l.limit = active, limit
+		s.emit(send{"payment_link.updated", l.ID, s.linkObject(l, nil), true})
 	}
 }
 
@@ -198,6 +220,7 @@ func (s *Stripe) updateLink(q *query) (any, *apiError) {
 		}
 	}
 	*l = changed
+	s.emit(send{"payment_link.updated", l.ID, s.linkObject(l, nil), true})
 	return s.linkObject(l, q.expand), nil
 }
 
@@ -234,12 +257,6 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 			q.fail(refused(http.StatusBadRequest, "", "payment_method_types", "The sandbox account has no other payment method than card."))
 		}
 	}
-	if len([]rune(l.inactiveMessage)) > 500 {
-		q.fail(malformed("inactive_message", "Invalid string: must be at most 500 characters."))
-	}
-	if len(l.suffix) > 22 {
-		q.fail(malformed("payment_intent_data[statement_descriptor_suffix]", "Invalid string: must be at most 22 characters."))
-	}
 	l.limit = q.integer("restrictions[completed_sessions][limit]", l.limit, 1, math.MaxInt32)
 	return q.problem
 }
@@ -268,6 +285,8 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 			return nil, "", missing("price", q.Get(name), name)
 		case !p.Active:
 			return nil, "", refused(http.StatusBadRequest, "", name, "The price specified is inactive. This field only accepts active prices.")
+		case p.Archived:
+			return nil, "", refused(http.StatusBadRequest, "", name, "The product of the price specified is inactive.")
 		case p.Recurring:
 			return nil, "", refused(http.StatusBadRequest, "", name, "You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.")
 		case currency != "" && currency != p.Currency:
@@ -434,7 +453,7 @@ func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
 
 func (s *Stripe) productObject(p *price) object {
 	return object{
-		"id": p.product, "object": "product", "active": true, "created": p.created, "default_price": p.ID, "images": []string{},
+		"id": p.product, "object": "product", "active": !p.Archived, "created": p.created, "default_price": p.ID, "images": []string{},
 		"description": nullable(p.Description), "livemode": s.config.Livemode, "metadata": object{}, "name": p.Name, "type": "service",
 	}
 }

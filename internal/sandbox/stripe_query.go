@@ -110,6 +110,12 @@ func readQuery(c *call, op operation) (*query, *apiError) {
 			problem.code = "parameter_unknown"
 			return nil, problem
 		}
+		if problem := tooLong(name, values.Get(name)); problem != nil {
+			return nil, problem
+		}
+		if problem := badDescriptor(name, values.Get(name)); problem != nil {
+			return nil, problem
+		}
 	}
 	return q, nil
 }

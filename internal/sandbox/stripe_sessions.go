@@ -442,3 +442,15 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	}
 	return rendered
 }
+
+// SessionsMade returns how many sessions were made through the API for a purchase each, without a link.
+func (s *Stripe) SessionsMade() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.sessions.order {
+		if x.PaymentLink == "" {
+			n++
+		}
+	}
+	return n
+}

@@ -16,6 +16,7 @@ type Link struct {
 	Livemode        bool              `json:"livemode"`
 	Metadata        map[string]string `json:"metadata"`
 	AfterCompletion after             `json:"after_completion"`
+	Restrictions    restrictions      `json:"restrictions"`
 }
 
 // after is where a link leads when it was paid. Another shape counts as none, and is then set again.
@@ -74,9 +75,10 @@ func (c *currencyOption) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// product is what is shown of a price's product. Nothing depends on it, so each field may have any shape.
+// product is what is used of a price's product. Each field may have any shape: one that says neither yes nor no is not archived.
 type product struct {
 	Name, Description, Image string
+	Archived                 bool // or deleted
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -85,12 +87,15 @@ func (p *product) UnmarshalJSON(text []byte) error {
 		Name        Text            `json:"name"`
 		Description Text            `json:"description"`
 		Images      json.RawMessage `json:"images"`
+		Active      json.RawMessage `json:"active"`
+		Deleted     json.RawMessage `json:"deleted"`
 	}
 	*p = product{}
 	if json.Unmarshal(text, &object) != nil {
 		return nil // its id alone
 	}
 	p.Name, p.Description = string(object.Name), string(object.Description)
+	p.Archived = string(object.Active) == "false" || string(object.Deleted) == "true"
 	var images []Text
 	if json.Unmarshal(object.Images, &images) == nil && len(images) > 0 {
 		p.Image = string(images[0])

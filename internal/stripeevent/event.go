@@ -18,6 +18,7 @@ import (
 	"github.com/stripe/stripe-go/v82/webhook"
 
 	"notepay/internal/bridge"
+	"notepay/internal/fleet"
 	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
 )
@@ -145,6 +146,7 @@ func Decode(body []byte) (bridge.Event, error) {
 	}
 	if kind == otherObject { // likewise
 		event.ObjectID = stripeapi.IDOf(data.Object)
+		event.Active, event.Limited = offerState(data.Object)
 		return event, nil
 	}
 	if err == nil {
@@ -278,7 +280,7 @@ func kindOf(eventType string) objectKind {
 	return otherObject
 }
 
-// Types are the events that change a payment, for the list of events and for whoever makes an endpoint. Stripe lists at
+// Types are the events that change a payment or what is sold, for the list of events and for whoever makes an endpoint. Stripe lists at
 // most 20 types at once.
 func Types() []string {
 	return []string{
@@ -286,6 +288,7 @@ func Types() []string {
 		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled",
 		"charge.refunded", "refund.created", "refund.updated", "refund.failed", "charge.refund.updated",
 		"charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed",
+		fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated,
 	}
 }
 
@@ -301,4 +304,14 @@ func Listed(record []byte) bridge.Event {
 		e.Odd = err.Error()
 	}
 	return e
+}
+
+// offerState reads of a Payment Link whether it is active, and whether it is limited to some payments.
+func offerState(object json.RawMessage) (active, limited bool) {
+	var link struct {
+		Active       json.RawMessage `json:"active"`
+		Restrictions json.RawMessage `json:"restrictions"`
+	}
+	_ = json.Unmarshal(object, &link) // of another shape neither is true, and Stripe is asked
+	return string(link.Active) == "true", isSet(link.Restrictions)
 }

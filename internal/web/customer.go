@@ -39,6 +39,11 @@ func (c *Customer) Cancelled(w http.ResponseWriter, r *http.Request) error {
 	return c.Show(w, r, Page{Status: http.StatusOK, Title: phrase("cancel.title"), Lines: []Phrase{phrase("cancel.text"), phrase("cancel.hint")}})
 }
 
+// Nowhere says that there is no such page.
+func (c *Customer) Nowhere(w http.ResponseWriter, r *http.Request) error {
+	return c.Show(w, r, Page{Status: http.StatusNotFound, Title: phrase("nowhere.title"), Text: "Not found", Lines: []Phrase{phrase("sell.missing.hint")}, Template: "code"})
+}
+
 // Failed says that a request failed for a reason which only the log is told.
 func (c *Customer) Failed(w http.ResponseWriter, r *http.Request) error {
 	return c.Show(w, r, Page{Status: http.StatusInternalServerError, Title: phrase("wrong.title"), Lines: []Phrase{phrase("wrong.hint")}, Help: true})

@@ -10,6 +10,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 )
 
 // what a person may send along with a decision.
@@ -152,7 +153,7 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 	if err != nil {
 		return err
 	}
-	uid := r.PathValue("uid")
+	uid := uid.Of(r.PathValue("uid"))
 	if err := f(r.Context(), uid, bridge.By{Who: OperatorName, Why: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	} else if err != nil {
@@ -163,7 +164,7 @@ func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx c
 
 // Start sends a device a credit that nobody pays for.
 func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("uid"), func(ctx context.Context, uid string, d decision, by bridge.By,
+	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By,
 		also bridge.Also) (ledger.Payment, error) {
 		if d.Reason == "" {
 			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}

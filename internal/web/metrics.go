@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
 
@@ -31,8 +32,9 @@ type Metrics struct {
 	Rejected   prometheus.Counter // webhooks without a valid signature
 	oddRecords prometheus.Counter
 	Requests   *prometheus.CounterVec
-	LivePages  func() int       // how many customers look at a live page now; nil: there are none. It is set before the first scrape
-	Now        func() time.Time // the ledger's time; nil: the host's. It is set before the first scrape
+	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
+	LivePages  func() int               // how many customers look at a live page now; nil: there are none. It is set before the first scrape
+	Now        func() time.Time         // the ledger's time; nil: the host's. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -82,7 +84,7 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 		}
 		return float64(m.LivePages())
 	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m},
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -244,6 +246,25 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 		now = q.of.Now
 	}
 	gauge(oldestDesc, Age(s.OldestQueued, now()))
+}
+
+// problems shows each code from the start, 1 while there is a problem with it.
+type problems struct{ m *Metrics }
+
+var problemDesc = prometheus.NewDesc("notepay_problem", "1 while there is this problem, by its code; /health and the console say more.", []string{"code"}, nil)
+
+func (p problems) Describe(c chan<- *prometheus.Desc) { c <- problemDesc }
+
+func (p problems) Collect(c chan<- prometheus.Metric) {
+	raised := map[string]float64{}
+	if p.m.Problems != nil {
+		for _, one := range p.m.Problems() {
+			raised[one.Code] = 1
+		}
+	}
+	for _, code := range problem.Codes() {
+		c <- prometheus.MustNewConstMetric(problemDesc, prometheus.GaugeValue, raised[code], code)
+	}
 }
 
 // Age returns how many seconds before now a time was, 0 for the zero time.

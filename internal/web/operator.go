@@ -14,6 +14,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 )
 
 // Operator serves those who own the machines.
@@ -191,7 +192,7 @@ const (
 // Payments lists payments, newest first.
 func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	f := ledger.Filter{Device: q.Get("device"), Money: ledger.Money(q.Get("money")), Machine: ledger.Machine(q.Get("machine")), Limit: usualPage, Cursor: q.Get("cursor")}
+	f := ledger.Filter{Device: uid.Of(q.Get("device")), Money: ledger.Money(q.Get("money")), Machine: ledger.Machine(q.Get("machine")), Limit: usualPage, Cursor: q.Get("cursor")}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > mostPage {

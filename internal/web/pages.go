@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"embed"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"strings"
 	"time"
@@ -27,9 +28,15 @@ var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
 const cacheStatic = "public, max-age=3600"
 
 // Static serves the style sheet and the script.
-func Static() http.Handler {
+//
+// What is not there goes to missing.
+func Static(missing http.Handler) http.Handler {
 	files := http.FileServerFS(staticFiles)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if info, err := fs.Stat(staticFiles, strings.TrimPrefix(r.URL.Path, "/")); err != nil || info.IsDir() {
+			missing.ServeHTTP(w, r)
+			return
+		}
 		w.Header().Set("Cache-Control", cacheStatic)
 		files.ServeHTTP(w, r)
 	})

@@ -135,7 +135,7 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 		page.Title, page.Lines = phrase("sell.unknown.title"), []Phrase{phrase("sell.unknown.hint")}
 	case fleet.Disabled:
 		say("sell.disabled.title", phrase("sell.disabled.hint"))
-	case fleet.PaymentsOff:
+	case fleet.PaymentsOff, fleet.LinkClosed, fleet.Unscannable:
 		say("sell.off.title", phrase("sell.off.hint"))
 	case fleet.Paused:
 		if sale.Device.Pause.Automatic {
@@ -155,6 +155,9 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 	case fleet.NoOffers:
 		say("sell.nothing.title", phrase("sell.nothing.hint"))
 		page.RetryAfter = time.Minute
+	case fleet.Unread:
+		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
+		page.Reload, page.RetryAfter = 2*time.Second, 2*time.Second
 	case fleet.NotReady:
 		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
 		page.Reload, page.RetryAfter = time.Second, time.Second

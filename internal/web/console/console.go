@@ -24,6 +24,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 	"notepay/internal/web"
 )
 
@@ -44,7 +45,8 @@ type Config struct {
 
 	// Check looks for each thing that is known to go wrong with the settings, and tells of each as it is known, in one goroutine. It changes
 	// nothing, and what it finds holds no secret.
-	Check func(ctx context.Context, found func(Finding))
+	Check    func(ctx context.Context, found func(Finding))
+	Problems func() []problem.Problem // what is wrong with the whole service; nil: nothing ever is
 }
 
 // Vitals is how the service itself is.

@@ -10,6 +10,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/uid"
 	"notepay/internal/web"
 )
 
@@ -103,7 +104,7 @@ func (c *Console) onDevice(w http.ResponseWriter, r *http.Request, done string, 
 	if by.Why == "" && done != "resume" {
 		return c.problem(w, r, http.StatusBadRequest, "Please say why: the reason is kept with it. Nothing was changed.")
 	}
-	err := f(r.PathValue("uid"), by)
+	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return c.problem(w, r, http.StatusNotFound, "There is no such device (any more). Nothing was changed.")
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"notepay/internal/fleet"
+	"notepay/internal/uid"
 	"notepay/internal/web"
 )
 
@@ -92,7 +93,7 @@ func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 
 // sticker is one sticker as a drawing, for a print shop.
 func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
-	uid := strings.TrimSuffix(r.PathValue("uid"), ".svg")
+	uid := uid.Of(strings.TrimSuffix(r.PathValue("uid"), ".svg"))
 	device := c.Fleet.Device(uid)
 	if device == nil || c.PublicURL == "" {
 		return c.problem(w, r, http.StatusNotFound, "There is no such sticker: the device is not known, or PUBLIC_URL is not set.")

@@ -8,6 +8,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/problem"
 )
 
 const (
@@ -30,6 +31,7 @@ type todayPage struct {
 	More      bool // there are more that need attention
 	Paused    []fleet.Listed
 	Problems  []fleet.Problem
+	Alarms    []problem.Problem // what is wrong with the whole service
 	Lookups   []ledger.Lookup
 	Takings   []ledger.Takings
 	Running   []ledger.Payment
@@ -77,7 +79,10 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	problems := c.Fleet.Problems()
 	page.Problems = problems[:min(len(problems), mostOnToday)]
 	page.Lights = lights(c.Vitals(ctx), stats, devices, now)
-	page.Quiet = len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
+	if c.Config.Problems != nil {
+		page.Alarms = c.Config.Problems()
+	}
+	page.Quiet = len(page.Alarms)+len(page.Attention)+len(page.Paused)+len(page.Problems)+len(page.Lookups) == 0
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
 }
 

@@ -107,12 +107,12 @@ func TestEverythingHasWords(t *testing.T) {
 			t.Errorf("money %s has no words", money)
 		}
 	}
-	for _, state := range []fleet.State{fleet.Disabled, fleet.PaymentsOff, fleet.Paused, fleet.Offline, fleet.InUse, fleet.NoOffers, fleet.NotReady, fleet.Open} {
+	for _, state := range []fleet.State{fleet.Disabled, fleet.PaymentsOff, fleet.Paused, fleet.Unread, fleet.LinkClosed, fleet.Unscannable, fleet.Offline, fleet.InUse, fleet.NoOffers, fleet.NotReady, fleet.Open} {
 		if words := stateWords(state); words.Class == "" {
 			t.Errorf("state %s has no words", state)
 		}
 	}
-	for _, outcome := range []string{bridge.Recorded, bridge.Duplicate, bridge.Adopted, bridge.LookedUp, bridge.Followed, bridge.AwaitsPayment, bridge.NotOurs, bridge.WrongMode, bridge.PaymentFailed, bridge.Ignored} {
+	for _, outcome := range []string{bridge.Recorded, bridge.Duplicate, bridge.Adopted, bridge.LookedUp, bridge.Followed, bridge.AwaitsPayment, bridge.NotOurs, bridge.WrongMode, bridge.PaymentFailed, bridge.OfferChanged, bridge.Ignored} {
 		if outcomeWords(outcome) == outcome {
 			t.Errorf("outcome %s has no words", outcome)
 		}

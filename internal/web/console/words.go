@@ -170,8 +170,16 @@ func stateWords(s fleet.State) word {
 		return word{"in use", "good"}
 	case fleet.NotReady:
 		return word{"being made ready", "wait"}
+	case fleet.Unread:
+		return word{"variables not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
+	case fleet.Unreadable:
+		return word{"its record cannot be read", "bad"}
+	case fleet.Unscannable:
+		return word{"its UID cannot be scanned", "bad"}
+	case fleet.LinkClosed:
+		return word{"link deactivated in Stripe", "bad"}
 	case fleet.PaymentsOff:
 		return word{"switched off (payment_enabled)", "wait"}
 	case fleet.Disabled:
@@ -217,6 +225,8 @@ func outcomeWords(outcome string) string {
 		return "not about our machines"
 	case bridge.WrongMode:
 		return "of the other mode (test or live)"
+	case bridge.OfferChanged:
+		return "a link, price or product changed, and was read again"
 	case bridge.PaymentFailed:
 		return "nobody paid"
 	case bridge.Ignored:

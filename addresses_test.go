@@ -1,0 +1,140 @@
+package main
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/sandbox"
+)
+
+func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.run()
+		link := f.stripe.Links()[0].URL
+		for _, path := range []string{
+			"/PAY/DEV:864475044215258", "/PAY?DEVICE=DEV:864475044215258", "/Pay/dev:864475044215258", "/pay/dev:864475044215258/", "/pay/dev:864475044215258//",
+			"/pay/?device=dev:864475044215258", "/PAY/?Device=dev:864475044215258", "//pay?device=dev:864475044215258", "/pay//dev:864475044215258",
+			"/pay?DEVICE=dev:864475044215258", "/pay?DeviceUID=dev:864475044215258", "/pay?device=864475044215258", "/pay/864475044215258",
+			"/pay?device=dev%253A864475044215258", "/pay/dev%253A864475044215258", "/pay?device=dev%EF%BC%9A864475044215258", "/pay/dev%EF%BC%9A864475044215258",
+			"/pay?device=dev:864475044215258%E2%80%8B", "/pay/dev:864475044215258%E2%80%8B", "/dev:864475044215258", "/DEV:864475044215258/", "/864475044215258",
+			"/pay?device=https://qrgo.org/id/dev:864475044215258", "/dev:864475044215258?product=product:com.example&pin=1234",
+		} {
+			f.leads(path, link)
+		}
+		for _, path := range []string{"/use/dev:864475044215258/", "/USE/DEV:864475044215258", "/use/864475044215258"} {
+			f.shows(path, http.StatusOK, "Ready for your payment", "")
+		}
+		if w := f.get("/HEALTH/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"status"`) {
+			f.Errorf("/HEALTH/: %d %s", w.Code, w.Body)
+		}
+		for _, path := range []string{"/nothing", "/pay/dev:1/more", "/favicon.ico", "/static/none.js", "/static/", "/wp-login.php", "/payment", "/session/", "/%00", "/a%2Fb"} {
+			f.tells(path, http.StatusNotFound, "There is no such page", "Not found", "")
+		}
+		for _, path := range []string{"/api/nothing", "/api", "/API/nothing"} {
+			w := f.get(path, "Authorization", "Bearer "+operatorToken)
+			if w.Code != http.StatusNotFound || path == "/api/nothing" && !strings.Contains(w.Body.String(), `{"error":{"code":"not_found"`) {
+				f.Errorf("%s: %d %s; want 404", path, w.Code, w.Body)
+			}
+		}
+		f.answers("/API/DEVICES/", f.get("/API/DEVICES/", "Authorization", "Bearer "+operatorToken), http.StatusOK, washer)
+		f.answers("/api/devices/", f.get("/api/devices/", "Authorization", "Bearer "+operatorToken), http.StatusOK, washer)
+		f.answers("not signed in", f.get("/api/devices/"), http.StatusUnauthorized, "")
+	})
+}
+
+func TestAWebhookWhoseAddressHasASlashAtItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/webhook/stripe/", "//webhook/stripe", "/Webhook/Stripe", "/api/stripe/webhook/", "/api/webhook/"} {
+		t.Run(strings.ReplaceAll(path, "/", "_"), func(t *testing.T) {
+			t.Parallel()
+			inFront(t, nil, func(f *front) {
+				f.stripe.SetEndpoint("http://pay.test"+path, testSecret)
+				f.run()
+				session := f.buy(sandbox.PayOptions{})
+				f.pass(2 * time.Second)
+				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+				w := f.do("POST", path, "{}", "Stripe-Signature", "t=1,v1=00")
+				f.answers("a bad signature", w, http.StatusBadRequest, "bad_signature")
+			})
+		})
+	}
+	inFront(t, nil, func(f *front) {
+		f.answers("a route's", f.do("POST", "/webhook/notehub/", "{}"), http.StatusUnauthorized, "unauthorized")
+	})
+}
+
+func TestUIDsAreComparedWithoutCase(t *testing.T) {
+	t.Parallel()
+	for spelled, scans := range map[string][]string{
+		"dev:CA11AB1E0042":          {"dev:CA11AB1E0042", "dev:ca11ab1e0042", "DEV:CA11AB1E0042", "CA11AB1E0042"},
+		"dev:lora:70B3d57ed0051234": {"dev:lora:70b3d57ed0051234", "DEV:LORA:70B3D57ED0051234", "dev%3Alora%3A70b3d57ed0051234"},
+	} {
+		t.Run(strings.ReplaceAll(spelled, ":", "_"), func(t *testing.T) {
+			t.Parallel()
+			inFront(t, nil, func(f *front) {
+				f.settings.ConfirmWithin = 10 * time.Minute
+				f.notehub.AddDevice(sandbox.Device{UID: spelled, Name: "Odd", Variables: map[string]string{"credit_lifetime": "5m"}})
+				f.restarted(nil)
+				f.pass(2 * time.Second)
+				key := strings.ToLower(spelled)
+				link := f.linkOf(spelled, warm) // in Stripe's Dashboard it stands as in Notehub
+				for _, scan := range scans {
+					f.leads("/pay?device="+scan, link.URL)
+					f.leads("/pay/"+scan, link.URL)
+				}
+				session, err := f.stripe.Pay(link.ID, sandbox.PayOptions{})
+				if err != nil {
+					f.Fatal(err)
+				}
+				f.pass(2 * time.Second)
+				if n := len(f.notehub.Notes(spelled)); n != 1 {
+					f.Fatalf("%d notes; want one, at the device as Notehub spells it", n)
+				}
+				p := f.paid(session.ID)
+				f.notehub.Fetch(spelled, "payment.qi")
+				f.notehub.AddEvent(spelled, "payment_ack.qo", map[string]any{"credit_id": p.ID, "state": "started"})
+				f.pass(time.Minute)
+				if p = f.paid(session.ID); p.Machine != ledger.Started || p.DeviceUID != key {
+					f.Errorf("%s is %s after its confirmation; want started", p.DeviceUID, p.Machine)
+				}
+				if got := p.ExpiresAt.Sub(p.PaidAt); got > 5*time.Minute {
+					f.Errorf("the credit lives for %v; want that of the device's variable", got)
+				}
+				w := f.do("POST", "/api/devices/"+url.PathEscape(spelled)+"/pause", `{"reason":"dirty"}`, "Authorization", "Bearer "+operatorToken)
+				f.answers("a pause", w, http.StatusOK, `"state":"paused"`)
+				f.restarted(nil)
+				f.shows("/pay/"+url.PathEscape(spelled), http.StatusServiceUnavailable, "This machine is closed at the moment", "")
+				w = f.do("POST", "/api/devices/"+url.PathEscape(strings.ToUpper(spelled))+"/resume", ``, "Authorization", "Bearer "+operatorToken)
+				f.answers("a resumption", w, http.StatusOK, key)
+				w = f.do("POST", "/api/create-payment-link", `{"id":"`+strings.ToUpper(spelled)+`"}`, "Authorization", "Bearer "+operatorToken)
+				f.pass(time.Second)
+				f.answers("payments", f.asOperator("/api/payments?device="+url.QueryEscape(spelled)), http.StatusOK, p.ID)
+			})
+		})
+	}
+}
+
+func TestADeviceThatCannotBeScannedIsListedWithItsProblem(t *testing.T) {
+	t.Parallel()
+	inFront(t, nil, func(f *front) {
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:no good", Name: "Odd"})
+		f.notehub.AddDevice(sandbox.Device{UID: "dev:" + strings.Repeat("a", 65), Name: "Long"})
+		f.run()
+		f.pass(2 * time.Second)
+		devices := f.asOperator("/api/devices").Body.String()
+		for _, want := range []string{`"uid":"dev:no good","name":"Odd","state":"bad_uid"`, `"name":"Long","state":"bad_uid"`, "Payments need a UID of the form dev:..."} {
+			if !strings.Contains(devices, want) {
+				f.Errorf("want %s:\n%s", want, devices)
+			}
+		}
+		if n := len(f.stripe.Links()); n != 1 {
+			f.Errorf("%d links; want that of the washer alone", n)
+		}
+		f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
+	})
+}

@@ -1,0 +1,109 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"notepay/internal/problem"
+)
+
+const (
+	// watchEvery is how often the fleet checks whether it sells at all.
+	watchEvery = 30 * time.Second
+	// unpayableFor is for how many checks in a row no device may be payable before that is a problem: links and variables take a while.
+	unpayableFor = 3
+	// outdatedAfter is how many refreshes a list of devices may miss.
+	outdatedAfter = 3
+)
+
+// watch raises and clears what keeps the whole fleet from selling, until the context ends.
+func (f *Fleet) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	idle := 0
+	for {
+		f.checkList(time.Now())
+		if f.payable() {
+			idle = 0
+			f.Config.Problems.Clear(problem.NothingPayable)
+		} else if idle++; idle >= unpayableFor {
+			f.raise(problem.NothingPayable, f.unpayable())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// raise puts a problem on the board, and logs it once.
+func (f *Fleet) raise(code, text string) {
+	if f.Config.Problems.Raise(problem.Problem{Code: code, Text: text}) {
+		f.Log.Error("problem", "code", code, "text", text)
+	}
+}
+
+// listingDone raises and clears what follows from a listing.
+func (f *Fleet) listingDone(err error) {
+	if err == nil {
+		f.mu.Lock()
+		f.listingsFailed = 0
+		f.mu.Unlock()
+		f.Config.Problems.Clear(problem.ListingFailed)
+		f.Config.Problems.Clear(problem.NotListed)
+		f.checkList(time.Now())
+		return
+	}
+	f.mu.Lock()
+	f.listingsFailed++
+	failed, loaded := f.listingsFailed, f.loaded
+	f.mu.Unlock()
+	if !loaded {
+		f.raise(problem.NotListed, fmt.Sprintf("The devices were never listed completely, so nothing is sold yet: %.300v. notepay check says what is wrong with Notehub.", err))
+	}
+	if failed >= 2 {
+		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d listings of the devices failed: %.300v. What was known is still sold; new machines are not.", failed, err))
+	}
+}
+
+// checkList raises a problem while the last complete listing is too old, whichever process made it.
+func (f *Fleet) checkList(now time.Time) {
+	f.mu.RLock()
+	loaded, observed := f.loaded, f.observed
+	f.mu.RUnlock()
+	if age := now.Sub(observed); loaded && age > outdatedAfter*f.Interval {
+		f.raise(problem.ListOutdated, fmt.Sprintf("The devices were last listed completely %s ago. Machines that were added or removed since are not known.", age.Round(time.Minute)))
+		return
+	}
+	f.Config.Problems.Clear(problem.ListOutdated)
+}
+
+// payable reports whether one of the devices can be paid for, or is in use.
+func (f *Fleet) payable() bool {
+	f.mu.RLock()
+	observed, now := f.observed, time.Now()
+	f.mu.RUnlock()
+	for _, d := range f.all() {
+		if state := f.judge(d, now, observed).State; state == Open || state == InUse {
+			return true
+		}
+	}
+	return false
+}
+
+// unpayable says why no device can be paid for.
+func (f *Fleet) unpayable() string {
+	states := f.States()
+	if len(states) == 0 {
+		return "No machine can be paid for: no device is known. notepay check says what is wrong."
+	}
+	text := "No machine can be paid for:"
+	for _, s := range []State{Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady} {
+		if n := states[s]; n > 0 {
+			text += fmt.Sprintf(" %d %s,", n, s)
+		}
+	}
+	return text[:len(text)-1] + ". The console says why for each device."
+}

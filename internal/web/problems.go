@@ -1,0 +1,39 @@
+package web
+
+import (
+	"slices"
+
+	"notepay/internal/problem"
+	"notepay/internal/upstream"
+)
+
+// Problems is what health, console and metrics show of what is wrong. Its fields are set once.
+type Problems struct {
+	Board *problem.Board
+	Paces map[string]*upstream.Pace // of "stripe" and "notehub"
+
+	vendors problem.Board // those that do not answer; not on the board, where another part may have said more of the same
+}
+
+// List returns what is wrong now, the vendors that do not answer included. Of one code the board's problem counts.
+func (p *Problems) List() []problem.Problem {
+	for vendor, one := range map[string]problem.Problem{
+		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us: "},
+		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us: "},
+	} {
+		pace := p.Paces[vendor]
+		if pace == nil || pace.Unreachable() == "" {
+			p.vendors.Clear(one.Code)
+			continue
+		}
+		one.Text += pace.Unreachable()
+		p.vendors.Raise(one)
+	}
+	list := p.Board.List()
+	for _, one := range p.vendors.List() {
+		if !slices.ContainsFunc(list, func(said problem.Problem) bool { return said.Code == one.Code }) {
+			list = append(list, one)
+		}
+	}
+	return list
+}
