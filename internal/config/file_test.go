@@ -113,13 +113,15 @@ func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	file := writeFile(t, "CREDIT_LIFETIMES=1h\nBRAND_NAME=Wash #1\nXYZZY=1\nPORT=3000\nDEMO_PORT=3001\n")
-	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret"}
+	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret", "OPERATOR_TOKEN_FILE=/run/secret", "notepay_public_url=https://secret"}
 	got := strings.Join(Warnings(file, environ), "\n")
 	for _, want := range []string{
 		"CREDIT_LIFETIMES in " + file + " is not a setting of notepay; did you mean CREDIT_LIFETIME?",
 		"XYZZY in " + file + " is not a setting of notepay",
 		"OPERATR_TOKEN in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
 		"operator_token in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
+		"OPERATOR_TOKEN_FILE in the environment is not a setting of notepay; set OPERATOR_TOKEN to the value itself",
+		"notepay_public_url in the environment is not a setting of notepay; set PUBLIC_URL to the value itself",
 		"line 2: BRAND_NAME: everything from # on is a comment",
 	} {
 		if !strings.Contains(got, want) {
