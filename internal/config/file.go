@@ -167,7 +167,7 @@ func checkCharacters(name, value string) []string {
 var commented = regexp.MustCompile(`\s#`)
 
 // placeholder is what another program or a person was to replace by the value. As a token it would be one that anybody can guess.
-var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>|\[.*\])$`)
+var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
 
 // wrapped reports whether a value still stands in quotes: Docker's --env-file and most control panels pass them on as part of the
 // value. Only names that customers read may hold a quote at all.

@@ -192,15 +192,16 @@ func (m *Metrics) Expect(route string) {
 	}
 }
 
-// mostScrapes is how many readings of the series are answered at once. Anybody may ask, and each holds all of them until it is read.
-const mostScrapes = 32
+// mostScrapes is how many readings of the series are answered at once, and scrapeLimit how long one may take, the ledger's figures
+// included. Anybody may ask, and each holds all series until it is read.
+const mostScrapes, scrapeLimit = 32, 15 * time.Second
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
 	series := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+		_ = control.SetWriteDeadline(time.Now().Add(scrapeLimit)) // not every writer can
 		series.ServeHTTP(w, r)
 		_ = control.SetWriteDeadline(time.Time{})
 	})
