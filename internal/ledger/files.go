@@ -71,6 +71,13 @@ func hold(path string) (*ledgerFiles, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		example := "/var/lib/notepay/notepay.db"
+		if info.IsDir() {
+			example = filepath.Join(path, "notepay.db")
+		}
+		return nil, fmt.Errorf("%s is no file; DATABASE_URL has to be the path of one, such as %s", path, example)
+	}
 	held, err := lock(path + ".lock")
 	if err != nil {
 		return nil, err
