@@ -117,7 +117,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		for _, u := range batch {
 			close(u.done)
 		}
-		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(logFrames) {
+		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(w.files.maxFrames()) {
 			w.moveLog("RESTART")
 		}
 	}
