@@ -1,10 +1,13 @@
-// Package bridge keeps the promise: for every payment the machine gets its one credit or the customer gets the money back.
+// Package bridge keeps the promise: for every payment the machine gets its one credit or the
+// customer gets the money back.
 //
-// What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what is next. The life of a payment is
-// in pure functions (life.go, with recall.go for a note that is taken back and money.go for its money); what Stripe says becomes a
-// payment in receive.go, what it said while nobody listened is read in reconcile.go, what machines answer comes in through listen.go;
-// work.go makes the calls, glance.go those that are made early for who waits, and decide.go holds what a person may decide. It does not know what the vendors look like on the wire, and
-// it cannot know what a machine without confirmations does with a credit that it fetched.
+// What Receive and Confirm returned nil for is on disk, and from then on the ledger's row says what
+// is next. The life of a payment is in pure functions (life.go, with recall.go for a note that is
+// taken back and money.go for its money); what Stripe says becomes a payment in receive.go, what it
+// said while nobody listened is read in reconcile.go, what machines answer comes in through
+// listen.go; work.go makes the calls, glance.go those that are made early for who waits, and
+// decide.go holds what a person may decide. It does not know what the vendors look like on the
+// wire, and it cannot know what a machine without confirmations does with a credit that it fetched.
 package bridge
 
 import (
@@ -31,15 +34,16 @@ type Notehub interface {
 	PendingNotes(ctx context.Context, device string) ([]PendingNote, error)
 	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any more: it was fetched.
 	DeleteNote(ctx context.Context, device, noteID string) error
-	// Confirmations reads a page of what machines answered, from the cursor on ("" for the beginning), oldest first. The one under the
-	// cursor may come again. next is where to go on, more whether there is something already.
+	// Confirmations reads a page of what machines answered, from the cursor on ("" for the
+	// beginning), oldest first. The one under the cursor may come again. next is where to go on,
+	// more whether there is something already.
 	Confirmations(ctx context.Context, cursor string) (list []Confirmation, next string, more bool, err error)
 }
 
 // Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
-	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with the state of intent and charge. That
-	// there is none is upstream.Refused.
+	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with
+	// the state of intent and charge. That there is none is upstream.Refused.
 	Session(ctx context.Context, id string) (Session, error)
 	// Capture takes the held money of a payment intent; the same key takes it once.
 	Capture(ctx context.Context, intent, key string) error
@@ -49,11 +53,17 @@ type Stripe interface {
 	Refund(ctx context.Context, o RefundOrder) (RefundRecord, error)
 	// Refunds lists all refunds of a payment intent.
 	Refunds(ctx context.Context, intent string) ([]RefundRecord, error)
-	// Events reads a page of the events of our types since a time, newest first, behind the event with the id after ("" for the first page).
-	// An event that cannot be read is given with Odd, and holds up none of the others.
+	// Events reads a page of the events of our types since a time, newest first, behind the event
+	// with the id after ("" for the first page). An event that cannot be read is given with Odd,
+	// and holds up none of the others.
 	Events(ctx context.Context, since time.Time, after string) (events []Event, last string, more bool, err error)
-	// Sessions reads a page of the completed sessions opened since a time, in the same way. odd names those that cannot be read.
-	Sessions(ctx context.Context, since time.Time, after string) (sessions []Session, odd []string, last string, more bool, err error)
+	// Sessions reads a page of the completed sessions opened since a time, in the same way. odd
+	// names those that cannot be read.
+	Sessions(
+		ctx context.Context,
+		since time.Time,
+		after string,
+	) (sessions []Session, odd []string, last string, more bool, err error)
 }
 
 // PendingNote is a note in payment.qi that the device has not fetched yet.
@@ -141,9 +151,10 @@ type Session struct {
 	Disputes []DisputeRecord // of the charge; nil where they were not read
 }
 
-// Event is what is used of a Stripe event. Metadata and Intent are set where the object has them; Session is set for
-// checkout.session.* events, Refund for refund.* events, Refunded for charge.refunded, Dispute for charge.dispute.* events.
-// Nothing of the object is set for a foreign event and for one that is skipped.
+// Event is what is used of a Stripe event. Metadata and Intent are set where the object has them;
+// Session is set for checkout.session.* events, Refund for refund.* events, Refunded for
+// charge.refunded, Dispute for charge.dispute.* events. Nothing of the object is set for a foreign
+// event and for one that is skipped.
 type Event struct {
 	ID         string
 	Type       string
@@ -193,7 +204,8 @@ type Config struct {
 	PollInterval  time.Duration // how often Stripe's events are read
 	Observe       Observer
 
-	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil where that is the host's.
+	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil
+	// where that is the host's.
 	AskTime func(context.Context) error
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
@@ -249,8 +261,19 @@ type Bridge struct {
 // New makes a bridge; Run sets it to work.
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
-	return &Bridge{c: c, started: time.Now(), wake: signal(), money: signal(), timed: signal(), look: signal(), heard: signal(), soon: signal(), watched: signal(),
-		returning: newReturning(), extra: rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce)}
+	return &Bridge{
+		c:         c,
+		started:   time.Now(),
+		wake:      signal(),
+		money:     signal(),
+		timed:     signal(),
+		look:      signal(),
+		heard:     signal(),
+		soon:      signal(),
+		watched:   signal(),
+		returning: newReturning(),
+		extra:     rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce),
+	}
 }
 
 // caughtUp: what happened while nobody listened is known.

@@ -10,8 +10,8 @@ import (
 	"notepay/internal/ledger"
 )
 
-// The code of a machine that is a door or a locker: six digits in the note and on the payer's page. It is in the ledger while it opens anything,
-// and nowhere else.
+// The code of a machine that is a door or a locker: six digits in the note and on the payer's page.
+// It is in the ledger while it opens anything, and nowhere else.
 
 // coded gives a credit its code, if its machine is opened with one and it has none.
 func coded(p ledger.Payment) ledger.Payment {
@@ -48,8 +48,8 @@ func Opens(p ledger.Payment, now time.Time) bool {
 // codeLife is how long a code opens a machine that has no end of its own.
 const codeLife = 24 * time.Hour
 
-// codeEnds is when the code of a credit opens nothing any more: at the credit's end, where it has none a day after the machine got it; zero while the
-// machine does not have it.
+// codeEnds is when the code of a credit opens nothing any more: at the credit's end, where it has
+// none a day after the machine got it; zero while the machine does not have it.
 func codeEnds(p ledger.Payment) time.Time {
 	switch {
 	case p.Machine == ledger.Queued || p.Machine == ledger.Sent:

@@ -46,7 +46,8 @@ func runAfter(tx *ledger.Tx, p ledger.Payment, also []Also) error {
 	return nil
 }
 
-// Retry sends a credit anew, see the function of this name. It returns ErrState where that is not allowed, and ledger.ErrNotFound.
+// Retry sends a credit anew, see the function of this name. It returns ErrState where that is not
+// allowed, and ledger.ErrNotFound.
 func (b *Bridge) Retry(ctx context.Context, id string, by By, also ...Also) (ledger.Payment, error) {
 	d := auditEntry{what: "retry"}
 	var ended *change
@@ -165,7 +166,8 @@ const freeStarts = "start_"
 
 func freeStart(p ledger.Payment) bool { return strings.HasPrefix(p.SessionID, freeStarts) }
 
-// StartFree sends a device a credit that nobody pays for, to test it or as goodwill. It returns ledger.ErrNotFound for an unknown device.
+// StartFree sends a device a credit that nobody pays for, to test it or as goodwill. It returns
+// ledger.ErrNotFound for an unknown device.
 func (b *Bridge) StartFree(ctx context.Context, device string, by By, also ...Also) (ledger.Payment, error) {
 	if err := b.mayRecord(ctx); err != nil {
 		return ledger.Payment{}, err
@@ -180,8 +182,21 @@ func (b *Bridge) StartFree(ctx context.Context, device string, by By, also ...Al
 		if d == nil {
 			return ledger.ErrNotFound
 		}
-		p = ledger.Payment{ID: ledger.CreditID(session), SessionID: session, Token: newToken(), DeviceUID: device, DeviceName: d.Name, Plan: "Free start",
-			Livemode: b.c.Livemode, Machine: ledger.Queued, Money: ledger.Paid, PaidAt: tx.Now.Truncate(time.Second), CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now}
+		p = ledger.Payment{
+			ID:         ledger.CreditID(session),
+			SessionID:  session,
+			Token:      newToken(),
+			DeviceUID:  device,
+			DeviceName: d.Name,
+			Plan:       "Free start",
+			Livemode:   b.c.Livemode,
+			Machine:    ledger.Queued,
+			Money:      ledger.Paid,
+			PaidAt:     tx.Now.Truncate(time.Second),
+			CreatedAt:  tx.Now,
+			MachineAt:  tx.Now,
+			MoneyAt:    tx.Now,
+		}
 		p = Next(b.clocks(p, b.c.Lifetime, tx.Now), tx.Now)
 		if _, err := tx.InsertPayment(p); err != nil {
 			return err
@@ -205,8 +220,9 @@ const Automatic = "notepay"
 // streaks is how many credits in a row may come to nothing before a machine is not sold on any more.
 const streaks = 2
 
-// streak pauses a machine that left two credits in a row unconfirmed or had them recalled, and resumes one that was paused so when a test
-// start succeeds. It is asked for every change of a payment, in its transaction.
+// streak pauses a machine that left two credits in a row unconfirmed or had them recalled, and
+// resumes one that was paused so when a test start succeeds. It is asked for every change of a
+// payment, in its transaction.
 func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
 	if before.Machine == after.Machine {
 		return nil
@@ -243,11 +259,19 @@ func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
 	if paused, err := ledger.Has(second(tx.PauseOf(after.DeviceUID))); paused || err != nil {
 		return err
 	}
-	pause := ledger.Pause{DeviceUID: after.DeviceUID, Reason: fmt.Sprintf("%d credits in a row came to nothing (%s)", left, after.Reason), By: Automatic, At: tx.Now, Automatic: true}
+	pause := ledger.Pause{
+		DeviceUID: after.DeviceUID,
+		Reason:    fmt.Sprintf("%d credits in a row came to nothing (%s)", left, after.Reason),
+		By:        Automatic,
+		At:        tx.Now,
+		Automatic: true,
+	}
 	if err := tx.Pause(pause); err != nil {
 		return err
 	}
-	return tx.AddAudit(ledger.Audit{At: tx.Now, Who: Automatic, What: "pause", Subject: after.DeviceUID, Why: pause.Reason})
+	return tx.AddAudit(
+		ledger.Audit{At: tx.Now, Who: Automatic, What: "pause", Subject: after.DeviceUID, Why: pause.Reason},
+	)
 }
 
 // answered: the machine has said that it has the credit.
@@ -255,7 +279,8 @@ func answered(p ledger.Payment) bool { return p.Machine == ledger.Started || p.M
 
 // leftAlone: the machine did not fetch the credit, or did not say anything.
 func leftAlone(p ledger.Payment) bool {
-	return p.Machine == ledger.Failed && (p.Reason == ReasonUnconfirmed || p.Reason == ReasonRecalled || p.Reason == ReasonRecallUnclear)
+	return p.Machine == ledger.Failed &&
+		(p.Reason == ReasonUnconfirmed || p.Reason == ReasonRecalled || p.Reason == ReasonRecallUnclear)
 }
 
 func (b *Bridge) resumeAutomatically(tx *ledger.Tx, device, why string) error {

@@ -7,8 +7,9 @@ import (
 	"notepay/internal/ledger"
 )
 
-// A payment may be disputed several times, and an event tells of one dispute. The ledger therefore keeps the state of each, and what a payment
-// has to do with its bank follows from all of them together. An inquiry takes no money and forbids no refund, so nothing follows from one.
+// A payment may be disputed several times, and an event tells of one dispute. The ledger therefore
+// keeps the state of each, and what a payment has to do with its bank follows from all of them
+// together. An inquiry takes no money and forbids no refund, so nothing follows from one.
 
 // DisputeRecord is a dispute as Stripe tells it.
 type DisputeRecord struct {
@@ -41,8 +42,8 @@ func stageOf(status string) disputeStage {
 	return chargeback
 }
 
-// newer reports whether what is told of a dispute is to replace what was told before. Events come in any order and more than once, and several
-// may have the same second.
+// newer reports whether what is told of a dispute is to replace what was told before. Events come
+// in any order and more than once, and several may have the same second.
 func newer(told, before ledger.Dispute) bool {
 	to, from := stageOf(told.Status), stageOf(before.Status)
 	switch {
@@ -77,8 +78,8 @@ func claimsOf(p ledger.Payment, all []ledger.Dispute) (c claims) {
 	return c
 }
 
-// Disputed takes in what all disputes of a payment amount to. While one is open nothing is refunded, for the bank has the money; what it keeps
-// counts as given back.
+// Disputed takes in what all disputes of a payment amount to. While one is open nothing is
+// refunded, for the bank has the money; what it keeps counts as given back.
 func Disputed(p ledger.Payment, c claims, now time.Time) ledger.Payment {
 	before, left := p.LostAmount, p.Amount-p.RefundedAmount
 	p.LostAmount = min(c.lost, left)
@@ -94,7 +95,9 @@ func Disputed(p ledger.Payment, c claims, now time.Time) ledger.Payment {
 			p = reversed(p, ReasonDisputed, now)
 		}
 	case p.Money == ledger.Disputed, p.Money == ledger.Lost && before > 0:
-		p.Money, p.Attention, p.RefundGoal = ledger.Paid, unsettled(p), p.RefundedAmount // what was ordered before is over
+		p.Money, p.Attention, p.RefundGoal = ledger.Paid, unsettled(
+			p,
+		), p.RefundedAmount // what was ordered before is over
 		if Owing(p) == 0 {
 			p.Money = ledger.Refunded
 		}
@@ -102,13 +105,15 @@ func Disputed(p ledger.Payment, c claims, now time.Time) ledger.Payment {
 	if p.LostAmount > before {
 		p.Attention = AttentionDisputeLost
 	}
-	if p.LostAmount != before && (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) { // what may be refunded is another amount now
+	if p.LostAmount != before &&
+		(p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) { // what may be refunded is another amount now
 		p = lookAgain(p)
 	}
 	return Next(p, now)
 }
 
-// Dispute takes in the status of a dispute about all of a payment that is known only by what Stripe refuses or says of the charge.
+// Dispute takes in the status of a dispute about all of a payment that is known only by what Stripe
+// refuses or says of the charge.
 func Dispute(p ledger.Payment, status string, now time.Time) ledger.Payment {
 	c := claimsOf(p, []ledger.Dispute{{Status: status}})
 	c.lost = max(c.lost, p.LostAmount)
@@ -124,14 +129,31 @@ func refundable(p ledger.Payment) int64 { return p.Amount - p.LostAmount }
 // disputeTold takes in an event of a dispute. What it tells is kept also where the payment is not known yet.
 func (b *Bridge) disputeTold(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
 	if e.ObjectID == "" || e.Intent == "" {
-		b.c.Log.Warn("dispute ignored", "event", e.ID, "dispute", e.ObjectID, "why", "it names no dispute or no payment intent")
+		b.c.Log.Warn(
+			"dispute ignored",
+			"event",
+			e.ID,
+			"dispute",
+			e.ObjectID,
+			"why",
+			"it names no dispute or no payment intent",
+		)
 		return Ignored, change{}, nil
 	}
 	known, err := tx.Disputes(e.Intent)
 	if err != nil {
 		return "", change{}, err
 	}
-	told := DisputeRecord{e.ObjectID, e.Dispute, e.DisputeAmount, e.DisputeCurrency, e.Refundable}.toldAt(e.Intent, e.Created)
+	told := DisputeRecord{
+		e.ObjectID,
+		e.Dispute,
+		e.DisputeAmount,
+		e.DisputeCurrency,
+		e.Refundable,
+	}.toldAt(
+		e.Intent,
+		e.Created,
+	)
 	known, news := learned(known, told)
 	if !news {
 		return Duplicate, change{}, nil // an older event, or a repeat
@@ -174,7 +196,8 @@ func learned(known []ledger.Dispute, told ledger.Dispute) (_ []ledger.Dispute, n
 	return known, false
 }
 
-// readAs is a dispute as Stripe tells it when it is asked: newer than what was told before, and older than what any event will tell.
+// readAs is a dispute as Stripe tells it when it is asked: newer than what was told before, and
+// older than what any event will tell.
 func (r DisputeRecord) readAs(p ledger.Payment, known []ledger.Dispute) ledger.Dispute {
 	at := p.PaidAt
 	if n := slices.IndexFunc(known, func(d ledger.Dispute) bool { return d.ID == r.ID }); n >= 0 {
@@ -184,11 +207,19 @@ func (r DisputeRecord) readAs(p ledger.Payment, known []ledger.Dispute) ledger.D
 }
 
 func (r DisputeRecord) toldAt(intent string, at time.Time) ledger.Dispute {
-	return ledger.Dispute{ID: r.ID, PaymentIntent: intent, Status: r.Status, Amount: r.Amount, Currency: r.Currency, Refundable: r.Refundable, ToldAt: at}
+	return ledger.Dispute{
+		ID:            r.ID,
+		PaymentIntent: intent,
+		Status:        r.Status,
+		Amount:        r.Amount,
+		Currency:      r.Currency,
+		Refundable:    r.Refundable,
+		ToldAt:        at,
+	}
 }
 
-// claimsRead is what the disputes of a session's charge amount to, of which Stripe was asked. Where it tells only that there was one, and none is
-// known, that one counts as open.
+// claimsRead is what the disputes of a session's charge amount to, of which Stripe was asked. Where
+// it tells only that there was one, and none is known, that one counts as open.
 func claimsRead(tx *ledger.Tx, p ledger.Payment, s Session) (c claims, err error) {
 	if s.IntentStatus == "" || p.PaymentIntent == "" {
 		return c, nil // an event's session tells nothing of it

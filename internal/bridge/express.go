@@ -7,8 +7,9 @@ import (
 	"notepay/internal/ledger"
 )
 
-// A payment that is just being recorded is claimed in the same transaction, if Notehub may be asked and a place is free: then one commit
-// stands between the customer and the machine, and not two. All others are found in the queue.
+// A payment that is just being recorded is claimed in the same transaction, if Notehub may be asked
+// and a place is free: then one commit stands between the customer and the machine, and not two.
+// All others are found in the queue.
 
 // expressPlaces is how many calls may be under way for payments that were claimed so, beside those of the queue.
 const expressPlaces = workers / 2
@@ -77,7 +78,8 @@ func (p *place) leave() {
 	p.b.express.under.Done()
 }
 
-// send makes the call for a payment that is on disk as claimed, and then leaves. If we stop before the call, it counts as interrupted.
+// send makes the call for a payment that is on disk as claimed, and then leaves. If we stop before
+// the call, it counts as interrupted.
 func (p *place) send(c change) {
 	if !p.free() || c.before.ID != "" || !c.after.InFlight {
 		return
@@ -93,7 +95,8 @@ func (p *place) send(c change) {
 	}()
 }
 
-// claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else is being sent to its device.
+// claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else
+// is being sent to its device.
 func (b *Bridge) claimNew(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Step != ledger.PostNote || p.DueAt.After(tx.Now) {
 		return p, nil, nil

@@ -9,10 +9,12 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A machine that does not confirm gets its credit unheard: whether it has it is looked for when the credit's time is over. While somebody has the
-// payment's page open it is looked for before, as far as Notehub can be asked for what nobody has to know. Such a look decides that the note was
-// fetched only if an earlier one has listed it. Notehub may list a new note late, so a note that was never listed proves nothing: the page then
-// says that the machine has probably picked it up, and the look at the deadline decides.
+// A machine that does not confirm gets its credit unheard: whether it has it is looked for when the
+// credit's time is over. While somebody has the payment's page open it is looked for before, as far
+// as Notehub can be asked for what nobody has to know. Such a look decides that the note was
+// fetched only if an earlier one has listed it. Notehub may list a new note late, so a note that
+// was never listed proves nothing: the page then says that the machine has probably picked it up,
+// and the look at the deadline decides.
 
 const (
 	glanceAfter  = 2 * time.Second  // most Notecards that listen have fetched a note by then
@@ -35,15 +37,18 @@ func (b *Bridge) Watched(p ledger.Payment) {
 
 // unheard: the note was sent, nothing else is under way, and nobody will say when it was fetched.
 func unheard(p ledger.Payment) bool {
-	return p.Machine == ledger.Sent && p.ConfirmBy.IsZero() && !p.InFlight && p.Stop == "" && p.Recalled == ledger.NotRecalled && !p.Unclear
+	return p.Machine == ledger.Sent && p.ConfirmBy.IsZero() && !p.InFlight && p.Stop == "" &&
+		p.Recalled == ledger.NotRecalled &&
+		!p.Unclear
 }
 
-// Missing reports whether the last early look did not find a payment's note: the machine has probably picked it up. Nothing else may follow
-// from that.
+// Missing reports whether the last early look did not find a payment's note: the machine has
+// probably picked it up. Nothing else may follow from that.
 func (b *Bridge) Missing(p ledger.Payment) bool { return unheard(p) && b.glances.missing(p) }
 
-// Glanced takes in that a payment's note is not pending any more, seen by a look that began when the payment stood at turn. An earlier look of
-// the same turn has listed the note, and a note that is listed once is assumed to be listed until it is fetched (docs/vendors.md, U15).
+// Glanced takes in that a payment's note is not pending any more, seen by a look that began when
+// the payment stood at turn. An earlier look of the same turn has listed the note, and a note that
+// is listed once is assumed to be listed until it is fetched (docs/vendors.md, U15).
 func Glanced(p ledger.Payment, turn int64, now time.Time) ledger.Payment {
 	if !unheard(p) || p.Turn != turn { // it may have been sent anew since
 		return p
@@ -103,7 +108,8 @@ func (g *glances) next(now time.Time) (id string, wait time.Duration) {
 	return id, 0
 }
 
-// saw remembers what a look at a payment saw; now is the ledger's time. It reports whether that proves that the note was fetched, and whether the page has news.
+// saw remembers what a look at a payment saw; now is the ledger's time. It reports whether that
+// proves that the note was fetched, and whether the page has news.
 func (g *glances) saw(p ledger.Payment, found bool, now time.Time) (fetched, news bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,14 +211,44 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 		if err := b.streak(tx, changed.before, changed.after); err != nil {
 			return err
 		}
-		return tx.AddAttempt(id, ledger.Attempt{At: b.clock().At(began), Action: ledger.CheckPending, Outcome: "ok", Status: 200, Took: took})
+		return tx.AddAttempt(
+			id,
+			ledger.Attempt{
+				At:      b.clock().At(began),
+				Action:  ledger.CheckPending,
+				Outcome: "ok",
+				Status:  200,
+				Took:    took,
+			},
+		)
 	})
 	if err != nil || changed.after == changed.before {
 		return err
 	}
 	b.glances.drop(id)
 	b.committed(changed)
-	b.c.Log.Info("attempt", "payment", id, "device", p.DeviceUID, "action", ledger.CheckPending, "outcome", upstream.Done.String(), "status", 200,
-		"took", took.Round(time.Millisecond), "early", true, "machine", changed.after.Machine, "money", changed.after.Money, "next_at", changed.after.DueAt)
+	b.c.Log.Info(
+		"attempt",
+		"payment",
+		id,
+		"device",
+		p.DeviceUID,
+		"action",
+		ledger.CheckPending,
+		"outcome",
+		upstream.Done.String(),
+		"status",
+		200,
+		"took",
+		took.Round(time.Millisecond),
+		"early",
+		true,
+		"machine",
+		changed.after.Machine,
+		"money",
+		changed.after.Money,
+		"next_at",
+		changed.after.DueAt,
+	)
 	return nil
 }

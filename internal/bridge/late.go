@@ -12,10 +12,11 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Whether what is sold now can be delivered. Three things stop all sales: credits that nobody had time to send are late, Notehub
-// refuses us, or it takes no notes. That it takes none is learned from its own answers: a credit could not be sent for
-// half its lifetime, and no note of any machine was accepted meanwhile. Then Notehub is asked by a note that it cannot
-// deliver, until it answers that. One machine whose notes alone are not accepted stops its own sales and no others.
+// Whether what is sold now can be delivered. Three things stop all sales: credits that nobody had
+// time to send are late, Notehub refuses us, or it takes no notes. That it takes none is learned
+// from its own answers: a credit could not be sent for half its lifetime, and no note of any
+// machine was accepted meanwhile. Then Notehub is asked by a note that it cannot deliver, until it
+// answers that. One machine whose notes alone are not accepted stops its own sales and no others.
 
 const (
 	// measuring is the interval between two looks at the queue.
@@ -34,7 +35,8 @@ const (
 
 var errTried = errors.New("it was tried before the start")
 
-// lateness remembers how Notehub took notes. It is in memory alone: at a start the credits that were tried in vain fill it.
+// lateness remembers how Notehub took notes. It is in memory alone: at a start the credits that
+// were tried in vain fill it.
 type lateness struct {
 	mu       sync.Mutex
 	accepted time.Time // when Notehub last took a note, refused one, or answered a probe
@@ -49,8 +51,8 @@ type failing struct {
 	last time.Time // when a call for it failed last
 }
 
-// took notes what became of a call for a credit that is not delivered yet. now is the host's time, which waits are measured by, and
-// ledgerNow the time by which credits live.
+// took notes what became of a call for a credit that is not delivered yet. now is the host's time,
+// which waits are measured by, and ledgerNow the time by which credits live.
 func (l *lateness) took(p ledger.Payment, o Outcome, err error, now, ledgerNow time.Time) {
 	posted := o.Action == ledger.PostNote
 	if p.Machine != ledger.Queued || !posted && o.Action != ledger.CheckPending {
@@ -100,7 +102,8 @@ func (f failing) isLate(now time.Time) bool {
 	return !now.Before(f.late) && now.Sub(f.last) < lateHolds
 }
 
-// wantsProbe reports whether Notehub is to be asked now whether it takes notes. It forgets devices that nobody has tried for long.
+// wantsProbe reports whether Notehub is to be asked now whether it takes notes. It forgets devices
+// that nobody has tried for long.
 func (l *lateness) wantsProbe(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,8 +123,8 @@ func (l *lateness) wantsProbe(now time.Time) bool {
 	return now.Sub(l.probed) >= probeInterval
 }
 
-// answered notes the result of a probe that began at a time, and reports whether it changed what is known. Notehub may have taken a
-// note since then: a probe that failed tells nothing new.
+// answered notes the result of a probe that began at a time, and reports whether it changed what is
+// known. Notehub may have taken a note since then: a probe that failed tells nothing new.
 func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,7 +141,8 @@ func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool
 	return changed
 }
 
-// recovered notes that Notehub takes notes. What failed during an outage was not the devices' doing. The caller holds the lock.
+// recovered notes that Notehub takes notes. What failed during an outage was not the devices'
+// doing. The caller holds the lock.
 func (l *lateness) recovered(now time.Time) {
 	if l.down {
 		clear(l.failing)
@@ -216,8 +220,9 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 	}
 }
 
-// probeAnswer says what the answer to a probe shows. Which status Notehub has for a device that does not exist is not known
-// (docs/vendors.md, U5), so each that is about the request shows that it handled the note. Being asked to wait shows nothing.
+// probeAnswer says what the answer to a probe shows. Which status Notehub has for a device that
+// does not exist is not known (docs/vendors.md, U5), so each that is about the request shows that
+// it handled the note. Being asked to wait shows nothing.
 func probeAnswer(err error) (takesNotes, known bool) {
 	switch upstream.OutcomeOf(err) {
 	case upstream.Done, upstream.Refused:

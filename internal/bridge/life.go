@@ -9,9 +9,10 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The life of a payment, in pure functions. Apply takes in what a call came to, Confirmed what a machine answered, Silent that
-// none did, recall.go where its note is, money.go what Stripe says; Next says what is to be done now. Each gets the payment as it is
-// in the ledger at that moment and returns it as it shall be; nothing else changes a payment.
+// The life of a payment, in pure functions. Apply takes in what a call came to, Confirmed what a
+// machine answered, Silent that none did, recall.go where its note is, money.go what Stripe says;
+// Next says what is to be done now. Each gets the payment as it is in the ledger at that moment and
+// returns it as it shall be; nothing else changes a payment.
 
 // Reasons for which a machine's credit failed, or its session ended early.
 const (
@@ -49,12 +50,15 @@ const (
 )
 
 const (
-	// TimeLimit is how long one call to a vendor may take. An unclear post is looked for when this has passed since it began:
-	// earlier, it could still be applied after the look. Only where Notehub itself answered is the call over before.
+	// TimeLimit is how long one call to a vendor may take. An unclear post is looked for when this
+	// has passed since it began: earlier, it could still be applied after the look. Only where
+	// Notehub itself answered is the call over before.
 	TimeLimit = 15 * time.Second
-	// lease is how long a claim holds. When it is over, an interrupted call can no longer be applied, and a note that it posted is listed.
+	// lease is how long a claim holds. When it is over, an interrupted call can no longer be
+	// applied, and a note that it posted is listed.
 	lease = TimeLimit + listedWithin
-	// listedWithin is how long after it took a note Notehub lists it at the latest. A look before that which does not find the note proves nothing.
+	// listedWithin is how long after it took a note Notehub lists it at the latest. A look before
+	// that which does not find the note proves nothing.
 	listedWithin = 10 * time.Second
 	// overdue is when a person is told of what is due and cannot be done.
 	overdue = 15 * time.Minute
@@ -62,7 +66,8 @@ const (
 	longHold = time.Hour
 	// idleLook is how often a note is looked for that may wait for ever.
 	idleLook = time.Hour
-	// grace is how long after a credit's end a confirming machine may still be heard: what it began in time may be told late.
+	// grace is how long after a credit's end a confirming machine may still be heard: what it began
+	// in time may be told late.
 	grace = 30 * time.Second
 )
 
@@ -84,8 +89,8 @@ type Outcome struct {
 	Interrupted bool // nobody saw what the call came to: the process stopped between call and settling
 }
 
-// Apply takes in what a call came to. A fact counts whoever saw it and however late; only a worker whose claim still holds
-// ends the claim and thereby chooses the next step.
+// Apply takes in what a call came to. A fact counts whoever saw it and however late; only a worker
+// whose claim still holds ends the claim and thereby chooses the next step.
 func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	if !o.Stale {
 		p = again(p, o, now)
@@ -151,7 +156,8 @@ func again(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	return p
 }
 
-// knownFrom returns from when on it can be seen what an unclear call did: until then it may be applied, and a note that it posted may not be listed.
+// knownFrom returns from when on it can be seen what an unclear call did: until then it may be
+// applied, and a note that it posted may not be listed.
 func knownFrom(o Outcome, now time.Time) time.Time {
 	applied := o.Began.Add(TimeLimit)
 	if o.Over {
@@ -329,8 +335,9 @@ func Silent(p ledger.Payment, asOf, now time.Time) ledger.Payment {
 	return Next(p, now)
 }
 
-// Next is the payment as it stands at now: what time alone decides is decided, and step and due time say which call is next
-// and when. A payment that is claimed keeps its step, for only its worker knows.
+// Next is the payment as it stands at now: what time alone decides is decided, and step and due
+// time say which call is next and when. A payment that is claimed keeps its step, for only its
+// worker knows.
 func Next(p ledger.Payment, now time.Time) ledger.Payment {
 	if p.InFlight {
 		return p
@@ -411,8 +418,8 @@ func occupies(p ledger.Payment, now time.Time) bool {
 	return until.IsZero() || now.Before(until)
 }
 
-// freeAt is when a timed session ends that holds its device; zero if that cannot be said yet. Of a machine that says nothing it is taken that
-// it starts when its note is sent.
+// freeAt is when a timed session ends that holds its device; zero if that cannot be said yet. Of a
+// machine that says nothing it is taken that it starts when its note is sent.
 func freeAt(p ledger.Payment) time.Time {
 	if p.EndsAt.IsZero() && p.ConfirmBy.IsZero() && !p.SentAt.IsZero() {
 		return p.SentAt.Add(p.DelayedStart + p.Duration)
@@ -454,8 +461,9 @@ func lateFor(p ledger.Payment) string {
 	return AttentionOverdue
 }
 
-// step is the next call and when it may be made. Money that was decided about does not wait for the machine, nor the machine for the money: the
-// call that is due first is made first. Of two that are due now, the one that was chosen before stays, so that its vendor's worker finds it.
+// step is the next call and when it may be made. Money that was decided about does not wait for the
+// machine, nor the machine for the money: the call that is due first is made first. Of two that are
+// due now, the one that was chosen before stays, so that its vendor's worker finds it.
 func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 	machine, machineDue := machineStep(p, now)
 	money, moneyDue := moneyStep(p, now)
@@ -468,19 +476,27 @@ func step(p ledger.Payment, now time.Time) (ledger.Step, time.Time) {
 		return money, moneyDue
 	case latest(machineDue, now).Before(latest(moneyDue, now)):
 		return machine, machineDue
-	case asksStripe(p.Step), machine == ledger.PostNote && p.Machine != ledger.Queued: // a word to the machine follows the money
+	case asksStripe(p.Step),
+		machine == ledger.PostNote && p.Machine != ledger.Queued: // a word to the machine follows the money
 		return money, moneyDue
 	}
 	return machine, machineDue
 }
 
-// Claim hands the payment's due step to one worker. A payment that was claimed already was interrupted between its call and
-// the settling: its call is unclear, and that is taken in first. The step may then be another, or not due any more; one that became
-// the other vendor's is left to that queue.
+// Claim hands the payment's due step to one worker. A payment that was claimed already was
+// interrupted between its call and the settling: its call is unclear, and that is taken in first.
+// The step may then be another, or not due any more; one that became the other vendor's is left to
+// that queue.
 func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted *Outcome) {
 	was := p.Step
 	if p.InFlight {
-		interrupted = &Outcome{Action: p.Step, Result: upstream.Unclear, NoteID: firstNote(p), Began: p.DueAt.Add(-lease), Interrupted: true}
+		interrupted = &Outcome{
+			Action:      p.Step,
+			Result:      upstream.Unclear,
+			NoteID:      firstNote(p),
+			Began:       p.DueAt.Add(-lease),
+			Interrupted: true,
+		}
 		p = Apply(p, *interrupted, now)
 	}
 	p = Next(p, now)
@@ -494,8 +510,8 @@ func Claim(p ledger.Payment, now time.Time) (claimed ledger.Payment, interrupted
 	return p, interrupted
 }
 
-// Closed says whether nothing is left to be done for a payment: the machine has its credit and the money is ours, or the money is
-// back, or a person has to look, or has.
+// Closed says whether nothing is left to be done for a payment: the machine has its credit and the
+// money is ours, or the money is back, or a person has to look, or has.
 func Closed(p ledger.Payment) bool {
 	if p.Attention != "" {
 		return true

@@ -15,7 +15,8 @@ const answersCursor = "confirmations"
 // mostSilent is how many payments are given up together.
 const mostSilent = 64
 
-// Confirm takes in what a machine answered. When it returns nil that, and what follows from it, is on disk; a repeat changes nothing.
+// Confirm takes in what a machine answered. When it returns nil that, and what follows from it, is
+// on disk; a repeat changes nothing.
 func (b *Bridge) Confirm(ctx context.Context, answers ...Confirmation) error {
 	return b.confirm(ctx, answers, nil)
 }
@@ -47,7 +48,21 @@ func (b *Bridge) confirm(ctx context.Context, answers []Confirmation, also func(
 			continue
 		}
 		b.c.Observe.Confirmation(outcomes[n])
-		b.c.Log.Info("confirmation", "event", c.EventID, "payment", c.CreditID, "device", c.DeviceUID, "state", c.State, "code", c.Code, "outcome", outcomes[n])
+		b.c.Log.Info(
+			"confirmation",
+			"event",
+			c.EventID,
+			"payment",
+			c.CreditID,
+			"device",
+			c.DeviceUID,
+			"state",
+			c.State,
+			"code",
+			c.Code,
+			"outcome",
+			outcomes[n],
+		)
 	}
 	b.committed(changes...)
 	return nil
@@ -107,12 +122,23 @@ func (b *Bridge) answered(tx *ledger.Tx, c Confirmation) (changed change, outcom
 			return change{}, "", err
 		}
 	}
-	_, err = tx.AddConfirmation(ledger.Confirmation{ID: c.EventID, DeviceUID: c.DeviceUID, CreditID: c.CreditID, State: c.State, Code: c.Code, At: c.At, Outcome: outcome})
+	_, err = tx.AddConfirmation(
+		ledger.Confirmation{
+			ID:        c.EventID,
+			DeviceUID: c.DeviceUID,
+			CreditID:  c.CreditID,
+			State:     c.State,
+			Code:      c.Code,
+			At:        c.At,
+			Outcome:   outcome,
+		},
+	)
 	return changed, outcome, err
 }
 
-// listen reads what machines answered: once at the start, before every deadline, and, where there is no route, as long as an answer is
-// awaited. Silence counts only when the reading began after the deadline.
+// listen reads what machines answered: once at the start, before every deadline, and, where there
+// is no route, as long as an answer is awaited. Silence counts only when the reading began after
+// the deadline.
 func (b *Bridge) listen(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -180,7 +206,8 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	}
 }
 
-// readAnswers reads all that machines answered since the last time. Without machines that confirm there is nothing to read.
+// readAnswers reads all that machines answered since the last time. Without machines that confirm
+// there is nothing to read.
 func (b *Bridge) readAnswers(ctx context.Context) error {
 	if b.c.ConfirmWithin == 0 && !b.c.Routed {
 		stats, err := b.c.Ledger.Stats(ctx)

@@ -12,10 +12,12 @@ import (
 const (
 	// mostRefunds is how many refunds may fail at the customer's bank before it is left to a person.
 	mostRefunds = 5
-	// refundKeyHolds is how long the same idempotency key makes the same refund; Stripe keeps keys for at least 24 hours.
+	// refundKeyHolds is how long the same idempotency key makes the same refund; Stripe keeps keys
+	// for at least 24 hours.
 	refundKeyHolds = 23 * time.Hour
-	// refundFresh is how long after its order the answer to a refund tells how it stands. Later it may be a repeat's, which is what
-	// Stripe answered first, or have waited here, and the refund has failed since.
+	// refundFresh is how long after its order the answer to a refund tells how it stands. Later it
+	// may be a repeat's, which is what Stripe answered first, or have waited here, and the refund
+	// has failed since.
 	refundFresh = 10 * time.Second
 	// refundRests is how long a refund waits that only time or a person can help.
 	refundRests = 24 * time.Hour
@@ -36,8 +38,10 @@ func moneyIsBack(p ledger.Payment) bool {
 
 // settleMoney decides what follows for the money from how the machine stands: taken if it started, back if it failed.
 func settleMoney(p ledger.Payment, now time.Time) ledger.Payment {
-	delivered := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
-	doubtful := p.Machine == ledger.Failed && p.Reason == ReasonUnclear // nothing that the machine may have goes back by itself
+	delivered := p.Machine == ledger.Started || p.Machine == ledger.Done ||
+		(p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
+	doubtful := p.Machine == ledger.Failed &&
+		p.Reason == ReasonUnclear // nothing that the machine may have goes back by itself
 	switch {
 	case p.Money == ledger.Authorized && (delivered || doubtful):
 		p.Money = ledger.Capturing
@@ -59,7 +63,8 @@ func order(p ledger.Payment, goal int64, now time.Time) ledger.Payment {
 
 // refundsEnded: so many were refused by the customer's bank that another is a person's decision.
 func refundsEnded(p ledger.Payment) bool {
-	return p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds && p.RefundLook // without the look, the last is still to be made
+	return p.Money == ledger.RefundFailed && p.RefundNumber >= mostRefunds &&
+		p.RefundLook // without the look, the last is still to be made
 }
 
 func applyCapture(p ledger.Payment, o Outcome) ledger.Payment {
@@ -139,7 +144,8 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	return p
 }
 
-// applyRefunds holds what Stripe knows of the intent's refunds against what was ordered: what is there is adopted, and the rest ordered anew.
+// applyRefunds holds what Stripe knows of the intent's refunds against what was ordered: what is
+// there is adopted, and the rest ordered anew.
 func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	back, lost := int64(0), false
 	var last RefundRecord // that was ordered
@@ -157,7 +163,8 @@ func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	if back != p.RefundGoal-p.RefundAmount { // Stripe refused what others had given back already
 		p = seen(p, AttentionRefundRefused)
 	}
-	if p.Money == ledger.Refunding && p.RefundGoal < refundable(p) && last.Number == 0 { // a part was ordered beside what others give back
+	if p.Money == ledger.Refunding && p.RefundGoal < refundable(p) &&
+		last.Number == 0 { // a part was ordered beside what others give back
 		p.RefundGoal = max(p.RefundGoal, back+p.RefundAmount)
 	}
 	p.RefundLook = false
@@ -210,14 +217,20 @@ func unsettled(p ledger.Payment) string {
 		if Owing(p) > 0 {
 			return p.Reason
 		}
-	case ReasonRecallUnclear, ReasonUnconfirmed, ReasonRefused, ReasonUnknownDevice, ReasonNotSelling, ReasonStartedAfter:
+	case ReasonRecallUnclear,
+		ReasonUnconfirmed,
+		ReasonRefused,
+		ReasonUnknownDevice,
+		ReasonNotSelling,
+		ReasonStartedAfter:
 		return p.Reason
 	}
 	return ""
 }
 
-// lookAgain has the refunds that were made be looked at, because something new is known. The wait for a person or for the bank is over; the one
-// after a call without an answer is not, for that may still be applied.
+// lookAgain has the refunds that were made be looked at, because something new is known. The wait
+// for a person or for the bank is over; the one after a call without an answer is not, for that may
+// still be applied.
 func lookAgain(p ledger.Payment) ledger.Payment {
 	p.RefundLook = true
 	if p.MoneyFailures == 0 {
@@ -246,7 +259,8 @@ func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payme
 	return Next(p, now)
 }
 
-// Refunded takes in how much of the charge is back in all: by an event, of which an old one may come late, or as it was read just now.
+// Refunded takes in how much of the charge is back in all: by an event, of which an old one may
+// come late, or as it was read just now.
 func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Payment {
 	back = min(back, refundable(p))
 	switch p.Money {
@@ -310,8 +324,9 @@ func Captured(p ledger.Payment, now time.Time) ledger.Payment {
 	return p
 }
 
-// reversed is a payment whose money is not ours any more: a credit that has not started is taken back, a session that runs is
-// ended where somebody gave the money back (a dispute leaves it alone), and a machine that confirms is told.
+// reversed is a payment whose money is not ours any more: a credit that has not started is taken
+// back, a session that runs is ended where somebody gave the money back (a dispute leaves it
+// alone), and a machine that confirms is told.
 func reversed(p ledger.Payment, reason string, now time.Time) ledger.Payment {
 	switch p.Machine {
 	case ledger.Queued, ledger.Sent:
@@ -339,8 +354,9 @@ func reversed(p ledger.Payment, reason string, now time.Time) ledger.Payment {
 // ErrState is returned for what the payment's state does not allow.
 var ErrState = errors.New("the payment's state does not allow this")
 
-// Retry sends the credit anew with a new end, where the machine has not started and the money is still there: at once if no note
-// can be with the machine, else after the note was taken back, unfetched.
+// Retry sends the credit anew with a new end, where the machine has not started and the money is
+// still there: at once if no note can be with the machine, else after the note was taken back,
+// unfetched.
 func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Payment, error) {
 	if p.Money != ledger.Paid && p.Money != ledger.Authorized {
 		return p, ErrState
@@ -375,15 +391,18 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 	return Next(p, now), nil
 }
 
-// GiveBack gives an amount back (minor currency units; 0: all that is left) because a person decided so. A hold is released as a
-// whole.
+// GiveBack gives an amount back (minor currency units; 0: all that is left) because a person
+// decided so. A hold is released as a whole.
 func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, error) {
 	left := Owing(p)
 	if amount == 0 {
 		amount = left
 	}
 	switch {
-	case p.InFlight && (p.Step == ledger.Capture || p.Step == ledger.Release || p.Step == ledger.Refund), amount < 0, amount > left, left == 0:
+	case p.InFlight && (p.Step == ledger.Capture || p.Step == ledger.Release || p.Step == ledger.Refund),
+		amount < 0,
+		amount > left,
+		left == 0:
 		return p, ErrState
 	case p.Money == ledger.Authorized && amount == left:
 		p.Money = ledger.Releasing
@@ -400,8 +419,9 @@ func GiveBack(p ledger.Payment, amount int64, now time.Time) (ledger.Payment, er
 	return Next(p, now), nil
 }
 
-// End ends what is open by a person's decision: a credit that has not started is taken back and with it the money given back, a
-// session that runs is over and a machine that confirms is told. What waited for a person has been seen.
+// End ends what is open by a person's decision: a credit that has not started is taken back and
+// with it the money given back, a session that runs is over and a machine that confirms is told.
+// What waited for a person has been seen.
 func End(p ledger.Payment, now time.Time) (ledger.Payment, error) {
 	seen := p.Attention != ""
 	switch p.Machine {

@@ -79,7 +79,19 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if outcome == Duplicate {
 		return nil
 	}
-	b.c.Log.Warn("event cannot be read", "event", e.ID, "type", e.Type, "object", e.ObjectID, "asked", look.ID, "err", e.Odd)
+	b.c.Log.Warn(
+		"event cannot be read",
+		"event",
+		e.ID,
+		"type",
+		e.Type,
+		"object",
+		e.ObjectID,
+		"asked",
+		look.ID,
+		"err",
+		e.Odd,
+	)
 	if look.ID != "" {
 		poke(b.look)
 	} else if followed(e.Type) {

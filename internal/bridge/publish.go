@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// What others remember of payments, and who brings it up to date. Changes are published after their commit, in any order (see committed), so
-// nothing may be taken from their order:
+// What others remember of payments, and who brings it up to date. Changes are published after their
+// commit, in any order (see committed), so nothing may be taken from their order:
 //   - The fleet's use and pause of a device are read again from the ledger (Fleet.Show); a read that failed is repeated by showAgain.
 //   - Live pages read their payment again (Live.tell), and each page asks again every 15 s.
 //   - Metrics add up transitions, whose sum does not depend on the order; they begin at zero with the process.
@@ -24,7 +24,8 @@ type unshown struct {
 	ids map[string]bool
 }
 
-// show has the fleet know what the ledger says of a device now. The ledger may fail to be read; measure then tries again.
+// show has the fleet know what the ledger says of a device now. The ledger may fail to be read;
+// measure then tries again.
 func (b *Bridge) show(device string) {
 	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
 	defer cancel()

@@ -9,10 +9,11 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Where a credit's note is, and how it is taken back. A look says which of its notes are pending at Notehub, each of them is deleted,
-// and another look has to show that none is left: the Notecard may have been faster than a deletion, and a deletion nobody saw the end
-// of proves nothing. A credit that was taken back fails, or is sent anew; one that was not is fetched. Where it is in doubt, a machine
-// that confirms will say, and of another the customer gets the money back.
+// Where a credit's note is, and how it is taken back. A look says which of its notes are pending at
+// Notehub, each of them is deleted, and another look has to show that none is left: the Notecard
+// may have been faster than a deletion, and a deletion nobody saw the end of proves nothing. A
+// credit that was taken back fails, or is sent anew; one that was not is fetched. Where it is in
+// doubt, a machine that confirms will say, and of another the customer gets the money back.
 
 // applyCheck takes in which notes of the credit are pending.
 func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
@@ -38,7 +39,8 @@ func applyCheck(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	if o.Stale {
 		return p // an old look says nothing of what was done since
 	}
-	late := !p.ExpiresAt.IsZero() && !o.Began.Before(p.ExpiresAt) // a deadline is acted on only upon an observation made after it
+	late := !p.ExpiresAt.IsZero() &&
+		!o.Began.Before(p.ExpiresAt) // a deadline is acted on only upon an observation made after it
 	switch {
 	case p.Machine == ledger.Sent && pending && (late || p.Stop != "" || p.Recalled != ledger.NotRecalled):
 		p.NoteIDs = strings.Join(o.NoteIDs, ",")
@@ -104,7 +106,8 @@ func recalled(p ledger.Payment, now time.Time) ledger.Payment {
 	p.Recalled, p.NoteIDs, p.Stop = ledger.NotRecalled, "", ""
 	doubt := worst == ledger.RecallUnclear || p.Vanished
 	switch {
-	case worst == ledger.RecallTooLate, doubt && !p.ConfirmBy.IsZero(): // a machine that confirms will say what became of it
+	case worst == ledger.RecallTooLate,
+		doubt && !p.ConfirmBy.IsZero(): // a machine that confirms will say what became of it
 		p.Stop = stop
 		return fetched(p)
 	case doubt:
@@ -140,8 +143,9 @@ func fetched(p ledger.Payment) ledger.Payment {
 	return p
 }
 
-// InDoubt reports whether Notehub never took a credit, as far as is known, that is not sent any more. A post of it was unclear, so a machine that
-// confirms is given until its time is over to say that it has it.
+// InDoubt reports whether Notehub never took a credit, as far as is known, that is not sent any
+// more. A post of it was unclear, so a machine that confirms is given until its time is over to say
+// that it has it.
 func InDoubt(p ledger.Payment, now time.Time) bool {
 	over := p.Stop != "" || !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 	return p.Machine == ledger.Queued && p.Vanished && !p.Unclear && !p.ConfirmBy.IsZero() && over

@@ -36,8 +36,9 @@ const (
 // ErrTooBusy is returned by Session when Stripe was asked too often already.
 var ErrTooBusy = errors.New("too many look-ups")
 
-// Receive takes in a verified event. When it returns nil, the event and what follows from it are on disk; a repeat changes
-// nothing. No vendor is called on the way; but a new payment may be claimed in the same transaction, and is then sent at once.
+// Receive takes in a verified event. When it returns nil, the event and what follows from it are on
+// disk; a repeat changes nothing. No vendor is called on the way; but a new payment may be claimed
+// in the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if e.Odd != "" {
 		return b.receiveOdd(ctx, e)
@@ -99,9 +100,10 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 // ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
 const ChargeSucceeded = "charge.succeeded"
 
-// receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it would be one more event for each payment. A
-// charge is there before its session is complete, so that of a payment which is not known yet is let go. It stays unknown, and the next reading
-// of Stripe's list has it again.
+// receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it
+// would be one more event for each payment. A charge is there before its session is complete, so
+// that of a payment which is not known yet is let go. It stays unknown, and the next reading of
+// Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	if e.Livemode != b.c.Livemode || e.Foreign || e.Intent == "" {
 		return nil
@@ -125,16 +127,18 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	return nil
 }
 
-// laterIntent is the payment intent of an event that follows a payment, for who asks for the payment's story; "" for those that come with every
-// payment, which are found without.
+// laterIntent is the payment intent of an event that follows a payment, for who asks for the
+// payment's story; "" for those that come with every payment, which are found without.
 func laterIntent(e Event) string {
-	if e.Session != nil || e.Type == "payment_intent.succeeded" || e.Type == "payment_intent.amount_capturable_updated" {
+	if e.Session != nil || e.Type == "payment_intent.succeeded" ||
+		e.Type == "payment_intent.amount_capturable_updated" {
 		return ""
 	}
 	return e.Intent
 }
 
-// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells; "" for what was not told.
+// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells;
+// "" for what was not told.
 func learnCharge(tx *ledger.Tx, p ledger.Payment, last4, receiptURL string) error {
 	if knowsCharge(p, last4, receiptURL) {
 		return nil
@@ -150,8 +154,8 @@ func knowsCharge(p ledger.Payment, last4, receiptURL string) bool {
 // patience is how long an event of a payment intent waits for the event of its session, which usually follows at once.
 const patience = 5 * time.Second
 
-// follow does what an event asks for. Only a session makes a payment, which is claimed at once if that is wanted; other objects make
-// their session be looked up.
+// follow does what an event asks for. Only a session makes a payment, which is claimed at once if
+// that is wanted; other objects make their session be looked up.
 func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
 	switch {
 	case e.Livemode != b.c.Livemode:
@@ -228,7 +232,8 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
 }
 
-// askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is under way, whose answer may be the older one.
+// askForMoney has Stripe be asked how much of a payment's charge is back: after a call that is
+// under way, whose answer may be the older one.
 func askForMoney(tx *ledger.Tx, p ledger.Payment, e Event) error {
 	due := tx.Now
 	if p.InFlight {
@@ -237,8 +242,8 @@ func askForMoney(tx *ledger.Tx, p ledger.Payment, e Event) error {
 	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Facts: true})
 }
 
-// early is an event of a payment that is not known yet. What it says is read from Stripe when the event of its session, which
-// usually follows at once, has had its time.
+// early is an event of a payment that is not known yet. What it says is read from Stripe when the
+// event of its session, which usually follows at once, has had its time.
 func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
 	switch {
 	case e.Type == "payment_intent.canceled":
@@ -247,23 +252,28 @@ func (b *Bridge) early(tx *ledger.Tx, e Event) (outcome string, _ change, err er
 		return NotOurs, change{}, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
-	return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now.Add(patience), Facts: facts})
+	return LookedUp, change{}, tx.AddLookup(
+		ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now.Add(patience), Facts: facts},
+	)
 }
 
 func second[T any](_ T, err error) error { return err }
 
-// ours reports whether a session is a purchase of ours. One in setup or subscription mode is somebody else's, whatever its metadata say.
+// ours reports whether a session is a purchase of ours. One in setup or subscription mode is
+// somebody else's, whatever its metadata say.
 func (b *Bridge) ours(s Session) bool {
 	return b.oursBy(s.Metadata) && (s.Mode == "" || s.Mode == "payment")
 }
 
-// oursBy reports whether metadata name a device, and our project or none (a test event that was triggered by hand names none).
+// oursBy reports whether metadata name a device, and our project or none (a test event that was
+// triggered by hand names none).
 func (b *Bridge) oursBy(metadata map[string]string) bool {
 	project := metadata["project"]
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// record makes a payment of a session, once, and claims it if that is wanted; of one that is known it takes in where its money is.
+// record makes a payment of a session, once, and claims it if that is wanted; of one that is known
+// it takes in where its money is.
 func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _ change, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
@@ -292,7 +302,9 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	}
 	p = ledger.Payment{
 		ID: ledger.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
-		DeviceUID: uid.Key(s.Metadata["device_uid"]), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
+		DeviceUID: uid.Key(
+			s.Metadata["device_uid"],
+		), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
 		Machine: ledger.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, MachineAt: tx.Now, MoneyAt: tx.Now,
 		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}
@@ -367,8 +379,8 @@ func (b *Bridge) record(tx *ledger.Tx, s Session, claim bool) (outcome string, _
 	return outcome, change{after: p, ended: ended}, err
 }
 
-// offered is the plan that is sold through a session, or through its link, and whether that only holds the money; false if neither is
-// remembered.
+// offered is the plan that is sold through a session, or through its link, and whether that only
+// holds the money; false if neither is remembered.
 func offered(tx *ledger.Tx, s Session) (plan ledger.Plan, manual, remembered bool, err error) {
 	if s.PaymentLink == "" {
 		made, err := tx.Session(s.ID)
@@ -380,8 +392,8 @@ func offered(tx *ledger.Tx, s Session) (plan ledger.Plan, manual, remembered boo
 	return link.Plan, link.Manual, remembered, err
 }
 
-// clocks sets until when a credit lives, and until when a machine that confirms is waited for. A machine may tell late what it
-// began in time.
+// clocks sets until when a credit lives, and until when a machine that confirms is waited for. A
+// machine may tell late what it began in time.
 func (b *Bridge) clocks(p ledger.Payment, lifetime time.Duration, from time.Time) ledger.Payment {
 	if lifetime <= 0 {
 		return p
@@ -395,8 +407,8 @@ func (b *Bridge) clocks(p ledger.Payment, lifetime time.Duration, from time.Time
 	return p
 }
 
-// oneAtATime has a timed credit take its device, or refuses it while another holds that. It returns the change of one whose time is over, which
-// the caller publishes.
+// oneAtATime has a timed credit take its device, or refuses it while another holds that. It returns
+// the change of one whose time is over, which the caller publishes.
 func (b *Bridge) oneAtATime(tx *ledger.Tx, p ledger.Payment) (_ ledger.Payment, ended *change, err error) {
 	if p.Duration == 0 || p.Occupies {
 		return p, nil, nil
@@ -456,9 +468,10 @@ func newToken() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Session finds the payment of a session, asking Stripe if it is not in the ledger yet: the customer may be back from Stripe
-// before the webhook, or there is none. It returns ledger.ErrNotFound for a session that is not ours or not paid, ErrTooBusy when
-// Stripe was asked too often, and other errors when it could not be asked.
+// Session finds the payment of a session, asking Stripe if it is not in the ledger yet: the
+// customer may be back from Stripe before the webhook, or there is none. It returns
+// ledger.ErrNotFound for a session that is not ours or not paid, ErrTooBusy when Stripe was asked
+// too often, and other errors when it could not be asked.
 func (b *Bridge) Session(ctx context.Context, id string) (ledger.Payment, error) {
 	p, err := b.c.Ledger.Payment(ctx, id)
 	if !errors.Is(err, ledger.ErrNotFound) {

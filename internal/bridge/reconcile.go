@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// overlap is how much of what was read before is read again: an event may be listed a little after it happened, and clocks differ.
+	// overlap is how much of what was read before is read again: an event may be listed a little
+	// after it happened, and clocks differ.
 	overlap = 10 * time.Minute
 	// eventsKept is how far back Stripe lists events: 30 days, less a day to be sure.
 	eventsKept = 29 * 24 * time.Hour
@@ -20,7 +21,8 @@ const (
 	sessionsOpen = 24 * time.Hour
 )
 
-// reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be lost, late or not there at all.
+// reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be
+// lost, late or not there at all.
 func (b *Bridge) reconcile(ctx context.Context) {
 	failures := 0
 	var r reading
@@ -57,12 +59,14 @@ func (b *Bridge) reconcile(ctx context.Context) {
 	}
 }
 
-// earlyAtOnce is how many readings of Stripe's events there may be before their time; one more is added each hour. Together with one each five
-// minutes they stay below the 10,000 reads a month that Stripe leaves to the smallest account (docs/vendors.md, Q10).
+// earlyAtOnce is how many readings of Stripe's events there may be before their time; one more is
+// added each hour. Together with one each five minutes they stay below the 10,000 reads a month
+// that Stripe leaves to the smallest account (docs/vendors.md, Q10).
 const earlyAtOnce = 20
 
-// CardsSoon has Stripe's events be read now, if payments came since they were read last: somebody looks for one of them by its card, which only
-// Stripe's events tell. It says whether they are being read.
+// CardsSoon has Stripe's events be read now, if payments came since they were read last: somebody
+// looks for one of them by its card, which only Stripe's events tell. It says whether they are
+// being read.
 func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 	newest, _, err := b.c.Ledger.Payments(ctx, ledger.Filter{Limit: 1})
 	if err != nil {
@@ -96,7 +100,8 @@ func (b *Bridge) untilLookedUp(ctx context.Context) {
 	}
 }
 
-// reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what was not read, not what was.
+// reading is how far a reading of Stripe's events has come. A page that cannot be had holds up what
+// was not read, not what was.
 type reading struct {
 	began    time.Time // a local instant; zero: none has begun
 	since    time.Time // by Stripe's clock
@@ -107,8 +112,8 @@ type reading struct {
 	others   int       // how many endpoints of others have not accepted one, at most
 }
 
-// readEvents takes in the events since the last time through Receive, as if they had been delivered. Where Stripe's list does not reach back
-// far enough, the sessions are read themselves.
+// readEvents takes in the events since the last time through Receive, as if they had been
+// delivered. Where Stripe's list does not reach back far enough, the sessions are read themselves.
 func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	if r.began.IsZero() {
 		since, err := b.readUntil(ctx)
@@ -211,7 +216,8 @@ func (b *Bridge) readUntil(ctx context.Context) (time.Time, error) {
 	return at, err
 }
 
-// chargesLast orders a page: a charge tells of a payment only once its session made one, and both may be of the same second.
+// chargesLast orders a page: a charge tells of a payment only once its session made one, and both
+// may be of the same second.
 func chargesLast(e Event) int {
 	if e.Type == ChargeSucceeded {
 		return 1
@@ -219,8 +225,9 @@ func chargesLast(e Event) int {
 	return 0
 }
 
-// readSessions records the sessions opened since a time that were paid before Stripe's list of events begins. Nothing tells whether
-// they were handled, so a payment that is new to the ledger is left to the operator. Later ones come with their events.
+// readSessions records the sessions opened since a time that were paid before Stripe's list of
+// events begins. Nothing tells whether they were handled, so a payment that is new to the ledger is
+// left to the operator. Later ones come with their events.
 func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) error {
 	var unreadable []string
 	for after, more := "", true; more; {
@@ -256,8 +263,9 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 	return nil
 }
 
-// judgeRestored looks at what a restored copy believes to be under way. The ledger that it was copied from may have sent these credits and
-// given this money back since, so nothing is sent again, and nothing is given back before Stripe was asked what was.
+// judgeRestored looks at what a restored copy believes to be under way. The ledger that it was
+// copied from may have sent these credits and given this money back since, so nothing is sent
+// again, and nothing is given back before Stripe was asked what was.
 func (b *Bridge) judgeRestored(ctx context.Context) error {
 	var judged []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
@@ -288,7 +296,11 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 	}
 	b.committed(judged...)
 	if len(judged) > 0 {
-		b.c.Log.Warn("this ledger is a restored copy: what it believed to be under way is left to a person or asked about", "payments", len(judged))
+		b.c.Log.Warn(
+			"this ledger is a restored copy: what it believed to be under way is left to a person or asked about",
+			"payments",
+			len(judged),
+		)
 	}
 	return nil
 }

@@ -6,10 +6,12 @@ import (
 	"notepay/internal/ledger"
 )
 
-// A payment may have something to be done at either vendor. These say what and when; step in life.go chooses between them.
+// A payment may have something to be done at either vendor. These say what and when; step in
+// life.go chooses between them.
 
-// yielded returns a payment whose due step cannot be claimed now, with the other vendor's step instead if that is due as well. So a vendor that
-// nobody can call does not hold up what the other one has to do.
+// yielded returns a payment whose due step cannot be claimed now, with the other vendor's step
+// instead if that is due as well. So a vendor that nobody can call does not hold up what the other
+// one has to do.
 func yielded(p ledger.Payment, now time.Time) ledger.Payment {
 	other, due := machineStep(p, now)
 	if asksNotehub(p.Step) {

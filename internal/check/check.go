@@ -1,8 +1,10 @@
-// Package check finds out whether the settings will do before a customer does, and sets up at Stripe what is missing there.
+// Package check finds out whether the settings will do before a customer does, and sets up at
+// Stripe what is missing there.
 //
-// Run promises one result for each thing that is known to go wrong, named by the problem, with what it saw and what mends it; that it
-// changes nothing at the vendors or in the ledger, where a bridge may be at work meanwhile; and that no result holds a secret. Setup
-// promises to make nothing twice. What neither knows: whether a machine starts, which only a payment shows, and whether the
+// Run promises one result for each thing that is known to go wrong, named by the problem, with what
+// it saw and what mends it; that it changes nothing at the vendors or in the ledger, where a bridge
+// may be at work meanwhile; and that no result holds a secret. Setup promises to make nothing
+// twice. What neither knows: whether a machine starts, which only a payment shows, and whether the
 // webhook's secret is the right one, which Stripe tells nobody.
 package check
 
@@ -64,7 +66,8 @@ type Notehub interface {
 	Read(ctx context.Context, path, query string, into any) error
 	// Devices lists the devices to sell on.
 	Devices(ctx context.Context) ([]ledger.Device, error)
-	// ProjectVariables, FleetVariables (by fleet) and DeviceVariables read environment variables, their names in small letters.
+	// ProjectVariables, FleetVariables (by fleet) and DeviceVariables read environment variables,
+	// their names in small letters.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)

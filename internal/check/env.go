@@ -65,8 +65,8 @@ func offer(d *dialogue, file string, found []setting) error {
 	return nil
 }
 
-// writeSettings sets each setting on its own line of the file, or adds it, and leaves all other lines alone. The file is replaced
-// as a whole; a new one is for its owner alone.
+// writeSettings sets each setting on its own line of the file, or adds it, and leaves all other
+// lines alone. The file is replaced as a whole; a new one is for its owner alone.
 func writeSettings(file string, settings []setting) (err error) {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
 		file = target // a link stays one

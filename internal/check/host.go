@@ -21,7 +21,11 @@ import (
 // unknownSettings warns of names that are not settings, which would otherwise have no effect in silence.
 func (r *run) unknownSettings(context.Context) Result {
 	if len(r.Suspicious) > 0 {
-		return warned("correct the name, or remove the line; .env.example lists every setting", "%s", strings.Join(r.Suspicious, "; "))
+		return warned(
+			"correct the name, or remove the line; .env.example lists every setting",
+			"%s",
+			strings.Join(r.Suspicious, "; "),
+		)
 	}
 	return ok("every name is a setting")
 }
@@ -39,7 +43,11 @@ func onThisMachine(address string) bool {
 func (r *run) ledger(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
 	if err := ledger.Inspect(ctx, database); err != nil {
-		return failed("payments cannot be recorded: see to the directory's owner, free space, or the database's user (DATABASE_URL)", "%s", err)
+		return failed(
+			"payments cannot be recorded: see to the directory's owner, free space, or the database's user (DATABASE_URL)",
+			"%s",
+			err,
+		)
 	}
 	if ledger.IsPostgres(database) {
 		return ok("PostgreSQL takes us")
@@ -58,7 +66,12 @@ func (r *run) disk(context.Context) Result {
 	case err != nil:
 		return skipped("the disk could not be looked at: %s", err)
 	case network != "":
-		return failed("put DATABASE_URL on a local disk, or use PostgreSQL", "%s is on %s, which does not keep what SQLite needs", database, network)
+		return failed(
+			"put DATABASE_URL on a local disk, or use PostgreSQL",
+			"%s is on %s, which does not keep what SQLite needs",
+			database,
+			network,
+		)
 	}
 	return ok("%s is on a local disk", database)
 }
@@ -84,8 +97,9 @@ func (r *run) space(context.Context) Result {
 	return ok("%s", free)
 }
 
-// maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's time, but people read its times
-// beside the host's, and beyond vendortime.Tolerance it does not sell.
+// maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's
+// time, but people read its times beside the host's, and beyond vendortime.Tolerance it does not
+// sell.
 const maxOffset = 10 * time.Second
 
 func (r *run) clock(context.Context) Result {
@@ -97,9 +111,17 @@ func (r *run) clock(context.Context) Result {
 	case ahead.Abs() <= maxOffset:
 		return ok("it agrees with the vendors'")
 	case ahead > 0:
-		return failed("let the system keep the time (NTP)", "it is %s ahead of the vendors'; from two minutes on nothing is sold", ahead)
+		return failed(
+			"let the system keep the time (NTP)",
+			"it is %s ahead of the vendors'; from two minutes on nothing is sold",
+			ahead,
+		)
 	}
-	return failed("let the system keep the time (NTP)", "it is %s behind the vendors'; from two minutes on nothing is sold", -ahead)
+	return failed(
+		"let the system keep the time (NTP)",
+		"it is %s behind the vendors'; from two minutes on nothing is sold",
+		-ahead,
+	)
 }
 
 // public asks our own health page by the way that Stripe and customers come.
@@ -108,7 +130,10 @@ func (r *run) public(ctx context.Context) Result {
 	r.secure = skipped("PUBLIC_URL was not reached")
 	if address == "" {
 		r.secure = skipped("PUBLIC_URL is not set")
-		return warned("set PUBLIC_URL to the address under which customers reach this", "PUBLIC_URL is not set: customers stay on Stripe's page after they paid")
+		return warned(
+			"set PUBLIC_URL to the address under which customers reach this",
+			"PUBLIC_URL is not set: customers stay on Stripe's page after they paid",
+		)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -118,7 +143,11 @@ func (r *run) public(ctx context.Context) Result {
 	}
 	resp, err := r.Public.Do(req)
 	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
-		r.secure = failed("renew the proxy's certificate, and see that it sends the whole chain and is for this name: Stripe and phones refuse it, too", "%s", wrong.Err)
+		r.secure = failed(
+			"renew the proxy's certificate, and see that it sends the whole chain and is for this name: Stripe and phones refuse it, too",
+			"%s",
+			wrong.Err,
+		)
 		return skipped("the certificate is not valid")
 	}
 	if err != nil {
@@ -133,15 +162,34 @@ func (r *run) public(ctx context.Context) Result {
 	decodeErr := json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&health)
 	switch code := resp.StatusCode; {
 	case code/100 == 3:
-		return failed("let the proxy pass requests on: Stripe takes a redirect for a failure", "%s leads to %s", address, resp.Header.Get("Location"))
+		return failed(
+			"let the proxy pass requests on: Stripe takes a redirect for a failure",
+			"%s leads to %s",
+			address,
+			resp.Header.Get("Location"),
+		)
 	case decodeErr == nil && health.Version != "" && code == http.StatusOK:
 		return ok("notepay %s answers there: %s", health.Version, health.Status)
 	case decodeErr == nil && health.Version != "":
-		return warned("look at the log of the notepay that runs there", "notepay %s answers there: %s", health.Version, health.Status)
+		return warned(
+			"look at the log of the notepay that runs there",
+			"notepay %s answers there: %s",
+			health.Version,
+			health.Status,
+		)
 	case code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
-		return warned("start notepay, and see that the proxy passes requests on to "+r.Settings.Address(), "a proxy answers, and notepay is not behind it (status %d)", code)
+		return warned(
+			"start notepay, and see that the proxy passes requests on to "+r.Settings.Address(),
+			"a proxy answers, and notepay is not behind it (status %d)",
+			code,
+		)
 	default:
-		return failed("let PUBLIC_URL lead to notepay", "something else answers at %s/health (status %d)", address, code)
+		return failed(
+			"let PUBLIC_URL lead to notepay",
+			"something else answers at %s/health (status %d)",
+			address,
+			code,
+		)
 	}
 }
 
@@ -152,7 +200,10 @@ func validity(state *tls.ConnectionState) Result {
 	if state == nil {
 		return skipped("PUBLIC_URL is not https")
 	}
-	end := slices.MinFunc(state.PeerCertificates, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) }).NotAfter
+	end := slices.MinFunc(
+		state.PeerCertificates,
+		func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) },
+	).NotAfter
 	if left := time.Until(end); left < soonOver {
 		return warned("renew it, or see why it does not renew itself", "it ends in %d days", int(left.Hours()/24))
 	}
@@ -163,7 +214,10 @@ func (r *run) certificate(context.Context) Result { return r.secure }
 
 func (r *run) operator(context.Context) Result {
 	if r.Settings.OperatorToken == "" {
-		return warned("set OPERATOR_TOKEN, at least 16 characters", "OPERATOR_TOKEN is not set: nobody can give money back or retry but in Stripe's Dashboard")
+		return warned(
+			"set OPERATOR_TOKEN, at least 16 characters",
+			"OPERATOR_TOKEN is not set: nobody can give money back or retry but in Stripe's Dashboard",
+		)
 	}
 	return ok("OPERATOR_TOKEN is set")
 }

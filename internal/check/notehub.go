@@ -15,7 +15,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// lookedAt is how many devices are asked about singly: each is a call or two, of the seven a minute that the free plan allows.
+// lookedAt is how many devices are asked about singly: each is a call or two, of the seven a minute
+// that the free plan allows.
 const lookedAt = 3
 
 // maxOddNamed is how many devices are named whose records cannot be read.
@@ -40,9 +41,17 @@ func (r *run) signIn(ctx context.Context) Result {
 		r.notehubWorks = true
 		return ok("Notehub knows us")
 	case status(err) == 0:
-		return failed("see that this machine reaches "+r.Settings.NotehubAPIURL+" (name server, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)", "Notehub is not reached: %s", words(err))
+		return failed(
+			"see that this machine reaches "+r.Settings.NotehubAPIURL+" (name server, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			"Notehub is not reached: %s",
+			words(err),
+		)
 	case r.Settings.NotehubToken != "":
-		return failed("make a new personal access token in Notehub under API Access: they expire", "Notehub says: %s", words(err))
+		return failed(
+			"make a new personal access token in Notehub under API Access: they expire",
+			"Notehub says: %s",
+			words(err),
+		)
 	default:
 		return failed(remedy, "Notehub says: %s", words(err))
 	}
@@ -55,7 +64,12 @@ func (r *run) project(context.Context) Result {
 	case status(r.projectErr) >= http.StatusInternalServerError:
 		return failed("try again later", "Notehub could not say: %s", words(r.projectErr))
 	case r.projectErr != nil:
-		return failed("copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers its own project alone", "Notehub says of %s: %s", r.Settings.NotehubProjectUID, words(r.projectErr))
+		return failed(
+			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers its own project alone",
+			"Notehub says of %s: %s",
+			r.Settings.NotehubProjectUID,
+			words(r.projectErr),
+		)
 	}
 	return ok("%s", r.Settings.NotehubProjectUID)
 }
@@ -95,17 +109,32 @@ func (r *run) listDevices(ctx context.Context) Result {
 	switch {
 	case err != nil:
 		r.devices = nil
-		return failed("see that NOTEHUB_FLEET_UID is a fleet of the project", "the devices of %s could not be listed: %s", where, words(err))
+		return failed(
+			"see that NOTEHUB_FLEET_UID is a fleet of the project",
+			"the devices of %s could not be listed: %s",
+			where,
+			words(err),
+		)
 	case len(r.devices) == 0 && listed > 0:
 		return failed("correct them in Notehub", "none of the %d devices of %s can be sold on: %s", listed, where,
 			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
 	case len(r.devices) == 0:
-		return failed("give a Notecard the project's ProductUID with hub.set, and connect it once", "%s has no device", where)
+		return failed(
+			"give a Notecard the project's ProductUID with hub.set, and connect it once",
+			"%s has no device",
+			where,
+		)
 	case off == len(r.devices):
 		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
 	case len(odd) > 0:
-		return warned("correct them in Notehub; the other devices are not concerned", "%d of %d devices in %s: %s", len(odd), listed, where,
-			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
+		return warned(
+			"correct them in Notehub; the other devices are not concerned",
+			"%d of %d devices in %s: %s",
+			len(odd),
+			listed,
+			where,
+			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "),
+		)
 	}
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
 }
@@ -117,7 +146,8 @@ func (r *run) sample() []ledger.Device {
 	return devices[:min(len(devices), lookedAt)]
 }
 
-// sessions looks how devices connect: one that does not stay connected fetches a note at its next sync, which may be never.
+// sessions looks how devices connect: one that does not stay connected fetches a note at its next
+// sync, which may be never.
 func (r *run) sessions(ctx context.Context) Result {
 	devices := r.sample()
 	if len(devices) == 0 {
@@ -136,7 +166,12 @@ func (r *run) sessions(ctx context.Context) Result {
 			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
 		}
 		err := patiently(ctx, func() error {
-			return r.Notehub.Read(ctx, "/devices/"+url.PathEscape(cmp.Or(d.Spelled, d.UID))+"/sessions", "pageSize=1", &reply)
+			return r.Notehub.Read(
+				ctx,
+				"/devices/"+url.PathEscape(cmp.Or(d.Spelled, d.UID))+"/sessions",
+				"pageSize=1",
+				&reply,
+			)
 		})
 		switch {
 		case err != nil:
@@ -151,7 +186,12 @@ func (r *run) sessions(ctx context.Context) Result {
 	}
 	of := fmt.Sprintf("of %d devices the %d heard of last were looked at", len(r.devices), len(devices))
 	if len(late) > 0 {
-		return warned(`hub.set with "mode":"continuous","sync":true; with "periodic" a paid machine starts at its next inbound sync only`, "%s: %s", of, strings.Join(late, "; "))
+		return warned(
+			`hub.set with "mode":"continuous","sync":true; with "periodic" a paid machine starts at its next inbound sync only`,
+			"%s: %s",
+			of,
+			strings.Join(late, "; "),
+		)
 	}
 	return ok("%s: %s stay connected", of, strings.Join(seen, ", "))
 }
@@ -185,7 +225,11 @@ func (r *run) variables(ctx context.Context) Result {
 		}
 	}
 	if len(bad) > 0 {
-		return failed("correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those machines do not sell what cannot be sold, and CREDIT_LIFETIME holds", "%s", strings.Join(bad, "; "))
+		return failed(
+			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those machines do not sell what cannot be sold, and CREDIT_LIFETIME holds",
+			"%s",
+			strings.Join(bad, "; "),
+		)
 	}
 	return ok("%d prices are named by the project, its fleets and %d devices", named, len(r.sample()))
 }
@@ -234,7 +278,10 @@ func (r *run) routed(ctx context.Context) Result {
 	case r.Settings.NotehubRouteToken == "":
 		return ok("without NOTEHUB_ROUTE_TOKEN Notehub is asked while an answer is awaited")
 	case r.Settings.PublicURL == "":
-		return failed("set PUBLIC_URL", "NOTEHUB_ROUTE_TOKEN is set and PUBLIC_URL is not, so that no route can lead here")
+		return failed(
+			"set PUBLIC_URL",
+			"NOTEHUB_ROUTE_TOKEN is set and PUBLIC_URL is not, so that no route can lead here",
+		)
 	case why.State != "":
 		return why
 	}
@@ -257,7 +304,10 @@ func (r *run) routed(ctx context.Context) Result {
 				URL string `json:"url"`
 			} `json:"http"`
 		}
-		err := patiently(ctx, func() error { return r.Notehub.Read(ctx, "/routes/"+url.PathEscape(summary.UID), "", &route) })
+		err := patiently(
+			ctx,
+			func() error { return r.Notehub.Read(ctx, "/routes/"+url.PathEscape(summary.UID), "", &route) },
+		)
 		if upstream.OutcomeOf(err) != upstream.Done {
 			return skipped("route %s could not be read: %s", summary.UID, words(err))
 		}
@@ -265,6 +315,11 @@ func (r *run) routed(ctx context.Context) Result {
 			return ok("route %s leads to %s; what it sends as its header is not shown", summary.UID, target)
 		}
 	}
-	return failed("make a general HTTP route for payment_ack.qo to "+target+" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
-		"of %d routes none that is enabled leads to %s (%d were read)", len(routes), target, read)
+	return failed(
+		"make a general HTTP route for payment_ack.qo to "+target+" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
+		"of %d routes none that is enabled leads to %s (%d were read)",
+		len(routes),
+		target,
+		read,
+	)
 }

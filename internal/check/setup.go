@@ -25,9 +25,10 @@ type SetupConfig struct {
 	Out       io.Writer
 }
 
-// Setup finds or makes at Stripe what notepay needs there: a product with a price, and the webhook endpoint. It knows what it made
-// by the metadata app=notepay, so that a run which was cut off goes on where it stopped, and a second one makes nothing twice. It then
-// offers to write to EnvFile what it found. Its error is in words for the operator.
+// Setup finds or makes at Stripe what notepay needs there: a product with a price, and the webhook
+// endpoint. It knows what it made by the metadata app=notepay, so that a run which was cut off goes
+// on where it stopped, and a second one makes nothing twice. It then offers to write to EnvFile
+// what it found. Its error is in words for the operator.
 func Setup(ctx context.Context, c SetupConfig) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -70,7 +71,10 @@ func saidNo(doing string, err error) error {
 func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err error) {
 	var product *stripe.Product
 	// Not by Stripe's search, which finds what was made just now only after a while.
-	list := &stripe.ProductListParams{Active: stripe.Bool(true), ListParams: stripe.ListParams{Limit: stripe.Int64(100)}}
+	list := &stripe.ProductListParams{
+		Active:     stripe.Bool(true),
+		ListParams: stripe.ListParams{Limit: stripe.Int64(100)},
+	}
 	for p, err := range c.Stripe.V1Products.List(ctx, list) {
 		if err != nil {
 			return nil, saidNo("list the products", err)
@@ -79,15 +83,25 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 			continue
 		}
 		product = p
-		listed := &stripe.PriceListParams{Product: stripe.String(p.ID), Active: stripe.Bool(true), Type: stripe.String(string(stripe.PriceTypeOneTime)),
-			ListParams: stripe.ListParams{Limit: stripe.Int64(100)}}
+		listed := &stripe.PriceListParams{
+			Product:    stripe.String(p.ID),
+			Active:     stripe.Bool(true),
+			Type:       stripe.String(string(stripe.PriceTypeOneTime)),
+			ListParams: stripe.ListParams{Limit: stripe.Int64(100)},
+		}
 		for price, err := range c.Stripe.V1Prices.List(ctx, listed) {
 			if err != nil {
 				return nil, saidNo("list the prices", err)
 			}
 			if price.Metadata["app"] == stripeevent.App {
 				ids = append(ids, price.ID)
-				d.say("Price    %s of %q, %d %s in its smallest unit, is there already.", price.ID, p.Name, price.UnitAmount, price.Currency)
+				d.say(
+					"Price    %s of %q, %d %s in its smallest unit, is there already.",
+					price.ID,
+					p.Name,
+					price.UnitAmount,
+					price.Currency,
+				)
 			}
 		}
 	}
@@ -100,7 +114,8 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 
 var currencyCode = regexp.MustCompile(`^[A-Za-z]{3}$`)
 
-// newPrice asks what is to be sold, and makes the price; also the product, unless there is one that a run which was cut off has made.
+// newPrice asks what is to be sold, and makes the price; also the product, unless there is one that
+// a run which was cut off has made.
 func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.Product) ([]string, error) {
 	name, err := "", error(nil)
 	if product == nil {
@@ -138,8 +153,11 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 			return nil, saidNo("make the product", err)
 		}
 	}
-	price, err := c.Stripe.V1Prices.Create(ctx, &stripe.PriceCreateParams{Product: stripe.String(product.ID), UnitAmount: stripe.Int64(amount),
-		Currency: stripe.String(currency), Metadata: ours()})
+	price, err := c.Stripe.V1Prices.Create(
+		ctx,
+		&stripe.PriceCreateParams{Product: stripe.String(product.ID), UnitAmount: stripe.Int64(amount),
+			Currency: stripe.String(currency), Metadata: ours()},
+	)
 	if err != nil {
 		return nil, saidNo("make the price", err)
 	}
@@ -150,7 +168,9 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 // endpoint makes the webhook endpoint, and returns its secret; "" for one that is there already.
 func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, err error) {
 	if onThisMachine(c.PublicURL) {
-		d.say("Webhook  PUBLIC_URL is this machine, which Stripe does not reach: stripe listen forwards events to it and names their secret.")
+		d.say(
+			"Webhook  PUBLIC_URL is this machine, which Stripe does not reach: stripe listen forwards events to it and names their secret.",
+		)
 		return "", nil
 	}
 	endpoints, err := listEndpoints(ctx, c.Stripe, c.PublicURL)
@@ -160,13 +180,21 @@ func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, 
 	if len(endpoints) > 0 {
 		return "", c.mend(ctx, d, endpoints)
 	}
-	made, err := c.Stripe.V1WebhookEndpoints.Create(ctx, &stripe.WebhookEndpointCreateParams{URL: stripe.String(c.PublicURL + webhookPaths()[0]),
-		APIVersion: stripe.String(stripe.APIVersion), EnabledEvents: stripe.StringSlice(stripeevent.Types()),
-		Description: stripe.String("notepay"), Metadata: ours()})
+	made, err := c.Stripe.V1WebhookEndpoints.Create(
+		ctx,
+		&stripe.WebhookEndpointCreateParams{URL: stripe.String(c.PublicURL + webhookPaths()[0]),
+			APIVersion: stripe.String(stripe.APIVersion), EnabledEvents: stripe.StringSlice(stripeevent.Types()),
+			Description: stripe.String("notepay"), Metadata: ours()},
+	)
 	if err != nil {
 		return "", saidNo("make the webhook endpoint", err)
 	}
-	d.say("Webhook  %s for %s was made. Its secret is told this once:\n\n  STRIPE_WEBHOOK_SECRET=%s\n", made.ID, made.URL, made.Secret)
+	d.say(
+		"Webhook  %s for %s was made. Its secret is told this once:\n\n  STRIPE_WEBHOOK_SECRET=%s\n",
+		made.ID,
+		made.URL,
+		made.Secret,
+	)
 	return made.Secret, nil
 }
 

@@ -27,14 +27,20 @@ func (r *run) copied(context.Context) Result {
 		"STRIPE_SECRET_KEY": s.StripeSecretKey, "STRIPE_WEBHOOK_SECRET": s.StripeWebhookSecret, "NOTEHUB_CLIENT_ID": config.Secret(s.NotehubClientID),
 		"NOTEHUB_CLIENT_SECRET": s.NotehubClientSecret, "NOTEHUB_TOKEN": s.NotehubToken,
 	} {
-		strange := strings.ContainsFunc(string(secret), func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"'`<>", c) })
+		strange := strings.ContainsFunc(
+			string(secret),
+			func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"'`<>", c) },
+		)
 		if strange || strings.Contains(string(secret), "...") {
 			r.badlyCopied = append(r.badlyCopied, name)
 		}
 	}
 	if slices.Sort(r.badlyCopied); len(r.badlyCopied) > 0 {
-		return failed("copy it again, without quotation marks, and whole", "%s: holds what no such secret holds: quotation marks, dots for what is left out, or invisible characters",
-			strings.Join(r.badlyCopied, ", "))
+		return failed(
+			"copy it again, without quotation marks, and whole",
+			"%s: holds what no such secret holds: quotation marks, dots for what is left out, or invisible characters",
+			strings.Join(r.badlyCopied, ", "),
+		)
 	}
 	return ok("none holds quotation marks, dots for what is left out, or invisible characters")
 }
@@ -46,16 +52,26 @@ func (r *run) stripeKey(ctx context.Context) Result {
 	}
 	err := first(r.Stripe.V1PaymentLinks.List(ctx, &stripe.PaymentLinkListParams{ListParams: one()}))
 	switch code := status(err); {
-	case err == nil, code == http.StatusForbidden, permissionMissing(err): // the key is known; what it may do is the next check
+	case err == nil,
+		code == http.StatusForbidden,
+		permissionMissing(err): // the key is known; what it may do is the next check
 		r.stripeWorks = true
 		if r.Settings.Livemode() {
 			return ok("a live key: real money moves")
 		}
 		return ok("a test key: no money moves")
 	case code == http.StatusUnauthorized:
-		return failed(keysPage+"; a key that was rolled or has expired does not come back", "Stripe says: %s", words(err))
+		return failed(
+			keysPage+"; a key that was rolled or has expired does not come back",
+			"Stripe says: %s",
+			words(err),
+		)
 	case code == 0:
-		return failed("see that this machine reaches "+r.Settings.StripeAPIURL+" (name server, firewall, STRIPE_API_URL)", "Stripe is not reached: %s", words(err))
+		return failed(
+			"see that this machine reaches "+r.Settings.StripeAPIURL+" (name server, firewall, STRIPE_API_URL)",
+			"Stripe is not reached: %s",
+			words(err),
+		)
 	default:
 		return failed("try again, and see https://status.stripe.com", "Stripe says: %s (status %d)", words(err), code)
 	}
@@ -65,7 +81,8 @@ func (r *run) stripeKey(ctx context.Context) Result {
 // permission (docs/vendors.md, Q11).
 func permissionMissing(err error) bool {
 	e, ok := errors.AsType[*stripe.Error](err)
-	return ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized && strings.Contains(e.Msg, "permission"))
+	return ok &&
+		(e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized && strings.Contains(e.Msg, "permission"))
 }
 
 // one asks for a list of one object, in one call.
@@ -134,7 +151,11 @@ func (r *run) permissions(ctx context.Context) Result {
 	}
 	switch {
 	case len(lacks) > 0:
-		return failed("give the key these permissions at https://dashboard.stripe.com/apikeys", "%s", strings.Join(lacks, "; "))
+		return failed(
+			"give the key these permissions at https://dashboard.stripe.com/apikeys",
+			"%s",
+			strings.Join(lacks, "; "),
+		)
 	case len(doubts) > 0:
 		return warned("try again", "could not be found out: %s", strings.Join(doubts, "; "))
 	}
@@ -177,11 +198,22 @@ func (r *run) modes(ctx context.Context) Result {
 	}
 	for _, id := range r.Settings.PriceIDs() {
 		if r.price(ctx, id).otherMode {
-			return failed("take key and prices of the same mode; webhook endpoints and their secrets are of one mode, too", "the key is a %s key and price %s is a %s price", mode, id, other)
+			return failed(
+				"take key and prices of the same mode; webhook endpoints and their secrets are of one mode, too",
+				"the key is a %s key and price %s is a %s price",
+				mode,
+				id,
+				other,
+			)
 		}
 	}
-	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" && (!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
-		return failed("set PUBLIC_URL to the https:// address under which customers reach this, or use a test key", "the key is a live key and PUBLIC_URL is %s", public)
+	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" &&
+		(!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
+		return failed(
+			"set PUBLIC_URL to the https:// address under which customers reach this, or use a test key",
+			"the key is a live key and PUBLIC_URL is %s",
+			public,
+		)
 	}
 	return ok("the key and all prices are of %s mode", mode)
 }
@@ -202,11 +234,24 @@ func (r *run) defaultPrices(ctx context.Context) Result {
 		case p.why != "":
 			bad = append(bad, fmt.Sprintf("%s: %s", id, p.why))
 		default:
-			good = append(good, fmt.Sprintf("%s is %s, %d %s in its smallest unit", id, cmp.Or(p.plan.Name, "nameless"), p.plan.Amount, p.plan.Currency))
+			good = append(
+				good,
+				fmt.Sprintf(
+					"%s is %s, %d %s in its smallest unit",
+					id,
+					cmp.Or(p.plan.Name, "nameless"),
+					p.plan.Amount,
+					p.plan.Currency,
+				),
+			)
 		}
 	}
 	if len(bad) > 0 {
-		return failed("STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup makes one", "%s", strings.Join(bad, "; "))
+		return failed(
+			"STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup makes one",
+			"%s",
+			strings.Join(bad, "; "),
+		)
 	}
 	return ok("%s", strings.Join(good, "; "))
 }
@@ -214,7 +259,11 @@ func (r *run) defaultPrices(ctx context.Context) Result {
 func (r *run) webhookSecret(context.Context) Result {
 	switch n := len(r.Settings.WebhookSecrets()); n {
 	case 0:
-		return warned("set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach this", "it is off: a payment is seen when the customer comes back, or after up to %s", r.Settings.PollInterval)
+		return warned(
+			"set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach this",
+			"it is off: a payment is seen when the customer comes back, or after up to %s",
+			r.Settings.PollInterval,
+		)
 	case 1:
 		return ok("there is one")
 	default:
@@ -244,11 +293,18 @@ func (r *run) webhook(ctx context.Context) Result {
 	endpoints, err := listEndpoints(ctx, r.Stripe, r.Settings.PublicURL)
 	switch {
 	case permissionMissing(err):
-		return skipped("a restricted key needs no permission for webhook endpoints, and so they cannot be looked at (Stripe says: %s)", words(err))
+		return skipped(
+			"a restricted key needs no permission for webhook endpoints, and so they cannot be looked at (Stripe says: %s)",
+			words(err),
+		)
 	case err != nil:
 		return failed("try again", "the endpoints could not be read: %s", words(err))
 	case len(endpoints) == 0:
-		return failed("notepay setup makes it; its secret goes into STRIPE_WEBHOOK_SECRET", "this account has no endpoint for %s in the key's mode", r.Settings.PublicURL+webhookPaths()[0])
+		return failed(
+			"notepay setup makes it; its secret goes into STRIPE_WEBHOOK_SECRET",
+			"this account has no endpoint for %s in the key's mode",
+			r.Settings.PublicURL+webhookPaths()[0],
+		)
 	}
 	var why Result
 	for _, e := range endpoints {
@@ -261,7 +317,11 @@ func (r *run) webhook(ctx context.Context) Result {
 }
 
 // listEndpoints lists the webhook endpoints that lead to one of our paths at a public URL.
-func listEndpoints(ctx context.Context, client *stripe.Client, publicURL string) (ours []*stripe.WebhookEndpoint, err error) {
+func listEndpoints(
+	ctx context.Context,
+	client *stripe.Client,
+	publicURL string,
+) (ours []*stripe.WebhookEndpoint, err error) {
 	params := &stripe.WebhookEndpointListParams{}
 	params.Limit = stripe.Int64(100)
 	for e, err := range client.V1WebhookEndpoints.List(ctx, params) {
@@ -278,9 +338,19 @@ func listEndpoints(ctx context.Context, client *stripe.Client, publicURL string)
 func endpointProblem(e *stripe.WebhookEndpoint) Result {
 	switch missing := missingEvents(e); {
 	case e.Status != "enabled":
-		return failed("enable it at "+dashboardWebhooks+"; what was missed meanwhile is found every POLL_INTERVAL", "endpoint %s is %s: Stripe does so after days of failures", e.ID, e.Status)
+		return failed(
+			"enable it at "+dashboardWebhooks+"; what was missed meanwhile is found every POLL_INTERVAL",
+			"endpoint %s is %s: Stripe does so after days of failures",
+			e.ID,
+			e.Status,
+		)
 	case len(missing) > 0:
-		return failed("add them at "+dashboardWebhooks, "endpoint %s does not send %s", e.ID, strings.Join(missing, ", "))
+		return failed(
+			"add them at "+dashboardWebhooks,
+			"endpoint %s does not send %s",
+			e.ID,
+			strings.Join(missing, ", "),
+		)
 	}
 	return ok("endpoint %s sends all that is followed", e.ID)
 }
@@ -300,8 +370,13 @@ func (r *run) webhookVersion(context.Context) Result {
 	case train(r.endpoint.APIVersion) == train(stripe.APIVersion):
 		return ok("it is %s", r.endpoint.APIVersion)
 	}
-	return warned("an endpoint keeps its version: make another with notepay setup, after this one was deleted", "endpoint %s sends %s, and this was written for %s",
-		r.endpoint.ID, cmp.Or(r.endpoint.APIVersion, "the account's own version"), stripe.APIVersion)
+	return warned(
+		"an endpoint keeps its version: make another with notepay setup, after this one was deleted",
+		"endpoint %s sends %s, and this was written for %s",
+		r.endpoint.ID,
+		cmp.Or(r.endpoint.APIVersion, "the account's own version"),
+		stripe.APIVersion,
+	)
 }
 
 // train is the release train of an API version: basil of 2025-08-27.basil.

@@ -1,9 +1,11 @@
 // Package checkout makes a Checkout Session for each purchase, where sessions are made instead of links.
 //
-// It promises that a browser has at most one session that it can pay for a machine and plan, that a session is in the ledger, with what is sold
-// through it, before anybody is led to it, that those of a machine which does not sell any more are ended within seconds, and that no more are
-// made than its limits allow, for whoever tries stolen cards makes sessions in numbers. It does not know who pays, nor what Stripe looks like on
-// the wire; a payment that comes of a session is the bridge's.
+// It promises that a browser has at most one session that it can pay for a machine and plan, that a
+// session is in the ledger, with what is sold through it, before anybody is led to it, that those
+// of a machine which does not sell any more are ended within seconds, and that no more are made
+// than its limits allow, for whoever tries stolen cards makes sessions in numbers. It does not know
+// who pays, nor what Stripe looks like on the wire; a payment that comes of a session is the
+// bridge's.
 package checkout
 
 import (
@@ -31,8 +33,16 @@ import (
 
 // Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
-	// CreateSession makes a session that can be paid until ends, and returns where; the same key makes the same session.
-	CreateSession(ctx context.Context, device ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error)
+	// CreateSession makes a session that can be paid until ends, and returns where; the same key
+	// makes the same session.
+	CreateSession(
+		ctx context.Context,
+		device ledger.Device,
+		plan ledger.Plan,
+		publicURL string,
+		ends time.Time,
+		key string,
+	) (ledger.Session, string, error)
 	// SessionIsOpen says whether a session can be paid still.
 	SessionIsOpen(ctx context.Context, id string) (bool, error)
 	// ExpireSession ends a session; upstream.Refused means that it was not open any more.
@@ -102,7 +112,8 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 }
 
 const (
-	// wrongBy is by how much the host's clock may be wrong at the start, without a session being forgotten that is open.
+	// wrongBy is by how much the host's clock may be wrong at the start, without a session being
+	// forgotten that is open.
 	wrongBy = 24 * time.Hour
 	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that differ.
 	lifetime = 31 * time.Minute
@@ -154,7 +165,8 @@ func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *
 		return "", TooOften(wait)
 	}
 	b := buyer{browser, device.UID, priceID}
-	// A button that is pressed twice leads to one session. It is made even if the first of the two requests is given up.
+	// A button that is pressed twice leads to one session. It is made even if the first of the two
+	// requests is given up.
 	result, err, _ := k.making.Do(strings.Join([]string{browser, device.UID, priceID}, " "), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestCall)
 		defer cancel()
@@ -169,7 +181,8 @@ func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *
 	return result.(string), err
 }
 
-// reusable is where a buyer's open session is paid, "" if there is none. If Stripe does not say how it stands it is given out: its page will.
+// reusable is where a buyer's open session is paid, "" if there is none. If Stripe does not say how
+// it stands it is given out: its page will.
 func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 	k.mu.Lock()
 	s := k.open[k.last[b]]
@@ -216,8 +229,9 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 	return url, nil
 }
 
-// attempt is the request that a buyer's session is made by: once more the last one, if its reply was lost, for another key could make
-// a second session. After a minute Stripe would not take that one any more, because it would end too soon.
+// attempt is the request that a buyer's session is made by: once more the last one, if its reply
+// was lost, for another key could make a second session. After a minute Stripe would not take that
+// one any more, because it would end too soon.
 func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) attempt {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -227,7 +241,8 @@ func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) atte
 	return attempt{"session:" + rand.Text(), device, plan, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second)}
 }
 
-// tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would come again and again.
+// tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would
+// come again and again.
 func (k *Checkout) tried(b buyer, a attempt, err error) {
 	e, _ := errors.AsType[*upstream.Error](err)
 	switch outcome := upstream.OutcomeOf(err); {
@@ -303,7 +318,8 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 	return list
 }
 
-// sells says whether a payment for a plan would not be given back at once. What is not known yet is not held against it.
+// sells says whether a payment for a plan would not be given back at once. What is not known yet is
+// not held against it.
 func sells(sale fleet.Sale, priceID string) bool {
 	switch sale.State {
 	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:

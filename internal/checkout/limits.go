@@ -87,7 +87,8 @@ func (k *keyed) wait(key string, now time.Time) time.Duration {
 	return spend(l, now)
 }
 
-// tidy forgets keys that have done nothing for so long that it makes no difference; if that are none, all of them: the limits for all hold.
+// tidy forgets keys that have done nothing for so long that it makes no difference; if that are
+// none, all of them: the limits for all hold.
 func (k *keyed) tidy(now time.Time) {
 	for key, l := range k.per {
 		if l.TokensAt(now) >= float64(k.burst) {

@@ -30,28 +30,28 @@ type Settings struct {
 	NotehubToken        Secret        `env:"NOTEHUB_TOKEN"`
 	NotehubProjectUID   string        `env:"NOTEHUB_PROJECT_UID"`
 	NotehubFleetUID     string        `env:"NOTEHUB_FLEET_UID"`
-	Port                uint16        `env:"PORT" envDefault:"3000"`
+	Port                uint16        `env:"PORT"                        envDefault:"3000"`
 	ListenAddr          string        `env:"LISTEN_ADDR"`
 	PublicURL           string        `env:"PUBLIC_URL"`
-	DatabaseURL         Secret        `env:"DATABASE_URL" envDefault:"notepay.db"` // a postgres:// URL holds a password
+	DatabaseURL         Secret        `env:"DATABASE_URL"                envDefault:"notepay.db"` // a postgres:// URL holds a password
 	OperatorToken       Secret        `env:"OPERATOR_TOKEN"`
-	RefreshInterval     time.Duration `env:"REFRESH_INTERVAL" envDefault:"15m"`
-	CreditLifetime      time.Duration `env:"CREDIT_LIFETIME" envDefault:"10m"`
-	ConfirmWithin       time.Duration `env:"CONFIRM_WITHIN" envDefault:"0"`
-	Checkout            string        `env:"CHECKOUT" envDefault:"link"`
-	Capture             string        `env:"CAPTURE" envDefault:"immediate"`
-	OfflineAfter        time.Duration `env:"OFFLINE_AFTER" envDefault:"0"`
+	RefreshInterval     time.Duration `env:"REFRESH_INTERVAL"            envDefault:"15m"`
+	CreditLifetime      time.Duration `env:"CREDIT_LIFETIME"             envDefault:"10m"`
+	ConfirmWithin       time.Duration `env:"CONFIRM_WITHIN"              envDefault:"0"`
+	Checkout            string        `env:"CHECKOUT"                    envDefault:"link"`
+	Capture             string        `env:"CAPTURE"                     envDefault:"immediate"`
+	OfflineAfter        time.Duration `env:"OFFLINE_AFTER"               envDefault:"0"`
 	NotehubRouteToken   Secret        `env:"NOTEHUB_ROUTE_TOKEN"`
-	PollInterval        time.Duration `env:"POLL_INTERVAL" envDefault:"5m"`
+	PollInterval        time.Duration `env:"POLL_INTERVAL"               envDefault:"5m"`
 	NotehubPerMinute    uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
-	StripeAPIURL        string        `env:"STRIPE_API_URL" envDefault:"https://api.stripe.com"`
-	NotehubAPIURL       string        `env:"NOTEHUB_API_URL" envDefault:"https://api.notefile.net"`
-	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL" envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (docs/vendors.md, U1)
+	StripeAPIURL        string        `env:"STRIPE_API_URL"              envDefault:"https://api.stripe.com"`
+	NotehubAPIURL       string        `env:"NOTEHUB_API_URL"             envDefault:"https://api.notefile.net"`
+	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL"            envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (docs/vendors.md, U1)
 	BrandName           string        `env:"BRAND_NAME"`
 	BrandColor          string        `env:"BRAND_COLOR"`
 	SupportContact      string        `env:"SUPPORT_CONTACT"`
-	LogLevel            string        `env:"LOG_LEVEL" envDefault:"info"`
-	LogFormat           string        `env:"LOG_FORMAT" envDefault:"text"`
+	LogLevel            string        `env:"LOG_LEVEL"                   envDefault:"info"`
+	LogFormat           string        `env:"LOG_FORMAT"                  envDefault:"text"`
 	TZ                  string        `env:"TZ"`
 }
 
@@ -121,8 +121,8 @@ func Names() (names []string) {
 	return names
 }
 
-// Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces and newlines around a value
-// are not part of it. The error names every setting that is wrong.
+// Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces
+// and newlines around a value are not part of it. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
 	values, problems, err := read(file, getenv)
 	if err != nil {
@@ -178,25 +178,35 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 		if v := getenv(name); strings.TrimSpace(v) != "" {
 			values[name] = v
 			if !prose(name) && commented.MatchString(v) {
-				problems = append(problems, name+": holds a space and a #; in the environment and in files that Docker or systemd read, "+
-					"what follows is no comment but a part of the value, so put comments on lines of their own")
+				problems = append(
+					problems,
+					name+": holds a space and a #; in the environment and in files that Docker or systemd read, "+
+						"what follows is no comment but a part of the value, so put comments on lines of their own",
+				)
 			}
 		}
 		if values[name] = strings.TrimSpace(values[name]); values[name] == "" {
 			delete(values, name) // an empty setting is one that is not set
 		}
 		if wrapped(name, values[name]) {
-			problems = append(problems, name+": holds a quotation mark; write the value without quotes (Docker passes them on)")
+			problems = append(
+				problems,
+				name+": holds a quotation mark; write the value without quotes (Docker passes them on)",
+			)
 		}
 		if !prose(name) && placeholder.MatchString(values[name]) {
-			problems = append(problems, name+": is a placeholder that was not replaced; notepay replaces none, so write the value itself")
+			problems = append(
+				problems,
+				name+": is a placeholder that was not replaced; notepay replaces none, so write the value itself",
+			)
 		}
 		problems = append(problems, checkCharacters(name, values[name])...)
 	}
 	return values, problems, nil
 }
 
-// parse fills the settings in, and names those that are not of their type. They keep their default for the checks that follow.
+// parse fills the settings in, and names those that are not of their type. They keep their default
+// for the checks that follow.
 func parse(s *Settings, values map[string]string) (problems []string) {
 	err := env.ParseWithOptions(s, env.Options{Environment: values})
 	var all env.AggregateError
@@ -234,12 +244,20 @@ func (s *Settings) check() (problems []string) {
 		}
 	}
 	key := string(s.StripeSecretKey)
-	wrong(key == "", "STRIPE_SECRET_KEY: required, the secret key (sk_...) or a restricted key (rk_...) of your Stripe account")
-	wrong(key != "" && !startsWith(key, "sk_test_", "sk_live_", "rk_test_", "rk_live_"),
-		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ (a publishable key, pk_..., does not work)")
+	wrong(
+		key == "",
+		"STRIPE_SECRET_KEY: required, the secret key (sk_...) or a restricted key (rk_...) of your Stripe account",
+	)
+	wrong(
+		key != "" && !startsWith(key, "sk_test_", "sk_live_", "rk_test_", "rk_live_"),
+		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ (a publishable key, pk_..., does not work)",
+	)
 	wrong(spaced(key), "STRIPE_SECRET_KEY: holds a space or line break, copy it again")
 
-	wrong(s.StripePriceID == "", "STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas")
+	wrong(
+		s.StripePriceID == "",
+		"STRIPE_PRICE_ID: required, the price (price_...) that machines charge; several with commas",
+	)
 	if s.StripePriceID != "" {
 		_, bad := terms.Prices(s.StripePriceID)
 		for _, b := range bad {
@@ -250,16 +268,30 @@ func (s *Settings) check() (problems []string) {
 		}
 	}
 
-	wrong(s.StripeWebhookSecret == "", "STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; several with commas; the word off runs without webhooks")
+	wrong(
+		s.StripeWebhookSecret == "",
+		"STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; several with commas; the word off runs without webhooks",
+	)
 	for _, secret := range s.WebhookSecrets() {
-		wrong(!strings.HasPrefix(secret, "whsec_") || len(secret) < len("whsec_")+8 || spaced(secret),
-			"STRIPE_WEBHOOK_SECRET: each secret begins with whsec_ and goes on for at least 8 characters without spaces")
+		wrong(
+			!strings.HasPrefix(secret, "whsec_") || len(secret) < len("whsec_")+8 || spaced(secret),
+			"STRIPE_WEBHOOK_SECRET: each secret begins with whsec_ and goes on for at least 8 characters without spaces",
+		)
 	}
-	wrong(s.StripeWebhookSecret != "" && s.StripeWebhookSecret != WebhooksOff && len(s.WebhookSecrets()) == 0, "STRIPE_WEBHOOK_SECRET: holds no secret")
+	wrong(
+		s.StripeWebhookSecret != "" && s.StripeWebhookSecret != WebhooksOff && len(s.WebhookSecrets()) == 0,
+		"STRIPE_WEBHOOK_SECRET: holds no secret",
+	)
 
 	client := s.NotehubClientID != "" || s.NotehubClientSecret != ""
-	wrong(!client && s.NotehubToken == "", "NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, or NOTEHUB_TOKEN: one of the two is required to sign in to Notehub")
-	wrong(client && s.NotehubToken != "", "NOTEHUB_TOKEN: set either this or NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, not both")
+	wrong(
+		!client && s.NotehubToken == "",
+		"NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, or NOTEHUB_TOKEN: one of the two is required to sign in to Notehub",
+	)
+	wrong(
+		client && s.NotehubToken != "",
+		"NOTEHUB_TOKEN: set either this or NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, not both",
+	)
 	wrong(client && s.NotehubClientID == "", "NOTEHUB_CLIENT_ID: required beside NOTEHUB_CLIENT_SECRET")
 	wrong(client && s.NotehubClientSecret == "", "NOTEHUB_CLIENT_SECRET: required beside NOTEHUB_CLIENT_ID")
 	wrong(spaced(s.NotehubClientID), "NOTEHUB_CLIENT_ID: holds a space or line break, copy it again")
@@ -268,7 +300,10 @@ func (s *Settings) check() (problems []string) {
 	wrong(!startsWith(s.NotehubProjectUID, "app:"), "NOTEHUB_PROJECT_UID: required, the project's UID (app:...)")
 	wrong(spaced(s.NotehubProjectUID), "NOTEHUB_PROJECT_UID: holds a space or line break, copy it again")
 	wrong(spaced(s.NotehubFleetUID), "NOTEHUB_FLEET_UID: holds a space or line break, copy it again")
-	wrong(s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"), "NOTEHUB_FLEET_UID: has to begin with fleet:")
+	wrong(
+		s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"),
+		"NOTEHUB_FLEET_UID: has to begin with fleet:",
+	)
 
 	problems = append(problems, checkListenAddr(s.ListenAddr)...)
 	problems = append(problems, s.checkDatabase()...)
@@ -277,7 +312,10 @@ func (s *Settings) check() (problems []string) {
 	problems = append(problems, checkVendorURL("STRIPE_API_URL", &s.StripeAPIURL, s.Livemode())...)
 	problems = append(problems, checkVendorURL("NOTEHUB_API_URL", &s.NotehubAPIURL, s.Livemode())...)
 	problems = append(problems, checkVendorURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL, s.Livemode())...)
-	wrong(s.OperatorToken != "" && len(s.OperatorToken) < 16, "OPERATOR_TOKEN: at least 16 characters, for it moves money")
+	wrong(
+		s.OperatorToken != "" && len(s.OperatorToken) < 16,
+		"OPERATOR_TOKEN: at least 16 characters, for it moves money",
+	)
 
 	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")
 	why := s.Terms().Lifetime(s.CreditLifetime)
@@ -286,15 +324,34 @@ func (s *Settings) check() (problems []string) {
 	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: not below 0")
 	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: not below 0")
 	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
-	wrong(s.PerPurchase() && s.PublicURL == "", "PUBLIC_URL: required where CHECKOUT is session, for Stripe sends the customers back there")
+	wrong(
+		s.PerPurchase() && s.PublicURL == "",
+		"PUBLIC_URL: required where CHECKOUT is session, for Stripe sends the customers back there",
+	)
 	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
-	wrong(s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second, "CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm")
-	wrong(s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))), "NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces")
-	wrong(s.Capture == "on_start" && s.ConfirmWithin == 0, "CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms")
+	wrong(
+		s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second,
+		"CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm",
+	)
+	wrong(
+		s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))),
+		"NOTEHUB_ROUTE_TOKEN: at least 16 characters without spaces",
+	)
+	wrong(
+		s.Capture == "on_start" && s.ConfirmWithin == 0,
+		"CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms",
+	)
 	wrong(utf8.RuneCountInString(s.BrandName) > longestName, "BRAND_NAME: at most %d characters", longestName)
 	wrong(s.BrandColor != "" && !colour.MatchString(s.BrandColor), "BRAND_COLOR: has to be a colour such as #0b6b4f")
-	wrong(utf8.RuneCountInString(s.SupportContact) > longestName, "SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address", longestName)
-	wrong(!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel), "LOG_LEVEL: debug, info, warn or error")
+	wrong(
+		utf8.RuneCountInString(s.SupportContact) > longestName,
+		"SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address",
+		longestName,
+	)
+	wrong(
+		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),
+		"LOG_LEVEL: debug, info, warn or error",
+	)
 	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
 	return problems
 }
@@ -312,7 +369,9 @@ func checkURL(name string, value *string) []string {
 	}
 	*value = strings.TrimRight(*value, "/")
 	u, err := url.Parse(*value)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.RawQuery != "" ||
+		u.ForceQuery ||
+		u.Fragment != "" {
 		return []string{name + ": has to be a URL such as https://pay.example.com"}
 	}
 	return nil

@@ -15,8 +15,8 @@ import (
 // maxFile is the largest settings file that is read, in bytes.
 const maxFile = 1 << 20
 
-// ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The error names the line and never
-// quotes its value, which may be a secret.
+// ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The
+// error names the line and never quotes its value, which may be a secret.
 //
 // systemd and Docker read the same file, so what they would read differently is refused, and $ has no special meaning.
 func ReadFile(file string) (map[string]string, error) {
@@ -58,7 +58,10 @@ func readFile(file string) (values map[string]string, warnings []string, err err
 			warnings = append(warnings, fmt.Sprintf("%s, line %d: %s", file, number, warning))
 		}
 		if _, twice := values[name]; twice {
-			warnings = append(warnings, fmt.Sprintf("%s, line %d: %s is set again; the last line counts", file, number, name))
+			warnings = append(
+				warnings,
+				fmt.Sprintf("%s, line %d: %s is set again; the last line counts", file, number, name),
+			)
 		}
 		if name != "" {
 			values[name] = value
@@ -93,7 +96,10 @@ func parseLine(line string) (name, value, warning string, err error) {
 	}
 	parts := assignment.FindStringSubmatch(line)
 	if r, found := invisible(strings.ReplaceAll(line, "\t", " ")); parts == nil && found {
-		return "", "", "", fmt.Errorf("this is not NAME=value: it holds an invisible character (%U), type the line again", r)
+		return "", "", "", fmt.Errorf(
+			"this is not NAME=value: it holds an invisible character (%U), type the line again",
+			r,
+		)
 	}
 	if parts == nil {
 		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
@@ -103,7 +109,10 @@ func parseLine(line string) (name, value, warning string, err error) {
 	literal := strings.HasPrefix(raw, `'`)
 	switch {
 	case quoted && strings.Contains(raw, `\`):
-		return "", "", "", fmt.Errorf("%s: a backslash in double quotes is read differently by other programs; use single quotes", name)
+		return "", "", "", fmt.Errorf(
+			"%s: a backslash in double quotes is read differently by other programs; use single quotes",
+			name,
+		)
 	case !literal && strings.Contains(raw, `\$`):
 		return "", "", "", fmt.Errorf(`%s: write $ without a backslash; it has no special meaning here`, name)
 	case !literal && strings.HasSuffix(raw, `\`):

@@ -10,12 +10,13 @@ import (
 // otherNames are names that a settings file may hold for other readers: Docker Compose and the demo.
 func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
 
-// maxDistance is how many letters a name in the environment may differ from a setting's to be taken for a misspelling of it. Other
-// programs' variables are in the environment, too.
+// maxDistance is how many letters a name in the environment may differ from a setting's to be taken
+// for a misspelling of it. Other programs' variables are in the environment, too.
 const maxDistance = 2
 
-// Warnings returns what is suspicious and not wrong: names in the file that are no settings, names in the environment (as
-// os.Environ returns it) that are nearly one, and lines that lose a part of their value to a comment. No value is quoted.
+// Warnings returns what is suspicious and not wrong: names in the file that are no settings, names
+// in the environment (as os.Environ returns it) that are nearly one, and lines that lose a part of
+// their value to a comment. No value is quoted.
 func Warnings(file string, environ []string) []string {
 	values, warnings, err := readFile(file)
 	if err != nil {
@@ -40,11 +41,21 @@ func Warnings(file string, environ []string) []string {
 		}
 		plain := strings.TrimSuffix(strings.TrimPrefix(strings.ToUpper(name), "NOTEPAY_"), "_FILE")
 		if plain != strings.ToUpper(name) && slices.Contains(known, plain) {
-			unknown = append(unknown, fmt.Sprintf("%s in the environment is not a setting of notepay; set %s to the value itself", name, plain))
+			unknown = append(
+				unknown,
+				fmt.Sprintf(
+					"%s in the environment is not a setting of notepay; set %s to the value itself",
+					name,
+					plain,
+				),
+			)
 			continue
 		}
 		if nearest, distance := Nearest(name); distance <= maxDistance && distance < len(nearest)/2 {
-			unknown = append(unknown, fmt.Sprintf("%s in the environment is not a setting of notepay; did you mean %s?", name, nearest))
+			unknown = append(
+				unknown,
+				fmt.Sprintf("%s in the environment is not a setting of notepay; did you mean %s?", name, nearest),
+			)
 		}
 	}
 	slices.Sort(unknown)
@@ -54,8 +65,8 @@ func Warnings(file string, environ []string) []string {
 // EnvironmentWarnings returns Warnings for the environment of this process.
 func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }
 
-// Nearest returns the setting whose name is most like the given one, and how many letters have to be inserted, deleted, replaced
-// or swapped to get there.
+// Nearest returns the setting whose name is most like the given one, and how many letters have to
+// be inserted, deleted, replaced or swapped to get there.
 func Nearest(name string) (nearest string, distance int) {
 	distance = len(name) + 1
 	for _, known := range Names() {

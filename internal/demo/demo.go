@@ -1,10 +1,11 @@
-// Package demo is the whole system on one page: simulated Stripe, Notehub and machines, the stickers to scan, switches for
-// trouble, and every request between the parts as it happens.
+// Package demo is the whole system on one page: simulated Stripe, Notehub and machines, the
+// stickers to scan, switches for trouble, and every request between the parts as it happens.
 //
-// It promises that what the page shows is read from what really happened: a machine that runs has started for a note that came
-// through Notehub's API, an amount is the simulated Stripe's, and why money went back is what notepay's own records say. It knows
-// the bridge only as an address and a handler, through which it looks and which it asks as an operator does. It keeps nothing on
-// disk, and no money moves: there are no accounts behind it.
+// It promises that what the page shows is read from what really happened: a machine that runs has
+// started for a note that came through Notehub's API, an amount is the simulated Stripe's, and why
+// money went back is what notepay's own records say. It knows the bridge only as an address and a
+// handler, through which it looks and which it asks as an operator does. It keeps nothing on disk,
+// and no money moves: there are no accounts behind it.
 package demo
 
 import (
@@ -28,8 +29,9 @@ const (
 	fetches  = time.Second            // how often a machine looks for notes
 	redraws  = 250 * time.Millisecond // how often the page is compared with what it shows
 
-	// Short enough to watch: a note that nobody fetched is taken back, and silence gives the money back. The bridge listens for
-	// half a minute after the one before it takes silence for an answer, so less for the other would change nothing.
+	// Short enough to watch: a note that nobody fetched is taken back, and silence gives the money
+	// back. The bridge listens for half a minute after the one before it takes silence for an
+	// answer, so less for the other would change nothing.
 	creditLifetime = 20 * time.Second
 	confirmWithin  = 50 * time.Second
 )
@@ -91,8 +93,8 @@ func newDemo(c Config, out *http.Client) *Demo {
 	return d
 }
 
-// Settings returns the settings of `notepay serve` that point it at the simulation. Self is the base URL at which Handler is
-// served, for example http://127.0.0.1:3001.
+// Settings returns the settings of `notepay serve` that point it at the simulation. Self is the
+// base URL at which Handler is served, for example http://127.0.0.1:3001.
 func (d *Demo) Settings(self string) map[string]string {
 	self = strings.TrimSuffix(self, "/")
 	d.stripe.SetBaseURL(self)
@@ -115,8 +117,8 @@ func (d *Demo) Settings(self string) map[string]string {
 	}
 }
 
-// Connect says where the bridge is, for example http://127.0.0.1:3000: webhooks and machines' answers go there from now on, and the
-// stickers lead there.
+// Connect says where the bridge is, for example http://127.0.0.1:3000: webhooks and machines'
+// answers go there from now on, and the stickers lead there.
 func (d *Demo) Connect(bridge string) {
 	bridge = strings.TrimSuffix(bridge, "/")
 	d.stripe.SetEndpoint(bridge+"/webhook/stripe", d.webhookSecret)
@@ -127,8 +129,9 @@ func (d *Demo) Connect(bridge string) {
 	d.redraw()
 }
 
-// Run lets the machines fetch and run until the context ends, which is no error. Then it stops what vendors send and ends the live
-// views, so that closing the server need not wait for them. It can be called once.
+// Run lets the machines fetch and run until the context ends, which is no error. Then it stops what
+// vendors send and ends the live views, so that closing the server need not wait for them. It can
+// be called once.
 func (d *Demo) Run(ctx context.Context) error {
 	if d.begun.Swap(true) {
 		return errors.New("run the demo: it was run before")
@@ -154,8 +157,9 @@ func (d *Demo) Run(ctx context.Context) error {
 	}
 }
 
-// Handler serves the page at /, its files and actions under /demo/, Stripe's API under /v1/ (its library takes no base URL with
-// a path), the hosted checkout under /c/ and Notehub under /notehub/.
+// Handler serves the page at /, its files and actions under /demo/, Stripe's API under /v1/ (its
+// library takes no base URL with a path), the hosted checkout under /c/ and Notehub under
+// /notehub/.
 func (d *Demo) Handler() http.Handler {
 	mux := http.NewServeMux()
 	d.pages(mux)

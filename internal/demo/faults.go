@@ -12,8 +12,9 @@ import (
 type fault struct {
 	Key, Group, Name, Effect string
 
-	// Notehub's answers to the requests that match, a pattern of the sandbox's Script. {fault} stands for one segment and is
-	// replaced by the key, which makes the pattern this fault's own: Clear takes back this one alone.
+	// Notehub's answers to the requests that match, a pattern of the sandbox's Script. {fault}
+	// stands for one segment and is replaced by the key, which makes the pattern this fault's own:
+	// Clear takes back this one alone.
 	pattern string
 	outcome sandbox.Outcome
 
@@ -33,8 +34,8 @@ func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", 
 // Phrase says in a few words what is wrong.
 func (f fault) Phrase() string { return f.Group + ": " + strings.ToLower(f.Name) }
 
-// faults are all switches, in the order of the page. Where several meet one request, the one switched on last wins; of those for refunds,
-// the lowest.
+// faults are all switches, in the order of the page. Where several meet one request, the one
+// switched on last wins; of those for refunds, the lowest.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{
@@ -110,8 +111,18 @@ func (m *machine) faults() []fault {
 			Key: "silent", Name: "Silent", Effect: "It takes the note, does nothing and says nothing.",
 			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
 		},
-		{Key: "late", Name: "Answers late", Effect: "It says what it did 15 seconds late.", behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second }},
-		{Key: "twice", Name: "Answers twice", Effect: "It says everything twice.", behave: func(b *sandbox.Behaviour) { b.Twice = true }},
+		{
+			Key:    "late",
+			Name:   "Answers late",
+			Effect: "It says what it did 15 seconds late.",
+			behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second },
+		},
+		{
+			Key:    "twice",
+			Name:   "Answers twice",
+			Effect: "It says everything twice.",
+			behave: func(b *sandbox.Behaviour) { b.Twice = true },
+		},
 		{
 			Key: "power", Name: "Power cut", Effect: "Its power fails when it has taken a note, and is back when this is off.", dark: true,
 			behave: func(b *sandbox.Behaviour) { b.LosePower = true },

@@ -16,7 +16,13 @@ import (
 const creditFile = "payment.qi"
 
 // defaultPrice is what a machine sells that names no price of its own in Notehub.
-var defaultPrice = sandbox.Price{ID: "price_1DemoOneStart", Name: "One start", Currency: "usd", Amount: 200, Active: true}
+var defaultPrice = sandbox.Price{
+	ID:       "price_1DemoOneStart",
+	Name:     "One start",
+	Currency: "usd",
+	Amount:   200,
+	Active:   true,
+}
 
 // kind is one of the machines that are shown.
 type kind struct {
@@ -37,10 +43,46 @@ func kinds() []kind {
 		return p
 	}
 	return []kind{
-		{"washer", "Washer 3", "dev:864475040000003", "A laundromat", price("WarmWash", "Warm wash", 350, "40s"), 40 * time.Second, "Washing", false},
-		{"locker", "Locker 12", "dev:864475040000012", "A parcel locker", price("OpenLocker", "Open the locker", 200, ""), 15 * time.Second, "Door open", false},
-		{"charger", "Charger A", "dev:864475040000021", "A parking lot", price("Charge", "Charge the car", 500, "1m"), time.Minute, "Charging", false},
-		{"vending", "Snack machine", "dev:864475040000034", "A waiting room", price("Snack", "One snack", 180, ""), 10 * time.Second, "Serving", true},
+		{
+			"washer",
+			"Washer 3",
+			"dev:864475040000003",
+			"A laundromat",
+			price("WarmWash", "Warm wash", 350, "40s"),
+			40 * time.Second,
+			"Washing",
+			false,
+		},
+		{
+			"locker",
+			"Locker 12",
+			"dev:864475040000012",
+			"A parcel locker",
+			price("OpenLocker", "Open the locker", 200, ""),
+			15 * time.Second,
+			"Door open",
+			false,
+		},
+		{
+			"charger",
+			"Charger A",
+			"dev:864475040000021",
+			"A parking lot",
+			price("Charge", "Charge the car", 500, "1m"),
+			time.Minute,
+			"Charging",
+			false,
+		},
+		{
+			"vending",
+			"Snack machine",
+			"dev:864475040000034",
+			"A waiting room",
+			price("Snack", "One snack", 180, ""),
+			10 * time.Second,
+			"Serving",
+			true,
+		},
 	}
 }
 
@@ -93,7 +135,14 @@ func (d *Demo) step() {
 		for _, n := range d.notehub.Notes(m.uid) {
 			if n.Fetched && !m.taken[n.ID] {
 				m.taken[n.ID] = true
-				d.wire.add(line{From: "Notehub", To: "machine", Text: "the Notecard of " + m.name + " takes the note", Asked: indented(n.Body)})
+				d.wire.add(
+					line{
+						From:  "Notehub",
+						To:    "machine",
+						Text:  "the Notecard of " + m.name + " takes the note",
+						Asked: indented(n.Body),
+					},
+				)
 			}
 		}
 		starts := m.host.Starts()
@@ -104,7 +153,14 @@ func (d *Demo) step() {
 		m.starts = len(starts)
 		answers := d.notehub.Answers(m.uid)
 		for _, a := range answers[m.said:] {
-			d.wire.add(line{From: "machine", To: "Notehub", Text: fmt.Sprintf("%s answers: %s", m.name, answerWords(a)), Asked: indented(a.Body)})
+			d.wire.add(
+				line{
+					From:  "machine",
+					To:    "Notehub",
+					Text:  fmt.Sprintf("%s answers: %s", m.name, answerWords(a)),
+					Asked: indented(a.Body),
+				},
+			)
 		}
 		m.said = len(answers)
 	}
@@ -202,7 +258,8 @@ func (d *Demo) prices() []sandbox.Price {
 	return prices
 }
 
-// noteViews says of each note what became of it, newest first. Of several with one credit as many were a start as there are starts.
+// noteViews says of each note what became of it, newest first. Of several with one credit as many
+// were a start as there are starts.
 func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) {
 	started := make(map[string]int)
 	for _, s := range starts {

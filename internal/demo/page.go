@@ -107,7 +107,10 @@ func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	anchor := "#trouble"
-	if _, m, _ := strings.Cut(fault, "-"); slices.ContainsFunc(d.machines, func(other *machine) bool { return other.key == m }) {
+	if _, m, _ := strings.Cut(fault, "-"); slices.ContainsFunc(
+		d.machines,
+		func(other *machine) bool { return other.key == m },
+	) {
 		anchor = "#name-" + m
 	}
 	d.back(w, r, anchor)

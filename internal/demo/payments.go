@@ -24,7 +24,8 @@ type action struct{ Do, Name string }
 
 const shownPayments = 3
 
-// paymentViews are the latest payments of a machine, newest first. Amounts are Stripe's; what became of them is what notepay knows.
+// paymentViews are the latest payments of a machine, newest first. Amounts are Stripe's; what
+// became of them is what notepay knows.
 func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 	answers := d.notehub.Answers(m.uid)
 	for _, s := range slices.Backward(d.paidSessions()) {
@@ -65,7 +66,8 @@ type paidSession struct {
 	told bool // the bridge has taken the webhook
 }
 
-// paidSessions are all payments that Stripe knows of, oldest first. One counts also if the webhook that tells of it is lost.
+// paidSessions are all payments that Stripe knows of, oldest first. One counts also if the webhook
+// that tells of it is lost.
 func (d *Demo) paidSessions() (paid []paidSession) {
 	for _, e := range d.stripe.Events() {
 		if e.Type != "checkout.session.completed" {

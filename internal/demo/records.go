@@ -14,7 +14,8 @@ import (
 // askLimit is how long notepay may take to say what it knows.
 const askLimit = 2 * time.Second
 
-// known is what notepay's own records say. They are asked for as an operator asks, so nothing here is a guess of the page.
+// known is what notepay's own records say. They are asked for as an operator asks, so nothing here
+// is a guess of the page.
 type known struct {
 	payments map[string]record // by session
 	paused   map[string]string // why notepay does not sell on a device any more, by UID

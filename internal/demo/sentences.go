@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// sentence is what a request means, in plain words. {machine}, {event}, {answer} and {note} are filled in where the request names them.
+// sentence is what a request means, in plain words. {machine}, {event}, {answer} and {note} are
+// filled in where the request names them.
 type sentence struct {
 	from, to, text string
 	quiet          bool // of no interest to most
@@ -145,7 +146,8 @@ func (d *Demo) words(text, address, bodies string) string {
 		}
 		return ""
 	}
-	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "), " {note}", first(noteWord, ": ")).Replace(text)
+	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "), " {note}", first(noteWord, ": ")).
+		Replace(text)
 	return strings.TrimSpace(text)
 }
 

@@ -41,7 +41,8 @@ func (s *stream) leave(reader chan []byte) {
 	delete(s.readers, reader)
 }
 
-// send gives a message to all readers. One that does not keep up is dropped: its channel is closed, and its browser comes back.
+// send gives a message to all readers. One that does not keep up is dropped: its channel is closed,
+// and its browser comes back.
 func (s *stream) send(message []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +68,8 @@ func (s *stream) sendLine(l line) {
 	}
 }
 
-// message renders one event. The id, if it is not 0, is the point in the sequence from which a browser that comes back goes on.
+// message renders one event. The id, if it is not 0, is the point in the sequence from which a
+// browser that comes back goes on.
 func message(event string, id int64, data string) []byte {
 	var m bytes.Buffer
 	fmt.Fprintf(&m, "event: %s\n", event)
@@ -81,8 +83,8 @@ func message(event string, id int64, data string) []byte {
 	return m.Bytes()
 }
 
-// events answers /demo/events?after=N: what changed since the page was made or last heard of, then what changes, as HTML
-// elements that take the place of those with the same id.
+// events answers /demo/events?after=N: what changed since the page was made or last heard of, then
+// what changes, as HTML elements that take the place of those with the same id.
 func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 	after, _ := strconv.ParseInt(r.FormValue("after"), 10, 64)
 	if last, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {

@@ -12,11 +12,13 @@ import (
 // longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
 const longestAdoption = time.Hour
 
-// listPause is how long a reading of Stripe's list of links is good for each of its pages: a large account is not read all the time.
+// listPause is how long a reading of Stripe's list of links is good for each of its pages: a large
+// account is not read all the time.
 const listPause = 10 * time.Second
 
-// adopt reads Stripe's active links, at the start and then at each refresh: with a lost ledger they are all there is, and somebody
-// may change them in the Dashboard. Until it has succeeded once nothing is made.
+// adopt reads Stripe's active links, at the start and then at each refresh: with a lost ledger they
+// are all there is, and somebody may change them in the Dashboard. Until it has succeeded once
+// nothing is made.
 func (w *linkWork) adopt(ctx context.Context) error {
 	w.fleet.mu.RLock()
 	adopted, pages := w.adopted, 1+w.listed/100
@@ -93,9 +95,10 @@ func (w *linkWork) list(ctx context.Context) error {
 	return nil
 }
 
-// compare holds Stripe's active links against those remembered, and says which records change, which links are one too many, and
-// which have to be read because somebody else seems to have changed them, or because we did while the list was read. The one that
-// is remembered as active stays; else the first. The caller holds the lock.
+// compare holds Stripe's active links against those remembered, and says which records change,
+// which links are one too many, and which have to be read because somebody else seems to have
+// changed them, or because we did while the list was read. The one that is remembered as active
+// stays; else the first. The caller holds the lock.
 func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
 	busy := func(key linkKey) bool { // what was listed may be older than what we have done or are doing
 		_, doubted := w.doubt[key]

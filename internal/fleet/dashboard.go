@@ -14,8 +14,9 @@ import (
 
 // This file keeps up with what somebody changes in Stripe's Dashboard, and with calls whose result nobody has seen.
 //
-// A link that somebody deactivated or limited in the Dashboard stays as it is: that person wants nobody to pay through it, and we
-// cannot know why. The device says so, and sells again when the link is activated in the Dashboard.
+// A link that somebody deactivated or limited in the Dashboard stays as it is: that person wants
+// nobody to pay through it, and we cannot know why. The device says so, and sells again when the
+// link is activated in the Dashboard.
 
 // The types of Stripe's events that say that something which is sold may have changed.
 const (
@@ -33,9 +34,10 @@ type hint struct {
 	active, limited bool // of a link, as the event says
 }
 
-// OfferChanged notes that a link, price or product may have changed at Stripe, by the type of the event, the id of its object, and
-// whether a link is active and limited. It returns at once. What the event says is not believed, because events arrive late and in
-// any order: where it differs from what is known, Stripe is asked.
+// OfferChanged notes that a link, price or product may have changed at Stripe, by the type of the
+// event, the id of its object, and whether a link is active and limited. It returns at once. What
+// the event says is not believed, because events arrive late and in any order: where it differs
+// from what is known, Stripe is asked.
 func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	select {
 	case f.hints <- hint{eventType, id, active, limited}:
@@ -44,7 +46,8 @@ func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	}
 }
 
-// LinkPaid notes a payment through a link. It returns at once, and only a link that Stripe ends after some payments is read.
+// LinkPaid notes a payment through a link. It returns at once, and only a link that Stripe ends
+// after some payments is read.
 func (f *Fleet) LinkPaid(id string) {
 	f.mu.RLock()
 	_, limited := f.links.limited[id]
@@ -113,7 +116,8 @@ func (f *Fleet) show(uid string) {
 	}
 }
 
-// examineSoon has a link read before all others, unless it is as it is known. Each change of ours comes back as a hint, too.
+// examineSoon has a link read before all others, unless it is as it is known. Each change of ours
+// comes back as a hint, too.
 func (w *linkWork) examineSoon(h hint) {
 	var found *linkKey
 	w.fleet.mu.RLock()
@@ -145,7 +149,8 @@ func (w *linkWork) examineSoon(h hint) {
 	w.poke()
 }
 
-// examine reads a link, and takes over how it is at Stripe. The worker has the key to itself, so that no call of ours is under way.
+// examine reads a link, and takes over how it is at Stripe. The worker has the key to itself, so
+// that no call of ours is under way.
 func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) error {
 	found, err := w.fleet.Stripe.Link(ctx, link.ID)
 	gone := upstream.OutcomeOf(err) == upstream.Refused
@@ -181,7 +186,15 @@ func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) e
 	}
 	w.fleet.show(key.device)
 	if changed.Closed != link.Closed {
-		w.fleet.Log.Warn("link changed in the dashboard", "link", link.ID, "device", key.device, "closed", changed.Closed)
+		w.fleet.Log.Warn(
+			"link changed in the dashboard",
+			"link",
+			link.ID,
+			"device",
+			key.device,
+			"closed",
+			changed.Closed,
+		)
 	}
 	return nil
 }
@@ -193,11 +206,13 @@ type creation struct {
 	at     time.Time
 }
 
-// lostKeyHolds is how long a creation whose reply was lost may be repeated under its idempotency key: Stripe keeps keys for a day.
+// lostKeyHolds is how long a creation whose reply was lost may be repeated under its idempotency
+// key: Stripe keeps keys for a day.
 const lostKeyHolds = 23 * time.Hour
 
-// judgeCreation decides under which idempotency key a creation is tried next. While a link may have been made under a key, another
-// key could make a second one: it is taken only when Stripe's list was read after that.
+// judgeCreation decides under which idempotency key a creation is tried next. While a link may have
+// been made under a key, another key could make a second one: it is taken only when Stripe's list
+// was read after that.
 func (w *linkWork) judgeCreation(key linkKey, c creation, err error) {
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
@@ -216,8 +231,8 @@ func (w *linkWork) judgeCreation(key linkKey, c creation, err error) {
 	}
 }
 
-// settleDoubt reads Stripe's list where a creation may have made a link under a key that cannot be used again. It reports whether
-// there is one; if there is none, the next creation has a new key.
+// settleDoubt reads Stripe's list where a creation may have made a link under a key that cannot be
+// used again. It reports whether there is one; if there is none, the next creation has a new key.
 func (w *linkWork) settleDoubt(ctx context.Context, key linkKey) (created bool, err error) {
 	w.fleet.mu.Lock()
 	since, doubted := w.doubt[key]

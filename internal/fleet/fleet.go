@@ -1,9 +1,11 @@
-// Package fleet knows the devices, what each sells and the Payment Link of each (device, plan): the map that /pay reads.
+// Package fleet knows the devices, what each sells and the Payment Link of each (device, plan): the
+// map that /pay reads.
 //
-// It promises that reading it never waits for a vendor, that what it knew before a restart it knows after (devices, their
-// variables, links and pauses are kept in the ledger), that no second link is made for a (device, plan) that has one, and that
-// nothing is taken away on the word of an incomplete listing. It does not know payments (who is in use it is told), nor whether
-// a machine is in working order.
+// It promises that reading it never waits for a vendor, that what it knew before a restart it knows
+// after (devices, their variables, links and pauses are kept in the ledger), that no second link is
+// made for a (device, plan) that has one, and that nothing is taken away on the word of an
+// incomplete listing. It does not know payments (who is in use it is told), nor whether a machine
+// is in working order.
 package fleet
 
 import (
@@ -71,8 +73,9 @@ type Config struct {
 	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
 
-	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it keeps. Without a limit the
-	// variables are read slowly, because nobody knows how many calls the account may make. nil: the reads wait for nothing.
+	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it
+	// keeps. Without a limit the variables are read slowly, because nobody knows how many calls the
+	// account may make. nil: the reads wait for nothing.
 	NotehubPace      *upstream.Pace
 	NotehubPerMinute uint
 
@@ -211,7 +214,8 @@ func (f *Fleet) load(ctx context.Context) error {
 	return nil
 }
 
-// respell brings devices and variables that an earlier version stored in Notehub's spelling into the one that is compared.
+// respell brings devices and variables that an earlier version stored in Notehub's spelling into
+// the one that is compared.
 func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []ledger.Variables) error {
 	return f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		for i, d := range devices {
@@ -240,7 +244,14 @@ func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []l
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.termsOf(d)
-	device := &Device{Device: d, saleTerms: t, Problems: t.problems, asked: f.vars[d.UID].at, unread: f.unread(d), Offers: make([]Offer, 0, len(t.prices))}
+	device := &Device{
+		Device:    d,
+		saleTerms: t,
+		Problems:  t.problems,
+		asked:     f.vars[d.UID].at,
+		unread:    f.unread(d),
+		Offers:    make([]Offer, 0, len(t.prices)),
+	}
 	for _, id := range t.prices {
 		if device.unread {
 			break // what would be shown is a guess
@@ -262,7 +273,13 @@ func (f *Fleet) build(d ledger.Device) *Device {
 		device.Pause = &p
 	}
 	if device.unscannable = !uid.Valid(d.UID); device.unscannable {
-		device.Problems = append(slices.Clip(device.Problems), fmt.Sprintf("its UID %.80q cannot be scanned: behind dev: there may be at most 64 letters, digits and -_.: and it is not sold", d.UID))
+		device.Problems = append(
+			slices.Clip(device.Problems),
+			fmt.Sprintf(
+				"its UID %.80q cannot be scanned: behind dev: there may be at most 64 letters, digits and -_.: and it is not sold",
+				d.UID,
+			),
+		)
 	}
 	device.until, device.inUse = f.busy[d.UID]
 	return device
@@ -348,7 +365,8 @@ func (f *Fleet) put(devices ...ledger.Device) {
 	}
 }
 
-// change makes a change that concerns one device, shows it on the device, and has its links looked at before all others.
+// change makes a change that concerns one device, shows it on the device, and has its links looked
+// at before all others.
 func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.hurry) }
 
 // changeAnd makes a change that concerns one device, shows it on the device, and gives its links to queue.

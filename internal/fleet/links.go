@@ -18,9 +18,10 @@ import (
 // linkKey is what has one link: a device and a price.
 type linkKey struct{ device, price string }
 
-// linkWork remembers the links and makes Stripe's agree with what is wanted, a few at a time and those of scanned devices first.
-// A key in the queue says only that something may be to do; what, is found out when its turn comes. The fleet's lock guards
-// its fields, for what a link should be depends on the devices and what a device sells depends on the links.
+// linkWork remembers the links and makes Stripe's agree with what is wanted, a few at a time and
+// those of scanned devices first. A key in the queue says only that something may be to do; what,
+// is found out when its turn comes. The fleet's lock guards its fields, for what a link should be
+// depends on the devices and what a device sells depends on the links.
 type linkWork struct {
 	fleet *Fleet
 	made  atomic.Int64 // links created by this process
@@ -164,8 +165,9 @@ const (
 	examine  // read how it is at Stripe
 )
 
-// need says what is to be done for a key. A link that takes the money in the wrong way, at once or when it is captured, gives way
-// before there is another; where sessions are made, none is wanted. The caller holds the lock.
+// need says what is to be done for a key. A link that takes the money in the wrong way, at once or
+// when it is captured, gives way before there is another; where sessions are made, none is wanted.
+// The caller holds the lock.
 func (w *linkWork) need(key linkKey) need {
 	f := w.fleet
 	link, remembered := w.links[key]
@@ -173,7 +175,8 @@ func (w *linkWork) need(key linkKey) need {
 	_, read := f.plans[key.price]
 	_, refused := f.refused[key.price]
 	undecided := !f.Sessions && known && device.mayBePaid() == Unread && !refused
-	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) && !refused
+	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) &&
+		!refused
 	right := remembered && link.Manual == f.ManualCapture
 	active := link.Active || w.unsure[link.ID]
 	_, look := w.look[key]
@@ -284,8 +287,8 @@ func (w *linkWork) one(ctx context.Context) bool {
 	return true
 }
 
-// take takes the next key for which something is to do still: one that was hurried is in the queue, too, and may have been tried
-// since. The caller holds the lock.
+// take takes the next key for which something is to do still: one that was hurried is in the queue,
+// too, and may have been tried since. The caller holds the lock.
 func (w *linkWork) take() (key linkKey, ok bool) {
 	for len(w.urgent)+len(w.queue) > 0 {
 		if len(w.urgent) > 0 {
@@ -332,7 +335,10 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 			return err
 		}
 		if link.Manual != f.ManualCapture { // it would be replaced again and again
-			return &upstream.Error{Outcome: upstream.Refused, Detail: "link " + link.ID + " was made with the wrong capture"}
+			return &upstream.Error{
+				Outcome: upstream.Refused,
+				Detail:  "link " + link.ID + " was made with the wrong capture",
+			}
 		}
 		return nil
 	case activate, redirect:
@@ -347,8 +353,9 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 	return nil
 }
 
-// change changes a link at Stripe and in the ledger. That we deactivate it is on disk before the call: if we stop behind it, the next
-// start must not take it for a deactivation in the Dashboard. If we stop before the call, the next start finds the link active.
+// change changes a link at Stripe and in the ledger. That we deactivate it is on disk before the
+// call: if we stop behind it, the next start must not take it for a deactivation in the Dashboard.
+// If we stop before the call, the next start finds the link active.
 func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
 	if !link.Active {
 		if err := w.store(ctx, link); err != nil {
@@ -374,7 +381,10 @@ func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
 const saveTimeout = 4 * time.Second
 
 func (w *linkWork) store(ctx context.Context, link ledger.Link) error {
-	saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout) // Stripe has it already, also if we stop
+	saving, cancel := context.WithTimeout(
+		context.WithoutCancel(ctx),
+		saveTimeout,
+	) // Stripe has it already, also if we stop
 	defer cancel()
 	err := w.fleet.Ledger.Update(saving, func(tx *ledger.Tx) error { return tx.SaveLink(link) })
 	if err != nil {
@@ -393,7 +403,17 @@ func (w *linkWork) save(ctx context.Context, link ledger.Link) error {
 	}
 	w.fleet.mu.Unlock()
 	w.fleet.relink(link)
-	w.fleet.Log.Debug("link saved", "link", link.ID, "device", link.DeviceUID, "price", link.Plan.PriceID, "active", link.Active)
+	w.fleet.Log.Debug(
+		"link saved",
+		"link",
+		link.ID,
+		"device",
+		link.DeviceUID,
+		"price",
+		link.Plan.PriceID,
+		"active",
+		link.Active,
+	)
 	return nil
 }
 

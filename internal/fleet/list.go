@@ -34,8 +34,17 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	list := make([]Listed, 0, len(devices))
 	for _, d := range devices {
 		sale := f.judge(d, now, observed)
-		l := Listed{Device: d.Device, Plans: d.Offers, Source: d.source, State: sale.State, Reason: sale.Reason, Until: sale.Until, Pause: d.Pause,
-			Problems: d.Problems, Variables: d.asked}
+		l := Listed{
+			Device:    d.Device,
+			Plans:     d.Offers,
+			Source:    d.source,
+			State:     sale.State,
+			Reason:    sale.Reason,
+			Until:     sale.Until,
+			Pause:     d.Pause,
+			Problems:  d.Problems,
+			Variables: d.asked,
+		}
 		if d.hasLife {
 			l.Lifetime = &d.lifetime
 		}
@@ -100,6 +109,9 @@ func (f *Fleet) Problems() []Problem {
 	for text, n := range count {
 		list = append(list, Problem{text, n})
 	}
-	slices.SortFunc(list, func(a, b Problem) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text)) })
+	slices.SortFunc(
+		list,
+		func(a, b Problem) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text)) },
+	)
 	return list
 }

@@ -12,8 +12,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// plansAnew is how many known prices are read anew at a refresh, those first that were not read for the longest time. An account
-// has a limited number of reads a month (docs/vendors.md, Q10).
+// plansAnew is how many known prices are read anew at a refresh, those first that were not read for
+// the longest time. An account has a limited number of reads a month (docs/vendors.md, Q10).
 const plansAnew = 10
 
 // readPlans reads the prices that are sold, those of a listing included. One that cannot be read stays as it was.
@@ -43,7 +43,8 @@ func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete
 	return errors.Join(errs...)
 }
 
-// pricesInUse are the prices that the devices of a listing sell, if it is not complete also those of all others, and the defaults.
+// pricesInUse are the prices that the devices of a listing sell, if it is not complete also those
+// of all others, and the defaults.
 func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]bool {
 	if !complete {
 		listing = slices.Clone(listing)
@@ -71,8 +72,8 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 	return used
 }
 
-// readMissingPlans reads the prices of one device that nobody sold before, and reports whether there were any. One that cannot be
-// read is left to the next refresh.
+// readMissingPlans reads the prices of one device that nobody sold before, and reports whether
+// there were any. One that cannot be read is left to the next refresh.
 func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
 	var missing []string
 	f.mu.RLock()
@@ -123,9 +124,11 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 
 func notSold(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
 
-// TooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum holds for the currency that the
-// account is paid out in; what is said here is its published list, second-hand (docs/vendors.md, Q20), and holds for accounts paid
-// out in the same currency. A currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged, too.
+// TooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum
+// holds for the currency that the account is paid out in; what is said here is its published list,
+// second-hand (docs/vendors.md, Q20), and holds for accounts paid out in the same currency. A
+// currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged,
+// too.
 func TooSmall(amount int64, currency string) string {
 	least, known := int64(0), true
 	switch currency {
@@ -155,5 +158,10 @@ func TooSmall(amount int64, currency string) string {
 	if !known || amount == 0 || amount >= least {
 		return ""
 	}
-	return fmt.Sprintf("its amount, %d, is below the %d (in the smallest unit of %s) that Stripe charges at least", amount, least, currency)
+	return fmt.Sprintf(
+		"its amount, %d, is below the %d (in the smallest unit of %s) that Stripe charges at least",
+		amount,
+		least,
+		currency,
+	)
 }

@@ -121,7 +121,9 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	devices, err := f.Notehub.Devices(ctx)
 	devices = f.readable(devices, err == nil)
 	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
-		err = errors.New("it is empty: rather than take every machine away, what was known is kept") // the last one leaves with the ledger
+		err = errors.New(
+			"it is empty: rather than take every machine away, what was known is kept",
+		) // the last one leaves with the ledger
 	}
 	complete := err == nil
 	if !complete {
@@ -179,8 +181,8 @@ func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledg
 	return devices
 }
 
-// Unsold returns the devices that Notehub lists and that cannot be sold on because of their UID or an unreadable record.
-// The Problem of each says why.
+// Unsold returns the devices that Notehub lists and that cannot be sold on because of their UID or
+// an unreadable record. The Problem of each says why.
 func (f *Fleet) Unsold() []ledger.Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -188,7 +190,12 @@ func (f *Fleet) Unsold() []ledger.Device {
 }
 
 // take puts a listing into the ledger and then into the map. Only a complete one removes devices.
-func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool, began time.Time) (r Result, err error) {
+func (f *Fleet) take(
+	ctx context.Context,
+	listing []ledger.Device,
+	complete bool,
+	began time.Time,
+) (r Result, err error) {
 	f.mu.RLock()
 	var changed []ledger.Device
 	listed := make(map[string]bool, len(listing))
@@ -272,8 +279,8 @@ func (f *Fleet) take(ctx context.Context, listing []ledger.Device, complete bool
 	return r, nil
 }
 
-// pausedAt returns since when a device is paused. A clock that was ahead stored a time that has not come: then it counts from
-// our start.
+// pausedAt returns since when a device is paused. A clock that was ahead stored a time that has not
+// come: then it counts from our start.
 func (f *Fleet) pausedAt(p ledger.Pause) time.Time {
 	if p.At.After(f.Ledger.Now()) {
 		return f.Ledger.Clock().At(f.made)
@@ -282,7 +289,9 @@ func (f *Fleet) pausedAt(p ledger.Pause) time.Time {
 }
 
 func same(a, b ledger.Device) bool {
-	return a.Name == b.Name && a.Spelled == b.Spelled && a.Disabled == b.Disabled && a.LastActivity.Equal(b.LastActivity) && slices.Equal(a.Fleets, b.Fleets)
+	return a.Name == b.Name && a.Spelled == b.Spelled && a.Disabled == b.Disabled &&
+		a.LastActivity.Equal(b.LastActivity) &&
+		slices.Equal(a.Fleets, b.Fleets)
 }
 
 // lookUpOne asks for one device that a scan named and the last listing did not.

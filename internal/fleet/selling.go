@@ -76,8 +76,9 @@ func (f *Fleet) judge(d *Device, now, observed time.Time) Sale {
 	return sale
 }
 
-// mayBePaid is Open unless somebody has taken the device out of sale: then its links are deactivated, too. It is Unread while that
-// is not known: then its links are left as they are, and nobody is led to them.
+// mayBePaid is Open unless somebody has taken the device out of sale: then its links are
+// deactivated, too. It is Unread while that is not known: then its links are left as they are, and
+// nobody is led to them.
 func (d *Device) mayBePaid() State {
 	switch {
 	case d.unscannable:
@@ -104,12 +105,14 @@ func (d *Device) payable() bool {
 	return false
 }
 
-// offline counts from the last listing, which is up to an interval old: without it every device would seem silent before the next.
+// offline counts from the last listing, which is up to an interval old: without it every device
+// would seem silent before the next.
 func (f *Fleet) offline(d *Device, now, observed time.Time) bool {
 	if f.OfflineAfter <= 0 {
 		return false
 	}
-	if oldest := now.Add(-f.Interval); observed.Before(oldest) || observed.After(now) { // a clock that was ahead stored the latter
+	if oldest := now.Add(-f.Interval); observed.Before(oldest) ||
+		observed.After(now) { // a clock that was ahead stored the latter
 		observed = oldest
 	}
 	return d.LastActivity.Before(observed.Add(-f.OfflineAfter))
@@ -125,8 +128,9 @@ const (
 	NotSelling                 // it is out of sale, or was not heard from for too long before the payment
 )
 
-// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way, or the device's variables are being read. Whether the device is in use is
-// not looked at, nor is its link.
+// Standing judges a device for a payment made at paid. While it is Unsure a refresh is on its way,
+// or the device's variables are being read. Whether the device is in use is not looked at, nor is
+// its link.
 func (f *Fleet) Standing(uid string, paid time.Time) Standing {
 	f.mu.RLock()
 	device, listed := f.devices[uid], f.listed
@@ -159,7 +163,8 @@ func (f *Fleet) Lifetime(uid string) (d time.Duration, ok bool) {
 	return device.lifetime, device.hasLife
 }
 
-// InUse tells that a timed credit of a device is open until then; a zero time: its end is not known, and it stays so until Free.
+// InUse tells that a timed credit of a device is open until then; a zero time: its end is not
+// known, and it stays so until Free.
 func (f *Fleet) InUse(uid string, until time.Time) {
 	f.change(uid, func() { f.busy[uid] = until })
 }
@@ -190,7 +195,15 @@ func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 		if err := tx.Resume(p.DeviceUID); err != nil {
 			return err
 		}
-		return tx.AddAudit(ledger.Audit{Who: "notepay", What: "resume", Subject: p.DeviceUID, Why: "the device was heard from again", Before: p.Reason})
+		return tx.AddAudit(
+			ledger.Audit{
+				Who:     "notepay",
+				What:    "resume",
+				Subject: p.DeviceUID,
+				Why:     "the device was heard from again",
+				Before:  p.Reason,
+			},
+		)
 	})
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", p.DeviceUID, err)

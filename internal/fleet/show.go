@@ -10,8 +10,9 @@ import (
 	"notepay/internal/ledger"
 )
 
-// What the map says of a device's pause and use is a copy of the ledger. Transactions share commits, and who made them goes on in any order, so
-// the order of the news is not the order of the commits. Whoever has changed one of them therefore has it read again here, one reader at a time
+// What the map says of a device's pause and use is a copy of the ledger. Transactions share
+// commits, and who made them goes on in any order, so the order of the news is not the order of the
+// commits. Whoever has changed one of them therefore has it read again here, one reader at a time
 // for each device: the last one begins after every commit that it is told of.
 
 // showing has the readers of one device take turns.
@@ -24,8 +25,9 @@ func (s *showing) turn(uid string) *sync.Mutex {
 	return &s.turns[maphash.String(s.seed, uid)%uint64(len(s.turns))]
 }
 
-// Show reads from the ledger whether a timed credit holds a device, and until when, and whether the device is paused. It follows every commit
-// that may have changed that. After an error the map is as it was, and Show is to be called again.
+// Show reads from the ledger whether a timed credit holds a device, and until when, and whether the
+// device is paused. It follows every commit that may have changed that. After an error the map is
+// as it was, and Show is to be called again.
 func (f *Fleet) Show(ctx context.Context, uid string, until func(ledger.Payment) time.Time) error {
 	turn := f.shown.turn(uid)
 	turn.Lock()

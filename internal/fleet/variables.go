@@ -86,8 +86,9 @@ func (f *Fleet) termsOf(d ledger.Device) *saleTerms {
 	return t
 }
 
-// ofFleets is what the fleets of a device say. Which of two fleets wins at Notehub is not known (docs/vendors.md, U9): where they
-// disagree the first by uid is taken, and the conflict is a problem, as a line.
+// ofFleets is what the fleets of a device say. Which of two fleets wins at Notehub is not known
+// (docs/vendors.md, U9): where they disagree the first by uid is taken, and the conflict is a
+// problem, as a line.
 func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) {
 	var first string
 	disagree := false
@@ -107,19 +108,31 @@ func (f *Fleet) ofFleets(fleets []string, name string) (value, conflict string) 
 	return value, conflict
 }
 
-// Terms returns the prices that variables name, in their order, and what is wrong with the variables that concern us. The names
-// of the variables are in small letters.
+// Terms returns the prices that variables name, in their order, and what is wrong with the
+// variables that concern us. The names of the variables are in small letters.
 func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []string) {
 	ours := concerning(variables)
-	t := setting{prices: ours[priceVariable], enabled: ours[enabledVariable], lifetime: ours[lifetimeVariable]}.terms(nil, rules)
+	t := setting{
+		prices:   ours[priceVariable],
+		enabled:  ours[enabledVariable],
+		lifetime: ours[lifetimeVariable],
+	}.terms(
+		nil,
+		rules,
+	)
 	return t.prices, t.problems
 }
 
-// terms reads a setting. What cannot be read is a problem: a price is then not sold, the machine takes no payments where it is not
-// clear whether it should, and the lifetime is the default one, which the operator has chosen for all machines. What a variable
-// said before it was wrong does not count, because that would be gone with the next restart.
+// terms reads a setting. What cannot be read is a problem: a price is then not sold, the machine
+// takes no payments where it is not clear whether it should, and the lifetime is the default one,
+// which the operator has chosen for all machines. What a variable said before it was wrong does not
+// count, because that would be gone with the next restart.
 func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
-	t := &saleTerms{source: s.source, prices: defaults, problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' })}
+	t := &saleTerms{
+		source:   s.source,
+		prices:   defaults,
+		problems: strings.FieldsFunc(s.conflicts, func(r rune) bool { return r == '\n' }),
+	}
 	wrong := func(format string, args ...any) { t.problems = append(t.problems, fmt.Sprintf(format, args...)) }
 	if s.prices != "" {
 		var bad []terms.BadPrice
@@ -156,8 +169,9 @@ func concerning(all map[string]string) (ours map[string]string) {
 	return ours
 }
 
-// unread reports whether variables that decide what a device sells were never read: its own, those of one of its fleets, or the
-// project's. What a ledger remembers of an earlier run counts as read. The caller holds the lock or is alone.
+// unread reports whether variables that decide what a device sells were never read: its own, those
+// of one of its fleets, or the project's. What a ledger remembers of an earlier run counts as read.
+// The caller holds the lock or is alone.
 func (f *Fleet) unread(d ledger.Device) bool {
 	if _, ok := f.vars[d.UID]; !ok {
 		return true
@@ -175,8 +189,8 @@ func (f *Fleet) fleetsUnread(d ledger.Device) bool {
 	return slices.ContainsFunc(d.Fleets, func(uid string) bool { _, ok := f.vars[uid]; return !ok })
 }
 
-// readVariables reads those of the project and of the fleets, in one call each, after the devices were listed. If they cannot be
-// read they stay as they were.
+// readVariables reads those of the project and of the fleets, in one call each, after the devices
+// were listed. If they cannot be read they stay as they were.
 func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) error {
 	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)
@@ -191,7 +205,11 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 		_, known := f.vars[projectOwner]
 		f.mu.Unlock()
 		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Refused || outcome == upstream.Trouble) {
-			f.Log.Warn("variables not read, what was known of them holds", "err", err) // a person has to mend it: asking again sooner changes nothing
+			f.Log.Warn(
+				"variables not read, what was known of them holds",
+				"err",
+				err,
+			) // a person has to mend it: asking again sooner changes nothing
 			return nil
 		}
 		return err
@@ -252,7 +270,9 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 	for _, owner := range gone {
 		delete(f.vars, owner)
 	}
-	clear(f.shared) // terms that nobody has any more would stay for ever; the refresh goes through all devices in a moment
+	clear(
+		f.shared,
+	) // terms that nobody has any more would stay for ever; the refresh goes through all devices in a moment
 	return nil
 }
 
@@ -269,12 +289,13 @@ const (
 	spareCheck = time.Second
 )
 
-// variableReader reads the variables of single devices, each in a call of its own: first those that were scanned and never read,
-// then those that were scanned, then those that were never read, then the ones that were read the longest time ago.
+// variableReader reads the variables of single devices, each in a call of its own: first those that
+// were scanned and never read, then those that were scanned, then those that were never read, then
+// the ones that were read the longest time ago.
 //
-// A device that was never read does not sell, so these reads may use half of the calls that Notehub's limit allows. The other half
-// is for notes and for customers who wait. Where no limit is set, they wait for the slow pace like all others, except for
-// those that somebody scanned.
+// A device that was never read does not sell, so these reads may use half of the calls that
+// Notehub's limit allows. The other half is for notes and for customers who wait. Where no limit is
+// set, they wait for the slow pace like all others, except for those that somebody scanned.
 type variableReader struct {
 	fleet   *Fleet
 	pace    *upstream.Pace // of all reads
@@ -305,9 +326,15 @@ func (r rest) after(now time.Time) rest {
 
 func newVariableReader(f *Fleet) *variableReader {
 	perMinute := float64(time.Minute) / float64(cmp.Or(f.VariableEvery, variableEvery))
-	return &variableReader{fleet: f, pace: upstream.NewPace(perMinute, 1), scans: upstream.NewPace(scansPerMinute, scansAtOnce),
-		wake: make(chan struct{}, 1), scanned: make(chan string, mostScanned),
-		waiting: make(chan chan struct{}), rests: map[string]rest{}}
+	return &variableReader{
+		fleet:   f,
+		pace:    upstream.NewPace(perMinute, 1),
+		scans:   upstream.NewPace(scansPerMinute, scansAtOnce),
+		wake:    make(chan struct{}, 1),
+		scanned: make(chan string, mostScanned),
+		waiting: make(chan chan struct{}),
+		rests:   map[string]rest{},
+	}
 }
 
 func (r *variableReader) poke() {
@@ -390,7 +417,8 @@ func (r *variableReader) waitForNews(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lately reports whether something was read within a duration. A time that has not come was stored by a clock that was ahead.
+// lately reports whether something was read within a duration. A time that has not come was stored
+// by a clock that was ahead.
 func lately(read, now time.Time, within time.Duration) bool {
 	age := now.Sub(read)
 	return age >= 0 && age < within
@@ -414,8 +442,9 @@ func (r *variableReader) plan() {
 	maps.DeleteFunc(r.rests, func(uid string, _ rest) bool { return r.fleet.Device(uid) == nil })
 }
 
-// next returns the device to be read next and how long that has to wait, nil if there is none. A device without one that rests
-// after a failure is left out; wait then says when it may be asked for again, 0 for not before there is news.
+// next returns the device to be read next and how long that has to wait, nil if there is none. A
+// device without one that rests after a failure is left out; wait then says when it may be asked
+// for again, 0 for not before there is news.
 func (r *variableReader) next(now time.Time) (d *Device, urgent bool, wait time.Duration) {
 	stripes := r.fleet.Ledger.Now()
 	fresh := func(uid string) bool { // gone, or read meanwhile
@@ -502,7 +531,8 @@ func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 	f, uid := r.fleet, d.UID
 	all, err := f.Notehub.DeviceVariables(ctx, uid)
 	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: f.Ledger.Now()}
-	if upstream.OutcomeOf(err) == upstream.Refused && !d.asked.IsZero() { // there is no such device, the next listing will show; what was known of it holds
+	if upstream.OutcomeOf(err) == upstream.Refused &&
+		!d.asked.IsZero() { // there is no such device, the next listing will show; what was known of it holds
 		f.mu.RLock()
 		v.Values, err = f.vars[uid].values, nil
 		f.mu.RUnlock()
@@ -527,8 +557,9 @@ func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 	f.Log.Debug("variables read", "device", uid)
 }
 
-// failed lets a device whose variables could not be read rest for a while. One that was never read does not sell, so it is queued
-// again at once, behind all others; one that was is queued by the next refresh.
+// failed lets a device whose variables could not be read rest for a while. One that was never read
+// does not sell, so it is queued again at once, behind all others; one that was is queued by the
+// next refresh.
 func (r *variableReader) failed(ctx context.Context, d *Device, urgent bool, err error) {
 	if ctx.Err() != nil {
 		return

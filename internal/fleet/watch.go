@@ -11,7 +11,8 @@ import (
 const (
 	// watchEvery is how often the fleet checks whether it sells at all.
 	watchEvery = 30 * time.Second
-	// unpayableFor is for how many checks in a row no device may be payable before that is a problem: links and variables take a while.
+	// unpayableFor is for how many checks in a row no device may be payable before that is a
+	// problem: links and variables take a while.
 	unpayableFor = 3
 	// outdatedAfter is how many refreshes a list of devices may miss.
 	outdatedAfter = 3
@@ -61,10 +62,23 @@ func (f *Fleet) listingDone(err error) {
 	failed, loaded := f.listingsFailed, f.loaded
 	f.mu.Unlock()
 	if !loaded {
-		f.raise(problem.NotListed, fmt.Sprintf("The devices were never listed completely, so nothing is sold yet: %.300v. notepay check says what is wrong with Notehub.", err))
+		f.raise(
+			problem.NotListed,
+			fmt.Sprintf(
+				"The devices were never listed completely, so nothing is sold yet: %.300v. notepay check says what is wrong with Notehub.",
+				err,
+			),
+		)
 	}
 	if failed >= 2 {
-		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d listings of the devices failed: %.300v. What was known is still sold; new machines are not.", failed, err))
+		f.raise(
+			problem.ListingFailed,
+			fmt.Sprintf(
+				"The last %d listings of the devices failed: %.300v. What was known is still sold; new machines are not.",
+				failed,
+				err,
+			),
+		)
 	}
 }
 
@@ -74,7 +88,13 @@ func (f *Fleet) checkList(now time.Time) {
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
 	if age := now.Sub(observed); loaded && age > outdatedAfter*f.Interval {
-		f.raise(problem.ListOutdated, fmt.Sprintf("The devices were last listed completely %s ago. Machines that were added or removed since are not known.", age.Round(time.Minute)))
+		f.raise(
+			problem.ListOutdated,
+			fmt.Sprintf(
+				"The devices were last listed completely %s ago. Machines that were added or removed since are not known.",
+				age.Round(time.Minute),
+			),
+		)
 		return
 	}
 	f.Config.Problems.Clear(problem.ListOutdated)

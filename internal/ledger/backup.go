@@ -14,7 +14,8 @@ import (
 const FactEventsRead = "events_read"
 
 const (
-	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others may have gone on since.
+	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others
+	// may have gone on since.
 	factBackup = "backup_taken"
 	// factRestored is since when a restored copy is in use, until what it holds was judged (Restored).
 	factRestored = "restored"
@@ -24,8 +25,9 @@ const (
 var ErrPostgres = errors.New("a PostgreSQL database is copied with pg_dump; " +
 	"stamp a restored copy before its first start: INSERT INTO facts (name, value) VALUES ('backup_taken', 0)")
 
-// Backup writes a consistent copy of a SQLite ledger, also of one that is in use, to a file that does not exist yet. The copy is
-// checked and stamped: as a ledger of its own, later, it knows that it may have missed something.
+// Backup writes a consistent copy of a SQLite ledger, also of one that is in use, to a file that
+// does not exist yet. The copy is checked and stamped: as a ledger of its own, later, it knows that
+// it may have missed something.
 func Backup(ctx context.Context, database, file string) (err error) {
 	if IsPostgres(database) {
 		return ErrPostgres
@@ -83,8 +85,8 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 	return errors.Join(f(db), db.Close())
 }
 
-// runOnLedger opens a ledger that may be in use, for one purpose. If nobody uses it, this process may replay the log and
-// remove it, so the log has to belong to the ledger.
+// runOnLedger opens a ledger that may be in use, for one purpose. If nobody uses it, this process
+// may replay the log and remove it, so the log has to belong to the ledger.
 func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error {
 	files, err := hold(path)
 	if errors.Is(err, ErrLocked) {
@@ -100,8 +102,8 @@ func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error 
 	return errors.Join(err, files.release())
 }
 
-// stamp checks a copy from its first page to its last, says in it when it was made, and makes it another generation than
-// the ledger's.
+// stamp checks a copy from its first page to its last, says in it when it was made, and makes it
+// another generation than the ledger's.
 func stamp(ctx context.Context) func(*sql.DB) error {
 	return func(db *sql.DB) error {
 		var verdict string
@@ -138,7 +140,8 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// takeOver makes a restored copy a ledger of its own that is born at a time: what was paid before was another's to deliver.
+// takeOver makes a restored copy a ledger of its own that is born at a time: what was paid before
+// was another's to deliver.
 func (tx *Tx) takeOver(at time.Time) error {
 	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
 	if err != nil || n == 0 {
@@ -152,8 +155,9 @@ func (tx *Tx) takeOver(at time.Time) error {
 	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact(factBorn, at), tx.SetFact(factRestored, tx.Now))
 }
 
-// Restored reads the payments that a restored copy believes to be under way, and that the ledger which it was copied from may have
-// ended since. It returns none for any other ledger. The caller judges each, and then calls SetJudged.
+// Restored reads the payments that a restored copy believes to be under way, and that the ledger
+// which it was copied from may have ended since. It returns none for any other ledger. The caller
+// judges each, and then calls SetJudged.
 func (tx *Tx) Restored() ([]Payment, error) {
 	if restored, err := Has(errorOf(tx.Fact(factRestored))); !restored || err != nil {
 		return nil, err

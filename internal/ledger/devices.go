@@ -88,9 +88,16 @@ func (tx *Tx) SaveDevice(d Device) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec(`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled) VALUES ($1, $2, $3, $4, $5, $6)
+	_, err = tx.exec(
+		`INSERT INTO devices (uid, name, fleets, disabled, last_activity, spelled) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (uid) DO UPDATE SET spelled = excluded.spelled, name = excluded.name, fleets = excluded.fleets, disabled = excluded.disabled, last_activity = excluded.last_activity`,
-		d.UID, d.Name, string(fleets), bit(d.Disabled), milliseconds(d.LastActivity), d.Spelled)
+		d.UID,
+		d.Name,
+		string(fleets),
+		bit(d.Disabled),
+		milliseconds(d.LastActivity),
+		d.Spelled,
+	)
 	return err
 }
 
@@ -221,8 +228,14 @@ func amountOrNull(amount int64) any {
 	return amount
 }
 
-// Audits lists what was changed, newest first, and the cursor of the next page, "" after the last. An empty subject means all; limit is at least 1.
-func (l *Ledger) Audits(ctx context.Context, subject string, limit int, cursor string) (list []Audit, next string, err error) {
+// Audits lists what was changed, newest first, and the cursor of the next page, "" after the last.
+// An empty subject means all; limit is at least 1.
+func (l *Ledger) Audits(
+	ctx context.Context,
+	subject string,
+	limit int,
+	cursor string,
+) (list []Audit, next string, err error) {
 	if cursor == "" {
 		cursor = "9" // above every id
 	}
@@ -253,17 +266,52 @@ var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders
 	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed`
 
 func scanLink(s scanner) (l Link, err error) {
-	err = s.Scan(&l.ID, flag{&l.Livemode}, &l.DeviceUID, &l.Plan.PriceID, &l.URL, &l.ReturnURL, flag{&l.Active}, flag{&l.Manual}, &l.Plan.Name, &l.Plan.Amount,
-		&l.Plan.Currency, seconds{&l.Plan.Duration}, seconds{&l.Plan.DelayedStart}, &l.Plan.Description, &l.Plan.Image, flag{&l.Plan.AccessCode},
-		&l.Plan.CurrencyOptions, &l.Closed)
+	err = s.Scan(
+		&l.ID,
+		flag{&l.Livemode},
+		&l.DeviceUID,
+		&l.Plan.PriceID,
+		&l.URL,
+		&l.ReturnURL,
+		flag{&l.Active},
+		flag{&l.Manual},
+		&l.Plan.Name,
+		&l.Plan.Amount,
+		&l.Plan.Currency,
+		seconds{&l.Plan.Duration},
+		seconds{&l.Plan.DelayedStart},
+		&l.Plan.Description,
+		&l.Plan.Image,
+		flag{&l.Plan.AccessCode},
+		&l.Plan.CurrencyOptions,
+		&l.Closed,
+	)
 	return l, err
 }
 
 // SaveLink stores a link. What it sells was decided when it was first stored and stays.
 func (tx *Tx) SaveLink(l Link) error {
-	_, err := tx.exec(saveLink, l.ID, bit(l.Livemode), l.DeviceUID, l.Plan.PriceID, l.URL, l.ReturnURL, bit(l.Active), bit(l.Manual), l.Plan.Name, l.Plan.Amount,
-		l.Plan.Currency, int64(l.Plan.Duration/time.Second), int64(l.Plan.DelayedStart/time.Second), l.Plan.Description, l.Plan.Image, bit(l.Plan.AccessCode),
-		l.Plan.CurrencyOptions, l.Closed)
+	_, err := tx.exec(
+		saveLink,
+		l.ID,
+		bit(l.Livemode),
+		l.DeviceUID,
+		l.Plan.PriceID,
+		l.URL,
+		l.ReturnURL,
+		bit(l.Active),
+		bit(l.Manual),
+		l.Plan.Name,
+		l.Plan.Amount,
+		l.Plan.Currency,
+		int64(l.Plan.Duration/time.Second),
+		int64(l.Plan.DelayedStart/time.Second),
+		l.Plan.Description,
+		l.Plan.Image,
+		bit(l.Plan.AccessCode),
+		l.Plan.CurrencyOptions,
+		l.Closed,
+	)
 	return err
 }
 

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// NetworkDisk names the network file system that a path is on, whether the file is there yet or not; "" for a local disk. Locks and
-// syncs of network file systems do not keep SQLite's promises (sqlite.org/howtocorrupt.html, 2.1 and 3.1).
+// NetworkDisk names the network file system that a path is on, whether the file is there yet or
+// not; "" for a local disk. Locks and syncs of network file systems do not keep SQLite's promises
+// (sqlite.org/howtocorrupt.html, 2.1 and 3.1).
 func NetworkDisk(path string) (string, error) {
 	var fs syscall.Statfs_t
 	err := syscall.Statfs(path, &fs)

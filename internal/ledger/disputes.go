@@ -15,10 +15,18 @@ type Dispute struct {
 
 // SaveDispute stores what was told of a dispute, in place of what was told before.
 func (tx *Tx) SaveDispute(d Dispute) error {
-	_, err := tx.exec(`INSERT INTO disputes (id, payment_intent, status, amount, currency, refundable, told_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+	_, err := tx.exec(
+		`INSERT INTO disputes (id, payment_intent, status, amount, currency, refundable, told_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (id) DO UPDATE SET status = excluded.status, amount = excluded.amount, currency = excluded.currency,
 		refundable = excluded.refundable, told_at = excluded.told_at`,
-		d.ID, d.PaymentIntent, d.Status, d.Amount, d.Currency, bit(d.Refundable), d.ToldAt.UnixMilli())
+		d.ID,
+		d.PaymentIntent,
+		d.Status,
+		d.Amount,
+		d.Currency,
+		bit(d.Refundable),
+		d.ToldAt.UnixMilli(),
+	)
 	return err
 }
 
@@ -27,7 +35,15 @@ func (tx *Tx) Disputes(intent string) ([]Dispute, error) {
 	rows, err := tx.db.query(`SELECT id, payment_intent, status, amount, currency, refundable, told_at FROM disputes
 		WHERE payment_intent = $1 ORDER BY id`, intent)
 	return all(rows, err, func(s scanner) (d Dispute, err error) {
-		err = s.Scan(&d.ID, &d.PaymentIntent, &d.Status, &d.Amount, &d.Currency, flag{&d.Refundable}, instant{&d.ToldAt})
+		err = s.Scan(
+			&d.ID,
+			&d.PaymentIntent,
+			&d.Status,
+			&d.Amount,
+			&d.Currency,
+			flag{&d.Refundable},
+			instant{&d.ToldAt},
+		)
 		return d, err
 	})
 }

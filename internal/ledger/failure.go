@@ -77,8 +77,9 @@ func isStorageFailure(err error) bool {
 	}
 	_, network := errors.AsType[net.Error](err)
 	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	return network || connect || slices.ContainsFunc([]error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
-		context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed}, func(target error) bool { return errors.Is(err, target) })
+	return network || connect ||
+		slices.ContainsFunc([]error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
+			context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed}, func(target error) bool { return errors.Is(err, target) })
 }
 
 // Cause describes for the operator why an update failed. It quotes nothing of the error.

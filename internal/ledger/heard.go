@@ -16,13 +16,20 @@ func scanLookup(s scanner) (l Lookup, err error) {
 	return l, err
 }
 
-// AddLookup asks for a session to be looked up. If it is asked for already, who is just looking must look again: the turn grows.
+// AddLookup asks for a session to be looked up. If it is asked for already, who is just looking
+// must look again: the turn grows.
 func (tx *Tx) AddLookup(l Lookup) error {
-	_, err := tx.exec(`INSERT INTO lookups (id, paid_at, facts, handled, due_at, turn, failures) VALUES ($1, $2, $3, $4, $5, 0, 0)
+	_, err := tx.exec(
+		`INSERT INTO lookups (id, paid_at, facts, handled, due_at, turn, failures) VALUES ($1, $2, $3, $4, $5, 0, 0)
 		ON CONFLICT (id) DO UPDATE SET turn = lookups.turn + 1, facts = CASE WHEN excluded.facts = 1 THEN 1 ELSE lookups.facts END,
 		handled = CASE WHEN excluded.handled <> '' THEN excluded.handled WHEN lookups.handled = '?' THEN '' ELSE lookups.handled END,
 		due_at = CASE WHEN excluded.due_at < lookups.due_at THEN excluded.due_at ELSE lookups.due_at END`,
-		l.ID, l.PaidAt.UnixMilli(), bit(l.Facts), l.Handled, l.DueAt.UnixMilli())
+		l.ID,
+		l.PaidAt.UnixMilli(),
+		bit(l.Facts),
+		l.Handled,
+		l.DueAt.UnixMilli(),
+	)
 	return err
 }
 
@@ -34,7 +41,11 @@ func (tx *Tx) HandleLookup(id, why string) error {
 
 // Lookup reads what is asked of a session, or returns ErrNotFound.
 func (l *Ledger) Lookup(ctx context.Context, id string) (Lookup, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE id = $1`, id)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE id = $1`,
+		id,
+	)
 	return one(rows, err, scanLookup)
 }
 
@@ -44,7 +55,8 @@ func (l *Ledger) FactsWanted(ctx context.Context) (bool, error) {
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
-// ClaimLookups takes up to limit due look-ups. They are due again at lease, should nobody settle them; looking up twice does no harm.
+// ClaimLookups takes up to limit due look-ups. They are due again at lease, should nobody settle
+// them; looking up twice does no harm.
 func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 	rows, err := tx.db.query(`UPDATE lookups SET turn = turn + 1, due_at = $1 WHERE id IN
 		(SELECT id FROM lookups WHERE due_at <= $2 ORDER BY due_at LIMIT $3 + 0) RETURNING id, paid_at, facts, handled, due_at, turn, failures`,
@@ -54,7 +66,12 @@ func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 
 // PostponeLookup makes a claimed look-up due again, after a failure, unless it was claimed again meanwhile.
 func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
-	_, err := tx.exec(`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`, due.UnixMilli(), l.ID, l.Turn)
+	_, err := tx.exec(
+		`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`,
+		due.UnixMilli(),
+		l.ID,
+		l.Turn,
+	)
 	return err
 }
 
@@ -74,9 +91,19 @@ func (tx *Tx) DropLookup(l Lookup) error {
 
 // AddEvent stores an event, or, if it is stored already, counts the repeat and returns false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
-	n, err := tx.exec(`INSERT INTO stripe_events (id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
+	n, err := tx.exec(
+		`INSERT INTO stripe_events (id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
-		e.ID, e.Type, e.ObjectID, bit(e.Livemode), e.Created.UnixMilli(), e.Received.UnixMilli(), e.Outcome, e.Body, nullable(e.PaymentIntent))
+		e.ID,
+		e.Type,
+		e.ObjectID,
+		bit(e.Livemode),
+		e.Created.UnixMilli(),
+		e.Received.UnixMilli(),
+		e.Outcome,
+		e.Body,
+		nullable(e.PaymentIntent),
+	)
 	if err != nil || n == 1 {
 		return n == 1, err
 	}
@@ -118,8 +145,8 @@ func (tx *Tx) Answered(credit string) (bool, error) {
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
-// NotesPosted returns how many notes were posted for a payment, or may have been: of a call without a reply, and of one that broke a
-// server, that is not known.
+// NotesPosted returns how many notes were posted for a payment, or may have been: of a call without
+// a reply, and of one that broke a server, that is not known.
 func (tx *Tx) NotesPosted(payment string) (int, error) {
 	rows, err := tx.db.query(`SELECT count(*) FROM attempts WHERE payment_id = $1 AND action = 'note'
 		AND (outcome = 'ok' OR status = 0 OR status >= 500)`, payment)
@@ -128,7 +155,11 @@ func (tx *Tx) NotesPosted(payment string) (int, error) {
 
 // SetCursor remembers where reading goes on.
 func (tx *Tx) SetCursor(name, value string) error {
-	_, err := tx.exec(`INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	_, err := tx.exec(
+		`INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+		name,
+		value,
+	)
 	return err
 }
 
@@ -144,7 +175,11 @@ func (l *Ledger) Cursor(ctx context.Context, name string) (string, error) {
 
 // Confirmations reads what the machine answered to a credit, oldest first.
 func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmation, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, device_uid, credit_id, state, code, at, outcome FROM confirmations WHERE credit_id = $1 ORDER BY at, id`, credit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT id, device_uid, credit_id, state, code, at, outcome FROM confirmations WHERE credit_id = $1 ORDER BY at, id`,
+		credit,
+	)
 	return all(rows, err, func(s scanner) (c Confirmation, err error) {
 		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
 		return c, err
@@ -155,13 +190,28 @@ const eventColumns = `id, type, object_id, livemode, created_at, received, outco
 
 func scanEvent(s scanner) (e StripeEvent, err error) {
 	var intent sql.NullString
-	err = s.Scan(&e.ID, &e.Type, &e.ObjectID, flag{&e.Livemode}, instant{&e.Created}, instant{&e.Received}, &e.Outcome, &e.Repeats, &e.Body, &intent)
+	err = s.Scan(
+		&e.ID,
+		&e.Type,
+		&e.ObjectID,
+		flag{&e.Livemode},
+		instant{&e.Created},
+		instant{&e.Received},
+		&e.Outcome,
+		&e.Repeats,
+		&e.Body,
+		&intent,
+	)
 	e.PaymentIntent = intent.String
 	return e, err
 }
 
 // Events reads the newest events, up to limit.
 func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`,
+		limit,
+	)
 	return all(rows, err, scanEvent)
 }

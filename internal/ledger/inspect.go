@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// Inspect finds out whether payments could be recorded at a DATABASE_URL, also while another process works on it: it takes no lock that
-// outlasts it, makes no table and changes no row. A SQLite ledger that does not exist yet is not made: its directory then has to be
-// writable.
+// Inspect finds out whether payments could be recorded at a DATABASE_URL, also while another
+// process works on it: it takes no lock that outlasts it, makes no table and changes no row. A
+// SQLite ledger that does not exist yet is not made: its directory then has to be writable.
 func Inspect(ctx context.Context, database string) error {
 	if IsPostgres(database) {
 		return inspectPostgres(ctx, database)
@@ -20,8 +20,9 @@ func Inspect(ctx context.Context, database string) error {
 	if err != nil {
 		return fmt.Errorf("write beside the ledger: %w", err)
 	}
-	// SQLite keeps its log beside the file, so the directory counts as much. The ledger itself is opened by nobody but SQLite: to close a
-	// file takes the locks away which its own process holds on it (sqlite.org/howtocorrupt.html, 2.2).
+	// SQLite keeps its log beside the file, so the directory counts as much. The ledger itself is
+	// opened by nobody but SQLite: to close a file takes the locks away which its own process holds
+	// on it (sqlite.org/howtocorrupt.html, 2.2).
 	probe, err := os.CreateTemp(filepath.Dir(path), ".notepay-check-*")
 	if err != nil {
 		return fmt.Errorf("write beside the ledger: %w", err)
@@ -65,7 +66,8 @@ func inspectPostgres(ctx context.Context, url string) error {
 	defer cancel()
 	var readOnly string
 	var mayCreate bool
-	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')`).Scan(&readOnly, &mayCreate)
+	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')`).
+		Scan(&readOnly, &mayCreate)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("connect: %w", err)

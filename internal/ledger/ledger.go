@@ -1,10 +1,11 @@
-// Package ledger keeps what was paid, sent, answered and given back, and it is the work queue: each payment's row says what
-// is next for it and when.
+// Package ledger keeps what was paid, sent, answered and given back, and it is the work queue: each
+// payment's row says what is next for it and when.
 //
-// It promises that what Update returned nil for is on disk and survives a power cut, that a payment exists once (by session and
-// by payment intent), and that no row is in a state that the schema does not allow. It does not know what the states mean or
-// which follows which (that is the bridge's), and it cannot promise more than the disk does: a disk that lies about
-// syncing, or a network file system, breaks it.
+// It promises that what Update returned nil for is on disk and survives a power cut, that a payment
+// exists once (by session and by payment intent), and that no row is in a state that the schema
+// does not allow. It does not know what the states mean or which follows which (that is the
+// bridge's), and it cannot promise more than the disk does: a disk that lies about syncing, or a
+// network file system, breaks it.
 package ledger
 
 import (
@@ -59,8 +60,9 @@ type writer interface {
 	close() error
 }
 
-// Open opens the ledger at a SQLite file path or a postgres:// URL, brings its schema up to date, and locks it against a
-// second process (ErrLocked). The file is made if it is not there. It works by the host's clock.
+// Open opens the ledger at a SQLite file path or a postgres:// URL, brings its schema up to date,
+// and locks it against a second process (ErrLocked). The file is made if it is not there. It works
+// by the host's clock.
 func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy(ctx, database, nil) }
 
 // OpenBy opens a ledger that works by Stripe's time. Until that is known, a new ledger has no birth; see Settle.
@@ -75,8 +77,9 @@ func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Led
 	}
 	l.opened, l.clock = opened, clock
 	err = l.Update(ctx, func(tx *Tx) error {
-		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at the vendor: the leases hold.
-		// But they are no workers of ours, and hold up nothing else of their devices.
+		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at
+		// the vendor: the leases hold. But they are no workers of ours, and hold up nothing else of
+		// their devices.
 		if _, err := tx.exec(`UPDATE payments SET in_flight = 2 WHERE in_flight = 1`); err != nil {
 			return err
 		}
@@ -98,11 +101,11 @@ func IsPostgres(database string) bool {
 	return dsn.IsPostgres(database)
 }
 
-// Update runs fn in a transaction and returns nil once it is durable. fn does no I/O but through tx, and may be run more than
-// once: those that wait together share a commit, and if one of them fails each is run again by itself. An error of fn rolls
-// its changes back and is returned as it is; any other error means that it is not known whether the change is on disk.
-// Cancelling ctx helps only while the transaction has not begun.
-// It waits at most updateTimeout.
+// Update runs fn in a transaction and returns nil once it is durable. fn does no I/O but through
+// tx, and may be run more than once: those that wait together share a commit, and if one of them
+// fails each is run again by itself. An error of fn rolls its changes back and is returned as it
+// is; any other error means that it is not known whether the change is on disk. Cancelling ctx
+// helps only while the transaction has not begun. It waits at most updateTimeout.
 func (l *Ledger) Update(ctx context.Context, fn func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
@@ -121,8 +124,9 @@ func (l *Ledger) Probe(ctx context.Context) error {
 	return l.Update(ctx, func(tx *Tx) error { return tx.SetFact("probe", tx.Now) })
 }
 
-// Close waits for the transactions under way and gives the lock back. The readers go before the writer: the last connection
-// to a SQLite file moves what is in the log into the file and removes the log, and a reader may not do that.
+// Close waits for the transactions under way and gives the lock back. The readers go before the
+// writer: the last connection to a SQLite file moves what is in the log into the file and removes
+// the log, and a reader may not do that.
 func (l *Ledger) Close() error {
 	l.writer.stop()
 	return errors.Join(l.reads.Close(), l.writer.close(), l.unlock())
@@ -226,8 +230,9 @@ func (is findings) notices() (list []string) {
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate runs the embedded files that this ledger has not seen, each in one transaction together with the note that it ran.
-// If we stop in between, the files up to here are in, and the next start goes on.
+// migrate runs the embedded files that this ledger has not seen, each in one transaction together
+// with the note that it ran. If we stop in between, the files up to here are in, and the next start
+// goes on.
 func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect func(string) string) error {
 	err := begin(func(tx *Tx) error {
 		_, err := tx.exec(dialect(`CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY) STRICT`))
@@ -277,8 +282,8 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 	return nil
 }
 
-// knownMigrations returns ErrNewer if a ledger has seen a migration that this program does not have, because the program
-// might misread what is there.
+// knownMigrations returns ErrNewer if a ledger has seen a migration that this program does not
+// have, because the program might misread what is there.
 func knownMigrations(names []string) error {
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {

@@ -15,7 +15,8 @@ const (
 	migrationTimeout = 10 * time.Minute
 )
 
-// readPool gives each query a deadline, because a database that hangs must not hang its readers. It notices damage that queries come upon.
+// readPool gives each query a deadline, because a database that hangs must not hang its readers. It
+// notices damage that queries come upon.
 type readPool struct {
 	*sql.DB
 	condition *condition

@@ -72,8 +72,8 @@ func identify(info os.FileInfo) (inode, names uint64) {
 	return 0, 1
 }
 
-// giveTo makes a file belong to the owner of another, or of its directory, as far as this process may: root may restore the
-// ledger of a service that is not root.
+// giveTo makes a file belong to the owner of another, or of its directory, as far as this process
+// may: root may restore the ledger of a service that is not root.
 func giveTo(owner, path string) {
 	info, err := os.Stat(owner)
 	if err != nil {

@@ -19,7 +19,8 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// postgresWriter runs each update in a serializable transaction of its own, and again when PostgreSQL could not order it among others.
+// postgresWriter runs each update in a serializable transaction of its own, and again when
+// PostgreSQL could not order it among others.
 type postgresWriter struct {
 	db   *sql.DB
 	lock *postgresLock
@@ -33,7 +34,8 @@ type postgresWriter struct {
 // maxConnections is how many connections the pool may open; one of them holds the lock.
 const maxConnections = 16
 
-// mostRetries bounds how often a transaction is run again after a serialization failure; the caller then sees the error.
+// mostRetries bounds how often a transaction is run again after a serialization failure; the caller
+// then sees the error.
 const mostRetries = 20
 
 // sessionSettings stand in no URL, because poolers refuse settings that they do not know when a
@@ -161,14 +163,16 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	return nil
 }
 
-// orderFailure: serialization_failure and deadlock_detected (PostgreSQL, appendix A). Two inserts of the same new key may
-// also meet as unique_violation before the order is checked; run again, the second one finds the first.
+// orderFailure: serialization_failure and deadlock_detected (PostgreSQL, appendix A). Two inserts
+// of the same new key may also meet as unique_violation before the order is checked; run again, the
+// second one finds the first.
 func orderFailure(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01" || e.Code == "23505")
 }
 
-// unstorable: character_not_in_repertoire (PostgreSQL, appendix A), for a zero byte or what is not UTF-8. SQLite just finds nothing.
+// unstorable: character_not_in_repertoire (PostgreSQL, appendix A), for a zero byte or what is not
+// UTF-8. SQLite just finds nothing.
 func unstorable(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "22021"

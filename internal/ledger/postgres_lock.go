@@ -36,8 +36,10 @@ var errLockUnknown = errors.New("the database does not answer on the connection 
 var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
 // ErrLockLost is the reason to stop once Lost is closed.
-var ErrLockLost = errors.New("the lock on the database was lost, because PostgreSQL ended the connection that held it " +
-	"or another notepay or another server has taken over; start notepay again, it refuses to run beside another one")
+var ErrLockLost = errors.New(
+	"the lock on the database was lost, because PostgreSQL ended the connection that held it " +
+		"or another notepay or another server has taken over; start notepay again, it refuses to run beside another one",
+)
 
 // postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the
 // session ends, however it ends.

@@ -26,8 +26,9 @@ func (l *Ledger) PaymentOfToken(ctx context.Context, token string) (Payment, err
 	return one(rows, err, scanPayment)
 }
 
-// PaymentsOfTokens reads those of the payments that there are, in any order, in one query: for one that is read by itself most of the time goes
-// into its statement. There may be some hundred tokens.
+// PaymentsOfTokens reads those of the payments that there are, in any order, in one query: for one
+// that is read by itself most of the time goes into its statement. There may be some hundred
+// tokens.
 func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]Payment, error) {
 	if len(tokens) == 0 {
 		return nil, nil
@@ -140,7 +141,10 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []Payment, next s
 		query += ` WHERE ` + strings.Join(where, " AND ")
 	}
 	args = append(args, f.Limit+1) // one more than asked for tells whether there is a next page
-	rows, err := l.reads.QueryContext(ctx, query+fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)), args...)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		query+fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)),
+		args...)
 	list, err = all(rows, err, scanPayment)
 	if err != nil || len(list) <= f.Limit {
 		return list, "", err
@@ -149,7 +153,8 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []Payment, next s
 	return list, placeOf(list[f.Limit-1]).String(), nil
 }
 
-// place is where a row stands in a list in the order of time; those of the same millisecond are in the order of their ids.
+// place is where a row stands in a list in the order of time; those of the same millisecond are in
+// the order of their ids.
 type place struct {
 	at int64 // Unix milliseconds
 	id string
@@ -202,11 +207,16 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// OldestWaiting is when the oldest queued credit was recorded that has not run out and that nobody has tried to send; zero if there is none. One
-// that was tried waits for its device or for Notehub, and says nothing of how long the queue is.
+// OldestWaiting is when the oldest queued credit was recorded that has not run out and that nobody
+// has tried to send; zero if there is none. One that was tried waits for its device or for Notehub,
+// and says nothing of how long the queue is.
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
-		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`, l.Now().UnixMilli())
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
+		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`,
+		l.Now().UnixMilli(),
+	)
 	oldest, err := one(rows, err, scanInstant)
 	if errors.Is(err, ErrNotFound) {
 		err = nil
@@ -216,8 +226,12 @@ func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 
 // TriedInVain reads the oldest queued credits whose calls failed, up to limit.
 func (l *Ledger) TriedInVain(ctx context.Context, limit int) ([]Payment, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND failures > 0
-		ORDER BY created_at LIMIT $1`, limit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+paymentColumns+` FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND failures > 0
+		ORDER BY created_at LIMIT $1`,
+		limit,
+	)
 	return all(rows, err, scanPayment)
 }
 
@@ -234,8 +248,17 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 			UNION ALL SELECT 1 FROM payments WHERE `+inDoubt+` LIMIT 1) AS those),
 		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
-		err = row.Scan(&s.Queued, instant{&s.OldestQueued}, &s.NeedsAttention, instant{&s.NextNotehub}, instant{&s.NextStripe},
-			instant{&s.NextWait}, instant{&s.NextSilent}, flag{&s.Awaited}, instant{&s.NextLookup})
+		err = row.Scan(
+			&s.Queued,
+			instant{&s.OldestQueued},
+			&s.NeedsAttention,
+			instant{&s.NextNotehub},
+			instant{&s.NextStripe},
+			instant{&s.NextWait},
+			instant{&s.NextSilent},
+			flag{&s.Awaited},
+			instant{&s.NextLookup},
+		)
 		return s, err
 	})
 }

@@ -110,8 +110,9 @@ func generationName(generation string) string {
 	return cmp.Or(name, "none")
 }
 
-// endGeneration returns a generation with the names of all before it in the same log. Only a log that cannot be moved for long has more
-// than three, and then the first and the last ones are kept: a record has little room.
+// endGeneration returns a generation with the names of all before it in the same log. Only a log
+// that cannot be moved for long has more than three, and then the first and the last ones are kept:
+// a record has little room.
 func endGeneration(name, before string) string {
 	names := append([]string{name}, strings.Fields(cmp.Or(before, generationName("")))...)
 	if len(names) > maxNames {
@@ -148,8 +149,8 @@ func parseLogHeader(b []byte) (h logHeader, ok bool) {
 	return h, h.PageSize >= 512 && h.PageSize <= 65536
 }
 
-// pageSize returns the size of a database's pages from the start of its file (sqlite.org/fileformat2.html, 1.3.2), 0 if that is
-// no database.
+// pageSize returns the size of a database's pages from the start of its file
+// (sqlite.org/fileformat2.html, 1.3.2), 0 if that is no database.
 func pageSize(b []byte) int64 {
 	if len(b) < 100 || string(b[:16]) != "SQLite format 3\x00" {
 		return 0

@@ -126,7 +126,8 @@ const (
 	RecallTooLate Recalled = "fetched" // one found no such note
 )
 
-// CreditID derives the credit's id from the session's, so that even a lost ledger cannot give a payment a second credit.
+// CreditID derives the credit's id from the session's, so that even a lost ledger cannot give a
+// payment a second credit.
 func CreditID(sessionID string) string {
 	sum := sha256.Sum256([]byte(sessionID))
 	return "cr_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))

@@ -11,7 +11,8 @@ import (
 
 // What an operator looks for. Each of these reads a bounded number of rows, however many there are.
 
-// Sold is what was taken from the customer, in minor currency units: nothing while the money is only held, or was let go.
+// Sold is what was taken from the customer, in minor currency units: nothing while the money is
+// only held, or was let go.
 func (p Payment) Sold() int64 {
 	switch p.Money {
 	case Authorized, Capturing, Releasing, Released, CaptureFailed:
@@ -76,7 +77,8 @@ func (q *query) where() string {
 	return ` WHERE ` + strings.Join(q.conditions, " AND ")
 }
 
-// from is the query from a place in the order of time on. There is but one such bound: with two, the database might go by the other.
+// from is the query from a place in the order of time on. There is but one such bound: with two,
+// the database might go by the other.
 func (q *query) from(time string, p place) query {
 	bound := query{slices.Clone(q.conditions), slices.Clone(q.args)}
 	bound.add("("+time+", id) >= (?, ?)", p.at, p.id)
@@ -85,8 +87,9 @@ func (q *query) from(time string, p place) query {
 
 const newestFirst = ` ORDER BY created_at DESC, id DESC LIMIT `
 
-// Search lists payments, newest first, and the cursor from which to go on, "" at the end. It may give fewer than the limit, even
-// none, and a cursor: then it has looked through its share, and going on looks further back.
+// Search lists payments, newest first, and the cursor from which to go on, "" at the end. It may
+// give fewer than the limit, even none, and a cursor: then it has looked through its share, and
+// going on looks further back.
 func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next string, err error) {
 	return l.search(ctx, s, examined)
 }
@@ -103,7 +106,10 @@ func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Paymen
 	}
 	if len(rest.conditions) > 0 {
 		span := found.from("created_at", since)
-		rows, err := l.reads.QueryContext(ctx, `SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, share-1), span.args...)
+		rows, err := l.reads.QueryContext(
+			ctx,
+			`SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, share-1),
+			span.args...)
 		ends, err := all(rows, err, scanPlace)
 		if err != nil {
 			return nil, "", err
@@ -114,7 +120,10 @@ func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Paymen
 	}
 	found = found.from("created_at", since)
 	s.examined(&found)
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments`+found.where()+newestFirst+strconv.Itoa(s.Limit+1), found.args...)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+paymentColumns+` FROM payments`+found.where()+newestFirst+strconv.Itoa(s.Limit+1),
+		found.args...)
 	list, err = all(rows, err, scanPayment)
 	if err != nil || len(list) <= s.Limit {
 		return list, next, err
@@ -191,9 +200,14 @@ func (t Takings) Net() int64 { return t.Sold - t.GivenBack }
 func (l *Ledger) Takings(ctx context.Context, from, to time.Time) ([]Takings, error) {
 	// The sums follow Payment.Sold and Payment.GivenBack.
 	const held = `money IN ('authorized', 'capturing', 'releasing', 'released', 'capture_failed')`
-	rows, err := l.reads.QueryContext(ctx, `SELECT currency, count(*), CAST(sum(CASE WHEN `+held+` THEN 0 ELSE amount END) AS BIGINT),
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT currency, count(*), CAST(sum(CASE WHEN `+held+` THEN 0 ELSE amount END) AS BIGINT),
 		CAST(sum(CASE WHEN `+held+` THEN 0 WHEN money = 'lost' THEN amount ELSE refunded_amount END) AS BIGINT)
-		FROM payments WHERE created_at >= $1 AND created_at < $2 AND amount > 0 GROUP BY currency ORDER BY currency`, from.UnixMilli(), to.UnixMilli())
+		FROM payments WHERE created_at >= $1 AND created_at < $2 AND amount > 0 GROUP BY currency ORDER BY currency`,
+		from.UnixMilli(),
+		to.UnixMilli(),
+	)
 	return all(rows, err, func(row scanner) (t Takings, err error) {
 		return t, row.Scan(&t.Currency, &t.Payments, &t.Sold, &t.GivenBack)
 	})
@@ -210,7 +224,12 @@ type Credit struct {
 
 // History reads how the last credits of a device went, the newest first.
 func (l *Ledger) History(ctx context.Context, device string, limit int) ([]Credit, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT machine, reason, confirm_by, sent_at, started_at FROM payments WHERE device_uid = $1`+newestFirst+`$2`, device, limit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT machine, reason, confirm_by, sent_at, started_at FROM payments WHERE device_uid = $1`+newestFirst+`$2`,
+		device,
+		limit,
+	)
 	return all(rows, err, func(row scanner) (c Credit, err error) {
 		var confirmBy time.Time
 		err = row.Scan(&c.Machine, &c.Reason, instant{&confirmBy}, instant{&c.SentAt}, instant{&c.StartedAt})
@@ -219,8 +238,8 @@ func (l *Ledger) History(ctx context.Context, device string, limit int) ([]Credi
 	})
 }
 
-// An event of a payment's own session or intent comes within a quarter of an hour of the payment, or, later, counts as a repeat. The
-// one that made the payment has its very time.
+// An event of a payment's own session or intent comes within a quarter of an hour of the payment,
+// or, later, counts as a repeat. The one that made the payment has its very time.
 const (
 	eventsBefore = time.Minute
 	eventsAfter  = 15 * time.Minute
@@ -228,15 +247,26 @@ const (
 
 // EventsOf reads Stripe's events about a payment, in the order in which they were received.
 func (l *Ledger) EventsOf(ctx context.Context, p Payment) ([]StripeEvent, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events WHERE received >= $1 AND received <= $2
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events WHERE received >= $1 AND received <= $2
 		AND object_id IN ($3, $4) AND payment_intent IS NULL`,
-		p.CreatedAt.Add(-eventsBefore).UnixMilli(), p.CreatedAt.Add(eventsAfter).UnixMilli(), p.SessionID, p.PaymentIntent)
+		p.CreatedAt.Add(-eventsBefore).
+			UnixMilli(),
+		p.CreatedAt.Add(eventsAfter).UnixMilli(),
+		p.SessionID,
+		p.PaymentIntent,
+	)
 	list, err := all(rows, err, scanEvent)
 	if err != nil {
 		return nil, err
 	}
 	if p.PaymentIntent != "" {
-		rows, err = l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events WHERE payment_intent IS NOT NULL AND payment_intent = $1`, p.PaymentIntent)
+		rows, err = l.reads.QueryContext(
+			ctx,
+			`SELECT `+eventColumns+` FROM stripe_events WHERE payment_intent IS NOT NULL AND payment_intent = $1`,
+			p.PaymentIntent,
+		)
 		later, err := all(rows, err, scanEvent)
 		if err != nil {
 			return nil, err
@@ -256,9 +286,15 @@ func (l *Ledger) Event(ctx context.Context, id string) (StripeEvent, error) {
 // eventsExamined is examined for events, whose rows are long.
 const eventsExamined = 2000
 
-// EventPage lists Stripe's events, the last received first, and the cursor from which to go on, "" at the end. An empty type means all; with a
-// type it may give fewer than the limit, as Search does. limit is at least 1.
-func (l *Ledger) EventPage(ctx context.Context, eventType string, limit int, cursor string) (list []StripeEvent, next string, err error) {
+// EventPage lists Stripe's events, the last received first, and the cursor from which to go on, ""
+// at the end. An empty type means all; with a type it may give fewer than the limit, as Search
+// does. limit is at least 1.
+func (l *Ledger) EventPage(
+	ctx context.Context,
+	eventType string,
+	limit int,
+	cursor string,
+) (list []StripeEvent, next string, err error) {
 	var q query
 	if cursor != "" {
 		before, err := parseCursor(cursor)
@@ -271,7 +307,10 @@ func (l *Ledger) EventPage(ctx context.Context, eventType string, limit int, cur
 	since := place{} // without a bound SQLite would sort the whole table
 	if eventType != "" {
 		span := q.from("received", since)
-		rows, err := l.reads.QueryContext(ctx, `SELECT received, id FROM stripe_events`+span.where()+order+fmt.Sprintf(`1 OFFSET %d`, eventsExamined-1), span.args...)
+		rows, err := l.reads.QueryContext(
+			ctx,
+			`SELECT received, id FROM stripe_events`+span.where()+order+fmt.Sprintf(`1 OFFSET %d`, eventsExamined-1),
+			span.args...)
 		ends, err := all(rows, err, scanPlace)
 		if err != nil {
 			return nil, "", err
@@ -283,7 +322,10 @@ func (l *Ledger) EventPage(ctx context.Context, eventType string, limit int, cur
 	if q = q.from("received", since); eventType != "" {
 		q.add("type = ?", eventType)
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events`+q.where()+order+strconv.Itoa(limit+1), q.args...)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events`+q.where()+order+strconv.Itoa(limit+1),
+		q.args...)
 	list, err = all(rows, err, scanEvent)
 	if err != nil || len(list) <= limit {
 		return list, next, err
@@ -292,22 +334,40 @@ func (l *Ledger) EventPage(ctx context.Context, eventType string, limit int, cur
 	return list[:limit], place{last.Received.UnixMilli(), last.ID}.String(), nil
 }
 
-// EventsSince lists Stripe's events in the order in which they were received, up to limit: those behind the event with the id after, or,
-// for "" and an unknown id, those received since a time. Those received after until are left for later.
-func (l *Ledger) EventsSince(ctx context.Context, since time.Time, after string, until time.Time, limit int) ([]StripeEvent, error) {
+// EventsSince lists Stripe's events in the order in which they were received, up to limit: those
+// behind the event with the id after, or, for "" and an unknown id, those received since a time.
+// Those received after until are left for later.
+func (l *Ledger) EventsSince(
+	ctx context.Context,
+	since time.Time,
+	after string,
+	until time.Time,
+	limit int,
+) ([]StripeEvent, error) {
 	from := place{at: since.UnixMilli()}
 	if last, err := l.Event(ctx, after); err == nil {
 		from = place{last.Received.UnixMilli(), last.ID}
 	} else if known, err := Has(err); known || err != nil {
 		return nil, err
 	}
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events WHERE (received, id) > ($1, $2) AND received <= $3 ORDER BY received, id LIMIT $4`,
-		from.at, from.id, until.UnixMilli(), limit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events WHERE (received, id) > ($1, $2) AND received <= $3 ORDER BY received, id LIMIT $4`,
+		from.at,
+		from.id,
+		until.UnixMilli(),
+		limit,
+	)
 	return all(rows, err, scanEvent)
 }
 
 // LateLookups reads up to limit of the sessions that could not be looked up since a time, the oldest first.
 func (l *Ledger) LateLookups(ctx context.Context, since time.Time, limit int) ([]Lookup, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE paid_at < $1 ORDER BY paid_at LIMIT $2`, since.UnixMilli(), limit)
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE paid_at < $1 ORDER BY paid_at LIMIT $2`,
+		since.UnixMilli(),
+		limit,
+	)
 	return all(rows, err, scanLookup)
 }

@@ -20,14 +20,30 @@ const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, pla
 var insertSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + placeholders(sessionColumns) + `)`
 
 func scanSession(s scanner) (x Session, err error) {
-	err = s.Scan(&x.ID, flag{&x.Livemode}, &x.DeviceUID, flag{&x.Manual}, instant{&x.Ends}, &x.Plan.PriceID, &x.Plan.Name, &x.Plan.Amount, &x.Plan.Currency,
-		seconds{&x.Plan.Duration}, seconds{&x.Plan.DelayedStart}, &x.Plan.Description, &x.Plan.Image, flag{&x.Plan.AccessCode},
-		&x.Plan.CurrencyOptions)
+	err = s.Scan(
+		&x.ID,
+		flag{&x.Livemode},
+		&x.DeviceUID,
+		flag{&x.Manual},
+		instant{&x.Ends},
+		&x.Plan.PriceID,
+		&x.Plan.Name,
+		&x.Plan.Amount,
+		&x.Plan.Currency,
+		seconds{
+			&x.Plan.Duration,
+		},
+		seconds{&x.Plan.DelayedStart},
+		&x.Plan.Description,
+		&x.Plan.Image,
+		flag{&x.Plan.AccessCode},
+		&x.Plan.CurrencyOptions,
+	)
 	return x, err
 }
 
-// SessionsKept is how long a session is remembered after its end. Stripe lists events for 30 days, and one of them may tell only then that it
-// was paid.
+// SessionsKept is how long a session is remembered after its end. Stripe lists events for 30 days,
+// and one of them may tell only then that it was paid.
 const SessionsKept = 31 * 24 * time.Hour
 
 // AddSession stores a session before anybody is led to it, and forgets those of which nothing can come any more.
@@ -35,9 +51,26 @@ func (tx *Tx) AddSession(s Session) error {
 	if _, err := tx.exec(`DELETE FROM sessions WHERE ends_at < $1`, tx.Now.Add(-SessionsKept).UnixMilli()); err != nil {
 		return err
 	}
-	_, err := tx.exec(insertSession, s.ID, bit(s.Livemode), s.DeviceUID, bit(s.Manual), milliseconds(s.Ends), s.Plan.PriceID, s.Plan.Name, s.Plan.Amount, s.Plan.Currency,
-		int64(s.Plan.Duration/time.Second), int64(s.Plan.DelayedStart/time.Second), s.Plan.Description, s.Plan.Image, bit(s.Plan.AccessCode),
-		s.Plan.CurrencyOptions)
+	_, err := tx.exec(
+		insertSession,
+		s.ID,
+		bit(s.Livemode),
+		s.DeviceUID,
+		bit(s.Manual),
+		milliseconds(s.Ends),
+		s.Plan.PriceID,
+		s.Plan.Name,
+		s.Plan.Amount,
+		s.Plan.Currency,
+		int64(
+			s.Plan.Duration/time.Second,
+		),
+		int64(s.Plan.DelayedStart/time.Second),
+		s.Plan.Description,
+		s.Plan.Image,
+		bit(s.Plan.AccessCode),
+		s.Plan.CurrencyOptions,
+	)
 	return err
 }
 
@@ -62,8 +95,12 @@ func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time)
 
 // SessionPlans reads what was last sold of each price through a session of an account mode.
 func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]Plan, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1 AND NOT EXISTS (SELECT 1 FROM sessions newer
-		WHERE newer.price_id = sessions.price_id AND newer.livemode = sessions.livemode AND (newer.ends_at, newer.id) > (sessions.ends_at, sessions.id))`, bit(livemode))
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1 AND NOT EXISTS (SELECT 1 FROM sessions newer
+		WHERE newer.price_id = sessions.price_id AND newer.livemode = sessions.livemode AND (newer.ends_at, newer.id) > (sessions.ends_at, sessions.id))`,
+		bit(livemode),
+	)
 	sessions, err := all(rows, err, scanSession)
 	plans := make([]Plan, len(sessions))
 	for i, s := range sessions {

@@ -12,7 +12,8 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one commit, that is one sync of the disk.
+// sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one
+// commit, that is one sync of the disk.
 type sharedWriter struct {
 	db      *sql.DB
 	updates chan *update
@@ -35,7 +36,12 @@ type update struct {
 // largestBatch bounds how long the first of those who share a commit waits for the work of the others.
 const largestBatch = 256
 
-func startSharedWriter(ctx context.Context, db *sql.DB, files *ledgerFiles, clock *vendortime.Clock) (*sharedWriter, error) {
+func startSharedWriter(
+	ctx context.Context,
+	db *sql.DB,
+	files *ledgerFiles,
+	clock *vendortime.Clock,
+) (*sharedWriter, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
@@ -150,8 +156,8 @@ func (w *sharedWriter) commit(batch []*update) {
 
 type closureError struct{ error }
 
-// alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on disk, or (stopped within)
-// all of it; nobody was told yes in either case.
+// alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on
+// disk, or (stopped within) all of it; nobody was told yes in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	w.tx.Now = w.clock.Now()
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {

@@ -121,13 +121,21 @@ func nullable(s string) any {
 
 // SetFact stores a named time.
 func (tx *Tx) SetFact(name string, t time.Time) error {
-	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, t.UnixMilli())
+	_, err := tx.exec(
+		`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
+		name,
+		t.UnixMilli(),
+	)
 	return err
 }
 
 // SetFactOnce stores a named time unless there is one.
 func (tx *Tx) SetFactOnce(name string, t time.Time) error {
-	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, t.UnixMilli())
+	_, err := tx.exec(
+		`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
+		name,
+		t.UnixMilli(),
+	)
 	return err
 }
 
@@ -154,7 +162,9 @@ const (
 	paymentColumns = whatColumns + `, ` + howColumns
 )
 
-var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(paymentColumns) + `) ON CONFLICT DO NOTHING`
+var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(
+	paymentColumns,
+) + `) ON CONFLICT DO NOTHING`
 
 var howNames = strings.Split(strings.Join(strings.Fields(howColumns), ""), ",")
 
@@ -171,28 +181,133 @@ func numbered(n int) string {
 }
 
 func (p *Payment) what() []any {
-	return []any{p.ID, p.SessionID, nullable(p.PaymentIntent), p.Token, p.DeviceUID, p.Amount, p.Currency, bit(p.Livemode), milliseconds(p.PaidAt), milliseconds(p.CreatedAt),
-		p.CardLast4, p.ReceiptURL}
+	return []any{
+		p.ID,
+		p.SessionID,
+		nullable(p.PaymentIntent),
+		p.Token,
+		p.DeviceUID,
+		p.Amount,
+		p.Currency,
+		bit(p.Livemode),
+		milliseconds(p.PaidAt),
+		milliseconds(p.CreatedAt),
+		p.CardLast4,
+		p.ReceiptURL,
+	}
 }
 
 func (p *Payment) how() []any {
-	return []any{p.DeviceName, p.PriceID, p.Plan, int64(p.Duration / time.Second), int64(p.DelayedStart / time.Second), string(p.Money), p.RefundedAmount,
-		string(p.Machine), p.Reason, p.Code, p.Attention, milliseconds(p.SentAt), milliseconds(p.StartedAt), milliseconds(p.EndsAt), milliseconds(p.ExpiresAt),
-		milliseconds(p.ConfirmBy), bit(p.Occupies), string(p.Step), milliseconds(p.DueAt), milliseconds(p.NotBefore), p.Turn, bit(p.InFlight), p.Failures,
-		bit(p.Posted), bit(p.Unclear), bit(p.Vanished), p.Stop, string(p.Recalled), p.NoteIDs, p.Tell,
-		p.RefundNumber, p.RefundAmount, p.RefundGoal, milliseconds(p.RefundAt), bit(p.RefundLook), bit(p.WithCode), p.AccessCode, milliseconds(p.MachineAt), milliseconds(p.MoneyAt),
-		milliseconds(p.MoneyNotBefore), p.MoneyFailures, p.LostAmount}
+	return []any{
+		p.DeviceName,
+		p.PriceID,
+		p.Plan,
+		int64(p.Duration / time.Second),
+		int64(p.DelayedStart / time.Second),
+		string(p.Money),
+		p.RefundedAmount,
+		string(
+			p.Machine,
+		),
+		p.Reason,
+		p.Code,
+		p.Attention,
+		milliseconds(p.SentAt),
+		milliseconds(p.StartedAt),
+		milliseconds(p.EndsAt),
+		milliseconds(p.ExpiresAt),
+		milliseconds(
+			p.ConfirmBy,
+		),
+		bit(p.Occupies),
+		string(p.Step),
+		milliseconds(p.DueAt),
+		milliseconds(p.NotBefore),
+		p.Turn,
+		bit(p.InFlight),
+		p.Failures,
+		bit(p.Posted),
+		bit(p.Unclear),
+		bit(p.Vanished),
+		p.Stop,
+		string(p.Recalled),
+		p.NoteIDs,
+		p.Tell,
+		p.RefundNumber,
+		p.RefundAmount,
+		p.RefundGoal,
+		milliseconds(p.RefundAt),
+		bit(p.RefundLook),
+		bit(p.WithCode),
+		p.AccessCode,
+		milliseconds(p.MachineAt),
+		milliseconds(p.MoneyAt),
+		milliseconds(p.MoneyNotBefore),
+		p.MoneyFailures,
+		p.LostAmount,
+	}
 }
 
 func scanPayment(s scanner) (p Payment, err error) {
 	var intent sql.NullString
-	err = s.Scan(&p.ID, &p.SessionID, &intent, &p.Token, &p.DeviceUID, &p.Amount, &p.Currency, flag{&p.Livemode}, instant{&p.PaidAt}, instant{&p.CreatedAt}, &p.CardLast4, &p.ReceiptURL,
-		&p.DeviceName, &p.PriceID, &p.Plan, seconds{&p.Duration}, seconds{&p.DelayedStart}, &p.Money, &p.RefundedAmount,
-		&p.Machine, &p.Reason, &p.Code, &p.Attention, instant{&p.SentAt}, instant{&p.StartedAt}, instant{&p.EndsAt}, instant{&p.ExpiresAt},
-		instant{&p.ConfirmBy}, flag{&p.Occupies}, &p.Step, instant{&p.DueAt}, instant{&p.NotBefore}, &p.Turn, flag{&p.InFlight}, &p.Failures,
-		flag{&p.Posted}, flag{&p.Unclear}, flag{&p.Vanished}, &p.Stop, &p.Recalled, &p.NoteIDs, &p.Tell,
-		&p.RefundNumber, &p.RefundAmount, &p.RefundGoal, instant{&p.RefundAt}, flag{&p.RefundLook}, flag{&p.WithCode}, &p.AccessCode, instant{&p.MachineAt}, instant{&p.MoneyAt},
-		instant{&p.MoneyNotBefore}, &p.MoneyFailures, &p.LostAmount)
+	err = s.Scan(
+		&p.ID,
+		&p.SessionID,
+		&intent,
+		&p.Token,
+		&p.DeviceUID,
+		&p.Amount,
+		&p.Currency,
+		flag{&p.Livemode},
+		instant{&p.PaidAt},
+		instant{&p.CreatedAt},
+		&p.CardLast4,
+		&p.ReceiptURL,
+		&p.DeviceName,
+		&p.PriceID,
+		&p.Plan,
+		seconds{&p.Duration},
+		seconds{&p.DelayedStart},
+		&p.Money,
+		&p.RefundedAmount,
+		&p.Machine,
+		&p.Reason,
+		&p.Code,
+		&p.Attention,
+		instant{&p.SentAt},
+		instant{&p.StartedAt},
+		instant{&p.EndsAt},
+		instant{&p.ExpiresAt},
+		instant{
+			&p.ConfirmBy,
+		},
+		flag{&p.Occupies},
+		&p.Step,
+		instant{&p.DueAt},
+		instant{&p.NotBefore},
+		&p.Turn,
+		flag{&p.InFlight},
+		&p.Failures,
+		flag{&p.Posted},
+		flag{&p.Unclear},
+		flag{&p.Vanished},
+		&p.Stop,
+		&p.Recalled,
+		&p.NoteIDs,
+		&p.Tell,
+		&p.RefundNumber,
+		&p.RefundAmount,
+		&p.RefundGoal,
+		instant{&p.RefundAt},
+		flag{&p.RefundLook},
+		flag{&p.WithCode},
+		&p.AccessCode,
+		instant{&p.MachineAt},
+		instant{&p.MoneyAt},
+		instant{&p.MoneyNotBefore},
+		&p.MoneyFailures,
+		&p.LostAmount,
+	)
 	p.PaymentIntent = intent.String
 	return p, err
 }
@@ -203,7 +318,12 @@ func (tx *Tx) InsertPayment(p Payment) (inserted bool, err error) {
 	if err != nil || n == 1 {
 		return n == 1, err
 	}
-	rows, err := tx.db.query(`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`, p.ID, p.SessionID, nullable(p.PaymentIntent))
+	rows, err := tx.db.query(
+		`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`,
+		p.ID,
+		p.SessionID,
+		nullable(p.PaymentIntent),
+	)
 	known, err := all(rows, err, scanInstant)
 	if len(known) > 0 || err != nil {
 		return false, err
@@ -223,8 +343,9 @@ func (tx *Tx) SavePayment(p Payment) error {
 	return tx.ChangePayment(before, p)
 }
 
-// ChangePayment stores what has changed of a payment that was read in this transaction: a step of one changes a few columns, and
-// what is not written costs no index anything. Since when machine and money are where they are is kept here, for it is seen here alone.
+// ChangePayment stores what has changed of a payment that was read in this transaction: a step of
+// one changes a few columns, and what is not written costs no index anything. Since when machine
+// and money are where they are is kept here, for it is seen here alone.
 func (tx *Tx) ChangePayment(before, after Payment) error {
 	after.MachineAt, after.MoneyAt = before.MachineAt, before.MoneyAt
 	if after.Machine != before.Machine {
@@ -237,7 +358,8 @@ func (tx *Tx) ChangePayment(before, after Payment) error {
 	var set strings.Builder
 	args := make([]any, 0, len(is)+1)
 	for i, name := range howNames {
-		if was[i] == is[i] && !(name == "in_flight" && after.InFlight) { // the claim may have been one of a process that is gone
+		if was[i] == is[i] &&
+			!(name == "in_flight" && after.InFlight) { // the claim may have been one of a process that is gone
 			continue
 		}
 		if args = append(args, is[i]); len(args) > 1 {
@@ -256,7 +378,8 @@ func (tx *Tx) ChangePayment(before, after Payment) error {
 	return err
 }
 
-// SetCharge stores the last four digits of the card that paid and the URL of Stripe's receipt, which Stripe may tell later than the payment.
+// SetCharge stores the last four digits of the card that paid and the URL of Stripe's receipt,
+// which Stripe may tell later than the payment.
 func (tx *Tx) SetCharge(id, last4, receiptURL string) error {
 	_, err := tx.exec(`UPDATE payments SET card_last4 = $1, receipt_url = $2 WHERE id = $3`, last4, receiptURL, id)
 	return err
@@ -274,7 +397,8 @@ func (tx *Tx) PaymentOfIntent(intent string) (Payment, error) {
 	return one(rows, err, scanPayment)
 }
 
-// A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes five times as long as to run it.
+// A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes
+// five times as long as to run it.
 const (
 	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
 
@@ -300,8 +424,9 @@ func (tx *Tx) due(query string, limit int) ([]Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
-// DueForNotehub reads up to limit payments whose next step is a due call to Notehub, the longest due first: those whose last call
-// came to nothing if again is set, else the others. Devices with a call of this process under way are left out.
+// DueForNotehub reads up to limit payments whose next step is a due call to Notehub, the longest
+// due first: those whose last call came to nothing if again is set, else the others. Devices with a
+// call of this process under way are left out.
 func (tx *Tx) DueForNotehub(again bool, limit int) ([]Payment, error) {
 	if again {
 		return tx.due(dueNotehubAgain, limit)
@@ -322,7 +447,11 @@ func (tx *Tx) DueInTime(limit int) ([]Payment, error) { return tx.due(dueInTime,
 
 // Called says whether this process has a call to Notehub for a device under way.
 func (tx *Tx) Called(device string) (bool, error) {
-	rows, err := tx.db.query(`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`, tx.Now.UnixMilli(), device)
+	rows, err := tx.db.query(
+		`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
+		tx.Now.UnixMilli(),
+		device,
+	)
 	return Has(errorOf(one(rows, err, scanInstant)))
 }
 
@@ -330,7 +459,10 @@ func (tx *Tx) Called(device string) (bool, error) {
 const silent = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`
 
 var (
-	silentFetched = fmt.Sprintf(silent, `machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'`)
+	silentFetched = fmt.Sprintf(
+		silent,
+		`machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'`,
+	)
 	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
 )
 
@@ -340,7 +472,8 @@ func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
-// InDoubtAt reads up to limit payments that Notehub never said yes to, and whose machines should have been heard of by asOf if they have them.
+// InDoubtAt reads up to limit payments that Notehub never said yes to, and whose machines should
+// have been heard of by asOf if they have them.
 func (tx *Tx) InDoubtAt(asOf time.Time, limit int) ([]Payment, error) {
 	rows, err := tx.db.query(silentInDoubt, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)
@@ -356,14 +489,26 @@ func (tx *Tx) Occupant(device string) (Payment, error) {
 
 // LastOfDevice reads up to limit payments of a device, the newest first.
 func (tx *Tx) LastOfDevice(device string, limit int) ([]Payment, error) {
-	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 ORDER BY created_at DESC, id DESC LIMIT $2 + 0`, device, limit)
+	rows, err := tx.db.query(
+		`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 ORDER BY created_at DESC, id DESC LIMIT $2 + 0`,
+		device,
+		limit,
+	)
 	return all(rows, err, scanPayment)
 }
 
 // AddAttempt records a call made for a payment.
 func (tx *Tx) AddAttempt(paymentID string, a Attempt) error {
-	_, err := tx.exec(`INSERT INTO attempts (payment_id, at, action, outcome, status, detail, took_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		paymentID, a.At.UnixMilli(), string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds())
+	_, err := tx.exec(
+		`INSERT INTO attempts (payment_id, at, action, outcome, status, detail, took_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		paymentID,
+		a.At.UnixMilli(),
+		string(a.Action),
+		a.Outcome,
+		a.Status,
+		a.Detail,
+		a.Took.Milliseconds(),
+	)
 	return err
 }
 

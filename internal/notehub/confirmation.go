@@ -40,9 +40,10 @@ const (
 	maxWord    = 64 // characters of a state or a code
 )
 
-// DecodeConfirmation decodes an event as a route sends it and as events-cursor lists it (note.Event of blues/note-go), and
-// the project that it is from, "" if it names none. parseUID cleans a device's UID. Firmware and routes write names and
-// states in any letters and with spaces, and a route may leave fields out, so both are read leniently.
+// DecodeConfirmation decodes an event as a route sends it and as events-cursor lists it (note.Event
+// of blues/note-go), and the project that it is from, "" if it names none. parseUID cleans a
+// device's UID. Firmware and routes write names and states in any letters and with spaces, and a
+// route may leave fields out, so both are read leniently.
 //
 // An answer that names a credit and is Unusable is no error, because the operator has to see it on the payment.
 func DecodeConfirmation(
@@ -109,12 +110,14 @@ func text(raw json.RawMessage) string {
 
 // word returns an outside text on one line, cut to what the ledger keeps.
 func word(s string) string {
-	r := []rune(strings.Join(strings.FieldsFunc(upstream.Printable(s), func(r rune) bool { return !unicode.IsPrint(r) }), " "))
+	r := []rune(
+		strings.Join(strings.FieldsFunc(upstream.Printable(s), func(r rune) bool { return !unicode.IsPrint(r) }), " "),
+	)
 	return strings.TrimSpace(string(r[:min(len(r), maxWord)]))
 }
 
-// machineCode returns a machine's own code. One that is no string is taken as it stands: a strange code is no reason to lose
-// a state.
+// machineCode returns a machine's own code. One that is no string is taken as it stands: a strange
+// code is no reason to lose a state.
 func machineCode(raw json.RawMessage) string {
 	var code string
 	if json.Unmarshal(raw, &code) != nil {

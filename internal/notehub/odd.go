@@ -34,7 +34,13 @@ const (
 
 // NewOddRecords returns a collection that is empty. It calls counted for each record that it had not seen.
 func NewOddRecords(board *problem.Board, log *slog.Logger, counted func()) *OddRecords {
-	return &OddRecords{board: board, log: log, counted: counted, added: map[string][]addedRecord{}, logged: map[string]bool{}}
+	return &OddRecords{
+		board:   board,
+		log:     log,
+		counted: counted,
+		added:   map[string][]addedRecord{},
+		logged:  map[string]bool{},
+	}
 }
 
 // Set replaces the odd records of a list that was read completely. No records means that all of it could be read.
@@ -50,8 +56,8 @@ func (o *OddRecords) Set(source string, records ...Odd) {
 	o.expire()
 }
 
-// Add adds odd records of a list that is not read as a whole, such as events. They stay on the board for an hour. It reports
-// whether one of them is new.
+// Add adds odd records of a list that is not read as a whole, such as events. They stay on the
+// board for an hour. It reports whether one of them is new.
 func (o *OddRecords) Add(source string, records ...Odd) (isNew bool) {
 	if o == nil {
 		return false

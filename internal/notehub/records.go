@@ -106,7 +106,8 @@ func DecodePendingNotes(body []byte) (notes []bridge.PendingNote, odd []Odd, err
 			PaymentStatus json.RawMessage `json:"payment_status"`
 		}
 		ours := bridge.PendingNote{ID: id}
-		if isNull(note.Body) || json.Unmarshal(note.Body, &body) != nil || !field(body.CreditID, &ours.CreditID) || !field(body.PaymentStatus, &ours.PaymentStatus) {
+		if isNull(note.Body) || json.Unmarshal(note.Body, &body) != nil || !field(body.CreditID, &ours.CreditID) ||
+			!field(body.PaymentStatus, &ours.PaymentStatus) {
 			ours = bridge.PendingNote{ID: id, Unreadable: true} // another's note may hold anything
 		}
 		notes = append(notes, ours)
@@ -114,9 +115,10 @@ func DecodePendingNotes(body []byte) (notes []bridge.PendingNote, odd []Odd, err
 	return notes, odd, nil
 }
 
-// DecodeVariables decodes environment variables. Notehub documents texts as their values. Another value is taken as its
-// JSON text, because what was set must not count as not set: the terms of a machine then say what is wrong. A null value
-// is not set, and null instead of the variables is how Go writes an empty map.
+// DecodeVariables decodes environment variables. Notehub documents texts as their values. Another
+// value is taken as its JSON text, because what was set must not count as not set: the terms of a
+// machine then say what is wrong. A null value is not set, and null instead of the variables is how
+// Go writes an empty map.
 func DecodeVariables(raw json.RawMessage) (map[string]string, error) {
 	var members map[string]json.RawMessage
 	if len(raw) == 0 || json.Unmarshal(raw, &members) != nil {
@@ -136,10 +138,13 @@ func DecodeVariables(raw json.RawMessage) (map[string]string, error) {
 	return variables, nil
 }
 
-// DecodeFleets decodes the list of fleets into their variables by UID. What an odd record leaves unknown stays as it was in known, the
-// result of the last reading. A fleet whose variables could never be read takes no payments, rather than be sold at a
-// price that is a guess.
-func DecodeFleets(records []json.RawMessage, known map[string]map[string]string) (fleets map[string]map[string]string, odd []Odd) {
+// DecodeFleets decodes the list of fleets into their variables by UID. What an odd record leaves
+// unknown stays as it was in known, the result of the last reading. A fleet whose variables could
+// never be read takes no payments, rather than be sold at a price that is a guess.
+func DecodeFleets(
+	records []json.RawMessage,
+	known map[string]map[string]string,
+) (fleets map[string]map[string]string, odd []Odd) {
 	fleets = make(map[string]map[string]string, len(records))
 	unnamed := false
 	for i, raw := range records {

@@ -36,8 +36,8 @@ func CheckAcknowledged(body []byte) error {
 	return err
 }
 
-// Members returns the members of a reply. What is no object, such as null or an HTML page, is an error, and so is one that tells of an
-// error: it is no evidence for anything beside.
+// Members returns the members of a reply. What is no object, such as null or an HTML page, is an
+// error, and so is one that tells of an error: it is no evidence for anything beside.
 func Members(body []byte) (map[string]json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {

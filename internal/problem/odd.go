@@ -9,8 +9,9 @@ import (
 // namedRecords is how many odd records the text of a problem names. The log names them all.
 const namedRecords = 3
 
-// Odd sets which records of one source cannot be read, such as of the list "Stripe's events". None ends the source's part of
-// the problem OddRecords, which lasts while any source has some. It reports whether the source's records changed.
+// Odd sets which records of one source cannot be read, such as of the list "Stripe's events". None
+// ends the source's part of the problem OddRecords, which lasts while any source has some. It
+// reports whether the source's records changed.
 func (b *Board) Odd(source string, records ...string) (changed bool) {
 	if b == nil {
 		return false
@@ -49,5 +50,8 @@ func (b *Board) oddText() string {
 		return ""
 	}
 	slices.Sort(sources)
-	return "Some records cannot be read and are left out. " + strings.Join(sources, "; ") + ". Look at them in the vendor's dashboard; the log says more."
+	return "Some records cannot be read and are left out. " + strings.Join(
+		sources,
+		"; ",
+	) + ". Look at them in the vendor's dashboard; the log says more."
 }

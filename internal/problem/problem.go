@@ -1,8 +1,9 @@
 // Package problem holds what is wrong with the running service, in words for its operator.
 //
-// Each part of the service raises a problem when it notices it and clears it when it is over. /health, the console and the
-// metrics show the same list, and /pay stops selling while a problem of the list says so. The package does not look for
-// problems itself, and it does not know who shows them.
+// Each part of the service raises a problem when it notices it and clears it when it is over.
+// /health, the console and the metrics show the same list, and /pay stops selling while a problem
+// of the list says so. The package does not look for problems itself, and it does not know who
+// shows them.
 package problem
 
 import (
@@ -33,8 +34,22 @@ const (
 
 // Codes returns every code, for the metrics, which show each series from the start.
 func Codes() []string {
-	return []string{Clock, NotListed, ListingFailed, ListOutdated, NothingPayable, OddRecords, EventsStuck, DiskFull, Storage, LogGrowing, Ledger,
-		Twins, StripeDown, NotehubDown}
+	return []string{
+		Clock,
+		NotListed,
+		ListingFailed,
+		ListOutdated,
+		NothingPayable,
+		OddRecords,
+		EventsStuck,
+		DiskFull,
+		Storage,
+		LogGrowing,
+		Ledger,
+		Twins,
+		StripeDown,
+		NotehubDown,
+	}
 }
 
 // Problem is one thing that is wrong.
@@ -45,8 +60,8 @@ type Problem struct {
 	Since      time.Time // when it was first raised; Board fills it in
 }
 
-// Board is the list of current problems. The zero value is ready to use, a nil *Board drops everything, and all methods are
-// safe for concurrent use.
+// Board is the list of current problems. The zero value is ready to use, a nil *Board drops
+// everything, and all methods are safe for concurrent use.
 type Board struct {
 	mu    sync.Mutex
 	list  map[string]Problem
@@ -54,8 +69,8 @@ type Board struct {
 	stops atomic.Bool
 }
 
-// Raise adds a problem, or replaces the one with the same code. It reports whether the code is new on the list, so that the
-// caller can log it once.
+// Raise adds a problem, or replaces the one with the same code. It reports whether the code is new
+// on the list, so that the caller can log it once.
 func (b *Board) Raise(p Problem) (isNew bool) {
 	if b == nil {
 		return false

@@ -8,9 +8,10 @@ import (
 	"strconv"
 )
 
-// InProcess calls a handler without a socket, as testing/synctest needs it. A handler that panics with http.ErrAbortHandler
-// gives io.ErrUnexpectedEOF; when the request's context ends first, its error is returned, and the handler sees its own
-// context end. The answer is complete when it is returned, so a handler that streams is not for this.
+// InProcess calls a handler without a socket, as testing/synctest needs it. A handler that panics
+// with http.ErrAbortHandler gives io.ErrUnexpectedEOF; when the request's context ends first, its
+// error is returned, and the handler sees its own context end. The answer is complete when it is
+// returned, so a handler that streams is not for this.
 func InProcess(h http.Handler) http.RoundTripper { return inProcess{h} }
 
 type inProcess struct{ handler http.Handler }
@@ -89,7 +90,11 @@ func (b *buffer) Write(p []byte) (int, error) {
 func (b *buffer) response(r *http.Request) *http.Response {
 	b.WriteHeader(http.StatusOK)
 	return &http.Response{
-		Status: strconv.Itoa(b.status) + " " + http.StatusText(b.status), StatusCode: b.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Status: strconv.Itoa(
+			b.status,
+		) + " " + http.StatusText(
+			b.status,
+		), StatusCode: b.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: b.sent, Body: io.NopCloser(bytes.NewReader(b.body.Bytes())), ContentLength: int64(b.body.Len()), Request: r,
 	}
 }

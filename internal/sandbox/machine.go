@@ -31,12 +31,14 @@ type Behaviour struct {
 	LosePower  bool          // the power fails when it has fetched and not yet started, once; see SetPower
 }
 
-// Machine takes notes from payment.qi and starts. It keeps the credit ids that it has seen for ever. All its methods are safe for
-// concurrent use; its clock is that of Step, so what is due happens at the next one.
+// Machine takes notes from payment.qi and starts. It keeps the credit ids that it has seen for
+// ever. All its methods are safe for concurrent use; its clock is that of Step, so what is due
+// happens at the next one.
 //
-// A firmware other than the original writes what it fetched into its flash before it acts, and takes it up when the power is back.
-// One that confirms runs one timed credit at a time ("busy") and stops when a note says that the credit is refunded or ended.
-// Its answers wait in the Notecard while there is no connection.
+// A firmware other than the original writes what it fetched into its flash before it acts, and
+// takes it up when the power is back. One that confirms runs one timed credit at a time ("busy")
+// and stops when a note says that the credit is refunded or ended. Its answers wait in the Notecard
+// while there is no connection.
 type Machine struct {
 	hub    *Notehub
 	config MachineConfig
@@ -93,7 +95,8 @@ func (m *Machine) SetPower(on bool) {
 	m.dark = !on
 }
 
-// SetBehaviour changes what the machine does from now on. Answers that are on their way already go as they were meant to.
+// SetBehaviour changes what the machine does from now on. Answers that are on their way already go
+// as they were meant to.
 func (m *Machine) SetBehaviour(b Behaviour) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -136,8 +139,8 @@ func (m *Machine) Run(ctx context.Context) {
 	}
 }
 
-// Step does all that is due: it ends what has run its time, fetches what is pending, starts once for each credit that is new and has
-// not expired, and sends its answers.
+// Step does all that is due: it ends what has run its time, fetches what is pending, starts once
+// for each credit that is new and has not expired, and sends its answers.
 func (m *Machine) Step() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -171,7 +174,9 @@ func (m *Machine) receive(note Note) {
 	now := m.hub.Now()
 	s := Start{
 		CreditID: text("credit_id"), SessionID: text("session_id"), At: now,
-		Delay: time.Duration(number("delayed_start_s")) * time.Second, Duration: time.Duration(number("duration_s")) * time.Second,
+		Delay: time.Duration(
+			number("delayed_start_s"),
+		) * time.Second, Duration: time.Duration(number("duration_s")) * time.Second,
 	}
 	switch status := text("payment_status"); {
 	case (status == "refunded" || status == "ended") && m.confirms():

@@ -244,7 +244,8 @@ func (n *Notehub) Pending(device, file string) []Note {
 	return found
 }
 
-// Fetch lets the Notecard take what is pending in a file, oldest first. A disabled device gets nothing; another is seen active.
+// Fetch lets the Notecard take what is pending in a file, oldest first. A disabled device gets
+// nothing; another is seen active.
 func (n *Notehub) Fetch(device, file string) []Note {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -267,7 +268,8 @@ func (n *Notehub) Fetch(device, file string) []Note {
 	return taken
 }
 
-// SetListedLate has notes be listed as pending only so long after they were posted. The Notecard gets them all the same.
+// SetListedLate has notes be listed as pending only so long after they were posted. The Notecard
+// gets them all the same.
 func (n *Notehub) SetListedLate(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -284,16 +286,18 @@ func (n *Notehub) listed(key string) []*Note {
 	return waiting[:end]
 }
 
-// RaceNextDelete lets the Notecard of a device win against the next delete of a note that is pending for it (U15): it has the note,
-// and the next Fetch returns it. If found, Notehub deletes the note all the same and answers 200; else it says that there is none.
+// RaceNextDelete lets the Notecard of a device win against the next delete of a note that is
+// pending for it (U15): it has the note, and the next Fetch returns it. If found, Notehub deletes
+// the note all the same and answers 200; else it says that there is none.
 func (n *Notehub) RaceNextDelete(device string, found bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.races[device] = found
 }
 
-// AddEvent takes a note from a machine (a .qo file): it goes through the route and can be read through the events cursor. It returns
-// the event's id, or "" if the device is disabled: then the Notecard gets no connection and has to come again.
+// AddEvent takes a note from a machine (a .qo file): it goes through the route and can be read
+// through the events cursor. It returns the event's id, or "" if the device is disabled: then the
+// Notecard gets no connection and has to come again.
 func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

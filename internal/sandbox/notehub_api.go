@@ -43,7 +43,8 @@ func (n *Notehub) getProjectVariables(*hubQuery) (any, *hubError) {
 	return object{"environment_variables": cloned(n.variables)}, nil
 }
 
-// listDevices answers a page of devices (50 by default, 10,000 at most), filtered. A filter given several times means any of them.
+// listDevices answers a page of devices (50 by default, 10,000 at most), filtered. A filter given
+// several times means any of them.
 func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 	size, problem := q.integer("pageSize", 50, 1, 10_000)
 	if problem != nil {
@@ -60,7 +61,8 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 	data := []any{}
 	matched := 0
 	for _, d := range n.devices {
-		if !anyOf(q.Values["deviceUID"], d.UID) || !anyOf(q.Values["serialNumber"], d.Name) || !anyOf(fleets, d.Fleets...) {
+		if !anyOf(q.Values["deviceUID"], d.UID) || !anyOf(q.Values["serialNumber"], d.Name) ||
+			!anyOf(fleets, d.Fleets...) {
 			continue
 		}
 		matched++
@@ -109,7 +111,12 @@ func (n *Notehub) listSessions(q *hubQuery) (any, *hubError) {
 	}
 	sessions := []object{}
 	if d := n.byUID[q.path["device"]]; !d.LastActivity.IsZero() && cmp.Or(q.Get("pageNum"), "1") == "1" {
-		session := object{"session": uuid(), "device": d.UID, "continuous": !d.Periodic, "session_began": d.LastActivity.Unix()}
+		session := object{
+			"session":       uuid(),
+			"device":        d.UID,
+			"continuous":    !d.Periodic,
+			"session_began": d.LastActivity.Unix(),
+		}
 		if d.Periodic {
 			session["session_ended"], session["why_session_closed"] = d.LastActivity.Unix()+20, "done"
 		}
@@ -167,11 +174,19 @@ func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 	case n.byUID[device].Disabled && n.config.Unknown.DisabledRefused:
 		return nil, hubRefused(http.StatusForbidden, "device %s is disabled {device-disabled}", device)
 	case len(n.pending[key]) >= n.config.MaxPending:
-		return nil, hubRefused(n.config.Unknown.fullStatus(), "a maximum of %d notes may be pending for device (currently %d)", n.config.MaxPending, len(n.pending[key]))
+		return nil, hubRefused(
+			n.config.Unknown.fullStatus(),
+			"a maximum of %d notes may be pending for device (currently %d)",
+			n.config.MaxPending,
+			len(n.pending[key]),
+		)
 	}
 	n.changes++
 	posted := &Note{
-		ID: fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)), File: file, Device: device, Body: given.Body, Posted: n.Now(),
+		ID: fmt.Sprintf(
+			"1:%d",
+			n.changes*256+rand.IntN(256),
+		), File: file, Device: device, Body: given.Body, Posted: n.Now(),
 	}
 	n.notes = append(n.notes, posted)
 	n.pending[key] = append(n.pending[key], posted)
@@ -232,7 +247,10 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 		}
 		notes := []object{}
 		for _, w := range n.listed(key) {
-			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false})
+			notes = append(
+				notes,
+				object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false},
+			)
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})
 	}
@@ -274,9 +292,10 @@ func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
 	return object{"connected": n.connected[q.path["device"]]}, nil
 }
 
-// listEvents answers a page of events (50 by default), oldest first unless told otherwise. The cursor is the id of an event, which is
-// the first of the page; one that is not known is ignored. next_cursor is the first event of the next page, and empty if there is
-// none: who comes back later has to remember the last event itself (specification of events-cursor).
+// listEvents answers a page of events (50 by default), oldest first unless told otherwise. The
+// cursor is the id of an event, which is the first of the page; one that is not known is ignored.
+// next_cursor is the first event of the next page, and empty if there is none: who comes back later
+// has to remember the last event itself (specification of events-cursor).
 func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
 	limit, problem := q.integer("limit", 50, 1, 10_000)
 	if problem != nil {

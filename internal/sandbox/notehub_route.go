@@ -14,7 +14,8 @@ import (
 // routeTimeout is how long a route waits for an answer (Blues' post on data routing).
 const routeTimeout = 30 * time.Second
 
-// usualRouteDelays are the waits before a route's retries: up to three over about six minutes (Blues' staff; that they are on is not known, U14).
+// usualRouteDelays are the waits before a route's retries: up to three over about six minutes
+// (Blues' staff; that they are on is not known, U14).
 func usualRouteDelays() []time.Duration {
 	return []time.Duration{30 * time.Second, 90 * time.Second, 4 * time.Minute}
 }
@@ -28,8 +29,9 @@ type RouteTry struct {
 	Status int // what the other side answered; 0: no connection, or no answer
 }
 
-// SetRoute says where events of payment_ack.qo made from now on are posted, with the token in Authorization: Bearer. What waits to be
-// tried again goes there too. With an empty URL they go nowhere, and what waits is dropped. The events cursor lists them in any case.
+// SetRoute says where events of payment_ack.qo made from now on are posted, with the token in
+// Authorization: Bearer. What waits to be tried again goes there too. With an empty URL they go
+// nowhere, and what waits is dropped. The events cursor lists them in any case.
 func (n *Notehub) SetRoute(url, token string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -43,7 +45,16 @@ const routeUID = "route:8d65a087d5d290ce5bdf03aeff2becc0"
 func (n *Notehub) listRoutes(*hubQuery) (any, *hubError) {
 	routes := []object{}
 	if n.route.url != "" {
-		routes = append(routes, object{"uid": routeUID, "label": "Confirmations", "type": "http", "disabled": false, "modified": "2026-01-01T00:00:00Z"})
+		routes = append(
+			routes,
+			object{
+				"uid":      routeUID,
+				"label":    "Confirmations",
+				"type":     "http",
+				"disabled": false,
+				"modified": "2026-01-01T00:00:00Z",
+			},
+		)
 	}
 	return routes, nil
 }
@@ -52,14 +63,21 @@ func (n *Notehub) getRoute(q *hubQuery) (any, *hubError) {
 	if n.route.url == "" || q.path["route"] != routeUID {
 		return nil, hubRefused(http.StatusNotFound, "route %s does not exist", q.path["route"])
 	}
-	return object{"uid": routeUID, "label": "Confirmations", "type": "http", "disabled": false, "modified": "2026-01-01T00:00:00Z", "http": object{
-		"url": n.route.url, "timeout": 0, "throttle_ms": 100, "fleets": []string{}, "disable_http_headers": false,
-		"filter": object{"type": "inclusion", "files": []string{confirmationFile}, "system_notefiles": false},
-	}}, nil
+	return object{
+		"uid":      routeUID,
+		"label":    "Confirmations",
+		"type":     "http",
+		"disabled": false,
+		"modified": "2026-01-01T00:00:00Z",
+		"http": object{
+			"url": n.route.url, "timeout": 0, "throttle_ms": 100, "fleets": []string{}, "disable_http_headers": false,
+			"filter": object{"type": "inclusion", "files": []string{confirmationFile}, "system_notefiles": false},
+		},
+	}, nil
 }
 
-// SetDelivery changes how events made from now on are routed. An event that is late is overtaken by those made after the delay was
-// taken back, so they arrive out of order.
+// SetDelivery changes how events made from now on are routed. An event that is late is overtaken by
+// those made after the delay was taken back, so they arrive out of order.
 func (n *Notehub) SetDelivery(d Delivery) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -107,7 +125,8 @@ func (n *Notehub) send(e hubEvent) {
 	})
 }
 
-// deliver posts an event until it is answered other than 5xx, or given up. No event waits for another: their order is not kept.
+// deliver posts an event until it is answered other than 5xx, or given up. No event waits for
+// another: their order is not kept.
 func (n *Notehub) deliver(id string, body []byte, d Delivery) {
 	pause(n.running, d.Late)
 	for _, delay := range append([]time.Duration{0}, n.config.RouteDelays...) {

@@ -1,10 +1,12 @@
 // Package sandbox is Stripe, Notehub and the machines, simulated on loopback.
 //
-// It promises to behave as the two services are documented: stateful, strict about every request, and never surprising on
-// its own. Trouble comes only from a [Script], which says for one request apart whether its effect happened and what the
-// caller saw. Tests and the demo use the same handlers. What nobody has yet seen the real services do stands in unknown.go.
+// It promises to behave as the two services are documented: stateful, strict about every request,
+// and never surprising on its own. Trouble comes only from a [Script], which says for one request
+// apart whether its effect happened and what the caller saw. Tests and the demo use the same
+// handlers. What nobody has yet seen the real services do stands in unknown.go.
 //
-// It speaks HTTP only and knows nothing of the bridge: neither its types, nor its ledger, nor what it makes of a payment.
+// It speaks HTTP only and knows nothing of the bridge: neither its types, nor its ledger, nor what
+// it makes of a payment.
 package sandbox
 
 import (
@@ -26,12 +28,14 @@ const (
 	largestBody      = 1 << 20 // bytes read of a request
 )
 
-// Reporter is told of requests that the real service would refuse: a *testing.T, or nil (then only the HTTP error is given).
+// Reporter is told of requests that the real service would refuse: a *testing.T, or nil (then only
+// the HTTP error is given).
 type Reporter interface {
 	Errorf(format string, args ...any)
 }
 
-// Outcome is what one request meets: did the effect happen, and, apart from that, what did the caller see, and how late.
+// Outcome is what one request meets: did the effect happen, and, apart from that, what did the
+// caller see, and how late.
 type Outcome struct {
 	Applied     bool          // the effect happens
 	Status      int           // what the caller sees; 0: the connection dies without a reply. If Applied and Status is 200: the normal reply
@@ -58,11 +62,11 @@ type Exchange struct {
 	Took         time.Duration
 }
 
-// Script holds what the next requests meet and remembers the last 100,000. It is safe for concurrent use; its zero value
-// lets every request through.
+// Script holds what the next requests meet and remembers the last 100,000. It is safe for
+// concurrent use; its zero value lets every request through.
 //
-// A pattern is "METHOD /path", where the method or a path segment may be {anything} and a last segment {anything...} stands
-// for all that follows. A malformed pattern panics.
+// A pattern is "METHOD /path", where the method or a path segment may be {anything} and a last
+// segment {anything...} stands for all that follows. A malformed pattern panics.
 type Script struct {
 	mu       sync.Mutex
 	rules    []*rule // the most recently added last
@@ -71,8 +75,9 @@ type Script struct {
 	ahead    atomic.Int64 // of this vendor's clock, in nanoseconds
 }
 
-// SetClock sets this vendor's clock ahead of the host's, or behind it where ahead is negative. Its Date headers, its
-// timestamps and its signatures tell that time. A test that wants a host whose clock is wrong sets both vendors' clocks.
+// SetClock sets this vendor's clock ahead of the host's, or behind it where ahead is negative. Its
+// Date headers, its timestamps and its signatures tell that time. A test that wants a host whose
+// clock is wrong sets both vendors' clocks.
 func (s *Script) SetClock(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
 
 // Now returns this vendor's time.
@@ -84,8 +89,8 @@ type rule struct {
 	always   bool
 }
 
-// Next lets the next requests that match meet these outcomes, one each, in order; then they meet normal behaviour again.
-// It wins over Always, and a later Next over an earlier one.
+// Next lets the next requests that match meet these outcomes, one each, in order; then they meet
+// normal behaviour again. It wins over Always, and a later Next over an earlier one.
 func (s *Script) Next(pattern string, outcomes ...Outcome) {
 	s.add(&rule{pattern: pattern, outcomes: outcomes})
 }
@@ -165,7 +170,8 @@ func (s *Script) take(method, path string) (Outcome, bool) {
 	return Outcome{}, false
 }
 
-// matches tells whether a request matches a pattern. Path is escaped as on the wire; it is compared segment by segment, unescaped.
+// matches tells whether a request matches a pattern. Path is escaped as on the wire; it is compared
+// segment by segment, unescaped.
 func matches(pattern, method, path string) bool {
 	wantMethod, wantPath, found := strings.Cut(pattern, " ")
 	if !found || !strings.HasPrefix(wantPath, "/") {
@@ -228,7 +234,8 @@ type call struct {
 	refusal  func(status int) reply // the service's usual answer for a status
 }
 
-// serve answers a request by the script. answer is the service; it must pass what it does through call.meet exactly once.
+// serve answers a request by the script. answer is the service; it must pass what it does through
+// call.meet exactly once.
 func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int) reply, answer func(*call) reply) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
 	if err != nil {
@@ -254,7 +261,8 @@ func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int)
 	_, _ = w.Write(given.body)
 }
 
-// meet lets the call meet its outcome. It returns what the service did (the zero reply if nothing) and what the caller sees.
+// meet lets the call meet its outcome. It returns what the service did (the zero reply if nothing)
+// and what the caller sees.
 func (c *call) meet(effect func() reply) (did, seen reply) {
 	if !c.scripted {
 		did = effect()
@@ -351,7 +359,8 @@ func redactedHeader(h http.Header) http.Header {
 	return h
 }
 
-// remembered returns what is kept of a body: nothing of a long one, and no secret. A card number that somebody typed is one.
+// remembered returns what is kept of a body: nothing of a long one, and no secret. A card number
+// that somebody typed is one.
 func remembered(body []byte) []byte {
 	if len(body) > recordedBody {
 		return nil

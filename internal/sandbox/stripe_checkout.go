@@ -15,13 +15,14 @@ var checkoutPage string
 
 var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage))
 
-// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "receipt", "expired", "inactive" or "unknown".
+// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "receipt",
+// "expired", "inactive" or "unknown".
 type checkoutView struct {
 	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
 }
 
-// checkout answers /c/{plink}, which begins a session as opening a link does, and /c/pay/{session}. It takes test cards only
-// and keeps none of what is typed.
+// checkout answers /c/{plink}, which begins a session as opening a link does, and /c/pay/{session}.
+// It takes test cards only and keeps none of what is typed.
 func (s *Stripe) checkout(c *call) reply {
 	_, seen := c.meet(func() reply {
 		if c.Method != http.MethodGet && c.Method != http.MethodPost {
@@ -37,8 +38,8 @@ func (s *Stripe) checkout(c *call) reply {
 	return seen
 }
 
-// customer shows the page or lets the customer do what the form says. With a redirect comes the channel that is closed when
-// the webhook was tried, or nil if nobody waits for it.
+// customer shows the page or lets the customer do what the form says. With a redirect comes the
+// channel that is closed when the webhook was tried, or nil if nobody waits for it.
 func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect string, sent <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

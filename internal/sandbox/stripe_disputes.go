@@ -34,7 +34,8 @@ func (i *intent) left() int64 { return i.received - i.refunded - i.lost() }
 // takenBack reports whether a bank has the money of an intent while it is argued about.
 func (i *intent) takenBack() bool { return slices.ContainsFunc(i.disputes, (*dispute).taken) }
 
-// Dispute lets the customer's bank ask for the money of a session that was not given back. It tells whether there is any, and no dispute yet.
+// Dispute lets the customer's bank ask for the money of a session that was not given back. It tells
+// whether there is any, and no dispute yet.
 func (s *Stripe) Dispute(sessionID string) bool {
 	s.mu.Lock()
 	i := s.intentOfSession(sessionID)
@@ -43,8 +44,9 @@ func (s *Stripe) Dispute(sessionID string) bool {
 	return !none && s.OpenDispute(sessionID, "needs_response", 0) != ""
 }
 
-// OpenDispute opens a dispute about an amount of a session's money (minor units; 0: all that is left) in a status of Stripe's: an inquiry
-// ("warning_needs_response"), a dispute ("needs_response"), or one that was prevented. It returns its id, "" if nothing was paid.
+// OpenDispute opens a dispute about an amount of a session's money (minor units; 0: all that is
+// left) in a status of Stripe's: an inquiry ("warning_needs_response"), a dispute
+// ("needs_response"), or one that was prevented. It returns its id, "" if nothing was paid.
 func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,13 +100,22 @@ func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 }
 
 func (s *Stripe) disputeOperations() []operation {
-	return []operation{{"GET", "/v1/disputes", "payment_intent charge" + createdParams + pageParams, "data.charge data.payment_intent", s.listDisputes}}
+	return []operation{
+		{
+			"GET",
+			"/v1/disputes",
+			"payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent",
+			s.listDisputes,
+		},
+	}
 }
 
 func (s *Stripe) listDisputes(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(d *dispute) bool {
-		return (!q.Has("payment_intent") || d.of.id == q.Get("payment_intent")) && (!q.Has("charge") || d.of.charge == q.Get("charge")) &&
+		return (!q.Has("payment_intent") || d.of.id == q.Get("payment_intent")) &&
+			(!q.Has("charge") || d.of.charge == q.Get("charge")) &&
 			created(d.created)
 	}
 	return listPage(q, &s.disputes, "/v1/disputes", wanted, s.disputeObject)

@@ -75,8 +75,9 @@ func (s *Stripe) SetDelivery(d Delivery) {
 	s.delivery = d
 }
 
-// SetEndpoint says where signed webhooks of all types go. With an empty URL they go nowhere: what is pending is dropped and
-// what happens is not sent later. With two secrets, as while a secret is rolled, each delivery carries two v1= signatures.
+// SetEndpoint says where signed webhooks of all types go. With an empty URL they go nowhere: what
+// is pending is dropped and what happens is not sent later. With two secrets, as while a secret is
+// rolled, each delivery carries two v1= signatures.
 func (s *Stripe) SetEndpoint(url string, secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,8 +106,8 @@ func (s *Stripe) Settled() bool {
 	return s.outstanding == 0
 }
 
-// Send delivers an event once more, now, freshly signed, to the endpoint of SetEndpoint, also if it was lost. It returns what
-// the endpoint answered. Automatic retries go on.
+// Send delivers an event once more, now, freshly signed, to the endpoint of SetEndpoint, also if it
+// was lost. It returns what the endpoint answered. Automatic retries go on.
 func (s *Stripe) Send(eventID string) (status int, err error) {
 	s.mu.Lock()
 	e, to := s.events.get(eventID), s.endpoints[0]
@@ -139,8 +140,9 @@ type send struct {
 	delivered bool
 }
 
-// emit makes events and sends them. The first try of each waits for the first try of the one before it, so that a test can
-// choose the order; retries wait for nothing. The channels, by type, are closed after the first try.
+// emit makes events and sends them. The first try of each waits for the first try of the one before
+// it, so that a test can choose the order; retries wait for nothing. The channels, by type, are
+// closed after the first try.
 func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	tried := make(map[string]<-chan struct{})
 	var before <-chan struct{}
@@ -157,7 +159,8 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
 		var wanted []*endpoint
 		for _, to := range s.endpoints {
-			if made.kind != unasked && to.URL != "" && !to.Disabled && (slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
+			if made.kind != unasked && to.URL != "" && !to.Disabled &&
+				(slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
 				wanted, e.waiting[to] = append(wanted, to), true // what is lost stays pending
 			}
 		}
@@ -177,8 +180,9 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	return tried
 }
 
-// Tell makes an event with an envelope of the caller's and sends it as any other, for events that are not of this account alone: those
-// of connected accounts ("account") and thin ones ("object": "v2.core.event"). It needs a "type". Its id is returned.
+// Tell makes an event with an envelope of the caller's and sends it as any other, for events that
+// are not of this account alone: those of connected accounts ("account") and thin ones ("object":
+// "v2.core.event"). It needs a "type". Its id is returned.
 func (s *Stripe) Tell(envelope map[string]any) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,8 +254,8 @@ func (s *Stripe) deliver(e *event, to *endpoint, d Delivery, after <-chan struct
 	}
 }
 
-// retryDelay is how long to wait after the n-th try (from 0) failed. Stripe retries for up to three days; its steps are not
-// published (Q2).
+// retryDelay is how long to wait after the n-th try (from 0) failed. Stripe retries for up to three
+// days; its steps are not published (Q2).
 func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
 	steps := s.config.RetryDelays
 	if steps != nil {
@@ -260,7 +264,14 @@ func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
 		}
 		return steps[n], true
 	}
-	steps = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute}
+	steps = []time.Duration{
+		time.Second,
+		2 * time.Second,
+		5 * time.Second,
+		10 * time.Second,
+		30 * time.Second,
+		time.Minute,
+	}
 	return steps[min(n, len(steps)-1)], s.Now().Sub(created) < 72*time.Hour
 }
 
@@ -317,7 +328,16 @@ func (s *Stripe) eventOperations() []operation {
 }
 
 func (s *Stripe) allOperations() []operation {
-	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(), s.refundOperations(), s.disputeOperations(), s.eventOperations(), s.triggerOperations())
+	return slices.Concat(
+		s.productOperations(),
+		s.linkOperations(),
+		s.sessionOperations(),
+		s.moneyOperations(),
+		s.refundOperations(),
+		s.disputeOperations(),
+		s.eventOperations(),
+		s.triggerOperations(),
+	)
 }
 
 // listEvents lists events of the last 30 days, as they were delivered, whatever version the request asks for.
@@ -353,7 +373,12 @@ func (s *Stripe) createEndpoint(q *query) (any, *apiError) {
 	if len(s.endpoints) > 16 {
 		return nil, refused(http.StatusBadRequest, "", "", "You have reached the maximum of 16 test webhook endpoints.")
 	}
-	to := &endpoint{ID: "we_1" + randomText(23), Secrets: []string{"whsec_" + randomText(32)}, Version: q.Get("api_version"), Created: s.Now().Unix()}
+	to := &endpoint{
+		ID:      "we_1" + randomText(23),
+		Secrets: []string{"whsec_" + randomText(32)},
+		Version: q.Get("api_version"),
+		Created: s.Now().Unix(),
+	}
 	if problem := s.changeEndpoint(q, to); problem != nil {
 		return nil, problem
 	}
@@ -431,7 +456,9 @@ func (s *Stripe) endpointObject(to *endpoint) object {
 	}
 	return object{
 		"id": to.ID, "object": "webhook_endpoint", "url": to.URL, "enabled_events": to.Types, "api_version": nullable(to.Version),
-		"description": nullable(to.Description), "metadata": cloned(to.Metadata), "created": to.Created, "status": status,
+		"description": nullable(
+			to.Description,
+		), "metadata": cloned(to.Metadata), "created": to.Created, "status": status,
 		"livemode": s.config.Livemode,
 	}
 }

@@ -38,12 +38,17 @@ func tooLong(name, value string) *apiError {
 
 // badDescriptor refuses what Stripe's documentation forbids in a statement descriptor or its suffix.
 func badDescriptor(name, value string) *apiError {
-	if !strings.HasSuffix(name, "[statement_descriptor_suffix]") && !strings.HasSuffix(name, "[statement_descriptor]") || value == "" {
+	if !strings.HasSuffix(name, "[statement_descriptor_suffix]") &&
+		!strings.HasSuffix(name, "[statement_descriptor]") ||
+		value == "" {
 		return nil
 	}
 	latin := func(r rune) bool { return r < unicode.MaxASCII && unicode.IsLetter(r) }
 	if strings.ContainsAny(value, `<>\'"*`) || !strings.ContainsFunc(value, latin) {
-		return malformed(name, "The statement descriptor must contain at least one Latin letter and none of < > \\ ' \" *.")
+		return malformed(
+			name,
+			"The statement descriptor must contain at least one Latin letter and none of < > \\ ' \" *.",
+		)
 	}
 	return nil
 }

@@ -52,8 +52,8 @@ type item struct {
 	quantity  int64
 }
 
-// AddPrice adds a price with its product; it can be sold only if it says that it is Active. An empty ID or currency is filled
-// in ("usd").
+// AddPrice adds a price with its product; it can be sold only if it says that it is Active. An
+// empty ID or currency is filled in ("usd").
 func (s *Stripe) AddPrice(p Price) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +67,8 @@ func (s *Stripe) AddPrice(p Price) {
 	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: s.Now().Unix()})
 }
 
-// SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events of that. A price that does not
-// exist is left alone.
+// SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events
+// of that. A price that does not exist is left alone.
 func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,8 +86,9 @@ func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	}
 }
 
-// SetLink changes a link as somebody may in the Dashboard, and sends the event of that: it activates or deactivates it, and limits
-// how many payments it takes in all (0: as many as come). A link that does not exist is left alone.
+// SetLink changes a link as somebody may in the Dashboard, and sends the event of that: it
+// activates or deactivates it, and limits how many payments it takes in all (0: as many as come). A
+// link that does not exist is left alone.
 func (s *Stripe) SetLink(id string, active bool, limit int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,8 +109,9 @@ func (s *Stripe) Links() []Link {
 	return links
 }
 
-// AddLink adds a link as if it were made by hand or by an earlier installation, active only if it says so. An empty ID is
-// filled in; a DeviceUID goes into the metadata unless there is one. It panics if the price does not exist.
+// AddLink adds a link as if it were made by hand or by an earlier installation, active only if it
+// says so. An empty ID is filled in; a DeviceUID goes into the metadata unless there is one. It
+// panics if the price does not exist.
 func (s *Stripe) AddLink(given Link) Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +123,11 @@ func (s *Stripe) AddLink(given Link) Link {
 	if given.DeviceUID != "" && given.Metadata["device_uid"] == "" {
 		given.Metadata["device_uid"] = given.DeviceUID
 	}
-	l := &link{Link: given, currency: p.Currency, items: []item{{id: "li_1" + randomText(23), price: p.ID, quantity: 1}}}
+	l := &link{
+		Link:     given,
+		currency: p.Currency,
+		items:    []item{{id: "li_1" + randomText(23), price: p.ID, quantity: 1}},
+	}
 	if given.ReturnURL != "" {
 		l.completion = object{"type": "redirect", "redirect": object{"url": given.ReturnURL}}
 	}
@@ -169,12 +175,30 @@ const linkParams = " metadata metadata[*] after_completion[type] after_completio
 
 func (s *Stripe) linkOperations() []operation {
 	return []operation{
-		{"POST", "/v1/payment_links", "currency payment_intent_data[capture_method]" + itemParams + linkParams, "line_items", s.createLink},
+		{
+			"POST",
+			"/v1/payment_links",
+			"currency payment_intent_data[capture_method]" + itemParams + linkParams,
+			"line_items",
+			s.createLink,
+		},
 		{"GET", "/v1/payment_links", "active" + pageParams, "data.line_items", s.listLinks},
 		{"GET", "/v1/payment_links/{id}", "", "line_items", s.retrieveLink},
-		{"POST", "/v1/payment_links/{id}", "active line_items[#][id] line_items[#][quantity]" + linkParams, "line_items", s.updateLink},
+		{
+			"POST",
+			"/v1/payment_links/{id}",
+			"active line_items[#][id] line_items[#][quantity]" + linkParams,
+			"line_items",
+			s.updateLink,
+		},
 		{"GET", "/v1/payment_links/{id}/line_items", pageParams, "data.price.product", s.linkItems},
-		{"GET", "/v1/prices", "active currency product type lookup_keys[#]" + createdParams + pageParams, "data.product", s.listPrices},
+		{
+			"GET",
+			"/v1/prices",
+			"active currency product type lookup_keys[#]" + createdParams + pageParams,
+			"data.product",
+			s.listPrices,
+		},
 		{"GET", "/v1/prices/{id}", "", "product currency_options", s.retrievePrice},
 	}
 }
@@ -234,7 +258,9 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 		l.completion, l.ReturnURL = completion, q.address("after_completion[redirect][url]")
 		kind := q.oneOf("after_completion[type]", "", "redirect", "hosted_confirmation")
 		if kind == "" || (kind == "redirect") != (l.ReturnURL != "") {
-			q.fail(malformed("after_completion", "after_completion needs a type, and with type redirect a redirect[url]."))
+			q.fail(
+				malformed("after_completion", "after_completion needs a type, and with type redirect a redirect[url]."),
+			)
 		}
 	}
 	set := func(name string, field *string) {
@@ -254,7 +280,14 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	if methods := q.list("payment_method_types"); methods != nil {
 		l.methods = methods
 		if !slices.Equal(methods, []string{"card"}) {
-			q.fail(refused(http.StatusBadRequest, "", "payment_method_types", "The sandbox account has no other payment method than card."))
+			q.fail(
+				refused(
+					http.StatusBadRequest,
+					"",
+					"payment_method_types",
+					"The sandbox account has no other payment method than card.",
+				),
+			)
 		}
 	}
 	l.limit = q.integer("restrictions[completed_sessions][limit]", l.limit, 1, math.MaxInt32)
@@ -280,15 +313,28 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		p := s.prices.get(q.Get(name))
 		switch {
 		case q.Get(name) == "":
-			return nil, "", malformed(name, "You must specify either `price` or `price_data` when creating a line item; the sandbox knows only `price`.")
+			return nil, "", malformed(
+				name,
+				"You must specify either `price` or `price_data` when creating a line item; the sandbox knows only `price`.",
+			)
 		case p == nil:
 			return nil, "", missing("price", q.Get(name), name)
 		case !p.Active:
-			return nil, "", refused(http.StatusBadRequest, "", name, "The price specified is inactive. This field only accepts active prices.")
+			return nil, "", refused(
+				http.StatusBadRequest,
+				"",
+				name,
+				"The price specified is inactive. This field only accepts active prices.",
+			)
 		case p.Archived:
 			return nil, "", refused(http.StatusBadRequest, "", name, "The product of the price specified is inactive.")
 		case p.Recurring:
-			return nil, "", refused(http.StatusBadRequest, "", name, "You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.")
+			return nil, "", refused(
+				http.StatusBadRequest,
+				"",
+				name,
+				"You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.",
+			)
 		case currency != "" && currency != p.Currency:
 			return nil, "", refused(http.StatusBadRequest, "", name, "All prices must have the same currency.")
 		}
@@ -301,12 +347,19 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
 	}
 	if least := smallestCharge(currency); total > 0 && total < least {
-		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "", "The total amount due must add up to at least %s.", money(least, currency))
+		return nil, "", refused(
+			http.StatusBadRequest,
+			"amount_too_small",
+			"",
+			"The total amount due must add up to at least %s.",
+			money(least, currency),
+		)
 	}
 	return items, currency, q.problem
 }
 
-// smallestCharge is the least amount that can be charged, in minor units. Stripe's table as of 2026; 50 where it has no entry.
+// smallestCharge is the least amount that can be charged, in minor units. Stripe's table as of
+// 2026; 50 where it has no entry.
 func smallestCharge(currency string) int64 {
 	least := map[string]int64{
 		"gbp": 30, "dkk": 250, "sek": 300, "nok": 300, "czk": 1500, "huf": 17500, "pln": 200, "ron": 200, "bgn": 100,
@@ -436,7 +489,12 @@ func (s *Stripe) priceObject(p *price, e expansion) object {
 }
 
 func currencyOption(amount int64) object {
-	return object{"custom_unit_amount": nil, "tax_behavior": "unspecified", "unit_amount": amount, "unit_amount_decimal": fmt.Sprint(amount)}
+	return object{
+		"custom_unit_amount":  nil,
+		"tax_behavior":        "unspecified",
+		"unit_amount":         amount,
+		"unit_amount_decimal": fmt.Sprint(amount),
+	}
 }
 
 func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
@@ -454,6 +512,8 @@ func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
 func (s *Stripe) productObject(p *price) object {
 	return object{
 		"id": p.product, "object": "product", "active": !p.Archived, "created": p.created, "default_price": p.ID, "images": []string{},
-		"description": nullable(p.Description), "livemode": s.config.Livemode, "metadata": object{}, "name": p.Name, "type": "service",
+		"description": nullable(
+			p.Description,
+		), "livemode": s.config.Livemode, "metadata": object{}, "name": p.Name, "type": "service",
 	}
 }

@@ -33,7 +33,9 @@ func (s *Stripe) intentOf(x *session) *intent {
 		return i
 	}
 	i := &intent{
-		id: "pi_3" + randomText(23), session: x.ID, currency: x.Currency, amount: x.Amount, captureMethod: x.captureMethod,
+		id: "pi_3" + randomText(
+			23,
+		), session: x.ID, currency: x.Currency, amount: x.Amount, captureMethod: x.captureMethod,
 		description: x.intentDescription, metadata: cloned(x.intentMetadata), created: s.Now().Unix(), status: "requires_payment_method",
 	}
 	x.PaymentIntent = i.id
@@ -81,18 +83,29 @@ func (s *Stripe) captureIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status != "requires_capture" {
-		return nil, s.unexpectedState(i, "This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.")
+		return nil, s.unexpectedState(
+			i,
+			"This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.",
+		)
 	}
 	amount := q.integer("amount_to_capture", i.amount, 1, 1<<40)
 	if amount > i.amount {
-		return nil, refused(http.StatusBadRequest, "amount_too_large", "amount_to_capture", "The amount to capture is greater than the authorized amount.")
+		return nil, refused(
+			http.StatusBadRequest,
+			"amount_too_large",
+			"amount_to_capture",
+			"The amount to capture is greater than the authorized amount.",
+		)
 	}
 	if q.problem != nil {
 		return nil, q.problem
 	}
 	s.collect(s.sessions.get(i.session), i)
 	i.received = amount
-	s.emit(send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true}, send{"charge.captured", i.charge, s.chargeObject(i, nil), true})
+	s.emit(
+		send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true},
+		send{"charge.captured", i.charge, s.chargeObject(i, nil), true},
+	)
 	return s.intentObject(i, q.expand), nil
 }
 
@@ -102,7 +115,10 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status == "succeeded" || i.status == "canceled" {
-		return nil, s.unexpectedState(i, "You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.")
+		return nil, s.unexpectedState(
+			i,
+			"You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.",
+		)
 	}
 	reason := q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
 	if q.problem != nil {
@@ -161,8 +177,9 @@ func (s *Stripe) intentOfSession(sessionID string) *intent {
 	return nil
 }
 
-// Money tells where a session's money is, in minor units: how much was ever taken, how much is held now, and how much of what was
-// taken was given back or is on its way (a refund that failed does not count, nor does a dispute). The status is the intent's, "" if there is none.
+// Money tells where a session's money is, in minor units: how much was ever taken, how much is held
+// now, and how much of what was taken was given back or is on its way (a refund that failed does
+// not count, nor does a dispute). The status is the intent's, "" if there is none.
 func (s *Stripe) Money(sessionID string) (charged, held, refunded int64, intentStatus string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

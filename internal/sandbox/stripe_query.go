@@ -28,7 +28,13 @@ func malformed(param, format string, args ...any) *apiError {
 
 // refused is a well-formed request that this account refuses now.
 func refused(status int, code, param, format string, args ...any) *apiError {
-	return &apiError{status: status, kind: "invalid_request_error", code: code, param: param, message: fmt.Sprintf(format, args...)}
+	return &apiError{
+		status:  status,
+		kind:    "invalid_request_error",
+		code:    code,
+		param:   param,
+		message: fmt.Sprintf(format, args...),
+	}
 }
 
 // missing says that there is no such object. In the path that is 404, in a parameter 400.
@@ -84,8 +90,13 @@ func readQuery(c *call, op operation) (*query, *apiError) {
 			return nil, malformed("", "Parameters of a POST belong in its body, not in the query string.")
 		}
 		text = string(c.body)
-		if kind := c.Header.Get("Content-Type"); text != "" && !strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
-			return nil, malformed("", "Invalid request (check that your POST content type is application/x-www-form-urlencoded), not %q.", kind)
+		if kind := c.Header.Get("Content-Type"); text != "" &&
+			!strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
+			return nil, malformed(
+				"",
+				"Invalid request (check that your POST content type is application/x-www-form-urlencoded), not %q.",
+				kind,
+			)
 		}
 	} else if len(c.body) > 0 {
 		return nil, malformed("", "A %s has no body.", c.Method)
@@ -129,8 +140,8 @@ func segments(name string) []string {
 	return parts
 }
 
-// legal tells whether a parameter is in a list like "active metadata[*] line_items[#][price] custom_text[**]": # is a number
-// or nothing, * any key, ** all that follows.
+// legal tells whether a parameter is in a list like "active metadata[*] line_items[#][price]
+// custom_text[**]": # is a number or nothing, * any key, ** all that follows.
 func legal(params string, path []string) bool {
 	for _, param := range strings.Fields(params) {
 		want := segments(param)
@@ -213,8 +224,8 @@ func (q *query) list(name string) []string {
 	return values
 }
 
-// metadata returns the metadata given as name[key], merged into the old: an empty value removes a key, an empty name all.
-// The limits are those of docs.stripe.com/metadata.
+// metadata returns the metadata given as name[key], merged into the old: an empty value removes a
+// key, an empty name all. The limits are those of docs.stripe.com/metadata.
 func (q *query) metadata(name string, old map[string]string) map[string]string {
 	merged := maps.Clone(old)
 	if merged == nil || q.Has(name) && q.Get(name) == "" {
@@ -233,7 +244,13 @@ func (q *query) metadata(name string, old map[string]string) map[string]string {
 		case len([]rune(key)) > 40:
 			q.fail(malformed(full, "Metadata keys can have up to 40 characters, but yours is %d.", len([]rune(key))))
 		case len([]rune(value)) > 500:
-			q.fail(malformed(full, "Metadata values can have up to 500 characters, but you passed in a value that is %d characters.", len([]rune(value))))
+			q.fail(
+				malformed(
+					full,
+					"Metadata values can have up to 500 characters, but you passed in a value that is %d characters.",
+					len([]rune(value)),
+				),
+			)
 		}
 		merged[key] = value
 	}
@@ -313,7 +330,13 @@ func (s *shelf[T]) get(id string) *T {
 const pageParams = " limit starting_after ending_before"
 
 // listPage answers a list call: newest first, at most limit (10) that are wanted, after or before a given object.
-func listPage[T any](q *query, s *shelf[T], path string, wanted func(*T) bool, render func(*T, expansion) object) (any, *apiError) {
+func listPage[T any](
+	q *query,
+	s *shelf[T],
+	path string,
+	wanted func(*T) bool,
+	render func(*T, expansion) object,
+) (any, *apiError) {
 	limit := int(q.integer("limit", 10, 1, 100))
 	after, before := q.Get("starting_after"), q.Get("ending_before")
 	from, step := len(s.order)-1, -1
@@ -354,8 +377,16 @@ func listPage[T any](q *query, s *shelf[T], path string, wanted func(*T) bool, r
 // createdWanted returns the filter of created, created[gte], [gt], [lte] and [lt], in unix seconds.
 func (q *query) createdWanted() func(unix int64) bool {
 	const most = int64(1) << 40
-	least := max(q.integer("created[gte]", 0, 0, most), q.integer("created[gt]", -1, 0, most)+1, q.integer("created", 0, 0, most))
-	last := min(q.integer("created[lte]", most, 0, most), q.integer("created[lt]", most, 0, most)-1, q.integer("created", most, 0, most))
+	least := max(
+		q.integer("created[gte]", 0, 0, most),
+		q.integer("created[gt]", -1, 0, most)+1,
+		q.integer("created", 0, 0, most),
+	)
+	last := min(
+		q.integer("created[lte]", most, 0, most),
+		q.integer("created[lt]", most, 0, most)-1,
+		q.integer("created", most, 0, most),
+	)
 	return func(unix int64) bool { return least <= unix && unix <= last }
 }
 

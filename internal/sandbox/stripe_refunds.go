@@ -32,8 +32,20 @@ func (s *Stripe) SetRefunds(m RefundMode) {
 
 func (s *Stripe) refundOperations() []operation {
 	return []operation{
-		{"POST", "/v1/refunds", "payment_intent charge amount reason metadata metadata[*]", "payment_intent charge", s.createRefund},
-		{"GET", "/v1/refunds", "payment_intent charge" + createdParams + pageParams, "data.charge data.payment_intent", s.listRefunds},
+		{
+			"POST",
+			"/v1/refunds",
+			"payment_intent charge amount reason metadata metadata[*]",
+			"payment_intent charge",
+			s.createRefund,
+		},
+		{
+			"GET",
+			"/v1/refunds",
+			"payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent",
+			s.listRefunds,
+		},
 		{"GET", "/v1/refunds/{id}", "", "payment_intent charge", s.retrieveRefund},
 	}
 }
@@ -42,7 +54,10 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	i := s.intents.get(q.Get("payment_intent"))
 	switch {
 	case q.Has("charge") == q.Has("payment_intent"):
-		return nil, malformed("", "One of the following params should be provided for this request: payment_intent or charge.")
+		return nil, malformed(
+			"",
+			"One of the following params should be provided for this request: payment_intent or charge.",
+		)
 	case q.Has("charge"):
 		if i = s.chargedIntent(q.Get("charge")); i == nil {
 			return nil, missing("charge", q.Get("charge"), "charge")
@@ -67,15 +82,45 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	left := i.left()
 	switch {
 	case i.status != "succeeded":
-		return refused(http.StatusBadRequest, "", "", "This PaymentIntent (%s) does not have a successful charge to refund.", i.id)
+		return refused(
+			http.StatusBadRequest,
+			"",
+			"",
+			"This PaymentIntent (%s) does not have a successful charge to refund.",
+			i.id,
+		)
 	case i.takenBack(), left <= 0 && i.lost() > 0:
-		return refused(http.StatusBadRequest, "charge_disputed", "", "Charge %s has been charged back; cannot issue a refund.", i.charge)
+		return refused(
+			http.StatusBadRequest,
+			"charge_disputed",
+			"",
+			"Charge %s has been charged back; cannot issue a refund.",
+			i.charge,
+		)
 	case left <= 0:
-		return refused(http.StatusBadRequest, "charge_already_refunded", "", "Charge %s has already been refunded.", i.charge)
+		return refused(
+			http.StatusBadRequest,
+			"charge_already_refunded",
+			"",
+			"Charge %s has already been refunded.",
+			i.charge,
+		)
 	case r.amount > left:
-		return refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on charge (%s)", money(r.amount, i.currency), money(left, i.currency))
+		return refused(
+			http.StatusBadRequest,
+			"",
+			"amount",
+			"Refund amount (%s) is greater than unrefunded amount on charge (%s)",
+			money(r.amount, i.currency),
+			money(left, i.currency),
+		)
 	case s.refundMode == RefundsLackBalance:
-		return refused(http.StatusBadRequest, s.config.Unknown.BalanceCode, "", "Insufficient funds in your Stripe balance to refund this amount.")
+		return refused(
+			http.StatusBadRequest,
+			s.config.Unknown.BalanceCode,
+			"",
+			"Insufficient funds in your Stripe balance to refund this amount.",
+		)
 	}
 	r.id, r.created, r.status = "re_3"+randomText(23), s.Now().Unix(), "succeeded"
 	switch s.refundMode {
@@ -86,16 +131,22 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	}
 	s.refunds.put(r.id, r)
 	if r.status == "failed" {
-		s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true}, send{"refund.failed", r.id, s.refundObject(r, nil), true})
+		s.emit(
+			send{"refund.created", r.id, s.refundObject(r, nil), true},
+			send{"refund.failed", r.id, s.refundObject(r, nil), true},
+		)
 		return nil
 	}
 	i.refunded += r.amount
-	s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true}, send{"charge.refunded", i.charge, s.chargeObject(i, nil), true})
+	s.emit(
+		send{"refund.created", r.id, s.refundObject(r, nil), true},
+		send{"charge.refunded", i.charge, s.chargeObject(i, nil), true},
+	)
 	return nil
 }
 
-// Refund gives back an amount (minor units; 0: all that is left) of a session's money by hand, as in the Dashboard. It tells
-// whether that could be done.
+// Refund gives back an amount (minor units; 0: all that is left) of a session's money by hand, as
+// in the Dashboard. It tells whether that could be done.
 func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +160,9 @@ func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	return s.giveBack(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
 }
 
-// SettleRefund ends the newest refund of a session that is pending: the money arrives, or it comes back, and then the charge has
-// been refunded less than before. One that had succeeded may fail, too, as when a bank sends it back. It tells whether there was one.
+// SettleRefund ends the newest refund of a session that is pending: the money arrives, or it comes
+// back, and then the charge has been refunded less than before. One that had succeeded may fail,
+// too, as when a bank sends it back. It tells whether there was one.
 func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +190,8 @@ func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	return true
 }
 
-// Refunded returns how much of a session's money was given back, in minor units; a released hold counts with its amount.
+// Refunded returns how much of a session's money was given back, in minor units; a released hold
+// counts with its amount.
 func (s *Stripe) Refunded(sessionID string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +208,8 @@ func (s *Stripe) Refunded(sessionID string) int64 {
 func (s *Stripe) listRefunds(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(r *refund) bool {
-		return (!q.Has("payment_intent") || r.of.id == q.Get("payment_intent")) && (!q.Has("charge") || r.of.charge == q.Get("charge")) &&
+		return (!q.Has("payment_intent") || r.of.id == q.Get("payment_intent")) &&
+			(!q.Has("charge") || r.of.charge == q.Get("charge")) &&
 			created(r.created)
 	}
 	return listPage(q, &s.refunds, "/v1/refunds", wanted, s.refundObject)

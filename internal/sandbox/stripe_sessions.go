@@ -31,8 +31,8 @@ type PayOptions struct {
 	Currency    string        // one of the price's currency options; "": its own
 }
 
-// Session is a Checkout Session. DeviceUID is its metadata's device_uid, PriceID its first line item's price, URL "" unless
-// it is open, PaidAt zero until the money was taken (not merely held).
+// Session is a Checkout Session. DeviceUID is its metadata's device_uid, PriceID its first line
+// item's price, URL "" unless it is open, PaidAt zero until the money was taken (not merely held).
 type Session struct {
 	ID, PaymentIntent, PaymentLink, DeviceUID, PriceID, Status, PaymentStatus, Currency, URL, SuccessURL string
 	Amount                                                                                               int64 // minor units
@@ -113,8 +113,9 @@ func (s *Stripe) Open(link string) (Session, error) {
 	return s.sessionView(x), nil
 }
 
-// Pay pays. The link is a plink_ id or a URL that was given out, or those of an open session. A link that is inactive, a
-// session that is not open and a card that is declined are errors; the declined session stays open.
+// Pay pays. The link is a plink_ id or a URL that was given out, or those of an open session. A
+// link that is inactive, a session that is not open and a card that is declined are errors; the
+// declined session stays open.
 func (s *Stripe) Pay(link string, o PayOptions) (Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,8 +129,8 @@ func (s *Stripe) Pay(link string, o PayOptions) (Session, error) {
 	return s.sessionView(x), nil
 }
 
-// PaySession makes a paid session without a link, as `stripe trigger` does. The amount is in minor units. A declined card
-// leaves it open.
+// PaySession makes a paid session without a link, as `stripe trigger` does. The amount is in minor
+// units. A declined card leaves it open.
 func (s *Stripe) PaySession(metadata map[string]string, amount int64, currency string, o PayOptions) Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,7 +237,8 @@ const cardToConfirm = "4000002500003155"
 // noCard is a way to pay without a card.
 const noCard = "paypal"
 
-// attempt lets a customer pay an open session. The channel is closed once the session's event was sent for the first time.
+// attempt lets a customer pay an open session. The channel is closed once the session's event was
+// sent for the first time.
 func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err error) {
 	if x.Status != "open" {
 		return nil, fmt.Errorf("the session is %s", x.Status)
@@ -287,9 +289,14 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	default:
 		s.collect(x, i)
 	}
-	events := []send{{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"}}
+	events := []send{
+		{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"},
+	}
 	if i != nil && intentEvent != "" {
-		events = append(events, send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"})
+		events = append(
+			events,
+			send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"},
+		)
 		if o.EventsFirst == "intent" {
 			events[0], events[1] = events[1], events[0]
 		}
@@ -300,7 +307,8 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	return s.emit(events...)["checkout.session.completed"], nil
 }
 
-// charged is the event of a charge. It is listed, and not sent: an endpoint is not asked to send what comes with every payment.
+// charged is the event of a charge. It is listed, and not sent: an endpoint is not asked to send
+// what comes with every payment.
 func (s *Stripe) charged(i *intent) send {
 	return send{unasked, i.charge, s.chargeObject(i, nil), false}
 }
@@ -309,11 +317,17 @@ const sessionExpand = "payment_intent payment_intent.latest_charge payment_link 
 
 func (s *Stripe) sessionOperations() []operation {
 	return []operation{
-		{"POST", "/v1/checkout/sessions", "mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
-			" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
-			" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_intent_data[shipping][**]" +
-			" payment_method_types[#]" +
-			" custom_text[**]" + itemParams, sessionExpand, s.createSession},
+		{
+			"POST",
+			"/v1/checkout/sessions",
+			"mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
+				" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
+				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_intent_data[shipping][**]" +
+				" payment_method_types[#]" +
+				" custom_text[**]" + itemParams,
+			sessionExpand,
+			s.createSession,
+		},
 		{"GET", "/v1/checkout/sessions", "payment_intent payment_link status" + createdParams + pageParams,
 			"data.payment_intent data.payment_intent.latest_charge data.line_items data.payment_link", s.listSessions},
 		{"GET", "/v1/checkout/sessions/{id}", "", sessionExpand, s.retrieveSession},
@@ -335,14 +349,20 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 	}
 	x := &session{
 		items: items, cancelURL: q.address("cancel_url"), reference: q.Get("client_reference_id"),
-		intentMetadata: q.metadata("payment_intent_data[metadata]", nil), intentDescription: q.Get("payment_intent_data[description]"),
+		intentMetadata: q.metadata(
+			"payment_intent_data[metadata]",
+			nil,
+		), intentDescription: q.Get("payment_intent_data[description]"),
 		captureMethod: q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
 	}
 	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
 	if q.Has("expires_at") {
 		x.expires = time.Unix(q.integer("expires_at", 0, 0, math.MaxInt32*2), 0)
 		if ahead := x.expires.Sub(s.Now()); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
-			return nil, malformed("expires_at", "The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.")
+			return nil, malformed(
+				"expires_at",
+				"The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
+			)
 		}
 	}
 	if len(x.reference) > 200 {
@@ -391,7 +411,13 @@ func (s *Stripe) expireSession(q *query) (any, *apiError) {
 	}
 	s.expireOld(x)
 	if x.Status != "open" {
-		return nil, refused(http.StatusBadRequest, "", "", "Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of %q.", x.Status)
+		return nil, refused(
+			http.StatusBadRequest,
+			"",
+			"",
+			"Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of %q.",
+			x.Status,
+		)
 	}
 	x.Status = "expired"
 	s.emit(send{"checkout.session.expired", x.ID, s.sessionObject(x, nil), true})
@@ -404,7 +430,14 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	total := x.Amount
 	if x.Status == "complete" {
 		customer = object{"name": "Casey Example", "email": "casey@example.com", "phone": nil, "tax_exempt": "none",
-			"address": object{"city": nil, "country": "US", "line1": nil, "line2": nil, "postal_code": "94107", "state": nil}}
+			"address": object{
+				"city":        nil,
+				"country":     "US",
+				"line1":       nil,
+				"line2":       nil,
+				"postal_code": "94107",
+				"state":       nil,
+			}}
 	}
 	currency := x.Currency
 	if x.presentmentCurrency != "" {
@@ -415,7 +448,12 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	}
 	var conversion any
 	if x.sourceCurrency != "" {
-		conversion = object{"amount_subtotal": x.sourceAmount, "amount_total": x.sourceAmount, "fx_rate": "2", "source_currency": x.sourceCurrency}
+		conversion = object{
+			"amount_subtotal": x.sourceAmount,
+			"amount_total":    x.sourceAmount,
+			"fx_rate":         "2",
+			"source_currency": x.sourceCurrency,
+		}
 	}
 	rendered := object{
 		"currency_conversion": conversion,
@@ -424,7 +462,9 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 		"amount_total": total, "currency": currency, "metadata": x.Metadata, "payment_intent": nullable(x.PaymentIntent),
 		"payment_link": nullable(x.PaymentLink), "client_reference_id": nullable(x.reference), "customer": nil,
 		"customer_details": customer, "presentment_details": presentment, "success_url": nullable(x.SuccessURL),
-		"cancel_url": nullable(x.cancelURL), "url": nullable(view.URL), "ui_mode": "hosted", "payment_method_types": []string{"card"},
+		"cancel_url": nullable(
+			x.cancelURL,
+		), "url": nullable(view.URL), "ui_mode": "hosted", "payment_method_types": []string{"card"},
 	}
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		if inner, ok := e.into("payment_intent"); ok {

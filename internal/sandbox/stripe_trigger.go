@@ -5,9 +5,10 @@ import (
 	"net/http"
 )
 
-// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: beside a product and a price it makes a
-// session, and pays in the customer's place. The calls to payment pages stand in no description of Stripe's; they are as version
-// 1.52 of its command line tool makes them.
+// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: beside
+// a product and a price it makes a session, and pays in the customer's place. The calls to payment
+// pages stand in no description of Stripe's; they are as version 1.52 of its command line tool
+// makes them.
 
 // method is a payment method: a test card.
 type method struct{ id, card string }
@@ -56,7 +57,14 @@ func (s *Stripe) confirmPage(q *query) (any, *apiError) {
 	case with == nil:
 		return nil, missing("payment_method", q.Get("payment_method"), "payment_method")
 	case expected != x.Amount:
-		return nil, refused(http.StatusBadRequest, "", "expected_amount", "The expected amount %d is not the amount %d of the session.", expected, x.Amount)
+		return nil, refused(
+			http.StatusBadRequest,
+			"",
+			"expected_amount",
+			"The expected amount %d is not the amount %d of the session.",
+			expected,
+			x.Amount,
+		)
 	case x.Status != "open":
 		return nil, refused(http.StatusBadRequest, "", "", "This Checkout Session is not open.")
 	}

@@ -7,7 +7,9 @@ import (
 	"time"
 )
 
-// This file is all that the sandbox assumes without evidence. The ids are those of docs/vendors.md (Q: Stripe, U: Notehub) and of notes older than it. The zero value of each setting is the assumption that is safe for the bridge to make.
+// This file is all that the sandbox assumes without evidence. The ids are those of docs/vendors.md
+// (Q: Stripe, U: Notehub) and of notes older than it. The zero value of each setting is the
+// assumption that is safe for the bridge to make.
 
 // StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried against it).
 type StripeUnknown struct {
@@ -22,7 +24,8 @@ type StripeUnknown struct {
 // checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (Q7 for links).
 const checkoutWait = 10 * time.Second
 
-// linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be null, so that nobody uses it.
+// linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be
+// null, so that nobody uses it.
 const linkSuccessURL = ""
 
 // manualEvent is sent beside checkout.session.completed when the money is only held (Q8); "" is none.
@@ -55,8 +58,9 @@ type NotehubUnknown struct {
 // largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant to stay small).
 const largestNote = 1 << 10
 
-// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic unless RaceNextDelete says otherwise (U15),
-// a signal costs a request like any other (U16), and events are listed in the order in which they were received (U21).
+// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic unless
+// RaceNextDelete says otherwise (U15), a signal costs a request like any other (U16), and events
+// are listed in the order in which they were received (U21).
 
 func (u NotehubUnknown) unknownDeviceStatus() int {
 	return cmp.Or(u.UnknownDevice, http.StatusNotFound)

@@ -75,7 +75,8 @@ func (c *currencyOption) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// product is what is used of a price's product. Each field may have any shape: one that says neither yes nor no is not archived.
+// product is what is used of a price's product. Each field may have any shape: one that says
+// neither yes nor no is not archived.
 type product struct {
 	Name, Description, Image string
 	Archived                 bool // or deleted

@@ -39,12 +39,18 @@ func DecodeRefundRecord(text []byte) (bridge.RefundRecord, error) {
 	return r, err
 }
 
-// DecodeOrdered returns a decoder of the reply to an order. Any other refund is an error: it does not tell what became of this one.
+// DecodeOrdered returns a decoder of the reply to an order. Any other refund is an error: it does
+// not tell what became of this one.
 func DecodeOrdered(o bridge.RefundOrder) func([]byte) (bridge.RefundRecord, error) {
 	return func(text []byte) (bridge.RefundRecord, error) {
 		r, err := DecodeRefundRecord(text)
 		if err == nil && (r.Credit != o.Credit || r.Number != o.Number) {
-			err = &Odd{Kind: "refund", ID: r.ID, Field: "metadata", Err: errors.New("it is not the refund that was ordered")}
+			err = &Odd{
+				Kind:  "refund",
+				ID:    r.ID,
+				Field: "metadata",
+				Err:   errors.New("it is not the refund that was ordered"),
+			}
 		}
 		return r, err
 	}
@@ -89,7 +95,16 @@ func DecodeDisputes(text []byte) ([]bridge.DisputeRecord, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, bridge.DisputeRecord{ID: d.ID, Status: d.Status, Amount: d.Amount, Currency: d.Currency, Refundable: d.Refundable})
+		list = append(
+			list,
+			bridge.DisputeRecord{
+				ID:         d.ID,
+				Status:     d.Status,
+				Amount:     d.Amount,
+				Currency:   d.Currency,
+				Refundable: d.Refundable,
+			},
+		)
 	}
 	return list, nil
 }

@@ -37,7 +37,9 @@ var ErrSignature = errors.New("no valid signature")
 var ErrTooOld = fmt.Errorf("%w: signed too long ago", ErrSignature)
 
 // ErrTimeUnknown is for signed events of which nobody knows yet whether Stripe signed them lately.
-var ErrTimeUnknown = errors.New("signed at another time than the host's clock shows, and Stripe's time is not known yet")
+var ErrTimeUnknown = errors.New(
+	"signed at another time than the host's clock shows, and Stripe's time is not known yet",
+)
 
 // ErrMalformed is for signed events that cannot be read.
 var ErrMalformed = errors.New("malformed event")
@@ -61,9 +63,10 @@ func (s Secrets) Plausible(header string) bool {
 	return len(s) > 0 && timed && signed
 }
 
-// Verify checks the signature of the raw body against each secret, and its age against Stripe's time, and then decodes the few
-// stable fields that are used. The library's own event would refuse another release train of the API and takes five times as
-// long, and the library's own tolerance is of the host's clock.
+// Verify checks the signature of the raw body against each secret, and its age against Stripe's
+// time, and then decodes the few stable fields that are used. The library's own event would refuse
+// another release train of the API and takes five times as long, and the library's own tolerance is
+// of the host's clock.
 func (s Secrets) Verify(body []byte, header string, clock *vendortime.Clock) (bridge.Event, error) {
 	err := ErrSignature
 	for _, secret := range s {
@@ -280,8 +283,8 @@ func kindOf(eventType string) objectKind {
 	return otherObject
 }
 
-// Types are the events that change a payment or what is sold, for the list of events and for whoever makes an endpoint. Stripe lists at
-// most 20 types at once.
+// Types are the events that change a payment or what is sold, for the list of events and for
+// whoever makes an endpoint. Stripe lists at most 20 types at once.
 func Types() []string {
 	return []string{
 		"checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",

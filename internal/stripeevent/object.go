@@ -7,7 +7,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// CheckObject returns an error unless a reply is one of Stripe's objects. Each of them says what it is, and a list has data.
+// CheckObject returns an error unless a reply is one of Stripe's objects. Each of them says what it
+// is, and a list has data.
 func CheckObject(body []byte) error {
 	var reply struct {
 		Object string          `json:"object"`

@@ -7,11 +7,32 @@ import (
 )
 
 // personal are the keys of Stripe's objects that tell who paid. They are not kept.
-var personal = []string{"customer_details", "billing_details", "shipping", "shipping_details", "collected_information", "customer_email", "receipt_email",
-	"payer_email", "payer_name", "payer_id", "verified_email", "verified_name", "customer_name", "customer_phone", "customer_address", "customer_shipping", "email", "phone", "address", "evidence"}
+var personal = []string{
+	"customer_details",
+	"billing_details",
+	"shipping",
+	"shipping_details",
+	"collected_information",
+	"customer_email",
+	"receipt_email",
+	"payer_email",
+	"payer_name",
+	"payer_id",
+	"verified_email",
+	"verified_name",
+	"customer_name",
+	"customer_phone",
+	"customer_address",
+	"customer_shipping",
+	"email",
+	"phone",
+	"address",
+	"evidence",
+}
 
-// withoutPersonalData is the event's body without who paid, at any depth, and without the spaces between. It cuts the text
-// instead of decoding it: half of a webhook's work was to make a tree of the event and a text of that again.
+// withoutPersonalData is the event's body without who paid, at any depth, and without the spaces
+// between. It cuts the text instead of decoding it: half of a webhook's work was to make a tree of
+// the event and a text of that again.
 func withoutPersonalData(body []byte) ([]byte, error) {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, body); err != nil {

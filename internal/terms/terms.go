@@ -1,7 +1,8 @@
 // Package terms holds the rules for what an operator may set about a sale: lifetimes, prices and switches.
 //
-// The same rules hold for the settings of the service and for Notehub's environment variables, because both are typed by hand and
-// decide about money. The package does not know where a value comes from or what follows if it is wrong.
+// The same rules hold for the settings of the service and for Notehub's environment variables,
+// because both are typed by hand and decide about money. The package does not know where a value
+// comes from or what follows if it is wrong.
 package terms
 
 import (
@@ -62,8 +63,8 @@ func (b BadPrice) String() string {
 	return fmt.Sprintf("%.60q %s", b.ID, b.Why)
 }
 
-// Prices reads price ids that are separated by commas, and returns what is wrong with the others. An id that stands twice is
-// returned once.
+// Prices reads price ids that are separated by commas, and returns what is wrong with the others.
+// An id that stands twice is returned once.
 func Prices(commas string) (ids []string, wrong []BadPrice) {
 	for id := range strings.SplitSeq(commas, ",") {
 		switch id = strings.TrimSpace(id); {

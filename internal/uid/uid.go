@@ -1,7 +1,7 @@
 // Package uid compares the UIDs of Notehub's devices. All parts compare them in the one form that Key returns.
 //
-// Notehub may spell a UID with capitals, a sticker in capitals alone, and people in many ways. What Notehub is asked for is always
-// spelled as Notehub spells it, which the package does not know.
+// Notehub may spell a UID with capitals, a sticker in capitals alone, and people in many ways. What
+// Notehub is asked for is always spelled as Notehub spells it, which the package does not know.
 package uid
 
 import (
@@ -22,8 +22,8 @@ const maxName = 64
 // Key returns the form in which UIDs are compared.
 func Key(uid string) string { return strings.ToLower(strings.TrimSpace(uid)) }
 
-// Valid reports whether a device with this UID can be scanned: "dev:" and at most 64 lower-case letters, digits and "-_.", with
-// single colons between them, as in dev:lora:70b3d57ed0051234.
+// Valid reports whether a device with this UID can be scanned: "dev:" and at most 64 lower-case
+// letters, digits and "-_.", with single colons between them, as in dev:lora:70b3d57ed0051234.
 func Valid(key string) bool {
 	name, ok := strings.CutPrefix(key, prefix)
 	if !ok || name == "" || len(name) > maxName {
@@ -42,12 +42,13 @@ func Valid(key string) bool {
 	return last != ':'
 }
 
-// bare is a UID without its prefix, as it is printed on the module: an IMEI, or the hexadecimal number of a Wi-Fi Notecard.
+// bare is a UID without its prefix, as it is printed on the module: an IMEI, or the hexadecimal
+// number of a Wi-Fi Notecard.
 var bare = regexp.MustCompile(`^[0-9a-f]{12,16}$`)
 
-// Parse reads a UID as scanners, shorteners and people write it, and returns its key. It undoes escapes, capitals, full-width
-// letters and invisible characters, and takes a UID out of a pasted address. A template that was not filled in ("[deviceUID]") is
-// none.
+// Parse reads a UID as scanners, shorteners and people write it, and returns its key. It undoes
+// escapes, capitals, full-width letters and invisible characters, and takes a UID out of a pasted
+// address. A template that was not filled in ("[deviceUID]") is none.
 func Parse(given string) (key string, ok bool) {
 	if Valid(given) {
 		return given, true

@@ -32,7 +32,8 @@ func NewPace(perMinute float64, burst int) *Pace {
 	return p
 }
 
-// NewWindow allows limit calls in any minute; 0 sets no limit of our own. Its callers note the end of each call with Ended.
+// NewWindow allows limit calls in any minute; 0 sets no limit of our own. Its callers note the end
+// of each call with Ended.
 func NewWindow(limit int) *Pace {
 	p := &Pace{}
 	if limit > 0 {
@@ -41,7 +42,8 @@ func NewWindow(limit int) *Pace {
 	return p
 }
 
-// Earlier notes when an earlier process may have made as many calls as the limit allows. Until a minute after that this one makes none.
+// Earlier notes when an earlier process may have made as many calls as the limit allows. Until a
+// minute after that this one makes none.
 func (p *Pace) Earlier(at time.Time) {
 	w, ok := p.slots.(*window)
 	if ago := time.Since(at); !ok || ago < 0 || ago >= windowLength {
@@ -54,7 +56,8 @@ func (p *Pace) Earlier(at time.Time) {
 	}
 }
 
-// Guest shares the slots of a pace and nothing else: what the guest's calls come to does not tell the others whether the vendor answers.
+// Guest shares the slots of a pace and nothing else: what the guest's calls come to does not tell
+// the others whether the vendor answers.
 func (p *Pace) Guest() *Pace { return &Pace{slots: p.slots} }
 
 // Delay is how long the next call has to wait; 0 means that it may be made now.
@@ -82,8 +85,8 @@ func (p *Pace) Allowance() int {
 	}
 }
 
-// Reserve takes the slots of up to n calls that may follow, and returns how many it took. For each the caller makes a call
-// after Begin, or gives it back with Return.
+// Reserve takes the slots of up to n calls that may follow, and returns how many it took. For each
+// the caller makes a call after Begin, or gives it back with Return.
 func (p *Pace) Reserve(n int) int {
 	now := time.Now()
 	switch {
@@ -119,7 +122,8 @@ func (p *Pace) Take() bool {
 	return true
 }
 
-// Spend takes the slot of one call that is about to be made, even if none is free. The next one then waits so much longer.
+// Spend takes the slot of one call that is about to be made, even if none is free. The next one
+// then waits so much longer.
 func (p *Pace) Spend(now time.Time) {
 	if p.slots != nil {
 		p.slots.spend(now)
@@ -139,8 +143,9 @@ func (p *Pace) held(now time.Time) time.Duration {
 	return max(p.hold.Sub(now), 0)
 }
 
-// Wait waits for a free slot and takes it. It is for reads and links. Claims use Delay and Reserve, and so go first whenever
-// both are waiting: a claim looks at the slot the moment it is free, Wait a little later.
+// Wait waits for a free slot and takes it. It is for reads and links. Claims use Delay and Reserve,
+// and so go first whenever both are waiting: a claim looks at the slot the moment it is free, Wait
+// a little later.
 func (p *Pace) Wait(ctx context.Context) error {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -171,7 +176,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// troublesBeforeUnreachable is how many calls in a row have to fail before the vendor is called unreachable: one is noise.
+// troublesBeforeUnreachable is how many calls in a row have to fail before the vendor is called
+// unreachable: one is noise.
 const troublesBeforeUnreachable = 3
 
 // Observe takes in what a call came to: a wait holds for all, and failures in a row make the vendor unreachable.
@@ -211,7 +217,8 @@ func (p *Pace) Hold(until time.Time) {
 	}
 }
 
-// Refuses says whether the vendor refuses us altogether: what is sold now could not be delivered until a person has mended it.
+// Refuses says whether the vendor refuses us altogether: what is sold now could not be delivered
+// until a person has mended it.
 func (p *Pace) Refuses() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,8 +235,9 @@ func (p *Pace) Unreachable() string {
 	return p.last
 }
 
-// Backoff is how long to wait after the n-th failure in a row (n from 1): 1 s, 2 s, 4 s ... up to a minute, each between
-// 80 % and 120 % of that by jitter, a number in [0, 1) which the caller draws or derives.
+// Backoff is how long to wait after the n-th failure in a row (n from 1): 1 s, 2 s, 4 s ... up to a
+// minute, each between 80 % and 120 % of that by jitter, a number in [0, 1) which the caller draws
+// or derives.
 func Backoff(n int, jitter float64) time.Duration {
 	d := time.Minute
 	if n < 7 {

@@ -28,8 +28,9 @@ func noSlot(err error) error {
 // Taken returns a slot that the caller has taken already.
 func (p *Pace) Taken() *Slot { return &Slot{pace: p, taken: true} }
 
-// Use uses the slot for a request that is about to be made. If it was used already, it waits for another, but not for the end
-// of a hold: a call that was allowed to begin may be finished. After the request the caller calls Ended.
+// Use uses the slot for a request that is about to be made. If it was used already, it waits for
+// another, but not for the end of a hold: a call that was allowed to begin may be finished. After
+// the request the caller calls Ended.
 func (s *Slot) Use(ctx context.Context) error {
 	for limit := s.pace.slots; !s.taken && limit != nil; {
 		now := time.Now()

@@ -91,8 +91,9 @@ const (
 	reservedFor = 20 * time.Millisecond
 )
 
-// window allows so many calls in any minute, as the vendor counts them. When a call arrives there is not known. It is between
-// its beginning and its end, so its slot is free again a minute after its end.
+// window allows so many calls in any minute, as the vendor counts them. When a call arrives there
+// is not known. It is between its beginning and its end, so its slot is free again a minute after
+// its end.
 type window struct {
 	limit int
 

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Cut shortens a text to a vendor's limit, in characters. A text that was cut ends in an ellipsis, and no accent is torn from its
-// letter.
+// Cut shortens a text to a vendor's limit, in characters. A text that was cut ends in an ellipsis,
+// and no accent is torn from its letter.
 func Cut(text string, limit int) string {
 	if utf8.RuneCountInString(text) <= limit {
 		return text

@@ -33,7 +33,11 @@ func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch resp.StatusCode / 100 {
 	case 3:
 		_ = resp.Body.Close()
-		return nil, fmt.Errorf("%s answered with a redirect (status %d), which is not followed", r.URL.Host, resp.StatusCode)
+		return nil, fmt.Errorf(
+			"%s answered with a redirect (status %d), which is not followed",
+			r.URL.Host,
+			resp.StatusCode,
+		)
 	case 2:
 	default:
 		return resp, nil
@@ -51,7 +55,8 @@ func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// TransportError returns the outcome of a call without a reply. Nothing was done if no connection was made, else it is unclear.
+// TransportError returns the outcome of a call without a reply. Nothing was done if no connection
+// was made, else it is unclear.
 func TransportError(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return &Error{Outcome: Again, Err: err}
@@ -59,7 +64,8 @@ func TransportError(err error) error {
 	return &Error{Outcome: Unclear, Err: err}
 }
 
-// RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if there is none that makes sense.
+// RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if
+// there is none that makes sense.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
 	const most = 24 * time.Hour
 	v := strings.TrimSpace(h.Get("Retry-After"))

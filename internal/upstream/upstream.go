@@ -19,7 +19,8 @@ const (
 	Done Outcome = iota
 	// Refused: the vendor refuses this device or this object. Asking again changes nothing.
 	Refused
-	// Trouble: the vendor refuses us (key, permission, account, project). Nothing was done; a person may have to mend it.
+	// Trouble: the vendor refuses us (key, permission, account, project). Nothing was done; a
+	// person may have to mend it.
 	Trouble
 	// Wait: the vendor asks us to slow down. Nothing was done.
 	Wait
@@ -61,7 +62,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// OutcomeOf says what a call that returned err came to: nil is Done, and what is not an *Error is Unclear, the safe assumption.
+// OutcomeOf says what a call that returned err came to: nil is Done, and what is not an *Error is
+// Unclear, the safe assumption.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return Done

@@ -41,8 +41,8 @@ var (
 	darkGround  = shade{0x17 / 255., 0x21 / 255., 0x1e / 255.}
 )
 
-// Style is a style sheet with the operator's colour, where it can be read: links and buttons keep a contrast of 4.5 to 1 on light and dark
-// ground (WCAG 2.2, 1.4.3).
+// Style is a style sheet with the operator's colour, where it can be read: links and buttons keep a
+// contrast of 4.5 to 1 on light and dark ground (WCAG 2.2, 1.4.3).
 func (b Brand) Style() string {
 	color, ok := parseShade(b.Color)
 	if !ok {

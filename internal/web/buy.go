@@ -11,7 +11,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// browserCookie holds a random name for a browser, so that it has one session at a time. It says nothing of who uses it, and ends with the browser.
+// browserCookie holds a random name for a browser, so that it has one session at a time. It says
+// nothing of who uses it, and ends with the browser.
 const browserCookie = "notepay_browser"
 
 // maxBrowserName bounds what is taken for a browser's name, in bytes.
@@ -27,7 +28,17 @@ func (c *Customer) browser(w http.ResponseWriter, r *http.Request) (name string,
 		}
 	}
 	name = c.Checkout.NewBrowser()
-	http.SetCookie(w, &http.Cookie{Name: browserCookie, Value: name, Path: "/", HttpOnly: true, Secure: c.HTTPS, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(
+		w,
+		&http.Cookie{
+			Name:     browserCookie,
+			Value:    name,
+			Path:     "/",
+			HttpOnly: true,
+			Secure:   c.HTTPS,
+			SameSite: http.SameSiteLaxMode,
+		},
+	)
 	return name, false
 }
 
@@ -48,15 +59,33 @@ func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) 
 	case errors.Is(err, checkout.ErrNoPlan):
 		return c.toPlans(w, r, d)
 	case limited:
-		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("buy.often.title"), Machine: MachineName(d.Name, d.UID),
-			Lines: []Phrase{phrase("sell.free"), phrase("buy.often.hint")}, RetryAfter: time.Duration(tooOften)})
+		return c.Show(
+			w,
+			r,
+			Page{
+				Status:     http.StatusTooManyRequests,
+				Title:      phrase("buy.often.title"),
+				Machine:    MachineName(d.Name, d.UID),
+				Lines:      []Phrase{phrase("sell.free"), phrase("buy.often.hint")},
+				RetryAfter: time.Duration(tooOften),
+			},
+		)
 	default:
 		wait := 10 * time.Second
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		shown := c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("buy.later.title"), Machine: MachineName(d.Name, d.UID),
-			Lines: []Phrase{phrase("sell.free"), phrase("buy.later.hint")}, RetryAfter: wait})
+		shown := c.Show(
+			w,
+			r,
+			Page{
+				Status:     http.StatusServiceUnavailable,
+				Title:      phrase("buy.later.title"),
+				Machine:    MachineName(d.Name, d.UID),
+				Lines:      []Phrase{phrase("sell.free"), phrase("buy.later.hint")},
+				RetryAfter: wait,
+			},
+		)
 		return answered(err, shown)
 	}
 }

@@ -36,17 +36,44 @@ func (c *Customer) Home(w http.ResponseWriter, r *http.Request) error {
 
 // Cancelled is where Stripe sends customers who went back.
 func (c *Customer) Cancelled(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(w, r, Page{Status: http.StatusOK, Title: phrase("cancel.title"), Lines: []Phrase{phrase("cancel.text"), phrase("cancel.hint")}})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status: http.StatusOK,
+			Title:  phrase("cancel.title"),
+			Lines:  []Phrase{phrase("cancel.text"), phrase("cancel.hint")},
+		},
+	)
 }
 
 // Nowhere says that there is no such page.
 func (c *Customer) Nowhere(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(w, r, Page{Status: http.StatusNotFound, Title: phrase("nowhere.title"), Text: "Not found", Lines: []Phrase{phrase("sell.missing.hint")}, Template: "code"})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status:   http.StatusNotFound,
+			Title:    phrase("nowhere.title"),
+			Text:     "Not found",
+			Lines:    []Phrase{phrase("sell.missing.hint")},
+			Template: "code",
+		},
+	)
 }
 
 // Failed says that a request failed for a reason which only the log is told.
 func (c *Customer) Failed(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(w, r, Page{Status: http.StatusInternalServerError, Title: phrase("wrong.title"), Lines: []Phrase{phrase("wrong.hint")}, Help: true})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status: http.StatusInternalServerError,
+			Title:  phrase("wrong.title"),
+			Lines:  []Phrase{phrase("wrong.hint")},
+			Help:   true,
+		},
+	)
 }
 
 // MachineName is what a machine is called: its name, or its UID where it has none.
@@ -60,7 +87,8 @@ func MachineName(name, uid string) string {
 // Stripe's session ids: test and live, of any length that has been seen or is likely.
 var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 
-// liveTime is how long after the payment the success page leads to the live page, which may hold a code; later it is a receipt.
+// liveTime is how long after the payment the success page leads to the live page, which may hold a
+// code; later it is a receipt.
 const liveTime = 30 * time.Minute
 
 // now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no ledger.
@@ -71,7 +99,8 @@ func (c *Customer) now() time.Time {
 	return c.Ledger.Now()
 }
 
-// Success is where Stripe sends customers who paid. What it knows it knows from the ledger or from Stripe, never from the customer.
+// Success is where Stripe sends customers who paid. What it knows it knows from the ledger or from
+// Stripe, never from the customer.
 func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("session_id")
 	if !sessionID.MatchString(id) {
@@ -99,12 +128,30 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *Customer) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
-	return c.Show(w, r, Page{Status: http.StatusNotFound, Title: phrase("payment.unknown.title"), Lines: []Phrase{phrase(hint)}, Help: true})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status: http.StatusNotFound,
+			Title:  phrase("payment.unknown.title"),
+			Lines:  []Phrase{phrase(hint)},
+			Help:   true,
+		},
+	)
 }
 
 func (c *Customer) later(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Title: phrase("payment.later.title"), Lines: []Phrase{phrase("payment.later.text")},
-		Reload: 2 * time.Second, RetryAfter: 2 * time.Second})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status:     http.StatusServiceUnavailable,
+			Title:      phrase("payment.later.title"),
+			Lines:      []Phrase{phrase("payment.later.text")},
+			Reload:     2 * time.Second,
+			RetryAfter: 2 * time.Second,
+		},
+	)
 }
 
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -140,7 +187,12 @@ func (c *Customer) watch(p ledger.Payment) {
 	}
 }
 
-func (c *Customer) live(w http.ResponseWriter, r *http.Request, path func(ledger.Payment) string, code codeShown) error {
+func (c *Customer) live(
+	w http.ResponseWriter,
+	r *http.Request,
+	path func(ledger.Payment) string,
+	code codeShown,
+) error {
 	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return c.notFound(w, r, "payment.unknown.open")

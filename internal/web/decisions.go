@@ -22,11 +22,16 @@ type decision struct {
 // LongestReason bounds what is kept of a reason, in bytes.
 const LongestReason = 500
 
-// readDecision reads the body, which may be empty. A field that is not known is refused, and so is an amount that is null, as
-// JavaScript writes one that is no number, or that is in the address: what was meant for a part must not give everything back.
+// readDecision reads the body, which may be empty. A field that is not known is refused, and so is
+// an amount that is null, as JavaScript writes one that is no number, or that is in the address:
+// what was meant for a part must not give everything back.
 func readDecision(r *http.Request) (d decision, err error) {
 	if r.URL.RawQuery != "" {
-		return d, &APIError{http.StatusBadRequest, "bad_query", `send "amount" and "reason" as JSON in the body, nothing in the address`}
+		return d, &APIError{
+			http.StatusBadRequest,
+			"bad_query",
+			`send "amount" and "reason" as JSON in the body, nothing in the address`,
+		}
 	}
 	var body *struct {
 		Amount json.RawMessage `json:"amount"`
@@ -50,7 +55,11 @@ func readDecision(r *http.Request) (d decision, err error) {
 		}
 	}
 	if err != nil {
-		return d, &APIError{http.StatusBadRequest, "bad_body", `the body is JSON with "amount" (in the smallest unit of the currency) and "reason", or empty`}
+		return d, &APIError{
+			http.StatusBadRequest,
+			"bad_body",
+			`the body is JSON with "amount" (in the smallest unit of the currency) and "reason", or empty`,
+		}
 	}
 	if len(d.Reason) > LongestReason {
 		return d, &APIError{http.StatusBadRequest, "bad_reason", "reason is too long"}
@@ -110,7 +119,11 @@ func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
-				return ledger.Payment{}, &APIError{http.StatusBadRequest, "bad_amount", "amount is above 0, in the smallest unit of the currency"}
+				return ledger.Payment{}, &APIError{
+					http.StatusBadRequest,
+					"bad_amount",
+					"amount is above 0, in the smallest unit of the currency",
+				}
 			}
 		}
 		p, err := o.Bridge.GiveBack(ctx, id, amount, by, also)
@@ -148,7 +161,11 @@ func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (o *Operator) onDevice(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, uid string, by bridge.By) error) error {
+func (o *Operator) onDevice(
+	w http.ResponseWriter,
+	r *http.Request,
+	f func(ctx context.Context, uid string, by bridge.By) error,
+) error {
 	d, err := readDecision(r)
 	if err != nil {
 		return err
@@ -182,6 +199,10 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 }
 
 var (
-	errNoPayment = &APIError{http.StatusNotFound, "not_found", "no payment has this credit id, session id or payment intent"}
-	errNoDevice  = &APIError{http.StatusNotFound, "not_found", "no device has this UID"}
+	errNoPayment = &APIError{
+		http.StatusNotFound,
+		"not_found",
+		"no payment has this credit id, session id or payment intent",
+	}
+	errNoDevice = &APIError{http.StatusNotFound, "not_found", "no device has this UID"}
 )

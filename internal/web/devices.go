@@ -38,13 +38,32 @@ type devicePlan struct {
 }
 
 func shownDevice(l fleet.Listed) device {
-	d := device{UID: l.UID, Name: l.Name, State: string(l.State), Reason: l.Reason, Until: optional(l.Until), LastActivity: optional(l.LastActivity),
-		PriceFrom: string(l.Source), Plans: []devicePlan{}, Problems: append([]string{}, l.Problems...)}
+	d := device{
+		UID:          l.UID,
+		Name:         l.Name,
+		State:        string(l.State),
+		Reason:       l.Reason,
+		Until:        optional(l.Until),
+		LastActivity: optional(l.LastActivity),
+		PriceFrom:    string(l.Source),
+		Plans:        []devicePlan{},
+		Problems:     append([]string{}, l.Problems...),
+	}
 	if l.Pause != nil {
 		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}
 	}
 	for _, o := range l.Plans {
-		d.Plans = append(d.Plans, devicePlan{o.Plan.PriceID, o.Plan.Name, o.Plan.Amount, o.Plan.Currency, int64(o.Plan.Duration / time.Second), o.URL})
+		d.Plans = append(
+			d.Plans,
+			devicePlan{
+				o.Plan.PriceID,
+				o.Plan.Name,
+				o.Plan.Amount,
+				o.Plan.Currency,
+				int64(o.Plan.Duration / time.Second),
+				o.URL,
+			},
+		)
 	}
 	return d
 }

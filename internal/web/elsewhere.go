@@ -9,9 +9,10 @@ import (
 	"notepay/internal/uid"
 )
 
-// Elsewhere answers requests that no route takes as they are written: scanners write addresses in capitals, people add a slash. It
-// gives such a request to the route that is meant, without a redirect, because a webhook must not be answered with one. What no route
-// takes in any spelling goes to missing, and a method that a route does not have is answered 405.
+// Elsewhere answers requests that no route takes as they are written: scanners write addresses in
+// capitals, people add a slash. It gives such a request to the route that is meant, without a
+// redirect, because a webhook must not be answered with one. What no route takes in any spelling
+// goes to missing, and a method that a route does not have is answered 405.
 //
 // It is the handler of the pattern "/" of routes, and of other patterns that stand for "all else".
 func Elsewhere(routes *http.ServeMux, missing http.Handler, patterns ...string) http.Handler {
@@ -45,7 +46,8 @@ func Elsewhere(routes *http.ServeMux, missing http.Handler, patterns ...string) 
 	})
 }
 
-// Tidy lets paths with empty parts reach the routes below as if they had none. The routes themselves would answer with a redirect.
+// Tidy lets paths with empty parts reach the routes below as if they had none. The routes
+// themselves would answer with a redirect.
 func Tidy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "//") {
@@ -63,7 +65,10 @@ func tidy(path string) string {
 	if path == "" {
 		return ""
 	}
-	return "/" + strings.Join(slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return strings.TrimSpace(part) == "" }), "/")
+	return "/" + strings.Join(
+		slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return strings.TrimSpace(part) == "" }),
+		"/",
+	)
 }
 
 // spellings are the addresses that may be meant by one that no route takes.
@@ -88,7 +93,8 @@ func spellings(u *url.URL) (list []*url.URL) {
 		return "/" + strings.ToLower(first) + rest
 	})
 	add(func(path string) string { return strings.ToLower(tidy(path)) })
-	if key, ok := uid.Parse(strings.Trim(u.Path, "/")); ok && !strings.Contains(strings.Trim(u.Path, "/"), "/") { // a device alone
+	if key, ok := uid.Parse(strings.Trim(u.Path, "/")); ok &&
+		!strings.Contains(strings.Trim(u.Path, "/"), "/") { // a device alone
 		list = append(list, &url.URL{Path: "/pay/" + key, RawQuery: u.RawQuery})
 	}
 	return list

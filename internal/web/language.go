@@ -18,7 +18,8 @@ import (
 //go:embed catalogues/*.json
 var catalogueFiles embed.FS
 
-// spoken is every language of the pages. Another one is another file in catalogues, named by its tag; the tests hold it complete.
+// spoken is every language of the pages. Another one is another file in catalogues, named by its
+// tag; the tests hold it complete.
 var spoken = mustRead()
 
 // inEnglish is what is spoken to programs, and to people none of whose languages there is.
@@ -59,7 +60,8 @@ func mustRead() *catalogues {
 	return c
 }
 
-// Language is how a customer is spoken to: the texts of one language, and numbers as they are written where the customer is from.
+// Language is how a customer is spoken to: the texts of one language, and numbers as they are
+// written where the customer is from.
 type Language struct {
 	Tag     string // of the texts, for the page's lang attribute
 	texts   map[string]string
@@ -94,7 +96,8 @@ func (c *catalogues) language(at int, locale language.Tag) Language {
 	return Language{Tag: c.tags[at].String(), texts: c.texts[at], numbers: message.NewPrinter(locale)}
 }
 
-// Phrase is something to say, in whatever language: a key of the catalogues, and what its placeholders stand for. The zero phrase says nothing.
+// Phrase is something to say, in whatever language: a key of the catalogues, and what its
+// placeholders stand for. The zero phrase says nothing.
 type Phrase struct {
 	Key  string
 	with []any // name, value, name, value, ...

@@ -12,8 +12,9 @@ import (
 	"notepay/internal/ledger"
 )
 
-// Live knows which live pages are open, and hands them their payment when it changed. It never waits for a reader: who writes while it changes
-// twice is handed the last. It is safe for concurrent use.
+// Live knows which live pages are open, and hands them their payment when it changed. It never
+// waits for a reader: who writes while it changes twice is handed the last. It is safe for
+// concurrent use.
 type Live struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
@@ -47,7 +48,15 @@ var errTooBusy = errors.New("too many live pages read at once, or the ledger doe
 
 // NewLive makes a hub without pages.
 func NewLive(l *ledger.Ledger, log *slog.Logger) *Live {
-	return &Live{ledger: l, log: log, open: map[string]map[news]bool{}, changed: map[string]bool{}, all: map[chan struct{}]bool{}, ended: make(chan struct{}), looks: make(chan struct{}, mostLooks)}
+	return &Live{
+		ledger:  l,
+		log:     log,
+		open:    map[string]map[news]bool{},
+		changed: map[string]bool{},
+		all:     map[chan struct{}]bool{},
+		ended:   make(chan struct{}),
+		looks:   make(chan struct{}, mostLooks),
+	}
 }
 
 // Changed has the pages of a payment told that it changed. It returns at once.
@@ -70,8 +79,9 @@ func (l *Live) Changed(p ledger.Payment) {
 	}
 }
 
-// tell hands out what changed, until there is no more. The ledger says how a payment stands, and not the news: two changes may be told in the
-// wrong order. Those that change while it reads are read together.
+// tell hands out what changed, until there is no more. The ledger says how a payment stands, and
+// not the news: two changes may be told in the wrong order. Those that change while it reads are
+// read together.
 func (l *Live) tell() {
 	for tokens := l.someChanged(); len(tokens) > 0; tokens = l.someChanged() {
 		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
@@ -183,7 +193,8 @@ func (l *Live) leave(token string, n news) {
 	l.total--
 }
 
-// look does something that needs much stack in a goroutine of its own: thousands of streams that wait would keep theirs. A panic in it is an error.
+// look does something that needs much stack in a goroutine of its own: thousands of streams that
+// wait would keep theirs. A panic in it is an error.
 func (l *Live) look(f func() error) (err error) {
 	wait := time.NewTimer(lookTimeout)
 	select {

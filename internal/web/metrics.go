@@ -38,7 +38,11 @@ type Metrics struct {
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
-func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error), counts func() (devices, links int, refreshed time.Time)) *Metrics {
+func NewMetrics(
+	version string,
+	stats func(context.Context) (ledger.Stats, error),
+	counts func() (devices, links int, refreshed time.Time),
+) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_stripe_events_total",
@@ -59,16 +63,30 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 			Help: "Checkout Sessions that were to be made for a purchase, by what the call came to; where links are sold through there is none."}, []string{"outcome"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_vendor_calls_total",
 			Help: "Calls to vendors by status class; none is a call without a reply."}, []string{"vendor", "status"}),
-		Redirects: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."}),
-		Rejected:  prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_webhooks_rejected_total", Help: "Webhooks that were not accepted: signature, size or form."}),
+		Redirects: prometheus.NewCounter(
+			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."},
+		),
+		Rejected: prometheus.NewCounter(
+			prometheus.CounterOpts{
+				Name: "notepay_webhooks_rejected_total",
+				Help: "Webhooks that were not accepted: signature, size or form.",
+			},
+		),
 		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
 			Help: "Records of vendors' lists that cannot be read, each counted when it is first seen."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
 			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "notepay_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build := prometheus.NewGauge(
+		prometheus.GaugeOpts{
+			Name:        "notepay_build_info",
+			Help:        "Always 1.",
+			ConstLabels: prometheus.Labels{"version": version},
+		},
+	)
 	build.Set(1)
-	// What alerts count from is there from the beginning: a counter that appears with its first event shows no increase.
+	// What alerts count from is there from the beginning: a counter that appears with its first
+	// event shows no increase.
 	for vec, values := range map[*prometheus.CounterVec][]string{
 		m.payments:   {recorded, delivered, moneyBack, string(ledger.Disputed), string(ledger.Lost), string(ledger.CaptureFailed), string(ledger.RefundFailed)},
 		m.deliveries: {string(ledger.Sent), string(ledger.Fetched), string(ledger.Started), string(ledger.Done), string(ledger.Failed)},
@@ -78,14 +96,36 @@ func NewMetrics(version string, stats func(context.Context) (ledger.Stats, error
 			vec.WithLabelValues(value)
 		}
 	}
-	live := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are being looked at."}, func() float64 {
-		if m.LivePages == nil {
-			return 0
-		}
-		return float64(m.LivePages())
-	})
-	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions, m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	live := prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are being looked at."},
+		func() float64 {
+			if m.LivePages == nil {
+				return 0
+			}
+			return float64(m.LivePages())
+		},
+	)
+	m.registry.MustRegister(
+		m.events,
+		m.answers,
+		m.attempts,
+		m.payments,
+		m.deliveries,
+		m.moneyBack,
+		m.links,
+		m.sessions,
+		m.calls,
+		live,
+		m.Redirects,
+		m.Rejected,
+		m.oddRecords,
+		m.Requests,
+		build,
+		&queue{stats, counts, m},
+		problems{m},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
 	return m
 }
 
@@ -136,7 +176,8 @@ func (m *Metrics) Payment(before, after ledger.Payment) {
 
 // isDelivered: the machine says that it started, or one that says nothing has fetched its credit.
 func isDelivered(p ledger.Payment) bool {
-	return p.Machine == ledger.Started || p.Machine == ledger.Done || p.Machine == ledger.Fetched && p.ConfirmBy.IsZero()
+	return p.Machine == ledger.Started || p.Machine == ledger.Done ||
+		p.Machine == ledger.Fetched && p.ConfirmBy.IsZero()
 }
 
 // LinkMade counts a link that was to be made.
@@ -144,7 +185,8 @@ func (m *Metrics) LinkMade(err error) {
 	m.links.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
 }
 
-// ExpectSessions lets the sessions that are made for purchases be counted from 0 on, and tells by their being there that there will be some.
+// ExpectSessions lets the sessions that are made for purchases be counted from 0 on, and tells by
+// their being there that there will be some.
 func (m *Metrics) ExpectSessions() {
 	for _, outcome := range callOutcomes() {
 		m.sessions.WithLabelValues(outcome)
@@ -192,13 +234,17 @@ func (m *Metrics) Expect(route string) {
 	}
 }
 
-// mostScrapes is how many readings of the series are answered at once, and scrapeLimit how long one may take, the ledger's figures
-// included. Anybody may ask, and each holds all series until it is read.
+// mostScrapes is how many readings of the series are answered at once, and scrapeLimit how long one
+// may take, the ledger's figures included. Anybody may ask, and each holds all series until it is
+// read.
 const mostScrapes, scrapeLimit = 32, 15 * time.Second
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	series := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes})
+	series := promhttp.HandlerFor(
+		m.registry,
+		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes},
+	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		_ = control.SetWriteDeadline(time.Now().Add(scrapeLimit)) // not every writer can
@@ -215,8 +261,13 @@ type queue struct {
 }
 
 var (
-	queuedDesc    = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
-	oldestDesc    = prometheus.NewDesc("notepay_oldest_queued_seconds", "Age of the oldest of them, 0 if there is none.", nil, nil)
+	queuedDesc = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
+	oldestDesc = prometheus.NewDesc(
+		"notepay_oldest_queued_seconds",
+		"Age of the oldest of them, 0 if there is none.",
+		nil,
+		nil,
+	)
 	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that a person must look at.", nil, nil)
 	devicesDesc   = prometheus.NewDesc("notepay_devices", "Devices known.", nil, nil)
 	linksDesc     = prometheus.NewDesc("notepay_links", "Payment Links that can be paid through.", nil, nil)
@@ -252,7 +303,12 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 // problems shows each code from the start, 1 while there is a problem with it.
 type problems struct{ m *Metrics }
 
-var problemDesc = prometheus.NewDesc("notepay_problem", "1 while there is this problem, by its code; /health and the console say more.", []string{"code"}, nil)
+var problemDesc = prometheus.NewDesc(
+	"notepay_problem",
+	"1 while there is this problem, by its code; /health and the console say more.",
+	[]string{"code"},
+	nil,
+)
 
 func (p problems) Describe(c chan<- *prometheus.Desc) { c <- problemDesc }
 

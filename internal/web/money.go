@@ -49,7 +49,8 @@ func (m money) in(l Language) string {
 		symbol = l.numbers.Sprint(currency.Symbol(unit))
 	}
 	figure := l.numbers.Sprint(number.Decimal(float64(m.minor)/math.Pow10(digits), number.Scale(shown)))
-	if last := []rune(symbol); len(last) > 0 && unicode.IsLetter(last[len(last)-1]) && strings.HasPrefix(l.T("unit.money"), "{symbol}{") {
+	if last := []rune(symbol); len(last) > 0 && unicode.IsLetter(last[len(last)-1]) &&
+		strings.HasPrefix(l.T("unit.money"), "{symbol}{") {
 		symbol += noBreak // "CHF 3.50", but "€3.50"
 	}
 	text := l.Say(phrase("unit.money", "symbol", symbol, "number", figure))

@@ -89,7 +89,11 @@ func (e *APIError) Write(w http.ResponseWriter) error {
 // Authorized returns nil for a request that carries the operator token.
 func (o *Operator) Authorized(r *http.Request) error {
 	if o.Token == "" {
-		return &APIError{http.StatusForbidden, "no_operator_token", "set OPERATOR_TOKEN and send it as Authorization: Bearer"}
+		return &APIError{
+			http.StatusForbidden,
+			"no_operator_token",
+			"set OPERATOR_TOKEN and send it as Authorization: Bearer",
+		}
 	}
 	if !Bearer(r, o.Token) {
 		return &APIError{http.StatusUnauthorized, "unauthorized", "send the operator token as Authorization: Bearer"}
@@ -100,12 +104,17 @@ func (o *Operator) Authorized(r *http.Request) error {
 // Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
 func Bearer(r *http.Request, token string) bool {
 	scheme, given, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
-	return strings.EqualFold(scheme, "Bearer") && SameSecret(strings.TrimSpace(given), token) // the scheme has no case: RFC 9110, 11.1
+	return strings.EqualFold(scheme, "Bearer") &&
+		SameSecret(strings.TrimSpace(given), token) // the scheme has no case: RFC 9110, 11.1
 }
 
 // SameSecret compares in a time that does not tell how much of it was right.
 func SameSecret(given, secret string) bool {
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(secret)) // equal lengths for a comparison in constant time
+	a, b := sha256.Sum256(
+		[]byte(given),
+	), sha256.Sum256(
+		[]byte(secret),
+	) // equal lengths for a comparison in constant time
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
@@ -153,12 +162,37 @@ func optional(t time.Time) *time.Time {
 
 // shownPayment is a payment with the calls that were made for it.
 func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
-	out := payment{ID: p.ID, SessionID: p.SessionID, PaymentIntent: p.PaymentIntent, DeviceUID: p.DeviceUID, DeviceName: p.DeviceName, PriceID: p.PriceID,
-		Plan: p.Plan, Duration: int64(p.Duration / time.Second), Amount: p.Amount, Currency: p.Currency, Livemode: p.Livemode, Money: string(p.Money),
-		RefundedAmount: p.RefundedAmount, Machine: string(p.Machine), Reason: p.Reason, NeedsAttention: p.Attention != "", CreatedAt: p.CreatedAt,
-		SentAt: optional(p.SentAt), StartedAt: optional(p.StartedAt), EndsAt: optional(p.EndsAt), ExpiresAt: optional(p.ExpiresAt), Attempts: []attempt{}}
+	out := payment{
+		ID:             p.ID,
+		SessionID:      p.SessionID,
+		PaymentIntent:  p.PaymentIntent,
+		DeviceUID:      p.DeviceUID,
+		DeviceName:     p.DeviceName,
+		PriceID:        p.PriceID,
+		Plan:           p.Plan,
+		Duration:       int64(p.Duration / time.Second),
+		Amount:         p.Amount,
+		Currency:       p.Currency,
+		Livemode:       p.Livemode,
+		Money:          string(p.Money),
+		RefundedAmount: p.RefundedAmount,
+		Machine:        string(p.Machine),
+		Reason:         p.Reason,
+		NeedsAttention: p.Attention != "",
+		CreatedAt:      p.CreatedAt,
+		SentAt: optional(
+			p.SentAt,
+		),
+		StartedAt: optional(p.StartedAt),
+		EndsAt:    optional(p.EndsAt),
+		ExpiresAt: optional(p.ExpiresAt),
+		Attempts:  []attempt{},
+	}
 	for _, a := range attempts {
-		out.Attempts = append(out.Attempts, attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
+		out.Attempts = append(
+			out.Attempts,
+			attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()},
+		)
 	}
 	return out
 }
@@ -192,11 +226,21 @@ const (
 // Payments lists payments, newest first.
 func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	f := ledger.Filter{Device: uid.Of(q.Get("device")), Money: ledger.Money(q.Get("money")), Machine: ledger.Machine(q.Get("machine")), Limit: usualPage, Cursor: q.Get("cursor")}
+	f := ledger.Filter{
+		Device:  uid.Of(q.Get("device")),
+		Money:   ledger.Money(q.Get("money")),
+		Machine: ledger.Machine(q.Get("machine")),
+		Limit:   usualPage,
+		Cursor:  q.Get("cursor"),
+	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > mostPage {
-			return &APIError{http.StatusBadRequest, "bad_limit", "limit is a number from 1 to " + strconv.Itoa(mostPage)}
+			return &APIError{
+				http.StatusBadRequest,
+				"bad_limit",
+				"limit is a number from 1 to " + strconv.Itoa(mostPage),
+			}
 		}
 		f.Limit = n
 	}

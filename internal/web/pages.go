@@ -1,9 +1,10 @@
 // Package web is what people see: the customers' pages and the operator's API.
 //
-// It promises that no page says more than is known (a machine "started" only when it said so), that pages work without
-// JavaScript, speak the customer's language and hold no secret, and that a customer never reads an error meant for the log. It knows
-// no vendor and changes no payment; what it shows comes from the fleet, the bridge and the ledger. What is said of a payment is
-// decided in status.go alone, what of a machine that does not sell in selling.go; the words are in catalogues.
+// It promises that no page says more than is known (a machine "started" only when it said so), that
+// pages work without JavaScript, speak the customer's language and hold no secret, and that a
+// customer never reads an error meant for the log. It knows no vendor and changes no payment; what
+// it shows comes from the fleet, the bridge and the ledger. What is said of a payment is decided in
+// status.go alone, what of a machine that does not sell in selling.go; the words are in catalogues.
 package web
 
 import (
@@ -132,7 +133,8 @@ func (v view) inner() ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// text is the page for programs: the first line alone for errors (it is the contract's text), the lines after it for the rest.
+// text is the page for programs: the first line alone for errors (it is the contract's text), the
+// lines after it for the rest.
 func (p Page) text() string {
 	l := english()
 	first := p.Text

@@ -11,18 +11,28 @@ import (
 // QuietFrame is the empty frame that a QR code needs, in modules (ISO/IEC 18004).
 const QuietFrame = 4
 
-// QRCode draws a QR code that may lose a quarter of itself to dirt and scratches. It is a drawing of its own (SVG), in modules.
+// QRCode draws a QR code that may lose a quarter of itself to dirt and scratches. It is a drawing
+// of its own (SVG), in modules.
 func QRCode(text string) (template.HTML, error) {
 	modules, size, err := QRPath(text)
 	if err != nil {
 		return "", err
 	}
 	whole := size + 2*QuietFrame
-	return template.HTML(fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
-		whole, whole, whole, whole, modules)), nil // numbers of our own
+	return template.HTML(
+		fmt.Sprintf(
+			`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
+			whole,
+			whole,
+			whole,
+			whole,
+			modules,
+		),
+	), nil // numbers of our own
 }
 
-// QRPath is the dark modules as an SVG path, one rectangle for each that stand together in a row, and the size without the quiet frame.
+// QRPath is the dark modules as an SVG path, one rectangle for each that stand together in a row,
+// and the size without the quiet frame.
 func QRPath(text string) (path string, size int, err error) {
 	code, err := qr.Encode(text, qr.Q)
 	if err != nil {

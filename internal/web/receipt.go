@@ -47,7 +47,16 @@ func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page
 	if s.Again {
 		out.retry = "/pay/" + url.PathEscape(p.DeviceUID)
 	}
-	page := Page{Status: http.StatusOK, Title: s.Title, Machine: MachineName(p.DeviceName, p.DeviceUID), Lines: s.Lines, Reload: s.Renewed, Help: s.Help, Template: "payment", real: p.Livemode}
+	page := Page{
+		Status:   http.StatusOK,
+		Title:    s.Title,
+		Machine:  MachineName(p.DeviceName, p.DeviceUID),
+		Lines:    s.Lines,
+		Reload:   s.Renewed,
+		Help:     s.Help,
+		Template: "payment",
+		real:     p.Livemode,
+	}
 	if opens := bridge.Opens(p, now) && !stopping(p); opens && code == linkToCode {
 		out.access = accessPage(p)
 	} else if opens && code == withCode {
@@ -104,8 +113,8 @@ func givenBack(p ledger.Payment) int64 {
 	return p.RefundedAmount + p.LostAmount
 }
 
-// saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may be told at once, and of what a template costs
-// most are the calls that it makes.
+// saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may
+// be told at once, and of what a template costs most are the calls that it makes.
 type saidReceipt struct {
 	Title   string
 	Lines   []string

@@ -49,8 +49,8 @@ type plan struct {
 	PriceID           string // that the button sends, where sessions are made; "" else
 }
 
-// imageHost is where Stripe keeps the images of products that were uploaded in its Dashboard. Those of other hosts would tell a stranger who
-// stands in front of the machine.
+// imageHost is where Stripe keeps the images of products that were uploaded in its Dashboard. Those
+// of other hosts would tell a stranger who stands in front of the machine.
 const imageHost = "https://files.stripe.com"
 
 // image is the address of a product's image, or "" where it is not shown.
@@ -63,12 +63,20 @@ func image(address string) string {
 
 // allowImages lets a page show what is on imageHost.
 func allowImages(h http.Header) {
-	h.Set("Content-Security-Policy", strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1))
+	h.Set(
+		"Content-Security-Policy",
+		strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1),
+	)
 }
 
 // Plans shows what a machine sells, and leads to the payment.
 func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	page := Page{Status: http.StatusOK, Title: phrase("plans.title"), Machine: MachineName(d.Name, d.UID), Template: "plans"}
+	page := Page{
+		Status:   http.StatusOK,
+		Title:    phrase("plans.title"),
+		Machine:  MachineName(d.Name, d.UID),
+		Template: "plans",
+	}
 	action := "/use/" + url.PathEscape(d.UID)
 	if c.Checkout != nil {
 		c.browser(w, r) // before the button can be pressed twice
@@ -79,7 +87,14 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 	var plans []plan
 	for _, o := range d.Offers {
 		price := money{o.Plan.Amount, o.Plan.Currency}
-		p := plan{Name: o.Plan.Name, Description: o.Plan.Description, Price: just(price), Pay: phrase("plans.pay", "price", price), Image: image(o.Plan.Image), URL: o.URL}
+		p := plan{
+			Name:        o.Plan.Name,
+			Description: o.Plan.Description,
+			Price:       just(price),
+			Pay:         phrase("plans.pay", "price", price),
+			Image:       image(o.Plan.Image),
+			URL:         o.URL,
+		}
 		if o.Plan.Duration > 0 {
 			p.Lasts = phrase("plans.lasts", "time", span(o.Plan.Duration))
 		}
@@ -89,7 +104,10 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 		switch {
 		case c.Checkout != nil:
 			p.PriceID = o.Plan.PriceID
-			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action)
+			page.extra = append(
+				page.extra,
+				o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action,
+			)
 		case o.URL != "":
 			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": "+o.URL)
 		}
@@ -108,15 +126,21 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 
 // NoDevice says that a request names no machine. given is what it names instead.
 func (c *Customer) NoDevice(w http.ResponseWriter, r *http.Request, given string) error {
-	page := Page{Status: http.StatusBadRequest, Title: phrase("sell.missing.title"), Text: "Missing device parameter", Lines: []Phrase{phrase("sell.missing.hint")}, Template: "code"}
+	page := Page{
+		Status:   http.StatusBadRequest,
+		Title:    phrase("sell.missing.title"),
+		Text:     "Missing device parameter",
+		Lines:    []Phrase{phrase("sell.missing.hint")},
+		Template: "code",
+	}
 	if strings.ContainsAny(given, "[]{}<>") { // a template that was not filled in (docs/vendors.md, U2)
 		page.Title, page.Lines = phrase("sell.template.title"), []Phrase{phrase("sell.template.hint")}
 	}
 	return c.Show(w, r, page)
 }
 
-// NotSelling says before any money is taken why a machine cannot be paid for. A sale that is open is one that is held up because
-// machines cannot be reached.
+// NotSelling says before any money is taken why a machine cannot be paid for. A sale that is open
+// is one that is held up because machines cannot be reached.
 func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Sale) error {
 	page := Page{Status: http.StatusServiceUnavailable}
 	if sale.Device != nil {
@@ -170,6 +194,15 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 
 // NotReached tells before any money is taken that Notehub does not take the notes for a machine.
 func (c *Customer) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	return c.Show(w, r, Page{Status: http.StatusServiceUnavailable, Machine: MachineName(d.Name, d.UID), Title: phrase("sell.unreached.title"),
-		Lines: []Phrase{phrase("sell.free"), phrase("sell.late.hint")}, RetryAfter: time.Minute})
+	return c.Show(
+		w,
+		r,
+		Page{
+			Status:     http.StatusServiceUnavailable,
+			Machine:    MachineName(d.Name, d.UID),
+			Title:      phrase("sell.unreached.title"),
+			Lines:      []Phrase{phrase("sell.free"), phrase("sell.late.hint")},
+			RetryAfter: time.Minute,
+		},
+	)
 }

@@ -44,7 +44,8 @@ func statusOf(p ledger.Payment, now time.Time) status {
 // confirming: the machine says when it starts.
 func confirming(p ledger.Payment) bool { return !p.ConfirmBy.IsZero() }
 
-// stopping: the credit is being taken back from the machine. One that is taken back to be sent anew is still on its way.
+// stopping: the credit is being taken back from the machine. One that is taken back to be sent anew
+// is still on its way.
 func stopping(p ledger.Payment) bool {
 	if p.Machine != ledger.Queued && p.Machine != ledger.Sent {
 		return false
@@ -67,7 +68,8 @@ func doubtful(p ledger.Payment) bool {
 	case bridge.ReasonAdopted, bridge.ReasonUnclear, bridge.ReasonRecallUnclear, bridge.ReasonUnconfirmed:
 		return true
 	case bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonUnknownDevice, bridge.ReasonNotSelling:
-		return p.Attention == bridge.ReasonUnclear || (p.Posted && !confirming(p)) // a machine that confirms refuses what has expired
+		return p.Attention == bridge.ReasonUnclear ||
+			(p.Posted && !confirming(p)) // a machine that confirms refuses what has expired
 	}
 	return p.Attention == bridge.ReasonUnclear
 }
@@ -97,7 +99,9 @@ func (s *status) say(key string, with ...any) { s.Lines = append(s.Lines, phrase
 // machine says how far the credit has come.
 func (s *status) machine(p ledger.Payment, now time.Time) {
 	title := func(key string) { s.Title = phrase(key) }
-	held := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing || p.Money == ledger.Released || p.Money == ledger.CaptureFailed
+	held := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing ||
+		p.Money == ledger.Released ||
+		p.Money == ledger.CaptureFailed
 	if held {
 		s.step(good, "step.held", p.PaidAt)
 	} else {

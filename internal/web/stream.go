@@ -28,13 +28,23 @@ func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
 	return c.stream(w, r, withCode)
 }
 
-// stream answers with a stream (text/event-stream): each event is the page's inner part as it is then, so that a reader who lost
-// any number of them has everything with the next. Its id is a digest of it: a browser that comes back is not told what it knows.
+// stream answers with a stream (text/event-stream): each event is the page's inner part as it is
+// then, so that a reader who lost any number of them has everything with the next. Its id is a
+// digest of it: a browser that comes back is not told what it knows.
 func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
 	token := r.PathValue("token")
 	n, ok := c.Live.join(token)
 	if !ok {
-		return c.Show(w, r, Page{Status: http.StatusTooManyRequests, Title: phrase("payment.many.title"), Lines: []Phrase{phrase("payment.many.hint")}, RetryAfter: time.Minute})
+		return c.Show(
+			w,
+			r,
+			Page{
+				Status:     http.StatusTooManyRequests,
+				Title:      phrase("payment.many.title"),
+				Lines:      []Phrase{phrase("payment.many.hint")},
+				RetryAfter: time.Minute,
+			},
+		)
 	}
 	handed := false // to a goroutine of its own
 	defer func() {
@@ -42,7 +52,13 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 			c.Live.leave(token, n)
 		}
 	}()
-	s := &stream{code: code, shown: r.Header.Get("Last-Event-ID"), language: languageOf(r), news: n, gone: r.Context().Done()}
+	s := &stream{
+		code:     code,
+		shown:    r.Header.Get("Last-Event-ID"),
+		language: languageOf(r),
+		news:     n,
+		gone:     r.Context().Done(),
+	}
 	err := c.Live.look(func() error {
 		p, err := c.paymentOfToken(r)
 		s.payment = &p
@@ -66,7 +82,8 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 	if control.Flush() != nil || r.Method != http.MethodGet {
 		return nil
 	}
-	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of them, so it leaves the server.
+	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of
+	// them, so it leaves the server.
 	if conn, _, err := control.Hijack(); err == nil {
 		gone := make(chan struct{})
 		s.gone, s.write = gone, onConn(conn)
@@ -123,8 +140,8 @@ func listenToEnd(conn net.Conn, gone chan struct{}) {
 	}
 }
 
-// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil. Browsers come back by themselves, also
-// after an error.
+// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil.
+// Browsers come back by themselves, also after an error.
 func (c *Customer) follow(s *stream) error {
 	if s.write([]byte("retry: "+reconnect+"\n\n")) != nil {
 		return nil

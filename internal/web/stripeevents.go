@@ -31,10 +31,22 @@ func shownEvent(e ledger.StripeEvent) stripeEvent {
 	if !json.Valid(body) {
 		body = nil
 	}
-	return stripeEvent{e.ID, e.Type, e.ObjectID, e.PaymentIntent, e.Livemode, e.Created, e.Received, e.Outcome, e.Repeats, body}
+	return stripeEvent{
+		e.ID,
+		e.Type,
+		e.ObjectID,
+		e.PaymentIntent,
+		e.Livemode,
+		e.Created,
+		e.Received,
+		e.Outcome,
+		e.Repeats,
+		body,
+	}
 }
 
-// StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by any of its three ids, or those of a type.
+// StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by
+// any of its three ids, or those of a type.
 func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
@@ -83,12 +95,17 @@ const (
 	streamLag = time.Second
 )
 
-// EventStream sends Stripe's events as they are received, as server-sent events. type and id choose as they do for StripeEvents; id also
-// means an event's object. A reader that was cut off goes on behind the event that it names as Last-Event-ID.
+// EventStream sends Stripe's events as they are received, as server-sent events. type and id choose
+// as they do for StripeEvents; id also means an event's object. A reader that was cut off goes on
+// behind the event that it names as Last-Event-ID.
 func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if o.streams.Add(1) > mostStreams {
 		o.streams.Add(-1)
-		return &APIError{http.StatusTooManyRequests, "too_many_streams", "at most " + strconv.Itoa(mostStreams) + " streams are open at once"}
+		return &APIError{
+			http.StatusTooManyRequests,
+			"too_many_streams",
+			"at most " + strconv.Itoa(mostStreams) + " streams are open at once",
+		}
 	}
 	defer o.streams.Add(-1)
 	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")
@@ -99,10 +116,13 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	}
 	wanted := func(e ledger.StripeEvent) bool {
 		about := func(id string) bool { return id != "" && slices.Contains(ids, id) }
-		return (eventType == "" || e.Type == eventType) && (id == "" || about(e.ID) || about(e.ObjectID) || about(e.PaymentIntent))
+		return (eventType == "" || e.Type == eventType) &&
+			(id == "" || about(e.ID) || about(e.ObjectID) || about(e.PaymentIntent))
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the stream; not every writer has one
+	_ = control.SetReadDeadline(
+		time.Time{},
+	) // the limit for reading a request would end the stream; not every writer has one
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

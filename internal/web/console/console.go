@@ -1,9 +1,10 @@
 // Package console is the operator's console in a browser: what needs attention first, with the buttons that settle it.
 //
-// It promises that nobody sees or changes anything without having signed in with the operator token, that a change is made only by a
-// form of its own pages and once for each press of a button, that every page works without JavaScript, and that what it says of a
-// payment is what is recorded. It decides nothing: what may be done with a payment are the bridge's pure functions, and it
-// knows no vendor but the addresses of Stripe's Dashboard.
+// It promises that nobody sees or changes anything without having signed in with the operator
+// token, that a change is made only by a form of its own pages and once for each press of a button,
+// that every page works without JavaScript, and that what it says of a payment is what is recorded.
+// It decides nothing: what may be done with a payment are the bridge's pure functions, and it knows
+// no vendor but the addresses of Stripe's Dashboard.
 package console
 
 import (
@@ -43,8 +44,8 @@ type Config struct {
 	Vitals    func(context.Context) Vitals // how the service is
 	Live      *web.Live                    // with it ends what takes its time
 
-	// Check looks for each thing that is known to go wrong with the settings, and tells of each as it is known, in one goroutine. It changes
-	// nothing, and what it finds holds no secret.
+	// Check looks for each thing that is known to go wrong with the settings, and tells of each as
+	// it is known, in one goroutine. It changes nothing, and what it finds holds no secret.
 	Check    func(ctx context.Context, found func(Finding))
 	Problems func() []problem.Problem // what is wrong with the whole service; nil: nothing ever is
 }
@@ -79,7 +80,12 @@ var liveScript []byte
 
 // New makes a console.
 func New(c Config) (*Console, error) {
-	console := &Console{Config: c, templates: map[string]*template.Template{}, origins: http.NewCrossOriginProtection(), signIns: newSignIns()}
+	console := &Console{
+		Config:    c,
+		templates: map[string]*template.Template{},
+		origins:   http.NewCrossOriginProtection(),
+		signIns:   newSignIns(),
+	}
 	if c.PublicURL != "" { // a proxy may change the host, and a browser then names another origin than the request
 		if err := console.origins.AddTrustedOrigin(originOf(c.PublicURL)); err != nil {
 			return nil, fmt.Errorf("console: %w", err)
@@ -194,7 +200,8 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 // writePieces answers with a page whose content takes its time. What cannot be shown any more is in the log.
 func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	c.begin(w, v)
-	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil && r.Context().Err() == nil {
+	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil &&
+		r.Context().Err() == nil {
 		return err
 	}
 	return nil
@@ -219,8 +226,14 @@ func (c *Console) begin(w http.ResponseWriter, v view) {
 func private(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "same-origin") // with none at all, browsers name no origin for forms, and each would seem to be another site's
+	h.Set(
+		"Content-Security-Policy",
+		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+	)
+	h.Set(
+		"Referrer-Policy",
+		"same-origin",
+	) // with none at all, browsers name no origin for forms, and each would seem to be another site's
 }
 
 // problem answers with a page that only says why there is no other.
@@ -228,7 +241,8 @@ func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, te
 	return c.write(w, r, "problem", view{Title: "This did not work", Status: status, Problem: text})
 }
 
-// backTo is the page that a request asked for, without the note of what was just done. Of a button it is what the form says.
+// backTo is the page that a request asked for, without the note of what was just done. Of a button
+// it is what the form says.
 func backTo(r *http.Request) string {
 	if r.Method == http.MethodPost {
 		return localPath(r.PostFormValue("back"))
@@ -244,7 +258,8 @@ func backTo(r *http.Request) string {
 // localPath is a path of the console, whatever was given.
 func localPath(given string) string {
 	u, err := url.Parse(given)
-	if err != nil || u.IsAbs() || u.Host != "" || (u.Path != "/operator" && !strings.HasPrefix(u.Path, "/operator/")) || path.Clean(u.Path) != u.Path {
+	if err != nil || u.IsAbs() || u.Host != "" || (u.Path != "/operator" && !strings.HasPrefix(u.Path, "/operator/")) ||
+		path.Clean(u.Path) != u.Path {
 		return "/operator"
 	}
 	return u.RequestURI()
@@ -306,7 +321,9 @@ func (c *Console) at(t time.Time, layout string) template.HTML {
 	if t.IsZero() {
 		return "never"
 	}
-	return template.HTML(fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout))) // digits and letters of our own
+	return template.HTML(
+		fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout)),
+	) // digits and letters of our own
 }
 
 func zoneName(zone *time.Location, now time.Time) string {

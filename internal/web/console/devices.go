@@ -64,7 +64,8 @@ type record struct {
 	Found           bool          // there is one
 }
 
-// recordOf counts what says something of the machine: what it started, or as far as is known fetched, and what it should have started and did not.
+// recordOf counts what says something of the machine: what it started, or as far as is known
+// fetched, and what it should have started and did not.
 func recordOf(credits []ledger.Credit) (r record) {
 	for _, c := range credits {
 		switch {
@@ -80,10 +81,17 @@ func recordOf(credits []ledger.Credit) (r record) {
 	return r
 }
 
-// machinesFault: the machine, or its connection, did not do what it should have. What was refused for other reasons says nothing of it.
+// machinesFault: the machine, or its connection, did not do what it should have. What was refused
+// for other reasons says nothing of it.
 func machinesFault(reason string) bool {
 	switch reason {
-	case bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonFailed, bridge.ReasonRecalled, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed:
+	case bridge.ReasonExpired,
+		bridge.ReasonRefused,
+		bridge.ReasonFailed,
+		bridge.ReasonRecalled,
+		bridge.ReasonRecallUnclear,
+		bridge.ReasonUnclear,
+		bridge.ReasonUnconfirmed:
 		return true
 	}
 	return false
@@ -99,10 +107,20 @@ func (r record) Rate() string {
 }
 
 // onDevice does what a button on a device says, and leads back.
-func (c *Console) onDevice(w http.ResponseWriter, r *http.Request, done string, f func(uid string, by bridge.By) error) error {
+func (c *Console) onDevice(
+	w http.ResponseWriter,
+	r *http.Request,
+	done string,
+	f func(uid string, by bridge.By) error,
+) error {
 	by := by(r)
 	if by.Why == "" && done != "resume" {
-		return c.problem(w, r, http.StatusBadRequest, "Please say why: the reason is kept with it. Nothing was changed.")
+		return c.problem(
+			w,
+			r,
+			http.StatusBadRequest,
+			"Please say why: the reason is kept with it. Nothing was changed.",
+		)
 	}
 	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -137,7 +155,12 @@ func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
 		c.Log.Warn("refresh asked for", "err", err)
-		return c.problem(w, r, http.StatusBadGateway, "Notehub or Stripe could not be asked. What was known is still sold; please try again in a moment.")
+		return c.problem(
+			w,
+			r,
+			http.StatusBadGateway,
+			"Notehub or Stripe could not be asked. What was known is still sold; please try again in a moment.",
+		)
 	}
 	return goBack(w, r, "refresh")
 }

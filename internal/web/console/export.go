@@ -26,7 +26,12 @@ func (t *dayTotals) add(p ledger.Payment) {
 		return
 	}
 	s := t.sums[p.Currency]
-	t.sums[p.Currency] = ledger.Takings{Currency: p.Currency, Payments: s.Payments + 1, Sold: s.Sold + p.Sold(), GivenBack: s.GivenBack + p.GivenBack()}
+	t.sums[p.Currency] = ledger.Takings{
+		Currency:  p.Currency,
+		Payments:  s.Payments + 1,
+		Sold:      s.Sold + p.Sold(),
+		GivenBack: s.GivenBack + p.GivenBack(),
+	}
 }
 
 // write ends the day and begins another.
@@ -39,8 +44,21 @@ func (t *dayTotals) write(out *table, day string) error {
 	for _, currency := range currencies {
 		s := t.sums[currency]
 		row := make([]string, len(paymentColumns()))
-		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(s.Payments)+" payments", strings.ToUpper(currency)
-		row[12], row[13], row[14] = web.Figure(s.Sold, currency), web.Figure(s.GivenBack, currency), web.Figure(s.Sold-s.GivenBack, currency)
+		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(
+			s.Payments,
+		)+" payments", strings.ToUpper(
+			currency,
+		)
+		row[12], row[13], row[14] = web.Figure(
+			s.Sold,
+			currency,
+		), web.Figure(
+			s.GivenBack,
+			currency,
+		), web.Figure(
+			s.Sold-s.GivenBack,
+			currency,
+		)
 		if err := out.Write(row); err != nil {
 			return err
 		}
@@ -50,12 +68,31 @@ func (t *dayTotals) write(out *table, day string) error {
 }
 
 func paymentColumns() []string {
-	return []string{"record", "day", "time", "reference", "session", "payment intent", "device", "device name", "plan", "card", "currency",
-		"amount", "sold", "given back", "net", "money", "machine", "reason", "needs attention"}
+	return []string{
+		"record",
+		"day",
+		"time",
+		"reference",
+		"session",
+		"payment intent",
+		"device",
+		"device name",
+		"plan",
+		"card",
+		"currency",
+		"amount",
+		"sold",
+		"given back",
+		"net",
+		"money",
+		"machine",
+		"reason",
+		"needs attention",
+	}
 }
 
-// paymentsCSV gives all payments that a search finds, newest first, in pieces. Each day ends with its totals by currency; what is given back
-// counts for the day of its payment.
+// paymentsCSV gives all payments that a search finds, newest first, in pieces. Each day ends with
+// its totals by currency; what is given back counts for the day of its payment.
 func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	wish, problem := readWish(r.URL.Query(), c.named, c.Zone)
 	if problem != "" {
@@ -84,7 +121,9 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 			totals.add(p)
 			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent,
 				p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
-				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
+				strings.ToUpper(
+					p.Currency,
+				), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
 				string(p.Money), string(p.Machine), p.Reason, p.Attention})
 			if err != nil {
 				return err
@@ -138,7 +177,17 @@ func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 				amount = web.Figure(a.Amount, a.Currency)
 			}
 			at := a.At.In(c.Zone).Format(time.RFC3339)
-			cells := []string{at, a.Who, a.What, a.Subject, a.Why, a.Before, a.After, amount, strings.ToUpper(a.Currency)}
+			cells := []string{
+				at,
+				a.Who,
+				a.What,
+				a.Subject,
+				a.Why,
+				a.Before,
+				a.After,
+				amount,
+				strings.ToUpper(a.Currency),
+			}
 			if err := out.Write(cells); err != nil {
 				return err
 			}

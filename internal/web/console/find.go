@@ -27,7 +27,11 @@ func states() []state {
 		{Key: "started", Text: "started", Machine: []ledger.Machine{ledger.Started, ledger.Done}},
 		{Key: "fetched", Text: "fetched by the machine", Machine: []ledger.Machine{ledger.Fetched}},
 		{Key: "failed", Text: "did not start", Machine: []ledger.Machine{ledger.Failed}},
-		{Key: "back", Text: "money back", Money: []ledger.Money{ledger.Refunding, ledger.Refunded, ledger.Releasing, ledger.Released}},
+		{
+			Key:   "back",
+			Text:  "money back",
+			Money: []ledger.Money{ledger.Refunding, ledger.Refunded, ledger.Releasing, ledger.Released},
+		},
 		{Key: "refund_failed", Text: "refund failed", Money: []ledger.Money{ledger.RefundFailed}},
 		{Key: "held", Text: "held, not taken", Money: []ledger.Money{ledger.Authorized, ledger.Capturing}},
 		{Key: "disputed", Text: "disputed", Money: []ledger.Money{ledger.Disputed, ledger.Lost}},
@@ -47,7 +51,8 @@ const mostDevices = 50
 
 const dayLayout = "2006-01-02"
 
-// readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an amount, and what is left is a device.
+// readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an
+// amount, and what is left is a device.
 func readWish(q url.Values, named func(text string) []called, zone *time.Location) (w wish, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
@@ -102,7 +107,8 @@ func next(fields []string, i int) string {
 	return ""
 }
 
-// device looks for the devices that a text may mean; where there is none by that name now, for payments of one that had it then.
+// device looks for the devices that a text may mean; where there is none by that name now, for
+// payments of one that had it then.
 func (w *wish) device(text string, list []called) {
 	if len(list) == 0 || len(list) > mostDevices {
 		w.Search.Name = text
@@ -132,8 +138,9 @@ var (
 // symbols are the signs that people type.
 func symbols() map[string]string { return map[string]string{"€": "eur", "$": "", "£": "gbp"} }
 
-// readAmount reads an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is one only with its currency, for it is likelier a part
-// of a name. used is how many of the two fields it takes, 0 if it is none. currency is "" where it was not told.
+// readAmount reads an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is one only with
+// its currency, for it is likelier a part of a name. used is how many of the two fields it takes, 0
+// if it is none. currency is "" where it was not told.
 func readAmount(field, following string) (minor int64, currency string, used int) {
 	used, told := 1, false
 	for sign, code := range symbols() {

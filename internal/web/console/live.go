@@ -10,14 +10,15 @@ const (
 	mostPages = 32
 	// tellEvery is how often a page is told at most that something has changed.
 	tellEvery = time.Second
-	// tellAnyway is when it is told in any case, for what nobody tells of: lights, pauses, and how long ago things were.
+	// tellAnyway is when it is told in any case, for what nobody tells of: lights, pauses, and how
+	// long ago things were.
 	tellAnyway = 30 * time.Second
 	// writeLimit is how long a reader may take for what it is told.
 	writeLimit = 5 * time.Second
 )
 
-// live tells a page that something has changed, as server-sent events: a payment, or that an event of Stripe came. What it is the page asks for
-// itself. A reader that was cut off is told at once.
+// live tells a page that something has changed, as server-sent events: a payment, or that an event
+// of Stripe came. What it is the page asks for itself. A reader that was cut off is told at once.
 func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 	if c.pages.Add(1) > mostPages {
 		c.pages.Add(-1)
@@ -38,7 +39,9 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the stream; not every writer has one
+	_ = control.SetReadDeadline(
+		time.Time{},
+	) // the limit for reading a request would end the stream; not every writer has one
 	send := func(text string) error {
 		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
 		if _, err := w.Write([]byte(text)); err != nil {

@@ -106,9 +106,26 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		return err
 	}
 	clock := func(t time.Time) string { return t.In(c.Zone).Format("15:04:05 on 2 Jan") }
-	page := paymentPage{Payment: s.Payment, Why: s.why(c.Ledger.Now(), clock), Story: s.moments(), Dashboard: dashboard(s.Payment),
-		CanStart: c.Fleet.Device(s.DeviceUID) != nil}
-	return c.write(w, r, "payment", view{Title: "Payment " + s.ID, Nav: "payments", Status: status, Problem: problem, Live: problem == "", Data: page})
+	page := paymentPage{
+		Payment:   s.Payment,
+		Why:       s.why(c.Ledger.Now(), clock),
+		Story:     s.moments(),
+		Dashboard: dashboard(s.Payment),
+		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
+	}
+	return c.write(
+		w,
+		r,
+		"payment",
+		view{
+			Title:   "Payment " + s.ID,
+			Nav:     "payments",
+			Status:  status,
+			Problem: problem,
+			Live:    problem == "",
+			Data:    page,
+		},
+	)
 }
 
 // read reads all that is recorded of a payment.
@@ -156,19 +173,36 @@ func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
 	now := c.Ledger.Now()
 	may := func(_ ledger.Payment, err error) bool { return err == nil }
 	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: bridge.Owing(p), Hold: p.Money == ledger.Authorized}
-	b.Retry, b.Refund, b.End = may(bridge.Retry(p, c.Lifetime, now)), may(bridge.GiveBack(p, 0, now)), may(bridge.End(p, now))
+	b.Retry, b.Refund, b.End = may(
+		bridge.Retry(p, c.Lifetime, now),
+	), may(
+		bridge.GiveBack(p, 0, now),
+	), may(
+		bridge.End(p, now),
+	)
 	b.Seen = bridge.Dismisses(p)
 	return b
 }
 
-// decide does what a button on a payment says, and leads back; where the state does not allow it, it shows how the payment stands.
-func (c *Console) decide(w http.ResponseWriter, r *http.Request, done string, f func(id string, by bridge.By) error) error {
+// decide does what a button on a payment says, and leads back; where the state does not allow it,
+// it shows how the payment stands.
+func (c *Console) decide(
+	w http.ResponseWriter,
+	r *http.Request,
+	done string,
+	f func(id string, by bridge.By) error,
+) error {
 	err := f(r.PathValue("id"), by(r))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
 	case errors.Is(err, bridge.ErrState):
-		return c.showPayment(w, r, http.StatusConflict, "This is not possible any more as the payment stands now. Nothing was changed.")
+		return c.showPayment(
+			w,
+			r,
+			http.StatusConflict,
+			"This is not possible any more as the payment stands now. Nothing was changed.",
+		)
 	case err != nil:
 		return err
 	}
@@ -210,8 +244,13 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	if text != "" {
 		var ok bool
 		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > bridge.Owing(p) {
-			return c.showPayment(w, r, http.StatusBadRequest, "The amount to give back is a number above 0 and at most "+
-				web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.")
+			return c.showPayment(
+				w,
+				r,
+				http.StatusBadRequest,
+				"The amount to give back is a number above 0 and at most "+
+					web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.",
+			)
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
@@ -238,7 +277,14 @@ func (s *story) moments() (list []moment) {
 		}
 	}
 	if s.Amount > 0 {
-		add(moment{At: s.PaidAt, What: "Paid on Stripe's page", Detail: web.Amount(s.Amount, s.Currency), Class: "good"})
+		add(
+			moment{
+				At:     s.PaidAt,
+				What:   "Paid on Stripe's page",
+				Detail: web.Amount(s.Amount, s.Currency),
+				Class:  "good",
+			},
+		)
 	}
 	add(moment{At: s.CreatedAt, What: "Recorded here"})
 	for _, e := range s.Events {
@@ -246,10 +292,22 @@ func (s *story) moments() (list []moment) {
 		if e.Repeats > 0 {
 			detail += ", and came " + plural(e.Repeats, "more time")
 		}
-		add(moment{At: e.Received, What: "Stripe's event " + e.Type, Detail: detail, Link: "/operator/events/" + url.PathEscape(e.ID)})
+		add(
+			moment{
+				At:     e.Received,
+				What:   "Stripe's event " + e.Type,
+				Detail: detail,
+				Link:   "/operator/events/" + url.PathEscape(e.ID),
+			},
+		)
 	}
 	for _, a := range s.Attempts {
-		m := moment{At: a.At, What: actionWords(a.Action), Class: "good", Took: strconv.FormatInt(a.Took.Milliseconds(), 10) + " ms"}
+		m := moment{
+			At:    a.At,
+			What:  actionWords(a.Action),
+			Class: "good",
+			Took:  strconv.FormatInt(a.Took.Milliseconds(), 10) + " ms",
+		}
 		switch a.Outcome {
 		case "ok":
 			m.Detail = "done"

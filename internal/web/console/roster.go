@@ -17,8 +17,9 @@ type called struct {
 	folded    string // the name as it is compared
 }
 
-// roster is all devices in the order of their names. To sort a hundred thousand takes a tenth of a second, so it is kept until the fleet was read
-// anew or has more devices. It is safe for concurrent use.
+// roster is all devices in the order of their names. To sort a hundred thousand takes a tenth of a
+// second, so it is kept until the fleet was read anew or has more devices. It is safe for
+// concurrent use.
 type roster struct {
 	mu      sync.Mutex
 	devices int

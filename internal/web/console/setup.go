@@ -110,10 +110,20 @@ func (c *Console) setup(w http.ResponseWriter, r *http.Request) error {
 
 func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) error {
 	last := c.checks.look()
-	return c.write(w, r, "setup", view{Title: "Set-up", Nav: "setup", Data: &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks}})
+	return c.write(
+		w,
+		r,
+		"setup",
+		view{
+			Title: "Set-up",
+			Nav:   "setup",
+			Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
+		},
+	)
 }
 
-// runChecks makes the checks, and shows each as it is known: the page comes in pieces. Where they may not be made now it shows the last ones.
+// runChecks makes the checks, and shows each as it is known: the page comes in pieces. Where they
+// may not be made now it shows the last ones.
 func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	if !c.checks.begin(time.Now()) {
 		return c.showSetup(w, r, true)
@@ -122,7 +132,9 @@ func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	defer func() { c.checks.end(ctx.Err() != nil) }()
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the answer; not every writer has one
+	_ = control.SetReadDeadline(
+		time.Time{},
+	) // the limit for reading a request would end the answer; not every writer has one
 	page := &setupPage{lastRun: lastRun{At: time.Now()}, c: &c.checks}
 	page.Found = func(yield func(Finding) bool) {
 		_ = control.Flush()

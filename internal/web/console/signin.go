@@ -196,7 +196,13 @@ func (c *Console) changing(h handler) handler {
 			return c.foreign(w, r)
 		}
 		if !c.signIns.signedIn(r, time.Now()) {
-			return c.askForToken(w, r, http.StatusUnauthorized, "You are not signed in any more. Nothing was changed.", backTo(r))
+			return c.askForToken(
+				w,
+				r,
+				http.StatusUnauthorized,
+				"You are not signed in any more. Nothing was changed.",
+				backTo(r),
+			)
 		}
 		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
 		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxOnce {
@@ -216,7 +222,16 @@ func (c *Console) changing(h handler) handler {
 
 // foreign answers a form of another site.
 func (c *Console) foreign(w http.ResponseWriter, r *http.Request) error {
-	return c.write(w, r, "sign-in", view{Title: "This came from another site", Status: http.StatusForbidden, Problem: "A page of another site tried to press a button here. Nothing was changed."})
+	return c.write(
+		w,
+		r,
+		"sign-in",
+		view{
+			Title:   "This came from another site",
+			Status:  http.StatusForbidden,
+			Problem: "A page of another site tried to press a button here. Nothing was changed.",
+		},
+	)
 }
 
 func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {
@@ -262,8 +277,15 @@ func (c *Console) cookie(r *http.Request, value string, life time.Duration) *htt
 	if life > 0 {
 		age = int(life / time.Second)
 	}
-	return &http.Cookie{Name: cookieName, Value: value, Path: "/operator", MaxAge: age, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		Secure: r.TLS != nil || strings.HasPrefix(c.PublicURL, "https://")}
+	return &http.Cookie{
+		Name:     cookieName,
+		Value:    value,
+		Path:     "/operator",
+		MaxAge:   age,
+		HttpOnly: true,
+		SameSite: http.SameSiteStrictMode,
+		Secure:   r.TLS != nil || strings.HasPrefix(c.PublicURL, "https://"),
+	}
 }
 
 // clientAddress is where a request came from, without the port.

@@ -58,7 +58,12 @@ type stickersPage struct {
 // stickers shows sheets to print, for all devices or those that a search finds.
 func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if c.PublicURL == "" {
-		return c.problem(w, r, http.StatusConflict, "Stickers need to know where they lead: set PUBLIC_URL (such as https://pay.example.com) and start notepay again.")
+		return c.problem(
+			w,
+			r,
+			http.StatusConflict,
+			"Stickers need to know where they lead: set PUBLIC_URL (such as https://pay.example.com) and start notepay again.",
+		)
 	}
 	q := r.URL.Query()
 	page := stickersPage{Layouts: layouts(), Layout: layouts()[0], Query: strings.TrimSpace(q.Get("q"))}
@@ -86,7 +91,12 @@ func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 	if err != nil {
 		return sticker{}, err
 	}
-	s := sticker{Name: web.MachineName(d.Name, d.UID), Address: c.PublicURL + "/pay/" + d.UID, Host: u.Host, Support: c.Support}
+	s := sticker{
+		Name:    web.MachineName(d.Name, d.UID),
+		Address: c.PublicURL + "/pay/" + d.UID,
+		Host:    u.Host,
+		Support: c.Support,
+	}
 	s.Code, err = web.QRCode(s.Address)
 	return s, err
 }
@@ -96,7 +106,12 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	uid := uid.Of(strings.TrimSuffix(r.PathValue("uid"), ".svg"))
 	device := c.Fleet.Device(uid)
 	if device == nil || c.PublicURL == "" {
-		return c.problem(w, r, http.StatusNotFound, "There is no such sticker: the device is not known, or PUBLIC_URL is not set.")
+		return c.problem(
+			w,
+			r,
+			http.StatusNotFound,
+			"There is no such sticker: the device is not known, or PUBLIC_URL is not set.",
+		)
 	}
 	s, err := c.stickerOf(device)
 	if err != nil {
@@ -108,15 +123,33 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	}
 	whole := size + 2*web.QuietFrame
 	var drawing bytes.Buffer
-	fmt.Fprintf(&drawing, `<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d" font-family="sans-serif" text-anchor="middle">`, whole, whole+16)
-	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`, whole, whole+16, modules)
+	fmt.Fprintf(
+		&drawing,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d" font-family="sans-serif" text-anchor="middle">`,
+		whole,
+		whole+16,
+	)
+	fmt.Fprintf(
+		&drawing,
+		`<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
+		whole,
+		whole+16,
+		modules,
+	)
 	for i, line := range []string{s.Name, "Pay only at " + s.Host, s.Support} {
 		height := []float64{4, 2.4, 2.4}[i]
 		y := float64(whole) + []float64{2.5, 7, 11.5}[i]
 		if fits := float64(whole-4) / (0.55 * float64(len([]rune(line))+1)); fits < height {
 			height = fits // the letters of most type faces are little more than half as wide as high
 		}
-		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s">%s</text>`, whole/2, tenths(y), tenths(height), template.HTMLEscapeString(line))
+		fmt.Fprintf(
+			&drawing,
+			`<text x="%d" y="%s" font-size="%s">%s</text>`,
+			whole/2,
+			tenths(y),
+			tenths(height),
+			template.HTMLEscapeString(line),
+		)
 	}
 	drawing.WriteString(`</svg>`)
 	private(w)

@@ -68,7 +68,10 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	running = slices.DeleteFunc(running, func(p ledger.Payment) bool { return p.Machine != ledger.Started && p.Machine != ledger.Fetched })
+	running = slices.DeleteFunc(
+		running,
+		func(p ledger.Payment) bool { return p.Machine != ledger.Started && p.Machine != ledger.Fetched },
+	)
 	slices.SortFunc(running, func(a, b ledger.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
 	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
 	page.States = inWords(c.Fleet.States())
@@ -120,7 +123,11 @@ func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
 	}
 	queue := light{"Queue", word{"empty", "good"}, ""}
 	if stats.Queued > 0 {
-		queue = light{"Queue", word{plural(stats.Queued, "credit") + " waiting", "good"}, "the oldest for " + length(now.Sub(stats.OldestQueued))}
+		queue = light{
+			"Queue",
+			word{plural(stats.Queued, "credit") + " waiting", "good"},
+			"the oldest for " + length(now.Sub(stats.OldestQueued)),
+		}
 		if now.Sub(stats.OldestQueued) > time.Minute {
 			queue.Class = "wait"
 		}
@@ -130,7 +137,11 @@ func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
 	}
 	store := light{"Records", word{"fine", "good"}, ""}
 	if v.Store != nil {
-		store = light{"Records", word{"cannot be written", "bad"}, "no payment can be taken: look at the disk and the log"}
+		store = light{
+			"Records",
+			word{"cannot be written", "bad"},
+			"no payment can be taken: look at the disk and the log",
+		}
 	}
 	known := light{"Devices", word{plural(devices, "device"), "good"}, ""}
 	if devices == 0 {

@@ -41,7 +41,10 @@ func (s *story) why(now time.Time, clock func(time.Time) string) answer {
 	case !s.ConfirmBy.IsZero():
 		a.Evidence = append(a.Evidence, "The machine has said nothing.")
 	case s.Machine != ledger.Failed:
-		a.Evidence = append(a.Evidence, "This machine is not expected to answer (CONFIRM_WITHIN was 0), so it is not known whether it started.")
+		a.Evidence = append(
+			a.Evidence,
+			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so it is not known whether it started.",
+		)
 	}
 	return a
 }
@@ -62,9 +65,13 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 		case s.ConfirmBy.IsZero():
 			return "The machine's Notecard fetched the credit, which is all that can be known of it. If nothing happened, look at the machine itself."
 		case now.Before(s.ConfirmBy):
-			return "The machine has the credit and may still start: its answer is waited for until " + clock(s.ConfirmBy) + "."
+			return "The machine has the credit and may still start: its answer is waited for until " + clock(
+				s.ConfirmBy,
+			) + "."
 		default:
-			return "The machine has the credit and should have answered by " + clock(s.ConfirmBy) + ". As soon as Notehub was asked for its answers, the money goes back."
+			return "The machine has the credit and should have answered by " + clock(
+				s.ConfirmBy,
+			) + ". As soon as Notehub was asked for its answers, the money goes back."
 		}
 	case ledger.Sent:
 		until := ""
@@ -76,7 +83,9 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 		switch {
 		case bridge.InDoubt(s.Payment, now):
 			return "Notehub never said that it took the credit, and it is not sent any more. Should the machine have it all the same, it says so by " +
-				clock(s.ConfirmBy) + "; else the money goes back."
+				clock(
+					s.ConfirmBy,
+				) + "; else the money goes back."
 		case s.Unclear:
 			return "It is not known whether Notehub took the credit: the call was cut. It is looked for before it is sent again."
 		case s.Failures > 0:

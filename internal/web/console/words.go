@@ -10,7 +10,8 @@ import (
 	"notepay/internal/web"
 )
 
-// word is a state in a word for people, with the class that gives it its colour: "good", "wait", "bad" or "" for neither.
+// word is a state in a word for people, with the class that gives it its colour: "good", "wait",
+// "bad" or "" for neither.
 type word struct{ Text, Class string }
 
 // machineWords is how far the credit has come.
