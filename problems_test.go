@@ -99,13 +99,17 @@ func TestEachProblemOfTheBoardIsShown(t *testing.T) {
 			}
 		}
 		for _, code := range []string{problem.Clock, problem.DiskFull, problem.Twins} {
-			f.server.problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.", StopsSales: code == problem.Clock})
+			f.server.problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
+				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
-		page := f.browser().shows("/operator", "This is wrong with &lt;clock&gt;.", "Nothing is sold until this is over.", "Since", "&lt;twins&gt;")
+		page := f.browser().shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Nothing is sold until this is over.", "Since", "&lt;twins&gt;")
 		if strings.Contains(page, "Nothing needs your attention") {
 			f.Error("the page says that nothing needs attention")
 		}
 		f.answers("/health", f.get("/health"), http.StatusOK, "This is wrong with ")
+		if report := f.get("/health").Body.String(); strings.Contains(report, "192.0.2.7") {
+			f.Errorf("/health tells everyone the cause: %s", report)
+		}
 		if n := strings.Count(f.get("/metrics").Body.String(), "\nnotepay_problem{"); n != len(problem.Codes()) {
 			f.Errorf("%d series; want one for each of %d codes", n, len(problem.Codes()))
 		}

@@ -178,7 +178,12 @@ func (b *Bridge) measure(ctx context.Context) {
 			b.late.Store(waits || why != "")
 		}
 		if why != "" {
-			b.c.Problems.Raise(problem.Problem{Code: problem.NotehubDown, Text: why, StopsSales: true})
+			b.c.Problems.Raise(problem.Problem{
+				Code:       problem.NotehubDown,
+				Text:       why,
+				Detail:     b.c.NotehubPace.Unreachable(),
+				StopsSales: true,
+			})
 		} else if raised {
 			b.c.Problems.Clear(problem.NotehubDown)
 		}
@@ -193,7 +198,7 @@ func (b *Bridge) measure(ctx context.Context) {
 func (b *Bridge) notehubProblem() string {
 	switch {
 	case b.c.NotehubPace.Refuses():
-		return "Notehub refuses our calls, so no machine is sold. It says: " + b.c.NotehubPace.Unreachable() + "."
+		return "Notehub refuses our calls, so no machine is sold. The console and the log say what it answers."
 	case b.lateness.isDown():
 		return "Notehub takes no notes, so no machine is sold until it does. The log says what it answers. Sales go on by themselves when it is over."
 	}

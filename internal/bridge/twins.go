@@ -20,9 +20,9 @@ func (b *Bridge) twins(p ledger.Payment, sign string) ledger.Payment {
 	if p.Attention == "" {
 		p.Attention = AttentionTwins
 	}
-	text := "Another installation works on the same Notehub project and Stripe account (" + sign + ", payment " + p.ID + "). " +
+	text := "Another installation works on the same Notehub project and Stripe account. " +
 		"Both send each credit and refund. Stop one of them, or give it another project and account."
-	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: text}) {
+	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: text, Detail: sign + ", payment " + p.ID}) {
 		b.c.Log.Error("another installation works on this project and account", "payment", p.ID, "detail", sign)
 	}
 	return p

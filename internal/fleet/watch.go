@@ -29,7 +29,7 @@ func (f *Fleet) watch(ctx context.Context) {
 			idle = 0
 			f.Config.Problems.Clear(problem.NothingPayable)
 		} else if idle++; idle >= unpayableFor {
-			f.raise(problem.NothingPayable, f.unpayable())
+			f.raise(problem.NothingPayable, f.unpayable(), nil)
 		}
 		select {
 		case <-ctx.Done():
@@ -39,10 +39,14 @@ func (f *Fleet) watch(ctx context.Context) {
 	}
 }
 
-// raise puts a problem on the board, and logs it once.
-func (f *Fleet) raise(code, text string) {
-	if f.Config.Problems.Raise(problem.Problem{Code: code, Text: text}) {
-		f.Log.Error("problem", "code", code, "text", text)
+// raise puts a problem on the board, and logs it once. The cause may be nil.
+func (f *Fleet) raise(code, text string, cause error) {
+	p := problem.Problem{Code: code, Text: text}
+	if cause != nil {
+		p.Detail = fmt.Sprintf("%.300v", cause)
+	}
+	if f.Config.Problems.Raise(p) {
+		f.Log.Error("problem", "code", code, "text", text, "err", cause)
 	}
 }
 
@@ -62,23 +66,12 @@ func (f *Fleet) listingDone(err error) {
 	failed, loaded := f.listingsFailed, f.loaded
 	f.mu.Unlock()
 	if !loaded {
-		f.raise(
-			problem.NotListed,
-			fmt.Sprintf(
-				"The devices were never listed completely, so nothing is sold yet: %.300v. notepay check says what is wrong with Notehub.",
-				err,
-			),
-		)
+		f.raise(problem.NotListed, "The devices were never listed completely, so nothing is sold yet. "+
+			"The console and the log name the cause; notepay check says what to do.", err)
 	}
 	if failed >= 2 {
-		f.raise(
-			problem.ListingFailed,
-			fmt.Sprintf(
-				"The last %d listings of the devices failed: %.300v. What was known is still sold; new machines are not.",
-				failed,
-				err,
-			),
-		)
+		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d listings of the devices failed. "+
+			"What was known is still sold; new machines are not. The console and the log name the cause.", failed), err)
 	}
 }
 
@@ -88,13 +81,8 @@ func (f *Fleet) checkList(now time.Time) {
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
 	if age := now.Sub(observed); loaded && age > outdatedAfter*f.Interval {
-		f.raise(
-			problem.ListOutdated,
-			fmt.Sprintf(
-				"The devices were last listed completely %s ago. Machines that were added or removed since are not known.",
-				age.Round(time.Minute),
-			),
-		)
+		f.raise(problem.ListOutdated, fmt.Sprintf("The devices were last listed completely %s ago. "+
+			"Machines that were added or removed since are not known.", age.Round(time.Minute)), nil)
 		return
 	}
 	f.Config.Problems.Clear(problem.ListOutdated)

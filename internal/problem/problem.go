@@ -55,7 +55,8 @@ func Codes() []string {
 // Problem is one thing that is wrong.
 type Problem struct {
 	Code       string    // one of the constants
-	Text       string    // one or two sentences for the operator: what happened and what to do
+	Text       string    // one or two sentences: what happened and what to do; /health shows them to everyone
+	Detail     string    // the cause in a vendor's or the system's words, for the console alone; "" for none
 	StopsSales bool      // while it lasts, no machine is sold
 	Since      time.Time // when it was first raised; Board fills it in
 }

@@ -18,15 +18,15 @@ type Problems struct {
 // List returns what is wrong now, the vendors that do not answer included. Of one code the board's problem counts.
 func (p *Problems) List() []problem.Problem {
 	for vendor, one := range map[string]problem.Problem{
-		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us: "},
-		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us: "},
+		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us."},
+		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us."},
 	} {
 		pace := p.Paces[vendor]
 		if pace == nil || pace.Unreachable() == "" {
 			p.vendors.Clear(one.Code)
 			continue
 		}
-		one.Text += pace.Unreachable()
+		one.Detail = pace.Unreachable()
 		p.vendors.Raise(one)
 	}
 	list := p.Board.List()
