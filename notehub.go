@@ -463,8 +463,6 @@ func isNoNotefile(err error) bool {
 
 func retryAfter(h http.Header, now time.Time) time.Duration { return upstream.RetryAfter(h, now) }
 
-func printable(s string) string { return upstream.Printable(s) }
-
 func excerpt(text []byte) string { return upstream.Excerpt(text) }
 
 // tokens keeps the access token. Those who need a new one at the same time share one token call. A token call that failed, or

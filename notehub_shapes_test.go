@@ -124,7 +124,10 @@ func TestPendingNotesNeedsAList(t *testing.T) {
 		`{"notes":{},"total":"none"}`:          upstream.Again,
 		`{"changes":1,"total":1}`:              upstream.Again,
 		`{"changes":2,"total":2,"notes":{}}`:   upstream.Again,
-		`{"total":2,"notes":{"1:1":{"body":{}}}}`: upstream.Again,
+		`{"total":2,"notes":{"1:1":{"body":{}}}}`:                   upstream.Again,
+		`{"notes":{},"err":"the queue cannot be read"}`:             upstream.Again,
+		`{"changes":0,"total":0,"err":"no"}`:                        upstream.Again,
+		`{"changes":0,"total":0,"notes":null,"Error":{"code":500}}`: upstream.Again,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHub(t, nil)

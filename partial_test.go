@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,6 +51,23 @@ func (f *front) reads(path string, damage func(), header ...string) (body string
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+// readsAsOldProxiesDo gets a path with HTTP/1.0, where an answer of unknown length is whole when the connection is closed in order.
+func (f *front) readsAsOldProxiesDo(path string) (answer string, err error) {
+	f.Helper()
+	server := httptest.NewServer(f.handler)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.0\r\n\r\n"); err != nil {
+		f.Fatal(err)
+	}
+	text, err := io.ReadAll(conn)
 	return string(text), err
 }
 
@@ -148,6 +166,13 @@ func TestAFailureInTheMiddleOfAnAnswerAbortsIt(t *testing.T) {
 			}
 			if c.whole != "" && (err != nil || body != c.whole) {
 				f.Errorf("%s: %q, %v; want %q", name, body, err, c.whole)
+			}
+			old, err := f.readsAsOldProxiesDo("/")
+			if c.whole == "" && err == nil {
+				f.Errorf("%s: the answer %q looks complete to HTTP/1.0", name, old[:min(len(old), 50)])
+			}
+			if c.whole != "" && (err != nil || !strings.HasSuffix(old, "\r\n\r\n"+c.whole)) {
+				f.Errorf("%s: %q, %v with HTTP/1.0; want %q", name, old, err, c.whole)
 			}
 		}
 	})

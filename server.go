@@ -154,7 +154,7 @@ func (s *Server) secured(next http.Handler) http.Handler {
 			}
 			s.log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			if recorder.status != 0 {
-				panic(http.ErrAbortHandler)
+				web.Abort(recorder, r)
 			}
 			h.Del("Content-Disposition")
 			http.Error(w, "Internal error", http.StatusInternalServerError)
@@ -189,7 +189,7 @@ func (s *Server) adapt(h func(http.ResponseWriter, *http.Request) error) http.Ha
 			s.log.Error("request failed", "route", r.Pattern, "err", err)
 			if _, whole := errors.AsType[*web.Answered](err); recorder.status != 0 && !whole {
 				s.metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
-				panic(http.ErrAbortHandler)
+				web.Abort(recorder, r)
 			}
 			if recorder.status == 0 {
 				s.wentWrong(recorder, r)

@@ -46,7 +46,7 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 			f.answers(name, f.do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
 		f.pass(5 * time.Second)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+		f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", bridge.AttentionConfirmation}) // what it said is of no use
 
 		yes := routedEvent("e7", project, washer, credit, "started")
 		for range 3 { // it is repeated
@@ -54,7 +54,7 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 		}
 		f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
 		heard, err := f.ledger.Confirmations(f.Context(), credit)
-		if err != nil || len(heard) != 2 { // the foreign one and the true one
+		if err != nil || len(heard) != 3 { // the foreign one, the one of no use, and the true one
 			f.Errorf("%+v, %v; want the answer once, and what was not believed", heard, err)
 		}
 		m.SetOnline(true)

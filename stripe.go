@@ -428,6 +428,9 @@ func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, err
 	}
 	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
 	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
+	if err == nil && r.ID != id {
+		err = &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: "the reply is of another object than " + id}
+	}
 	return s.withDisputes(ctx, r, err)
 }
 
@@ -571,7 +574,7 @@ func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.Re
 	number := strconv.Itoa(o.Number)
 	params := &stripe.RefundCreateParams{PaymentIntent: stripe.String(o.Intent), Amount: stripe.Int64(o.Amount),
 		Metadata: map[string]string{"app": stripeapi.App, "project": s.project, "credit": o.Credit, "number": number}}
-	return createObject(ctx, s, "/v1/refunds", params, "refund:"+o.Credit+":"+number, refundRecord)
+	return createObject(ctx, s, "/v1/refunds", params, "refund:"+o.Credit+":"+number, stripeapi.DecodeOrdered(o))
 }
 
 // Refunds lists what was given back of an intent, or is on its way, or failed: the newest first, ours and those made in the Dashboard.
@@ -585,16 +588,11 @@ func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridg
 		return nil, err
 	}
 	for _, record := range page.Records {
-		r, err := refundRecord(record)
+		r, err := stripeapi.DecodeRefundRecord(record)
 		if err != nil { // the sum is not known without it, and more might be given back than was paid
 			return nil, &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
 		}
 		refunds = append(refunds, r)
 	}
 	return refunds, nil
-}
-
-func refundRecord(text []byte) (bridge.RefundRecord, error) {
-	r, _, err := stripeapi.DecodeRefund(text)
-	return r, err
 }

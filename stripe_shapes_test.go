@@ -51,6 +51,50 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 	}
 }
 
+// Another object of Stripe's is no refund that was made, and no session that was not paid.
+func TestStripeRepliesHaveToBeTheObjectThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	list := func(record string) string { return `{"object":"list","data":[` + record + `],"has_more":false}` }
+	order := bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 2}
+	ours := `"object":"refund","id":"re_1","amount":350,"status":"succeeded","metadata":{"app":"notepay","credit":"cr_1","number":`
+	order2 := `"metadata":{"app":"notepay","credit":"cr_1","number":"2"}}`
+	for body, want := range map[string]upstream.Outcome{
+		`{` + ours + `"2"}}`:   upstream.Done,
+		`{` + ours + `"1"}}`:   upstream.Unclear, // another order
+		`{` + ours + `"2.0"}}`: upstream.Unclear,
+		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded"}`:                                                         upstream.Unclear,
+		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded","metadata":{"app":"other","credit":"cr_1","number":"2"}}`: upstream.Unclear,
+		`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded",` + order2:                                                upstream.Unclear,
+		`{"object":"refund","id":"","amount":350,"status":"succeeded",` + order2:                                                    upstream.Unclear,
+		`{"object":"refund","id":"re_1","amount":"350","status":"succeeded",` + order2:                                              upstream.Unclear,
+		`{"object":"refund","id":"re_1","amount":350,"status":"in_review",` + order2:                                                upstream.Done, // which waits
+		`{"object":"refund","id":"re_1","amount":350,` + order2:                                                                     upstream.Done,
+	} {
+		s := newStripeTest(t)
+		s.Next("POST /v1/refunds", sandbox.Outcome{Status: 200, Body: body})
+		_, err := s.client.Refund(t.Context(), order)
+		meant(t, "an order by "+body, err, want)
+	}
+	for body, want := range map[string]upstream.Outcome{
+		list(``):                   upstream.Done,
+		list(`{` + ours + `"1"}}`): upstream.Done,
+		list(`{}`):                 upstream.Trouble,
+		list(`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded"}`): upstream.Trouble,
+		list(`{"object":"refund","id":"re_1","amount":"350","status":"failed"}`):  upstream.Trouble,
+	} {
+		s := newStripeTest(t)
+		s.Next("GET /v1/refunds", sandbox.Outcome{Status: 200, Body: body})
+		_, err := s.client.Refunds(t.Context(), "pi_1")
+		meant(t, "refunds by "+body, err, want)
+	}
+	for _, body := range []string{`{"object":"customer","id":"cus_1"}`, `{"object":"checkout.session"}`, `{"object":"checkout.session","id":"cs_test_2","status":"expired"}`} {
+		s := newStripeTest(t)
+		s.Next("GET /v1/checkout/sessions/{id}", sandbox.Outcome{Status: 200, Body: body})
+		_, err := s.client.Session(t.Context(), "cs_test_1")
+		meant(t, "session by "+body, err, upstream.Trouble)
+	}
+}
+
 func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
 	t.Parallel()
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -57,7 +57,10 @@ type Stripe interface {
 }
 
 // PendingNote is a note in payment.qi that the device has not fetched yet.
-type PendingNote struct{ ID, CreditID, PaymentStatus string }
+type PendingNote struct {
+	ID, CreditID, PaymentStatus string
+	Unreadable                  bool // so it may be of any credit
+}
 
 // Confirmation is a machine's answer, a note in payment_ack.qo.
 type Confirmation struct {

@@ -94,13 +94,16 @@ func Disputed(p ledger.Payment, c claims, now time.Time) ledger.Payment {
 			p = reversed(p, ReasonDisputed, now)
 		}
 	case p.Money == ledger.Disputed, p.Money == ledger.Lost && before > 0:
-		p.Money, p.Attention = ledger.Paid, unsettled(p)
+		p.Money, p.Attention, p.RefundGoal = ledger.Paid, unsettled(p), p.RefundedAmount // what was ordered before is over
 		if Owing(p) == 0 {
 			p.Money = ledger.Refunded
 		}
 	}
 	if p.LostAmount > before {
 		p.Attention = AttentionDisputeLost
+	}
+	if p.LostAmount != before && (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) { // what may be refunded is another amount now
+		p = lookAgain(p)
 	}
 	return Next(p, now)
 }

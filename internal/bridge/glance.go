@@ -175,13 +175,13 @@ func (b *Bridge) glanceAt(ctx context.Context, id string) error {
 	call, cancel := context.WithTimeout(ctx, glanceLimit)
 	defer cancel()
 	began := time.Now()
-	pending, err := b.c.Notehub.PendingNotes(call, p.DeviceUID)
+	ids, err := b.pending(call, p)
 	took := time.Since(began)
 	b.c.Observe.Attempt(ledger.CheckPending, upstream.OutcomeOf(err).String(), took)
 	if err != nil {
 		return err
 	}
-	fetched, news := b.glances.saw(p, len(notesOf(p, pending)) > 0, b.now())
+	fetched, news := b.glances.saw(p, len(ids) > 0, b.now())
 	if !fetched {
 		if news && b.c.Changed != nil {
 			b.c.Changed(p)

@@ -120,12 +120,16 @@ func (l *lateness) wantsProbe(now time.Time) bool {
 	return now.Sub(l.probed) >= probeInterval
 }
 
-// answered notes the result of a probe, and reports whether it changed what is known.
-func (l *lateness) answered(takesNotes bool, now time.Time) (changed bool) {
+// answered notes the result of a probe that began at a time, and reports whether it changed what is known. Notehub may have taken a
+// note since then: a probe that failed tells nothing new.
+func (l *lateness) answered(takesNotes bool, began, now time.Time) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	changed = l.down == takesNotes
 	l.probed = now
+	if !takesNotes && l.accepted.After(began) {
+		return false
+	}
+	changed = l.down == takesNotes
 	if takesNotes {
 		l.recovered(now)
 	} else {
@@ -198,6 +202,7 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 		if !b.lateness.wantsProbe(time.Now()) || !b.c.NotehubPace.Take() {
 			continue
 		}
+		began := time.Now()
 		call, cancel := context.WithTimeout(calls, TimeLimit)
 		err := b.c.Notehub.PostNote(call, probeDevice, Note{})
 		cancel()
@@ -205,7 +210,7 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 		if !known || ctx.Err() != nil {
 			continue
 		}
-		if b.lateness.answered(takesNotes, time.Now()) {
+		if b.lateness.answered(takesNotes, began, time.Now()) {
 			b.c.Log.Warn("notehub was asked whether it takes notes", "takes_notes", takesNotes, "err", err)
 		}
 	}

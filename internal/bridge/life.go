@@ -89,6 +89,8 @@ type Outcome struct {
 func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	if !o.Stale {
 		p = again(p, o, now)
+	} else if asksNotehub(o.Action) && p.Machine == ledger.Queued && o.Began.Before(p.MachineAt) {
+		return p // it tells of a note that was taken back since, and the credit is to be sent anew
 	}
 	switch o.Action {
 	case ledger.PostNote:
@@ -102,7 +104,10 @@ func Apply(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	case ledger.Release:
 		p = applyRelease(p, o)
 	case ledger.Refund:
-		p = applyRefund(p, o, now)
+		ours := moneyIsBack(p)
+		if p = applyRefund(p, o, now); p.Money == ledger.Refunded && !ours { // a part of it: others gave the rest
+			p = reversed(p, ReasonReversed, now)
+		}
 	}
 	if o.Stale {
 		if !p.InFlight && (p.Step != ledger.NoStep || p.Machine == ledger.Queued) {

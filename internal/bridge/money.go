@@ -133,7 +133,7 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 			p.MoneyNotBefore = now.Add(refundRests)
 		}
 		p.Attention, p.RefundLook = AttentionRefundRefused, true
-	case o.Result == upstream.Unclear && o.Status >= 500:
+	case o.Result == upstream.Unclear && o.Status != 0:
 		p.RefundLook = true // under the same key Stripe gives the same answer again, as it does where it refused
 	}
 	return p
@@ -141,27 +141,37 @@ func applyRefund(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 
 // applyRefunds holds what Stripe knows of the intent's refunds against what was ordered: what is there is adopted, and the rest ordered anew.
 func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
-	status, back := "", int64(0)
+	back, lost := int64(0), false
+	var last RefundRecord // that was ordered
 	for _, r := range o.Refunds {
-		if r.Status != "failed" && r.Status != "canceled" {
+		switch {
+		case !r.ended():
 			back += r.Amount
+		case r.Credit == p.ID && r.Number < p.RefundNumber:
+			lost = true
 		}
 		if r.Credit == p.ID && r.Number == p.RefundNumber {
-			status = r.Status
+			last = r
 		}
 	}
 	if back != p.RefundGoal-p.RefundAmount { // Stripe refused what others had given back already
 		p = seen(p, AttentionRefundRefused)
 	}
+	if p.Money == ledger.Refunding && p.RefundGoal < refundable(p) && last.Number == 0 { // a part was ordered beside what others give back
+		p.RefundGoal = max(p.RefundGoal, back+p.RefundAmount)
+	}
 	p.RefundLook = false
 	p.RefundedAmount = min(back, refundable(p))
 	p.RefundGoal = min(p.RefundGoal, refundable(p))
+	short, arrived := p.RefundedAmount < p.RefundGoal, last.Status == "succeeded"
 	switch {
-	case status == "succeeded", p.RefundedAmount >= p.RefundGoal && status != "pending" && status != "requires_action":
+	case last.Number != 0 && !arrived && !last.ended():
+		return refundIs(p, last.Status, now)
+	case arrived && short && lost: // it has arrived, and the bank has sent an earlier one back
+		p.Money, p.Attention = ledger.RefundFailed, AttentionRefundFailed
+	case arrived || !short:
 		p.RefundGoal = p.RefundedAmount
 		return refundIs(p, "succeeded", now)
-	case status == "pending" || status == "requires_action":
-		return refundIs(p, status, now)
 	}
 	failed := p.Money == ledger.RefundFailed
 	p = order(p, p.RefundGoal, now)
@@ -170,6 +180,9 @@ func applyRefunds(p ledger.Payment, o Outcome, now time.Time) ledger.Payment {
 	}
 	return p
 }
+
+// ended reports whether nothing comes of a refund any more. A status that is not known is not one of those.
+func (r RefundRecord) ended() bool { return r.Status == "failed" || r.Status == "canceled" }
 
 // refundIs takes in the status of the refund that was ordered last.
 func refundIs(p ledger.Payment, status string, now time.Time) ledger.Payment {
@@ -203,19 +216,29 @@ func unsettled(p ledger.Payment) string {
 	return ""
 }
 
+// lookAgain has the refunds that were made be looked at, because something new is known. The wait for a person or for the bank is over; the one
+// after a call without an answer is not, for that may still be applied.
+func lookAgain(p ledger.Payment) ledger.Payment {
+	p.RefundLook = true
+	if p.MoneyFailures == 0 {
+		p.MoneyNotBefore = time.Time{}
+	}
+	return p
+}
+
 // RefundChanged takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
 func RefundChanged(p ledger.Payment, r RefundRecord, now time.Time) ledger.Payment {
 	if r.Credit != p.ID || r.Number != p.RefundNumber || r.Number == 0 {
 		return p // what it comes to is read from the charge
 	}
-	failed := r.Status == "failed" || r.Status == "canceled"
+	failed := r.ended()
 	switch {
 	case p.Money == ledger.RefundFailed && failed:
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && p.InFlight:
 	case p.Money == ledger.Refunding && (failed || !p.RefundLook):
 		p = refundIs(p, r.Status, now)
 	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // what is told may be older than a failure
+		p = lookAgain(p) // what is told may be older than a failure
 	case (p.Money == ledger.Refunded || p.Money == ledger.Paid) && failed:
 		p.RefundedAmount -= min(r.Amount, p.RefundedAmount)
 		p = refundIs(p, r.Status, now)
@@ -237,7 +260,7 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 	switch {
 	case p.Money == ledger.Disputed || p.Money == ledger.Lost:
 	case p.Money == ledger.Refunding && back >= p.RefundGoal: // the charge counts a refund that is pending, too: those that were made tell
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{}
+		p = lookAgain(p)
 	case back == refundable(p) && back > 0:
 		ours := moneyIsBack(p)
 		p.Money = ledger.Refunded
@@ -245,11 +268,16 @@ func Refunded(p ledger.Payment, back int64, read bool, now time.Time) ledger.Pay
 			p = reversed(p, ReasonReversed, now)
 		}
 	case (p.Money == ledger.Refunding || p.Money == ledger.RefundFailed) && back != p.RefundGoal-p.RefundAmount:
-		p.RefundLook, p.MoneyNotBefore = true, time.Time{} // others gave back, or failed to, since the amount was ordered
+		p = lookAgain(p) // others gave back, or failed to, since the amount was ordered
 	case p.Money == ledger.Refunded && p.RefundNumber > 0: // ours has failed, or this was read before it was made
-		p.Money, p.RefundGoal, p.RefundLook = ledger.Refunding, refundable(p), true
+		p.Money, p.RefundGoal, p.RefundLook, p.RefundAt = ledger.Refunding, refundable(p), true, now
 	case p.Money == ledger.Refunded:
 		p.Money = ledger.Paid // a refund made elsewhere failed: it is with us again
+	case p.Money == ledger.Paid && p.RefundNumber > 0 && back < min(p.RefundGoal, refundable(p)): // one has failed, or this was read before ours was made
+		p.Money, p.RefundLook, p.RefundAt = ledger.Refunding, true, now
+	}
+	if p.Money == ledger.Paid { // what others gave back does not make up for one of ours that fails later
+		p.RefundGoal = max(p.RefundGoal, back)
 	}
 	return Next(p, now)
 }
@@ -334,6 +362,9 @@ func Retry(p ledger.Payment, lifetime time.Duration, now time.Time) (ledger.Paym
 	case p.Machine == ledger.Sent:
 		p.Stop = stopRetry
 	case p.Machine == ledger.Queued:
+		if p.Stop == ReasonRefused { // an earlier post may have been taken, and a refused look did not tell
+			p.Unclear = true
+		}
 		p.Stop = ""
 	case again:
 		p.Machine, p.Reason, p.Code, p.Attention = ledger.Queued, "", "", ""

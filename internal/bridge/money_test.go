@@ -44,6 +44,21 @@ func (s *tale) brokenRefund() {
 	s.call(ledger.Refund, Outcome{Result: upstream.Unclear, Status: 500, Over: true})
 }
 
+// givesBack is a part that the operator gives back, and that arrives.
+func (s *tale) givesBack(amount int64) { s.Helper(); s.ordersBack(amount); s.refunded() }
+
+// ordersBack has the operator order a refund.
+func (s *tale) ordersBack(amount int64) {
+	s.Helper()
+	p, err := GiveBack(s.p, amount, s.now)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.is(p)
+}
+
+// read is what Stripe says when it is asked how much of the charge is back.
+func (s *tale) read(amount int64)    { s.Helper(); s.is(Refunded(s.p, amount, true, s.now)) }
 func (s *tale) back(amount int64)    { s.Helper(); s.is(Refunded(s.p, amount, false, s.now)) }
 func (s *tale) dispute(state string) { s.Helper(); s.is(Dispute(s.p, state, s.now)) }
 
@@ -254,6 +269,130 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refundsAre(s.refund(1, 350, "pending"))
 			s.back(350)
 			s.refundsAre(s.refund(1, 350, "pending"))
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 350, "", ledger.Refund, true}},
+		"a part that the bank sends back after another part was given back is made again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.givesBack(100)
+			s.givesBack(150)
+			s.is(RefundChanged(s.p, s.refund(1, 100, "failed"), s.now))
+			s.read(150)
+			s.refundsAre(s.refund(1, 100, "failed"), s.refund(2, 150, "succeeded"))
+			if s.p.RefundNumber != 3 || s.p.RefundAmount != 100 || s.p.Attention != AttentionRefundFailed {
+				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a person told", s.p.RefundNumber, s.p.RefundAmount, s.p.Attention)
+			}
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Paid, 250, "", ledger.NoStep, false}},
+		"a part that the bank sends back after others gave as much is made again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.givesBack(100)
+			s.read(200)
+			s.is(RefundChanged(s.p, s.refund(1, 100, "failed"), s.now))
+			s.later(moneyRests)
+			s.refundsAre(s.refund(1, 100, "failed"), RefundRecord{Amount: 100, Status: "succeeded"})
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Paid, 200, "", ledger.NoStep, false}},
+		"a part that others gave back and the bank sent back is with us again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.read(100)
+			s.givesBack(100)
+			s.read(100)
+			s.refundsAre(s.refund(1, 100, "succeeded"), RefundRecord{Amount: 100, Status: "failed"})
+		}, end{ledger.Fetched, "", ledger.Paid, 100, "", ledger.NoStep, false}},
+		"a part that fails before its answer was written down is made again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.givesBack(100)
+			s.read(0)
+			s.refundsAre(s.refund(1, 100, "failed"))
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Paid, 100, "", ledger.NoStep, false}},
+		"a charge that was read before a part was given back does not undo it": {plain, "", func(s *tale) {
+			s.fetched()
+			s.givesBack(100)
+			s.read(0)
+			s.refundsAre(s.refund(1, 100, "succeeded"))
+		}, end{ledger.Fetched, "", ledger.Paid, 100, "", ledger.NoStep, false}},
+		"a part is made though others gave as much while it was ordered": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.brokenRefund()
+			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
+			if s.p.RefundNumber != 2 || s.p.RefundAmount != 50 {
+				s.Errorf("refund %d of %d; want the second, of 50", s.p.RefundNumber, s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Paid, 150, "", ledger.NoStep, false}},
+		"an unclear part may still be applied: what others give does not have it looked for before": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.call(ledger.Refund, Outcome{Result: upstream.Unclear})
+			began := s.now
+			s.read(20)
+			if wait := s.p.DueAt.Sub(began); wait < TimeLimit-time.Second {
+				s.Errorf("it is looked for after %v; want the call to be over", wait)
+			}
+			s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
+		}, end{ledger.Fetched, "", ledger.Paid, 70, "", ledger.NoStep, false}},
+		"of a part no more is made than others leave": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.read(320)
+			s.refundsAre(RefundRecord{Amount: 320, Status: "succeeded"})
+			if s.p.RefundAmount != 30 {
+				s.Errorf("a refund of %d; want 30", s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Fetched, "", ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a part that the bank refused and others give instead is not made again": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(50)
+			s.refundComesTo("failed")
+			s.read(50)
+			s.refundsAre(s.refund(1, 50, "failed"), RefundRecord{Amount: 50, Status: "succeeded"})
+		}, end{ledger.Fetched, "", ledger.Paid, 50, "", ledger.NoStep, false}},
+		"others give all back while a part is ordered: the note is recalled": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.ordersBack(50)
+			s.read(350)
+			s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"and so it is when Stripe says that all is back": {both, "", func(s *tale) {
+			s.post(upstream.Done)
+			s.ordersBack(50)
+			s.refuses(ledger.Refund, ErrAlreadyRefunded)
+			s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
+			s.look("1:1")
+			s.delete(upstream.Done)
+			s.look()
+		}, end{ledger.Failed, ReasonReversed, ledger.Refunded, 350, "", ledger.NoStep, false}},
+		"a refund that a dispute overtook is not made when others give back a part": {plain, "", func(s *tale) {
+			s.fetched()
+			s.ordersBack(0)
+			s.refuses(ledger.Refund, ErrDisputed)
+			s.dispute("won")
+			s.read(100)
+		}, end{ledger.Fetched, "", ledger.Paid, 100, "", ledger.NoStep, false}},
+		"a part that a bank keeps ends the wait of a refund": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.refuses(ledger.Refund, nil)
+			s.refundsAre()
+			s.refuses(ledger.Refund, nil)
+			s.is(Disputed(s.p, claims{known: true, lost: 100}, s.now))
+			if s.p.DueAt.After(s.now) {
+				s.Errorf("due at %v; want it looked at now", s.p.DueAt)
+			}
+			s.refundsAre()
+			if s.p.RefundAmount != 250 {
+				s.Errorf("a refund of %d; want 250", s.p.RefundAmount)
+			}
+			s.refunded()
+		}, end{ledger.Failed, ReasonRefused, ledger.Refunded, 250, AttentionDisputeLost, ledger.NoStep, false}},
+		"a refund in a state that is not known has not arrived": {both, "", func(s *tale) {
+			s.refusedNote()
+			s.brokenRefund()
+			s.refundsAre(s.refund(1, 350, "in_review"))
 		}, end{ledger.Failed, ReasonRefused, ledger.Refunding, 350, "", ledger.Refund, true}},
 		"and what somebody else gave back while ours was on its way": {both, "", func(s *tale) {
 			s.refusedNote()

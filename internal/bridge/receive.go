@@ -216,7 +216,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			p = b.twins(p, "a refund that was not ordered here")
 		}
 		p = RefundChanged(p, *e.Refund, tx.Now)
-		if e.Refund.Status == "failed" || e.Refund.Status == "canceled" { // perhaps one made in the Dashboard, or before the last of ours
+		if e.Refund.ended() { // perhaps one made in the Dashboard, or before the last of ours
 			if err := askForMoney(tx, p, e); err != nil || p == before {
 				return LookedUp, change{}, err
 			}

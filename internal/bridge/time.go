@@ -19,7 +19,7 @@ import (
 // deliver those of another ledger again.
 
 // ErrTimeUnknown is returned for what cannot be decided before Stripe has told its time.
-var ErrTimeUnknown = errors.New("Stripe's time is not known yet")
+var ErrTimeUnknown = errors.New("the time of Stripe is not known yet")
 
 const (
 	// learnAtMost is how long the queue of an existing ledger waits for Stripe's time. Then its

@@ -88,6 +88,49 @@ func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
 	}
 }
 
+// TestCallThatSettlesAfterItsNoteWasTakenBack: a credit whose note was taken back is sent anew. What an earlier call tells of that note says
+// nothing of the next one: the credit is neither sent nor refused.
+func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for name, o := range map[string]Outcome{
+		"a post that was taken":      {Action: ledger.PostNote, Result: upstream.Done},
+		"a post that was refused":    {Action: ledger.PostNote, Result: upstream.Refused},
+		"a post that is unclear":     {Action: ledger.PostNote, Result: upstream.Unclear},
+		"a look that found the note": {Action: ledger.CheckPending, Result: upstream.Done, NoteIDs: []string{"1:1"}},
+		"a look that was refused":    {Action: ledger.CheckPending, Result: upstream.Refused},
+	} {
+		for _, inFlight := range []bool{false, true} {
+			p := ledger.Payment{ID: "cr_1", Machine: ledger.Queued, Money: ledger.Paid, Amount: 300, ExpiresAt: now.Add(5 * time.Minute), CreatedAt: now.Add(-time.Minute),
+				MachineAt: now.Add(-5 * time.Second), Step: ledger.PostNote, DueAt: now, InFlight: inFlight, Turn: 5}
+			o.Began, o.Stale = now.Add(-40*time.Second), true
+			if after := Apply(p, o, now); after != p {
+				t.Errorf("%s, while it is sent %v: %+v; want it as it was: %+v", name, inFlight, after, p)
+			}
+			o.Began = now.Add(-time.Second)
+			if after := Apply(p, o, now); after == p {
+				t.Errorf("%s of the next note, while it is sent %v: nothing follows", name, inFlight)
+			}
+		}
+	}
+}
+
+// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who sends the credit anew has it looked for first.
+func TestRetryAfterARefusedLook(t *testing.T) {
+	tell(t, map[string]row{
+		"the note is there after all": {confirms, "", func(s *tale) {
+			s.post(upstream.Unclear)
+			s.call(ledger.CheckPending, Outcome{Result: upstream.Refused, Status: 404})
+			p, err := Retry(s.p, 10*time.Minute, s.now)
+			if err != nil {
+				s.Fatal(err)
+			}
+			s.is(p)
+			s.look("1:1")
+		}, end{ledger.Sent, "", ledger.Paid, 0, "", ledger.CheckPending, true}},
+	})
+}
+
 // TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the note was interrupted. What became
 // of the deletion stays unclear, and so the money does not go back as if it were proven.
 func TestUnclearPostThatSettlesLate(t *testing.T) {

@@ -328,9 +328,7 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 	case ledger.PostNote:
 		err = b.c.Notehub.PostNote(call, p.DeviceUID, noteOf(p))
 	case ledger.CheckPending:
-		var pending []PendingNote
-		pending, err = b.c.Notehub.PendingNotes(call, p.DeviceUID)
-		o.NoteIDs = notesOf(p, pending)
+		o.NoteIDs, err = b.pending(call, p)
 	case ledger.Recall:
 		err = b.c.Notehub.DeleteNote(call, p.DeviceUID, o.NoteID)
 	case ledger.Capture:
@@ -353,6 +351,18 @@ func (b *Bridge) work(ctx context.Context, p ledger.Payment) {
 func holdKey(p ledger.Payment) string { return fmt.Sprintf("%s:%s:%d", p.Step, p.ID, p.Turn) }
 
 const statusCompleted = "completed"
+
+// pending asks Notehub which notes of a credit wait for its device. Of a note that cannot be read nobody can say whose it is: while one waits and
+// none is the credit's, that is no evidence that its note was fetched. A credit whose only note was listed and deleted cannot be that one.
+func (b *Bridge) pending(ctx context.Context, p ledger.Payment) ([]string, error) {
+	pending, err := b.c.Notehub.PendingNotes(ctx, p.DeviceUID)
+	ids := notesOf(p, pending)
+	fetchedIfNone := p.Machine == ledger.Sent && (p.Recalled == ledger.NotRecalled || p.Vanished)
+	if err == nil && len(ids) == 0 && fetchedIfNone && slices.ContainsFunc(pending, func(n PendingNote) bool { return n.Unreadable }) {
+		err = &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a note that waits for the device cannot be read, and may be this credit's"}
+	}
+	return ids, err
+}
 
 // notesOf are the ids of a credit's notes among those that are pending for its device.
 func notesOf(p ledger.Payment, pending []PendingNote) (ids []string) {

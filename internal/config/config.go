@@ -177,6 +177,10 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 	for _, name := range Names() {
 		if v := getenv(name); strings.TrimSpace(v) != "" {
 			values[name] = v
+			if !prose(name) && commented.MatchString(v) {
+				problems = append(problems, name+": holds a space and a #; in the environment and in files that Docker or systemd read, "+
+					"what follows is no comment but a part of the value, so put comments on lines of their own")
+			}
 		}
 		if values[name] = strings.TrimSpace(values[name]); values[name] == "" {
 			delete(values, name) // an empty setting is one that is not set
@@ -184,6 +188,10 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 		if wrapped(name, values[name]) {
 			problems = append(problems, name+": holds a quotation mark; write the value without quotes (Docker passes them on)")
 		}
+		if !prose(name) && placeholder.MatchString(values[name]) {
+			problems = append(problems, name+": is a placeholder that was not replaced; notepay replaces none, so write the value itself")
+		}
+		problems = append(problems, checkCharacters(name, values[name])...)
 	}
 	return values, problems, nil
 }
@@ -258,16 +266,17 @@ func (s *Settings) check() (problems []string) {
 	wrong(spaced(string(s.NotehubClientSecret)), "NOTEHUB_CLIENT_SECRET: holds a space or line break, copy it again")
 	wrong(spaced(string(s.NotehubToken)), "NOTEHUB_TOKEN: holds a space or line break, copy it again")
 	wrong(!startsWith(s.NotehubProjectUID, "app:"), "NOTEHUB_PROJECT_UID: required, the project's UID (app:...)")
+	wrong(spaced(s.NotehubProjectUID), "NOTEHUB_PROJECT_UID: holds a space or line break, copy it again")
+	wrong(spaced(s.NotehubFleetUID), "NOTEHUB_FLEET_UID: holds a space or line break, copy it again")
 	wrong(s.NotehubFleetUID != "" && !startsWith(s.NotehubFleetUID, "fleet:"), "NOTEHUB_FLEET_UID: has to begin with fleet:")
 
 	problems = append(problems, checkListenAddr(s.ListenAddr)...)
 	problems = append(problems, s.checkDatabase()...)
-	problems = append(problems, checkURL("PUBLIC_URL", &s.PublicURL)...)
-	problems = append(problems, checkPublicURL(s.PublicURL, s.Livemode())...)
+	problems = append(problems, checkPublicURL(&s.PublicURL, s.Livemode())...)
 	problems = append(problems, checkZone(s.TZ)...)
-	problems = append(problems, checkURL("STRIPE_API_URL", &s.StripeAPIURL)...)
-	problems = append(problems, checkURL("NOTEHUB_API_URL", &s.NotehubAPIURL)...)
-	problems = append(problems, checkURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL)...)
+	problems = append(problems, checkVendorURL("STRIPE_API_URL", &s.StripeAPIURL, s.Livemode())...)
+	problems = append(problems, checkVendorURL("NOTEHUB_API_URL", &s.NotehubAPIURL, s.Livemode())...)
+	problems = append(problems, checkVendorURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL, s.Livemode())...)
 	wrong(s.OperatorToken != "" && len(s.OperatorToken) < 16, "OPERATOR_TOKEN: at least 16 characters, for it moves money")
 
 	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")

@@ -36,6 +36,12 @@ func TestDatabaseURL(t *testing.T) {
 		"//notepay:hunter2@db/notepay":                                 "postgres://",
 		"://notepay:hunter2@db/notepay":                                "postgres://",
 		"notepay:hunter2@db:5432/notepay":                              "postgres://",
+		"~/notepay.db":                                                 "write the whole path",
+		"$HOME/notepay.db":                                             "write the whole path",
+		"/data/${NAME}.db":                                             "write the whole path",
+		"%h/notepay.db":                                                "write the whole path",
+		`%USERPROFILE%\notepay.db`:                                     "write the whole path",
+		"100%.db":                                                      "",
 		":memory:":                                                     "path of a SQLite file",
 		"host=db user=notepay password=hunter2 dbname=notepay":         "postgres://",
 		"password = 'hunter2' HOST = db":                               "", // quotes are refused before

@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/joho/godotenv"
@@ -56,6 +57,9 @@ func readFile(file string) (values map[string]string, warnings []string, err err
 		if warning != "" {
 			warnings = append(warnings, fmt.Sprintf("%s, line %d: %s", file, number, warning))
 		}
+		if _, twice := values[name]; twice {
+			warnings = append(warnings, fmt.Sprintf("%s, line %d: %s is set again; the last line counts", file, number, name))
+		}
 		if name != "" {
 			values[name] = value
 		}
@@ -88,6 +92,9 @@ func parseLine(line string) (name, value, warning string, err error) {
 		return "", "", "", nil
 	}
 	parts := assignment.FindStringSubmatch(line)
+	if r, found := invisible(strings.ReplaceAll(line, "\t", " ")); parts == nil && found {
+		return "", "", "", fmt.Errorf("this is not NAME=value: it holds an invisible character (%U), type the line again", r)
+	}
 	if parts == nil {
 		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
 	}
@@ -99,6 +106,9 @@ func parseLine(line string) (name, value, warning string, err error) {
 		return "", "", "", fmt.Errorf("%s: a backslash in double quotes is read differently by other programs; use single quotes", name)
 	case !literal && strings.Contains(raw, `\$`):
 		return "", "", "", fmt.Errorf(`%s: write $ without a backslash; it has no special meaning here`, name)
+	case !literal && strings.HasSuffix(raw, `\`):
+		return "", "", "", fmt.Errorf(`%s: ends in a backslash, with which systemd joins the next line to it; `+
+			"put the value in single quotes", name)
 	case startsWithCurlyQuote(raw):
 		return "", "", "", fmt.Errorf(`%s: begins with a curly quote; use straight quotes (") or none`, name)
 	}
@@ -111,7 +121,7 @@ func parseLine(line string) (name, value, warning string, err error) {
 		return "", "", "", fmt.Errorf("this is not NAME=value, nor a comment that begins with #")
 	}
 	value = strings.ReplaceAll(parsed[name], "\x00", "$")
-	if !quoted && !literal && value != raw {
+	if !quoted && !literal && value != strings.TrimSpace(raw) {
 		warning = name + ": everything from # on is a comment; put the value in single quotes if the # belongs to it"
 	}
 	return name, value, warning, nil
@@ -127,6 +137,38 @@ const (
 	straightQuotes = "\"'`"
 )
 
+// prose reports whether customers read the value of a setting. What is odd elsewhere may belong to a name.
+func prose(name string) bool { return name == "BRAND_NAME" || name == "SUPPORT_CONTACT" }
+
+// invisible returns the first character that nobody sees: one that came along when the value was copied.
+func invisible(value string) (r rune, found bool) {
+	at := strings.IndexFunc(value, func(r rune) bool { return !unicode.IsPrint(r) })
+	if at < 0 {
+		return 0, false
+	}
+	r, _ = utf8.DecodeRuneInString(value[at:])
+	return r, true
+}
+
+// checkCharacters refuses what nobody meant to write: invisible characters, of which a vendor only says that the key is wrong.
+// Line breaks and the like are no part of a name either.
+func checkCharacters(name, value string) []string {
+	r, found := invisible(value)
+	if found && prose(name) {
+		found = strings.ContainsFunc(value, unicode.IsControl)
+	}
+	if !found {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: holds an invisible character (%U), copy or type it again", name, r)}
+}
+
+// commented finds what is a comment in .env. Docker and systemd pass it on as a part of the value.
+var commented = regexp.MustCompile(`\s#`)
+
+// placeholder is what another program or a person was to replace by the value. As a token it would be one that anybody can guess.
+var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
+
 // wrapped reports whether a value still stands in quotes: Docker's --env-file and most control panels pass them on as part of the
 // value. Only names that customers read may hold a quote at all.
 func wrapped(name, value string) bool {
@@ -136,6 +178,5 @@ func wrapped(name, value string) bool {
 	if len(value) > size && quote(first) && quote(last) {
 		return true
 	}
-	prose := name == "BRAND_NAME" || name == "SUPPORT_CONTACT"
-	return !prose && strings.ContainsAny(value, straightQuotes+curlyQuotes)
+	return !prose(name) && strings.ContainsAny(value, straightQuotes+curlyQuotes)
 }

@@ -56,6 +56,8 @@ func TestReadFileNamesTheLine(t *testing.T) {
 		"a backslash in double quotes":   {`A="sec\"ret"`, "line 1: A: a backslash in double quotes"},
 		"a backslash before a dollar":    {`A=sec\$ret`, "line 1: A: write $ without a backslash"},
 		"a byte order mark":              {"\ufeffA=secret", "begins with a byte order mark (BOM)"},
+		"a byte order mark inside":       {"A=1\n\ufeffB=secret", "line 2: this is not NAME=value: it holds an invisible character (U+FEFF)"},
+		"a backslash at the end":         {"A=secret\\\nB=1", "line 1: A: ends in a backslash"},
 		"UTF-16":                         {"\xff\xfeA\x00=\x00", "saved as UTF-16"},
 		"a zero byte":                    {"A=sec\x00ret", "zero byte"},
 		"an encoding that is not UTF-8":  {"A=secret\xfc", "not valid UTF-8"},
@@ -111,13 +113,15 @@ func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	file := writeFile(t, "CREDIT_LIFETIMES=1h\nBRAND_NAME=Wash #1\nXYZZY=1\nPORT=3000\nDEMO_PORT=3001\n")
-	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret"}
+	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret", "OPERATOR_TOKEN_FILE=/run/secret", "notepay_public_url=https://secret"}
 	got := strings.Join(Warnings(file, environ), "\n")
 	for _, want := range []string{
 		"CREDIT_LIFETIMES in " + file + " is not a setting of notepay; did you mean CREDIT_LIFETIME?",
 		"XYZZY in " + file + " is not a setting of notepay",
 		"OPERATR_TOKEN in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
 		"operator_token in the environment is not a setting of notepay; did you mean OPERATOR_TOKEN?",
+		"OPERATOR_TOKEN_FILE in the environment is not a setting of notepay; set OPERATOR_TOKEN to the value itself",
+		"notepay_public_url in the environment is not a setting of notepay; set PUBLIC_URL to the value itself",
 		"line 2: BRAND_NAME: everything from # on is a comment",
 	} {
 		if !strings.Contains(got, want) {
@@ -149,7 +153,7 @@ func TestZone(t *testing.T) {
 			t.Errorf("TZ=%q: noon UTC is %d o'clock; want %d", given, got, hour)
 		}
 	}
-	for _, given := range []string{"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "../etc/passwd", "Berlin"} {
+	for _, given := range []string{"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "/dev/zero", "../etc/passwd", "Berlin"} {
 		values := good()
 		values["TZ"] = given
 		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "TZ: ") {
@@ -175,6 +179,14 @@ func TestPublicURL(t *testing.T) {
 		{live, "http://localhost:3000", ""},
 		{live, "http://[::1]:3000", ""},
 		{live, "https://pay.example.com", ""},
+		{test, "https://pay.example.com:99999", "PUBLIC_URL: \"99999\" is not a port"},
+		{test, "https://pay.example.com:0", "PUBLIC_URL: \"0\" is not a port"},
+		{test, "https://w\u00e4sche.example", "PUBLIC_URL: write the host as it stands in the DNS"},
+		{test, "https://pay.example.com\u200b", "PUBLIC_URL: holds an invisible character (U+200B)"},
+		{test, "https://*.example.com", "PUBLIC_URL: has to be a URL"},
+		{test, "https://pay..example.com", "PUBLIC_URL: has to be a URL"},
+		{test, "https://a;b.example.com", "PUBLIC_URL: has to be a URL"},
+		{live, "http://[fe80::1%25eth0]", "PUBLIC_URL: has to be a URL"},
 	} {
 		values := good()
 		values["STRIPE_SECRET_KEY"], values["PUBLIC_URL"] = c.key, c.url
@@ -185,6 +197,121 @@ func TestPublicURL(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "pass@") {
 			t.Errorf("the message prints a password: %v", err)
 		}
+	}
+}
+
+func TestLoadWritesThePublicURLAsBrowsersDo(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"HTTPS://Pay.Example.COM/":     "https://pay.example.com",
+		"https://pay.example.com:443":  "https://pay.example.com",
+		"https://pay.example.com:":     "https://pay.example.com",
+		"http://localhost:80":          "http://localhost",
+		"https://pay.example.com:8443": "https://pay.example.com:8443",
+		"http://localhost:443":         "http://localhost:443",
+		"http://[::1]:80":              "http://[::1]",
+		"http://[::1]:":                "http://[::1]",
+		"https://xn--wsche-gra.com":    "https://xn--wsche-gra.com",
+		"https://192.0.2.7":            "https://192.0.2.7",
+		"https://pay_1.example.com":    "https://pay_1.example.com",
+		"https://n":                    "https://n",
+	} {
+		values := good()
+		values["PUBLIC_URL"] = given
+		if s, err := load(t, values); err != nil || s.PublicURL != want {
+			t.Errorf("%s: %+v, %v; want %s", given, s, err, want)
+		}
+	}
+	values := good()
+	values["PUBLIC_URL"] = "pay.example.com"
+	if _, err := load(t, values); err == nil || strings.Count(err.Error(), "PUBLIC_URL") != 1 {
+		t.Errorf("a host alone: error %v; want one line", err)
+	}
+}
+
+func TestLoadSendsNoLiveKeyInTheClear(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"STRIPE_API_URL", "NOTEHUB_API_URL", "NOTEHUB_AUTH_URL"} {
+		for address, refused := range map[string]bool{"http://api.example.com": true, "HTTP://api.example.com": true, "http://127.0.0.1:12111": false, "https://api.example.com": false} {
+			values := good()
+			values["STRIPE_SECRET_KEY"], values[name] = "sk_live_abcdefgh", address
+			if _, err := load(t, values); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), name+": has to begin with https://") {
+				t.Errorf("%s=%s: error %v", name, address, err)
+			}
+		}
+	}
+}
+
+func TestLoadRefusesInvisibleCharacters(t *testing.T) {
+	t.Parallel()
+	for name := range good() {
+		values := good()
+		values[name] += "a\u00a0b\u200b"
+		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), name+": holds an invisible character (U+00A0)") {
+			t.Errorf("%s: error %v; want one that names the character", name, err)
+		}
+	}
+	for value, fails := range map[string]bool{
+		"Wasch\u00a0& Fertig":                false,
+		"\U0001f468\u200d\U0001f469 Laundry": false, // joined into one sign
+		"Wasch\nFertig":                      true,
+		"Wasch\x1b[31m":                      true,
+	} {
+		values := good()
+		values["BRAND_NAME"] = value
+		if _, err := load(t, values); (err != nil) != fails {
+			t.Errorf("BRAND_NAME=%q: error %v", value, err)
+		}
+	}
+}
+
+// Docker and systemd have no comments behind a value.
+func TestLoadRefusesACommentInTheEnvironment(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"OPERATOR_TOKEN": "operator-token-1234 # for the console", "DATABASE_URL": "notepay.db\t# the ledger",
+		"NOTEHUB_PROJECT_UID": "app:1 #", "TZ": "UTC # the office's",
+	} {
+		values := good()
+		values[name] = value
+		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), name+": holds a space and a #") {
+			t.Errorf("%s: error %v; want it refused", name, err)
+		}
+	}
+	values := good()
+	values["BRAND_NAME"], values["OPERATOR_TOKEN"] = "Laundry # 7", "operator#token#1234"
+	s, err := Load(writeFile(t, "TZ=UTC # the office's\nNOTEHUB_TOKEN='a # b'\n"), func(name string) string { return values[name] })
+	if err != nil || s.BrandName != "Laundry # 7" || s.TZ != "UTC" {
+		t.Errorf("Load = %+v, %v; want the name as it is, and the file's comment left out", s, err)
+	}
+}
+
+func TestLoadRefusesAPlaceholder(t *testing.T) {
+	t.Parallel()
+	for value, fails := range map[string]bool{
+		"${OPERATOR_TOKEN}": true, "${OPERATOR_TOKEN:-change-me}": true, "$OPERATOR_TOKEN_X": true, "$(cat /run/secrets/x)": true,
+		"%OPERATOR_TOKEN%": true, "{{ operator_token }}": true, "<your operator token>": true,
+		"xTvDqw$27correct-horse": false, "$correct${horse}battery": false, "ab$$cdefghijklmnopqr": false,
+	} {
+		values := good()
+		values["OPERATOR_TOKEN"] = value
+		_, err := load(t, values)
+		if refused := err != nil && strings.Contains(err.Error(), "OPERATOR_TOKEN: is a placeholder"); refused != fails {
+			t.Errorf("%s: error %v", value, err)
+		}
+	}
+	values := good()
+	values["BRAND_NAME"] = "<Laundry>"
+	if _, err := load(t, values); err != nil {
+		t.Errorf("a name: %v", err)
+	}
+}
+
+func TestWarningsNameALineThatIsSetAgain(t *testing.T) {
+	t.Parallel()
+	got := strings.Join(Warnings(writeFile(t, "PORT=1\nTZ=UTC\nPORT=2\nBRAND_NAME=Wasch\u00a0\n"), nil), "\n")
+	if !strings.Contains(got, "line 3: PORT is set again; the last line counts") || strings.Contains(got, "comment") {
+		t.Errorf("warnings %q; want one for line 3", got)
 	}
 }
 

@@ -38,6 +38,11 @@ func Warnings(file string, environ []string) []string {
 		if slices.Contains(known, name) || slices.Contains(otherNames(), name) || len(name) < 2*maxDistance {
 			continue
 		}
+		plain := strings.TrimSuffix(strings.TrimPrefix(strings.ToUpper(name), "NOTEPAY_"), "_FILE")
+		if plain != strings.ToUpper(name) && slices.Contains(known, plain) {
+			unknown = append(unknown, fmt.Sprintf("%s in the environment is not a setting of notepay; set %s to the value itself", name, plain))
+			continue
+		}
 		if nearest, distance := Nearest(name); distance <= maxDistance && distance < len(nearest)/2 {
 			unknown = append(unknown, fmt.Sprintf("%s in the environment is not a setting of notepay; did you mean %s?", name, nearest))
 		}

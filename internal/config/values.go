@@ -1,11 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -27,13 +30,23 @@ func parseZone(name string) (*time.Location, error) {
 	case name == "":
 		return time.Local, nil
 	case strings.HasPrefix(name, "/"):
-		data, err := os.ReadFile(name)
+		data, err := readZone(name)
 		if err != nil {
 			return nil, err
 		}
 		return time.LoadLocationFromTZData(name, data)
 	}
 	return time.LoadLocation(name)
+}
+
+// readZone reads a zone file, but not a device that never ends.
+func readZone(name string) (data []byte, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
 // checkZone refuses a zone that nobody knows: Go would silently take UTC, and days would begin at the wrong hour.
@@ -59,20 +72,55 @@ func checkListenAddr(addr string) []string {
 	return nil
 }
 
-// checkPublicURL wants scheme and host alone: notepay answers at the root, and the links on stickers lead there.
-func checkPublicURL(value string, live bool) []string {
-	u, err := url.Parse(value)
+// checkPublicURL wants scheme and host alone: notepay answers at the root, and the links on stickers lead there. It leaves the URL
+// as browsers write it, for they and Stripe's endpoints are compared with it.
+func checkPublicURL(value *string, live bool) []string {
+	if problems := checkURL("PUBLIC_URL", value); problems != nil || *value == "" {
+		return problems
+	}
+	u, err := url.Parse(*value)
+	if err != nil {
+		return []string{"PUBLIC_URL: has to be a URL such as https://pay.example.com"}
+	}
+	u.Host = strings.ToLower(u.Host)
+	host, port := u.Hostname(), u.Port()
+	number, err := strconv.ParseUint(port, 10, 16)
 	switch {
-	case value == "" || err != nil: // checkURL says so
-		return nil
 	case u.Path != "":
 		return []string{"PUBLIC_URL: must not have a path: notepay answers at the root of its own host, such as https://pay.example.com"}
 	case u.User != nil:
 		return []string{"PUBLIC_URL: must not hold a user name or password"}
-	case live && u.Scheme == "http" && public(u.Hostname()):
+	case port != "" && (err != nil || number == 0):
+		return []string{fmt.Sprintf("PUBLIC_URL: %q is not a port; it has to be a number from 1 to 65535", port)}
+	case strings.ContainsFunc(host, func(r rune) bool { return r > '~' }):
+		return []string{"PUBLIC_URL: write the host as it stands in the DNS, such as xn--wsche-gra.example for w\u00e4sche.example"}
+	case !hostName.MatchString(host) && !isAddress(host):
+		return []string{"PUBLIC_URL: has to be a URL such as https://pay.example.com"}
+	case live && u.Scheme == "http" && public(host):
 		return []string{"PUBLIC_URL: has to begin with https:// while the key is a live key, because customers pay through it"}
 	}
+	if port == "" || u.Scheme == "https" && number == 443 || u.Scheme == "http" && number == 80 {
+		u.Host = strings.TrimSuffix(strings.TrimSuffix(u.Host, port), ":")
+	}
+	*value = u.String()
 	return nil
+}
+
+// checkVendorURL wants a URL to which live keys may be sent.
+func checkVendorURL(name string, value *string, live bool) []string {
+	problems := checkURL(name, value)
+	if u, err := url.Parse(*value); err == nil && problems == nil && live && u.Scheme == "http" && public(u.Hostname()) {
+		problems = []string{name + ": has to begin with https:// while the key is a live key, because keys are sent to it"}
+	}
+	return problems
+}
+
+// hostName is a name as the DNS and browsers know it, with one dot at its end at most. Underscores are not allowed there, but work.
+var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$`)
+
+func isAddress(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Zone() == "" // a zone means something on one machine alone
 }
 
 // public reports whether a host may be reached from the Internet: everything but this machine and private networks.

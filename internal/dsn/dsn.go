@@ -18,7 +18,12 @@ var (
 	keyword = regexp.MustCompile(`(?i)\b(host|hostaddr|port|dbname|user|password)\s*=`)
 )
 
+// unexpanded begins with or holds what only a shell replaces.
+var unexpanded = regexp.MustCompile(`^~|\$|^%[A-Za-z]+%?[/\\]`)
+
 var (
+	errUnexpanded = errors.New("is taken as it stands: ~, $HOME and the like are not replaced here; " +
+		"write the whole path, such as /var/lib/notepay/notepay.db")
 	errScheme = errors.New("has to be the path of a SQLite file, such as notepay.db, " +
 		"or a URL that begins with postgres:// or postgresql://; write ./ before a file name with a colon")
 	errPostgresURL = errors.New("is no valid postgres:// URL, such as postgres://user:password@host:5432/database; " +
@@ -38,6 +43,9 @@ func Check(database string) error {
 		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") ||
 			strings.HasPrefix(database, ":") || keyword.MatchString(database) {
 			return errScheme
+		}
+		if unexpanded.MatchString(database) {
+			return errUnexpanded
 		}
 		return nil
 	}

@@ -369,7 +369,7 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 		r.stop()
 		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unclear} }) // it lists half of them
 
-		r = run(t, filepath.Join(dir, "another.db"), v, "price_1") // which knows no device: they are unknown until they are listed
+		run(t, filepath.Join(dir, "another.db"), v, "price_1") // which knows no device: they are unknown until they are listed
 		pass(40 * time.Minute)
 		for _, uid := range []string{"dev:0000", "dev:0002", "dev:0003"} {
 			if len(v.active(uid)) != 1 {

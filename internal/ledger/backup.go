@@ -105,7 +105,7 @@ func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error 
 func stamp(ctx context.Context) func(*sql.DB) error {
 	return func(db *sql.DB) error {
 		var verdict string
-		if err := db.QueryRowContext(ctx, `PRAGMA integrity_check`).Scan(&verdict); err != nil {
+		if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&verdict); err != nil {
 			return err
 		}
 		if verdict != "ok" {

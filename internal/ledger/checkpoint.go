@@ -9,6 +9,25 @@ import "fmt"
 // logFrames is the length of the log at which it is moved, as SQLite has it: 4 MB.
 const logFrames = 1000
 
+// minLogFrames is the same on the smallest disk.
+const minLogFrames = 16
+
+// maxFrames returns the length of the log at which it is moved. On a small disk that is a quarter of
+// what the log and the free room are together: moving it makes the database grow, and a log that has
+// taken the last room could never be moved.
+func (f *ledgerFiles) maxFrames() int64 {
+	header, ok := f.logHeader()
+	space, err := SpaceAt(f.path)
+	if !ok || err != nil {
+		return logFrames
+	}
+	room := int64(min(space.Free, 1<<40))
+	if info, err := f.log.Stat(); err == nil {
+		room += info.Size()
+	}
+	return max(minLogFrames, min(logFrames, room/4/(frameHeaderSize+header.PageSize)))
+}
+
 // logLook is after how many commits the log's length is looked at.
 const logLook = 16
 

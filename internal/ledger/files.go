@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,7 @@ type ledgerFiles struct {
 	log             *os.File
 	opened          []openedFile // what verify compares; not changed once the ledger is open
 	condition       *condition
+	abandoned       bool // SQLite must not close the database, which was overwritten
 }
 
 // openedFile is a file that must keep its name.
@@ -69,6 +71,13 @@ func hold(path string) (*ledgerFiles, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		example := "/var/lib/notepay/notepay.db"
+		if info.IsDir() {
+			example = filepath.Join(path, "notepay.db")
+		}
+		return nil, fmt.Errorf("%s is no file; DATABASE_URL has to be the path of one, such as %s", path, example)
+	}
 	held, err := lock(path + ".lock")
 	if err != nil {
 		return nil, err
@@ -106,6 +115,9 @@ func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
 	info, err := os.Stat(f.path + suffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fileID{}, 0, nil
+	}
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a directory and not the file of a ledger", f.path+suffix)
 	}
 	if err != nil {
 		return fileID{}, 0, err
@@ -158,9 +170,8 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 			return findings{}, err
 		}
 	}
-	writing := f.known && f.record.State == stateWriting
 	var alone findings // what the database says without its log
-	if log.Size > 0 && (doubt || writing) {
+	if log.Size > 0 {
 		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
 			alone = findings{} // within a checkpoint it may not be readable
 		}
@@ -215,10 +226,14 @@ func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
 // foreign is the error for a log that does not belong to the database.
 func (f *ledgerFiles) foreign() error {
 	base := filepath.Base(f.path)
-	return fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
+	return foreignLog{fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
 		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run "+
-		"notepay restore on it there. To use the earlier ledger, put its file back", f.path, base, base)
+		"notepay restore on it there. To use the earlier ledger, put its file back. If that was done by copying, or if all "+
+		"of the files were copied here together, delete %s.lock as well", f.path, base, base, base)}
 }
+
+// foreignLog is the error for a log that belongs to another database than the one beside it.
+type foreignLog struct{ error }
 
 // checkpointed reports whether the log's index, or the log itself, shows that SQLite wrote pages of
 // the log to the database since the record was written. notepay records its own checkpoints, so
@@ -358,8 +373,13 @@ func (f *ledgerFiles) settle() error {
 }
 
 // announce records that SQLite is about to write to the database, and the generation that it gets.
-// At the end of a log, that also has the names of those that the log began with and followed.
+// At the end of a log, that also has the names of those that the log began with and followed. It
+// refuses if the database is another one by now: SQLite would mix the log into it, and the record
+// is what tells the next start.
 func (f *ledgerFiles) announce(end bool) (generation string, err error) {
+	if err := f.verify(); err != nil {
+		return "", err
+	}
 	r := f.record
 	if r.State == stateWriting && r.Next != "" && !end {
 		return r.Next, nil // it is announced
@@ -471,21 +491,42 @@ func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	if ok && (header.Salts != f.record.Salts || (written && salts == header.Salts)) {
 		return f.settle() // another program made a checkpoint
 	}
+	if f.touched(fileIDOf(database)) {
+		return f.settle()
+	}
 	return fmt.Errorf("%w: %s was overwritten while notepay runs", errDamaged, filepath.Base(f.path))
 }
 
-// closeLog is called before SQLite closes the ledger and removes the log.
+// touched reports whether only the time of the database's file was changed, as touch and backup
+// programs do. Its size and the generation inside are still those with which the log began.
+func (f *ledgerFiles) touched(database fileID) bool {
+	if f.record.Database.Inode != database.Inode || f.record.Database.Size != database.Size {
+		return false
+	}
+	before := strings.Fields(f.record.Generation)
+	alone, err := f.look(context.Background(), "immutable=1", false)
+	return err == nil && len(before) > 1 && slices.Contains(before[1:], generationName(alone.generation))
+}
+
+// closeLog is called before SQLite closes the ledger, moves the log into the database and removes
+// it. It returns damage if that must not be: the log belongs to a database that was overwritten, and
+// it is all that is left of the last payments. If we stop here, the next start refuses the log.
 func (f *ledgerFiles) closeLog() error {
 	if f.log == nil {
 		return nil
 	}
-	return f.log.Close()
+	var overwritten error
+	if database, err := inPlace(f.opened[:min(1, len(f.opened))]); err == nil && database != nil {
+		overwritten = f.unwritten(database)
+	}
+	f.abandoned = isDamage(overwritten)
+	return errors.Join(overwritten, f.log.Close())
 }
 
 // release records how the ledger was left, after SQLite has closed it, and releases the lock.
 func (f *ledgerFiles) release() error {
 	var err error
-	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil {
+	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil && !f.abandoned {
 		r := record{State: stateClosed, Generation: f.record.Generation, Next: f.record.Next}
 		if err = f.database.Sync(); err == nil {
 			if r.Database, _, err = f.stat(""); err == nil {

@@ -606,6 +606,62 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 	}
 }
 
+// A copy that was written over a running ledger is not mixed with its log: not when the service is
+// idle, and not when it stops. The log holds the last payments.
+func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
+	t.Parallel()
+	long := func(name string) Payment {
+		p := payment(name)
+		p.DeviceName = strings.Repeat("x", 100_000)
+		return p
+	}
+	for how, copyLedger := range copies() {
+		for next, then := range map[string]func(t *testing.T, l *Ledger){
+			"it stops": func(*testing.T, *Ledger) {},
+			"a payment comes": func(t *testing.T, l *Ledger) {
+				p := payment("refused")
+				if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
+					t.Errorf("a write is acknowledged")
+				}
+			},
+			"it is idle": func(t *testing.T, l *Ledger) { l.ShrinkLog(t.Context()) },
+		} {
+			t.Run(how+", then "+next, func(t *testing.T) {
+				t.Parallel()
+				path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
+				l, err := Open(t.Context(), path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for n := range 48 { // the log is moved into the file on the way
+					insert(t, l, long(fmt.Sprintf("before_%d", n)))
+				}
+				copyLedger(t, path, copied)
+				for n := range 10 {
+					insert(t, l, long(fmt.Sprintf("after_%d", n)))
+				}
+				earlier, placed, log := read(t, path), read(t, copied), read(t, path+"-wal")
+				if bytes.Equal(earlier, placed) {
+					placed = append(placed, make([]byte, 4096)...)
+				}
+				write(t, path, placed)
+				then(t, l)
+				if err := l.Close(); !isDamage(err) {
+					t.Errorf("close: %v; want the damage", err)
+				}
+				now := read(t, path+"-wal")
+				if !bytes.Equal(read(t, path), placed) || !bytes.Equal(now[:logHeaderSize], log[:logHeaderSize]) {
+					t.Error("the copy was written to, or the log begun anew")
+				}
+				if l, err := Open(t.Context(), path); err == nil {
+					closeLedger(t, l)
+					t.Error("the next start opens it; want it refused")
+				}
+			})
+		}
+	}
+}
+
 func TestALedgerThatIsPutBackWorksAgain(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -735,4 +791,83 @@ func withSQL(t *testing.T, path, statement string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Backup programs and people change a file's times. That is no damage, and the next start finds nothing either.
+func TestALedgerThatIsTouchedWorksOn(t *testing.T) {
+	t.Parallel()
+	path := freshSQLite(t)
+	closeLedger(t, open(t, path))
+	r := startRemote(t, path)
+	for n := range 60 { // several checkpoints
+		name := fmt.Sprintf("of_%d", n)
+		r.mustStore(name + " 200000")
+		at := time.Now().Add(time.Duration(n-30) * time.Hour)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.mustStore("last")
+	r.kill()
+	l := open(t, path)
+	for _, session := range []string{"cs_of_0", "cs_of_59", "cs_last"} {
+		if _, err := l.Payment(t.Context(), session); err != nil {
+			t.Errorf("%s: %v", session, err)
+		}
+	}
+	if len(l.Notices()) != 0 {
+		t.Errorf("the operator is told %q; want nothing", l.Notices())
+	}
+	closeLedger(t, l)
+	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
+}
+
+// A log that was put beside a ledger is refused as well, also where the ledger's file is untouched.
+func TestALogPutBesideALedgerIsRefused(t *testing.T) {
+	t.Parallel()
+	logged := func(name string) string {
+		path := freshSQLite(t)
+		l := open(t, path)
+		insert(t, l, payment(name))
+		closeLedger(t, l)
+		r := startRemote(t, path)
+		r.mustStore(name + "_later")
+		r.kill()
+		return path
+	}
+	path, other := logged("ours"), logged("theirs")
+	ours := read(t, path+"-wal")
+	write(t, path+"-wal", read(t, other+"-wal"))
+	l, err := Open(t.Context(), path)
+	if err == nil {
+		closeLedger(t, l)
+	}
+	if err == nil || !strings.Contains(err.Error(), path+"-wal is the log of another ledger") {
+		t.Errorf("start: %v; want the log named", err)
+	}
+	write(t, path+"-wal", ours)
+	if _, err := open(t, path).Payment(t.Context(), "cs_ours_later"); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the refusal of a log says helps also one who has copied the earlier ledger's file back.
+func TestAnEarlierLedgerThatIsCopiedBack(t *testing.T) {
+	t.Parallel()
+	path, copied := restorable(t)
+	earlier := read(t, path)
+	write(t, path, read(t, copied))
+	hint := "delete " + filepath.Base(path) + ".lock"
+	if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), hint) {
+		t.Fatalf("start: %v; want it refused, and what to do", err)
+	}
+	if err := os.Remove(path + ".lock"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "the log of another ledger") {
+		t.Fatalf("start of the copy without the lock file: %v; want it refused", err)
+	}
+	write(t, path, earlier)
+	_ = os.Remove(path + ".lock")
+	wantStored(t, open(t, path), []string{"cs_one", "cs_two"})
 }

@@ -148,6 +148,19 @@ func parseLogHeader(b []byte) (h logHeader, ok bool) {
 	return h, h.PageSize >= 512 && h.PageSize <= 65536
 }
 
+// pageSize returns the size of a database's pages from the start of its file (sqlite.org/fileformat2.html, 1.3.2), 0 if that is
+// no database.
+func pageSize(b []byte) int64 {
+	if len(b) < 100 || string(b[:16]) != "SQLite format 3\x00" {
+		return 0
+	}
+	size := int64(binary.BigEndian.Uint16(b[16:]))
+	if size == 1 {
+		return 65536
+	}
+	return size
+}
+
 // frameOffset returns where the nth frame of the log begins, counted from 1.
 func (h logHeader) frameOffset(n int64) int64 {
 	return logHeaderSize + (n-1)*(frameHeaderSize+h.PageSize)

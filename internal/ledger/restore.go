@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -49,6 +50,9 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 			return "", fmt.Errorf("copy %s: %w", copied+suffix, err)
 		}
 	}
+	if err := fitsTogether(ctx, prepared, copied); err != nil {
+		return "", err
+	}
 	if err := runOn(ctx, prepared, "mode=rw&_pragma=synchronous(full)", stamp(ctx)); err != nil {
 		return "", fmt.Errorf("check %s: %w", copied, err)
 	}
@@ -66,6 +70,7 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 			kept = files.path
 		}
 	}
+	before := files.record
 	r := record{State: stateRestoring, Replaced: ".replaced-" + time.Now().UTC().Format("20060102T150405.000Z")}
 	if err := files.write(r); err != nil {
 		return "", err
@@ -73,7 +78,29 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	if kept != "" {
 		kept += r.Replaced
 	}
-	return kept, files.replace()
+	if err := files.replace(); err != nil {
+		return "", errors.Join(err, files.takeBack(before))
+	}
+	return kept, nil
+}
+
+// fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with
+// zeros, or that has the log of another ledger beside it. What else is wrong with it is found by stamp.
+func fitsTogether(ctx context.Context, prepared, copied string) error {
+	files := &ledgerFiles{path: prepared}
+	database, _, err := files.stat("")
+	if err != nil {
+		return err
+	}
+	if page := pageSize(readStart(prepared, 100)); page > 0 && database.Size%page != 0 {
+		return fmt.Errorf("check %s: it is damaged, its end is cut off", copied)
+	}
+	_, err = files.admit(ctx)
+	if _, foreign := errors.AsType[foreignLog](err); foreign {
+		return fmt.Errorf("%s-wal is the log of another ledger than %s; move it away if %s is whole without it, "+
+			"or make a new copy with notepay backup", copied, copied, copied)
+	}
+	return nil
 }
 
 // mayRestore returns an error for a copy that is the ledger itself, or that another process works on.
@@ -122,6 +149,9 @@ func (f *ledgerFiles) replace() error {
 		// that: the record sends each start here.
 		for _, suffix := range []string{"-wal", ""} {
 			if err := rename(f.path+suffix, f.path+ending+suffix); err != nil {
+				if errors.Is(err, syscall.EBUSY) {
+					err = fmt.Errorf("%w; mount the ledger's directory and not that file alone", err)
+				}
 				return fmt.Errorf("keep the earlier ledger: %w", err)
 			}
 		}
@@ -145,6 +175,28 @@ func (f *ledgerFiles) replace() error {
 	}
 	// The copy has a stamp and a generation of its own. Its first start learns both.
 	return f.write(record{State: stateClosed, Database: database})
+}
+
+// takeBack leaves the ledger as it was if replace could not move the earlier database, for example
+// because that file alone is mounted here. Otherwise each start would try in vain to finish the restore.
+func (f *ledgerFiles) takeBack(before record) error {
+	ending := f.record.Replaced
+	if _, err := os.Lstat(f.path + ending); err == nil {
+		return nil // the earlier database was moved, and the next start does the rest
+	}
+	if _, err := os.Lstat(f.path + restoring); err != nil {
+		return nil // the copy is in its place
+	}
+	if _, err := os.Lstat(f.path + ending + "-wal"); err == nil {
+		if err := rename(f.path+ending+"-wal", f.path+"-wal"); err != nil {
+			return err
+		}
+	}
+	if err := syncDirectory(filepath.Dir(f.path)); err != nil {
+		return err
+	}
+	// If we stop here, the next start tries again to replace the ledger.
+	return f.write(before)
 }
 
 // rename moves a file, if it is there, to a name that is not taken.

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -100,6 +101,8 @@ func TestRestoreRefuses(t *testing.T) {
 	other := file("other.db", nil)
 	withSQL(t, other, `CREATE TABLE facts (name TEXT)`)
 	letter := file("letter.txt", []byte(strings.Repeat("Dear customer, ", 500)))
+	mixed := file("mixed.db", read(t, copied))
+	file("mixed.db-wal", read(t, path+"-wal"))
 	files := filesIn(t, filepath.Dir(path))
 	whole, log := read(t, path), read(t, path+"-wal")
 	for name, c := range map[string]struct{ copied, words string }{
@@ -110,6 +113,8 @@ func TestRestoreRefuses(t *testing.T) {
 		"a letter":                  {letter, "not a database"},
 		"an empty file":             {file("empty.db", nil), "no ledger of notepay"},
 		"another program's file":    {other, "no ledger of notepay"},
+		"a copy that lacks a byte":  {file("short.db", read(t, copied)[:len(read(t, copied))-1]), "its end is cut off"},
+		"a copy with another's log": {mixed, "mixed.db-wal is the log of another ledger"},
 		"a newer ledger":            {newer, "999_from_tomorrow"},
 		"a ledger in use":           {used, "is in use"},
 		"what was still written to": {file("hot.db", read(t, copied)), "hot.db-journal is there"},
@@ -156,6 +161,42 @@ func TestRestoreTakesACopysOwnLog(t *testing.T) {
 	}
 	wantStored(t, open(t, to), []string{"cs_one", "cs_two"})
 	wantStored(t, open(t, path), []string{"cs_one", "cs_two"})
+}
+
+// A restore that cannot go on leaves the ledger as it was, and no later start tries it again.
+func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("names may be longer there")
+	}
+	_, copied := restorable(t)
+	// With what is added, the earlier ledger's name is too long.
+	path := filepath.Join(t.TempDir(), strings.Repeat("n", 225)+".db")
+	for _, logged := range []bool{false, true} {
+		l, err := Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		insert(t, l, payment(fmt.Sprint(logged)))
+		closeLedger(t, l)
+		if logged {
+			r := startRemote(t, path)
+			r.mustStore("last")
+			r.kill()
+		}
+		files := filesIn(t, filepath.Dir(path))
+		if _, err := Restore(t.Context(), path, copied); err == nil || !strings.Contains(err.Error(), "keep the earlier ledger") {
+			t.Fatalf("got %v; want it refused", err)
+		}
+		if now := filesIn(t, filepath.Dir(path)); !slices.Equal(now, files) {
+			t.Errorf("it left %q; want %q", now, files)
+		}
+	}
+	l := open(t, path)
+	wantStored(t, l, []string{"cs_false", "cs_last", "cs_true"})
+	if len(l.Notices()) != 0 {
+		t.Errorf("the operator is told %q; want nothing", l.Notices())
+	}
 }
 
 // Wherever a power cut interrupts a restore, the next start has either the earlier ledger, or the copy.

@@ -79,7 +79,15 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-func (w *sharedWriter) close() error { return errors.Join(w.files.closeLog(), w.db.Close()) }
+// close leaves a database open that was overwritten, until the process ends: SQLite would move the log
+// into it before it closes it.
+func (w *sharedWriter) close() error {
+	err := w.files.closeLog()
+	if w.files.abandoned {
+		return err
+	}
+	return errors.Join(err, w.db.Close())
+}
 
 func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
@@ -109,7 +117,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		for _, u := range batch {
 			close(u.done)
 		}
-		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(logFrames) {
+		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(w.files.maxFrames()) {
 			w.moveLog("RESTART")
 		}
 	}

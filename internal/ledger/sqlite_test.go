@@ -198,3 +198,19 @@ func TestOpenNeedsItsContext(t *testing.T) {
 	}
 	open(t, path)
 }
+
+// A volume's folder is what many give.
+func TestOpenRefusesADirectory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(t.Context(), dir)
+	if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "notepay.db")) {
+		t.Errorf("Open = %v, %v; want an error that names a file to give", l, err)
+	}
+	if _, err := os.Stat(dir + ".lock"); err == nil {
+		t.Error("it left a lock beside the directory")
+	}
+}

@@ -105,10 +105,9 @@ func DecodePendingNotes(body []byte) (notes []bridge.PendingNote, odd []Odd, err
 			CreditID      json.RawMessage `json:"credit_id"`
 			PaymentStatus json.RawMessage `json:"payment_status"`
 		}
-		_ = json.Unmarshal(note.Body, &body) // another's note may hold anything
 		ours := bridge.PendingNote{ID: id}
-		if !field(body.CreditID, &ours.CreditID) || !field(body.PaymentStatus, &ours.PaymentStatus) {
-			ours.CreditID, ours.PaymentStatus = "", ""
+		if isNull(note.Body) || json.Unmarshal(note.Body, &body) != nil || !field(body.CreditID, &ours.CreditID) || !field(body.PaymentStatus, &ours.PaymentStatus) {
+			ours = bridge.PendingNote{ID: id, Unreadable: true} // another's note may hold anything
 		}
 		notes = append(notes, ours)
 	}

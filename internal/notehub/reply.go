@@ -32,19 +32,12 @@ func CheckAcknowledged(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	members, err := Members(body)
-	if err != nil {
-		return err
-	}
-	for name := range members {
-		if strings.EqualFold(name, "err") || strings.EqualFold(name, "error") {
-			return fmt.Errorf("the reply holds %q", name)
-		}
-	}
-	return nil
+	_, err := Members(body)
+	return err
 }
 
-// Members returns the members of a JSON object. What is no object, such as null or an HTML page, is an error.
+// Members returns the members of a reply. What is no object, such as null or an HTML page, is an error, and so is one that tells of an
+// error: it is no evidence for anything beside.
 func Members(body []byte) (map[string]json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
@@ -52,6 +45,11 @@ func Members(body []byte) (map[string]json.RawMessage, error) {
 	}
 	if members == nil {
 		return nil, errors.New("null instead of an object")
+	}
+	for name := range members {
+		if strings.EqualFold(name, "err") || strings.EqualFold(name, "error") {
+			return nil, fmt.Errorf("the reply holds %q", name)
+		}
 	}
 	return members, nil
 }

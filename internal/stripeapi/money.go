@@ -1,6 +1,8 @@
 package stripeapi
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 
 	"notepay/internal/bridge"
@@ -12,6 +14,7 @@ const App = "notepay"
 // DecodeRefund reads a refund and its metadata.
 func DecodeRefund(text []byte) (r bridge.RefundRecord, metadata map[string]string, err error) {
 	var w struct {
+		Object        string            `json:"object"`
 		ID            string            `json:"id"`
 		Amount        int64             `json:"amount"`
 		Status        string            `json:"status"` // null where Stripe does not say
@@ -22,9 +25,29 @@ func DecodeRefund(text []byte) (r bridge.RefundRecord, metadata map[string]strin
 	if err = withID("refund", w.ID, err); err != nil {
 		return r, nil, err
 	}
+	if w.Object != "" && w.Object != "refund" { // its amount is not money that is back
+		return r, nil, &Odd{Kind: "refund", ID: w.ID, Field: "object", Err: fmt.Errorf("it is a %s", w.Object)}
+	}
 	r = bridge.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: w.Amount, Status: w.Status}
 	r.Credit, r.Number = Order(w.Metadata)
 	return r, w.Metadata, nil
+}
+
+// DecodeRefundRecord reads a refund without its metadata.
+func DecodeRefundRecord(text []byte) (bridge.RefundRecord, error) {
+	r, _, err := DecodeRefund(text)
+	return r, err
+}
+
+// DecodeOrdered returns a decoder of the reply to an order. Any other refund is an error: it does not tell what became of this one.
+func DecodeOrdered(o bridge.RefundOrder) func([]byte) (bridge.RefundRecord, error) {
+	return func(text []byte) (bridge.RefundRecord, error) {
+		r, err := DecodeRefundRecord(text)
+		if err == nil && (r.Credit != o.Credit || r.Number != o.Number) {
+			err = &Odd{Kind: "refund", ID: r.ID, Field: "metadata", Err: errors.New("it is not the refund that was ordered")}
+		}
+		return r, err
+	}
 }
 
 // Order reads from a refund's metadata which of our orders it carries out; none for one that was made in the Dashboard.

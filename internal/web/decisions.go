@@ -22,20 +22,37 @@ type decision struct {
 // LongestReason bounds what is kept of a reason, in bytes.
 const LongestReason = 500
 
-// readDecision reads the body, which may be empty. A field that is not known is refused: a misspelt amount must not give everything back.
+// readDecision reads the body, which may be empty. A field that is not known is refused, and so is an amount that is null, as
+// JavaScript writes one that is no number, or that is in the address: what was meant for a part must not give everything back.
 func readDecision(r *http.Request) (d decision, err error) {
+	if r.URL.RawQuery != "" {
+		return d, &APIError{http.StatusBadRequest, "bad_query", `send "amount" and "reason" as JSON in the body, nothing in the address`}
+	}
+	var body *struct {
+		Amount json.RawMessage `json:"amount"`
+		Reason string          `json:"reason"`
+	}
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
-	if err = decoder.Decode(&d); errors.Is(err, io.EOF) {
+	if err = decoder.Decode(&body); errors.Is(err, io.EOF) {
 		return d, nil
 	}
-	if err == nil && decoder.More() {
+	switch {
+	case err != nil:
+	case decoder.More():
 		err = errors.New("something follows it")
+	case body == nil || string(body.Amount) == "null":
+		err = errors.New("null is no decision")
+	default:
+		d.Reason = strings.TrimSpace(body.Reason)
+		if body.Amount != nil {
+			err = json.Unmarshal(body.Amount, &d.Amount)
+		}
 	}
 	if err != nil {
 		return d, &APIError{http.StatusBadRequest, "bad_body", `the body is JSON with "amount" (in the smallest unit of the currency) and "reason", or empty`}
 	}
-	if d.Reason = strings.TrimSpace(d.Reason); len(d.Reason) > LongestReason {
+	if len(d.Reason) > LongestReason {
 		return d, &APIError{http.StatusBadRequest, "bad_reason", "reason is too long"}
 	}
 	return d, nil

@@ -192,9 +192,19 @@ func (m *Metrics) Expect(route string) {
 	}
 }
 
+// mostScrapes is how many readings of the series are answered at once, and scrapeLimit how long one may take, the ledger's figures
+// included. Anybody may ask, and each holds all series until it is read.
+const mostScrapes, scrapeLimit = 32, 15 * time.Second
+
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+	series := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.SetWriteDeadline(time.Now().Add(scrapeLimit)) // not every writer can
+		series.ServeHTTP(w, r)
+		_ = control.SetWriteDeadline(time.Time{})
+	})
 }
 
 // queue reads its figures from the ledger when it is asked, so that they are right after a restart, too.

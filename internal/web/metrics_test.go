@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"notepay/internal/ledger"
@@ -87,4 +88,41 @@ func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
 	wantSeries(t, m, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} 2`, `notepay_vendor_calls_total{status="4xx",vendor="notehub"} 1`,
 		`notepay_vendor_calls_total{status="5xx",vendor="notehub"} 1`, `notepay_vendor_calls_total{status="none",vendor="notehub"} 1`,
 		`notepay_link_creations_total{outcome="done"} 1`, `notepay_link_creations_total{outcome="trouble"} 1`, "notepay_live_pages 3")
+}
+
+// unread is an answer that nobody reads until its channel is closed.
+type unread struct {
+	*httptest.ResponseRecorder
+	until <-chan struct{}
+}
+
+func (u unread) Write(b []byte) (int, error) {
+	<-u.until
+	return u.ResponseRecorder.Write(b)
+}
+
+func TestMetricsThatNobodyReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		handler := testMetrics().Handler()
+		read := make(chan struct{})
+		answered := make(chan int, 2*mostScrapes)
+		for range 2 * mostScrapes {
+			go func() {
+				w := unread{httptest.NewRecorder(), read}
+				handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+				answered <- w.Code
+			}()
+		}
+		synctest.Wait()
+		close(read)
+		synctest.Wait()
+		codes := map[int]int{}
+		for range 2 * mostScrapes {
+			codes[<-answered]++
+		}
+		if codes[http.StatusOK] != mostScrapes || codes[http.StatusServiceUnavailable] != mostScrapes {
+			t.Errorf("answers %v; want %d of each", codes, mostScrapes)
+		}
+	})
 }

@@ -198,7 +198,8 @@ func (c *Console) changing(h handler) handler {
 		if !c.signIns.signedIn(r, time.Now()) {
 			return c.askForToken(w, r, http.StatusUnauthorized, "You are not signed in any more. Nothing was changed.", backTo(r))
 		}
-		if token := r.PostFormValue("once"); token == "" || len(token) > maxOnce {
+		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
+		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxOnce {
 			return c.problem(w, r, http.StatusBadRequest, "The form was not complete. Nothing was changed.")
 		}
 		// What follows could have other objections to a second press, such as an amount that is back already.
