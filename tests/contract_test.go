@@ -39,6 +39,15 @@ func scenarios() []scenario {
 			w.start("STRIPE_PRICE_ID", cold)
 			w.links(washer, cold+" "+returnURL)
 		}},
+		{"a link that was deactivated in the Dashboard while nobody ran stays so", func(w *world) {
+			p := w.start()
+			w.selling(p, washer)
+			p.stop()
+			w.stripe.SetLink(w.stripe.Links()[0].ID, false, 0)
+			p = w.start()
+			w.until(w.T, "it is read", func() bool { return w.stripe.Count("GET /v1/payment_links/{id}") > 0 })
+			w.links(washer)
+		}},
 		{"a restart with another PUBLIC_URL changes where the link leads afterwards", func(w *world) {
 			p := w.start()
 			w.selling(p, washer)
@@ -192,7 +201,7 @@ func refresh(w *world, p *program) {
 // is not listed here: what is not seen is not checked.
 func usedOfStripe() []string {
 	return []string{
-		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/events", "GET /v1/payment_links", "GET /v1/prices", "GET /v1/prices/{id}",
+		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/events", "GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
 		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions", "POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
 		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
 	}

@@ -66,7 +66,7 @@ func newOperator(t *testing.T) *operator {
 		}
 		go m.Run(running)
 	}
-	o.p = o.start("CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "SUPPORT_CONTACT", "help@wash.example")
+	o.p = o.start("NOTEHUB_REQUESTS_PER_MINUTE", "6000", "CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "SUPPORT_CONTACT", "help@wash.example")
 	o.notehub.SetRoute(o.p.url+"/webhook/notehub", webhookSecret)
 	t.Cleanup(o.notehub.Close)
 

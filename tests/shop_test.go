@@ -115,7 +115,7 @@ func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
 // run runs notepay, and waits until the machines sell that are to be paid for.
 func (s *shop) run(settings ...string) {
 	s.Helper()
-	s.p = s.start(append([]string{"BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "PUBLIC_URL", s.url}, settings...)...)
+	s.p = s.start(append([]string{"NOTEHUB_REQUESTS_PER_MINUTE", "6000", "BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "PUBLIC_URL", s.url}, settings...)...)
 	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
 	s.Cleanup(s.notehub.Close)
 	for i, v := range s.visitors {
