@@ -234,7 +234,7 @@ func (c *customer) operator(path, body string) {
 }
 
 // soon are the variables of a device whose credits do not live long.
-func soon() map[string]string { return map[string]string{"credit_lifetime": "2s"} }
+func soon() map[string]string { return map[string]string{"credit_lifetime": "10s"} }
 
 func sells(price string) map[string]string { return map[string]string{"stripe_price_id": price} }
 
