@@ -10,7 +10,7 @@ build: ## one static binary: ./notepay
 	CGO_ENABLED=0 go build $(BUILDFLAGS) -o notepay .
 
 test:  ## all tests; needs nothing but Go
-	go test -race -shuffle=on -parallel 16 -timeout 15m ./...
+	go test -race -shuffle=on -parallel 16 -timeout 30m ./...
 	go test -count=1 -run 'Histories|Shelf' . ./internal/bridge # 100,000 of them: with the race detector it was a tenth
 
 postgres: ## the tests that need a PostgreSQL server, on one of their own (Debian: apt-get install postgresql)
