@@ -307,6 +307,7 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
+	noRedirects.CloseIdleConnections() // the server would wait for one that was opened beside another and never used
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
