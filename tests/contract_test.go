@@ -44,7 +44,7 @@ func scenarios() []scenario {
 			w.selling(p, washer)
 			p.stop()
 			w.stripe.SetLink(w.stripe.Links()[0].ID, false, 0)
-			p = w.start()
+			w.start()
 			w.until(w.T, "it is read", func() bool { return w.stripe.Count("GET /v1/payment_links/{id}") > 0 })
 			w.links(washer)
 		}},
