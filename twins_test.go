@@ -113,15 +113,12 @@ func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 				if held != 0 || charged != back {
 					f.Errorf("%d charged, %d held, %d back; want all of it back", charged, held, back)
 				}
-				for _, health := range []string{f.get("/health").Body.String(), other.health()} {
-					if !strings.Contains(health, twinsText) {
-						f.Errorf("health %s; want it to tell of the other installation", health)
-					}
+				// Both take the notes back at the same time, and one may find its own alone: then the other tells.
+				if health, others := f.get("/health").Body.String(), other.health(); !strings.Contains(health+others, twinsText) {
+					f.Errorf("health %s and %s; want one that tells of the other installation", health, others)
 				}
-				for _, p := range []ledger.Payment{f.paid(sold.ID), other.payment(f, sold.ID)} {
-					if p.Attention == "" {
-						f.Errorf("%s, %s %s: nobody is told", p.Money, p.Machine, p.Reason)
-					}
+				if p, others := f.paid(sold.ID), other.payment(f, sold.ID); p.Attention == "" && others.Attention == "" {
+					f.Errorf("%s, %s %s: nobody is told", p.Money, p.Machine, p.Reason)
 				}
 			})
 		})
