@@ -12,44 +12,44 @@ import (
 	"notepay/internal/stripeevent"
 )
 
-// readme returns the README with the shell's line continuations joined.
-func readme(t *testing.T) string {
+// stripeCommands returns docs/stripe-cli.md with the shell's line continuations joined.
+func stripeCommands(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/stripe-cli.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return strings.ReplaceAll(string(text), "\\\n", "")
 }
 
-// TestReadmeEndpoint holds the README's command for a webhook endpoint against the check that judges endpoints.
+// TestReadmeEndpoint holds the documented command for a webhook endpoint against the check that judges endpoints.
 func TestReadmeEndpoint(t *testing.T) {
 	t.Parallel()
-	command := regexp.MustCompile(`(?m)^stripe webhook_endpoints create.*$`).FindString(readme(t))
+	command := regexp.MustCompile(`(?m)^stripe webhook_endpoints create.*$`).FindString(stripeCommands(t))
 	e := &stripe.WebhookEndpoint{ID: "we_1", Status: "enabled"}
 	for _, given := range regexp.MustCompile(`enabled_events\[\]=([^"]+)`).FindAllStringSubmatch(command, -1) {
 		e.EnabledEvents = append(e.EnabledEvents, given[1])
 	}
 	if got := endpointProblem(e); got.State != OK {
-		t.Errorf("the endpoint that the README makes: %s", got.Detail)
+		t.Errorf("the endpoint that the command makes: %s", got.Detail)
 	}
 	if extra := without(e.EnabledEvents, stripeevent.Types()); len(extra) > 0 {
-		t.Errorf("the README's endpoint sends events that are not used: %v", extra)
+		t.Errorf("the command's endpoint sends events that are not used: %v", extra)
 	}
 	url := regexp.MustCompile(`--url="https://pay\.example\.com([^"]+)"`).FindStringSubmatch(command)
 	if url == nil || !slices.Contains(webhookPaths(), url[1]) {
-		t.Errorf("the README's endpoint has address %q", url)
+		t.Errorf("the command's endpoint has address %q", url)
 	}
 	version := regexp.MustCompile(`--api-version=(\S+)`).FindStringSubmatch(command)
 	if version == nil || train(version[1]) != train(stripe.APIVersion) {
-		t.Errorf("the README's endpoint has version %q; want %s", version, stripe.APIVersion)
+		t.Errorf("the command's endpoint has version %q; want %s", version, stripe.APIVersion)
 	}
 }
 
 // TestReadmeListen: what `stripe listen` forwards while developing is what an endpoint would send.
 func TestReadmeListen(t *testing.T) {
 	t.Parallel()
-	events := regexp.MustCompile(`(?m)^stripe listen .*--events (\S+)`).FindStringSubmatch(readme(t))
+	events := regexp.MustCompile(`(?m)^stripe listen .*--events (\S+)`).FindStringSubmatch(stripeCommands(t))
 	if events == nil {
 		t.Fatal("the README has no stripe listen line")
 	}
