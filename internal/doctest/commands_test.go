@@ -38,6 +38,7 @@ func covered() []struct{ command, by string } {
 		{"make check", "because: .ci/run runs it"},
 		{"make help", "TestHelpTarget"},
 		{"cp .env.example .env", "TestReadmeInstallation"},
+		{"chmod 600 .env", "TestReadmeInstallation"},
 		{"./notepay", "TestReadmeInstallation"},
 		{"stripe products create", "TestStripeCommands"},
 		{"stripe prices create", "TestStripeCommands"},
