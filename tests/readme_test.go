@@ -132,7 +132,7 @@ func TestReadmeInstallation(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		c := exec.CommandContext(ctx, "sh", "-c", command)
 		c.Dir, c.Env = dir, env
-		c.Stdin = strings.NewReader("Warm wash\neur\n350\ny\n") // what setup asks
+		c.Stdin = strings.NewReader("Warm wash\njpy\n350\ny\n") // what setup asks
 		out, err := c.CombinedOutput()
 		cancel()
 		t.Logf("%s\n%s", command, out)
