@@ -84,7 +84,7 @@ func (d *demo) idle() {
 
 const (
 	waitingTitle = "Payment received"
-	sentTitle    = "Sent to the machine"
+	sentTitle    = "Waiting for the machine"
 	startedTitle = "The machine has started"
 	doneTitle    = "Finished" // 40 seconds later
 )
