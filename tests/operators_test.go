@@ -155,7 +155,7 @@ func (o *operator) looksAtAll() {
 	o.page.reads("main", "Needs attention")
 	o.page.picture("console-today")
 	o.page.open(o.p.url + "/operator/payments/" + o.refused.ID)
-	o.page.reads("main", "Why did it not start?")
+	o.page.reads("main", "Why the machine did not start")
 	o.page.picture("payment-story")
 	for path, title := range map[string]string{
 		"/operator":                            "Today",
@@ -169,12 +169,12 @@ func (o *operator) looksAtAll() {
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
 		"/operator/audit":                      "Audit",
-		"/operator/setup":                      "Set-up",
+		"/operator/setup":                      "Setup",
 	} {
 		o.sees(path, title)
 	}
 	o.page.refusals.Store(o.p.url+"/operator/payments/cr_0000000000000000", true)
-	o.sees("/operator/payments/cr_0000000000000000", "This did not work")
+	o.sees("/operator/payments/cr_0000000000000000", "That did not work")
 	o.page.open(o.p.url + "/operator/setup")
 	o.page.click(`form[action="/operator/setup"] button`)
 	o.page.until(`document.querySelector("main [role=status]")`) // the last of its pieces
@@ -202,7 +202,7 @@ func (o *operator) settlesACall() {
 	}
 	o.p.payment(o.started.ID, `"money":"refunded"`)
 	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
-	o.page.reads("main", "given back")
+	o.page.reads("main", "refunded")
 	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit")
 	o.page.reads("main", "refund")
 }
