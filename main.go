@@ -202,7 +202,7 @@ func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Cont
 func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
-		line := fmt.Sprintf("%-7s  %s? %s", r.State, r.Name, r.Detail)
+		line := fmt.Sprintf("%-7s  %s: %s", r.State, r.Name, r.Detail)
 		if r.Remedy != "" {
 			line = fmt.Sprintf("%-7s  %s: %s -> %s", r.State, r.Name, r.Detail, r.Remedy)
 		}
