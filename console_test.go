@@ -245,7 +245,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 		f.pass(time.Minute)
 		b.shows("/operator", "Sales today", "3.50 EUR", "2 <span class=\"word good\">ready</span>", "last one 1 minute ago")
 		b.shows("/operator/payments", "Washer 3", "Warm wash", "3.50 EUR", "waiting for the machine")
-		b.shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200", "Stripe&#39;s event checkout.session.completed", session.ID, session.PaymentIntent,
+		b.shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200", "Stripe event checkout.session.completed", session.ID, session.PaymentIntent,
 			"https://dashboard.stripe.com/test/payments/"+session.PaymentIntent)
 		b.shows("/operator/payments/"+session.ID, id)
 		b.shows("/operator/devices", "Washer 3", "Warm wash", "default (STRIPE_PRICE_ID)", "Payment Link", "&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;")
@@ -387,7 +387,7 @@ func TestEveryButtonOfADevice(t *testing.T) {
 		f.answers("a scan then", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
 		b.does(b.press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
 		f.answers("a scan of a paused one", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "")
-		b.shows("/operator", "is paused", "door broken")
+		b.shows("/operator", "has been paused since", "door broken")
 		b.does(b.press("/operator", device+"/resume"), "resume")
 		f.answers("a scan of one that is resumed", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
 		b.does(b.press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")

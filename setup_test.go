@@ -245,7 +245,7 @@ func TestAQuestionEndsWithTheProcess(t *testing.T) {
 	defer never.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := writerFunc(func(p []byte) (int, error) {
-		if strings.Contains(string(p), "What do machines sell") {
+		if strings.Contains(string(p), "What do customers buy") {
 			cancel()
 		}
 		return len(p), nil

@@ -44,7 +44,8 @@ func (r *run) ledger(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
 	if err := ledger.Inspect(ctx, database); err != nil {
 		return failed(
-			"payments cannot be recorded: check the directory's owner, the free space, or the database user (DATABASE_URL)",
+			"payments cannot be recorded: "+
+				"check the directory's owner, the free space, or the database user (DATABASE_URL)",
 			"%s",
 			err,
 		)
@@ -144,7 +145,8 @@ func (r *run) public(ctx context.Context) Result {
 	resp, err := r.Public.Do(req)
 	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
 		r.secure = failed(
-			"renew the proxy's certificate; it must cover this name and include the whole chain, or Stripe and phones reject it",
+			"renew the proxy's certificate; it must cover this name and include the whole chain, or Stripe and "+
+				"phones reject it",
 			"%s",
 			wrong.Err,
 		)
@@ -205,7 +207,11 @@ func validity(state *tls.ConnectionState) Result {
 		func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) },
 	).NotAfter
 	if left := time.Until(end); left < soonOver {
-		return warned("renew the certificate, or check why it does not renew by itself", "expires in %d days", int(left.Hours()/24))
+		return warned(
+			"renew the certificate, or check why it does not renew by itself",
+			"expires in %d days",
+			int(left.Hours()/24),
+		)
 	}
 	return ok("valid until %s", end.Format(time.DateOnly))
 }

@@ -27,7 +27,8 @@ func (r *run) signIn(ctx context.Context) Result {
 	if slices.ContainsFunc(r.badlyCopied, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
 		return skipped("a secret is damaged")
 	}
-	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, or a personal access token"
+	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, or a personal " +
+		"access token"
 	err := patiently(ctx, func() error { return r.Notehub.SignIn(ctx) })
 	if err == nil {
 		var project struct{}
@@ -42,7 +43,8 @@ func (r *run) signIn(ctx context.Context) Result {
 		return ok("Notehub accepts the credentials")
 	case status(err) == 0:
 		return failed(
-			"check that this host reaches "+r.Settings.NotehubAPIURL+" (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			"check that this host reaches "+r.Settings.NotehubAPIURL+" "+
+				"(DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
 			"Notehub is not reached: %s",
 			words(err),
 		)
@@ -226,7 +228,8 @@ func (r *run) variables(ctx context.Context) Result {
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those prices are not for sale, and CREDIT_LIFETIME applies",
+			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those prices are "+
+				"not for sale, and CREDIT_LIFETIME applies",
 			"%s",
 			strings.Join(bad, "; "),
 		)
@@ -316,7 +319,8 @@ func (r *run) routed(ctx context.Context) Result {
 		}
 	}
 	return failed(
-		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
+		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+" with the header Authorization: "+
+			"Bearer and NOTEHUB_ROUTE_TOKEN",
 		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),
 		target,

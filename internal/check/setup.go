@@ -63,7 +63,8 @@ func ours() map[string]string { return map[string]string{"app": stripeevent.App}
 func saidNo(doing string, err error) error {
 	hint := ""
 	if permissionMissing(err) {
-		hint = " (setup needs a key that may write Products, Prices and Webhook Endpoints; notepay itself then runs with less)"
+		hint = " (setup needs a key that may write Products, Prices and Webhook Endpoints; notepay itself then " +
+			"runs with less)"
 	}
 	return fmt.Errorf("%s: Stripe says: %s%s", doing, words(err), hint)
 }
@@ -230,7 +231,8 @@ func (c SetupConfig) mend(ctx context.Context, d *dialogue, endpoints []*stripe.
 	case problem.State == OK:
 		d.say("Webhook  %s for %s exists already. Its secret is at %s.", best.ID, best.URL, dashboardWebhooks)
 	case best.Metadata["app"] != stripeevent.App:
-		d.say("Webhook  %s was not created by setup and stays as it is, but %s -> %s", best.URL, problem.Detail, problem.Remedy)
+		d.say("Webhook  %s stays as it is, because setup did not create it, but %s -> %s",
+			best.URL, problem.Detail, problem.Remedy)
 	default:
 		if _, err := c.Stripe.V1WebhookEndpoints.Update(ctx, best.ID, &stripe.WebhookEndpointUpdateParams{Disabled: stripe.Bool(false),
 			EnabledEvents: stripe.StringSlice(append(missingEvents(best), best.EnabledEvents...))}); err != nil {

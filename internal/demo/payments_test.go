@@ -278,8 +278,8 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.paused[w.demo.machines[3].uid] = "2 credits in a row came to nothing"
-		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(page, "Not for sale: 2 credits in a row came to nothing.") {
+		w.paused[w.demo.machines[3].uid] = "2 payments in a row did not reach the machine"
+		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(page, "Not for sale: 2 payments in a row did not reach the machine.") {
 			t.Error("the page does not say that the machine is paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"vending"}}); got != http.StatusSeeOther {

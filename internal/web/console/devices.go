@@ -154,7 +154,7 @@ func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 // refresh reads the devices and prices anew.
 func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
-		c.Log.Warn("refresh asked for", "err", err)
+		c.Log.Warn("requested refresh failed", "err", err)
 		return c.problem(
 			w,
 			r,

@@ -251,7 +251,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
 		wait := c.signIns.failed(address, now)
 		if wait == 0 { // a stranger must not fill the log
-			c.Log.Warn("console: wrong token", "addr", address)
+			c.Log.Warn("operator token rejected", "addr", address)
 			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
 		}
 		c.signIns.delay(r.Context())
@@ -259,7 +259,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 		return c.askForToken(w, r, http.StatusTooManyRequests,
 			"Too many wrong operator tokens. Please check yours before you try again.", next)
 	}
-	c.Log.Info("console: signed in", "addr", address)
+	c.Log.Info("operator signed in", "addr", address)
 	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
