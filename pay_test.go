@@ -492,7 +492,7 @@ func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
 		f.run()
 		link := f.stripe.Links()[0].URL
 		for language, want := range map[string][]string{
-			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "Starts 5\u00a0min after", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
+			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "You then have 5\u00a0min", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
 			"de": {"<h1>Bereit zum Bezahlen</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
 		} {
 			w := f.get("/use/"+washer, "Accept", browser, "Accept-Language", language)

@@ -200,7 +200,7 @@ func (s *story) tried(clock func(time.Time) string) string {
 	}
 	times := "once"
 	if calls > 1 {
-		times = fmt.Sprintf("%d times", calls)
+		times = fmt.Sprintf("%d times, last", calls)
 	}
 	how := "Notehub took the credit"
 	switch {
@@ -213,5 +213,5 @@ func (s *story) tried(clock func(time.Time) string) string {
 	if last.Outcome != "ok" && last.Detail != "" {
 		how += " (" + last.Detail + ")"
 	}
-	return "The credit was sent " + times + ", the last time at " + clock(last.At) + ": " + how + "."
+	return "The credit was sent " + times + " at " + clock(last.At) + ": " + how + "."
 }
