@@ -24,7 +24,7 @@ func (f *front) scanned(when, device string, status int, text string) {
 	}
 }
 
-// While Notehub takes no notes nothing is sold, also when the credit that waited has expired, and until it takes them again.
+// While Notehub accepts no notes nothing is sold, also when the credit that waited has expired, and until it takes them again.
 func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 	const closed = "Machines cannot be reached right now"
 	for name, outage := range map[string]struct {
@@ -52,7 +52,7 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 				if p := f.paid(session.ID); name == "notes alone" && p.Machine != ledger.Failed {
 					f.Errorf("the credit is %s; want it failed, for its time is over", p.Machine)
 				}
-				f.answers("health", f.get("/health"), 200, "Notehub takes no notes")
+				f.answers("health", f.get("/health"), 200, "Notehub accepts no notes")
 				f.asks("a link", "/api/create-payment-link", `{"id":"`+washer+`"}`, http.StatusConflict, `"code":"late"`)
 				f.notehub.Clear(outage.pattern)
 				f.pass(time.Minute)
