@@ -222,7 +222,7 @@ func TestACountdownMovesByItself(t *testing.T) {
 		}
 		r.hears("<h1>The machine starts soon</h1>", "starts in about 5 minutes")
 		f.pass(4 * time.Minute)
-		r.hears("begins in about 4 minutes", "begins in about a minute")
+		r.hears("starts in about 4 minutes", "starts in about a minute")
 		f.pass(2 * time.Minute)
 		r.hears("Time left: about 30 minutes")
 		f.pass(30 * time.Minute)

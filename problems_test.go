@@ -58,7 +58,7 @@ func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
 			func(f *front) { f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = true }) }, func(f *front) {}, 2 * time.Minute},
 		"no device is there": {problem.NothingPayable, "knows no device",
 			func(f *front) { f.notehub.RemoveDevice(washer) }, func(f *front) { f.notehub.AddDevice(sandbox.Device{UID: washer}) }, nil, 2 * time.Minute},
-		"Stripe's events cannot be read": {problem.EventsStuck, "cannot read Stripe's events",
+		"Stripe's events cannot be read": {problem.EventsStuck, "misses payments whose webhook is lost",
 			func(f *front) { f.stripe.Always(events, sandbox.Outcome{Status: 400}) }, func(f *front) { f.stripe.Clear(events) }, func(f *front) {}, 10 * time.Minute},
 		"Notehub does not answer": {problem.NotehubDown, "Notehub does not answer",
 			func(f *front) { f.notehub.Always("{any} /{rest...}", sandbox.Outcome{}) }, func(f *front) { f.notehub.Clear("{any} /{rest...}") }, func(f *front) {}, 20 * time.Minute},

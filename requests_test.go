@@ -183,7 +183,7 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		if n := len(f.notehub.Notes("dev:9")); n != 1 {
 			f.Errorf("%d notes; want one", n)
 		}
-		f.answers("a token that none of our pages gave", b.send("POST", start, "once="+strings.Repeat("A", 65)), http.StatusBadRequest, "not complete")
+		f.answers("a token that none of our pages gave", b.send("POST", start, "once="+strings.Repeat("A", 65)), http.StatusBadRequest, "incomplete")
 
 		// Reading the devices anew does no harm, however often.
 		b.shows("/operator/devices")
