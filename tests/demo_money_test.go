@@ -58,12 +58,12 @@ func moneyFaults() []fault {
 			d.idle()
 			d.toggle("power-washer", false)
 			d.started()
-			d.money("$3.50 paid", "says that it started")
+			d.money("$3.50 paid", "reported its start")
 		}},
 		{"late-washer", "an answer that comes late is in time", func(d *demo) {
 			pay(d.scan(), goodCard)
 			d.started()
-			d.money("$3.50 paid", "says that it started")
+			d.money("$3.50 paid", "reported its start")
 		}},
 		{"route-lost", "answers that the route loses are read before money goes back", func(d *demo) {
 			pay(d.scan(), goodCard)
@@ -86,7 +86,7 @@ func moneyFaults() []fault {
 		{"twice-washer", "a dispute that is won leaves a payment that can be refunded by hand", func(d *demo) {
 			pay(d.scan(), goodCard)
 			d.started()
-			d.money("$3.50 paid", "says that it started")
+			d.money("$3.50 paid", "reported its start")
 			d.page.click("#payments-washer summary")
 			d.page.click("#payments-washer [value=dispute]")
 			d.money("$3.50 disputed", "needs attention")

@@ -99,7 +99,7 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", `{"amount":100}`)
-			c.sees("", "The machine has started", "€1.00 of €3.50 was given back.")
+			c.sees("", "The machine has started", "€1.00 of €3.50 was refunded.")
 		}},
 		{name: "ended by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -155,9 +155,9 @@ func holding() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.stripe.Always(c.intent("cancel"), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.machine.SetOnline(true)
-			c.sees("", "The machine did not start", "The reservation of €3.50 is being cancelled.")
+			c.sees("", "The machine did not start", "The reservation of €3.50 is being canceled.")
 			c.stripe.Clear(c.intent("cancel"))
-			c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was cancelled.")
+			c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was canceled.")
 		}},
 		{name: "held, and let go by the bank before it was taken", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -165,7 +165,7 @@ func holding() []visitor {
 			c.machine.SetOnline(true)
 			c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
 			c.stripe.ExpireHold(c.session.ID)
-			c.sees("", "The machine has started", "You were not charged. The reservation of €3.50 had ended before.")
+			c.sees("", "The machine has started", "You were not charged. The reservation of €3.50 had already expired.")
 		}},
 		{name: "refunds that do not come at once", pays: true, machine: confirms(), variables: sells(plain), visit: func(c *customer) { // nobody else here has money to be given back
 			refunded := func(mode sandbox.RefundMode, says ...string) {

@@ -164,11 +164,11 @@ func (o *operator) looksAtAll() {
 		"/operator/payments/" + o.refused.ID:   "Payment cr_",
 		"/operator/payments/" + o.disputed.ID:  "Payment cr_",
 		"/operator/payments?q=nothing+of+that": "Payments",
-		"/operator/devices":                    "Devices",
+		"/operator/devices":                    "Machines",
 		"/operator/events":                     "Stripe events",
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
-		"/operator/audit":                      "Audit",
+		"/operator/audit":                      "Audit log",
 		"/operator/setup":                      "Setup",
 	} {
 		o.sees(path, title)
@@ -203,7 +203,7 @@ func (o *operator) settlesACall() {
 	o.p.payment(o.started.ID, `"money":"refunded"`)
 	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
 	o.page.reads("main", "refunded")
-	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit")
+	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit log")
 	o.page.reads("main", "refund")
 }
 
@@ -278,7 +278,7 @@ func (o *operator) pauses() {
 	o.page.open(o.p.url + "/operator/devices?q=Dryer")
 	o.presses("/pause", reason)
 	o.page.reads("main", reason)
-	o.sees("/operator/devices?q=Dryer", "Devices")
+	o.sees("/operator/devices?q=Dryer", "Machines")
 	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable || strings.Contains(body, reason) {
 		o.t.Errorf("a paused machine answers %d %s; want 503, and nothing of the operator's reason", status, body)
 	}
