@@ -33,7 +33,7 @@ func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 			f.Errorf("/HEALTH/: %d %s", w.Code, w.Body)
 		}
 		for _, path := range []string{"/nothing", "/pay/dev:1/more", "/favicon.ico", "/static/none.js", "/static/", "/wp-login.php", "/payment", "/session/", "/%00", "/a%2Fb"} {
-			f.tells(path, http.StatusNotFound, "There is no such page", "Not found", "")
+			f.tells(path, http.StatusNotFound, "Page not found", "Not found", "")
 		}
 		for _, path := range []string{"/api/nothing", "/api", "/API/nothing"} {
 			w := f.get(path, "Authorization", "Bearer "+operatorToken)
@@ -108,7 +108,7 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 				w := f.do("POST", "/api/devices/"+url.PathEscape(spelled)+"/pause", `{"reason":"dirty"}`, "Authorization", "Bearer "+operatorToken)
 				f.answers("a pause", w, http.StatusOK, `"state":"paused"`)
 				f.restarted(nil)
-				f.shows("/pay/"+url.PathEscape(spelled), http.StatusServiceUnavailable, "This machine is closed at the moment", "")
+				f.shows("/pay/"+url.PathEscape(spelled), http.StatusServiceUnavailable, "This machine is closed right now", "")
 				w = f.do("POST", "/api/devices/"+url.PathEscape(strings.ToUpper(spelled))+"/resume", ``, "Authorization", "Bearer "+operatorToken)
 				f.answers("a resumption", w, http.StatusOK, key)
 				f.pass(5 * time.Second)

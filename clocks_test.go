@@ -196,7 +196,7 @@ func TestClockProblem(t *testing.T) {
 		f.host.set(90 * time.Second)
 		f.pass(2 * time.Second)
 		f.sells(true)
-		for _, line := range []string{`level=WARN msg="clock is wrong, sales stopped"`, `msg="clock is right again"`} {
+		for _, line := range []string{`level=WARN msg="clock wrong, sales stopped"`, `msg="clock correct again"`} {
 			if text := f.logs.String(); !strings.Contains(text, line) {
 				f.Errorf("the log lacks %s:\n%s", line, text)
 			}
@@ -265,7 +265,7 @@ func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
 
 func TestFirstStartWithoutStripe(t *testing.T) {
 	t.Parallel()
-	for ahead, problem := range map[time.Duration]string{0: "its time is not known", -2 * time.Hour: "behind Stripe's time"} {
+	for ahead, problem := range map[time.Duration]string{0: "does not know the time", -2 * time.Hour: "behind Stripe's time"} {
 		t.Run(fmt.Sprintf("%v ahead", ahead), func(t *testing.T) {
 			t.Parallel()
 			onHost(t, ahead, nil, func(f *front) {

@@ -29,7 +29,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		f.settings.DatabaseURL = config.Secret(f.path)
 		f.run()
 		b := f.browser()
-		b.shows("/operator/setup", "They were not made since notepay was started.")
+		b.shows("/operator/setup", "The checks have not run since notepay was started.")
 		writes := func() (n int) {
 			for _, call := range []string{"POST /v1/payment_links", "POST /v1/prices", "POST /v1/products", "POST /v1/webhook_endpoints", "POST /v1/refunds"} {
 				n += f.stripe.Count(call)
@@ -38,8 +38,8 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		}
 		before := writes()
 		w := b.checksNow()
-		f.answers("the checks", w, http.StatusOK, "Stripe connection fails?")
-		for _, text := range []string{"Operator locked out?", "Webhook not delivered?", "What to do:", `<p role="status">22 checks`} {
+		f.answers("the checks", w, http.StatusOK, "Stripe connection")
+		for _, text := range []string{"Operator token", "Webhook delivery", "What to do:", `<p role="status">22 checks`} {
 			if !strings.Contains(b.page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.page)
 			}
@@ -52,7 +52,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.shows("/operator/setup", "Stripe connection fails?", `<p role="status">22 checks`); strings.Contains(shown, "a moment ago") {
+		if shown := b.shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`); strings.Contains(shown, "a moment ago") {
 			f.Error("what was found is not shown as it is")
 		}
 		if list, _, err := f.ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {
@@ -93,16 +93,16 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 			return pipes.press(f, "/operator/setup", b.cookie, url.Values{"once": {onceField.FindStringSubmatch(b.page)[1]}}.Encode())
 		}
 		page := begin()
-		if text := page.hears("Check now"); strings.Contains(text, "</ol>") {
+		if text := page.hears("Run checks"); strings.Contains(text, "</ol>") {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
 		f.pass(readLimit + time.Second) // they may take longer than a request may to be read
-		checks.next <- console.Finding{Name: "Clock is wrong", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
-		page.hears("Clock is wrong?", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
-		b.shows("/operator/setup", "in another window", "Clock is wrong?", "1 check so far.")
+		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
+		page.hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
+		b.shows("/operator/setup", "in another window", "Clock", "1 check so far.")
 		f.answers("a second run meanwhile", b.checksNow(), http.StatusOK, "in another window")
 		close(checks.next)
-		page.hears("1 check, and 1 problem.", "</html>")
+		page.hears("1 check, 1 problem.", "</html>")
 		f.answers("a run a moment later", b.checksNow(), http.StatusOK, "a moment ago")
 		if checks.runs != 1 {
 			f.Errorf("%d runs; want one", checks.runs)
@@ -112,7 +112,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		page = begin()
 		_ = page.conn.Close()
 		synctest.Wait()
-		b.shows("/operator/setup", "0 checks, then it was broken off.")
+		b.shows("/operator/setup", "0 checks, then the run was interrupted.")
 		f.pass(10 * time.Second)
 		page = begin()
 		f.server.customer.Live.End() // the server stops

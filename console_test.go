@@ -233,7 +233,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {
 		b := f.browser()
-		b.shows("/operator", "Nothing needs your attention.", "none has come since notepay was started", "No device is known yet")
+		b.shows("/operator", "Nothing needs your attention.", "none since notepay was started", "No machines yet")
 		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers", "/operator/setup"} {
 			b.shows(path)
 		}
@@ -243,20 +243,20 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: `<b>"Evil" & Co</b>`})
 		b.does(b.press("/operator", "/operator/refresh"), "refresh")
 		f.pass(time.Minute)
-		b.shows("/operator", "Takings today", "3.50 EUR", "2 <span class=\"word good\">for sale</span>", "the last 1 minute ago")
-		b.shows("/operator/payments", "Washer 3", "Warm wash", "3.50 EUR", "waiting to be fetched")
-		b.shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200", "Stripe&#39;s event checkout.session.completed", session.ID, session.PaymentIntent,
+		b.shows("/operator", "Sales today", "3.50 EUR", "2 <span class=\"word good\">ready</span>", "last one 1 minute ago")
+		b.shows("/operator/payments", "Washer 3", "Warm wash", "3.50 EUR", "waiting for the machine")
+		b.shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200", "Stripe event checkout.session.completed", session.ID, session.PaymentIntent,
 			"https://dashboard.stripe.com/test/payments/"+session.PaymentIntent)
 		b.shows("/operator/payments/"+session.ID, id)
-		b.shows("/operator/devices", "Washer 3", "Warm wash", "the default (STRIPE_PRICE_ID)", "Payment Link", "&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;")
+		b.shows("/operator/devices", "Washer 3", "Warm wash", "default (STRIPE_PRICE_ID)", "Payment Link", "&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;")
 		if shown := b.shows("/operator/devices?q=washer"); strings.Contains(shown, "Evil") {
 			f.Errorf("a search for washer shows others")
 		}
-		b.shows("/operator/events", "checkout.session.completed", "made this payment")
+		b.shows("/operator/events", "checkout.session.completed", "created this payment")
 		b.shows("/operator/events?type=checkout.session.completed")
 		event := regexp.MustCompile(`/operator/events/(evt_\w+)`).FindStringSubmatch(b.page)[1]
 		b.shows("/operator/events/"+event, "&#34;payment_status&#34;: &#34;paid&#34;", "/operator/payments/"+id, "payment_recorded")
-		b.shows("/operator/events?type=charge.refunded", "No event was received.")
+		b.shows("/operator/events?type=charge.refunded", "No events found.")
 		b.shows("/operator/stickers?layout=letter-small", "Washer 3", "pay.example.com", "sheet letter letter-small", "<svg")
 		for path, status := range map[string]int{"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404, "/operator/stickers/dev:none.svg": 404,
 			"/operator/payments?cursor=x": 400, "/operator/payments?from=x": 400, "/operator/events?cursor=x": 400, "/operator/payments.csv?to=x": 400} {
@@ -315,12 +315,12 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		f.run()
 		b := f.browser()
 		id := broken(f)
-		b.shows("/operator", "Needs attention", "Notehub refused to take the credit", "/operator/payments/"+id)
+		b.shows("/operator", "Needs attention", "Notehub rejected the credit", "/operator/payments/"+id)
 		page := "/operator/payments/" + id
-		b.shows(page, "Notehub refused to take the credit", "Gave money back", "given back")
+		b.shows(page, "Notehub rejected the credit", "Refunded", "refunded")
 		b.does(b.press("/operator", page+"/end", "reason", "seen it"), "dismiss")
 		b.shows("/operator", "Nothing needs your attention.")
-		b.shows("/operator/audit", "marked it as seen", "seen it", id)
+		b.shows("/operator/audit", "dismissed this", "seen it", id)
 
 		session := f.buy(sandbox.PayOptions{})
 		f.notehub.Fetch(washer, "payment.qi")
@@ -332,25 +332,25 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		}
 		b.does(b.press(page, page+"/refund", "amount", "1,20", "reason", "too slow"), "refund")
 		f.pass(time.Second)
-		b.shows(page, "paid, a part given back", "1.20 EUR", "too slow", "which is all that can be known of it")
+		b.shows(page, "partly refunded", "1.20 EUR", "too slow", "Nothing more can be known.")
 		b.does(b.press(page, page+"/refund"), "refund")
 		f.pass(time.Second)
-		b.shows(page, "operator ordered a refund of 1.20 EUR", "operator ordered a refund of 2.30 EUR", "done, status 200: 1.20 EUR", "done, status 200: 2.30 EUR")
-		b.shows("/operator/audit", "ordered a refund of 1.20 EUR", "ordered a refund of 2.30 EUR", "marked it as seen")
+		b.shows(page, "operator requested a refund of 1.20 EUR", "operator requested a refund of 2.30 EUR", "done, status 200: 1.20 EUR", "done, status 200: 2.30 EUR")
+		b.shows("/operator/audit", "requested a refund of 1.20 EUR", "requested a refund of 2.30 EUR", "dismissed this")
 		if shown := b.send("GET", "/operator/audit.csv", "").Body.String(); !strings.Contains(shown, `"1.20","EUR"`) || !strings.Contains(shown, `"operator","dismiss"`) {
 			f.Errorf("the audit as CSV\n%s; want amounts, and what was only seen told apart", shown)
 		}
-		if shown := b.shows(page, "given back"); strings.Contains(shown, `action="`+page) {
+		if shown := b.shows(page, "refunded"); strings.Contains(shown, `action="`+page) {
 			f.Errorf("buttons for what is not possible:\n%s", shown)
 		}
-		f.answers("what is not possible", b.send("POST", page+"/retry", "once=AAAA"), http.StatusConflict, "not possible any more")
+		f.answers("what is not possible", b.send("POST", page+"/retry", "once=AAAA"), http.StatusConflict, "no longer possible")
 
 		session = f.buy(sandbox.PayOptions{})
 		page = "/operator/payments/" + ledger.CreditID(session.ID)
 		b.does(b.press(page, page+"/retry", "reason", "again"), "retry")
 		b.does(b.press(page, page+"/end", "reason", "no more"), "end")
 		f.pass(time.Minute)
-		b.shows(page, "ended in this console", "given back", "again", "no more", "operator ended it")
+		b.shows(page, "canceled in this console", "refunded", "again", "no more", "operator canceled the start")
 		if n := f.stripe.Count("POST /v1/refunds"); n != 4 {
 			f.Errorf("%d refunds at Stripe; want what was refused, two parts, and what was ended", n)
 		}
@@ -383,11 +383,11 @@ func TestEveryButtonOfADevice(t *testing.T) {
 		f.run()
 		b := f.browser()
 		device := "/operator/devices/" + washer
-		f.answers("a pause without a reason", b.press("/operator/devices", device+"/pause"), http.StatusBadRequest, "say why")
+		f.answers("a pause without a reason", b.press("/operator/devices", device+"/pause"), http.StatusBadRequest, "enter a reason")
 		f.answers("a scan then", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
 		b.does(b.press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
 		f.answers("a scan of a paused one", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "")
-		b.shows("/operator", "is paused", "door broken")
+		b.shows("/operator", "has been paused since", "door broken")
 		b.does(b.press("/operator", device+"/resume"), "resume")
 		f.answers("a scan of one that is resumed", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")
 		b.does(b.press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
@@ -398,7 +398,7 @@ func TestEveryButtonOfADevice(t *testing.T) {
 		b.does(b.press("/operator/devices", "/operator/refresh"), "refresh")
 		b.shows("/operator/devices", "Dryer")
 		f.notehub.Next(hubList, sandbox.Outcome{Status: 500})
-		f.answers("while Notehub is down", b.press("/operator/devices", "/operator/refresh"), http.StatusBadGateway, "What was known is still sold")
+		f.answers("while Notehub is down", b.press("/operator/devices", "/operator/refresh"), http.StatusBadGateway, "Sales go on as before")
 		w := b.send("POST", "/operator/devices/dev:none/pause", "once=AAAA&reason=x")
 		f.answers("of no device", w, http.StatusNotFound, "Nothing was changed")
 	})
@@ -517,7 +517,7 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		b := f.browser()
-		const asking = "Stripe is being asked which cards paid in the last minutes."
+		const asking = "notepay is asking Stripe for the cards of the last minutes."
 		finds := func(digits string, session sandbox.Session, found bool) {
 			f.Helper()
 			if shown := b.shows("/operator/payments?q=" + digits); strings.Contains(shown, ledger.CreditID(session.ID)) != found {
@@ -568,7 +568,7 @@ func TestANewNameIsFound(t *testing.T) {
 		f.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Mangle 3"})
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
 		b.does(b.press("/operator/devices", "/operator/refresh"), "refresh")
-		b.shows("/operator/devices?q=washer", "No device is called that.")
+		b.shows("/operator/devices?q=washer", "No machine has this name or UID.")
 		b.shows("/operator/devices?q=mangle", "1 found.")
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
 		f.get("/pay?device=dev:3") // which nobody knew

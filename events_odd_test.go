@@ -120,7 +120,7 @@ func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
 				if p := f.paid(sold.ID); p.Machine != ledger.Sent || p.Amount != 350 {
 					f.Errorf("%+v; want it sent", p)
 				}
-				if n := strings.Count(f.logs.String(), "event cannot be read"); n != 1 {
+				if n := strings.Count(f.logs.String(), "unreadable event skipped"); n != 1 {
 					f.Errorf("it is said %d times that the event cannot be read; want once", n)
 				}
 			})

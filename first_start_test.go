@@ -91,7 +91,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 				if strings.Contains(page.Body.String(), "€3.50") {
 					f.Errorf("the default price is offered:\n%s", page.Body)
 				}
-				f.shows("/pay?device=dev:b", http.StatusServiceUnavailable, "This machine takes no payments at the moment", "")
+				f.shows("/pay?device=dev:b", http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
 				w = f.do("POST", "/api/create-payment-link", `{"id":"dev:0009"}`, "Authorization", "Bearer "+operatorToken)
 				f.answers("create-payment-link", w, http.StatusCreated, `"url"`)
 			})
@@ -177,7 +177,7 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 			}
 			f.notehub.Clear(route)
 			f.pass(time.Minute)
-			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine takes no payments at the moment", "")
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
 		})
 	}
 }

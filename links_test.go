@@ -161,7 +161,7 @@ func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
 				f.pass(c.within)
 				closed := func(when string) {
 					f.Helper()
-					f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine takes no payments at the moment", "")
+					f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
 					f.answers("devices "+when, f.asOperator("/api/devices"), http.StatusOK, `"state":"link_closed"`)
 					f.answers("devices "+when, f.asOperator("/api/devices"), http.StatusOK, c.says)
 					w := f.do("POST", "/api/create-payment-link", `{"id":"`+washer+`"}`, "Authorization", "Bearer "+operatorToken)
@@ -248,7 +248,7 @@ func TestAPriceOrProductThatWasPutAwayIsNotSold(t *testing.T) {
 				}
 				f.stripe.SetPrice(warm, c.change)
 				f.pass(within)
-				f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine has nothing to sell yet", "60")
+				f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine has no price yet", "60")
 				f.answers("devices", f.asOperator("/api/devices"), http.StatusOK, c.says)
 				if got := f.active(washer); got != nil {
 					f.Errorf("active links %v; want none", got)

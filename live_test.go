@@ -159,8 +159,8 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 			}
 			f.pass(time.Second)
 		}
-		english.hears("<h1>Sent to the machine</h1>")
-		german.hears("<h1>An die Maschine gesendet</h1>")
+		english.hears("<h1>Waiting for the machine</h1>")
+		german.hears("<h1>Warten auf die Maschine</h1>")
 
 		confirmed := bridge.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
 		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
@@ -195,14 +195,14 @@ func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
 		page := f.livePage(f.buy(sandbox.PayOptions{}))
 		f.pass(time.Second)
 		r := listener.read(f, page+"/events")
-		r.hears("<h1>Sent to the machine</h1>")
+		r.hears("<h1>Waiting for the machine</h1>")
 		f.pass(time.Minute)
 		if text, _ := r.heard(); strings.Contains(text, "event:") {
 			f.Errorf("while the note is pending the page is told %q; want no news", text)
 		}
 		f.notehub.Fetch(washer, "payment.qi")
 		f.pass(30 * time.Second)
-		r.hears("<h1>The machine has your payment</h1>", "Machine has received it")
+		r.hears("<h1>The machine got your payment</h1>", "The machine got it")
 	})
 }
 
@@ -220,9 +220,9 @@ func TestACountdownMovesByItself(t *testing.T) {
 		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
-		r.hears("<h1>The machine has confirmed</h1>", "begins in about 5 minutes")
+		r.hears("<h1>The machine starts soon</h1>", "starts in about 5 minutes")
 		f.pass(4 * time.Minute)
-		r.hears("begins in about 4 minutes", "begins in about a minute")
+		r.hears("starts in about 4 minutes", "starts in about a minute")
 		f.pass(2 * time.Minute)
 		r.hears("Time left: about 30 minutes")
 		f.pass(30 * time.Minute)
@@ -243,7 +243,7 @@ func TestASlowReaderIsDroppedAndHoldsUpNobody(t *testing.T) {
 		quick := listener.read(f, page+"/events")
 		quick.hears("<h1>Payment received</h1>")
 		f.run()
-		quick.hears("<h1>Sent to the machine</h1>")
+		quick.hears("<h1>Waiting for the machine</h1>")
 		f.pass(6 * time.Second)
 		for _, conn := range []net.Conn{slow, stalled} {
 			if rest, err := io.ReadAll(conn); err != nil || len(rest) > 0 {
@@ -336,7 +336,7 @@ func TestAStreamThatCannotLeaveTheServerIsServedAllTheSame(t *testing.T) {
 		f.run()
 		leave()
 		served.Wait()
-		for _, title := range []string{"<h1>Payment received</h1>", "<h1>Sent to the machine</h1>"} {
+		for _, title := range []string{"<h1>Payment received</h1>", "<h1>Waiting for the machine</h1>"} {
 			f.answers("the stream", stream, http.StatusOK, title)
 		}
 	})

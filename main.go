@@ -65,13 +65,13 @@ func exitCode(err error, stderr io.Writer) int {
 
 const usage = `usage: notepay [command]
 
-  serve     run the bridge (the default); settings from .env and the environment
-  check     what can go wrong with the settings, and whether it does; changes nothing
-  setup     makes product, price and webhook endpoint at Stripe, where they are not there yet
-  demo      the whole system on this machine with simulated Stripe, Notehub and machines
-  backup F  a consistent copy of the ledger in the file F, also while serve runs
-  restore F puts the copy F in the ledger's place, checked, while serve does not run
-  version   version, commit and Go version`
+  serve     run the bridge (default), with settings from .env and the environment
+  check     check the settings, Stripe, Notehub and this host; changes nothing
+  setup     create the product, price and webhook endpoint at Stripe, if missing
+  demo      run the whole system here with simulated Stripe, Notehub and machines
+  backup F  write a consistent copy of the ledger to the file F, also while serve runs
+  restore F verify the copy F and make it the ledger, while serve does not run
+  version   print version, commit and Go version`
 
 // settingsFile is where settings are read from, beside the environment.
 const settingsFile = ".env"
@@ -135,7 +135,7 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	if err := ledger.Backup(ctx, string(database), args[0]); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	_, err = fmt.Fprintf(stdout, "%s is a checked copy of the ledger\n", args[0])
+	_, err = fmt.Fprintf(stdout, "%s is a verified copy of the ledger\n", args[0])
 	return err
 }
 
@@ -155,10 +155,10 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	_, err = fmt.Fprintf(stdout, "%s is checked and in the ledger's place\n", args[0])
+	_, err = fmt.Fprintf(stdout, "%s is verified and is now the ledger\n", args[0])
 	if kept != "" && err == nil {
-		_, err = fmt.Fprintf(stdout, "the earlier ledger is kept as %s; "+
-			"delete it, and %s-wal if there is one, when nobody needs it any more\n", kept, kept)
+		_, err = fmt.Fprintf(stdout, "the previous ledger is kept as %s; "+
+			"delete it, and %s-wal if it exists, when you no longer need it\n", kept, kept)
 	}
 	return err
 }
@@ -202,7 +202,7 @@ func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Cont
 func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
-		line := fmt.Sprintf("%-7s  %s? %s", r.State, r.Name, r.Detail)
+		line := fmt.Sprintf("%-7s  %s: %s", r.State, r.Name, r.Detail)
 		if r.Remedy != "" {
 			line = fmt.Sprintf("%-7s  %s: %s -> %s", r.State, r.Name, r.Detail, r.Remedy)
 		}
@@ -226,7 +226,7 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
 	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
 	if err == nil && s.PublicURL == "" {
-		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe are to reach notepay")
+		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe reach notepay")
 	}
 	if err != nil {
 		return usageError{err}
@@ -296,7 +296,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	listener := hooks.listener
 	if listener == nil {
 		if listener, err = net.Listen("tcp", s.Address()); err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return listenError(s, err)
 		}
 	}
 	defer func() {
@@ -310,7 +310,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	for _, notice := range l.Notices() {
-		log.Warn("ledger found changed or unchecked", "notice", notice)
+		log.Warn("ledger changed or unchecked", "notice", notice)
 	}
 
 	hub := newNotehub(s, notehubPace(s))
@@ -354,7 +354,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		log.Info("stopping")
 	case <-l.Lost():
 		err = ledger.ErrLockLost
-		log.Error("stopping", "err", err)
+		log.Error("ledger lock lost, stopping", "err", err)
 	}
 	stopClaims()
 	timer := time.AfterFunc(stopCalling, stopCalls)
@@ -375,13 +375,13 @@ func watchLedger(ctx context.Context, l *ledger.Ledger, problems *problem.Board,
 	l.Watch(ctx, func(err error) {
 		if err == nil {
 			problems.Clear(problem.Ledger)
-			log.Info("ledger back in its place")
+			log.Info("ledger restored to its place")
 			return
 		}
-		text := "The ledger's files were deleted, moved or replaced while notepay runs. " +
+		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
 			"Put them back, or stop notepay and run notepay restore COPY."
 		if ledger.Damaged(err) {
-			text = "The ledger's file is damaged. Stop notepay and put a copy in its place with notepay restore COPY."
+			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
 		}
 		problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
 		log.Error("ledger unusable", "err", err)
@@ -403,7 +403,7 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
 	api.odd = func(source string, records []string) {
 		if problems.Odd(source, records...) && len(records) > 0 {
-			log.Warn("records cannot be read", "source", source, "records", records)
+			log.Warn("unreadable records skipped", "source", source, "records", records)
 		}
 	}
 	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
@@ -534,7 +534,7 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	go func() { ended <- simulated.Run(ctx) }()
 	err = serve(ctx, settings, log, started{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
 		simulated.Connect(bridge)
-		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated, no money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Ctrl-C ends it and leaves nothing behind.\n\n",
+		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Press Ctrl-C to stop. Nothing is left behind.\n\n",
 			pages, bridge, simulated.Devices()[0], bridge, values["OPERATOR_TOKEN"])
 	}})
 	stop()
@@ -547,6 +547,17 @@ func notClosed(err error) error {
 		return nil
 	}
 	return err
+}
+
+// listenError says which address cannot be used, and which setting changes it.
+func listenError(s *config.Settings, err error) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if s.ListenAddr == "" {
+		return fmt.Errorf("port %d is taken by another program: set PORT or LISTEN_ADDR", s.Port)
+	}
+	return fmt.Errorf("%s is taken by another program: set LISTEN_ADDR", s.ListenAddr)
 }
 
 // browsable is an address to click on: a listener on all addresses is reached on this machine's own.

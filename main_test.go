@@ -77,7 +77,7 @@ func TestStartsThatFail(t *testing.T) {
 		want string
 	}{
 		"every wrong setting at once": {[]string{"STRIPE_SECRET_KEY", "pk_test_1", "STRIPE_WEBHOOK_SECRET", "", "PORT", "x"}, 2, "STRIPE_WEBHOOK_SECRET"},
-		"an address in use":           {[]string{"LISTEN_ADDR", taken.Addr().String(), "DATABASE_URL", filepath.Join(t.TempDir(), "other.db")}, 1, "address already in use"},
+		"an address in use":           {[]string{"LISTEN_ADDR", taken.Addr().String(), "DATABASE_URL", filepath.Join(t.TempDir(), "other.db")}, 1, "is taken by another program: set LISTEN_ADDR"},
 		"a ledger in use":             {nil, 1, ledger.ErrLocked.Error()},
 		"a ledger that cannot be":     {[]string{"DATABASE_URL", filepath.Join(t.TempDir(), "no", "such", "folder.db")}, 1, "open ledger"},
 	} {

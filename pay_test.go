@@ -138,7 +138,7 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 		inFront(t, nil, func(f *front) {
 			f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = false })
 			f.run()
-			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine has nothing to sell yet", "60")
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "This machine has no price yet", "60")
 		})
 	})
 	t.Run("its link is not made yet", func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.notehub.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 403})
 			f.buy(sandbox.PayOptions{})
 			f.pass(time.Minute)
-			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment", "60")
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached right now", "60")
 			f.notehub.Clear("{any} /v1/{rest...}")
 			f.pass(2 * time.Minute)
 			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
@@ -178,7 +178,7 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.pass(4 * time.Minute)
 			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
 			f.pass(2 * time.Minute)
-			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment", "60")
+			f.shows("/pay?device="+washer, http.StatusServiceUnavailable, "Machines cannot be reached right now", "60")
 			f.notehub.Clear(postNote)
 			f.pass(3 * time.Minute) // a look for the last post and then the post, each after up to 72 s
 			f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
@@ -217,18 +217,18 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 		asked := f.notehub.Count("{any} /{rest...}") + f.stripe.Count("{any} /{rest...}")
 		for uid, want := range map[string]struct{ title, retryAfter string }{
 			"dev:0ff":      {"This machine is out of service", ""},
-			"dev:nopay":    {"This machine takes no payments at the moment", ""},
-			"dev:closed":   {"This machine is closed at the moment", ""},
-			"dev:mute":     {"This machine did not answer lately", ""},
+			"dev:nopay":    {"This machine is not taking payments right now", ""},
+			"dev:closed":   {"This machine is closed right now", ""},
+			"dev:mute":     {"This machine is not responding", ""},
 			"dev:silent":   {"This machine is offline", ""},
 			"dev:never":    {"This machine is offline", ""},
 			"dev:busy":     {"This machine is in use", "1501"},
 			"dev:open-end": {"This machine is in use", ""},
-			"dev:noprice":  {"This machine has nothing to sell yet", "60"},
+			"dev:noprice":  {"This machine has no price yet", "60"},
 		} {
 			f.shows("/pay?device="+uid, http.StatusServiceUnavailable, want.title, want.retryAfter)
 			page := f.get("/pay?device="+uid, "Accept", browser).Body.String()
-			if !strings.Contains(page, "You have not been charged.") || !strings.Contains(page, "Machine "+uid[len("dev:"):]) || strings.Contains(page, "vandals") {
+			if !strings.Contains(page, "Nothing was charged for this scan.") || !strings.Contains(page, "Machine "+uid[len("dev:"):]) || strings.Contains(page, "vandals") {
 				f.Errorf("%s: the page does not say that nothing was charged, or not for whom, or tells what is for the operator:\n%s", uid, page)
 			}
 		}
@@ -284,7 +284,7 @@ func TestSeveralPlansAreAPage(t *testing.T) {
 	inFront(t, func(s *config.Settings) { s.StripePriceID = warm + ",price_cold" }, func(f *front) {
 		f.stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold <wash>", Currency: "jpy", Amount: 300, Active: true})
 		f.run()
-		f.shows("/pay?device="+washer, http.StatusOK, "Choose a plan", "")
+		f.shows("/pay?device="+washer, http.StatusOK, "Choose a program", "")
 		text, page := f.get("/pay/"+washer).Body.String(), f.get("/pay/"+washer, "Accept", browser).Body.String()
 		for _, l := range f.stripe.Links() {
 			want := map[string]string{warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
@@ -492,8 +492,8 @@ func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
 		f.run()
 		link := f.stripe.Links()[0].URL
 		for language, want := range map[string][]string{
-			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "Starts 5\u00a0min after", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
-			"de": {"<h1>Bereit für Ihre Zahlung</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
+			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "You then have 5\u00a0min", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
+			"de": {"<h1>Bereit zum Bezahlen</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
 		} {
 			w := f.get("/use/"+washer, "Accept", browser, "Accept-Language", language)
 			for _, text := range want {

@@ -143,7 +143,7 @@ func TestPostgresIsGone(t *testing.T) {
 	t.Parallel()
 	d, w, p, s, _ := onPostgres(t)
 	d.do("stop")
-	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "Payments cannot be recorded") {
+	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "cannot record payments") {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	s.within(6*time.Second, "/health")

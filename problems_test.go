@@ -45,20 +45,20 @@ func TestProblemsAreSaidWhileNothingIsSold(t *testing.T) {
 		before     func(f *front) // the service runs; nil: nothing
 		within     time.Duration
 	}{
-		"the devices were never listed": {problem.NotListed, "never listed completely",
+		"the devices were never listed": {problem.NotListed, "never read the complete list",
 			func(f *front) { f.notehub.Always(hubList, sandbox.Outcome{Status: 500}) }, func(f *front) { f.notehub.Clear(hubList) }, nil, 10 * time.Second},
-		"two listings failed": {problem.ListingFailed, "listings of the devices failed",
+		"two listings failed": {problem.ListingFailed, "attempts to list the devices failed",
 			func(f *front) { f.notehub.Always(hubList, sandbox.Outcome{Status: 200, Body: `{"devices":7}`}) }, func(f *front) { f.notehub.Clear(hubList) },
 			func(f *front) {}, 17 * time.Minute},
-		"the list is outdated": {problem.ListOutdated, "were last listed completely",
+		"the list is outdated": {problem.ListOutdated, "last read the complete list",
 			func(f *front) { f.notehub.Always(hubList, sandbox.Outcome{Status: 500}) }, func(f *front) { f.notehub.Clear(hubList) },
 			func(f *front) {}, time.Hour},
 		"no device can be paid for": {problem.NothingPayable, "No machine can be paid for: 1 nothing_to_sell",
 			func(f *front) { f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = false }) },
 			func(f *front) { f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Active = true }) }, func(f *front) {}, 2 * time.Minute},
-		"no device is there": {problem.NothingPayable, "no device is known",
+		"no device is there": {problem.NothingPayable, "knows no device",
 			func(f *front) { f.notehub.RemoveDevice(washer) }, func(f *front) { f.notehub.AddDevice(sandbox.Device{UID: washer}) }, nil, 2 * time.Minute},
-		"Stripe's events cannot be read": {problem.EventsStuck, "events cannot be read",
+		"Stripe's events cannot be read": {problem.EventsStuck, "misses payments whose webhook is lost",
 			func(f *front) { f.stripe.Always(events, sandbox.Outcome{Status: 400}) }, func(f *front) { f.stripe.Clear(events) }, func(f *front) {}, 10 * time.Minute},
 		"Notehub does not answer": {problem.NotehubDown, "Notehub does not answer",
 			func(f *front) { f.notehub.Always("{any} /{rest...}", sandbox.Outcome{}) }, func(f *front) { f.notehub.Clear("{any} /{rest...}") }, func(f *front) {}, 20 * time.Minute},
@@ -102,7 +102,7 @@ func TestEachProblemOfTheBoardIsShown(t *testing.T) {
 			f.server.problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
 				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
-		page := f.browser().shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Nothing is sold until this is over.", "Since", "&lt;twins&gt;")
+		page := f.browser().shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")
 		if strings.Contains(page, "Nothing needs your attention") {
 			f.Error("the page says that nothing needs attention")
 		}

@@ -155,7 +155,7 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 			return b.send("POST", page+"/refund", form.Encode())
 		}
 		for name, body := range map[string]string{"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1"} {
-			f.answers(name, b.send("POST", page+"/refund", form.Encode()+body), http.StatusBadRequest, "The form was not complete. Nothing was changed.")
+			f.answers(name, b.send("POST", page+"/refund", form.Encode()+body), http.StatusBadRequest, "The form was incomplete.")
 		}
 		f.answers("too much", press("99"), http.StatusBadRequest, "Nothing was changed")
 		f.closeLedger()
@@ -183,7 +183,7 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		if n := len(f.notehub.Notes("dev:9")); n != 1 {
 			f.Errorf("%d notes; want one", n)
 		}
-		f.answers("a token that none of our pages gave", b.send("POST", start, "once="+strings.Repeat("A", 65)), http.StatusBadRequest, "not complete")
+		f.answers("a token that none of our pages gave", b.send("POST", start, "once="+strings.Repeat("A", 65)), http.StatusBadRequest, "incomplete")
 
 		// Reading the devices anew does no harm, however often.
 		b.shows("/operator/devices")

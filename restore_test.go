@@ -79,7 +79,7 @@ func TestRestoreOfABackup(t *testing.T) {
 	}
 
 	code, out, complaint := w.command("restore", copied)
-	if code != 0 || !strings.Contains(out, "in the ledger's place") ||
+	if code != 0 || !strings.Contains(out, "is now the ledger") ||
 		!strings.Contains(out, "is kept as "+database+".replaced-") {
 		t.Fatalf("restore: %d, %q, %q", code, out, complaint)
 	}

@@ -207,14 +207,14 @@ func (s *Server) wentWrong(w *statusRecorder, r *http.Request) {
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
-			Message: "something went wrong on our side, the log says what"}).Write(w)
+			Message: "internal error; the log has the cause"}).Write(w)
 	} else {
 		err = s.customer.Failed(w, r)
 	}
 	if err == nil {
 		return
 	}
-	s.log.Error("error page", "err", err)
+	s.log.Error("error page failed", "err", err)
 	if w.status == 0 {
 		http.Error(w, "Internal error", http.StatusInternalServerError)
 	}
@@ -256,7 +256,7 @@ func (s *Server) operatorOnly(h func(http.ResponseWriter, *http.Request) error) 
 	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
-			return &web.APIError{Status: http.StatusForbidden, Code: "other_origin", Message: "this came from a page of another site"}
+			return &web.APIError{Status: http.StatusForbidden, Code: "other_origin", Message: "request from a page of another site"}
 		}
 		if err := s.operator.Authorized(r); err != nil {
 			return err
@@ -349,11 +349,11 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return &web.APIError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is larger than 1 MiB"}
 		}
-		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body is JSON with the device's UID as "id", and optionally "price_id"`}
+		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body must be JSON with the device's UID as "id", and optionally "price_id"`}
 	}
 	uid, ok := uid.Parse(wish.ID)
 	if !ok {
-		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" is a device UID, dev:...`}
+		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" must be a device UID, dev:...`}
 	}
 	sale := s.selling(uid)
 	switch {
@@ -361,15 +361,15 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
 	case sale.State == fleet.Unread:
 		w.Header().Set("Retry-After", "2")
-		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device's variables are being read, ask again in a moment"}
+		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device's variables are being read; try again in a moment"}
 	case sale.State != fleet.Open:
-		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device does not sell at the moment"}
+		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device is not taking payments right now"}
 	case s.bridge.Late():
-		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, nothing is sold at the moment"}
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, so all sales are stopped"}
 	case s.bridge.LateFor(uid):
-		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, it is not sold at the moment"}
+		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, so its sales are stopped"}
 	case s.problems.StopsSales():
-		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "nothing is sold at the moment, /health says why"}
+		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "all sales are stopped; see /health for the reason"}
 	}
 	for _, o := range sale.Device.Offers {
 		switch {
@@ -382,7 +382,7 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.LinkClosed), Message: "the link of this price was deactivated in Stripe's Dashboard"}
 		case wish.PriceID != "":
 			s.fleet.Hurry(uid)
-			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is being made, ask again in a moment"}
+			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is not ready yet; try again in a moment"}
 		}
 	}
 	return &web.APIError{Status: http.StatusNotFound, Code: "no_such_price", Message: "the device does not sell this price"}
@@ -428,9 +428,9 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, bodies.ErrTooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
 	case errors.Is(err, bodies.ErrBusy):
-		return refuse(http.StatusServiceUnavailable, "busy", "too many events are on their way, send it again")
+		return refuse(http.StatusServiceUnavailable, "busy", "too many events at once; send the event again")
 	case errors.Is(err, bodies.ErrSlow):
-		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time, send it again")
+		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time; send it again")
 	case err != nil:
 		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
@@ -442,9 +442,9 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.Is(err, stripeevent.ErrTimeUnknown):
 		s.log.Warn("webhook postponed", "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be judged yet, send it again"}
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event cannot be processed yet; send it again"}
 	case errors.Is(err, stripeevent.ErrSignature):
-		s.complaints.Do(func() { s.log.Warn("webhook refused", "err", err) })
+		s.complaints.Do(func() { s.log.Warn("webhook rejected", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
 	case err != nil: // Stripe would send it for days, and it would never be readable
 		event.Odd = err.Error()
@@ -452,8 +452,8 @@ func (s *Server) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
 	if err := s.bridge.Receive(ctx, event); err != nil {
-		s.log.Error("event not recorded, Stripe is to send it again", "event", event.ID, "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
+		s.log.Error("event not recorded", "event", event.ID, "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded; send it again"}
 	}
 	s.lastWebhook.Store(s.ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
@@ -481,14 +481,14 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 		s.ignored(answer.EventID, ignoredProject)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
-		s.log.Warn("routed event refused", "err", err)
-		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "this is no event of Notehub"}
+		s.log.Warn("routed event rejected", "err", err)
+		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
 	if err := s.bridge.Confirm(ctx, answer); err != nil {
-		s.log.Error("confirmation not recorded, Notehub is to send it again", "event", answer.EventID, "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded, send it again"}
+		s.log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
+		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded; send it again"}
 	}
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
@@ -528,13 +528,13 @@ func (s *Server) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 		}
 		if wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-			return &web.APIError{Status: http.StatusTooManyRequests, Code: "too_many_requests", Message: "the devices were refreshed lately, or credits are waiting to be sent"}
+			return &web.APIError{Status: http.StatusTooManyRequests, Code: "too_many_requests", Message: "the devices were refreshed recently, or credits are waiting to be sent; try again later"}
 		}
 	}
 	result, err := s.fleet.Refresh(r.Context())
 	if err != nil {
-		s.log.Warn("refresh asked for", "err", err)
-		return &web.APIError{Status: http.StatusBadGateway, Code: "refresh_failed", Message: "Notehub or Stripe could not be asked; what was known is still sold"}
+		s.log.Warn("requested refresh failed", "err", err)
+		return &web.APIError{Status: http.StatusBadGateway, Code: "refresh_failed", Message: "Notehub or Stripe did not answer; sales go on as before"}
 	}
 	return web.WriteJSON(w, http.StatusOK, result)
 }
@@ -580,7 +580,7 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	stats, err := s.ledger.Stats(ctx)
 	if err = errors.Join(err, s.recording.Check(ctx), s.ledger.Trouble()); err != nil {
-		s.log.Error("payments cannot be recorded", "err", err)
+		s.log.Error("payments not recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
 	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued, s.ledger.Now()))

@@ -44,7 +44,7 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	if status != http.StatusSeeOther || !strings.HasPrefix(header.Get("Location"), "/session/") {
 		t.Fatalf("success page answers %d to %q; want 303 to the live page", status, header.Get("Location"))
 	}
-	if status, _, page := s.get(header.Get("Location"), "Accept", "text/html"); status != http.StatusOK || !strings.Contains(page, "Sent to the machine") {
+	if status, _, page := s.get(header.Get("Location"), "Accept", "text/html"); status != http.StatusOK || !strings.Contains(page, "Waiting for the machine") {
 		t.Errorf("the live page answers %d:\n%s", status, page)
 	}
 }

@@ -270,7 +270,7 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 		to, form := p.scans()
 		refused := func(what string, w *httptest.ResponseRecorder) {
 			f.Helper()
-			f.answers(what, w, http.StatusTooManyRequests, "<h1>Too many tries</h1>")
+			f.answers(what, w, http.StatusTooManyRequests, "<h1>Too many attempts</h1>")
 			if n, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || n < 1 || n > 20 {
 				f.Errorf("%s: Retry-After %q; want some seconds", what, w.Header().Get("Retry-After"))
 			}
@@ -367,7 +367,7 @@ func TestStripeMakesNoSession(t *testing.T) {
 		for _, o := range []sandbox.Outcome{{Status: 500}, {Status: 429, Header: http.Header{"Retry-After": {"7"}}}, {Delay: time.Hour}} {
 			f.stripe.Next(makeSession, o)
 			w := p.do("POST", to, form)
-			f.answers("the button", w, http.StatusServiceUnavailable, "<h1>The payment page could not be opened</h1>")
+			f.answers("the button", w, http.StatusServiceUnavailable, "<h1>The payment page did not open</h1>")
 			if w.Header().Get("Retry-After") == "" {
 				f.Error("no Retry-After")
 			}

@@ -77,7 +77,7 @@ var (
 func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	out, code := a.setUp("Warm wash", "EUR", "350", "y")
+	out, code := a.setUp("Warm wash", "EUR", "3.50", "y")
 	price, secret := madePrice.FindString(out), toldSecret.FindStringSubmatch(out)
 	if code != 0 || price == "" || secret == nil || a.made() != [3]int{1, 1, 1} {
 		t.Fatalf("exit code %d, made %v; want one of each, and the secret told", code, a.made())
@@ -113,11 +113,11 @@ func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	a.stripe.Next("POST /v1/prices", sandbox.Outcome{Status: 500})
-	if out, code := a.setUp("Warm wash", "eur", "350"); code != 1 || !strings.Contains(out, "make the price: Stripe says") {
+	if out, code := a.setUp("Warm wash", "eur", "3.50"); code != 1 || !strings.Contains(out, "create the price: Stripe says") {
 		t.Errorf("exit code %d; want 1 and what could not be made", code)
 	}
 	a.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: 500})
-	if _, code := a.setUp("eur", "350"); code != 1 {
+	if _, code := a.setUp("eur", "3.50"); code != 1 {
 		t.Errorf("exit code %d; want 1", code)
 	}
 	if out, code := a.setUp(); code != 0 || a.made() != [3]int{1, 1, 1} || !strings.Contains(out, "dashboard.stripe.com/webhooks") {
@@ -128,10 +128,10 @@ func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
 func TestSetupWithoutAnybodyWhoAnswers(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	if out, code := a.setUp(); code != 1 || a.made() != [3]int{} || !strings.Contains(out, "nobody answers") {
+	if out, code := a.setUp(); code != 1 || a.made() != [3]int{} || !strings.Contains(out, "no answer") {
 		t.Errorf("exit code %d, made %v; want nothing", code, a.made())
 	}
-	out, code := a.setUp("Warm wash", "eur", "350")
+	out, code := a.setUp("Warm wash", "eur", "3.50")
 	if code != 0 || !strings.Contains(out, "STRIPE_PRICE_ID=price_") || !toldSecret.MatchString(out) {
 		t.Errorf("exit code %d; want all told and the end of the answers taken for a no", code)
 	}
@@ -163,7 +163,7 @@ func TestNoValueIsReplacedUnasked(t *testing.T) {
 			if err := os.WriteFile(a.file, []byte(before), 0o640); err != nil {
 				t.Fatal(err)
 			}
-			out, code := a.setUp(append([]string{"Warm wash", "eur", "350"}, c.answers...)...)
+			out, code := a.setUp(append([]string{"Warm wash", "eur", "3.50"}, c.answers...)...)
 			if code != 0 || strings.Contains(out, "whsec_0123456789") {
 				t.Fatalf("exit code %d; want 0, and the old secret not shown", code)
 			}
@@ -180,9 +180,12 @@ func TestNoValueIsReplacedUnasked(t *testing.T) {
 func TestAnAnswerThatCannotBeIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	out, code := a.setUp("", "Warm wash", "euros", "eur", "3.50", "5", "350")
-	if code != 0 || !strings.Contains(out, "three letters") || !strings.Contains(out, "whole number") || !strings.Contains(out, "below the 50") {
+	out, code := a.setUp("", "Warm wash", "euros", "eur", "350", "0.05", "3.50")
+	if code != 0 || !strings.Contains(out, "three letters") || !strings.Contains(out, "written like 3.50") || !strings.Contains(out, "below the 50") {
 		t.Errorf("exit code %d; want each wrong answer explained", code)
+	}
+	if out, code := newAccount(t).setUp("Warm wash", "jpy", "350.00", "350"); code != 0 || !strings.Contains(out, ", 350 JPY, was created") {
+		t.Errorf("exit code %d, %s; want a price in a currency without cents", code, out)
 	}
 }
 
@@ -193,8 +196,8 @@ func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
 		want     string
 		events   int
 	}{
-		"its own":         {map[string]string{"app": "notepay"}, "sends all that is followed now", len(stripeevent.Types())},
-		"somebody else's": {nil, "left alone", 1},
+		"its own":         {map[string]string{"app": "notepay"}, "now sends all events", len(stripeevent.Types())},
+		"somebody else's": {nil, "stays as it is", 1},
 	} {
 		a := newAccount(t)
 		client := a.client()
@@ -203,7 +206,7 @@ func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, code := a.setUp("Warm wash", "eur", "350")
+		out, code := a.setUp("Warm wash", "eur", "3.50")
 		now, err := client.V1WebhookEndpoints.Retrieve(t.Context(), made.ID, nil)
 		if code != 0 || err != nil || !strings.Contains(out, c.want) || len(now.EnabledEvents) != c.events {
 			t.Errorf("%s: exit code %d, %v, %q; want %d events", name, code, err, now.EnabledEvents, c.events)
@@ -221,14 +224,14 @@ func TestSetupThatCannotBe(t *testing.T) {
 		"without a key":            {[]string{"STRIPE_SECRET_KEY", ""}, 2, "STRIPE_SECRET_KEY"},
 		"without a public address": {[]string{"PUBLIC_URL", ""}, 2, "PUBLIC_URL"},
 		"with an unknown key":      {[]string{"STRIPE_SECRET_KEY", "sk_test_another1"}, 1, "Invalid API Key"},
-		"with other settings that are wrong or missing it can": {[]string{"PORT", "x", "NOTEHUB_PROJECT_UID", "1"}, 0, "was made"},
+		"with other settings that are wrong or missing it can": {[]string{"PORT", "x", "NOTEHUB_PROJECT_UID", "1"}, 0, "was created"},
 		"for this machine there is no endpoint":                {[]string{"PUBLIC_URL", "http://localhost:3000"}, 0, "stripe listen"},
 	} {
 		a := newAccount(t)
 		for i := 0; i < len(c.set); i += 2 {
 			a.env[c.set[i]] = c.set[i+1]
 		}
-		if out, code := a.setUp("Warm wash", "eur", "350"); code != c.code || !strings.Contains(out, c.want) {
+		if out, code := a.setUp("Warm wash", "eur", "3.50"); code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("%s: exit code %d; want %d and %q", name, code, c.code, c.want)
 		}
 	}
@@ -242,7 +245,7 @@ func TestAQuestionEndsWithTheProcess(t *testing.T) {
 	defer never.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	asked := writerFunc(func(p []byte) (int, error) {
-		if strings.Contains(string(p), "What do machines sell") {
+		if strings.Contains(string(p), "What do customers buy") {
 			cancel()
 		}
 		return len(p), nil

@@ -86,7 +86,7 @@ func TestSalesStopWhilePaymentsCannotBeRecorded(t *testing.T) {
 	link := s.selling(washer)
 
 	limitFileSize(t, p.cmd.Process.Pid, 1) // each write fails
-	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "Payments cannot be recorded: ") {
+	if report := s.closedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "notepay cannot record payments: ") {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	w.paidMeanwhile(s, link, func() { limitFileSize(t, p.cmd.Process.Pid, math.MaxUint64) })
@@ -138,7 +138,7 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 		})
 		return report
 	}
-	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(report, "free on the disk of the ledger") {
+	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(report, "free on the ledger's disk") {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	if err := os.Remove(filler); err != nil {

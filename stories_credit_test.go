@@ -202,7 +202,7 @@ func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T
 			f.buy(sandbox.PayOptions{})
 			f.pass(3 * time.Minute)
 		}
-		f.answers("a scan", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "This machine did not answer lately")
+		f.answers("a scan", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "This machine is not responding")
 		late := f.pay(open)
 		f.stands(late.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonNotSelling, bridge.ReasonNotSelling})
 		m.SetOnline(true)

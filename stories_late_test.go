@@ -24,9 +24,9 @@ func (f *front) scanned(when, device string, status int, text string) {
 	}
 }
 
-// While Notehub takes no notes nothing is sold, also when the credit that waited has expired, and until it takes them again.
+// While Notehub accepts no notes nothing is sold, also when the credit that waited has expired, and until it takes them again.
 func TestLateLastsAsLongAsTheOutage(t *testing.T) {
-	const closed = "Machines cannot be reached at the moment"
+	const closed = "Machines cannot be reached right now"
 	for name, outage := range map[string]struct {
 		pattern string
 		answer  sandbox.Outcome
@@ -52,7 +52,7 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 				if p := f.paid(session.ID); name == "notes alone" && p.Machine != ledger.Failed {
 					f.Errorf("the credit is %s; want it failed, for its time is over", p.Machine)
 				}
-				f.answers("health", f.get("/health"), 200, "Notehub takes no notes")
+				f.answers("health", f.get("/health"), 200, "Notehub accepts no notes")
 				f.asks("a link", "/api/create-payment-link", `{"id":"`+washer+`"}`, http.StatusConflict, `"code":"late"`)
 				f.notehub.Clear(outage.pattern)
 				f.pass(time.Minute)
@@ -86,7 +86,7 @@ func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 					f.pass(time.Minute)
 					f.scanned("the other machine", washer, http.StatusTemporaryRedirect, "")
 				}
-				f.scanned("the dead machine", "dev:dead", http.StatusServiceUnavailable, "This machine cannot be reached at the moment")
+				f.scanned("the dead machine", "dev:dead", http.StatusServiceUnavailable, "This machine cannot be reached right now")
 				f.asks("its link", "/api/create-payment-link", `{"id":"dev:dead"}`, http.StatusConflict, `"code":"late"`)
 				f.answers("health", f.get("/health"), 200, `"status":`)
 				if f.server.bridge.Late() || f.server.problems.StopsSales() {
@@ -110,7 +110,7 @@ func TestLateIsKnownAgainAfterARestart(t *testing.T) {
 		f.pass(6 * time.Minute)
 		f.restarted(nil)
 		f.pass(time.Minute)
-		f.scanned("after the restart", washer, http.StatusServiceUnavailable, "Machines cannot be reached at the moment")
+		f.scanned("after the restart", washer, http.StatusServiceUnavailable, "Machines cannot be reached right now")
 		f.notehub.Clear(postNote)
 	})
 }

@@ -76,7 +76,7 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 		f.asks("a test start", "/api/devices/"+washer+"/start", `{"reason":"test"}`, 200, `"machine":"queued"`)
 		f.pass(10 * time.Second)
 		f.started(m, 2)
-		f.answers("a scan", f.get("/pay?device="+washer), 503, "This machine is closed at the moment") // a person's pause ends by a person
+		f.answers("a scan", f.get("/pay?device="+washer), 503, "This machine is closed right now") // a person's pause ends by a person
 		f.asks("a resume", "/api/devices/"+washer+"/resume", `{"reason":"mended"}`, 200, `"paused":null`)
 		f.pass(10 * time.Second)
 		f.answers("a scan", f.get("/pay?device="+washer), 307, "")

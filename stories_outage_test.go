@@ -24,7 +24,7 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 					for p.Machine == ledger.Queued && time.Since(p.CreatedAt) < 5*time.Minute {
 						f.pass(5 * time.Second)
 						p = f.paid(session.ID)
-						if page := f.get(f.livePage(session)).Body.String(); strings.Contains(page, "has received it") || strings.Contains(page, "The machine has your payment") {
+						if page := f.get(f.livePage(session)).Body.String(); strings.Contains(page, "got it") || strings.Contains(page, "The machine got your payment") {
 							f.Fatalf("the page of a credit that was never taken: %s", page)
 						}
 					}

@@ -101,10 +101,10 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 		reason string
 	}{
 		"disabled":     {func(f *front) { f.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Disabled = true }) }, "This machine is out of service", 503, bridge.ReasonNotSelling},
-		"payments_off": {func(f *front) { f.notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine takes no payments at the moment", 503, bridge.ReasonNotSelling},
+		"payments_off": {func(f *front) { f.notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine is not taking payments right now", 503, bridge.ReasonNotSelling},
 		"paused": {func(f *front) {
 			f.asks("pause", "/api/devices/"+washer+"/pause", `{"reason":"vandals"}`, 200, `"state":"paused"`)
-		}, "This machine is closed at the moment", 503, bridge.ReasonNotSelling},
+		}, "This machine is closed right now", 503, bridge.ReasonNotSelling},
 		"offline": {func(f *front) { f.pass(12 * time.Minute) }, "This machine is offline", 503, bridge.ReasonNotSelling},
 		"removed": {func(f *front) { f.notehub.RemoveDevice(washer) }, "Device not found", 404, bridge.ReasonUnknownDevice},
 	} {

@@ -36,17 +36,17 @@ func openers() []visitor {
 		}},
 		{name: "a locker that cannot be reached yet", pays: true, machine: confirms(), offline: true, variables: sells(locker), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Sent to the machine", "Your code for the machine")
+			c.sees("", "Waiting for the machine", "Your code for the machine")
 			c.showsCode()
 			c.operator("/api/payments/"+c.session.ID+"/end", "{}")
-			c.sees("", "The machine did not start", "The operator ended it before the machine started.", "€4.00 was refunded")
+			c.sees("", "The machine did not start", "The operator ended this before the machine started.", "€4.00 was refunded")
 			c.showsNoCode()
 		}},
 		{name: "a locker whose time ends", pays: true, machine: confirms(), variables: sells(hook), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.showsCode()
-			c.sees("", "Finished", "This session is over.")
+			c.sees("", "Finished", "All done. Thank you!")
 			c.showsNoCode()
 			c.page.open(c.address())
 			c.reads("Finished")

@@ -173,14 +173,14 @@ func scenarios() []scenario {
 		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
 			w.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
-			w.command(1, "Warm wash\neur\n350\n", "setup")
-			if out := w.command(0, "", "setup"); !strings.Contains(out, "is there already") {
+			w.command(1, "Warm wash\neur\n3.50\n", "setup")
+			if out := w.command(0, "", "setup"); !strings.Contains(out, "exists already") {
 				w.Errorf("setup says %s; want that price and endpoint are there", out)
 			}
 			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
 			// 1: there is no pay.example.com that could answer.
 			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s", "NOTEHUB_ROUTE_TOKEN", webhookSecret)
-			for _, line := range []string{"Restricted key lacks a permission", "Price cannot be sold", "Webhook not delivered", "Device fetches its notes late", "Confirmations not routed"} {
+			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery", "Device connections", "Confirmation route"} {
 				if !strings.Contains(out, "ok       "+line+"? ") {
 					w.Errorf("check does not say ok of %q: %s", line, out)
 				}

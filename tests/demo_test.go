@@ -84,7 +84,7 @@ func (d *demo) idle() {
 
 const (
 	waitingTitle = "Payment received"
-	sentTitle    = "Sent to the machine"
+	sentTitle    = "Waiting for the machine"
 	startedTitle = "The machine has started"
 	doneTitle    = "Finished" // 40 seconds later
 )
@@ -138,7 +138,7 @@ func purchase(d *demo) {
 	phone.fits()
 	d.started()
 	d.page.until(`document.querySelector("#state-washer").dataset.state === "running"`)
-	d.money("$3.50 paid", "says that it started")
+	d.money("$3.50 paid", "reported its start")
 	d.page.until(`document.querySelectorAll(".step.done").length === 5`)
 	d.page.fits()
 	if !d.page.size.mobile {

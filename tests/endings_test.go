@@ -13,49 +13,49 @@ func confirming() []visitor {
 		{name: "unconfirmed, and started after the money went back", pays: true, machine: sandbox.MachineConfig{Confirms: true, MissExpiry: true},
 			behaviour: sandbox.Behaviour{LosePower: true}, variables: soon(), visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
-				c.sees("", "The machine has your payment", "waiting for it to confirm")
-				c.sees("", "We do not know whether the machine started", "did not confirm its start", "€3.50 was refunded", "help@wash.example")
+				c.sees("", "The machine got your payment", "waiting for the machine to confirm")
+				c.sees("", "We do not know whether the machine started", "did not report a start", "€3.50 was refunded", "help@wash.example")
 				c.machine.SetPower(true)
-				c.sees("", "The machine has started", "The machine started after your money had been given back. You need not pay again.", "€3.50 was refunded")
+				c.sees("", "The machine has started", "The machine started after you got your money back. You do not have to pay again.", "€3.50 was refunded")
 			}},
 		{name: "given back before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.reads("Sent to the machine")
+			c.reads("Waiting for the machine")
 			c.notehub.Always(deletesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.stripe.Refund(c.session.ID, 0)
-			c.sees("", "Your payment is being taken back", "The machine is not to start on it any more.")
+			c.sees("", "We are canceling this start", "The machine will no longer start for this payment.")
 			c.notehub.Clear(deletesOf(c.uid))
-			c.sees("", "The machine did not start", "The payment was given back before the machine started.", "€3.50 was refunded")
+			c.sees("", "The machine did not start", "Your payment was refunded before the machine started.", "€3.50 was refunded")
 		}},
 		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Payment received", "Reaching the machine takes longer than usual.", "You may close this page")
+			c.sees("", "Payment received", "Reaching the machine is taking longer than usual.", "You can close this page")
 			c.notehub.Clear(notesOf(c.uid))
 			c.reads("The machine has started")
 		}},
 		{name: "started", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("live-page", "The machine has started", "Time left", "Machine confirmed its start", "€3.50")
+			c.sees("live-page", "The machine has started", "Time left", "The machine confirmed its start", "€3.50")
 		}},
 		{name: "started later", pays: true, machine: confirms(), variables: sells(delayed), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine has confirmed", "It begins in about 20 minutes")
+			c.sees("", "The machine starts soon", "It starts in about 20 minutes")
 		}},
 		{name: "done", pays: true, machine: confirms(), variables: sells(short), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Finished", "This session is over.")
+			c.sees("", "Finished", "All done. Thank you!")
 		}},
 		{name: "free of charge", pays: true, machine: confirms(), variables: sells(plain), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{Free: true})
-			c.sees("", "The machine has started", "There is nothing to pay for this.")
+			c.sees("", "The machine has started", "There is nothing to pay.")
 		}},
 		{name: "recalled", pays: true, machine: confirms(), offline: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "did not pick up your payment in time", "€3.50 was refunded", "You can try again")
+			c.sees("", "The machine did not start", "did not get your payment in time", "€3.50 was refunded", "You can try again")
 			c.pay(sandbox.PayOptions{}) // the second in a row
 			c.reads("The machine did not start")
-			c.scans("", "This machine did not answer lately", "You have not been charged.")
+			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
 		}},
 		{name: "refused", pays: true, machine: confirms(), behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"}, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -75,11 +75,11 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "was in use already", "€3.50 was refunded")
+			c.sees("", "The machine did not start", "Somebody else was faster.", "€3.50 was refunded")
 		}},
 		{name: "on its way", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Sent to the machine", "You may close this page")
+			c.sees("", "Waiting for the machine", "You can close this page")
 			c.machine.SetOnline(true)
 			c.reads("The machine has started")
 		}},
@@ -93,19 +93,19 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.stripe.Refund(c.session.ID, 0)
-			c.sees("", "Ended early", "It was ended because the payment was given back.", "€3.50 was refunded")
+			c.sees("", "Ended early", "This ended early because your payment was refunded.", "€3.50 was refunded")
 		}},
 		{name: "given back in part", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", `{"amount":100}`)
-			c.sees("", "The machine has started", "€1.00 of €3.50 was given back.")
+			c.sees("", "The machine has started", "€1.00 of €3.50 was refunded.")
 		}},
 		{name: "ended by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/end", "{}")
-			c.sees("", "Ended early", "The operator ended it.")
+			c.sees("", "Ended early", "The operator ended this early.")
 		}},
 		{name: "disputed", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -117,28 +117,28 @@ func confirming() []visitor {
 		}},
 		{name: "disputed before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.reads("Sent to the machine")
+			c.reads("Waiting for the machine")
 			c.stripe.Dispute(c.session.ID)
-			c.sees("", "The machine did not start", "Your bank asked for the money back before the machine started.", "decides about it")
+			c.sees("", "The machine did not start", "Your bank asked for the money back before the machine started.", "will decide")
 		}},
 		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.notehub.AddEvent(c.uid, "payment_ack.qo", map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"})
-			c.sees("", "The machine has started", "reported a problem after that", "E-HEAT", "help@wash.example", "give the reference below")
+			c.sees("", "The machine has started", "then reported a problem", "E-HEAT", "help@wash.example", "give the reference below")
 		}},
 		{name: "gone since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
 			checkout := c.opensCheckout()
 			c.notehub.RemoveDevice(c.uid)
 			c.operator("/refresh-devices", "")
 			c.paysAt(checkout, sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "The machine is not in service any more.", "€3.50 was refunded")
+			c.sees("", "The machine did not start", "The machine is no longer in service.", "€3.50 was refunded")
 		}},
 		{name: "paused since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
 			checkout := c.opensCheckout()
 			c.operator("/api/devices/"+c.uid+"/pause", `{"reason":"the door is broken"}`)
 			c.paysAt(checkout, sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "The machine was taken out of sale.", "€3.50 was refunded")
+			c.sees("", "The machine did not start", "The machine is out of service.", "€3.50 was refunded")
 		}},
 	}
 }
@@ -147,7 +147,7 @@ func holding() []visitor {
 	return []visitor{
 		{name: "held and taken", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Sent to the machine", "€3.50 is reserved on your card and not charged.")
+			c.sees("", "Waiting for the machine", "€3.50 is reserved on your card, not charged.")
 			c.machine.SetOnline(true)
 			c.sees("", "The machine has started", "Time left")
 		}},
@@ -155,9 +155,9 @@ func holding() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.stripe.Always(c.intent("cancel"), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.machine.SetOnline(true)
-			c.sees("", "The machine did not start", "The reservation of €3.50 is being cancelled.")
+			c.sees("", "The machine did not start", "The reservation of €3.50 is being canceled.")
 			c.stripe.Clear(c.intent("cancel"))
-			c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was cancelled.")
+			c.sees("", "The machine did not start", "You were not charged. The reservation of €3.50 was canceled.")
 		}},
 		{name: "held, and let go by the bank before it was taken", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -165,7 +165,7 @@ func holding() []visitor {
 			c.machine.SetOnline(true)
 			c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
 			c.stripe.ExpireHold(c.session.ID)
-			c.sees("", "The machine has started", "You were not charged. The reservation of €3.50 had ended before.")
+			c.sees("", "The machine has started", "You were not charged. The reservation of €3.50 had already expired.")
 		}},
 		{name: "refunds that do not come at once", pays: true, machine: confirms(), variables: sells(plain), visit: func(c *customer) { // nobody else here has money to be given back
 			refunded := func(mode sandbox.RefundMode, says ...string) {
@@ -180,7 +180,7 @@ func holding() []visitor {
 			refunded(sandbox.RefundsPend, "We are refunding €1.20 to you.", "Refund requested")
 			c.stripe.SettleRefund(c.session.ID, true)
 			c.reads("The machine has started", "€1.20 was refunded.")
-			refunded(sandbox.RefundsLackBalance, "A refund of €1.20 is ordered and could not be made yet.", "help@wash.example", "give the reference below", "cr_")
+			refunded(sandbox.RefundsLackBalance, "Your refund of €1.20 has not gone through yet.", "help@wash.example", "give the reference below", "cr_")
 			refunded(sandbox.RefundsFail, "The refund of €1.20 failed", "help@wash.example", "give the reference below", "cr_")
 		}},
 	}
@@ -190,20 +190,20 @@ func delivering() []visitor {
 	return []visitor{
 		{name: "fetched", pays: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine has your payment", "It does not tell us when it starts.", "help@wash.example")
+			c.sees("", "The machine got your payment", "This machine does not report when it starts.", "help@wash.example")
 			c.stripe.Refund(c.session.ID, 0)
-			c.sees("", "The machine has your payment", "may start all the same", "€3.50 was refunded")
+			c.sees("", "The machine got your payment", "may start anyway", "€3.50 was refunded")
 		}},
 		{name: "delivery unclear", pays: true, variables: soon(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // cut, and never there
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "Payment received", "We are passing it on to the machine.")
+			c.sees("", "Payment received", "We are sending your payment to the machine.")
 			c.sees("", "We do not know whether the machine started", "You paid €3.50.", "help@wash.example")
 		}},
 		{name: "taken back, perhaps too late", pays: true, offline: true, variables: soon(), visit: func(c *customer) {
 			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true}) // and cut
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "We do not know whether the machine started", "which may have received it before", "€3.50 was refunded", "help@wash.example")
+			c.sees("", "We do not know whether the machine started", "may have got it just before", "€3.50 was refunded", "help@wash.example")
 		}},
 	}
 }

@@ -155,7 +155,7 @@ func (o *operator) looksAtAll() {
 	o.page.reads("main", "Needs attention")
 	o.page.picture("console-today")
 	o.page.open(o.p.url + "/operator/payments/" + o.refused.ID)
-	o.page.reads("main", "Why did it not start?")
+	o.page.reads("main", "Why the machine did not start")
 	o.page.picture("payment-story")
 	for path, title := range map[string]string{
 		"/operator":                            "Today",
@@ -164,17 +164,17 @@ func (o *operator) looksAtAll() {
 		"/operator/payments/" + o.refused.ID:   "Payment cr_",
 		"/operator/payments/" + o.disputed.ID:  "Payment cr_",
 		"/operator/payments?q=nothing+of+that": "Payments",
-		"/operator/devices":                    "Devices",
+		"/operator/devices":                    "Machines",
 		"/operator/events":                     "Stripe events",
 		"/operator/events/" + o.event():        "Event evt_",
 		"/operator/stickers":                   "Stickers",
-		"/operator/audit":                      "Audit",
-		"/operator/setup":                      "Set-up",
+		"/operator/audit":                      "Audit log",
+		"/operator/setup":                      "Setup",
 	} {
 		o.sees(path, title)
 	}
 	o.page.refusals.Store(o.p.url+"/operator/payments/cr_0000000000000000", true)
-	o.sees("/operator/payments/cr_0000000000000000", "This did not work")
+	o.sees("/operator/payments/cr_0000000000000000", "That did not work")
 	o.page.open(o.p.url + "/operator/setup")
 	o.page.click(`form[action="/operator/setup"] button`)
 	o.page.until(`document.querySelector("main [role=status]")`) // the last of its pieces
@@ -202,8 +202,8 @@ func (o *operator) settlesACall() {
 	}
 	o.p.payment(o.started.ID, `"money":"refunded"`)
 	o.page.open(o.p.url + "/operator/payments/" + o.started.ID)
-	o.page.reads("main", "given back")
-	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit")
+	o.page.reads("main", "refunded")
+	o.sees("/operator/audit?subject="+o.credit(o.started), "Audit log")
 	o.page.reads("main", "refund")
 }
 
@@ -278,7 +278,7 @@ func (o *operator) pauses() {
 	o.page.open(o.p.url + "/operator/devices?q=Dryer")
 	o.presses("/pause", reason)
 	o.page.reads("main", reason)
-	o.sees("/operator/devices?q=Dryer", "Devices")
+	o.sees("/operator/devices?q=Dryer", "Machines")
 	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable || strings.Contains(body, reason) {
 		o.t.Errorf("a paused machine answers %d %s; want 503, and nothing of the operator's reason", status, body)
 	}

@@ -239,7 +239,7 @@ func TestReadmeEndpointPassesCheck(t *testing.T) {
 		t.Fatalf("stripe webhook_endpoints create:\n%s", out)
 	}
 	report := w.command(1, "", "check") // PUBLIC_URL is not reached from here
-	for _, want := range []string{"ok       Webhook not delivered?", "ok       Webhook of another API version?"} {
+	for _, want := range []string{"ok       Webhook delivery:", "ok       Webhook API version:"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("notepay check does not say %q:\n%s", want, report)
 		}

@@ -21,7 +21,7 @@ func buyers() []visitor {
 			c.sessions(1)
 		}},
 		{name: "one who pays", machine: confirms(), visit: func(c *customer) {
-			c.finds("Ready for your payment", "Warm wash", "you get your money back without asking")
+			c.finds("Ready for your payment", "Warm wash", "you get your money back automatically")
 			c.presses()
 			pay(c.page, goodCard)
 			c.follows()
@@ -29,7 +29,7 @@ func buyers() []visitor {
 			c.sessions(1)
 		}},
 		{name: "one who pays for one plan of several", variables: sells(warm + "," + cold + "," + delayed), machine: confirms(), visit: func(c *customer) {
-			c.finds("Choose a plan", "Cold wash", "Overnight wash")
+			c.finds("Choose a program", "Cold wash", "Overnight wash")
 			c.page.click("main li:nth-child(2) button")
 			c.page.reads("body", "SIMULATED CHECKOUT")
 			c.page.reads("h1", "Cold wash")
@@ -58,7 +58,7 @@ func buyers() []visitor {
 		}},
 		{name: "one who presses the button too often", machine: confirms(), visit: func(c *customer) {
 			c.page.refusals.Store(c.url+"/use/"+c.uid, true)
-			for language, title := range map[string]string{"en": "Too many tries", "de": "Zu viele Versuche"} {
+			for language, title := range map[string]string{"en": "Too many attempts", "de": "Zu viele Versuche"} {
 				c.page.open(c.url + "/pay/" + c.uid)
 				c.page.speaks(language)
 				c.page.do("press many times", chromedp.Evaluate[chromedp.Void](`(async form => {
@@ -102,7 +102,7 @@ func (c *customer) sessions(want int) {
 func (c *customer) isTurnedAway() {
 	c.stripe.Always("POST /v1/checkout/sessions", sandbox.Outcome{Status: http.StatusInternalServerError})
 	c.page.refusals.Store(c.url+"/use/"+c.uid, true)
-	for language, title := range map[string]string{"en": "The payment page could not be opened", "de": "Die Bezahlseite ließ sich nicht öffnen"} {
+	for language, title := range map[string]string{"en": "The payment page did not open", "de": "Die Bezahlseite ließ sich nicht öffnen"} {
 		c.page.open(c.url + "/pay/" + c.uid)
 		c.page.speaks(language)
 		c.page.click("main form button")

@@ -29,7 +29,7 @@ func TestSettings(t *testing.T) {
 		})
 	}
 	out := w.command(1, "", "check", "CREDIT_LIFETIMES", "1h", "TZ", "Europe/Berlin")
-	if !strings.Contains(out, "warned   Unknown setting: CREDIT_LIFETIMES in the environment") || !strings.Contains(out, "did you mean CREDIT_LIFETIME?") {
+	if !strings.Contains(out, "warned   Setting names: CREDIT_LIFETIMES in the environment") || !strings.Contains(out, "did you mean CREDIT_LIFETIME?") {
 		t.Errorf("notepay check does not name the unknown setting:\n%s", out)
 	}
 }

@@ -229,7 +229,7 @@ func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
 	}
 	tested := freeStart(after) && after.Machine == ledger.Fetched && after.ConfirmBy.IsZero()
 	if tested || answered(after) && !answered(before) {
-		return b.resumeAutomatically(tx, after.DeviceUID, "the machine was heard from")
+		return b.resumeAutomatically(tx, after.DeviceUID, "the machine responded")
 	}
 	if !leftAlone(after) || freeStart(after) {
 		return nil
@@ -259,9 +259,13 @@ func (b *Bridge) streak(tx *ledger.Tx, before, after ledger.Payment) error {
 	if paused, err := ledger.Has(second(tx.PauseOf(after.DeviceUID))); paused || err != nil {
 		return err
 	}
+	why := "%d payments in a row did not reach the machine"
+	if after.Reason == ReasonUnconfirmed {
+		why = "%d payments in a row got no answer from the machine"
+	}
 	pause := ledger.Pause{
 		DeviceUID: after.DeviceUID,
-		Reason:    fmt.Sprintf("%d credits in a row came to nothing (%s)", left, after.Reason),
+		Reason:    fmt.Sprintf(why, left),
 		By:        Automatic,
 		At:        tx.Now,
 		Automatic: true,

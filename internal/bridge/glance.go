@@ -161,7 +161,7 @@ func (b *Bridge) glance(ctx, calls context.Context) {
 			if err := b.glanceAt(calls, id); upstream.OutcomeOf(err) == upstream.Wait {
 				rest = glanceRests
 			} else if err != nil {
-				b.c.Log.Debug("early look", "payment", id, "err", err)
+				b.c.Log.Debug("early check failed", "payment", id, "err", err)
 			}
 		}
 		_ = upstream.Sleep(ctx, rest) // the loop sees a context that ended

@@ -160,7 +160,7 @@ func (b *Bridge) LateFor(device string) bool { return b.lateness.of(device, time
 func (b *Bridge) measure(ctx context.Context) {
 	tried, err := b.c.Ledger.TriedInVain(ctx, maxTried)
 	if err != nil && ctx.Err() == nil {
-		b.c.Log.Error("read queue", "err", err)
+		b.c.Log.Error("queue not read", "err", err)
 	}
 	for _, p := range tried {
 		b.lateness.took(p, Outcome{Action: ledger.PostNote}, errTried, time.Now(), b.now())
@@ -170,7 +170,7 @@ func (b *Bridge) measure(ctx context.Context) {
 		b.showAgain()
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err != nil && ctx.Err() == nil {
-			b.c.Log.Error("read queue", "err", err)
+			b.c.Log.Error("queue not read", "err", err)
 		}
 		why := b.notehubProblem()
 		waits := b.c.Lifetime > 0 && !oldest.IsZero() && b.now().Sub(oldest) > b.c.Lifetime/2
@@ -198,9 +198,11 @@ func (b *Bridge) measure(ctx context.Context) {
 func (b *Bridge) notehubProblem() string {
 	switch {
 	case b.c.NotehubPace.Refuses():
-		return "Notehub refuses our calls, so no machine is sold. The console and the log say what it answers."
+		return "Notehub rejects notepay's requests, so all sales are stopped. " +
+			"The console and the log show its answer. Run notepay check."
 	case b.lateness.isDown():
-		return "Notehub takes no notes, so no machine is sold until it does. The log says what it answers. Sales go on by themselves when it is over."
+		return "Notehub accepts no notes, so all sales are stopped. The log shows its answer. " +
+			"Sales resume by themselves."
 	}
 	return ""
 }
@@ -220,7 +222,7 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 			continue
 		}
 		if b.lateness.answered(takesNotes, began, time.Now()) {
-			b.c.Log.Warn("notehub was asked whether it takes notes", "takes_notes", takesNotes, "err", err)
+			b.c.Log.Warn("notehub probed", "takes_notes", takesNotes, "err", err)
 		}
 	}
 }

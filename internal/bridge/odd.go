@@ -36,7 +36,7 @@ type oddEvents struct {
 func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 	if e.ID == "" {
 		b.c.Observe.Event(Unreadable)
-		b.c.Log.Warn("event cannot be read", "err", e.Odd)
+		b.c.Log.Warn("unreadable event skipped", "err", e.Odd)
 		b.unidentified("an event without id")
 		return nil
 	}
@@ -80,7 +80,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 		return nil
 	}
 	b.c.Log.Warn(
-		"event cannot be read",
+		"unreadable event skipped",
 		"event",
 		e.ID,
 		"type",
@@ -151,6 +151,6 @@ func (b *Bridge) toldStuck(failures int, err error) {
 		return
 	}
 	b.c.Problems.Raise(problem.Problem{Code: problem.EventsStuck,
-		Text: "Stripe's events cannot be read, so payments whose webhook is lost are not noticed. " +
-			"The log says why; `notepay check` tells what the key may read."})
+		Text: "notepay cannot read Stripe's events, so it misses payments whose webhook is lost. " +
+			"The log has the cause. Run notepay check to see what the key may read."})
 }

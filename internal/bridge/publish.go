@@ -40,7 +40,7 @@ func (b *Bridge) show(device string) {
 		b.unshown.ids = map[string]bool{}
 	}
 	b.unshown.ids[device] = true
-	b.c.Log.Error("device not shown", "device", device, "err", err)
+	b.c.Log.Error("device state not published", "device", device, "err", err)
 }
 
 // showAgain repeats what could not be shown.

@@ -33,7 +33,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 		}
 		if err := b.readEvents(ctx, &r); err != nil {
 			if ctx.Err() == nil {
-				b.c.Log.Warn("Stripe's events not read", "err", err)
+				b.c.Log.Warn("stripe events not read", "err", err)
 			}
 			failures++
 			b.toldStuck(failures, err)
@@ -179,7 +179,7 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	others := int64(r.others)
 	changed := r.compared && others != b.others.Load()
 	if b.c.Problems.Odd(oddListed, r.odd...) && len(r.odd) > 0 {
-		b.c.Log.Warn("events cannot be read", "events", r.odd)
+		b.c.Log.Warn("unreadable events skipped", "events", r.odd)
 	}
 	began := b.clock().At(r.began)
 	*r = reading{}
@@ -258,7 +258,7 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 		after, more = last, again
 	}
 	if b.c.Problems.Odd(oddSessions, unreadable...) && len(unreadable) > 0 {
-		b.c.Log.Warn("sessions cannot be read", "sessions", unreadable)
+		b.c.Log.Warn("unreadable sessions skipped", "sessions", unreadable)
 	}
 	return nil
 }
@@ -297,7 +297,7 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 	b.committed(judged...)
 	if len(judged) > 0 {
 		b.c.Log.Warn(
-			"this ledger is a restored copy: what it believed to be under way is left to a person or asked about",
+			"restored from backup",
 			"payments",
 			len(judged),
 		)

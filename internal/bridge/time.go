@@ -181,7 +181,7 @@ func (b *Bridge) learnTime(ctx context.Context) {
 			break
 		}
 		if !errors.Is(err, ErrTimeUnknown) {
-			b.c.Log.Error("settle", "err", err)
+			b.c.Log.Error("result not recorded, retrying", "err", err)
 		} else if err = b.askTime(ctx); err == nil && b.clock().Known() {
 			continue
 		}
@@ -191,7 +191,7 @@ func (b *Bridge) learnTime(ctx context.Context) {
 			break
 		}
 		if failures == 1 {
-			b.c.Log.Warn("Stripe's time not learned", "err", err)
+			b.c.Log.Warn("stripe time unknown", "err", err)
 		}
 		_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), askEvery)) // the loop sees a context that ended
 	}
@@ -217,11 +217,11 @@ func (b *Bridge) LearnTime(ctx context.Context) {
 		}
 		b.time.asked = time.Now()
 		if err := b.askTime(context.WithoutCancel(ctx)); err != nil {
-			b.c.Log.Warn("Stripe's time not learned", "err", err)
+			b.c.Log.Warn("stripe time unknown", "err", err)
 			return nil, nil
 		}
 		if err := b.settleIfKnown(context.WithoutCancel(ctx)); err != nil {
-			b.c.Log.Error("settle", "err", err)
+			b.c.Log.Error("result not recorded, retrying", "err", err)
 		}
 		return nil, nil
 	})
@@ -243,11 +243,11 @@ func (b *Bridge) keepTime(ctx context.Context) {
 		if (b.clock().Doubtful() || !b.clock().Known()) && !time.Now().Before(next) {
 			next = time.Now().Add(askEvery)
 			if err := b.askTime(ctx); err != nil && ctx.Err() == nil {
-				b.c.Log.Debug("Stripe's time not learned", "err", err)
+				b.c.Log.Debug("stripe time unknown", "err", err)
 			}
 		}
 		if err := b.settleIfKnown(ctx); err != nil && ctx.Err() == nil {
-			b.c.Log.Error("settle", "err", err)
+			b.c.Log.Error("result not recorded, retrying", "err", err)
 		}
 	}
 }
@@ -261,16 +261,17 @@ func (b *Bridge) judgeTime(waited bool) {
 	case seen && ahead.Abs() > vendortime.Tolerance:
 		p.Text = clockText(ahead)
 	case waited && !b.clock().Known() && b.c.Ledger.Born().IsZero():
-		p.Text = "Stripe has not answered since the start, so its time is not known, and no payment can be judged. " +
-			"Check the connection to Stripe, STRIPE_SECRET_KEY, and the clock of this host: with a wrong one TLS fails."
+		p.Text = "Stripe has not answered since the start, so notepay does not know the time " +
+			"and cannot process payments. Check the connection to Stripe, STRIPE_SECRET_KEY, " +
+			"and this host's clock, because a wrong clock breaks TLS."
 	default:
 		if b.c.Problems.Clear(problem.Clock) {
-			b.c.Log.Info("clock is right again")
+			b.c.Log.Info("clock correct again")
 		}
 		return
 	}
 	if b.c.Problems.Raise(p) {
-		b.c.Log.Warn("clock is wrong, sales stopped", "ahead", ahead.Round(time.Second))
+		b.c.Log.Warn("clock wrong, sales stopped", "ahead", ahead.Round(time.Second))
 	}
 }
 
@@ -280,7 +281,8 @@ func clockText(ahead time.Duration) string {
 	if ahead < 0 {
 		way = "behind"
 	}
-	return fmt.Sprintf("The clock of this host is %s %s Stripe's time. Nothing is sold until it is right. "+
+	return fmt.Sprintf("The clock of this host is %s %s Stripe's time. "+
+		"All sales are stopped until the clock is right. "+
 		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).",
 		ahead.Abs().Round(time.Second), way)
 }

@@ -21,9 +21,9 @@ func (b *Bridge) twins(p ledger.Payment, sign string) ledger.Payment {
 		p.Attention = AttentionTwins
 	}
 	text := "Another installation works on the same Notehub project and Stripe account. " +
-		"Both send each credit and refund. Stop one of them, or give it another project and account."
+		"Both send and refund each payment. Stop one of them, or give it another project and account."
 	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: text, Detail: sign + ", payment " + p.ID}) {
-		b.c.Log.Error("another installation works on this project and account", "payment", p.ID, "detail", sign)
+		b.c.Log.Error("second installation detected", "payment", p.ID, "detail", sign)
 	}
 	return p
 }

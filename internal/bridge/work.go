@@ -66,7 +66,7 @@ func (b *Bridge) begin(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		b.c.Log.Error("begin", "err", err)
+		b.c.Log.Error("startup failed, retrying", "err", err)
 		_ = upstream.Sleep(ctx, time.Second)
 	}
 }
@@ -102,7 +102,7 @@ func (b *Bridge) deliver(ctx, calls context.Context, q queue) {
 		claimed, err := b.claim(ctx, q, cap(fresh)-len(fresh), cap(again)-len(again))
 		if err != nil {
 			if ctx.Err() == nil {
-				b.c.Log.Error("claim", "err", err)
+				b.c.Log.Error("payments not claimed", "err", err)
 				_ = upstream.Sleep(ctx, time.Second)
 			}
 			continue
@@ -145,7 +145,7 @@ func (b *Bridge) rest(ctx context.Context, wake chan struct{}, part ledger.Part)
 		due, err := b.c.Ledger.NextDue(ctx, part)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			b.c.Log.Error("read queue", "err", err)
+			b.c.Log.Error("queue not read", "err", err)
 		case woken && !due.IsZero() && !b.now().Before(due):
 			return
 		case !due.IsZero():
@@ -191,7 +191,7 @@ func (b *Bridge) committed(changes ...change) {
 		}
 		b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Machine, "money", p.Money, "reason", p.Reason, "attention", p.Attention)
 		if c.before.Attention != p.Attention && p.Attention != "" {
-			b.c.Log.Warn("a person has to look", "payment", p.ID, "device", p.DeviceUID, "attention", p.Attention, "machine", p.Machine, "money", p.Money)
+			b.c.Log.Warn("payment needs attention", "payment", p.ID, "device", p.DeviceUID, "attention", p.Attention, "machine", p.Machine, "money", p.Money)
 		}
 		if p.Machine == ledger.Failed && c.before.Machine != ledger.Failed && !p.Posted {
 			b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID, "reason", p.Reason, "attention", p.Attention)
@@ -436,13 +436,13 @@ func (b *Bridge) settle(claimed ledger.Payment, o Outcome, took time.Duration, c
 	defer cancel()
 	err := b.c.Ledger.Update(ctx, write)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
-		b.c.Log.Error("settle", "payment", claimed.ID, "err", err)
+		b.c.Log.Error("result not recorded, retrying", "payment", claimed.ID, "err", err)
 		if upstream.Sleep(ctx, time.Second) == nil {
 			err = b.c.Ledger.Update(ctx, write)
 		}
 	}
 	if err != nil {
-		b.c.Log.Error("settle given up, left to the lease", "payment", claimed.ID, "err", err)
+		b.c.Log.Error("result not recorded", "payment", claimed.ID, "err", err)
 		return
 	}
 	b.committed(changed)
@@ -479,7 +479,7 @@ func (b *Bridge) watch(ctx context.Context) {
 		})
 		if err != nil {
 			if ctx.Err() == nil {
-				b.c.Log.Error("watch", "err", err)
+				b.c.Log.Error("timers not read", "err", err)
 				_ = upstream.Sleep(ctx, time.Second)
 			}
 			continue
@@ -502,7 +502,7 @@ func (b *Bridge) lookUp(ctx, calls context.Context) {
 		})
 		if err != nil {
 			if ctx.Err() == nil {
-				b.c.Log.Error("claim look-ups", "err", err)
+				b.c.Log.Error("lookups not claimed", "err", err)
 				_ = upstream.Sleep(ctx, time.Second)
 			}
 			continue
@@ -532,7 +532,7 @@ func (b *Bridge) lookUpOne(ctx context.Context, l ledger.Lookup) {
 		defer settled()
 		err := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
 		if err != nil {
-			b.c.Log.Warn("look-up not delayed", "session", l.ID, "err", err)
+			b.c.Log.Warn("lookup not delayed", "session", l.ID, "err", err)
 		}
 		return
 	}

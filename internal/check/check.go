@@ -37,10 +37,10 @@ const (
 
 // Result is one check.
 type Result struct {
-	Name   string // the problem that was looked for
+	Name   string // the subject of the check
 	State  State
 	Detail string // what was seen, on one line
-	Remedy string // what mends it; "" where nothing has to be
+	Remedy string // how to fix the problem; "" if there is none
 }
 
 // Config is what Run needs. Only Report may be nil.
@@ -115,28 +115,28 @@ func Run(ctx context.Context, c Config) []Result {
 		name string
 		do   func(context.Context) Result
 	}{
-		{"Unknown setting", r.unknownSettings},
-		{"Secret copied badly", r.copied},
-		{"Stripe connection fails", r.stripeKey},
-		{"Restricted key lacks a permission", r.permissions},
-		{"Test and live mixed", r.modes},
-		{"Price cannot be sold", r.defaultPrices},
-		{"Webhook secret missing", r.webhookSecret},
-		{"Webhook not delivered", r.webhook},
-		{"Webhook of another API version", r.webhookVersion},
-		{"Notehub sign-in fails", r.signIn},
-		{"Notehub project not found", r.project},
-		{"No device to sell on", r.listDevices},
-		{"Device fetches its notes late", r.sessions},
-		{"Variable names a price that cannot be sold", r.variables},
-		{"Confirmations not routed", r.routed},
-		{"Ledger cannot be written", r.ledger},
-		{"Ledger on a network disk", r.disk},
-		{"Disk of the ledger nearly full", r.space},
-		{"Clock is wrong", r.clock},
-		{"Public address not reached", r.public},
-		{"Certificate not valid", r.certificate},
-		{"Operator locked out", r.operator},
+		{"Setting names", r.unknownSettings},
+		{"Secret format", r.copied},
+		{"Stripe connection", r.stripeKey},
+		{"Stripe key permissions", r.permissions},
+		{"Test and live mode", r.modes},
+		{"Default price", r.defaultPrices},
+		{"Webhook secret", r.webhookSecret},
+		{"Webhook delivery", r.webhook},
+		{"Webhook API version", r.webhookVersion},
+		{"Notehub sign-in", r.signIn},
+		{"Notehub project", r.project},
+		{"Notehub devices", r.listDevices},
+		{"Device connections", r.sessions},
+		{"Notehub variables", r.variables},
+		{"Confirmation route", r.routed},
+		{"Ledger access", r.ledger},
+		{"Ledger disk", r.disk},
+		{"Disk space", r.space},
+		{"Clock", r.clock},
+		{"Public address", r.public},
+		{"Certificate", r.certificate},
+		{"Operator token", r.operator},
 	} {
 		found := check.do(ctx)
 		found.Name, found.Detail = check.name, oneLine(found.Detail)

@@ -44,7 +44,7 @@ func (d *dialogue) print(text string) {
 }
 
 // errNoAnswer is for a question that cannot be left out.
-var errNoAnswer = errors.New("nobody answers: run setup where it can ask")
+var errNoAnswer = errors.New("no answer: run setup in a terminal")
 
 // ask asks until there is an answer in which wrong finds nothing.
 func (d *dialogue) ask(question string, wrong func(string) string) (string, error) {

@@ -27,7 +27,7 @@ func offer(d *dialogue, file string, found []setting) error {
 	}
 	found = slices.DeleteFunc(found, func(s setting) bool { return current[s.name] == s.value })
 	if len(found) == 0 {
-		d.say("%s says so already.", file)
+		d.say("%s is up to date.", file)
 		return nil
 	}
 	var names []string
@@ -43,9 +43,9 @@ func offer(d *dialogue, file string, found []setting) error {
 		replace := yes
 		if old := current[s.name]; yes && old != "" {
 			if s.secret {
-				old = "there"
+				old = "set"
 			}
-			if replace, err = d.agrees(fmt.Sprintf("%s is %s already. Replace it?", s.name, old)); err != nil {
+			if replace, err = d.agrees(fmt.Sprintf("%s is already %s. Replace it?", s.name, old)); err != nil {
 				return err
 			}
 		}

@@ -22,12 +22,12 @@ import (
 func (r *run) unknownSettings(context.Context) Result {
 	if len(r.Suspicious) > 0 {
 		return warned(
-			"correct the name, or remove the line; .env.example lists every setting",
+			"correct the name or remove the line; .env.example lists every setting",
 			"%s",
 			strings.Join(r.Suspicious, "; "),
 		)
 	}
-	return ok("every name is a setting")
+	return ok("all setting names are known")
 }
 
 // onThisMachine says whether an address leads nowhere else.
@@ -44,13 +44,14 @@ func (r *run) ledger(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
 	if err := ledger.Inspect(ctx, database); err != nil {
 		return failed(
-			"payments cannot be recorded: see to the directory's owner, free space, or the database's user (DATABASE_URL)",
+			"payments cannot be recorded: "+
+				"check the directory's owner, the free space, or the database user (DATABASE_URL)",
 			"%s",
 			err,
 		)
 	}
 	if ledger.IsPostgres(database) {
-		return ok("PostgreSQL takes us")
+		return ok("PostgreSQL accepts connections")
 	}
 	return ok("%s can be written", database)
 }
@@ -62,13 +63,13 @@ func (r *run) disk(context.Context) Result {
 	}
 	switch network, err := r.Disk(database); {
 	case errors.Is(err, errors.ErrUnsupported):
-		return skipped("this system does not tell; SQLite needs a local disk")
+		return skipped("this system does not report the disk type; SQLite needs a local disk")
 	case err != nil:
-		return skipped("the disk could not be looked at: %s", err)
+		return skipped("the disk could not be checked: %s", err)
 	case network != "":
 		return failed(
 			"put DATABASE_URL on a local disk, or use PostgreSQL",
-			"%s is on %s, which does not keep what SQLite needs",
+			"%s is on %s, which is not safe for SQLite",
 			database,
 			network,
 		)
@@ -81,16 +82,16 @@ func (r *run) space(context.Context) Result {
 	if ledger.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
-	const remedy = "delete something on the disk of the ledger, or enlarge it"
+	const remedy = "free space on the ledger's disk, or enlarge it"
 	space, err := r.Space(database)
 	free := fmt.Sprintf("%.0f MB are free", float64(space.Free)/1e6)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return skipped("this system does not tell how much is free")
+		return skipped("this system does not report free space")
 	case err != nil:
-		return skipped("the disk could not be looked at: %s", err)
+		return skipped("the disk could not be checked: %s", err)
 	case space.Free < space.Floor():
-		return failed(remedy, "%s: nothing is sold with so little", free)
+		return failed(remedy, "%s: sales stop with so little space", free)
 	case space.Tight():
 		return warned(remedy, "%s: sales stop when %.0f MB are left", free, float64(space.Floor())/1e6)
 	}
@@ -107,19 +108,19 @@ func (r *run) clock(context.Context) Result {
 	ahead = ahead.Round(time.Second)
 	switch {
 	case !seen:
-		return skipped("no vendor has answered")
+		return skipped("neither Stripe nor Notehub has answered")
 	case ahead.Abs() <= maxOffset:
-		return ok("it agrees with the vendors'")
+		return ok("in step with Stripe and Notehub")
 	case ahead > 0:
 		return failed(
-			"let the system keep the time (NTP)",
-			"it is %s ahead of the vendors'; from two minutes on nothing is sold",
+			"turn on time synchronization (NTP)",
+			"%s ahead of Stripe and Notehub; sales stop at two minutes",
 			ahead,
 		)
 	}
 	return failed(
-		"let the system keep the time (NTP)",
-		"it is %s behind the vendors'; from two minutes on nothing is sold",
+		"turn on time synchronization (NTP)",
+		"%s behind Stripe and Notehub; sales stop at two minutes",
 		-ahead,
 	)
 }
@@ -131,8 +132,8 @@ func (r *run) public(ctx context.Context) Result {
 	if address == "" {
 		r.secure = skipped("PUBLIC_URL is not set")
 		return warned(
-			"set PUBLIC_URL to the address under which customers reach this",
-			"PUBLIC_URL is not set: customers stay on Stripe's page after they paid",
+			"set PUBLIC_URL to the address at which customers reach notepay",
+			"PUBLIC_URL is not set: customers stay on Stripe's page after paying",
 		)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -144,14 +145,15 @@ func (r *run) public(ctx context.Context) Result {
 	resp, err := r.Public.Do(req)
 	if wrong, found := errors.AsType[*tls.CertificateVerificationError](err); found {
 		r.secure = failed(
-			"renew the proxy's certificate, and see that it sends the whole chain and is for this name: Stripe and phones refuse it, too",
+			"renew the proxy's certificate; it must cover this name and include the whole chain, or Stripe and "+
+				"phones reject it",
 			"%s",
 			wrong.Err,
 		)
 		return skipped("the certificate is not valid")
 	}
 	if err != nil {
-		return failed("see to the name server, the firewall and the proxy", "%s does not answer: %s", address, err)
+		return failed("check DNS, the firewall and the proxy", "%s does not answer: %s", address, err)
 	}
 	defer resp.Body.Close()
 	r.secure = validity(resp.TLS)
@@ -163,8 +165,8 @@ func (r *run) public(ctx context.Context) Result {
 	switch code := resp.StatusCode; {
 	case code/100 == 3:
 		return failed(
-			"let the proxy pass requests on: Stripe takes a redirect for a failure",
-			"%s leads to %s",
+			"let the proxy pass requests on without a redirect: Stripe counts a redirect as a failure",
+			"%s redirects to %s",
 			address,
 			resp.Header.Get("Location"),
 		)
@@ -172,20 +174,20 @@ func (r *run) public(ctx context.Context) Result {
 		return ok("notepay %s answers there: %s", health.Version, health.Status)
 	case decodeErr == nil && health.Version != "":
 		return warned(
-			"look at the log of the notepay that runs there",
+			"check the log of the notepay that runs there",
 			"notepay %s answers there: %s",
 			health.Version,
 			health.Status,
 		)
 	case code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
 		return warned(
-			"start notepay, and see that the proxy passes requests on to "+r.Settings.Address(),
-			"a proxy answers, and notepay is not behind it (status %d)",
+			"start notepay, and check that the proxy passes requests on to "+r.Settings.Address(),
+			"a proxy answers, but notepay is not behind it (status %d)",
 			code,
 		)
 	default:
 		return failed(
-			"let PUBLIC_URL lead to notepay",
+			"point PUBLIC_URL to notepay",
 			"something else answers at %s/health (status %d)",
 			address,
 			code,
@@ -205,9 +207,13 @@ func validity(state *tls.ConnectionState) Result {
 		func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) },
 	).NotAfter
 	if left := time.Until(end); left < soonOver {
-		return warned("renew it, or see why it does not renew itself", "it ends in %d days", int(left.Hours()/24))
+		return warned(
+			"renew the certificate, or check why it does not renew by itself",
+			"expires in %d days",
+			int(left.Hours()/24),
+		)
 	}
-	return ok("it is valid until %s", end.Format(time.DateOnly))
+	return ok("valid until %s", end.Format(time.DateOnly))
 }
 
 func (r *run) certificate(context.Context) Result { return r.secure }
@@ -215,8 +221,8 @@ func (r *run) certificate(context.Context) Result { return r.secure }
 func (r *run) operator(context.Context) Result {
 	if r.Settings.OperatorToken == "" {
 		return warned(
-			"set OPERATOR_TOKEN, at least 16 characters",
-			"OPERATOR_TOKEN is not set: nobody can give money back or retry but in Stripe's Dashboard",
+			"set OPERATOR_TOKEN to at least 16 characters",
+			"OPERATOR_TOKEN is not set: the console is closed, and refunds work only in Stripe's Dashboard",
 		)
 	}
 	return ok("OPERATOR_TOKEN is set")

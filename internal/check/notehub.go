@@ -25,9 +25,10 @@ const maxOddNamed = 5
 // signIn also reads the project, for a personal access token shows only in use whether it is good.
 func (r *run) signIn(ctx context.Context) Result {
 	if slices.ContainsFunc(r.badlyCopied, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
-		return skipped("a secret was copied badly")
+		return skipped("a secret is damaged")
 	}
-	const remedy = "make an OAuth client anew in the project under Settings, Programmatic API access, or a personal access token"
+	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, or a personal " +
+		"access token"
 	err := patiently(ctx, func() error { return r.Notehub.SignIn(ctx) })
 	if err == nil {
 		var project struct{}
@@ -39,16 +40,17 @@ func (r *run) signIn(ctx context.Context) Result {
 	switch {
 	case err == nil:
 		r.notehubWorks = true
-		return ok("Notehub knows us")
+		return ok("Notehub accepts the credentials")
 	case status(err) == 0:
 		return failed(
-			"see that this machine reaches "+r.Settings.NotehubAPIURL+" (name server, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			"check that this host reaches "+r.Settings.NotehubAPIURL+" "+
+				"(DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
 			"Notehub is not reached: %s",
 			words(err),
 		)
 	case r.Settings.NotehubToken != "":
 		return failed(
-			"make a new personal access token in Notehub under API Access: they expire",
+			"make a new personal access token in Notehub under API Access, because tokens expire",
 			"Notehub says: %s",
 			words(err),
 		)
@@ -60,12 +62,12 @@ func (r *run) signIn(ctx context.Context) Result {
 func (r *run) project(context.Context) Result {
 	switch {
 	case !r.notehubWorks:
-		return skipped("we are not signed in")
+		return skipped("notepay is not signed in")
 	case status(r.projectErr) >= http.StatusInternalServerError:
-		return failed("try again later", "Notehub could not say: %s", words(r.projectErr))
+		return failed("try again later", "Notehub did not answer: %s", words(r.projectErr))
 	case r.projectErr != nil:
 		return failed(
-			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers its own project alone",
+			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project",
 			"Notehub says of %s: %s",
 			r.Settings.NotehubProjectUID,
 			words(r.projectErr),
@@ -78,9 +80,9 @@ func (r *run) project(context.Context) Result {
 func (r *run) noProject() Result {
 	switch {
 	case !r.notehubWorks:
-		return skipped("we are not signed in")
+		return skipped("notepay is not signed in")
 	case r.projectErr != nil:
-		return skipped("the project is not found")
+		return skipped("the project was not found")
 	}
 	return Result{}
 }
@@ -110,13 +112,13 @@ func (r *run) listDevices(ctx context.Context) Result {
 	case err != nil:
 		r.devices = nil
 		return failed(
-			"see that NOTEHUB_FLEET_UID is a fleet of the project",
+			"check that NOTEHUB_FLEET_UID is a fleet of the project",
 			"the devices of %s could not be listed: %s",
 			where,
 			words(err),
 		)
 	case len(r.devices) == 0 && listed > 0:
-		return failed("correct them in Notehub", "none of the %d devices of %s can be sold on: %s", listed, where,
+		return failed("correct them in Notehub", "none of the %d devices of %s can take payments: %s", listed, where,
 			strings.Join(odd[:min(len(odd), maxOddNamed)], "; "))
 	case len(r.devices) == 0:
 		return failed(
@@ -128,7 +130,7 @@ func (r *run) listDevices(ctx context.Context) Result {
 		return failed("enable a device in Notehub", "all %d devices of %s are disabled", off, where)
 	case len(odd) > 0:
 		return warned(
-			"correct them in Notehub; the other devices are not concerned",
+			"correct them in Notehub; the other devices are not affected",
 			"%d of %d devices in %s: %s",
 			len(odd),
 			listed,
@@ -151,7 +153,7 @@ func (r *run) sample() []ledger.Device {
 func (r *run) sessions(ctx context.Context) Result {
 	devices := r.sample()
 	if len(devices) == 0 {
-		return skipped("there is no device to look at")
+		return skipped("there is no device to check")
 	}
 	var late, seen []string
 	for _, d := range devices {
@@ -184,10 +186,10 @@ func (r *run) sessions(ctx context.Context) Result {
 			seen = append(seen, name)
 		}
 	}
-	of := fmt.Sprintf("of %d devices the %d heard of last were looked at", len(r.devices), len(devices))
+	of := fmt.Sprintf("checked the %d most recently active of %d devices", len(devices), len(r.devices))
 	if len(late) > 0 {
 		return warned(
-			`hub.set with "mode":"continuous","sync":true; with "periodic" a paid machine starts at its next inbound sync only`,
+			`use hub.set with "mode":"continuous","sync":true; with "periodic" a machine starts only at its next inbound sync`,
 			"%s: %s",
 			of,
 			strings.Join(late, "; "),
@@ -226,12 +228,13 @@ func (r *run) variables(ctx context.Context) Result {
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those machines do not sell what cannot be sold, and CREDIT_LIFETIME holds",
+			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those prices are "+
+				"not for sale, and CREDIT_LIFETIME applies",
 			"%s",
 			strings.Join(bad, "; "),
 		)
 	}
-	return ok("%d prices are named by the project, its fleets and %d devices", named, len(r.sample()))
+	return ok("%d prices named by the project, its fleets and %d devices are valid", named, len(r.sample()))
 }
 
 // level is a place where variables say what is sold.
@@ -276,11 +279,11 @@ func (r *run) routed(ctx context.Context) Result {
 	case r.Settings.ConfirmWithin == 0:
 		return skipped("machines are not expected to confirm (CONFIRM_WITHIN is 0)")
 	case r.Settings.NotehubRouteToken == "":
-		return ok("without NOTEHUB_ROUTE_TOKEN Notehub is asked while an answer is awaited")
+		return ok("NOTEHUB_ROUTE_TOKEN is not set, so notepay asks Notehub for answers")
 	case r.Settings.PublicURL == "":
 		return failed(
 			"set PUBLIC_URL",
-			"NOTEHUB_ROUTE_TOKEN is set and PUBLIC_URL is not, so that no route can lead here",
+			"NOTEHUB_ROUTE_TOKEN is set but PUBLIC_URL is not, so no route can lead here",
 		)
 	case why.State != "":
 		return why
@@ -312,12 +315,13 @@ func (r *run) routed(ctx context.Context) Result {
 			return skipped("route %s could not be read: %s", summary.UID, words(err))
 		}
 		if strings.TrimRight(route.HTTP.URL, "/") == target {
-			return ok("route %s leads to %s; what it sends as its header is not shown", summary.UID, target)
+			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
 	}
 	return failed(
-		"make a general HTTP route for payment_ack.qo to "+target+" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
-		"of %d routes none that is enabled leads to %s (%d were read)",
+		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+" with the header Authorization: "+
+			"Bearer and NOTEHUB_ROUTE_TOKEN",
+		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),
 		target,
 		read,

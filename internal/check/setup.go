@@ -13,6 +13,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/stripeevent"
+	"notepay/internal/web"
 )
 
 // SetupConfig is what Setup needs.
@@ -34,7 +35,7 @@ func Setup(ctx context.Context, c SetupConfig) error {
 	defer cancel()
 	d := newDialogue(ctx, c.In, c.Out)
 	if c.Livemode {
-		d.say("The key is a live key: what is made now sells for real money.")
+		d.say("This is a live key. What setup makes now takes real money.")
 	}
 	prices, err := c.prices(ctx, d)
 	if err != nil {
@@ -51,7 +52,7 @@ func Setup(ctx context.Context, c SetupConfig) error {
 	if err := offer(d, c.EnvFile, found); err != nil {
 		return err
 	}
-	d.say("notepay check tells what is still missing.")
+	d.say("Run notepay check to see what is still missing.")
 	return d.err
 }
 
@@ -62,7 +63,8 @@ func ours() map[string]string { return map[string]string{"app": stripeevent.App}
 func saidNo(doing string, err error) error {
 	hint := ""
 	if permissionMissing(err) {
-		hint = " (setup needs a key that may write Products, Prices and Webhook Endpoints; notepay itself then runs with less)"
+		hint = " (setup needs a key that may write Products, Prices and Webhook Endpoints; notepay itself then " +
+			"runs with less)"
 	}
 	return fmt.Errorf("%s: Stripe says: %s%s", doing, words(err), hint)
 }
@@ -96,11 +98,10 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 			if price.Metadata["app"] == stripeevent.App {
 				ids = append(ids, price.ID)
 				d.say(
-					"Price    %s of %q, %d %s in its smallest unit, is there already.",
+					"Price    %s of %q, %s, exists already.",
 					price.ID,
 					p.Name,
-					price.UnitAmount,
-					price.Currency,
+					web.Amount(price.UnitAmount, string(price.Currency)),
 				)
 			}
 		}
@@ -112,6 +113,17 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 	return c.newPrice(ctx, d, product)
 }
 
+// minorUnits reads an amount that is written with all of the currency's digits, such as 3.50. An
+// amount without them is refused, because 350 may mean 3.50.
+func minorUnits(text string, digits int) (int64, bool) {
+	whole, part, _ := strings.Cut(strings.Replace(text, ",", ".", 1), ".")
+	if len(part) != digits || strings.ContainsAny(text, "+-") {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(whole+part, 10, 64)
+	return n, err == nil
+}
+
 var currencyCode = regexp.MustCompile(`^[A-Za-z]{3}$`)
 
 // newPrice asks what is to be sold, and makes the price; also the product, unless there is one that
@@ -119,13 +131,13 @@ var currencyCode = regexp.MustCompile(`^[A-Za-z]{3}$`)
 func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.Product) ([]string, error) {
 	name, err := "", error(nil)
 	if product == nil {
-		if name, err = d.ask("What do machines sell, as customers read it (Warm wash)?", func(string) string { return "" }); err != nil {
+		if name, err = d.ask("What do customers buy (Warm wash)?", func(string) string { return "" }); err != nil {
 			return nil, err
 		}
 	}
 	currency, err := d.ask("In which currency (eur)?", func(s string) string {
 		if !currencyCode.MatchString(s) {
-			return "A currency has three letters, such as eur or usd."
+			return "Enter three letters, such as eur or usd."
 		}
 		return ""
 	})
@@ -133,24 +145,26 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 		return nil, err
 	}
 	currency = strings.ToLower(currency)
-	answer, err := d.ask("For how much, in its smallest unit (350 is 3.50 EUR, and 350 JPY)?", func(s string) string {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil || n <= 0 {
-			return "An amount in the smallest unit is a whole number above 0, such as 350 for 3.50 EUR."
+	example := web.Figure(350, currency)
+	amount := int64(0)
+	_, err = d.ask("What does it cost ("+example+")?", func(s string) string {
+		n, ok := minorUnits(s, web.Digits(currency))
+		if !ok || n <= 0 {
+			return "Enter an amount above 0 and written like " + example + "."
 		}
+		amount = n
 		if why := fleet.TooSmall(n, currency); why != "" {
-			return "That cannot be charged: " + why + "."
+			return "Stripe does not charge this: " + why + "."
 		}
 		return ""
 	})
 	if err != nil {
 		return nil, err
 	}
-	amount, _ := strconv.ParseInt(answer, 10, 64) // it was looked at
 	if product == nil {
 		// If we stop after this, the next run finds the product and makes the price.
 		if product, err = c.Stripe.V1Products.Create(ctx, &stripe.ProductCreateParams{Name: stripe.String(name), Metadata: ours()}); err != nil {
-			return nil, saidNo("make the product", err)
+			return nil, saidNo("create the product", err)
 		}
 	}
 	price, err := c.Stripe.V1Prices.Create(
@@ -159,9 +173,9 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 			Currency: stripe.String(currency), Metadata: ours()},
 	)
 	if err != nil {
-		return nil, saidNo("make the price", err)
+		return nil, saidNo("create the price", err)
 	}
-	d.say("Price    %s of %q was made.", price.ID, product.Name)
+	d.say("Price    %s of %q, %s, was created.", price.ID, product.Name, web.Amount(amount, currency))
 	return []string{price.ID}, nil
 }
 
@@ -169,7 +183,8 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, err error) {
 	if onThisMachine(c.PublicURL) {
 		d.say(
-			"Webhook  PUBLIC_URL is this machine, which Stripe does not reach: stripe listen forwards events to it and names their secret.",
+			"Webhook  PUBLIC_URL is this host, which Stripe cannot reach. " +
+				"Run stripe listen: it forwards events to this host and prints their secret.",
 		)
 		return "", nil
 	}
@@ -187,10 +202,10 @@ func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, 
 			Description: stripe.String("notepay"), Metadata: ours()},
 	)
 	if err != nil {
-		return "", saidNo("make the webhook endpoint", err)
+		return "", saidNo("create the webhook endpoint", err)
 	}
 	d.say(
-		"Webhook  %s for %s was made. Its secret is told this once:\n\n  STRIPE_WEBHOOK_SECRET=%s\n",
+		"Webhook  %s for %s was created. Stripe shows its secret only once:\n\n  STRIPE_WEBHOOK_SECRET=%s\n",
 		made.ID,
 		made.URL,
 		made.Secret,
@@ -214,15 +229,16 @@ func (c SetupConfig) mend(ctx context.Context, d *dialogue, endpoints []*stripe.
 	problem := endpointProblem(best)
 	switch {
 	case problem.State == OK:
-		d.say("Webhook  %s for %s is there already. Its secret is at %s.", best.ID, best.URL, dashboardWebhooks)
+		d.say("Webhook  %s for %s exists already. Its secret is at %s.", best.ID, best.URL, dashboardWebhooks)
 	case best.Metadata["app"] != stripeevent.App:
-		d.say("Webhook  %s was not made here and is left alone, but %s -> %s", best.URL, problem.Detail, problem.Remedy)
+		d.say("Webhook  %s stays as it is, because setup did not create it, but %s -> %s",
+			best.URL, problem.Detail, problem.Remedy)
 	default:
 		if _, err := c.Stripe.V1WebhookEndpoints.Update(ctx, best.ID, &stripe.WebhookEndpointUpdateParams{Disabled: stripe.Bool(false),
 			EnabledEvents: stripe.StringSlice(append(missingEvents(best), best.EnabledEvents...))}); err != nil {
-			return saidNo("mend the webhook endpoint", err)
+			return saidNo("update the webhook endpoint", err)
 		}
-		d.say("Webhook  %s for %s sends all that is followed now.", best.ID, best.URL)
+		d.say("Webhook  %s for %s now sends all events that notepay uses.", best.ID, best.URL)
 	}
 	return nil
 }

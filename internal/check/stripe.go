@@ -37,18 +37,18 @@ func (r *run) copied(context.Context) Result {
 	}
 	if slices.Sort(r.badlyCopied); len(r.badlyCopied) > 0 {
 		return failed(
-			"copy it again, without quotation marks, and whole",
-			"%s: holds what no such secret holds: quotation marks, dots for what is left out, or invisible characters",
+			"copy the value again, complete and without quotation marks",
+			"%s: contains quotation marks, omission dots or invisible characters, which no such secret has",
 			strings.Join(r.badlyCopied, ", "),
 		)
 	}
-	return ok("none holds quotation marks, dots for what is left out, or invisible characters")
+	return ok("no quotation marks, omission dots or invisible characters")
 }
 
 // stripeKey makes one call, of a kind that the bridge makes, too.
 func (r *run) stripeKey(ctx context.Context) Result {
 	if slices.Contains(r.badlyCopied, "STRIPE_SECRET_KEY") {
-		return skipped("the key was copied badly")
+		return skipped("the key is damaged")
 	}
 	err := first(r.Stripe.V1PaymentLinks.List(ctx, &stripe.PaymentLinkListParams{ListParams: one()}))
 	switch code := status(err); {
@@ -57,23 +57,23 @@ func (r *run) stripeKey(ctx context.Context) Result {
 		permissionMissing(err): // the key is known; what it may do is the next check
 		r.stripeWorks = true
 		if r.Settings.Livemode() {
-			return ok("a live key: real money moves")
+			return ok("live key: real money moves")
 		}
-		return ok("a test key: no money moves")
+		return ok("test key: no money moves")
 	case code == http.StatusUnauthorized:
 		return failed(
-			keysPage+"; a key that was rolled or has expired does not come back",
+			keysPage+"; a rolled or expired key does not work again",
 			"Stripe says: %s",
 			words(err),
 		)
 	case code == 0:
 		return failed(
-			"see that this machine reaches "+r.Settings.StripeAPIURL+" (name server, firewall, STRIPE_API_URL)",
+			"check that this host reaches "+r.Settings.StripeAPIURL+" (DNS, firewall, STRIPE_API_URL)",
 			"Stripe is not reached: %s",
 			words(err),
 		)
 	default:
-		return failed("try again, and see https://status.stripe.com", "Stripe says: %s (status %d)", words(err), code)
+		return failed("try again, and check https://status.stripe.com", "Stripe says: %s (status %d)", words(err), code)
 	}
 }
 
@@ -103,7 +103,7 @@ func (r *run) permissions(ctx context.Context) Result {
 	case !r.stripeWorks:
 		return skipped("the key does not work")
 	case !strings.HasPrefix(string(r.Settings.StripeSecretKey), "rk_"):
-		return ok("an unrestricted key may do everything; a restricted one (rk_...) would be safer")
+		return ok("an unrestricted key may do everything; a restricted key (rk_...) is safer")
 	}
 	const nothing = "notepay_check"
 	var lacks, doubts []string
@@ -157,9 +157,9 @@ func (r *run) permissions(ctx context.Context) Result {
 			strings.Join(lacks, "; "),
 		)
 	case len(doubts) > 0:
-		return warned("try again", "could not be found out: %s", strings.Join(doubts, "; "))
+		return warned("try again", "not known: %s", strings.Join(doubts, "; "))
 	}
-	return ok("the restricted key may do all that is needed")
+	return ok("the restricted key has all permissions that notepay needs")
 }
 
 // price is what became of reading a price, once for all checks.
@@ -199,7 +199,7 @@ func (r *run) modes(ctx context.Context) Result {
 	for _, id := range r.Settings.PriceIDs() {
 		if r.price(ctx, id).otherMode {
 			return failed(
-				"take key and prices of the same mode; webhook endpoints and their secrets are of one mode, too",
+				"use a key and prices of the same mode; webhook endpoints and their secrets also belong to one mode",
 				"the key is a %s key and price %s is a %s price",
 				mode,
 				id,
@@ -210,12 +210,12 @@ func (r *run) modes(ctx context.Context) Result {
 	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" &&
 		(!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
 		return failed(
-			"set PUBLIC_URL to the https:// address under which customers reach this, or use a test key",
-			"the key is a live key and PUBLIC_URL is %s",
+			"set PUBLIC_URL to the https:// address at which customers reach notepay, or use a test key",
+			"the key is a live key, but PUBLIC_URL is %s",
 			public,
 		)
 	}
-	return ok("the key and all prices are of %s mode", mode)
+	return ok("the key and all prices are in %s mode", mode)
 }
 
 func (r *run) defaultPrices(ctx context.Context) Result {
@@ -230,7 +230,7 @@ func (r *run) defaultPrices(ctx context.Context) Result {
 		case p.err != nil:
 			bad = append(bad, fmt.Sprintf("%s could not be read: %s", id, words(p.err)))
 		case p.otherMode:
-			return skipped("%s is of the other mode", id)
+			return skipped("%s is in the other mode", id)
 		case p.why != "":
 			bad = append(bad, fmt.Sprintf("%s: %s", id, p.why))
 		default:
@@ -260,14 +260,14 @@ func (r *run) webhookSecret(context.Context) Result {
 	switch n := len(r.Settings.WebhookSecrets()); n {
 	case 0:
 		return warned(
-			"set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach this",
-			"it is off: a payment is seen when the customer comes back, or after up to %s",
+			"set STRIPE_WEBHOOK_SECRET unless Stripe cannot reach notepay",
+			"webhooks are off: notepay sees a payment when the customer returns, or within %s",
 			r.Settings.PollInterval,
 		)
 	case 1:
-		return ok("there is one")
+		return ok("one secret is set")
 	default:
-		return ok("there are %d; an event has to be signed with one of them", n)
+		return ok("%d secrets are set; events may use any of them", n)
 	}
 }
 
@@ -286,22 +286,22 @@ func (r *run) webhook(ctx context.Context) Result {
 	case !r.stripeWorks:
 		return skipped("the key does not work")
 	case r.Settings.PublicURL == "":
-		return warned("set PUBLIC_URL", "PUBLIC_URL is not set, so that the endpoint cannot be told from others")
+		return warned("set PUBLIC_URL", "PUBLIC_URL is not set, so the endpoint cannot be identified")
 	case onThisMachine(r.Settings.PublicURL):
-		return skipped("PUBLIC_URL is this machine, which Stripe does not reach; stripe listen forwards events to it")
+		return skipped("PUBLIC_URL is this host, which Stripe cannot reach; stripe listen forwards events to it")
 	}
 	endpoints, err := listEndpoints(ctx, r.Stripe, r.Settings.PublicURL)
 	switch {
 	case permissionMissing(err):
 		return skipped(
-			"a restricted key needs no permission for webhook endpoints, and so they cannot be looked at (Stripe says: %s)",
+			"the restricted key may not read webhook endpoints and does not need to (Stripe says: %s)",
 			words(err),
 		)
 	case err != nil:
 		return failed("try again", "the endpoints could not be read: %s", words(err))
 	case len(endpoints) == 0:
 		return failed(
-			"notepay setup makes it; its secret goes into STRIPE_WEBHOOK_SECRET",
+			"run notepay setup to create it, and put its secret into STRIPE_WEBHOOK_SECRET",
 			"this account has no endpoint for %s in the key's mode",
 			r.Settings.PublicURL+webhookPaths()[0],
 		)
@@ -339,8 +339,8 @@ func endpointProblem(e *stripe.WebhookEndpoint) Result {
 	switch missing := missingEvents(e); {
 	case e.Status != "enabled":
 		return failed(
-			"enable it at "+dashboardWebhooks+"; what was missed meanwhile is found every POLL_INTERVAL",
-			"endpoint %s is %s: Stripe does so after days of failures",
+			"enable it at "+dashboardWebhooks+"; notepay finds missed payments every POLL_INTERVAL",
+			"endpoint %s is %s: Stripe disables endpoints after days of failures",
 			e.ID,
 			e.Status,
 		)
@@ -352,7 +352,7 @@ func endpointProblem(e *stripe.WebhookEndpoint) Result {
 			strings.Join(missing, ", "),
 		)
 	}
-	return ok("endpoint %s sends all that is followed", e.ID)
+	return ok("endpoint %s sends all events that notepay uses", e.ID)
 }
 
 // missingEvents are the events that are followed and that an endpoint does not send.
@@ -366,15 +366,15 @@ func missingEvents(e *stripe.WebhookEndpoint) []string {
 func (r *run) webhookVersion(context.Context) Result {
 	switch {
 	case r.endpoint == nil:
-		return skipped("there is no endpoint to look at")
+		return skipped("there is no endpoint to check")
 	case train(r.endpoint.APIVersion) == train(stripe.APIVersion):
-		return ok("it is %s", r.endpoint.APIVersion)
+		return ok("%s", r.endpoint.APIVersion)
 	}
 	return warned(
-		"an endpoint keeps its version: make another with notepay setup, after this one was deleted",
-		"endpoint %s sends %s, and this was written for %s",
+		"an endpoint keeps its version: delete this one, then make another with notepay setup",
+		"endpoint %s sends %s, but notepay expects %s",
 		r.endpoint.ID,
-		cmp.Or(r.endpoint.APIVersion, "the account's own version"),
+		cmp.Or(r.endpoint.APIVersion, "the account's default version"),
 		stripe.APIVersion,
 	)
 }

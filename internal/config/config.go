@@ -7,7 +7,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -132,7 +135,7 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 	problems = append(problems, parse(s, values)...)
 	problems = append(problems, s.check()...)
 	if len(problems) > 0 {
-		return nil, wrongSettings(problems)
+		return nil, wrongSettings(file, problems)
 	}
 	return s, nil
 }
@@ -159,13 +162,21 @@ func Partly(file string, getenv func(string) string, names ...string) (*Settings
 		return !slices.Contains(names, name)
 	})
 	if len(problems) > 0 {
-		return nil, wrongSettings(problems)
+		return nil, wrongSettings(file, problems)
 	}
 	return s, nil
 }
 
-func wrongSettings(problems []string) error {
-	return fmt.Errorf("these settings are wrong:\n  %s", strings.Join(problems, "\n  "))
+// wrongSettings returns the error that lists problems. It says where settings come from, and that
+// the file is missing if it is.
+func wrongSettings(file string, problems []string) error {
+	where := filepath.Base(file) + " or the environment"
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if dir, err := filepath.Abs(filepath.Dir(file)); err == nil {
+			where += "; no " + filepath.Base(file) + " was found in " + dir
+		}
+	}
+	return fmt.Errorf("these settings are missing or wrong (in %s):\n  %s", where, strings.Join(problems, "\n  "))
 }
 
 // read reads the values that are set, and names those that are still in quotes.
@@ -197,7 +208,7 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 		if !prose(name) && placeholder.MatchString(values[name]) {
 			problems = append(
 				problems,
-				name+": is a placeholder that was not replaced; notepay replaces none, so write the value itself",
+				name+": is a placeholder; notepay does not replace placeholders, so write the value itself",
 			)
 		}
 		problems = append(problems, checkCharacters(name, values[name])...)
@@ -275,7 +286,7 @@ func (s *Settings) check() (problems []string) {
 	for _, secret := range s.WebhookSecrets() {
 		wrong(
 			!strings.HasPrefix(secret, "whsec_") || len(secret) < len("whsec_")+8 || spaced(secret),
-			"STRIPE_WEBHOOK_SECRET: each secret begins with whsec_ and goes on for at least 8 characters without spaces",
+			"STRIPE_WEBHOOK_SECRET: each secret begins with whsec_ followed by at least 8 characters without spaces",
 		)
 	}
 	wrong(
@@ -286,7 +297,7 @@ func (s *Settings) check() (problems []string) {
 	client := s.NotehubClientID != "" || s.NotehubClientSecret != ""
 	wrong(
 		!client && s.NotehubToken == "",
-		"NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, or NOTEHUB_TOKEN: one of the two is required to sign in to Notehub",
+		"NOTEHUB_CLIENT_ID and NOTEHUB_CLIENT_SECRET, or NOTEHUB_TOKEN: one of these is required to sign in to Notehub",
 	)
 	wrong(
 		client && s.NotehubToken != "",
@@ -314,24 +325,24 @@ func (s *Settings) check() (problems []string) {
 	problems = append(problems, checkVendorURL("NOTEHUB_AUTH_URL", &s.NotehubAuthURL, s.Livemode())...)
 	wrong(
 		s.OperatorToken != "" && len(s.OperatorToken) < 16,
-		"OPERATOR_TOKEN: at least 16 characters, for it moves money",
+		"OPERATOR_TOKEN: at least 16 characters, because it moves money",
 	)
 
 	wrong(s.RefreshInterval < 10*time.Second, "REFRESH_INTERVAL: at least 10s")
 	why := s.Terms().Lifetime(s.CreditLifetime)
 	wrong(why != "", "CREDIT_LIFETIME: %s", why)
 	wrong(s.PollInterval < 10*time.Second, "POLL_INTERVAL: at least 10s")
-	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: not below 0")
-	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: not below 0")
-	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: link or session")
+	wrong(s.ConfirmWithin < 0, "CONFIRM_WITHIN: must not be below 0")
+	wrong(s.OfflineAfter < 0, "OFFLINE_AFTER: must not be below 0")
+	wrong(!slices.Contains([]string{"link", "session"}, s.Checkout), "CHECKOUT: must be link or session")
 	wrong(
 		s.PerPurchase() && s.PublicURL == "",
-		"PUBLIC_URL: required where CHECKOUT is session, for Stripe sends the customers back there",
+		"PUBLIC_URL: required if CHECKOUT is session, because Stripe sends customers back there",
 	)
-	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: immediate or on_start")
+	wrong(!slices.Contains([]string{"immediate", "on_start"}, s.Capture), "CAPTURE: must be immediate or on_start")
 	wrong(
 		s.ConfirmWithin > 0 && s.ConfirmWithin < 10*time.Second,
-		"CONFIRM_WITHIN: at least 10s, or 0 where machines do not confirm",
+		"CONFIRM_WITHIN: at least 10s, or 0 if machines do not confirm",
 	)
 	wrong(
 		s.NotehubRouteToken != "" && (len(s.NotehubRouteToken) < 16 || spaced(string(s.NotehubRouteToken))),
@@ -339,10 +350,10 @@ func (s *Settings) check() (problems []string) {
 	)
 	wrong(
 		s.Capture == "on_start" && s.ConfirmWithin == 0,
-		"CAPTURE: on_start needs CONFIRM_WITHIN, for the money is taken when the machine confirms",
+		"CAPTURE: on_start needs CONFIRM_WITHIN, because the customer is charged when the machine confirms",
 	)
 	wrong(utf8.RuneCountInString(s.BrandName) > longestName, "BRAND_NAME: at most %d characters", longestName)
-	wrong(s.BrandColor != "" && !colour.MatchString(s.BrandColor), "BRAND_COLOR: has to be a colour such as #0b6b4f")
+	wrong(s.BrandColor != "" && !colour.MatchString(s.BrandColor), "BRAND_COLOR: has to be a color such as #0b6b4f")
 	wrong(
 		utf8.RuneCountInString(s.SupportContact) > longestName,
 		"SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address",
@@ -350,9 +361,9 @@ func (s *Settings) check() (problems []string) {
 	)
 	wrong(
 		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),
-		"LOG_LEVEL: debug, info, warn or error",
+		"LOG_LEVEL: must be debug, info, warn or error",
 	)
-	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: text or json")
+	wrong(!slices.Contains([]string{"text", "json"}, s.LogFormat), "LOG_FORMAT: must be text or json")
 	return problems
 }
 

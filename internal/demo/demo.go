@@ -184,5 +184,5 @@ type reporter struct{ log *slog.Logger }
 
 // Errorf implements sandbox.Reporter.
 func (r reporter) Errorf(format string, args ...any) {
-	r.log.Warn("the real service would refuse this request", "error", fmt.Sprintf(format, args...))
+	r.log.Warn("request invalid for the real service", "error", fmt.Sprintf(format, args...))
 }

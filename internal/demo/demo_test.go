@@ -58,7 +58,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 			t.Errorf("at the end the count is %+v; want one payment, one start", got)
 		}
 		_, page, _ := w.get(pageURL + "/")
-		for _, want := range []string{"Washing, 40 s left", "Has started once", "started it", "$3.50", "credit_id", "the Notecard of Washer 3 takes the note", "Washer 3 starts"} {
+		for _, want := range []string{"Washing, 40 s left", "Has started once", "machine started", "$3.50", "credit_id", "the Notecard of Washer 3 fetches the note", "Washer 3 starts"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not say %q", want)
 			}
@@ -347,7 +347,7 @@ func TestBeforeTheBridgeIsThere(t *testing.T) {
 	d := New(Config{})
 	answer := httptest.NewRecorder()
 	d.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
-	if page := answer.Body.String(); !strings.Contains(page, "notepay is not running yet") || strings.Contains(page, "Scan it here") {
+	if page := answer.Body.String(); !strings.Contains(page, "notepay is still starting") || strings.Contains(page, "Scan it here") {
 		t.Error("the page has stickers that lead nowhere")
 	}
 }

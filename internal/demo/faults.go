@@ -40,56 +40,56 @@ func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{
 		{
-			Key: "notehub-down", Group: "Notehub", Name: "Down", Effect: "Every request is answered 503, and nothing happens.",
+			Key: "notehub-down", Group: "Notehub", Name: "Down", Effect: "Notehub answers every request with 503 and does nothing.",
 			pattern: everything, outcome: sandbox.Outcome{Status: http.StatusServiceUnavailable},
 		},
 		{
-			Key: "notehub-slow", Group: "Notehub", Name: "Slow", Effect: "Every answer takes 3 seconds more.",
+			Key: "notehub-slow", Group: "Notehub", Name: "Slow", Effect: "Every answer takes 3 seconds longer.",
 			pattern: everything, outcome: sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
 		},
 		{
 			Key: "notehub-lost", Group: "Notehub", Name: "Reply lost",
-			Effect:  "A note is stored, then the connection is cut: notepay cannot know that it worked.",
+			Effect:  "Notehub stores a note, then cuts the connection. notepay cannot know that the note arrived.",
 			pattern: "POST /v1/projects/{fault}/devices/{device}/notes/{file}", outcome: sandbox.Outcome{Applied: true},
 		},
 		{
-			Key: "notehub-limit", Group: "Notehub", Name: "Too many requests", Effect: "Every request is answered 429: come back in 5 seconds.",
+			Key: "notehub-limit", Group: "Notehub", Name: "Too many requests", Effect: "Notehub answers every request with 429 and asks to wait 5 seconds.",
 			pattern: everything, outcome: sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"5"}}},
 		},
 		{
-			Key: "route-lost", Group: "Notehub", Name: "Answers lost", Effect: "The route loses what machines say; notepay reads it before it gives money back.",
+			Key: "route-lost", Group: "Notehub", Name: "Answers lost", Effect: "The route loses the machines' answers. notepay reads them from Notehub before it refunds.",
 			routed: func(r *sandbox.Delivery) { r.Lost = true },
 		},
 		{
-			Key: "route-doubled", Group: "Notehub", Name: "Answers doubled", Effect: "The route sends each answer of a machine twice.",
+			Key: "route-doubled", Group: "Notehub", Name: "Answers doubled", Effect: "The route sends each answer twice.",
 			routed: func(r *sandbox.Delivery) { r.Doubled = true },
 		},
 		{
-			Key: "route-late", Group: "Notehub", Name: "Answers late", Effect: "The route holds each answer back for 10 seconds.",
+			Key: "route-late", Group: "Notehub", Name: "Answers late", Effect: "The route delays each answer by 10 seconds.",
 			routed: func(r *sandbox.Delivery) { r.Late = 10 * time.Second },
 		},
 		{
-			Key: "webhook-lost", Group: "Stripe", Name: "Webhooks lost", Effect: "Stripe has the money, but its message never arrives.",
+			Key: "webhook-lost", Group: "Stripe", Name: "Webhooks lost", Effect: "Stripe has the money, but its webhook never arrives.",
 			webhooks: func(w *sandbox.Delivery) { w.Lost = true },
 		},
 		{
-			Key: "webhook-doubled", Group: "Stripe", Name: "Webhooks doubled", Effect: "Each message arrives twice, as Stripe says it may.",
+			Key: "webhook-doubled", Group: "Stripe", Name: "Webhooks doubled", Effect: "Each webhook arrives twice, as Stripe says it may.",
 			webhooks: func(w *sandbox.Delivery) { w.Doubled = true },
 		},
 		{
-			Key: "webhook-late", Group: "Stripe", Name: "Webhooks late", Effect: "Each message arrives 10 seconds late.",
+			Key: "webhook-late", Group: "Stripe", Name: "Webhooks late", Effect: "Each webhook arrives 10 seconds late.",
 			webhooks: func(w *sandbox.Delivery) { w.Late = 10 * time.Second },
 		},
 		{
-			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank refuses them: notepay calls a person and tries again in an hour.",
+			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank rejects refunds. notepay asks for attention and tries again in an hour.",
 			refunds: sandbox.RefundsFail,
 		},
 		{
-			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Each is on its way until this is off, and counts as given back.",
+			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Refunds stay pending until you switch this off, and count as refunded.",
 			refunds: sandbox.RefundsPend,
 		},
 		{
-			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe refuses refunds: notepay calls a person and tries again in a day.",
+			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe rejects refunds. notepay asks for attention and tries again in a day.",
 			refunds: sandbox.RefundsLackBalance,
 		},
 	}
@@ -102,29 +102,29 @@ func (d *Demo) faults() []fault {
 // faults are the switches of one machine. What changes its answers is missing where the firmware never answers.
 func (m *machine) faults() []fault {
 	table := []fault{
-		{Key: "offline", Name: "Offline", Effect: "Notes for it wait at Notehub, and are recalled.", offline: true},
+		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},
 		{
-			Key: "refuses", Name: "Refuses", Effect: "It does not start, and says why: E-DOOR.",
+			Key: "refuses", Name: "Refuses", Effect: "The machine does not start and reports E-DOOR.",
 			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Code = "failed", "E-DOOR" },
 		},
 		{
-			Key: "silent", Name: "Silent", Effect: "It takes the note, does nothing and says nothing.",
+			Key: "silent", Name: "Silent", Effect: "The machine takes the note, does nothing and does not answer.",
 			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
 		},
 		{
 			Key:    "late",
 			Name:   "Answers late",
-			Effect: "It says what it did 15 seconds late.",
+			Effect: "The machine answers 15 seconds late.",
 			behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second },
 		},
 		{
 			Key:    "twice",
 			Name:   "Answers twice",
-			Effect: "It says everything twice.",
+			Effect: "The machine sends each answer twice.",
 			behave: func(b *sandbox.Behaviour) { b.Twice = true },
 		},
 		{
-			Key: "power", Name: "Power cut", Effect: "Its power fails when it has taken a note, and is back when this is off.", dark: true,
+			Key: "power", Name: "Power cut", Effect: "The machine loses power after it takes a note, until you switch this off.", dark: true,
 			behave: func(b *sandbox.Behaviour) { b.LosePower = true },
 		},
 	}

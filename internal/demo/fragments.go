@@ -135,7 +135,7 @@ func (d *Demo) strip() stripView {
 		{"start", "Start", "The machine runs", starts[session]},
 	}
 	if v.Back {
-		v.Steps[len(v.Steps)-1] = step{"back", "Money back", "The customer has it again", true}
+		v.Steps[len(v.Steps)-1] = step{"back", "Money back", "The customer is refunded", true}
 		v.Why = whyWords(d.known.payments[session], d.notehub.Answers(device))
 	}
 	return v

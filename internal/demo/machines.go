@@ -139,7 +139,7 @@ func (d *Demo) step() {
 					line{
 						From:  "Notehub",
 						To:    "machine",
-						Text:  "the Notecard of " + m.name + " takes the note",
+						Text:  "the Notecard of " + m.name + " fetches the note",
 						Asked: indented(n.Body),
 					},
 				)
@@ -272,16 +272,16 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		case n.File != creditFile:
 			continue
 		case n.Body["payment_status"] != "completed" && n.Fetched:
-			v.State, v.Says = "taken", fmt.Sprintf("told it: %v", n.Body["payment_status"])
+			v.State, v.Says = "taken", fmt.Sprintf("machine informed: %v", n.Body["payment_status"])
 		case n.Deleted:
-			v.State, v.Says = "recalled", "was recalled"
+			v.State, v.Says = "recalled", "recalled"
 		case n.Fetched && started[credit] > 0:
-			v.State, v.Says = "started", "started it"
+			v.State, v.Says = "started", "machine started"
 			started[credit]--
 		case n.Fetched && slices.ContainsFunc(starts, func(s sandbox.Start) bool { return s.CreditID == credit }):
 			v.State, v.Says = "repeat", "repeat, ignored"
 		case n.Fetched:
-			v.State, v.Says = "taken", "taken, no start"
+			v.State, v.Says = "taken", "fetched, no start"
 		}
 		views = append(views, v)
 	}

@@ -69,7 +69,7 @@ func testCards() []testCard {
 		{"4242 4242 4242 4242", "pays"},
 		{"4000 0025 0000 3155", "pays after one more confirmation"},
 		{"4000 0000 0000 0002", "is declined"},
-		{"4000 0000 0000 9995", "has too little money"},
+		{"4000 0000 0000 9995", "has insufficient funds"},
 		{"4100 0000 0000 0019", "is blocked as fraud"},
 	}
 }
@@ -103,7 +103,7 @@ func (d *Demo) getPage(w http.ResponseWriter, r *http.Request) {
 func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
 	fault := r.PostFormValue("fault")
 	if !d.switchFault(fault, r.PostFormValue("on") == "true") {
-		http.Error(w, "there is no such switch", http.StatusNotFound)
+		http.Error(w, "no such switch", http.StatusNotFound)
 		return
 	}
 	anchor := "#trouble"

@@ -37,18 +37,18 @@ func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 		v := paymentView{Session: s.ID, Key: s.ID[max(0, len(s.ID)-8):], At: clock(s.at)}
 		switch {
 		case !heard && held > 0:
-			v.State, v.Money, v.Why = "held", dollars(held)+" held", "notepay does not know of it yet"
+			v.State, v.Money, v.Why = "held", dollars(held)+" held", "not known to notepay yet"
 		case !heard:
-			v.State, v.Money, v.Why = "paid", dollars(charged)+" paid", "notepay does not know of it yet"
+			v.State, v.Money, v.Why = "paid", dollars(charged)+" paid", "not known to notepay yet"
 		default:
 			v.State, v.Money = moneyWords(r, s.Amount)
 			v.Why, v.Attention = whyWords(r, answers), r.NeedsAttention
 		}
 		switch {
 		case held > 0:
-			v.Actions = []action{{"release", "Cancel the hold"}}
+			v.Actions = []action{{"release", "Release hold"}}
 		case r.Money == "disputed":
-			v.Actions = []action{{"won", "The bank decides for us"}, {"lost", "The bank decides for the customer"}}
+			v.Actions = []action{{"won", "The bank sides with the operator"}, {"lost", "The bank sides with the customer"}}
 		case charged > refunded && r.Money != "lost":
 			v.Actions = []action{{"refund", "Refund"}, {"dispute", "Dispute"}}
 		}
@@ -95,13 +95,13 @@ func moneyWords(r record, amount int64) (state, words string) {
 	case "authorized":
 		return "held", all + " held"
 	case "capturing":
-		return "moving", all + " held, being taken"
+		return "moving", all + " held, being charged"
 	case "releasing":
 		return "moving", all + " held, being released"
 	case "released":
-		return "back", all + " released, never taken"
+		return "back", all + " released, never charged"
 	case "capture_failed":
-		return "bad", all + " could not be taken"
+		return "bad", all + " could not be charged"
 	case "refunding":
 		return "moving", all + " refunding"
 	case "refunded":
@@ -111,7 +111,7 @@ func moneyWords(r record, amount int64) (state, words string) {
 	case "disputed":
 		return "bad", all + " disputed"
 	case "lost":
-		return "bad", all + " lost to the bank"
+		return "bad", all + " lost in a dispute"
 	}
 	if r.RefundedAmount > 0 {
 		all += " paid, " + dollars(r.RefundedAmount) + " of it refunded"
@@ -126,7 +126,7 @@ func whyWords(r record, answers []sandbox.Note) string {
 	case "expired":
 		return "not delivered in time"
 	case "refused":
-		return "Notehub refuses the note"
+		return "Notehub rejected the note"
 	case "busy":
 		return "the machine was busy"
 	case "failed":
@@ -141,13 +141,13 @@ func whyWords(r record, answers []sandbox.Note) string {
 	case "delivery_unclear":
 		return "nobody knows whether the note arrived"
 	case "unconfirmed":
-		return "the machine said nothing in time"
+		return "the machine did not answer in time"
 	case "payment_reversed":
-		return "given back by hand at Stripe"
+		return "refunded by hand at Stripe"
 	case "disputed":
-		return "the customer's bank wants it back"
+		return "the customer's bank wants the money back"
 	case "started_after_money_back":
-		return "the machine said too late that it started"
+		return "the machine reported its start too late"
 	case "":
 		switch r.Machine {
 		case "queued":
@@ -157,9 +157,9 @@ func whyWords(r record, answers []sandbox.Note) string {
 		case "fetched":
 			return "waiting for the machine's answer"
 		case "started":
-			return "the machine says that it started"
+			return "the machine reported its start"
 		case "done":
-			return "the machine has done it"
+			return "the machine has finished"
 		}
 	}
 	return strings.ReplaceAll(r.Reason, "_", " ")
@@ -182,7 +182,7 @@ func (d *Demo) postPayment(w http.ResponseWriter, r *http.Request) {
 	session, ok := d.stripe.Session(id)
 	m := d.machineNamed(session.DeviceUID)
 	if !ok || m == nil {
-		http.Error(w, "there is no such payment", http.StatusNotFound)
+		http.Error(w, "no such payment", http.StatusNotFound)
 		return
 	}
 	who, text, done := "operator", "", false

@@ -43,19 +43,19 @@ func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
 		want string
 	}{
 		{record{Money: "authorized", Machine: "queued"}, "held: $3.50 held, the note is not at Notehub yet"},
-		{record{Money: "capturing", Machine: "started"}, "moving: $3.50 held, being taken, the machine says that it started"},
-		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true}, "bad: $3.50 could not be taken, the machine says that it started (!)"},
+		{record{Money: "capturing", Machine: "started"}, "moving: $3.50 held, being charged, the machine reported its start"},
+		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true}, "bad: $3.50 could not be charged, the machine reported its start (!)"},
 		{record{Money: "releasing", Machine: "failed", Reason: "busy"}, "moving: $3.50 held, being released, the machine was busy"},
-		{record{Money: "released", Machine: "failed", Reason: "expired"}, "back: $3.50 released, never taken, not delivered in time"},
+		{record{Money: "released", Machine: "failed", Reason: "expired"}, "back: $3.50 released, never charged, not delivered in time"},
 		{record{Money: "paid", Machine: "sent"}, "paid: $3.50 paid, the note is at Notehub"},
 		{record{Money: "paid", Machine: "fetched"}, "paid: $3.50 paid, waiting for the machine's answer"},
-		{record{Money: "paid", Machine: "done", RefundedAmount: 100}, "paid: $3.50 paid, $1.00 of it refunded, the machine has done it"},
+		{record{Money: "paid", Machine: "done", RefundedAmount: 100}, "paid: $3.50 paid, $1.00 of it refunded, the machine has finished"},
 		{record{Money: "refunding", Machine: "failed", Reason: "recalled"}, "moving: $3.50 refunding, not fetched in time, the note was recalled"},
-		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true}, "back: $3.50 refunded, the machine said nothing in time (!)"},
-		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"}, "back: $3.50 refunded, the machine said too late that it started"},
+		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true}, "back: $3.50 refunded, the machine did not answer in time (!)"},
+		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"}, "back: $3.50 refunded, the machine reported its start too late"},
 		{record{Money: "refund_failed", Machine: "failed", Reason: "recall_unclear"}, "bad: $3.50 refund failed, the note was recalled, perhaps too late"},
-		{record{Money: "disputed", Machine: "failed", Reason: "disputed"}, "bad: $3.50 disputed, the customer's bank wants it back"},
-		{record{Money: "lost", Machine: "done"}, "bad: $3.50 lost to the bank, the machine has done it"},
+		{record{Money: "disputed", Machine: "failed", Reason: "disputed"}, "bad: $3.50 disputed, the customer's bank wants the money back"},
+		{record{Money: "lost", Machine: "done"}, "bad: $3.50 lost in a dispute, the machine has finished"},
 		{record{Money: "paid", Machine: "failed", Reason: "unknown_device"}, "paid: $3.50 paid, unknown device"},
 	} {
 		t.Run(test.want, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestARefusalIsShownWithItsCode(t *testing.T) {
 			t.Errorf("why = %s; want %s", v.Why, want)
 		}
 		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(lines, "machine > Notehub: Washer 3 answers: failed E-DOOR") ||
-			!strings.Contains(lines, "Notehub > notepay: hands on what Washer 3 answered: failed 200") {
+			!strings.Contains(lines, "Notehub > notepay: passes on the answer of Washer 3: failed 200") {
 			t.Errorf("the wire does not tell of the answer:\n%s", lines)
 		}
 	})
@@ -98,7 +98,7 @@ func TestAPaymentThatNotepayHasNotHeardOfIsShown(t *testing.T) {
 		w := newWorld(t)
 		w.press("webhook-lost", true)
 		w.buy(w.demo.machines[0])
-		if v := w.shown(w.demo.machines[0]); v.Money != "$3.50 paid" || v.Why != "notepay does not know of it yet" {
+		if v := w.shown(w.demo.machines[0]); v.Money != "$3.50 paid" || v.Why != "not known to notepay yet" {
 			t.Errorf("the card shows %+v; want that notepay does not know of it", v)
 		}
 	})
@@ -278,14 +278,14 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.paused[w.demo.machines[3].uid] = "2 credits in a row came to nothing"
-		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(page, "Not for sale: 2 credits in a row came to nothing.") {
+		w.paused[w.demo.machines[3].uid] = "2 payments in a row did not reach the machine"
+		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(page, "Paused: 2 payments in a row did not reach the machine.") {
 			t.Error("the page does not say that the machine is paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"vending"}}); got != http.StatusSeeOther {
 			t.Errorf("resume = %d; want 303", got)
 		}
-		if _, page, _ := w.get(pageURL + "/"); strings.Contains(page, "Not for sale") {
+		if _, page, _ := w.get(pageURL + "/"); strings.Contains(page, "Paused: ") {
 			t.Error("the page says that the machine is still paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"x"}}); got != http.StatusNotFound {
@@ -299,7 +299,7 @@ func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		for i, want := range []struct{ status, state, note string }{{"completed", "running", "started it"}, {"refunded", "idle", "told it: refunded"}} {
+		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"}, {"refunded", "idle", "machine informed: refunded"}} {
 			body := fmt.Sprintf(`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`, want.status)
 			if status, err := w.leave(washer.uid, body); status != "200" || err != nil {
 				t.Fatalf("note %d = %s, %v; want 200", i, status, err)

@@ -43,7 +43,7 @@ func (d *Demo) ask(ctx context.Context) {
 	}
 	for path, into := range map[string]any{"/api/payments?limit=50": &payments, "/api/devices": &devices} {
 		if err := d.operate(ctx, http.MethodGet, path, into); err != nil {
-			d.log.Debug("notepay was asked in vain", "path", path, "err", err)
+			d.log.Debug("request to notepay failed", "path", path, "err", err)
 			return
 		}
 	}

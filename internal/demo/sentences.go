@@ -42,7 +42,7 @@ func toBridge() *http.ServeMux {
 	operator := func(text string) sentence { return sentence{from: "operator", to: "notepay", text: text, quiet: true} }
 	scanned := sentence{from: "phone", to: "notepay", text: "scans the sticker of {machine}", scan: true}
 	webhook := sentence{from: "Stripe", to: "notepay", text: "sends the webhook {event}"}
-	confirmation := sentence{from: "Notehub", to: "notepay", text: "hands on what {machine} answered {answer}"}
+	confirmation := sentence{from: "Notehub", to: "notepay", text: "passes on the answer of {machine} {answer}"}
 	live := phone("follows its payment live")
 	live.quiet = true
 	other := phone("asks for a page or a file")
@@ -50,10 +50,10 @@ func toBridge() *http.ServeMux {
 	return table(map[string]sentence{
 		"GET /pay":                     scanned,
 		"GET /pay/{uid}":               scanned,
-		"GET /use/{uid}":               phone("looks at what {machine} sells"),
-		"POST /use/{uid}":              phone("chooses what to buy from {machine}"),
-		"GET /payment/success":         phone("comes back from the checkout"),
-		"GET /payment/cancel":          phone("comes back without paying"),
+		"GET /use/{uid}":               phone("views the programs of {machine}"),
+		"POST /use/{uid}":              phone("chooses a program of {machine}"),
+		"GET /payment/success":         phone("returns from the checkout"),
+		"GET /payment/cancel":          phone("returns without paying"),
 		"GET /session/{token}":         phone("opens its payment's page"),
 		"GET /access/{token}":          phone("opens its access code"),
 		"GET /session/{token}/events":  live,
@@ -63,10 +63,10 @@ func toBridge() *http.ServeMux {
 		"POST /api/webhook":            webhook,
 		"POST /webhook/notehub":        confirmation,
 		"GET /{$}":                     phone("opens the page to type a machine's code"),
-		"GET /health":                  operator("asks whether all is well"),
+		"GET /health":                  operator("checks the health"),
 		"GET /metrics":                 operator("reads the metrics"),
-		"/refresh-devices":             operator("has the devices read again"),
-		"/api/":                        operator("uses the operator's interface"),
+		"/refresh-devices":             operator("refreshes the devices"),
+		"/api/":                        operator("uses the API"),
 		"/operator/":                   operator("uses the console"),
 		"POST /api/payments/{id}/{do}": {from: "operator", to: "notepay", text: "changes a payment"},
 		"/":                            other,
@@ -79,27 +79,27 @@ func toStripe() *http.ServeMux {
 	quiet := func(text string) sentence { return sentence{from: "notepay", to: "Stripe", text: text, quiet: true} }
 	phone := func(text string) sentence { return sentence{from: "phone", to: "Stripe", text: text} }
 	return table(map[string]sentence{
-		"POST /v1/payment_links":                 say("makes the Payment Link of {machine}"),
+		"POST /v1/payment_links":                 say("creates the Payment Link of {machine}"),
 		"POST /v1/payment_links/{id}":            say("changes a Payment Link of {machine}"),
 		"GET /v1/payment_links":                  quiet("reads the Payment Links"),
 		"GET /v1/payment_links/{id}":             quiet("reads a Payment Link"),
 		"GET /v1/payment_links/{id}/line_items":  quiet("reads what a Payment Link sells"),
 		"GET /v1/prices/{id}":                    quiet("reads a price"),
-		"POST /v1/checkout/sessions":             say("makes a checkout for {machine}"),
-		"GET /v1/checkout/sessions":              quiet("looks for payments it was not told of"),
-		"GET /v1/checkout/sessions/{id}":         say("asks about one payment at {machine}"),
+		"POST /v1/checkout/sessions":             say("creates a checkout for {machine}"),
+		"GET /v1/checkout/sessions":              quiet("looks for missed payments"),
+		"GET /v1/checkout/sessions/{id}":         say("reads one payment at {machine}"),
 		"POST /v1/checkout/sessions/{id}/expire": say("closes a checkout of {machine}"),
-		"POST /v1/refunds":                       say("gives the money back"),
-		"GET /v1/refunds":                        say("looks whether the money was given back"),
-		"GET /v1/refunds/{id}":                   say("looks whether the money was given back"),
-		"GET /v1/payment_intents/{id}":           say("asks whether the money was taken"),
-		"POST /v1/payment_intents/{id}/capture":  say("takes the money it held"),
-		"POST /v1/payment_intents/{id}/cancel":   say("lets go of the money it held"),
-		"GET /v1/events":                         quiet("reads the events, for those that did not arrive"),
+		"POST /v1/refunds":                       say("refunds the money"),
+		"GET /v1/refunds":                        say("checks the refund"),
+		"GET /v1/refunds/{id}":                   say("checks the refund"),
+		"GET /v1/payment_intents/{id}":           say("checks the payment"),
+		"POST /v1/payment_intents/{id}/capture":  say("charges the held money"),
+		"POST /v1/payment_intents/{id}/cancel":   say("releases the hold"),
+		"GET /v1/events":                         quiet("reads events that did not arrive"),
 		"GET /c/{link}":                          phone("opens the checkout of {machine}"),
-		"GET /c/pay/{session}":                   phone("looks at the checkout"),
+		"GET /c/pay/{session}":                   phone("views the checkout"),
 		"POST /c/pay/{session}":                  phone("presses Pay"),
-		"/":                                      quiet("asks Stripe for something else"),
+		"/":                                      quiet("sends Stripe another request"),
 	})
 }
 
@@ -114,15 +114,15 @@ func toNotehub() *http.ServeMux {
 		"GET " + devices + "/{device}":                        quiet("asks about {machine}"),
 		"GET " + devices + "/{device}/environment_variables":  quiet("reads the settings of {machine}"),
 		"POST " + devices + "/{device}/notes/{file}":          say("leaves a note for {machine} {note}"),
-		"GET " + devices + "/{device}/notes/{file}":           say("looks whether the note for {machine} still waits"),
-		"GET " + devices + "/{device}/files":                  say("looks whether the note for {machine} still waits"),
+		"GET " + devices + "/{device}/notes/{file}":           say("checks whether the note for {machine} is waiting"),
+		"GET " + devices + "/{device}/files":                  say("checks whether the note for {machine} is waiting"),
 		"DELETE " + devices + "/{device}/notes/{file}/{note}": say("recalls the note for {machine}"),
-		"POST " + devices + "/{device}/signal":                quiet("asks whether {machine} is connected"),
-		"GET /v1/projects/{project}/events-cursor":            quiet("reads what machines answered"),
+		"POST " + devices + "/{device}/signal":                quiet("checks the connection of {machine}"),
+		"GET /v1/projects/{project}/events-cursor":            quiet("reads the machines' answers"),
 		"GET /v1/projects/{project}/environment_variables":    quiet("reads the project's settings"),
 		"GET /v1/projects/{project}/fleets":                   quiet("lists the fleets"),
 		"GET /v1/projects/{project}/fleets/{fleet}/{listing}": quiet("reads a fleet"),
-		"/": quiet("asks Notehub for something else"),
+		"/": quiet("sends Notehub another request"),
 	})
 }
 

@@ -39,7 +39,7 @@ func TestAPurchaseOnTheWire(t *testing.T) {
 			"Stripe > notepay: sends the webhook payment_intent.succeeded 200",
 			"notepay > Notehub: gets an access token 200",
 			"notepay > Notehub: leaves a note for Washer 3 no reply",
-			"Notehub > machine: the Notecard of Washer 3 takes the note",
+			"Notehub > machine: the Notecard of Washer 3 fetches the note",
 			"machine > : Washer 3 starts",
 		} {
 			if !slices.Contains(got, want) {
@@ -146,7 +146,7 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 			t.Errorf("GET = %s; want an error", answer.Status)
 			_ = answer.Body.Close()
 		}
-		if got := spoken(d); !slices.Contains(got, "operator > notepay: asks whether all is well no reply") {
+		if got := spoken(d); !slices.Contains(got, "operator > notepay: checks the health no reply") {
 			t.Errorf("the wire says %q", got)
 		}
 	})
@@ -299,20 +299,20 @@ func TestSentences(t *testing.T) {
 		{bridge, "GET", "/pay?device=dev%3A864475040000034", "phone > notepay: scans the sticker of Snack machine"},
 		{bridge, "GET", "/pay?device=dev:1", "phone > notepay: scans the sticker of a machine"},
 		{bridge, "POST", "/api/webhook", "Stripe > notepay: sends the webhook"},
-		{bridge, "GET", "/health", "operator > notepay: asks whether all is well (quiet)"},
+		{bridge, "GET", "/health", "operator > notepay: checks the health (quiet)"},
 		{bridge, "POST", "/api/payments/cr_1/refund", "operator > notepay: changes a payment"},
 		{bridge, "GET", "/style.css", "phone > notepay: asks for a page or a file (quiet)"},
-		{account, "POST", "/v1/refunds", "notepay > Stripe: gives the money back"},
-		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: reads the events, for those that did not arrive (quiet)"},
+		{account, "POST", "/v1/refunds", "notepay > Stripe: refunds the money"},
+		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: reads events that did not arrive (quiet)"},
 		{hub, "POST", "/oauth2/token", "notepay > Notehub: gets an access token (quiet)"},
 		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500", "notepay > Notehub: lists the machines (quiet)"},
 		{hub, "POST", device + "/notes/payment.qi", "notepay > Notehub: leaves a note for Locker 12"},
-		{hub, "GET", device + "/notes/payment.qi", "notepay > Notehub: looks whether the note for Locker 12 still waits"},
-		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100", "notepay > Notehub: reads what machines answered (quiet)"},
-		{account, "POST", "/v1/payment_intents/pi_1/capture", "notepay > Stripe: takes the money it held"},
-		{account, "POST", "/v1/payment_intents/pi_1/cancel", "notepay > Stripe: lets go of the money it held"},
-		{account, "GET", "/v1/refunds?payment_intent=pi_1", "notepay > Stripe: looks whether the money was given back"},
-		{bridge, "POST", "/webhook/notehub", "Notehub > notepay: hands on what a machine answered"},
+		{hub, "GET", device + "/notes/payment.qi", "notepay > Notehub: checks whether the note for Locker 12 is waiting"},
+		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100", "notepay > Notehub: reads the machines' answers (quiet)"},
+		{account, "POST", "/v1/payment_intents/pi_1/capture", "notepay > Stripe: charges the held money"},
+		{account, "POST", "/v1/payment_intents/pi_1/cancel", "notepay > Stripe: releases the hold"},
+		{account, "GET", "/v1/refunds?payment_intent=pi_1", "notepay > Stripe: checks the refund"},
+		{bridge, "POST", "/webhook/notehub", "Notehub > notepay: passes on the answer of a machine"},
 		{hub, "DELETE", device + "/notes/payment.qi/1:257", "notepay > Notehub: recalls the note for Locker 12"},
 	} {
 		r := httptest.NewRequest(test.method, test.path, nil)

@@ -200,7 +200,7 @@ func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 				Who:     "notepay",
 				What:    "resume",
 				Subject: p.DeviceUID,
-				Why:     "the device was heard from again",
+				Why:     "the machine responded",
 				Before:  p.Reason,
 			},
 		)
@@ -214,6 +214,6 @@ func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 	if err := f.showPause(ctx, p.DeviceUID); err != nil {
 		return err
 	}
-	f.Log.Info("resumed", "device", p.DeviceUID, "reason", p.Reason)
+	f.Log.Info("sales resumed", "device", p.DeviceUID, "reason", p.Reason)
 	return nil
 }

@@ -206,7 +206,7 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 		f.mu.Unlock()
 		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Refused || outcome == upstream.Trouble) {
 			f.Log.Warn(
-				"variables not read, what was known of them holds",
+				"variables not read, last known values kept",
 				"err",
 				err,
 			) // a person has to mend it: asking again sooner changes nothing

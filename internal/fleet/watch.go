@@ -46,7 +46,7 @@ func (f *Fleet) raise(code, text string, cause error) {
 		p.Detail = fmt.Sprintf("%.300v", cause)
 	}
 	if f.Config.Problems.Raise(p) {
-		f.Log.Error("problem", "code", code, "text", text, "err", cause)
+		f.Log.Error("problem raised", "code", code, "text", text, "err", cause)
 	}
 }
 
@@ -66,12 +66,13 @@ func (f *Fleet) listingDone(err error) {
 	failed, loaded := f.listingsFailed, f.loaded
 	f.mu.Unlock()
 	if !loaded {
-		f.raise(problem.NotListed, "The devices were never listed completely, so nothing is sold yet. "+
-			"The console and the log name the cause; notepay check says what to do.", err)
+		f.raise(problem.NotListed, "notepay has never read the complete list of devices, so there are no sales yet. "+
+			"The console and the log show the cause. Run notepay check to see what to do.", err)
 	}
 	if failed >= 2 {
-		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d listings of the devices failed. "+
-			"What was known is still sold; new machines are not. The console and the log name the cause.", failed), err)
+		f.raise(problem.ListingFailed, fmt.Sprintf("The last %d attempts to list the devices failed. "+
+			"Known machines still take payments, new ones do not. "+
+			"The console and the log show the cause.", failed), err)
 	}
 }
 
@@ -81,8 +82,8 @@ func (f *Fleet) checkList(now time.Time) {
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
 	if age := now.Sub(observed); loaded && age > outdatedAfter*f.Interval {
-		f.raise(problem.ListOutdated, fmt.Sprintf("The devices were last listed completely %s ago. "+
-			"Machines that were added or removed since are not known.", age.Round(time.Minute)), nil)
+		f.raise(problem.ListOutdated, fmt.Sprintf("notepay last read the complete list of devices %s ago. "+
+			"It does not know of machines that were added or removed since.", age.Round(time.Minute)), nil)
 		return
 	}
 	f.Config.Problems.Clear(problem.ListOutdated)
@@ -105,7 +106,7 @@ func (f *Fleet) payable() bool {
 func (f *Fleet) unpayable() string {
 	states := f.States()
 	if len(states) == 0 {
-		return "No machine can be paid for: no device is known. notepay check says what is wrong."
+		return "No machine can be paid for, because notepay knows no device. Run notepay check to see why."
 	}
 	text := "No machine can be paid for:"
 	for _, s := range []State{Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady} {
@@ -113,5 +114,5 @@ func (f *Fleet) unpayable() string {
 			text += fmt.Sprintf(" %d %s,", n, s)
 		}
 	}
-	return text[:len(text)-1] + ". The console says why for each device."
+	return text[:len(text)-1] + ". The console shows the reason for each device."
 }

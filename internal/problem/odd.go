@@ -50,8 +50,8 @@ func (b *Board) oddText() string {
 		return ""
 	}
 	slices.Sort(sources)
-	return "Some records cannot be read and are left out. " + strings.Join(
+	return "notepay cannot read some records and skips them. " + strings.Join(
 		sources,
 		"; ",
-	) + ". Look at them in the vendor's dashboard; the log says more."
+	) + ". Check them in the vendor's dashboard. The log has the details."
 }

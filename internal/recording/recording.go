@@ -205,7 +205,7 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 		w.failing, w.repeated, w.failed = false, false, time.Time{}
 		m.setFailing(nil)
 		m.problems.Clear(problem.Storage)
-		m.log.Info("payments can be recorded again")
+		m.log.Info("payments recorded again")
 		fallthrough
 	default:
 		w.succeeded = time.Now()
@@ -213,11 +213,11 @@ func (m *Monitor) try(ctx context.Context, w *watch) {
 }
 
 func (m *Monitor) raise(w *watch, err error) {
-	text := "Payments cannot be recorded: " + ledger.Cause(err) +
-		". No machine is sold until that is over, and sales then go on by themselves."
+	text := "notepay cannot record payments: " + ledger.Cause(err) +
+		". All sales are stopped and resume by themselves when recording works again."
 	m.problems.Raise(problem.Problem{Code: problem.Storage, Text: text, StopsSales: true})
 	if !w.failing {
-		m.log.Error("payments cannot be recorded", "err", err)
+		m.log.Error("payments not recorded", "err", err)
 	}
 	w.failing = true
 	m.setFailing(err)
@@ -240,8 +240,8 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 	}
 	switch {
 	case space.Free < space.Floor(), w.tight && space.Free < space.Enough():
-		text := fmt.Sprintf("Only %s are free on the disk of the ledger, and sales need %s. "+
-			"No machine is sold until there is room: delete something, or enlarge the disk.",
+		text := fmt.Sprintf("Only %s are free on the ledger's disk, and sales need %s. "+
+			"All sales are stopped until there is space. Free some, or enlarge the disk.",
 			megabytes(space.Free), megabytes(space.Enough()))
 		if m.problems.Raise(problem.Problem{Code: problem.DiskFull, Text: text, StopsSales: true}) {
 			m.log.Error("disk nearly full", "free", space.Free, "needed", space.Enough())
@@ -250,7 +250,7 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 	case w.tight:
 		w.tight = false
 		m.problems.Clear(problem.DiskFull)
-		m.log.Info("disk has room again", "free", space.Free)
+		m.log.Info("disk space sufficient again", "free", space.Free)
 	}
 	// A small disk may be filled by the log alone. The log is given up only if that brings enough
 	// room: on a full disk it is room that no other program can take.
@@ -269,10 +269,10 @@ func (m *Monitor) lookAtLog() {
 		return
 	}
 	text := fmt.Sprintf("The ledger's log (the file that ends in -wal) has grown to %s, "+
-		"because another program keeps the ledger open for reading. End that program, or the disk will be full.",
+		"because another program keeps the ledger open for reading. End that program before the disk is full.",
 		megabytes(uint64(size)))
 	if m.problems.Raise(problem.Problem{Code: problem.LogGrowing, Text: text}) {
-		m.log.Warn("ledger's log keeps growing", "size", size)
+		m.log.Warn("ledger log growing", "size", size)
 	}
 }
 

@@ -58,7 +58,7 @@ func readDecision(r *http.Request) (d decision, err error) {
 		return d, &APIError{
 			http.StatusBadRequest,
 			"bad_body",
-			`the body is JSON with "amount" (in the smallest unit of the currency) and "reason", or empty`,
+			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`,
 		}
 	}
 	if len(d.Reason) > LongestReason {
@@ -122,7 +122,7 @@ func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
 				return ledger.Payment{}, &APIError{
 					http.StatusBadRequest,
 					"bad_amount",
-					"amount is above 0, in the smallest unit of the currency",
+					"amount must be above 0, in the smallest unit of the currency",
 				}
 			}
 		}
@@ -184,7 +184,7 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By,
 		also bridge.Also) (ledger.Payment, error) {
 		if d.Reason == "" {
-			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `say why, as in {"reason":"test"}`}
+			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`}
 		}
 		p, err := o.Bridge.StartFree(ctx, uid, by, also)
 		switch {
@@ -192,7 +192,7 @@ func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
 			return p, errNoDevice
 		case errors.Is(err, bridge.ErrTimeUnknown):
 			return p, &APIError{http.StatusServiceUnavailable, "time_unknown",
-				"Stripe has not answered since the start, so its time is not known; try again"}
+				"Stripe has not answered since the start, so notepay does not know the time; try again in a moment"}
 		}
 		return p, err
 	})

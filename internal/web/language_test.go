@@ -105,7 +105,7 @@ func TestWaitsAndLengthsAreSaidInWholeUnits(t *testing.T) {
 	t.Parallel()
 	en, de := speaking("en"), speaking("de")
 	for d, want := range map[time.Duration][2]string{
-		0: {"about a minute", "etwa einer Minute"}, time.Second: {"about a minute", "etwa einer Minute"}, time.Minute: {"about a minute", "etwa einer Minute"},
+		0: {"about a minute", "etwa 1 Minute"}, time.Second: {"about a minute", "etwa 1 Minute"}, time.Minute: {"about a minute", "etwa 1 Minute"},
 		61 * time.Second: {"about 2 minutes", "etwa 2 Minuten"}, 25*time.Minute + 1: {"about 26 minutes", "etwa 26 Minuten"},
 		2 * time.Hour: {"about 120 minutes", "etwa 120 Minuten"}, 2*time.Hour + 1: {"about 2 hours", "etwa 2 Stunden"}, 150 * time.Minute: {"about 3 hours", "etwa 3 Stunden"}, 24 * time.Hour: {"about 24 hours", "etwa 24 Stunden"},
 	} {

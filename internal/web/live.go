@@ -88,7 +88,7 @@ func (l *Live) tell() {
 		payments, err := l.ledger.PaymentsOfTokens(ctx, tokens)
 		cancel()
 		if err != nil {
-			l.log.Error("read payments of live pages", "err", err)
+			l.log.Error("live pages not read", "err", err)
 		}
 		l.mu.Lock()
 		for _, p := range payments {

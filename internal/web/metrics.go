@@ -46,34 +46,34 @@ func NewMetrics(
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_stripe_events_total",
-			Help: "Verified Stripe events by what came of them."}, []string{"outcome"}),
+			Help: "Verified Stripe events by outcome."}, []string{"outcome"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_confirmations_total",
-			Help: "What machines answered, by what came of it."}, []string{"outcome"}),
+			Help: "Answers of machines by outcome."}, []string{"outcome"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "notepay_attempt_seconds",
 			Help: "Calls made for payments, by action and outcome.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
 		payments: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_payments_total",
-			Help: "Payments by what became of them; one may be recorded, delivered and still come back."}, []string{"outcome"}),
+			Help: "Payments by outcome. One payment can be recorded, delivered and still be returned."}, []string{"outcome"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_deliveries_total",
-			Help: "Credits by how far they came towards their machine."}, []string{"outcome"}),
+			Help: "Credits by how far they got."}, []string{"outcome"}),
 		moneyBack: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_money_back_total",
-			Help: "Payments whose money went back, by why."}, []string{"reason"}),
+			Help: "Payments whose money went back, by reason."}, []string{"reason"}),
 		links: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_link_creations_total",
-			Help: "Payment Links that were to be made, by what the call came to."}, []string{"outcome"}),
+			Help: "Attempts to create a Payment Link, by outcome."}, []string{"outcome"}),
 		sessions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_session_creations_total",
-			Help: "Checkout Sessions that were to be made for a purchase, by what the call came to; where links are sold through there is none."}, []string{"outcome"}),
+			Help: "Attempts to create a Checkout Session, by outcome. None with CHECKOUT=link."}, []string{"outcome"}),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_vendor_calls_total",
-			Help: "Calls to vendors by status class; none is a call without a reply."}, []string{"vendor", "status"}),
+			Help: "Calls to Stripe and Notehub by status class. none: no reply."}, []string{"vendor", "status"}),
 		Redirects: prometheus.NewCounter(
-			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans that were led to Stripe."},
+			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans redirected to Stripe."},
 		),
 		Rejected: prometheus.NewCounter(
 			prometheus.CounterOpts{
 				Name: "notepay_webhooks_rejected_total",
-				Help: "Webhooks that were not accepted: signature, size or form.",
+				Help: "Webhooks rejected because of signature, size or form.",
 			},
 		),
 		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
-			Help: "Records of vendors' lists that cannot be read, each counted when it is first seen."}),
+			Help: "Unreadable records in lists of Stripe and Notehub, each counted once."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
 			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
 	}
@@ -97,7 +97,7 @@ func NewMetrics(
 		}
 	}
 	live := prometheus.NewGaugeFunc(
-		prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are being looked at."},
+		prometheus.GaugeOpts{Name: "notepay_live_pages", Help: "Live pages that are open."},
 		func() float64 {
 			if m.LivePages == nil {
 				return 0
@@ -264,13 +264,13 @@ var (
 	queuedDesc = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
 	oldestDesc = prometheus.NewDesc(
 		"notepay_oldest_queued_seconds",
-		"Age of the oldest of them, 0 if there is none.",
+		"Age of the oldest queued credit, 0 if there is none.",
 		nil,
 		nil,
 	)
-	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that a person must look at.", nil, nil)
+	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that need attention.", nil, nil)
 	devicesDesc   = prometheus.NewDesc("notepay_devices", "Devices known.", nil, nil)
-	linksDesc     = prometheus.NewDesc("notepay_links", "Payment Links that can be paid through.", nil, nil)
+	linksDesc     = prometheus.NewDesc("notepay_links", "Active Payment Links.", nil, nil)
 )
 
 func (q *queue) Describe(c chan<- *prometheus.Desc) {
@@ -305,7 +305,7 @@ type problems struct{ m *Metrics }
 
 var problemDesc = prometheus.NewDesc(
 	"notepay_problem",
-	"1 while there is this problem, by its code; /health and the console say more.",
+	"1 while the problem with this code lasts. See /health and the console.",
 	[]string{"code"},
 	nil,
 )

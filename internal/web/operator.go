@@ -239,7 +239,7 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 			return &APIError{
 				http.StatusBadRequest,
 				"bad_limit",
-				"limit is a number from 1 to " + strconv.Itoa(mostPage),
+				"limit must be a number from 1 to " + strconv.Itoa(mostPage),
 			}
 		}
 		f.Limit = n
@@ -247,13 +247,13 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := q.Get("attention"); v != "" {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return &APIError{http.StatusBadRequest, "bad_attention", "attention is true or false"}
+			return &APIError{http.StatusBadRequest, "bad_attention", "attention must be true or false"}
 		}
 		f.Attention = &b
 	}
 	list, next, err := o.Ledger.Payments(r.Context(), f)
 	if errors.Is(err, ledger.ErrCursor) {
-		return &APIError{http.StatusBadRequest, "bad_cursor", "cursor is not one that a list gave"}
+		return &APIError{http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list"}
 	}
 	if err != nil {
 		return err

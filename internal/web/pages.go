@@ -82,7 +82,10 @@ func (v view) Seller() string {
 	return v.Say(phrase("plans.seller", "seller", v.Brand.Name))
 }
 
-// Again are the words of the button that pays anew.
+// Check asks the customer to compare the name of the machine.
+func (v view) Check() string { return v.Say(phrase("plans.check", "machine", v.Machine)) }
+
+// Again returns the text of the button that leads to another payment.
 func (v view) Again() string { return v.Say(phrase("frame.again", "machine", v.Machine)) }
 
 // Seconds is after how many a browser asks again.

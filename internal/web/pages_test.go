@@ -89,30 +89,30 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 		status           int
 		english, deutsch string // on the page, as people read it, with bars between
 	}{
-		{"home", c.Home, 200, "Pay for a machine|Code on the machine|no app", "Für eine Maschine bezahlen|Code an der Maschine|ohne App"},
-		{"cancelled", c.Cancelled, 200, "Nothing was charged|Scan the sticker", "Es wurde nichts abgebucht|Scannen Sie"},
+		{"home", c.Home, 200, "Pay for a machine|Code on the machine|no app", "Maschine bezahlen|Code an der Maschine|ohne App"},
+		{"cancelled", c.Cancelled, 200, "Nothing was charged|scan the sticker", "Es wurde nichts abgebucht|Scannen Sie"},
 		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,
-			"Choose a plan|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|Starts 5 min after|within 10 min|Not available at the moment|Sold by " + evil,
-			"Bitte wählen|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Startet 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Verkauft von " + evil},
+			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|You then have 5 min to get it ready|within 10 min|Not available right now|Sold by " + evil,
+			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Anbieter: " + evil},
 		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, live) }, 200,
 			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min|Try again on " + evil,
-			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|Noch einmal: " + evil},
-		{"later", c.later, 503, "Just a moment|asking Stripe", "Einen Moment bitte|bei Stripe"},
-		{"failed", c.Failed, 500, "Something went wrong on our side|Nothing that you paid is lost", "Bei uns ist etwas schiefgegangen|geht nicht verloren"},
+			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
+		{"later", c.later, 503, "Just a moment|checking your payment with Stripe", "Einen Moment bitte|bei Stripe"},
+		{"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost", "Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren"},
 		{"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400, "Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine"},
 		{"an unfilled sticker", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400, "This sticker is not set up yet|tell the operator", "Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber"},
-		{"unknown", sale(fleet.Sale{State: fleet.NoDevice}), 404, "We do not know this machine|Check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
-		{"starting up", sale(fleet.Sale{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Wir starten gerade|versucht es von selbst"},
-		{"disabled", sale(fleet.Sale{State: fleet.Disabled, Device: machine}), 503, "out of service|not been charged|use another one", "außer Betrieb|nichts abgebucht|eine andere"},
-		{"payments off", sale(fleet.Sale{State: fleet.PaymentsOff, Device: machine}), 503, "takes no payments|use another one", "keine Zahlungen|eine andere"},
-		{"closed", sale(fleet.Sale{State: fleet.Paused, Device: machine}), 503, "closed at the moment|come back later", "im Moment geschlossen|später wieder"},
-		{"mute", sale(fleet.Sale{State: fleet.Paused, Device: mute}), 503, "did not answer lately|" + washerUID, "zuletzt nicht geantwortet|" + washerUID},
-		{"offline", sale(fleet.Sale{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "nicht erreichbar|später wieder"},
+		{"unknown", sale(fleet.Sale{State: fleet.NoDevice}), 404, "We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
+		{"starting up", sale(fleet.Sale{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Es geht gleich los|versucht es von selbst"},
+		{"disabled", sale(fleet.Sale{State: fleet.Disabled, Device: machine}), 503, "out of service|Nothing was charged for this scan|use another one", "außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere"},
+		{"payments off", sale(fleet.Sale{State: fleet.PaymentsOff, Device: machine}), 503, "is not taking payments|use another one", "keine Zahlungen|eine andere"},
+		{"closed", sale(fleet.Sale{State: fleet.Paused, Device: machine}), 503, "closed right now|come back later", "gerade geschlossen|später wieder"},
+		{"mute", sale(fleet.Sale{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID, "meldet sich gerade nicht|" + washerUID},
+		{"offline", sale(fleet.Sale{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "ist offline|später wieder"},
 		{"in use", sale(fleet.Sale{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
 		{"in use, nobody knows until when", sale(fleet.Sale{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
-		{"nothing to sell", sale(fleet.Sale{State: fleet.NoOffers, Device: machine}), 503, "nothing to sell yet|set a price", "verkauft noch nichts|einen Preis"},
-		{"not ready", sale(fleet.Sale{State: fleet.NotReady, Device: machine}), 503, "Just a moment|made ready", "Einen Moment bitte|vorbereitet"},
-		{"late", sale(fleet.Sale{State: fleet.Open, Device: machine}), 503, "cannot be reached at the moment|in a few minutes", "im Moment nicht erreichbar|in einigen Minuten"},
+		{"nothing to sell", sale(fleet.Sale{State: fleet.NoOffers, Device: machine}), 503, "has no price yet|has to set one", "hat noch keinen Preis|einen festlegen"},
+		{"not ready", sale(fleet.Sale{State: fleet.NotReady, Device: machine}), 503, "Just a moment|almost ready", "Einen Moment bitte|gleich bereit"},
+		{"late", sale(fleet.Sale{State: fleet.Open, Device: machine}), 503, "cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten"},
 	} {
 		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
 			w := shown(t, "text/html", language, row.write)
@@ -201,10 +201,10 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 		want  string
 	}{
 		{"nothing is given back by itself", Terms{}, "please contact the operator"},
-		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, it is taken back"},
-		{"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own}, "within 2 min, it is taken back"},
-		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not confirm its start, you get your money back"},
-		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only if the machine confirms"},
+		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, you get your money back"},
+		{"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own}, "within 2 min, you get your money back"},
+		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not start, you get your money back automatically"},
+		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only once the machine has started"},
 	} {
 		if got := strings.ReplaceAll(english().Say(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(got, row.want) {
 			t.Errorf("%s: %q; want %q", row.name, got, row.want)

@@ -18,8 +18,10 @@ type Problems struct {
 // List returns what is wrong now, the vendors that do not answer included. Of one code the board's problem counts.
 func (p *Problems) List() []problem.Problem {
 	for vendor, one := range map[string]problem.Problem{
-		"stripe":  {Code: problem.StripeDown, Text: "Stripe does not answer, or refuses us."},
-		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or refuses us."},
+		"stripe": {Code: problem.StripeDown, Text: "Stripe does not answer, or rejects notepay's requests. " +
+			"Run notepay check."},
+		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or rejects notepay's requests. " +
+			"Run notepay check."},
 	} {
 		pace := p.Paces[vendor]
 		if pace == nil || pace.Unreachable() == "" {

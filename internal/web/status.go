@@ -294,6 +294,18 @@ func (s *status) paid(p ledger.Payment, all, back money) {
 		s.say("money.part_back", "back", back, "amount", all)
 	default:
 		s.ifTakenBack(p)
+		s.ifNotReached(p)
+	}
+}
+
+// ifNotReached says when the money goes back while Notehub holds the note.
+func (s *status) ifNotReached(p ledger.Payment) {
+	switch {
+	case p.Machine != ledger.Sent || stopping(p) || p.ExpiresAt.IsZero():
+	case confirming(p):
+		s.say("money.if_silent")
+	default:
+		s.say("money.if_late")
 	}
 }
 

@@ -146,12 +146,19 @@ func known() map[string]func(p ledger.Payment, now time.Time) bool {
 	onItsWay := func(p ledger.Payment, _ time.Time) bool {
 		return (p.Machine == ledger.Queued || p.Machine == ledger.Sent) && !p.StartedAt.After(p.CreatedAt)
 	}
+	waiting := func(p ledger.Payment, _ time.Time) bool {
+		return p.Machine == ledger.Sent && p.Money == ledger.Paid && p.Amount > 0 && !p.ExpiresAt.IsZero() && (p.Stop == "" || p.Stop == "retry")
+	}
 	k := map[string]func(ledger.Payment, time.Time) bool{
 		"title.received": machine(ledger.Queued), "title.held": held, "title.sent": machine(ledger.Sent), "title.fetched": machine(ledger.Fetched),
 		"title.started": ran, "title.confirmed": ran, "title.done": machine(ledger.Done), "title.ended": machine(ledger.Done), "title.stopping": onItsWay, "title.failed": failed,
 		"title.doubt": func(p ledger.Payment, now time.Time) bool { return failed(p, now) || bridge.InDoubt(p, now) },
 
-		"machine.in_doubt": bridge.InDoubt, "money.if_silent": bridge.InDoubt,
+		"machine.in_doubt": bridge.InDoubt,
+		"money.if_silent": func(p ledger.Payment, now time.Time) bool {
+			return bridge.InDoubt(p, now) || waiting(p, now) && !p.ConfirmBy.IsZero()
+		},
+		"money.if_late": func(p ledger.Payment, now time.Time) bool { return waiting(p, now) && p.ConfirmBy.IsZero() },
 
 		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(ledger.Sent), "machine.stopping": onItsWay,
 		"machine.awaited": func(p ledger.Payment, _ time.Time) bool { return p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() },
@@ -282,6 +289,11 @@ func TestWhatACustomerReads(t *testing.T) {
 		{"late", func(p *ledger.Payment) { p.Failures = 3 }, "title.received machine.delayed next.close | step.received step.sending"},
 		{"held", func(p *ledger.Payment) { p.Money = ledger.Authorized }, "title.held machine.queued money.held next.close | step.held step.sending"},
 		{"sent", func(p *ledger.Payment) { p.Machine, p.SentAt = ledger.Sent, now }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},
+		{"sent, with an end", func(p *ledger.Payment) { p.Machine, p.SentAt, p.ExpiresAt = ledger.Sent, now, now.Add(time.Minute) },
+			"title.sent machine.sent money.if_late next.close | step.received step.sent step.pick_up"},
+		{"sent to one that confirms", func(p *ledger.Payment) {
+			p.Machine, p.SentAt, p.ExpiresAt, p.ConfirmBy = ledger.Sent, now, now.Add(time.Minute), now.Add(2*time.Minute)
+		}, "title.sent machine.sent money.if_silent next.close | step.received step.sent step.pick_up"},
 		{"recalled by its operator", func(p *ledger.Payment) { p.Machine, p.SentAt, p.Stop = ledger.Sent, now, bridge.ReasonEnded },
 			"title.stopping machine.stopping money.after_stop next.close | step.received step.sent step.stopping"},
 		{"sent anew", func(p *ledger.Payment) { p.Machine, p.SentAt, p.Stop = ledger.Sent, now, "retry" }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},

@@ -93,7 +93,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 			defer c.Live.leave(token, n)
 			defer conn.Close()
 			if err := c.follow(s); err != nil {
-				c.Log.Error("live page", "err", err)
+				c.Log.Error("live page failed", "err", err)
 			}
 		}()
 		return nil

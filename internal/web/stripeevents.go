@@ -57,7 +57,7 @@ func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 		list, next, err = o.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
 	}
 	if errors.Is(err, ledger.ErrCursor) {
-		return &APIError{http.StatusBadRequest, "bad_cursor", "cursor is not one that a list gave"}
+		return &APIError{http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list"}
 	}
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 		return &APIError{
 			http.StatusTooManyRequests,
 			"too_many_streams",
-			"at most " + strconv.Itoa(mostStreams) + " streams are open at once",
+			"at most " + strconv.Itoa(mostStreams) + " streams can be open at once; close one",
 		}
 	}
 	defer o.streams.Add(-1)

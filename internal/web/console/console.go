@@ -155,7 +155,7 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	page("/operator/setup", c.setup)
 	button("/operator/setup", c.runChecks)
 	page("/operator/", func(w http.ResponseWriter, r *http.Request) error {
-		return c.problem(w, r, http.StatusNotFound, "There is no such page.")
+		return c.problem(w, r, http.StatusNotFound, "Page not found.")
 	})
 }
 
@@ -238,7 +238,7 @@ func private(w http.ResponseWriter) {
 
 // problem answers with a page that only says why there is no other.
 func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, text string) error {
-	return c.write(w, r, "problem", view{Title: "This did not work", Status: status, Problem: text})
+	return c.write(w, r, "problem", view{Title: "That did not work", Status: status, Problem: text})
 }
 
 // backTo is the page that a request asked for, without the note of what was just done. Of a button

@@ -54,7 +54,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 		}
 		page.Rows = append(page.Rows, deviceRow{d, stateWords(d.State), recordOf(credits)})
 	}
-	return c.write(w, r, "devices", view{Title: "Devices", Nav: "devices", Data: page})
+	return c.write(w, r, "devices", view{Title: "Machines", Nav: "devices", Data: page})
 }
 
 // record is how the last credits of a device went.
@@ -101,9 +101,9 @@ func machinesFault(reason string) bool {
 func (r record) Rate() string {
 	all := r.Started + r.Failed
 	if all == 0 {
-		return "no credits yet"
+		return "no starts yet"
 	}
-	return fmt.Sprintf("%d %% of the last %d", 100*r.Started/all, all)
+	return fmt.Sprintf("%d%% of the last %d", 100*r.Started/all, all)
 }
 
 // onDevice does what a button on a device says, and leads back.
@@ -119,12 +119,12 @@ func (c *Console) onDevice(
 			w,
 			r,
 			http.StatusBadRequest,
-			"Please say why: the reason is kept with it. Nothing was changed.",
+			"Please enter a reason. It is kept in the audit log. Nothing was changed.",
 		)
 	}
 	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(w, r, http.StatusNotFound, "There is no such device (any more). Nothing was changed.")
+		return c.problem(w, r, http.StatusNotFound, "This machine does not exist, or no longer exists. Nothing was changed.")
 	}
 	if err != nil {
 		return err
@@ -154,12 +154,12 @@ func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 // refresh reads the devices and prices anew.
 func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
-		c.Log.Warn("refresh asked for", "err", err)
+		c.Log.Warn("requested refresh failed", "err", err)
 		return c.problem(
 			w,
 			r,
 			http.StatusBadGateway,
-			"Notehub or Stripe could not be asked. What was known is still sold; please try again in a moment.",
+			"Notehub or Stripe did not answer. Sales go on as before. Please try again in a moment.",
 		)
 	}
 	return goBack(w, r, "refresh")

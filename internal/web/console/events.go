@@ -28,7 +28,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) error {
 	page := eventsPage{Type: q.Get("type")}
 	list, next, err := c.Ledger.EventPage(r.Context(), page.Type, eventsPerPage, q.Get("cursor"))
 	if errors.Is(err, ledger.ErrCursor) {
-		return c.problem(w, r, http.StatusBadRequest, "There is no such page of the list.")
+		return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 	}
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ type eventPage struct {
 func (c *Console) event(w http.ResponseWriter, r *http.Request) error {
 	e, err := c.Ledger.Event(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(w, r, http.StatusNotFound, "No event with this id was received.")
+		return c.problem(w, r, http.StatusNotFound, "No event with this ID was received.")
 	}
 	if err != nil {
 		return err

@@ -102,7 +102,7 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	search.Limit = rowsAtOnce
 	list, next, err := c.Ledger.Search(r.Context(), search) // before the answer begins: it may still be another
 	if errors.Is(err, ledger.ErrCursor) {
-		return c.problem(w, r, http.StatusBadRequest, "There is no such page of the list.")
+		return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 	}
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (c *Console) audit(w http.ResponseWriter, r *http.Request) error {
 	if page.Rows = list; next != "" {
 		page.Next = "/operator/audit?" + with(q, "cursor", next)
 	}
-	return c.write(w, r, "audit", view{Title: "Audit", Nav: "audit", Data: page})
+	return c.write(w, r, "audit", view{Title: "Audit log", Nav: "audit", Data: page})
 }
 
 // auditCSV gives the whole audit, newest first, in pieces.

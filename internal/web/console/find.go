@@ -23,17 +23,17 @@ type state struct {
 func states() []state {
 	return []state{
 		{Key: "attention", Text: "needs attention", Attention: true},
-		{Key: "waiting", Text: "on its way to the machine", Machine: []ledger.Machine{ledger.Queued, ledger.Sent}},
+		{Key: "waiting", Text: "waiting for the machine", Machine: []ledger.Machine{ledger.Queued, ledger.Sent}},
 		{Key: "started", Text: "started", Machine: []ledger.Machine{ledger.Started, ledger.Done}},
-		{Key: "fetched", Text: "fetched by the machine", Machine: []ledger.Machine{ledger.Fetched}},
+		{Key: "fetched", Text: "received by the machine", Machine: []ledger.Machine{ledger.Fetched}},
 		{Key: "failed", Text: "did not start", Machine: []ledger.Machine{ledger.Failed}},
 		{
 			Key:   "back",
-			Text:  "money back",
+			Text:  "refunded or released",
 			Money: []ledger.Money{ledger.Refunding, ledger.Refunded, ledger.Releasing, ledger.Released},
 		},
 		{Key: "refund_failed", Text: "refund failed", Money: []ledger.Money{ledger.RefundFailed}},
-		{Key: "held", Text: "held, not taken", Money: []ledger.Money{ledger.Authorized, ledger.Capturing}},
+		{Key: "held", Text: "held, not charged", Money: []ledger.Money{ledger.Authorized, ledger.Capturing}},
 		{Key: "disputed", Text: "disputed", Money: []ledger.Money{ledger.Disputed, ledger.Lost}},
 	}
 }
@@ -68,12 +68,12 @@ func readWish(q url.Values, named func(text string) []called, zone *time.Locatio
 	var ok bool
 	if w.From != "" {
 		if w.Search.From, ok = day(w.From, 0); !ok {
-			problem = "A day is written like 2026-11-21."
+			problem = "Enter days as in 2026-11-21."
 		}
 	}
 	if w.To != "" {
 		if w.Search.To, ok = day(w.To, 1); !ok {
-			problem = "A day is written like 2026-11-21."
+			problem = "Enter days as in 2026-11-21."
 		}
 	}
 	var rest []string

@@ -56,7 +56,7 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 		wish.Search.Limit = paymentsPerPage
 		list, next, err := c.Ledger.Search(r.Context(), wish.Search)
 		if errors.Is(err, ledger.ErrCursor) {
-			return c.problem(w, r, http.StatusBadRequest, "There is no such page of the list.")
+			return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 		}
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (c *Console) payment(w http.ResponseWriter, r *http.Request) error {
 func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int, problem string) error {
 	s, err := c.read(r, r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(w, r, http.StatusNotFound, "No payment has this reference, session or payment intent.")
+		return c.problem(w, r, http.StatusNotFound, "No payment has this reference, Checkout Session or PaymentIntent.")
 	}
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (c *Console) decide(
 			w,
 			r,
 			http.StatusConflict,
-			"This is not possible any more as the payment stands now. Nothing was changed.",
+			"The payment has changed, so this is no longer possible. Nothing was changed.",
 		)
 	case err != nil:
 		return err
@@ -248,7 +248,7 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 				w,
 				r,
 				http.StatusBadRequest,
-				"The amount to give back is a number above 0 and at most "+
+				"Enter an amount above 0 and at most "+
 					web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.",
 			)
 		}
@@ -280,22 +280,22 @@ func (s *story) moments() (list []moment) {
 		add(
 			moment{
 				At:     s.PaidAt,
-				What:   "Paid on Stripe's page",
+				What:   "Paid at Stripe",
 				Detail: web.Amount(s.Amount, s.Currency),
 				Class:  "good",
 			},
 		)
 	}
-	add(moment{At: s.CreatedAt, What: "Recorded here"})
+	add(moment{At: s.CreatedAt, What: "Recorded by notepay"})
 	for _, e := range s.Events {
 		detail := outcomeWords(e.Outcome)
 		if e.Repeats > 0 {
-			detail += ", and came " + plural(e.Repeats, "more time")
+			detail += ", received " + plural(e.Repeats, "more time")
 		}
 		add(
 			moment{
 				At:     e.Received,
-				What:   "Stripe's event " + e.Type,
+				What:   "Stripe event " + e.Type,
 				Detail: detail,
 				Link:   "/operator/events/" + url.PathEscape(e.ID),
 			},
@@ -312,9 +312,9 @@ func (s *story) moments() (list []moment) {
 		case "ok":
 			m.Detail = "done"
 		case "retry":
-			m.Detail, m.Class = "to be tried again", "wait"
+			m.Detail, m.Class = "will be retried", "wait"
 		default:
-			m.Detail, m.Class = "refused", "bad"
+			m.Detail, m.Class = "rejected", "bad"
 		}
 		if a.Status != 0 {
 			m.Detail += ", status " + strconv.Itoa(a.Status)
@@ -339,7 +339,7 @@ func (s *story) moments() (list []moment) {
 		add(m)
 	}
 	if s.RefundNumber > 0 {
-		add(moment{At: s.RefundAt, What: "Refund ordered", Detail: web.Amount(s.RefundAmount, s.Currency)})
+		add(moment{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})
 	}
 	for _, a := range s.Audits {
 		detail := a.Why
@@ -366,11 +366,11 @@ func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
 func confirmationOutcome(outcome string) string {
 	switch outcome {
 	case bridge.ConfirmationLate:
-		return "after the money had gone back"
+		return "after the money went back"
 	case bridge.ConfirmationNoPost:
-		return "although nothing was sent to it: not taken for its answer"
+		return "ignored, because nothing was sent to the machine"
 	case bridge.ConfirmationIgnored:
-		return "which was known already"
+		return "already known"
 	}
 	return outcome
 }

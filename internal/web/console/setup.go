@@ -16,17 +16,17 @@ type Finding struct {
 	Remedy string // what mends it; "" where nothing has to be
 }
 
-// Word is the state for people. A check is named by its problem, so that "ok" stands for its absence.
+// Word returns the state for people.
 func (f Finding) Word() word {
 	switch f.State {
 	case "ok":
-		return word{"no", "good"}
+		return word{"ok", "good"}
 	case "failed":
-		return word{"yes", "bad"}
+		return word{"failed", "bad"}
 	case "warned":
-		return word{"take care", "wait"}
+		return word{"warning", "wait"}
 	}
-	return word{"not looked at", ""}
+	return word{"skipped", ""}
 }
 
 // betweenChecks is how long after the end of one run of the checks the next may begin: each calls the vendors.
@@ -96,11 +96,11 @@ func (p *setupPage) Summary() string {
 	case p.Running:
 		return made + " so far."
 	case last.Broken:
-		return made + ", then it was broken off."
+		return made + ", then the run was interrupted."
 	case failed > 0:
-		return made + ", and " + plural(failed, "problem") + "."
+		return made + ", " + plural(failed, "problem") + "."
 	}
-	return made + ", and nothing has to be mended."
+	return made + ", no problems."
 }
 
 // setup shows what the checks found last.
@@ -115,7 +115,7 @@ func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) e
 		r,
 		"setup",
 		view{
-			Title: "Set-up",
+			Title: "Setup",
 			Nav:   "setup",
 			Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
 		},
@@ -148,5 +148,5 @@ func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 		})
 	}
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep the pieces back
-	return c.writePieces(w, r, "setup", view{Title: "Set-up", Nav: "setup", Data: page})
+	return c.writePieces(w, r, "setup", view{Title: "Setup", Nav: "setup", Data: page})
 }

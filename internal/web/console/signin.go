@@ -169,7 +169,7 @@ func newOnce() string { return rand.Text() }
 // closed answers where no token is set.
 func (c *Console) closed(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "sign-in", view{Title: "The console is closed", Status: http.StatusForbidden,
-		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), start notepay again, and sign in here with it."})
+		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), restart notepay, and sign in here with it."})
 }
 
 // reading lets a page be seen by who has signed in; others can sign in.
@@ -200,13 +200,13 @@ func (c *Console) changing(h handler) handler {
 				w,
 				r,
 				http.StatusUnauthorized,
-				"You are not signed in any more. Nothing was changed.",
+				"You are no longer signed in. Nothing was changed.",
 				backTo(r),
 			)
 		}
 		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
 		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxOnce {
-			return c.problem(w, r, http.StatusBadRequest, "The form was not complete. Nothing was changed.")
+			return c.problem(w, r, http.StatusBadRequest, "The form was incomplete. Reload the page and try again. Nothing was changed.")
 		}
 		// What follows could have other objections to a second press, such as an amount that is back already.
 		twice, err := c.Ledger.Begun(r.Context(), pressID(r))
@@ -227,9 +227,9 @@ func (c *Console) foreign(w http.ResponseWriter, r *http.Request) error {
 		r,
 		"sign-in",
 		view{
-			Title:   "This came from another site",
+			Title:   "Request from another site",
 			Status:  http.StatusForbidden,
-			Problem: "A page of another site tried to press a button here. Nothing was changed.",
+			Problem: "Another site tried to use a button of this console. Nothing was changed.",
 		},
 	)
 }
@@ -251,15 +251,15 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
 		wait := c.signIns.failed(address, now)
 		if wait == 0 { // a stranger must not fill the log
-			c.Log.Warn("console: wrong token", "addr", address)
+			c.Log.Warn("operator token rejected", "addr", address)
 			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
 		}
 		c.signIns.delay(r.Context())
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 		return c.askForToken(w, r, http.StatusTooManyRequests,
-			"This is not the operator token, and it was wrong too often. Please check it before you try again.", next)
+			"Too many wrong operator tokens. Please check yours before you try again.", next)
 	}
-	c.Log.Info("console: signed in", "addr", address)
+	c.Log.Info("operator signed in", "addr", address)
 	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil

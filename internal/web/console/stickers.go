@@ -62,7 +62,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 			w,
 			r,
 			http.StatusConflict,
-			"Stickers need to know where they lead: set PUBLIC_URL (such as https://pay.example.com) and start notepay again.",
+			"Stickers need an address to lead to. Set PUBLIC_URL (such as https://pay.example.com) and restart notepay.",
 		)
 	}
 	q := r.URL.Query()
@@ -110,7 +110,7 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 			w,
 			r,
 			http.StatusNotFound,
-			"There is no such sticker: the device is not known, or PUBLIC_URL is not set.",
+			"No such sticker. The machine is unknown, or PUBLIC_URL is not set.",
 		)
 	}
 	s, err := c.stickerOf(device)

@@ -112,21 +112,21 @@ func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
 		if unreachable != "" {
 			return light{name, word{"not reachable", "bad"}, unreachable}
 		}
-		return light{name, word{"fine", "good"}, ""}
+		return light{name, word{"OK", "good"}, ""}
 	}
-	webhooks := light{"Webhooks", word{"fine", "good"}, "the last " + ago(now.Sub(v.Webhook))}
+	webhooks := light{"Webhooks", word{"OK", "good"}, "last one " + ago(now.Sub(v.Webhook))}
 	switch {
 	case v.WebhooksOff:
-		webhooks = light{"Webhooks", word{"off", "wait"}, "Stripe is asked regularly instead"}
+		webhooks = light{"Webhooks", word{"off", "wait"}, "notepay asks Stripe regularly instead"}
 	case v.Webhook.IsZero():
-		webhooks = light{"Webhooks", word{"none yet", "wait"}, "none has come since notepay was started"}
+		webhooks = light{"Webhooks", word{"none yet", "wait"}, "none since notepay was started"}
 	}
 	queue := light{"Queue", word{"empty", "good"}, ""}
 	if stats.Queued > 0 {
 		queue = light{
 			"Queue",
 			word{plural(stats.Queued, "credit") + " waiting", "good"},
-			"the oldest for " + length(now.Sub(stats.OldestQueued)),
+			"oldest waiting for " + length(now.Sub(stats.OldestQueued)),
 		}
 		if now.Sub(stats.OldestQueued) > time.Minute {
 			queue.Class = "wait"
@@ -135,17 +135,17 @@ func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
 			queue.Class = "bad"
 		}
 	}
-	store := light{"Records", word{"fine", "good"}, ""}
+	store := light{"Records", word{"OK", "good"}, ""}
 	if v.Store != nil {
 		store = light{
 			"Records",
 			word{"cannot be written", "bad"},
-			"no payment can be taken: look at the disk and the log",
+			"no payment can be taken; check the disk and the log",
 		}
 	}
-	known := light{"Devices", word{plural(devices, "device"), "good"}, ""}
+	known := light{"Machines", word{plural(devices, "machine"), "good"}, ""}
 	if devices == 0 {
-		known = light{"Devices", word{"none", "wait"}, "none was found in the Notehub project yet"}
+		known = light{"Machines", word{"none", "wait"}, "no device in the Notehub project yet"}
 	}
 	return []light{vendor("Stripe", v.Stripe), webhooks, vendor("Notehub", v.Notehub), queue, store, known}
 }

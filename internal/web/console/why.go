@@ -39,11 +39,11 @@ func (s *story) why(now time.Time, clock func(time.Time) string) answer {
 		}
 		a.Evidence = append(a.Evidence, line+".")
 	case !s.ConfirmBy.IsZero():
-		a.Evidence = append(a.Evidence, "The machine has said nothing.")
+		a.Evidence = append(a.Evidence, "The machine has not answered.")
 	case s.Machine != ledger.Failed:
 		a.Evidence = append(
 			a.Evidence,
-			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so it is not known whether it started.",
+			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.",
 		)
 	}
 	return a
@@ -54,46 +54,51 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 	case ledger.Started, ledger.Done:
 		switch {
 		case s.Reason == bridge.ReasonStartedAfter:
-			return "It did start, at " + clock(s.StartedAt) + ", but only after the money had gone back."
+			return "The machine started at " + clock(s.StartedAt) + ", but only after the money had gone back."
 		case s.StartedAt.IsZero():
-			return "It did start: the machine said that it has finished."
+			return "The machine started: it said that it has finished."
 		default:
-			return "It did start: the machine said so at " + clock(s.StartedAt) + "."
+			return "The machine started: it said so at " + clock(s.StartedAt) + "."
 		}
 	case ledger.Fetched:
 		switch {
 		case s.ConfirmBy.IsZero():
-			return "The machine's Notecard fetched the credit, which is all that can be known of it. If nothing happened, look at the machine itself."
+			return "The machine's Notecard fetched the credit. Nothing more can be known. " +
+				"If nothing happened, check the machine itself."
 		case now.Before(s.ConfirmBy):
-			return "The machine has the credit and may still start: its answer is waited for until " + clock(
+			return "The machine has the credit and may still start. notepay waits for its answer until " + clock(
 				s.ConfirmBy,
 			) + "."
 		default:
 			return "The machine has the credit and should have answered by " + clock(
 				s.ConfirmBy,
-			) + ". As soon as Notehub was asked for its answers, the money goes back."
+			) + ". notepay asks Notehub once more for the answer, then the money goes back."
 		}
 	case ledger.Sent:
 		until := ""
 		if !s.ExpiresAt.IsZero() {
-			until = " If it does not by " + clock(s.ExpiresAt) + ", the credit is taken back and so is the payment."
+			until = " If the machine does not fetch the credit by " + clock(s.ExpiresAt) +
+				", notepay takes it back and returns the money."
 		}
-		return "Notehub holds the credit, and it is not known yet that the machine fetched it. It is offline, asleep, or on a slow connection." + until
+		return "Notehub holds the credit. The machine has not fetched it as far as notepay knows: " +
+			"it may be offline, asleep, or on a slow connection." + until
 	case ledger.Queued:
 		switch {
 		case bridge.InDoubt(s.Payment, now):
-			return "Notehub never said that it took the credit, and it is not sent any more. Should the machine have it all the same, it says so by " +
+			return "Notehub never said that it took the credit, and notepay no longer sends it. " +
+				"If the machine has it anyway, it says so by " +
 				clock(
 					s.ConfirmBy,
-				) + "; else the money goes back."
+				) + ". Otherwise the money goes back."
 		case s.Unclear:
-			return "It is not known whether Notehub took the credit: the call was cut. It is looked for before it is sent again."
+			return "The call was cut, so notepay does not know whether Notehub took the credit. " +
+				"It checks before it sends the credit again."
 		case s.Failures > 0:
-			return "Notehub has not taken the credit yet. It is sent again until it does."
+			return "Notehub has not taken the credit yet. notepay keeps trying."
 		case s.Stop != "":
-			return "It was stopped before it was sent."
+			return "The credit was stopped before it was sent."
 		default:
-			return "It is about to be sent."
+			return "The credit is about to be sent."
 		}
 	}
 	return s.notStarted()
@@ -103,41 +108,50 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 func (s *story) notStarted() string {
 	switch s.Reason {
 	case bridge.ReasonAdopted:
-		return "It was paid before these records begin, or before the ledger was restored. Another installation, or this one before that, may have started the machine; this one did nothing."
+		return "This was paid before the records begin, or before the ledger was restored. " +
+			"The machine may have been started then. This installation did nothing."
 	case bridge.ReasonExpired:
 		if s.said("expired") {
-			return "The credit reached the machine too late: it refused it as out of date. Its clock may be wrong, or its connection slow."
+			return "The credit reached the machine too late, and the machine refused it. " +
+				"Its clock may be wrong, or its connection slow."
 		}
-		return "Notehub could not be given the credit before its time ran out (CREDIT_LIFETIME)."
+		return "Notehub did not take the credit before it expired (CREDIT_LIFETIME)."
 	case bridge.ReasonRefused:
-		return "Notehub refused to take the credit for this machine. It may have been removed, or moved to another project."
+		return "Notehub rejected the credit for this machine. " +
+			"The machine may have been removed, or moved to another project."
 	case bridge.ReasonUnknownDevice:
-		return "The machine was not in the Notehub project (or fleet) when the devices were read after the payment."
+		return "The machine was not in the Notehub project (or fleet) " +
+			"when notepay read the machines after the payment."
 	case bridge.ReasonNotSelling:
-		return "The machine was out of sale when this was paid: paused, disabled, switched off or offline. An old link or an open page can still be paid."
+		return "The machine was not taking payments when this was paid: " +
+			"paused, disabled, switched off or offline. An old link or an open page can still be paid."
 	case bridge.ReasonBusy:
 		if s.said("busy") {
 			return "The machine said that it was in use."
 		}
-		return "Another customer's time on this machine had not ended."
+		return "Another customer was still using this machine."
 	case bridge.ReasonFailed:
 		return "The machine got the credit and reported that it could not start" + code(s.Code) + "."
 	case bridge.ReasonRecalled:
-		return "The machine did not fetch the credit in time, so it was taken back from Notehub. It was offline or asleep."
+		return "The machine did not fetch the credit in time, so notepay took it back. " +
+			"The machine was offline or asleep."
 	case bridge.ReasonRecallUnclear:
-		return "The machine did not fetch the credit in time as far as is known. While it was taken back the connection to Notehub was cut, so it may have been fetched after all."
+		return "The machine did not fetch the credit in time, so notepay took it back. " +
+			"The connection to Notehub was cut meanwhile, so the machine may have fetched it after all."
 	case bridge.ReasonUnclear:
-		return "The connection to Notehub was cut while the credit was sent, and it was not found afterwards: either it was never taken, or the machine had fetched it already."
+		return "The connection to Notehub was cut while notepay sent the credit, and Notehub did not have it " +
+			"afterwards. Either Notehub never took it, or the machine had fetched it already."
 	case bridge.ReasonUnconfirmed:
-		return "The machine fetched the credit but did not say that it started (CONFIRM_WITHIN). Its host may be off, or the cable to the Notecard loose."
+		return "The machine fetched the credit but did not report a start (CONFIRM_WITHIN). " +
+			"Its host may be off, or the cable to the Notecard loose."
 	case bridge.ReasonReversed:
-		return "The money was given back before the machine started, so the credit was taken back."
+		return "The payment was refunded before the machine started, so notepay took the credit back."
 	case bridge.ReasonDisputed:
-		return "The payment was disputed before the machine started, so the credit was taken back."
+		return "The payment was disputed before the machine started, so notepay took the credit back."
 	case bridge.ReasonEnded:
-		return "It was ended in this console or through the API before the machine started."
+		return "The start was canceled in this console or through the API."
 	}
-	return "It did not start: " + cmp.Or(reasonWords(s.Reason), "no reason is recorded") + "."
+	return "The machine did not start: " + cmp.Or(reasonWords(s.Reason), "no reason is recorded") + "."
 }
 
 func code(of string) string {
@@ -159,18 +173,18 @@ func (s *story) said(state string) bool {
 // heardOfIt is how the payment came to be known.
 func (s *story) heardOfIt(clock func(time.Time) string) string {
 	if s.PaymentIntent == "" && s.Amount == 0 {
-		return "Nobody paid for it; it was recorded at " + clock(s.CreatedAt) + "."
+		return "This was a free start, recorded at " + clock(s.CreatedAt) + "."
 	}
 	late := ""
 	if d := s.CreatedAt.Sub(s.PaidAt); d > time.Minute {
-		late = ", " + length(d) + " after it was paid"
+		late = ", " + length(d) + " after the payment"
 	}
 	for _, e := range s.Events {
 		if e.Outcome == bridge.Recorded || e.Outcome == bridge.Adopted {
-			return "Stripe's event told of it at " + clock(e.Received) + late + "."
+			return "Stripe reported the payment at " + clock(e.Received) + late + "."
 		}
 	}
-	return "It was recorded at " + clock(s.CreatedAt) + late + ", because Stripe was asked."
+	return "notepay found the payment at Stripe at " + clock(s.CreatedAt) + late + "."
 }
 
 // tried is what became of sending it.
@@ -182,13 +196,13 @@ func (s *story) tried(clock func(time.Time) string) string {
 		}
 	}
 	if calls == 0 {
-		return "Nothing was sent to Notehub for it."
+		return "Nothing was sent to Notehub."
 	}
 	times := "once"
 	if calls > 1 {
-		times = fmt.Sprintf("%d times", calls)
+		times = fmt.Sprintf("%d times, last", calls)
 	}
-	how := "Notehub took it"
+	how := "Notehub took the credit"
 	switch {
 	case last.Outcome == "ok":
 	case last.Status == 0:
@@ -199,5 +213,5 @@ func (s *story) tried(clock func(time.Time) string) string {
 	if last.Outcome != "ok" && last.Detail != "" {
 		how += " (" + last.Detail + ")"
 	}
-	return "It was sent " + times + ", the last time at " + clock(last.At) + ": " + how + "."
+	return "The credit was sent " + times + " at " + clock(last.At) + ": " + how + "."
 }

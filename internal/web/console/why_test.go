@@ -39,32 +39,32 @@ func TestWhyItDidNotStart(t *testing.T) {
 		short string
 		says  []string
 	}{
-		"about to be sent": {story{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "because Stripe was asked"}},
+		"about to be sent": {story{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "found the payment at Stripe"}},
 		"Notehub is down": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
 			[]string{"sent 2 times", "status 503 (busy)"}},
 		"Notehub is silent": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
-		"the call was cut":  {story{Payment: with(func(p *ledger.Payment) { p.Unclear = true })}, "not known whether Notehub took", nil},
+		"the call was cut":  {story{Payment: with(func(p *ledger.Payment) { p.Unclear = true })}, "does not know whether Notehub took", nil},
 		"not fetched yet": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ExpiresAt = ledger.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
-			"If it does not by 12:10", []string{"Notehub took it", "Stripe's event told of it at 12:00."}},
-		"fetched, and no answer is expected": {story{Payment: with(func(p *ledger.Payment) { p.Machine = ledger.Fetched })}, "all that can be known", []string{"not expected to answer"}},
+			"does not fetch the credit by 12:10", []string{"Notehub took the credit", "Stripe reported the payment at 12:00."}},
+		"fetched, and no answer is expected": {story{Payment: with(func(p *ledger.Payment) { p.Machine = ledger.Fetched })}, "Nothing more can be known", []string{"not expected to answer"}},
 		"fetched, and there is still time": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon().Add(time.Hour) })}, "may still start",
-			[]string{"has said nothing"}},
+			[]string{"has not answered"}},
 		"fetched, and time is over":         {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon() })}, "should have answered by 12:00", nil},
-		"it did":                            {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.StartedAt = ledger.Started, noon() }), Confirmations: said("started", "")}, "It did start", []string{"that it started"}},
+		"it did":                            {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.StartedAt = ledger.Started, noon() }), Confirmations: said("started", "")}, "The machine started: it said so", []string{"that it started"}},
 		"it did, too late":                  {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason = ledger.Started, bridge.ReasonStartedAfter })}, "only after the money had gone back", nil},
-		"expired before it was sent":        {story{Payment: failed(bridge.ReasonExpired)}, "before its time ran out", nil},
+		"expired before it was sent":        {story{Payment: failed(bridge.ReasonExpired)}, "before it expired", nil},
 		"expired, says the machine":         {story{Payment: failed(bridge.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
-		"in use":                            {story{Payment: failed(bridge.ReasonBusy)}, "Another customer's time", nil},
+		"in use":                            {story{Payment: failed(bridge.ReasonBusy)}, "Another customer was still using", nil},
 		"in use, says the machine":          {story{Payment: failed(bridge.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
 		"a fault with a code":               {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason, p.Code = ledger.Failed, bridge.ReasonFailed, "E-DOOR" }), Confirmations: said("failed", "E-DOOR")}, "(E-DOOR)", []string{"its code E-DOOR"}},
-		"known late":                        {story{Payment: with(func(p *ledger.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after it was paid"}},
-		"a free start":                      {story{Payment: with(func(p *ledger.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"Nobody paid for it"}},
+		"known late":                        {story{Payment: with(func(p *ledger.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after the payment"}},
+		"a free start":                      {story{Payment: with(func(p *ledger.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"a free start"}},
 		"a reason that nobody thought of":   {story{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil},
 		"taken back":                        {story{Payment: failed(bridge.ReasonRecalled)}, "did not fetch the credit in time", nil},
-		"unconfirmed":                       {story{Payment: failed(bridge.ReasonUnconfirmed)}, "did not say that it started", nil},
+		"unconfirmed":                       {story{Payment: failed(bridge.ReasonUnconfirmed)}, "did not report a start", nil},
 		"the device is not in the project":  {story{Payment: failed(bridge.ReasonUnknownDevice)}, "not in the Notehub project", nil},
-		"the device was taken out of sale":  {story{Payment: failed(bridge.ReasonNotSelling)}, "out of sale", nil},
-		"stopped by hand before it started": {story{Payment: failed(bridge.ReasonEnded)}, "ended in this console", nil},
+		"the device was taken out of sale":  {story{Payment: failed(bridge.ReasonNotSelling)}, "not taking payments", nil},
+		"stopped by hand before it started": {story{Payment: failed(bridge.ReasonEnded)}, "canceled in this console", nil},
 	} {
 		got := c.story.why(noon().Add(time.Minute), clock)
 		if !strings.Contains(got.Short, c.short) {
@@ -75,7 +75,7 @@ func TestWhyItDidNotStart(t *testing.T) {
 				t.Errorf("%s: evidence %q; want %q in it", name, got.Evidence, want)
 			}
 		}
-		if c.story.Machine != ledger.Started && strings.Contains(got.Short, "did start") {
+		if c.story.Machine != ledger.Started && strings.Contains(got.Short, "The machine started") {
 			t.Errorf("%s: %q; want no word of a start that nobody knows of", name, got.Short)
 		}
 	}
@@ -90,7 +90,7 @@ func TestEverythingHasWords(t *testing.T) {
 			t.Errorf("reason %s has no words", reason)
 		}
 		s := story{Payment: ledger.Payment{Machine: ledger.Failed, Reason: reason}}
-		if reason != bridge.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "It did not start: ") {
+		if reason != bridge.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "The machine did not start: ") {
 			t.Errorf("reason %s is not explained", reason)
 		}
 	}
@@ -130,12 +130,12 @@ func TestSuccessIsWhatSaysSomethingOfTheMachine(t *testing.T) {
 		credits []ledger.Credit
 		want    string
 	}{
-		"none":                     {nil, "no credits yet"},
-		"started and fetched":      {[]ledger.Credit{{Machine: ledger.Done}, {Machine: ledger.Started}, {Machine: ledger.Fetched}}, "100 % of the last 3"},
-		"half":                     {[]ledger.Credit{{Machine: ledger.Started}, {Machine: ledger.Failed, Reason: bridge.ReasonUnconfirmed}}, "50 % of the last 2"},
-		"still open":               {[]ledger.Credit{{Machine: ledger.Sent}, {Machine: ledger.Fetched, Confirms: true}, {Machine: ledger.Queued}}, "no credits yet"},
-		"refused by us":            {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonBusy}, {Machine: ledger.Failed, Reason: bridge.ReasonEnded}}, "no credits yet"},
-		"not fetched, in one case": {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonRecalled}}, "0 % of the last 1"},
+		"none":                     {nil, "no starts yet"},
+		"started and fetched":      {[]ledger.Credit{{Machine: ledger.Done}, {Machine: ledger.Started}, {Machine: ledger.Fetched}}, "100% of the last 3"},
+		"half":                     {[]ledger.Credit{{Machine: ledger.Started}, {Machine: ledger.Failed, Reason: bridge.ReasonUnconfirmed}}, "50% of the last 2"},
+		"still open":               {[]ledger.Credit{{Machine: ledger.Sent}, {Machine: ledger.Fetched, Confirms: true}, {Machine: ledger.Queued}}, "no starts yet"},
+		"refused by us":            {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonBusy}, {Machine: ledger.Failed, Reason: bridge.ReasonEnded}}, "no starts yet"},
+		"not fetched, in one case": {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonRecalled}}, "0% of the last 1"},
 	} {
 		if got := recordOf(c.credits).Rate(); got != c.want {
 			t.Errorf("%s: %q; want %q", name, got, c.want)
@@ -153,9 +153,9 @@ func TestLightsSayWhatIsWrong(t *testing.T) {
 		class  string
 		says   string
 	}{
-		"all is well":            {Vitals{Webhook: now.Add(-3 * time.Minute)}, ledger.Stats{}, "Webhooks", "good", "the last 3 minutes ago"},
-		"no webhook yet":         {Vitals{}, ledger.Stats{}, "Webhooks", "wait", "none has come"},
-		"without webhooks":       {Vitals{WebhooksOff: true}, ledger.Stats{}, "Webhooks", "wait", "asked regularly"},
+		"all is well":            {Vitals{Webhook: now.Add(-3 * time.Minute)}, ledger.Stats{}, "Webhooks", "good", "last one 3 minutes ago"},
+		"no webhook yet":         {Vitals{}, ledger.Stats{}, "Webhooks", "wait", "none since notepay was started"},
+		"without webhooks":       {Vitals{WebhooksOff: true}, ledger.Stats{}, "Webhooks", "wait", "asks Stripe regularly"},
 		"Stripe refuses us":      {Vitals{Stripe: "trouble: status 401"}, ledger.Stats{}, "Stripe", "bad", "status 401"},
 		"Notehub is down":        {Vitals{Notehub: "again: status 503"}, ledger.Stats{}, "Notehub", "bad", "status 503"},
 		"one waits for a moment": {Vitals{}, ledger.Stats{Queued: 1, OldestQueued: now.Add(-time.Second)}, "Queue", "good", "1 second"},

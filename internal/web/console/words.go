@@ -20,12 +20,12 @@ func machineWords(p ledger.Payment) word {
 	case ledger.Queued:
 		return word{"not sent yet", "wait"}
 	case ledger.Sent:
-		return word{"waiting to be fetched", "wait"}
+		return word{"waiting for the machine", "wait"}
 	case ledger.Fetched:
 		if p.ConfirmBy.IsZero() {
-			return word{"machine has it", "good"}
+			return word{"received by the machine", "good"}
 		}
-		return word{"waiting for the machine", "wait"}
+		return word{"waiting for its confirmation", "wait"}
 	case ledger.Started:
 		return word{"started", "good"}
 	case ledger.Done:
@@ -43,24 +43,24 @@ func moneyWords(p ledger.Payment) word {
 	}
 	switch p.Money {
 	case ledger.Authorized:
-		return word{"held, not taken", "wait"}
+		return word{"held, not charged", "wait"}
 	case ledger.Capturing:
-		return word{"being taken", "wait"}
+		return word{"being charged", "wait"}
 	case ledger.Paid:
 		if p.RefundedAmount+p.LostAmount > 0 {
-			return word{"paid, a part given back", "good"}
+			return word{"partly refunded", "good"}
 		}
 		return word{"paid", "good"}
 	case ledger.Releasing:
-		return word{"hold being let go", "wait"}
+		return word{"hold being released", "wait"}
 	case ledger.Released:
-		return word{"hold let go, not charged", ""}
+		return word{"hold released, not charged", ""}
 	case ledger.CaptureFailed:
-		return word{"could not be taken", "bad"}
+		return word{"charge failed", "bad"}
 	case ledger.Refunding:
-		return word{"being given back", "wait"}
+		return word{"being refunded", "wait"}
 	case ledger.Refunded:
-		return word{"given back", ""}
+		return word{"refunded", ""}
 	case ledger.RefundFailed:
 		return word{"refund failed", "bad"}
 	case ledger.Disputed:
@@ -73,52 +73,75 @@ func moneyWords(p ledger.Payment) word {
 
 // attentionWords says why a person must look, and what they can do.
 func attentionWords(attention string) (words struct{ Why, Do string }) {
-	words.Why, words.Do = attention, "Look at the payment's story, then mark it as seen."
+	words.Why, words.Do = attention, "Check the payment's history, then dismiss this."
 	switch attention {
 	case bridge.AttentionAmount:
-		words.Why, words.Do = "The customer paid another amount than the plan costs.", "Compare the amount; give back what is too much, or mark it as seen."
+		words.Why = "The customer paid a different amount than the price."
+		words.Do = "Compare the amounts. Refund the difference, or dismiss this."
 	case bridge.AttentionOverdue:
-		words.Why, words.Do = "It has been tried for a quarter of an hour without success. It is still being tried.", "If the machine stays out of reach, end it: the customer gets the money back."
+		words.Why = "The credit could not be delivered for 15 minutes. notepay keeps trying."
+		words.Do = "If the machine stays unreachable, cancel the start. The customer gets the money back."
 	case bridge.AttentionHold:
-		words.Why, words.Do = "The money has been held on the customer's card for an hour, neither taken nor let go.", "Let go of it here, or look at the payment in Stripe's Dashboard."
+		words.Why = "The money has been held on the customer's card for an hour, neither charged nor released."
+		words.Do = "Release the hold here, or check the payment in Stripe's Dashboard."
 	case bridge.AttentionFailedAfter:
-		words.Why, words.Do = "The machine started and then reported a fault.", "Give back what you find fair, and look at the machine."
+		words.Why = "The machine started and then reported a fault."
+		words.Do = "Refund what you find fair, and check the machine."
 	case bridge.AttentionCaptureFailed:
-		words.Why, words.Do = "The machine started, but the held money could not be taken.", "Nothing can be taken any more if the hold ran out. Mark it as seen."
+		words.Why = "The machine started, but the held money could not be charged."
+		words.Do = "An expired hold cannot be charged any more. Dismiss this."
 	case bridge.AttentionBalance:
-		words.Why, words.Do = "Your Stripe balance is too small for the refund. It is tried again every day.", "Top up the balance in Stripe's Dashboard."
+		words.Why = "Your Stripe balance is too low for the refund. notepay tries again every day."
+		words.Do = "Add funds to your balance in Stripe's Dashboard."
 	case bridge.AttentionRefundRefused:
-		words.Why, words.Do = "Stripe refuses the refund. It is tried again every day.", "Open the payment in Stripe's Dashboard, it says why."
+		words.Why = "Stripe rejects the refund. notepay tries again every day."
+		words.Do = "Open the payment in Stripe's Dashboard to see why."
 	case bridge.AttentionRefundFailed:
-		words.Why, words.Do = "The customer's bank sent the refund back.", "Ask the customer for another way to pay them back."
+		words.Why = "The customer's bank returned the refund."
+		words.Do = "Ask the customer for another way to pay them back."
 	case bridge.AttentionDisputeLost:
-		words.Why, words.Do = "The dispute was lost: the bank took the money.", "Nothing can be done any more. Mark it as seen."
+		words.Why = "The dispute was lost, and the bank took the money."
+		words.Do = "Nothing more can be done. Dismiss this."
 	case bridge.AttentionConfirmation:
-		words.Why, words.Do = "The machine answered in a form that cannot be used: an unknown state, or from another device.", "See its answers in the payment's story and in the log, and correct the firmware or the route."
+		words.Why = "The machine sent an answer that notepay cannot use: an unknown state, or from another device."
+		words.Do = "See the machine's answers in the payment's history and in the log. " +
+			"Then fix the firmware or the route."
 	case bridge.AttentionFetchedAnyway:
-		words.Why, words.Do = "The money went back, but the machine already had the credit.", "Look whether the machine ran."
+		words.Why = "The money went back, but the machine already had the credit."
+		words.Do = "Check whether the machine ran."
 	case bridge.ReasonAdopted:
-		words.Why = "It was paid before these records begin or before they were restored, and may have been delivered then. Nothing was sent or refunded."
-		words.Do = "Check whether the machine ran, then refund the payment or start the machine once more."
+		words.Why = "This was paid before notepay's records begin or were restored. " +
+			"The machine may have started then. " +
+			"notepay sent and refunded nothing."
+		words.Do = "Check whether the machine ran. Then refund the payment, or start the machine for free."
 	case bridge.AttentionTwins:
-		words.Why = "Another installation works on the same Notehub project and Stripe account, and has sent or refunded this payment, too."
+		words.Why = "Another installation works on the same Notehub project and Stripe account. " +
+			"It sent or refunded this payment, too."
 		words.Do = "Stop one of the two. Check whether the machine ran and whether the money went back."
 	case bridge.ReasonRefused:
-		words.Why, words.Do = "Notehub refused to take the credit for this machine. The money goes back.", "Check the machine at Notehub."
+		words.Why = "Notehub rejected the credit for this machine. The money goes back."
+		words.Do = "Check the machine in Notehub."
 	case bridge.ReasonUnknownDevice:
-		words.Why, words.Do = "The machine is not in your Notehub project any more. The money goes back.", "Remove its sticker, or add it again."
+		words.Why = "The machine is no longer in your Notehub project. The money goes back."
+		words.Do = "Remove its sticker, or add the machine again."
 	case bridge.ReasonNotSelling:
-		words.Why, words.Do = "The machine was out of sale when this was paid. The money goes back.", "Nothing else has to be done. Mark it as seen."
+		words.Why = "The machine was not taking payments when this was paid. The money goes back."
+		words.Do = "Nothing else to do. Dismiss this."
 	case bridge.ReasonRecallUnclear:
-		words.Why, words.Do = "The credit was taken back in doubt: the machine may have fetched it just before. The money goes back.", "Look whether the machine ran."
+		words.Why = "The credit was taken back, but the machine may have fetched it just before. The money goes back."
+		words.Do = "Check whether the machine ran."
 	case bridge.ReasonUnclear:
-		words.Why, words.Do = "It is not known whether the machine got the credit, and nothing more will be heard.", "Ask the customer; give the money back, or mark it as seen if it ran."
+		words.Why = "Nobody knows whether the machine got the credit, and no answer will come."
+		words.Do = "Ask the customer. Refund the payment, or dismiss this if the machine ran."
 	case bridge.ReasonUnconfirmed:
-		words.Why, words.Do = "The machine fetched the credit and did not say that it started. The money goes back.", "Look at the machine."
+		words.Why = "The machine fetched the credit but did not report a start. The money goes back."
+		words.Do = "Check the machine."
 	case bridge.ReasonStartedAfter:
-		words.Why, words.Do = "The machine started after the money had gone back. The customer is not charged again.", "Nothing else has to be done. Mark it as seen."
+		words.Why = "The machine started after the money went back. The customer is not charged again."
+		words.Do = "Nothing else to do. Dismiss this."
 	case bridge.ReasonDisputed:
-		words.Why, words.Do = "The customer's bank asks for the money back.", "Answer the dispute in Stripe's Dashboard before its deadline."
+		words.Why = "The customer's bank asks for the money back."
+		words.Do = "Answer the dispute in Stripe's Dashboard before its deadline."
 	}
 	return words
 }
@@ -129,29 +152,29 @@ func reasonWords(reason string) string {
 	case "":
 		return ""
 	case bridge.ReasonAdopted:
-		return "paid before these records begin or were restored"
+		return "paid before the records begin or were restored"
 	case bridge.ReasonExpired:
-		return "its time ran out before it got to the machine"
+		return "the credit expired before the machine got it"
 	case bridge.ReasonRefused:
-		return "Notehub refused it"
+		return "Notehub rejected the credit"
 	case bridge.ReasonUnknownDevice:
-		return "the machine is not in the project"
+		return "the machine is not in the Notehub project"
 	case bridge.ReasonNotSelling:
-		return "the machine was out of sale"
+		return "the machine was not taking payments"
 	case bridge.ReasonBusy:
 		return "the machine was in use"
 	case bridge.ReasonFailed:
 		return "the machine reported a fault"
 	case bridge.ReasonRecalled:
-		return "taken back, the machine had not fetched it"
+		return "the machine did not fetch the credit in time"
 	case bridge.ReasonRecallUnclear:
-		return "taken back in doubt"
+		return "the credit was taken back, perhaps too late"
 	case bridge.ReasonUnclear:
-		return "not known whether it arrived"
+		return "delivery unknown"
 	case bridge.ReasonUnconfirmed:
 		return "the machine did not answer"
 	case bridge.ReasonReversed:
-		return "the money was given back"
+		return "the payment was refunded"
 	case bridge.ReasonDisputed:
 		return "disputed"
 	case bridge.ReasonEnded:
@@ -166,29 +189,29 @@ func reasonWords(reason string) string {
 func stateWords(s fleet.State) word {
 	switch s {
 	case fleet.Open:
-		return word{"for sale", "good"}
+		return word{"ready", "good"}
 	case fleet.InUse:
 		return word{"in use", "good"}
 	case fleet.NotReady:
-		return word{"being made ready", "wait"}
+		return word{"almost ready", "wait"}
 	case fleet.Unread:
-		return word{"variables not read yet", "wait"}
+		return word{"settings not read yet", "wait"}
 	case fleet.Paused:
 		return word{"paused", "bad"}
 	case fleet.Unreadable:
-		return word{"its record cannot be read", "bad"}
+		return word{"unreadable in Notehub", "bad"}
 	case fleet.Unscannable:
-		return word{"its UID cannot be scanned", "bad"}
+		return word{"UID cannot be scanned", "bad"}
 	case fleet.LinkClosed:
 		return word{"link deactivated in Stripe", "bad"}
 	case fleet.PaymentsOff:
 		return word{"switched off (payment_enabled)", "wait"}
 	case fleet.Disabled:
-		return word{"disabled at Notehub", "bad"}
+		return word{"disabled in Notehub", "bad"}
 	case fleet.Offline:
 		return word{"offline", "bad"}
 	case fleet.NoOffers:
-		return word{"nothing to sell", "bad"}
+		return word{"no price", "bad"}
 	}
 	return word{string(s), ""}
 }
@@ -197,13 +220,13 @@ func stateWords(s fleet.State) word {
 func sourceWords(s fleet.Source) string {
 	switch s {
 	case fleet.OfDevice:
-		return "set on this device at Notehub"
+		return "set on this machine in Notehub"
 	case fleet.OfFleet:
-		return "set on its fleet at Notehub"
+		return "set on its fleet in Notehub"
 	case fleet.OfProject:
 		return "set on the Notehub project"
 	default:
-		return "the default (STRIPE_PRICE_ID)"
+		return "default (STRIPE_PRICE_ID)"
 	}
 }
 
@@ -211,27 +234,27 @@ func sourceWords(s fleet.Source) string {
 func outcomeWords(outcome string) string {
 	switch outcome {
 	case bridge.Recorded:
-		return "made this payment"
+		return "created this payment"
 	case bridge.Duplicate:
-		return "said nothing new"
+		return "already known"
 	case bridge.Adopted:
-		return "paid before these records begin or were restored"
+		return "paid before the records begin or were restored"
 	case bridge.LookedUp:
-		return "made us ask Stripe"
+		return "notepay asked Stripe"
 	case bridge.Followed:
-		return "was taken in"
+		return "updated the payment"
 	case bridge.AwaitsPayment:
 		return "not paid yet"
 	case bridge.NotOurs:
-		return "not about our machines"
+		return "not about these machines"
 	case bridge.WrongMode:
-		return "of the other mode (test or live)"
+		return "from the other mode (test or live)"
 	case bridge.OfferChanged:
-		return "a link, price or product changed, and was read again"
+		return "reloaded the changed link, price or product"
 	case bridge.PaymentFailed:
-		return "nobody paid"
+		return "payment failed"
 	case bridge.Ignored:
-		return "needs nothing done"
+		return "no action needed"
 	}
 	return outcome
 }
@@ -242,15 +265,15 @@ func actionWords(action ledger.Step) string {
 	case ledger.PostNote:
 		return "Sent to Notehub"
 	case ledger.CheckPending:
-		return "Asked Notehub whether the machine fetched it"
+		return "Checked whether the machine fetched the credit"
 	case ledger.Recall:
-		return "Took it back from Notehub"
+		return "Took the credit back from Notehub"
 	case ledger.Capture:
-		return "Took the held money"
+		return "Charged the held money"
 	case ledger.Release:
-		return "Let go of the held money"
+		return "Released the hold"
 	case ledger.Refund:
-		return "Gave money back"
+		return "Refunded"
 	}
 	return string(action)
 }
@@ -269,7 +292,7 @@ func confirmationWords(state string) string {
 	case "expired":
 		return "the credit came too late"
 	case "duplicate":
-		return "it had this credit before"
+		return "it already had this credit"
 	}
 	return state
 }
@@ -278,29 +301,32 @@ func confirmationWords(state string) string {
 func auditWords(a ledger.Audit) string {
 	switch a.What {
 	case "retry":
-		return "sent it anew"
+		return "resent the credit"
 	case "refund":
 		if a.Amount == 0 { // of an earlier version
-			return "ordered a refund"
+			return "requested a refund"
 		}
-		return "ordered a refund of " + web.Amount(a.Amount, a.Currency)
+		return "requested a refund of " + web.Amount(a.Amount, a.Currency)
 	case "end":
 		// An earlier version wrote this also of what was only seen. Its rows say how the machine was.
 		before := strings.Fields(a.Before)
 		if len(before) > 1 && bridge.Dismisses(ledger.Payment{Machine: ledger.Machine(before[1])}) {
-			return "marked it as seen"
+			return "dismissed this"
 		}
-		return "ended it"
+		if len(before) > 1 && before[1] != string(ledger.Started) {
+			return "canceled the start"
+		}
+		return "ended the session"
 	case "dismiss":
-		return "marked it as seen"
+		return "dismissed this"
 	case "adopt":
-		return "left it to you, because it was handled before"
+		return "left this payment to you, because it may have been handled before"
 	case "start":
 		return "started the machine for free"
 	case "pause":
 		return "paused the machine"
 	case "resume":
-		return "put the machine on sale again"
+		return "resumed sales on the machine"
 	}
 	return a.What
 }
@@ -318,7 +344,7 @@ func standingWords(a ledger.Audit, standing string) string {
 		words += " (" + reasonWords(parts[2]) + ")"
 	}
 	if back, err := strconv.ParseInt(parts[3], 10, 64); err == nil && back > 0 && a.Currency != "" {
-		words += ", " + web.Amount(back, a.Currency) + " back"
+		words += ", " + web.Amount(back, a.Currency) + " refunded"
 	}
 	return words
 }
@@ -327,23 +353,23 @@ func standingWords(a ledger.Audit, standing string) string {
 func doneWords(done string) string {
 	switch done {
 	case "retry":
-		return "The credit is being sent anew."
+		return "The credit is being resent."
 	case "refund":
-		return "The money is being given back."
+		return "The money goes back to the customer."
 	case "end":
-		return "It was ended."
+		return "Ended. The payment's history shows what happens next."
 	case "dismiss":
-		return "It was marked as seen."
+		return "Dismissed."
 	case "start":
 		return "A free start was sent to the machine."
 	case "pause":
-		return "The machine is out of sale."
+		return "The machine is paused."
 	case "resume":
-		return "The machine is on sale again."
+		return "The machine takes payments again."
 	case "refresh":
-		return "The devices were read anew."
+		return "Machines and prices were refreshed."
 	case "twice":
-		return "This button was pressed before; it was counted once. Here is how it stands now."
+		return "You pressed this button before, and it counted once. This is the current state."
 	}
 	return ""
 }
