@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -253,6 +254,49 @@ func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
 		if notes := f.notehub.Notes(washer); len(notes) != 1 {
 			f.Errorf("%d notes; want the one", len(notes))
 		}
+	})
+}
+
+// Stripe's answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its
+// note still waits at Notehub.
+func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
+	story(t, without, threeKeys, func(f *front, m *sandbox.Machine) {
+		f.run()
+		f.pass(time.Hour)
+		restore := f.copied()
+		m.SetOnline(false)
+		ours := f.handler
+		f.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ours.ServeHTTP(httptest.NewRecorder(), r)
+			w.WriteHeader(http.StatusBadGateway)
+		})
+		sold := f.buy(sandbox.PayOptions{})
+		f.pass(5 * time.Second)
+		f.handler = ours
+		f.stop()
+		event := ""
+		for _, e := range f.stripe.Events() {
+			if e.ObjectID == sold.ID && !e.Acked {
+				event = e.ID
+			}
+		}
+		const list = "GET /v1/events" // it comes later than the webhook
+		f.stripe.Always(list, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+		restore()
+		if status, err := f.stripe.Send(event); err != nil || status != http.StatusOK {
+			f.Errorf("%d, %v; want 200", status, err)
+		}
+		f.pass(time.Second)
+		f.stripe.Clear(list)
+		f.pass(time.Minute)
+		f.stands(sold.ID, isAdopted)
+		if notes := f.notehub.Notes(washer); len(notes) != 1 {
+			f.Errorf("%d notes; want the one", len(notes))
+		}
+		m.SetOnline(true)
+		f.pass(10 * time.Minute)
+		f.started(m, 1)
+		f.money(sold.ID, 350, 0, 0)
 	})
 }
 

@@ -139,10 +139,11 @@ func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) 
 	return l.Handled, nil
 }
 
-// unsure reports whether it has to be asked first what became of a session that Stripe lists: it
-// was paid before this process began, and this ledger has never seen it.
+// unsure reports whether Stripe and Notehub have to be asked first what became of a session: it was
+// paid before this process began, and this ledger has never seen it. That Stripe delivers its event
+// proves nothing, because our answer to an earlier delivery may have been lost.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {
-	if !e.Listed || s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
+	if s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
 		return false, nil
 	}
 	known, err := ledger.Has(second(tx.Payment(ledger.CreditID(s.ID))))

@@ -172,7 +172,7 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			return NotOurs, change{}, nil
 		}
 		unsure, err := b.unsure(tx, e, s)
-		if unsure {
+		if unsure && e.Listed {
 			s.Handled = ledger.HandledUnsure
 		}
 		if unsure || err != nil || s.PaymentStatus == "unpaid" {
