@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -253,6 +254,75 @@ func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
 		if notes := f.notehub.Notes(washer); len(notes) != 1 {
 			f.Errorf("%d notes; want the one", len(notes))
 		}
+	})
+}
+
+// Our answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its note
+// still waits at Notehub.
+func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
+	again(t, func(f *front, m *sandbox.Machine) sandbox.Session {
+		m.SetOnline(false)
+		ours := f.handler
+		f.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ours.ServeHTTP(httptest.NewRecorder(), r)
+			w.WriteHeader(http.StatusBadGateway)
+		})
+		defer func() { f.handler = ours }()
+		sold := f.buy(sandbox.PayOptions{})
+		f.pass(5 * time.Second)
+		return sold
+	})
+}
+
+// Stripe delivers a webhook once more that the later ledger has accepted, and the machine has
+// started. After the restored ledger accepts it, too, nothing tells that from a first delivery.
+func TestAWebhookThatIsRepeatedSendsNoSecondCredit(t *testing.T) {
+	again(t, func(f *front, m *sandbox.Machine) sandbox.Session {
+		sold := f.buy(sandbox.PayOptions{})
+		f.pass(10 * time.Second)
+		f.started(m, 1)
+		return sold
+	})
+}
+
+// again has Stripe deliver the webhook of a payment to a plain copy of the ledger, before Stripe's
+// list is read and after.
+func again(t *testing.T, pay func(*front, *sandbox.Machine) sandbox.Session) {
+	t.Helper()
+	story(t, without, threeKeys, func(f *front, m *sandbox.Machine) {
+		f.run()
+		f.pass(time.Hour)
+		restore := f.copied()
+		sold := pay(f, m)
+		f.stop()
+		event := ""
+		for _, e := range f.stripe.Events() {
+			if e.ObjectID == sold.ID {
+				event = e.ID
+			}
+		}
+		const list = "GET /v1/events"
+		f.stripe.Always(list, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+		restore()
+		deliver := func(want bool) {
+			status, err := f.stripe.Send(event)
+			if accepted := status/100 == 2; err != nil || accepted != want {
+				f.Errorf("%d, %v; want it accepted: %v", status, err, want)
+			}
+			f.pass(5 * time.Second)
+		}
+		deliver(false)
+		f.stripe.Clear(list)
+		f.pass(time.Minute)
+		deliver(true)
+		f.stands(sold.ID, isAdopted)
+		if notes := f.notehub.Notes(washer); len(notes) != 1 {
+			f.Errorf("%d notes; want the one", len(notes))
+		}
+		m.SetOnline(true)
+		f.pass(10 * time.Minute)
+		f.started(m, 1)
+		f.money(sold.ID, 350, 0, 0)
 	})
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 // TestChaos: customers pay at machines of every kind while a third of all calls fail in every way the sandbox knows, events come late,
-// twice or never, refunds fail, machines break, clocks step, and the service is killed about every second. Then all is quiet, and every payment
+// twice or never, refunds fail, machines break, clocks step, the service is killed about every second, and the ledger is replaced by older copies of it. Then all is quiet, and every payment
 // has to come to its end: the machine has its one credit, or the customer the money, or a person is told.
 //
 // NOTEPAY_CHAOS_TIME sets how long (6s if it is not set), NOTEPAY_CHAOS_SEED which chaos.
@@ -74,6 +74,8 @@ type chaos struct {
 	calls int // to the vendors
 	hurt  int // of these met a scripted outcome
 	kills int
+
+	restores *restores
 }
 
 // dice is a source of chance that many may share.
@@ -109,6 +111,7 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	}
 	ahead := c.random.between(-110*time.Second, 110*time.Second) // no more, or nothing is sold
 	w.clocks(ahead)
+	c.restores = c.newRestores()
 	p := c.spawn()
 	links := make([]string, count)
 	for n := range links {
@@ -124,15 +127,17 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	going.Go(func() { c.shake(ctx) })
 	for ctx.Err() == nil {
 		rest(ctx, c.random.between(200*time.Millisecond, 2*time.Second))
-		if err := p.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-p.ended
+		c.backUp()
+		p.kill(t)
+		restored := c.restoreOrCopy()
 		if c.random.under(6) == 0 { // a host that slept, or whose clock was set back
 			ahead += c.random.between(5*time.Second, 90*time.Second)
 			w.clocks(ahead)
 		}
 		p = c.spawn()
+		if restored != nil {
+			c.started(restored)
+		}
 		c.kills++
 	}
 	going.Wait()
@@ -383,6 +388,11 @@ func (c *chaos) sum(quiet time.Duration) {
 	}
 	if payments == 0 || c.kills == 0 || c.hurt == 0 {
 		w.Errorf("%d payments, %d kills, %d calls that failed: nothing was tested", payments, c.kills, c.hurt)
+	}
+	backups, plain := w.kinds()
+	w.Logf("the ledger was restored %d times from a backup and %d times from a plain copy", backups, plain)
+	if c.kills >= enoughKills && (backups == 0 || plain == 0) {
+		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
 	}
 	w.Logf("%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
 		payments, c.kills, c.hurt, c.calls, len(w.notehub.Notes("")), refunds, attention, quiet.Round(time.Second), doubles)

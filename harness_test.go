@@ -37,6 +37,7 @@ type world struct {
 	dir     string
 
 	machines []*sandbox.Machine // those that are held against the ledger in the end
+	rewinds  []*rewind          // restores of the ledger from older copies
 
 	mu    sync.Mutex
 	moved chan struct{} // closed and replaced whenever anything happened
@@ -261,7 +262,7 @@ func (w *world) checkLedger() {
 		return
 	}
 	defer l.Close()
-	for _, problem := range checkInvariants(ctx, l, w.stripe, w.notehub, w.machines...) {
+	for _, problem := range checkInvariantsAfter(ctx, w.rewinds, l, w.stripe, w.notehub, w.machines...) {
 		w.Errorf("invariant broken: %s", problem)
 	}
 }

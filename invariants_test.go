@@ -16,8 +16,20 @@ import (
 // checkInvariants returns what must never be, wherever a test ends: the promise, held against what Stripe, Notehub and the machines
 // saw. What the ledger cannot know yet (an event that was never delivered, a call that is under way) it is not blamed for.
 func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stripe, hub *sandbox.Notehub, machines ...*sandbox.Machine) []string {
+	return checkInvariantsAfter(ctx, nil, l, stripe, hub, machines...)
+}
+
+// checkInvariantsAfter is checkInvariants for a ledger that older copies have replaced.
+func checkInvariantsAfter(
+	ctx context.Context,
+	rewinds []*rewind,
+	l *ledger.Ledger,
+	stripe *sandbox.Stripe,
+	hub *sandbox.Notehub,
+	machines ...*sandbox.Machine,
+) []string {
 	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]ledger.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
-		untold: map[string]bool{}, foreign: map[string]bool{}}
+		untold: map[string]bool{}, foreign: map[string]bool{}, rewinds: rewinds}
 	for _, m := range machines {
 		for _, start := range m.Starts() {
 			i.starts[start.CreditID]++
@@ -28,6 +40,7 @@ func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stri
 	i.checkNotes(hub)
 	for _, p := range i.payments {
 		i.checkRow(p)
+		i.checkAdoption(p)
 		if p.Reason == bridge.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
 			continue // another ledger's to deliver, or nobody's money
 		}
@@ -47,6 +60,7 @@ type inspection struct {
 	starts   map[string]int            // by credit
 	untold   map[string]bool           // intents of which something happened that the ledger has not heard
 	foreign  map[string]bool           // intents of which somebody else gave money back, or asks for it
+	rewinds  []*rewind                 // the restores of the ledger, the first first
 	problems []string
 }
 
@@ -99,7 +113,7 @@ func (i *inspection) readEvents() {
 		case "charge.captured", "charge.expired", "payment_intent.payment_failed", "payment_intent.processing":
 			continue // nobody asks for these
 		case "refund.created":
-			i.foreign[intent] = i.foreign[intent] || object.Metadata["credit"] == ""
+			i.foreign[intent] = i.foreign[intent] || object.Metadata["credit"] == "" || i.forgotten(e)
 		case "charge.dispute.created":
 			i.foreign[intent] = true
 		case "checkout.session.completed":
@@ -241,11 +255,11 @@ func (i *inspection) checkCredit(p ledger.Payment) {
 	switch {
 	case p.Machine == ledger.Sent && len(credits) == 0:
 		i.wrong("sent, and Notehub has no note: %s", on)
-	case !p.Posted && len(credits) > 0 && !p.InFlight && !i.retried(p):
+	case !p.Posted && len(credits) > 0 && !p.InFlight && !i.retried(p) && !i.missed(p):
 		i.wrong("never posted, and Notehub has its note: %s", on)
 	case !p.ConfirmBy.IsZero() && starts > 1:
 		i.wrong("%d starts of a machine that confirms: %s", starts, on)
-	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight:
+	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight && !i.missed(p):
 		i.wrong("the machine has its credit and the customer the money: %s", on)
 	case returned && p.Step == ledger.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
 		i.wrong("the money is back and the credit still waits for the machine: %s", on)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -139,10 +140,16 @@ func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) 
 	return l.Handled, nil
 }
 
-// unsure reports whether it has to be asked first what became of a session that Stripe lists: it
-// was paid before this process began, and this ledger has never seen it.
+// errListUnread is for the event of a session that an earlier state of the ledger may have handled.
+// Stripe's list tells whether it was accepted, but no longer after it is accepted here. So it is not
+// accepted before the list was read. The list has it as well, so the payment waits no longer.
+var errListUnread = errors.New("Stripe's list of events is to be read first")
+
+// unsure reports whether Stripe and Notehub have to be asked first what became of a session: it was
+// paid before this process began, and this ledger has never seen it. That Stripe delivers its event
+// proves nothing: it may be a repeat, or our answer to an earlier delivery was lost.
 func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {
-	if !e.Listed || s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
+	if s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
 		return false, nil
 	}
 	known, err := ledger.Has(second(tx.Payment(ledger.CreditID(s.ID))))

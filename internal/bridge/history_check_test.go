@@ -78,7 +78,7 @@ func (h *history) checkMachine(x *purchase, p ledger.Payment) {
 	for _, r := range x.refunds {
 		returned = returned || (r.Credit != "" && r.Status != "failed")
 	}
-	weDecided := returned && !x.byPerson && !x.byOthers && x.granted == 0
+	weDecided := returned && !x.byPerson && !x.byOthers && x.granted == 0 && !x.missed
 	pending := false
 	for _, n := range h.pending[x.device] {
 		pending = pending || (n.credit == p.ID && n.status == statusCompleted)

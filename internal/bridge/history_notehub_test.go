@@ -112,7 +112,9 @@ func (h *history) post(p ledger.Payment, device, trouble int) Outcome {
 		switch {
 		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
 			h.fail("%s is posted again while a call for it may still be under way", p.ID)
-		case slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.credit == p.ID && n.status == statusCompleted }):
+		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n noteThere) bool {
+			return n.credit == p.ID && n.status == statusCompleted
+		}):
 			h.fail("%s is posted again while its note is pending", p.ID)
 		case body.Expires != 0 && h.now().Unix() > body.Expires:
 			h.fail("%s is posted after its end", p.ID)
@@ -226,6 +228,9 @@ func (h *history) confirm(c Confirmation) {
 		return
 	}
 	after, outcome := Confirmed(p, c, h.now())
+	if outcome == ConfirmationNoPost && h.posts[p.ID] == 0 && h.earlier(p.PaidAt) {
+		after, outcome = PostedElsewhere(p, c, h.now())
+	}
 	h.tell("bridge", "hears %s for %s: %s", c.State, c.CreditID, outcome)
 	h.save(p, after)
 }

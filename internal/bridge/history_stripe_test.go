@@ -32,6 +32,8 @@ type purchase struct {
 	byPerson     bool  // a person decided about the money as a whole, or ended it
 	granted      int64 // what a person gave back in parts
 	seen         bool  // a person has ended it, and with it what waited for a person
+	missed       bool  // a plain copy could not tell that it was handled
+	rewound      bool  // the ledger may not know all that it ordered
 }
 
 // keptAnswer is what Stripe answers again for a day under the same idempotency key.
@@ -49,6 +51,7 @@ type happening struct {
 	back    int64
 	dispute ledger.Dispute
 	stored  bool // it was taken in
+	acked   bool // Stripe was told so
 }
 
 func (h *history) emit(e happening) { h.events = append(h.events, &e) }
@@ -241,6 +244,9 @@ func (h *history) stripeCall(p ledger.Payment) Outcome {
 	}
 	if kept, ok := x.kept[key]; ok && h.world.Sub(kept.at) < 24*time.Hour {
 		if kept.amount != p.RefundAmount && p.Step == ledger.Refund {
+			if x.rewound {
+				return refusal(nil)
+			}
 			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key, kept.amount, p.RefundAmount)
 		}
 		if trouble == 6 {
@@ -303,8 +309,17 @@ func (h *history) move(x *purchase, p ledger.Payment) Outcome {
 	return Outcome{Status: 200, Refund: h.refundMade(x, RefundRecord{Intent: x.intent, Credit: p.ID, Number: p.RefundNumber, Amount: p.RefundAmount, Status: status})}
 }
 
-// receive takes an event in as Receive and follow do.
+// receive takes in an event that is delivered. Stripe may not hear that it was.
 func (h *history) receive(e *happening) {
+	if e.kind == "checkout.session.completed" && h.unknown(e.of) && !h.bridge.listed.Load() {
+		return // not accepted before Stripe's list was read
+	}
+	h.take(e, false)
+	e.acked = e.acked || h.dice(8) != 7
+}
+
+// take takes an event in as Receive and follow do.
+func (h *history) take(e *happening, listed bool) {
 	repeat := ""
 	if e.stored {
 		repeat = ", again"
@@ -312,11 +327,7 @@ func (h *history) receive(e *happening) {
 	h.tell("stripe", "tells %s of %s%s", e.kind, e.of.session, repeat)
 	if e.kind == "checkout.session.completed" {
 		e.stored = true
-		if h.manual {
-			h.ask(e.of, ledger.Payment{})
-		} else {
-			h.record(e.of, Session{PaymentStatus: "paid"})
-		}
+		h.paid(e, listed)
 		return
 	}
 	if e.stored {
@@ -381,9 +392,14 @@ func (h *history) ask(x *purchase, p ledger.Payment) {
 // lookUp asks Stripe for a session whose events could not be followed.
 func (h *history) lookUp(x *purchase) {
 	if due, ok := h.lookups[x]; ok && !h.now().Before(due) {
+		s, ready := h.lookedUp(x)
+		if !ready {
+			return
+		}
 		delete(h.lookups, x)
+		delete(h.handled, x)
 		h.tell("bridge", "looks %s up", x.session)
-		h.record(x, h.facts(x))
+		h.record(x, s)
 	}
 }
 
@@ -414,9 +430,8 @@ func (h *history) record(x *purchase, s Session) {
 		return
 	}
 	p = h.bridge.clocks(p, h.bridge.c.Lifetime, p.PaidAt)
-	if p.PaidAt.Before(h.born) {
-		p = failed(p, ReasonAdopted)
-		p.Attention = ReasonAdopted
+	if h.evidence(x, s) != "" || p.PaidAt.Before(h.born) {
+		p = adopted(p)
 	} else {
 		p = h.oneAtATime(p)
 	}

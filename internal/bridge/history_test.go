@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"notepay/internal/ledger"
+	"notepay/internal/upstream"
 )
 
 const (
@@ -47,6 +48,11 @@ type history struct {
 
 	calls []*call // under way
 	story []line
+
+	copy    *bookmark            // of the ledger, nil for none
+	started time.Time            // of a process on a restored ledger, zero if it never was restored
+	handled map[*purchase]string // the evidence that is kept with look-ups
+	posts   map[string]int       // notes that this ledger posted, or may have posted, for each credit
 }
 
 // call is one whose result was not written down yet.
@@ -105,7 +111,8 @@ func (h *history) parts(left int64) int64 {
 
 func newHistory(t *rapid.T) *history {
 	start := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	h := &history{T: t, world: start, born: start, store: &shelf{}, lookups: map[*purchase]time.Time{}}
+	h := &history{T: t, world: start, born: start, store: &shelf{}, lookups: map[*purchase]time.Time{}, handled: map[*purchase]string{},
+		posts: map[string]int{}}
 	c := Config{Lifetime: 10 * time.Minute}
 	switch dice(t, 6) {
 	case 1, 2:
@@ -234,6 +241,9 @@ func (h *history) settle(n int) {
 	if c.outcome.Stale {
 		h.tell("bridge", "a stale worker settles %s of %s", c.outcome.Action, c.claimed.ID)
 	}
+	if o := c.outcome; o.Action == ledger.PostNote && (o.Result == upstream.Done || o.Status == 0 || o.Status >= 500) {
+		h.posts[c.claimed.ID]++
+	}
 	h.save(before, Apply(before, c.outcome, h.now()))
 }
 
@@ -251,10 +261,13 @@ func (h *history) watch() {
 // reconcile reads all events, the newest first.
 func (h *history) reconcile() {
 	for i := len(h.events) - 1; i >= 0; i-- {
-		if e := h.events[i]; !e.stored {
-			h.receive(e)
+		if e := h.events[i]; e.stored {
+			h.handledSince(e)
+		} else {
+			h.take(e, true)
 		}
 	}
+	h.bridge.listed.Store(true)
 	h.bridge.eventsRead.Store(true)
 }
 
@@ -264,6 +277,10 @@ func (h *history) crash() {
 	h.calls = nil
 	h.bridge.eventsRead.Store(false)
 	h.bridge.answersRead.Store(false)
+	h.bridge.listed.Store(false)
+	if !h.started.IsZero() {
+		h.started = h.now()
+	}
 	if err := h.store.restart(); err != nil {
 		h.fail("%v", err)
 	}
@@ -280,6 +297,7 @@ func (h *history) decide() {
 	switch h.dice(4) {
 	case 0:
 		h.tell("person", "retries %s", p.ID)
+		x.missed = x.missed || p.Reason == ReasonAdopted
 		if p, err = Retry(p, h.bridge.c.Lifetime, now); err == nil {
 			if p = h.oneAtATime(p); p.Machine == ledger.Failed {
 				err = ErrState
@@ -337,13 +355,17 @@ func (h *history) happen() {
 	case 16:
 		h.pay()
 	case 17:
-		switch h.dice(3) {
+		switch h.dice(5) {
 		case 0:
 			h.dashboard()
 		case 1:
 			h.decide()
 		case 2:
 			h.crash()
+		case 3:
+			h.copyLedger()
+		case 4:
+			h.restore()
 		}
 	case 18:
 		h.skew = time.Duration(h.dice(5)-2) * time.Second

@@ -172,8 +172,11 @@ func (b *Bridge) follow(tx *ledger.Tx, e Event, claim bool) (outcome string, _ c
 			return NotOurs, change{}, nil
 		}
 		unsure, err := b.unsure(tx, e, s)
-		if unsure {
+		switch {
+		case unsure && e.Listed:
 			s.Handled = ledger.HandledUnsure
+		case unsure && !b.listed.Load():
+			return "", change{}, errListUnread
 		}
 		if unsure || err != nil || s.PaymentStatus == "unpaid" {
 			return LookedUp, change{}, errors.Join(err,

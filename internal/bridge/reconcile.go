@@ -263,6 +263,18 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 	return nil
 }
 
+// judgedOnRestore applies a restore from a backup to a payment that the copy believes to be under way.
+func judgedOnRestore(p ledger.Payment, now time.Time) ledger.Payment {
+	p.InFlight = false
+	switch {
+	case p.Machine == ledger.Queued:
+		p = adopted(p)
+	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
+		p.RefundLook = true
+	}
+	return Next(p, now)
+}
+
 // judgeRestored looks at what a restored copy believes to be under way. The ledger that it was
 // copied from may have sent these credits and given this money back since, so nothing is sent
 // again, and nothing is given back before Stripe was asked what was.
@@ -276,14 +288,7 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 		judged = judged[:0]
 		for _, p := range list {
 			before := p
-			p.InFlight = false
-			switch {
-			case p.Machine == ledger.Queued:
-				p = adopted(p)
-			case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-				p.RefundLook = true
-			}
-			p = Next(p, tx.Now)
+			p = judgedOnRestore(p, tx.Now)
 			if err := tx.ChangePayment(before, p); err != nil {
 				return err
 			}

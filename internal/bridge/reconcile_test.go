@@ -206,6 +206,7 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 					if s := *e.Session; c.reads {
 						h.money.lists(s) // its events are forgotten
 					} else {
+						e.Listed, e.Pending = true, 1 // never accepted
 						h.money.tells(e)
 					}
 				}

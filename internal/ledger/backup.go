@@ -152,17 +152,20 @@ func (tx *Tx) takeOver(at time.Time) error {
 		return err
 	}
 	// What it missed is read from where it had read to, not from its new birth.
-	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact(factBorn, at), tx.SetFact(factRestored, tx.Now))
+	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact(factBorn, at), tx.SetFact(factRestored, at))
 }
 
 // Restored reads the payments that a restored copy believes to be under way, and that the ledger
 // which it was copied from may have ended since. It returns none for any other ledger. The caller
 // judges each, and then calls SetJudged.
 func (tx *Tx) Restored() ([]Payment, error) {
-	if restored, err := Has(errorOf(tx.Fact(factRestored))); !restored || err != nil {
+	since, err := tx.Fact(factRestored)
+	if restored, err := Has(err); !restored || err != nil {
 		return nil, err
 	}
-	rows, err := tx.db.query(`SELECT ` + paymentColumns + ` FROM payments WHERE step <> ''`)
+	// What was paid since is this ledger's own. It may have been recorded before the rest is judged.
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE step <> '' AND paid_at < $1`,
+		since.Truncate(time.Second).UnixMilli())
 	return all(rows, err, scanPayment)
 }
 

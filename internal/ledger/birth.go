@@ -97,6 +97,9 @@ const (
 	// cursorSlack is by how much the cursor of events may be ahead without harm: readings overlap
 	// by more.
 	cursorSlack = time.Minute
+	// birthSlack is by how much the birth may be ahead. Each start estimates Stripe's time from calls of
+	// at most 15 s, so a start soon after the first one of a restored copy may estimate an earlier time.
+	birthSlack = 20 * time.Second
 )
 
 // correctFacts corrects facts that a clock which was ahead has left in the future. A birth in the
@@ -108,7 +111,7 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 	if err != nil || !known {
 		return err
 	}
-	if born.After(opened) {
+	if born.After(opened.Add(birthSlack)) {
 		if born, err = tx.earliestTrace(opened); err != nil {
 			return err
 		}

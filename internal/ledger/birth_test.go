@@ -133,6 +133,9 @@ func testTimesAhead(t *testing.T, database string) {
 		facts{factBorn: 0, FactEventsRead: 0, "fleet_loaded": 0})
 	check(settled(facts{factBorn: -5 * day, FactEventsRead: day}), facts{factBorn: -5 * day, FactEventsRead: -5 * day})
 	check(settled(facts{factBorn: -90 * day, FactEventsRead: day}), facts{factBorn: -90 * day, FactEventsRead: -eventsListed})
+	// Two starts in a row estimate Stripe's time, and the second estimate may be the earlier one.
+	check(settled(facts{factBorn: 5 * time.Second, FactEventsRead: -time.Hour}),
+		facts{factBorn: 5 * time.Second, FactEventsRead: -time.Hour})
 	ours := idle(payment("ours"))
 	ours.Machine, ours.SentAt, ours.Posted = Sent, noon(), true
 	ours.PaidAt = time.Now().Add(-40 * day)

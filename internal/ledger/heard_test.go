@@ -204,11 +204,14 @@ func testRestored(t *testing.T, database string) {
 	})
 	closeLedger(t, l)
 
-	for range 2 { // the power goes before it was judged
+	for n := range 2 { // the power goes before it was judged
 		l = open(t, database)
 		if time.Since(l.Born()).Abs() > time.Hour {
 			t.Errorf("born %v; want now", l.Born())
 		}
+		own := payment(fmt.Sprintf("own%d", n)) // paid before the rest is judged
+		own.PaidAt = l.Now()
+		insert(t, l, own)
 		restored("due")
 		if at, err := l.Fact(t.Context(), FactEventsRead); err != nil || !at.Equal(noon2020(0)) {
 			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)

@@ -1,0 +1,176 @@
+package bridge
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"notepay/internal/ledger"
+)
+
+// bookmark is a copy of the ledger in a history.
+type bookmark struct {
+	stamped bool // it was made by `notepay backup`
+	born    time.Time
+	list    []ledger.Payment
+	lookups map[*purchase]time.Time
+	handled map[*purchase]string
+	posts   map[string]int
+	stored  []bool // events
+	heard   []string
+	cursor  int
+	told    map[*purchase][]ledger.Dispute
+	moved   map[*purchase]int // refunds and cancellations at Stripe
+}
+
+// moves counts what was done with a purchase's money.
+func (p *purchase) moves() int {
+	if p.status == "canceled" {
+		return len(p.refunds) + 1
+	}
+	return len(p.refunds)
+}
+
+// copyLedger copies the ledger, by `notepay backup` or in another way.
+func (h *history) copyLedger() {
+	b := &bookmark{
+		stamped: h.dice(2) == 0,
+		born:    h.born,
+		list:    slices.Clone(h.store.list),
+		lookups: maps.Clone(h.lookups),
+		handled: maps.Clone(h.handled),
+		posts:   maps.Clone(h.posts),
+		heard:   slices.Clone(h.heard),
+		cursor:  h.cursor,
+		told:    map[*purchase][]ledger.Dispute{},
+		moved:   map[*purchase]int{},
+	}
+	for _, e := range h.events {
+		b.stored = append(b.stored, e.stored)
+	}
+	for _, x := range h.purchases {
+		b.told[x], b.moved[x] = slices.Clone(x.told), x.moves()
+	}
+	h.copy = b
+	h.tell("person", "copies the ledger; a backup: %v", b.stamped)
+}
+
+// restore puts the copy in the ledger's place. What was done since is forgotten, and a backup knows
+// that. It takes so long that Notehub has applied and listed what it was asked for.
+func (h *history) restore() {
+	b := h.copy
+	if b == nil {
+		return
+	}
+	h.copy = nil
+	h.tell("person", "restores the copy; a backup: %v", b.stamped)
+	h.pass(20 * time.Second)
+	h.store.list, h.store.dead = b.list, make([]bool, len(b.list))
+	h.lookups, h.handled, h.posts, h.heard, h.cursor = b.lookups, b.handled, b.posts, b.heard, b.cursor
+	for i, e := range h.events {
+		e.stored = i < len(b.stored) && b.stored[i]
+	}
+	for _, x := range h.purchases {
+		x.told, x.rewound = b.told[x], true
+		x.byOthers = x.byOthers || x.moves() > b.moved[x] // by nobody whom this ledger knows
+	}
+	if !b.stamped {
+		h.forget()
+	}
+	h.born, h.started = b.born, h.now()
+	h.crash()
+	if b.stamped {
+		h.born = h.now().Truncate(time.Second)
+		for _, p := range h.store.list {
+			if p.Step != ledger.NoStep {
+				h.save(p, judgedOnRestore(p, h.now()))
+			}
+		}
+	}
+}
+
+// forget notes of which purchases a plain copy cannot tell that they were handled: their event was
+// never accepted, or the copy itself is about to send or to look them up.
+func (h *history) forget() {
+	for _, x := range h.purchases {
+		p, err := h.store.payment(x.credit)
+		_, asked := h.lookups[x]
+		accepted := slices.ContainsFunc(h.events, func(e *happening) bool {
+			return e.of == x && e.acked && e.kind == "checkout.session.completed"
+		})
+		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Machine == ledger.Queued
+	}
+}
+
+// earlier is the bridge's.
+func (h *history) earlier(at time.Time) bool { return at.Before(h.started) }
+
+// unknown reports whether an earlier state of the ledger may have handled a purchase that this one does not know.
+func (h *history) unknown(x *purchase) bool {
+	_, err := h.store.payment(x.credit)
+	return err != nil && h.earlier(x.paidAt) && !x.paidAt.Before(h.born)
+}
+
+// paid takes in the event of a session as follow does.
+func (h *history) paid(e *happening, listed bool) {
+	x, handled := e.of, ""
+	if listed && e.acked && h.earlier(x.paidAt) {
+		handled = handledByWebhook
+	}
+	unsure := handled == "" && h.unknown(x)
+	if !unsure && !h.manual {
+		h.record(x, Session{PaymentStatus: "paid", Handled: handled})
+		return
+	}
+	if unsure && listed {
+		handled = ledger.HandledUnsure
+	}
+	if handled != "" || h.handled[x] == ledger.HandledUnsure {
+		h.handled[x] = handled
+	}
+	h.ask(x, ledger.Payment{})
+}
+
+// handledSince is the bridge's.
+func (h *history) handledSince(e *happening) {
+	if e.acked && h.earlier(e.of.paidAt) && h.handled[e.of] == ledger.HandledUnsure {
+		h.handled[e.of] = handledByWebhook
+	}
+}
+
+// lookedUp is what Stripe says of a session, and the evidence at Notehub that it was handled. It is
+// not ready while Stripe's list, which may tell that, was not read.
+func (h *history) lookedUp(x *purchase) (s Session, ready bool) {
+	s = h.facts(x)
+	if !h.unknown(x) {
+		return s, true
+	}
+	if !h.bridge.listed.Load() {
+		return s, false
+	}
+	if s.Handled = h.handled[x]; s.Handled == ledger.HandledUnsure {
+		s.Handled = ""
+	}
+	for _, n := range h.pending[x.device] {
+		if s.Handled == "" && n.credit == x.credit && n.status == statusCompleted && !n.listed.After(h.world) {
+			s.Handled = handledByNote
+		}
+	}
+	return s, true
+}
+
+// evidence is the bridge's.
+func (h *history) evidence(x *purchase, s Session) string {
+	answered := func(c Confirmation) bool { return c.CreditID == x.credit && slices.Contains(h.heard, c.EventID) }
+	switch {
+	case s.Handled != "" || !h.earlier(x.paidAt):
+		return s.Handled
+	case h.manual && s.IntentStatus == "succeeded":
+		return handledByCapture
+	case s.Refunded > 0 && s.Refunded < x.amount:
+		return handledByRefund
+	case slices.ContainsFunc(h.answers, answered):
+		return handledByMachine
+	}
+	return ""
+}
