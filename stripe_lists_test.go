@@ -131,7 +131,7 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 				"price":   func() error { _, err := s.client.Plan(ctx, id); return err },
 				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}) },
 				"make a link": func() error {
-					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "", "key")
+					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "", "process", "key")
 					return err
 				},
 				"make a sale": func() error {

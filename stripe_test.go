@@ -61,7 +61,7 @@ func (s *testStripe) plan() error {
 
 // create makes a link for the washer and the warm wash.
 func (s *testStripe) create(key string) (ledger.Link, error) {
-	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", key)
+	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", "process", key)
 }
 
 func TestWhatAPriceMakesOfAPlan(t *testing.T) {
@@ -141,7 +141,7 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		s := newStripeTest(t)
 		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
 		plan := ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "link:1")
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "process", "link:1")
 		meant(t, "link", err, upstream.Done)
 		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
 			t.Errorf("link %+v; want that of washer and plan", link)
@@ -208,7 +208,7 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "link:1")
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "link:1")
 		meant(t, "link", err, upstream.Done)
 		body, _ := url.QueryUnescape(string(s.Requests(createLink)[0].Body))
 		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+washer+": "+warm) {
@@ -511,6 +511,6 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	s := newStripe(stripeSettings(gone.URL), upstream.NewPace(0, 0))
 	_, err := s.Plan(t.Context(), warm)
 	meant(t, "price", err, upstream.Again)
-	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "key")
+	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "key")
 	meant(t, "link", err, upstream.Again)
 }

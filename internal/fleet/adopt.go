@@ -86,6 +86,7 @@ func (w *linkWork) list(ctx context.Context) error {
 		}
 	}
 	w.adopted, w.listedAt, w.listed = true, began, len(listed)
+	w.shareListed(listed)
 	for _, key := range look {
 		w.look[key] = true
 		w.fleet.show(key.device)
@@ -122,6 +123,7 @@ func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, l
 	for _, l := range listed {
 		atStripe[l.ID] = true
 	}
+	w.readSignatures(listed, busy)
 	for key, old := range w.links {
 		switch {
 		case !old.Active || busy(key) || atStripe[old.ID] && chosen[key] == old.ID:
