@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -163,6 +164,7 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		for key, value := range map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm} {
 			want["metadata["+key+"]"], want["payment_intent_data[metadata]["+key+"]"] = value, value
 		}
+		want["metadata[installation]"] = "process" // who made it is no concern of its payments
 		flat := map[string]string{}
 		for name, values := range got {
 			flat[name] = strings.Join(values, "|")
@@ -318,6 +320,38 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(err), `page after "plink_`) {
 			t.Errorf("error %v; want it to say which page", err)
 		}
+	})
+}
+
+func TestSignLink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		made, err := s.create("key")
+		meant(t, "link", err, upstream.Done)
+		byHand := s.AddLink(sandbox.Link{PriceID: warm, DeviceUID: washer})
+		before := []sandbox.Link{s.Links()[0], byHand}
+		signed := func(when, id, want string) {
+			t.Helper()
+			link, err := s.client.Link(t.Context(), id)
+			meant(t, when, err, upstream.Done)
+			if link.SignedBy != want {
+				t.Errorf("%s: signed by %q; want %q", when, link.SignedBy, want)
+			}
+		}
+		signed("made", made.ID, "process")
+		signed("made by hand", byHand.ID, ledger.Unsigned)
+		for i, link := range before {
+			meant(t, "sign", s.client.SignLink(t.Context(), link.ID, "another"), upstream.Done)
+			signed("signed again", link.ID, "another")
+			link.Metadata["installation"] = "another"
+			if got := s.Links()[i]; !reflect.DeepEqual(got, link) {
+				t.Errorf("link %+v; want %+v", got, link)
+			}
+		}
+		meant(t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}), upstream.Done)
+		signed("deactivated", made.ID, "a third")
+		meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Refused)
 	})
 }
 
