@@ -470,8 +470,8 @@ type countedLinks struct {
 }
 
 // CreateLink implements fleet.Stripe.
-func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
-	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, key)
+func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
+	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
 	c.metrics.LinkMade(err)
 	return link, err
 }

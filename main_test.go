@@ -102,7 +102,7 @@ func TestAStopWithACallUnderWay(t *testing.T) {
 		outcome sandbox.Outcome
 		most    time.Duration
 	}{
-		"that ends soon":  {sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second}, 3 * time.Second},
+		"that ends soon":  {sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second}, 5 * time.Second},
 		"that never ends": {sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, 10 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

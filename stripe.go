@@ -284,14 +284,14 @@ const captureManual = "manual"
 func linkRecord(link stripeapi.Link) ledger.Link {
 	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
 		ReturnURL: link.AfterCompletion.ReturnURL, Plan: ledger.Plan{PriceID: link.Metadata["price_id"]},
-		Manual: link.Metadata["capture"] == captureManual}
+		Manual: link.Metadata["capture"] == captureManual, SignedBy: cmp.Or(link.Metadata[stripeapi.Signature], ledger.Unsigned)}
 	r.Active, r.Limited, r.Closed = link.State()
 	return r
 }
 
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
 // sessions, and on the payment intent, for the events that come without a session.
-func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
+func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
@@ -311,6 +311,7 @@ func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger
 		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{Type: stripe.String("redirect"),
 			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(returnURL)}}
 	}
+	params.Metadata = signedBy(process, metadata)
 	link, err := createObject(ctx, s, "/v1/payment_links", params, key, stripeapi.DecodeLink)
 	if err != nil {
 		return ledger.Link{}, err
@@ -325,7 +326,7 @@ func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
 	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
 		return err
 	}
-	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active)}
+	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active), Metadata: signature(link.SignedBy)}
 	switch {
 	case !link.Active:
 	case link.ReturnURL != "":

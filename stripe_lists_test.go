@@ -130,8 +130,9 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 				"refunds": func() error { _, err := s.client.Refunds(ctx, id); return err },
 				"price":   func() error { _, err := s.client.Plan(ctx, id); return err },
 				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}) },
+				"sign":    func() error { return s.client.SignLink(ctx, id, "process") },
 				"make a link": func() error {
-					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "", "key")
+					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "", "process", "key")
 					return err
 				},
 				"make a sale": func() error {

@@ -33,6 +33,7 @@ func (s *testStripe) stripeCalls() map[string]func(context.Context) error {
 			return err
 		},
 		"update link": func(ctx context.Context) error { return s.client.UpdateLink(ctx, ledger.Link{ID: "plink_1"}) },
+		"sign link":   func(ctx context.Context) error { return s.client.SignLink(ctx, "plink_1", "process") },
 		"create link": func(context.Context) error { _, err := s.create("key"); return err },
 	}
 }

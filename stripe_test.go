@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,7 +62,7 @@ func (s *testStripe) plan() error {
 
 // create makes a link for the washer and the warm wash.
 func (s *testStripe) create(key string) (ledger.Link, error) {
-	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", key)
+	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", "process", key)
 }
 
 func TestWhatAPriceMakesOfAPlan(t *testing.T) {
@@ -141,7 +142,7 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		s := newStripeTest(t)
 		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
 		plan := ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "link:1")
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "process", "link:1")
 		meant(t, "link", err, upstream.Done)
 		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
 			t.Errorf("link %+v; want that of washer and plan", link)
@@ -163,6 +164,7 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 		for key, value := range map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm} {
 			want["metadata["+key+"]"], want["payment_intent_data[metadata]["+key+"]"] = value, value
 		}
+		want["metadata[installation]"] = "process" // who made it is no concern of its payments
 		flat := map[string]string{}
 		for name, values := range got {
 			flat[name] = strings.Join(values, "|")
@@ -208,7 +210,7 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "link:1")
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "link:1")
 		meant(t, "link", err, upstream.Done)
 		body, _ := url.QueryUnescape(string(s.Requests(createLink)[0].Body))
 		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+washer+": "+warm) {
@@ -318,6 +320,38 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 		if !strings.Contains(fmt.Sprint(err), `page after "plink_`) {
 			t.Errorf("error %v; want it to say which page", err)
 		}
+	})
+}
+
+func TestSignLink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStripeTest(t)
+		made, err := s.create("key")
+		meant(t, "link", err, upstream.Done)
+		byHand := s.AddLink(sandbox.Link{PriceID: warm, DeviceUID: washer})
+		before := []sandbox.Link{s.Links()[0], byHand}
+		signed := func(when, id, want string) {
+			t.Helper()
+			link, err := s.client.Link(t.Context(), id)
+			meant(t, when, err, upstream.Done)
+			if link.SignedBy != want {
+				t.Errorf("%s: signed by %q; want %q", when, link.SignedBy, want)
+			}
+		}
+		signed("made", made.ID, "process")
+		signed("made by hand", byHand.ID, ledger.Unsigned)
+		for i, link := range before {
+			meant(t, "sign", s.client.SignLink(t.Context(), link.ID, "another"), upstream.Done)
+			signed("signed again", link.ID, "another")
+			link.Metadata["installation"] = "another"
+			if got := s.Links()[i]; !reflect.DeepEqual(got, link) {
+				t.Errorf("link %+v; want %+v", got, link)
+			}
+		}
+		meant(t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}), upstream.Done)
+		signed("deactivated", made.ID, "a third")
+		meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Refused)
 	})
 }
 
@@ -511,6 +545,6 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	s := newStripe(stripeSettings(gone.URL), upstream.NewPace(0, 0))
 	_, err := s.Plan(t.Context(), warm)
 	meant(t, "price", err, upstream.Again)
-	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "key")
+	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "key")
 	meant(t, "link", err, upstream.Again)
 }

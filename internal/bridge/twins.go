@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/problem"
 )
@@ -9,7 +10,9 @@ import (
 // payment, recall each other's notes and refund. One sees that by what it did not do itself: a
 // second note with a credit that it posted once, a refund with its own metadata that it did not
 // order, an answer to a credit that it did not post. What was done before this process began may
-// have been done by an earlier state of the ledger, and is no sign of another installation.
+// have been done by an earlier state of the ledger, and is no sign of another installation. These
+// signs name the payment. If both act at the same instant, one of them may miss its sign, so
+// internal/fleet/signature.go tells both without any payment.
 
 // AttentionTwins is why a person must look at a payment of which another installation did something.
 const AttentionTwins = "twins"
@@ -20,9 +23,8 @@ func (b *Bridge) twins(p ledger.Payment, sign string) ledger.Payment {
 	if p.Attention == "" {
 		p.Attention = AttentionTwins
 	}
-	text := "Another installation works on the same Notehub project and Stripe account. " +
-		"Both send and refund each payment. Stop one of them, or give it another project and account."
-	if b.c.Problems.Raise(problem.Problem{Code: problem.Twins, Text: text, Detail: sign + ", payment " + p.ID}) {
+	found := problem.Problem{Code: problem.Twins, Text: fleet.TwinsText, Detail: sign + ", payment " + p.ID}
+	if b.c.Problems.Raise(found) {
 		b.c.Log.Error("second installation detected", "payment", p.ID, "detail", sign)
 	}
 	return p

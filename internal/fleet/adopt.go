@@ -86,6 +86,7 @@ func (w *linkWork) list(ctx context.Context) error {
 		}
 	}
 	w.adopted, w.listedAt, w.listed = true, began, len(listed)
+	w.shareListed(listed)
 	for _, key := range look {
 		w.look[key] = true
 		w.fleet.show(key.device)
@@ -95,27 +96,40 @@ func (w *linkWork) list(ctx context.Context) error {
 	return nil
 }
 
+// choose returns the id of the link that stays of each key: the first one that can be paid in the
+// right way, else the first. It does not depend on what this process remembers, so that two
+// installations keep the same one.
+func (w *linkWork) choose(listed []ledger.Link) map[linkKey]string {
+	chosen, right := map[linkKey]string{}, map[linkKey]bool{}
+	for _, l := range listed {
+		key := linkKey{l.DeviceUID, l.Plan.PriceID}
+		if better := l.Active && l.Manual == w.fleet.ManualCapture && !right[key]; chosen[key] == "" || better {
+			chosen[key], right[key] = l.ID, better
+		}
+	}
+	return chosen
+}
+
 // compare holds Stripe's active links against those remembered, and says which records change,
 // which links are one too many, and which have to be read because somebody else seems to have
-// changed them, or because we did while the list was read. The one that is remembered as active
-// stays; else the first. The caller holds the lock.
+// changed them, or because we did while the list was read. The caller holds the lock.
 func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
 	busy := func(key linkKey) bool { // what was listed may be older than what we have done or are doing
 		_, doubted := w.doubt[key]
 		return (w.working[key] || w.touched[key]) && !doubted
 	}
-	chosen := map[linkKey]string{}
+	chosen := w.choose(listed)
 	atStripe := map[string]bool{}
 	for _, l := range listed {
 		atStripe[l.ID] = true
-		key := linkKey{l.DeviceUID, l.Plan.PriceID}
-		if old := w.links[key]; chosen[key] == "" || (old.Active && old.ID == l.ID) {
-			chosen[key] = l.ID
-		}
 	}
+	w.readSignatures(listed, busy)
 	for key, old := range w.links {
 		switch {
-		case !old.Active || atStripe[old.ID] || busy(key):
+		case !old.Active || busy(key) || atStripe[old.ID] && chosen[key] == old.ID:
+		case atStripe[old.ID]: // it is one too many, and gives way on disk before the one that stays
+			old.Active = false
+			change = append(change, old)
 		case chosen[key] == "" || w.adopted:
 			look = append(look, key)
 		default: // there is another one, which an earlier process made in its place
@@ -130,7 +144,7 @@ func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, l
 		case busy(key):
 		case chosen[key] != l.ID:
 			spare = append(spare, l)
-		case old.ID != l.ID && old.Active && w.adopted: // it is read first, and this one is found by the next reading
+		case old.ID != l.ID && old.Active && !atStripe[old.ID] && w.adopted: // it is read first, and this one is found by the next reading
 		case old.ID == l.ID && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
 			look = append(look, key)
 		case old.ID == l.ID && old.Active == l.Active && old.Closed == l.Closed && old.ReturnURL == l.ReturnURL && old.Limited == l.Limited:

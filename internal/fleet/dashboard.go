@@ -69,6 +69,11 @@ func (f *Fleet) followHints(ctx context.Context) {
 		switch h.kind {
 		case LinkUpdated:
 			f.links.examineSoon(h)
+			f.links.sharedChanged(ctx, h.id)
+		case signatureDue:
+			f.links.sign(ctx, h.id)
+		case signatureRead:
+			f.links.mark.on = h.id
 		case PriceUpdated:
 			f.readPlansNow(ctx, h.id)
 		case ProductUpdated: // which prices are of a product is not kept; there are few, and products are changed rarely
@@ -160,8 +165,9 @@ func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) e
 	w.fleet.mu.Lock()
 	unsure := w.unsure[link.ID]
 	w.fleet.mu.Unlock()
+	elsewhere := !gone && !found.Active && w.signedElsewhere(link, found)
 	changed := link
-	changed.Limited = found.Limited && !gone
+	changed.Limited, changed.SignedBy = found.Limited && !gone, found.SignedBy
 	switch {
 	case gone: // it is another account's: a new one is made
 		changed.Active = false
@@ -169,7 +175,7 @@ func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) e
 		changed.Active, changed.Closed, changed.ReturnURL = true, "", found.ReturnURL
 	default:
 		changed.Active = false
-		if link.Active && !unsure || link.Closed != "" { // else we did that
+		if (link.Active && !unsure || link.Closed != "") && !elsewhere { // else we did that
 			changed.Closed = found.Closed
 		}
 	}
@@ -183,6 +189,10 @@ func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) e
 	w.remember(changed)
 	if gone {
 		delete(w.links, key)
+	}
+	if elsewhere { // two installations that disagree change a link once a refresh, not all the time
+		w.rests[key] = time.Now().Add(untilRefresh)
+		w.fleet.Log.Warn("link deactivated by another process of notepay", "link", link.ID, "device", key.device)
 	}
 	w.fleet.show(key.device)
 	if changed.Closed != link.Closed {

@@ -50,10 +50,12 @@ type Stripe interface {
 	Links(ctx context.Context) ([]ledger.Link, error)
 	// Link reads one link; upstream.Refused means that there is no such link.
 	Link(ctx context.Context, id string) (ledger.Link, error)
-	// CreateLink makes a link; the same key makes the same link.
-	CreateLink(ctx context.Context, device ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error)
-	// UpdateLink makes an existing link active or not, and sets its return URL.
+	// CreateLink makes a link that a process signs; the same key makes the same link.
+	CreateLink(ctx context.Context, device ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error)
+	// UpdateLink makes an existing link active or not, sets its return URL, and signs it.
 	UpdateLink(ctx context.Context, link ledger.Link) error
+	// SignLink writes a process's signature on a link, and changes nothing else of it.
+	SignLink(ctx context.Context, id, process string) error
 }
 
 // Config is what a Fleet needs. The fields down to LinkPace are required, but ReturnURL.

@@ -25,7 +25,7 @@ type linkKey struct{ device, price string }
 type linkWork struct {
 	fleet *Fleet
 	made  atomic.Int64 // links created by this process
-	nonce string       // makes this process's idempotency keys its own: an old key could bring back a link deactivated since
+	nonce string       // names this process in signatures and idempotency keys: an old key could bring back a link deactivated since
 	wake  chan struct{}
 
 	adopted  bool                    // Stripe's list was read: before that, a link may exist that we do not know
@@ -46,6 +46,8 @@ type linkWork struct {
 	listed   int                   // how many links it had
 	touched  map[linkKey]bool      // links that we changed while the list is being read; nil while it is not
 	limited  map[string]linkKey    // ids of links that Stripe ends after some payments
+	shared   string                // the id of the link that every installation signs, "" for none
+	mark     signing               // of the goroutine that follows the hints
 	failures map[linkKey]int       // in a row
 	rests    map[linkKey]time.Time // not before; a refresh forgets it
 	working  map[linkKey]bool      // a worker has it
@@ -324,7 +326,7 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 			c = lost // under the same key Stripe takes the same request alone
 		}
 		f.mu.RUnlock()
-		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.idempotencyKey(key, try))
+		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.nonce, w.idempotencyKey(key, try))
 		w.judgeCreation(key, c, err)
 		if err != nil {
 			return fmt.Errorf("create link: %w", err)
@@ -334,6 +336,7 @@ func (w *linkWork) do(ctx context.Context, key linkKey, n need, link ledger.Link
 		if err := w.save(ctx, link); err != nil {
 			return err
 		}
+		w.shareFirst(link)
 		if link.Manual != f.ManualCapture { // it would be replaced again and again
 			return &upstream.Error{
 				Outcome: upstream.Refused,
@@ -362,6 +365,7 @@ func (w *linkWork) change(ctx context.Context, link ledger.Link) error {
 			return err
 		}
 	}
+	link.SignedBy = w.nonce
 	err := w.fleet.Stripe.UpdateLink(ctx, link)
 	w.fleet.mu.Lock()
 	if outcome := upstream.OutcomeOf(err); outcome == upstream.Unclear {

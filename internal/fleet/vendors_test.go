@@ -39,6 +39,8 @@ type vendors struct {
 	examined  []string // ids of links that were read singly
 	unread    error    // of the next reads of single links
 	leftOut   string   // the id of a link that the list does not hold
+
+	signatures []string // ids of links that were signed
 }
 
 func (v *vendors) ProjectVariables(context.Context) (map[string]string, error) {
@@ -139,7 +141,7 @@ func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
 // creationTime is Stripe's usual answer time.
 const creationTime = 300 * time.Millisecond
 
-func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, key string) (ledger.Link, error) {
+func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
 	v.mu.Lock()
 	n := len(v.created)
 	v.created = append(v.created, time.Now())
@@ -158,7 +160,7 @@ func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.P
 	if !again {
 		id = fmt.Sprintf("plink_%d", len(v.links))
 		v.keys[key] = id
-		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan, Manual: v.manual})
+		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan, Manual: v.manual, SignedBy: process})
 	}
 	return v.links[slices.IndexFunc(v.links, func(l ledger.Link) bool { return l.ID == id })], nil
 }
@@ -175,7 +177,21 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 	for i := range v.links {
 		if v.links[i].ID == change.ID {
 			v.links[i].Active, v.links[i].ReturnURL = change.Active, change.ReturnURL
+			v.links[i].SignedBy = change.SignedBy
 			v.updated = append(v.updated, change)
+			return nil
+		}
+	}
+	return &upstream.Error{Outcome: upstream.Refused, Status: 404}
+}
+
+func (v *vendors) SignLink(_ context.Context, id, process string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.links {
+		if v.links[i].ID == id {
+			v.links[i].SignedBy = process
+			v.signatures = append(v.signatures, id)
 			return nil
 		}
 	}

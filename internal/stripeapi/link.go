@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// Signature is the metadata key of a Payment Link that holds which process signed it last.
+const Signature = "installation"
+
 // Link is what is used of a Payment Link.
 type Link struct {
 	ID              string            `json:"id"`

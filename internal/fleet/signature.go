@@ -1,0 +1,170 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/problem"
+)
+
+// This file detects a second installation on the same Stripe account and Notehub project.
+//
+// Every process signs the same Payment Link: the first by id of those that stay. A process
+// whose signature was overwritten signs again. One overwritten signature proves nothing, because
+// Stripe may apply the last call of a process that has ended since. The second one was written in
+// answer to ours, so another process is running. No ledger is part of it: a lost or restored ledger
+// looks like any other restart.
+
+// TwinsText tells the operator of another installation.
+const TwinsText = "Another installation works on the same Notehub project and Stripe account. " +
+	"Both send each credit and refund. Stop one of them, or give it another project and account."
+
+const (
+	// signatureDue is the kind of a hint that the shared link may have to be signed.
+	signatureDue = "signature_due"
+	// signatureRead is the kind of a hint that the shared link carries our signature.
+	signatureRead = "signature_read"
+	// signPause is the time between two signatures, so that two installations do not keep Stripe busy.
+	signPause = 10 * time.Second
+	// answersNeeded is how many of this process's signatures another one overwrites before it counts as running.
+	answersNeeded = 2
+)
+
+// signing is what this process knows of its signature. Only the goroutine that follows the hints uses it.
+type signing struct {
+	on       string    // the id of the link that has carried our signature, "" for none
+	at       time.Time // when we signed last
+	answered int       // how often another process overwrote our signature
+	due      bool      // a hint that signs comes after the pause
+	echo     bool      // Stripe's event of our last signature is to come
+}
+
+// shareListed chooses the link that all installations sign. The caller holds the lock.
+func (w *linkWork) shareListed(listed []ledger.Link) {
+	if len(listed) == 0 || w.fleet.Sessions {
+		return
+	}
+	chosen := w.choose(listed) // the others are deactivated
+	var first ledger.Link
+	for _, l := range listed {
+		kept := chosen[linkKey{l.DeviceUID, l.Plan.PriceID}] == l.ID
+		if kept && (first.ID == "" || l.ID < first.ID) {
+			first = l
+		}
+	}
+	w.share(first)
+}
+
+// shareFirst chooses a new link if there was none.
+func (w *linkWork) shareFirst(created ledger.Link) {
+	w.fleet.mu.Lock()
+	defer w.fleet.mu.Unlock()
+	if w.shared == "" {
+		w.share(created)
+	}
+}
+
+// share makes a link the one that is signed. The caller holds the lock.
+func (w *linkWork) share(l ledger.Link) {
+	w.shared = l.ID
+	kind := signatureDue
+	if l.SignedBy == w.nonce {
+		kind = signatureRead
+	}
+	w.fleet.OfferChanged(kind, l.ID, true, false)
+}
+
+// sharedChanged checks our signature after a change of the shared link. Once another installation
+// is known, refreshes are enough to answer it.
+func (w *linkWork) sharedChanged(ctx context.Context, id string) {
+	w.fleet.mu.RLock()
+	shared := w.shared == id
+	w.fleet.mu.RUnlock()
+	switch {
+	case !shared || w.mark.answered >= answersNeeded:
+	case w.mark.echo && time.Since(w.mark.at) < signPause: // if it was another event, ours follows
+		w.mark.echo = false
+	default:
+		w.sign(ctx, id)
+	}
+}
+
+// sign reads the shared link and signs it, unless it carries our signature. It raises the problem
+// if another process keeps overwriting ours. What fails is tried again after the next refresh.
+func (w *linkWork) sign(ctx context.Context, id string) {
+	if wait := time.Until(w.mark.at.Add(signPause)); wait > 0 {
+		if !w.mark.due {
+			w.mark.due = true
+			time.AfterFunc(wait, func() { w.fleet.OfferChanged(signatureDue, id, true, false) })
+		}
+		return
+	}
+	w.mark.due = false
+	var found ledger.Link
+	err := w.paced(ctx, func() (err error) { found, err = w.fleet.Stripe.Link(ctx, id); return err })
+	if err == nil && found.Active && found.SignedBy != w.nonce {
+		err = w.signOver(ctx, found)
+	}
+	switch {
+	case err == nil && found.SignedBy == w.nonce:
+		w.mark.on = id
+	case err != nil && ctx.Err() == nil:
+		w.fleet.Log.Warn("link not signed", "link", id, "err", err)
+	}
+}
+
+// signOver signs a link that does not carry our signature, or not any more.
+func (w *linkWork) signOver(ctx context.Context, found ledger.Link) error {
+	signed := w.mark.on == found.ID
+	w.mark.on = "" // each of our signatures is overwritten once
+	if signed && found.SignedBy != ledger.Unsigned {
+		w.mark.answered++
+		w.fleet.Log.Warn("link signed by another process of notepay", "link", found.ID, "times", w.mark.answered)
+	}
+	if w.mark.answered >= answersNeeded {
+		w.fleet.raise(problem.Twins, TwinsText, errors.New("it keeps signing the payment link "+found.ID))
+	}
+	err := w.paced(ctx, func() error { return w.fleet.Stripe.SignLink(ctx, found.ID, w.nonce) })
+	if err == nil {
+		w.mark.on, w.mark.at, w.mark.echo = found.ID, time.Now(), true
+		found.SignedBy = w.nonce
+	}
+	w.fleet.mu.Lock()
+	defer w.fleet.mu.Unlock()
+	key := linkKey{found.DeviceUID, found.Plan.PriceID}
+	if l := w.links[key]; l.ID == found.ID {
+		l.SignedBy = found.SignedBy
+		w.links[key] = l
+	}
+	return err
+}
+
+// paced makes a call to Stripe at the rate at which links are changed.
+func (w *linkWork) paced(ctx context.Context, call func() error) error {
+	if err := w.fleet.LinkPace.Wait(ctx); err != nil {
+		return err
+	}
+	err := call()
+	w.fleet.LinkPace.Observe(time.Now(), err)
+	return err
+}
+
+// readSignatures notes who signed the listed links. The caller holds the lock.
+func (w *linkWork) readSignatures(listed []ledger.Link, busy func(linkKey) bool) {
+	for _, l := range listed {
+		key := linkKey{l.DeviceUID, l.Plan.PriceID}
+		if known := w.links[key]; known.ID == l.ID && !busy(key) {
+			known.SignedBy = l.SignedBy
+			w.links[key] = known
+		}
+	}
+}
+
+// signedElsewhere reports whether another process changed a link after this one read it. The
+// Dashboard leaves signatures alone.
+func (w *linkWork) signedElsewhere(known, found ledger.Link) bool {
+	return known.Closed == "" && known.SignedBy != "" && found.SignedBy != known.SignedBy &&
+		found.SignedBy != ledger.Unsigned && found.SignedBy != w.nonce
+}
