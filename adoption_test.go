@@ -17,7 +17,6 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/upstream"
 )
 
 // plainCopy copies a ledger in use with anything but `notepay backup`: nothing in the copy says that it is one.
@@ -365,7 +364,7 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 					ours.ServeHTTP(w, r)
 				})
 				broken := stripe.WebhookEndpointCreateParams{URL: stripe.String("http://others.test/broken"), EnabledEvents: stripe.StringSlice([]string{"*"})}
-				if _, err := newStripeOver(sandbox.InProcess(f.stripe), &f.settings, upstream.NewPace(0, 0)).client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+				if _, err := stripeOf(&f.settings, sandbox.InProcess(f.stripe)).client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
 				f.run()

@@ -223,7 +223,7 @@ func FuzzNotehubAnswer(f *testing.F) {
 			_, _ = w.Write(body)
 		})
 		client := func() *notehub { // one each, for a 429 would hold the next call
-			n := newNotehub(hubSettings("http://notehub.test"), upstream.NewPace(0, 0))
+			n := newHub(hubSettings("http://notehub.test"))
 			n.http.Transport = sandbox.InProcess(answers)
 			return n
 		}
@@ -283,7 +283,7 @@ func FuzzDecodeConfirmation(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, _, err := decodeConfirmation(body)
+		c, _, err := notehubapi.DecodeConfirmation(body, uid.Parse)
 		if err != nil {
 			if c != (bridge.Confirmation{}) || !json.Valid(body) && !errors.Is(err, notehubapi.ErrMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)
@@ -313,7 +313,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, value string) {
-		d := retryAfter(http.Header{"Retry-After": {value}}, now)
+		d := upstream.RetryAfter(http.Header{"Retry-After": {value}}, now)
 		if d < 0 || d > 24*time.Hour {
 			t.Errorf("%q is %v; want between nothing and a day", value, d)
 		}

@@ -21,7 +21,6 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/upstream"
 )
 
 // realHistory is one random course of events through the real bridge, with its ledger on disk, the simulated vendors in process, and
@@ -133,8 +132,7 @@ func (h *realHistory) open() {
 		h.fail("open: %v", err)
 	}
 	s, log := &h.settings, slog.New(slog.DiscardHandler)
-	hub, api := newNotehub(s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(h.stripe), s, upstream.NewPace(0, 0))
-	hub.http.Transport = sandbox.InProcess(h.notehub)
+	hub, api := hubOf(s, sandbox.InProcess(h.notehub)), stripeOf(s, sandbox.InProcess(h.stripe))
 	server, err := assemble(h.Context(), s, h.ledger, hub, api, log)
 	if err != nil {
 		h.fail("assemble: %v", err)

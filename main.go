@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -36,7 +35,6 @@ import (
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
-	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 	"notepay/internal/web"
@@ -163,14 +161,9 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	return err
 }
 
-// notehubPace returns the limit on the requests to Notehub. All that this process asks of Notehub shares it.
-func notehubPace(s *config.Settings) *upstream.Pace {
-	return upstream.NewWindow(int(min(s.NotehubPerMinute, math.MaxInt32)))
-}
-
 // newCheck is what the checks need: the vendors as serve asks them.
 func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s, notehubPace(s)), newStripe(s, upstream.NewPace(0, 0)), s)
+	return newCheckOver(newNotehub(s), newStripe(s), s)
 }
 
 // newCheckOver makes the checks by clients of their own.
@@ -186,11 +179,9 @@ func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config
 // checker makes the checks for the console, beside a bridge at work: at its pace, and with clients of its own, so that neither what the vendors
 // refuse a check nor a token that it fetched is the bridge's.
 func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Context, func(console.Finding)) {
-	toHub, toStripe := hub.http.Transport, api.http.Transport
+	uncountedHub, uncountedAPI := hub.withPace(hub.pace), api.withPace(api.pace) // their transports are as they are now
 	return func(ctx context.Context, found func(console.Finding)) {
-		own := newNotehub(s, hub.pace.Guest())
-		own.http.Transport = toHub
-		c := newCheckOver(own, newStripeOver(toStripe, s, api.pace.Guest()), s)
+		c := newCheckOver(uncountedHub.withPace(hub.pace.Guest()), uncountedAPI.withPace(api.pace.Guest()), s)
 		c.Report = func(r check.Result) {
 			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
 		}
@@ -231,7 +222,7 @@ func runSetup(ctx context.Context, file string, getenv func(string) string, stdi
 	if err != nil {
 		return usageError{err}
 	}
-	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s, upstream.NewPace(0, 0)).client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
+	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s).client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
 		EnvFile: file, In: stdin, Out: stdout}); err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
@@ -313,8 +304,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks star
 		log.Warn("ledger changed or unchecked", "notice", notice)
 	}
 
-	hub := newNotehub(s, notehubPace(s))
-	server, err := assemble(ctx, s, l, hub, newStripe(s, upstream.NewPace(0, 0)), log)
+	server, err := assemble(ctx, s, l, newNotehub(s), newStripe(s), log)
 	if err != nil {
 		return err
 	}
@@ -452,15 +442,6 @@ func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *no
 	server.console, err = console.New(console.Config{Problems: server.wrong.List, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
 		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
 	return server, err
-}
-
-// Link reads a link. upstream.Refused means that there is no such link in this account.
-func (s *stripeAPI) Link(ctx context.Context, id string) (ledger.Link, error) {
-	if err := s.readyFor(ctx, id, "plink_"); err != nil {
-		return ledger.Link{}, err
-	}
-	link, err := readObject(ctx, s, "/v1/payment_links/"+id, nil, stripeapi.DecodeLink)
-	return linkRecord(link), err
 }
 
 // countedLinks counts the links that the fleet makes.

@@ -128,6 +128,17 @@ func TestAStopWithACallUnderWay(t *testing.T) {
 	}
 }
 
+func TestCaptureOnStartMakesLinksThatHoldTheMoney(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).set("CAPTURE", "on_start", "CONFIRM_WITHIN", "1m")
+	s := w.start()
+	s.selling(washer)
+	if links := w.stripe.Links(); len(links) != 1 || links[0].CaptureMethod != "manual" {
+		t.Errorf("links %+v; want one with manual capture", links)
+	}
+	w.stopped(s)
+}
+
 func TestNoSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

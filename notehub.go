@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,22 +19,37 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"notepay/internal/bridge"
-	"notepay/internal/config"
 	"notepay/internal/ledger"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
+// hubConfig is what a client of Notehub needs.
+type hubConfig struct {
+	APIURL  string
+	AuthURL string // where tokens are issued
+	Project string // app:...
+	Fleet   string // sell only on this fleet's devices; "" for all
+	// Token is a personal access token. If it is "", ClientID and ClientSecret are those of an OAuth client.
+	Token                  string
+	ClientID, ClientSecret string
+	PerMinute              uint   // requests that Notehub allows in any minute; 0 for no limit of our own
+	Version                string // of notepay, for the user agent
+	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size of the replies.
+	Transport http.RoundTripper
+}
+
 // notehub is everything that knows Blues Notehub. Each method makes one attempt (a 401 alone brings one new token and one more)
 // and returns nil or a *upstream.Error. The source of each fact is Notehub's published API description, unless a comment says else.
 type notehub struct {
-	base  string // of the project: .../v1/projects/{project}
-	fleet string // sell only on this fleet's devices; "" for all
-	http  *http.Client
-	token tokens
-	pace  *upstream.Pace
-	odd   *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
+	config hubConfig // for copies
+	base   string    // of the project: .../v1/projects/{project}
+	fleet  string    // sell only on this fleet's devices; "" for all
+	http   *http.Client
+	token  tokens
+	pace   *upstream.Pace
+	odd    *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
 
 	counted func(outcome string) // told of answers that are not applied; nil: nobody
 
@@ -49,8 +64,7 @@ func (n *notehub) devicePath(key string) string {
 }
 
 const (
-	paymentFile      = "payment.qi"
-	confirmationFile = "payment_ack.qo"
+	paymentFile = "payment.qi"
 
 	// Why an answer is not applied to any payment, beside what the bridge says.
 	ignoredNoCredit  = "no_credit"
@@ -67,21 +81,31 @@ const (
 	oddDevices = "Notehub's devices" // the source of odd records, for the operator
 )
 
-func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
+// newHub returns a client of Notehub.
+func newHub(c hubConfig) *notehub {
+	if c.Transport == nil {
+		c.Transport = new(upstream.Replies).Over(upstream.NewTransport(), hubMaxReply)
+	}
+	pace := upstream.NewWindow(int(min(c.PerMinute, math.MaxInt32)))
 	n := &notehub{
-		base:  s.NotehubAPIURL + "/v1/projects/" + url.PathEscape(s.NotehubProjectUID),
-		fleet: s.NotehubFleetUID,
-		http: &http.Client{Transport: new(upstream.Replies).Over(newTransport(), hubMaxReply),
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		config: c,
+		base:   c.APIURL + "/v1/projects/" + url.PathEscape(c.Project),
+		fleet:  c.Fleet,
+		http: &http.Client{
+			Transport:     c.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 		pace: pace,
 	}
-	if s.NotehubToken != "" {
-		n.token.fixed = string(s.NotehubToken)
+	if c.Token != "" {
+		n.token.fixed = c.Token
 		return n
 	}
 	client := clientcredentials.Config{
-		ClientID: s.NotehubClientID, ClientSecret: string(s.NotehubClientSecret), TokenURL: s.NotehubAuthURL,
-		AuthStyle: oauth2.AuthStyleInParams, // Notehub documents no HTTP Basic; guessing would cost a failed call
+		ClientID:     c.ClientID,
+		ClientSecret: c.ClientSecret,
+		TokenURL:     c.AuthURL,
+		AuthStyle:    oauth2.AuthStyleInParams, // Notehub documents no HTTP Basic; guessing would cost a failed call
 	}
 	n.token.fetching = make(chan struct{}, 1)
 	n.token.fetch = func(ctx context.Context) (*oauth2.Token, error) {
@@ -90,11 +114,13 @@ func newNotehub(s *config.Settings, pace *upstream.Pace) *notehub {
 	return n
 }
 
-// newTransport keeps enough idle connections for all workers; the default is two for a host.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.MaxIdleConnsPerHost = 64
-	return t
+// withPace returns a client with the same settings and transport, but with a token of its own, whose calls keep to pace.
+func (n *notehub) withPace(pace *upstream.Pace) *notehub {
+	c := n.config
+	c.Transport = n.http.Transport
+	other := newHub(c)
+	other.pace = pace
+	return other
 }
 
 // PostNote puts a note into the device's queue. Nothing in the call makes a repeat harmless (a .qi file takes no note id);
@@ -220,7 +246,7 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 		if json.Unmarshal(raw, &event) == nil && event.ID != "" {
 			next = event.ID
 		}
-		switch c, _, err := decodeConfirmation(raw); {
+		switch c, _, err := notehubapi.DecodeConfirmation(raw, uid.Parse); {
 		case err == nil:
 			list = append(list, c)
 		case errors.Is(err, notehubapi.ErrNoCredit):
@@ -236,11 +262,6 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
 	}
 	return list, next, reply.More, nil
-}
-
-// decodeConfirmation decodes an event of a machine's answer and the project that it is from.
-func decodeConfirmation(raw []byte) (c bridge.Confirmation, project string, err error) {
-	return notehubapi.DecodeConfirmation(raw, uid.Parse)
 }
 
 // ignored names, logs and counts an answer that is not applied to any payment, once.
@@ -376,7 +397,7 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("User-Agent", "notepay/"+version())
+	req.Header.Set("User-Agent", "notepay/"+n.config.Version)
 	if c.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -386,7 +407,7 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 	defer slot.Ended() // when its body is read: only then is it known that Notehub has counted it
 	resp, err := n.http.Do(req)
 	if err != nil {
-		return transportError(err)
+		return upstream.TransportError(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusUnauthorized {
@@ -405,15 +426,13 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 	case resp.StatusCode/100 != 2:
 		return classifyNotehub(c, resp, text)
 	case readErr != nil:
-		return transportError(readErr)
+		return upstream.TransportError(readErr)
 	}
 	if err := c.decode(text); err != nil {
-		return &upstream.Error{Outcome: unexpected, Status: resp.StatusCode, Detail: fmt.Sprintf("the reply is not Notehub's (%v): %s", err, excerpt(text)), Err: err}
+		return &upstream.Error{Outcome: unexpected, Status: resp.StatusCode, Detail: fmt.Sprintf("the reply is not Notehub's (%v): %s", err, upstream.Excerpt(text)), Err: err}
 	}
 	return nil
 }
-
-func transportError(err error) error { return upstream.TransportError(err) }
 
 // classifyNotehub says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6, U15): what is
 // assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
@@ -421,9 +440,9 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	var reply struct {
 		Err string `json:"err"`
 	}
-	e := &upstream.Error{Outcome: upstream.Trouble, Status: resp.StatusCode, Detail: excerpt(text), RetryAfter: retryAfter(resp.Header, time.Now())}
+	e := &upstream.Error{Outcome: upstream.Trouble, Status: resp.StatusCode, Detail: upstream.Excerpt(text), RetryAfter: upstream.RetryAfter(resp.Header, time.Now())}
 	if json.Unmarshal(text, &reply) == nil && reply.Err != "" {
-		e.Detail = excerpt([]byte(reply.Err))
+		e.Detail = upstream.Excerpt([]byte(reply.Err))
 	}
 	names := func(tokens ...string) bool {
 		for _, t := range tokens {
@@ -459,136 +478,4 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 func isNoNotefile(err error) bool {
 	e, ok := errors.AsType[*upstream.Error](err)
 	return ok && e.Status == http.StatusNotFound && (strings.Contains(e.Detail, "{notefile-noexist}") || strings.Contains(e.Detail, "{file-noexist}"))
-}
-
-func retryAfter(h http.Header, now time.Time) time.Duration { return upstream.RetryAfter(h, now) }
-
-func excerpt(text []byte) string { return upstream.Excerpt(text) }
-
-// tokens keeps the access token. Those who need a new one at the same time share one token call. A token call that failed, or
-// whose token was rejected at once, is not repeated for a moment: a wrong secret or a wrong project must not become a storm.
-type tokens struct {
-	fixed string // a personal access token: there is no other to get
-	fetch func(context.Context) (*oauth2.Token, error)
-
-	fetching chan struct{} // holds one: all wait for one token call
-
-	mu       sync.Mutex // guards what follows
-	current  string
-	dead     string    // that was rejected last
-	accepted bool      // Notehub has accepted current
-	rejected int       // rejections in a row of tokens that were never accepted
-	renew    time.Time // when current is replaced, some time before its end
-	failed   error
-	until    time.Time // no token is fetched before; failed is answered, or a rejected token tried again
-}
-
-const (
-	tokenFailureHolds = 5 * time.Second
-	// maxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
-	maxRejectedHold = 20 * time.Second
-	// tokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
-	tokenSpare = 2 * time.Minute
-	// tokenLife is assumed where Notehub does not say (it documents 30 minutes).
-	tokenLife = 25 * time.Minute
-)
-
-// accept notes that Notehub has accepted a token.
-func (t *tokens) accept(token string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if token == t.current || t.fixed != "" {
-		t.accepted, t.rejected = true, 0
-	}
-}
-
-// reject notes that Notehub has rejected a token, and returns whether another may be had at once, and otherwise how long to leave
-// Notehub alone. A token that was accepted before has merely died. One that never was is replaced once: that may be an accident.
-func (t *tokens) reject(token string) (another bool, hold time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	switch {
-	case t.fixed == "" && token != t.current:
-		return true, 0 // another call has replaced it already
-	case now.Before(t.until):
-		return false, t.until.Sub(now) // it was tried again meanwhile
-	case t.fixed == "" && token == t.dead:
-		return true, 0 // it is being replaced
-	}
-	wasAccepted := t.accepted
-	t.dead, t.accepted, t.renew = token, false, time.Time{}
-	if t.fixed == "" && wasAccepted {
-		return true, 0
-	}
-	if t.rejected++; t.rejected >= 2 {
-		hold = min(tokenFailureHolds<<min(t.rejected-2, 10), maxRejectedHold)
-		t.failed, t.until = nil, now.Add(hold)
-	}
-	return t.fixed == "" && hold == 0, hold
-}
-
-// get returns a token. If it has to be fetched, that uses the slot.
-func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
-	if t.fixed != "" {
-		return t.fixed, nil
-	}
-	if token, known, err := t.known(time.Now()); known {
-		return token, err
-	}
-	select { // no mutex: who waits here may give up
-	case t.fetching <- struct{}{}:
-	case <-ctx.Done():
-		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
-	}
-	defer func() { <-t.fetching }()
-	if token, known, err := t.known(time.Now()); known {
-		return token, err // another call has fetched it meanwhile
-	}
-	if err := slot.Use(ctx); err != nil {
-		return "", err
-	}
-	token, err := t.fetch(ctx)
-	slot.Ended()
-	now := time.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err != nil {
-		if ctx.Err() == nil {
-			t.failed, t.until = notehubapi.ClassifyToken(err), now.Add(tokenFailureHolds)
-			return "", t.failed
-		}
-		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
-	}
-	life := tokenLife
-	if !token.Expiry.IsZero() && token.Expiry.After(now) {
-		life = token.Expiry.Sub(now)
-	}
-	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenSpare, life/2))
-	return t.current, nil
-}
-
-// known returns what get returns while no token is to be fetched. known is false if one is.
-func (t *tokens) known(now time.Time) (token string, known bool, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.current != "" && now.Before(t.renew):
-		return t.current, true, nil
-	case now.Before(t.until) && t.failed != nil:
-		return "", true, t.failed
-	case now.Before(t.until):
-		return t.current, true, nil // Notehub may accept by now what it has rejected
-	}
-	return "", false, nil
-}
-
-// notAccepted is the error of a call whose token Notehub rejects.
-func (t *tokens) notAccepted() error {
-	why := "Notehub does not accept the token that it has just issued: see that the OAuth client is one of the project " +
-		"NOTEHUB_PROJECT_UID, or make a new one in the project's settings under Programmatic API access"
-	if t.fixed != "" {
-		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
-	}
-	return &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusUnauthorized, Detail: why}
 }

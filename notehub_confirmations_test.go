@@ -13,6 +13,7 @@ import (
 	"notepay/internal/bridge"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/sandbox"
+	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
@@ -23,13 +24,13 @@ const (
 
 // confirm lets the washer answer.
 func (h *testHub) confirm(credit, state, code string) (eventID string) {
-	return h.AddEvent(washer, confirmationFile, map[string]any{"credit_id": credit, "state": state, "code": code})
+	return h.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": credit, "state": state, "code": code})
 }
 
 func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		list, cursor, more, err := h.client.Confirmations(t.Context(), "")
 		meant(t, "nothing yet", err, upstream.Done)
 		if len(list) != 0 || cursor != "" || more {
@@ -65,7 +66,7 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		var want []string
 		for i := range 3*eventsPerPage + 7 {
 			if i%10 == 9 {
@@ -97,7 +98,7 @@ func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 func TestACursorThatNotehubNoLongerKnowsBeginsAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		id := h.confirm(oneCredit, "started", "")
 		list, cursor, _, err := h.client.Confirmations(t.Context(), "00000000-gone")
 		meant(t, "answers", err, upstream.Done)
@@ -122,7 +123,7 @@ func TestAPageOfEventsThatLeadsNowhere(t *testing.T) {
 		{"the event under the cursor for ever", `{"events":[{"event":"e1"}],"has_more":true}`, upstream.Again},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubEvents, sandbox.Outcome{Status: 200, Body: row.body})
 			list, cursor, more, err := h.client.Confirmations(t.Context(), "e1")
 			meant(t, row.name, err, row.want)
@@ -207,7 +208,7 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"a list", `[]`, none, notehubapi.ErrMalformed},
 		{"null", `null`, none, notehubapi.ErrOtherFile},
 	} {
-		got, app, err := decodeConfirmation([]byte(row.text))
+		got, app, err := notehubapi.DecodeConfirmation([]byte(row.text), uid.Parse)
 		if got != row.want || !errors.Is(err, row.err) || (err == nil) != (row.err == nil) {
 			t.Errorf("%s: %+v, %v; want %+v, %v", row.name, got, err, row.want, row.err)
 		}
@@ -227,13 +228,13 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 			if err := json.NewDecoder(r.Body).Decode(&raw); err != nil {
 				t.Error(err)
 			}
-			c, app, err := decodeConfirmation(raw)
+			c, app, err := notehubapi.DecodeConfirmation(raw, uid.Parse)
 			if err != nil || app != project {
 				t.Errorf("%s: project %q, %v", raw, app, err)
 			}
 			routed = append(routed, c)
 		})
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		h.Notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, Token: hubToken, Report: t, Client: &http.Client{Transport: sandbox.InProcess(receiver)}})
 		h.client.http.Transport = sandbox.InProcess(h)
 		t.Cleanup(h.Close)
@@ -258,8 +259,8 @@ func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
 	seen := map[string]bool{}
 	for _, id := range []string{`""`, `null`, `7`, `"` + strings.Repeat("e", 129) + `"`, `"e\u0000"`} {
 		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` + oneCredit + `","state":"started"}}`
-		c, _, err := decodeConfirmation([]byte(text))
-		again, _, _ := decodeConfirmation([]byte(text))
+		c, _, err := notehubapi.DecodeConfirmation([]byte(text), uid.Parse)
+		again, _, _ := notehubapi.DecodeConfirmation([]byte(text), uid.Parse)
 		if err != nil || !strings.HasPrefix(c.EventID, "sha256:") || c.EventID != again.EventID || seen[c.EventID] {
 			t.Errorf("%s: %q and %q, %v; want the same digest twice", id, c.EventID, again.EventID, err)
 		}
@@ -274,7 +275,7 @@ func TestDecodeConfirmationFindsTheProject(t *testing.T) {
 		`"app":"app:1","project":{"id":"app:2"}`: "app:1", `"project":"app:1"`: "", `"app":7`: "", `"sn":"x"`: "",
 	} {
 		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` + oneCredit + `","state":"started"}}`
-		if _, got, err := decodeConfirmation([]byte(text)); got != want || err != nil {
+		if _, got, err := notehubapi.DecodeConfirmation([]byte(text), uid.Parse); got != want || err != nil {
 			t.Errorf("%s: project %q, %v; want %q", members, got, err, want)
 		}
 	}

@@ -84,7 +84,7 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.PerMinute = 1 })
+		h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.PerMinute = 1 })
 		h.client.pace = upstream.NewWindow(1)
 		h.Next(hubDevice, sandbox.Outcome{Applied: true, Status: 200, Delay: 10 * time.Second, DelayEffect: true})
 		for range 3 {
@@ -97,7 +97,7 @@ func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, func(s *config.Settings, c *sandbox.NotehubConfig) { withClient(s, c); c.PerMinute = 1 })
+		h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) { withClient(s, c); c.PerMinute = 1 })
 		h.client.pace = upstream.NewWindow(1)
 		claimed := func() error {
 			for !h.client.pace.Take() {

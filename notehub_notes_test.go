@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
-	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -25,7 +24,7 @@ const (
 func TestPendingNotesSayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		meant(t, "credit", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "completed", CreditID: "cr_1"}), upstream.Done)
 		meant(t, "its end", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "refunded", CreditID: "cr_1"}), upstream.Done)
 		got, err := h.client.PendingNotes(t.Context(), washer)
@@ -45,7 +44,7 @@ func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
 	t.Parallel()
 	for _, strange := range []string{`"hello"`, `[]`, `null`, `{"credit_id":7}`, `{"alg":"secp384r1-aes256cbc"}`, `{"timestamp":"noon"}`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`})
 			got, err := h.client.PendingNotes(t.Context(), washer)
 			meant(t, strange, err, upstream.Done)
@@ -60,7 +59,7 @@ func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
 func TestANoteIsRecalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		meant(t, "first", h.post(), upstream.Done)
 		meant(t, "second", h.post(), upstream.Done)
 		pending := h.Pending(washer, paymentFile)
@@ -92,7 +91,7 @@ func TestARecallThatCameTooLate(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
+				h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
 				meant(t, "note", h.post(), upstream.Done)
 				id := h.Pending(washer, paymentFile)[0].ID
 				row.too(h)
@@ -139,7 +138,7 @@ func TestWhatAnAnswerToARecallMeans(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				meant(t, "note", h.post(), upstream.Done)
 				h.Next(hubDelete, row.answer)
 				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, h.Pending(washer, paymentFile)[0].ID), row.want)
@@ -173,7 +172,7 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.client.pace = upstream.NewPace(1, 1)
 				h.client.pace.Spend(time.Now())
 				began := time.Now()
@@ -191,7 +190,7 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		meant(t, "note", h.post(), upstream.Done)
 		id := h.Pending(washer, paymentFile)[0].ID
 		for name, call := range map[string]func() error{
@@ -212,7 +211,7 @@ func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 func TestVariablesAreReadWithSmallNames(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		h.SetProjectVariables(map[string]string{"Stripe_Price_ID": "price_Capitals", "stripe_price_id": "price_Small", "OTHER": "X"})
 		h.AddFleet("fleet:1", "Laundry", map[string]string{"PAYMENT_ENABLED": "false"})
 		h.AddFleet("fleet:2", "Elsewhere", nil)
@@ -258,7 +257,7 @@ func TestWhatIsNotALotOfVariablesIsNotTakenForNone(t *testing.T) {
 		{"500", sandbox.Outcome{Status: 500}, upstream.Unclear},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			for _, pattern := range []string{hubProjectNames, hubFleets, hubDeviceNames} {
 				h.Next(pattern, row.answer)
 			}

@@ -49,14 +49,14 @@ func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	for _, row := range acknowledgments {
 		for _, status := range []int{200, 201, 202, 203, 206} {
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.Next(postNote, sandbox.Outcome{Status: status, Body: row.body})
 				meant(t, fmt.Sprint(row.name, " under ", status), h.post(), row.want)
 			})
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		h.client.http.Transport = sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
 		meant(t, "204 has no body", h.post(), upstream.Done)
 	})
@@ -66,7 +66,7 @@ func TestDeleteNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	t.Parallel()
 	for _, row := range acknowledgments {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubDelete, sandbox.Outcome{Status: 200, Body: row.body})
 			meant(t, row.name, h.client.DeleteNote(t.Context(), washer, "1:1"), row.want)
 		})
@@ -99,7 +99,7 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 			_, _ = w.Write(row.body)
 		}))
 		t.Cleanup(server.Close)
-		n := newNotehub(hubSettings(server.URL), upstream.NewPace(0, 0))
+		n := newHub(hubSettings(server.URL))
 		meant(t, row.name, n.PostNote(t.Context(), washer, bridge.Note{}), row.want)
 	}
 }
@@ -130,7 +130,7 @@ func TestPendingNotesNeedsAList(t *testing.T) {
 		`{"changes":0,"total":0,"notes":null,"Error":{"code":500}}`: upstream.Again,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: body})
 			notes, err := h.client.PendingNotes(t.Context(), washer)
 			meant(t, body, err, want)
@@ -273,7 +273,7 @@ func TestDeviceNeedsADevice(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{}`, `null`, `[]`, `{"uid":7}`, `{"devices":[]}`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
 			meant(t, body, h.ask(), upstream.Again)
 		})
@@ -284,7 +284,7 @@ func TestDevicesNeedAList(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"has_more":false}`, `{"devices":null,"has_more":false}`, `{"devices":{},"has_more":false}`, `{"devices":[],"has_more":"no"}`, `[]`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubList, sandbox.Outcome{Status: 200, Body: body})
 			_, err := h.client.Devices(t.Context())
 			meant(t, body, err, upstream.Again)
@@ -296,7 +296,7 @@ func TestConfirmationsNeedAList(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{`{"has_more":false}`, `{"events":null,"has_more":false}`, `{"events":{},"has_more":false}`, `{"events":[],"has_more":null}`, `null`, `[]`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubEvents, sandbox.Outcome{Status: 200, Body: body})
 			_, cursor, _, err := h.client.Confirmations(t.Context(), "e1")
 			meant(t, body, err, upstream.Again)
@@ -310,7 +310,7 @@ func TestConfirmationsNeedAList(t *testing.T) {
 func TestFleetVariablesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		read := func(fleets string) map[string]map[string]string {
 			h.Next(hubFleets, sandbox.Outcome{Status: 200, Body: `{"fleets":[` + fleets + `]}`})
 			variables, err := h.client.FleetVariables(t.Context())
@@ -342,7 +342,7 @@ func TestFleetVariablesAreDecodedOneByOne(t *testing.T) {
 func TestVariablesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		h.Next(hubDeviceNames, sandbox.Outcome{Status: 200, Body: `{"environment_variables":{"a":"1","payment_enabled":false,"n":7,"o":{"x":1},"gone":null}}`})
 		got, err := h.client.DeviceVariables(t.Context(), washer)
 		meant(t, "variables", err, upstream.Done)
@@ -357,7 +357,7 @@ func TestPendingNotesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	for _, odd := range []string{`7`, `null`, `"x"`, `[]`, `{"body":7}`, `{"body":{"credit_id":{},"payment_status":"completed"}}`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":` + odd + `,"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}}}}`})
 			got, err := h.client.PendingNotes(t.Context(), washer)
 			meant(t, odd, err, upstream.Done)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
-	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -33,26 +32,27 @@ type testHub struct {
 	client *notehub
 }
 
-func hubSettings(base string) *config.Settings {
-	return &config.Settings{NotehubProjectUID: project, NotehubToken: hubToken, NotehubAPIURL: base, NotehubAuthURL: base + "/oauth2/token"}
+func hubSettings(base string) hubConfig {
+	return hubConfig{Project: project, Token: hubToken, APIURL: base, AuthURL: base + "/oauth2/token", Version: testVersion}
 }
 
-// newHub is for tests within a bubble of time: there is no socket. The client signs in with a personal token, unless change says else.
-func newHub(t *testing.T, change func(*config.Settings, *sandbox.NotehubConfig)) *testHub {
+// newTestHub is for tests within a bubble of time: there is no socket. The client signs in with a personal token, unless change says else.
+func newTestHub(t *testing.T, change func(*hubConfig, *sandbox.NotehubConfig)) *testHub {
 	t.Helper()
 	s := hubSettings("http://notehub.test")
 	c := sandbox.NotehubConfig{Project: project, Token: hubToken, ClientID: "client", ClientSecret: hubSecret, Report: t}
 	if change != nil {
-		change(s, &c)
+		change(&s, &c)
 	}
-	h := &testHub{Notehub: sandbox.NewNotehub(c), client: newNotehub(s, upstream.NewPace(0, 0))}
+	h := &testHub{Notehub: sandbox.NewNotehub(c)}
+	s.Transport = sandbox.InProcess(h)
+	h.client = newHub(s)
 	h.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3"})
-	h.client.http.Transport = sandbox.InProcess(h)
 	return h
 }
 
-func withClient(s *config.Settings, _ *sandbox.NotehubConfig) {
-	s.NotehubToken, s.NotehubClientID, s.NotehubClientSecret = "", "client", hubSecret
+func withClient(s *hubConfig, _ *sandbox.NotehubConfig) {
+	s.Token, s.ClientID, s.ClientSecret = "", "client", hubSecret
 }
 
 func (h *testHub) post() error {
@@ -146,7 +146,7 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.Next(postNote, row.answer)
 				err := h.post()
 				meant(t, "note", err, row.want)
@@ -168,7 +168,7 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, func(_ *config.Settings, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
+		h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
 		meant(t, "first note", h.post(), upstream.Done)
 		meant(t, "second note", h.post(), upstream.Again)
 		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", bridge.Note{}), upstream.Refused)
@@ -178,7 +178,7 @@ func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
 func TestANoteIsPostedAsTheContractSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		note := bridge.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
 		meant(t, "note", h.client.PostNote(t.Context(), washer, note), upstream.Done)
 		seen := h.Requests(postNote)[0]
@@ -205,7 +205,7 @@ func TestASlowCallIsUnclearAfterItsTimeLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.Next(postNote, answer)
 				began := time.Now()
 				meant(t, "note", h.post(), upstream.Unclear)
@@ -225,7 +225,7 @@ func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	n := newNotehub(hubSettings(gone.URL), upstream.NewPace(0, 0))
+	n := newHub(hubSettings(gone.URL))
 	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Again)
 	_, err := n.Device(t.Context(), washer)
 	meant(t, "device", err, upstream.Again)
@@ -238,7 +238,7 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 		_, _ = w.Write([]byte(`{"uid":"dev:1","notes":{`))
 	}))
 	t.Cleanup(half.Close)
-	n := newNotehub(hubSettings(half.URL), upstream.NewPace(0, 0))
+	n := newHub(hubSettings(half.URL))
 	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Unclear)
 	_, err := n.Device(t.Context(), washer)
 	meant(t, "device", err, upstream.Unclear)
@@ -252,7 +252,7 @@ func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"a proxy's page": proxyPage, "half of it": `{"uid":"dev:`, "a list": `[]`, "a number for a name": `{"uid":1}`} {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
 			meant(t, name, h.ask(), upstream.Again)
 		})
@@ -268,13 +268,13 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		n := newNotehub(hubSettings(lead.URL), upstream.NewPace(0, 0))
+		n := newHub(hubSettings(lead.URL))
 		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Trouble)
 		_, err := n.Device(t.Context(), washer)
 		meant(t, fmt.Sprint("device ", status), err, upstream.Trouble)
 		s := hubSettings(lead.URL)
-		withClient(s, nil)
-		err = newNotehub(s, upstream.NewPace(0, 0)).PostNote(t.Context(), washer, bridge.Note{})
+		withClient(&s, nil)
+		err = newHub(s).PostNote(t.Context(), washer, bridge.Note{})
 		meant(t, fmt.Sprint("token ", status), err, upstream.Again)
 	}
 }
@@ -285,7 +285,7 @@ func TestDevicesAreReadPageByPage(t *testing.T) {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.RemoveDevice(washer)
 				for i := range count {
 					h.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%06d", i)})
@@ -329,7 +329,7 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, nil)
+				h := newTestHub(t, nil)
 				h.Next(hubList, row.pages...)
 				devices, err := h.client.Devices(t.Context())
 				meant(t, "devices", err, row.want)
@@ -344,7 +344,7 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 func TestWhatIsReadOfADevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, func(s *config.Settings, _ *sandbox.NotehubConfig) { s.NotehubFleetUID = "fleet:1" })
+		h := newTestHub(t, func(s *hubConfig, _ *sandbox.NotehubConfig) { s.Fleet = "fleet:1" })
 		h.AddFleet("fleet:1", "Laundry", nil)
 		h.AddFleet("fleet:2", "Elsewhere", nil)
 		seen := time.Now().Add(-time.Hour).UTC()
@@ -395,7 +395,7 @@ func TestOnlyNotehubsOwnWordsEndAnUnclearCall(t *testing.T) {
 	}
 	for _, row := range rows {
 		synctest.Test(t, func(t *testing.T) {
-			h := newHub(t, nil)
+			h := newTestHub(t, nil)
 			h.Next(postNote, row.answer)
 			err := h.post()
 			meant(t, row.name, err, upstream.Unclear)

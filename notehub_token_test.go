@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -17,7 +16,7 @@ import (
 func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		meant(t, "first", h.post(), upstream.Done)
 		h.RevokeTokens()
 		meant(t, "second", h.post(), upstream.Done)
@@ -33,7 +32,7 @@ func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		h.Always(hubDevice, sandbox.Outcome{Status: 401})
 		meant(t, "device", h.ask(), upstream.Trouble)
 		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 2 {
@@ -46,7 +45,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 50
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		meant(t, "first", h.ask(), upstream.Done)
 		h.RevokeTokens()
 		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
@@ -68,9 +67,9 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 func TestAWrongSecretIsNoStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, func(s *config.Settings, c *sandbox.NotehubConfig) {
+		h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) {
 			withClient(s, c)
-			s.NotehubClientSecret = hubSecret + "-mistyped"
+			s.ClientSecret = hubSecret + "-mistyped"
 		})
 		all := func() {
 			var asked sync.WaitGroup
@@ -109,7 +108,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, func(s *config.Settings, c *sandbox.NotehubConfig) {
+				h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) {
 					withClient(s, c)
 					c.TokenLife = row.life
 				})
@@ -132,7 +131,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		h.Always(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + hubToken + `","token_type":"bearer"}`})
 		meant(t, "first", h.ask(), upstream.Done)
 		time.Sleep(tokenLife - tokenSpare - time.Second)
@@ -172,7 +171,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, withClient)
+				h := newTestHub(t, withClient)
 				h.Next(hubTokens, row.answer)
 				err := h.post()
 				meant(t, "note", err, row.want)
@@ -195,7 +194,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 func TestAPersonalTokenIsNeverFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, nil)
+		h := newTestHub(t, nil)
 		meant(t, "note", h.post(), upstream.Done)
 		h.Next(postNote, sandbox.Outcome{Status: 401})
 		meant(t, "a token that expired", h.post(), upstream.Trouble)
@@ -221,7 +220,7 @@ func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestNoErrorTellsTheToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHub(t, withClient)
+		h := newTestHub(t, withClient)
 		var heard []string
 		h.client.http.Transport = listener{h.client.http.Transport, &heard}
 		var said []string
@@ -253,7 +252,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name   string
-		change func(*config.Settings, *sandbox.NotehubConfig)
+		change func(*hubConfig, *sandbox.NotehubConfig)
 		tokens int // token calls in a minute, at the most
 		text   string
 	}{
@@ -263,7 +262,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newHub(t, row.change)
+				h := newTestHub(t, row.change)
 				h.Always(postNote, sandbox.Outcome{Status: 401})
 				for range 600 { // of claimed calls, which do not wait for the pace
 					err := h.post()

@@ -469,13 +469,13 @@ func (s *Server) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &web.APIError{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
 	}
-	answer, project, err := decodeConfirmation(body)
+	answer, project, err := notehubapi.DecodeConfirmation(body, uid.Parse)
 	switch {
 	case errors.Is(err, notehubapi.ErrOtherFile):
 		s.log.Debug("routed event of another notefile")
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case errors.Is(err, notehubapi.ErrNoCredit):
-		s.ignored(excerpt(body), ignoredNoCredit)
+		s.ignored(upstream.Excerpt(body), ignoredNoCredit)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err == nil && project != "" && !strings.EqualFold(project, s.project):
 		s.ignored(answer.EventID, ignoredProject)

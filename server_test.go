@@ -23,7 +23,6 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/upstream"
 )
 
 const operatorToken = "operator-token-1234"
@@ -108,8 +107,7 @@ func (f *front) open() {
 	}
 	f.closed = false
 	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub, api := newNotehub(s, notehubPace(s)), newStripeOver(sandbox.InProcess(f.stripe), s, upstream.NewPace(0, 0))
-	hub.http.Transport = sandbox.InProcess(f.notehub)
+	hub, api := hubOf(s, sandbox.InProcess(f.notehub)), stripeOf(s, sandbox.InProcess(f.stripe))
 	if f.server, err = assemble(f.Context(), s, f.ledger, hub, api, log); err != nil {
 		f.Fatal(err)
 	}

@@ -16,7 +16,6 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
-	"notepay/internal/upstream"
 )
 
 // account is an empty Stripe account, and where an operator sets it up.
@@ -106,7 +105,7 @@ func (a *account) client() *stripe.Client {
 	if err != nil {
 		a.Fatal(err)
 	}
-	return newStripe(s, upstream.NewPace(0, 0)).client
+	return stripeOf(s, nil).client
 }
 
 func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/upstream"
 )
 
 // unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md, Q8).
@@ -116,7 +115,7 @@ func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(20 * time.Second)
 		f.stands(session.ID, ending{ledger.Releasing, ledger.Failed, bridge.ReasonFailed, ""})
-		byHand := newStripeOver(sandbox.InProcess(f.stripe), &f.settings, upstream.NewPace(0, 0))
+		byHand := stripeOf(&f.settings, sandbox.InProcess(f.stripe))
 		if err := byHand.Capture(f.Context(), session.PaymentIntent, "by hand"); err != nil {
 			f.Fatal(err)
 		}

@@ -116,7 +116,7 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	hub, api := newNotehub(hubSettings(server.URL), upstream.NewPace(0, 0)), newStripe(stripeSettings(server.URL), upstream.NewPace(0, 0))
+	hub, api := newHub(hubSettings(server.URL)), newStripeClient(stripeSettings(server.URL))
 	used := highestMemory(func() {
 		var calls sync.WaitGroup
 		for range 32 {

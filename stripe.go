@@ -7,27 +7,35 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/stripe/stripe-go/v82"
-	"golang.org/x/text/unicode/norm"
 
 	"notepay/internal/bridge"
-	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/stripeapi"
-	"notepay/internal/stripeevent"
 	"notepay/internal/terms"
-	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
+// stripeConfig is what a client of Stripe needs. Project and Manual go into what it creates.
+type stripeConfig struct {
+	APIURL  string // https://..., where the API answers
+	Key     string
+	Project string // the metadata "project" of what is ours
+	Manual  bool   // links only hold the money, until Capture
+	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size of the replies.
+	Transport http.RoundTripper
+	// EventTypes are the types of events that Events lists, and DecodeEvent decodes one of them.
+	EventTypes  []string
+	DecodeEvent func(record []byte) bridge.Event
+}
+
 // stripeAPI is everything that knows Stripe. Each method makes one attempt and returns nil or a *upstream.Error.
 type stripeAPI struct {
+	config  stripeConfig // for copies
 	client  *stripe.Client
 	raw     stripeapi.Raw // the same client, for what is decoded here
 	http    *http.Client  // that client's
@@ -45,29 +53,38 @@ const stripeTimeLimit = 15 * time.Second
 // stripeMaxReply bounds a reply in bytes; a page of a hundred events is the largest.
 const stripeMaxReply = 4 << 20
 
-func newStripe(s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	return newStripeOver(new(upstream.Replies).Over(newTransport(), stripeMaxReply), s, pace)
-}
-
-func newStripeOver(transport http.RoundTripper, s *config.Settings, pace *upstream.Pace) *stripeAPI {
-	calls := &http.Client{Transport: upstream.CheckReplies(transport, stripeevent.CheckObject), Timeout: stripeTimeLimit}
+// newStripeClient returns a client of Stripe.
+func newStripeClient(c stripeConfig) *stripeAPI {
+	if c.Transport == nil {
+		c.Transport = new(upstream.Replies).Over(upstream.NewTransport(), stripeMaxReply)
+	}
+	calls := &http.Client{Transport: upstream.CheckReplies(c.Transport, stripeapi.CheckObject), Timeout: stripeTimeLimit}
 	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
-		URL:               stripe.String(s.StripeAPIURL),
+		URL:               stripe.String(c.APIURL),
 		HTTPClient:        calls,
 		MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
 		EnableTelemetry:   stripe.Bool(false),
 		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
 	})
 	return &stripeAPI{
-		client:  stripe.NewClient(string(s.StripeSecretKey), stripe.WithBackends(backends)),
-		raw:     stripeapi.Raw{Backend: backends.API, Key: string(s.StripeSecretKey)},
+		config:  c,
+		client:  stripe.NewClient(c.Key, stripe.WithBackends(backends)),
+		raw:     stripeapi.Raw{Backend: backends.API, Key: c.Key},
 		http:    calls,
-		origin:  originOf(s.StripeAPIURL),
-		project: s.NotehubProjectUID,
-		manual:  s.Capture == "on_start",
-		pace:    pace,
+		origin:  originOf(c.APIURL),
+		project: c.Project,
+		manual:  c.Manual,
+		pace:    upstream.NewPace(0, 0), // Stripe says by 429 when it is enough
 		odd:     func(string, []string) {},
 	}
+}
+
+// withPace returns a client with the same settings and transport, whose calls keep to pace.
+func (s *stripeAPI) withPace(pace *upstream.Pace) *stripeAPI {
+	other := newStripeClient(s.config)
+	other.http.Transport = s.http.Transport
+	other.pace = pace
+	return other
 }
 
 // ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed from a queue when there is one.
@@ -112,7 +129,7 @@ func decoded[T any](s *stripeAPI, text []byte, err error, odd upstream.Outcome, 
 		return object, err
 	}
 	if object, err = decode(text); err != nil {
-		return object, &upstream.Error{Outcome: odd, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
+		return object, &upstream.Error{Outcome: odd, Status: http.StatusOK, Detail: upstream.Excerpt([]byte(err.Error()))}
 	}
 	return object, nil
 }
@@ -139,14 +156,14 @@ func classifyStripe(err error) error {
 	}
 	e, ok := errors.AsType[*stripe.Error](err)
 	if !ok {
-		return transportError(err)
+		return upstream.TransportError(err)
 	}
-	out := &upstream.Error{Outcome: upstream.Refused, Status: e.HTTPStatusCode, Detail: excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
+	out := &upstream.Error{Outcome: upstream.Refused, Status: e.HTTPStatusCode, Detail: upstream.Excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
 	switch {
 	case e.HTTPStatusCode == http.StatusTooManyRequests:
 		out.Outcome = upstream.Wait
 		if e.LastResponse != nil {
-			out.RetryAfter = retryAfter(e.LastResponse.Header, time.Now())
+			out.RetryAfter = upstream.RetryAfter(e.LastResponse.Header, time.Now())
 		}
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
 		out.Outcome = upstream.Trouble
@@ -249,172 +266,6 @@ func metadataDuration(metadata map[string]string, key string) (time.Duration, er
 
 // onePage is how much Stripe lists at most at once. A full page may be followed by another.
 const onePage = 100
-
-// Links lists the active links that this project made, oldest first. Stripe lists the newest first and cannot search by metadata.
-func (s *stripeAPI) Links(ctx context.Context) (links []ledger.Link, err error) {
-	var odd []string
-	for after, more := "", true; more; {
-		if err := s.ready(ctx); err != nil { // one page, one call: each of them waits for its slot
-			return nil, err
-		}
-		page, err := s.readPage(ctx, "/v1/payment_links", url.Values{"active": {"true"}}, after)
-		if err != nil {
-			return nil, fmt.Errorf("page after %q: %w", after, err)
-		}
-		for _, record := range page.Records {
-			link, err := stripeapi.DecodeLink(record)
-			if err != nil {
-				odd = append(odd, stripeapi.NameOf(err))
-				continue
-			}
-			if link.Metadata["app"] == stripeapi.App && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
-				links = append(links, linkRecord(link))
-			}
-		}
-		after, more = page.Last, page.More
-	}
-	s.odd("Stripe's payment links", odd)
-	slices.Reverse(links)
-	return links, nil
-}
-
-// captureManual holds the money until it is captured. It also stands in the metadata "capture" of what was made so.
-const captureManual = "manual"
-
-func linkRecord(link stripeapi.Link) ledger.Link {
-	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
-		ReturnURL: link.AfterCompletion.ReturnURL, Plan: ledger.Plan{PriceID: link.Metadata["price_id"]},
-		Manual: link.Metadata["capture"] == captureManual, SignedBy: cmp.Or(link.Metadata[stripeapi.Signature], ledger.Unsigned)}
-	r.Active, r.Limited, r.Closed = link.State()
-	return r
-}
-
-// CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
-// sessions, and on the payment intent, for the events that come without a session.
-func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
-	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
-		return ledger.Link{}, err
-	}
-	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
-	params := &stripe.PaymentLinkCreateParams{
-		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
-		Metadata:           metadata,
-		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeapi.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
-		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
-		InactiveMessage:    stripe.String("This machine is not for sale through this link any more. Please scan the sticker on the machine again."),
-	}
-	if s.manual {
-		metadata["capture"] = captureManual // on the link and on its intents: it is one map
-		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
-	}
-	if returnURL != "" {
-		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{Type: stripe.String("redirect"),
-			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(returnURL)}}
-	}
-	params.Metadata = signedBy(process, metadata)
-	link, err := createObject(ctx, s, "/v1/payment_links", params, key, stripeapi.DecodeLink)
-	if err != nil {
-		return ledger.Link{}, err
-	}
-	record := linkRecord(link)
-	record.Plan, record.ReturnURL = plan, returnURL
-	return record, nil
-}
-
-// UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
-func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
-	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
-		return err
-	}
-	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active), Metadata: signature(link.SignedBy)}
-	switch {
-	case !link.Active:
-	case link.ReturnURL != "":
-		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("redirect"),
-			Redirect: &stripe.PaymentLinkUpdateAfterCompletionRedirectParams{URL: stripe.String(link.ReturnURL)}}
-	default:
-		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("hosted_confirmation")}
-	}
-	_, err := s.raw.Post(ctx, "/v1/payment_links/"+link.ID, params, "")
-	return s.outcome(err)
-}
-
-// CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a link, the metadata stands on it and on its
-// payment intent.
-func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
-	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
-		return ledger.Session{}, "", err
-	}
-	metadata := map[string]string{"app": stripeapi.App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
-	params := &stripe.CheckoutSessionCreateParams{
-		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
-		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
-		Metadata:           metadata,
-		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(stripeapi.Description(d, plan)), StatementDescriptorSuffix: statementSuffix(d)},
-		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
-		SuccessURL:         stripe.String(successURL(publicURL)),
-		CancelURL:          stripe.String(publicURL + "/payment/cancel"),
-		ExpiresAt:          stripe.Int64(ends.Unix()),
-	}
-	if s.manual {
-		metadata["capture"] = captureManual // on the session and on its intent: it is one map
-		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
-	}
-	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, key, stripeapi.DecodeOpenSession)
-	if err != nil {
-		return ledger.Session{}, "", err
-	}
-	return ledger.Session{ID: cs.ID, Livemode: cs.Livemode, DeviceUID: d.UID, Manual: s.manual, Ends: ends, Plan: plan}, cs.URL, nil
-}
-
-// SessionIsOpen says whether a session can be paid still.
-func (s *stripeAPI) SessionIsOpen(ctx context.Context, id string) (bool, error) {
-	if err := s.readyFor(ctx, id, "cs_"); err != nil {
-		return false, err
-	}
-	cs, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, nil, stripeapi.DecodeOpenSession)
-	return cs.Status == "open", err
-}
-
-// ExpireSession ends a session. Stripe refuses that of one which is not open any more.
-func (s *stripeAPI) ExpireSession(ctx context.Context, id string) error {
-	if err := s.readyFor(ctx, id, "cs_"); err != nil {
-		return err
-	}
-	_, err := s.raw.Post(ctx, "/v1/checkout/sessions/"+id+"/expire", nil, "")
-	return s.outcome(err)
-}
-
-// successURL is where Stripe sends a customer who has paid. Stripe fills the session's id in.
-func successURL(publicURL string) string {
-	return publicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
-}
-
-// longestSuffix is what is left of a statement descriptor's 22 characters behind the longest prefix and the "* " between them (docs/vendors.md, Q12).
-const longestSuffix = 10
-
-// statementSuffix names the machine on the card's statement, behind the account's own name; nil where its name does not allow it. What Stripe
-// takes is known from its documentation alone (docs/vendors.md, Q12): Latin letters, one of them at least, and none of < > \ ' " *. So nothing
-// but letters without accents, digits, spaces and a few signs is left.
-func statementSuffix(d ledger.Device) *string {
-	clean := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return unicode.ToUpper(r)
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':
-			return r
-		case unicode.IsSpace(r):
-			return ' '
-		}
-		return -1
-	}, norm.NFD.String(d.Name)) // an accent is a sign of its own then, and dropped
-	clean = strings.Join(strings.Fields(clean), " ")
-	clean = strings.TrimSpace(clean[:min(len(clean), longestSuffix)])
-	if !strings.ContainsFunc(clean, unicode.IsLetter) {
-		return nil
-	}
-	return &clean
-}
 
 // Session reads a Checkout Session, by its id or by its payment intent.
 func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, error) {
@@ -524,13 +375,13 @@ func (s *stripeAPI) Events(ctx context.Context, since time.Time, after string) (
 	if err := s.ready(ctx); err != nil {
 		return nil, "", false, err
 	}
-	query := url.Values{"types[]": stripeevent.ListedTypes(), "created[gte]": {strconv.FormatInt(since.Unix(), 10)}}
+	query := url.Values{"types[]": s.config.EventTypes, "created[gte]": {strconv.FormatInt(since.Unix(), 10)}}
 	page, err := s.readPage(ctx, "/v1/events", query, after)
 	if err != nil {
 		return nil, "", false, err
 	}
 	for _, record := range page.Records {
-		events = append(events, stripeevent.Listed(record))
+		events = append(events, s.config.DecodeEvent(record))
 	}
 	return events, page.Last, page.More, nil
 }
@@ -591,7 +442,7 @@ func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridg
 	for _, record := range page.Records {
 		r, err := stripeapi.DecodeRefundRecord(record)
 		if err != nil { // the sum is not known without it, and more might be given back than was paid
-			return nil, &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: excerpt([]byte(err.Error()))}
+			return nil, &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: upstream.Excerpt([]byte(err.Error()))}
 		}
 		refunds = append(refunds, r)
 	}

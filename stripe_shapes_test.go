@@ -11,7 +11,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -44,7 +44,7 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 		s := newStripeTest(t)
 		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
 		if body == `` {
-			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeevent.CheckObject)
+			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeapi.CheckObject)
 		}
 		for name, call := range s.stripeCalls() {
 			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unclear)
@@ -105,7 +105,7 @@ func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		s := &testStripe{client: newStripe(stripeSettings(lead.URL), upstream.NewPace(0, 0))}
+		s := &testStripe{client: newStripeClient(stripeSettings(lead.URL))}
 		for name, call := range s.stripeCalls() {
 			meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unclear)
 		}
@@ -119,7 +119,7 @@ func TestStripeRepliesThatAreCutAreUnclear(t *testing.T) {
 		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
 	}))
 	t.Cleanup(half.Close)
-	s := &testStripe{client: newStripe(stripeSettings(half.URL), upstream.NewPace(0, 0))}
+	s := &testStripe{client: newStripeClient(stripeSettings(half.URL))}
 	for name, call := range s.stripeCalls() {
 		meant(t, name, call(t.Context()), upstream.Unclear)
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
-	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
@@ -42,15 +41,17 @@ type testStripe struct {
 	client *stripeAPI
 }
 
-func stripeSettings(base string) *config.Settings {
-	return &config.Settings{StripeSecretKey: testKey, NotehubProjectUID: project, StripeAPIURL: base}
+func stripeSettings(base string) stripeConfig {
+	return stripeConfig{Key: testKey, Project: project, APIURL: base, EventTypes: stripeevent.ListedTypes(), DecodeEvent: stripeevent.Listed}
 }
 
 // newStripeTest is for tests within a bubble of time: there is no socket.
 func newStripeTest(t *testing.T) *testStripe {
 	t.Helper()
 	s := &testStripe{Stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: t, CheckoutURL: "https://buy.test"})}
-	s.client = newStripeOver(sandbox.InProcess(s), stripeSettings("http://stripe.test"), upstream.NewPace(0, 0))
+	c := stripeSettings("http://stripe.test")
+	c.Transport = sandbox.InProcess(s)
+	s.client = newStripeClient(c)
 	s.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	return s
 }
@@ -197,13 +198,6 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 			t.Errorf("listed %+v; want the second to be manual", listed)
 		}
 	})
-	for capture, want := range map[string]bool{"immediate": false, "on_start": true} {
-		settings := stripeSettings("http://stripe.test")
-		settings.Capture = capture
-		if got := newStripe(settings, upstream.NewPace(0, 0)).manual; got != want {
-			t.Errorf("CAPTURE=%s: manual %v; want %v", capture, got, want)
-		}
-	}
 }
 
 func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
@@ -542,7 +536,7 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	s := newStripe(stripeSettings(gone.URL), upstream.NewPace(0, 0))
+	s := newStripeClient(stripeSettings(gone.URL))
 	_, err := s.Plan(t.Context(), warm)
 	meant(t, "price", err, upstream.Again)
 	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "key")

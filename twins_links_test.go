@@ -12,7 +12,6 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
-	"notepay/internal/upstream"
 )
 
 const updateLink = "POST /v1/payment_links/{id}"
@@ -35,7 +34,7 @@ func (f *front) tellsOfTwins(when string, other *twin, want bool) {
 func (f *front) signs(link, process string) {
 	f.Helper()
 	s := f.settings
-	api := newStripeOver(sandbox.InProcess(f.stripe), &s, upstream.NewPace(0, 0))
+	api := stripeOf(&s, sandbox.InProcess(f.stripe))
 	if err := api.SignLink(f.Context(), link, process); err != nil {
 		f.Fatal(err)
 	}

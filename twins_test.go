@@ -18,7 +18,6 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
-	"notepay/internal/upstream"
 )
 
 // twin is a second installation on the same Stripe account and Notehub project, with a ledger of its own.
@@ -37,8 +36,7 @@ func (f *front) twin() *twin {
 		f.Fatal(err)
 	}
 	s := f.settings
-	hub, api := newNotehub(&s, upstream.NewPace(0, 0)), newStripeOver(sandbox.InProcess(f.stripe), &s, upstream.NewPace(0, 0))
-	hub.http.Transport = sandbox.InProcess(f.notehub)
+	hub, api := hubOf(&s, sandbox.InProcess(f.notehub)), stripeOf(&s, sandbox.InProcess(f.stripe))
 	endpoint, err := api.client.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
 		URL: stripe.String("http://twin.test/webhook/stripe"), EnabledEvents: stripe.StringSlice(stripeevent.Types())})
 	if err != nil {

@@ -11,6 +11,13 @@ import (
 	"time"
 )
 
+// NewTransport returns a transport that keeps enough idle connections for all workers. The default is two for a host.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = 64
+	return t
+}
+
 // CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes through:
 //
 //   - a redirect is an error, because the request and its secret are for this host alone;

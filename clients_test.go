@@ -1,0 +1,39 @@
+package main
+
+import (
+	"net/http"
+
+	"notepay/internal/config"
+	"notepay/internal/stripeevent"
+)
+
+const testVersion = "test" // of notepay
+
+// hubOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
+func hubOf(s *config.Settings, transport http.RoundTripper) *notehub {
+	return newHub(hubConfig{
+		APIURL:       s.NotehubAPIURL,
+		AuthURL:      s.NotehubAuthURL,
+		Project:      s.NotehubProjectUID,
+		Fleet:        s.NotehubFleetUID,
+		Token:        string(s.NotehubToken),
+		ClientID:     s.NotehubClientID,
+		ClientSecret: string(s.NotehubClientSecret),
+		PerMinute:    s.NotehubPerMinute,
+		Version:      testVersion,
+		Transport:    transport,
+	})
+}
+
+// stripeOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
+func stripeOf(s *config.Settings, transport http.RoundTripper) *stripeAPI {
+	return newStripeClient(stripeConfig{
+		APIURL:      s.StripeAPIURL,
+		Key:         string(s.StripeSecretKey),
+		Project:     s.NotehubProjectUID,
+		Manual:      s.CaptureOnStart(),
+		Transport:   transport,
+		EventTypes:  stripeevent.ListedTypes(),
+		DecodeEvent: stripeevent.Listed,
+	})
+}
