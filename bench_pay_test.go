@@ -46,7 +46,7 @@ func idle(t *testing.T, database string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := web.NewMetrics(version(), l.Stats, devices.Counts)
+	metrics := web.NewMetrics(testVersion, l.Stats, devices.Counts)
 	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), customer: &web.Customer{Ledger: l, Live: web.NewLive(l, log), Log: log, Test: true},
 		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: upstream.NewPace(0, 0), StripePace: upstream.NewPace(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
 		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}

@@ -122,7 +122,7 @@ func (w *world) paid(n, devices int) (webhooks [][]byte, sessions []string) {
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: web.NewMetrics(version(), nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: web.NewMetrics(testVersion, nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return s.secured(s.adapt(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

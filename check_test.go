@@ -85,7 +85,7 @@ func (c *checked) settings() *config.Settings {
 // endpoints asks the sandbox as somebody who may do everything.
 func (c *checked) endpoints() *stripe.Client {
 	c.Helper()
-	return newCheck(c.settings()).Stripe
+	return stripeOf(c.settings(), nil).client
 }
 
 func (c *checked) register(url, version string, events ...string) {
@@ -116,7 +116,8 @@ func (c *checked) run() []check.Result {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(c.Context(), 30*time.Second)
 	defer cancel()
-	checks := newCheck(c.settings())
+	s := c.settings()
+	checks := newCheck(s, hubOf(s, nil), stripeOf(s, nil))
 	checks.Public = c.public
 	if c.disk != "" {
 		checks.Disk = func(string) (string, error) { return c.disk, nil }

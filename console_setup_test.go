@@ -115,7 +115,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		b.shows("/operator/setup", "0 checks, then the run was interrupted.")
 		f.pass(10 * time.Second)
 		page = begin()
-		f.server.customer.Live.End() // the server stops
+		f.server.endStreams() // the server stops
 		page.hears("</html>")
 	})
 }

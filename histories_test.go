@@ -131,9 +131,15 @@ func (h *realHistory) open() {
 	if h.ledger, err = ledger.OpenBy(h.Context(), h.path, h.host.clock()); err != nil {
 		h.fail("open: %v", err)
 	}
-	s, log := &h.settings, slog.New(slog.DiscardHandler)
-	hub, api := hubOf(s, sandbox.InProcess(h.notehub)), stripeOf(s, sandbox.InProcess(h.stripe))
-	server, err := assemble(h.Context(), s, h.ledger, hub, api, log)
+	s := &h.settings
+	server, err := assemble(h.Context(), appConfig{
+		Settings: s,
+		Ledger:   h.ledger,
+		Notehub:  hubOf(s, sandbox.InProcess(h.notehub)),
+		Stripe:   stripeOf(s, sandbox.InProcess(h.stripe)),
+		Log:      slog.New(slog.DiscardHandler),
+		Version:  testVersion,
+	})
 	if err != nil {
 		h.fail("assemble: %v", err)
 	}

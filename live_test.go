@@ -39,11 +39,10 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
-// serve answers as main.go does, with all its time limits.
+// serve answers as the program does, with all its time limits.
 func (f *front) serve() (*http.Server, *pipes) {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := &http.Server{Handler: f.handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit}
-	server.RegisterOnShutdown(f.server.customer.Live.End)
+	server := f.server.httpServer(f.handler)
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
 	f.Cleanup(func() {
@@ -284,7 +283,7 @@ func TestTheEndDoesNotWaitForOpenPages(t *testing.T) {
 		page := f.livePage(f.order(sandbox.PayOptions{}))
 		r := listener.read(f, page+"/events")
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(f.Context(), stopAnswering)
+		ctx, cancel := context.WithTimeout(f.Context(), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil || time.Since(began) > time.Second {
 			f.Errorf("the end took %v, %v; want it at once", time.Since(began), err)

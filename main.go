@@ -17,28 +17,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
-	"sync"
 	"syscall"
-	"time"
 
-	"golang.org/x/time/rate"
-
-	"notepay/internal/bodies"
-	"notepay/internal/bridge"
 	"notepay/internal/check"
-	"notepay/internal/checkout"
 	"notepay/internal/config"
 	"notepay/internal/demo"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	notehubapi "notepay/internal/notehub"
-	"notepay/internal/problem"
-	"notepay/internal/recording"
-	"notepay/internal/upstream"
-	"notepay/internal/vendortime"
-	"notepay/internal/web"
-	"notepay/internal/web/console"
 )
 
 func main() {
@@ -71,9 +55,6 @@ const usage = `usage: notepay [command]
   restore F verify the copy F and make it the ledger, while serve does not run
   version   print version, commit and Go version`
 
-// settingsFile is where settings are read from, beside the environment.
-const settingsFile = ".env"
-
 // run is the whole program: it returns when the command has ended or ctx has.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	command := "serve"
@@ -91,23 +72,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	switch command {
 	case "serve":
-		settings, err := config.Load(settingsFile, getenv)
+		settings, err := config.Load(config.File, getenv)
 		if err != nil {
 			return usageError{err}
 		}
 		log := newLogger(settings, stdout)
-		for _, warning := range config.EnvironmentWarnings(settingsFile) {
+		for _, warning := range config.EnvironmentWarnings(config.File) {
 			log.Warn("suspicious setting", "detail", warning)
 		}
 		return serve(ctx, settings, log, started{})
 	case "check":
-		settings, err := config.Load(settingsFile, getenv)
+		settings, err := config.Load(config.File, getenv)
 		if err != nil {
 			return usageError{err}
 		}
-		return runChecks(ctx, newCheck(settings), stdout)
+		return runChecks(ctx, newCheck(settings, newNotehub(settings), newStripe(settings)), stdout)
 	case "setup":
-		return runSetup(ctx, settingsFile, getenv, os.Stdin, stdout)
+		return runSetup(ctx, config.File, getenv, os.Stdin, stdout)
 	case "demo":
 		return runDemo(ctx, getenv, stdout)
 	case "version":
@@ -126,7 +107,7 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
 	}
-	database, err := config.Database(settingsFile, getenv)
+	database, err := config.Database(config.File, getenv)
 	if err != nil {
 		return usageError{err}
 	}
@@ -142,7 +123,7 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("restore takes one argument, the copy\n%s", usage)}
 	}
-	database, err := config.Database(".env", getenv)
+	database, err := config.Database(config.File, getenv)
 	if err != nil {
 		return usageError{err}
 	}
@@ -159,34 +140,6 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 			"delete it, and %s-wal if it exists, when you no longer need it\n", kept, kept)
 	}
 	return err
-}
-
-// newCheck is what the checks need: the vendors as serve asks them.
-func newCheck(s *config.Settings) check.Config {
-	return newCheckOver(newNotehub(s), newStripe(s), s)
-}
-
-// newCheckOver makes the checks by clients of their own.
-func newCheckOver(hub *notehub, api *stripeAPI, s *config.Settings) check.Config {
-	clock := vendortime.New(nil)
-	api.http.Transport = clock.Watch(vendortime.Stripe, api.http.Transport)
-	hub.http.Transport = clock.Watch(vendortime.Notehub, hub.http.Transport)
-	return check.Config{Settings: s, Stripe: api.client, Plan: api.Plan, Notehub: hub, Clock: clock, Disk: ledger.NetworkDisk, Space: ledger.SpaceAt,
-		Suspicious: config.EnvironmentWarnings(settingsFile),
-		Public:     &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-}
-
-// checker makes the checks for the console, beside a bridge at work: at its pace, and with clients of its own, so that neither what the vendors
-// refuse a check nor a token that it fetched is the bridge's.
-func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Context, func(console.Finding)) {
-	uncountedHub, uncountedAPI := hub.withPace(hub.pace), api.withPace(api.pace) // their transports are as they are now
-	return func(ctx context.Context, found func(console.Finding)) {
-		c := newCheckOver(uncountedHub.withPace(hub.pace.Guest()), uncountedAPI.withPace(api.pace.Guest()), s)
-		c.Report = func(r check.Result) {
-			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
-		}
-		check.Run(ctx, c)
-	}
 }
 
 // runChecks prints each result as it is found, one a line: a question where the answer is no, and the problem where it is yes.
@@ -264,221 +217,6 @@ func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-const (
-	linksPerSecond  = 23              // link creations; Stripe allows 25 a second at one endpoint (docs/vendors.md)
-	linksAtOnce     = 2               // makes up for a slot that was taken late, and is still no more than 25 in any second
-	stopAnswering   = 5 * time.Second // how long requests under way may take once we were told to stop
-	stopCalling     = 4 * time.Second // and calls to the vendors
-	readHeaderLimit = 5 * time.Second
-	readLimit       = 30 * time.Second
-	idleLimit       = 2 * time.Minute
-)
-
-// started is what the demo adds to a service: a listener that is open already, something around its handler, and a word when it listens.
-type started struct {
-	listener  net.Listener // nil: serve listens itself
-	wrap      func(http.Handler) http.Handler
-	listening func(url string)
-}
-
-// serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the first answer, and recovery
-// and refresh go on behind it.
-func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks started) (err error) {
-	listener := hooks.listener
-	if listener == nil {
-		if listener, err = net.Listen("tcp", s.Address()); err != nil {
-			return listenError(s, err)
-		}
-	}
-	defer func() {
-		if e := listener.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
-			err = errors.Join(err, e)
-		}
-	}()
-	l, err := ledger.OpenBy(ctx, string(s.DatabaseURL), vendortime.New(nil))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
-	for _, notice := range l.Notices() {
-		log.Warn("ledger changed or unchecked", "notice", notice)
-	}
-
-	server, err := assemble(ctx, s, l, newNotehub(s), newStripe(s), log)
-	if err != nil {
-		return err
-	}
-	handler := server.routes()
-	if hooks.wrap != nil {
-		handler = hooks.wrap(handler)
-	}
-	front := &http.Server{Handler: handler, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	front.RegisterOnShutdown(server.customer.Live.End) // they would never end by themselves
-
-	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
-	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
-	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopClaims()
-	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopCalls()
-	var work sync.WaitGroup
-	work.Go(func() { server.recording.Run(claims) })
-	work.Go(func() { server.fleet.Run(claims) })
-	work.Go(func() { server.bridge.Run(claims, calls) })
-	work.Go(func() { watchLedger(claims, l, server.problems, log) })
-	if server.checkout != nil {
-		work.Go(func() { server.checkout.Run(claims, calls) })
-	}
-	served := make(chan error, 1)
-	go func() { served <- front.Serve(listener) }()
-	url := "http://" + browsable(listener.Addr().String())
-	log.Info("listening", "addr", listener.Addr().String(), "url", url, "version", version())
-	if hooks.listening != nil {
-		hooks.listening(url)
-	}
-
-	select {
-	case err = <-served: // not by our wish
-	case <-ctx.Done():
-		log.Info("stopping")
-	case <-l.Lost():
-		err = ledger.ErrLockLost
-		log.Error("ledger lock lost, stopping", "err", err)
-	}
-	stopClaims()
-	timer := time.AfterFunc(stopCalling, stopCalls)
-	defer timer.Stop()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopAnswering)
-	defer cancel()
-	if shutdownErr := front.Shutdown(limit); shutdownErr != nil {
-		log.Warn("requests cut off", "err", shutdownErr)
-		err = errors.Join(err, front.Close())
-	}
-	work.Wait()
-	log.Info("stopped")
-	return err
-}
-
-// watchLedger stops sales while the ledger's files are damaged or not in their place.
-func watchLedger(ctx context.Context, l *ledger.Ledger, problems *problem.Board, log *slog.Logger) {
-	l.Watch(ctx, func(err error) {
-		if err == nil {
-			problems.Clear(problem.Ledger)
-			log.Info("ledger restored to its place")
-			return
-		}
-		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
-			"Put them back, or stop notepay and run notepay restore COPY."
-		if ledger.Damaged(err) {
-			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
-		}
-		problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
-		log.Error("ledger unusable", "err", err)
-	})
-}
-
-// assemble puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
-func assemble(ctx context.Context, s *config.Settings, l *ledger.Ledger, hub *notehub, api *stripeAPI, log *slog.Logger) (*Server, error) {
-	returnURL := ""
-	if s.PublicURL != "" {
-		returnURL = successURL(s.PublicURL)
-	}
-	var devices *fleet.Fleet
-	problems := &problem.Board{}
-	checks := checker(s, hub, api) // not among the calls that are counted
-	metrics := web.NewMetrics(version(), l.Stats, func() (int, int, time.Time) { return devices.Counts() })
-	clock := l.Clock()
-	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
-	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
-	api.odd = func(source string, records []string) {
-		if problems.Odd(source, records...) && len(records) > 0 {
-			log.Warn("unreadable records skipped", "source", source, "records", records)
-		}
-	}
-	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
-	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
-		NotehubPace: hub.pace, NotehubPerMinute: s.NotehubPerMinute, Rules: s.Terms()})
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range devices.All() {
-		hub.spelled.Learn(d.UID, d.Spelled)
-	}
-	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
-	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
-	// Notehub's Retry-After then holds.
-	hub.pace.Earlier(devices.Observed())
-	live := web.NewLive(l, log)
-	changed := live.Changed
-	var sessions *checkout.Checkout
-	if s.PerPurchase() {
-		metrics.ExpectSessions()
-		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: countedSessions{api, metrics}, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
-		if err != nil {
-			return nil, err
-		}
-		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
-	}
-	metrics.LivePages, metrics.Now = live.Pages, l.Now
-	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
-		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
-		WebhooksOff: len(s.WebhookSecrets()) == 0, Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: changed, AskTime: api.AskTime, Problems: problems})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Missing: payments.Missing, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
-		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
-		customer:   customer,
-		checkout:   sessions,
-		publicURL:  s.PublicURL,
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
-		unverified: bodies.New(mostBody)}
-	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
-	metrics.Problems = server.wrong.List
-	server.console, err = console.New(console.Config{Problems: server.wrong.List, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
-	return server, err
-}
-
-// countedLinks counts the links that the fleet makes.
-type countedLinks struct {
-	fleet.Stripe
-	metrics *web.Metrics
-}
-
-// CreateLink implements fleet.Stripe.
-func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
-	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
-	c.metrics.LinkMade(err)
-	return link, err
-}
-
-// countedSessions counts the sessions that are made for purchases.
-type countedSessions struct {
-	checkout.Stripe
-	metrics *web.Metrics
-}
-
-// CreateSession implements checkout.Stripe.
-func (c countedSessions) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
-	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
-	c.metrics.SessionMade(err)
-	return session, url, err
-}
-
-// listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.
-func listenEvery(s *config.Settings) time.Duration {
-	const usual = 5 * time.Second
-	if s.NotehubPerMinute == 0 {
-		return usual
-	}
-	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
-}
-
 // runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.
 func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "notepay-demo-")
@@ -528,27 +266,4 @@ func notClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// listenError says which address cannot be used, and which setting changes it.
-func listenError(s *config.Settings, err error) error {
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("listen: %w", err)
-	}
-	if s.ListenAddr == "" {
-		return fmt.Errorf("port %d is taken by another program: set PORT or LISTEN_ADDR", s.Port)
-	}
-	return fmt.Errorf("%s is taken by another program: set LISTEN_ADDR", s.ListenAddr)
-}
-
-// browsable is an address to click on: a listener on all addresses is reached on this machine's own.
-func browsable(addr string) string {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return addr
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }

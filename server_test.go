@@ -106,9 +106,16 @@ func (f *front) open() {
 		f.Fatal(err)
 	}
 	f.closed = false
-	s, log := &f.settings, slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub, api := hubOf(s, sandbox.InProcess(f.notehub)), stripeOf(s, sandbox.InProcess(f.stripe))
-	if f.server, err = assemble(f.Context(), s, f.ledger, hub, api, log); err != nil {
+	s := &f.settings
+	f.server, err = assemble(f.Context(), appConfig{
+		Settings: s,
+		Ledger:   f.ledger,
+		Notehub:  hubOf(s, sandbox.InProcess(f.notehub)),
+		Stripe:   stripeOf(s, sandbox.InProcess(f.stripe)),
+		Log:      slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version:  testVersion,
+	})
+	if err != nil {
 		f.Fatal(err)
 	}
 	f.fleet = f.server.fleet
@@ -119,11 +126,7 @@ func (f *front) open() {
 func (f *front) run() *front {
 	ctx, stop := context.WithCancel(f.Context())
 	var loops sync.WaitGroup
-	loops.Go(func() { f.fleet.Run(ctx) })
-	loops.Go(func() { f.server.bridge.Run(ctx, context.WithoutCancel(ctx)) })
-	if f.server.checkout != nil {
-		loops.Go(func() { f.server.checkout.Run(ctx, context.WithoutCancel(ctx)) })
-	}
+	loops.Go(func() { f.server.run(ctx, context.WithoutCancel(ctx)) })
 	f.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() { f.stop() })
 	f.pass(time.Second)
@@ -400,7 +403,7 @@ func TestHealth(t *testing.T) {
 		if got, want := strings.Join(names, " "), "devices last_refresh links needs_attention oldest_queued_seconds queued status version"; got != want {
 			f.Errorf("fields %s; want %s", got, want)
 		}
-		report("all is well", 200, map[string]any{"status": "ok", "devices": 1, "links": 1, "queued": 0, "needs_attention": 0, "version": version()})
+		report("all is well", 200, map[string]any{"status": "ok", "devices": 1, "links": 1, "queued": 0, "needs_attention": 0, "version": testVersion})
 
 		f.notehub.Always(postNote, sandbox.Outcome{Status: 401})
 		f.buy(sandbox.PayOptions{})
@@ -437,7 +440,7 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 			"notepay_redirects_total 1", "notepay_webhooks_rejected_total 1", `notepay_stripe_events_total{outcome="payment_recorded"} 1`,
 			`notepay_attempt_seconds_count{action="note",outcome="done"} 1`, `notepay_http_requests_total{route="GET /pay/{uid}",status="4xx"} 1`,
 			"notepay_credits_queued 0", "notepay_oldest_queued_seconds 0", "notepay_needs_attention 0", "notepay_devices 1", "notepay_links 1",
-			`notepay_build_info{version="` + version() + `"} 1`, "go_goroutines ", "notepay_live_pages 0",
+			`notepay_build_info{version="` + testVersion + `"} 1`, "go_goroutines ", "notepay_live_pages 0",
 			`notepay_payments_total{outcome="recorded"} 1`, `notepay_payments_total{outcome="disputed"} 0`, `notepay_deliveries_total{outcome="sent"} 1`,
 			`notepay_link_creations_total{outcome="done"} 1`, `notepay_vendor_calls_total{status="2xx",vendor="stripe"} `, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} `,
 			`notepay_http_requests_total{route="POST /webhook/stripe",status="4xx"} 1`, `notepay_http_requests_total{route="POST /webhook/notehub",status="5xx"} 0`,

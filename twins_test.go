@@ -44,7 +44,15 @@ func (f *front) twin() *twin {
 	}
 	s.StripeWebhookSecret = config.Secret(endpoint.Secret)
 	t := &twin{ledger: l}
-	if t.server, err = assemble(f.Context(), &s, l, hub, api, slog.New(slog.NewTextHandler(f.Output(), nil))); err != nil {
+	t.server, err = assemble(f.Context(), appConfig{
+		Settings: &s,
+		Ledger:   l,
+		Notehub:  hub,
+		Stripe:   api,
+		Log:      slog.New(slog.NewTextHandler(f.Output(), nil)),
+		Version:  testVersion,
+	})
+	if err != nil {
 		f.Fatal(err)
 	}
 	t.routes = t.server.routes()
@@ -58,8 +66,7 @@ func (f *front) twin() *twin {
 	})
 	ctx, stop := context.WithCancel(f.Context())
 	var loops sync.WaitGroup
-	loops.Go(func() { t.server.fleet.Run(ctx) })
-	loops.Go(func() { t.server.bridge.Run(ctx, context.WithoutCancel(ctx)) })
+	loops.Go(func() { t.server.run(ctx, context.WithoutCancel(ctx)) })
 	t.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() {
 		t.stop()

@@ -62,6 +62,9 @@ func Warnings(file string, environ []string) []string {
 	return append(unknown, warnings...)
 }
 
+// File is the file of settings in the working directory, beside the environment.
+const File = ".env"
+
 // EnvironmentWarnings returns Warnings for the environment of this process.
 func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }
 
