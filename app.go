@@ -65,50 +65,140 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		}
 	}
 	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
-	devices, err := fleet.New(ctx, fleet.Config{Ledger: l, Notehub: hub, Stripe: countedLinks{api, metrics}, Log: log, PriceIDs: s.PriceIDs(), ReturnURL: returnURL,
-		Livemode: s.Livemode(), Interval: s.RefreshInterval, LinkPace: upstream.NewPace(linksPerSecond*60, linksAtOnce),
-		OfflineAfter: s.OfflineAfter, ManualCapture: s.CaptureOnStart(), Sessions: s.PerPurchase(), Problems: problems,
-		NotehubPace: hub.pace, NotehubPerMinute: s.NotehubPerMinute, Rules: s.Terms()})
+	devices, err := fleet.New(ctx, fleet.Config{
+		Ledger:           l,
+		Notehub:          hub,
+		Stripe:           countedLinks{api, metrics},
+		Log:              log,
+		PriceIDs:         s.PriceIDs(),
+		ReturnURL:        returnURL,
+		Livemode:         s.Livemode(),
+		Interval:         s.RefreshInterval,
+		LinkPace:         upstream.NewPace(linksPerSecond*60, linksAtOnce),
+		OfflineAfter:     s.OfflineAfter,
+		ManualCapture:    s.CaptureOnStart(),
+		Sessions:         s.PerPurchase(),
+		Problems:         problems,
+		NotehubPace:      hub.pace,
+		NotehubPerMinute: s.NotehubPerMinute,
+		Rules:            s.Terms(),
+	})
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range devices.All() {
 		hub.spelled.Learn(d.UID, d.Spelled)
 	}
-	// What an earlier process asked of Notehub is not written down, but for its listings. One that listed the devices within the last minute
-	// had just started and may have used up the limit, as in a loop of crashes. Of another the few calls for payments may count twice:
-	// Notehub's Retry-After then holds.
+	// Of what an earlier process asked of Notehub, only the listings are written down. A process that
+	// listed the devices within the last minute had just started. It may have used up the limit, as in
+	// a loop of crashes. The few calls that another made for payments may count twice. Notehub's
+	// Retry-After then holds.
 	hub.pace.Earlier(devices.Observed())
 	live := web.NewLive(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
 	if s.PerPurchase() {
 		metrics.ExpectSessions()
-		sessions, err = checkout.New(ctx, checkout.Config{Ledger: l, Fleet: devices, Stripe: countedSessions{api, metrics}, Log: log, PublicURL: s.PublicURL, Livemode: s.Livemode()})
+		sessions, err = checkout.New(ctx, checkout.Config{
+			Ledger:    l,
+			Fleet:     devices,
+			Stripe:    countedSessions{api, metrics},
+			Log:       log,
+			PublicURL: s.PublicURL,
+			Livemode:  s.Livemode(),
+		})
 		if err != nil {
 			return nil, err
 		}
 		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
 	}
 	metrics.LivePages, metrics.Now = live.Pages, l.Now
-	payments := bridge.New(bridge.Config{Ledger: l, Fleet: devices, Notehub: hub, Stripe: api, NotehubPace: hub.pace, StripePace: api.pace, Log: log,
-		Project: s.NotehubProjectUID, Livemode: s.Livemode(), Lifetime: s.CreditLifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart(),
-		WebhooksOff: len(s.WebhookSecrets()) == 0, Routed: s.NotehubRouteToken != "", ListenEvery: listenEvery(s), PollInterval: s.PollInterval, Observe: metrics,
-		Changed: changed, AskTime: api.AskTime, Problems: problems})
-	customer := &web.Customer{Ledger: l, Session: payments.Session, Watched: payments.Watched, Missing: payments.Missing, Checkout: sessions, HTTPS: strings.HasPrefix(s.PublicURL, "https://"), Live: live, Log: log, Brand: web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact}, Test: !s.Livemode(),
-		Terms: web.Terms{Lifetime: s.CreditLifetime, LifetimeOf: devices.Lifetime, ConfirmWithin: s.ConfirmWithin, ManualCapture: s.CaptureOnStart()}}
-	server := &Server{version: c.Version, problems: problems, recording: recording.New(l, problems, log), ledger: l, fleet: devices, bridge: payments, webhooks: s.WebhookSecrets(), webhooksOff: len(s.WebhookSecrets()) == 0,
-		customer:   customer,
-		checkout:   sessions,
-		publicURL:  s.PublicURL,
-		operator:   &web.Operator{Ledger: l, Bridge: payments, Fleet: devices, Live: live, Token: string(s.OperatorToken)},
-		routeToken: string(s.NotehubRouteToken), project: s.NotehubProjectUID, ignored: hub.ignored, metrics: metrics,
-		paces: map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace}, log: log, complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
-		unverified: bodies.New(mostBody)}
+	payments := bridge.New(bridge.Config{
+		Ledger:        l,
+		Fleet:         devices,
+		Notehub:       hub,
+		Stripe:        api,
+		NotehubPace:   hub.pace,
+		StripePace:    api.pace,
+		Log:           log,
+		Project:       s.NotehubProjectUID,
+		Livemode:      s.Livemode(),
+		Lifetime:      s.CreditLifetime,
+		ConfirmWithin: s.ConfirmWithin,
+		ManualCapture: s.CaptureOnStart(),
+		WebhooksOff:   len(s.WebhookSecrets()) == 0,
+		Routed:        s.NotehubRouteToken != "",
+		ListenEvery:   listenEvery(s),
+		PollInterval:  s.PollInterval,
+		Observe:       metrics,
+		Changed:       changed,
+		AskTime:       api.AskTime,
+		Problems:      problems,
+	})
+	customer := &web.Customer{
+		Ledger:   l,
+		Session:  payments.Session,
+		Watched:  payments.Watched,
+		Missing:  payments.Missing,
+		Checkout: sessions,
+		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
+		Live:     live,
+		Log:      log,
+		Brand:    web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
+		Test:     !s.Livemode(),
+		Terms: web.Terms{
+			Lifetime:      s.CreditLifetime,
+			LifetimeOf:    devices.Lifetime,
+			ConfirmWithin: s.ConfirmWithin,
+			ManualCapture: s.CaptureOnStart(),
+		},
+	}
+	server := &Server{
+		version:     c.Version,
+		problems:    problems,
+		recording:   recording.New(l, problems, log),
+		ledger:      l,
+		fleet:       devices,
+		bridge:      payments,
+		webhooks:    s.WebhookSecrets(),
+		webhooksOff: len(s.WebhookSecrets()) == 0,
+		customer:    customer,
+		checkout:    sessions,
+		publicURL:   s.PublicURL,
+		operator: &web.Operator{
+			Ledger: l,
+			Bridge: payments,
+			Fleet:  devices,
+			Live:   live,
+			Token:  string(s.OperatorToken),
+		},
+		routeToken: string(s.NotehubRouteToken),
+		project:    s.NotehubProjectUID,
+		ignored:    hub.ignored,
+		metrics:    metrics,
+		paces:      map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace},
+		log:        log,
+		complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		unverified: bodies.New(mostBody),
+	}
 	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
 	metrics.Problems = server.wrong.List
-	server.console, err = console.New(console.Config{Problems: server.wrong.List, Ledger: l, Bridge: payments, Fleet: devices, Log: log, Token: string(s.OperatorToken),
-		PublicURL: s.PublicURL, Support: s.SupportContact, Test: !s.Livemode(), Lifetime: s.CreditLifetime, Zone: s.Zone(), Vitals: server.vitals, Live: live, Check: checks})
+	server.console, err = console.New(console.Config{
+		Problems:  server.wrong.List,
+		Ledger:    l,
+		Bridge:    payments,
+		Fleet:     devices,
+		Log:       log,
+		Token:     string(s.OperatorToken),
+		PublicURL: s.PublicURL,
+		Support:   s.SupportContact,
+		Test:      !s.Livemode(),
+		Lifetime:  s.CreditLifetime,
+		Zone:      s.Zone(),
+		Vitals:    server.vitals,
+		Live:      live,
+		Check:     checks,
+	})
 	return server, err
 }
 
@@ -168,7 +258,12 @@ type countedLinks struct {
 }
 
 // CreateLink implements fleet.Stripe.
-func (c countedLinks) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
+func (c countedLinks) CreateLink(
+	ctx context.Context,
+	d ledger.Device,
+	plan ledger.Plan,
+	returnURL, process, key string,
+) (ledger.Link, error) {
 	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
 	c.metrics.LinkMade(err)
 	return link, err
@@ -181,13 +276,21 @@ type countedSessions struct {
 }
 
 // CreateSession implements checkout.Stripe.
-func (c countedSessions) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
+func (c countedSessions) CreateSession(
+	ctx context.Context,
+	d ledger.Device,
+	plan ledger.Plan,
+	publicURL string,
+	ends time.Time,
+	key string,
+) (ledger.Session, string, error) {
 	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
 	c.metrics.SessionMade(err)
 	return session, url, err
 }
 
-// listenEvery is how often machines' answers are read while one is awaited: a third of the requests that Notehub allows.
+// listenEvery returns how often machines' answers are read while one is awaited. That takes a third of
+// the requests that Notehub allows.
 func listenEvery(s *config.Settings) time.Duration {
 	const usual = 5 * time.Second
 	if s.NotehubPerMinute == 0 {

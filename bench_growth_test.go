@@ -162,11 +162,11 @@ func (s *size) measureBinary(w *world, path, database string) {
 	scan := fmt.Sprintf("/pay?device=dev:%d", rand.IntN(s.devices))
 	var first []time.Duration
 	for range 3 {
-		p := w.launch(path, database)
+		p := w.launchOn(path, database)
 		first = append(first, p.firstRedirect(scan))
 		p.terminate()
 	}
-	p := w.launch(path, database)
+	p := w.launchOn(path, database)
 	first = append(first, p.firstRedirect(scan))
 	s.first = median(first)
 	w.until("devices and links are listed", func() bool { return strings.Contains(p.logs.String(), "msg=refreshed") })

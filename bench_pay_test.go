@@ -181,7 +181,7 @@ func benchPlans(t *testing.T, r *report) {
 func bareTemplate(t *testing.T, header http.Header) http.Handler {
 	t.Helper()
 	pages := template.Must(template.ParseFiles("internal/web/pages/frame.html"))
-	raw, err := os.ReadFile("internal/web/catalogues/en.json")
+	raw, err := os.ReadFile(inModule(t, "internal", "web", "catalogues", "en.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,14 +5,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,39 +29,17 @@ func binary(t *testing.T) (path string) {
 // launched is the binary at work.
 type launched struct {
 	service
-	cmd   *exec.Cmd
-	began time.Time
+	*process
 }
 
-// launch starts the binary on a ledger and returns once it says where it listens.
-func (w *world) launch(binary, database string) *launched {
+// launchOn starts the binary on a ledger and returns once it says where it listens.
+func (w *world) launchOn(binary, database string) *launched {
 	w.Helper()
-	cmd := exec.Command(binary)
-	cmd.Dir = w.dir
-	for name, value := range w.env {
-		if name != "DATABASE_URL" {
-			cmd.Env = append(cmd.Env, name+"="+value)
-		}
-	}
-	cmd.Env = append(cmd.Env, "DATABASE_URL="+database)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		w.Fatal(err)
-	}
-	p := &launched{service{w: w, logs: &lockedBuffer{w: w, out: io.Discard}}, cmd, time.Now()}
-	if err := cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
-	w.Cleanup(func() { _ = cmd.Process.Kill() }) // unless it has ended
-	go func() { _, _ = io.Copy(p.logs, out) }()
-	w.until("listening", func() bool {
-		found := listening.FindStringSubmatch(p.logs.String())
-		if found != nil {
-			p.url = "http://" + found[1]
-		}
-		return found != nil
-	})
-	return p
+	settings := maps.Clone(w.env)
+	settings["DATABASE_URL"] = database
+	logs := &lockedBuffer{w: w, out: io.Discard}
+	p := w.launch(invocation(binary, w.dir, settings), logs)
+	return &launched{service{w: w, url: p.url, logs: logs}, p}
 }
 
 // firstRedirect scans a device that is remembered and returns how long after the start it was answered.
@@ -76,10 +53,7 @@ func (p *launched) firstRedirect(path string) time.Duration {
 
 func (p *launched) terminate() {
 	p.w.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.w.Fatal(err)
-	}
-	if err := p.cmd.Wait(); err != nil {
+	if err := p.process.stop(); err != nil {
 		p.w.Errorf("after SIGTERM: %v; want exit code 0", err)
 	}
 }
@@ -116,10 +90,10 @@ func benchRestart(t *testing.T, r *report) {
 	remembering.remember(devices)
 	var took, empty, ratios []float64
 	for range rounds {
-		p := w.launch(path, known)
+		p := w.launchOn(path, known)
 		a := p.firstRedirect("/pay?device=dev:7777").Seconds()
 		p.terminate()
-		p = w.launch(path, w.env["DATABASE_URL"])
+		p = w.launchOn(path, w.env["DATABASE_URL"])
 		if status, _, text := p.get("/pay?device=dev:7777"); status != http.StatusServiceUnavailable {
 			t.Fatalf("a scan while nothing is known is answered %d, %q", status, text)
 		}

@@ -44,7 +44,10 @@ func TestBench(t *testing.T) {
 		return // a part failed, or was left out by -run
 	}
 	r.took = time.Since(began)
-	err := errors.Join(os.WriteFile("docs/performance.md", r.markdown(), 0o644), os.WriteFile("docs/performance.svg", r.plot(), 0o644))
+	err := errors.Join(
+		os.WriteFile(inModule(t, "docs", "performance.md"), r.markdown(), 0o644),
+		os.WriteFile(inModule(t, "docs", "performance.svg"), r.plot(), 0o644),
+	)
 	if err != nil {
 		t.Error(err)
 	}

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,7 +16,6 @@ import (
 	"time"
 
 	"notepay/internal/bodies"
-	"notepay/internal/config"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/web"
@@ -50,37 +47,25 @@ func (w *world) returnURL() string {
 	return w.env["PUBLIC_URL"] + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 }
 
-// serving runs the service as the binary would, with its log in a file.
+// serving runs the service with its log in a file.
 func (w *world) serving() *service {
 	w.Helper()
-	env := maps.Clone(w.env)
-	settings, err := config.Load(filepath.Join(w.dir, ".env"), func(name string) string { return env[name] })
-	if err != nil {
-		w.Fatal(err)
-	}
 	out, err := os.Create(filepath.Join(w.dir, "log"))
 	if err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	url, ended := make(chan string, 1), make(chan error, 1)
-	go func() {
-		ended <- serve(ctx, settings, newLogger(settings, out), started{listening: func(u string) { url <- u }})
-	}()
 	w.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := out.Close(); err != nil {
+			w.Error(err)
+		}
+	})
+	p := w.launch(invoked(w.T, w.dir, w.env), out)
+	w.Cleanup(func() {
+		if err := p.stop(); err != nil {
 			w.Errorf("the service ended with %v; want a clean stop", err)
 		}
 	})
-	select {
-	case u := <-url:
-		return &service{w: w, url: u}
-	case err := <-ended:
-		ended <- nil
-		w.Fatalf("the service ended at once: %v", err)
-		return nil
-	}
+	return &service{w: w, url: p.url}
 }
 
 func (s *service) addr() string { return strings.TrimPrefix(s.url, "http://") }

@@ -355,25 +355,23 @@ func TestTheCommandChecksWhileServeRuns(t *testing.T) {
 	s := w.start()
 	s.selling(washer)
 	for name, c := range map[string]struct {
-		set  []string
+		set  map[string]string
 		code int
 		want string
 	}{
-		"all is well":            {[]string{"PUBLIC_URL", ""}, 0, "ok       Ledger access: "},
-		"something is not":       {[]string{"PUBLIC_URL", "", "STRIPE_PRICE_ID", "price_gone"}, 1, "failed   Default price: price_gone"},
-		"the settings are wrong": {[]string{"CONFIRM_WITHIN", "soon"}, 2, ""},
+		"all is well": {map[string]string{"PUBLIC_URL": ""}, 0, "ok       Ledger access: "},
+		"something is not": {
+			map[string]string{"PUBLIC_URL": "", "STRIPE_PRICE_ID": "price_gone"},
+			1, "failed   Default price: price_gone",
+		},
+		"the settings are wrong": {map[string]string{"CONFIRM_WITHIN": "soon"}, 2, ""},
 	} {
-		env := maps.Clone(w.env)
-		for i := 0; i < len(c.set); i += 2 {
-			env[c.set[i]] = c.set[i+1]
+		code, out, complaint := w.commandWith(c.set, "check")
+		if code != c.code || !strings.Contains(out, c.want) {
+			t.Errorf("%s: exit code %d, %s%s; want %d and %q", name, code, out, complaint, c.code, c.want)
 		}
-		var out, complaint strings.Builder
-		code := exitCode(run(t.Context(), []string{"check"}, func(name string) string { return env[name] }, &out), &complaint)
-		if code != c.code || !strings.Contains(out.String(), c.want) {
-			t.Errorf("%s: exit code %d, %s%s; want %d and %q", name, code, out.String(), complaint.String(), c.code, c.want)
-		}
-		if n := strings.Count(out.String(), "\n"); c.code != 2 && n != 22 {
-			t.Errorf("%s: %d lines; want one for each of 22 checks:\n%s", name, n, out.String())
+		if n := strings.Count(out, "\n"); c.code != 2 && n != 22 {
+			t.Errorf("%s: %d lines; want one for each of 22 checks:\n%s", name, n, out)
 		}
 	}
 }

@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -112,7 +110,7 @@ type service struct {
 	w    *world
 	url  string
 	logs *lockedBuffer
-	stop func() error // SIGTERM, and what run returned
+	stop func() error // SIGTERM, and what is wrong with its end
 }
 
 type lockedBuffer struct {
@@ -136,8 +134,6 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
-
 // machine adds the host of a device.
 func (w *world) machine(c sandbox.MachineConfig) *sandbox.Machine {
 	m := sandbox.NewMachine(w.notehub, c)
@@ -148,31 +144,14 @@ func (w *world) machine(c sandbox.MachineConfig) *sandbox.Machine {
 // start runs the service and waits until it listens. It stops with the test, or when stop is called.
 func (w *world) start() *service {
 	w.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	s := &service{w: w, logs: &lockedBuffer{w: w, out: w.Output()}}
-	env := maps.Clone(w.env)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- run(ctx, nil, func(name string) string { return env[name] }, s.logs)
-		w.stir()
-	}()
-	s.stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	p := w.launch(invoked(w.T, w.dir, w.env), s.logs)
+	s.url = p.url
+	s.stop = sync.OnceValue(p.stop)
 	w.Cleanup(func() {
 		if err := s.stop(); err != nil {
 			w.Errorf("the service ended with %v; want a clean stop", err)
 		}
-	})
-	w.until("listening", func() bool {
-		if len(ended) > 0 {
-			err := <-ended
-			ended <- err
-			w.Fatalf("the service ended at once: %v", err)
-		}
-		found := listening.FindStringSubmatch(s.logs.String())
-		if found != nil {
-			s.url = "http://" + found[1]
-		}
-		return found != nil
 	})
 	w.stripe.SetEndpoint(s.url+"/webhook/stripe", testSecret)
 	return s

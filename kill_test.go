@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,62 +17,6 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 )
-
-// TestMain makes the test binary the service itself, so that a test can kill it.
-func TestMain(m *testing.M) {
-	if os.Getenv("NOTEPAY_TEST_IS_SERVICE") != "" {
-		main()
-	}
-	os.Exit(m.Run())
-}
-
-// process is the service as a process of its own.
-type process struct {
-	cmd        *exec.Cmd
-	url        string
-	ended      chan error
-	complaints *strings.Builder // standard error; to be read once it has ended
-}
-
-// spawn starts the service and waits until it listens.
-func (w *world) spawn() *process {
-	w.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Dir = w.dir
-	cmd.Env = append(os.Environ(), "NOTEPAY_TEST_IS_SERVICE=1")
-	env := maps.Clone(w.env)
-	env["LOG_LEVEL"] = "info"
-	for name, value := range env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		w.Fatal(err)
-	}
-	complaints := &strings.Builder{}
-	cmd.Stderr = complaints
-	if err := cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
-	p := &process{cmd: cmd, ended: make(chan error, 1), complaints: complaints}
-	w.Cleanup(func() { _ = cmd.Process.Kill() }) // it has usually ended
-	addr := make(chan string, 1)
-	go func() {
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if found := listening.FindStringSubmatch(lines.Text()); found != nil {
-				addr <- found[1]
-			}
-		}
-		p.ended <- cmd.Wait()
-	}()
-	select {
-	case a := <-addr:
-		p.url = "http://" + a
-	case err := <-p.ended:
-		w.Fatalf("the service ended at its start: %v\n%s", err, complaints.String())
-	}
-	return p
-}
 
 // TestKill: senders pay and repeat each event until it is acknowledged, while the service is killed again and again. Whatever was
 // acknowledged gets its note, and all notes of a payment carry its one credit id.

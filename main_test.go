@@ -1,20 +1,13 @@
 package main
 
 import (
-	"context"
 	"debug/elf"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -48,20 +41,6 @@ func TestCommandsAndExitCodes(t *testing.T) {
 	}
 }
 
-// runWith runs serve with the world's settings and what is changed of them, until it ends by itself.
-func (w *world) runWith(pairs ...string) error {
-	env := map[string]string{}
-	for k, v := range w.env {
-		env[k] = v
-	}
-	for i := 0; i < len(pairs); i += 2 {
-		env[pairs[i]] = pairs[i+1]
-	}
-	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
-	defer cancel()
-	return run(ctx, nil, func(name string) string { return env[name] }, io.Discard)
-}
-
 func TestStartsThatFail(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -72,23 +51,34 @@ func TestStartsThatFail(t *testing.T) {
 	}
 	defer taken.Close()
 	for name, c := range map[string]struct {
-		set  []string
+		set  map[string]string
 		code int
 		want string
 	}{
-		"every wrong setting at once": {[]string{"STRIPE_SECRET_KEY", "pk_test_1", "STRIPE_WEBHOOK_SECRET", "", "PORT", "x"}, 2, "STRIPE_WEBHOOK_SECRET"},
-		"an address in use":           {[]string{"LISTEN_ADDR", taken.Addr().String(), "DATABASE_URL", filepath.Join(t.TempDir(), "other.db")}, 1, "is taken by another program: set LISTEN_ADDR"},
-		"a ledger in use":             {nil, 1, ledger.ErrLocked.Error()},
-		"a ledger that cannot be":     {[]string{"DATABASE_URL", filepath.Join(t.TempDir(), "no", "such", "folder.db")}, 1, "open ledger"},
+		"every wrong setting at once": {
+			map[string]string{"STRIPE_SECRET_KEY": "pk_test_1", "STRIPE_WEBHOOK_SECRET": "", "PORT": "x"},
+			2, "STRIPE_WEBHOOK_SECRET",
+		},
+		"an address in use": {
+			map[string]string{
+				"LISTEN_ADDR":  taken.Addr().String(),
+				"DATABASE_URL": filepath.Join(t.TempDir(), "other.db"),
+			},
+			1, "is taken by another program: set LISTEN_ADDR",
+		},
+		"a ledger in use": {nil, 1, ledger.ErrLocked.Error()},
+		"a ledger that cannot be": {
+			map[string]string{"DATABASE_URL": filepath.Join(t.TempDir(), "no", "such", "folder.db")},
+			1, "open ledger",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var complaint strings.Builder
-			code := exitCode(w.runWith(c.set...), &complaint)
-			if code != c.code || !strings.Contains(complaint.String(), c.want) {
-				t.Errorf("exit code %d, %q; want %d and %q", code, complaint.String(), c.code, c.want)
+			code, _, complaint := w.commandWith(c.set, "serve")
+			if code != c.code || !strings.Contains(complaint, c.want) {
+				t.Errorf("exit code %d, %q; want %d and %q", code, complaint, c.code, c.want)
 			}
-			if strings.Contains(complaint.String(), testSecret) || strings.Contains(complaint.String(), "secret-of-client") {
-				t.Errorf("a secret is printed: %q", complaint.String())
+			if strings.Contains(complaint, testSecret) || strings.Contains(complaint, "secret-of-client") {
+				t.Errorf("a secret is printed: %q", complaint)
 			}
 		})
 	}
@@ -158,28 +148,6 @@ func TestNoSecretIsLogged(t *testing.T) {
 	}
 }
 
-// buildAsShipped builds the binary with the Makefile's flags.
-func buildAsShipped(t *testing.T, path string) {
-	t.Helper()
-	makefile, err := os.ReadFile("Makefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line := regexp.MustCompile(`(?m)^BUILDFLAGS = (.*)$`).FindSubmatch(makefile)
-	if line == nil {
-		t.Fatal("the Makefile has no BUILDFLAGS")
-	}
-	args := []string{"build", "-o", path}
-	for flag := range strings.FieldsSeq(strings.ReplaceAll(string(line[1]), `\ `, "\x00")) {
-		args = append(args, strings.ReplaceAll(flag, "\x00", " "))
-	}
-	build := exec.Command("go", append(args, ".")...)
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-}
-
 // The binary as it ships: static, small, and quick with a large fleet that it knows.
 func TestTheBinary(t *testing.T) {
 	t.Parallel()
@@ -207,101 +175,25 @@ func TestTheBinary(t *testing.T) {
 	// Nothing is to be had from the vendors: what is known is enough.
 	w.stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
 	w.notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
-	cmd := exec.Command(binary)
-	cmd.Dir = w.dir
-	for name, value := range w.env {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	text := make([]byte, 0, 4096)
-	var addr string
-	for addr == "" {
-		part := make([]byte, 4096)
-		n, err := out.Read(part)
-		if err != nil {
-			t.Fatalf("no address in %q: %v", text, err)
-		}
-		text = append(text, part[:n]...)
-		if found := listening.FindSubmatch(text); found != nil {
-			addr = string(found[1])
-		}
-	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
-	s := &service{w: w, url: "http://" + addr}
+	p := w.launch(invocation(binary, w.dir, w.env), io.Discard)
+	s := &service{w: w, url: p.url}
 	if status, _, _ := s.get("/health"); status != http.StatusOK {
 		t.Errorf("/health answers %d", status)
 	}
 	status, header, _ := s.get("/pay?device=dev:7777")
-	took := time.Since(began)
+	took := time.Since(p.began)
 	if status != http.StatusTemporaryRedirect || header.Get("Location") != "https://buy.example.com/7777" {
 		t.Errorf("/pay answers %d to %q", status, header.Get("Location"))
 	}
 	if took > time.Second {
 		t.Errorf("the first redirect came after %v; want at most 1 s", took)
 	}
-	memory := residentMB(t, cmd.Process.Pid)
+	memory := residentMB(t, p.cmd.Process.Pid)
 	if memory > 100 {
 		t.Errorf("%.0f MB resident; want at most 100", memory)
 	}
 	t.Logf("%d known devices: first redirect after %v, %.0f MB resident", devices, took.Round(time.Millisecond), memory)
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
+	if err := p.stop(); err != nil {
 		t.Errorf("after SIGTERM: %v; want exit code 0", err)
 	}
-}
-
-// remember puts n devices with their links into the ledger, as an earlier run would have.
-func (w *world) remember(n int) {
-	w.Helper()
-	l, err := ledger.Open(w.Context(), w.env["DATABASE_URL"])
-	if err != nil {
-		w.Fatal(err)
-	}
-	err = l.Update(w.Context(), func(tx *ledger.Tx) error {
-		for i := range n {
-			uid := fmt.Sprintf("dev:%d", i)
-			err := errors.Join(tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}), tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
-				tx.SaveLink(ledger.Link{ID: fmt.Sprintf("plink_%d", i), DeviceUID: uid, URL: fmt.Sprintf("https://buy.example.com/%d", i), Active: true,
-					Plan: ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur"}}))
-			if err != nil {
-				return err
-			}
-		}
-		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetFact("fleet_loaded", tx.Now))
-	})
-	if err := errors.Join(err, l.Close()); err != nil {
-		w.Fatal(err)
-	}
-}
-
-var resident = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB`)
-
-// residentMB is the most memory that a process has had; 0 where the system does not tell.
-func residentMB(t *testing.T, pid int) float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if errors.Is(err, os.ErrNotExist) {
-		return 0
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := resident.FindSubmatch(status)
-	if found == nil {
-		t.Fatalf("no VmHWM in %s", status)
-	}
-	kb, err := strconv.Atoi(string(found[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return float64(kb) / 1000
 }

@@ -33,7 +33,8 @@ func TestMutants(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			test := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast", "-timeout", "150s"}, tests...)...)
-			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms")
+			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms",
+				"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay)) // for what the tests build themselves
 			out, err := test.CombinedOutput()
 			switch {
 			case err == nil:

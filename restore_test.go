@@ -14,23 +14,6 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// command runs a command with the world's settings.
-func (w *world) command(args ...string) (code int, out, complaint string) {
-	w.Helper()
-	var stdout, stderr strings.Builder
-	code = exitCode(run(w.Context(), args, func(name string) string { return w.env[name] }, &stdout), &stderr)
-	return code, stdout.String(), stderr.String()
-}
-
-// kill ends the service as a power cut of its process does.
-func (p *process) kill(t *testing.T) {
-	t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-p.ended
-}
-
 func TestRestoreOfABackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

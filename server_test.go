@@ -460,7 +460,7 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 // An alert on a series that does not exist never fires, and nobody sees that.
 func TestAlertsNameSeriesThatExist(t *testing.T) {
 	t.Parallel()
-	rules, err := os.ReadFile("docs/alerts.yml")
+	rules, err := os.ReadFile(inModule(t, "docs", "alerts.yml"))
 	if err != nil {
 		t.Fatal(err)
 	}

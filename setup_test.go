@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -38,9 +37,11 @@ func newAccount(t *testing.T) *account {
 // setUp runs setup with these answers, and then no more.
 func (a *account) setUp(answers ...string) (out string, code int) {
 	a.Helper()
+	cmd := invoked(a.T, filepath.Dir(a.file), a.env, "setup")
 	var text strings.Builder
-	err := runSetup(a.Context(), a.file, func(name string) string { return a.env[name] }, strings.NewReader(strings.Join(append(answers, ""), "\n")), &text)
-	code = exitCode(err, &text)
+	cmd.Stdin = strings.NewReader(strings.Join(append(answers, ""), "\n"))
+	cmd.Stdout, cmd.Stderr = &text, &text
+	code = exitCodeOf(a.T, cmd)
 	a.Logf("answers %q:\n%s", answers, text.String())
 	return text.String(), code
 }
@@ -240,17 +241,23 @@ func TestSetupThatCannotBe(t *testing.T) {
 func TestAQuestionEndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	silent, never := io.Pipe()
-	defer never.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	asked := writerFunc(func(p []byte) (int, error) {
+	cmd := invoked(t, filepath.Dir(a.file), a.env, "setup")
+	if _, err := cmd.StdinPipe(); err != nil { // nobody answers
+		t.Fatal(err)
+	}
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		if strings.Contains(string(p), "What do customers buy") {
-			cancel()
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
+			}
 		}
 		return len(p), nil
 	})
-	if err := runSetup(ctx, a.file, func(name string) string { return a.env[name] }, silent, asked); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v; want the context's end", err)
+	code := exitCodeOf(t, cmd)
+	if want := context.Canceled.Error(); code != 1 || !strings.Contains(complaint.String(), want) {
+		t.Errorf("exit code %d, %q; want 1 and %q", code, complaint.String(), want)
 	}
 }
 
