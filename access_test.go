@@ -72,7 +72,7 @@ func TestACustomerOpensALocker(t *testing.T) {
 					}
 				}
 				p, err := f.ledger.Payment(f.Context(), session.ID)
-				if err != nil || p.AccessCode != "" || !p.WithCode {
+				if err != nil || p.AccessCode != "" || !p.NeedsAccessCode {
 					f.Errorf("the ledger holds the code %q, %v; want it gone", p.AccessCode, err)
 				}
 				if strings.Contains(f.logs.String(), code) {

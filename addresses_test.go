@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -57,7 +57,7 @@ func TestAWebhookWhoseAddressHasASlashAtItsEnd(t *testing.T) {
 				f.run()
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(2 * time.Second)
-				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+				f.stands(session.ID, ending{money: payment.Paid, machine: payment.Sent})
 				w := f.do("POST", path, "{}", "Stripe-Signature", "t=1,v1=00")
 				f.answers("a bad signature", w, http.StatusBadRequest, "bad_signature")
 			})
@@ -99,8 +99,8 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 				f.notehub.Fetch(spelled, "payment.qi")
 				f.notehub.AddEvent(spelled, "payment_ack.qo", map[string]any{"credit_id": p.ID, "state": "started"})
 				f.pass(time.Minute)
-				if p = f.paid(session.ID); p.Machine != ledger.Started || p.DeviceUID != key {
-					f.Errorf("%s is %s after its confirmation; want started", p.DeviceUID, p.Machine)
+				if p = f.paid(session.ID); p.Delivery != payment.Started || p.DeviceUID != key {
+					f.Errorf("%s is %s after its confirmation; want started", p.DeviceUID, p.Delivery)
 				}
 				if got := p.ExpiresAt.Sub(p.PaidAt); got > 5*time.Minute {
 					f.Errorf("the credit lives for %v; want that of the device's variable", got)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -51,7 +51,7 @@ func (f *front) copied() (restore func()) {
 	}
 }
 
-var isAdopted = ending{ledger.Paid, ledger.Failed, bridge.ReasonAdopted, bridge.ReasonAdopted}
+var isAdopted = ending{payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted}
 
 // What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
 // whether its machine confirms or not.
@@ -136,9 +136,9 @@ func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 				f.open()
 				f.run()
 				f.pass(20 * time.Minute)
-				want := ending{ledger.Paid, ledger.Fetched, "", ""}
+				want := ending{payment.Paid, payment.Fetched, "", ""}
 				if c.starts == 0 {
-					want = ending{ledger.Refunded, ledger.Failed, bridge.ReasonExpired, ""}
+					want = ending{payment.Refunded, payment.Failed, payment.ReasonExpired, ""}
 				}
 				f.stands(sold.ID, want)
 				f.started(m, c.starts)
@@ -196,9 +196,9 @@ func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
 			f.Errorf("%+v; want it accepted by the others", e)
 		}
 		f.pass(90 * time.Second)
-		f.stands(sold.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+		f.stands(sold.ID, ending{payment.Paid, payment.Sent, "", ""})
 		f.pass(10 * time.Minute)
-		f.stands(sold.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(sold.ID, ending{payment.Paid, payment.Fetched, "", ""})
 		f.started(m, 1)
 	})
 }
@@ -383,7 +383,7 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 				restore()
 				f.pass(10 * time.Minute)
 				if want := isAdopted; missed {
-					f.stands(sold.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonExpired, ""})
+					f.stands(sold.ID, ending{payment.Refunded, payment.Failed, payment.ReasonExpired, ""})
 				} else {
 					f.stands(sold.ID, want)
 				}

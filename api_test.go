@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -50,7 +50,7 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 		f.run()
 		session := f.buy(sandbox.PayOptions{})
 		var all []string
-		for _, id := range []string{ledger.CreditID(session.ID), session.ID, session.PaymentIntent} {
+		for _, id := range []string{payment.CreditID(session.ID), session.ID, session.PaymentIntent} {
 			w := f.asOperator("/api/payments/" + id)
 			if w.Code != http.StatusOK || w.Header().Get("Cache-Control") != "no-store" {
 				f.Errorf("%s: %d, Cache-Control %q; want 200, no-store", id, w.Code, w.Header().Get("Cache-Control"))
@@ -66,7 +66,7 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 			`"amount":350,"currency":"eur","livemode":false,"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
 			`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
 			`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
-			ledger.CreditID(session.ID), session.ID, session.PaymentIntent, washer, warm, at, at, expires, at)
+			payment.CreditID(session.ID), session.ID, session.PaymentIntent, washer, warm, at, at, expires, at)
 		if all[0] != want {
 			f.Errorf("payment\n%s; want\n%s", all[0], want)
 		}

@@ -17,6 +17,7 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	notehubapi "notepay/internal/notehub"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
 	"notepay/internal/upstream"
@@ -74,12 +75,12 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		ReturnURL:        returnURL,
 		Livemode:         s.Livemode(),
 		Interval:         s.RefreshInterval,
-		LinkPace:         upstream.NewPace(linksPerSecond*60, linksAtOnce),
+		LinkLimiter:      upstream.NewLimiter(linksPerSecond*60, linksAtOnce),
 		OfflineAfter:     s.OfflineAfter,
 		ManualCapture:    s.CaptureOnStart(),
 		Sessions:         s.PerPurchase(),
 		Problems:         problems,
-		NotehubPace:      hub.pace,
+		NotehubLimiter:   hub.pace,
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
 	})
@@ -110,30 +111,30 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		changed = func(p ledger.Payment) { live.Changed(p); sessions.Changed(p) }
+		changed = func(p payment.Payment) { live.Changed(p); sessions.Changed(p) }
 	}
 	metrics.LivePages, metrics.Now = live.Pages, l.Now
 	payments := bridge.New(bridge.Config{
-		Ledger:        l,
-		Fleet:         devices,
-		Notehub:       hub,
-		Stripe:        api,
-		NotehubPace:   hub.pace,
-		StripePace:    api.pace,
-		Log:           log,
-		Project:       s.NotehubProjectUID,
-		Livemode:      s.Livemode(),
-		Lifetime:      s.CreditLifetime,
-		ConfirmWithin: s.ConfirmWithin,
-		ManualCapture: s.CaptureOnStart(),
-		WebhooksOff:   len(s.WebhookSecrets()) == 0,
-		Routed:        s.NotehubRouteToken != "",
-		ListenEvery:   listenEvery(s),
-		PollInterval:  s.PollInterval,
-		Observe:       metrics,
-		Changed:       changed,
-		AskTime:       api.AskTime,
-		Problems:      problems,
+		Ledger:         l,
+		Fleet:          devices,
+		Notehub:        hub,
+		Stripe:         api,
+		NotehubLimiter: hub.pace,
+		StripeLimiter:  api.pace,
+		Log:            log,
+		Project:        s.NotehubProjectUID,
+		Livemode:       s.Livemode(),
+		Lifetime:       s.CreditLifetime,
+		ConfirmWithin:  s.ConfirmWithin,
+		ManualCapture:  s.CaptureOnStart(),
+		WebhooksOff:    len(s.WebhookSecrets()) == 0,
+		Routed:         s.NotehubRouteToken != "",
+		ListenEvery:    listenEvery(s),
+		PollInterval:   s.PollInterval,
+		Observe:        metrics,
+		Changed:        changed,
+		AskTime:        api.AskTime,
+		Problems:       problems,
 	})
 	customer := &web.Customer{
 		Ledger:   l,
@@ -176,7 +177,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		project:    s.NotehubProjectUID,
 		ignored:    hub.ignored,
 		metrics:    metrics,
-		paces:      map[string]*upstream.Pace{"stripe": api.pace, "notehub": hub.pace},
+		paces:      map[string]*upstream.Limiter{"stripe": api.pace, "notehub": hub.pace},
 		log:        log,
 		complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		unverified: bodies.New(mostBody),
@@ -261,7 +262,7 @@ type countedLinks struct {
 func (c countedLinks) CreateLink(
 	ctx context.Context,
 	d ledger.Device,
-	plan ledger.Plan,
+	plan payment.Offer,
 	returnURL, process, key string,
 ) (ledger.Link, error) {
 	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
@@ -279,7 +280,7 @@ type countedSessions struct {
 func (c countedSessions) CreateSession(
 	ctx context.Context,
 	d ledger.Device,
-	plan ledger.Plan,
+	plan payment.Offer,
 	publicURL string,
 	ends time.Time,
 	key string,

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // size is what a ledger of one size costs.
@@ -78,7 +79,7 @@ func (w *world) grow(database string, from, to int) {
 				return err
 			}
 		}
-		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetFact("fleet_loaded", tx.Now))
+		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetMeta("fleet_loaded", tx.Now))
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -109,8 +110,8 @@ func (w *world) grow(database string, from, to int) {
 	syscall.Sync() // or the disk is still busy with it when we measure
 }
 
-func soldPlan() ledger.Plan {
-	return ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur"}
+func soldPlan() payment.Offer {
+	return payment.Offer{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur"}
 }
 
 // session is one of a past in which each device was paid for ten times.
@@ -122,11 +123,11 @@ type session struct {
 // record writes down a payment of the past with its event and its attempt. One in a thousand failed.
 func (s session) record(tx *ledger.Tx) error {
 	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(-time.Hour-time.Duration(mostPayments-s.n)*betweenPayments)
-	p := ledger.Payment{ID: ledger.CreditID("cs_test_" + s.id), SessionID: "cs_test_" + s.id, PaymentIntent: "pi_" + s.id[:24], Token: s.id[:32],
+	p := payment.Payment{ID: payment.CreditID("cs_test_" + s.id), SessionID: "cs_test_" + s.id, PaymentIntent: "pi_" + s.id[:24], Token: s.id[:32],
 		DeviceUID: fmt.Sprintf("dev:%d", device), DeviceName: fmt.Sprintf("Washer %d", device), PriceID: warm, Plan: plan.Name, Amount: plan.Amount,
-		Currency: plan.Currency, CardLast4: fmt.Sprintf("%04d", s.n%10_000), Money: ledger.Paid, Machine: ledger.Sent, Posted: true, PaidAt: at, CreatedAt: at, SentAt: at, ExpiresAt: at.Add(10 * time.Minute)}
+		Currency: plan.Currency, CardLast4: fmt.Sprintf("%04d", s.n%10_000), Funds: payment.Paid, Delivery: payment.Sent, MaybeAccepted: true, PaidAt: at, CreatedAt: at, SentAt: at, ExpiresAt: at.Add(10 * time.Minute)}
 	if s.n%1000 == 0 {
-		p.Machine, p.Reason, p.Attention = ledger.Failed, "expired", "money_kept"
+		p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "expired", "money_kept"
 	}
 	inserted, err := tx.InsertPayment(p)
 	if !inserted && err == nil {
@@ -134,7 +135,7 @@ func (s session) record(tx *ledger.Tx) error {
 	}
 	_, eventErr := tx.AddEvent(ledger.StripeEvent{ID: "evt_" + s.id[:24], Type: "checkout.session.completed", ObjectID: p.SessionID, Created: at, Received: at,
 		Outcome: "payment_recorded", Body: `{"object":"event"}`}) // short: what is kept in full only makes the file longer
-	return errors.Join(err, eventErr, tx.AddAttempt(p.ID, ledger.Attempt{At: at, Action: ledger.PostNote, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}))
+	return errors.Join(err, eventErr, tx.AddAttempt(p.ID, ledger.Attempt{At: at, Action: payment.StepPostNote, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}))
 }
 
 // measureIdle measures what needs no process of its own.

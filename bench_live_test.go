@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // openPages is how many customers look at their live page at once.
@@ -27,14 +28,14 @@ const openPages = 5_000
 func benchLive(t *testing.T, r *report) {
 	const rounds = 7
 	s := idle(t, filepath.Join(t.TempDir(), "notepay.db"))
-	payments := make([]ledger.Payment, openPages)
+	payments := make([]payment.Payment, openPages)
 	now := time.Now().UTC().Truncate(time.Second)
 	for i := range payments {
 		session := fmt.Sprintf("cs_test_%012d", i)
-		payments[i] = ledger.Payment{ID: ledger.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%012d", i), Token: fmt.Sprintf("%032x", i), DeviceUID: washer,
-			DeviceName: "Washer 3", Plan: "Warm wash", Amount: 350, Currency: "eur", Money: ledger.Paid, Machine: ledger.Queued, PaidAt: now, CreatedAt: now}
+		payments[i] = payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%012d", i), Token: fmt.Sprintf("%032x", i), DeviceUID: washer,
+			DeviceName: "Washer 3", Plan: "Warm wash", Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: now, CreatedAt: now}
 	}
-	each := func(write func(*ledger.Tx, ledger.Payment) error) {
+	each := func(write func(*ledger.Tx, payment.Payment) error) {
 		t.Helper()
 		err := s.ledger.Update(context.Background(), func(tx *ledger.Tx) error {
 			for _, p := range payments {
@@ -48,7 +49,7 @@ func benchLive(t *testing.T, r *report) {
 			t.Fatal(err)
 		}
 	}
-	each(func(tx *ledger.Tx, p ledger.Payment) error { _, err := tx.InsertPayment(p); return err })
+	each(func(tx *ledger.Tx, p payment.Payment) error { _, err := tx.InsertPayment(p); return err })
 	debug.FreeOSMemory() // what was measured before has left some
 	before := residentMemory(t)
 
@@ -77,8 +78,8 @@ func benchLive(t *testing.T, r *report) {
 	var memory int64
 	for n := range rounds {
 		name := fmt.Sprintf("Washer of round %d", n)
-		each(func(tx *ledger.Tx, p ledger.Payment) error {
-			p.Machine, p.Posted, p.SentAt, p.DeviceName = ledger.Sent, true, now, name
+		each(func(tx *ledger.Tx, p payment.Payment) error {
+			p.Delivery, p.MaybeAccepted, p.SentAt, p.DeviceName = payment.Sent, true, now, name
 			return tx.SavePayment(p)
 		})
 		began := time.Now()

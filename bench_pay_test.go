@@ -42,13 +42,13 @@ func idle(t *testing.T, database string) *Server {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	devices, err := fleet.New(t.Context(), fleet.Config{Ledger: l, Log: log, PriceIDs: []string{warm}, Interval: time.Hour, LinkPace: upstream.NewPace(0, 0)})
+	devices, err := fleet.New(t.Context(), fleet.Config{Ledger: l, Log: log, PriceIDs: []string{warm}, Interval: time.Hour, LinkLimiter: upstream.NewLimiter(0, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	metrics := web.NewMetrics(testVersion, l.Stats, devices.Counts)
 	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), customer: &web.Customer{Ledger: l, Live: web.NewLive(l, log), Log: log, Test: true},
-		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubPace: upstream.NewPace(0, 0), StripePace: upstream.NewPace(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
+		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubLimiter: upstream.NewLimiter(0, 0), StripeLimiter: upstream.NewLimiter(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
 		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}
 }
 

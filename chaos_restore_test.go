@@ -10,8 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -208,7 +207,7 @@ func (w *world) kinds() (backups, plain int) {
 
 // mayAdopt reports whether the ledger may adopt a payment: some restore lets it, or the money was moved
 // by hand before the ledger heard of the payment, which counts after any start.
-func (i *inspection) mayAdopt(p ledger.Payment) bool {
+func (i *inspection) mayAdopt(p payment.Payment) bool {
 	_, _, back, intent := i.stripe.Money(p.SessionID)
 	sold, _ := i.stripe.Session(p.SessionID)
 	if back > 0 || sold.Metadata["capture"] == "manual" && intent == "succeeded" {
@@ -225,7 +224,7 @@ func (i *inspection) mayAdopt(p ledger.Payment) bool {
 }
 
 // mustAdopt reports whether the last restore obliges the ledger to adopt a payment.
-func (i *inspection) mustAdopt(p ledger.Payment) bool {
+func (i *inspection) mustAdopt(p payment.Payment) bool {
 	if len(i.rewinds) == 0 {
 		return false
 	}
@@ -255,7 +254,7 @@ const (
 // missed reports whether the ledger had to take a payment for missed that may have been handled. That
 // is so in a plain copy without evidence, and of what was paid within seconds of the start, because
 // the ledger only estimates Stripe's time.
-func (i *inspection) missed(p ledger.Payment) bool {
+func (i *inspection) missed(p payment.Payment) bool {
 	for _, r := range i.rewinds {
 		undecided := r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]
 		long, unknown := r.unknown[p.SessionID]
@@ -281,8 +280,8 @@ func (i *inspection) forgotten(e sandbox.Event) bool {
 const inFlightWhenKilled = 2 * time.Second
 
 // checkAdoption holds a payment against what is promised of those that a restored ledger does not know.
-func (i *inspection) checkAdoption(p ledger.Payment) {
-	adopted := p.Reason == bridge.ReasonAdopted
+func (i *inspection) checkAdoption(p payment.Payment) {
+	adopted := p.Reason == payment.ReasonAdopted
 	switch {
 	case !adopted && i.mustAdopt(p):
 		i.wrong("payment %s is not adopted by the restore at %v: %+v", p.ID, i.rewinds[len(i.rewinds)-1].started, p)
@@ -290,9 +289,9 @@ func (i *inspection) checkAdoption(p ledger.Payment) {
 		return
 	case !i.mayAdopt(p):
 		i.wrong("payment %s is adopted, and nothing says that it was handled: %+v", p.ID, p)
-	case p.Attention == "" && !i.decided(p):
+	case p.ReviewReason == "" && !i.decided(p):
 		i.wrong("payment %s is adopted, and nobody is told: %+v", p.ID, p)
-	case p.RefundNumber > 0 && !i.decided(p):
+	case p.RefundSeq > 0 && !i.decided(p):
 		i.wrong("payment %s is adopted, and its money is given back: %+v", p.ID, p)
 	}
 	last := i.rewinds[len(i.rewinds)-1].started.Add(inFlightWhenKilled)

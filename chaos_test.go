@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -373,12 +373,12 @@ func (c *chaos) sum(quiet time.Duration) {
 		}
 		for _, p := range list {
 			payments++
-			endings[strings.TrimRight(fmt.Sprintf("%s %s %s", p.Money, p.Machine, p.Reason), " ")]++
-			refunds += min(p.RefundNumber, 1)
-			if p.Attention != "" {
+			endings[strings.TrimRight(fmt.Sprintf("%s %s %s", p.Funds, p.Delivery, p.Reason), " ")]++
+			refunds += min(p.RefundSeq, 1)
+			if p.ReviewReason != "" {
 				attention++
 			}
-			if !bridge.Closed(p) {
+			if !payment.Closed(p) {
 				w.Errorf("not closed: %+v", p)
 			}
 		}

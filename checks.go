@@ -36,7 +36,7 @@ func newCheck(s *config.Settings, hub *notehub, api *stripeAPI) check.Config {
 func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Context, func(console.Finding)) {
 	uncountedHub, uncountedAPI := hub.withPace(hub.pace), api.withPace(api.pace) // their transports are as they are now
 	return func(ctx context.Context, found func(console.Finding)) {
-		c := newCheck(s, uncountedHub.withPace(hub.pace.Guest()), uncountedAPI.withPace(api.pace.Guest()))
+		c := newCheck(s, uncountedHub.withPace(hub.pace.Share()), uncountedAPI.withPace(api.pace.Share()))
 		c.Report = func(r check.Result) {
 			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
 		}

@@ -14,9 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/vendortime"
@@ -83,7 +83,7 @@ func (f *front) sql(statements ...string) {
 }
 
 // record reads the payment of a session.
-func (f *front) record(session sandbox.Session) ledger.Payment {
+func (f *front) record(session sandbox.Session) payment.Payment {
 	f.Helper()
 	p, err := f.ledger.Payment(f.Context(), session.ID)
 	if err != nil {
@@ -93,11 +93,11 @@ func (f *front) record(session sandbox.Session) ledger.Payment {
 }
 
 // machineIs fails unless the credit of a session stands so, and is nobody's but ours.
-func (f *front) machineIs(session sandbox.Session, want ledger.Machine) ledger.Payment {
+func (f *front) machineIs(session sandbox.Session, want payment.DeliveryStatus) payment.Payment {
 	f.Helper()
 	p := f.record(session)
-	if p.Machine != want || p.Reason == bridge.ReasonAdopted {
-		f.Errorf("%s is %s %s %s; want %s", session.ID, p.Money, p.Machine, p.Reason, want)
+	if p.Delivery != want || p.Reason == payment.ReasonAdopted {
+		f.Errorf("%s is %s %s %s; want %s", session.ID, p.Funds, p.Delivery, p.Reason, want)
 	}
 	return p
 }
@@ -156,27 +156,27 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 				f.sells(ahead.Abs() < vendortime.Tolerance)
 				told := f.buy(sandbox.PayOptions{})
 				f.pass(time.Second)
-				p := f.machineIs(told, ledger.Sent)
+				p := f.machineIs(told, payment.Sent)
 				if want := f.stripe.Now().Add(10 * time.Minute); p.ExpiresAt.Sub(want).Abs() > 5*time.Second {
 					f.Errorf("it expires at %v; want %v", p.ExpiresAt, want)
 				}
 				untold := f.buy(sandbox.PayOptions{NoWebhook: true})
 				f.pass(5*time.Minute + 2*time.Second)
-				f.machineIs(untold, ledger.Sent)
+				f.machineIs(untold, payment.Sent)
 				f.notehub.Fetch(washer, "payment.qi")
 				f.pass(6 * time.Minute)
-				f.machineIs(told, ledger.Fetched)
-				f.machineIs(untold, ledger.Fetched)
+				f.machineIs(told, payment.Fetched)
+				f.machineIs(untold, payment.Fetched)
 				late := f.buy(sandbox.PayOptions{})
 				f.pass(11 * time.Minute)
-				if p := f.machineIs(late, ledger.Failed); p.Money != ledger.Refunded || p.Reason != bridge.ReasonRecalled {
-					f.Errorf("nobody fetched it, and it is %s %s", p.Money, p.Reason)
+				if p := f.machineIs(late, payment.Failed); p.Funds != payment.Refunded || p.Reason != payment.ReasonRecalled {
+					f.Errorf("nobody fetched it, and it is %s %s", p.Funds, p.Reason)
 				}
 				f.asksForThePast()
-				if cursor, err := f.ledger.Fact(f.Context(), ledger.FactEventsRead); err != nil || cursor.After(f.stripe.Now()) {
+				if cursor, err := f.ledger.Meta(f.Context(), ledger.MetaEventsRead); err != nil || cursor.After(f.stripe.Now()) {
 					f.Errorf("events were read until %v (%v), and Stripe has %v", cursor, err, f.stripe.Now())
 				}
-				if born := f.ledger.Born(); born.After(f.stripe.Now()) || f.stripe.Now().Sub(born) > time.Hour {
+				if born := f.ledger.CreatedAt(); born.After(f.stripe.Now()) || f.stripe.Now().Sub(born) > time.Hour {
 					f.Errorf("the ledger was born at %v, and Stripe has %v", born, f.stripe.Now())
 				}
 				f.stop()
@@ -218,18 +218,18 @@ func TestWaitsWhileTheHostClockSteps(t *testing.T) {
 				f.pass(time.Second)
 				f.host.set(step)
 				f.pass(25 * time.Second)
-				f.machineIs(first, ledger.Sent)
+				f.machineIs(first, payment.Sent)
 				f.stripe.Next(refunds, sandbox.Outcome{Status: 503}, sandbox.Outcome{Status: 503})
 				f.pass(10*time.Minute + 10*time.Second)
-				if p := f.machineIs(first, ledger.Failed); p.Money != ledger.Refunded {
-					f.Errorf("the money is %s ten seconds after the credit's end, due at %v", p.Money, p.DueAt)
+				if p := f.machineIs(first, payment.Failed); p.Funds != payment.Refunded {
+					f.Errorf("the money is %s ten seconds after the credit's end, due at %v", p.Funds, p.DueAt)
 				}
 				second := f.buy(sandbox.PayOptions{})
 				f.pass(time.Second)
-				f.machineIs(second, ledger.Sent)
+				f.machineIs(second, payment.Sent)
 				f.host.set(0)
 				f.pass(11 * time.Minute)
-				f.machineIs(second, ledger.Failed)
+				f.machineIs(second, payment.Failed)
 				f.stop()
 			})
 		})
@@ -250,13 +250,13 @@ func TestStripeTimeIsNotWhatWasCarriedOn(t *testing.T) {
 				f.notehub.SetClock(step)
 				told := f.buy(sandbox.PayOptions{})
 				f.pass(time.Second)
-				f.machineIs(told, ledger.Sent)
+				f.machineIs(told, payment.Sent)
 				f.pass(5 * time.Minute)
 				untold := f.buy(sandbox.PayOptions{NoWebhook: true})
 				f.pass(6 * time.Minute)
-				f.machineIs(untold, ledger.Sent)
+				f.machineIs(untold, payment.Sent)
 				f.pass(11 * time.Minute)
-				f.machineIs(untold, ledger.Failed)
+				f.machineIs(untold, payment.Failed)
 				f.stop()
 			})
 		})
@@ -274,8 +274,8 @@ func TestFirstStartWithoutStripe(t *testing.T) {
 				f.run()
 				f.pass(10 * time.Second)
 				f.sells(false, problem)
-				if f.ledger.Settled() || !f.ledger.Born().IsZero() {
-					f.Errorf("the ledger was born at %v without anybody knowing the time", f.ledger.Born())
+				if f.ledger.Settled() || !f.ledger.CreatedAt().IsZero() {
+					f.Errorf("the ledger was born at %v without anybody knowing the time", f.ledger.CreatedAt())
 				}
 				session := f.paySession()
 				synctest.Wait()
@@ -288,8 +288,8 @@ func TestFirstStartWithoutStripe(t *testing.T) {
 				f.answers("a free start while nobody knows the time", w, http.StatusServiceUnavailable, "time_unknown")
 				f.stripe.Clear(everything)
 				f.pass(time.Minute)
-				f.machineIs(session, ledger.Sent)
-				if born := f.ledger.Born(); f.stripe.Now().Sub(born) < time.Minute || f.stripe.Now().Sub(born) > 5*time.Minute {
+				f.machineIs(session, payment.Sent)
+				if born := f.ledger.CreatedAt(); f.stripe.Now().Sub(born) < time.Minute || f.stripe.Now().Sub(born) > 5*time.Minute {
 					f.Errorf("the ledger was born at %v, and it is %v", born, f.stripe.Now())
 				}
 				f.stop()
@@ -317,10 +317,10 @@ func TestRestartWithoutStripe(t *testing.T) {
 		t.Parallel()
 		onHost(t, 0, nil, func(f *front) {
 			queued := down(f, 0)
-			f.machineIs(queued, ledger.Sent)
+			f.machineIs(queued, payment.Sent)
 			session := f.buy(sandbox.PayOptions{})
 			f.pass(time.Second)
-			f.machineIs(session, ledger.Sent)
+			f.machineIs(session, payment.Sent)
 			f.stripe.Clear(everything)
 			f.pass(time.Minute)
 			f.stop()
@@ -334,7 +334,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 			f.run()
 			sent := f.buy(sandbox.PayOptions{})
 			f.pass(time.Second)
-			f.machineIs(sent, ledger.Sent)
+			f.machineIs(sent, payment.Sent)
 			f.notehub.Fetch(washer, "payment.qi")
 			f.stripe.Always(everything, sandbox.Outcome{})
 			f.notehub.Always("{any} /{rest...}", sandbox.Outcome{})
@@ -344,7 +344,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 			f.notehub.Clear("{any} /{rest...}")
 			f.notehub.Always("{any} /{rest...}", sandbox.Outcome{Applied: true, Status: 200, Header: http.Header{"Date": {""}}})
 			f.pass(20 * time.Second)
-			f.machineIs(sent, ledger.Sent)
+			f.machineIs(sent, payment.Sent)
 			session := f.paySession()
 			synctest.Wait()
 			for _, e := range f.stripe.Events()[len(f.stripe.Events())-1:] {
@@ -354,7 +354,7 @@ func TestRestartWithoutStripe(t *testing.T) {
 			}
 			f.stripe.Clear(everything)
 			f.pass(10 * time.Second)
-			f.machineIs(session, ledger.Sent)
+			f.machineIs(session, payment.Sent)
 			f.notehub.Clear("{any} /{rest...}")
 			f.stop()
 		})
@@ -389,8 +389,8 @@ func TestLostLedgerOnAHostWhoseClockIsWeeksBehind(t *testing.T) {
 			if _, _, back, _ := f.stripe.Money(s.ID); back != 0 {
 				f.Errorf("%s: %d went back, and the machine had its credit", s.ID, back)
 			}
-			if p := f.record(s); p.Reason != bridge.ReasonAdopted {
-				f.Errorf("%s is %s %s; want adopted", s.ID, p.Machine, p.Reason)
+			if p := f.record(s); p.Reason != payment.ReasonAdopted {
+				f.Errorf("%s is %s %s; want adopted", s.ID, p.Delivery, p.Reason)
 			}
 		}
 		if n := len(f.notehub.Notes(washer)); n != len(sold) {
@@ -398,7 +398,7 @@ func TestLostLedgerOnAHostWhoseClockIsWeeksBehind(t *testing.T) {
 		}
 		fresh := f.buy(sandbox.PayOptions{})
 		f.pass(time.Second)
-		f.machineIs(fresh, ledger.Sent)
+		f.machineIs(fresh, payment.Sent)
 		f.stop()
 	})
 }
@@ -416,12 +416,12 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 				meanwhile := f.buy(sandbox.PayOptions{NoWebhook: true})
 				f.restart(`UPDATE facts SET value = ` + in(wrong) + ` WHERE name IN ('born', 'events_read', 'fleet_loaded')`)
 				f.pass(time.Minute)
-				f.machineIs(meanwhile, ledger.Sent)
+				f.machineIs(meanwhile, payment.Sent)
 				told := f.buy(sandbox.PayOptions{})
 				f.pass(time.Second)
-				f.machineIs(told, ledger.Sent)
+				f.machineIs(told, payment.Sent)
 				for _, fact := range []string{"born", "events_read", "fleet_loaded"} {
-					if at, err := f.ledger.Fact(f.Context(), fact); err != nil || at.After(f.stripe.Now()) {
+					if at, err := f.ledger.Meta(f.Context(), fact); err != nil || at.After(f.stripe.Now()) {
 						f.Errorf("%s is %v, %v; and it is %v", fact, at, err, f.stripe.Now())
 					}
 				}
@@ -442,7 +442,7 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.notehub.Clear(notes)
 			f.restart(`UPDATE payments SET in_flight = 0, due_at = ` + in(day) + `, not_before = ` + in(day) + `, created_at = ` + in(day))
 			f.pass(3 * time.Minute)
-			p := f.machineIs(queued, ledger.Sent)
+			p := f.machineIs(queued, payment.Sent)
 			if p.CreatedAt.After(f.stripe.Now()) {
 				f.Errorf("recorded at %v, and it is %v", p.CreatedAt, f.stripe.Now())
 			}
@@ -459,8 +459,8 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			at := in(2 * time.Hour)
 			f.restart(`UPDATE payments SET in_flight = 0, due_at = ` + at + `, not_before = ` + at + `, refund_at = ` + at)
 			f.pass(3 * time.Minute)
-			if p := f.machineIs(failed, ledger.Failed); p.Money != ledger.Refunded {
-				f.Errorf("the money is %s, due at %v", p.Money, p.DueAt)
+			if p := f.machineIs(failed, payment.Failed); p.Funds != payment.Refunded {
+				f.Errorf("the money is %s, due at %v", p.Funds, p.DueAt)
 			}
 			f.stop()
 		})
@@ -473,7 +473,7 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.notehub.Clear(notes)
 			f.restart(`UPDATE payments SET due_at = ` + in(2*time.Hour))
 			f.pass(2 * time.Minute)
-			f.machineIs(under, ledger.Sent)
+			f.machineIs(under, payment.Sent)
 			f.stop()
 		})
 	})
@@ -589,7 +589,7 @@ func TestSessionsOnAHostWhoseClockIsNotQuiteRight(t *testing.T) {
 				f.Error("nine minutes before its end the session is given out again")
 			}
 			f.restart()
-			f.machineIs(f.complete(customer.presses(customer.scans()), sandbox.PayOptions{}), ledger.Sent)
+			f.machineIs(f.complete(customer.presses(customer.scans()), sandbox.PayOptions{}), payment.Sent)
 			f.stop()
 		})
 	}

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -226,7 +226,7 @@ func broken(f *front) (id string) {
 	f.notehub.Next(postNote, sandbox.Outcome{Status: 404, Body: `{"err":"device not found {device-noexist}"}`})
 	session := f.buy(sandbox.PayOptions{})
 	f.pass(time.Minute)
-	return ledger.CreditID(session.ID)
+	return payment.CreditID(session.ID)
 }
 
 func TestEveryPageOfTheConsole(t *testing.T) {
@@ -239,7 +239,7 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 		}
 		f.run()
 		session := f.buy(sandbox.PayOptions{})
-		id := ledger.CreditID(session.ID)
+		id := payment.CreditID(session.ID)
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: `<b>"Evil" & Co</b>`})
 		b.does(b.press("/operator", "/operator/refresh"), "refresh")
 		f.pass(time.Minute)
@@ -286,7 +286,7 @@ func TestPaymentsAreFound(t *testing.T) {
 		f.run()
 		b := f.browser()
 		session := f.buy(sandbox.PayOptions{})
-		id := ledger.CreditID(session.ID)
+		id := payment.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
 		f.pass(5 * time.Minute) // Stripe's events are read
 		if p, err := f.ledger.Payment(f.Context(), id); err != nil || !strings.Contains(p.ReceiptURL, "/receipts/") {
@@ -325,7 +325,7 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.notehub.Fetch(washer, "payment.qi")
 		f.pass(11 * time.Minute)
-		page = "/operator/payments/" + ledger.CreditID(session.ID)
+		page = "/operator/payments/" + payment.CreditID(session.ID)
 		for _, wrong := range []string{"0", "-1", "4", "3.555", "x", "1e9"} {
 			w := b.press(page, page+"/refund", "amount", wrong)
 			f.answers("giving back "+wrong, w, http.StatusBadRequest, "at most 3.50 EUR")
@@ -346,7 +346,7 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		f.answers("what is not possible", b.send("POST", page+"/retry", "once=AAAA"), http.StatusConflict, "no longer possible")
 
 		session = f.buy(sandbox.PayOptions{})
-		page = "/operator/payments/" + ledger.CreditID(session.ID)
+		page = "/operator/payments/" + payment.CreditID(session.ID)
 		b.does(b.press(page, page+"/retry", "reason", "again"), "retry")
 		b.does(b.press(page, page+"/end", "reason", "no more"), "end")
 		f.pass(time.Minute)
@@ -410,7 +410,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		b := f.browser()
-		id := ledger.CreditID(f.buy(sandbox.PayOptions{}).ID)
+		id := payment.CreditID(f.buy(sandbox.PayOptions{}).ID)
 		f.pass(time.Second)
 		before, err := f.ledger.Payment(f.Context(), id)
 		if err != nil {
@@ -476,7 +476,7 @@ func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
 		b := f.browser()
 		broken(f)
 		session := f.buy(sandbox.PayOptions{})
-		page := "/operator/payments/" + ledger.CreditID(session.ID)
+		page := "/operator/payments/" + payment.CreditID(session.ID)
 		f.notehub.Fetch(washer, "payment.qi")
 		f.pass(11 * time.Minute)
 		b.does(b.press(page, page+"/refund", "amount", "1"), "refund")
@@ -521,7 +521,7 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		const asking = "notepay is asking Stripe for the cards of the last minutes."
 		finds := func(digits string, session sandbox.Session, found bool) {
 			f.Helper()
-			if shown := b.shows("/operator/payments?q=" + digits); strings.Contains(shown, ledger.CreditID(session.ID)) != found {
+			if shown := b.shows("/operator/payments?q=" + digits); strings.Contains(shown, payment.CreditID(session.ID)) != found {
 				f.Errorf("found by %s: %v; want %v", digits, !found, found)
 			}
 		}
@@ -537,7 +537,7 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		if strings.Contains(b.page, asking) || f.stripe.Count(listEvents) != reads {
 			f.Error("Stripe is asked again although nothing was paid since")
 		}
-		b.shows("/operator/payments/"+ledger.CreditID(session.ID), "ends in 3155")
+		b.shows("/operator/payments/"+payment.CreditID(session.ID), "ends in 3155")
 		if types, _ := f.eventsListed("id=" + session.ID); strings.Contains(strings.Join(types, " "), "charge.succeeded") {
 			f.Errorf("events %q; want none that every payment has and that only tells the card", types)
 		}

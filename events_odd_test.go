@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -78,8 +78,8 @@ func TestAnOddEventHidesNoOther(t *testing.T) {
 		f.lists(append(odd, good)...)
 		f.run()
 		f.pass(5 * time.Minute)
-		if p := f.paid(sold.ID); p.Machine != ledger.Sent {
-			f.Errorf("the payment is %s; want it delivered", p.Machine)
+		if p := f.paid(sold.ID); p.Delivery != payment.Sent {
+			f.Errorf("the payment is %s; want it delivered", p.Delivery)
 		}
 		for _, id := range []string{"evt_empty", "evt_amount", "evt_metadata"} {
 			if n := strings.Count(f.logs.String(), "event="+id); n != 1 {
@@ -117,7 +117,7 @@ func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
 					f.answers(name, f.deliver("/webhook/stripe", body), http.StatusOK, "received")
 				}
 				f.pass(2 * time.Second)
-				if p := f.paid(sold.ID); p.Machine != ledger.Sent || p.Amount != 350 {
+				if p := f.paid(sold.ID); p.Delivery != payment.Sent || p.Amount != 350 {
 					f.Errorf("%+v; want it sent", p)
 				}
 				if n := strings.Count(f.logs.String(), "unreadable event skipped"); n != 1 {
@@ -174,8 +174,8 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 				f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} })
 				f.run()
 				sold := f.buy(c.how)
-				if p := f.paid(sold.ID); p.Attention != c.attention || p.Machine != ledger.Sent {
-					f.Errorf("%s, attention %q; want it sent, with %q", p.Machine, p.Attention, c.attention)
+				if p := f.paid(sold.ID); p.ReviewReason != c.attention || p.Delivery != payment.Sent {
+					f.Errorf("%s, attention %q; want it sent, with %q", p.Delivery, p.ReviewReason, c.attention)
 				}
 			})
 		})

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -240,7 +240,7 @@ func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 				if got := p.ExpiresAt.Sub(p.PaidAt); got != c.want {
 					f.Errorf("the credit lives for %v; want %v", got, c.want)
 				}
-				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+				f.stands(session.ID, ending{money: payment.Paid, machine: payment.Sent})
 				devices := f.asOperator("/api/devices").Body.String()
 				if c.problem == "" != strings.Contains(devices, `"problems":[]`) || !strings.Contains(devices, c.problem) {
 					f.Errorf("want the problem %q:\n%s", c.problem, devices)

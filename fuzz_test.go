@@ -18,8 +18,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"notepay/internal/bridge"
 	notehubapi "notepay/internal/notehub"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
@@ -230,7 +230,7 @@ func FuzzNotehubAnswer(f *testing.F) {
 		check := func(name string, err error) {
 			t.Helper()
 			outcome := upstream.OutcomeOf(err)
-			if outcome == upstream.Done && status/100 != 2 {
+			if outcome == upstream.OK && status/100 != 2 {
 				t.Errorf("%s: done, by status %d %q", name, status, body)
 			}
 			var e *upstream.Error
@@ -241,17 +241,17 @@ func FuzzNotehubAnswer(f *testing.F) {
 				t.Errorf("%s: to wait %v: %v", name, e.RetryAfter, e)
 			}
 		}
-		err := client().PostNote(context.Background(), washer, bridge.Note{CreditID: "cr_1"})
+		err := client().PostNote(context.Background(), washer, payment.Note{CreditID: "cr_1"})
 		check("note", err)
 		if text := strings.TrimSpace(string(body)); err == nil && text != "" && (text[0] != '{' || !json.Valid(body)) {
 			t.Errorf("note: done, by %q; want an empty body or an object", body)
 		}
 		_, err = client().PendingNotes(context.Background(), washer)
-		if outcome := upstream.OutcomeOf(err); outcome == upstream.Done && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
+		if outcome := upstream.OutcomeOf(err); outcome == upstream.OK && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
 		err = client().DeleteNote(context.Background(), washer, "1:435")
-		if check("recall", err); upstream.OutcomeOf(err) == upstream.Refused && !strings.Contains(string(body), "noexist") && !strings.Contains(string(body), `\u`) {
+		if check("recall", err); upstream.OutcomeOf(err) == upstream.Rejected && !strings.Contains(string(body), "noexist") && !strings.Contains(string(body), `\u`) {
 			t.Errorf("recall: refused, by status %d %q", status, body)
 		}
 		_, next, more, err := client().Confirmations(context.Background(), "e1")
@@ -285,7 +285,7 @@ func FuzzDecodeConfirmation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, _, err := notehubapi.DecodeConfirmation(body, uid.Parse)
 		if err != nil {
-			if c != (bridge.Confirmation{}) || !json.Valid(body) && !errors.Is(err, notehubapi.ErrMalformed) {
+			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, notehubapi.ErrMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)
 			}
 			return

@@ -20,6 +20,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -259,7 +260,7 @@ func (h *realHistory) happen() {
 // copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits to be sent is not tried: nothing
 // tells whether the ledger that goes on will have sent it.
 func (h *realHistory) copy() {
-	waiting := slices.ContainsFunc(h.payments(), func(p ledger.Payment) bool { return p.Machine == ledger.Queued })
+	waiting := slices.ContainsFunc(h.payments(), func(p payment.Payment) bool { return p.Delivery == payment.Queued })
 	if h.stamped = waiting || h.IntN(2) == 0; h.copied != "" {
 		return
 	}
@@ -321,9 +322,9 @@ func (h *realHistory) quiet() {
 		h.pass(2 * time.Minute)
 		due := time.Time{}
 		for _, p := range h.payments() {
-			if p.Step != ledger.NoStep || !bridge.Closed(p) {
+			if p.Step != payment.NoStep || !payment.Closed(p) {
 				due = time.Now()
-				if p.DueAt.After(due) && (p.Step == ledger.Refund || p.Step == ledger.Wait) {
+				if p.DueAt.After(due) && (p.Step == payment.StepRefund || p.Step == payment.StepWait) {
 					due = p.DueAt
 				}
 			}
@@ -338,7 +339,7 @@ func (h *realHistory) quiet() {
 	h.fail("it is never quiet: %+v", h.payments())
 }
 
-func (h *realHistory) payments() []ledger.Payment {
+func (h *realHistory) payments() []payment.Payment {
 	list, _, err := h.ledger.Payments(h.Context(), ledger.Filter{Limit: 100})
 	if err != nil {
 		h.fail("%v", err)
@@ -348,14 +349,14 @@ func (h *realHistory) payments() []ledger.Payment {
 
 // check holds the end against the promise.
 func (h *realHistory) check() {
-	known := map[string]ledger.Payment{}
+	known := map[string]payment.Payment{}
 	for _, p := range h.payments() {
 		known[p.SessionID] = p
 	}
 	starts := map[string]int{}
 	for _, m := range h.machines {
 		for _, s := range m.Starts() {
-			starts[cmp.Or(s.CreditID, ledger.CreditID(s.SessionID))]++
+			starts[cmp.Or(s.CreditID, payment.CreditID(s.SessionID))]++
 		}
 	}
 	for _, s := range h.sold {
@@ -374,9 +375,9 @@ func (h *realHistory) check() {
 		case !ok && status != "canceled":
 			h.fail("%s was paid and is not in the ledger", s.ID)
 		case !ok:
-		case !bridge.Closed(p):
+		case !payment.Closed(p):
 			h.fail("%s is not closed: %+v", s.ID, p)
-		case held > 0 && p.Reason != bridge.ReasonAdopted: // of an adopted one a person decides
+		case held > 0 && p.Reason != payment.ReasonAdopted: // of an adopted one a person decides
 			h.fail("the money of %s is held for ever: %+v", s.ID, p)
 		case refunded > charged || p.RefundedAmount != refunded:
 			h.fail("%s: %d of %d were given back, and the ledger says %+v", s.ID, refunded, charged, p)
@@ -384,7 +385,7 @@ func (h *realHistory) check() {
 			h.fail("%s started %d times", s.ID, starts[p.ID])
 		case h.confirming && starts[p.ID] > 0 && back && inTime:
 			h.fail("%s started, said so in time, and the money went back: %+v", s.ID, p)
-		case !h.confirming && starts[p.ID] > 0 && back && (p.Reason != bridge.ReasonRecallUnclear || p.Attention == ""):
+		case !h.confirming && starts[p.ID] > 0 && back && (p.Reason != payment.ReasonRecallUnclear || p.ReviewReason == ""):
 			h.fail("%s started and the money went back: %+v", s.ID, p)
 		}
 	}

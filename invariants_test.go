@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -28,7 +28,7 @@ func checkInvariantsAfter(
 	hub *sandbox.Notehub,
 	machines ...*sandbox.Machine,
 ) []string {
-	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]ledger.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
+	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]payment.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
 		untold: map[string]bool{}, foreign: map[string]bool{}, rewinds: rewinds}
 	for _, m := range machines {
 		for _, start := range m.Starts() {
@@ -41,7 +41,7 @@ func checkInvariantsAfter(
 	for _, p := range i.payments {
 		i.checkRow(p)
 		i.checkAdoption(p)
-		if p.Reason == bridge.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
+		if p.Reason == payment.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
 			continue // another ledger's to deliver, or nobody's money
 		}
 		i.checkMoney(p)
@@ -55,12 +55,12 @@ type inspection struct {
 	ctx      context.Context
 	l        *ledger.Ledger
 	stripe   *sandbox.Stripe
-	payments map[string]ledger.Payment // by session
-	notes    map[string][]sandbox.Note // by credit
-	starts   map[string]int            // by credit
-	untold   map[string]bool           // intents of which something happened that the ledger has not heard
-	foreign  map[string]bool           // intents of which somebody else gave money back, or asks for it
-	rewinds  []*rewind                 // the restores of the ledger, the first first
+	payments map[string]payment.Payment // by session
+	notes    map[string][]sandbox.Note  // by credit
+	starts   map[string]int             // by credit
+	untold   map[string]bool            // intents of which something happened that the ledger has not heard
+	foreign  map[string]bool            // intents of which somebody else gave money back, or asks for it
+	rewinds  []*rewind                  // the restores of the ledger, the first first
 	problems []string
 }
 
@@ -130,7 +130,7 @@ func (i *inspection) checkAcknowledged(e sandbox.Event) {
 	sold, _ := i.stripe.Session(e.ObjectID)
 	ours := sold.Metadata["device_uid"] != "" && (sold.Metadata["project"] == "" || sold.Metadata["project"] == project)
 	_, held, _, _ := i.stripe.Money(e.ObjectID)
-	if !e.Acked || !ours || (sold.PaymentStatus != "paid" && held == 0) || e.Created.Before(i.l.Born()) {
+	if !e.Acked || !ours || (sold.PaymentStatus != "paid" && held == 0) || e.Created.Before(i.l.CreatedAt()) {
 		return
 	}
 	if _, ok := i.payments[e.ObjectID]; !ok && !i.lookingUp() {
@@ -152,10 +152,10 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 		credit, _ := n.Body["credit_id"].(string)
 		i.notes[credit] = append(i.notes[credit], n)
 		p, known := i.payments[session]
-		if credit != ledger.CreditID(session) {
+		if credit != payment.CreditID(session) {
 			i.wrong("a note for session %s carries credit %s", session, credit)
 		}
-		if !known && n.Posted.After(i.l.Born().Add(time.Second)) {
+		if !known && n.Posted.After(i.l.CreatedAt().Add(time.Second)) {
 			i.wrong("a note for session %s, which the ledger does not know", session)
 		}
 		if known && !strings.EqualFold(p.DeviceUID, n.Device) {
@@ -179,25 +179,25 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "completed" }
 
 // checkRow holds a row against the life of a payment alone: it has its next step, or is at an end, and nothing ends unseen.
-func (i *inspection) checkRow(p ledger.Payment) {
+func (i *inspection) checkRow(p payment.Payment) {
 	now := i.stripe.Now()
 	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
-		if once := bridge.Next(p, at); bridge.Next(once, at) != once {
-			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, bridge.Next(once, at))
-		} else if p.Step == ledger.NoStep && once != p {
+		if once := payment.Next(p, at); payment.Next(once, at) != once {
+			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, payment.Next(once, at))
+		} else if p.Step == payment.NoStep && once != p {
 			i.wrong("payment %s is forgotten: nobody looks at it again, and it is not what it should be: %+v becomes %+v", p.ID, p, once)
 		}
 	}
-	if p.InFlight && (p.Step == ledger.NoStep || p.Step == ledger.Wait) {
+	if p.InFlight && (p.Step == payment.NoStep || p.Step == payment.StepWait) {
 		i.wrong("payment %s is under way with step %q", p.ID, p.Step)
 	}
-	if p.Step == ledger.NoStep && !bridge.Closed(p) && !i.decided(p) {
-		i.wrong("payment %s came to a dead end and nobody is told: %s, %s %s", p.ID, p.Money, p.Machine, p.Reason)
+	if p.Step == payment.NoStep && !payment.Closed(p) && !i.decided(p) {
+		i.wrong("payment %s came to a dead end and nobody is told: %s, %s %s", p.ID, p.Funds, p.Delivery, p.Reason)
 	}
 }
 
 // decided: a person took this payment in hand.
-func (i *inspection) decided(p ledger.Payment) bool {
+func (i *inspection) decided(p payment.Payment) bool {
 	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
 	if err != nil {
 		i.wrong("%v", err)
@@ -206,38 +206,38 @@ func (i *inspection) decided(p ledger.Payment) bool {
 }
 
 // checkMoney holds where the money is against Stripe.
-func (i *inspection) checkMoney(p ledger.Payment) {
+func (i *inspection) checkMoney(p payment.Payment) {
 	sold, ok := i.stripe.Session(p.SessionID)
-	if !ok || p.ID != ledger.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
+	if !ok || p.ID != payment.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
 		i.wrong("payment %s does not agree with its session %+v", p.ID, sold)
 	}
 	charged, held, back, intent := i.stripe.Money(p.SessionID)
-	on := fmt.Sprintf("payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Money, p.Machine, p.Reason, p.RefundedAmount, charged, held, back, intent)
+	on := fmt.Sprintf("payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Funds, p.Delivery, p.Reason, p.RefundedAmount, charged, held, back, intent)
 	if back > charged || p.RefundedAmount > p.Amount {
 		i.wrong("more went back than was paid: %s", on)
 	}
 	if p.InFlight || i.untold[p.PaymentIntent] || i.lookingUp() {
 		return // the ledger has yet to hear
 	}
-	onItsWay := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing
+	onItsWay := p.Funds == payment.Authorized || p.Funds == payment.Capturing || p.Funds == payment.Canceling
 	switch {
-	case held > 0 && (!onItsWay || p.Step == ledger.NoStep && p.Attention == ""):
+	case held > 0 && (!onItsWay || p.Step == payment.NoStep && p.ReviewReason == ""):
 		i.wrong("a hold is left: %s", on)
-	case p.Money == ledger.Released && intent != "canceled":
+	case p.Funds == payment.Canceled && intent != "canceled":
 		i.wrong("the hold was not released: %s", on)
-	case (p.Money == ledger.Paid || p.Money == ledger.Refunded) && p.Step != ledger.Refund && p.RefundedAmount != back:
+	case (p.Funds == payment.Paid || p.Funds == payment.Refunded) && p.Step != payment.StepRefund && p.RefundedAmount != back:
 		i.wrong("the ledger does not know what went back: %s", on)
-	case p.Money == ledger.Refunded && back+p.LostAmount != p.Amount:
+	case p.Funds == payment.Refunded && back+p.LostAmount != p.Amount:
 		i.wrong("not all of it went back: %s", on)
-	case p.Money == ledger.Paid && p.Amount > 0 && charged == 0:
+	case p.Funds == payment.Paid && p.Amount > 0 && charged == 0:
 		i.wrong("nothing was taken: %s", on)
-	case p.Reason == bridge.ReasonReversed && intent != "canceled" && !i.foreign[p.PaymentIntent] && !i.decided(p):
+	case p.Reason == payment.ReasonReversed && intent != "canceled" && !i.foreign[p.PaymentIntent] && !i.decided(p):
 		i.wrong("nobody else gave it back: %s", on)
 	}
 }
 
 // checkCredit holds what became of the credit against what Notehub and the machine have.
-func (i *inspection) checkCredit(p ledger.Payment) {
+func (i *inspection) checkCredit(p payment.Payment) {
 	var credits []sandbox.Note
 	for _, n := range i.notes[p.ID] {
 		if completed(n) {
@@ -251,34 +251,34 @@ func (i *inspection) checkCredit(p ledger.Payment) {
 	}
 	_, _, back, intent := i.stripe.Money(p.SessionID)
 	returned := p.Amount > 0 && (back == p.Amount || intent == "canceled")
-	on := fmt.Sprintf("payment %s, %s %s %s %s", p.ID, p.Money, p.Machine, p.Reason, p.Attention)
+	on := fmt.Sprintf("payment %s, %s %s %s %s", p.ID, p.Funds, p.Delivery, p.Reason, p.ReviewReason)
 	switch {
-	case p.Machine == ledger.Sent && len(credits) == 0:
+	case p.Delivery == payment.Sent && len(credits) == 0:
 		i.wrong("sent, and Notehub has no note: %s", on)
-	case !p.Posted && len(credits) > 0 && !p.InFlight && !i.retried(p) && !i.missed(p):
+	case !p.MaybeAccepted && len(credits) > 0 && !p.InFlight && !i.retried(p) && !i.missed(p):
 		i.wrong("never posted, and Notehub has its note: %s", on)
 	case !p.ConfirmBy.IsZero() && starts > 1:
 		i.wrong("%d starts of a machine that confirms: %s", starts, on)
 	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight && !i.missed(p):
 		i.wrong("the machine has its credit and the customer the money: %s", on)
-	case returned && p.Step == ledger.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
+	case returned && p.Step == payment.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
 		i.wrong("the money is back and the credit still waits for the machine: %s", on)
 	}
 }
 
 // retried: a person had the credit sent anew, so that an older note of it may be gone.
-func (i *inspection) retried(p ledger.Payment) bool {
+func (i *inspection) retried(p payment.Payment) bool {
 	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
 	return err == nil && slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "retry" })
 }
 
 // both: the credit and the money back are the agreed end, for the machine said nothing, or said it too late.
-func both(p ledger.Payment) bool {
+func both(p payment.Payment) bool {
 	switch p.Reason {
-	case bridge.ReasonUnconfirmed, bridge.ReasonStartedAfter, bridge.ReasonRecallUnclear:
+	case payment.ReasonUnconfirmed, payment.ReasonStartedAfter, payment.ReasonRecallUnclear:
 		return true
-	case bridge.ReasonReversed:
-		return p.Money == ledger.Released // the intent was cancelled, which nobody of us does after a start
+	case payment.ReasonReversed:
+		return p.Funds == payment.Canceled // the intent was cancelled, which nobody of us does after a start
 	}
-	return p.Money == ledger.CaptureFailed
+	return p.Funds == payment.CaptureFailed
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -140,7 +140,7 @@ func TestKill(t *testing.T) {
 	}
 	lost, repeated := 0, 0
 	acknowledged.Range(func(session, _ any) bool {
-		credit := ledger.CreditID(session.(string))
+		credit := payment.CreditID(session.(string))
 		if n := starts[credit]; n != 1 {
 			t.Errorf("the machine started %d times for session %s; want once", n, session)
 		}

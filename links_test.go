@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -297,7 +297,7 @@ func TestALongNameIsCutToStripesLimit(t *testing.T) {
 				f.leads("/pay?device="+washer, f.stripe.Links()[0].URL)
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(2 * time.Second)
-				f.stands(session.ID, ending{money: ledger.Paid, machine: ledger.Sent})
+				f.stands(session.ID, ending{money: payment.Paid, machine: payment.Sent})
 			})
 		})
 	}

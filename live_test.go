@@ -13,9 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -161,7 +160,7 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		english.hears("<h1>Waiting for the machine</h1>")
 		german.hears("<h1>Warten auf die Maschine</h1>")
 
-		confirmed := bridge.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
+		confirmed := payment.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
 		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
@@ -205,7 +204,7 @@ func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
 	})
 }
 
-func creditOf(s sandbox.Session) string { return ledger.CreditID(s.ID) }
+func creditOf(s sandbox.Session) string { return payment.CreditID(s.ID) }
 
 func TestACountdownMovesByItself(t *testing.T) {
 	t.Parallel()
@@ -215,7 +214,7 @@ func TestACountdownMovesByItself(t *testing.T) {
 		f.run()
 		session := f.buy(sandbox.PayOptions{})
 		r := listener.read(f, f.livePage(session)+"/events")
-		confirmed := bridge.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
+		confirmed := payment.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
 		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	notehubapi "notepay/internal/notehub"
+	"notepay/internal/payment"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
@@ -48,7 +48,7 @@ type notehub struct {
 	fleet  string    // sell only on this fleet's devices; "" for all
 	http   *http.Client
 	token  tokens
-	pace   *upstream.Pace
+	pace   *upstream.Limiter
 	odd    *notehubapi.OddRecords // where records that cannot be read are named; nil: nowhere
 
 	counted func(outcome string) // told of answers that are not applied; nil: nobody
@@ -115,7 +115,7 @@ func newHub(c hubConfig) *notehub {
 }
 
 // withPace returns a client with the same settings and transport, but with a token of its own, whose calls keep to pace.
-func (n *notehub) withPace(pace *upstream.Pace) *notehub {
+func (n *notehub) withPace(pace *upstream.Limiter) *notehub {
 	c := n.config
 	c.Transport = n.http.Transport
 	other := newHub(c)
@@ -125,7 +125,7 @@ func (n *notehub) withPace(pace *upstream.Pace) *notehub {
 
 // PostNote puts a note into the device's queue. Nothing in the call makes a repeat harmless (a .qi file takes no note id);
 // only the credit id in the body does, on the machine.
-func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note) error {
+func (n *notehub) PostNote(ctx context.Context, device string, note payment.Note) error {
 	body, err := json.Marshal(map[string]any{"body": note})
 	if err != nil {
 		return err
@@ -135,7 +135,7 @@ func (n *notehub) PostNote(ctx context.Context, device string, note bridge.Note)
 
 // PendingNotes lists the notes in the device's queue that it has not fetched yet, in no order. What somebody else posted there
 // and has another shape has no credit id.
-func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []bridge.PendingNote, err error) {
+func (n *notehub) PendingNotes(ctx context.Context, device string) (notes []payment.PendingNote, err error) {
 	err = n.call(ctx, call{method: http.MethodGet, path: n.devicePath(device) + "/notes/" + paymentFile, device: device, decode: func(text []byte) (err error) {
 		var odd []notehubapi.Odd
 		notes, odd, err = notehubapi.DecodePendingNotes(text)
@@ -199,7 +199,7 @@ func (n *notehub) Devices(ctx context.Context) (devices []ledger.Device, err err
 			n.odd.Set(oddDevices, odd...)
 			return devices, nil
 		case len(devices) == before:
-			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new device that is not the last"})
+			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Retryable, Status: 200, Detail: "a page without a new device that is not the last"})
 		}
 	}
 }
@@ -216,7 +216,7 @@ func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err 
 		return ledger.Device{}, err
 	}
 	if d.UID, d.Spelled = n.spelled.Split(d.UID); d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
-		return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "not a device of this fleet"}
+		return ledger.Device{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "not a device of this fleet"}
 	}
 	return d, nil
 }
@@ -225,7 +225,7 @@ func (n *notehub) Device(ctx context.Context, uid string) (d ledger.Device, err 
 // the oldest that Notehub keeps, as it also does where it no longer knows the cursor. The event under the cursor comes once more: who
 // reads tells repeats by their EventID. next is the cursor for the next call; more says that there is something behind it already.
 // What is no confirmation is passed over. That nothing is recorded before the cursor later on is assumed (docs/vendors.md, U21).
-func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []bridge.Confirmation, next string, more bool, err error) {
+func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error) {
 	query := url.Values{"files": {notehubapi.ConfirmationFiles}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(eventsPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
@@ -259,7 +259,7 @@ func (n *notehub) Confirmations(ctx context.Context, cursor string) (list []brid
 		next = reply.Next // none of the page's events has an id
 	}
 	if reply.More && next == cursor {
-		return nil, cursor, false, &upstream.Error{Outcome: upstream.Again, Status: 200, Detail: "a page without a new event that is not the last"}
+		return nil, cursor, false, &upstream.Error{Outcome: upstream.Retryable, Status: 200, Detail: "a page without a new event that is not the last"}
 	}
 	return list, next, reply.More, nil
 }
@@ -358,7 +358,7 @@ func (n *notehub) call(ctx context.Context, c call) error {
 
 func (n *notehub) callWith(ctx context.Context, c call, slot *upstream.Slot) error {
 	defer slot.Close()
-	ctx, cancel := context.WithTimeout(ctx, bridge.TimeLimit)
+	ctx, cancel := context.WithTimeout(ctx, payment.CallTimeout)
 	defer cancel()
 	err := n.attempt(ctx, c, slot)
 	for tries := 1; ; tries++ {
@@ -413,9 +413,9 @@ func (n *notehub) attempt(ctx context.Context, c call, slot *upstream.Slot) erro
 	if resp.StatusCode != http.StatusUnauthorized {
 		n.token.accept(token)
 	}
-	unexpected := upstream.Again
+	unexpected := upstream.Retryable
 	if c.decode == nil { // a yes that is none may be anybody's: the note may have been taken or not
-		c.decode, unexpected = notehubapi.CheckAcknowledged, upstream.Unclear
+		c.decode, unexpected = notehubapi.CheckAcknowledged, upstream.Unknown
 	}
 	var reply bytes.Buffer // which grows with less waste than io.ReadAll
 	_, readErr := reply.ReadFrom(resp.Body)
@@ -440,7 +440,7 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	var reply struct {
 		Err string `json:"err"`
 	}
-	e := &upstream.Error{Outcome: upstream.Trouble, Status: resp.StatusCode, Detail: upstream.Excerpt(text), RetryAfter: upstream.RetryAfter(resp.Header, time.Now())}
+	e := &upstream.Error{Outcome: upstream.Misconfigured, Status: resp.StatusCode, Detail: upstream.Excerpt(text), RetryAfter: upstream.RetryAfter(resp.Header, time.Now())}
 	if json.Unmarshal(text, &reply) == nil && reply.Err != "" {
 		e.Detail = upstream.Excerpt([]byte(reply.Err))
 	}
@@ -455,21 +455,21 @@ func classifyNotehub(c call, resp *http.Response, text []byte) error {
 	aboutDevice := c.device != "" && names("{device-noexist}", "{device-none}", "{device-id-invalid}", "{device-disabled}")
 	switch status := resp.StatusCode; {
 	case names("notes may be pending"): // U6: the status is not known, the text is
-		e.Outcome = upstream.Again
+		e.Outcome = upstream.Retryable
 	case status == http.StatusTooManyRequests:
-		e.Outcome = upstream.Wait
+		e.Outcome = upstream.RateLimited
 	case status == http.StatusRequestTimeout || status >= 500:
-		e.Outcome = upstream.Unclear
+		e.Outcome = upstream.Unknown
 		// Notehub's own words end the call; a gateway may say so of one that goes on behind it.
 		e.Over = reply.Err != "" && status != http.StatusBadGateway && status != http.StatusGatewayTimeout
 	case (status == http.StatusNotFound || status == http.StatusForbidden || status == http.StatusBadRequest) && aboutDevice: // U5
-		e.Outcome = upstream.Refused
+		e.Outcome = upstream.Rejected
 	case status == http.StatusNotFound && c.method == http.MethodGet && names("{notefile-noexist}", "{file-noexist}"):
-		e.Outcome = upstream.Refused // an answer: there is no such queue
+		e.Outcome = upstream.Rejected // an answer: there is no such queue
 	case status/100 == 4 && c.method == http.MethodDelete && names("{note-noexist}", "{notefile-noexist}", "{file-noexist}"): // U15
-		e.Outcome = upstream.Refused // an answer: there is no such note. A Notehub that says 200 of it cannot be told from one that deleted it
+		e.Outcome = upstream.Rejected // an answer: there is no such note. A Notehub that says 200 of it cannot be told from one that deleted it
 	case (status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge) && c.method == http.MethodPost && reply.Err != "":
-		e.Outcome = upstream.Refused // Notehub itself, and not a proxy, refuses this note
+		e.Outcome = upstream.Rejected // Notehub itself, and not a proxy, refuses this note
 	}
 	return e
 }

@@ -12,6 +12,7 @@ import (
 
 	"notepay/internal/bridge"
 	notehubapi "notepay/internal/notehub"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
@@ -32,7 +33,7 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
 		list, cursor, more, err := h.client.Confirmations(t.Context(), "")
-		meant(t, "nothing yet", err, upstream.Done)
+		meant(t, "nothing yet", err, upstream.OK)
 		if len(list) != 0 || cursor != "" || more {
 			t.Errorf("%+v, cursor %q, more %t; want nothing", list, cursor, more)
 		}
@@ -41,19 +42,19 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 		first := h.confirm(oneCredit, "failed", "E-DOOR")
 		h.AddEvent(washer, "_health.qo", nil)
 		list, cursor, more, err = h.client.Confirmations(t.Context(), cursor)
-		meant(t, "the first", err, upstream.Done)
-		want := bridge.Confirmation{EventID: first, DeviceUID: washer, CreditID: oneCredit, State: "failed", Code: "E-DOOR", At: at.UTC()}
+		meant(t, "the first", err, upstream.OK)
+		want := payment.Confirmation{EventID: first, DeviceUID: washer, CreditID: oneCredit, State: "failed", Code: "E-DOOR", At: at.UTC()}
 		if len(list) != 1 || list[0] != want || cursor != first || more {
 			t.Errorf("%+v, cursor %q, more %t; want %+v alone", list, cursor, more, want)
 		}
 		second := h.confirm(oneCredit, "started", "")
 		list, cursor, _, err = h.client.Confirmations(t.Context(), cursor)
-		meant(t, "the second", err, upstream.Done)
+		meant(t, "the second", err, upstream.OK)
 		if len(list) != 2 || list[0].EventID != first || list[1].EventID != second || cursor != second {
 			t.Errorf("%+v, cursor %q; want the first once more and then the second", list, cursor)
 		}
 		list, cursor, _, err = h.client.Confirmations(t.Context(), cursor)
-		meant(t, "nothing new", err, upstream.Done)
+		meant(t, "nothing new", err, upstream.OK)
 		if len(list) != 1 || list[0].EventID != second || cursor != second {
 			t.Errorf("%+v, cursor %q; want the second once more", list, cursor)
 		}
@@ -77,7 +78,7 @@ func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 		}
 		var got []string
 		for cursor, more := "", true; more; {
-			var list []bridge.Confirmation
+			var list []payment.Confirmation
 			var err error
 			list, cursor, more, err = h.client.Confirmations(t.Context(), cursor)
 			if err != nil {
@@ -101,7 +102,7 @@ func TestACursorThatNotehubNoLongerKnowsBeginsAnew(t *testing.T) {
 		h := newTestHub(t, nil)
 		id := h.confirm(oneCredit, "started", "")
 		list, cursor, _, err := h.client.Confirmations(t.Context(), "00000000-gone")
-		meant(t, "answers", err, upstream.Done)
+		meant(t, "answers", err, upstream.OK)
 		if len(list) != 1 || cursor != id {
 			t.Errorf("%+v, cursor %q; want all that there is", list, cursor)
 		}
@@ -114,13 +115,13 @@ func TestAPageOfEventsThatLeadsNowhere(t *testing.T) {
 		name, body string
 		want       upstream.Outcome
 	}{
-		{"an empty page", `{"events":[],"next_cursor":"","has_more":false}`, upstream.Done},
-		{"events that cannot be read", `{"events":[7,null,{"event":7}],"has_more":false}`, upstream.Done},
-		{"no has_more", `{"events":[]}`, upstream.Again},
-		{"another service's answer", `{}`, upstream.Again},
-		{"a proxy's page", proxyPage, upstream.Again},
-		{"an empty page that is not the last", `{"events":[],"has_more":true}`, upstream.Again},
-		{"the event under the cursor for ever", `{"events":[{"event":"e1"}],"has_more":true}`, upstream.Again},
+		{"an empty page", `{"events":[],"next_cursor":"","has_more":false}`, upstream.OK},
+		{"events that cannot be read", `{"events":[7,null,{"event":7}],"has_more":false}`, upstream.OK},
+		{"no has_more", `{"events":[]}`, upstream.Retryable},
+		{"another service's answer", `{}`, upstream.Retryable},
+		{"a proxy's page", proxyPage, upstream.Retryable},
+		{"an empty page that is not the last", `{"events":[],"has_more":true}`, upstream.Retryable},
+		{"the event under the cursor for ever", `{"events":[{"event":"e1"}],"has_more":true}`, upstream.Retryable},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
@@ -153,28 +154,28 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 	body := func(members string) string { return event(`{"body":{` + members + `}}`) }
 	credit := `"credit_id":"` + oneCredit + `"`
 	at := time.Date(2023, 11, 14, 22, 13, 21, 500e6, time.UTC)
-	good := bridge.Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: oneCredit, State: "started", At: at}
-	with := func(change func(*bridge.Confirmation)) bridge.Confirmation { c := good; change(&c); return c }
-	code := func(code string) bridge.Confirmation {
-		return with(func(c *bridge.Confirmation) { c.State, c.Code = "failed", code })
+	good := payment.Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: oneCredit, State: "started", At: at}
+	with := func(change func(*payment.Confirmation)) payment.Confirmation { c := good; change(&c); return c }
+	code := func(code string) payment.Confirmation {
+		return with(func(c *payment.Confirmation) { c.State, c.Code = "failed", code })
 	}
-	unusable := func(why, device string) bridge.Confirmation {
-		return with(func(c *bridge.Confirmation) { c.DeviceUID, c.Unusable = device, why })
+	unusable := func(why, device string) payment.Confirmation {
+		return with(func(c *payment.Confirmation) { c.DeviceUID, c.Unusable = device, why })
 	}
-	none := bridge.Confirmation{}
+	none := payment.Confirmation{}
 	for _, row := range []struct {
 		name, text string
-		want       bridge.Confirmation
+		want       payment.Confirmation
 		err        error
 	}{
 		{"as the contract says", event(`{}`), good, nil},
-		{"a device in capitals", event(`{"device":"DEV:AB"}`), with(func(c *bridge.Confirmation) { c.DeviceUID = "dev:ab" }), nil},
-		{"no time", event(`{"received":0}`), with(func(c *bridge.Confirmation) { c.At = time.Time{} }), nil},
-		{"no time that there is", event(`{"received":1e300}`), with(func(c *bridge.Confirmation) { c.At = time.Time{} }), nil},
-		{"done", body(credit + `,"state":"done"`), with(func(c *bridge.Confirmation) { c.State = "done" }), nil},
-		{"busy", body(credit + `,"state":"busy"`), with(func(c *bridge.Confirmation) { c.State = "busy" }), nil},
-		{"expired", body(credit + `,"state":"expired"`), with(func(c *bridge.Confirmation) { c.State = "expired" }), nil},
-		{"duplicate", body(credit + `,"state":"duplicate"`), with(func(c *bridge.Confirmation) { c.State = "duplicate" }), nil},
+		{"a device in capitals", event(`{"device":"DEV:AB"}`), with(func(c *payment.Confirmation) { c.DeviceUID = "dev:ab" }), nil},
+		{"no time", event(`{"received":0}`), with(func(c *payment.Confirmation) { c.At = time.Time{} }), nil},
+		{"no time that there is", event(`{"received":1e300}`), with(func(c *payment.Confirmation) { c.At = time.Time{} }), nil},
+		{"done", body(credit + `,"state":"done"`), with(func(c *payment.Confirmation) { c.State = "done" }), nil},
+		{"busy", body(credit + `,"state":"busy"`), with(func(c *payment.Confirmation) { c.State = "busy" }), nil},
+		{"expired", body(credit + `,"state":"expired"`), with(func(c *payment.Confirmation) { c.State = "expired" }), nil},
+		{"duplicate", body(credit + `,"state":"duplicate"`), with(func(c *payment.Confirmation) { c.State = "duplicate" }), nil},
 		{"failed with a code", body(credit + `,"state":"failed","code":"E-DOOR"`), code("E-DOOR"), nil},
 		{"a code that is a number", body(credit + `,"state":"failed","code":17`), code("17"), nil},
 		{"a code that is null", body(credit + `,"state":"failed","code":null`), code(""), nil},
@@ -194,9 +195,9 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"no device", event(`{"device":""}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is none", event(`{"device":"imei:1"}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is a number", event(`{"device":7}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
-		{"no state", body(credit), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
-		{"an unknown state", body(credit + `,"state":"Running"`), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil},
-		{"a state that is a number", body(credit + `,"state":1`), with(func(c *bridge.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
+		{"no state", body(credit), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
+		{"an unknown state", body(credit + `,"state":"Running"`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil},
+		{"a state that is a number", body(credit + `,"state":1`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
 		{"no body", event(`{"body":null}`), none, notehubapi.ErrNoCredit},
 		{"a body that is a text", event(`{"body":"started"}`), none, notehubapi.ErrNoCredit},
 		{"no credit", body(`"state":"started"`), none, notehubapi.ErrNoCredit},
@@ -222,7 +223,7 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var routed []bridge.Confirmation
+		var routed []payment.Confirmation
 		receiver := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			var raw json.RawMessage
 			if err := json.NewDecoder(r.Body).Decode(&raw); err != nil {
@@ -242,11 +243,11 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 		h.SetRoute("http://notepay.test/webhook/notehub", "token")
 		machine := sandbox.NewMachine(h.Notehub, sandbox.MachineConfig{Device: washer, Confirms: true})
 		machine.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
-		meant(t, "note", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "completed", CreditID: oneCredit}), upstream.Done)
+		meant(t, "note", h.client.PostNote(t.Context(), washer, payment.Note{PaymentStatus: "completed", CreditID: oneCredit}), upstream.OK)
 		machine.Step()
 		synctest.Wait()
 		listed, _, _, err := h.client.Confirmations(t.Context(), "")
-		meant(t, "answers", err, upstream.Done)
+		meant(t, "answers", err, upstream.OK)
 		if len(listed) != 1 || !slices.Equal(listed, routed) || listed[0].Code != "E-DOOR" || listed[0].CreditID != oneCredit {
 			t.Errorf("%+v by the cursor and %+v through the route; want one E-DOOR by both", listed, routed)
 		}
@@ -302,9 +303,9 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 		}, true, "", "taken"},
 		{"of another project", func(event, _ map[string]any) { event["app"] = "app:other" }, false, "", "other_project"},
 		{"without a credit", func(_, body map[string]any) { delete(body, "credit_id") }, false, "", "no_credit"},
-		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" }, false, bridge.AttentionConfirmation, "unknown_state"},
-		{"without a device", func(event, _ map[string]any) { delete(event, "device") }, false, bridge.AttentionConfirmation, "no_device"},
-		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" }, false, bridge.AttentionConfirmation, "other_device"},
+		{"with an unknown state", func(_, body map[string]any) { body["state"] = "running" }, false, payment.ReviewConfirmation, "unknown_state"},
+		{"without a device", func(event, _ map[string]any) { delete(event, "device") }, false, payment.ReviewConfirmation, "no_device"},
+		{"of another device", func(event, _ map[string]any) { event["device"] = "dev:other" }, false, payment.ReviewConfirmation, "other_device"},
 		{"of another file", func(event, _ map[string]any) { event["file"] = "_health.qo" }, false, "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -324,8 +325,8 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 					f.answers("the route", f.do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+routeToken), 200, `"received":true`)
 				}
 				p := f.paid(session.ID)
-				if (p.Machine == "started") != row.started || p.Attention != row.attention {
-					f.Errorf("%s, attention %q; want started %v, attention %q", p.Machine, p.Attention, row.started, row.attention)
+				if (p.Delivery == "started") != row.started || p.ReviewReason != row.attention {
+					f.Errorf("%s, attention %q; want started %v, attention %q", p.Delivery, p.ReviewReason, row.started, row.attention)
 				}
 				counter := `notepay_confirmations_total{outcome="` + row.counted + `"} 1`
 				if metrics := f.get("/metrics").Body.String(); row.counted != "" && !strings.Contains(metrics, counter) {
@@ -333,8 +334,8 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 				}
 				if row.attention != "" { // the machine says it again in a way that is understood
 					f.answers("the route", f.do("POST", "/webhook/notehub", routedEvent("e2", project, washer, credit, "started"), "Authorization", "Bearer "+routeToken), 200, "")
-					if p := f.paid(session.ID); p.Machine != "started" || p.Attention != "" {
-						f.Errorf("%s, attention %q; want it started and settled", p.Machine, p.Attention)
+					if p := f.paid(session.ID); p.Delivery != "started" || p.ReviewReason != "" {
+						f.Errorf("%s, attention %q; want it started and settled", p.Delivery, p.ReviewReason)
 					}
 				}
 			})

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -88,7 +88,7 @@ func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 		h.client.pace = upstream.NewWindow(1)
 		h.Next(hubDevice, sandbox.Outcome{Applied: true, Status: 200, Delay: 10 * time.Second, DelayEffect: true})
 		for range 3 {
-			meant(t, "device", h.ask(), upstream.Done)
+			meant(t, "device", h.ask(), upstream.OK)
 		}
 	})
 }
@@ -103,10 +103,10 @@ func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 			for !h.client.pace.Take() {
 				time.Sleep(time.Second)
 			}
-			return h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "completed", CreditID: "cr_1"})
+			return h.client.PostNote(t.Context(), washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"})
 		}
-		meant(t, "the claim that fetches the token", claimed(), upstream.Again)
-		meant(t, "the next claim", claimed(), upstream.Done)
+		meant(t, "the claim that fetches the token", claimed(), upstream.Retryable)
+		meant(t, "the next claim", claimed(), upstream.OK)
 		if n := len(h.Notes(washer)); n != 1 {
 			t.Errorf("%d notes; want 1", n)
 		}
@@ -129,8 +129,8 @@ func TestNotehubLimitHoldsOverRestarts(t *testing.T) {
 		}
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(3 * time.Minute)
-		if p := f.paid(session.ID); p.Machine != "sent" {
-			f.Errorf("the credit is %s; want it sent", p.Machine)
+		if p := f.paid(session.ID); p.Delivery != "sent" {
+			f.Errorf("the credit is %s; want it sent", p.Delivery)
 		}
 		f.wantLimit(7)
 	})

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -25,15 +25,15 @@ func TestPendingNotesSayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		meant(t, "credit", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "completed", CreditID: "cr_1"}), upstream.Done)
-		meant(t, "its end", h.client.PostNote(t.Context(), washer, bridge.Note{PaymentStatus: "refunded", CreditID: "cr_1"}), upstream.Done)
+		meant(t, "credit", h.client.PostNote(t.Context(), washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}), upstream.OK)
+		meant(t, "its end", h.client.PostNote(t.Context(), washer, payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}), upstream.OK)
 		got, err := h.client.PendingNotes(t.Context(), washer)
-		meant(t, "pending", err, upstream.Done)
-		var want []bridge.PendingNote
+		meant(t, "pending", err, upstream.OK)
+		var want []payment.PendingNote
 		for _, note := range h.Pending(washer, paymentFile) {
-			want = append(want, bridge.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)})
+			want = append(want, payment.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)})
 		}
-		byStatus := func(a, b bridge.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
+		byStatus := func(a, b payment.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
 		if slices.SortFunc(got, byStatus); !slices.Equal(got, want) {
 			t.Errorf("%+v; want %+v", got, want)
 		}
@@ -47,8 +47,8 @@ func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`})
 			got, err := h.client.PendingNotes(t.Context(), washer)
-			meant(t, strange, err, upstream.Done)
-			ours := bridge.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
+			meant(t, strange, err, upstream.OK)
+			ours := payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
 			if len(got) != 3 || !slices.Contains(got, ours) {
 				t.Errorf("%s: %+v; want three notes, one of them %+v", strange, got, ours)
 			}
@@ -60,17 +60,17 @@ func TestANoteIsRecalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		meant(t, "first", h.post(), upstream.Done)
-		meant(t, "second", h.post(), upstream.Done)
+		meant(t, "first", h.post(), upstream.OK)
+		meant(t, "second", h.post(), upstream.OK)
 		pending := h.Pending(washer, paymentFile)
-		meant(t, "recall", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Done)
+		meant(t, "recall", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.OK)
 		if left := h.Pending(washer, paymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
 			t.Errorf("%+v are left; want the second", left)
 		}
-		meant(t, "again", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Refused)
+		meant(t, "again", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Rejected)
 		h.Fetch(washer, paymentFile)
-		meant(t, "after the fetch", h.client.DeleteNote(t.Context(), washer, pending[1].ID), upstream.Refused)
-		meant(t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Trouble)
+		meant(t, "after the fetch", h.client.DeleteNote(t.Context(), washer, pending[1].ID), upstream.Rejected)
+		meant(t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Misconfigured)
 	})
 }
 
@@ -83,16 +83,16 @@ func TestARecallThatCameTooLate(t *testing.T) {
 		too         func(h *testHub) // how the Notecard comes first
 		want        upstream.Outcome
 	}{
-		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Refused},
-		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Done},
-		{"it is being fetched, and Notehub says that there is none", false, func(h *testHub) { h.RaceNextDelete(washer, false) }, upstream.Refused},
-		{"it is being fetched, and Notehub says 200", false, func(h *testHub) { h.RaceNextDelete(washer, true) }, upstream.Done},
+		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Rejected},
+		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.OK},
+		{"it is being fetched, and Notehub says that there is none", false, func(h *testHub) { h.RaceNextDelete(washer, false) }, upstream.Rejected},
+		{"it is being fetched, and Notehub says 200", false, func(h *testHub) { h.RaceNextDelete(washer, true) }, upstream.OK},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
-				meant(t, "note", h.post(), upstream.Done)
+				meant(t, "note", h.post(), upstream.OK)
 				id := h.Pending(washer, paymentFile)[0].ID
 				row.too(h)
 				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, id), row.want)
@@ -111,35 +111,35 @@ func TestWhatAnAnswerToARecallMeans(t *testing.T) {
 		answer sandbox.Outcome
 		want   upstream.Outcome
 	}{
-		{"200", sandbox.Outcome{Applied: true, Status: 200}, upstream.Done},
-		{"204", sandbox.Outcome{Applied: true, Status: 204}, upstream.Done},
-		{"404 that names the note", saying(404, "note 1:1 {note-noexist}"), upstream.Refused},
-		{"404 that names the queue", saying(404, "{notefile-noexist}"), upstream.Refused},
-		{"404 that names the queue in other words", saying(404, "{file-noexist}"), upstream.Refused},
-		{"400 that names the note", saying(400, "{note-noexist}"), upstream.Refused},
-		{"410 that names the note", saying(410, "{note-noexist}"), upstream.Refused},
-		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Trouble},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Trouble},
-		{"a proxy's page that quotes the token", sandbox.Outcome{Status: 404, Body: "<p>{note-noexist}</p>"}, upstream.Trouble},
-		{"404 that names the device", saying(404, "{device-noexist}"), upstream.Trouble},
-		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Trouble},
-		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Trouble},
-		{"400 by which Notehub refuses the call", saying(400, "bad note id"), upstream.Trouble},
-		{"403", saying(403, "{access-denied}"), upstream.Trouble},
-		{"405", sandbox.Outcome{Status: 405}, upstream.Trouble},
-		{"429", sandbox.Outcome{Status: 429}, upstream.Wait},
-		{"429 that names the note", saying(429, "{note-noexist}"), upstream.Wait},
-		{"500 that names the note", saying(500, "{note-noexist}"), upstream.Unclear},
-		{"503", sandbox.Outcome{Status: 503}, upstream.Unclear},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear},
-		{"cut without the effect", sandbox.Outcome{}, upstream.Unclear},
-		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unclear},
+		{"200", sandbox.Outcome{Applied: true, Status: 200}, upstream.OK},
+		{"204", sandbox.Outcome{Applied: true, Status: 204}, upstream.OK},
+		{"404 that names the note", saying(404, "note 1:1 {note-noexist}"), upstream.Rejected},
+		{"404 that names the queue", saying(404, "{notefile-noexist}"), upstream.Rejected},
+		{"404 that names the queue in other words", saying(404, "{file-noexist}"), upstream.Rejected},
+		{"400 that names the note", saying(400, "{note-noexist}"), upstream.Rejected},
+		{"410 that names the note", saying(410, "{note-noexist}"), upstream.Rejected},
+		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Misconfigured},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Misconfigured},
+		{"a proxy's page that quotes the token", sandbox.Outcome{Status: 404, Body: "<p>{note-noexist}</p>"}, upstream.Misconfigured},
+		{"404 that names the device", saying(404, "{device-noexist}"), upstream.Misconfigured},
+		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Misconfigured},
+		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Misconfigured},
+		{"400 by which Notehub refuses the call", saying(400, "bad note id"), upstream.Misconfigured},
+		{"403", saying(403, "{access-denied}"), upstream.Misconfigured},
+		{"405", sandbox.Outcome{Status: 405}, upstream.Misconfigured},
+		{"429", sandbox.Outcome{Status: 429}, upstream.RateLimited},
+		{"429 that names the note", saying(429, "{note-noexist}"), upstream.RateLimited},
+		{"500 that names the note", saying(500, "{note-noexist}"), upstream.Unknown},
+		{"503", sandbox.Outcome{Status: 503}, upstream.Unknown},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown},
+		{"cut without the effect", sandbox.Outcome{}, upstream.Unknown},
+		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unknown},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, nil)
-				meant(t, "note", h.post(), upstream.Done)
+				meant(t, "note", h.post(), upstream.OK)
 				h.Next(hubDelete, row.answer)
 				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, h.Pending(washer, paymentFile)[0].ID), row.want)
 				if n := h.Count(hubDelete); n != 1 {
@@ -173,10 +173,10 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, nil)
-				h.client.pace = upstream.NewPace(1, 1)
-				h.client.pace.Spend(time.Now())
+				h.client.pace = upstream.NewLimiter(1, 1)
+				h.client.pace.Use(time.Now())
 				began := time.Now()
-				if err := row.call(h); err != nil && upstream.OutcomeOf(err) != upstream.Refused {
+				if err := row.call(h); err != nil && upstream.OutcomeOf(err) != upstream.Rejected {
 					t.Fatal(err)
 				}
 				if took := time.Since(began); (took >= time.Minute) != row.waits {
@@ -191,7 +191,7 @@ func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
-		meant(t, "note", h.post(), upstream.Done)
+		meant(t, "note", h.post(), upstream.OK)
 		id := h.Pending(washer, paymentFile)[0].ID
 		for name, call := range map[string]func() error{
 			"recall":    func() error { return h.client.DeleteNote(t.Context(), washer, id) },
@@ -200,7 +200,7 @@ func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 		} {
 			before := h.TokensIssued()
 			h.RevokeTokens()
-			meant(t, name, call(), upstream.Done)
+			meant(t, name, call(), upstream.OK)
 			if n := h.TokensIssued() - before; n != 1 {
 				t.Errorf("%s: %d new tokens; want one", name, n)
 			}
@@ -219,12 +219,12 @@ func TestVariablesAreReadWithSmallNames(t *testing.T) {
 			d.Fleets, d.Variables = []string{"fleet:1"}, map[string]string{"Credit_Lifetime": "5m"}
 		})
 		got, err := h.client.ProjectVariables(t.Context())
-		meant(t, "project", err, upstream.Done)
+		meant(t, "project", err, upstream.OK)
 		if want := map[string]string{"stripe_price_id": "price_Small", "other": "X"}; !maps.Equal(got, want) {
 			t.Errorf("the project has %v; want %v", got, want)
 		}
 		fleets, err := h.client.FleetVariables(t.Context())
-		meant(t, "fleets", err, upstream.Done)
+		meant(t, "fleets", err, upstream.OK)
 		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) || len(fleets["fleet:2"]) != 0 {
 			t.Errorf("the fleets have %v; want one with payment_enabled and one with nothing", fleets)
 		}
@@ -232,12 +232,12 @@ func TestVariablesAreReadWithSmallNames(t *testing.T) {
 			t.Errorf("%d calls for all fleets; want one", n)
 		}
 		got, err = h.client.DeviceVariables(t.Context(), washer)
-		meant(t, "device", err, upstream.Done)
+		meant(t, "device", err, upstream.OK)
 		if want := map[string]string{"credit_lifetime": "5m"}; !maps.Equal(got, want) {
 			t.Errorf("the device has %v; want its own alone, %v", got, want)
 		}
 		_, err = h.client.DeviceVariables(t.Context(), "dev:1")
-		meant(t, "unknown device", err, upstream.Refused)
+		meant(t, "unknown device", err, upstream.Rejected)
 	})
 }
 
@@ -248,13 +248,13 @@ func TestWhatIsNotALotOfVariablesIsNotTakenForNone(t *testing.T) {
 		answer sandbox.Outcome
 		want   upstream.Outcome
 	}{
-		{"another service's answer", sandbox.Outcome{Status: 200, Body: `{}`}, upstream.Again},
-		{"a proxy's page", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Again},
-		{"a text", sandbox.Outcome{Status: 200, Body: `{"environment_variables":"a","fleets":"b"}`}, upstream.Again},
-		{"null, which is Go's empty map", sandbox.Outcome{Status: 200, Body: `{"environment_variables":null,"fleets":[]}`}, upstream.Done},
-		{"403", sandbox.Outcome{Status: 403}, upstream.Trouble},
-		{"429", sandbox.Outcome{Status: 429}, upstream.Wait},
-		{"500", sandbox.Outcome{Status: 500}, upstream.Unclear},
+		{"another service's answer", sandbox.Outcome{Status: 200, Body: `{}`}, upstream.Retryable},
+		{"a proxy's page", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Retryable},
+		{"a text", sandbox.Outcome{Status: 200, Body: `{"environment_variables":"a","fleets":"b"}`}, upstream.Retryable},
+		{"null, which is Go's empty map", sandbox.Outcome{Status: 200, Body: `{"environment_variables":null,"fleets":[]}`}, upstream.OK},
+		{"403", sandbox.Outcome{Status: 403}, upstream.Misconfigured},
+		{"429", sandbox.Outcome{Status: 429}, upstream.RateLimited},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Unknown},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)

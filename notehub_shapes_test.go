@@ -12,9 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -24,24 +23,24 @@ var acknowledgments = []struct {
 	name, body string
 	want       upstream.Outcome
 }{
-	{"the empty object that Notehub documents", `{}`, upstream.Done},
-	{"an object with a line break", "{}\n", upstream.Done},
-	{"an object with members that we do not know", `{"changes":1,"total":1}`, upstream.Done},
-	{"an empty line", "\n", upstream.Done},
-	{"a captive portal's page", proxyPage, upstream.Unclear},
-	{"a text", `OK`, upstream.Unclear},
-	{"an error of Notehub", `{"err":"a maximum of 100 notes may be pending"}`, upstream.Unclear},
-	{"an error in other letters", `{"Err":"no"}`, upstream.Unclear},
-	{"an empty error", `{"err":""}`, upstream.Unclear},
-	{"another service's error", `{"error":"login required"}`, upstream.Unclear},
-	{"null", `null`, upstream.Unclear},
-	{"a list", `[]`, upstream.Unclear},
-	{"a number", `1`, upstream.Unclear},
-	{"true", `true`, upstream.Unclear},
-	{"half an object", `{"err`, upstream.Unclear},
-	{"an object and a page", `{}<html>`, upstream.Unclear},
-	{"two objects", `{}{}`, upstream.Unclear},
-	{"bytes", "\xff\xfe{}", upstream.Unclear},
+	{"the empty object that Notehub documents", `{}`, upstream.OK},
+	{"an object with a line break", "{}\n", upstream.OK},
+	{"an object with members that we do not know", `{"changes":1,"total":1}`, upstream.OK},
+	{"an empty line", "\n", upstream.OK},
+	{"a captive portal's page", proxyPage, upstream.Unknown},
+	{"a text", `OK`, upstream.Unknown},
+	{"an error of Notehub", `{"err":"a maximum of 100 notes may be pending"}`, upstream.Unknown},
+	{"an error in other letters", `{"Err":"no"}`, upstream.Unknown},
+	{"an empty error", `{"err":""}`, upstream.Unknown},
+	{"another service's error", `{"error":"login required"}`, upstream.Unknown},
+	{"null", `null`, upstream.Unknown},
+	{"a list", `[]`, upstream.Unknown},
+	{"a number", `1`, upstream.Unknown},
+	{"true", `true`, upstream.Unknown},
+	{"half an object", `{"err`, upstream.Unknown},
+	{"an object and a page", `{}<html>`, upstream.Unknown},
+	{"two objects", `{}{}`, upstream.Unknown},
+	{"bytes", "\xff\xfe{}", upstream.Unknown},
 }
 
 func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
@@ -58,7 +57,7 @@ func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
 		h.client.http.Transport = sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
-		meant(t, "204 has no body", h.post(), upstream.Done)
+		meant(t, "204 has no body", h.post(), upstream.OK)
 	})
 }
 
@@ -89,10 +88,10 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 		body []byte
 		want upstream.Outcome
 	}{
-		{"gzip", packed.Bytes(), upstream.Done},
-		{"half of it", packed.Bytes()[:packed.Len()-4], upstream.Unclear},
-		{"an object that calls itself gzip", []byte(`{}`), upstream.Unclear},
-		{"nothing that calls itself gzip", nil, upstream.Done},
+		{"gzip", packed.Bytes(), upstream.OK},
+		{"half of it", packed.Bytes()[:packed.Len()-4], upstream.Unknown},
+		{"an object that calls itself gzip", []byte(`{}`), upstream.Unknown},
+		{"nothing that calls itself gzip", nil, upstream.OK},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -100,34 +99,34 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		n := newHub(hubSettings(server.URL))
-		meant(t, row.name, n.PostNote(t.Context(), washer, bridge.Note{}), row.want)
+		meant(t, row.name, n.PostNote(t.Context(), washer, payment.Note{}), row.want)
 	}
 }
 
 func TestPendingNotesNeedsAList(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]upstream.Outcome{
-		`{"changes":0,"total":0,"notes":{}}`:   upstream.Done,
-		`{"notes":{}}`:                         upstream.Done,
-		`{"changes":0,"total":0}`:              upstream.Done,
-		`{"changes":0,"total":0,"notes":null}`: upstream.Done,
-		`{}`:                                   upstream.Again,
-		`null`:                                 upstream.Again,
-		`[]`:                                   upstream.Again,
-		`""`:                                   upstream.Again,
-		``:                                     upstream.Again,
-		proxyPage:                              upstream.Again,
-		`{"err":"no"}`:                         upstream.Again,
-		`{"notes":null}`:                       upstream.Again,
-		`{"notes":[]}`:                         upstream.Again,
-		`{"notes":"none"}`:                     upstream.Again,
-		`{"notes":{},"total":"none"}`:          upstream.Again,
-		`{"changes":1,"total":1}`:              upstream.Again,
-		`{"changes":2,"total":2,"notes":{}}`:   upstream.Again,
-		`{"total":2,"notes":{"1:1":{"body":{}}}}`:                   upstream.Again,
-		`{"notes":{},"err":"the queue cannot be read"}`:             upstream.Again,
-		`{"changes":0,"total":0,"err":"no"}`:                        upstream.Again,
-		`{"changes":0,"total":0,"notes":null,"Error":{"code":500}}`: upstream.Again,
+		`{"changes":0,"total":0,"notes":{}}`:   upstream.OK,
+		`{"notes":{}}`:                         upstream.OK,
+		`{"changes":0,"total":0}`:              upstream.OK,
+		`{"changes":0,"total":0,"notes":null}`: upstream.OK,
+		`{}`:                                   upstream.Retryable,
+		`null`:                                 upstream.Retryable,
+		`[]`:                                   upstream.Retryable,
+		`""`:                                   upstream.Retryable,
+		``:                                     upstream.Retryable,
+		proxyPage:                              upstream.Retryable,
+		`{"err":"no"}`:                         upstream.Retryable,
+		`{"notes":null}`:                       upstream.Retryable,
+		`{"notes":[]}`:                         upstream.Retryable,
+		`{"notes":"none"}`:                     upstream.Retryable,
+		`{"notes":{},"total":"none"}`:          upstream.Retryable,
+		`{"changes":1,"total":1}`:              upstream.Retryable,
+		`{"changes":2,"total":2,"notes":{}}`:   upstream.Retryable,
+		`{"total":2,"notes":{"1:1":{"body":{}}}}`:                   upstream.Retryable,
+		`{"notes":{},"err":"the queue cannot be read"}`:             upstream.Retryable,
+		`{"changes":0,"total":0,"err":"no"}`:                        upstream.Retryable,
+		`{"changes":0,"total":0,"notes":null,"Error":{"code":500}}`: upstream.Retryable,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
@@ -151,11 +150,11 @@ func TestACaptivePortalDeliversNoCredit(t *testing.T) {
 				f.notehub.Always(hubNotes, sandbox.Outcome{Status: 200, Body: body})
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(30 * time.Second)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Queued, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Queued, "", ""})
 				f.notehub.Clear(postNote)
 				f.notehub.Clear(hubNotes)
 				f.pass(5 * time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 				f.started(m, 1)
 			})
 		})
@@ -171,10 +170,10 @@ func TestAReplyThatIsNoListProvesNoFetch(t *testing.T) {
 				session := f.buy(sandbox.PayOptions{})
 				f.notehub.Always(hubNotes, sandbox.Outcome{Status: 200, Body: body})
 				f.pass(5 * time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 				f.notehub.Clear(hubNotes)
 				f.pass(5 * time.Minute)
-				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+				f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 				f.money(session.ID, 350, 0, 350)
 			})
 		})
@@ -188,10 +187,10 @@ func TestDeleteNoteOfACaptivePortalProvesNoRecall(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.notehub.Always(hubDelete, sandbox.Outcome{Status: 200, Body: proxyPage})
 		f.pass(4 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 		f.notehub.Clear(hubDelete)
 		f.pass(4 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 		if n := len(f.notehub.Pending(washer, paymentFile)); n != 0 {
 			f.Errorf("%d notes are pending after the recall; want none", n)
 		}
@@ -275,7 +274,7 @@ func TestDeviceNeedsADevice(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
-			meant(t, body, h.ask(), upstream.Again)
+			meant(t, body, h.ask(), upstream.Retryable)
 		})
 	}
 }
@@ -287,7 +286,7 @@ func TestDevicesNeedAList(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubList, sandbox.Outcome{Status: 200, Body: body})
 			_, err := h.client.Devices(t.Context())
-			meant(t, body, err, upstream.Again)
+			meant(t, body, err, upstream.Retryable)
 		})
 	}
 }
@@ -299,7 +298,7 @@ func TestConfirmationsNeedAList(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubEvents, sandbox.Outcome{Status: 200, Body: body})
 			_, cursor, _, err := h.client.Confirmations(t.Context(), "e1")
-			meant(t, body, err, upstream.Again)
+			meant(t, body, err, upstream.Retryable)
 			if cursor != "e1" {
 				t.Errorf("%s: cursor %q; want it where it was", body, cursor)
 			}
@@ -314,7 +313,7 @@ func TestFleetVariablesAreDecodedOneByOne(t *testing.T) {
 		read := func(fleets string) map[string]map[string]string {
 			h.Next(hubFleets, sandbox.Outcome{Status: 200, Body: `{"fleets":[` + fleets + `]}`})
 			variables, err := h.client.FleetVariables(t.Context())
-			meant(t, fleets, err, upstream.Done)
+			meant(t, fleets, err, upstream.OK)
 			return variables
 		}
 		const good = `{"uid":"fleet:1","environment_variables":{"a":"1"}}`
@@ -345,7 +344,7 @@ func TestVariablesAreDecodedOneByOne(t *testing.T) {
 		h := newTestHub(t, nil)
 		h.Next(hubDeviceNames, sandbox.Outcome{Status: 200, Body: `{"environment_variables":{"a":"1","payment_enabled":false,"n":7,"o":{"x":1},"gone":null}}`})
 		got, err := h.client.DeviceVariables(t.Context(), washer)
-		meant(t, "variables", err, upstream.Done)
+		meant(t, "variables", err, upstream.OK)
 		want := "map[a:1 n:7 o:{\"x\":1} payment_enabled:false]"
 		if fmt.Sprint(got) != want {
 			t.Errorf("%v; want %s", got, want)
@@ -360,8 +359,8 @@ func TestPendingNotesAreDecodedOneByOne(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":` + odd + `,"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}}}}`})
 			got, err := h.client.PendingNotes(t.Context(), washer)
-			meant(t, odd, err, upstream.Done)
-			if ours := (bridge.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}); len(got) != 2 || !slices.Contains(got, ours) {
+			meant(t, odd, err, upstream.OK)
+			if ours := (payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}); len(got) != 2 || !slices.Contains(got, ours) {
 				t.Errorf("%s: %+v; want two notes, one of them %+v", odd, got, ours)
 			}
 		})
@@ -384,11 +383,11 @@ func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 		if n := f.notehub.Count(hubEvents) - before; n > 200 {
 			f.Errorf("%d reads in five minutes; want them to back off", n)
 		}
-		if p := f.paid(session.ID); p.Money != ledger.Paid {
-			f.Errorf("%s, %s; want the money kept while the answers cannot be read", p.Machine, p.Money)
+		if p := f.paid(session.ID); p.Funds != payment.Paid {
+			f.Errorf("%s, %s; want the money kept while the answers cannot be read", p.Delivery, p.Funds)
 		}
 		f.notehub.Clear(hubEvents)
 		f.pass(5 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonUnconfirmed, bridge.ReasonUnconfirmed})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed})
 	})
 }

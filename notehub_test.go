@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -56,7 +56,7 @@ func withClient(s *hubConfig, _ *sandbox.NotehubConfig) {
 }
 
 func (h *testHub) post() error {
-	return h.client.PostNote(context.Background(), washer, bridge.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"})
+	return h.client.PostNote(context.Background(), washer, payment.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"})
 }
 
 func (h *testHub) ask() error {
@@ -97,50 +97,50 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, upstream.Done, 0},
-		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, upstream.Done, 0},
-		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, upstream.Done, 0},
-		{"429 with seconds", after("7"), upstream.Wait, 7 * time.Second},
-		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), upstream.Wait, 90 * time.Second},
-		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), upstream.Wait, 0},
-		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
-		{"429 with words", after("soon"), upstream.Wait, 0},
-		{"429 with less than nothing", after("-5"), upstream.Wait, 0},
-		{"429 with more than a day", after("4000000000"), upstream.Wait, 24 * time.Hour},
-		{"429 with more than a number holds", after("99999999999999999999"), upstream.Wait, 0},
-		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: proxyPage}, upstream.Wait, 0},
-		{"403 because the account is suspended", saying(403, "this billing account is suspended"), upstream.Trouble, 0},
-		{"403 without a word", sandbox.Outcome{Status: 403}, upstream.Trouble, 0},
-		{"404 that names the device", saying(404, "device dev:1 {device-noexist}"), upstream.Refused, 0},
-		{"403 that names the device", saying(403, "{device-none}"), upstream.Refused, 0},
-		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Refused, 0},
-		{"400 that names the device", saying(400, "{device-id-invalid}"), upstream.Refused, 0},
-		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Trouble, 0},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Trouble, 0},
-		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Trouble, 0},
-		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, upstream.Trouble, 0},
-		{"400 by which Notehub refuses the note", saying(400, "note body is not an object"), upstream.Refused, 0},
-		{"413 by which Notehub refuses the note", saying(413, "{too-big}"), upstream.Refused, 0},
-		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: proxyPage}, upstream.Trouble, 0},
-		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: proxyPage}, upstream.Trouble, 0},
-		{"405", sandbox.Outcome{Status: 405}, upstream.Trouble, 0},
-		{"409", sandbox.Outcome{Status: 409}, upstream.Trouble, 0},
-		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, upstream.Trouble, 0},
-		{"304", sandbox.Outcome{Status: 304}, upstream.Trouble, 0},
-		{"a full queue under 400", saying(400, full), upstream.Again, 0},
-		{"a full queue under 403", saying(403, full), upstream.Again, 0},
-		{"a full queue under 409", saying(409, full), upstream.Again, 0},
-		{"a full queue under 429", saying(429, full), upstream.Again, 0},
-		{"a full queue under 500", saying(500, full), upstream.Again, 0},
-		{"408", sandbox.Outcome{Status: 408}, upstream.Unclear, 0},
-		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unclear, 0},
-		{"500 without the effect", sandbox.Outcome{Status: 500}, upstream.Unclear, 0},
-		{"502", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unclear, 0},
-		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, upstream.Unclear, 30 * time.Second},
-		{"504", sandbox.Outcome{Status: 504}, upstream.Unclear, 0},
-		{"500 that names the device", saying(500, "{device-noexist}"), upstream.Unclear, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear, 0},
-		{"cut without the effect", sandbox.Outcome{}, upstream.Unclear, 0},
+		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, upstream.OK, 0},
+		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, upstream.OK, 0},
+		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, upstream.OK, 0},
+		{"429 with seconds", after("7"), upstream.RateLimited, 7 * time.Second},
+		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), upstream.RateLimited, 90 * time.Second},
+		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), upstream.RateLimited, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
+		{"429 with words", after("soon"), upstream.RateLimited, 0},
+		{"429 with less than nothing", after("-5"), upstream.RateLimited, 0},
+		{"429 with more than a day", after("4000000000"), upstream.RateLimited, 24 * time.Hour},
+		{"429 with more than a number holds", after("99999999999999999999"), upstream.RateLimited, 0},
+		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: proxyPage}, upstream.RateLimited, 0},
+		{"403 because the account is suspended", saying(403, "this billing account is suspended"), upstream.Misconfigured, 0},
+		{"403 without a word", sandbox.Outcome{Status: 403}, upstream.Misconfigured, 0},
+		{"404 that names the device", saying(404, "device dev:1 {device-noexist}"), upstream.Rejected, 0},
+		{"403 that names the device", saying(403, "{device-none}"), upstream.Rejected, 0},
+		{"403 because the device is disabled", saying(403, "{device-disabled}"), upstream.Rejected, 0},
+		{"400 that names the device", saying(400, "{device-id-invalid}"), upstream.Rejected, 0},
+		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Misconfigured, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Misconfigured, 0},
+		{"404 that names the project", saying(404, "{app-noexist}"), upstream.Misconfigured, 0},
+		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, upstream.Misconfigured, 0},
+		{"400 by which Notehub refuses the note", saying(400, "note body is not an object"), upstream.Rejected, 0},
+		{"413 by which Notehub refuses the note", saying(413, "{too-big}"), upstream.Rejected, 0},
+		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: proxyPage}, upstream.Misconfigured, 0},
+		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: proxyPage}, upstream.Misconfigured, 0},
+		{"405", sandbox.Outcome{Status: 405}, upstream.Misconfigured, 0},
+		{"409", sandbox.Outcome{Status: 409}, upstream.Misconfigured, 0},
+		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, upstream.Misconfigured, 0},
+		{"304", sandbox.Outcome{Status: 304}, upstream.Misconfigured, 0},
+		{"a full queue under 400", saying(400, full), upstream.Retryable, 0},
+		{"a full queue under 403", saying(403, full), upstream.Retryable, 0},
+		{"a full queue under 409", saying(409, full), upstream.Retryable, 0},
+		{"a full queue under 429", saying(429, full), upstream.Retryable, 0},
+		{"a full queue under 500", saying(500, full), upstream.Retryable, 0},
+		{"408", sandbox.Outcome{Status: 408}, upstream.Unknown, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unknown, 0},
+		{"500 without the effect", sandbox.Outcome{Status: 500}, upstream.Unknown, 0},
+		{"502", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unknown, 0},
+		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, upstream.Unknown, 30 * time.Second},
+		{"504", sandbox.Outcome{Status: 504}, upstream.Unknown, 0},
+		{"500 that names the device", saying(500, "{device-noexist}"), upstream.Unknown, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown, 0},
+		{"cut without the effect", sandbox.Outcome{}, upstream.Unknown, 0},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 				if n := h.Count(postNote); n != 1 {
 					t.Errorf("%d attempts; want one", n)
 				}
-				held := row.want == upstream.Wait
+				held := row.want == upstream.RateLimited
 				if d := h.client.pace.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
@@ -169,9 +169,9 @@ func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
-		meant(t, "first note", h.post(), upstream.Done)
-		meant(t, "second note", h.post(), upstream.Again)
-		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", bridge.Note{}), upstream.Refused)
+		meant(t, "first note", h.post(), upstream.OK)
+		meant(t, "second note", h.post(), upstream.Retryable)
+		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", payment.Note{}), upstream.Rejected)
 	})
 }
 
@@ -179,8 +179,8 @@ func TestANoteIsPostedAsTheContractSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		note := bridge.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
-		meant(t, "note", h.client.PostNote(t.Context(), washer, note), upstream.Done)
+		note := payment.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
+		meant(t, "note", h.client.PostNote(t.Context(), washer, note), upstream.OK)
 		seen := h.Requests(postNote)[0]
 		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1","credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
 		if got := string(seen.Body); got != want {
@@ -208,9 +208,9 @@ func TestASlowCallIsUnclearAfterItsTimeLimit(t *testing.T) {
 				h := newTestHub(t, nil)
 				h.Next(postNote, answer)
 				began := time.Now()
-				meant(t, "note", h.post(), upstream.Unclear)
-				if took := time.Since(began); took != bridge.TimeLimit {
-					t.Errorf("gave up after %v; want %v", took, bridge.TimeLimit)
+				meant(t, "note", h.post(), upstream.Unknown)
+				if took := time.Since(began); took != payment.CallTimeout {
+					t.Errorf("gave up after %v; want %v", took, payment.CallTimeout)
 				}
 				time.Sleep(time.Minute) // of the bubble: what is applied late is applied
 				if n := len(h.Notes(washer)); (n == 1) != answer.Applied {
@@ -226,9 +226,9 @@ func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	n := newHub(hubSettings(gone.URL))
-	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Again)
+	meant(t, "note", n.PostNote(t.Context(), washer, payment.Note{}), upstream.Retryable)
 	_, err := n.Device(t.Context(), washer)
-	meant(t, "device", err, upstream.Again)
+	meant(t, "device", err, upstream.Retryable)
 }
 
 func TestAReplyThatEndsHalfway(t *testing.T) {
@@ -239,13 +239,13 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 	}))
 	t.Cleanup(half.Close)
 	n := newHub(hubSettings(half.URL))
-	meant(t, "note", n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Unclear)
+	meant(t, "note", n.PostNote(t.Context(), washer, payment.Note{}), upstream.Unknown)
 	_, err := n.Device(t.Context(), washer)
-	meant(t, "device", err, upstream.Unclear)
+	meant(t, "device", err, upstream.Unknown)
 	_, err = n.PendingNotes(t.Context(), washer)
-	meant(t, "pending", err, upstream.Unclear)
+	meant(t, "pending", err, upstream.Unknown)
 	_, err = n.Devices(t.Context())
-	meant(t, "devices", err, upstream.Unclear)
+	meant(t, "devices", err, upstream.Unknown)
 }
 
 func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
@@ -254,7 +254,7 @@ func TestAReadThatIsNotWhatItShouldBeIsTriedAgain(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: body})
-			meant(t, name, h.ask(), upstream.Again)
+			meant(t, name, h.ask(), upstream.Retryable)
 		})
 	}
 }
@@ -269,13 +269,13 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
 		n := newHub(hubSettings(lead.URL))
-		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, bridge.Note{}), upstream.Trouble)
+		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, payment.Note{}), upstream.Misconfigured)
 		_, err := n.Device(t.Context(), washer)
-		meant(t, fmt.Sprint("device ", status), err, upstream.Trouble)
+		meant(t, fmt.Sprint("device ", status), err, upstream.Misconfigured)
 		s := hubSettings(lead.URL)
 		withClient(&s, nil)
-		err = newHub(s).PostNote(t.Context(), washer, bridge.Note{})
-		meant(t, fmt.Sprint("token ", status), err, upstream.Again)
+		err = newHub(s).PostNote(t.Context(), washer, payment.Note{})
+		meant(t, fmt.Sprint("token ", status), err, upstream.Retryable)
 	}
 }
 
@@ -291,7 +291,7 @@ func TestDevicesAreReadPageByPage(t *testing.T) {
 					h.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%06d", i)})
 				}
 				devices, err := h.client.Devices(t.Context())
-				meant(t, "devices", err, upstream.Done)
+				meant(t, "devices", err, upstream.OK)
 				if len(devices) != count {
 					t.Errorf("%d devices; want %d", len(devices), count)
 				}
@@ -314,16 +314,16 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 		read  int
 		want  upstream.Outcome
 	}{
-		{"the second page fails", []sandbox.Outcome{yes(first), {Status: 500}}, 2, upstream.Unclear},
-		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, upstream.Wait},
-		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, upstream.Trouble},
-		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, upstream.Again},
-		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, upstream.Again},
-		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, upstream.Again},
-		{"null", []sandbox.Outcome{yes(`null`)}, 0, upstream.Again},
-		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, upstream.Again},
-		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Again},
-		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, upstream.Done},
+		{"the second page fails", []sandbox.Outcome{yes(first), {Status: 500}}, 2, upstream.Unknown},
+		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, upstream.RateLimited},
+		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, upstream.Misconfigured},
+		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, upstream.Retryable},
+		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, upstream.Retryable},
+		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, upstream.Retryable},
+		{"null", []sandbox.Outcome{yes(`null`)}, 0, upstream.Retryable},
+		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, upstream.Retryable},
+		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Retryable},
+		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, upstream.OK},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -352,7 +352,7 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 		h.AddDevice(sandbox.Device{UID: "dev:2", Fleets: []string{"fleet:1"}, Disabled: true})
 		h.AddDevice(sandbox.Device{UID: "dev:3", Fleets: []string{"fleet:2"}})
 		devices, err := h.client.Devices(t.Context())
-		meant(t, "devices", err, upstream.Done)
+		meant(t, "devices", err, upstream.OK)
 		if len(devices) != 2 || devices[0].UID != washer || devices[1].UID != "dev:2" {
 			t.Fatalf("%+v; want the two of the fleet", devices)
 		}
@@ -363,17 +363,17 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 			t.Errorf("%+v; want a disabled device that was never seen", d)
 		}
 		d, err := h.client.Device(t.Context(), washer)
-		meant(t, "device", err, upstream.Done)
+		meant(t, "device", err, upstream.OK)
 		if d.UID != washer || d.Name != "Washer 3" {
 			t.Errorf("%+v; want Washer 3", d)
 		}
 		_, err = h.client.Device(t.Context(), "dev:3")
-		meant(t, "device of another fleet", err, upstream.Refused)
+		meant(t, "device of another fleet", err, upstream.Rejected)
 		_, err = h.client.Device(t.Context(), "dev:4")
-		meant(t, "unknown device", err, upstream.Refused)
+		meant(t, "unknown device", err, upstream.Rejected)
 		h.Next(hubDevice, sandbox.Outcome{Status: 200, Body: `{"uid":"dev:9","fleet_uids":["fleet:1"]}`})
 		_, err = h.client.Device(t.Context(), washer)
-		meant(t, "another device than was asked for", err, upstream.Refused)
+		meant(t, "another device than was asked for", err, upstream.Rejected)
 	})
 }
 
@@ -398,7 +398,7 @@ func TestOnlyNotehubsOwnWordsEndAnUnclearCall(t *testing.T) {
 			h := newTestHub(t, nil)
 			h.Next(postNote, row.answer)
 			err := h.post()
-			meant(t, row.name, err, upstream.Unclear)
+			meant(t, row.name, err, upstream.Unknown)
 			if e, ok := errors.AsType[*upstream.Error](err); ok && e.Over != row.over {
 				t.Errorf("%s: over is %v; want %v", row.name, e.Over, row.over)
 			}

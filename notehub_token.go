@@ -86,7 +86,7 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	select { // no mutex: who waits here may give up
 	case t.fetching <- struct{}{}:
 	case <-ctx.Done():
-		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
+		return "", &upstream.Error{Outcome: upstream.Retryable, Err: ctx.Err()}
 	}
 	defer func() { <-t.fetching }()
 	if token, known, err := t.known(time.Now()); known {
@@ -105,7 +105,7 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 			t.failed, t.until = notehubapi.ClassifyToken(err), now.Add(tokenFailureHolds)
 			return "", t.failed
 		}
-		return "", &upstream.Error{Outcome: upstream.Again, Err: ctx.Err()}
+		return "", &upstream.Error{Outcome: upstream.Retryable, Err: ctx.Err()}
 	}
 	life := tokenLife
 	if !token.Expiry.IsZero() && token.Expiry.After(now) {
@@ -137,5 +137,5 @@ func (t *tokens) notAccepted() error {
 	if t.fixed != "" {
 		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
 	}
-	return &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusUnauthorized, Detail: why}
+	return &upstream.Error{Outcome: upstream.Misconfigured, Status: http.StatusUnauthorized, Detail: why}
 }

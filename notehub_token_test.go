@@ -17,9 +17,9 @@ func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
-		meant(t, "first", h.post(), upstream.Done)
+		meant(t, "first", h.post(), upstream.OK)
 		h.RevokeTokens()
-		meant(t, "second", h.post(), upstream.Done)
+		meant(t, "second", h.post(), upstream.OK)
 		if tokens, posts := h.TokensIssued(), h.Count(postNote); tokens != 2 || posts != 3 {
 			t.Errorf("%d tokens and %d posts; want 2 and 3", tokens, posts)
 		}
@@ -34,7 +34,7 @@ func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
 		h.Always(hubDevice, sandbox.Outcome{Status: 401})
-		meant(t, "device", h.ask(), upstream.Trouble)
+		meant(t, "device", h.ask(), upstream.Misconfigured)
 		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 2 {
 			t.Errorf("%d tokens and %d attempts; want 2 and 2", tokens, reads)
 		}
@@ -46,7 +46,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 50
 		h := newTestHub(t, withClient)
-		meant(t, "first", h.ask(), upstream.Done)
+		meant(t, "first", h.ask(), upstream.OK)
 		h.RevokeTokens()
 		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
 		for i := range slow {
@@ -55,7 +55,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 		h.Next(hubDevice, slow...)
 		var asked sync.WaitGroup
 		for range calls {
-			asked.Go(func() { meant(t, "device", h.ask(), upstream.Done) })
+			asked.Go(func() { meant(t, "device", h.ask(), upstream.OK) })
 		}
 		asked.Wait()
 		if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 1+2*calls {
@@ -74,7 +74,7 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 		all := func() {
 			var asked sync.WaitGroup
 			for range 20 {
-				asked.Go(func() { meant(t, "device", h.ask(), upstream.Trouble) })
+				asked.Go(func() { meant(t, "device", h.ask(), upstream.Misconfigured) })
 			}
 			asked.Wait()
 		}
@@ -112,14 +112,14 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 					withClient(s, c)
 					c.TokenLife = row.life
 				})
-				meant(t, "first", h.ask(), upstream.Done)
+				meant(t, "first", h.ask(), upstream.OK)
 				time.Sleep(row.renewed - time.Second)
-				meant(t, "just before", h.ask(), upstream.Done)
+				meant(t, "just before", h.ask(), upstream.OK)
 				if n := h.TokensIssued(); n != 1 {
 					t.Errorf("%d tokens just before the renewal; want 1", n)
 				}
 				time.Sleep(time.Second)
-				meant(t, "at the renewal", h.ask(), upstream.Done)
+				meant(t, "at the renewal", h.ask(), upstream.OK)
 				if tokens, reads := h.TokensIssued(), h.Count(hubDevice); tokens != 2 || reads != 3 {
 					t.Errorf("%d tokens and %d reads; want 2 and 3: no read met a dead token", tokens, reads)
 				}
@@ -133,11 +133,11 @@ func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
 		h.Always(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + hubToken + `","token_type":"bearer"}`})
-		meant(t, "first", h.ask(), upstream.Done)
+		meant(t, "first", h.ask(), upstream.OK)
 		time.Sleep(tokenLife - tokenSpare - time.Second)
-		meant(t, "second", h.ask(), upstream.Done)
+		meant(t, "second", h.ask(), upstream.OK)
 		time.Sleep(time.Second)
-		meant(t, "third", h.ask(), upstream.Done)
+		meant(t, "third", h.ask(), upstream.OK)
 		if n := h.Count(hubTokens); n != 2 {
 			t.Errorf("%d token calls; want 2", n)
 		}
@@ -152,20 +152,20 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, upstream.Trouble, 0},
-		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, upstream.Trouble, 0},
-		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: proxyPage}, upstream.Trouble, 0},
-		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, upstream.Wait, 20 * time.Second},
-		{"429 that does not", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
-		{"500", sandbox.Outcome{Status: 500}, upstream.Again, 0},
-		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: proxyPage}, upstream.Again, 0},
-		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Again, 0},
-		{"a yes without a token", sandbox.Outcome{Status: 200, Body: `{"expires_in":1800}`}, upstream.Again, 0},
-		{"an error as a yes", sandbox.Outcome{Status: 200, Body: `{"error":"server_error"}`}, upstream.Again, 0},
-		{"cut", sandbox.Outcome{}, upstream.Again, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Again, 0},
-		{"too slow", sandbox.Outcome{Delay: time.Hour}, upstream.Again, 0},
-		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, upstream.Trouble, 0},
+		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, upstream.Misconfigured, 0},
+		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, upstream.Misconfigured, 0},
+		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: proxyPage}, upstream.Misconfigured, 0},
+		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, upstream.RateLimited, 20 * time.Second},
+		{"429 that does not", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Retryable, 0},
+		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: proxyPage}, upstream.Retryable, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Retryable, 0},
+		{"a yes without a token", sandbox.Outcome{Status: 200, Body: `{"expires_in":1800}`}, upstream.Retryable, 0},
+		{"an error as a yes", sandbox.Outcome{Status: 200, Body: `{"error":"server_error"}`}, upstream.Retryable, 0},
+		{"cut", sandbox.Outcome{}, upstream.Retryable, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Retryable, 0},
+		{"too slow", sandbox.Outcome{Delay: time.Hour}, upstream.Retryable, 0},
+		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, upstream.Misconfigured, 0},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
 				time.Sleep(tokenFailureHolds)
-				meant(t, "afterwards", h.post(), upstream.Done)
+				meant(t, "afterwards", h.post(), upstream.OK)
 			})
 		})
 	}
@@ -195,9 +195,9 @@ func TestAPersonalTokenIsNeverFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		meant(t, "note", h.post(), upstream.Done)
+		meant(t, "note", h.post(), upstream.OK)
 		h.Next(postNote, sandbox.Outcome{Status: 401})
-		meant(t, "a token that expired", h.post(), upstream.Trouble)
+		meant(t, "a token that expired", h.post(), upstream.Misconfigured)
 		if posts, tokens := h.Count(postNote), h.Count(hubTokens); posts != 2 || tokens != 0 {
 			t.Errorf("%d posts and %d token calls; want 2 and none: there is no other token to try", posts, tokens)
 		}
@@ -266,7 +266,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 				h.Always(postNote, sandbox.Outcome{Status: 401})
 				for range 600 { // of claimed calls, which do not wait for the pace
 					err := h.post()
-					if meant(t, "note", err, upstream.Trouble); !strings.Contains(err.Error(), row.text) {
+					if meant(t, "note", err, upstream.Misconfigured); !strings.Contains(err.Error(), row.text) {
 						t.Fatalf("%v; want it to say what to do about the %s", err, row.text)
 					}
 					time.Sleep(100 * time.Millisecond)
@@ -278,11 +278,11 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 					t.Errorf("all calls are held for %v; want up to %v", d, maxRejectedHold)
 				}
 				h.Clear(postNote)
-				meant(t, "when it is accepted again", h.post(), upstream.Done)
+				meant(t, "when it is accepted again", h.post(), upstream.OK)
 				h.Always(postNote, sandbox.Outcome{Status: 401})
-				meant(t, "a later rejection", h.post(), upstream.Trouble)
+				meant(t, "a later rejection", h.post(), upstream.Misconfigured)
 				h.Clear(postNote)
-				meant(t, "is forgotten at once", h.post(), upstream.Done)
+				meant(t, "is forgotten at once", h.post(), upstream.OK)
 			})
 		})
 	}
@@ -310,8 +310,8 @@ func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
 		f.notehub.Clear("{any} /v1/{rest...}")
 		f.pass(time.Minute)
 		for _, s := range sessions {
-			if p := f.paid(s.ID); p.Machine != "sent" {
-				f.Errorf("payment of %s is %s; want it sent", s.ID, p.Machine)
+			if p := f.paid(s.ID); p.Delivery != "sent" {
+				f.Errorf("payment of %s is %s; want it sent", s.ID, p.Delivery)
 			}
 		}
 		f.answers("a scan when it is over", f.get("/pay?device="+washer), http.StatusTemporaryRedirect, "")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // damaging calls damage when an answer's first bytes are on their way.
@@ -78,8 +79,8 @@ func TestAnExportThatBreaksOffIsAborted(t *testing.T) {
 			for n := range 600 {
 				at := tx.Now.Add(-time.Duration(n) * time.Second).Truncate(time.Second)
 				session := fmt.Sprintf("cs_test_%03d", n)
-				if _, err := tx.InsertPayment(ledger.Payment{ID: ledger.CreditID(session), SessionID: session, Token: session, DeviceUID: washer, Currency: "eur", Amount: 350,
-					Machine: ledger.Failed, Reason: "expired", Money: ledger.Paid, PaidAt: at, CreatedAt: at}); err != nil {
+				if _, err := tx.InsertPayment(payment.Payment{ID: payment.CreditID(session), SessionID: session, Token: session, DeviceUID: washer, Currency: "eur", Amount: 350,
+					Delivery: payment.Failed, Reason: "expired", Funds: payment.Paid, PaidAt: at, CreatedAt: at}); err != nil {
 					return err
 				}
 				if err := tx.AddAudit(ledger.Audit{At: at, Who: "operator", What: "pause", Subject: washer, Why: "it leaks"}); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -326,7 +327,7 @@ func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
 		f.pass(time.Minute)
 		path := "/payment/success?session_id=" + session.ID
 		f.shows(path, http.StatusOK, "Payment received", "")
-		f.answers("the receipt", f.get(path), http.StatusOK, ledger.CreditID(session.ID))
+		f.answers("the receipt", f.get(path), http.StatusOK, payment.CreditID(session.ID))
 		if strings.Contains(f.get(path, "Accept", browser).Body.String(), live[len("/session/"):]) {
 			f.Errorf("the receipt tells the token of the live page")
 		}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // program returns the path of the program, which is built at the first call.
@@ -276,12 +277,12 @@ func (w *world) remember(n int) {
 			uid := fmt.Sprintf("dev:%d", i)
 			err := errors.Join(tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}), tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
 				tx.SaveLink(ledger.Link{ID: fmt.Sprintf("plink_%d", i), DeviceUID: uid, URL: fmt.Sprintf("https://buy.example.com/%d", i), Active: true,
-					Plan: ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur"}}))
+					Plan: payment.Offer{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur"}}))
 			if err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetFact("fleet_loaded", tx.Now))
+		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetMeta("fleet_loaded", tx.Now))
 	})
 	if err := errors.Join(err, l.Close()); err != nil {
 		w.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -147,7 +147,7 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.notehub.Fetch(washer, "payment.qi")
 		f.pass(11 * time.Minute)
-		page := "/operator/payments/" + ledger.CreditID(session.ID)
+		page := "/operator/payments/" + payment.CreditID(session.ID)
 		b.shows(page)
 		form := url.Values{"once": {onceField.FindStringSubmatch(b.page)[1]}, "back": {page}}
 		press := func(amount string) *httptest.ResponseRecorder {

@@ -49,9 +49,9 @@ type Server struct {
 	project    string                  // app:..., of whom confirmations are taken
 	ignored    func(event, why string) // told of answers that are not applied to any payment
 	metrics    *web.Metrics
-	paces      map[string]*upstream.Pace // by vendor, for /health
-	wrong      *web.Problems             // the same with the vendors that do not answer, as it is shown
-	problems   *problem.Board            // what is wrong now: /health shows it, and sales may stop
+	paces      map[string]*upstream.Limiter // by vendor, for /health
+	wrong      *web.Problems                // the same with the vendors that do not answer, as it is shown
+	problems   *problem.Board               // what is wrong now: /health shows it, and sales may stop
 	log        *slog.Logger
 	recording  *recording.Monitor // whether payments can be recorded
 	refreshes  refreshGate
@@ -328,13 +328,13 @@ func (s *Server) scanned(w http.ResponseWriter, r *http.Request, given string) (
 func (s *Server) closed() bool { return s.bridge.Late() || s.problems.StopsSales() }
 
 // selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
-func (s *Server) selling(uid string) fleet.Sale {
-	sale := s.fleet.Selling(uid, s.ledger.Now())
+func (s *Server) selling(uid string) fleet.Availability {
+	sale := s.fleet.Availability(uid, s.ledger.Now())
 	switch sale.State {
 	case fleet.NoDevice:
-		s.fleet.AskFor(uid)
+		s.fleet.RequestLookup(uid)
 	case fleet.NotReady:
-		s.fleet.Hurry(uid)
+		s.fleet.Prioritize(uid)
 	}
 	return sale
 }
@@ -382,7 +382,7 @@ func (s *Server) createPaymentLink(w http.ResponseWriter, r *http.Request) error
 		case wish.PriceID != "" && o.Closed != "":
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.LinkClosed), Message: "the link of this price was deactivated in Stripe's Dashboard"}
 		case wish.PriceID != "":
-			s.fleet.Hurry(uid)
+			s.fleet.Prioritize(uid)
 			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is not ready yet; try again in a moment"}
 		}
 	}

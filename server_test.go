@@ -22,6 +22,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -449,7 +450,7 @@ func TestMetricsNameNoDeviceAndNoPayment(t *testing.T) {
 				f.Errorf("the metrics lack %s", line)
 			}
 		}
-		for _, name := range []string{washer, "dev:unknown", session.ID, session.PaymentIntent, ledger.CreditID(session.ID), project} {
+		for _, name := range []string{washer, "dev:unknown", session.ID, session.PaymentIntent, payment.CreditID(session.ID), project} {
 			if strings.Contains(text, name) {
 				f.Errorf("the metrics name %s", name)
 			}

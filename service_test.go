@@ -10,8 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -25,7 +24,7 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 
 	note := w.sent(washer, 1)[0]
 	for key, want := range map[string]any{"payment_status": "completed", "session_id": session.ID, "timestamp": float64(session.PaidAt.Unix()),
-		"expires": float64(session.PaidAt.Add(10 * time.Minute).Unix()), "credit_id": ledger.CreditID(session.ID)} {
+		"expires": float64(session.PaidAt.Add(10 * time.Minute).Unix()), "credit_id": payment.CreditID(session.ID)} {
 		if note.Body[key] != want {
 			t.Errorf("note %s is %v; want %v", key, note.Body[key], want)
 		}
@@ -262,7 +261,7 @@ func TestDeadDevicesHoldUpNobody(t *testing.T) {
 	began := time.Now()
 	w.pay(healthy, sandbox.PayOptions{})
 	w.sent(washer, 1)
-	if took := time.Since(began); took >= bridge.TimeLimit { // which is how long a call to a dead one takes
+	if took := time.Since(began); took >= payment.CallTimeout { // which is how long a call to a dead one takes
 		t.Errorf("the healthy machine waited %v for the dead ones", took)
 	}
 }

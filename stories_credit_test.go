@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -23,9 +22,9 @@ func TestACreditThatNobodyFetchedIsTakenBackAndTheMoneyReturned(t *testing.T) {
 				m.SetOnline(false)
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(50 * time.Second)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 				f.pass(3 * time.Minute)
-				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+				f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 				f.money(session.ID, 350, 0, 350)
 				if n := len(f.notehub.Pending(washer, "payment.qi")); n != 0 {
 					f.Errorf("%d notes still wait for the machine; want none", n)
@@ -44,7 +43,7 @@ func TestACreditThatWasFetchedIsTheGoodEndWhereMachinesSayNothing(t *testing.T) 
 		f.run()
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(3 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 		f.started(m, 1)
 		f.money(session.ID, 350, 0, 0)
 	})
@@ -59,7 +58,7 @@ func TestARecallThatCameTooLateMeansFetched(t *testing.T) {
 		f.pass(3 * time.Minute)
 		m.SetOnline(true)
 		f.pass(time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 		f.started(m, 1)
 	})
 }
@@ -71,22 +70,22 @@ func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.notehub.Next(hubDelete, sandbox.Outcome{Applied: true})
 		f.pass(4 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecallUnclear, bridge.ReasonRecallUnclear})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecallUnclear, payment.ReasonRecallUnclear})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
 
 // AT-16.
 func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
-	for state, reason := range map[string]string{"failed": bridge.ReasonFailed, "busy": bridge.ReasonBusy} {
+	for state, reason := range map[string]string{"failed": payment.ReasonFailed, "busy": payment.ReasonBusy} {
 		t.Run(state, func(t *testing.T) {
 			story(t, routed, confirms, func(f *front, m *sandbox.Machine) {
 				f.route().run()
 				m.SetBehaviour(sandbox.Behaviour{Refuse: state, Code: "E-DOOR"})
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(4 * time.Second)
-				if p := f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, reason, ""}); p.Code != "E-DOOR" {
-					f.Errorf("code %q; want the machine's own", p.Code)
+				if p := f.stands(session.ID, ending{payment.Refunded, payment.Failed, reason, ""}); p.MachineCode != "E-DOOR" {
+					f.Errorf("code %q; want the machine's own", p.MachineCode)
 				}
 				f.money(session.ID, 350, 0, 350)
 			})
@@ -103,7 +102,7 @@ func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
 		f.pass(time.Minute + 28*time.Second)
 		f.money(session.ID, 350, 0, 0) // the machine may tell late what it began in time
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonUnconfirmed, bridge.ReasonUnconfirmed})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
@@ -114,12 +113,12 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 		f.notehub.Always(hubEvents, sandbox.Outcome{Status: 503})
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(10 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 		f.pass(10 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", bridge.AttentionOverdue})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", payment.ReviewOverdue})
 		f.notehub.Clear(hubEvents)
 		f.pass(2 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 		f.money(session.ID, 350, 0, 0)
 		f.started(m, 1)
 	})
@@ -131,9 +130,9 @@ func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *te
 		m.SetBehaviour(sandbox.Behaviour{AnswerLate: 5 * time.Minute})
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(2 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonUnconfirmed, bridge.ReasonUnconfirmed})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed})
 		f.pass(5 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Started, bridge.ReasonStartedAfter, bridge.ReasonStartedAfter})
+		f.stands(session.ID, ending{payment.Refunded, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
@@ -144,7 +143,7 @@ func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
 		m.SetBehaviour(sandbox.Behaviour{Twice: true, AnswerLate: 80 * time.Second})
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(3 * time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 		f.started(m, 1)
 	})
 }
@@ -157,7 +156,7 @@ func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 		f.pass(20 * time.Second)
 		m.SetPower(true)
 		f.pass(20 * time.Second)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 		f.started(m, 1)
 	})
 }
@@ -176,7 +175,7 @@ func TestTwoPhonesPayForOneTimedMachine(t *testing.T) {
 				first := f.buy(sandbox.PayOptions{})
 				second := f.buy(sandbox.PayOptions{})
 				f.pass(20 * time.Second)
-				f.stands(second.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonBusy, ""})
+				f.stands(second.ID, ending{payment.Refunded, payment.Failed, payment.ReasonBusy, ""})
 				f.money(first.ID, 350, 0, 0)
 				f.started(m, 1)
 				w := f.get("/pay?device=" + washer)
@@ -204,7 +203,7 @@ func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T
 		}
 		f.answers("a scan", f.get("/pay?device="+washer), http.StatusServiceUnavailable, "This machine is not responding")
 		late := f.pay(open)
-		f.stands(late.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonNotSelling, bridge.ReasonNotSelling})
+		f.stands(late.ID, ending{payment.Refunded, payment.Failed, payment.ReasonNotSelling, payment.ReasonNotSelling})
 		m.SetOnline(true)
 		f.asks("a test start", "/api/devices/"+washer+"/start", `{"reason":"test"}`, 200, `"amount":0`)
 		f.pass(10 * time.Second)
@@ -228,6 +227,6 @@ func TestAWebhookIsAnsweredWhileNotehubHangs(t *testing.T) {
 		f.notehub.Clear(postNote)
 		f.pass(80 * time.Second)
 		f.started(m, 1)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 	})
 }

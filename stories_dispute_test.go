@@ -5,8 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -19,14 +18,14 @@ func TestAnInquiryOfABank(t *testing.T) {
 			session := f.buy(sandbox.PayOptions{})
 			f.stripe.OpenDispute(session.ID, inquiry, 0)
 			f.pass(30 * time.Second)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 			m.SetOnline(true)
 			f.pass(3 * time.Minute)
 			f.started(m, 1)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 			f.asks("a refund, which settles it", "/api/payments/"+session.ID+"/refund", "", 200, `"money":"refunding"`)
 			f.pass(20 * time.Second)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Fetched, "", ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Fetched, "", ""})
 			f.money(session.ID, 350, 0, 350)
 		})
 	})
@@ -37,7 +36,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 			session := f.buy(sandbox.PayOptions{})
 			f.stripe.OpenDispute(session.ID, inquiry, 0)
 			f.pass(4 * time.Minute)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 		})
 	})
 	t.Run("it becomes a dispute", func(t *testing.T) {
@@ -49,7 +48,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 			f.pass(time.Minute)
 			f.stripe.MoveDispute(id, "needs_response")
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Disputed, ledger.Fetched, "", bridge.ReasonDisputed})
+			f.stands(session.ID, ending{payment.Disputed, payment.Fetched, "", payment.ReasonDisputed})
 		})
 	})
 	// The charge says disputed: true of an inquiry, too.
@@ -64,7 +63,7 @@ func TestAnInquiryOfABank(t *testing.T) {
 			f.stripe.SetDelivery(sandbox.Delivery{})
 			f.stripe.Refund(session.ID, 100)
 			f.pass(10 * time.Second)
-			if p := f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""}); p.RefundedAmount != 100 {
+			if p := f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""}); p.RefundedAmount != 100 {
 				f.Errorf("%d are back; want 100", p.RefundedAmount)
 			}
 		})
@@ -81,15 +80,15 @@ func TestTwoDisputesAboutOnePayment(t *testing.T) {
 		f.pass(10 * time.Second)
 		f.stripe.MoveDispute(first, "warning_closed")
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Disputed, ledger.Fetched, "", bridge.ReasonDisputed})
+		f.stands(session.ID, ending{payment.Disputed, payment.Fetched, "", payment.ReasonDisputed})
 		f.asks("a refund during the second", "/api/payments/"+session.ID+"/refund", "", 409, "not_possible")
 		third := f.stripe.OpenDispute(session.ID, "needs_response", 0)
 		f.stripe.MoveDispute(second, "won")
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Disputed, ledger.Fetched, "", bridge.ReasonDisputed})
+		f.stands(session.ID, ending{payment.Disputed, payment.Fetched, "", payment.ReasonDisputed})
 		f.stripe.MoveDispute(third, "won")
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 
 		events := f.stripe.Events() // again, the last first
 		for n := range events {
@@ -98,7 +97,7 @@ func TestTwoDisputesAboutOnePayment(t *testing.T) {
 			}
 		}
 		f.pass(time.Minute)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 	})
 }
 
@@ -118,9 +117,9 @@ func TestADisputeThatWasPrevented(t *testing.T) {
 				f.stripe.OpenDispute(session.ID, "prevented", 350)
 				f.pass(30 * time.Second)
 				if refunded {
-					f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonReversed, ""})
+					f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonReversed, ""})
 				} else {
-					f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+					f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 				}
 			})
 		})
@@ -135,10 +134,10 @@ func TestADisputeAboutAPart(t *testing.T) {
 			session := f.buy(sandbox.PayOptions{})
 			id := f.stripe.OpenDispute(session.ID, "needs_response", 100)
 			f.pass(3 * time.Minute)
-			f.stands(session.ID, ending{ledger.Disputed, ledger.Failed, bridge.ReasonDisputed, bridge.ReasonDisputed})
+			f.stands(session.ID, ending{payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed})
 			f.stripe.MoveDispute(id, "lost")
 			f.pass(time.Minute)
-			p := f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonDisputed, bridge.AttentionDisputeLost})
+			p := f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost})
 			if p.LostAmount != 100 || p.RefundedAmount != 250 {
 				f.Errorf("%d lost and %d refunded; want 100 and 250", p.LostAmount, p.RefundedAmount)
 			}
@@ -154,11 +153,11 @@ func TestADisputeAboutAPart(t *testing.T) {
 			f.pass(time.Minute)
 			f.stripe.MoveDispute(id, "lost")
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", bridge.AttentionDisputeLost})
+			f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", payment.ReviewDisputeLost})
 			f.asks("more than is left", "/api/payments/"+session.ID+"/refund", `{"amount":251}`, 409, "not_possible")
 			f.asks("the rest", "/api/payments/"+session.ID+"/refund", "", 200, `"money":"refunding"`)
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Fetched, "", bridge.AttentionDisputeLost})
+			f.stands(session.ID, ending{payment.Refunded, payment.Fetched, "", payment.ReviewDisputeLost})
 			f.money(session.ID, 350, 0, 250)
 		})
 	})

@@ -4,9 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -28,54 +27,54 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 		taken  int64
 		starts int
 	}{
-		"it starts": {want: ending{ledger.Paid, ledger.Started, "", ""}, taken: 350, starts: 1},
+		"it starts": {want: ending{payment.Paid, payment.Started, "", ""}, taken: 350, starts: 1},
 		"it refuses": {before: func(_ *front, m *sandbox.Machine) {
 			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
 		},
-			want: ending{ledger.Released, ledger.Failed, bridge.ReasonFailed, ""}},
+			want: ending{payment.Canceled, payment.Failed, payment.ReasonFailed, ""}},
 		"it is silent": {before: func(_ *front, m *sandbox.Machine) { m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Silent: true}) },
-			want: ending{ledger.Released, ledger.Failed, bridge.ReasonUnconfirmed, bridge.ReasonUnconfirmed}},
+			want: ending{payment.Canceled, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed}},
 		"it is offline": {before: func(_ *front, m *sandbox.Machine) { m.SetOnline(false) },
-			want: ending{ledger.Released, ledger.Failed, bridge.ReasonRecalled, ""}},
+			want: ending{payment.Canceled, payment.Failed, payment.ReasonRecalled, ""}},
 		"Notehub is down": {before: func(f *front, _ *sandbox.Machine) { f.notehub.Always(postNote, sandbox.Outcome{Status: 429}) },
-			want: ending{ledger.Released, ledger.Failed, bridge.ReasonExpired, ""}},
+			want: ending{payment.Canceled, payment.Failed, payment.ReasonExpired, ""}},
 		"Notehub refuses the device": {before: func(f *front, _ *sandbox.Machine) {
 			f.notehub.Next(postNote, sandbox.Outcome{Status: 404, Body: `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`})
-		}, want: ending{ledger.Released, ledger.Failed, bridge.ReasonRefused, bridge.ReasonRefused}},
+		}, want: ending{payment.Canceled, payment.Failed, payment.ReasonRefused, payment.ReasonRefused}},
 		"it tells of its start too late": {before: func(_ *front, m *sandbox.Machine) { m.SetBehaviour(sandbox.Behaviour{AnswerLate: 2 * time.Minute}) },
-			want: ending{ledger.Released, ledger.Started, bridge.ReasonStartedAfter, bridge.ReasonStartedAfter}, starts: 1},
+			want: ending{payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter}, starts: 1},
 		"the operator lets it go": {before: func(_ *front, m *sandbox.Machine) { m.SetOnline(false) },
 			after: func(f *front, _ *sandbox.Machine, session string) {
 				f.asks("refund", "/api/payments/"+session+"/refund", "", 200, `"money":"releasing"`)
-			}, want: ending{ledger.Released, ledger.Failed, bridge.ReasonReversed, ""}},
+			}, want: ending{payment.Canceled, payment.Failed, payment.ReasonReversed, ""}},
 		"it is let go in the Dashboard": {before: func(_ *front, m *sandbox.Machine) { m.SetOnline(false) },
 			after: func(f *front, _ *sandbox.Machine, session string) { f.stripe.Release(session) },
-			want:  ending{ledger.Released, ledger.Failed, bridge.ReasonReversed, ""}},
+			want:  ending{payment.Canceled, payment.Failed, payment.ReasonReversed, ""}},
 		"Stripe cannot take it for a while": {before: func(f *front, _ *sandbox.Machine) {
 			f.stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
-		}, want: ending{ledger.Paid, ledger.Started, "", ""}, taken: 350, starts: 1},
+		}, want: ending{payment.Paid, payment.Started, "", ""}, taken: 350, starts: 1},
 		"the reply to the capture is lost": {before: func(f *front, _ *sandbox.Machine) {
 			f.stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Applied: true}, sandbox.Outcome{Applied: true, Status: 500})
-		}, want: ending{ledger.Paid, ledger.Started, "", ""}, taken: 350, starts: 1},
+		}, want: ending{payment.Paid, payment.Started, "", ""}, taken: 350, starts: 1},
 		"the reply to the release is lost": {before: func(f *front, m *sandbox.Machine) {
 			m.SetOnline(false)
 			f.stripe.Next("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
-		}, want: ending{ledger.Released, ledger.Failed, bridge.ReasonRecalled, ""}},
+		}, want: ending{payment.Canceled, payment.Failed, payment.ReasonRecalled, ""}},
 		"the hold lapses before it can be taken": {once: true, before: func(f *front, _ *sandbox.Machine) { // AT-40, AT-41
 			f.stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
 		}, after: func(f *front, _ *sandbox.Machine, session string) {
 			f.pass(61 * time.Minute)
-			f.stands(session, ending{ledger.Capturing, ledger.Started, "", bridge.AttentionHold})
+			f.stands(session, ending{payment.Capturing, payment.Started, "", payment.ReviewHold})
 			f.stripe.ExpireHold(session)
 			f.stripe.Clear("POST /v1/payment_intents/{id}/capture")
-		}, want: ending{ledger.CaptureFailed, ledger.Started, "", bridge.AttentionCaptureFailed}, starts: 1},
+		}, want: ending{payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed}, starts: 1},
 		"Stripe refuses to take it": {once: true, before: func(f *front, _ *sandbox.Machine) {
 			f.stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 402})
 		}, after: func(f *front, _ *sandbox.Machine, session string) {
 			f.pass(time.Minute)
-			f.stands(session, ending{ledger.Capturing, ledger.Started, "", bridge.AttentionCaptureFailed})
+			f.stands(session, ending{payment.Capturing, payment.Started, "", payment.ReviewCaptureFailed})
 			f.pass(time.Hour)
-		}, want: ending{ledger.Paid, ledger.Started, "", ""}, taken: 350, starts: 1},
+		}, want: ending{payment.Paid, payment.Started, "", ""}, taken: 350, starts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,14 +113,14 @@ func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 		f.stripe.Always("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Status: 503})
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(20 * time.Second)
-		f.stands(session.ID, ending{ledger.Releasing, ledger.Failed, bridge.ReasonFailed, ""})
+		f.stands(session.ID, ending{payment.Canceling, payment.Failed, payment.ReasonFailed, ""})
 		byHand := stripeOf(&f.settings, sandbox.InProcess(f.stripe))
 		if err := byHand.Capture(f.Context(), session.PaymentIntent, "by hand"); err != nil {
 			f.Fatal(err)
 		}
 		f.stripe.Clear("POST /v1/payment_intents/{id}/cancel")
 		f.pass(3 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonFailed, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonFailed, ""})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
@@ -143,7 +142,7 @@ func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
 					old, fresh := f.pay(open), f.pay(f.opened())
 					f.manual("manual")
 					for _, session := range []sandbox.Session{old, fresh} {
-						f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+						f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 						f.money(session.ID, 350, 0, 0)
 					}
 					f.started(m, 2)
@@ -160,12 +159,12 @@ func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
 					old, fresh := f.pay(first), f.pay(f.opened())
 					f.manual("")
 					for _, session := range []sandbox.Session{old, fresh} {
-						f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+						f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 						f.money(session.ID, 350, 0, 0)
 					}
 					m.SetBehaviour(sandbox.Behaviour{Refuse: "failed"})
 					refused := f.pay(second)
-					f.stands(refused.ID, ending{ledger.Released, ledger.Failed, bridge.ReasonFailed, ""})
+					f.stands(refused.ID, ending{payment.Canceled, payment.Failed, payment.ReasonFailed, ""})
 					f.money(refused.ID, 0, 0, 0)
 					f.started(m, 2)
 				})

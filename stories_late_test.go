@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -49,8 +49,8 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 					f.pass(2 * time.Minute)
 					f.scanned("during the outage", washer, http.StatusServiceUnavailable, closed)
 				}
-				if p := f.paid(session.ID); name == "notes alone" && p.Machine != ledger.Failed {
-					f.Errorf("the credit is %s; want it failed, for its time is over", p.Machine)
+				if p := f.paid(session.ID); name == "notes alone" && p.Delivery != payment.Failed {
+					f.Errorf("the credit is %s; want it failed, for its time is over", p.Delivery)
 				}
 				f.answers("health", f.get("/health"), 200, "Notehub accepts no notes")
 				f.asks("a link", "/api/create-payment-link", `{"id":"`+washer+`"}`, http.StatusConflict, `"code":"late"`)

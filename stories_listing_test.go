@@ -4,8 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -22,11 +21,11 @@ func TestALateListingOfANote(t *testing.T) {
 			f.get(page)
 			f.pass(5 * time.Second)
 			f.answers("after the look", f.get(page), 200, "has probably got your payment")
-			f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 			f.pass(10 * time.Second)
 			f.answers("when it is listed", f.get(page), 200, "usually starts within seconds")
 			f.pass(3 * time.Minute)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 			f.money(session.ID, 350, 0, 350)
 			m.SetOnline(true)
 			f.pass(time.Minute)
@@ -43,7 +42,7 @@ func TestALateListingOfANote(t *testing.T) {
 			f.pass(114 * time.Second)
 			f.notehub.Clear(postNote)
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 			m.SetOnline(true)
 			f.pass(time.Minute)
 			f.started(m, 0)
@@ -58,7 +57,7 @@ func TestALateListingOfANote(t *testing.T) {
 				f.notehub.Next(postNote, o)
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 				m.SetOnline(true)
 				f.pass(time.Minute)
 				f.started(m, 1)

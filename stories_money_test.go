@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -23,7 +23,7 @@ func TestARefundInTheDashboardStopsTheRunningMachine(t *testing.T) {
 		f.pass(10 * time.Second)
 		f.stripe.Refund(session.ID, 0)
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Done, bridge.ReasonReversed, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Done, payment.ReasonReversed, ""})
 		if _, running := m.Running(); running {
 			f.Error("the machine runs on")
 		}
@@ -38,7 +38,7 @@ func TestARefundInTheDashboardTakesBackWhatHasNotStarted(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.stripe.Refund(session.ID, 0)
 		f.pass(20 * time.Second)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonReversed, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonReversed, ""})
 		m.SetOnline(true)
 		f.pass(10 * time.Second)
 		f.started(m, 0)
@@ -55,7 +55,7 @@ func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
 		f.pass(10 * time.Second)
 		f.stripe.Refund(session.ID, 100)
 		f.pass(10 * time.Second)
-		if p := f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""}); p.RefundedAmount != 100 {
+		if p := f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""}); p.RefundedAmount != 100 {
 			f.Errorf("%d are back; want 100", p.RefundedAmount)
 		}
 		if _, running := m.Running(); !running {
@@ -64,7 +64,7 @@ func TestAPartialRefundLeavesTheMachineAlone(t *testing.T) {
 		f.asks("the rest", "/api/payments/"+session.ID+"/refund", `{"amount":251}`, 409, "not_possible")
 		f.asks("the rest", "/api/payments/"+session.ID+"/refund", "", 200, `"money":"refunding"`)
 		f.pass(10 * time.Second)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Started, "", ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Started, "", ""})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
@@ -76,7 +76,7 @@ func TestAPartOfARecalledPaymentThatIsBackAlreadyIsNotGivenTwice(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.stripe.Refund(session.ID, 100)
 		f.pass(3 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 		f.money(session.ID, 350, 0, 350)
 	})
 }
@@ -105,8 +105,8 @@ func TestARefundThatIsPressedTwiceIsOneRefund(t *testing.T) {
 			f.Errorf("%d were done and %d refused; want 1 and 4", done.Load(), refused.Load())
 		}
 		f.money(session.ID, 350, 0, 350)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Fetched, "", ""})
-		f.audited(ledger.CreditID(session.ID), "operator refund it stopped")
+		f.stands(session.ID, ending{payment.Refunded, payment.Fetched, "", ""})
+		f.audited(payment.CreditID(session.ID), "operator refund it stopped")
 	})
 }
 
@@ -117,13 +117,13 @@ func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
 		f.stripe.SetRefunds(sandbox.RefundsLackBalance)
 		session := f.buy(sandbox.PayOptions{})
 		f.pass(3 * time.Minute)
-		f.stands(session.ID, ending{ledger.Refunding, ledger.Failed, bridge.ReasonRecalled, bridge.AttentionBalance})
+		f.stands(session.ID, ending{payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewBalance})
 		f.stripe.SetRefunds(sandbox.RefundsSucceed)
 		f.pass(10 * time.Minute) // the next try is a day later
 		if n := f.stripe.Count("POST /v1/refunds"); n != 1 {
 			f.Errorf("%d tries; want the one", n)
 		}
-		if p := f.paid(session.ID); time.Until(p.DueAt) < 23*time.Hour || p.Step != ledger.Refund {
+		if p := f.paid(session.ID); time.Until(p.DueAt) < 23*time.Hour || p.Step != payment.StepRefund {
 			f.Errorf("next is %q at %v; want the refund a day later", p.Step, p.DueAt)
 		}
 	})
@@ -140,11 +140,11 @@ func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
 		f.stripe.SettleRefund(session.ID, false)
 		f.stripe.SetRefunds(sandbox.RefundsSucceed)
 		f.pass(time.Minute)
-		f.stands(session.ID, ending{ledger.RefundFailed, ledger.Failed, bridge.ReasonRecalled, bridge.AttentionRefundFailed})
+		f.stands(session.ID, ending{payment.RefundFailed, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundFailed})
 		f.pass(65 * time.Minute)
-		p := f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
-		if p.RefundNumber != 2 {
-			f.Errorf("refund number %d; want the second", p.RefundNumber)
+		p := f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
+		if p.RefundSeq != 2 {
+			f.Errorf("refund number %d; want the second", p.RefundSeq)
 		}
 		f.money(session.ID, 350, 0, 350)
 	})
@@ -162,7 +162,7 @@ func TestTheReplyToARefundIsLostAndItIsMadeOnce(t *testing.T) {
 				f.get("/payment/success?session_id=" + session.ID)
 				f.stripe.SetDelivery(sandbox.Delivery{Lost: true}) // nobody tells but the call itself
 				f.pass(4 * time.Minute)
-				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+				f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 				f.money(session.ID, 350, 0, 350)
 			})
 		})
@@ -177,7 +177,7 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			session := f.buy(sandbox.PayOptions{})
 			f.stripe.Dispute(session.ID)
 			f.pass(4 * time.Minute)
-			f.stands(session.ID, ending{ledger.Disputed, ledger.Failed, bridge.ReasonDisputed, bridge.ReasonDisputed})
+			f.stands(session.ID, ending{payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed})
 			m.SetOnline(true)
 			f.pass(time.Minute)
 			f.started(m, 0)
@@ -185,7 +185,7 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			f.asks("a refund", "/api/payments/"+session.ID+"/refund", "", 409, "not_possible")
 			f.stripe.CloseDispute(session.ID, false)
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Lost, ledger.Failed, bridge.ReasonDisputed, bridge.AttentionDisputeLost})
+			f.stands(session.ID, ending{payment.DisputeLost, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost})
 			f.money(session.ID, 350, 0, 0)
 		})
 	})
@@ -196,10 +196,10 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			f.pass(3 * time.Minute)
 			f.stripe.Dispute(session.ID)
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Disputed, ledger.Fetched, "", bridge.ReasonDisputed})
+			f.stands(session.ID, ending{payment.Disputed, payment.Fetched, "", payment.ReasonDisputed})
 			f.stripe.CloseDispute(session.ID, true)
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Fetched, "", ""})
 			f.money(session.ID, 350, 0, 0)
 		})
 	})
@@ -215,11 +215,11 @@ func TestWebhooksThatAreLostAreReadInTime(t *testing.T) {
 		f.started(m, 1)
 		f.stripe.Refund(first.ID, 0)
 		f.pass(12 * time.Minute)
-		f.stands(first.ID, ending{ledger.Refunded, ledger.Fetched, "", bridge.AttentionFetchedAnyway})
+		f.stands(first.ID, ending{payment.Refunded, payment.Fetched, "", payment.ReviewFetchedAnyway})
 		f.pass(10 * time.Minute)
 		second := f.buy(sandbox.PayOptions{})
 		f.pass(20 * time.Minute)
-		f.stands(second.ID, ending{ledger.Paid, ledger.Fetched, "", ""})
+		f.stands(second.ID, ending{payment.Paid, payment.Fetched, "", ""})
 		f.started(m, 2)
 	})
 }
@@ -238,10 +238,10 @@ func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
 		delivered := f.buy(sandbox.PayOptions{})
 		f.answers("back from Stripe", f.get("/payment/success?session_id="+delivered.ID), http.StatusSeeOther, "")
 		f.pass(10 * time.Second)
-		f.stands(delivered.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(delivered.ID, ending{payment.Paid, payment.Started, "", ""})
 		closed := f.buy(sandbox.PayOptions{}) // the browser was closed: it is seen late, and its time was over
 		f.pass(20 * time.Minute)
-		f.stands(closed.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonExpired, ""})
+		f.stands(closed.ID, ending{payment.Refunded, payment.Failed, payment.ReasonExpired, ""})
 		f.money(closed.ID, 350, 0, 350)
 		f.stripe.Refund(delivered.ID, 50)
 		f.pass(6 * time.Minute)
@@ -260,7 +260,7 @@ func TestEventsThatComeAnHourLateAndInAnyOrder(t *testing.T) {
 		f.pass(3 * time.Minute)
 		f.asks("refund", "/api/payments/"+session.ID+"/refund", "", 200, "")
 		f.pass(10 * time.Minute)
-		before := f.stands(session.ID, ending{ledger.Refunded, ledger.Fetched, "", ""})
+		before := f.stands(session.ID, ending{payment.Refunded, payment.Fetched, "", ""})
 		events := f.stripe.Events()
 		for n := range events {
 			if status, err := f.stripe.Send(events[len(events)-1-n].ID); err != nil || status != http.StatusOK {
@@ -318,7 +318,7 @@ func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
 		}
 		f.pass(6 * time.Minute)
 		for _, session := range []sandbox.Session{waiting, unseen} {
-			f.stands(session.ID, ending{ledger.Paid, ledger.Failed, bridge.ReasonAdopted, bridge.ReasonAdopted})
+			f.stands(session.ID, ending{payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted})
 			f.money(session.ID, 350, 0, 0)
 		}
 		f.started(m, 2)

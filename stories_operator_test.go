@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -67,9 +66,9 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 		}
 		f.asks("a second end", path+"/end", "", 409, "not_possible")
 		f.asks("no such payment", "/api/payments/cr_none/end", "", 404, "not_found")
-		f.stands(session.ID, ending{ledger.Paid, ledger.Done, bridge.ReasonEnded, ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Done, payment.ReasonEnded, ""})
 		f.money(session.ID, 350, 0, 50)
-		f.audited(ledger.CreditID(session.ID), "operator end the drum is stuck", "operator refund it was cold")
+		f.audited(payment.CreditID(session.ID), "operator end the drum is stuck", "operator refund it was cold")
 
 		f.asks("a pause", "/api/devices/"+washer+"/pause", `{"reason":"repair"}`, 200, `"state":"paused"`)
 		f.asks("a start for no reason", "/api/devices/"+washer+"/start", "", 400, "no_reason")
@@ -99,7 +98,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 			}
 			m.SetOnline(true)
 			f.pass(10 * time.Second)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 			f.started(m, 1)
 		})
 	})
@@ -111,7 +110,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 			f.pass(5 * time.Second)
 			f.asks("retry", "/api/payments/"+session.ID+"/retry", "", 200, "")
 			f.pass(time.Minute)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 			f.started(m, 1)
 			if n := len(f.notehub.Notes(washer)); n != 1 {
 				f.Errorf("%d notes; want the one that was fetched", n)
@@ -127,7 +126,7 @@ func TestACreditThatIsEndedBeforeItsStartGoesBack(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		f.asks("end", "/api/payments/"+session.ID+"/end", `{"reason":"closing time"}`, 200, "")
 		f.pass(20 * time.Second)
-		f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonEnded, ""})
+		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonEnded, ""})
 		m.SetOnline(true)
 		f.pass(10 * time.Second)
 		f.started(m, 0)

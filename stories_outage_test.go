@@ -6,8 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -21,7 +20,7 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 					f.notehub.Always(postNote, o)
 					session := f.buy(sandbox.PayOptions{})
 					p := f.paid(session.ID)
-					for p.Machine == ledger.Queued && time.Since(p.CreatedAt) < 5*time.Minute {
+					for p.Delivery == payment.Queued && time.Since(p.CreatedAt) < 5*time.Minute {
 						f.pass(5 * time.Second)
 						p = f.paid(session.ID)
 						if page := f.get(f.livePage(session)).Body.String(); strings.Contains(page, "got it") || strings.Contains(page, "The machine got your payment") {
@@ -29,7 +28,7 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 						}
 					}
 					f.pass(30 * time.Second)
-					f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonExpired, ""})
+					f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonExpired, ""})
 					if p := f.paid(session.ID); !p.SentAt.IsZero() {
 						f.Errorf("it is said to have been sent at %v", p.SentAt)
 					}

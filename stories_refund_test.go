@@ -4,9 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -20,16 +19,16 @@ func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
 		want   ending
 	}{
 		"a part, while the note waits": {func(_ *front, m *sandbox.Machine) { m.SetOnline(false) }, `{"amount":100}`, 100,
-			ending{ledger.Paid, ledger.Sent, "", ""}},
+			ending{payment.Paid, payment.Sent, "", ""}},
 		"a part, while Notehub is down": {func(f *front, _ *sandbox.Machine) { f.notehub.Always(postNote, sandbox.Outcome{Status: 503}) }, `{"amount":100}`, 100,
-			ending{ledger.Paid, ledger.Queued, "", ""}},
+			ending{payment.Paid, payment.Queued, "", ""}},
 		"a part, while Notehub refuses us": {func(f *front, _ *sandbox.Machine) { f.notehub.Always(postNote, sandbox.Outcome{Status: 403}) }, `{"amount":100}`, 100,
-			ending{ledger.Paid, ledger.Queued, "", ""}},
+			ending{payment.Paid, payment.Queued, "", ""}},
 		"all of it, while the note cannot be taken back": {func(f *front, m *sandbox.Machine) {
 			m.SetOnline(false)
 			f.notehub.Always("GET /v1/projects/{project}/devices/{device}/files", sandbox.Outcome{Status: 503})
 			f.notehub.Always("GET /v1/projects/{project}/devices/{device}/notes/{file}", sandbox.Outcome{Status: 503})
-		}, "", 350, ending{ledger.Refunded, ledger.Sent, "", ""}},
+		}, "", 350, ending{payment.Refunded, payment.Sent, "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			story(t, forEver, threeKeys, func(f *front, m *sandbox.Machine) {
@@ -57,7 +56,7 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 			f.get("/payment/success?session_id=" + session.ID)
 			f.stripe.Refund(session.ID, 100)
 			f.pass(150 * time.Second)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 			f.money(session.ID, 350, 0, 350)
 		})
 	})
@@ -68,14 +67,14 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 			f.stripe.Always("POST /v1/refunds", sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error","message":"This refund is being reviewed."}}`})
 			session := f.buy(sandbox.PayOptions{})
 			f.pass(4 * time.Minute)
-			p := f.stands(session.ID, ending{ledger.Refunding, ledger.Failed, bridge.ReasonRecalled, bridge.AttentionRefundRefused})
+			p := f.stands(session.ID, ending{payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundRefused})
 			if n := f.stripe.Count("POST /v1/refunds"); n != 2 || time.Until(p.DueAt) < 23*time.Hour {
 				f.Errorf("%d tries, the next at %v; want one, one after it was asked what is left, and then a day's wait", n, p.DueAt)
 			}
 			f.stripe.Clear("POST /v1/refunds")
 			f.stripe.Refund(session.ID, 100)
 			f.pass(20 * time.Second)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 			f.money(session.ID, 350, 0, 350)
 		})
 	})
@@ -89,7 +88,7 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 			f.stripe.SetRefunds(sandbox.RefundsSucceed)
 			f.stripe.Refund(session.ID, 100)
 			f.pass(20 * time.Second)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 			f.money(session.ID, 350, 0, 350)
 		})
 	})

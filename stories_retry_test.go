@@ -4,8 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -23,14 +22,14 @@ func TestARetryWhileAnotherTimedCreditHoldsTheMachine(t *testing.T) {
 		f.restarted(nil)
 		f.pass(time.Minute)
 		f.get("/payment/success?session_id=" + earlier.ID)
-		f.stands(earlier.ID, ending{ledger.Paid, ledger.Failed, bridge.ReasonAdopted, bridge.ReasonAdopted})
+		f.stands(earlier.ID, ending{payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted})
 
 		m.SetOnline(true)
 		holder := f.buy(sandbox.PayOptions{})
 		f.pass(20 * time.Second)
-		f.stands(holder.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(holder.ID, ending{payment.Paid, payment.Started, "", ""})
 		f.asks("while another runs", "/api/payments/"+earlier.ID+"/retry", "", 409, "not_possible")
-		f.stands(earlier.ID, ending{ledger.Paid, ledger.Failed, bridge.ReasonAdopted, bridge.ReasonAdopted})
+		f.stands(earlier.ID, ending{payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted})
 		f.pass(31 * time.Minute)
 		f.asks("when it is over", "/api/payments/"+earlier.ID+"/retry", "", 200, `"machine":"queued"`)
 		f.pass(20 * time.Second)

@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -25,7 +24,7 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 		f.notehub.AddDevice(sandbox.Device{UID: "dev:other"})
 		m.SetOnline(false)
 		session := f.buy(sandbox.PayOptions{})
-		credit := ledger.CreditID(session.ID)
+		credit := payment.CreditID(session.ID)
 		token := "Bearer " + routeToken
 		for name, row := range map[string]struct {
 			header, body string
@@ -46,13 +45,13 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 			f.answers(name, f.do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
 		f.pass(5 * time.Second)
-		f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", bridge.AttentionConfirmation}) // what it said is of no use
+		f.stands(session.ID, ending{payment.Paid, payment.Sent, "", payment.ReviewConfirmation}) // what it said is of no use
 
 		yes := routedEvent("e7", project, washer, credit, "started")
 		for range 3 { // it is repeated
 			f.answers("the machine itself", f.do("POST", path, yes, "Authorization", token), 200, `"received":true`)
 		}
-		f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+		f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 		heard, err := f.ledger.Confirmations(f.Context(), credit)
 		if err != nil || len(heard) != 3 { // the foreign one, the one of no use, and the true one
 			f.Errorf("%+v, %v; want the answer once, and what was not believed", heard, err)
@@ -84,7 +83,7 @@ func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testin
 				f.notehub.SetDelivery(d)
 				session := f.buy(sandbox.PayOptions{})
 				f.pass(10 * time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Started, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Started, "", ""})
 				f.money(session.ID, 350, 0, 0)
 				f.started(m, 1)
 			})
@@ -100,13 +99,13 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 		status int
 		reason string
 	}{
-		"disabled":     {func(f *front) { f.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Disabled = true }) }, "This machine is out of service", 503, bridge.ReasonNotSelling},
-		"payments_off": {func(f *front) { f.notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine is not taking payments right now", 503, bridge.ReasonNotSelling},
+		"disabled":     {func(f *front) { f.notehub.SetDevice(washer, func(d *sandbox.Device) { d.Disabled = true }) }, "This machine is out of service", 503, payment.ReasonNotSelling},
+		"payments_off": {func(f *front) { f.notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"}) }, "This machine is not taking payments right now", 503, payment.ReasonNotSelling},
 		"paused": {func(f *front) {
 			f.asks("pause", "/api/devices/"+washer+"/pause", `{"reason":"vandals"}`, 200, `"state":"paused"`)
-		}, "This machine is closed right now", 503, bridge.ReasonNotSelling},
-		"offline": {func(f *front) { f.pass(12 * time.Minute) }, "This machine is offline", 503, bridge.ReasonNotSelling},
-		"removed": {func(f *front) { f.notehub.RemoveDevice(washer) }, "Device not found", 404, bridge.ReasonUnknownDevice},
+		}, "This machine is closed right now", 503, payment.ReasonNotSelling},
+		"offline": {func(f *front) { f.pass(12 * time.Minute) }, "This machine is offline", 503, payment.ReasonNotSelling},
+		"removed": {func(f *front) { f.notehub.RemoveDevice(washer) }, "Device not found", 404, payment.ReasonUnknownDevice},
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +119,7 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 				f.answers("a scan", f.get("/pay?device="+washer), row.status, row.title)
 				session := f.pay(open)
 				f.pass(2 * time.Minute)
-				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, row.reason, row.reason})
+				f.stands(session.ID, ending{payment.Refunded, payment.Failed, row.reason, row.reason})
 				f.money(session.ID, 350, 0, 350)
 				if n := len(f.notehub.Notes("")); n != 0 {
 					f.Errorf("%d notes; want none", n)

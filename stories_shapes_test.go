@@ -4,9 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -22,12 +21,12 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 				f.notehub.Always(hubNotes, sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"1:1":` + note + `}}`})
 				f.get(f.livePage(session)) // which has it looked for early
 				f.pass(4 * time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+				f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 				f.pass(20 * time.Minute)
-				f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", bridge.AttentionOverdue})
+				f.stands(session.ID, ending{payment.Paid, payment.Sent, "", payment.ReviewOverdue})
 				f.notehub.Clear(hubNotes)
 				f.pass(2 * time.Minute)
-				f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+				f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 				f.money(session.ID, 350, 0, 350)
 				m.SetOnline(true)
 				f.pass(time.Minute)
@@ -45,12 +44,12 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 			if len(own) != 1 {
 				f.Fatalf("%d notes wait; want the credit's", len(own))
 			}
-			both := `{"total":2,"notes":{"9:9":{},"` + own[0].ID + `":{"body":{"credit_id":"` + ledger.CreditID(session.ID) + `","payment_status":"completed"}}}}`
+			both := `{"total":2,"notes":{"9:9":{},"` + own[0].ID + `":{"body":{"credit_id":"` + payment.CreditID(session.ID) + `","payment_status":"completed"}}}}`
 			f.notehub.Next(hubNotes, sandbox.Outcome{Status: 200, Body: both})
 			f.pass(110 * time.Second)
 			f.notehub.Always(hubNotes, sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"9:9":{}}}`})
 			f.pass(2 * time.Minute)
-			f.stands(session.ID, ending{ledger.Refunded, ledger.Failed, bridge.ReasonRecalled, ""})
+			f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
 		})
 	})
 }
@@ -64,7 +63,7 @@ func TestAListBesideAnErrorDecidesNothing(t *testing.T) {
 			session := f.buy(sandbox.PayOptions{})
 			f.notehub.Always(hubNotes, sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`})
 			f.pass(4 * time.Minute)
-			f.stands(session.ID, ending{ledger.Paid, ledger.Sent, "", ""})
+			f.stands(session.ID, ending{payment.Paid, payment.Sent, "", ""})
 		})
 	})
 	t.Run("of devices", func(t *testing.T) {

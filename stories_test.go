@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -82,7 +82,7 @@ func (f *front) restarted(change func(*config.Settings)) {
 }
 
 // paid is the payment of a session.
-func (f *front) paid(session string) ledger.Payment {
+func (f *front) paid(session string) payment.Payment {
 	f.Helper()
 	p, err := f.ledger.Payment(f.Context(), session)
 	if err != nil {
@@ -93,17 +93,17 @@ func (f *front) paid(session string) ledger.Payment {
 
 // end of a payment, as a story tells it.
 type ending struct {
-	money     ledger.Money
-	machine   ledger.Machine
+	money     payment.FundsStatus
+	machine   payment.DeliveryStatus
 	reason    string
 	attention string
 }
 
 // stands holds a payment against how it should stand now.
-func (f *front) stands(session string, want ending) ledger.Payment {
+func (f *front) stands(session string, want ending) payment.Payment {
 	f.Helper()
 	p := f.paid(session)
-	if got := (ending{p.Money, p.Machine, p.Reason, p.Attention}); got != want {
+	if got := (ending{p.Funds, p.Delivery, p.Reason, p.ReviewReason}); got != want {
 		f.Errorf("it stands as %+v; want %+v", got, want)
 	}
 	return p

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -154,7 +154,7 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 32 {
 			calls.Go(func() {
-				if err := hub.PostNote(t.Context(), washer, bridge.Note{}); upstream.OutcomeOf(err) != upstream.Trouble {
+				if err := hub.PostNote(t.Context(), washer, payment.Note{}); upstream.OutcomeOf(err) != upstream.Misconfigured {
 					t.Errorf("Notehub: %.200v; want trouble", err)
 				}
 				if _, err := api.Session(t.Context(), "cs_test_1"); err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/stripe/stripe-go/v82"
 
 	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/stripeapi"
 	"notepay/internal/terms"
 	"notepay/internal/upstream"
@@ -42,7 +42,7 @@ type stripeAPI struct {
 	project string        // the metadata "project" of what is ours
 	origin  string        // https://..., where the API answers
 	manual  bool          // links only hold the money, until Capture
-	pace    *upstream.Pace
+	pace    *upstream.Limiter
 	// odd is told which records of a list cannot be read, none if all can.
 	odd func(source string, records []string)
 }
@@ -74,13 +74,13 @@ func newStripeClient(c stripeConfig) *stripeAPI {
 		origin:  originOf(c.APIURL),
 		project: c.Project,
 		manual:  c.Manual,
-		pace:    upstream.NewPace(0, 0), // Stripe says by 429 when it is enough
+		pace:    upstream.NewLimiter(0, 0), // Stripe says by 429 when it is enough
 		odd:     func(string, []string) {},
 	}
 }
 
 // withPace returns a client with the same settings and transport, whose calls keep to pace.
-func (s *stripeAPI) withPace(pace *upstream.Pace) *stripeAPI {
+func (s *stripeAPI) withPace(pace *upstream.Limiter) *stripeAPI {
 	other := newStripeClient(s.config)
 	other.http.Transport = s.http.Transport
 	other.pace = pace
@@ -90,7 +90,7 @@ func (s *stripeAPI) withPace(pace *upstream.Pace) *stripeAPI {
 // ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed from a queue when there is one.
 func (s *stripeAPI) ready(ctx context.Context) error {
 	if err := s.pace.Wait(ctx); err != nil {
-		return &upstream.Error{Outcome: upstream.Again, Err: err}
+		return &upstream.Error{Outcome: upstream.Retryable, Err: err}
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (s *stripeAPI) ready(ctx context.Context) error {
 // valid refuses an id that cannot be Stripe's before a call is made with it.
 func valid(id, prefix string) error {
 	if err := stripeapi.CheckID(id, prefix); err != nil {
-		return &upstream.Error{Outcome: upstream.Refused, Detail: err.Error()}
+		return &upstream.Error{Outcome: upstream.Rejected, Detail: err.Error()}
 	}
 	return nil
 }
@@ -114,13 +114,13 @@ func (s *stripeAPI) readyFor(ctx context.Context, id, prefix string) error {
 // readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is known of it.
 func readObject[T any](ctx context.Context, s *stripeAPI, path string, query url.Values, decode func([]byte) (T, error)) (object T, err error) {
 	text, err := s.raw.Get(ctx, path, query)
-	return decoded(s, text, err, upstream.Trouble, decode)
+	return decoded(s, text, err, upstream.Misconfigured, decode)
 }
 
 // createObject creates an object and decodes it. If it cannot be decoded, it is not known what was made.
 func createObject[T any](ctx context.Context, s *stripeAPI, path string, params any, key string, decode func([]byte) (T, error)) (object T, err error) {
 	text, err := s.raw.Post(ctx, path, params, key)
-	return decoded(s, text, err, upstream.Unclear, decode)
+	return decoded(s, text, err, upstream.Unknown, decode)
 }
 
 // decoded decodes the reply of a call, or classifies the error of the call. odd is what a reply that cannot be decoded counts as.
@@ -158,21 +158,21 @@ func classifyStripe(err error) error {
 	if !ok {
 		return upstream.TransportError(err)
 	}
-	out := &upstream.Error{Outcome: upstream.Refused, Status: e.HTTPStatusCode, Detail: upstream.Excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
+	out := &upstream.Error{Outcome: upstream.Rejected, Status: e.HTTPStatusCode, Detail: upstream.Excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
 	switch {
 	case e.HTTPStatusCode == http.StatusTooManyRequests:
-		out.Outcome = upstream.Wait
+		out.Outcome = upstream.RateLimited
 		if e.LastResponse != nil {
 			out.RetryAfter = upstream.RetryAfter(e.LastResponse.Header, time.Now())
 		}
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
-		out.Outcome = upstream.Trouble
+		out.Outcome = upstream.Misconfigured
 	case e.HTTPStatusCode == http.StatusNotFound && e.Code != stripe.ErrorCodeResourceMissing:
-		out.Outcome = upstream.Trouble // the address is not one of Stripe's API: that says nothing about the object
+		out.Outcome = upstream.Misconfigured // the address is not one of Stripe's API: that says nothing about the object
 	case e.HTTPStatusCode == http.StatusConflict:
-		out.Outcome = upstream.Again // the same key is under way
+		out.Outcome = upstream.Retryable // the same key is under way
 	case e.HTTPStatusCode >= 500 || e.HTTPStatusCode == 0:
-		out.Outcome = upstream.Unclear
+		out.Outcome = upstream.Unknown
 	default:
 		out.Err = refusal(e)
 	}
@@ -183,23 +183,23 @@ func classifyStripe(err error) error {
 func refusal(e *stripe.Error) error {
 	switch e.Code {
 	case stripe.ErrorCodeChargeAlreadyRefunded:
-		return bridge.ErrAlreadyRefunded
+		return payment.ErrAlreadyRefunded
 	case stripe.ErrorCodeChargeAlreadyCaptured:
-		return bridge.ErrAlreadyCaptured
+		return payment.ErrAlreadyCaptured
 	case stripe.ErrorCodeChargeExpiredForCapture:
-		return bridge.ErrAlreadyCanceled // the hold ran out
+		return payment.ErrAlreadyCanceled // the hold ran out
 	case stripe.ErrorCodeChargeDisputed, stripe.ErrorCodeRefundDisputedPayment:
-		return bridge.ErrDisputed
+		return payment.ErrDisputed
 	case stripe.ErrorCodePaymentIntentUnexpectedState:
 		switch pi := e.PaymentIntent; {
 		case pi != nil && pi.Status == stripe.PaymentIntentStatusSucceeded:
-			return bridge.ErrAlreadyCaptured
+			return payment.ErrAlreadyCaptured
 		case pi != nil && pi.Status == stripe.PaymentIntentStatusCanceled:
-			return bridge.ErrAlreadyCanceled
+			return payment.ErrAlreadyCanceled
 		}
 	}
 	if lacksBalance(e) {
-		return bridge.ErrBalance
+		return payment.ErrBalance
 	}
 	return nil
 }
@@ -212,17 +212,17 @@ func lacksBalance(e *stripe.Error) bool {
 }
 
 // Plan reads a price. upstream.Refused means that it cannot be sold: missing, inactive or recurring.
-func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, error) {
+func (s *stripeAPI) Plan(ctx context.Context, priceID string) (payment.Offer, error) {
 	if err := s.readyFor(ctx, priceID, "price_"); err != nil {
-		return ledger.Plan{}, err
+		return payment.Offer{}, err
 	}
 	query := url.Values{"expand[]": {"product", "currency_options"}}
 	price, err := readObject(ctx, s, "/v1/prices/"+priceID, query, stripeapi.DecodePrice)
 	if err != nil {
-		return ledger.Plan{}, err
+		return payment.Offer{}, err
 	}
-	refused := func(why string) (ledger.Plan, error) {
-		return ledger.Plan{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "price " + priceID + " " + why}
+	refused := func(why string) (payment.Offer, error) {
+		return payment.Offer{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "price " + priceID + " " + why}
 	}
 	switch {
 	case !price.Active || price.Product.Archived:
@@ -234,7 +234,7 @@ func (s *stripeAPI) Plan(ctx context.Context, priceID string) (ledger.Plan, erro
 	case price.UnitAmount == nil:
 		return refused("has a fraction of the smallest unit as its amount")
 	}
-	plan := ledger.Plan{PriceID: priceID, Name: cmp.Or(string(price.Nickname), price.Product.Name), Description: price.Product.Description,
+	plan := payment.Offer{PriceID: priceID, Name: cmp.Or(string(price.Nickname), price.Product.Name), Description: price.Product.Description,
 		Image: price.Product.Image, Amount: *price.UnitAmount, Currency: price.Currency, CurrencyOptions: price.Options()}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
 		var ok bool
@@ -268,26 +268,26 @@ func metadataDuration(metadata map[string]string, key string) (time.Duration, er
 const onePage = 100
 
 // Session reads a Checkout Session, by its id or by its payment intent.
-func (s *stripeAPI) Session(ctx context.Context, id string) (bridge.Session, error) {
+func (s *stripeAPI) Session(ctx context.Context, id string) (payment.CheckoutSession, error) {
 	if err := s.ready(ctx); err != nil {
-		return bridge.Session{}, err
+		return payment.CheckoutSession{}, err
 	}
 	if strings.HasPrefix(id, "pi_") {
 		return s.sessionOfIntent(ctx, id)
 	}
 	if err := valid(id, "cs_"); err != nil {
-		return bridge.Session{}, err
+		return payment.CheckoutSession{}, err
 	}
 	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
 	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
 	if err == nil && r.ID != id {
-		err = &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: "the reply is of another object than " + id}
+		err = &upstream.Error{Outcome: upstream.Misconfigured, Status: http.StatusOK, Detail: "the reply is of another object than " + id}
 	}
 	return s.withDisputes(ctx, r, err)
 }
 
 // withDisputes returns a session that was read with the disputes of its charge. A key that may not read them leaves them unknown.
-func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session, err error) (bridge.Session, error) {
+func (s *stripeAPI) withDisputes(ctx context.Context, r payment.CheckoutSession, err error) (payment.CheckoutSession, error) {
 	if err != nil || !r.Disputed {
 		return r, err
 	}
@@ -295,30 +295,30 @@ func (s *stripeAPI) withDisputes(ctx context.Context, r bridge.Session, err erro
 	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
 		return r, nil
 	}
-	r.Disputes, err = decoded(s, text, err, upstream.Trouble, stripeapi.DecodeDisputes)
+	r.Disputes, err = decoded(s, text, err, upstream.Misconfigured, stripeapi.DecodeDisputes)
 	return r, err
 }
 
-func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (bridge.Session, error) {
+func (s *stripeAPI) sessionOfIntent(ctx context.Context, intent string) (payment.CheckoutSession, error) {
 	if err := valid(intent, "pi_"); err != nil {
-		return bridge.Session{}, err
+		return payment.CheckoutSession{}, err
 	}
 	query := url.Values{"payment_intent": {intent}, "expand[]": {"data.payment_intent.latest_charge"}}
 	page, err := readObject(ctx, s, "/v1/checkout/sessions", query, stripeapi.DecodePage)
 	if err != nil {
-		return bridge.Session{}, err
+		return payment.CheckoutSession{}, err
 	}
 	if len(page.Records) == 0 {
-		return bridge.Session{}, &upstream.Error{Outcome: upstream.Refused, Status: 200, Detail: "no session of " + intent}
+		return payment.CheckoutSession{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "no session of " + intent}
 	}
-	r, err := decoded(s, page.Records[0], nil, upstream.Trouble, s.sessionRecord)
+	r, err := decoded(s, page.Records[0], nil, upstream.Misconfigured, s.sessionRecord)
 	return s.withDisputes(ctx, r, err)
 }
 
 // Sessions lists one page of the sessions that were completed, the newest first, of those that were created since then (they may have
 // been paid up to a day later). It begins behind the session with the id after, or at the newest; last is where the next page begins.
 // A session that cannot be read holds up none of the others: odd names it.
-func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string) (sessions []bridge.Session, odd []string, last string, more bool, err error) {
+func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, nil, "", false, err
 	}
@@ -338,7 +338,7 @@ func (s *stripeAPI) Sessions(ctx context.Context, since time.Time, after string)
 }
 
 // sessionRecord decodes a session that was read.
-func (s *stripeAPI) sessionRecord(text []byte) (bridge.Session, error) {
+func (s *stripeAPI) sessionRecord(text []byte) (payment.CheckoutSession, error) {
 	r, complete, err := stripeapi.DecodeSession(text)
 	r.ReceiptURL = s.page(r.ReceiptURL)
 	if !complete {
@@ -412,16 +412,16 @@ func (s *stripeAPI) move(ctx context.Context, intent, action, key, want string) 
 	}
 	pi, err := createObject(ctx, s, "/v1/payment_intents/"+intent+"/"+action, nil, key, stripeapi.DecodeIntent)
 	if err == nil && string(pi.Status) != want {
-		err = &upstream.Error{Outcome: upstream.Unclear, Status: http.StatusOK, Detail: fmt.Sprintf("intent %q is %q, not %s", pi.ID, pi.Status, want)}
+		err = &upstream.Error{Outcome: upstream.Unknown, Status: http.StatusOK, Detail: fmt.Sprintf("intent %q is %q, not %s", pi.ID, pi.Status, want)}
 	}
 	return err
 }
 
 // Refund gives money back. What the record says counts: a refund that was taken may still be pending, or have failed already. Stripe
 // keeps its answer under the credit and number for a day, a refusal and a 500 as well: after these only another number asks anew.
-func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.RefundRecord, error) {
+func (s *stripeAPI) Refund(ctx context.Context, o payment.RefundOrder) (payment.RefundRecord, error) {
 	if err := valid(o.Intent, "pi_"); err != nil {
-		return bridge.RefundRecord{}, err
+		return payment.RefundRecord{}, err
 	}
 	number := strconv.Itoa(o.Number)
 	params := &stripe.RefundCreateParams{PaymentIntent: stripe.String(o.Intent), Amount: stripe.Int64(o.Amount),
@@ -431,7 +431,7 @@ func (s *stripeAPI) Refund(ctx context.Context, o bridge.RefundOrder) (bridge.Re
 
 // Refunds lists what was given back of an intent, or is on its way, or failed: the newest first, ours and those made in the Dashboard.
 // It reads one page of 100, which is more than a payment of a machine is ever given back in.
-func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridge.RefundRecord, err error) {
+func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []payment.RefundRecord, err error) {
 	if err := valid(intent, "pi_"); err != nil {
 		return nil, err
 	}
@@ -442,7 +442,7 @@ func (s *stripeAPI) Refunds(ctx context.Context, intent string) (refunds []bridg
 	for _, record := range page.Records {
 		r, err := stripeapi.DecodeRefundRecord(record)
 		if err != nil { // the sum is not known without it, and more might be given back than was paid
-			return nil, &upstream.Error{Outcome: upstream.Trouble, Status: http.StatusOK, Detail: upstream.Excerpt([]byte(err.Error()))}
+			return nil, &upstream.Error{Outcome: upstream.Misconfigured, Status: http.StatusOK, Detail: upstream.Excerpt([]byte(err.Error()))}
 		}
 		refunds = append(refunds, r)
 	}

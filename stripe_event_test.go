@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
@@ -46,7 +47,7 @@ func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
 		s.Stripe.Refund(sold.ID, 100)
 		s.SetRefunds(sandbox.RefundsPend)
 		ours, err := s.refund(t, intent, 250, 2)
-		meant(t, "refund", err, upstream.Done)
+		meant(t, "refund", err, upstream.OK)
 		if e := s.told(t, "charge.refunded"); e.Intent != intent || e.Refunded != 350 || e.Refund != nil {
 			t.Errorf("charge: %+v; want 350 given back of the intent", e)
 		}
@@ -119,11 +120,11 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 		s.Stripe.Refund(sold.ID, 100)
 		s.SetRefunds(sandbox.RefundsPend)
 		_, err := s.refund(t, sold.PaymentIntent, 100, 1)
-		meant(t, "refund", err, upstream.Done)
+		meant(t, "refund", err, upstream.OK)
 		s.SettleRefund(sold.ID, false)
 		s.Dispute(sold.ID)
 		held := s.hold(t)
-		meant(t, "capture", s.client.Capture(t.Context(), held.PaymentIntent, "key"), upstream.Done)
+		meant(t, "capture", s.client.Capture(t.Context(), held.PaymentIntent, "key"), upstream.OK)
 		s.ExpireHold(s.hold(t).ID)
 		events, last, more, err := s.client.Events(t.Context(), began, "")
 		if err != nil || more {
@@ -187,7 +188,7 @@ func TestEventsAreListedByPages(t *testing.T) {
 				var events []bridge.Event
 				var err error
 				events, after, more, err = s.client.Events(t.Context(), began, after)
-				meant(t, "events", err, upstream.Done)
+				meant(t, "events", err, upstream.OK)
 				for _, e := range events {
 					ids = append(ids, e.ObjectID)
 				}
@@ -199,10 +200,10 @@ func TestEventsAreListedByPages(t *testing.T) {
 			var sessions []string
 			read, after, more = 0, "", true
 			for more {
-				var page []bridge.Session
+				var page []payment.CheckoutSession
 				var err error
 				page, _, after, more, err = s.client.Sessions(t.Context(), began, after)
-				meant(t, "sessions", err, upstream.Done)
+				meant(t, "sessions", err, upstream.OK)
 				for _, one := range page {
 					sessions = append(sessions, one.ID)
 				}
@@ -225,7 +226,7 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 		s.Next(listEvents, sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + strings.Join([]string{
 			event("evt_4", `{"object":{"id":"cs_4","amount_total":"all"}}`), event("evt_3", `{"object":{"id":"cs_3"}}`), event("evt_2", `{"object":{}}`), event("evt_1", `null`)}, ",") + `]}`})
 		events, last, more, err := s.client.Events(t.Context(), time.Unix(0, 0), "")
-		meant(t, "events", err, upstream.Done)
+		meant(t, "events", err, upstream.OK)
 		if len(events) != 4 || last != "evt_1" || more {
 			t.Fatalf("events %+v, last %q, more %v; want all four, and the page to end with the first", events, last, more)
 		}
@@ -250,11 +251,11 @@ func TestListsThatFailAreNone(t *testing.T) {
 			s.Next(pattern, sandbox.Outcome{Applied: true, Status: 500})
 		}
 		events, last, more, err := s.client.Events(t.Context(), time.Unix(0, 0), "")
-		meant(t, "events", err, upstream.Unclear)
+		meant(t, "events", err, upstream.Unknown)
 		sessions, _, lastSession, moreSessions, err := s.client.Sessions(t.Context(), time.Unix(0, 0), "")
-		meant(t, "sessions", err, upstream.Unclear)
+		meant(t, "sessions", err, upstream.Unknown)
 		refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
-		meant(t, "refunds", err, upstream.Unclear)
+		meant(t, "refunds", err, upstream.Unknown)
 		if events != nil || sessions != nil || refunds != nil || last+lastSession != "" || more || moreSessions {
 			t.Errorf("%v, %v, %v beside the errors; want nothing", events, sessions, refunds)
 		}
@@ -266,9 +267,9 @@ func TestListsThatFailAreNone(t *testing.T) {
 			"refunds":  func() error { _, err := s.client.Refunds(t.Context(), "pi_none"); return err },
 		} {
 			for range 3 {
-				s.client.pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Again})
+				s.client.pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Retryable})
 			}
-			meant(t, name, list(), upstream.Done)
+			meant(t, name, list(), upstream.OK)
 			if why := s.client.pace.Unreachable(); why != "" {
 				t.Errorf("%s: Stripe is taken for unreachable: %s; want its answer to count", name, why)
 			}
@@ -292,13 +293,13 @@ func TestWhichSessionsAreListed(t *testing.T) {
 		s.Stripe.Refund(paid.ID, 100)
 		s.Dispute(paid.ID)
 		sessions, _, last, more, err := s.client.Sessions(t.Context(), since, "")
-		meant(t, "sessions", err, upstream.Done)
+		meant(t, "sessions", err, upstream.OK)
 		if len(sessions) != 2 || last != paid.ID || more {
 			t.Fatalf("sessions %+v, last %q, more %v; want the two that are complete, and not %s", sessions, last, more, open.ID)
 		}
 		for i, want := range []string{held.ID, paid.ID} {
 			one, err := s.client.Session(t.Context(), want)
-			meant(t, "session", err, upstream.Done)
+			meant(t, "session", err, upstream.OK)
 			if told := one.Disputes; len(told) != i { // which a list does not tell
 				t.Errorf("disputes %+v; want %d", told, i)
 			}

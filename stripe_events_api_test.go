@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
@@ -56,7 +56,7 @@ func TestStripeEventsAreListed(t *testing.T) {
 			}
 		}
 		one := []string{"charge.refunded", "checkout.session.completed", "payment_intent.succeeded", "refund.created"}
-		for _, id := range []string{first.ID, first.PaymentIntent, ledger.CreditID(first.ID)} {
+		for _, id := range []string{first.ID, first.PaymentIntent, payment.CreditID(first.ID)} {
 			want("id="+id, one...)
 		}
 		want("id="+second.ID, "checkout.session.completed", "payment_intent.succeeded")

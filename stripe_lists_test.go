@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -28,7 +28,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		s.client.odd = func(source string, records []string) { named[source] = records }
 		s.Next(listLinks, page(`{"id":"plink_odd","active":"yes","url":"https://buy.test/2",`+ours+`}`, `7`, link+`"after_completion":7,"restrictions":[7],`+ours+`}`))
 		links, err := s.client.Links(t.Context())
-		meant(t, "links", err, upstream.Done)
+		meant(t, "links", err, upstream.OK)
 		if len(links) != 1 || links[0].ID != "plink_good" || links[0].DeviceUID != washer {
 			t.Errorf("links %+v; want the good one", links)
 		}
@@ -39,7 +39,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 			`{"id":"cs_charge","status":"complete","payment_intent":{"id":"pi_2","latest_charge":{"id":"ch_2","created":"now"}}}`, `null`,
 			with(cs, `"mode"`, `"customer_details":7,"line_items":"x","automatic_tax":[],"mode"`)))
 		sessions, odd, _, more, err := s.client.Sessions(t.Context(), time.Unix(0, 0), "")
-		meant(t, "sessions", err, upstream.Done)
+		meant(t, "sessions", err, upstream.OK)
 		if len(sessions) != 1 || sessions[0].ID != "cs_good" || sessions[0].IntentStatus != "succeeded" || more {
 			t.Errorf("sessions %+v; want the good one", sessions)
 		}
@@ -49,26 +49,26 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		// Without one refund it is not known how much is back.
 		s.Next(listRefunds, page(`{"id":"re_1","amount":100,"status":"succeeded","payment_intent":"pi_1"}`, `{"id":"re_2","amount":"all"}`))
 		_, err = s.client.Refunds(t.Context(), "pi_1")
-		meant(t, "refunds", err, upstream.Trouble)
+		meant(t, "refunds", err, upstream.Misconfigured)
 		s.Next(listRefunds, page(`{"id":"re_1","amount":100,"status":"succeeded","payment_intent":"pi_1","reason":7,"destination_details":[]}`))
 		refunds, err := s.client.Refunds(t.Context(), "pi_1")
-		if meant(t, "refunds", err, upstream.Done); len(refunds) != 1 || refunds[0].Amount != 100 {
+		if meant(t, "refunds", err, upstream.OK); len(refunds) != 1 || refunds[0].Amount != 100 {
 			t.Errorf("refunds %+v; want one of 100", refunds)
 		}
 		// Of a price and of a charge only what is used has to be readable.
 		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":350,"nickname":7,"product":{"name":"Warm","images":"none"},
 			"tiers":7,"transform_quantity":"x","currency_options":{"usd":{"unit_amount":400},"gbp":"odd","eur":{"unit_amount":350}},"metadata":{"duration":"30m"}}`})
 		plan, err := s.client.Plan(t.Context(), "price_1")
-		meant(t, "price", err, upstream.Done)
-		if want := (ledger.Plan{PriceID: "price_1", Name: "Warm", Amount: 350, Currency: "eur", CurrencyOptions: "usd=400", Duration: 30 * time.Minute}); plan != want {
+		meant(t, "price", err, upstream.OK)
+		if want := (payment.Offer{PriceID: "price_1", Name: "Warm", Amount: 350, Currency: "eur", CurrencyOptions: "usd=400", Duration: 30 * time.Minute}); plan != want {
 			t.Errorf("price %+v; want %+v", plan, want)
 		}
 		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":"350"}`})
 		_, err = s.client.Plan(t.Context(), "price_1")
-		meant(t, "a price whose amount cannot be read", err, upstream.Trouble)
+		meant(t, "a price whose amount cannot be read", err, upstream.Misconfigured)
 		s.Next(readSession, sandbox.Outcome{Status: 200, Body: with(cs, `"created":5`, `"created":5,"outcome":7,"payment_method_details":{"card":"odd"},"receipt_url":7`)})
 		session, err := s.client.Session(t.Context(), "cs_good")
-		if meant(t, "session", err, upstream.Done); session.Amount != 350 || session.CardLast4 != "" {
+		if meant(t, "session", err, upstream.OK); session.Amount != 350 || session.CardLast4 != "" {
 			t.Errorf("session %+v; want what is used of it", session)
 		}
 	})
@@ -105,7 +105,7 @@ func TestRepliesThatAreNoListsAreNoEmptyLists(t *testing.T) {
 // unclear demands an error that leaves open what there is.
 func unclear(t *testing.T, name string, err error) {
 	t.Helper()
-	if outcome := upstream.OutcomeOf(err); outcome == upstream.Done || outcome == upstream.Refused {
+	if outcome := upstream.OutcomeOf(err); outcome == upstream.OK || outcome == upstream.Rejected {
 		t.Errorf("%s: %v (%v); want it to say nothing", name, outcome, err)
 	}
 }
@@ -124,7 +124,7 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 				"capture": func() error { return s.client.Capture(ctx, id, "key") },
 				"release": func() error { return s.client.Release(ctx, id, "key") },
 				"refund": func() error {
-					_, err := s.client.Refund(ctx, bridge.RefundOrder{Intent: id, Amount: 1, Credit: "cr_1", Number: 1})
+					_, err := s.client.Refund(ctx, payment.RefundOrder{Intent: id, Amount: 1, Credit: "cr_1", Number: 1})
 					return err
 				},
 				"refunds": func() error { _, err := s.client.Refunds(ctx, id); return err },
@@ -132,16 +132,16 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}) },
 				"sign":    func() error { return s.client.SignLink(ctx, id, "process") },
 				"make a link": func() error {
-					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "", "process", "key")
+					_, err := s.client.CreateLink(ctx, ledger.Device{UID: washer}, payment.Offer{PriceID: id}, "", "process", "key")
 					return err
 				},
 				"make a sale": func() error {
-					_, _, err := s.client.CreateSession(ctx, ledger.Device{UID: washer}, ledger.Plan{PriceID: id}, "https://pay.example.com", time.Now().Add(time.Hour), "key")
+					_, _, err := s.client.CreateSession(ctx, ledger.Device{UID: washer}, payment.Offer{PriceID: id}, "https://pay.example.com", time.Now().Add(time.Hour), "key")
 					return err
 				},
 			}
 			for name, call := range calls {
-				meant(t, name+" "+id, call(), upstream.Refused)
+				meant(t, name+" "+id, call(), upstream.Rejected)
 			}
 		}
 		if n := s.Count("{any} /{rest...}"); n != 0 {

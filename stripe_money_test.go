@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
 	"notepay/internal/stripeevent"
@@ -35,8 +35,8 @@ func (s *testStripe) sell(t *testing.T, captureMethod string, o sandbox.PayOptio
 	return sold
 }
 
-func (s *testStripe) refund(t *testing.T, intent string, amount int64, number int) (bridge.RefundRecord, error) {
-	return s.client.Refund(t.Context(), bridge.RefundOrder{Intent: intent, Amount: amount, Credit: "cr_1", Number: number})
+func (s *testStripe) refund(t *testing.T, intent string, amount int64, number int) (payment.RefundRecord, error) {
+	return s.client.Refund(t.Context(), payment.RefundOrder{Intent: intent, Amount: amount, Credit: "cr_1", Number: number})
 }
 
 // wantMoney holds where a session's money is against "charged held refunded status".
@@ -51,7 +51,7 @@ func (s *testStripe) wantMoney(t *testing.T, session, want string) {
 // refusedAs holds an error against one of the bridge's refusals.
 func refusedAs(t *testing.T, name string, err, want error) {
 	t.Helper()
-	meant(t, name, err, upstream.Refused)
+	meant(t, name, err, upstream.Rejected)
 	if !errors.Is(err, want) {
 		t.Errorf("%s: %v; want %v in it", name, err, want)
 	}
@@ -64,16 +64,16 @@ func TestHeldMoneyIsTakenOnceWhateverHappensToTheReply(t *testing.T) {
 		sold := s.hold(t)
 		s.wantMoney(t, sold.ID, "0 350 0 requires_capture")
 		s.Next(captureIntent, sandbox.Outcome{Applied: true})
-		meant(t, "cut", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), upstream.Unclear)
-		meant(t, "again", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), upstream.Done)
+		meant(t, "cut", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), upstream.Unknown)
+		meant(t, "again", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), upstream.OK)
 		s.wantMoney(t, sold.ID, "350 0 0 succeeded")
 		seen := s.Requests(captureIntent)
 		if len(seen) != 2 || seen[0].Header.Get("Idempotency-Key") != "capture:cr_1" || len(seen[0].Body) != 0 {
 			t.Errorf("calls %+v; want the key and no parameters", seen)
 		}
-		refusedAs(t, "under another key", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1:2"), bridge.ErrAlreadyCaptured)
-		refusedAs(t, "released too late", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), bridge.ErrAlreadyCaptured)
-		meant(t, "no such intent", s.client.Capture(t.Context(), "pi_none", "key"), upstream.Refused)
+		refusedAs(t, "under another key", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1:2"), payment.ErrAlreadyCaptured)
+		refusedAs(t, "released too late", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), payment.ErrAlreadyCaptured)
+		meant(t, "no such intent", s.client.Capture(t.Context(), "pi_none", "key"), upstream.Rejected)
 	})
 }
 
@@ -85,8 +85,8 @@ func TestHeldMoneyIsLetGo(t *testing.T) {
 	}{
 		{"by us", func(t *testing.T, s *testStripe, sold sandbox.Session) {
 			s.Next(cancelIntent, sandbox.Outcome{Applied: true})
-			meant(t, "cut", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), upstream.Unclear)
-			meant(t, "again", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), upstream.Done)
+			meant(t, "cut", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), upstream.Unknown)
+			meant(t, "again", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), upstream.OK)
 			if key := s.Requests(cancelIntent)[0].Header.Get("Idempotency-Key"); key != "release:cr_1" {
 				t.Errorf("idempotency key %q; want release:cr_1", key)
 			}
@@ -110,8 +110,8 @@ func TestHeldMoneyIsLetGo(t *testing.T) {
 				sold := s.hold(t)
 				row.release(t, s, sold)
 				s.wantMoney(t, sold.ID, "0 0 0 canceled")
-				refusedAs(t, "once more", s.client.Release(t.Context(), sold.PaymentIntent, "release:again"), bridge.ErrAlreadyCanceled)
-				refusedAs(t, "taken too late", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), bridge.ErrAlreadyCanceled)
+				refusedAs(t, "once more", s.client.Release(t.Context(), sold.PaymentIntent, "release:again"), payment.ErrAlreadyCanceled)
+				refusedAs(t, "taken too late", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), payment.ErrAlreadyCanceled)
 			})
 		})
 	}
@@ -123,12 +123,12 @@ func TestAYesThatLeavesTheMoneyWhereItWasIsNone(t *testing.T) {
 		s := newStripeTest(t)
 		odd := sandbox.Outcome{Status: 200, Body: `{"id":"pi_1","object":"payment_intent","status":"requires_capture"}`}
 		s.Next(captureIntent, odd)
-		meant(t, "capture", s.client.Capture(t.Context(), "pi_1", "key"), upstream.Unclear)
+		meant(t, "capture", s.client.Capture(t.Context(), "pi_1", "key"), upstream.Unknown)
 		s.Next(cancelIntent, odd)
-		meant(t, "release", s.client.Release(t.Context(), "pi_1", "key"), upstream.Unclear)
+		meant(t, "release", s.client.Release(t.Context(), "pi_1", "key"), upstream.Unknown)
 		s.Next(createRefund, sandbox.Outcome{Status: 200, Body: `{}`})
 		_, err := s.refund(t, "pi_1", 350, 1)
-		meant(t, "refund", err, upstream.Unclear)
+		meant(t, "refund", err, upstream.Unknown)
 	})
 }
 
@@ -139,19 +139,19 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 		sold := s.sell(t, "", sandbox.PayOptions{})
 		s.Next(createRefund, sandbox.Outcome{Applied: true})
 		_, err := s.refund(t, sold.PaymentIntent, 100, 1)
-		meant(t, "cut", err, upstream.Unclear)
+		meant(t, "cut", err, upstream.Unknown)
 		got, err := s.refund(t, sold.PaymentIntent, 100, 1)
-		meant(t, "again", err, upstream.Done)
-		want := bridge.RefundRecord{ID: got.ID, Intent: sold.PaymentIntent, Credit: "cr_1", Number: 1, Amount: 100, Status: "succeeded"}
+		meant(t, "again", err, upstream.OK)
+		want := payment.RefundRecord{ID: got.ID, Intent: sold.PaymentIntent, Credit: "cr_1", Number: 1, Amount: 100, Status: "succeeded"}
 		if got != want || got.ID == "" {
 			t.Errorf("refund %+v; want %+v", got, want)
 		}
 		second, err := s.refund(t, sold.PaymentIntent, 250, 2)
-		meant(t, "the rest", err, upstream.Done)
+		meant(t, "the rest", err, upstream.OK)
 		s.wantMoney(t, sold.ID, "350 0 350 succeeded")
 		refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
-		meant(t, "refunds", err, upstream.Done)
-		if !slices.Equal(refunds, []bridge.RefundRecord{second, got}) {
+		meant(t, "refunds", err, upstream.OK)
+		if !slices.Equal(refunds, []payment.RefundRecord{second, got}) {
 			t.Errorf("refunds %+v; want both, the newest first", refunds)
 		}
 		seen := s.Requests(createRefund)
@@ -198,7 +198,7 @@ func TestWhatBecomesOfARefund(t *testing.T) {
 				sold := s.sell(t, "", sandbox.PayOptions{})
 				s.SetRefunds(row.mode)
 				r, err := s.refund(t, sold.PaymentIntent, 350, 1)
-				meant(t, "refund", err, upstream.Done)
+				meant(t, "refund", err, upstream.OK)
 				if r.Status != row.status {
 					t.Errorf("at once it is %s; want %s", r.Status, row.status)
 				}
@@ -208,21 +208,21 @@ func TestWhatBecomesOfARefund(t *testing.T) {
 					}
 				}
 				refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
-				meant(t, "refunds", err, upstream.Done)
+				meant(t, "refunds", err, upstream.OK)
 				if len(refunds) != 1 || refunds[0].Status != row.after {
 					t.Errorf("refunds %+v; want one that is %s", refunds, row.after)
 				}
 				session, err := s.client.Session(t.Context(), sold.ID)
-				meant(t, "session", err, upstream.Done)
+				meant(t, "session", err, upstream.OK)
 				if session.Refunded != row.given {
 					t.Errorf("the session was refunded %d; want %d", session.Refunded, row.given)
 				}
 				s.SetRefunds(sandbox.RefundsSucceed)
 				_, err = s.refund(t, sold.PaymentIntent, 350, 2)
 				if row.given == 0 {
-					meant(t, "another one", err, upstream.Done)
+					meant(t, "another one", err, upstream.OK)
 				} else {
-					refusedAs(t, "another one", err, bridge.ErrAlreadyRefunded)
+					refusedAs(t, "another one", err, payment.ErrAlreadyRefunded)
 				}
 			})
 		})
@@ -236,15 +236,15 @@ func TestRefundsThatAreRefused(t *testing.T) {
 		sold := s.sell(t, "", sandbox.PayOptions{})
 		s.SetRefunds(sandbox.RefundsLackBalance)
 		_, err := s.refund(t, sold.PaymentIntent, 350, 1)
-		refusedAs(t, "too little balance", err, bridge.ErrBalance)
+		refusedAs(t, "too little balance", err, payment.ErrBalance)
 		s.SetRefunds(sandbox.RefundsSucceed)
 		_, err = s.refund(t, sold.PaymentIntent, 350, 1)
-		refusedAs(t, "the same order within a day", err, bridge.ErrBalance)
+		refusedAs(t, "the same order within a day", err, payment.ErrBalance)
 		s.Dispute(sold.ID)
 		_, err = s.refund(t, sold.PaymentIntent, 350, 2)
-		refusedAs(t, "disputed", err, bridge.ErrDisputed)
+		refusedAs(t, "disputed", err, payment.ErrDisputed)
 		session, err := s.client.Session(t.Context(), sold.ID)
-		meant(t, "session", err, upstream.Done)
+		meant(t, "session", err, upstream.OK)
 		if !session.Disputed || session.Refunded != 0 {
 			t.Errorf("session %+v; want it disputed, and nothing refunded", session)
 		}
@@ -253,19 +253,19 @@ func TestRefundsThatAreRefused(t *testing.T) {
 		}
 		s.Next("GET /v1/disputes", sandbox.Outcome{Status: 403, Body: `{"error":{"type":"invalid_request_error","message":"The provided key does not have the required permissions"}}`})
 		session, err = s.client.Session(t.Context(), sold.ID)
-		meant(t, "session, for a key that may not read disputes", err, upstream.Done)
+		meant(t, "session, for a key that may not read disputes", err, upstream.OK)
 		if !session.Disputed || session.Disputes != nil {
 			t.Errorf("session %+v; want it disputed, and how not known", session)
 		}
 		s.CloseDispute(sold.ID, true)
 		_, err = s.refund(t, sold.PaymentIntent, 350, 3)
-		meant(t, "after the dispute was won", err, upstream.Done)
+		meant(t, "after the dispute was won", err, upstream.OK)
 		_, err = s.refund(t, sold.PaymentIntent, 350, 4)
-		refusedAs(t, "once more", err, bridge.ErrAlreadyRefunded)
+		refusedAs(t, "once more", err, payment.ErrAlreadyRefunded)
 		held := s.hold(t)
 		_, err = s.refund(t, held.PaymentIntent, 350, 5)
-		meant(t, "only held", err, upstream.Refused)
-		for _, reason := range []error{bridge.ErrAlreadyRefunded, bridge.ErrAlreadyCaptured, bridge.ErrAlreadyCanceled, bridge.ErrDisputed, bridge.ErrBalance} {
+		meant(t, "only held", err, upstream.Rejected)
+		for _, reason := range []error{payment.ErrAlreadyRefunded, payment.ErrAlreadyCaptured, payment.ErrAlreadyCanceled, payment.ErrDisputed, payment.ErrBalance} {
 			if errors.Is(err, reason) {
 				t.Errorf("only held: %v; want no reason that the bridge knows", err)
 			}
@@ -283,18 +283,18 @@ func TestWhichRefusalsAreAnswers(t *testing.T) {
 		answer sandbox.Outcome
 		want   error // nil: a refusal that is none of them
 	}{
-		{"refunded already", coded("charge_already_refunded", ""), bridge.ErrAlreadyRefunded},
-		{"captured already, in the words of charges", coded("charge_already_captured", ""), bridge.ErrAlreadyCaptured},
-		{"the hold ran out", coded("charge_expired_for_capture", ""), bridge.ErrAlreadyCanceled},
-		{"disputed", coded("charge_disputed", ""), bridge.ErrDisputed},
-		{"disputed, as refunds may say it", coded("refund_disputed_payment", ""), bridge.ErrDisputed},
-		{"the intent succeeded", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"succeeded"}`), bridge.ErrAlreadyCaptured},
-		{"the intent is canceled", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"canceled"}`), bridge.ErrAlreadyCanceled},
+		{"refunded already", coded("charge_already_refunded", ""), payment.ErrAlreadyRefunded},
+		{"captured already, in the words of charges", coded("charge_already_captured", ""), payment.ErrAlreadyCaptured},
+		{"the hold ran out", coded("charge_expired_for_capture", ""), payment.ErrAlreadyCanceled},
+		{"disputed", coded("charge_disputed", ""), payment.ErrDisputed},
+		{"disputed, as refunds may say it", coded("refund_disputed_payment", ""), payment.ErrDisputed},
+		{"the intent succeeded", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"succeeded"}`), payment.ErrAlreadyCaptured},
+		{"the intent is canceled", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"canceled"}`), payment.ErrAlreadyCanceled},
 		{"the intent is in between", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"processing"}`), nil},
 		{"the intent is not told", coded("payment_intent_unexpected_state", ""), nil},
-		{"balance, by the code of payouts", coded("balance_insufficient", ""), bridge.ErrBalance},
-		{"balance, by another", coded("insufficient_funds", ""), bridge.ErrBalance},
-		{"balance, in words alone", sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error","message":"Insufficient funds in your Stripe balance to refund this amount."}}`}, bridge.ErrBalance},
+		{"balance, by the code of payouts", coded("balance_insufficient", ""), payment.ErrBalance},
+		{"balance, by another", coded("insufficient_funds", ""), payment.ErrBalance},
+		{"balance, in words alone", sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error","message":"Insufficient funds in your Stripe balance to refund this amount."}}`}, payment.ErrBalance},
 		{"a card without money", sandbox.Outcome{Status: 402, Body: `{"error":{"type":"card_error","code":"insufficient_funds","message":"no"}}`}, nil},
 		{"another refusal", coded("amount_too_large", ""), nil},
 	}
@@ -303,8 +303,8 @@ func TestWhichRefusalsAreAnswers(t *testing.T) {
 			s := newStripeTest(t)
 			s.Next(createRefund, row.answer)
 			_, err := s.refund(t, "pi_1", 350, 1)
-			meant(t, row.name, err, upstream.Refused)
-			for _, reason := range []error{bridge.ErrAlreadyRefunded, bridge.ErrAlreadyCaptured, bridge.ErrAlreadyCanceled, bridge.ErrDisputed, bridge.ErrBalance} {
+			meant(t, row.name, err, upstream.Rejected)
+			for _, reason := range []error{payment.ErrAlreadyRefunded, payment.ErrAlreadyCaptured, payment.ErrAlreadyCanceled, payment.ErrDisputed, payment.ErrBalance} {
 				if errors.Is(err, reason) != (reason == row.want) {
 					t.Errorf("%s: %v is %v: %v", row.name, err, reason, errors.Is(err, reason))
 				}
@@ -314,7 +314,7 @@ func TestWhichRefusalsAreAnswers(t *testing.T) {
 			answer.Status = http.StatusInternalServerError
 			s.Next(createRefund, answer)
 			_, err = s.refund(t, "pi_2", 350, 2)
-			meant(t, row.name+" under 500", err, upstream.Unclear)
+			meant(t, row.name+" under 500", err, upstream.Unknown)
 			if row.want != nil && errors.Is(err, row.want) {
 				t.Errorf("%s under 500: %v; want no reason", row.name, err)
 			}
@@ -330,7 +330,7 @@ func TestA500IsAnsweredAgainUnderTheSameNumberAndSaysNothing(t *testing.T) {
 		s.Next(createRefund, sandbox.Outcome{Applied: true, Status: 500})
 		for range 2 {
 			_, err := s.refund(t, sold.PaymentIntent, 350, 1)
-			meant(t, "500", err, upstream.Unclear)
+			meant(t, "500", err, upstream.Unknown)
 			if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Status != http.StatusInternalServerError {
 				t.Errorf("%v; want its status, by which it is told from no reply", err)
 			}
@@ -341,7 +341,7 @@ func TestA500IsAnsweredAgainUnderTheSameNumberAndSaysNothing(t *testing.T) {
 			t.Errorf("%v; want no status where there was no reply", err)
 		}
 		refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
-		meant(t, "refunds", err, upstream.Done)
+		meant(t, "refunds", err, upstream.OK)
 		if len(refunds) != 1 || refunds[0].Credit != "cr_1" || refunds[0].Number != 1 {
 			t.Errorf("refunds %+v; want the one that was made behind the 500", refunds)
 		}
@@ -356,8 +356,8 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 		s.Stripe.Refund(sold.ID, 100)
 		s.Stripe.Refund(s.sell(t, "", sandbox.PayOptions{}).ID, 0) // another payment's
 		refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
-		meant(t, "refunds", err, upstream.Done)
-		if want := (bridge.RefundRecord{Intent: sold.PaymentIntent, Amount: 100, Status: "succeeded"}); len(refunds) == 1 {
+		meant(t, "refunds", err, upstream.OK)
+		if want := (payment.RefundRecord{Intent: sold.PaymentIntent, Amount: 100, Status: "succeeded"}); len(refunds) == 1 {
 			want.ID = refunds[0].ID
 			if refunds[0] != want {
 				t.Errorf("refund %+v; want %+v", refunds[0], want)
@@ -384,21 +384,21 @@ func TestMoneyDoesNotWaitForThePaceItWasClaimedBy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		s.client.pace = upstream.NewPace(1, 1)
-		s.client.pace.Spend(time.Now())
+		s.client.pace = upstream.NewLimiter(1, 1)
+		s.client.pace.Use(time.Now())
 		began := time.Now()
 		sold := s.hold(t)
-		meant(t, "capture", s.client.Capture(t.Context(), sold.PaymentIntent, "key"), upstream.Done)
+		meant(t, "capture", s.client.Capture(t.Context(), sold.PaymentIntent, "key"), upstream.OK)
 		_, err := s.refund(t, sold.PaymentIntent, 350, 1)
-		meant(t, "refund", err, upstream.Done)
+		meant(t, "refund", err, upstream.OK)
 		_, err = s.client.Refunds(t.Context(), sold.PaymentIntent)
-		meant(t, "refunds", err, upstream.Done)
-		meant(t, "release", s.client.Release(t.Context(), s.hold(t).PaymentIntent, "key-2"), upstream.Done)
+		meant(t, "refunds", err, upstream.OK)
+		meant(t, "release", s.client.Release(t.Context(), s.hold(t).PaymentIntent, "key-2"), upstream.OK)
 		if took := time.Since(began); took != 0 {
 			t.Errorf("they waited %v; want none to wait", took)
 		}
 		_, _, _, err = s.client.Events(t.Context(), began, "")
-		meant(t, "events", err, upstream.Done)
+		meant(t, "events", err, upstream.OK)
 		if took := time.Since(began); took < time.Minute {
 			t.Errorf("the list of events waited %v; want it to wait for its slot", took)
 		}

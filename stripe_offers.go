@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/stripeapi"
 	"notepay/internal/uid"
 )
@@ -60,7 +61,7 @@ const captureManual = "manual"
 
 func linkRecord(link stripeapi.Link) ledger.Link {
 	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
-		ReturnURL: link.AfterCompletion.ReturnURL, Plan: ledger.Plan{PriceID: link.Metadata["price_id"]},
+		ReturnURL: link.AfterCompletion.ReturnURL, Plan: payment.Offer{PriceID: link.Metadata["price_id"]},
 		Manual: link.Metadata["capture"] == captureManual, SignedBy: cmp.Or(link.Metadata[stripeapi.Signature], ledger.Unsigned)}
 	r.Active, r.Limited, r.Closed = link.State()
 	return r
@@ -68,7 +69,7 @@ func linkRecord(link stripeapi.Link) ledger.Link {
 
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
 // sessions, and on the payment intent, for the events that come without a session.
-func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
+func (s *stripeAPI) CreateLink(ctx context.Context, d ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error) {
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
@@ -118,7 +119,7 @@ func (s *stripeAPI) UpdateLink(ctx context.Context, link ledger.Link) error {
 
 // CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a link, the metadata stands on it and on its
 // payment intent.
-func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan ledger.Plan, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
+func (s *stripeAPI) CreateSession(ctx context.Context, d ledger.Device, plan payment.Offer, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
@@ -29,7 +29,7 @@ func (s *testStripe) stripeCalls() map[string]func(context.Context) error {
 		"capture":   func(ctx context.Context) error { return s.client.Capture(ctx, "pi_1", "key") },
 		"release":   func(ctx context.Context) error { return s.client.Release(ctx, "pi_1", "key") },
 		"refund": func(ctx context.Context) error {
-			_, err := s.client.Refund(ctx, bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
+			_, err := s.client.Refund(ctx, payment.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
 			return err
 		},
 		"update link": func(ctx context.Context) error { return s.client.UpdateLink(ctx, ledger.Link{ID: "plink_1"}) },
@@ -47,7 +47,7 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeapi.CheckObject)
 		}
 		for name, call := range s.stripeCalls() {
-			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unclear)
+			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unknown)
 		}
 	}
 }
@@ -56,20 +56,20 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 func TestStripeRepliesHaveToBeTheObjectThatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	list := func(record string) string { return `{"object":"list","data":[` + record + `],"has_more":false}` }
-	order := bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 2}
+	order := payment.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 2}
 	ours := `"object":"refund","id":"re_1","amount":350,"status":"succeeded","metadata":{"app":"notepay","credit":"cr_1","number":`
 	order2 := `"metadata":{"app":"notepay","credit":"cr_1","number":"2"}}`
 	for body, want := range map[string]upstream.Outcome{
-		`{` + ours + `"2"}}`:   upstream.Done,
-		`{` + ours + `"1"}}`:   upstream.Unclear, // another order
-		`{` + ours + `"2.0"}}`: upstream.Unclear,
-		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded"}`:                                                         upstream.Unclear,
-		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded","metadata":{"app":"other","credit":"cr_1","number":"2"}}`: upstream.Unclear,
-		`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded",` + order2:                                                upstream.Unclear,
-		`{"object":"refund","id":"","amount":350,"status":"succeeded",` + order2:                                                    upstream.Unclear,
-		`{"object":"refund","id":"re_1","amount":"350","status":"succeeded",` + order2:                                              upstream.Unclear,
-		`{"object":"refund","id":"re_1","amount":350,"status":"in_review",` + order2:                                                upstream.Done, // which waits
-		`{"object":"refund","id":"re_1","amount":350,` + order2:                                                                     upstream.Done,
+		`{` + ours + `"2"}}`:   upstream.OK,
+		`{` + ours + `"1"}}`:   upstream.Unknown, // another order
+		`{` + ours + `"2.0"}}`: upstream.Unknown,
+		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded"}`:                                                         upstream.Unknown,
+		`{"object":"refund","id":"re_1","amount":350,"status":"succeeded","metadata":{"app":"other","credit":"cr_1","number":"2"}}`: upstream.Unknown,
+		`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded",` + order2:                                                upstream.Unknown,
+		`{"object":"refund","id":"","amount":350,"status":"succeeded",` + order2:                                                    upstream.Unknown,
+		`{"object":"refund","id":"re_1","amount":"350","status":"succeeded",` + order2:                                              upstream.Unknown,
+		`{"object":"refund","id":"re_1","amount":350,"status":"in_review",` + order2:                                                upstream.OK, // which waits
+		`{"object":"refund","id":"re_1","amount":350,` + order2:                                                                     upstream.OK,
 	} {
 		s := newStripeTest(t)
 		s.Next("POST /v1/refunds", sandbox.Outcome{Status: 200, Body: body})
@@ -77,11 +77,11 @@ func TestStripeRepliesHaveToBeTheObjectThatWasAskedFor(t *testing.T) {
 		meant(t, "an order by "+body, err, want)
 	}
 	for body, want := range map[string]upstream.Outcome{
-		list(``):                   upstream.Done,
-		list(`{` + ours + `"1"}}`): upstream.Done,
-		list(`{}`):                 upstream.Trouble,
-		list(`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded"}`): upstream.Trouble,
-		list(`{"object":"refund","id":"re_1","amount":"350","status":"failed"}`):  upstream.Trouble,
+		list(``):                   upstream.OK,
+		list(`{` + ours + `"1"}}`): upstream.OK,
+		list(`{}`):                 upstream.Misconfigured,
+		list(`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded"}`): upstream.Misconfigured,
+		list(`{"object":"refund","id":"re_1","amount":"350","status":"failed"}`):  upstream.Misconfigured,
 	} {
 		s := newStripeTest(t)
 		s.Next("GET /v1/refunds", sandbox.Outcome{Status: 200, Body: body})
@@ -92,7 +92,7 @@ func TestStripeRepliesHaveToBeTheObjectThatWasAskedFor(t *testing.T) {
 		s := newStripeTest(t)
 		s.Next("GET /v1/checkout/sessions/{id}", sandbox.Outcome{Status: 200, Body: body})
 		_, err := s.client.Session(t.Context(), "cs_test_1")
-		meant(t, "session by "+body, err, upstream.Trouble)
+		meant(t, "session by "+body, err, upstream.Misconfigured)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
 		t.Cleanup(lead.Close)
 		s := &testStripe{client: newStripeClient(stripeSettings(lead.URL))}
 		for name, call := range s.stripeCalls() {
-			meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unclear)
+			meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unknown)
 		}
 	}
 }
@@ -121,6 +121,6 @@ func TestStripeRepliesThatAreCutAreUnclear(t *testing.T) {
 	t.Cleanup(half.Close)
 	s := &testStripe{client: newStripeClient(stripeSettings(half.URL))}
 	for name, call := range s.stripeCalls() {
-		meant(t, name, call(t.Context()), upstream.Unclear)
+		meant(t, name, call(t.Context()), upstream.Unknown)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
@@ -63,7 +63,7 @@ func (s *testStripe) plan() error {
 
 // create makes a link for the washer and the warm wash.
 func (s *testStripe) create(key string) (ledger.Link, error) {
-	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, ledger.Plan{PriceID: warm, Name: "Warm wash"}, "", "process", key)
+	return s.client.CreateLink(context.Background(), ledger.Device{UID: washer, Name: "Washer 3"}, payment.Offer{PriceID: warm, Name: "Warm wash"}, "", "process", key)
 }
 
 func TestWhatAPriceMakesOfAPlan(t *testing.T) {
@@ -81,8 +81,8 @@ func TestWhatAPriceMakesOfAPlan(t *testing.T) {
 		change(&p)
 		return p
 	}
-	plan := ledger.Plan{PriceID: "price_1", Name: "Warm wash", Amount: 350, Currency: "eur"}
-	timed := func(duration, delayed time.Duration) ledger.Plan {
+	plan := payment.Offer{PriceID: "price_1", Name: "Warm wash", Amount: 350, Currency: "eur"}
+	timed := func(duration, delayed time.Duration) payment.Offer {
 		p := plan
 		p.Duration, p.DelayedStart = duration, delayed
 		return p
@@ -90,31 +90,31 @@ func TestWhatAPriceMakesOfAPlan(t *testing.T) {
 	rows := []struct {
 		name  string
 		price sandbox.Price
-		want  ledger.Plan // the zero plan: refused
+		want  payment.Offer // the zero plan: refused
 	}{
 		{"a one-time price", good, plan},
-		{"of no money", with(func(p *sandbox.Price) { p.Amount = 0 }), ledger.Plan{PriceID: "price_1", Name: "Warm wash", Currency: "eur"}},
+		{"of no money", with(func(p *sandbox.Price) { p.Amount = 0 }), payment.Offer{PriceID: "price_1", Name: "Warm wash", Currency: "eur"}},
 		{"with a duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " 1h30m ", "delayed_start", "5m") }), timed(90*time.Minute, 5*time.Minute)},
 		{"with empty durations", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " ", "delayed_start", "") }), plan},
 		{"with parts of seconds, which are rounded", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "1500ms") }), timed(2*time.Second, 0)},
 		{"with the longest duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h") }), timed(720*time.Hour, 0)},
-		{"with a longer one", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h1s") }), ledger.Plan{}},
-		{"with a bare number", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "30") }), ledger.Plan{}},
-		{"with words", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "half an hour") }), ledger.Plan{}},
-		{"with less than nothing", with(func(p *sandbox.Price) { p.Metadata = metadata("delayed_start", "-5m") }), ledger.Plan{}},
-		{"inactive", with(func(p *sandbox.Price) { p.Active = false }), ledger.Plan{}},
-		{"recurring", with(func(p *sandbox.Price) { p.Recurring = true }), ledger.Plan{}},
-		{"missing", with(func(p *sandbox.Price) { p.ID = "price_2" }), ledger.Plan{}},
+		{"with a longer one", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h1s") }), payment.Offer{}},
+		{"with a bare number", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "30") }), payment.Offer{}},
+		{"with words", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "half an hour") }), payment.Offer{}},
+		{"with less than nothing", with(func(p *sandbox.Price) { p.Metadata = metadata("delayed_start", "-5m") }), payment.Offer{}},
+		{"inactive", with(func(p *sandbox.Price) { p.Active = false }), payment.Offer{}},
+		{"recurring", with(func(p *sandbox.Price) { p.Recurring = true }), payment.Offer{}},
+		{"missing", with(func(p *sandbox.Price) { p.ID = "price_2" }), payment.Offer{}},
 	}
 	for _, row := range rows {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStripeTest(t)
 			s.AddPrice(row.price)
 			got, err := s.client.Plan(t.Context(), "price_1")
-			if row.want == (ledger.Plan{}) {
-				meant(t, row.name, err, upstream.Refused)
+			if row.want == (payment.Offer{}) {
+				meant(t, row.name, err, upstream.Rejected)
 			} else {
-				meant(t, row.name, err, upstream.Done)
+				meant(t, row.name, err, upstream.OK)
 			}
 			if got != row.want {
 				t.Errorf("%s: %+v; want %+v", row.name, got, row.want)
@@ -132,7 +132,7 @@ func TestAPriceWithoutAFixedAmountIsRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStripeTest(t)
 			s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur",` + body + `}`})
-			meant(t, name, s.plan(), upstream.Refused)
+			meant(t, name, s.plan(), upstream.Rejected)
 		})
 	}
 }
@@ -142,9 +142,9 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
-		plan := ledger.Plan{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
+		plan := payment.Offer{PriceID: warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
 		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer, Name: "Washer 3"}, plan, returnURL, "process", "link:1")
-		meant(t, "link", err, upstream.Done)
+		meant(t, "link", err, upstream.OK)
 		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
 			t.Errorf("link %+v; want that of washer and plan", link)
 		}
@@ -181,10 +181,10 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		plain, err := s.create("key-1")
-		meant(t, "link", err, upstream.Done)
+		meant(t, "link", err, upstream.OK)
 		s.client.manual = true
 		manual, err := s.create("key-2")
-		meant(t, "manual link", err, upstream.Done)
+		meant(t, "manual link", err, upstream.OK)
 		if plain.Manual || !manual.Manual {
 			t.Errorf("manual: %v, %v; want it of the second link alone", plain.Manual, manual.Manual)
 		}
@@ -193,7 +193,7 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 			t.Errorf("links %+v; want the second made with manual capture, and its metadata to say so", seen)
 		}
 		listed, err := s.client.Links(t.Context())
-		meant(t, "links", err, upstream.Done)
+		meant(t, "links", err, upstream.OK)
 		if len(listed) != 2 || listed[0].Manual || !listed[1].Manual {
 			t.Errorf("listed %+v; want the second to be manual", listed)
 		}
@@ -204,8 +204,8 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "link:1")
-		meant(t, "link", err, upstream.Done)
+		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: washer}, payment.Offer{PriceID: warm}, "", "process", "link:1")
+		meant(t, "link", err, upstream.OK)
 		body, _ := url.QueryUnescape(string(s.Requests(createLink)[0].Body))
 		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+washer+": "+warm) {
 			t.Errorf("parameters %s; want no after_completion, and the UIDs where there is no name", body)
@@ -222,11 +222,11 @@ func TestTheSameKeyMakesOneLink(t *testing.T) {
 		s := newStripeTest(t)
 		s.Next(createLink, sandbox.Outcome{Applied: true}) // made, and the reply lost
 		_, err := s.create("key-1")
-		meant(t, "cut", err, upstream.Unclear)
+		meant(t, "cut", err, upstream.Unknown)
 		second, err := s.create("key-1")
-		meant(t, "again", err, upstream.Done)
+		meant(t, "again", err, upstream.OK)
 		third, err := s.create("key-2")
-		meant(t, "another key", err, upstream.Done)
+		meant(t, "another key", err, upstream.OK)
 		if links := s.Links(); len(links) != 2 || links[0].ID != second.ID || links[1].ID != third.ID {
 			t.Errorf("%d links; want one for each key", len(links))
 		}
@@ -239,7 +239,7 @@ func TestALinkThatCannotBeSoldIsRefused(t *testing.T) {
 		s := newStripeTest(t)
 		s.SetPrice(warm, func(p *sandbox.Price) { p.Active = false })
 		link, err := s.create("key")
-		meant(t, "inactive price", err, upstream.Refused)
+		meant(t, "inactive price", err, upstream.Rejected)
 		if link != (ledger.Link{}) {
 			t.Errorf("link %+v beside the error; want none", link)
 		}
@@ -260,7 +260,7 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 					want = append(want, l.ID)
 				}
 				links, err := s.client.Links(t.Context())
-				meant(t, "links", err, upstream.Done)
+				meant(t, "links", err, upstream.OK)
 				if len(links) != count {
 					t.Fatalf("%d links; want %d", len(links), count)
 				}
@@ -292,7 +292,7 @@ func TestLinksOfOthersAreNotOurs(t *testing.T) {
 			s.AddLink(l)
 		}
 		links, err := s.client.Links(t.Context())
-		meant(t, "links", err, upstream.Done)
+		meant(t, "links", err, upstream.OK)
 		if len(links) != 0 {
 			t.Errorf("links %+v; want none of others, of none, and none that is inactive", links)
 		}
@@ -308,7 +308,7 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 		}
 		s.Next(listLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
 		links, err := s.client.Links(t.Context())
-		if got := upstream.OutcomeOf(err); got != upstream.Unclear || len(links) != 0 {
+		if got := upstream.OutcomeOf(err); got != upstream.Unknown || len(links) != 0 {
 			t.Errorf("%d links and %v; want none and the error", len(links), err)
 		}
 		if !strings.Contains(fmt.Sprint(err), `page after "plink_`) {
@@ -322,13 +322,13 @@ func TestSignLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		made, err := s.create("key")
-		meant(t, "link", err, upstream.Done)
+		meant(t, "link", err, upstream.OK)
 		byHand := s.AddLink(sandbox.Link{PriceID: warm, DeviceUID: washer})
 		before := []sandbox.Link{s.Links()[0], byHand}
 		signed := func(when, id, want string) {
 			t.Helper()
 			link, err := s.client.Link(t.Context(), id)
-			meant(t, when, err, upstream.Done)
+			meant(t, when, err, upstream.OK)
 			if link.SignedBy != want {
 				t.Errorf("%s: signed by %q; want %q", when, link.SignedBy, want)
 			}
@@ -336,16 +336,16 @@ func TestSignLink(t *testing.T) {
 		signed("made", made.ID, "process")
 		signed("made by hand", byHand.ID, ledger.Unsigned)
 		for i, link := range before {
-			meant(t, "sign", s.client.SignLink(t.Context(), link.ID, "another"), upstream.Done)
+			meant(t, "sign", s.client.SignLink(t.Context(), link.ID, "another"), upstream.OK)
 			signed("signed again", link.ID, "another")
 			link.Metadata["installation"] = "another"
 			if got := s.Links()[i]; !reflect.DeepEqual(got, link) {
 				t.Errorf("link %+v; want %+v", got, link)
 			}
 		}
-		meant(t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}), upstream.Done)
+		meant(t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}), upstream.OK)
 		signed("deactivated", made.ID, "a third")
-		meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Refused)
+		meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Rejected)
 	})
 }
 
@@ -363,12 +363,12 @@ func TestALinkIsChanged(t *testing.T) {
 			{"activated, with a new return URL", ledger.Link{ID: link.ID, Active: true, ReturnURL: "https://new.example.com/"}, "https://new.example.com/"},
 			{"without a return URL", ledger.Link{ID: link.ID, Active: true}, ""},
 		} {
-			meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), upstream.Done)
+			meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), upstream.OK)
 			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
 				t.Errorf("%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL, row.change.Active, row.want)
 			}
 		}
-		meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), upstream.Refused)
+		meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), upstream.Rejected)
 	})
 }
 
@@ -397,7 +397,7 @@ func TestWhatASessionSays(t *testing.T) {
 					t.Fatal(err)
 				}
 				got, err := s.client.Session(t.Context(), sold.ID)
-				meant(t, "session", err, upstream.Done)
+				meant(t, "session", err, upstream.OK)
 				if got.ID != sold.ID || got.PaymentStatus != row.status || got.IntentStatus != row.intent || got.PaymentIntent != sold.PaymentIntent ||
 					got.PaymentLink != link.ID || got.Amount != sold.Amount || got.Currency != "eur" || got.Livemode || got.Metadata["device_uid"] != washer {
 					t.Errorf("session %+v; want what was sold: %+v", got, sold)
@@ -413,7 +413,7 @@ func TestWhatASessionSays(t *testing.T) {
 					return
 				}
 				byIntent, err := s.client.Session(t.Context(), sold.PaymentIntent)
-				meant(t, "by the payment intent", err, upstream.Done)
+				meant(t, "by the payment intent", err, upstream.OK)
 				if fmt.Sprint(byIntent) != fmt.Sprint(got) {
 					t.Errorf("by the payment intent %+v; want the same: %+v", byIntent, got)
 				}
@@ -433,7 +433,7 @@ func TestASessionThatNobodyPaid(t *testing.T) {
 		}
 		for _, state := range []string{"open", "expired"} {
 			got, err := s.client.Session(t.Context(), open.ID)
-			meant(t, state, err, upstream.Done)
+			meant(t, state, err, upstream.OK)
 			if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
 				t.Errorf("%s: %+v; want unpaid", state, got)
 			}
@@ -442,14 +442,14 @@ func TestASessionThatNobodyPaid(t *testing.T) {
 		// Whatever an unfinished session claims, nobody has paid it.
 		s.Next(readSession, sandbox.Outcome{Status: 200, Body: `{"id":"cs_test_1","object":"checkout.session","status":"open","payment_status":"paid","payment_intent":{"id":"pi_1","status":"succeeded"}}`})
 		got, err := s.client.Session(t.Context(), "cs_test_1")
-		meant(t, "a contradiction", err, upstream.Done)
+		meant(t, "a contradiction", err, upstream.OK)
 		if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
 			t.Errorf("a contradiction: %+v; want unpaid", got)
 		}
 		_, err = s.client.Session(t.Context(), "cs_test_none")
-		meant(t, "no such session", err, upstream.Refused)
+		meant(t, "no such session", err, upstream.Rejected)
 		_, err = s.client.Session(t.Context(), "pi_none")
-		meant(t, "no session of the intent", err, upstream.Refused)
+		meant(t, "no session of the intent", err, upstream.Rejected)
 	})
 }
 
@@ -461,24 +461,24 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"401", sandbox.Outcome{Status: 401}, upstream.Trouble, 0},
-		{"403", sandbox.Outcome{Status: 403}, upstream.Trouble, 0},
-		{"400", sandbox.Outcome{Status: 400}, upstream.Refused, 0},
-		{"402", sandbox.Outcome{Status: 402}, upstream.Refused, 0},
-		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, upstream.Refused, 0},
-		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, upstream.Trouble, 0},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Unclear, 0},
-		{"409", sandbox.Outcome{Status: 409}, upstream.Again, 0},
-		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.Wait, 0},
-		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, upstream.Wait, 3 * time.Second},
-		{"500", sandbox.Outcome{Status: 500}, upstream.Unclear, 0},
-		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unclear, 0},
-		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unclear, 0},
-		{"503 without an error", sandbox.Outcome{Status: 503, Body: `{}`}, upstream.Unclear, 0},
-		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Unclear, 0},
-		{"cut", sandbox.Outcome{}, upstream.Unclear, 0},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unclear, 0},
-		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unclear, 0},
+		{"401", sandbox.Outcome{Status: 401}, upstream.Misconfigured, 0},
+		{"403", sandbox.Outcome{Status: 403}, upstream.Misconfigured, 0},
+		{"400", sandbox.Outcome{Status: 400}, upstream.Rejected, 0},
+		{"402", sandbox.Outcome{Status: 402}, upstream.Rejected, 0},
+		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, upstream.Rejected, 0},
+		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, upstream.Misconfigured, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: proxyPage}, upstream.Unknown, 0},
+		{"409", sandbox.Outcome{Status: 409}, upstream.Retryable, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
+		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, upstream.RateLimited, 3 * time.Second},
+		{"500", sandbox.Outcome{Status: 500}, upstream.Unknown, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unknown, 0},
+		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: proxyPage}, upstream.Unknown, 0},
+		{"503 without an error", sandbox.Outcome{Status: 503, Body: `{}`}, upstream.Unknown, 0},
+		{"a proxy's page as a yes", sandbox.Outcome{Status: 200, Body: proxyPage}, upstream.Unknown, 0},
+		{"cut", sandbox.Outcome{}, upstream.Unknown, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown, 0},
+		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unknown, 0},
 	}
 	calls := map[string]func(*testStripe) error{
 		readPrice:  (*testStripe).plan,
@@ -491,7 +491,7 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 		captureIntent: func(s *testStripe) error { return s.client.Capture(context.Background(), "pi_1", "capture:cr_1") },
 		cancelIntent:  func(s *testStripe) error { return s.client.Release(context.Background(), "pi_1", "release:cr_1") },
 		createRefund: func(s *testStripe) error {
-			_, err := s.client.Refund(context.Background(), bridge.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
+			_, err := s.client.Refund(context.Background(), payment.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
 			return err
 		},
 		listRefunds: func(s *testStripe) error { _, err := s.client.Refunds(context.Background(), "pi_1"); return err },
@@ -514,7 +514,7 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 					if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter != row.wait {
 						t.Errorf("%s: to wait %v; want %v", pattern, e.RetryAfter, row.wait)
 					}
-					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == upstream.Wait) {
+					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == upstream.RateLimited) {
 						t.Errorf("%s: all calls are held for %v", pattern, d)
 					}
 					if took := time.Since(began); took > stripeTimeLimit {
@@ -538,7 +538,7 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	gone.Close()
 	s := newStripeClient(stripeSettings(gone.URL))
 	_, err := s.Plan(t.Context(), warm)
-	meant(t, "price", err, upstream.Again)
-	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, ledger.Plan{PriceID: warm}, "", "process", "key")
-	meant(t, "link", err, upstream.Again)
+	meant(t, "price", err, upstream.Retryable)
+	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, payment.Offer{PriceID: warm}, "", "process", "key")
+	meant(t, "link", err, upstream.Retryable)
 }

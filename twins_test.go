@@ -13,9 +13,9 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
-	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 )
@@ -77,7 +77,7 @@ func (f *front) twin() *twin {
 	return t
 }
 
-func (t *twin) payment(f *front, session string) ledger.Payment {
+func (t *twin) payment(f *front, session string) payment.Payment {
 	f.Helper()
 	p, err := t.ledger.Payment(f.Context(), session)
 	if err != nil {
@@ -124,8 +124,8 @@ func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 					f.Errorf("the twin's health %s; want it to tell of the other installation", health)
 				}
 				// Both take the notes back at the same time, and one may find its own alone: then the other marks the payment.
-				if p, others := f.paid(sold.ID), other.payment(f, sold.ID); p.Attention == "" && others.Attention == "" {
-					f.Errorf("%s, %s %s: nobody is told", p.Money, p.Machine, p.Reason)
+				if p, others := f.paid(sold.ID), other.payment(f, sold.ID); p.ReviewReason == "" && others.ReviewReason == "" {
+					f.Errorf("%s, %s %s: nobody is told", p.Funds, p.Delivery, p.Reason)
 				}
 			})
 		})
@@ -144,8 +144,8 @@ func TestACreditThatAnotherInstallationSentIsTold(t *testing.T) {
 		sold := f.pay(open)
 		f.started(m, 1)
 		f.pass(10 * time.Minute)
-		if p := f.paid(sold.ID); p.Attention != bridge.ReasonStartedAfter || p.Money != ledger.Refunded {
-			f.Errorf("%s, attention %q; want the money back, and that the machine started", p.Money, p.Attention)
+		if p := f.paid(sold.ID); p.ReviewReason != payment.ReasonStartedAfter || p.Funds != payment.Refunded {
+			f.Errorf("%s, attention %q; want the money back, and that the machine started", p.Funds, p.ReviewReason)
 		}
 		f.answers("health", f.get("/health"), http.StatusOK, twinsText)
 		if health := other.health(); !strings.Contains(health, twinsText) {

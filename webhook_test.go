@@ -14,7 +14,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/config"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 )
@@ -237,7 +237,7 @@ func TestAWebhookIsAnsweredYesOnceItIsOnDisk(t *testing.T) {
 					}
 				}
 				p, err := f.ledger.Payment(f.Context(), session.ID)
-				if err != nil || p.Machine != ledger.Queued || p.DeviceUID != washer {
+				if err != nil || p.Delivery != payment.Queued || p.DeviceUID != washer {
 					f.Errorf("payment %+v, %v; want it queued for the washer", p, err)
 				}
 				if got := strings.Join(f.outcomes(), ", "); got != "payment_recorded x3" {

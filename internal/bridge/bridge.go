@@ -12,7 +12,6 @@ package bridge
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -22,6 +21,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
@@ -29,30 +29,30 @@ import (
 // Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Notehub interface {
 	// PostNote puts a note into a device's queue.
-	PostNote(ctx context.Context, device string, note Note) error
+	PostNote(ctx context.Context, device string, note payment.Note) error
 	// PendingNotes lists the notes that the device has not fetched yet.
-	PendingNotes(ctx context.Context, device string) ([]PendingNote, error)
+	PendingNotes(ctx context.Context, device string) ([]payment.PendingNote, error)
 	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any more: it was fetched.
 	DeleteNote(ctx context.Context, device, noteID string) error
 	// Confirmations reads a page of what machines answered, from the cursor on ("" for the
 	// beginning), oldest first. The one under the cursor may come again. next is where to go on,
 	// more whether there is something already.
-	Confirmations(ctx context.Context, cursor string) (list []Confirmation, next string, more bool, err error)
+	Confirmations(ctx context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error)
 }
 
 // Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
 	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with
 	// the state of intent and charge. That there is none is upstream.Refused.
-	Session(ctx context.Context, id string) (Session, error)
+	Session(ctx context.Context, id string) (payment.CheckoutSession, error)
 	// Capture takes the held money of a payment intent; the same key takes it once.
 	Capture(ctx context.Context, intent, key string) error
 	// Release cancels the hold.
 	Release(ctx context.Context, intent, key string) error
 	// Refund makes a refund; the same credit and number make one.
-	Refund(ctx context.Context, o RefundOrder) (RefundRecord, error)
+	Refund(ctx context.Context, o payment.RefundOrder) (payment.RefundRecord, error)
 	// Refunds lists all refunds of a payment intent.
-	Refunds(ctx context.Context, intent string) ([]RefundRecord, error)
+	Refunds(ctx context.Context, intent string) ([]payment.RefundRecord, error)
 	// Events reads a page of the events of our types since a time, newest first, behind the event
 	// with the id after ("" for the first page). An event that cannot be read is given with Odd,
 	// and holds up none of the others.
@@ -63,92 +63,7 @@ type Stripe interface {
 		ctx context.Context,
 		since time.Time,
 		after string,
-	) (sessions []Session, odd []string, last string, more bool, err error)
-}
-
-// PendingNote is a note in payment.qi that the device has not fetched yet.
-type PendingNote struct {
-	ID, CreditID, PaymentStatus string
-	Unreadable                  bool // so it may be of any credit
-}
-
-// Confirmation is a machine's answer, a note in payment_ack.qo.
-type Confirmation struct {
-	EventID   string // Notehub's; a repeat has the same
-	DeviceUID string
-	CreditID  string
-	State     string    // "started", "done", "failed", "busy", "expired", "duplicate"
-	Code      string    // the machine's own, such as "E-DOOR"
-	At        time.Time // when Notehub received it
-
-	Unusable string // why it cannot be applied though it names a credit, such as ConfirmationNoState; "" if it can
-}
-
-// RefundOrder is a refund that is on disk before it is made.
-type RefundOrder struct {
-	Intent string
-	Amount int64 // minor currency units
-	Credit string
-	Number int // of this credit's refunds, from 1; with the credit it is the idempotency key
-}
-
-// RefundRecord is a refund as Stripe knows it.
-type RefundRecord struct {
-	ID     string
-	Intent string
-	Credit string // of our own; "" for one that was made in the Dashboard
-	Number int    // of our own; 0 for others
-	Amount int64  // minor currency units
-	Status string // "pending", "requires_action", "succeeded", "failed", "canceled"
-}
-
-// Refusals that are answers. A *upstream.Error with Outcome Refused wraps them.
-var (
-	ErrAlreadyRefunded = errors.New("already refunded")
-	ErrAlreadyCaptured = errors.New("already captured")
-	ErrAlreadyCanceled = errors.New("already canceled")
-	ErrDisputed        = errors.New("disputed")
-	ErrBalance         = errors.New("too little balance")
-)
-
-// Note is the body of a payment.qi note. Firmware reads the first three keys; they never change.
-type Note struct {
-	PaymentStatus string `json:"payment_status"`
-	Timestamp     int64  `json:"timestamp"` // when it was paid, Unix seconds
-	SessionID     string `json:"session_id"`
-	CreditID      string `json:"credit_id"`
-	Expires       int64  `json:"expires,omitempty"` // Unix seconds
-	Duration      int64  `json:"duration_s,omitempty"`
-	DelayedStart  int64  `json:"delayed_start_s,omitempty"`
-	Code          string `json:"code,omitempty"` // six digits, which the customer types at the machine
-}
-
-// Session is what is used of a Checkout Session.
-type Session struct {
-	ID            string
-	Mode          string // "payment", "setup" or "subscription"; "" where it was not told
-	PaymentStatus string // "paid", "unpaid" or "no_payment_required"
-	IntentStatus  string // "succeeded", "requires_capture", ...; "" where it was not read
-	PaymentIntent string
-	PaymentLink   string // "" for a session without one
-	Amount        int64  // minor currency units
-	Currency      string
-	Livemode      bool
-	Created       time.Time
-	PaidAt        time.Time // by Stripe's clock; zero where there is no charge to tell
-	Refunded      int64     // minor currency units, of the charge; 0 where it was not read
-	Disputed      bool      // of the charge: it is, or was, or the bank asked; false where it was not read
-	CardLast4     string    // of the charge; "" where it was not read, or no card paid
-	ReceiptURL    string    // of the charge, a page of Stripe's; "" where it was not read
-	Metadata      map[string]string
-
-	PriceAmount   int64  // in the price's own currency, where Stripe converted Amount from it
-	PriceCurrency string // "" where it did not
-	ShownCurrency string // the currency that the customer saw, "" where it is the session's
-
-	Handled string // why the payment counts as handled by an earlier state of this ledger, "" if nothing says so
-
-	Disputes []DisputeRecord // of the charge; nil where they were not read
+	) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error)
 }
 
 // Event is what is used of a Stripe event. Metadata and Intent are set where the object has them;
@@ -163,8 +78,8 @@ type Event struct {
 	Livemode   bool
 	Created    time.Time
 	Metadata   map[string]string
-	Session    *Session
-	Refund     *RefundRecord
+	Session    *payment.CheckoutSession
+	Refund     *payment.RefundRecord
 	Refunded   int64  // minor currency units: all that was given back of the charge so far
 	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
 	ReceiptURL string // of the same: Stripe's page of the receipt
@@ -186,23 +101,23 @@ type Event struct {
 
 // Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
 type Config struct {
-	Ledger        *ledger.Ledger
-	Fleet         *fleet.Fleet
-	Notehub       Notehub
-	Stripe        Stripe
-	NotehubPace   *upstream.Pace
-	StripePace    *upstream.Pace
-	Log           *slog.Logger
-	Project       string        // app:..., the metadata "project" of what is ours
-	Livemode      bool          // of our key
-	Lifetime      time.Duration // of a credit, where the device has none of its own; 0: for ever
-	ConfirmWithin time.Duration // machines confirm within this; 0: they do not
-	ManualCapture bool          // money is held first, and taken when the machine confirms
-	WebhooksOff   bool          // Stripe sends nothing here: what it says is read from its lists alone
-	Routed        bool          // confirmations come by Notehub's route, too
-	ListenEvery   time.Duration // how often confirmations are read while one is awaited and there is no route
-	PollInterval  time.Duration // how often Stripe's events are read
-	Observe       Observer
+	Ledger         *ledger.Ledger
+	Fleet          *fleet.Fleet
+	Notehub        Notehub
+	Stripe         Stripe
+	NotehubLimiter *upstream.Limiter
+	StripeLimiter  *upstream.Limiter
+	Log            *slog.Logger
+	Project        string        // app:..., the metadata "project" of what is ours
+	Livemode       bool          // of our key
+	Lifetime       time.Duration // of a credit, where the device has none of its own; 0: for ever
+	ConfirmWithin  time.Duration // machines confirm within this; 0: they do not
+	ManualCapture  bool          // money is held first, and taken when the machine confirms
+	WebhooksOff    bool          // Stripe sends nothing here: what it says is read from its lists alone
+	Routed         bool          // confirmations come by Notehub's route, too
+	ListenEvery    time.Duration // how often confirmations are read while one is awaited and there is no route
+	PollInterval   time.Duration // how often Stripe's events are read
+	Observe        Observer
 
 	// AskTime makes a cheap call to Stripe: the ledger's clock learns the time from the reply. nil
 	// where that is the host's.
@@ -210,33 +125,33 @@ type Config struct {
 
 	Problems *problem.Board // where the bridge raises what keeps it from its promise; nil: nowhere
 
-	Changed func(p ledger.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
+	Changed func(p payment.Payment) // told of every change once it is on disk; it returns at once. nil: nobody is told
 }
 
 // Observer is told what happened, for metrics. Its methods return at once.
 type Observer interface {
 	Event(outcome string)
 	Confirmation(outcome string)
-	Attempt(action ledger.Step, outcome string, took time.Duration)
-	Payment(before, after ledger.Payment) // before is zero for a new one
+	Attempt(action payment.Step, outcome string, took time.Duration)
+	Payment(before, after payment.Payment) // before is zero for a new one
 }
 
 // Bridge turns payments into credits, or gives them back. It is safe for concurrent use.
 type Bridge struct {
-	c       Config
-	wake    chan struct{} // something may be due for Notehub
-	money   chan struct{} // for Stripe
-	timed   chan struct{} // in time
-	look    chan struct{} // a session may have to be looked up
-	heard   chan struct{} // a confirmation may be awaited
-	asking  singleflight.Group
-	misses  misses
-	glances glances
-	unshown unshown
-	watched chan struct{} // somebody looks at a payment
-	late    atomic.Bool
-	express express
-	time    timekeeper
+	c                Config
+	notehubDue       chan struct{} // something may be due for Notehub
+	stripeDue        chan struct{} // for Stripe
+	timersDue        chan struct{} // in time
+	lookupsDue       chan struct{} // a session may have to be looked up
+	confirmationsDue chan struct{} // a confirmation may be awaited
+	asking           singleflight.Group
+	unknownSessions  negativeCache
+	earlyChecks      earlyChecks
+	unshown          unshown
+	watched          chan struct{} // somebody looks at a payment
+	late             atomic.Bool
+	fastPath         fastPath
+	time             timekeeper
 
 	lateness lateness
 
@@ -262,24 +177,24 @@ type Bridge struct {
 func New(c Config) *Bridge {
 	signal := func() chan struct{} { return make(chan struct{}, 1) }
 	return &Bridge{
-		c:         c,
-		started:   time.Now(),
-		wake:      signal(),
-		money:     signal(),
-		timed:     signal(),
-		look:      signal(),
-		heard:     signal(),
-		soon:      signal(),
-		watched:   signal(),
-		returning: newReturning(),
-		extra:     rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce),
+		c:                c,
+		started:          time.Now(),
+		notehubDue:       signal(),
+		stripeDue:        signal(),
+		timersDue:        signal(),
+		lookupsDue:       signal(),
+		confirmationsDue: signal(),
+		soon:             signal(),
+		watched:          signal(),
+		returning:        newReturning(),
+		extra:            rate.NewLimiter(rate.Every(time.Hour), earlyAtOnce),
 	}
 }
 
 // caughtUp: what happened while nobody listened is known.
 func (b *Bridge) caughtUp() bool { return b.eventsRead.Load() && b.answersRead.Load() }
 
-func poke(c chan struct{}) {
+func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -30,17 +31,17 @@ const (
 	handledByTwin    = "another installation has sent it to the machine"
 )
 
-// past reports whether something happened before this process began. Whatever it does not know of
+// beforeStart reports whether something happened before this process began. Whatever it does not know of
 // that may have been done by an earlier state of the ledger, and is no sign of another
 // installation.
-func (b *Bridge) past(at time.Time) bool { return at.Before(b.clock().At(b.started)) }
+func (b *Bridge) beforeStart(at time.Time) bool { return at.Before(b.clock().At(b.started)) }
 
-// earlier reports whether something happened before this process began with a ledger that was there
+// earlierState reports whether something happened before this process began with a ledger that was there
 // before. Only then an earlier state of the ledger may know more of it. What was paid before the
 // ledger's birth is adopted in any case.
-func (b *Bridge) earlier(at time.Time) bool {
-	born := b.c.Ledger.Born()
-	return b.past(at) && !born.IsZero() && b.clock().At(b.started).Sub(born) >= newLedger
+func (b *Bridge) earlierState(at time.Time) bool {
+	born := b.c.Ledger.CreatedAt()
+	return b.beforeStart(at) && !born.IsZero() && b.clock().At(b.started).Sub(born) >= newLedger
 }
 
 // newLedger is how old a ledger is at most that this process has just made.
@@ -53,7 +54,7 @@ const newLedger = 2 * time.Second
 // accepted the event.
 func (b *Bridge) accepted(e Event) string {
 	handled := e.Listed && e.Pending >= 0 && e.Pending <= int(b.others.Load())
-	if handled && !b.c.WebhooksOff && b.earlier(e.Created) {
+	if handled && !b.c.WebhooksOff && b.earlierState(e.Created) {
 		return handledByWebhook
 	}
 	return ""
@@ -61,8 +62,8 @@ func (b *Bridge) accepted(e Event) string {
 
 // evidence returns why a payment that is new to this ledger was handled by an earlier state of it,
 // or by another installation. It returns "" if nothing says so.
-func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, error) {
-	earlier := b.earlier(p.PaidAt)
+func (b *Bridge) evidence(tx *ledger.Tx, s payment.CheckoutSession, p payment.Payment) (string, error) {
+	earlier := b.earlierState(p.PaidAt)
 	switch {
 	case s.Handled != "":
 		return s.Handled, nil
@@ -77,7 +78,7 @@ func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, e
 	switch {
 	case err != nil || !answered:
 		return "", err
-	case b.past(p.PaidAt):
+	case b.beforeStart(p.PaidAt):
 		return handledByMachine, nil
 	}
 	return handledByTwin, nil
@@ -86,17 +87,17 @@ func (b *Bridge) evidence(tx *ledger.Tx, s Session, p ledger.Payment) (string, e
 // pendingNote returns the evidence at Notehub for a session that is new to this ledger: its credit
 // still waits for the machine. It asks Notehub only where an earlier state of the ledger may have
 // sent it.
-func (b *Bridge) pendingNote(ctx context.Context, s Session) (string, error) {
+func (b *Bridge) pendingNote(ctx context.Context, s payment.CheckoutSession) (string, error) {
 	notOurs := !b.ours(s) || s.Livemode != b.c.Livemode
-	if s.Handled != "" || notOurs || !b.earlier(s.PaidAt) || s.PaidAt.Before(b.c.Ledger.Born()) {
+	if s.Handled != "" || notOurs || !b.earlierState(s.PaidAt) || s.PaidAt.Before(b.c.Ledger.CreatedAt()) {
 		return s.Handled, nil
 	}
-	if err := b.c.NotehubPace.Wait(ctx); err != nil {
+	if err := b.c.NotehubLimiter.Wait(ctx); err != nil {
 		return "", fmt.Errorf("wait to read pending notes: %w", err)
 	}
-	credit := ledger.CreditID(s.ID)
+	credit := payment.CreditID(s.ID)
 	pending, err := b.c.Notehub.PendingNotes(ctx, s.Metadata["device_uid"])
-	if upstream.OutcomeOf(err) == upstream.Refused {
+	if upstream.OutcomeOf(err) == upstream.Rejected {
 		return "", nil // a device that Notehub does not know holds no note
 	}
 	if err != nil {
@@ -118,7 +119,7 @@ func (b *Bridge) handledSince(ctx context.Context, e Event) error {
 		return nil
 	}
 	l, err := b.c.Ledger.Lookup(ctx, e.Session.ID)
-	if known, err := ledger.Has(err); err != nil || !known || l.Handled != ledger.HandledUnsure {
+	if known, err := ledger.Found(err); err != nil || !known || l.Handled != ledger.HandledUnsure {
 		return err
 	}
 	return b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.HandleLookup(l.ID, why) })
@@ -129,7 +130,7 @@ func (b *Bridge) handledSince(ctx context.Context, e Event) error {
 func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) (string, error) {
 	if l.ID != session {
 		own, err := b.c.Ledger.Lookup(ctx, session)
-		if known, err := ledger.Has(err); err != nil || !known {
+		if known, err := ledger.Found(err); err != nil || !known {
 			return "", err
 		}
 		l = own
@@ -148,41 +149,18 @@ var errListUnread = errors.New("Stripe's list of events is to be read first")
 // unsure reports whether Stripe and Notehub have to be asked first what became of a session: it was
 // paid before this process began, and this ledger has never seen it. That Stripe delivers its event
 // proves nothing: it may be a repeat, or our answer to an earlier delivery was lost.
-func (b *Bridge) unsure(tx *ledger.Tx, e Event, s Session) (bool, error) {
-	if s.Handled != "" || !b.earlier(e.Created) || e.Created.Before(b.c.Ledger.Born()) {
+func (b *Bridge) unsure(tx *ledger.Tx, e Event, s payment.CheckoutSession) (bool, error) {
+	if s.Handled != "" || !b.earlierState(e.Created) || e.Created.Before(b.c.Ledger.CreatedAt()) {
 		return false, nil
 	}
-	known, err := ledger.Has(second(tx.Payment(ledger.CreditID(s.ID))))
+	known, err := ledger.Found(errorOf(tx.Payment(payment.CreditID(s.ID))))
 	return !known, err
 }
 
-// adopted leaves a payment to the operator, because another ledger, or an earlier state of this
-// one, may have delivered it.
-func adopted(p ledger.Payment) ledger.Payment {
-	p = failed(p, ReasonAdopted)
-	p.Attention = ReasonAdopted
-	return p
-}
-
 // auditAdoption writes down why a payment is adopted, for the payment's story.
-func auditAdoption(tx *ledger.Tx, p ledger.Payment, why string) error {
-	a := ledger.Audit{At: tx.Now, Who: Automatic, What: "adopt", Subject: p.ID, Why: why, After: brief(p)}
+func auditAdoption(tx *ledger.Tx, p payment.Payment, why string) error {
+	a := ledger.Audit{At: tx.Now, Who: Automatic, What: "adopt", Subject: p.ID, Why: why, After: auditState(p)}
 	return tx.AddAudit(a)
-}
-
-// PostedElsewhere applies an answer to a credit that this ledger has not posted: an earlier state
-// of it has, or another installation. A payment whose credit is not sent yet is adopted. If its
-// money goes back already, the operator is told that the machine started.
-func PostedElsewhere(p ledger.Payment, c Confirmation, now time.Time) (ledger.Payment, string) {
-	switch {
-	case p.Machine == ledger.Queued:
-		p = adopted(p)
-	case moneyIsBack(p) && (c.State == "started" || c.State == "done"):
-		p.Attention = ReasonStartedAfter
-	default:
-		return p, ConfirmationNoPost
-	}
-	return Next(p, now), ConfirmationElsewhere
 }
 
 // sentEvents remembers the sessions' events that were sent here lately, so that Stripe's list tells

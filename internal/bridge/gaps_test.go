@@ -8,56 +8,56 @@ import (
 	"testing/synctest"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
 // unclearAnswer is no answer: the call may or may not have been applied.
-var unclearAnswer = &upstream.Error{Outcome: upstream.Unclear}
+var unclearAnswer = &upstream.Error{Outcome: upstream.Unknown}
 
 // stage brings a payment to the moment at which a call is due, and says how it ends.
 type stage struct {
 	change  func(*Config)
 	until   func(h *house)
-	step    ledger.Step
+	step    payment.Step
 	picksUp bool // the Notecard fetches its note in the end
-	machine ledger.Machine
-	money   ledger.Money
+	machine payment.DeliveryStatus
+	money   payment.FundsStatus
 }
 
 func stages() map[string]stage {
-	fetches := func(h *house) { h.does("cs_test_1", ledger.PostNote); h.hub.fetch() }
+	fetches := func(h *house) { h.does("cs_test_1", payment.StepPostNote); h.hub.fetch() }
 	refusedNote := func(h *house) {
-		h.hub.will(ledger.PostNote, answer{err: &upstream.Error{Outcome: upstream.Refused, Status: 404}})
-		h.does("cs_test_1", ledger.PostNote)
+		h.hub.will(payment.StepPostNote, answer{err: &upstream.Error{Outcome: upstream.Rejected, Status: 404}})
+		h.does("cs_test_1", payment.StepPostNote)
 	}
 	return map[string]stage{
-		"the note": {nil, func(*house) {}, ledger.PostNote, true, ledger.Fetched, ledger.Paid},
-		"the note of a machine that confirms and does not": {confirming, func(*house) {}, ledger.PostNote, true, ledger.Failed, ledger.Refunded},
-		"the look at a fetched note":                       {nil, fetches, ledger.CheckPending, true, ledger.Fetched, ledger.Paid},
-		"the look at a note that waits":                    {nil, func(h *house) { h.does("cs_test_1", ledger.PostNote) }, ledger.CheckPending, false, ledger.Failed, ledger.Refunded},
+		"the note": {nil, func(*house) {}, payment.StepPostNote, true, payment.Fetched, payment.Paid},
+		"the note of a machine that confirms and does not": {confirming, func(*house) {}, payment.StepPostNote, true, payment.Failed, payment.Refunded},
+		"the look at a fetched note":                       {nil, fetches, payment.StepCheckPending, true, payment.Fetched, payment.Paid},
+		"the look at a note that waits":                    {nil, func(h *house) { h.does("cs_test_1", payment.StepPostNote) }, payment.StepCheckPending, false, payment.Failed, payment.Refunded},
 		"the recall": {nil, func(h *house) {
-			h.does("cs_test_1", ledger.PostNote)
-			h.does("cs_test_1", ledger.CheckPending)
-		}, ledger.Recall, false, ledger.Failed, ledger.Refunded},
+			h.does("cs_test_1", payment.StepPostNote)
+			h.does("cs_test_1", payment.StepCheckPending)
+		}, payment.StepRecall, false, payment.Failed, payment.Refunded},
 		"the look after the recall": {nil, func(h *house) {
-			h.does("cs_test_1", ledger.PostNote)
-			h.does("cs_test_1", ledger.CheckPending)
-			h.does("cs_test_1", ledger.Recall)
-		}, ledger.CheckPending, false, ledger.Failed, ledger.Refunded},
-		"the refund":  {nil, refusedNote, ledger.Refund, false, ledger.Failed, ledger.Refunded},
-		"the release": {held, refusedNote, ledger.Release, false, ledger.Failed, ledger.Released},
+			h.does("cs_test_1", payment.StepPostNote)
+			h.does("cs_test_1", payment.StepCheckPending)
+			h.does("cs_test_1", payment.StepRecall)
+		}, payment.StepCheckPending, false, payment.Failed, payment.Refunded},
+		"the refund":  {nil, refusedNote, payment.StepRefund, false, payment.Failed, payment.Refunded},
+		"the release": {held, refusedNote, payment.StepCancel, false, payment.Failed, payment.Canceled},
 		"the capture": {held, func(h *house) {
 			fetches(h)
 			h.says("1", "dev:1", "cs_test_1", "started")
-		}, ledger.Capture, false, ledger.Started, ledger.Paid},
+		}, payment.StepCapture, false, payment.Started, payment.Paid},
 		"the word that a machine is to stop": {confirming, func(h *house) {
 			fetches(h)
 			h.says("1", "dev:1", "cs_test_1", "started")
-			if _, err := h.b.End(context.Background(), "cs_test_1", By{"a person", "it is on fire"}); err != nil {
+			if _, err := h.b.Cancel(context.Background(), "cs_test_1", Actor{"a person", "it is on fire"}); err != nil {
 				h.Fatal(err)
 			}
-		}, ledger.PostNote, true, ledger.Done, ledger.Paid},
+		}, payment.StepPostNote, true, payment.Done, payment.Paid},
 	}
 }
 
@@ -71,7 +71,7 @@ func TestEveryGap(t *testing.T) {
 			p := h.due("cs_test_1", s.step)
 			b := h.b
 			h.close() // nothing is written down any more
-			b.work(context.Background(), p)
+			b.execute(context.Background(), p)
 			h.open()
 		},
 		"after an unclear call that was applied": func(h *house, s stage) {
@@ -113,8 +113,8 @@ func TestEveryGap(t *testing.T) {
 					h.finish("cs_test_1")
 					h.open()
 					p := h.payment("cs_test_1")
-					if p.Machine != s.machine || p.Money != s.money || p.Step != ledger.NoStep {
-						t.Errorf("machine %s %q, money %s, step %q; want %s and %s", p.Machine, p.Reason, p.Money, p.Step, s.machine, s.money)
+					if p.Delivery != s.machine || p.Funds != s.money || p.Step != payment.NoStep {
+						t.Errorf("machine %s %q, money %s, step %q; want %s and %s", p.Delivery, p.Reason, p.Funds, p.Step, s.machine, s.money)
 					}
 					h.close()
 				})
@@ -130,10 +130,10 @@ func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.paid("cs_test_1", "dev:1")
-		p := h.due("cs_test_1", ledger.PostNote)
+		p := h.due("cs_test_1", payment.StepPostNote)
 		b := h.b
 		h.close()
-		b.work(context.Background(), p)
+		b.execute(context.Background(), p)
 		h.hub.fetch()
 		h.open()
 		h.run()
@@ -159,7 +159,7 @@ func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
 		if p.SessionID != "cs_test_2" {
 			t.Errorf("claimed %s; want the payment that no call was under way for", p.SessionID)
 		}
-		h.b.work(t.Context(), p)
+		h.b.execute(t.Context(), p)
 		h.run()
 		time.Sleep(time.Minute)
 		h.hub.fetch()
@@ -175,8 +175,8 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 		took bool
 	}{
 		"with a yes":             {nil, true},
-		"with an unclear answer": {&upstream.Error{Outcome: upstream.Unclear}, false},
-		"with a no":              {&upstream.Error{Outcome: upstream.Wait, RetryAfter: time.Hour}, false},
+		"with an unclear answer": {&upstream.Error{Outcome: upstream.Unknown}, false},
+		"with a no":              {&upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Hour}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,29 +184,29 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 				h := newHouse(t)
 				h.paid("cs_test_1", "dev:1")
 				gate, asleep := make(chan struct{}), make(chan struct{})
-				h.hub.will(ledger.PostNote, answer{err: c.saw, applied: c.took, gate: gate})
-				first := h.due("cs_test_1", ledger.PostNote)
-				go func() { h.b.work(t.Context(), first); close(asleep) }()
+				h.hub.will(payment.StepPostNote, answer{err: c.saw, applied: c.took, gate: gate})
+				first := h.due("cs_test_1", payment.StepPostNote)
+				go func() { h.b.execute(t.Context(), first); close(asleep) }()
 				synctest.Wait()
-				time.Sleep(lease)
+				time.Sleep(payment.Lease)
 				second := h.claim(h.b.notehub(), 1)[0] // a look, for the first call is unclear
-				if second.Step != ledger.CheckPending || second.Turn <= first.Turn {
+				if second.Step != payment.StepCheckPending || second.FencingToken <= first.FencingToken {
 					t.Fatalf("claimed %+v; want a look of a later turn", second)
 				}
 				close(gate)
 				<-asleep
 				p := h.payment("cs_test_1")
-				if p.Turn != second.Turn || !p.InFlight || p.Step != ledger.CheckPending {
-					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.Turn, p.InFlight, p.Step)
+				if p.FencingToken != second.FencingToken || !p.InFlight || p.Step != payment.StepCheckPending {
+					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.FencingToken, p.InFlight, p.Step)
 				}
-				if (p.Machine == ledger.Sent) != (c.saw == nil) {
-					t.Errorf("machine %s; want what the stale worker saw to count", p.Machine)
+				if (p.Delivery == payment.Sent) != (c.saw == nil) {
+					t.Errorf("machine %s; want what the stale worker saw to count", p.Delivery)
 				}
 				attempts, err := h.l.Attempts(t.Context(), p.ID)
 				if err != nil || len(attempts) != 2 { // the interruption, and what the stale worker saw
 					t.Errorf("%d attempts (%v); want 2", len(attempts), err)
 				}
-				h.b.work(t.Context(), second)
+				h.b.execute(t.Context(), second)
 				h.run()
 				time.Sleep(time.Minute)
 				h.hub.fetch()
@@ -226,15 +226,15 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 			all = append(all, session)
 			h.paid(session, "dev:1")
 		}
-		h.hub.will(ledger.PostNote, answer{err: &upstream.Error{Outcome: upstream.Again}})
-		h.b.work(t.Context(), h.claim(h.b.notehub(), 1)[0])
+		h.hub.will(payment.StepPostNote, answer{err: &upstream.Error{Outcome: upstream.Retryable}})
+		h.b.execute(t.Context(), h.claim(h.b.notehub(), 1)[0])
 		h.paid("cs_test_other", "dev:2")
 		claimed := h.claim(h.b.notehub(), 2)
-		if !slices.ContainsFunc(claimed, func(p ledger.Payment) bool { return p.DeviceUID == "dev:2" }) {
+		if !slices.ContainsFunc(claimed, func(p payment.Payment) bool { return p.DeviceUID == "dev:2" }) {
 			t.Errorf("claimed %v; want one of them for the other machine", claimed)
 		}
 		for _, p := range claimed {
-			h.b.work(t.Context(), p)
+			h.b.execute(t.Context(), p)
 		}
 		h.run()
 		time.Sleep(time.Minute)
@@ -248,7 +248,7 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.b.c.NotehubPace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Wait, Status: 429, RetryAfter: 24 * time.Hour})
+		h.b.c.NotehubLimiter.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour})
 		h.paid("cs_test_1", "dev:1")
 		h.paid("cs_test_2", "dev:1")
 		h.run()
@@ -258,8 +258,8 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		for _, session := range []string{"cs_test_1", "cs_test_2"} {
-			if p := h.payment(session); p.Machine != ledger.Failed || p.Reason != ReasonExpired || p.Money != ledger.Refunded || p.Attention != "" {
-				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and given back", session, p.Machine, p.Reason, p.Money, p.Attention)
+			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired || p.Funds != payment.Refunded || p.ReviewReason != "" {
+				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and given back", session, p.Delivery, p.Reason, p.Funds, p.ReviewReason)
 			}
 		}
 		h.finish("cs_test_1", "cs_test_2")
@@ -273,7 +273,7 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, func(c *Config) { c.NotehubPace = upstream.NewPace(1, 1) })
+		h := newHouse(t, func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(1, 1) })
 		h.run()
 		for i := range 10 {
 			h.paid(fmt.Sprintf("cs_test_%02d", i), "dev:1")
@@ -295,26 +295,26 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.hub.will(ledger.PostNote, answer{err: unclearAnswer})
-		h.hub.will(ledger.CheckPending, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Trouble, Status: 401}}}, 1000)...)
+		h.hub.will(payment.StepPostNote, answer{err: unclearAnswer})
+		h.hub.will(payment.StepCheckPending, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Misconfigured, Status: 401}}}, 1000)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(14 * time.Minute)
-		if p := h.payment("cs_test_1"); p.Attention != "" || p.Machine != ledger.Queued {
-			t.Errorf("after 14 minutes: %s, attention %q; want it queued and nobody told", p.Machine, p.Attention)
+		if p := h.payment("cs_test_1"); p.ReviewReason != "" || p.Delivery != payment.Queued {
+			t.Errorf("after 14 minutes: %s, attention %q; want it queued and nobody told", p.Delivery, p.ReviewReason)
 		}
 		time.Sleep(2 * time.Minute)
-		if p := h.payment("cs_test_1"); p.Attention != AttentionOverdue || p.Machine != ledger.Queued {
-			t.Errorf("after 16 minutes: %s, attention %q; want it queued and told", p.Machine, p.Attention)
+		if p := h.payment("cs_test_1"); p.ReviewReason != payment.ReviewOverdue || p.Delivery != payment.Queued {
+			t.Errorf("after 16 minutes: %s, attention %q; want it queued and told", p.Delivery, p.ReviewReason)
 		}
 		if h.b.Late() {
 			t.Error("a credit that has run out keeps the others from being sold")
 		}
-		h.hub.will(ledger.CheckPending)
+		h.hub.will(payment.StepCheckPending)
 		time.Sleep(2 * time.Minute)
 		// The machine cannot say what became of it, so a person has to.
-		if p := h.payment("cs_test_1"); p.Machine != ledger.Failed || p.Reason != ReasonUnclear || p.Attention != ReasonUnclear || p.Money != ledger.Paid {
-			t.Errorf("when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful", p.Machine, p.Reason, p.Money, p.Attention)
+		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear || p.ReviewReason != payment.ReasonUnclear || p.Funds != payment.Paid {
+			t.Errorf("when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful", p.Delivery, p.Reason, p.Funds, p.ReviewReason)
 		}
 		h.close()
 	})
@@ -324,11 +324,11 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.hub.will(ledger.PostNote, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Unclear, Status: 500, Over: true}}}, 1000)...)
+		h.hub.will(payment.StepPostNote, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}}, 1000)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(9 * time.Minute)
-		if posts := h.hub.called(ledger.PostNote); posts < 5 || posts > 30 {
+		if posts := h.hub.called(payment.StepPostNote); posts < 5 || posts > 30 {
 			t.Errorf("%d posts in nine minutes; want a handful", posts)
 		}
 		h.close()

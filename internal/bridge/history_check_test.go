@@ -3,7 +3,7 @@ package bridge
 import (
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // check holds the end of a history against the promise.
@@ -18,40 +18,40 @@ func (h *history) check() {
 		}
 		h.checkMoney(x, p)
 		h.checkMachine(x, p)
-		if p.Step != ledger.NoStep || p.InFlight {
+		if p.Step != payment.NoStep || p.InFlight {
 			h.fail("%s has something to do and nobody does it", p.ID)
 		}
 	}
 }
 
 // closed is the design's definition, in words of its own.
-func closed(p ledger.Payment) bool {
-	person := p.Attention != ""
-	back := p.Money == ledger.Refunded || p.Money == ledger.Released
-	gone := p.Money == ledger.Lost || p.Money == ledger.CaptureFailed
-	has := p.Machine == ledger.Started || p.Machine == ledger.Done || (p.Machine == ledger.Fetched && p.ConfirmBy.IsZero())
-	return person || back || gone || (has && p.Money == ledger.Paid)
+func closed(p payment.Payment) bool {
+	person := p.ReviewReason != ""
+	back := p.Funds == payment.Refunded || p.Funds == payment.Canceled
+	gone := p.Funds == payment.DisputeLost || p.Funds == payment.CaptureFailed
+	has := p.Delivery == payment.Started || p.Delivery == payment.Done || (p.Delivery == payment.Fetched && p.ConfirmBy.IsZero())
+	return person || back || gone || (has && p.Funds == payment.Paid)
 }
 
-func (h *history) checkMoney(x *purchase, p ledger.Payment) {
+func (h *history) checkMoney(x *purchase, p payment.Payment) {
 	switch {
 	case !closed(p) && !x.seen:
-		h.fail("%s is not closed: %s and %s", p.ID, p.Machine, p.Money)
-	case closed(p) && !Closed(p) && !x.seen:
+		h.fail("%s is not closed: %s and %s", p.ID, p.Delivery, p.Funds)
+	case closed(p) && !payment.Closed(p) && !x.seen:
 		h.fail("%s is closed and Closed does not know it", p.ID)
-	case x.status == "requires_capture" && p.Reason != ReasonAdopted:
+	case x.status == "requires_capture" && p.Reason != payment.ReasonAdopted:
 		h.fail("the money of %s is held for ever", p.ID)
 	case x.refunded > x.received:
 		h.fail("more of %s was given back than was paid", p.ID)
 	case p.RefundedAmount != x.refunded:
 		h.fail("%s: %d was given back, and the ledger says %d", p.ID, x.refunded, p.RefundedAmount)
-	case p.Money == ledger.Paid && x.status != "succeeded":
+	case p.Funds == payment.Paid && x.status != "succeeded":
 		h.fail("%s is not paid but %s", p.ID, x.status)
 	case p.LostAmount != x.lost():
 		h.fail("%s: the bank kept %d, and the ledger says %d", p.ID, x.lost(), p.LostAmount)
-	case (p.Money == ledger.Disputed) != x.takenBack() && p.Money != ledger.Lost:
-		h.fail("%s is %s, and its disputes are %+v", p.ID, p.Money, x.disputes)
-	case p.Money == ledger.Refunded && x.refunded+x.lost() < x.amount:
+	case (p.Funds == payment.Disputed) != x.takenBack() && p.Funds != payment.DisputeLost:
+		h.fail("%s is %s, and its disputes are %+v", p.ID, p.Funds, x.disputes)
+	case p.Funds == payment.Refunded && x.refunded+x.lost() < x.amount:
 		h.fail("%s is not refunded", p.ID)
 	}
 	ours := int64(0)
@@ -60,12 +60,12 @@ func (h *history) checkMoney(x *purchase, p ledger.Payment) {
 			ours += r.Amount
 		}
 	}
-	if p.Machine != ledger.Failed && p.Reason != ReasonStartedAfter && !x.byPerson && !x.byOthers && ours > x.granted {
+	if p.Delivery != payment.Failed && p.Reason != payment.ReasonStartedAfter && !x.byPerson && !x.byOthers && ours > x.granted {
 		h.fail("%s: we gave %d back, and a person granted %d", p.ID, ours, x.granted)
 	}
 }
 
-func (h *history) checkMachine(x *purchase, p ledger.Payment) {
+func (h *history) checkMachine(x *purchase, p payment.Payment) {
 	m := &h.machines[x.device]
 	number, answered := 0, time.Time{}
 	for _, s := range m.starts {
@@ -81,7 +81,7 @@ func (h *history) checkMachine(x *purchase, p ledger.Payment) {
 	weDecided := returned && !x.byPerson && !x.byOthers && x.granted == 0 && !x.missed
 	pending := false
 	for _, n := range h.pending[x.device] {
-		pending = pending || (n.credit == p.ID && n.status == statusCompleted)
+		pending = pending || (n.credit == p.ID && n.status == payment.NoteCompleted)
 	}
 	inTime := !answered.IsZero() && answered.Before(p.ConfirmBy)
 	switch {
@@ -91,11 +91,11 @@ func (h *history) checkMachine(x *purchase, p ledger.Payment) {
 		h.fail("a note of %s is still pending", p.ID)
 	case h.confirming && number > 0 && weDecided && inTime:
 		h.fail("%s started, said so in time, and the money went back", p.ID)
-	case !h.confirming && number > 0 && weDecided && p.Reason != ReasonRecallUnclear:
+	case !h.confirming && number > 0 && weDecided && p.Reason != payment.ReasonRecallUnclear:
 		h.fail("%s started and the money went back (%s)", p.ID, p.Reason)
-	case !h.confirming && number > 0 && weDecided && p.Attention == "" && !x.seen:
+	case !h.confirming && number > 0 && weDecided && p.ReviewReason == "" && !x.seen:
 		h.fail("%s may have started, the money went back, and nobody is told", p.ID)
-	case number == 0 && (p.Machine == ledger.Started || p.Machine == ledger.Done):
-		h.fail("%s never started and is %s", p.ID, p.Machine)
+	case number == 0 && (p.Delivery == payment.Started || p.Delivery == payment.Done):
+		h.fail("%s never started and is %s", p.ID, p.Delivery)
 	}
 }

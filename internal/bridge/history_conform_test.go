@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // books are a store on disk.
@@ -37,43 +38,43 @@ func at[T any](b *books, now time.Time, f func(*ledger.Tx) (T, error)) (result T
 	return result, err
 }
 
-func (b *books) insert(now time.Time, p ledger.Payment) (bool, error) {
+func (b *books) insert(now time.Time, p payment.Payment) (bool, error) {
 	return at(b, now, func(tx *ledger.Tx) (bool, error) { return tx.InsertPayment(p) })
 }
 
-func (b *books) save(now time.Time, p ledger.Payment) error {
+func (b *books) save(now time.Time, p payment.Payment) error {
 	_, err := at(b, now, func(tx *ledger.Tx) (bool, error) { return false, tx.SavePayment(p) })
 	return err
 }
 
-func (b *books) payment(id string) (ledger.Payment, error) {
-	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.Payment(id) })
+func (b *books) payment(id string) (payment.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (payment.Payment, error) { return tx.Payment(id) })
 }
 
-func (b *books) ofIntent(intent string) (ledger.Payment, error) {
-	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.PaymentOfIntent(intent) })
+func (b *books) ofIntent(intent string) (payment.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (payment.Payment, error) { return tx.PaymentOfIntent(intent) })
 }
 
-func (b *books) occupant(device string) (ledger.Payment, error) {
-	return at(b, time.Time{}, func(tx *ledger.Tx) (ledger.Payment, error) { return tx.Occupant(device) })
+func (b *books) occupant(device string) (payment.Payment, error) {
+	return at(b, time.Time{}, func(tx *ledger.Tx) (payment.Payment, error) { return tx.Occupant(device) })
 }
 
 const many = 1000
 
-func (b *books) dueForNotehub(now time.Time, again bool) ([]ledger.Payment, error) {
-	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueForNotehub(again, many) })
+func (b *books) dueForNotehub(now time.Time, again bool) ([]payment.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueForNotehub(again, many) })
 }
 
-func (b *books) dueForStripe(now time.Time, again bool) ([]ledger.Payment, error) {
-	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueForStripe(again, many) })
+func (b *books) dueForStripe(now time.Time, again bool) ([]payment.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueForStripe(again, many) })
 }
 
-func (b *books) dueInTime(now time.Time) ([]ledger.Payment, error) {
-	return at(b, now, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.DueInTime(many) })
+func (b *books) dueInTime(now time.Time) ([]payment.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueInTime(many) })
 }
 
-func (b *books) silent(asOf time.Time) ([]ledger.Payment, error) {
-	return at(b, asOf, func(tx *ledger.Tx) ([]ledger.Payment, error) { return tx.SilentAt(asOf, many) })
+func (b *books) silent(asOf time.Time) ([]payment.Payment, error) {
+	return at(b, asOf, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.SilentAt(asOf, many) })
 }
 
 func (b *books) restart() error {
@@ -86,7 +87,7 @@ func (b *books) restart() error {
 }
 
 // anyPayment draws a payment that need not make sense, of few sessions and devices and times, so that they meet.
-func anyPayment(t *rapid.T, noon time.Time) ledger.Payment {
+func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	n := dice(t, 4)
 	session := fmt.Sprintf("cs_%d", n)
 	when := func() time.Time {
@@ -95,24 +96,24 @@ func anyPayment(t *rapid.T, noon time.Time) ledger.Payment {
 		}
 		return noon.Add(time.Duration(dice(t, 8))*time.Second + 1234567)
 	}
-	p := ledger.Payment{ID: ledger.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%d", n), Token: fmt.Sprintf("token_%d", n),
+	p := payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%d", n), Token: fmt.Sprintf("token_%d", n),
 		DeviceUID: fmt.Sprintf("dev:%d", n%2), Amount: 350, Currency: "eur", PaidAt: noon, CreatedAt: noon,
-		Money:   pick(t, ledger.Paid, ledger.Authorized, ledger.Capturing, ledger.Releasing, ledger.Refunding, ledger.Refunded, ledger.RefundFailed, ledger.Lost),
-		Machine: pick(t, ledger.Queued, ledger.Sent, ledger.Fetched, ledger.Started, ledger.Done, ledger.Failed),
-		Step:    pick(t, ledger.PostNote, ledger.NoStep, ledger.CheckPending, ledger.Recall, ledger.Capture, ledger.Release, ledger.Refund, ledger.Wait)}
+		Funds:    pick(t, payment.Paid, payment.Authorized, payment.Capturing, payment.Canceling, payment.Refunding, payment.Refunded, payment.RefundFailed, payment.DisputeLost),
+		Delivery: pick(t, payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed),
+		Step:     pick(t, payment.StepPostNote, payment.NoStep, payment.StepCheckPending, payment.StepRecall, payment.StepCapture, payment.StepCancel, payment.StepRefund, payment.StepWait)}
 	if dice(t, 10) > 0 {
-		p.Reason, p.SentAt, p.Posted, p.RefundNumber = "expired", noon, true, 1
+		p.Reason, p.SentAt, p.MaybeAccepted, p.RefundSeq = "expired", noon, true, 1
 		p.DueAt = noon.Add(time.Duration(dice(t, 8)) * time.Second)
-		if p.Step == ledger.NoStep {
+		if p.Step == payment.NoStep {
 			p.DueAt = time.Time{}
 		}
 	} else {
-		p.DueAt, p.SentAt, p.Posted, p.RefundNumber = when(), when(), dice(t, 2) == 1, dice(t, 2)
-		p.Unclear, p.RefundedAmount, p.NoteIDs, p.Tell = dice(t, 2) == 1, pick(t, int64(0), 351, -1), pick(t, "", "1:2"), pick(t, "", "nonsense")
+		p.DueAt, p.SentAt, p.MaybeAccepted, p.RefundSeq = when(), when(), dice(t, 2) == 1, dice(t, 2)
+		p.OutcomeUnknown, p.RefundedAmount, p.NoteIDs, p.PendingNotice = dice(t, 2) == 1, pick(t, int64(0), 351, -1), pick(t, "", "1:2"), pick(t, "", "nonsense")
 	}
-	p.InFlight, p.Occupies, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
-	p.ExpiresAt, p.NotBefore, p.Turn = when(), when(), int64(dice(t, 3))
-	p.MoneyNotBefore, p.MoneyFailures = when(), max(0, dice(t, 5)-3)
+	p.InFlight, p.HoldsDevice, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
+	p.ExpiresAt, p.BackoffUntil, p.FencingToken = when(), when(), int64(dice(t, 3))
+	p.FundsBackoffUntil, p.FundsFailures = when(), max(0, dice(t, 5)-3)
 	return p
 }
 
@@ -154,7 +155,7 @@ func TestAShelfIsLikeTheLedger(t *testing.T) {
 }
 
 // compare asks both stores everything.
-func compare(t *rapid.T, a, b store, p ledger.Payment, now time.Time) {
+func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 	t.Helper()
 	one, oneErr := a.payment(p.ID)
 	two, twoErr := b.payment(p.ID)
@@ -165,13 +166,13 @@ func compare(t *rapid.T, a, b store, p ledger.Payment, now time.Time) {
 	one, oneErr = a.occupant(p.DeviceUID)
 	two, twoErr = b.occupant(p.DeviceUID)
 	same(t, "occupant", one, oneErr, two, twoErr)
-	for name, list := range map[string]func(s store) ([]ledger.Payment, error){
-		"due for Notehub":        func(s store) ([]ledger.Payment, error) { return s.dueForNotehub(now, false) },
-		"due for Notehub, again": func(s store) ([]ledger.Payment, error) { return s.dueForNotehub(now, true) },
-		"due for Stripe":         func(s store) ([]ledger.Payment, error) { return s.dueForStripe(now, false) },
-		"due for Stripe, again":  func(s store) ([]ledger.Payment, error) { return s.dueForStripe(now, true) },
-		"due in time":            func(s store) ([]ledger.Payment, error) { return s.dueInTime(now) },
-		"silent":                 func(s store) ([]ledger.Payment, error) { return s.silent(now) },
+	for name, list := range map[string]func(s store) ([]payment.Payment, error){
+		"due for Notehub":        func(s store) ([]payment.Payment, error) { return s.dueForNotehub(now, false) },
+		"due for Notehub, again": func(s store) ([]payment.Payment, error) { return s.dueForNotehub(now, true) },
+		"due for Stripe":         func(s store) ([]payment.Payment, error) { return s.dueForStripe(now, false) },
+		"due for Stripe, again":  func(s store) ([]payment.Payment, error) { return s.dueForStripe(now, true) },
+		"due in time":            func(s store) ([]payment.Payment, error) { return s.dueInTime(now) },
+		"silent":                 func(s store) ([]payment.Payment, error) { return s.silent(now) },
 	} {
 		one, oneErr := list(a)
 		two, twoErr := list(b)
@@ -180,18 +181,18 @@ func compare(t *rapid.T, a, b store, p ledger.Payment, now time.Time) {
 }
 
 // brought is a list whose order is checked and, among those due at the same time, forgotten.
-func brought(t *rapid.T, name string, list []ledger.Payment) string {
+func brought(t *rapid.T, name string, list []payment.Payment) string {
 	t.Helper()
-	when := func(p ledger.Payment) time.Time {
+	when := func(p payment.Payment) time.Time {
 		if name == "silent" {
 			return p.ConfirmBy
 		}
 		return p.DueAt
 	}
-	if !slices.IsSortedFunc(list, func(a, b ledger.Payment) int { return when(a).Compare(when(b)) }) {
+	if !slices.IsSortedFunc(list, func(a, b payment.Payment) int { return when(a).Compare(when(b)) }) {
 		t.Fatalf("%s: not the longest due first: %+v", name, list)
 	}
-	slices.SortFunc(list, func(a, b ledger.Payment) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b payment.Payment) int { return cmp.Compare(a.ID, b.ID) })
 	return fmt.Sprintf("%+v", list)
 }
 
@@ -217,7 +218,7 @@ func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
 		for n, want := range []bool{true, false} {
 			p := sentNote(now)
 			p.SessionID = fmt.Sprintf("cs_test_%d", n)
-			p.ID, p.PaymentIntent, p.Token, p.Occupies = ledger.CreditID(p.SessionID), fmt.Sprintf("pi_%d", n), p.SessionID, true
+			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(p.SessionID), fmt.Sprintf("pi_%d", n), p.SessionID, true
 			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
 				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
 			}

@@ -9,6 +9,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -30,7 +31,7 @@ func guarded(t *testing.T) *Bridge {
 	return New(Config{Ledger: l, Fleet: devices, Log: log, Project: "app:1", Lifetime: 10 * time.Minute, ConfirmWithin: 2 * time.Minute, Observe: nobody{}})
 }
 
-func (b *Bridge) stored(t *testing.T, p ledger.Payment) {
+func (b *Bridge) stored(t *testing.T, p payment.Payment) {
 	t.Helper()
 	err := b.c.Ledger.Update(t.Context(), func(tx *ledger.Tx) error {
 		_, err := tx.InsertPayment(p)
@@ -42,21 +43,21 @@ func (b *Bridge) stored(t *testing.T, p ledger.Payment) {
 }
 
 // sentNote is a credit whose note Notehub has.
-func sentNote(now time.Time) ledger.Payment {
-	return Next(ledger.Payment{ID: ledger.CreditID("cs_test_1"), SessionID: "cs_test_1", PaymentIntent: "pi_1", Token: "t", DeviceUID: "dev:1", Amount: 300, Currency: "eur",
-		Money: ledger.Paid, Machine: ledger.Sent, Posted: true, SentAt: now, PaidAt: now, CreatedAt: now,
-		ExpiresAt: now.Add(2 * time.Minute), ConfirmBy: now.Add(2*time.Minute + grace)}, now)
+func sentNote(now time.Time) payment.Payment {
+	return payment.Next(payment.Payment{ID: payment.CreditID("cs_test_1"), SessionID: "cs_test_1", PaymentIntent: "pi_1", Token: "t", DeviceUID: "dev:1", Amount: 300, Currency: "eur",
+		Funds: payment.Paid, Delivery: payment.Sent, MaybeAccepted: true, SentAt: now, PaidAt: now, CreatedAt: now,
+		ExpiresAt: now.Add(2 * time.Minute), ConfirmBy: now.Add(2*time.Minute + payment.ConfirmationGrace)}, now)
 }
 
 func TestAnotherMachinesAnswerChangesNothing(t *testing.T) {
 	t.Parallel()
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
-	if err := b.Confirm(t.Context(), Confirmation{EventID: "e1", DeviceUID: "dev:2", CreditID: p.ID, State: "started"}); err != nil {
+	if err := b.Confirm(t.Context(), payment.Confirmation{EventID: "e1", DeviceUID: "dev:2", CreditID: p.ID, State: "started"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.c.Ledger.Payment(t.Context(), p.ID); err != nil || got.Machine != ledger.Sent {
-		t.Errorf("machine %s, %v; want it still sent", got.Machine, err)
+	if got, err := b.c.Ledger.Payment(t.Context(), p.ID); err != nil || got.Delivery != payment.Sent {
+		t.Errorf("machine %s, %v; want it still sent", got.Delivery, err)
 	}
 }
 
@@ -64,15 +65,15 @@ func TestAnAnswerThatComesTwiceIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
-	first := Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: p.ID, State: "duplicate"}
+	first := payment.Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: p.ID, State: "duplicate"}
 	for _, state := range []string{"duplicate", "failed"} { // the second has the first's id: it is not looked at
 		first.State = state
 		if err := b.Confirm(t.Context(), first); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got, err := b.c.Ledger.Payment(t.Context(), p.ID); err != nil || got.Machine != ledger.Fetched {
-		t.Errorf("machine %s, %v; want it fetched", got.Machine, err)
+	if got, err := b.c.Ledger.Payment(t.Context(), p.ID); err != nil || got.Delivery != payment.Fetched {
+		t.Errorf("machine %s, %v; want it fetched", got.Delivery, err)
 	}
 }
 
@@ -80,7 +81,7 @@ func TestATestEventMakesNoPaymentInLiveMode(t *testing.T) {
 	t.Parallel()
 	b := guarded(t)
 	b.c.Livemode = true
-	s := &Session{ID: "cs_test_1", PaymentStatus: "paid", PaymentIntent: "pi_1", Amount: 300, Currency: "eur", Livemode: true, PaidAt: time.Now().Add(time.Minute),
+	s := &payment.CheckoutSession{ID: "cs_test_1", PaymentStatus: "paid", PaymentIntent: "pi_1", Amount: 300, Currency: "eur", Livemode: true, PaidAt: time.Now().Add(time.Minute),
 		Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}}
 	if err := b.Receive(t.Context(), Event{ID: "evt_1", Type: "checkout.session.completed", ObjectID: s.ID, Created: time.Now(), Session: s, Body: "{}"}); err != nil {
 		t.Fatal(err)
@@ -104,9 +105,9 @@ func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
 
 func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	t.Parallel()
-	p := sold(ledger.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"}, Session{}, ledger.Plan{Amount: 350, Currency: "eur"})
-	if p.Attention != AttentionAmount {
-		t.Errorf("attention %q; want %q", p.Attention, AttentionAmount)
+	p := payment.ApplyOffer(payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"}, payment.CheckoutSession{}, payment.Offer{Amount: 350, Currency: "eur"})
+	if p.ReviewReason != payment.ReviewAmount {
+		t.Errorf("attention %q; want %q", p.ReviewReason, payment.ReviewAmount)
 	}
 }
 
@@ -114,9 +115,9 @@ func TestAnAnswerWithoutANoteIsNotTheMachines(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Machine, p.Posted, p.SentAt = ledger.Queued, false, time.Time{}
-	if after, outcome := Confirmed(p, Confirmation{State: "started"}, now); outcome != ConfirmationNoPost || after.Machine != ledger.Queued {
-		t.Errorf("%s, machine %s; want it ignored", outcome, after.Machine)
+	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Queued, false, time.Time{}
+	if after, outcome := payment.ApplyConfirmation(p, payment.Confirmation{State: "started"}, now); outcome != payment.ConfirmationNoPost || after.Delivery != payment.Queued {
+		t.Errorf("%s, machine %s; want it ignored", outcome, after.Delivery)
 	}
 }
 
@@ -124,10 +125,10 @@ func TestAFetchedCreditThatFailedIsPaidBackAtOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Machine = ledger.Fetched
-	after, _ := Confirmed(p, Confirmation{State: "failed", Code: "E-DOOR"}, now)
-	if after.Machine != ledger.Failed || after.Code != "E-DOOR" || after.Step != ledger.Refund {
-		t.Errorf("machine %s, code %q, step %q; want it failed and refunded", after.Machine, after.Code, after.Step)
+	p.Delivery = payment.Fetched
+	after, _ := payment.ApplyConfirmation(p, payment.Confirmation{State: "failed", Code: "E-DOOR"}, now)
+	if after.Delivery != payment.Failed || after.MachineCode != "E-DOOR" || after.Step != payment.StepRefund {
+		t.Errorf("machine %s, code %q, step %q; want it failed and refunded", after.Delivery, after.MachineCode, after.Step)
 	}
 }
 
@@ -135,13 +136,13 @@ func TestATimedCreditThatIsDoneFreesItsDevice(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Duration, p.Occupies = time.Hour, true
-	p, _ = Confirmed(p, Confirmation{State: "started"}, now)
-	if !p.Occupies {
+	p.Duration, p.HoldsDevice = time.Hour, true
+	p, _ = payment.ApplyConfirmation(p, payment.Confirmation{State: "started"}, now)
+	if !p.HoldsDevice {
 		t.Error("a session that runs does not hold its device")
 	}
-	p, _ = Confirmed(p, Confirmation{State: "done"}, now.Add(time.Minute))
-	if p.Occupies {
+	p, _ = payment.ApplyConfirmation(p, payment.Confirmation{State: "done"}, now.Add(time.Minute))
+	if p.HoldsDevice {
 		t.Error("a session that is done holds its device")
 	}
 }
@@ -149,16 +150,16 @@ func TestATimedCreditThatIsDoneFreesItsDevice(t *testing.T) {
 func TestAReleaseThatCameTooLate(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	p := failed(sentNote(now), ReasonUnconfirmed)
-	p.Money = ledger.Releasing
-	refusal := func(reason error) Outcome {
-		return Outcome{Action: ledger.Release, Result: upstream.Refused, Err: &upstream.Error{Outcome: upstream.Refused, Err: reason}, Began: now}
+	p := payment.Fail(sentNote(now), payment.ReasonUnconfirmed)
+	p.Funds = payment.Canceling
+	refusal := func(reason error) payment.Outcome {
+		return payment.Outcome{Action: payment.StepCancel, Result: upstream.Rejected, Err: &upstream.Error{Outcome: upstream.Rejected, Err: reason}, Began: now}
 	}
-	if after := Apply(p, refusal(ErrAlreadyCaptured), now); after.Step != ledger.Refund {
-		t.Errorf("taken meanwhile: step %q, money %s; want a refund", after.Step, after.Money)
+	if after := payment.ApplyOutcome(p, refusal(payment.ErrAlreadyCaptured), now); after.Step != payment.StepRefund {
+		t.Errorf("taken meanwhile: step %q, money %s; want a refund", after.Step, after.Funds)
 	}
-	if after := Apply(p, refusal(ErrAlreadyCanceled), now); after.Money != ledger.Released || after.Attention != "" {
-		t.Errorf("released already: money %s, attention %q; want it released", after.Money, after.Attention)
+	if after := payment.ApplyOutcome(p, refusal(payment.ErrAlreadyCanceled), now); after.Funds != payment.Canceled || after.ReviewReason != "" {
+		t.Errorf("released already: money %s, attention %q; want it released", after.Funds, after.ReviewReason)
 	}
 }
 
@@ -167,7 +168,7 @@ func TestTheGraceOfALateAnswer(t *testing.T) {
 	b := New(Config{ConfirmWithin: 2 * time.Minute})
 	now := time.Now()
 	for lifetime, want := range map[time.Duration]time.Duration{time.Minute: 2 * time.Minute, 10 * time.Minute: 2*time.Minute + 30*time.Second} {
-		if p := b.clocks(ledger.Payment{}, lifetime, now); p.ConfirmBy.Sub(now) != want {
+		if p := b.setDeadlines(payment.Payment{}, lifetime, now); p.ConfirmBy.Sub(now) != want {
 			t.Errorf("a credit of %v is given up after %v; want %v", lifetime, p.ConfirmBy.Sub(now), want)
 		}
 	}
@@ -177,13 +178,13 @@ func TestAnUnclearCallIsLookedAtWhenItCannotBeAppliedAnyMore(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Machine, p.Posted, p.SentAt = ledger.Queued, false, time.Time{}
-	p, _ = Claim(Next(p, now), now)
-	if p.DueAt.Sub(now) <= TimeLimit {
+	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Queued, false, time.Time{}
+	p, _ = payment.Claim(payment.Next(p, now), now)
+	if p.DueAt.Sub(now) <= payment.CallTimeout {
 		t.Errorf("the lease is %v; want more than the time limit", p.DueAt.Sub(now))
 	}
-	p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Unclear, Began: now}, now.Add(time.Second))
-	if p.Step != ledger.CheckPending || p.DueAt.Sub(now) < TimeLimit {
+	p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepPostNote, Result: upstream.Unknown, Began: now}, now.Add(time.Second))
+	if p.Step != payment.StepCheckPending || p.DueAt.Sub(now) < payment.CallTimeout {
 		t.Errorf("step %q after %v; want a look after the time limit", p.Step, p.DueAt.Sub(now))
 	}
 }
@@ -192,10 +193,10 @@ func TestSilenceCountsOnlyInAReadingAfterTheDeadline(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Machine = ledger.Fetched
-	p = Next(p, now)
-	if after := Silent(p, p.ConfirmBy.Add(-time.Millisecond), p.ConfirmBy.Add(time.Minute)); after.Machine != ledger.Fetched {
-		t.Errorf("machine %s; want it still awaited", after.Machine)
+	p.Delivery = payment.Fetched
+	p = payment.Next(p, now)
+	if after := payment.ConfirmationTimedOut(p, p.ConfirmBy.Add(-time.Millisecond), p.ConfirmBy.Add(time.Minute)); after.Delivery != payment.Fetched {
+		t.Errorf("machine %s; want it still awaited", after.Delivery)
 	}
 }
 
@@ -203,8 +204,8 @@ func TestATimedCreditThatFailedFreesItsDevice(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Duration, p.Occupies = time.Hour, true
-	if p, _ = Confirmed(p, Confirmation{State: "busy"}, now); p.Occupies {
+	p.Duration, p.HoldsDevice = time.Hour, true
+	if p, _ = payment.ApplyConfirmation(p, payment.Confirmation{State: "busy"}, now); p.HoldsDevice {
 		t.Error("a credit that failed holds its device")
 	}
 }
@@ -213,9 +214,9 @@ func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Machine, p.SentAt = ledger.Queued, time.Time{} // posted before, and not found
-	p = Apply(p, Outcome{Action: ledger.PostNote, Result: upstream.Refused, Began: now}, now)
-	if !InDoubt(p, now) || p.Step == ledger.PostNote || !p.SentAt.IsZero() {
+	p.Delivery, p.SentAt = payment.Queued, time.Time{} // posted before, and not found
+	p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepPostNote, Result: upstream.Rejected, Began: now}, now)
+	if !payment.InDoubt(p, now) || p.Step == payment.StepPostNote || !p.SentAt.IsZero() {
 		t.Errorf("%+v; want it not sent any more, never said to be sent, and the answer awaited", p)
 	}
 }
@@ -224,29 +225,29 @@ func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
-	p.Stop, p.SentAt = ReasonEnded, now.Add(-time.Hour)
-	p, _ = Claim(Next(p, now), now)
-	if p = Apply(p, Outcome{Action: ledger.CheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); !p.InFlight || p.Machine != ledger.Sent {
-		t.Errorf("in flight %v, machine %s; want it left to who has the claim", p.InFlight, p.Machine)
+	p.CancelReason, p.SentAt = payment.ReasonEnded, now.Add(-time.Hour)
+	p, _ = payment.Claim(payment.Next(p, now), now)
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); !p.InFlight || p.Delivery != payment.Sent {
+		t.Errorf("in flight %v, machine %s; want it left to who has the claim", p.InFlight, p.Delivery)
 	}
 	p.InFlight = false
-	if p = Apply(p, Outcome{Action: ledger.CheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); p.Machine != ledger.Sent || !p.DueAt.Equal(now) {
-		t.Errorf("machine %s, due %v; want a new look at once, for an old one says nothing of what was done since", p.Machine, p.DueAt)
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); p.Delivery != payment.Sent || !p.DueAt.Equal(now) {
+		t.Errorf("machine %s, due %v; want a new look at once, for an old one says nothing of what was done since", p.Delivery, p.DueAt)
 	}
 }
 
 func TestARefundCountsWhatIsBackAlready(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	p := Next(failed(sentNote(now), ReasonUnconfirmed), now)
-	p.RefundLook = true
-	looked := Apply(p, Outcome{Action: ledger.Refund, Looked: true, Refunds: []RefundRecord{{Amount: 100, Status: "succeeded"}}, Began: now}, now)
-	if looked.RefundedAmount != 100 || looked.RefundAmount != 200 || looked.RefundNumber != 2 {
-		t.Errorf("%d is back, refund %d is of %d; want 100, and the second of 200", looked.RefundedAmount, looked.RefundNumber, looked.RefundAmount)
+	p := payment.Next(payment.Fail(sentNote(now), payment.ReasonUnconfirmed), now)
+	p.ReconcileRefund = true
+	looked := payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Reconciled: true, Refunds: []payment.RefundRecord{{Amount: 100, Status: "succeeded"}}, Began: now}, now)
+	if looked.RefundedAmount != 100 || looked.RefundAmount != 200 || looked.RefundSeq != 2 {
+		t.Errorf("%d is back, refund %d is of %d; want 100, and the second of 200", looked.RefundedAmount, looked.RefundSeq, looked.RefundAmount)
 	}
-	refusal := &upstream.Error{Outcome: upstream.Refused, Err: ErrAlreadyRefunded}
-	p.RefundLook = false
-	if p = Apply(p, Outcome{Action: ledger.Refund, Result: upstream.Refused, Err: refusal, Began: now}, now); !p.RefundLook || p.Attention != "" {
-		t.Errorf("already refunded: look %v, attention %q; want the refunds read, and nobody asked", p.RefundLook, p.Attention)
+	refusal := &upstream.Error{Outcome: upstream.Rejected, Err: payment.ErrAlreadyRefunded}
+	p.ReconcileRefund = false
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Result: upstream.Rejected, Err: refusal, Began: now}, now); !p.ReconcileRefund || p.ReviewReason != "" {
+		t.Errorf("already refunded: look %v, attention %q; want the refunds read, and nobody asked", p.ReconcileRefund, p.ReviewReason)
 	}
 }

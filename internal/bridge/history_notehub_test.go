@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -29,7 +29,7 @@ type machine struct {
 	seen    []string // credits, by firmware that confirms
 	running string   // the timed credit that runs
 	until   time.Time
-	outbox  []Confirmation // answers that have not reached Notehub
+	outbox  []payment.Confirmation // answers that have not reached Notehub
 	starts  []start
 }
 
@@ -42,7 +42,7 @@ type start struct {
 func deviceUID(n int) string { return [...]string{"dev:1", "dev:2"}[n] }
 
 // hubCall is the call of a claimed payment to Notehub: what it did there, and what the caller sees.
-func (h *history) hubCall(p ledger.Payment) Outcome {
+func (h *history) hubCall(p payment.Payment) payment.Outcome {
 	device := h.purchaseOf(p).device
 	trouble := 0
 	if !h.calm {
@@ -50,38 +50,38 @@ func (h *history) hubCall(p ledger.Payment) Outcome {
 	}
 	switch trouble {
 	case 1:
-		return Outcome{Result: upstream.Again, Status: 503}
+		return payment.Outcome{Result: upstream.Retryable, Status: 503}
 	case 2:
-		return Outcome{Result: upstream.Wait, Status: 429, RetryAfter: 20 * time.Second}
+		return payment.Outcome{Result: upstream.RateLimited, Status: 429, RetryAfter: 20 * time.Second}
 	case 3:
-		return Outcome{Result: upstream.Trouble, Status: 403}
+		return payment.Outcome{Result: upstream.Misconfigured, Status: 403}
 	case 4: // it never came there
-		return Outcome{Result: upstream.Unclear}
+		return payment.Outcome{Result: upstream.Unknown}
 	case 5: // Notehub failed and says so
-		return Outcome{Result: upstream.Unclear, Status: 500, Over: true}
+		return payment.Outcome{Result: upstream.Unknown, Status: 500, Settled: true}
 	case 11:
-		if p.Step != ledger.Recall && h.dice(4) == 3 {
-			return Outcome{Result: upstream.Refused, Status: 404}
+		if p.Step != payment.StepRecall && h.dice(4) == 3 {
+			return payment.Outcome{Result: upstream.Rejected, Status: 404}
 		}
 	}
 	switch p.Step {
-	case ledger.PostNote:
+	case payment.StepPostNote:
 		return h.post(p, device, trouble)
-	case ledger.CheckPending:
+	case payment.StepCheckPending:
 		if trouble == 6 {
-			return Outcome{Result: upstream.Unclear}
+			return payment.Outcome{Result: upstream.Unknown}
 		}
-		o := Outcome{Status: 200}
+		o := payment.Outcome{Status: 200}
 		for _, n := range h.pending[device] {
-			if n.credit == p.ID && n.status == statusCompleted && !n.listed.After(h.world) {
+			if n.credit == p.ID && n.status == payment.NoteCompleted && !n.listed.After(h.world) {
 				o.NoteIDs = append(o.NoteIDs, n.id)
 			}
 		}
 		return o
 	}
-	id, seen := firstNote(p), Outcome{Status: 200}
+	id, seen := payment.NextRecallNote(p), payment.Outcome{Status: 200}
 	if !slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.id == id }) {
-		seen = Outcome{Result: upstream.Refused, Status: 404}
+		seen = payment.Outcome{Result: upstream.Rejected, Status: 404}
 	}
 	take := func() {
 		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n noteThere) bool { return n.id == id })
@@ -90,37 +90,37 @@ func (h *history) hubCall(p ledger.Payment) Outcome {
 }
 
 // applied has a request take effect: at once and seen, at once and unseen, or a while after.
-func (h *history) applied(p ledger.Payment, trouble int, seen Outcome, do func()) Outcome {
+func (h *history) applied(p payment.Payment, trouble int, seen payment.Outcome, do func()) payment.Outcome {
 	switch trouble {
 	case 6:
 		do()
-		return Outcome{Result: upstream.Unclear}
+		return payment.Outcome{Result: upstream.Unknown}
 	case 7:
 		do()
-		return Outcome{Result: upstream.Unclear, Status: 500, Over: true}
+		return payment.Outcome{Result: upstream.Unknown, Status: 500, Settled: true}
 	case 8:
 		h.effects = append(h.effects, effect{h.world.Add(time.Duration(1+h.dice(10)) * time.Second), p.ID, do})
-		return Outcome{Result: upstream.Unclear}
+		return payment.Outcome{Result: upstream.Unknown}
 	}
 	do()
 	return seen
 }
 
-func (h *history) post(p ledger.Payment, device, trouble int) Outcome {
-	body := noteOf(p)
-	if body.PaymentStatus == statusCompleted {
+func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
+	body := payment.NoteOf(p)
+	if body.PaymentStatus == payment.NoteCompleted {
 		switch {
 		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
 			h.fail("%s is posted again while a call for it may still be under way", p.ID)
 		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n noteThere) bool {
-			return n.credit == p.ID && n.status == statusCompleted
+			return n.credit == p.ID && n.status == payment.NoteCompleted
 		}):
 			h.fail("%s is posted again while its note is pending", p.ID)
 		case body.Expires != 0 && h.now().Unix() > body.Expires:
 			h.fail("%s is posted after its end", p.ID)
 		}
 	}
-	return h.applied(p, trouble, Outcome{Status: 200}, func() {
+	return h.applied(p, trouble, payment.Outcome{Status: 200}, func() {
 		h.notes++
 		n := noteThere{id: fmt.Sprintf("1:%d", h.notes), credit: body.CreditID, status: body.PaymentStatus, duration: time.Duration(body.Duration) * time.Second,
 			listed: h.world.Add(h.listsLate)}
@@ -154,11 +154,11 @@ func (h *history) act(m *machine, n noteThere) {
 	known := slices.Contains(m.seen, n.credit)
 	switch {
 	case !h.confirming: // it knows only the first three keys
-		if n.status == statusCompleted {
+		if n.status == payment.NoteCompleted {
 			h.starts(m, n)
 		}
 		return
-	case n.status != statusCompleted:
+	case n.status != payment.NoteCompleted:
 		if m.running == n.credit {
 			m.until = h.world
 			h.finish(m)
@@ -190,7 +190,7 @@ func (h *history) starts(m *machine, n noteThere) {
 func (h *history) answer(m *machine, credit, state string) {
 	if h.confirming {
 		h.tell("machine", "answers %s for %s", state, credit)
-		m.outbox = append(m.outbox, Confirmation{CreditID: credit, State: state})
+		m.outbox = append(m.outbox, payment.Confirmation{CreditID: credit, State: state})
 	}
 }
 
@@ -218,7 +218,7 @@ func (h *history) arrive(device int, lost bool) {
 }
 
 // confirm takes an answer in as the bridge does.
-func (h *history) confirm(c Confirmation) {
+func (h *history) confirm(c payment.Confirmation) {
 	if slices.Contains(h.heard, c.EventID) {
 		return
 	}
@@ -227,9 +227,9 @@ func (h *history) confirm(c Confirmation) {
 	if err != nil || p.DeviceUID != c.DeviceUID {
 		return
 	}
-	after, outcome := Confirmed(p, c, h.now())
-	if outcome == ConfirmationNoPost && h.posts[p.ID] == 0 && h.earlier(p.PaidAt) {
-		after, outcome = PostedElsewhere(p, c, h.now())
+	after, outcome := payment.ApplyConfirmation(p, c, h.now())
+	if outcome == payment.ConfirmationNoPost && h.posts[p.ID] == 0 && h.earlier(p.PaidAt) {
+		after, outcome = payment.ApplyForeignConfirmation(p, c, h.now())
 	}
 	h.tell("bridge", "hears %s for %s: %s", c.State, c.CreditID, outcome)
 	h.save(p, after)
@@ -251,6 +251,6 @@ func (h *history) listen() {
 	}
 	for _, p := range silent {
 		h.tell("bridge", "gives up on %s", p.ID)
-		h.save(p, Silent(p, asOf, h.now()))
+		h.save(p, payment.ConfirmationTimedOut(p, asOf, h.now()))
 	}
 }

@@ -6,20 +6,21 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // bookmark is a copy of the ledger in a history.
 type bookmark struct {
 	stamped bool // it was made by `notepay backup`
 	born    time.Time
-	list    []ledger.Payment
+	list    []payment.Payment
 	lookups map[*purchase]time.Time
 	handled map[*purchase]string
 	posts   map[string]int
 	stored  []bool // events
 	heard   []string
 	cursor  int
-	told    map[*purchase][]ledger.Dispute
+	told    map[*purchase][]payment.Dispute
 	moved   map[*purchase]int // refunds and cancellations at Stripe
 }
 
@@ -42,7 +43,7 @@ func (h *history) copyLedger() {
 		posts:   maps.Clone(h.posts),
 		heard:   slices.Clone(h.heard),
 		cursor:  h.cursor,
-		told:    map[*purchase][]ledger.Dispute{},
+		told:    map[*purchase][]payment.Dispute{},
 		moved:   map[*purchase]int{},
 	}
 	for _, e := range h.events {
@@ -82,7 +83,7 @@ func (h *history) restore() {
 	if b.stamped {
 		h.born = h.now().Truncate(time.Second)
 		for _, p := range h.store.list {
-			if p.Step != ledger.NoStep {
+			if p.Step != payment.NoStep {
 				h.save(p, judgedOnRestore(p, h.now()))
 			}
 		}
@@ -98,7 +99,7 @@ func (h *history) forget() {
 		accepted := slices.ContainsFunc(h.events, func(e *happening) bool {
 			return e.of == x && e.acked && e.kind == "checkout.session.completed"
 		})
-		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Machine == ledger.Queued
+		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Delivery == payment.Queued
 	}
 }
 
@@ -119,7 +120,7 @@ func (h *history) paid(e *happening, listed bool) {
 	}
 	unsure := handled == "" && h.unknown(x)
 	if !unsure && !h.manual {
-		h.record(x, Session{PaymentStatus: "paid", Handled: handled})
+		h.record(x, payment.CheckoutSession{PaymentStatus: "paid", Handled: handled})
 		return
 	}
 	if unsure && listed {
@@ -128,7 +129,7 @@ func (h *history) paid(e *happening, listed bool) {
 	if handled != "" || h.handled[x] == ledger.HandledUnsure {
 		h.handled[x] = handled
 	}
-	h.ask(x, ledger.Payment{})
+	h.ask(x, payment.Payment{})
 }
 
 // handledSince is the bridge's.
@@ -140,7 +141,7 @@ func (h *history) handledSince(e *happening) {
 
 // lookedUp is what Stripe says of a session, and the evidence at Notehub that it was handled. It is
 // not ready while Stripe's list, which may tell that, was not read.
-func (h *history) lookedUp(x *purchase) (s Session, ready bool) {
+func (h *history) lookedUp(x *purchase) (s payment.CheckoutSession, ready bool) {
 	s = h.facts(x)
 	if !h.unknown(x) {
 		return s, true
@@ -152,7 +153,7 @@ func (h *history) lookedUp(x *purchase) (s Session, ready bool) {
 		s.Handled = ""
 	}
 	for _, n := range h.pending[x.device] {
-		if s.Handled == "" && n.credit == x.credit && n.status == statusCompleted && !n.listed.After(h.world) {
+		if s.Handled == "" && n.credit == x.credit && n.status == payment.NoteCompleted && !n.listed.After(h.world) {
 			s.Handled = handledByNote
 		}
 	}
@@ -160,8 +161,10 @@ func (h *history) lookedUp(x *purchase) (s Session, ready bool) {
 }
 
 // evidence is the bridge's.
-func (h *history) evidence(x *purchase, s Session) string {
-	answered := func(c Confirmation) bool { return c.CreditID == x.credit && slices.Contains(h.heard, c.EventID) }
+func (h *history) evidence(x *purchase, s payment.CheckoutSession) string {
+	answered := func(c payment.Confirmation) bool {
+		return c.CreditID == x.credit && slices.Contains(h.heard, c.EventID)
+	}
 	switch {
 	case s.Handled != "" || !h.earlier(x.paidAt):
 		return s.Handled

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -20,10 +20,10 @@ type purchase struct {
 	status          string // of the intent
 	received        int64
 	refunded        int64 // what was given back and has not failed
-	refunds         []RefundRecord
+	refunds         []payment.RefundRecord
 	kept            map[string]keptAnswer
-	disputes        []DisputeRecord
-	told            []ledger.Dispute // what the ledger keeps of them
+	disputes        []payment.DisputeRecord
+	told            []payment.Dispute // what the ledger keeps of them
 
 	// What the checks ask for.
 	credit       string
@@ -39,7 +39,7 @@ type purchase struct {
 // keptAnswer is what Stripe answers again for a day under the same idempotency key.
 type keptAnswer struct {
 	at      time.Time
-	outcome Outcome
+	outcome payment.Outcome
 	amount  int64
 }
 
@@ -47,9 +47,9 @@ type keptAnswer struct {
 type happening struct {
 	kind    string
 	of      *purchase
-	refund  RefundRecord
+	refund  payment.RefundRecord
 	back    int64
-	dispute ledger.Dispute
+	dispute payment.Dispute
 	stored  bool // it was taken in
 	acked   bool // Stripe was told so
 }
@@ -64,7 +64,7 @@ func (h *history) pay() {
 	n := len(h.purchases) + 1
 	p := &purchase{session: fmt.Sprintf("cs_test_%d", n), intent: fmt.Sprintf("pi_%d", n), device: h.dice(devices), paidAt: h.world.Truncate(time.Second), amount: 300,
 		status: "succeeded", kept: map[string]keptAnswer{}}
-	p.credit = ledger.CreditID(p.session)
+	p.credit = payment.CreditID(p.session)
 	if h.dice(3) == 1 {
 		p.duration = 4 * time.Minute
 	}
@@ -98,7 +98,7 @@ func (h *history) dashboard() {
 		}
 		p.byOthers = true
 		h.tell("dashboard", "refunds %d of %s", amount, p.session)
-		h.refundMade(p, RefundRecord{Intent: p.intent, Amount: amount, Status: "succeeded"})
+		h.refundMade(p, payment.RefundRecord{Intent: p.intent, Amount: amount, Status: "succeeded"})
 	case 1:
 		if p.status != "requires_capture" {
 			return
@@ -117,7 +117,7 @@ func (h *history) dashboard() {
 		if p.left() == 0 || len(p.disputes) == 2 {
 			return
 		}
-		d := DisputeRecord{ID: fmt.Sprintf("dp_%s_%d", p.session, len(p.disputes)+1), Currency: "eur", Amount: h.parts(p.left()),
+		d := payment.DisputeRecord{ID: fmt.Sprintf("dp_%s_%d", p.session, len(p.disputes)+1), Currency: "eur", Amount: h.parts(p.left()),
 			Status: h.word("needs_response", "warning_needs_response", "prevented")}
 		p.disputes = append(p.disputes, d)
 		h.disputed(p, "created", d)
@@ -155,19 +155,19 @@ func (h *history) dashboard() {
 }
 
 // disputed tells of a dispute. One that is prevented was settled by giving the money back.
-func (h *history) disputed(p *purchase, kind string, d DisputeRecord) {
+func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 	h.tell("bank", "dispute %s of %d of %s: %s, %s", d.ID, d.Amount, p.session, kind, d.Status)
 	if d.Status == "prevented" && p.left() > 0 && !p.takenBack() {
 		p.byOthers = true
-		h.refundMade(p, RefundRecord{Intent: p.intent, Amount: d.Amount, Status: "succeeded"})
+		h.refundMade(p, payment.RefundRecord{Intent: p.intent, Amount: d.Amount, Status: "succeeded"})
 	}
 	p.byOthers = p.byOthers || d.Status == "needs_response"
-	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.toldAt(p.intent, h.world)})
+	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
 }
 
 // takenBack: the bank has the money of a dispute that is open.
 func (p *purchase) takenBack() bool {
-	return slices.ContainsFunc(p.disputes, func(d DisputeRecord) bool { return d.Status == "needs_response" })
+	return slices.ContainsFunc(p.disputes, func(d payment.DisputeRecord) bool { return d.Status == "needs_response" })
 }
 
 // lost is what the bank keeps.
@@ -200,7 +200,7 @@ func (h *history) captured(p *purchase) {
 	h.emit(happening{kind: "payment_intent.succeeded", of: p})
 }
 
-func (h *history) refundMade(p *purchase, r RefundRecord) RefundRecord {
+func (h *history) refundMade(p *purchase, r payment.RefundRecord) payment.RefundRecord {
 	r.ID = fmt.Sprintf("re_%d", len(p.refunds)+1)
 	p.refunds = append(p.refunds, r)
 	h.emit(happening{kind: "refund.created", of: p, refund: r})
@@ -213,12 +213,12 @@ func (h *history) refundMade(p *purchase, r RefundRecord) RefundRecord {
 	return r
 }
 
-func refusal(reason error) Outcome {
-	return Outcome{Result: upstream.Refused, Status: 400, Err: &upstream.Error{Outcome: upstream.Refused, Status: 400, Err: reason}}
+func refusal(reason error) payment.Outcome {
+	return payment.Outcome{Result: upstream.Rejected, Status: 400, Err: &upstream.Error{Outcome: upstream.Rejected, Status: 400, Err: reason}}
 }
 
 // stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller sees.
-func (h *history) stripeCall(p ledger.Payment) Outcome {
+func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 	x := h.purchaseOf(p)
 	trouble := 0
 	if !h.calm {
@@ -226,87 +226,87 @@ func (h *history) stripeCall(p ledger.Payment) Outcome {
 	}
 	switch trouble {
 	case 7:
-		return Outcome{Result: upstream.Wait, Status: 429, RetryAfter: 30 * time.Second}
+		return payment.Outcome{Result: upstream.RateLimited, Status: 429, RetryAfter: 30 * time.Second}
 	case 8:
-		return Outcome{Result: upstream.Trouble, Status: 401}
+		return payment.Outcome{Result: upstream.Misconfigured, Status: 401}
 	case 9: // it never came there
-		return Outcome{Result: upstream.Unclear}
+		return payment.Outcome{Result: upstream.Unknown}
 	}
-	if p.Step == ledger.Refund && p.RefundLook {
+	if p.Step == payment.StepRefund && p.ReconcileRefund {
 		if trouble == 6 {
-			return Outcome{Result: upstream.Unclear, Looked: true}
+			return payment.Outcome{Result: upstream.Unknown, Reconciled: true}
 		}
-		return Outcome{Looked: true, Refunds: slices.Clone(x.refunds)}
+		return payment.Outcome{Reconciled: true, Refunds: slices.Clone(x.refunds)}
 	}
-	key := holdKey(p)
-	if p.Step == ledger.Refund {
-		key = fmt.Sprintf("refund:%s:%d", p.ID, p.RefundNumber)
+	key := payment.FundsKey(p)
+	if p.Step == payment.StepRefund {
+		key = fmt.Sprintf("refund:%s:%d", p.ID, p.RefundSeq)
 	}
 	if kept, ok := x.kept[key]; ok && h.world.Sub(kept.at) < 24*time.Hour {
-		if kept.amount != p.RefundAmount && p.Step == ledger.Refund {
+		if kept.amount != p.RefundAmount && p.Step == payment.StepRefund {
 			if x.rewound {
 				return refusal(nil)
 			}
 			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key, kept.amount, p.RefundAmount)
 		}
 		if trouble == 6 {
-			return Outcome{Result: upstream.Unclear}
+			return payment.Outcome{Result: upstream.Unknown}
 		}
 		return kept.outcome
 	}
-	o := Outcome{Result: upstream.Unclear, Status: 500}
+	o := payment.Outcome{Result: upstream.Unknown, Status: 500}
 	if trouble != 4 { // else a 500, and nothing was done
 		o = h.move(x, p)
 		if trouble == 5 {
-			o = Outcome{Result: upstream.Unclear, Status: 500} // done, and a 500 nevertheless
+			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // done, and a 500 nevertheless
 		}
 	}
 	x.kept[key] = keptAnswer{h.world, o, p.RefundAmount}
 	if trouble == 6 {
-		return Outcome{Result: upstream.Unclear} // the answer was lost
+		return payment.Outcome{Result: upstream.Unknown} // the answer was lost
 	}
 	return o
 }
 
 // move does what a call asks for, or refuses it.
-func (h *history) move(x *purchase, p ledger.Payment) Outcome {
+func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	switch p.Step {
-	case ledger.Capture:
+	case payment.StepCapture:
 		switch x.status {
 		case "succeeded":
-			return refusal(ErrAlreadyCaptured)
+			return refusal(payment.ErrAlreadyCaptured)
 		case "canceled":
-			return refusal(ErrAlreadyCanceled)
+			return refusal(payment.ErrAlreadyCanceled)
 		}
 		h.captured(x)
-		return Outcome{Status: 200}
-	case ledger.Release:
+		return payment.Outcome{Status: 200}
+	case payment.StepCancel:
 		switch x.status {
 		case "succeeded":
-			return refusal(ErrAlreadyCaptured)
+			return refusal(payment.ErrAlreadyCaptured)
 		case "canceled":
-			return refusal(ErrAlreadyCanceled)
+			return refusal(payment.ErrAlreadyCanceled)
 		}
 		x.status, x.releasedByUs = "canceled", true
 		h.emit(happening{kind: "payment_intent.canceled", of: x})
-		return Outcome{Status: 200}
+		return payment.Outcome{Status: 200}
 	}
 	left := x.left()
 	switch {
 	case x.takenBack():
-		return refusal(ErrDisputed)
+		return refusal(payment.ErrDisputed)
 	case left == 0:
-		return refusal(ErrAlreadyRefunded)
+		return refusal(payment.ErrAlreadyRefunded)
 	case p.RefundAmount > left || p.RefundAmount <= 0:
 		return refusal(nil)
 	case !h.calm && h.dice(12) == 11:
-		return refusal(ErrBalance)
+		return refusal(payment.ErrBalance)
 	}
 	status := "succeeded"
 	if !h.calm {
 		status = h.word("succeeded", "succeeded", "pending", "failed")
 	}
-	return Outcome{Status: 200, Refund: h.refundMade(x, RefundRecord{Intent: x.intent, Credit: p.ID, Number: p.RefundNumber, Amount: p.RefundAmount, Status: status})}
+	return payment.Outcome{Status: 200, Refund: h.refundMade(x, payment.RefundRecord{Intent: x.intent, Credit: p.ID, Number: p.RefundSeq, Amount: p.RefundAmount, Status: status})}
 }
 
 // receive takes in an event that is delivered. Stripe may not hear that it was.
@@ -337,52 +337,52 @@ func (h *history) take(e *happening, listed bool) {
 	p, err := h.store.ofIntent(e.of.intent)
 	if err != nil {
 		if strings.HasPrefix(e.kind, "charge.dispute.") {
-			e.of.told, _ = learned(e.of.told, e.dispute)
+			e.of.told, _ = payment.LearnDispute(e.of.told, e.dispute)
 		}
 		if e.kind != "payment_intent.canceled" {
-			h.ask(e.of, ledger.Payment{})
+			h.ask(e.of, payment.Payment{})
 		}
 		return
 	}
 	before, now := p, h.now()
 	switch e.kind {
 	case "payment_intent.succeeded":
-		p = Captured(p, now)
+		p = payment.ApplyCaptured(p, now)
 	case "payment_intent.canceled":
-		p = Canceled(p, now)
+		p = payment.ApplyCanceled(p, now)
 	case "charge.refunded":
 		if e.back > p.RefundedAmount {
 			h.ask(e.of, p)
 			return
 		}
 	case "refund.created", "refund.updated", "refund.failed":
-		p = RefundChanged(p, e.refund, now)
+		p = payment.ApplyRefundUpdate(p, e.refund, now)
 		if e.refund.Status == "failed" {
 			h.ask(e.of, p)
 		}
 	default:
 		news := false
-		if e.of.told, news = learned(e.of.told, e.dispute); !news {
+		if e.of.told, news = payment.LearnDispute(e.of.told, e.dispute); !news {
 			return
 		}
 		if e.dispute.Status == "prevented" {
 			h.ask(e.of, p)
 		}
-		p = Disputed(p, claimsOf(p, e.of.told), now)
+		p = payment.ApplyDisputes(p, payment.TotalDisputes(p, e.of.told), now)
 	}
 	h.save(before, p)
 }
 
 // facts is a session as Stripe tells it when asked.
-func (h *history) facts(x *purchase) Session {
-	return Session{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: len(x.disputes) > 0, Disputes: slices.Clone(x.disputes)}
+func (h *history) facts(x *purchase) payment.CheckoutSession {
+	return payment.CheckoutSession{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: len(x.disputes) > 0, Disputes: slices.Clone(x.disputes)}
 }
 
 // ask has Stripe be asked for a session, after a call for its payment that is under way.
-func (h *history) ask(x *purchase, p ledger.Payment) {
+func (h *history) ask(x *purchase, p payment.Payment) {
 	due := h.now()
 	if p.InFlight {
-		due = latest(due, p.DueAt)
+		due = payment.Later(due, p.DueAt)
 	}
 	if earlier, ok := h.lookups[x]; !ok || due.Before(earlier) {
 		h.lookups[x] = due
@@ -404,56 +404,56 @@ func (h *history) lookUp(x *purchase) {
 }
 
 // claimsRead is the bridge's.
-func (h *history) claimsRead(x *purchase, p ledger.Payment, s Session) claims {
+func (h *history) claimsRead(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
 	if s.IntentStatus == "" {
-		return claims{}
+		return payment.DisputeTotals{}
 	}
 	for _, r := range s.Disputes {
-		x.told, _ = learned(x.told, r.readAs(p, x.told))
+		x.told, _ = payment.LearnDispute(x.told, r.ReadAs(p, x.told))
 	}
-	return claimsOf(p, x.told)
+	return payment.TotalDisputes(p, x.told)
 }
 
 // record makes a payment of a session, or takes in where its money is.
-func (h *history) record(x *purchase, s Session) {
+func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
-		h.save(p, standing(p, s, h.claimsRead(x, p, s), now))
+		h.save(p, payment.ApplySession(p, s, h.claimsRead(x, p, s), now))
 		return
 	}
-	p := ledger.Payment{ID: x.credit, SessionID: x.session, PaymentIntent: x.intent, Token: x.session, DeviceUID: deviceUID(x.device), Duration: x.duration,
-		Amount: x.amount, Currency: "eur", Machine: ledger.Queued, Money: ledger.Paid, PaidAt: x.paidAt, CreatedAt: now}
+	p := payment.Payment{ID: x.credit, SessionID: x.session, PaymentIntent: x.intent, Token: x.session, DeviceUID: deviceUID(x.device), Duration: x.duration,
+		Amount: x.amount, Currency: "eur", Delivery: payment.Queued, Funds: payment.Paid, PaidAt: x.paidAt, CreatedAt: now}
 	switch s.IntentStatus {
 	case "requires_capture":
-		p.Money = ledger.Authorized
+		p.Funds = payment.Authorized
 	case "canceled":
 		return
 	}
-	p = h.bridge.clocks(p, h.bridge.c.Lifetime, p.PaidAt)
+	p = h.bridge.setDeadlines(p, h.bridge.c.Lifetime, p.PaidAt)
 	if h.evidence(x, s) != "" || p.PaidAt.Before(h.born) {
-		p = adopted(p)
+		p = payment.Adopt(p)
 	} else {
 		p = h.oneAtATime(p)
 	}
-	p = Next(standing(p, s, h.claimsRead(x, p, s), now), now)
+	p = payment.Next(payment.ApplySession(p, s, h.claimsRead(x, p, s), now), now)
 	if _, err := h.store.insert(now, p); err != nil {
 		h.fail("insert %+v: %v", p, err)
 	}
-	h.changed(ledger.Payment{}, p)
+	h.changed(payment.Payment{}, p)
 }
 
 // oneAtATime is the bridge's.
-func (h *history) oneAtATime(p ledger.Payment) ledger.Payment {
-	if p.Duration == 0 || p.Occupies {
+func (h *history) oneAtATime(p payment.Payment) payment.Payment {
+	if p.Duration == 0 || p.HoldsDevice {
 		return p
 	}
 	if other, err := h.store.occupant(p.DeviceUID); err == nil {
-		ended := Next(other, h.now())
-		if ended.Occupies {
-			return failed(p, ReasonBusy)
+		ended := payment.Next(other, h.now())
+		if ended.HoldsDevice {
+			return payment.Fail(p, payment.ReasonBusy)
 		}
 		h.save(other, ended)
 	}
-	p.Occupies = true
+	p.HoldsDevice = true
 	return p
 }

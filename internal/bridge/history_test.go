@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -42,7 +42,7 @@ type history struct {
 	machines [devices]machine
 	effects  []effect
 	notes    int
-	answers  []Confirmation // that reached Notehub
+	answers  []payment.Confirmation // that reached Notehub
 	heard    []string
 	cursor   int
 
@@ -57,8 +57,8 @@ type history struct {
 
 // call is one whose result was not written down yet.
 type call struct {
-	claimed ledger.Payment
-	outcome Outcome
+	claimed payment.Payment
+	outcome payment.Outcome
 }
 
 type line struct {
@@ -151,13 +151,13 @@ func (h *history) pass(d time.Duration) {
 }
 
 // changed tells of a payment what is new.
-func (h *history) changed(before, p ledger.Payment) {
-	if before.Machine != p.Machine || before.Money != p.Money || before.Attention != p.Attention || before.Step != p.Step || before.RefundedAmount != p.RefundedAmount {
-		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Machine, p.Reason, p.Money, p.RefundedAmount, p.Attention, p.Step, p.DueAt.Format("15:04:05"))
+func (h *history) changed(before, p payment.Payment) {
+	if before.Delivery != p.Delivery || before.Funds != p.Funds || before.ReviewReason != p.ReviewReason || before.Step != p.Step || before.RefundedAmount != p.RefundedAmount {
+		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Delivery, p.Reason, p.Funds, p.RefundedAmount, p.ReviewReason, p.Step, p.DueAt.Format("15:04:05"))
 	}
 }
 
-func (h *history) save(before, p ledger.Payment) {
+func (h *history) save(before, p payment.Payment) {
 	if before == p {
 		return
 	}
@@ -167,7 +167,7 @@ func (h *history) save(before, p ledger.Payment) {
 	h.changed(before, p)
 }
 
-func (h *history) purchaseOf(p ledger.Payment) *purchase {
+func (h *history) purchaseOf(p payment.Payment) *purchase {
 	for _, x := range h.purchases {
 		if x.session == p.SessionID {
 			return x
@@ -178,7 +178,7 @@ func (h *history) purchaseOf(p ledger.Payment) *purchase {
 }
 
 // work claims due payments of one vendor as the bridge does, and makes their calls.
-func (h *history) work(due func(time.Time, bool) ([]ledger.Payment, error), call func(ledger.Payment) Outcome) (worked bool) {
+func (h *history) work(due func(time.Time, bool) ([]payment.Payment, error), call func(payment.Payment) payment.Outcome) (worked bool) {
 	for _, again := range []bool{false, true} {
 		list, err := due(h.now(), again)
 		if err != nil {
@@ -186,7 +186,7 @@ func (h *history) work(due func(time.Time, bool) ([]ledger.Payment, error), call
 		}
 		for _, p := range list {
 			if forNotehub(p.Step) && h.store.called(p.DeviceUID, h.now()) { // by the claim just before
-				h.save(p, Next(p, h.now()))
+				h.save(p, payment.Next(p, h.now()))
 				continue
 			}
 			worked = h.claim(p, call) || worked
@@ -195,7 +195,7 @@ func (h *history) work(due func(time.Time, bool) ([]ledger.Payment, error), call
 	return worked
 }
 
-func (h *history) claim(p ledger.Payment, make func(ledger.Payment) Outcome) bool {
+func (h *history) claim(p payment.Payment, make func(payment.Payment) payment.Outcome) bool {
 	before, now := p, h.now()
 	if h.bridge.tooEarly(p, now) {
 		if !p.InFlight {
@@ -204,11 +204,11 @@ func (h *history) claim(p ledger.Payment, make func(ledger.Payment) Outcome) boo
 		h.save(before, p)
 		return false
 	}
-	if p.Machine == ledger.Queued && !p.Posted && !p.InFlight && !h.calm && h.dice(25) == 24 {
-		h.save(before, h.bridge.turnedAway(p, ReasonUnknownDevice, now))
+	if p.Delivery == payment.Queued && !p.MaybeAccepted && !p.InFlight && !h.calm && h.dice(25) == 24 {
+		h.save(before, h.bridge.reject(p, payment.ReasonUnknownDevice, now))
 		return true
 	}
-	p, interrupted := Claim(p, now)
+	p, interrupted := payment.Claim(p, now)
 	h.save(before, p)
 	if interrupted != nil {
 		h.tell("bridge", "finds %s of %s interrupted", interrupted.Action, p.ID)
@@ -217,8 +217,8 @@ func (h *history) claim(p ledger.Payment, make func(ledger.Payment) Outcome) boo
 		return true
 	}
 	o := make(p)
-	o.Action, o.NoteID, o.Began = p.Step, firstNote(p), now
-	h.tell("bridge", "calls for %s: %s, %v %d (over %v) %v", p.ID, p.Step, o.Result, o.Status, o.Over, o.NoteIDs)
+	o.Action, o.NoteID, o.Began = p.Step, payment.NextRecallNote(p), now
+	h.tell("bridge", "calls for %s: %s, %v %d (over %v) %v", p.ID, p.Step, o.Result, o.Status, o.Settled, o.NoteIDs)
 	h.calls = append(h.calls, &call{p, o})
 	if h.calm || h.dice(4) != 3 {
 		if !h.calm && h.dice(4) == 3 {
@@ -237,14 +237,14 @@ func (h *history) settle(n int) {
 	if err != nil {
 		h.fail("%v", err)
 	}
-	c.outcome.Stale = before.Turn != c.claimed.Turn
+	c.outcome.Stale = before.FencingToken != c.claimed.FencingToken
 	if c.outcome.Stale {
 		h.tell("bridge", "a stale worker settles %s of %s", c.outcome.Action, c.claimed.ID)
 	}
-	if o := c.outcome; o.Action == ledger.PostNote && (o.Result == upstream.Done || o.Status == 0 || o.Status >= 500) {
+	if o := c.outcome; o.Action == payment.StepPostNote && (o.Result == upstream.OK || o.Status == 0 || o.Status >= 500) {
 		h.posts[c.claimed.ID]++
 	}
-	h.save(before, Apply(before, c.outcome, h.now()))
+	h.save(before, payment.ApplyOutcome(before, c.outcome, h.now()))
 }
 
 // watch does what time alone decides.
@@ -254,7 +254,7 @@ func (h *history) watch() {
 		h.fail("%v", err)
 	}
 	for _, p := range due {
-		h.save(p, Next(p, h.now()))
+		h.save(p, payment.Next(p, h.now()))
 	}
 }
 
@@ -297,22 +297,22 @@ func (h *history) decide() {
 	switch h.dice(4) {
 	case 0:
 		h.tell("person", "retries %s", p.ID)
-		x.missed = x.missed || p.Reason == ReasonAdopted
-		if p, err = Retry(p, h.bridge.c.Lifetime, now); err == nil {
-			if p = h.oneAtATime(p); p.Machine == ledger.Failed {
-				err = ErrState
+		x.missed = x.missed || p.Reason == payment.ReasonAdopted
+		if p, err = payment.Resend(p, h.bridge.c.Lifetime, now); err == nil {
+			if p = h.oneAtATime(p); p.Delivery == payment.Failed {
+				err = payment.ErrState
 			}
 		}
 	case 1, 2:
 		amount := h.parts(x.amount - p.RefundedAmount)
 		h.tell("person", "gives %d of %s back", amount, p.ID)
-		if p, err = GiveBack(p, amount, now); err == nil {
+		if p, err = payment.Refund(p, amount, now); err == nil {
 			x.granted += amount
 			x.byPerson = x.byPerson || p.RefundedAmount+amount >= x.amount
 		}
 	case 3:
 		h.tell("person", "ends %s", p.ID)
-		if p, err = End(p, now); err == nil {
+		if p, err = payment.Cancel(p, now); err == nil {
 			x.byPerson, x.seen = true, true
 		}
 	}
@@ -425,10 +425,10 @@ func (h *history) nextDue() (next time.Time) {
 		}
 	}
 	for _, p := range h.store.list {
-		if p.Step != ledger.NoStep {
+		if p.Step != payment.NoStep {
 			earlier(p.DueAt)
 		}
-		if p.Machine == ledger.Fetched && !p.ConfirmBy.IsZero() || InDoubt(p, h.now()) {
+		if p.Delivery == payment.Fetched && !p.ConfirmBy.IsZero() || payment.InDoubt(p, h.now()) {
 			earlier(p.ConfirmBy)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
@@ -53,15 +53,15 @@ type failing struct {
 
 // took notes what became of a call for a credit that is not delivered yet. now is the host's time,
 // which waits are measured by, and ledgerNow the time by which credits live.
-func (l *lateness) took(p ledger.Payment, o Outcome, err error, now, ledgerNow time.Time) {
-	posted := o.Action == ledger.PostNote
-	if p.Machine != ledger.Queued || !posted && o.Action != ledger.CheckPending {
+func (l *lateness) took(p payment.Payment, o payment.Outcome, err error, now, ledgerNow time.Time) {
+	posted := o.Action == payment.StepPostNote
+	if p.Delivery != payment.Queued || !posted && o.Action != payment.StepCheckPending {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch upstream.OutcomeOf(err) {
-	case upstream.Done, upstream.Refused:
+	case upstream.OK, upstream.Rejected:
 		if posted || len(o.NoteIDs) > 0 {
 			delete(l.failing, p.DeviceUID)
 			l.recovered(now)
@@ -156,18 +156,18 @@ func (b *Bridge) Late() bool { return b.late.Load() }
 // LateFor reports whether a device may not be sold on because Notehub does not take the notes for it alone.
 func (b *Bridge) LateFor(device string) bool { return b.lateness.of(device, time.Now()) }
 
-// measure keeps track of whether what is sold now can be delivered.
-func (b *Bridge) measure(ctx context.Context) {
+// trackLateness keeps track of whether what is sold now can be delivered.
+func (b *Bridge) trackLateness(ctx context.Context) {
 	tried, err := b.c.Ledger.TriedInVain(ctx, maxTried)
 	if err != nil && ctx.Err() == nil {
 		b.c.Log.Error("queue not read", "err", err)
 	}
 	for _, p := range tried {
-		b.lateness.took(p, Outcome{Action: ledger.PostNote}, errTried, time.Now(), b.now())
+		b.lateness.took(p, payment.Outcome{Action: payment.StepPostNote}, errTried, time.Now(), b.now())
 	}
 	raised := false
 	for {
-		b.showAgain()
+		b.retryShow()
 		oldest, err := b.c.Ledger.OldestWaiting(ctx)
 		if err != nil && ctx.Err() == nil {
 			b.c.Log.Error("queue not read", "err", err)
@@ -181,7 +181,7 @@ func (b *Bridge) measure(ctx context.Context) {
 			b.c.Problems.Raise(problem.Problem{
 				Code:       problem.NotehubDown,
 				Text:       why,
-				Detail:     b.c.NotehubPace.Unreachable(),
+				Detail:     b.c.NotehubLimiter.Unreachable(),
 				StopsSales: true,
 			})
 		} else if raised {
@@ -197,7 +197,7 @@ func (b *Bridge) measure(ctx context.Context) {
 // notehubProblem returns why nothing that is sold now could be delivered, for the operator; "" if Notehub works.
 func (b *Bridge) notehubProblem() string {
 	switch {
-	case b.c.NotehubPace.Refuses():
+	case b.c.NotehubLimiter.Refuses():
 		return "Notehub rejects notepay's requests, so all sales are stopped. " +
 			"The console and the log show its answer. Run notepay check."
 	case b.lateness.isDown():
@@ -210,12 +210,12 @@ func (b *Bridge) notehubProblem() string {
 // probe asks Notehub whether it takes notes, while there is reason to doubt it.
 func (b *Bridge) probe(ctx, calls context.Context) {
 	for upstream.Sleep(ctx, measuring) == nil {
-		if !b.lateness.wantsProbe(time.Now()) || !b.c.NotehubPace.Take() {
+		if !b.lateness.wantsProbe(time.Now()) || !b.c.NotehubLimiter.Take() {
 			continue
 		}
 		began := time.Now()
-		call, cancel := context.WithTimeout(calls, TimeLimit)
-		err := b.c.Notehub.PostNote(call, probeDevice, Note{})
+		call, cancel := context.WithTimeout(calls, payment.CallTimeout)
+		err := b.c.Notehub.PostNote(call, probeDevice, payment.Note{})
 		cancel()
 		takesNotes, known := probeAnswer(err)
 		if !known || ctx.Err() != nil {
@@ -232,11 +232,11 @@ func (b *Bridge) probe(ctx, calls context.Context) {
 // it handled the note. Being asked to wait shows nothing.
 func probeAnswer(err error) (takesNotes, known bool) {
 	switch upstream.OutcomeOf(err) {
-	case upstream.Done, upstream.Refused:
+	case upstream.OK, upstream.Rejected:
 		return true, true
-	case upstream.Wait:
+	case upstream.RateLimited:
 		return false, false
-	case upstream.Trouble:
+	case upstream.Misconfigured:
 		e, ok := errors.AsType[*upstream.Error](err)
 		return ok && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotFound), true
 	}

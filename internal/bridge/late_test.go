@@ -5,15 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 func TestAProbeThatANoteOvertookStopsNoSales(t *testing.T) {
 	t.Parallel()
 	var l lateness
-	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
-	p := queued()
-	post := Outcome{Action: ledger.PostNote}
+	at := func(seconds int) time.Time { return midday.Add(time.Duration(seconds) * time.Second) }
+	p := unsent()
+	post := payment.Outcome{Action: payment.StepPostNote}
 	l.took(p, post, errors.New("no answer"), at(0), at(0))
 	l.took(p, post, nil, at(310), at(310)) // while a probe is under way that began at 300
 	if l.answered(false, at(300), at(315)) || l.isDown() {

@@ -93,7 +93,7 @@ func (b *Bridge) receiveOdd(ctx context.Context, e Event) error {
 		e.Odd,
 	)
 	if look.ID != "" {
-		poke(b.look)
+		signal(b.lookupsDue)
 	} else if followed(e.Type) {
 		b.unidentified(e.ID)
 	}
@@ -110,7 +110,7 @@ func oddLookup(e Event) ledger.Lookup {
 		}
 	case followed(e.Type):
 		if strings.HasPrefix(e.Intent, "pi_") {
-			return ledger.Lookup{ID: e.Intent, Facts: true}
+			return ledger.Lookup{ID: e.Intent, Reconcile: true}
 		}
 	}
 	return ledger.Lookup{}

@@ -10,19 +10,20 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // inUse reports what a scan of a device is told.
 func (h *house) inUse(device string) bool {
-	return h.b.c.Fleet.Selling(device, time.Now()).State == fleet.InUse
+	return h.b.c.Fleet.Availability(device, time.Now()).State == fleet.InUse
 }
 
 // commits saves a change of a payment without telling anybody.
-func (h *house) commits(before ledger.Payment, to func(*ledger.Payment)) change {
+func (h *house) commits(before payment.Payment, to func(*payment.Payment)) change {
 	h.Helper()
 	c := change{before: before, after: before}
 	to(&c.after)
-	c.after = Next(c.after, time.Now())
+	c.after = payment.Next(c.after, time.Now())
 	if err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) }); err != nil {
 		h.Fatal(err)
 	}
@@ -34,27 +35,27 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paidTimed("cs_1", "dev:1")
-		started := h.commits(h.payment("cs_1"), func(p *ledger.Payment) {
-			p.Machine, p.Posted, p.SentAt, p.StartedAt, p.EndsAt = ledger.Started, true, time.Now(), time.Now(), time.Now().Add(p.Duration)
+		started := h.commits(h.payment("cs_1"), func(p *payment.Payment) {
+			p.Delivery, p.MaybeAccepted, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, true, time.Now(), time.Now(), time.Now().Add(p.Duration)
 		})
-		ended := h.commits(started.after, func(p *ledger.Payment) { p.Machine, p.EndsAt = ledger.Done, time.Now() })
-		h.b.committed(ended)
+		ended := h.commits(started.after, func(p *payment.Payment) { p.Delivery, p.EndsAt = payment.Done, time.Now() })
+		h.b.afterCommit(ended)
 		if h.inUse("dev:1") {
 			t.Error("the machine is in use after its session was over")
 		}
-		h.b.committed(started) // its goroutine was slower
+		h.b.afterCommit(started) // its goroutine was slower
 		if h.inUse("dev:1") {
 			t.Error("an older change made a free machine be in use")
 		}
 
-		if err := h.b.Pause(t.Context(), "dev:1", By{"operator", "leaks"}); err != nil {
+		if err := h.b.Pause(t.Context(), "dev:1", Actor{"operator", "leaks"}); err != nil {
 			t.Fatal(err)
 		}
 		resumed := change{before: started.after, after: ended.after}
-		if err := h.b.Resume(t.Context(), "dev:1", By{"operator", "mended"}); err != nil {
+		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "mended"}); err != nil {
 			t.Fatal(err)
 		}
-		h.b.committed(resumed)
+		h.b.afterCommit(resumed)
 		if h.b.c.Fleet.Device("dev:1").Pause != nil {
 			t.Error("an older change paused the machine")
 		}
@@ -73,7 +74,7 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		var all sync.WaitGroup
 		for _, state := range []string{"started", "done"} {
 			all.Go(func() {
-				err := h.b.Confirm(context.Background(), Confirmation{EventID: session + state, DeviceUID: "dev:1", CreditID: p.ID, State: state, At: time.Now()})
+				err := h.b.Confirm(context.Background(), payment.Confirmation{EventID: session + state, DeviceUID: "dev:1", CreditID: p.ID, State: state, At: time.Now()})
 				if err != nil {
 					t.Error(err)
 				}
@@ -81,20 +82,20 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		}
 		for range 3 {
 			all.Go(func() {
-				_ = h.b.Pause(context.Background(), "dev:1", By{"operator", "leaks"})
-				_ = h.b.Resume(context.Background(), "dev:1", By{"operator", "mended"})
+				_ = h.b.Pause(context.Background(), "dev:1", Actor{"operator", "leaks"})
+				_ = h.b.Resume(context.Background(), "dev:1", Actor{"operator", "mended"})
 			})
 		}
 		all.Wait()
 		_, err := h.l.Occupant(context.Background(), "dev:1")
-		used, _ := ledger.Has(err)
+		used, _ := ledger.Found(err)
 		_, err = h.l.PauseOf(context.Background(), "dev:1")
-		paused, _ := ledger.Has(err)
+		paused, _ := ledger.Found(err)
 		if d := h.b.c.Fleet.Device("dev:1"); h.inUse("dev:1") != used && !paused || (d.Pause != nil) != paused {
 			t.Fatalf("round %d: in use %v, paused %v; the ledger says %v, %v", round, h.inUse("dev:1"), d.Pause != nil, used, paused)
 		}
 		if used {
-			h.does(session, ledger.PostNote)
+			h.does(session, payment.StepPostNote)
 			h.says(session+"again", "dev:1", session, "done")
 		}
 	}
@@ -108,7 +109,7 @@ func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
 	occupant := h.payment("cs_1")
 	h.b.unshown.ids = map[string]bool{"dev:1": true}
 	h.b.c.Fleet.Free("dev:1")
-	h.b.showAgain()
+	h.b.retryShow()
 	if !h.inUse("dev:1") || len(h.b.unshown.ids) != 0 {
 		t.Errorf("in use %v, %v not shown; want it shown: %+v", h.inUse("dev:1"), h.b.unshown.ids, occupant)
 	}
@@ -117,16 +118,16 @@ func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
 func TestACreditWhoseTimeIsOverIsPublishedByWhoTakesItsDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		told := map[string]ledger.Payment{}
-		h := newHouse(t, func(c *Config) { c.Changed = func(p ledger.Payment) { told[p.SessionID] = p } })
+		told := map[string]payment.Payment{}
+		h := newHouse(t, func(c *Config) { c.Changed = func(p payment.Payment) { told[p.SessionID] = p } })
 		h.paidTimed("cs_1", "dev:1")
-		h.does("cs_1", ledger.PostNote)
+		h.does("cs_1", payment.StepPostNote)
 		time.Sleep(6 * time.Minute) // nobody has looked since
 		h.paidTimed("cs_2", "dev:1")
-		if p := told["cs_1"]; p.Occupies {
+		if p := told["cs_1"]; p.HoldsDevice {
 			t.Errorf("the page of the first was told %+v; want that it holds its device no more", p)
 		}
-		h.stands("cs_2", ledger.Queued, "", ledger.Paid, "")
+		h.stands("cs_2", payment.Queued, "", payment.Paid, "")
 		h.close()
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -21,9 +22,9 @@ const (
 	sessionsOpen = 24 * time.Hour
 )
 
-// reconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be
+// runReconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be
 // lost, late or not there at all.
-func (b *Bridge) reconcile(ctx context.Context) {
+func (b *Bridge) runReconcile(ctx context.Context) {
 	failures := 0
 	var r reading
 	for ctx.Err() == nil {
@@ -47,7 +48,7 @@ func (b *Bridge) reconcile(ctx context.Context) {
 		if !b.eventsRead.Load() {
 			b.untilLookedUp(ctx)
 			b.eventsRead.Store(true)
-			poke(b.wake)
+			signal(b.notehubDue)
 		}
 		timer := time.NewTimer(b.c.PollInterval)
 		select {
@@ -81,19 +82,19 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 		if !b.extra.Allow() {
 			return false, nil
 		}
-		poke(b.soon)
+		signal(b.soon)
 	}
 	return true, nil
 }
 
-// longestCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
-const longestCatchUp = 10 * time.Second
+// maxCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
+const maxCatchUp = 10 * time.Second
 
 // untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do not tell.
 func (b *Bridge) untilLookedUp(ctx context.Context) {
-	poke(b.look)
-	for end := time.Now().Add(longestCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
-		if wanted, err := b.c.Ledger.FactsWanted(ctx); err != nil || !wanted {
+	signal(b.lookupsDue)
+	for end := time.Now().Add(maxCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
+		if wanted, err := b.c.Ledger.ReconcileWanted(ctx); err != nil || !wanted {
 			return
 		}
 		_ = upstream.Sleep(ctx, 50*time.Millisecond) // the loop sees a context that ended
@@ -125,8 +126,8 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 		if err != nil {
 			return fmt.Errorf("read until when events were read: %w", err)
 		}
-		failing, err := b.c.Ledger.Fact(ctx, factOthers)
-		if known, err := ledger.Has(err); err != nil {
+		failing, err := b.c.Ledger.Meta(ctx, factOthers)
+		if known, err := ledger.Found(err); err != nil {
 			return fmt.Errorf("read how many endpoints fail: %w", err)
 		} else if known {
 			b.others.Store(failing.UnixMilli())
@@ -137,10 +138,10 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 				return fmt.Errorf("read what is to be looked up: %w", err)
 			}
 			if len(waiting) > 0 {
-				since = earliest(since, waiting[0].PaidAt)
+				since = payment.Earlier(since, waiting[0].PaidAt)
 			}
 		}
-		*r = reading{began: time.Now(), since: earliest(since, b.now()).Add(-overlap)}
+		*r = reading{began: time.Now(), since: payment.Earlier(since, b.now()).Add(-overlap)}
 		b.chargeEarly.Store(false)
 	}
 	if !r.sessions && b.now().Sub(r.since) > eventsKept {
@@ -187,11 +188,11 @@ func (b *Bridge) readEvents(ctx context.Context, r *reading) error {
 	// If we stop before this is on disk, the same events are read again: repeats.
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		if changed {
-			if err := tx.SetFact(factOthers, time.UnixMilli(others)); err != nil {
+			if err := tx.SetMeta(factOthers, time.UnixMilli(others)); err != nil {
 				return err
 			}
 		}
-		return tx.SetFact(ledger.FactEventsRead, began)
+		return tx.SetMeta(ledger.MetaEventsRead, began)
 	})
 	if err == nil && changed {
 		b.others.Store(others)
@@ -209,9 +210,9 @@ func oddName(e Event) string {
 
 // readUntil returns until when Stripe's events were read, or the ledger's birth.
 func (b *Bridge) readUntil(ctx context.Context) (time.Time, error) {
-	at, err := b.c.Ledger.Fact(ctx, ledger.FactEventsRead)
+	at, err := b.c.Ledger.Meta(ctx, ledger.MetaEventsRead)
 	if errors.Is(err, ledger.ErrNotFound) {
-		at, err = b.c.Ledger.Born(), nil
+		at, err = b.c.Ledger.CreatedAt(), nil
 	}
 	return at, err
 }
@@ -248,7 +249,7 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 			if s.Disputed { // the list does not tell how the disputes stand
 				s.Disputed = false
 				ask = func(tx *ledger.Tx) error {
-					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Facts: true})
+					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Reconcile: true})
 				}
 			}
 			if _, err := b.recordNow(ctx, s, ask); err != nil {
@@ -264,21 +265,21 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 }
 
 // judgedOnRestore applies a restore from a backup to a payment that the copy believes to be under way.
-func judgedOnRestore(p ledger.Payment, now time.Time) ledger.Payment {
+func judgedOnRestore(p payment.Payment, now time.Time) payment.Payment {
 	p.InFlight = false
 	switch {
-	case p.Machine == ledger.Queued:
-		p = adopted(p)
-	case p.Money == ledger.Refunding || p.Money == ledger.RefundFailed:
-		p.RefundLook = true
+	case p.Delivery == payment.Queued:
+		p = payment.Adopt(p)
+	case p.Funds == payment.Refunding || p.Funds == payment.RefundFailed:
+		p.ReconcileRefund = true
 	}
-	return Next(p, now)
+	return payment.Next(p, now)
 }
 
-// judgeRestored looks at what a restored copy believes to be under way. The ledger that it was
+// quarantineRestored looks at what a restored copy believes to be under way. The ledger that it was
 // copied from may have sent these credits and given this money back since, so nothing is sent
 // again, and nothing is given back before Stripe was asked what was.
-func (b *Bridge) judgeRestored(ctx context.Context) error {
+func (b *Bridge) quarantineRestored(ctx context.Context) error {
 	var judged []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		list, err := tx.Restored()
@@ -294,12 +295,12 @@ func (b *Bridge) judgeRestored(ctx context.Context) error {
 			}
 			judged = append(judged, change{before: before, after: p})
 		}
-		return tx.SetJudged()
+		return tx.SetQuarantined()
 	})
 	if err != nil {
 		return fmt.Errorf("judge what a restored copy holds: %w", err)
 	}
-	b.committed(judged...)
+	b.afterCommit(judged...)
 	if len(judged) > 0 {
 		b.c.Log.Warn(
 			"restored from backup",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // tells has Stripe list events, whether or not they were delivered.
@@ -19,7 +20,7 @@ func (a *account) tells(events ...Event) {
 }
 
 // lists has Stripe list a session, and forget its events.
-func (a *account) lists(s Session) {
+func (a *account) lists(s payment.CheckoutSession) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sessions = append(a.sessions, s)
@@ -60,7 +61,7 @@ func TestWebhooksThatAreLostEntirely(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		for _, session := range sessions {
-			h.stands(session, ledger.Sent, "", ledger.Paid, "")
+			h.stands(session, payment.Sent, "", payment.Paid, "")
 		}
 		h.hub.fetch()
 		h.finish(sessions...)
@@ -104,21 +105,21 @@ func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*Config)
 		did     func(*house)
-		machine ledger.Machine
+		machine payment.DeliveryStatus
 		reason  string
-		money   ledger.Money
+		money   payment.FundsStatus
 		told    string
 	}{
 		"refunded it": {confirming, func(h *house) {
 			i := h.money.intent("cs_test_1")
-			i.refunds = append(i.refunds, RefundRecord{ID: "re_1", Amount: 350, Status: "succeeded"})
+			i.refunds = append(i.refunds, payment.RefundRecord{ID: "re_1", Amount: 350, Status: "succeeded"})
 			event("charge.refunded", func(e *Event) { e.Refunded = 350 })(h)
-		}, ledger.Failed, ReasonReversed, ledger.Refunded, ""},
-		"disputed it": {confirming, event("charge.dispute.created", func(e *Event) { e.Dispute = "needs_response" }), ledger.Failed, ReasonDisputed, ledger.Disputed, ReasonDisputed},
+		}, payment.Failed, payment.ReasonReversed, payment.Refunded, ""},
+		"disputed it": {confirming, event("charge.dispute.created", func(e *Event) { e.Dispute = "needs_response" }), payment.Failed, payment.ReasonDisputed, payment.Disputed, payment.ReasonDisputed},
 		"let the hold go": {held, func(h *house) {
 			h.money.intent("cs_test_1").status = "canceled"
 			event("payment_intent.canceled", func(e *Event) { e.Metadata = map[string]string{"device_uid": "dev:1", "project": "app:1"} })(h)
-		}, ledger.Failed, ReasonReversed, ledger.Released, ""},
+		}, payment.Failed, payment.ReasonReversed, payment.Canceled, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +133,7 @@ func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
 				h.run()
 				time.Sleep(time.Minute)
 				h.stands("cs_test_1", c.machine, c.reason, c.money, c.told)
-				if calls := h.money.called(ledger.Refund) + h.money.called(ledger.Release) + h.hub.notes(); calls != 0 {
+				if calls := h.money.called(payment.StepRefund) + h.money.called(payment.StepCancel) + h.hub.notes(); calls != 0 {
 					t.Errorf("%d notes, refunds and releases; want none", calls)
 				}
 				h.close()
@@ -152,7 +153,7 @@ func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
 		if err := h.b.readEvents(t.Context(), &reading{}); !errors.Is(err, error(outage)) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
-		if _, err := h.l.Fact(t.Context(), ledger.FactEventsRead); !errors.Is(err, ledger.ErrNotFound) {
+		if _, err := h.l.Meta(t.Context(), ledger.MetaEventsRead); !errors.Is(err, ledger.ErrNotFound) {
 			t.Errorf("until when events were read: %v; want it not to be known", err)
 		}
 		h.reopen()
@@ -160,7 +161,7 @@ func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := range 5 {
-			h.stands(fmt.Sprintf("cs_test_%d", n), ledger.Queued, "", ledger.Paid, "")
+			h.stands(fmt.Sprintf("cs_test_%d", n), payment.Queued, "", payment.Paid, "")
 		}
 		h.close()
 	})
@@ -181,7 +182,7 @@ func TestEventsAreReadWithAnOverlap(t *testing.T) {
 		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
 		}
-		h.stands("cs_test_1", ledger.Queued, "", ledger.Paid, "")
+		h.stands("cs_test_1", payment.Queued, "", payment.Paid, "")
 		h.close()
 	})
 }
@@ -217,9 +218,9 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 				time.Sleep(time.Minute)
 				for n := range 3 {
 					if session := fmt.Sprintf("cs_test_%d", n); c.reads { // nothing tells whether it was handled before the ledger came back
-						h.stands(session, ledger.Failed, ReasonAdopted, ledger.Paid, ReasonAdopted)
+						h.stands(session, payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 					} else {
-						h.stands(session, ledger.Failed, ReasonExpired, ledger.Refunded, "")
+						h.stands(session, payment.Failed, payment.ReasonExpired, payment.Refunded, "")
 					}
 				}
 				if asked := h.money.called(forSessions) > 0; asked != c.reads {
@@ -241,35 +242,37 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 // One named case for each way in which a session becomes a payment, or does not.
 func TestWhatBecomesOfASession(t *testing.T) {
 	t.Parallel()
-	unpaid := func(s *Session) { s.PaymentStatus = "unpaid" }
+	unpaid := func(s *payment.CheckoutSession) { s.PaymentStatus = "unpaid" }
 	for name, c := range map[string]struct {
-		change  func(*Session)
+		change  func(*payment.CheckoutSession)
 		status  string // of its intent; "" for succeeded
 		outcome string
-		machine ledger.Machine // "" for no payment
-		money   ledger.Money
+		machine payment.DeliveryStatus // "" for no payment
+		money   payment.FundsStatus
 		told    string
 	}{
-		"paid":                                  {nil, "", Recorded, ledger.Queued, ledger.Paid, ""},
-		"free":                                  {func(s *Session) { s.PaymentStatus, s.PaymentIntent, s.Amount = "no_payment_required", "", 0 }, "", Recorded, ledger.Queued, ledger.Paid, ""},
-		"unpaid, and the money is held":         {unpaid, "requires_capture", LookedUp, ledger.Queued, ledger.Authorized, ""},
-		"unpaid, and the money came":            {unpaid, "succeeded", LookedUp, ledger.Queued, ledger.Paid, ""},
+		"paid": {nil, "", Recorded, payment.Queued, payment.Paid, ""},
+		"free": {func(s *payment.CheckoutSession) {
+			s.PaymentStatus, s.PaymentIntent, s.Amount = "no_payment_required", "", 0
+		}, "", Recorded, payment.Queued, payment.Paid, ""},
+		"unpaid, and the money is held":         {unpaid, "requires_capture", LookedUp, payment.Queued, payment.Authorized, ""},
+		"unpaid, and the money came":            {unpaid, "succeeded", LookedUp, payment.Queued, payment.Paid, ""},
 		"unpaid, and the money is yet to come":  {unpaid, "processing", LookedUp, "", "", ""},
-		"of the other mode":                     {func(s *Session) { s.Livemode = true }, "", WrongMode, "", "", ""},
-		"of another project":                    {func(s *Session) { s.Metadata["project"] = "app:2" }, "", NotOurs, "", "", ""},
-		"of no project":                         {func(s *Session) { delete(s.Metadata, "project") }, "", Recorded, ledger.Queued, ledger.Paid, ""},
-		"for no device":                         {func(s *Session) { delete(s.Metadata, "device_uid") }, "", NotOurs, "", "", ""},
-		"paid before this ledger was born":      {func(s *Session) { s.PaidAt = s.PaidAt.Add(-time.Hour) }, "", Adopted, ledger.Failed, ledger.Paid, ReasonAdopted},
-		"through a link, as sold":               {func(s *Session) { s.PaymentLink = "plink_old" }, "", Recorded, ledger.Queued, ledger.Paid, ""},
-		"through a link, and not what it costs": {func(s *Session) { s.PaymentLink, s.Amount = "plink_old", 100 }, "", Recorded, ledger.Queued, ledger.Paid, AttentionAmount},
-		"through a link, in another currency":   {func(s *Session) { s.PaymentLink, s.Currency = "plink_old", "usd" }, "", Recorded, ledger.Queued, ledger.Paid, AttentionAmount},
+		"of the other mode":                     {func(s *payment.CheckoutSession) { s.Livemode = true }, "", WrongMode, "", "", ""},
+		"of another project":                    {func(s *payment.CheckoutSession) { s.Metadata["project"] = "app:2" }, "", NotOurs, "", "", ""},
+		"of no project":                         {func(s *payment.CheckoutSession) { delete(s.Metadata, "project") }, "", Recorded, payment.Queued, payment.Paid, ""},
+		"for no device":                         {func(s *payment.CheckoutSession) { delete(s.Metadata, "device_uid") }, "", NotOurs, "", "", ""},
+		"paid before this ledger was born":      {func(s *payment.CheckoutSession) { s.PaidAt = s.PaidAt.Add(-time.Hour) }, "", Adopted, payment.Failed, payment.Paid, payment.ReasonAdopted},
+		"through a link, as sold":               {func(s *payment.CheckoutSession) { s.PaymentLink = "plink_old" }, "", Recorded, payment.Queued, payment.Paid, ""},
+		"through a link, and not what it costs": {func(s *payment.CheckoutSession) { s.PaymentLink, s.Amount = "plink_old", 100 }, "", Recorded, payment.Queued, payment.Paid, payment.ReviewAmount},
+		"through a link, in another currency":   {func(s *payment.CheckoutSession) { s.PaymentLink, s.Currency = "plink_old", "usd" }, "", Recorded, payment.Queued, payment.Paid, payment.ReviewAmount},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
 				err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
-					return tx.SaveLink(ledger.Link{ID: "plink_old", DeviceUID: "dev:1", Plan: ledger.Plan{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"}})
+					return tx.SaveLink(ledger.Link{ID: "plink_old", DeviceUID: "dev:1", Plan: payment.Offer{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"}})
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -285,8 +288,8 @@ func TestWhatBecomesOfASession(t *testing.T) {
 				}
 				if c.machine == "" {
 					h.noPayment("cs_test_1")
-				} else if p := h.payment("cs_test_1"); p.Machine != c.machine || p.Money != c.money || p.Attention != c.told {
-					t.Errorf("%s, %s, attention %q; want %s, %s, %q", p.Machine, p.Money, p.Attention, c.machine, c.money, c.told)
+				} else if p := h.payment("cs_test_1"); p.Delivery != c.machine || p.Funds != c.money || p.ReviewReason != c.told {
+					t.Errorf("%s, %s, attention %q; want %s, %s, %q", p.Delivery, p.Funds, p.ReviewReason, c.machine, c.money, c.told)
 				}
 				h.close()
 			})
@@ -302,16 +305,16 @@ func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
 		h.paidTimed("cs_first", "dev:1")
 		h.paidTimed("cs_second", "dev:1")
 		time.Sleep(time.Second)
-		h.stands("cs_second", ledger.Failed, ReasonBusy, ledger.Refunded, "")
+		h.stands("cs_second", payment.Failed, payment.ReasonBusy, payment.Refunded, "")
 		h.hub.fetch()
 		h.says("1", "dev:1", "cs_first", "started")
 		time.Sleep(5*time.Minute + time.Second)
-		h.stands("cs_first", ledger.Done, "", ledger.Paid, "")
+		h.stands("cs_first", payment.Done, "", payment.Paid, "")
 		h.paidTimed("cs_third", "dev:1")
 		time.Sleep(time.Second)
 		h.hub.fetch()
 		h.says("3", "dev:1", "cs_third", "started")
-		h.stands("cs_third", ledger.Started, "", ledger.Paid, "")
+		h.stands("cs_third", payment.Started, "", payment.Paid, "")
 		h.finish("cs_second", "cs_third")
 	})
 }
@@ -321,13 +324,13 @@ func TestADeviceThatIsOutOfSale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		if err := h.b.Pause(t.Context(), "dev:1", By{"a person", "it leaks"}); err != nil {
+		if err := h.b.Pause(t.Context(), "dev:1", Actor{"a person", "it leaks"}); err != nil {
 			t.Fatal(err)
 		}
 		h.run()
 		h.paid("cs_test_1", "dev:1")
 		time.Sleep(time.Minute)
-		h.stands("cs_test_1", ledger.Failed, ReasonNotSelling, ledger.Refunded, ReasonNotSelling)
+		h.stands("cs_test_1", payment.Failed, payment.ReasonNotSelling, payment.Refunded, payment.ReasonNotSelling)
 		if h.hub.notes() != 0 {
 			t.Errorf("%d notes; want none", h.hub.notes())
 		}
@@ -345,13 +348,13 @@ func TestADisputesEventsInAnyOrder(t *testing.T) {
 		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
 			h := newHouse(t, confirming)
 			h.paid("cs_test_1", "dev:1")
-			h.does("cs_test_1", ledger.PostNote)
+			h.does("cs_test_1", payment.StepPostNote)
 			h.says("1", "dev:1", "cs_test_1", "started")
 			events := []Event{dispute("evt_1", "created", "needs_response"), dispute("evt_2", "updated", "under_review"), dispute("evt_3", "closed", "won")}
 			for _, n := range order {
 				h.receive(events[n])
 			}
-			h.stands("cs_test_1", ledger.Started, "", ledger.Paid, "")
+			h.stands("cs_test_1", payment.Started, "", payment.Paid, "")
 			h.close()
 		}
 	})
@@ -363,19 +366,19 @@ func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paid("cs_test_1", "dev:1")
-		h.does("cs_test_1", ledger.PostNote)
+		h.does("cs_test_1", payment.StepPostNote)
 		h.says("1", "dev:1", "cs_test_1", "started")
 		const intent = "pi_cs_test_1"
 		h.receive(Event{ID: "evt_1", Type: "charge.dispute.created", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "needs_response"})
-		h.stands("cs_test_1", ledger.Started, "", ledger.Disputed, ReasonDisputed)
+		h.stands("cs_test_1", payment.Started, "", payment.Disputed, payment.ReasonDisputed)
 		h.receive(Event{ID: "evt_2", Type: "charge.dispute.closed", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "won"})
 		i := h.money.intents[intent]
 		i.session.Disputed = true
-		i.refunds = append(i.refunds, RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"}) // at Stripe, which makes the charge be read
+		i.refunds = append(i.refunds, payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"}) // at Stripe, which makes the charge be read
 		h.receive(Event{ID: "evt_3", Type: "charge.refunded", ObjectID: "ch_1", Intent: intent, Created: time.Now(), Refunded: i.session.Amount})
 		h.run()
-		time.Sleep(patience)
-		h.stands("cs_test_1", ledger.Done, ReasonReversed, ledger.Refunded, "")
+		time.Sleep(sessionEventGrace)
+		h.stands("cs_test_1", payment.Done, payment.ReasonReversed, payment.Refunded, "")
 	})
 }
 
@@ -388,10 +391,10 @@ func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
 		h.run()
 		h.receive(Event{ID: "evt_pi", Type: "payment_intent.succeeded", ObjectID: e.Intent, Intent: e.Intent, Created: time.Now(),
 			Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}})
-		time.Sleep(patience / 2)
+		time.Sleep(sessionEventGrace / 2)
 		h.noPayment("cs_test_1")
-		time.Sleep(patience)
-		h.stands("cs_test_1", ledger.Sent, "", ledger.Paid, "")
+		time.Sleep(sessionEventGrace)
+		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "")
 		h.hub.fetch()
 		h.finish("cs_test_1")
 	})
@@ -446,8 +449,8 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 		began := time.Now()
 		time.Sleep(time.Second)
 		recorded := func(session string) {
-			p := ledger.Payment{ID: ledger.CreditID(session), SessionID: session, PaymentIntent: "pi_" + session, Token: session, DeviceUID: "dev:1", Amount: 350, Currency: "eur",
-				Machine: ledger.Failed, Reason: ReasonExpired, Money: ledger.Lost, PaidAt: began, CreatedAt: began}
+			p := payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: "pi_" + session, Token: session, DeviceUID: "dev:1", Amount: 350, Currency: "eur",
+				Delivery: payment.Failed, Reason: payment.ReasonExpired, Funds: payment.DisputeLost, PaidAt: began, CreatedAt: began}
 			if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // The success page asks Stripe for sessions that the ledger does not know yet. Anybody can invent
@@ -79,22 +80,22 @@ func (r *returning) nextEnd() <-chan struct{} {
 
 // catchUp waits until a reading of Stripe's events, or a webhook, tells of a session's payment. It
 // returns ErrTooBusy if none does in time, or if too many wait.
-func (b *Bridge) catchUp(ctx context.Context, id string) (ledger.Payment, error) {
+func (b *Bridge) catchUp(ctx context.Context, id string) (payment.Payment, error) {
 	r := b.returning
 	if !b.eventsRead.Load() { // they are being read for the first time, and that may take long
-		return ledger.Payment{}, ErrTooBusy
+		return payment.Payment{}, ErrTooBusy
 	}
-	ctx, cancel := context.WithTimeout(ctx, longestAsk)
+	ctx, cancel := context.WithTimeout(ctx, maxSessionRead)
 	defer cancel()
 	wait := r.waiting.Add(1) <= maxWaiting
 	defer r.waiting.Add(-1)
 	for {
 		ended := r.nextEnd()
 		if r.catchUps.Allow() {
-			poke(b.soon)
+			signal(b.soon)
 		}
 		if !wait {
-			return ledger.Payment{}, ErrTooBusy
+			return payment.Payment{}, ErrTooBusy
 		}
 		again := time.NewTimer(time.Second)
 		select {
@@ -102,7 +103,7 @@ func (b *Bridge) catchUp(ctx context.Context, id string) (ledger.Payment, error)
 		case <-again.C:
 		case <-ctx.Done():
 			again.Stop()
-			return ledger.Payment{}, ErrTooBusy
+			return payment.Payment{}, ErrTooBusy
 		}
 		again.Stop()
 		if p, err := b.c.Ledger.Payment(ctx, id); !errors.Is(err, ledger.ErrNotFound) {

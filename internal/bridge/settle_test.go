@@ -52,13 +52,13 @@ func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
 			t.Fatalf("claimed %d, %v; want one", len(claimed), err)
 		}
 		for name, f := range map[string]func(){
-			"settle":    func() { h.b.work(t.Context(), claimed[0]) },
-			"lookUpOne": func() { h.b.lookUpOne(t.Context(), ledger.Lookup{ID: "cs_1"}) },
-			"show":      func() { h.b.show("dev:1") },
+			"settle":    func() { h.b.execute(t.Context(), claimed[0]) },
+			"lookUpOne": func() { h.b.readLookup(t.Context(), ledger.Lookup{ID: "cs_1"}) },
+			"show":      func() { h.b.showDevice("dev:1") },
 			"Receive": func() {
 				_ = h.b.Receive(t.Context(), Event{ID: "evt_2", Type: "checkout.session.completed", Session: event.Session})
 			},
-			"StartFree": func() { _, _ = h.b.StartFree(t.Context(), "dev:1", By{Who: "operator", Why: "test"}) },
+			"StartFree": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{Name: "operator", Reason: "test"}) },
 			"claim":     func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
 		} {
 			if took := h.blocked(f); took > 10*time.Second {

@@ -20,6 +20,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 )
@@ -47,7 +48,7 @@ type Result struct {
 type Config struct {
 	Settings *config.Settings
 	Stripe   *stripe.Client
-	Plan     func(ctx context.Context, priceID string) (ledger.Plan, error) // reads a price as the bridge does
+	Plan     func(ctx context.Context, priceID string) (payment.Offer, error) // reads a price as the bridge does
 	Notehub  Notehub
 	Clock    *vendortime.Clock // has to see the vendors' answers
 	Public   *http.Client      // asks PUBLIC_URL, and follows no redirect
@@ -181,7 +182,7 @@ func words(err error) string {
 // patiently asks once more where a vendor only asks to slow down. The vendor's pace makes the next attempt wait.
 func patiently(ctx context.Context, ask func() error) error {
 	for {
-		if err := ask(); upstream.OutcomeOf(err) != upstream.Wait || ctx.Err() != nil {
+		if err := ask(); upstream.OutcomeOf(err) != upstream.RateLimited || ctx.Err() != nil {
 			return err
 		}
 	}

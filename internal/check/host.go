@@ -42,7 +42,7 @@ func onThisMachine(address string) bool {
 
 func (r *run) ledger(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
-	if err := ledger.Inspect(ctx, database); err != nil {
+	if err := ledger.CheckWritable(ctx, database); err != nil {
 		return failed(
 			"payments cannot be recorded: "+
 				"check the directory's owner, the free space, or the database user (DATABASE_URL)",

@@ -311,7 +311,7 @@ func (r *run) routed(ctx context.Context) Result {
 			ctx,
 			func() error { return r.Notehub.Read(ctx, "/routes/"+url.PathEscape(summary.UID), "", &route) },
 		)
-		if upstream.OutcomeOf(err) != upstream.Done {
+		if upstream.OutcomeOf(err) != upstream.OK {
 			return skipped("route %s could not be read: %s", summary.UID, words(err))
 		}
 		if strings.TrimRight(route.HTTP.URL, "/") == target {

@@ -153,7 +153,7 @@ func (c SetupConfig) newPrice(ctx context.Context, d *dialogue, product *stripe.
 			return "Enter an amount above 0 and written like " + example + "."
 		}
 		amount = n
-		if why := fleet.TooSmall(n, currency); why != "" {
+		if why := fleet.BelowMinimum(n, currency); why != "" {
 			return "Stripe does not charge this: " + why + "."
 		}
 		return ""

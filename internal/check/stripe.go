@@ -13,7 +13,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/fleet"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
@@ -164,7 +164,7 @@ func (r *run) permissions(ctx context.Context) Result {
 
 // price is what became of reading a price, once for all checks.
 type price struct {
-	plan      ledger.Plan
+	plan      payment.Offer
 	why       string // it cannot be sold; "" if it can
 	otherMode bool   // there is one, in the other of test and live
 	err       error  // it could not be read
@@ -178,8 +178,8 @@ func (r *run) price(ctx context.Context, id string) *price {
 	p.err = patiently(ctx, func() (err error) { p.plan, err = r.Plan(ctx, id); return err })
 	switch {
 	case p.err == nil:
-		p.why = fleet.TooSmall(p.plan.Amount, p.plan.Currency)
-	case upstream.OutcomeOf(p.err) == upstream.Refused:
+		p.why = fleet.BelowMinimum(p.plan.Amount, p.plan.Currency)
+	case upstream.OutcomeOf(p.err) == upstream.Rejected:
 		// Stripe's words for it: "a similar object exists in live mode, but a test mode key was used to make this request."
 		p.why, p.otherMode, p.err = words(p.err), strings.Contains(words(p.err), "a similar object exists in"), nil
 	}

@@ -28,6 +28,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -38,7 +39,7 @@ type Stripe interface {
 	CreateSession(
 		ctx context.Context,
 		device ledger.Device,
-		plan ledger.Plan,
+		plan payment.Offer,
 		publicURL string,
 		ends time.Time,
 		key string,
@@ -76,7 +77,7 @@ type Checkout struct {
 type attempt struct {
 	key    string
 	device ledger.Device
-	plan   ledger.Plan
+	plan   payment.Offer
 	ends   time.Time
 }
 
@@ -193,7 +194,7 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 	}
 	open, err := k.c.Stripe.SessionIsOpen(ctx, s.ID)
 	switch {
-	case err != nil && upstream.OutcomeOf(err) != upstream.Refused:
+	case err != nil && upstream.OutcomeOf(err) != upstream.Rejected:
 		k.c.Log.Warn("session not read", "session", s.ID, "err", err)
 	case err != nil || !open:
 		k.forget(s.ID)
@@ -203,11 +204,11 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 }
 
 // make makes a session.
-func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan ledger.Plan) (string, error) {
+func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan payment.Offer) (string, error) {
 	a := k.attempt(b, device, plan)
 	s, url, err := k.c.Stripe.CreateSession(ctx, a.device, a.plan, k.c.PublicURL, a.ends, a.key)
 	k.tried(b, a, err)
-	if upstream.OutcomeOf(err) == upstream.Refused {
+	if upstream.OutcomeOf(err) == upstream.Rejected {
 		k.c.Fleet.RefreshSoon() // the price may not be sold any more
 	}
 	if err != nil {
@@ -232,7 +233,7 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 // attempt is the request that a buyer's session is made by: once more the last one, if its reply
 // was lost, for another key could make a second session. After a minute Stripe would not take that
 // one any more, because it would end too soon.
-func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) attempt {
+func (k *Checkout) attempt(b buyer, device ledger.Device, plan payment.Offer) attempt {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if a, ok := k.lost[b]; ok && a.ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
@@ -246,8 +247,8 @@ func (k *Checkout) attempt(b buyer, device ledger.Device, plan ledger.Plan) atte
 func (k *Checkout) tried(b buyer, a attempt, err error) {
 	e, _ := errors.AsType[*upstream.Error](err)
 	switch outcome := upstream.OutcomeOf(err); {
-	case outcome == upstream.Wait || outcome == upstream.Again || outcome == upstream.Trouble: // it says nothing about an earlier try
-	case outcome == upstream.Unclear && (e == nil || e.Status != http.StatusInternalServerError):
+	case outcome == upstream.RateLimited || outcome == upstream.Retryable || outcome == upstream.Misconfigured: // it says nothing about an earlier try
+	case outcome == upstream.Unknown && (e == nil || e.Status != http.StatusInternalServerError):
 		k.keep(b, a)
 	default:
 		k.mu.Lock()
@@ -279,7 +280,7 @@ func (k *Checkout) forget(id string) {
 }
 
 // Changed is told of the payments that there are. It returns at once.
-func (k *Checkout) Changed(p ledger.Payment) { k.forget(p.SessionID) }
+func (k *Checkout) Changed(p payment.Payment) { k.forget(p.SessionID) }
 
 // looking is how often it is looked whether the machines of open sessions still sell.
 const looking = 3 * time.Second
@@ -307,7 +308,7 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 		switch {
 		case !now.Before(s.Ends):
 			ended = append(ended, id)
-		case s.unused || !sells(k.c.Fleet.Selling(s.DeviceUID, now), s.Plan.PriceID):
+		case s.unused || !sells(k.c.Fleet.Availability(s.DeviceUID, now), s.Plan.PriceID):
 			list = append(list, s)
 		}
 	}
@@ -320,7 +321,7 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 
 // sells says whether a payment for a plan would not be given back at once. What is not known yet is
 // not held against it.
-func sells(sale fleet.Sale, priceID string) bool {
+func sells(sale fleet.Availability, priceID string) bool {
 	switch sale.State {
 	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:
 		return true
@@ -335,9 +336,9 @@ func (k *Checkout) end(ctx context.Context, s *session) {
 	defer cancel()
 	err := k.c.Stripe.ExpireSession(ctx, s.ID)
 	switch upstream.OutcomeOf(err) {
-	case upstream.Done:
+	case upstream.OK:
 		k.c.Log.Info("session ended", "session", s.ID, "device", s.DeviceUID)
-	case upstream.Refused: // it was paid, or has ended already
+	case upstream.Rejected: // it was paid, or has ended already
 	default:
 		k.c.Log.Warn("session not ended", "session", s.ID, "device", s.DeviceUID, "err", err)
 		return

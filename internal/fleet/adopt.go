@@ -7,10 +7,11 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
-const longestAdoption = time.Hour
+const maxAdoption = time.Hour
 
 // listPause is how long a reading of Stripe's list of links is good for each of its pages: a large
 // account is not read all the time.
@@ -19,7 +20,7 @@ const listPause = 10 * time.Second
 // adopt reads Stripe's active links, at the start and then at each refresh: with a lost ledger they
 // are all there is, and somebody may change them in the Dashboard. Until it has succeeded once
 // nothing is made.
-func (w *linkWork) adopt(ctx context.Context) error {
+func (w *linkReconciler) adopt(ctx context.Context) error {
 	w.fleet.mu.RLock()
 	adopted, pages := w.adopted, 1+w.listed/100
 	due := time.Since(w.listedAt) >= time.Duration(pages)*listPause
@@ -27,7 +28,7 @@ func (w *linkWork) adopt(ctx context.Context) error {
 	if adopted && (!due || w.fleet.Sessions) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestAdoption)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxAdoption)
 	defer cancel()
 	defer context.AfterFunc(w.fleet.life, cancel)()
 	w.listing.Lock()
@@ -36,7 +37,7 @@ func (w *linkWork) adopt(ctx context.Context) error {
 }
 
 // list reads Stripe's active links and holds them against those remembered. The caller holds listing.
-func (w *linkWork) list(ctx context.Context) error {
+func (w *linkReconciler) list(ctx context.Context) error {
 	began := time.Now()
 	w.fleet.mu.Lock()
 	w.touched = map[linkKey]bool{}
@@ -90,16 +91,16 @@ func (w *linkWork) list(ctx context.Context) error {
 	for _, key := range look {
 		w.look[key] = true
 		w.fleet.show(key.device)
-		w.hurry(key)
+		w.prioritize(key)
 	}
-	w.poke()
+	w.signal()
 	return nil
 }
 
 // choose returns the id of the link that stays of each key: the first one that can be paid in the
 // right way, else the first. It does not depend on what this process remembers, so that two
 // installations keep the same one.
-func (w *linkWork) choose(listed []ledger.Link) map[linkKey]string {
+func (w *linkReconciler) choose(listed []ledger.Link) map[linkKey]string {
 	chosen, right := map[linkKey]string{}, map[linkKey]bool{}
 	for _, l := range listed {
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
@@ -113,7 +114,7 @@ func (w *linkWork) choose(listed []ledger.Link) map[linkKey]string {
 // compare holds Stripe's active links against those remembered, and says which records change,
 // which links are one too many, and which have to be read because somebody else seems to have
 // changed them, or because we did while the list was read. The caller holds the lock.
-func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
+func (w *linkReconciler) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
 	busy := func(key linkKey) bool { // what was listed may be older than what we have done or are doing
 		_, doubted := w.doubt[key]
 		return (w.working[key] || w.touched[key]) && !doubted
@@ -159,14 +160,14 @@ func (w *linkWork) compare(listed []ledger.Link) (change, spare []ledger.Link, l
 }
 
 // planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by the price's id alone.
-func (w *linkWork) planOf(ctx context.Context, priceID string) ledger.Plan {
-	if p, ok := w.fleet.Plan(priceID); ok {
+func (w *linkReconciler) planOf(ctx context.Context, priceID string) payment.Offer {
+	if p, ok := w.fleet.Offer(priceID); ok {
 		return p
 	}
 	p, err := w.fleet.Stripe.Plan(ctx, priceID)
 	if err != nil {
 		w.fleet.Log.Warn("price of an adopted link not read", "price", priceID, "err", err)
-		return ledger.Plan{PriceID: priceID}
+		return payment.Offer{PriceID: priceID}
 	}
 	return p
 }

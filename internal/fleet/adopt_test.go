@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // Which of several links stays does not depend on what a process remembers.
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	link := func(id string, active, manual bool) ledger.Link {
-		return ledger.Link{ID: id, DeviceUID: "dev:1", Plan: ledger.Plan{PriceID: "price_1"}, Active: active, Manual: manual}
+		return ledger.Link{ID: id, DeviceUID: "dev:1", Plan: payment.Offer{PriceID: "price_1"}, Active: active, Manual: manual}
 	}
 	for name, c := range map[string]struct {
 		listed []ledger.Link
@@ -23,7 +24,7 @@ func TestChoose(t *testing.T) {
 		"all hold the money":              {[]ledger.Link{link("plink_1", true, true), link("plink_2", true, true)}, "plink_1"},
 	} {
 		for _, remembered := range c.listed {
-			w := newLinkWork(&Fleet{})
+			w := newLinkReconciler(&Fleet{})
 			w.remember(remembered)
 			if got := w.choose(c.listed)[linkKey{"dev:1", "price_1"}]; got != c.want {
 				t.Errorf("%s, %s is remembered: %s stays; want %s", name, remembered.ID, got, c.want)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -25,11 +26,11 @@ const (
 	ProductUpdated = "product.updated"
 )
 
-// mostHints is how many hints may wait. If there are more, a refresh finds what they would have told.
-const mostHints = 256
+// maxHints is how many hints may wait. If there are more, a refresh finds what they would have told.
+const maxHints = 256
 
-// hint says that something may have changed at Stripe.
-type hint struct {
+// changeHint says that something may have changed at Stripe.
+type changeHint struct {
 	kind, id        string
 	active, limited bool // of a link, as the event says
 }
@@ -40,7 +41,7 @@ type hint struct {
 // from what is known, Stripe is asked.
 func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	select {
-	case f.hints <- hint{eventType, id, active, limited}:
+	case f.hints <- changeHint{eventType, id, active, limited}:
 	default:
 		f.RefreshSoon()
 	}
@@ -60,7 +61,7 @@ func (f *Fleet) LinkPaid(id string) {
 // followHints reads what the hints name, until the context ends.
 func (f *Fleet) followHints(ctx context.Context) {
 	for {
-		var h hint
+		var h changeHint
 		select {
 		case <-ctx.Done():
 			return
@@ -123,7 +124,7 @@ func (f *Fleet) show(uid string) {
 
 // examineSoon has a link read before all others, unless it is as it is known. Each change of ours
 // comes back as a hint, too.
-func (w *linkWork) examineSoon(h hint) {
+func (w *linkReconciler) examineSoon(h changeHint) {
 	var found *linkKey
 	w.fleet.mu.RLock()
 	for key, l := range w.links {
@@ -147,18 +148,18 @@ func (w *linkWork) examineSoon(h hint) {
 		if _, known := w.look[*found]; !known {
 			w.look[*found] = !h.active // then nobody is led there until it was read
 		}
-		w.hurry(*found)
+		w.prioritize(*found)
 		w.fleet.show(link.DeviceUID)
 	}
 	w.fleet.mu.Unlock()
-	w.poke()
+	w.signal()
 }
 
 // examine reads a link, and takes over how it is at Stripe. The worker has the key to itself, so
 // that no call of ours is under way.
-func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) error {
+func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.Link) error {
 	found, err := w.fleet.Stripe.Link(ctx, link.ID)
-	gone := upstream.OutcomeOf(err) == upstream.Refused
+	gone := upstream.OutcomeOf(err) == upstream.Rejected
 	if err != nil && !gone {
 		return fmt.Errorf("read link %s: %w", link.ID, err)
 	}
@@ -212,7 +213,7 @@ func (w *linkWork) examine(ctx context.Context, key linkKey, link ledger.Link) e
 // creation is what a link is made of, and when.
 type creation struct {
 	device ledger.Device
-	plan   ledger.Plan
+	plan   payment.Offer
 	at     time.Time
 }
 
@@ -223,18 +224,18 @@ const lostKeyHolds = 23 * time.Hour
 // judgeCreation decides under which idempotency key a creation is tried next. While a link may have
 // been made under a key, another key could make a second one: it is taken only when Stripe's list
 // was read after that.
-func (w *linkWork) judgeCreation(key linkKey, c creation, err error) {
+func (w *linkReconciler) judgeCreation(key linkKey, c creation, err error) {
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
 	e, _ := errors.AsType[*upstream.Error](err)
 	_, lost := w.lost[key]
 	switch outcome := upstream.OutcomeOf(err); {
-	case outcome == upstream.Done:
+	case outcome == upstream.OK:
 		delete(w.lost, key)
-	case outcome == upstream.Wait || outcome == upstream.Again: // it says nothing about an earlier try
-	case outcome == upstream.Unclear && (e == nil || e.Status == 0):
+	case outcome == upstream.RateLimited || outcome == upstream.Retryable: // it says nothing about an earlier try
+	case outcome == upstream.Unknown && (e == nil || e.Status == 0):
 		w.lost[key] = c // with the time of the first that was lost
-	case outcome == upstream.Unclear || lost: // Stripe stores a 500 under the key, and would say so again and again
+	case outcome == upstream.Unknown || lost: // Stripe stores a 500 under the key, and would say so again and again
 		w.doubt[key] = time.Now()
 	default:
 		w.tries[key]++
@@ -243,7 +244,7 @@ func (w *linkWork) judgeCreation(key linkKey, c creation, err error) {
 
 // settleDoubt reads Stripe's list where a creation may have made a link under a key that cannot be
 // used again. It reports whether there is one; if there is none, the next creation has a new key.
-func (w *linkWork) settleDoubt(ctx context.Context, key linkKey) (created bool, err error) {
+func (w *linkReconciler) settleDoubt(ctx context.Context, key linkKey) (created bool, err error) {
 	w.fleet.mu.Lock()
 	since, doubted := w.doubt[key]
 	if lost, ok := w.lost[key]; ok && time.Since(lost.at) > lostKeyHolds && !doubted {
@@ -266,7 +267,7 @@ func (w *linkWork) settleDoubt(ctx context.Context, key linkKey) (created bool, 
 }
 
 // listAfter reads Stripe's list unless it was read since a time, together with all others who want that.
-func (w *linkWork) listAfter(ctx context.Context, since time.Time) error {
+func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	w.listing.Lock()
 	defer w.listing.Unlock()
 	w.fleet.mu.RLock()
@@ -279,7 +280,7 @@ func (w *linkWork) listAfter(ctx context.Context, since time.Time) error {
 }
 
 // idempotencyKey is that of a creation. Stripe takes 255 characters; what would be longer is made short by its hash.
-func (w *linkWork) idempotencyKey(key linkKey, try int) string {
+func (w *linkReconciler) idempotencyKey(key linkKey, try int) string {
 	name := key.device + ":" + key.price
 	if len(name) > 200 {
 		name = fmt.Sprintf("%x", sha256.Sum256([]byte(name)))

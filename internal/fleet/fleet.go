@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/terms"
 	"notepay/internal/uid"
@@ -45,13 +46,13 @@ type Notehub interface {
 // Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
 	// Plan reads a price.
-	Plan(ctx context.Context, priceID string) (ledger.Plan, error)
+	Plan(ctx context.Context, priceID string) (payment.Offer, error)
 	// Links lists the active links that this project made, oldest first; of their plans only the price id is filled in.
 	Links(ctx context.Context) ([]ledger.Link, error)
 	// Link reads one link; upstream.Refused means that there is no such link.
 	Link(ctx context.Context, id string) (ledger.Link, error)
 	// CreateLink makes a link that a process signs; the same key makes the same link.
-	CreateLink(ctx context.Context, device ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error)
+	CreateLink(ctx context.Context, device ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error)
 	// UpdateLink makes an existing link active or not, sets its return URL, and signs it.
 	UpdateLink(ctx context.Context, link ledger.Link) error
 	// SignLink writes a process's signature on a link, and changes nothing else of it.
@@ -60,15 +61,15 @@ type Stripe interface {
 
 // Config is what a Fleet needs. The fields down to LinkPace are required, but ReturnURL.
 type Config struct {
-	Ledger    *ledger.Ledger
-	Notehub   Notehub
-	Stripe    Stripe
-	Log       *slog.Logger
-	PriceIDs  []string       // the default plans, in the order in which they are shown
-	ReturnURL string         // where Stripe sends the customer after the payment; "" leaves them on Stripe's page
-	Livemode  bool           // links are remembered by account mode
-	Interval  time.Duration  // between refreshes
-	LinkPace  *upstream.Pace // how fast links are made and changed
+	Ledger      *ledger.Ledger
+	Notehub     Notehub
+	Stripe      Stripe
+	Log         *slog.Logger
+	PriceIDs    []string          // the default plans, in the order in which they are shown
+	ReturnURL   string            // where Stripe sends the customer after the payment; "" leaves them on Stripe's page
+	Livemode    bool              // links are remembered by account mode
+	Interval    time.Duration     // between refreshes
+	LinkLimiter *upstream.Limiter // how fast links are made and changed
 
 	Sessions      bool          // what is sold is paid in a session of its own: no links are made, and those that there are end
 	OfflineAfter  time.Duration // a device not heard from for longer does not sell; 0: all do
@@ -78,7 +79,7 @@ type Config struct {
 	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it
 	// keeps. Without a limit the variables are read slowly, because nobody knows how many calls the
 	// account may make. nil: the reads wait for nothing.
-	NotehubPace      *upstream.Pace
+	NotehubLimiter   *upstream.Limiter
 	NotehubPerMinute uint
 
 	Rules terms.Rules // what the lifetime of a credit may be
@@ -88,7 +89,7 @@ type Config struct {
 
 // Offer is one plan that a device sells.
 type Offer struct {
-	Plan   ledger.Plan
+	Plan   payment.Offer
 	URL    string // of the Payment Link; "" until there is one, while it is closed, and where sessions are made instead
 	Closed string // why nobody can pay through the link although we did not deactivate it; "" if that is not so
 }
@@ -115,17 +116,17 @@ type Fleet struct {
 	made      time.Time       // when New made it, a local instant
 	life      context.Context // of refreshes, which outlive those who ask for them; ends with Run
 	end       context.CancelFunc
-	links     *linkWork
+	links     *linkReconciler
 	reader    *variableReader
-	lookUp    chan string   // unknown devices to be asked for, one at a time
-	soon      chan struct{} // a refresh is wished for before its time
-	hints     chan hint     // what may have changed at Stripe
+	lookUp    chan string     // unknown devices to be asked for, one at a time
+	soon      chan struct{}   // a refresh is wished for before its time
+	hints     chan changeHint // what may have changed at Stripe
 	shown     showing
 
 	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
 	devices  map[string]*Device
 	unsold   []ledger.Device // that the last complete listing held and that cannot be sold on
-	plans    map[string]ledger.Plan
+	plans    map[string]payment.Offer
 	refused  map[string]string // prices that cannot be sold, and why
 	planRead map[string]time.Time
 	vars     map[string]variables // by owner
@@ -146,13 +147,13 @@ type Fleet struct {
 func New(ctx context.Context, c Config) (*Fleet, error) {
 	f := &Fleet{
 		Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1),
-		hints:   make(chan hint, mostHints),
+		hints:   make(chan changeHint, maxHints),
 		shown:   showing{seed: maphash.MakeSeed()},
-		devices: map[string]*Device{}, plans: map[string]ledger.Plan{},
+		devices: map[string]*Device{}, plans: map[string]payment.Offer{},
 		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
 		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
-	f.links, f.reader = newLinkWork(f), newVariableReader(f)
+	f.links, f.reader = newLinkReconciler(f), newVariableReader(f)
 	if err := f.load(ctx); err != nil {
 		return nil, fmt.Errorf("load fleet: %w", err)
 	}
@@ -176,8 +177,8 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
 	}
-	f.observed, err = f.Ledger.Fact(ctx, ledger.FactFleetLoaded)
-	if f.loaded, err = ledger.Has(err); err != nil {
+	f.observed, err = f.Ledger.Meta(ctx, ledger.FactFleetLoaded)
+	if f.loaded, err = ledger.Found(err); err != nil {
 		return err
 	}
 	if f.Sessions {
@@ -192,7 +193,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err := f.respell(ctx, devices, stored); err != nil {
 		return fmt.Errorf("respell devices: %w", err)
 	}
-	same := map[ledger.Plan]ledger.Plan{} // a hundred thousand links need not hold a hundred thousand copies of one text
+	same := map[payment.Offer]payment.Offer{} // a hundred thousand links need not hold a hundred thousand copies of one text
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
 			same[l.Plan] = l.Plan
@@ -245,7 +246,7 @@ func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []l
 
 // build puts together what a device sells and how it stands. The caller holds the lock or is alone.
 func (f *Fleet) build(d ledger.Device) *Device {
-	t := f.termsOf(d)
+	t := f.saleTermsOf(d)
 	device := &Device{
 		Device:    d,
 		saleTerms: t,
@@ -315,24 +316,24 @@ func (f *Fleet) Observed() time.Time {
 	return f.observed
 }
 
-// Plan is a plan that is sold now.
-func (f *Fleet) Plan(priceID string) (ledger.Plan, bool) {
+// Offer is a plan that is sold now.
+func (f *Fleet) Offer(priceID string) (payment.Offer, bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	p, ok := f.plans[priceID]
 	return p, ok
 }
 
-// Hurry has the links of a device made before all others: a customer is waiting.
-func (f *Fleet) Hurry(uid string) {
+// Prioritize has the links of a device made before all others: a customer is waiting.
+func (f *Fleet) Prioritize(uid string) {
 	f.change(uid, func() {})
 }
 
 // singleLookUps is how often an unknown device may be asked for: a scan must not cost a call to Notehub.
 const singleLookUps = time.Minute
 
-// AskFor has a device looked up that is not known, at most once a minute for all.
-func (f *Fleet) AskFor(uid string) {
+// RequestLookup has a device looked up that is not known, at most once a minute for all.
+func (f *Fleet) RequestLookup(uid string) {
 	f.mu.Lock()
 	allowed := time.Since(f.lookedUp) >= singleLookUps
 	if allowed {
@@ -369,7 +370,7 @@ func (f *Fleet) put(devices ...ledger.Device) {
 
 // change makes a change that concerns one device, shows it on the device, and has its links looked
 // at before all others.
-func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.hurry) }
+func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.prioritize) }
 
 // changeAnd makes a change that concerns one device, shows it on the device, and gives its links to queue.
 func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
@@ -384,7 +385,7 @@ func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
 		}
 	}
 	f.mu.Unlock()
-	f.links.poke()
+	f.links.signal()
 }
 
 // all is every device. They never change, so the lock need not be held while they are looked at.

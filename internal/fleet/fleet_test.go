@@ -38,8 +38,8 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 		v.keys = map[string]string{}
 	}
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
-		Interval: 15 * time.Minute, LinkPace: upstream.NewPace(23*60, 1),
-		NotehubPace: upstream.NewPace(6000, 6000), NotehubPerMinute: 6000} // so that all variables are read at once
+		Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(23*60, 1),
+		NotehubLimiter: upstream.NewLimiter(6000, 6000), NotehubPerMinute: 6000} // so that all variables are read at once
 	set(&c)
 	f, err := New(t.Context(), c)
 	if err != nil {
@@ -89,7 +89,7 @@ func TestAColdStartMintsAtItsPaceAndTheScannedFirst(t *testing.T) {
 		if r.url(last) != "" {
 			t.Fatal("the last device has its link already: the test shows nothing")
 		}
-		r.Hurry(last)
+		r.Prioritize(last)
 		time.Sleep(time.Second)
 		if r.url(last) == "" {
 			t.Error("a scanned device is not payable within a second")
@@ -112,7 +112,7 @@ func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
 		v := &vendors{devices: many(40)}
 		v.create = func(n int, _ string, _ time.Time) error {
 			if n >= 5 && n < 8 {
-				return &upstream.Error{Outcome: upstream.Wait, Status: 429, RetryAfter: 10 * time.Second}
+				return &upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 10 * time.Second}
 			}
 			return nil
 		}
@@ -138,8 +138,8 @@ func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
 		err   *upstream.Error
 		links int // made in the end
 	}{
-		"no reply: the same key, so the same link": {&upstream.Error{Outcome: upstream.Unclear}, 1},
-		"a stored failure: another key":            {&upstream.Error{Outcome: upstream.Unclear, Status: 500}, 1},
+		"no reply: the same key, so the same link": {&upstream.Error{Outcome: upstream.Unknown}, 1},
+		"a stored failure: another key":            {&upstream.Error{Outcome: upstream.Unknown, Status: 500}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +168,7 @@ func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		time.Sleep(time.Minute)
 		v.mu.Lock()
-		v.broken = &upstream.Error{Outcome: upstream.Unclear}
+		v.broken = &upstream.Error{Outcome: upstream.Unknown}
 		v.devices = append(v.devices[:2:2], ledger.Device{UID: "dev:new"}, ledger.Device{UID: "dev:unread"})
 		v.mu.Unlock()
 		if _, err := r.Refresh(t.Context()); err == nil {
@@ -204,25 +204,25 @@ func TestStanding(t *testing.T) {
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		paid := time.Now()
 		time.Sleep(time.Second)
-		if got := r.Standing("dev:0000", paid); got != Unsure {
+		if got := r.Eligibility("dev:0000", paid); got != Unsure {
 			t.Errorf("%v before any listing; want unsure", got)
 		}
 		v.mu.Lock()
 		v.broken = nil
 		v.mu.Unlock()
 		time.Sleep(time.Minute) // it tries again by itself
-		if got := r.Standing("dev:0000", paid); got != Known {
+		if got := r.Eligibility("dev:0000", paid); got != Known {
 			t.Errorf("%v; want known", got)
 		}
-		if got := r.Standing("dev:other", paid); got != Unknown {
+		if got := r.Eligibility("dev:other", paid); got != Unknown {
 			t.Errorf("%v after a listing that began later; want unknown", got)
 		}
 		paid = time.Now()
-		if got := r.Standing("dev:other", paid); got != Unsure {
+		if got := r.Eligibility("dev:other", paid); got != Unsure {
 			t.Errorf("%v for a payment after the listing; want unsure", got)
 		}
 		time.Sleep(soonest + time.Second)
-		if got := r.Standing("dev:other", paid); got != Unknown {
+		if got := r.Eligibility("dev:other", paid); got != Unknown {
 			t.Errorf("%v; want unknown: being unsure asks for a listing", got)
 		}
 	})
@@ -265,14 +265,14 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 		v.mu.Lock()
 		v.devices = append(v.devices, ledger.Device{UID: "dev:new1"}, ledger.Device{UID: "dev:new2"})
 		v.mu.Unlock()
-		r.AskFor("dev:new1")
-		r.AskFor("dev:new2")
+		r.RequestLookup("dev:new1")
+		r.RequestLookup("dev:new2")
 		time.Sleep(5 * time.Second)
 		if r.url("dev:new1") == "" || r.Device("dev:new2") != nil {
 			t.Errorf("the first sells at %q, the second is known: %v; want the first alone", r.url("dev:new1"), r.Device("dev:new2") != nil)
 		}
 		time.Sleep(singleLookUps)
-		r.AskFor("dev:new2")
+		r.RequestLookup("dev:new2")
 		time.Sleep(5 * time.Second)
 		if r.url("dev:new2") == "" {
 			t.Error("a minute later the second is still not looked up")
@@ -283,7 +283,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_bad": &upstream.Error{Outcome: upstream.Refused, Status: 404}}}
+		v := &vendors{devices: many(1), prices: map[string]error{"price_bad": &upstream.Error{Outcome: upstream.Rejected, Status: 404}}}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_bad", "price_1")
 		time.Sleep(time.Minute)
 		d := r.Device("dev:0000")
@@ -312,11 +312,11 @@ func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
 func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Refused, Status: 400} }}
+		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Rejected, Status: 400} }}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
-			r.Hurry("dev:0000")
+			r.Prioritize("dev:0000")
 		}
 		if n := v.madeSoFar(); n != 1 {
 			t.Errorf("%d tries within a minute of scans; want 1 until the next refresh", n)
@@ -349,7 +349,7 @@ func TestAnEmptyListingIsNotBelieved(t *testing.T) {
 func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Refused, Status: 404}}}
+		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Rejected, Status: 404}}}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1", "price_gone")
 		time.Sleep(14 * time.Minute)
 		r.stop()
@@ -367,7 +367,7 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 		r := run(t, filepath.Join(dir, "l.db"), v, "price_1")
 		pass(time.Minute)
 		r.stop()
-		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unclear} }) // it lists half of them
+		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unknown} }) // it lists half of them
 
 		run(t, filepath.Join(dir, "another.db"), v, "price_1") // which knows no device: they are unknown until they are listed
 		pass(40 * time.Minute)
@@ -398,7 +398,7 @@ func TestALinkThatTheListLeavesOutIsReadBeforeItIsBelieved(t *testing.T) {
 		pass(20 * time.Minute)
 		r.wantState("dev:0000", Open)
 		r.stop()
-		v.set(func() { v.unread = &upstream.Error{Outcome: upstream.Unclear} })
+		v.set(func() { v.unread = &upstream.Error{Outcome: upstream.Unknown} })
 		r = run(t, path, v, "price_1")
 		pass(time.Minute)
 		r.wantState("dev:0000", NotReady) // it may be closed

@@ -33,7 +33,7 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	f.mu.RUnlock()
 	list := make([]Listed, 0, len(devices))
 	for _, d := range devices {
-		sale := f.judge(d, now, observed)
+		sale := f.availability(d, now, observed)
 		l := Listed{
 			Device:    d.Device,
 			Plans:     d.Offers,
@@ -75,7 +75,7 @@ func (f *Fleet) States() map[State]int {
 	f.mu.RUnlock()
 	count := map[State]int{}
 	for _, d := range f.all() {
-		count[f.judge(d, now, observed).State]++
+		count[f.availability(d, now, observed).State]++
 	}
 	return count
 }

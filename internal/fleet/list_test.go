@@ -13,7 +13,7 @@ func TestTheListShowsHowEachDeviceStands(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(3), own: map[string]map[string]string{"dev:0001": {"stripe_price_id": "price_2,price_gone", "credit_lifetime": "2m"}},
-			prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Refused, Detail: "no such price"}}}
+			prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Rejected, Detail: "no such price"}}}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		pass(2 * time.Minute)
 		r.pause("dev:0000", false)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -30,7 +31,7 @@ func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete
 		}
 	}
 	slices.SortFunc(known, func(a, b string) int { return f.planRead[a].Compare(f.planRead[b]) })
-	maps.DeleteFunc(f.plans, func(id string, _ ledger.Plan) bool { return !used[id] })
+	maps.DeleteFunc(f.plans, func(id string, _ payment.Offer) bool { return !used[id] })
 	maps.DeleteFunc(f.refused, func(id, _ string) bool { return !used[id] })
 	maps.DeleteFunc(f.planRead, func(id string, _ time.Time) bool { return !used[id] })
 	f.mu.Unlock()
@@ -56,7 +57,7 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 	for part := range slices.Chunk(listing, largest) {
 		f.mu.Lock()
 		for _, d := range part {
-			distinct[f.termsOf(d)] = true
+			distinct[f.saleTermsOf(d)] = true
 		}
 		f.mu.Unlock()
 	}
@@ -100,8 +101,8 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	plan, err := f.Stripe.Plan(ctx, id)
 	switch e, _ := errors.AsType[*upstream.Error](err); {
 	case err == nil:
-		why = TooSmall(plan.Amount, plan.Currency)
-	case upstream.OutcomeOf(err) != upstream.Refused:
+		why = BelowMinimum(plan.Amount, plan.Currency)
+	case upstream.OutcomeOf(err) != upstream.Rejected:
 		return fmt.Errorf("read price %s: %w", id, err)
 	case e.Detail != "":
 		why = e.Detail
@@ -124,12 +125,12 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 
 func notSold(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
 
-// TooSmall says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum
+// BelowMinimum says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum
 // holds for the currency that the account is paid out in; what is said here is its published list,
 // second-hand (docs/vendors.md, Q20), and holds for accounts paid out in the same currency. A
 // currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged,
 // too.
-func TooSmall(amount int64, currency string) string {
+func BelowMinimum(amount int64, currency string) string {
 	least, known := int64(0), true
 	switch currency {
 	case "usd", "eur", "chf", "aud", "cad", "nzd", "sgd", "brl", "inr", "jpy":

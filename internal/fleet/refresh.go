@@ -251,7 +251,7 @@ func (f *Fleet) take(
 					return err
 				}
 			}
-			return tx.SetFact(ledger.FactFleetLoaded, tx.Now)
+			return tx.SetMeta(ledger.FactFleetLoaded, tx.Now)
 		})
 		if err != nil {
 			return r, fmt.Errorf("remove devices: %w", err)
@@ -312,5 +312,5 @@ func (f *Fleet) lookUpOne(ctx context.Context, uid string) {
 		f.RefreshSoon() // it is in a fleet that was made since the last refresh
 	}
 	f.readMissingPlans(ctx, uid)
-	f.Hurry(uid)
+	f.Prioritize(uid)
 }

@@ -42,7 +42,7 @@ type signing struct {
 }
 
 // shareListed chooses the link that all installations sign. The caller holds the lock.
-func (w *linkWork) shareListed(listed []ledger.Link) {
+func (w *linkReconciler) shareListed(listed []ledger.Link) {
 	if len(listed) == 0 || w.fleet.Sessions {
 		return
 	}
@@ -58,7 +58,7 @@ func (w *linkWork) shareListed(listed []ledger.Link) {
 }
 
 // shareFirst chooses a new link if there was none.
-func (w *linkWork) shareFirst(created ledger.Link) {
+func (w *linkReconciler) shareFirst(created ledger.Link) {
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
 	if w.shared == "" {
@@ -67,7 +67,7 @@ func (w *linkWork) shareFirst(created ledger.Link) {
 }
 
 // share makes a link the one that is signed. The caller holds the lock.
-func (w *linkWork) share(l ledger.Link) {
+func (w *linkReconciler) share(l ledger.Link) {
 	w.shared = l.ID
 	kind := signatureDue
 	if l.SignedBy == w.nonce {
@@ -78,7 +78,7 @@ func (w *linkWork) share(l ledger.Link) {
 
 // sharedChanged checks our signature after a change of the shared link. Once another installation
 // is known, refreshes are enough to answer it.
-func (w *linkWork) sharedChanged(ctx context.Context, id string) {
+func (w *linkReconciler) sharedChanged(ctx context.Context, id string) {
 	w.fleet.mu.RLock()
 	shared := w.shared == id
 	w.fleet.mu.RUnlock()
@@ -93,7 +93,7 @@ func (w *linkWork) sharedChanged(ctx context.Context, id string) {
 
 // sign reads the shared link and signs it, unless it carries our signature. It raises the problem
 // if another process keeps overwriting ours. What fails is tried again after the next refresh.
-func (w *linkWork) sign(ctx context.Context, id string) {
+func (w *linkReconciler) sign(ctx context.Context, id string) {
 	if wait := time.Until(w.mark.at.Add(signPause)); wait > 0 {
 		if !w.mark.due {
 			w.mark.due = true
@@ -116,7 +116,7 @@ func (w *linkWork) sign(ctx context.Context, id string) {
 }
 
 // signOver signs a link that does not carry our signature, or not any more.
-func (w *linkWork) signOver(ctx context.Context, found ledger.Link) error {
+func (w *linkReconciler) signOver(ctx context.Context, found ledger.Link) error {
 	signed := w.mark.on == found.ID
 	w.mark.on = "" // each of our signatures is overwritten once
 	if signed && found.SignedBy != ledger.Unsigned {
@@ -142,17 +142,17 @@ func (w *linkWork) signOver(ctx context.Context, found ledger.Link) error {
 }
 
 // paced makes a call to Stripe at the rate at which links are changed.
-func (w *linkWork) paced(ctx context.Context, call func() error) error {
-	if err := w.fleet.LinkPace.Wait(ctx); err != nil {
+func (w *linkReconciler) paced(ctx context.Context, call func() error) error {
+	if err := w.fleet.LinkLimiter.Wait(ctx); err != nil {
 		return err
 	}
 	err := call()
-	w.fleet.LinkPace.Observe(time.Now(), err)
+	w.fleet.LinkLimiter.Observe(time.Now(), err)
 	return err
 }
 
 // readSignatures notes who signed the listed links. The caller holds the lock.
-func (w *linkWork) readSignatures(listed []ledger.Link, busy func(linkKey) bool) {
+func (w *linkReconciler) readSignatures(listed []ledger.Link, busy func(linkKey) bool) {
 	for _, l := range listed {
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
 		if known := w.links[key]; known.ID == l.ID && !busy(key) {
@@ -164,7 +164,7 @@ func (w *linkWork) readSignatures(listed []ledger.Link, busy func(linkKey) bool)
 
 // signedElsewhere reports whether another process changed a link after this one read it. The
 // Dashboard leaves signatures alone.
-func (w *linkWork) signedElsewhere(known, found ledger.Link) bool {
+func (w *linkReconciler) signedElsewhere(known, found ledger.Link) bool {
 	return known.Closed == "" && known.SignedBy != "" && found.SignedBy != known.SignedBy &&
 		found.SignedBy != ledger.Unsigned && found.SignedBy != w.nonce
 }

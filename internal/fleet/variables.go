@@ -58,8 +58,8 @@ type saleTerms struct {
 	problems []string
 }
 
-// termsOf puts together what the levels say of a device. The caller holds the lock or is alone.
-func (f *Fleet) termsOf(d ledger.Device) *saleTerms {
+// saleTermsOf puts together what the levels say of a device. The caller holds the lock or is alone.
+func (f *Fleet) saleTermsOf(d ledger.Device) *saleTerms {
 	own, project := f.vars[d.UID].values, f.vars[projectOwner].values
 	s := setting{source: OfDefault}
 	find := func(name string) (string, Source) {
@@ -204,7 +204,7 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 		f.varsFail = err.Error()
 		_, known := f.vars[projectOwner]
 		f.mu.Unlock()
-		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Refused || outcome == upstream.Trouble) {
+		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Rejected || outcome == upstream.Misconfigured) {
 			f.Log.Warn(
 				"variables not read, last known values kept",
 				"err",
@@ -298,9 +298,9 @@ const (
 // set, they wait for the slow pace like all others, except for those that somebody scanned.
 type variableReader struct {
 	fleet   *Fleet
-	pace    *upstream.Pace // of all reads
-	scans   *upstream.Pace // of reads for customers who wait, beside it
-	wake    chan struct{}  // the fleet was refreshed
+	pace    *upstream.Limiter // of all reads
+	scans   *upstream.Limiter // of reads for customers who wait, beside it
+	wake    chan struct{}     // the fleet was refreshed
 	scanned chan string
 	waiting chan chan struct{} // to be closed when nothing that was scanned before waits to be read
 
@@ -308,17 +308,17 @@ type variableReader struct {
 	waiters []chan struct{}
 	urgent  []string
 	queue   []string
-	rests   map[string]rest // devices whose variables could not be read
-	rest    rest            // of the queue, while reads fail
+	rests   map[string]retry // devices whose variables could not be read
+	rest    retry            // of the queue, while reads fail
 }
 
-// rest keeps calls that fail from being repeated too often.
-type rest struct {
+// retry keeps calls that fail from being repeated too often.
+type retry struct {
 	failures int
 	until    time.Time
 }
 
-func (r rest) after(now time.Time) rest {
+func (r retry) after(now time.Time) retry {
 	r.failures++
 	r.until = now.Add(upstream.Backoff(r.failures, 0.5))
 	return r
@@ -328,12 +328,12 @@ func newVariableReader(f *Fleet) *variableReader {
 	perMinute := float64(time.Minute) / float64(cmp.Or(f.VariableEvery, variableEvery))
 	return &variableReader{
 		fleet:   f,
-		pace:    upstream.NewPace(perMinute, 1),
-		scans:   upstream.NewPace(scansPerMinute, scansAtOnce),
+		pace:    upstream.NewLimiter(perMinute, 1),
+		scans:   upstream.NewLimiter(scansPerMinute, scansAtOnce),
 		wake:    make(chan struct{}, 1),
 		scanned: make(chan string, mostScanned),
 		waiting: make(chan chan struct{}),
-		rests:   map[string]rest{},
+		rests:   map[string]retry{},
 	}
 }
 
@@ -439,7 +439,7 @@ func (r *variableReader) plan() {
 	for _, d := range due {
 		r.queue = append(r.queue, d.UID)
 	}
-	maps.DeleteFunc(r.rests, func(uid string, _ rest) bool { return r.fleet.Device(uid) == nil })
+	maps.DeleteFunc(r.rests, func(uid string, _ retry) bool { return r.fleet.Device(uid) == nil })
 }
 
 // next returns the device to be read next and how long that has to wait, nil if there is none. A
@@ -498,12 +498,12 @@ func (r *variableReader) delay(now time.Time, forCustomer, spare bool) time.Dura
 	if forCustomer {
 		d = min(d, r.scans.Delay(now))
 	}
-	hub := r.fleet.NotehubPace
+	hub := r.fleet.NotehubLimiter
 	if hub == nil {
 		return d
 	}
 	if limit := r.fleet.NotehubPerMinute; d > 0 && spare && limit > 0 {
-		if uint(hub.Allowance()) > (limit+1)/2 {
+		if uint(hub.Available()) > (limit+1)/2 {
 			d = 0
 		}
 		d = min(d, spareCheck)
@@ -521,9 +521,9 @@ func (r *variableReader) take(d *Device, urgent bool) {
 	}
 	switch {
 	case r.pace.Delay(now) == 0:
-		r.pace.Spend(now)
+		r.pace.Use(now)
 	case urgent && d.asked.IsZero() && r.scans.Delay(now) == 0:
-		r.scans.Spend(now)
+		r.scans.Use(now)
 	}
 }
 
@@ -531,7 +531,7 @@ func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 	f, uid := r.fleet, d.UID
 	all, err := f.Notehub.DeviceVariables(ctx, uid)
 	v := ledger.Variables{Owner: uid, Values: concerning(all), ReadAt: f.Ledger.Now()}
-	if upstream.OutcomeOf(err) == upstream.Refused &&
+	if upstream.OutcomeOf(err) == upstream.Rejected &&
 		!d.asked.IsZero() { // there is no such device, the next listing will show; what was known of it holds
 		f.mu.RLock()
 		v.Values, err = f.vars[uid].values, nil
@@ -544,11 +544,11 @@ func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 		r.failed(ctx, d, urgent, err)
 		return
 	}
-	r.rest = rest{}
+	r.rest = retry{}
 	delete(r.rests, uid)
 	queue := f.links.add
 	if urgent {
-		queue = f.links.hurry
+		queue = f.links.prioritize
 	}
 	f.changeAnd(uid, func() { f.vars[uid] = variables{v.Values, v.ReadAt} }, queue)
 	if f.readMissingPlans(ctx, uid) {
@@ -566,7 +566,7 @@ func (r *variableReader) failed(ctx context.Context, d *Device, urgent bool, err
 	}
 	now := time.Now()
 	r.rests[d.UID] = r.rests[d.UID].after(now)
-	if !urgent && upstream.OutcomeOf(err) != upstream.Refused { // else it is about this device alone
+	if !urgent && upstream.OutcomeOf(err) != upstream.Rejected { // else it is about this device alone
 		r.rest = r.rest.after(now)
 		if d.asked.IsZero() {
 			r.queue = append(r.queue, d.UID)

@@ -125,7 +125,7 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 			t.Error("Stripe was asked for what is no price id")
 		}
 		for uid, want := range map[string]State{"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open, "dev:0004": Open, "dev:0005": Open, "dev:0006": Open} {
-			if got := r.Selling(uid, time.Now()).State; got != want {
+			if got := r.Availability(uid, time.Now()).State; got != want {
 				t.Errorf("%s: %s; want %s", uid, got, want)
 			}
 		}
@@ -138,7 +138,7 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 }
 
 // withoutLimit is NOTEHUB_REQUESTS_PER_MINUTE=0: nobody knows what Notehub allows.
-func withoutLimit(c *Config) { c.NotehubPace, c.NotehubPerMinute = upstream.NewPace(0, 0), 0 }
+func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
 
 func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 	t.Parallel()
@@ -150,8 +150,8 @@ func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 			t.Fatalf("in a minute %s were read; want four, in order", got)
 		}
 		for range 5000 {
-			r.Selling("dev:0029", time.Now())
-			r.Selling("dev:0000", time.Now()) // was read a moment ago
+			r.Availability("dev:0029", time.Now())
+			r.Availability("dev:0000", time.Now()) // was read a moment ago
 		}
 		synctest.Wait()
 		if got := fmt.Sprint(copyOf(v, &v.asked)[4:]); got != "[dev:0029]" {
@@ -197,7 +197,7 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 		asked, made := len(copyOf(v, &v.asked)), v.madeSoFar()
 		r.stop()
 
-		down := &upstream.Error{Outcome: upstream.Unclear}
+		down := &upstream.Error{Outcome: upstream.Unknown}
 		v.set(func() {
 			v.broken, v.silent = down, down
 			v.prices = map[string]error{"price_1": down, "price_p": down, "price_f": down, "price_d": down}
@@ -209,7 +209,7 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 			t.Helper()
 			r.wantSold(want)
 			for uid, state := range states {
-				if got := r.Selling(uid, time.Now()).State; got != state {
+				if got := r.Availability(uid, time.Now()).State; got != state {
 					t.Errorf("%s: %s; want %s", uid, got, state)
 				}
 			}
@@ -238,8 +238,8 @@ func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
 		outcome  upstream.Outcome
 		listings int // in the quarter of an hour after
 	}{
-		"Notehub refuses us: only a person can mend it": {upstream.Trouble, 1},
-		"no reply: asked again soon":                    {upstream.Unclear, 16},
+		"Notehub refuses us: only a person can mend it": {upstream.Misconfigured, 1},
+		"no reply: asked again soon":                    {upstream.Unknown, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

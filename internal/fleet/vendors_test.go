@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -100,14 +101,14 @@ func (v *vendors) Device(_ context.Context, uid string) (ledger.Device, error) {
 			return d, nil
 		}
 	}
-	return ledger.Device{}, &upstream.Error{Outcome: upstream.Refused, Status: 404}
+	return ledger.Device{}, &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
-func (v *vendors) Plan(_ context.Context, id string) (ledger.Plan, error) {
+func (v *vendors) Plan(_ context.Context, id string) (payment.Offer, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.pricesGot = append(v.pricesGot, id)
-	return ledger.Plan{PriceID: id, Name: "Plan " + id, Amount: cmp.Or(v.amounts[id], 350), Currency: "eur"}, v.prices[id]
+	return payment.Offer{PriceID: id, Name: "Plan " + id, Amount: cmp.Or(v.amounts[id], 350), Currency: "eur"}, v.prices[id]
 }
 
 func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
@@ -115,7 +116,7 @@ func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
 	defer v.mu.Unlock()
 	for _, l := range v.links {
 		if l.Active && l.ID != v.leftOut {
-			l.Plan = ledger.Plan{PriceID: l.Plan.PriceID}
+			l.Plan = payment.Offer{PriceID: l.Plan.PriceID}
 			active = append(active, l)
 		}
 	}
@@ -128,20 +129,20 @@ func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
 	v.examined = append(v.examined, id)
 	for _, l := range v.links {
 		if l.ID == id {
-			l.Plan = ledger.Plan{PriceID: l.Plan.PriceID}
+			l.Plan = payment.Offer{PriceID: l.Plan.PriceID}
 			if !l.Active {
 				l.Closed = "it was deactivated"
 			}
 			return l, v.unread
 		}
 	}
-	return ledger.Link{}, &upstream.Error{Outcome: upstream.Refused, Status: 404}
+	return ledger.Link{}, &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
 // creationTime is Stripe's usual answer time.
 const creationTime = 300 * time.Millisecond
 
-func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan ledger.Plan, returnURL, process, key string) (ledger.Link, error) {
+func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error) {
 	v.mu.Lock()
 	n := len(v.created)
 	v.created = append(v.created, time.Now())
@@ -182,7 +183,7 @@ func (v *vendors) UpdateLink(_ context.Context, change ledger.Link) error {
 			return nil
 		}
 	}
-	return &upstream.Error{Outcome: upstream.Refused, Status: 404}
+	return &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
 func (v *vendors) SignLink(_ context.Context, id, process string) error {
@@ -195,5 +196,5 @@ func (v *vendors) SignLink(_ context.Context, id, process string) error {
 			return nil
 		}
 	}
-	return &upstream.Error{Outcome: upstream.Refused, Status: 404}
+	return &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }

@@ -95,7 +95,7 @@ func (f *Fleet) payable() bool {
 	observed, now := f.observed, time.Now()
 	f.mu.RUnlock()
 	for _, d := range f.all() {
-		if state := f.judge(d, now, observed).State; state == Open || state == InUse {
+		if state := f.availability(d, now, observed).State; state == Open || state == InUse {
 			return true
 		}
 	}

@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"notepay/internal/payment"
 )
 
-// FactEventsRead is until when Stripe's events were read, by Stripe's clock.
-const FactEventsRead = "events_read"
+// MetaEventsRead is until when Stripe's events were read, by Stripe's clock.
+const MetaEventsRead = "events_read"
 
 const (
 	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others
@@ -140,27 +142,27 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// takeOver makes a restored copy a ledger of its own that is born at a time: what was paid before
+// adoptBackup makes a restored copy a ledger of its own that is born at a time: what was paid before
 // was another's to deliver.
-func (tx *Tx) takeOver(at time.Time) error {
+func (tx *Tx) adoptBackup(at time.Time) error {
 	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
 	if err != nil || n == 0 {
 		return err
 	}
-	born, err := tx.Fact(factBorn)
+	born, err := tx.Meta(factBorn)
 	if err != nil {
 		return err
 	}
 	// What it missed is read from where it had read to, not from its new birth.
-	return errors.Join(tx.SetFactOnce(FactEventsRead, born), tx.SetFact(factBorn, at), tx.SetFact(factRestored, at))
+	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(factBorn, at), tx.SetMeta(factRestored, at))
 }
 
 // Restored reads the payments that a restored copy believes to be under way, and that the ledger
 // which it was copied from may have ended since. It returns none for any other ledger. The caller
 // judges each, and then calls SetJudged.
-func (tx *Tx) Restored() ([]Payment, error) {
-	since, err := tx.Fact(factRestored)
-	if restored, err := Has(err); !restored || err != nil {
+func (tx *Tx) Restored() ([]payment.Payment, error) {
+	since, err := tx.Meta(factRestored)
+	if restored, err := Found(err); !restored || err != nil {
 		return nil, err
 	}
 	// What was paid since is this ledger's own. It may have been recorded before the rest is judged.
@@ -169,8 +171,8 @@ func (tx *Tx) Restored() ([]Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
-// SetJudged ends what Restored began.
-func (tx *Tx) SetJudged() error {
+// SetQuarantined ends what Restored began.
+func (tx *Tx) SetQuarantined() error {
 	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factRestored)
 	return err
 }

@@ -9,22 +9,24 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"notepay/internal/payment"
 )
 
 func TestABackupOfALedgerInUse(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	l := open(t, path)
-	insert(t, l, payment("before"))
+	insert(t, l, testPayment("before"))
 	ctx, stop := context.WithCancel(t.Context())
 	var writes sync.WaitGroup
 	begun := make(chan struct{})
 	writes.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
-			p := payment(fmt.Sprintf("during_%d", n))
+			p := testPayment(fmt.Sprintf("during_%d", n))
 			if err := l.Update(context.Background(), func(tx *Tx) error {
 				_, err := tx.InsertPayment(p)
-				return errors.Join(err, tx.AddAttempt(p.ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"}))
+				return errors.Join(err, tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}))
 			}); err != nil {
 				t.Error(err)
 				return
@@ -40,7 +42,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 	}
 	stop()
 	writes.Wait()
-	insert(t, l, payment("after"))
+	insert(t, l, testPayment("after"))
 
 	c := open(t, copied)
 	list, _, err := c.Payments(t.Context(), Filter{Limit: 100000})
@@ -58,13 +60,13 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 	if _, err := c.Payment(t.Context(), "cs_after"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what came after the copy: %v; want it not in there", err)
 	}
-	if read := inTx(c, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != len(list) {
+	if read := inTx(c, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != len(list) {
 		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
 	}
 	// The ledger that was copied goes on as it is.
 	closeLedger(t, l)
 	l = open(t, path)
-	if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != 0 {
+	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != 0 {
 		t.Errorf("the ledger itself has %d to be judged (%v); want none", len(read.got), read.err)
 	}
 }
@@ -74,7 +76,7 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 	whole := freshSQLite(t)
 	l := open(t, whole)
 	for n := range 200 {
-		insert(t, l, payment(fmt.Sprint(n)))
+		insert(t, l, testPayment(fmt.Sprint(n)))
 	}
 	closeLedger(t, l)
 	dir := t.TempDir()
@@ -129,7 +131,7 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
-	insert(t, open(t, path), payment("one"))
+	insert(t, open(t, path), testPayment("one"))
 	if err := os.WriteFile(copied+".partial", []byte("half a copy"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -144,9 +146,9 @@ func TestADamagedCopyIsNoBackup(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
-	insert(t, l, payment("one"))
+	insert(t, l, testPayment("one"))
 	mustUpdate(t, l, func(tx *Tx) error {
-		return tx.AddAttempt(payment("one").ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"})
+		return tx.AddAttempt(testPayment("one").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
 	})
 	closeLedger(t, l)
 	// An attempt without a detail, which the schema forbids.

@@ -28,7 +28,7 @@ func BenchmarkUpdate(b *testing.B) {
 			for range writers {
 				all.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						p := payment(fmt.Sprint(n))
+						p := testPayment(fmt.Sprint(n))
 						err := l.Update(b.Context(), func(tx *Tx) error {
 							_, err := tx.InsertPayment(p)
 							return err

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"notepay/internal/payment"
 	"notepay/internal/vendortime"
 )
 
@@ -35,10 +36,10 @@ func (l *Ledger) Now() time.Time { return l.clock.Now() }
 // Clock returns the clock that the ledger works by. nil is the host's.
 func (l *Ledger) Clock() *vendortime.Clock { return l.clock }
 
-// Born returns when this ledger was made, in whole seconds as Stripe counts. What was paid before
+// CreatedAt returns when this ledger was made, in whole seconds as Stripe counts. What was paid before
 // was another's to deliver. Until the ledger is settled it is what an earlier process stored, or
 // zero.
-func (l *Ledger) Born() time.Time {
+func (l *Ledger) CreatedAt() time.Time {
 	ms := l.born.Load()
 	if ms == 0 {
 		return time.Time{}
@@ -59,14 +60,14 @@ func (l *Ledger) Settle(ctx context.Context) error {
 	var born time.Time
 	err := l.Update(ctx, func(tx *Tx) (err error) {
 		if l.clock != nil {
-			if err := tx.correctFacts(opened); err != nil {
+			if err := tx.correctMeta(opened); err != nil {
 				return err
 			}
 		}
-		if err := errors.Join(tx.SetFactOnce(factBorn, opened), tx.takeOver(opened)); err != nil {
+		if err := errors.Join(tx.SetMetaOnce(factBorn, opened), tx.adoptBackup(opened)); err != nil {
 			return err
 		}
-		born, err = tx.Fact(factBorn)
+		born, err = tx.Meta(factBorn)
 		return err
 	})
 	// If we stop here, the facts are right, and the next start finds nothing to correct.
@@ -81,11 +82,11 @@ func (l *Ledger) Settle(ctx context.Context) error {
 // storedBirth returns the birth that an earlier process stored, in Unix milliseconds: 0 if there is
 // none or if it was another ledger's.
 func (tx *Tx) storedBirth() (int64, error) {
-	if stamped, err := Has(errorOf(tx.Fact(factBackup))); stamped || err != nil {
+	if stamped, err := Found(errOnly(tx.Meta(factBackup))); stamped || err != nil {
 		return 0, err
 	}
-	born, err := tx.Fact(factBorn)
-	if known, err := Has(err); !known || err != nil {
+	born, err := tx.Meta(factBorn)
+	if known, err := Found(err); !known || err != nil {
 		return 0, err
 	}
 	return born.UnixMilli(), nil
@@ -102,12 +103,12 @@ const (
 	birthSlack = 20 * time.Second
 )
 
-// correctFacts corrects facts that a clock which was ahead has left in the future. A birth in the
+// correctMeta corrects facts that a clock which was ahead has left in the future. A birth in the
 // future would disown every payment until then, and a cursor in the future would skip all events
 // until then.
-func (tx *Tx) correctFacts(opened time.Time) error {
-	born, err := tx.Fact(factBorn)
-	known, err := Has(err)
+func (tx *Tx) correctMeta(opened time.Time) error {
+	born, err := tx.Meta(factBorn)
+	known, err := Found(err)
 	if err != nil || !known {
 		return err
 	}
@@ -115,7 +116,7 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 		if born, err = tx.earliestTrace(opened); err != nil {
 			return err
 		}
-		if err := tx.SetFact(factBorn, born); err != nil {
+		if err := tx.SetMeta(factBorn, born); err != nil {
 			return err
 		}
 	}
@@ -127,7 +128,7 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 	}
 	late := tx.Now.Add(cursorSlack)
 	if _, err := tx.exec(`UPDATE facts SET value = $1 WHERE name = $2 AND value > $3`,
-		again.UnixMilli(), FactEventsRead, late.UnixMilli()); err != nil {
+		again.UnixMilli(), MetaEventsRead, late.UnixMilli()); err != nil {
 		return err
 	}
 	_, err = tx.exec(`UPDATE facts SET value = $1 WHERE value > $1 AND name = $2`, tx.Now.UnixMilli(), FactFleetLoaded)
@@ -139,7 +140,7 @@ func (tx *Tx) correctFacts(opened time.Time) error {
 // that has passed is no earlier than the true birth.
 func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 	rows, err := tx.db.query(`SELECT min(at) FROM (SELECT min(value) AS at FROM facts WHERE name = $1 OR name = $2
-		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, FactEventsRead, FactFleetLoaded)
+		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, MetaEventsRead, FactFleetLoaded)
 	at, err := one(rows, err, scanInstant)
 	if at.IsZero() || at.After(opened) {
 		at = opened
@@ -148,7 +149,7 @@ func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 }
 
 // Waiting reads the payments whose next step is not due yet, or that have to wait before they may call a vendor again.
-func (tx *Tx) Waiting() (list []Payment, err error) {
+func (tx *Tx) Waiting() (list []payment.Payment, err error) {
 	const notehubFresh, notehubAgain = notehubSteps + ` AND failures = 0`, notehubSteps + ` AND failures > 0`
 	for _, part := range []string{notehubFresh, notehubAgain, stripeSteps, waitStep} {
 		query := `SELECT ` + paymentColumns + ` FROM payments WHERE ` + part + ` AND (due_at > $1 OR not_before > $1 OR money_not_before > $1)`

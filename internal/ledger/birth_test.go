@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/payment"
 	"notepay/internal/vendortime"
 )
 
@@ -53,52 +54,52 @@ func testBirthWaits(t *testing.T, database string) {
 	const ahead = -26 * time.Hour
 	clock := vendortime.New(nil)
 	l := openBy(t, database, clock)
-	if l.Settled() || !l.Born().IsZero() {
-		t.Errorf("born at %v before the time is known", l.Born())
+	if l.Settled() || !l.CreatedAt().IsZero() {
+		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
 	closeLedger(t, l)
 	l = openBy(t, database, clock) // nothing was decided
-	if l.Settled() || !l.Born().IsZero() {
-		t.Errorf("born at %v before the time is known", l.Born())
+	if l.Settled() || !l.CreatedAt().IsZero() {
+		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
 	learn(t, clock, ahead)
 	for range 2 {
 		if err := l.Settle(t.Context()); err != nil || !l.Settled() {
 			t.Fatalf("settle: %v, settled %v", err, l.Settled())
 		}
-		near(t, "the birth", l.Born(), ahead)
+		near(t, "the birth", l.CreatedAt(), ahead)
 	}
 	near(t, "the ledger's time", l.Now(), ahead)
 	mustUpdate(t, l, func(tx *Tx) error { near(t, "a transaction's time", tx.Now, ahead); return nil })
-	first := l.Born()
+	first := l.CreatedAt()
 	closeLedger(t, l)
 
 	l = openBy(t, database, vendortime.New(nil))
-	if l.Settled() || !l.Born().Equal(first) {
-		t.Errorf("the stored birth is %v, settled %v; want %v, not settled", l.Born(), l.Settled(), first)
+	if l.Settled() || !l.CreatedAt().Equal(first) {
+		t.Errorf("the stored birth is %v, settled %v; want %v, not settled", l.CreatedAt(), l.Settled(), first)
 	}
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact(factBackup, noon2020(0)) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta(factBackup, noon2020(0)) })
 	closeLedger(t, l)
 	clock = vendortime.New(nil)
-	if l = openBy(t, database, clock); !l.Born().IsZero() {
-		t.Errorf("a restored copy was born at %v before the time is known", l.Born())
+	if l = openBy(t, database, clock); !l.CreatedAt().IsZero() {
+		t.Errorf("a restored copy was born at %v before the time is known", l.CreatedAt())
 	}
 	learn(t, clock, time.Hour)
 	if err := l.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	near(t, "a restored copy's birth", l.Born(), time.Hour)
+	near(t, "a restored copy's birth", l.CreatedAt(), time.Hour)
 }
 
 func testTimesAhead(t *testing.T, database string) {
 	const day = 24 * time.Hour
-	settled := func(facts map[string]time.Duration, payments ...Payment) *Ledger {
+	settled := func(facts map[string]time.Duration, payments ...payment.Payment) *Ledger {
 		t.Helper()
 		l := open(t, database)
 		mustUpdate(t, l, func(tx *Tx) error {
 			_, err := tx.exec(`DELETE FROM facts`)
 			for name, ahead := range facts {
-				err = errors.Join(err, tx.SetFact(name, tx.Now.Add(ahead)))
+				err = errors.Join(err, tx.SetMeta(name, tx.Now.Add(ahead)))
 			}
 			return err
 		})
@@ -114,9 +115,9 @@ func testTimesAhead(t *testing.T, database string) {
 	}
 	check := func(l *Ledger, want map[string]time.Duration) {
 		t.Helper()
-		near(t, "the birth", l.Born(), want[factBorn])
+		near(t, "the birth", l.CreatedAt(), want[factBorn])
 		for name, ahead := range want {
-			at, err := l.Fact(t.Context(), name)
+			at, err := l.Meta(t.Context(), name)
 			if err != nil {
 				t.Error(err)
 			}
@@ -125,19 +126,19 @@ func testTimesAhead(t *testing.T, database string) {
 		closeLedger(t, l)
 	}
 	type facts = map[string]time.Duration
-	check(settled(facts{factBorn: -90 * day, FactEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
-		facts{factBorn: -90 * day, FactEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
-	check(settled(facts{factBorn: 2 * time.Hour, FactEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
-		facts{factBorn: -time.Hour, FactEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
-	check(settled(facts{factBorn: 2 * time.Hour, FactEventsRead: 3 * time.Hour, "fleet_loaded": 3 * time.Hour}),
-		facts{factBorn: 0, FactEventsRead: 0, "fleet_loaded": 0})
-	check(settled(facts{factBorn: -5 * day, FactEventsRead: day}), facts{factBorn: -5 * day, FactEventsRead: -5 * day})
-	check(settled(facts{factBorn: -90 * day, FactEventsRead: day}), facts{factBorn: -90 * day, FactEventsRead: -eventsListed})
+	check(settled(facts{factBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
+		facts{factBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
+	check(settled(facts{factBorn: 2 * time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
+		facts{factBorn: -time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
+	check(settled(facts{factBorn: 2 * time.Hour, MetaEventsRead: 3 * time.Hour, "fleet_loaded": 3 * time.Hour}),
+		facts{factBorn: 0, MetaEventsRead: 0, "fleet_loaded": 0})
+	check(settled(facts{factBorn: -5 * day, MetaEventsRead: day}), facts{factBorn: -5 * day, MetaEventsRead: -5 * day})
+	check(settled(facts{factBorn: -90 * day, MetaEventsRead: day}), facts{factBorn: -90 * day, MetaEventsRead: -eventsListed})
 	// Two starts in a row estimate Stripe's time, and the second estimate may be the earlier one.
-	check(settled(facts{factBorn: 5 * time.Second, FactEventsRead: -time.Hour}),
-		facts{factBorn: 5 * time.Second, FactEventsRead: -time.Hour})
-	ours := idle(payment("ours"))
-	ours.Machine, ours.SentAt, ours.Posted = Sent, noon(), true
+	check(settled(facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour}),
+		facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour})
+	ours := idle(testPayment("ours"))
+	ours.Delivery, ours.SentAt, ours.MaybeAccepted = payment.Sent, noon(), true
 	ours.PaidAt = time.Now().Add(-40 * day)
-	check(settled(facts{factBorn: day, FactEventsRead: day}, ours), facts{factBorn: -40 * day, FactEventsRead: -eventsListed})
+	check(settled(facts{factBorn: day, MetaEventsRead: day}, ours), facts{factBorn: -40 * day, MetaEventsRead: -eventsListed})
 }

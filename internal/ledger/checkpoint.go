@@ -28,8 +28,8 @@ func (f *ledgerFiles) maxFrames() int64 {
 	return max(minLogFrames, min(logFrames, room/4/(frameHeaderSize+header.PageSize)))
 }
 
-// logLook is after how many commits the log's length is looked at.
-const logLook = 16
+// logCheckInterval is after how many commits the log's length is looked at.
+const logCheckInterval = 16
 
 // generationCursor names the cursor that holds the generation: which state of which ledger the
 // database is. It changes at each start, at each checkpoint and at the end, so that a copy made in
@@ -40,7 +40,7 @@ const generationCursor = "ledger_generation"
 func (w *sharedWriter) enter(generation string, replaced bool) error {
 	err := w.alone(func(tx *Tx) error {
 		if replaced {
-			if err := tx.SetFact(factBackup, tx.Now); err != nil {
+			if err := tx.SetMeta(factBackup, tx.Now); err != nil {
 				return err
 			}
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"modernc.org/sqlite"
+
+	"notepay/internal/payment"
 )
 
 func TestSQLite(t *testing.T) {
@@ -154,7 +156,7 @@ func mustUpdate(t *testing.T, l *Ledger, fn func(*Tx) error) {
 }
 
 // insert stores new payments.
-func insert(t *testing.T, l *Ledger, payments ...Payment) {
+func insert(t *testing.T, l *Ledger, payments ...payment.Payment) {
 	t.Helper()
 	mustUpdate(t, l, func(tx *Tx) error {
 		for _, p := range payments {
@@ -169,18 +171,18 @@ func insert(t *testing.T, l *Ledger, payments ...Payment) {
 // noon is when everything happens unless a test says otherwise.
 func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
-// payment is one that waits for its note to be sent.
-func payment(name string) Payment {
+// testPayment is one that waits for its note to be sent.
+func testPayment(name string) payment.Payment {
 	session := "cs_" + name
-	return Payment{
-		ID: CreditID(session), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
-		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Money: Paid, Machine: Queued,
-		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: PostNote, DueAt: noon(),
+	return payment.Payment{
+		ID: payment.CreditID(session), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
+		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued,
+		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: payment.StepPostNote, DueAt: noon(),
 	}
 }
 
-func idle(p Payment) Payment {
-	p.Step, p.DueAt = NoStep, time.Time{}
+func idle(p payment.Payment) payment.Payment {
+	p.Step, p.DueAt = payment.NoStep, time.Time{}
 	return p
 }
 

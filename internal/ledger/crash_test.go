@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"notepay/internal/payment"
 )
 
 // writerLedger names, in a process that this test starts to kill it, the ledger that it writes to.
@@ -79,12 +81,12 @@ func writeUntilKilled(t *testing.T, path string) {
 	for w := range writers {
 		go func() {
 			for n := 0; ; n++ {
-				p := payment(fmt.Sprintf("%s_%d_%d", os.Getenv("NOTEPAY_TEST_ROUND"), w, n))
+				p := testPayment(fmt.Sprintf("%s_%d_%d", os.Getenv("NOTEPAY_TEST_ROUND"), w, n))
 				err := l.Update(t.Context(), func(tx *Tx) error {
 					if _, err := tx.InsertPayment(p); err != nil {
 						return err
 					}
-					return tx.AddAttempt(p.ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"})
+					return tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
 				})
 				if err == nil {
 					_, err = os.Stdout.WriteString(p.SessionID + "\n")

@@ -48,7 +48,7 @@ func fillAndGoOn(t *testing.T, path string) {
 	n := 0
 	store := func() error {
 		n++
-		p := payment(fmt.Sprint(n))
+		p := testPayment(fmt.Sprint(n))
 		p.DeviceName = strings.Repeat("x", 10_000)
 		err := l.Update(t.Context(), func(tx *Tx) error {
 			_, err := tx.InsertPayment(p)

@@ -1,20 +1,9 @@
 package ledger
 
-import "time"
-
-// Dispute is what was told last of one dispute. A payment may have several.
-type Dispute struct {
-	ID            string // dp_... or du_...
-	PaymentIntent string
-	Status        string // Stripe's word
-	Amount        int64  // minor units of Currency
-	Currency      string
-	Refundable    bool      // Stripe lets the charge be refunded nevertheless
-	ToldAt        time.Time // by Stripe's clock
-}
+import "notepay/internal/payment"
 
 // SaveDispute stores what was told of a dispute, in place of what was told before.
-func (tx *Tx) SaveDispute(d Dispute) error {
+func (tx *Tx) SaveDispute(d payment.Dispute) error {
 	_, err := tx.exec(
 		`INSERT INTO disputes (id, payment_intent, status, amount, currency, refundable, told_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (id) DO UPDATE SET status = excluded.status, amount = excluded.amount, currency = excluded.currency,
@@ -25,16 +14,16 @@ func (tx *Tx) SaveDispute(d Dispute) error {
 		d.Amount,
 		d.Currency,
 		bit(d.Refundable),
-		d.ToldAt.UnixMilli(),
+		d.ReportedAt.UnixMilli(),
 	)
 	return err
 }
 
 // Disputes reads the disputes about a PaymentIntent.
-func (tx *Tx) Disputes(intent string) ([]Dispute, error) {
+func (tx *Tx) Disputes(intent string) ([]payment.Dispute, error) {
 	rows, err := tx.db.query(`SELECT id, payment_intent, status, amount, currency, refundable, told_at FROM disputes
 		WHERE payment_intent = $1 ORDER BY id`, intent)
-	return all(rows, err, func(s scanner) (d Dispute, err error) {
+	return all(rows, err, func(s scanner) (d payment.Dispute, err error) {
 		err = s.Scan(
 			&d.ID,
 			&d.PaymentIntent,
@@ -42,7 +31,7 @@ func (tx *Tx) Disputes(intent string) ([]Dispute, error) {
 			&d.Amount,
 			&d.Currency,
 			flag{&d.Refundable},
-			instant{&d.ToldAt},
+			instant{&d.ReportedAt},
 		)
 		return d, err
 	})

@@ -3,18 +3,20 @@ package ledger
 import (
 	"strings"
 	"testing"
+
+	"notepay/internal/payment"
 )
 
 // What events told of disputes before their state was kept is taken over, see 009_disputes.sql.
 func TestDisputesOfEarlierLedgersAreTakenOver(t *testing.T) {
 	t.Parallel()
 	l := open(t, t.TempDir()+"/notepay.db")
-	for name, money := range map[string]Money{"won": Paid, "open": Disputed, "lost": Lost} {
-		p := payment(name)
-		p.Money, p.PaymentIntent, p.Machine, p.Reason = money, "pi_"+name, Failed, "recalled"
+	for name, money := range map[string]payment.FundsStatus{"won": payment.Paid, "open": payment.Disputed, "lost": payment.DisputeLost} {
+		p := testPayment(name)
+		p.Funds, p.PaymentIntent, p.Delivery, p.Reason = money, "pi_"+name, payment.Failed, "recalled"
 		insert(t, l, p)
 		types := []string{"charge.dispute.created"}
-		if money != Disputed {
+		if money != payment.Disputed {
 			types = append(types, "charge.dispute.closed")
 		}
 		for _, kind := range types {
@@ -32,7 +34,7 @@ func TestDisputesOfEarlierLedgersAreTakenOver(t *testing.T) {
 		}
 	}
 	for name, status := range map[string]string{"won": "won", "open": "needs_response", "lost": "lost"} {
-		read := inTx(l, func(tx *Tx) ([]Dispute, error) { return tx.Disputes("pi_" + name) })
+		read := inTx(l, func(tx *Tx) ([]payment.Dispute, error) { return tx.Disputes("pi_" + name) })
 		if read.err != nil || len(read.got) != 1 || read.got[0].Status != status || read.got[0].ID != "dp_"+name {
 			t.Errorf("%s: %+v, %v; want it %s", name, read.got, read.err, status)
 		}

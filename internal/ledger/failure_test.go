@@ -43,7 +43,7 @@ func testFailures(t *testing.T, database string) {
 			return nil
 		}
 	}
-	insert(t, l, payment("one"))
+	insert(t, l, testPayment("one"))
 	before := l.LastWrite()
 	if before.IsZero() || time.Since(before) > time.Minute {
 		t.Errorf("the last write was at %v; want now", before)
@@ -137,7 +137,7 @@ func TestALogThatGrewIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := func(name string) {
-		p := payment(name)
+		p := testPayment(name)
 		p.DeviceName = strings.Repeat("x", 1<<20)
 		insert(t, l, p)
 	}

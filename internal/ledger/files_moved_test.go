@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 // A ledger whose files are moved, replaced, overwritten or damaged under a running process.
@@ -34,7 +36,7 @@ func TestLinksLeadToOneLedger(t *testing.T) {
 	}
 	toNothing := link(path, "early.db")
 	l := open(t, toNothing) // the ledger is not there yet
-	insert(t, l, payment("one"))
+	insert(t, l, testPayment("one"))
 	directory := link("data", "other")
 	relative, chain := link("data/notepay.db", "relative.db"), link("early.db", "chain.db")
 	for _, name := range []string{path, toNothing, relative, chain, filepath.Join(directory, "notepay.db")} {
@@ -127,7 +129,7 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			insert(t, l, payment("one"))
+			insert(t, l, testPayment("one"))
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			reports := make(chan error, 8)
@@ -138,7 +140,7 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 					t.Errorf("the watch reports nothing")
 				}
 			}
-			p := payment("two")
+			p := testPayment("two")
 			if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
 				t.Errorf("a write is acknowledged")
 			}
@@ -154,8 +156,8 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 // idle, and not when it stops. The log holds the last payments.
 func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 	t.Parallel()
-	long := func(name string) Payment {
-		p := payment(name)
+	long := func(name string) payment.Payment {
+		p := testPayment(name)
 		p.DeviceName = strings.Repeat("x", 100_000)
 		return p
 	}
@@ -163,7 +165,7 @@ func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 		for next, then := range map[string]func(t *testing.T, l *Ledger){
 			"it stops": func(*testing.T, *Ledger) {},
 			"a payment comes": func(t *testing.T, l *Ledger) {
-				p := payment("refused")
+				p := testPayment("refused")
 				if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
 					t.Errorf("a write is acknowledged")
 				}
@@ -238,7 +240,7 @@ func TestDamageIsNoticed(t *testing.T) {
 			})
 		},
 		"by a search": func(l *Ledger) error {
-			_, err := l.Takings(context.Background(), time.UnixMilli(0), time.Now().Add(time.Hour))
+			_, err := l.Revenue(context.Background(), time.UnixMilli(0), time.Now().Add(time.Hour))
 			return err
 		},
 	} {
@@ -247,7 +249,7 @@ func TestDamageIsNoticed(t *testing.T) {
 			path := freshSQLite(t)
 			l := open(t, path)
 			for n := range 300 {
-				insert(t, l, payment(fmt.Sprint(n)))
+				insert(t, l, testPayment(fmt.Sprint(n)))
 			}
 			closeLedger(t, l)
 			damage(t, path)
@@ -283,7 +285,7 @@ func TestADamagedLedgerIsRefusedAfterAKill(t *testing.T) {
 	path := freshSQLite(t)
 	l := open(t, path)
 	for n := range 300 {
-		insert(t, l, payment(fmt.Sprint(n)))
+		insert(t, l, testPayment(fmt.Sprint(n)))
 	}
 	closeLedger(t, l)
 	damage(t, path)
@@ -314,7 +316,7 @@ func TestNobodyElseMayReadALedger(t *testing.T) {
 	}
 	for _, path := range []string{freshSQLite(t), old} {
 		l := open(t, path)
-		insert(t, l, payment("one"))
+		insert(t, l, testPayment("one"))
 		copied := path + ".copy"
 		if err := Backup(t.Context(), path, copied); err != nil {
 			t.Fatal(err)

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+
+	"notepay/internal/payment"
 )
 
 // remoteLedger names, in a process that a test starts to kill it, the ledger that it works on.
@@ -38,7 +40,7 @@ func TestRemoteLedger(t *testing.T) {
 	fmt.Println("open")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		name, size, _ := strings.Cut(lines.Text(), " ")
-		p := payment(name)
+		p := testPayment(name)
 		n, _ := strconv.Atoi(size)
 		p.DeviceName = strings.Repeat("x", n)
 		err := l.Update(context.Background(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err })
@@ -197,7 +199,7 @@ func TestAForeignLogIsRefused(t *testing.T) {
 					t.Parallel()
 					path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 					l := open(t, path)
-					insert(t, l, payment("one"))
+					insert(t, l, testPayment("one"))
 					closeLedger(t, l)
 					if when == "while it was stopped" {
 						copyLedger(t, path, copied)
@@ -224,7 +226,7 @@ func TestAForeignLogIsRefused(t *testing.T) {
 						}
 					}
 					refused("backup", Backup(t.Context(), path, copied+"2"))
-					refused("check", Inspect(t.Context(), path))
+					refused("check", CheckWritable(t.Context(), path))
 					l, err := Open(t.Context(), path)
 					if err == nil {
 						closeLedger(t, l)
@@ -248,7 +250,7 @@ func TestAForeignLogIsRefused(t *testing.T) {
 					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 						t.Errorf("what the copy held: %v", err)
 					}
-					if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) == 0 {
+					if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) == 0 {
 						t.Errorf("nothing is to be judged; want it known for a copy")
 					}
 				})
@@ -405,7 +407,7 @@ func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
 			if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 				t.Error(err)
 			}
-			if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) != 0 {
+			if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 0 {
 				t.Errorf("%d payments are to be judged; want it not taken for a copy", len(read.got))
 			}
 		})
@@ -423,13 +425,13 @@ func TestACopyPutInPlaceByHandIsKnown(t *testing.T) {
 			t.Parallel()
 			path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 			l := open(t, path)
-			insert(t, l, payment("one"))
+			insert(t, l, testPayment("one"))
 			copyLedger(t, path, copied)
-			insert(t, l, payment("two"))
+			insert(t, l, testPayment("two"))
 			closeLedger(t, l)
 			write(t, path, read(t, copied))
 			l = open(t, path)
-			if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) != 1 {
+			if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 1 {
 				t.Errorf("%d payments are to be judged (%v); want the one of the copy", len(read.got), read.err)
 			}
 			notices := strings.Join(l.Notices(), "\n")
@@ -515,7 +517,7 @@ func TestALogPutBesideALedgerIsRefused(t *testing.T) {
 	logged := func(name string) string {
 		path := freshSQLite(t)
 		l := open(t, path)
-		insert(t, l, payment(name))
+		insert(t, l, testPayment(name))
 		closeLedger(t, l)
 		r := startRemote(t, path)
 		r.mustStore(name + "_later")

@@ -83,7 +83,7 @@ func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
 	if got, want := names(t, old.reads.DB, columns), names(t, fresh.reads.DB, columns); !slices.Equal(got, want) {
 		t.Errorf("columns:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	insert(t, old, payment("one"))
+	insert(t, old, testPayment("one"))
 	wantStored(t, old, []string{"cs_one"})
 }
 

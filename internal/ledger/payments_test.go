@@ -8,24 +8,26 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 // fullPayment has no zero field, so that a column which is forgotten or swapped shows.
-func fullPayment(t *testing.T) Payment {
+func fullPayment(t *testing.T) payment.Payment {
 	t.Helper()
-	p := payment("full")
+	p := testPayment("full")
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
-	p.Money, p.RefundedAmount = Refunding, 100
-	p.Machine, p.Reason, p.Attention = Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.NotBefore, &p.MachineAt, &p.MoneyAt, &p.MoneyNotBefore}
+	p.Funds, p.RefundedAmount = payment.Refunding, 100
+	p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "money_kept"
+	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.BackoffUntil, &p.DeliveryAt, &p.FundsAt, &p.FundsBackoffUntil}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
-	p.MoneyFailures, p.LostAmount = 2, 50
-	p.Step, p.Turn, p.InFlight, p.Failures, p.Posted, p.Unclear, p.Vanished = Refund, 7, true, 3, true, true, true
-	p.Code, p.Occupies, p.Stop, p.Recalled, p.NoteIDs, p.Tell = "E-DOOR", true, "ended", RecallDeleted, "1:7,1:8", "refunded"
-	p.RefundNumber, p.RefundAmount, p.RefundGoal, p.RefundLook = 2, 150, 250, true
-	p.CardLast4, p.ReceiptURL, p.WithCode, p.AccessCode = "4242", "https://pay.stripe.com/receipts/1", true, "493817"
+	p.FundsFailures, p.LostAmount = 2, 50
+	p.Step, p.FencingToken, p.InFlight, p.Failures, p.MaybeAccepted, p.OutcomeUnknown, p.NotFoundAfterUnclear = payment.StepRefund, 7, true, 3, true, true, true
+	p.MachineCode, p.HoldsDevice, p.CancelReason, p.RecallStatus, p.NoteIDs, p.PendingNotice = "E-DOOR", true, "ended", payment.RecallDeleted, "1:7,1:8", "refunded"
+	p.RefundSeq, p.RefundAmount, p.RefundTarget, p.ReconcileRefund = 2, 150, 250, true
+	p.CardLast4, p.ReceiptURL, p.NeedsAccessCode, p.AccessCode = "4242", "https://pay.stripe.com/receipts/1", true, "493817"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -37,22 +39,22 @@ func fullPayment(t *testing.T) Payment {
 func testPaymentRoundTrip(t *testing.T, database string) {
 	l := open(t, database)
 	full := fullPayment(t)
-	bare := Payment{ID: CreditID("cs_bare"), SessionID: "cs_bare", Token: "token_bare", Money: Paid, Machine: Queued, PaidAt: noon(), CreatedAt: noon()}
+	bare := payment.Payment{ID: payment.CreditID("cs_bare"), SessionID: "cs_bare", Token: "token_bare", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: noon(), CreatedAt: noon()}
 	saved := fullPayment(t)
-	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
+	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = payment.CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
 	saved.DeviceUID = "dev:saved" // the other's device is taken
-	before := Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
-		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, ReceiptURL: saved.ReceiptURL, Money: Paid, Machine: Queued}
+	before := payment.Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
+		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, ReceiptURL: saved.ReceiptURL, Funds: payment.Paid, Delivery: payment.Queued}
 	insert(t, l, full, bare, before)
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // what a payment is never changes
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
 		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(0), noon2020(1), "1111", "https://example.com"
-		saved.MachineAt, saved.MoneyAt = tx.Now.UTC().Truncate(time.Millisecond), tx.Now.UTC().Truncate(time.Millisecond) // both change now
+		saved.DeliveryAt, saved.FundsAt = tx.Now.UTC().Truncate(time.Millisecond), tx.Now.UTC().Truncate(time.Millisecond) // both change now
 		return tx.SavePayment(other)
 	})
 
-	for name, want := range map[string]Payment{"all fields": full, "zero times and no intent": bare, "how it stands, saved": saved} {
+	for name, want := range map[string]payment.Payment{"all fields": full, "zero times and no intent": bare, "how it stands, saved": saved} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
@@ -61,19 +63,19 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil || len(list) != 1 || list[0] != want {
 				t.Errorf("PaymentsOfTokens: got %+v, %v; want %+v alone", list, err, want)
 			}
-			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment(want.ID) }))
+			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment(want.ID) }))
 			if want.PaymentIntent != "" {
 				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))
-				wantPayment(t, "Tx.PaymentOfIntent", want, inTx(l, func(tx *Tx) (Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }))
+				wantPayment(t, "Tx.PaymentOfIntent", want, inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }))
 			}
 		})
 	}
-	for what, read := range map[string]reading[Payment]{
+	for what, read := range map[string]reading[payment.Payment]{
 		"Payment":            second(l.Payment(t.Context(), "cs_unknown")),
 		"Payment of nothing": second(l.Payment(t.Context(), "")),
 		"PaymentOfToken":     second(l.PaymentOfToken(t.Context(), "cs_full")),
-		"Tx.Payment":         inTx(l, func(tx *Tx) (Payment, error) { return tx.Payment("cs_full") }),
-		"Tx.PaymentOfIntent": inTx(l, func(tx *Tx) (Payment, error) { return tx.PaymentOfIntent("") }),
+		"Tx.Payment":         inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment("cs_full") }),
+		"Tx.PaymentOfIntent": inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.PaymentOfIntent("") }),
 	} {
 		if !errors.Is(read.err, ErrNotFound) {
 			t.Errorf("%s of an unknown key: got error %v; want %v", what, read.err, ErrNotFound)
@@ -98,7 +100,7 @@ func inTx[T any](l *Ledger, read func(*Tx) (T, error)) (r reading[T]) {
 	return r
 }
 
-func wantPayment(t *testing.T, what string, want Payment, read reading[Payment]) {
+func wantPayment(t *testing.T, what string, want payment.Payment, read reading[payment.Payment]) {
 	t.Helper()
 	if read.err != nil || read.got != want {
 		t.Errorf("%s: got %+v, %v; want %+v", what, read.got, read.err, want)
@@ -107,14 +109,14 @@ func wantPayment(t *testing.T, what string, want Payment, read reading[Payment])
 
 func testPaymentOnce(t *testing.T, database string) {
 	l := open(t, database)
-	first := payment("first")
+	first := testPayment("first")
 	insert(t, l, first)
 
-	sameSession := payment("other")
+	sameSession := testPayment("other")
 	sameSession.SessionID = first.SessionID
-	sameIntent := payment("other")
+	sameIntent := testPayment("other")
 	sameIntent.PaymentIntent = first.PaymentIntent
-	for name, p := range map[string]Payment{"the same again": first, "the same session": sameSession, "the same payment intent": sameIntent} {
+	for name, p := range map[string]payment.Payment{"the same again": first, "the same session": sameSession, "the same payment intent": sameIntent} {
 		var inserted bool
 		mustUpdate(t, l, func(tx *Tx) (err error) {
 			inserted, err = tx.InsertPayment(p)
@@ -128,14 +130,14 @@ func testPaymentOnce(t *testing.T, database string) {
 		t.Errorf("got %+v, %v; want the first payment, unchanged", list, err)
 	}
 
-	free, alsoFree := payment("free"), payment("also_free")
+	free, alsoFree := testPayment("free"), testPayment("also_free")
 	free.PaymentIntent, alsoFree.PaymentIntent = "", ""
 	insert(t, l, free, alsoFree) // sessions without an intent do not collide
 }
 
 func testSaveUnknownPayment(t *testing.T, database string) {
 	l := open(t, database)
-	err := l.Update(t.Context(), func(tx *Tx) error { return tx.SavePayment(payment("unknown")) })
+	err := l.Update(t.Context(), func(tx *Tx) error { return tx.SavePayment(testPayment("unknown")) })
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v; want %v", err, ErrNotFound)
 	}
@@ -145,48 +147,48 @@ func testNonsensePayments(t *testing.T, database string) {
 	l := open(t, database)
 	for name, c := range map[string]struct {
 		rule, words string
-		spoil       func(p *Payment)
+		spoil       func(p *payment.Payment)
 	}{
-		"an id that is no credit's":           {"check", "id LIKE", func(p *Payment) { p.ID = "py" + p.ID[2:] }},
-		"an id that is too short":             {"check", "length(id)", func(p *Payment) { p.ID = p.ID[:18] }},
-		"a negative amount":                   {"check", "amount", func(p *Payment) { p.Amount = -1 }},
-		"a negative duration":                 {"check", "duration_s", func(p *Payment) { p.Duration = -time.Second }},
-		"a negative delay of the start":       {"check", "delayed_start_s", func(p *Payment) { p.DelayedStart = -time.Second }},
-		"money in no known state":             {"check", "money = ", func(p *Payment) { p.Money = "stolen" }},
-		"money in no state":                   {"check", "money = ", func(p *Payment) { p.Money = "" }},
-		"a negative refund":                   {"check", "refunded_amount", func(p *Payment) { p.RefundedAmount = -1 }},
-		"a refund over the amount":            {"check", "refunded_amount", func(p *Payment) { p.RefundedAmount = p.Amount + 1 }},
-		"a machine in no known state":         {"check", "machine = ", func(p *Payment) { p.Machine = "flying" }},
-		"a machine that failed for no reason": {"check", "reason", func(p *Payment) { p.Machine = Failed }},
-		"started without a post":              {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Started, noon() }},
-		"a refund that was not ordered":       {"check", "refund_number", func(p *Payment) { p.Money = Refunding }},
-		"a refund of more than was paid":      {"check", "refund_goal", func(p *Payment) { p.RefundGoal = p.Amount + 1 }},
-		"a deletion without a recall":         {"check", "note_ids", func(p *Payment) { p.NoteIDs = "1:7" }},
-		"an unknown end of a recall":          {"check", "recalled", func(p *Payment) { p.Recalled = "eaten" }},
-		"an unknown word to the machine":      {"check", "tell", func(p *Payment) { p.Tell = "sing" }},
-		"sent at no time":                     {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Sent, true }},
-		"sent without a post":                 {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Sent, noon() }},
-		"fetched and sent at no time":         {"check", "sent_at", func(p *Payment) { p.Machine, p.Posted = Fetched, true }},
-		"fetched without a post":              {"check", "posted", func(p *Payment) { p.Machine, p.SentAt = Fetched, noon() }},
-		"unclear without a post":              {"check", "unclear", func(p *Payment) { p.Unclear = true }},
-		"an unknown step":                     {"check", "step = ", func(p *Payment) { p.Step = "dance" }},
-		"a step that is never due":            {"check", "due_at", func(p *Payment) { p.DueAt = time.Time{} }},
-		"due for no step":                     {"check", "due_at", func(p *Payment) { p.Step = NoStep }},
-		"in flight without a step":            {"check", "in_flight", func(p *Payment) { *p = idle(*p); p.InFlight = true }},
-		"fewer failures than none":            {"check", "failures", func(p *Payment) { p.Failures = -1 }},
-		"paid at no time":                     {"not null", "paid_at", func(p *Payment) { p.PaidAt = time.Time{} }},
-		"recorded at no time":                 {"not null", "created_at", func(p *Payment) { p.CreatedAt = time.Time{} }},
+		"an id that is no credit's":           {"check", "id LIKE", func(p *payment.Payment) { p.ID = "py" + p.ID[2:] }},
+		"an id that is too short":             {"check", "length(id)", func(p *payment.Payment) { p.ID = p.ID[:18] }},
+		"a negative amount":                   {"check", "amount", func(p *payment.Payment) { p.Amount = -1 }},
+		"a negative duration":                 {"check", "duration_s", func(p *payment.Payment) { p.Duration = -time.Second }},
+		"a negative delay of the start":       {"check", "delayed_start_s", func(p *payment.Payment) { p.DelayedStart = -time.Second }},
+		"money in no known state":             {"check", "money = ", func(p *payment.Payment) { p.Funds = "stolen" }},
+		"money in no state":                   {"check", "money = ", func(p *payment.Payment) { p.Funds = "" }},
+		"a negative refund":                   {"check", "refunded_amount", func(p *payment.Payment) { p.RefundedAmount = -1 }},
+		"a refund over the amount":            {"check", "refunded_amount", func(p *payment.Payment) { p.RefundedAmount = p.Amount + 1 }},
+		"a machine in no known state":         {"check", "machine = ", func(p *payment.Payment) { p.Delivery = "flying" }},
+		"a machine that failed for no reason": {"check", "reason", func(p *payment.Payment) { p.Delivery = payment.Failed }},
+		"started without a post":              {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Started, noon() }},
+		"a refund that was not ordered":       {"check", "refund_number", func(p *payment.Payment) { p.Funds = payment.Refunding }},
+		"a refund of more than was paid":      {"check", "refund_goal", func(p *payment.Payment) { p.RefundTarget = p.Amount + 1 }},
+		"a deletion without a recall":         {"check", "note_ids", func(p *payment.Payment) { p.NoteIDs = "1:7" }},
+		"an unknown end of a recall":          {"check", "recalled", func(p *payment.Payment) { p.RecallStatus = "eaten" }},
+		"an unknown word to the machine":      {"check", "tell", func(p *payment.Payment) { p.PendingNotice = "sing" }},
+		"sent at no time":                     {"check", "sent_at", func(p *payment.Payment) { p.Delivery, p.MaybeAccepted = payment.Sent, true }},
+		"sent without a post":                 {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, noon() }},
+		"fetched and sent at no time":         {"check", "sent_at", func(p *payment.Payment) { p.Delivery, p.MaybeAccepted = payment.Fetched, true }},
+		"fetched without a post":              {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, noon() }},
+		"unclear without a post":              {"check", "unclear", func(p *payment.Payment) { p.OutcomeUnknown = true }},
+		"an unknown step":                     {"check", "step = ", func(p *payment.Payment) { p.Step = "dance" }},
+		"a step that is never due":            {"check", "due_at", func(p *payment.Payment) { p.DueAt = time.Time{} }},
+		"due for no step":                     {"check", "due_at", func(p *payment.Payment) { p.Step = payment.NoStep }},
+		"in flight without a step":            {"check", "in_flight", func(p *payment.Payment) { *p = idle(*p); p.InFlight = true }},
+		"fewer failures than none":            {"check", "failures", func(p *payment.Payment) { p.Failures = -1 }},
+		"paid at no time":                     {"not null", "paid_at", func(p *payment.Payment) { p.PaidAt = time.Time{} }},
+		"recorded at no time":                 {"not null", "created_at", func(p *payment.Payment) { p.CreatedAt = time.Time{} }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := payment("nonsense")
+			p := testPayment("nonsense")
 			c.spoil(&p)
 			err := l.Update(t.Context(), func(tx *Tx) error {
 				_, err := tx.InsertPayment(p)
 				return err
 			})
 			wantRefused(t, err, c.rule, c.words)
-			good := payment(name)
-			if unspoilt := payment("nonsense"); !reflect.DeepEqual(p.what(), unspoilt.what()) {
+			good := testPayment(name)
+			if unspoilt := testPayment("nonsense"); !reflect.DeepEqual(immutable(&p), immutable(&unspoilt)) {
 				return // no save changes it
 			}
 			insert(t, l, good)
@@ -201,25 +203,25 @@ func testNonsensePayments(t *testing.T, database string) {
 
 func testSensiblePayments(t *testing.T, database string) {
 	l := open(t, database)
-	for _, money := range []Money{Authorized, Capturing, Paid, Releasing, Released, CaptureFailed, Refunding, Refunded, RefundFailed, Disputed, Lost} {
-		p := payment("money_" + string(money))
-		p.Money, p.RefundNumber = money, 1
+	for _, money := range []payment.FundsStatus{payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed, payment.Refunding, payment.Refunded, payment.RefundFailed, payment.Disputed, payment.DisputeLost} {
+		p := testPayment("money_" + string(money))
+		p.Funds, p.RefundSeq = money, 1
 		insert(t, l, p)
 	}
-	for _, machine := range []Machine{Queued, Sent, Fetched, Started, Done, Failed} {
-		p := idle(payment("machine_" + string(machine)))
-		p.Machine, p.SentAt, p.Posted = machine, noon(), true
-		if machine == Failed {
+	for _, machine := range []payment.DeliveryStatus{payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed} {
+		p := idle(testPayment("machine_" + string(machine)))
+		p.Delivery, p.SentAt, p.MaybeAccepted = machine, noon(), true
+		if machine == payment.Failed {
 			p.Reason = "refused"
 		}
 		insert(t, l, p)
 	}
-	for _, step := range []Step{PostNote, CheckPending, Recall, Capture, Release, Refund} {
-		p := payment("step_" + string(step))
+	for _, step := range []payment.Step{payment.StepPostNote, payment.StepCheckPending, payment.StepRecall, payment.StepCapture, payment.StepCancel, payment.StepRefund} {
+		p := testPayment("step_" + string(step))
 		p.Step, p.InFlight = step, true
 		insert(t, l, p)
 	}
-	free, all := payment("free"), payment("refunded_whole")
+	free, all := testPayment("free"), testPayment("refunded_whole")
 	free.Amount, free.Duration = 0, 0
 	all.RefundedAmount = all.Amount
 	insert(t, l, free, all)
@@ -228,22 +230,22 @@ func testSensiblePayments(t *testing.T, database string) {
 func testDueForNotehub(t *testing.T, database string) {
 	l := open(t, database)
 	soon := time.Now().Add(time.Hour)
-	row := func(name, device string, due time.Time, change func(p *Payment)) Payment {
-		p := payment(name)
+	row := func(name, device string, due time.Time, change func(p *payment.Payment)) payment.Payment {
+		p := testPayment(name)
 		p.DeviceUID, p.DueAt = device, due
 		if change != nil {
 			change(&p)
 		}
 		return p
 	}
-	failedBefore := func(p *Payment) { p.Failures = 2 }
-	inFlight := func(p *Payment) { p.InFlight = true }
+	failedBefore := func(p *payment.Payment) { p.Failures = 2 }
+	inFlight := func(p *payment.Payment) { p.InFlight = true }
 	insert(t, l,
 		row("second", "dev:1", noon2020(2), nil),
-		row("first", "dev:2", noon2020(1), func(p *Payment) { p.Step = CheckPending }),
-		row("third_same_device", "dev:1", noon2020(3), func(p *Payment) { p.Step = Recall }),
+		row("first", "dev:2", noon2020(1), func(p *payment.Payment) { p.Step = payment.StepCheckPending }),
+		row("third_same_device", "dev:1", noon2020(3), func(p *payment.Payment) { p.Step = payment.StepRecall }),
 		row("not_yet", "dev:3", soon, nil),
-		row("money_is_not_for_notehub", "dev:3", noon2020(0), func(p *Payment) { p.Step = Refund }),
+		row("money_is_not_for_notehub", "dev:3", noon2020(0), func(p *payment.Payment) { p.Step = payment.StepRefund }),
 		idle(row("nothing_to_do", "dev:3", noon2020(0), nil)),
 		row("under_way", "dev:4", soon, inFlight),
 		row("behind_the_one_under_way", "dev:4", noon2020(0), nil),
@@ -293,13 +295,13 @@ func testDueForNotehub(t *testing.T, database string) {
 
 func testClaimsOfTheDead(t *testing.T, database string) {
 	l := open(t, database)
-	claimed, other := payment("claimed"), payment("other")
+	claimed, other := testPayment("claimed"), testPayment("other")
 	other.DueAt = noon2020(0)
 	claimed.InFlight, claimed.DueAt = true, time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
 	insert(t, l, claimed, other)
-	due := func() []Payment {
+	due := func() []payment.Payment {
 		t.Helper()
-		read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.DueForNotehub(false, 10) })
+		read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueForNotehub(false, 10) })
 		if read.err != nil {
 			t.Fatal(read.err)
 		}
@@ -310,7 +312,7 @@ func testClaimsOfTheDead(t *testing.T, database string) {
 	}
 	closeLedger(t, l)
 	l = open(t, database)
-	if got := due(); !slices.Equal(got, []Payment{other}) {
+	if got := due(); !slices.Equal(got, []payment.Payment{other}) {
 		t.Errorf("after another process has taken over: got %+v; want the other payment alone", got)
 	}
 	wantPayment(t, "the claimed one", claimed, second(l.Payment(t.Context(), claimed.ID)))
@@ -321,12 +323,12 @@ func noon2020(minute int) time.Time { return time.Date(2020, 1, 1, 12, minute, 0
 
 func testAttempts(t *testing.T, database string) {
 	l := open(t, database)
-	insert(t, l, payment("one"), payment("other"))
-	id := CreditID("cs_one")
-	later := Attempt{At: noon().Add(time.Second), Action: CheckPending, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}
-	earlier := Attempt{At: noon(), Action: PostNote, Outcome: "retry", Detail: "unclear: connection reset", Took: 3 * time.Second}
+	insert(t, l, testPayment("one"), testPayment("other"))
+	id := payment.CreditID("cs_one")
+	later := Attempt{At: noon().Add(time.Second), Action: payment.StepCheckPending, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}
+	earlier := Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Detail: "unclear: connection reset", Took: 3 * time.Second}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddAttempt(id, later), tx.AddAttempt(id, earlier), tx.AddAttempt(CreditID("cs_other"), later))
+		return errors.Join(tx.AddAttempt(id, later), tx.AddAttempt(id, earlier), tx.AddAttempt(payment.CreditID("cs_other"), later))
 	})
 	got, err := l.Attempts(t.Context(), id)
 	if want := []Attempt{earlier, later}; err != nil || !slices.Equal(got, want) {
@@ -335,8 +337,8 @@ func testAttempts(t *testing.T, database string) {
 	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
 	}
-	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", CreditID("cs_other"))
-	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) || !slices.Equal(all[CreditID("cs_other")], []Attempt{later}) {
+	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", payment.CreditID("cs_other"))
+	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) || !slices.Equal(all[payment.CreditID("cs_other")], []Attempt{later}) {
 		t.Errorf("of several at once: got %+v, %v", all, err)
 	}
 	if none, err := l.AttemptsOf(t.Context()); err != nil || len(none) != 0 {
@@ -346,10 +348,10 @@ func testAttempts(t *testing.T, database string) {
 		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
 	}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "ok", Status: 200}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 503}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "retry", Status: 429}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: PostNote, Outcome: "failed", Status: 404}))
+		return errors.Join(tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok", Status: 200}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 503}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 429}),
+			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "failed", Status: 404}))
 	})
 	// One had no reply, one was accepted, one broke a server.
 	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
@@ -365,7 +367,7 @@ func TestAClaimThatIsTakenOverIsWrittenDown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := payment("taken over")
+	p := testPayment("taken over")
 	p.InFlight = true
 	insert(t, first, p)
 	if err := first.Close(); err != nil {
@@ -378,11 +380,11 @@ func TestAClaimThatIsTakenOverIsWrittenDown(t *testing.T) {
 			return err
 		}
 		after := before
-		after.Turn++
+		after.FencingToken++
 		after.DueAt = tx.Now.Add(time.Minute)
 		return tx.ChangePayment(before, after)
 	})
-	other := payment("other")
+	other := testPayment("other")
 	other.DueAt = noon2020(0)
 	insert(t, l, other)
 	mustUpdate(t, l, func(tx *Tx) error {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"notepay/internal/payment"
 )
 
 // watched opens connections that tell which statements they prepare.
@@ -106,13 +108,13 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"what was done to a subject", func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err }, "audit_of_subject"},
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
 		{"the disputes of a payment", func() error { return second(tx.Disputes("pi_1")).err }, "disputes_of_intent"},
-		{"what is told of a dispute", func() error { return tx.SaveDispute(Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) }, ""},
+		{"what is told of a dispute", func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) }, ""},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
-		{"changing a payment", func() error { return tx.ChangePayment(Payment{}, payment("unknown")) }, ""},
-		{"a new payment", func() error { return second(tx.InsertPayment(payment("new"))).err }, ""},
+		{"changing a payment", func() error { return tx.ChangePayment(payment.Payment{}, testPayment("unknown")) }, ""},
+		{"a new payment", func() error { return second(tx.InsertPayment(testPayment("new"))).err }, ""},
 		{"an attempt", func() error {
-			return tx.AddAttempt(payment("new").ID, Attempt{At: noon(), Action: PostNote, Outcome: "ok"})
+			return tx.AddAttempt(testPayment("new").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
 		}, ""},
 		{"a call under way", func() error { return second(tx.Called("dev:1")).err }, "payments_in_flight"},
 		{"a repeated event", func() error {
@@ -125,7 +127,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
-		{"a fact", func() error { return second(tx.Fact("x")).err }, ""},
+		{"a fact", func() error { return second(tx.Meta("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
 		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
@@ -145,7 +147,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"the next page of a device", list(Filter{Device: "dev:1", Cursor: "1-cr_x"}), "payments_of_device"},
 		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
 		{"those of a device that need attention", list(Filter{Device: "dev:1", Attention: new(true)}), "payments_of_device"},
-		{"those in one state", list(Filter{Money: Paid, Machine: Queued}), ""},
+		{"those in one state", list(Filter{Money: payment.Paid, Machine: payment.Queued}), ""},
 	}, searches(t.Context(), l)...) {
 		t.Run(c.name, func(t *testing.T) {
 			seen = nil

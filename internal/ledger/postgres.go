@@ -34,9 +34,9 @@ type postgresWriter struct {
 // maxConnections is how many connections the pool may open; one of them holds the lock.
 const maxConnections = 16
 
-// mostRetries bounds how often a transaction is run again after a serialization failure; the caller
+// maxRetries bounds how often a transaction is run again after a serialization failure; the caller
 // then sees the error.
-const mostRetries = 20
+const maxRetries = 20
 
 // sessionSettings stand in no URL, because poolers refuse settings that they do not know when a
 // connection begins. The server is to notice within seconds that this process or its host is gone,
@@ -96,7 +96,7 @@ func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Le
 	}
 	err = migrate(ctx, migrating, toPostgres)
 	if err == nil {
-		err = l.Update(ctx, func(tx *Tx) error { return tx.SetFact(factOpened, opened) })
+		err = l.Update(ctx, func(tx *Tx) error { return tx.SetMeta(metaOpened, opened) })
 	}
 	if err != nil {
 		lock.release()
@@ -138,7 +138,7 @@ func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 			return err
 		}
 		err := w.once(inside, fn)
-		if n == mostRetries || !orderFailure(err) {
+		if n == maxRetries || !orderFailure(err) {
 			return err
 		}
 		time.Sleep(rand.N(time.Millisecond << min(n, 6))) // those who meet at once would only meet again

@@ -13,8 +13,8 @@ import (
 // lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
 const lockKey = 0x6e6f7465706179
 
-// factOpened is when a process last opened this database. It shows whether another process had the lock in between.
-const factOpened = "opened"
+// metaOpened is when a process last opened this database. It shows whether another process had the lock in between.
+const metaOpened = "opened"
 
 const (
 	// lockInterval is how often the session that holds the lock is checked.
@@ -195,7 +195,7 @@ func (k *postgresLock) retake(ctx context.Context) error {
 		return errLockLost
 	}
 	var opened time.Time
-	row := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, factOpened)
+	row := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, metaOpened)
 	if err := row.Scan(instant{&opened}); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
 			return errLockLost // it is another database

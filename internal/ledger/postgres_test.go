@@ -27,7 +27,7 @@ func TestNoErrorHoldsThePassword(t *testing.T) {
 				_ = l.Close()
 				t.Fatal("it was opened")
 			}
-			inspected := Inspect(t.Context(), url)
+			inspected := CheckWritable(t.Context(), url)
 			if inspected == nil || strings.Contains(err.Error()+inspected.Error(), "hunter2") {
 				t.Errorf("the error holds the password: %v; %v", err, inspected)
 			}

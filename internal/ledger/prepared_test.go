@@ -9,8 +9,8 @@ import (
 func TestStatementsAreReleased(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
-	insert(t, l, payment("one"))
-	id := payment("one").ID
+	insert(t, l, testPayment("one"))
+	id := testPayment("one").ID
 	mustUpdate(t, l, func(tx *Tx) error {
 		conn := tx.db.(*preparedConn)
 		for n := range 3 * maxPrepared {
@@ -28,12 +28,12 @@ func TestStatementsAreReleased(t *testing.T) {
 			set(1, func() { after.PriceID += "x" })
 			set(2, func() { after.Plan += "x" })
 			set(3, func() { after.Reason += "x" })
-			set(4, func() { after.Code += "x" })
-			set(5, func() { after.Attention += "x" })
-			set(6, func() { after.Turn++ })
+			set(4, func() { after.MachineCode += "x" })
+			set(5, func() { after.ReviewReason += "x" })
+			set(6, func() { after.FencingToken++ })
 			set(7, func() { after.Failures++ })
-			set(8, func() { after.Stop += "x" })
-			set(9, func() { after.RefundNumber++ })
+			set(8, func() { after.CancelReason += "x" })
+			set(9, func() { after.RefundSeq++ })
 			if err := tx.ChangePayment(before, after); err != nil {
 				return fmt.Errorf("set %d: %w", n, err)
 			}

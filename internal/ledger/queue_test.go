@@ -5,17 +5,19 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 // sessions are the names of payments, in their order.
-func sessions(list []Payment) (names []string) {
+func sessions(list []payment.Payment) (names []string) {
 	for _, p := range list {
 		names = append(names, p.SessionID[len("cs_"):])
 	}
 	return names
 }
 
-func wantSessions(t *testing.T, what string, read reading[[]Payment], want ...string) {
+func wantSessions(t *testing.T, what string, read reading[[]payment.Payment], want ...string) {
 	t.Helper()
 	if got := sessions(read.got); read.err != nil || !slices.Equal(got, want) {
 		t.Errorf("%s: got %q, %v; want %q", what, got, read.err, want)
@@ -23,8 +25,8 @@ func wantSessions(t *testing.T, what string, read reading[[]Payment], want ...st
 }
 
 // at is a payment whose step is due.
-func at(name string, step Step, due time.Time, change ...func(*Payment)) Payment {
-	p := payment(name)
+func at(name string, step payment.Step, due time.Time, change ...func(*payment.Payment)) payment.Payment {
+	p := testPayment(name)
 	p.Step, p.DueAt = step, due
 	for _, c := range change {
 		c(&p)
@@ -35,19 +37,19 @@ func at(name string, step Step, due time.Time, change ...func(*Payment)) Payment
 func testDueForStripe(t *testing.T, database string) {
 	l := open(t, database)
 	soon := time.Now().Add(time.Hour)
-	failedBefore := func(p *Payment) { p.Failures, p.MoneyFailures = 1, 1 }
+	failedBefore := func(p *payment.Payment) { p.Failures, p.FundsFailures = 1, 1 }
 	insert(t, l,
-		at("second", Refund, noon2020(2)), at("first", Capture, noon2020(1)), at("third", Release, noon2020(3)),
-		at("not_yet", Refund, soon), at("for_notehub", Recall, noon2020(0)), at("for_time", Wait, noon2020(0)), idle(payment("nothing_to_do")),
-		at("under_way", Refund, soon, func(p *Payment) { p.InFlight = true }), // of the same device: money waits for no other money
-		at("again_second", Refund, noon2020(5), failedBefore), at("again_first", Capture, noon2020(4), failedBefore))
-	due := func(again bool, limit int) reading[[]Payment] {
-		return inTx(l, func(tx *Tx) ([]Payment, error) { return tx.DueForStripe(again, limit) })
+		at("second", payment.StepRefund, noon2020(2)), at("first", payment.StepCapture, noon2020(1)), at("third", payment.StepCancel, noon2020(3)),
+		at("not_yet", payment.StepRefund, soon), at("for_notehub", payment.StepRecall, noon2020(0)), at("for_time", payment.StepWait, noon2020(0)), idle(testPayment("nothing_to_do")),
+		at("under_way", payment.StepRefund, soon, func(p *payment.Payment) { p.InFlight = true }), // of the same device: money waits for no other money
+		at("again_second", payment.StepRefund, noon2020(5), failedBefore), at("again_first", payment.StepCapture, noon2020(4), failedBefore))
+	due := func(again bool, limit int) reading[[]payment.Payment] {
+		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueForStripe(again, limit) })
 	}
 	wantSessions(t, "fresh ones", due(false, 99), "first", "second", "third")
 	wantSessions(t, "those that failed before", due(true, 99), "again_first", "again_second")
 	wantSessions(t, "no more than the limit", due(false, 1), "first")
-	wantSessions(t, "what only waits", inTx(l, func(tx *Tx) ([]Payment, error) { return tx.DueInTime(99) }), "for_time")
+	wantSessions(t, "what only waits", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(99) }), "for_time")
 
 	stats, err := l.Stats(t.Context())
 	if err != nil || stats.NextStripe != noon2020(1) || stats.NextNotehub != noon2020(0) || stats.NextWait != noon2020(0) {
@@ -57,9 +59,9 @@ func testDueForStripe(t *testing.T, database string) {
 
 func testDueInTime(t *testing.T, database string) {
 	l := open(t, database)
-	insert(t, l, at("second", Wait, noon2020(2)), at("first", Wait, noon2020(1)), at("not_yet", Wait, time.Now().Add(time.Hour)), at("a_call", PostNote, noon2020(0)))
-	due := func(limit int) reading[[]Payment] {
-		return inTx(l, func(tx *Tx) ([]Payment, error) { return tx.DueInTime(limit) })
+	insert(t, l, at("second", payment.StepWait, noon2020(2)), at("first", payment.StepWait, noon2020(1)), at("not_yet", payment.StepWait, time.Now().Add(time.Hour)), at("a_call", payment.StepPostNote, noon2020(0)))
+	due := func(limit int) reading[[]payment.Payment] {
+		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(limit) })
 	}
 	wantSessions(t, "all", due(99), "first", "second")
 	wantSessions(t, "one", due(1), "first")
@@ -67,10 +69,10 @@ func testDueInTime(t *testing.T, database string) {
 
 func testSilentAt(t *testing.T, database string) {
 	l := open(t, database)
-	row := func(name string, machine Machine, by time.Time, change ...func(*Payment)) Payment {
-		p := idle(payment(name))
-		p.Machine, p.ConfirmBy, p.Posted, p.SentAt = machine, by, true, noon()
-		if machine == Failed {
+	row := func(name string, machine payment.DeliveryStatus, by time.Time, change ...func(*payment.Payment)) payment.Payment {
+		p := idle(testPayment(name))
+		p.Delivery, p.ConfirmBy, p.MaybeAccepted, p.SentAt = machine, by, true, noon()
+		if machine == payment.Failed {
 			p.Reason = "unconfirmed"
 		}
 		for _, c := range change {
@@ -79,12 +81,12 @@ func testSilentAt(t *testing.T, database string) {
 		return p
 	}
 	insert(t, l,
-		row("second", Fetched, noon2020(2)), row("first", Fetched, noon2020(1)), row("at_the_moment", Fetched, noon2020(30)), row("not_yet", Fetched, noon2020(31)),
-		row("not_known_to_be_fetched", Sent, noon2020(0)), row("says_nothing_ever", Fetched, time.Time{}), row("has_answered", Started, noon2020(0)),
-		row("was_given_up", Failed, noon2020(0)),
-		row("under_way", Fetched, noon2020(0), func(p *Payment) { p.Step, p.DueAt, p.InFlight = PostNote, noon(), true }))
-	silent := func(limit int) reading[[]Payment] {
-		return inTx(l, func(tx *Tx) ([]Payment, error) { return tx.SilentAt(noon2020(30), limit) })
+		row("second", payment.Fetched, noon2020(2)), row("first", payment.Fetched, noon2020(1)), row("at_the_moment", payment.Fetched, noon2020(30)), row("not_yet", payment.Fetched, noon2020(31)),
+		row("not_known_to_be_fetched", payment.Sent, noon2020(0)), row("says_nothing_ever", payment.Fetched, time.Time{}), row("has_answered", payment.Started, noon2020(0)),
+		row("was_given_up", payment.Failed, noon2020(0)),
+		row("under_way", payment.Fetched, noon2020(0), func(p *payment.Payment) { p.Step, p.DueAt, p.InFlight = payment.StepPostNote, noon(), true }))
+	silent := func(limit int) reading[[]payment.Payment] {
+		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.SilentAt(noon2020(30), limit) })
 	}
 	wantSessions(t, "all", silent(99), "first", "second", "at_the_moment")
 	wantSessions(t, "one", silent(1), "first")
@@ -95,35 +97,35 @@ func testSilentAt(t *testing.T, database string) {
 
 func testAwaited(t *testing.T, database string) {
 	l := open(t, database)
-	p := payment("sent")
-	p.Machine, p.Posted, p.SentAt = Sent, true, noon()
+	p := testPayment("sent")
+	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, noon()
 	insert(t, l, p)
 	awaited := func(want bool) {
 		t.Helper()
 		if stats, err := l.Stats(t.Context()); err != nil || stats.Awaited != want {
-			t.Errorf("%s: awaited %v (%v); want %v", p.Machine, stats.Awaited, err, want)
+			t.Errorf("%s: awaited %v (%v); want %v", p.Delivery, stats.Awaited, err, want)
 		}
 	}
 	awaited(false) // it is not expected to answer
 	p.ConfirmBy = noon()
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(p) })
 	awaited(true)
-	p.Machine = Started
+	p.Delivery = payment.Started
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(p) })
 	awaited(false)
 }
 
 func testOccupant(t *testing.T, database string) {
 	l := open(t, database)
-	occupies := func(name, device string) Payment {
-		p := payment(name)
-		p.DeviceUID, p.Occupies = device, true
+	occupies := func(name, device string) payment.Payment {
+		p := testPayment(name)
+		p.DeviceUID, p.HoldsDevice = device, true
 		return p
 	}
 	first := occupies("first", "dev:1")
-	insert(t, l, first, payment("of_the_same_device"), occupies("of_another", "dev:2"))
-	occupant := func(device string) reading[Payment] {
-		return inTx(l, func(tx *Tx) (Payment, error) { return tx.Occupant(device) })
+	insert(t, l, first, testPayment("of_the_same_device"), occupies("of_another", "dev:2"))
+	occupant := func(device string) reading[payment.Payment] {
+		return inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Occupant(device) })
 	}
 	wantPayment(t, "the occupant", first, occupant("dev:1"))
 	if read := occupant("dev:3"); !errors.Is(read.err, ErrNotFound) {
@@ -139,21 +141,21 @@ func testOccupant(t *testing.T, database string) {
 	if err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("a second one for the same device: %v; want it refused, and not as a repeat", err)
 	}
-	first.Occupies = false
+	first.HoldsDevice = false
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(first) })
 	insert(t, l, occupies("third", "dev:1"))
 }
 
 func testLastOfDevice(t *testing.T, database string) {
 	l := open(t, database)
-	row := func(name, device string, minute int) Payment {
-		p := payment(name)
+	row := func(name, device string, minute int) payment.Payment {
+		p := testPayment(name)
 		p.DeviceUID, p.CreatedAt = device, noon2020(minute)
 		return p
 	}
 	insert(t, l, row("oldest", "dev:1", 1), row("newest", "dev:1", 3), row("middle", "dev:1", 2), row("other", "dev:2", 4))
-	last := func(device string, limit int) reading[[]Payment] {
-		return inTx(l, func(tx *Tx) ([]Payment, error) { return tx.LastOfDevice(device, limit) })
+	last := func(device string, limit int) reading[[]payment.Payment] {
+		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.LastOfDevice(device, limit) })
 	}
 	wantSessions(t, "all", last("dev:1", 99), "newest", "middle", "oldest")
 	wantSessions(t, "two", last("dev:1", 2), "newest", "middle")

@@ -38,7 +38,7 @@ func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, er
 func (l *Ledger) Begun(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`,
 		id, l.Now().Add(-RequestsKept).UnixMilli())
-	return Has(errorOf(one(rows, err, scanInstant)))
+	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
 // AnswerRequest stores the answer of a request that was begun in this transaction.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"notepay/internal/payment"
 )
 
 // restorable makes a ledger with payments "one" and "two", whose process was killed, and a copy that holds "one".
@@ -17,7 +19,7 @@ func restorable(t *testing.T) (path, copied string) {
 	t.Helper()
 	path, copied = freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	l := open(t, path)
-	insert(t, l, payment("one"))
+	insert(t, l, testPayment("one"))
 	if err := Backup(t.Context(), path, copied); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func TestRestore(t *testing.T) {
 	wantOwner(t, path)
 	l := open(t, path)
 	wantStored(t, l, []string{"cs_one"})
-	judged := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() })
+	judged := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
 	if judged.err != nil || len(judged.got) != 1 {
 		t.Errorf("%d payments to be judged, %v; want the copy's", len(judged.got), judged.err)
 	}
@@ -90,7 +92,7 @@ func TestRestoreRefuses(t *testing.T) {
 	many := freshSQLite(t)
 	l := open(t, many)
 	for n := range 300 {
-		insert(t, l, payment(string(rune('a'+n))))
+		insert(t, l, testPayment(string(rune('a'+n))))
 	}
 	closeLedger(t, l)
 	damage(t, many)
@@ -177,7 +179,7 @@ func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		insert(t, l, payment(fmt.Sprint(logged)))
+		insert(t, l, testPayment(fmt.Sprint(logged)))
 		closeLedger(t, l)
 		if logged {
 			r := startRemote(t, path)
@@ -263,7 +265,7 @@ func TestAnInterruptedRestore(t *testing.T) {
 					return
 				}
 				wantStored(t, l, []string{"cs_one"})
-				if read := inTx(l, func(tx *Tx) ([]Payment, error) { return tx.Restored() }); len(read.got) != 1 {
+				if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 1 {
 					t.Errorf("%d payments to be judged; want the copy's", len(read.got))
 				}
 				if c.copied {
@@ -280,7 +282,7 @@ func TestAStampedCopyIsChecked(t *testing.T) {
 	path, copied := freshSQLite(t), freshSQLite(t)
 	l := open(t, path)
 	for n := range 300 {
-		insert(t, l, payment(string(rune('a'+n))))
+		insert(t, l, testPayment(string(rune('a'+n))))
 	}
 	closeLedger(t, l)
 	if err := Backup(t.Context(), path, copied); err != nil {

@@ -2,32 +2,15 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"notepay/internal/payment"
 )
-
-// What an operator looks for. Each of these reads a bounded number of rows, however many there are.
-
-// Sold is what was taken from the customer, in minor currency units: nothing while the money is
-// only held, or was let go.
-func (p Payment) Sold() int64 {
-	switch p.Money {
-	case Authorized, Capturing, Releasing, Released, CaptureFailed:
-		return 0
-	}
-	return p.Amount
-}
-
-// GivenBack is what the customer, or their bank, has back of it, in minor currency units.
-func (p Payment) GivenBack() int64 {
-	if p.Money == Lost {
-		return p.Amount
-	}
-	return min(p.RefundedAmount, p.Sold())
-}
 
 // Search chooses payments for a person who looks for some; zero fields choose all.
 type Search struct {
@@ -38,14 +21,14 @@ type Search struct {
 	Amount    *int64 // minor currency units
 	Currency  string
 	Attention bool
-	Money     []Money
-	Machine   []Machine
+	Money     []payment.FundsStatus
+	Machine   []payment.DeliveryStatus
 	Limit     int    // at least 1
 	Cursor    string // from an earlier call, "" for the newest
 }
 
-// examined is how many payments a search looks through for what no index finds, before it gives what it has so far.
-const examined = 10_000
+// maxScan is how many payments a search looks through for what no index finds, before it gives what it has so far.
+const maxScan = 10_000
 
 // query collects conditions and their values.
 type query struct {
@@ -79,7 +62,7 @@ func (q *query) where() string {
 
 // from is the query from a place in the order of time on. There is but one such bound: with two,
 // the database might go by the other.
-func (q *query) from(time string, p place) query {
+func (q *query) from(time string, p position) query {
 	bound := query{slices.Clone(q.conditions), slices.Clone(q.args)}
 	bound.add("("+time+", id) >= (?, ?)", p.at, p.id)
 	return bound
@@ -90,17 +73,17 @@ const newestFirst = ` ORDER BY created_at DESC, id DESC LIMIT `
 // Search lists payments, newest first, and the cursor from which to go on, "" at the end. It may
 // give fewer than the limit, even none, and a cursor: then it has looked through its share, and
 // going on looks further back.
-func (l *Ledger) Search(ctx context.Context, s Search) (list []Payment, next string, err error) {
-	return l.search(ctx, s, examined)
+func (l *Ledger) Search(ctx context.Context, s Search) (list []payment.Payment, next string, err error) {
+	return l.search(ctx, s, maxScan)
 }
 
-func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Payment, next string, err error) {
+func (l *Ledger) search(ctx context.Context, s Search, share int) (list []payment.Payment, next string, err error) {
 	var found, rest query // what an index finds, and what has to be looked at one by one
 	if err := s.indexed(&found); err != nil {
 		return nil, "", err
 	}
 	s.examined(&rest)
-	since := place{}
+	since := position{}
 	if !s.From.IsZero() {
 		since.at = s.From.UnixMilli()
 	}
@@ -110,7 +93,7 @@ func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Paymen
 			ctx,
 			`SELECT created_at, id FROM payments`+span.where()+newestFirst+fmt.Sprintf(`1 OFFSET %d`, share-1),
 			span.args...)
-		ends, err := all(rows, err, scanPlace)
+		ends, err := all(rows, err, scanPosition)
 		if err != nil {
 			return nil, "", err
 		}
@@ -128,7 +111,7 @@ func (l *Ledger) search(ctx context.Context, s Search, share int) (list []Paymen
 	if err != nil || len(list) <= s.Limit {
 		return list, next, err
 	}
-	return list[:s.Limit], placeOf(list[s.Limit-1]).String(), nil
+	return list[:s.Limit], positionOf(list[s.Limit-1]).String(), nil
 }
 
 // indexed adds the conditions for which there are indexes. Those of partial indexes stand in the words of the index.
@@ -142,11 +125,13 @@ func (s *Search) indexed(q *query) error {
 	if s.Attention {
 		q.add("attention <> ''")
 	}
-	usual := func(m Money) bool { return m == Authorized || m == Capturing || m == Paid }
+	usual := func(m payment.FundsStatus) bool {
+		return m == payment.Authorized || m == payment.Capturing || m == payment.Paid
+	}
 	if len(s.Money) > 0 && !slices.ContainsFunc(s.Money, usual) {
 		q.add("money <> 'authorized' AND money <> 'capturing' AND money <> 'paid'")
 	}
-	if len(s.Machine) == 1 && s.Machine[0] == Failed {
+	if len(s.Machine) == 1 && s.Machine[0] == payment.Failed {
 		q.add("machine = 'failed'")
 	}
 	switch {
@@ -180,194 +165,101 @@ func (s *Search) examined(q *query) {
 	if len(s.Money) > 0 {
 		in(q, "money", s.Money)
 	}
-	if len(s.Machine) > 1 || (len(s.Machine) == 1 && s.Machine[0] != Failed) {
+	if len(s.Machine) > 1 || (len(s.Machine) == 1 && s.Machine[0] != payment.Failed) {
 		in(q, "machine", s.Machine)
 	}
 }
 
-// Takings are what was taken and given back in one currency.
-type Takings struct {
-	Currency  string
-	Payments  int   // that somebody paid for
-	Sold      int64 // minor currency units
-	GivenBack int64 // minor currency units, of these payments, whenever it was
-}
+// ErrCursor is returned for a cursor that Payments did not give.
+var ErrCursor = errors.New("no such cursor")
 
-// Net is what stays, in minor currency units.
-func (t Takings) Net() int64 { return t.Sold - t.GivenBack }
-
-// Takings sums up the payments recorded from one time until before another, by currency.
-func (l *Ledger) Takings(ctx context.Context, from, to time.Time) ([]Takings, error) {
-	// The sums follow Payment.Sold and Payment.GivenBack.
-	const held = `money IN ('authorized', 'capturing', 'releasing', 'released', 'capture_failed')`
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT currency, count(*), CAST(sum(CASE WHEN `+held+` THEN 0 ELSE amount END) AS BIGINT),
-		CAST(sum(CASE WHEN `+held+` THEN 0 WHEN money = 'lost' THEN amount ELSE refunded_amount END) AS BIGINT)
-		FROM payments WHERE created_at >= $1 AND created_at < $2 AND amount > 0 GROUP BY currency ORDER BY currency`,
-		from.UnixMilli(),
-		to.UnixMilli(),
-	)
-	return all(rows, err, func(row scanner) (t Takings, err error) {
-		return t, row.Scan(&t.Currency, &t.Payments, &t.Sold, &t.GivenBack)
-	})
-}
-
-// Credit is how one credit of a device went.
-type Credit struct {
-	Machine   Machine
-	Reason    string
-	Confirms  bool // the machine is expected to answer
-	SentAt    time.Time
-	StartedAt time.Time
-}
-
-// History reads how the last credits of a device went, the newest first.
-func (l *Ledger) History(ctx context.Context, device string, limit int) ([]Credit, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT machine, reason, confirm_by, sent_at, started_at FROM payments WHERE device_uid = $1`+newestFirst+`$2`,
-		device,
-		limit,
-	)
-	return all(rows, err, func(row scanner) (c Credit, err error) {
-		var confirmBy time.Time
-		err = row.Scan(&c.Machine, &c.Reason, instant{&confirmBy}, instant{&c.SentAt}, instant{&c.StartedAt})
-		c.Confirms = !confirmBy.IsZero()
-		return c, err
-	})
-}
-
-// An event of a payment's own session or intent comes within a quarter of an hour of the payment,
-// or, later, counts as a repeat. The one that made the payment has its very time.
-const (
-	eventsBefore = time.Minute
-	eventsAfter  = 15 * time.Minute
-)
-
-// EventsOf reads Stripe's events about a payment, in the order in which they were received.
-func (l *Ledger) EventsOf(ctx context.Context, p Payment) ([]StripeEvent, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT `+eventColumns+` FROM stripe_events WHERE received >= $1 AND received <= $2
-		AND object_id IN ($3, $4) AND payment_intent IS NULL`,
-		p.CreatedAt.Add(-eventsBefore).
-			UnixMilli(),
-		p.CreatedAt.Add(eventsAfter).UnixMilli(),
-		p.SessionID,
-		p.PaymentIntent,
-	)
-	list, err := all(rows, err, scanEvent)
-	if err != nil {
-		return nil, err
+func anys(list []string) []any {
+	args := make([]any, len(list))
+	for i, s := range list {
+		args[i] = s
 	}
-	if p.PaymentIntent != "" {
-		rows, err = l.reads.QueryContext(
-			ctx,
-			`SELECT `+eventColumns+` FROM stripe_events WHERE payment_intent IS NOT NULL AND payment_intent = $1`,
-			p.PaymentIntent,
-		)
-		later, err := all(rows, err, scanEvent)
-		if err != nil {
-			return nil, err
+	return args
+}
+
+// Filter chooses payments; zero fields choose all.
+type Filter struct {
+	Device    string
+	Money     payment.FundsStatus
+	Machine   payment.DeliveryStatus
+	Attention *bool
+	Limit     int    // at least 1
+	Cursor    string // from an earlier call, "" for the newest
+}
+
+// Payments lists payments, newest first, and the cursor of the next page, "" after the last.
+func (l *Ledger) Payments(ctx context.Context, f Filter) (list []payment.Payment, next string, err error) {
+	var where []string
+	var args []any
+	add := func(condition string, values ...any) {
+		for _, v := range values {
+			args = append(args, v)
+			condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(args)), 1)
 		}
-		list = append(list, later...)
+		where = append(where, condition)
 	}
-	slices.SortStableFunc(list, func(a, b StripeEvent) int { return a.Received.Compare(b.Received) })
-	return list, nil
-}
-
-// Event reads one of Stripe's events, or returns ErrNotFound.
-func (l *Ledger) Event(ctx context.Context, id string) (StripeEvent, error) {
-	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events WHERE id = $1`, id)
-	return one(rows, err, scanEvent)
-}
-
-// eventsExamined is examined for events, whose rows are long.
-const eventsExamined = 2000
-
-// EventPage lists Stripe's events, the last received first, and the cursor from which to go on, ""
-// at the end. An empty type means all; with a type it may give fewer than the limit, as Search
-// does. limit is at least 1.
-func (l *Ledger) EventPage(
-	ctx context.Context,
-	eventType string,
-	limit int,
-	cursor string,
-) (list []StripeEvent, next string, err error) {
-	var q query
-	if cursor != "" {
-		before, err := parseCursor(cursor)
+	if f.Device != "" {
+		add("device_uid = ?", f.Device)
+	}
+	if f.Money != "" {
+		add("money = ?", string(f.Money))
+	}
+	if f.Machine != "" {
+		add("machine = ?", string(f.Machine))
+	}
+	if f.Attention != nil && *f.Attention {
+		add("attention <> ''")
+	}
+	if f.Attention != nil && !*f.Attention {
+		add("attention = ''")
+	}
+	if f.Cursor != "" {
+		before, err := parseCursor(f.Cursor)
 		if err != nil {
 			return nil, "", err
 		}
-		q.add("(received, id) < (?, ?)", before.at, before.id)
+		add("(created_at, id) < (?, ?)", before.at, before.id)
 	}
-	const order = ` ORDER BY received DESC, id DESC LIMIT `
-	since := place{} // without a bound SQLite would sort the whole table
-	if eventType != "" {
-		span := q.from("received", since)
-		rows, err := l.reads.QueryContext(
-			ctx,
-			`SELECT received, id FROM stripe_events`+span.where()+order+fmt.Sprintf(`1 OFFSET %d`, eventsExamined-1),
-			span.args...)
-		ends, err := all(rows, err, scanPlace)
-		if err != nil {
-			return nil, "", err
-		}
-		for _, end := range ends {
-			since, next = end, end.String()
-		}
+	query := `SELECT ` + paymentColumns + ` FROM payments`
+	if len(where) > 0 {
+		query += ` WHERE ` + strings.Join(where, " AND ")
 	}
-	if q = q.from("received", since); eventType != "" {
-		q.add("type = ?", eventType)
-	}
+	args = append(args, f.Limit+1) // one more than asked for tells whether there is a next page
 	rows, err := l.reads.QueryContext(
 		ctx,
-		`SELECT `+eventColumns+` FROM stripe_events`+q.where()+order+strconv.Itoa(limit+1),
-		q.args...)
-	list, err = all(rows, err, scanEvent)
-	if err != nil || len(list) <= limit {
-		return list, next, err
+		query+fmt.Sprintf(` ORDER BY created_at DESC, id DESC LIMIT $%d`, len(args)),
+		args...)
+	list, err = all(rows, err, scanPayment)
+	if err != nil || len(list) <= f.Limit {
+		return list, "", err
 	}
-	last := list[limit-1]
-	return list[:limit], place{last.Received.UnixMilli(), last.ID}.String(), nil
+	list = list[:f.Limit]
+	return list, positionOf(list[f.Limit-1]).String(), nil
 }
 
-// EventsSince lists Stripe's events in the order in which they were received, up to limit: those
-// behind the event with the id after, or, for "" and an unknown id, those received since a time.
-// Those received after until are left for later.
-func (l *Ledger) EventsSince(
-	ctx context.Context,
-	since time.Time,
-	after string,
-	until time.Time,
-	limit int,
-) ([]StripeEvent, error) {
-	from := place{at: since.UnixMilli()}
-	if last, err := l.Event(ctx, after); err == nil {
-		from = place{last.Received.UnixMilli(), last.ID}
-	} else if known, err := Has(err); known || err != nil {
-		return nil, err
-	}
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT `+eventColumns+` FROM stripe_events WHERE (received, id) > ($1, $2) AND received <= $3 ORDER BY received, id LIMIT $4`,
-		from.at,
-		from.id,
-		until.UnixMilli(),
-		limit,
-	)
-	return all(rows, err, scanEvent)
+// position is where a row stands in a list in the order of time; those of the same millisecond are in
+// the order of their ids.
+type position struct {
+	at int64 // Unix milliseconds
+	id string
 }
 
-// LateLookups reads up to limit of the sessions that could not be looked up since a time, the oldest first.
-func (l *Ledger) LateLookups(ctx context.Context, since time.Time, limit int) ([]Lookup, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT id, paid_at, facts, handled, due_at, turn, failures FROM lookups WHERE paid_at < $1 ORDER BY paid_at LIMIT $2`,
-		since.UnixMilli(),
-		limit,
-	)
-	return all(rows, err, scanLookup)
+func positionOf(p payment.Payment) position { return position{p.CreatedAt.UnixMilli(), p.ID} }
+
+func scanPosition(row scanner) (p position, err error) { return p, row.Scan(&p.at, &p.id) }
+
+// String is the place as a cursor.
+func (p position) String() string { return fmt.Sprintf("%d-%s", p.at, p.id) }
+
+func parseCursor(cursor string) (p position, err error) {
+	at, id, ok := strings.Cut(cursor, "-")
+	p.id = id
+	if p.at, err = strconv.ParseInt(at, 10, 64); !ok || err != nil {
+		return p, ErrCursor
+	}
+	return p, nil
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 // found are the names of the payments that a search gives, page by page.
@@ -31,18 +33,18 @@ func found(t *testing.T, l *Ledger, s Search) (names []string) {
 
 func testSearch(t *testing.T, database string) {
 	l := open(t, database)
-	for i, change := range []func(*Payment){
-		func(p *Payment) { p.CardLast4 = "4242" },
-		func(p *Payment) { p.DeviceUID, p.DeviceName = "dev:2", "Trockner 100% Süd" },
-		func(p *Payment) { p.Machine, p.Reason, p.Attention = Failed, "refused", "refused" },
-		func(p *Payment) { p.Money, p.RefundedAmount = Refunded, 350 },
-		func(p *Payment) { p.Amount, p.Currency = 1200, "usd" },
-		func(p *Payment) { p.Machine, p.Posted, p.SentAt = Sent, true, noon() },
-		func(p *Payment) { p.CardLast4, p.CreatedAt = "4242", noon().Add(24*time.Hour) },
+	for i, change := range []func(*payment.Payment){
+		func(p *payment.Payment) { p.CardLast4 = "4242" },
+		func(p *payment.Payment) { p.DeviceUID, p.DeviceName = "dev:2", "Trockner 100% Süd" },
+		func(p *payment.Payment) { p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "refused" },
+		func(p *payment.Payment) { p.Funds, p.RefundedAmount = payment.Refunded, 350 },
+		func(p *payment.Payment) { p.Amount, p.Currency = 1200, "usd" },
+		func(p *payment.Payment) { p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, noon() },
+		func(p *payment.Payment) { p.CardLast4, p.CreatedAt = "4242", noon().Add(24*time.Hour) },
 	} {
-		p := payment(fmt.Sprint(i))
-		p.Occupies, p.CreatedAt = false, noon().Add(time.Duration(i)*time.Minute)
-		if change(&p); p.Machine == Failed || p.Machine == Sent {
+		p := testPayment(fmt.Sprint(i))
+		p.HoldsDevice, p.CreatedAt = false, noon().Add(time.Duration(i)*time.Minute)
+		if change(&p); p.Delivery == payment.Failed || p.Delivery == payment.Sent {
 			p = idle(p)
 		}
 		insert(t, l, p)
@@ -66,11 +68,11 @@ func testSearch(t *testing.T, database string) {
 		"an amount of a currency":    {Search{Amount: &amount, Currency: "eur"}, nil},
 		"a day and an amount":        {Search{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, nil},
 		"those that need attention":  {Search{Attention: true}, []string{"2"}},
-		"money back":                 {Search{Money: []Money{Refunded, Released}}, []string{"3"}},
-		"money in any of two states": {Search{Money: []Money{Paid, Refunded}, Machine: []Machine{Queued}}, []string{"6", "4", "3", "1", "0"}},
-		"failed":                     {Search{Machine: []Machine{Failed}}, []string{"2"}},
-		"queued at a device":         {Search{Machine: []Machine{Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
-		"sent or fetched":            {Search{Machine: []Machine{Sent, Fetched}}, []string{"5"}},
+		"money back":                 {Search{Money: []payment.FundsStatus{payment.Refunded, payment.Canceled}}, []string{"3"}},
+		"money in any of two states": {Search{Money: []payment.FundsStatus{payment.Paid, payment.Refunded}, Machine: []payment.DeliveryStatus{payment.Queued}}, []string{"6", "4", "3", "1", "0"}},
+		"failed":                     {Search{Machine: []payment.DeliveryStatus{payment.Failed}}, []string{"2"}},
+		"queued at a device":         {Search{Machine: []payment.DeliveryStatus{payment.Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
+		"sent or fetched":            {Search{Machine: []payment.DeliveryStatus{payment.Sent, payment.Fetched}}, []string{"5"}},
 	} {
 		if got := found(t, l, c.search); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q; want %q", name, got, c.want)
@@ -87,8 +89,8 @@ func testSearchGoesOn(t *testing.T, database string) {
 	const share, many = 100, 205
 	mustUpdate(t, l, func(tx *Tx) error {
 		for i := range many {
-			p := idle(payment(fmt.Sprint(i)))
-			p.Machine, p.Posted, p.SentAt, p.CreatedAt = Sent, true, noon(), noon().Add(time.Duration(i/3)*time.Millisecond)
+			p := idle(testPayment(fmt.Sprint(i)))
+			p.Delivery, p.MaybeAccepted, p.SentAt, p.CreatedAt = payment.Sent, true, noon(), noon().Add(time.Duration(i/3)*time.Millisecond)
 			if i == 0 || i == many-1 {
 				p.Amount = 999
 			}
@@ -117,53 +119,53 @@ func testSearchGoesOn(t *testing.T, database string) {
 
 func testTakings(t *testing.T, database string) {
 	l := open(t, database)
-	for i, p := range []Payment{
-		{Money: Paid, Amount: 350, Currency: "eur"},
-		{Money: Paid, Amount: 350, Currency: "eur", RefundedAmount: 50},
-		{Money: Refunded, Amount: 200, Currency: "eur", RefundedAmount: 200},
-		{Money: Released, Amount: 350, Currency: "eur"},
-		{Money: Authorized, Amount: 350, Currency: "eur"},
-		{Money: Lost, Amount: 100, Currency: "eur", RefundedAmount: 30},
-		{Money: Disputed, Amount: 300, Currency: "jpy"},
-		{Money: Paid, Currency: ""}, // a free start
-		{Money: Paid, Amount: 9999, Currency: "eur", CreatedAt: noon().Add(24 * time.Hour)},
+	for i, p := range []payment.Payment{
+		{Funds: payment.Paid, Amount: 350, Currency: "eur"},
+		{Funds: payment.Paid, Amount: 350, Currency: "eur", RefundedAmount: 50},
+		{Funds: payment.Refunded, Amount: 200, Currency: "eur", RefundedAmount: 200},
+		{Funds: payment.Canceled, Amount: 350, Currency: "eur"},
+		{Funds: payment.Authorized, Amount: 350, Currency: "eur"},
+		{Funds: payment.DisputeLost, Amount: 100, Currency: "eur", RefundedAmount: 30},
+		{Funds: payment.Disputed, Amount: 300, Currency: "jpy"},
+		{Funds: payment.Paid, Currency: ""}, // a free start
+		{Funds: payment.Paid, Amount: 9999, Currency: "eur", CreatedAt: noon().Add(24 * time.Hour)},
 	} {
 		name := fmt.Sprint(i)
-		p.ID, p.SessionID, p.Token, p.Machine, p.PaidAt = CreditID(name), name, name, Queued, noon()
+		p.ID, p.SessionID, p.Token, p.Delivery, p.PaidAt = payment.CreditID(name), name, name, payment.Queued, noon()
 		if p.CreatedAt.IsZero() {
 			p.CreatedAt = noon()
 		}
 		insert(t, l, p)
 	}
-	got, err := l.Takings(t.Context(), noon(), noon().Add(24*time.Hour))
-	want := []Takings{{"eur", 6, 1000, 350}, {"jpy", 1, 300, 0}}
+	got, err := l.Revenue(t.Context(), noon(), noon().Add(24*time.Hour))
+	want := []Revenue{{"eur", 6, 1000, 350}, {"jpy", 1, 300, 0}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("takings %+v, %v; want %+v", got, err, want)
 	}
 	list, _, err := l.Search(t.Context(), Search{To: noon().Add(24 * time.Hour), Limit: 50})
-	sum := map[string]Takings{}
+	sum := map[string]Revenue{}
 	for _, p := range list {
 		if p.Amount > 0 {
 			s := sum[p.Currency]
-			sum[p.Currency] = Takings{p.Currency, s.Payments + 1, s.Sold + p.Sold(), s.GivenBack + p.GivenBack()}
+			sum[p.Currency] = Revenue{p.Currency, s.Payments + 1, s.Captured + p.Captured(), s.Refunded + p.Refunded()}
 		}
 	}
 	if err != nil || sum["eur"] != want[0] || sum["jpy"] != want[1] {
 		t.Errorf("summed up one by one %+v, %v; want the same, %+v", sum, err, want)
 	}
-	if got, err := l.Takings(t.Context(), noon().Add(-time.Hour), noon()); err != nil || len(got) != 0 {
+	if got, err := l.Revenue(t.Context(), noon().Add(-time.Hour), noon()); err != nil || len(got) != 0 {
 		t.Errorf("before: %+v, %v; want nothing", got, err)
 	}
 }
 
 func testHistory(t *testing.T, database string) {
 	l := open(t, database)
-	old, recent, other := idle(payment("old")), payment("recent"), payment("other")
-	old.Machine, old.Posted, old.SentAt, old.StartedAt, old.ConfirmBy = Done, true, noon(), noon().Add(time.Second), noon().Add(time.Minute)
+	old, recent, other := idle(testPayment("old")), testPayment("recent"), testPayment("other")
+	old.Delivery, old.MaybeAccepted, old.SentAt, old.StartedAt, old.ConfirmBy = payment.Done, true, noon(), noon().Add(time.Second), noon().Add(time.Minute)
 	recent.CreatedAt, other.DeviceUID = noon().Add(time.Hour), "dev:2"
 	insert(t, l, old, recent, other)
 	got, err := l.History(t.Context(), "dev:1", 5)
-	want := []Credit{{Machine: Queued}, {Machine: Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)}}
+	want := []Credit{{Machine: payment.Queued}, {Machine: payment.Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("history %+v, %v; want %+v", got, err, want)
 	}
@@ -174,7 +176,7 @@ func testHistory(t *testing.T, database string) {
 
 func testCardLearnedLater(t *testing.T, database string) {
 	l := open(t, database)
-	p := payment("a")
+	p := testPayment("a")
 	insert(t, l, p)
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SetCharge(p.ID, "4242", "https://pay.stripe.com/receipts/1"), tx.SavePayment(p))
@@ -186,7 +188,7 @@ func testCardLearnedLater(t *testing.T, database string) {
 
 func testEventsOfAPayment(t *testing.T, database string) {
 	l := open(t, database)
-	p := payment("a")
+	p := testPayment("a")
 	event := func(id, eventType, object, intent string, after time.Duration) StripeEvent {
 		return StripeEvent{ID: id, Type: eventType, ObjectID: object, PaymentIntent: intent, Created: noon(), Received: noon().Add(after), Outcome: "x", Body: "{}"}
 	}
@@ -274,15 +276,15 @@ func searches(ctx context.Context, l *Ledger) []asked {
 		{"looking for several devices", search(Search{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
 		{"looking for a card", search(Search{Card: "4242"}), "payments_of_card"},
 		{"looking for what needs attention", search(Search{Attention: true}), "payments_attention"},
-		{"looking for money that moved", search(Search{Money: []Money{Refunded}}), "payments_money_moved"},
-		{"looking for what failed", search(Search{Machine: []Machine{Failed}}), "payments_failed"},
-		{"looking for what is queued", search(Search{Machine: []Machine{Queued}}), "payments_newest"},
+		{"looking for money that moved", search(Search{Money: []payment.FundsStatus{payment.Refunded}}), "payments_money_moved"},
+		{"looking for what failed", search(Search{Machine: []payment.DeliveryStatus{payment.Failed}}), "payments_failed"},
+		{"looking for what is queued", search(Search{Machine: []payment.DeliveryStatus{payment.Queued}}), "payments_newest"},
 		{"looking for an amount", search(Search{Amount: &amount}), "payments_newest"},
 		{"looking for a name", search(Search{Name: "x"}), "payments_newest"},
-		{"the takings", func() error { return second(l.Takings(ctx, noon(), noon())).err }, "payments_newest"},
+		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
 		{"the history of a device", func() error { return second(l.History(ctx, "dev:1", 50)).err }, "payments_of_device"},
 		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
-		{"the events of a payment", func() error { return second(l.EventsOf(ctx, payment("a"))).err }, ""},
+		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
 		{"the first events of a type", func() error {
 			_, _, err := l.EventPage(ctx, "x", 10, "")
 			return err

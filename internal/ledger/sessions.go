@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 // Session is a Checkout Session that was made for one purchase, as sold.
@@ -12,7 +14,7 @@ type Session struct {
 	DeviceUID string
 	Manual    bool      // it holds the money until it is captured
 	Ends      time.Time // it cannot be paid after this
-	Plan      Plan
+	Plan      payment.Offer
 }
 
 const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options`
@@ -83,7 +85,7 @@ func (tx *Tx) Session(id string) (Session, error) {
 // Made reports whether a session was made for a purchase here.
 func (l *Ledger) Made(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT ends_at FROM sessions WHERE id = $1`, id)
-	return Has(errorOf(one(rows, err, scanInstant)))
+	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
 // OpenSessions reads the sessions of an account mode that end after now and of which no payment is known.
@@ -94,7 +96,7 @@ func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time)
 }
 
 // SessionPlans reads what was last sold of each price through a session of an account mode.
-func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]Plan, error) {
+func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]payment.Offer, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
 		`SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1 AND NOT EXISTS (SELECT 1 FROM sessions newer
@@ -102,7 +104,7 @@ func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]Plan, error
 		bit(livemode),
 	)
 	sessions, err := all(rows, err, scanSession)
-	plans := make([]Plan, len(sessions))
+	plans := make([]payment.Offer, len(sessions))
 	for i, s := range sessions {
 		plans[i] = s.Plan
 	}

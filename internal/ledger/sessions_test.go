@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"notepay/internal/payment"
 )
 
 func session(id string, ends time.Time) Session {
@@ -21,8 +23,8 @@ func testSessions(t *testing.T, database string) {
 	for _, s := range []Session{old, sold, over, later, test, paid} {
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddSession(s) })
 	}
-	p := payment("one")
-	p.SessionID, p.ID = paid.ID, CreditID(paid.ID)
+	p := testPayment("one")
+	p.SessionID, p.ID = paid.ID, payment.CreditID(paid.ID)
 	insert(t, l, p)
 
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -48,8 +50,8 @@ func testSessions(t *testing.T, database string) {
 		t.Errorf("open are %+v; want those that have neither ended nor a payment", got)
 	}
 	plans, err := l.SessionPlans(t.Context(), true)
-	slices.SortFunc(plans, func(a, b Plan) int { return cmp.Compare(a.PriceID, b.PriceID) })
-	if want := []Plan{over.Plan, later.Plan}; err != nil || !slices.Equal(plans, want) {
+	slices.SortFunc(plans, func(a, b payment.Offer) int { return cmp.Compare(a.PriceID, b.PriceID) })
+	if want := []payment.Offer{over.Plan, later.Plan}; err != nil || !slices.Equal(plans, want) {
 		t.Errorf("the plans are %+v, %v; want the last sold of each price, %+v", plans, err, want)
 	}
 

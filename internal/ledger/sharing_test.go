@@ -74,12 +74,12 @@ func (q *queue) commits() (n int) {
 
 func TestThoseWhoWaitTogetherShareACommit(t *testing.T) {
 	t.Parallel()
-	for waiting, commits := range map[int]int{1: 1, 64: 1, largestBatch: 1, largestBatch + 1: 2} {
+	for waiting, commits := range map[int]int{1: 1, 64: 1, maxBatch: 1, maxBatch + 1: 2} {
 		t.Run(fmt.Sprint(waiting), func(t *testing.T) {
 			inQueue(t, func(t *testing.T, q *queue) {
 				before := q.commits()
 				for n := range waiting {
-					q.add(t.Context(), func(tx *Tx) error { return tx.SetFact(fmt.Sprint(n), tx.Now) })
+					q.add(t.Context(), func(tx *Tx) error { return tx.SetMeta(fmt.Sprint(n), tx.Now) })
 				}
 				if err := errors.Join(q.errors()...); err != nil {
 					t.Fatal(err)
@@ -114,7 +114,7 @@ func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
 				for n := range runs {
 					q.add(t.Context(), func(tx *Tx) error {
 						runs[n]++
-						if err := tx.SetFact(fmt.Sprint(n), tx.Now); err != nil {
+						if err := tx.SetMeta(fmt.Sprint(n), tx.Now); err != nil {
 							return err
 						}
 						if n == 1 {
@@ -132,8 +132,8 @@ func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
 					t.Errorf("runs %v; want %v", runs, want)
 				}
 				for n, name := range []string{"0", "1", "2"} {
-					_, err := q.Fact(t.Context(), name)
-					if kept, err := Has(err); err != nil || kept != (n != 1) {
+					_, err := q.Meta(t.Context(), name)
+					if kept, err := Found(err); err != nil || kept != (n != 1) {
 						t.Errorf("the change of update %d is kept: %v, %v; want %v", n, kept, err, n != 1)
 					}
 				}

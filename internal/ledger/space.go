@@ -90,7 +90,7 @@ func (l *Ledger) ProbeRoom(ctx context.Context) error {
 			return err
 		}
 		for n := range probeRows {
-			if err := tx.SetFact(fmt.Sprintf("probe/%d/%s", n, strings.Repeat("x", probePadding)), tx.Now); err != nil {
+			if err := tx.SetMeta(fmt.Sprintf("probe/%d/%s", n, strings.Repeat("x", probePadding)), tx.Now); err != nil {
 				return err
 			}
 		}

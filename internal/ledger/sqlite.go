@@ -33,8 +33,8 @@ type update struct {
 	done chan struct{}
 }
 
-// largestBatch bounds how long the first of those who share a commit waits for the work of the others.
-const largestBatch = 256
+// maxBatch bounds how long the first of those who share a commit waits for the work of the others.
+const maxBatch = 256
 
 func startSharedWriter(
 	ctx context.Context,
@@ -99,7 +99,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 	defer close(w.closed)
 	defer conn.close()
 	defer w.leave()
-	batch := make([]*update, 0, largestBatch)
+	batch := make([]*update, 0, maxBatch)
 	for n := 0; ; {
 		select {
 		case u := <-w.updates:
@@ -111,7 +111,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		case <-w.closing:
 			return
 		}
-		for more := true; more && len(batch) < largestBatch; {
+		for more := true; more && len(batch) < maxBatch; {
 			select {
 			case u := <-w.updates:
 				batch = append(batch, u)
@@ -123,7 +123,7 @@ func (w *sharedWriter) run(conn *preparedConn) {
 		for _, u := range batch {
 			close(u.done)
 		}
-		if n++; (n%logLook == 0 || w.files.busy()) && w.files.logHas(w.files.maxFrames()) {
+		if n++; (n%logCheckInterval == 0 || w.files.busy()) && w.files.logHas(w.files.maxFrames()) {
 			w.moveLog("RESTART")
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"modernc.org/sqlite"
+
+	"notepay/internal/payment"
 )
 
 // What a power cut leaves cannot be tried out here; that every connection is told to sync can.
@@ -75,7 +77,7 @@ func TestAnyPathIsThatFile(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, name)
 			l := open(t, path)
-			insert(t, l, payment("one"))
+			insert(t, l, testPayment("one"))
 			wantStored(t, l, []string{"cs_one"})
 			closeLedger(t, l)
 			// Nothing is left of the log: who copies the file of a ledger that was closed has all of it.
@@ -104,7 +106,7 @@ func TestRelativePathsAreFiles(t *testing.T) {
 	t.Chdir(dir)
 	for _, path := range []string{"notepay.db", "./-.db", ":memory:", "file::memory:"} {
 		l := open(t, path)
-		insert(t, l, payment("one"))
+		insert(t, l, testPayment("one"))
 		t.Chdir(t.TempDir()) // a reader that is opened only now must find the same file
 		wantStored(t, l, []string{"cs_one"})
 		closeLedger(t, l)
@@ -142,7 +144,7 @@ func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
-	insert(t, l, payment("before"))
+	insert(t, l, testPayment("before"))
 	limit := func(pages string) {
 		mustUpdate(t, l, func(tx *Tx) error {
 			rows, err := tx.db.query("PRAGMA max_page_count = " + pages)
@@ -150,10 +152,10 @@ func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
 			return err
 		})
 	}
-	big := payment("big")
+	big := testPayment("big")
 	big.DeviceName = strings.Repeat("x", 1<<20)
 	store := func(tx *Tx) error {
-		if err := tx.SetFact("half", tx.Now); err != nil {
+		if err := tx.SetMeta("half", tx.Now); err != nil {
 			return err
 		}
 		_, err := tx.InsertPayment(big)
@@ -179,13 +181,13 @@ func TestARefusedCommitLeavesNoTransactionOpen(t *testing.T) {
 	l := open(t, freshSQLite(t))
 	err := l.Update(t.Context(), func(tx *Tx) error {
 		_, err := tx.exec("PRAGMA defer_foreign_keys = 1") // until COMMIT
-		return errors.Join(err, tx.SetFact("half", tx.Now), tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: PostNote, Outcome: "ok"}))
+		return errors.Join(err, tx.SetMeta("half", tx.Now), tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}))
 	})
 	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {
 		t.Errorf("got %v; want COMMIT refused for the foreign key", err)
 	}
 	wantNoFact(t, l, "half")
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact("afterwards", tx.Now) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("afterwards", tx.Now) })
 }
 
 func TestOpenNeedsItsContext(t *testing.T) {

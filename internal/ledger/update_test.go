@@ -15,10 +15,10 @@ func testUpdate(t *testing.T, database string) {
 	l := open(t, database)
 	errOwn := errors.New("changed my mind")
 	err := l.Update(t.Context(), func(tx *Tx) error {
-		if err := tx.SetFact("half", tx.Now); err != nil {
+		if err := tx.SetMeta("half", tx.Now); err != nil {
 			return err
 		}
-		if at, err := tx.Fact("half"); err != nil || at.UnixMilli() != tx.Now.UnixMilli() {
+		if at, err := tx.Meta("half"); err != nil || at.UnixMilli() != tx.Now.UnixMilli() {
 			t.Errorf("inside its transaction the change reads %v, %v; want %v", at, err, tx.Now)
 		}
 		return errOwn
@@ -30,18 +30,18 @@ func testUpdate(t *testing.T, database string) {
 
 	// A statement that the database refuses takes the rest with it, too.
 	err = l.Update(t.Context(), func(tx *Tx) error {
-		return errors.Join(tx.SetFact("half", tx.Now), tx.SaveDevice(Device{UID: "imei:1"}))
+		return errors.Join(tx.SetMeta("half", tx.Now), tx.SaveDevice(Device{UID: "imei:1"}))
 	})
 	if constraint(err) != "check" {
 		t.Errorf("got error %v; want a refusal", err)
 	}
 	wantNoFact(t, l, "half")
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact("whole", tx.Now) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("whole", tx.Now) })
 }
 
 func wantNoFact(t *testing.T, l *Ledger, name string) {
 	t.Helper()
-	if at, err := l.Fact(t.Context(), name); !errors.Is(err, ErrNotFound) {
+	if at, err := l.Meta(t.Context(), name); !errors.Is(err, ErrNotFound) {
 		t.Errorf("fact %s reads %v, %v; want none", name, at, err)
 	}
 }
@@ -49,7 +49,7 @@ func wantNoFact(t *testing.T, l *Ledger, name string) {
 func testPanic(t *testing.T, database string) {
 	l := open(t, database)
 	err := l.Update(t.Context(), func(tx *Tx) error {
-		if err := tx.SetFact("half", tx.Now); err != nil {
+		if err := tx.SetMeta("half", tx.Now); err != nil {
 			return err
 		}
 		panic("out of range")
@@ -58,7 +58,7 @@ func testPanic(t *testing.T, database string) {
 		t.Errorf("got error %v; want the panic's words", err)
 	}
 	wantNoFact(t, l, "half")
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact("afterwards", tx.Now) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("afterwards", tx.Now) })
 }
 
 func testContext(t *testing.T, database string) {
@@ -79,12 +79,12 @@ func testContext(t *testing.T, database string) {
 	during, cancel := context.WithCancel(t.Context())
 	err := l.Update(during, func(tx *Tx) error {
 		cancel()
-		return tx.SetFact("finished", tx.Now)
+		return tx.SetMeta("finished", tx.Now)
 	})
 	if err != nil {
 		t.Errorf("with a context that ends during the transaction: got error %v; want nil", err)
 	}
-	if _, err := l.Fact(t.Context(), "finished"); err != nil {
+	if _, err := l.Meta(t.Context(), "finished"); err != nil {
 		t.Errorf("its change: %v", err)
 	}
 }
@@ -92,7 +92,7 @@ func testContext(t *testing.T, database string) {
 func testUpdatesAtOnce(t *testing.T, database string) {
 	l := open(t, database)
 	const writers = 64
-	shared := payment("shared")
+	shared := testPayment("shared")
 	insert(t, l, shared)
 	var all sync.WaitGroup
 	for n := range writers {
@@ -102,8 +102,8 @@ func testUpdatesAtOnce(t *testing.T, database string) {
 				if err != nil {
 					return err
 				}
-				p.Turn++
-				_, err = tx.InsertPayment(payment(fmt.Sprint("own_", n)))
+				p.FencingToken++
+				_, err = tx.InsertPayment(testPayment(fmt.Sprint("own_", n)))
 				return errors.Join(err, tx.SavePayment(p))
 			})
 			if err != nil {
@@ -112,8 +112,8 @@ func testUpdatesAtOnce(t *testing.T, database string) {
 		})
 	}
 	all.Wait()
-	if p, err := l.Payment(t.Context(), shared.ID); err != nil || p.Turn != writers {
-		t.Errorf("the row that all have counted up reads %d, %v; want %d", p.Turn, err, writers)
+	if p, err := l.Payment(t.Context(), shared.ID); err != nil || p.FencingToken != writers {
+		t.Errorf("the row that all have counted up reads %d, %v; want %d", p.FencingToken, err, writers)
 	}
 	if list, _, err := l.Payments(t.Context(), Filter{Limit: 2 * writers}); err != nil || len(list) != writers+1 {
 		t.Errorf("got %d payments, %v; want %d", len(list), err, writers+1)
@@ -138,7 +138,7 @@ func testCloseUnderLoad(t *testing.T, database string) {
 	for w := range writers {
 		all.Go(func() {
 			for n := 0; ; n++ {
-				p := payment(fmt.Sprintf("%d_%d", w, n))
+				p := testPayment(fmt.Sprintf("%d_%d", w, n))
 				err := l.Update(t.Context(), func(tx *Tx) error {
 					_, err := tx.InsertPayment(p)
 					return err
@@ -181,7 +181,7 @@ func testCloseWaits(t *testing.T, database string) {
 		result <- l.Update(t.Context(), func(tx *Tx) error {
 			close(begun)
 			<-finish
-			return tx.SetFact("under_way", tx.Now)
+			return tx.SetMeta("under_way", tx.Now)
 		})
 	}()
 	<-begun
@@ -190,7 +190,7 @@ func testCloseWaits(t *testing.T, database string) {
 	if err := <-result; err != nil {
 		t.Errorf("the update that was under way: %v", err)
 	}
-	if _, err := open(t, database).Fact(t.Context(), "under_way"); err != nil {
+	if _, err := open(t, database).Meta(t.Context(), "under_way"); err != nil {
 		t.Errorf("its change: %v", err)
 	}
 }
@@ -203,7 +203,7 @@ func testLock(t *testing.T, database string) {
 		}
 		t.Errorf("the second Open: got %v; want %v", err, ErrLocked)
 	}
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetFact("still_works", tx.Now) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("still_works", tx.Now) })
 	closeLedger(t, l)
 	open(t, database)
 }
@@ -211,7 +211,7 @@ func testLock(t *testing.T, database string) {
 func testMigrationsRunOnce(t *testing.T, database string) {
 	for _, name := range []string{"a", "b"} {
 		l := open(t, database)
-		insert(t, l, payment(name))
+		insert(t, l, testPayment(name))
 		wantNames(t, l, "migrations that ran", `SELECT name FROM migrations`, migrationFiles(t))
 		closeLedger(t, l)
 	}
@@ -280,7 +280,7 @@ func testFailedMigration(t *testing.T, database string) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	insert(t, open(t, database), payment("afterwards"))
+	insert(t, open(t, database), testPayment("afterwards"))
 }
 
 // unmigrated connects to a database as Open does, without its tables.

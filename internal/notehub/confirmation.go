@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"notepay/internal/bridge"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -48,7 +49,7 @@ const (
 // An answer that names a credit and is Unusable is no error, because the operator has to see it on the payment.
 func DecodeConfirmation(
 	raw []byte, parseUID func(string) (string, bool),
-) (c bridge.Confirmation, project string, err error) {
+) (c payment.Confirmation, project string, err error) {
 	var event struct {
 		ID       json.RawMessage `json:"event"`
 		File     json.RawMessage `json:"file"`
@@ -81,7 +82,7 @@ func DecodeConfirmation(
 	if !creditID.MatchString(credit) {
 		return c, project, ErrNoCredit
 	}
-	c = bridge.Confirmation{EventID: text(event.ID), CreditID: credit, State: strings.ToLower(word(text(answer.State))),
+	c = payment.Confirmation{EventID: text(event.ID), CreditID: credit, State: strings.ToLower(word(text(answer.State))),
 		Code: machineCode(answer.Code), At: received(event.Received)}
 	if c.EventID == "" || len(c.EventID) > maxEventID || upstream.Printable(c.EventID) != c.EventID {
 		sum := sha256.Sum256(raw)

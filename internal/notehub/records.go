@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -75,7 +75,7 @@ func Place(index int) string { return fmt.Sprintf("record %d", index+1) }
 // DecodePendingNotes decodes the reply to a read of a queue. Notehub documents none of its members as required, so a
 // reply without notes shows an empty queue only if it counts none, and one that counts more notes than it lists is an
 // error: a note that is not listed counts as fetched. A note of another shape than ours has no credit id.
-func DecodePendingNotes(body []byte) (notes []bridge.PendingNote, odd []Odd, err error) {
+func DecodePendingNotes(body []byte) (notes []payment.PendingNote, odd []Odd, err error) {
 	members, err := Members(body)
 	if err != nil {
 		return nil, nil, err
@@ -105,10 +105,10 @@ func DecodePendingNotes(body []byte) (notes []bridge.PendingNote, odd []Odd, err
 			CreditID      json.RawMessage `json:"credit_id"`
 			PaymentStatus json.RawMessage `json:"payment_status"`
 		}
-		ours := bridge.PendingNote{ID: id}
+		ours := payment.PendingNote{ID: id}
 		if isNull(note.Body) || json.Unmarshal(note.Body, &body) != nil || !field(body.CreditID, &ours.CreditID) ||
 			!field(body.PaymentStatus, &ours.PaymentStatus) {
-			ours = bridge.PendingNote{ID: id, Unreadable: true} // another's note may hold anything
+			ours = payment.PendingNote{ID: id, Unreadable: true} // another's note may hold anything
 		}
 		notes = append(notes, ours)
 	}

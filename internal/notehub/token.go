@@ -16,10 +16,10 @@ import (
 func ClassifyToken(err error) error {
 	e, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
-		return &upstream.Error{Outcome: upstream.Again, Err: fmt.Errorf("token: %w", err)}
+		return &upstream.Error{Outcome: upstream.Retryable, Err: fmt.Errorf("token: %w", err)}
 	}
 	out := &upstream.Error{
-		Outcome: upstream.Again,
+		Outcome: upstream.Retryable,
 		Detail:  upstream.Excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription)),
 	}
 	if e.Response != nil {
@@ -27,9 +27,9 @@ func ClassifyToken(err error) error {
 	}
 	switch {
 	case out.Status == http.StatusTooManyRequests:
-		out.Outcome = upstream.Wait
+		out.Outcome = upstream.RateLimited
 	case out.Status/100 == 4:
-		out.Outcome = upstream.Trouble
+		out.Outcome = upstream.Misconfigured
 	}
 	return out
 }

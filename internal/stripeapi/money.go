@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"strconv"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 )
 
 // App is the metadata "app" of everything that notepay makes at Stripe.
 const App = "notepay"
 
 // DecodeRefund reads a refund and its metadata.
-func DecodeRefund(text []byte) (r bridge.RefundRecord, metadata map[string]string, err error) {
+func DecodeRefund(text []byte) (r payment.RefundRecord, metadata map[string]string, err error) {
 	var w struct {
 		Object        string            `json:"object"`
 		ID            string            `json:"id"`
@@ -28,21 +28,21 @@ func DecodeRefund(text []byte) (r bridge.RefundRecord, metadata map[string]strin
 	if w.Object != "" && w.Object != "refund" { // its amount is not money that is back
 		return r, nil, &Odd{Kind: "refund", ID: w.ID, Field: "object", Err: fmt.Errorf("it is a %s", w.Object)}
 	}
-	r = bridge.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: w.Amount, Status: w.Status}
+	r = payment.RefundRecord{ID: w.ID, Intent: string(w.PaymentIntent), Amount: w.Amount, Status: w.Status}
 	r.Credit, r.Number = Order(w.Metadata)
 	return r, w.Metadata, nil
 }
 
 // DecodeRefundRecord reads a refund without its metadata.
-func DecodeRefundRecord(text []byte) (bridge.RefundRecord, error) {
+func DecodeRefundRecord(text []byte) (payment.RefundRecord, error) {
 	r, _, err := DecodeRefund(text)
 	return r, err
 }
 
 // DecodeOrdered returns a decoder of the reply to an order. Any other refund is an error: it does
 // not tell what became of this one.
-func DecodeOrdered(o bridge.RefundOrder) func([]byte) (bridge.RefundRecord, error) {
-	return func(text []byte) (bridge.RefundRecord, error) {
+func DecodeOrdered(o payment.RefundOrder) func([]byte) (payment.RefundRecord, error) {
+	return func(text []byte) (payment.RefundRecord, error) {
 		r, err := DecodeRefundRecord(text)
 		if err == nil && (r.Credit != o.Credit || r.Number != o.Number) {
 			err = &Odd{
@@ -84,12 +84,12 @@ func DecodeDispute(text []byte) (d Dispute, err error) {
 
 // DecodeDisputes reads a page of disputes. Without one of them it is not known how the payment
 // stands, so one that cannot be read is an error.
-func DecodeDisputes(text []byte) ([]bridge.DisputeRecord, error) {
+func DecodeDisputes(text []byte) ([]payment.DisputeRecord, error) {
 	page, err := DecodePage(text)
 	if err != nil {
 		return nil, err
 	}
-	list := []bridge.DisputeRecord{}
+	list := []payment.DisputeRecord{}
 	for _, record := range page.Records {
 		d, err := DecodeDispute(record)
 		if err != nil {
@@ -97,7 +97,7 @@ func DecodeDisputes(text []byte) ([]bridge.DisputeRecord, error) {
 		}
 		list = append(
 			list,
-			bridge.DisputeRecord{
+			payment.DisputeRecord{
 				ID:         d.ID,
 				Status:     d.Status,
 				Amount:     d.Amount,

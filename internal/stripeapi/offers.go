@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -49,7 +50,7 @@ func (l Link) State() (payable, limited bool, why string) {
 const maxDescription = 1000
 
 // Description names machine and plan on the payment in Stripe's Dashboard.
-func Description(d ledger.Device, plan ledger.Plan) string {
+func Description(d ledger.Device, plan payment.Offer) string {
 	return upstream.Cut(
 		cmp.Or(d.Name, d.UID),
 		maxDescription/2-2,

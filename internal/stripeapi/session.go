@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"notepay/internal/bridge"
+	"notepay/internal/payment"
 )
 
 // session is what is used of a Checkout Session.
@@ -119,7 +119,7 @@ func DecodeOpenSession(text []byte) (s OpenSession, err error) {
 
 // DecodeSession reads a Checkout Session as an event carries it, or as it was read. The caller says
 // when it was paid, where the session's charge does not.
-func DecodeSession(text []byte) (s bridge.Session, complete bool, err error) {
+func DecodeSession(text []byte) (s payment.CheckoutSession, complete bool, err error) {
 	var w session
 	err = decode("session", text, &w)
 	if err = withID("session", w.ID, err); err != nil {
@@ -130,7 +130,7 @@ func DecodeSession(text []byte) (s bridge.Session, complete bool, err error) {
 		err := errors.New("it is paid, and no amount is named")
 		return s, false, &Odd{Kind: "session", ID: w.ID, Field: "amount_total", Err: err}
 	}
-	s = bridge.Session{
+	s = payment.CheckoutSession{
 		ID:            w.ID,
 		Mode:          w.Mode,
 		PaymentStatus: w.PaymentStatus,

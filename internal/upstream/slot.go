@@ -9,12 +9,12 @@ import (
 // Slot is the right to make a request. The vendor counts requests, and one call may need several: for a token, and for
 // another attempt with it. A Slot is for one goroutine.
 type Slot struct {
-	pace  *Pace
+	pace  *Limiter
 	taken bool // a slot was taken and is not used yet
 }
 
 // Slot waits until the vendor may be asked, and takes a slot.
-func (p *Pace) Slot(ctx context.Context) (*Slot, error) {
+func (p *Limiter) Slot(ctx context.Context) (*Slot, error) {
 	if err := p.Wait(ctx); err != nil {
 		return nil, noSlot(err)
 	}
@@ -22,11 +22,11 @@ func (p *Pace) Slot(ctx context.Context) (*Slot, error) {
 }
 
 func noSlot(err error) error {
-	return &Error{Outcome: Again, Err: fmt.Errorf("the rate limit leaves no request: %w", err)}
+	return &Error{Outcome: Retryable, Err: fmt.Errorf("the rate limit leaves no request: %w", err)}
 }
 
 // Taken returns a slot that the caller has taken already.
-func (p *Pace) Taken() *Slot { return &Slot{pace: p, taken: true} }
+func (p *Limiter) Taken() *Slot { return &Slot{pace: p, taken: true} }
 
 // Use uses the slot for a request that is about to be made. If it was used already, it waits for
 // another, but not for the end of a hold: a call that was allowed to begin may be finished. After
@@ -47,12 +47,12 @@ func (s *Slot) Use(ctx context.Context) error {
 }
 
 // Ended notes that the request has ended.
-func (s *Slot) Ended() { s.pace.Ended(time.Now()) }
+func (s *Slot) Ended() { s.pace.Release(time.Now()) }
 
 // Close ends a slot that was taken and not used.
 func (s *Slot) Close() {
 	if s.taken {
 		s.taken = false
-		s.pace.Ended(time.Now())
+		s.pace.Release(time.Now())
 	}
 }

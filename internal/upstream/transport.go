@@ -66,9 +66,9 @@ func (c *checkedReplies) RoundTrip(r *http.Request) (*http.Response, error) {
 // was made, else it is unclear.
 func TransportError(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return &Error{Outcome: Again, Err: err}
+		return &Error{Outcome: Retryable, Err: err}
 	}
-	return &Error{Outcome: Unclear, Err: err}
+	return &Error{Outcome: Unknown, Err: err}
 }
 
 // RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if

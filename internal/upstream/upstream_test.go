@@ -13,10 +13,10 @@ func TestOutcomeOf(t *testing.T) {
 		err  error
 		want Outcome
 	}{
-		"no error is done":                          {nil, Done},
-		"an Error says it itself":                   {&Error{Outcome: Refused}, Refused},
-		"an Error under others is found":            {fmt.Errorf("send note: %w", errors.Join(errors.New("first"), &Error{Outcome: Wait})), Wait},
-		"what nobody has judged may have been done": {errors.New("connection reset"), Unclear},
+		"no error is done":                          {nil, OK},
+		"an Error says it itself":                   {&Error{Outcome: Rejected}, Rejected},
+		"an Error under others is found":            {fmt.Errorf("send note: %w", errors.Join(errors.New("first"), &Error{Outcome: RateLimited})), RateLimited},
+		"what nobody has judged may have been done": {errors.New("connection reset"), Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,8 +30,8 @@ func TestOutcomeOf(t *testing.T) {
 func TestOutcomesHaveNames(t *testing.T) {
 	t.Parallel()
 	for outcome, want := range map[Outcome]string{
-		Done: "done", Refused: "refused", Trouble: "trouble", Wait: "wait", Again: "again", Unclear: "unclear",
-		-1: "outcome(-1)", Unclear + 1: "outcome(6)",
+		OK: "done", Rejected: "refused", Misconfigured: "trouble", RateLimited: "wait", Retryable: "again", Unknown: "unclear",
+		-1: "outcome(-1)", Unknown + 1: "outcome(6)",
 	} {
 		if got := outcome.String(); got != want {
 			t.Errorf("outcome %d is %q; want %q", int(outcome), got, want)
@@ -46,9 +46,9 @@ func TestErrorSaysWhatIsKnown(t *testing.T) {
 		err  Error
 		want string
 	}{
-		"no reply: the cause":               {Error{Outcome: Unclear, Err: cut}, "unclear: connection reset"},
-		"a reply with words: status, words": {Error{Outcome: Refused, Status: 404, Detail: "device not found"}, "refused: status 404: device not found"},
-		"a reply without words: its status": {Error{Outcome: Again, Status: 503}, "again: status 503"},
+		"no reply: the cause":               {Error{Outcome: Unknown, Err: cut}, "unclear: connection reset"},
+		"a reply with words: status, words": {Error{Outcome: Rejected, Status: 404, Detail: "device not found"}, "refused: status 404: device not found"},
+		"a reply without words: its status": {Error{Outcome: Retryable, Status: 503}, "again: status 503"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +57,7 @@ func TestErrorSaysWhatIsKnown(t *testing.T) {
 			}
 		})
 	}
-	if err := error(&Error{Outcome: Unclear, Err: cut}); !errors.Is(err, cut) {
+	if err := error(&Error{Outcome: Unknown, Err: cut}); !errors.Is(err, cut) {
 		t.Errorf("the cause is not found in %v", err)
 	}
 }

@@ -11,16 +11,17 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/checkout"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // Customer serves the pages of those who pay. Its fields are set once, before it serves.
 type Customer struct {
 	Ledger   *ledger.Ledger
-	Session  func(ctx context.Context, id string) (ledger.Payment, error) // the payment of a session, see bridge.Session
-	Watched  func(p ledger.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
-	Missing  func(p ledger.Payment) bool                                  // see bridge.Missing; nil: no
-	Checkout *checkout.Checkout                                           // nil: machines are paid for through their links
-	HTTPS    bool                                                         // customers come by it alone
+	Session  func(ctx context.Context, id string) (payment.Payment, error) // the payment of a session, see bridge.Session
+	Watched  func(p payment.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
+	Missing  func(p payment.Payment) bool                                  // see bridge.Missing; nil: no
+	Checkout *checkout.Checkout                                            // nil: machines are paid for through their links
+	HTTPS    bool                                                          // customers come by it alone
 	Live     *Live
 	Log      *slog.Logger
 	Brand    Brand
@@ -116,7 +117,7 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 		return answered(err, c.later(w, r))
 	case c.now().Sub(p.PaidAt) < liveTime:
 		to := livePage(p)
-		if bridge.Opens(p, c.now()) {
+		if payment.AccessCodeValid(p, c.now()) {
 			to = accessPage(p)
 		}
 		w.Header().Set("Cache-Control", "no-store")
@@ -157,10 +158,10 @@ func (c *Customer) later(w http.ResponseWriter, r *http.Request) error {
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // paymentOfToken is the payment whose page a request asks for, or ledger.ErrNotFound.
-func (c *Customer) paymentOfToken(r *http.Request) (ledger.Payment, error) {
+func (c *Customer) paymentOfToken(r *http.Request) (payment.Payment, error) {
 	token := r.PathValue("token")
 	if !pageToken.MatchString(token) {
-		return ledger.Payment{}, ledger.ErrNotFound
+		return payment.Payment{}, ledger.ErrNotFound
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
 	defer cancel()
@@ -177,11 +178,11 @@ func (c *Customer) Access(w http.ResponseWriter, r *http.Request) error {
 	return c.live(w, r, accessPage, withCode)
 }
 
-func livePage(p ledger.Payment) string   { return "/session/" + p.Token }
-func accessPage(p ledger.Payment) string { return "/access/" + p.Token }
+func livePage(p payment.Payment) string   { return "/session/" + p.Token }
+func accessPage(p payment.Payment) string { return "/access/" + p.Token }
 
 // watch tells whose page is open.
-func (c *Customer) watch(p ledger.Payment) {
+func (c *Customer) watch(p payment.Payment) {
 	if c.Watched != nil {
 		c.Watched(p)
 	}
@@ -190,7 +191,7 @@ func (c *Customer) watch(p ledger.Payment) {
 func (c *Customer) live(
 	w http.ResponseWriter,
 	r *http.Request,
-	path func(ledger.Payment) string,
+	path func(payment.Payment) string,
 	code codeShown,
 ) error {
 	p, err := c.paymentOfToken(r)

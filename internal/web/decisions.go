@@ -10,6 +10,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/uid"
 )
 
@@ -72,7 +73,7 @@ const OperatorName = "operator"
 
 // change is a decision about a payment or device, by the id in the address. What is done also is
 // done in its transaction.
-type change func(ctx context.Context, id string, d decision, by bridge.By, also bridge.Also) (ledger.Payment, error)
+type change func(ctx context.Context, id string, d decision, by bridge.Actor, also bridge.Also) (payment.Payment, error)
 
 // decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets
 // the answer of the first.
@@ -85,7 +86,7 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f c
 	if err != nil {
 		return err
 	}
-	p, err := f(r.Context(), id, d, bridge.By{Who: OperatorName, Why: d.Reason}, once.also())
+	p, err := f(r.Context(), id, d, bridge.Actor{Name: OperatorName, Reason: d.Reason}, once.also())
 	if replay, ok := errors.AsType[*repeated](err); ok {
 		w.Header().Set("Idempotent-Replayed", "true")
 		return writeJSON(w, http.StatusOK, []byte(replay.answer))
@@ -93,7 +94,7 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f c
 	switch {
 	case errors.Is(err, ledger.ErrOtherRequest):
 		return errOtherRequest
-	case errors.Is(err, bridge.ErrState):
+	case errors.Is(err, payment.ErrState):
 		return &APIError{http.StatusConflict, "not_possible", "the payment's state does not allow this"}
 	case err != nil:
 		return err
@@ -105,37 +106,37 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f c
 
 // Retry sends a credit anew.
 func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By,
-		also bridge.Also) (ledger.Payment, error) {
-		p, err := o.Bridge.Retry(ctx, id, by, also)
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
+		also bridge.Also) (payment.Payment, error) {
+		p, err := o.Bridge.Resend(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
 }
 
 // Refund gives money back, all or the amount that is named.
 func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.By,
-		also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.Actor,
+		also bridge.Also) (payment.Payment, error) {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
-				return ledger.Payment{}, &APIError{
+				return payment.Payment{}, &APIError{
 					http.StatusBadRequest,
 					"bad_amount",
 					"amount must be above 0, in the smallest unit of the currency",
 				}
 			}
 		}
-		p, err := o.Bridge.GiveBack(ctx, id, amount, by, also)
+		p, err := o.Bridge.Refund(ctx, id, amount, by, also)
 		return p, orNoPayment(err)
 	})
 }
 
 // End ends what is open for a payment.
 func (o *Operator) End(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.By,
-		also bridge.Also) (ledger.Payment, error) {
-		p, err := o.Bridge.End(ctx, id, by, also)
+	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
+		also bridge.Also) (payment.Payment, error) {
+		p, err := o.Bridge.Cancel(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
 }
@@ -149,14 +150,14 @@ func orNoPayment(err error) error {
 
 // Pause takes a device out of sale.
 func (o *Operator) Pause(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error {
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return o.Bridge.Pause(ctx, uid, by)
 	})
 }
 
 // Resume sells on a device again.
 func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.By) error {
+	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return o.Bridge.Resume(ctx, uid, by)
 	})
 }
@@ -164,14 +165,14 @@ func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
 func (o *Operator) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
-	f func(ctx context.Context, uid string, by bridge.By) error,
+	f func(ctx context.Context, uid string, by bridge.Actor) error,
 ) error {
 	d, err := readDecision(r)
 	if err != nil {
 		return err
 	}
 	uid := uid.Of(r.PathValue("uid"))
-	if err := f(r.Context(), uid, bridge.By{Who: OperatorName, Why: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
+	if err := f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
 	} else if err != nil {
 		return err
@@ -181,12 +182,12 @@ func (o *Operator) onDevice(
 
 // Start sends a device a credit that nobody pays for.
 func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.By,
-		also bridge.Also) (ledger.Payment, error) {
+	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
+		also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
-			return ledger.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`}
+			return payment.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`}
 		}
-		p, err := o.Bridge.StartFree(ctx, uid, by, also)
+		p, err := o.Bridge.GrantCredit(ctx, uid, by, also)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return p, errNoDevice

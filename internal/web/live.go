@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // Live knows which live pages are open, and hands them their payment when it changed. It never
@@ -32,7 +33,7 @@ type Live struct {
 }
 
 // news is where a stream gets its payment as it is now; nil if that could not be read.
-type news chan *ledger.Payment
+type news chan *payment.Payment
 
 const (
 	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
@@ -60,7 +61,7 @@ func NewLive(l *ledger.Ledger, log *slog.Logger) *Live {
 }
 
 // Changed has the pages of a payment told that it changed. It returns at once.
-func (l *Live) Changed(p ledger.Payment) {
+func (l *Live) Changed(p payment.Payment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for news := range l.all {
@@ -123,7 +124,7 @@ func (l *Live) someChanged() (tokens []string) {
 }
 
 // put replaces what was not taken yet. There is one who puts.
-func (n news) put(p *ledger.Payment) {
+func (n news) put(p *payment.Payment) {
 	select {
 	case <-n:
 	default:

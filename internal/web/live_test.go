@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
@@ -22,15 +23,15 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 	}
 	var logs bytes.Buffer
 	live := NewLive(l, slog.New(slog.NewTextHandler(&logs, nil)))
-	p := ledger.Payment{ID: ledger.CreditID("cs_1"), SessionID: "cs_1", Token: strings.Repeat("a", 32), DeviceUID: "dev:1", Amount: 350, Currency: "eur", Money: ledger.Paid,
-		Machine: ledger.Sent, Posted: true, PaidAt: time.Unix(1700000000, 0).UTC(), CreatedAt: time.Unix(1700000000, 0).UTC(), SentAt: time.Unix(1700000001, 0).UTC()}
+	p := payment.Payment{ID: payment.CreditID("cs_1"), SessionID: "cs_1", Token: strings.Repeat("a", 32), DeviceUID: "dev:1", Amount: 350, Currency: "eur", Funds: payment.Paid,
+		Delivery: payment.Sent, MaybeAccepted: true, PaidAt: time.Unix(1700000000, 0).UTC(), CreatedAt: time.Unix(1700000000, 0).UTC(), SentAt: time.Unix(1700000001, 0).UTC()}
 	if err := l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
 		t.Fatal(err)
 	}
 	one, _ := live.join(p.Token)
 	other, _ := live.join(p.Token)
 	older := p
-	older.Machine = ledger.Queued // an older commit may be told of last
+	older.Delivery = payment.Queued // an older commit may be told of last
 	live.Changed(older)
 	for _, n := range []news{one, other} {
 		if got := <-n; got == nil || *got != p {
@@ -82,7 +83,7 @@ func TestAPageThatWritesWhileItsPaymentChangesIsHandedTheLast(t *testing.T) {
 	t.Parallel()
 	n := make(news, 1)
 	for amount := range int64(3) {
-		n.put(&ledger.Payment{Amount: amount})
+		n.put(&payment.Payment{Amount: amount})
 	}
 	if got := <-n; got.Amount != 2 {
 		t.Errorf("handed change %d; want the last", got.Amount)

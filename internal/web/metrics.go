@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
 )
@@ -88,8 +89,8 @@ func NewMetrics(
 	// What alerts count from is there from the beginning: a counter that appears with its first
 	// event shows no increase.
 	for vec, values := range map[*prometheus.CounterVec][]string{
-		m.payments:   {recorded, delivered, moneyBack, string(ledger.Disputed), string(ledger.Lost), string(ledger.CaptureFailed), string(ledger.RefundFailed)},
-		m.deliveries: {string(ledger.Sent), string(ledger.Fetched), string(ledger.Started), string(ledger.Done), string(ledger.Failed)},
+		m.payments:   {recorded, delivered, moneyBack, string(payment.Disputed), string(payment.DisputeLost), string(payment.CaptureFailed), string(payment.RefundFailed)},
+		m.deliveries: {string(payment.Sent), string(payment.Fetched), string(payment.Started), string(payment.Done), string(payment.Failed)},
 		m.links:      callOutcomes(),
 	} {
 		for _, value := range values {
@@ -139,7 +140,7 @@ func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outco
 func (m *Metrics) OddRecord() { m.oddRecords.Inc() }
 
 // Attempt counts a call made for a payment.
-func (m *Metrics) Attempt(action ledger.Step, outcome string, took time.Duration) {
+func (m *Metrics) Attempt(action payment.Step, outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(string(action), outcome).Observe(took.Seconds())
 }
 
@@ -151,7 +152,7 @@ const (
 )
 
 // Payment counts what a change of a payment means; before is zero for a new one.
-func (m *Metrics) Payment(before, after ledger.Payment) {
+func (m *Metrics) Payment(before, after payment.Payment) {
 	count := func(outcome string) { m.payments.WithLabelValues(outcome).Inc() }
 	if before.ID == "" {
 		count(recorded)
@@ -159,25 +160,25 @@ func (m *Metrics) Payment(before, after ledger.Payment) {
 	if isDelivered(after) && !isDelivered(before) {
 		count(delivered)
 	}
-	if after.Machine != before.Machine && after.Machine != ledger.Queued {
-		m.deliveries.WithLabelValues(string(after.Machine)).Inc()
+	if after.Delivery != before.Delivery && after.Delivery != payment.Queued {
+		m.deliveries.WithLabelValues(string(after.Delivery)).Inc()
 	}
-	if after.Money == before.Money {
+	if after.Funds == before.Funds {
 		return
 	}
-	switch after.Money {
-	case ledger.Refunded, ledger.Released:
+	switch after.Funds {
+	case payment.Refunded, payment.Canceled:
 		count(moneyBack)
 		m.moneyBack.WithLabelValues(cmp.Or(after.Reason, "other")).Inc()
-	case ledger.Disputed, ledger.Lost, ledger.CaptureFailed, ledger.RefundFailed:
-		count(string(after.Money))
+	case payment.Disputed, payment.DisputeLost, payment.CaptureFailed, payment.RefundFailed:
+		count(string(after.Funds))
 	}
 }
 
 // isDelivered: the machine says that it started, or one that says nothing has fetched its credit.
-func isDelivered(p ledger.Payment) bool {
-	return p.Machine == ledger.Started || p.Machine == ledger.Done ||
-		p.Machine == ledger.Fetched && p.ConfirmBy.IsZero()
+func isDelivered(p payment.Payment) bool {
+	return p.Delivery == payment.Started || p.Delivery == payment.Done ||
+		p.Delivery == payment.Fetched && p.ConfirmBy.IsZero()
 }
 
 // LinkMade counts a link that was to be made.
@@ -200,7 +201,7 @@ func (m *Metrics) SessionMade(err error) {
 
 // callOutcomes are what a call to a vendor may come to.
 func callOutcomes() (outcomes []string) {
-	for _, o := range []upstream.Outcome{upstream.Done, upstream.Refused, upstream.Trouble, upstream.Wait, upstream.Again, upstream.Unclear} {
+	for _, o := range []upstream.Outcome{upstream.OK, upstream.Rejected, upstream.Misconfigured, upstream.RateLimited, upstream.Retryable, upstream.Unknown} {
 		outcomes = append(outcomes, o.String())
 	}
 	return outcomes

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
@@ -37,8 +38,8 @@ func wantSeries(t *testing.T, m *Metrics, lines ...string) {
 }
 
 // states is what becomes of a payment, one change after the other.
-func states(m *Metrics, of ...ledger.Payment) {
-	before := ledger.Payment{}
+func states(m *Metrics, of ...payment.Payment) {
+	before := payment.Payment{}
 	for _, p := range of {
 		p.ID = "cr_1"
 		m.Payment(before, p)
@@ -51,14 +52,14 @@ func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	confirms := time.Now()
-	states(m, ledger.Payment{Money: ledger.Paid, Machine: ledger.Queued}, ledger.Payment{Money: ledger.Paid, Machine: ledger.Sent},
-		ledger.Payment{Money: ledger.Paid, Machine: ledger.Fetched}) // one that says nothing
-	states(m, ledger.Payment{Money: ledger.Authorized, Machine: ledger.Queued, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Authorized, Machine: ledger.Fetched, ConfirmBy: confirms},
-		ledger.Payment{Money: ledger.Capturing, Machine: ledger.Started, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Paid, Machine: ledger.Done, ConfirmBy: confirms},
-		ledger.Payment{Money: ledger.Disputed, Machine: ledger.Done, ConfirmBy: confirms})
-	states(m, ledger.Payment{Money: ledger.Paid, Machine: ledger.Fetched, ConfirmBy: confirms}, ledger.Payment{Money: ledger.Refunding, Machine: ledger.Failed, Reason: "unconfirmed"},
-		ledger.Payment{Money: ledger.Refunded, Machine: ledger.Failed, Reason: "unconfirmed"})
-	states(m, ledger.Payment{Money: ledger.Releasing, Machine: ledger.Failed, Reason: "busy"}, ledger.Payment{Money: ledger.Released, Machine: ledger.Failed, Reason: "busy"})
+	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Queued}, payment.Payment{Funds: payment.Paid, Delivery: payment.Sent},
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched}) // one that says nothing
+	states(m, payment.Payment{Funds: payment.Authorized, Delivery: payment.Queued, ConfirmBy: confirms}, payment.Payment{Funds: payment.Authorized, Delivery: payment.Fetched, ConfirmBy: confirms},
+		payment.Payment{Funds: payment.Capturing, Delivery: payment.Started, ConfirmBy: confirms}, payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
+		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms})
+	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms}, payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
+		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"})
+	states(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"}, payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"})
 	wantSeries(t, m,
 		`notepay_payments_total{outcome="recorded"} 4`, `notepay_payments_total{outcome="delivered"} 2`, `notepay_payments_total{outcome="money_back"} 2`,
 		`notepay_payments_total{outcome="disputed"} 1`, `notepay_payments_total{outcome="capture_failed"} 0`,
@@ -83,7 +84,7 @@ func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
 		})).RoundTrip(httptest.NewRequest(http.MethodGet, "/", nil))
 	}
 	m.LinkMade(nil)
-	m.LinkMade(&upstream.Error{Outcome: upstream.Trouble})
+	m.LinkMade(&upstream.Error{Outcome: upstream.Misconfigured})
 	m.LivePages = func() int { return 3 }
 	wantSeries(t, m, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} 2`, `notepay_vendor_calls_total{status="4xx",vendor="notehub"} 1`,
 		`notepay_vendor_calls_total{status="5xx",vendor="notehub"} 1`, `notepay_vendor_calls_total{status="none",vendor="notehub"} 1`,

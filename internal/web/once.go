@@ -9,6 +9,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 const (
@@ -65,7 +66,7 @@ func (o *once) also() bridge.Also {
 			}
 			return err
 		},
-		After: func(tx *ledger.Tx, p ledger.Payment) error {
+		After: func(tx *ledger.Tx, p payment.Payment) error {
 			attempts, err := tx.Attempts(p.ID)
 			if err != nil {
 				return err

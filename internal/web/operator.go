@@ -14,6 +14,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/uid"
 )
 
@@ -118,8 +119,8 @@ func SameSecret(given, secret string) bool {
 	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
-// payment is a payment as the contract gives it (docs/design.md, section 5).
-type payment struct {
+// paymentAnswer is a payment as the contract gives it (docs/design.md, section 5).
+type paymentAnswer struct {
 	ID             string     `json:"id"`
 	SessionID      string     `json:"session_id"`
 	PaymentIntent  string     `json:"payment_intent"`
@@ -161,8 +162,8 @@ func optional(t time.Time) *time.Time {
 }
 
 // shownPayment is a payment with the calls that were made for it.
-func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
-	out := payment{
+func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
+	out := paymentAnswer{
 		ID:             p.ID,
 		SessionID:      p.SessionID,
 		PaymentIntent:  p.PaymentIntent,
@@ -174,11 +175,11 @@ func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
 		Amount:         p.Amount,
 		Currency:       p.Currency,
 		Livemode:       p.Livemode,
-		Money:          string(p.Money),
+		Money:          string(p.Funds),
 		RefundedAmount: p.RefundedAmount,
-		Machine:        string(p.Machine),
+		Machine:        string(p.Delivery),
 		Reason:         p.Reason,
-		NeedsAttention: p.Attention != "",
+		NeedsAttention: p.ReviewReason != "",
 		CreatedAt:      p.CreatedAt,
 		SentAt: optional(
 			p.SentAt,
@@ -198,7 +199,7 @@ func shownPayment(p ledger.Payment, attempts []ledger.Attempt) payment {
 }
 
 // write answers with a payment as it is stored now.
-func (o *Operator) write(w http.ResponseWriter, r *http.Request, p ledger.Payment) error {
+func (o *Operator) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
 	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
 	if err != nil {
 		return err
@@ -228,8 +229,8 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	f := ledger.Filter{
 		Device:  uid.Of(q.Get("device")),
-		Money:   ledger.Money(q.Get("money")),
-		Machine: ledger.Machine(q.Get("machine")),
+		Money:   payment.FundsStatus(q.Get("money")),
+		Machine: payment.DeliveryStatus(q.Get("machine")),
 		Limit:   usualPage,
 		Cursor:  q.Get("cursor"),
 	}
@@ -259,9 +260,9 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := struct {
-		Payments []payment `json:"payments"`
-		Next     string    `json:"next_cursor"`
-	}{[]payment{}, next}
+		Payments []paymentAnswer `json:"payments"`
+		Next     string          `json:"next_cursor"`
+	}{[]paymentAnswer{}, next}
 	ids := make([]string, len(list))
 	for i, p := range list {
 		ids[i] = p.ID

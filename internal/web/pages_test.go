@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 const evil = `<script>alert("1")</script>&'`
@@ -72,15 +72,15 @@ const heaviest = 50_000
 func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	t.Parallel()
 	c := &Customer{Test: true, Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil}, Terms: Terms{Lifetime: 10 * time.Minute}}
-	offers := []fleet.Offer{{Plan: ledger.Plan{Name: evil, Description: evil, Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
-		{Plan: ledger.Plan{Name: "of later", Amount: 100, Currency: "eur"}}, {Plan: ledger.Plan{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"}}
+	offers := []fleet.Offer{{Plan: payment.Offer{Name: evil, Description: evil, Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
+		{Plan: payment.Offer{Name: "of later", Amount: 100, Currency: "eur"}}, {Plan: payment.Offer{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"}}
 	machine := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: evil}, Offers: offers, Pause: &ledger.Pause{Reason: "for the operator alone"}}
 	mute := &fleet.Device{Device: ledger.Device{UID: washerUID}, Pause: &ledger.Pause{Automatic: true}}
-	paid := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Money: ledger.Released, Machine: ledger.Failed,
-		Reason: bridge.ReasonFailed, Code: evil, Duration: 90 * time.Minute, PaidAt: time.Unix(0, 0)}
+	paid := payment.Payment{ID: "cr_1", DeviceUID: washerUID, DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Funds: payment.Canceled, Delivery: payment.Failed,
+		Reason: payment.ReasonFailed, MachineCode: evil, Duration: 90 * time.Minute, PaidAt: time.Unix(0, 0)}
 	live := c.payment(paid, time.Unix(0, 0), linkToCode)
 	live.events = "/session/0/events"
-	sale := func(s fleet.Sale) func(http.ResponseWriter, *http.Request) error {
+	sale := func(s fleet.Availability) func(http.ResponseWriter, *http.Request) error {
 		return func(w http.ResponseWriter, r *http.Request) error { return c.NotSelling(w, r, s) }
 	}
 	for _, row := range []struct {
@@ -101,18 +101,18 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 		{"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost", "Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren"},
 		{"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400, "Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine"},
 		{"an unfilled sticker", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400, "This sticker is not set up yet|tell the operator", "Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber"},
-		{"unknown", sale(fleet.Sale{State: fleet.NoDevice}), 404, "We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
-		{"starting up", sale(fleet.Sale{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Es geht gleich los|versucht es von selbst"},
-		{"disabled", sale(fleet.Sale{State: fleet.Disabled, Device: machine}), 503, "out of service|Nothing was charged for this scan|use another one", "außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere"},
-		{"payments off", sale(fleet.Sale{State: fleet.PaymentsOff, Device: machine}), 503, "is not taking payments|use another one", "keine Zahlungen|eine andere"},
-		{"closed", sale(fleet.Sale{State: fleet.Paused, Device: machine}), 503, "closed right now|come back later", "gerade geschlossen|später wieder"},
-		{"mute", sale(fleet.Sale{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID, "meldet sich gerade nicht|" + washerUID},
-		{"offline", sale(fleet.Sale{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "ist offline|später wieder"},
-		{"in use", sale(fleet.Sale{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
-		{"in use, nobody knows until when", sale(fleet.Sale{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
-		{"nothing to sell", sale(fleet.Sale{State: fleet.NoOffers, Device: machine}), 503, "has no price yet|has to set one", "hat noch keinen Preis|einen festlegen"},
-		{"not ready", sale(fleet.Sale{State: fleet.NotReady, Device: machine}), 503, "Just a moment|almost ready", "Einen Moment bitte|gleich bereit"},
-		{"late", sale(fleet.Sale{State: fleet.Open, Device: machine}), 503, "cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten"},
+		{"unknown", sale(fleet.Availability{State: fleet.NoDevice}), 404, "We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
+		{"starting up", sale(fleet.Availability{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Es geht gleich los|versucht es von selbst"},
+		{"disabled", sale(fleet.Availability{State: fleet.Disabled, Device: machine}), 503, "out of service|Nothing was charged for this scan|use another one", "außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere"},
+		{"payments off", sale(fleet.Availability{State: fleet.PaymentsOff, Device: machine}), 503, "is not taking payments|use another one", "keine Zahlungen|eine andere"},
+		{"closed", sale(fleet.Availability{State: fleet.Paused, Device: machine}), 503, "closed right now|come back later", "gerade geschlossen|später wieder"},
+		{"mute", sale(fleet.Availability{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID, "meldet sich gerade nicht|" + washerUID},
+		{"offline", sale(fleet.Availability{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "ist offline|später wieder"},
+		{"in use", sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
+		{"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
+		{"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503, "has no price yet|has to set one", "hat noch keinen Preis|einen festlegen"},
+		{"not ready", sale(fleet.Availability{State: fleet.NotReady, Device: machine}), 503, "Just a moment|almost ready", "Einen Moment bitte|gleich bereit"},
+		{"late", sale(fleet.Availability{State: fleet.Open, Device: machine}), 503, "cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten"},
 	} {
 		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
 			w := shown(t, "text/html", language, row.write)
@@ -147,7 +147,7 @@ func TestAPageIsLight(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
 	for range 20 { // more than anybody sells on one machine
-		d.Offers = append(d.Offers, fleet.Offer{Plan: ledger.Plan{Name: strings.Repeat("n", 100), Description: strings.Repeat("d", 500), Amount: 350, Currency: "eur"}, URL: "https://buy.test/" + strings.Repeat("x", 60)})
+		d.Offers = append(d.Offers, fleet.Offer{Plan: payment.Offer{Name: strings.Repeat("n", 100), Description: strings.Repeat("d", 500), Amount: 350, Currency: "eur"}, URL: "https://buy.test/" + strings.Repeat("x", 60)})
 	}
 	bytes := shown(t, "text/html", "de", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) }).Body.Len()
 	for _, file := range []string{"style.css", "live.js"} {
@@ -166,7 +166,7 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 	plans := func(images ...string) (page, allowed string) {
 		d := &fleet.Device{Device: ledger.Device{UID: washerUID}}
 		for _, address := range images {
-			d.Offers = append(d.Offers, fleet.Offer{Plan: ledger.Plan{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"}, URL: "https://buy.test/1"})
+			d.Offers = append(d.Offers, fleet.Offer{Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"}, URL: "https://buy.test/1"})
 		}
 		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Content-Security-Policy", policy)
@@ -240,7 +240,7 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	}
 	c := &Customer{Test: true}
 	live := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
-		return c.Show(w, r, c.payment(ledger.Payment{Livemode: true}, time.Now(), linkToCode))
+		return c.Show(w, r, c.payment(payment.Payment{Livemode: true}, time.Now(), linkToCode))
 	})
 	if strings.Contains(live.Body.String(), "Test mode") {
 		t.Errorf("a payment of real money says that it is none")
@@ -250,7 +250,7 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	t.Parallel()
 	c := &Customer{}
-	queued := ledger.Payment{ID: "cr_1", DeviceUID: washerUID, Money: ledger.Paid, Machine: ledger.Queued, Step: ledger.PostNote}
+	queued := payment.Payment{ID: "cr_1", DeviceUID: washerUID, Funds: payment.Paid, Delivery: payment.Queued, Step: payment.StepPostNote}
 	for events, how := range map[string]string{"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
@@ -261,7 +261,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 			}
 		}
 	}
-	started := ledger.Payment{Money: ledger.Paid, Machine: ledger.Started, StartedAt: time.Now()}
+	started := payment.Payment{Funds: payment.Paid, Delivery: payment.Started, StartedAt: time.Now()}
 	html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 		return c.Show(w, r, c.payment(started, time.Now(), linkToCode))
 	}).Body.String()

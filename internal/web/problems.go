@@ -10,7 +10,7 @@ import (
 // Problems is what health, console and metrics show of what is wrong. Its fields are set once.
 type Problems struct {
 	Board *problem.Board
-	Paces map[string]*upstream.Pace // of "stripe" and "notehub"
+	Paces map[string]*upstream.Limiter // of "stripe" and "notehub"
 
 	vendors problem.Board // those that do not answer; not on the board, where another part may have said more of the same
 }

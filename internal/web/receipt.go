@@ -6,8 +6,7 @@ import (
 	"net/url"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // receipt is what the page of a payment shows.
@@ -38,7 +37,7 @@ const (
 )
 
 // payment is the page of a payment as it stands at now.
-func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page {
+func (c *Customer) payment(p payment.Payment, now time.Time, code codeShown) Page {
 	s := statusOf(p, now)
 	if c.Missing != nil && c.Missing(p) {
 		s.seemsFetched()
@@ -57,7 +56,7 @@ func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page
 		Template: "payment",
 		real:     p.Livemode,
 	}
-	if opens := bridge.Opens(p, now) && !stopping(p); opens && code == linkToCode {
+	if opens := payment.AccessCodeValid(p, now) && !stopping(p); opens && code == linkToCode {
 		out.access = accessPage(p)
 	} else if opens && code == withCode {
 		out.code = p.AccessCode
@@ -71,7 +70,7 @@ func (c *Customer) payment(p ledger.Payment, now time.Time, code codeShown) Page
 }
 
 // facts are the lines of the receipt, as far as they are known.
-func (c *Customer) facts(p ledger.Payment) []fact {
+func (c *Customer) facts(p payment.Payment) []fact {
 	list := make([]fact, 0, 10)
 	say := func(name string, is Phrase) { list = append(list, fact{name: name, is: is}) }
 	tell := func(name string, at time.Time) {
@@ -91,7 +90,7 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 	}
 	tell("receipt.at", p.PaidAt)
 	tell("receipt.started", p.StartedAt)
-	if p.Machine == ledger.Done {
+	if p.Delivery == payment.Done {
 		tell("receipt.ended", p.EndsAt)
 	}
 	say("receipt.machine", just(verbatim(MachineName(p.DeviceName, p.DeviceUID))))
@@ -106,8 +105,8 @@ func (c *Customer) facts(p ledger.Payment) []fact {
 }
 
 // givenBack is what has left us: Stripe counts a refund that is pending, too.
-func givenBack(p ledger.Payment) int64 {
-	if p.Money == ledger.Refunding && p.RefundedAmount >= p.RefundGoal {
+func givenBack(p payment.Payment) int64 {
+	if p.Funds == payment.Refunding && p.RefundedAmount >= p.RefundTarget {
 		return p.RefundedAmount - p.RefundAmount + p.LostAmount
 	}
 	return p.RefundedAmount + p.LostAmount

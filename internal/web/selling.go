@@ -141,7 +141,7 @@ func (c *Customer) NoDevice(w http.ResponseWriter, r *http.Request, given string
 
 // NotSelling says before any money is taken why a machine cannot be paid for. A sale that is open
 // is one that is held up because machines cannot be reached.
-func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Sale) error {
+func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Availability) error {
 	page := Page{Status: http.StatusServiceUnavailable}
 	if sale.Device != nil {
 		page.Machine = MachineName(sale.Device.Name, sale.Device.UID)

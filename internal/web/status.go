@@ -3,8 +3,7 @@ package web
 import (
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // status is what is said of a payment, and no more than is known of it.
@@ -32,7 +31,7 @@ const (
 )
 
 // statusOf is the one place where it is decided what a customer is told. It is pure.
-func statusOf(p ledger.Payment, now time.Time) status {
+func statusOf(p payment.Payment, now time.Time) status {
 	var s status
 	s.machine(p, now)
 	s.money(p)
@@ -42,50 +41,50 @@ func statusOf(p ledger.Payment, now time.Time) status {
 }
 
 // confirming: the machine says when it starts.
-func confirming(p ledger.Payment) bool { return !p.ConfirmBy.IsZero() }
+func confirming(p payment.Payment) bool { return !p.ConfirmBy.IsZero() }
 
 // stopping: the credit is being taken back from the machine. One that is taken back to be sent anew
 // is still on its way.
-func stopping(p ledger.Payment) bool {
-	if p.Machine != ledger.Queued && p.Machine != ledger.Sent {
+func stopping(p payment.Payment) bool {
+	if p.Delivery != payment.Queued && p.Delivery != payment.Sent {
 		return false
 	}
-	switch p.Stop {
-	case bridge.ReasonEnded, bridge.ReasonReversed, bridge.ReasonDisputed:
+	switch p.CancelReason {
+	case payment.ReasonEnded, payment.ReasonReversed, payment.ReasonDisputed:
 		return true
 	case "":
-		return p.Recalled != ledger.NotRecalled
+		return p.RecallStatus != payment.NotRecalled
 	}
 	return false
 }
 
 // doubtful: it failed by all we know, and the machine may have started all the same.
-func doubtful(p ledger.Payment) bool {
-	if p.Machine != ledger.Failed {
+func doubtful(p payment.Payment) bool {
+	if p.Delivery != payment.Failed {
 		return false
 	}
 	switch p.Reason {
-	case bridge.ReasonAdopted, bridge.ReasonUnclear, bridge.ReasonRecallUnclear, bridge.ReasonUnconfirmed:
+	case payment.ReasonAdopted, payment.ReasonUnclear, payment.ReasonRecallUnclear, payment.ReasonUnconfirmed:
 		return true
-	case bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonUnknownDevice, bridge.ReasonNotSelling:
-		return p.Attention == bridge.ReasonUnclear ||
-			(p.Posted && !confirming(p)) // a machine that confirms refuses what has expired
+	case payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice, payment.ReasonNotSelling:
+		return p.ReviewReason == payment.ReasonUnclear ||
+			(p.MaybeAccepted && !confirming(p)) // a machine that confirms refuses what has expired
 	}
-	return p.Attention == bridge.ReasonUnclear
+	return p.ReviewReason == payment.ReasonUnclear
 }
 
 // owed: nothing is given back without a person, because the machine may have started.
-func owed(p ledger.Payment) bool {
-	return p.Machine == ledger.Failed && (p.Reason == bridge.ReasonAdopted || p.Reason == bridge.ReasonUnclear)
+func owed(p payment.Payment) bool {
+	return p.Delivery == payment.Failed && (p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear)
 }
 
 // returned: the customer has all of the money back, or it is on its way.
-func returned(p ledger.Payment) bool {
-	switch p.Money {
-	case ledger.Refunded, ledger.Released, ledger.Releasing, ledger.Lost, ledger.CaptureFailed:
+func returned(p payment.Payment) bool {
+	switch p.Funds {
+	case payment.Refunded, payment.Canceled, payment.Canceling, payment.DisputeLost, payment.CaptureFailed:
 		return true
-	case ledger.Refunding, ledger.RefundFailed:
-		return p.RefundGoal >= p.Amount-p.LostAmount
+	case payment.Refunding, payment.RefundFailed:
+		return p.RefundTarget >= p.Amount-p.LostAmount
 	}
 	return false
 }
@@ -97,11 +96,11 @@ func (s *status) step(class, key string, at time.Time) {
 func (s *status) say(key string, with ...any) { s.Lines = append(s.Lines, phrase(key, with...)) }
 
 // machine says how far the credit has come.
-func (s *status) machine(p ledger.Payment, now time.Time) {
+func (s *status) machine(p payment.Payment, now time.Time) {
 	title := func(key string) { s.Title = phrase(key) }
-	held := p.Money == ledger.Authorized || p.Money == ledger.Capturing || p.Money == ledger.Releasing ||
-		p.Money == ledger.Released ||
-		p.Money == ledger.CaptureFailed
+	held := p.Funds == payment.Authorized || p.Funds == payment.Capturing || p.Funds == payment.Canceling ||
+		p.Funds == payment.Canceled ||
+		p.Funds == payment.CaptureFailed
 	if held {
 		s.step(good, "step.held", p.PaidAt)
 	} else {
@@ -110,21 +109,21 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 	if !p.SentAt.IsZero() {
 		s.step(good, "step.sent", p.SentAt)
 	}
-	switch p.Machine {
-	case ledger.Queued, ledger.Sent:
-		if bridge.InDoubt(p, now) {
+	switch p.Delivery {
+	case payment.Queued, payment.Sent:
+		if payment.InDoubt(p, now) {
 			title("title.doubt")
 			s.say("machine.in_doubt")
-			if p.Money == ledger.Paid || p.Money == ledger.Authorized {
+			if p.Funds == payment.Paid || p.Funds == payment.Authorized {
 				s.say("money.if_silent")
 			}
 			s.step(busy, "step.confirm", time.Time{})
 			break
 		}
 		s.onItsWay(p, held)
-	case ledger.Fetched:
+	case payment.Fetched:
 		title("title.fetched")
-		s.step(good, "step.fetched", p.MachineAt)
+		s.step(good, "step.fetched", p.DeliveryAt)
 		switch {
 		case returned(p):
 			s.say("machine.anyway")
@@ -134,36 +133,36 @@ func (s *status) machine(p ledger.Payment, now time.Time) {
 		default:
 			s.say("machine.fetched")
 		}
-	case ledger.Started:
+	case payment.Started:
 		title("title.started")
 		s.step(good, "step.started", p.StartedAt)
 		s.running(p, now)
-	case ledger.Done:
+	case payment.Done:
 		s.over(p)
-	case ledger.Failed:
+	case payment.Failed:
 		if doubtful(p) {
 			title("title.doubt")
-			s.step(bad, "step.doubt", p.MachineAt)
+			s.step(bad, "step.doubt", p.DeliveryAt)
 		} else {
 			title("title.failed")
-			s.step(bad, "step.not_started", p.MachineAt)
+			s.step(bad, "step.not_started", p.DeliveryAt)
 		}
 		s.say("failed." + p.Reason)
 	}
-	if p.Code != "" {
-		s.say("machine.code", "code", p.Code)
+	if p.MachineCode != "" {
+		s.say("machine.code", "code", p.MachineCode)
 	}
 }
 
 // onItsWay: the machine does not have the credit yet.
-func (s *status) onItsWay(p ledger.Payment, held bool) {
+func (s *status) onItsWay(p payment.Payment, held bool) {
 	if stopping(p) {
 		s.Title = phrase("title.stopping")
 		s.say("machine.stopping")
 		s.step(busy, "step.stopping", time.Time{})
 		return
 	}
-	if p.Machine == ledger.Sent {
+	if p.Delivery == payment.Sent {
 		s.Title = phrase("title.sent")
 		s.say("machine.sent")
 		s.step(busy, "step.pick_up", time.Time{})
@@ -173,7 +172,7 @@ func (s *status) onItsWay(p ledger.Payment, held bool) {
 	if held {
 		s.Title = phrase("title.held")
 	}
-	if p.Attention == bridge.AttentionOverdue || p.Failures > 2 {
+	if p.ReviewReason == payment.ReviewOverdue || p.Failures > 2 {
 		s.say("machine.delayed")
 	} else {
 		s.say("machine.queued")
@@ -196,12 +195,12 @@ func (s *status) seemsFetched() {
 }
 
 // running: the machine has said that it started. Its own timer is the truth.
-func (s *status) running(p ledger.Payment, now time.Time) {
+func (s *status) running(p payment.Payment, now time.Time) {
 	begins := p.StartedAt.Add(p.DelayedStart)
 	switch {
-	case p.Attention == bridge.AttentionFailedAfter:
+	case p.ReviewReason == payment.ReviewFailedAfter:
 		s.say("machine.trouble")
-	case p.Reason == bridge.ReasonStartedAfter:
+	case p.Reason == payment.ReasonStartedAfter:
 		s.say("machine.late")
 	case p.EndsAt.IsZero():
 		s.say("machine.started")
@@ -218,77 +217,77 @@ func (s *status) running(p ledger.Payment, now time.Time) {
 	}
 }
 
-func (s *status) over(p ledger.Payment) {
+func (s *status) over(p payment.Payment) {
 	s.Title = phrase("title.done")
 	s.step(good, "step.started", p.StartedAt)
 	over := "step.over"
 	switch p.Reason {
-	case bridge.ReasonEnded:
+	case payment.ReasonEnded:
 		s.Title, over = phrase("title.ended"), "step.ended"
 		s.say("machine.ended")
-	case bridge.ReasonReversed:
+	case payment.ReasonReversed:
 		s.Title, over = phrase("title.ended"), "step.ended"
 		s.say("machine.reversed")
-	case bridge.ReasonStartedAfter:
+	case payment.ReasonStartedAfter:
 		s.say("machine.late")
 	default:
 		s.say("machine.done")
 	}
 	s.step(good, over, p.EndsAt)
-	if p.Attention == bridge.AttentionFailedAfter {
+	if p.ReviewReason == payment.ReviewFailedAfter {
 		s.say("machine.trouble")
 	}
 }
 
 // money says where the customer's money is.
-func (s *status) money(p ledger.Payment) {
+func (s *status) money(p payment.Payment) {
 	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount + p.LostAmount, p.Currency}
-	switch p.Money {
-	case ledger.Authorized:
-		if p.Machine == ledger.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
+	switch p.Funds {
+	case payment.Authorized:
+		if p.Delivery == payment.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
 			s.say("money.releasing", "amount", all)
 			s.step(busy, "step.releasing", time.Time{})
 			break
 		}
 		s.say("money.held", "amount", all)
 		s.ifTakenBack(p)
-	case ledger.Capturing:
+	case payment.Capturing:
 		s.say("money.capturing", "amount", all)
-	case ledger.Paid:
+	case payment.Paid:
 		s.paid(p, all, back)
-	case ledger.Releasing:
+	case payment.Canceling:
 		s.say("money.releasing", "amount", all)
 		s.step(busy, "step.releasing", time.Time{})
-	case ledger.Released:
+	case payment.Canceled:
 		s.say("money.released", "amount", all)
-		s.step(good, "step.released", p.MoneyAt)
-	case ledger.CaptureFailed:
+		s.step(good, "step.released", p.FundsAt)
+	case payment.CaptureFailed:
 		s.say("money.capture_failed", "amount", all)
-	case ledger.Refunding:
+	case payment.Refunding:
 		s.refunding(p, money{p.RefundAmount, p.Currency}, p.RefundAt)
-	case ledger.Refunded:
+	case payment.Refunded:
 		s.say("money.refunded", "amount", all)
-		s.step(good, "step.refunded", p.MoneyAt)
-	case ledger.RefundFailed:
+		s.step(good, "step.refunded", p.FundsAt)
+	case payment.RefundFailed:
 		s.say("money.refund_failed", "back", money{p.RefundAmount, p.Currency})
-		s.step(bad, "step.refund_failed", p.MoneyAt)
+		s.step(bad, "step.refund_failed", p.FundsAt)
 		s.Help = true
-	case ledger.Disputed:
+	case payment.Disputed:
 		s.say("money.disputed")
-		s.step(bad, "step.disputed", p.MoneyAt)
-	case ledger.Lost:
+		s.step(bad, "step.disputed", p.FundsAt)
+	case payment.DisputeLost:
 		s.say("money.lost")
-		s.step(good, "step.lost", p.MoneyAt)
+		s.step(good, "step.lost", p.FundsAt)
 	}
 }
 
-func (s *status) paid(p ledger.Payment, all, back money) {
+func (s *status) paid(p payment.Payment, all, back money) {
 	switch {
 	case p.Amount == 0:
 		s.say("money.free")
 	case owed(p):
 		s.say("money.owed", "amount", all)
-	case p.Machine == ledger.Failed: // it is refunded as soon as the call that is under way has ended
+	case p.Delivery == payment.Failed: // it is refunded as soon as the call that is under way has ended
 		s.refunding(p, money{p.Amount - p.RefundedAmount - p.LostAmount, p.Currency}, time.Time{})
 	case p.RefundedAmount+p.LostAmount > 0:
 		s.say("money.part_back", "back", back, "amount", all)
@@ -299,9 +298,9 @@ func (s *status) paid(p ledger.Payment, all, back money) {
 }
 
 // ifNotReached says when the money goes back while Notehub holds the note.
-func (s *status) ifNotReached(p ledger.Payment) {
+func (s *status) ifNotReached(p payment.Payment) {
 	switch {
-	case p.Machine != ledger.Sent || stopping(p) || p.ExpiresAt.IsZero():
+	case p.Delivery != payment.Sent || stopping(p) || p.ExpiresAt.IsZero():
 	case confirming(p):
 		s.say("money.if_silent")
 	default:
@@ -310,15 +309,15 @@ func (s *status) ifNotReached(p ledger.Payment) {
 }
 
 // ifTakenBack: whether the money goes back hangs on whether the note can be taken back.
-func (s *status) ifTakenBack(p ledger.Payment) {
+func (s *status) ifTakenBack(p payment.Payment) {
 	if stopping(p) {
 		s.say("money.after_stop")
 	}
 }
 
-func (s *status) refunding(p ledger.Payment, sum money, at time.Time) {
+func (s *status) refunding(p payment.Payment, sum money, at time.Time) {
 	s.step(busy, "step.refunding", at)
-	if p.Attention == bridge.AttentionBalance || p.Attention == bridge.AttentionRefundRefused {
+	if p.ReviewReason == payment.ReviewBalance || p.ReviewReason == payment.ReviewRefundRefused {
 		s.say("money.refund_stuck", "back", sum)
 		s.Help = true
 		return
@@ -327,39 +326,39 @@ func (s *status) refunding(p ledger.Payment, sum money, at time.Time) {
 }
 
 // next says what the customer may do.
-func (s *status) next(p ledger.Payment) {
+func (s *status) next(p payment.Payment) {
 	switch {
 	case s.Help:
 		s.say("next.ask")
-	case p.Machine == ledger.Queued || p.Machine == ledger.Sent:
+	case p.Delivery == payment.Queued || p.Delivery == payment.Sent:
 		s.say("next.close")
-	case p.Machine == ledger.Fetched && !confirming(p) && !returned(p):
+	case p.Delivery == payment.Fetched && !confirming(p) && !returned(p):
 		s.say("next.if_not")
 		s.Help = true
-	case p.Machine == ledger.Failed && owed(p), p.Attention == bridge.AttentionFailedAfter:
+	case p.Delivery == payment.Failed && owed(p), p.ReviewReason == payment.ReviewFailedAfter:
 		s.say("next.ask")
 		s.Help = true
-	case p.Machine == ledger.Failed && doubtful(p):
+	case p.Delivery == payment.Failed && doubtful(p):
 		s.say("next.enjoy")
 		s.Help = true
-	case p.Machine == ledger.Failed && (p.Reason == bridge.ReasonUnknownDevice || p.Reason == bridge.ReasonNotSelling):
+	case p.Delivery == payment.Failed && (p.Reason == payment.ReasonUnknownDevice || p.Reason == payment.ReasonNotSelling):
 		s.say("next.other")
-	case p.Machine == ledger.Failed && p.Money != ledger.Disputed && p.Money != ledger.Lost:
+	case p.Delivery == payment.Failed && p.Funds != payment.Disputed && p.Funds != payment.DisputeLost:
 		s.say("next.again")
 		s.Again = true
 	}
 }
 
 // renewed is how soon it may be otherwise, for browsers that have to ask.
-func renewed(p ledger.Payment, now time.Time) time.Duration {
+func renewed(p payment.Payment, now time.Time) time.Duration {
 	switch {
-	case p.Machine == ledger.Queued, p.InFlight:
+	case p.Delivery == payment.Queued, p.InFlight:
 		return 2 * time.Second
-	case p.Machine == ledger.Sent || (p.Machine == ledger.Fetched && confirming(p)):
+	case p.Delivery == payment.Sent || (p.Delivery == payment.Fetched && confirming(p)):
 		return 4 * time.Second
-	case p.Machine == ledger.Started && !p.EndsAt.IsZero() && now.Before(p.EndsAt.Add(time.Minute)):
+	case p.Delivery == payment.Started && !p.EndsAt.IsZero() && now.Before(p.EndsAt.Add(time.Minute)):
 		return 30 * time.Second
-	case p.Money == ledger.Capturing || p.Money == ledger.Releasing || p.Money == ledger.Refunding:
+	case p.Funds == payment.Capturing || p.Funds == payment.Canceling || p.Funds == payment.Refunding:
 		return 30 * time.Second
 	default:
 		return 0

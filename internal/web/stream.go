@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 const (
@@ -110,7 +111,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 
 // stream is one open page.
 type stream struct {
-	payment  *ledger.Payment
+	payment  *payment.Payment
 	code     codeShown
 	language Language
 	shown    string // the id of the event that its reader has
@@ -189,7 +190,7 @@ func (c *Customer) next(s *stream) (message []byte, err error) {
 }
 
 // event is a payment's page as an event, and the event's id.
-func (c *Customer) event(p ledger.Payment, l Language, code codeShown) (message []byte, id string, err error) {
+func (c *Customer) event(p payment.Payment, l Language, code codeShown) (message []byte, id string, err error) {
 	page := c.payment(p, c.now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {

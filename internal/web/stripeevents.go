@@ -77,11 +77,11 @@ func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 // eventsOf are the event with an id, or those of the payment that it belongs to; none for an unknown id.
 func (o *Operator) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
 	e, err := o.Ledger.Event(r.Context(), id)
-	if known, err := ledger.Has(err); err != nil || known {
+	if known, err := ledger.Found(err); err != nil || known {
 		return []ledger.StripeEvent{e}, err
 	}
 	p, err := o.Ledger.Payment(r.Context(), id)
-	if known, err := ledger.Has(err); err != nil || !known {
+	if known, err := ledger.Found(err); err != nil || !known {
 		return nil, err
 	}
 	return o.Ledger.EventsOf(r.Context(), p)

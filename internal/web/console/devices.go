@@ -10,6 +10,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/uid"
 	"notepay/internal/web"
 )
@@ -69,12 +70,12 @@ type record struct {
 func recordOf(credits []ledger.Credit) (r record) {
 	for _, c := range credits {
 		switch {
-		case c.Machine == ledger.Started, c.Machine == ledger.Done, c.Machine == ledger.Fetched && !c.Confirms:
+		case c.Machine == payment.Started, c.Machine == payment.Done, c.Machine == payment.Fetched && !c.Confirms:
 			r.Started++
 			if !r.Found {
 				r.Last, r.Found = c, true
 			}
-		case c.Machine == ledger.Failed && machinesFault(c.Reason):
+		case c.Machine == payment.Failed && machinesFault(c.Reason):
 			r.Failed++
 		}
 	}
@@ -85,13 +86,13 @@ func recordOf(credits []ledger.Credit) (r record) {
 // for other reasons says nothing of it.
 func machinesFault(reason string) bool {
 	switch reason {
-	case bridge.ReasonExpired,
-		bridge.ReasonRefused,
-		bridge.ReasonFailed,
-		bridge.ReasonRecalled,
-		bridge.ReasonRecallUnclear,
-		bridge.ReasonUnclear,
-		bridge.ReasonUnconfirmed:
+	case payment.ReasonExpired,
+		payment.ReasonRefused,
+		payment.ReasonFailed,
+		payment.ReasonRecalled,
+		payment.ReasonRecallUnclear,
+		payment.ReasonUnclear,
+		payment.ReasonUnconfirmed:
 		return true
 	}
 	return false
@@ -111,10 +112,10 @@ func (c *Console) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
 	done string,
-	f func(uid string, by bridge.By) error,
+	f func(uid string, by bridge.Actor) error,
 ) error {
 	by := by(r)
-	if by.Why == "" && done != "resume" {
+	if by.Reason == "" && done != "resume" {
 		return c.problem(
 			w,
 			r,
@@ -133,20 +134,20 @@ func (c *Console) onDevice(
 }
 
 func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "pause", func(uid string, by bridge.By) error {
+	return c.onDevice(w, r, "pause", func(uid string, by bridge.Actor) error {
 		return c.Bridge.Pause(r.Context(), uid, by, once(r))
 	})
 }
 
 func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "resume", func(uid string, by bridge.By) error {
+	return c.onDevice(w, r, "resume", func(uid string, by bridge.Actor) error {
 		return c.Bridge.Resume(r.Context(), uid, by, once(r))
 	})
 }
 
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
-	return c.onDevice(w, r, "start", func(uid string, by bridge.By) error {
-		_, err := c.Bridge.StartFree(r.Context(), uid, by, once(r))
+	return c.onDevice(w, r, "start", func(uid string, by bridge.Actor) error {
+		_, err := c.Bridge.GrantCredit(r.Context(), uid, by, once(r))
 		return err
 	})
 }
@@ -166,9 +167,9 @@ func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 }
 
 // by is who decides: there is one operator token.
-func by(r *http.Request) bridge.By {
+func by(r *http.Request) bridge.Actor {
 	why := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
-	return bridge.By{Who: web.OperatorName, Why: shortened(why, web.LongestReason)}
+	return bridge.Actor{Name: web.OperatorName, Reason: shortened(why, web.LongestReason)}
 }
 
 // shortened is at most so many bytes of a text, in whole characters.

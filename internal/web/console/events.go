@@ -64,7 +64,7 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, key := range []string{e.ObjectID, e.PaymentIntent} {
 		p, err := c.Ledger.Payment(r.Context(), key)
-		known, err := ledger.Has(err)
+		known, err := ledger.Found(err)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/web"
 )
 
@@ -18,19 +19,19 @@ const rowsAtOnce = 500
 // dayTotals sums up one day, by currency.
 type dayTotals struct {
 	day  string
-	sums map[string]ledger.Takings
+	sums map[string]ledger.Revenue
 }
 
-func (t *dayTotals) add(p ledger.Payment) {
+func (t *dayTotals) add(p payment.Payment) {
 	if p.Amount == 0 {
 		return
 	}
 	s := t.sums[p.Currency]
-	t.sums[p.Currency] = ledger.Takings{
-		Currency:  p.Currency,
-		Payments:  s.Payments + 1,
-		Sold:      s.Sold + p.Sold(),
-		GivenBack: s.GivenBack + p.GivenBack(),
+	t.sums[p.Currency] = ledger.Revenue{
+		Currency: p.Currency,
+		Payments: s.Payments + 1,
+		Captured: s.Captured + p.Captured(),
+		Refunded: s.Refunded + p.Refunded(),
 	}
 }
 
@@ -50,20 +51,20 @@ func (t *dayTotals) write(out *table, day string) error {
 			currency,
 		)
 		row[12], row[13], row[14] = web.Figure(
-			s.Sold,
+			s.Captured,
 			currency,
 		), web.Figure(
-			s.GivenBack,
+			s.Refunded,
 			currency,
 		), web.Figure(
-			s.Sold-s.GivenBack,
+			s.Captured-s.Refunded,
 			currency,
 		)
 		if err := out.Write(row); err != nil {
 			return err
 		}
 	}
-	t.day, t.sums = day, map[string]ledger.Takings{}
+	t.day, t.sums = day, map[string]ledger.Revenue{}
 	return nil
 }
 
@@ -123,8 +124,8 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 				p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
 				strings.ToUpper(
 					p.Currency,
-				), web.Figure(p.Amount, p.Currency), web.Figure(p.Sold(), p.Currency), web.Figure(p.GivenBack(), p.Currency), web.Figure(p.Sold()-p.GivenBack(), p.Currency),
-				string(p.Money), string(p.Machine), p.Reason, p.Attention})
+				), web.Figure(p.Amount, p.Currency), web.Figure(p.Captured(), p.Currency), web.Figure(p.Refunded(), p.Currency), web.Figure(p.Captured()-p.Refunded(), p.Currency),
+				string(p.Funds), string(p.Delivery), p.Reason, p.ReviewReason})
 			if err != nil {
 				return err
 			}

@@ -8,14 +8,15 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/web"
 )
 
 // state is a choice of payments by how they stand.
 type state struct {
 	Key, Text string
-	Machine   []ledger.Machine
-	Money     []ledger.Money
+	Machine   []payment.DeliveryStatus
+	Money     []payment.FundsStatus
 	Attention bool
 }
 
@@ -23,18 +24,18 @@ type state struct {
 func states() []state {
 	return []state{
 		{Key: "attention", Text: "needs attention", Attention: true},
-		{Key: "waiting", Text: "waiting for the machine", Machine: []ledger.Machine{ledger.Queued, ledger.Sent}},
-		{Key: "started", Text: "started", Machine: []ledger.Machine{ledger.Started, ledger.Done}},
-		{Key: "fetched", Text: "received by the machine", Machine: []ledger.Machine{ledger.Fetched}},
-		{Key: "failed", Text: "did not start", Machine: []ledger.Machine{ledger.Failed}},
+		{Key: "waiting", Text: "waiting for the machine", Machine: []payment.DeliveryStatus{payment.Queued, payment.Sent}},
+		{Key: "started", Text: "started", Machine: []payment.DeliveryStatus{payment.Started, payment.Done}},
+		{Key: "fetched", Text: "received by the machine", Machine: []payment.DeliveryStatus{payment.Fetched}},
+		{Key: "failed", Text: "did not start", Machine: []payment.DeliveryStatus{payment.Failed}},
 		{
 			Key:   "back",
 			Text:  "refunded or released",
-			Money: []ledger.Money{ledger.Refunding, ledger.Refunded, ledger.Releasing, ledger.Released},
+			Money: []payment.FundsStatus{payment.Refunding, payment.Refunded, payment.Canceling, payment.Canceled},
 		},
-		{Key: "refund_failed", Text: "refund failed", Money: []ledger.Money{ledger.RefundFailed}},
-		{Key: "held", Text: "held, not charged", Money: []ledger.Money{ledger.Authorized, ledger.Capturing}},
-		{Key: "disputed", Text: "disputed", Money: []ledger.Money{ledger.Disputed, ledger.Lost}},
+		{Key: "refund_failed", Text: "refund failed", Money: []payment.FundsStatus{payment.RefundFailed}},
+		{Key: "held", Text: "held, not charged", Money: []payment.FundsStatus{payment.Authorized, payment.Capturing}},
+		{Key: "disputed", Text: "disputed", Money: []payment.FundsStatus{payment.Disputed, payment.DisputeLost}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/web"
 )
 
@@ -19,7 +20,7 @@ const paymentsPerPage = 50
 type paymentsPage struct {
 	wish
 	States []state
-	Rows   []ledger.Payment
+	Rows   []payment.Payment
 	Cards  bool   // those of the last minutes are being read at Stripe
 	Next   string // the address of the next page, "" after the last
 	CSV    string // the address of all that was found, as CSV
@@ -84,7 +85,7 @@ func with(q url.Values, name, value string) string {
 }
 
 type paymentPage struct {
-	ledger.Payment
+	payment.Payment
 	Why       answer
 	Story     []moment
 	Dashboard string // of Stripe; "" for what has no payment there
@@ -147,7 +148,7 @@ func (c *Console) read(r *http.Request, key string) (s story, err error) {
 }
 
 // dashboard is where Stripe shows a payment.
-func dashboard(p ledger.Payment) string {
+func dashboard(p payment.Payment) string {
 	if p.PaymentIntent == "" {
 		return ""
 	}
@@ -160,7 +161,7 @@ func dashboard(p ledger.Payment) string {
 
 // buttons are what may be done with a payment now, and what a form needs besides.
 type buttons struct {
-	ledger.Payment
+	payment.Payment
 	Once, Back         string
 	Retry, Refund, End bool
 	Hold               bool // nothing was taken: a hold is let go of as a whole
@@ -169,18 +170,18 @@ type buttons struct {
 }
 
 // buttonsOf asks the bridge's own functions what is allowed.
-func (c *Console) buttonsOf(v view, p ledger.Payment) buttons {
+func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 	now := c.Ledger.Now()
-	may := func(_ ledger.Payment, err error) bool { return err == nil }
-	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: bridge.Owing(p), Hold: p.Money == ledger.Authorized}
+	may := func(_ payment.Payment, err error) bool { return err == nil }
+	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: payment.Refundable(p), Hold: p.Funds == payment.Authorized}
 	b.Retry, b.Refund, b.End = may(
-		bridge.Retry(p, c.Lifetime, now),
+		payment.Resend(p, c.Lifetime, now),
 	), may(
-		bridge.GiveBack(p, 0, now),
+		payment.Refund(p, 0, now),
 	), may(
-		bridge.End(p, now),
+		payment.Cancel(p, now),
 	)
-	b.Seen = bridge.Dismisses(p)
+	b.Seen = payment.Dismissable(p)
 	return b
 }
 
@@ -190,13 +191,13 @@ func (c *Console) decide(
 	w http.ResponseWriter,
 	r *http.Request,
 	done string,
-	f func(id string, by bridge.By) error,
+	f func(id string, by bridge.Actor) error,
 ) error {
 	err := f(r.PathValue("id"), by(r))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
-	case errors.Is(err, bridge.ErrState):
+	case errors.Is(err, payment.ErrState):
 		return c.showPayment(
 			w,
 			r,
@@ -210,8 +211,8 @@ func (c *Console) decide(
 }
 
 func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
-	return c.decide(w, r, "retry", func(id string, by bridge.By) error {
-		_, err := c.Bridge.Retry(r.Context(), id, by, once(r))
+	return c.decide(w, r, "retry", func(id string, by bridge.Actor) error {
+		_, err := c.Bridge.Resend(r.Context(), id, by, once(r))
 		return err
 	})
 }
@@ -222,11 +223,11 @@ func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	done := "end"
-	if bridge.Dismisses(p) {
+	if payment.Dismissable(p) {
 		done = "dismiss"
 	}
-	return c.decide(w, r, done, func(id string, by bridge.By) error {
-		_, err := c.Bridge.End(r.Context(), id, by, once(r))
+	return c.decide(w, r, done, func(id string, by bridge.Actor) error {
+		_, err := c.Bridge.Cancel(r.Context(), id, by, once(r))
 		return err
 	})
 }
@@ -243,18 +244,18 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	minor, text := int64(0), strings.TrimSpace(r.PostFormValue("amount"))
 	if text != "" {
 		var ok bool
-		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > bridge.Owing(p) {
+		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > payment.Refundable(p) {
 			return c.showPayment(
 				w,
 				r,
 				http.StatusBadRequest,
 				"Enter an amount above 0 and at most "+
-					web.Amount(bridge.Owing(p), p.Currency)+". Nothing was changed.",
+					web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.",
 			)
 		}
 	}
-	return c.decide(w, r, "refund", func(id string, by bridge.By) error {
-		_, err := c.Bridge.GiveBack(r.Context(), id, minor, by, once(r))
+	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
+		_, err := c.Bridge.Refund(r.Context(), id, minor, by, once(r))
 		return err
 	})
 }
@@ -333,12 +334,12 @@ func (s *story) moments() (list []moment) {
 		if c.State == "failed" || c.State == "busy" || c.State == "expired" {
 			m.Class = "bad"
 		}
-		if c.Outcome != bridge.ConfirmationTaken {
+		if c.Outcome != payment.ConfirmationTaken {
 			m.Detail = confirmationOutcome(c.Outcome)
 		}
 		add(m)
 	}
-	if s.RefundNumber > 0 {
+	if s.RefundSeq > 0 {
 		add(moment{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})
 	}
 	for _, a := range s.Audits {
@@ -355,7 +356,7 @@ func (s *story) moments() (list []moment) {
 
 // refunded returns what a refund that was made gave back, which the bridge keeps as "350 eur".
 func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
-	if a.Action != ledger.Refund || a.Outcome != "ok" {
+	if a.Action != payment.StepRefund || a.Outcome != "ok" {
 		return 0, "", false
 	}
 	amount, currency, ok := strings.Cut(a.Detail, " ")
@@ -365,11 +366,11 @@ func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
 
 func confirmationOutcome(outcome string) string {
 	switch outcome {
-	case bridge.ConfirmationLate:
+	case payment.ConfirmationLate:
 		return "after the money went back"
-	case bridge.ConfirmationNoPost:
+	case payment.ConfirmationNoPost:
 		return "ignored, because nothing was sent to the machine"
-	case bridge.ConfirmationIgnored:
+	case payment.ConfirmationIgnored:
 		return "already known"
 	}
 	return outcome

@@ -8,6 +8,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/problem"
 )
 
@@ -27,14 +28,14 @@ type light struct {
 
 type todayPage struct {
 	Lights    []light
-	Attention []ledger.Payment
+	Attention []payment.Payment
 	More      bool // there are more that need attention
 	Paused    []fleet.Listed
 	Problems  []fleet.Problem
 	Alarms    []problem.Problem // what is wrong with the whole service
 	Lookups   []ledger.Lookup
-	Takings   []ledger.Takings
-	Running   []ledger.Payment
+	Takings   []ledger.Revenue
+	Running   []payment.Payment
 	Runs      int // how many run in all
 	States    []stateCount
 	Quiet     bool // nothing needs attention
@@ -61,7 +62,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-lateLookup), mostOnToday); err != nil {
 		return err
 	}
-	if page.Takings, err = c.Ledger.Takings(ctx, midnight(now, c.Zone), now.Add(time.Minute)); err != nil {
+	if page.Takings, err = c.Ledger.Revenue(ctx, midnight(now, c.Zone), now.Add(time.Minute)); err != nil {
 		return err
 	}
 	running, err := c.Ledger.Occupants(ctx)
@@ -70,9 +71,9 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	}
 	running = slices.DeleteFunc(
 		running,
-		func(p ledger.Payment) bool { return p.Machine != ledger.Started && p.Machine != ledger.Fetched },
+		func(p payment.Payment) bool { return p.Delivery != payment.Started && p.Delivery != payment.Fetched },
 	)
-	slices.SortFunc(running, func(a, b ledger.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
+	slices.SortFunc(running, func(a, b payment.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
 	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
 	page.States = inWords(c.Fleet.States())
 	paused := slices.DeleteFunc(c.Fleet.All(), func(d *fleet.Device) bool { return d.Pause == nil })

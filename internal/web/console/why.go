@@ -7,11 +7,12 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 // story is what is recorded of a payment.
 type story struct {
-	ledger.Payment
+	payment.Payment
 	Attempts      []ledger.Attempt      // oldest first
 	Confirmations []ledger.Confirmation // oldest first
 	Events        []ledger.StripeEvent  // oldest first
@@ -40,7 +41,7 @@ func (s *story) why(now time.Time, clock func(time.Time) string) answer {
 		a.Evidence = append(a.Evidence, line+".")
 	case !s.ConfirmBy.IsZero():
 		a.Evidence = append(a.Evidence, "The machine has not answered.")
-	case s.Machine != ledger.Failed:
+	case s.Delivery != payment.Failed:
 		a.Evidence = append(
 			a.Evidence,
 			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.",
@@ -50,17 +51,17 @@ func (s *story) why(now time.Time, clock func(time.Time) string) answer {
 }
 
 func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
-	switch s.Machine {
-	case ledger.Started, ledger.Done:
+	switch s.Delivery {
+	case payment.Started, payment.Done:
 		switch {
-		case s.Reason == bridge.ReasonStartedAfter:
+		case s.Reason == payment.ReasonStartedAfter:
 			return "The machine started at " + clock(s.StartedAt) + ", but only after the money had gone back."
 		case s.StartedAt.IsZero():
 			return "The machine started: it said that it has finished."
 		default:
 			return "The machine started: it said so at " + clock(s.StartedAt) + "."
 		}
-	case ledger.Fetched:
+	case payment.Fetched:
 		switch {
 		case s.ConfirmBy.IsZero():
 			return "The machine's Notecard fetched the credit. Nothing more can be known. " +
@@ -74,7 +75,7 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 				s.ConfirmBy,
 			) + ". notepay asks Notehub once more for the answer, then the money goes back."
 		}
-	case ledger.Sent:
+	case payment.Sent:
 		until := ""
 		if !s.ExpiresAt.IsZero() {
 			until = " If the machine does not fetch the credit by " + clock(s.ExpiresAt) +
@@ -82,20 +83,20 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 		}
 		return "Notehub holds the credit. The machine has not fetched it as far as notepay knows: " +
 			"it may be offline, asleep, or on a slow connection." + until
-	case ledger.Queued:
+	case payment.Queued:
 		switch {
-		case bridge.InDoubt(s.Payment, now):
+		case payment.InDoubt(s.Payment, now):
 			return "Notehub never said that it took the credit, and notepay no longer sends it. " +
 				"If the machine has it anyway, it says so by " +
 				clock(
 					s.ConfirmBy,
 				) + ". Otherwise the money goes back."
-		case s.Unclear:
+		case s.OutcomeUnknown:
 			return "The call was cut, so notepay does not know whether Notehub took the credit. " +
 				"It checks before it sends the credit again."
 		case s.Failures > 0:
 			return "Notehub has not taken the credit yet. notepay keeps trying."
-		case s.Stop != "":
+		case s.CancelReason != "":
 			return "The credit was stopped before it was sent."
 		default:
 			return "The credit is about to be sent."
@@ -107,48 +108,48 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 // notStarted is why a machine failed.
 func (s *story) notStarted() string {
 	switch s.Reason {
-	case bridge.ReasonAdopted:
+	case payment.ReasonAdopted:
 		return "This was paid before the records begin, or before the ledger was restored. " +
 			"The machine may have been started then. This installation did nothing."
-	case bridge.ReasonExpired:
+	case payment.ReasonExpired:
 		if s.said("expired") {
 			return "The credit reached the machine too late, and the machine refused it. " +
 				"Its clock may be wrong, or its connection slow."
 		}
 		return "Notehub did not take the credit before it expired (CREDIT_LIFETIME)."
-	case bridge.ReasonRefused:
+	case payment.ReasonRefused:
 		return "Notehub rejected the credit for this machine. " +
 			"The machine may have been removed, or moved to another project."
-	case bridge.ReasonUnknownDevice:
+	case payment.ReasonUnknownDevice:
 		return "The machine was not in the Notehub project (or fleet) " +
 			"when notepay read the machines after the payment."
-	case bridge.ReasonNotSelling:
+	case payment.ReasonNotSelling:
 		return "The machine was not taking payments when this was paid: " +
 			"paused, disabled, switched off or offline. An old link or an open page can still be paid."
-	case bridge.ReasonBusy:
+	case payment.ReasonBusy:
 		if s.said("busy") {
 			return "The machine said that it was in use."
 		}
 		return "Another customer was still using this machine."
-	case bridge.ReasonFailed:
-		return "The machine got the credit and reported that it could not start" + code(s.Code) + "."
-	case bridge.ReasonRecalled:
+	case payment.ReasonFailed:
+		return "The machine got the credit and reported that it could not start" + code(s.MachineCode) + "."
+	case payment.ReasonRecalled:
 		return "The machine did not fetch the credit in time, so notepay took it back. " +
 			"The machine was offline or asleep."
-	case bridge.ReasonRecallUnclear:
+	case payment.ReasonRecallUnclear:
 		return "The machine did not fetch the credit in time, so notepay took it back. " +
 			"The connection to Notehub was cut meanwhile, so the machine may have fetched it after all."
-	case bridge.ReasonUnclear:
+	case payment.ReasonUnclear:
 		return "The connection to Notehub was cut while notepay sent the credit, and Notehub did not have it " +
 			"afterwards. Either Notehub never took it, or the machine had fetched it already."
-	case bridge.ReasonUnconfirmed:
+	case payment.ReasonUnconfirmed:
 		return "The machine fetched the credit but did not report a start (CONFIRM_WITHIN). " +
 			"Its host may be off, or the cable to the Notecard loose."
-	case bridge.ReasonReversed:
+	case payment.ReasonReversed:
 		return "The payment was refunded before the machine started, so notepay took the credit back."
-	case bridge.ReasonDisputed:
+	case payment.ReasonDisputed:
 		return "The payment was disputed before the machine started, so notepay took the credit back."
-	case bridge.ReasonEnded:
+	case payment.ReasonEnded:
 		return "The start was canceled in this console or through the API."
 	}
 	return "The machine did not start: " + cmp.Or(reasonWords(s.Reason), "no reason is recorded") + "."
@@ -191,7 +192,7 @@ func (s *story) heardOfIt(clock func(time.Time) string) string {
 func (s *story) tried(clock func(time.Time) string) string {
 	calls, last := 0, ledger.Attempt{}
 	for _, a := range s.Attempts {
-		if a.Action == ledger.PostNote {
+		if a.Action == payment.StepPostNote {
 			calls, last = calls+1, a
 		}
 	}

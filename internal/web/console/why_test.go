@@ -8,6 +8,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 )
 
 func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
@@ -16,20 +17,20 @@ func clock(t time.Time) string { return t.Format("15:04") }
 
 func TestWhyItDidNotStart(t *testing.T) {
 	t.Parallel()
-	paid := ledger.Payment{ID: "cr_1", PaymentIntent: "pi_1", Amount: 350, Currency: "eur", Money: ledger.Paid, Machine: ledger.Queued, PaidAt: noon(), CreatedAt: noon()}
-	failed := func(reason string) ledger.Payment {
+	paid := payment.Payment{ID: "cr_1", PaymentIntent: "pi_1", Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: noon(), CreatedAt: noon()}
+	failed := func(reason string) payment.Payment {
 		p := paid
-		p.Machine, p.Reason = ledger.Failed, reason
+		p.Delivery, p.Reason = payment.Failed, reason
 		return p
 	}
-	with := func(change func(*ledger.Payment)) ledger.Payment {
+	with := func(change func(*payment.Payment)) payment.Payment {
 		p := paid
 		change(&p)
 		return p
 	}
 	event := []ledger.StripeEvent{{Outcome: bridge.Recorded, Received: noon()}}
 	post := func(outcome string, status int, detail string) []ledger.Attempt {
-		return []ledger.Attempt{{At: noon(), Action: ledger.PostNote, Outcome: "retry"}, {At: noon().Add(time.Minute), Action: ledger.PostNote, Outcome: outcome, Status: status, Detail: detail}}
+		return []ledger.Attempt{{At: noon(), Action: payment.StepPostNote, Outcome: "retry"}, {At: noon().Add(time.Minute), Action: payment.StepPostNote, Outcome: outcome, Status: status, Detail: detail}}
 	}
 	said := func(state, code string) []ledger.Confirmation {
 		return []ledger.Confirmation{{State: state, Code: code, At: noon().Add(time.Minute)}}
@@ -40,31 +41,33 @@ func TestWhyItDidNotStart(t *testing.T) {
 		says  []string
 	}{
 		"about to be sent": {story{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "found the payment at Stripe"}},
-		"Notehub is down": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
+		"Notehub is down": {story{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
 			[]string{"sent 2 times", "status 503 (busy)"}},
-		"Notehub is silent": {story{Payment: with(func(p *ledger.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
-		"the call was cut":  {story{Payment: with(func(p *ledger.Payment) { p.Unclear = true })}, "does not know whether Notehub took", nil},
-		"not fetched yet": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ExpiresAt = ledger.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
+		"Notehub is silent": {story{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
+		"the call was cut":  {story{Payment: with(func(p *payment.Payment) { p.OutcomeUnknown = true })}, "does not know whether Notehub took", nil},
+		"not fetched yet": {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ExpiresAt = payment.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
 			"does not fetch the credit by 12:10", []string{"Notehub took the credit", "Stripe reported the payment at 12:00."}},
-		"fetched, and no answer is expected": {story{Payment: with(func(p *ledger.Payment) { p.Machine = ledger.Fetched })}, "Nothing more can be known", []string{"not expected to answer"}},
-		"fetched, and there is still time": {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon().Add(time.Hour) })}, "may still start",
+		"fetched, and no answer is expected": {story{Payment: with(func(p *payment.Payment) { p.Delivery = payment.Fetched })}, "Nothing more can be known", []string{"not expected to answer"}},
+		"fetched, and there is still time": {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon().Add(time.Hour) })}, "may still start",
 			[]string{"has not answered"}},
-		"fetched, and time is over":         {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.ConfirmBy = ledger.Fetched, noon() })}, "should have answered by 12:00", nil},
-		"it did":                            {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.StartedAt = ledger.Started, noon() }), Confirmations: said("started", "")}, "The machine started: it said so", []string{"that it started"}},
-		"it did, too late":                  {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason = ledger.Started, bridge.ReasonStartedAfter })}, "only after the money had gone back", nil},
-		"expired before it was sent":        {story{Payment: failed(bridge.ReasonExpired)}, "before it expired", nil},
-		"expired, says the machine":         {story{Payment: failed(bridge.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
-		"in use":                            {story{Payment: failed(bridge.ReasonBusy)}, "Another customer was still using", nil},
-		"in use, says the machine":          {story{Payment: failed(bridge.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
-		"a fault with a code":               {story{Payment: with(func(p *ledger.Payment) { p.Machine, p.Reason, p.Code = ledger.Failed, bridge.ReasonFailed, "E-DOOR" }), Confirmations: said("failed", "E-DOOR")}, "(E-DOOR)", []string{"its code E-DOOR"}},
-		"known late":                        {story{Payment: with(func(p *ledger.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after the payment"}},
-		"a free start":                      {story{Payment: with(func(p *ledger.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"a free start"}},
+		"fetched, and time is over":  {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon() })}, "should have answered by 12:00", nil},
+		"it did":                     {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.StartedAt = payment.Started, noon() }), Confirmations: said("started", "")}, "The machine started: it said so", []string{"that it started"}},
+		"it did, too late":           {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.Reason = payment.Started, payment.ReasonStartedAfter })}, "only after the money had gone back", nil},
+		"expired before it was sent": {story{Payment: failed(payment.ReasonExpired)}, "before it expired", nil},
+		"expired, says the machine":  {story{Payment: failed(payment.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
+		"in use":                     {story{Payment: failed(payment.ReasonBusy)}, "Another customer was still using", nil},
+		"in use, says the machine":   {story{Payment: failed(payment.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
+		"a fault with a code": {story{Payment: with(func(p *payment.Payment) {
+			p.Delivery, p.Reason, p.MachineCode = payment.Failed, payment.ReasonFailed, "E-DOOR"
+		}), Confirmations: said("failed", "E-DOOR")}, "(E-DOOR)", []string{"its code E-DOOR"}},
+		"known late":                        {story{Payment: with(func(p *payment.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after the payment"}},
+		"a free start":                      {story{Payment: with(func(p *payment.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"a free start"}},
 		"a reason that nobody thought of":   {story{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil},
-		"taken back":                        {story{Payment: failed(bridge.ReasonRecalled)}, "did not fetch the credit in time", nil},
-		"unconfirmed":                       {story{Payment: failed(bridge.ReasonUnconfirmed)}, "did not report a start", nil},
-		"the device is not in the project":  {story{Payment: failed(bridge.ReasonUnknownDevice)}, "not in the Notehub project", nil},
-		"the device was taken out of sale":  {story{Payment: failed(bridge.ReasonNotSelling)}, "not taking payments", nil},
-		"stopped by hand before it started": {story{Payment: failed(bridge.ReasonEnded)}, "canceled in this console", nil},
+		"taken back":                        {story{Payment: failed(payment.ReasonRecalled)}, "did not fetch the credit in time", nil},
+		"unconfirmed":                       {story{Payment: failed(payment.ReasonUnconfirmed)}, "did not report a start", nil},
+		"the device is not in the project":  {story{Payment: failed(payment.ReasonUnknownDevice)}, "not in the Notehub project", nil},
+		"the device was taken out of sale":  {story{Payment: failed(payment.ReasonNotSelling)}, "not taking payments", nil},
+		"stopped by hand before it started": {story{Payment: failed(payment.ReasonEnded)}, "canceled in this console", nil},
 	} {
 		got := c.story.why(noon().Add(time.Minute), clock)
 		if !strings.Contains(got.Short, c.short) {
@@ -75,7 +78,7 @@ func TestWhyItDidNotStart(t *testing.T) {
 				t.Errorf("%s: evidence %q; want %q in it", name, got.Evidence, want)
 			}
 		}
-		if c.story.Machine != ledger.Started && strings.Contains(got.Short, "The machine started") {
+		if c.story.Delivery != payment.Started && strings.Contains(got.Short, "The machine started") {
 			t.Errorf("%s: %q; want no word of a start that nobody knows of", name, got.Short)
 		}
 	}
@@ -84,26 +87,26 @@ func TestWhyItDidNotStart(t *testing.T) {
 // Whatever is recorded has words: a code on a page would be a riddle for its reader.
 func TestEverythingHasWords(t *testing.T) {
 	t.Parallel()
-	for _, reason := range []string{bridge.ReasonAdopted, bridge.ReasonExpired, bridge.ReasonRefused, bridge.ReasonUnknownDevice, bridge.ReasonNotSelling, bridge.ReasonBusy, bridge.ReasonFailed,
-		bridge.ReasonRecalled, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed, bridge.ReasonReversed, bridge.ReasonDisputed, bridge.ReasonEnded, bridge.ReasonStartedAfter} {
-		if words := reasonWords(reason); words == reason && reason != bridge.ReasonDisputed {
+	for _, reason := range []string{payment.ReasonAdopted, payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice, payment.ReasonNotSelling, payment.ReasonBusy, payment.ReasonFailed,
+		payment.ReasonRecalled, payment.ReasonRecallUnclear, payment.ReasonUnclear, payment.ReasonUnconfirmed, payment.ReasonReversed, payment.ReasonDisputed, payment.ReasonEnded, payment.ReasonStartedAfter} {
+		if words := reasonWords(reason); words == reason && reason != payment.ReasonDisputed {
 			t.Errorf("reason %s has no words", reason)
 		}
-		s := story{Payment: ledger.Payment{Machine: ledger.Failed, Reason: reason}}
-		if reason != bridge.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "The machine did not start: ") {
+		s := story{Payment: payment.Payment{Delivery: payment.Failed, Reason: reason}}
+		if reason != payment.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "The machine did not start: ") {
 			t.Errorf("reason %s is not explained", reason)
 		}
 	}
-	for _, attention := range []string{bridge.AttentionAmount, bridge.AttentionOverdue, bridge.AttentionHold, bridge.AttentionFailedAfter, bridge.AttentionCaptureFailed, bridge.AttentionBalance,
-		bridge.AttentionRefundRefused, bridge.AttentionRefundFailed, bridge.AttentionDisputeLost, bridge.AttentionFetchedAnyway, bridge.AttentionTwins, bridge.ReasonAdopted, bridge.ReasonRefused, bridge.ReasonUnknownDevice,
-		bridge.ReasonNotSelling, bridge.ReasonRecallUnclear, bridge.ReasonUnclear, bridge.ReasonUnconfirmed, bridge.ReasonStartedAfter, bridge.ReasonDisputed} {
+	for _, attention := range []string{payment.ReviewAmount, payment.ReviewOverdue, payment.ReviewHold, payment.ReviewFailedAfter, payment.ReviewCaptureFailed, payment.ReviewBalance,
+		payment.ReviewRefundRefused, payment.ReviewRefundFailed, payment.ReviewDisputeLost, payment.ReviewFetchedAnyway, payment.ReviewTwins, payment.ReasonAdopted, payment.ReasonRefused, payment.ReasonUnknownDevice,
+		payment.ReasonNotSelling, payment.ReasonRecallUnclear, payment.ReasonUnclear, payment.ReasonUnconfirmed, payment.ReasonStartedAfter, payment.ReasonDisputed} {
 		if words := attentionWords(attention); words.Why == attention || words.Do == "" {
 			t.Errorf("attention %s has no words", attention)
 		}
 	}
-	for _, money := range []ledger.Money{ledger.Authorized, ledger.Capturing, ledger.Paid, ledger.Releasing, ledger.Released, ledger.CaptureFailed, ledger.Refunding, ledger.Refunded,
-		ledger.RefundFailed, ledger.Disputed, ledger.Lost} {
-		if words := moneyWords(ledger.Payment{Amount: 1, Money: money}); strings.Contains(words.Text, "_") || words.Text == "" {
+	for _, money := range []payment.FundsStatus{payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed, payment.Refunding, payment.Refunded,
+		payment.RefundFailed, payment.Disputed, payment.DisputeLost} {
+		if words := moneyWords(payment.Payment{Amount: 1, Funds: money}); strings.Contains(words.Text, "_") || words.Text == "" {
 			t.Errorf("money %s has no words", money)
 		}
 	}
@@ -117,7 +120,7 @@ func TestEverythingHasWords(t *testing.T) {
 			t.Errorf("outcome %s has no words", outcome)
 		}
 	}
-	for _, step := range []ledger.Step{ledger.PostNote, ledger.CheckPending, ledger.Recall, ledger.Capture, ledger.Release, ledger.Refund} {
+	for _, step := range []payment.Step{payment.StepPostNote, payment.StepCheckPending, payment.StepRecall, payment.StepCapture, payment.StepCancel, payment.StepRefund} {
 		if actionWords(step) == string(step) {
 			t.Errorf("action %s has no words", step)
 		}
@@ -131,11 +134,11 @@ func TestSuccessIsWhatSaysSomethingOfTheMachine(t *testing.T) {
 		want    string
 	}{
 		"none":                     {nil, "no starts yet"},
-		"started and fetched":      {[]ledger.Credit{{Machine: ledger.Done}, {Machine: ledger.Started}, {Machine: ledger.Fetched}}, "100% of the last 3"},
-		"half":                     {[]ledger.Credit{{Machine: ledger.Started}, {Machine: ledger.Failed, Reason: bridge.ReasonUnconfirmed}}, "50% of the last 2"},
-		"still open":               {[]ledger.Credit{{Machine: ledger.Sent}, {Machine: ledger.Fetched, Confirms: true}, {Machine: ledger.Queued}}, "no starts yet"},
-		"refused by us":            {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonBusy}, {Machine: ledger.Failed, Reason: bridge.ReasonEnded}}, "no starts yet"},
-		"not fetched, in one case": {[]ledger.Credit{{Machine: ledger.Failed, Reason: bridge.ReasonRecalled}}, "0% of the last 1"},
+		"started and fetched":      {[]ledger.Credit{{Machine: payment.Done}, {Machine: payment.Started}, {Machine: payment.Fetched}}, "100% of the last 3"},
+		"half":                     {[]ledger.Credit{{Machine: payment.Started}, {Machine: payment.Failed, Reason: payment.ReasonUnconfirmed}}, "50% of the last 2"},
+		"still open":               {[]ledger.Credit{{Machine: payment.Sent}, {Machine: payment.Fetched, Confirms: true}, {Machine: payment.Queued}}, "no starts yet"},
+		"refused by us":            {[]ledger.Credit{{Machine: payment.Failed, Reason: payment.ReasonBusy}, {Machine: payment.Failed, Reason: payment.ReasonEnded}}, "no starts yet"},
+		"not fetched, in one case": {[]ledger.Credit{{Machine: payment.Failed, Reason: payment.ReasonRecalled}}, "0% of the last 1"},
 	} {
 		if got := recordOf(c.credits).Rate(); got != c.want {
 			t.Errorf("%s: %q; want %q", name, got, c.want)

@@ -7,6 +7,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/web"
 )
 
@@ -15,131 +16,131 @@ import (
 type word struct{ Text, Class string }
 
 // machineWords is how far the credit has come.
-func machineWords(p ledger.Payment) word {
-	switch p.Machine {
-	case ledger.Queued:
+func machineWords(p payment.Payment) word {
+	switch p.Delivery {
+	case payment.Queued:
 		return word{"not sent yet", "wait"}
-	case ledger.Sent:
+	case payment.Sent:
 		return word{"waiting for the machine", "wait"}
-	case ledger.Fetched:
+	case payment.Fetched:
 		if p.ConfirmBy.IsZero() {
 			return word{"received by the machine", "good"}
 		}
 		return word{"waiting for its confirmation", "wait"}
-	case ledger.Started:
+	case payment.Started:
 		return word{"started", "good"}
-	case ledger.Done:
+	case payment.Done:
 		return word{"finished", "good"}
-	case ledger.Failed:
+	case payment.Failed:
 		return word{"did not start", "bad"}
 	}
-	return word{string(p.Machine), ""}
+	return word{string(p.Delivery), ""}
 }
 
 // moneyWords is where the money is.
-func moneyWords(p ledger.Payment) word {
+func moneyWords(p payment.Payment) word {
 	if p.Amount == 0 {
 		return word{"free", ""}
 	}
-	switch p.Money {
-	case ledger.Authorized:
+	switch p.Funds {
+	case payment.Authorized:
 		return word{"held, not charged", "wait"}
-	case ledger.Capturing:
+	case payment.Capturing:
 		return word{"being charged", "wait"}
-	case ledger.Paid:
+	case payment.Paid:
 		if p.RefundedAmount+p.LostAmount > 0 {
 			return word{"partly refunded", "good"}
 		}
 		return word{"paid", "good"}
-	case ledger.Releasing:
+	case payment.Canceling:
 		return word{"hold being released", "wait"}
-	case ledger.Released:
+	case payment.Canceled:
 		return word{"hold released, not charged", ""}
-	case ledger.CaptureFailed:
+	case payment.CaptureFailed:
 		return word{"charge failed", "bad"}
-	case ledger.Refunding:
+	case payment.Refunding:
 		return word{"being refunded", "wait"}
-	case ledger.Refunded:
+	case payment.Refunded:
 		return word{"refunded", ""}
-	case ledger.RefundFailed:
+	case payment.RefundFailed:
 		return word{"refund failed", "bad"}
-	case ledger.Disputed:
+	case payment.Disputed:
 		return word{"disputed", "bad"}
-	case ledger.Lost:
+	case payment.DisputeLost:
 		return word{"dispute lost", "bad"}
 	}
-	return word{string(p.Money), ""}
+	return word{string(p.Funds), ""}
 }
 
 // attentionWords says why a person must look, and what they can do.
 func attentionWords(attention string) (words struct{ Why, Do string }) {
 	words.Why, words.Do = attention, "Check the payment's history, then dismiss this."
 	switch attention {
-	case bridge.AttentionAmount:
+	case payment.ReviewAmount:
 		words.Why = "The customer paid a different amount than the price."
 		words.Do = "Compare the amounts. Refund the difference, or dismiss this."
-	case bridge.AttentionOverdue:
+	case payment.ReviewOverdue:
 		words.Why = "The credit could not be delivered for 15 minutes. notepay keeps trying."
 		words.Do = "If the machine stays unreachable, cancel the start. The customer gets the money back."
-	case bridge.AttentionHold:
+	case payment.ReviewHold:
 		words.Why = "The money has been held on the customer's card for an hour, neither charged nor released."
 		words.Do = "Release the hold here, or check the payment in Stripe's Dashboard."
-	case bridge.AttentionFailedAfter:
+	case payment.ReviewFailedAfter:
 		words.Why = "The machine started and then reported a fault."
 		words.Do = "Refund what you find fair, and check the machine."
-	case bridge.AttentionCaptureFailed:
+	case payment.ReviewCaptureFailed:
 		words.Why = "The machine started, but the held money could not be charged."
 		words.Do = "An expired hold cannot be charged any more. Dismiss this."
-	case bridge.AttentionBalance:
+	case payment.ReviewBalance:
 		words.Why = "Your Stripe balance is too low for the refund. notepay tries again every day."
 		words.Do = "Add funds to your balance in Stripe's Dashboard."
-	case bridge.AttentionRefundRefused:
+	case payment.ReviewRefundRefused:
 		words.Why = "Stripe rejects the refund. notepay tries again every day."
 		words.Do = "Open the payment in Stripe's Dashboard to see why."
-	case bridge.AttentionRefundFailed:
+	case payment.ReviewRefundFailed:
 		words.Why = "The customer's bank returned the refund."
 		words.Do = "Ask the customer for another way to pay them back."
-	case bridge.AttentionDisputeLost:
+	case payment.ReviewDisputeLost:
 		words.Why = "The dispute was lost, and the bank took the money."
 		words.Do = "Nothing more can be done. Dismiss this."
-	case bridge.AttentionConfirmation:
+	case payment.ReviewConfirmation:
 		words.Why = "The machine sent an answer that notepay cannot use: an unknown state, or from another device."
 		words.Do = "See the machine's answers in the payment's history and in the log. " +
 			"Then fix the firmware or the route."
-	case bridge.AttentionFetchedAnyway:
+	case payment.ReviewFetchedAnyway:
 		words.Why = "The money went back, but the machine already had the credit."
 		words.Do = "Check whether the machine ran."
-	case bridge.ReasonAdopted:
+	case payment.ReasonAdopted:
 		words.Why = "This was paid before notepay's records begin or were restored. " +
 			"The machine may have started then. " +
 			"notepay sent and refunded nothing."
 		words.Do = "Check whether the machine ran. Then refund the payment, or start the machine for free."
-	case bridge.AttentionTwins:
+	case payment.ReviewTwins:
 		words.Why = "Another installation works on the same Notehub project and Stripe account. " +
 			"It sent or refunded this payment, too."
 		words.Do = "Stop one of the two. Check whether the machine ran and whether the money went back."
-	case bridge.ReasonRefused:
+	case payment.ReasonRefused:
 		words.Why = "Notehub rejected the credit for this machine. The money goes back."
 		words.Do = "Check the machine in Notehub."
-	case bridge.ReasonUnknownDevice:
+	case payment.ReasonUnknownDevice:
 		words.Why = "The machine is no longer in your Notehub project. The money goes back."
 		words.Do = "Remove its sticker, or add the machine again."
-	case bridge.ReasonNotSelling:
+	case payment.ReasonNotSelling:
 		words.Why = "The machine was not taking payments when this was paid. The money goes back."
 		words.Do = "Nothing else to do. Dismiss this."
-	case bridge.ReasonRecallUnclear:
+	case payment.ReasonRecallUnclear:
 		words.Why = "The credit was taken back, but the machine may have fetched it just before. The money goes back."
 		words.Do = "Check whether the machine ran."
-	case bridge.ReasonUnclear:
+	case payment.ReasonUnclear:
 		words.Why = "Nobody knows whether the machine got the credit, and no answer will come."
 		words.Do = "Ask the customer. Refund the payment, or dismiss this if the machine ran."
-	case bridge.ReasonUnconfirmed:
+	case payment.ReasonUnconfirmed:
 		words.Why = "The machine fetched the credit but did not report a start. The money goes back."
 		words.Do = "Check the machine."
-	case bridge.ReasonStartedAfter:
+	case payment.ReasonStartedAfter:
 		words.Why = "The machine started after the money went back. The customer is not charged again."
 		words.Do = "Nothing else to do. Dismiss this."
-	case bridge.ReasonDisputed:
+	case payment.ReasonDisputed:
 		words.Why = "The customer's bank asks for the money back."
 		words.Do = "Answer the dispute in Stripe's Dashboard before its deadline."
 	}
@@ -151,35 +152,35 @@ func reasonWords(reason string) string {
 	switch reason {
 	case "":
 		return ""
-	case bridge.ReasonAdopted:
+	case payment.ReasonAdopted:
 		return "paid before the records begin or were restored"
-	case bridge.ReasonExpired:
+	case payment.ReasonExpired:
 		return "the credit expired before the machine got it"
-	case bridge.ReasonRefused:
+	case payment.ReasonRefused:
 		return "Notehub rejected the credit"
-	case bridge.ReasonUnknownDevice:
+	case payment.ReasonUnknownDevice:
 		return "the machine is not in the Notehub project"
-	case bridge.ReasonNotSelling:
+	case payment.ReasonNotSelling:
 		return "the machine was not taking payments"
-	case bridge.ReasonBusy:
+	case payment.ReasonBusy:
 		return "the machine was in use"
-	case bridge.ReasonFailed:
+	case payment.ReasonFailed:
 		return "the machine reported a fault"
-	case bridge.ReasonRecalled:
+	case payment.ReasonRecalled:
 		return "the machine did not fetch the credit in time"
-	case bridge.ReasonRecallUnclear:
+	case payment.ReasonRecallUnclear:
 		return "the credit was taken back, perhaps too late"
-	case bridge.ReasonUnclear:
+	case payment.ReasonUnclear:
 		return "delivery unknown"
-	case bridge.ReasonUnconfirmed:
+	case payment.ReasonUnconfirmed:
 		return "the machine did not answer"
-	case bridge.ReasonReversed:
+	case payment.ReasonReversed:
 		return "the payment was refunded"
-	case bridge.ReasonDisputed:
+	case payment.ReasonDisputed:
 		return "disputed"
-	case bridge.ReasonEnded:
+	case payment.ReasonEnded:
 		return "ended by the operator"
-	case bridge.ReasonStartedAfter:
+	case payment.ReasonStartedAfter:
 		return "started after the money went back"
 	}
 	return reason
@@ -260,19 +261,19 @@ func outcomeWords(outcome string) string {
 }
 
 // actionWords is what one call to a vendor was for.
-func actionWords(action ledger.Step) string {
+func actionWords(action payment.Step) string {
 	switch action {
-	case ledger.PostNote:
+	case payment.StepPostNote:
 		return "Sent to Notehub"
-	case ledger.CheckPending:
+	case payment.StepCheckPending:
 		return "Checked whether the machine fetched the credit"
-	case ledger.Recall:
+	case payment.StepRecall:
 		return "Took the credit back from Notehub"
-	case ledger.Capture:
+	case payment.StepCapture:
 		return "Charged the held money"
-	case ledger.Release:
+	case payment.StepCancel:
 		return "Released the hold"
-	case ledger.Refund:
+	case payment.StepRefund:
 		return "Refunded"
 	}
 	return string(action)
@@ -310,10 +311,10 @@ func auditWords(a ledger.Audit) string {
 	case "end":
 		// An earlier version wrote this also of what was only seen. Its rows say how the machine was.
 		before := strings.Fields(a.Before)
-		if len(before) > 1 && bridge.Dismisses(ledger.Payment{Machine: ledger.Machine(before[1])}) {
+		if len(before) > 1 && payment.Dismissable(payment.Payment{Delivery: payment.DeliveryStatus(before[1])}) {
 			return "dismissed this"
 		}
-		if len(before) > 1 && before[1] != string(ledger.Started) {
+		if len(before) > 1 && before[1] != string(payment.Started) {
 			return "canceled the start"
 		}
 		return "ended the session"
@@ -337,7 +338,7 @@ func standingWords(a ledger.Audit, standing string) string {
 	if len(parts) != 4 {
 		return standing
 	}
-	p := ledger.Payment{Money: ledger.Money(parts[0]), Machine: ledger.Machine(parts[1])}
+	p := payment.Payment{Funds: payment.FundsStatus(parts[0]), Delivery: payment.DeliveryStatus(parts[1])}
 	p.Amount = 1 // so much that it is not free
 	words := moneyWords(p).Text + ", " + machineWords(p).Text
 	if parts[2] != "" {

@@ -1,0 +1,239 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+)
+
+// Actor is who decided something, and why.
+type Actor struct{ Name, Reason string }
+
+// Also is what a caller does in the transaction of a decision. An error of either function undoes
+// the decision and is returned. Both may run more than once, see ledger.Update. A nil function does
+// nothing.
+type Also struct {
+	Before func(*ledger.Tx) error
+	After  func(*ledger.Tx, payment.Payment) error // with the payment as the decision leaves it
+}
+
+func runBefore(tx *ledger.Tx, also []Also) error {
+	for _, a := range also {
+		if a.Before == nil {
+			continue
+		}
+		if err := a.Before(tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runAfter(tx *ledger.Tx, p payment.Payment, also []Also) error {
+	for _, a := range also {
+		if a.After == nil {
+			continue
+		}
+		if err := a.After(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resend sends a credit anew, see the function of this name. It returns ErrState where that is not
+// allowed, and ledger.ErrNotFound.
+func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
+	d := auditEntry{what: "retry"}
+	var ended *change
+	p, err := b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+		lifetime := b.c.Lifetime
+		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
+			lifetime = own
+		}
+		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
+			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan)
+		}
+		p, err := payment.Resend(p, lifetime, tx.Now)
+		if err != nil {
+			return p, err
+		}
+		if p, ended, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
+			err = payment.ErrState // another timed credit has the device now
+		}
+		return payment.AssignAccessCode(p), err
+	})
+	if err == nil && ended != nil {
+		b.afterCommit(*ended)
+	}
+	return p, err
+}
+
+// Refund gives money back (minor currency units; 0: all that is left).
+func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, also ...Also) (payment.Payment, error) {
+	d := auditEntry{what: "refund", amount: amount}
+	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+		return payment.Refund(p, amount, tx.Now)
+	})
+}
+
+// Cancel ends what is open for a payment, and takes it off the list of those that a person has to look at.
+func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
+	d := auditEntry{what: "end"}
+	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+		return payment.Cancel(p, tx.Now)
+	})
+}
+
+// auditEntry is what the audit says of a decision.
+type auditEntry struct {
+	what   string
+	amount int64 // that was asked for, minor currency units; 0: all that is left
+}
+
+// audit returns the audit's row of a decision.
+func (d auditEntry) audit(by Actor, before, after payment.Payment) ledger.Audit {
+	a := ledger.Audit{
+		Who:      by.Name,
+		What:     d.what,
+		Subject:  before.ID,
+		Why:      by.Reason,
+		Before:   auditState(before),
+		After:    auditState(after),
+		Currency: before.Currency,
+	}
+	switch {
+	case d.what == "refund":
+		a.Amount = cmp.Or(d.amount, before.Amount-before.RefundedAmount)
+	case d.what == "end" && payment.Dismissable(before):
+		a.What = "dismiss"
+	}
+	return a
+}
+
+// operatorAction changes a payment by a person's decision, and writes down who, what and why, in one transaction.
+func (b *Bridge) operatorAction(ctx context.Context, id string, d auditEntry, by Actor, also []Also,
+	f func(*ledger.Tx, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
+	found, err := b.c.Ledger.Payment(ctx, id)
+	if err != nil {
+		return found, err
+	}
+	var changed change
+	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
+		if changed.before, err = tx.Payment(found.ID); err != nil {
+			return err
+		}
+		if changed.after, err = f(tx, changed.before); err != nil {
+			return err
+		}
+		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+			return err
+		}
+		if err := tx.AddAudit(d.audit(by, changed.before, changed.after)); err != nil {
+			return err
+		}
+		return runAfter(tx, changed.after, also)
+	})
+	// If we stop here, it is decided: the row says what is next.
+	if err != nil {
+		return found, err
+	}
+	b.afterCommit(changed)
+	return changed.after, nil
+}
+
+// auditState is how a payment stands, for the audit.
+func auditState(p payment.Payment) string {
+	return strings.TrimRight(fmt.Sprintf("%s %s %s %d", p.Funds, p.Delivery, p.Reason, p.RefundedAmount), " ")
+}
+
+// GrantCredit sends a device a credit that nobody pays for, to test it or as goodwill. It returns
+// ledger.ErrNotFound for an unknown device.
+func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also ...Also) (payment.Payment, error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return payment.Payment{}, err
+	}
+	session := payment.FreeStartPrefix + strings.ToLower(rand.Text())
+	var p payment.Payment
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
+		d := b.c.Fleet.Device(device)
+		if d == nil {
+			return ledger.ErrNotFound
+		}
+		p = payment.Payment{
+			ID:         payment.CreditID(session),
+			SessionID:  session,
+			Token:      newToken(),
+			DeviceUID:  device,
+			DeviceName: d.Name,
+			Plan:       "Free start",
+			Livemode:   b.c.Livemode,
+			Delivery:   payment.Queued,
+			Funds:      payment.Paid,
+			PaidAt:     tx.Now.Truncate(time.Second),
+			CreatedAt:  tx.Now,
+			DeliveryAt: tx.Now,
+			FundsAt:    tx.Now,
+		}
+		p = payment.Next(b.setDeadlines(p, b.c.Lifetime, tx.Now), tx.Now)
+		if _, err := tx.InsertPayment(p); err != nil {
+			return err
+		}
+		started := ledger.Audit{At: tx.Now, Who: by.Name, What: "start", Subject: device, Why: by.Reason, After: p.ID}
+		if err := tx.AddAudit(started); err != nil {
+			return err
+		}
+		return runAfter(tx, p, also)
+	})
+	if err != nil {
+		return p, fmt.Errorf("free start of %s: %w", device, err)
+	}
+	b.afterCommit(change{after: p})
+	return p, nil
+}
+
+// Pause takes a device out of sale, until Resume.
+func (b *Bridge) Pause(ctx context.Context, device string, by Actor, also ...Also) error {
+	return b.onDevice(ctx, device, "pause", by, also, func(tx *ledger.Tx) error {
+		return tx.Pause(ledger.Pause{DeviceUID: device, Reason: by.Reason, By: by.Name, At: tx.Now})
+	})
+}
+
+// Resume sells on a device again.
+func (b *Bridge) Resume(ctx context.Context, device string, by Actor, also ...Also) error {
+	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error { return tx.Resume(device) })
+}
+
+// onDevice changes what the ledger says of a device, with an audit row, and then what the fleet knows.
+func (b *Bridge) onDevice(ctx context.Context, device, what string, by Actor, also []Also,
+	write func(*ledger.Tx) error) error {
+	if b.c.Fleet.Device(device) == nil {
+		return ledger.ErrNotFound
+	}
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		if err := runBefore(tx, also); err != nil {
+			return err
+		}
+		if err := write(tx); err != nil {
+			return err
+		}
+		return tx.AddAudit(ledger.Audit{At: tx.Now, Who: by.Name, What: what, Subject: device, Why: by.Reason})
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", what, device, err)
+	}
+	b.showDevice(device)
+	return nil
+}

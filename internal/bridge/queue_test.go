@@ -1,0 +1,41 @@
+package bridge
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"notepay/internal/payment"
+	"notepay/internal/upstream"
+)
+
+// While one vendor may not be called at all, what is due for the other is found by its worker.
+func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
+	t.Parallel()
+	for name, closed := range map[string]func(*Config, *upstream.Limiter){
+		"Notehub asks to be left alone": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },
+		"Stripe asks to be left alone":  func(c *Config, p *upstream.Limiter) { c.StripeLimiter = p },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				pace := upstream.NewLimiter(0, 1)
+				h := newHouse(t, func(c *Config) { c.Lifetime = 0; closed(c, pace) })
+				pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Hour})
+				h.paid("cs_1", "dev:1")
+				if _, err := h.b.Refund(t.Context(), payment.CreditID("cs_1"), 100, Actor{"operator", "late"}); err != nil {
+					t.Fatal(err)
+				}
+				h.run()
+				time.Sleep(20 * time.Second)
+				synctest.Wait()
+				if pace == h.b.c.NotehubLimiter {
+					h.stands("cs_1", payment.Queued, "", payment.Paid, "")
+				} else {
+					h.stands("cs_1", payment.Sent, "", payment.Refunding, "")
+				}
+				h.close()
+			})
+		})
+	}
+}

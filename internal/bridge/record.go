@@ -1,0 +1,191 @@
+package bridge
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/uid"
+)
+
+// ours reports whether a session is a purchase of ours. One in setup or subscription mode is
+// somebody else's, whatever its metadata say.
+func (b *Bridge) ours(s payment.CheckoutSession) bool {
+	return b.oursBy(s.Metadata) && (s.Mode == "" || s.Mode == "payment")
+}
+
+// oursBy reports whether metadata name a device, and our project or none (a test event that was
+// triggered by hand names none).
+func (b *Bridge) oursBy(metadata map[string]string) bool {
+	project := metadata["project"]
+	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
+}
+
+// recordSession makes a payment of a session, once, and claims it if that is wanted; of one that is known
+// it takes in where its money is.
+func (b *Bridge) recordSession(tx *ledger.Tx, s payment.CheckoutSession, claim bool) (outcome string, _ change, err error) {
+	switch {
+	case s.Livemode != b.c.Livemode:
+		return WrongMode, change{}, nil
+	case !b.ours(s):
+		return NotOurs, change{}, nil
+	}
+	p, err := tx.Payment(payment.CreditID(s.ID))
+	known, err := ledger.Found(err)
+	if err != nil {
+		return "", change{}, err
+	}
+	if known {
+		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
+			return "", change{}, err
+		}
+		c, err := claimsRead(tx, p, s)
+		if err != nil {
+			return "", change{}, err
+		}
+		changed := change{before: p, after: payment.ApplySession(p, s, c, tx.Now)}
+		if changed.after == changed.before {
+			return Duplicate, change{}, nil
+		}
+		return Followed, changed, tx.ChangePayment(changed.before, changed.after)
+	}
+	p = payment.Payment{
+		ID: payment.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
+		DeviceUID: uid.Key(
+			s.Metadata["device_uid"],
+		), PriceID: s.Metadata["price_id"], Amount: s.Amount, Currency: s.Currency, Livemode: s.Livemode,
+		Delivery: payment.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, DeliveryAt: tx.Now, FundsAt: tx.Now,
+		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
+	}
+	plan, manual, remembered, err := offered(tx, s)
+	if err != nil {
+		return "", change{}, err
+	}
+	switch {
+	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
+		p.Funds = payment.Paid
+	case s.IntentStatus == "requires_capture":
+		p.Funds = payment.Authorized
+	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
+		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
+		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
+	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
+		p.Funds = payment.Paid
+	default:
+		return AwaitsPayment, change{}, nil
+	}
+	lifetime := b.c.Lifetime
+	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
+		p.DeviceName = d.Name
+		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
+			lifetime = own
+		}
+	}
+	if remembered {
+		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok && plan.CurrencyOptions == "" {
+			plan.CurrencyOptions = now.CurrencyOptions // they may have been added to the price since
+		}
+		p = payment.ApplyOffer(p, s, plan)
+	}
+	p = b.setDeadlines(p, lifetime, p.PaidAt)
+	outcome = Recorded
+	var ended *change
+	born := b.c.Ledger.CreatedAt()
+	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
+		return "", change{}, ErrTimeUnknown
+	}
+	why, err := b.evidence(tx, s, p)
+	if err != nil {
+		return "", change{}, err
+	}
+	if why != "" || p.PaidAt.Before(born) {
+		p, outcome = payment.Adopt(p), Adopted
+	} else if p, ended, err = b.reserveDevice(tx, p); err != nil {
+		return "", change{}, err
+	}
+	c, err := claimsRead(tx, p, s)
+	if err != nil {
+		return "", change{}, err
+	}
+	p = payment.Next(payment.ApplySession(p, s, c, tx.Now), tx.Now)
+	if claim {
+		var also *change
+		if p, also, err = b.claimNew(tx, p); err != nil {
+			return "", change{}, err
+		}
+		ended = cmp.Or(ended, also) // it takes its device once
+	}
+	inserted, err := tx.InsertPayment(p)
+	if err == nil && !inserted {
+		return Duplicate, change{}, nil
+	}
+	if err == nil && why != "" {
+		err = auditAdoption(tx, p, why)
+	}
+	if why == handledByTwin {
+		b.twins(p, "a machine has a credit that was not sent from here")
+	}
+	return outcome, change{after: p, ended: ended}, err
+}
+
+// offered is the plan that is sold through a session, or through its link, and whether that only
+// holds the money; false if neither is remembered.
+func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manual, remembered bool, err error) {
+	if s.PaymentLink == "" {
+		made, err := tx.Session(s.ID)
+		remembered, err = ledger.Found(err)
+		return made.Plan, made.Manual, remembered, err
+	}
+	link, err := tx.Link(s.PaymentLink)
+	remembered, err = ledger.Found(err)
+	return link.Plan, link.Manual, remembered, err
+}
+
+// setDeadlines sets until when a credit lives, and until when a machine that confirms is waited for. A
+// machine may tell late what it began in time.
+func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from time.Time) payment.Payment {
+	if lifetime <= 0 {
+		return p
+	}
+	p.ExpiresAt = from.Add(lifetime)
+	if b.c.ConfirmWithin > 0 {
+		confirmBy := from.Add(b.c.ConfirmWithin)
+		p.ExpiresAt = payment.Earlier(p.ExpiresAt, confirmBy)
+		p.ConfirmBy = payment.Later(confirmBy, p.ExpiresAt.Add(payment.ConfirmationGrace))
+	}
+	return p
+}
+
+// reserveDevice has a timed credit take its device, or refuses it while another holds that. It returns
+// the change of one whose time is over, which the caller publishes.
+func (b *Bridge) reserveDevice(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+	if p.Duration == 0 || p.HoldsDevice {
+		return p, nil, nil
+	}
+	other, err := tx.Occupant(p.DeviceUID)
+	taken, err := ledger.Found(err)
+	if err != nil {
+		return p, nil, err
+	}
+	if taken {
+		ended = &change{before: other, after: payment.Next(other, tx.Now)}
+		if ended.after.HoldsDevice {
+			return payment.Fail(p, payment.ReasonBusy), nil, nil
+		}
+		if err := tx.ChangePayment(ended.before, ended.after); err != nil {
+			return p, nil, err
+		}
+	}
+	p.HoldsDevice = true
+	return p, ended, nil
+}
+
+// newToken is 128 random bits, the name of the payer's page.
+func newToken() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,126 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/upstream"
+)
+
+// Session finds the payment of a session, asking Stripe if it is not in the ledger yet: the
+// customer may be back from Stripe before the webhook, or there is none. It returns
+// ledger.ErrNotFound for a session that is not ours or not paid, ErrTooBusy when Stripe was asked
+// too often, and other errors when it could not be asked.
+func (b *Bridge) Session(ctx context.Context, id string) (payment.Payment, error) {
+	p, err := b.c.Ledger.Payment(ctx, id)
+	if !errors.Is(err, ledger.ErrNotFound) {
+		return p, err
+	}
+	if strings.HasPrefix(id, "cs_live_") != b.c.Livemode || b.unknownSessions.lately(id, time.Now()) {
+		return p, ledger.ErrNotFound
+	}
+	_, err, _ = b.asking.Do(id, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxSessionRead)
+		defer cancel()
+		if may, err := b.mayRead(ctx, id); err != nil || !may {
+			return nil, cmp.Or(err, ErrTooBusy)
+		}
+		err := b.readSession(ctx, id)
+		if errors.Is(err, ledger.ErrNotFound) {
+			b.unknownSessions.add(id, time.Now())
+		}
+		return nil, err
+	})
+	if errors.Is(err, ErrTooBusy) {
+		return b.catchUp(ctx, id)
+	}
+	if err != nil {
+		return p, err
+	}
+	return b.c.Ledger.Payment(ctx, id)
+}
+
+// maxSessionRead is how long a customer waits for Stripe's answer; the page then asks again.
+const maxSessionRead = 10 * time.Second
+
+// negativeCache remembers for a while which sessions Stripe does not know: invented ones must not cost a read each time.
+type negativeCache struct {
+	mu  sync.Mutex
+	ids map[string]time.Time
+}
+
+const (
+	missLifetime = time.Minute
+	maxMisses    = 1000 // at two reads a second there are never so many within a minute
+)
+
+func (m *negativeCache) lately(id string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.ids[id]
+	return ok && now.Sub(at) < missLifetime
+}
+
+func (m *negativeCache) add(id string, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ids == nil || len(m.ids) >= maxMisses {
+		m.ids = map[string]time.Time{}
+	}
+	m.ids[id] = now
+}
+
+// readSession reads a session from Stripe and records what it says.
+func (b *Bridge) readSession(ctx context.Context, id string) error {
+	s, err := b.c.Stripe.Session(ctx, id)
+	if upstream.OutcomeOf(err) == upstream.Rejected {
+		return ledger.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("read session: %w", err)
+	}
+	if s.PaidAt.IsZero() { // a free session: Stripe tells when it was opened, not when it was completed
+		s.PaidAt = s.Created
+	}
+	if b.earlierState(s.PaidAt) && !b.listed.Load() {
+		return ErrTooBusy // Stripe's list, which is being read, may tell that it was handled
+	}
+	if s.Handled, err = b.pendingNote(ctx, s); err != nil {
+		return err
+	}
+	outcome, err := b.recordNow(ctx, s, nil)
+	if err != nil {
+		return err
+	}
+	b.c.Log.Info("session read", "session", s.ID, "outcome", outcome)
+	return nil
+}
+
+// recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
+func (b *Bridge) recordNow(ctx context.Context, s payment.CheckoutSession, also func(*ledger.Tx) error) (outcome string, err error) {
+	if err := b.mayRecord(ctx); err != nil {
+		return "", err
+	}
+	var changed change
+	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
+		if outcome, changed, err = b.recordSession(tx, s, false); err == nil && also != nil {
+			err = also(tx)
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("record session %s: %w", s.ID, err)
+	}
+	if outcome == LookedUp {
+		signal(b.lookupsDue)
+	}
+	b.afterCommit(changed)
+	return outcome, nil
+}

@@ -1,0 +1,251 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/problem"
+	"notepay/internal/upstream"
+	"notepay/internal/vendortime"
+)
+
+// Whatever is compared with a payment's times is Stripe's time (vendortime). A new ledger decides
+// nothing before Stripe has told its time: a birth by a wrong clock would disown payments, or
+// deliver those of another ledger again.
+
+// ErrTimeUnknown is returned for what cannot be decided before Stripe has told its time.
+var ErrTimeUnknown = errors.New("the time of Stripe is not known yet")
+
+const (
+	// learnAtMost is how long the queue of an existing ledger waits for Stripe's time. Then its
+	// notes go out all the same: Stripe may be down. Deadlines wait on.
+	learnAtMost = 5 * time.Second
+	// askEvery is how often Stripe is asked for its time while that is not known.
+	askEvery = 5 * time.Second
+	// askLimit is how long such a call may take.
+	askLimit = 5 * time.Second
+)
+
+// timekeeper is what the bridge remembers of the time.
+type timekeeper struct {
+	mu        sync.Mutex
+	settled   atomic.Bool
+	corrected time.Duration // the largest offset of the clock since stored times were corrected last
+	asked     time.Time     // a local instant: when LearnTime asked last
+}
+
+// now returns the ledger's time, which is Stripe's.
+func (b *Bridge) now() time.Time { return b.c.Ledger.Now() }
+
+func (b *Bridge) clock() *vendortime.Clock { return b.c.Ledger.Clock() }
+
+// ready settles the ledger once Stripe's time is known. Before, it returns ErrTimeUnknown.
+func (b *Bridge) ready(ctx context.Context) error {
+	switch {
+	case b.time.settled.Load():
+		return nil
+	case !b.clock().Known():
+		return ErrTimeUnknown
+	}
+	return b.settleTime(ctx)
+}
+
+// mayRecord returns ErrTimeUnknown while the ledger has no birth, for then no payment can be
+// judged.
+func (b *Bridge) mayRecord(ctx context.Context) error {
+	err := b.ready(ctx)
+	if errors.Is(err, ErrTimeUnknown) && !b.c.Ledger.CreatedAt().IsZero() {
+		return nil
+	}
+	return err
+}
+
+// settleTime fixes the ledger's birth and corrects what was stored by a clock that was ahead. It
+// does so again when Stripe's time turns out to be earlier than was believed.
+func (b *Bridge) settleTime(ctx context.Context) error {
+	b.time.mu.Lock()
+	defer b.time.mu.Unlock()
+	offset := b.clock().Offset()
+	if b.time.settled.Load() && offset >= b.time.corrected {
+		b.time.corrected = max(b.time.corrected, offset)
+		return nil
+	}
+	if err := b.c.Ledger.Settle(ctx); err != nil {
+		return err
+	}
+	if b.clock() != nil {
+		if err := b.correctWaits(ctx); err != nil {
+			return fmt.Errorf("correct stored times: %w", err)
+		}
+	}
+	b.time.corrected = offset
+	b.time.settled.Store(true)
+	return nil
+}
+
+// correctWaits shortens waits that end later than their kind allows, because the clock was ahead
+// when they were stored.
+func (b *Bridge) correctWaits(ctx context.Context) error {
+	var changes []change
+	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+		changes = changes[:0]
+		if err := tx.RecordedBy(tx.Now.Add(payment.MaxBackoff)); err != nil {
+			return err
+		}
+		waiting, err := tx.Waiting()
+		if err != nil {
+			return err
+		}
+		for _, p := range waiting {
+			if p.InFlight {
+				if err := tx.ShortenLease(p.ID, tx.Now.Add(payment.Lease)); err != nil {
+					return err
+				}
+				continue
+			}
+			if b.tooEarly(p, tx.Now) {
+				continue
+			}
+			c := change{before: p, after: payment.Next(payment.ClampTimes(p, tx.Now), tx.Now)}
+			if c.after == c.before {
+				continue
+			}
+			if err := tx.ChangePayment(c.before, c.after); err != nil {
+				return err
+			}
+			changes = append(changes, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// If we stop here, the rows are right: who is to be told of them reads them at the start.
+	b.afterCommit(changes...)
+	if len(changes) > 0 {
+		b.c.Log.Info("stored waits corrected", "payments", len(changes))
+	}
+	return nil
+}
+
+// learnTime blocks until Stripe's time is known and the ledger settled. A ledger that was settled
+// by an earlier process waits only a moment.
+func (b *Bridge) learnTime(ctx context.Context) {
+	began := time.Now()
+	for failures := 0; ctx.Err() == nil; {
+		err := b.ready(ctx)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrTimeUnknown) {
+			b.c.Log.Error("result not recorded, retrying", "err", err)
+		} else if err = b.askTime(ctx); err == nil && b.clock().Known() {
+			continue
+		}
+		failures++
+		b.judgeTime(failures > 1)
+		if !b.c.Ledger.CreatedAt().IsZero() && time.Since(began) >= learnAtMost {
+			break
+		}
+		if failures == 1 {
+			b.c.Log.Warn("stripe time unknown", "err", err)
+		}
+		_ = upstream.Sleep(ctx, min(upstream.Backoff(failures, 0.5), askEvery)) // the loop sees a context that ended
+	}
+	b.judgeTime(false)
+}
+
+// askTime makes a call to Stripe, from whose reply the clock learns.
+func (b *Bridge) askTime(ctx context.Context) error {
+	if b.c.AskTime == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	return b.c.AskTime(ctx)
+}
+
+// LearnTime asks Stripe for its time, unless it was asked a moment ago: something that Stripe
+// signed does not agree with what we take for its time.
+func (b *Bridge) LearnTime(ctx context.Context) {
+	_, _, _ = b.asking.Do("time", func() (any, error) {
+		if !b.time.asked.IsZero() && time.Since(b.time.asked) < askEvery {
+			return nil, nil
+		}
+		b.time.asked = time.Now()
+		if err := b.askTime(context.WithoutCancel(ctx)); err != nil {
+			b.c.Log.Warn("stripe time unknown", "err", err)
+			return nil, nil
+		}
+		if err := b.settleIfKnown(context.WithoutCancel(ctx)); err != nil {
+			b.c.Log.Error("result not recorded, retrying", "err", err)
+		}
+		return nil, nil
+	})
+}
+
+func (b *Bridge) settleIfKnown(ctx context.Context) error {
+	if !b.clock().Known() {
+		return nil
+	}
+	return b.settleTime(ctx)
+}
+
+// keepTime watches the host's clock: sales stop while it is wrong. It asks Stripe for the time
+// where that is in doubt.
+func (b *Bridge) keepTime(ctx context.Context) {
+	var next time.Time
+	for upstream.Sleep(ctx, measuring) == nil {
+		b.judgeTime(true)
+		if (b.clock().Doubtful() || !b.clock().Known()) && !time.Now().Before(next) {
+			next = time.Now().Add(askEvery)
+			if err := b.askTime(ctx); err != nil && ctx.Err() == nil {
+				b.c.Log.Debug("stripe time unknown", "err", err)
+			}
+		}
+		if err := b.settleIfKnown(ctx); err != nil && ctx.Err() == nil {
+			b.c.Log.Error("result not recorded, retrying", "err", err)
+		}
+	}
+}
+
+// judgeTime raises the clock's problem while the host's clock is wrong, or while a new ledger waits
+// for Stripe's time, and clears it when that is over.
+func (b *Bridge) judgeTime(waited bool) {
+	p := problem.Problem{Code: problem.Clock, StopsSales: true}
+	ahead, seen := b.clock().Ahead()
+	switch {
+	case seen && ahead.Abs() > vendortime.Tolerance:
+		p.Text = clockText(ahead)
+	case waited && !b.clock().Known() && b.c.Ledger.CreatedAt().IsZero():
+		p.Text = "Stripe has not answered since the start, so notepay does not know the time " +
+			"and cannot process payments. Check the connection to Stripe, STRIPE_SECRET_KEY, " +
+			"and this host's clock, because a wrong clock breaks TLS."
+	default:
+		if b.c.Problems.Clear(problem.Clock) {
+			b.c.Log.Info("clock correct again")
+		}
+		return
+	}
+	if b.c.Problems.Raise(p) {
+		b.c.Log.Warn("clock wrong, sales stopped", "ahead", ahead.Round(time.Second))
+	}
+}
+
+// clockText says how wrong the host's clock is and what to do.
+func clockText(ahead time.Duration) string {
+	way := "ahead of"
+	if ahead < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("The clock of this host is %s %s Stripe's time. "+
+		"All sales are stopped until the clock is right. "+
+		"Turn on time synchronization (NTP, for example with timedatectl set-ntp true).",
+		ahead.Abs().Round(time.Second), way)
+}

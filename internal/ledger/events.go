@@ -1,0 +1,217 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"notepay/internal/payment"
+)
+
+// Stripe's events.
+
+// AddEvent stores an event, or, if it is stored already, counts the repeat and returns false.
+func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
+	n, err := tx.exec(
+		`INSERT INTO stripe_events (id, type, object_id, livemode, created_at, received, outcome, body, payment_intent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`,
+		e.ID,
+		e.Type,
+		e.ObjectID,
+		bit(e.Livemode),
+		e.Created.UnixMilli(),
+		e.Received.UnixMilli(),
+		e.Outcome,
+		e.Body,
+		nullable(e.PaymentIntent),
+	)
+	if err != nil || n == 1 {
+		return n == 1, err
+	}
+	_, err = tx.exec(`UPDATE stripe_events SET repeats = repeats + 1 WHERE id = $1`, e.ID)
+	return false, err
+}
+
+// RepeatOfEvent counts a repeat of an event that is stored already, or returns false if it is not.
+func (tx *Tx) RepeatOfEvent(id string) (bool, error) {
+	n, err := tx.exec(`UPDATE stripe_events SET repeats = repeats + 1 WHERE id = $1`, id)
+	return n == 1, err
+}
+
+// HasEvent says whether an event is stored already.
+func (l *Ledger) HasEvent(ctx context.Context, id string) (bool, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT received FROM stripe_events WHERE id = $1`, id)
+	return Found(errOnly(one(rows, err, scanInstant)))
+}
+
+const eventColumns = `id, type, object_id, livemode, created_at, received, outcome, repeats, body, payment_intent`
+
+func scanEvent(s scanner) (e StripeEvent, err error) {
+	var intent sql.NullString
+	err = s.Scan(
+		&e.ID,
+		&e.Type,
+		&e.ObjectID,
+		flag{&e.Livemode},
+		instant{&e.Created},
+		instant{&e.Received},
+		&e.Outcome,
+		&e.Repeats,
+		&e.Body,
+		&intent,
+	)
+	e.PaymentIntent = intent.String
+	return e, err
+}
+
+// Events reads the newest events, up to limit.
+func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`,
+		limit,
+	)
+	return all(rows, err, scanEvent)
+}
+
+// StripeEvent is an event as it was received, with what came of it.
+type StripeEvent struct {
+	ID       string
+	Type     string
+	ObjectID string
+	Livemode bool
+	Created  time.Time // by Stripe's clock
+	Received time.Time
+	Outcome  string
+	Repeats  int
+	Body     string // without customer_details, billing_details and shipping
+
+	// PaymentIntent is which payment it is about, of events that follow one later, such as refunds; "" for all others.
+	PaymentIntent string
+}
+
+// An event of a payment's own session or intent comes within a quarter of an hour of the payment,
+// or, later, counts as a repeat. The one that made the payment has its very time.
+const (
+	eventsBefore = time.Minute
+	eventsAfter  = 15 * time.Minute
+)
+
+// EventsOf reads Stripe's events about a payment, in the order in which they were received.
+func (l *Ledger) EventsOf(ctx context.Context, p payment.Payment) ([]StripeEvent, error) {
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events WHERE received >= $1 AND received <= $2
+		AND object_id IN ($3, $4) AND payment_intent IS NULL`,
+		p.CreatedAt.Add(-eventsBefore).
+			UnixMilli(),
+		p.CreatedAt.Add(eventsAfter).UnixMilli(),
+		p.SessionID,
+		p.PaymentIntent,
+	)
+	list, err := all(rows, err, scanEvent)
+	if err != nil {
+		return nil, err
+	}
+	if p.PaymentIntent != "" {
+		rows, err = l.reads.QueryContext(
+			ctx,
+			`SELECT `+eventColumns+` FROM stripe_events WHERE payment_intent IS NOT NULL AND payment_intent = $1`,
+			p.PaymentIntent,
+		)
+		later, err := all(rows, err, scanEvent)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, later...)
+	}
+	slices.SortStableFunc(list, func(a, b StripeEvent) int { return a.Received.Compare(b.Received) })
+	return list, nil
+}
+
+// Event reads one of Stripe's events, or returns ErrNotFound.
+func (l *Ledger) Event(ctx context.Context, id string) (StripeEvent, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+eventColumns+` FROM stripe_events WHERE id = $1`, id)
+	return one(rows, err, scanEvent)
+}
+
+// maxEventScan is examined for events, whose rows are long.
+const maxEventScan = 2000
+
+// EventPage lists Stripe's events, the last received first, and the cursor from which to go on, ""
+// at the end. An empty type means all; with a type it may give fewer than the limit, as Search
+// does. limit is at least 1.
+func (l *Ledger) EventPage(
+	ctx context.Context,
+	eventType string,
+	limit int,
+	cursor string,
+) (list []StripeEvent, next string, err error) {
+	var q query
+	if cursor != "" {
+		before, err := parseCursor(cursor)
+		if err != nil {
+			return nil, "", err
+		}
+		q.add("(received, id) < (?, ?)", before.at, before.id)
+	}
+	const order = ` ORDER BY received DESC, id DESC LIMIT `
+	since := position{} // without a bound SQLite would sort the whole table
+	if eventType != "" {
+		span := q.from("received", since)
+		rows, err := l.reads.QueryContext(
+			ctx,
+			`SELECT received, id FROM stripe_events`+span.where()+order+fmt.Sprintf(`1 OFFSET %d`, maxEventScan-1),
+			span.args...)
+		ends, err := all(rows, err, scanPosition)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, end := range ends {
+			since, next = end, end.String()
+		}
+	}
+	if q = q.from("received", since); eventType != "" {
+		q.add("type = ?", eventType)
+	}
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events`+q.where()+order+strconv.Itoa(limit+1),
+		q.args...)
+	list, err = all(rows, err, scanEvent)
+	if err != nil || len(list) <= limit {
+		return list, next, err
+	}
+	last := list[limit-1]
+	return list[:limit], position{last.Received.UnixMilli(), last.ID}.String(), nil
+}
+
+// EventsSince lists Stripe's events in the order in which they were received, up to limit: those
+// behind the event with the id after, or, for "" and an unknown id, those received since a time.
+// Those received after until are left for later.
+func (l *Ledger) EventsSince(
+	ctx context.Context,
+	since time.Time,
+	after string,
+	until time.Time,
+	limit int,
+) ([]StripeEvent, error) {
+	from := position{at: since.UnixMilli()}
+	if last, err := l.Event(ctx, after); err == nil {
+		from = position{last.Received.UnixMilli(), last.ID}
+	} else if known, err := Found(err); known || err != nil {
+		return nil, err
+	}
+	rows, err := l.reads.QueryContext(
+		ctx,
+		`SELECT `+eventColumns+` FROM stripe_events WHERE (received, id) > ($1, $2) AND received <= $3 ORDER BY received, id LIMIT $4`,
+		from.at,
+		from.id,
+		until.UnixMilli(),
+		limit,
+	)
+	return all(rows, err, scanEvent)
+}

@@ -1,0 +1,58 @@
+package ledger
+
+import (
+	"context"
+	"time"
+)
+
+// Pause takes a device out of sale.
+type Pause struct {
+	DeviceUID string
+	Reason    string
+	By        string
+	At        time.Time
+	Automatic bool // ends by itself when the device is heard from again
+}
+
+// Pauses and the audit.
+
+const pauseColumns = `device_uid, reason, by, at, automatic`
+
+func scanPause(s scanner) (p Pause, err error) {
+	err = s.Scan(&p.DeviceUID, &p.Reason, &p.By, instant{&p.At}, flag{&p.Automatic})
+	return p, err
+}
+
+// Pause stores a pause in place of the one that the device may have.
+func (tx *Tx) Pause(p Pause) error {
+	_, err := tx.exec(`INSERT INTO pauses (`+pauseColumns+`) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (device_uid) DO UPDATE SET reason = excluded.reason, by = excluded.by, at = excluded.at, automatic = excluded.automatic`,
+		p.DeviceUID, p.Reason, p.By, p.At.UnixMilli(), bit(p.Automatic))
+	return err
+}
+
+// Resume ends the pause of a device, if it has one.
+func (tx *Tx) Resume(uid string) error {
+	_, err := tx.exec(`DELETE FROM pauses WHERE device_uid = $1`, uid)
+	return err
+}
+
+const pauseOf = `SELECT ` + pauseColumns + ` FROM pauses WHERE device_uid = $1`
+
+// PauseOf reads the pause of a device, or returns ErrNotFound.
+func (l *Ledger) PauseOf(ctx context.Context, uid string) (Pause, error) {
+	rows, err := l.reads.QueryContext(ctx, pauseOf, uid)
+	return one(rows, err, scanPause)
+}
+
+// PauseOf reads the pause of a device, or returns ErrNotFound.
+func (tx *Tx) PauseOf(uid string) (Pause, error) {
+	rows, err := tx.db.query(pauseOf, uid)
+	return one(rows, err, scanPause)
+}
+
+// Pauses reads all pauses, also those of devices that were removed.
+func (l *Ledger) Pauses(ctx context.Context) ([]Pause, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+pauseColumns+` FROM pauses`)
+	return all(rows, err, scanPause)
+}

@@ -1,0 +1,304 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"notepay/internal/payment"
+)
+
+// Payment reads a payment by its credit id, session id or payment intent, or returns ErrNotFound.
+func (l *Ledger) Payment(ctx context.Context, key string) (payment.Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE id = $1
+		UNION SELECT `+paymentColumns+` FROM payments WHERE session_id = $1
+		UNION SELECT `+paymentColumns+` FROM payments WHERE payment_intent = $1`, key)
+	return one(rows, err, scanPayment)
+}
+
+// PaymentOfToken reads a payment by the token of its payer's page, or returns ErrNotFound.
+func (l *Ledger) PaymentOfToken(ctx context.Context, token string) (payment.Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token = $1`, token)
+	return one(rows, err, scanPayment)
+}
+
+// PaymentsOfTokens reads those of the payments that there are, in any order, in one query: for one
+// that is read by itself most of the time goes into its statement. There may be some hundred
+// tokens.
+func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]payment.Payment, error) {
+	if len(tokens) == 0 {
+		return nil, nil
+	}
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments
+		WHERE token IN (`+numbered(len(tokens))+`)`, anys(tokens)...)
+	return all(rows, err, scanPayment)
+}
+
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (l *Ledger) Occupant(ctx context.Context, device string) (payment.Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, occupantOf, device)
+	return one(rows, err, scanPayment)
+}
+
+// Occupants reads the payments whose timed credits hold their devices.
+func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE occupies = 1`)
+	return all(rows, err, scanPayment)
+}
+
+// Payments.
+
+// What a payment is never changes; how it stands does.
+const (
+	immutableColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4, receipt_url`
+	mutableColumns   = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
+	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
+	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look, with_code,
+	access_code, machine_at, money_at, money_not_before, money_failures, lost_amount`
+	paymentColumns = immutableColumns + `, ` + mutableColumns
+)
+
+var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(
+	paymentColumns,
+) + `) ON CONFLICT DO NOTHING`
+
+var mutableNames = strings.Split(strings.Join(strings.Fields(mutableColumns), ""), ",")
+
+// immutable returns the values of the columns that never change.
+func immutable(p *payment.Payment) []any {
+	return []any{
+		p.ID,
+		p.SessionID,
+		nullable(p.PaymentIntent),
+		p.Token,
+		p.DeviceUID,
+		p.Amount,
+		p.Currency,
+		bit(p.Livemode),
+		milliseconds(p.PaidAt),
+		milliseconds(p.CreatedAt),
+		p.CardLast4,
+		p.ReceiptURL,
+	}
+}
+
+// mutable returns the values of the columns that show how a payment stands.
+func mutable(p *payment.Payment) []any {
+	return []any{
+		p.DeviceName,
+		p.PriceID,
+		p.Plan,
+		int64(p.Duration / time.Second),
+		int64(p.DelayedStart / time.Second),
+		string(p.Funds),
+		p.RefundedAmount,
+		string(
+			p.Delivery,
+		),
+		p.Reason,
+		p.MachineCode,
+		p.ReviewReason,
+		milliseconds(p.SentAt),
+		milliseconds(p.StartedAt),
+		milliseconds(p.EndsAt),
+		milliseconds(p.ExpiresAt),
+		milliseconds(
+			p.ConfirmBy,
+		),
+		bit(p.HoldsDevice),
+		string(p.Step),
+		milliseconds(p.DueAt),
+		milliseconds(p.BackoffUntil),
+		p.FencingToken,
+		bit(p.InFlight),
+		p.Failures,
+		bit(p.MaybeAccepted),
+		bit(p.OutcomeUnknown),
+		bit(p.NotFoundAfterUnclear),
+		p.CancelReason,
+		string(p.RecallStatus),
+		p.NoteIDs,
+		p.PendingNotice,
+		p.RefundSeq,
+		p.RefundAmount,
+		p.RefundTarget,
+		milliseconds(p.RefundAt),
+		bit(p.ReconcileRefund),
+		bit(p.NeedsAccessCode),
+		p.AccessCode,
+		milliseconds(p.DeliveryAt),
+		milliseconds(p.FundsAt),
+		milliseconds(p.FundsBackoffUntil),
+		p.FundsFailures,
+		p.LostAmount,
+	}
+}
+
+func scanPayment(s scanner) (p payment.Payment, err error) {
+	var intent sql.NullString
+	err = s.Scan(
+		&p.ID,
+		&p.SessionID,
+		&intent,
+		&p.Token,
+		&p.DeviceUID,
+		&p.Amount,
+		&p.Currency,
+		flag{&p.Livemode},
+		instant{&p.PaidAt},
+		instant{&p.CreatedAt},
+		&p.CardLast4,
+		&p.ReceiptURL,
+		&p.DeviceName,
+		&p.PriceID,
+		&p.Plan,
+		seconds{&p.Duration},
+		seconds{&p.DelayedStart},
+		&p.Funds,
+		&p.RefundedAmount,
+		&p.Delivery,
+		&p.Reason,
+		&p.MachineCode,
+		&p.ReviewReason,
+		instant{&p.SentAt},
+		instant{&p.StartedAt},
+		instant{&p.EndsAt},
+		instant{&p.ExpiresAt},
+		instant{
+			&p.ConfirmBy,
+		},
+		flag{&p.HoldsDevice},
+		&p.Step,
+		instant{&p.DueAt},
+		instant{&p.BackoffUntil},
+		&p.FencingToken,
+		flag{&p.InFlight},
+		&p.Failures,
+		flag{&p.MaybeAccepted},
+		flag{&p.OutcomeUnknown},
+		flag{&p.NotFoundAfterUnclear},
+		&p.CancelReason,
+		&p.RecallStatus,
+		&p.NoteIDs,
+		&p.PendingNotice,
+		&p.RefundSeq,
+		&p.RefundAmount,
+		&p.RefundTarget,
+		instant{&p.RefundAt},
+		flag{&p.ReconcileRefund},
+		flag{&p.NeedsAccessCode},
+		&p.AccessCode,
+		instant{&p.DeliveryAt},
+		instant{&p.FundsAt},
+		instant{&p.FundsBackoffUntil},
+		&p.FundsFailures,
+		&p.LostAmount,
+	)
+	p.PaymentIntent = intent.String
+	return p, err
+}
+
+// InsertPayment stores a new payment, or returns false if its session or payment intent has one already.
+func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
+	n, err := tx.exec(insertPayment, append(immutable(&p), mutable(&p)...)...)
+	if err != nil || n == 1 {
+		return n == 1, err
+	}
+	rows, err := tx.db.query(
+		`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`,
+		p.ID,
+		p.SessionID,
+		nullable(p.PaymentIntent),
+	)
+	known, err := all(rows, err, scanInstant)
+	if len(known) > 0 || err != nil {
+		return false, err
+	}
+	return false, fmt.Errorf("insert payment %s: its device is held by another timed credit", p.ID)
+}
+
+// errOnly drops a result whose being there is all that matters.
+func errOnly[T any](_ T, err error) error { return err }
+
+// SavePayment stores how a payment stands now.
+func (tx *Tx) SavePayment(p payment.Payment) error {
+	before, err := tx.Payment(p.ID)
+	if err != nil {
+		return fmt.Errorf("save payment %s: %w", p.ID, err)
+	}
+	return tx.ChangePayment(before, p)
+}
+
+// ChangePayment stores what has changed of a payment that was read in this transaction: a step of
+// one changes a few columns, and what is not written costs no index anything. Since when machine
+// and money are where they are is kept here, for it is seen here alone.
+func (tx *Tx) ChangePayment(before, after payment.Payment) error {
+	after.DeliveryAt, after.FundsAt = before.DeliveryAt, before.FundsAt
+	if after.Delivery != before.Delivery {
+		after.DeliveryAt = tx.Now
+	}
+	if after.Funds != before.Funds {
+		after.FundsAt = tx.Now
+	}
+	was, is := mutable(&before), mutable(&after)
+	var set strings.Builder
+	args := make([]any, 0, len(is)+1)
+	for i, name := range mutableNames {
+		if was[i] == is[i] &&
+			!(name == "in_flight" && after.InFlight) { // the claim may have been one of a process that is gone
+			continue
+		}
+		if args = append(args, is[i]); len(args) > 1 {
+			set.WriteString(", ")
+		}
+		fmt.Fprintf(&set, "%s = $%d", name, len(args))
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	args = append(args, after.ID)
+	n, err := tx.exec(fmt.Sprintf(`UPDATE payments SET %s WHERE id = $%d`, set.String(), len(args)), args...)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("change payment %s: %w", after.ID, ErrNotFound)
+	}
+	return err
+}
+
+// SetCharge stores the last four digits of the card that paid and the URL of Stripe's receipt,
+// which Stripe may tell later than the payment.
+func (tx *Tx) SetCharge(id, last4, receiptURL string) error {
+	_, err := tx.exec(`UPDATE payments SET card_last4 = $1, receipt_url = $2 WHERE id = $3`, last4, receiptURL, id)
+	return err
+}
+
+// Payment reads a payment by its credit id, or returns ErrNotFound.
+func (tx *Tx) Payment(id string) (payment.Payment, error) {
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE id = $1`, id)
+	return one(rows, err, scanPayment)
+}
+
+// PaymentOfIntent reads a payment by its payment intent, or returns ErrNotFound.
+func (tx *Tx) PaymentOfIntent(intent string) (payment.Payment, error) {
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE payment_intent = $1`, intent)
+	return one(rows, err, scanPayment)
+}
+
+const occupantOf = `SELECT ` + paymentColumns + ` FROM payments WHERE device_uid = $1 AND occupies = 1`
+
+// Occupant reads the payment whose timed credit holds a device, or returns ErrNotFound.
+func (tx *Tx) Occupant(device string) (payment.Payment, error) {
+	rows, err := tx.db.query(occupantOf, device)
+	return one(rows, err, scanPayment)
+}
+
+// LastOfDevice reads up to limit payments of a device, the newest first.
+func (tx *Tx) LastOfDevice(device string, limit int) ([]payment.Payment, error) {
+	rows, err := tx.db.query(
+		`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 ORDER BY created_at DESC, id DESC LIMIT $2 + 0`,
+		device,
+		limit,
+	)
+	return all(rows, err, scanPayment)
+}

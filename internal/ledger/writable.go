@@ -1,0 +1,80 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// CheckWritable finds out whether payments could be recorded at a DATABASE_URL, also while another
+// process works on it: it takes no lock that outlasts it, makes no table and changes no row. A
+// SQLite ledger that does not exist yet is not made: its directory then has to be writable.
+func CheckWritable(ctx context.Context, database string) error {
+	if IsPostgres(database) {
+		return inspectPostgres(ctx, database)
+	}
+	path, err := resolve(database)
+	if err != nil {
+		return fmt.Errorf("write beside the ledger: %w", err)
+	}
+	// SQLite keeps its log beside the file, so the directory counts as much. The ledger itself is
+	// opened by nobody but SQLite: to close a file takes the locks away which its own process holds
+	// on it (sqlite.org/howtocorrupt.html, 2.2).
+	probe, err := os.CreateTemp(filepath.Dir(path), ".notepay-check-*")
+	if err != nil {
+		return fmt.Errorf("write beside the ledger: %w", err)
+	}
+	_, err = probe.WriteString("written by notepay check")
+	if err = errors.Join(err, probe.Sync(), probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fmt.Errorf("write beside the ledger: %w", err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err := runOnLedger(ctx, path, writable(ctx)); err != nil {
+		return fmt.Errorf("write to the ledger: %w", err)
+	}
+	return nil
+}
+
+// writable begins to write and lets it be.
+func writable(ctx context.Context) func(*sql.DB) error {
+	return func(db *sql.DB) error {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		var tables int
+		err = conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables)
+		_, rollbackErr := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return errors.Join(err, rollbackErr, conn.Close())
+	}
+}
+
+func inspectPostgres(ctx context.Context, url string) error {
+	db, err := connectPostgres(url)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	var readOnly string
+	var mayCreate bool
+	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')`).
+		Scan(&readOnly, &mayCreate)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("connect: %w", err)
+	case readOnly == "on":
+		err = errors.New("the database is read-only")
+	case !mayCreate:
+		err = errors.New("the user may not make tables in the current schema")
+	}
+	return errors.Join(err, db.Close())
+}

@@ -1,0 +1,39 @@
+package payment
+
+import "time"
+
+// ClampTimes returns a payment without what cannot have happened yet, and without waits that are
+// longer than their kind. Its expiry stays: the machine was told it.
+func ClampTimes(p Payment, now time.Time) Payment {
+	if p.StartedAt.After(now) {
+		if !p.EndsAt.IsZero() {
+			p.EndsAt = p.EndsAt.Add(now.Sub(p.StartedAt))
+		}
+		p.StartedAt = now
+	}
+	if p.SentAt.After(now) {
+		p.SentAt = now
+	}
+	if p.RefundAt.After(now) {
+		p.RefundAt = now
+	}
+	if until := now.Add(MaxBackoff); p.BackoffUntil.After(until) {
+		p.BackoffUntil = until
+	}
+	if until := now.Add(maxFundsWait(p)); p.FundsBackoffUntil.After(until) {
+		p.FundsBackoffUntil = until
+	}
+	return p
+}
+
+// maxFundsWait returns the longest time for which the next call to Stripe may have to wait.
+func maxFundsWait(p Payment) time.Duration {
+	switch {
+	case p.FundsFailures > 0:
+	case p.Funds == Refunding || p.Funds == RefundFailed:
+		return refundRetryInterval
+	case p.Funds == Capturing || p.Funds == Canceling:
+		return holdRetryInterval
+	}
+	return MaxBackoff
+}

@@ -1,0 +1,34 @@
+package payment
+
+import (
+	"testing"
+	"time"
+)
+
+// A machine's start is believed only between the payment and now: its end, and who may pay next,
+// follow from it.
+func TestReportedStartTime(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct{ said, want time.Time }{
+		"after the payment":  {noon.Add(30 * time.Second), noon.Add(30 * time.Second)},
+		"with the payment":   {noon, noon},
+		"before the payment": {noon.Add(-time.Second), noon.Add(time.Minute)},
+		"years before":       {time.Unix(1, 0), noon.Add(time.Minute)},
+		"in the future":      {noon.Add(time.Hour), noon.Add(time.Minute)},
+		"without a time":     {time.Time{}, noon.Add(time.Minute)},
+	} {
+		for _, state := range []string{"started", "done"} {
+			p := Payment{ID: "cr_1", Delivery: Sent, Funds: Paid, MaybeAccepted: true, PaidAt: noon, CreatedAt: noon, SentAt: noon,
+				Duration: 30 * time.Minute, DelayedStart: time.Minute, ConfirmBy: noon.Add(5 * time.Minute), HoldsDevice: true}
+			p, outcome := ApplyConfirmation(p, Confirmation{EventID: "1", State: state, At: c.said}, noon.Add(time.Minute))
+			ends := c.want.Add(31 * time.Minute)
+			if state == "done" {
+				ends = c.want
+			}
+			if outcome != ConfirmationTaken || !p.StartedAt.Equal(c.want) || !p.EndsAt.Equal(ends) {
+				t.Errorf("%s, %s: %s, started at %v, ends at %v; want %v and %v", name, state, outcome, p.StartedAt, p.EndsAt, c.want, ends)
+			}
+		}
+	}
+}

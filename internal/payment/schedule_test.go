@@ -1,0 +1,119 @@
+package payment
+
+import (
+	"testing"
+	"time"
+
+	"notepay/internal/upstream"
+)
+
+// A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing that Stripe does.
+func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
+	gives := func(s *tale, amount int64) {
+		s.Helper()
+		p, err := Refund(s.p, amount, s.now)
+		if err != nil {
+			s.Fatal(err)
+		}
+		s.is(p)
+	}
+	confirm(t, map[string]row{
+		"while the note waits to be fetched": {both, "", func(s *tale) {
+			s.post(upstream.OK)
+			gives(s, 100)
+			s.refunded()
+		}, end{Sent, "", Paid, 100, "", StepCheckPending, true}},
+		"while Notehub cannot be reached": {both, "", func(s *tale) {
+			s.post(upstream.Retryable)
+			gives(s, 100)
+			s.refunded()
+			if s.p.Failures != 1 || !s.p.DueAt.After(s.now) {
+				s.Errorf("%d failures, next at %v; want Notehub's back-off kept", s.p.Failures, s.p.DueAt)
+			}
+		}, end{Queued, "", Paid, 100, "", StepPostNote, true}},
+		"while an unclear post cannot be looked for yet": {both, "", func(s *tale) {
+			s.post(upstream.Unknown)
+			before := s.p.DueAt
+			gives(s, 100)
+			s.refunded()
+			if !s.p.DueAt.Equal(before) {
+				s.Errorf("looked for at %v; want %v, when it must be listed", s.p.DueAt, before)
+			}
+		}, end{Queued, "", Paid, 100, "", StepCheckPending, true}},
+		"all of it, while its note cannot be taken back": {both, "", func(s *tale) {
+			s.post(upstream.OK)
+			gives(s, 0)
+			s.call(StepCheckPending, Outcome{Result: upstream.Misconfigured})
+			s.refunded()
+		}, end{Sent, "", Refunded, 350, "", StepCheckPending, true}},
+		"and the machine does not wait for Stripe": {both, "", func(s *tale) {
+			gives(s, 100)
+			s.post(upstream.Retryable)
+			s.call(StepRefund, Outcome{Result: upstream.RateLimited, RetryAfter: time.Hour})
+			s.post(upstream.OK)
+		}, end{Sent, "", Refunding, 0, "", StepCheckPending, true}},
+	})
+}
+
+// TestCallThatSettlesAfterItsNoteWasTakenBack: a credit whose note was taken back is sent anew. What an earlier call tells of that note says
+// nothing of the next one: the credit is neither sent nor refused.
+func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for name, o := range map[string]Outcome{
+		"a post that was taken":      {Action: StepPostNote, Result: upstream.OK},
+		"a post that was refused":    {Action: StepPostNote, Result: upstream.Rejected},
+		"a post that is unclear":     {Action: StepPostNote, Result: upstream.Unknown},
+		"a look that found the note": {Action: StepCheckPending, Result: upstream.OK, NoteIDs: []string{"1:1"}},
+		"a look that was refused":    {Action: StepCheckPending, Result: upstream.Rejected},
+	} {
+		for _, inFlight := range []bool{false, true} {
+			p := Payment{ID: "cr_1", Delivery: Queued, Funds: Paid, Amount: 300, ExpiresAt: now.Add(5 * time.Minute), CreatedAt: now.Add(-time.Minute),
+				DeliveryAt: now.Add(-5 * time.Second), Step: StepPostNote, DueAt: now, InFlight: inFlight, FencingToken: 5}
+			o.Began, o.Stale = now.Add(-40*time.Second), true
+			if after := ApplyOutcome(p, o, now); after != p {
+				t.Errorf("%s, while it is sent %v: %+v; want it as it was: %+v", name, inFlight, after, p)
+			}
+			o.Began = now.Add(-time.Second)
+			if after := ApplyOutcome(p, o, now); after == p {
+				t.Errorf("%s of the next note, while it is sent %v: nothing follows", name, inFlight)
+			}
+		}
+	}
+}
+
+// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who sends the credit anew has it looked for first.
+func TestRetryAfterARefusedLook(t *testing.T) {
+	confirm(t, map[string]row{
+		"the note is there after all": {confirms, "", func(s *tale) {
+			s.post(upstream.Unknown)
+			s.call(StepCheckPending, Outcome{Result: upstream.Rejected, Status: 404})
+			p, err := Resend(s.p, 10*time.Minute, s.now)
+			if err != nil {
+				s.Fatal(err)
+			}
+			s.is(p)
+			s.look("1:1")
+		}, end{Sent, "", Paid, 0, "", StepCheckPending, true}},
+	})
+}
+
+// TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the note was interrupted. What became
+// of the deletion stays unclear, and so the money does not go back as if it were proven.
+func TestUnclearPostThatSettlesLate(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	p := Payment{
+		ID: "cr_1", Delivery: Sent, Funds: Paid, Amount: 300, MaybeAccepted: true, SentAt: now.Add(-15 * time.Minute),
+		ExpiresAt: now.Add(-5 * time.Minute), Step: StepCheckPending, InFlight: true, FencingToken: 3,
+		RecallStatus: RecallDeleted, NoteIDs: "1:1", OutcomeUnknown: true, // a deletion was interrupted
+	}
+	p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now.Add(-15 * time.Minute), Stale: true}, now)
+	if !p.OutcomeUnknown {
+		t.Error("a late post has made a deletion clear")
+	}
+	p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Result: upstream.OK, Began: now}, now)
+	if p.Delivery != Failed || p.Reason != ReasonRecallUnclear || p.ReviewReason != ReasonRecallUnclear {
+		t.Errorf("the credit is %s (%s), attention %q; want it failed as %s", p.Delivery, p.Reason, p.ReviewReason, ReasonRecallUnclear)
+	}
+}
