@@ -16,6 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/metrics"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
@@ -23,7 +24,9 @@ import (
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 	"notepay/internal/web"
+	operatorapi "notepay/internal/web/api"
 	"notepay/internal/web/console"
+	"notepay/internal/web/customer"
 )
 
 const (
@@ -56,7 +59,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 	var devices *fleet.Fleet
 	problems := &problem.Board{}
 	checks := checker(s, hub, api) // not among the calls that are counted
-	metrics := web.NewMetrics(c.Version, l.Stats, func() (int, int, time.Time) { return devices.Counts() })
+	metrics := metrics.NewMetrics(c.Version, l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	clock := l.Clock()
 	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
 	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
@@ -95,7 +98,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 	// a loop of crashes. The few calls that another made for payments may count twice. Notehub's
 	// Retry-After then holds.
 	hub.pace.Earlier(devices.Observed())
-	live := web.NewLive(l, log)
+	live := web.NewHub(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
 	if s.PerPurchase() {
@@ -136,7 +139,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		AskTime:        api.AskTime,
 		Problems:       problems,
 	})
-	customer := &web.Customer{
+	customer := &customer.Handler{
 		Ledger:   l,
 		Session:  payments.Session,
 		Watched:  payments.Watched,
@@ -145,9 +148,9 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
 		Live:     live,
 		Log:      log,
-		Brand:    web.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
+		Brand:    customer.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
 		Test:     !s.Livemode(),
-		Terms: web.Terms{
+		Terms: customer.Terms{
 			Lifetime:      s.CreditLifetime,
 			LifetimeOf:    devices.Lifetime,
 			ConfirmWithin: s.ConfirmWithin,
@@ -166,7 +169,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		customer:    customer,
 		checkout:    sessions,
 		publicURL:   s.PublicURL,
-		operator: &web.Operator{
+		operator: &operatorapi.Handler{
 			Ledger: l,
 			Bridge: payments,
 			Fleet:  devices,
@@ -255,7 +258,7 @@ func (s *Server) watchLedger(ctx context.Context) {
 // countedLinks counts the links that the fleet makes.
 type countedLinks struct {
 	fleet.Stripe
-	metrics *web.Metrics
+	metrics *metrics.Metrics
 }
 
 // CreateLink implements fleet.Stripe.
@@ -273,7 +276,7 @@ func (c countedLinks) CreateLink(
 // countedSessions counts the sessions that are made for purchases.
 type countedSessions struct {
 	checkout.Stripe
-	metrics *web.Metrics
+	metrics *metrics.Metrics
 }
 
 // CreateSession implements checkout.Stripe.

@@ -24,9 +24,12 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/metrics"
 	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	operatorapi "notepay/internal/web/api"
+	"notepay/internal/web/customer"
 )
 
 // idle is a server on a ledger with nothing at work behind it: no vendor is asked and no payment is claimed.
@@ -46,10 +49,10 @@ func idle(t *testing.T, database string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := web.NewMetrics(testVersion, l.Stats, devices.Counts)
-	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), customer: &web.Customer{Ledger: l, Live: web.NewLive(l, log), Log: log, Test: true},
+	metrics := metrics.NewMetrics(testVersion, l.Stats, devices.Counts)
+	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), customer: &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
 		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubLimiter: upstream.NewLimiter(0, 0), StripeLimiter: upstream.NewLimiter(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
-		operator: &web.Operator{Ledger: l}, metrics: metrics, log: log}
+		operator: &operatorapi.Handler{Ledger: l}, metrics: metrics, log: log}
 }
 
 // listen serves a handler as main.go does, and returns its address.
@@ -180,8 +183,8 @@ func benchPlans(t *testing.T, r *report) {
 // bareTemplate executes the template of a plan page with words that stand ready.
 func bareTemplate(t *testing.T, header http.Header) http.Handler {
 	t.Helper()
-	pages := template.Must(template.ParseFiles("internal/web/pages/frame.html"))
-	raw, err := os.ReadFile(inModule(t, "internal", "web", "catalogues", "en.json"))
+	pages := template.Must(template.ParseFiles("internal/web/customer/pages/frame.html"))
+	raw, err := os.ReadFile(inModule(t, "internal", "web", "catalogs", "en.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +214,7 @@ type barePage struct {
 	Tag, Title, Machine, Events, Seller string
 	Seconds                             int
 	Test                                bool
-	Brand                               web.Brand
+	Brand                               customer.Brand
 	Page                                struct{ Template string }
 	Body                                template.HTML
 	Data                                struct {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"notepay/internal/bodies"
+	"notepay/internal/metrics"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeevent"
 	"notepay/internal/web"
@@ -107,7 +108,7 @@ func (w *world) paid(n, devices int) (webhooks [][]byte, sessions []string) {
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: web.NewMetrics(testVersion, nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: metrics.NewMetrics(testVersion, nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	return s.secured(s.adapt(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {

@@ -23,6 +23,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
+	"notepay/internal/metrics"
 	notehubapi "notepay/internal/notehub"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
@@ -30,7 +31,9 @@ import (
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
+	operatorapi "notepay/internal/web/api"
 	"notepay/internal/web/console"
+	"notepay/internal/web/customer"
 )
 
 // Server answers the outside world. Its fields are set once, before it serves.
@@ -39,16 +42,16 @@ type Server struct {
 	fleet    *fleet.Fleet
 	bridge   *bridge.Bridge
 	webhooks stripeevent.Secrets
-	customer *web.Customer
+	customer *customer.Handler
 	checkout *checkout.Checkout // nil: machines are paid for through their links
-	operator *web.Operator
+	operator *operatorapi.Handler
 	console  *console.Console
 	// what Notehub's route sends as its bearer token; "" for no route
 	routeToken string
 	publicURL  string                  // where customers reach us
 	project    string                  // app:..., of whom confirmations are taken
 	ignored    func(event, why string) // told of answers that are not applied to any payment
-	metrics    *web.Metrics
+	metrics    *metrics.Metrics
 	paces      map[string]*upstream.Limiter // by vendor, for /health
 	wrong      *web.Problems                // the same with the vendors that do not answer, as it is shown
 	problems   *problem.Board               // what is wrong now: /health shows it, and sales may stop
@@ -92,7 +95,7 @@ func (s *Server) routes() http.Handler {
 	handle("GET /access/{token}", s.customer.Access)
 	handle("GET /access/{token}/events", s.customer.AccessEvents)
 	missing := s.adapt(s.customer.Nowhere)
-	mux.Handle("GET /static/", web.Static(missing))
+	mux.Handle("GET /static/", customer.Static(missing))
 	handle("GET /static/brand.css", s.customer.BrandStyle)
 
 	handle("POST /webhook/stripe", s.stripeWebhook)
@@ -584,6 +587,6 @@ func (s *Server) healthReport(w http.ResponseWriter, r *http.Request) error {
 		s.log.Error("payments not recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(web.Age(stats.OldestQueued, s.ledger.Now()))
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(metrics.Age(stats.OldestQueued, s.ledger.Now()))
 	return web.WriteJSON(w, status, answer)
 }

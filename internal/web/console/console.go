@@ -42,7 +42,7 @@ type Config struct {
 	Lifetime  time.Duration                // of credits
 	Zone      *time.Location               // in which days begin and times are shown
 	Vitals    func(context.Context) Vitals // how the service is
-	Live      *web.Live                    // with it ends what takes its time
+	Live      *web.Hub                     // with it ends what takes its time
 
 	// Check looks for each thing that is known to go wrong with the settings, and tells of each as
 	// it is known, in one goroutine. It changes nothing, and what it finds holds no secret.
@@ -65,7 +65,7 @@ type Console struct {
 	origins   *http.CrossOriginProtection
 	signIns   *signIns
 	checks    checks
-	roster    roster
+	roster    deviceIndex
 	pages     atomic.Int64 // live ones that are open
 }
 
@@ -125,8 +125,8 @@ type handler = func(http.ResponseWriter, *http.Request) error
 
 // Register names every route of the console to handle.
 func (c *Console) Register(handle func(pattern string, h handler)) {
-	page := func(pattern string, h handler) { handle("GET "+pattern, c.reading(h)) }
-	button := func(pattern string, h handler) { handle("POST "+pattern, c.changing(h)) }
+	page := func(pattern string, h handler) { handle("GET "+pattern, c.requireSignIn(h)) }
+	button := func(pattern string, h handler) { handle("POST "+pattern, c.requireForm(h)) }
 
 	handle("GET /operator/console.css", asset("text/css; charset=utf-8", styleSheet))
 	handle("GET /operator/live.js", asset("text/javascript; charset=utf-8", liveScript))
@@ -210,7 +210,7 @@ func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name strin
 // framed is a view with what its frame needs.
 func (c *Console) framed(r *http.Request, name string, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
-	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newOnce(), backTo(r)
+	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newFormToken(), backTo(r)
 	v.SignedIn = name != "sign-in"
 	return v
 }

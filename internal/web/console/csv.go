@@ -26,7 +26,7 @@ func (t *table) Write(cells []string) error {
 		if i > 0 {
 			_ = t.out.WriteByte(',') // the writer keeps its first error for the last call
 		}
-		_, _ = t.out.WriteString(`"` + strings.ReplaceAll(harmless(cell), `"`, `""`) + `"`)
+		_, _ = t.out.WriteString(`"` + strings.ReplaceAll(escapeFormula(cell), `"`, `""`) + `"`)
 	}
 	return t.out.WriteByte('\n')
 }
@@ -46,9 +46,9 @@ const (
 // plainNumber may begin with a minus and is no formula.
 var plainNumber = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 
-// harmless keeps a spreadsheet from taking a text, or a part of it behind a separator, for a
+// escapeFormula keeps a spreadsheet from taking a text, or a part of it behind a separator, for a
 // formula: an apostrophe makes it a text.
-func harmless(text string) string {
+func escapeFormula(text string) string {
 	if plainNumber.MatchString(text) || !strings.ContainsAny(text, formulas) {
 		return text
 	}

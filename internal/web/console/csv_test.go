@@ -15,7 +15,7 @@ func TestHarmless(t *testing.T) {
 		"x;=1+1": "x;'=1+1", "x; =1+1": "x;' =1+1", `x;"=1+1"`: `x;'"=1+1"`, `"=1+1`: `'"=1+1`, "x;y;@z": "x;y;'@z", "x\n=1": "x\n'=1", "x\r\n-1+2": "x\r\n'-1+2",
 		"x\t+1": "x\t'+1", "x,=1": "x,'=1", "x|=1": "x|'=1", ";;=1": ";;'=1", "a;b": "a;b", "1;-2": "1;'-2",
 	} {
-		if got := harmless(text); got != want {
+		if got := escapeFormula(text); got != want {
 			t.Errorf("%q becomes %q; want %q", text, got, want)
 		}
 	}
@@ -52,8 +52,8 @@ func TestTableQuotesEveryCell(t *testing.T) {
 		t.Fatalf("%q, %v; want two rows", rows, err)
 	}
 	for i, cell := range rows[1] {
-		if cell != harmless(cells[i]) {
-			t.Errorf("cell %q; want %q", cell, harmless(cells[i]))
+		if cell != escapeFormula(cells[i]) {
+			t.Errorf("cell %q; want %q", cell, escapeFormula(cells[i]))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func FuzzHarmless(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got := harmless(text)
+		got := escapeFormula(text)
 		if plainNumber.MatchString(got) {
 			return
 		}

@@ -12,7 +12,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
-	"notepay/internal/web"
+	operatorapi "notepay/internal/web/api"
 )
 
 const (
@@ -135,19 +135,19 @@ func (c *Console) onDevice(
 
 func (c *Console) pause(w http.ResponseWriter, r *http.Request) error {
 	return c.onDevice(w, r, "pause", func(uid string, by bridge.Actor) error {
-		return c.Bridge.Pause(r.Context(), uid, by, once(r))
+		return c.Bridge.Pause(r.Context(), uid, by, consumeFormToken(r))
 	})
 }
 
 func (c *Console) resume(w http.ResponseWriter, r *http.Request) error {
 	return c.onDevice(w, r, "resume", func(uid string, by bridge.Actor) error {
-		return c.Bridge.Resume(r.Context(), uid, by, once(r))
+		return c.Bridge.Resume(r.Context(), uid, by, consumeFormToken(r))
 	})
 }
 
 func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 	return c.onDevice(w, r, "start", func(uid string, by bridge.Actor) error {
-		_, err := c.Bridge.GrantCredit(r.Context(), uid, by, once(r))
+		_, err := c.Bridge.GrantCredit(r.Context(), uid, by, consumeFormToken(r))
 		return err
 	})
 }
@@ -169,7 +169,7 @@ func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 // by is who decides: there is one operator token.
 func by(r *http.Request) bridge.Actor {
 	why := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
-	return bridge.Actor{Name: web.OperatorName, Reason: shortened(why, web.LongestReason)}
+	return bridge.Actor{Name: operatorapi.OperatorName, Reason: shortened(why, operatorapi.MaxReason)}
 }
 
 // shortened is at most so many bytes of a text, in whole characters.

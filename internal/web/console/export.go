@@ -95,7 +95,7 @@ func paymentColumns() []string {
 // paymentsCSV gives all payments that a search finds, newest first, in pieces. Each day ends with
 // its totals by currency; what is given back counts for the day of its payment.
 func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
-	wish, problem := readWish(r.URL.Query(), c.named, c.Zone)
+	wish, problem := readSearch(r.URL.Query(), c.named, c.Zone)
 	if problem != "" {
 		return c.problem(w, r, http.StatusBadRequest, problem)
 	}

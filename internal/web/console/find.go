@@ -39,22 +39,22 @@ func states() []state {
 	}
 }
 
-// wish is what somebody looks for.
-type wish struct {
+// searchQuery is what somebody looks for.
+type searchQuery struct {
 	Text, State, From, To string // as they were given
 	Search                ledger.Search
 	Key                   string // a reference of one payment, or of one event
 	Device                string // the name of the device that was found
 }
 
-// mostDevices bounds how many devices a part of a name may stand for.
-const mostDevices = 50
+// maxDevices bounds how many devices a part of a name may stand for.
+const maxDevices = 50
 
 const dayLayout = "2006-01-02"
 
-// readWish makes a search of what was typed: a reference, a day, the last four digits of a card, an
+// readSearch makes a search of what was typed: a reference, a day, the last four digits of a card, an
 // amount, and what is left is a device.
-func readWish(q url.Values, named func(text string) []called, zone *time.Location) (w wish, problem string) {
+func readSearch(q url.Values, named func(text string) []entry, zone *time.Location) (w searchQuery, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
@@ -110,14 +110,14 @@ func next(fields []string, i int) string {
 
 // device looks for the devices that a text may mean; where there is none by that name now, for
 // payments of one that had it then.
-func (w *wish) device(text string, list []called) {
-	if len(list) == 0 || len(list) > mostDevices {
+func (w *searchQuery) device(text string, list []entry) {
+	if len(list) == 0 || len(list) > maxDevices {
 		w.Search.Name = text
 		return
 	}
 	for _, d := range list {
 		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
-			list = []called{d} // exactly this one, and not those whose names go on
+			list = []entry{d} // exactly this one, and not those whose names go on
 			break
 		}
 	}

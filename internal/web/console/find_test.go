@@ -22,13 +22,13 @@ import (
 
 func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	t.Parallel()
-	named := func(text string) []called {
-		return holding(byName([]*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}), text)
+	named := func(text string) []entry {
+		return matching(byName([]*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}), text)
 	}
 	zone := time.FixedZone("east", 3600)
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)
 	minor := func(n int64) *int64 { return &n }
-	for typed, want := range map[string]wish{
+	for typed, want := range map[string]searchQuery{
 		"":                     {},
 		"cr_7k3m9q2xh4abcdef":  {Key: "cr_7k3m9q2xh4abcdef"},
 		"cs_test_a1B2":         {Key: "cs_test_a1B2"},
@@ -53,16 +53,16 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 		"99999999999999999999": {Search: ledger.Search{Name: "99999999999999999999"}},
 	} {
 		want.Text = strings.TrimSpace(typed)
-		got, problem := readWish(url.Values{"q": {typed}}, named, zone)
+		got, problem := readSearch(url.Values{"q": {typed}}, named, zone)
 		if problem != "" || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
-	got, problem := readWish(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named, zone)
+	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named, zone)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) || len(got.Search.Machine) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
-	if _, problem := readWish(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {
+	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {
 		t.Errorf("a day in another form is taken")
 	}
 }
@@ -137,7 +137,7 @@ func wellFormed(text string) error {
 func TestASpreadsheetSeesNoFormula(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"": "", "Washer": "Washer", "=1+1": "'=1+1", "+49": "'+49", "-x": "'-x", "@x": "'@x", "\tx": "'\tx"} {
-		if got := harmless(text); got != want {
+		if got := escapeFormula(text); got != want {
 			t.Errorf("%q becomes %q; want %q", text, got, want)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 const paymentsPerPage = 50
 
 type paymentsPage struct {
-	wish
+	searchQuery
 	States []state
 	Rows   []payment.Payment
 	Cards  bool   // those of the last minutes are being read at Stripe
@@ -29,8 +29,8 @@ type paymentsPage struct {
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	wish, problem := readWish(q, c.named, c.Zone)
-	page := paymentsPage{wish: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
+	wish, problem := readSearch(q, c.named, c.Zone)
+	page := paymentsPage{searchQuery: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
 	case problem != "":
@@ -86,8 +86,8 @@ func with(q url.Values, name, value string) string {
 
 type paymentPage struct {
 	payment.Payment
-	Why       answer
-	Story     []moment
+	Why       diagnosis
+	Story     []timelineEntry
 	Dashboard string // of Stripe; "" for what has no payment there
 	CanStart  bool   // the device is known
 	Left      int64  // that can be given back, minor currency units
@@ -130,7 +130,7 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 }
 
 // read reads all that is recorded of a payment.
-func (c *Console) read(r *http.Request, key string) (s story, err error) {
+func (c *Console) read(r *http.Request, key string) (s timeline, err error) {
 	if s.Payment, err = c.Ledger.Payment(r.Context(), key); err != nil {
 		return s, err
 	}
@@ -212,7 +212,7 @@ func (c *Console) decide(
 
 func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
 	return c.decide(w, r, "retry", func(id string, by bridge.Actor) error {
-		_, err := c.Bridge.Resend(r.Context(), id, by, once(r))
+		_, err := c.Bridge.Resend(r.Context(), id, by, consumeFormToken(r))
 		return err
 	})
 }
@@ -227,7 +227,7 @@ func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 		done = "dismiss"
 	}
 	return c.decide(w, r, done, func(id string, by bridge.Actor) error {
-		_, err := c.Bridge.Cancel(r.Context(), id, by, once(r))
+		_, err := c.Bridge.Cancel(r.Context(), id, by, consumeFormToken(r))
 		return err
 	})
 }
@@ -255,13 +255,13 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
-		_, err := c.Bridge.Refund(r.Context(), id, minor, by, once(r))
+		_, err := c.Bridge.Refund(r.Context(), id, minor, by, consumeFormToken(r))
 		return err
 	})
 }
 
-// moment is one thing that happened to a payment.
-type moment struct {
+// timelineEntry is one thing that happened to a payment.
+type timelineEntry struct {
 	At     time.Time
 	What   string
 	Detail string
@@ -271,15 +271,15 @@ type moment struct {
 }
 
 // moments is everything that is recorded of a payment, in the order in which it happened.
-func (s *story) moments() (list []moment) {
-	add := func(m moment) {
+func (s *timeline) moments() (list []timelineEntry) {
+	add := func(m timelineEntry) {
 		if !m.At.IsZero() {
 			list = append(list, m)
 		}
 	}
 	if s.Amount > 0 {
 		add(
-			moment{
+			timelineEntry{
 				At:     s.PaidAt,
 				What:   "Paid at Stripe",
 				Detail: web.Amount(s.Amount, s.Currency),
@@ -287,14 +287,14 @@ func (s *story) moments() (list []moment) {
 			},
 		)
 	}
-	add(moment{At: s.CreatedAt, What: "Recorded by notepay"})
+	add(timelineEntry{At: s.CreatedAt, What: "Recorded by notepay"})
 	for _, e := range s.Events {
 		detail := outcomeWords(e.Outcome)
 		if e.Repeats > 0 {
 			detail += ", received " + plural(e.Repeats, "more time")
 		}
 		add(
-			moment{
+			timelineEntry{
 				At:     e.Received,
 				What:   "Stripe event " + e.Type,
 				Detail: detail,
@@ -303,7 +303,7 @@ func (s *story) moments() (list []moment) {
 		)
 	}
 	for _, a := range s.Attempts {
-		m := moment{
+		m := timelineEntry{
 			At:    a.At,
 			What:  actionWords(a.Action),
 			Class: "good",
@@ -330,7 +330,7 @@ func (s *story) moments() (list []moment) {
 		add(m)
 	}
 	for _, c := range s.Confirmations {
-		m := moment{At: c.At, What: "The machine said: " + confirmationWords(c.State) + code(c.Code), Class: "good"}
+		m := timelineEntry{At: c.At, What: "The machine said: " + confirmationWords(c.State) + code(c.Code), Class: "good"}
 		if c.State == "failed" || c.State == "busy" || c.State == "expired" {
 			m.Class = "bad"
 		}
@@ -340,7 +340,7 @@ func (s *story) moments() (list []moment) {
 		add(m)
 	}
 	if s.RefundSeq > 0 {
-		add(moment{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})
+		add(timelineEntry{At: s.RefundAt, What: "Refund requested", Detail: web.Amount(s.RefundAmount, s.Currency)})
 	}
 	for _, a := range s.Audits {
 		detail := a.Why
@@ -348,9 +348,9 @@ func (s *story) moments() (list []moment) {
 			change := " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")"
 			detail = strings.TrimSpace(detail + change)
 		}
-		add(moment{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
+		add(timelineEntry{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
 	}
-	slices.SortStableFunc(list, func(a, b moment) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(list, func(a, b timelineEntry) int { return a.At.Compare(b.At) })
 	return list
 }
 

@@ -11,24 +11,24 @@ import (
 	"notepay/internal/web"
 )
 
-// called is a device by its names.
-type called struct {
+// entry is a device by its names.
+type entry struct {
 	UID, Name string
 	folded    string // the name as it is compared
 }
 
-// roster is all devices in the order of their names. To sort a hundred thousand takes a tenth of a
+// deviceIndex is all devices in the order of their names. To sort a hundred thousand takes a tenth of a
 // second, so it is kept until the fleet was read anew or has more devices. It is safe for
 // concurrent use.
-type roster struct {
+type deviceIndex struct {
 	mu      sync.Mutex
 	devices int
 	read    time.Time
-	sorted  []called
+	sorted  []entry
 }
 
 // of is the roster of a fleet, which nobody changes.
-func (r *roster) of(f *fleet.Fleet) []called {
+func (r *deviceIndex) of(f *fleet.Fleet) []entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	devices, _, read := f.Counts()
@@ -39,24 +39,24 @@ func (r *roster) of(f *fleet.Fleet) []called {
 }
 
 // byName sorts devices by their names.
-func byName(devices []*fleet.Device) []called {
-	list := make([]called, len(devices))
+func byName(devices []*fleet.Device) []entry {
+	list := make([]entry, len(devices))
 	for i, d := range devices {
 		name := web.MachineName(d.Name, d.UID)
-		list[i] = called{d.UID, name, strings.ToLower(name)}
+		list[i] = entry{d.UID, name, strings.ToLower(name)}
 	}
-	slices.SortFunc(list, func(a, b called) int {
+	slices.SortFunc(list, func(a, b entry) int {
 		return cmp.Or(strings.Compare(a.folded, b.folded), strings.Compare(a.UID, b.UID))
 	})
 	return list
 }
 
-// holding are those of a list whose name or UID holds a text. Everything holds the empty text.
-func holding(list []called, text string) []called {
+// matching are those of a list whose name or UID holds a text. Everything holds the empty text.
+func matching(list []entry, text string) []entry {
 	if text = strings.ToLower(text); text == "" {
 		return list
 	}
-	var found []called
+	var found []entry
 	for _, d := range list {
 		if strings.Contains(d.folded, text) || strings.Contains(d.UID, text) {
 			found = append(found, d)
@@ -66,10 +66,10 @@ func holding(list []called, text string) []called {
 }
 
 // named are the devices whose name or UID holds a text, in the order of their names.
-func (c *Console) named(text string) []called { return holding(c.roster.of(c.Fleet), text) }
+func (c *Console) named(text string) []entry { return matching(c.roster.of(c.Fleet), text) }
 
 // devicesOf are devices as they are now; one that was removed meanwhile is left out.
-func (c *Console) devicesOf(list []called) []*fleet.Device {
+func (c *Console) devicesOf(list []entry) []*fleet.Device {
 	devices := make([]*fleet.Device, 0, len(list))
 	for _, one := range list {
 		if d := c.Fleet.Device(one.UID); d != nil {

@@ -52,7 +52,7 @@ func newSignIns() *signIns {
 		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll), delayed: make(chan struct{}, maxDelayed)}
 }
 
-func lacking(l *rate.Limiter, now time.Time) time.Duration {
+func shortfall(l *rate.Limiter, now time.Time) time.Duration {
 	missing := 1 - l.TokensAt(now)
 	if missing <= 0 {
 		return 0
@@ -77,7 +77,7 @@ func (s *signIns) failed(address string, now time.Time) time.Duration {
 	if s.addresses[address] == nil {
 		s.addresses[address] = rate.NewLimiter(rate.Every(waitPerAddress), failuresPerAddress)
 	}
-	wait := max(lacking(s.all, now), lacking(s.addresses[address], now))
+	wait := max(shortfall(s.all, now), shortfall(s.addresses[address], now))
 	s.addresses[address].AllowN(now, 1)
 	s.all.AllowN(now, 1)
 	return wait
@@ -139,24 +139,24 @@ func (s *signIns) remove(r *http.Request) {
 	}
 }
 
-// maxOnce bounds a form's token, in bytes; those of our own pages are shorter.
-const maxOnce = 64
+// maxFormTokens bounds a form's token, in bytes; those of our own pages are shorter.
+const maxFormTokens = 64
 
 // errTwice is returned for a button that was pressed before on the same copy of its page, and whose
 // action succeeded then.
 var errTwice = errors.New("this button was pressed before")
 
-// pressID names a button of one copy of a page.
-func pressID(r *http.Request) string {
+// formToken names a button of one copy of a page.
+func formToken(r *http.Request) string {
 	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
 	return "form:" + hex.EncodeToString(digest[:])
 }
 
-// once consumes the token of a form in the transaction of its action, so that a second press
+// consumeFormToken consumes the token of a form in the transaction of its action, so that a second press
 // changes nothing, and a press after a failure counts.
-func once(r *http.Request) bridge.Also {
+func consumeFormToken(r *http.Request) bridge.Also {
 	return bridge.Also{Before: func(tx *ledger.Tx) error {
-		_, known, err := tx.BeginRequest(pressID(r), "")
+		_, known, err := tx.BeginRequest(formToken(r), "")
 		if err == nil && known {
 			err = errTwice
 		}
@@ -164,20 +164,20 @@ func once(r *http.Request) bridge.Also {
 	}}
 }
 
-func newOnce() string { return rand.Text() }
+func newFormToken() string { return rand.Text() }
 
-// closed answers where no token is set.
-func (c *Console) closed(w http.ResponseWriter, r *http.Request) error {
+// signInPage answers where no token is set.
+func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "sign-in", view{Title: "The console is closed", Status: http.StatusForbidden,
 		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), restart notepay, and sign in here with it."})
 }
 
-// reading lets a page be seen by who has signed in; others can sign in.
-func (c *Console) reading(h handler) handler {
+// requireSignIn lets a page be seen by who has signed in; others can sign in.
+func (c *Console) requireSignIn(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case c.Token == "":
-			return c.closed(w, r)
+			return c.signInPage(w, r)
 		case !c.signIns.signedIn(r, time.Now()):
 			return c.askForToken(w, r, http.StatusUnauthorized, "", backTo(r))
 		}
@@ -185,15 +185,15 @@ func (c *Console) reading(h handler) handler {
 	}
 }
 
-// changing lets a button be pressed by who has signed in, on a page of ours.
-func (c *Console) changing(h handler) handler {
+// requireForm lets a button be pressed by who has signed in, on a page of ours.
+func (c *Console) requireForm(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if c.Token == "" {
-			return c.closed(w, r)
+			return c.signInPage(w, r)
 		}
 		web.LimitForm(w, r)
 		if err := c.origins.Check(r); err != nil {
-			return c.foreign(w, r)
+			return c.crossSite(w, r)
 		}
 		if !c.signIns.signedIn(r, time.Now()) {
 			return c.askForToken(
@@ -205,11 +205,11 @@ func (c *Console) changing(h handler) handler {
 			)
 		}
 		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
-		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxOnce {
+		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxFormTokens {
 			return c.problem(w, r, http.StatusBadRequest, "The form was incomplete. Reload the page and try again. Nothing was changed.")
 		}
 		// What follows could have other objections to a second press, such as an amount that is back already.
-		twice, err := c.Ledger.Begun(r.Context(), pressID(r))
+		twice, err := c.Ledger.Begun(r.Context(), formToken(r))
 		if err == nil && !twice {
 			err = h(w, r)
 		}
@@ -220,8 +220,8 @@ func (c *Console) changing(h handler) handler {
 	}
 }
 
-// foreign answers a form of another site.
-func (c *Console) foreign(w http.ResponseWriter, r *http.Request) error {
+// crossSite answers a form of another site.
+func (c *Console) crossSite(w http.ResponseWriter, r *http.Request) error {
 	return c.write(
 		w,
 		r,
@@ -241,11 +241,11 @@ func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int
 // signIn takes the token and gives a cookie that does not tell it.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if c.Token == "" {
-		return c.closed(w, r)
+		return c.signInPage(w, r)
 	}
 	web.LimitForm(w, r)
 	if err := c.origins.Check(r); err != nil {
-		return c.foreign(w, r)
+		return c.crossSite(w, r)
 	}
 	next, address, now := localPath(r.PostFormValue("next")), clientAddress(r), time.Now()
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {

@@ -33,8 +33,8 @@ func layouts() []layout {
 	}
 }
 
-// mostStickers bounds one answer; the search narrows the choice.
-const mostStickers = 240
+// maxStickers bounds one answer; the search narrows the choice.
+const maxStickers = 240
 
 // sticker is what is printed for one device.
 type sticker struct {
@@ -72,7 +72,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	}
 	found := c.named(page.Query)
 	page.Devices = len(found)
-	page.Single = c.devicesOf(found[:min(len(found), mostStickers)])
+	page.Single = c.devicesOf(found[:min(len(found), maxStickers)])
 	page.Shown = len(page.Single)
 	var list []sticker
 	for _, d := range page.Single {

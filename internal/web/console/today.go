@@ -19,15 +19,15 @@ const (
 	lateLookup = 15 * time.Minute
 )
 
-// light is one traffic light, which says its colour also in words.
-type light struct {
+// indicator is one traffic light, which says its colour also in words.
+type indicator struct {
 	Name string
 	word
 	Detail string
 }
 
 type todayPage struct {
-	Lights    []light
+	Lights    []indicator
 	Attention []payment.Payment
 	More      bool // there are more that need attention
 	Paused    []fleet.Listed
@@ -82,7 +82,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	devices, _, _ := c.Fleet.Counts()
 	problems := c.Fleet.Problems()
 	page.Problems = problems[:min(len(problems), mostOnToday)]
-	page.Lights = lights(c.Vitals(ctx), stats, devices, now)
+	page.Lights = indicators(c.Vitals(ctx), stats, devices, now)
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
 	}
@@ -107,24 +107,24 @@ func inWords(count map[fleet.State]int) (list []stateCount) {
 	return list
 }
 
-// lights are how the service is, what is wrong in words.
-func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
-	vendor := func(name, unreachable string) light {
+// indicators are how the service is, what is wrong in words.
+func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indicator {
+	vendor := func(name, unreachable string) indicator {
 		if unreachable != "" {
-			return light{name, word{"not reachable", "bad"}, unreachable}
+			return indicator{name, word{"not reachable", "bad"}, unreachable}
 		}
-		return light{name, word{"OK", "good"}, ""}
+		return indicator{name, word{"OK", "good"}, ""}
 	}
-	webhooks := light{"Webhooks", word{"OK", "good"}, "last one " + ago(now.Sub(v.Webhook))}
+	webhooks := indicator{"Webhooks", word{"OK", "good"}, "last one " + ago(now.Sub(v.Webhook))}
 	switch {
 	case v.WebhooksOff:
-		webhooks = light{"Webhooks", word{"off", "wait"}, "notepay asks Stripe regularly instead"}
+		webhooks = indicator{"Webhooks", word{"off", "wait"}, "notepay asks Stripe regularly instead"}
 	case v.Webhook.IsZero():
-		webhooks = light{"Webhooks", word{"none yet", "wait"}, "none since notepay was started"}
+		webhooks = indicator{"Webhooks", word{"none yet", "wait"}, "none since notepay was started"}
 	}
-	queue := light{"Queue", word{"empty", "good"}, ""}
+	queue := indicator{"Queue", word{"empty", "good"}, ""}
 	if stats.Queued > 0 {
-		queue = light{
+		queue = indicator{
 			"Queue",
 			word{plural(stats.Queued, "credit") + " waiting", "good"},
 			"oldest waiting for " + length(now.Sub(stats.OldestQueued)),
@@ -136,17 +136,17 @@ func lights(v Vitals, stats ledger.Stats, devices int, now time.Time) []light {
 			queue.Class = "bad"
 		}
 	}
-	store := light{"Records", word{"OK", "good"}, ""}
+	store := indicator{"Records", word{"OK", "good"}, ""}
 	if v.Store != nil {
-		store = light{
+		store = indicator{
 			"Records",
 			word{"cannot be written", "bad"},
 			"no payment can be taken; check the disk and the log",
 		}
 	}
-	known := light{"Machines", word{plural(devices, "machine"), "good"}, ""}
+	known := indicator{"Machines", word{plural(devices, "machine"), "good"}, ""}
 	if devices == 0 {
-		known = light{"Machines", word{"none", "wait"}, "no device in the Notehub project yet"}
+		known = indicator{"Machines", word{"none", "wait"}, "no device in the Notehub project yet"}
 	}
-	return []light{vendor("Stripe", v.Stripe), webhooks, vendor("Notehub", v.Notehub), queue, store, known}
+	return []indicator{vendor("Stripe", v.Stripe), webhooks, vendor("Notehub", v.Notehub), queue, store, known}
 }

@@ -10,8 +10,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// story is what is recorded of a payment.
-type story struct {
+// timeline is what is recorded of a payment.
+type timeline struct {
 	payment.Payment
 	Attempts      []ledger.Attempt      // oldest first
 	Confirmations []ledger.Confirmation // oldest first
@@ -19,15 +19,15 @@ type story struct {
 	Audits        []ledger.Audit
 }
 
-// answer is why a machine did not start, or that it did.
-type answer struct {
+// diagnosis is why a machine did not start, or that it did.
+type diagnosis struct {
 	Short    string
 	Evidence []string // what is recorded that says so
 }
 
 // why answers "why did it not start?" from what is recorded and from nothing else.
-func (s *story) why(now time.Time, clock func(time.Time) string) answer {
-	a := answer{Short: s.inShort(now, clock), Evidence: []string{s.heardOfIt(clock)}}
+func (s *timeline) why(now time.Time, clock func(time.Time) string) diagnosis {
+	a := diagnosis{Short: s.inShort(now, clock), Evidence: []string{s.heardOfIt(clock)}}
 	if line := s.tried(clock); line != "" {
 		a.Evidence = append(a.Evidence, line)
 	}
@@ -50,7 +50,7 @@ func (s *story) why(now time.Time, clock func(time.Time) string) answer {
 	return a
 }
 
-func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
+func (s *timeline) inShort(now time.Time, clock func(time.Time) string) string {
 	switch s.Delivery {
 	case payment.Started, payment.Done:
 		switch {
@@ -106,7 +106,7 @@ func (s *story) inShort(now time.Time, clock func(time.Time) string) string {
 }
 
 // notStarted is why a machine failed.
-func (s *story) notStarted() string {
+func (s *timeline) notStarted() string {
 	switch s.Reason {
 	case payment.ReasonAdopted:
 		return "This was paid before the records begin, or before the ledger was restored. " +
@@ -162,7 +162,7 @@ func code(of string) string {
 	return " (" + of + ")"
 }
 
-func (s *story) said(state string) bool {
+func (s *timeline) said(state string) bool {
 	for _, c := range s.Confirmations {
 		if c.State == state {
 			return true
@@ -172,7 +172,7 @@ func (s *story) said(state string) bool {
 }
 
 // heardOfIt is how the payment came to be known.
-func (s *story) heardOfIt(clock func(time.Time) string) string {
+func (s *timeline) heardOfIt(clock func(time.Time) string) string {
 	if s.PaymentIntent == "" && s.Amount == 0 {
 		return "This was a free start, recorded at " + clock(s.CreatedAt) + "."
 	}
@@ -189,7 +189,7 @@ func (s *story) heardOfIt(clock func(time.Time) string) string {
 }
 
 // tried is what became of sending it.
-func (s *story) tried(clock func(time.Time) string) string {
+func (s *timeline) tried(clock func(time.Time) string) string {
 	calls, last := 0, ledger.Attempt{}
 	for _, a := range s.Attempts {
 		if a.Action == payment.StepPostNote {

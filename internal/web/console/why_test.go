@@ -36,38 +36,38 @@ func TestWhyItDidNotStart(t *testing.T) {
 		return []ledger.Confirmation{{State: state, Code: code, At: noon().Add(time.Minute)}}
 	}
 	for name, c := range map[string]struct {
-		story story
+		story timeline
 		short string
 		says  []string
 	}{
-		"about to be sent": {story{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "found the payment at Stripe"}},
-		"Notehub is down": {story{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
+		"about to be sent": {timeline{Payment: paid}, "about to be sent", []string{"Nothing was sent to Notehub", "found the payment at Stripe"}},
+		"Notehub is down": {timeline{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 503, "busy")}, "Notehub has not taken the credit yet",
 			[]string{"sent 2 times", "status 503 (busy)"}},
-		"Notehub is silent": {story{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
-		"the call was cut":  {story{Payment: with(func(p *payment.Payment) { p.OutcomeUnknown = true })}, "does not know whether Notehub took", nil},
-		"not fetched yet": {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ExpiresAt = payment.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
+		"Notehub is silent": {timeline{Payment: with(func(p *payment.Payment) { p.Failures = 2 }), Attempts: post("retry", 0, "timeout")}, "Notehub has not taken", []string{"did not answer (timeout)"}},
+		"the call was cut":  {timeline{Payment: with(func(p *payment.Payment) { p.OutcomeUnknown = true })}, "does not know whether Notehub took", nil},
+		"not fetched yet": {timeline{Payment: with(func(p *payment.Payment) { p.Delivery, p.ExpiresAt = payment.Sent, noon().Add(10*time.Minute) }), Attempts: post("ok", 200, ""), Events: event},
 			"does not fetch the credit by 12:10", []string{"Notehub took the credit", "Stripe reported the payment at 12:00."}},
-		"fetched, and no answer is expected": {story{Payment: with(func(p *payment.Payment) { p.Delivery = payment.Fetched })}, "Nothing more can be known", []string{"not expected to answer"}},
-		"fetched, and there is still time": {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon().Add(time.Hour) })}, "may still start",
+		"fetched, and no answer is expected": {timeline{Payment: with(func(p *payment.Payment) { p.Delivery = payment.Fetched })}, "Nothing more can be known", []string{"not expected to answer"}},
+		"fetched, and there is still time": {timeline{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon().Add(time.Hour) })}, "may still start",
 			[]string{"has not answered"}},
-		"fetched, and time is over":  {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon() })}, "should have answered by 12:00", nil},
-		"it did":                     {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.StartedAt = payment.Started, noon() }), Confirmations: said("started", "")}, "The machine started: it said so", []string{"that it started"}},
-		"it did, too late":           {story{Payment: with(func(p *payment.Payment) { p.Delivery, p.Reason = payment.Started, payment.ReasonStartedAfter })}, "only after the money had gone back", nil},
-		"expired before it was sent": {story{Payment: failed(payment.ReasonExpired)}, "before it expired", nil},
-		"expired, says the machine":  {story{Payment: failed(payment.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
-		"in use":                     {story{Payment: failed(payment.ReasonBusy)}, "Another customer was still using", nil},
-		"in use, says the machine":   {story{Payment: failed(payment.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
-		"a fault with a code": {story{Payment: with(func(p *payment.Payment) {
+		"fetched, and time is over":  {timeline{Payment: with(func(p *payment.Payment) { p.Delivery, p.ConfirmBy = payment.Fetched, noon() })}, "should have answered by 12:00", nil},
+		"it did":                     {timeline{Payment: with(func(p *payment.Payment) { p.Delivery, p.StartedAt = payment.Started, noon() }), Confirmations: said("started", "")}, "The machine started: it said so", []string{"that it started"}},
+		"it did, too late":           {timeline{Payment: with(func(p *payment.Payment) { p.Delivery, p.Reason = payment.Started, payment.ReasonStartedAfter })}, "only after the money had gone back", nil},
+		"expired before it was sent": {timeline{Payment: failed(payment.ReasonExpired)}, "before it expired", nil},
+		"expired, says the machine":  {timeline{Payment: failed(payment.ReasonExpired), Confirmations: said("expired", "")}, "Its clock may be wrong", []string{"came too late"}},
+		"in use":                     {timeline{Payment: failed(payment.ReasonBusy)}, "Another customer was still using", nil},
+		"in use, says the machine":   {timeline{Payment: failed(payment.ReasonBusy), Confirmations: said("busy", "")}, "said that it was in use", nil},
+		"a fault with a code": {timeline{Payment: with(func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.MachineCode = payment.Failed, payment.ReasonFailed, "E-DOOR"
 		}), Confirmations: said("failed", "E-DOOR")}, "(E-DOOR)", []string{"its code E-DOOR"}},
-		"known late":                        {story{Payment: with(func(p *payment.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after the payment"}},
-		"a free start":                      {story{Payment: with(func(p *payment.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"a free start"}},
-		"a reason that nobody thought of":   {story{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil},
-		"taken back":                        {story{Payment: failed(payment.ReasonRecalled)}, "did not fetch the credit in time", nil},
-		"unconfirmed":                       {story{Payment: failed(payment.ReasonUnconfirmed)}, "did not report a start", nil},
-		"the device is not in the project":  {story{Payment: failed(payment.ReasonUnknownDevice)}, "not in the Notehub project", nil},
-		"the device was taken out of sale":  {story{Payment: failed(payment.ReasonNotSelling)}, "not taking payments", nil},
-		"stopped by hand before it started": {story{Payment: failed(payment.ReasonEnded)}, "canceled in this console", nil},
+		"known late":                        {timeline{Payment: with(func(p *payment.Payment) { p.CreatedAt = noon().Add(3 * time.Hour) })}, "about to be sent", []string{"3 hours after the payment"}},
+		"a free start":                      {timeline{Payment: with(func(p *payment.Payment) { p.Amount, p.PaymentIntent = 0, "" })}, "about to be sent", []string{"a free start"}},
+		"a reason that nobody thought of":   {timeline{Payment: failed("struck_by_lightning")}, "struck_by_lightning", nil},
+		"taken back":                        {timeline{Payment: failed(payment.ReasonRecalled)}, "did not fetch the credit in time", nil},
+		"unconfirmed":                       {timeline{Payment: failed(payment.ReasonUnconfirmed)}, "did not report a start", nil},
+		"the device is not in the project":  {timeline{Payment: failed(payment.ReasonUnknownDevice)}, "not in the Notehub project", nil},
+		"the device was taken out of sale":  {timeline{Payment: failed(payment.ReasonNotSelling)}, "not taking payments", nil},
+		"stopped by hand before it started": {timeline{Payment: failed(payment.ReasonEnded)}, "canceled in this console", nil},
 	} {
 		got := c.story.why(noon().Add(time.Minute), clock)
 		if !strings.Contains(got.Short, c.short) {
@@ -92,7 +92,7 @@ func TestEverythingHasWords(t *testing.T) {
 		if words := reasonWords(reason); words == reason && reason != payment.ReasonDisputed {
 			t.Errorf("reason %s has no words", reason)
 		}
-		s := story{Payment: payment.Payment{Delivery: payment.Failed, Reason: reason}}
+		s := timeline{Payment: payment.Payment{Delivery: payment.Failed, Reason: reason}}
 		if reason != payment.ReasonStartedAfter && strings.HasPrefix(s.notStarted(), "The machine did not start: ") {
 			t.Errorf("reason %s is not explained", reason)
 		}
@@ -165,7 +165,7 @@ func TestLightsSayWhatIsWrong(t *testing.T) {
 		"one waits for long":     {Vitals{}, ledger.Stats{Queued: 2, OldestQueued: now.Add(-10 * time.Minute)}, "Queue", "bad", "10 minutes"},
 		"the disk is full":       {Vitals{Store: ledger.ErrClosed}, ledger.Stats{}, "Records", "bad", "no payment can be taken"},
 	} {
-		for _, l := range lights(c.vitals, c.stats, 1, now) {
+		for _, l := range indicators(c.vitals, c.stats, 1, now) {
 			if l.Name == c.light && (l.Class != c.class || !strings.Contains(l.Detail, c.says)) {
 				t.Errorf("%s: %s is %s, %q; want %s, %q", name, l.Name, l.Class, l.Detail, c.class, c.says)
 			}

@@ -1,4 +1,4 @@
-package web
+package api
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
+	"notepay/internal/web"
 )
 
 // what a person may send along with a decision.
@@ -20,19 +21,19 @@ type decision struct {
 	Reason string `json:"reason"`
 }
 
-// LongestReason bounds what is kept of a reason, in bytes.
-const LongestReason = 500
+// MaxReason bounds what is kept of a reason, in bytes.
+const MaxReason = 500
 
 // readDecision reads the body, which may be empty. A field that is not known is refused, and so is
 // an amount that is null, as JavaScript writes one that is no number, or that is in the address:
 // what was meant for a part must not give everything back.
 func readDecision(r *http.Request) (d decision, err error) {
 	if r.URL.RawQuery != "" {
-		return d, &APIError{
+		return d, web.NewAPIError(
 			http.StatusBadRequest,
 			"bad_query",
 			`send "amount" and "reason" as JSON in the body, nothing in the address`,
-		}
+		)
 	}
 	var body *struct {
 		Amount json.RawMessage `json:"amount"`
@@ -56,14 +57,14 @@ func readDecision(r *http.Request) (d decision, err error) {
 		}
 	}
 	if err != nil {
-		return d, &APIError{
+		return d, web.NewAPIError(
 			http.StatusBadRequest,
 			"bad_body",
 			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`,
-		}
+		)
 	}
-	if len(d.Reason) > LongestReason {
-		return d, &APIError{http.StatusBadRequest, "bad_reason", "reason is too long"}
+	if len(d.Reason) > MaxReason {
+		return d, web.NewAPIError(http.StatusBadRequest, "bad_reason", "reason is too long")
 	}
 	return d, nil
 }
@@ -77,7 +78,7 @@ type change func(ctx context.Context, id string, d decision, by bridge.Actor, al
 
 // decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets
 // the answer of the first.
-func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
+func (o *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
 	d, err := readDecision(r)
 	if err != nil {
 		return err
@@ -89,23 +90,23 @@ func (o *Operator) decide(w http.ResponseWriter, r *http.Request, id string, f c
 	p, err := f(r.Context(), id, d, bridge.Actor{Name: OperatorName, Reason: d.Reason}, once.also())
 	if replay, ok := errors.AsType[*repeated](err); ok {
 		w.Header().Set("Idempotent-Replayed", "true")
-		return writeJSON(w, http.StatusOK, []byte(replay.answer))
+		return web.WriteRawJSON(w, http.StatusOK, []byte(replay.answer))
 	}
 	switch {
 	case errors.Is(err, ledger.ErrOtherRequest):
 		return errOtherRequest
 	case errors.Is(err, payment.ErrState):
-		return &APIError{http.StatusConflict, "not_possible", "the payment's state does not allow this"}
+		return web.NewAPIError(http.StatusConflict, "not_possible", "the payment's state does not allow this")
 	case err != nil:
 		return err
 	case once.key != "":
-		return writeJSON(w, http.StatusOK, []byte(once.answer)) // to the letter what a repeat is answered
+		return web.WriteRawJSON(w, http.StatusOK, []byte(once.answer)) // to the letter what a repeat is answered
 	}
 	return o.write(w, r, p)
 }
 
 // Retry sends a credit anew.
-func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Retry(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		p, err := o.Bridge.Resend(ctx, id, by, also)
@@ -114,17 +115,17 @@ func (o *Operator) Retry(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Refund gives money back, all or the amount that is named.
-func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
-				return payment.Payment{}, &APIError{
+				return payment.Payment{}, web.NewAPIError(
 					http.StatusBadRequest,
 					"bad_amount",
 					"amount must be above 0, in the smallest unit of the currency",
-				}
+				)
 			}
 		}
 		p, err := o.Bridge.Refund(ctx, id, amount, by, also)
@@ -133,7 +134,7 @@ func (o *Operator) Refund(w http.ResponseWriter, r *http.Request) error {
 }
 
 // End ends what is open for a payment.
-func (o *Operator) End(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) End(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		p, err := o.Bridge.Cancel(ctx, id, by, also)
@@ -149,20 +150,20 @@ func orNoPayment(err error) error {
 }
 
 // Pause takes a device out of sale.
-func (o *Operator) Pause(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Pause(w http.ResponseWriter, r *http.Request) error {
 	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return o.Bridge.Pause(ctx, uid, by)
 	})
 }
 
 // Resume sells on a device again.
-func (o *Operator) Resume(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Resume(w http.ResponseWriter, r *http.Request) error {
 	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return o.Bridge.Resume(ctx, uid, by)
 	})
 }
 
-func (o *Operator) onDevice(
+func (o *Handler) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
 	f func(ctx context.Context, uid string, by bridge.Actor) error,
@@ -181,29 +182,29 @@ func (o *Operator) onDevice(
 }
 
 // Start sends a device a credit that nobody pays for.
-func (o *Operator) Start(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
-			return payment.Payment{}, &APIError{http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`}
+			return payment.Payment{}, web.NewAPIError(http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`)
 		}
 		p, err := o.Bridge.GrantCredit(ctx, uid, by, also)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return p, errNoDevice
 		case errors.Is(err, bridge.ErrTimeUnknown):
-			return p, &APIError{http.StatusServiceUnavailable, "time_unknown",
-				"Stripe has not answered since the start, so notepay does not know the time; try again in a moment"}
+			return p, web.NewAPIError(http.StatusServiceUnavailable, "time_unknown",
+				"Stripe has not answered since the start, so notepay does not know the time; try again in a moment")
 		}
 		return p, err
 	})
 }
 
 var (
-	errNoPayment = &APIError{
+	errNoPayment = web.NewAPIError(
 		http.StatusNotFound,
 		"not_found",
 		"no payment has this credit id, session id or payment intent",
-	}
-	errNoDevice = &APIError{http.StatusNotFound, "not_found", "no device has this UID"}
+	)
+	errNoDevice = web.NewAPIError(http.StatusNotFound, "not_found", "no device has this UID")
 )

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"os"
@@ -20,22 +20,22 @@ func placeholders(text string) []string {
 
 func TestTheCataloguesAreComplete(t *testing.T) {
 	t.Parallel()
-	first := spoken.texts[0]
-	for at, texts := range spoken.texts {
+	first := languages.texts[0]
+	for at, texts := range languages.texts {
 		for key, text := range first {
 			other, ok := texts[key]
 			if !ok {
-				t.Errorf("%s lacks %s", spoken.tags[at], key)
+				t.Errorf("%s lacks %s", languages.tags[at], key)
 			} else if !slices.Equal(placeholders(text), placeholders(other)) {
-				t.Errorf("%s: %s has the placeholders %q; want %q", spoken.tags[at], key, placeholders(other), placeholders(text))
+				t.Errorf("%s: %s has the placeholders %q; want %q", languages.tags[at], key, placeholders(other), placeholders(text))
 			}
 			if strings.TrimSpace(other) == "" || strings.TrimSpace(other) != other {
-				t.Errorf("%s: %s is %q", spoken.tags[at], key, other)
+				t.Errorf("%s: %s is %q", languages.tags[at], key, other)
 			}
 		}
 		for key := range texts {
 			if _, ok := first[key]; !ok {
-				t.Errorf("%s has %s, which English lacks", spoken.tags[at], key)
+				t.Errorf("%s has %s, which English lacks", languages.tags[at], key)
 			}
 		}
 	}
@@ -65,15 +65,15 @@ func TestEveryTextIsUsedAndEveryTextUsedIsThere(t *testing.T) {
 	for _, reason := range reasons {
 		named["failed."+reason] = true
 	}
-	for key := range spoken.texts[0] {
+	for key := range languages.texts[0] {
 		if !named[key] {
 			t.Errorf("%s is never said", key)
 		}
 	}
 	for name := range named {
 		family, _, _ := strings.Cut(name, ".")
-		isKey := slices.ContainsFunc(slices.Collect(keys(spoken.texts[0])), func(k string) bool { return strings.HasPrefix(k, family+".") })
-		if _, ok := spoken.texts[0][name]; isKey && !ok && !strings.HasSuffix(name, ".") {
+		isKey := slices.ContainsFunc(slices.Collect(keys(languages.texts[0])), func(k string) bool { return strings.HasPrefix(k, family+".") })
+		if _, ok := languages.texts[0][name]; isKey && !ok && !strings.HasSuffix(name, ".") {
 			t.Errorf("%s is said and has no text", name)
 		}
 	}
@@ -117,7 +117,7 @@ func TestWaitsAndLengthsAreSaidInWholeUnits(t *testing.T) {
 		30 * time.Minute: {"30 min", "30 Min."}, 90 * time.Minute: {"1 h 30 min", "1 Std. 30 Min."}, 45 * time.Second: {"45 s", "45 Sek."}, 2 * time.Hour: {"2 h", "2 Std."},
 		24*time.Hour + 61*time.Second: {"24 h 1 min 1 s", "24 Std. 1 Min. 1 Sek."},
 	} {
-		if got := [2]string{strings.ReplaceAll(span(d).in(en), noBreak, " "), strings.ReplaceAll(span(d).in(de), noBreak, " ")}; got != want {
+		if got := [2]string{strings.ReplaceAll(length(d).in(en), noBreak, " "), strings.ReplaceAll(length(d).in(de), noBreak, " ")}; got != want {
 			t.Errorf("%v is %q; want %q", d, got, want)
 		}
 	}

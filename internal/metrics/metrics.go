@@ -1,4 +1,4 @@
-package web
+package metrics
 
 import (
 	"cmp"
@@ -235,16 +235,16 @@ func (m *Metrics) Expect(route string) {
 	}
 }
 
-// mostScrapes is how many readings of the series are answered at once, and scrapeLimit how long one
+// maxScrapes is how many readings of the series are answered at once, and scrapeLimit how long one
 // may take, the ledger's figures included. Anybody may ask, and each holds all series until it is
 // read.
-const mostScrapes, scrapeLimit = 32, 15 * time.Second
+const maxScrapes, scrapeLimit = 32, 15 * time.Second
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
 	series := promhttp.HandlerFor(
 		m.registry,
-		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: mostScrapes},
+		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes},
 	)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"encoding/xml"
@@ -71,7 +71,7 @@ const heaviest = 50_000
 
 func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	t.Parallel()
-	c := &Customer{Test: true, Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil}, Terms: Terms{Lifetime: 10 * time.Minute}}
+	c := &Handler{Test: true, Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil}, Terms: Terms{Lifetime: 10 * time.Minute}}
 	offers := []fleet.Offer{{Plan: payment.Offer{Name: evil, Description: evil, Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
 		{Plan: payment.Offer{Name: "of later", Amount: 100, Currency: "eur"}}, {Plan: payment.Offer{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"}}
 	machine := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: evil}, Offers: offers, Pause: &ledger.Pause{Reason: "for the operator alone"}}
@@ -94,7 +94,7 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,
 			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|You then have 5 min to get it ready|within 10 min|Not available right now|Sold by " + evil,
 			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Anbieter: " + evil},
-		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, live) }, 200,
+		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, live) }, 200,
 			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min|Try again on " + evil,
 			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
 		{"later", c.later, 503, "Just a moment|checking your payment with Stripe", "Einen Moment bitte|bei Stripe"},
@@ -149,7 +149,7 @@ func TestAPageIsLight(t *testing.T) {
 	for range 20 { // more than anybody sells on one machine
 		d.Offers = append(d.Offers, fleet.Offer{Plan: payment.Offer{Name: strings.Repeat("n", 100), Description: strings.Repeat("d", 500), Amount: 350, Currency: "eur"}, URL: "https://buy.test/" + strings.Repeat("x", 60)})
 	}
-	bytes := shown(t, "text/html", "de", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) }).Body.Len()
+	bytes := shown(t, "text/html", "de", func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) }).Body.Len()
 	for _, file := range []string{"style.css", "live.js"} {
 		w := httptest.NewRecorder()
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+file, nil))
@@ -170,7 +170,7 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 		}
 		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Content-Security-Policy", policy)
-			return (&Customer{}).Plans(w, r, d)
+			return (&Handler{}).Plans(w, r, d)
 		})
 		return w.Body.String(), w.Header().Get("Content-Security-Policy")
 	}
@@ -186,7 +186,7 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
-	w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return (&Customer{}).Plans(w, r, d) })
+	w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) })
 	if strings.Contains(w.Body.String(), "javascript:") {
 		t.Errorf("the page leads to a script:\n%s", w.Body)
 	}
@@ -206,7 +206,7 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not start, you get your money back automatically"},
 		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only once the machine has started"},
 	} {
-		if got := strings.ReplaceAll(english().Say(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(got, row.want) {
+		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(got, row.want) {
 			t.Errorf("%s: %q; want %q", row.name, got, row.want)
 		}
 	}
@@ -214,12 +214,12 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 
 func TestProgramsGetTextInEnglish(t *testing.T) {
 	t.Parallel()
-	c := &Customer{Brand: Brand{Name: "Riverside"}}
+	c := &Handler{Brand: Brand{Name: "Riverside"}}
 	page := Page{Title: phrase("cancel.title"), Lines: []Phrase{phrase("machine.code", "code", "<E-DOOR>")}, RetryAfter: 1500 * time.Millisecond, Reload: 2 * time.Second, extra: []string{"more"}}
 	for status, want := range map[int]string{200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n", 404: "Nothing was charged\n", 503: "Nothing was charged\n"} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
-			w := shown(t, accept, "de", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, page) })
+			w := shown(t, accept, "de", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) })
 			if w.Code != status || w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("%d for %q: %d %q; want %q", status, accept, w.Code, w.Body, want)
 			}
@@ -233,14 +233,14 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	t.Parallel()
 	for _, test := range []bool{true, false} {
-		w := shown(t, "text/html", "", (&Customer{Test: test}).Home)
+		w := shown(t, "text/html", "", (&Handler{Test: test}).Home)
 		if got := strings.Contains(w.Body.String(), "Test mode"); got != test {
 			t.Errorf("banner %v; want %v", got, test)
 		}
 	}
-	c := &Customer{Test: true}
+	c := &Handler{Test: true}
 	live := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
-		return c.Show(w, r, c.payment(payment.Payment{Livemode: true}, time.Now(), linkToCode))
+		return c.Render(w, r, c.payment(payment.Payment{Livemode: true}, time.Now(), linkToCode))
 	})
 	if strings.Contains(live.Body.String(), "Test mode") {
 		t.Errorf("a payment of real money says that it is none")
@@ -249,12 +249,12 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 
 func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	t.Parallel()
-	c := &Customer{}
+	c := &Handler{}
 	queued := payment.Payment{ID: "cr_1", DeviceUID: washerUID, Funds: payment.Paid, Delivery: payment.Queued, Step: payment.StepPostNote}
 	for events, how := range map[string]string{"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
-		html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return c.Show(w, r, page) }).Body.String()
+		html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) }).Body.String()
 		for _, part := range []string{how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`} {
 			if !strings.Contains(html, part) {
 				t.Errorf("with events at %q: %s is missing, with which it renews itself\n%s", events, part, html)
@@ -263,7 +263,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	}
 	started := payment.Payment{Funds: payment.Paid, Delivery: payment.Started, StartedAt: time.Now()}
 	html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
-		return c.Show(w, r, c.payment(started, time.Now(), linkToCode))
+		return c.Render(w, r, c.payment(started, time.Now(), linkToCode))
 	}).Body.String()
 	if strings.Contains(html, "http-equiv") || strings.Contains(html, "data-seconds") {
 		t.Errorf("a page that is complete renews itself:\n%s", html)

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"context"
@@ -12,17 +12,18 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/web"
 )
 
-// Customer serves the pages of those who pay. Its fields are set once, before it serves.
-type Customer struct {
+// Handler serves the pages of those who pay. Its fields are set once, before it serves.
+type Handler struct {
 	Ledger   *ledger.Ledger
 	Session  func(ctx context.Context, id string) (payment.Payment, error) // the payment of a session, see bridge.Session
 	Watched  func(p payment.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
 	Missing  func(p payment.Payment) bool                                  // see bridge.Missing; nil: no
 	Checkout *checkout.Checkout                                            // nil: machines are paid for through their links
 	HTTPS    bool                                                          // customers come by it alone
-	Live     *Live
+	Live     *web.Hub
 	Log      *slog.Logger
 	Brand    Brand
 	Terms    Terms
@@ -30,14 +31,14 @@ type Customer struct {
 }
 
 // Home lets a customer type the code on a machine.
-func (c *Customer) Home(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(w, r, Page{Status: http.StatusOK, Title: phrase("home.title"), Template: "home",
+func (c *Handler) Home(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(w, r, Page{Status: http.StatusOK, Title: phrase("home.title"), Template: "home",
 		extra: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."}})
 }
 
 // Cancelled is where Stripe sends customers who went back.
-func (c *Customer) Cancelled(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(
+func (c *Handler) Cancelled(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(
 		w,
 		r,
 		Page{
@@ -49,8 +50,8 @@ func (c *Customer) Cancelled(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Nowhere says that there is no such page.
-func (c *Customer) Nowhere(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(
+func (c *Handler) Nowhere(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(
 		w,
 		r,
 		Page{
@@ -64,8 +65,8 @@ func (c *Customer) Nowhere(w http.ResponseWriter, r *http.Request) error {
 }
 
 // Failed says that a request failed for a reason which only the log is told.
-func (c *Customer) Failed(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(
+func (c *Handler) Failed(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(
 		w,
 		r,
 		Page{
@@ -77,14 +78,6 @@ func (c *Customer) Failed(w http.ResponseWriter, r *http.Request) error {
 	)
 }
 
-// MachineName is what a machine is called: its name, or its UID where it has none.
-func MachineName(name, uid string) string {
-	if name == "" {
-		return uid
-	}
-	return name
-}
-
 // Stripe's session ids: test and live, of any length that has been seen or is likely.
 var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 
@@ -93,7 +86,7 @@ var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 const liveTime = 30 * time.Minute
 
 // now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no ledger.
-func (c *Customer) now() time.Time {
+func (c *Handler) now() time.Time {
 	if c.Ledger == nil {
 		return time.Now()
 	}
@@ -102,7 +95,7 @@ func (c *Customer) now() time.Time {
 
 // Success is where Stripe sends customers who paid. What it knows it knows from the ledger or from
 // Stripe, never from the customer.
-func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
+func (c *Handler) Success(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("session_id")
 	if !sessionID.MatchString(id) {
 		return c.notFound(w, r, "payment.unknown.open")
@@ -114,7 +107,7 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, bridge.ErrTooBusy):
 		return c.later(w, r)
 	case err != nil:
-		return answered(err, c.later(w, r))
+		return web.Shown(err, c.later(w, r))
 	case c.now().Sub(p.PaidAt) < liveTime:
 		to := livePage(p)
 		if payment.AccessCodeValid(p, c.now()) {
@@ -124,12 +117,12 @@ func (c *Customer) Success(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	default:
-		return c.Show(w, r, c.payment(p, c.now(), receiptAlone))
+		return c.Render(w, r, c.payment(p, c.now(), receiptAlone))
 	}
 }
 
-func (c *Customer) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
-	return c.Show(
+func (c *Handler) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
+	return c.Render(
 		w,
 		r,
 		Page{
@@ -141,8 +134,8 @@ func (c *Customer) notFound(w http.ResponseWriter, r *http.Request, hint string)
 	)
 }
 
-func (c *Customer) later(w http.ResponseWriter, r *http.Request) error {
-	return c.Show(
+func (c *Handler) later(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(
 		w,
 		r,
 		Page{
@@ -158,23 +151,23 @@ func (c *Customer) later(w http.ResponseWriter, r *http.Request) error {
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // paymentOfToken is the payment whose page a request asks for, or ledger.ErrNotFound.
-func (c *Customer) paymentOfToken(r *http.Request) (payment.Payment, error) {
+func (c *Handler) paymentOfToken(r *http.Request) (payment.Payment, error) {
 	token := r.PathValue("token")
 	if !pageToken.MatchString(token) {
 		return payment.Payment{}, ledger.ErrNotFound
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), lookTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), web.LookTimeout)
 	defer cancel()
 	return c.Ledger.PaymentOfToken(ctx, token)
 }
 
 // Payment is the payer's page.
-func (c *Customer) Payment(w http.ResponseWriter, r *http.Request) error {
+func (c *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
 	return c.live(w, r, livePage, linkToCode)
 }
 
 // Access is the same with the code that opens the machine, for as long as it does.
-func (c *Customer) Access(w http.ResponseWriter, r *http.Request) error {
+func (c *Handler) Access(w http.ResponseWriter, r *http.Request) error {
 	return c.live(w, r, accessPage, withCode)
 }
 
@@ -182,13 +175,13 @@ func livePage(p payment.Payment) string   { return "/session/" + p.Token }
 func accessPage(p payment.Payment) string { return "/access/" + p.Token }
 
 // watch tells whose page is open.
-func (c *Customer) watch(p payment.Payment) {
+func (c *Handler) watch(p payment.Payment) {
 	if c.Watched != nil {
 		c.Watched(p)
 	}
 }
 
-func (c *Customer) live(
+func (c *Handler) live(
 	w http.ResponseWriter,
 	r *http.Request,
 	path func(payment.Payment) string,
@@ -204,5 +197,5 @@ func (c *Customer) live(
 	c.watch(p)
 	page := c.payment(p, c.now(), code)
 	page.events = path(p) + "/events"
-	return c.Show(w, r, page)
+	return c.Render(w, r, page)
 }

@@ -1,4 +1,4 @@
-package web
+package api
 
 import (
 	"encoding/json"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/web"
 )
 
 // stripeEvent is one of Stripe's events as it was received.
@@ -47,7 +48,7 @@ func shownEvent(e ledger.StripeEvent) stripeEvent {
 
 // StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by
 // any of its three ids, or those of a type.
-func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
 	list, next, err := []ledger.StripeEvent(nil), "", error(nil)
@@ -57,7 +58,7 @@ func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 		list, next, err = o.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
 	}
 	if errors.Is(err, ledger.ErrCursor) {
-		return &APIError{http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list"}
+		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -71,11 +72,11 @@ func (o *Operator) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 			out.Events = append(out.Events, shownEvent(e))
 		}
 	}
-	return WriteJSON(w, http.StatusOK, out)
+	return web.WriteJSON(w, http.StatusOK, out)
 }
 
 // eventsOf are the event with an id, or those of the payment that it belongs to; none for an unknown id.
-func (o *Operator) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
+func (o *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
 	e, err := o.Ledger.Event(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || known {
 		return []ledger.StripeEvent{e}, err
@@ -98,14 +99,14 @@ const (
 // EventStream sends Stripe's events as they are received, as server-sent events. type and id choose
 // as they do for StripeEvents; id also means an event's object. A reader that was cut off goes on
 // behind the event that it names as Last-Event-ID.
-func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if o.streams.Add(1) > mostStreams {
 		o.streams.Add(-1)
-		return &APIError{
+		return web.NewAPIError(
 			http.StatusTooManyRequests,
 			"too_many_streams",
 			"at most " + strconv.Itoa(mostStreams) + " streams can be open at once; close one",
-		}
+		)
 	}
 	defer o.streams.Add(-1)
 	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")
@@ -127,7 +128,7 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
+		_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout))
 		if _, err := w.Write([]byte(text)); err != nil {
 			return err
 		}
@@ -136,14 +137,14 @@ func (o *Operator) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if err := send(": Stripe's events\n\n"); err != nil {
 		return nil // nobody listens any more
 	}
-	tick, beat := time.NewTicker(streamEvery), time.NewTicker(heartbeat)
+	tick, beat := time.NewTicker(streamEvery), time.NewTicker(web.HeartbeatInterval)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-o.Live.ended:
+		case <-o.Live.Ended:
 			return nil
 		case <-beat.C:
 			if send(":\n\n") != nil {

@@ -1,4 +1,4 @@
-package web
+package api
 
 import (
 	"crypto/sha256"
@@ -10,6 +10,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/web"
 )
 
 const (
@@ -33,8 +34,8 @@ func newOnce(r *http.Request, d decision) (*once, error) {
 		return &once{}, nil
 	}
 	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > maxKeyLength || !printable(keys[0]) {
-		return nil, &APIError{http.StatusBadRequest, "bad_idempotency_key",
-			fmt.Sprintf("send one %s of 1 to %d printable ASCII characters, such as a UUID", keyHeader, maxKeyLength)}
+		return nil, web.NewAPIError(http.StatusBadRequest, "bad_idempotency_key",
+			fmt.Sprintf("send one %s of 1 to %d printable ASCII characters, such as a UUID", keyHeader, maxKeyLength))
 	}
 	what, err := json.Marshal(d)
 	if err != nil {
@@ -86,6 +87,6 @@ type repeated struct{ answer string }
 
 func (*repeated) Error() string { return "this request was done already" }
 
-var errOtherRequest = &APIError{http.StatusUnprocessableEntity, "idempotency_key_reused",
+var errOtherRequest = web.NewAPIError(http.StatusUnprocessableEntity, "idempotency_key_reused",
 	"this " + keyHeader + " was sent with another request: another route, amount or reason. " +
-		"Use a new key for a new request"}
+		"Use a new key for a new request")

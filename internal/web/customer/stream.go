@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"bytes"
@@ -11,32 +11,27 @@ import (
 
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
-)
-
-const (
-	heartbeat  = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
-	writeLimit = 5 * time.Second  // a reader that takes no more for so long is dropped
-	reconnect  = "2000"           // milliseconds, after which a browser that lost its stream comes back
+	"notepay/internal/web"
 )
 
 // Events is the stream of a payer's page.
-func (c *Customer) Events(w http.ResponseWriter, r *http.Request) error {
+func (c *Handler) Events(w http.ResponseWriter, r *http.Request) error {
 	return c.stream(w, r, linkToCode)
 }
 
 // AccessEvents is that of the page with the code.
-func (c *Customer) AccessEvents(w http.ResponseWriter, r *http.Request) error {
+func (c *Handler) AccessEvents(w http.ResponseWriter, r *http.Request) error {
 	return c.stream(w, r, withCode)
 }
 
 // stream answers with a stream (text/event-stream): each event is the page's inner part as it is
 // then, so that a reader who lost any number of them has everything with the next. Its id is a
 // digest of it: a browser that comes back is not told what it knows.
-func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
+func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
 	token := r.PathValue("token")
-	n, ok := c.Live.join(token)
+	n, ok := c.Live.Join(token)
 	if !ok {
-		return c.Show(
+		return c.Render(
 			w,
 			r,
 			Page{
@@ -50,7 +45,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 	handed := false // to a goroutine of its own
 	defer func() {
 		if !handed {
-			c.Live.leave(token, n)
+			c.Live.Leave(token, n)
 		}
 	}()
 	s := &stream{
@@ -60,7 +55,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 		news:     n,
 		gone:     r.Context().Done(),
 	}
-	err := c.Live.look(func() error {
+	err := c.Live.WithStack(func() error {
 		p, err := c.paymentOfToken(r)
 		s.payment = &p
 		return err
@@ -78,7 +73,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 	h.Set("X-Accel-Buffering", "no")       // nginx would keep events back
 	h.Set("Transfer-Encoding", "identity") // it ends when the connection does
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
+	_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout)) // not every writer can
 	w.WriteHeader(http.StatusOK)
 	if control.Flush() != nil || r.Method != http.MethodGet {
 		return nil
@@ -91,7 +86,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 		go listenToEnd(conn, gone)
 		handed = true
 		go func() {
-			defer c.Live.leave(token, n)
+			defer c.Live.Leave(token, n)
 			defer conn.Close()
 			if err := c.follow(s); err != nil {
 				c.Log.Error("live page failed", "err", err)
@@ -100,7 +95,7 @@ func (c *Customer) stream(w http.ResponseWriter, r *http.Request, code codeShown
 		return nil
 	}
 	s.write = func(message []byte) error { // HTTP/2 has no connection to give away
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
+		_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout))
 		if _, err := w.Write(message); err != nil {
 			return err
 		}
@@ -115,7 +110,7 @@ type stream struct {
 	code     codeShown
 	language Language
 	shown    string // the id of the event that its reader has
-	news     news
+	news     web.Updates
 	gone     <-chan struct{} // its reader is
 	write    func(message []byte) error
 }
@@ -123,7 +118,7 @@ type stream struct {
 // onConn writes to a reader, who has a limited time for each message.
 func onConn(conn net.Conn) func([]byte) error {
 	return func(message []byte) error {
-		if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		if err := conn.SetWriteDeadline(time.Now().Add(web.WriteTimeout)); err != nil {
 			return err
 		}
 		_, err := conn.Write(message)
@@ -143,21 +138,21 @@ func listenToEnd(conn net.Conn, gone chan struct{}) {
 
 // follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil.
 // Browsers come back by themselves, also after an error.
-func (c *Customer) follow(s *stream) error {
-	if s.write([]byte("retry: "+reconnect+"\n\n")) != nil {
+func (c *Handler) follow(s *stream) error {
+	if s.write([]byte("retry: "+web.Reconnect+"\n\n")) != nil {
 		return nil
 	}
-	beat := time.NewTicker(heartbeat)
+	beat := time.NewTicker(web.HeartbeatInterval)
 	defer beat.Stop()
 	for {
 		var message []byte
-		err := c.Live.look(func() (err error) {
+		err := c.Live.WithStack(func() (err error) {
 			c.watch(*s.payment)
 			message, err = c.next(s)
 			return err
 		})
 		if err != nil {
-			if errors.Is(err, errTooBusy) {
+			if errors.Is(err, web.ErrTooBusy) {
 				return nil // thousands of pages may end so at once
 			}
 			return err
@@ -173,14 +168,14 @@ func (c *Customer) follow(s *stream) error {
 		case <-beat.C:
 		case <-s.gone:
 			return nil
-		case <-c.Live.ended:
+		case <-c.Live.Ended:
 			return nil
 		}
 	}
 }
 
 // next is what a page is told now.
-func (c *Customer) next(s *stream) (message []byte, err error) {
+func (c *Handler) next(s *stream) (message []byte, err error) {
 	message, id, err := c.event(*s.payment, s.language, s.code)
 	if id == s.shown {
 		message = []byte(": still here\n\n")
@@ -190,7 +185,7 @@ func (c *Customer) next(s *stream) (message []byte, err error) {
 }
 
 // event is a payment's page as an event, and the event's id.
-func (c *Customer) event(p payment.Payment, l Language, code codeShown) (message []byte, id string, err error) {
+func (c *Handler) event(p payment.Payment, l Language, code codeShown) (message []byte, id string, err error) {
 	page := c.payment(p, c.now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {

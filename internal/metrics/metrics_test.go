@@ -1,4 +1,4 @@
-package web
+package metrics
 
 import (
 	"context"
@@ -107,8 +107,8 @@ func TestMetricsThatNobodyReadsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler := testMetrics().Handler()
 		read := make(chan struct{})
-		answered := make(chan int, 2*mostScrapes)
-		for range 2 * mostScrapes {
+		answered := make(chan int, 2*maxScrapes)
+		for range 2 * maxScrapes {
 			go func() {
 				w := unread{httptest.NewRecorder(), read}
 				handler.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -119,11 +119,11 @@ func TestMetricsThatNobodyReadsAreBounded(t *testing.T) {
 		close(read)
 		synctest.Wait()
 		codes := map[int]int{}
-		for range 2 * mostScrapes {
+		for range 2 * maxScrapes {
 			codes[<-answered]++
 		}
-		if codes[http.StatusOK] != mostScrapes || codes[http.StatusServiceUnavailable] != mostScrapes {
-			t.Errorf("answers %v; want %d of each", codes, mostScrapes)
+		if codes[http.StatusOK] != maxScrapes || codes[http.StatusServiceUnavailable] != maxScrapes {
+			t.Errorf("answers %v; want %d of each", codes, maxScrapes)
 		}
 	})
 }

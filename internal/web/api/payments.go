@@ -1,123 +1,16 @@
-package web
+package api
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
-	"notepay/internal/bridge"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
+	"notepay/internal/web"
 )
-
-// Operator serves those who own the machines.
-type Operator struct {
-	Ledger *ledger.Ledger
-	Bridge *bridge.Bridge
-	Fleet  *fleet.Fleet
-	Live   *Live  // with it the streams end
-	Token  string // of the operator; "" closes everything but what the contract leaves open
-
-	streams atomic.Int64 // that are open
-}
-
-// maxForm bounds the form of a page, in bytes: the longest holds a reason and a path. Anybody can send one.
-const maxForm = 16 << 10
-
-// LimitForm bounds what is read of a form. What does not fit is missing.
-func LimitForm(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-}
-
-// APIError is an error answer of /api.
-type APIError struct {
-	Status  int
-	Code    string // "not_found", ...
-	Message string
-}
-
-func (e *APIError) Error() string { return e.Code + ": " + e.Message }
-
-// Answered is the error of a request that was answered in full: it is only for the log.
-type Answered struct{ Err error }
-
-func (a *Answered) Error() string { return a.Err.Error() }
-func (a *Answered) Unwrap() error { return a.Err }
-
-// answered returns what a handler returns that showed a page in place of an error: that error, or
-// why the page could not be written.
-func answered(err, shown error) error {
-	if shown != nil {
-		return errors.Join(err, shown)
-	}
-	return &Answered{err}
-}
-
-// WriteJSON answers with JSON that nobody stores.
-func WriteJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, status, body)
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, err := w.Write(append(body, '\n'))
-	return err
-}
-
-// Write answers with the error.
-func (e *APIError) Write(w http.ResponseWriter) error {
-	type inner struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	return WriteJSON(w, e.Status, map[string]inner{"error": {e.Code, e.Message}})
-}
-
-// Authorized returns nil for a request that carries the operator token.
-func (o *Operator) Authorized(r *http.Request) error {
-	if o.Token == "" {
-		return &APIError{
-			http.StatusForbidden,
-			"no_operator_token",
-			"set OPERATOR_TOKEN and send it as Authorization: Bearer",
-		}
-	}
-	if !Bearer(r, o.Token) {
-		return &APIError{http.StatusUnauthorized, "unauthorized", "send the operator token as Authorization: Bearer"}
-	}
-	return nil
-}
-
-// Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
-func Bearer(r *http.Request, token string) bool {
-	scheme, given, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
-	return strings.EqualFold(scheme, "Bearer") &&
-		SameSecret(strings.TrimSpace(given), token) // the scheme has no case: RFC 9110, 11.1
-}
-
-// SameSecret compares in a time that does not tell how much of it was right.
-func SameSecret(given, secret string) bool {
-	a, b := sha256.Sum256(
-		[]byte(given),
-	), sha256.Sum256(
-		[]byte(secret),
-	) // equal lengths for a comparison in constant time
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
-}
 
 // paymentAnswer is a payment as the contract gives it (docs/design.md, section 5).
 type paymentAnswer struct {
@@ -199,16 +92,16 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 }
 
 // write answers with a payment as it is stored now.
-func (o *Operator) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
+func (o *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
 	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
 	if err != nil {
 		return err
 	}
-	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
+	return web.WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
 // Payment answers one payment, by credit id, session id or payment intent.
-func (o *Operator) Payment(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
 	p, err := o.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoPayment
@@ -225,7 +118,7 @@ const (
 )
 
 // Payments lists payments, newest first.
-func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
+func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	f := ledger.Filter{
 		Device:  uid.Of(q.Get("device")),
@@ -237,24 +130,24 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > mostPage {
-			return &APIError{
+			return web.NewAPIError(
 				http.StatusBadRequest,
 				"bad_limit",
 				"limit must be a number from 1 to " + strconv.Itoa(mostPage),
-			}
+			)
 		}
 		f.Limit = n
 	}
 	if v := q.Get("attention"); v != "" {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return &APIError{http.StatusBadRequest, "bad_attention", "attention must be true or false"}
+			return web.NewAPIError(http.StatusBadRequest, "bad_attention", "attention must be true or false")
 		}
 		f.Attention = &b
 	}
 	list, next, err := o.Ledger.Payments(r.Context(), f)
 	if errors.Is(err, ledger.ErrCursor) {
-		return &APIError{http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list"}
+		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -274,5 +167,5 @@ func (o *Operator) Payments(w http.ResponseWriter, r *http.Request) error {
 	for _, p := range list {
 		out.Payments = append(out.Payments, shownPayment(p, attempts[p.ID]))
 	}
-	return WriteJSON(w, http.StatusOK, out)
+	return web.WriteJSON(w, http.StatusOK, out)
 }

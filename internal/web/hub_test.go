@@ -22,18 +22,18 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	var logs bytes.Buffer
-	live := NewLive(l, slog.New(slog.NewTextHandler(&logs, nil)))
+	live := NewHub(l, slog.New(slog.NewTextHandler(&logs, nil)))
 	p := payment.Payment{ID: payment.CreditID("cs_1"), SessionID: "cs_1", Token: strings.Repeat("a", 32), DeviceUID: "dev:1", Amount: 350, Currency: "eur", Funds: payment.Paid,
 		Delivery: payment.Sent, MaybeAccepted: true, PaidAt: time.Unix(1700000000, 0).UTC(), CreatedAt: time.Unix(1700000000, 0).UTC(), SentAt: time.Unix(1700000001, 0).UTC()}
 	if err := l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
 		t.Fatal(err)
 	}
-	one, _ := live.join(p.Token)
-	other, _ := live.join(p.Token)
+	one, _ := live.Join(p.Token)
+	other, _ := live.Join(p.Token)
 	older := p
 	older.Delivery = payment.Queued // an older commit may be told of last
 	live.Changed(older)
-	for _, n := range []news{one, other} {
+	for _, n := range []Updates{one, other} {
 		if got := <-n; got == nil || *got != p {
 			t.Errorf("handed %+v; want %+v", got, p)
 		}
@@ -51,29 +51,29 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 func TestLookWaitsForItsTurnButNotLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		live := NewLive(nil, slog.New(slog.DiscardHandler))
+		live := NewHub(nil, slog.New(slog.DiscardHandler))
 		release, looking := make(chan struct{}), sync.WaitGroup{}
 		for range mostLooks {
 			looking.Go(func() {
-				if err := live.look(func() error { <-release; return nil }); err != nil {
+				if err := live.WithStack(func() error { <-release; return nil }); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		synctest.Wait()
 		began, ended := time.Now(), make(chan error, 1)
-		go func() { ended <- live.look(func() error { return nil }) }()
+		go func() { ended <- live.WithStack(func() error { return nil }) }()
 		select {
 		case err := <-ended:
-			if took := time.Since(began); !errors.Is(err, errTooBusy) || took > lookTimeout {
-				t.Errorf("look: %v after %v; want %v within %v", err, took, errTooBusy, lookTimeout)
+			if took := time.Since(began); !errors.Is(err, ErrTooBusy) || took > LookTimeout {
+				t.Errorf("look: %v after %v; want %v within %v", err, took, ErrTooBusy, LookTimeout)
 			}
 		case <-time.After(time.Minute):
 			t.Error("look still waits after a minute")
 		}
 		close(release)
 		looking.Wait()
-		if err := live.look(func() error { return nil }); err != nil {
+		if err := live.WithStack(func() error { return nil }); err != nil {
 			t.Errorf("look when there is room again: %v", err)
 		}
 	})
@@ -81,7 +81,7 @@ func TestLookWaitsForItsTurnButNotLong(t *testing.T) {
 
 func TestAPageThatWritesWhileItsPaymentChangesIsHandedTheLast(t *testing.T) {
 	t.Parallel()
-	n := make(news, 1)
+	n := make(Updates, 1)
 	for amount := range int64(3) {
 		n.put(&payment.Payment{Amount: amount})
 	}

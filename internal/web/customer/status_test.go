@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"math/rand/v2"
@@ -24,8 +24,8 @@ type walk struct {
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-// begin is a payment as it is recorded.
-func begin(r *rand.Rand) *walk {
+// newWalk is a payment as it is recorded.
+func newWalk(r *rand.Rand) *walk {
 	w := &walk{Rand: r, now: time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)}
 	p := payment.Payment{ID: "cr_7k3m9q2xh4abcdef", Token: strings.Repeat("0", 32), DeviceUID: washerUID, DeviceName: "Washer 3", Plan: "Warm wash", Currency: "eur",
 		Amount: pick(r, int64(350), 350, 350, 0), Funds: pick(r, payment.Paid, payment.Paid, payment.Authorized), Delivery: payment.Queued, PaidAt: w.now, CreatedAt: w.now}
@@ -237,7 +237,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 	seen := map[combination]bool{}
 	tongues := []Language{speaking("en"), speaking("de")}
 	for seed := range uint64(3_000) {
-		w := begin(rand.New(rand.NewPCG(seed, 7)))
+		w := newWalk(rand.New(rand.NewPCG(seed, 7)))
 		for range 25 {
 			p, now := w.p, w.now
 			s := statusOf(p, now)
@@ -251,7 +251,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 					t.Fatalf("%q is said of a payment of which it is not known:\n%+v", text.Key, p)
 				}
 				for _, l := range tongues {
-					if words := l.Say(text); words == "" || strings.ContainsAny(words, "{}") {
+					if words := l.Translate(text); words == "" || strings.ContainsAny(words, "{}") {
 						t.Fatalf("%s in %s is %q", text.Key, l.Tag, words)
 					}
 				}

@@ -1,10 +1,11 @@
-package web
+package api
 
 import (
 	"net/http"
 	"time"
 
 	"notepay/internal/fleet"
+	"notepay/internal/web"
 )
 
 // device is a device as its operator sees it.
@@ -69,21 +70,21 @@ func shownDevice(l fleet.Listed) device {
 }
 
 // Devices lists all devices.
-func (o *Operator) Devices(w http.ResponseWriter, _ *http.Request) error {
+func (o *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
 	out := struct {
 		Devices []device `json:"devices"`
 	}{[]device{}}
 	for _, l := range o.Fleet.List() {
 		out.Devices = append(out.Devices, shownDevice(l))
 	}
-	return WriteJSON(w, http.StatusOK, out)
+	return web.WriteJSON(w, http.StatusOK, out)
 }
 
 // device answers with one device.
-func (o *Operator) device(w http.ResponseWriter, uid string) error {
+func (o *Handler) device(w http.ResponseWriter, uid string) error {
 	d := o.Fleet.Device(uid)
 	if d == nil {
 		return errNoDevice
 	}
-	return WriteJSON(w, http.StatusOK, shownDevice(o.Fleet.Listed(d)[0]))
+	return web.WriteJSON(w, http.StatusOK, shownDevice(o.Fleet.Listed(d)[0]))
 }

@@ -4,8 +4,8 @@
 // pages work without JavaScript, speak the customer's language and hold no secret, and that a
 // customer never reads an error meant for the log. It knows no vendor and changes no payment; what
 // it shows comes from the fleet, the bridge and the ledger. What is said of a payment is decided in
-// status.go alone, what of a machine that does not sell in selling.go; the words are in catalogues.
-package web
+// status.go alone, what of a machine that does not sell in selling.go; the words are in catalogs.
+package customer
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"notepay/internal/web"
 )
 
 //go:embed pages/*.html
@@ -79,24 +81,24 @@ func (v view) Seller() string {
 	if v.Brand.Name == "" {
 		return ""
 	}
-	return v.Say(phrase("plans.seller", "seller", v.Brand.Name))
+	return v.Translate(phrase("plans.seller", "seller", v.Brand.Name))
 }
 
 // Check asks the customer to compare the name of the machine.
-func (v view) Check() string { return v.Say(phrase("plans.check", "machine", v.Machine)) }
+func (v view) Check() string { return v.Translate(phrase("plans.check", "machine", v.Machine)) }
 
 // Again returns the text of the button that leads to another payment.
-func (v view) Again() string { return v.Say(phrase("frame.again", "machine", v.Machine)) }
+func (v view) Again() string { return v.Translate(phrase("frame.again", "machine", v.Machine)) }
 
 // Seconds is after how many a browser asks again.
 func (v view) Seconds() int { return int(v.Reload / time.Second) }
 
-// Show answers a request with a page.
-func (c *Customer) Show(w http.ResponseWriter, r *http.Request, p Page) error {
+// Render answers a request with a page.
+func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if p.RetryAfter > 0 {
-		h.Set("Retry-After", formatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1)))
+		h.Set("Retry-After", web.FormatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1)))
 	}
 	if !wantsHTML(r) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -142,12 +144,12 @@ func (p Page) text() string {
 	l := english()
 	first := p.Text
 	if first == "" {
-		first = l.Say(p.Title)
+		first = l.Translate(p.Title)
 	}
 	lines := []string{first}
 	if p.Status < 400 {
 		for _, line := range p.Lines {
-			lines = append(lines, l.Say(line))
+			lines = append(lines, l.Translate(line))
 		}
 		lines = append(lines, p.extra...)
 	}

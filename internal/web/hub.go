@@ -13,27 +13,27 @@ import (
 	"notepay/internal/payment"
 )
 
-// Live knows which live pages are open, and hands them their payment when it changed. It never
+// Hub knows which live pages are open, and hands them their payment when it changed. It never
 // waits for a reader: who writes while it changes twice is handed the last. It is safe for
 // concurrent use.
-type Live struct {
+type Hub struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	open    map[string]map[news]bool // by token
+	open    map[string]map[Updates]bool // by token
 	total   int
 	changed map[string]bool // tokens of payments with open pages that were not read since
 	telling bool
 
 	all   map[chan struct{}]bool // those who are told of every payment
-	ended chan struct{}
+	Ended chan struct{}
 	end   sync.Once
 	looks chan struct{} // those who read the ledger or make a page just now
 }
 
-// news is where a stream gets its payment as it is now; nil if that could not be read.
-type news chan *payment.Payment
+// Updates is where a stream gets its payment as it is now; nil if that could not be read.
+type Updates chan *payment.Payment
 
 const (
 	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
@@ -41,27 +41,27 @@ const (
 	mostLooks = 16     // at once: more make no page sooner
 	mostRead  = 64     // payments together
 
-	lookTimeout = 5 * time.Second // for a read, and for the turn to read
+	LookTimeout = 5 * time.Second // for a read, and for the turn to read
 )
 
-// errTooBusy ends a stream whose turn did not come. Browsers come back by themselves.
-var errTooBusy = errors.New("too many live pages read at once, or the ledger does not answer")
+// ErrTooBusy ends a stream whose turn did not come. Browsers come back by themselves.
+var ErrTooBusy = errors.New("too many live pages read at once, or the ledger does not answer")
 
-// NewLive makes a hub without pages.
-func NewLive(l *ledger.Ledger, log *slog.Logger) *Live {
-	return &Live{
+// NewHub makes a hub without pages.
+func NewHub(l *ledger.Ledger, log *slog.Logger) *Hub {
+	return &Hub{
 		ledger:  l,
 		log:     log,
-		open:    map[string]map[news]bool{},
+		open:    map[string]map[Updates]bool{},
 		changed: map[string]bool{},
 		all:     map[chan struct{}]bool{},
-		ended:   make(chan struct{}),
+		Ended:   make(chan struct{}),
 		looks:   make(chan struct{}, mostLooks),
 	}
 }
 
 // Changed has the pages of a payment told that it changed. It returns at once.
-func (l *Live) Changed(p payment.Payment) {
+func (l *Hub) Changed(p payment.Payment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for news := range l.all {
@@ -76,16 +76,16 @@ func (l *Live) Changed(p payment.Payment) {
 	l.changed[p.Token] = true
 	if !l.telling {
 		l.telling = true
-		go l.tell()
+		go l.notify()
 	}
 }
 
-// tell hands out what changed, until there is no more. The ledger says how a payment stands, and
+// notify hands out what changed, until there is no more. The ledger says how a payment stands, and
 // not the news: two changes may be told in the wrong order. Those that change while it reads are
 // read together.
-func (l *Live) tell() {
+func (l *Hub) notify() {
 	for tokens := l.someChanged(); len(tokens) > 0; tokens = l.someChanged() {
-		ctx, cancel := context.WithTimeout(context.Background(), lookTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), LookTimeout)
 		payments, err := l.ledger.PaymentsOfTokens(ctx, tokens)
 		cancel()
 		if err != nil {
@@ -109,7 +109,7 @@ func (l *Live) tell() {
 }
 
 // someChanged takes payments that changed; none says that nobody tells any more.
-func (l *Live) someChanged() (tokens []string) {
+func (l *Hub) someChanged() (tokens []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for token := range l.changed {
@@ -124,7 +124,7 @@ func (l *Live) someChanged() (tokens []string) {
 }
 
 // put replaces what was not taken yet. There is one who puts.
-func (n news) put(p *payment.Payment) {
+func (n Updates) put(p *payment.Payment) {
 	select {
 	case <-n:
 	default:
@@ -133,7 +133,7 @@ func (n news) put(p *payment.Payment) {
 }
 
 // Watch tells through a channel that some payment changed, until leave is called.
-func (l *Live) Watch() (news <-chan struct{}, leave func()) {
+func (l *Hub) Watch() (news <-chan struct{}, leave func()) {
 	one := make(chan struct{}, 1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,14 +146,14 @@ func (l *Live) Watch() (news <-chan struct{}, leave func()) {
 }
 
 // End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
-func (l *Live) End() { l.end.Do(func() { close(l.ended) }) }
+func (l *Hub) End() { l.end.Do(func() { close(l.Ended) }) }
 
 // UntilEnd is a context that ends with the streams, too.
-func (l *Live) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+func (l *Hub) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
-		case <-l.ended:
+		case <-l.Ended:
 			cancel()
 		case <-ctx.Done():
 		}
@@ -162,29 +162,29 @@ func (l *Live) UntilEnd(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // Pages is how many streams are open.
-func (l *Live) Pages() int {
+func (l *Hub) Pages() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-// join opens a stream of a page, unless there are too many. What changes from then on comes through the channel.
-func (l *Live) join(token string) (n news, ok bool) {
+// Join opens a stream of a page, unless there are too many. What changes from then on comes through the channel.
+func (l *Hub) Join(token string) (n Updates, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.total >= mostOfAll || len(l.open[token]) >= mostOfOne {
 		return nil, false
 	}
 	if l.open[token] == nil {
-		l.open[token] = map[news]bool{}
+		l.open[token] = map[Updates]bool{}
 	}
-	n = make(news, 1)
+	n = make(Updates, 1)
 	l.open[token][n] = true
 	l.total++
 	return n, true
 }
 
-func (l *Live) leave(token string, n news) {
+func (l *Hub) Leave(token string, n Updates) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open[token], n)
@@ -194,15 +194,15 @@ func (l *Live) leave(token string, n news) {
 	l.total--
 }
 
-// look does something that needs much stack in a goroutine of its own: thousands of streams that
+// WithStack does something that needs much stack in a goroutine of its own: thousands of streams that
 // wait would keep theirs. A panic in it is an error.
-func (l *Live) look(f func() error) (err error) {
-	wait := time.NewTimer(lookTimeout)
+func (l *Hub) WithStack(f func() error) (err error) {
+	wait := time.NewTimer(LookTimeout)
 	select {
 	case l.looks <- struct{}{}:
 		wait.Stop()
 	case <-wait.C:
-		return errTooBusy
+		return ErrTooBusy
 	}
 	done := make(chan struct{})
 	go func() {
@@ -218,3 +218,9 @@ func (l *Live) look(f func() error) (err error) {
 	<-done
 	return err
 }
+
+const (
+	HeartbeatInterval = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
+	WriteTimeout      = 5 * time.Second  // a reader that takes no more for so long is dropped
+	Reconnect         = "2000"           // milliseconds, after which a browser that lost its stream comes back
+)

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/upstream"
+	"notepay/internal/web"
 )
 
 // browserCookie holds a random name for a browser, so that it has one session at a time. It says
@@ -21,7 +22,7 @@ const maxBrowserName = 64
 // browser is the name of the browser that asks, given to it with the answer if it has none, and
 // whether it is one that we gave it before. A browser that keeps no cookies has another each time.
 // A page also replaces a name that is not of this process.
-func (c *Customer) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {
+func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {
 	if given, err := r.Cookie(browserCookie); err == nil && given.Value != "" && len(given.Value) <= maxBrowserName {
 		if known = c.Checkout.Named(given.Value); known || r.Method == http.MethodPost {
 			return given.Value, known
@@ -43,8 +44,8 @@ func (c *Customer) browser(w http.ResponseWriter, r *http.Request) (name string,
 }
 
 // Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from the form.
-func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	LimitForm(w, r)
+func (c *Handler) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+	web.LimitForm(w, r)
 	if err := r.ParseForm(); err != nil {
 		return c.toPlans(w, r, d)
 	}
@@ -59,13 +60,13 @@ func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) 
 	case errors.Is(err, checkout.ErrNoPlan):
 		return c.toPlans(w, r, d)
 	case limited:
-		return c.Show(
+		return c.Render(
 			w,
 			r,
 			Page{
 				Status:     http.StatusTooManyRequests,
 				Title:      phrase("buy.often.title"),
-				Machine:    MachineName(d.Name, d.UID),
+				Machine:    web.MachineName(d.Name, d.UID),
 				Lines:      []Phrase{phrase("sell.free"), phrase("buy.often.hint")},
 				RetryAfter: time.Duration(tooOften),
 			},
@@ -75,23 +76,23 @@ func (c *Customer) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) 
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		shown := c.Show(
+		shown := c.Render(
 			w,
 			r,
 			Page{
 				Status:     http.StatusServiceUnavailable,
 				Title:      phrase("buy.later.title"),
-				Machine:    MachineName(d.Name, d.UID),
+				Machine:    web.MachineName(d.Name, d.UID),
 				Lines:      []Phrase{phrase("sell.free"), phrase("buy.later.hint")},
 				RetryAfter: wait,
 			},
 		)
-		return answered(err, shown)
+		return web.Shown(err, shown)
 	}
 }
 
 // toPlans shows what the machine sells now: the page with the button may be an old one.
-func (c *Customer) toPlans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+func (c *Handler) toPlans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, "/use/"+url.PathEscape(d.UID), http.StatusSeeOther)
 	return nil

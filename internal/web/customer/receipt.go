@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"html/template"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/payment"
+	"notepay/internal/web"
 )
 
 // receipt is what the page of a payment shows.
@@ -21,7 +22,7 @@ type receipt struct {
 
 // fact is a line of the receipt: a phrase or a time.
 type fact struct {
-	name string // a key of the catalogues
+	name string // a key of the catalogs
 	is   Phrase
 	at   time.Time
 	link string // where the phrase leads, "" for nowhere
@@ -37,7 +38,7 @@ const (
 )
 
 // payment is the page of a payment as it stands at now.
-func (c *Customer) payment(p payment.Payment, now time.Time, code codeShown) Page {
+func (c *Handler) payment(p payment.Payment, now time.Time, code codeShown) Page {
 	s := statusOf(p, now)
 	if c.Missing != nil && c.Missing(p) {
 		s.seemsFetched()
@@ -49,7 +50,7 @@ func (c *Customer) payment(p payment.Payment, now time.Time, code codeShown) Pag
 	page := Page{
 		Status:   http.StatusOK,
 		Title:    s.Title,
-		Machine:  MachineName(p.DeviceName, p.DeviceUID),
+		Machine:  web.MachineName(p.DeviceName, p.DeviceUID),
 		Lines:    s.Lines,
 		Reload:   s.Renewed,
 		Help:     s.Help,
@@ -70,7 +71,7 @@ func (c *Customer) payment(p payment.Payment, now time.Time, code codeShown) Pag
 }
 
 // facts are the lines of the receipt, as far as they are known.
-func (c *Customer) facts(p payment.Payment) []fact {
+func (c *Handler) facts(p payment.Payment) []fact {
 	list := make([]fact, 0, 10)
 	say := func(name string, is Phrase) { list = append(list, fact{name: name, is: is}) }
 	tell := func(name string, at time.Time) {
@@ -79,28 +80,28 @@ func (c *Customer) facts(p payment.Payment) []fact {
 		}
 	}
 	if p.Plan != "" {
-		say("receipt.plan", just(verbatim(p.Plan)))
+		say("receipt.plan", plain(verbatim(p.Plan)))
 	}
 	if p.Duration > 0 {
-		say("receipt.time", just(span(p.Duration)))
+		say("receipt.time", plain(length(p.Duration)))
 	}
-	say("receipt.paid", just(money{p.Amount, p.Currency}))
+	say("receipt.paid", plain(money{p.Amount, p.Currency}))
 	if back := givenBack(p); back > 0 {
-		say("receipt.back", just(money{back, p.Currency}))
+		say("receipt.back", plain(money{back, p.Currency}))
 	}
 	tell("receipt.at", p.PaidAt)
 	tell("receipt.started", p.StartedAt)
 	if p.Delivery == payment.Done {
 		tell("receipt.ended", p.EndsAt)
 	}
-	say("receipt.machine", just(verbatim(MachineName(p.DeviceName, p.DeviceUID))))
+	say("receipt.machine", plain(verbatim(web.MachineName(p.DeviceName, p.DeviceUID))))
 	if c.Brand.Name != "" {
-		say("receipt.seller", just(verbatim(c.Brand.Name)))
+		say("receipt.seller", plain(verbatim(c.Brand.Name)))
 	}
 	if p.ReceiptURL != "" {
 		list = append(list, fact{name: "receipt.stripe", is: phrase("receipt.open"), link: p.ReceiptURL})
 	}
-	say("receipt.reference", just(verbatim(p.ID)))
+	say("receipt.reference", plain(verbatim(p.ID)))
 	return list
 }
 
@@ -130,23 +131,23 @@ type saidReceipt struct {
 type saidFact struct{ Class, Name, Text, Time, Link string }
 
 func (r receipt) in(l Language) saidReceipt {
-	out := saidReceipt{Title: l.Say(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
+	out := saidReceipt{Title: l.Translate(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
 	for _, line := range r.Lines {
-		out.Lines = append(out.Lines, l.Say(line))
+		out.Lines = append(out.Lines, l.Translate(line))
 	}
 	for _, s := range r.Steps {
-		said := saidFact{Class: s.Class, Text: l.Say(s.Text)}
+		said := saidFact{Class: s.Class, Text: l.Translate(s.Text)}
 		if !s.At.IsZero() {
-			said.Name, said.Time = clock(s.At), stamp(s.At)
+			said.Name, said.Time = web.Clock(s.At), web.Stamp(s.At)
 		}
 		out.Steps = append(out.Steps, said)
 	}
 	for _, f := range r.facts {
 		said := saidFact{Name: l.T(f.name), Link: f.link}
 		if f.at.IsZero() {
-			said.Text = l.Say(f.is)
+			said.Text = l.Translate(f.is)
 		} else {
-			said.Text, said.Time = date(f.at), stamp(f.at)
+			said.Text, said.Time = web.Date(f.at), web.Stamp(f.at)
 		}
 		out.Facts = append(out.Facts, said)
 	}
@@ -154,16 +155,7 @@ func (r receipt) in(l Language) saidReceipt {
 		out.Renews = l.T("next.renews")
 	}
 	if r.code != "" {
-		out.Drawing, _ = QRCode(r.code) // the digits stand beside it
+		out.Drawing, _ = web.QRCode(r.code) // the digits stand beside it
 	}
 	return out
 }
-
-// clock is a time of day as it is written without JavaScript, which knows the customer's time zone.
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
-
-// date is a time with its day.
-func date(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
-
-// stamp is a time as the script reads it.
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"embed"
@@ -15,32 +15,32 @@ import (
 	"golang.org/x/text/message"
 )
 
-//go:embed catalogues/*.json
+//go:embed catalogs/*.json
 var catalogueFiles embed.FS
 
-// spoken is every language of the pages. Another one is another file in catalogues, named by its
+// languages is every language of the pages. Another one is another file in catalogs, named by its
 // tag; the tests hold it complete.
-var spoken = mustRead()
+var languages = mustRead()
 
 // inEnglish is what is spoken to programs, and to people none of whose languages there is.
 const inEnglish = "en"
 
-// catalogues are the texts by language, English first.
-type catalogues struct {
+// catalog are the texts by language, English first.
+type catalog struct {
 	tags    []language.Tag
 	texts   []map[string]string
 	matcher language.Matcher
 }
 
 // mustRead reads the files that are part of the program; one that is broken fails every test.
-func mustRead() *catalogues {
-	files, err := catalogueFiles.ReadDir("catalogues")
+func mustRead() *catalog {
+	files, err := catalogueFiles.ReadDir("catalogs")
 	if err != nil {
 		panic(err)
 	}
-	c := &catalogues{}
+	c := &catalog{}
 	for _, f := range files {
-		raw, err := catalogueFiles.ReadFile(path.Join("catalogues", f.Name()))
+		raw, err := catalogueFiles.ReadFile(path.Join("catalogs", f.Name()))
 		if err != nil {
 			panic(err)
 		}
@@ -68,18 +68,18 @@ type Language struct {
 	numbers *message.Printer
 }
 
-// longestWish bounds how much of an Accept-Language is read, in bytes; what follows would be the least liked anyway.
-const longestWish = 200
+// maxLanguageHeader bounds how much of an Accept-Language is read, in bytes; what follows would be the least liked anyway.
+const maxLanguageHeader = 200
 
 // languageOf is the language that a browser asks for.
 func languageOf(r *http.Request) Language {
 	wish := r.Header.Get("Accept-Language")
-	if len(wish) > longestWish {
-		wish = wish[:strings.LastIndexByte(wish[:longestWish], ',')+1]
+	if len(wish) > maxLanguageHeader {
+		wish = wish[:strings.LastIndexByte(wish[:maxLanguageHeader], ',')+1]
 	}
 	wished, _, _ := language.ParseAcceptLanguage(strings.TrimRight(wish, ",")) // what cannot be read was not asked for
-	_, at, _ := spoken.matcher.Match(wished...)
-	locale := spoken.tags[at]
+	_, at, _ := languages.matcher.Match(wished...)
+	locale := languages.tags[at]
 	base, _ := locale.Base()
 	for _, w := range wished {
 		if b, _ := w.Base(); b == base {
@@ -87,16 +87,16 @@ func languageOf(r *http.Request) Language {
 			break
 		}
 	}
-	return spoken.language(at, locale)
+	return languages.language(at, locale)
 }
 
-func english() Language { return spoken.language(0, spoken.tags[0]) }
+func english() Language { return languages.language(0, languages.tags[0]) }
 
-func (c *catalogues) language(at int, locale language.Tag) Language {
+func (c *catalog) language(at int, locale language.Tag) Language {
 	return Language{Tag: c.tags[at].String(), texts: c.texts[at], numbers: message.NewPrinter(locale)}
 }
 
-// Phrase is something to say, in whatever language: a key of the catalogues, and what its
+// Phrase is something to say, in whatever language: a key of the catalogs, and what its
 // placeholders stand for. The zero phrase says nothing.
 type Phrase struct {
 	Key  string
@@ -106,27 +106,27 @@ type Phrase struct {
 // phrase makes a phrase. A value is a text, or knows how it is said in a language.
 func phrase(key string, with ...any) Phrase { return Phrase{key, with} }
 
-// just is a phrase of a value alone.
-func just(v sayable) Phrase { return Phrase{with: []any{"", v}} }
+// plain is a phrase of a value alone.
+func plain(v translatable) Phrase { return Phrase{with: []any{"", v}} }
 
-// sayable is a value that is written differently in each language.
-type sayable interface{ in(l Language) string }
+// translatable is a value that is written differently in each language.
+type translatable interface{ in(l Language) string }
 
 // verbatim is said alike in every language.
 type verbatim string
 
 func (v verbatim) in(Language) string { return string(v) }
 
-// Say says a phrase.
-func (l Language) Say(p Phrase) string {
+// Translate says a phrase.
+func (l Language) Translate(p Phrase) string {
 	if p.Key == "" && len(p.with) == 2 {
-		return p.with[1].(sayable).in(l)
+		return p.with[1].(translatable).in(l)
 	}
 	text := l.texts[p.Key]
 	for i := 0; i+1 < len(p.with); i += 2 {
 		var value string
 		switch v := p.with[i+1].(type) {
-		case sayable:
+		case translatable:
 			value = v.in(l)
 		case string:
 			value = v
@@ -148,20 +148,20 @@ func (a about) in(l Language) string {
 	case n <= 1:
 		return l.T("about.minute")
 	case n > 120:
-		return l.Say(phrase("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
+		return l.Translate(phrase("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
 	}
-	return l.Say(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
+	return l.Translate(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
 }
 
-// span is a length of time as it is sold: "1 h 30 min".
-type span time.Duration
+// length is a length of time as it is sold: "1 h 30 min".
+type length time.Duration
 
-func (s span) in(l Language) string {
+func (s length) in(l Language) string {
 	d := time.Duration(s)
 	var parts []string
 	add := func(n time.Duration, key string) {
 		if n > 0 {
-			parts = append(parts, l.Say(phrase(key, "n", strconv.FormatInt(int64(n), 10))))
+			parts = append(parts, l.Translate(phrase(key, "n", strconv.FormatInt(int64(n), 10))))
 		}
 	}
 	add(d/time.Hour, "unit.hours")

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"fmt"
@@ -60,7 +60,7 @@ func (b Brand) Style() string {
 }
 
 // BrandStyle serves the style sheet.
-func (c *Customer) BrandStyle(w http.ResponseWriter, _ *http.Request) error {
+func (c *Handler) BrandStyle(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", cacheStatic)
 	_, err := w.Write([]byte(c.Brand.Style()))

@@ -1,4 +1,4 @@
-package web
+package customer
 
 import (
 	"net/http"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"notepay/internal/fleet"
+	"notepay/internal/web"
 )
 
 // Terms is what customers are promised about their money before they pay.
@@ -34,7 +35,7 @@ func (t Terms) phrase(uid string) Phrase {
 	case t.ConfirmWithin > 0:
 		return phrase("terms.confirmed")
 	default:
-		return phrase("terms.delivered", "time", span(lifetime))
+		return phrase("terms.delivered", "time", length(lifetime))
 	}
 }
 
@@ -70,11 +71,11 @@ func allowImages(h http.Header) {
 }
 
 // Plans shows what a machine sells, and leads to the payment.
-func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	page := Page{
 		Status:   http.StatusOK,
 		Title:    phrase("plans.title"),
-		Machine:  MachineName(d.Name, d.UID),
+		Machine:  web.MachineName(d.Name, d.UID),
 		Template: "plans",
 	}
 	action := "/use/" + url.PathEscape(d.UID)
@@ -90,16 +91,16 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 		p := plan{
 			Name:        o.Plan.Name,
 			Description: o.Plan.Description,
-			Price:       just(price),
+			Price:       plain(price),
 			Pay:         phrase("plans.pay", "price", price),
 			Image:       image(o.Plan.Image),
 			URL:         o.URL,
 		}
 		if o.Plan.Duration > 0 {
-			p.Lasts = phrase("plans.lasts", "time", span(o.Plan.Duration))
+			p.Lasts = phrase("plans.lasts", "time", length(o.Plan.Duration))
 		}
 		if o.Plan.DelayedStart > 0 {
-			p.Delayed = phrase("plans.delayed", "time", span(o.Plan.DelayedStart))
+			p.Delayed = phrase("plans.delayed", "time", length(o.Plan.DelayedStart))
 		}
 		switch {
 		case c.Checkout != nil:
@@ -121,11 +122,11 @@ func (c *Customer) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device
 		Action string
 		Terms  Phrase
 	}{plans, action, c.Terms.phrase(d.UID)}
-	return c.Show(w, r, page)
+	return c.Render(w, r, page)
 }
 
 // NoDevice says that a request names no machine. given is what it names instead.
-func (c *Customer) NoDevice(w http.ResponseWriter, r *http.Request, given string) error {
+func (c *Handler) NoDevice(w http.ResponseWriter, r *http.Request, given string) error {
 	page := Page{
 		Status:   http.StatusBadRequest,
 		Title:    phrase("sell.missing.title"),
@@ -136,15 +137,15 @@ func (c *Customer) NoDevice(w http.ResponseWriter, r *http.Request, given string
 	if strings.ContainsAny(given, "[]{}<>") { // a template that was not filled in (docs/vendors.md, U2)
 		page.Title, page.Lines = phrase("sell.template.title"), []Phrase{phrase("sell.template.hint")}
 	}
-	return c.Show(w, r, page)
+	return c.Render(w, r, page)
 }
 
 // NotSelling says before any money is taken why a machine cannot be paid for. A sale that is open
 // is one that is held up because machines cannot be reached.
-func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Availability) error {
+func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Availability) error {
 	page := Page{Status: http.StatusServiceUnavailable}
 	if sale.Device != nil {
-		page.Machine = MachineName(sale.Device.Name, sale.Device.UID)
+		page.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
 	}
 	say := func(title string, hints ...Phrase) {
 		page.Title = phrase(title)
@@ -189,17 +190,17 @@ func (c *Customer) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet
 		say("sell.late.title", phrase("sell.late.hint"))
 		page.RetryAfter = time.Minute
 	}
-	return c.Show(w, r, page)
+	return c.Render(w, r, page)
 }
 
 // NotReached tells before any money is taken that Notehub does not take the notes for a machine.
-func (c *Customer) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	return c.Show(
+func (c *Handler) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
+	return c.Render(
 		w,
 		r,
 		Page{
 			Status:     http.StatusServiceUnavailable,
-			Machine:    MachineName(d.Name, d.UID),
+			Machine:    web.MachineName(d.Name, d.UID),
 			Title:      phrase("sell.unreached.title"),
 			Lines:      []Phrase{phrase("sell.free"), phrase("sell.late.hint")},
 			RetryAfter: time.Minute,

@@ -1,0 +1,36 @@
+package customer
+
+import (
+	"math"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/currency"
+	"golang.org/x/text/number"
+
+	"notepay/internal/web"
+)
+
+// money is an amount in minor currency units, which each language writes in its own way.
+type money struct {
+	minor    int64
+	currency string // as Stripe writes it, in small letters
+}
+
+func (m money) in(l Language) string {
+	digits, shown := web.Decimals(m.currency)
+	if digits > shown && m.minor%int64(math.Pow10(digits)) != 0 {
+		shown = digits // of what should not be, nothing is hidden
+	}
+	symbol := strings.ToUpper(m.currency)
+	if unit, err := currency.ParseISO(m.currency); err == nil {
+		symbol = l.numbers.Sprint(currency.Symbol(unit))
+	}
+	figure := l.numbers.Sprint(number.Decimal(float64(m.minor)/math.Pow10(digits), number.Scale(shown)))
+	if last := []rune(symbol); len(last) > 0 && unicode.IsLetter(last[len(last)-1]) &&
+		strings.HasPrefix(l.T("unit.money"), "{symbol}{") {
+		symbol += noBreak // "CHF 3.50", but "€3.50"
+	}
+	text := l.Translate(phrase("unit.money", "symbol", symbol, "number", figure))
+	return strings.ReplaceAll(text, " ", noBreak)
+}
