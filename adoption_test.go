@@ -364,7 +364,7 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 					ours.ServeHTTP(w, r)
 				})
 				broken := stripe.WebhookEndpointCreateParams{URL: stripe.String("http://others.test/broken"), EnabledEvents: stripe.StringSlice([]string{"*"})}
-				if _, err := stripeOf(&f.settings, sandbox.InProcess(f.stripe)).client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+				if _, err := stripeOf(&f.settings, sandbox.InProcess(f.stripe)).Client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
 				f.run()

@@ -29,12 +29,12 @@ const longestPage = 100 * time.Millisecond
 func benchConsole(t *testing.T, r *report, database string, s size) {
 	server := idle(t, database)
 	var err error
-	server.console, err = console.New(console.Config{Ledger: server.ledger, Bridge: server.bridge, Fleet: server.fleet, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Token: operatorToken, PublicURL: "https://pay.example.com", Lifetime: 10 * time.Minute, Zone: time.UTC, Vitals: func(context.Context) console.Vitals { return console.Vitals{} }, Live: server.customer.Live})
+	server.Console, err = console.New(console.Config{Ledger: server.Ledger, Bridge: server.Bridge, Fleet: server.Fleet, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Token: operatorToken, PublicURL: "https://pay.example.com", Lifetime: 10 * time.Minute, Zone: time.UTC, Vitals: func(context.Context) console.Vitals { return console.Vitals{} }, Live: server.Customer.Live})
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := server.routes()
+	handler := server.Handler()
 	signIn := httptest.NewRequest("POST", "/operator/sign-in", strings.NewReader(url.Values{"token": {operatorToken}}.Encode()))
 	signIn.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	signedIn := httptest.NewRecorder()
@@ -46,7 +46,7 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		handler.ServeHTTP(w, r)
 	}
 
-	list, _, err := server.ledger.Payments(t.Context(), ledger.Filter{Device: fmt.Sprintf("dev:%d", s.devices/2), Limit: 1})
+	list, _, err := server.Ledger.Payments(t.Context(), ledger.Filter{Device: fmt.Sprintf("dev:%d", s.devices/2), Limit: 1})
 	if err != nil || len(list) == 0 {
 		t.Fatalf("a payment in the middle: %v, %v", list, err)
 	}

@@ -141,7 +141,7 @@ func (s session) record(tx *ledger.Tx) error {
 // measureIdle measures what needs no process of its own.
 func (s *size) measureIdle(t *testing.T, database string) {
 	server := idle(t, database)
-	s.pay = inProcess(t, server.routes(), s.devices)
+	s.pay = inProcess(t, server.Handler(), s.devices)
 	times := func(f func() error) time.Duration {
 		took := make([]time.Duration, 0, 200)
 		for range cap(took) {
@@ -153,8 +153,8 @@ func (s *size) measureIdle(t *testing.T, database string) {
 		}
 		return median(took)
 	}
-	s.stats = times(func() error { _, err := server.ledger.Stats(t.Context()); return err })
-	s.page = times(func() error { _, _, err := server.ledger.Payments(t.Context(), ledger.Filter{Limit: 50}); return err })
+	s.stats = times(func() error { _, err := server.Ledger.Stats(t.Context()); return err })
+	s.page = times(func() error { _, _, err := server.Ledger.Payments(t.Context(), ledger.Filter{Limit: 50}); return err })
 }
 
 // measureBinary measures the running binary while both vendors answer, and know all its devices and links.

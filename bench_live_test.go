@@ -37,7 +37,7 @@ func benchLive(t *testing.T, r *report) {
 	}
 	each := func(write func(*ledger.Tx, payment.Payment) error) {
 		t.Helper()
-		err := s.ledger.Update(context.Background(), func(tx *ledger.Tx) error {
+		err := s.Ledger.Update(context.Background(), func(tx *ledger.Tx) error {
 			for _, p := range payments {
 				if err := write(tx, p); err != nil {
 					return err
@@ -58,7 +58,7 @@ func benchLive(t *testing.T, r *report) {
 		t.Fatal(err)
 	}
 	kept := &keeper{Listener: listener}
-	serveOn(t, kept, s.routes())
+	serveOn(t, kept, s.Handler())
 	pages := make([]net.Conn, openPages)
 	for i, p := range payments {
 		conn, err := net.Dial("tcp", listener.Addr().String())
@@ -84,7 +84,7 @@ func benchLive(t *testing.T, r *report) {
 		})
 		began := time.Now()
 		for _, p := range payments {
-			s.customer.Live.Changed(p)
+			s.Customer.Live.Changed(p)
 		}
 		event := readAll(t, pages, name)
 		took := time.Since(began)

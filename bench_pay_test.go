@@ -20,20 +20,21 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/bodies"
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/metrics"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 	"notepay/internal/web"
-	operatorapi "notepay/internal/web/api"
+	"notepay/internal/web/api"
 	"notepay/internal/web/customer"
 )
 
 // idle is a server on a ledger with nothing at work behind it: no vendor is asked and no payment is claimed.
-func idle(t *testing.T, database string) *Server {
+func idle(t *testing.T, database string) *app.App {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), database)
 	if err != nil {
@@ -50,9 +51,9 @@ func idle(t *testing.T, database string) *Server {
 		t.Fatal(err)
 	}
 	metrics := metrics.NewMetrics(testVersion, l.Stats, devices.Counts)
-	return &Server{ledger: l, fleet: devices, webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), customer: &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
-		bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubLimiter: upstream.NewLimiter(0, 0), StripeLimiter: upstream.NewLimiter(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
-		operator: &operatorapi.Handler{Ledger: l}, metrics: metrics, log: log}
+	return &app.App{Ledger: l, Fleet: devices, Webhooks: stripeapi.WebhookSecrets{testSecret}, Unverified: bodies.New(app.MaxBody), Customer: &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
+		Bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubLimiter: upstream.NewLimiter(0, 0), StripeLimiter: upstream.NewLimiter(0, 0), PollInterval: time.Hour, Log: log, Project: project, Lifetime: 10 * time.Minute, Observe: metrics}),
+		Operator: &api.Handler{Ledger: l}, Metrics: metrics, Log: log}
 }
 
 // listen serves a handler as main.go does, and returns its address.
@@ -67,7 +68,7 @@ func listen(t *testing.T, h http.Handler) (addr string) {
 }
 
 func serveOn(t *testing.T, listener net.Listener, h http.Handler) {
-	front := &http.Server{Handler: h, ReadHeaderTimeout: readHeaderLimit, ReadTimeout: readLimit, IdleTimeout: idleLimit, MaxHeaderBytes: 32 << 10}
+	front := &http.Server{Handler: h, ReadHeaderTimeout: app.ReadHeaderLimit, ReadTimeout: app.ReadLimit, IdleTimeout: app.IdleLimit, MaxHeaderBytes: 32 << 10}
 	go func() { _ = front.Serve(listener) }() // always an error, and that of Close
 	t.Cleanup(func() { _ = front.Close() })
 }
@@ -114,7 +115,7 @@ func benchPay(t *testing.T, r *report) {
 	database := filepath.Join(t.TempDir(), "notepay.db")
 	w := &world{T: t, env: map[string]string{"DATABASE_URL": database}}
 	w.remember(devices)
-	handler := idle(t, database).routes()
+	handler := idle(t, database).Handler()
 	probe := httptest.NewRecorder()
 	handler.ServeHTTP(probe, scan(7777))
 	if probe.Code != http.StatusTemporaryRedirect || probe.Header().Get("Location") != "https://buy.example.com/7777" {
@@ -158,7 +159,7 @@ func benchPlans(t *testing.T, r *report) {
 	database := filepath.Join(t.TempDir(), "notepay.db")
 	w := &world{T: t, env: map[string]string{"DATABASE_URL": database}}
 	w.remember(devices)
-	handler := idle(t, database).routes()
+	handler := idle(t, database).Handler()
 	view := func(device int) *http.Request {
 		r := scan(device)
 		r.URL.Path, r.URL.RawQuery = fmt.Sprintf("/use/dev:%d", device), ""

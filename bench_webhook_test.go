@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/bodies"
 	"notepay/internal/metrics"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/web"
 )
 
@@ -38,7 +39,7 @@ func busy(t *testing.T, devices int) (*world, *service) {
 func (w *world) sells(n int) {
 	uid := fmt.Sprintf("dev:%d", n)
 	w.notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: time.Now()})
-	metadata := map[string]string{"app": stripeevent.App, "project": project, "device_uid": uid, "price_id": warm}
+	metadata := map[string]string{"app": stripeapi.App, "project": project, "device_uid": uid, "price_id": warm}
 	w.stripe.AddLink(sandbox.Link{ID: fmt.Sprintf("plink_%d", n), DeviceUID: uid, PriceID: warm, Active: true, Metadata: metadata,
 		IntentMetadata: metadata, ReturnURL: w.returnURL()})
 }
@@ -71,7 +72,7 @@ func (w *world) serving() *service {
 
 func (s *service) addr() string { return strings.TrimPrefix(s.url, "http://") }
 
-func (s *service) health() (h healthAnswer) {
+func (s *service) health() (h app.HealthAnswer) {
 	s.w.Helper()
 	_, _, text := s.get("/health")
 	if err := json.Unmarshal([]byte(text), &h); err != nil {
@@ -108,13 +109,13 @@ func (w *world) paid(n, devices int) (webhooks [][]byte, sessions []string) {
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &Server{webhooks: stripeevent.Secrets{testSecret}, unverified: bodies.New(mostBody), metrics: metrics.NewMetrics(testVersion, nil, nil), log: slog.New(slog.NewTextHandler(io.Discard, nil))}
-	return s.secured(s.adapt(func(w http.ResponseWriter, r *http.Request) error {
+	s := &app.App{Webhooks: stripeapi.WebhookSecrets{testSecret}, Unverified: bodies.New(app.MaxBody), Metrics: metrics.NewMetrics(testVersion, nil, nil), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return s.WithHeaders(s.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		if _, err := s.webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.ledger.Clock()); err != nil {
+		if _, err := s.Webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.Ledger.Clock()); err != nil {
 			return err
 		}
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})

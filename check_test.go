@@ -15,11 +15,12 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
+	"notepay/internal/app"
 	"notepay/internal/check"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 const hooks = "https://pay.example.com/webhook/stripe"
@@ -68,7 +69,7 @@ func newChecked(t *testing.T, live bool) *checked {
 		"NOTEHUB_ROUTE_TOKEN": routeToken, "DATABASE_URL": filepath.Join(t.TempDir(), "notepay.db"), "OPERATOR_TOKEN": "operator-token-1234",
 		"STRIPE_API_URL": stripeServer.URL, "NOTEHUB_API_URL": hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
 	}
-	c.register(hooks, stripe.APIVersion, stripeevent.Types()...)
+	c.register(hooks, stripe.APIVersion, stripeapi.EventTypes()...)
 	return c
 }
 
@@ -85,7 +86,7 @@ func (c *checked) settings() *config.Settings {
 // endpoints asks the sandbox as somebody who may do everything.
 func (c *checked) endpoints() *stripe.Client {
 	c.Helper()
-	return stripeOf(c.settings(), nil).client
+	return stripeOf(c.settings(), nil).Client
 }
 
 func (c *checked) register(url, version string, events ...string) {
@@ -117,7 +118,7 @@ func (c *checked) run() []check.Result {
 	ctx, cancel := context.WithTimeout(c.Context(), 30*time.Second)
 	defer cancel()
 	s := c.settings()
-	checks := newCheck(s, hubOf(s, nil), stripeOf(s, nil))
+	checks := app.NewCheck(s, hubOf(s, nil), stripeOf(s, nil))
 	checks.Public = c.public
 	if c.disk != "" {
 		checks.Disk = func(string) (string, error) { return c.disk, nil }

@@ -4,14 +4,15 @@ import (
 	"net/http"
 
 	"notepay/internal/config"
-	"notepay/internal/stripeevent"
+	"notepay/internal/notehub"
+	"notepay/internal/stripeapi"
 )
 
 const testVersion = "test" // of notepay
 
 // hubOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
-func hubOf(s *config.Settings, transport http.RoundTripper) *notehub {
-	return newHub(hubConfig{
+func hubOf(s *config.Settings, transport http.RoundTripper) *notehub.Client {
+	return notehub.New(notehub.Config{
 		APIURL:       s.NotehubAPIURL,
 		AuthURL:      s.NotehubAuthURL,
 		Project:      s.NotehubProjectUID,
@@ -26,14 +27,14 @@ func hubOf(s *config.Settings, transport http.RoundTripper) *notehub {
 }
 
 // stripeOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
-func stripeOf(s *config.Settings, transport http.RoundTripper) *stripeAPI {
-	return newStripeClient(stripeConfig{
+func stripeOf(s *config.Settings, transport http.RoundTripper) *stripeapi.Client {
+	return stripeapi.New(stripeapi.Config{
 		APIURL:      s.StripeAPIURL,
 		Key:         string(s.StripeSecretKey),
 		Project:     s.NotehubProjectUID,
 		Manual:      s.CaptureOnStart(),
 		Transport:   transport,
-		EventTypes:  stripeevent.ListedTypes(),
-		DecodeEvent: stripeevent.Listed,
+		EventTypes:  stripeapi.ListedEventTypes(),
+		DecodeEvent: stripeapi.DecodeListedEvent,
 	})
 }

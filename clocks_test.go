@@ -18,7 +18,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
 )
 
@@ -541,7 +541,7 @@ func TestSignatureAge(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-30 * day, -20 * time.Minute, 0, 20 * time.Minute, 30 * day} {
 		onHost(t, ahead, nil, func(f *front) {
-			secrets, body := stripeevent.Secrets{testSecret}, sessionEvent("checkout.session.completed", "")
+			secrets, body := stripeapi.WebhookSecrets{testSecret}, sessionEvent("checkout.session.completed", "")
 			verify := func(clock *vendortime.Clock, age time.Duration) error {
 				_, err := secrets.Verify([]byte(body), signedAt(body, testSecret, time.Now().Add(-age)), clock)
 				return err
@@ -549,13 +549,13 @@ func TestSignatureAge(t *testing.T) {
 			unknown := f.host.clock()
 			f.run()
 			known := f.ledger.Clock()
-			for age, want := range map[time.Duration]error{0: nil, 4 * time.Minute: nil, 6 * time.Minute: stripeevent.ErrTooOld,
-				20 * time.Minute: stripeevent.ErrTooOld, 30 * day: stripeevent.ErrTooOld, -time.Minute: nil} {
+			for age, want := range map[time.Duration]error{0: nil, 4 * time.Minute: nil, 6 * time.Minute: stripeapi.ErrTooOld,
+				20 * time.Minute: stripeapi.ErrTooOld, 30 * day: stripeapi.ErrTooOld, -time.Minute: nil} {
 				if err := verify(known, age); !errors.Is(err, want) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}
 				byHost := age + ahead // as old as it seems while nobody knows better
-				if err := verify(unknown, age); errors.Is(err, stripeevent.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
+				if err := verify(unknown, age); errors.Is(err, stripeapi.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
 					f.Errorf("host %v ahead, time unknown, signed %v ago: %v", ahead, age, err)
 				}
 			}

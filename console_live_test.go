@@ -48,7 +48,7 @@ func TestAPageOfTheConsoleIsToldWhatChanges(t *testing.T) {
 		_ = again.conn.Close()
 		f.pass(31 * time.Second)
 		more = append(more, pipes.read(f, "/operator/live", "Cookie", b.cookie))
-		f.server.endStreams()
+		f.server.EndStreams()
 		for _, one := range append(more, page) {
 			if _, ended := one.heard(); !ended {
 				f.Error("a stream goes on although the server stops")

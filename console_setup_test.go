@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/config"
 	"notepay/internal/web/console"
 )
@@ -86,7 +87,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {
 		b, checks := f.browser(), &slowly{next: make(chan console.Finding)}
-		f.server.console.Check = checks.check
+		f.server.Console.Check = checks.check
 		_, pipes := f.serve()
 		begin := func() *reader {
 			b.shows("/operator/setup")
@@ -96,7 +97,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		if text := page.hears("Run checks"); strings.Contains(text, "</ol>") {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
-		f.pass(readLimit + time.Second) // they may take longer than a request may to be read
+		f.pass(app.ReadLimit + time.Second) // they may take longer than a request may to be read
 		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
 		page.hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
 		b.shows("/operator/setup", "in another window", "Clock", "1 check so far.")
@@ -115,7 +116,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		b.shows("/operator/setup", "0 checks, then the run was interrupted.")
 		f.pass(10 * time.Second)
 		page = begin()
-		f.server.endStreams() // the server stops
+		f.server.EndStreams() // the server stops
 		page.hears("</html>")
 	})
 }

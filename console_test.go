@@ -470,7 +470,7 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 func TestTheCSVOfPaymentsAddsUp(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {
-		f.server.console.Zone = time.FixedZone("where midnight is near", int((23*time.Hour + 30*time.Minute).Seconds()))
+		f.server.Console.Zone = time.FixedZone("where midnight is near", int((23*time.Hour + 30*time.Minute).Seconds()))
 		f.stripe.SetPrice(warm, func(p *sandbox.Price) { p.Name = "=HYPERLINK(1)" })
 		f.run()
 		b := f.browser()

@@ -18,11 +18,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	notehubapi "notepay/internal/notehub"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
-	"notepay/internal/stripeevent"
 	"notepay/internal/terms"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
@@ -73,9 +72,9 @@ func FuzzWebhook(f *testing.F) {
 			f.Add([]byte(body), header)
 		}
 	}
-	w := stripeevent.Secrets{testSecret, ""}
+	w := stripeapi.WebhookSecrets{testSecret, ""}
 	f.Fuzz(func(t *testing.T, body []byte, header string) {
-		if _, err := w.Verify(body, header, nil); !errors.Is(err, stripeevent.ErrSignature) && !reallySigned(body, header, testSecret) {
+		if _, err := w.Verify(body, header, nil); !errors.Is(err, stripeapi.ErrSignature) && !reallySigned(body, header, testSecret) {
 			t.Fatalf("accepted, and not signed: %q with %q: %v", body, header, err)
 		}
 		event, err := w.Verify(body, signed(string(body), testSecret), nil)
@@ -83,8 +82,8 @@ func FuzzWebhook(f *testing.F) {
 			t.Errorf("event %+v; want a type and the body of what has an id", event)
 		}
 		if err != nil {
-			if !errors.Is(err, stripeevent.ErrMalformed) {
-				t.Fatalf("%v; want %v for what is signed and cannot be read", err, stripeevent.ErrMalformed)
+			if !errors.Is(err, stripeapi.ErrMalformed) {
+				t.Fatalf("%v; want %v for what is signed and cannot be read", err, stripeapi.ErrMalformed)
 			}
 			return
 		}
@@ -144,7 +143,7 @@ func FuzzStripeLists(f *testing.F) {
 			}
 		}
 		for _, record := range page.Records {
-			e := stripeevent.Listed(record)
+			e := stripeapi.DecodeListedEvent(record)
 			if !e.Listed || e.Odd == "" && (e.ID == "" || e.Created.IsZero()) || e.Pending < -1 {
 				t.Errorf("event %+v; want it read, or said why not", e)
 			}
@@ -222,9 +221,9 @@ func FuzzNotehubAnswer(f *testing.F) {
 			w.WriteHeader(status)
 			_, _ = w.Write(body)
 		})
-		client := func() *notehub { // one each, for a 429 would hold the next call
-			n := newHub(hubSettings("http://notehub.test"))
-			n.http.Transport = sandbox.InProcess(answers)
+		client := func() *notehub.Client { // one each, for a 429 would hold the next call
+			n := notehub.New(hubSettings("http://notehub.test"))
+			n.Http.Transport = sandbox.InProcess(answers)
 			return n
 		}
 		check := func(name string, err error) {
@@ -283,9 +282,9 @@ func FuzzDecodeConfirmation(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		c, _, err := notehubapi.DecodeConfirmation(body, uid.Parse)
+		c, _, err := notehub.DecodeConfirmation(body, uid.Parse)
 		if err != nil {
-			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, notehubapi.ErrMalformed) {
+			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, notehub.ErrMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)
 			}
 			return
@@ -355,7 +354,7 @@ func FuzzPlausibleSignature(f *testing.F) {
 		f.Add(header)
 	}
 	f.Fuzz(func(t *testing.T, rest string) {
-		secrets := stripeevent.Secrets{testSecret}
+		secrets := stripeapi.WebhookSecrets{testSecret}
 		for _, header := range []string{rest, signed(body, testSecret) + rest, rest + signed(body, testSecret), rest + "," + signed(body, testSecret)} {
 			if _, err := secrets.Verify([]byte(body), header, nil); err == nil && !secrets.Plausible(header) {
 				t.Errorf("the header %q is accepted and not plausible", header)

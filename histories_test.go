@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/bridge"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
@@ -133,7 +134,7 @@ func (h *realHistory) open() {
 		h.fail("open: %v", err)
 	}
 	s := &h.settings
-	server, err := assemble(h.Context(), appConfig{
+	server, err := app.New(h.Context(), app.Config{
 		Settings: s,
 		Ledger:   h.ledger,
 		Notehub:  hubOf(s, sandbox.InProcess(h.notehub)),
@@ -144,8 +145,8 @@ func (h *realHistory) open() {
 	if err != nil {
 		h.fail("assemble: %v", err)
 	}
-	devices := server.fleet
-	h.bridge, h.handler = server.bridge, server.routes()
+	devices := server.Fleet
+	h.bridge, h.handler = server.Bridge, server.Handler()
 	ctx, stop := context.WithCancel(context.WithoutCancel(h.Context()))
 	var loops sync.WaitGroup
 	loops.Go(func() { devices.Run(ctx) })

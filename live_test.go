@@ -41,7 +41,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"
 // serve answers as the program does, with all its time limits.
 func (f *front) serve() (*http.Server, *pipes) {
 	listener := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-	server := f.server.httpServer(f.handler)
+	server := f.server.HTTPServer(f.handler)
 	var served sync.WaitGroup
 	served.Go(func() { _ = server.Serve(listener) })
 	f.Cleanup(func() {
@@ -161,7 +161,7 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		german.hears("<h1>Warten auf die Maschine</h1>")
 
 		confirmed := payment.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
-		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
+		if err := f.server.Bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
 		text := english.hears("<h1>The machine has started</h1>")
@@ -215,7 +215,7 @@ func TestACountdownMovesByItself(t *testing.T) {
 		session := f.buy(sandbox.PayOptions{})
 		r := listener.read(f, f.livePage(session)+"/events")
 		confirmed := payment.Confirmation{EventID: "1", DeviceUID: washer, CreditID: creditOf(session), State: "started", At: time.Now()}
-		if err := f.server.bridge.Confirm(f.Context(), confirmed); err != nil {
+		if err := f.server.Bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
 		r.hears("<h1>The machine starts soon</h1>", "starts in about 5 minutes")

@@ -19,6 +19,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"notepay/internal/app"
 	"notepay/internal/check"
 	"notepay/internal/config"
 	"notepay/internal/demo"
@@ -80,13 +81,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		for _, warning := range config.EnvironmentWarnings(config.File) {
 			log.Warn("suspicious setting", "detail", warning)
 		}
-		return serve(ctx, settings, log, started{})
+		return serve(ctx, settings, log, serveOptions{})
 	case "check":
 		settings, err := config.Load(config.File, getenv)
 		if err != nil {
 			return usageError{err}
 		}
-		return runChecks(ctx, newCheck(settings, newNotehub(settings), newStripe(settings)), stdout)
+		return runChecks(ctx, app.NewCheck(settings, newNotehub(settings), newStripe(settings)), stdout)
 	case "setup":
 		return runSetup(ctx, config.File, getenv, os.Stdin, stdout)
 	case "demo":
@@ -175,7 +176,7 @@ func runSetup(ctx context.Context, file string, getenv func(string) string, stdi
 	if err != nil {
 		return usageError{err}
 	}
-	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s).client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
+	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s).Client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
 		EnvFile: file, In: stdin, Out: stdout}); err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
@@ -247,11 +248,11 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	front := &http.Server{Handler: simulated.Handler(), ReadHeaderTimeout: readHeaderLimit}
+	front := &http.Server{Handler: simulated.Handler(), ReadHeaderTimeout: app.ReadHeaderLimit}
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
 	go func() { ended <- simulated.Run(ctx) }()
-	err = serve(ctx, settings, log, started{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
+	err = serve(ctx, settings, log, serveOptions{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
 		simulated.Connect(bridge)
 		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Press Ctrl-C to stop. Nothing is left behind.\n\n",
 			pages, bridge, simulated.Devices()[0], bridge, values["OPERATOR_TOKEN"])

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"notepay/internal/bridge"
-	notehubapi "notepay/internal/notehub"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/uid"
@@ -69,7 +69,7 @@ func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
 		var want []string
-		for i := range 3*eventsPerPage + 7 {
+		for i := range 3*notehub.EventsPerPage + 7 {
 			if i%10 == 9 {
 				h.confirm("cr_strange", "started", "") // passed over, and no reason to stay where we are
 				continue
@@ -181,9 +181,9 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"a code that is null", body(credit + `,"state":"failed","code":null`), code(""), nil},
 		{"a code with lines", body(credit + `,"state":"failed","code":" a\n\tb\u0000c "`), code("a bc"), nil},
 		{"a long code", body(credit + `,"state":"failed","code":"` + strings.Repeat("ü", 70) + `"`), code(strings.Repeat("ü", 64)), nil},
-		{"another file", event(`{"file":"_health.qo"}`), none, notehubapi.ErrOtherFile},
-		{"no file", event(`{"file":""}`), none, notehubapi.ErrOtherFile},
-		{"a file that is a number", event(`{"file":7}`), none, notehubapi.ErrOtherFile},
+		{"another file", event(`{"file":"_health.qo"}`), none, notehub.ErrOtherFile},
+		{"no file", event(`{"file":""}`), none, notehub.ErrOtherFile},
+		{"a file that is a number", event(`{"file":7}`), none, notehub.ErrOtherFile},
 		{"the file in other letters", event(`{"file":" Payment_Ack.QO "}`), good, nil},
 		{"the file that is sent over TLS", event(`{"file":"payment_ack.qos"}`), good, nil},
 		{"a state in other letters", body(credit + `,"state":" Started\n"`), good, nil},
@@ -198,18 +198,18 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"no state", body(credit), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
 		{"an unknown state", body(credit + `,"state":"Running"`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil},
 		{"a state that is a number", body(credit + `,"state":1`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
-		{"no body", event(`{"body":null}`), none, notehubapi.ErrNoCredit},
-		{"a body that is a text", event(`{"body":"started"}`), none, notehubapi.ErrNoCredit},
-		{"no credit", body(`"state":"started"`), none, notehubapi.ErrNoCredit},
-		{"another credit id", body(`"credit_id":"cr_7k3m9q2xh4abcde8","state":"started"`), none, notehubapi.ErrNoCredit},
-		{"a longer credit id", body(`"credit_id":"` + oneCredit + `a","state":"started"`), none, notehubapi.ErrNoCredit},
-		{"no JSON", `hello`, none, notehubapi.ErrMalformed},
-		{"nothing", ``, none, notehubapi.ErrMalformed},
-		{"half of it", event(`{}`)[:50], none, notehubapi.ErrMalformed},
-		{"a list", `[]`, none, notehubapi.ErrMalformed},
-		{"null", `null`, none, notehubapi.ErrOtherFile},
+		{"no body", event(`{"body":null}`), none, notehub.ErrNoCredit},
+		{"a body that is a text", event(`{"body":"started"}`), none, notehub.ErrNoCredit},
+		{"no credit", body(`"state":"started"`), none, notehub.ErrNoCredit},
+		{"another credit id", body(`"credit_id":"cr_7k3m9q2xh4abcde8","state":"started"`), none, notehub.ErrNoCredit},
+		{"a longer credit id", body(`"credit_id":"` + oneCredit + `a","state":"started"`), none, notehub.ErrNoCredit},
+		{"no JSON", `hello`, none, notehub.ErrMalformed},
+		{"nothing", ``, none, notehub.ErrMalformed},
+		{"half of it", event(`{}`)[:50], none, notehub.ErrMalformed},
+		{"a list", `[]`, none, notehub.ErrMalformed},
+		{"null", `null`, none, notehub.ErrOtherFile},
 	} {
-		got, app, err := notehubapi.DecodeConfirmation([]byte(row.text), uid.Parse)
+		got, app, err := notehub.DecodeConfirmation([]byte(row.text), uid.Parse)
 		if got != row.want || !errors.Is(err, row.err) || (err == nil) != (row.err == nil) {
 			t.Errorf("%s: %+v, %v; want %+v, %v", row.name, got, err, row.want, row.err)
 		}
@@ -229,7 +229,7 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 			if err := json.NewDecoder(r.Body).Decode(&raw); err != nil {
 				t.Error(err)
 			}
-			c, app, err := notehubapi.DecodeConfirmation(raw, uid.Parse)
+			c, app, err := notehub.DecodeConfirmation(raw, uid.Parse)
 			if err != nil || app != project {
 				t.Errorf("%s: project %q, %v", raw, app, err)
 			}
@@ -237,7 +237,7 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 		})
 		h := newTestHub(t, nil)
 		h.Notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: project, Token: hubToken, Report: t, Client: &http.Client{Transport: sandbox.InProcess(receiver)}})
-		h.client.http.Transport = sandbox.InProcess(h)
+		h.client.Http.Transport = sandbox.InProcess(h)
 		t.Cleanup(h.Close)
 		h.AddDevice(sandbox.Device{UID: washer})
 		h.SetRoute("http://notepay.test/webhook/notehub", "token")
@@ -260,8 +260,8 @@ func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
 	seen := map[string]bool{}
 	for _, id := range []string{`""`, `null`, `7`, `"` + strings.Repeat("e", 129) + `"`, `"e\u0000"`} {
 		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` + oneCredit + `","state":"started"}}`
-		c, _, err := notehubapi.DecodeConfirmation([]byte(text), uid.Parse)
-		again, _, _ := notehubapi.DecodeConfirmation([]byte(text), uid.Parse)
+		c, _, err := notehub.DecodeConfirmation([]byte(text), uid.Parse)
+		again, _, _ := notehub.DecodeConfirmation([]byte(text), uid.Parse)
 		if err != nil || !strings.HasPrefix(c.EventID, "sha256:") || c.EventID != again.EventID || seen[c.EventID] {
 			t.Errorf("%s: %q and %q, %v; want the same digest twice", id, c.EventID, again.EventID, err)
 		}
@@ -276,7 +276,7 @@ func TestDecodeConfirmationFindsTheProject(t *testing.T) {
 		`"app":"app:1","project":{"id":"app:2"}`: "app:1", `"project":"app:1"`: "", `"app":7`: "", `"sn":"x"`: "",
 	} {
 		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` + oneCredit + `","state":"started"}}`
-		if _, got, err := notehubapi.DecodeConfirmation([]byte(text), uid.Parse); got != want || err != nil {
+		if _, got, err := notehub.DecodeConfirmation([]byte(text), uid.Parse); got != want || err != nil {
 			t.Errorf("%s: project %q, %v; want %q", members, got, err, want)
 		}
 	}

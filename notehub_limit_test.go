@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
@@ -56,7 +57,7 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 				for round := range 4 {
 					for range 5 {
 						session := f.buy(sandbox.PayOptions{})
-						f.server.bridge.Watched(f.paid(session.ID))
+						f.server.Bridge.Watched(f.paid(session.ID))
 					}
 					f.get("/pay?device=dev:" + fmt.Sprint(round))
 					if round == 2 {
@@ -84,8 +85,8 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.PerMinute = 1 })
-		h.client.pace = upstream.NewWindow(1)
+		h := newTestHub(t, func(_ *notehub.Config, c *sandbox.NotehubConfig) { c.PerMinute = 1 })
+		h.client.Limiter = upstream.NewWindow(1)
 		h.Next(hubDevice, sandbox.Outcome{Applied: true, Status: 200, Delay: 10 * time.Second, DelayEffect: true})
 		for range 3 {
 			meant(t, "device", h.ask(), upstream.OK)
@@ -97,10 +98,10 @@ func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) { withClient(s, c); c.PerMinute = 1 })
-		h.client.pace = upstream.NewWindow(1)
+		h := newTestHub(t, func(s *notehub.Config, c *sandbox.NotehubConfig) { withClient(s, c); c.PerMinute = 1 })
+		h.client.Limiter = upstream.NewWindow(1)
 		claimed := func() error {
-			for !h.client.pace.Take() {
+			for !h.client.Limiter.Take() {
 				time.Sleep(time.Second)
 			}
 			return h.client.PostNote(t.Context(), washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"})

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
@@ -30,7 +31,7 @@ func TestPendingNotesSayWhatTheyAre(t *testing.T) {
 		got, err := h.client.PendingNotes(t.Context(), washer)
 		meant(t, "pending", err, upstream.OK)
 		var want []payment.PendingNote
-		for _, note := range h.Pending(washer, paymentFile) {
+		for _, note := range h.Pending(washer, notehub.PaymentFile) {
 			want = append(want, payment.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)})
 		}
 		byStatus := func(a, b payment.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
@@ -62,13 +63,13 @@ func TestANoteIsRecalled(t *testing.T) {
 		h := newTestHub(t, nil)
 		meant(t, "first", h.post(), upstream.OK)
 		meant(t, "second", h.post(), upstream.OK)
-		pending := h.Pending(washer, paymentFile)
+		pending := h.Pending(washer, notehub.PaymentFile)
 		meant(t, "recall", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.OK)
-		if left := h.Pending(washer, paymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
+		if left := h.Pending(washer, notehub.PaymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
 			t.Errorf("%+v are left; want the second", left)
 		}
 		meant(t, "again", h.client.DeleteNote(t.Context(), washer, pending[0].ID), upstream.Rejected)
-		h.Fetch(washer, paymentFile)
+		h.Fetch(washer, notehub.PaymentFile)
 		meant(t, "after the fetch", h.client.DeleteNote(t.Context(), washer, pending[1].ID), upstream.Rejected)
 		meant(t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Misconfigured)
 	})
@@ -83,17 +84,17 @@ func TestARecallThatCameTooLate(t *testing.T) {
 		too         func(h *testHub) // how the Notecard comes first
 		want        upstream.Outcome
 	}{
-		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.Rejected},
-		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(washer, paymentFile) }, upstream.OK},
+		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(washer, notehub.PaymentFile) }, upstream.Rejected},
+		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(washer, notehub.PaymentFile) }, upstream.OK},
 		{"it is being fetched, and Notehub says that there is none", false, func(h *testHub) { h.RaceNextDelete(washer, false) }, upstream.Rejected},
 		{"it is being fetched, and Notehub says 200", false, func(h *testHub) { h.RaceNextDelete(washer, true) }, upstream.OK},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
+				h := newTestHub(t, func(_ *notehub.Config, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
 				meant(t, "note", h.post(), upstream.OK)
-				id := h.Pending(washer, paymentFile)[0].ID
+				id := h.Pending(washer, notehub.PaymentFile)[0].ID
 				row.too(h)
 				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, id), row.want)
 				if note := h.Notes(washer)[0]; !note.Fetched {
@@ -141,11 +142,11 @@ func TestWhatAnAnswerToARecallMeans(t *testing.T) {
 				h := newTestHub(t, nil)
 				meant(t, "note", h.post(), upstream.OK)
 				h.Next(hubDelete, row.answer)
-				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, h.Pending(washer, paymentFile)[0].ID), row.want)
+				meant(t, "recall", h.client.DeleteNote(t.Context(), washer, h.Pending(washer, notehub.PaymentFile)[0].ID), row.want)
 				if n := h.Count(hubDelete); n != 1 {
 					t.Errorf("%d attempts; want one", n)
 				}
-				if left := len(h.Pending(washer, paymentFile)); (left == 0) != row.answer.Applied {
+				if left := len(h.Pending(washer, notehub.PaymentFile)); (left == 0) != row.answer.Applied {
 					t.Errorf("%d notes are left; applied is %v", left, row.answer.Applied)
 				}
 			})
@@ -173,8 +174,8 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, nil)
-				h.client.pace = upstream.NewLimiter(1, 1)
-				h.client.pace.Use(time.Now())
+				h.client.Limiter = upstream.NewLimiter(1, 1)
+				h.client.Limiter.Use(time.Now())
 				began := time.Now()
 				if err := row.call(h); err != nil && upstream.OutcomeOf(err) != upstream.Rejected {
 					t.Fatal(err)
@@ -192,7 +193,7 @@ func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
 		meant(t, "note", h.post(), upstream.OK)
-		id := h.Pending(washer, paymentFile)[0].ID
+		id := h.Pending(washer, notehub.PaymentFile)[0].ID
 		for name, call := range map[string]func() error{
 			"recall":    func() error { return h.client.DeleteNote(t.Context(), washer, id) },
 			"answers":   func() error { _, _, _, err := h.client.Confirmations(t.Context(), ""); return err },

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
@@ -56,7 +57,7 @@ func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		h.client.http.Transport = sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+		h.client.Http.Transport = sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
 		meant(t, "204 has no body", h.post(), upstream.OK)
 	})
 }
@@ -98,7 +99,7 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 			_, _ = w.Write(row.body)
 		}))
 		t.Cleanup(server.Close)
-		n := newHub(hubSettings(server.URL))
+		n := notehub.New(hubSettings(server.URL))
 		meant(t, row.name, n.PostNote(t.Context(), washer, payment.Note{}), row.want)
 	}
 }
@@ -191,7 +192,7 @@ func TestDeleteNoteOfACaptivePortalProvesNoRecall(t *testing.T) {
 		f.notehub.Clear(hubDelete)
 		f.pass(4 * time.Minute)
 		f.stands(session.ID, ending{payment.Refunded, payment.Failed, payment.ReasonRecalled, ""})
-		if n := len(f.notehub.Pending(washer, paymentFile)); n != 0 {
+		if n := len(f.notehub.Pending(washer, notehub.PaymentFile)); n != 0 {
 			f.Errorf("%d notes are pending after the recall; want none", n)
 		}
 	})
@@ -373,7 +374,7 @@ func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 	inFront(t, confirming, func(f *front) {
 		f.run()
 		session := f.buy(sandbox.PayOptions{})
-		f.notehub.Fetch(washer, paymentFile)
+		f.notehub.Fetch(washer, notehub.PaymentFile)
 		page := func(id string) sandbox.Outcome {
 			return sandbox.Outcome{Status: 200, Body: `{"events":[{"event":"` + id + `"}],"next_cursor":"","has_more":true}`}
 		}

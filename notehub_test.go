@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
@@ -29,15 +30,15 @@ const (
 // testHub is a simulated Notehub with the client under test.
 type testHub struct {
 	*sandbox.Notehub
-	client *notehub
+	client *notehub.Client
 }
 
-func hubSettings(base string) hubConfig {
-	return hubConfig{Project: project, Token: hubToken, APIURL: base, AuthURL: base + "/oauth2/token", Version: testVersion}
+func hubSettings(base string) notehub.Config {
+	return notehub.Config{Project: project, Token: hubToken, APIURL: base, AuthURL: base + "/oauth2/token", Version: testVersion}
 }
 
 // newTestHub is for tests within a bubble of time: there is no socket. The client signs in with a personal token, unless change says else.
-func newTestHub(t *testing.T, change func(*hubConfig, *sandbox.NotehubConfig)) *testHub {
+func newTestHub(t *testing.T, change func(*notehub.Config, *sandbox.NotehubConfig)) *testHub {
 	t.Helper()
 	s := hubSettings("http://notehub.test")
 	c := sandbox.NotehubConfig{Project: project, Token: hubToken, ClientID: "client", ClientSecret: hubSecret, Report: t}
@@ -46,12 +47,12 @@ func newTestHub(t *testing.T, change func(*hubConfig, *sandbox.NotehubConfig)) *
 	}
 	h := &testHub{Notehub: sandbox.NewNotehub(c)}
 	s.Transport = sandbox.InProcess(h)
-	h.client = newHub(s)
+	h.client = notehub.New(s)
 	h.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3"})
 	return h
 }
 
-func withClient(s *hubConfig, _ *sandbox.NotehubConfig) {
+func withClient(s *notehub.Config, _ *sandbox.NotehubConfig) {
 	s.Token, s.ClientID, s.ClientSecret = "", "client", hubSecret
 }
 
@@ -157,7 +158,7 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 					t.Errorf("%d attempts; want one", n)
 				}
 				held := row.want == upstream.RateLimited
-				if d := h.client.pace.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
+				if d := h.client.Limiter.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
 			})
@@ -168,7 +169,7 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 func TestAFullQueueIsTriedAgainAndAnUnknownDeviceIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(_ *hubConfig, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
+		h := newTestHub(t, func(_ *notehub.Config, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
 		meant(t, "first note", h.post(), upstream.OK)
 		meant(t, "second note", h.post(), upstream.Retryable)
 		meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", payment.Note{}), upstream.Rejected)
@@ -225,7 +226,7 @@ func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	n := newHub(hubSettings(gone.URL))
+	n := notehub.New(hubSettings(gone.URL))
 	meant(t, "note", n.PostNote(t.Context(), washer, payment.Note{}), upstream.Retryable)
 	_, err := n.Device(t.Context(), washer)
 	meant(t, "device", err, upstream.Retryable)
@@ -238,7 +239,7 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 		_, _ = w.Write([]byte(`{"uid":"dev:1","notes":{`))
 	}))
 	t.Cleanup(half.Close)
-	n := newHub(hubSettings(half.URL))
+	n := notehub.New(hubSettings(half.URL))
 	meant(t, "note", n.PostNote(t.Context(), washer, payment.Note{}), upstream.Unknown)
 	_, err := n.Device(t.Context(), washer)
 	meant(t, "device", err, upstream.Unknown)
@@ -268,20 +269,20 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		n := newHub(hubSettings(lead.URL))
+		n := notehub.New(hubSettings(lead.URL))
 		meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), washer, payment.Note{}), upstream.Misconfigured)
 		_, err := n.Device(t.Context(), washer)
 		meant(t, fmt.Sprint("device ", status), err, upstream.Misconfigured)
 		s := hubSettings(lead.URL)
 		withClient(&s, nil)
-		err = newHub(s).PostNote(t.Context(), washer, payment.Note{})
+		err = notehub.New(s).PostNote(t.Context(), washer, payment.Note{})
 		meant(t, fmt.Sprint("token ", status), err, upstream.Retryable)
 	}
 }
 
 func TestDevicesAreReadPageByPage(t *testing.T) {
 	t.Parallel()
-	for _, count := range []int{0, 1, devicesPerPage - 1, devicesPerPage, devicesPerPage + 1, 2 * devicesPerPage} {
+	for _, count := range []int{0, 1, notehub.DevicesPerPage - 1, notehub.DevicesPerPage, notehub.DevicesPerPage + 1, 2 * notehub.DevicesPerPage} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -295,7 +296,7 @@ func TestDevicesAreReadPageByPage(t *testing.T) {
 				if len(devices) != count {
 					t.Errorf("%d devices; want %d", len(devices), count)
 				}
-				want := max(1, (count+devicesPerPage-1)/devicesPerPage)
+				want := max(1, (count+notehub.DevicesPerPage-1)/notehub.DevicesPerPage)
 				if n := h.Count(hubList); n != want {
 					t.Errorf("%d calls; want %d", n, want)
 				}
@@ -344,7 +345,7 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 func TestWhatIsReadOfADevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(s *hubConfig, _ *sandbox.NotehubConfig) { s.Fleet = "fleet:1" })
+		h := newTestHub(t, func(s *notehub.Config, _ *sandbox.NotehubConfig) { s.Fleet = "fleet:1" })
 		h.AddFleet("fleet:1", "Laundry", nil)
 		h.AddFleet("fleet:2", "Elsewhere", nil)
 		seen := time.Now().Add(-time.Hour).UTC()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/notehub"
 	"notepay/internal/sandbox"
 	"notepay/internal/upstream"
 )
@@ -67,7 +68,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 func TestAWrongSecretIsNoStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) {
+		h := newTestHub(t, func(s *notehub.Config, c *sandbox.NotehubConfig) {
 			withClient(s, c)
 			s.ClientSecret = hubSecret + "-mistyped"
 		})
@@ -79,10 +80,10 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 			asked.Wait()
 		}
 		all()
-		time.Sleep(tokenFailureHolds - time.Nanosecond)
+		time.Sleep(notehub.TokenFailureHolds - time.Nanosecond)
 		all()
 		if n := h.Count(hubTokens); n != 1 {
-			t.Errorf("%d token calls within %v; want one", n, tokenFailureHolds)
+			t.Errorf("%d token calls within %v; want one", n, notehub.TokenFailureHolds)
 		}
 		time.Sleep(time.Nanosecond)
 		all()
@@ -108,7 +109,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(t, func(s *hubConfig, c *sandbox.NotehubConfig) {
+				h := newTestHub(t, func(s *notehub.Config, c *sandbox.NotehubConfig) {
 					withClient(s, c)
 					c.TokenLife = row.life
 				})
@@ -134,7 +135,7 @@ func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 		h := newTestHub(t, withClient)
 		h.Always(hubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + hubToken + `","token_type":"bearer"}`})
 		meant(t, "first", h.ask(), upstream.OK)
-		time.Sleep(tokenLife - tokenSpare - time.Second)
+		time.Sleep(notehub.TokenLife - notehub.TokenSpare - time.Second)
 		meant(t, "second", h.ask(), upstream.OK)
 		time.Sleep(time.Second)
 		meant(t, "third", h.ask(), upstream.OK)
@@ -181,10 +182,10 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 				if h.Count(postNote) != 0 || h.Count(hubTokens) != 1 {
 					t.Errorf("%d posts and %d token calls; want none and one", h.Count(postNote), h.Count(hubTokens))
 				}
-				if d := h.client.pace.Delay(time.Now()); row.wait > 0 && d != row.wait {
+				if d := h.client.Limiter.Delay(time.Now()); row.wait > 0 && d != row.wait {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
-				time.Sleep(tokenFailureHolds)
+				time.Sleep(notehub.TokenFailureHolds)
 				meant(t, "afterwards", h.post(), upstream.OK)
 			})
 		})
@@ -222,7 +223,7 @@ func TestNoErrorTellsTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
 		var heard []string
-		h.client.http.Transport = listener{h.client.http.Transport, &heard}
+		h.client.Http.Transport = listener{h.client.Http.Transport, &heard}
 		var said []string
 		for _, o := range []sandbox.Outcome{{}, {Applied: true}, {Status: 400}, {Status: 403, Body: proxyPage}, {Status: 404}, {Status: 429}, {Status: 500}, {Delay: time.Hour}, {Status: 307, Header: http.Header{"Location": {"/x"}}}} {
 			h.Next(postNote, o)
@@ -252,7 +253,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name   string
-		change func(*hubConfig, *sandbox.NotehubConfig)
+		change func(*notehub.Config, *sandbox.NotehubConfig)
 		tokens int // token calls in a minute, at the most
 		text   string
 	}{
@@ -274,8 +275,8 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 				if n := h.Count(hubTokens); n > row.tokens {
 					t.Errorf("%d token calls in a minute; want at most %d", n, row.tokens)
 				}
-				if d := h.client.pace.Delay(time.Now()); d <= 0 || d > maxRejectedHold {
-					t.Errorf("all calls are held for %v; want up to %v", d, maxRejectedHold)
+				if d := h.client.Limiter.Delay(time.Now()); d <= 0 || d > notehub.MaxRejectedHold {
+					t.Errorf("all calls are held for %v; want up to %v", d, notehub.MaxRejectedHold)
 				}
 				h.Clear(postNote)
 				meant(t, "when it is accepted again", h.post(), upstream.OK)

@@ -160,7 +160,7 @@ func TestAFailureInTheMiddleOfAnAnswerAbortsIt(t *testing.T) {
 				return io.ErrNoProgress
 			}, "Something went wrong on our side\n"},
 		} {
-			f.handler = f.server.secured(f.server.adapt(c.h))
+			f.handler = f.server.WithHeaders(f.server.Handle(c.h))
 			body, err := f.reads("/", func() {})
 			if c.whole == "" && err == nil {
 				f.Errorf("%s: the answer %q looks complete", name, body[:min(len(body), 50)])

@@ -99,7 +99,7 @@ func TestEachProblemOfTheBoardIsShown(t *testing.T) {
 			}
 		}
 		for _, code := range []string{problem.Clock, problem.DiskFull, problem.Twins} {
-			f.server.problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
+			f.server.Problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
 				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
 		page := f.browser().shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")

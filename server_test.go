@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/app"
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
@@ -35,7 +36,7 @@ type front struct {
 	unknown  sandbox.StripeUnknown
 	path     string // of the ledger
 	stop     func() // ends what run began
-	server   *Server
+	server   *app.App
 	handler  http.Handler
 	ledger   *ledger.Ledger
 	fleet    *fleet.Fleet
@@ -108,7 +109,7 @@ func (f *front) open() {
 	}
 	f.closed = false
 	s := &f.settings
-	f.server, err = assemble(f.Context(), appConfig{
+	f.server, err = app.New(f.Context(), app.Config{
 		Settings: s,
 		Ledger:   f.ledger,
 		Notehub:  hubOf(s, sandbox.InProcess(f.notehub)),
@@ -119,15 +120,15 @@ func (f *front) open() {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.fleet = f.server.fleet
-	f.handler = f.server.routes()
+	f.fleet = f.server.Fleet
+	f.handler = f.server.Handler()
 }
 
 // run sets everything to work, until the test ends.
 func (f *front) run() *front {
 	ctx, stop := context.WithCancel(f.Context())
 	var loops sync.WaitGroup
-	loops.Go(func() { f.server.run(ctx, context.WithoutCancel(ctx)) })
+	loops.Go(func() { f.server.Run(ctx, context.WithoutCancel(ctx)) })
 	f.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() { f.stop() })
 	f.pass(time.Second)
@@ -272,9 +273,9 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 	t.Parallel()
 	var logs bytes.Buffer
-	s := &Server{log: slog.New(slog.NewTextHandler(&logs, nil))}
+	s := &app.App{Log: slog.New(slog.NewTextHandler(&logs, nil))}
 	w := httptest.NewRecorder()
-	s.secured(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret of the inside") })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret of the inside") })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "inside") {
 		t.Errorf("%d %s; want 500 and no word of the panic", w.Code, w.Body)
 	}
@@ -289,13 +290,13 @@ func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 			t.Errorf("panic %v; want http.ErrAbortHandler to reach the server", p)
 		}
 	}()
-	s.secured(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 }
 
 func TestAnErrorIsTheLogsAndNotTheCallers(t *testing.T) {
 	t.Parallel()
 	inFront(t, nil, func(f *front) {
-		failing := f.server.adapt(func(http.ResponseWriter, *http.Request) error { return errors.New("disk of the inside") })
+		failing := f.server.Handle(func(http.ResponseWriter, *http.Request) error { return errors.New("disk of the inside") })
 		for _, row := range []struct{ path, accept, want string }{
 			{"/pay", "text/html", "<h1>Something went wrong on our side</h1>"},
 			{"/pay", "", "Something went wrong on our side\n"},
@@ -472,7 +473,7 @@ func TestAlertsNameSeriesThatExist(t *testing.T) {
 	inFront(t, nil, func(f *front) {
 		f.run()
 		f.buy(sandbox.PayOptions{})
-		f.server.metrics.ExpectSessions() // as where they are made
+		f.server.Metrics.ExpectSessions() // as where they are made
 		text := f.get("/metrics").Body.String()
 		for _, name := range named {
 			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") { // there with the first money back

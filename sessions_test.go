@@ -16,6 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
 )
 
 const (
@@ -421,7 +422,7 @@ func TestWhatStandsOnTheCardsStatement(t *testing.T) {
 	for name, want := range map[string]string{
 		"Washer 3": "WASHER 3", "Wäscherei Süd 12": "WASCHEREI", "Locker *<7>\"'": "LOCKER 7", "": "", "12": "", "洗濯機": "", "  a\tb  ": "A B", "Dryer-No.1 left": "DRYER-NO.1",
 	} {
-		got := statementSuffix(ledger.Device{Name: name})
+		got := stripeapi.StatementSuffix(ledger.Device{Name: name})
 		if (got == nil) != (want == "") || got != nil && *got != want {
 			t.Errorf("%q: %v; want %q", name, got, want)
 		}

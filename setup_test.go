@@ -14,7 +14,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 // account is an empty Stripe account, and where an operator sets it up.
@@ -93,7 +93,7 @@ func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
 		t.Errorf("exit code %d, made %v in two runs; want nothing more, and no secret again", code, a.made())
 	}
 	for e, err := range a.client().V1WebhookEndpoints.List(t.Context(), &stripe.WebhookEndpointListParams{}) {
-		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion || len(e.EnabledEvents) != len(stripeevent.Types()) || e.Metadata["app"] != "notepay" {
+		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion || len(e.EnabledEvents) != len(stripeapi.EventTypes()) || e.Metadata["app"] != "notepay" {
 			t.Errorf("the endpoint is %+v, %v", e, err)
 		}
 	}
@@ -106,7 +106,7 @@ func (a *account) client() *stripe.Client {
 	if err != nil {
 		a.Fatal(err)
 	}
-	return stripeOf(s, nil).client
+	return stripeOf(s, nil).Client
 }
 
 func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
@@ -196,7 +196,7 @@ func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
 		want     string
 		events   int
 	}{
-		"its own":         {map[string]string{"app": "notepay"}, "now sends all events", len(stripeevent.Types())},
+		"its own":         {map[string]string{"app": "notepay"}, "now sends all events", len(stripeapi.EventTypes())},
 		"somebody else's": {nil, "stays as it is", 1},
 	} {
 		a := newAccount(t)

@@ -89,7 +89,7 @@ func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 				f.scanned("the dead machine", "dev:dead", http.StatusServiceUnavailable, "This machine cannot be reached right now")
 				f.asks("its link", "/api/create-payment-link", `{"id":"dev:dead"}`, http.StatusConflict, `"code":"late"`)
 				f.answers("health", f.get("/health"), 200, `"status":`)
-				if f.server.bridge.Late() || f.server.problems.StopsSales() {
+				if f.server.Bridge.Late() || f.server.Problems.StopsSales() {
 					f.Error("one dead machine stops all sales")
 				}
 				f.notehub.Clear(deadNotes)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"notepay/internal/config"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
@@ -40,7 +41,7 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 			m.SetOnline(false)
 			session := f.buy(sandbox.PayOptions{})
 			f.pass(5 * time.Second)
-			own := f.notehub.Pending(washer, paymentFile)
+			own := f.notehub.Pending(washer, notehub.PaymentFile)
 			if len(own) != 1 {
 				f.Fatalf("%d notes wait; want the credit's", len(own))
 			}

@@ -16,8 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -143,7 +145,7 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	hub, api := newHub(hubSettings(server.URL)), newStripeClient(stripeSettings(server.URL))
+	hub, api := notehub.New(hubSettings(server.URL)), stripeapi.New(stripeSettings(server.URL))
 	runtime.GC()
 	own := func() int64 {
 		var m runtime.MemStats

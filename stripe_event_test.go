@@ -12,7 +12,7 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -21,7 +21,7 @@ func (s *testStripe) told(t *testing.T, kind string) bridge.Event {
 	t.Helper()
 	for _, e := range slices.Backward(s.Stripe.Events()) {
 		if e.Type == kind {
-			event, err := stripeevent.Decode(e.Body)
+			event, err := stripeapi.DecodeEvent(e.Body)
 			if err != nil {
 				t.Fatalf("%s: %v", kind, err)
 			}
@@ -97,7 +97,7 @@ func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
 		{"a dispute", "charge.dispute.funds_withdrawn", `,"status":"needs_response"`, true},
 	}
 	for _, row := range rows {
-		if _, err := stripeevent.Decode([]byte(sessionEvent(row.kind, row.fields))); row.ok != (err == nil) || !row.ok && !errors.Is(err, stripeevent.ErrMalformed) {
+		if _, err := stripeapi.DecodeEvent([]byte(sessionEvent(row.kind, row.fields))); row.ok != (err == nil) || !row.ok && !errors.Is(err, stripeapi.ErrMalformed) {
 			t.Errorf("%s: %v; want it read: %v", row.name, err, row.ok)
 		}
 	}
@@ -138,9 +138,9 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 			}
 		}
 		for _, e := range slices.Backward(s.Stripe.Events()) {
-			if event, err := stripeevent.Decode(e.Body); err != nil {
+			if event, err := stripeapi.DecodeEvent(e.Body); err != nil {
 				t.Error(err)
-			} else if slices.Contains(stripeevent.ListedTypes(), e.Type) {
+			} else if slices.Contains(stripeapi.ListedEventTypes(), e.Type) {
 				want = append(want, withoutBody(event))
 			}
 		}
@@ -235,7 +235,7 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 				t.Errorf("%s is odd because of %q; want only the third to be read, and the others to be named", e.ID, e.Odd)
 			}
 		}
-		if s.client.pace.Unreachable() != "" || s.client.pace.Delay(time.Now()) != 0 {
+		if s.client.Limiter.Unreachable() != "" || s.client.Limiter.Delay(time.Now()) != 0 {
 			t.Error("Stripe answered; want nothing held")
 		}
 	})
@@ -267,10 +267,10 @@ func TestListsThatFailAreNone(t *testing.T) {
 			"refunds":  func() error { _, err := s.client.Refunds(t.Context(), "pi_none"); return err },
 		} {
 			for range 3 {
-				s.client.pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.Retryable})
+				s.client.Limiter.Observe(time.Now(), &upstream.Error{Outcome: upstream.Retryable})
 			}
 			meant(t, name, list(), upstream.OK)
-			if why := s.client.pace.Unreachable(); why != "" {
+			if why := s.client.Limiter.Unreachable(); why != "" {
 				t.Errorf("%s: Stripe is taken for unreachable: %s; want its answer to count", name, why)
 			}
 		}

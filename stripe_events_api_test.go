@@ -152,7 +152,7 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 			f.Errorf("%q; want a sign of life while nothing comes", again.text.String())
 		}
 		again.mu.Unlock()
-		f.server.endStreams()
+		f.server.EndStreams()
 		synctest.Wait()
 		for _, s := range []*eventStream{sessions, of, again} {
 			select {

@@ -25,7 +25,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		named := map[string][]string{}
-		s.client.odd = func(source string, records []string) { named[source] = records }
+		s.client.Odd = func(source string, records []string) { named[source] = records }
 		s.Next(listLinks, page(`{"id":"plink_odd","active":"yes","url":"https://buy.test/2",`+ours+`}`, `7`, link+`"after_completion":7,"restrictions":[7],`+ours+`}`))
 		links, err := s.client.Links(t.Context())
 		meant(t, "links", err, upstream.OK)
@@ -58,13 +58,13 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		// Of a price and of a charge only what is used has to be readable.
 		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":350,"nickname":7,"product":{"name":"Warm","images":"none"},
 			"tiers":7,"transform_quantity":"x","currency_options":{"usd":{"unit_amount":400},"gbp":"odd","eur":{"unit_amount":350}},"metadata":{"duration":"30m"}}`})
-		plan, err := s.client.Plan(t.Context(), "price_1")
+		plan, err := s.client.Offer(t.Context(), "price_1")
 		meant(t, "price", err, upstream.OK)
 		if want := (payment.Offer{PriceID: "price_1", Name: "Warm", Amount: 350, Currency: "eur", CurrencyOptions: "usd=400", Duration: 30 * time.Minute}); plan != want {
 			t.Errorf("price %+v; want %+v", plan, want)
 		}
 		s.Next(readPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur","unit_amount":"350"}`})
-		_, err = s.client.Plan(t.Context(), "price_1")
+		_, err = s.client.Offer(t.Context(), "price_1")
 		meant(t, "a price whose amount cannot be read", err, upstream.Misconfigured)
 		s.Next(readSession, sandbox.Outcome{Status: 200, Body: with(cs, `"created":5`, `"created":5,"outcome":7,"payment_method_details":{"card":"odd"},"receipt_url":7`)})
 		session, err := s.client.Session(t.Context(), "cs_good")
@@ -128,7 +128,7 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 					return err
 				},
 				"refunds": func() error { _, err := s.client.Refunds(ctx, id); return err },
-				"price":   func() error { _, err := s.client.Plan(ctx, id); return err },
+				"price":   func() error { _, err := s.client.Offer(ctx, id); return err },
 				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}) },
 				"sign":    func() error { return s.client.SignLink(ctx, id, "process") },
 				"make a link": func() error {

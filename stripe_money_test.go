@@ -14,7 +14,6 @@ import (
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
-	"notepay/internal/stripeevent"
 	"notepay/internal/upstream"
 )
 
@@ -166,7 +165,7 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 		for name := range parameters {
 			flat[name] = parameters.Get(name)
 		}
-		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": stripeevent.App, "metadata[project]": project,
+		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": stripeapi.App, "metadata[project]": project,
 			"metadata[credit]": "cr_1", "metadata[number]": "1"}; !maps.Equal(flat, want) {
 			t.Errorf("parameters %v; want %v", flat, want)
 		}
@@ -369,10 +368,10 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 	for name, metadata := range map[string]map[string]string{
 		"none":                   nil,
 		"another program's":      {"app": "shop", "credit": "cr_1", "number": "1"},
-		"without a credit":       {"app": stripeevent.App, "number": "1"},
-		"without a number":       {"app": stripeevent.App, "credit": "cr_1"},
-		"with number 0":          {"app": stripeevent.App, "credit": "cr_1", "number": "0"},
-		"with words as a number": {"app": stripeevent.App, "credit": "cr_1", "number": "one"},
+		"without a credit":       {"app": stripeapi.App, "number": "1"},
+		"without a number":       {"app": stripeapi.App, "credit": "cr_1"},
+		"with number 0":          {"app": stripeapi.App, "credit": "cr_1", "number": "0"},
+		"with words as a number": {"app": stripeapi.App, "credit": "cr_1", "number": "one"},
 	} {
 		if credit, number := stripeapi.Order(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
@@ -384,8 +383,8 @@ func TestMoneyDoesNotWaitForThePaceItWasClaimedBy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		s.client.pace = upstream.NewLimiter(1, 1)
-		s.client.pace.Use(time.Now())
+		s.client.Limiter = upstream.NewLimiter(1, 1)
+		s.client.Limiter.Use(time.Now())
 		began := time.Now()
 		sold := s.hold(t)
 		meant(t, "capture", s.client.Capture(t.Context(), sold.PaymentIntent, "key"), upstream.OK)

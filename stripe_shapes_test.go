@@ -23,7 +23,7 @@ func (s *testStripe) stripeCalls() map[string]func(context.Context) error {
 		"events":    func(ctx context.Context) error { _, _, _, err := s.client.Events(ctx, time.Now(), ""); return err },
 		"refunds":   func(ctx context.Context) error { _, err := s.client.Refunds(ctx, "pi_1"); return err },
 		"links":     func(ctx context.Context) error { _, err := s.client.Links(ctx); return err },
-		"plan":      func(ctx context.Context) error { _, err := s.client.Plan(ctx, warm); return err },
+		"plan":      func(ctx context.Context) error { _, err := s.client.Offer(ctx, warm); return err },
 		"open":      func(ctx context.Context) error { _, err := s.client.SessionIsOpen(ctx, "cs_test_1"); return err },
 		"expire":    func(ctx context.Context) error { return s.client.ExpireSession(ctx, "cs_test_1") },
 		"capture":   func(ctx context.Context) error { return s.client.Capture(ctx, "pi_1", "key") },
@@ -44,7 +44,7 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 		s := newStripeTest(t)
 		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
 		if body == `` {
-			s.client.http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeapi.CheckObject)
+			s.client.Http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), stripeapi.CheckObject)
 		}
 		for name, call := range s.stripeCalls() {
 			meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unknown)
@@ -105,7 +105,7 @@ func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		s := &testStripe{client: newStripeClient(stripeSettings(lead.URL))}
+		s := &testStripe{client: stripeapi.New(stripeSettings(lead.URL))}
 		for name, call := range s.stripeCalls() {
 			meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unknown)
 		}
@@ -119,7 +119,7 @@ func TestStripeRepliesThatAreCutAreUnclear(t *testing.T) {
 		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
 	}))
 	t.Cleanup(half.Close)
-	s := &testStripe{client: newStripeClient(stripeSettings(half.URL))}
+	s := &testStripe{client: stripeapi.New(stripeSettings(half.URL))}
 	for name, call := range s.stripeCalls() {
 		meant(t, name, call(t.Context()), upstream.Unknown)
 	}

@@ -17,7 +17,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -38,11 +38,11 @@ const (
 // testStripe is a simulated Stripe with the client under test.
 type testStripe struct {
 	*sandbox.Stripe
-	client *stripeAPI
+	client *stripeapi.Client
 }
 
-func stripeSettings(base string) stripeConfig {
-	return stripeConfig{Key: testKey, Project: project, APIURL: base, EventTypes: stripeevent.ListedTypes(), DecodeEvent: stripeevent.Listed}
+func stripeSettings(base string) stripeapi.Config {
+	return stripeapi.Config{Key: testKey, Project: project, APIURL: base, EventTypes: stripeapi.ListedEventTypes(), DecodeEvent: stripeapi.DecodeListedEvent}
 }
 
 // newStripeTest is for tests within a bubble of time: there is no socket.
@@ -51,13 +51,13 @@ func newStripeTest(t *testing.T) *testStripe {
 	s := &testStripe{Stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: testKey, Report: t, CheckoutURL: "https://buy.test"})}
 	c := stripeSettings("http://stripe.test")
 	c.Transport = sandbox.InProcess(s)
-	s.client = newStripeClient(c)
+	s.client = stripeapi.New(c)
 	s.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	return s
 }
 
 func (s *testStripe) plan() error {
-	_, err := s.client.Plan(context.Background(), warm)
+	_, err := s.client.Offer(context.Background(), warm)
 	return err
 }
 
@@ -110,7 +110,7 @@ func TestWhatAPriceMakesOfAPlan(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStripeTest(t)
 			s.AddPrice(row.price)
-			got, err := s.client.Plan(t.Context(), "price_1")
+			got, err := s.client.Offer(t.Context(), "price_1")
 			if row.want == (payment.Offer{}) {
 				meant(t, row.name, err, upstream.Rejected)
 			} else {
@@ -182,7 +182,7 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 		s := newStripeTest(t)
 		plain, err := s.create("key-1")
 		meant(t, "link", err, upstream.OK)
-		s.client.manual = true
+		s.client.Manual = true
 		manual, err := s.create("key-2")
 		meant(t, "manual link", err, upstream.OK)
 		if plain.Manual || !manual.Manual {
@@ -253,7 +253,7 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStripeTest(t)
-				ours := map[string]string{"app": stripeevent.App, "project": project, "price_id": warm}
+				ours := map[string]string{"app": stripeapi.App, "project": project, "price_id": warm}
 				var want []string
 				for i := range count {
 					l := s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: ours, ReturnURL: "https://pay.example.com/"})
@@ -283,10 +283,10 @@ func TestLinksOfOthersAreNotOurs(t *testing.T) {
 		s := newStripeTest(t)
 		for _, l := range []sandbox.Link{
 			{Active: true, Metadata: map[string]string{}},
-			{Active: true, Metadata: map[string]string{"app": stripeevent.App, "project": "app:another", "device_uid": washer}},
-			{Active: true, Metadata: map[string]string{"app": stripeevent.App, "project": project}},
+			{Active: true, Metadata: map[string]string{"app": stripeapi.App, "project": "app:another", "device_uid": washer}},
+			{Active: true, Metadata: map[string]string{"app": stripeapi.App, "project": project}},
 			{Active: true, Metadata: map[string]string{"project": project, "device_uid": washer}},
-			{Active: false, Metadata: map[string]string{"app": stripeevent.App, "project": project, "device_uid": washer}},
+			{Active: false, Metadata: map[string]string{"app": stripeapi.App, "project": project, "device_uid": washer}},
 		} {
 			l.PriceID = warm
 			s.AddLink(l)
@@ -304,7 +304,7 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		for i := range 150 {
-			s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": stripeevent.App, "project": project}})
+			s.AddLink(sandbox.Link{Active: true, PriceID: warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": stripeapi.App, "project": project}})
 		}
 		s.Next(listLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
 		links, err := s.client.Links(t.Context())
@@ -514,11 +514,11 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 					if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter != row.wait {
 						t.Errorf("%s: to wait %v; want %v", pattern, e.RetryAfter, row.wait)
 					}
-					if d := s.client.pace.Delay(time.Now()); (d > 0) != (row.want == upstream.RateLimited) {
+					if d := s.client.Limiter.Delay(time.Now()); (d > 0) != (row.want == upstream.RateLimited) {
 						t.Errorf("%s: all calls are held for %v", pattern, d)
 					}
-					if took := time.Since(began); took > stripeTimeLimit {
-						t.Errorf("%s: took %v; want at most %v", pattern, took, stripeTimeLimit)
+					if took := time.Since(began); took > stripeapi.CallTimeout {
+						t.Errorf("%s: took %v; want at most %v", pattern, took, stripeapi.CallTimeout)
 					}
 					if n := s.Count(pattern); n != 1 {
 						t.Errorf("%s: %d attempts; want one", pattern, n)
@@ -536,8 +536,8 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	s := newStripeClient(stripeSettings(gone.URL))
-	_, err := s.Plan(t.Context(), warm)
+	s := stripeapi.New(stripeSettings(gone.URL))
+	_, err := s.Offer(t.Context(), warm)
 	meant(t, "price", err, upstream.Retryable)
 	_, err = s.CreateLink(t.Context(), ledger.Device{UID: washer}, payment.Offer{PriceID: warm}, "", "process", "key")
 	meant(t, "link", err, upstream.Retryable)

@@ -13,17 +13,18 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
+	"notepay/internal/app"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 // twin is a second installation on the same Stripe account and Notehub project, with a ledger of its own.
 type twin struct {
 	ledger *ledger.Ledger
-	server *Server
+	server *app.App
 	routes http.Handler
 	stop   func()
 }
@@ -37,14 +38,14 @@ func (f *front) twin() *twin {
 	}
 	s := f.settings
 	hub, api := hubOf(&s, sandbox.InProcess(f.notehub)), stripeOf(&s, sandbox.InProcess(f.stripe))
-	endpoint, err := api.client.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
-		URL: stripe.String("http://twin.test/webhook/stripe"), EnabledEvents: stripe.StringSlice(stripeevent.Types())})
+	endpoint, err := api.Client.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
+		URL: stripe.String("http://twin.test/webhook/stripe"), EnabledEvents: stripe.StringSlice(stripeapi.EventTypes())})
 	if err != nil {
 		f.Fatal(err)
 	}
 	s.StripeWebhookSecret = config.Secret(endpoint.Secret)
 	t := &twin{ledger: l}
-	t.server, err = assemble(f.Context(), appConfig{
+	t.server, err = app.New(f.Context(), app.Config{
 		Settings: &s,
 		Ledger:   l,
 		Notehub:  hub,
@@ -55,7 +56,7 @@ func (f *front) twin() *twin {
 	if err != nil {
 		f.Fatal(err)
 	}
-	t.routes = t.server.routes()
+	t.routes = t.server.Handler()
 	ours := f.handler
 	f.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Host == "twin.test" {
@@ -66,7 +67,7 @@ func (f *front) twin() *twin {
 	})
 	ctx, stop := context.WithCancel(f.Context())
 	var loops sync.WaitGroup
-	loops.Go(func() { t.server.run(ctx, context.WithoutCancel(ctx)) })
+	loops.Go(func() { t.server.Run(ctx, context.WithoutCancel(ctx)) })
 	t.stop = sync.OnceFunc(func() { stop(); loops.Wait() })
 	f.Cleanup(func() {
 		t.stop()

@@ -16,7 +16,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 const secondSecret = "whsec_9876543210"
@@ -35,15 +35,15 @@ func sessionEvent(kind, fields string) string {
 
 func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 	t.Parallel()
-	two := stripeevent.Secrets{testSecret, secondSecret}
-	one := stripeevent.Secrets{testSecret}
+	two := stripeapi.WebhookSecrets{testSecret, secondSecret}
+	one := stripeapi.WebhookSecrets{testSecret}
 	synctest.Test(t, func(t *testing.T) {
 		body := sessionEvent("checkout.session.completed", "")
 		now := time.Now()
 		v1 := func(header string) string { return header[strings.Index(header, ",v1="):] }
 		rows := []struct {
 			name, body, header string
-			webhooks           stripeevent.Secrets
+			webhooks           stripeapi.WebhookSecrets
 			accepted           bool
 		}{
 			{"signed with the secret", body, signed(body, testSecret), one, true},
@@ -68,19 +68,19 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"no signature", body, fmt.Sprintf("t=%d", now.Unix()), one, false},
 			{"only the scheme for tests", body, strings.Replace(signed(body, testSecret), "v1=", "v0=", 1), one, false},
 			{"a signature that is no hex", body, fmt.Sprintf("t=%d,v1=zz", now.Unix()), one, false},
-			{"without any secret", body, signed(body, testSecret), stripeevent.Secrets{}, false},
-			{"without any secret, signed with none", body, signed(body, ""), stripeevent.Secrets{}, false},
-			{"with an empty secret, signed with none", body, signed(body, ""), stripeevent.Secrets{""}, false},
-			{"with an empty secret beside a good one, signed with none", body, signed(body, ""), stripeevent.Secrets{"", testSecret}, false},
-			{"with an empty secret beside a good one", body, signed(body, testSecret), stripeevent.Secrets{"", testSecret}, true},
+			{"without any secret", body, signed(body, testSecret), stripeapi.WebhookSecrets{}, false},
+			{"without any secret, signed with none", body, signed(body, ""), stripeapi.WebhookSecrets{}, false},
+			{"with an empty secret, signed with none", body, signed(body, ""), stripeapi.WebhookSecrets{""}, false},
+			{"with an empty secret beside a good one, signed with none", body, signed(body, ""), stripeapi.WebhookSecrets{"", testSecret}, false},
+			{"with an empty secret beside a good one", body, signed(body, testSecret), stripeapi.WebhookSecrets{"", testSecret}, true},
 		}
 		for _, row := range rows {
 			event, err := row.webhooks.Verify([]byte(row.body), row.header, nil)
 			switch {
 			case row.accepted && (err != nil || event.ID != "evt_1"):
 				t.Errorf("%s: event %q, %v; want it to be accepted", row.name, event.ID, err)
-			case !row.accepted && (!errors.Is(err, stripeevent.ErrSignature) || event.ID != ""):
-				t.Errorf("%s: event %q, %v; want %v", row.name, event.ID, err, stripeevent.ErrSignature)
+			case !row.accepted && (!errors.Is(err, stripeapi.ErrSignature) || event.ID != ""):
+				t.Errorf("%s: event %q, %v; want %v", row.name, event.ID, err, stripeapi.ErrSignature)
 			}
 		}
 	})
@@ -97,15 +97,15 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (stripeevent.Secrets{testSecret}).Verify(again, signed(body, testSecret), nil); !errors.Is(err, stripeevent.ErrSignature) {
-		t.Errorf("%v; want %v", err, stripeevent.ErrSignature)
+	if _, err := (stripeapi.WebhookSecrets{testSecret}).Verify(again, signed(body, testSecret), nil); !errors.Is(err, stripeapi.ErrSignature) {
+		t.Errorf("%v; want %v", err, stripeapi.ErrSignature)
 	}
 }
 
 func TestWhatIsReadOfAnEvent(t *testing.T) {
 	t.Parallel()
 	read := func(body string) (bridge.Event, error) {
-		return stripeevent.Secrets{testSecret}.Verify([]byte(body), signed(body, testSecret), nil)
+		return stripeapi.WebhookSecrets{testSecret}.Verify([]byte(body), signed(body, testSecret), nil)
 	}
 	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur","metadata":{"device_uid":"dev:1","price_id":"price_1"}`
 	for name, intent := range map[string]string{"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`} {
@@ -156,8 +156,8 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		switch {
 		case row.ok && err != nil:
 			t.Errorf("%s: %v; want it to be read", row.name, err)
-		case !row.ok && !errors.Is(err, stripeevent.ErrMalformed):
-			t.Errorf("%s: %v; want %v", row.name, err, stripeevent.ErrMalformed)
+		case !row.ok && !errors.Is(err, stripeapi.ErrMalformed):
+			t.Errorf("%s: %v; want %v", row.name, err, stripeapi.ErrMalformed)
 		case row.ok && e.Session != nil && e.Session.PaymentIntent != row.intent:
 			t.Errorf("%s: intent %q; want %q", row.name, e.Session.PaymentIntent, row.intent)
 		case row.ok && (e.Session != nil) != strings.HasPrefix(e.Type, "checkout.session."):
@@ -172,7 +172,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
 	body := sessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
+	e, err := (stripeapi.WebhookSecrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 func TestNumbersAreKeptExactly(t *testing.T) {
 	t.Parallel()
 	body := sessionEvent("checkout.session.completed", `,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`)
-	e, err := (stripeevent.Secrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
+	e, err := (stripeapi.WebhookSecrets{testSecret}).Verify([]byte(body), signed(body, testSecret), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

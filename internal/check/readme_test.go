@@ -9,7 +9,7 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 // stripeCommands returns docs/stripe-cli.md with the shell's line continuations joined.
@@ -33,7 +33,7 @@ func TestReadmeEndpoint(t *testing.T) {
 	if got := endpointProblem(e); got.State != OK {
 		t.Errorf("the endpoint that the command makes: %s", got.Detail)
 	}
-	if extra := without(e.EnabledEvents, stripeevent.Types()); len(extra) > 0 {
+	if extra := without(e.EnabledEvents, stripeapi.EventTypes()); len(extra) > 0 {
 		t.Errorf("the command's endpoint sends events that are not used: %v", extra)
 	}
 	url := regexp.MustCompile(`--url="https://pay\.example\.com([^"]+)"`).FindStringSubmatch(command)
@@ -54,7 +54,7 @@ func TestReadmeListen(t *testing.T) {
 		t.Fatal("the README has no stripe listen line")
 	}
 	listed := strings.Split(events[1], ",")
-	if missing, extra := without(stripeevent.Types(), listed), without(listed, stripeevent.Types()); len(missing)+len(extra) > 0 {
+	if missing, extra := without(stripeapi.EventTypes(), listed), without(listed, stripeapi.EventTypes()); len(missing)+len(extra) > 0 {
 		t.Errorf("stripe listen lacks %v and has beyond them %v", missing, extra)
 	}
 }

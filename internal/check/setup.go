@@ -12,7 +12,7 @@ import (
 	"github.com/stripe/stripe-go/v82"
 
 	"notepay/internal/fleet"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/web"
 )
 
@@ -57,7 +57,7 @@ func Setup(ctx context.Context, c SetupConfig) error {
 }
 
 // ours is the metadata of all that is made here.
-func ours() map[string]string { return map[string]string{"app": stripeevent.App} }
+func ours() map[string]string { return map[string]string{"app": stripeapi.App} }
 
 // saidNo is an error that is in Stripe's words where there are any.
 func saidNo(doing string, err error) error {
@@ -81,7 +81,7 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 		if err != nil {
 			return nil, saidNo("list the products", err)
 		}
-		if p.Metadata["app"] != stripeevent.App {
+		if p.Metadata["app"] != stripeapi.App {
 			continue
 		}
 		product = p
@@ -95,7 +95,7 @@ func (c SetupConfig) prices(ctx context.Context, d *dialogue) (ids []string, err
 			if err != nil {
 				return nil, saidNo("list the prices", err)
 			}
-			if price.Metadata["app"] == stripeevent.App {
+			if price.Metadata["app"] == stripeapi.App {
 				ids = append(ids, price.ID)
 				d.say(
 					"Price    %s of %q, %s, exists already.",
@@ -198,7 +198,7 @@ func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, 
 	made, err := c.Stripe.V1WebhookEndpoints.Create(
 		ctx,
 		&stripe.WebhookEndpointCreateParams{URL: stripe.String(c.PublicURL + webhookPaths()[0]),
-			APIVersion: stripe.String(stripe.APIVersion), EnabledEvents: stripe.StringSlice(stripeevent.Types()),
+			APIVersion: stripe.String(stripe.APIVersion), EnabledEvents: stripe.StringSlice(stripeapi.EventTypes()),
 			Description: stripe.String("notepay"), Metadata: ours()},
 	)
 	if err != nil {
@@ -217,7 +217,7 @@ func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, 
 func (c SetupConfig) mend(ctx context.Context, d *dialogue, endpoints []*stripe.WebhookEndpoint) error {
 	best := endpoints[0]
 	for _, e := range endpoints {
-		if e.Metadata["app"] == stripeevent.App {
+		if e.Metadata["app"] == stripeapi.App {
 			best = e
 		}
 	}
@@ -230,7 +230,7 @@ func (c SetupConfig) mend(ctx context.Context, d *dialogue, endpoints []*stripe.
 	switch {
 	case problem.State == OK:
 		d.say("Webhook  %s for %s exists already. Its secret is at %s.", best.ID, best.URL, dashboardWebhooks)
-	case best.Metadata["app"] != stripeevent.App:
+	case best.Metadata["app"] != stripeapi.App:
 		d.say("Webhook  %s stays as it is, because setup did not create it, but %s -> %s",
 			best.URL, problem.Detail, problem.Remedy)
 	default:

@@ -14,7 +14,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/payment"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -357,7 +357,7 @@ func endpointProblem(e *stripe.WebhookEndpoint) Result {
 
 // missingEvents are the events that are followed and that an endpoint does not send.
 func missingEvents(e *stripe.WebhookEndpoint) []string {
-	return slices.DeleteFunc(stripeevent.Types(), func(t string) bool {
+	return slices.DeleteFunc(stripeapi.EventTypes(), func(t string) bool {
 		return slices.Contains(e.EnabledEvents, t) || slices.Contains(e.EnabledEvents, "*")
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 	"notepay/internal/config"
 	"notepay/internal/problem"
-	"notepay/internal/stripeevent"
+	"notepay/internal/stripeapi"
 )
 
 // section returns the lines below a heading of a document, up to the next one.
@@ -223,5 +223,5 @@ func TestWebhookEvents(t *testing.T) {
 			documented = append(documented, l.text)
 		}
 	}
-	wantSame(t, "webhook events", documented, stripeevent.Types())
+	wantSame(t, "webhook events", documented, stripeapi.EventTypes())
 }

@@ -164,7 +164,7 @@ func (w *linkReconciler) planOf(ctx context.Context, priceID string) payment.Off
 	if p, ok := w.fleet.Offer(priceID); ok {
 		return p
 	}
-	p, err := w.fleet.Stripe.Plan(ctx, priceID)
+	p, err := w.fleet.Stripe.Offer(ctx, priceID)
 	if err != nil {
 		w.fleet.Log.Warn("price of an adopted link not read", "price", priceID, "err", err)
 		return payment.Offer{PriceID: priceID}

@@ -46,7 +46,7 @@ type Notehub interface {
 // Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
 type Stripe interface {
 	// Plan reads a price.
-	Plan(ctx context.Context, priceID string) (payment.Offer, error)
+	Offer(ctx context.Context, priceID string) (payment.Offer, error)
 	// Links lists the active links that this project made, oldest first; of their plans only the price id is filled in.
 	Links(ctx context.Context) ([]ledger.Link, error)
 	// Link reads one link; upstream.Refused means that there is no such link.

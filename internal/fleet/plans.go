@@ -98,7 +98,7 @@ func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
 
 func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	var why string
-	plan, err := f.Stripe.Plan(ctx, id)
+	plan, err := f.Stripe.Offer(ctx, id)
 	switch e, _ := errors.AsType[*upstream.Error](err); {
 	case err == nil:
 		why = BelowMinimum(plan.Amount, plan.Currency)

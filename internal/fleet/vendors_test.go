@@ -104,7 +104,7 @@ func (v *vendors) Device(_ context.Context, uid string) (ledger.Device, error) {
 	return ledger.Device{}, &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
-func (v *vendors) Plan(_ context.Context, id string) (payment.Offer, error) {
+func (v *vendors) Offer(_ context.Context, id string) (payment.Offer, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.pricesGot = append(v.pricesGot, id)

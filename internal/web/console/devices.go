@@ -12,7 +12,7 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
-	operatorapi "notepay/internal/web/api"
+	"notepay/internal/web/api"
 )
 
 const (
@@ -169,7 +169,7 @@ func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 // by is who decides: there is one operator token.
 func by(r *http.Request) bridge.Actor {
 	why := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
-	return bridge.Actor{Name: operatorapi.OperatorName, Reason: shortened(why, operatorapi.MaxReason)}
+	return bridge.Actor{Name: api.OperatorName, Reason: shortened(why, api.MaxReason)}
 }
 
 // shortened is at most so many bytes of a text, in whole characters.

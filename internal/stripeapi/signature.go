@@ -1,16 +1,14 @@
-package main
+package stripeapi
 
 import (
 	"context"
 	"maps"
 
 	"github.com/stripe/stripe-go/v82"
-
-	"notepay/internal/stripeapi"
 )
 
 // SignLink writes a process's signature on a link and changes nothing else of it.
-func (s *stripeAPI) SignLink(ctx context.Context, id, process string) error {
+func (s *Client) SignLink(ctx context.Context, id, process string) error {
 	if err := s.readyFor(ctx, id, "plink_"); err != nil {
 		return err
 	}
@@ -25,7 +23,7 @@ func signature(process string) map[string]string {
 	if process == "" {
 		return nil
 	}
-	return map[string]string{stripeapi.Signature: process}
+	return map[string]string{Signature: process}
 }
 
 // signedBy returns the metadata of a new link with the signature of the process that makes it. The

@@ -1,4 +1,4 @@
-package main
+package notehub
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/oauth2"
 
-	notehubapi "notepay/internal/notehub"
 	"notepay/internal/upstream"
 )
 
@@ -31,13 +30,13 @@ type tokens struct {
 }
 
 const (
-	tokenFailureHolds = 5 * time.Second
-	// maxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
-	maxRejectedHold = 20 * time.Second
-	// tokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
-	tokenSpare = 2 * time.Minute
-	// tokenLife is assumed where Notehub does not say (it documents 30 minutes).
-	tokenLife = 25 * time.Minute
+	TokenFailureHolds = 5 * time.Second
+	// MaxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
+	MaxRejectedHold = 20 * time.Second
+	// TokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
+	TokenSpare = 2 * time.Minute
+	// TokenLife is assumed where Notehub does not say (it documents 30 minutes).
+	TokenLife = 25 * time.Minute
 )
 
 // accept notes that Notehub has accepted a token.
@@ -69,7 +68,7 @@ func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 		return true, 0
 	}
 	if t.rejected++; t.rejected >= 2 {
-		hold = min(tokenFailureHolds<<min(t.rejected-2, 10), maxRejectedHold)
+		hold = min(TokenFailureHolds<<min(t.rejected-2, 10), MaxRejectedHold)
 		t.failed, t.until = nil, now.Add(hold)
 	}
 	return t.fixed == "" && hold == 0, hold
@@ -102,16 +101,16 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	defer t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			t.failed, t.until = notehubapi.ClassifyToken(err), now.Add(tokenFailureHolds)
+			t.failed, t.until = ClassifyToken(err), now.Add(TokenFailureHolds)
 			return "", t.failed
 		}
 		return "", &upstream.Error{Outcome: upstream.Retryable, Err: ctx.Err()}
 	}
-	life := tokenLife
+	life := TokenLife
 	if !token.Expiry.IsZero() && token.Expiry.After(now) {
 		life = token.Expiry.Sub(now)
 	}
-	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenSpare, life/2))
+	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-TokenSpare, life/2))
 	return t.current, nil
 }
 

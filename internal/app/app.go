@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -17,14 +18,15 @@ import (
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/metrics"
-	notehubapi "notepay/internal/notehub"
+	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/recording"
+	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 	"notepay/internal/vendortime"
 	"notepay/internal/web"
-	operatorapi "notepay/internal/web/api"
+	"notepay/internal/web/api"
 	"notepay/internal/web/console"
 	"notepay/internal/web/customer"
 )
@@ -33,46 +35,46 @@ const (
 	linksPerSecond = 23 // link creations; Stripe allows 25 a second at one endpoint (docs/vendors.md)
 	linksAtOnce    = 2  // makes up for a slot that was taken late, and is still no more than 25 in any second
 
-	readHeaderLimit = 5 * time.Second
-	readLimit       = 30 * time.Second
-	idleLimit       = 2 * time.Minute
+	ReadHeaderLimit = 5 * time.Second
+	ReadLimit       = 30 * time.Second
+	IdleLimit       = 2 * time.Minute
 	maxHeaderBytes  = 32 << 10
 )
 
-// appConfig is what a Server is made of. assemble changes the clients, so that their calls are counted.
-type appConfig struct {
+// Config is what a Server is made of. assemble changes the clients, so that their calls are counted.
+type Config struct {
 	Settings *config.Settings
 	Ledger   *ledger.Ledger
-	Notehub  *notehub
-	Stripe   *stripeAPI
+	Notehub  *notehub.Client
+	Stripe   *stripeapi.Client
 	Log      *slog.Logger
 	Version  string // of notepay, for /health and the metrics
 }
 
-// assemble puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
-func assemble(ctx context.Context, c appConfig) (*Server, error) {
-	s, l, hub, api, log := c.Settings, c.Ledger, c.Notehub, c.Stripe, c.Log
+// New puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
+func New(ctx context.Context, c Config) (*App, error) {
+	s, l, hub, stripeAPI0, log := c.Settings, c.Ledger, c.Notehub, c.Stripe, c.Log
 	returnURL := ""
 	if s.PublicURL != "" {
-		returnURL = successURL(s.PublicURL)
+		returnURL = stripeapi.SuccessURL(s.PublicURL)
 	}
 	var devices *fleet.Fleet
 	problems := &problem.Board{}
-	checks := checker(s, hub, api) // not among the calls that are counted
+	checks := checker(s, hub, stripeAPI0) // not among the calls that are counted
 	metrics := metrics.NewMetrics(c.Version, l.Stats, func() (int, int, time.Time) { return devices.Counts() })
 	clock := l.Clock()
-	api.http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, api.http.Transport))
-	hub.http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.http.Transport))
-	api.odd = func(source string, records []string) {
+	stripeAPI0.Http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, stripeAPI0.Http.Transport))
+	hub.Http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.Http.Transport))
+	stripeAPI0.Odd = func(source string, records []string) {
 		if problems.Odd(source, records...) && len(records) > 0 {
 			log.Warn("unreadable records skipped", "source", source, "records", records)
 		}
 	}
-	hub.odd, hub.counted = notehubapi.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
+	hub.Odd, hub.Counted = notehub.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
 	devices, err := fleet.New(ctx, fleet.Config{
 		Ledger:           l,
 		Notehub:          hub,
-		Stripe:           countedLinks{api, metrics},
+		Stripe:           countedLinks{stripeAPI0, metrics},
 		Log:              log,
 		PriceIDs:         s.PriceIDs(),
 		ReturnURL:        returnURL,
@@ -83,7 +85,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		ManualCapture:    s.CaptureOnStart(),
 		Sessions:         s.PerPurchase(),
 		Problems:         problems,
-		NotehubLimiter:   hub.pace,
+		NotehubLimiter:   hub.Limiter,
 		NotehubPerMinute: s.NotehubPerMinute,
 		Rules:            s.Terms(),
 	})
@@ -91,13 +93,13 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		return nil, err
 	}
 	for _, d := range devices.All() {
-		hub.spelled.Learn(d.UID, d.Spelled)
+		hub.Spelled.Learn(d.UID, d.Spelled)
 	}
 	// Of what an earlier process asked of Notehub, only the listings are written down. A process that
 	// listed the devices within the last minute had just started. It may have used up the limit, as in
 	// a loop of crashes. The few calls that another made for payments may count twice. Notehub's
 	// Retry-After then holds.
-	hub.pace.Earlier(devices.Observed())
+	hub.Limiter.Earlier(devices.Observed())
 	live := web.NewHub(l, log)
 	changed := live.Changed
 	var sessions *checkout.Checkout
@@ -106,7 +108,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		sessions, err = checkout.New(ctx, checkout.Config{
 			Ledger:    l,
 			Fleet:     devices,
-			Stripe:    countedSessions{api, metrics},
+			Stripe:    countedSessions{stripeAPI0, metrics},
 			Log:       log,
 			PublicURL: s.PublicURL,
 			Livemode:  s.Livemode(),
@@ -121,9 +123,9 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		Ledger:         l,
 		Fleet:          devices,
 		Notehub:        hub,
-		Stripe:         api,
-		NotehubLimiter: hub.pace,
-		StripeLimiter:  api.pace,
+		Stripe:         stripeAPI0,
+		NotehubLimiter: hub.Limiter,
+		StripeLimiter:  stripeAPI0.Limiter,
 		Log:            log,
 		Project:        s.NotehubProjectUID,
 		Livemode:       s.Livemode(),
@@ -136,7 +138,7 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		PollInterval:   s.PollInterval,
 		Observe:        metrics,
 		Changed:        changed,
-		AskTime:        api.AskTime,
+		AskTime:        stripeAPI0.AskTime,
 		Problems:       problems,
 	})
 	customer := &customer.Handler{
@@ -157,19 +159,19 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 			ManualCapture: s.CaptureOnStart(),
 		},
 	}
-	server := &Server{
+	server := &App{
 		version:     c.Version,
-		problems:    problems,
+		Problems:    problems,
 		recording:   recording.New(l, problems, log),
-		ledger:      l,
-		fleet:       devices,
-		bridge:      payments,
-		webhooks:    s.WebhookSecrets(),
+		Ledger:      l,
+		Fleet:       devices,
+		Bridge:      payments,
+		Webhooks:    s.WebhookSecrets(),
 		webhooksOff: len(s.WebhookSecrets()) == 0,
-		customer:    customer,
+		Customer:    customer,
 		checkout:    sessions,
 		publicURL:   s.PublicURL,
-		operator: &operatorapi.Handler{
+		Operator: &api.Handler{
 			Ledger: l,
 			Bridge: payments,
 			Fleet:  devices,
@@ -178,16 +180,16 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 		},
 		routeToken: string(s.NotehubRouteToken),
 		project:    s.NotehubProjectUID,
-		ignored:    hub.ignored,
-		metrics:    metrics,
-		paces:      map[string]*upstream.Limiter{"stripe": api.pace, "notehub": hub.pace},
-		log:        log,
+		ignored:    hub.Ignored,
+		Metrics:    metrics,
+		paces:      map[string]*upstream.Limiter{"stripe": stripeAPI0.Limiter, "notehub": hub.Limiter},
+		Log:        log,
 		complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
-		unverified: bodies.New(mostBody),
+		Unverified: bodies.New(MaxBody),
 	}
 	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
 	metrics.Problems = server.wrong.List
-	server.console, err = console.New(console.Config{
+	server.Console, err = console.New(console.Config{
 		Problems:  server.wrong.List,
 		Ledger:    l,
 		Bridge:    payments,
@@ -206,13 +208,13 @@ func assemble(ctx context.Context, c appConfig) (*Server, error) {
 	return server, err
 }
 
-// run does the work of the Server until claims ends, and returns when all of it has ended. Nothing new begins after the
+// Run does the work of the Server until claims ends, and returns when all of it has ended. Nothing new begins after the
 // end of claims. Calls to the vendors under way may go on until calls ends. What they result in is still recorded.
-func (s *Server) run(claims, calls context.Context) {
+func (s *App) Run(claims, calls context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { s.recording.Run(claims) })
-	work.Go(func() { s.fleet.Run(claims) })
-	work.Go(func() { s.bridge.Run(claims, calls) })
+	work.Go(func() { s.Fleet.Run(claims) })
+	work.Go(func() { s.Bridge.Run(claims, calls) })
 	work.Go(func() { s.watchLedger(claims) })
 	if s.checkout != nil {
 		work.Go(func() { s.checkout.Run(claims, calls) })
@@ -220,29 +222,29 @@ func (s *Server) run(claims, calls context.Context) {
 	work.Wait()
 }
 
-// httpServer returns a server for the handler, with limits for its clients. Its shutdown ends the streams.
-func (s *Server) httpServer(handler http.Handler) *http.Server {
+// HTTPServer returns a server for the handler, with limits for its clients. Its shutdown ends the streams.
+func (s *App) HTTPServer(handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: readHeaderLimit,
-		ReadTimeout:       readLimit,
-		IdleTimeout:       idleLimit,
+		ReadHeaderTimeout: ReadHeaderLimit,
+		ReadTimeout:       ReadLimit,
+		IdleTimeout:       IdleLimit,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
-	server.RegisterOnShutdown(s.endStreams)
+	server.RegisterOnShutdown(s.EndStreams)
 	return server
 }
 
-// endStreams ends the live pages and event streams, which would never end by themselves.
-func (s *Server) endStreams() { s.customer.Live.End() }
+// EndStreams ends the live pages and event streams, which would never end by themselves.
+func (s *App) EndStreams() { s.Customer.Live.End() }
 
 // watchLedger stops sales while the ledger's files are damaged or not in their place.
-func (s *Server) watchLedger(ctx context.Context) {
-	s.ledger.Watch(ctx, func(err error) {
+func (s *App) watchLedger(ctx context.Context) {
+	s.Ledger.Watch(ctx, func(err error) {
 		if err == nil {
-			s.problems.Clear(problem.Ledger)
-			s.log.Info("ledger restored to its place")
+			s.Problems.Clear(problem.Ledger)
+			s.Log.Info("ledger restored to its place")
 			return
 		}
 		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
@@ -250,47 +252,9 @@ func (s *Server) watchLedger(ctx context.Context) {
 		if ledger.Damaged(err) {
 			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
 		}
-		s.problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
-		s.log.Error("ledger unusable", "err", err)
+		s.Problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
+		s.Log.Error("ledger unusable", "err", err)
 	})
-}
-
-// countedLinks counts the links that the fleet makes.
-type countedLinks struct {
-	fleet.Stripe
-	metrics *metrics.Metrics
-}
-
-// CreateLink implements fleet.Stripe.
-func (c countedLinks) CreateLink(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	returnURL, process, key string,
-) (ledger.Link, error) {
-	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
-	c.metrics.LinkMade(err)
-	return link, err
-}
-
-// countedSessions counts the sessions that are made for purchases.
-type countedSessions struct {
-	checkout.Stripe
-	metrics *metrics.Metrics
-}
-
-// CreateSession implements checkout.Stripe.
-func (c countedSessions) CreateSession(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	publicURL string,
-	ends time.Time,
-	key string,
-) (ledger.Session, string, error) {
-	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
-	c.metrics.SessionMade(err)
-	return session, url, err
 }
 
 // listenEvery returns how often machines' answers are read while one is awaited. That takes a third of
@@ -301,4 +265,35 @@ func listenEvery(s *config.Settings) time.Duration {
 		return usual
 	}
 	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
+}
+
+// App answers the outside world. Its fields are set once, before it serves.
+type App struct {
+	Ledger   *ledger.Ledger
+	Fleet    *fleet.Fleet
+	Bridge   *bridge.Bridge
+	Webhooks stripeapi.WebhookSecrets
+	Customer *customer.Handler
+	checkout *checkout.Checkout // nil: machines are paid for through their links
+	Operator *api.Handler
+	Console  *console.Console
+	// what Notehub's route sends as its bearer token; "" for no route
+	routeToken string
+	publicURL  string                  // where customers reach us
+	project    string                  // app:..., of whom confirmations are taken
+	ignored    func(event, why string) // told of answers that are not applied to any payment
+	Metrics    *metrics.Metrics
+	paces      map[string]*upstream.Limiter // by vendor, for /health
+	wrong      *web.Problems                // the same with the vendors that do not answer, as it is shown
+	Problems   *problem.Board               // what is wrong now: /health shows it, and sales may stop
+	Log        *slog.Logger
+	recording  *recording.Monitor // whether payments can be recorded
+	refreshes  refreshGate
+	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
+	complaints rate.Sometimes
+	Unverified *bodies.Budget // of webhooks whose signature was not checked yet
+
+	version     string
+	webhooksOff bool
+	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
 }

@@ -3,7 +3,7 @@
 // It promises that an event counts only with Stripe's signature, that the same event comes to the
 // same however it arrives, whatever release of the API it was rendered in, and that nothing of it
 // is kept that tells who paid. It does not know what follows from an event: that is the bridge's.
-package stripeevent
+package stripeapi
 
 import (
 	"crypto/sha256"
@@ -19,16 +19,12 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/fleet"
-	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
 )
 
-// App is the metadata "app" of everything we make at Stripe.
-const App = stripeapi.App
-
-// Secrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty
+// WebhookSecrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty
 // secret would verify what anybody signs with it.
-type Secrets []string
+type WebhookSecrets []string
 
 // ErrSignature is for events that Stripe did not sign, or not lately.
 var ErrSignature = errors.New("no valid signature")
@@ -47,7 +43,7 @@ var ErrMalformed = errors.New("malformed event")
 // Plausible reports whether a header may be a signature of Stripe's: it has a time and a signature
 // of the version that is checked. It costs next to nothing, so that what cannot be signed is
 // refused before its body is read.
-func (s Secrets) Plausible(header string) bool {
+func (s WebhookSecrets) Plausible(header string) bool {
 	timed, signed := false, false
 	for part := range strings.SplitSeq(header, ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(part), "=")
@@ -67,7 +63,7 @@ func (s Secrets) Plausible(header string) bool {
 // time, and then decodes the few stable fields that are used. The library's own event would refuse
 // another release train of the API and takes five times as long, and the library's own tolerance is
 // of the host's clock.
-func (s Secrets) Verify(body []byte, header string, clock *vendortime.Clock) (bridge.Event, error) {
+func (s WebhookSecrets) Verify(body []byte, header string, clock *vendortime.Clock) (bridge.Event, error) {
 	err := ErrSignature
 	for _, secret := range s {
 		if secret == "" {
@@ -86,7 +82,7 @@ func (s Secrets) Verify(body []byte, header string, clock *vendortime.Clock) (br
 	case age > webhook.DefaultTolerance:
 		return bridge.Event{}, fmt.Errorf("%w: %s", ErrTooOld, age.Round(time.Second))
 	}
-	return Decode(body)
+	return DecodeEvent(body)
 }
 
 // signedAt returns the time in the header of a good signature. Of several, the last one was signed.
@@ -103,7 +99,7 @@ func signedAt(header string) (at time.Time) {
 // envelope is what is used of an event beside its object. Fields that tell whose event it is may have any shape.
 type envelope struct {
 	ID       string          `json:"id"`
-	Object   stripeapi.Text  `json:"object"`
+	Object   Text            `json:"object"`
 	Type     string          `json:"type"`
 	Created  json.RawMessage `json:"created"`
 	Livemode bool            `json:"livemode"`
@@ -113,25 +109,25 @@ type envelope struct {
 	Data     json.RawMessage `json:"data"`
 }
 
-// Decode reads an event. The error wraps ErrMalformed. If the event has at least an id and a type,
+// DecodeEvent reads an event. The error wraps ErrMalformed. If the event has at least an id and a type,
 // the event that is returned with the error holds what can be read of it.
-func Decode(body []byte) (bridge.Event, error) {
+func DecodeEvent(body []byte) (bridge.Event, error) {
 	kept, err := withoutPersonalData(body)
 	if err != nil {
 		return bridge.Event{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	var e envelope
 	if err := json.Unmarshal(kept, &e); err != nil {
-		return bridge.Event{}, malformed(stripeapi.IDOf(kept), err)
+		return bridge.Event{}, malformedEvent(IDOf(kept), err)
 	}
 	if e.ID == "" || e.Type == "" {
 		return bridge.Event{}, fmt.Errorf("%w: no id or no type", ErrMalformed)
 	}
-	event := bridge.Event{ID: e.ID, Type: e.Type, Livemode: e.Livemode, Pending: pending(e.Pending), Body: string(kept),
-		Foreign: isSet(e.Account) || isSet(e.Context)}
+	event := bridge.Event{ID: e.ID, Type: e.Type, Livemode: e.Livemode, Pending: pendingWebhooks(e.Pending), Body: string(kept),
+		Foreign: isFieldSet(e.Account) || isFieldSet(e.Context)}
 	var ok bool
-	if event.Created, ok = moment(e.Created); !ok {
-		return event, malformed(e.ID, errors.New("field created: no time"))
+	if event.Created, ok = eventTime(e.Created); !ok {
+		return event, malformedEvent(e.ID, errors.New("field created: no time"))
 	}
 	if e.Object == thin || strings.HasPrefix(e.Type, "v2.") {
 		event.Skipped = "it is a thin event, which carries no object"
@@ -148,55 +144,55 @@ func Decode(body []byte) (bridge.Event, error) {
 		err = json.Unmarshal(e.Data, &data)
 	}
 	if kind == otherObject { // likewise
-		event.ObjectID = stripeapi.IDOf(data.Object)
+		event.ObjectID = IDOf(data.Object)
 		event.Active, event.Limited = offerState(data.Object)
 		return event, nil
 	}
 	if err == nil {
-		err = fill(&event, kind, data.Object)
+		err = fillEvent(&event, kind, data.Object)
 	}
 	if err != nil {
-		event.ObjectID = stripeapi.IDOf(data.Object)
+		event.ObjectID = IDOf(data.Object)
 		event.Intent = string(intentOf(event, kind, data.Object))
-		return event, malformed(e.ID, fmt.Errorf("%s: %w", e.Type, err))
+		return event, malformedEvent(e.ID, fmt.Errorf("%s: %w", e.Type, err))
 	}
 	return event, nil
 }
 
-// fill reads the event's object.
-func fill(event *bridge.Event, kind objectKind, object []byte) error {
+// fillEvent reads the event's object.
+func fillEvent(event *bridge.Event, kind objectKind, object []byte) error {
 	if len(object) == 0 || string(object) == "null" {
 		return errors.New("field data.object: there is no object")
 	}
 	switch kind {
 	case sessionObject:
-		s, _, err := stripeapi.DecodeSession(object)
+		s, _, err := DecodeSession(object)
 		if err != nil {
 			return err
 		}
 		s.Livemode, s.PaidAt = event.Livemode, event.Created
 		event.Session, event.ObjectID, event.Intent, event.Metadata = &s, s.ID, s.PaymentIntent, s.Metadata
 	case intentObject:
-		i, err := stripeapi.DecodeIntent(object)
+		i, err := DecodeIntent(object)
 		if err != nil {
 			return err
 		}
 		event.ObjectID, event.Intent, event.Metadata = i.ID, i.ID, i.Metadata
 	case chargeObject:
-		c, err := stripeapi.DecodeCharge(object)
+		c, err := DecodeCharge(object)
 		if err != nil {
 			return err
 		}
 		event.ObjectID, event.Intent, event.Metadata = c.ID, string(c.PaymentIntent), c.Metadata
 		event.Refunded, event.Card, event.ReceiptURL = c.AmountRefunded, c.Details.Last4, string(c.ReceiptURL)
 	case refundObject:
-		r, metadata, err := stripeapi.DecodeRefund(object)
+		r, metadata, err := DecodeRefund(object)
 		if err != nil {
 			return err
 		}
 		event.Refund, event.ObjectID, event.Intent, event.Metadata = &r, r.ID, r.Intent, metadata
 	case disputeObject:
-		d, err := stripeapi.DecodeDispute(object)
+		d, err := DecodeDispute(object)
 		if err != nil {
 			return err
 		}
@@ -207,14 +203,14 @@ func fill(event *bridge.Event, kind objectKind, object []byte) error {
 }
 
 // intentOf returns the PaymentIntent of an event that cannot be read, so that Stripe can be asked for it.
-func intentOf(event bridge.Event, kind objectKind, object []byte) stripeapi.Reference {
+func intentOf(event bridge.Event, kind objectKind, object []byte) Reference {
 	if kind == intentObject {
-		return stripeapi.Reference(event.ObjectID)
+		return Reference(event.ObjectID)
 	}
 	var o struct {
 		Intent json.RawMessage `json:"payment_intent"`
 	}
-	var intent stripeapi.Reference
+	var intent Reference
 	if json.Unmarshal(object, &o) != nil || len(o.Intent) == 0 || json.Unmarshal(o.Intent, &intent) != nil {
 		return ""
 	}
@@ -224,12 +220,12 @@ func intentOf(event bridge.Event, kind objectKind, object []byte) stripeapi.Refe
 // thin is the "object" of events that carry no object of their own.
 const thin = "v2.core.event"
 
-func malformed(id string, err error) error {
+func malformedEvent(id string, err error) error {
 	return fmt.Errorf("%w: event %s: %w", ErrMalformed, id, err)
 }
 
-// moment reads a time in Unix seconds, or in the words of a thin event.
-func moment(text json.RawMessage) (time.Time, bool) {
+// eventTime reads a time in Unix seconds, or in the words of a thin event.
+func eventTime(text json.RawMessage) (time.Time, bool) {
 	var seconds int64
 	if json.Unmarshal(text, &seconds) == nil {
 		return time.Unix(seconds, 0).UTC(), seconds > 0
@@ -241,13 +237,13 @@ func moment(text json.RawMessage) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// isSet reports whether a field holds anything. "" and null are how a field says that there is nothing.
-func isSet(field json.RawMessage) bool {
+// isFieldSet reports whether a field holds anything. "" and null are how a field says that there is nothing.
+func isFieldSet(field json.RawMessage) bool {
 	return len(field) > 0 && string(field) != "null" && string(field) != `""`
 }
 
-// pending reads how many endpoints have not accepted an event, -1 if that is not told.
-func pending(text json.RawMessage) int {
+// pendingWebhooks reads how many endpoints have not accepted an event, -1 if that is not told.
+func pendingWebhooks(text json.RawMessage) int {
 	var n int
 	if len(text) == 0 || string(text) == "null" || json.Unmarshal(text, &n) != nil || n < 0 {
 		return -1
@@ -283,9 +279,9 @@ func kindOf(eventType string) objectKind {
 	return otherObject
 }
 
-// Types are the events that change a payment or what is sold, for the list of events and for
+// EventTypes are the events that change a payment or what is sold, for the list of events and for
 // whoever makes an endpoint. Stripe lists at most 20 types at once.
-func Types() []string {
+func EventTypes() []string {
 	return []string{
 		"checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
 		"payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled",
@@ -295,13 +291,13 @@ func Types() []string {
 	}
 }
 
-// ListedTypes are the events that are asked for of the list: those that an endpoint sends, and the
+// ListedEventTypes are the events that are asked for of the list: those that an endpoint sends, and the
 // charges, which alone tell the card.
-func ListedTypes() []string { return append(Types(), bridge.ChargeSucceeded) }
+func ListedEventTypes() []string { return append(EventTypes(), bridge.ChargeSucceeded) }
 
-// Listed reads an event of a list. If it cannot be read, Odd says why; then it may have no id.
-func Listed(record []byte) bridge.Event {
-	e, err := Decode(record)
+// DecodeListedEvent reads an event of a list. If it cannot be read, Odd says why; then it may have no id.
+func DecodeListedEvent(record []byte) bridge.Event {
+	e, err := DecodeEvent(record)
 	e.Listed = true
 	if err != nil {
 		e.Odd = err.Error()
@@ -316,5 +312,5 @@ func offerState(object json.RawMessage) (active, limited bool) {
 		Restrictions json.RawMessage `json:"restrictions"`
 	}
 	_ = json.Unmarshal(object, &link) // of another shape neither is true, and Stripe is asked
-	return string(link.Active) == "true", isSet(link.Restrictions)
+	return string(link.Active) == "true", isFieldSet(link.Restrictions)
 }

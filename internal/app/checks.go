@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -7,19 +7,21 @@ import (
 	"notepay/internal/check"
 	"notepay/internal/config"
 	"notepay/internal/ledger"
+	"notepay/internal/notehub"
+	"notepay/internal/stripeapi"
 	"notepay/internal/vendortime"
 	"notepay/internal/web/console"
 )
 
-// newCheck returns what the checks need. The clients must be the checks' own, because newCheck watches their calls.
-func newCheck(s *config.Settings, hub *notehub, api *stripeAPI) check.Config {
+// NewCheck returns what the checks need. The clients must be the checks' own, because newCheck watches their calls.
+func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) check.Config {
 	clock := vendortime.New(nil)
-	api.http.Transport = clock.Watch(vendortime.Stripe, api.http.Transport)
-	hub.http.Transport = clock.Watch(vendortime.Notehub, hub.http.Transport)
+	api.Http.Transport = clock.Watch(vendortime.Stripe, api.Http.Transport)
+	hub.Http.Transport = clock.Watch(vendortime.Notehub, hub.Http.Transport)
 	return check.Config{
 		Settings:   s,
-		Stripe:     api.client,
-		Plan:       api.Plan,
+		Stripe:     api.Client,
+		Plan:       api.Offer,
 		Notehub:    hub,
 		Clock:      clock,
 		Disk:       ledger.NetworkDisk,
@@ -33,10 +35,10 @@ func newCheck(s *config.Settings, hub *notehub, api *stripeAPI) check.Config {
 
 // checker returns the checks for the console. They use their own clients, so that a failed check or a new token cannot
 // affect the running bridge, but they share its rate limits.
-func checker(s *config.Settings, hub *notehub, api *stripeAPI) func(context.Context, func(console.Finding)) {
-	uncountedHub, uncountedAPI := hub.withPace(hub.pace), api.withPace(api.pace) // their transports are as they are now
+func checker(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) func(context.Context, func(console.Finding)) {
+	uncountedHub, uncountedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter) // their transports are as they are now
 	return func(ctx context.Context, found func(console.Finding)) {
-		c := newCheck(s, uncountedHub.withPace(hub.pace.Share()), uncountedAPI.withPace(api.pace.Share()))
+		c := NewCheck(s, uncountedHub.WithLimiter(hub.Limiter.Share()), uncountedAPI.WithLimiter(api.Limiter.Share()))
 		c.Report = func(r check.Result) {
 			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
 		}

@@ -1,4 +1,4 @@
-package stripeevent
+package stripeapi
 
 import (
 	"bytes"
