@@ -19,14 +19,14 @@ postgres: ## the tests that need a PostgreSQL server, on one of their own (Debia
 mutants: ## each guard is taken away in turn, and its test must fail; two minutes on two cores
 	NOTEPAY_MUTANTS=1 go test -count=1 -timeout 20m -run TestMutants .
 
-contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/doc.go says what it needs
-	cd tests && go test -race -shuffle=on -parallel 8 -count=1 ./... # not from the cache, which does not see notepay's own files
+contract: ## notepay against what Stripe and Notehub publish, Stripe's tool and a browser; tests/contract/doc.go says what it needs
+	cd tests/contract && go test -race -shuffle=on -parallel 8 -count=1 ./... # not from the cache, which does not see notepay's own files
 
 check: ## formatting, vet and staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	go vet ./...
 	go tool -modfile=tools/go.mod staticcheck ./...
-	cd tests && go vet ./... && go tool -modfile=../tools/go.mod staticcheck ./...
+	cd tests/contract && go vet ./... && go tool -modfile=../../tools/go.mod staticcheck ./...
 
 FUZZTIME ?= 60s
 fuzz:  ## each fuzz target in turn, FUZZTIME each

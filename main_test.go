@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
 )
@@ -43,8 +45,8 @@ func TestCommandsAndExitCodes(t *testing.T) {
 
 func TestStartsThatFail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	s := w.start()
+	w := apptest.NewWorld(t)
+	s := w.Start()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -73,16 +75,16 @@ func TestStartsThatFail(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, complaint := w.commandWith(c.set, "serve")
+			code, _, complaint := w.CommandWith(c.set, "serve")
 			if code != c.code || !strings.Contains(complaint, c.want) {
 				t.Errorf("exit code %d, %q; want %d and %q", code, complaint, c.code, c.want)
 			}
-			if strings.Contains(complaint, testSecret) || strings.Contains(complaint, "secret-of-client") {
+			if strings.Contains(complaint, fixture.TestSecret) || strings.Contains(complaint, "secret-of-client") {
 				t.Errorf("a secret is printed: %q", complaint)
 			}
 		})
 	}
-	s.selling(washer) // the first is none the worse for it
+	s.Selling(fixture.Washer) // the first is none the worse for it
 }
 
 // The stop waits for what is under way, and hands back what does not end.
@@ -97,21 +99,21 @@ func TestAStopWithACallUnderWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
-			s := w.start()
-			link := s.selling(washer)
-			w.notehub.Next(postNote, c.outcome)
-			session := w.pay(link, sandbox.PayOptions{})
-			w.until("the call is under way", func() bool { return len(w.notehub.Notes(washer)) == 1 })
+			w := apptest.NewWorld(t)
+			s := w.Start()
+			link := s.Selling(fixture.Washer)
+			w.Notehub.Next(fixture.PostNote, c.outcome)
+			session := w.Pay(link, sandbox.PayOptions{})
+			w.Until("the call is under way", func() bool { return len(w.Notehub.Notes(fixture.Washer)) == 1 })
 			began := time.Now()
-			w.stopped(s)
+			w.Stopped(s)
 			if took := time.Since(began); took > c.most {
 				t.Errorf("the stop took %v; want at most %v", took, c.most)
 			}
-			next := w.start()
-			next.payment(session.ID, "sent", has(`"machine":"sent"`))
-			w.stopped(next)
-			if n := len(w.notehub.Notes(washer)); n != 1 {
+			next := w.Start()
+			next.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
+			w.Stopped(next)
+			if n := len(w.Notehub.Notes(fixture.Washer)); n != 1 {
 				t.Errorf("%d notes; want the one", n)
 			}
 		})
@@ -120,29 +122,29 @@ func TestAStopWithACallUnderWay(t *testing.T) {
 
 func TestCaptureOnStartMakesLinksThatHoldTheMoney(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t).set("CAPTURE", "on_start", "CONFIRM_WITHIN", "1m")
-	s := w.start()
-	s.selling(washer)
-	if links := w.stripe.Links(); len(links) != 1 || links[0].CaptureMethod != "manual" {
+	w := apptest.NewWorld(t).Set("CAPTURE", "on_start", "CONFIRM_WITHIN", "1m")
+	s := w.Start()
+	s.Selling(fixture.Washer)
+	if links := w.Stripe.Links(); len(links) != 1 || links[0].CaptureMethod != "manual" {
 		t.Errorf("links %+v; want one with manual capture", links)
 	}
-	w.stopped(s)
+	w.Stopped(s)
 }
 
 func TestNoSecretIsLogged(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	s := w.start()
-	w.notehub.Next(postNote, sandbox.Outcome{Status: 401}, sandbox.Outcome{Status: 403}, sandbox.Outcome{})
-	session := w.pay(s.selling(washer), sandbox.PayOptions{})
-	s.get("/payment/success?session_id=" + session.ID)
-	s.do(http.MethodPost, "/webhook/stripe", "{}", "Stripe-Signature", "t=1,v1=00")
-	s.get("/api/payments", "Authorization", "Bearer wrong")
-	s.payment(session.ID, "sent", has(`"machine":"sent"`))
-	_, header, _ := s.get("/payment/success?session_id=" + session.ID)
-	w.stopped(s)
-	for _, secret := range []string{testKey, testSecret, "secret-of-client", "operator-token-1234", "Bearer", "whsec_", strings.TrimPrefix(header.Get("Location"), "/session/")} {
-		if strings.Contains(s.logs.String(), secret) {
+	w := apptest.NewWorld(t)
+	s := w.Start()
+	w.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 401}, sandbox.Outcome{Status: 403}, sandbox.Outcome{})
+	session := w.Pay(s.Selling(fixture.Washer), sandbox.PayOptions{})
+	s.Get("/payment/success?session_id=" + session.ID)
+	s.Do(http.MethodPost, "/webhook/stripe", "{}", "Stripe-Signature", "t=1,v1=00")
+	s.Get("/api/payments", "Authorization", "Bearer wrong")
+	s.Payment(session.ID, "sent", apptest.Has(`"machine":"sent"`))
+	_, header, _ := s.Get("/payment/success?session_id=" + session.ID)
+	w.Stopped(s)
+	for _, secret := range []string{fixture.TestKey, fixture.TestSecret, "secret-of-client", "operator-token-1234", "Bearer", "whsec_", strings.TrimPrefix(header.Get("Location"), "/session/")} {
+		if strings.Contains(s.Logs.String(), secret) {
 			t.Errorf("the log holds %q", secret)
 		}
 	}
@@ -152,7 +154,7 @@ func TestNoSecretIsLogged(t *testing.T) {
 func TestTheBinary(t *testing.T) {
 	t.Parallel()
 	binary := filepath.Join(t.TempDir(), "notepay")
-	buildAsShipped(t, binary)
+	apptest.BuildAsShipped(t, binary)
 	info, err := os.Stat(binary)
 	if err != nil {
 		t.Fatal(err)
@@ -170,30 +172,30 @@ func TestTheBinary(t *testing.T) {
 	}
 
 	const devices = 10_000
-	w := newWorld(t)
-	w.remember(devices)
+	w := apptest.NewWorld(t)
+	w.Remember(devices)
 	// Nothing is to be had from the vendors: what is known is enough.
-	w.stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
-	w.notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
-	p := w.launch(invocation(binary, w.dir, w.env), io.Discard)
-	s := &service{w: w, url: p.url}
-	if status, _, _ := s.get("/health"); status != http.StatusOK {
+	w.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
+	w.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
+	p := w.Launch(apptest.Invocation(binary, w.Dir, w.Env), io.Discard)
+	s := &apptest.Service{W: w, Url: p.Url}
+	if status, _, _ := s.Get("/health"); status != http.StatusOK {
 		t.Errorf("/health answers %d", status)
 	}
-	status, header, _ := s.get("/pay?device=dev:7777")
-	took := time.Since(p.began)
+	status, header, _ := s.Get("/pay?device=dev:7777")
+	took := time.Since(p.Began)
 	if status != http.StatusTemporaryRedirect || header.Get("Location") != "https://buy.example.com/7777" {
 		t.Errorf("/pay answers %d to %q", status, header.Get("Location"))
 	}
 	if took > time.Second {
 		t.Errorf("the first redirect came after %v; want at most 1 s", took)
 	}
-	memory := residentMB(t, p.cmd.Process.Pid)
+	memory := apptest.ResidentMB(t, p.Cmd.Process.Pid)
 	if memory > 100 {
 		t.Errorf("%.0f MB resident; want at most 100", memory)
 	}
 	t.Logf("%d known devices: first redirect after %v, %.0f MB resident", devices, took.Round(time.Millisecond), memory)
-	if err := p.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		t.Errorf("after SIGTERM: %v; want exit code 0", err)
 	}
 }

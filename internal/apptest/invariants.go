@@ -1,0 +1,383 @@
+package apptest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+// checkInvariants returns what must never be, wherever a test ends: the promise, held against what Stripe, Notehub and the machines
+// saw. What the ledger cannot know yet (an event that was never delivered, a call that is under way) it is not blamed for.
+func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stripe, hub *sandbox.Notehub, machines ...*sandbox.Machine) []string {
+	return checkInvariantsAfter(ctx, nil, l, stripe, hub, machines...)
+}
+
+// checkInvariantsAfter is checkInvariants for a ledger that older copies have replaced.
+func checkInvariantsAfter(
+	ctx context.Context,
+	rewinds []*Rewind,
+	l *ledger.Ledger,
+	stripe *sandbox.Stripe,
+	hub *sandbox.Notehub,
+	machines ...*sandbox.Machine,
+) []string {
+	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]payment.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
+		untold: map[string]bool{}, foreign: map[string]bool{}, rewinds: rewinds}
+	for _, m := range machines {
+		for _, start := range m.Starts() {
+			i.starts[start.CreditID]++
+		}
+	}
+	i.readPayments()
+	i.readEvents()
+	i.checkNotes(hub)
+	for _, p := range i.payments {
+		i.checkRow(p)
+		i.checkAdoption(p)
+		if p.Reason == payment.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
+			continue // another ledger's to deliver, or nobody's money
+		}
+		i.checkMoney(p)
+		i.checkCredit(p)
+	}
+	return i.problems
+}
+
+// inspection is what was found by asking everybody.
+type inspection struct {
+	ctx      context.Context
+	l        *ledger.Ledger
+	stripe   *sandbox.Stripe
+	payments map[string]payment.Payment // by session
+	notes    map[string][]sandbox.Note  // by credit
+	starts   map[string]int             // by credit
+	untold   map[string]bool            // intents of which something happened that the ledger has not heard
+	foreign  map[string]bool            // intents of which somebody else gave money back, or asks for it
+	rewinds  []*Rewind                  // the restores of the ledger, the first first
+	problems []string
+}
+
+func (i *inspection) wrong(format string, args ...any) {
+	i.problems = append(i.problems, fmt.Sprintf(format, args...))
+}
+
+func (i *inspection) readPayments() {
+	intents := map[string]bool{}
+	for cursor := ""; ; {
+		list, next, err := i.l.Payments(i.ctx, ledger.Filter{Limit: 500, Cursor: cursor})
+		if err != nil {
+			i.wrong("%v", err)
+			return
+		}
+		for _, p := range list {
+			if _, twice := i.payments[p.SessionID]; twice || (p.PaymentIntent != "" && intents[p.PaymentIntent]) {
+				i.wrong("session %s or its intent has two payments", p.SessionID)
+			}
+			i.payments[p.SessionID], intents[p.PaymentIntent] = p, true
+		}
+		if cursor = next; next == "" {
+			return
+		}
+	}
+}
+
+// readEvents learns what Stripe had to say of each intent, and demands that what was acknowledged is on disk.
+func (i *inspection) readEvents() {
+	for _, e := range i.stripe.Events() {
+		var body struct {
+			Data struct {
+				Object struct {
+					ID       string            `json:"id"`
+					Intent   string            `json:"payment_intent"`
+					Metadata map[string]string `json:"metadata"`
+				} `json:"object"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(e.Body, &body); err != nil {
+			i.wrong("event %s: %v", e.ID, err)
+			continue
+		}
+		object := body.Data.Object
+		intent := object.Intent
+		if strings.HasPrefix(e.Type, "payment_intent.") {
+			intent = object.ID
+		}
+		switch e.Type {
+		case "charge.captured", "charge.expired", "payment_intent.payment_failed", "payment_intent.processing":
+			continue // nobody asks for these
+		case "refund.created":
+			i.foreign[intent] = i.foreign[intent] || object.Metadata["credit"] == "" || i.forgotten(e)
+		case "charge.dispute.created":
+			i.foreign[intent] = true
+		case "checkout.session.completed":
+			i.checkAcknowledged(e)
+		}
+		if known, err := i.l.HasEvent(i.ctx, e.ID); err != nil || !known {
+			i.untold[intent] = true
+		}
+	}
+}
+
+// checkAcknowledged: we said yes, so it is on disk, as a payment or as a session to be looked up.
+func (i *inspection) checkAcknowledged(e sandbox.Event) {
+	sold, _ := i.stripe.Session(e.ObjectID)
+	ours := sold.Metadata["device_uid"] != "" && (sold.Metadata["project"] == "" || sold.Metadata["project"] == fixture.Project)
+	_, held, _, _ := i.stripe.Money(e.ObjectID)
+	if !e.Acked || !ours || (sold.PaymentStatus != "paid" && held == 0) || e.Created.Before(i.l.CreatedAt()) {
+		return
+	}
+	if _, ok := i.payments[e.ObjectID]; !ok && !i.lookingUp() {
+		i.wrong("session %s was acknowledged and is not in the ledger", e.ObjectID)
+	}
+}
+
+func (i *inspection) lookingUp() bool {
+	stats, err := i.l.Stats(i.ctx)
+	if err != nil {
+		i.wrong("%v", err)
+	}
+	return !stats.NextLookup.IsZero()
+}
+
+func (i *inspection) checkNotes(hub *sandbox.Notehub) {
+	for _, n := range hub.Notes("") {
+		session, _ := n.Body["session_id"].(string)
+		credit, _ := n.Body["credit_id"].(string)
+		i.notes[credit] = append(i.notes[credit], n)
+		p, known := i.payments[session]
+		if credit != payment.CreditID(session) {
+			i.wrong("a note for session %s carries credit %s", session, credit)
+		}
+		if !known && n.Posted.After(i.l.CreatedAt().Add(time.Second)) {
+			i.wrong("a note for session %s, which the ledger does not know", session)
+		}
+		if known && !strings.EqualFold(p.DeviceUID, n.Device) {
+			i.wrong("a note for session %s at %s instead of %s", session, n.Device, p.DeviceUID)
+		}
+		if known && p.ConfirmBy.IsZero() && !completed(n) {
+			i.wrong("a note %v for session %s, whose machine knows only credits", n.Body["payment_status"], session)
+		}
+		if strings.HasPrefix(session, "start_") {
+			continue
+		}
+		charged, held, _, intent := i.stripe.Money(session)
+		if sold, ok := i.stripe.Session(session); !ok || (sold.PaymentStatus == "unpaid" && charged+held == 0 && intent != "canceled") {
+			i.wrong("a note for session %s, which nobody paid", session)
+		} else if sold.Metadata["device_uid"] != n.Device {
+			i.wrong("a note for session %s at %s instead of %s", session, n.Device, sold.Metadata["device_uid"])
+		}
+	}
+}
+
+func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "completed" }
+
+// checkRow holds a row against the life of a payment alone: it has its next step, or is at an end, and nothing ends unseen.
+func (i *inspection) checkRow(p payment.Payment) {
+	now := i.stripe.Now()
+	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
+		if once := payment.Next(p, at); payment.Next(once, at) != once {
+			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, payment.Next(once, at))
+		} else if p.Step == payment.NoStep && once != p {
+			i.wrong("payment %s is forgotten: nobody looks at it again, and it is not what it should be: %+v becomes %+v", p.ID, p, once)
+		}
+	}
+	if p.InFlight && (p.Step == payment.NoStep || p.Step == payment.StepWait) {
+		i.wrong("payment %s is under way with step %q", p.ID, p.Step)
+	}
+	if p.Step == payment.NoStep && !payment.Closed(p) && !i.decided(p) {
+		i.wrong("payment %s came to a dead end and nobody is told: %s, %s %s", p.ID, p.Funds, p.Delivery, p.Reason)
+	}
+}
+
+// decided: a person took this payment in hand.
+func (i *inspection) decided(p payment.Payment) bool {
+	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
+	if err != nil {
+		i.wrong("%v", err)
+	}
+	return slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "refund" || a.What == "end" })
+}
+
+// checkMoney holds where the money is against Stripe.
+func (i *inspection) checkMoney(p payment.Payment) {
+	sold, ok := i.stripe.Session(p.SessionID)
+	if !ok || p.ID != payment.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
+		i.wrong("payment %s does not agree with its session %+v", p.ID, sold)
+	}
+	charged, held, back, intent := i.stripe.Money(p.SessionID)
+	on := fmt.Sprintf("payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Funds, p.Delivery, p.Reason, p.RefundedAmount, charged, held, back, intent)
+	if back > charged || p.RefundedAmount > p.Amount {
+		i.wrong("more went back than was paid: %s", on)
+	}
+	if p.InFlight || i.untold[p.PaymentIntent] || i.lookingUp() {
+		return // the ledger has yet to hear
+	}
+	onItsWay := p.Funds == payment.Authorized || p.Funds == payment.Capturing || p.Funds == payment.Canceling
+	switch {
+	case held > 0 && (!onItsWay || p.Step == payment.NoStep && p.ReviewReason == ""):
+		i.wrong("a hold is left: %s", on)
+	case p.Funds == payment.Canceled && intent != "canceled":
+		i.wrong("the hold was not released: %s", on)
+	case (p.Funds == payment.Paid || p.Funds == payment.Refunded) && p.Step != payment.StepRefund && p.RefundedAmount != back:
+		i.wrong("the ledger does not know what went back: %s", on)
+	case p.Funds == payment.Refunded && back+p.LostAmount != p.Amount:
+		i.wrong("not all of it went back: %s", on)
+	case p.Funds == payment.Paid && p.Amount > 0 && charged == 0:
+		i.wrong("nothing was taken: %s", on)
+	case p.Reason == payment.ReasonReversed && intent != "canceled" && !i.foreign[p.PaymentIntent] && !i.decided(p):
+		i.wrong("nobody else gave it back: %s", on)
+	}
+}
+
+// checkCredit holds what became of the credit against what Notehub and the machine have.
+func (i *inspection) checkCredit(p payment.Payment) {
+	var credits []sandbox.Note
+	for _, n := range i.notes[p.ID] {
+		if completed(n) {
+			credits = append(credits, n)
+		}
+	}
+	starts := i.starts[p.ID]
+	has := starts > 0
+	if p.ConfirmBy.IsZero() { // a machine that says nothing has what its Notecard fetched
+		has = slices.ContainsFunc(credits, func(n sandbox.Note) bool { return n.Fetched })
+	}
+	_, _, back, intent := i.stripe.Money(p.SessionID)
+	returned := p.Amount > 0 && (back == p.Amount || intent == "canceled")
+	on := fmt.Sprintf("payment %s, %s %s %s %s", p.ID, p.Funds, p.Delivery, p.Reason, p.ReviewReason)
+	switch {
+	case p.Delivery == payment.Sent && len(credits) == 0:
+		i.wrong("sent, and Notehub has no note: %s", on)
+	case !p.MaybeAccepted && len(credits) > 0 && !p.InFlight && !i.retried(p) && !i.missed(p):
+		i.wrong("never posted, and Notehub has its note: %s", on)
+	case !p.ConfirmBy.IsZero() && starts > 1:
+		i.wrong("%d starts of a machine that confirms: %s", starts, on)
+	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight && !i.missed(p):
+		i.wrong("the machine has its credit and the customer the money: %s", on)
+	case returned && p.Step == payment.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
+		i.wrong("the money is back and the credit still waits for the machine: %s", on)
+	}
+}
+
+// retried: a person had the credit sent anew, so that an older note of it may be gone.
+func (i *inspection) retried(p payment.Payment) bool {
+	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
+	return err == nil && slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "retry" })
+}
+
+// both: the credit and the money back are the agreed end, for the machine said nothing, or said it too late.
+func both(p payment.Payment) bool {
+	switch p.Reason {
+	case payment.ReasonUnconfirmed, payment.ReasonStartedAfter, payment.ReasonRecallUnclear:
+		return true
+	case payment.ReasonReversed:
+		return p.Funds == payment.Canceled // the intent was cancelled, which nobody of us does after a start
+	}
+	return p.Funds == payment.CaptureFailed
+}
+
+// What is promised after a restore (README, docs/design.md "An older ledger"), of a payment that the
+// copy holds and does not take for queued: what is promised of any. The others are adopted, so that
+// no credit is sent, no money moves and a person decides:
+//
+//   - by a backup, each that was paid before its first start and that it does not know, or takes for
+//     queued;
+//   - by any other copy, those that it does not know and that were handled by the later ledger, as far
+//     as Stripe's list of events, Notehub's pending notes, the machine's answers or the money tell.
+//
+// A plain copy cannot tell that a payment was handled if Stripe's event was never accepted and the
+// note was fetched, or if the copy itself holds it as queued or to be looked up. Such a payment
+// counts as missed, and its credit may be sent, or its money go back, once more.
+
+// mayAdopt reports whether the ledger may adopt a payment: some restore lets it, or the money was moved
+// by hand before the ledger heard of the payment, which counts after any start.
+func (i *inspection) mayAdopt(p payment.Payment) bool {
+	_, _, back, intent := i.stripe.Money(p.SessionID)
+	sold, _ := i.stripe.Session(p.SessionID)
+	if back > 0 || sold.Metadata["capture"] == "manual" && intent == "succeeded" {
+		return true
+	}
+	for _, r := range i.rewinds {
+		_, unknown := r.Unknown[p.SessionID]
+		handled := r.Stamped || r.Accepted[p.SessionID] || len(i.notes[p.ID]) > 0
+		if handled && (unknown || r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]) {
+			return true
+		}
+	}
+	return false
+}
+
+// mustAdopt reports whether the last restore obliges the ledger to adopt a payment.
+func (i *inspection) mustAdopt(p payment.Payment) bool {
+	if len(i.rewinds) == 0 {
+		return false
+	}
+	last := i.rewinds[len(i.rewinds)-1]
+	if last.Stamped {
+		return last.Unknown[p.SessionID]
+	}
+	if !last.Unknown[p.SessionID] || last.undecided[p.SessionID] || last.undecided[p.PaymentIntent] {
+		return false
+	}
+	waited := func(n sandbox.Note) bool {
+		listed := n.Posted.Add(listedBy).Before(last.Started)
+		fetched := n.Fetched && n.FetchedAt.Before(p.CreatedAt.Add(ClocksAgree))
+		return completed(n) && listed && !fetched && !n.Deleted
+	}
+	return last.Accepted[p.SessionID] || slices.ContainsFunc(i.notes[p.ID], waited)
+}
+
+// missed reports whether the ledger had to take a payment for missed that may have been handled. That
+// is so in a plain copy without evidence, and of what was paid within seconds of the start, because
+// the ledger only estimates Stripe's time.
+func (i *inspection) missed(p payment.Payment) bool {
+	for _, r := range i.rewinds {
+		undecided := r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]
+		long, unknown := r.Unknown[p.SessionID]
+		if unknown && !long || !r.Stamped && (unknown && !r.Accepted[p.SessionID] || undecided) {
+			return true
+		}
+	}
+	return false
+}
+
+// forgotten reports whether the ledger that was replaced by a copy did something that the copy does not know.
+func (i *inspection) forgotten(e sandbox.Event) bool {
+	for _, r := range i.rewinds {
+		if !e.Created.Before(r.Copied.Truncate(time.Second)) && !e.Created.After(r.Started) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkAdoption holds a payment against what is promised of those that a restored ledger does not know.
+func (i *inspection) checkAdoption(p payment.Payment) {
+	adopted := p.Reason == payment.ReasonAdopted
+	switch {
+	case !adopted && i.mustAdopt(p):
+		i.wrong("payment %s is not adopted by the restore at %v: %+v", p.ID, i.rewinds[len(i.rewinds)-1].Started, p)
+	case !adopted || len(i.rewinds) == 0:
+		return
+	case !i.mayAdopt(p):
+		i.wrong("payment %s is adopted, and nothing says that it was handled: %+v", p.ID, p)
+	case p.ReviewReason == "" && !i.decided(p):
+		i.wrong("payment %s is adopted, and nobody is told: %+v", p.ID, p)
+	case p.RefundSeq > 0 && !i.decided(p):
+		i.wrong("payment %s is adopted, and its money is given back: %+v", p.ID, p)
+	}
+	last := i.rewinds[len(i.rewinds)-1].Started.Add(inFlightWhenKilled)
+	for _, n := range i.notes[p.ID] {
+		if completed(n) && n.Posted.After(last) {
+			i.wrong("payment %s is adopted, and its credit was sent after the restore: %+v", p.ID, n)
+		}
+	}
+}

@@ -1,0 +1,231 @@
+//go:build linux
+
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+)
+
+// TestBench measures what docs/performance.md says, and writes it. It is for `make bench`: on a machine that does other things
+// meanwhile its figures mean nothing. A figure that falls short is marked, not a failure, for the reader knows the machine.
+func TestBench(t *testing.T) {
+	if os.Getenv("NOTEPAY_BENCH") != "1" {
+		t.Skip("takes minutes: set NOTEPAY_BENCH=1, or run make bench")
+	}
+	r := &report{load: loadAverage(t), sync: median(syncTimes(t, t.TempDir(), 1000))}
+	began := time.Now()
+	parts := []struct { // the pages first, for their memory is measured
+		name string
+		run  func(*testing.T, *report)
+	}{
+		{"live", benchLive}, {"pay", benchPay}, {"plans", benchPlans}, {"webhook", benchWebhook}, {"wire", benchWire}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
+	}
+	measured := 0
+	for _, part := range parts {
+		t.Run(part.name, func(t *testing.T) { part.run(t, r); measured++ })
+	}
+	if t.Failed() || measured < len(parts) {
+		return // a part failed, or was left out by -run
+	}
+	r.took = time.Since(began)
+	err := errors.Join(
+		os.WriteFile(apptest.InModule(t, "docs", "performance.md"), r.markdown(), 0o644),
+		os.WriteFile(apptest.InModule(t, "docs", "performance.svg"), r.plot(), 0o644),
+	)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// report is what was measured.
+type report struct {
+	load    string        // average before it began
+	sync    time.Duration // one write of 4 KiB with fdatasync, the median
+	took    time.Duration
+	figures []figure
+	growth  []size
+}
+
+// figure is one measurement with what it is held against.
+type figure struct {
+	name, got, baseline string
+	ratio               string
+	wanted              string // "" if nothing is asked of it
+	short               bool
+}
+
+func (r *report) add(t *testing.T, f figure) {
+	t.Helper()
+	t.Logf("%s: %s (%s), ratio %s, wanted %s", f.name, f.got, f.baseline, f.ratio, f.wanted)
+	r.figures = append(r.figures, f)
+}
+
+// median is the middle of a list, which it sorts.
+func median[T float64 | time.Duration](list []T) T { return quantile(list, 0.5) }
+
+func quantile[T float64 | time.Duration](list []T, q float64) T {
+	slices.Sort(list)
+	return list[min(int(q*float64(len(list))), len(list)-1)]
+}
+
+// syncTimes overwrites one page of one file in place and syncs it, times over: no log can be faster.
+func syncTimes(t *testing.T, dir string, times int) []time.Duration {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "page"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	page := make([]byte, 4096)
+	took := make([]time.Duration, 0, times)
+	for n := range times + 1 {
+		began := time.Now()
+		if _, err := f.WriteAt(page, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			t.Fatal(err)
+		}
+		if n > 0 { // the first one makes the file longer
+			took = append(took, time.Since(began))
+		}
+	}
+	return took
+}
+
+// perSecond turns the mean of a list into a rate.
+func perSecond(list []time.Duration) float64 {
+	var sum time.Duration
+	for _, d := range list {
+		sum += d
+	}
+	return float64(len(list)) / sum.Seconds()
+}
+
+// caller is one keep-alive connection. It costs a fraction of http.Client, so that it is the server that is measured.
+type caller struct {
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func dial(addr string) (*caller, error) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &caller{conn, bufio.NewReader(conn)}, nil
+}
+
+// call sends a request that stands ready and reads the whole answer.
+func (c *caller) call(request []byte) (status int, err error) {
+	if _, err := c.conn.Write(request); err != nil {
+		return 0, err
+	}
+	length := -1
+	for first := true; ; first = false {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, err
+		}
+		if first {
+			if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(strings.TrimSpace(string(value))); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if length < 0 {
+		return 0, errors.New("an answer without a length")
+	}
+	_, err = c.r.Discard(length)
+	return status, err
+}
+
+// callAll sends each request once, over so many connections, and returns how long each took and how long all took.
+func callAll(t *testing.T, addr string, connections int, requests [][]byte, want int) (each []time.Duration, all time.Duration) {
+	t.Helper()
+	callers := make([]*caller, connections)
+	for i := range callers {
+		c, err := dial(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.conn.Close()
+		callers[i] = c
+	}
+	each = make([]time.Duration, len(requests))
+	var next atomic.Int64
+	var work sync.WaitGroup
+	began := time.Now()
+	for _, c := range callers {
+		work.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(requests)); n = next.Add(1) - 1 {
+				sent := time.Now()
+				status, err := c.call(requests[n])
+				if err != nil || status != want {
+					t.Errorf("request %d: status %d, %v; want %d", n, status, err, want)
+					return
+				}
+				each[n] = time.Since(sent)
+			}
+		})
+	}
+	work.Wait()
+	return each, time.Since(began)
+}
+
+// loadAverage is how busy the machine is, in processes that run or wait to.
+func loadAverage(t *testing.T) string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(text))[0]
+}
+
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// short writes a duration with three digits.
+func short(d time.Duration) string {
+	digits := 3 - 1 - int(math.Floor(math.Log10(float64(max(d, 1)))))
+	unit := time.Duration(math.Pow10(max(-digits, 0)))
+	return strings.Replace(d.Round(unit).String(), "µ", "μ", 1)
+}
+
+func inSeconds(perSecond float64) string {
+	return fmt.Sprintf("%.0f/s", perSecond)
+}

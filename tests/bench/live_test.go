@@ -1,0 +1,161 @@
+//go:build linux
+
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+)
+
+// openPages is how many customers look at their live page at once.
+const openPages = 5_000
+
+// benchLive opens live pages, changes all of their payments at once, and takes the time until the last page was told; in turns with it, the
+// same bytes are written to the same connections without anything behind them. Those who read are in this process, too: some of the memory is
+// theirs.
+func benchLive(t *testing.T, r *report) {
+	const rounds = 7
+	s := idle(t, filepath.Join(t.TempDir(), "notepay.db"))
+	payments := make([]payment.Payment, openPages)
+	now := time.Now().UTC().Truncate(time.Second)
+	for i := range payments {
+		session := fmt.Sprintf("cs_test_%012d", i)
+		payments[i] = payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%012d", i), Token: fmt.Sprintf("%032x", i), DeviceUID: fixture.Washer,
+			DeviceName: "Washer 3", Plan: "Warm wash", Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: now, CreatedAt: now}
+	}
+	each := func(write func(*ledger.Tx, payment.Payment) error) {
+		t.Helper()
+		err := s.Ledger.Update(context.Background(), func(tx *ledger.Tx) error {
+			for _, p := range payments {
+				if err := write(tx, p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	each(func(tx *ledger.Tx, p payment.Payment) error { _, err := tx.InsertPayment(p); return err })
+	debug.FreeOSMemory() // what was measured before has left some
+	before := residentMemory(t)
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := &keeper{Listener: listener}
+	serveOn(t, kept, s.Handler())
+	pages := make([]net.Conn, openPages)
+	for i, p := range payments {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "GET /session/%s/events HTTP/1.1\r\nHost: pay.test\r\n\r\n", p.Token); err != nil {
+			t.Fatal(err)
+		}
+		pages[i] = conn
+	}
+	readAll(t, pages, "<h1>Payment received</h1>")
+
+	var told, bare []time.Duration
+	var ratios []float64
+	var memory int64
+	for n := range rounds {
+		name := fmt.Sprintf("Washer of round %d", n)
+		each(func(tx *ledger.Tx, p payment.Payment) error {
+			p.Delivery, p.MaybeAccepted, p.SentAt, p.DeviceName = payment.Sent, true, now, name
+			return tx.SavePayment(p)
+		})
+		began := time.Now()
+		for _, p := range payments {
+			s.Customer.Live.Changed(p)
+		}
+		event := readAll(t, pages, name)
+		took := time.Since(began)
+		memory = max(memory, residentMemory(t))
+		began = time.Now()
+		go func() {
+			for _, conn := range kept.conns {
+				_, _ = conn.Write(event) // the reader misses what was not written
+			}
+		}()
+		readAll(t, pages, name)
+		base := time.Since(began)
+		told, bare, ratios = append(told, took), append(bare, base), append(ratios, float64(took)/float64(base))
+	}
+	took := median(told)
+	r.add(t, figure{name: fmt.Sprintf("%d open pages: until all were told", openPages), got: took.Round(time.Millisecond).String(),
+		baseline: "the same bytes written to the same connections: " + short(median(bare)), ratio: fmt.Sprintf("%.1f", median(ratios)), wanted: "≤ 1 s", short: took > time.Second})
+	r.add(t, figure{name: fmt.Sprintf("%d open pages: memory", openPages), got: fmt.Sprintf("%d MB", memory>>20), baseline: fmt.Sprintf("%d MB without them", before>>20),
+		ratio: "-", wanted: "< 200 MB", short: memory >= 200<<20})
+}
+
+// keeper is a listener that remembers the server's ends of its connections.
+type keeper struct {
+	net.Listener
+	conns []net.Conn // to be read when no more are opened
+}
+
+func (k *keeper) Accept() (net.Conn, error) {
+	conn, err := k.Listener.Accept()
+	if err == nil {
+		k.conns = append(k.conns, conn)
+	}
+	return conn, err
+}
+
+// readAll reads each stream up to the end of an event that holds the text, and returns the last of them.
+func readAll(t *testing.T, streams []net.Conn, text string) []byte {
+	t.Helper()
+	buffer := make([]byte, 16<<10)
+	got := 0
+	for _, conn := range streams {
+		if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		for got = 0; !bytes.Contains(buffer[:got], []byte(text)) || !bytes.HasSuffix(buffer[:got], []byte("\n\n")); {
+			n, err := conn.Read(buffer[got:])
+			if got += n; err != nil {
+				t.Fatalf("%v after %s", err, buffer[:got])
+			}
+		}
+	}
+	return buffer[:got]
+}
+
+// residentMemory is what this process takes of the machine's memory, in bytes.
+func residentMemory(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kB, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kB << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}

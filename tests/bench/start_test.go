@@ -1,0 +1,183 @@
+//go:build linux
+
+package bench
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/sandbox"
+)
+
+// binary builds what ships.
+func binary(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "notepay")
+	apptest.BuildAsShipped(t, path)
+	return path
+}
+
+// launched is the binary at work.
+type launched struct {
+	apptest.Service
+	*apptest.Process
+}
+
+// launchOn starts the binary on a ledger and returns once it says where it listens.
+func launchOn(w *apptest.World, binary, database string) *launched {
+	w.Helper()
+	settings := maps.Clone(w.Env)
+	settings["DATABASE_URL"] = database
+	logs := &apptest.LockedBuffer{W: w, Out: io.Discard}
+	p := w.Launch(apptest.Invocation(binary, w.Dir, settings), logs)
+	return &launched{apptest.Service{W: w, Url: p.Url, Logs: logs}, p}
+}
+
+// firstRedirect scans a device that is remembered and returns how long after the start it was answered.
+func (p *launched) firstRedirect(path string) time.Duration {
+	p.W.Helper()
+	if status, _, text := p.Get(path); status != http.StatusTemporaryRedirect {
+		p.W.Fatalf("the first scan is answered %d, %q", status, text)
+	}
+	return time.Since(p.Began)
+}
+
+func (p *launched) terminate() {
+	p.W.Helper()
+	if err := p.Process.Stop(); err != nil {
+		p.W.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+}
+
+// memory is what the process holds now, and the most that it has held, in MB.
+func (p *launched) memory() (now, most float64) {
+	p.W.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
+	if err != nil {
+		p.W.Fatal(err)
+	}
+	read := func(name string) float64 {
+		found := regexp.MustCompile(name + `:\s+(\d+) kB`).FindSubmatch(status)
+		if found == nil {
+			p.W.Fatalf("no %s in %s", name, status)
+		}
+		var kb float64
+		if _, err := fmt.Sscan(string(found[1]), &kb); err != nil {
+			p.W.Fatal(err)
+		}
+		return kb / 1000
+	}
+	return read("VmRSS"), read("VmHWM")
+}
+
+// benchRestart starts the binary on a ledger that knows 10,000 devices while no vendor can be asked, beside one that knows none.
+func benchRestart(t *testing.T, r *report) {
+	const devices, rounds = 10_000, 7
+	path, w := binary(t), apptest.NewWorld(t).Set("LOG_LEVEL", "info")
+	w.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
+	w.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
+	known := filepath.Join(t.TempDir(), "known.db")
+	remembering := &apptest.World{T: t, Env: map[string]string{"DATABASE_URL": known}}
+	remembering.Remember(devices)
+	var took, empty, ratios []float64
+	for range rounds {
+		p := launchOn(w, path, known)
+		a := p.firstRedirect("/pay?device=dev:7777").Seconds()
+		p.terminate()
+		p = launchOn(w, path, w.Env["DATABASE_URL"])
+		if status, _, text := p.Get("/pay?device=dev:7777"); status != http.StatusServiceUnavailable {
+			t.Fatalf("a scan while nothing is known is answered %d, %q", status, text)
+		}
+		b := time.Since(p.Began).Seconds()
+		p.terminate()
+		took, empty, ratios = append(took, a), append(empty, b), append(ratios, a/b)
+	}
+	half := median(took)
+	r.add(t, figure{name: "restart, 10,000 devices, vendors down: first redirect", got: short(time.Duration(half * float64(time.Second))),
+		baseline: "empty ledger, first answer: " + short(time.Duration(median(empty)*float64(time.Second))), ratio: fmt.Sprintf("%.1f", median(ratios)),
+		wanted: "≤ 0.3 s", short: half > 0.3})
+}
+
+// benchColdStart lets links be made at a Stripe that takes 25 a second and answers after 300 ms, while customers scan at random moments.
+func benchColdStart(t *testing.T, r *report) {
+	const devices, limit, scans = 500, 25, 15
+	const create = "POST /v1/payment_links"
+	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info", "NOTEHUB_REQUESTS_PER_MINUTE", "6000") // so that the variables are read faster than links are made
+	limitedWorld(w, limit)
+	w.Stripe.Always(create, sandbox.Outcome{Applied: true, Status: 200, Delay: 300 * time.Millisecond})
+	for n := range devices {
+		w.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:%04d", n), LastActivity: time.Now()})
+	}
+	s := startServing(w)
+	w.Until("links are being made", func() bool { return healthOf(s).Links > 0 })
+	var payable []time.Duration
+	between := time.NewTicker(time.Second)
+	defer between.Stop()
+	for range scans {
+		<-between.C
+		payable = append(payable, scannedAt(s, devices))
+	}
+	w.Until("all links are made", func() bool { return healthOf(s).Links == devices+1 })
+	var made []time.Time
+	refused := 0
+	for _, request := range w.Stripe.Requests("{any} /v1/{rest...}") {
+		switch {
+		case request.Status == http.StatusTooManyRequests:
+			refused++
+		case request.Method+" "+request.Path == create && request.Status == http.StatusOK:
+			made = append(made, request.At)
+		}
+	}
+	rate := float64(len(made)-1) / made[len(made)-1].Sub(made[0]).Seconds()
+	r.add(t, figure{name: "cold start, 500 devices: links made", got: fmt.Sprintf("%.1f/s", rate), baseline: fmt.Sprintf("Stripe's limit: %d/s; %d answers of 429", limit, refused),
+		ratio: fmt.Sprintf("%.2f", rate/limit), wanted: "≥ 0.90", short: rate < 0.9*limit})
+	half, most := quantile(payable, 0.5), quantile(payable, 1)
+	r.add(t, figure{name: "cold start: scan to payable, the slowest of 15", got: short(most), baseline: "Stripe's 300 ms for a link; the median: " + short(half),
+		ratio: fmt.Sprintf("%.1f", most.Seconds()/0.3), wanted: "< 1 s", short: most >= time.Second})
+}
+
+// scannedAt scans a device that is not ready yet at a random moment, and again every 10 ms, until it can be paid.
+func scannedAt(s *apptest.Service, devices int) time.Duration {
+	s.W.Helper()
+	moment := time.NewTimer(rand.N(400 * time.Millisecond))
+	<-moment.C
+	for {
+		path := fmt.Sprintf("/pay?device=dev:%04d", devices-1-rand.IntN(devices/10)) // the last to be made
+		if status, _, _ := s.Get(path); status == http.StatusTemporaryRedirect {
+			continue
+		}
+		began := time.Now()
+		again := time.NewTicker(10 * time.Millisecond)
+		defer again.Stop()
+		for range again.C {
+			if status, _, _ := s.Get(path); status == http.StatusTemporaryRedirect {
+				return time.Since(began)
+			}
+		}
+	}
+}
+
+// limitedWorld puts a Stripe in place that takes so many requests a second at each endpoint.
+func limitedWorld(w *apptest.World, perSecond float64) {
+	w.Stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: w.T, PerSecond: perSecond})
+	w.Stripe.Watch(func(sandbox.Exchange) { w.Stir() })
+	server := httptest.NewServer(w.Stripe)
+	w.Stripe.SetBaseURL(server.URL)
+	w.Cleanup(func() {
+		w.Stripe.Close()
+		server.Close()
+	})
+	w.Stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
+	w.Set("STRIPE_API_URL", server.URL)
+}

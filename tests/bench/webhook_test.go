@@ -1,0 +1,211 @@
+//go:build linux
+
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/app"
+	"notepay/internal/apptest"
+	"notepay/internal/bodies"
+	"notepay/internal/fixture"
+	"notepay/internal/metrics"
+	"notepay/internal/sandbox"
+	"notepay/internal/stripeapi"
+	"notepay/internal/web"
+)
+
+// busy is a service with many devices that sell, so that one device's queue is not what is measured.
+func busy(t *testing.T, devices int) (*apptest.World, *apptest.Service) {
+	t.Helper()
+	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info")
+	for n := range devices {
+		sellAt(w, n)
+	}
+	s := startServing(w)
+	w.Until("all links are known", func() bool { return healthOf(s).Links == devices })
+	return w, s
+}
+
+// sellAt adds a device that has its link already.
+func sellAt(w *apptest.World, n int) {
+	uid := fmt.Sprintf("dev:%d", n)
+	w.Notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: time.Now()})
+	metadata := map[string]string{"app": stripeapi.App, "project": fixture.Project, "device_uid": uid, "price_id": fixture.Warm}
+	w.Stripe.AddLink(sandbox.Link{ID: fmt.Sprintf("plink_%d", n), DeviceUID: uid, PriceID: fixture.Warm, Active: true, Metadata: metadata,
+		IntentMetadata: metadata, ReturnURL: returnURLOf(w)})
+}
+
+// returnURLOf is that of links which need no change.
+func returnURLOf(w *apptest.World) string {
+	return w.Env["PUBLIC_URL"] + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
+}
+
+// startServing runs the service with its log in a file.
+func startServing(w *apptest.World) *apptest.Service {
+	w.Helper()
+	out, err := os.Create(filepath.Join(w.Dir, "log"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if err := out.Close(); err != nil {
+			w.Error(err)
+		}
+	})
+	p := w.Launch(apptest.Invoked(w.T, w.Dir, w.Env), out)
+	w.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			w.Errorf("the service ended with %v; want a clean stop", err)
+		}
+	})
+	return &apptest.Service{W: w, Url: p.Url}
+}
+
+func addrOf(s *apptest.Service) string { return strings.TrimPrefix(s.Url, "http://") }
+
+func healthOf(s *apptest.Service) (h app.HealthAnswer) {
+	s.W.Helper()
+	_, _, text := s.Get("/health")
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		s.W.Fatalf("/health answers %q: %v", text, err)
+	}
+	return h
+}
+
+// waitDrained waits until nothing is to be sent any more.
+func waitDrained(s *apptest.Service) {
+	s.W.Helper()
+	s.W.Until("the queue is empty", func() bool { return healthOf(s).Queued == 0 })
+}
+
+// paidEvent lets n customers pay, each at the next device, and returns the signed webhooks as they go over the wire. They are not sent.
+func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []string) {
+	w.Helper()
+	bought := make(map[string]bool, n)
+	for i := range n {
+		bought[w.Pay(fmt.Sprintf("plink_%d", i%devices), sandbox.PayOptions{}).ID] = true
+	}
+	for _, e := range w.Stripe.Events() {
+		if e.Type != "checkout.session.completed" || !bought[e.ObjectID] {
+			continue
+		}
+		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", strings.NewReader(string(e.Body)))
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
+		r.Header.Set("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+		r.Header.Set("Stripe-Signature", fixture.Signed(string(e.Body), fixture.TestSecret))
+		webhooks, sessions = append(webhooks, wire(w.T, r)), append(sessions, e.ObjectID)
+	}
+	return webhooks, sessions
+}
+
+// withoutStore verifies and decodes a webhook as the service does, and stores nothing.
+func withoutStore() http.Handler {
+	s := &app.App{Webhooks: stripeapi.WebhookSecrets{fixture.TestSecret}, Unverified: bodies.New(app.MaxBody), Metrics: metrics.NewMetrics(fixture.TestVersion, nil, nil), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return s.WithHeaders(s.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		if _, err := s.Webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.Ledger.Clock()); err != nil {
+			return err
+		}
+		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	}))
+}
+
+// benchWebhook measures durable acknowledgements while each payment is also delivered. All of it, the customers, Stripe, the bridge
+// and Notehub, is on this machine.
+func benchWebhook(t *testing.T, r *report) {
+	const devices, rounds, alone, together, connections = 1000, 7, 300, 3000, 64
+	w, s := busy(t, devices)
+	nothingStored := listen(t, withoutStore())
+	var inSyncs, times, floor, syncs, rates, overSyncs, bareRates, overBare, delivered []float64
+	for n := range rounds + 1 {
+		webhooks, _ := paidEvent(w, alone+together, devices)
+		waitDrained(s)
+		sync := syncTimes(t, w.Dir, 500)
+		each, _ := callAll(t, addrOf(s), 1, webhooks[:alone], http.StatusOK)
+		waitDrained(s)
+		webhooks = webhooks[alone:]
+		unstored, _ := callAll(t, nothingStored, 1, webhooks[:alone], http.StatusOK)
+		_, bare := callAll(t, nothingStored, connections, webhooks, http.StatusOK)
+		began := time.Now()
+		_, stored := callAll(t, addrOf(s), connections, webhooks, http.StatusOK)
+		waitDrained(s)
+		end := time.Since(began)
+		if n == 0 {
+			continue // it warms up
+		}
+		rate := together / stored.Seconds()
+		floor = append(floor, median(unstored).Seconds())
+		times, inSyncs = append(times, median(each).Seconds()), append(inSyncs, float64(median(each))/float64(median(sync)))
+		syncs, rates, overSyncs = append(syncs, perSecond(sync)), append(rates, rate), append(overSyncs, rate/perSecond(sync))
+		bareRates, overBare = append(bareRates, together/bare.Seconds()), append(overBare, bare.Seconds()/stored.Seconds())
+		delivered = append(delivered, together/end.Seconds())
+	}
+	seconds := func(list []float64) string { return short(time.Duration(median(list) * float64(time.Second))) }
+	units, many, share := median(inSyncs), median(overSyncs), median(overBare)
+	r.add(t, figure{name: "durable acknowledgement, 1 connection", got: seconds(times), baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
+		ratio: fmt.Sprintf("%.1f", units), wanted: "≤ 5", short: units > 5})
+	r.add(t, figure{name: "durable acknowledgements, 64 connections", got: inSeconds(median(rates)), baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
+		ratio: fmt.Sprintf("%.2f", many), wanted: "> 1", short: many <= 1})
+	r.add(t, figure{name: "the same", got: inSeconds(median(rates)), baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
+		ratio: fmt.Sprintf("%.2f", share), wanted: "≥ 0.5", short: share < 0.5})
+	r.add(t, figure{name: "payments from webhook to settled note, 64 connections", got: inSeconds(median(delivered)), baseline: "acknowledged alone: " + inSeconds(median(rates)),
+		ratio: fmt.Sprintf("%.2f", median(delivered)/median(rates))})
+}
+
+// benchWire measures the time from a webhook's first byte to the note's request at Notehub, one payment after another.
+func benchWire(t *testing.T, r *report) {
+	const devices, payments = 100, 1000
+	w, s := busy(t, devices)
+	webhooks, sessions := paidEvent(w, payments, devices)
+	c, err := dial(addrOf(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.conn.Close()
+	pace := time.NewTicker(10 * time.Millisecond)
+	defer pace.Stop()
+	sent := make(map[string]time.Time, payments)
+	for i, webhook := range webhooks {
+		<-pace.C
+		sent[sessions[i]] = time.Now()
+		if status, err := c.call(webhook); err != nil || status != http.StatusOK {
+			t.Fatalf("status %d, %v", status, err)
+		}
+	}
+	waitDrained(s)
+	var took []time.Duration
+	for _, arrived := range w.Notehub.Requests(fixture.PostNote) {
+		var note struct {
+			Body struct {
+				Session string `json:"session_id"`
+			}
+		}
+		if err := json.Unmarshal(arrived.Body, &note); err != nil {
+			t.Fatal(err)
+		}
+		took = append(took, arrived.At.Sub(sent[note.Body.Session]))
+	}
+	if len(took) != payments {
+		t.Fatalf("%d notes for %d payments", len(took), payments)
+	}
+	sync := median(syncTimes(t, w.Dir, 500))
+	half, most := quantile(took, 0.5), quantile(took, 0.99)
+	inSyncs := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(sync)) }
+	baseline := "one `fdatasync`, of which it waits for one: " + short(sync)
+	r.add(t, figure{name: "webhook to note on the wire, median", got: short(half), baseline: baseline, ratio: inSyncs(half), wanted: "≤ 2 ms", short: half > 2*time.Millisecond})
+	r.add(t, figure{name: "webhook to note on the wire, 99 of 100", got: short(most), baseline: baseline, ratio: inSyncs(most), wanted: "≤ 10 ms", short: most > 10*time.Millisecond})
+}

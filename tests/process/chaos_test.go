@@ -1,0 +1,407 @@
+package process
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+// TestChaos: customers pay at machines of every kind while a third of all calls fail in every way the sandbox knows, events come late,
+// twice or never, refunds fail, machines break, clocks step, the service is killed about every second, and the ledger is replaced by older copies of it. Then all is quiet, and every payment
+// has to come to its end: the machine has its one credit, or the customer the money, or a person is told.
+//
+// NOTEPAY_CHAOS_TIME sets how long (6s if it is not set), NOTEPAY_CHAOS_SEED which chaos.
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real time passes")
+	}
+	length, err := time.ParseDuration(cmp.Or(os.Getenv("NOTEPAY_CHAOS_TIME"), "6s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("NOTEPAY_CHAOS_SEED"); given != "" {
+		if _, err := fmt.Sscan(given, &seed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d", seed)
+	for n, kind := range []*chaos{
+		{name: "three keys"},
+		{name: "confirming", confirms: true, settings: []string{"CONFIRM_WITHIN", "10s", "NOTEHUB_ROUTE_TOKEN", apptest.RouteToken}},
+		{name: "money held", confirms: true, held: true, settings: []string{"CONFIRM_WITHIN", "12s", "CAPTURE", "on_start"}},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			kind.random = &dice{r: rand.New(rand.NewPCG(seed, uint64(n)))}
+			kind.run(t, length)
+		})
+	}
+}
+
+// chaos is one kind of world that everything goes wrong in.
+type chaos struct {
+	name           string
+	confirms, held bool
+	settings       []string
+	random         *dice
+
+	world *apptest.World
+	mu    sync.Mutex
+	quiet bool
+	calls int // to the vendors
+	hurt  int // of these met a scripted outcome
+	kills int
+
+	restores *restores
+}
+
+// dice is a source of chance that many may share.
+type dice struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+func (d *dice) under(n int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.IntN(n)
+}
+
+func (d *dice) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(d.under(int(most-least)))
+}
+
+func (c *chaos) run(t *testing.T, length time.Duration) {
+	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", apptest.ChaosLife.String(), "POLL_INTERVAL", "10s")
+	w.Set(c.settings...)
+	c.world = w
+	running, powerOff := context.WithCancel(t.Context())
+	var hosting sync.WaitGroup
+	defer hosting.Wait()
+	defer powerOff()
+	const count = 5
+	for n := range count {
+		uid := fmt.Sprintf("dev:%d", n)
+		w.Notehub.AddDevice(sandbox.Device{UID: uid, LastActivity: time.Now()})
+		m := w.Machine(sandbox.MachineConfig{Device: uid, Original: !c.confirms && n%2 == 0, Confirms: c.confirms, Every: 200 * time.Millisecond})
+		hosting.Go(func() { m.Run(running) })
+	}
+	ahead := c.random.between(-110*time.Second, 110*time.Second) // no more, or nothing is sold
+	w.Clocks(ahead)
+	c.restores = c.newRestores()
+	p := c.spawn()
+	links := make([]string, count)
+	for n := range links {
+		links[n] = (&apptest.Service{W: w, Url: p.Url}).Selling(fmt.Sprintf("dev:%d", n))
+	}
+
+	w.Stripe.Watch(func(sandbox.Exchange) { c.hurtNext(&w.Stripe.Script, stripeTroubles) })
+	w.Notehub.Watch(func(sandbox.Exchange) { c.hurtNext(&w.Notehub.Script, notehubTroubles) })
+	ctx, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	var going sync.WaitGroup
+	going.Go(func() { c.pay(ctx, links) })
+	going.Go(func() { c.shake(ctx) })
+	for ctx.Err() == nil {
+		rest(ctx, c.random.between(200*time.Millisecond, 2*time.Second))
+		c.backUp()
+		p.Kill(t)
+		restored := c.restoreOrCopy()
+		if c.random.under(6) == 0 { // a host that slept, or whose clock was set back
+			ahead += c.random.between(5*time.Second, 90*time.Second)
+			w.Clocks(ahead)
+		}
+		p = c.spawn()
+		if restored != nil {
+			c.started(restored)
+		}
+		c.kills++
+	}
+	going.Wait()
+
+	c.calm()
+	began := time.Now()
+	open := c.untilClosed(p)
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-p.Ended; err != nil {
+		t.Errorf("after SIGTERM: %v; want exit code 0", err)
+	}
+	if len(open) > 0 {
+		t.Errorf("after %v of quiet these are not at an end:\n%s", apptest.LongestQuiet, strings.Join(open, "\n"))
+	}
+	for _, m := range w.Machines { // what was fetched last
+		m.Step()
+	}
+	c.sum(time.Since(began))
+}
+
+// spawn starts the service, and tells the vendors where it is.
+func (c *chaos) spawn() *apptest.Process {
+	p := c.world.Spawn()
+	c.world.Stripe.SetEndpoint(p.Url+"/webhook/stripe", fixture.TestSecret)
+	if c.world.Env["NOTEHUB_ROUTE_TOKEN"] != "" {
+		c.world.Notehub.SetRoute(p.Url+"/webhook/notehub", apptest.RouteToken)
+	}
+	return p
+}
+
+// hurtNext has a third of all calls meet trouble: each call decides about the one that comes after it.
+func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
+	c.mu.Lock()
+	if !c.quiet {
+		c.calls++
+	}
+	hurt := !c.quiet && c.random.under(3) == 0
+	if hurt {
+		c.hurt++
+	}
+	c.mu.Unlock()
+	if !hurt {
+		return
+	}
+	o := troubles[c.random.under(len(troubles))]
+	if c.random.under(4) == 0 {
+		o.Delay = c.random.between(10*time.Millisecond, 1500*time.Millisecond)
+		o.DelayEffect = c.random.under(2) == 0
+	}
+	s.Next("{any} /{rest...}", o)
+}
+
+// Both vendors' troubles: the reply is lost on either side of the effect, a server or a gateway fails, and what refuses everybody.
+var (
+	everybodysTroubles = []sandbox.Outcome{
+		{}, {Applied: true}, {Status: 500}, {Status: 502, Body: "<html>bad gateway</html>"}, {Status: 503}, {Status: 504, Body: "<html>timeout</html>"},
+		{Status: 500, Applied: true}, {Status: 502, Applied: true, Body: "<html>bad gateway</html>"}, {Status: 504, Applied: true, Body: "<html>timeout</html>"},
+		{Status: 401}, {Status: 403}, {Status: 404, Body: "<html>no such page</html>"}, {Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+		{Status: 200, Applied: true},
+	}
+	stripeTroubles  = slices.Concat(everybodysTroubles, []sandbox.Outcome{{Status: 409}})
+	notehubTroubles = slices.Concat(everybodysTroubles, []sandbox.Outcome{
+		{Status: 400, Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`},
+	})
+)
+
+// pay is the customers.
+func (c *chaos) pay(ctx context.Context, links []string) {
+	for n := 0; n < apptest.MostOfChaos && ctx.Err() == nil; n++ {
+		session, err := c.world.Stripe.Pay(links[c.random.under(len(links))], sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
+			EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)], Free: c.random.under(20) == 0})
+		if err != nil {
+			c.world.Error(err)
+			return
+		}
+		rest(ctx, c.random.between(50*time.Millisecond, 900*time.Millisecond))
+		switch c.random.under(25) { // somebody else's hand
+		case 0:
+			c.world.Stripe.Refund(session.ID, 0)
+			c.world.Stripe.Release(session.ID)
+		case 1:
+			c.world.Stripe.Refund(session.ID, 100)
+		case 2:
+			c.world.Stripe.Dispute(session.ID)
+		case 3:
+			c.world.Stripe.OpenDispute(session.ID, []string{"warning_needs_response", "prevented"}[c.random.under(2)], 0)
+		}
+	}
+}
+
+// shake changes how events come, what becomes of refunds, and what the machines do.
+func (c *chaos) shake(ctx context.Context) {
+	flag := func(one int) bool { return c.random.under(one) == 0 }
+	for ctx.Err() == nil {
+		d := sandbox.Delivery{Lost: flag(4), Doubled: flag(3)}
+		if flag(3) {
+			d.Late = c.random.between(0, 3*time.Second)
+		}
+		c.world.Stripe.SetDelivery(d)
+		c.world.Notehub.SetDelivery(d)
+		c.world.Notehub.SetListedLate(time.Duration(c.random.under(3)) * 4 * time.Second)
+		modes := []sandbox.RefundMode{sandbox.RefundsSucceed, sandbox.RefundsSucceed, sandbox.RefundsPend, sandbox.RefundsFail, sandbox.RefundsLackBalance}
+		c.world.Stripe.SetRefunds(modes[c.random.under(len(modes))])
+		m := c.world.Machines[c.random.under(len(c.world.Machines))]
+		b := sandbox.Behaviour{Twice: flag(4), Silent: flag(5), LosePower: flag(5)}
+		if flag(3) {
+			b.Refuse, b.Code = []string{"failed", "busy"}[c.random.under(2)], "E-DOOR"
+		}
+		if flag(4) {
+			b.AnswerLate = c.random.between(0, 20*time.Second)
+		}
+		m.SetBehaviour(b)
+		m.SetOnline(!flag(4))
+		m.SetPower(!flag(6))
+		rest(ctx, c.random.between(50*time.Millisecond, 400*time.Millisecond))
+	}
+}
+
+// calm ends all trouble.
+func (c *chaos) calm() {
+	c.mu.Lock()
+	c.quiet = true
+	c.mu.Unlock()
+	for _, s := range []*sandbox.Script{&c.world.Stripe.Script, &c.world.Notehub.Script} {
+		s.Clear("{any} /{rest...}")
+	}
+	c.world.Stripe.SetDelivery(sandbox.Delivery{})
+	c.world.Notehub.SetDelivery(sandbox.Delivery{})
+	c.world.Notehub.SetListedLate(0)
+	c.world.Stripe.SetRefunds(sandbox.RefundsSucceed)
+	for _, m := range c.world.Machines {
+		m.SetBehaviour(sandbox.Behaviour{})
+		m.SetOnline(true)
+		m.SetPower(true)
+	}
+	for _, session := range c.world.Stripe.Sessions() {
+		c.world.Stripe.SettleRefund(session.ID, true)
+	}
+}
+
+// stands is how a payment stands, as the operator is told.
+type stands struct {
+	SessionID      string `json:"session_id"`
+	Money, Machine string
+	Reason         string
+	NeedsAttention bool `json:"needs_attention"`
+}
+
+// closed is when nothing is left to be done for a payment.
+func (c *chaos) closed(p stands) bool {
+	switch {
+	case p.NeedsAttention:
+		return true
+	case p.Machine == "queued" || p.Machine == "sent":
+		return false
+	case p.Money == "refunded" || p.Money == "released":
+		return true
+	}
+	return p.Money == "paid" && (p.Machine == "started" || p.Machine == "done" || p.Machine == "fetched" && !c.confirms || p.Machine == "failed")
+}
+
+// untilClosed waits until every session that was paid is a payment, and every payment closed. It returns those that are not.
+func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
+	s := &apptest.Service{W: c.world, Url: p.Url}
+	for deadline := time.Now().Add(apptest.LongestQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
+		open = nil
+		known := map[string]stands{}
+		for cursor := ""; ; {
+			_, _, text := s.Get("/api/payments?limit=200&cursor="+cursor, "Authorization", "Bearer "+apptest.OperatorToken)
+			var page struct {
+				Payments []stands
+				Next     string `json:"next_cursor"`
+			}
+			if err := json.Unmarshal([]byte(text), &page); err != nil {
+				c.world.Fatalf("%v: %s", err, text)
+			}
+			for _, p := range page.Payments {
+				known[p.SessionID] = p
+			}
+			if cursor = page.Next; cursor == "" {
+				break
+			}
+		}
+		for _, session := range c.world.Stripe.Sessions() {
+			p, ok := known[session.ID]
+			switch {
+			case session.Status != "complete" || session.DeviceUID == "":
+			case !ok:
+				_, _, _, intent := c.world.Stripe.Money(session.ID)
+				if intent != "canceled" { // a hold that was let go before we heard of it is no payment
+					open = append(open, "lost: "+session.ID)
+				}
+			case !c.closed(p):
+				open = append(open, fmt.Sprintf("open: %+v", p))
+			}
+		}
+		if len(open) == 0 || time.Now().After(deadline) {
+			return open
+		}
+	}
+}
+
+// sum prints what happened, and looks for credits that were given twice.
+func (c *chaos) sum(quiet time.Duration) {
+	w := c.world
+	l, err := ledger.Open(w.Context(), w.Env["DATABASE_URL"])
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(); err != nil {
+			w.Error(err)
+		}
+	}()
+	starts, endings, doubles, refunds, attention := map[string]int{}, map[string]int{}, 0, 0, 0
+	for n, m := range w.Machines {
+		for _, start := range m.Starts() {
+			if starts[start.CreditID]++; starts[start.CreditID] > 1 {
+				doubles++
+				if c.confirms || n%2 == 1 {
+					w.Errorf("the machine started twice for credit %s", start.CreditID)
+				}
+			}
+		}
+	}
+	payments := 0
+	for cursor := ""; ; {
+		list, next, err := l.Payments(w.Context(), ledger.Filter{Limit: 500, Cursor: cursor})
+		if err != nil {
+			w.Fatal(err)
+		}
+		for _, p := range list {
+			payments++
+			endings[strings.TrimRight(fmt.Sprintf("%s %s %s", p.Funds, p.Delivery, p.Reason), " ")]++
+			refunds += min(p.RefundSeq, 1)
+			if p.ReviewReason != "" {
+				attention++
+			}
+			if !payment.Closed(p) {
+				w.Errorf("not closed: %+v", p)
+			}
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	if payments == 0 || c.kills == 0 || c.hurt == 0 {
+		w.Errorf("%d payments, %d kills, %d calls that failed: nothing was tested", payments, c.kills, c.hurt)
+	}
+	backups, plain := w.Kinds()
+	w.Logf("the ledger was restored %d times from a backup and %d times from a plain copy", backups, plain)
+	if c.kills >= enoughKills && (backups == 0 || plain == 0) {
+		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
+	}
+	w.Logf("%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
+		payments, c.kills, c.hurt, c.calls, len(w.Notehub.Notes("")), refunds, attention, quiet.Round(time.Second), doubles)
+	for _, ending := range slices.Sorted(maps.Keys(endings)) {
+		w.Logf("%5d  %s", endings[ending], ending)
+	}
+}
+
+// rest waits in real time, as a process of its own does.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

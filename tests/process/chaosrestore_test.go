@@ -1,0 +1,112 @@
+package process
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"notepay/internal/apptest"
+)
+
+// enoughKills is after how many kills the chaos has restored the ledger from a copy of each kind,
+// whatever the dice say: each copy is made after at most 6 kills and restored after at most 4 more.
+const enoughKills = 20
+
+// restores makes copies of the ledger in turn by `notepay backup` and in other ways, and restores them.
+type restores struct {
+	stamped bool            // the kind of the next copy
+	next    int             // kills until it is made or, if it is made, restored
+	made    *apptest.Rewind // not restored yet
+}
+
+func (c *chaos) newRestores() *restores {
+	return &restores{stamped: c.random.under(2) == 0, next: c.random.under(4)}
+}
+
+// backUp copies the running ledger by `notepay backup`, if the time has come.
+func (c *chaos) backUp() {
+	r := c.restores
+	if r.made != nil || !r.stamped || r.next > 0 {
+		return
+	}
+	made := &apptest.Rewind{Stamped: true, Copied: c.world.Stripe.Now(), Path: filepath.Join(c.world.TempDir(), "copy.db")}
+	if code, out, complaint := c.world.Command("backup", made.Path); code != 0 {
+		c.world.Fatalf("backup: %d, %q, %q", code, out, complaint)
+	}
+	c.copied(made)
+}
+
+// restoreOrCopy does what is due while the service is dead: it copies the ledger's files, or puts a
+// copy in the ledger's place. It returns the restore whose start is next, nil if there is none.
+func (c *chaos) restoreOrCopy() *apptest.Rewind {
+	r := c.restores
+	if r.next > 0 {
+		r.next--
+		return nil
+	}
+	if r.made == nil {
+		if r.stamped {
+			return nil // before the next kill
+		}
+		made := &apptest.Rewind{Copied: c.world.Stripe.Now(), Path: filepath.Join(c.world.TempDir(), "copy.db")}
+		apptest.CopyLedger(c.world, c.world.Env["DATABASE_URL"], made.Path)
+		c.copied(made)
+		return nil
+	}
+	made := r.made
+	c.putInPlace(made)
+	c.forget(made)
+	r.made, r.stamped, r.next = nil, !r.stamped, 2+c.random.under(4)
+	c.world.Rewinds = append(c.world.Rewinds, made)
+	return made
+}
+
+// copied notes what a new copy holds, and when it is to be restored.
+func (c *chaos) copied(made *apptest.Rewind) {
+	made.Read(c.world)
+	c.restores.made, c.restores.next = made, 1+c.random.under(3)
+}
+
+// putInPlace puts a copy in the place of the dead ledger: a backup as the README says, any other as
+// a snapshot of the whole host does, where nothing is left of the later ledger.
+func (c *chaos) putInPlace(made *apptest.Rewind) {
+	w, database := c.world, c.world.Env["DATABASE_URL"]
+	if made.Stamped {
+		if code, out, complaint := w.Command("restore", made.Path); code != 0 {
+			w.Fatalf("restore: %d, %q, %q", code, out, complaint)
+		}
+		return
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		if err := os.Remove(database + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.Fatal(err)
+		}
+	}
+	apptest.CopyLedger(w, made.Path, database)
+}
+
+// forget notes what a copy does not know that is about to be started.
+func (c *chaos) forget(r *apptest.Rewind) {
+	r.Started, r.Unknown, r.Accepted = c.world.Stripe.Now(), map[string]bool{}, map[string]bool{}
+	for _, e := range c.world.Stripe.Events() {
+		if e.Type == "checkout.session.completed" && !r.Known[e.ObjectID] {
+			r.Unknown[e.ObjectID] = e.Created.Before(r.Started.Add(-apptest.ClocksAgree))
+			r.Accepted[e.ObjectID] = e.Acked
+		}
+	}
+}
+
+// started notes what was paid while a restored ledger started. Stripe tries again to deliver some of what was not accepted, because its answers were lost.
+func (c *chaos) started(r *apptest.Rewind) {
+	for _, session := range c.world.Stripe.Sessions() {
+		if _, noted := r.Unknown[session.ID]; !noted && !r.Known[session.ID] {
+			r.Unknown[session.ID] = false
+		}
+	}
+	for _, e := range c.world.Stripe.Events() {
+		if accepted, noted := r.Accepted[e.ObjectID]; noted && !accepted && c.random.under(2) == 0 {
+			_, _ = c.world.Stripe.Send(e.ID) // what is not accepted now is listed
+		}
+	}
+}

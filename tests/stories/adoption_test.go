@@ -1,0 +1,386 @@
+package stories
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/apptest"
+	"notepay/internal/config"
+	"notepay/internal/fixture"
+	"notepay/internal/ledger"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+var isAdopted = apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted)
+
+// What Stripe says was accepted is not refunded by a ledger that comes back from a plain copy,
+// whether its machine confirms or not.
+func TestAPlainCopyDoesNotRefundWhatWasDelivered(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(*config.Settings)
+		machine sandbox.MachineConfig
+		away    time.Duration // between the last payment and the copy's start
+	}{
+		"expired, without confirmations": {without, threeKeys, 10 * time.Minute},
+		"expired, with confirmations":    {confirming, confirms, 10 * time.Minute},
+		"fresh, without confirmations":   {without, threeKeys, 20 * time.Second},
+		"money held until the start":     {holding, confirms, 10 * time.Minute},
+		"webhooks off, with answers":     {off(confirming), confirms, 10 * time.Minute},
+		"webhooks off, money held":       {off(holding), confirms, 10 * time.Minute},
+		"answers by the route":           {routed, confirms, 10 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, c.change, c.machine, func(f *apptest.Front, m *sandbox.Machine) {
+				if f.Settings.StripeWebhookSecret == config.WebhooksOff {
+					f.Stripe.SetEndpoint("", "")
+				}
+				f.Run()
+				f.Pass(time.Hour)
+				restore := f.Copied()
+				var sold []sandbox.Session
+				for range 3 {
+					sold = append(sold, f.Buy(sandbox.PayOptions{}))
+					f.Get("/payment/success?session_id=" + sold[len(sold)-1].ID)
+					f.Pass(10 * time.Second)
+				}
+				f.Started(m, 3)
+				f.Stop() // nothing is read while the ledger is away
+				f.Pass(c.away)
+				restore()
+				f.Pass(20 * time.Minute)
+				for _, s := range sold {
+					f.Stands(s.ID, isAdopted)
+					f.Money(s.ID, 350, 0, 0)
+				}
+				f.Started(m, 3)
+				next := f.Buy(sandbox.PayOptions{})
+				f.Get("/payment/success?session_id=" + next.ID)
+				f.Pass(10 * time.Second)
+				f.Started(m, 4)
+			})
+		})
+	}
+}
+
+// off runs without webhooks.
+func off(change func(*config.Settings)) func(*config.Settings) {
+	return func(s *config.Settings) { change(s); s.StripeWebhookSecret, s.PublicURL = config.WebhooksOff, "" }
+}
+
+// A payment whose webhook was lost while the service was away is delivered or refunded as ever.
+func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*config.Settings)
+		away   time.Duration
+		starts int
+	}{
+		"in time":                    {without, 20 * time.Second, 1},
+		"too late":                   {without, 10 * time.Minute, 0},
+		"in time, without webhooks":  {off(without), 20 * time.Second, 1},
+		"too late, without webhooks": {off(without), 10 * time.Minute, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, c.change, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+				if f.Settings.StripeWebhookSecret == config.WebhooksOff {
+					f.Stripe.SetEndpoint("", "")
+				}
+				f.Run()
+				f.Pass(time.Hour)
+				f.Stop()
+				f.CloseLedger()
+				handler := f.Handler
+				f.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+				sold := f.Buy(sandbox.PayOptions{})
+				f.Pass(c.away)
+				f.Handler = handler
+				f.Open()
+				f.Run()
+				f.Pass(20 * time.Minute)
+				want := apptest.Ends(payment.Paid, payment.Fetched, "", "")
+				if c.starts == 0 {
+					want = apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonExpired, "")
+				}
+				f.Stands(sold.ID, want)
+				f.Started(m, c.starts)
+			})
+		})
+	}
+}
+
+// The older a copy is, the more it would refund. Stripe lists events of 30 days; of what is older
+// nothing tells any more.
+func TestAnOldPlainCopyRefundsNothing(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]time.Duration{"two weeks": 14 * 24 * time.Hour, "six weeks": 42 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apptest.InFront(t, without, func(f *apptest.Front) {
+				m := sandbox.NewMachine(f.Notehub, threeKeysAt(fixture.Washer))
+				f.Run()
+				f.Pass(time.Hour)
+				restore := f.Copied()
+				sold := f.Buy(sandbox.PayOptions{})
+				m.Step()
+				f.Pass(5 * time.Minute)
+				f.Stop()
+				f.Pass(away)
+				restore()
+				f.Pass(20 * time.Minute)
+				f.Stands(sold.ID, isAdopted)
+				f.Money(sold.ID, 350, 0, 0)
+				f.Started(m, 1)
+			})
+		})
+	}
+}
+
+func threeKeysAt(device string) sandbox.MachineConfig {
+	return sandbox.MachineConfig{Device: device, Original: true}
+}
+
+// Another endpoint of the account accepts all events. That says nothing of a payment that was made
+// while this service ran.
+func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
+	story(t, func(s *config.Settings) { s.PollInterval = time.Minute }, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Hour)
+		f.Stop()
+		f.CloseLedger()
+		f.Pass(time.Minute)
+		f.Open()
+		f.HandlerOfOthers()
+		f.Run()
+		f.Pass(time.Minute)
+		sold := f.Buy(sandbox.PayOptions{}) // our own endpoint is not there yet
+		if e := f.Stripe.Events()[0]; !e.Acked {
+			f.Errorf("%+v; want it accepted by the others", e)
+		}
+		f.Pass(90 * time.Second)
+		f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
+		f.Pass(10 * time.Minute)
+		f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Fetched, "", ""))
+		f.Started(m, 1)
+	})
+}
+
+// What was made while it was away, and others accepted, may have been handled before the ledger
+// came back: a person decides.
+func TestAnEndpointOfOthersMakesWhatWasMissedUnclear(t *testing.T) {
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Hour)
+		f.Stop()
+		f.CloseLedger()
+		f.HandlerOfOthers()
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Pass(10 * time.Minute)
+		f.Open()
+		f.Run()
+		f.Pass(10 * time.Minute)
+		f.Stands(sold.ID, isAdopted)
+		f.Money(sold.ID, 350, 0, 0)
+		f.Started(m, 0)
+	})
+}
+
+// A note that still waits at Notehub was sent by an earlier state of the ledger.
+func TestACreditThatWaitsAtNotehubIsNotSentAgain(t *testing.T) {
+	story(t, off(without), threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Stripe.SetEndpoint("", "")
+		f.Run()
+		f.Pass(time.Hour)
+		restore := f.Copied()
+		m.SetOnline(false)
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Get("/payment/success?session_id=" + sold.ID)
+		f.Pass(5 * time.Second)
+		f.Stop()
+		restore()
+		f.Pass(time.Minute)
+		f.Stands(sold.ID, isAdopted)
+		f.Money(sold.ID, 350, 0, 0)
+		if notes := f.Notehub.Notes(fixture.Washer); len(notes) != 1 {
+			f.Errorf("%d notes; want the one", len(notes))
+		}
+	})
+}
+
+// Our answer to the webhook was lost with the later ledger, so Stripe delivers it again. Its note
+// still waits at Notehub.
+func TestAWebhookThatIsDeliveredAgainSendsNoSecondCredit(t *testing.T) {
+	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
+		m.SetOnline(false)
+		ours := f.Handler
+		f.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ours.ServeHTTP(httptest.NewRecorder(), r)
+			w.WriteHeader(http.StatusBadGateway)
+		})
+		defer func() { f.Handler = ours }()
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Pass(5 * time.Second)
+		return sold
+	})
+}
+
+// Stripe delivers a webhook once more that the later ledger has accepted, and the machine has
+// started. After the restored ledger accepts it, too, nothing tells that from a first delivery.
+func TestAWebhookThatIsRepeatedSendsNoSecondCredit(t *testing.T) {
+	again(t, func(f *apptest.Front, m *sandbox.Machine) sandbox.Session {
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Pass(10 * time.Second)
+		f.Started(m, 1)
+		return sold
+	})
+}
+
+// again has Stripe deliver the webhook of a payment to a plain copy of the ledger, before Stripe's
+// list is read and after.
+func again(t *testing.T, pay func(*apptest.Front, *sandbox.Machine) sandbox.Session) {
+	t.Helper()
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Hour)
+		restore := f.Copied()
+		sold := pay(f, m)
+		f.Stop()
+		event := ""
+		for _, e := range f.Stripe.Events() {
+			if e.ObjectID == sold.ID {
+				event = e.ID
+			}
+		}
+		const list = "GET /v1/events"
+		f.Stripe.Always(list, sandbox.Outcome{Status: http.StatusServiceUnavailable})
+		restore()
+		deliver := func(want bool) {
+			status, err := f.Stripe.Send(event)
+			if accepted := status/100 == 2; err != nil || accepted != want {
+				f.Errorf("%d, %v; want it accepted: %v", status, err, want)
+			}
+			f.Pass(5 * time.Second)
+		}
+		deliver(false)
+		f.Stripe.Clear(list)
+		f.Pass(time.Minute)
+		deliver(true)
+		f.Stands(sold.ID, isAdopted)
+		if notes := f.Notehub.Notes(fixture.Washer); len(notes) != 1 {
+			f.Errorf("%d notes; want the one", len(notes))
+		}
+		m.SetOnline(true)
+		f.Pass(10 * time.Minute)
+		f.Started(m, 1)
+		f.Money(sold.ID, 350, 0, 0)
+	})
+}
+
+// What waited in the copy was sent by the ledger that went on, as the machine says.
+func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
+	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Hour)
+		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"5"}}})
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Stop()
+		f.CloseLedger()
+		f.Open() // what a copy of this moment holds: never posted, and not under way
+		restore := f.Copied()
+		f.Notehub.Clear(fixture.PostNote)
+		f.Run()
+		f.Pass(20 * time.Second)
+		f.Started(m, 1)
+		f.Stop()
+		f.Pass(10 * time.Minute)
+		restore()
+		f.Pass(10 * time.Minute)
+		f.Stands(sold.ID, isAdopted)
+		f.Money(sold.ID, 350, 0, 0)
+		f.Started(m, 1)
+	})
+}
+
+// Another endpoint of the account fails for ever. What ours has accepted is pending there all the same.
+func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
+	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
+		t.Run(name, func(t *testing.T) {
+			story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+				ours, away := f.Handler, false
+				f.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/broken" || away {
+						w.WriteHeader(http.StatusInternalServerError)
+						return
+					}
+					ours.ServeHTTP(w, r)
+				})
+				broken := stripe.WebhookEndpointCreateParams{URL: stripe.String("http://others.test/broken"), EnabledEvents: stripe.StringSlice([]string{"*"})}
+				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+					f.Fatal(err)
+				}
+				f.Run()
+				f.Pass(time.Hour)
+				f.Buy(sandbox.PayOptions{})
+				f.Pass(10 * time.Minute)
+				restore := f.Copied()
+				away = missed
+				sold := f.Buy(sandbox.PayOptions{})
+				f.Pass(10 * time.Second)
+				f.Stop()
+				f.Pass(10 * time.Minute)
+				if e := f.Stripe.Events(); e[len(e)-1].Acked {
+					f.Errorf("%+v; want it pending at the others", e[len(e)-1])
+				}
+				restore()
+				f.Pass(10 * time.Minute)
+				if want := isAdopted; missed {
+					f.Stands(sold.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonExpired, ""))
+				} else {
+					f.Stands(sold.ID, want)
+				}
+			})
+		})
+	}
+}
+
+// The copy was made while Stripe's list was known and the payment was still to be looked up.
+func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
+	story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
+		f.Run()
+		f.Pass(time.Hour)
+		f.Stop()
+		ours := f.Handler
+		f.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		sold := f.Buy(sandbox.PayOptions{})
+		f.Handler = ours
+		f.CloseLedger()
+		f.Pass(5 * time.Second)
+		f.Open()
+		f.Notehub.Always(everyNote, sandbox.Outcome{Status: 503})
+		f.Run()
+		f.Pass(3 * time.Second) // the look-up is due after five
+		if _, err := f.Ledger.Payment(f.Context(), sold.ID); !errors.Is(err, ledger.ErrNotFound) {
+			f.Fatalf("the payment: %v; want it still to be looked up", err)
+		}
+		restore := f.Copied()
+		f.Notehub.Clear(everyNote)
+		for _, e := range f.Stripe.Events() { // Stripe tries again
+			if status, err := f.Stripe.Send(e.ID); err != nil || status != http.StatusOK {
+				f.Errorf("%d, %v; want 200", status, err)
+			}
+		}
+		f.Pass(10 * time.Second)
+		f.Started(m, 1)
+		f.Stop()
+		f.Pass(20 * time.Minute)
+		restore()
+		f.Pass(10 * time.Minute)
+		f.Stands(sold.ID, isAdopted)
+		f.Money(sold.ID, 350, 0, 0)
+		f.Started(m, 1)
+	})
+}

@@ -1,0 +1,201 @@
+package stories
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/config"
+	"notepay/internal/fixture"
+	"notepay/internal/payment"
+	"notepay/internal/sandbox"
+)
+
+// paidFields are the fields of a paid session for the washer.
+const paidFields = `,"mode":"payment","payment_status":"paid","amount_total":350,"currency":"eur","payment_intent":"pi_1","metadata":{"device_uid":"` + fixture.Washer + `"}`
+
+// What is not ours is taken, and nothing follows from it, whether it is sent or listed.
+func TestEventsOfOthersMakeNoPayment(t *testing.T) {
+	t.Parallel()
+	paid := fixture.SessionEvent("checkout.session.completed", paidFields)
+	for name, body := range map[string]string{
+		"a connected account":          fixture.With(paid, `"livemode"`, `"account":"acct_1","livemode"`),
+		"a context":                    fixture.With(paid, `"livemode"`, `"context":"acct_1","livemode"`),
+		"a context in another shape":   fixture.With(paid, `"livemode"`, `"context":{"account":"acct_1"},"livemode"`),
+		"a connected account's refund": fixture.With(fixture.SessionEvent("charge.refunded", `,"payment_intent":"pi_1","amount_refunded":350`), `"livemode"`, `"account":"acct_1","livemode"`),
+		"setup mode":                   fixture.With(paid, `"mode":"payment","payment_status":"paid"`, `"mode":"setup","payment_status":"no_payment_required"`),
+		"subscription mode":            fixture.With(fixture.With(paid, `"mode":"payment"`, `"mode":"subscription"`), `"payment_intent":"pi_1"`, `"payment_intent":null`),
+		"a mode of tomorrow":           fixture.With(paid, `"mode":"payment"`, `"mode":"barter"`),
+	} {
+		for _, listed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, listed %v", name, listed), func(t *testing.T) {
+				t.Parallel()
+				apptest.InFront(t, nil, func(f *apptest.Front) {
+					if listed {
+						f.Lists(body)
+					}
+					f.Run()
+					if !listed {
+						f.Answers(name, f.Deliver("/webhook/stripe", body), http.StatusOK, "received")
+					}
+					f.Pass(20 * time.Minute)
+					if got := f.Outcomes(); len(got) != 1 || got[0] != "not_ours x1" {
+						f.Errorf("events %q; want one that is not ours", got)
+					}
+					f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
+					if n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds"); n != 0 || len(f.Notehub.Notes(fixture.Washer)) != 0 {
+						f.Errorf("%d calls and %d notes; want none", n, len(f.Notehub.Notes(fixture.Washer)))
+					}
+				})
+			})
+		}
+	}
+}
+
+// A record that cannot be read is named once and hides no other, and the operator sees it as long as Stripe lists it.
+func TestAnOddEventHidesNoOther(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
+		sold := f.Order(sandbox.PayOptions{NoWebhook: true})
+		good := string(f.Stripe.Events()[0].Body)
+		odd := []string{
+			`{"id":"evt_empty","object":"event","created":1795910000,"livemode":false,"type":"charge.refunded","data":{}}`,
+			`{"id":"evt_text","object":"event","created":5,"request":"req_1","type":"charge.refunded","data":"none"}`,
+			`{"id":"evt_null","object":"event","created":null,"type":"refund.created","data":null}`,
+			`{"id":7,"object":"event","created":5,"type":"charge.refunded"}`, `null`, `[]`, `"evt"`,
+			`{"id":"evt_amount","object":"event","created":5,"type":"charge.refunded","data":{"object":{"id":"ch_1","amount_refunded":"all"}}}`,
+			`{"id":"evt_metadata","object":"event","created":5,"type":"payment_intent.succeeded","data":{"object":{"id":7,"metadata":[1]}}}`,
+		}
+		f.Lists(append(odd, good)...)
+		f.Run()
+		f.Pass(5 * time.Minute)
+		if p := f.Paid(sold.ID); p.Delivery != payment.Sent {
+			f.Errorf("the payment is %s; want it delivered", p.Delivery)
+		}
+		for _, id := range []string{"evt_empty", "evt_amount", "evt_metadata"} {
+			if n := strings.Count(f.Logs.String(), "event="+id); n != 1 {
+				f.Errorf("%s is named %d times in the log; want once:\n%s", id, n, f.Logs)
+			}
+		}
+		f.Answers("health", f.Get("/health"), http.StatusOK, "evt_empty (charge.refunded)")
+		f.Answers("health", f.Get("/health"), http.StatusOK, `"degraded"`)
+		f.Lists(good)
+		f.Pass(2 * time.Minute)
+		if body := f.Get("/health").Body.String(); strings.Contains(body, "evt_empty (") {
+			f.Errorf("health %s; want nothing of what is not listed any more", body)
+		}
+	})
+}
+
+// A payment's event that cannot be read does not lose the payment: Stripe is asked for it.
+func TestAPaymentWhoseEventCannotBeReadIsLookedUp(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(string) string{
+		"an amount in words":      func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": "350"`) },
+		"metadata that is a list": func(body string) string { return fixture.With(body, `"metadata": {`, `"metadata": [1], "old": {`) },
+		"an intent that is a list": func(body string) string {
+			return fixture.With(body, `"payment_intent": "`, `"payment_intent": ["x"], "old": "`)
+		},
+		"no amount": func(body string) string { return fixture.With(body, `"amount_total": 350`, `"amount_total": null`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apptest.InFront(t, nil, func(f *apptest.Front) {
+				f.Run()
+				sold := f.Buy(sandbox.PayOptions{NoWebhook: true})
+				body := spoil(string(f.Stripe.Events()[0].Body))
+				for range 3 {
+					f.Answers(name, f.Deliver("/webhook/stripe", body), http.StatusOK, "received")
+				}
+				f.Pass(2 * time.Second)
+				if p := f.Paid(sold.ID); p.Delivery != payment.Sent || p.Amount != 350 {
+					f.Errorf("%+v; want it sent", p)
+				}
+				if n := strings.Count(f.Logs.String(), "unreadable event skipped"); n != 1 {
+					f.Errorf("it is said %d times that the event cannot be read; want once", n)
+				}
+			})
+		})
+	}
+}
+
+// Stripe repeats for days what it is told no about. What we do not handle it is told yes about, and
+// the log says it once.
+func TestSignedEventsThatAreNotHandledAreAccepted(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		for name, c := range map[string]struct{ body, log string }{
+			"a thin event": {`{"id":"evt_thin","object":"v2.core.event","type":"v2.core.account[configuration.merchant].capability_status_updated","livemode":false,` +
+				`"created":"2025-10-04T15:13:32.232083866Z","related_object":{"id":"acct_123","type":"v2.core.account","url":"/v2/core/accounts/acct_123"}}`, "event=evt_thin"},
+			"a dispute without id": {fixture.With(fixture.With(fixture.SessionEvent("charge.dispute.closed", `"charge":"ch_x","status":"lost"`), `"id":"cs_test_1"`, ""), "evt_1", "evt_noid"), "event=evt_noid"},
+			"a time in words":      {fixture.With(fixture.With(fixture.SessionEvent("charge.refunded", ""), `"created":`, `"created":"now","x":`), "evt_1", "evt_time"), "event=evt_time"},
+			"no event":             {`{"hello":1}`, "no id or no type"},
+			"no JSON":              {"hello", "invalid character"},
+			"nothing":              {"", "unexpected end"},
+			"a list":               {"[]", "cannot unmarshal array"},
+		} {
+			f.Answers(name, f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
+			if n := strings.Count(f.Logs.String(), c.log); n != 1 {
+				f.Errorf("%s: %q stands %d times in the log; want once:\n%s", name, c.log, n, f.Logs)
+			}
+			f.Answers(name+" again", f.Deliver("/webhook/stripe", c.body), http.StatusOK, "received")
+		}
+		f.Answers("health", f.Get("/health"), http.StatusOK, "an event without id")
+	})
+}
+
+// Prices in the customer's currency are what was sold.
+func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		how       sandbox.PayOptions
+		attention string
+	}{
+		"the price's own":        {how: sandbox.PayOptions{}},
+		"shown in another":       {how: sandbox.PayOptions{Presentment: "usd"}},
+		"converted":              {how: sandbox.PayOptions{Converted: "usd"}},
+		"an option of the price": {how: sandbox.PayOptions{Currency: "gbp"}},
+		"less than the price":    {how: sandbox.PayOptions{Amount: 100}, attention: "amount_mismatch"},
+		"less than the option":   {how: sandbox.PayOptions{Currency: "gbp", Amount: 100}, attention: "amount_mismatch"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			apptest.InFront(t, nil, func(f *apptest.Front) {
+				f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} })
+				f.Run()
+				sold := f.Buy(c.how)
+				if p := f.Paid(sold.ID); p.ReviewReason != c.attention || p.Delivery != payment.Sent {
+					f.Errorf("%s, attention %q; want it sent, with %q", p.Delivery, p.ReviewReason, c.attention)
+				}
+			})
+		})
+	}
+}
+
+// The account is a platform: Stripe sends what happens in the accounts that are connected to it, and thin events.
+func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
+		f.Run()
+		session := map[string]any{"id": "cs_test_connected", "object": "checkout.session", "mode": "payment", "status": "complete", "payment_status": "paid",
+			"amount_total": 50, "currency": "eur", "payment_intent": "pi_connected", "metadata": map[string]any{"device_uid": fixture.Washer}}
+		f.Stripe.Tell(map[string]any{"object": "event", "type": "checkout.session.completed", "account": "acct_1", "created": time.Now().Unix(), "livemode": false,
+			"data": map[string]any{"object": session}})
+		f.Stripe.Tell(map[string]any{"object": "v2.core.event", "type": "v2.core.account.updated", "created": time.Now().Format(time.RFC3339Nano), "livemode": false,
+			"related_object": map[string]any{"id": "acct_1", "type": "v2.core.account"}})
+		f.Pass(10 * time.Minute)
+		for _, e := range f.Stripe.Events() {
+			if !e.Acked || e.Deliveries != 1 {
+				t.Errorf("%s: accepted %v after %d tries; want once", e.Type, e.Acked, e.Deliveries)
+			}
+		}
+		f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
+		if n := len(f.Notehub.Notes(fixture.Washer)); n != 0 {
+			t.Errorf("%d notes; want none", n)
+		}
+	})
+}
