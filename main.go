@@ -1,7 +1,7 @@
 // Command notepay starts machines that were paid for: it is the bridge between Stripe and Blues Notehub.
 //
 // It promises that for every payment that Stripe took, the machine gets its one credit. README.md says how to run it,
-// docs/design.md how it is built.
+// docs/architecture.md how it is built.
 package main
 
 import (

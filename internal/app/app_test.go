@@ -96,7 +96,7 @@ func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 	if w.Header().Get("X-Frame-Options") != "DENY" {
 		t.Errorf("headers %v; want the security headers here, too", w.Header())
 	}
-	if !strings.Contains(logs.String(), "level=ERROR msg=panic") || !strings.Contains(logs.String(), "secret of the inside") || !strings.Contains(logs.String(), "server_test.go") {
+	if !strings.Contains(logs.String(), "level=ERROR msg=panic") || !strings.Contains(logs.String(), "secret of the inside") || !strings.Contains(logs.String(), "app_test.go") {
 		t.Errorf("log %s; want the panic with its stack", &logs)
 	}
 	defer func() {

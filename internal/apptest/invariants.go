@@ -284,7 +284,7 @@ func both(p payment.Payment) bool {
 	return p.Funds == payment.CaptureFailed
 }
 
-// What is promised after a restore (README, docs/design.md "An older ledger"), of a payment that the
+// What is promised after a restore (docs/adr/0009), of a payment that the
 // copy holds and does not take for queued: what is promised of any. The others are adopted, so that
 // no credit is sent, no money moves and a person decides:
 //

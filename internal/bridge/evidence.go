@@ -17,7 +17,7 @@ import (
 // a point-in-time restore, or a replica lagged. Then Stripe lists payments that this ledger has
 // never seen, and an earlier state of it has handled. A payment that was made before this process
 // began, and for which there is evidence of that, is adopted: no note, no refund, and the operator
-// decides. Without evidence it was missed, and is delivered or refunded as usual. docs/design.md
+// decides. Without evidence it was missed, and is delivered or refunded as usual. docs/adr/0009
 // lists what counts as evidence.
 
 // Evidence that an earlier state of the ledger handled a payment, in the operator's words.

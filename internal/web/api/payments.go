@@ -12,7 +12,7 @@ import (
 	"notepay/internal/web"
 )
 
-// paymentAnswer is a payment as the contract gives it (docs/design.md, section 5).
+// paymentAnswer is a payment as the contract gives it (docs/reference.md).
 type paymentAnswer struct {
 	ID             string     `json:"id"`
 	SessionID      string     `json:"session_id"`

@@ -1,7 +1,7 @@
-// Package doctest checks the documents: what they name exists, and what has to be in them is.
+// Package docs checks the documents: what they name exists, and what has to be in them is.
 //
 // It does not check whether a sentence is true.
-package doctest
+package docs
 
 import (
 	"io/fs"
@@ -82,13 +82,13 @@ func isCode(name string) bool {
 	base := path.Base(name)
 	kinds := []string{".go", ".sql", ".html", ".js", ".css", ".json", ".yml", ".sh", ".patch"}
 	others := []string{"Makefile", "run", "go.mod", ".env.example", ".gitignore"}
-	return !strings.HasPrefix(name, "internal/doctest/") &&
+	return !strings.HasPrefix(name, "tests/docs/") &&
 		(slices.Contains(kinds, path.Ext(name)) || slices.Contains(others, base))
 }
 
 // isGo reports whether a file is code of the program or its tests, and not of this one.
 func isGo(name string) bool {
-	return path.Ext(name) == ".go" && !strings.HasPrefix(name, "internal/doctest/")
+	return path.Ext(name) == ".go" && !strings.HasPrefix(name, "tests/docs/")
 }
 
 // line is a line of a document.

@@ -1,4 +1,4 @@
-package doctest
+package docs
 
 import (
 	"os/exec"
