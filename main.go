@@ -1,7 +1,8 @@
-// Command notepay starts machines that were paid for: it is the bridge between Stripe and Blues Notehub.
+// Command notepay starts machines that were paid for: it is the bridge between Stripe and Blues
+// Notehub.
 //
-// It promises that for every payment that Stripe took, the machine gets its one credit. README.md says how to run it,
-// docs/architecture.md how it is built.
+// It promises that for every payment that Stripe took, the machine gets its one credit. README.md
+// says how to run it, docs/architecture.md how it is built.
 package main
 
 import (
@@ -103,7 +104,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 }
 
-// backup copies the ledger. Of the settings it needs but one, so that it also runs where the others are not at hand.
+// backup copies the ledger. Of the settings it needs but one, so that it also runs where the others
+// are not at hand.
 func backup(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
@@ -143,7 +145,8 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	return err
 }
 
-// runChecks prints each result as it is found, one a line: a question where the answer is no, and the problem where it is yes.
+// runChecks prints each result as it is found, one a line: a question where the answer is no, and
+// the problem where it is yes.
 func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
@@ -167,7 +170,8 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	return printErr
 }
 
-// runSetup needs but the key and the public address. What it finds may go into the file of the settings.
+// runSetup needs but the key and the public address. What it finds may go into the file of the
+// settings.
 func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
 	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
 	if err == nil && s.PublicURL == "" {
@@ -218,7 +222,8 @@ func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone afterwards.
+// runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone
+// afterwards.
 func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "notepay-demo-")
 	if err != nil {
@@ -238,7 +243,8 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 		return errors.Join(fmt.Errorf("demo: %w (set PORT to another port, or 0)", err), listener.Close())
 	}
 	values["LISTEN_ADDR"] = bridge.Addr().String()
-	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"] // only now that the port is known: it is where customers come back to
+	// only now that the port is known: it is where customers come back to
+	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"]
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
 	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
@@ -252,11 +258,23 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	ended := make(chan error, 2)
 	go func() { ended <- front.Serve(listener) }()
 	go func() { ended <- simulated.Run(ctx) }()
-	err = serve(ctx, settings, log, serveOptions{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
-		simulated.Connect(bridge)
-		fmt.Fprintf(stdout, "\n  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Press Ctrl-C to stop. Nothing is left behind.\n\n",
-			pages, bridge, simulated.Devices()[0], bridge, values["OPERATOR_TOKEN"])
-	}})
+	err = serve(
+		ctx,
+		settings,
+		log,
+		serveOptions{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
+			simulated.Connect(bridge)
+			fmt.Fprintf(
+				stdout,
+				"\n  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Press Ctrl-C to stop. Nothing is left behind.\n\n",
+				pages,
+				bridge,
+				simulated.Devices()[0],
+				bridge,
+				values["OPERATOR_TOKEN"],
+			)
+		}},
+	)
 	stop()
 	return errors.Join(err, front.Close(), notClosed(<-ended), notClosed(<-ended))
 }

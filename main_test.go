@@ -36,8 +36,17 @@ func TestCommandsAndExitCodes(t *testing.T) {
 			t.Parallel()
 			var out, complaint strings.Builder
 			code := exitCode(run(t.Context(), c.args, func(string) string { return "" }, &out), &complaint)
-			if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(complaint.String(), c.err) {
-				t.Errorf("exit code %d, %q, %q; want %d, %q, %q", code, out.String(), complaint.String(), c.code, c.out, c.err)
+			if code != c.code || !strings.Contains(out.String(), c.out) ||
+				!strings.Contains(complaint.String(), c.err) {
+				t.Errorf(
+					"exit code %d, %q, %q; want %d, %q, %q",
+					code,
+					out.String(),
+					complaint.String(),
+					c.code,
+					c.out,
+					c.err,
+				)
 			}
 		})
 	}

@@ -21,15 +21,16 @@ const (
 	callTimeoutAtStop = 4 * time.Second // and calls to the vendors
 )
 
-// serveOptions is what the demo adds to a service: a listener that is open already, something around its handler, and a word when it listens.
+// serveOptions is what the demo adds to a service: a listener that is open already, something
+// around its handler, and a word when it listens.
 type serveOptions struct {
 	listener  net.Listener // nil: serve listens itself
 	wrap      func(http.Handler) http.Handler
 	listening func(url string)
 }
 
-// serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the first answer, and recovery
-// and refresh go on behind it.
+// serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the
+// first answer, and recovery and refresh go on behind it.
 func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks serveOptions) (err error) {
 	listener := hooks.listener
 	if listener == nil {
@@ -68,8 +69,9 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks serv
 	}
 	front := server.HTTPServer(handler)
 
-	// From here on in the order of the end: claims stop first, calls may finish, then their context ends, and what they came to is
-	// still written down. What was not is in the ledger as under way, and the next start looks before it repeats anything.
+	// From here on in the order of the end: claims stop first, calls may finish, then their context
+	// ends, and what they came to is still written down. What was not is in the ledger as under
+	// way, and the next start looks before it repeats anything.
 	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopClaims()
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
@@ -120,7 +122,8 @@ func listenError(s *config.Settings, err error) error {
 	return fmt.Errorf("%s is taken by another program: set LISTEN_ADDR", s.ListenAddr)
 }
 
-// browsable is an address to click on: a listener on all addresses is reached on this machine's own.
+// browsable is an address to click on: a listener on all addresses is reached on this machine's
+// own.
 func browsable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

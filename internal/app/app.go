@@ -41,7 +41,8 @@ const (
 	maxHeaderBytes  = 32 << 10
 )
 
-// Config is what a Server is made of. assemble changes the clients, so that their calls are counted.
+// Config is what a Server is made of. assemble changes the clients, so that their calls are
+// counted.
 type Config struct {
 	Settings *config.Settings
 	Ledger   *ledger.Ledger
@@ -95,10 +96,10 @@ func New(ctx context.Context, c Config) (*App, error) {
 	for _, d := range devices.All() {
 		hub.Spelled.Learn(d.UID, d.Spelled)
 	}
-	// Of what an earlier process asked of Notehub, only the listings are written down. A process that
-	// listed the devices within the last minute had just started. It may have used up the limit, as in
-	// a loop of crashes. The few calls that another made for payments may count twice. Notehub's
-	// Retry-After then holds.
+	// Of what an earlier process asked of Notehub, only the listings are written down. A process
+	// that listed the devices within the last minute had just started. It may have used up the
+	// limit, as in a loop of crashes. The few calls that another made for payments may count twice.
+	// Notehub's Retry-After then holds.
 	hub.Limiter.Earlier(devices.Observed())
 	live := web.NewHub(l, log)
 	changed := live.Changed
@@ -208,8 +209,9 @@ func New(ctx context.Context, c Config) (*App, error) {
 	return server, err
 }
 
-// Run does the work of the Server until claims ends, and returns when all of it has ended. Nothing new begins after the
-// end of claims. Calls to the vendors under way may go on until calls ends. What they result in is still recorded.
+// Run does the work of the Server until claims ends, and returns when all of it has ended. Nothing
+// new begins after the end of claims. Calls to the vendors under way may go on until calls ends.
+// What they result in is still recorded.
 func (s *App) Run(claims, calls context.Context) {
 	var work sync.WaitGroup
 	work.Go(func() { s.recording.Run(claims) })
@@ -222,7 +224,8 @@ func (s *App) Run(claims, calls context.Context) {
 	work.Wait()
 }
 
-// HTTPServer returns a server for the handler, with limits for its clients. Its shutdown ends the streams.
+// HTTPServer returns a server for the handler, with limits for its clients. Its shutdown ends the
+// streams.
 func (s *App) HTTPServer(handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
@@ -257,8 +260,8 @@ func (s *App) watchLedger(ctx context.Context) {
 	})
 }
 
-// listenEvery returns how often machines' answers are read while one is awaited. That takes a third of
-// the requests that Notehub allows.
+// listenEvery returns how often machines' answers are read while one is awaited. That takes a third
+// of the requests that Notehub allows.
 func listenEvery(s *config.Settings) time.Duration {
 	const usual = 5 * time.Second
 	if s.NotehubPerMinute == 0 {

@@ -44,7 +44,14 @@ func TestMethodsThatARouteDoesNotHave(t *testing.T) {
 		} {
 			w := f.Do(row.method, row.path, "")
 			if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != row.allow {
-				f.Errorf("%s %s: %d, Allow %q; want 405, %q", row.method, row.path, w.Code, w.Header().Get("Allow"), row.allow)
+				f.Errorf(
+					"%s %s: %d, Allow %q; want 405, %q",
+					row.method,
+					row.path,
+					w.Code,
+					w.Header().Get("Allow"),
+					row.allow,
+				)
 			}
 		}
 		for _, path := range []string{"/nothing", "/session/", "/webhook", "/.env", "/static/none.css"} {
@@ -78,7 +85,11 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 				}
 			}
 			if strings.Contains(policy, "unsafe") || strings.Contains(policy, "form-action") {
-				f.Errorf("%s: the content policy %q allows too much, or keeps forms from leading to Stripe", path, policy)
+				f.Errorf(
+					"%s: the content policy %q allows too much, or keeps forms from leading to Stripe",
+					path,
+					policy,
+				)
 			}
 		}
 	})
@@ -89,14 +100,17 @@ func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 	var logs bytes.Buffer
 	s := &app.App{Log: slog.New(slog.NewTextHandler(&logs, nil))}
 	w := httptest.NewRecorder()
-	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret of the inside") })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret of the inside") })).
+		ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "inside") {
 		t.Errorf("%d %s; want 500 and no word of the panic", w.Code, w.Body)
 	}
 	if w.Header().Get("X-Frame-Options") != "DENY" {
 		t.Errorf("headers %v; want the security headers here, too", w.Header())
 	}
-	if !strings.Contains(logs.String(), "level=ERROR msg=panic") || !strings.Contains(logs.String(), "secret of the inside") || !strings.Contains(logs.String(), "app_test.go") {
+	if !strings.Contains(logs.String(), "level=ERROR msg=panic") ||
+		!strings.Contains(logs.String(), "secret of the inside") ||
+		!strings.Contains(logs.String(), "app_test.go") {
 		t.Errorf("log %s; want the panic with its stack", &logs)
 	}
 	defer func() {
@@ -104,13 +118,16 @@ func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 			t.Errorf("panic %v; want http.ErrAbortHandler to reach the server", p)
 		}
 	}()
-	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).
+		ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 }
 
 func TestAnErrorIsTheLogsAndNotTheCallers(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
-		failing := f.Server.Handle(func(http.ResponseWriter, *http.Request) error { return errors.New("disk of the inside") })
+		failing := f.Server.Handle(
+			func(http.ResponseWriter, *http.Request) error { return errors.New("disk of the inside") },
+		)
 		for _, row := range []struct{ path, accept, want string }{
 			{"/pay", "text/html", "<h1>Something went wrong on our side</h1>"},
 			{"/pay", "", "Something went wrong on our side\n"},
@@ -137,10 +154,25 @@ func TestRefreshDevices(t *testing.T) {
 		f.Run()
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2"})
 		f.Answers("without the token", f.Get("/refresh-devices"), 401, `"code":"unauthorized"`)
-		f.Answers("with another", f.Get("/refresh-devices", "Authorization", "Bearer another-token-1234"), 401, `"code":"unauthorized"`)
-		f.Answers("with it", f.AsOperator("/refresh-devices"), 200, `{"devices":2,"added":1,"removed":0,"links_created":1}`)
+		f.Answers(
+			"with another",
+			f.Get("/refresh-devices", "Authorization", "Bearer another-token-1234"),
+			401,
+			`"code":"unauthorized"`,
+		)
+		f.Answers(
+			"with it",
+			f.AsOperator("/refresh-devices"),
+			200,
+			`{"devices":2,"added":1,"removed":0,"links_created":1}`,
+		)
 		f.Notehub.RemoveDevice("dev:2")
-		f.Answers("by POST", f.Do("POST", "/refresh-devices", "", "Authorization", "Bearer "+apptest.OperatorToken), 200, `{"devices":1,"added":0,"removed":1,"links_created":0}`)
+		f.Answers(
+			"by POST",
+			f.Do("POST", "/refresh-devices", "", "Authorization", "Bearer "+apptest.OperatorToken),
+			200,
+			`{"devices":1,"added":0,"removed":1,"links_created":0}`,
+		)
 		before := f.Notehub.Count(fixture.HubList)
 		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second})
 		var asked sync.WaitGroup
@@ -205,7 +237,11 @@ func TestHealth(t *testing.T) {
 				}
 			}
 		}
-		report("before the first load", 200, map[string]any{"status": "ok", "devices": 0, "links": 0, "last_refresh": nil})
+		report(
+			"before the first load",
+			200,
+			map[string]any{"status": "ok", "devices": 0, "links": 0, "last_refresh": nil},
+		)
 		f.Run()
 		var all map[string]any
 		if err := json.Unmarshal(f.Get("/health").Body.Bytes(), &all); err != nil {
@@ -219,12 +255,27 @@ func TestHealth(t *testing.T) {
 		if got, want := strings.Join(names, " "), "devices last_refresh links needs_attention oldest_queued_seconds queued status version"; got != want {
 			f.Errorf("fields %s; want %s", got, want)
 		}
-		report("all is well", 200, map[string]any{"status": "ok", "devices": 1, "links": 1, "queued": 0, "needs_attention": 0, "version": fixture.TestVersion})
+		report(
+			"all is well",
+			200,
+			map[string]any{
+				"status":          "ok",
+				"devices":         1,
+				"links":           1,
+				"queued":          0,
+				"needs_attention": 0,
+				"version":         fixture.TestVersion,
+			},
+		)
 
 		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 401})
 		f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Second)
-		report("Notehub refuses us", 200, map[string]any{"status": "degraded", "queued": 1, "oldest_queued_seconds": 20})
+		report(
+			"Notehub refuses us",
+			200,
+			map[string]any{"status": "degraded", "queued": 1, "oldest_queued_seconds": 20},
+		)
 		f.Notehub.Clear(fixture.PostNote)
 		f.Pass(time.Minute)
 		report("Notehub is back", 200, map[string]any{"status": "ok", "queued": 0, "oldest_queued_seconds": 0})
@@ -290,7 +341,8 @@ func TestAlertsNameSeriesThatExist(t *testing.T) {
 		f.Server.Metrics.ExpectSessions() // as where they are made
 		text := f.Get("/metrics").Body.String()
 		for _, name := range named {
-			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") { // there with the first money back
+			// there with the first money back
+			if name != "notepay_money_back_total" && !strings.Contains(text, "\n# TYPE "+name+" ") {
 				f.Errorf("the rules name %s, which is not there", name)
 			}
 		}

@@ -13,7 +13,8 @@ import (
 	"notepay/internal/web/console"
 )
 
-// NewCheck returns what the checks need. The clients must be the checks' own, because newCheck watches their calls.
+// NewCheck returns what the checks need. The clients must be the checks' own, because newCheck
+// watches their calls.
 func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) check.Config {
 	clock := vendortime.New(nil)
 	api.Http.Transport = clock.Watch(vendortime.Stripe, api.Http.Transport)
@@ -33,10 +34,15 @@ func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) ch
 	}
 }
 
-// checker returns the checks for the console. They use their own clients, so that a failed check or a new token cannot
-// affect the running bridge, but they share its rate limits.
-func checker(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) func(context.Context, func(console.Finding)) {
-	uncountedHub, uncountedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter) // their transports are as they are now
+// checker returns the checks for the console. They use their own clients, so that a failed check or
+// a new token cannot affect the running bridge, but they share its rate limits.
+func checker(
+	s *config.Settings,
+	hub *notehub.Client,
+	api *stripeapi.Client,
+) func(context.Context, func(console.Finding)) {
+	// their transports are as they are now
+	uncountedHub, uncountedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter)
 	return func(ctx context.Context, found func(console.Finding)) {
 		c := NewCheck(s, uncountedHub.WithLimiter(hub.Limiter.Share()), uncountedAPI.WithLimiter(api.Limiter.Share()))
 		c.Report = func(r check.Result) {

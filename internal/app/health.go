@@ -13,7 +13,12 @@ import (
 
 // vitals is how the service is, for the console.
 func (s *App) vitals(ctx context.Context) console.Vitals {
-	v := console.Vitals{Stripe: s.paces["stripe"].Unreachable(), Notehub: s.paces["notehub"].Unreachable(), WebhooksOff: s.webhooksOff, Store: s.recording.Check(ctx)}
+	v := console.Vitals{
+		Stripe:      s.paces["stripe"].Unreachable(),
+		Notehub:     s.paces["notehub"].Unreachable(),
+		WebhooksOff: s.webhooksOff,
+		Store:       s.recording.Check(ctx),
+	}
 	if at := s.lastWebhook.Load(); at != 0 {
 		v.Webhook = time.UnixMilli(at)
 	}
@@ -55,6 +60,8 @@ func (s *App) healthReport(w http.ResponseWriter, r *http.Request) error {
 		s.Log.Error("payments not recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(metrics.Age(stats.OldestQueued, s.Ledger.Now()))
+	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(
+		metrics.Age(stats.OldestQueued, s.Ledger.Now()),
+	)
 	return web.WriteJSON(w, status, answer)
 }

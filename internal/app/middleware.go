@@ -15,8 +15,8 @@ func (s *App) WithHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w}
 		h := w.Header()
-		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's hosts are not to be listed
-		// (buy., book., donate.stripe.com and custom domains).
+		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's
+		// hosts are not to be listed (buy., book., donate.stripe.com and custom domains).
 		h["Content-Security-Policy"] = contentPolicy
 		h["X-Content-Type-Options"] = noSniff
 		h["X-Frame-Options"] = noFrame
@@ -45,10 +45,12 @@ func (s *App) WithHeaders(next http.Handler) http.Handler {
 
 // Shared by all answers, and so never changed.
 var (
-	contentPolicy = []string{"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
-	noSniff       = []string{"nosniff"}
-	noFrame       = []string{"DENY"}
-	noReferrer    = []string{"no-referrer"}
+	contentPolicy = []string{
+		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
+	}
+	noSniff    = []string{"nosniff"}
+	noFrame    = []string{"DENY"}
+	noReferrer = []string{"no-referrer"}
 )
 
 // statusRecorder remembers what was answered; status is 0 until an answer has begun.
@@ -71,7 +73,8 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 	return r.ResponseWriter.Write(b)
 }
 
-// FlushError implements what http.ResponseController asks for to flush. It sends the header, and so begins the answer.
+// FlushError implements what http.ResponseController asks for to flush. It sends the header, and so
+// begins the answer.
 func (r *statusRecorder) FlushError() error {
 	if r.status == 0 {
 		r.status = http.StatusOK

@@ -50,7 +50,11 @@ func (s *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 	result, err := s.Fleet.Refresh(r.Context())
 	if err != nil {
 		s.Log.Warn("requested refresh failed", "err", err)
-		return &web.APIError{Status: http.StatusBadGateway, Code: "refresh_failed", Message: "Notehub or Stripe did not answer; sales go on as before"}
+		return &web.APIError{
+			Status:  http.StatusBadGateway,
+			Code:    "refresh_failed",
+			Message: "Notehub or Stripe did not answer; sales go on as before",
+		}
 	}
 	return web.WriteJSON(w, http.StatusOK, result)
 }

@@ -121,12 +121,19 @@ func (s *App) internalError(w *statusRecorder, r *http.Request) {
 	}
 }
 
-// operatorOnly lets in who carries the operator token, and nothing that a page of another site asks a browser to do.
-func (s *App) operatorOnly(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+// operatorOnly lets in who carries the operator token, and nothing that a page of another site asks
+// a browser to do.
+func (s *App) operatorOnly(
+	h func(http.ResponseWriter, *http.Request) error,
+) func(http.ResponseWriter, *http.Request) error {
 	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
-			return &web.APIError{Status: http.StatusForbidden, Code: "other_origin", Message: "request from a page of another site"}
+			return &web.APIError{
+				Status:  http.StatusForbidden,
+				Code:    "other_origin",
+				Message: "request from a page of another site",
+			}
 		}
 		if err := s.Operator.Authorized(r); err != nil {
 			return err

@@ -12,8 +12,8 @@ import (
 	"notepay/internal/web"
 )
 
-// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several or a session is made for each purchase. It
-// reads memory only.
+// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several
+// or a session is made for each purchase. It reads memory only.
 func (s *App) pay(w http.ResponseWriter, r *http.Request) error {
 	given := r.PathValue("uid")
 	if given == "" {
@@ -52,7 +52,8 @@ func (s *App) buy(w http.ResponseWriter, r *http.Request) error {
 	return s.Customer.Buy(w, r, d)
 }
 
-// deviceForScan is the machine that a scan is of, if it sells. Of any other the customer is told why it does not, and it returns nil.
+// deviceForScan is the machine that a scan is of, if it sells. Of any other the customer is told
+// why it does not, and it returns nil.
 func (s *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
 	uid, ok := uid.Parse(given)
 	if !ok {
@@ -68,10 +69,12 @@ func (s *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string
 	return sale.Device, nil
 }
 
-// closed reports whether nothing may be sold on any machine now: credits run late, or a problem stops sales.
+// closed reports whether nothing may be sold on any machine now: credits run late, or a problem
+// stops sales.
 func (s *App) closed() bool { return s.Bridge.Late() || s.Problems.StopsSales() }
 
-// selling says whether a machine sells, and has what is missing looked for: somebody is waiting for it.
+// selling says whether a machine sells, and has what is missing looked for: somebody is waiting for
+// it.
 func (s *App) selling(uid string) fleet.Availability {
 	sale := s.Fleet.Availability(uid, s.Ledger.Now())
 	switch sale.State {
@@ -83,8 +86,8 @@ func (s *App) selling(uid string) fleet.Availability {
 	return sale
 }
 
-// createPaymentLink gives the operator's own front ends the address at which a plan of a machine is paid. What it costs is decided by the
-// price alone: whatever else the body holds is not read.
+// createPaymentLink gives the operator's own front ends the address at which a plan of a machine is
+// paid. What it costs is decided by the price alone: whatever else the body holds is not read.
 func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	var wish struct {
 		ID      string `json:"id"`
@@ -92,13 +95,25 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return &web.APIError{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "the body is larger than 1 MiB"}
+			return &web.APIError{
+				Status:  http.StatusRequestEntityTooLarge,
+				Code:    "too_large",
+				Message: "the body is larger than 1 MiB",
+			}
 		}
-		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_body", Message: `the body must be JSON with the device's UID as "id", and optionally "price_id"`}
+		return &web.APIError{
+			Status:  http.StatusBadRequest,
+			Code:    "bad_body",
+			Message: `the body must be JSON with the device's UID as "id", and optionally "price_id"`,
+		}
 	}
 	uid, ok := uid.Parse(wish.ID)
 	if !ok {
-		return &web.APIError{Status: http.StatusBadRequest, Code: "bad_id", Message: `"id" must be a device UID, dev:...`}
+		return &web.APIError{
+			Status:  http.StatusBadRequest,
+			Code:    "bad_id",
+			Message: `"id" must be a device UID, dev:...`,
+		}
 	}
 	sale := s.selling(uid)
 	switch {
@@ -106,15 +121,35 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
 	case sale.State == fleet.Unread:
 		w.Header().Set("Retry-After", "2")
-		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device's variables are being read; try again in a moment"}
+		return &web.APIError{
+			Status:  http.StatusConflict,
+			Code:    string(sale.State),
+			Message: "the device's variables are being read; try again in a moment",
+		}
 	case sale.State != fleet.Open:
-		return &web.APIError{Status: http.StatusConflict, Code: string(sale.State), Message: "the device is not taking payments right now"}
+		return &web.APIError{
+			Status:  http.StatusConflict,
+			Code:    string(sale.State),
+			Message: "the device is not taking payments right now",
+		}
 	case s.Bridge.Late():
-		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits wait too long to be sent, so all sales are stopped"}
+		return &web.APIError{
+			Status:  http.StatusConflict,
+			Code:    "late",
+			Message: "credits wait too long to be sent, so all sales are stopped",
+		}
 	case s.Bridge.LateFor(uid):
-		return &web.APIError{Status: http.StatusConflict, Code: "late", Message: "credits of this device wait too long to be sent, so its sales are stopped"}
+		return &web.APIError{
+			Status:  http.StatusConflict,
+			Code:    "late",
+			Message: "credits of this device wait too long to be sent, so its sales are stopped",
+		}
 	case s.Problems.StopsSales():
-		return &web.APIError{Status: http.StatusConflict, Code: "closed", Message: "all sales are stopped; see /health for the reason"}
+		return &web.APIError{
+			Status:  http.StatusConflict,
+			Code:    "closed",
+			Message: "all sales are stopped; see /health for the reason",
+		}
 	}
 	for _, o := range sale.Device.Offers {
 		switch {
@@ -124,13 +159,25 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 		case o.URL != "":
 			return web.WriteJSON(w, http.StatusCreated, created(o.URL))
 		case wish.PriceID != "" && o.Closed != "":
-			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.LinkClosed), Message: "the link of this price was deactivated in Stripe's Dashboard"}
+			return &web.APIError{
+				Status:  http.StatusConflict,
+				Code:    string(fleet.LinkClosed),
+				Message: "the link of this price was deactivated in Stripe's Dashboard",
+			}
 		case wish.PriceID != "":
 			s.Fleet.Prioritize(uid)
-			return &web.APIError{Status: http.StatusConflict, Code: string(fleet.NotReady), Message: "the link is not ready yet; try again in a moment"}
+			return &web.APIError{
+				Status:  http.StatusConflict,
+				Code:    string(fleet.NotReady),
+				Message: "the link is not ready yet; try again in a moment",
+			}
 		}
 	}
-	return &web.APIError{Status: http.StatusNotFound, Code: "no_such_price", Message: "the device does not sell this price"}
+	return &web.APIError{
+		Status:  http.StatusNotFound,
+		Code:    "no_such_price",
+		Message: "the device does not sell this price",
+	}
 }
 
 // created is the answer with the address at which a plan is paid.
@@ -138,8 +185,9 @@ func created(url string) any {
 	return map[string]any{"message": "Payment link created", "data": map[string]string{"url": url}}
 }
 
-// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry (docs/vendors.md, U2). It goes
-// through the query as it stands: to make a map of it first is a quarter of what a scan costs.
+// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry
+// (docs/vendors.md, U2). It goes through the query as it stands: to make a map of it first is a
+// quarter of what a scan costs.
 func deviceParameter(r *http.Request) string {
 	for _, name := range []string{"device", "deviceuid", "device_uid"} {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {

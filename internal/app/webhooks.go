@@ -16,10 +16,12 @@ import (
 	"notepay/internal/web"
 )
 
-// MaxBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit (docs/vendors.md, Q2).
+// MaxBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit
+// (docs/vendors.md, Q2).
 const MaxBody = 1 << 20
 
-// recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it again.
+// recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it
+// again.
 const recordTimeout = 5 * time.Second
 
 // stripeWebhook says yes once an event and what follows from it are on disk.
@@ -51,7 +53,11 @@ func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.Is(err, stripeapi.ErrTimeUnknown):
 		s.Log.Warn("webhook postponed", "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event cannot be processed yet; send it again"}
+		return &web.APIError{
+			Status:  http.StatusServiceUnavailable,
+			Code:    "not_recorded",
+			Message: "the event cannot be processed yet; send it again",
+		}
 	case errors.Is(err, stripeapi.ErrSignature):
 		s.complaints.Do(func() { s.Log.Warn("webhook rejected", "err", err) })
 		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
@@ -62,17 +68,25 @@ func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	if err := s.Bridge.Receive(ctx, event); err != nil {
 		s.Log.Error("event not recorded", "event", event.ID, "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded; send it again"}
+		return &web.APIError{
+			Status:  http.StatusServiceUnavailable,
+			Code:    "not_recorded",
+			Message: "the event could not be recorded; send it again",
+		}
 	}
 	s.lastWebhook.Store(s.Ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
-// notehubWebhook takes a machine's answer from Notehub's route. Notehub tries again after a 5xx and never after a 4xx, so what will never be
-// of use is answered 200.
+// notehubWebhook takes a machine's answer from Notehub's route. Notehub tries again after a 5xx and
+// never after a 4xx, so what will never be of use is answered 200.
 func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	if s.routeToken == "" || !web.Bearer(r, s.routeToken) {
-		return &web.APIError{Status: http.StatusUnauthorized, Code: "unauthorized", Message: "send NOTEHUB_ROUTE_TOKEN as Authorization: Bearer"}
+		return &web.APIError{
+			Status:  http.StatusUnauthorized,
+			Code:    "unauthorized",
+			Message: "send NOTEHUB_ROUTE_TOKEN as Authorization: Bearer",
+		}
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -97,7 +111,11 @@ func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	if err := s.Bridge.Confirm(ctx, answer); err != nil {
 		s.Log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
-		return &web.APIError{Status: http.StatusServiceUnavailable, Code: "not_recorded", Message: "the event could not be recorded; send it again"}
+		return &web.APIError{
+			Status:  http.StatusServiceUnavailable,
+			Code:    "not_recorded",
+			Message: "the event could not be recorded; send it again",
+		}
 	}
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }

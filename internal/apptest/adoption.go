@@ -11,7 +11,8 @@ import (
 	"notepay/internal/fixture"
 )
 
-// PlainCopy copies a ledger in use with anything but `notepay backup`: nothing in the copy says that it is one.
+// PlainCopy copies a ledger in use with anything but `notepay backup`: nothing in the copy says
+// that it is one.
 func PlainCopy(t *testing.T, from, to string) {
 	t.Helper()
 	path, err := filepath.Abs(from)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Listed are the sessions of a list of payments, which are the newest first, and the cursor of the next.
+// Listed are the sessions of a list of payments, which are the newest first, and the cursor of the
+// next.
 func (f *Front) Listed(query string) (sessions []string, next string) {
 	f.Helper()
 	w := f.AsOperator("/api/payments?" + query)
@@ -17,7 +18,8 @@ func (f *Front) Listed(query string) (sessions []string, next string) {
 		} `json:"payments"`
 		Next *string `json:"next_cursor"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK || list.Next == nil || list.Payments == nil {
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK || list.Next == nil ||
+		list.Payments == nil {
 		f.Fatalf("%s: %d %s (%v); want a list", query, w.Code, w.Body, err)
 	}
 	for i, p := range list.Payments {

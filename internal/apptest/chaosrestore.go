@@ -89,11 +89,11 @@ func (w *World) Kinds() (backups, plain int) {
 const (
 	// listedBy is how long the sandbox's Notehub lists no new note, at most.
 	listedBy = 10 * time.Second
-	// ClocksAgree is by how much the ledger's clock differs from Stripe's, at most. It estimates that
-	// from calls that take 1.5 s at most.
+	// ClocksAgree is by how much the ledger's clock differs from Stripe's, at most. It estimates
+	// that from calls that take 1.5 s at most.
 	ClocksAgree = 3 * time.Second
 )
 
-// inFlightWhenKilled is until when a note may appear that a process posted before it was killed: the
-// sandbox delays the effect of a call no longer.
+// inFlightWhenKilled is until when a note may appear that a process posted before it was killed:
+// the sandbox delays the effect of a call no longer.
 const inFlightWhenKilled = 2 * time.Second

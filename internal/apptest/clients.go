@@ -9,7 +9,8 @@ import (
 	"notepay/internal/stripeapi"
 )
 
-// HubOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
+// HubOf returns a client as the settings describe it, whose calls transport carries; nil for the
+// network.
 func HubOf(s *config.Settings, transport http.RoundTripper) *notehub.Client {
 	return notehub.New(notehub.Config{
 		APIURL:       s.NotehubAPIURL,
@@ -25,7 +26,8 @@ func HubOf(s *config.Settings, transport http.RoundTripper) *notehub.Client {
 	})
 }
 
-// StripeOf returns a client as the settings describe it, whose calls transport carries; nil for the network.
+// StripeOf returns a client as the settings describe it, whose calls transport carries; nil for the
+// network.
 func StripeOf(s *config.Settings, transport http.RoundTripper) *stripeapi.Client {
 	return stripeapi.New(stripeapi.Config{
 		APIURL:      s.StripeAPIURL,

@@ -99,8 +99,12 @@ func (f *Front) Sells(want bool, problem ...string) {
 
 // PaySession pays where there is no link.
 func (f *Front) PaySession() sandbox.Session {
-	return f.Stripe.PaySession(map[string]string{"device_uid": fixture.Washer, "project": fixture.Project, "price_id": fixture.Warm}, 350, "eur",
-		sandbox.PayOptions{})
+	return f.Stripe.PaySession(
+		map[string]string{"device_uid": fixture.Washer, "project": fixture.Project, "price_id": fixture.Warm},
+		350,
+		"eur",
+		sandbox.PayOptions{},
+	)
 }
 
 // AsksForThePast fails if Stripe's events were asked for that have not happened.
@@ -113,7 +117,11 @@ func (f *Front) AsksForThePast() {
 		}
 		since, _ := strconv.ParseInt(query.Get("created[gte]"), 10, 64)
 		if time.Unix(since, 0).After(f.Stripe.Now()) {
-			f.Errorf("events were asked for since %v, and Stripe has %v", time.Unix(since, 0).UTC(), f.Stripe.Now().UTC())
+			f.Errorf(
+				"events were asked for since %v, and Stripe has %v",
+				time.Unix(since, 0).UTC(),
+				f.Stripe.Now().UTC(),
+			)
 		}
 	}
 }

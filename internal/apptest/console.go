@@ -23,7 +23,9 @@ func (b *OperatorsBrowser) Send(method, path, body string, header ...string) *ht
 		header = append(header, "Cookie", b.Cookie)
 	}
 	if method == http.MethodPost {
-		header = append([]string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}, header...)
+		header = append(
+			[]string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"},
+			header...)
 	}
 	w := b.Do(method, path, body, append(header, "Accept", "text/html")...)
 	if w.Header().Get("Content-Type") == "text/html; charset=utf-8" {
@@ -59,7 +61,8 @@ func (b *OperatorsBrowser) Shows(path string, texts ...string) string {
 
 var OnceField = regexp.MustCompile(`name="once" value="([A-Z2-7]+)"`)
 
-// Press fills in the form of a page that leads to action, and presses its button. The form has to stand on the page.
+// Press fills in the form of a page that leads to action, and presses its button. The form has to
+// stand on the page.
 func (b *OperatorsBrowser) Press(page, action string, fields ...string) *httptest.ResponseRecorder {
 	b.Helper()
 	shown := b.Shows(page)

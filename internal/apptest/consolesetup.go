@@ -22,8 +22,14 @@ func (p *pipes) Press(f *Front, path, cookie, form string) *Reader {
 	p.conns <- theirs
 	r := &Reader{f: f, Conn: ours}
 	f.Cleanup(func() { _ = ours.Close() })
-	_, err := fmt.Fprintf(ours, "POST %s HTTP/1.1\r\nHost: pay.test\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		path, cookie, len(form), form)
+	_, err := fmt.Fprintf(
+		ours,
+		"POST %s HTTP/1.1\r\nHost: pay.test\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		path,
+		cookie,
+		len(form),
+		form,
+	)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -14,9 +14,16 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// checkInvariants returns what must never be, wherever a test ends: the promise, held against what Stripe, Notehub and the machines
-// saw. What the ledger cannot know yet (an event that was never delivered, a call that is under way) it is not blamed for.
-func checkInvariants(ctx context.Context, l *ledger.Ledger, stripe *sandbox.Stripe, hub *sandbox.Notehub, machines ...*sandbox.Machine) []string {
+// checkInvariants returns what must never be, wherever a test ends: the promise, held against what
+// Stripe, Notehub and the machines saw. What the ledger cannot know yet (an event that was never
+// delivered, a call that is under way) it is not blamed for.
+func checkInvariants(
+	ctx context.Context,
+	l *ledger.Ledger,
+	stripe *sandbox.Stripe,
+	hub *sandbox.Notehub,
+	machines ...*sandbox.Machine,
+) []string {
 	return checkInvariantsAfter(ctx, nil, l, stripe, hub, machines...)
 }
 
@@ -29,8 +36,17 @@ func checkInvariantsAfter(
 	hub *sandbox.Notehub,
 	machines ...*sandbox.Machine,
 ) []string {
-	i := &inspection{ctx: ctx, l: l, stripe: stripe, payments: map[string]payment.Payment{}, notes: map[string][]sandbox.Note{}, starts: map[string]int{},
-		untold: map[string]bool{}, foreign: map[string]bool{}, rewinds: rewinds}
+	i := &inspection{
+		ctx:      ctx,
+		l:        l,
+		stripe:   stripe,
+		payments: map[string]payment.Payment{},
+		notes:    map[string][]sandbox.Note{},
+		starts:   map[string]int{},
+		untold:   map[string]bool{},
+		foreign:  map[string]bool{},
+		rewinds:  rewinds,
+	}
 	for _, m := range machines {
 		for _, start := range m.Starts() {
 			i.starts[start.CreditID]++
@@ -89,7 +105,8 @@ func (i *inspection) readPayments() {
 	}
 }
 
-// readEvents learns what Stripe had to say of each intent, and demands that what was acknowledged is on disk.
+// readEvents learns what Stripe had to say of each intent, and demands that what was acknowledged
+// is on disk.
 func (i *inspection) readEvents() {
 	for _, e := range i.stripe.Events() {
 		var body struct {
@@ -129,7 +146,8 @@ func (i *inspection) readEvents() {
 // checkAcknowledged: we said yes, so it is on disk, as a payment or as a session to be looked up.
 func (i *inspection) checkAcknowledged(e sandbox.Event) {
 	sold, _ := i.stripe.Session(e.ObjectID)
-	ours := sold.Metadata["device_uid"] != "" && (sold.Metadata["project"] == "" || sold.Metadata["project"] == fixture.Project)
+	ours := sold.Metadata["device_uid"] != "" &&
+		(sold.Metadata["project"] == "" || sold.Metadata["project"] == fixture.Project)
 	_, held, _, _ := i.stripe.Money(e.ObjectID)
 	if !e.Acked || !ours || (sold.PaymentStatus != "paid" && held == 0) || e.Created.Before(i.l.CreatedAt()) {
 		return
@@ -169,7 +187,8 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 			continue
 		}
 		charged, held, _, intent := i.stripe.Money(session)
-		if sold, ok := i.stripe.Session(session); !ok || (sold.PaymentStatus == "unpaid" && charged+held == 0 && intent != "canceled") {
+		if sold, ok := i.stripe.Session(session); !ok ||
+			(sold.PaymentStatus == "unpaid" && charged+held == 0 && intent != "canceled") {
 			i.wrong("a note for session %s, which nobody paid", session)
 		} else if sold.Metadata["device_uid"] != n.Device {
 			i.wrong("a note for session %s at %s instead of %s", session, n.Device, sold.Metadata["device_uid"])
@@ -179,7 +198,8 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 
 func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "completed" }
 
-// checkRow holds a row against the life of a payment alone: it has its next step, or is at an end, and nothing ends unseen.
+// checkRow holds a row against the life of a payment alone: it has its next step, or is at an end,
+// and nothing ends unseen.
 func (i *inspection) checkRow(p payment.Payment) {
 	now := i.stripe.Now()
 	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
@@ -209,11 +229,23 @@ func (i *inspection) decided(p payment.Payment) bool {
 // checkMoney holds where the money is against Stripe.
 func (i *inspection) checkMoney(p payment.Payment) {
 	sold, ok := i.stripe.Session(p.SessionID)
-	if !ok || p.ID != payment.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent || p.Amount != sold.Amount {
+	if !ok || p.ID != payment.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent ||
+		p.Amount != sold.Amount {
 		i.wrong("payment %s does not agree with its session %+v", p.ID, sold)
 	}
 	charged, held, back, intent := i.stripe.Money(p.SessionID)
-	on := fmt.Sprintf("payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Funds, p.Delivery, p.Reason, p.RefundedAmount, charged, held, back, intent)
+	on := fmt.Sprintf(
+		"payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s",
+		p.ID,
+		p.Funds,
+		p.Delivery,
+		p.Reason,
+		p.RefundedAmount,
+		charged,
+		held,
+		back,
+		intent,
+	)
 	if back > charged || p.RefundedAmount > p.Amount {
 		i.wrong("more went back than was paid: %s", on)
 	}
@@ -273,7 +305,8 @@ func (i *inspection) retried(p payment.Payment) bool {
 	return err == nil && slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "retry" })
 }
 
-// both: the credit and the money back are the agreed end, for the machine said nothing, or said it too late.
+// both: the credit and the money back are the agreed end, for the machine said nothing, or said it
+// too late.
 func both(p payment.Payment) bool {
 	switch p.Reason {
 	case payment.ReasonUnconfirmed, payment.ReasonStartedAfter, payment.ReasonRecallUnclear:
@@ -284,9 +317,9 @@ func both(p payment.Payment) bool {
 	return p.Funds == payment.CaptureFailed
 }
 
-// What is promised after a restore (docs/adr/0009), of a payment that the
-// copy holds and does not take for queued: what is promised of any. The others are adopted, so that
-// no credit is sent, no money moves and a person decides:
+// What is promised after a restore (docs/adr/0009), of a payment that the copy holds and does not
+// take for queued: what is promised of any. The others are adopted, so that no credit is sent, no
+// money moves and a person decides:
 //
 //   - by a backup, each that was paid before its first start and that it does not know, or takes for
 //     queued;
@@ -297,8 +330,8 @@ func both(p payment.Payment) bool {
 // note was fetched, or if the copy itself holds it as queued or to be looked up. Such a payment
 // counts as missed, and its credit may be sent, or its money go back, once more.
 
-// mayAdopt reports whether the ledger may adopt a payment: some restore lets it, or the money was moved
-// by hand before the ledger heard of the payment, which counts after any start.
+// mayAdopt reports whether the ledger may adopt a payment: some restore lets it, or the money was
+// moved by hand before the ledger heard of the payment, which counts after any start.
 func (i *inspection) mayAdopt(p payment.Payment) bool {
 	_, _, back, intent := i.stripe.Money(p.SessionID)
 	sold, _ := i.stripe.Session(p.SessionID)
@@ -335,9 +368,9 @@ func (i *inspection) mustAdopt(p payment.Payment) bool {
 	return last.Accepted[p.SessionID] || slices.ContainsFunc(i.notes[p.ID], waited)
 }
 
-// missed reports whether the ledger had to take a payment for missed that may have been handled. That
-// is so in a plain copy without evidence, and of what was paid within seconds of the start, because
-// the ledger only estimates Stripe's time.
+// missed reports whether the ledger had to take a payment for missed that may have been handled.
+// That is so in a plain copy without evidence, and of what was paid within seconds of the start,
+// because the ledger only estimates Stripe's time.
 func (i *inspection) missed(p payment.Payment) bool {
 	for _, r := range i.rewinds {
 		undecided := r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]
@@ -349,7 +382,8 @@ func (i *inspection) missed(p payment.Payment) bool {
 	return false
 }
 
-// forgotten reports whether the ledger that was replaced by a copy did something that the copy does not know.
+// forgotten reports whether the ledger that was replaced by a copy did something that the copy does
+// not know.
 func (i *inspection) forgotten(e sandbox.Event) bool {
 	for _, r := range i.rewinds {
 		if !e.Created.Before(r.Copied.Truncate(time.Second)) && !e.Created.After(r.Started) {
@@ -359,7 +393,8 @@ func (i *inspection) forgotten(e sandbox.Event) bool {
 	return false
 }
 
-// checkAdoption holds a payment against what is promised of those that a restored ledger does not know.
+// checkAdoption holds a payment against what is promised of those that a restored ledger does not
+// know.
 func (i *inspection) checkAdoption(p payment.Payment) {
 	adopted := p.Reason == payment.ReasonAdopted
 	switch {

@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// pipes is a listener whose connections are net.Pipes, which live within a bubble and hold nothing back: a reader that does not read is
-// one who does not take anything.
+// pipes is a listener whose connections are net.Pipes, which live within a bubble and hold nothing
+// back: a reader that does not read is one who does not take anything.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -80,7 +80,9 @@ func (p *pipes) Read(f *Front, path string, header ...string) *Reader {
 	if err != nil {
 		f.Fatal(err)
 	}
-	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" || response.Header.Get("Cache-Control") != "no-store" {
+	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK ||
+		kind != "text/event-stream" ||
+		response.Header.Get("Cache-Control") != "no-store" {
 		f.Fatalf("%s: %s, %v; want a stream that nobody stores", path, response.Status, response.Header)
 	}
 	go r.follow(response.Body)

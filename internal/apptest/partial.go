@@ -23,7 +23,8 @@ func (d damaging) Write(b []byte) (int, error) {
 
 func (d damaging) Unwrap() http.ResponseWriter { return d.ResponseWriter }
 
-// Reads gets a path through a real server and returns what a client gets of it. damage happens after the first bytes.
+// Reads gets a path through a real server and returns what a client gets of it. damage happens
+// after the first bytes.
 func (f *Front) Reads(path string, damage func(), header ...string) (body string, err error) {
 	f.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +47,8 @@ func (f *Front) Reads(path string, damage func(), header ...string) (body string
 	return string(text), err
 }
 
-// ReadsAsOldProxiesDo gets a path with HTTP/1.0, where an answer of unknown length is whole when the connection is closed in order.
+// ReadsAsOldProxiesDo gets a path with HTTP/1.0, where an answer of unknown length is whole when
+// the connection is closed in order.
 func (f *Front) ReadsAsOldProxiesDo(path string) (answer string, err error) {
 	f.Helper()
 	server := httptest.NewServer(f.Handler)

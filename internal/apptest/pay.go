@@ -4,7 +4,8 @@ import "net/http"
 
 const Browser = "text/html,application/xhtml+xml,*/*;q=0.8"
 
-// Shows asks as a browser and as a program: both get the status, the browser a page with the title, the program the title as its first line.
+// Shows asks as a browser and as a program: both get the status, the browser a page with the title,
+// the program the title as its first line.
 func (f *Front) Shows(path string, status int, title, retryAfter string) {
 	f.Helper()
 	f.Tells(path, status, title, title, retryAfter)
@@ -32,7 +33,15 @@ func (f *Front) Tells(path string, status int, title, text, retryAfter string) {
 func (f *Front) Leads(path, to string) {
 	f.Helper()
 	w := f.Get(path)
-	if w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != to || w.Header().Get("Cache-Control") != "no-store" {
-		f.Errorf("%s: %d to %q, Cache-Control %q; want 307 to %q, no-store", path, w.Code, w.Header().Get("Location"), w.Header().Get("Cache-Control"), to)
+	if w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != to ||
+		w.Header().Get("Cache-Control") != "no-store" {
+		f.Errorf(
+			"%s: %d to %q, Cache-Control %q; want 307 to %q, no-store",
+			path,
+			w.Code,
+			w.Header().Get("Location"),
+			w.Header().Get("Cache-Control"),
+			to,
+		)
 	}
 }

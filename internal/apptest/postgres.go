@@ -24,7 +24,8 @@ func (p *Process) Loses(t *testing.T) {
 	select {
 	case err := <-p.Ended:
 		exit, ok := err.(*exec.ExitError)
-		if !ok || exit.ExitCode() != 1 || !strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+		if !ok || exit.ExitCode() != 1 ||
+			!strings.Contains(p.complaints.String(), "the lock on the database was lost") {
 			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
 		}
 	case <-time.After(20 * time.Second):

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// HasProblem wants a problem in /health, on the console's first page and in the metrics; or wants it not to be there.
+// HasProblem wants a problem in /health, on the console's first page and in the metrics; or wants
+// it not to be there.
 func (f *Front) HasProblem(code, says string, there bool) {
 	f.Helper()
 	var health struct {

@@ -39,7 +39,8 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, goBuild(path, os.Environ(), flags...)
 })
 
-// removedAtTheEnd removes a directory when this process has ended, however it ends. A shell waits for that.
+// removedAtTheEnd removes a directory when this process has ended, however it ends. A shell waits
+// for that.
 func removedAtTheEnd(dir string) error {
 	waits := exec.Command("sh", "-c", `trap "" INT TERM HUP; read -r never; rm -rf "$0"`, dir)
 	if _, err := waits.StdinPipe(); err != nil { // nothing is written into it, and it ends with this process
@@ -181,7 +182,8 @@ func (w *World) Spawn() *Process {
 	return w.Launch(Invoked(w.T, w.Dir, settings), io.Discard)
 }
 
-// Launch starts a service and waits until it listens. It is killed at the end of the test, if it has not ended.
+// Launch starts a service and waits until it listens. It is killed at the end of the test, if it
+// has not ended.
 func (w *World) Launch(cmd *exec.Cmd, logs io.Writer) *Process {
 	w.Helper()
 	p := &Process{
@@ -276,14 +278,32 @@ func (w *World) Remember(n int) {
 	err = l.Update(w.Context(), func(tx *ledger.Tx) error {
 		for i := range n {
 			uid := fmt.Sprintf("dev:%d", i)
-			err := errors.Join(tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}), tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
-				tx.SaveLink(ledger.Link{ID: fmt.Sprintf("plink_%d", i), DeviceUID: uid, URL: fmt.Sprintf("https://buy.example.com/%d", i), Active: true,
-					Plan: payment.Offer{PriceID: fixture.Warm, Name: "Warm wash", Amount: 350, Currency: "eur"}}))
+			err := errors.Join(
+				tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
+				tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
+				tx.SaveLink(
+					ledger.Link{
+						ID:        fmt.Sprintf("plink_%d", i),
+						DeviceUID: uid,
+						URL:       fmt.Sprintf("https://buy.example.com/%d", i),
+						Active:    true,
+						Plan: payment.Offer{
+							PriceID:  fixture.Warm,
+							Name:     "Warm wash",
+							Amount:   350,
+							Currency: "eur",
+						},
+					},
+				),
+			)
 			if err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetMeta("fleet_loaded", tx.Now))
+		return errors.Join(
+			tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
+			tx.SetMeta("fleet_loaded", tx.Now),
+		)
 	})
 	if err := errors.Join(err, l.Close()); err != nil {
 		w.Fatal(err)

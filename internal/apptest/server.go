@@ -23,7 +23,8 @@ import (
 
 const OperatorToken = "operator-token-1234"
 
-// Front is the service without a socket, within a bubble of time: the handler with all that is behind it, and the sandbox.
+// Front is the service without a socket, within a bubble of time: the handler with all that is
+// behind it, and the sandbox.
 type Front struct {
 	*testing.T
 	Settings config.Settings
@@ -60,36 +61,80 @@ func (q *quietBuffer) String() string {
 	return q.b.String()
 }
 
-// InFront runs a test in a bubble, with one device and one price. Nothing works until run. change may be nil.
+// InFront runs a test in a bubble, with one device and one price. Nothing works until run. change
+// may be nil.
 func InFront(t *testing.T, change func(*config.Settings), test func(*Front)) {
 	t.Helper()
 	InFrontOf(t, sandbox.StripeUnknown{}, change, test)
 }
 
-// InFrontOf does the same with a Stripe that does something else where it is not known what it does.
+// InFrontOf does the same with a Stripe that does something else where it is not known what it
+// does.
 func InFrontOf(t *testing.T, unknown sandbox.StripeUnknown, change func(*config.Settings), test func(*Front)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &Front{T: t, unknown: unknown, Stop: func() {}, Logs: &quietBuffer{}, Settings: config.Settings{StripeSecretKey: fixture.TestKey, StripePriceID: fixture.Warm, StripeWebhookSecret: fixture.TestSecret,
-			NotehubClientID: "client", NotehubClientSecret: fixture.HubSecret, NotehubProjectUID: fixture.Project, NotehubAPIURL: "http://notehub.test",
-			NotehubAuthURL: "http://notehub.test/oauth2/token", StripeAPIURL: "http://stripe.test", OperatorToken: OperatorToken,
-			CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: 5 * time.Minute, PublicURL: "https://pay.example.com"}}
+		f := &Front{
+			T:       t,
+			unknown: unknown,
+			Stop:    func() {},
+			Logs:    &quietBuffer{},
+			Settings: config.Settings{
+				StripeSecretKey:     fixture.TestKey,
+				StripePriceID:       fixture.Warm,
+				StripeWebhookSecret: fixture.TestSecret,
+				NotehubClientID:     "client",
+				NotehubClientSecret: fixture.HubSecret,
+				NotehubProjectUID:   fixture.Project,
+				NotehubAPIURL:       "http://notehub.test",
+				NotehubAuthURL:      "http://notehub.test/oauth2/token",
+				StripeAPIURL:        "http://stripe.test",
+				OperatorToken:       OperatorToken,
+				CreditLifetime:      10 * time.Minute,
+				RefreshInterval:     15 * time.Minute,
+				PollInterval:        5 * time.Minute,
+				PublicURL:           "https://pay.example.com",
+			},
+		}
 		if change != nil {
 			change(&f.Settings)
 		}
 		f.build()
-		f.Stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
+		f.Stripe.AddPrice(
+			sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true},
+		)
 		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
 		test(f)
 	})
 }
 
 func (f *Front) build() {
-	client := &http.Client{Transport: sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Handler.ServeHTTP(w, r) }))}
-	f.Stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: f, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{}, Client: client, Unknown: f.unknown})
+	client := &http.Client{
+		Transport: sandbox.InProcess(
+			http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Handler.ServeHTTP(w, r) }),
+		),
+	}
+	f.Stripe = sandbox.NewStripe(
+		sandbox.StripeConfig{
+			Key:         fixture.TestKey,
+			Report:      f,
+			CheckoutURL: "https://buy.test",
+			RetryDelays: []time.Duration{},
+			Client:      client,
+			Unknown:     f.unknown,
+		},
+	)
 	f.Stripe.SetEndpoint("http://pay.test/webhook/stripe", fixture.TestSecret)
-	f.Notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: fixture.Project, Token: fixture.HubToken, ClientID: "client", ClientSecret: fixture.HubSecret, Report: f, Client: client,
-		PerMinute: int(f.Settings.NotehubPerMinute)})
+	f.Notehub = sandbox.NewNotehub(
+		sandbox.NotehubConfig{
+			Project:      fixture.Project,
+			Token:        fixture.HubToken,
+			ClientID:     "client",
+			ClientSecret: fixture.HubSecret,
+			Report:       f,
+			Client:       client,
+			PerMinute:    int(f.Settings.NotehubPerMinute),
+		},
+	)
 	f.Path = filepath.Join(f.TempDir(), "notepay.db")
 	f.Open()
 	f.Cleanup(f.end)

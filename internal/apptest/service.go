@@ -19,7 +19,8 @@ func (w *World) All(n int, f func(int)) {
 func (w *World) Resend(object, kind string) {
 	for _, e := range w.Stripe.Events() {
 		if e.ObjectID == object && e.Type == kind {
-			w.Until("the repeated event is accepted", func() bool { // a service that has just started may ask for it again
+			// a service that has just started may ask for it again
+			w.Until("the repeated event is accepted", func() bool {
 				status, err := w.Stripe.Send(e.ID)
 				return err == nil && status == http.StatusOK
 			})

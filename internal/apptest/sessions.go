@@ -39,7 +39,9 @@ func (p *Phone) Do(method, path, form string) *httptest.ResponseRecorder {
 	return w
 }
 
-var payButton = regexp.MustCompile(`<form action="(/use/[^"]+)" method="post"><input type="hidden" name="price_id" value="([^"]+)">`)
+var payButton = regexp.MustCompile(
+	`<form action="(/use/[^"]+)" method="post"><input type="hidden" name="price_id" value="([^"]+)">`,
+)
 
 // Scans reads the plan page and returns what its first button sends, and where.
 func (p *Phone) Scans() (to, form string) {

@@ -10,7 +10,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// ClosedFor waits until /pay sells nothing and /health has one of the statuses, and returns what /health says.
+// ClosedFor waits until /pay sells nothing and /health has one of the statuses, and returns what
+// /health says.
 func (s *Service) ClosedFor(what string, health ...int) (report string) {
 	s.W.Helper()
 	began := time.Now()
@@ -26,7 +27,8 @@ func (s *Service) ClosedFor(what string, health ...int) (report string) {
 	return report
 }
 
-// PaidMeanwhile pays while nothing can be recorded. Stripe repeats the webhook until it is recorded.
+// PaidMeanwhile pays while nothing can be recorded. Stripe repeats the webhook until it is
+// recorded.
 func (w *World) PaidMeanwhile(s *Service, link string, recover func()) {
 	w.Helper()
 	session := w.Pay(link, sandbox.PayOptions{NoWebhook: true})

@@ -99,7 +99,8 @@ func (f *Front) Stands(session string, want Ending) payment.Payment {
 	return p
 }
 
-// Money holds what Stripe has of a session against what it should have: taken, held and given back, in cents.
+// Money holds what Stripe has of a session against what it should have: taken, held and given back,
+// in cents.
 func (f *Front) Money(session string, charged, held, back int64) {
 	f.Helper()
 	if c, h, b, _ := f.Stripe.Money(session); c != charged || h != held || b != back {

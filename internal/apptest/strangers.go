@@ -7,7 +7,8 @@ import (
 	"strconv"
 )
 
-// Memory returns the memory that the heap and the stacks of the service take, in bytes, as its metrics tell it.
+// Memory returns the memory that the heap and the stacks of the service take, in bytes, as its
+// metrics tell it.
 func (s *Service) Memory() int64 {
 	resp, err := http.Get(s.Url + "/metrics")
 	if err != nil {

@@ -22,7 +22,8 @@ func (f *Front) EventsListed(query string) (types []string, next string) {
 		} `json:"events"`
 		Next *string `json:"next_cursor"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK || list.Next == nil || list.Events == nil {
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil || w.Code != http.StatusOK || list.Next == nil ||
+		list.Events == nil {
 		f.Fatalf("%s: %d %s (%v); want a list", query, w.Code, w.Body, err)
 	}
 	for _, e := range list.Events {

@@ -19,7 +19,8 @@ import (
 	"notepay/internal/stripeapi"
 )
 
-// Twin is a second installation on the same Stripe account and Notehub project, with a ledger of its own.
+// Twin is a second installation on the same Stripe account and Notehub project, with a ledger of
+// its own.
 type Twin struct {
 	ledger *ledger.Ledger
 	server *app.App
@@ -37,7 +38,9 @@ func (f *Front) Twin() *Twin {
 	s := f.Settings
 	hub, api := HubOf(&s, sandbox.InProcess(f.Notehub)), StripeOf(&s, sandbox.InProcess(f.Stripe))
 	endpoint, err := api.Client.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
-		URL: stripe.String("http://twin.test/webhook/stripe"), EnabledEvents: stripe.StringSlice(stripeapi.EventTypes())})
+		URL: stripe.String(
+			"http://twin.test/webhook/stripe",
+		), EnabledEvents: stripe.StringSlice(stripeapi.EventTypes())})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -10,7 +10,15 @@ import (
 
 // Deliver posts a body as Stripe would, signed.
 func (f *Front) Deliver(path, body string) *httptest.ResponseRecorder {
-	return f.Do(http.MethodPost, path, body, "Stripe-Signature", fixture.Signed(body, fixture.TestSecret), "Content-Type", "application/json")
+	return f.Do(
+		http.MethodPost,
+		path,
+		body,
+		"Stripe-Signature",
+		fixture.Signed(body, fixture.TestSecret),
+		"Content-Type",
+		"application/json",
+	)
 }
 
 // Outcomes are what came of the events that are recorded.

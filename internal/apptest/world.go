@@ -37,8 +37,21 @@ type World struct {
 func NewWorld(t *testing.T) *World {
 	t.Helper()
 	w := &World{T: t, Dir: t.TempDir(), moved: make(chan struct{})}
-	w.Stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: t, RetryDelays: []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second}})
-	w.Notehub = sandbox.NewNotehub(sandbox.NotehubConfig{ClientID: "client", ClientSecret: "secret-of-client", Project: fixture.Project, Report: t})
+	w.Stripe = sandbox.NewStripe(
+		sandbox.StripeConfig{
+			Key:         fixture.TestKey,
+			Report:      t,
+			RetryDelays: []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second},
+		},
+	)
+	w.Notehub = sandbox.NewNotehub(
+		sandbox.NotehubConfig{
+			ClientID:     "client",
+			ClientSecret: "secret-of-client",
+			Project:      fixture.Project,
+			Report:       t,
+		},
+	)
 	w.Stripe.Watch(func(sandbox.Exchange) { w.Stir() })
 	w.Notehub.Watch(func(sandbox.Exchange) { w.Stir() })
 	stripeServer, hubServer := httptest.NewServer(w.Stripe), httptest.NewServer(w.Notehub)
@@ -53,7 +66,10 @@ func NewWorld(t *testing.T) *World {
 	w.Env = map[string]string{
 		"STRIPE_SECRET_KEY": fixture.TestKey, "STRIPE_PRICE_ID": fixture.Warm, "STRIPE_WEBHOOK_SECRET": fixture.TestSecret, "NOTEHUB_CLIENT_ID": "client",
 		"NOTEHUB_CLIENT_SECRET": "secret-of-client", "NOTEHUB_PROJECT_UID": fixture.Project, "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
-		"DATABASE_URL": filepath.Join(w.Dir, "notepay.db"), "OPERATOR_TOKEN": "operator-token-1234", "LOG_LEVEL": "debug", "STRIPE_API_URL": stripeServer.URL,
+		"DATABASE_URL": filepath.Join(
+			w.Dir,
+			"notepay.db",
+		), "OPERATOR_TOKEN": "operator-token-1234", "LOG_LEVEL": "debug", "STRIPE_API_URL": stripeServer.URL,
 		"NOTEHUB_API_URL": hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
 	}
 	t.Cleanup(w.checkLedger) // runs before the servers close and after the service has stopped
@@ -75,7 +91,8 @@ func (w *World) Stir() {
 	w.moved = make(chan struct{})
 }
 
-// Until waits for a condition, looking whenever a vendor was asked or the service has logged something.
+// Until waits for a condition, looking whenever a vendor was asked or the service has logged
+// something.
 func (w *World) Until(what string, condition func() bool) {
 	w.Helper()
 	deadline := time.After(60 * time.Second)
@@ -133,7 +150,8 @@ func (w *World) Machine(c sandbox.MachineConfig) *sandbox.Machine {
 	return m
 }
 
-// Start runs the service and waits until it listens. It stops with the test, or when stop is called.
+// Start runs the service and waits until it listens. It stops with the test, or when stop is
+// called.
 func (w *World) Start() *Service {
 	w.Helper()
 	s := &Service{W: w, Logs: &LockedBuffer{W: w, Out: w.Output()}}
@@ -160,7 +178,9 @@ func (s *Service) Selling(device string) (link string) {
 	return link
 }
 
-var NoRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+var NoRedirects = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 func (s *Service) Get(path string, header ...string) (int, http.Header, string) {
 	s.W.Helper()
@@ -221,7 +241,8 @@ func Has(part string) func(string) bool {
 	return func(s string) bool { return strings.Contains(s, part) }
 }
 
-// checkLedger holds the ledger against the vendors, after the service has stopped: whatever the test did, this is true.
+// checkLedger holds the ledger against the vendors, after the service has stopped: whatever the
+// test did, this is true.
 func (w *World) checkLedger() {
 	if ledger.IsPostgres(w.Env["DATABASE_URL"]) {
 		return

@@ -53,7 +53,14 @@ func hangs(t *testing.T, b *Budget, size int) (ended <-chan error) {
 func (b *Budget) idle(t *testing.T) {
 	t.Helper()
 	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > keptChunks {
-		t.Errorf("%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left", b.taken, b.coming, b.waiting, len(b.open), len(b.spare))
+		t.Errorf(
+			"%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
+			b.taken,
+			b.coming,
+			b.waiting,
+			len(b.open),
+			len(b.spare),
+		)
 	}
 }
 
@@ -85,7 +92,10 @@ func TestReadReturnsWhatWasSent(t *testing.T) {
 			t.Errorf("too large, %s: %v; want ErrTooLarge", name, err)
 		}
 	}
-	if _, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))); !errors.Is(
+		err,
+		io.ErrUnexpectedEOF,
+	) {
 		t.Errorf("cut off: %v; want the cause", err)
 	}
 	b.idle(t)
@@ -115,7 +125,13 @@ func TestReadGivesUpWhoHangs(t *testing.T) {
 					}()
 					began := time.Now()
 					if text, err := s.reads(b); err != nil || len(text) != honest || time.Since(began) > time.Second {
-						t.Errorf("an honest body of %d bytes: %d after %s, %v", honest, len(text), time.Since(began), err)
+						t.Errorf(
+							"an honest body of %d bytes: %d after %s, %v",
+							honest,
+							len(text),
+							time.Since(began),
+							err,
+						)
 					}
 				}
 				time.Sleep(timeout)
@@ -164,7 +180,8 @@ func TestReadUnderPressure(t *testing.T) {
 				_, _ = s.far.Write(bytes.Repeat([]byte("x"), mebibyte-100))
 				_ = s.far.Close()
 			}()
-			if text, err := s.reads(b); err != nil && !errors.Is(err, ErrBusy) || err == nil && len(text) != mebibyte-100 {
+			if text, err := s.reads(b); err != nil && !errors.Is(err, ErrBusy) ||
+				err == nil && len(text) != mebibyte-100 {
 				t.Errorf("%d bytes, %v", len(text), err)
 			}
 		})

@@ -10,7 +10,8 @@ import (
 // Automatic is who decided what nobody decided.
 const Automatic = "notepay"
 
-// autoPauseAfter is how many credits in a row may come to nothing before a machine is not sold on any more.
+// autoPauseAfter is how many credits in a row may come to nothing before a machine is not sold on
+// any more.
 const autoPauseAfter = 2
 
 // autoPause pauses a machine that left two credits in a row unconfirmed or had them recalled, and

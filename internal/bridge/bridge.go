@@ -26,13 +26,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Notehub is what the bridge asks of Notehub. Each method makes one attempt and returns a
+// *upstream.Error if it fails.
 type Notehub interface {
 	// PostNote puts a note into a device's queue.
 	PostNote(ctx context.Context, device string, note payment.Note) error
 	// PendingNotes lists the notes that the device has not fetched yet.
 	PendingNotes(ctx context.Context, device string) ([]payment.PendingNote, error)
-	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any more: it was fetched.
+	// DeleteNote takes a pending note back. upstream.Refused means that there is no such note any
+	// more: it was fetched.
 	DeleteNote(ctx context.Context, device, noteID string) error
 	// Confirmations reads a page of what machines answered, from the cursor on ("" for the
 	// beginning), oldest first. The one under the cursor may come again. next is where to go on,
@@ -40,7 +42,8 @@ type Notehub interface {
 	Confirmations(ctx context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error)
 }
 
-// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Stripe is what the bridge asks of Stripe. Each method makes one attempt and returns a
+// *upstream.Error if it fails.
 type Stripe interface {
 	// Session reads a Checkout Session by its id (cs_...) or by its payment intent (pi_...), with
 	// the state of intent and charge. That there is none is upstream.Refused.
@@ -83,8 +86,10 @@ type Event struct {
 	Refunded   int64  // minor currency units: all that was given back of the charge so far
 	Card       string // the last four digits, of charge.refunded and charge.succeeded; "" where no card paid
 	ReceiptURL string // of the same: Stripe's page of the receipt
-	Dispute    string // the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is ObjectID
-	Body       string // as it is kept: without customer_details, billing_details and shipping
+	// the dispute's status: "needs_response", "won", "lost", "warning_closed", ...; its id is
+	// ObjectID
+	Dispute string
+	Body    string // as it is kept: without customer_details, billing_details and shipping
 
 	Listed  bool   // it was read from Stripe's list, and not sent
 	Pending int    // how many endpoints have not accepted it yet; -1: not told
@@ -96,7 +101,9 @@ type Event struct {
 	DisputeCurrency string
 	Refundable      bool // the disputed charge can be refunded nevertheless
 
-	Active, Limited bool // of a Payment Link: whether it can be paid through, and whether Stripe ends it after some payments
+	// of a Payment Link: whether it can be paid through, and whether Stripe ends it after some
+	// payments
+	Active, Limited bool
 }
 
 // Config is what a Bridge needs. All fields are required, but AskTime, Problems and Changed.
@@ -170,7 +177,9 @@ type Bridge struct {
 	extra *rate.Limiter // how often that may be
 	// since the last reading began, a charge of ours came whose payment was not known yet
 	chargeEarly atomic.Bool
-	began       atomic.Int64 // when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none since the start
+	// when the last whole reading of them began, in Unix milliseconds by Stripe's clock; 0: none
+	// since the start
+	began atomic.Int64
 }
 
 // New makes a bridge; Run sets it to work.

@@ -34,7 +34,8 @@ type answer struct {
 	gate    chan struct{} // the answer comes when this is closed
 }
 
-// script holds the answers to the next calls, by what is called for; then each is done, and yes is said.
+// script holds the answers to the next calls, by what is called for; then each is done, and yes is
+// said.
 type script struct {
 	mu      sync.Mutex
 	answers map[payment.Step][]answer
@@ -90,8 +91,9 @@ func (s *script) called(call payment.Step) int {
 	return s.calls[call]
 }
 
-// hub is the little of Notehub that matters here: it keeps notes until they are fetched, and what machines answer. What the wire
-// does to calls is shown elsewhere; here it is about what is on disk between them.
+// hub is the little of Notehub that matters here: it keeps notes until they are fetched, and what
+// machines answer. What the wire does to calls is shown elsewhere; here it is about what is on disk
+// between them.
 type hub struct {
 	script
 	posted  []payment.Note
@@ -116,7 +118,10 @@ func (h *hub) PendingNotes(_ context.Context, device string) (list []payment.Pen
 	err = h.take(payment.StepCheckPending, func() error {
 		for _, w := range h.pending {
 			if w.device == device {
-				list = append(list, payment.PendingNote{ID: w.id, CreditID: w.note.CreditID, PaymentStatus: w.note.PaymentStatus})
+				list = append(
+					list,
+					payment.PendingNote{ID: w.id, CreditID: w.note.CreditID, PaymentStatus: w.note.PaymentStatus},
+				)
 			}
 		}
 		return nil
@@ -136,7 +141,10 @@ func (h *hub) DeleteNote(_ context.Context, device, id string) error {
 }
 
 // Confirmations gives two at a time, and the one under the cursor again.
-func (h *hub) Confirmations(_ context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error) {
+func (h *hub) Confirmations(
+	_ context.Context,
+	cursor string,
+) (list []payment.Confirmation, next string, more bool, err error) {
 	err = h.take(forAnswers, func() error {
 		read, _ := strconv.Atoi(cursor)
 		end := min(read+2, len(h.said))
@@ -170,7 +178,8 @@ func (h *hub) notes() int {
 	return len(h.posted)
 }
 
-// account is the little of Stripe that matters here: what was taken, held and given back, and what it tells of it.
+// account is the little of Stripe that matters here: what was taken, held and given back, and what
+// it tells of it.
 type account struct {
 	script
 	intents  map[string]*intent
@@ -275,7 +284,14 @@ func (a *account) Refund(_ context.Context, o payment.RefundOrder) (r payment.Re
 		case i.back()+o.Amount > i.session.Amount:
 			return stripeRefuses(errors.New("more than is left"))
 		}
-		r = payment.RefundRecord{ID: fmt.Sprintf("re_%d", len(i.refunds)+1), Intent: o.Intent, Credit: o.Credit, Number: o.Number, Amount: o.Amount, Status: "succeeded"}
+		r = payment.RefundRecord{
+			ID:     fmt.Sprintf("re_%d", len(i.refunds)+1),
+			Intent: o.Intent,
+			Credit: o.Credit,
+			Number: o.Number,
+			Amount: o.Amount,
+			Status: "succeeded",
+		}
 		i.refunds = append(i.refunds, r)
 		return nil
 	})
@@ -290,7 +306,11 @@ func (a *account) Refunds(_ context.Context, id string) (list []payment.RefundRe
 	return list, err
 }
 
-func (a *account) Events(_ context.Context, since time.Time, after string) (list []Event, last string, more bool, err error) {
+func (a *account) Events(
+	_ context.Context,
+	since time.Time,
+	after string,
+) (list []Event, last string, more bool, err error) {
 	err = a.take(forEvents, func() error {
 		list, last, more = page(a.events, after, func(e Event) (string, bool) { return e.ID, !e.Created.Before(since) })
 		return nil
@@ -298,9 +318,17 @@ func (a *account) Events(_ context.Context, since time.Time, after string) (list
 	return list, last, more, err
 }
 
-func (a *account) Sessions(_ context.Context, since time.Time, after string) (list []payment.CheckoutSession, odd []string, last string, more bool, err error) {
+func (a *account) Sessions(
+	_ context.Context,
+	since time.Time,
+	after string,
+) (list []payment.CheckoutSession, odd []string, last string, more bool, err error) {
 	err = a.take(forSessions, func() error {
-		list, last, more = page(a.sessions, after, func(s payment.CheckoutSession) (string, bool) { return s.ID, !s.Created.Before(since) })
+		list, last, more = page(
+			a.sessions,
+			after,
+			func(s payment.CheckoutSession) (string, bool) { return s.ID, !s.Created.Before(since) },
+		)
 		return nil
 	})
 	return list, nil, last, more, err
@@ -368,7 +396,10 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 				return err
 			}
 		}
-		return errors.Join(tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}), tx.SaveDevice(ledger.Device{UID: "dev:2"}))
+		return errors.Join(
+			tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}),
+			tx.SaveDevice(ledger.Device{UID: "dev:2"}),
+		)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -385,12 +416,27 @@ func (h *house) open() {
 		h.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(h.Output(), nil))
-	f, err := fleet.New(context.Background(), fleet.Config{Ledger: h.l, Log: log, Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(0, 1)})
+	f, err := fleet.New(
+		context.Background(),
+		fleet.Config{Ledger: h.l, Log: log, Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(0, 1)},
+	)
 	if err != nil {
 		h.Fatal(err)
 	}
-	c := Config{Ledger: h.l, Fleet: f, Notehub: h.hub, Stripe: h.money, NotehubLimiter: upstream.NewLimiter(0, 1), StripeLimiter: upstream.NewLimiter(0, 1), Log: log,
-		Project: "app:1", Lifetime: 10 * time.Minute, ListenEvery: 30 * time.Second, PollInterval: 5 * time.Minute, Observe: nobody{}}
+	c := Config{
+		Ledger:         h.l,
+		Fleet:          f,
+		Notehub:        h.hub,
+		Stripe:         h.money,
+		NotehubLimiter: upstream.NewLimiter(0, 1),
+		StripeLimiter:  upstream.NewLimiter(0, 1),
+		Log:            log,
+		Project:        "app:1",
+		Lifetime:       10 * time.Minute,
+		ListenEvery:    30 * time.Second,
+		PollInterval:   5 * time.Minute,
+		Observe:        nobody{},
+	}
 	for _, change := range h.change {
 		change(&c)
 	}
@@ -440,8 +486,16 @@ func (h *house) pays(session, device string) Event {
 
 func (h *house) paysFor(session, device string, amount int64, change func(*payment.CheckoutSession)) Event {
 	now := time.Now()
-	s := payment.CheckoutSession{ID: session, PaymentStatus: "paid", PaymentIntent: "pi_" + session, Amount: amount, Currency: "eur", Created: now, PaidAt: now,
-		Metadata: map[string]string{"device_uid": device, "project": "app:1"}}
+	s := payment.CheckoutSession{
+		ID:            session,
+		PaymentStatus: "paid",
+		PaymentIntent: "pi_" + session,
+		Amount:        amount,
+		Currency:      "eur",
+		Created:       now,
+		PaidAt:        now,
+		Metadata:      map[string]string{"device_uid": device, "project": "app:1"},
+	}
 	status := "succeeded"
 	if h.b.c.ManualCapture {
 		s.PaymentStatus, status = "unpaid", "requires_capture"
@@ -454,7 +508,14 @@ func (h *house) paysFor(session, device string, amount int64, change func(*payme
 	if h.money.intents[s.PaymentIntent] == nil {
 		h.money.intents[s.PaymentIntent] = &intent{session: s, status: status}
 	}
-	return Event{ID: "evt_" + session, Type: "checkout.session.completed", ObjectID: session, Intent: s.PaymentIntent, Created: now, Session: &s}
+	return Event{
+		ID:       "evt_" + session,
+		Type:     "checkout.session.completed",
+		ObjectID: session,
+		Intent:   s.PaymentIntent,
+		Created:  now,
+		Session:  &s,
+	}
 }
 
 // paid makes a customer pay, and delivers the event.
@@ -469,7 +530,13 @@ func (h *house) paidTimed(session, device string) {
 	link := "plink_" + device
 	err := h.l.Update(context.Background(), func(tx *ledger.Tx) error {
 		return tx.SaveLink(ledger.Link{ID: link, DeviceUID: device, Active: true,
-			Plan: payment.Offer{PriceID: "price_1", Name: "Warm wash", Amount: 350, Currency: "eur", Duration: 5 * time.Minute}})
+			Plan: payment.Offer{
+				PriceID:  "price_1",
+				Name:     "Warm wash",
+				Amount:   350,
+				Currency: "eur",
+				Duration: 5 * time.Minute,
+			}})
 	})
 	if err != nil {
 		h.Fatal(err)
@@ -505,7 +572,16 @@ func (h *house) looksUp() {
 // says has the machine answer by the route.
 func (h *house) says(id, device, session, state string) {
 	h.Helper()
-	err := h.b.Confirm(context.Background(), payment.Confirmation{EventID: id, DeviceUID: device, CreditID: payment.CreditID(session), State: state, At: time.Now()})
+	err := h.b.Confirm(
+		context.Background(),
+		payment.Confirmation{
+			EventID:   id,
+			DeviceUID: device,
+			CreditID:  payment.CreditID(session),
+			State:     state,
+			At:        time.Now(),
+		},
+	)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -575,12 +651,14 @@ func (h *house) finish(sessions ...string) {
 	h.close()
 }
 
-// keepsThePromise: the machine has the credit and we the money, or the customer has the money back, all of it and no more.
+// keepsThePromise: the machine has the credit and we the money, or the customer has the money back,
+// all of it and no more.
 func (h *house) keepsThePromise(p payment.Payment) {
 	h.Helper()
 	i := h.money.intent(p.SessionID)
 	taken := i.status == "succeeded" && i.back() < i.session.Amount
-	delivered := p.Delivery == payment.Started || p.Delivery == payment.Done || p.Delivery == payment.Fetched && p.ConfirmBy.IsZero()
+	delivered := p.Delivery == payment.Started || p.Delivery == payment.Done ||
+		p.Delivery == payment.Fetched && p.ConfirmBy.IsZero()
 	switch {
 	case !payment.Closed(p) || p.InFlight:
 		h.Errorf("%s is not closed: %+v", p.SessionID, p)

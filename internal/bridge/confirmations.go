@@ -135,9 +135,9 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 	return changed, outcome, err
 }
 
-// runConfirmations reads what machines answered: once at the start, before every deadline, and, where there
-// is no route, as long as an answer is awaited. Silence counts only when the reading began after
-// the deadline.
+// runConfirmations reads what machines answered: once at the start, before every deadline, and,
+// where there is no route, as long as an answer is awaited. Silence counts only when the reading
+// began after the deadline.
 func (b *Bridge) runConfirmations(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -163,7 +163,8 @@ func (b *Bridge) runConfirmations(ctx context.Context) {
 	}
 }
 
-// untilAwaited waits until the answers are to be read again. last is the local instant of the last reading.
+// untilAwaited waits until the answers are to be read again. last is the local instant of the last
+// reading.
 func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	for ctx.Err() == nil {
 		stats, err := b.c.Ledger.Stats(ctx)
@@ -205,8 +206,8 @@ func (b *Bridge) untilAwaited(ctx context.Context, last time.Time) {
 	}
 }
 
-// readConfirmations reads all that machines answered since the last time. Without machines that confirm
-// there is nothing to read.
+// readConfirmations reads all that machines answered since the last time. Without machines that
+// confirm there is nothing to read.
 func (b *Bridge) readConfirmations(ctx context.Context) error {
 	if b.c.ConfirmWithin == 0 && !b.c.Routed {
 		stats, err := b.c.Ledger.Stats(ctx)
@@ -241,7 +242,8 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 	}
 }
 
-// timeOutConfirmations gives money back for machines that should have been heard of by asOf and were not.
+// timeOutConfirmations gives money back for machines that should have been heard of by asOf and
+// were not.
 func (b *Bridge) timeOutConfirmations(ctx context.Context, asOf time.Time) error {
 	for {
 		var changes []change

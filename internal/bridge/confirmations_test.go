@@ -19,7 +19,13 @@ var outage = &upstream.Error{Outcome: upstream.Misconfigured, Status: 503}
 
 // answers is what the n-th machine says, as Notehub keeps it.
 func said(n int, device, session, state string) payment.Confirmation {
-	return payment.Confirmation{EventID: fmt.Sprint(n), DeviceUID: device, CreditID: payment.CreditID(session), State: state, At: time.Now()}
+	return payment.Confirmation{
+		EventID:   fmt.Sprint(n),
+		DeviceUID: device,
+		CreditID:  payment.CreditID(session),
+		State:     state,
+		At:        time.Now(),
+	}
 }
 
 // sends has a note be posted and fetched, by a bridge that runs.
@@ -34,11 +40,28 @@ func (h *house) sends(session, device string) {
 }
 
 // stands checks how a payment stands.
-func (h *house) stands(session string, machine payment.DeliveryStatus, reason string, money payment.FundsStatus, attention string) {
+func (h *house) stands(
+	session string,
+	machine payment.DeliveryStatus,
+	reason string,
+	money payment.FundsStatus,
+	attention string,
+) {
 	h.Helper()
 	p := h.payment(session)
 	if p.Delivery != machine || p.Reason != reason || p.Funds != money || p.ReviewReason != attention {
-		h.Errorf("%s: %s %q, %s, attention %q; want %s %q, %s, %q", session, p.Delivery, p.Reason, p.Funds, p.ReviewReason, machine, reason, money, attention)
+		h.Errorf(
+			"%s: %s %q, %s, attention %q; want %s %q, %s, %q",
+			session,
+			p.Delivery,
+			p.Reason,
+			p.Funds,
+			p.ReviewReason,
+			machine,
+			reason,
+			money,
+			attention,
+		)
 	}
 }
 
@@ -68,7 +91,8 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 					h.sends("cs_test_1", "dev:1")
 					h.hub.will(forAnswers, slices.Repeat([]answer{{err: outage}}, 10000)...)
 					if c.says != "" {
-						h.hub.hears(said(1, "dev:1", "cs_test_1", c.says)) // the route is as dead as the rest of Notehub
+						// the route is as dead as the rest of Notehub
+						h.hub.hears(said(1, "dev:1", "cs_test_1", c.says))
 					}
 					time.Sleep(15 * time.Minute)
 					h.stands("cs_test_1", payment.Fetched, "", payment.Paid, "")
@@ -84,7 +108,8 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 	}
 }
 
-// The route is configured and delivers nothing: the deadline is acted on only after the answers were read by the cursor.
+// The route is configured and delivers nothing: the deadline is acted on only after the answers
+// were read by the cursor.
 func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -95,7 +120,10 @@ func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 		h.hub.hears(said(1, "dev:1", "cs_test_1", "started"))
 		time.Sleep(5*time.Minute - time.Second)
 		if again := h.hub.called(forAnswers); again > reads+1 {
-			t.Errorf("answers were read %d times while the route delivers them; want it at the deadline and every five minutes", again-reads)
+			t.Errorf(
+				"answers were read %d times while the route delivers them; want it at the deadline and every five minutes",
+				again-reads,
+			)
 		}
 		time.Sleep(time.Minute)
 		h.stands("cs_test_1", payment.Started, "", payment.Paid, "")
@@ -114,7 +142,8 @@ func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
 		h.says("late", "dev:1", "cs_test_1", "started")
 		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		time.Sleep(time.Minute)
-		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter) // never charged again
+		// never charged again
+		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		if n := h.money.called(payment.StepRefund); n != 1 {
 			t.Errorf("%d refunds; want 1", n)
 		}
@@ -152,7 +181,15 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 				got = append(got, c.ID+" "+c.Outcome)
 			}
 		}
-		want := []string{"0 posted_elsewhere", "1 no_note", "2 other_device", "4 taken", "5 ignored", "6 taken", "3 unknown_credit"}
+		want := []string{
+			"0 posted_elsewhere",
+			"1 no_note",
+			"2 other_device",
+			"4 taken",
+			"5 ignored",
+			"6 taken",
+			"3 unknown_credit",
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q; want %q", got, want)
 		}
@@ -194,7 +231,8 @@ func TestTheCursorSurvivesACrash(t *testing.T) {
 	})
 }
 
-// Taking an answer in, and the power goes before Notehub hears the yes: the answer comes again and changes nothing.
+// Taking an answer in, and the power goes before Notehub hears the yes: the answer comes again and
+// changes nothing.
 func TestAnAnswerIsTakenInOnceHoweverOftenThePowerGoes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -354,7 +392,8 @@ func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) 
 			for _, a := range audits {
 				got = append(got, a.Who+" "+a.What)
 			}
-			if want := []string{"notepay resume", "a person start", "notepay pause"}; err != nil || !slices.Equal(got, want) {
+			if want := []string{"notepay resume", "a person start", "notepay pause"}; err != nil ||
+				!slices.Equal(got, want) {
 				t.Errorf("audit %q (%v); want %q", got, err, want)
 			}
 			h.close()

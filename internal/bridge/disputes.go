@@ -5,7 +5,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// applyDispute takes in an event of a dispute. What it tells is kept also where the payment is not known yet.
+// applyDispute takes in an event of a dispute. What it tells is kept also where the payment is not
+// known yet.
 func (b *Bridge) applyDispute(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
 	if e.ObjectID == "" || e.Intent == "" {
 		b.c.Log.Warn(
@@ -43,7 +44,8 @@ func (b *Bridge) applyDispute(tx *ledger.Tx, e Event) (outcome string, _ change,
 		return b.deferEvent(tx, e)
 	}
 	outcome = Followed
-	if e.Dispute == "prevented" { // what was settled before a chargeback may have been refunded by Stripe: the charge tells
+	// what was settled before a chargeback may have been refunded by Stripe: the charge tells
+	if e.Dispute == "prevented" {
 		outcome = LookedUp
 		if err := scheduleRefundCheck(tx, p, e); err != nil {
 			return "", change{}, err

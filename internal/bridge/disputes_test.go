@@ -16,9 +16,36 @@ func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
 		paid := h.pays("cs_test_1", "dev:1")
 		h.money.intents[paid.Intent].session.Disputed = true
 		h.run()
-		h.receive(Event{ID: "evt_1", Type: "charge.dispute.created", ObjectID: "dp_1", Intent: paid.Intent, Created: time.Now(), Dispute: "warning_needs_response"})
-		h.receive(Event{ID: "evt_2", Type: "charge.dispute.created", Intent: paid.Intent, Created: time.Now(), Dispute: "needs_response"}) // names none
-		h.receive(Event{ID: "evt_3", Type: "charge.dispute.created", ObjectID: "dp_2", Created: time.Now(), Dispute: "needs_response"})    // nor a payment
+		h.receive(
+			Event{
+				ID:       "evt_1",
+				Type:     "charge.dispute.created",
+				ObjectID: "dp_1",
+				Intent:   paid.Intent,
+				Created:  time.Now(),
+				Dispute:  "warning_needs_response",
+			},
+		)
+		// names none
+		h.receive(
+			Event{
+				ID:      "evt_2",
+				Type:    "charge.dispute.created",
+				Intent:  paid.Intent,
+				Created: time.Now(),
+				Dispute: "needs_response",
+			},
+		)
+		// nor a payment
+		h.receive(
+			Event{
+				ID:       "evt_3",
+				Type:     "charge.dispute.created",
+				ObjectID: "dp_2",
+				Created:  time.Now(),
+				Dispute:  "needs_response",
+			},
+		)
 		h.receive(paid)
 		time.Sleep(2 * sessionEventGrace)
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "") // it is an inquiry

@@ -28,8 +28,8 @@ const (
 	earlyCheckBackoff     = 5 * time.Minute  // after Notehub asked us to slow down
 )
 
-// Watched is told that somebody looks at a payment's page, again and again while that is open. It returns at once.
-// The page asks Missing for what an early look saw.
+// Watched is told that somebody looks at a payment's page, again and again while that is open. It
+// returns at once. The page asks Missing for what an early look saw.
 func (b *Bridge) Watched(p payment.Payment) {
 	if payment.EarlyCheckable(p) && b.earlyChecks.add(p.ID, time.Now()) {
 		signal(b.watched)

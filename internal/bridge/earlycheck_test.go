@@ -40,7 +40,9 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 		if n := h.hub.called(payment.StepCheckPending); n != 2 { // after 2 s and after 12 s; the next is due after 32 s
 			t.Errorf("%d looks in half a minute; want 2", n)
 		}
-		if p != before || p.Delivery != payment.Sent || p.Step != payment.StepCheckPending || !p.DueAt.Equal(p.ExpiresAt) || h.hub.called(payment.StepRecall) != 0 {
+		if p != before || p.Delivery != payment.Sent || p.Step != payment.StepCheckPending ||
+			!p.DueAt.Equal(p.ExpiresAt) ||
+			h.hub.called(payment.StepRecall) != 0 {
 			t.Errorf("while the note was pending the payment became %+v; want it as it was: %+v", p, before)
 		}
 		h.fetches()
@@ -132,10 +134,19 @@ func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
 		before, news := h.payment("cs_1"), told.Load()
 		h.watches("cs_1", 3*time.Minute)
 		if p := h.payment("cs_1"); p != before || p.Delivery != payment.Sent || !h.b.Missing(p) {
-			t.Errorf("the payment became %+v, missing %v; want it as it was, and the page told: %+v", p, h.b.Missing(p), before)
+			t.Errorf(
+				"the payment became %+v, missing %v; want it as it was, and the page told: %+v",
+				p,
+				h.b.Missing(p),
+				before,
+			)
 		}
 		if n := h.hub.called(payment.StepCheckPending); n != 2 || told.Load() != news+1 {
-			t.Errorf("%d looks, the page was told %d times; want one look before Notehub must list the note, one after, and the page told once", n, told.Load()-news)
+			t.Errorf(
+				"%d looks, the page was told %d times; want one look before Notehub must list the note, one after, and the page told once",
+				n,
+				told.Load()-news,
+			)
 		}
 		time.Sleep(time.Until(before.ExpiresAt) + time.Second)
 		h.stands("cs_1", payment.Fetched, "", payment.Paid, "")

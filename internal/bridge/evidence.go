@@ -31,14 +31,14 @@ const (
 	handledByTwin    = "another installation has sent it to the machine"
 )
 
-// beforeStart reports whether something happened before this process began. Whatever it does not know of
-// that may have been done by an earlier state of the ledger, and is no sign of another
+// beforeStart reports whether something happened before this process began. Whatever it does not
+// know of that may have been done by an earlier state of the ledger, and is no sign of another
 // installation.
 func (b *Bridge) beforeStart(at time.Time) bool { return at.Before(b.clock().At(b.started)) }
 
-// earlierState reports whether something happened before this process began with a ledger that was there
-// before. Only then an earlier state of the ledger may know more of it. What was paid before the
-// ledger's birth is adopted in any case.
+// earlierState reports whether something happened before this process began with a ledger that was
+// there before. Only then an earlier state of the ledger may know more of it. What was paid before
+// the ledger's birth is adopted in any case.
 func (b *Bridge) earlierState(at time.Time) bool {
 	born := b.c.Ledger.CreatedAt()
 	return b.beforeStart(at) && !born.IsZero() && b.clock().At(b.started).Sub(born) >= newLedger
@@ -111,8 +111,9 @@ func (b *Bridge) pendingNote(ctx context.Context, s payment.CheckoutSession) (st
 	return "", nil
 }
 
-// handledSince applies the evidence in a listed event that the ledger knows already. When a copy was
-// made of it the session was to be looked up, and a later state of the ledger has accepted its event.
+// handledSince applies the evidence in a listed event that the ledger knows already. When a copy
+// was made of it the session was to be looked up, and a later state of the ledger has accepted its
+// event.
 func (b *Bridge) handledSince(ctx context.Context, e Event) error {
 	why := b.accepted(e)
 	if why == "" {
@@ -142,8 +143,8 @@ func (b *Bridge) lookedUp(ctx context.Context, l ledger.Lookup, session string) 
 }
 
 // errListUnread is for the event of a session that an earlier state of the ledger may have handled.
-// Stripe's list tells whether it was accepted, but no longer after it is accepted here. So it is not
-// accepted before the list was read. The list has it as well, so the payment waits no longer.
+// Stripe's list tells whether it was accepted, but no longer after it is accepted here. So it is
+// not accepted before the list was read. The list has it as well, so the payment waits no longer.
 var errListUnread = errors.New("Stripe's list of events is to be read first")
 
 // unsure reports whether Stripe and Notehub have to be asked first what became of a session: it was
@@ -173,7 +174,8 @@ type sentEvents struct {
 
 const (
 	maxSent = 256
-	// othersTimeout is how long another endpoint may take for an event before it counts as one that fails.
+	// othersTimeout is how long another endpoint may take for an event before it counts as one that
+	// fails.
 	othersTimeout = 2 * time.Minute
 	// factOthers is how many endpoints of others fail. It is kept as a fact, in milliseconds.
 	factOthers = "failing_endpoints"
@@ -192,7 +194,8 @@ func (s *sentEvents) has(event string) bool {
 	return slices.Contains(s.ids[:], event)
 }
 
-// countOthers learns from a listed event, which was sent here, how many endpoints of others have not accepted it.
+// countOthers learns from a listed event, which was sent here, how many endpoints of others have
+// not accepted it.
 func (b *Bridge) countOthers(r *reading, e Event) {
 	if e.Session == nil || e.Pending < 0 || b.clock().At(r.began).Sub(e.Created) < othersTimeout || !b.sent.has(e.ID) {
 		return

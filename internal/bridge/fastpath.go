@@ -12,7 +12,8 @@ import (
 // and a place is free: then one commit stands between the customer and the machine, and not two.
 // All others are found in the queue.
 
-// fastPathSlots is how many calls may be under way for payments that were claimed so, beside those of the queue.
+// fastPathSlots is how many calls may be under way for payments that were claimed so, beside those
+// of the queue.
 const fastPathSlots = notehubWorkers / 2
 
 // fastPath is where those places are given out.

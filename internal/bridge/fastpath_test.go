@@ -11,7 +11,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The queue does not work in these tests: what is sent was claimed by the transaction that recorded the payment.
+// The queue does not work in these tests: what is sent was claimed by the transaction that recorded
+// the payment.
 
 func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
 	t.Parallel()
@@ -70,7 +71,12 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 				h.paid("cs_test_1", "dev:1")
 				synctest.Wait()
 				if p := h.payment("cs_test_1"); p.InFlight || h.hub.notes() != 0 || h.b.fastPath.taken != taken {
-					t.Errorf("%+v, %d notes, %d places taken; want it in the queue", p, h.hub.notes(), h.b.fastPath.taken)
+					t.Errorf(
+						"%+v, %d notes, %d places taken; want it in the queue",
+						p,
+						h.hub.notes(),
+						h.b.fastPath.taken,
+					)
 				}
 				h.close()
 			})
@@ -78,7 +84,8 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 	}
 }
 
-// The power goes between the commit and what the call came to: it is looked at before anything is repeated.
+// The power goes between the commit and what the call came to: it is looked at before anything is
+// repeated.
 func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
 	t.Parallel()
 	for name, applied := range map[string]bool{"Notehub has the note": true, "Notehub has nothing": false} {
@@ -122,7 +129,8 @@ func TestANewPaymentForADeviceThatIsGoneIsNotSent(t *testing.T) {
 		h.b.fastPath.open(context.Background())
 		h.paid("cs_test_1", "dev:1")
 		h.b.fastPath.close()
-		if p := h.payment("cs_test_1"); p.Reason != payment.ReasonNotSelling || p.Step != payment.StepRefund || h.hub.notes() != 0 {
+		if p := h.payment("cs_test_1"); p.Reason != payment.ReasonNotSelling || p.Step != payment.StepRefund ||
+			h.hub.notes() != 0 {
 			t.Errorf("%+v, %d notes; want its money on the way back", p, h.hub.notes())
 		}
 		h.finish("cs_test_1")

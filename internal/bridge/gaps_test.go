@@ -33,9 +33,30 @@ func stages() map[string]stage {
 	}
 	return map[string]stage{
 		"the note": {nil, func(*house) {}, payment.StepPostNote, true, payment.Fetched, payment.Paid},
-		"the note of a machine that confirms and does not": {confirming, func(*house) {}, payment.StepPostNote, true, payment.Failed, payment.Refunded},
-		"the look at a fetched note":                       {nil, fetches, payment.StepCheckPending, true, payment.Fetched, payment.Paid},
-		"the look at a note that waits":                    {nil, func(h *house) { h.does("cs_test_1", payment.StepPostNote) }, payment.StepCheckPending, false, payment.Failed, payment.Refunded},
+		"the note of a machine that confirms and does not": {
+			confirming,
+			func(*house) {},
+			payment.StepPostNote,
+			true,
+			payment.Failed,
+			payment.Refunded,
+		},
+		"the look at a fetched note": {
+			nil,
+			fetches,
+			payment.StepCheckPending,
+			true,
+			payment.Fetched,
+			payment.Paid,
+		},
+		"the look at a note that waits": {
+			nil,
+			func(h *house) { h.does("cs_test_1", payment.StepPostNote) },
+			payment.StepCheckPending,
+			false,
+			payment.Failed,
+			payment.Refunded,
+		},
 		"the recall": {nil, func(h *house) {
 			h.does("cs_test_1", payment.StepPostNote)
 			h.does("cs_test_1", payment.StepCheckPending)
@@ -61,7 +82,8 @@ func stages() map[string]stage {
 	}
 }
 
-// AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up and ends well.
+// AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up
+// and ends well.
 func TestEveryGap(t *testing.T) {
 	t.Parallel()
 	gaps := map[string]func(h *house, s stage){
@@ -114,7 +136,15 @@ func TestEveryGap(t *testing.T) {
 					h.open()
 					p := h.payment("cs_test_1")
 					if p.Delivery != s.machine || p.Funds != s.money || p.Step != payment.NoStep {
-						t.Errorf("machine %s %q, money %s, step %q; want %s and %s", p.Delivery, p.Reason, p.Funds, p.Step, s.machine, s.money)
+						t.Errorf(
+							"machine %s %q, money %s, step %q; want %s and %s",
+							p.Delivery,
+							p.Reason,
+							p.Funds,
+							p.Step,
+							s.machine,
+							s.money,
+						)
 					}
 					h.close()
 				})
@@ -123,8 +153,8 @@ func TestEveryGap(t *testing.T) {
 	}
 }
 
-// Nothing tells whether a note that was posted just before the power went was fetched already or never there: it is sent again
-// under the same credit id, which the machine ignores.
+// Nothing tells whether a note that was posted just before the power went was fetched already or
+// never there: it is sent again under the same credit id, which the machine ignores.
 func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,7 +227,12 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 				<-asleep
 				p := h.payment("cs_test_1")
 				if p.FencingToken != second.FencingToken || !p.InFlight || p.Step != payment.StepCheckPending {
-					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.FencingToken, p.InFlight, p.Step)
+					t.Errorf(
+						"turn %d, in flight %v, step %q: the stale worker touched the claim",
+						p.FencingToken,
+						p.InFlight,
+						p.Step,
+					)
 				}
 				if (p.Delivery == payment.Sent) != (c.saw == nil) {
 					t.Errorf("machine %s; want what the stale worker saw to count", p.Delivery)
@@ -243,12 +278,16 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 	})
 }
 
-// Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the same, and the money goes back.
+// Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the
+// same, and the money goes back.
 func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.b.c.NotehubLimiter.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour})
+		h.b.c.NotehubLimiter.Observe(
+			time.Now(),
+			&upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour},
+		)
 		h.paid("cs_test_1", "dev:1")
 		h.paid("cs_test_2", "dev:1")
 		h.run()
@@ -258,8 +297,17 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		for _, session := range []string{"cs_test_1", "cs_test_2"} {
-			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired || p.Funds != payment.Refunded || p.ReviewReason != "" {
-				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and given back", session, p.Delivery, p.Reason, p.Funds, p.ReviewReason)
+			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired ||
+				p.Funds != payment.Refunded ||
+				p.ReviewReason != "" {
+				t.Errorf(
+					"payment of %s: %s %q, %s, attention %q; want it expired and given back",
+					session,
+					p.Delivery,
+					p.Reason,
+					p.Funds,
+					p.ReviewReason,
+				)
 			}
 		}
 		h.finish("cs_test_1", "cs_test_2")
@@ -269,7 +317,8 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	})
 }
 
-// The rate limit allows a note a minute, and ten were paid for at once: the last of them would come too late.
+// The rate limit allows a note a minute, and ten were paid for at once: the last of them would come
+// too late.
 func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -284,19 +333,26 @@ func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		if !h.b.Late() || h.b.LateFor("dev:1") {
-			t.Errorf("after six minutes late is %v, for the machine %v; want all sales stopped, and no machine blamed", h.b.Late(), h.b.LateFor("dev:1"))
+			t.Errorf(
+				"after six minutes late is %v, for the machine %v; want all sales stopped, and no machine blamed",
+				h.b.Late(),
+				h.b.LateFor("dev:1"),
+			)
 		}
 		h.close()
 	})
 }
 
-// A post that may have been taken, and Notehub never says: the customer's money hangs, so a person is told, and nobody else is kept from paying.
+// A post that may have been taken, and Notehub never says: the customer's money hangs, so a person
+// is told, and nobody else is kept from paying.
 func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.hub.will(payment.StepPostNote, answer{err: unclearAnswer})
-		h.hub.will(payment.StepCheckPending, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Misconfigured, Status: 401}}}, 1000)...)
+		h.hub.will(
+			payment.StepCheckPending,
+			slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Misconfigured, Status: 401}}}, 1000)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(14 * time.Minute)
@@ -313,8 +369,16 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 		h.hub.will(payment.StepCheckPending)
 		time.Sleep(2 * time.Minute)
 		// The machine cannot say what became of it, so a person has to.
-		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear || p.ReviewReason != payment.ReasonUnclear || p.Funds != payment.Paid {
-			t.Errorf("when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful", p.Delivery, p.Reason, p.Funds, p.ReviewReason)
+		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear ||
+			p.ReviewReason != payment.ReasonUnclear ||
+			p.Funds != payment.Paid {
+			t.Errorf(
+				"when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful",
+				p.Delivery,
+				p.Reason,
+				p.Funds,
+				p.ReviewReason,
+			)
 		}
 		h.close()
 	})
@@ -324,7 +388,12 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.hub.will(payment.StepPostNote, slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}}, 1000)...)
+		h.hub.will(
+			payment.StepPostNote,
+			slices.Repeat(
+				[]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}},
+				1000,
+			)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(9 * time.Minute)
@@ -335,14 +404,24 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 	})
 }
 
-// The session's own event comes first, as it usually does: the event of its intent costs Stripe no read.
+// The session's own event comes first, as it usually does: the event of its intent costs Stripe no
+// read.
 func TestALookUpThatTimeHasAnsweredAsksNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		paid := h.pays("cs_test_1", "dev:1")
-		h.receive(Event{ID: "evt_pi", Type: "payment_intent.succeeded", ObjectID: "pi_cs_test_1", Intent: "pi_cs_test_1", Created: time.Now(),
-			Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}}, paid)
+		h.receive(
+			Event{
+				ID:       "evt_pi",
+				Type:     "payment_intent.succeeded",
+				ObjectID: "pi_cs_test_1",
+				Intent:   "pi_cs_test_1",
+				Created:  time.Now(),
+				Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"},
+			},
+			paid,
+		)
 		h.run()
 		time.Sleep(time.Minute)
 		stats, err := h.l.Stats(t.Context())

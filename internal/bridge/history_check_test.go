@@ -29,7 +29,8 @@ func closed(p payment.Payment) bool {
 	person := p.ReviewReason != ""
 	back := p.Funds == payment.Refunded || p.Funds == payment.Canceled
 	gone := p.Funds == payment.DisputeLost || p.Funds == payment.CaptureFailed
-	has := p.Delivery == payment.Started || p.Delivery == payment.Done || (p.Delivery == payment.Fetched && p.ConfirmBy.IsZero())
+	has := p.Delivery == payment.Started || p.Delivery == payment.Done ||
+		(p.Delivery == payment.Fetched && p.ConfirmBy.IsZero())
 	return person || back || gone || (has && p.Funds == payment.Paid)
 }
 
@@ -60,7 +61,8 @@ func (h *history) checkMoney(x *purchase, p payment.Payment) {
 			ours += r.Amount
 		}
 	}
-	if p.Delivery != payment.Failed && p.Reason != payment.ReasonStartedAfter && !x.byPerson && !x.byOthers && ours > x.granted {
+	if p.Delivery != payment.Failed && p.Reason != payment.ReasonStartedAfter && !x.byPerson && !x.byOthers &&
+		ours > x.granted {
 		h.fail("%s: we gave %d back, and a person granted %d", p.ID, ours, x.granted)
 	}
 }

@@ -86,7 +86,8 @@ func (b *books) restart() error {
 	return err
 }
 
-// anyPayment draws a payment that need not make sense, of few sessions and devices and times, so that they meet.
+// anyPayment draws a payment that need not make sense, of few sessions and devices and times, so
+// that they meet.
 func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	n := dice(t, 4)
 	session := fmt.Sprintf("cs_%d", n)
@@ -96,11 +97,40 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 		}
 		return noon.Add(time.Duration(dice(t, 8))*time.Second + 1234567)
 	}
-	p := payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%d", n), Token: fmt.Sprintf("token_%d", n),
-		DeviceUID: fmt.Sprintf("dev:%d", n%2), Amount: 350, Currency: "eur", PaidAt: noon, CreatedAt: noon,
-		Funds:    pick(t, payment.Paid, payment.Authorized, payment.Capturing, payment.Canceling, payment.Refunding, payment.Refunded, payment.RefundFailed, payment.DisputeLost),
+	p := payment.Payment{
+		ID:            payment.CreditID(session),
+		SessionID:     session,
+		PaymentIntent: fmt.Sprintf("pi_%d", n),
+		Token:         fmt.Sprintf("token_%d", n),
+		DeviceUID:     fmt.Sprintf("dev:%d", n%2),
+		Amount:        350,
+		Currency:      "eur",
+		PaidAt:        noon,
+		CreatedAt:     noon,
+		Funds: pick(
+			t,
+			payment.Paid,
+			payment.Authorized,
+			payment.Capturing,
+			payment.Canceling,
+			payment.Refunding,
+			payment.Refunded,
+			payment.RefundFailed,
+			payment.DisputeLost,
+		),
 		Delivery: pick(t, payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed),
-		Step:     pick(t, payment.StepPostNote, payment.NoStep, payment.StepCheckPending, payment.StepRecall, payment.StepCapture, payment.StepCancel, payment.StepRefund, payment.StepWait)}
+		Step: pick(
+			t,
+			payment.StepPostNote,
+			payment.NoStep,
+			payment.StepCheckPending,
+			payment.StepRecall,
+			payment.StepCapture,
+			payment.StepCancel,
+			payment.StepRefund,
+			payment.StepWait,
+		),
+	}
 	if dice(t, 10) > 0 {
 		p.Reason, p.SentAt, p.MaybeAccepted, p.RefundSeq = "expired", noon, true, 1
 		p.DueAt = noon.Add(time.Duration(dice(t, 8)) * time.Second)
@@ -117,7 +147,8 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	return p
 }
 
-// The histories run on a shelf instead of the ledger. Whatever is written to both, both say the same.
+// The histories run on a shelf instead of the ledger. Whatever is written to both, both say the
+// same.
 func TestAShelfIsLikeTheLedger(t *testing.T) {
 	t.Parallel()
 	if underRace {
@@ -198,7 +229,8 @@ func brought(t *rapid.T, name string, list []payment.Payment) string {
 
 func same[T comparable](t *rapid.T, what string, one T, oneErr error, two T, twoErr error) {
 	t.Helper()
-	if (oneErr == nil) != (twoErr == nil) || errors.Is(oneErr, ledger.ErrNotFound) != errors.Is(twoErr, ledger.ErrNotFound) {
+	if (oneErr == nil) != (twoErr == nil) ||
+		errors.Is(oneErr, ledger.ErrNotFound) != errors.Is(twoErr, ledger.ErrNotFound) {
 		t.Fatalf("%s: the shelf says %v, the ledger %v", what, oneErr, twoErr)
 	}
 	if oneErr == nil && one != two {
@@ -218,7 +250,12 @@ func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
 		for n, want := range []bool{true, false} {
 			p := sentNote(now)
 			p.SessionID = fmt.Sprintf("cs_test_%d", n)
-			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(p.SessionID), fmt.Sprintf("pi_%d", n), p.SessionID, true
+			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(
+				p.SessionID,
+			), fmt.Sprintf(
+				"pi_%d",
+				n,
+			), p.SessionID, true
 			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
 				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
 			}

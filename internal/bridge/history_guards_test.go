@@ -28,7 +28,17 @@ func guarded(t *testing.T) *Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Config{Ledger: l, Fleet: devices, Log: log, Project: "app:1", Lifetime: 10 * time.Minute, ConfirmWithin: 2 * time.Minute, Observe: nobody{}})
+	return New(
+		Config{
+			Ledger:        l,
+			Fleet:         devices,
+			Log:           log,
+			Project:       "app:1",
+			Lifetime:      10 * time.Minute,
+			ConfirmWithin: 2 * time.Minute,
+			Observe:       nobody{},
+		},
+	)
 }
 
 func (b *Bridge) stored(t *testing.T, p payment.Payment) {
@@ -44,9 +54,26 @@ func (b *Bridge) stored(t *testing.T, p payment.Payment) {
 
 // sentNote is a credit whose note Notehub has.
 func sentNote(now time.Time) payment.Payment {
-	return payment.Next(payment.Payment{ID: payment.CreditID("cs_test_1"), SessionID: "cs_test_1", PaymentIntent: "pi_1", Token: "t", DeviceUID: "dev:1", Amount: 300, Currency: "eur",
-		Funds: payment.Paid, Delivery: payment.Sent, MaybeAccepted: true, SentAt: now, PaidAt: now, CreatedAt: now,
-		ExpiresAt: now.Add(2 * time.Minute), ConfirmBy: now.Add(2*time.Minute + payment.ConfirmationGrace)}, now)
+	return payment.Next(
+		payment.Payment{
+			ID:            payment.CreditID("cs_test_1"),
+			SessionID:     "cs_test_1",
+			PaymentIntent: "pi_1",
+			Token:         "t",
+			DeviceUID:     "dev:1",
+			Amount:        300,
+			Currency:      "eur",
+			Funds:         payment.Paid,
+			Delivery:      payment.Sent,
+			MaybeAccepted: true,
+			SentAt:        now,
+			PaidAt:        now,
+			CreatedAt:     now,
+			ExpiresAt:     now.Add(2 * time.Minute),
+			ConfirmBy:     now.Add(2*time.Minute + payment.ConfirmationGrace),
+		},
+		now,
+	)
 }
 
 func TestAnotherMachinesAnswerChangesNothing(t *testing.T) {
@@ -81,8 +108,16 @@ func TestATestEventMakesNoPaymentInLiveMode(t *testing.T) {
 	t.Parallel()
 	b := guarded(t)
 	b.c.Livemode = true
-	s := &payment.CheckoutSession{ID: "cs_test_1", PaymentStatus: "paid", PaymentIntent: "pi_1", Amount: 300, Currency: "eur", Livemode: true, PaidAt: time.Now().Add(time.Minute),
-		Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}}
+	s := &payment.CheckoutSession{
+		ID:            "cs_test_1",
+		PaymentStatus: "paid",
+		PaymentIntent: "pi_1",
+		Amount:        300,
+		Currency:      "eur",
+		Livemode:      true,
+		PaidAt:        time.Now().Add(time.Minute),
+		Metadata:      map[string]string{"device_uid": "dev:1", "project": "app:1"},
+	}
 	if err := b.Receive(t.Context(), Event{ID: "evt_1", Type: "checkout.session.completed", ObjectID: s.ID, Created: time.Now(), Session: s, Body: "{}"}); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +140,11 @@ func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
 
 func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	t.Parallel()
-	p := payment.ApplyOffer(payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"}, payment.CheckoutSession{}, payment.Offer{Amount: 350, Currency: "eur"})
+	p := payment.ApplyOffer(
+		payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"},
+		payment.CheckoutSession{},
+		payment.Offer{Amount: 350, Currency: "eur"},
+	)
 	if p.ReviewReason != payment.ReviewAmount {
 		t.Errorf("attention %q; want %q", p.ReviewReason, payment.ReviewAmount)
 	}
@@ -116,7 +155,8 @@ func TestAnAnswerWithoutANoteIsNotTheMachines(t *testing.T) {
 	now := time.Now()
 	p := sentNote(now)
 	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Queued, false, time.Time{}
-	if after, outcome := payment.ApplyConfirmation(p, payment.Confirmation{State: "started"}, now); outcome != payment.ConfirmationNoPost || after.Delivery != payment.Queued {
+	if after, outcome := payment.ApplyConfirmation(p, payment.Confirmation{State: "started"}, now); outcome != payment.ConfirmationNoPost ||
+		after.Delivery != payment.Queued {
 		t.Errorf("%s, machine %s; want it ignored", outcome, after.Delivery)
 	}
 }
@@ -128,7 +168,12 @@ func TestAFetchedCreditThatFailedIsPaidBackAtOnce(t *testing.T) {
 	p.Delivery = payment.Fetched
 	after, _ := payment.ApplyConfirmation(p, payment.Confirmation{State: "failed", Code: "E-DOOR"}, now)
 	if after.Delivery != payment.Failed || after.MachineCode != "E-DOOR" || after.Step != payment.StepRefund {
-		t.Errorf("machine %s, code %q, step %q; want it failed and refunded", after.Delivery, after.MachineCode, after.Step)
+		t.Errorf(
+			"machine %s, code %q, step %q; want it failed and refunded",
+			after.Delivery,
+			after.MachineCode,
+			after.Step,
+		)
 	}
 }
 
@@ -153,12 +198,18 @@ func TestAReleaseThatCameTooLate(t *testing.T) {
 	p := payment.Fail(sentNote(now), payment.ReasonUnconfirmed)
 	p.Funds = payment.Canceling
 	refusal := func(reason error) payment.Outcome {
-		return payment.Outcome{Action: payment.StepCancel, Result: upstream.Rejected, Err: &upstream.Error{Outcome: upstream.Rejected, Err: reason}, Began: now}
+		return payment.Outcome{
+			Action: payment.StepCancel,
+			Result: upstream.Rejected,
+			Err:    &upstream.Error{Outcome: upstream.Rejected, Err: reason},
+			Began:  now,
+		}
 	}
 	if after := payment.ApplyOutcome(p, refusal(payment.ErrAlreadyCaptured), now); after.Step != payment.StepRefund {
 		t.Errorf("taken meanwhile: step %q, money %s; want a refund", after.Step, after.Funds)
 	}
-	if after := payment.ApplyOutcome(p, refusal(payment.ErrAlreadyCanceled), now); after.Funds != payment.Canceled || after.ReviewReason != "" {
+	if after := payment.ApplyOutcome(p, refusal(payment.ErrAlreadyCanceled), now); after.Funds != payment.Canceled ||
+		after.ReviewReason != "" {
 		t.Errorf("released already: money %s, attention %q; want it released", after.Funds, after.ReviewReason)
 	}
 }
@@ -183,7 +234,11 @@ func TestAnUnclearCallIsLookedAtWhenItCannotBeAppliedAnyMore(t *testing.T) {
 	if p.DueAt.Sub(now) <= payment.CallTimeout {
 		t.Errorf("the lease is %v; want more than the time limit", p.DueAt.Sub(now))
 	}
-	p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepPostNote, Result: upstream.Unknown, Began: now}, now.Add(time.Second))
+	p = payment.ApplyOutcome(
+		p,
+		payment.Outcome{Action: payment.StepPostNote, Result: upstream.Unknown, Began: now},
+		now.Add(time.Second),
+	)
 	if p.Step != payment.StepCheckPending || p.DueAt.Sub(now) < payment.CallTimeout {
 		t.Errorf("step %q after %v; want a look after the time limit", p.Step, p.DueAt.Sub(now))
 	}
@@ -215,7 +270,11 @@ func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
 	now := time.Now()
 	p := sentNote(now)
 	p.Delivery, p.SentAt = payment.Queued, time.Time{} // posted before, and not found
-	p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepPostNote, Result: upstream.Rejected, Began: now}, now)
+	p = payment.ApplyOutcome(
+		p,
+		payment.Outcome{Action: payment.StepPostNote, Result: upstream.Rejected, Began: now},
+		now,
+	)
 	if !payment.InDoubt(p, now) || p.Step == payment.StepPostNote || !p.SentAt.IsZero() {
 		t.Errorf("%+v; want it not sent any more, never said to be sent, and the answer awaited", p)
 	}
@@ -227,12 +286,18 @@ func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
 	p := sentNote(now)
 	p.CancelReason, p.SentAt = payment.ReasonEnded, now.Add(-time.Hour)
 	p, _ = payment.Claim(payment.Next(p, now), now)
-	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); !p.InFlight || p.Delivery != payment.Sent {
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); !p.InFlight ||
+		p.Delivery != payment.Sent {
 		t.Errorf("in flight %v, machine %s; want it left to who has the claim", p.InFlight, p.Delivery)
 	}
 	p.InFlight = false
-	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); p.Delivery != payment.Sent || !p.DueAt.Equal(now) {
-		t.Errorf("machine %s, due %v; want a new look at once, for an old one says nothing of what was done since", p.Delivery, p.DueAt)
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); p.Delivery != payment.Sent ||
+		!p.DueAt.Equal(now) {
+		t.Errorf(
+			"machine %s, due %v; want a new look at once, for an old one says nothing of what was done since",
+			p.Delivery,
+			p.DueAt,
+		)
 	}
 }
 
@@ -241,13 +306,32 @@ func TestARefundCountsWhatIsBackAlready(t *testing.T) {
 	now := time.Now()
 	p := payment.Next(payment.Fail(sentNote(now), payment.ReasonUnconfirmed), now)
 	p.ReconcileRefund = true
-	looked := payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Reconciled: true, Refunds: []payment.RefundRecord{{Amount: 100, Status: "succeeded"}}, Began: now}, now)
+	looked := payment.ApplyOutcome(
+		p,
+		payment.Outcome{
+			Action:     payment.StepRefund,
+			Reconciled: true,
+			Refunds:    []payment.RefundRecord{{Amount: 100, Status: "succeeded"}},
+			Began:      now,
+		},
+		now,
+	)
 	if looked.RefundedAmount != 100 || looked.RefundAmount != 200 || looked.RefundSeq != 2 {
-		t.Errorf("%d is back, refund %d is of %d; want 100, and the second of 200", looked.RefundedAmount, looked.RefundSeq, looked.RefundAmount)
+		t.Errorf(
+			"%d is back, refund %d is of %d; want 100, and the second of 200",
+			looked.RefundedAmount,
+			looked.RefundSeq,
+			looked.RefundAmount,
+		)
 	}
 	refusal := &upstream.Error{Outcome: upstream.Rejected, Err: payment.ErrAlreadyRefunded}
 	p.ReconcileRefund = false
-	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Result: upstream.Rejected, Err: refusal, Began: now}, now); !p.ReconcileRefund || p.ReviewReason != "" {
-		t.Errorf("already refunded: look %v, attention %q; want the refunds read, and nobody asked", p.ReconcileRefund, p.ReviewReason)
+	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Result: upstream.Rejected, Err: refusal, Began: now}, now); !p.ReconcileRefund ||
+		p.ReviewReason != "" {
+		t.Errorf(
+			"already refunded: look %v, attention %q; want the refunds read, and nobody asked",
+			p.ReconcileRefund,
+			p.ReviewReason,
+		)
 	}
 }

@@ -17,7 +17,8 @@ type noteThere struct {
 	listed             time.Time // from when on it is listed as pending; the Notecard gets it at once
 }
 
-// effect is what a request does at Notehub some time after it was made: its caller has given up meanwhile.
+// effect is what a request does at Notehub some time after it was made: its caller has given up
+// meanwhile.
 type effect struct {
 	at     time.Time
 	credit string
@@ -122,8 +123,13 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	}
 	return h.applied(p, trouble, payment.Outcome{Status: 200}, func() {
 		h.notes++
-		n := noteThere{id: fmt.Sprintf("1:%d", h.notes), credit: body.CreditID, status: body.PaymentStatus, duration: time.Duration(body.Duration) * time.Second,
-			listed: h.world.Add(h.listsLate)}
+		n := noteThere{
+			id:       fmt.Sprintf("1:%d", h.notes),
+			credit:   body.CreditID,
+			status:   body.PaymentStatus,
+			duration: time.Duration(body.Duration) * time.Second,
+			listed:   h.world.Add(h.listsLate),
+		}
 		if body.Expires != 0 {
 			n.expires = time.Unix(body.Expires, 0)
 		}
@@ -211,7 +217,8 @@ func (h *history) arrive(device int, lost bool) {
 	h.tell("notehub", "hears %s for %s", c.State, c.CreditID)
 	h.answers = append(h.answers, c)
 	for i := range m.starts {
-		if s := &m.starts[i]; s.credit == c.CreditID && s.answered.IsZero() && (c.State == "started" || c.State == "done") {
+		if s := &m.starts[i]; s.credit == c.CreditID && s.answered.IsZero() &&
+			(c.State == "started" || c.State == "done") {
 			s.answered = h.now()
 		}
 	}
@@ -235,7 +242,8 @@ func (h *history) confirm(c payment.Confirmation) {
 	h.save(p, after)
 }
 
-// listen reads the answers, and gives up on machines that should have been heard of when the reading began.
+// listen reads the answers, and gives up on machines that should have been heard of when the
+// reading began.
 func (h *history) listen() {
 	asOf := h.now()
 	for ; h.cursor < len(h.answers); h.cursor++ {

@@ -106,7 +106,8 @@ func (h *history) forget() {
 // earlier is the bridge's.
 func (h *history) earlier(at time.Time) bool { return at.Before(h.started) }
 
-// unknown reports whether an earlier state of the ledger may have handled a purchase that this one does not know.
+// unknown reports whether an earlier state of the ledger may have handled a purchase that this one
+// does not know.
 func (h *history) unknown(x *purchase) bool {
 	_, err := h.store.payment(x.credit)
 	return err != nil && h.earlier(x.paidAt) && !x.paidAt.Before(h.born)

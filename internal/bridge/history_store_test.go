@@ -10,8 +10,9 @@ import (
 	"notepay/internal/payment"
 )
 
-// store is the part of the ledger that the life of a payment needs, each method a transaction at the given time. A shelf has it in
-// memory, books on disk; TestAShelfIsLikeTheLedger holds the one against the other.
+// store is the part of the ledger that the life of a payment needs, each method a transaction at
+// the given time. A shelf has it in memory, books on disk; TestAShelfIsLikeTheLedger holds the one
+// against the other.
 type store interface {
 	insert(now time.Time, p payment.Payment) (inserted bool, err error)
 	save(now time.Time, p payment.Payment) error
@@ -49,9 +50,13 @@ func sensible(p payment.Payment) bool {
 	sent := p.Delivery != payment.Queued && p.Delivery != payment.Failed
 	refunds := p.Funds == payment.Refunding || p.Funds == payment.RefundFailed
 	return within(p.RefundedAmount) && within(p.RefundAmount) && within(p.RefundTarget) && p.Duration >= 0 && p.DelayedStart >= 0 &&
-		(p.Step == payment.NoStep) == p.DueAt.IsZero() && (!p.InFlight || p.Step != payment.NoStep) && (!p.OutcomeUnknown || p.MaybeAccepted) &&
-		(p.Delivery != payment.Failed || p.Reason != "") && (!sent || (p.MaybeAccepted && !p.SentAt.IsZero())) &&
-		(p.RecallStatus != payment.NotRecalled || p.NoteIDs == "") && (!refunds || p.RefundSeq > 0) &&
+		(p.Step == payment.NoStep) == p.DueAt.IsZero() &&
+		(!p.InFlight || p.Step != payment.NoStep) &&
+		(!p.OutcomeUnknown || p.MaybeAccepted) &&
+		(p.Delivery != payment.Failed || p.Reason != "") &&
+		(!sent || (p.MaybeAccepted && !p.SentAt.IsZero())) &&
+		(p.RecallStatus != payment.NotRecalled || p.NoteIDs == "") &&
+		(!refunds || p.RefundSeq > 0) &&
 		(p.AccessCode == "" || p.NeedsAccessCode && len(p.AccessCode) == 6) &&
 		(p.PendingNotice == "" || p.PendingNotice == "refunded" || p.PendingNotice == "ended")
 }
@@ -66,12 +71,16 @@ func (s *shelf) find(is func(*payment.Payment) bool) int {
 }
 
 func (s *shelf) held(p payment.Payment) bool {
-	return p.HoldsDevice && s.find(func(o *payment.Payment) bool { return o.ID != p.ID && o.DeviceUID == p.DeviceUID && o.HoldsDevice }) >= 0
+	return p.HoldsDevice &&
+		s.find(
+			func(o *payment.Payment) bool { return o.ID != p.ID && o.DeviceUID == p.DeviceUID && o.HoldsDevice },
+		) >= 0
 }
 
 func (s *shelf) insert(_ time.Time, p payment.Payment) (bool, error) {
 	known := s.find(func(o *payment.Payment) bool {
-		return o.ID == p.ID || o.SessionID == p.SessionID || (p.PaymentIntent != "" && o.PaymentIntent == p.PaymentIntent)
+		return o.ID == p.ID || o.SessionID == p.SessionID ||
+			(p.PaymentIntent != "" && o.PaymentIntent == p.PaymentIntent)
 	}) >= 0
 	switch {
 	case !sensible(p):
@@ -130,7 +139,10 @@ func (s *shelf) due(now time.Time, is func(*payment.Payment) bool) (list []payme
 			list = append(list, *p)
 		}
 	}
-	slices.SortFunc(list, func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) })
+	slices.SortFunc(
+		list,
+		func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) },
+	)
 	return list, nil
 }
 
@@ -151,7 +163,8 @@ func (s *shelf) dueForNotehub(now time.Time, again bool) ([]payment.Payment, err
 // called: a worker of this process has a call to the device under way.
 func (s *shelf) called(device string, now time.Time) bool {
 	for i := range s.list {
-		if p := &s.list[i]; p.DeviceUID == device && p.InFlight && !s.dead[i] && p.DueAt.After(now) && forNotehub(p.Step) {
+		if p := &s.list[i]; p.DeviceUID == device && p.InFlight && !s.dead[i] && p.DueAt.After(now) &&
+			forNotehub(p.Step) {
 			return true
 		}
 	}
@@ -168,7 +181,10 @@ func (s *shelf) dueInTime(now time.Time) ([]payment.Payment, error) {
 
 func (s *shelf) silent(asOf time.Time) (list []payment.Payment, _ error) {
 	for _, p := range s.list {
-		if (p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown) && !p.ConfirmBy.IsZero() && !p.ConfirmBy.After(asOf) && !p.InFlight {
+		if (p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown) &&
+			!p.ConfirmBy.IsZero() &&
+			!p.ConfirmBy.After(asOf) &&
+			!p.InFlight {
 			list = append(list, p)
 		}
 	}

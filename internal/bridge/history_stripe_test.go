@@ -10,7 +10,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// purchase is one paid session of the simulated Stripe, with its intent, charge, refunds and dispute.
+// purchase is one paid session of the simulated Stripe, with its intent, charge, refunds and
+// dispute.
 type purchase struct {
 	session, intent string
 	device          int
@@ -62,8 +63,15 @@ func (h *history) pay() {
 		return
 	}
 	n := len(h.purchases) + 1
-	p := &purchase{session: fmt.Sprintf("cs_test_%d", n), intent: fmt.Sprintf("pi_%d", n), device: h.dice(devices), paidAt: h.world.Truncate(time.Second), amount: 300,
-		status: "succeeded", kept: map[string]keptAnswer{}}
+	p := &purchase{
+		session: fmt.Sprintf("cs_test_%d", n),
+		intent:  fmt.Sprintf("pi_%d", n),
+		device:  h.dice(devices),
+		paidAt:  h.world.Truncate(time.Second),
+		amount:  300,
+		status:  "succeeded",
+		kept:    map[string]keptAnswer{},
+	}
 	p.credit = payment.CreditID(p.session)
 	if h.dice(3) == 1 {
 		p.duration = 4 * time.Minute
@@ -86,7 +94,8 @@ func (h *history) pay() {
 
 func (h *history) anyPurchase() *purchase { return h.purchases[h.dice(len(h.purchases))] }
 
-// dashboard has somebody else move the money: the operator in the Dashboard, the customer's bank, or time.
+// dashboard has somebody else move the money: the operator in the Dashboard, the customer's bank,
+// or time.
 func (h *history) dashboard() {
 	p := h.anyPurchase()
 	last := len(p.refunds) - 1
@@ -117,8 +126,12 @@ func (h *history) dashboard() {
 		if p.left() == 0 || len(p.disputes) == 2 {
 			return
 		}
-		d := payment.DisputeRecord{ID: fmt.Sprintf("dp_%s_%d", p.session, len(p.disputes)+1), Currency: "eur", Amount: h.parts(p.left()),
-			Status: h.word("needs_response", "warning_needs_response", "prevented")}
+		d := payment.DisputeRecord{
+			ID:       fmt.Sprintf("dp_%s_%d", p.session, len(p.disputes)+1),
+			Currency: "eur",
+			Amount:   h.parts(p.left()),
+			Status:   h.word("needs_response", "warning_needs_response", "prevented"),
+		}
 		p.disputes = append(p.disputes, d)
 		h.disputed(p, "created", d)
 	case 4:
@@ -214,10 +227,15 @@ func (h *history) refundMade(p *purchase, r payment.RefundRecord) payment.Refund
 }
 
 func refusal(reason error) payment.Outcome {
-	return payment.Outcome{Result: upstream.Rejected, Status: 400, Err: &upstream.Error{Outcome: upstream.Rejected, Status: 400, Err: reason}}
+	return payment.Outcome{
+		Result: upstream.Rejected,
+		Status: 400,
+		Err:    &upstream.Error{Outcome: upstream.Rejected, Status: 400, Err: reason},
+	}
 }
 
-// stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller sees.
+// stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller
+// sees.
 func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 	x := h.purchaseOf(p)
 	trouble := 0
@@ -247,7 +265,12 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 			if x.rewound {
 				return refusal(nil)
 			}
-			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key, kept.amount, p.RefundAmount)
+			h.fail(
+				"refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key",
+				key,
+				kept.amount,
+				p.RefundAmount,
+			)
 		}
 		if trouble == 6 {
 			return payment.Outcome{Result: upstream.Unknown}
@@ -306,7 +329,19 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	if !h.calm {
 		status = h.word("succeeded", "succeeded", "pending", "failed")
 	}
-	return payment.Outcome{Status: 200, Refund: h.refundMade(x, payment.RefundRecord{Intent: x.intent, Credit: p.ID, Number: p.RefundSeq, Amount: p.RefundAmount, Status: status})}
+	return payment.Outcome{
+		Status: 200,
+		Refund: h.refundMade(
+			x,
+			payment.RefundRecord{
+				Intent: x.intent,
+				Credit: p.ID,
+				Number: p.RefundSeq,
+				Amount: p.RefundAmount,
+				Status: status,
+			},
+		),
+	}
 }
 
 // receive takes in an event that is delivered. Stripe may not hear that it was.
@@ -375,7 +410,13 @@ func (h *history) take(e *happening, listed bool) {
 
 // facts is a session as Stripe tells it when asked.
 func (h *history) facts(x *purchase) payment.CheckoutSession {
-	return payment.CheckoutSession{PaymentStatus: "paid", IntentStatus: x.status, Refunded: x.refunded, Disputed: len(x.disputes) > 0, Disputes: slices.Clone(x.disputes)}
+	return payment.CheckoutSession{
+		PaymentStatus: "paid",
+		IntentStatus:  x.status,
+		Refunded:      x.refunded,
+		Disputed:      len(x.disputes) > 0,
+		Disputes:      slices.Clone(x.disputes),
+	}
 }
 
 // ask has Stripe be asked for a session, after a call for its payment that is under way.
@@ -421,8 +462,20 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 		h.save(p, payment.ApplySession(p, s, h.claimsRead(x, p, s), now))
 		return
 	}
-	p := payment.Payment{ID: x.credit, SessionID: x.session, PaymentIntent: x.intent, Token: x.session, DeviceUID: deviceUID(x.device), Duration: x.duration,
-		Amount: x.amount, Currency: "eur", Delivery: payment.Queued, Funds: payment.Paid, PaidAt: x.paidAt, CreatedAt: now}
+	p := payment.Payment{
+		ID:            x.credit,
+		SessionID:     x.session,
+		PaymentIntent: x.intent,
+		Token:         x.session,
+		DeviceUID:     deviceUID(x.device),
+		Duration:      x.duration,
+		Amount:        x.amount,
+		Currency:      "eur",
+		Delivery:      payment.Queued,
+		Funds:         payment.Paid,
+		PaidAt:        x.paidAt,
+		CreatedAt:     now,
+	}
 	switch s.IntentStatus {
 	case "requires_capture":
 		p.Funds = payment.Authorized

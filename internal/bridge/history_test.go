@@ -21,8 +21,9 @@ const (
 	usualHistories = 100_000
 )
 
-// history is one course of events around the bridge: customers, Stripe, Notehub, machines, crashes and clocks are drawn, and the
-// bridge's decisions follow from life.go, recall.go and money.go alone. Its loops are imitated in a few lines each.
+// history is one course of events around the bridge: customers, Stripe, Notehub, machines, crashes
+// and clocks are drawn, and the bridge's decisions follow from life.go, recall.go and money.go
+// alone. Its loops are imitated in a few lines each.
 type history struct {
 	*rapid.T
 	world, born time.Time     // everybody's clock
@@ -78,7 +79,13 @@ func (h *history) tell(who, format string, args ...any) {
 func (h *history) fail(format string, args ...any) {
 	var b strings.Builder
 	fmt.Fprintf(&b, format, args...)
-	fmt.Fprintf(&b, "\nlifetime %v, confirmation within %v, money held first: %v\n", h.bridge.c.Lifetime, h.bridge.c.ConfirmWithin, h.manual)
+	fmt.Fprintf(
+		&b,
+		"\nlifetime %v, confirmation within %v, money held first: %v\n",
+		h.bridge.c.Lifetime,
+		h.bridge.c.ConfirmWithin,
+		h.manual,
+	)
 	for _, l := range h.story {
 		fmt.Fprintf(&b, "%s  %-9s  %s\n", l.at.Format("02 15:04:05.000"), l.who, fmt.Sprintf(l.format, l.args...))
 	}
@@ -111,8 +118,15 @@ func (h *history) parts(left int64) int64 {
 
 func newHistory(t *rapid.T) *history {
 	start := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	h := &history{T: t, world: start, born: start, store: &shelf{}, lookups: map[*purchase]time.Time{}, handled: map[*purchase]string{},
-		posts: map[string]int{}}
+	h := &history{
+		T:       t,
+		world:   start,
+		born:    start,
+		store:   &shelf{},
+		lookups: map[*purchase]time.Time{},
+		handled: map[*purchase]string{},
+		posts:   map[string]int{},
+	}
 	c := Config{Lifetime: 10 * time.Minute}
 	switch dice(t, 6) {
 	case 1, 2:
@@ -152,8 +166,21 @@ func (h *history) pass(d time.Duration) {
 
 // changed tells of a payment what is new.
 func (h *history) changed(before, p payment.Payment) {
-	if before.Delivery != p.Delivery || before.Funds != p.Funds || before.ReviewReason != p.ReviewReason || before.Step != p.Step || before.RefundedAmount != p.RefundedAmount {
-		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Delivery, p.Reason, p.Funds, p.RefundedAmount, p.ReviewReason, p.Step, p.DueAt.Format("15:04:05"))
+	if before.Delivery != p.Delivery || before.Funds != p.Funds || before.ReviewReason != p.ReviewReason ||
+		before.Step != p.Step ||
+		before.RefundedAmount != p.RefundedAmount {
+		h.tell(
+			"ledger",
+			"%s is %s (%s), %s %d, attention %q, next %q at %s",
+			p.ID,
+			p.Delivery,
+			p.Reason,
+			p.Funds,
+			p.RefundedAmount,
+			p.ReviewReason,
+			p.Step,
+			p.DueAt.Format("15:04:05"),
+		)
 	}
 }
 
@@ -178,7 +205,10 @@ func (h *history) purchaseOf(p payment.Payment) *purchase {
 }
 
 // work claims due payments of one vendor as the bridge does, and makes their calls.
-func (h *history) work(due func(time.Time, bool) ([]payment.Payment, error), call func(payment.Payment) payment.Outcome) (worked bool) {
+func (h *history) work(
+	due func(time.Time, bool) ([]payment.Payment, error),
+	call func(payment.Payment) payment.Outcome,
+) (worked bool) {
 	for _, again := range []bool{false, true} {
 		list, err := due(h.now(), again)
 		if err != nil {
@@ -241,7 +271,8 @@ func (h *history) settle(n int) {
 	if c.outcome.Stale {
 		h.tell("bridge", "a stale worker settles %s of %s", c.outcome.Action, c.claimed.ID)
 	}
-	if o := c.outcome; o.Action == payment.StepPostNote && (o.Result == upstream.OK || o.Status == 0 || o.Status >= 500) {
+	if o := c.outcome; o.Action == payment.StepPostNote &&
+		(o.Result == upstream.OK || o.Status == 0 || o.Status >= 500) {
 		h.posts[c.claimed.ID]++
 	}
 	h.save(before, payment.ApplyOutcome(before, c.outcome, h.now()))
@@ -325,7 +356,9 @@ func (h *history) decide() {
 func (h *history) happen() {
 	switch h.dice(19) {
 	case 0:
-		h.pass([...]time.Duration{time.Second, 16 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}[h.dice(8)])
+		h.pass(
+			[...]time.Duration{time.Second, 16 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}[h.dice(8)],
+		)
 	case 1, 2:
 		h.receive(h.events[h.dice(len(h.events))])
 	case 3, 4, 5:
@@ -443,7 +476,8 @@ func (h *history) nextDue() (next time.Time) {
 	return next
 }
 
-// TestHistories: whatever happens, every payment comes to its end as the promise says. NOTEPAY_HISTORIES sets how many are tried.
+// TestHistories: whatever happens, every payment comes to its end as the promise says.
+// NOTEPAY_HISTORIES sets how many are tried.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	wanted := usualHistories

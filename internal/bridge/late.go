@@ -21,13 +21,15 @@ import (
 const (
 	// measuring is the interval between two looks at the queue.
 	measuring = time.Second
-	// probeInterval is the interval between probes while Notehub takes no notes, and probeAgain while it does and the
-	// notes of a machine are still not accepted.
+	// probeInterval is the interval between probes while Notehub takes no notes, and probeAgain
+	// while it does and the notes of a machine are still not accepted.
 	probeInterval = 30 * time.Second
 	probeAgain    = 2 * time.Minute
-	// lateHolds is how long a machine does not sell after its last failed note. Then a customer may try.
+	// lateHolds is how long a machine does not sell after its last failed note. Then a customer may
+	// try.
 	lateHolds = 15 * time.Minute
-	// probeDevice is a device that no project has. Notehub refuses a note for it, which shows that it handles notes.
+	// probeDevice is a device that no project has. Notehub refuses a note for it, which shows that
+	// it handles notes.
 	probeDevice = "dev:notepay-probe"
 	// maxTried is how many credits are read at a start that were tried in vain.
 	maxTried = 1000
@@ -150,10 +152,12 @@ func (l *lateness) recovered(now time.Time) {
 	l.accepted, l.down = now, false
 }
 
-// Late reports whether nothing may be sold: credits wait too long to be sent, Notehub takes no notes, or it refuses us.
+// Late reports whether nothing may be sold: credits wait too long to be sent, Notehub takes no
+// notes, or it refuses us.
 func (b *Bridge) Late() bool { return b.late.Load() }
 
-// LateFor reports whether a device may not be sold on because Notehub does not take the notes for it alone.
+// LateFor reports whether a device may not be sold on because Notehub does not take the notes for
+// it alone.
 func (b *Bridge) LateFor(device string) bool { return b.lateness.of(device, time.Now()) }
 
 // trackLateness keeps track of whether what is sold now can be delivered.
@@ -194,7 +198,8 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 	}
 }
 
-// notehubProblem returns why nothing that is sold now could be delivered, for the operator; "" if Notehub works.
+// notehubProblem returns why nothing that is sold now could be delivered, for the operator; "" if
+// Notehub works.
 func (b *Bridge) notehubProblem() string {
 	switch {
 	case b.c.NotehubLimiter.Refuses():

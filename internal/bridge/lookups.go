@@ -13,7 +13,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// runLookups asks Stripe for the sessions that have to be looked at before it is known whether they are payments.
+// runLookups asks Stripe for the sessions that have to be looked at before it is known whether they
+// are payments.
 func (b *Bridge) runLookups(ctx, calls context.Context) {
 	const atOnce = 4
 	for ctx.Err() == nil {
@@ -52,7 +53,10 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 		// Stripe's list, which is being read, may tell that it was handled.
 		settle, settled := settling(ctx)
 		defer settled()
-		err := b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) })
+		err := b.c.Ledger.Update(
+			settle,
+			func(tx *ledger.Tx) error { return tx.DelayLookup(l, tx.Now.Add(lookupDelay)) },
+		)
 		if err != nil {
 			b.c.Log.Warn("lookup not delayed", "session", l.ID, "err", err)
 		}

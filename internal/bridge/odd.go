@@ -25,7 +25,8 @@ const (
 // maxOddLost is how many odd events are remembered that Stripe cannot be asked about.
 const maxOddLost = 20
 
-// oddEvents remembers odd events that Stripe cannot be asked about. The operator has to see them until the next start.
+// oddEvents remembers odd events that Stripe cannot be asked about. The operator has to see them
+// until the next start.
 type oddEvents struct {
 	mu   sync.Mutex
 	lost []string

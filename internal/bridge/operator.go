@@ -83,7 +83,8 @@ func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, 
 	})
 }
 
-// Cancel ends what is open for a payment, and takes it off the list of those that a person has to look at.
+// Cancel ends what is open for a payment, and takes it off the list of those that a person has to
+// look at.
 func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "end"}
 	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
@@ -117,7 +118,8 @@ func (d auditEntry) audit(by Actor, before, after payment.Payment) ledger.Audit 
 	return a
 }
 
-// operatorAction changes a payment by a person's decision, and writes down who, what and why, in one transaction.
+// operatorAction changes a payment by a person's decision, and writes down who, what and why, in
+// one transaction.
 func (b *Bridge) operatorAction(ctx context.Context, id string, d auditEntry, by Actor, also []Also,
 	f func(*ledger.Tx, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
@@ -216,7 +218,8 @@ func (b *Bridge) Resume(ctx context.Context, device string, by Actor, also ...Al
 	return b.onDevice(ctx, device, "resume", by, also, func(tx *ledger.Tx) error { return tx.Resume(device) })
 }
 
-// onDevice changes what the ledger says of a device, with an audit row, and then what the fleet knows.
+// onDevice changes what the ledger says of a device, with an audit row, and then what the fleet
+// knows.
 func (b *Bridge) onDevice(ctx context.Context, device, what string, by Actor, also []Also,
 	write func(*ledger.Tx) error) error {
 	if b.c.Fleet.Device(device) == nil {

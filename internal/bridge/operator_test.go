@@ -81,8 +81,12 @@ func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute) // past its first end
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, "")
-		if n := h.hub.posted; len(n) != 2 || len(h.hub.pending) != 1 || n[0].CreditID != n[1].CreditID || n[1].Expires-n[0].Expires != 9*60 {
-			t.Errorf("posted %+v; want the same credit twice, the second to end nine minutes later, and one of them waiting", n)
+		if n := h.hub.posted; len(n) != 2 || len(h.hub.pending) != 1 || n[0].CreditID != n[1].CreditID ||
+			n[1].Expires-n[0].Expires != 9*60 {
+			t.Errorf(
+				"posted %+v; want the same credit twice, the second to end nine minutes later, and one of them waiting",
+				n,
+			)
 		}
 		h.hub.fetch()
 		h.finish("cs_test_1")
@@ -125,14 +129,17 @@ func TestAFreeStart(t *testing.T) {
 			t.Errorf("%d refunds of what nobody paid", n)
 		}
 		audits, _, err := h.l.Audits(ctx, "dev:1", 10, "")
-		if starts := slices.DeleteFunc(audits, func(a ledger.Audit) bool { return a.What != "start" }); err != nil || len(starts) != 2 || starts[0].Why != person.Reason {
+		if starts := slices.DeleteFunc(audits, func(a ledger.Audit) bool { return a.What != "start" }); err != nil ||
+			len(starts) != 2 ||
+			starts[0].Why != person.Reason {
 			t.Errorf("audit %+v (%v); want two starts", starts, err)
 		}
 		h.close()
 	})
 }
 
-// The ledger that a copy was made of has gone on: what the copy believes to be under way is not done again.
+// The ledger that a copy was made of has gone on: what the copy believes to be under way is not
+// done again.
 func TestARestoredCopyDoesNothingAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -26,8 +26,8 @@ type unshown struct {
 	ids map[string]bool
 }
 
-// showDevice has the fleet know what the ledger says of a device now. The ledger may fail to be read;
-// measure then tries again.
+// showDevice has the fleet know what the ledger says of a device now. The ledger may fail to be
+// read; measure then tries again.
 func (b *Bridge) showDevice(device string) {
 	ctx, cancel := context.WithTimeout(context.Background(), showTimeout) // the caller may be gone
 	defer cancel()
@@ -55,24 +55,29 @@ func (b *Bridge) retryShow() {
 	}
 }
 
-// useChanged reports whether a change of a payment changes what the fleet has to know of its device's use.
+// useChanged reports whether a change of a payment changes what the fleet has to know of its
+// device's use.
 func useChanged(c change) bool {
-	return c.before.HoldsDevice != c.after.HoldsDevice || c.after.HoldsDevice && !payment.DeviceFreeAt(c.before).Equal(payment.DeviceFreeAt(c.after))
+	return c.before.HoldsDevice != c.after.HoldsDevice ||
+		c.after.HoldsDevice && !payment.DeviceFreeAt(c.before).Equal(payment.DeviceFreeAt(c.after))
 }
 
-// pauseMayHaveChanged reports whether a change of a payment may have paused or resumed its device, see streak.
+// pauseMayHaveChanged reports whether a change of a payment may have paused or resumed its device,
+// see streak.
 func pauseMayHaveChanged(c change) bool {
-	return c.before.Delivery != c.after.Delivery && (payment.Answered(c.after) || payment.Unanswered(c.after) || payment.IsFreeStart(c.after))
+	return c.before.Delivery != c.after.Delivery &&
+		(payment.Answered(c.after) || payment.Unanswered(c.after) || payment.IsFreeStart(c.after))
 }
 
-// change is a payment before and after a transaction; before is zero for a new one, both are for none.
+// change is a payment before and after a transaction; before is zero for a new one, both are for
+// none.
 type change struct {
 	before, after payment.Payment
 	ended         *change // another payment that gave its device up in the same transaction; nil for none
 }
 
-// afterCommit is told of every change of a payment, once it is on disk: it wakes who has work, and has the fleet know who is in use. Those who
-// share a commit call it in any order, see publish.go.
+// afterCommit is told of every change of a payment, once it is on disk: it wakes who has work, and
+// has the fleet know who is in use. Those who share a commit call it in any order, see publish.go.
 func (b *Bridge) afterCommit(changes ...change) {
 	for _, c := range changes {
 		if c.ended != nil {
@@ -89,12 +94,46 @@ func (b *Bridge) afterCommit(changes ...change) {
 		if b.c.Changed != nil {
 			b.c.Changed(p)
 		}
-		b.c.Log.Debug("payment changed", "payment", p.ID, "machine", p.Delivery, "money", p.Funds, "reason", p.Reason, "attention", p.ReviewReason)
+		b.c.Log.Debug(
+			"payment changed",
+			"payment",
+			p.ID,
+			"machine",
+			p.Delivery,
+			"money",
+			p.Funds,
+			"reason",
+			p.Reason,
+			"attention",
+			p.ReviewReason,
+		)
 		if c.before.ReviewReason != p.ReviewReason && p.ReviewReason != "" {
-			b.c.Log.Warn("payment needs attention", "payment", p.ID, "device", p.DeviceUID, "attention", p.ReviewReason, "machine", p.Delivery, "money", p.Funds)
+			b.c.Log.Warn(
+				"payment needs attention",
+				"payment",
+				p.ID,
+				"device",
+				p.DeviceUID,
+				"attention",
+				p.ReviewReason,
+				"machine",
+				p.Delivery,
+				"money",
+				p.Funds,
+			)
 		}
 		if p.Delivery == payment.Failed && c.before.Delivery != payment.Failed && !p.MaybeAccepted {
-			b.c.Log.Warn("credit not sent", "payment", p.ID, "device", p.DeviceUID, "reason", p.Reason, "attention", p.ReviewReason)
+			b.c.Log.Warn(
+				"credit not sent",
+				"payment",
+				p.ID,
+				"device",
+				p.DeviceUID,
+				"reason",
+				p.Reason,
+				"attention",
+				p.ReviewReason,
+			)
 		}
 		if p.InFlight { // who settles it knows what is next
 			continue
@@ -107,7 +146,8 @@ func (b *Bridge) afterCommit(changes ...change) {
 		case payment.StepWait:
 			signal(b.timersDue)
 		}
-		if (p.Delivery == payment.Sent || p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear) && !p.ConfirmBy.IsZero() {
+		if (p.Delivery == payment.Sent || p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear) &&
+			!p.ConfirmBy.IsZero() {
 			signal(b.confirmationsDue)
 		}
 	}

@@ -36,7 +36,8 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paidTimed("cs_1", "dev:1")
 		started := h.commits(h.payment("cs_1"), func(p *payment.Payment) {
-			p.Delivery, p.MaybeAccepted, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, true, time.Now(), time.Now(), time.Now().Add(p.Duration)
+			p.Delivery, p.MaybeAccepted, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, true, time.Now(), time.Now(), time.Now().
+				Add(p.Duration)
 		})
 		ended := h.commits(started.after, func(p *payment.Payment) { p.Delivery, p.EndsAt = payment.Done, time.Now() })
 		h.b.afterCommit(ended)
@@ -74,7 +75,16 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		var all sync.WaitGroup
 		for _, state := range []string{"started", "done"} {
 			all.Go(func() {
-				err := h.b.Confirm(context.Background(), payment.Confirmation{EventID: session + state, DeviceUID: "dev:1", CreditID: p.ID, State: state, At: time.Now()})
+				err := h.b.Confirm(
+					context.Background(),
+					payment.Confirmation{
+						EventID:   session + state,
+						DeviceUID: "dev:1",
+						CreditID:  p.ID,
+						State:     state,
+						At:        time.Now(),
+					},
+				)
 				if err != nil {
 					t.Error(err)
 				}
@@ -92,7 +102,14 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		_, err = h.l.PauseOf(context.Background(), "dev:1")
 		paused, _ := ledger.Found(err)
 		if d := h.b.c.Fleet.Device("dev:1"); h.inUse("dev:1") != used && !paused || (d.Pause != nil) != paused {
-			t.Fatalf("round %d: in use %v, paused %v; the ledger says %v, %v", round, h.inUse("dev:1"), d.Pause != nil, used, paused)
+			t.Fatalf(
+				"round %d: in use %v, paused %v; the ledger says %v, %v",
+				round,
+				h.inUse("dev:1"),
+				d.Pause != nil,
+				used,
+				paused,
+			)
 		}
 		if used {
 			h.does(session, payment.StepPostNote)

@@ -37,7 +37,8 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for ctx.Err() == nil {
-		if q.part == ledger.ForStripe && !b.clock().Known() { // it would not answer, and time may have decided something
+		// it would not answer, and time may have decided something
+		if q.part == ledger.ForStripe && !b.clock().Known() {
 			_ = upstream.Sleep(ctx, measuring)
 			continue
 		}
@@ -71,7 +72,8 @@ func (b *Bridge) runQueue(ctx, calls context.Context, q queue) {
 	}
 }
 
-// maxVendorWait is how long nobody looks at the queue while a vendor wants to be left alone: credits run out meanwhile.
+// maxVendorWait is how long nobody looks at the queue while a vendor wants to be left alone:
+// credits run out meanwhile.
 const maxVendorWait = 5 * time.Second
 
 // waitForVendor waits until the vendor may be asked again, but not long.
@@ -79,8 +81,8 @@ func (b *Bridge) waitForVendor(ctx context.Context, d time.Duration) {
 	_ = upstream.Sleep(ctx, min(d, maxVendorWait)) // the caller sees a context that ended
 }
 
-// waitUntilDue waits until a row is due, asking for the next one at each wake-up. It asks the readers: what most wake-ups are for is done already,
-// and the writer has other work.
+// waitUntilDue waits until a row is due, asking for the next one at each wake-up. It asks the
+// readers: what most wake-ups are for is done already, and the writer has other work.
 func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledger.Part) {
 	for woken := false; ; woken = true {
 		d := maxIdle
@@ -91,7 +93,8 @@ func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledg
 		case woken && !due.IsZero() && !b.now().Before(due):
 			return
 		case !due.IsZero():
-			// A row that is due and was not claimed has a device or slot that is not free: a wake-up comes when it is.
+			// A row that is due and was not claimed has a device or slot that is not free: a
+			// wake-up comes when it is.
 			d = min(max(due.Sub(b.now()), 100*time.Millisecond), maxIdle)
 		}
 		t := time.NewTimer(d)
@@ -125,7 +128,8 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 			}
 			for _, p := range due {
 				full := len(claimed) >= reserved
-				called := q.one && slices.ContainsFunc(claimed, func(c payment.Payment) bool { return c.DeviceUID == p.DeviceUID })
+				called := q.one &&
+					slices.ContainsFunc(claimed, func(c payment.Payment) bool { return c.DeviceUID == p.DeviceUID })
 				before := p
 				switch {
 				case b.tooEarly(p, tx.Now):
@@ -158,7 +162,8 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 		}
 		return nil
 	})
-	// If we stop here, the rows say that a call may be under way: when the lease is over they are looked at before anything is repeated.
+	// If we stop here, the rows say that a call may be under way: when the lease is over they are
+	// looked at before anything is repeated.
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
@@ -167,7 +172,8 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 	return claimed, nil
 }
 
-// tooEarly: after a start no deadline is acted on before Stripe's events and the machines' answers were read once.
+// tooEarly: after a start no deadline is acted on before Stripe's events and the machines' answers
+// were read once.
 func (b *Bridge) tooEarly(p payment.Payment, now time.Time) bool {
 	over := !p.ExpiresAt.IsZero() && !now.Before(p.ExpiresAt)
 	return over && (p.Delivery == payment.Queued || p.Delivery == payment.Sent) && !b.caughtUp()
@@ -175,7 +181,8 @@ func (b *Bridge) tooEarly(p payment.Payment, now time.Time) bool {
 
 // claimPayment judges the device, and claims what is still to be done.
 func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
-	if payment.CallsNotehub(p.Step) && p.Delivery == payment.Queued && !p.MaybeAccepted && !p.InFlight && !payment.IsFreeStart(p) {
+	if payment.CallsNotehub(p.Step) && p.Delivery == payment.Queued && !p.MaybeAccepted && !p.InFlight &&
+		!payment.IsFreeStart(p) {
 		switch b.c.Fleet.Eligibility(p.DeviceUID, p.PaidAt) {
 		case fleet.Unsure: // not judged while the devices are being listed
 			p.BackoffUntil = tx.Now.Add(time.Second)
@@ -199,12 +206,16 @@ func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payme
 	}
 	p, interrupted := payment.Claim(p, tx.Now)
 	if interrupted != nil {
-		err = tx.AddAttempt(p.ID, ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"})
+		err = tx.AddAttempt(
+			p.ID,
+			ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"},
+		)
 	}
 	return p, ended, err
 }
 
-// reject gives the money of a payment back for a device that is not sold on, and has somebody look why it could be paid for.
+// reject gives the money of a payment back for a device that is not sold on, and has somebody look
+// why it could be paid for.
 func (b *Bridge) reject(p payment.Payment, reason string, now time.Time) payment.Payment {
 	p = payment.Fail(p, reason)
 	p.ReviewReason = reason

@@ -93,7 +93,8 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	return nil
 }
 
-// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells the card.
+// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells
+// the card.
 const ChargeSucceeded = "charge.succeeded"
 
 // receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it
@@ -142,11 +143,12 @@ func learnCharge(tx *ledger.Tx, p payment.Payment, last4, receiptURL string) err
 	return tx.SetCharge(p.ID, cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL))
 }
 
-// sessionEventGrace is how long an event of a payment intent waits for the event of its session, which usually follows at once.
+// sessionEventGrace is how long an event of a payment intent waits for the event of its session,
+// which usually follows at once.
 const sessionEventGrace = 5 * time.Second
 
-// applyEvent does what an event asks for. Only a session makes a payment, which is claimed at once if
-// that is wanted; other objects make their session be looked up.
+// applyEvent does what an event asks for. Only a session makes a payment, which is claimed at once
+// if that is wanted; other objects make their session be looked up.
 func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
 	switch {
 	case e.Livemode != b.c.Livemode:
@@ -226,8 +228,8 @@ func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string,
 	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
 }
 
-// scheduleRefundCheck has Stripe be asked how much of a payment's charge is back: after a call that is
-// under way, whose answer may be the older one.
+// scheduleRefundCheck has Stripe be asked how much of a payment's charge is back: after a call that
+// is under way, whose answer may be the older one.
 func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	due := tx.Now
 	if p.InFlight {
@@ -236,8 +238,8 @@ func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Reconcile: true})
 }
 
-// deferEvent is an event of a payment that is not known yet. What it says is read from Stripe when the
-// event of its session, which usually follows at once, has had its time.
+// deferEvent is an event of a payment that is not known yet. What it says is read from Stripe when
+// the event of its session, which usually follows at once, has had its time.
 func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
 	switch {
 	case e.Type == "payment_intent.canceled":

@@ -22,8 +22,8 @@ const (
 	sessionsOpen = 24 * time.Hour
 )
 
-// runReconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may be
-// lost, late or not there at all.
+// runReconcile reads at the start and every PollInterval what Stripe has to tell, for a webhook may
+// be lost, late or not there at all.
 func (b *Bridge) runReconcile(ctx context.Context) {
 	failures := 0
 	var r reading
@@ -90,7 +90,8 @@ func (b *Bridge) CardsSoon(ctx context.Context) (reading bool, err error) {
 // maxCatchUp is how long deadlines wait for what Stripe's events left to be asked for.
 const maxCatchUp = 10 * time.Second
 
-// untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do not tell.
+// untilLookedUp waits until Stripe was asked for the money of payments, where its events alone do
+// not tell.
 func (b *Bridge) untilLookedUp(ctx context.Context) {
 	signal(b.lookupsDue)
 	for end := time.Now().Add(maxCatchUp); time.Now().Before(end) && ctx.Err() == nil; {
@@ -264,7 +265,8 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 	return nil
 }
 
-// judgedOnRestore applies a restore from a backup to a payment that the copy believes to be under way.
+// judgedOnRestore applies a restore from a backup to a payment that the copy believes to be under
+// way.
 func judgedOnRestore(p payment.Payment, now time.Time) payment.Payment {
 	p.InFlight = false
 	switch {

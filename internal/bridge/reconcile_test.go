@@ -92,7 +92,8 @@ func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
 	})
 }
 
-// What happened to a payment's money while nobody listened is known before anything is done with it.
+// What happened to a payment's money while nobody listened is known before anything is done with
+// it.
 func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
 	t.Parallel()
 	event := func(kind string, change func(*Event)) func(*house) {
@@ -187,7 +188,8 @@ func TestEventsAreReadWithAnOverlap(t *testing.T) {
 	})
 }
 
-// Stripe lists events for thirty days. A ledger that was not in use for longer reads the sessions instead.
+// Stripe lists events for thirty days. A ledger that was not in use for longer reads the sessions
+// instead.
 func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -217,7 +219,8 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 				h.run()
 				time.Sleep(time.Minute)
 				for n := range 3 {
-					if session := fmt.Sprintf("cs_test_%d", n); c.reads { // nothing tells whether it was handled before the ledger came back
+					// nothing tells whether it was handled before the ledger came back
+					if session := fmt.Sprintf("cs_test_%d", n); c.reads {
 						h.stands(session, payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 					} else {
 						h.stands(session, payment.Failed, payment.ReasonExpired, payment.Refunded, "")
@@ -272,7 +275,13 @@ func TestWhatBecomesOfASession(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t)
 				err := h.l.Update(t.Context(), func(tx *ledger.Tx) error {
-					return tx.SaveLink(ledger.Link{ID: "plink_old", DeviceUID: "dev:1", Plan: payment.Offer{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"}})
+					return tx.SaveLink(
+						ledger.Link{
+							ID:        "plink_old",
+							DeviceUID: "dev:1",
+							Plan:      payment.Offer{PriceID: "price_old", Name: "Old", Amount: 350, Currency: "eur"},
+						},
+					)
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -319,7 +328,8 @@ func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
 	})
 }
 
-// A device that nobody may pay for any more: the money goes back, and somebody looks why it could be paid for.
+// A device that nobody may pay for any more: the money goes back, and somebody looks why it could
+// be paid for.
 func TestADeviceThatIsOutOfSale(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -343,14 +353,25 @@ func TestADisputesEventsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dispute := func(id, kind, status string) Event {
-			return Event{ID: id, Type: "charge.dispute." + kind, ObjectID: "dp_1", Intent: "pi_cs_test_1", Created: time.Now(), Dispute: status}
+			return Event{
+				ID:       id,
+				Type:     "charge.dispute." + kind,
+				ObjectID: "dp_1",
+				Intent:   "pi_cs_test_1",
+				Created:  time.Now(),
+				Dispute:  status,
+			}
 		}
 		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
 			h := newHouse(t, confirming)
 			h.paid("cs_test_1", "dev:1")
 			h.does("cs_test_1", payment.StepPostNote)
 			h.says("1", "dev:1", "cs_test_1", "started")
-			events := []Event{dispute("evt_1", "created", "needs_response"), dispute("evt_2", "updated", "under_review"), dispute("evt_3", "closed", "won")}
+			events := []Event{
+				dispute("evt_1", "created", "needs_response"),
+				dispute("evt_2", "updated", "under_review"),
+				dispute("evt_3", "closed", "won"),
+			}
 			for _, n := range order {
 				h.receive(events[n])
 			}
@@ -360,7 +381,8 @@ func TestADisputesEventsInAnyOrder(t *testing.T) {
 	})
 }
 
-// Stripe says of a charge for ever that it was disputed; once that was decided for us it means nothing any more.
+// Stripe says of a charge for ever that it was disputed; once that was decided for us it means
+// nothing any more.
 func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -369,28 +391,68 @@ func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
 		h.does("cs_test_1", payment.StepPostNote)
 		h.says("1", "dev:1", "cs_test_1", "started")
 		const intent = "pi_cs_test_1"
-		h.receive(Event{ID: "evt_1", Type: "charge.dispute.created", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "needs_response"})
+		h.receive(
+			Event{
+				ID:       "evt_1",
+				Type:     "charge.dispute.created",
+				ObjectID: "dp_1",
+				Intent:   intent,
+				Created:  time.Now(),
+				Dispute:  "needs_response",
+			},
+		)
 		h.stands("cs_test_1", payment.Started, "", payment.Disputed, payment.ReasonDisputed)
-		h.receive(Event{ID: "evt_2", Type: "charge.dispute.closed", ObjectID: "dp_1", Intent: intent, Created: time.Now(), Dispute: "won"})
+		h.receive(
+			Event{
+				ID:       "evt_2",
+				Type:     "charge.dispute.closed",
+				ObjectID: "dp_1",
+				Intent:   intent,
+				Created:  time.Now(),
+				Dispute:  "won",
+			},
+		)
 		i := h.money.intents[intent]
 		i.session.Disputed = true
-		i.refunds = append(i.refunds, payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"}) // at Stripe, which makes the charge be read
-		h.receive(Event{ID: "evt_3", Type: "charge.refunded", ObjectID: "ch_1", Intent: intent, Created: time.Now(), Refunded: i.session.Amount})
+		// at Stripe, which makes the charge be read
+		i.refunds = append(
+			i.refunds,
+			payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"},
+		)
+		h.receive(
+			Event{
+				ID:       "evt_3",
+				Type:     "charge.refunded",
+				ObjectID: "ch_1",
+				Intent:   intent,
+				Created:  time.Now(),
+				Refunded: i.session.Amount,
+			},
+		)
 		h.run()
 		time.Sleep(sessionEventGrace)
 		h.stands("cs_test_1", payment.Done, payment.ReasonReversed, payment.Refunded, "")
 	})
 }
 
-// An event of an intent comes before its session's: it is asked for when that has had its time, and makes the payment.
+// An event of an intent comes before its session's: it is asked for when that has had its time, and
+// makes the payment.
 func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		e := h.pays("cs_test_1", "dev:1")
 		h.run()
-		h.receive(Event{ID: "evt_pi", Type: "payment_intent.succeeded", ObjectID: e.Intent, Intent: e.Intent, Created: time.Now(),
-			Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"}})
+		h.receive(
+			Event{
+				ID:       "evt_pi",
+				Type:     "payment_intent.succeeded",
+				ObjectID: e.Intent,
+				Intent:   e.Intent,
+				Created:  time.Now(),
+				Metadata: map[string]string{"device_uid": "dev:1", "project": "app:1"},
+			},
+		)
 		time.Sleep(sessionEventGrace / 2)
 		h.noPayment("cs_test_1")
 		time.Sleep(sessionEventGrace)
@@ -402,7 +464,14 @@ func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
 
 // charge is the event that tells which card paid for a session.
 func charge(session, last4 string) Event {
-	return Event{ID: "evt_ch_" + session, Type: ChargeSucceeded, ObjectID: "ch_" + session, Intent: "pi_" + session, Created: time.Now(), Card: last4}
+	return Event{
+		ID:       "evt_ch_" + session,
+		Type:     ChargeSucceeded,
+		ObjectID: "ch_" + session,
+		Intent:   "pi_" + session,
+		Created:  time.Now(),
+		Card:     last4,
+	}
 }
 
 func (h *house) card(session, want string) {
@@ -449,8 +518,20 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 		began := time.Now()
 		time.Sleep(time.Second)
 		recorded := func(session string) {
-			p := payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: "pi_" + session, Token: session, DeviceUID: "dev:1", Amount: 350, Currency: "eur",
-				Delivery: payment.Failed, Reason: payment.ReasonExpired, Funds: payment.DisputeLost, PaidAt: began, CreatedAt: began}
+			p := payment.Payment{
+				ID:            payment.CreditID(session),
+				SessionID:     session,
+				PaymentIntent: "pi_" + session,
+				Token:         session,
+				DeviceUID:     "dev:1",
+				Amount:        350,
+				Currency:      "eur",
+				Delivery:      payment.Failed,
+				Reason:        payment.ReasonExpired,
+				Funds:         payment.DisputeLost,
+				PaidAt:        began,
+				CreatedAt:     began,
+			}
 			if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
 				t.Fatal(err)
 			}

@@ -24,9 +24,13 @@ func (b *Bridge) oursBy(metadata map[string]string) bool {
 	return metadata["device_uid"] != "" && (project == "" || project == b.c.Project)
 }
 
-// recordSession makes a payment of a session, once, and claims it if that is wanted; of one that is known
-// it takes in where its money is.
-func (b *Bridge) recordSession(tx *ledger.Tx, s payment.CheckoutSession, claim bool) (outcome string, _ change, err error) {
+// recordSession makes a payment of a session, once, and claims it if that is wanted; of one that is
+// known it takes in where its money is.
+func (b *Bridge) recordSession(
+	tx *ledger.Tx,
+	s payment.CheckoutSession,
+	claim bool,
+) (outcome string, _ change, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
 		return WrongMode, change{}, nil
@@ -70,7 +74,8 @@ func (b *Bridge) recordSession(tx *ledger.Tx, s payment.CheckoutSession, claim b
 	case s.IntentStatus == "requires_capture":
 		p.Funds = payment.Authorized
 	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
-		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent tells.
+		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent
+		// tells.
 		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
 		p.Funds = payment.Paid
@@ -144,8 +149,8 @@ func offered(tx *ledger.Tx, s payment.CheckoutSession) (plan payment.Offer, manu
 	return link.Plan, link.Manual, remembered, err
 }
 
-// setDeadlines sets until when a credit lives, and until when a machine that confirms is waited for. A
-// machine may tell late what it began in time.
+// setDeadlines sets until when a credit lives, and until when a machine that confirms is waited
+// for. A machine may tell late what it began in time.
 func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from time.Time) payment.Payment {
 	if lifetime <= 0 {
 		return p
@@ -159,8 +164,8 @@ func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from ti
 	return p
 }
 
-// reserveDevice has a timed credit take its device, or refuses it while another holds that. It returns
-// the change of one whose time is over, which the caller publishes.
+// reserveDevice has a timed credit take its device, or refuses it while another holds that. It
+// returns the change of one whose time is over, which the caller publishes.
 func (b *Bridge) reserveDevice(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
 	if p.Duration == 0 || p.HoldsDevice {
 		return p, nil, nil

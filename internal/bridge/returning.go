@@ -35,7 +35,8 @@ type returning struct {
 }
 
 const (
-	// madePerSecond is how often the success page may read sessions that we made, and readsPerSecond all others.
+	// madePerSecond is how often the success page may read sessions that we made, and
+	// readsPerSecond all others.
 	madePerSecond, readsPerSecond = 10, 2
 	// catchUpEvery is how often events may be read for those who came back.
 	catchUpEvery = 5 * time.Second

@@ -50,7 +50,8 @@ func (b *Bridge) Session(ctx context.Context, id string) (payment.Payment, error
 // maxSessionRead is how long a customer waits for Stripe's answer; the page then asks again.
 const maxSessionRead = 10 * time.Second
 
-// negativeCache remembers for a while which sessions Stripe does not know: invented ones must not cost a read each time.
+// negativeCache remembers for a while which sessions Stripe does not know: invented ones must not
+// cost a read each time.
 type negativeCache struct {
 	mu  sync.Mutex
 	ids map[string]time.Time
@@ -103,8 +104,13 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 	return nil
 }
 
-// recordNow records a session that Stripe was asked for, and in the same transaction does what else the caller wants.
-func (b *Bridge) recordNow(ctx context.Context, s payment.CheckoutSession, also func(*ledger.Tx) error) (outcome string, err error) {
+// recordNow records a session that Stripe was asked for, and in the same transaction does what else
+// the caller wants.
+func (b *Bridge) recordNow(
+	ctx context.Context,
+	s payment.CheckoutSession,
+	also func(*ledger.Tx) error,
+) (outcome string, err error) {
 	if err := b.mayRecord(ctx); err != nil {
 		return "", err
 	}

@@ -33,16 +33,22 @@ func (b *Bridge) countNotes(tx *ledger.Tx, p payment.Payment, notes int) (paymen
 	return p, err
 }
 
-// refundedElsewhere reports whether a refund carries our order of a payment that this ledger has not given.
+// refundedElsewhere reports whether a refund carries our order of a payment that this ledger has
+// not given.
 func refundedElsewhere(p payment.Payment, e Event) bool {
 	return e.Refund != nil && e.Refund.Credit == p.ID && e.Refund.Number > p.RefundSeq
 }
 
 // confirmedElsewhere applies an answer to a credit that this ledger has not posted.
-func (b *Bridge) confirmedElsewhere(tx *ledger.Tx, p payment.Payment, c payment.Confirmation) (payment.Payment, string, error) {
+func (b *Bridge) confirmedElsewhere(
+	tx *ledger.Tx,
+	p payment.Payment,
+	c payment.Confirmation,
+) (payment.Payment, string, error) {
 	posted, err := tx.NotesPosted(p.ID)
 	if posted > 0 || err != nil {
-		return p, payment.ConfirmationNoPost, err // a note that was taken back and is posted again: the machine had fetched it
+		// a note that was taken back and is posted again: the machine had fetched it
+		return p, payment.ConfirmationNoPost, err
 	}
 	before := p
 	p, outcome := payment.ApplyForeignConfirmation(p, c, tx.Now)

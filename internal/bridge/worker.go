@@ -15,14 +15,17 @@ import (
 )
 
 const (
-	// notehubWorkers is how many calls to Notehub may be under way. There is at most one for a device, so this is how many slow or
-	// dead devices it takes to hold up a healthy one; those that failed before may take half of them.
+	// notehubWorkers is how many calls to Notehub may be under way. There is at most one for a
+	// device, so this is how many slow or dead devices it takes to hold up a healthy one; those
+	// that failed before may take half of them.
 	notehubWorkers = 64
 	// stripeWorkers is the same for Stripe, whose calls are few and quick.
 	stripeWorkers = 8
-	// maxIdle is how long a worker sleeps at the most when nothing is due: the ledger may have been written to in ways not foreseen.
+	// maxIdle is how long a worker sleeps at the most when nothing is due: the ledger may have been
+	// written to in ways not foreseen.
 	maxIdle = 30 * time.Second
-	// settleTime is how long the result of a call is tried to be written down before it is left to the lease.
+	// settleTime is how long the result of a call is tried to be written down before it is left to
+	// the lease.
 	settleTime = 4 * time.Second
 	// disputeSettles is how long after Stripe refused a refund for a dispute its disputes are read.
 	disputeSettles = time.Minute
@@ -30,7 +33,8 @@ const (
 	maxTimed = 64
 )
 
-// Run works until ctx ends: then nothing more is claimed, and what is under way may finish until the calls' own context ends.
+// Run works until ctx ends: then nothing more is claimed, and what is under way may finish until
+// the calls' own context ends.
 func (b *Bridge) Run(ctx, calls context.Context) {
 	b.learnTime(ctx)
 	b.recoverState(ctx)
@@ -99,25 +103,33 @@ func (b *Bridge) execute(ctx context.Context, p payment.Payment) {
 	b.recordOutcome(p, o, time.Since(began), err)
 }
 
-// pending asks Notehub which notes of a credit wait for its device. Of a note that cannot be read nobody can say whose it is: while one waits and
-// none is the credit's, that is no evidence that its note was fetched. A credit whose only note was listed and deleted cannot be that one.
+// pending asks Notehub which notes of a credit wait for its device. Of a note that cannot be read
+// nobody can say whose it is: while one waits and none is the credit's, that is no evidence that
+// its note was fetched. A credit whose only note was listed and deleted cannot be that one.
 func (b *Bridge) pending(ctx context.Context, p payment.Payment) ([]string, error) {
 	pending, err := b.c.Notehub.PendingNotes(ctx, p.DeviceUID)
 	ids := payment.NotesOf(p, pending)
 	fetchedIfNone := p.Delivery == payment.Sent && (p.RecallStatus == payment.NotRecalled || p.NotFoundAfterUnclear)
-	if err == nil && len(ids) == 0 && fetchedIfNone && slices.ContainsFunc(pending, func(n payment.PendingNote) bool { return n.Unreadable }) {
-		err = &upstream.Error{Outcome: upstream.Retryable, Status: 200, Detail: "a note that waits for the device cannot be read, and may be this credit's"}
+	if err == nil && len(ids) == 0 && fetchedIfNone &&
+		slices.ContainsFunc(pending, func(n payment.PendingNote) bool { return n.Unreadable }) {
+		err = &upstream.Error{
+			Outcome: upstream.Retryable,
+			Status:  200,
+			Detail:  "a note that waits for the device cannot be read, and may be this credit's",
+		}
 	}
 	return ids, err
 }
 
-// settling returns the context in which the result of a call is written down: the calls' own may have ended.
+// settling returns the context in which the result of a call is written down: the calls' own may
+// have ended.
 func settling(calls context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(calls), settleTime)
 }
 
-// recordOutcome writes down what a call came to. It does so also while we shut down, and tries again while the disk refuses: what was
-// seen must not be lost. If we stop before it is on disk, the claim runs out and the call counts as unclear.
+// recordOutcome writes down what a call came to. It does so also while we shut down, and tries
+// again while the disk refuses: what was seen must not be lost. If we stop before it is on disk,
+// the claim runs out and the call counts as unclear.
 func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took time.Duration, callErr error) {
 	o.Result, o.Err = upstream.OutcomeOf(callErr), callErr
 	attempt := ledger.Attempt{At: o.Began, Action: o.Action, Outcome: "ok", Status: 200, Took: took}
@@ -176,7 +188,31 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 		level = slog.LevelWarn
 	}
 	p := changed.after
-	b.c.Log.Log(context.Background(), level, "attempt", "payment", p.ID, "device", p.DeviceUID, "action", o.Action, "outcome", o.Result.String(),
-		"status", attempt.Status, "took", took.Round(time.Millisecond), "stale", o.Stale, "machine", p.Delivery, "money", p.Funds, "next_at", p.DueAt,
-		"detail", attempt.Detail)
+	b.c.Log.Log(
+		context.Background(),
+		level,
+		"attempt",
+		"payment",
+		p.ID,
+		"device",
+		p.DeviceUID,
+		"action",
+		o.Action,
+		"outcome",
+		o.Result.String(),
+		"status",
+		attempt.Status,
+		"took",
+		took.Round(time.Millisecond),
+		"stale",
+		o.Stale,
+		"machine",
+		p.Delivery,
+		"money",
+		p.Funds,
+		"next_at",
+		p.DueAt,
+		"detail",
+		attempt.Detail,
+	)
 }

@@ -59,7 +59,8 @@ type Config struct {
 	Suspicious []string // lines and names among the settings that are probably mistakes
 }
 
-// Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a
+// *upstream.Error if it fails.
 type Notehub interface {
 	// SignIn gets a token.
 	SignIn(ctx context.Context) error
@@ -106,7 +107,8 @@ func warned(remedy, format string, args ...any) Result {
 	return Result{State: Warned, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Run makes all checks, one after the other, and returns what they came to in the same order every time.
+// Run makes all checks, one after the other, and returns what they came to in the same order every
+// time.
 func Run(ctx context.Context, c Config) []Result {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
@@ -179,7 +181,8 @@ func words(err error) string {
 	return err.Error()
 }
 
-// patiently asks once more where a vendor only asks to slow down. The vendor's pace makes the next attempt wait.
+// patiently asks once more where a vendor only asks to slow down. The vendor's pace makes the next
+// attempt wait.
 func patiently(ctx context.Context, ask func() error) error {
 	for {
 		if err := ask(); upstream.OutcomeOf(err) != upstream.RateLimited || ctx.Err() != nil {

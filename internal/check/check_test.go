@@ -42,9 +42,18 @@ type checked struct {
 func newChecked(t *testing.T, live bool) *checked {
 	t.Helper()
 	c := &checked{T: t, free: 1 << 34, stripe: sandbox.NewStripe(sandbox.StripeConfig{Livemode: live}),
-		notehub: sandbox.NewNotehub(sandbox.NotehubConfig{ClientID: "client", ClientSecret: "secret-of-client", Token: "personal-token", Project: fixture.Project})}
+		notehub: sandbox.NewNotehub(
+			sandbox.NotehubConfig{
+				ClientID:     "client",
+				ClientSecret: "secret-of-client",
+				Token:        "personal-token",
+				Project:      fixture.Project,
+			},
+		)}
 	stripeServer, hubServer := httptest.NewServer(c.stripe), httptest.NewServer(c.notehub)
-	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.health(w, r) }))
+	front := httptest.NewUnstartedServer(
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.health(w, r) }),
+	)
 	front.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
 	front.StartTLS()
 	t.Cleanup(func() { c.stripe.Close(); stripeServer.Close(); hubServer.Close(); front.Close() })
@@ -59,7 +68,9 @@ func newChecked(t *testing.T, live bool) *checked {
 	c.public.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	c.notehub.AddFleet("fleet:1", "Laundry", nil)
-	c.notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", Fleets: []string{"fleet:1"}, LastActivity: time.Now()})
+	c.notehub.AddDevice(
+		sandbox.Device{UID: fixture.Washer, Name: "Washer 3", Fleets: []string{"fleet:1"}, LastActivity: time.Now()},
+	)
 	c.notehub.SetRoute("https://pay.example.com/webhook/notehub", apptest.RouteToken)
 	key := fixture.TestKey
 	if live {
@@ -144,7 +155,10 @@ func TestWhereNothingIsWrongEveryCheckIsOK(t *testing.T) {
 
 // says is a refusal of Stripe in its own words.
 func says(status int, code, message string) sandbox.Outcome {
-	return sandbox.Outcome{Status: status, Body: fmt.Sprintf(`{"error":{"type":"invalid_request_error","code":%q,"message":%q}}`, code, message)}
+	return sandbox.Outcome{
+		Status: status,
+		Body:   fmt.Sprintf(`{"error":{"type":"invalid_request_error","code":%q,"message":%q}}`, code, message),
+	}
 }
 
 func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
@@ -166,7 +180,11 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 	}
 	wrongClock := func(by time.Duration) func(*checked) {
 		return func(c *checked) {
-			o := sandbox.Outcome{Applied: true, Status: 200, Header: http.Header{"Date": {time.Now().Add(by).UTC().Format(http.TimeFormat)}}}
+			o := sandbox.Outcome{
+				Applied: true,
+				Status:  200,
+				Header:  http.Header{"Date": {time.Now().Add(by).UTC().Format(http.TimeFormat)}},
+			}
 			c.stripe.Always("{any} /{all...}", o)
 			c.notehub.Always("{any} /{all...}", o)
 		}
@@ -296,7 +314,8 @@ func TestEachFaultFailsItsOwnLineAndNoOther(t *testing.T) {
 	}
 }
 
-// untrusting is a client that reaches the same server and knows nobody who could have signed its certificate.
+// untrusting is a client that reaches the same server and knows nobody who could have signed its
+// certificate.
 func untrusting(of *http.Client) *http.Client {
 	transport := of.Transport.(*http.Transport).Clone()
 	transport.TLSClientConfig.RootCAs = nil
@@ -307,7 +326,10 @@ func TestARestrictedKeyNeedNotSeeEndpoints(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t, false)
 	c.env["STRIPE_SECRET_KEY"] = "rk_test_0123456789"
-	c.stripe.Always("GET /v1/webhook_endpoints", says(403, "", "Having the 'rak_webhook_read' permission would allow this request."))
+	c.stripe.Always(
+		"GET /v1/webhook_endpoints",
+		says(403, "", "Having the 'rak_webhook_read' permission would allow this request."),
+	)
 	for _, r := range c.run() {
 		want := check.OK
 		if r.Name == "Webhook delivery" || r.Name == "Webhook API version" {
@@ -340,7 +362,10 @@ func TestChecksChangeNothing(t *testing.T) {
 func TestNotehubIsAskedNoFasterThanItAllows(t *testing.T) {
 	t.Parallel()
 	c := newChecked(t, false)
-	c.notehub.Next("GET /v1/projects/{p}/fleets", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
+	c.notehub.Next(
+		"GET /v1/projects/{p}/fleets",
+		sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+	)
 	for _, r := range c.run() {
 		if r.State != check.OK {
 			t.Errorf("%+v; want it ok after it waited", r)

@@ -18,7 +18,8 @@ import (
 	"notepay/internal/ledger"
 )
 
-// unknownSettings warns of names that are not settings, which would otherwise have no effect in silence.
+// unknownSettings warns of names that are not settings, which would otherwise have no effect in
+// silence.
 func (r *run) unknownSettings(context.Context) Result {
 	if len(r.Suspicious) > 0 {
 		return warned(
@@ -195,7 +196,8 @@ func (r *run) public(ctx context.Context) Result {
 	}
 }
 
-// soonOver is how long before its end a certificate is worth a word: those that renew themselves have done so by then.
+// soonOver is how long before its end a certificate is worth a word: those that renew themselves
+// have done so by then.
 const soonOver = 14 * 24 * time.Hour
 
 func validity(state *tls.ConnectionState) Result {

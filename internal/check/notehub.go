@@ -141,7 +141,8 @@ func (r *run) listDevices(ctx context.Context) Result {
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
 }
 
-// sample are the devices to ask about singly: those that were heard of last, for what is wrong with them hurts soonest.
+// sample are the devices to ask about singly: those that were heard of last, for what is wrong with
+// them hurts soonest.
 func (r *run) sample() []ledger.Device {
 	devices := slices.DeleteFunc(slices.Clone(r.devices), func(d ledger.Device) bool { return d.Disabled })
 	slices.SortStableFunc(devices, func(a, b ledger.Device) int { return b.LastActivity.Compare(a.LastActivity) })

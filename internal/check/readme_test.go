@@ -22,7 +22,8 @@ func stripeCommands(t *testing.T) string {
 	return strings.ReplaceAll(string(text), "\\\n", "")
 }
 
-// TestReadmeEndpoint holds the documented command for a webhook endpoint against the check that judges endpoints.
+// TestReadmeEndpoint holds the documented command for a webhook endpoint against the check that
+// judges endpoints.
 func TestReadmeEndpoint(t *testing.T) {
 	t.Parallel()
 	command := regexp.MustCompile(`(?m)^stripe webhook_endpoints create.*$`).FindString(stripeCommands(t))
@@ -54,7 +55,11 @@ func TestReadmeListen(t *testing.T) {
 		t.Fatal("the README has no stripe listen line")
 	}
 	listed := strings.Split(events[1], ",")
-	if missing, extra := without(stripeapi.EventTypes(), listed), without(listed, stripeapi.EventTypes()); len(missing)+len(extra) > 0 {
+	if missing, extra := without(stripeapi.EventTypes(), listed), without(listed, stripeapi.EventTypes()); len(
+		missing,
+	)+len(
+		extra,
+	) > 0 {
 		t.Errorf("stripe listen lacks %v and has beyond them %v", missing, extra)
 	}
 }

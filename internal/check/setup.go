@@ -213,7 +213,8 @@ func (c SetupConfig) endpoint(ctx context.Context, d *dialogue) (secret string, 
 	return made.Secret, nil
 }
 
-// mend sees that one of the endpoints sends all that is followed. One that somebody else made is left alone.
+// mend sees that one of the endpoints sends all that is followed. One that somebody else made is
+// left alone.
 func (c SetupConfig) mend(ctx context.Context, d *dialogue, endpoints []*stripe.WebhookEndpoint) error {
 	best := endpoints[0]
 	for _, e := range endpoints {

@@ -29,10 +29,18 @@ type account struct {
 
 func newAccount(t *testing.T) *account {
 	t.Helper()
-	a := &account{T: t, stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: t}), file: filepath.Join(t.TempDir(), ".env")}
+	a := &account{
+		T:      t,
+		stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: t}),
+		file:   filepath.Join(t.TempDir(), ".env"),
+	}
 	server := httptest.NewServer(a.stripe)
 	t.Cleanup(func() { a.stripe.Close(); server.Close() })
-	a.env = map[string]string{"STRIPE_SECRET_KEY": fixture.TestKey, "PUBLIC_URL": "https://pay.example.com", "STRIPE_API_URL": server.URL}
+	a.env = map[string]string{
+		"STRIPE_SECRET_KEY": fixture.TestKey,
+		"PUBLIC_URL":        "https://pay.example.com",
+		"STRIPE_API_URL":    server.URL,
+	}
 	return a
 }
 
@@ -95,7 +103,9 @@ func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
 		t.Errorf("exit code %d, made %v in two runs; want nothing more, and no secret again", code, a.made())
 	}
 	for e, err := range a.client().V1WebhookEndpoints.List(t.Context(), &stripe.WebhookEndpointListParams{}) {
-		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion || len(e.EnabledEvents) != len(stripeapi.EventTypes()) || e.Metadata["app"] != "notepay" {
+		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion ||
+			len(e.EnabledEvents) != len(stripeapi.EventTypes()) ||
+			e.Metadata["app"] != "notepay" {
 			t.Errorf("the endpoint is %+v, %v", e, err)
 		}
 	}
@@ -115,14 +125,16 @@ func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	a.stripe.Next("POST /v1/prices", sandbox.Outcome{Status: 500})
-	if out, code := a.setUp("Warm wash", "eur", "3.50"); code != 1 || !strings.Contains(out, "create the price: Stripe says") {
+	if out, code := a.setUp("Warm wash", "eur", "3.50"); code != 1 ||
+		!strings.Contains(out, "create the price: Stripe says") {
 		t.Errorf("exit code %d; want 1 and what could not be made", code)
 	}
 	a.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: 500})
 	if _, code := a.setUp("eur", "3.50"); code != 1 {
 		t.Errorf("exit code %d; want 1", code)
 	}
-	if out, code := a.setUp(); code != 0 || a.made() != [3]int{1, 1, 1} || !strings.Contains(out, "dashboard.stripe.com/webhooks") {
+	if out, code := a.setUp(); code != 0 || a.made() != [3]int{1, 1, 1} ||
+		!strings.Contains(out, "dashboard.stripe.com/webhooks") {
 		t.Errorf("exit code %d, made %v in three runs; want one of each, and where the secret is", code, a.made())
 	}
 }
@@ -183,10 +195,12 @@ func TestAnAnswerThatCannotBeIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	out, code := a.setUp("", "Warm wash", "euros", "eur", "350", "0.05", "3.50")
-	if code != 0 || !strings.Contains(out, "three letters") || !strings.Contains(out, "written like 3.50") || !strings.Contains(out, "below the 50") {
+	if code != 0 || !strings.Contains(out, "three letters") || !strings.Contains(out, "written like 3.50") ||
+		!strings.Contains(out, "below the 50") {
 		t.Errorf("exit code %d; want each wrong answer explained", code)
 	}
-	if out, code := newAccount(t).setUp("Warm wash", "jpy", "350.00", "350"); code != 0 || !strings.Contains(out, ", 350 JPY, was created") {
+	if out, code := newAccount(t).setUp("Warm wash", "jpy", "350.00", "350"); code != 0 ||
+		!strings.Contains(out, ", 350 JPY, was created") {
 		t.Errorf("exit code %d, %s; want a price in a currency without cents", code, out)
 	}
 }
@@ -203,8 +217,11 @@ func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
 	} {
 		a := newAccount(t)
 		client := a.client()
-		made, err := client.V1WebhookEndpoints.Create(t.Context(), &stripe.WebhookEndpointCreateParams{URL: stripe.String(hooks),
-			EnabledEvents: stripe.StringSlice([]string{"checkout.session.completed"}), Metadata: c.metadata})
+		made, err := client.V1WebhookEndpoints.Create(
+			t.Context(),
+			&stripe.WebhookEndpointCreateParams{URL: stripe.String(hooks),
+				EnabledEvents: stripe.StringSlice([]string{"checkout.session.completed"}), Metadata: c.metadata},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,8 @@ import (
 
 const keysPage = "copy the key from https://dashboard.stripe.com/apikeys"
 
-// copied looks for what creeps in when a secret is copied. Spaces are refused with the other wrong settings already.
+// copied looks for what creeps in when a secret is copied. Spaces are refused with the other wrong
+// settings already.
 func (r *run) copied(context.Context) Result {
 	s := r.Settings
 	for name, secret := range map[string]config.Secret{
@@ -77,8 +78,8 @@ func (r *run) stripeKey(ctx context.Context) Result {
 	}
 }
 
-// permissionMissing tells a restricted key that lacks a permission from one that is not known: Stripe answers 401 or 403, and names the
-// permission (docs/vendors.md, Q11).
+// permissionMissing tells a restricted key that lacks a permission from one that is not known:
+// Stripe answers 401 or 403, and names the permission (docs/vendors.md, Q11).
 func permissionMissing(err error) bool {
 	e, ok := errors.AsType[*stripe.Error](err)
 	return ok &&
@@ -96,8 +97,9 @@ func first[T any](list stripe.Seq2[T, error]) error {
 	return nil
 }
 
-// permissions makes one call of each kind that the bridge makes. Those that would change something name an object that does not exist: that
-// Stripe looks at the permission before the object is assumed (docs/vendors.md, Q21), and if it does not, nothing is changed either.
+// permissions makes one call of each kind that the bridge makes. Those that would change something
+// name an object that does not exist: that Stripe looks at the permission before the object is
+// assumed (docs/vendors.md, Q21), and if it does not, nothing is changed either.
 func (r *run) permissions(ctx context.Context) Result {
 	switch {
 	case !r.stripeWorks:
@@ -180,7 +182,8 @@ func (r *run) price(ctx context.Context, id string) *price {
 	case p.err == nil:
 		p.why = fleet.BelowMinimum(p.plan.Amount, p.plan.Currency)
 	case upstream.OutcomeOf(p.err) == upstream.Rejected:
-		// Stripe's words for it: "a similar object exists in live mode, but a test mode key was used to make this request."
+		// Stripe's words for it: "a similar object exists in live mode, but a test mode key was
+		// used to make this request."
 		p.why, p.otherMode, p.err = words(p.err), strings.Contains(words(p.err), "a similar object exists in"), nil
 	}
 	r.prices[id] = p

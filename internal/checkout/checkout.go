@@ -1,4 +1,5 @@
-// Package checkout makes a Checkout Session for each purchase, where sessions are made instead of links.
+// Package checkout makes a Checkout Session for each purchase, where sessions are made instead of
+// links.
 //
 // It promises that a browser has at most one session that it can pay for a machine and plan, that a
 // session is in the ledger, with what is sold through it, before anybody is led to it, that those
@@ -32,7 +33,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if
+// it fails.
 type Stripe interface {
 	// CreateSession makes a session that can be paid until ends, and returns where; the same key
 	// makes the same session.
@@ -116,7 +118,8 @@ const (
 	// wrongBy is by how much the host's clock may be wrong at the start, without a session being
 	// forgotten that is open.
 	wrongBy = 24 * time.Hour
-	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that differ.
+	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that
+	// differ.
 	lifetime = 31 * time.Minute
 	// leastLeft is how long a session has to be payable still to be given out again.
 	leastLeft = 10 * time.Minute
@@ -257,7 +260,8 @@ func (k *Checkout) tried(b buyer, a attempt, err error) {
 	}
 }
 
-// keep remembers a request whose session nobody was told of, and forgets those that are of no use any more.
+// keep remembers a request whose session nobody was told of, and forgets those that are of no use
+// any more.
 func (k *Checkout) keep(b buyer, a attempt) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -285,7 +289,8 @@ func (k *Checkout) Changed(p payment.Payment) { k.forget(p.SessionID) }
 // looking is how often it is looked whether the machines of open sessions still sell.
 const looking = 3 * time.Second
 
-// Run ends the sessions of machines that went out of sale, until the context ends. A call under way may still finish.
+// Run ends the sessions of machines that went out of sale, until the context ends. A call under way
+// may still finish.
 func (k *Checkout) Run(ctx, calls context.Context) {
 	for upstream.Sleep(ctx, looking) == nil {
 		if !k.c.Ledger.Clock().Known() { // what ended is told by Stripe's time

@@ -37,7 +37,10 @@ func TestAPurchaseThroughASessionOfItsOwn(t *testing.T) {
 		t.Run(capture, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
-				f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m"} })
+				f.Stripe.SetPrice(
+					fixture.Warm,
+					func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m"} },
+				)
 				f.Run()
 				p := f.Phone()
 				to, form := p.Scans()
@@ -45,18 +48,38 @@ func TestAPurchaseThroughASessionOfItsOwn(t *testing.T) {
 					f.Errorf("the cookie is %v; want it HttpOnly, Secure and SameSite=Lax", c)
 				}
 				session := p.Presses(to, form+"&amount=1&currency=usd&device_uid=dev:1")
-				if session.Amount != 350 || session.Currency != "eur" || session.DeviceUID != fixture.Washer || session.PriceID != fixture.Warm || session.PaymentLink != "" ||
-					session.Metadata["app"] != "notepay" || session.Metadata["project"] != fixture.Project || session.Metadata["price_id"] != fixture.Warm {
-					f.Errorf("the session is %+v; want the plan's price and the machine, whatever the form says", session)
+				if session.Amount != 350 || session.Currency != "eur" || session.DeviceUID != fixture.Washer ||
+					session.PriceID != fixture.Warm ||
+					session.PaymentLink != "" ||
+					session.Metadata["app"] != "notepay" ||
+					session.Metadata["project"] != fixture.Project ||
+					session.Metadata["price_id"] != fixture.Warm {
+					f.Errorf(
+						"the session is %+v; want the plan's price and the machine, whatever the form says",
+						session,
+					)
 				}
 				if session.SuccessURL != "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}" {
 					f.Errorf("afterwards it leads to %s", session.SuccessURL)
 				}
-				f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Name, p.Metadata = "Very warm wash", map[string]string{"duration": "1m"} })
+				f.Stripe.SetPrice(
+					fixture.Warm,
+					func(p *sandbox.Price) { p.Name, p.Metadata = "Very warm wash", map[string]string{"duration": "1m"} },
+				)
 				session = f.Complete(session, sandbox.PayOptions{})
 				money := map[string]string{"immediate": "paid", "on_start": "authorized"}[capture]
-				f.Answers("the payment", f.AsOperator("/api/payments/"+session.ID), http.StatusOK, `"money":"`+money+`"`)
-				f.Answers("as sold", f.AsOperator("/api/payments/"+session.ID), http.StatusOK, `"plan":"Warm wash","duration_s":1800,"amount":350`)
+				f.Answers(
+					"the payment",
+					f.AsOperator("/api/payments/"+session.ID),
+					http.StatusOK,
+					`"money":"`+money+`"`,
+				)
+				f.Answers(
+					"as sold",
+					f.AsOperator("/api/payments/"+session.ID),
+					http.StatusOK,
+					`"plan":"Warm wash","duration_s":1800,"amount":350`,
+				)
 				if notes := f.Notehub.Notes(fixture.Washer); len(notes) != 1 {
 					f.Errorf("the machine has %d notes; want 1", len(notes))
 				}
@@ -125,7 +148,12 @@ func TestABrowserHasOneOpenSession(t *testing.T) {
 func TestTheSessionsOfAMachineThatGoesOutOfSaleEnd(t *testing.T) {
 	t.Parallel()
 	pause := func(f *apptest.Front) {
-		f.Answers("pause", f.Do("POST", "/api/devices/"+fixture.Washer+"/pause", "", "Authorization", "Bearer "+apptest.OperatorToken), http.StatusOK, "")
+		f.Answers(
+			"pause",
+			f.Do("POST", "/api/devices/"+fixture.Washer+"/pause", "", "Authorization", "Bearer "+apptest.OperatorToken),
+			http.StatusOK,
+			"",
+		)
 	}
 	for why, happen := range map[string]func(*apptest.Front){
 		"paused": pause,
@@ -191,82 +219,100 @@ func TestAPaidSessionIsNotEndedWithTheUseOfItsMachine(t *testing.T) {
 
 func TestTheButtonPressedTooOften(t *testing.T) {
 	t.Parallel()
-	apptest.InFront(t, func(s *config.Settings) { apptest.PerPurchase(s); apptest.ReadAtOnce(s) }, func(f *apptest.Front) {
-		for _, uid := range []string{"dev:2", "dev:3", "dev:4", "dev:5", "dev:6", "dev:7", "dev:8"} {
-			f.Notehub.AddDevice(sandbox.Device{UID: uid})
-		}
-		f.Run()
-		p := f.Phone()
-		to, form := p.Scans()
-		refused := func(what string, w *httptest.ResponseRecorder) {
-			f.Helper()
-			f.Answers(what, w, http.StatusTooManyRequests, "<h1>Too many attempts</h1>")
-			if n, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || n < 1 || n > 20 {
-				f.Errorf("%s: Retry-After %q; want some seconds", what, w.Header().Get("Retry-After"))
+	apptest.InFront(
+		t,
+		func(s *config.Settings) { apptest.PerPurchase(s); apptest.ReadAtOnce(s) },
+		func(f *apptest.Front) {
+			for _, uid := range []string{"dev:2", "dev:3", "dev:4", "dev:5", "dev:6", "dev:7", "dev:8"} {
+				f.Notehub.AddDevice(sandbox.Device{UID: uid})
 			}
-		}
-		for range 6 {
+			f.Run()
+			p := f.Phone()
+			to, form := p.Scans()
+			refused := func(what string, w *httptest.ResponseRecorder) {
+				f.Helper()
+				f.Answers(what, w, http.StatusTooManyRequests, "<h1>Too many attempts</h1>")
+				if n, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || n < 1 || n > 20 {
+					f.Errorf("%s: Retry-After %q; want some seconds", what, w.Header().Get("Retry-After"))
+				}
+			}
+			for range 6 {
+				p.Presses(to, form)
+			}
+			refused("one browser", p.Do("POST", to, form))
+			f.Pass(10 * time.Second)
 			p.Presses(to, form)
-		}
-		refused("one browser", p.Do("POST", to, form))
-		f.Pass(10 * time.Second)
-		p.Presses(to, form)
 
-		// Strangers press without having loaded a page, from the address that is everybody's behind a proxy.
-		made := f.Stripe.Count(makeSession)
-		stranger := func(to, form string) *httptest.ResponseRecorder {
-			return (&apptest.Phone{F: f, Address: p.Address}).Do("POST", to, form)
-		}
-		for range 40 {
-			stranger(to, form)
-		}
-		if n := f.Stripe.Count(makeSession) - made; n > 5 {
-			f.Errorf("%d sessions were made for one machine at once; want 5 at most", n)
-		}
-		refused("a stranger at one machine", stranger(to, form))
-		for range 500 {
-			stranger(to, "price_id=price_none")
-		}
-		if w := stranger("/use/dev:2", form); w.Code != http.StatusSeeOther {
-			f.Errorf("another machine: %d; want 303", w.Code)
-		}
-		for i := range 100 { // for all machines, with names of their own making
-			q := &apptest.Phone{F: f, Address: p.Address, Cookies: []*http.Cookie{{Name: "notepay_browser", Value: "AAAAAAAAAAAAAAAAAAAAAAAAAA." + strings.Repeat(strconv.Itoa(i%10), 32)}}}
-			q.Do("POST", "/use/dev:"+strconv.Itoa(2+i%7), form)
-		}
-		if n := f.Stripe.Count(makeSession) - made; n > 12 {
-			f.Errorf("%d sessions were made in a moment; want 12 at most", n)
-		}
-		for _, uid := range []string{fixture.Washer, "dev:2", "dev:8"} { // customers load the page first
-			q := &apptest.Phone{F: f, Address: p.Address}
-			q.Do("GET", "/use/"+uid, "")
-			if w := q.Do("POST", "/use/"+uid, form); w.Code != http.StatusSeeOther {
-				f.Errorf("a customer at %s while strangers press: %d; want 303", uid, w.Code)
+			// Strangers press without having loaded a page, from the address that is everybody's behind
+			// a proxy.
+			made := f.Stripe.Count(makeSession)
+			stranger := func(to, form string) *httptest.ResponseRecorder {
+				return (&apptest.Phone{F: f, Address: p.Address}).Do("POST", to, form)
 			}
-		}
+			for range 40 {
+				stranger(to, form)
+			}
+			if n := f.Stripe.Count(makeSession) - made; n > 5 {
+				f.Errorf("%d sessions were made for one machine at once; want 5 at most", n)
+			}
+			refused("a stranger at one machine", stranger(to, form))
+			for range 500 {
+				stranger(to, "price_id=price_none")
+			}
+			if w := stranger("/use/dev:2", form); w.Code != http.StatusSeeOther {
+				f.Errorf("another machine: %d; want 303", w.Code)
+			}
+			for i := range 100 { // for all machines, with names of their own making
+				q := &apptest.Phone{
+					F:       f,
+					Address: p.Address,
+					Cookies: []*http.Cookie{
+						{
+							Name:  "notepay_browser",
+							Value: "AAAAAAAAAAAAAAAAAAAAAAAAAA." + strings.Repeat(strconv.Itoa(i%10), 32),
+						},
+					},
+				}
+				q.Do("POST", "/use/dev:"+strconv.Itoa(2+i%7), form)
+			}
+			if n := f.Stripe.Count(makeSession) - made; n > 12 {
+				f.Errorf("%d sessions were made in a moment; want 12 at most", n)
+			}
+			for _, uid := range []string{fixture.Washer, "dev:2", "dev:8"} { // customers load the page first
+				q := &apptest.Phone{F: f, Address: p.Address}
+				q.Do("GET", "/use/"+uid, "")
+				if w := q.Do("POST", "/use/"+uid, form); w.Code != http.StatusSeeOther {
+					f.Errorf("a customer at %s while strangers press: %d; want 303", uid, w.Code)
+				}
+			}
 
-		// Who loads a page for each press can use up what there is of one machine, and of no other.
-		made = f.Stripe.Count(makeSession)
-		for range 40 {
+			// Who loads a page for each press can use up what there is of one machine, and of no other.
+			made = f.Stripe.Count(makeSession)
+			for range 40 {
+				q := &apptest.Phone{F: f, Address: p.Address}
+				q.Do("GET", "/use/dev:3", "")
+				q.Do("POST", "/use/dev:3", form)
+			}
+			if n := f.Stripe.Count(makeSession) - made; n != 10 {
+				f.Errorf("%d sessions were made for one machine at once; want 10", n)
+			}
 			q := &apptest.Phone{F: f, Address: p.Address}
-			q.Do("GET", "/use/dev:3", "")
-			q.Do("POST", "/use/dev:3", form)
-		}
-		if n := f.Stripe.Count(makeSession) - made; n != 10 {
-			f.Errorf("%d sessions were made for one machine at once; want 10", n)
-		}
-		q := &apptest.Phone{F: f, Address: p.Address}
-		q.Do("GET", "/use/dev:4", "")
-		if w := q.Do("POST", "/use/dev:4", form); w.Code != http.StatusSeeOther {
-			f.Errorf("a customer at another machine: %d; want 303", w.Code)
-		}
+			q.Do("GET", "/use/dev:4", "")
+			if w := q.Do("POST", "/use/dev:4", form); w.Code != http.StatusSeeOther {
+				f.Errorf("a customer at another machine: %d; want 303", w.Code)
+			}
 
-		// A name of an earlier process is replaced with the next page.
-		old := &apptest.Phone{F: f, Address: p.Address, Cookies: []*http.Cookie{{Name: "notepay_browser", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}}}
-		if old.Do("GET", "/use/dev:5", ""); old.Cookies[0].Value == "ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
-			f.Error("a name of an earlier process was kept")
-		}
-	})
+			// A name of an earlier process is replaced with the next page.
+			old := &apptest.Phone{
+				F:       f,
+				Address: p.Address,
+				Cookies: []*http.Cookie{{Name: "notepay_browser", Value: "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}},
+			}
+			if old.Do("GET", "/use/dev:5", ""); old.Cookies[0].Value == "ABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+				f.Error("a name of an earlier process was kept")
+			}
+		},
+	)
 }
 
 func TestAButtonOfAnOldPage(t *testing.T) {
@@ -275,13 +321,24 @@ func TestAButtonOfAnOldPage(t *testing.T) {
 		f.Run()
 		p := f.Phone()
 		for _, form := range []string{"price_id=price_old", "price_id=", "", "%zz", "price_id=price_warm%00"} {
-			if w := p.Do("POST", "/use/"+fixture.Washer, form); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/use/"+fixture.Washer {
+			if w := p.Do("POST", "/use/"+fixture.Washer, form); w.Code != http.StatusSeeOther ||
+				w.Header().Get("Location") != "/use/"+fixture.Washer {
 				f.Errorf("%q: %d to %q; want 303 to the plans", form, w.Code, w.Header().Get("Location"))
 			}
 		}
-		f.Answers("no device", p.Do("POST", "/use/dev:1", "price_id="+fixture.Warm), http.StatusNotFound, "We do not know this machine")
+		f.Answers(
+			"no device",
+			p.Do("POST", "/use/dev:1", "price_id="+fixture.Warm),
+			http.StatusNotFound,
+			"We do not know this machine",
+		)
 		f.Fleet.Paused(ledger.Pause{DeviceUID: fixture.Washer, At: time.Now()})
-		f.Answers("paused", p.Do("POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm), http.StatusServiceUnavailable, "This machine is closed")
+		f.Answers(
+			"paused",
+			p.Do("POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm),
+			http.StatusServiceUnavailable,
+			"This machine is closed",
+		)
 		if n := f.Stripe.Count(makeSession); n != 0 {
 			f.Errorf("%d sessions; want none", n)
 		}
@@ -308,7 +365,10 @@ func TestStripeMakesNoSession(t *testing.T) {
 		}
 		metrics := f.Get("/metrics").Body.String()
 		for outcome, n := range map[string]int{"done": 1, "wait": 1, "unclear": 2, "refused": 0} {
-			if line := fmt.Sprintf("\nnotepay_session_creations_total{outcome=%q} %d\n", outcome, n); !strings.Contains(metrics, line) {
+			if line := fmt.Sprintf("\nnotepay_session_creations_total{outcome=%q} %d\n", outcome, n); !strings.Contains(
+				metrics,
+				line,
+			) {
 				f.Errorf("the metrics lack %s", line)
 			}
 		}
@@ -334,14 +394,35 @@ func TestLinksGiveWayToSessionsAndComeBack(t *testing.T) {
 			f.Errorf("links %+v; want the old one, deactivated", links)
 		}
 		f.Answers("health", f.Get("/health"), http.StatusOK, `"links":0`)
-		f.Answers("for programs", f.Get("/use/"+fixture.Washer), http.StatusOK, "Warm wash, €3.50: POST price_id=price_warm to /use/"+fixture.Washer)
-		f.Answers("own front ends", f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`, "Authorization", "Bearer "+apptest.OperatorToken), http.StatusCreated, `"url":"https://pay.example.com/use/`+fixture.Washer+`"`)
+		f.Answers(
+			"for programs",
+			f.Get("/use/"+fixture.Washer),
+			http.StatusOK,
+			"Warm wash, €3.50: POST price_id=price_warm to /use/"+fixture.Washer,
+		)
+		f.Answers(
+			"own front ends",
+			f.Do(
+				"POST",
+				"/api/create-payment-link",
+				`{"id":"`+fixture.Washer+`"}`,
+				"Authorization",
+				"Bearer "+apptest.OperatorToken,
+			),
+			http.StatusCreated,
+			`"url":"https://pay.example.com/use/`+fixture.Washer+`"`,
+		)
 		p := f.Phone()
 		p.Presses(p.Scans())
 		restart("session") // what was sold is known at once
 		restart("link")
 		f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
-		f.Answers("no button", f.Do("POST", "/use/"+fixture.Washer, url.Values{"price_id": {fixture.Warm}}.Encode()), http.StatusMethodNotAllowed, "")
+		f.Answers(
+			"no button",
+			f.Do("POST", "/use/"+fixture.Washer, url.Values{"price_id": {fixture.Warm}}.Encode()),
+			http.StatusMethodNotAllowed,
+			"",
+		)
 		synctest.Wait()
 	})
 }
@@ -374,10 +455,16 @@ func TestASessionIsMadeWithExactlyTheseParameters(t *testing.T) {
 			f.Fatal(err)
 		}
 		want := url.Values{
-			"mode": {"payment"}, "line_items[0][price]": {fixture.Warm}, "line_items[0][quantity]": {"1"}, "payment_method_types[0]": {"card"},
-			"success_url": {"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"}, "cancel_url": {"https://pay.example.com/payment/cancel"},
-			"expires_at":                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
-			"payment_intent_data[description]": {"Washer 3: Warm wash"}, "payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
+			"mode": {
+				"payment",
+			}, "line_items[0][price]": {fixture.Warm}, "line_items[0][quantity]": {"1"}, "payment_method_types[0]": {"card"},
+			"success_url": {
+				"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}",
+			}, "cancel_url": {"https://pay.example.com/payment/cancel"},
+			"expires_at": {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
+			"payment_intent_data[description]": {
+				"Washer 3: Warm wash",
+			}, "payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
 			"payment_intent_data[capture_method]": {"manual"},
 		}
 		for name, value := range map[string]string{"app": "notepay", "project": fixture.Project, "device_uid": fixture.Washer, "price_id": fixture.Warm, "capture": "manual"} {

@@ -1,7 +1,8 @@
 // Package config reads the settings from .env and the environment, and checks them together.
 //
-// It promises that what it returns can be used as it is, that a refusal names every wrong setting at once, and that no
-// secret is ever printed. It does not know whether a key works or a price exists: it asks nobody.
+// It promises that what it returns can be used as it is, that a refusal names every wrong setting
+// at once, and that no secret is ever printed. It does not know whether a key works or a price
+// exists: it asks nobody.
 package config
 
 import (
@@ -25,43 +26,47 @@ import (
 
 // Settings are all settings of `notepay serve`. The documentation of each is in .env.example.
 type Settings struct {
-	StripeSecretKey     Secret        `env:"STRIPE_SECRET_KEY"`
-	StripePriceID       string        `env:"STRIPE_PRICE_ID"`
-	StripeWebhookSecret Secret        `env:"STRIPE_WEBHOOK_SECRET"`
-	NotehubClientID     string        `env:"NOTEHUB_CLIENT_ID"`
-	NotehubClientSecret Secret        `env:"NOTEHUB_CLIENT_SECRET"`
-	NotehubToken        Secret        `env:"NOTEHUB_TOKEN"`
-	NotehubProjectUID   string        `env:"NOTEHUB_PROJECT_UID"`
-	NotehubFleetUID     string        `env:"NOTEHUB_FLEET_UID"`
-	Port                uint16        `env:"PORT"                        envDefault:"3000"`
-	ListenAddr          string        `env:"LISTEN_ADDR"`
-	PublicURL           string        `env:"PUBLIC_URL"`
-	DatabaseURL         Secret        `env:"DATABASE_URL"                envDefault:"notepay.db"` // a postgres:// URL holds a password
-	OperatorToken       Secret        `env:"OPERATOR_TOKEN"`
-	RefreshInterval     time.Duration `env:"REFRESH_INTERVAL"            envDefault:"15m"`
-	CreditLifetime      time.Duration `env:"CREDIT_LIFETIME"             envDefault:"10m"`
-	ConfirmWithin       time.Duration `env:"CONFIRM_WITHIN"              envDefault:"0"`
-	Checkout            string        `env:"CHECKOUT"                    envDefault:"link"`
-	Capture             string        `env:"CAPTURE"                     envDefault:"immediate"`
-	OfflineAfter        time.Duration `env:"OFFLINE_AFTER"               envDefault:"0"`
-	NotehubRouteToken   Secret        `env:"NOTEHUB_ROUTE_TOKEN"`
-	PollInterval        time.Duration `env:"POLL_INTERVAL"               envDefault:"5m"`
-	NotehubPerMinute    uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
-	StripeAPIURL        string        `env:"STRIPE_API_URL"              envDefault:"https://api.stripe.com"`
-	NotehubAPIURL       string        `env:"NOTEHUB_API_URL"             envDefault:"https://api.notefile.net"`
-	NotehubAuthURL      string        `env:"NOTEHUB_AUTH_URL"            envDefault:"https://notehub.io/oauth2/token"` // both documented hosts work (docs/vendors.md, U1)
-	BrandName           string        `env:"BRAND_NAME"`
-	BrandColor          string        `env:"BRAND_COLOR"`
-	SupportContact      string        `env:"SUPPORT_CONTACT"`
-	LogLevel            string        `env:"LOG_LEVEL"                   envDefault:"info"`
-	LogFormat           string        `env:"LOG_FORMAT"                  envDefault:"text"`
-	TZ                  string        `env:"TZ"`
+	StripeSecretKey     Secret `env:"STRIPE_SECRET_KEY"`
+	StripePriceID       string `env:"STRIPE_PRICE_ID"`
+	StripeWebhookSecret Secret `env:"STRIPE_WEBHOOK_SECRET"`
+	NotehubClientID     string `env:"NOTEHUB_CLIENT_ID"`
+	NotehubClientSecret Secret `env:"NOTEHUB_CLIENT_SECRET"`
+	NotehubToken        Secret `env:"NOTEHUB_TOKEN"`
+	NotehubProjectUID   string `env:"NOTEHUB_PROJECT_UID"`
+	NotehubFleetUID     string `env:"NOTEHUB_FLEET_UID"`
+	Port                uint16 `env:"PORT"                        envDefault:"3000"`
+	ListenAddr          string `env:"LISTEN_ADDR"`
+	PublicURL           string `env:"PUBLIC_URL"`
+	// a postgres:// URL holds a password
+	DatabaseURL       Secret        `env:"DATABASE_URL"                envDefault:"notepay.db"`
+	OperatorToken     Secret        `env:"OPERATOR_TOKEN"`
+	RefreshInterval   time.Duration `env:"REFRESH_INTERVAL"            envDefault:"15m"`
+	CreditLifetime    time.Duration `env:"CREDIT_LIFETIME"             envDefault:"10m"`
+	ConfirmWithin     time.Duration `env:"CONFIRM_WITHIN"              envDefault:"0"`
+	Checkout          string        `env:"CHECKOUT"                    envDefault:"link"`
+	Capture           string        `env:"CAPTURE"                     envDefault:"immediate"`
+	OfflineAfter      time.Duration `env:"OFFLINE_AFTER"               envDefault:"0"`
+	NotehubRouteToken Secret        `env:"NOTEHUB_ROUTE_TOKEN"`
+	PollInterval      time.Duration `env:"POLL_INTERVAL"               envDefault:"5m"`
+	NotehubPerMinute  uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
+	StripeAPIURL      string        `env:"STRIPE_API_URL"              envDefault:"https://api.stripe.com"`
+	NotehubAPIURL     string        `env:"NOTEHUB_API_URL"             envDefault:"https://api.notefile.net"`
+	// both documented hosts work (docs/vendors.md, U1)
+	NotehubAuthURL string `env:"NOTEHUB_AUTH_URL"            envDefault:"https://notehub.io/oauth2/token"`
+	BrandName      string `env:"BRAND_NAME"`
+	BrandColor     string `env:"BRAND_COLOR"`
+	SupportContact string `env:"SUPPORT_CONTACT"`
+	LogLevel       string `env:"LOG_LEVEL"                   envDefault:"info"`
+	LogFormat      string `env:"LOG_FORMAT"                  envDefault:"text"`
+	TZ             string `env:"TZ"`
 }
 
-// longestName is how long what customers read of the operator may be, in characters: it stands on every page.
+// longestName is how long what customers read of the operator may be, in characters: it stands on
+// every page.
 const longestName = 80
 
-// colour is how a browser writes one; the # may be left out, for it begins a comment in many a file.
+// colour is how a browser writes one; the # may be left out, for it begins a comment in many a
+// file.
 var colour = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
 
 // WebhooksOff is the value of STRIPE_WEBHOOK_SECRET that runs without webhooks.
@@ -82,7 +87,8 @@ func (s *Settings) PriceIDs() []string {
 	return ids
 }
 
-// Terms returns the rules for the lifetimes of credits, which Notehub's variables have to keep, too.
+// Terms returns the rules for the lifetimes of credits, which Notehub's variables have to keep,
+// too.
 func (s *Settings) Terms() terms.Rules {
 	r := terms.Rules{ConfirmWithin: s.ConfirmWithin}
 	if s.StripeWebhookSecret == WebhooksOff {
@@ -91,7 +97,8 @@ func (s *Settings) Terms() terms.Rules {
 	return r
 }
 
-// WebhookSecrets are the secrets of which one has to have signed an event; none when webhooks are off.
+// WebhookSecrets are the secrets of which one has to have signed an event; none when webhooks are
+// off.
 func (s *Settings) WebhookSecrets() []string {
 	if s.StripeWebhookSecret == WebhooksOff {
 		return nil
@@ -149,7 +156,8 @@ func Database(file string, getenv func(string) string) (Secret, error) {
 	return s.DatabaseURL, nil
 }
 
-// Partly reads the settings as Load does, and refuses only these if they are wrong: for commands that need no others.
+// Partly reads the settings as Load does, and refuses only these if they are wrong: for commands
+// that need no others.
 func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
 	values, problems, err := read(file, getenv)
 	if err != nil {

@@ -34,7 +34,9 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Address() != ":3000" || s.CreditLifetime != 10*time.Minute || s.RefreshInterval != 15*time.Minute || s.DatabaseURL != "notepay.db" || s.Livemode() {
+	if s.Address() != ":3000" || s.CreditLifetime != 10*time.Minute || s.RefreshInterval != 15*time.Minute ||
+		s.DatabaseURL != "notepay.db" ||
+		s.Livemode() {
 		t.Errorf("defaults: %+v", s)
 	}
 }
@@ -231,7 +233,8 @@ func TestTheOperatorsColourIsReadWithAndWithoutItsSign(t *testing.T) {
 			t.Fatal(err)
 		}
 		values := good()
-		if s, err := Load(file, func(name string) string { return values[name] }); err != nil || strings.TrimPrefix(s.BrandColor, "#") != "0b6b4f" {
+		if s, err := Load(file, func(name string) string { return values[name] }); err != nil ||
+			strings.TrimPrefix(s.BrandColor, "#") != "0b6b4f" {
 			t.Errorf("%s: %+v, %v; want the colour", line, s, err)
 		}
 	}

@@ -94,10 +94,17 @@ func TestSettingsPrintNoPassword(t *testing.T) {
 	printed := []string{log.String(), string(raw)}
 	// fmt asks nobody about %p, and vet refuses it.
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%c", "%U", "%e", "%b", "%o", "%z"} {
-		printed = append(printed, fmt.Sprintf(verb, s.DatabaseURL), fmt.Sprintf(verb, *s), fmt.Sprintf(verb, s), fmt.Sprintf(verb, &s.DatabaseURL))
+		printed = append(
+			printed,
+			fmt.Sprintf(verb, s.DatabaseURL),
+			fmt.Sprintf(verb, *s),
+			fmt.Sprintf(verb, s),
+			fmt.Sprintf(verb, &s.DatabaseURL),
+		)
 	}
 	for _, text := range printed {
-		if strings.Contains(text, "hunter2") || strings.Contains(text, fmt.Sprintf("%x", "hunter2")) || strings.Contains(text, fmt.Sprintf("%X", "hunter2")) {
+		if strings.Contains(text, "hunter2") || strings.Contains(text, fmt.Sprintf("%x", "hunter2")) ||
+			strings.Contains(text, fmt.Sprintf("%X", "hunter2")) {
 			t.Errorf("the password is printed: %s", text)
 		}
 	}

@@ -18,13 +18,15 @@ const maxFile = 1 << 20
 // ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The
 // error names the line and never quotes its value, which may be a secret.
 //
-// systemd and Docker read the same file, so what they would read differently is refused, and $ has no special meaning.
+// systemd and Docker read the same file, so what they would read differently is refused, and $ has
+// no special meaning.
 func ReadFile(file string) (map[string]string, error) {
 	values, _, err := readFile(file)
 	return values, err
 }
 
-// readFile also returns warnings about lines that are valid but may not mean what their author expects.
+// readFile also returns warnings about lines that are valid but may not mean what their author
+// expects.
 func readFile(file string) (values map[string]string, warnings []string, err error) {
 	values = map[string]string{}
 	info, err := os.Stat(file)
@@ -121,7 +123,8 @@ func parseLine(line string) (name, value, warning string, err error) {
 	case startsWithCurlyQuote(raw):
 		return "", "", "", fmt.Errorf(`%s: begins with a curly quote; use straight quotes (") or none`, name)
 	}
-	// godotenv would replace $NAME by another setting. A zero byte, which the file cannot hold, stands for $ meanwhile.
+	// godotenv would replace $NAME by another setting. A zero byte, which the file cannot hold,
+	// stands for $ meanwhile.
 	parsed, err := godotenv.Unmarshal(strings.ReplaceAll(trimmed, "$", "\x00"))
 	switch whole := err == nil && len(parsed) == 1; {
 	case !whole && (quoted || literal):
@@ -146,10 +149,12 @@ const (
 	straightQuotes = "\"'`"
 )
 
-// prose reports whether customers read the value of a setting. What is odd elsewhere may belong to a name.
+// prose reports whether customers read the value of a setting. What is odd elsewhere may belong to
+// a name.
 func prose(name string) bool { return name == "BRAND_NAME" || name == "SUPPORT_CONTACT" }
 
-// invisible returns the first character that nobody sees: one that came along when the value was copied.
+// invisible returns the first character that nobody sees: one that came along when the value was
+// copied.
 func invisible(value string) (r rune, found bool) {
 	at := strings.IndexFunc(value, func(r rune) bool { return !unicode.IsPrint(r) })
 	if at < 0 {
@@ -159,8 +164,8 @@ func invisible(value string) (r rune, found bool) {
 	return r, true
 }
 
-// checkCharacters refuses what nobody meant to write: invisible characters, of which a vendor only says that the key is wrong.
-// Line breaks and the like are no part of a name either.
+// checkCharacters refuses what nobody meant to write: invisible characters, of which a vendor only
+// says that the key is wrong. Line breaks and the like are no part of a name either.
 func checkCharacters(name, value string) []string {
 	r, found := invisible(value)
 	if found && prose(name) {
@@ -175,11 +180,12 @@ func checkCharacters(name, value string) []string {
 // commented finds what is a comment in .env. Docker and systemd pass it on as a part of the value.
 var commented = regexp.MustCompile(`\s#`)
 
-// placeholder is what another program or a person was to replace by the value. As a token it would be one that anybody can guess.
+// placeholder is what another program or a person was to replace by the value. As a token it would
+// be one that anybody can guess.
 var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
 
-// wrapped reports whether a value still stands in quotes: Docker's --env-file and most control panels pass them on as part of the
-// value. Only names that customers read may hold a quote at all.
+// wrapped reports whether a value still stands in quotes: Docker's --env-file and most control
+// panels pass them on as part of the value. Only names that customers read may hold a quote at all.
 func wrapped(name, value string) bool {
 	first, size := utf8.DecodeRuneInString(value)
 	last, _ := utf8.DecodeLastRuneInString(value)

@@ -83,7 +83,8 @@ func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
 		for _, quotes := range []string{`""`, "''", "``", "\u201c\u201d", "\u201e\u201c", "\u00ab\u00bb"} {
 			both := []rune(quotes)
 			values[name] = string(both[0]) + good()[name] + string(both[1])
-			if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), name+": holds a quotation mark") {
+			if _, err := load(t, values); err == nil ||
+				!strings.Contains(err.Error(), name+": holds a quotation mark") {
 				t.Errorf("%s in %s: error %v", name, quotes, err)
 			}
 		}
@@ -105,7 +106,8 @@ func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
 	}
 	values := good()
 	values["OPERATOR_TOKEN"] = `""`
-	if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "OPERATOR_TOKEN: holds a quotation mark") {
+	if _, err := load(t, values); err == nil ||
+		!strings.Contains(err.Error(), "OPERATOR_TOKEN: holds a quotation mark") {
 		t.Errorf("two quotes alone: %v", err)
 	}
 }
@@ -113,7 +115,17 @@ func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	file := writeFile(t, "CREDIT_LIFETIMES=1h\nBRAND_NAME=Wash #1\nXYZZY=1\nPORT=3000\nDEMO_PORT=3001\n")
-	environ := []string{"OPERATR_TOKEN=secret", "PATH=/bin", "POSTS=1", "HOME=/", "operator_token=secret", "PORT=1", "STRIPE_API_KEY=secret", "OPERATOR_TOKEN_FILE=/run/secret", "notepay_public_url=https://secret"}
+	environ := []string{
+		"OPERATR_TOKEN=secret",
+		"PATH=/bin",
+		"POSTS=1",
+		"HOME=/",
+		"operator_token=secret",
+		"PORT=1",
+		"STRIPE_API_KEY=secret",
+		"OPERATOR_TOKEN_FILE=/run/secret",
+		"notepay_public_url=https://secret",
+	}
 	got := strings.Join(Warnings(file, environ), "\n")
 	for _, want := range []string{
 		"CREDIT_LIFETIMES in " + file + " is not a setting of notepay; did you mean CREDIT_LIFETIME?",
@@ -235,7 +247,8 @@ func TestLoadSendsNoLiveKeyInTheClear(t *testing.T) {
 		for address, refused := range map[string]bool{"http://api.example.com": true, "HTTP://api.example.com": true, "http://127.0.0.1:12111": false, "https://api.example.com": false} {
 			values := good()
 			values["STRIPE_SECRET_KEY"], values[name] = "sk_live_abcdefgh", address
-			if _, err := load(t, values); (err != nil) != refused || err != nil && !strings.Contains(err.Error(), name+": has to begin with https://") {
+			if _, err := load(t, values); (err != nil) != refused ||
+				err != nil && !strings.Contains(err.Error(), name+": has to begin with https://") {
 				t.Errorf("%s=%s: error %v", name, address, err)
 			}
 		}
@@ -247,7 +260,8 @@ func TestLoadRefusesInvisibleCharacters(t *testing.T) {
 	for name := range good() {
 		values := good()
 		values[name] += "a\u00a0b\u200b"
-		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), name+": holds an invisible character (U+00A0)") {
+		if _, err := load(t, values); err == nil ||
+			!strings.Contains(err.Error(), name+": holds an invisible character (U+00A0)") {
 			t.Errorf("%s: error %v; want one that names the character", name, err)
 		}
 	}
@@ -280,7 +294,10 @@ func TestLoadRefusesACommentInTheEnvironment(t *testing.T) {
 	}
 	values := good()
 	values["BRAND_NAME"], values["OPERATOR_TOKEN"] = "Laundry # 7", "operator#token#1234"
-	s, err := Load(writeFile(t, "TZ=UTC # the office's\nNOTEHUB_TOKEN='a # b'\n"), func(name string) string { return values[name] })
+	s, err := Load(
+		writeFile(t, "TZ=UTC # the office's\nNOTEHUB_TOKEN='a # b'\n"),
+		func(name string) string { return values[name] },
+	)
 	if err != nil || s.BrandName != "Laundry # 7" || s.TZ != "UTC" {
 		t.Errorf("Load = %+v, %v; want the name as it is, and the file's comment left out", s, err)
 	}

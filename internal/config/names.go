@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// otherNames are names that a settings file may hold for other readers: Docker Compose and the demo.
+// otherNames are names that a settings file may hold for other readers: Docker Compose and the
+// demo.
 func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
 
 // maxDistance is how many letters a name in the environment may differ from a setting's to be taken

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 )
 
-// Secret is a string that is never printed: not by fmt, slog or encoding/json. Convert it to a string where it is used.
+// Secret is a string that is never printed: not by fmt, slog or encoding/json. Convert it to a
+// string where it is used.
 type Secret string
 
 const redacted = "[redacted]"
 
-// Format implements fmt.Formatter, because fmt prints the string itself for a verb that does not fit a Stringer.
+// Format implements fmt.Formatter, because fmt prints the string itself for a verb that does not
+// fit a Stringer.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 func (Secret) String() string               { return redacted }

@@ -24,7 +24,8 @@ func (s *Settings) Zone() *time.Location {
 	return zone
 }
 
-// parseZone reads a zone's name, or the absolute path of a zone file. POSIX rules (CET-1CEST,M3.5.0) are not known.
+// parseZone reads a zone's name, or the absolute path of a zone file. POSIX rules
+// (CET-1CEST,M3.5.0) are not known.
 func parseZone(name string) (*time.Location, error) {
 	switch name = strings.TrimPrefix(name, ":"); {
 	case name == "":
@@ -49,7 +50,8 @@ func readZone(name string) (data []byte, err error) {
 	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
-// checkZone refuses a zone that nobody knows: Go would silently take UTC, and days would begin at the wrong hour.
+// checkZone refuses a zone that nobody knows: Go would silently take UTC, and days would begin at
+// the wrong hour.
 func checkZone(name string) []string {
 	if _, err := parseZone(name); err != nil {
 		return []string{
@@ -136,7 +138,8 @@ func isAddress(host string) bool {
 	return err == nil && ip.Zone() == "" // a zone means something on one machine alone
 }
 
-// public reports whether a host may be reached from the Internet: everything but this machine and private networks.
+// public reports whether a host may be reached from the Internet: everything but this machine and
+// private networks.
 func public(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {

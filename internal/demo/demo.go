@@ -67,7 +67,8 @@ type scan struct {
 	at     time.Time
 }
 
-// New makes the simulated account, its prices, the project and its four machines. Nothing moves before Run.
+// New makes the simulated account, its prices, the project and its four machines. Nothing moves
+// before Run.
 func New(c Config) *Demo { return newDemo(c, nil) }
 
 // newDemo lets tests say how webhooks and machines' answers reach the bridge; nil is the network.
@@ -113,7 +114,8 @@ func (d *Demo) Settings(self string) map[string]string {
 		"CREDIT_LIFETIME":       creditLifetime.String(),
 		"CONFIRM_WITHIN":        confirmWithin.String(),
 
-		"NOTEHUB_REQUESTS_PER_MINUTE": "6000", // the simulated Notehub has no limit, so all variables may be read at once
+		// the simulated Notehub has no limit, so all variables may be read at once
+		"NOTEHUB_REQUESTS_PER_MINUTE": "6000",
 	}
 }
 
@@ -171,7 +173,8 @@ func (d *Demo) Handler() http.Handler {
 	return mux
 }
 
-// Watch puts the bridge's own handler on the view of the wire. What streams through it still streams.
+// Watch puts the bridge's own handler on the view of the wire. What streams through it still
+// streams.
 func (d *Demo) Watch(next http.Handler) http.Handler {
 	d.mu.Lock()
 	d.inside = next
@@ -179,7 +182,8 @@ func (d *Demo) Watch(next http.Handler) http.Handler {
 	return d.tap(toBridge(), next)
 }
 
-// reporter writes down requests that the real services would refuse: they are mistakes of the bridge.
+// reporter writes down requests that the real services would refuse: they are mistakes of the
+// bridge.
 type reporter struct{ log *slog.Logger }
 
 // Errorf implements sandbox.Reporter.

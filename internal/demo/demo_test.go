@@ -185,8 +185,10 @@ func TestARepeatedNoteIsShownAsIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.press("webhook-doubled", true)                                                                                 // the stand-in leaves a note for each
-		for i, want := range map[int]string{1: "repeat after started, 1 starts", 3: "started after started, 2 starts"} { // the last keeps no ids
+		// the stand-in leaves a note for each
+		w.press("webhook-doubled", true)
+		// the last keeps no ids
+		for i, want := range map[int]string{1: "repeat after started, 1 starts", 3: "started after started, 2 starts"} {
 			m := w.demo.machines[i]
 			w.buy(m)
 			w.demo.step()
@@ -257,7 +259,8 @@ func TestThePageNeedsNothingFromElsewhere(t *testing.T) {
 		if status != http.StatusOK {
 			t.Fatalf("GET / = %d; want 200", status)
 		}
-		if got := header.Get("Content-Security-Policy"); !strings.Contains(got, "script-src 'self'") || strings.Contains(got, "unsafe") {
+		if got := header.Get("Content-Security-Policy"); !strings.Contains(got, "script-src 'self'") ||
+			strings.Contains(got, "unsafe") {
 			t.Errorf("Content-Security-Policy = %q; want own scripts only", got)
 		}
 		for _, never := range []string{`<style`, ` style="`, `<script>`, ` onclick=`, `javascript:`} {
@@ -347,7 +350,8 @@ func TestBeforeTheBridgeIsThere(t *testing.T) {
 	d := New(Config{})
 	answer := httptest.NewRecorder()
 	d.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/", nil))
-	if page := answer.Body.String(); !strings.Contains(page, "notepay is still starting") || strings.Contains(page, "Scan it here") {
+	if page := answer.Body.String(); !strings.Contains(page, "notepay is still starting") ||
+		strings.Contains(page, "Scan it here") {
 		t.Error("the page has stickers that lead nowhere")
 	}
 }

@@ -99,7 +99,8 @@ func (d *Demo) faults() []fault {
 	return table
 }
 
-// faults are the switches of one machine. What changes its answers is missing where the firmware never answers.
+// faults are the switches of one machine. What changes its answers is missing where the firmware
+// never answers.
 func (m *machine) faults() []fault {
 	table := []fault{
 		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},

@@ -18,7 +18,8 @@ func (d *Demo) redraw() {
 	}
 }
 
-// fragments returns all as they are now. Those that changed are sent, so that all readers have the same.
+// fragments returns all as they are now. Those that changed are sent, so that all readers have the
+// same.
 func (d *Demo) fragments() []fragment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +78,8 @@ func (d *Demo) trouble() (v troubleView) {
 	return v
 }
 
-// stripView is how far the latest purchase has come, and what became of all payments: the promise, counted.
+// stripView is how far the latest purchase has come, and what became of all payments: the promise,
+// counted.
 type stripView struct {
 	Machine                      string // of the latest purchase; "" if there was none
 	Steps                        []step

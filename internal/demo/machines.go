@@ -109,7 +109,9 @@ func (d *Demo) install(k kind) *machine {
 		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
 	}
 	d.stripe.AddPrice(k.price)
-	fleet := "fleet:" + k.key // what it sells is said by its fleet, for those are read in one call before the first link is made
+	// what it sells is said by its fleet, for those are read in one call before the first link is
+	// made
+	fleet := "fleet:" + k.key
 	d.notehub.AddFleet(fleet, k.what, map[string]string{"stripe_price_id": k.price.ID})
 	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
@@ -190,7 +192,8 @@ type machineView struct {
 	On                           []string // what is on, in words
 }
 
-// noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or "recalled".
+// noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or
+// "recalled".
 type noteView struct{ ID, State, Says, At, Body string }
 
 const shownNotes = 2
@@ -235,7 +238,8 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 // offer is what a machine sells.
 type offer struct{ Name, Amount string }
 
-// offer reads it from the newest Payment Link of the machine, so it says what the customer will see.
+// offer reads it from the newest Payment Link of the machine, so it says what the customer will
+// see.
 func (d *Demo) offer(uid string) *offer {
 	for _, l := range slices.Backward(d.stripe.Links()) {
 		if l.DeviceUID != uid || !l.Active {

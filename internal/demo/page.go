@@ -15,7 +15,8 @@ import (
 // views are the templates; a mistake in one stops the program at its start.
 var views = template.Must(template.ParseFS(files, "page/*.html"))
 
-// render renders a template. One that cannot be executed is a mistake of ours, which the tests would meet.
+// render renders a template. One that cannot be executed is a mistake of ours, which the tests
+// would meet.
 func render(name string, data any) string {
 	var text strings.Builder
 	if err := views.ExecuteTemplate(&text, name, data); err != nil {

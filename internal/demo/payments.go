@@ -10,7 +10,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// paymentView is a payment on its machine's card. State is "paid", "held", "moving", "back" or "bad".
+// paymentView is a payment on its machine's card. State is "paid", "held", "moving", "back" or
+// "bad".
 type paymentView struct {
 	Session, Key, At string // Key is short, for the page's ids
 	State            string
@@ -48,7 +49,10 @@ func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 		case held > 0:
 			v.Actions = []action{{"release", "Release hold"}}
 		case r.Money == "disputed":
-			v.Actions = []action{{"won", "The bank sides with the operator"}, {"lost", "The bank sides with the customer"}}
+			v.Actions = []action{
+				{"won", "The bank sides with the operator"},
+				{"lost", "The bank sides with the customer"},
+			}
 		case charged > refunded && r.Money != "lost":
 			v.Actions = []action{{"refund", "Refund"}, {"dispute", "Dispute"}}
 		}

@@ -12,7 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// card buys from a machine, lets it step, and returns the payment as its card shows it once notepay has said what it knows.
+// card buys from a machine, lets it step, and returns the payment as its card shows it once notepay
+// has said what it knows.
 func (w *world) card(m *machine, r record) paymentView {
 	w.t.Helper()
 	w.buy(m)
@@ -85,7 +86,10 @@ func TestARefusalIsShownWithItsCode(t *testing.T) {
 		if want := "the machine refused: E-DOOR"; v.Why != want {
 			t.Errorf("why = %s; want %s", v.Why, want)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(lines, "machine > Notehub: Washer 3 answers: failed E-DOOR") ||
+		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
+			lines,
+			"machine > Notehub: Washer 3 answers: failed E-DOOR",
+		) ||
 			!strings.Contains(lines, "Notehub > notepay: passes on the answer of Washer 3: failed 200") {
 			t.Errorf("the wire does not tell of the answer:\n%s", lines)
 		}
@@ -154,7 +158,9 @@ func TestAHoldIsShownAndCanBeCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		link := w.demo.stripe.AddLink(sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true, CaptureMethod: "manual"})
+		link := w.demo.stripe.AddLink(
+			sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true, CaptureMethod: "manual"},
+		)
 		if _, err := w.demo.stripe.Pay(link.URL, sandbox.PayOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +285,10 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.paused[w.demo.machines[3].uid] = "2 payments in a row did not reach the machine"
-		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(page, "Paused: 2 payments in a row did not reach the machine.") {
+		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(
+			page,
+			"Paused: 2 payments in a row did not reach the machine.",
+		) {
 			t.Error("the page does not say that the machine is paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"vending"}}); got != http.StatusSeeOther {
@@ -300,17 +309,30 @@ func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
 		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"}, {"refunded", "idle", "machine informed: refunded"}} {
-			body := fmt.Sprintf(`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`, want.status)
+			body := fmt.Sprintf(
+				`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`,
+				want.status,
+			)
 			if status, err := w.leave(washer.uid, body); status != "200" || err != nil {
 				t.Fatalf("note %d = %s, %v; want 200", i, status, err)
 			}
 			w.demo.step()
 			if v := w.view(washer); v.State != want.state || v.Notes[0].Says != want.note {
-				t.Errorf("after the note %s the washer is %s, and the note %s; want %s, %s", want.status, v.State, v.Notes[0].Says, want.state, want.note)
+				t.Errorf(
+					"after the note %s the washer is %s, and the note %s; want %s, %s",
+					want.status,
+					v.State,
+					v.Notes[0].Says,
+					want.state,
+					want.note,
+				)
 			}
 			time.Sleep(time.Second)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(lines, "leaves a note for Washer 3: refunded 200") {
+		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
+			lines,
+			"leaves a note for Washer 3: refunded 200",
+		) {
 			t.Errorf("the wire does not say what the machine is told:\n%s", lines)
 		}
 	})

@@ -16,7 +16,8 @@ const (
 	heartbeat    = 20 * time.Second // finds out readers that are gone
 )
 
-// stream sends server-sent events to everybody who looks at the page. It is safe for concurrent use.
+// stream sends server-sent events to everybody who looks at the page. It is safe for concurrent
+// use.
 type stream struct {
 	run string // differs from start to start: a page of an earlier one loads itself again
 

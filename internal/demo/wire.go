@@ -22,7 +22,8 @@ const (
 	shortPath = 72      // bytes of a path with a query
 )
 
-// line is one request between two parts, in plain words. To is "" if a part does something by itself.
+// line is one request between two parts, in plain words. To is "" if a part does something by
+// itself.
 type line struct {
 	ID, sequence    int64 // sequence grows with every change of any line
 	At              time.Time
@@ -38,7 +39,8 @@ type line struct {
 // Clock is when it began, in local time.
 func (l line) Clock() string { return clock(l.At) }
 
-// Short is the path without what is the same everywhere, without the tail of long ids and of long queries.
+// Short is the path without what is the same everywhere, without the tail of long ids and of long
+// queries.
 func (l line) Short() string {
 	path := longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
 	if len(path) > shortPath && strings.Contains(path[:shortPath], "?") {
@@ -127,7 +129,8 @@ func (w *wire) tell(l *line) {
 	w.changed(*l)
 }
 
-// after returns the lines that changed after a point of the sequence, oldest first, and where the sequence stands now.
+// after returns the lines that changed after a point of the sequence, oldest first, and where the
+// sequence stands now.
 func (w *wire) after(sequence int64) ([]line, int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +143,8 @@ func (w *wire) after(sequence int64) ([]line, int64) {
 	return changed, w.sequence
 }
 
-// tap shows every request to a handler. What the handler reads and writes passes through unbuffered.
+// tap shows every request to a handler. What the handler reads and writes passes through
+// unbuffered.
 func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		said := sentenceFor(known, r)
@@ -177,7 +181,8 @@ func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 	})
 }
 
-// excerpt is the beginning of a body. A handler may go on reading after it was given up, hence the lock.
+// excerpt is the beginning of a body. A handler may go on reading after it was given up, hence the
+// lock.
 type excerpt struct {
 	mu   sync.Mutex
 	kept []byte
@@ -206,7 +211,8 @@ func (b *readBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer notes what is written. It streams: Flush and http.ResponseController reach the real writer.
+// answer notes what is written. It streams: Flush and http.ResponseController reach the real
+// writer.
 type answer struct {
 	http.ResponseWriter
 	status int
@@ -230,7 +236,8 @@ func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flus
 
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// secret finds what must not be shown: values in JSON and forms, tokens in paths, card numbers that somebody typed.
+// secret finds what must not be shown: values in JSON and forms, tokens in paths, card numbers that
+// somebody typed.
 var secret = regexp.MustCompile(`("(?:access_token|refresh_token|client_secret|secret|token)"\s*:\s*")[^"]*|` +
 	`((?:^|[?&])(?:client_secret|card|token|access_token)=)[^&\s]*|(/(?:session|access)/)[\w-]+`)
 

@@ -100,7 +100,13 @@ func TestTheWireIsBounded(t *testing.T) {
 	}
 	lines, sequence := d.wire.after(0)
 	if len(lines) != keptLines || lines[0].Text != "loud" || sequence != 3*keptLines+1 {
-		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines), lines[0].Text, sequence, keptLines)
+		t.Errorf(
+			"%d lines from %q, sequence %d; want %d, the loud one still there",
+			len(lines),
+			lines[0].Text,
+			sequence,
+			keptLines,
+		)
 	}
 	for range keptLines {
 		d.wire.add(line{Text: "new"})
@@ -140,7 +146,9 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 	})
 	t.Run("a cut connection stays cut", func(t *testing.T) {
 		t.Parallel()
-		server := httptest.NewServer(d.Watch(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })))
+		server := httptest.NewServer(
+			d.Watch(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })),
+		)
 		defer server.Close()
 		if answer, err := server.Client().Get(server.URL + "/health"); err == nil {
 			t.Errorf("GET = %s; want an error", answer.Status)
@@ -231,7 +239,8 @@ func TestStream(t *testing.T) {
 	if strings.Contains(opening, "the first line") {
 		t.Error("the stream repeats what the page has")
 	}
-	answer, err := server.Client().PostForm(server.URL+"/demo/fault", map[string][]string{"fault": {"notehub-down"}, "on": {"true"}})
+	answer, err := server.Client().
+		PostForm(server.URL+"/demo/fault", map[string][]string{"fault": {"notehub-down"}, "on": {"true"}})
 	if err != nil {
 		t.Fatal(err)
 	}

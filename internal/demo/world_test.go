@@ -21,7 +21,8 @@ const (
 	bridgeURL = "http://bridge.example"
 )
 
-// world is a demo with a stand-in for the bridge, without sockets, so that it runs in a bubble of synctest.
+// world is a demo with a stand-in for the bridge, without sockets, so that it runs in a bubble of
+// synctest.
 type world struct {
 	t        *testing.T
 	demo     *Demo
@@ -38,7 +39,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, links: make(map[string]string), paused: make(map[string]string)}
 	hosts := make(hosts)
-	w.client = &http.Client{Transport: hosts, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	w.client = &http.Client{
+		Transport:     hosts,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	w.demo = newDemo(Config{}, w.client)
 	w.settings = w.demo.Settings(pageURL)
 	hosts["demo.example"] = sandbox.InProcess(w.demo.Handler())
@@ -57,8 +61,9 @@ type hosts map[string]http.RoundTripper
 
 func (h hosts) RoundTrip(r *http.Request) (*http.Response, error) { return h[r.URL.Host].RoundTrip(r) }
 
-// bridge answers a scan with the Payment Link and leaves a note for every checkout.session.completed, also for a repeat. To operators it
-// says what the test has put into the world.
+// bridge answers a scan with the Payment Link and leaves a note for every
+// checkout.session.completed, also for a repeat. To operators it says what the test has put into
+// the world.
 func (w *world) bridge() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pay", func(rw http.ResponseWriter, r *http.Request) {
@@ -102,7 +107,10 @@ func (w *world) bridge() http.Handler {
 		}
 		_ = json.NewEncoder(rw).Encode(map[string]any{"devices": devices})
 	})
-	operator.HandleFunc("POST /api/devices/{uid}/resume", func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) })
+	operator.HandleFunc(
+		"POST /api/devices/{uid}/resume",
+		func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) },
+	)
 	mux.HandleFunc("/api/", func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+w.settings["OPERATOR_TOKEN"] {
 			http.Error(rw, "no", http.StatusUnauthorized)
@@ -113,15 +121,21 @@ func (w *world) bridge() http.Handler {
 	return mux
 }
 
-// leaveNote posts a payment's note as the bridge does and returns the answer's status and Retry-After.
+// leaveNote posts a payment's note as the bridge does and returns the answer's status and
+// Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
-	return w.leave(device, `{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
+	return w.leave(
+		device,
+		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`,
+	)
 }
 
 // leave posts a note with this body.
 func (w *world) leave(device, body string) (string, error) {
 	answer, err := w.client.PostForm(w.settings["NOTEHUB_AUTH_URL"], url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
+		"grant_type": {
+			"client_credentials",
+		}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
 	})
 	if err != nil {
 		return "", err
@@ -136,7 +150,11 @@ func (w *world) leave(device, body string) (string, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&token); err != nil {
 		return "", err
 	}
-	r, err := http.NewRequest(http.MethodPost, w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile, strings.NewReader(`{"body":`+body+`}`))
+	r, err := http.NewRequest(
+		http.MethodPost,
+		w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile,
+		strings.NewReader(`{"body":`+body+`}`),
+	)
 	if err != nil {
 		return "", err
 	}

@@ -37,7 +37,8 @@ func IsPostgres(database string) bool {
 	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
-// Check reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the setting's name.
+// Check reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the
+// setting's name.
 func Check(database string) error {
 	if !IsPostgres(database) {
 		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") ||

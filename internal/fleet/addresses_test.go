@@ -39,12 +39,23 @@ func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 		}
 		for _, path := range []string{"/api/nothing", "/api", "/API/nothing"} {
 			w := f.Get(path, "Authorization", "Bearer "+apptest.OperatorToken)
-			if w.Code != http.StatusNotFound || path == "/api/nothing" && !strings.Contains(w.Body.String(), `{"error":{"code":"not_found"`) {
+			if w.Code != http.StatusNotFound ||
+				path == "/api/nothing" && !strings.Contains(w.Body.String(), `{"error":{"code":"not_found"`) {
 				f.Errorf("%s: %d %s; want 404", path, w.Code, w.Body)
 			}
 		}
-		f.Answers("/API/DEVICES/", f.Get("/API/DEVICES/", "Authorization", "Bearer "+apptest.OperatorToken), http.StatusOK, fixture.Washer)
-		f.Answers("/api/devices/", f.Get("/api/devices/", "Authorization", "Bearer "+apptest.OperatorToken), http.StatusOK, fixture.Washer)
+		f.Answers(
+			"/API/DEVICES/",
+			f.Get("/API/DEVICES/", "Authorization", "Bearer "+apptest.OperatorToken),
+			http.StatusOK,
+			fixture.Washer,
+		)
+		f.Answers(
+			"/api/devices/",
+			f.Get("/api/devices/", "Authorization", "Bearer "+apptest.OperatorToken),
+			http.StatusOK,
+			fixture.Washer,
+		)
 		f.Answers("not signed in", f.Get("/api/devices/"), http.StatusUnauthorized, "")
 	})
 }
@@ -80,7 +91,9 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, nil, func(f *apptest.Front) {
 				f.Settings.ConfirmWithin = 10 * time.Minute
-				f.Notehub.AddDevice(sandbox.Device{UID: spelled, Name: "Odd", Variables: map[string]string{"credit_lifetime": "5m"}})
+				f.Notehub.AddDevice(
+					sandbox.Device{UID: spelled, Name: "Odd", Variables: map[string]string{"credit_lifetime": "5m"}},
+				)
 				f.Restarted(nil)
 				f.Pass(2 * time.Second)
 				key := strings.ToLower(spelled)
@@ -107,17 +120,45 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 				if got := p.ExpiresAt.Sub(p.PaidAt); got > 5*time.Minute {
 					f.Errorf("the credit lives for %v; want that of the device's variable", got)
 				}
-				w := f.Do("POST", "/api/devices/"+url.PathEscape(spelled)+"/pause", `{"reason":"dirty"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				w := f.Do(
+					"POST",
+					"/api/devices/"+url.PathEscape(spelled)+"/pause",
+					`{"reason":"dirty"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("a pause", w, http.StatusOK, `"state":"paused"`)
 				f.Restarted(nil)
-				f.Shows("/pay/"+url.PathEscape(spelled), http.StatusServiceUnavailable, "This machine is closed right now", "")
-				w = f.Do("POST", "/api/devices/"+url.PathEscape(strings.ToUpper(spelled))+"/resume", ``, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Shows(
+					"/pay/"+url.PathEscape(spelled),
+					http.StatusServiceUnavailable,
+					"This machine is closed right now",
+					"",
+				)
+				w = f.Do(
+					"POST",
+					"/api/devices/"+url.PathEscape(strings.ToUpper(spelled))+"/resume",
+					``,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("a resumption", w, http.StatusOK, key)
 				f.Pass(5 * time.Second)
-				w = f.Do("POST", "/api/create-payment-link", `{"id":"`+strings.ToUpper(spelled)+`"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				w = f.Do(
+					"POST",
+					"/api/create-payment-link",
+					`{"id":"`+strings.ToUpper(spelled)+`"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("a link for an application", w, http.StatusCreated, "Payment link created")
 				f.Pass(time.Second)
-				f.Answers("payments", f.AsOperator("/api/payments?device="+url.QueryEscape(spelled)), http.StatusOK, p.ID)
+				f.Answers(
+					"payments",
+					f.AsOperator("/api/payments?device="+url.QueryEscape(spelled)),
+					http.StatusOK,
+					p.ID,
+				)
 			})
 		})
 	}

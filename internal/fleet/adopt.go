@@ -36,7 +36,8 @@ func (w *linkReconciler) adopt(ctx context.Context) error {
 	return w.list(ctx)
 }
 
-// list reads Stripe's active links and holds them against those remembered. The caller holds listing.
+// list reads Stripe's active links and holds them against those remembered. The caller holds
+// listing.
 func (w *linkReconciler) list(ctx context.Context) error {
 	began := time.Now()
 	w.fleet.mu.Lock()
@@ -159,7 +160,8 @@ func (w *linkReconciler) compare(listed []ledger.Link) (change, spare []ledger.L
 	return change, spare, look
 }
 
-// planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by the price's id alone.
+// planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by
+// the price's id alone.
 func (w *linkReconciler) planOf(ctx context.Context, priceID string) payment.Offer {
 	if p, ok := w.fleet.Offer(priceID); ok {
 		return p

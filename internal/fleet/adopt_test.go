@@ -11,7 +11,13 @@ import (
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	link := func(id string, active, manual bool) ledger.Link {
-		return ledger.Link{ID: id, DeviceUID: "dev:1", Plan: payment.Offer{PriceID: "price_1"}, Active: active, Manual: manual}
+		return ledger.Link{
+			ID:        id,
+			DeviceUID: "dev:1",
+			Plan:      payment.Offer{PriceID: "price_1"},
+			Active:    active,
+			Manual:    manual,
+		}
 	}
 	for name, c := range map[string]struct {
 		listed []ledger.Link

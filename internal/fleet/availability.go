@@ -128,9 +128,9 @@ const (
 	NotSelling                    // it is out of sale, or was not heard from for too long before the payment
 )
 
-// Eligibility judges a device for a payment made at paid. While it is Unsure a refresh is on its way,
-// or the device's variables are being read. Whether the device is in use is not looked at, nor is
-// its link.
+// Eligibility judges a device for a payment made at paid. While it is Unsure a refresh is on its
+// way, or the device's variables are being read. Whether the device is in use is not looked at, nor
+// is its link.
 func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 	f.mu.RLock()
 	device, listed := f.devices[uid], f.listed
@@ -174,7 +174,8 @@ func (f *Fleet) Free(uid string) {
 	f.change(uid, func() { delete(f.busy, uid) })
 }
 
-// Paused takes a device out of sale, after its pause was committed to the ledger. Its links are deactivated.
+// Paused takes a device out of sale, after its pause was committed to the ledger. Its links are
+// deactivated.
 func (f *Fleet) Paused(p ledger.Pause) {
 	p.At = p.At.UTC().Truncate(time.Millisecond) // as it will be read after a restart
 	f.change(p.DeviceUID, func() { f.pauses[p.DeviceUID] = p })
@@ -185,7 +186,8 @@ func (f *Fleet) Resumed(uid string) {
 	f.change(uid, func() { delete(f.pauses, uid) })
 }
 
-// endPause ends an automatic pause, because the device was heard from again, unless there is another by now.
+// endPause ends an automatic pause, because the device was heard from again, unless there is
+// another by now.
 func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 	err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		stored, err := tx.PauseOf(p.DeviceUID)

@@ -56,7 +56,11 @@ func (v *vendors) active(uid string) (ids []string) {
 func TestWhoSells(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(5), broken: &upstream.Error{Outcome: upstream.Unknown}, own: map[string]map[string]string{"dev:0002": {"payment_enabled": "false"}}}
+		v := &vendors{
+			devices: many(5),
+			broken:  &upstream.Error{Outcome: upstream.Unknown},
+			own:     map[string]map[string]string{"dev:0002": {"payment_enabled": "false"}},
+		}
 		v.devices[1].Disabled = true
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		r.wantState("dev:0000", NotLoaded)
@@ -87,7 +91,9 @@ func TestWhoSells(t *testing.T) {
 			}
 		}
 		v.set(func() {
-			v.prices = map[string]error{"price_1": &upstream.Error{Outcome: upstream.Rejected, Detail: "it is not active"}}
+			v.prices = map[string]error{
+				"price_1": &upstream.Error{Outcome: upstream.Rejected, Detail: "it is not active"},
+			}
 		})
 		pass(15 * time.Minute)
 		r.wantState("dev:0000", NoOffers)
@@ -179,7 +185,8 @@ func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
 		}
 		v.set(func() { v.devices[0].LastActivity = time.Now().Add(time.Minute) })
 		pass(15 * time.Minute)
-		if pauses, err := r.Ledger.Pauses(t.Context()); err != nil || len(pauses) != 1 || pauses[0].Reason != "vandals" {
+		if pauses, err := r.Ledger.Pauses(t.Context()); err != nil || len(pauses) != 1 ||
+			pauses[0].Reason != "vandals" {
 			t.Errorf("pauses %v (%v); want the operator's", pauses, err)
 		}
 	})
@@ -375,14 +382,31 @@ func TestAHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: alloc
 		t.Fatal(err)
 	}
 	defer l.Close()
-	f, err := New(t.Context(), Config{Ledger: l, Log: slog.New(slog.DiscardHandler), PriceIDs: []string{"price_1"}, Interval: time.Hour, LinkLimiter: upstream.NewLimiter(0, 1)})
+	f, err := New(
+		t.Context(),
+		Config{
+			Ledger:      l,
+			Log:         slog.New(slog.DiscardHandler),
+			PriceIDs:    []string{"price_1"},
+			Interval:    time.Hour,
+			LinkLimiter: upstream.NewLimiter(0, 1),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.plans["price_1"] = payment.Offer{PriceID: "price_1"}
 	const n = 100_000
 	for i := range n {
-		f.links.remember(ledger.Link{ID: fmt.Sprint(i), DeviceUID: fmt.Sprintf("dev:%04d", i), Active: true, URL: "https://buy.example.com", Plan: f.plans["price_1"]})
+		f.links.remember(
+			ledger.Link{
+				ID:        fmt.Sprint(i),
+				DeviceUID: fmt.Sprintf("dev:%04d", i),
+				Active:    true,
+				URL:       "https://buy.example.com",
+				Plan:      f.plans["price_1"],
+			},
+		)
 	}
 	f.vars[projectOwner] = variables{at: time.Now()}
 	for _, d := range many(n) {

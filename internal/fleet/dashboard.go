@@ -13,7 +13,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// This file keeps up with what somebody changes in Stripe's Dashboard, and with calls whose result nobody has seen.
+// This file keeps up with what somebody changes in Stripe's Dashboard, and with calls whose result
+// nobody has seen.
 //
 // A link that somebody deactivated or limited in the Dashboard stays as it is: that person wants
 // nobody to pay through it, and we cannot know why. The device says so, and sells again when the
@@ -26,7 +27,8 @@ const (
 	ProductUpdated = "product.updated"
 )
 
-// maxHints is how many hints may wait. If there are more, a refresh finds what they would have told.
+// maxHints is how many hints may wait. If there are more, a refresh finds what they would have
+// told.
 const maxHints = 256
 
 // changeHint says that something may have changed at Stripe.
@@ -266,7 +268,8 @@ func (w *linkReconciler) settleDoubt(ctx context.Context, key linkKey) (created 
 	return w.links[key].Active, nil
 }
 
-// listAfter reads Stripe's list unless it was read since a time, together with all others who want that.
+// listAfter reads Stripe's list unless it was read since a time, together with all others who want
+// that.
 func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	w.listing.Lock()
 	defer w.listing.Unlock()
@@ -279,7 +282,8 @@ func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	return w.list(ctx)
 }
 
-// idempotencyKey is that of a creation. Stripe takes 255 characters; what would be longer is made short by its hash.
+// idempotencyKey is that of a creation. Stripe takes 255 characters; what would be longer is made
+// short by its hash.
 func (w *linkReconciler) idempotencyKey(key linkKey, try int) string {
 	name := key.device + ":" + key.price
 	if len(name) > 200 {

@@ -34,16 +34,30 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 					for _, path := range []string{"/pay?device=" + uid, "/pay/" + uid, "/use/" + uid} {
 						f.Shows(path, http.StatusServiceUnavailable, "Just a moment", "2")
 					}
-					if page := f.Get("/pay?device="+uid, "Accept", apptest.Browser).Body.String(); !strings.Contains(page, `http-equiv="refresh" content="2"`) {
+					if page := f.Get("/pay?device="+uid, "Accept", apptest.Browser).Body.String(); !strings.Contains(
+						page,
+						`http-equiv="refresh" content="2"`,
+					) {
 						f.Errorf("the page of %s does not ask again:\n%s", uid, page)
 					}
 				}
-				w := f.Do("POST", "/api/create-payment-link", `{"id":"dev:0009","price_id":"`+fixture.Warm+`"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				w := f.Do(
+					"POST",
+					"/api/create-payment-link",
+					`{"id":"dev:0009","price_id":"`+fixture.Warm+`"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("create-payment-link", w, http.StatusConflict, `"not_read"`)
 				if got := w.Header().Get("Retry-After"); got != "2" {
 					f.Errorf("Retry-After %q; want 2", got)
 				}
-				f.Answers("devices", f.AsOperator("/api/devices"), http.StatusOK, `"uid":"dev:0008","name":"Dryer 8","state":"not_read"`)
+				f.Answers(
+					"devices",
+					f.AsOperator("/api/devices"),
+					http.StatusOK,
+					`"uid":"dev:0008","name":"Dryer 8","state":"not_read"`,
+				)
 
 				f.Pass(3 * time.Second) // that is how long a customer waits
 				if mode == "links" {
@@ -60,8 +74,19 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 				if strings.Contains(page.Body.String(), "€3.50") {
 					f.Errorf("the default price is offered:\n%s", page.Body)
 				}
-				f.Shows("/pay?device=dev:b", http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
-				w = f.Do("POST", "/api/create-payment-link", `{"id":"dev:0009"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Shows(
+					"/pay?device=dev:b",
+					http.StatusServiceUnavailable,
+					"This machine is not taking payments right now",
+					"",
+				)
+				w = f.Do(
+					"POST",
+					"/api/create-payment-link",
+					`{"id":"dev:0009"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("create-payment-link", w, http.StatusCreated, `"url"`)
 			})
 		})
@@ -146,7 +171,12 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 			}
 			f.Notehub.Clear(route)
 			f.Pass(time.Minute)
-			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
+			f.Shows(
+				"/pay?device="+fixture.Washer,
+				http.StatusServiceUnavailable,
+				"This machine is not taking payments right now",
+				"",
+			)
 		})
 	}
 }
@@ -156,11 +186,40 @@ func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
 		f.OwnTerms(10)
 		metadata := func(uid string) map[string]string {
-			return map[string]string{"app": "notepay", "project": fixture.Project, "device_uid": uid, "price_id": fixture.Warm}
+			return map[string]string{
+				"app":        "notepay",
+				"project":    fixture.Project,
+				"device_uid": uid,
+				"price_id":   fixture.Warm,
+			}
 		}
-		link := f.Stripe.AddLink(sandbox.Link{DeviceUID: "dev:a", PriceID: fixture.Warm, Active: true, Metadata: metadata("dev:a"), IntentMetadata: metadata("dev:a")})
-		f.Stripe.AddLink(sandbox.Link{DeviceUID: "dev:0009", PriceID: fixture.Warm, Active: true, Metadata: metadata("dev:0009"), IntentMetadata: metadata("dev:0009")})
-		off := f.Stripe.AddLink(sandbox.Link{DeviceUID: "dev:b", PriceID: fixture.Warm, Active: true, Metadata: metadata("dev:b"), IntentMetadata: metadata("dev:b")})
+		link := f.Stripe.AddLink(
+			sandbox.Link{
+				DeviceUID:      "dev:a",
+				PriceID:        fixture.Warm,
+				Active:         true,
+				Metadata:       metadata("dev:a"),
+				IntentMetadata: metadata("dev:a"),
+			},
+		)
+		f.Stripe.AddLink(
+			sandbox.Link{
+				DeviceUID:      "dev:0009",
+				PriceID:        fixture.Warm,
+				Active:         true,
+				Metadata:       metadata("dev:0009"),
+				IntentMetadata: metadata("dev:0009"),
+			},
+		)
+		off := f.Stripe.AddLink(
+			sandbox.Link{
+				DeviceUID:      "dev:b",
+				PriceID:        fixture.Warm,
+				Active:         true,
+				Metadata:       metadata("dev:b"),
+				IntentMetadata: metadata("dev:b"),
+			},
+		)
 		f.Run()
 		for _, l := range f.Stripe.Links() {
 			if !l.Active {
@@ -200,7 +259,10 @@ func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, c.change, func(f *apptest.Front) {
-				f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.Variables = map[string]string{"credit_lifetime": c.variable} })
+				f.Notehub.SetDevice(
+					fixture.Washer,
+					func(d *sandbox.Device) { d.Variables = map[string]string{"credit_lifetime": c.variable} },
+				)
 				f.Run()
 				session := f.Buy(sandbox.PayOptions{})
 				f.Get("/payment/success?session_id=" + session.ID) // where webhooks are off
@@ -211,7 +273,8 @@ func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 				}
 				f.Stands(session.ID, apptest.Ending{Funds: payment.Paid, Delivery: payment.Sent})
 				devices := f.AsOperator("/api/devices").Body.String()
-				if c.problem == "" != strings.Contains(devices, `"problems":[]`) || !strings.Contains(devices, c.problem) {
+				if c.problem == "" != strings.Contains(devices, `"problems":[]`) ||
+					!strings.Contains(devices, c.problem) {
 					f.Errorf("want the problem %q:\n%s", c.problem, devices)
 				}
 			})

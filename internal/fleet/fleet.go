@@ -29,13 +29,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Notehub is what the fleet asks of Notehub. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Notehub is what the fleet asks of Notehub. Each method makes one attempt and returns a
+// *upstream.Error if it fails.
 type Notehub interface {
 	// Devices lists the devices to sell on. With an error, the list holds what was read before it.
 	Devices(ctx context.Context) ([]ledger.Device, error)
 	// Device reads one of them; upstream.Refused means that there is no such device.
 	Device(ctx context.Context, uid string) (ledger.Device, error)
-	// ProjectVariables reads the environment variables that are set for all devices; their names are in small letters.
+	// ProjectVariables reads the environment variables that are set for all devices; their names
+	// are in small letters.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
 	// FleetVariables reads those that are set on fleets, by fleet uid.
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
@@ -43,16 +45,23 @@ type Notehub interface {
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 }
 
-// Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a *upstream.Error if it fails.
+// Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a
+// *upstream.Error if it fails.
 type Stripe interface {
 	// Plan reads a price.
 	Offer(ctx context.Context, priceID string) (payment.Offer, error)
-	// Links lists the active links that this project made, oldest first; of their plans only the price id is filled in.
+	// Links lists the active links that this project made, oldest first; of their plans only the
+	// price id is filled in.
 	Links(ctx context.Context) ([]ledger.Link, error)
 	// Link reads one link; upstream.Refused means that there is no such link.
 	Link(ctx context.Context, id string) (ledger.Link, error)
 	// CreateLink makes a link that a process signs; the same key makes the same link.
-	CreateLink(ctx context.Context, device ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error)
+	CreateLink(
+		ctx context.Context,
+		device ledger.Device,
+		plan payment.Offer,
+		returnURL, process, key string,
+	) (ledger.Link, error)
 	// UpdateLink makes an existing link active or not, sets its return URL, and signs it.
 	UpdateLink(ctx context.Context, link ledger.Link) error
 	// SignLink writes a process's signature on a link, and changes nothing else of it.
@@ -71,9 +80,12 @@ type Config struct {
 	Interval    time.Duration     // between refreshes
 	LinkLimiter *upstream.Limiter // how fast links are made and changed
 
-	Sessions      bool          // what is sold is paid in a session of its own: no links are made, and those that there are end
-	OfflineAfter  time.Duration // a device not heard from for longer does not sell; 0: all do
-	ManualCapture bool          // links hold the money until it is captured; those that do not are replaced, and the other way round
+	// what is sold is paid in a session of its own: no links are made, and those that there are end
+	Sessions     bool
+	OfflineAfter time.Duration // a device not heard from for longer does not sell; 0: all do
+	// links hold the money until it is captured; those that do not are replaced, and the other way
+	// round
+	ManualCapture bool
 	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
 
 	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it
@@ -193,7 +205,8 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err := f.respell(ctx, devices, stored); err != nil {
 		return fmt.Errorf("respell devices: %w", err)
 	}
-	same := map[payment.Offer]payment.Offer{} // a hundred thousand links need not hold a hundred thousand copies of one text
+	// a hundred thousand links need not hold a hundred thousand copies of one text
+	same := map[payment.Offer]payment.Offer{}
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
 			same[l.Plan] = l.Plan
@@ -295,14 +308,16 @@ func (f *Fleet) Device(uid string) *Device {
 	return f.devices[uid]
 }
 
-// Loaded says whether the devices were ever listed completely. Before that an unknown device may be one of ours.
+// Loaded says whether the devices were ever listed completely. Before that an unknown device may be
+// one of ours.
 func (f *Fleet) Loaded() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.loaded
 }
 
-// Counts are the devices known, the links that can be paid through, and when the last complete listing ended.
+// Counts are the devices known, the links that can be paid through, and when the last complete
+// listing ended.
 func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -329,7 +344,8 @@ func (f *Fleet) Prioritize(uid string) {
 	f.change(uid, func() {})
 }
 
-// singleLookUps is how often an unknown device may be asked for: a scan must not cost a call to Notehub.
+// singleLookUps is how often an unknown device may be asked for: a scan must not cost a call to
+// Notehub.
 const singleLookUps = time.Minute
 
 // RequestLookup has a device looked up that is not known, at most once a minute for all.
@@ -372,7 +388,8 @@ func (f *Fleet) put(devices ...ledger.Device) {
 // at before all others.
 func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.prioritize) }
 
-// changeAnd makes a change that concerns one device, shows it on the device, and gives its links to queue.
+// changeAnd makes a change that concerns one device, shows it on the device, and gives its links to
+// queue.
 func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
 	f.mu.Lock()
 	what()

@@ -39,7 +39,8 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 	}
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
 		Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(23*60, 1),
-		NotehubLimiter: upstream.NewLimiter(6000, 6000), NotehubPerMinute: 6000} // so that all variables are read at once
+		// so that all variables are read at once
+		NotehubLimiter: upstream.NewLimiter(6000, 6000), NotehubPerMinute: 6000}
 	set(&c)
 	f, err := New(t.Context(), c)
 	if err != nil {
@@ -59,7 +60,8 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 	return &running{f, t, v, stop}
 }
 
-// pass lets time pass, and then all come to rest: only then may be looked at what the vendors were asked.
+// pass lets time pass, and then all come to rest: only then may be looked at what the vendors were
+// asked.
 func pass(d time.Duration) {
 	time.Sleep(d) // of the bubble
 	synctest.Wait()
@@ -269,7 +271,11 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 		r.RequestLookup("dev:new2")
 		time.Sleep(5 * time.Second)
 		if r.url("dev:new1") == "" || r.Device("dev:new2") != nil {
-			t.Errorf("the first sells at %q, the second is known: %v; want the first alone", r.url("dev:new1"), r.Device("dev:new2") != nil)
+			t.Errorf(
+				"the first sells at %q, the second is known: %v; want the first alone",
+				r.url("dev:new1"),
+				r.Device("dev:new2") != nil,
+			)
 		}
 		time.Sleep(singleLookUps)
 		r.RequestLookup("dev:new2")
@@ -283,7 +289,10 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_bad": &upstream.Error{Outcome: upstream.Rejected, Status: 404}}}
+		v := &vendors{
+			devices: many(1),
+			prices:  map[string]error{"price_bad": &upstream.Error{Outcome: upstream.Rejected, Status: 404}},
+		}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_bad", "price_1")
 		time.Sleep(time.Minute)
 		d := r.Device("dev:0000")
@@ -312,7 +321,10 @@ func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
 func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), create: func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Rejected, Status: 400} }}
+		v := &vendors{
+			devices: many(1),
+			create:  func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Rejected, Status: 400} },
+		}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
@@ -349,7 +361,10 @@ func TestAnEmptyListingIsNotBelieved(t *testing.T) {
 func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1), prices: map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Rejected, Status: 404}}}
+		v := &vendors{
+			devices: many(1),
+			prices:  map[string]error{"price_gone": &upstream.Error{Outcome: upstream.Rejected, Status: 404}},
+		}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1", "price_gone")
 		time.Sleep(14 * time.Minute)
 		r.stop()
@@ -369,7 +384,8 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 		r.stop()
 		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unknown} }) // it lists half of them
 
-		run(t, filepath.Join(dir, "another.db"), v, "price_1") // which knows no device: they are unknown until they are listed
+		// which knows no device: they are unknown until they are listed
+		run(t, filepath.Join(dir, "another.db"), v, "price_1")
 		pass(40 * time.Minute)
 		for _, uid := range []string{"dev:0000", "dev:0002", "dev:0003"} {
 			if len(v.active(uid)) != 1 {
@@ -382,7 +398,11 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 		v.set(func() { v.broken, v.devices = nil, v.devices[:3] })
 		pass(2 * time.Minute)
 		if len(v.active("dev:0002")) != 1 || len(v.active("dev:0003")) != 0 {
-			t.Errorf("after a complete listing: %v and %v; want the link of the device that is gone deactivated", v.active("dev:0002"), v.active("dev:0003"))
+			t.Errorf(
+				"after a complete listing: %v and %v; want the link of the device that is gone deactivated",
+				v.active("dev:0002"),
+				v.active("dev:0003"),
+			)
 		}
 	})
 }

@@ -91,7 +91,8 @@ func TestASessionWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
 				to, form := p.Scans()
 				f.Stripe.Next(create, outcomes...)
 				for range outcomes {
-					if w := p.Do("POST", to, form); w.Code == http.StatusSeeOther && !strings.HasPrefix(w.Header().Get("Location"), "/") {
+					if w := p.Do("POST", to, form); w.Code == http.StatusSeeOther &&
+						!strings.HasPrefix(w.Header().Get("Location"), "/") {
 						f.Fatalf("the button leads to %s, without a reply", w.Header().Get("Location"))
 					}
 					f.Pass(3 * time.Second)
@@ -153,10 +154,21 @@ func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
 				f.Pass(c.within)
 				closed := func(when string) {
 					f.Helper()
-					f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "This machine is not taking payments right now", "")
+					f.Shows(
+						"/pay?device="+fixture.Washer,
+						http.StatusServiceUnavailable,
+						"This machine is not taking payments right now",
+						"",
+					)
 					f.Answers("devices "+when, f.AsOperator("/api/devices"), http.StatusOK, `"state":"link_closed"`)
 					f.Answers("devices "+when, f.AsOperator("/api/devices"), http.StatusOK, c.says)
-					w := f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+					w := f.Do(
+						"POST",
+						"/api/create-payment-link",
+						`{"id":"`+fixture.Washer+`"}`,
+						"Authorization",
+						"Bearer "+apptest.OperatorToken,
+					)
 					f.Answers("create-payment-link "+when, w, http.StatusConflict, `"link_closed"`)
 					if n := len(f.Stripe.Links()); n != 1 {
 						f.Errorf("%s there are %d links; want the one that was closed", when, n)
@@ -191,9 +203,21 @@ func TestOurOwnDeactivationIsNotTheDashboards(t *testing.T) {
 				f.Run()
 				link := f.Stripe.Links()[0]
 				f.Stripe.Next(update, outcome)
-				f.Do("POST", "/api/devices/"+fixture.Washer+"/pause", `{"reason":"dirty"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Do(
+					"POST",
+					"/api/devices/"+fixture.Washer+"/pause",
+					`{"reason":"dirty"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Pass(500 * time.Millisecond)
-				f.Do("POST", "/api/devices/"+fixture.Washer+"/resume", ``, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Do(
+					"POST",
+					"/api/devices/"+fixture.Washer+"/resume",
+					``,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Pass(3 * time.Minute)
 				f.Leads("/pay?device="+fixture.Washer, link.URL)
 				if got := f.Active(fixture.Washer); len(got) != 1 {
@@ -201,11 +225,23 @@ func TestOurOwnDeactivationIsNotTheDashboards(t *testing.T) {
 				}
 
 				f.Stripe.Next(update, outcome)
-				f.Do("POST", "/api/devices/"+fixture.Washer+"/pause", `{"reason":"dirty"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Do(
+					"POST",
+					"/api/devices/"+fixture.Washer+"/pause",
+					`{"reason":"dirty"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Pass(500 * time.Millisecond)
 				f.Restarted(nil)
 				f.Pass(time.Minute)
-				f.Do("POST", "/api/devices/"+fixture.Washer+"/resume", ``, "Authorization", "Bearer "+apptest.OperatorToken)
+				f.Do(
+					"POST",
+					"/api/devices/"+fixture.Washer+"/resume",
+					``,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Pass(16 * time.Minute)
 				f.Leads("/pay?device="+fixture.Washer, link.URL)
 				if n := len(f.Stripe.Links()); n != 1 {
@@ -240,7 +276,12 @@ func TestAPriceOrProductThatWasPutAwayIsNotSold(t *testing.T) {
 				}
 				f.Stripe.SetPrice(fixture.Warm, c.change)
 				f.Pass(within)
-				f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "This machine has no price yet", "60")
+				f.Shows(
+					"/pay?device="+fixture.Washer,
+					http.StatusServiceUnavailable,
+					"This machine has no price yet",
+					"60",
+				)
 				f.Answers("devices", f.AsOperator("/api/devices"), http.StatusOK, c.says)
 				if got := f.Active(fixture.Washer); got != nil {
 					f.Errorf("active links %v; want none", got)
@@ -259,7 +300,12 @@ func TestAChangedNameIsShownAtOnce(t *testing.T) {
 		f.Run()
 		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Name = "Very warm wash" })
 		f.Pass(2 * time.Second)
-		f.Answers("the plans", f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser), http.StatusOK, "Very warm wash")
+		f.Answers(
+			"the plans",
+			f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser),
+			http.StatusOK,
+			"Very warm wash",
+		)
 		read := f.Stripe.Count(readLink)
 		f.Pass(time.Hour)
 		if n := f.Stripe.Count(readLink) - read; n != 0 {
@@ -275,7 +321,15 @@ func TestALongNameIsCutToStripesLimit(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
 				long := "price_" + strings.Repeat("x", 200)
-				f.Stripe.AddPrice(sandbox.Price{ID: long, Name: strings.Repeat("ä", 3000), Currency: "eur", Amount: 400, Active: true})
+				f.Stripe.AddPrice(
+					sandbox.Price{
+						ID:       long,
+						Name:     strings.Repeat("ä", 3000),
+						Currency: "eur",
+						Amount:   400,
+						Active:   true,
+					},
+				)
 				f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) {
 					d.Name, d.Variables = strings.Repeat("W", 1500), map[string]string{"stripe_price_id": long}
 				})

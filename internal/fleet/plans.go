@@ -17,7 +17,8 @@ import (
 // the longest time. An account has a limited number of reads a month (docs/vendors.md, Q10).
 const plansAnew = 10
 
-// readPlans reads the prices that are sold, those of a listing included. One that cannot be read stays as it was.
+// readPlans reads the prices that are sold, those of a listing included. One that cannot be read
+// stays as it was.
 func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete bool) error {
 	used := f.pricesInUse(listing, complete)
 	var fresh, known []string

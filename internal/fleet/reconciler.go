@@ -19,14 +19,16 @@ import (
 // linkKey is what has one link: a device and a price.
 type linkKey struct{ device, price string }
 
-// linkReconciler remembers the links and makes Stripe's agree with what is wanted, a few at a time and
-// those of scanned devices first. A key in the queue says only that something may be to do; what,
-// is found out when its turn comes. The fleet's lock guards its fields, for what a link should be
-// depends on the devices and what a device sells depends on the links.
+// linkReconciler remembers the links and makes Stripe's agree with what is wanted, a few at a time
+// and those of scanned devices first. A key in the queue says only that something may be to do;
+// what, is found out when its turn comes. The fleet's lock guards its fields, for what a link
+// should be depends on the devices and what a device sells depends on the links.
 type linkReconciler struct {
 	fleet *Fleet
 	made  atomic.Int64 // links created by this process
-	nonce string       // names this process in signatures and idempotency keys: an old key could bring back a link deactivated since
+	// names this process in signatures and idempotency keys: an old key could bring back a link
+	// deactivated since
+	nonce string
 	wake  chan struct{}
 
 	adopted  bool                    // Stripe's list was read: before that, a link may exist that we do not know
@@ -41,7 +43,9 @@ type linkReconciler struct {
 	lost     map[linkKey]creation  // what may have been done under this idempotency key, for its reply was lost
 	doubt    map[linkKey]time.Time // since when Stripe's list has to be read before there is another idempotency key
 	unsure   map[string]bool       // ids of links whose last change may or may not have been done
-	look     map[linkKey]bool      // links that somebody else may have changed, and that are to be read; true: nobody is led there until then
+	// links that somebody else may have changed, and that are to be read; true: nobody is led there
+	// until then
+	look     map[linkKey]bool
 	listing  sync.Mutex            // held while Stripe's list is read; the others wait for the same
 	listedAt time.Time             // when the last reading of Stripe's list began
 	listed   int                   // how many links it had
@@ -93,7 +97,8 @@ func (w *linkReconciler) url(key linkKey) string {
 	return ""
 }
 
-// closed is why nobody can pay through the link of a key although we did not deactivate it. The caller holds the lock.
+// closed is why nobody can pay through the link of a key although we did not deactivate it. The
+// caller holds the lock.
 func (w *linkReconciler) closed(key linkKey) string {
 	if w.fleet.Sessions {
 		return ""
@@ -101,7 +106,8 @@ func (w *linkReconciler) closed(key linkKey) string {
 	return w.links[key].Closed
 }
 
-// plan queues every key for which something may be to do, in parts, so that no scan waits for all of it.
+// plan queues every key for which something may be to do, in parts, so that no scan waits for all
+// of it.
 func (w *linkReconciler) plan(complete bool) {
 	f := w.fleet
 	f.mu.Lock()
@@ -144,7 +150,8 @@ func (w *linkReconciler) add(key linkKey) {
 
 // prioritize puts a key before all others. The caller holds the lock, and pokes.
 func (w *linkReconciler) prioritize(key linkKey) {
-	if w.actionFor(key) != nothing && !w.working[key] && !slices.Contains(w.urgent, key) && time.Now().After(w.rests[key]) {
+	if w.actionFor(key) != nothing && !w.working[key] && !slices.Contains(w.urgent, key) &&
+		time.Now().After(w.rests[key]) {
 		w.urgent = append(w.urgent, key)
 		w.occupied()
 	}
@@ -168,9 +175,9 @@ const (
 	examine  // read how it is at Stripe
 )
 
-// actionFor says what is to be done for a key. A link that takes the money in the wrong way, at once or
-// when it is captured, gives way before there is another; where sessions are made, none is wanted.
-// The caller holds the lock.
+// actionFor says what is to be done for a key. A link that takes the money in the wrong way, at
+// once or when it is captured, gives way before there is another; where sessions are made, none is
+// wanted. The caller holds the lock.
 func (w *linkReconciler) actionFor(key linkKey) action {
 	f := w.fleet
 	link, remembered := w.links[key]
@@ -211,7 +218,8 @@ func (w *linkReconciler) actionFor(key linkKey) action {
 	}
 }
 
-// linkWorkers is how many calls may be under way at once: at Stripe's usual third of a second, enough for the pace.
+// linkWorkers is how many calls may be under way at once: at Stripe's usual third of a second,
+// enough for the pace.
 const linkWorkers = 12
 
 func (w *linkReconciler) run(ctx context.Context) {
@@ -251,7 +259,8 @@ func (w *linkReconciler) one(ctx context.Context) bool {
 	if err := w.fleet.LinkLimiter.Wait(ctx); err != nil {
 		return true
 	}
-	// Only now, with a slot in hand, is it decided for whom: a customer may have scanned while we waited.
+	// Only now, with a slot in hand, is it decided for whom: a customer may have scanned while we
+	// waited.
 	w.fleet.mu.Lock()
 	if len(w.spare) > 0 && len(w.urgent) == 0 {
 		l := w.spare[0]
@@ -332,7 +341,8 @@ func (w *linkReconciler) do(ctx context.Context, key linkKey, n action, link led
 		if err != nil {
 			return fmt.Errorf("create link: %w", err)
 		}
-		// If we stop here, the link is at Stripe and not on disk; the next start finds it in Stripe's list.
+		// If we stop here, the link is at Stripe and not on disk; the next start finds it in
+		// Stripe's list.
 		w.made.Add(1)
 		if err := w.save(ctx, link); err != nil {
 			return err

@@ -80,7 +80,8 @@ func (f *Fleet) Run(ctx context.Context) {
 	}
 }
 
-// Refresh refreshes the fleet, together with all others who ask meanwhile, and waits a moment for the links to be made.
+// Refresh refreshes the fleet, together with all others who ask meanwhile, and waits a moment for
+// the links to be made.
 func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 	made := f.links.made.Load()
 	result, err := f.refreshOnce(ctx)
@@ -95,7 +96,8 @@ func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// refreshOnce shares one refresh among all who ask for it. It goes on when the first of them leaves.
+// refreshOnce shares one refresh among all who ask for it. It goes on when the first of them
+// leaves.
 func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 	c := f.refreshes.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(f.life, longestRefresh)
@@ -156,8 +158,9 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// readable returns the devices of a listing whose records say whether and how they sell. For one whose record does not,
-// what was known of it before holds. One that was never known is not sold: Unsold returns it for the console.
+// readable returns the devices of a listing whose records say whether and how they sell. For one
+// whose record does not, what was known of it before holds. One that was never known is not sold:
+// Unsold returns it for the console.
 func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledger.Device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -230,7 +233,8 @@ func (f *Fleet) take(
 	r.Removed, r.Devices = len(removed), len(f.devices)+r.Added-len(removed)
 	f.mu.RUnlock()
 
-	// If we stop between two of these, the ledger knows a part of the listing; the next refresh brings the rest.
+	// If we stop between two of these, the ledger knows a part of the listing; the next refresh
+	// brings the rest.
 	for part := range slices.Chunk(changed, largest) {
 		err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			for _, d := range part {

@@ -26,13 +26,16 @@ const (
 	signatureDue = "signature_due"
 	// signatureRead is the kind of a hint that the shared link carries our signature.
 	signatureRead = "signature_read"
-	// signPause is the time between two signatures, so that two installations do not keep Stripe busy.
+	// signPause is the time between two signatures, so that two installations do not keep Stripe
+	// busy.
 	signPause = 10 * time.Second
-	// answersNeeded is how many of this process's signatures another one overwrites before it counts as running.
+	// answersNeeded is how many of this process's signatures another one overwrites before it
+	// counts as running.
 	answersNeeded = 2
 )
 
-// signing is what this process knows of its signature. Only the goroutine that follows the hints uses it.
+// signing is what this process knows of its signature. Only the goroutine that follows the hints
+// uses it.
 type signing struct {
 	on       string    // the id of the link that has carried our signature, "" for none
 	at       time.Time // when we signed last

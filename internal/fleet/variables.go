@@ -14,7 +14,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The variables of Notehub that say what is sold, the device's over the fleet's over the project's. No others are kept.
+// The variables of Notehub that say what is sold, the device's over the fleet's over the project's.
+// No others are kept.
 const (
 	priceVariable    = "stripe_price_id"
 	enabledVariable  = "payment_enabled"
@@ -204,7 +205,8 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 		f.varsFail = err.Error()
 		_, known := f.vars[projectOwner]
 		f.mu.Unlock()
-		if outcome := upstream.OutcomeOf(err); known && (outcome == upstream.Rejected || outcome == upstream.Misconfigured) {
+		if outcome := upstream.OutcomeOf(err); known &&
+			(outcome == upstream.Rejected || outcome == upstream.Misconfigured) {
 			f.Log.Warn(
 				"variables not read, last known values kept",
 				"err",
@@ -218,7 +220,8 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 	for uid, values := range fleets {
 		read[uid] = concerning(values)
 	}
-	none := func(fleets []string) { // a fleet that Notehub does not list after it has listed the device has no variables
+	// a fleet that Notehub does not list after it has listed the device has no variables
+	none := func(fleets []string) {
 		for _, uid := range fleets {
 			if _, listed := read[uid]; !listed {
 				read[uid] = nil
@@ -277,13 +280,15 @@ func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) erro
 }
 
 const (
-	// variableEvery: the smallest plan of Notehub allows seven requests a minute (docs/vendors.md), and notes go first.
+	// variableEvery: the smallest plan of Notehub allows seven requests a minute (docs/vendors.md),
+	// and notes go first.
 	variableEvery = 20 * time.Second
 	// variablesHold is how long the variables of a device are believed that nobody scans.
 	variablesHold = time.Hour
 	// mostScanned is how many scanned devices may wait to be read before the others.
 	mostScanned = 64
-	// scansPerMinute and scansAtOnce limit the reads for customers who stand before a device that was never read.
+	// scansPerMinute and scansAtOnce limit the reads for customers who stand before a device that
+	// was never read.
 	scansPerMinute, scansAtOnce = 60, 3
 	// spareCheck is how often the reader checks whether calls are left that nobody else needs.
 	spareCheck = time.Second
@@ -383,7 +388,8 @@ func (r *variableReader) run(ctx context.Context) {
 	}
 }
 
-// waitScanned waits until the devices that were scanned before are read or could not be, or for the context.
+// waitScanned waits until the devices that were scanned before are read or could not be, or for the
+// context.
 func (r *variableReader) waitScanned(ctx context.Context) {
 	done := make(chan struct{})
 	select {
@@ -492,7 +498,8 @@ func sooner(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// delay is how long a read has to wait: for the slow pace, or for one of those beside it that may be used for it.
+// delay is how long a read has to wait: for the slow pace, or for one of those beside it that may
+// be used for it.
 func (r *variableReader) delay(now time.Time, forCustomer, spare bool) time.Duration {
 	d := r.pace.Delay(now)
 	if forCustomer {

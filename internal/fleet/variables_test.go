@@ -60,14 +60,33 @@ func TestTheDevicesPriceWinsOverTheFleetsOverTheProjects(t *testing.T) {
 		r.wantSold(map[string]string{"dev:0000": "default: price_default", "dev:0001": "default: price_default"})
 		v.set(func() {
 			v.project = map[string]string{"stripe_price_id": " price_p ", "other": "secret"}
-			v.fleets = map[string]map[string]string{"fleet:1": {"stripe_price_id": "price_f1, price_f2,,price_f1"}, "fleet:2": {}}
-			v.own = map[string]map[string]string{"dev:0002": {"stripe_price_id": "price_d"}, "dev:0003": {"stripe_price_id": ""}}
+			v.fleets = map[string]map[string]string{
+				"fleet:1": {"stripe_price_id": "price_f1, price_f2,,price_f1"},
+				"fleet:2": {},
+			}
+			v.own = map[string]map[string]string{
+				"dev:0002": {"stripe_price_id": "price_d"},
+				"dev:0003": {"stripe_price_id": ""},
+			}
 		})
 		pass(2 * time.Hour)
-		r.wantSold(map[string]string{"dev:0000": "project: price_p", "dev:0001": "fleet: price_f1 price_f2", "dev:0002": "device: price_d", "dev:0003": "project: price_p"})
+		r.wantSold(
+			map[string]string{
+				"dev:0000": "project: price_p",
+				"dev:0001": "fleet: price_f1 price_f2",
+				"dev:0002": "device: price_d",
+				"dev:0003": "project: price_p",
+			},
+		)
 		v.set(func() { v.project, v.fleets = nil, nil })
 		pass(15 * time.Minute)
-		r.wantSold(map[string]string{"dev:0000": "default: price_default", "dev:0001": "default: price_default", "dev:0002": "device: price_d"})
+		r.wantSold(
+			map[string]string{
+				"dev:0000": "default: price_default",
+				"dev:0001": "default: price_default",
+				"dev:0002": "device: price_d",
+			},
+		)
 		r.stop()
 		for _, l := range copyOf(v, &v.links) {
 			if want := slices.ContainsFunc(r.Device(l.DeviceUID).Offers, func(o Offer) bool { return o.Plan.PriceID == l.Plan.PriceID }); l.Active != want {
@@ -81,8 +100,17 @@ func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2), fleets: map[string]map[string]string{
-			"fleet:a": {"stripe_price_id": "price_a"}, "fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"}, "fleet:c": {"credit_lifetime": "5m"}}}
-		v.devices[0].Fleets, v.devices[1].Fleets = []string{"fleet:b", "fleet:c", "fleet:a"}, []string{"fleet:b", "fleet:c"}
+			"fleet:a": {
+				"stripe_price_id": "price_a",
+			}, "fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"}, "fleet:c": {"credit_lifetime": "5m"}}}
+		v.devices[0].Fleets, v.devices[1].Fleets = []string{
+			"fleet:b",
+			"fleet:c",
+			"fleet:a",
+		}, []string{
+			"fleet:b",
+			"fleet:c",
+		}
 		v.own = map[string]map[string]string{}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_default")
 		pass(time.Minute)
@@ -188,7 +216,10 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
 		v := &vendors{devices: many(5), project: map[string]string{"stripe_price_id": "price_p"},
 			fleets: map[string]map[string]string{"fleet:1": {"stripe_price_id": "price_f"}},
-			own:    map[string]map[string]string{"dev:0002": {"stripe_price_id": "price_d", "credit_lifetime": "3m"}, "dev:0003": {"payment_enabled": "false"}}}
+			own: map[string]map[string]string{
+				"dev:0002": {"stripe_price_id": "price_d", "credit_lifetime": "3m"},
+				"dev:0003": {"payment_enabled": "false"},
+			}}
 		v.devices[1].Fleets = []string{"fleet:1"}
 		r := run(t, path, v, "price_1")
 		pass(5 * time.Minute)
@@ -203,8 +234,18 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 			v.prices = map[string]error{"price_1": down, "price_p": down, "price_f": down, "price_d": down}
 		})
 		r = run(t, path, v, "price_1")
-		want := map[string]string{"dev:0000": "project: price_p", "dev:0001": "fleet: price_f", "dev:0002": "device: price_d"}
-		states := map[string]State{"dev:0000": Open, "dev:0001": Open, "dev:0002": Open, "dev:0003": PaymentsOff, "dev:0004": Paused}
+		want := map[string]string{
+			"dev:0000": "project: price_p",
+			"dev:0001": "fleet: price_f",
+			"dev:0002": "device: price_d",
+		}
+		states := map[string]State{
+			"dev:0000": Open,
+			"dev:0001": Open,
+			"dev:0002": Open,
+			"dev:0003": PaymentsOff,
+			"dev:0004": Paused,
+		}
 		check := func() {
 			t.Helper()
 			r.wantSold(want)
@@ -244,7 +285,11 @@ func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				v := &vendors{devices: many(1), project: map[string]string{"stripe_price_id": "price_p"}, own: map[string]map[string]string{"dev:0000": {"credit_lifetime": "1m"}}}
+				v := &vendors{
+					devices: many(1),
+					project: map[string]string{"stripe_price_id": "price_p"},
+					own:     map[string]map[string]string{"dev:0000": {"credit_lifetime": "1m"}},
+				}
 				r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 				pass(14 * time.Minute)
 				v.set(func() {

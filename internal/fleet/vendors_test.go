@@ -14,7 +14,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The vendors as far as the fleet asks them; the wire is tested where the clients are. Both may be told to fail.
+// The vendors as far as the fleet asks them; the wire is tested where the clients are. Both may be
+// told to fail.
 type vendors struct {
 	mu       sync.Mutex
 	devices  []ledger.Device
@@ -108,7 +109,12 @@ func (v *vendors) Offer(_ context.Context, id string) (payment.Offer, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.pricesGot = append(v.pricesGot, id)
-	return payment.Offer{PriceID: id, Name: "Plan " + id, Amount: cmp.Or(v.amounts[id], 350), Currency: "eur"}, v.prices[id]
+	return payment.Offer{
+		PriceID:  id,
+		Name:     "Plan " + id,
+		Amount:   cmp.Or(v.amounts[id], 350),
+		Currency: "eur",
+	}, v.prices[id]
 }
 
 func (v *vendors) Links(context.Context) (active []ledger.Link, _ error) {
@@ -142,7 +148,12 @@ func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
 // creationTime is Stripe's usual answer time.
 const creationTime = 300 * time.Millisecond
 
-func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error) {
+func (v *vendors) CreateLink(
+	ctx context.Context,
+	d ledger.Device,
+	plan payment.Offer,
+	returnURL, process, key string,
+) (ledger.Link, error) {
 	v.mu.Lock()
 	n := len(v.created)
 	v.created = append(v.created, time.Now())
@@ -161,7 +172,19 @@ func (v *vendors) CreateLink(ctx context.Context, d ledger.Device, plan payment.
 	if !again {
 		id = fmt.Sprintf("plink_%d", len(v.links))
 		v.keys[key] = id
-		v.links = append(v.links, ledger.Link{ID: id, DeviceUID: d.UID, URL: "https://buy.example.com/" + id, ReturnURL: returnURL, Active: true, Plan: plan, Manual: v.manual, SignedBy: process})
+		v.links = append(
+			v.links,
+			ledger.Link{
+				ID:        id,
+				DeviceUID: d.UID,
+				URL:       "https://buy.example.com/" + id,
+				ReturnURL: returnURL,
+				Active:    true,
+				Plan:      plan,
+				Manual:    v.manual,
+				SignedBy:  process,
+			},
+		)
 	}
 	return v.links[slices.IndexFunc(v.links, func(l ledger.Link) bool { return l.ID == id })], nil
 }

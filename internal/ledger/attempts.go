@@ -38,7 +38,8 @@ func (l *Ledger) Attempts(ctx context.Context, paymentID string) ([]Attempt, err
 	return found[paymentID], err
 }
 
-// AttemptsOf reads the calls made for some hundred payments at most in one query, by payment and oldest first.
+// AttemptsOf reads the calls made for some hundred payments at most in one query, by payment and
+// oldest first.
 func (l *Ledger) AttemptsOf(ctx context.Context, paymentIDs ...string) (map[string][]Attempt, error) {
 	if len(paymentIDs) == 0 {
 		return nil, nil

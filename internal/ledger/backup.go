@@ -19,7 +19,8 @@ const (
 	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others
 	// may have gone on since.
 	factBackup = "backup_taken"
-	// factRestored is since when a restored copy is in use, until what it holds was judged (Restored).
+	// factRestored is since when a restored copy is in use, until what it holds was judged
+	// (Restored).
 	factRestored = "restored"
 )
 
@@ -142,8 +143,8 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// adoptBackup makes a restored copy a ledger of its own that is born at a time: what was paid before
-// was another's to deliver.
+// adoptBackup makes a restored copy a ledger of its own that is born at a time: what was paid
+// before was another's to deliver.
 func (tx *Tx) adoptBackup(at time.Time) error {
 	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
 	if err != nil || n == 0 {
@@ -165,7 +166,8 @@ func (tx *Tx) Restored() ([]payment.Payment, error) {
 	if restored, err := Found(err); !restored || err != nil {
 		return nil, err
 	}
-	// What was paid since is this ledger's own. It may have been recorded before the rest is judged.
+	// What was paid since is this ledger's own. It may have been recorded before the rest is
+	// judged.
 	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE step <> '' AND paid_at < $1`,
 		since.Truncate(time.Second).UnixMilli())
 	return all(rows, err, scanPayment)

@@ -50,7 +50,8 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 		t.Errorf("%d payments in the copy (%v); want those that were there", len(list), err)
 	}
 	for _, p := range list {
-		if attempts, err := c.Attempts(t.Context(), p.ID); p.SessionID != "cs_before" && (err != nil || len(attempts) != 1) {
+		if attempts, err := c.Attempts(t.Context(), p.ID); p.SessionID != "cs_before" &&
+			(err != nil || len(attempts) != 1) {
 			t.Errorf("%s has %d attempts (%v); want what was committed together", p.SessionID, len(attempts), err)
 		}
 	}
@@ -60,13 +61,15 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 	if _, err := c.Payment(t.Context(), "cs_after"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what came after the copy: %v; want it not in there", err)
 	}
-	if read := inTx(c, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != len(list) {
+	if read := inTx(c, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
+		len(read.got) != len(list) {
 		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
 	}
 	// The ledger that was copied goes on as it is.
 	closeLedger(t, l)
 	l = open(t, path)
-	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil || len(read.got) != 0 {
+	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
+		len(read.got) != 0 {
 		t.Errorf("the ledger itself has %d to be judged (%v); want none", len(read.got), read.err)
 	}
 }
@@ -123,7 +126,10 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 			}
 		})
 	}
-	if err := Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db")); !errors.Is(err, ErrPostgres) {
+	if err := Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db")); !errors.Is(
+		err,
+		ErrPostgres,
+	) {
 		t.Errorf("got %v; want %v", err, ErrPostgres)
 	}
 }

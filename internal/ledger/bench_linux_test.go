@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// BenchmarkUpdate stores payments as a webhook does. The disk sets the pace, so each run measures it, too: fdatasync/s is how
-// often a page of one file can be written and synced there, and ratio is how many updates that makes for each of these.
+// BenchmarkUpdate stores payments as a webhook does. The disk sets the pace, so each run measures
+// it, too: fdatasync/s is how often a page of one file can be written and synced there, and ratio
+// is how many updates that makes for each of these.
 func BenchmarkUpdate(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {

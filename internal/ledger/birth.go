@@ -36,9 +36,9 @@ func (l *Ledger) Now() time.Time { return l.clock.Now() }
 // Clock returns the clock that the ledger works by. nil is the host's.
 func (l *Ledger) Clock() *vendortime.Clock { return l.clock }
 
-// CreatedAt returns when this ledger was made, in whole seconds as Stripe counts. What was paid before
-// was another's to deliver. Until the ledger is settled it is what an earlier process stored, or
-// zero.
+// CreatedAt returns when this ledger was made, in whole seconds as Stripe counts. What was paid
+// before was another's to deliver. Until the ledger is settled it is what an earlier process
+// stored, or zero.
 func (l *Ledger) CreatedAt() time.Time {
 	ms := l.born.Load()
 	if ms == 0 {
@@ -98,8 +98,9 @@ const (
 	// cursorSlack is by how much the cursor of events may be ahead without harm: readings overlap
 	// by more.
 	cursorSlack = time.Minute
-	// birthSlack is by how much the birth may be ahead. Each start estimates Stripe's time from calls of
-	// at most 15 s, so a start soon after the first one of a restored copy may estimate an earlier time.
+	// birthSlack is by how much the birth may be ahead. Each start estimates Stripe's time from
+	// calls of at most 15 s, so a start soon after the first one of a restored copy may estimate an
+	// earlier time.
 	birthSlack = 20 * time.Second
 )
 
@@ -148,7 +149,8 @@ func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 	return at, err
 }
 
-// Waiting reads the payments whose next step is not due yet, or that have to wait before they may call a vendor again.
+// Waiting reads the payments whose next step is not due yet, or that have to wait before they may
+// call a vendor again.
 func (tx *Tx) Waiting() (list []payment.Payment, err error) {
 	const notehubFresh, notehubAgain = notehubSteps + ` AND failures = 0`, notehubSteps + ` AND failures > 0`
 	for _, part := range []string{notehubFresh, notehubAgain, stripeSteps, waitStep} {

@@ -16,7 +16,12 @@ type stripeSays time.Duration
 // RoundTrip implements http.RoundTripper.
 func (s stripeSays) RoundTrip(r *http.Request) (*http.Response, error) {
 	date := time.Now().Add(time.Duration(s)).UTC().Format(http.TimeFormat)
-	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Date": {date}, "Request-Id": {"req_1"}}, Body: http.NoBody, Request: r}, nil
+	return &http.Response{
+		StatusCode: http.StatusOK,
+		Header:     http.Header{"Date": {date}, "Request-Id": {"req_1"}},
+		Body:       http.NoBody,
+		Request:    r,
+	}, nil
 }
 
 func learn(t *testing.T, c *vendortime.Clock, ahead time.Duration) {
@@ -133,12 +138,18 @@ func testTimesAhead(t *testing.T, database string) {
 	check(settled(facts{factBorn: 2 * time.Hour, MetaEventsRead: 3 * time.Hour, "fleet_loaded": 3 * time.Hour}),
 		facts{factBorn: 0, MetaEventsRead: 0, "fleet_loaded": 0})
 	check(settled(facts{factBorn: -5 * day, MetaEventsRead: day}), facts{factBorn: -5 * day, MetaEventsRead: -5 * day})
-	check(settled(facts{factBorn: -90 * day, MetaEventsRead: day}), facts{factBorn: -90 * day, MetaEventsRead: -eventsListed})
+	check(
+		settled(facts{factBorn: -90 * day, MetaEventsRead: day}),
+		facts{factBorn: -90 * day, MetaEventsRead: -eventsListed},
+	)
 	// Two starts in a row estimate Stripe's time, and the second estimate may be the earlier one.
 	check(settled(facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour}),
 		facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour})
 	ours := idle(testPayment("ours"))
 	ours.Delivery, ours.SentAt, ours.MaybeAccepted = payment.Sent, noon(), true
 	ours.PaidAt = time.Now().Add(-40 * day)
-	check(settled(facts{factBorn: day, MetaEventsRead: day}, ours), facts{factBorn: -40 * day, MetaEventsRead: -eventsListed})
+	check(
+		settled(facts{factBorn: day, MetaEventsRead: day}, ours),
+		facts{factBorn: -40 * day, MetaEventsRead: -eventsListed},
+	)
 }

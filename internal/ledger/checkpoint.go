@@ -12,9 +12,9 @@ const logFrames = 1000
 // minLogFrames is the same on the smallest disk.
 const minLogFrames = 16
 
-// maxFrames returns the length of the log at which it is moved. On a small disk that is a quarter of
-// what the log and the free room are together: moving it makes the database grow, and a log that has
-// taken the last room could never be moved.
+// maxFrames returns the length of the log at which it is moved. On a small disk that is a quarter
+// of what the log and the free room are together: moving it makes the database grow, and a log that
+// has taken the last room could never be moved.
 func (f *ledgerFiles) maxFrames() int64 {
 	header, ok := f.logHeader()
 	space, err := SpaceAt(f.path)
@@ -36,7 +36,8 @@ const logCheckInterval = 16
 // between is not mistaken for the ledger.
 const generationCursor = "ledger_generation"
 
-// enter stores the announced generation. A database that is not the one that was closed here is stamped as a copy.
+// enter stores the announced generation. A database that is not the one that was closed here is
+// stamped as a copy.
 func (w *sharedWriter) enter(generation string, replaced bool) error {
 	err := w.alone(func(tx *Tx) error {
 		if replaced {
@@ -52,11 +53,11 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 	return err
 }
 
-// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. Before and after,
-// the ledger gets another generation, so that no copy made in between has that of the database. If we
-// stop in between, the record says that the database may be written, and SQLite moves the same log
-// again. Errors change nothing about what was acknowledged, and the next commit tries again. Until
-// then, the record goes on saying so.
+// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. Before and
+// after, the ledger gets another generation, so that no copy made in between has that of the
+// database. If we stop in between, the record says that the database may be written, and SQLite
+// moves the same log again. Errors change nothing about what was acknowledged, and the next commit
+// tries again. Until then, the record goes on saying so.
 func (w *sharedWriter) moveLog(mode string) {
 	switch {
 	case mode == passive: // the disk is full
@@ -104,5 +105,6 @@ func (w *sharedWriter) checkpoint(mode string) (whole bool) {
 	return err == nil && busy == 0 && restoreErr == nil && mode != passive
 }
 
-// leave gives the ledger the generation that it is closed with. If that fails, the record says what may be there.
+// leave gives the ledger the generation that it is closed with. If that fails, the record says what
+// may be there.
 func (w *sharedWriter) leave() { _ = w.mark(true) }

@@ -31,7 +31,8 @@ func TestPostgres(t *testing.T) {
 	conform(t, func(t *testing.T) string { return freshPostgres(t, server) })
 }
 
-// conform is what both databases have to do alike. fresh makes an empty database for one test and returns its DATABASE_URL.
+// conform is what both databases have to do alike. fresh makes an empty database for one test and
+// returns its DATABASE_URL.
 func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 	for name, test := range map[string]func(t *testing.T, database string){
 		"a payment is read as it was stored":                       testPaymentRoundTrip,
@@ -175,7 +176,9 @@ func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 func testPayment(name string) payment.Payment {
 	session := "cs_" + name
 	return payment.Payment{
-		ID: payment.CreditID(session), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
+		ID: payment.CreditID(
+			session,
+		), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
 		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued,
 		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: payment.StepPostNote, DueAt: noon(),
 	}
@@ -186,7 +189,8 @@ func idle(p payment.Payment) payment.Payment {
 	return p
 }
 
-// constraint is the database's own word for which rule a row has broken: "check", "not null", "unique", "foreign key", or "" if none.
+// constraint is the database's own word for which rule a row has broken: "check", "not null",
+// "unique", "foreign key", or "" if none.
 func constraint(err error) string {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return map[int]string{275: "check", 1299: "not null", 2067: "unique", 787: "foreign key"}[e.Code()]

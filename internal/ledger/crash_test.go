@@ -15,8 +15,9 @@ import (
 // writerLedger names, in a process that this test starts to kill it, the ledger that it writes to.
 const writerLedger = "NOTEPAY_TEST_WRITER_LEDGER"
 
-// A killed process leaves what the kernel has, so this shows that nothing is acknowledged before it is written and that nothing
-// is half there. That it is synced, too, is for TestEveryConnectionIsDurable.
+// A killed process leaves what the kernel has, so this shows that nothing is acknowledged before it
+// is written and that nothing is half there. That it is synced, too, is for
+// TestEveryConnectionIsDurable.
 func TestKilledWritersLoseNothingAcknowledged(t *testing.T) {
 	if path := os.Getenv(writerLedger); path != "" {
 		writeUntilKilled(t, path)
@@ -35,13 +36,20 @@ func TestKilledWritersLoseNothingAcknowledged(t *testing.T) {
 
 		l := open(t, path)
 		wantStored(t, l, acknowledged)
-		wantNames(t, l, "half payments", `SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`, nil)
+		wantNames(
+			t,
+			l,
+			"half payments",
+			`SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`,
+			nil,
+		)
 		closeLedger(t, l)
 	}
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// killedWriter starts a writer, kills it when it has acknowledged so many sessions, and returns all that it has acknowledged.
+// killedWriter starts a writer, kills it when it has acknowledged so many sessions, and returns all
+// that it has acknowledged.
 func killedWriter(t *testing.T, path string, round, killAfter int) (acknowledged []string, err error) {
 	t.Helper()
 	writer := exec.Command(os.Args[0], "-test.run=^TestKilledWritersLoseNothingAcknowledged$")
@@ -70,7 +78,8 @@ func killedWriter(t *testing.T, path string, round, killAfter int) (acknowledged
 	return acknowledged, lines.Err()
 }
 
-// writeUntilKilled stores payments, each with an attempt, from several goroutines and prints each session once it is told that it is stored.
+// writeUntilKilled stores payments, each with an attempt, from several goroutines and prints each
+// session once it is told that it is stored.
 func writeUntilKilled(t *testing.T, path string) {
 	const writers = 8
 	l, err := Open(t.Context(), path)

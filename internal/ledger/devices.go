@@ -15,9 +15,11 @@ type Device struct {
 	Disabled     bool
 	LastActivity time.Time // zero: never
 
-	// Problem says what of Notehub's record cannot be read or sold, for the operator; "": nothing. It is not stored.
+	// Problem says what of Notehub's record cannot be read or sold, for the operator; "": nothing.
+	// It is not stored.
 	Problem string
-	// Unreadable reports that the record cannot tell whether and how the device sells. It is not stored.
+	// Unreadable reports that the record cannot tell whether and how the device sells. It is not
+	// stored.
 	Unreadable bool
 }
 
@@ -50,7 +52,8 @@ func (tx *Tx) SaveDevice(d Device) error {
 	return err
 }
 
-// RemoveDevice forgets a device that a complete listing no longer holds, and its variables. Its pause stays.
+// RemoveDevice forgets a device that a complete listing no longer holds, and its variables. Its
+// pause stays.
 func (tx *Tx) RemoveDevice(uid string) error {
 	if err := tx.RemoveVariables(uid); err != nil {
 		return err

@@ -17,9 +17,23 @@ func testVariables(t *testing.T, database string) {
 	none := Variables{Owner: "dev:2", ReadAt: at}
 	gone := Variables{Owner: "dev:3", ReadAt: at}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SaveVariables(Variables{Owner: "project", Values: map[string]string{"credit_lifetime": "1m"}}), tx.SaveVariables(project),
-			tx.SaveDevice(Device{UID: "dev:1"}), tx.SaveVariables(washer), tx.SaveVariables(none), tx.SaveDevice(Device{UID: "dev:3"}), tx.SaveVariables(gone),
-			tx.SaveDevice(Device{UID: "dev:1", Name: "Washer"}), tx.RemoveDevice("dev:3"), tx.SaveVariables(Variables{Owner: "fleet:1"}), tx.RemoveVariables("fleet:1"))
+		return errors.Join(
+			tx.SaveVariables(Variables{Owner: "project", Values: map[string]string{"credit_lifetime": "1m"}}),
+			tx.SaveVariables(project),
+			tx.SaveDevice(
+				Device{UID: "dev:1"},
+			),
+			tx.SaveVariables(washer),
+			tx.SaveVariables(none),
+			tx.SaveDevice(Device{UID: "dev:3"}),
+			tx.SaveVariables(gone),
+			tx.SaveDevice(
+				Device{UID: "dev:1", Name: "Washer"},
+			),
+			tx.RemoveDevice("dev:3"),
+			tx.SaveVariables(Variables{Owner: "fleet:1"}),
+			tx.RemoveVariables("fleet:1"),
+		)
 	})
 	got, err := l.Variables(t.Context())
 	slices.SortFunc(got, func(a, b Variables) int { return strings.Compare(a.Owner, b.Owner) })

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// fullDiskLedger names, in a process of its own, the ledger that may not grow: the limit holds for a whole process.
+// fullDiskLedger names, in a process of its own, the ledger that may not grow: the limit holds for
+// a whole process.
 const fullDiskLedger = "NOTEPAY_TEST_FULL_DISK_LEDGER"
 
 func TestADiskThatRefusesACommit(t *testing.T) {
@@ -41,7 +42,8 @@ func TestADiskThatRefusesACommit(t *testing.T) {
 	wantNames(t, l, "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// fillAndGoOn stores payments until the disk refuses three in a row, and once more when the disk has room again.
+// fillAndGoOn stores payments until the disk refuses three in a row, and once more when the disk
+// has room again.
 func fillAndGoOn(t *testing.T, path string) {
 	signal.Ignore(syscall.SIGXFSZ) // so that a write over the limit is an error
 	l := open(t, path)

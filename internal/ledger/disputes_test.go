@@ -20,7 +20,15 @@ func TestDisputesOfEarlierLedgersAreTakenOver(t *testing.T) {
 			types = append(types, "charge.dispute.closed")
 		}
 		for _, kind := range types {
-			e := StripeEvent{ID: "evt_" + name + kind, Type: kind, ObjectID: "dp_" + name, PaymentIntent: p.PaymentIntent, Outcome: "followed", Created: noon(), Received: noon()}
+			e := StripeEvent{
+				ID:            "evt_" + name + kind,
+				Type:          kind,
+				ObjectID:      "dp_" + name,
+				PaymentIntent: p.PaymentIntent,
+				Outcome:       "followed",
+				Created:       noon(),
+				Received:      noon(),
+			}
 			mustUpdate(t, l, func(tx *Tx) error { return second(tx.AddEvent(e)).err })
 		}
 	}

@@ -89,7 +89,8 @@ type StripeEvent struct {
 	Repeats  int
 	Body     string // without customer_details, billing_details and shipping
 
-	// PaymentIntent is which payment it is about, of events that follow one later, such as refunds; "" for all others.
+	// PaymentIntent is which payment it is about, of events that follow one later, such as refunds;
+	// "" for all others.
 	PaymentIntent string
 }
 

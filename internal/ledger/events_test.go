@@ -13,9 +13,31 @@ import (
 
 func testConfirmations(t *testing.T, database string) {
 	l := open(t, database)
-	later := Confirmation{ID: "2", DeviceUID: "dev:1", CreditID: payment.CreditID("cs_one"), State: "done", At: noon().Add(time.Minute), Outcome: "taken"}
-	earlier := Confirmation{ID: "3", DeviceUID: "dev:1", CreditID: payment.CreditID("cs_one"), State: "failed", Code: "E-DOOR", At: noon(), Outcome: "taken"}
-	other := Confirmation{ID: "4", DeviceUID: "dev:1", CreditID: "cr_unknown", State: "started", At: noon(), Outcome: "unknown_credit"}
+	later := Confirmation{
+		ID:        "2",
+		DeviceUID: "dev:1",
+		CreditID:  payment.CreditID("cs_one"),
+		State:     "done",
+		At:        noon().Add(time.Minute),
+		Outcome:   "taken",
+	}
+	earlier := Confirmation{
+		ID:        "3",
+		DeviceUID: "dev:1",
+		CreditID:  payment.CreditID("cs_one"),
+		State:     "failed",
+		Code:      "E-DOOR",
+		At:        noon(),
+		Outcome:   "taken",
+	}
+	other := Confirmation{
+		ID:        "4",
+		DeviceUID: "dev:1",
+		CreditID:  "cr_unknown",
+		State:     "started",
+		At:        noon(),
+		Outcome:   "unknown_credit",
+	}
 	repeat := later
 	repeat.State, repeat.Outcome = "started", "ignored"
 	var isNew []bool
@@ -33,16 +55,19 @@ func testConfirmations(t *testing.T, database string) {
 	if want := []bool{true, true, true, false}; !slices.Equal(isNew, want) {
 		t.Errorf("AddConfirmation said new %v; want %v", isNew, want)
 	}
-	if got, err := l.Confirmations(t.Context(), payment.CreditID("cs_one")); err != nil || !slices.Equal(got, []Confirmation{earlier, later}) {
+	if got, err := l.Confirmations(t.Context(), payment.CreditID("cs_one")); err != nil ||
+		!slices.Equal(got, []Confirmation{earlier, later}) {
 		t.Errorf("got %+v, %v; want %+v and %+v", got, err, earlier, later)
 	}
 	for id, want := range map[string]bool{"2": true, "4": true, "5": false, "": false} {
-		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.HasConfirmation(id) }); read.err != nil || read.got != want {
+		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.HasConfirmation(id) }); read.err != nil ||
+			read.got != want {
 			t.Errorf("HasConfirmation(%q): %v, %v; want %v", id, read.got, read.err, want)
 		}
 	}
 	for credit, want := range map[string]bool{payment.CreditID("cs_one"): true, "cr_unknown": true, "cr_other": false, "": false} {
-		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.Answered(credit) }); read.err != nil || read.got != want {
+		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.Answered(credit) }); read.err != nil ||
+			read.got != want {
 			t.Errorf("Answered(%q): %v, %v; want %v", credit, read.got, read.err, want)
 		}
 	}
@@ -63,12 +88,19 @@ func testCursors(t *testing.T, database string) {
 	}
 	cursor("confirmations", "")
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SetCursor("confirmations", "7"), tx.SetCursor("others", "1"), tx.SetCursor("confirmations", "8-abc"))
+		return errors.Join(
+			tx.SetCursor("confirmations", "7"),
+			tx.SetCursor("others", "1"),
+			tx.SetCursor("confirmations", "8-abc"),
+		)
 	})
 	cursor("confirmations", "8-abc")
 	cursor("others", "1")
 	errStop := errors.New("the power goes")
-	if err := l.Update(t.Context(), func(tx *Tx) error { return errors.Join(tx.SetCursor("others", "2"), errStop) }); !errors.Is(err, errStop) {
+	if err := l.Update(t.Context(), func(tx *Tx) error { return errors.Join(tx.SetCursor("others", "2"), errStop) }); !errors.Is(
+		err,
+		errStop,
+	) {
 		t.Errorf("got %v; want %v", err, errStop)
 	}
 	cursor("others", "1")
@@ -109,8 +141,23 @@ func testRepeatedEvents(t *testing.T, database string) {
 
 func testDisputes(t *testing.T, database string) {
 	l := open(t, database)
-	first := payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1", Status: "needs_response", Amount: 350, Currency: "eur", ReportedAt: noon()}
-	second := payment.Dispute{ID: "dp_2", PaymentIntent: "pi_1", Status: "warning_needs_response", Amount: 100, Currency: "eur", Refundable: true, ReportedAt: noon()}
+	first := payment.Dispute{
+		ID:            "dp_1",
+		PaymentIntent: "pi_1",
+		Status:        "needs_response",
+		Amount:        350,
+		Currency:      "eur",
+		ReportedAt:    noon(),
+	}
+	second := payment.Dispute{
+		ID:            "dp_2",
+		PaymentIntent: "pi_1",
+		Status:        "warning_needs_response",
+		Amount:        100,
+		Currency:      "eur",
+		Refundable:    true,
+		ReportedAt:    noon(),
+	}
 	other := payment.Dispute{ID: "dp_3", PaymentIntent: "pi_2", Status: "won", Currency: "usd", ReportedAt: noon()}
 	for _, d := range []payment.Dispute{first, second, other} {
 		mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(d) })
@@ -118,7 +165,8 @@ func testDisputes(t *testing.T, database string) {
 	first.Status, first.Amount, first.ReportedAt = "lost", 300, noon().Add(time.Hour)
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(first) })
 	for intent, want := range map[string][]payment.Dispute{"pi_1": {first, second}, "pi_2": {other}, "pi_3": nil} {
-		if read := inTx(l, func(tx *Tx) ([]payment.Dispute, error) { return tx.Disputes(intent) }); read.err != nil || !slices.Equal(read.got, want) {
+		if read := inTx(l, func(tx *Tx) ([]payment.Dispute, error) { return tx.Disputes(intent) }); read.err != nil ||
+			!slices.Equal(read.got, want) {
 			t.Errorf("disputes about %s: %+v, %v; want %+v", intent, read.got, read.err, want)
 		}
 	}
@@ -127,10 +175,22 @@ func testDisputes(t *testing.T, database string) {
 func testPauses(t *testing.T, database string) {
 	l := open(t, database)
 	first := Pause{DeviceUID: "dev:1", Reason: "it leaks", By: "a person", At: noon()}
-	automatic := Pause{DeviceUID: "dev:1", Reason: "silent", By: "notepay", At: noon().Add(time.Minute), Automatic: true}
+	automatic := Pause{
+		DeviceUID: "dev:1",
+		Reason:    "silent",
+		By:        "notepay",
+		At:        noon().Add(time.Minute),
+		Automatic: true,
+	}
 	other := Pause{DeviceUID: "dev:2", At: noon()}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SaveDevice(Device{UID: "dev:1"}), tx.Pause(first), tx.Pause(other), tx.Pause(automatic), tx.RemoveDevice("dev:1"))
+		return errors.Join(
+			tx.SaveDevice(Device{UID: "dev:1"}),
+			tx.Pause(first),
+			tx.Pause(other),
+			tx.Pause(automatic),
+			tx.RemoveDevice("dev:1"),
+		)
 	})
 	of := func(device string, want Pause, known bool) {
 		t.Helper()
@@ -155,7 +215,17 @@ func testAudit(t *testing.T, database string) {
 	l := open(t, database)
 	var want []string
 	for n := range 5 {
-		a := Audit{At: noon2020(n), Who: "a person", What: []string{"pause", "resume"}[n%2], Subject: "dev:1", Why: fmt.Sprint(n), Before: "b", After: "a", Amount: int64(n), Currency: strings.Repeat("eur", min(n, 1))}
+		a := Audit{
+			At:       noon2020(n),
+			Who:      "a person",
+			What:     []string{"pause", "resume"}[n%2],
+			Subject:  "dev:1",
+			Why:      fmt.Sprint(n),
+			Before:   "b",
+			After:    "a",
+			Amount:   int64(n),
+			Currency: strings.Repeat("eur", min(n, 1)),
+		}
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddAudit(a) })
 		want = append(want, a.Why)
 	}
@@ -179,16 +249,29 @@ func testAudit(t *testing.T, database string) {
 	}
 	all, next, err := l.Audits(t.Context(), "", 6, "")
 	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" ||
-		all[1].Amount != 4 || all[1].Currency != "eur" || all[5].Amount != 0 || all[0].Amount != 0 {
+		all[1].Amount != 4 || all[1].Currency != "eur" ||
+		all[5].Amount != 0 ||
+		all[0].Amount != 0 {
 		t.Errorf("all: %+v, %q, %v; want six, the one of now first", all, next, err)
 	}
 	for what, want := range map[string]time.Time{"pause": noon2020(4), "resume": noon2020(3), "start": {}} {
-		if read := inTx(l, func(tx *Tx) (time.Time, error) { return tx.LastAudit("dev:1", what) }); read.err != nil || read.got != want {
+		if read := inTx(l, func(tx *Tx) (time.Time, error) { return tx.LastAudit("dev:1", what) }); read.err != nil ||
+			read.got != want {
 			t.Errorf("the last %s: %v, %v; want %v", what, read.got, read.err, want)
 		}
 	}
-	wantRefused(t, l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{What: "pause"}) }), "check", "who")
-	wantRefused(t, l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{Who: "notepay"}) }), "check", "what")
+	wantRefused(
+		t,
+		l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{What: "pause"}) }),
+		"check",
+		"who",
+	)
+	wantRefused(
+		t,
+		l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{Who: "notepay"}) }),
+		"check",
+		"what",
+	)
 }
 
 // A copy is stamped; what is restored from it was born anew, and its rows are to be judged once.

@@ -27,7 +27,14 @@ func TestFloor(t *testing.T) {
 		{Space{Free: 700 << 10, Total: 4 << 20}, 4 << 20 / 20, true},
 	} {
 		if c.space.Floor() != c.floor || c.space.Tight() != c.tight {
-			t.Errorf("%+v: floor %d, tight %v; want %d, %v", c.space, c.space.Floor(), c.space.Tight(), c.floor, c.tight)
+			t.Errorf(
+				"%+v: floor %d, tight %v; want %d, %v",
+				c.space,
+				c.space.Floor(),
+				c.space.Tight(),
+				c.floor,
+				c.tight,
+			)
 		}
 	}
 }
@@ -76,7 +83,13 @@ func testFailures(t *testing.T, database string) {
 			t.Fatal(err)
 		}
 	}
-	wantNames(t, l, "rows of the probes", `SELECT name FROM facts WHERE name LIKE 'probe%' ORDER BY name`, []string{"probe"})
+	wantNames(
+		t,
+		l,
+		"rows of the probes",
+		`SELECT name FROM facts WHERE name LIKE 'probe%' ORDER BY name`,
+		[]string{"probe"},
+	)
 }
 
 func TestIsStorageFailure(t *testing.T) {
@@ -118,7 +131,8 @@ func TestCauseQuotesNothing(t *testing.T) {
 	}
 }
 
-// A reader that stays open keeps SQLite from using the log again from its start. When it has ended, the log shrinks.
+// A reader that stays open keeps SQLite from using the log again from its start. When it has ended,
+// the log shrinks.
 func TestALogThatGrewIsCut(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)

@@ -335,7 +335,8 @@ func (f *ledgerFiles) begin(is findings) (generation string, err error) {
 		Database:   fileIDOf(info),
 		Log:        log.Inode,
 	}
-	// If we stop behind this, the database's file may be written or not, and either generation may be in it.
+	// If we stop behind this, the database's file may be written or not, and either generation may
+	// be in it.
 	return r.Next, f.write(r)
 }
 
@@ -464,7 +465,8 @@ func (f *ledgerFiles) verify() error {
 	return err
 }
 
-// inPlace compares files with what is found under their names, and returns what the first of them is now.
+// inPlace compares files with what is found under their names, and returns what the first of them
+// is now.
 func inPlace(opened []openedFile) (first os.FileInfo, err error) {
 	for i, o := range opened {
 		info, err := os.Stat(o.path)
@@ -509,8 +511,8 @@ func (f *ledgerFiles) touched(database fileID) bool {
 }
 
 // closeLog is called before SQLite closes the ledger, moves the log into the database and removes
-// it. It returns damage if that must not be: the log belongs to a database that was overwritten, and
-// it is all that is left of the last payments. If we stop here, the next start refuses the log.
+// it. It returns damage if that must not be: the log belongs to a database that was overwritten,
+// and it is all that is left of the last payments. If we stop here, the next start refuses the log.
 func (f *ledgerFiles) closeLog() error {
 	if f.log == nil {
 		return nil

@@ -250,7 +250,9 @@ func TestAForeignLogIsRefused(t *testing.T) {
 					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 						t.Errorf("what the copy held: %v", err)
 					}
-					if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) == 0 {
+					if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
+						read.got,
+					) == 0 {
 						t.Errorf("nothing is to be judged; want it known for a copy")
 					}
 				})
@@ -259,7 +261,8 @@ func TestAForeignLogIsRefused(t *testing.T) {
 	}
 }
 
-// Whenever a process is killed, also within a checkpoint, the next one starts, and has what was acknowledged.
+// Whenever a process is killed, also within a checkpoint, the next one starts, and has what was
+// acknowledged.
 func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
@@ -277,7 +280,8 @@ func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
 		}
 		timer.Stop()
 		r.kill()
-		// All of it is copied to another place, where it is not known whether the log belongs to it.
+		// All of it is copied to another place, where it is not known whether the log belongs to
+		// it.
 		moved := freshSQLite(t)
 		for _, suffix := range [][]string{{""}, {"", ".lock"}, {"", "-shm"}, {"", ".lock", "-shm"}}[round%4] {
 			write(t, moved+suffix, read(t, path+suffix))
@@ -414,7 +418,8 @@ func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
 	}
 }
 
-// A copy that somebody put in the place of a ledger that was stopped is known for one, whatever made it.
+// A copy that somebody put in the place of a ledger that was stopped is known for one, whatever
+// made it.
 func TestACopyPutInPlaceByHandIsKnown(t *testing.T) {
 	t.Parallel()
 	for how, copyLedger := range copies() {
@@ -482,7 +487,8 @@ func withSQL(t *testing.T, path, statement string) {
 	}
 }
 
-// Backup programs and people change a file's times. That is no damage, and the next start finds nothing either.
+// Backup programs and people change a file's times. That is no damage, and the next start finds
+// nothing either.
 func TestALedgerThatIsTouchedWorksOn(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)

@@ -27,7 +27,8 @@ var ErrLocked = errors.New("another notepay is running on this ledger")
 // ErrNotFound is returned for what is not in the ledger.
 var ErrNotFound = errors.New("not in the ledger")
 
-// ErrNewer is returned by Open for a ledger that a newer version has changed in ways that this one does not know.
+// ErrNewer is returned by Open for a ledger that a newer version has changed in ways that this one
+// does not know.
 var ErrNewer = errors.New("the ledger is of a newer notepay")
 
 // ErrClosed is returned by Update after Close.
@@ -63,7 +64,8 @@ type writer interface {
 // by the host's clock.
 func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy(ctx, database, nil) }
 
-// OpenBy opens a ledger that works by Stripe's time. Until that is known, a new ledger has no birth; see Settle.
+// OpenBy opens a ledger that works by Stripe's time. Until that is known, a new ledger has no
+// birth; see Settle.
 func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Ledger, error) {
 	opened, open := time.Now(), openSQLite
 	if IsPostgres(database) {
@@ -139,7 +141,8 @@ const busyTimeout = 5 * time.Second
 const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)&_pragma=foreign_keys(1)" +
 	"&_pragma=journal_size_limit(16777216)"
 
-// readers is how many connections the read-only pool may open; beyond a few per core they only cost memory.
+// readers is how many connections the read-only pool may open; beyond a few per core they only cost
+// memory.
 const readers = 4
 
 func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {

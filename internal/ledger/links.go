@@ -20,8 +20,8 @@ type Link struct {
 	Closed    string // why nobody can pay through it although we did not deactivate it; "" if that is not so
 	Limited   bool   // Stripe ends it after some payments; as last read from Stripe, not stored
 
-	// SignedBy is the process that signed the link last, as last read from Stripe. It is not stored:
-	// "" if this process has not read it, Unsigned if no process has signed the link.
+	// SignedBy is the process that signed the link last, as last read from Stripe. It is not
+	// stored: "" if this process has not read it, Unsigned if no process has signed the link.
 	SignedBy string
 }
 

@@ -32,7 +32,8 @@ func unlock(f *os.File) error { return f.Close() }
 // lockInode does nothing: Windows refuses to remove or to replace a file that is open.
 func lockInode(*os.File) error { return nil }
 
-// identify returns 0 for the number of a file, which means unknown: Windows tells it only for open files.
+// identify returns 0 for the number of a file, which means unknown: Windows tells it only for open
+// files.
 func identify(os.FileInfo) (inode, names uint64) { return 0, 1 }
 
 // giveTo does nothing: a new file gets its rights from the directory.

@@ -10,7 +10,15 @@ import (
 // Lookups.
 
 func scanLookup(s scanner) (l Lookup, err error) {
-	err = s.Scan(&l.ID, instant{&l.PaidAt}, flag{&l.Reconcile}, &l.Handled, instant{&l.DueAt}, &l.FencingToken, &l.Failures)
+	err = s.Scan(
+		&l.ID,
+		instant{&l.PaidAt},
+		flag{&l.Reconcile},
+		&l.Handled,
+		instant{&l.DueAt},
+		&l.FencingToken,
+		&l.Failures,
+	)
 	return l, err
 }
 
@@ -62,7 +70,8 @@ func (tx *Tx) ClaimLookups(lease time.Time, limit int) ([]Lookup, error) {
 	return all(rows, err, scanLookup)
 }
 
-// PostponeLookup makes a claimed look-up due again, after a failure, unless it was claimed again meanwhile.
+// PostponeLookup makes a claimed look-up due again, after a failure, unless it was claimed again
+// meanwhile.
 func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
 	_, err := tx.exec(
 		`UPDATE lookups SET due_at = $1, failures = failures + 1 WHERE id = $2 AND turn = $3`,
@@ -73,9 +82,15 @@ func (tx *Tx) PostponeLookup(l Lookup, due time.Time) error {
 	return err
 }
 
-// DelayLookup makes a claimed look-up due again that was not tried, unless it was claimed again meanwhile.
+// DelayLookup makes a claimed look-up due again that was not tried, unless it was claimed again
+// meanwhile.
 func (tx *Tx) DelayLookup(l Lookup, due time.Time) error {
-	_, err := tx.exec(`UPDATE lookups SET due_at = $1 WHERE id = $2 AND turn = $3`, due.UnixMilli(), l.ID, l.FencingToken)
+	_, err := tx.exec(
+		`UPDATE lookups SET due_at = $1 WHERE id = $2 AND turn = $3`,
+		due.UnixMilli(),
+		l.ID,
+		l.FencingToken,
+	)
 	return err
 }
 
@@ -85,8 +100,9 @@ func (tx *Tx) DropLookup(l Lookup) error {
 	return err
 }
 
-// HandledUnsure is the Handled of a session that Stripe lists as not accepted yet. If it is accepted
-// without this ledger, it was handled by a later state of it. A webhook of it ends the doubt.
+// HandledUnsure is the Handled of a session that Stripe lists as not accepted yet. If it is
+// accepted without this ledger, it was handled by a later state of it. A webhook of it ends the
+// doubt.
 const HandledUnsure = "?"
 
 // Lookup is a session that Stripe has to be asked about.
@@ -100,7 +116,8 @@ type Lookup struct {
 	Failures     int
 }
 
-// LateLookups reads up to limit of the sessions that could not be looked up since a time, the oldest first.
+// LateLookups reads up to limit of the sessions that could not be looked up since a time, the
+// oldest first.
 func (l *Ledger) LateLookups(ctx context.Context, since time.Time, limit int) ([]Lookup, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,

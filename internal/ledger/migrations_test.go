@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// A migration that a ledger has seen never runs again, so a change to it reaches new ledgers alone. What is to change gets a file of its own.
+// A migration that a ledger has seen never runs again, so a change to it reaches new ledgers alone.
+// What is to change gets a file of its own.
 func TestMigrationsAreOnlyAdded(t *testing.T) {
 	t.Parallel()
 	pinned, err := os.ReadFile("testdata/migrations.sha256")
@@ -44,7 +45,11 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 	l := open(t, freshSQLite(t))
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(schemaOf(t, l.reads.DB))))
 	if sums[schema] != sum {
-		t.Errorf("the schema of a new ledger is another one than before; if that is wanted, its line in testdata/migrations.sha256 is:\n%s  %s", sum, schema)
+		t.Errorf(
+			"the schema of a new ledger is another one than before; if that is wanted, its line in testdata/migrations.sha256 is:\n%s  %s",
+			sum,
+			schema,
+		)
 	}
 	delete(sums, schema)
 	if gone := slices.Collect(maps.Keys(sums)); len(gone) > 0 {
@@ -55,7 +60,10 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 // schemaOf returns all tables and indexes of a SQLite database in SQLite's words.
 func schemaOf(t *testing.T, db *sql.DB) string {
 	t.Helper()
-	return strings.Join(names(t, db, `SELECT type || ' ' || name || ': ' || sql FROM sqlite_schema WHERE sql IS NOT NULL`), "\n")
+	return strings.Join(
+		names(t, db, `SELECT type || ' ' || name || ': ' || sql FROM sqlite_schema WHERE sql IS NOT NULL`),
+		"\n",
+	)
 }
 
 // oldLedger makes a ledger as commit 6cf4d03 did, when migrations were still changed in place.
@@ -100,7 +108,8 @@ func testNewerSchema(t *testing.T, database string) {
 	}
 	files := migrationFiles(t)
 	last := strings.TrimSuffix(files[len(files)-1], ".sql")
-	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "999_from_tomorrow,") || !strings.Contains(err.Error(), last+";") {
+	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "999_from_tomorrow,") ||
+		!strings.Contains(err.Error(), last+";") {
 		t.Errorf("got %v; want ErrNewer, and both versions named", err)
 	}
 }

@@ -200,7 +200,8 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 	return p, err
 }
 
-// InsertPayment stores a new payment, or returns false if its session or payment intent has one already.
+// InsertPayment stores a new payment, or returns false if its session or payment intent has one
+// already.
 func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
 	n, err := tx.exec(insertPayment, append(immutable(&p), mutable(&p)...)...)
 	if err != nil || n == 1 {

@@ -19,7 +19,21 @@ func fullPayment(t *testing.T) payment.Payment {
 	p.DelayedStart, p.Livemode = 5*time.Minute, true
 	p.Funds, p.RefundedAmount = payment.Refunding, 100
 	p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "money_kept"
-	times := []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.RefundAt, &p.DueAt, &p.BackoffUntil, &p.DeliveryAt, &p.FundsAt, &p.FundsBackoffUntil}
+	times := []*time.Time{
+		&p.PaidAt,
+		&p.CreatedAt,
+		&p.SentAt,
+		&p.StartedAt,
+		&p.EndsAt,
+		&p.ExpiresAt,
+		&p.ConfirmBy,
+		&p.RefundAt,
+		&p.DueAt,
+		&p.BackoffUntil,
+		&p.DeliveryAt,
+		&p.FundsAt,
+		&p.FundsBackoffUntil,
+	}
 	for n, at := range times {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
@@ -39,18 +53,50 @@ func fullPayment(t *testing.T) payment.Payment {
 func testPaymentRoundTrip(t *testing.T, database string) {
 	l := open(t, database)
 	full := fullPayment(t)
-	bare := payment.Payment{ID: payment.CreditID("cs_bare"), SessionID: "cs_bare", Token: "token_bare", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: noon(), CreatedAt: noon()}
+	bare := payment.Payment{
+		ID:        payment.CreditID("cs_bare"),
+		SessionID: "cs_bare",
+		Token:     "token_bare",
+		Funds:     payment.Paid,
+		Delivery:  payment.Queued,
+		PaidAt:    noon(),
+		CreatedAt: noon(),
+	}
 	saved := fullPayment(t)
-	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = payment.CreditID("cs_saved"), "cs_saved", "pi_saved", "token_saved"
+	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = payment.CreditID(
+		"cs_saved",
+	), "cs_saved", "pi_saved", "token_saved"
 	saved.DeviceUID = "dev:saved" // the other's device is taken
-	before := payment.Payment{ID: saved.ID, SessionID: saved.SessionID, PaymentIntent: saved.PaymentIntent, Token: saved.Token, DeviceUID: saved.DeviceUID,
-		Amount: saved.Amount, Currency: saved.Currency, Livemode: saved.Livemode, PaidAt: saved.PaidAt, CreatedAt: saved.CreatedAt, CardLast4: saved.CardLast4, ReceiptURL: saved.ReceiptURL, Funds: payment.Paid, Delivery: payment.Queued}
+	before := payment.Payment{
+		ID:            saved.ID,
+		SessionID:     saved.SessionID,
+		PaymentIntent: saved.PaymentIntent,
+		Token:         saved.Token,
+		DeviceUID:     saved.DeviceUID,
+		Amount:        saved.Amount,
+		Currency:      saved.Currency,
+		Livemode:      saved.Livemode,
+		PaidAt:        saved.PaidAt,
+		CreatedAt:     saved.CreatedAt,
+		CardLast4:     saved.CardLast4,
+		ReceiptURL:    saved.ReceiptURL,
+		Funds:         payment.Paid,
+		Delivery:      payment.Queued,
+	}
 	insert(t, l, full, bare, before)
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // what a payment is never changes
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
-		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(0), noon2020(1), "1111", "https://example.com"
-		saved.DeliveryAt, saved.FundsAt = tx.Now.UTC().Truncate(time.Millisecond), tx.Now.UTC().Truncate(time.Millisecond) // both change now
+		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(
+			0,
+		), noon2020(
+			1,
+		), "1111", "https://example.com"
+		// both change now
+		saved.DeliveryAt, saved.FundsAt = tx.Now.UTC().
+			Truncate(time.Millisecond),
+			tx.Now.UTC().
+				Truncate(time.Millisecond)
 		return tx.SavePayment(other)
 	})
 
@@ -60,13 +106,25 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
 			wantPayment(t, "Payment by session", want, second(l.Payment(ctx, want.SessionID)))
 			wantPayment(t, "PaymentOfToken", want, second(l.PaymentOfToken(ctx, want.Token)))
-			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil || len(list) != 1 || list[0] != want {
+			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil ||
+				len(list) != 1 ||
+				list[0] != want {
 				t.Errorf("PaymentsOfTokens: got %+v, %v; want %+v alone", list, err, want)
 			}
-			wantPayment(t, "Tx.Payment", want, inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment(want.ID) }))
+			wantPayment(
+				t,
+				"Tx.Payment",
+				want,
+				inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment(want.ID) }),
+			)
 			if want.PaymentIntent != "" {
 				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))
-				wantPayment(t, "Tx.PaymentOfIntent", want, inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }))
+				wantPayment(
+					t,
+					"Tx.PaymentOfIntent",
+					want,
+					inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }),
+				)
 			}
 		})
 	}
@@ -325,10 +383,26 @@ func testAttempts(t *testing.T, database string) {
 	l := open(t, database)
 	insert(t, l, testPayment("one"), testPayment("other"))
 	id := payment.CreditID("cs_one")
-	later := Attempt{At: noon().Add(time.Second), Action: payment.StepCheckPending, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}
-	earlier := Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Detail: "unclear: connection reset", Took: 3 * time.Second}
+	later := Attempt{
+		At:      noon().Add(time.Second),
+		Action:  payment.StepCheckPending,
+		Outcome: "ok",
+		Status:  200,
+		Took:    12 * time.Millisecond,
+	}
+	earlier := Attempt{
+		At:      noon(),
+		Action:  payment.StepPostNote,
+		Outcome: "retry",
+		Detail:  "unclear: connection reset",
+		Took:    3 * time.Second,
+	}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddAttempt(id, later), tx.AddAttempt(id, earlier), tx.AddAttempt(payment.CreditID("cs_other"), later))
+		return errors.Join(
+			tx.AddAttempt(id, later),
+			tx.AddAttempt(id, earlier),
+			tx.AddAttempt(payment.CreditID("cs_other"), later),
+		)
 	})
 	got, err := l.Attempts(t.Context(), id)
 	if want := []Attempt{earlier, later}; err != nil || !slices.Equal(got, want) {
@@ -338,20 +412,24 @@ func testAttempts(t *testing.T, database string) {
 		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
 	}
 	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", payment.CreditID("cs_other"))
-	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) || !slices.Equal(all[payment.CreditID("cs_other")], []Attempt{later}) {
+	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) ||
+		!slices.Equal(all[payment.CreditID("cs_other")], []Attempt{later}) {
 		t.Errorf("of several at once: got %+v, %v", all, err)
 	}
 	if none, err := l.AttemptsOf(t.Context()); err != nil || len(none) != 0 {
 		t.Errorf("of none: got %+v, %v", none, err)
 	}
-	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil || !slices.Equal(read.got, []Attempt{earlier, later}) {
+	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil ||
+		!slices.Equal(read.got, []Attempt{earlier, later}) {
 		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
 	}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok", Status: 200}),
+		return errors.Join(
+			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok", Status: 200}),
 			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 503}),
 			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 429}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "failed", Status: 404}))
+			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "failed", Status: 404}),
+		)
 	})
 	// One had no reply, one was accepted, one broke a server.
 	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
@@ -359,7 +437,8 @@ func testAttempts(t *testing.T, database string) {
 	}
 }
 
-// A claim that a process left behind is taken over: the row says so, or the device would be free for a second call.
+// A claim that a process left behind is taken over: the row says so, or the device would be free
+// for a second call.
 func TestAClaimThatIsTakenOverIsWrittenDown(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")

@@ -38,15 +38,16 @@ func (c watchedConn) Prepare(statement string) (driver.Stmt, error) {
 
 func (w watched) Driver() driver.Driver { return w.sqlite }
 
-// asked is a question to the ledger, and the index, or indexes with & between them, that keep it short where another would do but be long.
+// asked is a question to the ledger, and the index, or indexes with & between them, that keep it
+// short where another would do but be long.
 type asked struct {
 	name string
 	ask  func() error
 	via  string
 }
 
-// What is asked often must cost the same however many payments there are: each table through an index, and no sorting of more
-// than the rows that are wanted.
+// What is asked often must cost the same however many payments there are: each table through an
+// index, and no sorting of more than the rows that are wanted.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{"of a new ledger": freshSQLite(t), "of one that an earlier version made": oldLedger(t)} {
@@ -82,11 +83,21 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		}
 	}
 
-	whole := regexp.MustCompile(`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`)
+	whole := regexp.MustCompile(
+		`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`,
+	)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
-	// What each payment has to pass builds no table on the way, not even the small one of an IN list. The conditions of tables that
-	// an earlier version made have such lists: they cost time and change nothing else.
-	forEach := []string{"the fresh ones that are due", "the failed ones that are due", "a new payment", "changing a payment", "an attempt", "a call under way"}
+	// What each payment has to pass builds no table on the way, not even the small one of an IN
+	// list. The conditions of tables that an earlier version made have such lists: they cost time
+	// and change nothing else.
+	forEach := []string{
+		"the fresh ones that are due",
+		"the failed ones that are due",
+		"a new payment",
+		"changing a payment",
+		"an attempt",
+		"a call under way",
+	}
 	for _, c := range append([]asked{
 		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh & payments_in_flight (device_uid=? AND due_at>?)"},
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
@@ -159,7 +170,8 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 			}
 			for _, statement := range seen {
 				steps := plan(t, plain, statement)
-				if isNew && slices.Contains(forEach, c.name) && slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
+				if isNew && slices.Contains(forEach, c.name) &&
+					slices.Contains(opcodes(t, plain, statement), "OpenEphemeral") {
 					t.Errorf("%s: a table is built for it", statement)
 				}
 				for via := range strings.SplitSeq(c.via, " & ") {
@@ -191,7 +203,8 @@ func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	return list
 }
 
-// plan is how SQLite would run a statement. It is made without looking at the parameters, so they may be anything.
+// plan is how SQLite would run a statement. It is made without looking at the parameters, so they
+// may be anything.
 func plan(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
 	rows, err := db.Query("EXPLAIN QUERY PLAN "+statement, make([]any, 60)...)

@@ -10,10 +10,12 @@ import (
 	"time"
 )
 
-// lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters "notepay").
+// lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters
+// "notepay").
 const lockKey = 0x6e6f7465706179
 
-// metaOpened is when a process last opened this database. It shows whether another process had the lock in between.
+// metaOpened is when a process last opened this database. It shows whether another process had the
+// lock in between.
 const metaOpened = "opened"
 
 const (
@@ -32,7 +34,8 @@ const (
 // errLockUnknown is returned by updates while the session that holds the lock does not answer.
 var errLockUnknown = errors.New("the database does not answer on the connection that holds the lock")
 
-// errLockLost is returned by updates once the lock is lost. It wraps ErrClosed: there is no use in trying again.
+// errLockLost is returned by updates once the lock is lost. It wraps ErrClosed: there is no use in
+// trying again.
 var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
 // ErrLockLost is the reason to stop once Lost is closed.
@@ -46,8 +49,9 @@ var ErrLockLost = errors.New(
 //
 // A restart of the server ends all sessions. The lock is then taken again, provided that no other
 // process has opened the database in between and that it is the same server, and not a replica or a
-// restored backup. If the session ends while the server goes on, an operator has ended it on purpose
-// or the network failed, and another process may have the lock at any moment: it counts as lost.
+// restored backup. If the session ends while the server goes on, an operator has ended it on
+// purpose or the network failed, and another process may have the lock at any moment: it counts as
+// lost.
 type postgresLock struct {
 	db       *sql.DB
 	conn     *sql.Conn
@@ -122,7 +126,8 @@ func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 		k.state.Store(lockUnknown)
 		failed(errLockUnknown)
 	}
-	// The query itself has no deadline: pgx would end the session, and the lock with it, because a server is slow.
+	// The query itself has no deadline: pgx would end the session, and the lock with it, because a
+	// server is slow.
 	answered := make(chan error, 1)
 	conn := k.conn
 	go func() {

@@ -9,8 +9,9 @@ import (
 // ChangePayment has one for each set of columns, and only some dozens of the sets are common.
 const maxPrepared = 256
 
-// preparedConn is one connection that prepares each statement once. Only the writer's goroutine uses it.
-// No context reaches the driver: a caller who goes away must not interrupt a transaction that others share.
+// preparedConn is one connection that prepares each statement once. Only the writer's goroutine
+// uses it. No context reaches the driver: a caller who goes away must not interrupt a transaction
+// that others share.
 type preparedConn struct {
 	conn       *sql.Conn
 	condition  *condition

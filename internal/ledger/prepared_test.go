@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// ChangePayment has a statement for each set of columns that change. Those that are not used are released.
+// ChangePayment has a statement for each set of columns that change. Those that are not used are
+// released.
 func TestStatementsAreReleased(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
@@ -38,7 +39,12 @@ func TestStatementsAreReleased(t *testing.T) {
 				return fmt.Errorf("set %d: %w", n, err)
 			}
 			if len(conn.statements) > maxPrepared {
-				return fmt.Errorf("%d statements are kept after %d sets of columns; want at most %d", len(conn.statements), n, maxPrepared)
+				return fmt.Errorf(
+					"%d statements are kept after %d sets of columns; want at most %d",
+					len(conn.statements),
+					n,
+					maxPrepared,
+				)
 			}
 		}
 		// What is used again and again is kept.

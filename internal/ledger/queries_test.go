@@ -67,14 +67,20 @@ func testFilters(t *testing.T, database string) {
 		change(&p)
 		return p
 	}
-	insert(t, l,
+	insert(
+		t,
+		l,
 		row("plain", 1, func(*payment.Payment) {}),
 		row("elsewhere", 2, func(p *payment.Payment) { p.DeviceUID = "dev:2" }),
 		row("refunded", 3, func(p *payment.Payment) { p.Funds = payment.Refunded }),
 		row("failed", 4, func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "money_kept"
 		}),
-		row("failed_elsewhere", 5, func(p *payment.Payment) { p.DeviceUID, p.Delivery, p.Reason = "dev:2", payment.Failed, "expired" }),
+		row(
+			"failed_elsewhere",
+			5,
+			func(p *payment.Payment) { p.DeviceUID, p.Delivery, p.Reason = "dev:2", payment.Failed, "expired" },
+		),
 	)
 	for name, c := range map[string]struct {
 		filter Filter
@@ -144,7 +150,11 @@ func testStats(t *testing.T, database string) {
 	wantStats("of an empty ledger", Stats{})
 
 	started := idle(testPayment("started"))
-	started.Delivery, started.CreatedAt, started.ReviewReason, started.SentAt, started.MaybeAccepted = payment.Started, noon2020(0), "refund_failed", noon2020(0), true
+	started.Delivery, started.CreatedAt, started.ReviewReason, started.SentAt, started.MaybeAccepted = payment.Started, noon2020(
+		0,
+	), "refund_failed", noon2020(
+		0,
+	), true
 	waitsForNothing := idle(testPayment("waits_for_nothing"))
 	waitsForNothing.CreatedAt = noon2020(0)
 	insert(t, l, started, waitsForNothing)
@@ -157,9 +167,18 @@ func testStats(t *testing.T, database string) {
 	ranOut.CreatedAt, ranOut.DueAt, ranOut.ExpiresAt = noon2020(0), soon, noon2020(5)
 	insert(t, l, queued, older, ranOut)
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddLookup(Lookup{ID: "cs_2", PaidAt: tx.Now, DueAt: noon2020(9)}), tx.AddLookup(Lookup{ID: "cs_1", PaidAt: tx.Now, DueAt: noon2020(8)}))
+		return errors.Join(
+			tx.AddLookup(Lookup{ID: "cs_2", PaidAt: tx.Now, DueAt: noon2020(9)}),
+			tx.AddLookup(Lookup{ID: "cs_1", PaidAt: tx.Now, DueAt: noon2020(8)}),
+		)
 	})
-	want := Stats{Queued: 3, OldestQueued: noon2020(0), NeedsAttention: 1, NextNotehub: noon2020(6), NextLookup: noon2020(8)}
+	want := Stats{
+		Queued:         3,
+		OldestQueued:   noon2020(0),
+		NeedsAttention: 1,
+		NextNotehub:    noon2020(6),
+		NextLookup:     noon2020(8),
+	}
 	wantStats("with the failed one due first", want)
 	if oldest, err := l.OldestWaiting(t.Context()); err != nil || !oldest.Equal(noon2020(2)) {
 		t.Errorf("the oldest that has not run out and was not tried is of %v (%v); want %v", oldest, err, noon2020(2))
@@ -167,7 +186,10 @@ func testStats(t *testing.T, database string) {
 
 	older.DueAt = noon2020(8)
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SavePayment(older), tx.AddLookup(Lookup{ID: "cs_3", PaidAt: tx.Now.Add(-16 * time.Minute), DueAt: soon}))
+		return errors.Join(
+			tx.SavePayment(older),
+			tx.AddLookup(Lookup{ID: "cs_3", PaidAt: tx.Now.Add(-16 * time.Minute), DueAt: soon}),
+		)
 	})
 	want.NextNotehub, want.NeedsAttention = noon2020(7), 2
 	wantStats("with the fresh one due first and a look-up that is late", want)

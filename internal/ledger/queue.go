@@ -133,7 +133,8 @@ func (tx *Tx) DueForNotehub(again bool, limit int) ([]payment.Payment, error) {
 	return tx.due(dueNotehubFresh, limit)
 }
 
-// DueForStripe reads up to limit payments whose next step is a due call to Stripe, in the same two parts.
+// DueForStripe reads up to limit payments whose next step is a due call to Stripe, in the same two
+// parts.
 func (tx *Tx) DueForStripe(again bool, limit int) ([]payment.Payment, error) {
 	if again {
 		return tx.due(dueStripeAgain, limit)
@@ -165,7 +166,8 @@ var (
 	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
 )
 
-// SilentAt reads up to limit payments whose machines have the note and should have been heard of by asOf.
+// SilentAt reads up to limit payments whose machines have the note and should have been heard of by
+// asOf.
 func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]payment.Payment, error) {
 	rows, err := tx.db.query(silentFetched, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)

@@ -38,28 +38,64 @@ func testDueForStripe(t *testing.T, database string) {
 	l := open(t, database)
 	soon := time.Now().Add(time.Hour)
 	failedBefore := func(p *payment.Payment) { p.Failures, p.FundsFailures = 1, 1 }
-	insert(t, l,
-		at("second", payment.StepRefund, noon2020(2)), at("first", payment.StepCapture, noon2020(1)), at("third", payment.StepCancel, noon2020(3)),
-		at("not_yet", payment.StepRefund, soon), at("for_notehub", payment.StepRecall, noon2020(0)), at("for_time", payment.StepWait, noon2020(0)), idle(testPayment("nothing_to_do")),
-		at("under_way", payment.StepRefund, soon, func(p *payment.Payment) { p.InFlight = true }), // of the same device: money waits for no other money
-		at("again_second", payment.StepRefund, noon2020(5), failedBefore), at("again_first", payment.StepCapture, noon2020(4), failedBefore))
+	insert(
+		t,
+		l,
+		at(
+			"second",
+			payment.StepRefund,
+			noon2020(2),
+		),
+		at("first", payment.StepCapture, noon2020(1)),
+		at("third", payment.StepCancel, noon2020(3)),
+		at(
+			"not_yet",
+			payment.StepRefund,
+			soon,
+		),
+		at("for_notehub", payment.StepRecall, noon2020(0)),
+		at("for_time", payment.StepWait, noon2020(0)),
+		idle(testPayment("nothing_to_do")),
+		// of the same device: money waits for no other money
+		at("under_way", payment.StepRefund, soon, func(p *payment.Payment) { p.InFlight = true }),
+		at(
+			"again_second",
+			payment.StepRefund,
+			noon2020(5),
+			failedBefore,
+		),
+		at("again_first", payment.StepCapture, noon2020(4), failedBefore),
+	)
 	due := func(again bool, limit int) reading[[]payment.Payment] {
 		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueForStripe(again, limit) })
 	}
 	wantSessions(t, "fresh ones", due(false, 99), "first", "second", "third")
 	wantSessions(t, "those that failed before", due(true, 99), "again_first", "again_second")
 	wantSessions(t, "no more than the limit", due(false, 1), "first")
-	wantSessions(t, "what only waits", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(99) }), "for_time")
+	wantSessions(
+		t,
+		"what only waits",
+		inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(99) }),
+		"for_time",
+	)
 
 	stats, err := l.Stats(t.Context())
-	if err != nil || stats.NextStripe != noon2020(1) || stats.NextNotehub != noon2020(0) || stats.NextWait != noon2020(0) {
+	if err != nil || stats.NextStripe != noon2020(1) || stats.NextNotehub != noon2020(0) ||
+		stats.NextWait != noon2020(0) {
 		t.Errorf("figures %+v, %v; want Stripe's next at %v", stats, err, noon2020(1))
 	}
 }
 
 func testDueInTime(t *testing.T, database string) {
 	l := open(t, database)
-	insert(t, l, at("second", payment.StepWait, noon2020(2)), at("first", payment.StepWait, noon2020(1)), at("not_yet", payment.StepWait, time.Now().Add(time.Hour)), at("a_call", payment.StepPostNote, noon2020(0)))
+	insert(
+		t,
+		l,
+		at("second", payment.StepWait, noon2020(2)),
+		at("first", payment.StepWait, noon2020(1)),
+		at("not_yet", payment.StepWait, time.Now().Add(time.Hour)),
+		at("a_call", payment.StepPostNote, noon2020(0)),
+	)
 	due := func(limit int) reading[[]payment.Payment] {
 		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(limit) })
 	}
@@ -80,11 +116,32 @@ func testSilentAt(t *testing.T, database string) {
 		}
 		return p
 	}
-	insert(t, l,
-		row("second", payment.Fetched, noon2020(2)), row("first", payment.Fetched, noon2020(1)), row("at_the_moment", payment.Fetched, noon2020(30)), row("not_yet", payment.Fetched, noon2020(31)),
-		row("not_known_to_be_fetched", payment.Sent, noon2020(0)), row("says_nothing_ever", payment.Fetched, time.Time{}), row("has_answered", payment.Started, noon2020(0)),
+	insert(
+		t,
+		l,
+		row(
+			"second",
+			payment.Fetched,
+			noon2020(2),
+		),
+		row("first", payment.Fetched, noon2020(1)),
+		row("at_the_moment", payment.Fetched, noon2020(30)),
+		row("not_yet", payment.Fetched, noon2020(31)),
+		row(
+			"not_known_to_be_fetched",
+			payment.Sent,
+			noon2020(0),
+		),
+		row("says_nothing_ever", payment.Fetched, time.Time{}),
+		row("has_answered", payment.Started, noon2020(0)),
 		row("was_given_up", payment.Failed, noon2020(0)),
-		row("under_way", payment.Fetched, noon2020(0), func(p *payment.Payment) { p.Step, p.DueAt, p.InFlight = payment.StepPostNote, noon(), true }))
+		row(
+			"under_way",
+			payment.Fetched,
+			noon2020(0),
+			func(p *payment.Payment) { p.Step, p.DueAt, p.InFlight = payment.StepPostNote, noon(), true },
+		),
+	)
 	silent := func(limit int) reading[[]payment.Payment] {
 		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.SilentAt(noon2020(30), limit) })
 	}
@@ -153,7 +210,14 @@ func testLastOfDevice(t *testing.T, database string) {
 		p.DeviceUID, p.CreatedAt = device, noon2020(minute)
 		return p
 	}
-	insert(t, l, row("oldest", "dev:1", 1), row("newest", "dev:1", 3), row("middle", "dev:1", 2), row("other", "dev:2", 4))
+	insert(
+		t,
+		l,
+		row("oldest", "dev:1", 1),
+		row("newest", "dev:1", 3),
+		row("middle", "dev:1", 2),
+		row("other", "dev:2", 4),
+	)
 	last := func(device string, limit int) reading[[]payment.Payment] {
 		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.LastOfDevice(device, limit) })
 	}

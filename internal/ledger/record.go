@@ -59,7 +59,8 @@ func (id fileID) unchanged(now fileID) bool {
 	return id.Inode != 0 && id.Inode == now.Inode && id.Size == now.Size && sameTime
 }
 
-// recordSize is less than a sector of a disk, so that a power cut leaves the old record or the new one.
+// recordSize is less than a sector of a disk, so that a power cut leaves the old record or the new
+// one.
 const recordSize = 512
 
 const recordMagic = "notepay ledger "
@@ -104,7 +105,8 @@ func newGeneration(before string) string {
 	return hex.EncodeToString(name[:]) + " " + generationName(before)
 }
 
-// generationName returns the name of a generation. A new ledger, or one of an older version, has none.
+// generationName returns the name of a generation. A new ledger, or one of an older version, has
+// none.
 func generationName(generation string) string {
 	name, _, _ := strings.Cut(generation, " ")
 	return cmp.Or(name, "none")
@@ -124,7 +126,8 @@ func endGeneration(name, before string) string {
 // maxNames is how many names a generation has.
 const maxNames = 4
 
-// follows reports whether a log that tells a generation may belong to a database that tells another, or the same.
+// follows reports whether a log that tells a generation may belong to a database that tells
+// another, or the same.
 func follows(log, database string) bool {
 	return log == database || slices.Contains(strings.Fields(log), generationName(database))
 }
@@ -140,7 +143,8 @@ const (
 	frameHeaderSize = 24
 )
 
-// parseLogHeader reads the header of a log. A log that is empty, or that SQLite would ignore, has none.
+// parseLogHeader reads the header of a log. A log that is empty, or that SQLite would ignore, has
+// none.
 func parseLogHeader(b []byte) (h logHeader, ok bool) {
 	if len(b) < logHeaderSize || binary.BigEndian.Uint32(b)&^1 != 0x377f0682 {
 		return logHeader{}, false

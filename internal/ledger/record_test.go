@@ -118,7 +118,8 @@ func FuzzLedgerFiles(f *testing.F) {
 			}
 		}
 		if h, ok := parseLogHeader(log); ok {
-			if h.PageSize < 512 || h.PageSize > 65536 || len(h.Salts) != 16 || h.frameOffset(logFrames) <= logHeaderSize {
+			if h.PageSize < 512 || h.PageSize > 65536 || len(h.Salts) != 16 ||
+				h.frameOffset(logFrames) <= logHeaderSize {
 				t.Errorf("header %+v", h)
 			}
 		}

@@ -40,7 +40,10 @@ func testRequests(t *testing.T, database string) {
 			t.Errorf("%s begun: %v, %v; want %v", id, known, err, want)
 		}
 	}
-	if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") }); !errors.Is(err, ErrNotFound) {
+	if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") }); !errors.Is(
+		err,
+		ErrNotFound,
+	) {
 		t.Errorf("an answer to no request: %v; want ErrNotFound", err)
 	}
 

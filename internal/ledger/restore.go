@@ -85,7 +85,8 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 }
 
 // fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with
-// zeros, or that has the log of another ledger beside it. What else is wrong with it is found by stamp.
+// zeros, or that has the log of another ledger beside it. What else is wrong with it is found by
+// stamp.
 func fitsTogether(ctx context.Context, prepared, copied string) error {
 	files := &ledgerFiles{path: prepared}
 	database, _, err := files.stat("")
@@ -103,7 +104,8 @@ func fitsTogether(ctx context.Context, prepared, copied string) error {
 	return nil
 }
 
-// mayRestore returns an error for a copy that is the ledger itself, or that another process works on.
+// mayRestore returns an error for a copy that is the ledger itself, or that another process works
+// on.
 func (f *ledgerFiles) mayRestore(copied string) error {
 	if _, names, err := f.stat(""); err != nil {
 		return err
@@ -141,7 +143,8 @@ func (f *ledgerFiles) mayRestore(copied string) error {
 	return unlock(held)
 }
 
-// replace does what Restore and its record have announced. It may be done again after any interruption.
+// replace does what Restore and its record have announced. It may be done again after any
+// interruption.
 func (f *ledgerFiles) replace() error {
 	prepared, ending := f.path+restoring, f.record.Replaced
 	if _, err := os.Stat(prepared); err == nil {
@@ -164,7 +167,8 @@ func (f *ledgerFiles) replace() error {
 		if err := os.Rename(prepared, f.path); err != nil {
 			return fmt.Errorf("put the copy in the ledger's place: %w", err)
 		}
-		// If we stop behind this, the copy is in its place, and only the record is not yet what it should be.
+		// If we stop behind this, the copy is in its place, and only the record is not yet what it
+		// should be.
 		if err := syncDirectory(filepath.Dir(f.path)); err != nil {
 			return err
 		}
@@ -178,7 +182,8 @@ func (f *ledgerFiles) replace() error {
 }
 
 // takeBack leaves the ledger as it was if replace could not move the earlier database, for example
-// because that file alone is mounted here. Otherwise each start would try in vain to finish the restore.
+// because that file alone is mounted here. Otherwise each start would try in vain to finish the
+// restore.
 func (f *ledgerFiles) takeBack(before record) error {
 	ending := f.record.Replaced
 	if _, err := os.Lstat(f.path + ending); err == nil {

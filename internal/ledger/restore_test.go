@@ -14,7 +14,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// restorable makes a ledger with payments "one" and "two", whose process was killed, and a copy that holds "one".
+// restorable makes a ledger with payments "one" and "two", whose process was killed, and a copy
+// that holds "one".
 func restorable(t *testing.T) (path, copied string) {
 	t.Helper()
 	path, copied = freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
@@ -129,7 +130,8 @@ func TestRestoreRefuses(t *testing.T) {
 				t.Errorf("got %v; want an error of %q", err, c.words)
 			}
 			now := filesIn(t, filepath.Dir(path))
-			if !bytes.Equal(read(t, path), whole) || !bytes.Equal(read(t, path+"-wal"), log) || !slices.Equal(now, files) {
+			if !bytes.Equal(read(t, path), whole) || !bytes.Equal(read(t, path+"-wal"), log) ||
+				!slices.Equal(now, files) {
 				t.Errorf("the ledger was touched: %q", now)
 			}
 		})
@@ -187,7 +189,8 @@ func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
 			r.kill()
 		}
 		files := filesIn(t, filepath.Dir(path))
-		if _, err := Restore(t.Context(), path, copied); err == nil || !strings.Contains(err.Error(), "keep the earlier ledger") {
+		if _, err := Restore(t.Context(), path, copied); err == nil ||
+			!strings.Contains(err.Error(), "keep the earlier ledger") {
 			t.Fatalf("got %v; want it refused", err)
 		}
 		if now := filesIn(t, filepath.Dir(path)); !slices.Equal(now, files) {
@@ -201,7 +204,8 @@ func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
 	}
 }
 
-// Wherever a power cut interrupts a restore, the next start has either the earlier ledger, or the copy.
+// Wherever a power cut interrupts a restore, the next start has either the earlier ledger, or the
+// copy.
 func TestAnInterruptedRestore(t *testing.T) {
 	t.Parallel()
 	const ending = ".replaced-then"
@@ -265,7 +269,9 @@ func TestAnInterruptedRestore(t *testing.T) {
 					return
 				}
 				wantStored(t, l, []string{"cs_one"})
-				if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(read.got) != 1 {
+				if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
+					read.got,
+				) != 1 {
 					t.Errorf("%d payments to be judged; want the copy's", len(read.got))
 				}
 				if c.copied {

@@ -13,7 +13,8 @@ import (
 
 func TestCreditID(t *testing.T) {
 	t.Parallel()
-	// The first 10 bytes of SHA-256("cs_test_a1b2c3"), in base32: what it was once it has to stay, for machines remember it.
+	// The first 10 bytes of SHA-256("cs_test_a1b2c3"), in base32: what it was once it has to stay,
+	// for machines remember it.
 	const want = "cr_lwb55ktxrombudpm"
 	got := payment.CreditID("cs_test_a1b2c3")
 	if got != want {
@@ -76,7 +77,12 @@ func testNonsenseStatements(t *testing.T, database string) {
 	insert(t, l, testPayment("one"))
 	mustUpdate(t, l, func(tx *Tx) error {
 		_, err := tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "ignored"})
-		return errors.Join(err, tx.SaveDevice(Device{UID: "dev:1"}), tx.SaveLink(link("plink_1")), tx.AddLookup(Lookup{ID: "cs_1"}))
+		return errors.Join(
+			err,
+			tx.SaveDevice(Device{UID: "dev:1"}),
+			tx.SaveLink(link("plink_1")),
+			tx.AddLookup(Lookup{ID: "cs_1"}),
+		)
 	})
 	for set, words := range map[string]string{
 		"payments SET livemode = 2": "livemode IN", "payments SET in_flight = 3": "in_flight BETWEEN", "payments SET posted = 2": "posted IN",
@@ -101,8 +107,13 @@ func testLookups(t *testing.T, database string) {
 	}
 	future := time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddLookup(lookup("cs_second", 2)), tx.AddLookup(lookup("cs_first", 1)), tx.AddLookup(lookup("pi_third", 3)),
-			tx.AddLookup(Lookup{ID: "cs_later", PaidAt: noon(), DueAt: future}), tx.AddLookup(lookup("cs_second", 0)))
+		return errors.Join(
+			tx.AddLookup(lookup("cs_second", 2)),
+			tx.AddLookup(lookup("cs_first", 1)),
+			tx.AddLookup(lookup("pi_third", 3)),
+			tx.AddLookup(Lookup{ID: "cs_later", PaidAt: noon(), DueAt: future}),
+			tx.AddLookup(lookup("cs_second", 0)),
+		)
 	})
 	claim := func(lease time.Time, limit int) (claimed []Lookup) {
 		t.Helper()
@@ -124,7 +135,9 @@ func testLookups(t *testing.T, database string) {
 		t.Fatalf("the first claim: got %+v; want the two that are due longest, %+v", stale, want)
 	}
 	claimed := claim(future, 99)
-	if got := ids(claimed); !slices.Equal(got, []string{"cs_first", "cs_second", "pi_third"}) || claimed[0].FencingToken != 2 || claimed[2].FencingToken != 1 {
+	if got := ids(claimed); !slices.Equal(got, []string{"cs_first", "cs_second", "pi_third"}) ||
+		claimed[0].FencingToken != 2 ||
+		claimed[2].FencingToken != 1 {
 		t.Fatalf("the second claim: got %+v; want the two whose lease is over once more, and the third", claimed)
 	}
 	if again := claim(future, 99); len(again) != 0 {
@@ -132,7 +145,13 @@ func testLookups(t *testing.T, database string) {
 	}
 
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.PostponeLookup(stale[0], noon2020(0)), tx.PostponeLookup(claimed[1], noon2020(40)), tx.DropLookup(claimed[2]), tx.DropLookup(stale[1]), tx.DropLookup(Lookup{ID: "cs_unknown"}))
+		return errors.Join(
+			tx.PostponeLookup(stale[0], noon2020(0)),
+			tx.PostponeLookup(claimed[1], noon2020(40)),
+			tx.DropLookup(claimed[2]),
+			tx.DropLookup(stale[1]),
+			tx.DropLookup(Lookup{ID: "cs_unknown"}),
+		)
 	})
 	want = []Lookup{{ID: "cs_second", PaidAt: noon2020(2), DueAt: future, FencingToken: 4, Failures: 1}}
 	under := claim(future, 99)
@@ -142,17 +161,26 @@ func testLookups(t *testing.T, database string) {
 
 	// Asked for again while somebody looks: that look may have come too early, and settles nothing.
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddLookup(lookup("cs_second", 50)), tx.DropLookup(under[0]), tx.PostponeLookup(under[0], future))
+		return errors.Join(
+			tx.AddLookup(lookup("cs_second", 50)),
+			tx.DropLookup(under[0]),
+			tx.PostponeLookup(under[0], future),
+		)
 	})
 	want[0].FencingToken = 6
 	if got := claim(future, 99); !slices.Equal(got, want) {
 		t.Errorf("after it was asked for again: got %+v; want %+v", got, want)
 	}
 
-	// Why it counts as handled is kept, also when it is asked for again without a reason. A delay is no failure.
+	// Why it counts as handled is kept, also when it is asked for again without a reason. A delay
+	// is no failure.
 	handled := lookup("cs_handled", 0)
 	handled.Handled = "delivered"
-	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.AddLookup(handled), tx.AddLookup(lookup("cs_handled", 0))) })
+	mustUpdate(
+		t,
+		l,
+		func(tx *Tx) error { return errors.Join(tx.AddLookup(handled), tx.AddLookup(lookup("cs_handled", 0))) },
+	)
 	got := claim(future, 99)
 	if len(got) != 1 || got[0].Handled != "delivered" {
 		t.Fatalf("got %+v; want the one that was handled", got)
@@ -172,8 +200,16 @@ func ids(list []Lookup) (ids []string) {
 
 func testEvents(t *testing.T, database string) {
 	l := open(t, database)
-	first := StripeEvent{ID: "evt_1", Type: "checkout.session.completed", ObjectID: "cs_1", Livemode: true, Created: noon().Add(-time.Minute),
-		Received: noon(), Outcome: "payment_recorded", Body: `{"id":"evt_1"}`}
+	first := StripeEvent{
+		ID:       "evt_1",
+		Type:     "checkout.session.completed",
+		ObjectID: "cs_1",
+		Livemode: true,
+		Created:  noon().Add(-time.Minute),
+		Received: noon(),
+		Outcome:  "payment_recorded",
+		Body:     `{"id":"evt_1"}`,
+	}
 	newer := StripeEvent{ID: "evt_0", Created: noon(), Received: noon().Add(time.Second), Outcome: "ignored"}
 	repeat := first
 	repeat.Outcome, repeat.Body = "duplicate_payment_ignored", "{}"
@@ -202,10 +238,24 @@ func testEvents(t *testing.T, database string) {
 
 func testDevices(t *testing.T, database string) {
 	l := open(t, database)
-	washer := Device{UID: "dev:1", Name: "Washer", Fleets: []string{"fleet:1", "fleet:2"}, Disabled: true, LastActivity: noon()}
+	washer := Device{
+		UID:          "dev:1",
+		Name:         "Washer",
+		Fleets:       []string{"fleet:1", "fleet:2"},
+		Disabled:     true,
+		LastActivity: noon(),
+	}
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SaveDevice(Device{UID: "dev:1", Name: "old name"}), tx.SaveDevice(Device{UID: "dev:2"}),
-			tx.SaveDevice(Device{UID: "dev:3"}), tx.SaveDevice(washer), tx.RemoveDevice("dev:2"), tx.RemoveDevice("dev:unknown"))
+		return errors.Join(
+			tx.SaveDevice(Device{UID: "dev:1", Name: "old name"}),
+			tx.SaveDevice(Device{UID: "dev:2"}),
+			tx.SaveDevice(
+				Device{UID: "dev:3"},
+			),
+			tx.SaveDevice(washer),
+			tx.RemoveDevice("dev:2"),
+			tx.RemoveDevice("dev:unknown"),
+		)
 	})
 	got, err := l.Devices(t.Context())
 	slices.SortFunc(got, func(a, b Device) int { return strings.Compare(a.UID, b.UID) })
@@ -216,9 +266,27 @@ func testDevices(t *testing.T, database string) {
 
 // link is an active one.
 func link(id string) Link {
-	return Link{ID: id, Livemode: true, DeviceUID: "dev:1", URL: "https://buy.stripe.com/" + id, ReturnURL: "https://pay.example.com", Active: true,
-		Plan: payment.Offer{PriceID: "price_warm", Name: "Warm wash", Description: "40 degrees", Image: "https://files.stripe.com/1", Amount: 350, Currency: "eur",
-			Duration: time.Hour, DelayedStart: 5 * time.Minute, AccessCode: true, CurrencyOptions: "gbp=300,usd=400"}, Manual: true}
+	return Link{
+		ID:        id,
+		Livemode:  true,
+		DeviceUID: "dev:1",
+		URL:       "https://buy.stripe.com/" + id,
+		ReturnURL: "https://pay.example.com",
+		Active:    true,
+		Plan: payment.Offer{
+			PriceID:         "price_warm",
+			Name:            "Warm wash",
+			Description:     "40 degrees",
+			Image:           "https://files.stripe.com/1",
+			Amount:          350,
+			Currency:        "eur",
+			Duration:        time.Hour,
+			DelayedStart:    5 * time.Minute,
+			AccessCode:      true,
+			CurrencyOptions: "gbp=300,usd=400",
+		},
+		Manual: true,
+	}
 }
 
 func testLinks(t *testing.T, database string) {
@@ -239,7 +307,10 @@ func testLinks(t *testing.T, database string) {
 	if read.err != nil || read.got != sold {
 		t.Errorf("Link: got %+v, %v; want %+v", read.got, read.err, sold)
 	}
-	if read := inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_unknown") }); !errors.Is(read.err, ErrNotFound) {
+	if read := inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_unknown") }); !errors.Is(
+		read.err,
+		ErrNotFound,
+	) {
 		t.Errorf("an unknown link: got %+v, %v; want %v", read.got, read.err, ErrNotFound)
 	}
 	for livemode, want := range map[bool][]Link{true: {sold, other}, false: {test}} {
@@ -285,13 +356,20 @@ func testFacts(t *testing.T, database string) {
 	l := open(t, database)
 	later := noon().Add(time.Hour + 123*time.Millisecond)
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SetMeta("moved", noon()), tx.SetMeta("moved", later), tx.SetMetaOnce("stays", noon()), tx.SetMetaOnce("stays", later), tx.SetMeta("zero", time.Time{}))
+		return errors.Join(
+			tx.SetMeta("moved", noon()),
+			tx.SetMeta("moved", later),
+			tx.SetMetaOnce("stays", noon()),
+			tx.SetMetaOnce("stays", later),
+			tx.SetMeta("zero", time.Time{}),
+		)
 	})
 	for name, want := range map[string]time.Time{"moved": later, "stays": noon(), "zero": {}} {
 		if got, err := l.Meta(t.Context(), name); err != nil || got != want {
 			t.Errorf("Fact(%s): got %v, %v; want %v", name, got, err, want)
 		}
-		if read := inTx(l, func(tx *Tx) (time.Time, error) { return tx.Meta(name) }); read.err != nil || read.got != want {
+		if read := inTx(l, func(tx *Tx) (time.Time, error) { return tx.Meta(name) }); read.err != nil ||
+			read.got != want {
 			t.Errorf("Tx.Fact(%s): got %v, %v; want %v", name, read.got, read.err, want)
 		}
 	}

@@ -27,7 +27,8 @@ type Search struct {
 	Cursor    string // from an earlier call, "" for the newest
 }
 
-// maxScan is how many payments a search looks through for what no index finds, before it gives what it has so far.
+// maxScan is how many payments a search looks through for what no index finds, before it gives what
+// it has so far.
 const maxScan = 10_000
 
 // query collects conditions and their values.
@@ -114,7 +115,8 @@ func (l *Ledger) search(ctx context.Context, s Search, share int) (list []paymen
 	return list[:s.Limit], positionOf(list[s.Limit-1]).String(), nil
 }
 
-// indexed adds the conditions for which there are indexes. Those of partial indexes stand in the words of the index.
+// indexed adds the conditions for which there are indexes. Those of partial indexes stand in the
+// words of the index.
 func (s *Search) indexed(q *query) error {
 	if len(s.Devices) == 1 {
 		q.add("device_uid = ?", s.Devices[0])
@@ -241,8 +243,8 @@ func (l *Ledger) Payments(ctx context.Context, f Filter) (list []payment.Payment
 	return list, positionOf(list[f.Limit-1]).String(), nil
 }
 
-// position is where a row stands in a list in the order of time; those of the same millisecond are in
-// the order of their ids.
+// position is where a row stands in a list in the order of time; those of the same millisecond are
+// in the order of their ids.
 type position struct {
 	at int64 // Unix milliseconds
 	id string

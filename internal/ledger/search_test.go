@@ -20,7 +20,14 @@ func found(t *testing.T, l *Ledger, s Search) (names []string) {
 	for pages := 0; ; pages++ {
 		list, next, err := l.Search(t.Context(), s)
 		if err != nil || len(list) > s.Limit || pages > 20 {
-			t.Fatalf("%+v: %d payments, %v, page %d; want pages of at most %d and an end", s, len(list), err, pages, s.Limit)
+			t.Fatalf(
+				"%+v: %d payments, %v, page %d; want pages of at most %d and an end",
+				s,
+				len(list),
+				err,
+				pages,
+				s.Limit,
+			)
 		}
 		for _, p := range list {
 			names = append(names, p.SessionID[len("cs_"):])
@@ -83,7 +90,8 @@ func testSearch(t *testing.T, database string) {
 	}
 }
 
-// What no index finds is looked for in shares, and what is found does not depend on where a share ends.
+// What no index finds is looked for in shares, and what is found does not depend on where a share
+// ends.
 func testSearchGoesOn(t *testing.T, database string) {
 	l := open(t, database)
 	const share, many = 100, 205
@@ -112,7 +120,8 @@ func testSearchGoesOn(t *testing.T, database string) {
 		}
 		counts, cursor = append(counts, fmt.Sprint(len(list))), next
 	}
-	if !slices.Equal(counts, []string{"1", "0", "1"}) || !slices.Equal(got, []string{fmt.Sprint("cs_", many-1), "cs_0"}) {
+	if !slices.Equal(counts, []string{"1", "0", "1"}) ||
+		!slices.Equal(got, []string{fmt.Sprint("cs_", many-1), "cs_0"}) {
 		t.Errorf("shares of %q: %q; want both, one in the first and one in the last", counts, got)
 	}
 }
@@ -161,11 +170,15 @@ func testTakings(t *testing.T, database string) {
 func testHistory(t *testing.T, database string) {
 	l := open(t, database)
 	old, recent, other := idle(testPayment("old")), testPayment("recent"), testPayment("other")
-	old.Delivery, old.MaybeAccepted, old.SentAt, old.StartedAt, old.ConfirmBy = payment.Done, true, noon(), noon().Add(time.Second), noon().Add(time.Minute)
+	old.Delivery, old.MaybeAccepted, old.SentAt, old.StartedAt, old.ConfirmBy = payment.Done, true, noon(), noon().Add(time.Second),
+		noon().Add(time.Minute)
 	recent.CreatedAt, other.DeviceUID = noon().Add(time.Hour), "dev:2"
 	insert(t, l, old, recent, other)
 	got, err := l.History(t.Context(), "dev:1", 5)
-	want := []Credit{{Machine: payment.Queued}, {Machine: payment.Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)}}
+	want := []Credit{
+		{Machine: payment.Queued},
+		{Machine: payment.Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)},
+	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("history %+v, %v; want %+v", got, err, want)
 	}
@@ -181,7 +194,8 @@ func testCardLearnedLater(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SetCharge(p.ID, "4242", "https://pay.stripe.com/receipts/1"), tx.SavePayment(p))
 	})
-	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" || got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
+	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" ||
+		got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
 		t.Errorf("card %q, receipt %q, %v; want what was told of the charge", got.CardLast4, got.ReceiptURL, err)
 	}
 }
@@ -190,7 +204,16 @@ func testEventsOfAPayment(t *testing.T, database string) {
 	l := open(t, database)
 	p := testPayment("a")
 	event := func(id, eventType, object, intent string, after time.Duration) StripeEvent {
-		return StripeEvent{ID: id, Type: eventType, ObjectID: object, PaymentIntent: intent, Created: noon(), Received: noon().Add(after), Outcome: "x", Body: "{}"}
+		return StripeEvent{
+			ID:            id,
+			Type:          eventType,
+			ObjectID:      object,
+			PaymentIntent: intent,
+			Created:       noon(),
+			Received:      noon().Add(after),
+			Outcome:       "x",
+			Body:          "{}",
+		}
 	}
 	all := []StripeEvent{
 		event("evt_1", "checkout.session.completed", "cs_a", "", 0),
@@ -239,16 +262,29 @@ func testEventsOfAPayment(t *testing.T, database string) {
 	page, _, err = l.EventPage(t.Context(), "charge.refunded", 3, "")
 	want("of one type", ids(page, err), "evt_4", "evt_5")
 	later := noon().Add(72 * time.Hour)
-	want("since a time", ids(l.EventsSince(t.Context(), noon().Add(time.Second), "", later, 10)), "evt_2", "evt_5", "evt_4")
+	want(
+		"since a time",
+		ids(l.EventsSince(t.Context(), noon().Add(time.Second), "", later, 10)),
+		"evt_2",
+		"evt_5",
+		"evt_4",
+	)
 	want("behind an event", ids(l.EventsSince(t.Context(), later, "evt_2", later, 10)), "evt_5", "evt_4")
 	want("up to a time", ids(l.EventsSince(t.Context(), later, "evt_2", noon().Add(time.Minute), 10)), "evt_5")
-	want("behind one that is unknown", ids(l.EventsSince(t.Context(), noon().Add(time.Hour), "evt_9", later, 10)), "evt_4")
+	want(
+		"behind one that is unknown",
+		ids(l.EventsSince(t.Context(), noon().Add(time.Hour), "evt_9", later, 10)),
+		"evt_4",
+	)
 }
 
 func testLateLookups(t *testing.T, database string) {
 	l := open(t, database)
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.AddLookup(Lookup{ID: "cs_old", PaidAt: noon(), DueAt: noon()}), tx.AddLookup(Lookup{ID: "cs_new", PaidAt: noon().Add(time.Hour), DueAt: noon()}))
+		return errors.Join(
+			tx.AddLookup(Lookup{ID: "cs_old", PaidAt: noon(), DueAt: noon()}),
+			tx.AddLookup(Lookup{ID: "cs_new", PaidAt: noon().Add(time.Hour), DueAt: noon()}),
+		)
 	})
 	got, err := l.LateLookups(t.Context(), noon().Add(time.Minute), 10)
 	if err != nil || len(got) != 1 || got[0].ID != "cs_old" {
@@ -272,17 +308,37 @@ func searches(ctx context.Context, l *Ledger) []asked {
 		{"looking for a day", search(Search{From: noon(), To: noon()}), "payments_newest"},
 		{"going on with a day", search(Search{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
 		{"looking for a device", search(Search{Devices: []string{"dev:1"}}), "payments_of_device"},
-		{"looking for a device's day", search(Search{Devices: []string{"dev:1"}, From: noon(), To: noon()}), "payments_of_device"},
+		{
+			"looking for a device's day",
+			search(Search{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
+			"payments_of_device",
+		},
 		{"looking for several devices", search(Search{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
 		{"looking for a card", search(Search{Card: "4242"}), "payments_of_card"},
 		{"looking for what needs attention", search(Search{Attention: true}), "payments_attention"},
-		{"looking for money that moved", search(Search{Money: []payment.FundsStatus{payment.Refunded}}), "payments_money_moved"},
-		{"looking for what failed", search(Search{Machine: []payment.DeliveryStatus{payment.Failed}}), "payments_failed"},
-		{"looking for what is queued", search(Search{Machine: []payment.DeliveryStatus{payment.Queued}}), "payments_newest"},
+		{
+			"looking for money that moved",
+			search(Search{Money: []payment.FundsStatus{payment.Refunded}}),
+			"payments_money_moved",
+		},
+		{
+			"looking for what failed",
+			search(Search{Machine: []payment.DeliveryStatus{payment.Failed}}),
+			"payments_failed",
+		},
+		{
+			"looking for what is queued",
+			search(Search{Machine: []payment.DeliveryStatus{payment.Queued}}),
+			"payments_newest",
+		},
 		{"looking for an amount", search(Search{Amount: &amount}), "payments_newest"},
 		{"looking for a name", search(Search{Name: "x"}), "payments_newest"},
 		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
-		{"the history of a device", func() error { return second(l.History(ctx, "dev:1", 50)).err }, "payments_of_device"},
+		{
+			"the history of a device",
+			func() error { return second(l.History(ctx, "dev:1", 50)).err },
+			"payments_of_device",
+		},
 		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
 		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
 		{"the first events of a type", func() error {

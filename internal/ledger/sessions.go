@@ -48,7 +48,8 @@ func scanSession(s scanner) (x Session, err error) {
 // and one of them may tell only then that it was paid.
 const SessionsKept = 31 * 24 * time.Hour
 
-// AddSession stores a session before anybody is led to it, and forgets those of which nothing can come any more.
+// AddSession stores a session before anybody is led to it, and forgets those of which nothing can
+// come any more.
 func (tx *Tx) AddSession(s Session) error {
 	if _, err := tx.exec(`DELETE FROM sessions WHERE ends_at < $1`, tx.Now.Add(-SessionsKept).UnixMilli()); err != nil {
 		return err
@@ -88,7 +89,8 @@ func (l *Ledger) Made(ctx context.Context, id string) (bool, error) {
 	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
-// OpenSessions reads the sessions of an account mode that end after now and of which no payment is known.
+// OpenSessions reads the sessions of an account mode that end after now and of which no payment is
+// known.
 func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time) ([]Session, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE ends_at > $1 AND livemode = $2
 		AND NOT EXISTS (SELECT 1 FROM payments WHERE session_id = sessions.id)`, now.UnixMilli(), bit(livemode))

@@ -17,8 +17,26 @@ func session(id string, ends time.Time) Session {
 func testSessions(t *testing.T, database string) {
 	l := open(t, database)
 	now := time.Now().Truncate(time.Millisecond).UTC()
-	sold, over, later, test, paid, old := session("cs_1", now.Add(time.Minute)), session("cs_2", now.Add(-time.Minute)), session("cs_3", now.Add(time.Hour)),
-		session("cs_4", now.Add(time.Minute)), session("cs_5", now.Add(time.Minute)), session("cs_6", now.Add(-32*24*time.Hour))
+	sold, over, later, test, paid, old := session(
+		"cs_1",
+		now.Add(time.Minute),
+	), session(
+		"cs_2",
+		now.Add(-time.Minute),
+	), session(
+		"cs_3",
+		now.Add(time.Hour),
+	),
+		session(
+			"cs_4",
+			now.Add(time.Minute),
+		), session(
+			"cs_5",
+			now.Add(time.Minute),
+		), session(
+			"cs_6",
+			now.Add(-32*24*time.Hour),
+		)
 	later.Plan.Name, later.DeviceUID, test.Livemode, over.Plan.PriceID = "Very warm wash", "dev:2", false, "price_cold"
 	for _, s := range []Session{old, sold, over, later, test, paid} {
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddSession(s) })

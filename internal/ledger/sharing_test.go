@@ -11,7 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// queue makes updates that certainly wait together: the writer is held up in a first one until all others stand in line.
+// queue makes updates that certainly wait together: the writer is held up in a first one until all
+// others stand in line.
 type queue struct {
 	*Ledger
 	t       *testing.T
@@ -52,8 +53,8 @@ func (q *queue) errors() (list []error) {
 	return list
 }
 
-// commits counts the commits in SQLite's log: the frames that tell the size of the database after them
-// (sqlite.org/fileformat2.html, 4.1 and 4.2).
+// commits counts the commits in SQLite's log: the frames that tell the size of the database after
+// them (sqlite.org/fileformat2.html, 4.1 and 4.2).
 func (q *queue) commits() (n int) {
 	q.t.Helper()
 	const header, frameHeader, pageSize = 32, 24, 4096
@@ -127,7 +128,8 @@ func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
 				if results[0] != nil || !c.is(results[1]) || results[2] != nil {
 					t.Errorf("results %v; want the second alone to have failed", results)
 				}
-				// The first and the second are run together, and then each by itself; the third only then.
+				// The first and the second are run together, and then each by itself; the third
+				// only then.
 				if want := []int{2, 2, 1}; !slices.Equal(runs, want) {
 					t.Errorf("runs %v; want %v", runs, want)
 				}

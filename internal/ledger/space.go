@@ -21,7 +21,8 @@ const (
 	spaceWarning = 256 << 20
 )
 
-// Floor returns how much must be free for sales to go on: 16 MiB, but at most a twentieth of a small disk.
+// Floor returns how much must be free for sales to go on: 16 MiB, but at most a twentieth of a
+// small disk.
 func (s Space) Floor() uint64 { return min(spaceFloor, s.Total/20) }
 
 // Enough returns how much must be free for sales to begin again: half as much again as the floor,
@@ -56,7 +57,8 @@ func (l *Ledger) LogSize() int64 {
 	return info.Size()
 }
 
-// ShrinkLog makes SQLite's log empty, to gain room on a small disk. It does nothing while a reader uses the log.
+// ShrinkLog makes SQLite's log empty, to gain room on a small disk. It does nothing while a reader
+// uses the log.
 func (l *Ledger) ShrinkLog(ctx context.Context) {
 	w, ok := l.writer.(*sharedWriter)
 	if !ok {

@@ -85,8 +85,8 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-// close leaves a database open that was overwritten, until the process ends: SQLite would move the log
-// into it before it closes it.
+// close leaves a database open that was overwritten, until the process ends: SQLite would move the
+// log into it before it closes it.
 func (w *sharedWriter) close() error {
 	err := w.files.closeLog()
 	if w.files.abandoned {
@@ -169,7 +169,8 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 		return joinIf(err, rollbackErr)
 	}
 	if _, err := w.tx.exec("COMMIT"); err != nil {
-		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none says nothing new.
+		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none
+		// says nothing new.
 		_, _ = w.tx.exec("ROLLBACK")
 		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)

@@ -80,7 +80,8 @@ func TestAnyPathIsThatFile(t *testing.T) {
 			insert(t, l, testPayment("one"))
 			wantStored(t, l, []string{"cs_one"})
 			closeLedger(t, l)
-			// Nothing is left of the log: who copies the file of a ledger that was closed has all of it.
+			// Nothing is left of the log: who copies the file of a ledger that was closed has all
+			// of it.
 			if got, want := filesIn(t, dir), []string{name, name + ".lock"}; !slices.Equal(got, want) {
 				t.Errorf("files after Close: %q; want %q", got, want)
 			}
@@ -181,7 +182,11 @@ func TestARefusedCommitLeavesNoTransactionOpen(t *testing.T) {
 	l := open(t, freshSQLite(t))
 	err := l.Update(t.Context(), func(tx *Tx) error {
 		_, err := tx.exec("PRAGMA defer_foreign_keys = 1") // until COMMIT
-		return errors.Join(err, tx.SetMeta("half", tx.Now), tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}))
+		return errors.Join(
+			err,
+			tx.SetMeta("half", tx.Now),
+			tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}),
+		)
 	})
 	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {
 		t.Errorf("got %v; want COMMIT refused for the foreign key", err)

@@ -128,7 +128,8 @@ func numbered(n int) string {
 	return strings.Join(list, ", ")
 }
 
-// Found says whether an error means that a row is there: true for nil, false for ErrNotFound, else the error.
+// Found says whether an error means that a row is there: true for nil, false for ErrNotFound, else
+// the error.
 func Found(err error) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

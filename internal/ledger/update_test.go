@@ -284,7 +284,10 @@ func testFailedMigration(t *testing.T, database string) {
 }
 
 // unmigrated connects to a database as Open does, without its tables.
-func unmigrated(t *testing.T, database string) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
+func unmigrated(
+	t *testing.T,
+	database string,
+) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
 	t.Helper()
 	if IsPostgres(database) {
 		db, err := sql.Open("pgx", database)

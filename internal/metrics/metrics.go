@@ -17,7 +17,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Metrics answers an operator's questions with a fixed set of series: no device, payment or path is ever a label.
+// Metrics answers an operator's questions with a fixed set of series: no device, payment or path is
+// ever a label.
 type Metrics struct {
 	registry   *prometheus.Registry
 	events     *prometheus.CounterVec
@@ -34,8 +35,10 @@ type Metrics struct {
 	oddRecords prometheus.Counter
 	Requests   *prometheus.CounterVec
 	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
-	LivePages  func() int               // how many customers look at a live page now; nil: there are none. It is set before the first scrape
-	Now        func() time.Time         // the ledger's time; nil: the host's. It is set before the first scrape
+	// how many customers look at a live page now; nil: there are none. It is set before the first
+	// scrape
+	LivePages func() int
+	Now       func() time.Time // the ledger's time; nil: the host's. It is set before the first scrape
 }
 
 // NewMetrics makes the series. stats is asked at each scrape.
@@ -254,7 +257,8 @@ func (m *Metrics) Handler() http.Handler {
 	})
 }
 
-// queue reads its figures from the ledger when it is asked, so that they are right after a restart, too.
+// queue reads its figures from the ledger when it is asked, so that they are right after a restart,
+// too.
 type queue struct {
 	stats  func(context.Context) (ledger.Stats, error)
 	counts func() (int, int, time.Time)

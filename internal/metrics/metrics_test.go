@@ -17,7 +17,11 @@ import (
 )
 
 func testMetrics() *Metrics {
-	return NewMetrics("v1", func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil }, func() (int, int, time.Time) { return 0, 0, time.Time{} })
+	return NewMetrics(
+		"v1",
+		func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil },
+		func() (int, int, time.Time) { return 0, 0, time.Time{} },
+	)
 }
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -52,20 +56,51 @@ func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	confirms := time.Now()
-	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Queued}, payment.Payment{Funds: payment.Paid, Delivery: payment.Sent},
-		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched}) // one that says nothing
-	states(m, payment.Payment{Funds: payment.Authorized, Delivery: payment.Queued, ConfirmBy: confirms}, payment.Payment{Funds: payment.Authorized, Delivery: payment.Fetched, ConfirmBy: confirms},
-		payment.Payment{Funds: payment.Capturing, Delivery: payment.Started, ConfirmBy: confirms}, payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
-		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms})
-	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms}, payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
-		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"})
-	states(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"}, payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"})
-	wantSeries(t, m,
-		`notepay_payments_total{outcome="recorded"} 4`, `notepay_payments_total{outcome="delivered"} 2`, `notepay_payments_total{outcome="money_back"} 2`,
-		`notepay_payments_total{outcome="disputed"} 1`, `notepay_payments_total{outcome="capture_failed"} 0`,
-		`notepay_money_back_total{reason="unconfirmed"} 1`, `notepay_money_back_total{reason="busy"} 1`,
-		`notepay_deliveries_total{outcome="sent"} 1`, `notepay_deliveries_total{outcome="fetched"} 3`, `notepay_deliveries_total{outcome="started"} 1`,
-		`notepay_deliveries_total{outcome="done"} 1`, `notepay_deliveries_total{outcome="failed"} 2`)
+	states(
+		m,
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Queued},
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Sent},
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched},
+	) // one that says nothing
+	states(
+		m,
+		payment.Payment{Funds: payment.Authorized, Delivery: payment.Queued, ConfirmBy: confirms},
+		payment.Payment{Funds: payment.Authorized, Delivery: payment.Fetched, ConfirmBy: confirms},
+		payment.Payment{
+			Funds:     payment.Capturing,
+			Delivery:  payment.Started,
+			ConfirmBy: confirms,
+		},
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
+		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms},
+	)
+	states(
+		m,
+		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
+		payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
+		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"},
+	)
+	states(
+		m,
+		payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
+		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"},
+	)
+	wantSeries(
+		t,
+		m,
+		`notepay_payments_total{outcome="recorded"} 4`,
+		`notepay_payments_total{outcome="delivered"} 2`,
+		`notepay_payments_total{outcome="money_back"} 2`,
+		`notepay_payments_total{outcome="disputed"} 1`,
+		`notepay_payments_total{outcome="capture_failed"} 0`,
+		`notepay_money_back_total{reason="unconfirmed"} 1`,
+		`notepay_money_back_total{reason="busy"} 1`,
+		`notepay_deliveries_total{outcome="sent"} 1`,
+		`notepay_deliveries_total{outcome="fetched"} 3`,
+		`notepay_deliveries_total{outcome="started"} 1`,
+		`notepay_deliveries_total{outcome="done"} 1`,
+		`notepay_deliveries_total{outcome="failed"} 2`,
+	)
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -86,9 +121,17 @@ func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
 	m.LinkMade(nil)
 	m.LinkMade(&upstream.Error{Outcome: upstream.Misconfigured})
 	m.LivePages = func() int { return 3 }
-	wantSeries(t, m, `notepay_vendor_calls_total{status="2xx",vendor="notehub"} 2`, `notepay_vendor_calls_total{status="4xx",vendor="notehub"} 1`,
-		`notepay_vendor_calls_total{status="5xx",vendor="notehub"} 1`, `notepay_vendor_calls_total{status="none",vendor="notehub"} 1`,
-		`notepay_link_creations_total{outcome="done"} 1`, `notepay_link_creations_total{outcome="trouble"} 1`, "notepay_live_pages 3")
+	wantSeries(
+		t,
+		m,
+		`notepay_vendor_calls_total{status="2xx",vendor="notehub"} 2`,
+		`notepay_vendor_calls_total{status="4xx",vendor="notehub"} 1`,
+		`notepay_vendor_calls_total{status="5xx",vendor="notehub"} 1`,
+		`notepay_vendor_calls_total{status="none",vendor="notehub"} 1`,
+		`notepay_link_creations_total{outcome="done"} 1`,
+		`notepay_link_creations_total{outcome="trouble"} 1`,
+		"notepay_live_pages 3",
+	)
 }
 
 // unread is an answer that nobody reads until its channel is closed.

@@ -26,17 +26,20 @@ type Config struct {
 	AuthURL string // where tokens are issued
 	Project string // app:...
 	Fleet   string // sell only on this fleet's devices; "" for all
-	// Token is a personal access token. If it is "", ClientID and ClientSecret are those of an OAuth client.
+	// Token is a personal access token. If it is "", ClientID and ClientSecret are those of an
+	// OAuth client.
 	Token                  string
 	ClientID, ClientSecret string
 	PerMinute              uint   // requests that Notehub allows in any minute; 0 for no limit of our own
 	Version                string // of notepay, for the user agent
-	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size of the replies.
+	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size
+	// of the replies.
 	Transport http.RoundTripper
 }
 
-// Client is everything that knows Blues Notehub. Each method makes one attempt (a 401 alone brings one new token and one more)
-// and returns nil or a *upstream.Error. The source of each fact is Notehub's published API description, unless a comment says else.
+// Client is everything that knows Blues Notehub. Each method makes one attempt (a 401 alone brings
+// one new token and one more) and returns nil or a *upstream.Error. The source of each fact is
+// Notehub's published API description, unless a comment says else.
 type Client struct {
 	config  Config // for copies
 	base    string // of the project: .../v1/projects/{project}
@@ -66,7 +69,8 @@ const (
 	ignoredMalformed = "malformed"
 	IgnoredProject   = "other_project"
 
-	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most projects, at about 1 MB.
+	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most
+	// projects, at about 1 MB.
 	DevicesPerPage = 1000
 	// EventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
 	EventsPerPage = 50
@@ -109,7 +113,8 @@ func New(c Config) *Client {
 	return n
 }
 
-// WithLimiter returns a client with the same settings and transport, but with a token of its own, whose calls keep to pace.
+// WithLimiter returns a client with the same settings and transport, but with a token of its own,
+// whose calls keep to pace.
 func (n *Client) WithLimiter(pace *upstream.Limiter) *Client {
 	c := n.config
 	c.Transport = n.Http.Transport
@@ -118,7 +123,8 @@ func (n *Client) WithLimiter(pace *upstream.Limiter) *Client {
 	return other
 }
 
-// SignIn gets a token, where there is not one already. That a personal access token is good only shows when it is used.
+// SignIn gets a token, where there is not one already. That a personal access token is good only
+// shows when it is used.
 func (n *Client) SignIn(ctx context.Context) error {
 	slot, err := n.Limiter.Slot(ctx)
 	if err != nil {
@@ -129,17 +135,23 @@ func (n *Client) SignIn(ctx context.Context) error {
 	return err
 }
 
-// Read reads what nobody but the checks asks for: a path below the project and its query, decoded into what it points to.
+// Read reads what nobody but the checks asks for: a path below the project and its query, decoded
+// into what it points to.
 func (n *Client) Read(ctx context.Context, path, query string, into any) error {
-	return n.read(ctx, call{path: path, query: query, decode: func(text []byte) error { return json.Unmarshal(text, into) }})
+	return n.read(
+		ctx,
+		call{path: path, query: query, decode: func(text []byte) error { return json.Unmarshal(text, into) }},
+	)
 }
 
 // call is one request below the project.
 type call struct {
 	method, path, query string
 	body                []byte
-	device              string             // whom the call is about, for a refusal to name
-	decode              func([]byte) error // reads the reply of a GET; nil: the call changes something, and its reply says no more than yes
+	device              string // whom the call is about, for a refusal to name
+	// reads the reply of a GET; nil: the call changes something, and its reply says no more than
+	// yes
+	decode func([]byte) error
 }
 
 // read makes a call that no claim has taken a slot for: it waits for one.
@@ -225,7 +237,12 @@ func (n *Client) attempt(ctx context.Context, c call, slot *upstream.Slot) error
 		return upstream.TransportError(readErr)
 	}
 	if err := c.decode(text); err != nil {
-		return &upstream.Error{Outcome: unexpected, Status: resp.StatusCode, Detail: fmt.Sprintf("the reply is not Notehub's (%v): %s", err, upstream.Excerpt(text)), Err: err}
+		return &upstream.Error{
+			Outcome: unexpected,
+			Status:  resp.StatusCode,
+			Detail:  fmt.Sprintf("the reply is not Notehub's (%v): %s", err, upstream.Excerpt(text)),
+			Err:     err,
+		}
 	}
 	return nil
 }

@@ -25,14 +25,27 @@ type testHub struct {
 }
 
 func hubSettings(base string) Config {
-	return Config{Project: fixture.Project, Token: fixture.HubToken, APIURL: base, AuthURL: base + "/oauth2/token", Version: fixture.TestVersion}
+	return Config{
+		Project: fixture.Project,
+		Token:   fixture.HubToken,
+		APIURL:  base,
+		AuthURL: base + "/oauth2/token",
+		Version: fixture.TestVersion,
+	}
 }
 
-// newTestHub is for tests within a bubble of time: there is no socket. The client signs in with a personal token, unless change says else.
+// newTestHub is for tests within a bubble of time: there is no socket. The client signs in with a
+// personal token, unless change says else.
 func newTestHub(t *testing.T, change func(*Config, *sandbox.NotehubConfig)) *testHub {
 	t.Helper()
 	s := hubSettings("http://notehub.test")
-	c := sandbox.NotehubConfig{Project: fixture.Project, Token: fixture.HubToken, ClientID: "client", ClientSecret: fixture.HubSecret, Report: t}
+	c := sandbox.NotehubConfig{
+		Project:      fixture.Project,
+		Token:        fixture.HubToken,
+		ClientID:     "client",
+		ClientSecret: fixture.HubSecret,
+		Report:       t,
+	}
 	if change != nil {
 		change(&s, &c)
 	}
@@ -48,7 +61,11 @@ func withClient(s *Config, _ *sandbox.NotehubConfig) {
 }
 
 func (h *testHub) post() error {
-	return h.client.PostNote(context.Background(), fixture.Washer, payment.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"})
+	return h.client.PostNote(
+		context.Background(),
+		fixture.Washer,
+		payment.Note{PaymentStatus: "completed", SessionID: "cs_1", CreditID: "cr_1"},
+	)
 }
 
 func (h *testHub) ask() error {
@@ -80,7 +97,12 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 		{"429 with more than a day", after("4000000000"), upstream.RateLimited, 24 * time.Hour},
 		{"429 with more than a number holds", after("99999999999999999999"), upstream.RateLimited, 0},
 		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: fixture.ProxyPage}, upstream.RateLimited, 0},
-		{"403 because the account is suspended", fixture.Saying(403, "this billing account is suspended"), upstream.Misconfigured, 0},
+		{
+			"403 because the account is suspended",
+			fixture.Saying(403, "this billing account is suspended"),
+			upstream.Misconfigured,
+			0,
+		},
 		{"403 without a word", sandbox.Outcome{Status: 403}, upstream.Misconfigured, 0},
 		{"404 that names the device", fixture.Saying(404, "device dev:1 {device-noexist}"), upstream.Rejected, 0},
 		{"403 that names the device", fixture.Saying(403, "{device-none}"), upstream.Rejected, 0},
@@ -89,14 +111,29 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Misconfigured, 0},
 		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
 		{"404 that names the project", fixture.Saying(404, "{app-noexist}"), upstream.Misconfigured, 0},
-		{"a proxy's page that quotes a device's token", sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"}, upstream.Misconfigured, 0},
-		{"400 by which Notehub refuses the note", fixture.Saying(400, "note body is not an object"), upstream.Rejected, 0},
+		{
+			"a proxy's page that quotes a device's token",
+			sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"},
+			upstream.Misconfigured,
+			0,
+		},
+		{
+			"400 by which Notehub refuses the note",
+			fixture.Saying(400, "note body is not an object"),
+			upstream.Rejected,
+			0,
+		},
 		{"413 by which Notehub refuses the note", fixture.Saying(413, "{too-big}"), upstream.Rejected, 0},
 		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
 		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
 		{"405", sandbox.Outcome{Status: 405}, upstream.Misconfigured, 0},
 		{"409", sandbox.Outcome{Status: 409}, upstream.Misconfigured, 0},
-		{"302 is not followed", sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}}, upstream.Misconfigured, 0},
+		{
+			"302 is not followed",
+			sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}},
+			upstream.Misconfigured,
+			0,
+		},
 		{"304", sandbox.Outcome{Status: 304}, upstream.Misconfigured, 0},
 		{"a full queue under 400", fixture.Saying(400, full), upstream.Retryable, 0},
 		{"a full queue under 403", fixture.Saying(403, full), upstream.Retryable, 0},
@@ -107,7 +144,12 @@ func TestWhatAnAnswerToANoteMeans(t *testing.T) {
 		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unknown, 0},
 		{"500 without the effect", sandbox.Outcome{Status: 500}, upstream.Unknown, 0},
 		{"502", sandbox.Outcome{Status: 502, Body: fixture.ProxyPage}, upstream.Unknown, 0},
-		{"503 that says how long", sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}}, upstream.Unknown, 30 * time.Second},
+		{
+			"503 that says how long",
+			sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}},
+			upstream.Unknown,
+			30 * time.Second,
+		},
 		{"504", sandbox.Outcome{Status: 504}, upstream.Unknown, 0},
 		{"500 that names the device", fixture.Saying(500, "{device-noexist}"), upstream.Unknown, 0},
 		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown, 0},
@@ -150,14 +192,23 @@ func TestANoteIsPostedAsTheContractSays(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		note := payment.Note{PaymentStatus: "completed", Timestamp: 1640995200, SessionID: "cs_test_1", CreditID: "cr_1", Expires: 1640995800, Duration: 3600, DelayedStart: 300}
+		note := payment.Note{
+			PaymentStatus: "completed",
+			Timestamp:     1640995200,
+			SessionID:     "cs_test_1",
+			CreditID:      "cr_1",
+			Expires:       1640995800,
+			Duration:      3600,
+			DelayedStart:  300,
+		}
 		fixture.Meant(t, "note", h.client.PostNote(t.Context(), fixture.Washer, note), upstream.OK)
 		seen := h.Requests(fixture.PostNote)[0]
 		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1","credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
 		if got := string(seen.Body); got != want {
 			t.Errorf("body %s; want %s", got, want)
 		}
-		if !strings.HasSuffix(seen.Path, "/devices/"+fixture.Washer+"/notes/payment.qi") || !strings.HasPrefix(seen.Header.Get("User-Agent"), "notepay/") {
+		if !strings.HasSuffix(seen.Path, "/devices/"+fixture.Washer+"/notes/payment.qi") ||
+			!strings.HasPrefix(seen.Header.Get("User-Agent"), "notepay/") {
 			t.Errorf("posted to %s as %q", seen.Path, seen.Header.Get("User-Agent"))
 		}
 	})
@@ -240,7 +291,12 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
 		n := New(hubSettings(lead.URL))
-		fixture.Meant(t, fmt.Sprint("note ", status), n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Misconfigured)
+		fixture.Meant(
+			t,
+			fmt.Sprint("note ", status),
+			n.PostNote(t.Context(), fixture.Washer, payment.Note{}),
+			upstream.Misconfigured,
+		)
 		_, err := n.Device(t.Context(), fixture.Washer)
 		fixture.Meant(t, fmt.Sprint("device ", status), err, upstream.Misconfigured)
 		s := hubSettings(lead.URL)
@@ -289,12 +345,30 @@ func TestAListingThatIsNotCompleteIsAnError(t *testing.T) {
 		{"the second page is held back", []sandbox.Outcome{yes(first), {Status: 429}}, 2, upstream.RateLimited},
 		{"the first page fails", []sandbox.Outcome{{Status: 403}}, 0, upstream.Misconfigured},
 		{"no has_more", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}]}`)}, 1, upstream.Retryable},
-		{"has_more is null", []sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)}, 1, upstream.Retryable},
+		{
+			"has_more is null",
+			[]sandbox.Outcome{yes(`{"devices":[{"uid":"dev:1"}],"has_more":null}`)},
+			1,
+			upstream.Retryable,
+		},
 		{"another service's answer", []sandbox.Outcome{yes(`{}`)}, 0, upstream.Retryable},
 		{"null", []sandbox.Outcome{yes(`null`)}, 0, upstream.Retryable},
-		{"an empty page that is not the last", []sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)}, 2, upstream.Retryable},
+		{
+			"an empty page that is not the last",
+			[]sandbox.Outcome{yes(first), yes(`{"devices":[],"has_more":true}`)},
+			2,
+			upstream.Retryable,
+		},
 		{"the same page for ever", []sandbox.Outcome{yes(first), yes(first)}, 2, upstream.Retryable},
-		{"two pages that overlap", []sandbox.Outcome{yes(first), yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`)}, 3, upstream.OK},
+		{
+			"two pages that overlap",
+			[]sandbox.Outcome{
+				yes(first),
+				yes(`{"devices":[{"uid":"dev:2"},{"uid":"dev:3"},{"uid":""}],"has_more":false}`),
+			},
+			3,
+			upstream.OK,
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -319,7 +393,14 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 		h.AddFleet("fleet:1", "Laundry", nil)
 		h.AddFleet("fleet:2", "Elsewhere", nil)
 		seen := time.Now().Add(-time.Hour).UTC()
-		h.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", Fleets: []string{"fleet:1", "fleet:2"}, LastActivity: seen})
+		h.AddDevice(
+			sandbox.Device{
+				UID:          fixture.Washer,
+				Name:         "Washer 3",
+				Fleets:       []string{"fleet:1", "fleet:2"},
+				LastActivity: seen,
+			},
+		)
 		h.AddDevice(sandbox.Device{UID: "dev:2", Fleets: []string{"fleet:1"}, Disabled: true})
 		h.AddDevice(sandbox.Device{UID: "dev:3", Fleets: []string{"fleet:2"}})
 		devices, err := h.client.Devices(t.Context())
@@ -327,7 +408,8 @@ func TestWhatIsReadOfADevice(t *testing.T) {
 		if len(devices) != 2 || devices[0].UID != fixture.Washer || devices[1].UID != "dev:2" {
 			t.Fatalf("%+v; want the two of the fleet", devices)
 		}
-		if d := devices[0]; d.Name != "Washer 3" || !d.LastActivity.Equal(seen) || d.Disabled || !slices.Equal(d.Fleets, []string{"fleet:1", "fleet:2"}) {
+		if d := devices[0]; d.Name != "Washer 3" || !d.LastActivity.Equal(seen) || d.Disabled ||
+			!slices.Equal(d.Fleets, []string{"fleet:1", "fleet:2"}) {
 			t.Errorf("%+v; want name, fleets and last activity", d)
 		}
 		if d := devices[1]; !d.Disabled || !d.LastActivity.IsZero() || d.Name != "" {

@@ -46,7 +46,8 @@ const (
 // device's UID. Firmware and routes write names and states in any letters and with spaces, and a
 // route may leave fields out, so both are read leniently.
 //
-// An answer that names a credit and is Unusable is no error, because the operator has to see it on the payment.
+// An answer that names a credit and is Unusable is no error, because the operator has to see it on
+// the payment.
 func DecodeConfirmation(
 	raw []byte, parseUID func(string) (string, bool),
 ) (c payment.Confirmation, project string, err error) {
@@ -82,8 +83,13 @@ func DecodeConfirmation(
 	if !creditID.MatchString(credit) {
 		return c, project, ErrNoCredit
 	}
-	c = payment.Confirmation{EventID: text(event.ID), CreditID: credit, State: strings.ToLower(word(text(answer.State))),
-		Code: machineCode(answer.Code), At: received(event.Received)}
+	c = payment.Confirmation{
+		EventID:  text(event.ID),
+		CreditID: credit,
+		State:    strings.ToLower(word(text(answer.State))),
+		Code:     machineCode(answer.Code),
+		At:       received(event.Received),
+	}
 	if c.EventID == "" || len(c.EventID) > maxEventID || upstream.Printable(c.EventID) != c.EventID {
 		sum := sha256.Sum256(raw)
 		c.EventID = "sha256:" + hex.EncodeToString(sum[:16]) // a repeat of the same text is the same event
@@ -127,7 +133,8 @@ func machineCode(raw json.RawMessage) string {
 	return word(code)
 }
 
-// received decodes when Notehub received an event, in Unix seconds with a fraction; zero if that is no time.
+// received decodes when Notehub received an event, in Unix seconds with a fraction; zero if that is
+// no time.
 func received(raw json.RawMessage) time.Time {
 	seconds, err := strconv.ParseFloat(strings.Trim(string(raw), `" `), 64)
 	if err != nil || !(0 < seconds && seconds < 1e11) { // until the year 5138

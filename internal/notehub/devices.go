@@ -12,8 +12,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more decides, not a page's length. An
-// odd device hides no other: its Problem says what is wrong with it, and one without a UID is left out.
+// Devices lists the devices to sell on. Only a nil error means that the list is complete; has_more
+// decides, not a page's length. An odd device hides no other: its Problem says what is wrong with
+// it, and one without a UID is left out.
 func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err error) {
 	path := "/devices"
 	if n.fleet != "" {
@@ -23,10 +24,17 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 	seen := map[string]bool{} // a listing that shifts while it is read repeats devices
 	for page := 1; ; page++ {
 		var reply Page
-		err := n.read(ctx, call{path: path, query: fmt.Sprintf("pageSize=%d&pageNum=%d", DevicesPerPage, page), decode: func(text []byte) (err error) {
-			reply, err = DecodePage(text, "devices")
-			return err
-		}})
+		err := n.read(
+			ctx,
+			call{
+				path:  path,
+				query: fmt.Sprintf("pageSize=%d&pageNum=%d", DevicesPerPage, page),
+				decode: func(text []byte) (err error) {
+					reply, err = DecodePage(text, "devices")
+					return err
+				},
+			},
+		)
 		before := len(devices)
 		for i, raw := range reply.Records {
 			d, fields, err := DecodeDevice(raw)
@@ -53,7 +61,15 @@ func (n *Client) Devices(ctx context.Context) (devices []ledger.Device, err erro
 			n.Odd.Set(oddDevices, odd...)
 			return devices, nil
 		case len(devices) == before:
-			return devices, fmt.Errorf("page %d: %w", page, &upstream.Error{Outcome: upstream.Retryable, Status: 200, Detail: "a page without a new device that is not the last"})
+			return devices, fmt.Errorf(
+				"page %d: %w",
+				page,
+				&upstream.Error{
+					Outcome: upstream.Retryable,
+					Status:  200,
+					Detail:  "a page without a new device that is not the last",
+				},
+			)
 		}
 	}
 }
@@ -69,8 +85,13 @@ func (n *Client) Device(ctx context.Context, uid string) (d ledger.Device, err e
 	if err != nil {
 		return ledger.Device{}, err
 	}
-	if d.UID, d.Spelled = n.Spelled.Split(d.UID); d.UID != uid || d.Unreadable || (n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
-		return ledger.Device{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "not a device of this fleet"}
+	if d.UID, d.Spelled = n.Spelled.Split(d.UID); d.UID != uid || d.Unreadable ||
+		(n.fleet != "" && !slices.Contains(d.Fleets, n.fleet)) {
+		return ledger.Device{}, &upstream.Error{
+			Outcome: upstream.Rejected,
+			Status:  200,
+			Detail:  "not a device of this fleet",
+		}
 	}
 	return d, nil
 }

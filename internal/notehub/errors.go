@@ -41,13 +41,19 @@ type rejectedToken struct{ token string }
 
 func (*rejectedToken) Error() string { return "token rejected" }
 
-// classify says what a reply other than 2xx and 401 means. Notehub documents no statuses for single calls (docs/vendors.md, U5, U6, U15): what is
-// assumed of them stands here and nowhere else. When in doubt it is our trouble, which is tried again, not a refusal, which is final.
+// classify says what a reply other than 2xx and 401 means. Notehub documents no statuses for single
+// calls (docs/vendors.md, U5, U6, U15): what is assumed of them stands here and nowhere else. When
+// in doubt it is our trouble, which is tried again, not a refusal, which is final.
 func classify(c call, resp *http.Response, text []byte) error {
 	var reply struct {
 		Err string `json:"err"`
 	}
-	e := &upstream.Error{Outcome: upstream.Misconfigured, Status: resp.StatusCode, Detail: upstream.Excerpt(text), RetryAfter: upstream.RetryAfter(resp.Header, time.Now())}
+	e := &upstream.Error{
+		Outcome:    upstream.Misconfigured,
+		Status:     resp.StatusCode,
+		Detail:     upstream.Excerpt(text),
+		RetryAfter: upstream.RetryAfter(resp.Header, time.Now()),
+	}
 	if json.Unmarshal(text, &reply) == nil && reply.Err != "" {
 		e.Detail = upstream.Excerpt([]byte(reply.Err))
 	}
@@ -59,7 +65,8 @@ func classify(c call, resp *http.Response, text []byte) error {
 		}
 		return false
 	}
-	aboutDevice := c.device != "" && names("{device-noexist}", "{device-none}", "{device-id-invalid}", "{device-disabled}")
+	aboutDevice := c.device != "" &&
+		names("{device-noexist}", "{device-none}", "{device-id-invalid}", "{device-disabled}")
 	switch status := resp.StatusCode; {
 	case names("notes may be pending"): // U6: the status is not known, the text is
 		e.Outcome = upstream.Retryable
@@ -74,7 +81,9 @@ func classify(c call, resp *http.Response, text []byte) error {
 	case status == http.StatusNotFound && c.method == http.MethodGet && names("{notefile-noexist}", "{file-noexist}"):
 		e.Outcome = upstream.Rejected // an answer: there is no such queue
 	case status/100 == 4 && c.method == http.MethodDelete && names("{note-noexist}", "{notefile-noexist}", "{file-noexist}"): // U15
-		e.Outcome = upstream.Rejected // an answer: there is no such note. A Notehub that says 200 of it cannot be told from one that deleted it
+		// an answer: there is no such note. A Notehub that says 200 of it cannot be told from one
+		// that deleted it
+		e.Outcome = upstream.Rejected
 	case (status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge) && c.method == http.MethodPost && reply.Err != "":
 		e.Outcome = upstream.Rejected // Notehub itself, and not a proxy, refuses this note
 	}

@@ -12,11 +12,16 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Confirmations reads a page of machines' answers, oldest first. The cursor is the id of the last event that was seen, "" to begin with
-// the oldest that Notehub keeps, as it also does where it no longer knows the cursor. The event under the cursor comes once more: who
-// reads tells repeats by their EventID. next is the cursor for the next call; more says that there is something behind it already.
-// What is no confirmation is passed over. That nothing is recorded before the cursor later on is assumed (docs/vendors.md, U21).
-func (n *Client) Confirmations(ctx context.Context, cursor string) (list []payment.Confirmation, next string, more bool, err error) {
+// Confirmations reads a page of machines' answers, oldest first. The cursor is the id of the last
+// event that was seen, "" to begin with the oldest that Notehub keeps, as it also does where it no
+// longer knows the cursor. The event under the cursor comes once more: who reads tells repeats by
+// their EventID. next is the cursor for the next call; more says that there is something behind it
+// already. What is no confirmation is passed over. That nothing is recorded before the cursor later
+// on is assumed (docs/vendors.md, U21).
+func (n *Client) Confirmations(
+	ctx context.Context,
+	cursor string,
+) (list []payment.Confirmation, next string, more bool, err error) {
 	query := url.Values{"files": {ConfirmationFiles}, "sortOrder": {"asc"}, "limit": {strconv.Itoa(EventsPerPage)}}
 	if cursor != "" {
 		query.Set("cursor", cursor)
@@ -50,7 +55,11 @@ func (n *Client) Confirmations(ctx context.Context, cursor string) (list []payme
 		next = reply.Next // none of the page's events has an id
 	}
 	if reply.More && next == cursor {
-		return nil, cursor, false, &upstream.Error{Outcome: upstream.Retryable, Status: 200, Detail: "a page without a new event that is not the last"}
+		return nil, cursor, false, &upstream.Error{
+			Outcome: upstream.Retryable,
+			Status:  200,
+			Detail:  "a page without a new event that is not the last",
+		}
 	}
 	return list, next, reply.More, nil
 }

@@ -20,7 +20,11 @@ import (
 
 // confirm lets the washer answer.
 func (h *testHub) confirm(credit, state, code string) (eventID string) {
-	return h.AddEvent(fixture.Washer, "payment_ack.qo", map[string]any{"credit_id": credit, "state": state, "code": code})
+	return h.AddEvent(
+		fixture.Washer,
+		"payment_ack.qo",
+		map[string]any{"credit_id": credit, "state": state, "code": code},
+	)
 }
 
 func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
@@ -38,7 +42,14 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 		h.AddEvent(fixture.Washer, "_health.qo", nil)
 		list, cursor, more, err = h.client.Confirmations(t.Context(), cursor)
 		fixture.Meant(t, "the first", err, upstream.OK)
-		want := payment.Confirmation{EventID: first, DeviceUID: fixture.Washer, CreditID: fixture.OneCredit, State: "failed", Code: "E-DOOR", At: at.UTC()}
+		want := payment.Confirmation{
+			EventID:   first,
+			DeviceUID: fixture.Washer,
+			CreditID:  fixture.OneCredit,
+			State:     "failed",
+			Code:      "E-DOOR",
+			At:        at.UTC(),
+		}
 		if len(list) != 1 || list[0] != want || cursor != first || more {
 			t.Errorf("%+v, cursor %q, more %t; want %+v alone", list, cursor, more, want)
 		}
@@ -124,7 +135,13 @@ func TestAPageOfEventsThatLeadsNowhere(t *testing.T) {
 			list, cursor, more, err := h.client.Confirmations(t.Context(), "e1")
 			fixture.Meant(t, row.name, err, row.want)
 			if len(list) != 0 || cursor != "e1" || more {
-				t.Errorf("%s: %+v, cursor %q, more %t; want nothing, and the cursor where it was", row.name, list, cursor, more)
+				t.Errorf(
+					"%s: %+v, cursor %q, more %t; want nothing, and the cursor where it was",
+					row.name,
+					list,
+					cursor,
+					more,
+				)
 			}
 		})
 	}
@@ -149,7 +166,13 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 	body := func(members string) string { return event(`{"body":{` + members + `}}`) }
 	credit := `"credit_id":"` + fixture.OneCredit + `"`
 	at := time.Date(2023, 11, 14, 22, 13, 21, 500e6, time.UTC)
-	good := payment.Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: fixture.OneCredit, State: "started", At: at}
+	good := payment.Confirmation{
+		EventID:   "e1",
+		DeviceUID: "dev:1",
+		CreditID:  fixture.OneCredit,
+		State:     "started",
+		At:        at,
+	}
 	with := func(change func(*payment.Confirmation)) payment.Confirmation { c := good; change(&c); return c }
 	code := func(code string) payment.Confirmation {
 		return with(func(c *payment.Confirmation) { c.State, c.Code = "failed", code })
@@ -231,19 +254,36 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 			routed = append(routed, c)
 		})
 		h := newTestHub(t, nil)
-		h.Notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: fixture.Project, Token: fixture.HubToken, Report: t, Client: &http.Client{Transport: sandbox.InProcess(receiver)}})
+		h.Notehub = sandbox.NewNotehub(
+			sandbox.NotehubConfig{
+				Project: fixture.Project,
+				Token:   fixture.HubToken,
+				Report:  t,
+				Client:  &http.Client{Transport: sandbox.InProcess(receiver)},
+			},
+		)
 		h.client.Http.Transport = sandbox.InProcess(h)
 		t.Cleanup(h.Close)
 		h.AddDevice(sandbox.Device{UID: fixture.Washer})
 		h.SetRoute("http://notepay.test/webhook/notehub", "token")
 		machine := sandbox.NewMachine(h.Notehub, sandbox.MachineConfig{Device: fixture.Washer, Confirms: true})
 		machine.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
-		fixture.Meant(t, "note", h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: fixture.OneCredit}), upstream.OK)
+		fixture.Meant(
+			t,
+			"note",
+			h.client.PostNote(
+				t.Context(),
+				fixture.Washer,
+				payment.Note{PaymentStatus: "completed", CreditID: fixture.OneCredit},
+			),
+			upstream.OK,
+		)
 		machine.Step()
 		synctest.Wait()
 		listed, _, _, err := h.client.Confirmations(t.Context(), "")
 		fixture.Meant(t, "answers", err, upstream.OK)
-		if len(listed) != 1 || !slices.Equal(listed, routed) || listed[0].Code != "E-DOOR" || listed[0].CreditID != fixture.OneCredit {
+		if len(listed) != 1 || !slices.Equal(listed, routed) || listed[0].Code != "E-DOOR" ||
+			listed[0].CreditID != fixture.OneCredit {
 			t.Errorf("%+v by the cursor and %+v through the route; want one E-DOOR by both", listed, routed)
 		}
 	})

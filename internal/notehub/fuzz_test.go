@@ -65,11 +65,14 @@ func FuzzNotehubAnswer(f *testing.F) {
 			t.Errorf("note: done, by %q; want an empty body or an object", body)
 		}
 		_, err = client().PendingNotes(context.Background(), fixture.Washer)
-		if outcome := upstream.OutcomeOf(err); outcome == upstream.OK && status/100 != 2 && !strings.Contains(string(body), "file-noexist}") {
+		if outcome := upstream.OutcomeOf(err); outcome == upstream.OK && status/100 != 2 &&
+			!strings.Contains(string(body), "file-noexist}") {
 			t.Errorf("pending: done, by status %d %q", status, body)
 		}
 		err = client().DeleteNote(context.Background(), fixture.Washer, "1:435")
-		if check("recall", err); upstream.OutcomeOf(err) == upstream.Rejected && !strings.Contains(string(body), "noexist") && !strings.Contains(string(body), `\u`) {
+		if check("recall", err); upstream.OutcomeOf(err) == upstream.Rejected &&
+			!strings.Contains(string(body), "noexist") &&
+			!strings.Contains(string(body), `\u`) {
 			t.Errorf("recall: refused, by status %d %q", status, body)
 		}
 		_, next, more, err := client().Confirmations(context.Background(), "e1")
@@ -116,7 +119,8 @@ func FuzzDecodeConfirmation(f *testing.F) {
 		if (c.Unusable == "") != (ok && key == c.DeviceUID && known) || utf8.RuneCountInString(c.State) > 64 {
 			t.Errorf("%+v; want a device and a state, or why it is unusable", c)
 		}
-		if utf8.RuneCountInString(c.Code) > 64 || strings.ContainsFunc(c.Code, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if utf8.RuneCountInString(c.Code) > 64 ||
+			strings.ContainsFunc(c.Code, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Errorf("code %q; want at most 64 printable characters", c.Code)
 		}
 		if year := c.At.Year(); !c.At.IsZero() && (year < 1970 || year > 5138) {

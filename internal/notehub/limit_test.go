@@ -11,20 +11,25 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A call that takes long arrives at Notehub at an unknown moment: its slot is free again a minute after its end.
+// A call that takes long arrives at Notehub at an unknown moment: its slot is free again a minute
+// after its end.
 func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, func(_ *Config, c *sandbox.NotehubConfig) { c.PerMinute = 1 })
 		h.client.Limiter = upstream.NewWindow(1)
-		h.Next(fixture.HubDevice, sandbox.Outcome{Applied: true, Status: 200, Delay: 10 * time.Second, DelayEffect: true})
+		h.Next(
+			fixture.HubDevice,
+			sandbox.Outcome{Applied: true, Status: 200, Delay: 10 * time.Second, DelayEffect: true},
+		)
 		for range 3 {
 			fixture.Meant(t, "device", h.ask(), upstream.OK)
 		}
 	})
 }
 
-// A token that has to be fetched for a claimed call uses the slot of that call, and the call waits for another.
+// A token that has to be fetched for a claimed call uses the slot of that call, and the call waits
+// for another.
 func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -34,7 +39,11 @@ func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 			for !h.client.Limiter.Take() {
 				time.Sleep(time.Second)
 			}
-			return h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"})
+			return h.client.PostNote(
+				t.Context(),
+				fixture.Washer,
+				payment.Note{PaymentStatus: "completed", CreditID: "cr_1"},
+			)
 		}
 		fixture.Meant(t, "the claim that fetches the token", claimed(), upstream.Retryable)
 		fixture.Meant(t, "the next claim", claimed(), upstream.OK)

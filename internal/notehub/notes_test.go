@@ -19,13 +19,26 @@ func TestPendingNotesSayWhatTheyAre(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		fixture.Meant(t, "credit", h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}), upstream.OK)
-		fixture.Meant(t, "its end", h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}), upstream.OK)
+		fixture.Meant(
+			t,
+			"credit",
+			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}),
+			upstream.OK,
+		)
+		fixture.Meant(
+			t,
+			"its end",
+			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}),
+			upstream.OK,
+		)
 		got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
 		fixture.Meant(t, "pending", err, upstream.OK)
 		var want []payment.PendingNote
 		for _, note := range h.Pending(fixture.Washer, PaymentFile) {
-			want = append(want, payment.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)})
+			want = append(
+				want,
+				payment.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)},
+			)
 		}
 		byStatus := func(a, b payment.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
 		if slices.SortFunc(got, byStatus); !slices.Equal(got, want) {
@@ -39,7 +52,13 @@ func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
 	for _, strange := range []string{`"hello"`, `[]`, `null`, `{"credit_id":7}`, `{"alg":"secp384r1-aes256cbc"}`, `{"timestamp":"noon"}`} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
-			h.Next(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`})
+			h.Next(
+				fixture.HubNotes,
+				sandbox.Outcome{
+					Status: 200,
+					Body:   `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`,
+				},
+			)
 			got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
 			fixture.Meant(t, strange, err, upstream.OK)
 			ours := payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
@@ -63,12 +82,23 @@ func TestANoteIsRecalled(t *testing.T) {
 		}
 		fixture.Meant(t, "again", h.client.DeleteNote(t.Context(), fixture.Washer, pending[0].ID), upstream.Rejected)
 		h.Fetch(fixture.Washer, PaymentFile)
-		fixture.Meant(t, "after the fetch", h.client.DeleteNote(t.Context(), fixture.Washer, pending[1].ID), upstream.Rejected)
-		fixture.Meant(t, "of an unknown device", h.client.DeleteNote(t.Context(), "dev:1", "1:1"), upstream.Misconfigured)
+		fixture.Meant(
+			t,
+			"after the fetch",
+			h.client.DeleteNote(t.Context(), fixture.Washer, pending[1].ID),
+			upstream.Rejected,
+		)
+		fixture.Meant(
+			t,
+			"of an unknown device",
+			h.client.DeleteNote(t.Context(), "dev:1", "1:1"),
+			upstream.Misconfigured,
+		)
 	})
 }
 
-// What Notehub says to a recall that came too late is not known (U15). Where it says 200, nobody can tell.
+// What Notehub says to a recall that came too late is not known (U15). Where it says 200, nobody
+// can tell.
 func TestARecallThatCameTooLate(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -85,7 +115,10 @@ func TestARecallThatCameTooLate(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(t, func(_ *Config, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted })
+				h := newTestHub(
+					t,
+					func(_ *Config, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted },
+				)
 				fixture.Meant(t, "note", h.post(), upstream.OK)
 				id := h.Pending(fixture.Washer, PaymentFile)[0].ID
 				row.too(h)
@@ -135,7 +168,12 @@ func TestWhatAnAnswerToARecallMeans(t *testing.T) {
 				h := newTestHub(t, nil)
 				fixture.Meant(t, "note", h.post(), upstream.OK)
 				h.Next(fixture.HubDelete, row.answer)
-				fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, h.Pending(fixture.Washer, PaymentFile)[0].ID), row.want)
+				fixture.Meant(
+					t,
+					"recall",
+					h.client.DeleteNote(t.Context(), fixture.Washer, h.Pending(fixture.Washer, PaymentFile)[0].ID),
+					row.want,
+				)
 				if n := h.Count(fixture.HubDelete); n != 1 {
 					t.Errorf("%d attempts; want one", n)
 				}
@@ -147,7 +185,8 @@ func TestWhatAnAnswerToARecallMeans(t *testing.T) {
 	}
 }
 
-// What was claimed when the pace had a slot does not wait for another, and what nobody claimed does.
+// What was claimed when the pace had a slot does not wait for another, and what nobody claimed
+// does.
 func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
@@ -159,10 +198,22 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 			_, err := h.client.PendingNotes(context.Background(), fixture.Washer)
 			return err
 		}},
-		"recall":  {false, func(h *testHub) error { return h.client.DeleteNote(context.Background(), fixture.Washer, "1:1") }},
-		"answers": {true, func(h *testHub) error { _, _, _, err := h.client.Confirmations(context.Background(), ""); return err }},
-		"project": {true, func(h *testHub) error { _, err := h.client.ProjectVariables(context.Background()); return err }},
-		"fleets":  {true, func(h *testHub) error { _, err := h.client.FleetVariables(context.Background()); return err }},
+		"recall": {
+			false,
+			func(h *testHub) error { return h.client.DeleteNote(context.Background(), fixture.Washer, "1:1") },
+		},
+		"answers": {
+			true,
+			func(h *testHub) error { _, _, _, err := h.client.Confirmations(context.Background(), ""); return err },
+		},
+		"project": {
+			true,
+			func(h *testHub) error { _, err := h.client.ProjectVariables(context.Background()); return err },
+		},
+		"fleets": {
+			true,
+			func(h *testHub) error { _, err := h.client.FleetVariables(context.Background()); return err },
+		},
 		"a device": {true, func(h *testHub) error {
 			_, err := h.client.DeviceVariables(context.Background(), fixture.Washer)
 			return err
@@ -212,7 +263,9 @@ func TestVariablesAreReadWithSmallNames(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		h.SetProjectVariables(map[string]string{"Stripe_Price_ID": "price_Capitals", "stripe_price_id": "price_Small", "OTHER": "X"})
+		h.SetProjectVariables(
+			map[string]string{"Stripe_Price_ID": "price_Capitals", "stripe_price_id": "price_Small", "OTHER": "X"},
+		)
 		h.AddFleet("fleet:1", "Laundry", map[string]string{"PAYMENT_ENABLED": "false"})
 		h.AddFleet("fleet:2", "Elsewhere", nil)
 		h.SetDevice(fixture.Washer, func(d *sandbox.Device) {
@@ -225,7 +278,8 @@ func TestVariablesAreReadWithSmallNames(t *testing.T) {
 		}
 		fleets, err := h.client.FleetVariables(t.Context())
 		fixture.Meant(t, "fleets", err, upstream.OK)
-		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) || len(fleets["fleet:2"]) != 0 {
+		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) ||
+			len(fleets["fleet:2"]) != 0 {
 			t.Errorf("the fleets have %v; want one with payment_enabled and one with nothing", fleets)
 		}
 		if n := h.Count(fixture.HubFleets); n != 1 {

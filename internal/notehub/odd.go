@@ -9,8 +9,8 @@ import (
 	"notepay/internal/problem"
 )
 
-// OddRecords names the records that cannot be read on the problem board, and logs and counts each of them once. A nil
-// *OddRecords drops everything, and all methods are safe for concurrent use.
+// OddRecords names the records that cannot be read on the problem board, and logs and counts each
+// of them once. A nil *OddRecords drops everything, and all methods are safe for concurrent use.
 type OddRecords struct {
 	board   *problem.Board
 	log     *slog.Logger
@@ -32,7 +32,8 @@ const (
 	maxLogged = 10_000    // names remembered; beyond them records are logged again
 )
 
-// NewOddRecords returns a collection that is empty. It calls counted for each record that it had not seen.
+// NewOddRecords returns a collection that is empty. It calls counted for each record that it had
+// not seen.
 func NewOddRecords(board *problem.Board, log *slog.Logger, counted func()) *OddRecords {
 	return &OddRecords{
 		board:   board,
@@ -43,7 +44,8 @@ func NewOddRecords(board *problem.Board, log *slog.Logger, counted func()) *OddR
 	}
 }
 
-// Set replaces the odd records of a list that was read completely. No records means that all of it could be read.
+// Set replaces the odd records of a list that was read completely. No records means that all of it
+// could be read.
 func (o *OddRecords) Set(source string, records ...Odd) {
 	if o == nil {
 		return
@@ -75,7 +77,8 @@ func (o *OddRecords) Add(source string, records ...Odd) (isNew bool) {
 	return isNew
 }
 
-// note logs and counts the records that are new, and returns the names of all. The caller holds the lock.
+// note logs and counts the records that are new, and returns the names of all. The caller holds the
+// lock.
 func (o *OddRecords) note(source string, records []Odd) (names []string, isNew bool) {
 	for _, r := range records {
 		names = append(names, r.String())
@@ -94,7 +97,8 @@ func (o *OddRecords) note(source string, records []Odd) (names []string, isNew b
 	return names, isNew
 }
 
-// expire takes the added records off the board whose time is over, and shows the others. The caller holds the lock.
+// expire takes the added records off the board whose time is over, and shows the others. The caller
+// holds the lock.
 func (o *OddRecords) expire() {
 	now := time.Now()
 	for source, records := range o.added {

@@ -14,8 +14,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// DecodeDevice decodes one device. A record without a readable UID is an error, because nothing else names the device.
-// Of the other fields only those that notepay uses are decoded:
+// DecodeDevice decodes one device. A record without a readable UID is an error, because nothing
+// else names the device. Of the other fields only those that notepay uses are decoded:
 //
 //   - an unreadable name or last_activity is left out, and the device's Problem names it;
 //   - an unreadable "disabled" or "fleet_uids" decides whether and at what price the device sells. Then the device is
@@ -59,7 +59,8 @@ func DecodeDevice(raw json.RawMessage) (d ledger.Device, odd []Odd, err error) {
 	return d, odd, nil
 }
 
-// Name returns the id of a record for a log line or a problem: on one line and not too long, for it comes from outside.
+// Name returns the id of a record for a log line or a problem: on one line and not too long, for it
+// comes from outside.
 func Name(id string) string {
 	const maxRunes = 64
 	r := []rune(upstream.Excerpt([]byte(id)))
@@ -72,9 +73,10 @@ func Name(id string) string {
 // Place returns the name of a record that has no id: its place in its list, from 1.
 func Place(index int) string { return fmt.Sprintf("record %d", index+1) }
 
-// DecodePendingNotes decodes the reply to a read of a queue. Notehub documents none of its members as required, so a
-// reply without notes shows an empty queue only if it counts none, and one that counts more notes than it lists is an
-// error: a note that is not listed counts as fetched. A note of another shape than ours has no credit id.
+// DecodePendingNotes decodes the reply to a read of a queue. Notehub documents none of its members
+// as required, so a reply without notes shows an empty queue only if it counts none, and one that
+// counts more notes than it lists is an error: a note that is not listed counts as fetched. A note
+// of another shape than ours has no credit id.
 func DecodePendingNotes(body []byte) (notes []payment.PendingNote, odd []Odd, err error) {
 	members, err := Members(body)
 	if err != nil {
@@ -125,7 +127,8 @@ func DecodeVariables(raw json.RawMessage) (map[string]string, error) {
 		return nil, errors.New("no environment_variables in the reply")
 	}
 	variables := make(map[string]string, len(members))
-	for _, name := range slices.Sorted(maps.Keys(members)) { // capitals sort first: of two names that fold to one, lower case wins
+	// capitals sort first: of two names that fold to one, lower case wins
+	for _, name := range slices.Sorted(maps.Keys(members)) {
 		var text string
 		switch {
 		case isNull(members[name]):

@@ -1,7 +1,8 @@
 // Package notehub decodes what Blues Notehub sends: the replies of its API and the records in them.
 //
-// It promises that one odd record never hides the others, and that a reply which does not have the expected shape is an
-// error and never an empty list. It makes no calls, and it does not know what follows from a record.
+// It promises that one odd record never hides the others, and that a reply which does not have the
+// expected shape is an error and never an empty list. It makes no calls, and it does not know what
+// follows from a record.
 package notehub
 
 import (
@@ -25,9 +26,10 @@ func (o Odd) String() string {
 	return o.ID + " (" + o.Field + ")"
 }
 
-// CheckAcknowledged returns an error unless the body of a 2xx reply acknowledges a note or its deletion. Notehub
-// documents an empty object. An empty body and an object without an error member are accepted too, because Notehub
-// may add members. Everything else comes from something else between us and Notehub.
+// CheckAcknowledged returns an error unless the body of a 2xx reply acknowledges a note or its
+// deletion. Notehub documents an empty object. An empty body and an object without an error member
+// are accepted too, because Notehub may add members. Everything else comes from something else
+// between us and Notehub.
 func CheckAcknowledged(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -61,9 +63,9 @@ type Page struct {
 	Next    string // next_cursor, where the list has one
 }
 
-// DecodePage decodes a page whose records are the member with the given name. Without that list, or without has_more,
-// the reply is no evidence that there is nothing, so it is an error. The records are returned even if has_more is
-// missing.
+// DecodePage decodes a page whose records are the member with the given name. Without that list, or
+// without has_more, the reply is no evidence that there is nothing, so it is an error. The records
+// are returned even if has_more is missing.
 func DecodePage(body []byte, name string) (p Page, err error) {
 	members, err := Members(body)
 	if err != nil {
@@ -97,8 +99,8 @@ func list(members map[string]json.RawMessage, name string) (records []json.RawMe
 
 func isNull(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
 
-// field decodes one member of a record. It reports whether the member could be read. A missing or null member leaves
-// into as it is.
+// field decodes one member of a record. It reports whether the member could be read. A missing or
+// null member leaves into as it is.
 func field(raw json.RawMessage, into any) bool {
 	return isNull(raw) || json.Unmarshal(raw, into) == nil
 }

@@ -16,7 +16,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// acknowledgments are 2xx replies to a call that changes something at Notehub, and whether Notehub gave them.
+// acknowledgments are 2xx replies to a call that changes something at Notehub, and whether Notehub
+// gave them.
 var acknowledgments = []struct {
 	name, body string
 	want       upstream.Outcome
@@ -54,7 +55,9 @@ func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		h.client.Http.Transport = sandbox.InProcess(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }))
+		h.client.Http.Transport = sandbox.InProcess(
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }),
+		)
 		fixture.Meant(t, "204 has no body", h.post(), upstream.OK)
 	})
 }
@@ -212,7 +215,13 @@ func TestVariablesAreDecodedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		h.Next(fixture.HubDeviceNames, sandbox.Outcome{Status: 200, Body: `{"environment_variables":{"a":"1","payment_enabled":false,"n":7,"o":{"x":1},"gone":null}}`})
+		h.Next(
+			fixture.HubDeviceNames,
+			sandbox.Outcome{
+				Status: 200,
+				Body:   `{"environment_variables":{"a":"1","payment_enabled":false,"n":7,"o":{"x":1},"gone":null}}`,
+			},
+		)
 		got, err := h.client.DeviceVariables(t.Context(), fixture.Washer)
 		fixture.Meant(t, "variables", err, upstream.OK)
 		want := "map[a:1 n:7 o:{\"x\":1} payment_enabled:false]"
@@ -227,10 +236,17 @@ func TestPendingNotesAreDecodedOneByOne(t *testing.T) {
 	for _, odd := range []string{`7`, `null`, `"x"`, `[]`, `{"body":7}`, `{"body":{"credit_id":{},"payment_status":"completed"}}`} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
-			h.Next(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: `{"notes":{"1:1":` + odd + `,"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}}}}`})
+			h.Next(
+				fixture.HubNotes,
+				sandbox.Outcome{
+					Status: 200,
+					Body:   `{"notes":{"1:1":` + odd + `,"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}}}}`,
+				},
+			)
 			got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
 			fixture.Meant(t, odd, err, upstream.OK)
-			if ours := (payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}); len(got) != 2 || !slices.Contains(got, ours) {
+			if ours := (payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}); len(got) != 2 ||
+				!slices.Contains(got, ours) {
 				t.Errorf("%s: %+v; want two notes, one of them %+v", odd, got, ours)
 			}
 		})

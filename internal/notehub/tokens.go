@@ -11,8 +11,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tokens keeps the access token. Those who need a new one at the same time share one token call. A token call that failed, or
-// whose token was rejected at once, is not repeated for a moment: a wrong secret or a wrong project must not become a storm.
+// tokens keeps the access token. Those who need a new one at the same time share one token call. A
+// token call that failed, or whose token was rejected at once, is not repeated for a moment: a
+// wrong secret or a wrong project must not become a storm.
 type tokens struct {
 	fixed string // a personal access token: there is no other to get
 	fetch func(context.Context) (*oauth2.Token, error)
@@ -33,7 +34,8 @@ const (
 	TokenFailureHolds = 5 * time.Second
 	// MaxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
 	MaxRejectedHold = 20 * time.Second
-	// TokenSpare is how long before its end a token is renewed, at the most; a very short-lived one is used for half its life.
+	// TokenSpare is how long before its end a token is renewed, at the most; a very short-lived one
+	// is used for half its life.
 	TokenSpare = 2 * time.Minute
 	// TokenLife is assumed where Notehub does not say (it documents 30 minutes).
 	TokenLife = 25 * time.Minute
@@ -48,8 +50,9 @@ func (t *tokens) accept(token string) {
 	}
 }
 
-// reject notes that Notehub has rejected a token, and returns whether another may be had at once, and otherwise how long to leave
-// Notehub alone. A token that was accepted before has merely died. One that never was is replaced once: that may be an accident.
+// reject notes that Notehub has rejected a token, and returns whether another may be had at once,
+// and otherwise how long to leave Notehub alone. A token that was accepted before has merely died.
+// One that never was is replaced once: that may be an accident.
 func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

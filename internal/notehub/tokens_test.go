@@ -133,7 +133,10 @@ func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, withClient)
-		h.Always(fixture.HubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"` + fixture.HubToken + `","token_type":"bearer"}`})
+		h.Always(
+			fixture.HubTokens,
+			sandbox.Outcome{Status: 200, Body: `{"access_token":"` + fixture.HubToken + `","token_type":"bearer"}`},
+		)
 		fixture.Meant(t, "first", h.ask(), upstream.OK)
 		time.Sleep(TokenLife - TokenSpare - time.Second)
 		fixture.Meant(t, "second", h.ask(), upstream.OK)
@@ -153,10 +156,23 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		want   upstream.Outcome
 		wait   time.Duration
 	}{
-		{"401 in OAuth's shape", sandbox.Outcome{Status: 401, Body: `{"error":"invalid_client","error_description":"client authentication failed"}`}, upstream.Misconfigured, 0},
+		{
+			"401 in OAuth's shape",
+			sandbox.Outcome{
+				Status: 401,
+				Body:   `{"error":"invalid_client","error_description":"client authentication failed"}`,
+			},
+			upstream.Misconfigured,
+			0,
+		},
 		{"400", sandbox.Outcome{Status: 400, Body: `{"error":"invalid_request"}`}, upstream.Misconfigured, 0},
 		{"403 of a proxy", sandbox.Outcome{Status: 403, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
-		{"429 that says how long", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}}, upstream.RateLimited, 20 * time.Second},
+		{
+			"429 that says how long",
+			sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"20"}}},
+			upstream.RateLimited,
+			20 * time.Second,
+		},
 		{"429 that does not", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
 		{"500", sandbox.Outcome{Status: 500}, upstream.Retryable, 0},
 		{"503 of a proxy", sandbox.Outcome{Status: 503, Body: fixture.ProxyPage}, upstream.Retryable, 0},
@@ -166,7 +182,15 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		{"cut", sandbox.Outcome{}, upstream.Retryable, 0},
 		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Retryable, 0},
 		{"too slow", sandbox.Outcome{Delay: time.Hour}, upstream.Retryable, 0},
-		{"a novel for a description", sandbox.Outcome{Status: 400, Body: `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`}, upstream.Misconfigured, 0},
+		{
+			"a novel for a description",
+			sandbox.Outcome{
+				Status: 400,
+				Body:   `{"error":"x","error_description":"` + strings.Repeat("long ", 10_000) + `"}`,
+			},
+			upstream.Misconfigured,
+			0,
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -180,7 +204,11 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 					t.Errorf("the error has %d characters; want an excerpt", n)
 				}
 				if h.Count(fixture.PostNote) != 0 || h.Count(fixture.HubTokens) != 1 {
-					t.Errorf("%d posts and %d token calls; want none and one", h.Count(fixture.PostNote), h.Count(fixture.HubTokens))
+					t.Errorf(
+						"%d posts and %d token calls; want none and one",
+						h.Count(fixture.PostNote),
+						h.Count(fixture.HubTokens),
+					)
 				}
 				if d := h.client.Limiter.Delay(time.Now()); row.wait > 0 && d != row.wait {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
@@ -231,7 +259,10 @@ func TestNoErrorTellsTheToken(t *testing.T) {
 		}
 		h.Always(fixture.PostNote, sandbox.Outcome{Status: 401})
 		said = append(said, fmt.Sprint(h.post()))
-		h.Next(fixture.HubTokens, sandbox.Outcome{Status: 200, Body: `{"access_token":"broken\ntoken","expires_in":1800}`})
+		h.Next(
+			fixture.HubTokens,
+			sandbox.Outcome{Status: 200, Body: `{"access_token":"broken\ntoken","expires_in":1800}`},
+		)
 		err := h.post()
 		if err == nil || strings.Contains(err.Error(), "broken") {
 			t.Errorf("a token that no header can hold: %v", err)

@@ -30,7 +30,8 @@ func expireAccessCode(p Payment, now time.Time) Payment {
 	return p
 }
 
-// AccessCodeValid says whether a payment has a code that opens its machine at now, or will when the machine has it.
+// AccessCodeValid says whether a payment has a code that opens its machine at now, or will when the
+// machine has it.
 func AccessCodeValid(p Payment, now time.Time) bool {
 	if p.AccessCode == "" || p.Delivery == Failed || p.Delivery == Done || FundsReturned(p) {
 		return false
@@ -46,8 +47,8 @@ func AccessCodeValid(p Payment, now time.Time) bool {
 // accessCodeLifetime is how long a code opens a machine that has no end of its own.
 const accessCodeLifetime = 24 * time.Hour
 
-// accessCodeEnds is when the code of a credit opens nothing any more: at the credit's end, where it has
-// none a day after the machine got it; zero while the machine does not have it.
+// accessCodeEnds is when the code of a credit opens nothing any more: at the credit's end, where it
+// has none a day after the machine got it; zero while the machine does not have it.
 func accessCodeEnds(p Payment) time.Time {
 	switch {
 	case p.Delivery == Queued || p.Delivery == Sent:
@@ -61,7 +62,8 @@ func accessCodeEnds(p Payment) time.Time {
 	}
 }
 
-// RedactCode is what a vendor said, without the code that opens a machine, which a refusal may quote.
+// RedactCode is what a vendor said, without the code that opens a machine, which a refusal may
+// quote.
 func RedactCode(p Payment, said string) string {
 	if p.AccessCode == "" {
 		return said

@@ -49,8 +49,14 @@ func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
 			if got := AccessCodeValid(s.p, s.now); got != c.kept {
 				t.Errorf("it opens the machine: %v; want %v (%+v)", got, c.kept, s.p)
 			}
-			if p := Next(s.p, s.now); (p.AccessCode != "") != c.kept || p.AccessCode != "" && p.Delivery != Queued && p.Delivery != Sent && p.Step == NoStep {
-				t.Errorf("the ledger holds %q, next is %q; want it kept %v, until a step ends it", p.AccessCode, p.Step, c.kept)
+			if p := Next(s.p, s.now); (p.AccessCode != "") != c.kept ||
+				p.AccessCode != "" && p.Delivery != Queued && p.Delivery != Sent && p.Step == NoStep {
+				t.Errorf(
+					"the ledger holds %q, next is %q; want it kept %v, until a step ends it",
+					p.AccessCode,
+					p.Step,
+					c.kept,
+				)
 			}
 		})
 	}

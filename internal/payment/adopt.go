@@ -10,9 +10,9 @@ func Adopt(p Payment) Payment {
 	return p
 }
 
-// ApplyForeignConfirmation applies an answer to a credit that this ledger has not posted: an earlier state
-// of it has, or another installation. A payment whose credit is not sent yet is adopted. If its
-// money goes back already, the operator is told that the machine started.
+// ApplyForeignConfirmation applies an answer to a credit that this ledger has not posted: an
+// earlier state of it has, or another installation. A payment whose credit is not sent yet is
+// adopted. If its money goes back already, the operator is told that the machine started.
 func ApplyForeignConfirmation(p Payment, c Confirmation, now time.Time) (Payment, string) {
 	switch {
 	case p.Delivery == Queued:

@@ -30,8 +30,12 @@ func TestWaitsOfAClockThatWasAhead(t *testing.T) {
 			t.Errorf("%s waits %v; want %v", name, got, c.want)
 		}
 	}
-	p := ClampTimes(Payment{SentAt: ahead, StartedAt: ahead, EndsAt: ahead.Add(time.Hour), RefundAt: ahead, ExpiresAt: ahead}, now)
-	if !p.SentAt.Equal(now) || !p.StartedAt.Equal(now) || !p.EndsAt.Equal(now.Add(time.Hour)) || !p.RefundAt.Equal(now) {
+	p := ClampTimes(
+		Payment{SentAt: ahead, StartedAt: ahead, EndsAt: ahead.Add(time.Hour), RefundAt: ahead, ExpiresAt: ahead},
+		now,
+	)
+	if !p.SentAt.Equal(now) || !p.StartedAt.Equal(now) || !p.EndsAt.Equal(now.Add(time.Hour)) ||
+		!p.RefundAt.Equal(now) {
 		t.Errorf("sent %v, started %v until %v, refunded %v; want now", p.SentAt, p.StartedAt, p.EndsAt, p.RefundAt)
 	}
 	if !p.ExpiresAt.Equal(ahead) {

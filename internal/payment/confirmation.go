@@ -15,7 +15,8 @@ const (
 	ConfirmationElsewhere = "posted_elsewhere"
 )
 
-// ApplyConfirmation takes in what a machine answered, in any order and from any state that had a post, or has one under way.
+// ApplyConfirmation takes in what a machine answered, in any order and from any state that had a
+// post, or has one under way.
 func ApplyConfirmation(p Payment, c Confirmation, now time.Time) (Payment, string) {
 	underWay := p.InFlight && p.Step == StepPostNote // the machine was faster than Notehub's yes
 	if !p.MaybeAccepted && !underWay {
@@ -82,7 +83,8 @@ func applyStart(p Payment, c Confirmation, now time.Time) (Payment, string) {
 	return p, outcome
 }
 
-// ConfirmationTimedOut takes in that the confirmations were read, by a reading that began at asOf, and none was this payment's.
+// ConfirmationTimedOut takes in that the confirmations were read, by a reading that began at asOf,
+// and none was this payment's.
 func ConfirmationTimedOut(p Payment, asOf, now time.Time) Payment {
 	if p.ConfirmBy.IsZero() || asOf.Before(p.ConfirmBy) || p.InFlight {
 		return p

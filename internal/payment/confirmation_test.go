@@ -19,15 +19,39 @@ func TestReportedStartTime(t *testing.T) {
 		"without a time":     {time.Time{}, noon.Add(time.Minute)},
 	} {
 		for _, state := range []string{"started", "done"} {
-			p := Payment{ID: "cr_1", Delivery: Sent, Funds: Paid, MaybeAccepted: true, PaidAt: noon, CreatedAt: noon, SentAt: noon,
-				Duration: 30 * time.Minute, DelayedStart: time.Minute, ConfirmBy: noon.Add(5 * time.Minute), HoldsDevice: true}
-			p, outcome := ApplyConfirmation(p, Confirmation{EventID: "1", State: state, At: c.said}, noon.Add(time.Minute))
+			p := Payment{
+				ID:            "cr_1",
+				Delivery:      Sent,
+				Funds:         Paid,
+				MaybeAccepted: true,
+				PaidAt:        noon,
+				CreatedAt:     noon,
+				SentAt:        noon,
+				Duration:      30 * time.Minute,
+				DelayedStart:  time.Minute,
+				ConfirmBy:     noon.Add(5 * time.Minute),
+				HoldsDevice:   true,
+			}
+			p, outcome := ApplyConfirmation(
+				p,
+				Confirmation{EventID: "1", State: state, At: c.said},
+				noon.Add(time.Minute),
+			)
 			ends := c.want.Add(31 * time.Minute)
 			if state == "done" {
 				ends = c.want
 			}
 			if outcome != ConfirmationTaken || !p.StartedAt.Equal(c.want) || !p.EndsAt.Equal(ends) {
-				t.Errorf("%s, %s: %s, started at %v, ends at %v; want %v and %v", name, state, outcome, p.StartedAt, p.EndsAt, c.want, ends)
+				t.Errorf(
+					"%s, %s: %s, started at %v, ends at %v; want %v and %v",
+					name,
+					state,
+					outcome,
+					p.StartedAt,
+					p.EndsAt,
+					c.want,
+					ends,
+				)
 			}
 		}
 	}

@@ -46,7 +46,8 @@ func markSent(p Payment, now time.Time) Payment {
 	return p
 }
 
-// flagLateDelivery makes a failed credit doubtful when it turns out late that Notehub took, or may have taken, its note.
+// flagLateDelivery makes a failed credit doubtful when it turns out late that Notehub took, or may
+// have taken, its note.
 func flagLateDelivery(p Payment) Payment {
 	if p.Delivery == Failed && p.ConfirmBy.IsZero() { // a machine that confirms refuses what has expired
 		p.ReviewReason = ReasonUnclear

@@ -22,10 +22,11 @@ type DisputeRecord struct {
 type disputeStage int
 
 const (
-	inquiry       disputeStage = iota + 1 // the bank asks, and no money has moved
-	chargeback                            // the bank has taken the money, or a status that is not known: nothing may be refunded
-	inquiryClosed                         // it may still become a chargeback
-	disputeOver                           // won, lost, or settled before it became a chargeback
+	inquiry disputeStage = iota + 1 // the bank asks, and no money has moved
+	// the bank has taken the money, or a status that is not known: nothing may be refunded
+	chargeback
+	inquiryClosed // it may still become a chargeback
+	disputeOver   // won, lost, or settled before it became a chargeback
 )
 
 func stageOf(status string) disputeStage {
@@ -40,8 +41,8 @@ func stageOf(status string) disputeStage {
 	return chargeback
 }
 
-// supersedes reports whether what is told of a dispute is to replace what was told before. Events come
-// in any order and more than once, and several may have the same second.
+// supersedes reports whether what is told of a dispute is to replace what was told before. Events
+// come in any order and more than once, and several may have the same second.
 func supersedes(told, before Dispute) bool {
 	to, from := stageOf(told.Status), stageOf(before.Status)
 	switch {
@@ -60,7 +61,8 @@ type DisputeTotals struct {
 	Lost  int64
 }
 
-// TotalDisputes sums up the disputes of a payment. One whose amount cannot be compared counts as being about all of it.
+// TotalDisputes sums up the disputes of a payment. One whose amount cannot be compared counts as
+// being about all of it.
 func TotalDisputes(p Payment, all []Dispute) (c DisputeTotals) {
 	for _, d := range all {
 		c.Known = true
@@ -110,8 +112,8 @@ func ApplyDisputes(p Payment, c DisputeTotals, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// ApplyDisputeStatus takes in the status of a dispute about all of a payment that is known only by what Stripe
-// refuses or says of the charge.
+// ApplyDisputeStatus takes in the status of a dispute about all of a payment that is known only by
+// what Stripe refuses or says of the charge.
 func ApplyDisputeStatus(p Payment, status string, now time.Time) Payment {
 	c := TotalDisputes(p, []Dispute{{Status: status}})
 	c.Lost = max(c.Lost, p.LostAmount)
@@ -124,7 +126,8 @@ func Refundable(p Payment) int64 { return maxRefund(p) - p.RefundedAmount }
 // maxRefund is what may be refunded of it in all.
 func maxRefund(p Payment) int64 { return p.Amount - p.LostAmount }
 
-// LearnDispute returns the disputes of a payment with what is told of one of them, and whether that is to be kept.
+// LearnDispute returns the disputes of a payment with what is told of one of them, and whether that
+// is to be kept.
 func LearnDispute(known []Dispute, told Dispute) (_ []Dispute, news bool) {
 	n := slices.IndexFunc(known, func(d Dispute) bool { return d.ID == told.ID })
 	switch {

@@ -7,7 +7,12 @@ import (
 
 // reported is a dispute in a status, so many seconds after noon.
 func reported(status string, after int) Dispute {
-	return Dispute{ID: "dp_1", PaymentIntent: "pi_1", Status: status, ReportedAt: noon.Add(time.Duration(after) * time.Second)}
+	return Dispute{
+		ID:            "dp_1",
+		PaymentIntent: "pi_1",
+		Status:        status,
+		ReportedAt:    noon.Add(time.Duration(after) * time.Second),
+	}
 }
 
 func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {

@@ -9,9 +9,9 @@ func EarlyCheckable(p Payment) bool {
 		!p.OutcomeUnknown
 }
 
-// ApplyEarlyCheck takes in that a payment's note is not pending any more, seen by a look that began when
-// the payment stood at turn. An earlier look of the same turn has listed the note, and a note that
-// is listed once is assumed to be listed until it is fetched (docs/vendors.md, U15).
+// ApplyEarlyCheck takes in that a payment's note is not pending any more, seen by a look that began
+// when the payment stood at turn. An earlier look of the same turn has listed the note, and a note
+// that is listed once is assumed to be listed until it is fetched (docs/vendors.md, U15).
 func ApplyEarlyCheck(p Payment, turn int64, now time.Time) Payment {
 	if !EarlyCheckable(p) || p.FencingToken != turn { // it may have been sent anew since
 		return p

@@ -9,14 +9,15 @@ import (
 )
 
 const (
-	// maxRefundTries is how many refunds may fail at the customer's bank before it is left to a person.
+	// maxRefundTries is how many refunds may fail at the customer's bank before it is left to a
+	// person.
 	maxRefundTries = 5
-	// refundKeyLifetime is how long the same idempotency key makes the same refund; Stripe keeps keys
-	// for at least 24 hours.
+	// refundKeyLifetime is how long the same idempotency key makes the same refund; Stripe keeps
+	// keys for at least 24 hours.
 	refundKeyLifetime = 23 * time.Hour
-	// refundReplyValid is how long after its order the answer to a refund tells how it stands. Later it
-	// may be a repeat's, which is what Stripe answered first, or have waited here, and the refund
-	// has failed since.
+	// refundReplyValid is how long after its order the answer to a refund tells how it stands.
+	// Later it may be a repeat's, which is what Stripe answered first, or have waited here, and the
+	// refund has failed since.
 	refundReplyValid = 10 * time.Second
 	// refundRetryInterval is how long a refund waits that only time or a person can help.
 	refundRetryInterval = 24 * time.Hour
@@ -35,7 +36,8 @@ func FundsReturned(p Payment) bool {
 	return false
 }
 
-// settleFunds decides what follows for the money from how the machine stands: taken if it started, back if it failed.
+// settleFunds decides what follows for the money from how the machine stands: taken if it started,
+// back if it failed.
 func settleFunds(p Payment, now time.Time) Payment {
 	delivered := p.Delivery == Started || p.Delivery == Done ||
 		(p.Delivery == Fetched && p.ConfirmBy.IsZero())
@@ -99,7 +101,8 @@ func applyCancel(p Payment, o Outcome) Payment {
 	return p
 }
 
-// clearReview takes a payment off the list of those that a person has to look at, for what was wrong came right.
+// clearReview takes a payment off the list of those that a person has to look at, for what was
+// wrong came right.
 func clearReview(p Payment, reasons ...string) Payment {
 	if slices.Contains(reasons, p.ReviewReason) {
 		p.ReviewReason = remainingReview(p)
@@ -126,7 +129,8 @@ func applyRefund(p Payment, o Outcome, now time.Time) Payment {
 	case o.Result == upstream.OK && o.Refund.Number == p.RefundSeq:
 		return applyRefundStatus(p, o.Refund.Status, now)
 	case errors.Is(o.Err, ErrAlreadyRefunded) && p.RefundSeq < maxRefundTries:
-		// What was refunded is read: under the same key Stripe repeats an answer of before a refund failed.
+		// What was refunded is read: under the same key Stripe repeats an answer of before a refund
+		// failed.
 		p.ReconcileRefund = true
 	case errors.Is(o.Err, ErrDisputed):
 		return ApplyDisputeStatus(p, "needs_response", now)
@@ -187,7 +191,8 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 	return p
 }
 
-// Final reports whether nothing comes of a refund any more. A status that is not known is not one of those.
+// Final reports whether nothing comes of a refund any more. A status that is not known is not one
+// of those.
 func (r RefundRecord) Final() bool { return r.Status == "failed" || r.Status == "canceled" }
 
 // applyRefundStatus takes in the status of the refund that was ordered last.
@@ -227,9 +232,9 @@ func remainingReview(p Payment) string {
 	return ""
 }
 
-// reconcileRefund has the refunds that were made be looked at, because something new is known. The wait
-// for a person or for the bank is over; the one after a call without an answer is not, for that may
-// still be applied.
+// reconcileRefund has the refunds that were made be looked at, because something new is known. The
+// wait for a person or for the bank is over; the one after a call without an answer is not, for
+// that may still be applied.
 func reconcileRefund(p Payment) Payment {
 	p.ReconcileRefund = true
 	if p.FundsFailures == 0 {
@@ -238,7 +243,8 @@ func reconcileRefund(p Payment) Payment {
 	return p
 }
 
-// ApplyRefundUpdate takes in what Stripe says of one refund of this payment: our own, or one made in the Dashboard.
+// ApplyRefundUpdate takes in what Stripe says of one refund of this payment: our own, or one made
+// in the Dashboard.
 func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	if r.Credit != p.ID || r.Number != p.RefundSeq || r.Number == 0 {
 		return p // what it comes to is read from the charge
@@ -258,8 +264,8 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// ApplyRefundedTotal takes in how much of the charge is back in all: by an event, of which an old one may
-// come late, or as it was read just now.
+// ApplyRefundedTotal takes in how much of the charge is back in all: by an event, of which an old
+// one may come late, or as it was read just now.
 func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment {
 	back = min(back, maxRefund(p))
 	switch p.Funds {
@@ -323,8 +329,8 @@ func ApplyCaptured(p Payment, now time.Time) Payment {
 	return p
 }
 
-// reverseDelivery is a payment whose money is not ours any more: a credit that has not started is taken
-// back, a session that runs is ended where somebody gave the money back (a dispute leaves it
+// reverseDelivery is a payment whose money is not ours any more: a credit that has not started is
+// taken back, a session that runs is ended where somebody gave the money back (a dispute leaves it
 // alone), and a machine that confirms is told.
 func reverseDelivery(p Payment, reason string, now time.Time) Payment {
 	switch p.Delivery {

@@ -121,15 +121,24 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepRefund, ErrAlreadyRefunded)
 			s.refundsAre(RefundRecord{Amount: 350, Status: "succeeded"})
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
-		"already refunded is repeated by Stripe when that refund has failed, and so another is made": {both, "", func(s *tale) {
-			s.refusedNote()
-			s.refuses(StepRefund, ErrAlreadyRefunded)
-			s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
-			if s.p.RefundSeq != 2 || s.p.ReviewReason != "" {
-				s.Errorf("refund %d, attention %q; want the second, and nobody asked", s.p.RefundSeq, s.p.ReviewReason)
-			}
-			s.refunded()
-		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
+		"already refunded is repeated by Stripe when that refund has failed, and so another is made": {
+			both,
+			"",
+			func(s *tale) {
+				s.refusedNote()
+				s.refuses(StepRefund, ErrAlreadyRefunded)
+				s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
+				if s.p.RefundSeq != 2 || s.p.ReviewReason != "" {
+					s.Errorf(
+						"refund %d, attention %q; want the second, and nobody asked",
+						s.p.RefundSeq,
+						s.p.ReviewReason,
+					)
+				}
+				s.refunded()
+			},
+			end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false},
+		},
 		"a disputed charge is not refunded": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrDisputed)
@@ -166,7 +175,12 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepRefund, nil)
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
 			if s.p.RefundAmount != 250 || s.p.RefundSeq != 2 || s.p.ReviewReason != ReasonRefused {
-				s.Errorf("refund %d of %d, attention %q; want the second, of 250", s.p.RefundSeq, s.p.RefundAmount, s.p.ReviewReason)
+				s.Errorf(
+					"refund %d of %d, attention %q; want the second, of 250",
+					s.p.RefundSeq,
+					s.p.RefundAmount,
+					s.p.ReviewReason,
+				)
 			}
 			s.refunded()
 			if s.now.Sub(began) > time.Minute {
@@ -277,7 +291,12 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.read(150)
 			s.refundsAre(s.refund(1, 100, "failed"), s.refund(2, 150, "succeeded"))
 			if s.p.RefundSeq != 3 || s.p.RefundAmount != 100 || s.p.ReviewReason != ReviewRefundFailed {
-				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a person told", s.p.RefundSeq, s.p.RefundAmount, s.p.ReviewReason)
+				s.Errorf(
+					"refund %d of %d, attention %q; want the third, of 100, and a person told",
+					s.p.RefundSeq,
+					s.p.RefundAmount,
+					s.p.ReviewReason,
+				)
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 250, "", NoStep, false}},
@@ -320,17 +339,22 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 150, "", NoStep, false}},
-		"an unclear part may still be applied: what others give does not have it looked for before": {plain, "", func(s *tale) {
-			s.fetched()
-			s.ordersBack(50)
-			s.call(StepRefund, Outcome{Result: upstream.Unknown})
-			began := s.now
-			s.read(20)
-			if wait := s.p.DueAt.Sub(began); wait < CallTimeout-time.Second {
-				s.Errorf("it is looked for after %v; want the call to be over", wait)
-			}
-			s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
-		}, end{Fetched, "", Paid, 70, "", NoStep, false}},
+		"an unclear part may still be applied: what others give does not have it looked for before": {
+			plain,
+			"",
+			func(s *tale) {
+				s.fetched()
+				s.ordersBack(50)
+				s.call(StepRefund, Outcome{Result: upstream.Unknown})
+				began := s.now
+				s.read(20)
+				if wait := s.p.DueAt.Sub(began); wait < CallTimeout-time.Second {
+					s.Errorf("it is looked for after %v; want the call to be over", wait)
+				}
+				s.refundsAre(s.refund(1, 50, "succeeded"), RefundRecord{Amount: 20, Status: "succeeded"})
+			},
+			end{Fetched, "", Paid, 70, "", NoStep, false},
+		},
 		"of a part no more is made than others leave": {plain, "", func(s *tale) {
 			s.fetched()
 			s.ordersBack(50)
@@ -404,7 +428,12 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 // What follows for the machine from what others do with the money.
 func TestMoneyThatOthersGiveBack(t *testing.T) {
 	confirm(t, map[string]row{
-		"before the note, nothing is sent": {both, "", func(s *tale) { s.back(350) }, end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false}},
+		"before the note, nothing is sent": {
+			both,
+			"",
+			func(s *tale) { s.back(350) },
+			end{Failed, ReasonReversed, Refunded, 350, "", NoStep, false},
+		},
 		"a note that waits is recalled": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.back(350)
@@ -426,14 +455,24 @@ func TestMoneyThatOthersGiveBack(t *testing.T) {
 			}
 			s.post(upstream.OK)
 		}, end{Fetched, "", Refunded, 350, ReviewFetchedAnyway, NoStep, false}},
-		"what runs is over": {plain, "", func(s *tale) { s.starts(); s.back(350) }, end{Done, ReasonReversed, Refunded, 350, "", NoStep, false}},
+		"what runs is over": {
+			plain,
+			"",
+			func(s *tale) { s.starts(); s.back(350) },
+			end{Done, ReasonReversed, Refunded, 350, "", NoStep, false},
+		},
 		"what runs is over, and told to the machine": {confirms, "", func(s *tale) {
 			s.starts()
 			s.back(350)
 			s.post(upstream.Unknown)
 			s.post(upstream.OK)
 		}, end{Done, ReasonReversed, Refunded, 350, "", NoStep, false}},
-		"what is over stays so": {confirms, "", func(s *tale) { s.starts(); s.says("done"); s.back(350) }, end{Done, "", Refunded, 350, "", NoStep, false}},
+		"what is over stays so": {
+			confirms,
+			"",
+			func(s *tale) { s.starts(); s.says("done"); s.back(350) },
+			end{Done, "", Refunded, 350, "", NoStep, false},
+		},
 		"a part leaves the machine alone": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.back(100)
@@ -456,11 +495,19 @@ func TestMoneyThatOthersGiveBack(t *testing.T) {
 		}, end{Failed, ReasonReversed, Canceled, 0, "", NoStep, false}},
 		"a hold that others took": {confirms, Authorized, func(s *tale) { s.starts(); s.is(ApplyCaptured(s.p, s.now)) },
 			end{Started, "", Paid, 0, "", NoStep, false}},
-		"a hold that is let go while it is taken": {confirms, Authorized, func(s *tale) { s.starts(); s.is(ApplyCanceled(s.p, s.now)) },
-			end{Started, "", CaptureFailed, 0, ReviewCaptureFailed, NoStep, false}},
+		"a hold that is let go while it is taken": {
+			confirms,
+			Authorized,
+			func(s *tale) { s.starts(); s.is(ApplyCanceled(s.p, s.now)) },
+			end{Started, "", CaptureFailed, 0, ReviewCaptureFailed, NoStep, false},
+		},
 
-		"a dispute before the note: nothing is sent, nothing refunded": {both, "", func(s *tale) { s.dispute("needs_response") },
-			end{Failed, ReasonDisputed, Disputed, 0, ReasonDisputed, NoStep, false}},
+		"a dispute before the note: nothing is sent, nothing refunded": {
+			both,
+			"",
+			func(s *tale) { s.dispute("needs_response") },
+			end{Failed, ReasonDisputed, Disputed, 0, ReasonDisputed, NoStep, false},
+		},
 		"a dispute while the note waits recalls it": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.dispute("needs_response")
@@ -470,20 +517,44 @@ func TestMoneyThatOthersGiveBack(t *testing.T) {
 		}, end{Failed, ReasonDisputed, Disputed, 0, ReasonDisputed, NoStep, false}},
 		"a dispute leaves what runs alone": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response") },
 			end{Started, "", Disputed, 0, ReasonDisputed, NoStep, false}},
-		"a dispute stops a refund that is due": {both, "", func(s *tale) { s.refusedNote(); s.dispute("needs_response") },
-			end{Failed, ReasonRefused, Disputed, 0, ReasonDisputed, NoStep, false}},
-		"a machine that failed while the bank asks: never refund": {confirms, "", func(s *tale) { s.fetched(); s.dispute("needs_response"); s.says("failed") },
-			end{Failed, ReasonFailed, Disputed, 0, ReasonDisputed, NoStep, false}},
+		"a dispute stops a refund that is due": {
+			both,
+			"",
+			func(s *tale) { s.refusedNote(); s.dispute("needs_response") },
+			end{Failed, ReasonRefused, Disputed, 0, ReasonDisputed, NoStep, false},
+		},
+		"a machine that failed while the bank asks: never refund": {
+			confirms,
+			"",
+			func(s *tale) { s.fetched(); s.dispute("needs_response"); s.says("failed") },
+			end{Failed, ReasonFailed, Disputed, 0, ReasonDisputed, NoStep, false},
+		},
 		"a dispute that is won": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("won") },
 			end{Started, "", Paid, 0, "", NoStep, false}},
-		"a dispute that is won for a credit that failed: the money goes back": {both, "", func(s *tale) { s.dispute("needs_response"); s.dispute("won"); s.refunded() },
-			end{Failed, ReasonDisputed, Refunded, 350, "", NoStep, false}},
-		"a dispute that is lost": {both, "", func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("lost") },
-			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false}},
-		"a dispute that is lost is not opened again by an older event": {both, "", func(s *tale) { s.starts(); s.dispute("lost"); s.dispute("needs_response") },
-			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false}},
-		"an end of a dispute that never was changes nothing": {both, "", func(s *tale) { s.starts(); s.dispute("warning_closed") },
-			end{Started, "", Paid, 0, "", NoStep, false}},
+		"a dispute that is won for a credit that failed: the money goes back": {
+			both,
+			"",
+			func(s *tale) { s.dispute("needs_response"); s.dispute("won"); s.refunded() },
+			end{Failed, ReasonDisputed, Refunded, 350, "", NoStep, false},
+		},
+		"a dispute that is lost": {
+			both,
+			"",
+			func(s *tale) { s.starts(); s.dispute("needs_response"); s.dispute("lost") },
+			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false},
+		},
+		"a dispute that is lost is not opened again by an older event": {
+			both,
+			"",
+			func(s *tale) { s.starts(); s.dispute("lost"); s.dispute("needs_response") },
+			end{Started, "", DisputeLost, 0, ReviewDisputeLost, NoStep, false},
+		},
+		"an end of a dispute that never was changes nothing": {
+			both,
+			"",
+			func(s *tale) { s.starts(); s.dispute("warning_closed") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
 	})
 }
 
@@ -512,11 +583,20 @@ func TestTimedSessions(t *testing.T) {
 			timed(s)
 			s.post(upstream.OK)
 			if want := s.now.Add(65 * time.Minute); !DeviceFreeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
-				s.Errorf("its device is free at %v, it ends at %v; want %v, and no word of what nobody knows", DeviceFreeAt(s.p), s.p.EndsAt, want)
+				s.Errorf(
+					"its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
+					DeviceFreeAt(s.p),
+					s.p.EndsAt,
+					want,
+				)
 			}
 			s.look()
 			if !s.p.HoldsDevice || s.p.Step != StepWait {
-				s.Errorf("step %q, it holds its device: %v; want it to until it should be over", s.p.Step, s.p.HoldsDevice)
+				s.Errorf(
+					"step %q, it holds its device: %v; want it to until it should be over",
+					s.p.Step,
+					s.p.HoldsDevice,
+				)
 			}
 			s.later(65 * time.Minute)
 		}, end{Fetched, "", Paid, 0, "", NoStep, false}},

@@ -26,7 +26,8 @@ func priceMatches(p Payment, s CheckoutSession, plan Offer) bool {
 	return s.ShownCurrency != "" && strings.EqualFold(s.ShownCurrency, p.Currency)
 }
 
-// optionAmount returns what a price costs in another currency, if it has an amount of its own there.
+// optionAmount returns what a price costs in another currency, if it has an amount of its own
+// there.
 func optionAmount(options, currency string) (int64, bool) {
 	for pair := range strings.SplitSeq(options, ",") {
 		name, text, _ := strings.Cut(pair, "=")

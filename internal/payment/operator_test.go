@@ -8,7 +8,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// What a person may decide, in every state that a payment can be in; what is not allowed changes nothing.
+// What a person may decide, in every state that a payment can be in; what is not allowed changes
+// nothing.
 func TestWhatAPersonMayDecide(t *testing.T) {
 	t.Parallel()
 	type state struct {

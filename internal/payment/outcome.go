@@ -25,8 +25,8 @@ type Outcome struct {
 	Interrupted bool // nobody saw what the call came to: the process stopped between call and settling
 }
 
-// ApplyOutcome takes in what a call came to. A fact counts whoever saw it and however late; only a worker
-// whose claim still holds ends the claim and thereby chooses the next step.
+// ApplyOutcome takes in what a call came to. A fact counts whoever saw it and however late; only a
+// worker whose claim still holds ends the claim and thereby chooses the next step.
 func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 	if !o.Stale {
 		p = backoff(p, o, now)
@@ -61,7 +61,8 @@ func ApplyOutcome(p Payment, o Outcome, now time.Time) Payment {
 	return Next(p, now)
 }
 
-// backoff counts the failures of the vendor that was called, and says from when on it may be called again.
+// backoff counts the failures of the vendor that was called, and says from when on it may be called
+// again.
 func backoff(p Payment, o Outcome, now time.Time) Payment {
 	failures, notBefore := &p.Failures, &p.BackoffUntil
 	if CallsStripe(o.Action) {
@@ -69,7 +70,8 @@ func backoff(p Payment, o Outcome, now time.Time) Payment {
 	}
 	switch {
 	case o.Action == StepCheckPending && o.Result == upstream.OK && p.OutcomeUnknown && len(o.NoteIDs) == 0:
-		// The post that is looked for failed before, and the next one may, too: its failures still count.
+		// The post that is looked for failed before, and the next one may, too: its failures still
+		// count.
 		*notBefore = time.Time{}
 		if *failures > 0 {
 			*notBefore = now.Add(upstream.Backoff(*failures, jitter(p, *failures)))
@@ -105,7 +107,8 @@ func outcomeKnownAt(o Outcome, now time.Time) time.Time {
 	return applied
 }
 
-// jitter spreads retries: a number in [0, 1) that differs by payment and failure, derived so that Apply stays pure.
+// jitter spreads retries: a number in [0, 1) that differs by payment and failure, derived so that
+// Apply stays pure.
 func jitter(p Payment, failures int) float64 {
 	h := fnv.New32a()
 	h.Write([]byte(p.ID))

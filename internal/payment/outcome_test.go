@@ -69,8 +69,16 @@ func TestWhatACallComesTo(t *testing.T) {
 			c.outcome.Began = began
 			now := began.Add(c.took)
 			p = ApplyOutcome(p, c.outcome, now)
-			if p.Delivery != c.want.machine || p.Reason != c.want.reason || p.ReviewReason != c.want.attention || p.Step != c.want.step {
-				t.Fatalf("machine %s, reason %q, attention %q, step %q; want %+v", p.Delivery, p.Reason, p.ReviewReason, p.Step, c.want)
+			if p.Delivery != c.want.machine || p.Reason != c.want.reason || p.ReviewReason != c.want.attention ||
+				p.Step != c.want.step {
+				t.Fatalf(
+					"machine %s, reason %q, attention %q, step %q; want %+v",
+					p.Delivery,
+					p.Reason,
+					p.ReviewReason,
+					p.Step,
+					c.want,
+				)
 			}
 			if p.InFlight || p.OutcomeUnknown != (p.Delivery == Queued && p.Step == StepCheckPending) {
 				t.Errorf("in flight %v, unclear %v", p.InFlight, p.OutcomeUnknown)
@@ -117,7 +125,15 @@ func TestTimeAlone(t *testing.T) {
 			}
 			p = Next(p, c.at)
 			if p.Delivery != c.machine || p.Step != c.step || !p.DueAt.Equal(c.due) {
-				t.Errorf("machine %s, step %q, due %v; want %s, %q, %v", p.Delivery, p.Step, p.DueAt, c.machine, c.step, c.due)
+				t.Errorf(
+					"machine %s, step %q, due %v; want %s, %q, %v",
+					p.Delivery,
+					p.Step,
+					p.DueAt,
+					c.machine,
+					c.step,
+					c.due,
+				)
 			}
 		})
 	}
@@ -131,7 +147,13 @@ func TestAnInterruptedPostIsLookedForBeforeAnother(t *testing.T) {
 		t.Fatalf("interrupted %+v; want the post that began at noon", interrupted)
 	}
 	if p.Step != StepCheckPending || !p.InFlight || !p.OutcomeUnknown || p.Failures != 0 {
-		t.Errorf("step %q, in flight %v, unclear %v, failures %d; want a look that costs no failure", p.Step, p.InFlight, p.OutcomeUnknown, p.Failures)
+		t.Errorf(
+			"step %q, in flight %v, unclear %v, failures %d; want a look that costs no failure",
+			p.Step,
+			p.InFlight,
+			p.OutcomeUnknown,
+			p.Failures,
+		)
 	}
 }
 
@@ -154,10 +176,16 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 
 	t.Run("its yes counts while another looks, whose claim holds", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepPostNote, Began: noon, Stale: true}, later.Add(time.Second))
-		if p.Delivery != Sent || !p.InFlight || p.FencingToken != second.FencingToken || p.Step != second.Step || !p.DueAt.Equal(second.DueAt) {
+		if p.Delivery != Sent || !p.InFlight || p.FencingToken != second.FencingToken || p.Step != second.Step ||
+			!p.DueAt.Equal(second.DueAt) {
 			t.Errorf("%+v; want sent, and the claim untouched", p)
 		}
-		p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Began: later.Add(time.Second + MaxListingDelay)}, later.Add(Lease)) // not pending: fetched
+		// not pending: fetched
+		p = ApplyOutcome(
+			p,
+			Outcome{Action: StepCheckPending, Began: later.Add(time.Second + MaxListingDelay)},
+			later.Add(Lease),
+		)
 		if p.Delivery != Fetched || p.Step != NoStep {
 			t.Errorf("%+v; want it fetched and done", p)
 		}
@@ -172,13 +200,18 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 		if p.Delivery != Sent || !p.DueAt.Equal(later.Add(2*time.Second)) {
 			t.Fatalf("%+v; want sent and due now", p)
 		}
-		if p, _ = Claim(p, later.Add(3*time.Second)); p.InFlight || p.Step != StepCheckPending || !p.DueAt.Equal(p.ExpiresAt) {
+		if p, _ = Claim(p, later.Add(3*time.Second)); p.InFlight || p.Step != StepCheckPending ||
+			!p.DueAt.Equal(p.ExpiresAt) {
 			t.Errorf("%+v; want nothing to do before its end", p)
 		}
 	})
 	t.Run("its doubt makes a look come before the next post", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepCheckPending, Began: later}, later.Add(time.Second))
-		p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true}, later.Add(2*time.Second))
+		p = ApplyOutcome(
+			p,
+			Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true},
+			later.Add(2*time.Second),
+		)
 		if p, _ = Claim(p, later.Add(3*time.Second)); p.Step != StepCheckPending {
 			t.Errorf("step %q; want a look", p.Step)
 		}

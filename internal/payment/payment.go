@@ -53,7 +53,8 @@ const (
 	StepWait         Step = "wait" // no call: time decides then
 )
 
-// Payment is one paid Checkout Session with its one credit. Zero times mean "not" or, for ExpiresAt, "never".
+// Payment is one paid Checkout Session with its one credit. Zero times mean "not" or, for
+// ExpiresAt, "never".
 type Payment struct {
 	ID            string // the credit's id, CreditID(SessionID)
 	SessionID     string
@@ -90,21 +91,23 @@ type Payment struct {
 	ConfirmBy       time.Time // silence after this gives the money back; zero: no confirmation is expected
 	HoldsDevice     bool      // a timed credit that holds its device; at most one does
 
-	Step                 Step
-	DueAt                time.Time
-	BackoffUntil         time.Time    // of calls to Notehub: back-off, or a call whose time limit has to be waited out
-	FencingToken         int64        // grows with each claim
-	InFlight             bool         // claimed and not settled
-	Failures             int          // calls to Notehub in a row that came to nothing
-	MaybeAccepted        bool         // Notehub has, or may have, taken a note
-	OutcomeUnknown       bool         // the last post may have been applied
-	NotFoundAfterUnclear bool         // an unclear post was looked for and not found: it was not applied, or fetched already
+	Step           Step
+	DueAt          time.Time
+	BackoffUntil   time.Time // of calls to Notehub: back-off, or a call whose time limit has to be waited out
+	FencingToken   int64     // grows with each claim
+	InFlight       bool      // claimed and not settled
+	Failures       int       // calls to Notehub in a row that came to nothing
+	MaybeAccepted  bool      // Notehub has, or may have, taken a note
+	OutcomeUnknown bool      // the last post may have been applied
+	// an unclear post was looked for and not found: it was not applied, or fetched already
+	NotFoundAfterUnclear bool
 	CancelReason         string       // why the note is to be taken back before its time, "" if it is not
 	RecallStatus         RecallStatus // what the deletions of a recall came to so far, "" if none is under way
 	NoteIDs              string       // pending notes that are still to be deleted, with commas
 	PendingNotice        string       // what a machine that confirms has to be told: "refunded", "ended"
 
-	FundsBackoffUntil time.Time // the same of calls to Stripe, so that neither vendor's trouble holds up the other's calls
+	// the same of calls to Stripe, so that neither vendor's trouble holds up the other's calls
+	FundsBackoffUntil time.Time
 	FundsFailures     int
 	LostAmount        int64 // minor currency units that the customer's bank took back in disputes
 

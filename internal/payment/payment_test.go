@@ -7,7 +7,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tale takes one payment through its life by the pure functions, and looks at each state on the way.
+// tale takes one payment through its life by the pure functions, and looks at each state on the
+// way.
 type tale struct {
 	*testing.T
 	p    Payment
@@ -82,7 +83,8 @@ func (s *tale) call(step Step, o Outcome) {
 
 func (s *tale) post(r upstream.Outcome) { s.Helper(); s.call(StepPostNote, Outcome{Result: r}) }
 
-// look sees what is pending. That nothing is proves something only when Notehub must have listed it.
+// look sees what is pending. That nothing is proves something only when Notehub must have listed
+// it.
 func (s *tale) look(pending ...string) {
 	s.Helper()
 	if len(pending) == 0 && (s.p.RecallStatus == NotRecalled || s.p.NotFoundAfterUnclear) {
@@ -113,7 +115,12 @@ func (s *tale) silence() {
 // refunded has the refund that is due be made.
 func (s *tale) refunded() {
 	s.Helper()
-	s.call(StepRefund, Outcome{Refund: RefundRecord{Credit: s.p.ID, Number: s.p.RefundSeq, Amount: s.p.RefundAmount, Status: "succeeded"}})
+	s.call(
+		StepRefund,
+		Outcome{
+			Refund: RefundRecord{Credit: s.p.ID, Number: s.p.RefundSeq, Amount: s.p.RefundAmount, Status: "succeeded"},
+		},
+	)
 }
 
 // later is what time alone decides.
@@ -180,14 +187,49 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.later(10 * time.Minute)
 			s.refunded()
 		}, end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false}},
-		"an accepted note is sent": {both, "", func(s *tale) { s.post(upstream.OK) }, end{Sent, "", Paid, 0, "", StepCheckPending, true}},
+		"an accepted note is sent": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.OK) },
+			end{Sent, "", Paid, 0, "", StepCheckPending, true},
+		},
 
-		"429 is tried again":                             {both, "", func(s *tale) { s.post(upstream.RateLimited) }, end{Queued, "", Paid, 0, "", StepPostNote, true}},
-		"401 is tried again":                             {both, "", func(s *tale) { s.post(upstream.Misconfigured) }, end{Queued, "", Paid, 0, "", StepPostNote, true}},
-		"nothing done is tried again":                    {both, "", func(s *tale) { s.post(upstream.Retryable) }, end{Queued, "", Paid, 0, "", StepPostNote, true}},
-		"an unclear post is looked for before another":   {both, "", func(s *tale) { s.post(upstream.Unknown) }, end{Queued, "", Paid, 0, "", StepCheckPending, true}},
-		"found pending it was sent":                      {both, "", func(s *tale) { s.post(upstream.Unknown); s.look("1:1") }, end{Sent, "", Paid, 0, "", StepCheckPending, true}},
-		"not found it is posted again, with the same id": {both, "", func(s *tale) { s.post(upstream.Unknown); s.look() }, end{Queued, "", Paid, 0, "", StepPostNote, true}},
+		"429 is tried again": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.RateLimited) },
+			end{Queued, "", Paid, 0, "", StepPostNote, true},
+		},
+		"401 is tried again": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Misconfigured) },
+			end{Queued, "", Paid, 0, "", StepPostNote, true},
+		},
+		"nothing done is tried again": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Retryable) },
+			end{Queued, "", Paid, 0, "", StepPostNote, true},
+		},
+		"an unclear post is looked for before another": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Unknown) },
+			end{Queued, "", Paid, 0, "", StepCheckPending, true},
+		},
+		"found pending it was sent": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Unknown); s.look("1:1") },
+			end{Sent, "", Paid, 0, "", StepCheckPending, true},
+		},
+		"not found it is posted again, with the same id": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Unknown); s.look() },
+			end{Queued, "", Paid, 0, "", StepPostNote, true},
+		},
 
 		"a refusal of this device gives the money back": {both, "", func(s *tale) {
 			s.post(upstream.Rejected)
@@ -211,7 +253,12 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.OK)
 			s.call(StepCheckPending, Outcome{})
 			if d := s.p.DueAt.Sub(s.p.SentAt); s.p.Delivery != Sent || d != MaxListingDelay {
-				s.Errorf("%s, looked for again %v after it was sent; want sent, and %v", s.p.Delivery, d, MaxListingDelay)
+				s.Errorf(
+					"%s, looked for again %v after it was sent; want sent, and %v",
+					s.p.Delivery,
+					d,
+					MaxListingDelay,
+				)
 			}
 			s.call(StepCheckPending, Outcome{NoteIDs: []string{"1:1"}})
 			s.delete(upstream.OK)
@@ -228,15 +275,60 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.call(StepCheckPending, Outcome{NoteIDs: []string{"1:2"}})
 			s.delete(upstream.OK)
 		}, end{Sent, "", Paid, 0, "", StepCheckPending, true}},
-		"no longer pending, the machine has it":         {plain, "", (*tale).fetched, end{Fetched, "", Paid, 0, "", NoStep, false}},
-		"no longer pending, the machine has to say":     {confirms, "", (*tale).fetched, end{Fetched, "", Paid, 0, "", StepWait, true}},
-		"started from sent":                             {confirms, "", func(s *tale) { s.post(upstream.OK); s.says("started") }, end{Started, "", Paid, 0, "", NoStep, false}},
-		"started from fetched":                          {confirms, "", func(s *tale) { s.fetched(); s.says("started") }, end{Started, "", Paid, 0, "", NoStep, false}},
-		"started after an unclear post":                 {confirms, "", func(s *tale) { s.post(upstream.Unknown); s.says("started") }, end{Started, "", Paid, 0, "", NoStep, false}},
-		"started in the middle of a recall":             {confirms, "", func(s *tale) { s.post(upstream.OK); s.look("1:1"); s.says("started") }, end{Started, "", Paid, 0, "", NoStep, false}},
-		"done without started":                          {confirms, "", func(s *tale) { s.fetched(); s.says("done") }, end{Done, "", Paid, 0, "", NoStep, false}},
-		"done, and then started comes late":             {confirms, "", func(s *tale) { s.fetched(); s.says("done"); s.says("started") }, end{Done, "", Paid, 0, "", NoStep, false}},
-		"an answer before there was a post is nobody's": {confirms, "", func(s *tale) { s.says("started") }, end{Queued, "", Paid, 0, "", StepPostNote, true}},
+		"no longer pending, the machine has it": {
+			plain,
+			"",
+			(*tale).fetched,
+			end{Fetched, "", Paid, 0, "", NoStep, false},
+		},
+		"no longer pending, the machine has to say": {
+			confirms,
+			"",
+			(*tale).fetched,
+			end{Fetched, "", Paid, 0, "", StepWait, true},
+		},
+		"started from sent": {
+			confirms,
+			"",
+			func(s *tale) { s.post(upstream.OK); s.says("started") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"started from fetched": {
+			confirms,
+			"",
+			func(s *tale) { s.fetched(); s.says("started") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"started after an unclear post": {
+			confirms,
+			"",
+			func(s *tale) { s.post(upstream.Unknown); s.says("started") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"started in the middle of a recall": {
+			confirms,
+			"",
+			func(s *tale) { s.post(upstream.OK); s.look("1:1"); s.says("started") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"done without started": {
+			confirms,
+			"",
+			func(s *tale) { s.fetched(); s.says("done") },
+			end{Done, "", Paid, 0, "", NoStep, false},
+		},
+		"done, and then started comes late": {
+			confirms,
+			"",
+			func(s *tale) { s.fetched(); s.says("done"); s.says("started") },
+			end{Done, "", Paid, 0, "", NoStep, false},
+		},
+		"an answer before there was a post is nobody's": {
+			confirms,
+			"",
+			func(s *tale) { s.says("started") },
+			end{Queued, "", Paid, 0, "", StepPostNote, true},
+		},
 		"started while the post is under way": {confirms, "", func(s *tale) {
 			p, _ := Claim(s.p, s.now)
 			p, outcome := ApplyConfirmation(p, Confirmation{State: "started"}, s.now)
@@ -251,20 +343,55 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.is(ApplyOutcome(p, Outcome{Action: StepPostNote, Began: s.now}, s.now))
 			s.refunded()
 		}, end{Failed, ReasonFailed, Refunded, 350, "", NoStep, false}},
-		"duplicate means fetched":                                       {confirms, "", func(s *tale) { s.post(upstream.OK); s.says("duplicate") }, end{Fetched, "", Paid, 0, "", StepWait, true}},
-		"duplicate after started changes nothing":                       {confirms, "", func(s *tale) { s.fetched(); s.says("started"); s.says("duplicate") }, end{Started, "", Paid, 0, "", NoStep, false}},
-		"a machine that is not expected to answer is taken at its word": {plain, "", func(s *tale) { s.fetched(); s.says("started") }, end{Started, "", Paid, 0, "", NoStep, false}},
+		"duplicate means fetched": {
+			confirms,
+			"",
+			func(s *tale) { s.post(upstream.OK); s.says("duplicate") },
+			end{Fetched, "", Paid, 0, "", StepWait, true},
+		},
+		"duplicate after started changes nothing": {
+			confirms,
+			"",
+			func(s *tale) { s.fetched(); s.says("started"); s.says("duplicate") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
+		"a machine that is not expected to answer is taken at its word": {
+			plain,
+			"",
+			func(s *tale) { s.fetched(); s.says("started") },
+			end{Started, "", Paid, 0, "", NoStep, false},
+		},
 
-		"failed before started":   {both, "", func(s *tale) { s.fetched(); s.says("failed"); s.refunded() }, end{Failed, ReasonFailed, Refunded, 350, "", NoStep, false}},
-		"busy before fetched":     {both, "", func(s *tale) { s.post(upstream.OK); s.says("busy"); s.refunded() }, end{Failed, ReasonBusy, Refunded, 350, "", NoStep, false}},
-		"expired, as the machine": {both, "", func(s *tale) { s.fetched(); s.says("expired"); s.refunded() }, end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false}},
+		"failed before started": {
+			both,
+			"",
+			func(s *tale) { s.fetched(); s.says("failed"); s.refunded() },
+			end{Failed, ReasonFailed, Refunded, 350, "", NoStep, false},
+		},
+		"busy before fetched": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.OK); s.says("busy"); s.refunded() },
+			end{Failed, ReasonBusy, Refunded, 350, "", NoStep, false},
+		},
+		"expired, as the machine": {
+			both,
+			"",
+			func(s *tale) { s.fetched(); s.says("expired"); s.refunded() },
+			end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false},
+		},
 		"failed after started is kept, and told": {both, "", func(s *tale) {
 			s.fetched()
 			s.says("started")
 			s.says("failed")
 		}, end{Started, "", Paid, 0, ReviewFailedAfter, NoStep, false}},
 
-		"lifetime over, never posted": {both, "", func(s *tale) { s.post(upstream.Retryable); s.later(10 * time.Minute) }, end{Failed, ReasonExpired, Refunding, 0, "", StepRefund, true}},
+		"lifetime over, never posted": {
+			both,
+			"",
+			func(s *tale) { s.post(upstream.Retryable); s.later(10 * time.Minute) },
+			end{Failed, ReasonExpired, Refunding, 0, "", StepRefund, true},
+		},
 		"lifetime over after an unclear post that vanished is left to a person": {plain, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()
@@ -275,16 +402,21 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.look()
 			s.later(10 * time.Minute)
 		}, end{Queued, "", Paid, 0, "", StepWait, true}},
-		"never taken by Notehub and silent, the money goes back and the machine is not blamed": {confirms, "", func(s *tale) {
-			s.post(upstream.Unknown)
-			s.look()
-			s.later(10 * time.Minute)
-			s.silence()
-			if Unanswered(s.p) {
-				s.Error("it counts as left alone by the machine")
-			}
-			s.refunded()
-		}, end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false}},
+		"never taken by Notehub and silent, the money goes back and the machine is not blamed": {
+			confirms,
+			"",
+			func(s *tale) {
+				s.post(upstream.Unknown)
+				s.look()
+				s.later(10 * time.Minute)
+				s.silence()
+				if Unanswered(s.p) {
+					s.Error("it counts as left alone by the machine")
+				}
+				s.refunded()
+			},
+			end{Failed, ReasonExpired, Refunded, 350, "", NoStep, false},
+		},
 		"never taken by Notehub as far as is known, and the machine starts": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
 			s.look()

@@ -24,8 +24,9 @@ func applyCheck(p Payment, o Outcome, now time.Time) Payment {
 	}
 	pending := len(o.NoteIDs) > 0
 	listed := p.SentAt.Add(MaxListingDelay)
-	alone := p.RecallStatus != NotRecalled && !p.NotFoundAfterUnclear // the one note that was posted has been listed already
-	if p.Delivery == Sent && p.OutcomeUnknown && !o.Stale {           // a deletion may have been applied
+	// the one note that was posted has been listed already
+	alone := p.RecallStatus != NotRecalled && !p.NotFoundAfterUnclear
+	if p.Delivery == Sent && p.OutcomeUnknown && !o.Stale { // a deletion may have been applied
 		p.OutcomeUnknown = false
 		if !slices.Contains(o.NoteIDs, NextRecallNote(p)) {
 			p = recallWorst(p, RecallUnclear)

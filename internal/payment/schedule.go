@@ -150,8 +150,8 @@ func holdsDevice(p Payment, now time.Time) bool {
 	return until.IsZero() || now.Before(until)
 }
 
-// DeviceFreeAt is when a timed session ends that holds its device; zero if that cannot be said yet. Of a
-// machine that says nothing it is taken that it starts when its note is sent.
+// DeviceFreeAt is when a timed session ends that holds its device; zero if that cannot be said yet.
+// Of a machine that says nothing it is taken that it starts when its note is sent.
 func DeviceFreeAt(p Payment) time.Time {
 	if p.EndsAt.IsZero() && p.ConfirmBy.IsZero() && !p.SentAt.IsZero() {
 		return p.SentAt.Add(p.DelayedStart + p.Duration)
@@ -193,9 +193,9 @@ func overdueReason(p Payment) string {
 	return ReviewOverdue
 }
 
-// nextStep is the next call and when it may be made. Money that was decided about does not wait for the
-// machine, nor the machine for the money: the call that is due first is made first. Of two that are
-// due now, the one that was chosen before stays, so that its vendor's worker finds it.
+// nextStep is the next call and when it may be made. Money that was decided about does not wait for
+// the machine, nor the machine for the money: the call that is due first is made first. Of two that
+// are due now, the one that was chosen before stays, so that its vendor's worker finds it.
 func nextStep(p Payment, now time.Time) (Step, time.Time) {
 	machine, machineDue := notehubStep(p, now)
 	money, moneyDue := stripeStep(p, now)

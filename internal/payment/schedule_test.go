@@ -7,7 +7,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing that Stripe does.
+// A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing
+// that Stripe does.
 func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
 	gives := func(s *tale, amount int64) {
 		s.Helper()
@@ -55,8 +56,9 @@ func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
 	})
 }
 
-// TestCallThatSettlesAfterItsNoteWasTakenBack: a credit whose note was taken back is sent anew. What an earlier call tells of that note says
-// nothing of the next one: the credit is neither sent nor refused.
+// TestCallThatSettlesAfterItsNoteWasTakenBack: a credit whose note was taken back is sent anew.
+// What an earlier call tells of that note says nothing of the next one: the credit is neither sent
+// nor refused.
 func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -68,8 +70,21 @@ func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 		"a look that was refused":    {Action: StepCheckPending, Result: upstream.Rejected},
 	} {
 		for _, inFlight := range []bool{false, true} {
-			p := Payment{ID: "cr_1", Delivery: Queued, Funds: Paid, Amount: 300, ExpiresAt: now.Add(5 * time.Minute), CreatedAt: now.Add(-time.Minute),
-				DeliveryAt: now.Add(-5 * time.Second), Step: StepPostNote, DueAt: now, InFlight: inFlight, FencingToken: 5}
+			p := Payment{
+				ID:        "cr_1",
+				Delivery:  Queued,
+				Funds:     Paid,
+				Amount:    300,
+				ExpiresAt: now.Add(5 * time.Minute),
+				CreatedAt: now.Add(-time.Minute),
+				DeliveryAt: now.Add(
+					-5 * time.Second,
+				),
+				Step:         StepPostNote,
+				DueAt:        now,
+				InFlight:     inFlight,
+				FencingToken: 5,
+			}
 			o.Began, o.Stale = now.Add(-40*time.Second), true
 			if after := ApplyOutcome(p, o, now); after != p {
 				t.Errorf("%s, while it is sent %v: %+v; want it as it was: %+v", name, inFlight, after, p)
@@ -82,7 +97,8 @@ func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 	}
 }
 
-// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who sends the credit anew has it looked for first.
+// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who
+// sends the credit anew has it looked for first.
 func TestRetryAfterARefusedLook(t *testing.T) {
 	confirm(t, map[string]row{
 		"the note is there after all": {confirms, "", func(s *tale) {
@@ -98,8 +114,9 @@ func TestRetryAfterARefusedLook(t *testing.T) {
 	})
 }
 
-// TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the note was interrupted. What became
-// of the deletion stays unclear, and so the money does not go back as if it were proven.
+// TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the
+// note was interrupted. What became of the deletion stays unclear, and so the money does not go
+// back as if it were proven.
 func TestUnclearPostThatSettlesLate(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -108,12 +125,22 @@ func TestUnclearPostThatSettlesLate(t *testing.T) {
 		ExpiresAt: now.Add(-5 * time.Minute), Step: StepCheckPending, InFlight: true, FencingToken: 3,
 		RecallStatus: RecallDeleted, NoteIDs: "1:1", OutcomeUnknown: true, // a deletion was interrupted
 	}
-	p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now.Add(-15 * time.Minute), Stale: true}, now)
+	p = ApplyOutcome(
+		p,
+		Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now.Add(-15 * time.Minute), Stale: true},
+		now,
+	)
 	if !p.OutcomeUnknown {
 		t.Error("a late post has made a deletion clear")
 	}
 	p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Result: upstream.OK, Began: now}, now)
 	if p.Delivery != Failed || p.Reason != ReasonRecallUnclear || p.ReviewReason != ReasonRecallUnclear {
-		t.Errorf("the credit is %s (%s), attention %q; want it failed as %s", p.Delivery, p.Reason, p.ReviewReason, ReasonRecallUnclear)
+		t.Errorf(
+			"the credit is %s (%s), attention %q; want it failed as %s",
+			p.Delivery,
+			p.Reason,
+			p.ReviewReason,
+			ReasonRecallUnclear,
+		)
 	}
 }

@@ -7,7 +7,8 @@ func KnowsCharge(p Payment, last4, receiptURL string) bool {
 	return (last4 == "" || last4 == p.CardLast4) && (receiptURL == "" || receiptURL == p.ReceiptURL)
 }
 
-// ApplySession takes in where a session's money is, as Stripe was asked for it, and what its disputes amount to.
+// ApplySession takes in where a session's money is, as Stripe was asked for it, and what its
+// disputes amount to.
 func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) Payment {
 	switch s.IntentStatus {
 	case "":
@@ -26,7 +27,8 @@ func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) 
 	return p
 }
 
-// ApplyOffer fills in what was sold. It is honoured whatever is sold now; what was paid has to agree with it.
+// ApplyOffer fills in what was sold. It is honoured whatever is sold now; what was paid has to
+// agree with it.
 func ApplyOffer(p Payment, s CheckoutSession, plan Offer) Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
 	p.NeedsAccessCode = plan.AccessCode

@@ -36,7 +36,8 @@ func (b *Board) Odd(source string, records ...string) (changed bool) {
 	return changed
 }
 
-// oddText names the sources and some of their records, "" if there are none. The caller holds the lock.
+// oddText names the sources and some of their records, "" if there are none. The caller holds the
+// lock.
 func (b *Board) oddText() string {
 	var sources []string
 	for source, records := range b.odd {

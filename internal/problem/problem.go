@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// The codes of problems. They are part of the contract: /health, the metrics and the alert rules use them.
+// The codes of problems. They are part of the contract: /health, the metrics and the alert rules
+// use them.
 const (
 	Clock          = "clock"           // the host's clock differs from the vendors' by more than two minutes
 	NotListed      = "not_listed"      // the devices were never listed completely
@@ -112,7 +113,8 @@ func (b *Board) update() {
 	b.stops.Store(stops)
 }
 
-// StopsSales reports whether one of the problems forbids selling. It costs one atomic read, because each scan asks.
+// StopsSales reports whether one of the problems forbids selling. It costs one atomic read, because
+// each scan asks.
 func (b *Board) StopsSales() bool { return b != nil && b.stops.Load() }
 
 // List returns the current problems, those that stop sales first, then by code.

@@ -25,7 +25,8 @@ func TestBoard(t *testing.T) {
 		t.Error("a problem that is over still stops sales")
 	}
 	var none *Board
-	if none.Raise(Problem{Code: Clock, StopsSales: true}) || none.Clear(Clock) || none.StopsSales() || none.List() != nil {
+	if none.Raise(Problem{Code: Clock, StopsSales: true}) || none.Clear(Clock) || none.StopsSales() ||
+		none.List() != nil {
 		t.Error("a nil board holds something")
 	}
 }

@@ -41,14 +41,16 @@ type Ledger interface {
 const (
 	// lookInterval is how often the free space is read.
 	lookInterval = time.Second
-	// idleProbeInterval is how often a row is written where nothing else is. Each costs a sync of the disk.
+	// idleProbeInterval is how often a row is written where nothing else is. Each costs a sync of
+	// the disk.
 	idleProbeInterval = 5 * time.Second
 	// failingProbeInterval is how often it is tried whether writes succeed again.
 	failingProbeInterval = 2 * time.Second
 	// probeTimeout bounds the wait for a probe. A probe that takes longer counts as failed, and its
 	// result counts when it comes.
 	probeTimeout = 3 * time.Second
-	// checkHolds is how long Check repeats a result: anybody may ask, and each probe costs a sync of the disk.
+	// checkHolds is how long Check repeats a result: anybody may ask, and each probe costs a sync
+	// of the disk.
 	checkHolds = 2 * time.Second
 	// quietTime is how long no write may have failed before a success of the probe counts, if
 	// writes failed although the probe succeeded.
@@ -91,7 +93,8 @@ func (m *Monitor) Check(ctx context.Context) error {
 	return m.probe(ctx, false)
 }
 
-// probe writes, roomy or not, and waits for the result, or for that of a probe under way that will do.
+// probe writes, roomy or not, and waits for the result, or for that of a probe under way that will
+// do.
 func (m *Monitor) probe(ctx context.Context, roomy bool) error {
 	timeout := time.NewTimer(probeTimeout)
 	defer timeout.Stop()
@@ -112,7 +115,8 @@ func (m *Monitor) probe(ctx context.Context, roomy bool) error {
 	}
 }
 
-// begin begins a probe, unless one is under way. enough is false if that one is less roomy than wanted.
+// begin begins a probe, unless one is under way. enough is false if that one is less roomy than
+// wanted.
 func (m *Monitor) begin(ctx context.Context, roomy bool) (under chan struct{}, enough bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -261,7 +265,8 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 	}
 }
 
-// lookAtLog notices a log that SQLite cannot move into the file, because a program keeps reading the ledger.
+// lookAtLog notices a log that SQLite cannot move into the file, because a program keeps reading
+// the ledger.
 func (m *Monitor) lookAtLog() {
 	size := m.ledger.LogSize()
 	if size <= maxLogSize {

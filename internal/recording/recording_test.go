@@ -255,7 +255,12 @@ func TestMonitorSpace(t *testing.T) {
 			pass(2 * time.Second)
 			l.set(func() {
 				if got := l.shrunk > 0; got != want {
-					t.Errorf("a log of %d bytes is shrunk: %v; want %v, for it has to make enough room", size, got, want)
+					t.Errorf(
+						"a log of %d bytes is shrunk: %v; want %v, for it has to make enough room",
+						size,
+						got,
+						want,
+					)
 				}
 			})
 		}
@@ -272,7 +277,13 @@ func TestMonitorLog(t *testing.T) {
 			l.set(func() { l.log = step.size })
 			pass(2 * time.Second)
 			if raised, stops := has(board, problem.LogGrowing); raised != step.want || stops {
-				t.Errorf("a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on", step.size, raised, stops, step.want)
+				t.Errorf(
+					"a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on",
+					step.size,
+					raised,
+					stops,
+					step.want,
+				)
 			}
 		}
 	})

@@ -14,14 +14,17 @@ const (
 
 // MachineConfig says which firmware a machine has.
 type MachineConfig struct {
-	Device     string        // UID of its Notecard
-	Original   bool          // knows only the first three keys of a note: starts for each, keeps no ids, knows no expiry, never answers
+	Device string // UID of its Notecard
+	// knows only the first three keys of a note: starts for each, keeps no ids, knows no expiry,
+	// never answers
+	Original   bool
 	Confirms   bool          // answers each note in payment_ack.qo
 	Every      time.Duration // how often Run steps; 0: only Step does
 	MissExpiry bool          // starts for an expired credit too, as a machine does whose clock is wrong
 }
 
-// Behaviour is what a machine does with the credits it fetches from now on. The zero value is a machine in order.
+// Behaviour is what a machine does with the credits it fetches from now on. The zero value is a
+// machine in order.
 type Behaviour struct {
 	Refuse     string        // the state that it answers instead of starting: "failed" or "busy"; "": it starts
 	Code       string        // the code of such an answer, e.g. "E-DOOR"
@@ -81,14 +84,16 @@ func NewMachine(n *Notehub, c MachineConfig) *Machine {
 	return &Machine{hub: n, config: c, seen: make(map[string]bool)}
 }
 
-// SetOnline connects the machine or cuts it off. Offline it fetches nothing and its answers wait; what runs goes on.
+// SetOnline connects the machine or cuts it off. Offline it fetches nothing and its answers wait;
+// what runs goes on.
 func (m *Machine) SetOnline(online bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.offline = !online
 }
 
-// SetPower switches the power. Without it a machine does nothing at all; what runs ends at its time nevertheless.
+// SetPower switches the power. Without it a machine does nothing at all; what runs ends at its time
+// nevertheless.
 func (m *Machine) SetPower(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -26,7 +26,12 @@ func newRig(t *testing.T, c MachineConfig) *rig {
 // post posts a note of a credit with more members.
 func (r *rig) post(status, credit, more string) {
 	r.t.Helper()
-	body := fmt.Sprintf(`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`, status, credit, more)
+	body := fmt.Sprintf(
+		`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
+		status,
+		credit,
+		more,
+	)
 	if status, answer := hubCall(r.t, r.hub, "POST", "/devices/"+machine1+"/notes/payment.qi", body); status != http.StatusOK {
 		r.t.Fatalf("got %d %v; want the note accepted", status, answer)
 	}
@@ -40,7 +45,8 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// want holds the credits that were started, and what was answered, against what is wanted: "cr_1:started".
+// want holds the credits that were started, and what was answered, against what is wanted:
+// "cr_1:started".
 func (r *rig) want(when, starts, answers string) {
 	r.t.Helper()
 	var started, answered []string
@@ -50,7 +56,10 @@ func (r *rig) want(when, starts, answers string) {
 	_, answer := hubCall(r.t, r.hub, "GET", "/events-cursor?files=payment_ack.qo", "")
 	for _, e := range answer["events"].([]any) {
 		body := e.(map[string]any)["body"].(map[string]any)
-		answered = append(answered, strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"))
+		answered = append(
+			answered,
+			strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"),
+		)
 	}
 	if got := strings.Join(started, " "); got != starts {
 		r.t.Errorf("%s: started %q; want %q", when, got, starts)
@@ -171,7 +180,8 @@ func TestATimedCreditRunsItsTime(t *testing.T) {
 		r.pass(time.Second)
 		r.want("at once", "cr_1", "cr_1:started")
 		s, ok := r.Running()
-		if !ok || s.CreditID != "cr_1" || s.Delay != 30*time.Second || s.Duration != time.Minute || !s.Ends().Equal(s.At.Add(90*time.Second)) {
+		if !ok || s.CreditID != "cr_1" || s.Delay != 30*time.Second || s.Duration != time.Minute ||
+			!s.Ends().Equal(s.At.Add(90*time.Second)) {
 			t.Errorf("got %+v, %t; want cr_1 running for 30 s and 60 s", s, ok)
 		}
 		r.post("completed", "cr_2", "")

@@ -72,7 +72,13 @@ func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); m.Run(ctx) }()
-		hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi", `{"body":{"payment_status":"completed","session_id":"cs_1","credit_id":"cr_1","duration_s":60}}`)
+		hubCall(
+			t,
+			n,
+			"POST",
+			"/devices/"+machine1+"/notes/payment.qi",
+			`{"body":{"payment_status":"completed","session_id":"cs_1","credit_id":"cr_1","duration_s":60}}`,
+		)
 		time.Sleep(time.Hour + 5*time.Second)
 		if got := m.Starts(); len(got) != 0 {
 			t.Errorf("got starts %+v while offline; want none", got)
@@ -81,11 +87,18 @@ func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
 		began := time.Now()
 		time.Sleep(15 * time.Second)
 		got := m.Starts()
-		if len(got) != 1 || got[0].CreditID != "cr_1" || got[0].SessionID != "cs_1" || got[0].Duration != time.Minute || got[0].At.Sub(began) != 5*time.Second {
+		if len(got) != 1 || got[0].CreditID != "cr_1" || got[0].SessionID != "cs_1" || got[0].Duration != time.Minute ||
+			got[0].At.Sub(began) != 5*time.Second {
 			t.Errorf("got starts %+v; want one for cr_1 after 5 s", got)
 		}
 		n.SetDevice(machine1, func(d *Device) { d.Disabled = true })
-		hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi", `{"body":{"payment_status":"completed","credit_id":"cr_2"}}`)
+		hubCall(
+			t,
+			n,
+			"POST",
+			"/devices/"+machine1+"/notes/payment.qi",
+			`{"body":{"payment_status":"completed","credit_id":"cr_2"}}`,
+		)
 		time.Sleep(time.Hour)
 		if got := len(m.Starts()); got != 1 {
 			t.Errorf("got %d starts of a disabled device; want 1", got)

@@ -12,20 +12,22 @@ import (
 
 // NotehubConfig says which project is simulated.
 type NotehubConfig struct {
-	ClientID, ClientSecret string          // OAuth2 client; tokens at POST /oauth2/token
-	Token                  string          // a personal access token that is accepted too; "": none
-	Project                string          // app:...
-	PerMinute              int             // 0: no limit; else 429 with Retry-After above so many in any minute, the token call included
-	TokenLife              time.Duration   // 0: 30 minutes
-	MaxPending             int             // notes that may be pending in one file of a device; 0: 100
-	Client                 *http.Client    // sends through the route; nil: a plain one. It never follows redirects
-	RouteDelays            []time.Duration // before the route's retries; nil: 30 s, 90 s, 4 min; empty: none
-	Report                 Reporter        // told of malformed requests; may be nil
-	Unknown                NotehubUnknown  // what the real service does where that is not known; the zero value is the safe assumption
+	ClientID, ClientSecret string // OAuth2 client; tokens at POST /oauth2/token
+	Token                  string // a personal access token that is accepted too; "": none
+	Project                string // app:...
+	// 0: no limit; else 429 with Retry-After above so many in any minute, the token call included
+	PerMinute   int
+	TokenLife   time.Duration   // 0: 30 minutes
+	MaxPending  int             // notes that may be pending in one file of a device; 0: 100
+	Client      *http.Client    // sends through the route; nil: a plain one. It never follows redirects
+	RouteDelays []time.Duration // before the route's retries; nil: 30 s, 90 s, 4 min; empty: none
+	Report      Reporter        // told of malformed requests; may be nil
+	// what the real service does where that is not known; the zero value is the safe assumption
+	Unknown NotehubUnknown
 }
 
-// Notehub is a simulated Notehub project: an http.Handler with /oauth2/token and /v1/. All its methods are safe for
-// concurrent use. Close it when done if it has a route.
+// Notehub is a simulated Notehub project: an http.Handler with /oauth2/token and /v1/. All its
+// methods are safe for concurrent use. Close it when done if it has a route.
 type Notehub struct {
 	Script
 	config     NotehubConfig
@@ -48,10 +50,11 @@ type Notehub struct {
 	pending    map[string][]*Note
 	changes    int
 	events     []hubEvent
-	connected  map[string]bool    // devices that take signals
-	races      map[string]bool    // devices that win against the next delete, and whether Notehub finds the note all the same
-	raced      map[string][]*Note // fetched against a delete, and not yet returned by Fetch
-	late       time.Duration      // after which a new note is listed
+	connected  map[string]bool // devices that take signals
+	// devices that win against the next delete, and whether Notehub finds the note all the same
+	races map[string]bool
+	raced map[string][]*Note // fetched against a delete, and not yet returned by Fetch
+	late  time.Duration      // after which a new note is listed
 
 	route       route
 	delivery    Delivery
@@ -155,8 +158,8 @@ func (n *Notehub) AddDevice(d Device) {
 	n.devices, n.byUID[d.UID] = append(n.devices, &d), &d
 }
 
-// AddOddDevice adds a record to every listing of devices as it stands, such as one of another kind or with a field that
-// has another type. Nothing but the listing knows it.
+// AddOddDevice adds a record to every listing of devices as it stands, such as one of another kind
+// or with a field that has another type. Nothing but the listing knows it.
 func (n *Notehub) AddOddDevice(record string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -185,7 +188,8 @@ func (n *Notehub) SetDevice(uid string, change func(*Device)) {
 	}
 }
 
-// AddFleet adds a fleet, or replaces the one with the same UID. Devices name their fleets themselves.
+// AddFleet adds a fleet, or replaces the one with the same UID. Devices name their fleets
+// themselves.
 func (n *Notehub) AddFleet(uid, label string, variables map[string]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

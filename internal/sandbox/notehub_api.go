@@ -87,7 +87,8 @@ func (n *Notehub) getDevice(q *hubQuery) (any, *hubError) {
 	return deviceObject(n.byUID[q.path["device"]]), nil
 }
 
-// deviceObject renders a device: last_activity is null if it was never seen, disabled is left out when false.
+// deviceObject renders a device: last_activity is null if it was never seen, disabled is left out
+// when false.
 func deviceObject(d *Device) object {
 	var seen any
 	if !d.LastActivity.IsZero() {
@@ -104,7 +105,8 @@ func deviceObject(d *Device) object {
 	return rendered
 }
 
-// listSessions answers the one session of a device that was ever seen: it is open where the device is continuous.
+// listSessions answers the one session of a device that was ever seen: it is open where the device
+// is continuous.
 func (n *Notehub) listSessions(q *hubQuery) (any, *hubError) {
 	if _, problem := q.integer("pageSize", 50, 1, 10_000); problem != nil {
 		return nil, problem
@@ -154,7 +156,8 @@ func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
 	}, nil
 }
 
-// postNote queues a note. The answer is an empty object: no id comes back, and every request makes a new note.
+// postNote queues a note. The answer is an empty object: no id comes back, and every request makes
+// a new note.
 func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 	device, file := q.path["device"], q.path["file"]
 	var given struct {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// listener is the other side of a route: it remembers the credit of each event and answers by a list of statuses, then 200.
+// listener is the other side of a route: it remembers the credit of each event and answers by a
+// list of statuses, then 200.
 type listener struct {
 	mu       sync.Mutex
 	statuses []int
@@ -60,7 +61,15 @@ func (l *listener) credits() string {
 func routed(t *testing.T, delays []time.Duration, statuses ...int) (*Notehub, *listener) {
 	t.Helper()
 	l := &listener{statuses: statuses}
-	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, Report: t, Client: &http.Client{Transport: InProcess(l)}, RouteDelays: delays})
+	n := NewNotehub(
+		NotehubConfig{
+			Token:       "pat",
+			Project:     project,
+			Report:      t,
+			Client:      &http.Client{Transport: InProcess(l)},
+			RouteDelays: delays,
+		},
+	)
 	t.Cleanup(n.Close)
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	n.SetRoute("http://bridge.example/webhook/notehub", "route-token")
@@ -84,7 +93,8 @@ func TestARoutePostsTheEventThatTheCursorLists(t *testing.T) {
 		_, answer := hubCall(t, n, "GET", "/events-cursor?files=payment_ack.qo", "")
 		events, _ := answer["events"].([]any)
 		var pushed any
-		if err := json.Unmarshal([]byte(l.bodies[0]), &pushed); err != nil || len(events) != 1 || fmt.Sprint(pushed) != fmt.Sprint(events[0]) {
+		if err := json.Unmarshal([]byte(l.bodies[0]), &pushed); err != nil || len(events) != 1 ||
+			fmt.Sprint(pushed) != fmt.Sprint(events[0]) {
 			t.Errorf("got %s through the route and %v by the cursor (%v); want the same", l.bodies[0], events, err)
 		}
 		if tries := n.Routed(id); len(tries) != 1 || tries[0].Status != 200 || !n.Settled() {
@@ -193,7 +203,8 @@ func TestADisabledDeviceIsNotHeard(t *testing.T) {
 			t.Errorf("got event %s of a disabled device; want none", id)
 		}
 		synctest.Wait()
-		if _, answer := hubCall(t, n, "GET", "/events-cursor", ""); l.credits() != "" || len(answer["events"].([]any)) != 0 {
+		if _, answer := hubCall(t, n, "GET", "/events-cursor", ""); l.credits() != "" ||
+			len(answer["events"].([]any)) != 0 {
 			t.Errorf("got %q and %v; want nothing", l.credits(), answer)
 		}
 	})

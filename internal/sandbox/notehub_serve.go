@@ -137,7 +137,8 @@ func (n *Notehub) token(c *call) reply {
 	})
 }
 
-// hubOperation is one call of the API; the pattern begins after the project, params are the legal query parameters.
+// hubOperation is one call of the API; the pattern begins after the project, params are the legal
+// query parameters.
 type hubOperation struct {
 	method, pattern, params string
 	run                     func(*hubQuery) (any, *hubError)

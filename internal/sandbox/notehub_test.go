@@ -49,13 +49,21 @@ func hubRequest(t *testing.T, n *Notehub, method, path, token, body string) (int
 
 func hubToken(t *testing.T, n *Notehub) string {
 	t.Helper()
-	_, text, _ := hubRequest(t, n, "POST", "/oauth2/token", "", "grant_type=client_credentials&client_id=client&client_secret=secret")
+	_, text, _ := hubRequest(
+		t,
+		n,
+		"POST",
+		"/oauth2/token",
+		"",
+		"grant_type=client_credentials&client_id=client&client_secret=secret",
+	)
 	var answer struct {
 		Token     string `json:"access_token"`
 		Type      string `json:"token_type"`
 		ExpiresIn int    `json:"expires_in"`
 	}
-	if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.Token == "" || answer.Type != "bearer" || answer.ExpiresIn != 1800 {
+	if err := json.Unmarshal([]byte(text), &answer); err != nil || answer.Token == "" || answer.Type != "bearer" ||
+		answer.ExpiresIn != 1800 {
 		t.Fatalf("got token %s (%v); want one for 1800 seconds", text, err)
 	}
 	return answer.Token
@@ -104,8 +112,17 @@ func TestTokenRefusals(t *testing.T) {
 			t.Parallel()
 			said := &reports{}
 			status, text, _ := hubRequest(t, newHub(said), "POST", "/oauth2/token", row.token, row.form)
-			if status != row.status || !strings.Contains(text, `"error":"`+row.code+`"`) || said.count() != row.reported {
-				t.Errorf("got %d %s with reports %v; want %d %s with %d", status, text, said.said, row.status, row.code, row.reported)
+			if status != row.status || !strings.Contains(text, `"error":"`+row.code+`"`) ||
+				said.count() != row.reported {
+				t.Errorf(
+					"got %d %s with reports %v; want %d %s with %d",
+					status,
+					text,
+					said.said,
+					row.status,
+					row.code,
+					row.reported,
+				)
 			}
 		})
 	}
@@ -114,7 +131,9 @@ func TestTokenRefusals(t *testing.T) {
 func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3, Report: t})
+		n := NewNotehub(
+			NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3, Report: t},
+		)
 		token := hubToken(t, n)
 		time.Sleep(10*time.Second + time.Millisecond)
 		var got []string
@@ -177,7 +196,8 @@ func TestNotehubRefusals(t *testing.T) {
 		})
 	}
 	other := "/v1/projects/app:0/devices"
-	if status, text, _ := hubRequest(t, newHub(t), "GET", other, "pat", ""); status != http.StatusNotFound || !strings.Contains(text, "{app-noexist}") {
+	if status, text, _ := hubRequest(t, newHub(t), "GET", other, "pat", ""); status != http.StatusNotFound ||
+		!strings.Contains(text, "{app-noexist}") {
 		t.Errorf("another project answered %d %s; want 404 {app-noexist}", status, text)
 	}
 }
@@ -187,7 +207,8 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 	n := newHub(t)
 	device := "/devices/" + machine1
 	for i := 1; i <= 4; i++ {
-		if status, answer := hubCall(t, n, "POST", device+"/notes/payment.qi", fmt.Sprintf(`{"body":{"n":%d}}`, i)); status != 200 || len(answer) != 0 {
+		if status, answer := hubCall(t, n, "POST", device+"/notes/payment.qi", fmt.Sprintf(`{"body":{"n":%d}}`, i)); status != 200 ||
+			len(answer) != 0 {
 			t.Fatalf("got %d %v; want 200 and {}", status, answer)
 		}
 	}
@@ -202,10 +223,18 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 		t.Errorf("recalling again answered %d; want 404", status)
 	}
 	_, listed := hubCall(t, n, "GET", device+"/notes/payment.qi?max=2", "")
-	if notes, _ := listed["notes"].(map[string]any); listed["total"] != 3.0 || len(notes) != 2 || notes[pending[0].ID] == nil {
+	if notes, _ := listed["notes"].(map[string]any); listed["total"] != 3.0 || len(notes) != 2 ||
+		notes[pending[0].ID] == nil {
 		t.Errorf("got %v; want 2 of 3 notes, by id", listed)
 	}
-	_, text, _ := hubRequest(t, n, "GET", "/v1/projects/"+project+device+"/files?pending=true&files=payment.qi", "pat", "")
+	_, text, _ := hubRequest(
+		t,
+		n,
+		"GET",
+		"/v1/projects/"+project+device+"/files?pending=true&files=payment.qi",
+		"pat",
+		"",
+	)
 	var files []struct {
 		ID    string
 		Notes []struct {
@@ -213,7 +242,9 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 			Pending bool
 		}
 	}
-	if err := json.Unmarshal([]byte(text), &files); err != nil || len(files) != 1 || files[0].ID != "payment.qi" || len(files[0].Notes) != 3 || !files[0].Notes[0].Pending {
+	if err := json.Unmarshal([]byte(text), &files); err != nil || len(files) != 1 || files[0].ID != "payment.qi" ||
+		len(files[0].Notes) != 3 ||
+		!files[0].Notes[0].Pending {
 		t.Errorf("got %s (%v); want an array of one file with 3 pending notes", text, err)
 	}
 	if got := n.Fetch(machine1, "payment.qi"); len(got) != 3 || !got[0].Fetched || got[0].FetchedAt.IsZero() {
@@ -241,7 +272,8 @@ func TestAtMostAHundredNotesArePending(t *testing.T) {
 		hubCall(t, n, "POST", path, `{"body":{}}`)
 	}
 	status, answer := hubCall(t, n, "POST", path, `{"body":{}}`)
-	if want := "a maximum of 100 notes may be pending for device (currently 100)"; status != 400 || answer["err"] != want {
+	if want := "a maximum of 100 notes may be pending for device (currently 100)"; status != 400 ||
+		answer["err"] != want {
 		t.Errorf("got %d %v; want 400 %q", status, answer["err"], want)
 	}
 	if status, _ := hubCall(t, n, "POST", "/devices/"+machine1+"/notes/other.qi", `{"body":{}}`); status != 200 {
@@ -285,7 +317,14 @@ func TestDevicesAreListedInPages(t *testing.T) {
 		_, answer := hubCall(t, n, "GET", row.query, "")
 		devices, _ := answer["devices"].([]any)
 		if len(devices) != row.count || answer["has_more"] != row.more {
-			t.Errorf("%s: got %d devices, has_more %v; want %d, %t", row.query, len(devices), answer["has_more"], row.count, row.more)
+			t.Errorf(
+				"%s: got %d devices, has_more %v; want %d, %t",
+				row.query,
+				len(devices),
+				answer["has_more"],
+				row.count,
+				row.more,
+			)
 			continue
 		}
 		if first, _ := devices[0].(map[string]any); first["uid"] != row.first {
@@ -328,7 +367,8 @@ func TestVariablesAreInherited(t *testing.T) {
 	}
 	_, answer = hubCall(t, n, "GET", "/fleets", "")
 	fleets, _ := answer["fleets"].([]any)
-	if first, _ := fleets[0].(map[string]any); len(fleets) != 2 || fmt.Sprint(first["environment_variables"]) != "map[b:fleet c:fleet]" {
+	if first, _ := fleets[0].(map[string]any); len(fleets) != 2 ||
+		fmt.Sprint(first["environment_variables"]) != "map[b:fleet c:fleet]" {
 		t.Errorf("got %v; want two fleets with their variables", answer)
 	}
 }
@@ -342,7 +382,13 @@ func TestEventsAreReadByCursor(t *testing.T) {
 		n.AddEvent(machine1, "_health.qo", nil)
 	}
 	read := func(cursor string) (ids []string, next string, more bool) {
-		_, answer := hubCall(t, n, "GET", "/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor, "")
+		_, answer := hubCall(
+			t,
+			n,
+			"GET",
+			"/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor,
+			"",
+		)
 		events, _ := answer["events"].([]any)
 		for _, e := range events {
 			event, _ := e.(map[string]any)
@@ -377,7 +423,8 @@ func TestASignalFindsWhoIsConnected(t *testing.T) {
 	n := newHub(t)
 	for _, connected := range []bool{false, true} {
 		n.SetConnected(machine1, connected)
-		if status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/signal", `{"body":{"hello":1}}`); status != 200 || answer["connected"] != connected {
+		if status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/signal", `{"body":{"hello":1}}`); status != 200 ||
+			answer["connected"] != connected {
 			t.Errorf("got %d %v; want 200, connected %t", status, answer, connected)
 		}
 	}

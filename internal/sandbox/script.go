@@ -37,12 +37,17 @@ type Reporter interface {
 // Outcome is what one request meets: did the effect happen, and, apart from that, what did the
 // caller see, and how late.
 type Outcome struct {
-	Applied     bool          // the effect happens
-	Status      int           // what the caller sees; 0: the connection dies without a reply. If Applied and Status is 200: the normal reply
-	Header      http.Header   // added to the reply, e.g. Retry-After
-	Body        string        // instead of the service's own body for that status ("": the service's usual error shape, or the normal reply)
-	Delay       time.Duration // before the reply (the effect comes first); ends early when the request's context ends
-	DelayEffect bool          // the delay comes before the effect instead, and lasts even if the caller gives up meanwhile
+	Applied bool // the effect happens
+	// what the caller sees; 0: the connection dies without a reply. If Applied and Status is 200:
+	// the normal reply
+	Status int
+	Header http.Header // added to the reply, e.g. Retry-After
+	// instead of the service's own body for that status ("": the service's usual error shape, or
+	// the normal reply)
+	Body  string
+	Delay time.Duration // before the reply (the effect comes first); ends early when the request's context ends
+	// the delay comes before the effect instead, and lasts even if the caller gives up meanwhile
+	DelayEffect bool
 }
 
 // Request is one request that was seen, and what became of it. Secrets are redacted.
@@ -140,7 +145,8 @@ func (s *Script) Requests(pattern string) []Request {
 	return found
 }
 
-// Watch calls f with every finished exchange, from the goroutine that answered it. Watchers cannot be removed.
+// Watch calls f with every finished exchange, from the goroutine that answered it. Watchers cannot
+// be removed.
 func (s *Script) Watch(f func(Exchange)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,15 +39,25 @@ const (
 )
 
 func newHub(report Reporter) *Notehub {
-	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret", Report: report})
+	n := NewNotehub(
+		NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret", Report: report},
+	)
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	return n
 }
 
 // send posts a note for machine1 and returns the status, or the transport's error.
 func sendNote(ctx context.Context, client *http.Client, base, credit string) (int, string, error) {
-	body := fmt.Sprintf(`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`, credit)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi", strings.NewReader(body))
+	body := fmt.Sprintf(
+		`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`,
+		credit,
+	)
+	r, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi",
+		strings.NewReader(body),
+	)
 	if err != nil {
 		return 0, "", err
 	}
@@ -106,7 +116,8 @@ func TestAnOutcomeSaysApartWhatHappensAndWhatIsSeen(t *testing.T) {
 				if len(seen) != 1 || seen[0].Status != row.status || seen[0].Applied != (row.notes == 1) {
 					t.Errorf("got %+v; want one request with status %d, applied %t", seen, row.status, row.notes == 1)
 				}
-				if status, _, err := sendNote(t.Context(), client, base, "cr_2"); status != http.StatusOK || err != nil {
+				if status, _, err := sendNote(t.Context(), client, base, "cr_2"); status != http.StatusOK ||
+					err != nil {
 					t.Errorf("afterwards got status %d and error %v; want 200", status, err)
 				}
 			})

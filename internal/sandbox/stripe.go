@@ -13,21 +13,29 @@ import (
 	"time"
 )
 
-// StripeConfig says which account is simulated. The zero value accepts any test key and limits nothing.
+// StripeConfig says which account is simulated. The zero value accepts any test key and limits
+// nothing.
 type StripeConfig struct {
-	Key         string          // the accepted secret key; "" accepts any sk_test_ or rk_test_ (sk_live_ or rk_live_ with Livemode)
-	Livemode    bool            // a live account
-	PerSecond   float64         // 0: no limit; else each endpoint (method and path pattern) answers 429 above so many a second
+	// the accepted secret key; "" accepts any sk_test_ or rk_test_ (sk_live_ or rk_live_ with
+	// Livemode)
+	Key      string
+	Livemode bool // a live account
+	// 0: no limit; else each endpoint (method and path pattern) answers 429 above so many a second
+	PerSecond   float64
 	Report      Reporter        // told of malformed requests; may be nil
 	Client      *http.Client    // sends webhooks; nil: one with a time limit of 10 s. It never follows redirects
 	RetryDelays []time.Duration // webhook retries; nil: 1 s, 2 s, 5 s, 10 s, 30 s, then every 60 s up to 3 days
-	APIVersion  string          // api_version in events; "": "2026-08-26.dahlia", what a new account gets, which is not the SDK's
-	CheckoutURL string          // base of link URLs; SetBaseURL may give it later, once the listener's address is known
-	Unknown     StripeUnknown   // what the real service does where that is not known; the zero value is the safe assumption
+	// api_version in events; "": "2026-08-26.dahlia", what a new account gets, which is not the
+	// SDK's
+	APIVersion  string
+	CheckoutURL string // base of link URLs; SetBaseURL may give it later, once the listener's address is known
+	// what the real service does where that is not known; the zero value is the safe assumption
+	Unknown StripeUnknown
 }
 
-// Stripe is a simulated Stripe account: an http.Handler with the API under /v1/ and the hosted checkout under /c/.
-// All its methods are safe for concurrent use. Close it when done: it has goroutines that deliver webhooks.
+// Stripe is a simulated Stripe account: an http.Handler with the API under /v1/ and the hosted
+// checkout under /c/. All its methods are safe for concurrent use. Close it when done: it has
+// goroutines that deliver webhooks.
 type Stripe struct {
 	Script
 	config     StripeConfig
@@ -280,13 +288,14 @@ type answer struct {
 	given   *reply // nil while the request runs
 }
 
-// neverArrives tells that the script stops a request in front of the layer that remembers keys (docs/vendors.md:
-// a 429 is before it; so is a connection that dies without an effect).
+// neverArrives tells that the script stops a request in front of the layer that remembers keys
+// (docs/vendors.md: a 429 is before it; so is a connection that dies without an effect).
 func (c *call) neverArrives() bool {
 	return c.scripted && !c.outcome.Applied && (c.outcome.Status == 0 || c.outcome.Status == http.StatusTooManyRequests)
 }
 
-// remember begins a request with an idempotency key. Unless it is the first, the reply to give is returned.
+// remember begins a request with an idempotency key. Unless it is the first, the reply to give is
+// returned.
 func (s *Stripe) remember(key string, c *call) (reply, bool) {
 	if len(key) > 255 {
 		problem := malformed("", "Idempotency key is longer than 255 characters.")

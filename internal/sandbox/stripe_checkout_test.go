@@ -100,7 +100,8 @@ func TestACustomerPaysByForm(t *testing.T) {
 				t.Errorf("got events %+v; want %s last", events, row.event)
 			}
 			for _, r := range s.Requests("POST /c/{all...}") {
-				if digits := strings.ReplaceAll(row.card, " ", ""); digits != "" && strings.Contains(string(r.Body), digits[:4]) {
+				if digits := strings.ReplaceAll(row.card, " ", ""); digits != "" &&
+					strings.Contains(string(r.Body), digits[:4]) {
 					t.Errorf("got %s remembered; want no card number", r.Body)
 				}
 			}
@@ -123,7 +124,8 @@ func TestACardMayAskForOneMoreConfirmation(t *testing.T) {
 			b := newBrowser(t, s)
 			_, action := b.open(s.Links()[0].URL)
 			_, page, _ := b.post(action, "card", cardToConfirm)
-			if !strings.Contains(page, "Complete") || !strings.Contains(page, "Fail") || s.Sessions()[0].Status != "open" {
+			if !strings.Contains(page, "Complete") || !strings.Contains(page, "Fail") ||
+				s.Sessions()[0].Status != "open" {
 				t.Errorf("got %s; want to be asked first", page)
 			}
 			b.post(action, "confirm", answer)
@@ -145,10 +147,12 @@ func TestWhatTheCheckoutSaysWhenThereIsNothingToPay(t *testing.T) {
 	if strings.Contains(page, "<script>") {
 		t.Error("the page shows what it was given unescaped")
 	}
-	if _, page, redirect := b.post(action, "card", "4242424242424242"); redirect != "" || !strings.Contains(page, "Thanks for your payment") {
+	if _, page, redirect := b.post(action, "card", "4242424242424242"); redirect != "" ||
+		!strings.Contains(page, "Thanks for your payment") {
 		t.Errorf("got %q and a redirect to %q; want a confirmation", page, redirect)
 	}
-	if page, _ := b.open(closed.URL); !strings.Contains(page, "no longer active") || !strings.Contains(page, "Out of order until Monday") {
+	if page, _ := b.open(closed.URL); !strings.Contains(page, "no longer active") ||
+		!strings.Contains(page, "Out of order until Monday") {
 		t.Errorf("got %s; want it to say that the link is inactive", page)
 	}
 	if status, _, _ := b.read(b.client.Get(b.base + "/c/plink_0")); status != http.StatusNotFound {
@@ -174,7 +178,12 @@ func TestCheckoutWaitsForTheWebhookButNotForLong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, link := payable(t, StripeConfig{Unknown: row.unknown})
 				s.SetDelivery(row.delivery)
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link.URL, strings.NewReader("card=4242424242424242"))
+				r, err := http.NewRequestWithContext(
+					t.Context(),
+					http.MethodPost,
+					link.URL,
+					strings.NewReader("card=4242424242424242"),
+				)
 				if err != nil {
 					t.Fatal(err)
 				}

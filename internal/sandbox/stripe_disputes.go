@@ -81,7 +81,8 @@ func (s *Stripe) MoveDispute(id, status string) bool {
 	return true
 }
 
-// CloseDispute ends the open dispute of a session, for us or against us. It tells whether there was one to end.
+// CloseDispute ends the open dispute of a session, for us or against us. It tells whether there was
+// one to end.
 func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 	s.mu.Lock()
 	open := ""
@@ -126,6 +127,7 @@ func (s *Stripe) disputeObject(d *dispute, _ expansion) object {
 		"id": d.id, "object": "dispute", "livemode": s.config.Livemode, "status": d.status, "amount": d.amount, "currency": d.of.currency,
 		"charge": d.of.charge, "payment_intent": d.of.id, "created": d.created, "reason": "fraudulent",
 		"is_charge_refundable": !d.taken() && !d.over(), "balance_transactions": []object{},
-		"metadata": object{}, "evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"}, // not the payment's metadata
+		// not the payment's metadata
+		"metadata": object{}, "evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},
 	}
 }

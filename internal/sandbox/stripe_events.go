@@ -45,7 +45,8 @@ func (e *event) pending() (n int) {
 	return n
 }
 
-// unasked is the type of event that no endpoint asks for, because it comes with every payment. It is only listed.
+// unasked is the type of event that no endpoint asks for, because it comes with every payment. It
+// is only listed.
 const unasked = "charge.succeeded"
 
 // endpoint is where webhooks go.
@@ -133,7 +134,8 @@ func signatures(body []byte, secrets []string, at time.Time) string {
 	return header
 }
 
-// send is an event to be made and, unless told otherwise, sent. Without an id its object is the whole envelope.
+// send is an event to be made and, unless told otherwise, sent. Without an id its object is the
+// whole envelope.
 type send struct {
 	kind, id  string
 	object    object
@@ -340,7 +342,8 @@ func (s *Stripe) allOperations() []operation {
 	)
 }
 
-// listEvents lists events of the last 30 days, as they were delivered, whatever version the request asks for.
+// listEvents lists events of the last 30 days, as they were delivered, whatever version the request
+// asks for.
 func (s *Stripe) listEvents(q *query) (any, *apiError) {
 	created, types := q.createdWanted(), q.list("types")
 	success := q.flag("delivery_success", true)

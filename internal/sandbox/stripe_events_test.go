@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// inbox is a webhook endpoint that remembers what it got and answers by a list of statuses, then 200.
+// inbox is a webhook endpoint that remembers what it got and answers by a list of statuses, then
+// 200.
 type inbox struct {
 	mu       sync.Mutex
 	statuses []int
@@ -53,7 +54,8 @@ func (i *inbox) seen() []string {
 	return slices.Clone(i.types)
 }
 
-// verify checks a Stripe-Signature header as the documentation describes it, apart from the code under test.
+// verify checks a Stripe-Signature header as the documentation describes it, apart from the code
+// under test.
 func verify(t *testing.T, header string, body []byte, secret string) (at string, valid bool) {
 	t.Helper()
 	for part := range strings.SplitSeq(header, ",") {
@@ -150,10 +152,23 @@ func TestDeliveries(t *testing.T) {
 					after = append(after, int(at.Sub(began).Seconds()))
 				}
 				event := s.Events()[0]
-				if fmt.Sprint(after) != row.after || event.Acked != row.acked || event.Deliveries != len(after) || s.Settled() != row.settled {
-					t.Errorf("got tries after %v, acked %t, %d deliveries, settled %t; want %+v", after, event.Acked, event.Deliveries, s.Settled(), row)
+				if fmt.Sprint(after) != row.after || event.Acked != row.acked || event.Deliveries != len(after) ||
+					s.Settled() != row.settled {
+					t.Errorf(
+						"got tries after %v, acked %t, %d deliveries, settled %t; want %+v",
+						after,
+						event.Acked,
+						event.Deliveries,
+						s.Settled(),
+						row,
+					)
 				}
-				_, undelivered, _ := stripeCall(t, s, "GET /v1/events", "delivery_success=false&type=checkout.session.completed")
+				_, undelivered, _ := stripeCall(
+					t,
+					s,
+					"GET /v1/events",
+					"delivery_success=false&type=checkout.session.completed",
+				)
 				if found := at(undelivered, "data.0.id") == event.ID; found == row.acked {
 					t.Errorf("got it among the undelivered: %t; want %t", found, !row.acked)
 				}
@@ -182,7 +197,8 @@ func TestALostEventCanBeSentAgain(t *testing.T) {
 		if status, err := s.Send(event.ID); status != 200 || err != nil {
 			t.Errorf("got %d, %v; want 200", status, err)
 		}
-		if at, valid := verify(t, got.headers[0], got.bodies[0], "whsec_1"); !valid || at != fmt.Sprint(time.Now().Unix()) {
+		if at, valid := verify(t, got.headers[0], got.bodies[0], "whsec_1"); !valid ||
+			at != fmt.Sprint(time.Now().Unix()) {
 			t.Errorf("got %s; want it freshly signed", got.headers[0])
 		}
 		if event = s.Events()[0]; !event.Acked || event.Deliveries != 1 {
@@ -199,13 +215,19 @@ func TestAnEndpointMadeByTheAPIHasItsOwnVersionAndTypes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, got, link := payable(t, StripeConfig{})
 		s.SetEndpoint("")
-		_, made, _ := stripeCall(t, s, "POST /v1/webhook_endpoints", "url=http://bridge.example/&enabled_events[]=payment_intent.succeeded&api_version=2025-08-27.basil")
+		_, made, _ := stripeCall(
+			t,
+			s,
+			"POST /v1/webhook_endpoints",
+			"url=http://bridge.example/&enabled_events[]=payment_intent.succeeded&api_version=2025-08-27.basil",
+		)
 		secret := at(made, "secret")
 		if _, err := s.Pay(link.ID, PayOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if types := got.seen(); fmt.Sprint(types) != "[payment_intent.succeeded]" || !strings.Contains(string(got.bodies[0]), "2025-08-27.basil") {
+		if types := got.seen(); fmt.Sprint(types) != "[payment_intent.succeeded]" ||
+			!strings.Contains(string(got.bodies[0]), "2025-08-27.basil") {
 			t.Fatalf("got %v; want one event in version basil", types)
 		}
 		if _, valid := verify(t, got.headers[0], got.bodies[0], secret); !valid {

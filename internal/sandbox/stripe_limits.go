@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// usualLength is how many characters Stripe's API description allows for a text that it names no other limit of.
+// usualLength is how many characters Stripe's API description allows for a text that it names no
+// other limit of.
 const usualLength = 5000
 
 // longest returns how many characters a parameter may have, by Stripe's API description.
@@ -36,7 +37,8 @@ func tooLong(name, value string) *apiError {
 	return nil
 }
 
-// badDescriptor refuses what Stripe's documentation forbids in a statement descriptor or its suffix.
+// badDescriptor refuses what Stripe's documentation forbids in a statement descriptor or its
+// suffix.
 func badDescriptor(name, value string) *apiError {
 	if !strings.HasSuffix(name, "[statement_descriptor_suffix]") &&
 		!strings.HasSuffix(name, "[statement_descriptor]") ||

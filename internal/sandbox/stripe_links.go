@@ -25,8 +25,8 @@ type price struct {
 	created int64 // unix seconds
 }
 
-// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID its first line item's price, ReturnURL where
-// after_completion redirects.
+// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID its first line item's
+// price, ReturnURL where after_completion redirects.
 type Link struct {
 	ID, URL, DeviceUID, PriceID, ReturnURL, CaptureMethod string
 	Active                                                bool
@@ -294,7 +294,8 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	return q.problem
 }
 
-// lineItems reads line_items: prices that exist and are active, in one currency, worth at least the smallest charge.
+// lineItems reads line_items: prices that exist and are active, in one currency, worth at least the
+// smallest charge.
 func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 	given := q.tree("line_items")
 	if len(given) == 0 {

@@ -128,7 +128,8 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 	return s.intentObject(i, q.expand), nil
 }
 
-// unexpectedState refuses what cannot be done with an intent as it is. The refusal carries the intent.
+// unexpectedState refuses what cannot be done with an intent as it is. The refusal carries the
+// intent.
 func (s *Stripe) unexpectedState(i *intent, format string) *apiError {
 	problem := refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", format, i.status)
 	problem.intent = s.intentObject(i, nil)
@@ -152,10 +153,12 @@ func (s *Stripe) release(i *intent, reason string) {
 // reasonExpired is Stripe's own reason to cancel: the hold ran out.
 const reasonExpired = "automatic"
 
-// Release lets go of the money that is held for a session by hand, as in the Dashboard. It tells whether any was held.
+// Release lets go of the money that is held for a session by hand, as in the Dashboard. It tells
+// whether any was held.
 func (s *Stripe) Release(sessionID string) bool { return s.letGo(sessionID, "requested_by_customer") }
 
-// ExpireHold lets the hold of a session run out, as it does by itself after some days. It tells whether there was one.
+// ExpireHold lets the hold of a session run out, as it does by itself after some days. It tells
+// whether there was one.
 func (s *Stripe) ExpireHold(sessionID string) bool { return s.letGo(sessionID, reasonExpired) }
 
 func (s *Stripe) letGo(sessionID, reason string) bool {

@@ -31,14 +31,20 @@ func sellWash(t *testing.T, c StripeConfig, captureMethod string) *soldWash {
 // refund orders one by the API, and returns its status or the refusal's code.
 func (w *soldWash) refund(params string, header ...string) string {
 	w.Helper()
-	status, answer, _ := stripeCall(w.T, w.Stripe, "POST /v1/refunds", "payment_intent="+w.PaymentIntent+params, header...)
+	status, answer, _ := stripeCall(
+		w.T,
+		w.Stripe,
+		"POST /v1/refunds",
+		"payment_intent="+w.PaymentIntent+params,
+		header...)
 	if status != 200 {
 		return at(answer, "error.code") + " " + at(answer, "error.message")
 	}
 	return at(answer, "status")
 }
 
-// want holds where the money is, and which events were made since the last look, against what is wanted.
+// want holds where the money is, and which events were made since the last look, against what is
+// wanted.
 func (w *soldWash) want(name, money, events string) {
 	w.Helper()
 	charged, held, refunded, status := w.Money(w.Session.ID)
@@ -60,7 +66,8 @@ func TestARefundMayTakeTimeOrFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sellWash(t, StripeConfig{}, "")
 		w.want("paid", "350 0 0 succeeded", "")
-		if w.SettleRefund(w.Session.ID, true) || w.SettleRefund(w.Session.ID, false) || w.SettleRefund("cs_none", true) {
+		if w.SettleRefund(w.Session.ID, true) || w.SettleRefund(w.Session.ID, false) ||
+			w.SettleRefund("cs_none", true) {
 			t.Error("a refund was settled before there was one")
 		}
 		w.SetRefunds(RefundsPend)
@@ -129,7 +136,12 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("the payment was not disputed, or twice")
 			}
 			w.want("disputed", "350 0 100 succeeded", "charge.dispute.created")
-			_, charge, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent, "expand[]=latest_charge")
+			_, charge, _ := stripeCall(
+				t,
+				w.Stripe,
+				"GET /v1/payment_intents/"+w.PaymentIntent,
+				"expand[]=latest_charge",
+			)
 			if got := at(charge, "latest_charge.disputed"); got != "true" {
 				t.Errorf("got disputed %s; want true", got)
 			}
@@ -140,9 +152,17 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("the dispute was not closed, or twice")
 			}
 			w.want("closed", "350 0 100 succeeded", "charge.dispute.closed")
-			_, list, _ := stripeCall(t, w.Stripe, "GET /v1/events", "types[]=charge.dispute.closed&types[]=charge.dispute.created")
+			_, list, _ := stripeCall(
+				t,
+				w.Stripe,
+				"GET /v1/events",
+				"types[]=charge.dispute.closed&types[]=charge.dispute.created",
+			)
 			want := map[bool]string{true: "won", false: "lost"}[won]
-			if at(list, "data.0.data.object.status") != want || at(list, "data.1.data.object.status") != "needs_response" || at(list, "data.0.data.object.amount") != "250" || at(list, "data.0.data.object.payment_intent") != w.PaymentIntent {
+			if at(list, "data.0.data.object.status") != want ||
+				at(list, "data.1.data.object.status") != "needs_response" ||
+				at(list, "data.0.data.object.amount") != "250" ||
+				at(list, "data.0.data.object.payment_intent") != w.PaymentIntent {
 				t.Errorf("got %v; want 250 asked for, and then %s", list, want)
 			}
 			if got := w.refund(""); (got == "succeeded") != won {
@@ -186,14 +206,22 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 					events = row.other
 				}
 				w.want(row.name, row.money, events)
-				_, intent, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent, "expand[]=latest_charge")
+				_, intent, _ := stripeCall(
+					t,
+					w.Stripe,
+					"GET /v1/payment_intents/"+w.PaymentIntent,
+					"expand[]=latest_charge",
+				)
 				refunded := map[bool]string{true: "350", false: "0"}[other && row.name != "captured"]
-				if at(intent, "cancellation_reason") != row.reason || at(intent, "latest_charge.amount_refunded") != refunded {
+				if at(intent, "cancellation_reason") != row.reason ||
+					at(intent, "latest_charge.amount_refunded") != refunded {
 					t.Errorf("%s: got %v; want the reason %s and %s refunded", row.name, intent, row.reason, refunded)
 				}
 				for _, call := range []string{"capture", "cancel"} {
 					_, answer, _ := stripeCall(t, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/"+call, "")
-					if at(answer, "error.code") != "payment_intent_unexpected_state" || at(answer, "error.payment_intent.id") != w.PaymentIntent || !strings.HasSuffix(row.money, at(answer, "error.payment_intent.status")) {
+					if at(answer, "error.code") != "payment_intent_unexpected_state" ||
+						at(answer, "error.payment_intent.id") != w.PaymentIntent ||
+						!strings.HasSuffix(row.money, at(answer, "error.payment_intent.status")) {
 						t.Errorf("%s: %s answers %v; want the intent in the refusal", row.name, call, answer)
 					}
 				}

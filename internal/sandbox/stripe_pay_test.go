@@ -54,9 +54,16 @@ func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				_, session, _ := stripeCall(t, s, "GET /v1/checkout/sessions/"+paid.ID, "expand[]=payment_intent.latest_charge&expand[]=line_items")
+				_, session, _ := stripeCall(
+					t,
+					s,
+					"GET /v1/checkout/sessions/"+paid.ID,
+					"expand[]=payment_intent.latest_charge&expand[]=line_items",
+				)
 				intent := strings.NewReplacer("<nil>", "", "nothing", "").Replace(at(session, "payment_intent.status"))
-				if at(session, "payment_status") != row.status || at(session, "status") != "complete" || at(session, "amount_total") != row.amount || intent != row.intent {
+				if at(session, "payment_status") != row.status || at(session, "status") != "complete" ||
+					at(session, "amount_total") != row.amount ||
+					intent != row.intent {
 					t.Errorf("got %v; want %s for %s, intent %q", session, row.status, row.amount, row.intent)
 				}
 				for path, want := range map[string]string{"metadata.device_uid": machine1, "payment_link": link.ID, "currency": "eur",
@@ -76,7 +83,8 @@ func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 				for _, e := range s.Events() {
 					events = append(events, e.Type)
 				}
-				if fmt.Sprint(events) != fmt.Sprint(strings.Fields(row.events)) || fmt.Sprint(got.seen()) != fmt.Sprint(strings.Fields(row.sent)) {
+				if fmt.Sprint(events) != fmt.Sprint(strings.Fields(row.events)) ||
+					fmt.Sprint(got.seen()) != fmt.Sprint(strings.Fields(row.sent)) {
 					t.Errorf("got events %v, sent %v; want %s, sent %s", events, got.seen(), row.events, row.sent)
 				}
 				if !s.Settled() {
@@ -115,7 +123,8 @@ func TestWhatCannotBePaid(t *testing.T) {
 	if _, err := s.Pay("plink_0", PayOptions{}); err == nil {
 		t.Error("an unknown link was paid; want an error")
 	}
-	if x, err := s.Pay(link.URL, PayOptions{Method: "4000000000000002"}); err == nil || x.Status != "open" || x.PaymentIntent == "" {
+	if x, err := s.Pay(link.URL, PayOptions{Method: "4000000000000002"}); err == nil || x.Status != "open" ||
+		x.PaymentIntent == "" {
 		t.Errorf("got %+v, %v with a declined card; want an error, a session that is open, and its intent", x, err)
 	}
 	if _, err := s.Pay(link.URL, PayOptions{}); err != nil {
@@ -156,7 +165,13 @@ func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
 				x, _ = s.Session(x.ID)
 				_, intent, _ := stripeCall(t, s, "GET /v1/payment_intents/"+x.PaymentIntent, "")
 				if x.PaymentStatus != row.status || at(intent, "status") != row.intent {
-					t.Errorf("got %s, intent %s; want %s, %s", x.PaymentStatus, at(intent, "status"), row.status, row.intent)
+					t.Errorf(
+						"got %s, intent %s; want %s, %s",
+						x.PaymentStatus,
+						at(intent, "status"),
+						row.status,
+						row.intent,
+					)
 				}
 				types := got.seen()
 				slices.Sort(types)
@@ -175,7 +190,15 @@ func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
 	type step struct {
 		operation, params, status string // status of the object, or the error's code
 	}
-	capture, cancel := step{"POST /v1/payment_intents/PI/capture", "", "succeeded"}, step{"POST /v1/payment_intents/PI/cancel", "", "canceled"}
+	capture, cancel := step{
+		"POST /v1/payment_intents/PI/capture",
+		"",
+		"succeeded",
+	}, step{
+		"POST /v1/payment_intents/PI/cancel",
+		"",
+		"canceled",
+	}
 	refund := func(amount, status string) step {
 		return step{"POST /v1/refunds", "payment_intent=PI" + amount, status}
 	}
@@ -206,7 +229,12 @@ func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
 				t.Fatalf("got %+v, %v; want it paid, or unpaid while held", x, err)
 			}
 			for i, step := range row.steps {
-				_, answer, _ := stripeCall(t, s, strings.ReplaceAll(step.operation, "PI", x.PaymentIntent), strings.ReplaceAll(step.params, "PI", x.PaymentIntent))
+				_, answer, _ := stripeCall(
+					t,
+					s,
+					strings.ReplaceAll(step.operation, "PI", x.PaymentIntent),
+					strings.ReplaceAll(step.params, "PI", x.PaymentIntent),
+				)
 				got := []string{at(answer, "status"), at(answer, "error.code"), at(answer, "error.type")}
 				if !slices.Contains(got, step.status) {
 					t.Errorf("step %d: got %v; want %s", i, answer, step.status)
@@ -229,9 +257,16 @@ func TestRefundsAreListedAndAnnounced(t *testing.T) {
 	if s.Refund(x.ID, 351) || !s.Refund(x.ID, 100) {
 		t.Error("351 of 350 was given back, or 100 was not")
 	}
-	_, made, _ := stripeCall(t, s, "POST /v1/refunds", "payment_intent="+x.PaymentIntent+"&metadata[credit]=cr_1&reason=requested_by_customer")
+	_, made, _ := stripeCall(
+		t,
+		s,
+		"POST /v1/refunds",
+		"payment_intent="+x.PaymentIntent+"&metadata[credit]=cr_1&reason=requested_by_customer",
+	)
 	_, list, _ := stripeCall(t, s, "GET /v1/refunds", "payment_intent="+x.PaymentIntent)
-	if at(list, "data.0.id") != at(made, "id") || at(list, "data.0.amount") != "250" || at(list, "data.1.amount") != "100" || at(list, "data.0.metadata.credit") != "cr_1" {
+	if at(list, "data.0.id") != at(made, "id") || at(list, "data.0.amount") != "250" ||
+		at(list, "data.1.amount") != "100" ||
+		at(list, "data.0.metadata.credit") != "cr_1" {
 		t.Errorf("got %v; want 250 and 100", list)
 	}
 	_, charge, _ := stripeCall(t, s, "GET /v1/charges/"+at(made, "charge"), "")
@@ -294,9 +329,14 @@ func TestASessionIsMadeForOnePurchase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, got, _ := payable(t, StripeConfig{})
 		create := func() object {
-			_, made, _ := stripeCall(t, s, "POST /v1/checkout/sessions", wash+"&mode=payment&success_url=https://a.example/s?id={CHECKOUT_SESSION_ID}"+
-				"&cancel_url=https://a.example/c&metadata[device_uid]=dev:1&payment_intent_data[metadata][device_uid]=dev:1&client_reference_id=scan-1"+
-				"&expires_at="+fmt.Sprint(time.Now().Add(30*time.Minute).Unix()))
+			_, made, _ := stripeCall(
+				t,
+				s,
+				"POST /v1/checkout/sessions",
+				wash+"&mode=payment&success_url=https://a.example/s?id={CHECKOUT_SESSION_ID}"+
+					"&cancel_url=https://a.example/c&metadata[device_uid]=dev:1&payment_intent_data[metadata][device_uid]=dev:1&client_reference_id=scan-1"+
+					"&expires_at="+fmt.Sprint(time.Now().Add(30*time.Minute).Unix()),
+			)
 			return made
 		}
 		made := create()
@@ -306,11 +346,13 @@ func TestASessionIsMadeForOnePurchase(t *testing.T) {
 				t.Errorf("%s: got %s; want %s", path, got, want)
 			}
 		}
-		if x, err := s.Pay(at(made, "url"), PayOptions{}); err != nil || x.ID != at(made, "id") || x.DeviceUID != "dev:1" {
+		if x, err := s.Pay(at(made, "url"), PayOptions{}); err != nil || x.ID != at(made, "id") ||
+			x.DeviceUID != "dev:1" {
 			t.Errorf("got %+v, %v; want the session paid", x, err)
 		}
 		late, expired := create(), create()
-		if status, answer, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", ""); status != 200 || at(answer, "status") != "expired" {
+		if status, answer, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", ""); status != 200 ||
+			at(answer, "status") != "expired" {
 			t.Errorf("got %d %v; want it expired", status, answer)
 		}
 		if status, _, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", ""); status != 400 {

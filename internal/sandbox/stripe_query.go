@@ -68,7 +68,8 @@ func (e *apiError) reply() reply {
 // object is a JSON object.
 type object = map[string]any
 
-// query is the parameters of a request, from its form or its query string. The first bad value is kept as its problem.
+// query is the parameters of a request, from its form or its query string. The first bad value is
+// kept as its problem.
 type query struct {
 	url.Values
 	id      string
@@ -260,7 +261,8 @@ func (q *query) metadata(name string, old map[string]string) map[string]string {
 	return merged
 }
 
-// tree returns the parameters under a name as nested objects, as Stripe echoes them; nil if there are none.
+// tree returns the parameters under a name as nested objects, as Stripe echoes them; nil if there
+// are none.
 func (q *query) tree(name string) object {
 	var root object
 	for full, values := range q.Values {
@@ -329,7 +331,8 @@ func (s *shelf[T]) get(id string) *T {
 
 const pageParams = " limit starting_after ending_before"
 
-// listPage answers a list call: newest first, at most limit (10) that are wanted, after or before a given object.
+// listPage answers a list call: newest first, at most limit (10) that are wanted, after or before a
+// given object.
 func listPage[T any](
 	q *query,
 	s *shelf[T],

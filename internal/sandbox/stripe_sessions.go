@@ -19,10 +19,14 @@ const (
 
 // PayOptions says how a customer pays; the zero value is the ordinary way.
 type PayOptions struct {
-	Unpaid      bool          // completed with payment_status "unpaid" (a delayed method); settle it later with Succeed or Fail
-	Method      string        // card number; "": 4242424242424242; "paypal": no card
-	NoWebhook   bool          // the events exist (GET /v1/events) but are not sent
-	EventsFirst string        // "session" (or ""): checkout.session.completed is first sent before the intent's event; "intent": after it; "only-session", "only-intent": the other one is not sent
+	// completed with payment_status "unpaid" (a delayed method); settle it later with Succeed or
+	// Fail
+	Unpaid    bool
+	Method    string // card number; "": 4242424242424242; "paypal": no card
+	NoWebhook bool   // the events exist (GET /v1/events) but are not sent
+	// "session" (or ""): checkout.session.completed is first sent before the intent's event;
+	// "intent": after it; "only-session", "only-intent": the other one is not sent
+	EventsFirst string
 	Amount      int64         // minor units, instead of the price's amount; 0: the price
 	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent
 	SessionAge  time.Duration // the session was made so long before it is paid
@@ -35,9 +39,10 @@ type PayOptions struct {
 // item's price, URL "" unless it is open, PaidAt zero until the money was taken (not merely held).
 type Session struct {
 	ID, PaymentIntent, PaymentLink, DeviceUID, PriceID, Status, PaymentStatus, Currency, URL, SuccessURL string
-	Amount                                                                                               int64 // minor units
-	Created, PaidAt                                                                                      time.Time
-	Metadata                                                                                             map[string]string
+	// minor units
+	Amount          int64
+	Created, PaidAt time.Time
+	Metadata        map[string]string
 }
 
 type session struct {
@@ -95,14 +100,16 @@ func (s *Stripe) begin(x *session, age time.Duration) {
 	s.sessions.put(x.ID, x)
 }
 
-// expireOld ends an open session that is past its time. It is done whenever a session is looked at; no event is sent.
+// expireOld ends an open session that is past its time. It is done whenever a session is looked at;
+// no event is sent.
 func (s *Stripe) expireOld(x *session) {
 	if x.Status == "open" && !s.Now().Before(x.expires) {
 		x.Status = "expired"
 	}
 }
 
-// Open begins a session, as a customer does who opens a link (its id or URL) and has not paid yet. Pay takes its ID.
+// Open begins a session, as a customer does who opens a link (its id or URL) and has not paid yet.
+// Pay takes its ID.
 func (s *Stripe) Open(link string) (Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +223,8 @@ type declined struct{ code, declineCode, message string }
 
 func (d *declined) Error() string { return d.message }
 
-// cardProblem is what a test card meets; nil for one that pays. Numbers and texts: docs.stripe.com/testing.
+// cardProblem is what a test card meets; nil for one that pays. Numbers and texts:
+// docs.stripe.com/testing.
 func cardProblem(number string) *declined {
 	switch strings.ReplaceAll(number, " ", "") {
 	case "", "4242424242424242", cardToConfirm, noCard:
@@ -483,7 +491,8 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	return rendered
 }
 
-// SessionsMade returns how many sessions were made through the API for a purchase each, without a link.
+// SessionsMade returns how many sessions were made through the API for a purchase each, without a
+// link.
 func (s *Stripe) SessionsMade() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -24,7 +24,16 @@ func newStripe(t *testing.T, c StripeConfig) *Stripe {
 	}
 	s := NewStripe(c)
 	t.Cleanup(s.Close)
-	s.AddPrice(Price{ID: "price_wash", Name: "Warm wash", Currency: "eur", Amount: 350, Active: true, Metadata: map[string]string{"duration": "30m"}})
+	s.AddPrice(
+		Price{
+			ID:       "price_wash",
+			Name:     "Warm wash",
+			Currency: "eur",
+			Amount:   350,
+			Active:   true,
+			Metadata: map[string]string{"duration": "30m"},
+		},
+	)
 	return s
 }
 
@@ -111,7 +120,12 @@ func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
 		}
 	}
 	id := at(link, "id")
-	_, changed, _ := stripeCall(t, s, createLink+"/"+id, "active=false&metadata[app]=&metadata[new]=1&payment_intent_data[metadata][other]=2&expand[0]=line_items")
+	_, changed, _ := stripeCall(
+		t,
+		s,
+		createLink+"/"+id,
+		"active=false&metadata[app]=&metadata[new]=1&payment_intent_data[metadata][other]=2&expand[0]=line_items",
+	)
 	for path, want := range map[string]string{
 		"active": "false", "metadata": "map[device_uid:dev:1 new:1]", "payment_intent_data.metadata": "map[other:2]",
 		"line_items.data.0.price.id": "price_wash", "inactive_message": "gone",
@@ -121,8 +135,10 @@ func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
 		}
 	}
 	links := s.Links()
-	if len(links) != 1 || links[0].ID != id || links[0].DeviceUID != "dev:1" || links[0].PriceID != "price_wash" || links[0].Active ||
-		links[0].CaptureMethod != "manual" || !strings.HasPrefix(links[0].ReturnURL, "https://pay.example/s") {
+	if len(links) != 1 || links[0].ID != id || links[0].DeviceUID != "dev:1" || links[0].PriceID != "price_wash" ||
+		links[0].Active ||
+		links[0].CaptureMethod != "manual" ||
+		!strings.HasPrefix(links[0].ReturnURL, "https://pay.example/s") {
 		t.Errorf("got %+v; want the same link", links)
 	}
 	_, items, _ := stripeCall(t, s, "GET /v1/payment_links/"+id+"/line_items", "limit=5")
@@ -142,33 +158,172 @@ func TestStripeRefusals(t *testing.T) {
 		{"an unknown path", "GET /v1/nowhere", "", "", "", 404, true},
 		{"an unknown method", "PUT /v1/payment_links", "", "", "", 404, true},
 		{"an unknown parameter", createLink, wash + "&colour=red", "parameter_unknown", "colour", 400, true},
-		{"a long description", createLink, wash + "&payment_intent_data[description]=" + strings.Repeat("x", 1001), "", "payment_intent_data[description]", 400, true},
-		{"a long message", createLink, wash + "&inactive_message=" + strings.Repeat("x", 501), "", "inactive_message", 400, true},
-		{"a long suffix", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=" + strings.Repeat("x", 23), "", "payment_intent_data[statement_descriptor_suffix]", 400, true},
-		{"a suffix of digits", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=123", "", "payment_intent_data[statement_descriptor_suffix]", 400, true},
-		{"a suffix with a star", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=A*B", "", "payment_intent_data[statement_descriptor_suffix]", 400, true},
-		{"a parameter that cannot be changed", createLink + "/plink_1", "line_items[0][price]=price_wash", "parameter_unknown", "line_items[0][price]", 400, true},
+		{
+			"a long description",
+			createLink,
+			wash + "&payment_intent_data[description]=" + strings.Repeat("x", 1001),
+			"",
+			"payment_intent_data[description]",
+			400,
+			true,
+		},
+		{
+			"a long message",
+			createLink,
+			wash + "&inactive_message=" + strings.Repeat("x", 501),
+			"",
+			"inactive_message",
+			400,
+			true,
+		},
+		{
+			"a long suffix",
+			createLink,
+			wash + "&payment_intent_data[statement_descriptor_suffix]=" + strings.Repeat("x", 23),
+			"",
+			"payment_intent_data[statement_descriptor_suffix]",
+			400,
+			true,
+		},
+		{
+			"a suffix of digits",
+			createLink,
+			wash + "&payment_intent_data[statement_descriptor_suffix]=123",
+			"",
+			"payment_intent_data[statement_descriptor_suffix]",
+			400,
+			true,
+		},
+		{
+			"a suffix with a star",
+			createLink,
+			wash + "&payment_intent_data[statement_descriptor_suffix]=A*B",
+			"",
+			"payment_intent_data[statement_descriptor_suffix]",
+			400,
+			true,
+		},
+		{
+			"a parameter that cannot be changed",
+			createLink + "/plink_1",
+			"line_items[0][price]=price_wash",
+			"parameter_unknown",
+			"line_items[0][price]",
+			400,
+			true,
+		},
 		{"an unknown property to expand", "GET /v1/prices/price_wash", "expand[]=colour", "", "expand[]", 400, true},
 		{"no line items", createLink, "metadata[a]=b", "parameter_missing", "line_items", 400, true},
 		{"no quantity", createLink, "line_items[0][price]=price_wash", "", "line_items[0][quantity]", 400, true},
-		{"a price that does not exist", createLink, "line_items[0][price]=price_0&line_items[0][quantity]=1", "resource_missing", "line_items[0][price]", 400, false},
-		{"an inactive price", createLink, "line_items[0][price]=price_old&line_items[0][quantity]=1", "", "line_items[0][price]", 400, false},
-		{"a subscription", createLink, "line_items[0][price]=price_monthly&line_items[0][quantity]=1", "", "line_items[0][price]", 400, false},
-		{"too small an amount", createLink, "line_items[0][price]=price_small&line_items[0][quantity]=1", "amount_too_small", "", 400, false},
+		{
+			"a price that does not exist",
+			createLink,
+			"line_items[0][price]=price_0&line_items[0][quantity]=1",
+			"resource_missing",
+			"line_items[0][price]",
+			400,
+			false,
+		},
+		{
+			"an inactive price",
+			createLink,
+			"line_items[0][price]=price_old&line_items[0][quantity]=1",
+			"",
+			"line_items[0][price]",
+			400,
+			false,
+		},
+		{
+			"a subscription",
+			createLink,
+			"line_items[0][price]=price_monthly&line_items[0][quantity]=1",
+			"",
+			"line_items[0][price]",
+			400,
+			false,
+		},
+		{
+			"too small an amount",
+			createLink,
+			"line_items[0][price]=price_small&line_items[0][quantity]=1",
+			"amount_too_small",
+			"",
+			400,
+			false,
+		},
 		{"too long a metadata value", createLink, wash + "&metadata[a]=" + long, "", "metadata[a]", 400, true},
-		{"too long a metadata key", createLink, wash + "&metadata[" + long[:41] + "]=1", "", "metadata[" + long[:41] + "]", 400, true},
-		{"a redirect to nowhere", createLink, wash + "&after_completion[type]=redirect", "", "after_completion", 400, true},
-		{"a redirect to no address", createLink, wash + "&after_completion[type]=redirect&after_completion[redirect][url]=here", "url_invalid", "after_completion[redirect][url]", 400, true},
+		{
+			"too long a metadata key",
+			createLink,
+			wash + "&metadata[" + long[:41] + "]=1",
+			"",
+			"metadata[" + long[:41] + "]",
+			400,
+			true,
+		},
+		{
+			"a redirect to nowhere",
+			createLink,
+			wash + "&after_completion[type]=redirect",
+			"",
+			"after_completion",
+			400,
+			true,
+		},
+		{
+			"a redirect to no address",
+			createLink,
+			wash + "&after_completion[type]=redirect&after_completion[redirect][url]=here",
+			"url_invalid",
+			"after_completion[redirect][url]",
+			400,
+			true,
+		},
 		{"no boolean", createLink + "/plink_1", "active=maybe", "", "active", 400, true},
 		{"an unknown link", "GET /v1/payment_links/plink_0", "", "resource_missing", "id", 404, false},
 		{"an unknown price", "GET /v1/prices/price_0", "", "resource_missing", "id", 404, false},
 		{"an unknown session", "GET /v1/checkout/sessions/cs_0", "", "resource_missing", "id", 404, false},
 		{"too large a page", "GET /v1/payment_links", "limit=101", "", "limit", 400, true},
-		{"a page after nothing", "GET /v1/payment_links", "starting_after=plink_0", "resource_missing", "starting_after", 400, false},
-		{"a session without a mode", "POST /v1/checkout/sessions", wash + "&success_url=https://a.example", "", "mode", 400, true},
-		{"a session that expires too soon", "POST /v1/checkout/sessions", wash + "&mode=payment&success_url=https://a.example&expires_at=" + strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10), "", "expires_at", 400, true},
+		{
+			"a page after nothing",
+			"GET /v1/payment_links",
+			"starting_after=plink_0",
+			"resource_missing",
+			"starting_after",
+			400,
+			false,
+		},
+		{
+			"a session without a mode",
+			"POST /v1/checkout/sessions",
+			wash + "&success_url=https://a.example",
+			"",
+			"mode",
+			400,
+			true,
+		},
+		{
+			"a session that expires too soon",
+			"POST /v1/checkout/sessions",
+			wash + "&mode=payment&success_url=https://a.example&expires_at=" + strconv.FormatInt(
+				time.Now().Add(time.Minute).Unix(),
+				10,
+			),
+			"",
+			"expires_at",
+			400,
+			true,
+		},
 		{"a refund of nothing", "POST /v1/refunds", "", "", "", 400, true},
-		{"a refund of an unknown intent", "POST /v1/refunds", "payment_intent=pi_0", "resource_missing", "payment_intent", 400, false},
+		{
+			"a refund of an unknown intent",
+			"POST /v1/refunds",
+			"payment_intent=pi_0",
+			"resource_missing",
+			"payment_intent",
+			400,
+			false,
+		},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -182,7 +337,8 @@ func TestStripeRefusals(t *testing.T) {
 			status, answer, _ := stripeCall(t, s, row.operation, row.params)
 			code := strings.ReplaceAll(at(answer, "error.code"), "<nil>", "")
 			param := strings.ReplaceAll(at(answer, "error.param"), "<nil>", "")
-			if status != row.status || code != row.code || param != row.param || at(answer, "error.type") != "invalid_request_error" {
+			if status != row.status || code != row.code || param != row.param ||
+				at(answer, "error.type") != "invalid_request_error" {
 				t.Errorf("got %d %v; want %d %s %s", status, answer, row.status, row.code, row.param)
 			}
 			if (said.count() > 0) != row.reported {
@@ -198,10 +354,12 @@ func TestStripeRefusals(t *testing.T) {
 		many += fmt.Sprintf("&metadata[k%d]=v", i)
 	}
 	said := &reports{}
-	if status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, many); status != 400 || said.count() != 1 {
+	if status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, many); status != 400 ||
+		said.count() != 1 {
 		t.Errorf("51 metadata keys: got %d and %d reports; want 400 and 1", status, said.count())
 	}
-	if status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash, "Content-Type", "application/json"); status != 400 || said.count() != 2 {
+	if status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash, "Content-Type", "application/json"); status != 400 ||
+		said.count() != 2 {
 		t.Errorf("a JSON body: got %d and %d reports; want 400 and 2", status, said.count())
 	}
 }
@@ -226,7 +384,14 @@ func TestKeys(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			row.config.Report = t
-			status, answer, _ := stripeCall(t, newStripe(t, row.config), "GET /v1/balance", "", "Authorization", row.header)
+			status, answer, _ := stripeCall(
+				t,
+				newStripe(t, row.config),
+				"GET /v1/balance",
+				"",
+				"Authorization",
+				row.header,
+			)
 			if status != row.status || strings.Contains(fmt.Sprint(answer), "wrong") {
 				t.Errorf("got %d %v; want %d and no key shown", status, answer, row.status)
 			}
@@ -270,7 +435,15 @@ func TestIdempotencyKeys(t *testing.T) {
 			for i, step := range row.steps {
 				status, answer, header := stripeCall(t, s, createLink, step.params, "Idempotency-Key", step.key)
 				if status != step.status || (header.Get("Idempotent-Replayed") == "true") != step.replayed {
-					t.Errorf("step %d: got %d %v %v; want %d, replayed %t", i, status, answer, header, step.status, step.replayed)
+					t.Errorf(
+						"step %d: got %d %v %v; want %d, replayed %t",
+						i,
+						status,
+						answer,
+						header,
+						step.status,
+						step.replayed,
+					)
 				}
 			}
 			applied := 0
@@ -367,8 +540,17 @@ func TestPaging(t *testing.T) {
 		_, answer, _ := stripeCall(t, s, "GET /v1/payment_links", row.params)
 		data, _ := answer["data"].([]any)
 		last := fmt.Sprintf("data.%d.id", len(data)-1)
-		if len(data) != row.count || at(answer, "data.0.id") != row.first || at(answer, last) != row.last || answer["has_more"] != row.more {
-			t.Errorf("%q: got %d from %s to %s, has_more %v; want %+v", row.params, len(data), at(answer, "data.0.id"), at(answer, last), answer["has_more"], row)
+		if len(data) != row.count || at(answer, "data.0.id") != row.first || at(answer, last) != row.last ||
+			answer["has_more"] != row.more {
+			t.Errorf(
+				"%q: got %d from %s to %s, has_more %v; want %+v",
+				row.params,
+				len(data),
+				at(answer, "data.0.id"),
+				at(answer, last),
+				answer["has_more"],
+				row,
+			)
 		}
 	}
 }
@@ -382,11 +564,15 @@ func TestAPriceComesWithItsProduct(t *testing.T) {
 			t.Errorf("%s: got %s; want %s", path, got, want)
 		}
 	}
-	if _, product, _ := stripeCall(t, s, "GET /v1/products/"+at(price, "product.id"), ""); at(product, "name") != "Warm wash" {
+	if _, product, _ := stripeCall(t, s, "GET /v1/products/"+at(price, "product.id"), ""); at(
+		product,
+		"name",
+	) != "Warm wash" {
 		t.Errorf("got product %v; want Warm wash", product)
 	}
 	s.SetPrice("price_wash", func(p *Price) { p.Active, p.Amount = false, 400 })
-	if _, price, _ := stripeCall(t, s, "GET /v1/prices/price_wash", ""); at(price, "unit_amount") != "400" || at(price, "active") != "false" {
+	if _, price, _ := stripeCall(t, s, "GET /v1/prices/price_wash", ""); at(price, "unit_amount") != "400" ||
+		at(price, "active") != "false" {
 		t.Errorf("got %v; want 400, inactive", price)
 	}
 }

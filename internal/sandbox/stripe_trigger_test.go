@@ -5,13 +5,19 @@ import (
 	"testing"
 )
 
-// triggered makes what `stripe trigger checkout.session.completed` makes before it pays, and returns the session's id.
+// triggered makes what `stripe trigger checkout.session.completed` makes before it pays, and
+// returns the session's id.
 func triggered(t *testing.T, s *Stripe) string {
 	t.Helper()
 	_, product, _ := stripeCall(t, s, "POST /v1/products", "name=myproduct&description=made+by+hand")
 	_, price, _ := stripeCall(t, s, "POST /v1/prices", "product="+at(product, "id")+"&unit_amount=1500&currency=usd")
-	status, session, _ := stripeCall(t, s, "POST /v1/checkout/sessions", "mode=payment&success_url=https://example.com&line_items[0][price]="+at(price, "id")+
-		"&line_items[0][quantity]=2&metadata[device_uid]=dev:1&payment_intent_data[shipping][name]=Jenny")
+	status, session, _ := stripeCall(
+		t,
+		s,
+		"POST /v1/checkout/sessions",
+		"mode=payment&success_url=https://example.com&line_items[0][price]="+at(price, "id")+
+			"&line_items[0][quantity]=2&metadata[device_uid]=dev:1&payment_intent_data[shipping][name]=Jenny",
+	)
 	if status != http.StatusOK || at(session, "amount_total") != "3000" {
 		t.Fatalf("got %d %v; want a session over 3000", status, session)
 	}
@@ -25,15 +31,23 @@ func TestATriggeredSessionIsPaidInTheCustomersPlace(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{})
 	id := triggered(t, s)
-	if status, page, _ := stripeCall(t, s, "GET /v1/payment_pages/"+id, ""); status != http.StatusOK || at(page, "status") != "open" {
+	if status, page, _ := stripeCall(t, s, "GET /v1/payment_pages/"+id, ""); status != http.StatusOK ||
+		at(page, "status") != "open" {
 		t.Errorf("got %d %v; want an open page", status, page)
 	}
-	_, method, _ := stripeCall(t, s, "POST /v1/payment_methods", "type=card&card[token]=tok_visa&billing_details[email]=a@example.com")
+	_, method, _ := stripeCall(
+		t,
+		s,
+		"POST /v1/payment_methods",
+		"type=card&card[token]=tok_visa&billing_details[email]=a@example.com",
+	)
 	confirm := "POST /v1/payment_pages/" + id + "/confirm"
-	if status, page, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id")); status != http.StatusOK || at(page, "payment_status") != "paid" {
+	if status, page, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id")); status != http.StatusOK ||
+		at(page, "payment_status") != "paid" {
 		t.Errorf("got %d %v; want it paid", status, page)
 	}
-	if x, _ := s.Session(id); x.PaymentStatus != "paid" || x.PaymentLink != "" || x.DeviceUID != "dev:1" || x.Amount != 3000 {
+	if x, _ := s.Session(id); x.PaymentStatus != "paid" || x.PaymentLink != "" || x.DeviceUID != "dev:1" ||
+		x.Amount != 3000 {
 		t.Errorf("got session %+v; want 3000 paid for dev:1 without a link", x)
 	}
 	if status, answer, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id")); status != http.StatusBadRequest {

@@ -11,24 +11,36 @@ import (
 // (Q: Stripe, U: Notehub) and of notes older than it. The zero value of each setting is the
 // assumption that is safe for the bridge to make.
 
-// StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried against it).
+// StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried
+// against it).
 type StripeUnknown struct {
-	ClosedLinkEndsSessions bool   // Q4: deactivating a link ends its open sessions; assumed: they stay payable
-	PresentmentCharged     bool   // Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
-	LinksDoNotWait         bool   // Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or 10 s
-	ManualIsPaid           bool   // Q8: a session under manual capture completes as paid, without an event of its intent; assumed: as unpaid until the capture, and the intent's event follows
-	ReleaseIsRefund        bool   // Q8: a hold that was released shows as a refund of its charge, with charge.refunded; assumed: only as a canceled intent
-	BalanceCode            string // Q14: the error code of a refund for which the balance is too little; assumed: none, only words
+	ClosedLinkEndsSessions bool // Q4: deactivating a link ends its open sessions; assumed: they stay payable
+	// Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
+	PresentmentCharged bool
+	// Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or
+	// 10 s
+	LinksDoNotWait bool
+	// Q8: a session under manual capture completes as paid, without an event of its intent;
+	// assumed: as unpaid until the capture, and the intent's event follows
+	ManualIsPaid bool
+	// Q8: a hold that was released shows as a refund of its charge, with charge.refunded; assumed:
+	// only as a canceled intent
+	ReleaseIsRefund bool
+	// Q14: the error code of a refund for which the balance is too little; assumed: none, only
+	// words
+	BalanceCode string
 }
 
-// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed (Q7 for links).
+// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed
+// (Q7 for links).
 const checkoutWait = 10 * time.Second
 
 // linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be
 // null, so that nobody uses it.
 const linkSuccessURL = ""
 
-// manualEvent is sent beside checkout.session.completed when the money is only held (Q8); "" is none.
+// manualEvent is sent beside checkout.session.completed when the money is only held (Q8); "" is
+// none.
 func (u StripeUnknown) manualEvent() string {
 	if u.ManualIsPaid {
 		return ""
@@ -55,7 +67,8 @@ type NotehubUnknown struct {
 	GoneDeleted     bool // U15: deleting a note that is gone is answered 200; assumed: 404 with {note-noexist}
 }
 
-// largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant to stay small).
+// largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant
+// to stay small).
 const largestNote = 1 << 10
 
 // Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic unless

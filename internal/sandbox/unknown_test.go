@@ -11,7 +11,17 @@ func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the other way %t", other), func(t *testing.T) {
 			t.Parallel()
-			s, _, link := payable(t, StripeConfig{Unknown: StripeUnknown{ClosedLinkEndsSessions: other, PresentmentCharged: other, ManualIsPaid: other, BalanceCode: map[bool]string{true: "balance_insufficient"}[other]}})
+			s, _, link := payable(
+				t,
+				StripeConfig{
+					Unknown: StripeUnknown{
+						ClosedLinkEndsSessions: other,
+						PresentmentCharged:     other,
+						ManualIsPaid:           other,
+						BalanceCode:            map[bool]string{true: "balance_insufficient"}[other],
+					},
+				},
+			)
 			shown, err := s.Pay(link.ID, PayOptions{Presentment: "usd"})
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +77,15 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			config := NotehubConfig{Token: "pat", ClientID: "client", ClientSecret: "secret", Project: project, MaxPending: 1, Report: t, Unknown: row.unknown}
+			config := NotehubConfig{
+				Token:        "pat",
+				ClientID:     "client",
+				ClientSecret: "secret",
+				Project:      project,
+				MaxPending:   1,
+				Report:       t,
+				Unknown:      row.unknown,
+			}
 			n := NewNotehub(config)
 			n.AddFleet("fleet:1", "", map[string]string{"v": "first"})
 			n.AddFleet("fleet:2", "", map[string]string{"v": "last"})
@@ -90,7 +108,10 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 			if got := status("DELETE", path+"/notes/payment.qi/1:1", ""); got != row.gone {
 				t.Errorf("deleting a note that is gone: got %d; want %d", got, row.gone)
 			}
-			if _, answer := hubCall(t, n, "GET", path+"/environment_variables", ""); at(answer, "environment_variables_effective.v") != row.variable {
+			if _, answer := hubCall(t, n, "GET", path+"/environment_variables", ""); at(
+				answer,
+				"environment_variables_effective.v",
+			) != row.variable {
 				t.Errorf("two fleets: got %v; want %s", answer, row.variable)
 			}
 			n.SetDevice(machine1, func(d *Device) { d.Disabled = true })
@@ -123,7 +144,8 @@ func TestEveryObjectCanBeReadAgain(t *testing.T) {
 		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list", "/balance": "balance",
 		"/account": "account", "/events": "list", "/refunds": "list",
 	} {
-		if status, answer, _ := stripeCall(t, s, "GET /v1"+path, ""); status != http.StatusOK || at(answer, "object") != kind {
+		if status, answer, _ := stripeCall(t, s, "GET /v1"+path, ""); status != http.StatusOK ||
+			at(answer, "object") != kind {
 			t.Errorf("%s: got %d %v; want a %s", path, status, answer, kind)
 		}
 	}

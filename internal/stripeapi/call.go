@@ -12,7 +12,8 @@ import (
 	"github.com/stripe/stripe-go/v82/form"
 )
 
-// Raw makes calls through Stripe's library without its decoding, which fails as a whole for one odd field.
+// Raw makes calls through Stripe's library without its decoding, which fails as a whole for one odd
+// field.
 type Raw struct {
 	Backend stripe.Backend
 	Key     string

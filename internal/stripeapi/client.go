@@ -20,14 +20,16 @@ type Config struct {
 	Key     string
 	Project string // the metadata "project" of what is ours
 	Manual  bool   // links only hold the money, until Capture
-	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size of the replies.
+	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size
+	// of the replies.
 	Transport http.RoundTripper
 	// EventTypes are the types of events that Events lists, and DecodeEvent decodes one of them.
 	EventTypes  []string
 	DecodeEvent func(record []byte) bridge.Event
 }
 
-// Client is everything that knows Stripe. Each method makes one attempt and returns nil or a *upstream.Error.
+// Client is everything that knows Stripe. Each method makes one attempt and returns nil or a
+// *upstream.Error.
 type Client struct {
 	config  Config // for copies
 	Client  *stripe.Client
@@ -81,7 +83,8 @@ func (s *Client) WithLimiter(pace *upstream.Limiter) *Client {
 	return other
 }
 
-// ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed from a queue when there is one.
+// ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed
+// from a queue when there is one.
 func (s *Client) ready(ctx context.Context) error {
 	if err := s.Limiter.Wait(ctx); err != nil {
 		return &upstream.Error{Outcome: upstream.Retryable, Err: err}
@@ -105,30 +108,57 @@ func (s *Client) readyFor(ctx context.Context, id, prefix string) error {
 	return s.ready(ctx)
 }
 
-// readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is known of it.
-func readObject[T any](ctx context.Context, s *Client, path string, query url.Values, decode func([]byte) (T, error)) (object T, err error) {
+// readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is
+// known of it.
+func readObject[T any](
+	ctx context.Context,
+	s *Client,
+	path string,
+	query url.Values,
+	decode func([]byte) (T, error),
+) (object T, err error) {
 	text, err := s.raw.Get(ctx, path, query)
 	return decoded(s, text, err, upstream.Misconfigured, decode)
 }
 
-// createObject creates an object and decodes it. If it cannot be decoded, it is not known what was made.
-func createObject[T any](ctx context.Context, s *Client, path string, params any, key string, decode func([]byte) (T, error)) (object T, err error) {
+// createObject creates an object and decodes it. If it cannot be decoded, it is not known what was
+// made.
+func createObject[T any](
+	ctx context.Context,
+	s *Client,
+	path string,
+	params any,
+	key string,
+	decode func([]byte) (T, error),
+) (object T, err error) {
 	text, err := s.raw.Post(ctx, path, params, key)
 	return decoded(s, text, err, upstream.Unknown, decode)
 }
 
-// decoded decodes the reply of a call, or classifies the error of the call. odd is what a reply that cannot be decoded counts as.
-func decoded[T any](s *Client, text []byte, err error, odd upstream.Outcome, decode func([]byte) (T, error)) (object T, _ error) {
+// decoded decodes the reply of a call, or classifies the error of the call. odd is what a reply
+// that cannot be decoded counts as.
+func decoded[T any](
+	s *Client,
+	text []byte,
+	err error,
+	odd upstream.Outcome,
+	decode func([]byte) (T, error),
+) (object T, _ error) {
 	if err := s.outcome(err); err != nil {
 		return object, err
 	}
 	if object, err = decode(text); err != nil {
-		return object, &upstream.Error{Outcome: odd, Status: http.StatusOK, Detail: upstream.Excerpt([]byte(err.Error()))}
+		return object, &upstream.Error{
+			Outcome: odd,
+			Status:  http.StatusOK,
+			Detail:  upstream.Excerpt([]byte(err.Error())),
+		}
 	}
 	return object, nil
 }
 
-// readPage reads one page of a list, its records still as text. after is the id of the last record of the page before.
+// readPage reads one page of a list, its records still as text. after is the id of the last record
+// of the page before.
 func (s *Client) readPage(ctx context.Context, path string, query url.Values, after string) (Page, error) {
 	query.Set("limit", strconv.Itoa(onePage))
 	if after != "" {
@@ -140,8 +170,8 @@ func (s *Client) readPage(ctx context.Context, path string, query url.Values, af
 // onePage is how much Stripe lists at most at once. A full page may be followed by another.
 const onePage = 100
 
-// Page is an address at which Stripe shows something, or "" where it is not Stripe's: customers are led there. A simulated Stripe shows its pages
-// where it answers.
+// Page is an address at which Stripe shows something, or "" where it is not Stripe's: customers are
+// led there. A simulated Stripe shows its pages where it answers.
 func (s *Client) Page(address string) string {
 	u, err := url.Parse(address)
 	switch {

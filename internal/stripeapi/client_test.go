@@ -28,13 +28,23 @@ type testStripe struct {
 }
 
 func stripeSettings(base string) Config {
-	return Config{Key: fixture.TestKey, Project: fixture.Project, APIURL: base, EventTypes: ListedEventTypes(), DecodeEvent: DecodeListedEvent}
+	return Config{
+		Key:         fixture.TestKey,
+		Project:     fixture.Project,
+		APIURL:      base,
+		EventTypes:  ListedEventTypes(),
+		DecodeEvent: DecodeListedEvent,
+	}
 }
 
 // newStripeTest is for tests within a bubble of time: there is no socket.
 func newStripeTest(t *testing.T) *testStripe {
 	t.Helper()
-	s := &testStripe{Stripe: sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: t, CheckoutURL: "https://buy.test"})}
+	s := &testStripe{
+		Stripe: sandbox.NewStripe(
+			sandbox.StripeConfig{Key: fixture.TestKey, Report: t, CheckoutURL: "https://buy.test"},
+		),
+	}
 	c := stripeSettings("http://stripe.test")
 	c.Transport = sandbox.InProcess(s)
 	s.client = New(c)
@@ -49,7 +59,14 @@ func (s *testStripe) plan() error {
 
 // create makes a link for the washer and the warm wash.
 func (s *testStripe) create(key string) (ledger.Link, error) {
-	return s.client.CreateLink(context.Background(), ledger.Device{UID: fixture.Washer, Name: "Washer 3"}, payment.Offer{PriceID: fixture.Warm, Name: "Warm wash"}, "", "process", key)
+	return s.client.CreateLink(
+		context.Background(),
+		ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
+		payment.Offer{PriceID: fixture.Warm, Name: "Warm wash"},
+		"",
+		"process",
+		key,
+	)
 }
 
 func TestWhatAPriceMakesOfAPlan(t *testing.T) {
@@ -79,15 +96,51 @@ func TestWhatAPriceMakesOfAPlan(t *testing.T) {
 		want  payment.Offer // the zero plan: refused
 	}{
 		{"a one-time price", good, plan},
-		{"of no money", with(func(p *sandbox.Price) { p.Amount = 0 }), payment.Offer{PriceID: "price_1", Name: "Warm wash", Currency: "eur"}},
-		{"with a duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " 1h30m ", "delayed_start", "5m") }), timed(90*time.Minute, 5*time.Minute)},
-		{"with empty durations", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " ", "delayed_start", "") }), plan},
-		{"with parts of seconds, which are rounded", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "1500ms") }), timed(2*time.Second, 0)},
-		{"with the longest duration", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h") }), timed(720*time.Hour, 0)},
-		{"with a longer one", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h1s") }), payment.Offer{}},
-		{"with a bare number", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "30") }), payment.Offer{}},
-		{"with words", with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "half an hour") }), payment.Offer{}},
-		{"with less than nothing", with(func(p *sandbox.Price) { p.Metadata = metadata("delayed_start", "-5m") }), payment.Offer{}},
+		{
+			"of no money",
+			with(func(p *sandbox.Price) { p.Amount = 0 }),
+			payment.Offer{PriceID: "price_1", Name: "Warm wash", Currency: "eur"},
+		},
+		{
+			"with a duration",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " 1h30m ", "delayed_start", "5m") }),
+			timed(90*time.Minute, 5*time.Minute),
+		},
+		{
+			"with empty durations",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", " ", "delayed_start", "") }),
+			plan,
+		},
+		{
+			"with parts of seconds, which are rounded",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "1500ms") }),
+			timed(2*time.Second, 0),
+		},
+		{
+			"with the longest duration",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h") }),
+			timed(720*time.Hour, 0),
+		},
+		{
+			"with a longer one",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "720h1s") }),
+			payment.Offer{},
+		},
+		{
+			"with a bare number",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "30") }),
+			payment.Offer{},
+		},
+		{
+			"with words",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("duration", "half an hour") }),
+			payment.Offer{},
+		},
+		{
+			"with less than nothing",
+			with(func(p *sandbox.Price) { p.Metadata = metadata("delayed_start", "-5m") }),
+			payment.Offer{},
+		},
 		{"inactive", with(func(p *sandbox.Price) { p.Active = false }), payment.Offer{}},
 		{"recurring", with(func(p *sandbox.Price) { p.Recurring = true }), payment.Offer{}},
 		{"missing", with(func(p *sandbox.Price) { p.ID = "price_2" }), payment.Offer{}},
@@ -117,7 +170,13 @@ func TestAPriceWithoutAFixedAmountIsRefused(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newStripeTest(t)
-			s.Next(fixture.ReadPrice, sandbox.Outcome{Status: 200, Body: `{"id":"price_1","object":"price","active":true,"currency":"eur",` + body + `}`})
+			s.Next(
+				fixture.ReadPrice,
+				sandbox.Outcome{
+					Status: 200,
+					Body:   `{"id":"price_1","object":"price","active":true,"currency":"eur",` + body + `}`,
+				},
+			)
 			fixture.Meant(t, name, s.plan(), upstream.Rejected)
 		})
 	}
@@ -128,10 +187,27 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
-		plan := payment.Offer{PriceID: fixture.Warm, Name: "Warm wash", Amount: 350, Currency: "eur", Duration: time.Hour}
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: fixture.Washer, Name: "Washer 3"}, plan, returnURL, "process", "link:1")
+		plan := payment.Offer{
+			PriceID:  fixture.Warm,
+			Name:     "Warm wash",
+			Amount:   350,
+			Currency: "eur",
+			Duration: time.Hour,
+		}
+		link, err := s.client.CreateLink(
+			t.Context(),
+			ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
+			plan,
+			returnURL,
+			"process",
+			"link:1",
+		)
 		fixture.Meant(t, "link", err, upstream.OK)
-		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != fixture.Washer || link.Plan != plan || link.ReturnURL != returnURL || !link.Active || link.Livemode {
+		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != fixture.Washer ||
+			link.Plan != plan ||
+			link.ReturnURL != returnURL ||
+			!link.Active ||
+			link.Livemode {
 			t.Errorf("link %+v; want that of washer and plan", link)
 		}
 		seen := s.Requests(fixture.CreateLink)[0]
@@ -175,7 +251,9 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 			t.Errorf("manual: %v, %v; want it of the second link alone", plain.Manual, manual.Manual)
 		}
 		seen := s.Stripe.Links()
-		if seen[0].CaptureMethod == "manual" || seen[1].CaptureMethod != "manual" || seen[1].Metadata["capture"] != "manual" || seen[1].IntentMetadata["capture"] != "manual" {
+		if seen[0].CaptureMethod == "manual" || seen[1].CaptureMethod != "manual" ||
+			seen[1].Metadata["capture"] != "manual" ||
+			seen[1].IntentMetadata["capture"] != "manual" {
 			t.Errorf("links %+v; want the second made with manual capture, and its metadata to say so", seen)
 		}
 		listed, err := s.client.Links(t.Context())
@@ -190,10 +268,18 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link, err := s.client.CreateLink(t.Context(), ledger.Device{UID: fixture.Washer}, payment.Offer{PriceID: fixture.Warm}, "", "process", "link:1")
+		link, err := s.client.CreateLink(
+			t.Context(),
+			ledger.Device{UID: fixture.Washer},
+			payment.Offer{PriceID: fixture.Warm},
+			"",
+			"process",
+			"link:1",
+		)
 		fixture.Meant(t, "link", err, upstream.OK)
 		body, _ := url.QueryUnescape(string(s.Requests(fixture.CreateLink)[0].Body))
-		if strings.Contains(body, "after_completion") || !strings.Contains(body, "[description]="+fixture.Washer+": "+fixture.Warm) {
+		if strings.Contains(body, "after_completion") ||
+			!strings.Contains(body, "[description]="+fixture.Washer+": "+fixture.Warm) {
 			t.Errorf("parameters %s; want no after_completion, and the UIDs where there is no name", body)
 		}
 		if link.ReturnURL != "" {
@@ -242,7 +328,15 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 				ours := map[string]string{"app": App, "project": fixture.Project, "price_id": fixture.Warm}
 				var want []string
 				for i := range count {
-					l := s.AddLink(sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: ours, ReturnURL: "https://pay.example.com/"})
+					l := s.AddLink(
+						sandbox.Link{
+							Active:    true,
+							PriceID:   fixture.Warm,
+							DeviceUID: fmt.Sprint("dev:", i),
+							Metadata:  ours,
+							ReturnURL: "https://pay.example.com/",
+						},
+					)
 					want = append(want, l.ID)
 				}
 				links, err := s.client.Links(t.Context())
@@ -251,7 +345,9 @@ func TestOurActiveLinksAreListedOldestFirst(t *testing.T) {
 					t.Fatalf("%d links; want %d", len(links), count)
 				}
 				for i, l := range links {
-					if l.ID != want[i] || l.DeviceUID != fmt.Sprint("dev:", i) || l.Plan.PriceID != fixture.Warm || !l.Active || l.ReturnURL != "https://pay.example.com/" {
+					if l.ID != want[i] || l.DeviceUID != fmt.Sprint("dev:", i) || l.Plan.PriceID != fixture.Warm ||
+						!l.Active ||
+						l.ReturnURL != "https://pay.example.com/" {
 						t.Fatalf("link %d is %+v; want %s", i, l, want[i])
 					}
 				}
@@ -290,7 +386,14 @@ func TestAListOfLinksThatBreaksOffIsNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		for i := range 150 {
-			s.AddLink(sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fmt.Sprint("dev:", i), Metadata: map[string]string{"app": App, "project": fixture.Project}})
+			s.AddLink(
+				sandbox.Link{
+					Active:    true,
+					PriceID:   fixture.Warm,
+					DeviceUID: fmt.Sprint("dev:", i),
+					Metadata:  map[string]string{"app": App, "project": fixture.Project},
+				},
+			)
 		}
 		s.Next(fixture.ListLinks, sandbox.Outcome{Applied: true, Status: 200}, sandbox.Outcome{Status: 500})
 		links, err := s.client.Links(t.Context())
@@ -329,7 +432,12 @@ func TestSignLink(t *testing.T) {
 				t.Errorf("link %+v; want %+v", got, link)
 			}
 		}
-		fixture.Meant(t, "deactivate", s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}), upstream.OK)
+		fixture.Meant(
+			t,
+			"deactivate",
+			s.client.UpdateLink(t.Context(), ledger.Link{ID: made.ID, SignedBy: "a third"}),
+			upstream.OK,
+		)
 		signed("deactivated", made.ID, "a third")
 		fixture.Meant(t, "no such link", s.client.SignLink(t.Context(), "plink_none", "process"), upstream.Rejected)
 	})
@@ -339,7 +447,14 @@ func TestALinkIsChanged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link := s.AddLink(sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fixture.Washer, ReturnURL: "https://old.example.com/"})
+		link := s.AddLink(
+			sandbox.Link{
+				Active:    true,
+				PriceID:   fixture.Warm,
+				DeviceUID: fixture.Washer,
+				ReturnURL: "https://old.example.com/",
+			},
+		)
 		for _, row := range []struct {
 			name   string
 			change ledger.Link
@@ -351,10 +466,22 @@ func TestALinkIsChanged(t *testing.T) {
 		} {
 			fixture.Meant(t, row.name, s.client.UpdateLink(t.Context(), row.change), upstream.OK)
 			if got := s.Links()[0]; got.Active != row.change.Active || got.ReturnURL != row.want {
-				t.Errorf("%s: active %v, return URL %q; want %v, %q", row.name, got.Active, got.ReturnURL, row.change.Active, row.want)
+				t.Errorf(
+					"%s: active %v, return URL %q; want %v, %q",
+					row.name,
+					got.Active,
+					got.ReturnURL,
+					row.change.Active,
+					row.want,
+				)
 			}
 		}
-		fixture.Meant(t, "no such link", s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}), upstream.Rejected)
+		fixture.Meant(
+			t,
+			"no such link",
+			s.client.UpdateLink(t.Context(), ledger.Link{ID: "plink_none"}),
+			upstream.Rejected,
+		)
 	})
 }
 
@@ -366,7 +493,14 @@ func TestWhatASessionSays(t *testing.T) {
 		status, intent, charge string
 	}{
 		{"paid", "", sandbox.PayOptions{}, "paid", "succeeded", "now"},
-		{"paid long after it was opened", "", sandbox.PayOptions{SessionAge: 3 * time.Hour}, "paid", "succeeded", "now"},
+		{
+			"paid long after it was opened",
+			"",
+			sandbox.PayOptions{SessionAge: 3 * time.Hour},
+			"paid",
+			"succeeded",
+			"now",
+		},
 		{"free", "", sandbox.PayOptions{Free: true}, "no_payment_required", "", "none"},
 		{"paid with money that comes later", "", sandbox.PayOptions{Unpaid: true}, "unpaid", "processing", "none"},
 		{"held", "manual", sandbox.PayOptions{}, "unpaid", "requires_capture", "now"},
@@ -376,7 +510,14 @@ func TestWhatASessionSays(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newStripeTest(t)
-				link := s.AddLink(sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fixture.Washer, CaptureMethod: row.capture})
+				link := s.AddLink(
+					sandbox.Link{
+						Active:        true,
+						PriceID:       fixture.Warm,
+						DeviceUID:     fixture.Washer,
+						CaptureMethod: row.capture,
+					},
+				)
 				time.Sleep(time.Hour)
 				sold, err := s.Pay(link.ID, row.options)
 				if err != nil {
@@ -384,8 +525,13 @@ func TestWhatASessionSays(t *testing.T) {
 				}
 				got, err := s.client.Session(t.Context(), sold.ID)
 				fixture.Meant(t, "session", err, upstream.OK)
-				if got.ID != sold.ID || got.PaymentStatus != row.status || got.IntentStatus != row.intent || got.PaymentIntent != sold.PaymentIntent ||
-					got.PaymentLink != link.ID || got.Amount != sold.Amount || got.Currency != "eur" || got.Livemode || got.Metadata["device_uid"] != fixture.Washer {
+				if got.ID != sold.ID || got.PaymentStatus != row.status || got.IntentStatus != row.intent ||
+					got.PaymentIntent != sold.PaymentIntent ||
+					got.PaymentLink != link.ID ||
+					got.Amount != sold.Amount ||
+					got.Currency != "eur" ||
+					got.Livemode ||
+					got.Metadata["device_uid"] != fixture.Washer {
 					t.Errorf("session %+v; want what was sold: %+v", got, sold)
 				}
 				var want time.Time // without a charge Stripe does not tell
@@ -426,7 +572,13 @@ func TestASessionThatNobodyPaid(t *testing.T) {
 			time.Sleep(25 * time.Hour)
 		}
 		// Whatever an unfinished session claims, nobody has paid it.
-		s.Next(fixture.ReadSession, sandbox.Outcome{Status: 200, Body: `{"id":"cs_test_1","object":"checkout.session","status":"open","payment_status":"paid","payment_intent":{"id":"pi_1","status":"succeeded"}}`})
+		s.Next(
+			fixture.ReadSession,
+			sandbox.Outcome{
+				Status: 200,
+				Body:   `{"id":"cs_test_1","object":"checkout.session","status":"open","payment_status":"paid","payment_intent":{"id":"pi_1","status":"succeeded"}}`,
+			},
+		)
 		got, err := s.client.Session(t.Context(), "cs_test_1")
 		fixture.Meant(t, "a contradiction", err, upstream.OK)
 		if got.PaymentStatus != "unpaid" || got.IntentStatus != "" {
@@ -451,12 +603,33 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 		{"403", sandbox.Outcome{Status: 403}, upstream.Misconfigured, 0},
 		{"400", sandbox.Outcome{Status: 400}, upstream.Rejected, 0},
 		{"402", sandbox.Outcome{Status: 402}, upstream.Rejected, 0},
-		{"404 of an object", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`}, upstream.Rejected, 0},
-		{"404 of an address", sandbox.Outcome{Status: 404, Body: `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`}, upstream.Misconfigured, 0},
+		{
+			"404 of an object",
+			sandbox.Outcome{
+				Status: 404,
+				Body:   `{"error":{"type":"invalid_request_error","code":"resource_missing","message":"No such price"}}`,
+			},
+			upstream.Rejected,
+			0,
+		},
+		{
+			"404 of an address",
+			sandbox.Outcome{
+				Status: 404,
+				Body:   `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`,
+			},
+			upstream.Misconfigured,
+			0,
+		},
 		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: fixture.ProxyPage}, upstream.Unknown, 0},
 		{"409", sandbox.Outcome{Status: 409}, upstream.Retryable, 0},
 		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
-		{"429 that does", sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}}, upstream.RateLimited, 3 * time.Second},
+		{
+			"429 that does",
+			sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {"3"}}},
+			upstream.RateLimited,
+			3 * time.Second,
+		},
 		{"500", sandbox.Outcome{Status: 500}, upstream.Unknown, 0},
 		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unknown, 0},
 		{"502 of a proxy", sandbox.Outcome{Status: 502, Body: fixture.ProxyPage}, upstream.Unknown, 0},
@@ -477,7 +650,10 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 		fixture.CaptureIntent: func(s *testStripe) error { return s.client.Capture(context.Background(), "pi_1", "capture:cr_1") },
 		fixture.CancelIntent:  func(s *testStripe) error { return s.client.Release(context.Background(), "pi_1", "release:cr_1") },
 		fixture.CreateRefund: func(s *testStripe) error {
-			_, err := s.client.Refund(context.Background(), payment.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1})
+			_, err := s.client.Refund(
+				context.Background(),
+				payment.RefundOrder{Intent: "pi_1", Amount: 350, Credit: "cr_1", Number: 1},
+			)
 			return err
 		},
 		fixture.ListRefunds: func(s *testStripe) error { _, err := s.client.Refunds(context.Background(), "pi_1"); return err },
@@ -525,6 +701,13 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	s := New(stripeSettings(gone.URL))
 	_, err := s.Offer(t.Context(), fixture.Warm)
 	fixture.Meant(t, "price", err, upstream.Retryable)
-	_, err = s.CreateLink(t.Context(), ledger.Device{UID: fixture.Washer}, payment.Offer{PriceID: fixture.Warm}, "", "process", "key")
+	_, err = s.CreateLink(
+		t.Context(),
+		ledger.Device{UID: fixture.Washer},
+		payment.Offer{PriceID: fixture.Warm},
+		"",
+		"process",
+		"key",
+	)
 	fixture.Meant(t, "link", err, upstream.Retryable)
 }

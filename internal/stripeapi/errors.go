@@ -12,7 +12,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// outcome classifies what a call returned, and lets the pace know. On an error the library's other result is not nil but empty.
+// outcome classifies what a call returned, and lets the pace know. On an error the library's other
+// result is not nil but empty.
 func (s *Client) outcome(err error) error {
 	err = classify(err)
 	s.Limiter.Observe(time.Now(), err)
@@ -27,7 +28,11 @@ func classify(err error) error {
 	if !ok {
 		return upstream.TransportError(err)
 	}
-	out := &upstream.Error{Outcome: upstream.Rejected, Status: e.HTTPStatusCode, Detail: upstream.Excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg)))}
+	out := &upstream.Error{
+		Outcome: upstream.Rejected,
+		Status:  e.HTTPStatusCode,
+		Detail:  upstream.Excerpt([]byte(strings.TrimSpace(string(e.Code) + " " + e.Msg))),
+	}
 	switch {
 	case e.HTTPStatusCode == http.StatusTooManyRequests:
 		out.Outcome = upstream.RateLimited
@@ -37,7 +42,8 @@ func classify(err error) error {
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
 		out.Outcome = upstream.Misconfigured
 	case e.HTTPStatusCode == http.StatusNotFound && e.Code != stripe.ErrorCodeResourceMissing:
-		out.Outcome = upstream.Misconfigured // the address is not one of Stripe's API: that says nothing about the object
+		// the address is not one of Stripe's API: that says nothing about the object
+		out.Outcome = upstream.Misconfigured
 	case e.HTTPStatusCode == http.StatusConflict:
 		out.Outcome = upstream.Retryable // the same key is under way
 	case e.HTTPStatusCode >= 500 || e.HTTPStatusCode == 0:
@@ -48,7 +54,8 @@ func classify(err error) error {
 	return out
 }
 
-// refusal is the bridge's word for what Stripe refuses because of the state that the money is in; nil for other refusals.
+// refusal is the bridge's word for what Stripe refuses because of the state that the money is in;
+// nil for other refusals.
 func refusal(e *stripe.Error) error {
 	switch e.Code {
 	case stripe.ErrorCodeChargeAlreadyRefunded:
@@ -73,9 +80,11 @@ func refusal(e *stripe.Error) error {
 	return nil
 }
 
-// lacksBalance tells that our balance at Stripe does not cover a refund. What Stripe says then is not published: it was seen in
-// words, without a code (docs/vendors.md, Q14), so the codes of the neighbouring calls count as well. A card's lack of money does not.
+// lacksBalance tells that our balance at Stripe does not cover a refund. What Stripe says then is
+// not published: it was seen in words, without a code (docs/vendors.md, Q14), so the codes of the
+// neighbouring calls count as well. A card's lack of money does not.
 func lacksBalance(e *stripe.Error) bool {
-	return e.Type != stripe.ErrorTypeCard && (e.Code == stripe.ErrorCodeBalanceInsufficient || e.Code == stripe.ErrorCodeInsufficientFunds ||
-		strings.HasPrefix(e.Msg, "Insufficient funds in your Stripe balance"))
+	return e.Type != stripe.ErrorTypeCard &&
+		(e.Code == stripe.ErrorCodeBalanceInsufficient || e.Code == stripe.ErrorCodeInsufficientFunds ||
+			strings.HasPrefix(e.Msg, "Insufficient funds in your Stripe balance"))
 }

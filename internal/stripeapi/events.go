@@ -9,10 +9,15 @@ import (
 	"notepay/internal/bridge"
 )
 
-// Events lists one page of the events of the followed types, the newest first, of those that were created since then; Stripe
-// keeps them for 30 days. It begins behind the event with the id after, or at the newest; last is where the next page begins.
-// An event that cannot be read is given with Odd, and holds up none of the others.
-func (s *Client) Events(ctx context.Context, since time.Time, after string) (events []bridge.Event, last string, more bool, err error) {
+// Events lists one page of the events of the followed types, the newest first, of those that were
+// created since then; Stripe keeps them for 30 days. It begins behind the event with the id after,
+// or at the newest; last is where the next page begins. An event that cannot be read is given with
+// Odd, and holds up none of the others.
+func (s *Client) Events(
+	ctx context.Context,
+	since time.Time,
+	after string,
+) (events []bridge.Event, last string, more bool, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, "", false, err
 	}
@@ -27,7 +32,8 @@ func (s *Client) Events(ctx context.Context, since time.Time, after string) (eve
 	return events, page.Last, page.More, nil
 }
 
-// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date, whatever the reply says.
+// AskTime makes the cheapest call that a restricted key allows. What counts is the reply's Date,
+// whatever the reply says.
 func (s *Client) AskTime(ctx context.Context) error {
 	if err := s.ready(ctx); err != nil {
 		return err

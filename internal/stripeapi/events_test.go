@@ -51,7 +51,9 @@ func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
 		if e := s.told(t, "charge.refunded"); e.Intent != intent || e.Refunded != 350 || e.Refund != nil {
 			t.Errorf("charge: %+v; want 350 given back of the intent", e)
 		}
-		if e := s.told(t, "refund.created"); e.Refund == nil || *e.Refund != ours || e.Intent != intent || ours.Status != "pending" || ours.Credit != "cr_1" {
+		if e := s.told(t, "refund.created"); e.Refund == nil || *e.Refund != ours || e.Intent != intent ||
+			ours.Status != "pending" ||
+			ours.Credit != "cr_1" {
 			t.Errorf("created: %+v; want our order %+v", e.Refund, ours)
 		}
 		s.SettleRefund(sold.ID, false)
@@ -62,7 +64,11 @@ func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
 			}
 		}
 		s.Dispute(sold.ID)
-		if e := s.told(t, "charge.dispute.created"); e.Intent != intent || e.Dispute != "needs_response" || e.DisputeAmount == 0 || e.DisputeCurrency != "eur" || e.Refundable || strings.Contains(e.Body, "Casey") {
+		if e := s.told(t, "charge.dispute.created"); e.Intent != intent || e.Dispute != "needs_response" ||
+			e.DisputeAmount == 0 ||
+			e.DisputeCurrency != "eur" ||
+			e.Refundable ||
+			strings.Contains(e.Body, "Casey") {
 			t.Errorf("dispute: %+v; want its status, and not who paid", e)
 		}
 		s.CloseDispute(sold.ID, false)
@@ -97,13 +103,15 @@ func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
 		{"a dispute", "charge.dispute.funds_withdrawn", `,"status":"needs_response"`, true},
 	}
 	for _, row := range rows {
-		if _, err := DecodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) || !row.ok && !errors.Is(err, ErrMalformed) {
+		if _, err := DecodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) ||
+			!row.ok && !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v; want it read: %v", row.name, err, row.ok)
 		}
 	}
 }
 
-// withoutBody is an event but for its text: Stripe lists an event with another count of pending webhooks than it sent.
+// withoutBody is an event but for its text: Stripe lists an event with another count of pending
+// webhooks than it sent.
 func withoutBody(e bridge.Event) string {
 	e.Body, e.Pending, e.Listed = "", 0, false
 	session, refund := e.Session, e.Refund
@@ -157,8 +165,14 @@ func TestTextIsListedAsItWasSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		sent := fixture.SessionEvent("checkout.session.completed", `,"metadata":{"name":"Ben & Jo <3"},"amount_total":9007199254740993`)
-		s.Next(fixture.ListEvents, sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + sent + `]}`})
+		sent := fixture.SessionEvent(
+			"checkout.session.completed",
+			`,"metadata":{"name":"Ben & Jo <3"},"amount_total":9007199254740993`,
+		)
+		s.Next(
+			fixture.ListEvents,
+			sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + sent + `]}`},
+		)
 		events, _, _, err := s.client.Events(t.Context(), time.Now(), "")
 		if err != nil || len(events) != 1 {
 			t.Fatalf("events %+v, %v; want one", events, err)
@@ -221,18 +235,37 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
 		event := func(id, object string) string {
-			return fmt.Sprintf(`{"id":%q,"object":"event","created":5,"type":"checkout.session.completed","data":%s}`, id, object)
+			return fmt.Sprintf(
+				`{"id":%q,"object":"event","created":5,"type":"checkout.session.completed","data":%s}`,
+				id,
+				object,
+			)
 		}
-		s.Next(fixture.ListEvents, sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + strings.Join([]string{
-			event("evt_4", `{"object":{"id":"cs_4","amount_total":"all"}}`), event("evt_3", `{"object":{"id":"cs_3"}}`), event("evt_2", `{"object":{}}`), event("evt_1", `null`)}, ",") + `]}`})
+		s.Next(
+			fixture.ListEvents,
+			sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + strings.Join([]string{
+				event(
+					"evt_4",
+					`{"object":{"id":"cs_4","amount_total":"all"}}`,
+				), event("evt_3", `{"object":{"id":"cs_3"}}`), event("evt_2", `{"object":{}}`), event("evt_1", `null`)}, ",") + `]}`},
+		)
 		events, last, more, err := s.client.Events(t.Context(), time.Unix(0, 0), "")
 		fixture.Meant(t, "events", err, upstream.OK)
 		if len(events) != 4 || last != "evt_1" || more {
-			t.Fatalf("events %+v, last %q, more %v; want all four, and the page to end with the first", events, last, more)
+			t.Fatalf(
+				"events %+v, last %q, more %v; want all four, and the page to end with the first",
+				events,
+				last,
+				more,
+			)
 		}
 		for _, e := range events {
 			if (e.Odd == "") != (e.ID == "evt_3") || e.Odd != "" && !strings.Contains(e.Odd, e.ID) {
-				t.Errorf("%s is odd because of %q; want only the third to be read, and the others to be named", e.ID, e.Odd)
+				t.Errorf(
+					"%s is odd because of %q; want only the third to be read, and the others to be named",
+					e.ID,
+					e.Odd,
+				)
 			}
 		}
 		if s.client.Limiter.Unreachable() != "" || s.client.Limiter.Delay(time.Now()) != 0 {
@@ -295,7 +328,13 @@ func TestWhichSessionsAreListed(t *testing.T) {
 		sessions, _, last, more, err := s.client.Sessions(t.Context(), since, "")
 		fixture.Meant(t, "sessions", err, upstream.OK)
 		if len(sessions) != 2 || last != paid.ID || more {
-			t.Fatalf("sessions %+v, last %q, more %v; want the two that are complete, and not %s", sessions, last, more, open.ID)
+			t.Fatalf(
+				"sessions %+v, last %q, more %v; want the two that are complete, and not %s",
+				sessions,
+				last,
+				more,
+				open.ID,
+			)
 		}
 		for i, want := range []string{held.ID, paid.ID} {
 			one, err := s.client.Session(t.Context(), want)
@@ -308,7 +347,8 @@ func TestWhichSessionsAreListed(t *testing.T) {
 				t.Errorf("listed %+v; want what the session says itself: %+v", sessions[i], one)
 			}
 		}
-		if sessions[0].IntentStatus != "requires_capture" || sessions[1].Refunded != 100 || !sessions[1].Disputed || !sessions[1].PaidAt.Equal(time.Now().Truncate(time.Second)) {
+		if sessions[0].IntentStatus != "requires_capture" || sessions[1].Refunded != 100 || !sessions[1].Disputed ||
+			!sessions[1].PaidAt.Equal(time.Now().Truncate(time.Second)) {
 			t.Errorf("sessions %+v; want one held, and one refunded, disputed and paid now", sessions)
 		}
 	})

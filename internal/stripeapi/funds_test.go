@@ -26,7 +26,9 @@ func (s *testStripe) hold(t *testing.T) sandbox.Session {
 // sell sells a wash; a capture method of "" takes the money at once.
 func (s *testStripe) sell(t *testing.T, captureMethod string, o sandbox.PayOptions) sandbox.Session {
 	t.Helper()
-	link := s.AddLink(sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fixture.Washer, CaptureMethod: captureMethod})
+	link := s.AddLink(
+		sandbox.Link{Active: true, PriceID: fixture.Warm, DeviceUID: fixture.Washer, CaptureMethod: captureMethod},
+	)
 	sold, err := s.Pay(link.ID, o)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +37,10 @@ func (s *testStripe) sell(t *testing.T, captureMethod string, o sandbox.PayOptio
 }
 
 func (s *testStripe) refund(t *testing.T, intent string, amount int64, number int) (payment.RefundRecord, error) {
-	return s.client.Refund(t.Context(), payment.RefundOrder{Intent: intent, Amount: amount, Credit: "cr_1", Number: number})
+	return s.client.Refund(
+		t.Context(),
+		payment.RefundOrder{Intent: intent, Amount: amount, Credit: "cr_1", Number: number},
+	)
 }
 
 // wantMoney holds where a session's money is against "charged held refunded status".
@@ -70,8 +75,18 @@ func TestHeldMoneyIsTakenOnceWhateverHappensToTheReply(t *testing.T) {
 		if len(seen) != 2 || seen[0].Header.Get("Idempotency-Key") != "capture:cr_1" || len(seen[0].Body) != 0 {
 			t.Errorf("calls %+v; want the key and no parameters", seen)
 		}
-		refusedAs(t, "under another key", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1:2"), payment.ErrAlreadyCaptured)
-		refusedAs(t, "released too late", s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"), payment.ErrAlreadyCaptured)
+		refusedAs(
+			t,
+			"under another key",
+			s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1:2"),
+			payment.ErrAlreadyCaptured,
+		)
+		refusedAs(
+			t,
+			"released too late",
+			s.client.Release(t.Context(), sold.PaymentIntent, "release:cr_1"),
+			payment.ErrAlreadyCaptured,
+		)
 		fixture.Meant(t, "no such intent", s.client.Capture(t.Context(), "pi_none", "key"), upstream.Rejected)
 	})
 }
@@ -109,8 +124,18 @@ func TestHeldMoneyIsLetGo(t *testing.T) {
 				sold := s.hold(t)
 				row.release(t, s, sold)
 				s.wantMoney(t, sold.ID, "0 0 0 canceled")
-				refusedAs(t, "once more", s.client.Release(t.Context(), sold.PaymentIntent, "release:again"), payment.ErrAlreadyCanceled)
-				refusedAs(t, "taken too late", s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"), payment.ErrAlreadyCanceled)
+				refusedAs(
+					t,
+					"once more",
+					s.client.Release(t.Context(), sold.PaymentIntent, "release:again"),
+					payment.ErrAlreadyCanceled,
+				)
+				refusedAs(
+					t,
+					"taken too late",
+					s.client.Capture(t.Context(), sold.PaymentIntent, "capture:cr_1"),
+					payment.ErrAlreadyCanceled,
+				)
 			})
 		})
 	}
@@ -141,7 +166,14 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 		fixture.Meant(t, "cut", err, upstream.Unknown)
 		got, err := s.refund(t, sold.PaymentIntent, 100, 1)
 		fixture.Meant(t, "again", err, upstream.OK)
-		want := payment.RefundRecord{ID: got.ID, Intent: sold.PaymentIntent, Credit: "cr_1", Number: 1, Amount: 100, Status: "succeeded"}
+		want := payment.RefundRecord{
+			ID:     got.ID,
+			Intent: sold.PaymentIntent,
+			Credit: "cr_1",
+			Number: 1,
+			Amount: 100,
+			Status: "succeeded",
+		}
 		if got != want || got.ID == "" {
 			t.Errorf("refund %+v; want %+v", got, want)
 		}
@@ -166,7 +198,10 @@ func TestARefundIsOrderedWithExactlyTheseParameters(t *testing.T) {
 			flat[name] = parameters.Get(name)
 		}
 		if want := map[string]string{"payment_intent": sold.PaymentIntent, "amount": "100", "metadata[app]": App, "metadata[project]": fixture.Project,
-			"metadata[credit]": "cr_1", "metadata[number]": "1"}; !maps.Equal(flat, want) {
+			"metadata[credit]": "cr_1", "metadata[number]": "1"}; !maps.Equal(
+			flat,
+			want,
+		) {
 			t.Errorf("parameters %v; want %v", flat, want)
 		}
 	})
@@ -247,10 +282,18 @@ func TestRefundsThatAreRefused(t *testing.T) {
 		if !session.Disputed || session.Refunded != 0 {
 			t.Errorf("session %+v; want it disputed, and nothing refunded", session)
 		}
-		if d := session.Disputes; len(d) != 1 || d[0].Status != "needs_response" || d[0].Amount != 350 || d[0].Currency != "eur" || d[0].Refundable {
+		if d := session.Disputes; len(d) != 1 || d[0].Status != "needs_response" || d[0].Amount != 350 ||
+			d[0].Currency != "eur" ||
+			d[0].Refundable {
 			t.Errorf("disputes %+v; want the one that is open", d)
 		}
-		s.Next("GET /v1/disputes", sandbox.Outcome{Status: 403, Body: `{"error":{"type":"invalid_request_error","message":"The provided key does not have the required permissions"}}`})
+		s.Next(
+			"GET /v1/disputes",
+			sandbox.Outcome{
+				Status: 403,
+				Body:   `{"error":{"type":"invalid_request_error","message":"The provided key does not have the required permissions"}}`,
+			},
+		)
 		session, err = s.client.Session(t.Context(), sold.ID)
 		fixture.Meant(t, "session, for a key that may not read disputes", err, upstream.OK)
 		if !session.Disputed || session.Disputes != nil {
@@ -275,7 +318,10 @@ func TestRefundsThatAreRefused(t *testing.T) {
 func TestWhichRefusalsAreAnswers(t *testing.T) {
 	t.Parallel()
 	coded := func(code, more string) sandbox.Outcome {
-		return sandbox.Outcome{Status: 400, Body: fmt.Sprintf(`{"error":{"type":"invalid_request_error","code":%q,"message":"no"%s}}`, code, more)}
+		return sandbox.Outcome{
+			Status: 400,
+			Body:   fmt.Sprintf(`{"error":{"type":"invalid_request_error","code":%q,"message":"no"%s}}`, code, more),
+		}
 	}
 	rows := []struct {
 		name   string
@@ -287,14 +333,40 @@ func TestWhichRefusalsAreAnswers(t *testing.T) {
 		{"the hold ran out", coded("charge_expired_for_capture", ""), payment.ErrAlreadyCanceled},
 		{"disputed", coded("charge_disputed", ""), payment.ErrDisputed},
 		{"disputed, as refunds may say it", coded("refund_disputed_payment", ""), payment.ErrDisputed},
-		{"the intent succeeded", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"succeeded"}`), payment.ErrAlreadyCaptured},
-		{"the intent is canceled", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"canceled"}`), payment.ErrAlreadyCanceled},
-		{"the intent is in between", coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"processing"}`), nil},
+		{
+			"the intent succeeded",
+			coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"succeeded"}`),
+			payment.ErrAlreadyCaptured,
+		},
+		{
+			"the intent is canceled",
+			coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"canceled"}`),
+			payment.ErrAlreadyCanceled,
+		},
+		{
+			"the intent is in between",
+			coded("payment_intent_unexpected_state", `,"payment_intent":{"id":"pi_1","status":"processing"}`),
+			nil,
+		},
 		{"the intent is not told", coded("payment_intent_unexpected_state", ""), nil},
 		{"balance, by the code of payouts", coded("balance_insufficient", ""), payment.ErrBalance},
 		{"balance, by another", coded("insufficient_funds", ""), payment.ErrBalance},
-		{"balance, in words alone", sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error","message":"Insufficient funds in your Stripe balance to refund this amount."}}`}, payment.ErrBalance},
-		{"a card without money", sandbox.Outcome{Status: 402, Body: `{"error":{"type":"card_error","code":"insufficient_funds","message":"no"}}`}, nil},
+		{
+			"balance, in words alone",
+			sandbox.Outcome{
+				Status: 400,
+				Body:   `{"error":{"type":"invalid_request_error","message":"Insufficient funds in your Stripe balance to refund this amount."}}`,
+			},
+			payment.ErrBalance,
+		},
+		{
+			"a card without money",
+			sandbox.Outcome{
+				Status: 402,
+				Body:   `{"error":{"type":"card_error","code":"insufficient_funds","message":"no"}}`,
+			},
+			nil,
+		},
 		{"another refusal", coded("amount_too_large", ""), nil},
 	}
 	for _, row := range rows {
@@ -356,7 +428,9 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 		s.Stripe.Refund(s.sell(t, "", sandbox.PayOptions{}).ID, 0) // another payment's
 		refunds, err := s.client.Refunds(t.Context(), sold.PaymentIntent)
 		fixture.Meant(t, "refunds", err, upstream.OK)
-		if want := (payment.RefundRecord{Intent: sold.PaymentIntent, Amount: 100, Status: "succeeded"}); len(refunds) == 1 {
+		if want := (payment.RefundRecord{Intent: sold.PaymentIntent, Amount: 100, Status: "succeeded"}); len(
+			refunds,
+		) == 1 {
 			want.ID = refunds[0].ID
 			if refunds[0] != want {
 				t.Errorf("refund %+v; want %+v", refunds[0], want)

@@ -15,7 +15,8 @@ import (
 	"notepay/internal/fixture"
 )
 
-// reallySigned checks a signature by itself: one of the header's v1= is that of one of its times and the body, and the time is not too old.
+// reallySigned checks a signature by itself: one of the header's v1= is that of one of its times
+// and the body, and the time is not too old.
 func reallySigned(body []byte, header, secret string) bool {
 	var times, signatures []string
 	for pair := range strings.SplitSeq(header, ",") {
@@ -44,7 +45,10 @@ func reallySigned(body []byte, header, secret string) bool {
 }
 
 func FuzzWebhook(f *testing.F) {
-	good := fixture.SessionEvent("checkout.session.completed", `,"payment_status":"paid","payment_intent":"pi_1","metadata":{"device_uid":"dev:1"},"customer_details":{"email":"casey@example.com"}`)
+	good := fixture.SessionEvent(
+		"checkout.session.completed",
+		`,"payment_status":"paid","payment_intent":"pi_1","metadata":{"device_uid":"dev:1"},"customer_details":{"email":"casey@example.com"}`,
+	)
 	for _, body := range []string{
 		good, fixture.SessionEvent("payment_intent.succeeded", `,"latest_charge":{"billing_details":{"name":"Casey"}}`), fixture.SessionEvent("checkout.session.completed", `,"payment_intent":{"id":"pi_1"}`),
 		`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, `{"id":"evt_1","type":"a","created":9223372036854775807,"data":{"object":[]}}`,
@@ -61,7 +65,8 @@ func FuzzWebhook(f *testing.F) {
 	}
 	w := WebhookSecrets{fixture.TestSecret, ""}
 	f.Fuzz(func(t *testing.T, body []byte, header string) {
-		if _, err := w.Verify(body, header, nil); !errors.Is(err, ErrSignature) && !reallySigned(body, header, fixture.TestSecret) {
+		if _, err := w.Verify(body, header, nil); !errors.Is(err, ErrSignature) &&
+			!reallySigned(body, header, fixture.TestSecret) {
 			t.Fatalf("accepted, and not signed: %q with %q: %v", body, header, err)
 		}
 		event, err := w.Verify(body, fixture.Signed(string(body), fixture.TestSecret), nil)
@@ -83,14 +88,17 @@ func FuzzWebhook(f *testing.F) {
 			}
 			return
 		}
-		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") || (event.Session != nil && event.Session.ID == "") {
+		if (event.Session != nil) != strings.HasPrefix(event.Type, "checkout.session.") ||
+			(event.Session != nil && event.Session.ID == "") {
 			t.Errorf("session %+v for type %q", event.Session, event.Type)
 		}
 		refund := strings.HasPrefix(event.Type, "refund.") || event.Type == "charge.refund.updated"
-		if (event.Refund != nil) != refund || refund && (event.Refund.ID != event.ObjectID || (event.Refund.Credit == "") != (event.Refund.Number == 0)) {
+		if (event.Refund != nil) != refund ||
+			refund && (event.Refund.ID != event.ObjectID || (event.Refund.Credit == "") != (event.Refund.Number == 0)) {
 			t.Errorf("refund %+v for type %q", event.Refund, event.Type)
 		}
-		if event.Dispute != "" && !strings.HasPrefix(event.Type, "charge.dispute.") || event.Refunded != 0 && event.Type != "charge.refunded" {
+		if event.Dispute != "" && !strings.HasPrefix(event.Type, "charge.dispute.") ||
+			event.Refunded != 0 && event.Type != "charge.refunded" {
 			t.Errorf("dispute %q and %d refunded for type %q", event.Dispute, event.Refunded, event.Type)
 		}
 		for _, key := range []string{"customer_details", "billing_details", "shipping", "customer_email", "receipt_email", "email", "phone", "address"} {
@@ -125,7 +133,8 @@ func FuzzStripeLists(f *testing.F) {
 			t.Errorf("%q: more, and no further", body)
 		}
 		named := func(err error) {
-			if odd, ok := errors.AsType[*Odd](err); err != nil && (!ok || odd.Name() == "" || NameOf(err) != odd.Name()) {
+			if odd, ok := errors.AsType[*Odd](err); err != nil &&
+				(!ok || odd.Name() == "" || NameOf(err) != odd.Name()) {
 				t.Errorf("%v; want the record named", err)
 			}
 		}
@@ -135,7 +144,8 @@ func FuzzStripeLists(f *testing.F) {
 				t.Errorf("event %+v; want it read, or said why not", e)
 			}
 			s, complete, err := DecodeSession(record)
-			if named(err); err == nil && (s.ID == "" || complete && s.PaymentStatus == "paid" && s.Currency == "" && s.Metadata["device_uid"] != "") {
+			if named(err); err == nil &&
+				(s.ID == "" || complete && s.PaymentStatus == "paid" && s.Currency == "" && s.Metadata["device_uid"] != "") {
 				t.Errorf("session %+v", s)
 			}
 			r, _, err := DecodeRefund(record)
@@ -151,7 +161,8 @@ func FuzzStripeLists(f *testing.F) {
 				t.Errorf("price %+v", p)
 			}
 			for pair := range strings.SplitSeq(p.Options(), ",") {
-				if _, amount, found := strings.Cut(pair, "="); pair != "" && (!found || strings.Trim(amount, "-0123456789") != "") {
+				if _, amount, found := strings.Cut(pair, "="); pair != "" &&
+					(!found || strings.Trim(amount, "-0123456789") != "") {
 					t.Errorf("options %q", p.Options())
 				}
 			}

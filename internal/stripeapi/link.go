@@ -22,7 +22,8 @@ type Link struct {
 	Restrictions    restrictions      `json:"restrictions"`
 }
 
-// after is where a link leads when it was paid. Another shape counts as none, and is then set again.
+// after is where a link leads when it was paid. Another shape counts as none, and is then set
+// again.
 type after struct{ ReturnURL string }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -113,7 +114,8 @@ func DecodePrice(text []byte) (p Price, err error) {
 	return p, withID("price", p.ID, err)
 }
 
-// Options returns what the price costs in other currencies, as ledger.Plan keeps it: "gbp=300,usd=400".
+// Options returns what the price costs in other currencies, as ledger.Plan keeps it:
+// "gbp=300,usd=400".
 func (p Price) Options() string {
 	var options []string
 	for currency, option := range p.CurrencyOptions {

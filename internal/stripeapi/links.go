@@ -23,7 +23,8 @@ func (s *Client) Link(ctx context.Context, id string) (ledger.Link, error) {
 	return linkRecord(link), err
 }
 
-// Links lists the active links that this project made, oldest first. Stripe lists the newest first and cannot search by metadata.
+// Links lists the active links that this project made, oldest first. Stripe lists the newest first
+// and cannot search by metadata.
 func (s *Client) Links(ctx context.Context) (links []ledger.Link, err error) {
 	var odd []string
 	for after, more := "", true; more; {
@@ -40,7 +41,8 @@ func (s *Client) Links(ctx context.Context) (links []ledger.Link, err error) {
 				odd = append(odd, NameOf(err))
 				continue
 			}
-			if link.Metadata["app"] == App && link.Metadata["project"] == s.project && link.Metadata["device_uid"] != "" {
+			if link.Metadata["app"] == App && link.Metadata["project"] == s.project &&
+				link.Metadata["device_uid"] != "" {
 				links = append(links, linkRecord(link))
 			}
 		}
@@ -51,30 +53,57 @@ func (s *Client) Links(ctx context.Context) (links []ledger.Link, err error) {
 	return links, nil
 }
 
-// captureManual holds the money until it is captured. It also stands in the metadata "capture" of what was made so.
+// captureManual holds the money until it is captured. It also stands in the metadata "capture" of
+// what was made so.
 const captureManual = "manual"
 
 func linkRecord(link Link) ledger.Link {
-	r := ledger.Link{ID: link.ID, Livemode: link.Livemode, DeviceUID: uid.Key(link.Metadata["device_uid"]), URL: link.URL,
-		ReturnURL: link.AfterCompletion.ReturnURL, Plan: payment.Offer{PriceID: link.Metadata["price_id"]},
-		Manual: link.Metadata["capture"] == captureManual, SignedBy: cmp.Or(link.Metadata[Signature], ledger.Unsigned)}
+	r := ledger.Link{
+		ID:        link.ID,
+		Livemode:  link.Livemode,
+		DeviceUID: uid.Key(link.Metadata["device_uid"]),
+		URL:       link.URL,
+		ReturnURL: link.AfterCompletion.ReturnURL,
+		Plan:      payment.Offer{PriceID: link.Metadata["price_id"]},
+		Manual:    link.Metadata["capture"] == captureManual,
+		SignedBy:  cmp.Or(link.Metadata[Signature], ledger.Unsigned),
+	}
 	r.Active, r.Limited, r.Closed = link.State()
 	return r
 }
 
-// CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link, from where it is copied to
-// sessions, and on the payment intent, for the events that come without a session.
-func (s *Client) CreateLink(ctx context.Context, d ledger.Device, plan payment.Offer, returnURL, process, key string) (ledger.Link, error) {
+// CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link,
+// from where it is copied to sessions, and on the payment intent, for the events that come without
+// a session.
+func (s *Client) CreateLink(
+	ctx context.Context,
+	d ledger.Device,
+	plan payment.Offer,
+	returnURL, process, key string,
+) (ledger.Link, error) {
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{"app": App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
+	metadata := map[string]string{
+		"app":        App,
+		"project":    s.project,
+		"device_uid": cmp.Or(d.Spelled, d.UID),
+		"price_id":   plan.PriceID,
+	}
 	params := &stripe.PaymentLinkCreateParams{
-		LineItems:          []*stripe.PaymentLinkCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
-		Metadata:           metadata,
-		PaymentIntentData:  &stripe.PaymentLinkCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(Description(d, plan)), StatementDescriptorSuffix: StatementSuffix(d)},
+		LineItems: []*stripe.PaymentLinkCreateLineItemParams{
+			{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)},
+		},
+		Metadata: metadata,
+		PaymentIntentData: &stripe.PaymentLinkCreatePaymentIntentDataParams{
+			Metadata:                  metadata,
+			Description:               stripe.String(Description(d, plan)),
+			StatementDescriptorSuffix: StatementSuffix(d),
+		},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
-		InactiveMessage:    stripe.String("This machine is not for sale through this link any more. Please scan the sticker on the machine again."),
+		InactiveMessage: stripe.String(
+			"This machine is not for sale through this link any more. Please scan the sticker on the machine again.",
+		),
 	}
 	if s.Manual {
 		metadata["capture"] = captureManual // on the link and on its intents: it is one map
@@ -94,7 +123,8 @@ func (s *Client) CreateLink(ctx context.Context, d ledger.Device, plan payment.O
 	return record, nil
 }
 
-// UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture method cannot be changed.
+// UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture
+// method cannot be changed.
 func (s *Client) UpdateLink(ctx context.Context, link ledger.Link) error {
 	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
 		return err
@@ -106,7 +136,9 @@ func (s *Client) UpdateLink(ctx context.Context, link ledger.Link) error {
 		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("redirect"),
 			Redirect: &stripe.PaymentLinkUpdateAfterCompletionRedirectParams{URL: stripe.String(link.ReturnURL)}}
 	default:
-		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("hosted_confirmation")}
+		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{
+			Type: stripe.String("hosted_confirmation"),
+		}
 	}
 	_, err := s.raw.Post(ctx, "/v1/payment_links/"+link.ID, params, "")
 	return s.outcome(err)

@@ -34,7 +34,8 @@ type Page struct {
 	Last    string // the id of the last record that has one: the next page begins behind it
 }
 
-// DecodePage reads a page. A reply that is no list is an error, because it would count as an empty one.
+// DecodePage reads a page. A reply that is no list is an error, because it would count as an empty
+// one.
 func DecodePage(text []byte) (Page, error) {
 	var list struct {
 		Object string            `json:"object"`
@@ -128,7 +129,8 @@ func (t *Text) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Reference is the id of another object: a bare string, null, or the object itself where it was expanded.
+// Reference is the id of another object: a bare string, null, or the object itself where it was
+// expanded.
 type Reference string
 
 // UnmarshalJSON implements json.Unmarshaler.

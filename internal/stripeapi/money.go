@@ -56,7 +56,8 @@ func DecodeOrdered(o payment.RefundOrder) func([]byte) (payment.RefundRecord, er
 	}
 }
 
-// Order reads from a refund's metadata which of our orders it carries out; none for one that was made in the Dashboard.
+// Order reads from a refund's metadata which of our orders it carries out; none for one that was
+// made in the Dashboard.
 func Order(metadata map[string]string) (credit string, number int) {
 	number, err := strconv.Atoi(metadata["number"])
 	if err != nil || number < 1 || metadata["app"] != App || metadata["credit"] == "" {

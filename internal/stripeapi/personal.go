@@ -82,7 +82,8 @@ func endOfString(text []byte, at int) int {
 	return at + 1
 }
 
-// endOfValue is behind the value that begins at a place within an object of valid JSON without spaces.
+// endOfValue is behind the value that begins at a place within an object of valid JSON without
+// spaces.
 func endOfValue(text []byte, at int) int {
 	for depth := 0; ; {
 		switch text[at] {

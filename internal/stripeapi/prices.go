@@ -13,7 +13,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Offer reads a price. upstream.Refused means that it cannot be sold: missing, inactive or recurring.
+// Offer reads a price. upstream.Refused means that it cannot be sold: missing, inactive or
+// recurring.
 func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, error) {
 	if err := s.readyFor(ctx, priceID, "price_"); err != nil {
 		return payment.Offer{}, err
@@ -24,7 +25,11 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 		return payment.Offer{}, err
 	}
 	refused := func(why string) (payment.Offer, error) {
-		return payment.Offer{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "price " + priceID + " " + why}
+		return payment.Offer{}, &upstream.Error{
+			Outcome: upstream.Rejected,
+			Status:  200,
+			Detail:  "price " + priceID + " " + why,
+		}
 	}
 	switch {
 	case !price.Active || price.Product.Archived:
@@ -36,8 +41,15 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 	case price.UnitAmount == nil:
 		return refused("has a fraction of the smallest unit as its amount")
 	}
-	plan := payment.Offer{PriceID: priceID, Name: cmp.Or(string(price.Nickname), price.Product.Name), Description: price.Product.Description,
-		Image: price.Product.Image, Amount: *price.UnitAmount, Currency: price.Currency, CurrencyOptions: price.Options()}
+	plan := payment.Offer{
+		PriceID:         priceID,
+		Name:            cmp.Or(string(price.Nickname), price.Product.Name),
+		Description:     price.Product.Description,
+		Image:           price.Product.Image,
+		Amount:          *price.UnitAmount,
+		Currency:        price.Currency,
+		CurrencyOptions: price.Options(),
+	}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
 		var ok bool
 		if plan.AccessCode, ok = terms.Switch(text); !ok {
@@ -53,7 +65,8 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 	return plan, nil
 }
 
-// metadataDuration reads a duration such as 30m from a price's metadata, in whole seconds; 0 if there is none.
+// metadataDuration reads a duration such as 30m from a price's metadata, in whole seconds; 0 if
+// there is none.
 func metadataDuration(metadata map[string]string, key string) (time.Duration, error) {
 	text := strings.TrimSpace(metadata[key])
 	if text == "" {

@@ -44,7 +44,10 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 		s := newStripeTest(t)
 		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
 		if body == `` {
-			s.client.Http.Transport = upstream.CheckReplies(sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})), CheckObject)
+			s.client.Http.Transport = upstream.CheckReplies(
+				sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})),
+				CheckObject,
+			)
 		}
 		for name, call := range s.stripeCalls() {
 			fixture.Meant(t, fmt.Sprintf("%s by %q", name, body), call(t.Context()), upstream.Unknown)
@@ -68,8 +71,9 @@ func TestStripeRepliesHaveToBeTheObjectThatWasAskedFor(t *testing.T) {
 		`{"object":"charge","id":"ch_1","amount":350,"status":"succeeded",` + order2:                                                upstream.Unknown,
 		`{"object":"refund","id":"","amount":350,"status":"succeeded",` + order2:                                                    upstream.Unknown,
 		`{"object":"refund","id":"re_1","amount":"350","status":"succeeded",` + order2:                                              upstream.Unknown,
-		`{"object":"refund","id":"re_1","amount":350,"status":"in_review",` + order2:                                                upstream.OK, // which waits
-		`{"object":"refund","id":"re_1","amount":350,` + order2:                                                                     upstream.OK,
+		// which waits
+		`{"object":"refund","id":"re_1","amount":350,"status":"in_review",` + order2: upstream.OK,
+		`{"object":"refund","id":"re_1","amount":350,` + order2:                      upstream.OK,
 	} {
 		s := newStripeTest(t)
 		s.Next("POST /v1/refunds", sandbox.Outcome{Status: 200, Body: body})

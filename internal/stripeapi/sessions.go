@@ -33,18 +33,32 @@ func (s *Client) Session(ctx context.Context, id string) (payment.CheckoutSessio
 	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
 	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
 	if err == nil && r.ID != id {
-		err = &upstream.Error{Outcome: upstream.Misconfigured, Status: http.StatusOK, Detail: "the reply is of another object than " + id}
+		err = &upstream.Error{
+			Outcome: upstream.Misconfigured,
+			Status:  http.StatusOK,
+			Detail:  "the reply is of another object than " + id,
+		}
 	}
 	return s.withDisputes(ctx, r, err)
 }
 
-// withDisputes returns a session that was read with the disputes of its charge. A key that may not read them leaves them unknown.
-func (s *Client) withDisputes(ctx context.Context, r payment.CheckoutSession, err error) (payment.CheckoutSession, error) {
+// withDisputes returns a session that was read with the disputes of its charge. A key that may not
+// read them leaves them unknown.
+func (s *Client) withDisputes(
+	ctx context.Context,
+	r payment.CheckoutSession,
+	err error,
+) (payment.CheckoutSession, error) {
 	if err != nil || !r.Disputed {
 		return r, err
 	}
-	text, err := s.raw.Get(ctx, "/v1/disputes", url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(onePage)}})
-	if e, ok := errors.AsType[*stripe.Error](err); ok && (e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
+	text, err := s.raw.Get(
+		ctx,
+		"/v1/disputes",
+		url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(onePage)}},
+	)
+	if e, ok := errors.AsType[*stripe.Error](err); ok &&
+		(e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
 		return r, nil
 	}
 	r.Disputes, err = decoded(s, text, err, upstream.Misconfigured, DecodeDisputes)
@@ -61,20 +75,33 @@ func (s *Client) sessionOfIntent(ctx context.Context, intent string) (payment.Ch
 		return payment.CheckoutSession{}, err
 	}
 	if len(page.Records) == 0 {
-		return payment.CheckoutSession{}, &upstream.Error{Outcome: upstream.Rejected, Status: 200, Detail: "no session of " + intent}
+		return payment.CheckoutSession{}, &upstream.Error{
+			Outcome: upstream.Rejected,
+			Status:  200,
+			Detail:  "no session of " + intent,
+		}
 	}
 	r, err := decoded(s, page.Records[0], nil, upstream.Misconfigured, s.sessionRecord)
 	return s.withDisputes(ctx, r, err)
 }
 
-// Sessions lists one page of the sessions that were completed, the newest first, of those that were created since then (they may have
-// been paid up to a day later). It begins behind the session with the id after, or at the newest; last is where the next page begins.
-// A session that cannot be read holds up none of the others: odd names it.
-func (s *Client) Sessions(ctx context.Context, since time.Time, after string) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error) {
+// Sessions lists one page of the sessions that were completed, the newest first, of those that were
+// created since then (they may have been paid up to a day later). It begins behind the session with
+// the id after, or at the newest; last is where the next page begins. A session that cannot be read
+// holds up none of the others: odd names it.
+func (s *Client) Sessions(
+	ctx context.Context,
+	since time.Time,
+	after string,
+) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, nil, "", false, err
 	}
-	query := url.Values{"status": {"complete"}, "created[gte]": {strconv.FormatInt(since.Unix(), 10)}, "expand[]": {"data.payment_intent.latest_charge"}}
+	query := url.Values{
+		"status":       {"complete"},
+		"created[gte]": {strconv.FormatInt(since.Unix(), 10)},
+		"expand[]":     {"data.payment_intent.latest_charge"},
+	}
 	page, err := s.readPage(ctx, "/v1/checkout/sessions", query, after)
 	if err != nil {
 		return nil, nil, "", false, err
@@ -99,18 +126,36 @@ func (s *Client) sessionRecord(text []byte) (payment.CheckoutSession, error) {
 	return r, err
 }
 
-// CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a link, the metadata stands on it and on its
-// payment intent.
-func (s *Client) CreateSession(ctx context.Context, d ledger.Device, plan payment.Offer, publicURL string, ends time.Time, key string) (ledger.Session, string, error) {
+// CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a
+// link, the metadata stands on it and on its payment intent.
+func (s *Client) CreateSession(
+	ctx context.Context,
+	d ledger.Device,
+	plan payment.Offer,
+	publicURL string,
+	ends time.Time,
+	key string,
+) (ledger.Session, string, error) {
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
-	metadata := map[string]string{"app": App, "project": s.project, "device_uid": cmp.Or(d.Spelled, d.UID), "price_id": plan.PriceID}
+	metadata := map[string]string{
+		"app":        App,
+		"project":    s.project,
+		"device_uid": cmp.Or(d.Spelled, d.UID),
+		"price_id":   plan.PriceID,
+	}
 	params := &stripe.CheckoutSessionCreateParams{
-		Mode:               stripe.String(string(stripe.CheckoutSessionModePayment)),
-		LineItems:          []*stripe.CheckoutSessionCreateLineItemParams{{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)}},
-		Metadata:           metadata,
-		PaymentIntentData:  &stripe.CheckoutSessionCreatePaymentIntentDataParams{Metadata: metadata, Description: stripe.String(Description(d, plan)), StatementDescriptorSuffix: StatementSuffix(d)},
+		Mode: stripe.String(string(stripe.CheckoutSessionModePayment)),
+		LineItems: []*stripe.CheckoutSessionCreateLineItemParams{
+			{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)},
+		},
+		Metadata: metadata,
+		PaymentIntentData: &stripe.CheckoutSessionCreatePaymentIntentDataParams{
+			Metadata:                  metadata,
+			Description:               stripe.String(Description(d, plan)),
+			StatementDescriptorSuffix: StatementSuffix(d),
+		},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
 		SuccessURL:         stripe.String(SuccessURL(publicURL)),
 		CancelURL:          stripe.String(publicURL + "/payment/cancel"),
@@ -124,7 +169,14 @@ func (s *Client) CreateSession(ctx context.Context, d ledger.Device, plan paymen
 	if err != nil {
 		return ledger.Session{}, "", err
 	}
-	return ledger.Session{ID: cs.ID, Livemode: cs.Livemode, DeviceUID: d.UID, Manual: s.Manual, Ends: ends, Plan: plan}, cs.URL, nil
+	return ledger.Session{
+		ID:        cs.ID,
+		Livemode:  cs.Livemode,
+		DeviceUID: d.UID,
+		Manual:    s.Manual,
+		Ends:      ends,
+		Plan:      plan,
+	}, cs.URL, nil
 }
 
 // SessionIsOpen says whether a session can be paid still.
@@ -150,11 +202,13 @@ func SuccessURL(publicURL string) string {
 	return publicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
 }
 
-// maxSuffix is what is left of a statement descriptor's 22 characters behind the longest prefix and the "* " between them (docs/vendors.md, Q12).
+// maxSuffix is what is left of a statement descriptor's 22 characters behind the longest prefix and
+// the "* " between them (docs/vendors.md, Q12).
 const maxSuffix = 10
 
-// StatementSuffix names the machine on the card's statement, behind the account's own name; nil where its name does not allow it. What Stripe
-// takes is known from its documentation alone (docs/vendors.md, Q12): Latin letters, one of them at least, and none of < > \ ' " *. So nothing
+// StatementSuffix names the machine on the card's statement, behind the account's own name; nil
+// where its name does not allow it. What Stripe takes is known from its documentation alone
+// (docs/vendors.md, Q12): Latin letters, one of them at least, and none of < > \ ' " *. So nothing
 // but letters without accents, digits, spaces and a few signs is left.
 func StatementSuffix(d ledger.Device) *string {
 	clean := strings.Map(func(r rune) rune {

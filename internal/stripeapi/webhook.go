@@ -22,8 +22,8 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// WebhookSecrets are the signing secrets of Stripe's webhooks. With none everything is refused: an empty
-// secret would verify what anybody signs with it.
+// WebhookSecrets are the signing secrets of Stripe's webhooks. With none everything is refused: an
+// empty secret would verify what anybody signs with it.
 type WebhookSecrets []string
 
 // ErrSignature is for events that Stripe did not sign, or not lately.
@@ -96,7 +96,8 @@ func signedAt(header string) (at time.Time) {
 	return at
 }
 
-// envelope is what is used of an event beside its object. Fields that tell whose event it is may have any shape.
+// envelope is what is used of an event beside its object. Fields that tell whose event it is may
+// have any shape.
 type envelope struct {
 	ID       string          `json:"id"`
 	Object   Text            `json:"object"`
@@ -109,8 +110,8 @@ type envelope struct {
 	Data     json.RawMessage `json:"data"`
 }
 
-// DecodeEvent reads an event. The error wraps ErrMalformed. If the event has at least an id and a type,
-// the event that is returned with the error holds what can be read of it.
+// DecodeEvent reads an event. The error wraps ErrMalformed. If the event has at least an id and a
+// type, the event that is returned with the error holds what can be read of it.
 func DecodeEvent(body []byte) (bridge.Event, error) {
 	kept, err := withoutPersonalData(body)
 	if err != nil {
@@ -123,8 +124,14 @@ func DecodeEvent(body []byte) (bridge.Event, error) {
 	if e.ID == "" || e.Type == "" {
 		return bridge.Event{}, fmt.Errorf("%w: no id or no type", ErrMalformed)
 	}
-	event := bridge.Event{ID: e.ID, Type: e.Type, Livemode: e.Livemode, Pending: pendingWebhooks(e.Pending), Body: string(kept),
-		Foreign: isFieldSet(e.Account) || isFieldSet(e.Context)}
+	event := bridge.Event{
+		ID:       e.ID,
+		Type:     e.Type,
+		Livemode: e.Livemode,
+		Pending:  pendingWebhooks(e.Pending),
+		Body:     string(kept),
+		Foreign:  isFieldSet(e.Account) || isFieldSet(e.Context),
+	}
 	var ok bool
 	if event.Created, ok = eventTime(e.Created); !ok {
 		return event, malformedEvent(e.ID, errors.New("field created: no time"))
@@ -202,7 +209,8 @@ func fillEvent(event *bridge.Event, kind objectKind, object []byte) error {
 	return nil
 }
 
-// intentOf returns the PaymentIntent of an event that cannot be read, so that Stripe can be asked for it.
+// intentOf returns the PaymentIntent of an event that cannot be read, so that Stripe can be asked
+// for it.
 func intentOf(event bridge.Event, kind objectKind, object []byte) Reference {
 	if kind == intentObject {
 		return Reference(event.ObjectID)
@@ -237,7 +245,8 @@ func eventTime(text json.RawMessage) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// isFieldSet reports whether a field holds anything. "" and null are how a field says that there is nothing.
+// isFieldSet reports whether a field holds anything. "" and null are how a field says that there is
+// nothing.
 func isFieldSet(field json.RawMessage) bool {
 	return len(field) > 0 && string(field) != "null" && string(field) != `""`
 }
@@ -291,11 +300,12 @@ func EventTypes() []string {
 	}
 }
 
-// ListedEventTypes are the events that are asked for of the list: those that an endpoint sends, and the
-// charges, which alone tell the card.
+// ListedEventTypes are the events that are asked for of the list: those that an endpoint sends, and
+// the charges, which alone tell the card.
 func ListedEventTypes() []string { return append(EventTypes(), bridge.ChargeSucceeded) }
 
-// DecodeListedEvent reads an event of a list. If it cannot be read, Odd says why; then it may have no id.
+// DecodeListedEvent reads an event of a list. If it cannot be read, Odd says why; then it may have
+// no id.
 func DecodeListedEvent(record []byte) bridge.Event {
 	e, err := DecodeEvent(record)
 	e.Listed = true
@@ -305,7 +315,8 @@ func DecodeListedEvent(record []byte) bridge.Event {
 	return e
 }
 
-// offerState reads of a Payment Link whether it is active, and whether it is limited to some payments.
+// offerState reads of a Payment Link whether it is active, and whether it is limited to some
+// payments.
 func offerState(object json.RawMessage) (active, limited bool) {
 	var link struct {
 		Active       json.RawMessage `json:"active"`

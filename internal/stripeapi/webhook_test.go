@@ -31,16 +31,46 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"signed with the secret", body, fixture.Signed(body, fixture.TestSecret), one, true},
 			{"signed with the first of two", body, fixture.Signed(body, fixture.TestSecret), two, true},
 			{"signed with the second of two", body, fixture.Signed(body, secondSecret), two, true},
-			{"signed with both, as while a secret is rolled", body, fixture.Signed(body, "whsec_old_old_old") + v1(fixture.Signed(body, fixture.TestSecret)), one, true},
+			{
+				"signed with both, as while a secret is rolled",
+				body,
+				fixture.Signed(body, "whsec_old_old_old") + v1(fixture.Signed(body, fixture.TestSecret)),
+				one,
+				true,
+			},
 			{"with a scheme of tomorrow beside", body, fixture.Signed(body, fixture.TestSecret) + ",v9=abc", one, true},
 			{"5 minutes old", body, fixture.SignedAt(body, fixture.TestSecret, now.Add(-5*time.Minute)), one, true},
-			{"of a clock that is ahead", body, fixture.SignedAt(body, fixture.TestSecret, now.Add(time.Minute)), one, true},
+			{
+				"of a clock that is ahead",
+				body,
+				fixture.SignedAt(body, fixture.TestSecret, now.Add(time.Minute)),
+				one,
+				true,
+			},
 			{"6 minutes old", body, fixture.SignedAt(body, fixture.TestSecret, now.Add(-6*time.Minute)), one, false},
-			{"6 minutes old, for the second secret", body, fixture.SignedAt(body, secondSecret, now.Add(-6*time.Minute)), two, false},
+			{
+				"6 minutes old, for the second secret",
+				body,
+				fixture.SignedAt(body, secondSecret, now.Add(-6*time.Minute)),
+				two,
+				false,
+			},
 			{"signed with another secret", body, fixture.Signed(body, "whsec_another_one"), two, false},
 			{"signed with no secret", body, fixture.Signed(body, ""), one, false},
-			{"another time than was signed", body, "t=" + fmt.Sprint(now.Unix()-1) + v1(fixture.Signed(body, fixture.TestSecret)), one, false},
-			{"another body than was signed", strings.Replace(body, "evt_1", "evt_2", 1), fixture.Signed(body, fixture.TestSecret), one, false},
+			{
+				"another time than was signed",
+				body,
+				"t=" + fmt.Sprint(now.Unix()-1) + v1(fixture.Signed(body, fixture.TestSecret)),
+				one,
+				false,
+			},
+			{
+				"another body than was signed",
+				strings.Replace(body, "evt_1", "evt_2", 1),
+				fixture.Signed(body, fixture.TestSecret),
+				one,
+				false,
+			},
 			{"one byte more than was signed", body + "\n", fixture.Signed(body, fixture.TestSecret), one, false},
 			{"no header", body, "", one, false},
 			{"garbage", body, "garbage", one, false},
@@ -48,13 +78,31 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 			{"no time", body, strings.TrimPrefix(v1(fixture.Signed(body, fixture.TestSecret)), ","), one, false},
 			{"a time that is none", body, "t=now" + v1(fixture.Signed(body, fixture.TestSecret)), one, false},
 			{"no signature", body, fmt.Sprintf("t=%d", now.Unix()), one, false},
-			{"only the scheme for tests", body, strings.Replace(fixture.Signed(body, fixture.TestSecret), "v1=", "v0=", 1), one, false},
+			{
+				"only the scheme for tests",
+				body,
+				strings.Replace(fixture.Signed(body, fixture.TestSecret), "v1=", "v0=", 1),
+				one,
+				false,
+			},
 			{"a signature that is no hex", body, fmt.Sprintf("t=%d,v1=zz", now.Unix()), one, false},
 			{"without any secret", body, fixture.Signed(body, fixture.TestSecret), WebhookSecrets{}, false},
 			{"without any secret, signed with none", body, fixture.Signed(body, ""), WebhookSecrets{}, false},
 			{"with an empty secret, signed with none", body, fixture.Signed(body, ""), WebhookSecrets{""}, false},
-			{"with an empty secret beside a good one, signed with none", body, fixture.Signed(body, ""), WebhookSecrets{"", fixture.TestSecret}, false},
-			{"with an empty secret beside a good one", body, fixture.Signed(body, fixture.TestSecret), WebhookSecrets{"", fixture.TestSecret}, true},
+			{
+				"with an empty secret beside a good one, signed with none",
+				body,
+				fixture.Signed(body, ""),
+				WebhookSecrets{"", fixture.TestSecret},
+				false,
+			},
+			{
+				"with an empty secret beside a good one",
+				body,
+				fixture.Signed(body, fixture.TestSecret),
+				WebhookSecrets{"", fixture.TestSecret},
+				true,
+			},
 		}
 		for _, row := range rows {
 			event, err := row.webhooks.Verify([]byte(row.body), row.header, nil)
@@ -79,7 +127,10 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (WebhookSecrets{fixture.TestSecret}).Verify(again, fixture.Signed(body, fixture.TestSecret), nil); !errors.Is(err, ErrSignature) {
+	if _, err := (WebhookSecrets{fixture.TestSecret}).Verify(again, fixture.Signed(body, fixture.TestSecret), nil); !errors.Is(
+		err,
+		ErrSignature,
+	) {
 		t.Errorf("%v; want %v", err, ErrSignature)
 	}
 }
@@ -98,7 +149,9 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		}
 		s := e.Session
 		if s == nil || s.ID != "cs_test_1" || s.PaymentIntent != "pi_1" || s.PaymentLink != "plink_1" || s.PaymentStatus != "paid" || s.Amount != 350 || s.Currency != "eur" ||
-			s.Livemode || s.Metadata["device_uid"] != "dev:1" || !s.PaidAt.Equal(e.Created) || e.ObjectID != "cs_test_1" || e.Type != "checkout.session.completed" {
+			s.Livemode || s.Metadata["device_uid"] != "dev:1" || !s.PaidAt.Equal(e.Created) ||
+			e.ObjectID != "cs_test_1" ||
+			e.Type != "checkout.session.completed" {
 			t.Errorf("intent as %s: event %+v, session %+v", name, e, s)
 		}
 	}
@@ -107,16 +160,71 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		ok         bool
 		intent     string
 	}{
-		{"another release train of the API", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid), "2025-08-27.basil", "2026-08-26.dahlia", 1), true, ""},
-		{"no API version", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid), `"api_version":"2025-08-27.basil",`, "", 1), true, ""},
-		{"an intent that is null", fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":null`), true, ""},
-		{"an intent that is an empty object", fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":{}`), true, ""},
-		{"an intent that is a number", fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":5`), false, ""},
-		{"fields that nobody knows", fixture.SessionEvent("checkout.session.completed", paid+`,"new":{"deep":[1,2,{"x":null}]}`), true, ""},
+		{
+			"another release train of the API",
+			strings.Replace(
+				fixture.SessionEvent("checkout.session.completed", paid),
+				"2025-08-27.basil",
+				"2026-08-26.dahlia",
+				1,
+			),
+			true,
+			"",
+		},
+		{
+			"no API version",
+			strings.Replace(
+				fixture.SessionEvent("checkout.session.completed", paid),
+				`"api_version":"2025-08-27.basil",`,
+				"",
+				1,
+			),
+			true,
+			"",
+		},
+		{
+			"an intent that is null",
+			fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":null`),
+			true,
+			"",
+		},
+		{
+			"an intent that is an empty object",
+			fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":{}`),
+			true,
+			"",
+		},
+		{
+			"an intent that is a number",
+			fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":5`),
+			false,
+			"",
+		},
+		{
+			"fields that nobody knows",
+			fixture.SessionEvent("checkout.session.completed", paid+`,"new":{"deep":[1,2,{"x":null}]}`),
+			true,
+			"",
+		},
 		{"metadata that is null", fixture.SessionEvent("checkout.session.completed", `,"metadata":null`), true, ""},
-		{"a session without id", strings.Replace(fixture.SessionEvent("checkout.session.completed", paid), "cs_test_1", "", 1), false, ""},
-		{"an intent's event without id", strings.Replace(fixture.SessionEvent("payment_intent.succeeded", ``), "cs_test_1", "", 1), false, ""},
-		{"another object in a shape that nobody knows", fixture.SessionEvent("report.created", `,"payment_intent":5,"metadata":[],"currency":{}`), true, ""},
+		{
+			"a session without id",
+			strings.Replace(fixture.SessionEvent("checkout.session.completed", paid), "cs_test_1", "", 1),
+			false,
+			"",
+		},
+		{
+			"an intent's event without id",
+			strings.Replace(fixture.SessionEvent("payment_intent.succeeded", ``), "cs_test_1", "", 1),
+			false,
+			"",
+		},
+		{
+			"another object in a shape that nobody knows",
+			fixture.SessionEvent("report.created", `,"payment_intent":5,"metadata":[],"currency":{}`),
+			true,
+			"",
+		},
 		{"no JSON", `<xml/>`, false, ""},
 		{"nothing", ``, false, ""},
 		{"a list", `[]`, false, ""},
@@ -129,9 +237,24 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		{"data that is empty", `{"id":"evt_1","type":"a.b","created":1,"data":{}}`, true, ""},
 		{"no data", `{"id":"evt_1","type":"a.b","created":1}`, true, ""},
 		{"an object that is null", `{"id":"evt_1","type":"a.b","created":1,"data":{"object":null}}`, true, ""},
-		{"a session whose data are null", `{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`, false, ""},
-		{"a session whose data are empty", `{"id":"evt_1","type":"checkout.session.completed","created":1,"data":{}}`, false, ""},
-		{"a session whose object is null", `{"id":"evt_1","type":"checkout.session.completed","created":1,"data":{"object":null}}`, false, ""},
+		{
+			"a session whose data are null",
+			`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":null}`,
+			false,
+			"",
+		},
+		{
+			"a session whose data are empty",
+			`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":{}}`,
+			false,
+			"",
+		},
+		{
+			"a session whose object is null",
+			`{"id":"evt_1","type":"checkout.session.completed","created":1,"data":{"object":null}}`,
+			false,
+			"",
+		},
 	}
 	for _, row := range rows {
 		e, err := read(row.body)
@@ -153,7 +276,10 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 	deep := `{"customer_details":{"name":"Casey Example"},"list":[{"billing_details":{"name":"Casey Example"},"kept":1}],"shipping":{"name":"Casey Example"},` +
 		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
 		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
-	body := fixture.SessionEvent("checkout.session.completed", `,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"))
+	body := fixture.SessionEvent(
+		"checkout.session.completed",
+		`,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"),
+	)
 	e, err := (WebhookSecrets{fixture.TestSecret}).Verify([]byte(body), fixture.Signed(body, fixture.TestSecret), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +296,10 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 
 func TestNumbersAreKeptExactly(t *testing.T) {
 	t.Parallel()
-	body := fixture.SessionEvent("checkout.session.completed", `,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`)
+	body := fixture.SessionEvent(
+		"checkout.session.completed",
+		`,"big":12345678901234567890,"small":0.10000000000000000001,"amount_total":9007199254740993`,
+	)
 	e, err := (WebhookSecrets{fixture.TestSecret}).Verify([]byte(body), fixture.Signed(body, fixture.TestSecret), nil)
 	if err != nil {
 		t.Fatal(err)

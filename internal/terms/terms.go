@@ -1,4 +1,5 @@
-// Package terms holds the rules for what an operator may set about a sale: lifetimes, prices and switches.
+// Package terms holds the rules for what an operator may set about a sale: lifetimes, prices and
+// switches.
 //
 // The same rules hold for the settings of the service and for Notehub's environment variables,
 // because both are typed by hand and decide about money. The package does not know where a value
@@ -47,7 +48,8 @@ func (r Rules) ParseLifetime(text string) (d time.Duration, why string) {
 	return d, ""
 }
 
-// priceShape is what Stripe's price ids look like. Anything else is a typing error, and Stripe need not be asked.
+// priceShape is what Stripe's price ids look like. Anything else is a typing error, and Stripe need
+// not be asked.
 var priceShape = regexp.MustCompile(`^price_[A-Za-z0-9_]{1,200}$`)
 
 // BadPrice is a part of a list of prices that is wrong.

@@ -60,7 +60,8 @@ func TestPrices(t *testing.T) {
 		{" , ", nil, "names no price"},
 	} {
 		ids, wrong := Prices(c.text)
-		if !slices.Equal(ids, c.ids) || (len(wrong) == 0) != (c.wrong == "") || !strings.Contains(fmt.Sprint(wrong), c.wrong) {
+		if !slices.Equal(ids, c.ids) || (len(wrong) == 0) != (c.wrong == "") ||
+			!strings.Contains(fmt.Sprint(wrong), c.wrong) {
 			t.Errorf("%q: %q, wrong %v; want %q, %q", c.text, ids, wrong, c.ids, c.wrong)
 		}
 		for _, w := range wrong {

@@ -24,7 +24,9 @@ func FuzzDeviceUID(f *testing.F) {
 			t.Errorf("%q becomes %q, which becomes %q", given, key, again)
 		}
 		name, found := strings.CutPrefix(key, "dev:")
-		if !found || name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.:") != "" || strings.ContainsAny(key, "/<>\"'&? \t\r\n%") {
+		if !found || name == "" || len(name) > 64 ||
+			strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.:") != "" ||
+			strings.ContainsAny(key, "/<>\"'&? \t\r\n%") {
 			t.Errorf("%q becomes %q, which is no device UID", given, key)
 		}
 	})

@@ -1,4 +1,5 @@
-// Package uid compares the UIDs of Notehub's devices. All parts compare them in the one form that Key returns.
+// Package uid compares the UIDs of Notehub's devices. All parts compare them in the one form that
+// Key returns.
 //
 // Notehub may spell a UID with capitals, a sticker in capitals alone, and people in many ways. What
 // Notehub is asked for is always spelled as Notehub spells it, which the package does not know.
@@ -83,7 +84,8 @@ func Parse(given string) (key string, ok bool) {
 	return key, true
 }
 
-// Of returns the key of a UID that was given by an operator, who may also name a device that cannot be scanned.
+// Of returns the key of a UID that was given by an operator, who may also name a device that cannot
+// be scanned.
 func Of(given string) string {
 	if key, ok := Parse(given); ok {
 		return key
@@ -91,10 +93,12 @@ func Of(given string) string {
 	return Key(given)
 }
 
-// Spellings remembers how Notehub spells UIDs that have capitals. The zero value is ready to use and safe for concurrent use.
+// Spellings remembers how Notehub spells UIDs that have capitals. The zero value is ready to use
+// and safe for concurrent use.
 type Spellings struct{ byKey sync.Map }
 
-// Learn remembers a spelling, unless it is "" or the key itself, and returns what it remembers: "" for nothing.
+// Learn remembers a spelling, unless it is "" or the key itself, and returns what it remembers: ""
+// for nothing.
 func (s *Spellings) Learn(key, spelled string) string {
 	if spelled == "" || spelled == key {
 		return ""
@@ -111,7 +115,8 @@ func (s *Spellings) Of(key string) string {
 	return key
 }
 
-// Split returns the key of a UID as Notehub spells it, and the spelling where that is another, which it remembers.
+// Split returns the key of a UID as Notehub spells it, and the spelling where that is another,
+// which it remembers.
 func (s *Spellings) Split(spelled string) (key, other string) {
 	key = Key(spelled)
 	return key, s.Learn(key, spelled)

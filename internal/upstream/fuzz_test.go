@@ -20,7 +20,8 @@ func FuzzRetryAfter(f *testing.F) {
 		if d < 0 || d > 24*time.Hour {
 			t.Errorf("%q is %v; want between nothing and a day", value, d)
 		}
-		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16); err == nil && d != min(time.Duration(n)*time.Second, 24*time.Hour) {
+		if n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 16); err == nil &&
+			d != min(time.Duration(n)*time.Second, 24*time.Hour) {
 			t.Errorf("%q is %v; want %d s", value, d, n)
 		}
 	})

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Limiter is how fast one vendor may be asked, and whether it answers. All calls to that vendor share it.
-// It is safe for concurrent use.
+// Limiter is how fast one vendor may be asked, and whether it answers. All calls to that vendor
+// share it. It is safe for concurrent use.
 type Limiter struct {
 	slots slots // nil: only the vendor's own 429 slows us down
 
@@ -21,7 +21,8 @@ type Limiter struct {
 	last     string    // what the last of them said
 }
 
-// NewLimiter allows perMinute calls a minute with the given burst (at least 1); perMinute 0 sets no limit of our own.
+// NewLimiter allows perMinute calls a minute with the given burst (at least 1); perMinute 0 sets no
+// limit of our own.
 func NewLimiter(perMinute float64, burst int) *Limiter {
 	p := &Limiter{}
 	if perMinute > 0 {
@@ -168,7 +169,8 @@ const yield = 200 * time.Microsecond
 // unreachable: one is noise.
 const failuresBeforeUnreachable = 3
 
-// Observe takes in what a call came to: a wait holds for all, and failures in a row make the vendor unreachable.
+// Observe takes in what a call came to: a wait holds for all, and failures in a row make the vendor
+// unreachable.
 func (p *Limiter) Observe(now time.Time, err error) {
 	outcome := OutcomeOf(err)
 	p.mu.Lock()

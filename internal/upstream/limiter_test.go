@@ -136,7 +136,8 @@ func TestPace(t *testing.T) {
 	}))
 }
 
-// wantWait takes a slot, which has to come so long after began; a read may come a little later than it could.
+// wantWait takes a slot, which has to come so long after began; a read may come a little later than
+// it could.
 func wantWait(t *testing.T, p *Limiter, began time.Time, want time.Duration) {
 	t.Helper()
 	err := p.Wait(t.Context())
@@ -214,7 +215,10 @@ func TestAHoldThatGrowsMeanwhileHoldsThoseWhoWaitAlready(t *testing.T) {
 		p := NewLimiter(0, 0)
 		began := time.Now()
 		p.Observe(began, &Error{Outcome: RateLimited, RetryAfter: 10 * time.Second})
-		time.AfterFunc(5*time.Second, func() { p.Observe(time.Now(), &Error{Outcome: RateLimited, RetryAfter: 20 * time.Second}) })
+		time.AfterFunc(
+			5*time.Second,
+			func() { p.Observe(time.Now(), &Error{Outcome: RateLimited, RetryAfter: 20 * time.Second}) },
+		)
 		wantWait(t, p, began, 25*time.Second)
 	})
 }

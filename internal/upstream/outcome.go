@@ -1,8 +1,10 @@
-// Package upstream says what one call to a vendor (Stripe, Notehub) came to, and how fast that vendor may be asked.
+// Package upstream says what one call to a vendor (Stripe, Notehub) came to, and how fast that
+// vendor may be asked.
 //
-// It promises that every caller speaks of outcomes in the same six words and that one vendor's wish to be left alone
-// (429, Retry-After) holds for all calls to it. It does not know any vendor: which status means what is decided in
-// stripe.go and notehub.go, and whether to ask again is decided by the ledger's steps and the fleet's loop.
+// It promises that every caller speaks of outcomes in the same six words and that one vendor's wish
+// to be left alone (429, Retry-After) holds for all calls to it. It does not know any vendor: which
+// status means what is decided in stripe.go and notehub.go, and whether to ask again is decided by
+// the ledger's steps and the fleet's loop.
 package upstream
 
 import (
@@ -39,7 +41,8 @@ func (o Outcome) String() string {
 	return words[o]
 }
 
-// Error is a call that did not end in Done. Its text is for the log and the operator; it never holds a secret.
+// Error is a call that did not end in Done. Its text is for the log and the operator; it never
+// holds a secret.
 type Error struct {
 	Outcome    Outcome
 	Status     int           // the HTTP status, 0 if there was no reply

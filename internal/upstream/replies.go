@@ -13,14 +13,16 @@ const (
 	// maxErrorReply is how much is read of a reply that is no success, in bytes. Most are a line,
 	// but Stripe's may hold a whole PaymentIntent, whose state decides about the money.
 	maxErrorReply = 128 << 10
-	// freeReply is what each reply may take without asking, so that a small one never waits for large ones.
+	// freeReply is what each reply may take without asking, so that a small one never waits for
+	// large ones.
 	freeReply = 64 << 10
 	// sharedReplies is the memory for all that is above, in bytes. Readers grow their buffers,
 	// which takes some three times as much.
 	sharedReplies = 2 << 20
 )
 
-// ErrReplyTooLarge is returned by the body of a success that is larger than any that a vendor sends.
+// ErrReplyTooLarge is returned by the body of a success that is larger than any that a vendor
+// sends.
 var ErrReplyTooLarge = errors.New("the reply is too large")
 
 // Replies bounds the memory that the replies of a vendor take while they are read. The zero value
@@ -59,7 +61,8 @@ type cut struct {
 	io.Closer
 }
 
-// reply is the body of a success. What it holds counts until it is closed, for its reader keeps what it has read.
+// reply is the body of a success. What it holds counts until it is closed, for its reader keeps
+// what it has read.
 type reply struct {
 	io.ReadCloser
 	shared *Replies

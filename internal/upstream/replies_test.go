@@ -108,7 +108,8 @@ func TestRepliesAreReadWhole(t *testing.T) {
 	for _, size := range []int{0, 1, freeReply - 1, freeReply, freeReply + 1, 1 << 20, testMax} {
 		text := strings.Repeat("x", size)
 		b := new(Replies)
-		resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }), testMax).RoundTrip(httptest.NewRequest("GET", "/", nil))
+		resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }), testMax).
+			RoundTrip(httptest.NewRequest("GET", "/", nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,12 +139,16 @@ func (s *stuck) Read(p []byte) (int, error) {
 
 func (s *stuck) Close() error { close(s.closed); return nil }
 
-// Large replies that hang hold up no small ones, and large ones for no longer than their calls may take.
+// Large replies that hang hold up no small ones, and large ones for no longer than their calls may
+// take.
 func TestRepliesThatHang(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := new(Replies)
-		hanging := b.Over(bodyOf(200, func() io.ReadCloser { return &stuck{zeros{testMax - 100}, make(chan struct{})} }), testMax)
+		hanging := b.Over(
+			bodyOf(200, func() io.ReadCloser { return &stuck{zeros{testMax - 100}, make(chan struct{})} }),
+			testMax,
+		)
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
@@ -157,7 +162,8 @@ func TestRepliesThatHang(t *testing.T) {
 		synctest.Wait()
 		read := func(size int) (time.Duration, error) {
 			began := time.Now()
-			resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(&zeros{int64(size)}) }), testMax).RoundTrip(httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+			resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(&zeros{int64(size)}) }), testMax).
+				RoundTrip(httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 			if err != nil {
 				t.Fatal(err)
 			}

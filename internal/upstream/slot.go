@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Slot is the right to make a request. The vendor counts requests, and one call may need several: for a token, and for
-// another attempt with it. A Slot is for one goroutine.
+// Slot is the right to make a request. The vendor counts requests, and one call may need several:
+// for a token, and for another attempt with it. A Slot is for one goroutine.
 type Slot struct {
 	pace  *Limiter
 	taken bool // a slot was taken and is not used yet

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// slots is a limit on calls that several paces may share. All implementations are safe for concurrent use.
+// slots is a limit on calls that several paces may share. All implementations are safe for
+// concurrent use.
 type slots interface {
 	// free returns how many calls may begin now.
 	free(now time.Time) int
@@ -114,7 +115,8 @@ func (w *window) left(now time.Time) int {
 	return w.limit - w.reserved - len(w.open) - len(w.over)
 }
 
-// end ends the oldest call under way. Which of them it is makes no difference. The caller holds the lock.
+// end ends the oldest call under way. Which of them it is makes no difference. The caller holds the
+// lock.
 func (w *window) end(at time.Time) {
 	if len(w.open) > 0 {
 		w.open = w.open[1:]

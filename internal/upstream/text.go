@@ -20,7 +20,8 @@ func Cut(text string, limit int) string {
 	return strings.TrimRightFunc(string(runes[:end]), unicode.IsSpace) + "…"
 }
 
-// Printable removes control characters and invalid UTF-8, which no name or message needs and not every database stores.
+// Printable removes control characters and invalid UTF-8, which no name or message needs and not
+// every database stores.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && !unicode.IsSpace(r) {

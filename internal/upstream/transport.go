@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// NewTransport returns a transport that keeps enough idle connections for all workers. The default is two for a host.
+// NewTransport returns a transport that keeps enough idle connections for all workers. The default
+// is two for a host.
 func NewTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 64
 	return t
 }
 
-// CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes through:
+// CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes
+// through:
 //
 //   - a redirect is an error, because the request and its secret are for this host alone;
 //   - the body of a 2xx reply that check rejects is an error, because something else answered, such as a captive portal.

@@ -20,7 +20,8 @@ import (
 // sells.
 const Tolerance = 2 * time.Minute
 
-// maxOffset is how far a Date may be from the host's clock. A host without a battery starts in 1970.
+// maxOffset is how far a Date may be from the host's clock. A host without a battery starts in
+// 1970.
 const maxOffset = 100 * 365 * 24 * time.Hour
 
 // Witness is a vendor whose replies tell the time.

@@ -20,7 +20,10 @@ type vendor struct{ reply }
 // RoundTrip implements http.RoundTripper.
 func (v vendor) RoundTrip(r *http.Request) (*http.Response, error) {
 	time.Sleep(v.took / 2)
-	h := http.Header{"Date": {time.Now().Add(v.ahead).UTC().Format(http.TimeFormat)}, "Content-Type": {"application/json"}}
+	h := http.Header{
+		"Date":         {time.Now().Add(v.ahead).UTC().Format(http.TimeFormat)},
+		"Content-Type": {"application/json"},
+	}
 	time.Sleep(v.took / 2)
 	for i := 0; i < len(v.header); i += 2 {
 		h.Set(v.header[i], v.header[i+1])

@@ -16,7 +16,8 @@ func FuzzReplyDate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		clock := vendortime.New(nil)
-		resp, err := clock.Watch(vendortime.Stripe, replies{"Request-Id": {"req_1"}, "Date": {value}}).RoundTrip(httptest.NewRequest("GET", "/", nil))
+		resp, err := clock.Watch(vendortime.Stripe, replies{"Request-Id": {"req_1"}, "Date": {value}}).
+			RoundTrip(httptest.NewRequest("GET", "/", nil))
 		if err != nil {
 			t.Fatal(err)
 		}

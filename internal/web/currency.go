@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Digits is how many digits of an amount in a currency, as Stripe counts it, stand behind the point.
+// Digits is how many digits of an amount in a currency, as Stripe counts it, stand behind the
+// point.
 func Digits(currency string) int {
 	switch {
 	case slices.Contains(strings.Fields(zeroDecimals), currency):
@@ -39,14 +40,16 @@ func Amount(minor int64, currency string) string {
 	return Figure(minor, currency) + " " + strings.ToUpper(currency)
 }
 
-// Currencies whose amounts Stripe does not take in hundredths, or that have no hundredths (docs.stripe.com/currencies).
+// Currencies whose amounts Stripe does not take in hundredths, or that have no hundredths
+// (docs.stripe.com/currencies).
 const (
 	zeroDecimals  = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
 	threeDecimals = "bhd jod kwd omr tnd" // in thousandths that end in 0
 	wholeOnly     = "isk ugx"             // taken in hundredths that are always 00, for they had them once
 )
 
-// Decimals says how many digits of an amount stand behind the point, and how many of them are shown.
+// Decimals says how many digits of an amount stand behind the point, and how many of them are
+// shown.
 func Decimals(code string) (digits, shown int) {
 	in := func(list string) bool { return slices.Contains(strings.Fields(list), code) }
 	switch {

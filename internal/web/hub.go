@@ -145,7 +145,8 @@ func (l *Hub) Watch() (news <-chan struct{}, leave func()) {
 	}
 }
 
-// End ends all streams, and those that begin later: the server stops, and browsers come back to the next one.
+// End ends all streams, and those that begin later: the server stops, and browsers come back to the
+// next one.
 func (l *Hub) End() { l.end.Do(func() { close(l.Ended) }) }
 
 // UntilEnd is a context that ends with the streams, too.
@@ -168,7 +169,8 @@ func (l *Hub) Pages() int {
 	return l.total
 }
 
-// Join opens a stream of a page, unless there are too many. What changes from then on comes through the channel.
+// Join opens a stream of a page, unless there are too many. What changes from then on comes through
+// the channel.
 func (l *Hub) Join(token string) (n Updates, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,8 +196,8 @@ func (l *Hub) Leave(token string, n Updates) {
 	l.total--
 }
 
-// WithStack does something that needs much stack in a goroutine of its own: thousands of streams that
-// wait would keep theirs. A panic in it is an error.
+// WithStack does something that needs much stack in a goroutine of its own: thousands of streams
+// that wait would keep theirs. A panic in it is an error.
 func (l *Hub) WithStack(f func() error) (err error) {
 	wait := time.NewTimer(LookTimeout)
 	select {

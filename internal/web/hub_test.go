@@ -23,8 +23,20 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 	}
 	var logs bytes.Buffer
 	live := NewHub(l, slog.New(slog.NewTextHandler(&logs, nil)))
-	p := payment.Payment{ID: payment.CreditID("cs_1"), SessionID: "cs_1", Token: strings.Repeat("a", 32), DeviceUID: "dev:1", Amount: 350, Currency: "eur", Funds: payment.Paid,
-		Delivery: payment.Sent, MaybeAccepted: true, PaidAt: time.Unix(1700000000, 0).UTC(), CreatedAt: time.Unix(1700000000, 0).UTC(), SentAt: time.Unix(1700000001, 0).UTC()}
+	p := payment.Payment{
+		ID:            payment.CreditID("cs_1"),
+		SessionID:     "cs_1",
+		Token:         strings.Repeat("a", 32),
+		DeviceUID:     "dev:1",
+		Amount:        350,
+		Currency:      "eur",
+		Funds:         payment.Paid,
+		Delivery:      payment.Sent,
+		MaybeAccepted: true,
+		PaidAt:        time.Unix(1700000000, 0).UTC(),
+		CreatedAt:     time.Unix(1700000000, 0).UTC(),
+		SentAt:        time.Unix(1700000001, 0).UTC(),
+	}
 	if err := l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +55,11 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 	}
 	live.Changed(p)
 	if got := <-one; got != nil || !strings.Contains(logs.String(), "live pages") {
-		t.Errorf("handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page", got, &logs)
+		t.Errorf(
+			"handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page",
+			got,
+			&logs,
+		)
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// maxForm bounds the form of a page, in bytes: the longest holds a reason and a path. Anybody can send one.
+// maxForm bounds the form of a page, in bytes: the longest holds a reason and a path. Anybody can
+// send one.
 const maxForm = 16 << 10
 
 // LimitForm bounds what is read of a form. What does not fit is missing.
@@ -72,7 +73,8 @@ func (e *APIError) Write(w http.ResponseWriter) error {
 	return WriteJSON(w, e.Status, map[string]inner{"error": {e.Code, e.Message}})
 }
 
-// Bearer says whether a request carries a token, in a time that does not tell how much of it was right.
+// Bearer says whether a request carries a token, in a time that does not tell how much of it was
+// right.
 func Bearer(r *http.Request, token string) bool {
 	scheme, given, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
 	return strings.EqualFold(scheme, "Bearer") &&

@@ -12,10 +12,12 @@ type Problems struct {
 	Board *problem.Board
 	Paces map[string]*upstream.Limiter // of "stripe" and "notehub"
 
-	vendors problem.Board // those that do not answer; not on the board, where another part may have said more of the same
+	// those that do not answer; not on the board, where another part may have said more of the same
+	vendors problem.Board
 }
 
-// List returns what is wrong now, the vendors that do not answer included. Of one code the board's problem counts.
+// List returns what is wrong now, the vendors that do not answer included. Of one code the board's
+// problem counts.
 func (p *Problems) List() []problem.Problem {
 	for vendor, one := range map[string]problem.Problem{
 		"stripe": {Code: problem.StripeDown, Text: "Stripe does not answer, or rejects notepay's requests. " +

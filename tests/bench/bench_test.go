@@ -24,8 +24,9 @@ import (
 	"notepay/internal/apptest"
 )
 
-// TestBench measures what docs/performance.md says, and writes it. It is for `make bench`: on a machine that does other things
-// meanwhile its figures mean nothing. A figure that falls short is marked, not a failure, for the reader knows the machine.
+// TestBench measures what docs/performance.md says, and writes it. It is for `make bench`: on a
+// machine that does other things meanwhile its figures mean nothing. A figure that falls short is
+// marked, not a failure, for the reader knows the machine.
 func TestBench(t *testing.T) {
 	if os.Getenv("NOTEPAY_BENCH") != "1" {
 		t.Skip("takes minutes: set NOTEPAY_BENCH=1, or run make bench")
@@ -36,7 +37,10 @@ func TestBench(t *testing.T) {
 		name string
 		run  func(*testing.T, *report)
 	}{
-		{"live", benchLive}, {"pay", benchPay}, {"plans", benchPlans}, {"webhook", benchWebhook}, {"wire", benchWire}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
+		{
+			"live",
+			benchLive,
+		}, {"pay", benchPay}, {"plans", benchPlans}, {"webhook", benchWebhook}, {"wire", benchWire}, {"restart", benchRestart}, {"cold start", benchColdStart}, {"growth", benchGrowth},
 	}
 	measured := 0
 	for _, part := range parts {
@@ -86,7 +90,8 @@ func quantile[T float64 | time.Duration](list []T, q float64) T {
 	return list[min(int(q*float64(len(list))), len(list)-1)]
 }
 
-// syncTimes overwrites one page of one file in place and syncs it, times over: no log can be faster.
+// syncTimes overwrites one page of one file in place and syncs it, times over: no log can be
+// faster.
 func syncTimes(t *testing.T, dir string, times int) []time.Duration {
 	t.Helper()
 	f, err := os.Create(filepath.Join(dir, "page"))
@@ -120,7 +125,8 @@ func perSecond(list []time.Duration) float64 {
 	return float64(len(list)) / sum.Seconds()
 }
 
-// caller is one keep-alive connection. It costs a fraction of http.Client, so that it is the server that is measured.
+// caller is one keep-alive connection. It costs a fraction of http.Client, so that it is the server
+// that is measured.
 type caller struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -167,8 +173,15 @@ func (c *caller) call(request []byte) (status int, err error) {
 	return status, err
 }
 
-// callAll sends each request once, over so many connections, and returns how long each took and how long all took.
-func callAll(t *testing.T, addr string, connections int, requests [][]byte, want int) (each []time.Duration, all time.Duration) {
+// callAll sends each request once, over so many connections, and returns how long each took and how
+// long all took.
+func callAll(
+	t *testing.T,
+	addr string,
+	connections int,
+	requests [][]byte,
+	want int,
+) (each []time.Duration, all time.Duration) {
 	t.Helper()
 	callers := make([]*caller, connections)
 	for i := range callers {

@@ -25,18 +25,34 @@ import (
 // longestPage is what an operator waits for without noticing.
 const longestPage = 100 * time.Millisecond
 
-// benchConsole measures each page of the console, as its handler makes it, over a ledger that has grown, and what the export of all of its payments
-// takes of memory.
+// benchConsole measures each page of the console, as its handler makes it, over a ledger that has
+// grown, and what the export of all of its payments takes of memory.
 func benchConsole(t *testing.T, r *report, database string, s size) {
 	server := idle(t, database)
 	var err error
-	server.Console, err = console.New(console.Config{Ledger: server.Ledger, Bridge: server.Bridge, Fleet: server.Fleet, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Token: apptest.OperatorToken, PublicURL: "https://pay.example.com", Lifetime: 10 * time.Minute, Zone: time.UTC, Vitals: func(context.Context) console.Vitals { return console.Vitals{} }, Live: server.Customer.Live})
+	server.Console, err = console.New(
+		console.Config{
+			Ledger:    server.Ledger,
+			Bridge:    server.Bridge,
+			Fleet:     server.Fleet,
+			Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Token:     apptest.OperatorToken,
+			PublicURL: "https://pay.example.com",
+			Lifetime:  10 * time.Minute,
+			Zone:      time.UTC,
+			Vitals:    func(context.Context) console.Vitals { return console.Vitals{} },
+			Live:      server.Customer.Live,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	handler := server.Handler()
-	signIn := httptest.NewRequest("POST", "/operator/sign-in", strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()))
+	signIn := httptest.NewRequest(
+		"POST",
+		"/operator/sign-in",
+		strings.NewReader(url.Values{"token": {apptest.OperatorToken}}.Encode()),
+	)
 	signIn.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	signedIn := httptest.NewRecorder()
 	handler.ServeHTTP(signedIn, signIn)
@@ -47,7 +63,10 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		handler.ServeHTTP(w, r)
 	}
 
-	list, _, err := server.Ledger.Payments(t.Context(), ledger.Filter{Device: fmt.Sprintf("dev:%d", s.devices/2), Limit: 1})
+	list, _, err := server.Ledger.Payments(
+		t.Context(),
+		ledger.Filter{Device: fmt.Sprintf("dev:%d", s.devices/2), Limit: 1},
+	)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("a payment in the middle: %v, %v", list, err)
 	}
@@ -74,7 +93,16 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 			}
 		}
 		half := median(took)
-		r.add(t, figure{name: "console: " + page.name, got: short(half), baseline: of + short(quantile(took, 1)), wanted: "≤ 100 ms", short: half > longestPage})
+		r.add(
+			t,
+			figure{
+				name:     "console: " + page.name,
+				got:      short(half),
+				baseline: of + short(quantile(took, 1)),
+				wanted:   "≤ 100 ms",
+				short:    half > longestPage,
+			},
+		)
 	}
 
 	export := &weighed{header: http.Header{}, every: s.payments / 10}
@@ -88,8 +116,22 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 		t.Errorf("the export has %d rows; want %d", export.rows, s.payments)
 	}
 	const most = 16 << 20
-	r.add(t, figure{name: fmt.Sprintf("console: CSV of %s payments, most of the heap meanwhile", thousands(s.payments)), got: megabytes(export.most),
-		baseline: fmt.Sprintf("before %s, after %s; %d MB in %s", megabytes(before), megabytes(after), export.size>>20, short(took)), wanted: "≤ 16 MB more", short: export.most > before+most})
+	r.add(
+		t,
+		figure{
+			name: fmt.Sprintf("console: CSV of %s payments, most of the heap meanwhile", thousands(s.payments)),
+			got:  megabytes(export.most),
+			baseline: fmt.Sprintf(
+				"before %s, after %s; %d MB in %s",
+				megabytes(before),
+				megabytes(after),
+				export.size>>20,
+				short(took),
+			),
+			wanted: "≤ 16 MB more",
+			short:  export.most > before+most,
+		},
+	)
 }
 
 // weighed takes an answer that nobody keeps, and looks at the heap now and then.
@@ -113,8 +155,9 @@ func (w *weighed) Write(piece []byte) (int, error) {
 	return len(piece), nil
 }
 
-// heap is what the objects take that are in use, in bytes. They are collected for it: what waits to be, and what is made meanwhile, would tell more
-// of the whole process, which is the vendors' as well.
+// heap is what the objects take that are in use, in bytes. They are collected for it: what waits to
+// be, and what is made meanwhile, would tell more of the whole process, which is the vendors' as
+// well.
 func heap() uint64 {
 	runtime.GC()
 	sample := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}

@@ -34,7 +34,8 @@ type size struct {
 	memory, most      float64 // resident after all is loaded and refreshed, and the most ever; MB
 }
 
-// growthSizes is a slice of an operator's years: ten payments for each device, from a small business to one of a million payments.
+// growthSizes is a slice of an operator's years: ten payments for each device, from a small
+// business to one of a million payments.
 var growthSizes = []int{100, 1000, 10_000, 100_000}
 
 const (
@@ -64,7 +65,8 @@ func benchGrowth(t *testing.T, r *report) {
 	}
 }
 
-// growLedger adds devices with what they sell, at the vendors and in the ledger, and what was paid at each of them.
+// growLedger adds devices with what they sell, at the vendors and in the ledger, and what was paid
+// at each of them.
 func growLedger(w *apptest.World, database string, from, to int) {
 	w.Helper()
 	l, err := ledger.Open(w.Context(), database)
@@ -75,13 +77,28 @@ func growLedger(w *apptest.World, database string, from, to int) {
 		for n := from; n < to; n++ {
 			sellAt(w, n)
 			uid, link := fmt.Sprintf("dev:%d", n), fmt.Sprintf("plink_%d", n)
-			err := errors.Join(tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}), tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
-				tx.SaveLink(ledger.Link{ID: link, DeviceUID: uid, URL: "https://buy.example.com/" + link, Active: true, Plan: soldPlan(), ReturnURL: returnURLOf(w)}))
+			err := errors.Join(
+				tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
+				tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: tx.Now}),
+				tx.SaveLink(
+					ledger.Link{
+						ID:        link,
+						DeviceUID: uid,
+						URL:       "https://buy.example.com/" + link,
+						Active:    true,
+						Plan:      soldPlan(),
+						ReturnURL: returnURLOf(w),
+					},
+				),
+			)
 			if err != nil {
 				return err
 			}
 		}
-		return errors.Join(tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}), tx.SetMeta("fleet_loaded", tx.Now))
+		return errors.Join(
+			tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
+			tx.SetMeta("fleet_loaded", tx.Now),
+		)
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -91,8 +108,9 @@ func growLedger(w *apptest.World, database string, from, to int) {
 		sessions = append(sessions, session{n, fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, n)))})
 	}
 	for part := range slices.Chunk(sessions, 100_000) {
-		// A ledger that grew in years has its rows in the order of time. Here those of one transaction are in the order of their
-		// ids, which spares most of the time that it takes to make a million of them.
+		// A ledger that grew in years has its rows in the order of time. Here those of one
+		// transaction are in the order of their ids, which spares most of the time that it takes to
+		// make a million of them.
 		slices.SortFunc(part, func(a, b session) int { return strings.Compare(a.id, b.id) })
 		err := l.Update(w.Context(), func(tx *ledger.Tx) error {
 			for _, s := range part {
@@ -122,12 +140,35 @@ type session struct {
 	id string
 }
 
-// record writes down a payment of the past with its event and its attempt. One in a thousand failed.
+// record writes down a payment of the past with its event and its attempt. One in a thousand
+// failed.
 func (s session) record(tx *ledger.Tx) error {
-	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(-time.Hour-time.Duration(mostPayments-s.n)*betweenPayments)
-	p := payment.Payment{ID: payment.CreditID("cs_test_" + s.id), SessionID: "cs_test_" + s.id, PaymentIntent: "pi_" + s.id[:24], Token: s.id[:32],
-		DeviceUID: fmt.Sprintf("dev:%d", device), DeviceName: fmt.Sprintf("Washer %d", device), PriceID: fixture.Warm, Plan: plan.Name, Amount: plan.Amount,
-		Currency: plan.Currency, CardLast4: fmt.Sprintf("%04d", s.n%10_000), Funds: payment.Paid, Delivery: payment.Sent, MaybeAccepted: true, PaidAt: at, CreatedAt: at, SentAt: at, ExpiresAt: at.Add(10 * time.Minute)}
+	device, plan, at := s.n/paymentsPerDevice, soldPlan(), tx.Now.Add(
+		-time.Hour-time.Duration(mostPayments-s.n)*betweenPayments,
+	)
+	p := payment.Payment{
+		ID:            payment.CreditID("cs_test_" + s.id),
+		SessionID:     "cs_test_" + s.id,
+		PaymentIntent: "pi_" + s.id[:24],
+		Token:         s.id[:32],
+		DeviceUID: fmt.Sprintf(
+			"dev:%d",
+			device,
+		),
+		DeviceName:    fmt.Sprintf("Washer %d", device),
+		PriceID:       fixture.Warm,
+		Plan:          plan.Name,
+		Amount:        plan.Amount,
+		Currency:      plan.Currency,
+		CardLast4:     fmt.Sprintf("%04d", s.n%10_000),
+		Funds:         payment.Paid,
+		Delivery:      payment.Sent,
+		MaybeAccepted: true,
+		PaidAt:        at,
+		CreatedAt:     at,
+		SentAt:        at,
+		ExpiresAt:     at.Add(10 * time.Minute),
+	}
 	if s.n%1000 == 0 {
 		p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "expired", "money_kept"
 	}
@@ -135,9 +176,32 @@ func (s session) record(tx *ledger.Tx) error {
 	if !inserted && err == nil {
 		err = fmt.Errorf("payment %d is there already", s.n)
 	}
-	_, eventErr := tx.AddEvent(ledger.StripeEvent{ID: "evt_" + s.id[:24], Type: "checkout.session.completed", ObjectID: p.SessionID, Created: at, Received: at,
-		Outcome: "payment_recorded", Body: `{"object":"event"}`}) // short: what is kept in full only makes the file longer
-	return errors.Join(err, eventErr, tx.AddAttempt(p.ID, ledger.Attempt{At: at, Action: payment.StepPostNote, Outcome: "ok", Status: 200, Took: 12 * time.Millisecond}))
+	_, eventErr := tx.AddEvent(
+		ledger.StripeEvent{
+			ID:       "evt_" + s.id[:24],
+			Type:     "checkout.session.completed",
+			ObjectID: p.SessionID,
+			Created:  at,
+			Received: at,
+			// short: what is kept in full only makes the file longer
+			Outcome: "payment_recorded",
+			Body:    `{"object":"event"}`,
+		},
+	)
+	return errors.Join(
+		err,
+		eventErr,
+		tx.AddAttempt(
+			p.ID,
+			ledger.Attempt{
+				At:      at,
+				Action:  payment.StepPostNote,
+				Outcome: "ok",
+				Status:  200,
+				Took:    12 * time.Millisecond,
+			},
+		),
+	)
 }
 
 // measureIdle measures what needs no process of its own.
@@ -156,10 +220,13 @@ func (s *size) measureIdle(t *testing.T, database string) {
 		return median(took)
 	}
 	s.stats = times(func() error { _, err := server.Ledger.Stats(t.Context()); return err })
-	s.page = times(func() error { _, _, err := server.Ledger.Payments(t.Context(), ledger.Filter{Limit: 50}); return err })
+	s.page = times(
+		func() error { _, _, err := server.Ledger.Payments(t.Context(), ledger.Filter{Limit: 50}); return err },
+	)
 }
 
-// measureBinary measures the running binary while both vendors answer, and know all its devices and links.
+// measureBinary measures the running binary while both vendors answer, and know all its devices and
+// links.
 func (s *size) measureBinary(w *apptest.World, path, database string) {
 	w.Helper()
 	scan := fmt.Sprintf("/pay?device=dev:%d", rand.IntN(s.devices))

@@ -23,9 +23,9 @@ import (
 // openPages is how many customers look at their live page at once.
 const openPages = 5_000
 
-// benchLive opens live pages, changes all of their payments at once, and takes the time until the last page was told; in turns with it, the
-// same bytes are written to the same connections without anything behind them. Those who read are in this process, too: some of the memory is
-// theirs.
+// benchLive opens live pages, changes all of their payments at once, and takes the time until the
+// last page was told; in turns with it, the same bytes are written to the same connections without
+// anything behind them. Those who read are in this process, too: some of the memory is theirs.
 func benchLive(t *testing.T, r *report) {
 	const rounds = 7
 	s := idle(t, filepath.Join(t.TempDir(), "notepay.db"))
@@ -33,8 +33,21 @@ func benchLive(t *testing.T, r *report) {
 	now := time.Now().UTC().Truncate(time.Second)
 	for i := range payments {
 		session := fmt.Sprintf("cs_test_%012d", i)
-		payments[i] = payment.Payment{ID: payment.CreditID(session), SessionID: session, PaymentIntent: fmt.Sprintf("pi_%012d", i), Token: fmt.Sprintf("%032x", i), DeviceUID: fixture.Washer,
-			DeviceName: "Washer 3", Plan: "Warm wash", Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: now, CreatedAt: now}
+		payments[i] = payment.Payment{
+			ID:            payment.CreditID(session),
+			SessionID:     session,
+			PaymentIntent: fmt.Sprintf("pi_%012d", i),
+			Token:         fmt.Sprintf("%032x", i),
+			DeviceUID:     fixture.Washer,
+			DeviceName:    "Washer 3",
+			Plan:          "Warm wash",
+			Amount:        350,
+			Currency:      "eur",
+			Funds:         payment.Paid,
+			Delivery:      payment.Queued,
+			PaidAt:        now,
+			CreatedAt:     now,
+		}
 	}
 	each := func(write func(*ledger.Tx, payment.Payment) error) {
 		t.Helper()
@@ -101,10 +114,30 @@ func benchLive(t *testing.T, r *report) {
 		told, bare, ratios = append(told, took), append(bare, base), append(ratios, float64(took)/float64(base))
 	}
 	took := median(told)
-	r.add(t, figure{name: fmt.Sprintf("%d open pages: until all were told", openPages), got: took.Round(time.Millisecond).String(),
-		baseline: "the same bytes written to the same connections: " + short(median(bare)), ratio: fmt.Sprintf("%.1f", median(ratios)), wanted: "≤ 1 s", short: took > time.Second})
-	r.add(t, figure{name: fmt.Sprintf("%d open pages: memory", openPages), got: fmt.Sprintf("%d MB", memory>>20), baseline: fmt.Sprintf("%d MB without them", before>>20),
-		ratio: "-", wanted: "< 200 MB", short: memory >= 200<<20})
+	r.add(
+		t,
+		figure{
+			name: fmt.Sprintf("%d open pages: until all were told", openPages),
+			got:  took.Round(time.Millisecond).String(),
+			baseline: "the same bytes written to the same connections: " + short(
+				median(bare),
+			),
+			ratio:  fmt.Sprintf("%.1f", median(ratios)),
+			wanted: "≤ 1 s",
+			short:  took > time.Second,
+		},
+	)
+	r.add(
+		t,
+		figure{
+			name:     fmt.Sprintf("%d open pages: memory", openPages),
+			got:      fmt.Sprintf("%d MB", memory>>20),
+			baseline: fmt.Sprintf("%d MB without them", before>>20),
+			ratio:    "-",
+			wanted:   "< 200 MB",
+			short:    memory >= 200<<20,
+		},
+	)
 }
 
 // keeper is a listener that remembers the server's ends of its connections.
@@ -121,7 +154,8 @@ func (k *keeper) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// readAll reads each stream up to the end of an event that holds the text, and returns the last of them.
+// readAll reads each stream up to the end of an event that holds the text, and returns the last of
+// them.
 func readAll(t *testing.T, streams []net.Conn, text string) []byte {
 	t.Helper()
 	buffer := make([]byte, 16<<10)

@@ -35,7 +35,8 @@ import (
 	"notepay/internal/web/customer"
 )
 
-// idle is a server on a ledger with nothing at work behind it: no vendor is asked and no payment is claimed.
+// idle is a server on a ledger with nothing at work behind it: no vendor is asked and no payment is
+// claimed.
 func idle(t *testing.T, database string) *app.App {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), database)
@@ -48,14 +49,43 @@ func idle(t *testing.T, database string) *app.App {
 		}
 	})
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	devices, err := fleet.New(t.Context(), fleet.Config{Ledger: l, Log: log, PriceIDs: []string{fixture.Warm}, Interval: time.Hour, LinkLimiter: upstream.NewLimiter(0, 0)})
+	devices, err := fleet.New(
+		t.Context(),
+		fleet.Config{
+			Ledger:      l,
+			Log:         log,
+			PriceIDs:    []string{fixture.Warm},
+			Interval:    time.Hour,
+			LinkLimiter: upstream.NewLimiter(0, 0),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	metrics := metrics.NewMetrics(fixture.TestVersion, l.Stats, devices.Counts)
-	return &app.App{Ledger: l, Fleet: devices, Webhooks: stripeapi.WebhookSecrets{fixture.TestSecret}, Unverified: bodies.New(app.MaxBody), Customer: &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
-		Bridge:   bridge.New(bridge.Config{Ledger: l, Fleet: devices, NotehubLimiter: upstream.NewLimiter(0, 0), StripeLimiter: upstream.NewLimiter(0, 0), PollInterval: time.Hour, Log: log, Project: fixture.Project, Lifetime: 10 * time.Minute, Observe: metrics}),
-		Operator: &api.Handler{Ledger: l}, Metrics: metrics, Log: log}
+	return &app.App{
+		Ledger:     l,
+		Fleet:      devices,
+		Webhooks:   stripeapi.WebhookSecrets{fixture.TestSecret},
+		Unverified: bodies.New(app.MaxBody),
+		Customer:   &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
+		Bridge: bridge.New(
+			bridge.Config{
+				Ledger:         l,
+				Fleet:          devices,
+				NotehubLimiter: upstream.NewLimiter(0, 0),
+				StripeLimiter:  upstream.NewLimiter(0, 0),
+				PollInterval:   time.Hour,
+				Log:            log,
+				Project:        fixture.Project,
+				Lifetime:       10 * time.Minute,
+				Observe:        metrics,
+			},
+		),
+		Operator: &api.Handler{Ledger: l},
+		Metrics:  metrics,
+		Log:      log,
+	}
 }
 
 // listen serves a handler as main.go does, and returns its address.
@@ -70,7 +100,13 @@ func listen(t *testing.T, h http.Handler) (addr string) {
 }
 
 func serveOn(t *testing.T, listener net.Listener, h http.Handler) {
-	front := &http.Server{Handler: h, ReadHeaderTimeout: app.ReadHeaderLimit, ReadTimeout: app.ReadLimit, IdleTimeout: app.IdleLimit, MaxHeaderBytes: 32 << 10}
+	front := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: app.ReadHeaderLimit,
+		ReadTimeout:       app.ReadLimit,
+		IdleTimeout:       app.IdleLimit,
+		MaxHeaderBytes:    32 << 10,
+	}
 	go func() { _ = front.Serve(listener) }() // always an error, and that of Close
 	t.Cleanup(func() { _ = front.Close() })
 }
@@ -88,7 +124,10 @@ func sameAnswer(given *http.Response) http.Handler {
 
 func scan(device int) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, fmt.Sprintf("/pay?device=dev:%d", device), nil)
-	r.Header.Set("User-Agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.0 Mobile/15E148 Safari/604.1")
+	r.Header.Set(
+		"User-Agent",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.0 Mobile/15E148 Safari/604.1",
+	)
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
 	return r
 }
@@ -130,17 +169,39 @@ func benchPay(t *testing.T, r *report) {
 		requests[i] = wire(t, scan(rand.IntN(devices)))
 	}
 	pay, base, ratio := inTurns(t, handler, bare, rounds, connections, requests, http.StatusTemporaryRedirect)
-	r.add(t, figure{name: "`/pay`, 100,000 devices, over loopback", got: inSeconds(pay), baseline: "bare `net/http` handler, same answer: " + inSeconds(base),
-		ratio: fmt.Sprintf("%.2f", ratio), wanted: "≥ 0.95", short: ratio < 0.95})
+	r.add(
+		t,
+		figure{
+			name:     "`/pay`, 100,000 devices, over loopback",
+			got:      inSeconds(pay),
+			baseline: "bare `net/http` handler, same answer: " + inSeconds(base),
+			ratio:    fmt.Sprintf("%.2f", ratio),
+			wanted:   "≥ 0.95",
+			short:    ratio < 0.95,
+		},
+	)
 
 	a, b := inProcess(t, handler, devices), inProcess(t, bare, devices)
-	r.add(t, figure{name: "`/pay`, 100,000 devices, handler alone", got: short(a), baseline: "bare handler alone: " + short(b),
-		ratio: fmt.Sprintf("%.1f", float64(a)/float64(b))})
+	r.add(
+		t,
+		figure{
+			name:     "`/pay`, 100,000 devices, handler alone",
+			got:      short(a),
+			baseline: "bare handler alone: " + short(b),
+			ratio:    fmt.Sprintf("%.1f", float64(a)/float64(b)),
+		},
+	)
 }
 
-// inTurns sends the same requests to ours and theirs, in turns, so that both meet the same machine: how many a second each answers, and the
-// ratio of that. All are medians of the rounds.
-func inTurns(t *testing.T, ours, theirs http.Handler, rounds, connections int, requests [][]byte, want int) (our, their, ratio float64) {
+// inTurns sends the same requests to ours and theirs, in turns, so that both meet the same machine:
+// how many a second each answers, and the ratio of that. All are medians of the rounds.
+func inTurns(
+	t *testing.T,
+	ours, theirs http.Handler,
+	rounds, connections int,
+	requests [][]byte,
+	want int,
+) (our, their, ratio float64) {
 	t.Helper()
 	a, b := listen(t, ours), listen(t, theirs)
 	var as, bs, ratios []float64
@@ -148,14 +209,21 @@ func inTurns(t *testing.T, ours, theirs http.Handler, rounds, connections int, r
 		_, tookA := callAll(t, a, connections, requests, want)
 		_, tookB := callAll(t, b, connections, requests, want)
 		if n > 0 { // the first warms up
-			as, bs = append(as, float64(len(requests))/tookA.Seconds()), append(bs, float64(len(requests))/tookB.Seconds())
+			as, bs = append(
+				as,
+				float64(len(requests))/tookA.Seconds(),
+			), append(
+				bs,
+				float64(len(requests))/tookB.Seconds(),
+			)
 			ratios = append(ratios, tookB.Seconds()/tookA.Seconds())
 		}
 	}
 	return median(as), median(bs), median(ratios)
 }
 
-// benchPlans holds the plan page against its own template, executed with the same words by a handler that finds nothing out.
+// benchPlans holds the plan page against its own template, executed with the same words by a
+// handler that finds nothing out.
 func benchPlans(t *testing.T, r *report) {
 	const devices, rounds, views, connections = 100_000, 9, 4_000, 16
 	database := filepath.Join(t.TempDir(), "notepay.db")
@@ -180,13 +248,23 @@ func benchPlans(t *testing.T, r *report) {
 		requests[i] = wire(t, view(rand.IntN(devices)))
 	}
 	pages, base, ratio := inTurns(t, handler, bare, rounds, connections, requests, http.StatusOK)
-	r.add(t, figure{name: "plan page, 100,000 devices, over loopback", got: inSeconds(pages), baseline: "its bare template with the same words: " + inSeconds(base), ratio: fmt.Sprintf("%.2f", ratio)})
+	r.add(
+		t,
+		figure{
+			name:     "plan page, 100,000 devices, over loopback",
+			got:      inSeconds(pages),
+			baseline: "its bare template with the same words: " + inSeconds(base),
+			ratio:    fmt.Sprintf("%.2f", ratio),
+		},
+	)
 }
 
 // bareTemplate executes the template of a plan page with words that stand ready.
 func bareTemplate(t *testing.T, header http.Header) http.Handler {
 	t.Helper()
-	pages := template.Must(template.ParseFiles(apptest.InModule(t, "internal", "web", "customer", "pages", "frame.html")))
+	pages := template.Must(
+		template.ParseFiles(apptest.InModule(t, "internal", "web", "customer", "pages", "frame.html")),
+	)
 	raw, err := os.ReadFile(apptest.InModule(t, "internal", "web", "customer", "catalogs", "en.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -196,7 +274,14 @@ func bareTemplate(t *testing.T, header http.Header) http.Handler {
 		t.Fatal(err)
 	}
 	words.Title, words.Data.Terms = words.T("plans.one"), words.T("terms.open")
-	words.Data.Plans = []barePlan{{Name: "Warm wash", Price: "€3.50", Pay: strings.ReplaceAll(words.T("plans.pay"), "{price}", "€3.50"), URL: "https://buy.example.com/7777"}}
+	words.Data.Plans = []barePlan{
+		{
+			Name:  "Warm wash",
+			Price: "€3.50",
+			Pay:   strings.ReplaceAll(words.T("plans.pay"), "{price}", "€3.50"),
+			URL:   "https://buy.example.com/7777",
+		},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		var inner, whole bytes.Buffer
 		page := words

@@ -25,7 +25,8 @@ import (
 	"notepay/internal/web"
 )
 
-// busy is a service with many devices that sell, so that one device's queue is not what is measured.
+// busy is a service with many devices that sell, so that one device's queue is not what is
+// measured.
 func busy(t *testing.T, devices int) (*apptest.World, *apptest.Service) {
 	t.Helper()
 	w := apptest.NewWorld(t).Set("LOG_LEVEL", "info")
@@ -41,9 +42,23 @@ func busy(t *testing.T, devices int) (*apptest.World, *apptest.Service) {
 func sellAt(w *apptest.World, n int) {
 	uid := fmt.Sprintf("dev:%d", n)
 	w.Notehub.AddDevice(sandbox.Device{UID: uid, Name: fmt.Sprintf("Washer %d", n), LastActivity: time.Now()})
-	metadata := map[string]string{"app": stripeapi.App, "project": fixture.Project, "device_uid": uid, "price_id": fixture.Warm}
-	w.Stripe.AddLink(sandbox.Link{ID: fmt.Sprintf("plink_%d", n), DeviceUID: uid, PriceID: fixture.Warm, Active: true, Metadata: metadata,
-		IntentMetadata: metadata, ReturnURL: returnURLOf(w)})
+	metadata := map[string]string{
+		"app":        stripeapi.App,
+		"project":    fixture.Project,
+		"device_uid": uid,
+		"price_id":   fixture.Warm,
+	}
+	w.Stripe.AddLink(
+		sandbox.Link{
+			ID:             fmt.Sprintf("plink_%d", n),
+			DeviceUID:      uid,
+			PriceID:        fixture.Warm,
+			Active:         true,
+			Metadata:       metadata,
+			IntentMetadata: metadata,
+			ReturnURL:      returnURLOf(w),
+		},
+	)
 }
 
 // returnURLOf is that of links which need no change.
@@ -89,7 +104,8 @@ func waitDrained(s *apptest.Service) {
 	s.W.Until("the queue is empty", func() bool { return healthOf(s).Queued == 0 })
 }
 
-// paidEvent lets n customers pay, each at the next device, and returns the signed webhooks as they go over the wire. They are not sent.
+// paidEvent lets n customers pay, each at the next device, and returns the signed webhooks as they
+// go over the wire. They are not sent.
 func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []string) {
 	w.Helper()
 	bought := make(map[string]bool, n)
@@ -111,7 +127,12 @@ func paidEvent(w *apptest.World, n, devices int) (webhooks [][]byte, sessions []
 
 // withoutStore verifies and decodes a webhook as the service does, and stores nothing.
 func withoutStore() http.Handler {
-	s := &app.App{Webhooks: stripeapi.WebhookSecrets{fixture.TestSecret}, Unverified: bodies.New(app.MaxBody), Metrics: metrics.NewMetrics(fixture.TestVersion, nil, nil), Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	s := &app.App{
+		Webhooks:   stripeapi.WebhookSecrets{fixture.TestSecret},
+		Unverified: bodies.New(app.MaxBody),
+		Metrics:    metrics.NewMetrics(fixture.TestVersion, nil, nil),
+		Log:        slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
 	return s.WithHeaders(s.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -124,8 +145,8 @@ func withoutStore() http.Handler {
 	}))
 }
 
-// benchWebhook measures durable acknowledgements while each payment is also delivered. All of it, the customers, Stripe, the bridge
-// and Notehub, is on this machine.
+// benchWebhook measures durable acknowledgements while each payment is also delivered. All of it,
+// the customers, Stripe, the bridge and Notehub, is on this machine.
 func benchWebhook(t *testing.T, r *report) {
 	const devices, rounds, alone, together, connections = 1000, 7, 300, 3000, 64
 	w, s := busy(t, devices)
@@ -149,24 +170,80 @@ func benchWebhook(t *testing.T, r *report) {
 		}
 		rate := together / stored.Seconds()
 		floor = append(floor, median(unstored).Seconds())
-		times, inSyncs = append(times, median(each).Seconds()), append(inSyncs, float64(median(each))/float64(median(sync)))
-		syncs, rates, overSyncs = append(syncs, perSecond(sync)), append(rates, rate), append(overSyncs, rate/perSecond(sync))
-		bareRates, overBare = append(bareRates, together/bare.Seconds()), append(overBare, bare.Seconds()/stored.Seconds())
+		times, inSyncs = append(
+			times,
+			median(each).Seconds(),
+		), append(
+			inSyncs,
+			float64(median(each))/float64(median(sync)),
+		)
+		syncs, rates, overSyncs = append(
+			syncs,
+			perSecond(sync),
+		), append(
+			rates,
+			rate,
+		), append(
+			overSyncs,
+			rate/perSecond(sync),
+		)
+		bareRates, overBare = append(
+			bareRates,
+			together/bare.Seconds(),
+		), append(
+			overBare,
+			bare.Seconds()/stored.Seconds(),
+		)
 		delivered = append(delivered, together/end.Seconds())
 	}
 	seconds := func(list []float64) string { return short(time.Duration(median(list) * float64(time.Second))) }
 	units, many, share := median(inSyncs), median(overSyncs), median(overBare)
-	r.add(t, figure{name: "durable acknowledgement, 1 connection", got: seconds(times), baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
-		ratio: fmt.Sprintf("%.1f", units), wanted: "≤ 5", short: units > 5})
-	r.add(t, figure{name: "durable acknowledgements, 64 connections", got: inSeconds(median(rates)), baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
-		ratio: fmt.Sprintf("%.2f", many), wanted: "> 1", short: many <= 1})
-	r.add(t, figure{name: "the same", got: inSeconds(median(rates)), baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
-		ratio: fmt.Sprintf("%.2f", share), wanted: "≥ 0.5", short: share < 0.5})
-	r.add(t, figure{name: "payments from webhook to settled note, 64 connections", got: inSeconds(median(delivered)), baseline: "acknowledged alone: " + inSeconds(median(rates)),
-		ratio: fmt.Sprintf("%.2f", median(delivered)/median(rates))})
+	r.add(
+		t,
+		figure{
+			name:     "durable acknowledgement, 1 connection",
+			got:      seconds(times),
+			baseline: "one `fdatasync`, 4 KiB: " + short(r.sync) + "; without a store: " + seconds(floor),
+			ratio:    fmt.Sprintf("%.1f", units),
+			wanted:   "≤ 5",
+			short:    units > 5,
+		},
+	)
+	r.add(
+		t,
+		figure{
+			name:     "durable acknowledgements, 64 connections",
+			got:      inSeconds(median(rates)),
+			baseline: "`fdatasync`s of one file: " + inSeconds(median(syncs)),
+			ratio:    fmt.Sprintf("%.2f", many),
+			wanted:   "> 1",
+			short:    many <= 1,
+		},
+	)
+	r.add(
+		t,
+		figure{
+			name:     "the same",
+			got:      inSeconds(median(rates)),
+			baseline: "the same handler without a store: " + inSeconds(median(bareRates)),
+			ratio:    fmt.Sprintf("%.2f", share),
+			wanted:   "≥ 0.5",
+			short:    share < 0.5,
+		},
+	)
+	r.add(
+		t,
+		figure{
+			name:     "payments from webhook to settled note, 64 connections",
+			got:      inSeconds(median(delivered)),
+			baseline: "acknowledged alone: " + inSeconds(median(rates)),
+			ratio:    fmt.Sprintf("%.2f", median(delivered)/median(rates)),
+		},
+	)
 }
 
-// benchWire measures the time from a webhook's first byte to the note's request at Notehub, one payment after another.
+// benchWire measures the time from a webhook's first byte to the note's request at Notehub, one
+// payment after another.
 func benchWire(t *testing.T, r *report) {
 	const devices, payments = 100, 1000
 	w, s := busy(t, devices)
@@ -206,6 +283,26 @@ func benchWire(t *testing.T, r *report) {
 	half, most := quantile(took, 0.5), quantile(took, 0.99)
 	inSyncs := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d)/float64(sync)) }
 	baseline := "one `fdatasync`, of which it waits for one: " + short(sync)
-	r.add(t, figure{name: "webhook to note on the wire, median", got: short(half), baseline: baseline, ratio: inSyncs(half), wanted: "≤ 2 ms", short: half > 2*time.Millisecond})
-	r.add(t, figure{name: "webhook to note on the wire, 99 of 100", got: short(most), baseline: baseline, ratio: inSyncs(most), wanted: "≤ 10 ms", short: most > 10*time.Millisecond})
+	r.add(
+		t,
+		figure{
+			name:     "webhook to note on the wire, median",
+			got:      short(half),
+			baseline: baseline,
+			ratio:    inSyncs(half),
+			wanted:   "≤ 2 ms",
+			short:    half > 2*time.Millisecond,
+		},
+	)
+	r.add(
+		t,
+		figure{
+			name:     "webhook to note on the wire, 99 of 100",
+			got:      short(most),
+			baseline: baseline,
+			ratio:    inSyncs(most),
+			wanted:   "≤ 10 ms",
+			short:    most > 10*time.Millisecond,
+		},
+	)
 }

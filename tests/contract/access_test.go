@@ -12,7 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// openers are customers of doors and lockers, which are opened with a code. They have one while it opens something, and only then.
+// openers are customers of doors and lockers, which are opened with a code. They have one while it
+// opens something, and only then.
 func openers() []visitor {
 	return []visitor{
 		{name: "a locker", pays: true, machine: confirms(), variables: sells(locker), visit: func(c *customer) {
@@ -34,37 +35,68 @@ func openers() []visitor {
 			c.page.reads("#code", "Your code for the machine")
 			c.showsCode()
 		}},
-		{name: "a locker that cannot be reached yet", pays: true, machine: confirms(), offline: true, variables: sells(locker), visit: func(c *customer) {
-			c.pay(sandbox.PayOptions{})
-			c.sees("", "Waiting for the machine", "Your code for the machine")
-			c.showsCode()
-			c.operator("/api/payments/"+c.session.ID+"/end", "{}")
-			c.sees("", "The machine did not start", "The operator ended this before the machine started.", "€4.00 was refunded")
-			c.showsNoCode()
-		}},
-		{name: "a locker whose time ends", pays: true, machine: confirms(), variables: sells(hook), visit: func(c *customer) {
-			c.pay(sandbox.PayOptions{})
-			c.reads("The machine has started")
-			c.showsCode()
-			c.sees("", "Finished", "All done. Thank you!")
-			c.showsNoCode()
-			c.page.open(c.address())
-			c.reads("Finished")
-			c.showsNoCode()
-		}},
-		{name: "a locker whose money goes back", pays: true, machine: confirms(), variables: sells(locker), visit: func(c *customer) {
-			c.pay(sandbox.PayOptions{})
-			c.reads("The machine has started")
-			c.showsCode()
-			c.stripe.Refund(c.session.ID, 0)
-			c.sees("", "Ended early", "€4.00 was refunded")
-			c.showsNoCode()
-		}},
-		{name: "a locker that is jammed", pays: true, machine: confirms(), behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-JAM"}, variables: sells(locker), visit: func(c *customer) {
-			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "E-JAM", "€4.00 was refunded")
-			c.showsNoCode()
-		}},
+		{
+			name:      "a locker that cannot be reached yet",
+			pays:      true,
+			machine:   confirms(),
+			offline:   true,
+			variables: sells(locker),
+			visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.sees("", "Waiting for the machine", "Your code for the machine")
+				c.showsCode()
+				c.operator("/api/payments/"+c.session.ID+"/end", "{}")
+				c.sees(
+					"",
+					"The machine did not start",
+					"The operator ended this before the machine started.",
+					"€4.00 was refunded",
+				)
+				c.showsNoCode()
+			},
+		},
+		{
+			name:      "a locker whose time ends",
+			pays:      true,
+			machine:   confirms(),
+			variables: sells(hook),
+			visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.reads("The machine has started")
+				c.showsCode()
+				c.sees("", "Finished", "All done. Thank you!")
+				c.showsNoCode()
+				c.page.open(c.address())
+				c.reads("Finished")
+				c.showsNoCode()
+			},
+		},
+		{
+			name:      "a locker whose money goes back",
+			pays:      true,
+			machine:   confirms(),
+			variables: sells(locker),
+			visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.reads("The machine has started")
+				c.showsCode()
+				c.stripe.Refund(c.session.ID, 0)
+				c.sees("", "Ended early", "€4.00 was refunded")
+				c.showsNoCode()
+			},
+		},
+		{
+			name:      "a locker that is jammed",
+			pays:      true,
+			machine:   confirms(),
+			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-JAM"},
+			variables: sells(locker),
+			visit: func(c *customer) {
+				c.pay(sandbox.PayOptions{})
+				c.sees("", "The machine did not start", "E-JAM", "€4.00 was refunded")
+				c.showsNoCode()
+			},
+		},
 	}
 }
 
@@ -78,7 +110,8 @@ func (c *customer) address() string {
 	return address
 }
 
-// showsCode holds that the page shows the code that the machine was sent, in digits and as a QR code.
+// showsCode holds that the page shows the code that the machine was sent, in digits and as a QR
+// code.
 func (c *customer) showsCode() {
 	c.t.Helper()
 	notes := c.notehub.Notes(c.uid)
@@ -95,7 +128,8 @@ func (c *customer) showsCode() {
 	}
 }
 
-// showsNoCode holds that the page has no place with a code, and that no code that the machine was sent stands anywhere in it.
+// showsNoCode holds that the page has no place with a code, and that no code that the machine was
+// sent stands anywhere in it.
 func (c *customer) showsNoCode() {
 	c.t.Helper()
 	c.page.until(`!document.querySelector("#code .code, #code svg, main svg")`)
@@ -110,7 +144,8 @@ func (c *customer) showsNoCode() {
 	}
 }
 
-// decoded is what the QR code in an element of the page says, read by another library than the one that drew it.
+// decoded is what the QR code in an element of the page says, read by another library than the one
+// that drew it.
 func (b *tab) decoded(selector string) string {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.ScreenshotScale(chromedp.CSS(selector), 2))

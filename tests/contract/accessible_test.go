@@ -7,8 +7,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// accessible holds that a page keeps nobody from using it, as far as axe-core can tell, and that nothing has to be scrolled sideways: on a phone and
-// on a desktop, in light and in dark.
+// accessible holds that a page keeps nobody from using it, as far as axe-core can tell, and that
+// nothing has to be scrolled sideways: on a phone and on a desktop, in light and in dark.
 func (b *tab) accessible() {
 	b.t.Helper()
 	b.fits()
@@ -22,7 +22,8 @@ func (b *tab) accessible() {
 	b.look(size, "light")
 }
 
-// judged holds that axe-core finds nothing in the page as it is shown now, on a screen of this name.
+// judged holds that axe-core finds nothing in the page as it is shown now, on a screen of this
+// name.
 func (b *tab) judged(screen string) {
 	b.t.Helper()
 	for _, violation := range b.violations() {
@@ -30,8 +31,8 @@ func (b *tab) judged(screen string) {
 	}
 }
 
-// violations are what axe-core finds in the page as it is shown now. The page's own policy does not hold for what DevTools evaluates. A page that
-// was loaded anew meanwhile is looked at again.
+// violations are what axe-core finds in the page as it is shown now. The page's own policy does not
+// hold for what DevTools evaluates. A page that was loaded anew meanwhile is looked at again.
 func (b *tab) violations() (found []string) {
 	b.t.Helper()
 	const run = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v =>

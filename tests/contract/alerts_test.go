@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The alert rules that operators copy are legal, fire when they should, and keep quiet when all is well.
+// The alert rules that operators copy are legal, fire when they should, and keep quiet when all is
+// well.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")

@@ -28,7 +28,8 @@ func sizes() []size {
 	return []size{{"phone", 390, 844, true}, {"desktop", 1280, 900, false}}
 }
 
-// newBrowser starts a browser, and stops it with the test. It reaches nothing but this machine: pages that need more show it.
+// newBrowser starts a browser, and stops it with the test. It reaches nothing but this machine:
+// pages that need more show it.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path := os.Getenv("CHROMIUM")
@@ -38,10 +39,15 @@ func newBrowser(t *testing.T) context.Context {
 	if _, err := os.Stat(path); err != nil {
 		unavailable(t, "there is no Chromium (apt-get install chromium, or name one in CHROMIUM): %v", err)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+	options := append(
+		chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-dev-shm-usage", true),
 		chromedp.Flag("disable-back-forward-cache", true), // chromedp does not find itself in pages that come out of it
-		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"))
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+	)
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -124,18 +130,32 @@ func (b *tab) resize(s size) {
 	b.look(s, "light")
 }
 
-// look gives the tab a screen and a colour scheme, "light" or "dark". Animations are left out, so that pictures are the same each time.
+// look gives the tab a screen and a colour scheme, "light" or "dark". Animations are left out, so
+// that pictures are the same each time.
 func (b *tab) look(s size, scheme string) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{}
 	if s.mobile {
-		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait, chromedp.EmulateScale(2))
+		options = append(
+			options,
+			chromedp.EmulateMobile,
+			chromedp.EmulateTouch,
+			chromedp.EmulatePortrait,
+			chromedp.EmulateScale(2),
+		)
 	}
-	b.do("resize", chromedp.EmulateViewport(s.width, s.height, options...), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		features := []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}, {Name: "prefers-color-scheme", Value: scheme}}
-		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
-		return err
-	}))
+	b.do(
+		"resize",
+		chromedp.EmulateViewport(s.width, s.height, options...),
+		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			features := []*emulation.MediaFeature{
+				{Name: "prefers-reduced-motion", Value: "reduce"},
+				{Name: "prefers-color-scheme", Value: scheme},
+			}
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
+			return err
+		}),
+	)
 }
 
 func (b *tab) open(url string) {
@@ -177,7 +197,11 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
-	holds := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(0))
+	holds := chromedp.Poll[bool](
+		"Boolean("+expression+")",
+		chromedp.WithPollingInterval(50*time.Millisecond),
+		chromedp.WithPollingTimeout(0),
+	)
 	for {
 		_, err := chromedp.Run(ctx, holds)
 		if err == nil {
@@ -187,7 +211,8 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 			shown, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
 			b.t.Fatalf("waited in vain until %s: %v; the page is %s", expression, err, shown)
 		}
-		_, _ = chromedp.Run(ctx, chromedp.WaitReady(chromedp.CSS("body"))) // the page was left; the next turn tells if this failed
+		// the page was left; the next turn tells if this failed
+		_, _ = chromedp.Run(ctx, chromedp.WaitReady(chromedp.CSS("body")))
 	}
 }
 
@@ -197,17 +222,25 @@ func (b *tab) reads(selector, text string) {
 	b.readsWithin(patience, selector, text)
 }
 
-// readsWithin is reads with a patience of its own. A number and its unit are kept together by a space of another kind.
+// readsWithin is reads with a patience of its own. A number and its unit are kept together by a
+// space of another kind.
 func (b *tab) readsWithin(limit time.Duration, selector, text string) {
 	b.t.Helper()
-	b.untilWithin(limit, fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)", selector, text))
+	b.untilWithin(
+		limit,
+		fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)", selector, text),
+	)
 }
 
-// opens does what opens another tab, and returns that. The browser tells of those that other tests open, too.
+// opens does what opens another tab, and returns that. The browser tells of those that other tests
+// open, too.
 func (b *tab) opens(act func()) *tab {
 	b.t.Helper()
 	self := chromedp.FromContext(b.ctx).Target.TargetID
-	opened := chromedp.WaitNewTarget(b.ctx, func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self })
+	opened := chromedp.WaitNewTarget(
+		b.ctx,
+		func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self },
+	)
 	act()
 	select {
 	case id, ok := <-opened:

@@ -124,8 +124,9 @@ func expect(t *testing.T, got complaints, want string) {
 	}
 }
 
-// What notepay reads of Notehub it reads from the sandbox in most tests, so the sandbox may answer only what Notehub describes:
-// here also to the calls that notepay does not make yet, and its refusals.
+// What notepay reads of Notehub it reads from the sandbox in most tests, so the sandbox may answer
+// only what Notehub describes: here also to the calls that notepay does not make yet, and its
+// refusals.
 func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
@@ -135,7 +136,15 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	variables := map[string]string{"stripe_price_id": warm}
 	notehub.SetProjectVariables(variables)
 	notehub.AddFleet(fleet, "Laundry", variables)
-	notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now(), Variables: variables})
+	notehub.AddDevice(
+		sandbox.Device{
+			UID:          washer,
+			Name:         "Washer 3",
+			Fleets:       []string{fleet},
+			LastActivity: time.Now(),
+			Variables:    variables,
+		},
+	)
 	notehub.AddDevice(sandbox.Device{UID: charger, Disabled: true})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "started"})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "done"})

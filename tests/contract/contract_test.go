@@ -73,19 +73,29 @@ func scenarios() []scenario {
 			refresh(w, p)
 			w.links(washer, warm+" "+returnURL)
 		}},
-		{"of two links for one device the second is deactivated, among pages of links that are not ours", func(w *world) {
-			metadata := map[string]string{"app": "notepay", "project": project, "device_uid": washer, "price_id": warm}
-			add := func() {
-				w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true, Metadata: metadata})
-			}
-			add()
-			for range 150 {
-				w.stripe.AddLink(sandbox.Link{PriceID: cold, Active: true})
-			}
-			add()
-			w.start()
-			w.links(washer, warm+" "+returnURL)
-		}},
+		{
+			"of two links for one device the second is deactivated, among pages of links that are not ours",
+			func(w *world) {
+				metadata := map[string]string{
+					"app":        "notepay",
+					"project":    project,
+					"device_uid": washer,
+					"price_id":   warm,
+				}
+				add := func() {
+					w.stripe.AddLink(
+						sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true, Metadata: metadata},
+					)
+				}
+				add()
+				for range 150 {
+					w.stripe.AddLink(sandbox.Link{PriceID: cold, Active: true})
+				}
+				add()
+				w.start()
+				w.links(washer, warm+" "+returnURL)
+			},
+		},
 		{"the success page asks Stripe for a session of which no webhook came", func(w *world) {
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{NoWebhook: true})
@@ -98,7 +108,11 @@ func scenarios() []scenario {
 		{"a session that completed without money is looked at, and paid for later", func(w *world) {
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{Unpaid: true})
-			w.until(w.T, "the session is read", func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 })
+			w.until(
+				w.T,
+				"the session is read",
+				func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 },
+			)
 			w.stripe.Succeed(session.ID)
 			p.payment(session.ID, sent)
 		}},
@@ -132,7 +146,10 @@ func scenarios() []scenario {
 			p := w.start()
 			link := w.selling(p, washer)
 			w.notehub.RevokeTokens()
-			w.notehub.Next(postNote, sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}})
+			w.notehub.Next(
+				postNote,
+				sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
+			)
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
@@ -169,17 +186,34 @@ func scenarios() []scenario {
 				session, _ := w.stripe.Session(pays[strings.LastIndex(pays, "/")+1:])
 				return session.Status == "expired"
 			})
-			w.until(w.T, "what machines answered is read", func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 })
+			w.until(
+				w.T,
+				"what machines answered is read",
+				func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 },
+			)
 		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
-			w.stripe.Next("POST /v1/webhook_endpoints", sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
+			w.stripe.Next(
+				"POST /v1/webhook_endpoints",
+				sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError},
+			)
 			w.command(1, "Warm wash\neur\n3.50\n", "setup")
 			if out := w.command(0, "", "setup"); !strings.Contains(out, "exists already") {
 				w.Errorf("setup says %s; want that price and endpoint are there", out)
 			}
 			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
 			// 1: there is no pay.example.com that could answer.
-			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s", "NOTEHUB_ROUTE_TOKEN", webhookSecret)
+			out := w.command(
+				1,
+				"",
+				"check",
+				"STRIPE_SECRET_KEY",
+				"rk_test_0123456789",
+				"CONFIRM_WITHIN",
+				"90s",
+				"NOTEHUB_ROUTE_TOKEN",
+				webhookSecret,
+			)
 			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery", "Device connections", "Confirmation route"} {
 				if !strings.Contains(out, "ok       "+line+"? ") {
 					w.Errorf("check does not say ok of %q: %s", line, out)
@@ -197,8 +231,8 @@ func refresh(w *world, p *program) {
 	}
 }
 
-// usedOfStripe and usedOfNotehub are all calls that notepay makes. One that the scenarios do not lead to is as wrong as one that
-// is not listed here: what is not seen is not checked.
+// usedOfStripe and usedOfNotehub are all calls that notepay makes. One that the scenarios do not
+// lead to is as wrong as one that is not listed here: what is not seen is not checked.
 func usedOfStripe() []string {
 	return []string{
 		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events", "GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
@@ -214,7 +248,8 @@ func usedOfNotehub() []string {
 	}
 }
 
-// TestContract leads notepay through all its calls, once, and holds each against what its vendor has published.
+// TestContract leads notepay through all its calls, once, and holds each against what its vendor
+// has published.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	stripe, notehub := newStripeMock(t), &notehubAPI{}

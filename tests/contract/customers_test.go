@@ -7,7 +7,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestCustomers looks at what customers see of a payment at each of its ends, on the page that follows it, and before they pay.
+// TestCustomers looks at what customers see of a payment at each of its ends, on the page that
+// follows it, and before they pay.
 func TestCustomers(t *testing.T) {
 	t.Parallel()
 	browser := newBrowser(t)
@@ -57,7 +58,12 @@ func closed() []visitor {
 		{name: "one that runs", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.scans("in-use", "This machine is in use", "It is free again in about 40 minutes.", "Nothing was charged for this scan.")
+			c.scans(
+				"in-use",
+				"This machine is in use",
+				"It is free again in about 40 minutes.",
+				"Nothing was charged for this scan.",
+			)
 		}},
 		{name: "one that is offline", silent: 48 * time.Hour, offline: true, visit: func(c *customer) {
 			c.scans("", "This machine is offline", "Nothing was charged for this scan.")
@@ -65,9 +71,13 @@ func closed() []visitor {
 		{name: "one that is disabled at Notehub", disabled: true, visit: func(c *customer) {
 			c.scans("", "This machine is out of service", "Nothing was charged for this scan.")
 		}},
-		{name: "one that is out of sale", variables: map[string]string{"payment_enabled": "false"}, visit: func(c *customer) {
-			c.scans("", "This machine is not taking payments right now", "Nothing was charged for this scan.")
-		}},
+		{
+			name:      "one that is out of sale",
+			variables: map[string]string{"payment_enabled": "false"},
+			visit: func(c *customer) {
+				c.scans("", "This machine is not taking payments right now", "Nothing was charged for this scan.")
+			},
+		},
 		{name: "one without a price", variables: sells("price_of_nothing"), visit: func(c *customer) {
 			c.scans("", "This machine has no price yet", "The operator has to set one first.")
 		}},
@@ -77,14 +87,31 @@ func closed() []visitor {
 		}},
 		{name: "one that is not known", visit: looksAt("", "/pay/dev:999999999999999", "We do not know this machine")},
 		{name: "none at all", visit: looksAt("", "/pay", "Which machine is it?")},
-		{name: "a sticker whose template was not filled in", visit: looksAt("", "/pay?device=[deviceUID]", "This sticker is not set up yet")},
-		{name: "a payment that is not known", visit: looksAt("", "/session/00000000000000000000000000000000", "Payment not found", "right after you paid")},
+		{
+			name:  "a sticker whose template was not filled in",
+			visit: looksAt("", "/pay?device=[deviceUID]", "This sticker is not set up yet"),
+		},
+		{
+			name: "a payment that is not known",
+			visit: looksAt(
+				"",
+				"/session/00000000000000000000000000000000",
+				"Payment not found",
+				"right after you paid",
+			),
+		},
 		{name: "a way back without a payment", visit: looksAt("", "/payment/success", "Payment not found")},
 		{name: "a way back without paying", visit: looksAt("", "/payment/cancel", "Nothing was charged")},
 		{name: "the door", visit: looksAt("", "/", "Pay for a machine", "Code on the machine")},
 		{name: "several plans", variables: sells(warm + "," + delayed + "," + plain), visit: func(c *customer) {
 			c.page.open(c.url + "/pay/" + c.uid)
-			c.sees("plans", "Choose a program", "Warm wash", "You then have 20 min to get it ready", "For what is washed already.")
+			c.sees(
+				"plans",
+				"Choose a program",
+				"Warm wash",
+				"You then have 20 min to get it ready",
+				"For what is washed already.",
+			)
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
 			c.page.open(c.url + "/use/" + c.uid)

@@ -5,18 +5,24 @@ import (
 	"time"
 )
 
-// money waits until the washer's card says all this of its latest payment. What only time can bring may take longer than the rest.
+// money waits until the washer's card says all this of its latest payment. What only time can bring
+// may take longer than the rest.
 func (d *demo) money(texts ...string) {
 	d.t.Helper()
 	for _, text := range texts {
-		d.page.untilWithin(patience+time.Minute, fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text))
+		d.page.untilWithin(
+			patience+time.Minute,
+			fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text),
+		)
 	}
 }
 
 // says waits until the live view holds a line with this text.
 func (d *demo) says(text string) {
 	d.t.Helper()
-	d.page.until(fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`, text))
+	d.page.until(
+		fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`, text),
+	)
 }
 
 // returned waits until the money of the one payment is back, and the card says so.
@@ -31,14 +37,18 @@ func (d *demo) returned(texts ...string) {
 // moneyFaults are those after which the money comes back, or has a reason to stay.
 func moneyFaults() []fault {
 	return []fault{
-		{"offline-washer", "a machine that stays offline has its note recalled, and the money goes back", func(d *demo) {
-			pay(d.scan(), goodCard)
-			d.returned("$3.50 refunded", "the note was recalled")
-			d.says("recalls the note for Washer 3")
-			d.page.reads("#notes-washer", "recalled")
-			d.toggle("offline-washer", false)
-			d.idle()
-		}},
+		{
+			"offline-washer",
+			"a machine that stays offline has its note recalled, and the money goes back",
+			func(d *demo) {
+				pay(d.scan(), goodCard)
+				d.returned("$3.50 refunded", "the note was recalled")
+				d.says("recalls the note for Washer 3")
+				d.page.reads("#notes-washer", "recalled")
+				d.toggle("offline-washer", false)
+				d.idle()
+			},
+		},
 		{"refuses-washer", "a machine that refuses says why, and the money goes back", func(d *demo) {
 			pay(d.scan(), goodCard)
 			d.returned("$3.50 refunded", "the machine refused: E-DOOR")

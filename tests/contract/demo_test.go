@@ -73,7 +73,15 @@ func (d *demo) started() {
 // tally waits for the count of payments, starts, payments given back and those on the way.
 func (d *demo) tally(paid, started, back, due int) {
 	d.t.Helper()
-	d.page.until(fmt.Sprintf(`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`, paid, started, back, due))
+	d.page.until(
+		fmt.Sprintf(
+			`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
+			paid,
+			started,
+			back,
+			due,
+		),
+	)
 }
 
 // idle holds that no machine has started so far.
@@ -205,7 +213,10 @@ func faults() []fault {
 	}
 	off := func(fault string) func(*demo) { return func(d *demo) { d.toggle(fault, false) } }
 	heard := func(n int) string {
-		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l => l.querySelector(".text").innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`, n)
+		return fmt.Sprintf(
+			`[...document.querySelectorAll("#lines .line")].filter(l => l.querySelector(".text").innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`,
+			n,
+		)
 	}
 	return []fault{
 		{"notehub-down", "with Notehub down a payment waits until it is up", waits((*demo).calm)},

@@ -39,8 +39,8 @@ func withBinary(run func() int) (code int, err error) {
 	return run(), nil
 }
 
-// unavailable ends a test that needs what this machine lacks. Where everything is required that is a failure: a skipped test
-// must not be taken for one that passed.
+// unavailable ends a test that needs what this machine lacks. Where everything is required that is
+// a failure: a skipped test must not be taken for one that passed.
 func unavailable(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("NOTEPAY_REQUIRE") == "1" {

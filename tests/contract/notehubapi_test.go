@@ -21,21 +21,27 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// notehubAPI holds requests to Notehub, and the sandbox's answers, against Notehub's published OpenAPI description.
+// notehubAPI holds requests to Notehub, and the sandbox's answers, against Notehub's published
+// OpenAPI description.
 //
-// It is stricter than the description where that can only find mistakes: query parameters and object members that are not
-// described count as wrong. Where the description itself is wrong or silent, amend says so.
+// It is stricter than the description where that can only find mistakes: query parameters and
+// object members that are not described count as wrong. Where the description itself is wrong or
+// silent, amend says so.
 type notehubAPI struct {
 	router routers.Router
 	calls
 }
 
-// newNotehubAPI reads the description from the file that NOTEHUB_OPENAPI names; the test ends where there is none.
+// newNotehubAPI reads the description from the file that NOTEHUB_OPENAPI names; the test ends where
+// there is none.
 func newNotehubAPI(t *testing.T) *notehubAPI {
 	t.Helper()
 	path := os.Getenv("NOTEHUB_OPENAPI")
 	if path == "" {
-		unavailable(t, "NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of blues/notehub-go)")
+		unavailable(
+			t,
+			"NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of blues/notehub-go)",
+		)
 	}
 	doc, err := openapi3.NewLoader().LoadFromFile(path)
 	if err != nil {
@@ -51,14 +57,19 @@ func newNotehubAPI(t *testing.T) *notehubAPI {
 
 // amend changes what has to be changed in the description before anything can be held against it.
 func amend(doc *openapi3.T) {
-	// Any host: the sandbox is not https://api.notefile.net, and the token call, which is described there, is documented at
-	// https://notehub.io too, which is what notepay asks unless NOTEHUB_AUTH_URL says else.
+	// Any host: the sandbox is not https://api.notefile.net, and the token call, which is described
+	// there, is documented at https://notehub.io too, which is what notepay asks unless
+	// NOTEHUB_AUTH_URL says else.
 	doc.Servers = nil
-	// Events carry the fleets of their device (note.Event of blues/note-go); the description leaves them out.
-	doc.Components.Schemas["Event"].Value.Properties["fleets"] = openapi3.NewArraySchema().WithItems(openapi3.NewStringSchema()).NewRef()
-	// Silent, so that nothing of it is checked here: what "notes" of GetNotefile holds beyond being an object (notepay reads
-	// body.credit_id of each), the answer {} to a note and to a deletion, and which status belongs to which error (each may be
-	// any, in the one shape of an error). There is no 429 in it, nor Retry-After.
+	// Events carry the fleets of their device (note.Event of blues/note-go); the description leaves
+	// them out.
+	doc.Components.Schemas["Event"].Value.Properties["fleets"] = openapi3.NewArraySchema().
+		WithItems(openapi3.NewStringSchema()).
+		NewRef()
+	// Silent, so that nothing of it is checked here: what "notes" of GetNotefile holds beyond being
+	// an object (notepay reads body.credit_id of each), the answer {} to a note and to a deletion,
+	// and which status belongs to which error (each may be any, in the one shape of an error).
+	// There is no 429 in it, nor Retry-After.
 	for _, schema := range doc.Components.Schemas {
 		closeSchema(schema)
 	}
@@ -83,17 +94,20 @@ func closeContent(content openapi3.Content) {
 	}
 }
 
-// closeSchema allows an object only the members that are described. One without any is left open, such as a note's body.
+// closeSchema allows an object only the members that are described. One without any is left open,
+// such as a note's body.
 func closeSchema(schema *openapi3.SchemaRef) {
 	if schema == nil || schema.Value == nil {
 		return
 	}
-	if s := schema.Value; len(s.Properties) > 0 && s.AdditionalProperties.Has == nil && s.AdditionalProperties.Schema == nil {
+	if s := schema.Value; len(s.Properties) > 0 && s.AdditionalProperties.Has == nil &&
+		s.AdditionalProperties.Schema == nil {
 		s.AdditionalProperties.Has = new(false)
 	}
 }
 
-// proxy lets requests through to next and holds both the request and the answer against the description. A difference is reported.
+// proxy lets requests through to next and holds both the request and the answer against the
+// description. A difference is reported.
 func (n *notehubAPI) proxy(report sandbox.Reporter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -112,7 +126,14 @@ func (n *notehubAPI) proxy(report sandbox.Reporter, next http.Handler) http.Hand
 		next.ServeHTTP(answer, r) // which may panic to cut the connection: then there is no answer to look at
 		if input != nil {
 			if err := n.answer(input, answer); err != nil {
-				report.Errorf("Notehub's description does not allow the answer %d %s to %s %s: %v", answer.Code, answer.Body, r.Method, r.URL, err)
+				report.Errorf(
+					"Notehub's description does not allow the answer %d %s to %s %s: %v",
+					answer.Code,
+					answer.Body,
+					r.Method,
+					r.URL,
+					err,
+				)
 			}
 		}
 		maps.Copy(w.Header(), answer.Header())
@@ -128,10 +149,16 @@ func (n *notehubAPI) request(r *http.Request) (*openapi3filter.RequestValidation
 		return nil, fmt.Errorf("find the operation: %w", err)
 	}
 	n.saw(route.Operation.OperationID)
-	input := &openapi3filter.RequestValidationInput{Request: r, PathParams: captured, Route: route, Options: &openapi3filter.Options{
-		RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true, IncludeResponseStatus: true, MultiError: true, AuthenticationFunc: bearer,
-	}}
-	input.Options.WithCustomSchemaErrorFunc(func(e *openapi3.SchemaError) string { return e.Reason }) // without the whole schema
+	input := &openapi3filter.RequestValidationInput{
+		Request:    r,
+		PathParams: captured,
+		Route:      route,
+		Options: &openapi3filter.Options{
+			RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true, IncludeResponseStatus: true, MultiError: true, AuthenticationFunc: bearer,
+		},
+	}
+	// without the whole schema
+	input.Options.WithCustomSchemaErrorFunc(func(e *openapi3.SchemaError) string { return e.Reason })
 	err = openapi3filter.ValidateRequest(r.Context(), input)
 	for name := range r.URL.Query() {
 		described := route.Operation.Parameters.GetByInAndName("query", name)

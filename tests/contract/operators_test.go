@@ -44,10 +44,12 @@ type operator struct {
 	started, refused, disputed sandbox.Session
 }
 
-// irons do nothing before the end. They are there from the beginning, for a machine that comes later is sold on only at its turn.
+// irons do nothing before the end. They are there from the beginning, for a machine that comes
+// later is sold on only at its turn.
 func irons() []string { return []string{"dev:864475044215271", "dev:864475044215272"} }
 
-// newOperator has a washer that runs, a dryer that refused, a charger whose payment is disputed, and a kettle and irons that did nothing yet.
+// newOperator has a washer that runs, a dryer that refused, a charger whose payment is disputed,
+// and a kettle and irons that did nothing yet.
 func newOperator(t *testing.T) *operator {
 	t.Helper()
 	o := &operator{world: newWorld(t, nil, nil), t: t}
@@ -60,13 +62,25 @@ func newOperator(t *testing.T) *operator {
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	for _, uid := range append(irons(), washer, charger, dryer, kettle) {
-		m := sandbox.NewMachine(o.notehub, sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond})
+		m := sandbox.NewMachine(
+			o.notehub,
+			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond},
+		)
 		if uid == dryer {
 			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
 		}
 		go m.Run(running)
 	}
-	o.p = o.start("NOTEHUB_REQUESTS_PER_MINUTE", "6000", "CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "SUPPORT_CONTACT", "help@wash.example")
+	o.p = o.start(
+		"NOTEHUB_REQUESTS_PER_MINUTE",
+		"6000",
+		"CONFIRM_WITHIN",
+		"1m",
+		"NOTEHUB_ROUTE_TOKEN",
+		webhookSecret,
+		"SUPPORT_CONTACT",
+		"help@wash.example",
+	)
 	o.notehub.SetRoute(o.p.url+"/webhook/notehub", webhookSecret)
 	t.Cleanup(o.notehub.Close)
 
@@ -252,17 +266,29 @@ func (o *operator) watches() {
 	form := fmt.Sprintf(`form[action="/operator/payments/%s/end"]`, o.credit(first))
 	o.click("details:has(" + form + ") > summary")
 	o.types(form+" [name=reason]", "half a sent")
-	o.page.do("listen", evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`))
+	o.page.do(
+		"listen",
+		evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`),
+	)
 	second := trouble()
 	o.page.until("window.told > 0")
 	o.types(form+" [name=reason]", "ence")
-	o.page.until(fmt.Sprintf(`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`, form, link(second)))
+	o.page.until(
+		fmt.Sprintf(
+			`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`,
+			form,
+			link(second),
+		),
+	)
 	o.click("details:has(" + form + ") > summary") // folded up, and left
 	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
 	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
 	hide := func(hidden bool) {
-		o.page.do("turn to another window, or back", evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
-			document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
+		o.page.do(
+			"turn to another window, or back",
+			evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden)),
+		)
 	}
 	hide(true)
 	if status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
@@ -279,7 +305,8 @@ func (o *operator) pauses() {
 	o.presses("/pause", reason)
 	o.page.reads("main", reason)
 	o.sees("/operator/devices?q=Dryer", "Machines")
-	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable || strings.Contains(body, reason) {
+	if status, _, body := o.p.get("/pay/"+dryer, "Accept", "text/html"); status != http.StatusServiceUnavailable ||
+		strings.Contains(body, reason) {
 		o.t.Errorf("a paused machine answers %d %s; want 503, and nothing of the operator's reason", status, body)
 	}
 	o.sees("/operator", "Today")
@@ -289,7 +316,8 @@ func (o *operator) pauses() {
 	o.selling(o.p, dryer)
 }
 
-// printsStickers decodes each sticker of each sheet as it is printed, by another library than the one that drew it.
+// printsStickers decodes each sticker of each sheet as it is printed, by another library than the
+// one that drew it.
 func (o *operator) printsStickers() {
 	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, longName: kettle}
 	for n, uid := range irons() {
@@ -340,7 +368,10 @@ func (o *operator) hasNoToken() {
 // printed is the paper that the page is printed on, in points, one a sheet.
 func (o *operator) printed() string {
 	o.t.Helper()
-	file, err := chromedp.Run(o.page.ctx, chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()))
+	file, err := chromedp.Run(
+		o.page.ctx,
+		chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()),
+	)
 	if err != nil {
 		o.t.Fatalf("print: %v", err)
 	}

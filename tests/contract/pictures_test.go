@@ -37,7 +37,8 @@ func (b *tab) picture(name string) {
 	}
 }
 
-// thrifty is a picture in 64 colours, which are enough for pages of text and take a third of the space.
+// thrifty is a picture in 64 colours, which are enough for pages of text and take a third of the
+// space.
 func thrifty(shot []byte) ([]byte, error) {
 	full, err := png.Decode(bytes.NewReader(shot))
 	if err != nil {

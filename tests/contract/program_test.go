@@ -82,11 +82,22 @@ func (p *program) Write(text []byte) (int, error) {
 	return p.t.Output().Write(text)
 }
 
-// launch starts notepay with these settings and no others, and waits until it has printed what ready matches. It is stopped with
-// the test, and has to end cleanly.
-func launch(t *testing.T, b *bell, env map[string]string, ready *regexp.Regexp, args ...string) (p *program, found []string) {
+// launch starts notepay with these settings and no others, and waits until it has printed what
+// ready matches. It is stopped with the test, and has to end cleanly.
+func launch(
+	t *testing.T,
+	b *bell,
+	env map[string]string,
+	ready *regexp.Regexp,
+	args ...string,
+) (p *program, found []string) {
 	t.Helper()
-	p = &program{t: t, bell: b, command: exec.Command(os.Getenv("NOTEPAY_BINARY"), args...), exited: make(chan error, 1)}
+	p = &program{
+		t:       t,
+		bell:    b,
+		command: exec.Command(os.Getenv("NOTEPAY_BINARY"), args...),
+		exited:  make(chan error, 1),
+	}
 	p.command.Dir = t.TempDir() // no .env there
 	p.command.Env = []string{"TMPDIR=" + t.TempDir()}
 	for name, value := range env {
@@ -168,7 +179,8 @@ func (p *program) ask(method, path, form string, header ...string) (status int, 
 	return response.StatusCode, response.Header.Get("Location"), string(text)
 }
 
-// payment waits until the operator's API says of a session's payment all that is wanted, such as `"machine":"sent"`.
+// payment waits until the operator's API says of a session's payment all that is wanted, such as
+// `"machine":"sent"`.
 func (p *program) payment(session string, wanted ...string) {
 	p.t.Helper()
 	p.bell.until(p.t, fmt.Sprintf("the payment of %s has %s", session, strings.Join(wanted, ", ")), func() bool {

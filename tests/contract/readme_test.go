@@ -38,8 +38,9 @@ func shell(document string) (commands []string) {
 	return commands
 }
 
-// stripeCommand runs a command of docs/stripe-cli.md with Stripe's own tool against the sandbox, and returns what it prints.
-// begins is how the command begins, and replaced are pairs of what is replaced and by what.
+// stripeCommand runs a command of docs/stripe-cli.md with Stripe's own tool against the sandbox,
+// and returns what it prints. begins is how the command begins, and replaced are pairs of what is
+// replaced and by what.
 func (w *world) stripeCommand(begins string, replaced ...string) []byte {
 	w.Helper()
 	tool := stripeTool(w.T)
@@ -231,7 +232,8 @@ func TestDemoCommand(t *testing.T) {
 	}
 }
 
-// TestReadmeEndpointPassesCheck creates the endpoint of docs/stripe-cli.md, and then runs `notepay check`.
+// TestReadmeEndpointPassesCheck creates the endpoint of docs/stripe-cli.md, and then runs `notepay
+// check`.
 func TestReadmeEndpointPassesCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
@@ -246,7 +248,8 @@ func TestReadmeEndpointPassesCheck(t *testing.T) {
 	}
 }
 
-// TestReadmeCaddyfile pastes the README's Caddyfile, with addresses of this machine, and asks notepay through Caddy.
+// TestReadmeCaddyfile pastes the README's Caddyfile, with addresses of this machine, and asks
+// notepay through Caddy.
 func TestReadmeCaddyfile(t *testing.T) {
 	t.Parallel()
 	caddy, err := exec.LookPath("caddy")
@@ -301,7 +304,8 @@ func TestReadmeCaddyfile(t *testing.T) {
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	var health *http.Response
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if health, err = client.Get("http://" + address + "/health"); err == nil && health.StatusCode != http.StatusBadGateway {
+		if health, err = client.Get("http://" + address + "/health"); err == nil &&
+			health.StatusCode != http.StatusBadGateway {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -28,15 +28,20 @@ func buyers() []visitor {
 			c.sees("", "The machine has started", "€3.50")
 			c.sessions(1)
 		}},
-		{name: "one who pays for one plan of several", variables: sells(warm + "," + cold + "," + delayed), machine: confirms(), visit: func(c *customer) {
-			c.finds("Choose a program", "Cold wash", "Overnight wash")
-			c.page.click("main li:nth-child(2) button")
-			c.page.reads("body", "SIMULATED CHECKOUT")
-			c.page.reads("h1", "Cold wash")
-			pay(c.page, goodCard)
-			c.follows()
-			c.reads("The machine has started", "Cold wash")
-		}},
+		{
+			name:      "one who pays for one plan of several",
+			variables: sells(warm + "," + cold + "," + delayed),
+			machine:   confirms(),
+			visit: func(c *customer) {
+				c.finds("Choose a program", "Cold wash", "Overnight wash")
+				c.page.click("main li:nth-child(2) button")
+				c.page.reads("body", "SIMULATED CHECKOUT")
+				c.page.reads("h1", "Cold wash")
+				pay(c.page, goodCard)
+				c.follows()
+				c.reads("The machine has started", "Cold wash")
+			},
+		},
 		{name: "one who presses the button twice", machine: confirms(), visit: func(c *customer) {
 			c.finds("Ready for your payment")
 			c.page.do("tap twice", chromedp.DoubleClick(chromedp.CSS("main form button")))
@@ -79,7 +84,8 @@ func (c *customer) finds(title string, says ...string) {
 	c.sees("", title, says...)
 }
 
-// presses presses the button of the one plan that is sold, and is led to the checkout. Who has not scanned the sticker does so before.
+// presses presses the button of the one plan that is sold, and is led to the checkout. Who has not
+// scanned the sticker does so before.
 func (c *customer) presses() {
 	c.t.Helper()
 	if c.address() == "about:blank" {

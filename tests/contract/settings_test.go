@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestSettings shows what the built program says of settings as Docker's --env-file and slips of the hand leave them.
+// TestSettings shows what the built program says of settings as Docker's --env-file and slips of
+// the hand leave them.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
@@ -29,7 +30,8 @@ func TestSettings(t *testing.T) {
 		})
 	}
 	out := w.command(1, "", "check", "CREDIT_LIFETIMES", "1h", "TZ", "Europe/Berlin")
-	if !strings.Contains(out, "warned   Setting names: CREDIT_LIFETIMES in the environment") || !strings.Contains(out, "did you mean CREDIT_LIFETIME?") {
+	if !strings.Contains(out, "warned   Setting names: CREDIT_LIFETIMES in the environment") ||
+		!strings.Contains(out, "did you mean CREDIT_LIFETIME?") {
 		t.Errorf("notepay check does not name the unknown setting:\n%s", out)
 	}
 }

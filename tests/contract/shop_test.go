@@ -23,7 +23,8 @@ const (
 	hook    = "price_hook"    // too, and is over soon
 )
 
-// shop is a notepay with a machine for each customer, and a browser. Machines answer through Notehub's route.
+// shop is a notepay with a machine for each customer, and a browser. Machines answer through
+// Notehub's route.
 type shop struct {
 	*world
 	p         *program
@@ -85,7 +86,12 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 	s.url = serve(t, http.HandlerFunc(s.forward), nil)
 	for i, v := range visitors {
 		c := &customer{shop: s, uid: uidOf(i)}
-		device := sandbox.Device{UID: c.uid, Name: machineName(i), LastActivity: time.Now().Add(-v.silent), Disabled: v.disabled}
+		device := sandbox.Device{
+			UID:          c.uid,
+			Name:         machineName(i),
+			LastActivity: time.Now().Add(-v.silent),
+			Disabled:     v.disabled,
+		}
 		if v.variables != nil { // those of a fleet are read in one call before the first link is made
 			device.Fleets = []string{"fleet:" + c.uid}
 			w.notehub.AddFleet(device.Fleets[0], device.Name, v.variables)
@@ -115,7 +121,21 @@ func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
 // run runs notepay, and waits until the machines sell that are to be paid for.
 func (s *shop) run(settings ...string) {
 	s.Helper()
-	s.p = s.start(append([]string{"NOTEHUB_REQUESTS_PER_MINUTE", "6000", "BRAND_NAME", "Wash & Go", "SUPPORT_CONTACT", "help@wash.example", "NOTEHUB_ROUTE_TOKEN", webhookSecret, "PUBLIC_URL", s.url}, settings...)...)
+	s.p = s.start(
+		append(
+			[]string{
+				"NOTEHUB_REQUESTS_PER_MINUTE",
+				"6000",
+				"BRAND_NAME",
+				"Wash & Go",
+				"SUPPORT_CONTACT",
+				"help@wash.example",
+				"NOTEHUB_ROUTE_TOKEN",
+				webhookSecret,
+				"PUBLIC_URL",
+				s.url,
+			},
+			settings...)...)
 	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
 	s.Cleanup(s.notehub.Close)
 	for i, v := range s.visitors {
@@ -179,7 +199,8 @@ func (c *customer) completes(session sandbox.Session, o sandbox.PayOptions) {
 	c.session = paid
 }
 
-// comesBack is led back by Stripe. Where many come back at once, the page says "just a moment" first.
+// comesBack is led back by Stripe. Where many come back at once, the page says "just a moment"
+// first.
 func (c *customer) comesBack() {
 	c.t.Helper()
 	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID)

@@ -31,10 +31,12 @@ func (c *calls) saw(operation string) {
 	c.seen[operation]++
 }
 
-// stripeMock holds requests to Stripe against the parameters that Stripe's OpenAPI description allows, by Stripe's own stripe-mock.
+// stripeMock holds requests to Stripe against the parameters that Stripe's OpenAPI description
+// allows, by Stripe's own stripe-mock.
 //
-// It refuses unknown paths and parameters, wrong types and enumerations and missing required parameters. It cannot see what a
-// real account would refuse: whether a price exists, that a redirect needs a URL, idempotency. The sandbox is strict about those.
+// It refuses unknown paths and parameters, wrong types and enumerations and missing required
+// parameters. It cannot see what a real account would refuse: whether a price exists, that a
+// redirect needs a URL, idempotency. The sandbox is strict about those.
 type stripeMock struct {
 	stub *server.StubServer
 	calls
@@ -60,7 +62,8 @@ func newStripeMock(t *testing.T) *stripeMock {
 // objectID finds the ids in paths, of which there are more than operations.
 var objectID = regexp.MustCompile(`/(price|plink|cs|pi|prod|ch|re|evt|we)_\w+`)
 
-// proxy lets API requests through to next once stripe-mock has seen them. What it refuses is reported.
+// proxy lets API requests through to next once stripe-mock has seen them. What it refuses is
+// reported.
 func (m *stripeMock) proxy(report sandbox.Reporter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/") {

@@ -11,11 +11,12 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Stripe's own tool makes a paid session the way operators do it who try their installation: `stripe trigger` makes a product, a
-// price and a session with our metadata, and pays in the customer's place. All of it goes to the sandbox, by the tool's hidden
-// --api-base; so what is shown is that notepay takes such a session and such an event for one of its own, with a device and
-// without link, price or project. It cannot be shown that Stripe sends the event: the sandbox does that. Nor can `stripe listen`,
-// which receives its events over a connection to Stripe.
+// Stripe's own tool makes a paid session the way operators do it who try their installation:
+// `stripe trigger` makes a product, a price and a session with our metadata, and pays in the
+// customer's place. All of it goes to the sandbox, by the tool's hidden --api-base; so what is
+// shown is that notepay takes such a session and such an event for one of its own, with a device
+// and without link, price or project. It cannot be shown that Stripe sends the event: the sandbox
+// does that. Nor can `stripe listen`, which receives its events over a connection to Stripe.
 func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
 	t.Parallel()
 	tool := stripeTool(t)
@@ -25,8 +26,18 @@ func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	trigger := exec.CommandContext(ctx, tool, "trigger", "checkout.session.completed",
-		"--override", "checkout_session:metadata.device_uid="+washer, "--api-base", w.env["STRIPE_API_URL"], "--api-key", stripeKey)
+	trigger := exec.CommandContext(
+		ctx,
+		tool,
+		"trigger",
+		"checkout.session.completed",
+		"--override",
+		"checkout_session:metadata.device_uid="+washer,
+		"--api-base",
+		w.env["STRIPE_API_URL"],
+		"--api-key",
+		stripeKey,
+	)
 	trigger.Env = []string{
 		"HOME=" + t.TempDir(), "STRIPE_CLI_TELEMETRY_OPTOUT=1",
 		"HTTPS_PROXY=http://127.0.0.1:1", // it would look for newer versions of itself
@@ -37,7 +48,8 @@ func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
 	}
 
 	session := w.stripe.Sessions()[0]
-	if session.DeviceUID != washer || session.PaymentStatus != "paid" || session.PaymentLink != "" || session.Metadata["project"] != "" {
+	if session.DeviceUID != washer || session.PaymentStatus != "paid" || session.PaymentLink != "" ||
+		session.Metadata["project"] != "" {
 		t.Errorf("the tool made session %+v; want a paid one for %s without link and project", session, washer)
 	}
 	p.payment(session.ID, `"machine":"sent"`, `"money":"paid"`, `"amount":3000`, `"currency":"usd"`)
@@ -56,7 +68,11 @@ func stripeTool(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, "Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings it): %v", err)
+		unavailable(
+			t,
+			"Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings it): %v",
+			err,
+		)
 	}
 	return path
 }

@@ -35,7 +35,8 @@ const (
 	postNote = "POST /v1/projects/{project}/devices/{device}/notes/{file}"
 )
 
-// world is Stripe and Notehub around a notepay, seen through proxies that hold what is said against the vendors' descriptions.
+// world is Stripe and Notehub around a notepay, seen through proxies that hold what is said against
+// the vendors' descriptions.
 type world struct {
 	*testing.T
 	*bell
@@ -44,7 +45,8 @@ type world struct {
 	env     map[string]string
 }
 
-// newWorld has one device, which sells one price. Every request that notepay makes passes the two proxies; nil is none.
+// newWorld has one device, which sells one price. Every request that notepay makes passes the two
+// proxies; nil is none.
 func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	t.Helper()
 	w := &world{T: t, bell: newBell()}
@@ -57,10 +59,21 @@ func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	stripe, notehub := serve(t, w.stripe, stripeProxy), serve(t, w.notehub, notehubProxy)
 	w.stripe.SetBaseURL(stripe)
 	t.Cleanup(w.stripe.Close) // before the servers
-	w.stripe.AddPrice(sandbox.Price{ID: warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true, Metadata: map[string]string{"duration": "40m"}})
+	w.stripe.AddPrice(
+		sandbox.Price{
+			ID:       warm,
+			Name:     "Warm wash",
+			Currency: "eur",
+			Amount:   350,
+			Active:   true,
+			Metadata: map[string]string{"duration": "40m"},
+		},
+	)
 	w.stripe.AddPrice(sandbox.Price{ID: cold, Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
 	w.notehub.AddFleet(fleet, "Laundry", nil)
-	w.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now()})
+	w.notehub.AddDevice(
+		sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now()},
+	)
 	w.env = map[string]string{
 		"STRIPE_SECRET_KEY": stripeKey, "STRIPE_PRICE_ID": warm, "STRIPE_WEBHOOK_SECRET": webhookSecret, "STRIPE_API_URL": stripe,
 		"NOTEHUB_CLIENT_ID": clientID, "NOTEHUB_CLIENT_SECRET": clientSecret, "NOTEHUB_PROJECT_UID": project, "NOTEHUB_API_URL": notehub,
@@ -84,7 +97,8 @@ func serve(t *testing.T, h http.Handler, p proxy) (url string) {
 
 var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
 
-// start starts the bridge with the world's settings, changed by pairs of name and value; an empty value unsets.
+// start starts the bridge with the world's settings, changed by pairs of name and value; an empty
+// value unsets.
 func (w *world) start(changes ...string) *program {
 	w.Helper()
 	p, found := launch(w.T, w.bell, w.changed(changes), listening)
@@ -93,8 +107,8 @@ func (w *world) start(changes ...string) *program {
 	return p
 }
 
-// command runs a command of notepay with the world's settings, changed as start does, until it ends with this exit code, and returns what
-// it has printed.
+// command runs a command of notepay with the world's settings, changed as start does, until it ends
+// with this exit code, and returns what it has printed.
 func (w *world) command(code int, stdin, name string, changes ...string) string {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)

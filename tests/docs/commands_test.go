@@ -48,7 +48,8 @@ func covered() []struct{ command, by string } {
 	}
 }
 
-// TestCommands requires every shell command in the documents to be run by a test, or to be listed with the reason.
+// TestCommands requires every shell command in the documents to be run by a test, or to be listed
+// with the reason.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	tests := ""

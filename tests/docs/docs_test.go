@@ -252,7 +252,8 @@ func targets(t *testing.T) (names []string) {
 	return names
 }
 
-// TestTargets requires every make target in the documents to exist, and CONTRIBUTING.md to name all.
+// TestTargets requires every make target in the documents to exist, and CONTRIBUTING.md to name
+// all.
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	call := regexp.MustCompile(`\bmake ([a-z]+)\b`)
@@ -279,7 +280,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// TestAssumptions requires every id of an assumption in code and documents to be in vendors.md, once.
+// TestAssumptions requires every id of an assumption in code and documents to be in vendors.md,
+// once.
 func TestAssumptions(t *testing.T) {
 	t.Parallel()
 	defined := map[string]int{}

@@ -190,7 +190,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// TestVariables requires CONTRIBUTING.md to name every environment variable of the tests, and no other.
+// TestVariables requires CONTRIBUTING.md to name every environment variable of the tests, and no
+// other.
 func TestVariables(t *testing.T) {
 	t.Parallel()
 	variable := regexp.MustCompile(`\bNOTEPAY_[A-Z_]*[A-Z]\b`)

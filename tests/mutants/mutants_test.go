@@ -15,9 +15,10 @@ import (
 // root is the module's directory, to which the patches' paths are relative.
 const root = "../.."
 
-// TestMutants: each patch in patches takes one guard away, and then the test that its first line names, in go test's own words,
-// must fail. It is one that is there for this guard; for a few it is the histories, which have to find such a loss, too. That each patch
-// still applies is always checked; the tests run where NOTEPAY_MUTANTS is set, for they take minutes (make mutants).
+// TestMutants: each patch in patches takes one guard away, and then the test that its first line
+// names, in go test's own words, must fail. It is one that is there for this guard; for a few it is
+// the histories, which have to find such a loss, too. That each patch still applies is always
+// checked; the tests run where NOTEPAY_MUTANTS is set, for they take minutes (make mutants).
 func TestMutants(t *testing.T) {
 	patches, err := filepath.Glob("patches/*.patch")
 	if err != nil || len(patches) == 0 {
@@ -35,10 +36,26 @@ func TestMutants(t *testing.T) {
 			defer func() { <-two }()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			test := exec.CommandContext(ctx, "go", append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast", "-timeout", "150s"}, tests...)...)
+			test := exec.CommandContext(
+				ctx,
+				"go",
+				append(
+					[]string{
+						"test",
+						"-overlay",
+						overlay,
+						"-vet=off",
+						"-count=1",
+						"-short",
+						"-failfast",
+						"-timeout",
+						"150s",
+					},
+					tests...)...)
 			test.Dir = root
 			test.Env = append(os.Environ(), "NOTEPAY_HISTORIES=40000", "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=1ms",
-				"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay)) // for what the tests build themselves
+				// for what the tests build themselves
+				"GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -overlay="+overlay))
 			out, err := test.CombinedOutput()
 			switch {
 			case err == nil:
@@ -50,7 +67,8 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutate applies a patch to a copy of its file, and returns what go test is asked for and the overlay that has it see the copy.
+// mutate applies a patch to a copy of its file, and returns what go test is asked for and the
+// overlay that has it see the copy.
 func mutate(t *testing.T, patch string) (tests []string, overlay string) {
 	t.Helper()
 	raw, err := os.ReadFile(patch)

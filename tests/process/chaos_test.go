@@ -23,9 +23,11 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestChaos: customers pay at machines of every kind while a third of all calls fail in every way the sandbox knows, events come late,
-// twice or never, refunds fail, machines break, clocks step, the service is killed about every second, and the ledger is replaced by older copies of it. Then all is quiet, and every payment
-// has to come to its end: the machine has its one credit, or the customer the money, or a person is told.
+// TestChaos: customers pay at machines of every kind while a third of all calls fail in every way
+// the sandbox knows, events come late, twice or never, refunds fail, machines break, clocks step,
+// the service is killed about every second, and the ledger is replaced by older copies of it. Then
+// all is quiet, and every payment has to come to its end: the machine has its one credit, or the
+// customer the money, or a person is told.
 //
 // NOTEPAY_CHAOS_TIME sets how long (6s if it is not set), NOTEPAY_CHAOS_SEED which chaos.
 func TestChaos(t *testing.T) {
@@ -101,7 +103,14 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 	for n := range count {
 		uid := fmt.Sprintf("dev:%d", n)
 		w.Notehub.AddDevice(sandbox.Device{UID: uid, LastActivity: time.Now()})
-		m := w.Machine(sandbox.MachineConfig{Device: uid, Original: !c.confirms && n%2 == 0, Confirms: c.confirms, Every: 200 * time.Millisecond})
+		m := w.Machine(
+			sandbox.MachineConfig{
+				Device:   uid,
+				Original: !c.confirms && n%2 == 0,
+				Confirms: c.confirms,
+				Every:    200 * time.Millisecond,
+			},
+		)
 		hosting.Go(func() { m.Run(running) })
 	}
 	ahead := c.random.between(-110*time.Second, 110*time.Second) // no more, or nothing is sold
@@ -165,7 +174,8 @@ func (c *chaos) spawn() *apptest.Process {
 	return p
 }
 
-// hurtNext has a third of all calls meet trouble: each call decides about the one that comes after it.
+// hurtNext has a third of all calls meet trouble: each call decides about the one that comes after
+// it.
 func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
 	c.mu.Lock()
 	if !c.quiet {
@@ -187,25 +197,37 @@ func (c *chaos) hurtNext(s *sandbox.Script, troubles []sandbox.Outcome) {
 	s.Next("{any} /{rest...}", o)
 }
 
-// Both vendors' troubles: the reply is lost on either side of the effect, a server or a gateway fails, and what refuses everybody.
+// Both vendors' troubles: the reply is lost on either side of the effect, a server or a gateway
+// fails, and what refuses everybody.
 var (
 	everybodysTroubles = []sandbox.Outcome{
 		{}, {Applied: true}, {Status: 500}, {Status: 502, Body: "<html>bad gateway</html>"}, {Status: 503}, {Status: 504, Body: "<html>timeout</html>"},
-		{Status: 500, Applied: true}, {Status: 502, Applied: true, Body: "<html>bad gateway</html>"}, {Status: 504, Applied: true, Body: "<html>timeout</html>"},
-		{Status: 401}, {Status: 403}, {Status: 404, Body: "<html>no such page</html>"}, {Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"1"}}},
+		{
+			Status:  500,
+			Applied: true,
+		}, {Status: 502, Applied: true, Body: "<html>bad gateway</html>"}, {Status: 504, Applied: true, Body: "<html>timeout</html>"},
+		{
+			Status: 401,
+		}, {Status: 403}, {Status: 404, Body: "<html>no such page</html>"}, {Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"1"}}},
 		{Status: 200, Applied: true},
 	}
 	stripeTroubles  = slices.Concat(everybodysTroubles, []sandbox.Outcome{{Status: 409}})
 	notehubTroubles = slices.Concat(everybodysTroubles, []sandbox.Outcome{
-		{Status: 400, Body: `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`},
+		{
+			Status: 400,
+			Body:   `{"err":"a maximum of 100 notes may be pending for device (currently 100)","code":400,"status":"Bad Request"}`,
+		},
 	})
 )
 
 // pay is the customers.
 func (c *chaos) pay(ctx context.Context, links []string) {
 	for n := 0; n < apptest.MostOfChaos && ctx.Err() == nil; n++ {
-		session, err := c.world.Stripe.Pay(links[c.random.under(len(links))], sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
-			EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)], Free: c.random.under(20) == 0})
+		session, err := c.world.Stripe.Pay(
+			links[c.random.under(len(links))],
+			sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
+				EventsFirst: []string{"session", "intent", "only-session", "only-intent"}[c.random.under(4)], Free: c.random.under(20) == 0},
+		)
 		if err != nil {
 			c.world.Error(err)
 			return
@@ -220,7 +242,11 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 		case 2:
 			c.world.Stripe.Dispute(session.ID)
 		case 3:
-			c.world.Stripe.OpenDispute(session.ID, []string{"warning_needs_response", "prevented"}[c.random.under(2)], 0)
+			c.world.Stripe.OpenDispute(
+				session.ID,
+				[]string{"warning_needs_response", "prevented"}[c.random.under(2)],
+				0,
+			)
 		}
 	}
 }
@@ -236,7 +262,13 @@ func (c *chaos) shake(ctx context.Context) {
 		c.world.Stripe.SetDelivery(d)
 		c.world.Notehub.SetDelivery(d)
 		c.world.Notehub.SetListedLate(time.Duration(c.random.under(3)) * 4 * time.Second)
-		modes := []sandbox.RefundMode{sandbox.RefundsSucceed, sandbox.RefundsSucceed, sandbox.RefundsPend, sandbox.RefundsFail, sandbox.RefundsLackBalance}
+		modes := []sandbox.RefundMode{
+			sandbox.RefundsSucceed,
+			sandbox.RefundsSucceed,
+			sandbox.RefundsPend,
+			sandbox.RefundsFail,
+			sandbox.RefundsLackBalance,
+		}
 		c.world.Stripe.SetRefunds(modes[c.random.under(len(modes))])
 		m := c.world.Machines[c.random.under(len(c.world.Machines))]
 		b := sandbox.Behaviour{Twice: flag(4), Silent: flag(5), LosePower: flag(5)}
@@ -293,17 +325,23 @@ func (c *chaos) closed(p stands) bool {
 	case p.Money == "refunded" || p.Money == "released":
 		return true
 	}
-	return p.Money == "paid" && (p.Machine == "started" || p.Machine == "done" || p.Machine == "fetched" && !c.confirms || p.Machine == "failed")
+	return p.Money == "paid" &&
+		(p.Machine == "started" || p.Machine == "done" || p.Machine == "fetched" && !c.confirms || p.Machine == "failed")
 }
 
-// untilClosed waits until every session that was paid is a payment, and every payment closed. It returns those that are not.
+// untilClosed waits until every session that was paid is a payment, and every payment closed. It
+// returns those that are not.
 func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 	s := &apptest.Service{W: c.world, Url: p.Url}
 	for deadline := time.Now().Add(apptest.LongestQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
 		open = nil
 		known := map[string]stands{}
 		for cursor := ""; ; {
-			_, _, text := s.Get("/api/payments?limit=200&cursor="+cursor, "Authorization", "Bearer "+apptest.OperatorToken)
+			_, _, text := s.Get(
+				"/api/payments?limit=200&cursor="+cursor,
+				"Authorization",
+				"Bearer "+apptest.OperatorToken,
+			)
 			var page struct {
 				Payments []stands
 				Next     string `json:"next_cursor"`
@@ -389,8 +427,18 @@ func (c *chaos) sum(quiet time.Duration) {
 	if c.kills >= enoughKills && (backups == 0 || plain == 0) {
 		w.Errorf("%d kills, and the ledger was not restored from a copy of each kind", c.kills)
 	}
-	w.Logf("%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
-		payments, c.kills, c.hurt, c.calls, len(w.Notehub.Notes("")), refunds, attention, quiet.Round(time.Second), doubles)
+	w.Logf(
+		"%d payments, %d kills, %d of %d calls failed, %d notes, %d given back by us, %d for a person, quiet after %v, %d second starts of machines that do not know credits",
+		payments,
+		c.kills,
+		c.hurt,
+		c.calls,
+		len(w.Notehub.Notes("")),
+		refunds,
+		attention,
+		quiet.Round(time.Second),
+		doubles,
+	)
 	for _, ending := range slices.Sorted(maps.Keys(endings)) {
 		w.Logf("%5d  %s", endings[ending], ending)
 	}

@@ -13,7 +13,8 @@ import (
 // whatever the dice say: each copy is made after at most 6 kills and restored after at most 4 more.
 const enoughKills = 20
 
-// restores makes copies of the ledger in turn by `notepay backup` and in other ways, and restores them.
+// restores makes copies of the ledger in turn by `notepay backup` and in other ways, and restores
+// them.
 type restores struct {
 	stamped bool            // the kind of the next copy
 	next    int             // kills until it is made or, if it is made, restored
@@ -30,7 +31,11 @@ func (c *chaos) backUp() {
 	if r.made != nil || !r.stamped || r.next > 0 {
 		return
 	}
-	made := &apptest.Rewind{Stamped: true, Copied: c.world.Stripe.Now(), Path: filepath.Join(c.world.TempDir(), "copy.db")}
+	made := &apptest.Rewind{
+		Stamped: true,
+		Copied:  c.world.Stripe.Now(),
+		Path:    filepath.Join(c.world.TempDir(), "copy.db"),
+	}
 	if code, out, complaint := c.world.Command("backup", made.Path); code != 0 {
 		c.world.Fatalf("backup: %d, %q, %q", code, out, complaint)
 	}
@@ -97,7 +102,8 @@ func (c *chaos) forget(r *apptest.Rewind) {
 	}
 }
 
-// started notes what was paid while a restored ledger started. Stripe tries again to deliver some of what was not accepted, because its answers were lost.
+// started notes what was paid while a restored ledger started. Stripe tries again to deliver some
+// of what was not accepted, because its answers were lost.
 func (c *chaos) started(r *apptest.Rewind) {
 	for _, session := range c.world.Stripe.Sessions() {
 		if _, noted := r.Unknown[session.ID]; !noted && !r.Known[session.ID] {

@@ -20,8 +20,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestKill: senders pay and repeat each event until it is acknowledged, while the service is killed again and again. Whatever was
-// acknowledged gets its note, and all notes of a payment carry its one credit id.
+// TestKill: senders pay and repeat each event until it is acknowledged, while the service is killed
+// again and again. Whatever was acknowledged gets its note, and all notes of a payment carry its
+// one credit id.
 //
 // NOTEPAY_KILL_TIME sets how long (8s if it is not set), NOTEPAY_KILL_SEED which moments.
 func TestKill(t *testing.T) {
@@ -80,7 +81,8 @@ func TestKill(t *testing.T) {
 						event = e.ID
 					}
 				}
-				// The event's name is known; it is sent until it is acknowledged, also after the time is up: nothing may stay half told.
+				// The event's name is known; it is sent until it is acknowledged, also after the
+				// time is up: nothing may stay half told.
 				for {
 					status, err := w.Stripe.Send(event)
 					if err == nil && status == http.StatusOK {
@@ -158,7 +160,14 @@ func TestKill(t *testing.T) {
 	if sent.Load() == 0 || rounds == 0 {
 		t.Errorf("%d payments, %d kills: nothing was tested", sent.Load(), rounds)
 	}
-	t.Logf("%d payments acknowledged, %d tries refused, %d kills, %d lost, %d sent again under the same credit id", sent.Load(), refused.Load(), rounds, lost, repeated)
+	t.Logf(
+		"%d payments acknowledged, %d tries refused, %d kills, %d lost, %d sent again under the same credit id",
+		sent.Load(),
+		refused.Load(),
+		rounds,
+		lost,
+		repeated,
+	)
 }
 
 // pause is real time: a process that is killed has no other.

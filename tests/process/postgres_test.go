@@ -18,7 +18,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// database is a PostgreSQL server of the test's own. It ends with the test, also if the test is killed.
+// database is a PostgreSQL server of the test's own. It ends with the test, also if the test is
+// killed.
 type database struct {
 	*testing.T
 	url     string
@@ -102,7 +103,8 @@ func TestPostgresHangs(t *testing.T) {
 	if !strings.Contains(report, "does not answer") {
 		t.Errorf("/health says %s; want the reason", report)
 	}
-	if status, text := s.Within(6*time.Second, "/metrics"); status != http.StatusOK || !strings.Contains(text, "notepay_devices") {
+	if status, text := s.Within(6*time.Second, "/metrics"); status != http.StatusOK ||
+		!strings.Contains(text, "notepay_devices") {
 		t.Errorf("/metrics while the server hangs: %d; want what does not need the database", status)
 	}
 	s.Within(6*time.Second, header.Get("Location"))
@@ -133,7 +135,10 @@ func TestPostgresIsGone(t *testing.T) {
 	t.Parallel()
 	d, w, p, s, _ := onPostgres(t)
 	d.do("stop")
-	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "cannot record payments") {
+	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
+		report,
+		"cannot record payments",
+	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	s.Within(6*time.Second, "/health")

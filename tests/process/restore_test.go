@@ -68,7 +68,8 @@ func TestRestoreOfABackup(t *testing.T) {
 		!strings.Contains(out, "is kept as "+database+".replaced-") {
 		t.Fatalf("restore: %d, %q, %q", code, out, complaint)
 	}
-	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the copy was in use.
+	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the
+	// copy was in use.
 	time.Sleep(time.Until(second.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
 	again := w.Start()
 	again.Payment(first.ID, "sent", apptest.Has(`"machine":"sent"`))

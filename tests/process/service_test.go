@@ -44,12 +44,14 @@ func TestACustomerScansPaysAndTheMachineStarts(t *testing.T) {
 	if status != http.StatusSeeOther || !strings.HasPrefix(header.Get("Location"), "/session/") {
 		t.Fatalf("success page answers %d to %q; want 303 to the live page", status, header.Get("Location"))
 	}
-	if status, _, page := s.Get(header.Get("Location"), "Accept", "text/html"); status != http.StatusOK || !strings.Contains(page, "Waiting for the machine") {
+	if status, _, page := s.Get(header.Get("Location"), "Accept", "text/html"); status != http.StatusOK ||
+		!strings.Contains(page, "Waiting for the machine") {
 		t.Errorf("the live page answers %d:\n%s", status, page)
 	}
 }
 
-// AT-02, AT-04 and the orders of Stripe's events: whatever comes, in whatever number and order, there is one note.
+// AT-02, AT-04 and the orders of Stripe's events: whatever comes, in whatever number and order,
+// there is one note.
 func TestOnePaymentIsOneNote(t *testing.T) {
 	t.Parallel()
 	for name, pay := range map[string]func(w *apptest.World, s *apptest.Service, link string) sandbox.Session{
@@ -134,7 +136,10 @@ func TestRepeatsAreRecordedAsIgnored(t *testing.T) {
 	if n := strings.Count(s.Logs.String(), "outcome=duplicate_payment_ignored"); n != 99 {
 		t.Errorf("%d repeats logged as duplicate_payment_ignored; want 99", n)
 	}
-	if _, _, metrics := s.Get("/metrics"); !strings.Contains(metrics, `notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`) {
+	if _, _, metrics := s.Get("/metrics"); !strings.Contains(
+		metrics,
+		`notepay_stripe_events_total{outcome="duplicate_payment_ignored"} 99`,
+	) {
 		t.Error("the metric does not count 99 repeats")
 	}
 }
@@ -211,7 +216,13 @@ func TestARefusedDeviceFailsAndTellsTheOperator(t *testing.T) {
 	w := apptest.NewWorld(t)
 	s := w.Start()
 	link := s.Selling(fixture.Washer)
-	w.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`})
+	w.Notehub.Next(
+		fixture.PostNote,
+		sandbox.Outcome{
+			Status: 404,
+			Body:   `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`,
+		},
+	)
 	session := w.Pay(link, sandbox.PayOptions{})
 	text := s.Payment(session.ID, "failed", apptest.Has(`"machine":"failed"`))
 	if !strings.Contains(text, `"reason":"refused"`) || !strings.Contains(text, `"needs_attention":true`) {
@@ -227,7 +238,10 @@ func TestDeadDevicesHoldUpNobody(t *testing.T) {
 	for i := range dead {
 		uid := fmt.Sprintf("dev:dead%d", i)
 		w.Notehub.AddDevice(sandbox.Device{UID: uid})
-		w.Notehub.Always("POST /v1/projects/{project}/devices/"+uid+"/notes/{file}", sandbox.Outcome{Status: 200, Delay: time.Hour})
+		w.Notehub.Always(
+			"POST /v1/projects/{project}/devices/"+uid+"/notes/{file}",
+			sandbox.Outcome{Status: 200, Delay: time.Hour},
+		)
 	}
 	s := w.Start()
 	healthy := s.Selling(fixture.Washer)
@@ -268,7 +282,10 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 			s := w.Start()
 			s.Selling(fixture.Washer)
 			session := w.Stripe.PaySession(c.metadata, 350, "eur", c.options)
-			w.Until("the event's outcome", func() bool { return strings.Contains(s.Logs.String(), "outcome="+c.outcome) })
+			w.Until(
+				"the event's outcome",
+				func() bool { return strings.Contains(s.Logs.String(), "outcome="+c.outcome) },
+			)
 			w.Until("Stripe is answered", w.Stripe.Settled)
 			if c.machine == "" {
 				if status, _, _ := s.Get("/api/payments/"+session.ID, "Authorization", "Bearer operator-token-1234"); status != http.StatusNotFound {
@@ -280,7 +297,8 @@ func TestWhatIsNotAPaymentOfOurs(t *testing.T) {
 				s.Do(http.MethodPost, "/refresh-devices", "", "Authorization", "Bearer operator-token-1234")
 			}
 			text := s.Payment(session.ID, c.machine, apptest.Has(`"machine":"`+c.machine+`"`))
-			if !strings.Contains(text, `"reason":"`+c.reason+`"`) || strings.Contains(text, `"needs_attention":true`) != (c.machine == "failed") {
+			if !strings.Contains(text, `"reason":"`+c.reason+`"`) ||
+				strings.Contains(text, `"needs_attention":true`) != (c.machine == "failed") {
 				t.Errorf("the payment: %s", text)
 			}
 		})
@@ -327,7 +345,8 @@ func TestARestartSellsAtOnceAndMintsNothing(t *testing.T) {
 	w.Stripe.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 503})
 	w.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
 	second := w.Start()
-	if status, header, _ := second.Get("/pay?device=" + fixture.Washer); status != http.StatusTemporaryRedirect || header.Get("Location") != link {
+	if status, header, _ := second.Get("/pay?device=" + fixture.Washer); status != http.StatusTemporaryRedirect ||
+		header.Get("Location") != link {
 		t.Errorf("after a restart /pay answers %d to %q; want 307 to %q", status, header.Get("Location"), link)
 	}
 	w.Stopped(second)
@@ -355,7 +374,8 @@ func TestALostDatabaseMintsNothingAndGivesNoSecondCredit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the new ledger was born.
+	// Stripe counts in seconds: only what was paid in an earlier second was surely paid before the
+	// new ledger was born.
 	time.Sleep(time.Until(session.PaidAt.Truncate(time.Second).Add(1100 * time.Millisecond)))
 	second := w.Start()
 	if got := second.Selling(fixture.Washer); got != link {
@@ -425,7 +445,16 @@ func TestDevicesComeAndGo(t *testing.T) {
 func TestAChangedPriceReplacesTheLinkAndTheOldOneIsHonoured(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
-	w.Stripe.AddPrice(sandbox.Price{ID: "price_hot", Name: "Hot wash", Currency: "eur", Amount: 450, Active: true, Metadata: map[string]string{"duration": "75m", "delayed_start": "5m"}})
+	w.Stripe.AddPrice(
+		sandbox.Price{
+			ID:       "price_hot",
+			Name:     "Hot wash",
+			Currency: "eur",
+			Amount:   450,
+			Active:   true,
+			Metadata: map[string]string{"duration": "75m", "delayed_start": "5m"},
+		},
+	)
 	first := w.Start()
 	first.Selling(fixture.Washer)
 	open, err := w.Stripe.Open(w.Stripe.Links()[0].ID) // somebody has Stripe's page open while the price changes
@@ -448,17 +477,42 @@ func TestAChangedPriceReplacesTheLinkAndTheOldOneIsHonoured(t *testing.T) {
 	w.Pay(second.Selling(fixture.Washer), sandbox.PayOptions{})
 	note := w.Sent(fixture.Washer, 2)[1]
 	if note.Body["duration_s"] != float64(75*60) || note.Body["delayed_start_s"] != float64(5*60) {
-		t.Errorf("the note's duration is %v, its delay %v; want 4500 and 300", note.Body["duration_s"], note.Body["delayed_start_s"])
+		t.Errorf(
+			"the note's duration is %v, its delay %v; want 4500 and 300",
+			note.Body["duration_s"],
+			note.Body["delayed_start_s"],
+		)
 	}
 }
 
 func TestDuplicateLinksAreDeactivatedAndForeignOnesLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
-	mine := map[string]string{"app": "notepay", "project": fixture.Project, "device_uid": fixture.Washer, "price_id": fixture.Warm}
-	first := w.Stripe.AddLink(sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine})
-	second := w.Stripe.AddLink(sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine})
-	other := w.Stripe.AddLink(sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: map[string]string{"app": "notepay", "project": "app:other", "device_uid": fixture.Washer, "price_id": fixture.Warm}})
+	mine := map[string]string{
+		"app":        "notepay",
+		"project":    fixture.Project,
+		"device_uid": fixture.Washer,
+		"price_id":   fixture.Warm,
+	}
+	first := w.Stripe.AddLink(
+		sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine},
+	)
+	second := w.Stripe.AddLink(
+		sandbox.Link{DeviceUID: fixture.Washer, PriceID: fixture.Warm, Active: true, Metadata: mine},
+	)
+	other := w.Stripe.AddLink(
+		sandbox.Link{
+			DeviceUID: fixture.Washer,
+			PriceID:   fixture.Warm,
+			Active:    true,
+			Metadata: map[string]string{
+				"app":        "notepay",
+				"project":    "app:other",
+				"device_uid": fixture.Washer,
+				"price_id":   fixture.Warm,
+			},
+		},
+	)
 	s := w.Start()
 	w.Until("the duplicate is deactivated", func() bool {
 		for _, l := range w.Stripe.Links() {
@@ -471,7 +525,10 @@ func TestDuplicateLinksAreDeactivatedAndForeignOnesLeftAlone(t *testing.T) {
 	if got := s.Selling(fixture.Washer); got != first.URL {
 		t.Errorf("sold through %q; want the first, %q", got, first.URL)
 	}
-	w.Until("the return URL is set", func() bool { return strings.Contains(w.Stripe.Links()[0].ReturnURL, "{CHECKOUT_SESSION_ID}") })
+	w.Until(
+		"the return URL is set",
+		func() bool { return strings.Contains(w.Stripe.Links()[0].ReturnURL, "{CHECKOUT_SESSION_ID}") },
+	)
 	w.Stopped(s)
 	for _, l := range w.Stripe.Links() {
 		if l.ID == other.ID && !l.Active {
@@ -501,7 +558,12 @@ func TestAPaymentWhileTheFleetIsLoadingWaits(t *testing.T) {
 	w := apptest.NewWorld(t)
 	w.Notehub.Always("GET /v1/projects/{project}/devices", sandbox.Outcome{Status: 503})
 	s := w.Start()
-	session := w.Stripe.PaySession(map[string]string{"device_uid": fixture.Washer, "project": fixture.Project, "price_id": fixture.Warm}, 350, "eur", sandbox.PayOptions{})
+	session := w.Stripe.PaySession(
+		map[string]string{"device_uid": fixture.Washer, "project": fixture.Project, "price_id": fixture.Warm},
+		350,
+		"eur",
+		sandbox.PayOptions{},
+	)
 	text := s.Payment(session.ID, "recorded", apptest.Has(`"machine":"queued"`))
 	if !strings.Contains(text, `"needs_attention":false`) {
 		t.Errorf("judged too early: %s", text)

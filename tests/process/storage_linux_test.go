@@ -19,7 +19,15 @@ import (
 func limitFileSize(t *testing.T, pid int, size uint64) {
 	t.Helper()
 	limit := syscall.Rlimit{Cur: size, Max: math.MaxUint64}
-	_, _, code := syscall.Syscall6(syscall.SYS_PRLIMIT64, uintptr(pid), syscall.RLIMIT_FSIZE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+	_, _, code := syscall.Syscall6(
+		syscall.SYS_PRLIMIT64,
+		uintptr(pid),
+		syscall.RLIMIT_FSIZE,
+		uintptr(unsafe.Pointer(&limit)),
+		0,
+		0,
+		0,
+	)
 	if code != 0 {
 		t.Fatalf("limit the size of files: %v", code)
 	}
@@ -34,7 +42,10 @@ func TestSalesStopWhilePaymentsCannotBeRecorded(t *testing.T) {
 	link := s.Selling(fixture.Washer)
 
 	limitFileSize(t, p.Cmd.Process.Pid, 1) // each write fails
-	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(report, "notepay cannot record payments: ") {
+	if report := s.ClosedFor("sales stop", http.StatusServiceUnavailable); !strings.Contains(
+		report,
+		"notepay cannot record payments: ",
+	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	w.PaidMeanwhile(s, link, func() { limitFileSize(t, p.Cmd.Process.Pid, math.MaxUint64) })
@@ -62,7 +73,8 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 	link := s.Selling(fixture.Washer)
 
 	filler := filepath.Join(disk, "filler")
-	// filled fills the disk until sales stop: the service makes room by moving its log, which may be enough to sell on.
+	// filled fills the disk until sales stop: the service makes room by moving its log, which may
+	// be enough to sell on.
 	filled := func(what string, leave uint64) (report string) {
 		t.Helper()
 		w.Until(what, func() bool {
@@ -86,7 +98,10 @@ func TestSalesStopWhenTheDiskIsFull(t *testing.T) {
 		})
 		return report
 	}
-	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(report, "free on the ledger's disk") {
+	if report := filled("sales stop before the disk is full", 100<<10); !strings.Contains(
+		report,
+		"free on the ledger's disk",
+	) {
 		t.Errorf("/health says %s; want the reason", report)
 	}
 	if err := os.Remove(filler); err != nil {

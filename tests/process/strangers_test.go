@@ -22,8 +22,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// highestMemory returns the most memory that was in use while f ran, above what was before, in MB. inUse is asked for
-// it again and again.
+// highestMemory returns the most memory that was in use while f ran, above what was before, in MB.
+// inUse is asked for it again and again.
 func highestMemory(inUse func() int64, f func()) int64 {
 	before, most := inUse(), int64(0)
 	done, measured := make(chan struct{}), make(chan struct{})
@@ -72,7 +72,14 @@ func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer conn.Close()
-					fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=%d,v1=%s\r\n%s\r\n", cmp.Or(c.path, "/webhook/stripe"), time.Now().Unix(), strings.Repeat("0", 64), c.header)
+					fmt.Fprintf(
+						conn,
+						"POST %s HTTP/1.1\r\nHost: x\r\nStripe-Signature: t=%d,v1=%s\r\n%s\r\n",
+						cmp.Or(c.path, "/webhook/stripe"),
+						time.Now().Unix(),
+						strings.Repeat("0", 64),
+						c.header,
+					)
 					if strings.HasPrefix(c.header, "Transfer") {
 						fmt.Fprintf(conn, "%x\r\n", 1<<20)
 					}
@@ -88,8 +95,15 @@ func TestUnfinishedWebhooksOfStrangers(t *testing.T) {
 				s.Payment(session.ID, "recorded", apptest.Has(`"session_id"`))
 				// A large one is no stranger's because it is large.
 				large := fixture.SessionEvent("customer.created", "") + strings.Repeat(" ", 500_000)
-				w.Until("a large event is accepted", func() bool { // where it comes slowly it may be given up, and Stripe sends it again
-					status, _, _ := s.Do("POST", "/webhook/stripe", large, "Stripe-Signature", fixture.Signed(large, fixture.TestSecret))
+				// where it comes slowly it may be given up, and Stripe sends it again
+				w.Until("a large event is accepted", func() bool {
+					status, _, _ := s.Do(
+						"POST",
+						"/webhook/stripe",
+						large,
+						"Stripe-Signature",
+						fixture.Signed(large, fixture.TestSecret),
+					)
 					return status == http.StatusOK
 				})
 			})
@@ -131,7 +145,9 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 32 {
 			calls.Go(func() {
-				if err := hub.PostNote(t.Context(), fixture.Washer, payment.Note{}); upstream.OutcomeOf(err) != upstream.Misconfigured {
+				if err := hub.PostNote(t.Context(), fixture.Washer, payment.Note{}); upstream.OutcomeOf(
+					err,
+				) != upstream.Misconfigured {
 					t.Errorf("Notehub: %.200v; want trouble", err)
 				}
 				if _, err := api.Session(t.Context(), "cs_test_1"); err == nil {

@@ -95,7 +95,9 @@ func TestAMissedPaymentIsNotTakenForDelivered(t *testing.T) {
 				f.Stop()
 				f.CloseLedger()
 				handler := f.Handler
-				f.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+				f.Handler = http.HandlerFunc(
+					func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+				)
 				sold := f.Buy(sandbox.PayOptions{})
 				f.Pass(c.away)
 				f.Handler = handler
@@ -147,26 +149,31 @@ func threeKeysAt(device string) sandbox.MachineConfig {
 // Another endpoint of the account accepts all events. That says nothing of a payment that was made
 // while this service ran.
 func TestAnEndpointOfOthersProvesNothingWhileTheServiceRuns(t *testing.T) {
-	story(t, func(s *config.Settings) { s.PollInterval = time.Minute }, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
-		f.Run()
-		f.Pass(time.Hour)
-		f.Stop()
-		f.CloseLedger()
-		f.Pass(time.Minute)
-		f.Open()
-		f.HandlerOfOthers()
-		f.Run()
-		f.Pass(time.Minute)
-		sold := f.Buy(sandbox.PayOptions{}) // our own endpoint is not there yet
-		if e := f.Stripe.Events()[0]; !e.Acked {
-			f.Errorf("%+v; want it accepted by the others", e)
-		}
-		f.Pass(90 * time.Second)
-		f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
-		f.Pass(10 * time.Minute)
-		f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Fetched, "", ""))
-		f.Started(m, 1)
-	})
+	story(
+		t,
+		func(s *config.Settings) { s.PollInterval = time.Minute },
+		threeKeys,
+		func(f *apptest.Front, m *sandbox.Machine) {
+			f.Run()
+			f.Pass(time.Hour)
+			f.Stop()
+			f.CloseLedger()
+			f.Pass(time.Minute)
+			f.Open()
+			f.HandlerOfOthers()
+			f.Run()
+			f.Pass(time.Minute)
+			sold := f.Buy(sandbox.PayOptions{}) // our own endpoint is not there yet
+			if e := f.Stripe.Events()[0]; !e.Acked {
+				f.Errorf("%+v; want it accepted by the others", e)
+			}
+			f.Pass(90 * time.Second)
+			f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
+			f.Pass(10 * time.Minute)
+			f.Stands(sold.ID, apptest.Ends(payment.Paid, payment.Fetched, "", ""))
+			f.Started(m, 1)
+		},
+	)
 }
 
 // What was made while it was away, and others accepted, may have been handled before the ledger
@@ -305,7 +312,8 @@ func TestAPlainCopyDoesNotRefundWhatWaitedInIt(t *testing.T) {
 	})
 }
 
-// Another endpoint of the account fails for ever. What ours has accepted is pending there all the same.
+// Another endpoint of the account fails for ever. What ours has accepted is pending there all the
+// same.
 func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 	for name, missed := range map[string]bool{"delivered": false, "missed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -318,7 +326,10 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 					}
 					ours.ServeHTTP(w, r)
 				})
-				broken := stripe.WebhookEndpointCreateParams{URL: stripe.String("http://others.test/broken"), EnabledEvents: stripe.StringSlice([]string{"*"})}
+				broken := stripe.WebhookEndpointCreateParams{
+					URL:           stripe.String("http://others.test/broken"),
+					EnabledEvents: stripe.StringSlice([]string{"*"}),
+				}
 				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
@@ -354,7 +365,9 @@ func TestAPlainCopyDoesNotRefundWhatWasToBeLookedUp(t *testing.T) {
 		f.Pass(time.Hour)
 		f.Stop()
 		ours := f.Handler
-		f.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+		f.Handler = http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+		)
 		sold := f.Buy(sandbox.PayOptions{})
 		f.Handler = ours
 		f.CloseLedger()

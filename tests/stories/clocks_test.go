@@ -39,8 +39,17 @@ func onHost(t *testing.T, ahead time.Duration, change func(*config.Settings), te
 
 func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 	t.Parallel()
-	hosts := []time.Duration{-30 * day, 20 * time.Minute, -119 * time.Second, 0, 119 * time.Second, -20 * time.Minute, -2 * time.Hour,
-		2 * time.Hour, 30 * day}
+	hosts := []time.Duration{
+		-30 * day,
+		20 * time.Minute,
+		-119 * time.Second,
+		0,
+		119 * time.Second,
+		-20 * time.Minute,
+		-2 * time.Hour,
+		2 * time.Hour,
+		30 * day,
+	}
 	if apptest.UnderRace {
 		hosts = hosts[:3]
 	}
@@ -65,11 +74,13 @@ func TestPaymentsOnAHostWhoseClockIsWrong(t *testing.T) {
 				f.MachineIs(untold, payment.Fetched)
 				late := f.Buy(sandbox.PayOptions{})
 				f.Pass(11 * time.Minute)
-				if p := f.MachineIs(late, payment.Failed); p.Funds != payment.Refunded || p.Reason != payment.ReasonRecalled {
+				if p := f.MachineIs(late, payment.Failed); p.Funds != payment.Refunded ||
+					p.Reason != payment.ReasonRecalled {
 					f.Errorf("nobody fetched it, and it is %s %s", p.Funds, p.Reason)
 				}
 				f.AsksForThePast()
-				if cursor, err := f.Ledger.Meta(f.Context(), ledger.MetaEventsRead); err != nil || cursor.After(f.Stripe.Now()) {
+				if cursor, err := f.Ledger.Meta(f.Context(), ledger.MetaEventsRead); err != nil ||
+					cursor.After(f.Stripe.Now()) {
 					f.Errorf("events were read until %v (%v), and Stripe has %v", cursor, err, f.Stripe.Now())
 				}
 				if born := f.Ledger.CreatedAt(); born.After(f.Stripe.Now()) || f.Stripe.Now().Sub(born) > time.Hour {
@@ -180,12 +191,19 @@ func TestFirstStartWithoutStripe(t *testing.T) {
 						f.Errorf("%s is answered %d, %v; want 503, so that Stripe sends it again", e.Type, status, err)
 					}
 				}
-				w := f.Do(http.MethodPost, "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, "Authorization", "Bearer "+apptest.OperatorToken)
+				w := f.Do(
+					http.MethodPost,
+					"/api/devices/"+fixture.Washer+"/start",
+					`{"reason":"test"}`,
+					"Authorization",
+					"Bearer "+apptest.OperatorToken,
+				)
 				f.Answers("a free start while nobody knows the time", w, http.StatusServiceUnavailable, "time_unknown")
 				f.Stripe.Clear(everything)
 				f.Pass(time.Minute)
 				f.MachineIs(session, payment.Sent)
-				if born := f.Ledger.CreatedAt(); f.Stripe.Now().Sub(born) < time.Minute || f.Stripe.Now().Sub(born) > 5*time.Minute {
+				if born := f.Ledger.CreatedAt(); f.Stripe.Now().Sub(born) < time.Minute ||
+					f.Stripe.Now().Sub(born) > 5*time.Minute {
 					f.Errorf("the ledger was born at %v, and it is %v", born, f.Stripe.Now())
 				}
 				f.Stop()
@@ -226,34 +244,42 @@ func TestRestartWithoutStripe(t *testing.T) {
 		t.Parallel()
 		// Notehub tells the time as well, so it has to be silent for anybody to believe the host's
 		// clock.
-		onHost(t, 0, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute; s.CreditLifetime = 2 * time.Minute }, func(f *apptest.Front) {
-			f.Run()
-			sent := f.Buy(sandbox.PayOptions{})
-			f.Pass(time.Second)
-			f.MachineIs(sent, payment.Sent)
-			f.Notehub.Fetch(fixture.Washer, "payment.qi")
-			f.Stripe.Always(everything, sandbox.Outcome{})
-			f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{})
-			f.Host.Set(time.Hour)
-			f.Restart()
-			f.Pass(20 * time.Second)
-			f.Notehub.Clear("{any} /{rest...}")
-			f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Applied: true, Status: 200, Header: http.Header{"Date": {""}}})
-			f.Pass(20 * time.Second)
-			f.MachineIs(sent, payment.Sent)
-			session := f.PaySession()
-			synctest.Wait()
-			for _, e := range f.Stripe.Events()[len(f.Stripe.Events())-1:] {
-				if status, err := f.Stripe.Send(e.ID); status != http.StatusServiceUnavailable {
-					f.Errorf("%s is answered %d, %v; want 503", e.Type, status, err)
+		onHost(
+			t,
+			0,
+			func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute; s.CreditLifetime = 2 * time.Minute },
+			func(f *apptest.Front) {
+				f.Run()
+				sent := f.Buy(sandbox.PayOptions{})
+				f.Pass(time.Second)
+				f.MachineIs(sent, payment.Sent)
+				f.Notehub.Fetch(fixture.Washer, "payment.qi")
+				f.Stripe.Always(everything, sandbox.Outcome{})
+				f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{})
+				f.Host.Set(time.Hour)
+				f.Restart()
+				f.Pass(20 * time.Second)
+				f.Notehub.Clear("{any} /{rest...}")
+				f.Notehub.Always(
+					"{any} /{rest...}",
+					sandbox.Outcome{Applied: true, Status: 200, Header: http.Header{"Date": {""}}},
+				)
+				f.Pass(20 * time.Second)
+				f.MachineIs(sent, payment.Sent)
+				session := f.PaySession()
+				synctest.Wait()
+				for _, e := range f.Stripe.Events()[len(f.Stripe.Events())-1:] {
+					if status, err := f.Stripe.Send(e.ID); status != http.StatusServiceUnavailable {
+						f.Errorf("%s is answered %d, %v; want 503", e.Type, status, err)
+					}
 				}
-			}
-			f.Stripe.Clear(everything)
-			f.Pass(10 * time.Second)
-			f.MachineIs(session, payment.Sent)
-			f.Notehub.Clear("{any} /{rest...}")
-			f.Stop()
-		})
+				f.Stripe.Clear(everything)
+				f.Pass(10 * time.Second)
+				f.MachineIs(session, payment.Sent)
+				f.Notehub.Clear("{any} /{rest...}")
+				f.Stop()
+			},
+		)
 	})
 }
 
@@ -310,7 +336,9 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 				f.Pass(time.Hour)
 				f.Stop()
 				meanwhile := f.Buy(sandbox.PayOptions{NoWebhook: true})
-				f.Restart(`UPDATE facts SET value = ` + in(wrong) + ` WHERE name IN ('born', 'events_read', 'fleet_loaded')`)
+				f.Restart(
+					`UPDATE facts SET value = ` + in(wrong) + ` WHERE name IN ('born', 'events_read', 'fleet_loaded')`,
+				)
 				f.Pass(time.Minute)
 				f.MachineIs(meanwhile, payment.Sent)
 				told := f.Buy(sandbox.PayOptions{})
@@ -336,7 +364,15 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.Pass(3 * time.Second)
 			f.Stop()
 			f.Notehub.Clear(notes)
-			f.Restart(`UPDATE payments SET in_flight = 0, due_at = ` + in(day) + `, not_before = ` + in(day) + `, created_at = ` + in(day))
+			f.Restart(
+				`UPDATE payments SET in_flight = 0, due_at = ` + in(
+					day,
+				) + `, not_before = ` + in(
+					day,
+				) + `, created_at = ` + in(
+					day,
+				),
+			)
 			f.Pass(3 * time.Minute)
 			p := f.MachineIs(queued, payment.Sent)
 			if p.CreatedAt.After(f.Stripe.Now()) {
@@ -353,7 +389,9 @@ func TestTimesStoredByAClockThatWasAhead(t *testing.T) {
 			f.Stop()
 			f.Stripe.Clear(refunds)
 			at := in(2 * time.Hour)
-			f.Restart(`UPDATE payments SET in_flight = 0, due_at = ` + at + `, not_before = ` + at + `, refund_at = ` + at)
+			f.Restart(
+				`UPDATE payments SET in_flight = 0, due_at = ` + at + `, not_before = ` + at + `, refund_at = ` + at,
+			)
 			f.Pass(3 * time.Minute)
 			if p := f.MachineIs(failed, payment.Failed); p.Funds != payment.Refunded {
 				f.Errorf("the money is %s, due at %v", p.Funds, p.DueAt)
@@ -431,9 +469,18 @@ func TestSignatureAge(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-30 * day, -20 * time.Minute, 0, 20 * time.Minute, 30 * day} {
 		onHost(t, ahead, nil, func(f *apptest.Front) {
-			secrets, body := stripeapi.WebhookSecrets{fixture.TestSecret}, fixture.SessionEvent("checkout.session.completed", "")
+			secrets, body := stripeapi.WebhookSecrets{
+				fixture.TestSecret,
+			}, fixture.SessionEvent(
+				"checkout.session.completed",
+				"",
+			)
 			verify := func(clock *vendortime.Clock, age time.Duration) error {
-				_, err := secrets.Verify([]byte(body), fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)), clock)
+				_, err := secrets.Verify(
+					[]byte(body),
+					fixture.SignedAt(body, fixture.TestSecret, time.Now().Add(-age)),
+					clock,
+				)
 				return err
 			}
 			unknown := f.Host.Clock()
@@ -445,7 +492,10 @@ func TestSignatureAge(t *testing.T) {
 					f.Errorf("host %v ahead, signed %v ago: %v; want %v", ahead, age, err, want)
 				}
 				byHost := age + ahead // as old as it seems while nobody knows better
-				if err := verify(unknown, age); errors.Is(err, stripeapi.ErrTimeUnknown) != (byHost.Abs() > vendortime.Tolerance) {
+				if err := verify(unknown, age); errors.Is(
+					err,
+					stripeapi.ErrTimeUnknown,
+				) != (byHost.Abs() > vendortime.Tolerance) {
 					f.Errorf("host %v ahead, time unknown, signed %v ago: %v", ahead, age, err)
 				}
 			}
@@ -462,7 +512,8 @@ func TestSignatureAge(t *testing.T) {
 	}
 }
 
-// Stripe takes sessions that end in half an hour at the earliest. Ours end in a minute more, by Stripe's time.
+// Stripe takes sessions that end in half an hour at the earliest. Ours end in a minute more, by
+// Stripe's time.
 func TestSessionsOnAHostWhoseClockIsNotQuiteRight(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-119 * time.Second, 119 * time.Second} {

@@ -72,7 +72,10 @@ func TestARecallThatNobodyCanProveGivesTheMoneyBack(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		f.Notehub.Next(fixture.HubDelete, sandbox.Outcome{Applied: true})
 		f.Pass(4 * time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecallUnclear, payment.ReasonRecallUnclear))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecallUnclear, payment.ReasonRecallUnclear),
+		)
 		f.Money(session.ID, 350, 0, 350)
 	})
 }
@@ -104,7 +107,10 @@ func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
 		f.Pass(time.Minute + 28*time.Second)
 		f.Money(session.ID, 350, 0, 0) // the machine may tell late what it began in time
 		f.Pass(10 * time.Second)
-		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed),
+		)
 		f.Money(session.ID, 350, 0, 350)
 	})
 }
@@ -132,9 +138,15 @@ func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *te
 		m.SetBehaviour(sandbox.Behaviour{AnswerLate: 5 * time.Minute})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(2 * time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed),
+		)
 		f.Pass(5 * time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunded, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter),
+		)
 		f.Money(session.ID, 350, 0, 350)
 	})
 }
@@ -203,9 +215,17 @@ func TestAMachineThatLeavesTwoCreditsAloneIsNotSoldOnUntilItAnswers(t *testing.T
 			f.Buy(sandbox.PayOptions{})
 			f.Pass(3 * time.Minute)
 		}
-		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "This machine is not responding")
+		f.Answers(
+			"a scan",
+			f.Get("/pay?device="+fixture.Washer),
+			http.StatusServiceUnavailable,
+			"This machine is not responding",
+		)
 		late := f.Pay(open)
-		f.Stands(late.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonNotSelling, payment.ReasonNotSelling))
+		f.Stands(
+			late.ID,
+			apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonNotSelling, payment.ReasonNotSelling),
+		)
 		m.SetOnline(true)
 		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"amount":0`)
 		f.Pass(10 * time.Second)

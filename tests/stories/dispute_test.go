@@ -135,10 +135,16 @@ func TestADisputeAboutAPart(t *testing.T) {
 			session := f.Buy(sandbox.PayOptions{})
 			id := f.Stripe.OpenDispute(session.ID, "needs_response", 100)
 			f.Pass(3 * time.Minute)
-			f.Stands(session.ID, apptest.Ends(payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed))
+			f.Stands(
+				session.ID,
+				apptest.Ends(payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed),
+			)
 			f.Stripe.MoveDispute(id, "lost")
 			f.Pass(time.Minute)
-			p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost))
+			p := f.Stands(
+				session.ID,
+				apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost),
+			)
 			if p.LostAmount != 100 || p.RefundedAmount != 250 {
 				f.Errorf("%d lost and %d refunded; want 100 and 250", p.LostAmount, p.RefundedAmount)
 			}

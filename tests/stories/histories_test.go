@@ -27,8 +27,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// realHistory is one random course of events through the real bridge, with its ledger on disk, the simulated vendors in process, and
-// the time of a bubble. The histories of internal/bridge are many and without I/O; these are few and leave nothing out but the sockets.
+// realHistory is one random course of events through the real bridge, with its ledger on disk, the
+// simulated vendors in process, and the time of a bubble. The histories of internal/bridge are many
+// and without I/O; these are few and leave nothing out but the sockets.
 type realHistory struct {
 	*testing.T
 	*rand.Rand
@@ -62,7 +63,8 @@ func (h *realHistory) fail(format string, args ...any) {
 	h.Fatalf("seed %d: %s\n%s", h.seed, fmt.Sprintf(format, args...), strings.Join(h.story, "\n"))
 }
 
-// TestRealHistories: NOTEPAY_REAL_HISTORIES sets how many are tried, NOTEPAY_HISTORY_SEED which is the first.
+// TestRealHistories: NOTEPAY_REAL_HISTORIES sets how many are tried, NOTEPAY_HISTORY_SEED which is
+// the first.
 func TestRealHistories(t *testing.T) {
 	t.Parallel()
 	wanted, first := 300, rand.Uint64()
@@ -85,7 +87,12 @@ func TestRealHistories(t *testing.T) {
 			t.Parallel()
 			for seed := first + part; seed < first+uint64(wanted) && !t.Failed(); seed += parts {
 				synctest.Test(t, func(t *testing.T) {
-					h := &realHistory{T: t, Rand: rand.New(rand.NewPCG(seed, 0)), seed: seed, byOthers: map[string]bool{}}
+					h := &realHistory{
+						T:        t,
+						Rand:     rand.New(rand.NewPCG(seed, 0)),
+						seed:     seed,
+						byOthers: map[string]bool{},
+					}
 					h.run()
 				})
 			}
@@ -94,9 +101,21 @@ func TestRealHistories(t *testing.T) {
 }
 
 func (h *realHistory) run() {
-	h.settings = config.Settings{StripeSecretKey: fixture.TestKey, StripePriceID: fixture.Warm, StripeWebhookSecret: fixture.TestSecret, NotehubClientID: "client",
-		NotehubClientSecret: fixture.HubSecret, NotehubProjectUID: fixture.Project, NotehubAPIURL: "http://notehub.test", NotehubAuthURL: "http://notehub.test/oauth2/token",
-		StripeAPIURL: "http://stripe.test", CreditLifetime: 10 * time.Minute, RefreshInterval: 15 * time.Minute, PollInterval: time.Minute, Capture: "immediate"}
+	h.settings = config.Settings{
+		StripeSecretKey:     fixture.TestKey,
+		StripePriceID:       fixture.Warm,
+		StripeWebhookSecret: fixture.TestSecret,
+		NotehubClientID:     "client",
+		NotehubClientSecret: fixture.HubSecret,
+		NotehubProjectUID:   fixture.Project,
+		NotehubAPIURL:       "http://notehub.test",
+		NotehubAuthURL:      "http://notehub.test/oauth2/token",
+		StripeAPIURL:        "http://stripe.test",
+		CreditLifetime:      10 * time.Minute,
+		RefreshInterval:     15 * time.Minute,
+		PollInterval:        time.Minute,
+		Capture:             "immediate",
+	}
 	if h.confirming = h.IntN(2) == 0; h.confirming {
 		h.settings.ConfirmWithin = 3 * time.Minute
 		if h.IntN(2) == 0 {
@@ -104,15 +123,30 @@ func (h *realHistory) run() {
 		}
 	}
 	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) })
-	h.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: fixture.TestKey, Report: h, CheckoutURL: "https://buy.test", RetryDelays: []time.Duration{time.Second, time.Minute},
-		Client: &http.Client{Transport: sandbox.InProcess(front)}})
+	h.stripe = sandbox.NewStripe(
+		sandbox.StripeConfig{
+			Key:         fixture.TestKey,
+			Report:      h,
+			CheckoutURL: "https://buy.test",
+			RetryDelays: []time.Duration{time.Second, time.Minute},
+			Client:      &http.Client{Transport: sandbox.InProcess(front)},
+		},
+	)
 	defer h.stripe.Close()
 	h.stripe.SetEndpoint("http://pay.test/webhook/stripe", fixture.TestSecret)
-	h.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{Project: fixture.Project, ClientID: "client", ClientSecret: fixture.HubSecret, Report: h})
+	h.notehub = sandbox.NewNotehub(
+		sandbox.NotehubConfig{Project: fixture.Project, ClientID: "client", ClientSecret: fixture.HubSecret, Report: h},
+	)
 	h.stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	for _, uid := range []string{"dev:1", "dev:2"} {
 		h.notehub.AddDevice(sandbox.Device{UID: uid, LastActivity: time.Now()})
-		h.machines = append(h.machines, sandbox.NewMachine(h.notehub, sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming}))
+		h.machines = append(
+			h.machines,
+			sandbox.NewMachine(
+				h.notehub,
+				sandbox.MachineConfig{Device: uid, Confirms: h.confirming, Original: !h.confirming},
+			),
+		)
 	}
 	h.path = filepath.Join(h.TempDir(), "notepay.db")
 	if h.IntN(3) == 0 {
@@ -175,11 +209,15 @@ func (h *realHistory) pass(d time.Duration) {
 }
 
 func (h *realHistory) pay() {
-	links := slices.DeleteFunc(h.stripe.Links(), func(l sandbox.Link) bool { return !l.Active }) // a machine that leaves its credits alone is paused
+	// a machine that leaves its credits alone is paused
+	links := slices.DeleteFunc(h.stripe.Links(), func(l sandbox.Link) bool { return !l.Active })
 	if len(links) == 0 || len(h.sold) > 4 {
 		return
 	}
-	o := sandbox.PayOptions{NoWebhook: h.IntN(4) == 0, EventsFirst: []string{"", "intent", "only-session", "only-intent"}[h.IntN(4)]}
+	o := sandbox.PayOptions{
+		NoWebhook:   h.IntN(4) == 0,
+		EventsFirst: []string{"", "intent", "only-session", "only-intent"}[h.IntN(4)],
+	}
 	session, err := h.stripe.Pay(links[h.IntN(len(links))].ID, o)
 	if err != nil {
 		h.fail("pay: %v", err)
@@ -214,8 +252,13 @@ func (h *realHistory) happen() {
 		h.tell("stripe will answer %+v", o)
 		h.stripe.Next([]string{"POST /v1/{rest...}", "GET /v1/{rest...}"}[h.IntN(2)], o)
 	case 5:
-		b := sandbox.Behaviour{Refuse: []string{"", "", "failed", "busy"}[h.IntN(4)], Silent: h.IntN(4) == 0, Twice: h.IntN(3) == 0, LosePower: h.IntN(6) == 0,
-			AnswerLate: time.Duration(h.IntN(3)*h.IntN(120)) * time.Second}
+		b := sandbox.Behaviour{
+			Refuse:     []string{"", "", "failed", "busy"}[h.IntN(4)],
+			Silent:     h.IntN(4) == 0,
+			Twice:      h.IntN(3) == 0,
+			LosePower:  h.IntN(6) == 0,
+			AnswerLate: time.Duration(h.IntN(3)*h.IntN(120)) * time.Second,
+		}
 		h.tell("a machine behaves %+v", b)
 		machine.SetBehaviour(b)
 	case 6:
@@ -225,12 +268,24 @@ func (h *realHistory) happen() {
 		machine.SetPower(true)
 	case 7:
 		h.byOthers[session] = true
-		h.tell("%s is refunded by hand: %v", session, h.stripe.Refund(session, []int64{0, 100}[h.IntN(2)]) || h.stripe.Release(session))
+		h.tell(
+			"%s is refunded by hand: %v",
+			session,
+			h.stripe.Refund(session, []int64{0, 100}[h.IntN(2)]) || h.stripe.Release(session),
+		)
 	case 8:
 		h.byOthers[session] = true
 		status, amount := []string{"needs_response", "needs_response", "warning_needs_response", "prevented"}[h.IntN(4)], []int64{0, 100}[h.IntN(2)]
 		id, end := h.stripe.OpenDispute(session, status, amount), []string{"won", "lost", "warning_closed"}[h.IntN(3)]
-		h.tell("%s is disputed: %s %s %d, %s: %v", session, id, status, amount, end, h.IntN(2) == 0 && h.stripe.MoveDispute(id, end))
+		h.tell(
+			"%s is disputed: %s %s %d, %s: %v",
+			session,
+			id,
+			status,
+			amount,
+			end,
+			h.IntN(2) == 0 && h.stripe.MoveDispute(id, end),
+		)
 	case 9:
 		mode := sandbox.RefundMode(h.IntN(3))
 		h.tell("refunds: %d; one of %s is settled: %v", mode, session, h.stripe.SettleRefund(session, h.IntN(3) > 0))
@@ -257,11 +312,13 @@ func (h *realHistory) happen() {
 	case 15:
 		h.restore()
 	}
-	h.pass([]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)])
+	h.pass(
+		[]time.Duration{time.Millisecond, time.Second, 4 * time.Second, 20 * time.Second, time.Minute, 4 * time.Minute, 11 * time.Minute}[h.IntN(7)],
+	)
 }
 
-// copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits to be sent is not tried: nothing
-// tells whether the ledger that goes on will have sent it.
+// copy copies the ledger, as a backup or with anything else. A plain copy in which a credit waits
+// to be sent is not tried: nothing tells whether the ledger that goes on will have sent it.
 func (h *realHistory) copy() {
 	waiting := slices.ContainsFunc(h.payments(), func(p payment.Payment) bool { return p.Delivery == payment.Queued })
 	if h.stamped = waiting || h.IntN(2) == 0; h.copied != "" {
@@ -278,7 +335,8 @@ func (h *realHistory) copy() {
 	apptest.PlainCopy(h.T, h.path, h.copied)
 }
 
-// restore puts the copy in the ledger's place, after Stripe has been told yes about all that it sent.
+// restore puts the copy in the ledger's place, after Stripe has been told yes about all that it
+// sent.
 func (h *realHistory) restore() {
 	if h.copied == "" {
 		return

@@ -11,14 +11,16 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md, Q8).
+// unknowns is what Stripe may do under manual capture, where nobody outside knows (docs/vendors.md,
+// Q8).
 func unknowns() map[string]sandbox.StripeUnknown {
 	return map[string]sandbox.StripeUnknown{
 		"as assumed": {}, "a hold is paid": {ManualIsPaid: true}, "a release is a refund": {ReleaseIsRefund: true}, "both": {ManualIsPaid: true, ReleaseIsRefund: true},
 	}
 }
 
-// AT-12, AT-14, AT-16, AT-17: money is held before the start, and every ending takes it or lets it go.
+// AT-12, AT-14, AT-16, AT-17: money is held before the start, and every ending takes it or lets it
+// go.
 func TestEveryEndingOfHeldMoney(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -68,7 +70,8 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 			m.SetOnline(false)
 			f.Stripe.Next("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Applied: true, Status: 500}, sandbox.Outcome{Applied: true})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRecalled, "")},
-		"the hold lapses before it can be taken": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) { // AT-40, AT-41
+		// AT-40, AT-41
+		"the hold lapses before it can be taken": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Stripe.Always("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 503})
 		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 			f.Pass(61 * time.Minute)
@@ -92,22 +95,27 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 				}
 				t.Run(assumed, func(t *testing.T) {
 					t.Parallel()
-					apptest.InFrontOf(t, unknown, func(s *config.Settings) { holding(s); s.NotehubRouteToken = apptest.RouteToken }, func(f *apptest.Front) {
-						m := f.Machine(confirms)
-						f.Route().Run()
-						if row.before != nil {
-							row.before(f, m)
-						}
-						session := f.Buy(sandbox.PayOptions{})
-						f.Pass(3 * time.Second)
-						if row.after != nil {
-							row.after(f, m, session.ID)
-						}
-						f.Pass(4 * time.Minute)
-						f.Stands(session.ID, row.want)
-						f.Money(session.ID, row.taken, 0, 0)
-						f.Started(m, row.starts)
-					})
+					apptest.InFrontOf(
+						t,
+						unknown,
+						func(s *config.Settings) { holding(s); s.NotehubRouteToken = apptest.RouteToken },
+						func(f *apptest.Front) {
+							m := f.Machine(confirms)
+							f.Route().Run()
+							if row.before != nil {
+								row.before(f, m)
+							}
+							session := f.Buy(sandbox.PayOptions{})
+							f.Pass(3 * time.Second)
+							if row.after != nil {
+								row.after(f, m, session.ID)
+							}
+							f.Pass(4 * time.Minute)
+							f.Stands(session.ID, row.want)
+							f.Money(session.ID, row.taken, 0, 0)
+							f.Started(m, row.starts)
+						},
+					)
 				})
 			}
 		})
@@ -133,7 +141,8 @@ func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 	})
 }
 
-// Whatever was opened before the setting changed is honoured as it was sold, and what is opened afterwards is sold as it is now.
+// Whatever was opened before the setting changed is honoured as it was sold, and what is opened
+// afterwards is sold as it is now.
 func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
 	t.Parallel()
 	for assumed, unknown := range unknowns() {

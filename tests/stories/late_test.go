@@ -16,7 +16,8 @@ const (
 	deadNotes = "{any} /v1/projects/{project}/devices/dev:dead/notes/{rest...}"
 )
 
-// While Notehub accepts no notes nothing is sold, also when the credit that waited has expired, and until it takes them again.
+// While Notehub accepts no notes nothing is sold, also when the credit that waited has expired, and
+// until it takes them again.
 func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 	const closed = "Machines cannot be reached right now"
 	for name, outage := range map[string]struct {
@@ -45,7 +46,13 @@ func TestLateLastsAsLongAsTheOutage(t *testing.T) {
 					f.Errorf("the credit is %s; want it failed, for its time is over", p.Delivery)
 				}
 				f.Answers("health", f.Get("/health"), 200, "Notehub accepts no notes")
-				f.Asks("a link", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`, http.StatusConflict, `"code":"late"`)
+				f.Asks(
+					"a link",
+					"/api/create-payment-link",
+					`{"id":"`+fixture.Washer+`"}`,
+					http.StatusConflict,
+					`"code":"late"`,
+				)
 				f.Notehub.Clear(outage.pattern)
 				f.Pass(time.Minute)
 				f.Scanned("when it is over", fixture.Washer, http.StatusTemporaryRedirect, "")
@@ -78,8 +85,19 @@ func TestLateForOneMachineStopsItsOwnSalesOnly(t *testing.T) {
 					f.Pass(time.Minute)
 					f.Scanned("the other machine", fixture.Washer, http.StatusTemporaryRedirect, "")
 				}
-				f.Scanned("the dead machine", "dev:dead", http.StatusServiceUnavailable, "This machine cannot be reached right now")
-				f.Asks("its link", "/api/create-payment-link", `{"id":"dev:dead"}`, http.StatusConflict, `"code":"late"`)
+				f.Scanned(
+					"the dead machine",
+					"dev:dead",
+					http.StatusServiceUnavailable,
+					"This machine cannot be reached right now",
+				)
+				f.Asks(
+					"its link",
+					"/api/create-payment-link",
+					`{"id":"dev:dead"}`,
+					http.StatusConflict,
+					`"code":"late"`,
+				)
 				f.Answers("health", f.Get("/health"), 200, `"status":`)
 				if f.Server.Bridge.Late() || f.Server.Problems.StopsSales() {
 					f.Error("one dead machine stops all sales")
@@ -102,7 +120,12 @@ func TestLateIsKnownAgainAfterARestart(t *testing.T) {
 		f.Pass(6 * time.Minute)
 		f.Restarted(nil)
 		f.Pass(time.Minute)
-		f.Scanned("after the restart", fixture.Washer, http.StatusServiceUnavailable, "Machines cannot be reached right now")
+		f.Scanned(
+			"after the restart",
+			fixture.Washer,
+			http.StatusServiceUnavailable,
+			"Machines cannot be reached right now",
+		)
 		f.Notehub.Clear(fixture.PostNote)
 	})
 }

@@ -39,7 +39,10 @@ func TestALateListingOfANote(t *testing.T) {
 			f.Run()
 			m.SetOnline(false)
 			f.Notehub.SetListedLate(late)
-			f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 429, Header: map[string][]string{"Retry-After": {"5"}}})
+			f.Notehub.Always(
+				fixture.PostNote,
+				sandbox.Outcome{Status: 429, Header: map[string][]string{"Retry-After": {"5"}}},
+			)
 			session := f.Buy(sandbox.PayOptions{})
 			f.Pass(114 * time.Second)
 			f.Notehub.Clear(fixture.PostNote)

@@ -119,7 +119,10 @@ func TestARefundThatTheAccountCannotPayIsToldAndTriedADayLater(t *testing.T) {
 		f.Stripe.SetRefunds(sandbox.RefundsLackBalance)
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(3 * time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewBalance))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewBalance),
+		)
 		f.Stripe.SetRefunds(sandbox.RefundsSucceed)
 		f.Pass(10 * time.Minute) // the next try is a day later
 		if n := f.Stripe.Count("POST /v1/refunds"); n != 1 {
@@ -142,7 +145,10 @@ func TestARefundThatTheBankSendsBackIsOrderedAnew(t *testing.T) {
 		f.Stripe.SettleRefund(session.ID, false)
 		f.Stripe.SetRefunds(sandbox.RefundsSucceed)
 		f.Pass(time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.RefundFailed, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundFailed))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.RefundFailed, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundFailed),
+		)
 		f.Pass(65 * time.Minute)
 		p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonRecalled, ""))
 		if p.RefundSeq != 2 {
@@ -179,7 +185,10 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			session := f.Buy(sandbox.PayOptions{})
 			f.Stripe.Dispute(session.ID)
 			f.Pass(4 * time.Minute)
-			f.Stands(session.ID, apptest.Ends(payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed))
+			f.Stands(
+				session.ID,
+				apptest.Ends(payment.Disputed, payment.Failed, payment.ReasonDisputed, payment.ReasonDisputed),
+			)
 			m.SetOnline(true)
 			f.Pass(time.Minute)
 			f.Started(m, 0)
@@ -187,7 +196,10 @@ func TestADisputeIsNeverRefunded(t *testing.T) {
 			f.Asks("a refund", "/api/payments/"+session.ID+"/refund", "", 409, "not_possible")
 			f.Stripe.CloseDispute(session.ID, false)
 			f.Pass(time.Minute)
-			f.Stands(session.ID, apptest.Ends(payment.DisputeLost, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost))
+			f.Stands(
+				session.ID,
+				apptest.Ends(payment.DisputeLost, payment.Failed, payment.ReasonDisputed, payment.ReviewDisputeLost),
+			)
 			f.Money(session.ID, 350, 0, 0)
 		})
 	})
@@ -234,7 +246,13 @@ func TestTheWholeLoopWithoutWebhooks(t *testing.T) {
 		f.Run()
 		body := []byte(`{"id":"evt_1","object":"event","type":"checkout.session.completed"}`)
 		for name, secret := range map[string]string{"the usual secret": fixture.TestSecret, "the word": "off", "none": ""} {
-			w := f.Do("POST", "/webhook/stripe", string(body), "Stripe-Signature", f.Stripe.Sign(body, secret, time.Now()))
+			w := f.Do(
+				"POST",
+				"/webhook/stripe",
+				string(body),
+				"Stripe-Signature",
+				f.Stripe.Sign(body, secret, time.Now()),
+			)
 			f.Answers(name, w, http.StatusBadRequest, "bad_signature")
 		}
 		delivered := f.Buy(sandbox.PayOptions{})
@@ -320,7 +338,10 @@ func TestARestoredCopyLeavesToOthersWhatItBelievesToBeUnderWay(t *testing.T) {
 		}
 		f.Pass(6 * time.Minute)
 		for _, session := range []sandbox.Session{waiting, unseen} {
-			f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted))
+			f.Stands(
+				session.ID,
+				apptest.Ends(payment.Paid, payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted),
+			)
 			f.Money(session.ID, 350, 0, 0)
 		}
 		f.Started(m, 2)

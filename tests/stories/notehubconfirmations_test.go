@@ -12,7 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Confirmations as routes and firmware write them: they start the machine's session, or somebody is told why not.
+// Confirmations as routes and firmware write them: they start the machine's session, or somebody is
+// told why not.
 func TestConfirmationsThroughARoute(t *testing.T) {
 	for _, row := range []struct {
 		name      string
@@ -45,25 +46,55 @@ func TestConfirmationsThroughARoute(t *testing.T) {
 				session := f.Buy(sandbox.PayOptions{})
 				credit := f.Paid(session.ID).ID
 				body := map[string]any{"credit_id": credit, "state": "started"}
-				event := map[string]any{"event": "e1", "file": "payment_ack.qo", "device": fixture.Washer, "app": fixture.Project, "received": float64(time.Now().Unix()), "body": body}
+				event := map[string]any{
+					"event":    "e1",
+					"file":     "payment_ack.qo",
+					"device":   fixture.Washer,
+					"app":      fixture.Project,
+					"received": float64(time.Now().Unix()),
+					"body":     body,
+				}
 				row.change(event, body)
 				text, err := json.Marshal(event)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for range 2 { // a repeat of Notehub's
-					f.Answers("the route", f.Do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+apptest.RouteToken), 200, `"received":true`)
+					f.Answers(
+						"the route",
+						f.Do("POST", "/webhook/notehub", string(text), "Authorization", "bearer  "+apptest.RouteToken),
+						200,
+						`"received":true`,
+					)
 				}
 				p := f.Paid(session.ID)
 				if (p.Delivery == "started") != row.started || p.ReviewReason != row.attention {
-					f.Errorf("%s, attention %q; want started %v, attention %q", p.Delivery, p.ReviewReason, row.started, row.attention)
+					f.Errorf(
+						"%s, attention %q; want started %v, attention %q",
+						p.Delivery,
+						p.ReviewReason,
+						row.started,
+						row.attention,
+					)
 				}
 				counter := `notepay_confirmations_total{outcome="` + row.counted + `"} 1`
-				if metrics := f.Get("/metrics").Body.String(); row.counted != "" && !strings.Contains(metrics, counter) {
+				if metrics := f.Get("/metrics").Body.String(); row.counted != "" &&
+					!strings.Contains(metrics, counter) {
 					f.Errorf("the metrics do not hold %s", counter)
 				}
 				if row.attention != "" { // the machine says it again in a way that is understood
-					f.Answers("the route", f.Do("POST", "/webhook/notehub", routedEvent("e2", fixture.Project, fixture.Washer, credit, "started"), "Authorization", "Bearer "+apptest.RouteToken), 200, "")
+					f.Answers(
+						"the route",
+						f.Do(
+							"POST",
+							"/webhook/notehub",
+							routedEvent("e2", fixture.Project, fixture.Washer, credit, "started"),
+							"Authorization",
+							"Bearer "+apptest.RouteToken,
+						),
+						200,
+						"",
+					)
 					if p := f.Paid(session.ID); p.Delivery != "started" || p.ReviewReason != "" {
 						f.Errorf("%s, attention %q; want it started and settled", p.Delivery, p.ReviewReason)
 					}

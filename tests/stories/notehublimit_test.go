@@ -11,7 +11,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Everything asks at once: payments, machines that confirm, refreshes, variables, open pages, the console's checks and a token that dies.
+// Everything asks at once: payments, machines that confirm, refreshes, variables, open pages, the
+// console's checks and a token that dies.
 func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	for name, change := range map[string]func(*config.Settings){
 		"machines that do not confirm": func(*config.Settings) {},
@@ -58,7 +59,8 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	}
 }
 
-// A process that starts within a minute of another waits until Notehub has forgotten the calls of that one.
+// A process that starts within a minute of another waits until Notehub has forgotten the calls of
+// that one.
 func TestNotehubLimitHoldsOverRestarts(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.NotehubPerMinute = 7 }, func(f *apptest.Front) {

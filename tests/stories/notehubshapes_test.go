@@ -15,7 +15,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whatever stands between us and Notehub for a while: the machine gets its credit from the real Notehub afterwards.
+// Whatever stands between us and Notehub for a while: the machine gets its credit from the real
+// Notehub afterwards.
 func TestACaptivePortalDeliversNoCredit(t *testing.T) {
 	for name, body := range map[string]string{"a page": fixture.ProxyPage, "an error": `{"err":"sign in first"}`, "null": "null"} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +121,13 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 				if n := strings.Count(f.Logs.String(), `msg="odd record"`); n != min(len(row.named), 1) {
 					f.Errorf("%d lines in the log after six refreshes; want at most one", n)
 				}
-				f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 200, Body: `{"devices":[{"uid":"` + fixture.Washer + `","fleet_uids":[]}],"has_more":false}`})
+				f.Notehub.Always(
+					fixture.HubList,
+					sandbox.Outcome{
+						Status: 200,
+						Body:   `{"devices":[{"uid":"` + fixture.Washer + `","fleet_uids":[]}],"has_more":false}`,
+					},
+				)
 				f.Pass(2 * time.Minute)
 				f.Answers("health when the record is gone", f.Get("/health"), 200, `"status":"ok"`)
 			})
@@ -128,13 +135,20 @@ func TestDevicesAreDecodedOneByOne(t *testing.T) {
 	}
 }
 
-// A device that is sold on keeps its last state while its record cannot be read: it is neither removed nor sold on a guess.
+// A device that is sold on keeps its last state while its record cannot be read: it is neither
+// removed nor sold on a guess.
 func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.RefreshInterval = time.Minute }, func(f *apptest.Front) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:7", Disabled: true})
 		f.Run()
-		f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 200, Body: `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],"has_more":false}`})
+		f.Notehub.Always(
+			fixture.HubList,
+			sandbox.Outcome{
+				Status: 200,
+				Body:   `{"devices":[{"uid":"dev:7","disabled":"no"},{"uid":"` + fixture.Washer + `"}],"has_more":false}`,
+			},
+		)
 		f.Pass(2 * time.Minute)
 		f.Answers("a scan", f.Get("/pay?device=dev:7"), 503, "This machine is out of service")
 		if n := len(f.Fleet.Unsold()); n != 0 {
@@ -143,7 +157,8 @@ func TestDevicesKeepAKnownDeviceWhoseRecordIsUnreadable(t *testing.T) {
 	})
 }
 
-// Pages of confirmations that lead in a circle end in an error: silence does not count, and nobody reads for ever.
+// Pages of confirmations that lead in a circle end in an error: silence does not count, and nobody
+// reads for ever.
 func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, confirming, func(f *apptest.Front) {
@@ -151,7 +166,10 @@ func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		f.Notehub.Fetch(fixture.Washer, notehub.PaymentFile)
 		page := func(id string) sandbox.Outcome {
-			return sandbox.Outcome{Status: 200, Body: `{"events":[{"event":"` + id + `"}],"next_cursor":"","has_more":true}`}
+			return sandbox.Outcome{
+				Status: 200,
+				Body:   `{"events":[{"event":"` + id + `"}],"next_cursor":"","has_more":true}`,
+			}
 		}
 		f.Notehub.Next(fixture.HubEvents, slices.Repeat([]sandbox.Outcome{page("a"), page("b")}, 5000)...)
 		before := f.Notehub.Count(fixture.HubEvents)
@@ -164,6 +182,9 @@ func TestConfirmationsThatRepeatAreNoSilence(t *testing.T) {
 		}
 		f.Notehub.Clear(fixture.HubEvents)
 		f.Pass(5 * time.Minute)
-		f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed))
+		f.Stands(
+			session.ID,
+			apptest.Ends(payment.Refunded, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed),
+		)
 	})
 }

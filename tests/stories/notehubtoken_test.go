@@ -10,7 +10,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Notehub issues tokens and accepts none. Once it does, payments that wait are delivered within a minute.
+// Notehub issues tokens and accepts none. Once it does, payments that wait are delivered within a
+// minute.
 func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -28,7 +29,12 @@ func TestTokensThatAreAllRejectedPauseTheCallsToNotehub(t *testing.T) {
 		if tokens > 8 || calls > 100 {
 			f.Errorf("%d token calls and %d others in a minute; want at most 8 and 100", tokens, calls)
 		}
-		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "Machines cannot be reached")
+		f.Answers(
+			"a scan",
+			f.Get("/pay?device="+fixture.Washer),
+			http.StatusServiceUnavailable,
+			"Machines cannot be reached",
+		)
 		f.Notehub.Clear("{any} /v1/{rest...}")
 		f.Pass(time.Minute)
 		for _, s := range sessions {

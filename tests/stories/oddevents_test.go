@@ -46,7 +46,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 						f.Errorf("events %q; want one that is not ours", got)
 					}
 					f.Answers("payments", f.AsOperator("/api/payments"), http.StatusOK, `"payments":[]`)
-					if n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds"); n != 0 || len(f.Notehub.Notes(fixture.Washer)) != 0 {
+					if n := f.Stripe.Count("GET /v1/checkout/sessions/{rest...}") + f.Stripe.Count("POST /v1/refunds"); n != 0 ||
+						len(f.Notehub.Notes(fixture.Washer)) != 0 {
 						f.Errorf("%d calls and %d notes; want none", n, len(f.Notehub.Notes(fixture.Washer)))
 					}
 				})
@@ -55,7 +56,8 @@ func TestEventsOfOthersMakeNoPayment(t *testing.T) {
 	}
 }
 
-// A record that cannot be read is named once and hides no other, and the operator sees it as long as Stripe lists it.
+// A record that cannot be read is named once and hides no other, and the operator sees it as long
+// as Stripe lists it.
 func TestAnOddEventHidesNoOther(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
@@ -165,7 +167,10 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, nil, func(f *apptest.Front) {
-				f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} })
+				f.Stripe.SetPrice(
+					fixture.Warm,
+					func(p *sandbox.Price) { p.CurrencyOptions = map[string]int64{"gbp": 300} },
+				)
 				f.Run()
 				sold := f.Buy(c.how)
 				if p := f.Paid(sold.ID); p.ReviewReason != c.attention || p.Delivery != payment.Sent {
@@ -176,17 +181,42 @@ func TestThePriceInTheCustomersCurrencyRaisesNoAlarm(t *testing.T) {
 	}
 }
 
-// The account is a platform: Stripe sends what happens in the accounts that are connected to it, and thin events.
+// The account is a platform: Stripe sends what happens in the accounts that are connected to it,
+// and thin events.
 func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PollInterval = time.Minute }, func(f *apptest.Front) {
 		f.Run()
-		session := map[string]any{"id": "cs_test_connected", "object": "checkout.session", "mode": "payment", "status": "complete", "payment_status": "paid",
-			"amount_total": 50, "currency": "eur", "payment_intent": "pi_connected", "metadata": map[string]any{"device_uid": fixture.Washer}}
-		f.Stripe.Tell(map[string]any{"object": "event", "type": "checkout.session.completed", "account": "acct_1", "created": time.Now().Unix(), "livemode": false,
-			"data": map[string]any{"object": session}})
-		f.Stripe.Tell(map[string]any{"object": "v2.core.event", "type": "v2.core.account.updated", "created": time.Now().Format(time.RFC3339Nano), "livemode": false,
-			"related_object": map[string]any{"id": "acct_1", "type": "v2.core.account"}})
+		session := map[string]any{
+			"id":             "cs_test_connected",
+			"object":         "checkout.session",
+			"mode":           "payment",
+			"status":         "complete",
+			"payment_status": "paid",
+			"amount_total":   50,
+			"currency":       "eur",
+			"payment_intent": "pi_connected",
+			"metadata":       map[string]any{"device_uid": fixture.Washer},
+		}
+		f.Stripe.Tell(
+			map[string]any{
+				"object":   "event",
+				"type":     "checkout.session.completed",
+				"account":  "acct_1",
+				"created":  time.Now().Unix(),
+				"livemode": false,
+				"data":     map[string]any{"object": session},
+			},
+		)
+		f.Stripe.Tell(
+			map[string]any{
+				"object":         "v2.core.event",
+				"type":           "v2.core.account.updated",
+				"created":        time.Now().Format(time.RFC3339Nano),
+				"livemode":       false,
+				"related_object": map[string]any{"id": "acct_1", "type": "v2.core.account"},
+			},
+		)
 		f.Pass(10 * time.Minute)
 		for _, e := range f.Stripe.Events() {
 			if !e.Acked || e.Deliveries != 1 {

@@ -19,11 +19,22 @@ func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(10 * time.Second)
 		before := f.Paid(session.ID)
-		routes := []string{"/api/payments/" + session.ID + "/retry", "/api/payments/" + session.ID + "/refund", "/api/payments/" + session.ID + "/end",
-			"/api/devices/" + fixture.Washer + "/pause", "/api/devices/" + fixture.Washer + "/resume", "/api/devices/" + fixture.Washer + "/start"}
+		routes := []string{
+			"/api/payments/" + session.ID + "/retry",
+			"/api/payments/" + session.ID + "/refund",
+			"/api/payments/" + session.ID + "/end",
+			"/api/devices/" + fixture.Washer + "/pause",
+			"/api/devices/" + fixture.Washer + "/resume",
+			"/api/devices/" + fixture.Washer + "/start",
+		}
 		for _, path := range routes {
 			for name, header := range map[string]string{"no token": "", "another": "Bearer another-token-1234", "the route's": "Bearer " + apptest.RouteToken} {
-				f.Answers(path+" with "+name, f.Do("POST", path, `{"reason":"test"}`, "Authorization", header), 401, `"code":"unauthorized"`)
+				f.Answers(
+					path+" with "+name,
+					f.Do("POST", path, `{"reason":"test"}`, "Authorization", header),
+					401,
+					`"code":"unauthorized"`,
+				)
 			}
 			f.Answers(path+" by GET", f.Get(path, "Authorization", "Bearer "+apptest.OperatorToken), 404, "")
 		}
@@ -38,7 +49,12 @@ func TestWhatTheOperatorMayDecideIsTheOperatorsAlone(t *testing.T) {
 		t.Parallel()
 		apptest.InFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *apptest.Front) {
 			f.Run()
-			f.Answers("start", f.Do("POST", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, "Authorization", "Bearer "), http.StatusForbidden, "no_operator_token")
+			f.Answers(
+				"start",
+				f.Do("POST", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, "Authorization", "Bearer "),
+				http.StatusForbidden,
+				"no_operator_token",
+			)
 		})
 	})
 }
@@ -77,7 +93,8 @@ func TestWhatTheOperatorDecidesIsWrittenDown(t *testing.T) {
 		f.Asks("a test start", "/api/devices/"+fixture.Washer+"/start", `{"reason":"test"}`, 200, `"machine":"queued"`)
 		f.Pass(10 * time.Second)
 		f.Started(m, 2)
-		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now") // a person's pause ends by a person
+		// a person's pause ends by a person
+		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 503, "This machine is closed right now")
 		f.Asks("a resume", "/api/devices/"+fixture.Washer+"/resume", `{"reason":"mended"}`, 200, `"paused":null`)
 		f.Pass(10 * time.Second)
 		f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), 307, "")

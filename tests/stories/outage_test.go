@@ -12,7 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A credit that Notehub never took is nowhere said to have reached the machine, and its machine is not blamed.
+// A credit that Notehub never took is nowhere said to have reached the machine, and its machine is
+// not blamed.
 func TestACreditThatNotehubNeverTook(t *testing.T) {
 	for name, o := range map[string]sandbox.Outcome{"a gateway's 502": {Status: 502}, "500": {Status: 500}, "cut": {}, "too slow": {Delay: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
@@ -25,7 +26,8 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 					for p.Delivery == payment.Queued && time.Since(p.CreatedAt) < 5*time.Minute {
 						f.Pass(5 * time.Second)
 						p = f.Paid(session.ID)
-						if page := f.Get(f.LivePage(session)).Body.String(); strings.Contains(page, "got it") || strings.Contains(page, "The machine got your payment") {
+						if page := f.Get(f.LivePage(session)).Body.String(); strings.Contains(page, "got it") ||
+							strings.Contains(page, "The machine got your payment") {
 							f.Fatalf("the page of a credit that was never taken: %s", page)
 						}
 					}
@@ -37,10 +39,18 @@ func TestACreditThatNotehubNeverTook(t *testing.T) {
 					f.Notehub.Clear(fixture.PostNote)
 					f.Pass(time.Minute)
 				}
-				if metrics := f.AsOperator("/metrics").Body.String(); !strings.Contains(metrics, `notepay_deliveries_total{outcome="fetched"} 0`) {
+				if metrics := f.AsOperator("/metrics").Body.String(); !strings.Contains(
+					metrics,
+					`notepay_deliveries_total{outcome="fetched"} 0`,
+				) {
 					f.Error("metrics count a delivery that was not")
 				}
-				f.Answers("the machine sells on", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect, "")
+				f.Answers(
+					"the machine sells on",
+					f.Get("/pay?device="+fixture.Washer),
+					http.StatusTemporaryRedirect,
+					"",
+				)
 				f.Started(m, 0)
 			})
 		})

@@ -80,7 +80,8 @@ func TestEachProblemOfTheBoardIsShown(t *testing.T) {
 			f.Server.Problems.Raise(problem.Problem{Code: code, Text: "This is wrong with <" + code + ">.",
 				Detail: "it says so at 192.0.2.7", StopsSales: code == problem.Clock})
 		}
-		page := f.Browser().Shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")
+		page := f.Browser().
+			Shows("/operator", "it says so at 192.0.2.7", "This is wrong with &lt;clock&gt;.", "Sales are stopped until this is fixed.", "Since", "&lt;twins&gt;")
 		if strings.Contains(page, "Nothing needs your attention") {
 			f.Error("the page says that nothing needs attention")
 		}

@@ -51,7 +51,8 @@ func TestAnOperatorsRefundDoesNotWaitForTheMachine(t *testing.T) {
 	}
 }
 
-// The operator has given a part back in the Dashboard, of which we have not heard when ours is made.
+// The operator has given a part back in the Dashboard, of which we have not heard when ours is
+// made.
 func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 	t.Run("it is asked at once what is left", func(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
@@ -70,12 +71,25 @@ func TestARefundThatWasOrderedBeforeAPartWasGivenBackByHand(t *testing.T) {
 		story(t, without, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
 			m.SetOnline(false)
-			f.Stripe.Always("POST /v1/refunds", sandbox.Outcome{Status: 400, Body: `{"error":{"type":"invalid_request_error","message":"This refund is being reviewed."}}`})
+			f.Stripe.Always(
+				"POST /v1/refunds",
+				sandbox.Outcome{
+					Status: 400,
+					Body:   `{"error":{"type":"invalid_request_error","message":"This refund is being reviewed."}}`,
+				},
+			)
 			session := f.Buy(sandbox.PayOptions{})
 			f.Pass(4 * time.Minute)
-			p := f.Stands(session.ID, apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundRefused))
+			p := f.Stands(
+				session.ID,
+				apptest.Ends(payment.Refunding, payment.Failed, payment.ReasonRecalled, payment.ReviewRefundRefused),
+			)
 			if n := f.Stripe.Count("POST /v1/refunds"); n != 2 || time.Until(p.DueAt) < 23*time.Hour {
-				f.Errorf("%d tries, the next at %v; want one, one after it was asked what is left, and then a day's wait", n, p.DueAt)
+				f.Errorf(
+					"%d tries, the next at %v; want one, one after it was asked what is left, and then a day's wait",
+					n,
+					p.DueAt,
+				)
 			}
 			f.Stripe.Clear("POST /v1/refunds")
 			f.Stripe.Refund(session.ID, 100)

@@ -14,8 +14,15 @@ import (
 
 // routedEvent is what Notehub's route posts of a machine's answer.
 func routedEvent(id, app, device, credit, state string) string {
-	return fmt.Sprintf(`{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,"body":{"credit_id":%q,"state":%q}}`,
-		id, app, device, time.Now().Unix(), credit, state)
+	return fmt.Sprintf(
+		`{"event":%q,"file":"payment_ack.qo","app":%q,"device":%q,"received":%d,"body":{"credit_id":%q,"state":%q}}`,
+		id,
+		app,
+		device,
+		time.Now().Unix(),
+		credit,
+		state,
+	)
 }
 
 // AT-21: only Notehub's route is believed, and only a machine about its own credit.
@@ -47,7 +54,8 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 			f.Answers(name, f.Do("POST", path, row.body, "Authorization", row.header), row.status, row.text)
 		}
 		f.Pass(5 * time.Second)
-		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", payment.ReviewConfirmation)) // what it said is of no use
+		// what it said is of no use
+		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", payment.ReviewConfirmation))
 
 		yes := routedEvent("e7", fixture.Project, fixture.Washer, credit, "started")
 		for range 3 { // it is repeated
@@ -63,7 +71,18 @@ func TestWhoMaySayThatAMachineStarted(t *testing.T) {
 		f.Started(m, 1)
 
 		f.CloseLedger()
-		f.Answers("when it cannot be stored", f.Do("POST", path, routedEvent("e8", fixture.Project, fixture.Washer, credit, "done"), "Authorization", token), 503, `"code":"not_recorded"`)
+		f.Answers(
+			"when it cannot be stored",
+			f.Do(
+				"POST",
+				path,
+				routedEvent("e8", fixture.Project, fixture.Washer, credit, "done"),
+				"Authorization",
+				token,
+			),
+			503,
+			`"code":"not_recorded"`,
+		)
 	})
 }
 
@@ -71,7 +90,13 @@ func TestWithoutARouteNobodyIsBelieved(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
 		for _, header := range []string{"", "Bearer ", "Bearer " + apptest.RouteToken} {
-			w := f.Do("POST", "/webhook/notehub", routedEvent("e1", fixture.Project, fixture.Washer, "cr_unknownunknown", "started"), "Authorization", header)
+			w := f.Do(
+				"POST",
+				"/webhook/notehub",
+				routedEvent("e1", fixture.Project, fixture.Washer, "cr_unknownunknown", "started"),
+				"Authorization",
+				header,
+			)
 			f.Answers("with "+header, w, 401, `"code":"unauthorized"`)
 		}
 	})
@@ -93,7 +118,8 @@ func TestARouteThatLosesWhatMachinesAnswerIsMadeUpForBeforeTheDeadline(t *testin
 	}
 }
 
-// AT-11, AT-24, AT-29: a machine that is not sold on says so, and who pays all the same, on a page that was open, gets the money back.
+// AT-11, AT-24, AT-29: a machine that is not sold on says so, and who pays all the same, on a page
+// that was open, gets the money back.
 func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 	for state, row := range map[string]struct {
 		close  func(*apptest.Front)
@@ -113,22 +139,26 @@ func TestWhoPaysForAMachineThatIsNotSoldOnGetsTheMoneyBack(t *testing.T) {
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
-			apptest.InFront(t, func(s *config.Settings) { s.OfflineAfter, s.RefreshInterval = 10*time.Minute, time.Minute }, func(f *apptest.Front) {
-				f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.LastActivity = time.Now() })
-				f.Notehub.AddDevice(sandbox.Device{UID: "dev:other"})
-				f.Run()
-				open := f.Opened()
-				row.close(f)
-				f.Pass(2 * time.Minute) // until the next listing
-				f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), row.status, row.title)
-				session := f.Pay(open)
-				f.Pass(2 * time.Minute)
-				f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, row.reason, row.reason))
-				f.Money(session.ID, 350, 0, 350)
-				if n := len(f.Notehub.Notes("")); n != 0 {
-					f.Errorf("%d notes; want none", n)
-				}
-			})
+			apptest.InFront(
+				t,
+				func(s *config.Settings) { s.OfflineAfter, s.RefreshInterval = 10*time.Minute, time.Minute },
+				func(f *apptest.Front) {
+					f.Notehub.SetDevice(fixture.Washer, func(d *sandbox.Device) { d.LastActivity = time.Now() })
+					f.Notehub.AddDevice(sandbox.Device{UID: "dev:other"})
+					f.Run()
+					open := f.Opened()
+					row.close(f)
+					f.Pass(2 * time.Minute) // until the next listing
+					f.Answers("a scan", f.Get("/pay?device="+fixture.Washer), row.status, row.title)
+					session := f.Pay(open)
+					f.Pass(2 * time.Minute)
+					f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, row.reason, row.reason))
+					f.Money(session.ID, 350, 0, 350)
+					if n := len(f.Notehub.Notes("")); n != 0 {
+						f.Errorf("%d notes; want none", n)
+					}
+				},
+			)
 		})
 	}
 }

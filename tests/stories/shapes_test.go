@@ -12,7 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// A note that waits and cannot be read may be the credit's: nothing is decided until Notehub says more.
+// A note that waits and cannot be read may be the credit's: nothing is decided until Notehub says
+// more.
 func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 	for name, note := range map[string]string{"null": `null`, "a text": `"x"`, "without a body": `{}`, "an empty body": `{"body":null}`,
 		"another body": `{"body":"x"}`, "an odd credit": `{"body":{"credit_id":7}}`, "an odd status": `{"body":{"credit_id":"cr_1","payment_status":7}}`} {
@@ -21,7 +22,10 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 				f.Run()
 				m.SetOnline(false)
 				session := f.Buy(sandbox.PayOptions{})
-				f.Notehub.Always(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"1:1":` + note + `}}`})
+				f.Notehub.Always(
+					fixture.HubNotes,
+					sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"1:1":` + note + `}}`},
+				)
 				f.Get(f.LivePage(session)) // which has it looked for early
 				f.Pass(4 * time.Minute)
 				f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
@@ -47,7 +51,9 @@ func TestAPendingNoteThatCannotBeReadDecidesNothing(t *testing.T) {
 			if len(own) != 1 {
 				f.Fatalf("%d notes wait; want the credit's", len(own))
 			}
-			both := `{"total":2,"notes":{"9:9":{},"` + own[0].ID + `":{"body":{"credit_id":"` + payment.CreditID(session.ID) + `","payment_status":"completed"}}}}`
+			both := `{"total":2,"notes":{"9:9":{},"` + own[0].ID + `":{"body":{"credit_id":"` + payment.CreditID(
+				session.ID,
+			) + `","payment_status":"completed"}}}}`
 			f.Notehub.Next(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: both})
 			f.Pass(110 * time.Second)
 			f.Notehub.Always(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: `{"total":1,"notes":{"9:9":{}}}`})
@@ -64,20 +70,31 @@ func TestAListBesideAnErrorDecidesNothing(t *testing.T) {
 			f.Run()
 			m.SetOnline(false)
 			session := f.Buy(sandbox.PayOptions{})
-			f.Notehub.Always(fixture.HubNotes, sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`})
+			f.Notehub.Always(
+				fixture.HubNotes,
+				sandbox.Outcome{Status: 200, Body: `{"err":"try later","total":0,"notes":{}}`},
+			)
 			f.Pass(4 * time.Minute)
 			f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Sent, "", ""))
 		})
 	})
 	t.Run("of devices", func(t *testing.T) {
-		story(t, func(s *config.Settings) { without(s); s.RefreshInterval = time.Minute }, threeKeys, func(f *apptest.Front, m *sandbox.Machine) {
-			f.Run()
-			f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 200, Body: `{"devices":[],"has_more":false,"err":"try later"}`})
-			f.Pass(3 * time.Minute)
-			session := f.Buy(sandbox.PayOptions{})
-			f.Pass(20 * time.Second)
-			f.Started(m, 1)
-			f.Money(session.ID, 350, 0, 0)
-		})
+		story(
+			t,
+			func(s *config.Settings) { without(s); s.RefreshInterval = time.Minute },
+			threeKeys,
+			func(f *apptest.Front, m *sandbox.Machine) {
+				f.Run()
+				f.Notehub.Always(
+					fixture.HubList,
+					sandbox.Outcome{Status: 200, Body: `{"devices":[],"has_more":false,"err":"try later"}`},
+				)
+				f.Pass(3 * time.Minute)
+				session := f.Buy(sandbox.PayOptions{})
+				f.Pass(20 * time.Second)
+				f.Started(m, 1)
+				f.Money(session.ID, 350, 0, 0)
+			},
+		)
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// The stories of the field: a customer, a machine and what goes wrong between them, told against the whole service in a bubble of time.
-// Each ends with the check of what must never be.
+// The stories of the field: a customer, a machine and what goes wrong between them, told against
+// the whole service in a bubble of time. Each ends with the check of what must never be.
 
 // confirming has machines answer within a minute.
 func confirming(s *config.Settings) { s.ConfirmWithin = time.Minute }
@@ -25,7 +25,12 @@ func holding(s *config.Settings) { s.ConfirmWithin, s.Capture = time.Minute, "on
 func without(s *config.Settings) { s.CreditLifetime = 2 * time.Minute }
 
 // story runs one in the front of a service with machines of one kind.
-func story(t *testing.T, change func(*config.Settings), machine sandbox.MachineConfig, tell func(*apptest.Front, *sandbox.Machine)) {
+func story(
+	t *testing.T,
+	change func(*config.Settings),
+	machine sandbox.MachineConfig,
+	tell func(*apptest.Front, *sandbox.Machine),
+) {
 	t.Helper()
 	t.Parallel()
 	apptest.InFront(t, change, func(f *apptest.Front) {

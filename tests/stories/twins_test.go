@@ -13,7 +13,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Two installations take back each other's notes. Both say so, and the customer has the money back once.
+// Two installations take back each other's notes. Both say so, and the customer has the money back
+// once.
 func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(*config.Settings)
@@ -42,8 +43,10 @@ func TestTwoInstallationsOnOneProjectAreTold(t *testing.T) {
 				if health := other.Health(); !strings.Contains(health, apptest.TwinsText) {
 					f.Errorf("the twin's health %s; want it to tell of the other installation", health)
 				}
-				// Both take the notes back at the same time, and one may find its own alone: then the other marks the payment.
-				if p, others := f.Paid(sold.ID), other.Payment(f, sold.ID); p.ReviewReason == "" && others.ReviewReason == "" {
+				// Both take the notes back at the same time, and one may find its own alone: then
+				// the other marks the payment.
+				if p, others := f.Paid(sold.ID), other.Payment(f, sold.ID); p.ReviewReason == "" &&
+					others.ReviewReason == "" {
 					f.Errorf("%s, %s %s: nobody is told", p.Funds, p.Delivery, p.Reason)
 				}
 			})

@@ -182,7 +182,12 @@ func TestALinkThatAnotherInstallationDeactivates(t *testing.T) {
 		other := f.Twin()
 		f.Pass(20 * time.Minute)
 		link := f.Stripe.Links()[0]
-		r := httptest.NewRequestWithContext(context.Background(), "POST", "/api/devices/"+fixture.Washer+"/pause", strings.NewReader(`{"reason":"it leaks"}`))
+		r := httptest.NewRequestWithContext(
+			context.Background(),
+			"POST",
+			"/api/devices/"+fixture.Washer+"/pause",
+			strings.NewReader(`{"reason":"it leaks"}`),
+		)
 		r.Header.Set("Authorization", "Bearer "+apptest.OperatorToken)
 		w := httptest.NewRecorder()
 		other.Routes.ServeHTTP(w, r)

@@ -27,7 +27,8 @@ func TestAWebhookIsAnsweredYesOnceItIsOnDisk(t *testing.T) {
 				event := f.Stripe.Events()[0]
 				for range 3 {
 					w := f.Deliver(path, string(event.Body))
-					if w.Code != http.StatusOK || w.Body.String() != yes || w.Header().Get("Content-Type") != "application/json" {
+					if w.Code != http.StatusOK || w.Body.String() != yes ||
+						w.Header().Get("Content-Type") != "application/json" {
 						f.Errorf("%d %q; want 200 %q", w.Code, w.Body, yes)
 					}
 				}
@@ -76,10 +77,25 @@ func TestWebhooksThatAreRefused(t *testing.T) {
 		}
 		f.Answers("as large as it may be", f.Deliver("/webhook/stripe", padded(1<<20)), http.StatusOK, "received")
 		before := f.Outcomes()
-		f.Answers("one byte more", f.Deliver("/webhook/stripe", padded(1<<20+1)), http.StatusRequestEntityTooLarge, `"code":"too_large"`)
+		f.Answers(
+			"one byte more",
+			f.Deliver("/webhook/stripe", padded(1<<20+1)),
+			http.StatusRequestEntityTooLarge,
+			`"code":"too_large"`,
+		)
 		f.Answers("not signed", post(good, ""), http.StatusBadRequest, `"code":"bad_signature"`)
-		f.Answers("signed by another", post(good, fixture.Signed(good, "whsec_another")), http.StatusBadRequest, `"code":"bad_signature"`)
-		f.Answers("too old", post(good, fixture.SignedAt(good, fixture.TestSecret, time.Now().Add(-6*time.Minute))), http.StatusBadRequest, `"code":"bad_signature"`)
+		f.Answers(
+			"signed by another",
+			post(good, fixture.Signed(good, "whsec_another")),
+			http.StatusBadRequest,
+			`"code":"bad_signature"`,
+		)
+		f.Answers(
+			"too old",
+			post(good, fixture.SignedAt(good, fixture.TestSecret, time.Now().Add(-6*time.Minute))),
+			http.StatusBadRequest,
+			`"code":"bad_signature"`,
+		)
 		f.Answers("no event, and not signed", post(`{"hello":1}`, ""), http.StatusBadRequest, `"code":"bad_signature"`)
 		r := httptest.NewRequest(http.MethodPost, "/webhook/stripe", iotest.ErrReader(errors.New("cut")))
 		r.Header.Set("Stripe-Signature", fixture.Signed(good, fixture.TestSecret))

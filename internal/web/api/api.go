@@ -31,7 +31,11 @@ func (o *Handler) Authorized(r *http.Request) error {
 		)
 	}
 	if !web.Bearer(r, o.Token) {
-		return web.NewAPIError(http.StatusUnauthorized, "unauthorized", "send the operator token as Authorization: Bearer")
+		return web.NewAPIError(
+			http.StatusUnauthorized,
+			"unauthorized",
+			"send the operator token as Authorization: Bearer",
+		)
 	}
 	return nil
 }

@@ -22,25 +22,55 @@ func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
 	paths := []string{"/api/payments", "/api/payments/cr_1", "/api/", "/api/nothing"}
 	apptest.InFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *apptest.Front) {
 		for _, path := range paths {
-			f.Answers(path+" where no token is set", f.Get(path), http.StatusForbidden, `{"error":{"code":"no_operator_token","message":"set OPERATOR_TOKEN`)
-			f.Answers(path+" where no token is set, with an empty one", f.Get(path, "Authorization", "Bearer "), http.StatusForbidden, "no_operator_token")
+			f.Answers(
+				path+" where no token is set",
+				f.Get(path),
+				http.StatusForbidden,
+				`{"error":{"code":"no_operator_token","message":"set OPERATOR_TOKEN`,
+			)
+			f.Answers(
+				path+" where no token is set, with an empty one",
+				f.Get(path, "Authorization", "Bearer "),
+				http.StatusForbidden,
+				"no_operator_token",
+			)
 		}
 	})
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for _, path := range paths {
 			for _, header := range []string{"", "Bearer ", "Bearer wrong-token-12345", "Bearer " + apptest.OperatorToken + "x", apptest.OperatorToken, "Basic " + apptest.OperatorToken} {
 				w := f.Get(path, "Authorization", header)
-				f.Answers(path+" with "+header, w, http.StatusUnauthorized, `{"error":{"code":"unauthorized","message":`)
+				f.Answers(
+					path+" with "+header,
+					w,
+					http.StatusUnauthorized,
+					`{"error":{"code":"unauthorized","message":`,
+				)
 				if kind := w.Header().Get("Content-Type"); kind != "application/json" {
 					f.Errorf("%s: Content-Type %q; want application/json", path, kind)
 				}
 			}
 		}
-		f.Answers("the token in the address", f.Get("/api/payments?token="+apptest.OperatorToken), http.StatusUnauthorized, "unauthorized")
+		f.Answers(
+			"the token in the address",
+			f.Get("/api/payments?token="+apptest.OperatorToken),
+			http.StatusUnauthorized,
+			"unauthorized",
+		)
 		for _, path := range []string{"/api/nothing", "/api/", "/api/payments/cr_1/nothing"} {
-			f.Answers(path, f.AsOperator(path), http.StatusNotFound, `{"error":{"code":"not_found","message":"no such route"}}`)
+			f.Answers(
+				path,
+				f.AsOperator(path),
+				http.StatusNotFound,
+				`{"error":{"code":"not_found","message":"no such route"}}`,
+			)
 		}
-		f.Answers("another method", f.Do("DELETE", "/api/payments", "", "Authorization", "Bearer "+apptest.OperatorToken), http.StatusNotFound, `"code":"not_found"`)
+		f.Answers(
+			"another method",
+			f.Do("DELETE", "/api/payments", "", "Authorization", "Bearer "+apptest.OperatorToken),
+			http.StatusNotFound,
+			`"code":"not_found"`,
+		)
 	})
 }
 
@@ -63,16 +93,33 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 		}
 		at := session.PaidAt.UTC().Format(time.RFC3339)
 		expires := session.PaidAt.UTC().Add(10 * time.Minute).Format(time.RFC3339)
-		want := fmt.Sprintf(`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3","price_id":%q,"plan":"Warm wash","duration_s":3600,`+
-			`"amount":350,"currency":"eur","livemode":false,"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
-			`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
-			`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
-			payment.CreditID(session.ID), session.ID, session.PaymentIntent, fixture.Washer, fixture.Warm, at, at, expires, at)
+		want := fmt.Sprintf(
+			`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3","price_id":%q,"plan":"Warm wash","duration_s":3600,`+
+				`"amount":350,"currency":"eur","livemode":false,"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
+				`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
+				`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
+			payment.CreditID(
+				session.ID,
+			),
+			session.ID,
+			session.PaymentIntent,
+			fixture.Washer,
+			fixture.Warm,
+			at,
+			at,
+			expires,
+			at,
+		)
 		if all[0] != want {
 			f.Errorf("payment\n%s; want\n%s", all[0], want)
 		}
 		for _, id := range []string{"cr_none", "cs_test_none", "%20", "a%2Fb", url.PathEscape("' OR 1=1 --")} {
-			f.Answers(id, f.AsOperator("/api/payments/"+id), http.StatusNotFound, `{"error":{"code":"not_found","message":"no payment has this credit id, session id or payment intent"}}`)
+			f.Answers(
+				id,
+				f.AsOperator("/api/payments/"+id),
+				http.StatusNotFound,
+				`{"error":{"code":"not_found","message":"no payment has this credit id, session id or payment intent"}}`,
+			)
 		}
 	})
 }
@@ -142,15 +189,31 @@ func TestListsThatCannotBeGiven(t *testing.T) {
 			"limit=0": "bad_limit", "limit=-1": "bad_limit", "limit=201": "bad_limit", "limit=all": "bad_limit", "limit=1.5": "bad_limit", "limit=99999999999999999999": "bad_limit",
 			"attention=perhaps": "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor", "cursor=x-cr_1": "bad_cursor", "cursor=99999999999999999999-cr_1": "bad_cursor",
 		} {
-			f.Answers(query, f.AsOperator("/api/payments?"+query), http.StatusBadRequest, `{"error":{"code":"`+code+`","message":`)
+			f.Answers(
+				query,
+				f.AsOperator("/api/payments?"+query),
+				http.StatusBadRequest,
+				`{"error":{"code":"`+code+`","message":`,
+			)
 		}
 		f.CloseLedger()
-		f.Answers("while the ledger cannot be read", f.AsOperator("/api/payments"), http.StatusInternalServerError, `{"error":{"code":"internal","message":`)
-		f.Answers("one payment then", f.AsOperator("/api/payments/cr_1"), http.StatusInternalServerError, `{"error":{"code":"internal","message":`)
+		f.Answers(
+			"while the ledger cannot be read",
+			f.AsOperator("/api/payments"),
+			http.StatusInternalServerError,
+			`{"error":{"code":"internal","message":`,
+		)
+		f.Answers(
+			"one payment then",
+			f.AsOperator("/api/payments/cr_1"),
+			http.StatusInternalServerError,
+			`{"error":{"code":"internal","message":`,
+		)
 	})
 }
 
-// The scheme of Authorization has no case (RFC 9110, 11.1), and spaces around the token do not belong to it.
+// The scheme of Authorization has no case (RFC 9110, 11.1), and spaces around the token do not
+// belong to it.
 func TestBearerTakesTheSchemeInAnyLetters(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {

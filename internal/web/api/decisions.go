@@ -173,7 +173,10 @@ func (o *Handler) onDevice(
 		return err
 	}
 	uid := uid.Of(r.PathValue("uid"))
-	if err := f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason}); errors.Is(err, ledger.ErrNotFound) {
+	if err := f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason}); errors.Is(
+		err,
+		ledger.ErrNotFound,
+	) {
 		return errNoDevice
 	} else if err != nil {
 		return err
@@ -186,7 +189,11 @@ func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
-			return payment.Payment{}, web.NewAPIError(http.StatusBadRequest, "no_reason", `a reason is required, as in {"reason":"test"}`)
+			return payment.Payment{}, web.NewAPIError(
+				http.StatusBadRequest,
+				"no_reason",
+				`a reason is required, as in {"reason":"test"}`,
+			)
 		}
 		p, err := o.Bridge.GrantCredit(ctx, uid, by, also)
 		switch {

@@ -88,5 +88,5 @@ type repeated struct{ answer string }
 func (*repeated) Error() string { return "this request was done already" }
 
 var errOtherRequest = web.NewAPIError(http.StatusUnprocessableEntity, "idempotency_key_reused",
-	"this " + keyHeader + " was sent with another request: another route, amount or reason. " +
+	"this "+keyHeader+" was sent with another request: another route, amount or reason. "+
 		"Use a new key for a new request")

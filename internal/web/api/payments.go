@@ -133,7 +133,7 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 			return web.NewAPIError(
 				http.StatusBadRequest,
 				"bad_limit",
-				"limit must be a number from 1 to " + strconv.Itoa(mostPage),
+				"limit must be a number from 1 to "+strconv.Itoa(mostPage),
 			)
 		}
 		f.Limit = n

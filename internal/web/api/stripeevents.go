@@ -75,7 +75,8 @@ func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	return web.WriteJSON(w, http.StatusOK, out)
 }
 
-// eventsOf are the event with an id, or those of the payment that it belongs to; none for an unknown id.
+// eventsOf are the event with an id, or those of the payment that it belongs to; none for an
+// unknown id.
 func (o *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
 	e, err := o.Ledger.Event(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || known {
@@ -92,7 +93,8 @@ const (
 	// mostStreams bounds how many streams are open at once: each asks the ledger every second.
 	mostStreams = 16
 	streamEvery = time.Second
-	// streamLag is how long an event is kept back: one that was received before it may still be on its way to the disk.
+	// streamLag is how long an event is kept back: one that was received before it may still be on
+	// its way to the disk.
 	streamLag = time.Second
 )
 
@@ -105,7 +107,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		return web.NewAPIError(
 			http.StatusTooManyRequests,
 			"too_many_streams",
-			"at most " + strconv.Itoa(mostStreams) + " streams can be open at once; close one",
+			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one",
 		)
 	}
 	defer o.streams.Add(-1)

@@ -1,4 +1,5 @@
-// Package console is the operator's console in a browser: what needs attention first, with the buttons that settle it.
+// Package console is the operator's console in a browser: what needs attention first, with the
+// buttons that settle it.
 //
 // It promises that nobody sees or changes anything without having signed in with the operator
 // token, that a change is made only by a form of its own pages and once for each press of a button,
@@ -197,7 +198,8 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 	return err
 }
 
-// writePieces answers with a page whose content takes its time. What cannot be shown any more is in the log.
+// writePieces answers with a page whose content takes its time. What cannot be shown any more is in
+// the log.
 func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	c.begin(w, v)
 	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil &&

@@ -64,7 +64,8 @@ func escapeFormula(text string) string {
 	return safe.String()
 }
 
-// firstOf returns the first character of a cell, behind quotes and spaces that a spreadsheet may drop.
+// firstOf returns the first character of a cell, behind quotes and spaces that a spreadsheet may
+// drop.
 func firstOf(text string) rune {
 	for _, c := range text {
 		if c != '"' && c != ' ' && c != '\u00a0' {

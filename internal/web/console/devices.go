@@ -125,7 +125,12 @@ func (c *Console) onDevice(
 	}
 	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(w, r, http.StatusNotFound, "This machine does not exist, or no longer exists. Nothing was changed.")
+		return c.problem(
+			w,
+			r,
+			http.StatusNotFound,
+			"This machine does not exist, or no longer exists. Nothing was changed.",
+		)
 	}
 	if err != nil {
 		return err

@@ -24,7 +24,11 @@ type state struct {
 func states() []state {
 	return []state{
 		{Key: "attention", Text: "needs attention", Attention: true},
-		{Key: "waiting", Text: "waiting for the machine", Machine: []payment.DeliveryStatus{payment.Queued, payment.Sent}},
+		{
+			Key:     "waiting",
+			Text:    "waiting for the machine",
+			Machine: []payment.DeliveryStatus{payment.Queued, payment.Sent},
+		},
 		{Key: "started", Text: "started", Machine: []payment.DeliveryStatus{payment.Started, payment.Done}},
 		{Key: "fetched", Text: "received by the machine", Machine: []payment.DeliveryStatus{payment.Fetched}},
 		{Key: "failed", Text: "did not start", Machine: []payment.DeliveryStatus{payment.Failed}},
@@ -52,8 +56,8 @@ const maxDevices = 50
 
 const dayLayout = "2006-01-02"
 
-// readSearch makes a search of what was typed: a reference, a day, the last four digits of a card, an
-// amount, and what is left is a device.
+// readSearch makes a search of what was typed: a reference, a day, the last four digits of a card,
+// an amount, and what is left is a device.
 func readSearch(q url.Values, named func(text string) []entry, zone *time.Location) (w searchQuery, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")

@@ -23,7 +23,16 @@ import (
 func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	t.Parallel()
 	named := func(text string) []entry {
-		return matching(byName([]*fleet.Device{{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}}, {Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}}, {Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}}}), text)
+		return matching(
+			byName(
+				[]*fleet.Device{
+					{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}},
+					{Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}},
+					{Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}},
+				},
+			),
+			text,
+		)
 	}
 	zone := time.FixedZone("east", 3600)
 	day := time.Date(2026, 11, 21, 0, 0, 0, 0, zone)
@@ -58,8 +67,13 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
-	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named, zone)
-	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) || len(got.Search.Machine) != 1 {
+	got, problem := readSearch(
+		url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}},
+		named,
+		zone,
+	)
+	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) ||
+		len(got.Search.Machine) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
 	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {
@@ -86,7 +100,8 @@ func TestAmountsToGiveBack(t *testing.T) {
 
 var rectangle = regexp.MustCompile(`M(\d+) (\d+)h(\d+)v1h-(\d+)z`)
 
-// The drawing, filled in again, is the code that was encoded: each module once, and none in the quiet frame.
+// The drawing, filled in again, is the code that was encoded: each module once, and none in the
+// quiet frame.
 func TestTheDrawingIsTheCode(t *testing.T) {
 	t.Parallel()
 	const address = "https://pay.example.com/pay/dev:864475044215258"

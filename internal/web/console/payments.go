@@ -173,7 +173,13 @@ type buttons struct {
 func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 	now := c.Ledger.Now()
 	may := func(_ payment.Payment, err error) bool { return err == nil }
-	b := buttons{Payment: p, Once: v.Once, Back: v.Back, Left: payment.Refundable(p), Hold: p.Funds == payment.Authorized}
+	b := buttons{
+		Payment: p,
+		Once:    v.Once,
+		Back:    v.Back,
+		Left:    payment.Refundable(p),
+		Hold:    p.Funds == payment.Authorized,
+	}
 	b.Retry, b.Refund, b.End = may(
 		payment.Resend(p, c.Lifetime, now),
 	), may(
@@ -330,7 +336,11 @@ func (s *timeline) moments() (list []timelineEntry) {
 		add(m)
 	}
 	for _, c := range s.Confirmations {
-		m := timelineEntry{At: c.At, What: "The machine said: " + confirmationWords(c.State) + code(c.Code), Class: "good"}
+		m := timelineEntry{
+			At:    c.At,
+			What:  "The machine said: " + confirmationWords(c.State) + code(c.Code),
+			Class: "good",
+		}
 		if c.State == "failed" || c.State == "busy" || c.State == "expired" {
 			m.Class = "bad"
 		}

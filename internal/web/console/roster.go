@@ -17,8 +17,8 @@ type entry struct {
 	folded    string // the name as it is compared
 }
 
-// deviceIndex is all devices in the order of their names. To sort a hundred thousand takes a tenth of a
-// second, so it is kept until the fleet was read anew or has more devices. It is safe for
+// deviceIndex is all devices in the order of their names. To sort a hundred thousand takes a tenth
+// of a second, so it is kept until the fleet was read anew or has more devices. It is safe for
 // concurrent use.
 type deviceIndex struct {
 	mu      sync.Mutex

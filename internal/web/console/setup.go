@@ -29,7 +29,8 @@ func (f Finding) Word() word {
 	return word{"skipped", ""}
 }
 
-// betweenChecks is how long after the end of one run of the checks the next may begin: each calls the vendors.
+// betweenChecks is how long after the end of one run of the checks the next may begin: each calls
+// the vendors.
 const betweenChecks = 10 * time.Second
 
 // checks are the runs of the checks: one at a time, and the last one is remembered.

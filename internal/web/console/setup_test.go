@@ -45,7 +45,10 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`); strings.Contains(shown, "a moment ago") {
+		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`); strings.Contains(
+			shown,
+			"a moment ago",
+		) {
 			f.Error("what was found is not shown as it is")
 		}
 		if list, _, err := f.Ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {
@@ -83,7 +86,12 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		_, pipes := f.Serve()
 		begin := func() *apptest.Reader {
 			b.Shows("/operator/setup")
-			return pipes.Press(f, "/operator/setup", b.Cookie, url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode())
+			return pipes.Press(
+				f,
+				"/operator/setup",
+				b.Cookie,
+				url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode(),
+			)
 		}
 		page := begin()
 		if text := page.Hears("Run checks"); strings.Contains(text, "</ol>") {

@@ -34,7 +34,8 @@ const (
 	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
 	failuresInAll, waitInAll           = 50, 2 * time.Second
 	mostAddresses                      = 10_000
-	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many are.
+	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many
+	// are.
 	wrongDelay, maxDelayed = 2 * time.Second, 100
 )
 
@@ -152,8 +153,8 @@ func formToken(r *http.Request) string {
 	return "form:" + hex.EncodeToString(digest[:])
 }
 
-// consumeFormToken consumes the token of a form in the transaction of its action, so that a second press
-// changes nothing, and a press after a failure counts.
+// consumeFormToken consumes the token of a form in the transaction of its action, so that a second
+// press changes nothing, and a press after a failure counts.
 func consumeFormToken(r *http.Request) bridge.Also {
 	return bridge.Also{Before: func(tx *ledger.Tx) error {
 		_, known, err := tx.BeginRequest(formToken(r), "")
@@ -206,9 +207,15 @@ func (c *Console) requireForm(h handler) handler {
 		}
 		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
 		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxFormTokens {
-			return c.problem(w, r, http.StatusBadRequest, "The form was incomplete. Reload the page and try again. Nothing was changed.")
+			return c.problem(
+				w,
+				r,
+				http.StatusBadRequest,
+				"The form was incomplete. Reload the page and try again. Nothing was changed.",
+			)
 		}
-		// What follows could have other objections to a second press, such as an amount that is back already.
+		// What follows could have other objections to a second press, such as an amount that is
+		// back already.
 		twice, err := c.Ledger.Begun(r.Context(), formToken(r))
 		if err == nil && !twice {
 			err = h(w, r)

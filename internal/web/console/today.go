@@ -15,7 +15,8 @@ import (
 const (
 	// mostOnToday bounds each list on the first page.
 	mostOnToday = 20
-	// lateLookup is when a session that could not be looked up is shown, as in the ledger's figures.
+	// lateLookup is when a session that could not be looked up is shown, as in the ledger's
+	// figures.
 	lateLookup = 15 * time.Minute
 )
 

@@ -17,7 +17,16 @@ func clock(t time.Time) string { return t.Format("15:04") }
 
 func TestWhyItDidNotStart(t *testing.T) {
 	t.Parallel()
-	paid := payment.Payment{ID: "cr_1", PaymentIntent: "pi_1", Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, PaidAt: noon(), CreatedAt: noon()}
+	paid := payment.Payment{
+		ID:            "cr_1",
+		PaymentIntent: "pi_1",
+		Amount:        350,
+		Currency:      "eur",
+		Funds:         payment.Paid,
+		Delivery:      payment.Queued,
+		PaidAt:        noon(),
+		CreatedAt:     noon(),
+	}
 	failed := func(reason string) payment.Payment {
 		p := paid
 		p.Delivery, p.Reason = payment.Failed, reason
@@ -30,7 +39,16 @@ func TestWhyItDidNotStart(t *testing.T) {
 	}
 	event := []ledger.StripeEvent{{Outcome: bridge.Recorded, Received: noon()}}
 	post := func(outcome string, status int, detail string) []ledger.Attempt {
-		return []ledger.Attempt{{At: noon(), Action: payment.StepPostNote, Outcome: "retry"}, {At: noon().Add(time.Minute), Action: payment.StepPostNote, Outcome: outcome, Status: status, Detail: detail}}
+		return []ledger.Attempt{
+			{At: noon(), Action: payment.StepPostNote, Outcome: "retry"},
+			{
+				At:      noon().Add(time.Minute),
+				Action:  payment.StepPostNote,
+				Outcome: outcome,
+				Status:  status,
+				Detail:  detail,
+			},
+		}
 	}
 	said := func(state, code string) []ledger.Confirmation {
 		return []ledger.Confirmation{{State: state, Code: code, At: noon().Add(time.Minute)}}
@@ -106,7 +124,8 @@ func TestEverythingHasWords(t *testing.T) {
 	}
 	for _, money := range []payment.FundsStatus{payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed, payment.Refunding, payment.Refunded,
 		payment.RefundFailed, payment.Disputed, payment.DisputeLost} {
-		if words := moneyWords(payment.Payment{Amount: 1, Funds: money}); strings.Contains(words.Text, "_") || words.Text == "" {
+		if words := moneyWords(payment.Payment{Amount: 1, Funds: money}); strings.Contains(words.Text, "_") ||
+			words.Text == "" {
 			t.Errorf("money %s has no words", money)
 		}
 	}

@@ -147,7 +147,8 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 	return words
 }
 
-// reasonWords says why a machine did not start, or its session ended early, as the end of a sentence.
+// reasonWords says why a machine did not start, or its session ended early, as the end of a
+// sentence.
 func reasonWords(reason string) string {
 	switch reason {
 	case "":
@@ -309,7 +310,8 @@ func auditWords(a ledger.Audit) string {
 		}
 		return "requested a refund of " + web.Amount(a.Amount, a.Currency)
 	case "end":
-		// An earlier version wrote this also of what was only seen. Its rows say how the machine was.
+		// An earlier version wrote this also of what was only seen. Its rows say how the machine
+		// was.
 		before := strings.Fields(a.Before)
 		if len(before) > 1 && payment.Dismissable(payment.Payment{Delivery: payment.DeliveryStatus(before[1])}) {
 			return "dismissed this"
@@ -332,7 +334,8 @@ func auditWords(a ledger.Audit) string {
 	return a.What
 }
 
-// standingWords is how a payment was before or after what somebody did, from the audit's "paid failed expired 350".
+// standingWords is how a payment was before or after what somebody did, from the audit's "paid
+// failed expired 350".
 func standingWords(a ledger.Audit, standing string) string {
 	parts := strings.Split(standing, " ")
 	if len(parts) != 4 {

@@ -46,7 +46,12 @@ func TestACustomerOpensALocker(t *testing.T) {
 					f.Fatalf("the notes are %v; want the code %s in one", notes, code)
 				}
 				f.Answers("for programs", f.Get(page), http.StatusOK, "Code: "+code+"\n")
-				f.Answers("events of the page", f.Get(page, "Accept", apptest.Browser), http.StatusOK, `data-events="`+page+`/events"`)
+				f.Answers(
+					"events of the page",
+					f.Get(page, "Accept", apptest.Browser),
+					http.StatusOK,
+					`data-events="`+page+`/events"`,
+				)
 				live := strings.Replace(page, "/access/", "/session/", 1)
 				lives := f.Get(live, "Accept", apptest.Browser).Body.String()
 				if !strings.Contains(lives, `href="`+page+`"`) || strings.Contains(lives, code) {
@@ -57,12 +62,19 @@ func TestACustomerOpensALocker(t *testing.T) {
 						f.Errorf("%s tells the code", path)
 					}
 				}
-				f.Answers("somebody else's", f.Get("/access/"+strings.Repeat("0", 32)), http.StatusNotFound, "Payment not found")
+				f.Answers(
+					"somebody else's",
+					f.Get("/access/"+strings.Repeat("0", 32)),
+					http.StatusNotFound,
+					"Payment not found",
+				)
 
 				f.Pass(31 * time.Minute)
 				for _, path := range []string{page, live, "/payment/success?session_id=" + session.ID} {
 					w := f.Get(path, "Accept", apptest.Browser)
-					if strings.Contains(w.Body.String(), code) || strings.Contains(w.Body.String(), `href="/access/`) || w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Reference") {
+					if strings.Contains(w.Body.String(), code) || strings.Contains(w.Body.String(), `href="/access/`) ||
+						w.Code != http.StatusOK ||
+						!strings.Contains(w.Body.String(), "Reference") {
 						f.Errorf("afterwards %s: %d %s; want a receipt without the code", path, w.Code, w.Body)
 					}
 				}
@@ -87,12 +99,16 @@ func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
 		f.Pass(time.Second)
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(29 * time.Minute)
-		if to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location"); !strings.HasPrefix(to, "/access/") {
+		if to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location"); !strings.HasPrefix(
+			to,
+			"/access/",
+		) {
 			f.Errorf("after 29 minutes it leads to %q; want the code", to)
 		}
 		f.Pass(2 * time.Minute)
 		w := f.Get("/payment/success?session_id="+session.ID, "Accept", apptest.Browser)
-		if body := w.Body.String(); w.Code != http.StatusOK || codeOnPage.MatchString(body) || strings.Contains(body, "/access/") {
+		if body := w.Body.String(); w.Code != http.StatusOK || codeOnPage.MatchString(body) ||
+			strings.Contains(body, "/access/") {
 			f.Errorf("after 31: %d %s; want a receipt", w.Code, body)
 		}
 	})
@@ -111,7 +127,13 @@ func TestACodeThatWasRefusedIsNowhere(t *testing.T) {
 			f.Fatalf("the code is %q, %v; want one", p.AccessCode, err)
 		}
 		f.Notehub.Clear(fixture.PostNote)
-		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`})
+		f.Notehub.Always(
+			fixture.PostNote,
+			sandbox.Outcome{
+				Status: 404,
+				Body:   `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`,
+			},
+		)
 		f.Pass(5 * time.Minute)
 		f.Answers("the payment", f.AsOperator("/api/payments/"+session.ID), http.StatusOK, `"reason":"refused"`)
 		f.Answers("the page", f.Get("/access/"+p.Token), http.StatusOK, "The machine did not start")

@@ -43,7 +43,8 @@ func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, 
 	return name, false
 }
 
-// Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from the form.
+// Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from
+// the form.
 func (c *Handler) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	web.LimitForm(w, r)
 	if err := r.ParseForm(); err != nil {

@@ -17,12 +17,15 @@ import (
 
 // Handler serves the pages of those who pay. Its fields are set once, before it serves.
 type Handler struct {
-	Ledger   *ledger.Ledger
-	Session  func(ctx context.Context, id string) (payment.Payment, error) // the payment of a session, see bridge.Session
-	Watched  func(p payment.Payment)                                       // is told whose page is open, see bridge.Watched; nil: nobody is
-	Missing  func(p payment.Payment) bool                                  // see bridge.Missing; nil: no
-	Checkout *checkout.Checkout                                            // nil: machines are paid for through their links
-	HTTPS    bool                                                          // customers come by it alone
+	Ledger *ledger.Ledger
+	// the payment of a session, see bridge.Session
+	Session func(ctx context.Context, id string) (payment.Payment, error)
+	// is told whose page is open, see bridge.Watched; nil: nobody is
+	Watched func(p payment.Payment)
+	Missing func(p payment.Payment) bool // see bridge.Missing; nil: no
+	// nil: machines are paid for through their links
+	Checkout *checkout.Checkout
+	HTTPS    bool // customers come by it alone
 	Live     *web.Hub
 	Log      *slog.Logger
 	Brand    Brand
@@ -85,7 +88,8 @@ var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 // code; later it is a receipt.
 const liveTime = 30 * time.Minute
 
-// now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no ledger.
+// now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no
+// ledger.
 func (c *Handler) now() time.Time {
 	if c.Ledger == nil {
 		return time.Now()

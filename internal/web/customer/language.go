@@ -68,7 +68,8 @@ type Language struct {
 	numbers *message.Printer
 }
 
-// maxLanguageHeader bounds how much of an Accept-Language is read, in bytes; what follows would be the least liked anyway.
+// maxLanguageHeader bounds how much of an Accept-Language is read, in bytes; what follows would be
+// the least liked anyway.
 const maxLanguageHeader = 200
 
 // languageOf is the language that a browser asks for.
@@ -139,7 +140,8 @@ func (l Language) Translate(p Phrase) string {
 // T says a text without placeholders.
 func (l Language) T(key string) string { return l.texts[key] }
 
-// about is a wait in whole minutes, rounded up: no machine's clock is ours. A long one is in whole hours.
+// about is a wait in whole minutes, rounded up: no machine's clock is ours. A long one is in whole
+// hours.
 type about time.Duration
 
 func (a about) in(l Language) string {

@@ -41,7 +41,8 @@ func TestTheCataloguesAreComplete(t *testing.T) {
 	}
 }
 
-// TestEveryTextIsUsedAndEveryTextUsedIsThere reads the program: keys stand in it as they are, but those of reasons.
+// TestEveryTextIsUsedAndEveryTextUsedIsThere reads the program: keys stand in it as they are, but
+// those of reasons.
 func TestEveryTextIsUsedAndEveryTextUsedIsThere(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
@@ -72,7 +73,10 @@ func TestEveryTextIsUsedAndEveryTextUsedIsThere(t *testing.T) {
 	}
 	for name := range named {
 		family, _, _ := strings.Cut(name, ".")
-		isKey := slices.ContainsFunc(slices.Collect(keys(languages.texts[0])), func(k string) bool { return strings.HasPrefix(k, family+".") })
+		isKey := slices.ContainsFunc(
+			slices.Collect(keys(languages.texts[0])),
+			func(k string) bool { return strings.HasPrefix(k, family+".") },
+		)
 		if _, ok := languages.texts[0][name]; isKey && !ok && !strings.HasSuffix(name, ".") {
 			t.Errorf("%s is said and has no text", name)
 		}

@@ -28,7 +28,15 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		page := f.LivePage(session)
 		token := strings.TrimPrefix(page, "/session/")
-		english, german := listener.Read(f, page+"/events"), listener.Read(f, page+"/events", "Accept-Language", "de-AT")
+		english, german := listener.Read(
+			f,
+			page+"/events",
+		), listener.Read(
+			f,
+			page+"/events",
+			"Accept-Language",
+			"de-AT",
+		)
 		english.Hears("retry: 2000\n", "event: page\n", "<h1>Payment received</h1>")
 		german.Hears("<h1>Zahlung erhalten</h1>", "3,50")
 
@@ -42,7 +50,13 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		english.Hears("<h1>Waiting for the machine</h1>")
 		german.Hears("<h1>Warten auf die Maschine</h1>")
 
-		confirmed := payment.Confirmation{EventID: "1", DeviceUID: fixture.Washer, CreditID: creditOf(session), State: "started", At: time.Now()}
+		confirmed := payment.Confirmation{
+			EventID:   "1",
+			DeviceUID: fixture.Washer,
+			CreditID:  creditOf(session),
+			State:     "started",
+			At:        time.Now(),
+		}
 		if err := f.Server.Bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
@@ -58,7 +72,8 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 			f.Errorf("who comes back is told what it knows: %q", text)
 		}
 		f.Pass(2 * time.Minute) // longer than a request may take to be read
-		if text, ended := again.Heard(); ended || strings.Count(text, ": still here\n") < 7 || strings.Contains(text, "event:") {
+		if text, ended := again.Heard(); ended || strings.Count(text, ": still here\n") < 7 ||
+			strings.Contains(text, "event:") {
 			f.Errorf("in two quiet minutes the stream ended (%v) or says %q; want signs of life", ended, text)
 		}
 		if strings.Contains(f.Logs.String(), token) || strings.Contains(f.Get("/metrics").Body.String(), token) {
@@ -91,12 +106,21 @@ func creditOf(s sandbox.Session) string { return payment.CreditID(s.ID) }
 func TestACountdownMovesByItself(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
-		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} })
+		f.Stripe.SetPrice(
+			fixture.Warm,
+			func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} },
+		)
 		_, listener := f.Serve()
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
 		r := listener.Read(f, f.LivePage(session)+"/events")
-		confirmed := payment.Confirmation{EventID: "1", DeviceUID: fixture.Washer, CreditID: creditOf(session), State: "started", At: time.Now()}
+		confirmed := payment.Confirmation{
+			EventID:   "1",
+			DeviceUID: fixture.Washer,
+			CreditID:  creditOf(session),
+			State:     "started",
+			At:        time.Now(),
+		}
 		if err := f.Server.Bridge.Confirm(f.Context(), confirmed); err != nil {
 			f.Fatal(err)
 		}
@@ -153,7 +177,12 @@ func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
 		_ = open[0].Conn.Close()
 		f.Pass(time.Second)
 		listener.Read(f, page+"/events").Hears("<h1>Payment received</h1>")
-		f.Answers("another's", f.Get("/session/"+strings.Repeat("0", 32)+"/events"), http.StatusNotFound, "Payment not found")
+		f.Answers(
+			"another's",
+			f.Get("/session/"+strings.Repeat("0", 32)+"/events"),
+			http.StatusNotFound,
+			"Payment not found",
+		)
 	})
 }
 
@@ -187,7 +216,8 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	apptest.NoRedirects.CloseIdleConnections() // the server would wait for one that was opened beside another and never used
+	// the server would wait for one that was opened beside another and never used
+	apptest.NoRedirects.CloseIdleConnections()
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}

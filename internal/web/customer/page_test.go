@@ -17,7 +17,8 @@ import (
 
 const evil = `<script>alert("1")</script>&'`
 
-// parsed reads a page as a browser would, and returns its elements by name, its visible text and where it leads.
+// parsed reads a page as a browser would, and returns its elements by name, its visible text and
+// where it leads.
 func parsed(t *testing.T, page string) (elements map[string]int, text string, links []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -55,7 +56,11 @@ func parsed(t *testing.T, page string) (elements map[string]int, text string, li
 }
 
 // shown gets what a handler writes, for a browser or for a program, in a language.
-func shown(t *testing.T, accept, language string, write func(http.ResponseWriter, *http.Request) error) *httptest.ResponseRecorder {
+func shown(
+	t *testing.T,
+	accept, language string,
+	write func(http.ResponseWriter, *http.Request) error,
+) *httptest.ResponseRecorder {
 	t.Helper()
 	r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
 	r.Header.Set("Accept", accept)
@@ -71,13 +76,48 @@ const heaviest = 50_000
 
 func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	t.Parallel()
-	c := &Handler{Test: true, Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil}, Terms: Terms{Lifetime: 10 * time.Minute}}
-	offers := []fleet.Offer{{Plan: payment.Offer{Name: evil, Description: evil, Amount: 350, Currency: "eur", Duration: time.Hour, DelayedStart: 5 * time.Minute}, URL: "https://buy.test/c/plink_1?x=1&y=2"},
-		{Plan: payment.Offer{Name: "of later", Amount: 100, Currency: "eur"}}, {Plan: payment.Offer{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"}}
-	machine := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: evil}, Offers: offers, Pause: &ledger.Pause{Reason: "for the operator alone"}}
+	c := &Handler{
+		Test:  true,
+		Brand: Brand{Name: evil, Color: "#0b6b4f", Contact: evil},
+		Terms: Terms{Lifetime: 10 * time.Minute},
+	}
+	offers := []fleet.Offer{
+		{
+			Plan: payment.Offer{
+				Name:         evil,
+				Description:  evil,
+				Amount:       350,
+				Currency:     "eur",
+				Duration:     time.Hour,
+				DelayedStart: 5 * time.Minute,
+			},
+			URL: "https://buy.test/c/plink_1?x=1&y=2",
+		},
+		{
+			Plan: payment.Offer{Name: "of later", Amount: 100, Currency: "eur"},
+		},
+		{Plan: payment.Offer{Name: "Cold wash", Amount: 300, Currency: "jpy"}, URL: "https://buy.test/c/plink_2"},
+	}
+	machine := &fleet.Device{
+		Device: ledger.Device{UID: washerUID, Name: evil},
+		Offers: offers,
+		Pause:  &ledger.Pause{Reason: "for the operator alone"},
+	}
 	mute := &fleet.Device{Device: ledger.Device{UID: washerUID}, Pause: &ledger.Pause{Automatic: true}}
-	paid := payment.Payment{ID: "cr_1", DeviceUID: washerUID, DeviceName: evil, Plan: evil, Amount: 350, Currency: "eur", Funds: payment.Canceled, Delivery: payment.Failed,
-		Reason: payment.ReasonFailed, MachineCode: evil, Duration: 90 * time.Minute, PaidAt: time.Unix(0, 0)}
+	paid := payment.Payment{
+		ID:          "cr_1",
+		DeviceUID:   washerUID,
+		DeviceName:  evil,
+		Plan:        evil,
+		Amount:      350,
+		Currency:    "eur",
+		Funds:       payment.Canceled,
+		Delivery:    payment.Failed,
+		Reason:      payment.ReasonFailed,
+		MachineCode: evil,
+		Duration:    90 * time.Minute,
+		PaidAt:      time.Unix(0, 0),
+	}
 	live := c.payment(paid, time.Unix(0, 0), linkToCode)
 	live.events = "/session/0/events"
 	sale := func(s fleet.Availability) func(http.ResponseWriter, *http.Request) error {
@@ -116,12 +156,24 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	} {
 		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
 			w := shown(t, "text/html", language, row.write)
-			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Language") != language[:2] {
-				t.Errorf("%s: %d %v; want %d, HTML that nobody stores, in %s", row.name, w.Code, h, row.status, language)
+			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" ||
+				h.Get("Cache-Control") != "no-store" ||
+				h.Get("Content-Language") != language[:2] {
+				t.Errorf(
+					"%s: %d %v; want %d, HTML that nobody stores, in %s",
+					row.name,
+					w.Code,
+					h,
+					row.status,
+					language,
+				)
 			}
 			elements, text, links := parsed(t, w.Body.String())
-			scripts := map[string]int{"payment": 1, "later": 1, "starting up": 1, "not ready": 1}[row.name] // those that change by themselves
-			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 || elements["h1"] != 1 || elements["main"] != 1 {
+			// those that change by themselves
+			scripts := map[string]int{"payment": 1, "later": 1, "starting up": 1, "not ready": 1}[row.name]
+			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 ||
+				elements["h1"] != 1 ||
+				elements["main"] != 1 {
 				t.Errorf("%s: elements %v; want one page with %d scripts", row.name, elements, scripts)
 			}
 			if !strings.Contains(w.Body.String(), `<html lang="`+language[:2]+`">`) {
@@ -147,9 +199,25 @@ func TestAPageIsLight(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
 	for range 20 { // more than anybody sells on one machine
-		d.Offers = append(d.Offers, fleet.Offer{Plan: payment.Offer{Name: strings.Repeat("n", 100), Description: strings.Repeat("d", 500), Amount: 350, Currency: "eur"}, URL: "https://buy.test/" + strings.Repeat("x", 60)})
+		d.Offers = append(
+			d.Offers,
+			fleet.Offer{
+				Plan: payment.Offer{
+					Name:        strings.Repeat("n", 100),
+					Description: strings.Repeat("d", 500),
+					Amount:      350,
+					Currency:    "eur",
+				},
+				URL: "https://buy.test/" + strings.Repeat("x", 60),
+			},
+		)
 	}
-	bytes := shown(t, "text/html", "de", func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) }).Body.Len()
+	bytes := shown(
+		t,
+		"text/html",
+		"de",
+		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) },
+	).Body.Len()
 	for _, file := range []string{"style.css", "live.js"} {
 		w := httptest.NewRecorder()
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+file, nil))
@@ -166,7 +234,13 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 	plans := func(images ...string) (page, allowed string) {
 		d := &fleet.Device{Device: ledger.Device{UID: washerUID}}
 		for _, address := range images {
-			d.Offers = append(d.Offers, fleet.Offer{Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"}, URL: "https://buy.test/1"})
+			d.Offers = append(
+				d.Offers,
+				fleet.Offer{
+					Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"},
+					URL:  "https://buy.test/1",
+				},
+			)
 		}
 		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Content-Security-Policy", policy)
@@ -174,11 +248,16 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 		})
 		return w.Body.String(), w.Header().Get("Content-Security-Policy")
 	}
-	if page, allowed := plans("https://files.stripe.com/links/MDB8&x", ""); strings.Count(page, "<img ") != 1 || !strings.Contains(page, `<img src="https://files.stripe.com/links/MDB8&amp;x" alt=""`) ||
+	if page, allowed := plans("https://files.stripe.com/links/MDB8&x", ""); strings.Count(page, "<img ") != 1 ||
+		!strings.Contains(page, `<img src="https://files.stripe.com/links/MDB8&amp;x" alt=""`) ||
 		allowed != "default-src 'none'; img-src https://files.stripe.com 'self' data:; base-uri 'none'" {
 		t.Errorf("with %s the page is\n%s", allowed, page)
 	}
-	if page, allowed := plans("", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1", "https://example.com/files.stripe.com/", "data:image/png,x"); strings.Contains(page, "<img") || allowed != policy {
+	if page, allowed := plans("", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1", "https://example.com/files.stripe.com/", "data:image/png,x"); strings.Contains(
+		page,
+		"<img",
+	) ||
+		allowed != policy {
 		t.Errorf("with %s, and images of others, the page is\n%s", allowed, page)
 	}
 }
@@ -186,7 +265,12 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
-	w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) })
+	w := shown(
+		t,
+		"text/html",
+		"",
+		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) },
+	)
 	if strings.Contains(w.Body.String(), "javascript:") {
 		t.Errorf("the page leads to a script:\n%s", w.Body)
 	}
@@ -206,7 +290,10 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not start, you get your money back automatically"},
 		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only once the machine has started"},
 	} {
-		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(got, row.want) {
+		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(
+			got,
+			row.want,
+		) {
 			t.Errorf("%s: %q; want %q", row.name, got, row.want)
 		}
 	}
@@ -215,12 +302,24 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 func TestProgramsGetTextInEnglish(t *testing.T) {
 	t.Parallel()
 	c := &Handler{Brand: Brand{Name: "Riverside"}}
-	page := Page{Title: phrase("cancel.title"), Lines: []Phrase{phrase("machine.code", "code", "<E-DOOR>")}, RetryAfter: 1500 * time.Millisecond, Reload: 2 * time.Second, extra: []string{"more"}}
+	page := Page{
+		Title:      phrase("cancel.title"),
+		Lines:      []Phrase{phrase("machine.code", "code", "<E-DOOR>")},
+		RetryAfter: 1500 * time.Millisecond,
+		Reload:     2 * time.Second,
+		extra:      []string{"more"},
+	}
 	for status, want := range map[int]string{200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n", 404: "Nothing was charged\n", 503: "Nothing was charged\n"} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
-			w := shown(t, accept, "de", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) })
-			if w.Code != status || w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
+			w := shown(
+				t,
+				accept,
+				"de",
+				func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
+			)
+			if w.Code != status || w.Body.String() != want ||
+				w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("%d for %q: %d %q; want %q", status, accept, w.Code, w.Body, want)
 			}
 			if after := w.Header().Get("Retry-After"); after != "2" {
@@ -250,11 +349,22 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	t.Parallel()
 	c := &Handler{}
-	queued := payment.Payment{ID: "cr_1", DeviceUID: washerUID, Funds: payment.Paid, Delivery: payment.Queued, Step: payment.StepPostNote}
+	queued := payment.Payment{
+		ID:        "cr_1",
+		DeviceUID: washerUID,
+		Funds:     payment.Paid,
+		Delivery:  payment.Queued,
+		Step:      payment.StepPostNote,
+	}
 	for events, how := range map[string]string{"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
-		html := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) }).Body.String()
+		html := shown(
+			t,
+			"text/html",
+			"",
+			func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
+		).Body.String()
 		for _, part := range []string{how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`} {
 			if !strings.Contains(html, part) {
 				t.Errorf("with events at %q: %s is missing, with which it renews itself\n%s", events, part, html)
@@ -275,7 +385,8 @@ func TestStyleAndScriptAreServed(t *testing.T) {
 	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
 		w := httptest.NewRecorder()
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+name, nil))
-		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) || !strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
+		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), kind) ||
+			!strings.Contains(w.Header().Get("Cache-Control"), "max-age") {
 			t.Errorf("%s: %d %v; want %s that may be kept", name, w.Code, w.Header(), kind)
 		}
 	}

@@ -64,7 +64,8 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:new", Name: "Dryer 2"})
-		f.Answers("new", f.Get("/pay?device=dev:new"), http.StatusNotFound, "Device not found\n") // once: it may be known by the next
+		// once: it may be known by the next
+		f.Answers("new", f.Get("/pay?device=dev:new"), http.StatusNotFound, "Device not found\n")
 		f.Tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.Pass(time.Second)
 		if n := f.Notehub.Count(fixture.HubDevice); n != 1 {
@@ -94,7 +95,10 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 		t.Parallel()
 		apptest.InFront(t, nil, func(f *apptest.Front) {
 			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Starting up", "2")
-			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(page, `http-equiv="refresh" content="2"`) {
+			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(
+				page,
+				`http-equiv="refresh" content="2"`,
+			) {
 				f.Errorf("the page does not ask again:\n%s", page)
 			}
 			f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500})
@@ -116,7 +120,11 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.Stripe.Always(fixture.CreateLink, sandbox.Outcome{Status: 503, Body: "{}"})
 			f.Run()
 			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Just a moment", "1")
-			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(page, `http-equiv="refresh" content="1"`) || !strings.Contains(page, "Washer 3") {
+			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(
+				page,
+				`http-equiv="refresh" content="1"`,
+			) ||
+				!strings.Contains(page, "Washer 3") {
 				f.Errorf("the page does not ask again, or not for whom:\n%s", page)
 			}
 			f.Stripe.Clear(fixture.CreateLink)
@@ -132,7 +140,12 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.Notehub.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 403})
 			f.Buy(sandbox.PayOptions{})
 			f.Pass(time.Minute)
-			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Machines cannot be reached right now", "60")
+			f.Shows(
+				"/pay?device="+fixture.Washer,
+				http.StatusServiceUnavailable,
+				"Machines cannot be reached right now",
+				"60",
+			)
 			f.Notehub.Clear("{any} /v1/{rest...}")
 			f.Pass(2 * time.Minute)
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
@@ -147,7 +160,12 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.Pass(4 * time.Minute)
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
 			f.Pass(2 * time.Minute)
-			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Machines cannot be reached right now", "60")
+			f.Shows(
+				"/pay?device="+fixture.Washer,
+				http.StatusServiceUnavailable,
+				"Machines cannot be reached right now",
+				"60",
+			)
 			f.Notehub.Clear(fixture.PostNote)
 			f.Pass(3 * time.Minute) // a look for the last post and then the post, each after up to 72 s
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
@@ -172,14 +190,21 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 		machine("dev:nopay", func(d *sandbox.Device) { d.Variables = map[string]string{"PAYMENT_ENABLED": "false"} })
 		machine("dev:silent", func(d *sandbox.Device) { d.LastActivity = now.Add(-time.Hour) })
 		machine("dev:never", func(d *sandbox.Device) { d.LastActivity = time.Time{} })
-		machine("dev:noprice", func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_none"} })
+		machine(
+			"dev:noprice",
+			func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_none"} },
+		)
 		for _, uid := range []string{"dev:closed", "dev:mute", "dev:busy", "dev:open-end"} {
 			machine(uid, func(*sandbox.Device) {})
 		}
 		f.Run()
 		f.Pass(4 * time.Minute)
-		f.Fleet.Paused(ledger.Pause{DeviceUID: "dev:closed", Reason: "vandals: see ticket 7", By: "anna", At: time.Now()})
-		f.Fleet.Paused(ledger.Pause{DeviceUID: "dev:mute", Reason: "unconfirmed", By: "notepay", At: time.Now(), Automatic: true})
+		f.Fleet.Paused(
+			ledger.Pause{DeviceUID: "dev:closed", Reason: "vandals: see ticket 7", By: "anna", At: time.Now()},
+		)
+		f.Fleet.Paused(
+			ledger.Pause{DeviceUID: "dev:mute", Reason: "unconfirmed", By: "notepay", At: time.Now(), Automatic: true},
+		)
 		f.Pass(time.Second) // for their links to be deactivated
 		f.Fleet.InUse("dev:busy", time.Now().Add(25*time.Minute+500*time.Millisecond))
 		f.Fleet.InUse("dev:open-end", time.Time{})
@@ -197,11 +222,22 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 		} {
 			f.Shows("/pay?device="+uid, http.StatusServiceUnavailable, want.title, want.retryAfter)
 			page := f.Get("/pay?device="+uid, "Accept", apptest.Browser).Body.String()
-			if !strings.Contains(page, "Nothing was charged for this scan.") || !strings.Contains(page, "Machine "+uid[len("dev:"):]) || strings.Contains(page, "vandals") {
-				f.Errorf("%s: the page does not say that nothing was charged, or not for whom, or tells what is for the operator:\n%s", uid, page)
+			if !strings.Contains(page, "Nothing was charged for this scan.") ||
+				!strings.Contains(page, "Machine "+uid[len("dev:"):]) ||
+				strings.Contains(page, "vandals") {
+				f.Errorf(
+					"%s: the page does not say that nothing was charged, or not for whom, or tells what is for the operator:\n%s",
+					uid,
+					page,
+				)
 			}
 		}
-		f.Answers("busy", f.Get("/pay?device=dev:busy", "Accept", apptest.Browser), http.StatusServiceUnavailable, "about 26 minutes")
+		f.Answers(
+			"busy",
+			f.Get("/pay?device=dev:busy", "Accept", apptest.Browser),
+			http.StatusServiceUnavailable,
+			"about 26 minutes",
+		)
 		if n := f.Notehub.Count("{any} /{rest...}") + f.Stripe.Count("{any} /{rest...}") - asked; n != 0 {
 			f.Errorf("the scans cost %d calls to the vendors; want none", n)
 		}
@@ -219,12 +255,31 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 func TestTheMachinesOwnPlansAreSold(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
-		f.Stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
+		f.Stripe.AddPrice(
+			sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true},
+		)
 		f.Stripe.AddPrice(sandbox.Price{ID: "price_blog", Name: "Too cheap", Currency: "usd", Amount: 5, Active: true})
-		f.Stripe.AddPrice(sandbox.Price{ID: "price_locker", Name: "Locker", Description: "Holds a suitcase", Currency: "eur", Amount: 400, Active: true, Metadata: map[string]string{"access_code": "true", "duration": "30m"}})
+		f.Stripe.AddPrice(
+			sandbox.Price{
+				ID:          "price_locker",
+				Name:        "Locker",
+				Description: "Holds a suitcase",
+				Currency:    "eur",
+				Amount:      400,
+				Active:      true,
+				Metadata:    map[string]string{"access_code": "true", "duration": "30m"},
+			},
+		)
 		f.Notehub.AddFleet("fleet:1", "Basement", map[string]string{"Stripe_Price_ID": "price_cold,price_blog"})
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:cellar", Name: "Washer 9", Fleets: []string{"fleet:1"}})
-		f.Notehub.AddDevice(sandbox.Device{UID: "dev:locker", Name: "Locker 1", Fleets: []string{"fleet:1"}, Variables: map[string]string{"stripe_price_id": "price_locker"}})
+		f.Notehub.AddDevice(
+			sandbox.Device{
+				UID:       "dev:locker",
+				Name:      "Locker 1",
+				Fleets:    []string{"fleet:1"},
+				Variables: map[string]string{"stripe_price_id": "price_locker"},
+			},
+		)
 		f.Run()
 		f.Pass(2 * time.Minute)
 		for uid, price := range map[string]string{fixture.Washer: fixture.Warm, "dev:cellar": "price_cold", "dev:locker": "price_locker"} {
@@ -239,7 +294,8 @@ func TestTheMachinesOwnPlansAreSold(t *testing.T) {
 				f.Errorf("%s has active links for %q; want %s alone", uid, sold, price)
 			}
 		}
-		if plan := f.Fleet.Device("dev:locker").Offers[0].Plan; !plan.AccessCode || plan.Duration != 30*time.Minute || plan.Description != "Holds a suitcase" {
+		if plan := f.Fleet.Device("dev:locker").Offers[0].Plan; !plan.AccessCode || plan.Duration != 30*time.Minute ||
+			plan.Description != "Holds a suitcase" {
 			f.Errorf("plan %+v; want an access code, half an hour and its description", plan)
 		}
 		if p := f.Fleet.Problems(); len(p) != 1 || p[0].Devices != 1 || !strings.Contains(p[0].Text, "price_blog") {
@@ -250,24 +306,36 @@ func TestTheMachinesOwnPlansAreSold(t *testing.T) {
 
 func TestSeveralPlansAreAPage(t *testing.T) {
 	t.Parallel()
-	apptest.InFront(t, func(s *config.Settings) { s.StripePriceID = fixture.Warm + ",price_cold" }, func(f *apptest.Front) {
-		f.Stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold <wash>", Currency: "jpy", Amount: 300, Active: true})
-		f.Run()
-		f.Shows("/pay?device="+fixture.Washer, http.StatusOK, "Choose a program", "")
-		text, page := f.Get("/pay/"+fixture.Washer).Body.String(), f.Get("/pay/"+fixture.Washer, "Accept", apptest.Browser).Body.String()
-		for _, l := range f.Stripe.Links() {
-			want := map[string]string{fixture.Warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
-			if !strings.Contains(text, want) {
-				f.Errorf("the text lacks %q:\n%s", want, text)
+	apptest.InFront(
+		t,
+		func(s *config.Settings) { s.StripePriceID = fixture.Warm + ",price_cold" },
+		func(f *apptest.Front) {
+			f.Stripe.AddPrice(
+				sandbox.Price{ID: "price_cold", Name: "Cold <wash>", Currency: "jpy", Amount: 300, Active: true},
+			)
+			f.Run()
+			f.Shows("/pay?device="+fixture.Washer, http.StatusOK, "Choose a program", "")
+			text, page := f.Get(
+				"/pay/"+fixture.Washer,
+			).Body.String(), f.Get(
+				"/pay/"+fixture.Washer,
+				"Accept",
+				apptest.Browser,
+			).Body.String()
+			for _, l := range f.Stripe.Links() {
+				want := map[string]string{fixture.Warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
+				if !strings.Contains(text, want) {
+					f.Errorf("the text lacks %q:\n%s", want, text)
+				}
+				if !strings.Contains(page, `href="`+l.URL+`"`) {
+					f.Errorf("the page does not lead to %s:\n%s", l.URL, page)
+				}
 			}
-			if !strings.Contains(page, `href="`+l.URL+`"`) {
-				f.Errorf("the page does not lead to %s:\n%s", l.URL, page)
+			if strings.Contains(page, "<wash>") || !strings.Contains(page, "Washer 3") {
+				f.Errorf("the page does not escape a name, or does not say for which machine:\n%s", page)
 			}
-		}
-		if strings.Contains(page, "<wash>") || !strings.Contains(page, "Washer 3") {
-			f.Errorf("the page does not escape a name, or does not say for which machine:\n%s", page)
-		}
-	})
+		},
+	)
 }
 
 func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
@@ -276,7 +344,8 @@ func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
 		session := f.Order(sandbox.PayOptions{})
 		w := f.Get("/payment/success?session_id=" + session.ID)
 		live := w.Header().Get("Location")
-		if w.Code != http.StatusSeeOther || !strings.HasPrefix(live, "/session/") || len(live) != len("/session/")+32 || w.Header().Get("Cache-Control") != "no-store" {
+		if w.Code != http.StatusSeeOther || !strings.HasPrefix(live, "/session/") || len(live) != len("/session/")+32 ||
+			w.Header().Get("Cache-Control") != "no-store" {
 			f.Fatalf("%d to %q; want 303 to the live page", w.Code, live)
 		}
 		f.Shows(live, http.StatusOK, "Payment received", "")
@@ -344,7 +413,8 @@ func TestAReceiptLeadsToStripesOwn(t *testing.T) {
 		page := func(o sandbox.PayOptions) string {
 			return f.Get(f.LivePage(f.Order(o)), "Accept", apptest.Browser).Body.String()
 		}
-		if strings.Contains(page(sandbox.PayOptions{NoWebhook: true}), "/receipts/") { // at https://buy.test, which is not Stripe's
+		// at https://buy.test, which is not Stripe's
+		if strings.Contains(page(sandbox.PayOptions{NoWebhook: true}), "/receipts/") {
 			f.Errorf("the page leads to a receipt that is not Stripe's")
 		}
 		f.Stripe.SetBaseURL(f.Settings.StripeAPIURL)
@@ -472,54 +542,120 @@ func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
 		f.Answers("for programs", f.Get("/use/"+fixture.Washer), http.StatusOK, "Warm wash, €3.50: "+link+"\n")
 		f.Answers("the colour", f.Get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
 		f.Tells("/use/dev:1", http.StatusNotFound, "We do not know this machine", "Device not found", "")
-		f.Tells("/use/[deviceUID]", http.StatusBadRequest, "This sticker is not set up yet", "Missing device parameter", "")
+		f.Tells(
+			"/use/[deviceUID]",
+			http.StatusBadRequest,
+			"This sticker is not set up yet",
+			"Missing device parameter",
+			"",
+		)
 		f.Fleet.InUse(fixture.Washer, time.Now().Add(11*time.Minute+time.Second))
 		f.Shows("/use/"+fixture.Washer, http.StatusServiceUnavailable, "This machine is in use", "661")
-		f.Answers("in German", f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", "de"), http.StatusServiceUnavailable, "Sie ist in etwa 12 Minuten wieder frei.")
+		f.Answers(
+			"in German",
+			f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", "de"),
+			http.StatusServiceUnavailable,
+			"Sie ist in etwa 12 Minuten wieder frei.",
+		)
 	})
 }
 
 func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
 	t.Parallel()
-	apptest.InFront(t, func(s *config.Settings) { s.StripePriceID = fixture.Warm + ",price_cold" }, func(f *apptest.Front) {
-		f.Stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
-		asks := func(body string, header ...string) *httptest.ResponseRecorder {
-			return f.Do("POST", "/api/create-payment-link", body, append([]string{"Authorization", "Bearer " + apptest.OperatorToken}, header...)...)
-		}
-		f.Answers("before the devices were read", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict, `"code":"not_loaded"`)
-		f.Run()
-		links := map[string]string{}
-		for _, l := range f.Stripe.Links() {
-			links[l.PriceID] = l.URL
-		}
-		answer := func(url string) string { return `{"data":{"url":"` + url + `"},"message":"Payment link created"}` }
-		f.Answers("the first plan", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusCreated, answer(links[fixture.Warm]))
-		f.Answers("another", asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`), http.StatusCreated, answer(links["price_cold"]))
-		f.Answers("a price of the caller's", asks(`{"id":"`+fixture.Washer+`","amount":1,"currency":"usd"}`), http.StatusCreated, answer(links[fixture.Warm]))
-		f.Answers("without the token", f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`), http.StatusUnauthorized, `"code":"unauthorized"`)
-		f.Answers("no such device", asks(`{"id":"dev:1"}`), http.StatusNotFound, `"code":"not_found"`)
-		f.Answers("no such price", asks(`{"id":"`+fixture.Washer+`","price_id":"price_none"}`), http.StatusNotFound, `"code":"no_such_price"`)
-		f.Answers("no device", asks(`{}`), http.StatusBadRequest, `"code":"bad_id"`)
-		f.Answers("no JSON", asks(`id=1`), http.StatusBadRequest, `"code":"bad_body"`)
-		f.Answers("too much", asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`), http.StatusRequestEntityTooLarge, `"code":"too_large"`)
-		f.Fleet.InUse(fixture.Washer, time.Time{})
-		f.Answers("in use", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict, `"code":"in_use"`)
-		f.Fleet.Free(fixture.Washer)
-		f.Fleet.Paused(ledger.Pause{DeviceUID: fixture.Washer, Reason: "vandals", By: "anna", At: time.Now()})
-		w := asks(`{"id":"` + fixture.Washer + `"}`)
-		f.Answers("paused", w, http.StatusConflict, `"code":"paused"`)
-		if strings.Contains(w.Body.String(), "vandals") {
-			f.Errorf("%s; want no word of what is for the operator", w.Body)
-		}
-	})
+	apptest.InFront(
+		t,
+		func(s *config.Settings) { s.StripePriceID = fixture.Warm + ",price_cold" },
+		func(f *apptest.Front) {
+			f.Stripe.AddPrice(
+				sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true},
+			)
+			asks := func(body string, header ...string) *httptest.ResponseRecorder {
+				return f.Do(
+					"POST",
+					"/api/create-payment-link",
+					body,
+					append([]string{"Authorization", "Bearer " + apptest.OperatorToken}, header...)...)
+			}
+			f.Answers(
+				"before the devices were read",
+				asks(`{"id":"`+fixture.Washer+`"}`),
+				http.StatusConflict,
+				`"code":"not_loaded"`,
+			)
+			f.Run()
+			links := map[string]string{}
+			for _, l := range f.Stripe.Links() {
+				links[l.PriceID] = l.URL
+			}
+			answer := func(url string) string { return `{"data":{"url":"` + url + `"},"message":"Payment link created"}` }
+			f.Answers(
+				"the first plan",
+				asks(`{"id":"`+fixture.Washer+`"}`),
+				http.StatusCreated,
+				answer(links[fixture.Warm]),
+			)
+			f.Answers(
+				"another",
+				asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`),
+				http.StatusCreated,
+				answer(links["price_cold"]),
+			)
+			f.Answers(
+				"a price of the caller's",
+				asks(`{"id":"`+fixture.Washer+`","amount":1,"currency":"usd"}`),
+				http.StatusCreated,
+				answer(links[fixture.Warm]),
+			)
+			f.Answers(
+				"without the token",
+				f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`),
+				http.StatusUnauthorized,
+				`"code":"unauthorized"`,
+			)
+			f.Answers("no such device", asks(`{"id":"dev:1"}`), http.StatusNotFound, `"code":"not_found"`)
+			f.Answers(
+				"no such price",
+				asks(`{"id":"`+fixture.Washer+`","price_id":"price_none"}`),
+				http.StatusNotFound,
+				`"code":"no_such_price"`,
+			)
+			f.Answers("no device", asks(`{}`), http.StatusBadRequest, `"code":"bad_id"`)
+			f.Answers("no JSON", asks(`id=1`), http.StatusBadRequest, `"code":"bad_body"`)
+			f.Answers(
+				"too much",
+				asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`),
+				http.StatusRequestEntityTooLarge,
+				`"code":"too_large"`,
+			)
+			f.Fleet.InUse(fixture.Washer, time.Time{})
+			f.Answers("in use", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict, `"code":"in_use"`)
+			f.Fleet.Free(fixture.Washer)
+			f.Fleet.Paused(ledger.Pause{DeviceUID: fixture.Washer, Reason: "vandals", By: "anna", At: time.Now()})
+			w := asks(`{"id":"` + fixture.Washer + `"}`)
+			f.Answers("paused", w, http.StatusConflict, `"code":"paused"`)
+			if strings.Contains(w.Body.String(), "vandals") {
+				f.Errorf("%s; want no word of what is for the operator", w.Body)
+			}
+		},
+	)
 }
 
 func TestTheLivePageSpeaksTheCustomersLanguage(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		page := f.LivePage(f.Order(sandbox.PayOptions{}))
-		f.Answers("German", f.Get(page, "Accept", apptest.Browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"), http.StatusOK, "<h1>Zahlung erhalten</h1>")
-		f.Answers("neither", f.Get(page, "Accept", apptest.Browser, "Accept-Language", "ja"), http.StatusOK, "<h1>Payment received</h1>")
+		f.Answers(
+			"German",
+			f.Get(page, "Accept", apptest.Browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"),
+			http.StatusOK,
+			"<h1>Zahlung erhalten</h1>",
+		)
+		f.Answers(
+			"neither",
+			f.Get(page, "Accept", apptest.Browser, "Accept-Language", "ja"),
+			http.StatusOK,
+			"<h1>Payment received</h1>",
+		)
 		html := f.Get(page, "Accept", apptest.Browser).Body.String()
 		for _, part := range []string{`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `role="status"`, `src="/static/live.js"`} {
 			if !strings.Contains(html, part) {

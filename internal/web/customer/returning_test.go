@@ -15,7 +15,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whoever invents session ids, a payer who comes back is answered, and Stripe is not asked more often.
+// Whoever invents session ids, a payer who comes back is answered, and Stripe is not asked more
+// often.
 func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Settings){"links": nil, "sessions": apptest.PerPurchase} {
@@ -23,12 +24,17 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
 				f.Run()
-				reads, lists, began := f.Stripe.Count(fixture.ReadSession), f.Stripe.Count(fixture.ListEvents), time.Now()
+				reads, lists, began := f.Stripe.Count(
+					fixture.ReadSession,
+				), f.Stripe.Count(
+					fixture.ListEvents,
+				), time.Now()
 				var strangers sync.WaitGroup
 				for n := range 40 {
 					strangers.Go(func() {
 						for i := 0; time.Since(began) < 40*time.Second; i++ {
-							if w := f.Get(fmt.Sprintf("%scs_test_invented%dx%d", apptest.SuccessPage, n, i)); w.Code != http.StatusNotFound && w.Code != http.StatusServiceUnavailable {
+							if w := f.Get(fmt.Sprintf("%scs_test_invented%dx%d", apptest.SuccessPage, n, i)); w.Code != http.StatusNotFound &&
+								w.Code != http.StatusServiceUnavailable {
 								f.Errorf("an invented session: %d", w.Code)
 							}
 							time.Sleep(200 * time.Millisecond)
@@ -70,15 +76,22 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 	}
 }
 
-// Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the same answer.
+// Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the
+// same answer.
 func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		session := f.Order(sandbox.PayOptions{NoWebhook: true})
-		f.Stripe.Next(fixture.ReadSession, sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second})
+		f.Stripe.Next(
+			fixture.ReadSession,
+			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
+		)
 		ctx, leave := context.WithCancel(f.Context())
 		go func() {
-			f.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil))
+			f.Handler.ServeHTTP(
+				httptest.NewRecorder(),
+				httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil),
+			)
 		}()
 		f.Pass(time.Second)
 		leave()
@@ -102,7 +115,12 @@ func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		ask := func(want int) {
 			f.Helper()
-			f.Answers("an invented session", f.Get(apptest.SuccessPage+"cs_test_invented1"), http.StatusNotFound, "Payment not found")
+			f.Answers(
+				"an invented session",
+				f.Get(apptest.SuccessPage+"cs_test_invented1"),
+				http.StatusNotFound,
+				"Payment not found",
+			)
 			if n := f.Stripe.Count(fixture.ReadSession); n != want {
 				f.Errorf("%d reads; want %d", n, want)
 			}
@@ -112,7 +130,12 @@ func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
 			ask(1)
 		}
 		ask(2)
-		f.Answers("of the other mode", f.Get(apptest.SuccessPage+"cs_live_invented1"), http.StatusNotFound, "Payment not found")
+		f.Answers(
+			"of the other mode",
+			f.Get(apptest.SuccessPage+"cs_live_invented1"),
+			http.StatusNotFound,
+			"Payment not found",
+		)
 		if n := f.Stripe.Count(fixture.ReadSession); n != 2 {
 			f.Errorf("%d reads; want none of the other mode", n-2)
 		}

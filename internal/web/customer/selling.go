@@ -13,10 +13,12 @@ import (
 
 // Terms is what customers are promised about their money before they pay.
 type Terms struct {
-	Lifetime      time.Duration                               // of a credit, after which an undelivered one is given back; 0: never
+	// of a credit, after which an undelivered one is given back; 0: never
+	Lifetime      time.Duration
 	LifetimeOf    func(uid string) (d time.Duration, ok bool) // where a machine has its own
 	ConfirmWithin time.Duration                               // machines confirm within this; 0: they do not
-	ManualCapture bool                                        // money is held first, and taken when the machine confirms
+	// money is held first, and taken when the machine confirms
+	ManualCapture bool
 }
 
 // phrase says what holds for a machine.

@@ -180,7 +180,8 @@ func (s *status) onItsWay(p payment.Payment, held bool) {
 	s.step(busy, "step.sending", time.Time{})
 }
 
-// seemsFetched replaces what is said of a note that waits: an early look did not find it, which proves nothing.
+// seemsFetched replaces what is said of a note that waits: an early look did not find it, which
+// proves nothing.
 func (s *status) seemsFetched() {
 	for i := range s.Lines {
 		if s.Lines[i].Key == "machine.sent" {

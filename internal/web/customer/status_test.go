@@ -12,8 +12,22 @@ import (
 )
 
 // reasons are all for which a credit fails; each has a text of its own.
-var reasons = []string{payment.ReasonAdopted, payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice, payment.ReasonNotSelling, payment.ReasonBusy,
-	payment.ReasonFailed, payment.ReasonRecalled, payment.ReasonRecallUnclear, payment.ReasonUnclear, payment.ReasonUnconfirmed, payment.ReasonReversed, payment.ReasonDisputed, payment.ReasonEnded}
+var reasons = []string{
+	payment.ReasonAdopted,
+	payment.ReasonExpired,
+	payment.ReasonRefused,
+	payment.ReasonUnknownDevice,
+	payment.ReasonNotSelling,
+	payment.ReasonBusy,
+	payment.ReasonFailed,
+	payment.ReasonRecalled,
+	payment.ReasonRecallUnclear,
+	payment.ReasonUnclear,
+	payment.ReasonUnconfirmed,
+	payment.ReasonReversed,
+	payment.ReasonDisputed,
+	payment.ReasonEnded,
+}
 
 // walk is one life of a payment, by chance, through the bridge's own functions.
 type walk struct {
@@ -27,8 +41,25 @@ func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 // newWalk is a payment as it is recorded.
 func newWalk(r *rand.Rand) *walk {
 	w := &walk{Rand: r, now: time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)}
-	p := payment.Payment{ID: "cr_7k3m9q2xh4abcdef", Token: strings.Repeat("0", 32), DeviceUID: washerUID, DeviceName: "Washer 3", Plan: "Warm wash", Currency: "eur",
-		Amount: pick(r, int64(350), 350, 350, 0), Funds: pick(r, payment.Paid, payment.Paid, payment.Authorized), Delivery: payment.Queued, PaidAt: w.now, CreatedAt: w.now}
+	p := payment.Payment{
+		ID:         "cr_7k3m9q2xh4abcdef",
+		Token:      strings.Repeat("0", 32),
+		DeviceUID:  washerUID,
+		DeviceName: "Washer 3",
+		Plan:       "Warm wash",
+		Currency:   "eur",
+		Amount: pick(
+			r,
+			int64(350),
+			350,
+			350,
+			0,
+		),
+		Funds:     pick(r, payment.Paid, payment.Paid, payment.Authorized),
+		Delivery:  payment.Queued,
+		PaidAt:    w.now,
+		CreatedAt: w.now,
+	}
 	if p.Amount == 0 {
 		p.Funds = payment.Paid
 	} else {
@@ -47,7 +78,12 @@ func newWalk(r *rand.Rand) *walk {
 	case 0:
 		p.Delivery, p.Reason, p.ReviewReason = payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted
 	case 1:
-		p.Delivery, p.Reason = payment.Failed, pick(r, payment.ReasonBusy, payment.ReasonNotSelling, payment.ReasonUnknownDevice)
+		p.Delivery, p.Reason = payment.Failed, pick(
+			r,
+			payment.ReasonBusy,
+			payment.ReasonNotSelling,
+			payment.ReasonUnknownDevice,
+		)
 	}
 	w.p = payment.Next(p, w.now)
 	return w
@@ -63,7 +99,16 @@ func (w *walk) step() {
 			w.p = payment.Next(p, w.now)
 		}
 	case 2, 3, 4:
-		w.p, _ = payment.ApplyConfirmation(p, payment.Confirmation{CreditID: p.ID, State: pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"), Code: pick(w.Rand, "", "E-DOOR"), At: now}, now)
+		w.p, _ = payment.ApplyConfirmation(
+			p,
+			payment.Confirmation{
+				CreditID: p.ID,
+				State:    pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"),
+				Code:     pick(w.Rand, "", "E-DOOR"),
+				At:       now,
+			},
+			now,
+		)
 	case 5:
 		w.p = payment.ConfirmationTimedOut(p, now, now)
 	case 6:
@@ -75,7 +120,16 @@ func (w *walk) step() {
 			w.p = payment.ApplyRefundedTotal(p, pick(w.Rand, p.Amount, p.Amount/2, 0), w.IntN(2) == 0, now)
 		}
 	case 8:
-		w.p = payment.ApplyRefundUpdate(p, payment.RefundRecord{Credit: p.ID, Number: p.RefundSeq, Amount: p.RefundAmount, Status: pick(w.Rand, "succeeded", "failed", "pending")}, now)
+		w.p = payment.ApplyRefundUpdate(
+			p,
+			payment.RefundRecord{
+				Credit: p.ID,
+				Number: p.RefundSeq,
+				Amount: p.RefundAmount,
+				Status: pick(w.Rand, "succeeded", "failed", "pending"),
+			},
+			now,
+		)
 	case 9:
 		if w.IntN(4) == 0 {
 			w.p = payment.ApplyCanceled(p, now)
@@ -104,7 +158,19 @@ func (w *walk) work() {
 		w.p, _ = payment.Claim(w.p, w.now)
 		return
 	}
-	o := payment.Outcome{Action: w.p.Step, Result: pick(w.Rand, upstream.OK, upstream.OK, upstream.OK, upstream.Rejected, upstream.Unknown, upstream.Retryable), Began: w.now}
+	o := payment.Outcome{
+		Action: w.p.Step,
+		Result: pick(
+			w.Rand,
+			upstream.OK,
+			upstream.OK,
+			upstream.OK,
+			upstream.Rejected,
+			upstream.Unknown,
+			upstream.Retryable,
+		),
+		Began: w.now,
+	}
 	switch w.p.Step {
 	case payment.StepCheckPending:
 		if w.IntN(2) == 0 {
@@ -114,17 +180,31 @@ func (w *walk) work() {
 		o.NoteID, _, _ = strings.Cut(w.p.NoteIDs, ",")
 	case payment.StepRefund:
 		o.Reconciled = w.p.ReconcileRefund
-		record := payment.RefundRecord{Credit: w.p.ID, Number: w.p.RefundSeq, Amount: w.p.RefundAmount, Status: pick(w.Rand, "succeeded", "pending", "failed")}
+		record := payment.RefundRecord{
+			Credit: w.p.ID,
+			Number: w.p.RefundSeq,
+			Amount: w.p.RefundAmount,
+			Status: pick(w.Rand, "succeeded", "pending", "failed"),
+		}
 		o.Refund, o.Refunds = record, []payment.RefundRecord{record}
 	}
 	if o.Result == upstream.Rejected {
-		o.Err = pick(w.Rand, error(nil), payment.ErrAlreadyRefunded, payment.ErrAlreadyCaptured, payment.ErrAlreadyCanceled, payment.ErrDisputed, payment.ErrBalance)
+		o.Err = pick(
+			w.Rand,
+			error(nil),
+			payment.ErrAlreadyRefunded,
+			payment.ErrAlreadyCaptured,
+			payment.ErrAlreadyCanceled,
+			payment.ErrDisputed,
+			payment.ErrBalance,
+		)
 	}
 	w.now = w.now.Add(time.Second)
 	w.p = payment.ApplyOutcome(w.p, o, w.now)
 }
 
-// known is what has to be so for a text to be said. It does not follow status.go: it is what the text claims.
+// known is what has to be so for a text to be said. It does not follow status.go: it is what the
+// text claims.
 func known() map[string]func(p payment.Payment, now time.Time) bool {
 	machine := func(states ...payment.DeliveryStatus) func(payment.Payment, time.Time) bool {
 		return func(p payment.Payment, _ time.Time) bool { return slices.Contains(states, p.Delivery) }
@@ -139,17 +219,22 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 	failed := machine(payment.Failed)
 	told := func(p payment.Payment, _ time.Time) bool { return p.ReviewReason != "" }
 	taken := func(p payment.Payment, _ time.Time) bool {
-		return p.Funds != payment.Authorized && p.Funds != payment.Capturing && p.Funds != payment.Canceling && p.Funds != payment.Canceled && p.Funds != payment.CaptureFailed
+		return p.Funds != payment.Authorized && p.Funds != payment.Capturing && p.Funds != payment.Canceling &&
+			p.Funds != payment.Canceled &&
+			p.Funds != payment.CaptureFailed
 	}
 	held := func(p payment.Payment, now time.Time) bool { return !taken(p, now) }
 	onItsWay := func(p payment.Payment, _ time.Time) bool {
 		return (p.Delivery == payment.Queued || p.Delivery == payment.Sent) && !p.StartedAt.After(p.CreatedAt)
 	}
 	waiting := func(p payment.Payment, _ time.Time) bool {
-		return p.Delivery == payment.Sent && p.Funds == payment.Paid && p.Amount > 0 && !p.ExpiresAt.IsZero() && (p.CancelReason == "" || p.CancelReason == "retry")
+		return p.Delivery == payment.Sent && p.Funds == payment.Paid && p.Amount > 0 && !p.ExpiresAt.IsZero() &&
+			(p.CancelReason == "" || p.CancelReason == "retry")
 	}
 	k := map[string]func(payment.Payment, time.Time) bool{
-		"title.received": machine(payment.Queued), "title.held": held, "title.sent": machine(payment.Sent), "title.fetched": machine(payment.Fetched),
+		"title.received": machine(
+			payment.Queued,
+		), "title.held": held, "title.sent": machine(payment.Sent), "title.fetched": machine(payment.Fetched),
 		"title.started": ran, "title.confirmed": ran, "title.done": machine(payment.Done), "title.ended": machine(payment.Done), "title.stopping": onItsWay, "title.failed": failed,
 		"title.doubt": func(p payment.Payment, now time.Time) bool { return failed(p, now) || payment.InDoubt(p, now) },
 
@@ -188,23 +273,28 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 			return p.Funds == payment.Paid && (p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear)
 		},
 		"money.releasing": func(p payment.Payment, _ time.Time) bool {
-			return p.Funds == payment.Canceling || (p.Funds == payment.Authorized && p.Delivery == payment.Failed && p.InFlight)
+			return p.Funds == payment.Canceling ||
+				(p.Funds == payment.Authorized && p.Delivery == payment.Failed && p.InFlight)
 		},
 		"money.released": money(payment.Canceled), "money.capture_failed": money(payment.CaptureFailed),
 		"money.refunding": func(p payment.Payment, _ time.Time) bool {
-			return (p.Funds == payment.Refunding && p.RefundAmount > 0) || (p.Funds == payment.Paid && p.Delivery == payment.Failed && p.InFlight)
+			return (p.Funds == payment.Refunding && p.RefundAmount > 0) ||
+				(p.Funds == payment.Paid && p.Delivery == payment.Failed && p.InFlight)
 		},
 		"money.refund_stuck": func(p payment.Payment, now time.Time) bool { return p.Funds == payment.Refunding && told(p, now) },
 		"money.refunded": func(p payment.Payment, _ time.Time) bool {
 			return p.Funds == payment.Refunded && p.RefundedAmount == p.Amount
 		},
-		"money.refund_failed": money(payment.RefundFailed), "money.disputed": money(payment.Disputed), "money.lost": money(payment.DisputeLost),
+		"money.refund_failed": money(
+			payment.RefundFailed,
+		), "money.disputed": money(payment.Disputed), "money.lost": money(payment.DisputeLost),
 		"money.after_stop": onItsWay,
 
 		"next.close": onItsWay, "next.enjoy": failed, "next.ask": always, "next.if_not": machine(payment.Fetched),
 		"next.again": func(p payment.Payment, _ time.Time) bool { return p.Delivery == payment.Failed && !owed(p) },
 		"next.other": func(p payment.Payment, _ time.Time) bool {
-			return p.Delivery == payment.Failed && (p.Reason == payment.ReasonUnknownDevice || p.Reason == payment.ReasonNotSelling)
+			return p.Delivery == payment.Failed &&
+				(p.Reason == payment.ReasonUnknownDevice || p.Reason == payment.ReasonNotSelling)
 		},
 
 		"step.received": taken, "step.held": held, "step.sending": machine(payment.Queued),
@@ -214,7 +304,9 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 			return p.Delivery == payment.Fetched || payment.InDoubt(p, now)
 		},
 		"step.running": ran, "step.over": machine(payment.Done), "step.ended": machine(payment.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
-		"step.released": money(payment.Canceled), "step.refunded": money(payment.Refunded), "step.refund_failed": money(payment.RefundFailed),
+		"step.released": money(
+			payment.Canceled,
+		), "step.refunded": money(payment.Refunded), "step.refund_failed": money(payment.RefundFailed),
 		"step.disputed": money(payment.Disputed), "step.lost": money(payment.DisputeLost),
 	}
 	k["step.releasing"], k["step.refunding"] = k["money.releasing"], func(p payment.Payment, now time.Time) bool {
@@ -262,7 +354,11 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 			if p.Funds == payment.RefundFailed && !s.Help || owed(p) && !s.Help {
 				t.Fatalf("a customer whose money is not back is not told whom to ask: %+v", p)
 			}
-			if p.Step != payment.NoStep && p.Step != payment.StepWait && p.DueAt.Before(now.Add(time.Minute)) && p.Failures == 0 && p.PendingNotice == "" && p.Funds != payment.RefundFailed && s.Renewed == 0 {
+			if p.Step != payment.NoStep && p.Step != payment.StepWait && p.DueAt.Before(now.Add(time.Minute)) &&
+				p.Failures == 0 &&
+				p.PendingNotice == "" &&
+				p.Funds != payment.RefundFailed &&
+				s.Renewed == 0 {
 				t.Fatalf("a page does not renew itself while something moves: %+v", p)
 			}
 			seen[combination{p.Funds, p.Delivery, p.Reason, p.ReviewReason}] = true
@@ -282,7 +378,17 @@ const washerUID = "dev:864475044215258"
 func TestWhatACustomerReads(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
-	base := payment.Payment{ID: "cr_1", DeviceUID: washerUID, Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued, Step: payment.StepPostNote, PaidAt: now.Add(-time.Minute), CreatedAt: now}
+	base := payment.Payment{
+		ID:        "cr_1",
+		DeviceUID: washerUID,
+		Amount:    350,
+		Currency:  "eur",
+		Funds:     payment.Paid,
+		Delivery:  payment.Queued,
+		Step:      payment.StepPostNote,
+		PaidAt:    now.Add(-time.Minute),
+		CreatedAt: now,
+	}
 	for _, row := range []struct {
 		name   string
 		change func(p *payment.Payment)
@@ -363,8 +469,20 @@ func TestAnEndingHasItsTimeWhereThatIsKnown(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
 	failed, back := now.Add(-2*time.Minute), now.Add(-time.Minute)
-	p := payment.Payment{ID: "cr_1", DeviceUID: washerUID, Amount: 350, Currency: "eur", Funds: payment.Refunded, RefundedAmount: 350, Delivery: payment.Failed,
-		Reason: payment.ReasonFailed, PaidAt: now.Add(-time.Hour), CreatedAt: now.Add(-time.Hour), DeliveryAt: failed, FundsAt: back}
+	p := payment.Payment{
+		ID:             "cr_1",
+		DeviceUID:      washerUID,
+		Amount:         350,
+		Currency:       "eur",
+		Funds:          payment.Refunded,
+		RefundedAmount: 350,
+		Delivery:       payment.Failed,
+		Reason:         payment.ReasonFailed,
+		PaidAt:         now.Add(-time.Hour),
+		CreatedAt:      now.Add(-time.Hour),
+		DeliveryAt:     failed,
+		FundsAt:        back,
+	}
 	times := func() (at []time.Time) {
 		for _, s := range statusOf(p, now).Steps {
 			at = append(at, s.At)
