@@ -81,3 +81,41 @@ func TestADisputeThatIsWonChangesNothingButADispute(t *testing.T) {
 		}
 	}
 }
+
+// Stripe's total of the refunds is exact. What the banks kept is at most the rest.
+func TestApplySession(t *testing.T) {
+	t.Parallel()
+	lost := DisputeTotals{Known: true, Lost: 350}
+	for name, row := range map[string]struct {
+		refunded, lost int64 // known before
+		read           int64 // refunded, as Stripe says now
+		wantLost       int64
+	}{
+		"a refund that was made before the lost dispute and is told after it": {0, 350, 100, 250},
+		"a refund that failed after the lost dispute":                         {350, 0, 0, 350},
+		"a part that failed after the lost dispute":                           {350, 0, 100, 250},
+		"nothing new": {100, 250, 100, 250},
+	} {
+		p := queuedPayment()
+		p.Delivery, p.Funds, p.RefundedAmount, p.LostAmount = Fetched, DisputeLost, row.refunded, row.lost
+		p = ApplySession(p, CheckoutSession{IntentStatus: "succeeded", Refunded: row.read}, lost, noon)
+		if p.Funds != DisputeLost || p.RefundedAmount != row.read || p.LostAmount != row.wantLost {
+			t.Errorf("%s: %s, %d refunded, %d lost; want %s, %d, %d",
+				name, p.Funds, p.RefundedAmount, p.LostAmount, DisputeLost, row.read, row.wantLost)
+		}
+	}
+}
+
+// A refund that Stripe lists is recorded even where a dispute seemed to have taken that money.
+func TestApplyRefundListBesideALostDispute(t *testing.T) {
+	t.Parallel()
+	p := queuedPayment()
+	p.Delivery, p.Reason, p.LostAmount = Failed, ReasonExpired, 300
+	p = orderRefund(p, 50, noon)
+	p.ReconcileRefund = true
+	others := []RefundRecord{{Amount: 100, Status: "succeeded"}}
+	p = applyRefundList(p, Outcome{Refunds: others}, noon)
+	if p.Funds != Refunded || p.RefundedAmount != 100 || p.LostAmount != 250 {
+		t.Errorf("%s, %d refunded, %d lost; want %s, 100, 250", p.Funds, p.RefundedAmount, p.LostAmount, Refunded)
+	}
+}

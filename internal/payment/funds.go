@@ -171,7 +171,7 @@ func applyRefundList(p Payment, o Outcome, now time.Time) Payment {
 		p.RefundTarget = max(p.RefundTarget, back+p.RefundAmount)
 	}
 	p.ReconcileRefund = false
-	p.RefundedAmount = min(back, maxRefund(p))
+	p = setRefunded(p, back)
 	p.RefundTarget = min(p.RefundTarget, maxRefund(p))
 	short, arrived := p.RefundedAmount < p.RefundTarget, last.Status == "succeeded"
 	switch {
@@ -267,7 +267,7 @@ func ApplyRefundUpdate(p Payment, r RefundRecord, now time.Time) Payment {
 // ApplyRefundedTotal takes in how much of the charge is back in all: by an event, of which an old
 // one may come late, or as it was read just now.
 func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment {
-	back = min(back, maxRefund(p))
+	back = min(back, p.Amount)
 	switch p.Funds {
 	case Authorized, Capturing, Canceling, Canceled, CaptureFailed:
 		return p // nothing was taken: Stripe may call the end of a hold a refund, and the intent tells
@@ -275,7 +275,7 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 	if !read && back < p.RefundedAmount {
 		return p
 	}
-	p.RefundedAmount = back
+	p = setRefunded(p, back)
 	switch {
 	case p.Funds == Disputed || p.Funds == DisputeLost:
 	case p.Funds == Refunding && back >= p.RefundTarget: // the charge counts a refund that is pending, too: those that were made tell
@@ -299,6 +299,14 @@ func ApplyRefundedTotal(p Payment, back int64, read bool, now time.Time) Payment
 		p.RefundTarget = max(p.RefundTarget, back)
 	}
 	return Next(p, now)
+}
+
+// setRefunded records how much of the charge Stripe has refunded in all. The banks kept at most the
+// rest of the amount, because nobody refunds money that a dispute has taken.
+func setRefunded(p Payment, total int64) Payment {
+	p.RefundedAmount = min(total, p.Amount)
+	p.LostAmount = min(p.LostAmount, p.Amount-p.RefundedAmount)
+	return p
 }
 
 // ApplyCanceled takes in that the hold was cancelled, by us or not.

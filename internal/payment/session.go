@@ -22,7 +22,11 @@ func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) 
 		p = ApplyDisputes(p, c, now)
 	}
 	if s.Refunded > 0 || p.RefundedAmount > 0 {
+		before := p.RefundedAmount
 		p = ApplyRefundedTotal(p, s.Refunded, true, now)
+		if c.Known && p.RefundedAmount < before { // the lost amount was bounded by the older total
+			p = ApplyDisputes(p, c, now)
+		}
 	}
 	return p
 }

@@ -44,9 +44,10 @@ func (s *Stripe) Dispute(sessionID string) bool {
 	return !none && s.OpenDispute(sessionID, "needs_response", 0) != ""
 }
 
-// OpenDispute opens a dispute about an amount of a session's money (minor units; 0: all that is
-// left) in a status of Stripe's: an inquiry ("warning_needs_response"), a dispute
-// ("needs_response"), or one that was prevented. It returns its id, "" if nothing was paid.
+// OpenDispute opens a dispute about an amount of a session's money in a status of Stripe's. The
+// status is an inquiry ("warning_needs_response"), a dispute ("needs_response") or "prevented". The
+// amount is in minor units. 0 stands for all that is left, or all that was paid if nothing is left.
+// OpenDispute returns the dispute's id, or "" if nothing was paid.
 func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,6 +57,9 @@ func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string)
 	}
 	if amount == 0 {
 		amount = i.left()
+	}
+	if amount <= 0 {
+		amount = i.received // a bank may dispute a refunded charge, but never an amount of 0
 	}
 	d := &dispute{id: "du_1" + randomText(23), status: status, of: i, amount: amount, created: s.Now().Unix()}
 	s.disputes.put(d.id, d)
