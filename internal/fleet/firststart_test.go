@@ -19,6 +19,11 @@ const hubVariables = "GET /v1/projects/{project}/devices/{device}/environment_va
 // withoutLimit is a service that is not told what Notehub allows.
 func withoutLimit(s *config.Settings) { s.NotehubPerMinute = 0 }
 
+// slowVariables delays Notehub's replies, so that no read ends between two requests of the test.
+func slowVariables(f *apptest.Front) {
+	f.Notehub.Always(hubVariables, sandbox.Outcome{Applied: true, Status: 200, Delay: 200 * time.Millisecond})
+}
+
 func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 	t.Parallel()
 	for mode, change := range map[string]func(*config.Settings){
@@ -29,6 +34,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
 				f.OwnTerms(10)
+				slowVariables(f)
 				f.Run()
 				for _, uid := range []string{"dev:a", "dev:b"} {
 					for _, path := range []string{"/pay?device=" + uid, "/pay/" + uid, "/use/" + uid} {
@@ -220,6 +226,7 @@ func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 				IntentMetadata: metadata("dev:b"),
 			},
 		)
+		slowVariables(f)
 		f.Run()
 		for _, l := range f.Stripe.Links() {
 			if !l.Active {
