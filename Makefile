@@ -53,3 +53,10 @@ bench: ## the figures of docs/performance.md, measured anew on this machine; ten
 
 help:  ## this list
 	@grep -hE '^[a-z]+: +##' $(MAKEFILE_LIST) | sed 's/: *##/:/'
+
+.PHONY: firmware firmwarefuzz
+firmware: ## the firmware for Notecard hosts; needs gcc, node and Debian's gcc-avr avr-libc arduino-core-avr gcc-arm-none-eabi
+	tests/firmware/run.sh
+
+firmwarefuzz: ## 3,000,000 mutated lines through the firmware's reader
+	tests/firmware/run.sh fuzz
