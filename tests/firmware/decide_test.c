@@ -271,12 +271,19 @@ static void test_expired(void)
 	note(w, "completed", "cr_a", EXPIRES(1789999999));
 	empty(w);
 	expect(w, "cr_a", 0, "expired expired");
+	w->clock_error = -86400; /* its money is back, whatever the clock says now */
+	power_on(w);
+	note(w, "completed", "cr_a", EXPIRES(1789999999));
+	empty(w);
+	expect(w, "cr_a", 0, "expired expired expired");
+	w->clock_error = 0;
+	power_on(w);
 	note(w, "completed", "cr_a", EXPIRES(1790000900)); /* the operator's Retry */
 	empty(w);
-	expect(w, "cr_a", 1, "expired expired started");
+	expect(w, "cr_a", 1, "expired expired expired started");
 	note(w, "completed", "cr_a", EXPIRES(1790000990));
 	empty(w);
-	expect(w, "cr_a", 1, "expired expired started started");
+	expect(w, "cr_a", 1, "expired expired expired started started");
 	free(w);
 }
 

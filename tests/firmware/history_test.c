@@ -56,8 +56,8 @@ static void history(uint32_t seed, const flavor *f)
 	w->reply_ms = 1;
 	w->pulse_ms = 1;
 	w->no_sums = !f->sums;
-	w->lose_per_cent = f->sums ? 17 : 33;
-	w->garble_per_cent = f->sums ? 20 : 0; /* of those that are left: a third in all */
+	w->lose_per_cent = 17;
+	w->garble_per_cent = 20; /* of those that are left: a third in all */
 	for (int i = 0; i < n; i++) {
 		memcpy(ids[i], "cr_", 4);
 		for (int c = 3; c < 19; c++)

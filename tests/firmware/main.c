@@ -33,6 +33,8 @@ int main(int argc, char **argv)
 			if (failures > before) {
 				failed++;
 				printf("FAIL %s\n", t->name);
+				if (amount("NOTEPAY_STOP", 0))
+					return 1;
 			}
 		}
 	}

@@ -216,7 +216,7 @@ static void test_storage_fails(void)
 static void break_storage(void *context, const char *line)
 {
 	world *w = context;
-	if (strstr(line, "note.add"))
+	if (strstr(line, "\"done\""))
 		w->broken_storage = true;
 }
 
@@ -229,7 +229,14 @@ static void test_mark_fails(void)
 	notepay_poll(&w->np);
 	pass(w, 30000, 2);
 	check(!w->on, "on after its time");
-	check(starts(w, "cr_b") == 0, "started without storage");
+	w->broken_storage = false; /* but what it holds is not certain */
+	w->on_request = NULL;
+	note(w, "completed", "cr_c", "");
+	pass(w, 30000, 2);
+	check(starts(w, "cr_c") == 0, "started after the storage had failed");
+	power_on(w);
+	empty(w);
+	check(starts(w, "cr_c") == 1, "not started after a reset");
 	free(w);
 }
 
@@ -258,18 +265,39 @@ static void test_ring(void)
 	note(w, "ended", "cr_long", "");
 	empty(w);
 	expect(w, "cr_long", 2, "started done");
-	for (int i = 0; i < 70000; i++) { /* the sequence number goes round */
+	for (int i = 0; i < 66000; i++) { /* the sequence number goes round */
 		snprintf(id, sizeof id, "cr_c%d", i);
 		note(w, "refunded", id, "");
 		notepay_poll(&w->np);
-		if (i % 5000 == 0) {
-			power_on(w);
-			note(w, "completed", id, "");
-			notepay_poll(&w->np);
-			check(starts(w, id) == 0, "%s was forgotten", id);
-		}
+		if (i < 65200)
+			continue;
+		power_on(w);
+		snprintf(id, sizeof id, "cr_c%d", i - 30);
+		note(w, "completed", id, "");
+		notepay_poll(&w->np);
+		check(starts(w, id) == 0, "%s was forgotten", id);
 	}
 	free(w);
+}
+
+/* A garbled line is one that another Notecard would have sent: with another id, and whole. */
+static void test_garbled_id(void)
+{
+	for (int sums = 0; sums < 2; sums++) {
+		world *w = ready();
+		w->no_sums = !sums;
+		note(w, "completed", "cr_a", "");
+		empty(w);
+		note(w, "completed", "cr_wrong", "");
+		snprintf(w->raw_reply, sizeof w->raw_reply, "%s", w->queue[0]);
+		w->queued = 0;
+		note(w, "completed", "cr_right", "");
+		w->raw_times = sums ? 3 : 1; /* the same twice is believed of a Notecard that sends no sums */
+		empty(w);
+		expect(w, "cr_wrong", 0, "");
+		expect(w, "cr_right", 1, "started");
+		free(w);
+	}
 }
 
 static void test_blank_storage(void)
@@ -343,6 +371,7 @@ const test order_tests[] = {
 	{"storage that does not hold starts nothing", test_storage_fails},
 	{"storage that fails later ends all sales", test_mark_fails},
 	{"the ring keeps what runs", test_ring},
+	{"a garbled id starts nothing", test_garbled_id},
 	{"blank storage", test_blank_storage},
 	{"bits flip in storage", test_bit_flips},
 	{"unsure", test_unsure},

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# run.sh tests the firmware: run.sh host (the C tests), run.sh fuzz (3,000,000 mutated lines), or
-# nothing for all of it.
+# run.sh tests the firmware: run.sh host (the C tests), run.sh fuzz [LINES [SEED]], or all of it.
 #
 # Copyright (c) 2026 the notepay authors
 # SPDX-License-Identifier: MIT
@@ -41,6 +40,7 @@ host) host ;;
 fuzz) fuzz "${@:2}" ;;
 all)
 	host
+	node mutants.js
 	./sizes.sh
 	;;
 esac

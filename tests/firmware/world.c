@@ -180,9 +180,9 @@ static size_t transact(void *context, char *line, size_t length, size_t size)
 	wait(w, (uint64_t)w->reply_ms);
 	notecard(w, line, reply, sizeof reply);
 	maybe_dark(w); /* after it was handled, before the reply was read */
-	if (w->raw_reply[0]) {
+	if (w->raw_times > 0) {
 		snprintf(reply, sizeof reply, "%s", w->raw_reply);
-		w->raw_reply[0] = 0;
+		w->raw_times--;
 	} else if (!w->no_sums) {
 		n = strlen(reply);
 		snprintf(reply + n - 1, sizeof reply - n, "%c\"crc\":\"%s:%08lX\"}\r\n", n > 2 ? ',' : ' ', sequence,

@@ -48,7 +48,9 @@ typedef struct {
 	int popped; /* how often a note was removed */
 	answer answers[MAX_ANSWERS];
 	int answered;
-	char last_request[800], raw_reply[800]; /* raw_reply, if set, is the next reply, as it is */
+	char last_request[800];
+	char raw_reply[800]; /* if raw_times is above 0, the next replies are this, as it is */
+	int raw_times;
 
 	bool no_sums, mute, full, broken_storage, read_only;
 	int lose_per_cent, garble_per_cent; /* of the replies */
