@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh tests the firmware: run.sh host (the C tests), run.sh fuzz [LINES [SEED]], or all of it.
+# run.sh tests the firmware: run.sh host (the C tests), run.sh boards (the examples), run.sh fuzz [LINES [SEED]], or
+# all but the last.
 #
 # Copyright (c) 2026 the notepay authors
 # SPDX-License-Identifier: MIT
@@ -35,12 +36,34 @@ fuzz() {
 	NOTEPAY_FUZZ=${1:-3000000} NOTEPAY_SEED=${2:-$RANDOM} "$out/checked" line,\ mutated
 }
 
+# boards compiles the examples and runs two of them in a simulated Uno. A port that does not tick
+# while it waits must be caught there.
+boards() {
+	[ -d ../avr/node_modules ] || npm ci --prefix ../avr --ignore-scripts --no-audit --no-fund
+	./sketches.sh "$out/boards"
+	node ../avr/test.js "$out/boards"
+	mkdir "$out/mutant"
+	cp -r ../../firmware/notepay "$out/mutant/library"
+	sed -i 's/NOTEPAY_REPLY_MS); npTick())/NOTEPAY_REPLY_MS); npWatchdog())/' "$out/mutant/library/src/NotepaySerial.h"
+	if cmp -s "$out/mutant/library/src/NotepaySerial.h" $src/NotepaySerial.h; then
+		echo "FAIL: the tick in the delay is written differently"
+		return 1
+	fi
+	LIBRARY="$out/mutant/library" ./sketches.sh "$out/boards" uno >/dev/null
+	if node ../avr/test.js "$out/boards" washer >/dev/null; then
+		echo "FAIL: no test misses the tick in the delay"
+		return 1
+	fi
+}
+
 case ${1:-all} in
 host) host ;;
 fuzz) fuzz "${@:2}" ;;
+boards) boards ;;
 all)
 	host
 	node mutants.js
 	./sizes.sh
+	boards
 	;;
 esac

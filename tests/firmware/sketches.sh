@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sketches.sh DIR compiles the examples against Debian's Arduino core into DIR: for an Uno with the
+# sketches.sh DIR [uno] compiles the examples against Debian's Arduino core into DIR: for an Uno with the
 # UART port, and for a Mega with a Notecard.h of ours, or with the real library if NOTE_ARDUINO is its folder.
 # It fails on a warning in our files, on an example of 60 lines, and if a figure of firmware/README.md is exceeded.
 #
@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 out=${1:-$(mktemp -d)}
-library=../../firmware/notepay
+library=${LIBRARY:-../../firmware/notepay}
 arduino=/usr/share/arduino/hardware/arduino/avr
 bad=0
 
@@ -64,6 +64,9 @@ read -r flash ram < <(avr-size "$out/Washer.elf" | awk 'NR == 2 { print $1 + $2,
 at_most "flash of Washer on an Uno" "$flash" 12500
 at_most "RAM of Washer on an Uno" "$ram" 1600
 
+if [ "${2:-}" = uno ]; then
+	exit $bad
+fi
 compile MEGA2560 atmega2560 mega
 if [ -z "${NOTE_ARDUINO:-}" ]; then
 	for name in Washer Vending Locker Charger; do

@@ -21,6 +21,9 @@
 #define NOTEPAY_POLL_MS 60000UL
 #endif
 
+/* NOTEPAY_ATTN makes ATTN go HIGH when a note comes. */
+#define NOTEPAY_ATTN "{\"req\":\"card.attn\",\"mode\":\"arm,files\",\"files\":[\"payment.qi\"]"
+
 /* NOTEPAY_NO_ATTN is for boards whose ATTN is not connected. They read every 2 s. */
 static const uint8_t NOTEPAY_NO_ATTN = 255;
 
@@ -30,7 +33,7 @@ static struct {
 	const char *hub;
 	uint32_t polled, wait; /* when the queue was read, and how long it may rest */
 	uint8_t attn;
-	bool hub_set, running;
+	bool hub_set, armed, running;
 } np_;
 
 #if defined(__AVR__)
@@ -88,24 +91,28 @@ static bool npStart(const notepay_port *port, const notepay_machine *machine, co
 static void npLoop(void)
 {
 	notepay_result result;
-	bool running;
+	bool running, fired;
 
 	npTick();
 	running = notepay_running(&npState) > 0;
 	if (np_.running && !running)
 		np_.wait = 0; /* its end is answered now */
 	np_.running = running;
-	/* ATTN is read as a level, and armed again after it fired and before the queue is read. */
-	if (np_.attn != NOTEPAY_NO_ATTN && digitalRead(np_.attn) == HIGH && millis() - np_.polled >= 500 &&
-	    notepay_request(&npState, "{\"req\":\"card.attn\",\"mode\":\"arm,files\",\"files\":[\"payment.qi\"]"))
-		np_.wait = 0;
-	if (millis() - np_.polled < np_.wait)
+	/* ATTN is read as a level, because it stays HIGH until it is armed again. */
+	fired = np_.attn != NOTEPAY_NO_ATTN && digitalRead(np_.attn) == HIGH;
+	if (millis() - np_.polled < np_.wait && !(fired && np_.armed))
 		return;
 	if (!np_.hub_set)
 		np_.hub_set = notepay_request(&npState, np_.hub);
 	result = notepay_poll(&npState);
+	/* It is armed after it fired, and then the queue is read again, for what came in between. */
+	if (fired) {
+		np_.armed = result != NOTEPAY_WAIT && notepay_request(&npState, NOTEPAY_ATTN);
+		result = np_.armed ? NOTEPAY_MORE : NOTEPAY_WAIT;
+	}
 	np_.polled = millis();
-	np_.running = notepay_running(&npState) > 0;
+	if (notepay_running(&npState) > 0)
+		np_.running = true; /* if it has ended meanwhile, the next call sees it */
 	np_.wait = result == NOTEPAY_MORE ? 0 : result == NOTEPAY_WAIT ? 5000 : NOTEPAY_POLL_MS;
 	if (result == NOTEPAY_IDLE && np_.attn == NOTEPAY_NO_ATTN)
 		np_.wait = 2000;
