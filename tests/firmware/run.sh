@@ -24,7 +24,11 @@ host() {
 	gcc -std=c99 "${strict[@]}" -O2 "${tests[@]}" $src/notepay.c -o "$out/fast" &
 	# A line of 64 kB that the core has to read.
 	checked -DNOTEPAY_LINE=65535 "${tests[@]}" $src/notepay.c -o "$out/large"
+	gcc -std=c99 -c $src/notepay.c -o "$out/notepay.o"
+	g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -Iport -Ishim -I$src port/port_test.cpp \
+		"$out/notepay.o" -o "$out/port"
 	wait
+	"$out/port"
 	NOTEPAY_CUTS=0 NOTEPAY_HISTORIES=2000 NOTEPAY_FUZZ=100000 "$out/checked" &
 	"$out/large" line,\ nesting line,\ 64
 	NOTEPAY_FIGURES=1 "$out/fast" cut histories
