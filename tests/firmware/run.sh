@@ -25,8 +25,18 @@ host() {
 	# A line of 64 kB that the core has to read.
 	checked -DNOTEPAY_LINE=65535 "${tests[@]}" $src/notepay.c -o "$out/large"
 	gcc -std=c99 -c $src/notepay.c -o "$out/notepay.o"
-	g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -Iport -Ishim -I$src port/port_test.cpp \
+	g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -Ishim -I$src port/port_test.cpp \
 		"$out/notepay.o" -o "$out/port"
+	for storage in -DARDUINO_ARCH_ESP32 -DNOTEPAY_I2C_STORAGE=0x50; do
+		g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -I$src $storage port/storage_test.cpp -o "$out/storage"
+		"$out/storage"
+	done
+	# A board whose EEPROM is emulated is refused.
+	if g++ -std=c++11 -Iport -I$src -DARDUINO_ARCH_RP2040 -fsyntax-only port/storage_test.cpp 2>"$out/refused" ||
+		! grep -q 'emulated and erases a sector' "$out/refused"; then
+		echo "FAIL: emulated EEPROM is not refused"
+		return 1
+	fi
 	wait
 	"$out/port"
 	NOTEPAY_CUTS=0 NOTEPAY_HISTORIES=2000 NOTEPAY_FUZZ=100000 "$out/checked" &

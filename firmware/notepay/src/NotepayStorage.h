@@ -92,6 +92,9 @@ static bool npSave(void *, uint16_t at, const void *from, uint8_t n)
 
 #include <Preferences.h>
 
+#include <stdio.h>
+#include <string.h>
+
 static const uint8_t npSlots = 64;
 
 /* npPreferences opens the records, each of which is one value of NVS: the old or the new. */
