@@ -34,7 +34,8 @@ function washer() {
 	card.note({payment_status: 'completed', credit_id: 'cr_7k3m9q2xh4abcdef', expires: 1790000600, duration_s: 3});
 	const from = uno.ms;
 	uno.run(2000, () => uno.high);
-	check(uno.high && uno.ms - from <= 600, `the relay is on ${Math.round(uno.ms - from)} ms after the note (at most 600)`);
+	check(uno.high && uno.ms - from <= 600,
+		`the relay is on ${Math.round(uno.ms - from)} ms after the note (at most 600)`);
 	uno.run(2000, () => card.queue.length === 0);
 	check(card.answers[0] === 'cr_7k3m9q2xh4abcdef started', `answered ${card.answers}`);
 	uno.run(500);
@@ -43,7 +44,8 @@ function washer() {
 	card.fired = true; // so that it asks while the Notecard is mute
 	uno.run(4000, () => !uno.high);
 	const late = uno.ms - on - 3000;
-	check(!uno.high && Math.abs(late) <= 250, `with a mute Notecard the relay is off ${Math.round(late)} ms after its time (at most 250)`);
+	check(!uno.high && Math.abs(late) <= 250,
+		`with a mute Notecard the relay is off ${Math.round(late)} ms after its time (at most 250)`);
 	card.mute = false;
 	uno.run(15000, () => card.answers.length > 1);
 	check(card.answers[1] === 'cr_7k3m9q2xh4abcdef done', `then answered ${card.answers[1]}`);
@@ -62,8 +64,11 @@ function vending() {
 	const widths = [], gaps = [], lines = card.lines.length;
 	for (let i = 0; i + 1 < uno.edges.length; i++)
 		(uno.edges[i].high ? widths : gaps).push(uno.edges[i + 1].ms - uno.edges[i].ms);
-	check(widths.length === 4 && widths.every(ms => Math.abs(ms - 50) <= 1), `pulses of ${widths.map(ms => ms.toFixed(2)).join(', ')} ms (50 to within 1)`);
-	check(gaps.length === 3 && gaps.every(ms => Math.abs(ms - 100) <= 1), `gaps of ${gaps.map(ms => ms.toFixed(2)).join(', ')} ms (100 to within 1)`);
+	const exact = list => list.map(ms => ms.toFixed(2)).join(', ');
+	check(widths.length === 4 && widths.every(ms => Math.abs(ms - 50) <= 1),
+		`pulses of ${exact(widths)} ms (50 to within 1)`);
+	check(gaps.length === 3 && gaps.every(ms => Math.abs(ms - 100) <= 1),
+		`gaps of ${exact(gaps)} ms (100 to within 1)`);
 	check(lines > 0 && card.answers.join() === 'cr_a started', `answered ${card.answers}`);
 	uno.pin4 = false; // inhibit
 	uno.ports.d.setPin(4, false);
@@ -83,10 +88,12 @@ function cuts(name, more, pin4, bad) {
 		card.note({payment_status: 'completed', credit_id: id, expires: 1790000600, ...more});
 		uno.run(380 + 18 * i); // from before the record to after the start
 		uno.cut(300 + 100 * i);
-		uno.run(6000, () => card.queue.length === 0 && !uno.high && card.answers.length > 0 && (!more.duration_s || /done|failed/.test(card.answers.join())));
+		uno.run(6000, () => card.queue.length === 0 && !uno.high && card.answers.length > 0 &&
+			(!more.duration_s || /done|failed/.test(card.answers.join())));
 		const said = card.answers.join(', '), kept = /started|done/.test(card.answers[0]);
 		const why = bad(uno, kept);
-		if (why || !said) check(false, `${name}, cut ${i}: ${why || 'not answered'}; ${said}; ${uno.starts} edges, ${Math.round(uno.onMs)} ms`);
+		if (why || !said)
+			check(false, `${name}, cut ${i}: ${why || 'not answered'}; ${said}; ${uno.starts} starts, ${uno.onMs} ms`);
 		kept ? started++ : refused++;
 	}
 	check(started + refused === 10, `10 power cuts, ${name}: ${started} kept the money, ${refused} gave it back`);

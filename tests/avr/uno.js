@@ -12,7 +12,8 @@ function program(file) {
 	for (const line of fs.readFileSync(file, 'utf8').split('\n')) {
 		if (line.slice(7, 9) !== '00') continue;
 		const at = parseInt(line.slice(3, 7), 16);
-		for (let i = 0; i < parseInt(line.slice(1, 3), 16); i++) flash[at + i] = parseInt(line.slice(9 + 2 * i, 11 + 2 * i), 16);
+		for (let i = 0; i < parseInt(line.slice(1, 3), 16); i++)
+			flash[at + i] = parseInt(line.slice(9 + 2 * i, 11 + 2 * i), 16);
 	}
 	return new Uint16Array(flash.buffer);
 }
@@ -38,7 +39,8 @@ class Notecard {
 	}
 
 	note(body) {
-		this.queue.push({body: {timestamp: 1640995200, session_id: 'cs_test_' + 'a1B2c3D4e5F6g7H8i9J0'.repeat(3).slice(0, 58), ...body}, time: 1640995210});
+		const session_id = 'cs_test_' + 'a1B2c3D4e5F6g7H8i9J0'.repeat(3).slice(0, 58);
+		this.queue.push({body: {timestamp: 1640995200, session_id, ...body}, time: 1640995210});
 		this.fired = true;
 	}
 
@@ -80,7 +82,8 @@ class Notecard {
 // Uno runs a sketch. pins tells of changes of the output pin; eeprom survives power cuts.
 class Uno {
 	constructor(hex, notecard, output) {
-		Object.assign(this, {words: program(hex), notecard, output, eeprom: new avr.EEPROMMemoryBackend(1024), before: 0, edges: []});
+		Object.assign(this, {words: program(hex), notecard, output, before: 0, edges: []});
+		this.eeprom = new avr.EEPROMMemoryBackend(1024);
 		this.powerOn();
 	}
 

@@ -120,8 +120,8 @@ static void run_cuts(const kind *k, const setting *s, tally *t)
 		w->cut_in = cut;
 		w->more_cuts = s->more_cuts;
 		note(w, "completed", "cr_a", k->more);
-		snprintf(what, sizeof what, "%s, unsure %d, torn %d, dark %u s, late %u s, %d more, cut %ld", k->name, s->unsure,
-		         s->torn, s->dark_s, s->late_s, s->more_cuts, cut);
+		snprintf(what, sizeof what, "%s, unsure %d, torn %d, dark %u s, late %u s, %d more, cut %ld", k->name,
+		         s->unsure, s->torn, s->dark_s, s->late_s, s->more_cuts, cut);
 		settle_world(w, 400, s->dark_s);
 		if (w->cuts == 0)
 			break;
@@ -145,6 +145,9 @@ static void all_cuts(uint8_t unsure)
 				for (int l = 0; l < 2; l++)
 					for (int more = 0; more < 3; more++) {
 						setting s = {unsure, torn, dark[d], late[l], more};
+						/* A torn byte that is old or 0xff is one of those that are random. */
+						if (torn < 2 && (d != 1 || l > 0))
+							continue;
 						if (reduced ? torn == 2 && more == 1 : more == 0 || (torn == 2 && l == 0))
 							run_cuts(&kinds[i], &s, &t);
 					}
@@ -154,7 +157,8 @@ static void all_cuts(uint8_t unsure)
 		if (unsure == NOTEPAY_UNSURE_STARTED)
 			check(t.given_away == 0, "%s: %d given away", kinds[i].name, t.given_away);
 		if (amount("NOTEPAY_FIGURES", 0))
-			printf("  unsure %d, %-7s: %6d cuts, starts %d / %d / %d, given away %d, paid for nothing %d, for the operator %d\n",
+			printf("  unsure %d, %-7s: %6d cuts, starts %d / %d / %d, given away %d, paid for nothing %d, for the "
+			       "operator %d\n",
 			       unsure, kinds[i].name, t.cuts, t.starts[0], t.starts[1], t.starts[2], t.given_away, t.for_nothing,
 			       t.settled_by_operator);
 	}

@@ -7,7 +7,7 @@ const {execFile} = require('child_process');
 
 const src = path.join(__dirname, '../../firmware/notepay/src');
 const out = fs.mkdtempSync(path.join(os.tmpdir(), 'mutants'));
-const sources = fs.readdirSync(src).filter(name => /^notepay(_line)?\.[ch]$/.test(name));
+const sources = fs.readdirSync(src).filter(name => /^notepay.*\.[ch]$/.test(name));
 const tests = fs.readdirSync(__dirname).filter(name => name.endsWith('.c'));
 const objects = tests.map(name => path.join(out, name + '.o'));
 
@@ -33,7 +33,7 @@ async function judge(mutant, dir) {
 	fs.mkdirSync(dir);
 	for (const name of sources) fs.copyFileSync(path.join(src, name), path.join(dir, name));
 	for (const {file, from, to} of mutant.edits) {
-		const target = path.join(dir, file), text = fs.readFileSync(target, 'utf8'), parts = text.split(from.join('\n'));
+		const target = path.join(dir, file), parts = fs.readFileSync(target, 'utf8').split(from.join('\n'));
 		if (parts.length !== 2) return `the text to change is there ${parts.length - 1} times`;
 		fs.writeFileSync(target, parts.join(to.join('\n')));
 	}

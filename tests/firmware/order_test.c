@@ -30,7 +30,10 @@ static void follow(void *context, const char *line)
 	world *w = context;
 	char step[80];
 	snprintf(step, sizeof step, "%s[%d starts, %lu bytes] ",
-	         strstr(line, "delete") ? "pop" : strstr(line, "note.get") ? "peek" : strstr(line, "note.add") ? "confirm" : "time",
+	         strstr(line, "delete")     ? "pop"
+	         : strstr(line, "note.get") ? "peek"
+	         : strstr(line, "note.add") ? "confirm"
+	                                    : "time",
 	         w->started, (unsigned long)w->saved);
 	if (strlen(trace) + strlen(step) < sizeof trace)
 		memcpy(trace + strlen(trace), step, strlen(step) + 1);
@@ -252,6 +255,7 @@ static void test_ring(void)
 {
 	world *w = ready();
 	char id[24];
+	w->np.top = 65330; /* the sequence number goes round below */
 	note(w, "completed", "cr_long", ",\"duration_s\":14000");
 	notepay_poll(&w->np);
 	for (int i = 0; i < 100; i++) {
@@ -272,13 +276,13 @@ static void test_ring(void)
 	note(w, "ended", "cr_long", "");
 	empty(w);
 	expect(w, "cr_long", 2, "started done");
-	for (int i = 0; i < 66000; i++) { /* the sequence number goes round */
+	for (int i = 0; i < 200; i++) {
 		snprintf(id, sizeof id, "cr_c%d", i);
 		note(w, "refunded", id, "");
 		notepay_poll(&w->np);
-		if (i < 65200)
-			continue;
 		power_on(w);
+		if (i < 30)
+			continue;
 		snprintf(id, sizeof id, "cr_c%d", i - 30);
 		note(w, "completed", id, "");
 		notepay_poll(&w->np);

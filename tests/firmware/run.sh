@@ -25,10 +25,11 @@ host() {
 	# A line of 64 kB that the core has to read.
 	checked -DNOTEPAY_LINE=65535 "${tests[@]}" $src/notepay.c -o "$out/large"
 	gcc -std=c99 -c $src/notepay.c -o "$out/notepay.o"
-	g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -Ishim -I$src port/port_test.cpp \
-		"$out/notepay.o" -o "$out/port"
+	g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -Ishim -I$src \
+		port/port_test.cpp "$out/notepay.o" -o "$out/port"
 	for storage in -DARDUINO_ARCH_ESP32 -DNOTEPAY_I2C_STORAGE=0x50; do
-		g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -I$src $storage port/storage_test.cpp -o "$out/storage"
+		g++ -std=c++11 -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -Iport -I$src \
+			$storage port/storage_test.cpp -o "$out/storage"
 		"$out/storage"
 	done
 	# A board whose EEPROM is emulated is refused.
@@ -76,6 +77,7 @@ fuzz) fuzz "${@:2}" ;;
 boards) boards ;;
 all)
 	host
+	sign/sign_test.sh
 	node mutants.js
 	./sizes.sh
 	boards

@@ -26,23 +26,27 @@ compile() {
 			avr-gcc "${flags[@]}" "${system[@]}" -w -c "$file" -o "$objects/$(basename "$file").o"
 		done
 		for file in $arduino/cores/arduino/*.cpp $arduino/libraries/Wire/src/*.cpp; do
-			avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -DDECIMAL_DIG=__DECIMAL_DIG__ -w -c "$file" -o "$objects/$(basename "$file").o"
+			avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -DDECIMAL_DIG=__DECIMAL_DIG__ -w -c "$file" \
+				-o "$objects/$(basename "$file").o"
 		done
-		avr-gcc "${flags[@]}" "${system[@]}" -w -c $arduino/libraries/Wire/src/utility/twi.c -o "$objects/twi.c.o"
+		avr-gcc "${flags[@]}" "${system[@]}" -w -c $arduino/libraries/Wire/src/utility/twi.c \
+			-o "$objects/twi.c.o"
 		avr-gcc-ar rcs "$objects/core.a" "$objects"/*.o
 	fi
-	avr-gcc "${flags[@]}" -std=gnu11 -Wall -Wextra -Werror -I$library/src -c $library/src/notepay.c -o "$objects/notepay.o"
+	avr-gcc "${flags[@]}" -std=gnu11 -Wall -Wextra -Werror -I"$library/src" -c "$library/src/notepay.c" \
+		-o "$objects/notepay.o"
 }
 
 # sketch NAME FLAGS... compiles an example.
 sketch() {
-	avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -Wall -Wextra -Werror -I$library/src -include Arduino.h "${@:2}" \
+	avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -Wall -Wextra -Werror -I"$library/src" -include Arduino.h "${@:2}" \
 		-x c++ -c "$library/examples/$1/$1.ino" -o "$objects/$1.o"
 }
 
 # link NAME FLAGS... links it.
 link() {
-	avr-gcc "${flags[@]}" -fuse-linker-plugin -Wl,--gc-sections "$objects/$1.o" "$objects/notepay.o" "${@:2}" "$objects/core.a" -lm -o "$out/$1.elf"
+	avr-gcc "${flags[@]}" -fuse-linker-plugin -Wl,--gc-sections "$objects/$1.o" "$objects/notepay.o" "${@:2}" \
+		"$objects/core.a" -lm -o "$out/$1.elf"
 	avr-objcopy -O ihex -R .eeprom "$out/$1.elf" "$out/$1.hex"
 	avr-size "$out/$1.elf" | awk -v name="$1" 'NR == 2 { print "  " name ": flash " $1 + $2 " B, RAM " $2 + $3 " B" }'
 }
@@ -75,10 +79,12 @@ if [ -z "${NOTE_ARDUINO:-}" ]; then
 	done
 else
 	for file in "$NOTE_ARDUINO"/src/*.cpp; do
-		avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -w -I"$NOTE_ARDUINO/src" -c "$file" -o "$objects/note_$(basename "$file").o"
+		avr-g++ "${flags[@]}" "${cpp[@]}" "${system[@]}" -w -I"$NOTE_ARDUINO/src" -c "$file" \
+			-o "$objects/note_$(basename "$file").o"
 	done
 	for file in "$NOTE_ARDUINO"/src/note-c/*.c; do
-		avr-gcc "${flags[@]}" "${system[@]}" -w -I"$NOTE_ARDUINO/src" -c "$file" -o "$objects/note_$(basename "$file").o"
+		avr-gcc "${flags[@]}" "${system[@]}" -w -I"$NOTE_ARDUINO/src" -c "$file" \
+			-o "$objects/note_$(basename "$file").o"
 	done
 	for name in Washer Vending Locker Charger; do
 		sketch $name -I"$NOTE_ARDUINO/src"

@@ -1,12 +1,12 @@
-// stack.js prints how deep the calls of a C file can go, from the graph that gcc -fcallgraph-info=su
+// stack.js prints how deep the calls of C files can go, from the graphs that gcc -fcallgraph-info=su
 // writes. Calls through pointers (the port and the machine) count nothing.
 //
 // Copyright (c) 2026 the notepay authors
 // SPDX-License-Identifier: MIT
-const text = require('fs').readFileSync(process.argv[2], 'utf8');
+const text = process.argv.slice(2).map(name => require('fs').readFileSync(name, 'utf8')).join('\n');
 const size = {}, calls = {};
 for (const [, name, bytes] of text.matchAll(/node: \{ title: "([^"]+)" label: "[^"]*?(?:\\n(\d+) bytes[^"]*)?"/g))
-	size[name] = Number(bytes || 0);
+	size[name] = Math.max(size[name] || 0, Number(bytes || 0)); // 0 where another file only calls it
 for (const [, from, to] of text.matchAll(/edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"/g))
 	(calls[from] ||= new Set()).add(to);
 function depth(name, path = []) {

@@ -128,7 +128,9 @@ static bool npSave(void *, uint16_t at, const void *from, uint8_t n)
 }
 
 #else
-#error "notepay: the EEPROM of this board is emulated and erases a sector on commit, so a power cut would lose all credits. Add an I2C FRAM and define NOTEPAY_I2C_STORAGE as its address (0x50)."
+/* A power cut during the commit would lose all credits. */
+#error "notepay: the EEPROM of this board is emulated and erases a sector on commit. Add an FRAM on I2C."
+#error "notepay: then define NOTEPAY_I2C_STORAGE as its address, such as 0x50."
 #endif
 
 #endif

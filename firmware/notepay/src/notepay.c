@@ -8,6 +8,9 @@
  */
 #include "notepay.h"
 #include "notepay_line.h"
+#ifdef NOTEPAY_SIGN
+#include "notepay_sign.h"
+#endif
 
 #include <string.h>
 
@@ -421,6 +424,10 @@ static bool receive(notepay *np)
 	understand(body, c);
 	if (!(completed || is(status, "\"refunded\"") || is(status, "\"ended\"")) || !pack(c->id, id))
 		return true; /* not for us: it is removed, so that it holds up nothing */
+#ifdef NOTEPAY_SIGN
+	if (!notepay_signed(np->machine->key, status, c, find(body, "sig")))
+		return true; /* its sender does not know the key: no start, no stop, no answer */
+#endif
 	slot = lookup(np, id, &r);
 	known = slot != NO_SLOT && r.kind != EXPIRED;
 	unacted = known && r.kind == TAKEN && !marked(&r, RAN);

@@ -10,6 +10,8 @@
 #ifndef NOTEPAY_H
 #define NOTEPAY_H
 
+#include "notepay_config.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -88,6 +90,9 @@ typedef struct {
 	uint32_t max_run_s; /* 0: NOTEPAY_MAX_RUN_S; at most 16,777,215 */
 	uint8_t unsure;
 	void *context;
+#ifdef NOTEPAY_SIGN
+	const uint8_t *key; /* 32 bytes: what notepay device-key prints for this Notecard */
+#endif
 } notepay_machine;
 
 typedef enum {
@@ -134,6 +139,10 @@ typedef struct {
 	notepay_credit credit;
 	char line[NOTEPAY_LINE];
 } notepay;
+
+#ifdef NOTEPAY_SIGN
+#define notepay_begin notepay_begin_signed /* a sketch and a library that differ do not link */
+#endif
 
 /* notepay_begin switches the outputs off and reads the records. It reports whether the
  * storage can be used; if it cannot, nothing is ever started. */
