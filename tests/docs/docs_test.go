@@ -81,6 +81,7 @@ func documents(t *testing.T) []string {
 func isCode(name string) bool {
 	base := path.Base(name)
 	kinds := []string{".go", ".sql", ".html", ".js", ".css", ".json", ".yml", ".sh", ".patch"}
+	kinds = append(kinds, ".c", ".cpp", ".h", ".ino") // of the firmware
 	others := []string{"Makefile", "run", "go.mod", ".env.example", ".gitignore"}
 	return !strings.HasPrefix(name, "tests/docs/") &&
 		(slices.Contains(kinds, path.Ext(name)) || slices.Contains(others, base))
