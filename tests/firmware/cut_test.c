@@ -136,7 +136,7 @@ static int total;
 static void all_cuts(uint8_t unsure)
 {
 	const uint32_t dark[] = {0, 20, 200}, late[] = {0, 25};
-	bool reduced = amount("NOTEPAY_CUTS", 1) == 0;
+	bool reduced = amount("FIRMWARE_CUTS", 1) == 0;
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
 		tally t;
 		memset(&t, 0, sizeof t);
@@ -156,7 +156,7 @@ static void all_cuts(uint8_t unsure)
 			check(t.for_nothing == 0, "%s: %d paid for nothing", kinds[i].name, t.for_nothing);
 		if (unsure == NOTEPAY_UNSURE_STARTED)
 			check(t.given_away == 0, "%s: %d given away", kinds[i].name, t.given_away);
-		if (amount("NOTEPAY_FIGURES", 0))
+		if (amount("FIRMWARE_FIGURES", 0))
 			printf("  unsure %d, %-7s: %6d cuts, starts %d / %d / %d, given away %d, paid for nothing %d, for the "
 			       "operator %d\n",
 			       unsure, kinds[i].name, t.cuts, t.starts[0], t.starts[1], t.starts[2], t.given_away, t.for_nothing,
@@ -181,7 +181,7 @@ static void test_again(void)
 
 static void test_enough(void)
 {
-	check(total >= 10000 || amount("NOTEPAY_CUTS", 1) == 0, "%d cuts; want 10,000", total);
+	check(total >= 10000 || amount("FIRMWARE_CUTS", 1) == 0, "%d cuts; want 10,000", total);
 }
 
 const test cut_tests[] = {

@@ -99,7 +99,7 @@ static void test_histories(void)
 		{true, false, false, false}, {false, false, false, false}, {true, true, false, false},
 		{true, false, true, false},  {true, true, true, false},    {true, true, true, true},
 	};
-	long n = amount("NOTEPAY_HISTORIES", 20000);
+	long n = amount("FIRMWARE_HISTORIES", 20000);
 	for (long i = 0; i < n && failures < 20; i++)
 		history((uint32_t)i, &flavors[i % 6]);
 }

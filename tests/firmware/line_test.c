@@ -218,10 +218,10 @@ static void mutate(void *context, const char *request)
 
 static void test_fuzz(void)
 {
-	long n = amount("NOTEPAY_FUZZ", 200000), done = 0;
+	long n = amount("FIRMWARE_FUZZ", 200000), done = 0;
 	wire *w = new_wire(70000);
 	w->prepare = mutate;
-	w->random = (uint32_t)amount("NOTEPAY_SEED", 1);
+	w->random = (uint32_t)amount("FIRMWARE_SEED", 1);
 	while (done < n && failures < 20) {
 		int before = w->calls;
 		notepay_poll(&w->np);

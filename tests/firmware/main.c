@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 			if (failures > before) {
 				failed++;
 				printf("FAIL %s\n", t->name);
-				if (amount("NOTEPAY_STOP", 0))
+				if (amount("FIRMWARE_STOP", 0))
 					return 1;
 			}
 		}

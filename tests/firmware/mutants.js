@@ -41,7 +41,7 @@ async function judge(mutant, dir) {
 	const built = await run('gcc', ['-std=c99', '-O1', '-w', '-I' + dir, ...objects, path.join(dir, 'notepay.c'),
 		'-o', program]);
 	if (built.failed) return 'it does not compile:\n' + built.said;
-	const env = {...process.env, NOTEPAY_STOP: '1', NOTEPAY_CUTS: '0', NOTEPAY_HISTORIES: '600', NOTEPAY_FUZZ: '500'};
+	const env = {...process.env, FIRMWARE_STOP: '1', FIRMWARE_CUTS: '0', FIRMWARE_HISTORIES: '600', FIRMWARE_FUZZ: '500'};
 	const quick = await run(program, [], {env, timeout: 120000});
 	return quick.failed ? '' : 'no test fails';
 }

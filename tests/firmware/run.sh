@@ -40,15 +40,15 @@ host() {
 	fi
 	wait
 	"$out/port"
-	NOTEPAY_CUTS=0 NOTEPAY_HISTORIES=2000 NOTEPAY_FUZZ=100000 "$out/checked" &
+	FIRMWARE_CUTS=0 FIRMWARE_HISTORIES=2000 FIRMWARE_FUZZ=100000 "$out/checked" &
 	"$out/large" line,\ nesting line,\ 64
-	NOTEPAY_FIGURES=1 "$out/fast" cut histories
+	FIRMWARE_FIGURES=1 "$out/fast" cut histories
 	wait $!
 }
 
 fuzz() {
 	checked "${tests[@]}" $src/notepay.c -o "$out/checked"
-	NOTEPAY_FUZZ=${1:-3000000} NOTEPAY_SEED=${2:-$RANDOM} "$out/checked" line,\ mutated
+	FIRMWARE_FUZZ=${1:-3000000} FIRMWARE_SEED=${2:-$RANDOM} "$out/checked" line,\ mutated
 }
 
 # boards compiles the examples and runs two of them in a simulated Uno. A port that does not tick
@@ -59,7 +59,7 @@ boards() {
 	node ../avr/test.js "$out/boards"
 	mkdir "$out/mutant"
 	cp -r ../../firmware/notepay "$out/mutant/library"
-	sed -i 's/NOTEPAY_REPLY_MS); npTick())/NOTEPAY_REPLY_MS); npWatchdog())/' "$out/mutant/library/src/NotepaySerial.h"
+	sed -i 's/_REPLY_MS); npTick())/_REPLY_MS); npWatchdog())/' "$out/mutant/library/src/NotepaySerial.h"
 	if cmp -s "$out/mutant/library/src/NotepaySerial.h" $src/NotepaySerial.h; then
 		echo "FAIL: the tick in the delay is written differently"
 		return 1
