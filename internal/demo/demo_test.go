@@ -58,7 +58,8 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 			t.Errorf("at the end the count is %+v; want one payment, one start", got)
 		}
 		_, page, _ := w.get(pageURL + "/")
-		for _, want := range []string{"Washing, 40 s left", "Has started once", "machine started", "$3.50", "credit_id", "the Notecard of Washer 3 fetches the note", "Washer 3 starts"} {
+		for _, want := range []string{"Washing, 40 s left", "Has started once", "machine started", "$3.50", "credit_id",
+			"the Notecard of Washer 3 fetches the note", "Washer 3 starts"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not say %q", want)
 			}
@@ -229,10 +230,14 @@ func TestActions(t *testing.T) {
 		want       int
 	}{
 		{"a switch leads back to the page", "/demo/fault", on, nil, http.StatusSeeOther},
-		{"a browser's own form is taken", "/demo/fault", on, []string{"Sec-Fetch-Site", "same-origin"}, http.StatusSeeOther},
-		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
-		{"another origin is refused", "/demo/calm", nil, []string{"Origin", "https://elsewhere.example"}, http.StatusForbidden},
-		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}}, nil, http.StatusNotFound},
+		{"a browser's own form is taken", "/demo/fault", on, []string{"Sec-Fetch-Site", "same-origin"},
+			http.StatusSeeOther},
+		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"},
+			http.StatusForbidden},
+		{"another origin is refused", "/demo/calm", nil, []string{"Origin", "https://elsewhere.example"},
+			http.StatusForbidden},
+		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}}, nil,
+			http.StatusNotFound},
 		{"an action that does not exist is not found", "/demo/x", nil, nil, http.StatusNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {

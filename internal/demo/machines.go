@@ -116,7 +116,12 @@ func (d *Demo) install(k kind) *machine {
 	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
 	return &machine{
-		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid, Original: k.original, Confirms: !k.original}),
+		kind: k,
+		host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{
+			Device:   k.uid,
+			Original: k.original,
+			Confirms: !k.original,
+		}),
 		drawing: template.HTML(drawing), taken: make(map[string]bool), // our own file
 	}
 }
@@ -137,14 +142,12 @@ func (d *Demo) step() {
 		for _, n := range d.notehub.Notes(m.uid) {
 			if n.Fetched && !m.taken[n.ID] {
 				m.taken[n.ID] = true
-				d.wire.add(
-					line{
-						From:  "Notehub",
-						To:    "machine",
-						Text:  "the Notecard of " + m.name + " fetches the note",
-						Asked: indented(n.Body),
-					},
-				)
+				d.wire.add(line{
+					From:  "Notehub",
+					To:    "machine",
+					Text:  "the Notecard of " + m.name + " fetches the note",
+					Asked: indented(n.Body),
+				})
 			}
 		}
 		starts := m.host.Starts()
@@ -155,14 +158,12 @@ func (d *Demo) step() {
 		m.starts = len(starts)
 		answers := d.notehub.Answers(m.uid)
 		for _, a := range answers[m.said:] {
-			d.wire.add(
-				line{
-					From:  "machine",
-					To:    "Notehub",
-					Text:  fmt.Sprintf("%s answers: %s", m.name, answerWords(a)),
-					Asked: indented(a.Body),
-				},
-			)
+			d.wire.add(line{
+				From:  "machine",
+				To:    "Notehub",
+				Text:  fmt.Sprintf("%s answers: %s", m.name, answerWords(a)),
+				Asked: indented(a.Body),
+			})
 		}
 		m.said = len(answers)
 	}
@@ -201,8 +202,17 @@ const shownNotes = 2
 // view reads what a machine does now.
 func (d *Demo) view(m *machine, now time.Time) machineView {
 	v := machineView{
-		Key: m.key, Name: m.name, UID: m.uid, What: m.what, Drawing: m.drawing, Offer: d.offer(m.uid),
-		State: "idle", Says: "Idle", Offline: d.on["offline-"+m.key], Original: m.original, Paused: d.known.paused[m.uid],
+		Key:      m.key,
+		Name:     m.name,
+		UID:      m.uid,
+		What:     m.what,
+		Drawing:  m.drawing,
+		Offer:    d.offer(m.uid),
+		State:    "idle",
+		Says:     "Idle",
+		Offline:  d.on["offline-"+m.key],
+		Original: m.original,
+		Paused:   d.known.paused[m.uid],
 		Payments: d.paymentViews(m),
 	}
 	for _, f := range m.faults() {

@@ -25,8 +25,8 @@ func render(name string, data any) string {
 	return text.String()
 }
 
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // pages adds the page, its files and its actions.
 func (d *Demo) pages(mux *http.ServeMux) {
@@ -108,10 +108,8 @@ func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	anchor := "#trouble"
-	if _, m, _ := strings.Cut(fault, "-"); slices.ContainsFunc(
-		d.machines,
-		func(other *machine) bool { return other.key == m },
-	) {
+	_, m, _ := strings.Cut(fault, "-")
+	if slices.ContainsFunc(d.machines, func(other *machine) bool { return other.key == m }) {
 		anchor = "#name-" + m
 	}
 	d.back(w, r, anchor)

@@ -44,18 +44,28 @@ func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
 		want string
 	}{
 		{record{Money: "authorized", Machine: "queued"}, "held: $3.50 held, the note is not at Notehub yet"},
-		{record{Money: "capturing", Machine: "started"}, "moving: $3.50 held, being charged, the machine reported its start"},
-		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true}, "bad: $3.50 could not be charged, the machine reported its start (!)"},
-		{record{Money: "releasing", Machine: "failed", Reason: "busy"}, "moving: $3.50 held, being released, the machine was busy"},
-		{record{Money: "released", Machine: "failed", Reason: "expired"}, "back: $3.50 released, never charged, not delivered in time"},
+		{record{Money: "capturing", Machine: "started"},
+			"moving: $3.50 held, being charged, the machine reported its start"},
+		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true},
+			"bad: $3.50 could not be charged, the machine reported its start (!)"},
+		{record{Money: "releasing", Machine: "failed", Reason: "busy"},
+			"moving: $3.50 held, being released, the machine was busy"},
+		{record{Money: "released", Machine: "failed", Reason: "expired"},
+			"back: $3.50 released, never charged, not delivered in time"},
 		{record{Money: "paid", Machine: "sent"}, "paid: $3.50 paid, the note is at Notehub"},
 		{record{Money: "paid", Machine: "fetched"}, "paid: $3.50 paid, waiting for the machine's answer"},
-		{record{Money: "paid", Machine: "done", RefundedAmount: 100}, "paid: $3.50 paid, $1.00 of it refunded, the machine has finished"},
-		{record{Money: "refunding", Machine: "failed", Reason: "recalled"}, "moving: $3.50 refunding, not fetched in time, the note was recalled"},
-		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true}, "back: $3.50 refunded, the machine did not answer in time (!)"},
-		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"}, "back: $3.50 refunded, the machine reported its start too late"},
-		{record{Money: "refund_failed", Machine: "failed", Reason: "recall_unclear"}, "bad: $3.50 refund failed, the note was recalled, perhaps too late"},
-		{record{Money: "disputed", Machine: "failed", Reason: "disputed"}, "bad: $3.50 disputed, the customer's bank wants the money back"},
+		{record{Money: "paid", Machine: "done", RefundedAmount: 100},
+			"paid: $3.50 paid, $1.00 of it refunded, the machine has finished"},
+		{record{Money: "refunding", Machine: "failed", Reason: "recalled"},
+			"moving: $3.50 refunding, not fetched in time, the note was recalled"},
+		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true},
+			"back: $3.50 refunded, the machine did not answer in time (!)"},
+		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"},
+			"back: $3.50 refunded, the machine reported its start too late"},
+		{record{Money: "refund_failed", Machine: "failed", Reason: "recall_unclear"},
+			"bad: $3.50 refund failed, the note was recalled, perhaps too late"},
+		{record{Money: "disputed", Machine: "failed", Reason: "disputed"},
+			"bad: $3.50 disputed, the customer's bank wants the money back"},
 		{record{Money: "lost", Machine: "done"}, "bad: $3.50 lost in a dispute, the machine has finished"},
 		{record{Money: "paid", Machine: "failed", Reason: "unknown_device"}, "paid: $3.50 paid, unknown device"},
 	} {
@@ -86,10 +96,8 @@ func TestARefusalIsShownWithItsCode(t *testing.T) {
 		if want := "the machine refused: E-DOOR"; v.Why != want {
 			t.Errorf("why = %s; want %s", v.Why, want)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
-			lines,
-			"machine > Notehub: Washer 3 answers: failed E-DOOR",
-		) ||
+		lines := strings.Join(spoken(w.demo), "\n")
+		if !strings.Contains(lines, "machine > Notehub: Washer 3 answers: failed E-DOOR") ||
 			!strings.Contains(lines, "Notehub > notepay: passes on the answer of Washer 3: failed 200") {
 			t.Errorf("the wire does not tell of the answer:\n%s", lines)
 		}
@@ -123,11 +131,16 @@ func TestWhatStripesOperatorAndTheBankMayDo(t *testing.T) {
 		offers string   // what the card offered at first
 		want   string   // statuses, and the last of Stripe's events
 	}{
-		{"a refund in the Dashboard", record{Money: "paid"}, []string{"refund", "refund"}, "refund dispute", "303 409, charge.refunded"},
-		{"a dispute that is won", record{Money: "paid"}, []string{"dispute", "won"}, "refund dispute", "303 303, charge.dispute.closed"},
-		{"a dispute that is lost", record{Money: "disputed"}, []string{"dispute", "lost"}, "won lost", "303 303, charge.dispute.closed"},
-		{"a hold that is not there", record{Money: "paid"}, []string{"release"}, "refund dispute", "409, payment_intent.succeeded"},
-		{"an action that does not exist", record{Money: "paid"}, []string{"x"}, "refund dispute", "404, payment_intent.succeeded"},
+		{"a refund in the Dashboard", record{Money: "paid"}, []string{"refund", "refund"}, "refund dispute",
+			"303 409, charge.refunded"},
+		{"a dispute that is won", record{Money: "paid"}, []string{"dispute", "won"}, "refund dispute",
+			"303 303, charge.dispute.closed"},
+		{"a dispute that is lost", record{Money: "disputed"}, []string{"dispute", "lost"}, "won lost",
+			"303 303, charge.dispute.closed"},
+		{"a hold that is not there", record{Money: "paid"}, []string{"release"}, "refund dispute",
+			"409, payment_intent.succeeded"},
+		{"an action that does not exist", record{Money: "paid"}, []string{"x"}, "refund dispute",
+			"404, payment_intent.succeeded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -158,9 +171,8 @@ func TestAHoldIsShownAndCanBeCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		link := w.demo.stripe.AddLink(
-			sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true, CaptureMethod: "manual"},
-		)
+		link := w.demo.stripe.AddLink(sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true,
+			CaptureMethod: "manual"})
 		if _, err := w.demo.stripe.Pay(link.URL, sandbox.PayOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +208,8 @@ func TestRefundSwitches(t *testing.T) {
 					t.Error("money on its way counts as back")
 				}
 				w.press(fault, false)
-				if got := fmt.Sprintf("%d, %d refunded; off: %d", status, back, w.demo.stripe.Refunded(session)); got != want {
+				got := fmt.Sprintf("%d, %d refunded; off: %d", status, back, w.demo.stripe.Refunded(session))
+				if got != want {
 					t.Errorf("got %s; want %s", got, want)
 				}
 				if pending := w.demo.stripe.SettleRefund(session, true); pending {
@@ -285,10 +298,8 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.paused[w.demo.machines[3].uid] = "2 payments in a row did not reach the machine"
-		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(
-			page,
-			"Paused: 2 payments in a row did not reach the machine.",
-		) {
+		_, page, _ := w.get(pageURL + "/")
+		if !strings.Contains(page, "Paused: 2 payments in a row did not reach the machine.") {
 			t.Error("the page does not say that the machine is paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"vending"}}); got != http.StatusSeeOther {
@@ -308,7 +319,8 @@ func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"}, {"refunded", "idle", "machine informed: refunded"}} {
+		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"},
+			{"refunded", "idle", "machine informed: refunded"}} {
 			body := fmt.Sprintf(
 				`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`,
 				want.status,
@@ -318,21 +330,13 @@ func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
 			}
 			w.demo.step()
 			if v := w.view(washer); v.State != want.state || v.Notes[0].Says != want.note {
-				t.Errorf(
-					"after the note %s the washer is %s, and the note %s; want %s, %s",
-					want.status,
-					v.State,
-					v.Notes[0].Says,
-					want.state,
-					want.note,
-				)
+				t.Errorf("after the note %s the washer is %s, and the note %s; want %s, %s", want.status, v.State,
+					v.Notes[0].Says, want.state, want.note)
 			}
 			time.Sleep(time.Second)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
-			lines,
-			"leaves a note for Washer 3: refunded 200",
-		) {
+		lines := strings.Join(spoken(w.demo), "\n")
+		if !strings.Contains(lines, "leaves a note for Washer 3: refunded 200") {
 			t.Errorf("the wire does not say what the machine is told:\n%s", lines)
 		}
 	})

@@ -146,7 +146,8 @@ func (d *Demo) words(text, address, bodies string) string {
 		}
 		return ""
 	}
-	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "), " {note}", first(noteWord, ": ")).
+	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "),
+		" {note}", first(noteWord, ": ")).
 		Replace(text)
 	return strings.TrimSpace(text)
 }

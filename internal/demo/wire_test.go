@@ -66,14 +66,16 @@ func TestSecretsAreNotOnThePage(t *testing.T) {
 		w.read(answer, err)
 		_, page, _ := w.get(pageURL + "/")
 		for _, never := range []string{
-			w.settings["NOTEHUB_CLIENT_SECRET"], w.settings["STRIPE_SECRET_KEY"], w.settings["STRIPE_WEBHOOK_SECRET"], "SECRET", "v1=", "4242+4242",
+			w.settings["NOTEHUB_CLIENT_SECRET"], w.settings["STRIPE_SECRET_KEY"], w.settings["STRIPE_WEBHOOK_SECRET"],
+			"SECRET", "v1=", "4242+4242",
 		} {
 			if strings.Contains(page, never) {
 				t.Errorf("the page shows %s", never)
 			}
 		}
 		for _, want := range []string{
-			"client_secret = [redacted]", "&#34;access_token&#34;:&#34;[redacted]&#34;", "card = [redacted]", "Authorization: [redacted]",
+			"client_secret = [redacted]", "&#34;access_token&#34;:&#34;[redacted]&#34;", "card = [redacted]",
+			"Authorization: [redacted]",
 			"Stripe-Signature: [redacted]", "/session/[redacted]",
 		} {
 			if !strings.Contains(strings.ReplaceAll(page, "&#34;: &#34;", "&#34;:&#34;"), want) {
@@ -100,13 +102,8 @@ func TestTheWireIsBounded(t *testing.T) {
 	}
 	lines, sequence := d.wire.after(0)
 	if len(lines) != keptLines || lines[0].Text != "loud" || sequence != 3*keptLines+1 {
-		t.Errorf(
-			"%d lines from %q, sequence %d; want %d, the loud one still there",
-			len(lines),
-			lines[0].Text,
-			sequence,
-			keptLines,
-		)
+		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines), lines[0].Text,
+			sequence, keptLines)
 	}
 	for range keptLines {
 		d.wire.add(line{Text: "new"})
@@ -146,9 +143,8 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 	})
 	t.Run("a cut connection stays cut", func(t *testing.T) {
 		t.Parallel()
-		server := httptest.NewServer(
-			d.Watch(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })),
-		)
+		cut := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		server := httptest.NewServer(d.Watch(cut))
 		defer server.Close()
 		if answer, err := server.Client().Get(server.URL + "/health"); err == nil {
 			t.Errorf("GET = %s; want an error", answer.Status)
@@ -231,7 +227,8 @@ func TestStream(t *testing.T) {
 
 	live := openStream(t, server.URL+"/demo/events?after=1", "")
 	opening := live.until(d.stream.run)
-	for _, want := range []string{`id="strip"`, `id="banner"`, `id="switches"`, `id="state-washer"`, `id="notes-vending"`, "the second line"} {
+	for _, want := range []string{`id="strip"`, `id="banner"`, `id="switches"`, `id="state-washer"`,
+		`id="notes-vending"`, "the second line"} {
 		if !strings.Contains(opening, want) {
 			t.Errorf("the stream does not begin with %s", want)
 		}
@@ -314,10 +311,13 @@ func TestSentences(t *testing.T) {
 		{account, "POST", "/v1/refunds", "notepay > Stripe: refunds the money"},
 		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: reads events that did not arrive (quiet)"},
 		{hub, "POST", "/oauth2/token", "notepay > Notehub: gets an access token (quiet)"},
-		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500", "notepay > Notehub: lists the machines (quiet)"},
+		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500",
+			"notepay > Notehub: lists the machines (quiet)"},
 		{hub, "POST", device + "/notes/payment.qi", "notepay > Notehub: leaves a note for Locker 12"},
-		{hub, "GET", device + "/notes/payment.qi", "notepay > Notehub: checks whether the note for Locker 12 is waiting"},
-		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100", "notepay > Notehub: reads the machines' answers (quiet)"},
+		{hub, "GET", device + "/notes/payment.qi",
+			"notepay > Notehub: checks whether the note for Locker 12 is waiting"},
+		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100",
+			"notepay > Notehub: reads the machines' answers (quiet)"},
 		{account, "POST", "/v1/payment_intents/pi_1/capture", "notepay > Stripe: charges the held money"},
 		{account, "POST", "/v1/payment_intents/pi_1/cancel", "notepay > Stripe: releases the hold"},
 		{account, "GET", "/v1/refunds?payment_intent=pi_1", "notepay > Stripe: checks the refund"},

@@ -107,10 +107,8 @@ func (w *world) bridge() http.Handler {
 		}
 		_ = json.NewEncoder(rw).Encode(map[string]any{"devices": devices})
 	})
-	operator.HandleFunc(
-		"POST /api/devices/{uid}/resume",
-		func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) },
-	)
+	operator.HandleFunc("POST /api/devices/{uid}/resume",
+		func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) })
 	mux.HandleFunc("/api/", func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+w.settings["OPERATOR_TOKEN"] {
 			http.Error(rw, "no", http.StatusUnauthorized)
@@ -150,11 +148,9 @@ func (w *world) leave(device, body string) (string, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&token); err != nil {
 		return "", err
 	}
-	r, err := http.NewRequest(
-		http.MethodPost,
+	r, err := http.NewRequest(http.MethodPost,
 		w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile,
-		strings.NewReader(`{"body":`+body+`}`),
-	)
+		strings.NewReader(`{"body":`+body+`}`))
 	if err != nil {
 		return "", err
 	}

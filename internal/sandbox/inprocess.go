@@ -90,11 +90,14 @@ func (b *buffer) Write(p []byte) (int, error) {
 func (b *buffer) response(r *http.Request) *http.Response {
 	b.WriteHeader(http.StatusOK)
 	return &http.Response{
-		Status: strconv.Itoa(
-			b.status,
-		) + " " + http.StatusText(
-			b.status,
-		), StatusCode: b.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: b.sent, Body: io.NopCloser(bytes.NewReader(b.body.Bytes())), ContentLength: int64(b.body.Len()), Request: r,
+		Status:        strconv.Itoa(b.status) + " " + http.StatusText(b.status),
+		StatusCode:    b.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        b.sent,
+		Body:          io.NopCloser(bytes.NewReader(b.body.Bytes())),
+		ContentLength: int64(b.body.Len()),
+		Request:       r,
 	}
 }

@@ -178,10 +178,11 @@ func (m *Machine) receive(note Note) {
 	number := func(key string) float64 { f, _ := note.Body[key].(float64); return f }
 	now := m.hub.Now()
 	s := Start{
-		CreditID: text("credit_id"), SessionID: text("session_id"), At: now,
-		Delay: time.Duration(
-			number("delayed_start_s"),
-		) * time.Second, Duration: time.Duration(number("duration_s")) * time.Second,
+		CreditID:  text("credit_id"),
+		SessionID: text("session_id"),
+		At:        now,
+		Delay:     time.Duration(number("delayed_start_s")) * time.Second,
+		Duration:  time.Duration(number("duration_s")) * time.Second,
 	}
 	switch status := text("payment_status"); {
 	case (status == "refunded" || status == "ended") && m.confirms():

@@ -26,14 +26,11 @@ func newRig(t *testing.T, c MachineConfig) *rig {
 // post posts a note of a credit with more members.
 func (r *rig) post(status, credit, more string) {
 	r.t.Helper()
-	body := fmt.Sprintf(
-		`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
-		status,
-		credit,
-		more,
-	)
-	if status, answer := hubCall(r.t, r.hub, "POST", "/devices/"+machine1+"/notes/payment.qi", body); status != http.StatusOK {
-		r.t.Fatalf("got %d %v; want the note accepted", status, answer)
+	body := fmt.Sprintf(`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
+		status, credit, more)
+	code, answer := hubCall(r.t, r.hub, "POST", "/devices/"+machine1+"/notes/payment.qi", body)
+	if code != http.StatusOK {
+		r.t.Fatalf("got %d %v; want the note accepted", code, answer)
 	}
 }
 
@@ -56,10 +53,8 @@ func (r *rig) want(when, starts, answers string) {
 	_, answer := hubCall(r.t, r.hub, "GET", "/events-cursor?files=payment_ack.qo", "")
 	for _, e := range answer["events"].([]any) {
 		body := e.(map[string]any)["body"].(map[string]any)
-		answered = append(
-			answered,
-			strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"),
-		)
+		answered = append(answered,
+			strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"))
 	}
 	if got := strings.Join(started, " "); got != starts {
 		r.t.Errorf("%s: started %q; want %q", when, got, starts)
@@ -120,7 +115,8 @@ func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
 		dark            time.Duration
 		starts, answers string
 	}{
-		{"a firmware that keeps what it fetched starts once", MachineConfig{Confirms: true}, time.Minute, "cr_1", "cr_1:started cr_1:duplicate"},
+		{"a firmware that keeps what it fetched starts once", MachineConfig{Confirms: true}, time.Minute, "cr_1",
+			"cr_1:started cr_1:duplicate"},
 		{"it knows that it is too late", MachineConfig{Confirms: true}, time.Hour, "", "cr_1:expired cr_1:duplicate"},
 		{"it may keep without answering", MachineConfig{}, time.Minute, "cr_1", ""},
 		{"the original one has lost the first", MachineConfig{Original: true, Confirms: true}, time.Minute, "cr_1", ""},

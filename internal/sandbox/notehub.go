@@ -137,9 +137,15 @@ func NewNotehub(c NotehubConfig) *Notehub {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Client = &client
 	n := &Notehub{
-		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note), byUID: make(map[string]*Device),
-		connected: make(map[string]bool), races: make(map[string]bool), raced: make(map[string][]*Note),
-		tries: make(map[string][]RouteTry), minute: slidingMinute{limit: c.PerMinute},
+		config:    c,
+		tokens:    make(map[string]time.Time),
+		pending:   make(map[string][]*Note),
+		byUID:     make(map[string]*Device),
+		connected: make(map[string]bool),
+		races:     make(map[string]bool),
+		raced:     make(map[string][]*Note),
+		tries:     make(map[string][]RouteTry),
+		minute:    slidingMinute{limit: c.PerMinute},
 	}
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.operations = n.allOperations()
@@ -320,6 +326,26 @@ func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID st
 	n.events = append(n.events, e)
 	n.send(e)
 	return e.Event
+}
+
+// Answers returns what a device's machine answered in payment_ack.qo, oldest first, as notes from
+// it: their ID is the event's.
+func (n *Notehub) Answers(device string) []Note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []Note
+	for _, e := range n.events {
+		if e.Device == device && e.File == confirmationFile {
+			found = append(found, Note{
+				ID:     e.Event,
+				File:   e.File,
+				Device: device,
+				Body:   e.Body,
+				Posted: time.UnixMicro(int64(e.Received * 1e6)),
+			})
+		}
+	}
+	return found
 }
 
 // SetConnected says whether a device is connected right now, as a signal would find it.

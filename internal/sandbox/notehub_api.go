@@ -95,9 +95,14 @@ func deviceObject(d *Device) object {
 		seen = d.LastActivity.UTC().Format(time.RFC3339)
 	}
 	rendered := object{
-		"uid": d.UID, "serial_number": d.Name, "provisioned": "2026-01-01T00:00:00Z", "last_activity": seen,
-		"product_uid": "product:com.example.sandbox:machines", "fleet_uids": append([]string{}, d.Fleets...), "voltage": 4.1,
-		"temperature": 21.5,
+		"uid":           d.UID,
+		"serial_number": d.Name,
+		"provisioned":   "2026-01-01T00:00:00Z",
+		"last_activity": seen,
+		"product_uid":   "product:com.example.sandbox:machines",
+		"fleet_uids":    append([]string{}, d.Fleets...),
+		"voltage":       4.1,
+		"temperature":   21.5,
 	}
 	if d.Disabled {
 		rendered["disabled"] = true
@@ -131,7 +136,10 @@ func (n *Notehub) listFleets(*hubQuery) (any, *hubError) {
 	data := []object{}
 	for _, f := range n.fleets {
 		data = append(data, object{
-			"uid": f.uid, "label": f.label, "created": f.created.UTC().Format(time.RFC3339), "environment_variables": f.variables,
+			"uid":                   f.uid,
+			"label":                 f.label,
+			"created":               f.created.UTC().Format(time.RFC3339),
+			"environment_variables": f.variables,
 		})
 	}
 	return object{"fleets": data}, nil
@@ -177,19 +185,16 @@ func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 	case n.byUID[device].Disabled && n.config.Unknown.DisabledRefused:
 		return nil, hubRefused(http.StatusForbidden, "device %s is disabled {device-disabled}", device)
 	case len(n.pending[key]) >= n.config.MaxPending:
-		return nil, hubRefused(
-			n.config.Unknown.fullStatus(),
-			"a maximum of %d notes may be pending for device (currently %d)",
-			n.config.MaxPending,
-			len(n.pending[key]),
-		)
+		return nil, hubRefused(n.config.Unknown.fullStatus(),
+			"a maximum of %d notes may be pending for device (currently %d)", n.config.MaxPending, len(n.pending[key]))
 	}
 	n.changes++
 	posted := &Note{
-		ID: fmt.Sprintf(
-			"1:%d",
-			n.changes*256+rand.IntN(256),
-		), File: file, Device: device, Body: given.Body, Posted: n.Now(),
+		ID:     fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)),
+		File:   file,
+		Device: device,
+		Body:   given.Body,
+		Posted: n.Now(),
 	}
 	n.notes = append(n.notes, posted)
 	n.pending[key] = append(n.pending[key], posted)
@@ -250,10 +255,8 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 		}
 		notes := []object{}
 		for _, w := range n.listed(key) {
-			notes = append(
-				notes,
-				object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false},
-			)
+			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true,
+				"edge": false})
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})
 	}

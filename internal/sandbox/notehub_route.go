@@ -45,16 +45,13 @@ const routeUID = "route:8d65a087d5d290ce5bdf03aeff2becc0"
 func (n *Notehub) listRoutes(*hubQuery) (any, *hubError) {
 	routes := []object{}
 	if n.route.url != "" {
-		routes = append(
-			routes,
-			object{
-				"uid":      routeUID,
-				"label":    "Confirmations",
-				"type":     "http",
-				"disabled": false,
-				"modified": "2026-01-01T00:00:00Z",
-			},
-		)
+		routes = append(routes, object{
+			"uid":      routeUID,
+			"label":    "Confirmations",
+			"type":     "http",
+			"disabled": false,
+			"modified": "2026-01-01T00:00:00Z",
+		})
 	}
 	return routes, nil
 }

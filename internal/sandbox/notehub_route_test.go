@@ -61,15 +61,13 @@ func (l *listener) credits() string {
 func routed(t *testing.T, delays []time.Duration, statuses ...int) (*Notehub, *listener) {
 	t.Helper()
 	l := &listener{statuses: statuses}
-	n := NewNotehub(
-		NotehubConfig{
-			Token:       "pat",
-			Project:     project,
-			Report:      t,
-			Client:      &http.Client{Transport: InProcess(l)},
-			RouteDelays: delays,
-		},
-	)
+	n := NewNotehub(NotehubConfig{
+		Token:       "pat",
+		Project:     project,
+		Report:      t,
+		Client:      &http.Client{Transport: InProcess(l)},
+		RouteDelays: delays,
+	})
 	t.Cleanup(n.Close)
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	n.SetRoute("http://bridge.example/webhook/notehub", "route-token")

@@ -22,7 +22,12 @@ type hubError struct {
 
 func (e *hubError) reply(path string) reply {
 	given := jsonReply(e.status, object{
-		"err": e.text, "code": e.status, "status": http.StatusText(e.status), "request": path, "details": object{}, "debug": "",
+		"err":     e.text,
+		"code":    e.status,
+		"status":  http.StatusText(e.status),
+		"request": path,
+		"details": object{},
+		"debug":   "",
 	})
 	given.header.Del("Request-Id")
 	if e.after > 0 {
@@ -71,10 +76,8 @@ func (n *Notehub) answer(c *call) reply {
 		return n.token(c)
 	}
 	if !n.authorized(c.Header.Get("Authorization")) {
-		return hubRefused(
-			http.StatusUnauthorized,
-			"not authorized: the token is missing, dead or wrong {auth}",
-		).reply(c.path)
+		return hubRefused(http.StatusUnauthorized,
+			"not authorized: the token is missing, dead or wrong {auth}").reply(c.path)
 	}
 	answer, problem := n.run(c)
 	if problem == nil {
@@ -108,20 +111,18 @@ func (n *Notehub) token(c *call) reply {
 	form, err := url.ParseQuery(string(c.body))
 	kind := form.Get("grant_type")
 	switch {
-	case c.Method != http.MethodPost || err != nil || !strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+	case c.Method != http.MethodPost || err != nil ||
+		!strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 		return refuse(http.StatusBadRequest, "invalid_request", "a token is asked for with POST and a form", true)
 	case c.Header.Get("Authorization") != "":
-		return refuse(
-			http.StatusUnauthorized,
-			"invalid_client",
-			"the credentials belong in the form, not in a header",
-			true,
-		)
+		return refuse(http.StatusUnauthorized, "invalid_client", "the credentials belong in the form, not in a header",
+			true)
 	case kind == "":
 		return refuse(http.StatusBadRequest, "invalid_request", "grant_type is missing", true)
 	case kind != "client_credentials":
 		return refuse(http.StatusBadRequest, "unsupported_grant_type", "grant_type is not client_credentials", true)
-	case n.config.ClientID == "" || form.Get("client_id") != n.config.ClientID || form.Get("client_secret") != n.config.ClientSecret:
+	case n.config.ClientID == "" || form.Get("client_id") != n.config.ClientID ||
+		form.Get("client_secret") != n.config.ClientSecret:
 		return refuse(http.StatusUnauthorized, "invalid_client", "client authentication failed", false)
 	}
 	for name := range form {
@@ -179,18 +180,12 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 			return nil, problem
 		}
 		if n.config.Project != "" && path["project"] != n.config.Project {
-			return nil, hubRefused(
-				n.config.Unknown.otherProjectStatus(),
-				"project %s does not exist {app-noexist}",
-				path["project"],
-			)
+			return nil, hubRefused(n.config.Unknown.otherProjectStatus(), "project %s does not exist {app-noexist}",
+				path["project"])
 		}
 		if uid := path["device"]; uid != "" && n.byUID[uid] == nil {
-			return nil, hubRefused(
-				n.config.Unknown.unknownDeviceStatus(),
-				"device %s does not exist {device-noexist}",
-				uid,
-			)
+			return nil, hubRefused(n.config.Unknown.unknownDeviceStatus(), "device %s does not exist {device-noexist}",
+				uid)
 		}
 		if uid := path["fleet"]; uid != "" && n.fleet(uid) == nil {
 			return nil, hubRefused(http.StatusNotFound, "fleet %s does not exist", uid)

@@ -39,9 +39,8 @@ const (
 )
 
 func newHub(report Reporter) *Notehub {
-	n := NewNotehub(
-		NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret", Report: report},
-	)
+	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret",
+		Report: report})
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	return n
 }
@@ -52,12 +51,8 @@ func sendNote(ctx context.Context, client *http.Client, base, credit string) (in
 		`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`,
 		credit,
 	)
-	r, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodPost,
-		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi",
-		strings.NewReader(body),
-	)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi", strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -194,7 +189,8 @@ func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
 		handlerLasted time.Duration
 	}{
 		{"the effect comes first", Outcome{Applied: true, Status: 200, Delay: time.Minute}, 1, 1, 10 * time.Second},
-		{"the effect comes late", Outcome{Applied: true, Status: 200, Delay: time.Minute, DelayEffect: true}, 0, 1, time.Minute},
+		{"the effect comes late", Outcome{Applied: true, Status: 200, Delay: time.Minute, DelayEffect: true}, 0, 1,
+			time.Minute},
 		{"there is no effect", Outcome{Status: 500, Delay: time.Minute}, 0, 0, 10 * time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -129,12 +129,8 @@ func (s *Stripe) api(c *call) reply {
 	effect := func() reply { return s.perform(c, op, captured) }
 	problem := s.keyProblem(c.Request)
 	if problem == nil && !known {
-		problem = malformed(
-			"",
-			"Unrecognized request URL (%s: %s). Please see https://stripe.com/docs or we can help at https://support.stripe.com/.",
-			c.Method,
-			c.path,
-		)
+		problem = malformed("", "Unrecognized request URL (%s: %s). Please see https://stripe.com/docs or we can "+
+			"help at https://support.stripe.com/.", c.Method, c.path)
 		problem.status = http.StatusNotFound
 		s.report(c, problem)
 	}
@@ -206,12 +202,8 @@ func (s *Stripe) keyProblem(r *http.Request) *apiError {
 		key, _, found = r.BasicAuth()
 	}
 	if !found || key == "" {
-		return refused(
-			http.StatusUnauthorized,
-			"",
-			"",
-			"You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
-		)
+		return refused(http.StatusUnauthorized, "", "", "You did not provide an API key. You need to provide your "+
+			"API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
 	}
 	good := key == s.config.Key
 	if s.config.Key == "" {
@@ -252,12 +244,8 @@ func (s *Stripe) overLimit(op operation) *apiError {
 	if w.wait(time.Now()) == 0 {
 		return nil
 	}
-	problem := refused(
-		http.StatusTooManyRequests,
-		"rate_limit",
-		"",
-		"Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
-	)
+	problem := refused(http.StatusTooManyRequests, "rate_limit", "",
+		"Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.")
 	problem.header = http.Header{"Stripe-Rate-Limited-Reason": {"endpoint-rate"}}
 	return problem
 }
@@ -311,22 +299,15 @@ func (s *Stripe) remember(key string, c *call) (reply, bool) {
 		s.answers[key] = &answer{request: request, at: time.Now()}
 		return reply{}, true
 	case earlier.request != request:
-		problem := malformed(
-			"",
-			"Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '%s' if you meant to execute a different request.",
-			key,
-		)
+		problem := malformed("", "Keys for idempotent requests can only be used with the same parameters they were "+
+			"first used with. Try using a key other than '%s' if you meant to execute a different request.", key)
 		problem.kind = "idempotency_error"
 		s.report(c, problem)
 		return problem.reply(), false
 	case earlier.given == nil:
-		problem := refused(
-			http.StatusConflict,
-			"idempotency_key_in_use",
-			"",
-			"There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through): %s.",
-			key,
-		)
+		problem := refused(http.StatusConflict, "idempotency_key_in_use", "",
+			"There is currently another in-progress request using this Idempotent Key (that probably means you "+
+				"submitted twice, and the other request is still going through): %s.", key)
 		problem.kind = "idempotency_error"
 		return problem.reply(), false
 	}

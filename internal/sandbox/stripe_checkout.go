@@ -68,7 +68,8 @@ func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect stri
 	case form.Get("confirm") == "complete":
 		card = ""
 	case form.Get("confirm") == "fail":
-		view.Problem = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+		view.Problem = "We are unable to authenticate your payment method. Please choose a different payment method " +
+			"and try again."
 		return view, http.StatusOK, "", nil
 	case card == cardToConfirm:
 		view.State = "confirm"
@@ -106,7 +107,11 @@ func (s *Stripe) awaitWebhook(c *call, sent <-chan struct{}) {
 
 func (s *Stripe) checkoutView(x *session) checkoutView {
 	view := checkoutView{
-		State: x.Status, Action: "/c/pay/" + x.ID, Machine: x.Metadata["device_uid"], Amount: money(x.Amount, x.Currency), Cancel: x.cancelURL,
+		State:   x.Status,
+		Action:  "/c/pay/" + x.ID,
+		Machine: x.Metadata["device_uid"],
+		Amount:  money(x.Amount, x.Currency),
+		Cancel:  x.cancelURL,
 	}
 	if x.Status == "complete" {
 		view.State = "paid"

@@ -67,8 +67,10 @@ func TestACustomerPaysByForm(t *testing.T) {
 		event            string
 	}{
 		{"a card that pays", "4242 4242 4242 4242", "", 303, true, "payment_intent.succeeded"},
-		{"a card that is declined", "4000000000000002", "Your card was declined.", 200, false, "payment_intent.payment_failed"},
-		{"a card without funds", "4000 0000 0000 9995", "Your card has insufficient funds.", 200, false, "payment_intent.payment_failed"},
+		{"a card that is declined", "4000000000000002", "Your card was declined.", 200, false,
+			"payment_intent.payment_failed"},
+		{"a card without funds", "4000 0000 0000 9995", "Your card has insufficient funds.", 200, false,
+			"payment_intent.payment_failed"},
 		{"a blocked card", "4100000000000019", "Your card was declined.", 200, false, "payment_intent.payment_failed"},
 		{"a real card", "4111111111111111", "Use one of the test cards.", 200, false, "payment_intent.payment_failed"},
 		{"no card", "", "Your card number is incomplete.", 200, false, ""},
@@ -79,7 +81,8 @@ func TestACustomerPaysByForm(t *testing.T) {
 			b := newBrowser(t, s)
 			link = s.Links()[0]
 			page, action := b.open(link.URL)
-			for _, want := range []string{"SIMULATED CHECKOUT, NO REAL MONEY", "Warm wash", "3.50 EUR", machine1, "4242 4242 4242 4242"} {
+			for _, want := range []string{"SIMULATED CHECKOUT, NO REAL MONEY", "Warm wash", "3.50 EUR", machine1,
+				"4242 4242 4242 4242"} {
 				if !strings.Contains(page, want) {
 					t.Errorf("the page does not say %q", want)
 				}
@@ -178,12 +181,8 @@ func TestCheckoutWaitsForTheWebhookButNotForLong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, link := payable(t, StripeConfig{Unknown: row.unknown})
 				s.SetDelivery(row.delivery)
-				r, err := http.NewRequestWithContext(
-					t.Context(),
-					http.MethodPost,
-					link.URL,
-					strings.NewReader("card=4242424242424242"),
-				)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link.URL,
+					strings.NewReader("card=4242424242424242"))
 				if err != nil {
 					t.Fatal(err)
 				}

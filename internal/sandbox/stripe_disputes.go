@@ -120,18 +120,27 @@ func (s *Stripe) listDisputes(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(d *dispute) bool {
 		return (!q.Has("payment_intent") || d.of.id == q.Get("payment_intent")) &&
-			(!q.Has("charge") || d.of.charge == q.Get("charge")) &&
-			created(d.created)
+			(!q.Has("charge") || d.of.charge == q.Get("charge")) && created(d.created)
 	}
 	return listPage(q, &s.disputes, "/v1/disputes", wanted, s.disputeObject)
 }
 
 func (s *Stripe) disputeObject(d *dispute, _ expansion) object {
 	return object{
-		"id": d.id, "object": "dispute", "livemode": s.config.Livemode, "status": d.status, "amount": d.amount, "currency": d.of.currency,
-		"charge": d.of.charge, "payment_intent": d.of.id, "created": d.created, "reason": "fraudulent",
-		"is_charge_refundable": !d.taken() && !d.over(), "balance_transactions": []object{},
+		"id":                   d.id,
+		"object":               "dispute",
+		"livemode":             s.config.Livemode,
+		"status":               d.status,
+		"amount":               d.amount,
+		"currency":             d.of.currency,
+		"charge":               d.of.charge,
+		"payment_intent":       d.of.id,
+		"created":              d.created,
+		"reason":               "fraudulent",
+		"is_charge_refundable": !d.taken() && !d.over(),
+		"balance_transactions": []object{},
 		// not the payment's metadata
-		"metadata": object{}, "evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},
+		"metadata": object{},
+		"evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},
 	}
 }

@@ -209,9 +209,15 @@ func (s *Stripe) eventObject(e *event, version string) object {
 		return envelope
 	}
 	return object{
-		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
-		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": e.pending(),
-		"request": object{"id": nil, "idempotency_key": nil},
+		"id":               e.ID,
+		"object":           "event",
+		"api_version":      version,
+		"created":          e.Created.Unix(),
+		"livemode":         s.config.Livemode,
+		"type":             e.Type,
+		"data":             object{"object": e.object},
+		"pending_webhooks": e.pending(),
+		"request":          object{"id": nil, "idempotency_key": nil},
 	}
 }
 
@@ -330,16 +336,8 @@ func (s *Stripe) eventOperations() []operation {
 }
 
 func (s *Stripe) allOperations() []operation {
-	return slices.Concat(
-		s.productOperations(),
-		s.linkOperations(),
-		s.sessionOperations(),
-		s.moneyOperations(),
-		s.refundOperations(),
-		s.disputeOperations(),
-		s.eventOperations(),
-		s.triggerOperations(),
-	)
+	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(),
+		s.refundOperations(), s.disputeOperations(), s.eventOperations(), s.triggerOperations())
 }
 
 // listEvents lists events of the last 30 days, as they were delivered, whatever version the request
@@ -458,10 +456,15 @@ func (s *Stripe) endpointObject(to *endpoint) object {
 		status = "disabled"
 	}
 	return object{
-		"id": to.ID, "object": "webhook_endpoint", "url": to.URL, "enabled_events": to.Types, "api_version": nullable(to.Version),
-		"description": nullable(
-			to.Description,
-		), "metadata": cloned(to.Metadata), "created": to.Created, "status": status,
-		"livemode": s.config.Livemode,
+		"id":             to.ID,
+		"object":         "webhook_endpoint",
+		"url":            to.URL,
+		"enabled_events": to.Types,
+		"api_version":    nullable(to.Version),
+		"description":    nullable(to.Description),
+		"metadata":       cloned(to.Metadata),
+		"created":        to.Created,
+		"status":         status,
+		"livemode":       s.config.Livemode,
 	}
 }

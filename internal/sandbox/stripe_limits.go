@@ -41,16 +41,13 @@ func tooLong(name, value string) *apiError {
 // suffix.
 func badDescriptor(name, value string) *apiError {
 	if !strings.HasSuffix(name, "[statement_descriptor_suffix]") &&
-		!strings.HasSuffix(name, "[statement_descriptor]") ||
-		value == "" {
+		!strings.HasSuffix(name, "[statement_descriptor]") || value == "" {
 		return nil
 	}
 	latin := func(r rune) bool { return r < unicode.MaxASCII && unicode.IsLetter(r) }
 	if strings.ContainsAny(value, `<>\'"*`) || !strings.ContainsFunc(value, latin) {
-		return malformed(
-			name,
-			"The statement descriptor must contain at least one Latin letter and none of < > \\ ' \" *.",
-		)
+		return malformed(name, "The statement descriptor must contain at least one Latin letter and none of < > \\ ' "+
+			"\" *.")
 	}
 	return nil
 }

@@ -168,7 +168,8 @@ func cloned(m map[string]string) map[string]string {
 const itemParams = " line_items[#][price] line_items[#][quantity]"
 
 const linkParams = " metadata metadata[*] after_completion[type] after_completion[redirect][url]" +
-	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata] payment_intent_data[metadata][*]" +
+	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata] " +
+	"payment_intent_data[metadata][*]" +
 	" payment_intent_data[description] payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
 	" restrictions[completed_sessions][limit] inactive_message custom_text[**] submit_type allow_promotion_codes" +
 	" phone_number_collection[enabled] billing_address_collection customer_creation"
@@ -258,9 +259,8 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 		l.completion, l.ReturnURL = completion, q.address("after_completion[redirect][url]")
 		kind := q.oneOf("after_completion[type]", "", "redirect", "hosted_confirmation")
 		if kind == "" || (kind == "redirect") != (l.ReturnURL != "") {
-			q.fail(
-				malformed("after_completion", "after_completion needs a type, and with type redirect a redirect[url]."),
-			)
+			q.fail(malformed("after_completion",
+				"after_completion needs a type, and with type redirect a redirect[url]."))
 		}
 	}
 	set := func(name string, field *string) {
@@ -280,14 +280,8 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	if methods := q.list("payment_method_types"); methods != nil {
 		l.methods = methods
 		if !slices.Equal(methods, []string{"card"}) {
-			q.fail(
-				refused(
-					http.StatusBadRequest,
-					"",
-					"payment_method_types",
-					"The sandbox account has no other payment method than card.",
-				),
-			)
+			q.fail(refused(http.StatusBadRequest, "", "payment_method_types",
+				"The sandbox account has no other payment method than card."))
 		}
 	}
 	l.limit = q.integer("restrictions[completed_sessions][limit]", l.limit, 1, math.MaxInt32)
@@ -314,28 +308,18 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		p := s.prices.get(q.Get(name))
 		switch {
 		case q.Get(name) == "":
-			return nil, "", malformed(
-				name,
-				"You must specify either `price` or `price_data` when creating a line item; the sandbox knows only `price`.",
-			)
+			return nil, "", malformed(name, "You must specify either `price` or `price_data` when creating a line "+
+				"item; the sandbox knows only `price`.")
 		case p == nil:
 			return nil, "", missing("price", q.Get(name), name)
 		case !p.Active:
-			return nil, "", refused(
-				http.StatusBadRequest,
-				"",
-				name,
-				"The price specified is inactive. This field only accepts active prices.",
-			)
+			return nil, "", refused(http.StatusBadRequest, "", name,
+				"The price specified is inactive. This field only accepts active prices.")
 		case p.Archived:
 			return nil, "", refused(http.StatusBadRequest, "", name, "The product of the price specified is inactive.")
 		case p.Recurring:
-			return nil, "", refused(
-				http.StatusBadRequest,
-				"",
-				name,
-				"You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.",
-			)
+			return nil, "", refused(http.StatusBadRequest, "", name,
+				"You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.")
 		case currency != "" && currency != p.Currency:
 			return nil, "", refused(http.StatusBadRequest, "", name, "All prices must have the same currency.")
 		}
@@ -348,13 +332,8 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
 	}
 	if least := smallestCharge(currency); total > 0 && total < least {
-		return nil, "", refused(
-			http.StatusBadRequest,
-			"amount_too_small",
-			"",
-			"The total amount due must add up to at least %s.",
-			money(least, currency),
-		)
+		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "",
+			"The total amount due must add up to at least %s.", money(least, currency))
 	}
 	return items, currency, q.problem
 }
@@ -413,8 +392,14 @@ func (s *Stripe) itemList(items []item, path string, e expansion) object {
 	for _, i := range items {
 		p := s.prices.get(i.price)
 		data = append(data, object{
-			"id": i.id, "object": "item", "quantity": i.quantity, "currency": p.Currency, "description": p.Name,
-			"amount_subtotal": p.Amount * i.quantity, "amount_total": p.Amount * i.quantity, "price": s.priceObject(p, inner),
+			"id":              i.id,
+			"object":          "item",
+			"quantity":        i.quantity,
+			"currency":        p.Currency,
+			"description":     p.Name,
+			"amount_subtotal": p.Amount * i.quantity,
+			"amount_total":    p.Amount * i.quantity,
+			"price":           s.priceObject(p, inner),
 		})
 	}
 	return object{"object": "list", "url": path, "has_more": false, "data": data}
@@ -427,13 +412,27 @@ func (s *Stripe) linkObject(l *link, e expansion) object {
 		restrictions = object{"completed_sessions": object{"count": l.completed, "limit": l.limit}}
 	}
 	rendered := object{
-		"id": l.ID, "object": "payment_link", "active": l.Active, "url": s.base + "/c/" + l.ID, "livemode": s.config.Livemode,
-		"metadata": l.Metadata, "currency": l.currency, "after_completion": l.completion, "custom_text": l.text,
-		"inactive_message": nullable(l.inactiveMessage), "submit_type": l.submitType, "restrictions": restrictions,
-		"payment_method_types": l.methods, "allow_promotion_codes": false, "billing_address_collection": "auto",
+		"id":                         l.ID,
+		"object":                     "payment_link",
+		"active":                     l.Active,
+		"url":                        s.base + "/c/" + l.ID,
+		"livemode":                   s.config.Livemode,
+		"metadata":                   l.Metadata,
+		"currency":                   l.currency,
+		"after_completion":           l.completion,
+		"custom_text":                l.text,
+		"inactive_message":           nullable(l.inactiveMessage),
+		"submit_type":                l.submitType,
+		"restrictions":               restrictions,
+		"payment_method_types":       l.methods,
+		"allow_promotion_codes":      false,
+		"billing_address_collection": "auto",
 		"payment_intent_data": object{
-			"capture_method": l.CaptureMethod, "description": nullable(l.description), "metadata": cloned(l.IntentMetadata),
-			"statement_descriptor": nil, "statement_descriptor_suffix": nullable(l.suffix),
+			"capture_method":              l.CaptureMethod,
+			"description":                 nullable(l.description),
+			"metadata":                    cloned(l.IntentMetadata),
+			"statement_descriptor":        nil,
+			"statement_descriptor_suffix": nullable(l.suffix),
 		},
 	}
 	if inner, ok := e.into("line_items"); ok {
@@ -469,9 +468,21 @@ func (p *price) kind() string {
 
 func (s *Stripe) priceObject(p *price, e expansion) object {
 	rendered := object{
-		"id": p.ID, "object": "price", "active": p.Active, "billing_scheme": "per_unit", "created": p.created,
-		"currency": p.Currency, "livemode": s.config.Livemode, "lookup_key": nil, "metadata": cloned(p.Metadata), "nickname": nil,
-		"product": p.product, "recurring": nil, "type": p.kind(), "unit_amount": p.Amount, "unit_amount_decimal": fmt.Sprint(p.Amount),
+		"id":                  p.ID,
+		"object":              "price",
+		"active":              p.Active,
+		"billing_scheme":      "per_unit",
+		"created":             p.created,
+		"currency":            p.Currency,
+		"livemode":            s.config.Livemode,
+		"lookup_key":          nil,
+		"metadata":            cloned(p.Metadata),
+		"nickname":            nil,
+		"product":             p.product,
+		"recurring":           nil,
+		"type":                p.kind(),
+		"unit_amount":         p.Amount,
+		"unit_amount_decimal": fmt.Sprint(p.Amount),
 	}
 	if p.Recurring {
 		rendered["recurring"] = object{"interval": "month", "interval_count": 1, "usage_type": "licensed"}
@@ -512,9 +523,16 @@ func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
 
 func (s *Stripe) productObject(p *price) object {
 	return object{
-		"id": p.product, "object": "product", "active": !p.Archived, "created": p.created, "default_price": p.ID, "images": []string{},
-		"description": nullable(
-			p.Description,
-		), "livemode": s.config.Livemode, "metadata": object{}, "name": p.Name, "type": "service",
+		"id":            p.product,
+		"object":        "product",
+		"active":        !p.Archived,
+		"created":       p.created,
+		"default_price": p.ID,
+		"images":        []string{},
+		"description":   nullable(p.Description),
+		"livemode":      s.config.Livemode,
+		"metadata":      object{},
+		"name":          p.Name,
+		"type":          "service",
 	}
 }

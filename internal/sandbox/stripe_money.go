@@ -33,10 +33,15 @@ func (s *Stripe) intentOf(x *session) *intent {
 		return i
 	}
 	i := &intent{
-		id: "pi_3" + randomText(
-			23,
-		), session: x.ID, currency: x.Currency, amount: x.Amount, captureMethod: x.captureMethod,
-		description: x.intentDescription, metadata: cloned(x.intentMetadata), created: s.Now().Unix(), status: "requires_payment_method",
+		id:            "pi_3" + randomText(23),
+		session:       x.ID,
+		currency:      x.Currency,
+		amount:        x.Amount,
+		captureMethod: x.captureMethod,
+		description:   x.intentDescription,
+		metadata:      cloned(x.intentMetadata),
+		created:       s.Now().Unix(),
+		status:        "requires_payment_method",
 	}
 	x.PaymentIntent = i.id
 	s.intents.put(i.id, i)
@@ -83,29 +88,21 @@ func (s *Stripe) captureIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status != "requires_capture" {
-		return nil, s.unexpectedState(
-			i,
-			"This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.",
-		)
+		return nil, s.unexpectedState(i, "This PaymentIntent could not be captured because it has a status of %s. "+
+			"Only a PaymentIntent with one of the following statuses may be captured: requires_capture.")
 	}
 	amount := q.integer("amount_to_capture", i.amount, 1, 1<<40)
 	if amount > i.amount {
-		return nil, refused(
-			http.StatusBadRequest,
-			"amount_too_large",
-			"amount_to_capture",
-			"The amount to capture is greater than the authorized amount.",
-		)
+		return nil, refused(http.StatusBadRequest, "amount_too_large", "amount_to_capture",
+			"The amount to capture is greater than the authorized amount.")
 	}
 	if q.problem != nil {
 		return nil, q.problem
 	}
 	s.collect(s.sessions.get(i.session), i)
 	i.received = amount
-	s.emit(
-		send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true},
-		send{"charge.captured", i.charge, s.chargeObject(i, nil), true},
-	)
+	s.emit(send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true},
+		send{"charge.captured", i.charge, s.chargeObject(i, nil), true})
 	return s.intentObject(i, q.expand), nil
 }
 
@@ -117,7 +114,9 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 	if i.status == "succeeded" || i.status == "canceled" {
 		return nil, s.unexpectedState(
 			i,
-			"You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.",
+			"You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of "+
+				"the following statuses may be canceled: requires_payment_method, requires_capture, "+
+				"requires_confirmation, requires_action, processing.",
 		)
 	}
 	reason := q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
@@ -227,8 +226,14 @@ func (s *Stripe) retrieveBalance(*query) (any, *apiError) {
 
 func (s *Stripe) retrieveAccount(*query) (any, *apiError) {
 	return object{
-		"id": "acct_1Sandbox", "object": "account", "country": "US", "default_currency": "usd", "charges_enabled": true,
-		"payouts_enabled": true, "details_submitted": true, "settings": object{"dashboard": object{"display_name": "Sandbox"}},
+		"id":                "acct_1Sandbox",
+		"object":            "account",
+		"country":           "US",
+		"default_currency":  "usd",
+		"charges_enabled":   true,
+		"payouts_enabled":   true,
+		"details_submitted": true,
+		"settings":          object{"dashboard": object{"display_name": "Sandbox"}},
 	}, nil
 }
 
@@ -238,10 +243,22 @@ func (s *Stripe) intentObject(i *intent, e expansion) object {
 		failure = object{"type": "card_error", "code": i.failure, "message": "Your card was declined."}
 	}
 	rendered := object{
-		"id": i.id, "object": "payment_intent", "livemode": s.config.Livemode, "status": i.status, "amount": i.amount,
-		"amount_received": i.received, "amount_capturable": 0, "currency": i.currency, "capture_method": i.captureMethod,
-		"created": i.created, "description": nullable(i.description), "metadata": i.metadata, "latest_charge": nullable(i.charge),
-		"last_payment_error": failure, "cancellation_reason": nullable(i.cancelReason), "payment_method_types": []string{"card"},
+		"id":                   i.id,
+		"object":               "payment_intent",
+		"livemode":             s.config.Livemode,
+		"status":               i.status,
+		"amount":               i.amount,
+		"amount_received":      i.received,
+		"amount_capturable":    0,
+		"currency":             i.currency,
+		"capture_method":       i.captureMethod,
+		"created":              i.created,
+		"description":          nullable(i.description),
+		"metadata":             i.metadata,
+		"latest_charge":        nullable(i.charge),
+		"last_payment_error":   failure,
+		"cancellation_reason":  nullable(i.cancelReason),
+		"payment_method_types": []string{"card"},
 	}
 	if i.status == "requires_capture" {
 		rendered["amount_capturable"] = i.amount
@@ -258,10 +275,24 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 		given, full = i.amount, true
 	}
 	rendered := object{
-		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
-		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
-		"currency": i.currency, "description": nullable(i.description), "disputed": len(i.disputes) > 0, "metadata": i.chargeMetadata,
-		"payment_intent": i.id, "receipt_url": s.base + receipts + i.charge, "refunded": full, "payment_method_details": paymentMethod(i.method),
+		"id":                     i.charge,
+		"object":                 "charge",
+		"livemode":               s.config.Livemode,
+		"status":                 "succeeded",
+		"paid":                   true,
+		"amount":                 i.amount,
+		"amount_captured":        i.received,
+		"amount_refunded":        given,
+		"captured":               i.received > 0,
+		"created":                i.charged,
+		"currency":               i.currency,
+		"description":            nullable(i.description),
+		"disputed":               len(i.disputes) > 0,
+		"metadata":               i.chargeMetadata,
+		"payment_intent":         i.id,
+		"receipt_url":            s.base + receipts + i.charge,
+		"refunded":               full,
+		"payment_method_details": paymentMethod(i.method),
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},
 	}

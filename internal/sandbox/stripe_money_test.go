@@ -136,12 +136,8 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("the payment was not disputed, or twice")
 			}
 			w.want("disputed", "350 0 100 succeeded", "charge.dispute.created")
-			_, charge, _ := stripeCall(
-				t,
-				w.Stripe,
-				"GET /v1/payment_intents/"+w.PaymentIntent,
-				"expand[]=latest_charge",
-			)
+			_, charge, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent,
+				"expand[]=latest_charge")
 			if got := at(charge, "latest_charge.disputed"); got != "true" {
 				t.Errorf("got disputed %s; want true", got)
 			}
@@ -152,12 +148,8 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("the dispute was not closed, or twice")
 			}
 			w.want("closed", "350 0 100 succeeded", "charge.dispute.closed")
-			_, list, _ := stripeCall(
-				t,
-				w.Stripe,
-				"GET /v1/events",
-				"types[]=charge.dispute.closed&types[]=charge.dispute.created",
-			)
+			_, list, _ := stripeCall(t, w.Stripe, "GET /v1/events",
+				"types[]=charge.dispute.closed&types[]=charge.dispute.created")
 			want := map[bool]string{true: "won", false: "lost"}[won]
 			if at(list, "data.0.data.object.status") != want ||
 				at(list, "data.1.data.object.status") != "needs_response" ||
@@ -184,15 +176,18 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 		{"captured", func(w *soldWash) bool {
 			status, _, _ := stripeCall(w.T, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/capture", "")
 			return status == 200
-		}, "350 0 0 succeeded", "<nil>", "payment_intent.succeeded charge.captured", "payment_intent.succeeded charge.captured"},
+		}, "350 0 0 succeeded", "<nil>", "payment_intent.succeeded charge.captured",
+			"payment_intent.succeeded charge.captured"},
 		{"canceled", func(w *soldWash) bool {
 			status, _, _ := stripeCall(w.T, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/cancel", "")
 			return status == 200
 		}, "0 0 0 canceled", "<nil>", "payment_intent.canceled", "charge.refunded payment_intent.canceled"},
 		{"canceled by hand", func(w *soldWash) bool { return w.Release(w.Session.ID) },
-			"0 0 0 canceled", "requested_by_customer", "payment_intent.canceled", "charge.refunded payment_intent.canceled"},
+			"0 0 0 canceled", "requested_by_customer", "payment_intent.canceled",
+			"charge.refunded payment_intent.canceled"},
 		{"run out", func(w *soldWash) bool { return w.ExpireHold(w.Session.ID) },
-			"0 0 0 canceled", "automatic", "charge.expired payment_intent.canceled", "charge.expired charge.refunded payment_intent.canceled"},
+			"0 0 0 canceled", "automatic", "charge.expired payment_intent.canceled",
+			"charge.expired charge.refunded payment_intent.canceled"},
 	} {
 		for _, other := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
@@ -206,12 +201,8 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 					events = row.other
 				}
 				w.want(row.name, row.money, events)
-				_, intent, _ := stripeCall(
-					t,
-					w.Stripe,
-					"GET /v1/payment_intents/"+w.PaymentIntent,
-					"expand[]=latest_charge",
-				)
+				_, intent, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent,
+					"expand[]=latest_charge")
 				refunded := map[bool]string{true: "350", false: "0"}[other && row.name != "captured"]
 				if at(intent, "cancellation_reason") != row.reason ||
 					at(intent, "latest_charge.amount_refunded") != refunded {

@@ -93,11 +93,8 @@ func readQuery(c *call, op operation) (*query, *apiError) {
 		text = string(c.body)
 		if kind := c.Header.Get("Content-Type"); text != "" &&
 			!strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
-			return nil, malformed(
-				"",
-				"Invalid request (check that your POST content type is application/x-www-form-urlencoded), not %q.",
-				kind,
-			)
+			return nil, malformed("", "Invalid request (check that your POST content type is "+
+				"application/x-www-form-urlencoded), not %q.", kind)
 		}
 	} else if len(c.body) > 0 {
 		return nil, malformed("", "A %s has no body.", c.Method)
@@ -245,13 +242,8 @@ func (q *query) metadata(name string, old map[string]string) map[string]string {
 		case len([]rune(key)) > 40:
 			q.fail(malformed(full, "Metadata keys can have up to 40 characters, but yours is %d.", len([]rune(key))))
 		case len([]rune(value)) > 500:
-			q.fail(
-				malformed(
-					full,
-					"Metadata values can have up to 500 characters, but you passed in a value that is %d characters.",
-					len([]rune(value)),
-				),
-			)
+			q.fail(malformed(full, "Metadata values can have up to 500 characters, but you passed in a value that is "+
+				"%d characters.", len([]rune(value))))
 		}
 		merged[key] = value
 	}
@@ -380,16 +372,10 @@ func listPage[T any](
 // createdWanted returns the filter of created, created[gte], [gt], [lte] and [lt], in unix seconds.
 func (q *query) createdWanted() func(unix int64) bool {
 	const most = int64(1) << 40
-	least := max(
-		q.integer("created[gte]", 0, 0, most),
-		q.integer("created[gt]", -1, 0, most)+1,
-		q.integer("created", 0, 0, most),
-	)
-	last := min(
-		q.integer("created[lte]", most, 0, most),
-		q.integer("created[lt]", most, 0, most)-1,
-		q.integer("created", most, 0, most),
-	)
+	least := max(q.integer("created[gte]", 0, 0, most), q.integer("created[gt]", -1, 0, most)+1,
+		q.integer("created", 0, 0, most))
+	last := min(q.integer("created[lte]", most, 0, most), q.integer("created[lt]", most, 0, most)-1,
+		q.integer("created", most, 0, most))
 	return func(unix int64) bool { return least <= unix && unix <= last }
 }
 

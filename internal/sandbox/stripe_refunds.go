@@ -54,10 +54,8 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	i := s.intents.get(q.Get("payment_intent"))
 	switch {
 	case q.Has("charge") == q.Has("payment_intent"):
-		return nil, malformed(
-			"",
-			"One of the following params should be provided for this request: payment_intent or charge.",
-		)
+		return nil, malformed("",
+			"One of the following params should be provided for this request: payment_intent or charge.")
 	case q.Has("charge"):
 		if i = s.chargedIntent(q.Get("charge")); i == nil {
 			return nil, missing("charge", q.Get("charge"), "charge")
@@ -82,45 +80,20 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	left := i.left()
 	switch {
 	case i.status != "succeeded":
-		return refused(
-			http.StatusBadRequest,
-			"",
-			"",
-			"This PaymentIntent (%s) does not have a successful charge to refund.",
-			i.id,
-		)
+		return refused(http.StatusBadRequest, "", "",
+			"This PaymentIntent (%s) does not have a successful charge to refund.", i.id)
 	case i.takenBack(), left <= 0 && i.lost() > 0:
-		return refused(
-			http.StatusBadRequest,
-			"charge_disputed",
-			"",
-			"Charge %s has been charged back; cannot issue a refund.",
-			i.charge,
-		)
+		return refused(http.StatusBadRequest, "charge_disputed", "",
+			"Charge %s has been charged back; cannot issue a refund.", i.charge)
 	case left <= 0:
-		return refused(
-			http.StatusBadRequest,
-			"charge_already_refunded",
-			"",
-			"Charge %s has already been refunded.",
-			i.charge,
-		)
+		return refused(http.StatusBadRequest, "charge_already_refunded", "", "Charge %s has already been refunded.",
+			i.charge)
 	case r.amount > left:
-		return refused(
-			http.StatusBadRequest,
-			"",
-			"amount",
-			"Refund amount (%s) is greater than unrefunded amount on charge (%s)",
-			money(r.amount, i.currency),
-			money(left, i.currency),
-		)
+		return refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on "+
+			"charge (%s)", money(r.amount, i.currency), money(left, i.currency))
 	case s.refundMode == RefundsLackBalance:
-		return refused(
-			http.StatusBadRequest,
-			s.config.Unknown.BalanceCode,
-			"",
-			"Insufficient funds in your Stripe balance to refund this amount.",
-		)
+		return refused(http.StatusBadRequest, s.config.Unknown.BalanceCode, "",
+			"Insufficient funds in your Stripe balance to refund this amount.")
 	}
 	r.id, r.created, r.status = "re_3"+randomText(23), s.Now().Unix(), "succeeded"
 	switch s.refundMode {
@@ -131,17 +104,13 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	}
 	s.refunds.put(r.id, r)
 	if r.status == "failed" {
-		s.emit(
-			send{"refund.created", r.id, s.refundObject(r, nil), true},
-			send{"refund.failed", r.id, s.refundObject(r, nil), true},
-		)
+		s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true},
+			send{"refund.failed", r.id, s.refundObject(r, nil), true})
 		return nil
 	}
 	i.refunded += r.amount
-	s.emit(
-		send{"refund.created", r.id, s.refundObject(r, nil), true},
-		send{"charge.refunded", i.charge, s.chargeObject(i, nil), true},
-	)
+	s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true},
+		send{"charge.refunded", i.charge, s.chargeObject(i, nil), true})
 	return nil
 }
 
@@ -209,8 +178,7 @@ func (s *Stripe) listRefunds(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(r *refund) bool {
 		return (!q.Has("payment_intent") || r.of.id == q.Get("payment_intent")) &&
-			(!q.Has("charge") || r.of.charge == q.Get("charge")) &&
-			created(r.created)
+			(!q.Has("charge") || r.of.charge == q.Get("charge")) && created(r.created)
 	}
 	return listPage(q, &s.refunds, "/v1/refunds", wanted, s.refundObject)
 }
@@ -225,8 +193,16 @@ func (s *Stripe) retrieveRefund(q *query) (any, *apiError) {
 
 func (s *Stripe) refundObject(r *refund, e expansion) object {
 	rendered := object{
-		"id": r.id, "object": "refund", "amount": r.amount, "charge": r.of.charge, "created": r.created, "currency": r.of.currency,
-		"metadata": r.metadata, "payment_intent": r.of.id, "reason": nullable(r.reason), "status": r.status,
+		"id":             r.id,
+		"object":         "refund",
+		"amount":         r.amount,
+		"charge":         r.of.charge,
+		"created":        r.created,
+		"currency":       r.of.currency,
+		"metadata":       r.metadata,
+		"payment_intent": r.of.id,
+		"reason":         nullable(r.reason),
+		"status":         r.status,
 	}
 	switch r.status {
 	case "pending":

@@ -77,8 +77,11 @@ func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 		return nil, errors.New("the link has reached its limit of completed sessions")
 	}
 	x := &session{
-		items: l.items, intentMetadata: cloned(l.IntentMetadata), intentDescription: l.description, captureMethod: l.CaptureMethod,
-		linkReturnURL: l.ReturnURL,
+		items:             l.items,
+		intentMetadata:    cloned(l.IntentMetadata),
+		intentDescription: l.description,
+		captureMethod:     l.CaptureMethod,
+		linkReturnURL:     l.ReturnURL,
 	}
 	x.PaymentLink, x.Currency, x.Metadata = l.ID, l.currency, cloned(l.Metadata)
 	x.SuccessURL = linkSuccessURL
@@ -301,10 +304,8 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"},
 	}
 	if i != nil && intentEvent != "" {
-		events = append(
-			events,
-			send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"},
-		)
+		events = append(events, send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook &&
+			o.EventsFirst != "only-session"})
 		if o.EventsFirst == "intent" {
 			events[0], events[1] = events[1], events[0]
 		}
@@ -321,7 +322,8 @@ func (s *Stripe) charged(i *intent) send {
 	return send{unasked, i.charge, s.chargeObject(i, nil), false}
 }
 
-const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items line_items.data.price.product"
+const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items " +
+	"line_items.data.price.product"
 
 func (s *Stripe) sessionOperations() []operation {
 	return []operation{
@@ -330,7 +332,8 @@ func (s *Stripe) sessionOperations() []operation {
 			"/v1/checkout/sessions",
 			"mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
 				" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
-				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_intent_data[shipping][**]" +
+				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] " +
+				"payment_intent_data[shipping][**]" +
 				" payment_method_types[#]" +
 				" custom_text[**]" + itemParams,
 			sessionExpand,
@@ -356,21 +359,19 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 		return nil, malformed("success_url", "Missing required param: success_url.")
 	}
 	x := &session{
-		items: items, cancelURL: q.address("cancel_url"), reference: q.Get("client_reference_id"),
-		intentMetadata: q.metadata(
-			"payment_intent_data[metadata]",
-			nil,
-		), intentDescription: q.Get("payment_intent_data[description]"),
-		captureMethod: q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
+		items:             items,
+		cancelURL:         q.address("cancel_url"),
+		reference:         q.Get("client_reference_id"),
+		intentMetadata:    q.metadata("payment_intent_data[metadata]", nil),
+		intentDescription: q.Get("payment_intent_data[description]"),
+		captureMethod:     q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
 	}
 	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
 	if q.Has("expires_at") {
 		x.expires = time.Unix(q.integer("expires_at", 0, 0, math.MaxInt32*2), 0)
 		if ahead := x.expires.Sub(s.Now()); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
-			return nil, malformed(
-				"expires_at",
-				"The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
-			)
+			return nil, malformed("expires_at",
+				"The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.")
 		}
 	}
 	if len(x.reference) > 200 {
@@ -419,13 +420,8 @@ func (s *Stripe) expireSession(q *query) (any, *apiError) {
 	}
 	s.expireOld(x)
 	if x.Status != "open" {
-		return nil, refused(
-			http.StatusBadRequest,
-			"",
-			"",
-			"Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of %q.",
-			x.Status,
-		)
+		return nil, refused(http.StatusBadRequest, "", "", "Only Checkout Sessions with a status in [\"open\"] can "+
+			"be expired. This Checkout Session has a status of %q.", x.Status)
 	}
 	x.Status = "expired"
 	s.emit(send{"checkout.session.expired", x.ID, s.sessionObject(x, nil), true})
@@ -465,14 +461,26 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	}
 	rendered := object{
 		"currency_conversion": conversion,
-		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment", "created": x.Created.Unix(),
-		"expires_at": x.expires.Unix(), "status": x.Status, "payment_status": x.PaymentStatus, "amount_subtotal": total,
-		"amount_total": total, "currency": currency, "metadata": x.Metadata, "payment_intent": nullable(x.PaymentIntent),
-		"payment_link": nullable(x.PaymentLink), "client_reference_id": nullable(x.reference), "customer": nil,
-		"customer_details": customer, "presentment_details": presentment, "success_url": nullable(x.SuccessURL),
-		"cancel_url": nullable(
-			x.cancelURL,
-		), "url": nullable(view.URL), "ui_mode": "hosted", "payment_method_types": []string{"card"},
+		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment",
+		"created":              x.Created.Unix(),
+		"expires_at":           x.expires.Unix(),
+		"status":               x.Status,
+		"payment_status":       x.PaymentStatus,
+		"amount_subtotal":      total,
+		"amount_total":         total,
+		"currency":             currency,
+		"metadata":             x.Metadata,
+		"payment_intent":       nullable(x.PaymentIntent),
+		"payment_link":         nullable(x.PaymentLink),
+		"client_reference_id":  nullable(x.reference),
+		"customer":             nil,
+		"customer_details":     customer,
+		"presentment_details":  presentment,
+		"success_url":          nullable(x.SuccessURL),
+		"cancel_url":           nullable(x.cancelURL),
+		"url":                  nullable(view.URL),
+		"ui_mode":              "hosted",
+		"payment_method_types": []string{"card"},
 	}
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		if inner, ok := e.into("payment_intent"); ok {

@@ -24,16 +24,14 @@ func newStripe(t *testing.T, c StripeConfig) *Stripe {
 	}
 	s := NewStripe(c)
 	t.Cleanup(s.Close)
-	s.AddPrice(
-		Price{
-			ID:       "price_wash",
-			Name:     "Warm wash",
-			Currency: "eur",
-			Amount:   350,
-			Active:   true,
-			Metadata: map[string]string{"duration": "30m"},
-		},
-	)
+	s.AddPrice(Price{
+		ID:       "price_wash",
+		Name:     "Warm wash",
+		Currency: "eur",
+		Amount:   350,
+		Active:   true,
+		Metadata: map[string]string{"duration": "30m"},
+	})
 	return s
 }
 
@@ -102,30 +100,41 @@ func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{Report: t})
 	status, link, header := stripeCall(t, s, createLink, wash+"&metadata[device_uid]=dev:1&metadata[app]=notepay"+
-		"&payment_intent_data[metadata][device_uid]=dev:1&payment_intent_data[capture_method]=manual&payment_method_types[0]=card"+
-		"&after_completion[type]=redirect&after_completion[redirect][url]=https://pay.example/s?id={CHECKOUT_SESSION_ID}"+
-		"&restrictions[completed_sessions][limit]=3&custom_text[submit][message]=hello&inactive_message=gone&submit_type=pay", "Stripe-Version", "2025-08-27.basil")
+		"&payment_intent_data[metadata][device_uid]=dev:1&payment_intent_data[capture_method]=manual"+
+		"&payment_method_types[0]=card"+
+		"&after_completion[type]=redirect"+
+		"&after_completion[redirect][url]=https://pay.example/s?id={CHECKOUT_SESSION_ID}"+
+		"&restrictions[completed_sessions][limit]=3&custom_text[submit][message]=hello"+
+		"&inactive_message=gone&submit_type=pay",
+		"Stripe-Version", "2025-08-27.basil")
 	if status != http.StatusOK || !strings.HasPrefix(header.Get("Request-Id"), "req_") {
 		t.Fatalf("got %d %v %v; want a link with a request id", status, link, header)
 	}
 	for path, want := range map[string]string{
-		"object": "payment_link", "active": "true", "currency": "eur", "metadata.device_uid": "dev:1", "metadata.app": "notepay",
-		"payment_intent_data.metadata.device_uid": "dev:1", "payment_intent_data.capture_method": "manual",
-		"after_completion.redirect.url": "https://pay.example/s?id={CHECKOUT_SESSION_ID}", "restrictions.completed_sessions.limit": "3",
-		"custom_text.submit.message": "hello", "inactive_message": "gone", "submit_type": "pay", "payment_method_types.0": "card",
-		"created": "<nil>", "line_items": "<nil>", "url": "http://pay.example/c/" + at(link, "id"),
+		"object":              "payment_link",
+		"active":              "true",
+		"currency":            "eur",
+		"metadata.device_uid": "dev:1",
+		"metadata.app":        "notepay",
+		"payment_intent_data.metadata.device_uid": "dev:1",
+		"payment_intent_data.capture_method":      "manual",
+		"after_completion.redirect.url":           "https://pay.example/s?id={CHECKOUT_SESSION_ID}",
+		"restrictions.completed_sessions.limit":   "3",
+		"custom_text.submit.message":              "hello",
+		"inactive_message":                        "gone",
+		"submit_type":                             "pay",
+		"payment_method_types.0":                  "card",
+		"created":                                 "<nil>",
+		"line_items":                              "<nil>",
+		"url":                                     "http://pay.example/c/" + at(link, "id"),
 	} {
 		if got := at(link, path); got != want {
 			t.Errorf("%s: got %s; want %s", path, got, want)
 		}
 	}
 	id := at(link, "id")
-	_, changed, _ := stripeCall(
-		t,
-		s,
-		createLink+"/"+id,
-		"active=false&metadata[app]=&metadata[new]=1&payment_intent_data[metadata][other]=2&expand[0]=line_items",
-	)
+	_, changed, _ := stripeCall(t, s, createLink+"/"+id,
+		"active=false&metadata[app]=&metadata[new]=1&payment_intent_data[metadata][other]=2&expand[0]=line_items")
 	for path, want := range map[string]string{
 		"active": "false", "metadata": "map[device_uid:dev:1 new:1]", "payment_intent_data.metadata": "map[other:2]",
 		"line_items.data.0.price.id": "price_wash", "inactive_message": "gone",
@@ -136,8 +145,7 @@ func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
 	}
 	links := s.Links()
 	if len(links) != 1 || links[0].ID != id || links[0].DeviceUID != "dev:1" || links[0].PriceID != "price_wash" ||
-		links[0].Active ||
-		links[0].CaptureMethod != "manual" ||
+		links[0].Active || links[0].CaptureMethod != "manual" ||
 		!strings.HasPrefix(links[0].ReturnURL, "https://pay.example/s") {
 		t.Errorf("got %+v; want the same link", links)
 	}
@@ -358,8 +366,9 @@ func TestStripeRefusals(t *testing.T) {
 		said.count() != 1 {
 		t.Errorf("51 metadata keys: got %d and %d reports; want 400 and 1", status, said.count())
 	}
-	if status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash, "Content-Type", "application/json"); status != 400 ||
-		said.count() != 2 {
+	status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash, "Content-Type",
+		"application/json")
+	if status != 400 || said.count() != 2 {
 		t.Errorf("a JSON body: got %d and %d reports; want 400 and 2", status, said.count())
 	}
 }
@@ -384,14 +393,8 @@ func TestKeys(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			row.config.Report = t
-			status, answer, _ := stripeCall(
-				t,
-				newStripe(t, row.config),
-				"GET /v1/balance",
-				"",
-				"Authorization",
-				row.header,
-			)
+			status, answer, _ := stripeCall(t, newStripe(t, row.config), "GET /v1/balance", "", "Authorization",
+				row.header)
 			if status != row.status || strings.Contains(fmt.Sprint(answer), "wrong") {
 				t.Errorf("got %d %v; want %d and no key shown", status, answer, row.status)
 			}
@@ -417,15 +420,23 @@ func TestIdempotencyKeys(t *testing.T) {
 		{"a repeat is answered from memory", nil, []step{{"k", wash, 200, false}, again, again}, 1, false},
 		{"two keys make two links", nil, []step{{"k", wash, 200, false}, {"l", wash, 200, false}}, 2, false},
 		{"without a key each makes a link", nil, []step{{"", wash, 200, false}, {"", wash, 200, false}}, 2, false},
-		{"the same key with other parameters is refused", nil, []step{{"k", wash, 200, false}, {"k", wash + "&active=true", 400, false}, again}, 1, true},
-		{"a validation error is not stored", nil, []step{{"k", "line_items[0][price]=price_0&line_items[0][quantity]=1", 400, false}, {"k", wash, 200, false}}, 1, false},
+		{"the same key with other parameters is refused", nil,
+			[]step{{"k", wash, 200, false}, {"k", wash + "&active=true", 400, false}, again}, 1, true},
+		{"a validation error is not stored", nil, []step{{"k", "line_items[0][price]=price_0&line_items[0][quantity]=1",
+			400, false}, {"k", wash, 200, false}}, 1, false},
 		{"a lost reply is replayed", []Outcome{{Applied: true}}, []step{{"k", wash, 0, false}, again}, 1, false},
-		{"a request that never arrived is executed later", []Outcome{{}}, []step{{"k", wash, 0, false}, {"k", wash, 200, false}}, 1, false},
-		{"a 429 comes before the key is looked at", []Outcome{{Status: 429}}, []step{{"k", wash, 429, false}, {"k", wash, 200, false}}, 1, false},
-		{"a 500 without effect is stored", []Outcome{{Status: 500}}, []step{{"k", wash, 500, false}, {"k", wash, 500, true}, {"l", wash, 200, false}}, 1, false},
-		{"a 500 with effect is stored too", []Outcome{{Applied: true, Status: 500}}, []step{{"k", wash, 500, false}, {"k", wash, 500, true}}, 1, false},
-		{"a gateway's 502 hides a success", []Outcome{{Applied: true, Status: 502}}, []step{{"k", wash, 502, false}, again}, 1, false},
-		{"a gateway's 502 in front of nothing is not stored", []Outcome{{Status: 502}}, []step{{"k", wash, 502, false}, {"k", wash, 200, false}}, 1, false},
+		{"a request that never arrived is executed later", []Outcome{{}},
+			[]step{{"k", wash, 0, false}, {"k", wash, 200, false}}, 1, false},
+		{"a 429 comes before the key is looked at", []Outcome{{Status: 429}},
+			[]step{{"k", wash, 429, false}, {"k", wash, 200, false}}, 1, false},
+		{"a 500 without effect is stored", []Outcome{{Status: 500}},
+			[]step{{"k", wash, 500, false}, {"k", wash, 500, true}, {"l", wash, 200, false}}, 1, false},
+		{"a 500 with effect is stored too", []Outcome{{Applied: true, Status: 500}},
+			[]step{{"k", wash, 500, false}, {"k", wash, 500, true}}, 1, false},
+		{"a gateway's 502 hides a success", []Outcome{{Applied: true, Status: 502}},
+			[]step{{"k", wash, 502, false}, again}, 1, false},
+		{"a gateway's 502 in front of nothing is not stored", []Outcome{{Status: 502}},
+			[]step{{"k", wash, 502, false}, {"k", wash, 200, false}}, 1, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -435,15 +446,8 @@ func TestIdempotencyKeys(t *testing.T) {
 			for i, step := range row.steps {
 				status, answer, header := stripeCall(t, s, createLink, step.params, "Idempotency-Key", step.key)
 				if status != step.status || (header.Get("Idempotent-Replayed") == "true") != step.replayed {
-					t.Errorf(
-						"step %d: got %d %v %v; want %d, replayed %t",
-						i,
-						status,
-						answer,
-						header,
-						step.status,
-						step.replayed,
-					)
+					t.Errorf("step %d: got %d %v %v; want %d, replayed %t", i, status, answer, header, step.status,
+						step.replayed)
 				}
 			}
 			applied := 0
@@ -494,7 +498,8 @@ func TestEachEndpointHasItsOwnLimit(t *testing.T) {
 		s := newStripe(t, StripeConfig{PerSecond: 2, Report: t})
 		var got []int
 		reason := ""
-		for _, operation := range []string{createLink, createLink, createLink, "GET /v1/payment_links", "GET /v1/prices/price_wash", "GET /v1/prices/price_wash", "GET /v1/prices/price_0"} {
+		for _, operation := range []string{createLink, createLink, createLink, "GET /v1/payment_links",
+			"GET /v1/prices/price_wash", "GET /v1/prices/price_wash", "GET /v1/prices/price_0"} {
 			params := ""
 			if operation == createLink {
 				params = wash
@@ -542,15 +547,8 @@ func TestPaging(t *testing.T) {
 		last := fmt.Sprintf("data.%d.id", len(data)-1)
 		if len(data) != row.count || at(answer, "data.0.id") != row.first || at(answer, last) != row.last ||
 			answer["has_more"] != row.more {
-			t.Errorf(
-				"%q: got %d from %s to %s, has_more %v; want %+v",
-				row.params,
-				len(data),
-				at(answer, "data.0.id"),
-				at(answer, last),
-				answer["has_more"],
-				row,
-			)
+			t.Errorf("%q: got %d from %s to %s, has_more %v; want %+v", row.params, len(data), at(answer, "data.0.id"),
+				at(answer, last), answer["has_more"], row)
 		}
 	}
 }
@@ -559,15 +557,14 @@ func TestAPriceComesWithItsProduct(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{Report: t})
 	_, price, _ := stripeCall(t, s, "GET /v1/prices/price_wash", "expand[0]=product")
-	for path, want := range map[string]string{"unit_amount": "350", "active": "true", "metadata.duration": "30m", "product.name": "Warm wash", "type": "one_time"} {
+	for path, want := range map[string]string{"unit_amount": "350", "active": "true", "metadata.duration": "30m",
+		"product.name": "Warm wash", "type": "one_time"} {
 		if got := at(price, path); got != want {
 			t.Errorf("%s: got %s; want %s", path, got, want)
 		}
 	}
-	if _, product, _ := stripeCall(t, s, "GET /v1/products/"+at(price, "product.id"), ""); at(
-		product,
-		"name",
-	) != "Warm wash" {
+	_, product, _ := stripeCall(t, s, "GET /v1/products/"+at(price, "product.id"), "")
+	if at(product, "name") != "Warm wash" {
 		t.Errorf("got product %v; want Warm wash", product)
 	}
 	s.SetPrice("price_wash", func(p *Price) { p.Active, p.Amount = false, 400 })

@@ -57,14 +57,8 @@ func (s *Stripe) confirmPage(q *query) (any, *apiError) {
 	case with == nil:
 		return nil, missing("payment_method", q.Get("payment_method"), "payment_method")
 	case expected != x.Amount:
-		return nil, refused(
-			http.StatusBadRequest,
-			"",
-			"expected_amount",
-			"The expected amount %d is not the amount %d of the session.",
-			expected,
-			x.Amount,
-		)
+		return nil, refused(http.StatusBadRequest, "", "expected_amount",
+			"The expected amount %d is not the amount %d of the session.", expected, x.Amount)
 	case x.Status != "open":
 		return nil, refused(http.StatusBadRequest, "", "", "This Checkout Session is not open.")
 	}

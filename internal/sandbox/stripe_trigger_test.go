@@ -35,22 +35,19 @@ func TestATriggeredSessionIsPaidInTheCustomersPlace(t *testing.T) {
 		at(page, "status") != "open" {
 		t.Errorf("got %d %v; want an open page", status, page)
 	}
-	_, method, _ := stripeCall(
-		t,
-		s,
-		"POST /v1/payment_methods",
-		"type=card&card[token]=tok_visa&billing_details[email]=a@example.com",
-	)
+	_, method, _ := stripeCall(t, s, "POST /v1/payment_methods",
+		"type=card&card[token]=tok_visa&billing_details[email]=a@example.com")
 	confirm := "POST /v1/payment_pages/" + id + "/confirm"
-	if status, page, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id")); status != http.StatusOK ||
-		at(page, "payment_status") != "paid" {
+	status, page, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id"))
+	if status != http.StatusOK || at(page, "payment_status") != "paid" {
 		t.Errorf("got %d %v; want it paid", status, page)
 	}
 	if x, _ := s.Session(id); x.PaymentStatus != "paid" || x.PaymentLink != "" || x.DeviceUID != "dev:1" ||
 		x.Amount != 3000 {
 		t.Errorf("got session %+v; want 3000 paid for dev:1 without a link", x)
 	}
-	if status, answer, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id")); status != http.StatusBadRequest {
+	status, answer, _ := stripeCall(t, s, confirm, "expected_amount=3000&payment_method="+at(method, "id"))
+	if status != http.StatusBadRequest {
 		t.Errorf("paying twice got %d %v; want 400", status, answer)
 	}
 }
@@ -71,9 +68,12 @@ func TestTriggerCallsThatAreWrongAreRefused(t *testing.T) {
 		{"a method that is no card", "POST /v1/payment_methods", "type=iban", 400},
 		{"an unknown token", "POST /v1/payment_methods", "type=card&card[token]=tok_1", 400},
 		{"the page of no session", "GET /v1/payment_pages/cs_test_1", "", 404},
-		{"another amount", "POST /v1/payment_pages/" + id + "/confirm", "expected_amount=1&payment_method=" + at(visa, "id"), 400},
-		{"an unknown method", "POST /v1/payment_pages/" + id + "/confirm", "expected_amount=3000&payment_method=pm_1", 400},
-		{"a card that is declined", "POST /v1/payment_pages/" + id + "/confirm", "expected_amount=3000&payment_method=" + at(bad, "id"), 402},
+		{"another amount", "POST /v1/payment_pages/" + id + "/confirm",
+			"expected_amount=1&payment_method=" + at(visa, "id"), 400},
+		{"an unknown method", "POST /v1/payment_pages/" + id + "/confirm", "expected_amount=3000&payment_method=pm_1",
+			400},
+		{"a card that is declined", "POST /v1/payment_pages/" + id + "/confirm",
+			"expected_amount=3000&payment_method=" + at(bad, "id"), 402},
 	} {
 		if status, answer, _ := stripeCall(t, s, c.operation, c.params); status != c.status {
 			t.Errorf("%s: got %d %v; want %d", c.name, status, answer, c.status)

@@ -72,7 +72,8 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 		variable                              string
 	}{
 		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, 404, "first"},
-		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403, DisabledRefused: true, Full: 429, LastFleetWins: true, GoneDeleted: true},
+		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403,
+			DisabledRefused: true, Full: 429, LastFleetWins: true, GoneDeleted: true},
 			403, 403, 403, 429, 200, 200, "last"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -108,10 +109,8 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 			if got := status("DELETE", path+"/notes/payment.qi/1:1", ""); got != row.gone {
 				t.Errorf("deleting a note that is gone: got %d; want %d", got, row.gone)
 			}
-			if _, answer := hubCall(t, n, "GET", path+"/environment_variables", ""); at(
-				answer,
-				"environment_variables_effective.v",
-			) != row.variable {
+			_, answer := hubCall(t, n, "GET", path+"/environment_variables", "")
+			if at(answer, "environment_variables_effective.v") != row.variable {
 				t.Errorf("two fleets: got %v; want %s", answer, row.variable)
 			}
 			n.SetDevice(machine1, func(d *Device) { d.Disabled = true })
@@ -139,9 +138,12 @@ func TestEveryObjectCanBeReadAgain(t *testing.T) {
 	_, made, _ := stripeCall(t, s, "POST /v1/webhook_endpoints", "url=http://bridge.example/&enabled_events[]=*")
 	for path, kind := range map[string]string{
 		"/payment_links/" + link.ID: "payment_link", "/checkout/sessions/" + paid.ID: "checkout.session",
-		"/checkout/sessions/" + paid.ID + "/line_items": "list", "/payment_intents/" + paid.PaymentIntent: "payment_intent",
-		"/charges/" + at(refund, "charge"): "charge", "/refunds/" + at(refund, "id"): "refund", "/events/" + s.Events()[0].ID: "event",
-		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list", "/balance": "balance",
+		"/checkout/sessions/" + paid.ID + "/line_items": "list",
+		"/payment_intents/" + paid.PaymentIntent:        "payment_intent",
+		"/charges/" + at(refund, "charge"):              "charge", "/refunds/" + at(refund, "id"): "refund",
+		"/events/" + s.Events()[0].ID:          "event",
+		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list",
+		"/balance": "balance",
 		"/account": "account", "/events": "list", "/refunds": "list",
 	} {
 		if status, answer, _ := stripeCall(t, s, "GET /v1"+path, ""); status != http.StatusOK ||

@@ -13,7 +13,8 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		unavailable(t, "promtool, of Debian's package prometheus, is not there")
 	}
-	for _, args := range [][]string{{"check", "rules", "../../docs/alerts.yml"}, {"test", "rules", "testdata/alerts_test.yml"}} {
+	for _, args := range [][]string{{"check", "rules", "../../docs/alerts.yml"},
+		{"test", "rules", "testdata/alerts_test.yml"}} {
 		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", args[0], err, out)
 		}

@@ -136,13 +136,8 @@ func (b *tab) look(s size, scheme string) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{}
 	if s.mobile {
-		options = append(
-			options,
-			chromedp.EmulateMobile,
-			chromedp.EmulateTouch,
-			chromedp.EmulatePortrait,
-			chromedp.EmulateScale(2),
-		)
+		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait,
+			chromedp.EmulateScale(2))
 	}
 	b.do(
 		"resize",
@@ -197,11 +192,8 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
-	holds := chromedp.Poll[bool](
-		"Boolean("+expression+")",
-		chromedp.WithPollingInterval(50*time.Millisecond),
-		chromedp.WithPollingTimeout(0),
-	)
+	holds := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(50*time.Millisecond),
+		chromedp.WithPollingTimeout(0))
 	for {
 		_, err := chromedp.Run(ctx, holds)
 		if err == nil {
@@ -226,10 +218,8 @@ func (b *tab) reads(selector, text string) {
 // space of another kind.
 func (b *tab) readsWithin(limit time.Duration, selector, text string) {
 	b.t.Helper()
-	b.untilWithin(
-		limit,
-		fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)", selector, text),
-	)
+	b.untilWithin(limit, fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)",
+		selector, text))
 }
 
 // opens does what opens another tab, and returns that. The browser tells of those that other tests
@@ -237,10 +227,8 @@ func (b *tab) readsWithin(limit time.Duration, selector, text string) {
 func (b *tab) opens(act func()) *tab {
 	b.t.Helper()
 	self := chromedp.FromContext(b.ctx).Target.TargetID
-	opened := chromedp.WaitNewTarget(
-		b.ctx,
-		func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self },
-	)
+	opened := chromedp.WaitNewTarget(b.ctx,
+		func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self })
 	act()
 	select {
 	case id, ok := <-opened:

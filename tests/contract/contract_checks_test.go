@@ -59,19 +59,26 @@ func TestWhatStripeDoesNotDescribeIsReported(t *testing.T) {
 	for _, c := range []struct {
 		name, method, path, body, want string
 	}{
-		{"a call as it should be passes", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1", ""},
+		{"a call as it should be passes", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1", ""},
 		{"a hold that is captured", "POST", "/v1/payment_intents/pi_1/capture", "", ""},
 		{"a hold that is released", "POST", "/v1/payment_intents/pi_1/cancel", "", ""},
-		{"a refund", "POST", "/v1/refunds", "amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1&payment_intent=pi_1", ""},
+		{"a refund", "POST", "/v1/refunds",
+			"amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1&payment_intent=pi_1", ""},
 		{"the refunds of an intent", "GET", "/v1/refunds?limit=100&payment_intent=pi_1", "", ""},
-		{"a page of events", "GET", "/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
-		{"a page of sessions", "GET", "/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge&limit=100&starting_after=cs_1&status=complete", "", ""},
-		{"a link that only holds the money", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&payment_intent_data[capture_method]=manual", ""},
+		{"a page of events", "GET",
+			"/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
+		{"a page of sessions", "GET",
+			"/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge&limit=100&starting_after=cs_1&status=complete", "", ""},
+		{"a link that only holds the money", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&payment_intent_data[capture_method]=manual", ""},
 		{"an unknown path", "GET", "/v1/payment_lynx", "", "Unrecognized request URL"},
-		{"an unknown parameter", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&colour=red", "colour"},
+		{"an unknown parameter", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&colour=red", "colour"},
 		{"an unknown query parameter", "GET", "/v1/payment_links?colour=red", "", "colour"},
 		{"a missing parameter", "POST", "/v1/payment_links", "metadata[app]=notepay", "line_items"},
-		{"a value that is not in the enumeration", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&submit_type=steal", "validator"},
+		{"a value that is not in the enumeration", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&submit_type=steal", "validator"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,16 +98,21 @@ func TestWhatNotehubDoesNotDescribeIsReported(t *testing.T) {
 		status                         int
 		answer, want                   string
 	}{
-		{"a call and an answer as they should be pass", "GET", devices, "", "", 200, `{"devices":[],"has_more":false}`, ""},
+		{"a call and an answer as they should be pass", "GET", devices, "", "", 200, `{"devices":[],"has_more":false}`,
+			""},
 		{"an unknown path", "GET", "/v2/projects", "", "", 200, "{}", "find the operation"},
-		{"an unknown query parameter", "GET", devices + "?colour=red", "", "", 200, `{"devices":[],"has_more":false}`, "colour"},
-		{"a query parameter out of bounds", "GET", devices + "?pageSize=20000", "", "", 200, `{"devices":[],"has_more":false}`, "pageSize"},
+		{"an unknown query parameter", "GET", devices + "?colour=red", "", "", 200, `{"devices":[],"has_more":false}`,
+			"colour"},
+		{"a query parameter out of bounds", "GET", devices + "?pageSize=20000", "", "", 200,
+			`{"devices":[],"has_more":false}`, "pageSize"},
 		{"an unknown member of a body", "POST", notes, jsonKind, `{"body":{},"urgent":true}`, 200, "{}", "urgent"},
 		{"a body of another kind", "POST", notes, formKind, "body=x", 200, "{}", "Content-Type"},
-		{"a token call without a client id", "POST", "/oauth2/token", formKind, "grant_type=client_credentials&client_secret=x", 200,
+		{"a token call without a client id", "POST", "/oauth2/token", formKind,
+			"grant_type=client_credentials&client_secret=x", 200,
 			`{"access_token":"x","token_type":"bearer","expires_in":1800}`, "client_id"},
 		{"an answer without what is required", "GET", devices, "", "", 200, `{"devices":[]}`, "has_more"},
-		{"an answer with more than is described", "GET", devices, "", "", 200, `{"devices":[],"has_more":false,"total":0}`, "total"},
+		{"an answer with more than is described", "GET", devices, "", "", 200,
+			`{"devices":[],"has_more":false,"total":0}`, "total"},
 		{"an error in another shape than Notehub's", "GET", devices, "", "", 500, `{"error":"broken"}`, "err"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,15 +148,13 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	variables := map[string]string{"stripe_price_id": warm}
 	notehub.SetProjectVariables(variables)
 	notehub.AddFleet(fleet, "Laundry", variables)
-	notehub.AddDevice(
-		sandbox.Device{
-			UID:          washer,
-			Name:         "Washer 3",
-			Fleets:       []string{fleet},
-			LastActivity: time.Now(),
-			Variables:    variables,
-		},
-	)
+	notehub.AddDevice(sandbox.Device{
+		UID:          washer,
+		Name:         "Washer 3",
+		Fleets:       []string{fleet},
+		LastActivity: time.Now(),
+		Variables:    variables,
+	})
 	notehub.AddDevice(sandbox.Device{UID: charger, Disabled: true})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "started"})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "done"})
@@ -161,7 +171,8 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		{"GET", all, "", "", 200},
 		{"GET", all + "/environment_variables", "", "", 200},
 		{"GET", all + "/devices?pageSize=1&pageNum=1", "", "", 200},
-		{"GET", all + "/devices?deviceUID=" + washer + "&deviceUID=" + charger + "&fleetUID=" + fleet + "&serialNumber=Washer+3", "", "", 200},
+		{"GET", all + "/devices?deviceUID=" + washer + "&deviceUID=" + charger + "&fleetUID=" + fleet +
+			"&serialNumber=Washer+3", "", "", 200},
 		{"GET", all + "/fleets", "", "", 200},
 		{"GET", all + "/fleets/" + fleet + "/devices", "", "", 200},
 		{"GET", all + "/fleets/" + fleet + "/environment_variables", "", "", 200},
@@ -192,8 +203,10 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		t.Errorf("recalling a note answered %d %s; want 200", answer.Code, answer.Body)
 	}
 	api.report(t, "Notehub's description, called by the test", []string{
-		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevices", "GetEventsByCursor",
-		"GetFleetDevices", "GetFleetEnvironmentVariables", "GetFleets", "GetNotefile", "GetProject", "GetProjectEnvironmentVariables",
+		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevices",
+		"GetEventsByCursor",
+		"GetFleetDevices", "GetFleetEnvironmentVariables", "GetFleets", "GetNotefile", "GetProject",
+		"GetProjectEnvironmentVariables",
 		"ListNotefiles", "OAuth2ClientCredentials", "SignalDevice",
 	})
 }

@@ -83,9 +83,8 @@ func scenarios() []scenario {
 					"price_id":   warm,
 				}
 				add := func() {
-					w.stripe.AddLink(
-						sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true, Metadata: metadata},
-					)
+					w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true,
+						Metadata: metadata})
 				}
 				add()
 				for range 150 {
@@ -108,11 +107,8 @@ func scenarios() []scenario {
 		{"a session that completed without money is looked at, and paid for later", func(w *world) {
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{Unpaid: true})
-			w.until(
-				w.T,
-				"the session is read",
-				func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 },
-			)
+			w.until(w.T, "the session is read",
+				func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 })
 			w.stripe.Succeed(session.ID)
 			p.payment(session.ID, sent)
 		}},
@@ -146,10 +142,8 @@ func scenarios() []scenario {
 			p := w.start()
 			link := w.selling(p, washer)
 			w.notehub.RevokeTokens()
-			w.notehub.Next(
-				postNote,
-				sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
-			)
+			w.notehub.Next(postNote, sandbox.Outcome{Status: http.StatusTooManyRequests,
+				Header: http.Header{"Retry-After": {"1"}}})
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
@@ -186,35 +180,22 @@ func scenarios() []scenario {
 				session, _ := w.stripe.Session(pays[strings.LastIndex(pays, "/")+1:])
 				return session.Status == "expired"
 			})
-			w.until(
-				w.T,
-				"what machines answered is read",
-				func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 },
-			)
+			w.until(w.T, "what machines answered is read",
+				func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 })
 		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
-			w.stripe.Next(
-				"POST /v1/webhook_endpoints",
-				sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError},
-			)
+			w.stripe.Next("POST /v1/webhook_endpoints",
+				sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
 			w.command(1, "Warm wash\neur\n3.50\n", "setup")
 			if out := w.command(0, "", "setup"); !strings.Contains(out, "exists already") {
 				w.Errorf("setup says %s; want that price and endpoint are there", out)
 			}
 			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
 			// 1: there is no pay.example.com that could answer.
-			out := w.command(
-				1,
-				"",
-				"check",
-				"STRIPE_SECRET_KEY",
-				"rk_test_0123456789",
-				"CONFIRM_WITHIN",
-				"90s",
-				"NOTEHUB_ROUTE_TOKEN",
-				webhookSecret,
-			)
-			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery", "Device connections", "Confirmation route"} {
+			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s",
+				"NOTEHUB_ROUTE_TOKEN", webhookSecret)
+			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery",
+				"Device connections", "Confirmation route"} {
 				if !strings.Contains(out, "ok       "+line+"? ") {
 					w.Errorf("check does not say ok of %q: %s", line, out)
 				}
@@ -235,15 +216,19 @@ func refresh(w *world, p *program) {
 // lead to is as wrong as one that is not listed here: what is not seen is not checked.
 func usedOfStripe() []string {
 	return []string{
-		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events", "GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
-		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions", "POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
+		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events",
+		"GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
+		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions",
+		"POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links",
+		"POST /v1/payment_links/{id}",
 		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
 	}
 }
 
 func usedOfNotehub() []string {
 	return []string{
-		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices", "GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
+		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices",
+		"GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
 		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "OAuth2ClientCredentials",
 	}
 }

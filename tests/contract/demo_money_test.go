@@ -10,19 +10,16 @@ import (
 func (d *demo) money(texts ...string) {
 	d.t.Helper()
 	for _, text := range texts {
-		d.page.untilWithin(
-			patience+time.Minute,
-			fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text),
-		)
+		d.page.untilWithin(patience+time.Minute,
+			fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text))
 	}
 }
 
 // says waits until the live view holds a line with this text.
 func (d *demo) says(text string) {
 	d.t.Helper()
-	d.page.until(
-		fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`, text),
-	)
+	d.page.until(fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`,
+		text))
 }
 
 // returned waits until the money of the one payment is back, and the card says so.

@@ -20,20 +20,11 @@ func confirming() []visitor {
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.sees("", "The machine got your payment", "waiting for the machine to confirm")
-				c.sees(
-					"",
-					"We do not know whether the machine started",
-					"did not report a start",
-					"€3.50 was refunded",
-					"help@wash.example",
-				)
+				c.sees("", "We do not know whether the machine started", "did not report a start", "€3.50 was refunded",
+					"help@wash.example")
 				c.machine.SetPower(true)
-				c.sees(
-					"",
-					"The machine has started",
-					"The machine started after you got your money back. You do not have to pay again.",
-					"€3.50 was refunded",
-				)
+				c.sees("", "The machine has started", "The machine started after you got your money back. You do not "+
+					"have to pay again.", "€3.50 was refunded")
 			},
 		},
 		{name: "given back before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
@@ -43,22 +34,14 @@ func confirming() []visitor {
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "We are canceling this start", "The machine will no longer start for this payment.")
 			c.notehub.Clear(deletesOf(c.uid))
-			c.sees(
-				"",
-				"The machine did not start",
-				"Your payment was refunded before the machine started.",
-				"€3.50 was refunded",
-			)
+			c.sees("", "The machine did not start", "Your payment was refunded before the machine started.",
+				"€3.50 was refunded")
 		}},
 		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"Payment received",
-				"Reaching the machine is taking longer than usual.",
-				"You can close this page",
-			)
+			c.sees("", "Payment received", "Reaching the machine is taking longer than usual.",
+				"You can close this page")
 			c.notehub.Clear(notesOf(c.uid))
 			c.reads("The machine has started")
 		}},
@@ -80,13 +63,8 @@ func confirming() []visitor {
 		}},
 		{name: "recalled", pays: true, machine: confirms(), offline: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"The machine did not start",
-				"did not get your payment in time",
-				"€3.50 was refunded",
-				"You can try again",
-			)
+			c.sees("", "The machine did not start", "did not get your payment in time", "€3.50 was refunded",
+				"You can try again")
 			c.pay(sandbox.PayOptions{}) // the second in a row
 			c.reads("The machine did not start")
 			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
@@ -98,20 +76,13 @@ func confirming() []visitor {
 			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
-				c.sees(
-					"money-back",
-					"The machine did not start",
-					"reported that it could not start",
-					"E-DOOR",
-					"€3.50 was refunded",
-				)
+				c.sees("money-back", "The machine did not start", "reported that it could not start", "E-DOOR",
+					"€3.50 was refunded")
 			},
 		},
 		{name: "refused by Notehub", pays: true, machine: confirms(), visit: func(c *customer) {
-			c.notehub.Always(
-				notesOf(c.uid),
-				sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"this note is not liked"}`},
-			)
+			c.notehub.Always(notesOf(c.uid),
+				sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"this note is not liked"}`})
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "The machine did not start", "could not be passed on", "€3.50 was refunded")
 		}},
@@ -174,29 +145,16 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("Waiting for the machine")
 			c.stripe.Dispute(c.session.ID)
-			c.sees(
-				"",
-				"The machine did not start",
-				"Your bank asked for the money back before the machine started.",
-				"will decide",
-			)
+			c.sees("", "The machine did not start", "Your bank asked for the money back before the machine started.",
+				"will decide")
 		}},
 		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.notehub.AddEvent(
-				c.uid,
-				"payment_ack.qo",
-				map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"},
-			)
-			c.sees(
-				"",
-				"The machine has started",
-				"then reported a problem",
-				"E-HEAT",
-				"help@wash.example",
-				"give the reference below",
-			)
+			c.notehub.AddEvent(c.uid, "payment_ack.qo",
+				map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"})
+			c.sees("", "The machine has started", "then reported a problem", "E-HEAT", "help@wash.example",
+				"give the reference below")
 		}},
 		{name: "gone since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
 			checkout := c.opensCheckout()
@@ -248,11 +206,8 @@ func holding() []visitor {
 				c.machine.SetOnline(true)
 				c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
 				c.stripe.ExpireHold(c.session.ID)
-				c.sees(
-					"",
-					"The machine has started",
-					"You were not charged. The reservation of €3.50 had already expired.",
-				)
+				c.sees("", "The machine has started",
+					"You were not charged. The reservation of €3.50 had already expired.")
 			},
 		},
 		// nobody else here has money to be given back
@@ -274,20 +229,10 @@ func holding() []visitor {
 				refunded(sandbox.RefundsPend, "We are refunding €1.20 to you.", "Refund requested")
 				c.stripe.SettleRefund(c.session.ID, true)
 				c.reads("The machine has started", "€1.20 was refunded.")
-				refunded(
-					sandbox.RefundsLackBalance,
-					"Your refund of €1.20 has not gone through yet.",
-					"help@wash.example",
-					"give the reference below",
-					"cr_",
-				)
-				refunded(
-					sandbox.RefundsFail,
-					"The refund of €1.20 failed",
-					"help@wash.example",
-					"give the reference below",
-					"cr_",
-				)
+				refunded(sandbox.RefundsLackBalance, "Your refund of €1.20 has not gone through yet.",
+					"help@wash.example", "give the reference below", "cr_")
+				refunded(sandbox.RefundsFail, "The refund of €1.20 failed", "help@wash.example",
+					"give the reference below", "cr_")
 			},
 		},
 	}
@@ -297,12 +242,8 @@ func delivering() []visitor {
 	return []visitor{
 		{name: "fetched", pays: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"The machine got your payment",
-				"This machine does not report when it starts.",
-				"help@wash.example",
-			)
+			c.sees("", "The machine got your payment", "This machine does not report when it starts.",
+				"help@wash.example")
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "The machine got your payment", "may start anyway", "€3.50 was refunded")
 		}},
@@ -315,13 +256,8 @@ func delivering() []visitor {
 		{name: "taken back, perhaps too late", pays: true, offline: true, variables: soon(), visit: func(c *customer) {
 			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true}) // and cut
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"We do not know whether the machine started",
-				"may have got it just before",
-				"€3.50 was refunded",
-				"help@wash.example",
-			)
+			c.sees("", "We do not know whether the machine started", "may have got it just before",
+				"€3.50 was refunded", "help@wash.example")
 		}},
 	}
 }

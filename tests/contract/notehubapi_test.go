@@ -38,10 +38,8 @@ func newNotehubAPI(t *testing.T) *notehubAPI {
 	t.Helper()
 	path := os.Getenv("NOTEHUB_OPENAPI")
 	if path == "" {
-		unavailable(
-			t,
-			"NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of blues/notehub-go)",
-		)
+		unavailable(t, "NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of "+
+			"blues/notehub-go)")
 	}
 	doc, err := openapi3.NewLoader().LoadFromFile(path)
 	if err != nil {
@@ -126,14 +124,8 @@ func (n *notehubAPI) proxy(report sandbox.Reporter, next http.Handler) http.Hand
 		next.ServeHTTP(answer, r) // which may panic to cut the connection: then there is no answer to look at
 		if input != nil {
 			if err := n.answer(input, answer); err != nil {
-				report.Errorf(
-					"Notehub's description does not allow the answer %d %s to %s %s: %v",
-					answer.Code,
-					answer.Body,
-					r.Method,
-					r.URL,
-					err,
-				)
+				report.Errorf("Notehub's description does not allow the answer %d %s to %s %s: %v", answer.Code,
+					answer.Body, r.Method, r.URL, err)
 			}
 		}
 		maps.Copy(w.Header(), answer.Header())
@@ -154,7 +146,11 @@ func (n *notehubAPI) request(r *http.Request) (*openapi3filter.RequestValidation
 		PathParams: captured,
 		Route:      route,
 		Options: &openapi3filter.Options{
-			RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true, IncludeResponseStatus: true, MultiError: true, AuthenticationFunc: bearer,
+			RejectWhenRequestBodyNotSpecified: true,
+			SkipSettingDefaults:               true,
+			IncludeResponseStatus:             true,
+			MultiError:                        true,
+			AuthenticationFunc:                bearer,
 		},
 	}
 	// without the whole schema
@@ -179,7 +175,10 @@ func bearer(_ context.Context, input *openapi3filter.AuthenticationInput) error 
 
 func (n *notehubAPI) answer(input *openapi3filter.RequestValidationInput, answer *httptest.ResponseRecorder) error {
 	return openapi3filter.ValidateResponse(input.Request.Context(), &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: input, Status: answer.Code, Header: answer.Header(), Body: io.NopCloser(bytes.NewReader(answer.Body.Bytes())),
-		Options: input.Options,
+		RequestValidationInput: input,
+		Status:                 answer.Code,
+		Header:                 answer.Header(),
+		Body:                   io.NopCloser(bytes.NewReader(answer.Body.Bytes())),
+		Options:                input.Options,
 	})
 }

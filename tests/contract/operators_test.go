@@ -62,25 +62,15 @@ func newOperator(t *testing.T) *operator {
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	for _, uid := range append(irons(), washer, charger, dryer, kettle) {
-		m := sandbox.NewMachine(
-			o.notehub,
-			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond},
-		)
+		m := sandbox.NewMachine(o.notehub,
+			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond})
 		if uid == dryer {
 			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
 		}
 		go m.Run(running)
 	}
-	o.p = o.start(
-		"NOTEHUB_REQUESTS_PER_MINUTE",
-		"6000",
-		"CONFIRM_WITHIN",
-		"1m",
-		"NOTEHUB_ROUTE_TOKEN",
-		webhookSecret,
-		"SUPPORT_CONTACT",
-		"help@wash.example",
-	)
+	o.p = o.start("NOTEHUB_REQUESTS_PER_MINUTE", "6000", "CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret,
+		"SUPPORT_CONTACT", "help@wash.example")
 	o.notehub.SetRoute(o.p.url+"/webhook/notehub", webhookSecret)
 	t.Cleanup(o.notehub.Close)
 
@@ -291,7 +281,8 @@ func (o *operator) watches() {
 		)
 	}
 	hide(true)
-	if status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
+	status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken)
+	if status != http.StatusOK {
 		o.t.Fatalf("end: %d %s", status, answer)
 	}
 	third := trouble() // with the machine that is free again
@@ -325,7 +316,8 @@ func (o *operator) printsStickers() {
 	}
 	const a4, letter = "595 x 842", "612 x 792" // points
 	for layout, paper := range map[string]string{
-		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter, "letter-small": letter,
+		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter,
+		"letter-small": letter,
 	} {
 		o.page.open(o.p.url + "/operator/stickers?layout=" + layout)
 		o.page.reads("h1", "Stickers")
@@ -368,10 +360,8 @@ func (o *operator) hasNoToken() {
 // printed is the paper that the page is printed on, in points, one a sheet.
 func (o *operator) printed() string {
 	o.t.Helper()
-	file, err := chromedp.Run(
-		o.page.ctx,
-		chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()),
-	)
+	file, err := chromedp.Run(o.page.ctx,
+		chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()))
 	if err != nil {
 		o.t.Fatalf("print: %v", err)
 	}

@@ -101,7 +101,8 @@ func TestReadmeInstallation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
 	dir := t.TempDir()
-	for from, to := range map[string]string{os.Getenv("NOTEPAY_BINARY"): "notepay", "../../.env.example": ".env.example"} {
+	for from, to := range map[string]string{os.Getenv("NOTEPAY_BINARY"): "notepay",
+		"../../.env.example": ".env.example"} {
 		content, err := os.ReadFile(from)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, to), content, 0o700)

@@ -108,7 +108,8 @@ func (c *customer) sessions(want int) {
 func (c *customer) isTurnedAway() {
 	c.stripe.Always("POST /v1/checkout/sessions", sandbox.Outcome{Status: http.StatusInternalServerError})
 	c.page.refusals.Store(c.url+"/use/"+c.uid, true)
-	for language, title := range map[string]string{"en": "The payment page did not open", "de": "Die Bezahlseite ließ sich nicht öffnen"} {
+	for language, title := range map[string]string{"en": "The payment page did not open",
+		"de": "Die Bezahlseite ließ sich nicht öffnen"} {
 		c.page.open(c.url + "/pay/" + c.uid)
 		c.page.speaks(language)
 		c.page.click("main form button")

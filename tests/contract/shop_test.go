@@ -72,10 +72,13 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 	w := newWorld(t, nil, nil)
 	for _, p := range []sandbox.Price{
 		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
-		{ID: delayed, Name: "Overnight wash", Amount: 480, Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
+		{ID: delayed, Name: "Overnight wash", Amount: 480,
+			Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
 		{ID: plain, Name: "Spin only", Description: "For what is washed already.", Amount: 120},
-		{ID: locker, Name: "Locker for a day", Amount: 400, Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
-		{ID: hook, Name: "Cloakroom", Amount: 100, Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
+		{ID: locker, Name: "Locker for a day", Amount: 400,
+			Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
+		{ID: hook, Name: "Cloakroom", Amount: 100,
+			Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
 	} {
 		p.Currency, p.Active = "eur", true
 		w.stripe.AddPrice(p)

@@ -26,18 +26,8 @@ func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	trigger := exec.CommandContext(
-		ctx,
-		tool,
-		"trigger",
-		"checkout.session.completed",
-		"--override",
-		"checkout_session:metadata.device_uid="+washer,
-		"--api-base",
-		w.env["STRIPE_API_URL"],
-		"--api-key",
-		stripeKey,
-	)
+	trigger := exec.CommandContext(ctx, tool, "trigger", "checkout.session.completed", "--override",
+		"checkout_session:metadata.device_uid="+washer, "--api-base", w.env["STRIPE_API_URL"], "--api-key", stripeKey)
 	trigger.Env = []string{
 		"HOME=" + t.TempDir(), "STRIPE_CLI_TELEMETRY_OPTOUT=1",
 		"HTTPS_PROXY=http://127.0.0.1:1", // it would look for newer versions of itself
@@ -68,11 +58,8 @@ func stripeTool(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(
-			t,
-			"Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings it): %v",
-			err,
-		)
+		unavailable(t, "Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings "+
+			"it): %v", err)
 	}
 	return path
 }

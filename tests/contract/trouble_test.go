@@ -44,12 +44,8 @@ func troubled(t *testing.T, browser context.Context) {
 	s.notehub.Always(everything, sandbox.Outcome{Status: http.StatusForbidden})
 	s.refuses(3)
 	c.uid = washer // beside it, and free
-	c.scans(
-		"",
-		"Machines cannot be reached right now",
-		"Nothing was charged for this scan.",
-		"Please try again in a few minutes.",
-	)
+	c.scans("", "Machines cannot be reached right now", "Nothing was charged for this scan.",
+		"Please try again in a few minutes.")
 	s.notehub.Clear(everything)
 	s.refuses(0)
 	s.selling(s.p, c.uid)

@@ -59,26 +59,33 @@ func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	stripe, notehub := serve(t, w.stripe, stripeProxy), serve(t, w.notehub, notehubProxy)
 	w.stripe.SetBaseURL(stripe)
 	t.Cleanup(w.stripe.Close) // before the servers
-	w.stripe.AddPrice(
-		sandbox.Price{
-			ID:       warm,
-			Name:     "Warm wash",
-			Currency: "eur",
-			Amount:   350,
-			Active:   true,
-			Metadata: map[string]string{"duration": "40m"},
-		},
-	)
+	w.stripe.AddPrice(sandbox.Price{
+		ID:       warm,
+		Name:     "Warm wash",
+		Currency: "eur",
+		Amount:   350,
+		Active:   true,
+		Metadata: map[string]string{"duration": "40m"},
+	})
 	w.stripe.AddPrice(sandbox.Price{ID: cold, Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
 	w.notehub.AddFleet(fleet, "Laundry", nil)
-	w.notehub.AddDevice(
-		sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now()},
-	)
+	w.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet},
+		LastActivity: time.Now()})
 	w.env = map[string]string{
-		"STRIPE_SECRET_KEY": stripeKey, "STRIPE_PRICE_ID": warm, "STRIPE_WEBHOOK_SECRET": webhookSecret, "STRIPE_API_URL": stripe,
-		"NOTEHUB_CLIENT_ID": clientID, "NOTEHUB_CLIENT_SECRET": clientSecret, "NOTEHUB_PROJECT_UID": project, "NOTEHUB_API_URL": notehub,
-		"NOTEHUB_AUTH_URL": notehub + "/oauth2/token", "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
-		"DATABASE_URL": filepath.Join(t.TempDir(), "notepay.db"), "OPERATOR_TOKEN": operatorToken, "LOG_LEVEL": "debug",
+		"STRIPE_SECRET_KEY":     stripeKey,
+		"STRIPE_PRICE_ID":       warm,
+		"STRIPE_WEBHOOK_SECRET": webhookSecret,
+		"STRIPE_API_URL":        stripe,
+		"NOTEHUB_CLIENT_ID":     clientID,
+		"NOTEHUB_CLIENT_SECRET": clientSecret,
+		"NOTEHUB_PROJECT_UID":   project,
+		"NOTEHUB_API_URL":       notehub,
+		"NOTEHUB_AUTH_URL":      notehub + "/oauth2/token",
+		"LISTEN_ADDR":           "127.0.0.1:0",
+		"PUBLIC_URL":            "https://pay.example.com",
+		"DATABASE_URL":          filepath.Join(t.TempDir(), "notepay.db"),
+		"OPERATOR_TOKEN":        operatorToken,
+		"LOG_LEVEL":             "debug",
 	}
 	return w
 }
