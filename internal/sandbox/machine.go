@@ -12,48 +12,48 @@ const (
 	confirmationFile = "payment_ack.qo"
 )
 
-// MachineConfig says which firmware a machine has.
+// MachineConfig selects the firmware of a machine.
 type MachineConfig struct {
-	Device string // UID of its Notecard
-	// knows only the first three keys of a note: starts for each, keeps no ids, knows no expiry,
+	Device string // UID of the Notecard
+	// reads only the first three keys of a note: starts for each, keeps no ids, ignores expiry and
 	// never answers
 	Original   bool
 	Confirms   bool          // answers each note in payment_ack.qo
-	Every      time.Duration // how often Run steps; 0: only Step does
-	MissExpiry bool          // starts for an expired credit too, as a machine does whose clock is wrong
+	Every      time.Duration // interval of the steps in Run; 0: only Step steps
+	MissExpiry bool          // starts for an expired credit too, like a machine with a wrong clock
 }
 
-// Behaviour is what a machine does with the credits it fetches from now on. The zero value is a
-// machine in order.
+// Behaviour describes what a machine does with the credits it fetches from now on. The zero value
+// is a machine that works.
 type Behaviour struct {
-	Refuse     string        // the state that it answers instead of starting: "failed" or "busy"; "": it starts
-	Code       string        // the code of such an answer, e.g. "E-DOOR"
-	Silent     bool          // it never answers; with Refuse it does nothing that anybody hears of
-	AnswerLate time.Duration // before each answer
-	Twice      bool          // it gives each answer twice
-	LosePower  bool          // the power fails when it has fetched and not yet started, once; see SetPower
+	Refuse     string        // state that it answers instead of starting: "failed" or "busy"; "": it starts
+	Code       string        // code of that answer, e.g. "E-DOOR"
+	Silent     bool          // never answers; with Refuse it neither starts nor answers
+	AnswerLate time.Duration // delay before each answer
+	Twice      bool          // sends each answer twice
+	LosePower  bool          // loses power once, after it fetched a note and before it starts; see SetPower
 }
 
-// Machine takes notes from payment.qi and starts. It keeps the credit ids that it has seen for
-// ever. All its methods are safe for concurrent use; its clock is that of Step, so what is due
-// happens at the next one.
+// Machine fetches notes from payment.qi and starts. It never forgets a credit id. All its methods
+// are safe for concurrent use. It acts only in Step, so an action that is due waits for the next
+// step.
 //
-// A firmware other than the original writes what it fetched into its flash before it acts, and
-// takes it up when the power is back. One that confirms runs one timed credit at a time ("busy")
-// and stops when a note says that the credit is refunded or ended. Its answers wait in the Notecard
-// while there is no connection.
+// Every firmware but the original writes fetched notes to its flash before it acts, and handles
+// them when power returns. A firmware that confirms runs one timed credit at a time and answers
+// "busy" to others. It stops when a note says that the credit is refunded or ended. Its answers
+// wait in the Notecard while there is no connection.
 type Machine struct {
 	hub    *Notehub
 	config MachineConfig
 
-	mu        sync.Mutex // guards all below; held through a Step, so steps do not overlap
+	mu        sync.Mutex // guards the fields below; held during a Step, so steps do not overlap
 	offline   bool
 	dark      bool // without power
 	behaviour Behaviour
 	seen      map[string]bool
-	flash     []Note // fetched, and not yet acted on when the power failed
+	flash     []Note // fetched, and not handled when the power failed
 	starts    []Start
-	running   []Start // timed, until they end
+	running   []Start // timed starts that have not ended
 	outbox    []confirmation
 }
 
@@ -61,11 +61,11 @@ type Machine struct {
 type Start struct {
 	CreditID, SessionID string
 	At                  time.Time
-	Delay               time.Duration // before a timed one begins to run
-	Duration            time.Duration // 0: not a timed one
+	Delay               time.Duration // before a timed start begins to run
+	Duration            time.Duration // 0: not timed
 }
 
-// Ends returns when a start is over by itself; At if it is not a timed one.
+// Ends returns when a start ends by itself, or At if it is not timed.
 func (s Start) Ends() time.Time {
 	if s.Duration == 0 {
 		return s.At
@@ -73,35 +73,35 @@ func (s Start) Ends() time.Time {
 	return s.At.Add(s.Delay + s.Duration)
 }
 
-// confirmation is an answer on its way.
+// confirmation is an answer that has not been sent.
 type confirmation struct {
 	due                 time.Time
 	credit, state, code string
 }
 
-// NewMachine returns a machine that is online, in order and has never started.
+// NewMachine returns a machine that is online, works and has never started.
 func NewMachine(n *Notehub, c MachineConfig) *Machine {
 	return &Machine{hub: n, config: c, seen: make(map[string]bool)}
 }
 
-// SetOnline connects the machine or cuts it off. Offline it fetches nothing and its answers wait;
-// what runs goes on.
+// SetOnline connects or disconnects the machine. While offline it fetches nothing, and its answers
+// wait. A running start continues.
 func (m *Machine) SetOnline(online bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.offline = !online
 }
 
-// SetPower switches the power. Without it a machine does nothing at all; what runs ends at its time
-// nevertheless.
+// SetPower switches the power. Without power the machine takes no steps, but a running start still
+// ends at its time.
 func (m *Machine) SetPower(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dark = !on
 }
 
-// SetBehaviour changes what the machine does from now on. Answers that are on their way already go
-// as they were meant to.
+// SetBehaviour changes the behavior from now on. Answers that are already waiting are sent
+// unchanged.
 func (m *Machine) SetBehaviour(b Behaviour) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -115,7 +115,8 @@ func (m *Machine) Starts() []Start {
 	return slices.Clone(m.starts)
 }
 
-// Running returns the newest timed start that is not over; ok is false if there is none.
+// Running returns the newest timed start that has not ended. The result ok is false if there is
+// none.
 func (m *Machine) Running() (s Start, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,7 +128,8 @@ func (m *Machine) Running() (s Start, ok bool) {
 	return Start{}, false
 }
 
-// Run calls Step every so often until the context ends; not at all if Every is 0.
+// Run calls Step at the configured interval until the context ends. If the interval is 0, it
+// returns at once.
 func (m *Machine) Run(ctx context.Context) {
 	if m.config.Every <= 0 {
 		return
@@ -144,8 +146,8 @@ func (m *Machine) Run(ctx context.Context) {
 	}
 }
 
-// Step does all that is due: it ends what has run its time, fetches what is pending, starts once
-// for each credit that is new and has not expired, and sends its answers.
+// Step does everything that is due. It ends timed starts, fetches pending notes, starts once for
+// each new credit that has not expired, and sends answers.
 func (m *Machine) Step() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -186,7 +188,7 @@ func (m *Machine) receive(note Note) {
 	}
 	switch status := text("payment_status"); {
 	case (status == "refunded" || status == "ended") && m.confirms():
-		m.seen[s.CreditID] = true // should its credit come after it
+		m.seen[s.CreditID] = true // so that a credit that arrives later does not start
 		m.finish(func(running Start) bool { return running.CreditID == s.CreditID })
 		return
 	case status != "completed":
@@ -220,7 +222,7 @@ func (m *Machine) receive(note Note) {
 	m.confirm(s.CreditID, "started", "")
 }
 
-// finish ends the running starts for which over is true.
+// finish ends the running starts for which over returns true.
 func (m *Machine) finish(over func(Start) bool) {
 	m.running = slices.DeleteFunc(m.running, func(s Start) bool {
 		if over(s) {
@@ -245,7 +247,7 @@ func (m *Machine) confirm(credit, state, code string) {
 	}
 }
 
-// answer sends the answers that are due. What the Notecard cannot get rid of waits.
+// answer sends the answers that are due. An answer that Notehub does not take stays in the outbox.
 func (m *Machine) answer() {
 	m.outbox = slices.DeleteFunc(m.outbox, func(c confirmation) bool {
 		if c.due.After(time.Now()) {

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// hubError is a refusal in Notehub's shape. Text may carry a {token}.
+// hubError is an error response in Notehub's shape. Its text may contain a {token}.
 type hubError struct {
 	status    int
 	text      string
 	malformed bool
-	after     time.Duration // Retry-After
+	after     time.Duration // value of Retry-After
 }
 
 func (e *hubError) reply(path string) reply {
@@ -62,7 +62,8 @@ func (n *Notehub) report(c *call, text string) {
 	}
 }
 
-// answer answers in the order limit, token, path, parameters, effect.
+// answer handles a request. It checks the rate limit, the token, the path and the parameters, in
+// this order.
 func (n *Notehub) answer(c *call) reply {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -100,7 +101,7 @@ func (n *Notehub) authorized(header string) bool {
 	return token == n.config.Token || issued && time.Now().Before(dies)
 }
 
-// token issues an access token. Its refusals have the shape of RFC 6749, not Notehub's.
+// token issues an access token. Its errors have the shape of RFC 6749, not Notehub's.
 func (n *Notehub) token(c *call) reply {
 	refuse := func(status int, code, text string, malformed bool) reply {
 		if malformed {
@@ -138,21 +139,21 @@ func (n *Notehub) token(c *call) reply {
 	})
 }
 
-// hubOperation is one call of the API; the pattern begins after the project, params are the legal
-// query parameters.
+// hubOperation is one call of the API. The pattern begins after the project, and params lists the
+// allowed query parameters.
 type hubOperation struct {
 	method, pattern, params string
 	run                     func(*hubQuery) (any, *hubError)
 }
 
-// hubQuery is one request: what its path names, its query parameters and its body.
+// hubQuery is one request: the values in its path, its query parameters and its body.
 type hubQuery struct {
 	url.Values
 	path map[string]string
 	body []byte
 }
 
-// run finds the operation and checks what all have in common.
+// run finds the operation, makes the checks that all operations share, and runs it.
 func (n *Notehub) run(c *call) (any, *hubError) {
 	for _, op := range n.operations {
 		if op.method != c.Method {
@@ -197,7 +198,7 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 	return nil, problem
 }
 
-// integer returns a whole number between least and most, or the fallback if it is not given.
+// integer returns a query parameter between minimum and maximum, or the fallback if it is absent.
 func (q *hubQuery) integer(name string, fallback, least, most int) (int, *hubError) {
 	if !q.Has(name) {
 		return fallback, nil
@@ -209,7 +210,7 @@ func (q *hubQuery) integer(name string, fallback, least, most int) (int, *hubErr
 	return number, nil
 }
 
-// decode reads a JSON object from the body, strictly.
+// decode reads one JSON object from the body and rejects unknown fields.
 func (q *hubQuery) decode(into any) *hubError {
 	decoder := json.NewDecoder(strings.NewReader(string(q.body)))
 	decoder.DisallowUnknownFields()

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Price is what is sold, with a product of its own that carries its name.
+// Price is a price with its own product, which has the price's name.
 type Price struct {
 	ID, Name, Description, Currency string
-	Amount                          int64 // minor units of the currency
+	Amount                          int64 // minor units
 	Active, Recurring               bool
-	Archived                        bool // its product is
+	Archived                        bool // the product is archived
 	Metadata                        map[string]string
-	CurrencyOptions                 map[string]int64 // what it costs in other currencies, minor units
+	CurrencyOptions                 map[string]int64 // amounts in other currencies, minor units
 }
 
 type price struct {
@@ -25,8 +25,8 @@ type price struct {
 	created int64 // unix seconds
 }
 
-// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID its first line item's
-// price, ReturnURL where after_completion redirects.
+// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID the price of its first
+// line item, and ReturnURL the redirect of after_completion.
 type Link struct {
 	ID, URL, DeviceUID, PriceID, ReturnURL, CaptureMethod string
 	Active                                                bool
@@ -37,23 +37,23 @@ type link struct {
 	Link
 	items            []item
 	currency         string
-	description      string // of the payment intents
+	description      string // of the PaymentIntents
 	suffix           string // of the statement descriptor
 	methods          []string
 	inactiveMessage  string
 	submitType       string
-	completion, text object // after_completion and custom_text as given
+	completion, text object // after_completion and custom_text, as given
 	limit, completed int64  // restrictions[completed_sessions]; limit 0: none
 }
 
-// item is a line item: a price and how many of it.
+// item is a line item: a price and its quantity.
 type item struct {
 	id, price string
 	quantity  int64
 }
 
-// AddPrice adds a price with its product; it can be sold only if it says that it is Active. An
-// empty ID or currency is filled in ("usd").
+// AddPrice adds a price with its product. It can be sold only if Active is set. An empty ID is
+// generated, and an empty currency is "usd".
 func (s *Stripe) AddPrice(p Price) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +67,8 @@ func (s *Stripe) AddPrice(p Price) {
 	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: s.Now().Unix()})
 }
 
-// SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events
-// of that. A price that does not exist is left alone.
+// SetPrice changes a price and its product, as in the Dashboard, and sends the events of the
+// change. It does nothing if the price does not exist.
 func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,9 +86,9 @@ func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	}
 }
 
-// SetLink changes a link as somebody may in the Dashboard, and sends the event of that: it
-// activates or deactivates it, and limits how many payments it takes in all (0: as many as come). A
-// link that does not exist is left alone.
+// SetLink changes a link, as in the Dashboard, and sends the event of the change. The limit is the
+// number of payments that the link accepts in all; 0 means no limit. It does nothing if the link
+// does not exist.
 func (s *Stripe) SetLink(id string, active bool, limit int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,9 +109,9 @@ func (s *Stripe) Links() []Link {
 	return links
 }
 
-// AddLink adds a link as if it were made by hand or by an earlier installation, active only if it
-// says so. An empty ID is filled in; a DeviceUID goes into the metadata unless there is one. It
-// panics if the price does not exist.
+// AddLink adds a link as if it were made by hand or by an earlier installation. It generates an
+// empty ID, and puts DeviceUID into the metadata unless the metadata has a device_uid. It panics if
+// the price does not exist.
 func (s *Stripe) AddLink(given Link) Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -249,11 +249,11 @@ func (s *Stripe) updateLink(q *query) (any, *apiError) {
 	return s.linkObject(l, q.expand), nil
 }
 
-// changeLink sets what both create and update can set.
+// changeLink sets the fields that create and update share.
 func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	l.Metadata = q.metadata("metadata", l.Metadata)
 	if q.tree("payment_intent_data")["metadata"] != nil || q.Has("payment_intent_data[metadata]") {
-		l.IntentMetadata = q.metadata("payment_intent_data[metadata]", nil) // declarative: it replaces all keys
+		l.IntentMetadata = q.metadata("payment_intent_data[metadata]", nil) // replaces all keys
 	}
 	if completion := q.tree("after_completion"); completion != nil {
 		l.completion, l.ReturnURL = completion, q.address("after_completion[redirect][url]")
@@ -288,8 +288,8 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	return q.problem
 }
 
-// lineItems reads line_items: prices that exist and are active, in one currency, worth at least the
-// smallest charge.
+// lineItems reads line_items. The prices must exist, be active and share one currency, and the
+// total must reach the minimum charge.
 func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 	given := q.tree("line_items")
 	if len(given) == 0 {
@@ -331,16 +331,16 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		currency, total = p.Currency, total+p.Amount*quantity
 		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
 	}
-	if least := smallestCharge(currency); total > 0 && total < least {
+	if least := minCharge(currency); total > 0 && total < least {
 		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "",
 			"The total amount due must add up to at least %s.", money(least, currency))
 	}
 	return items, currency, q.problem
 }
 
-// smallestCharge is the least amount that can be charged, in minor units. Stripe's table as of
-// 2026; 50 where it has no entry.
-func smallestCharge(currency string) int64 {
+// minCharge returns the minimum amount of a charge, in minor units, by Stripe's table of 2026. It
+// is 50 for currencies without an entry.
+func minCharge(currency string) int64 {
 	least := map[string]int64{
 		"gbp": 30, "dkk": 250, "sek": 300, "nok": 300, "czk": 1500, "huf": 17500, "pln": 200, "ron": 200, "bgn": 100,
 		"mxn": 1000, "hkd": 400, "thb": 1000, "myr": 200, "aed": 200,
@@ -405,7 +405,7 @@ func (s *Stripe) itemList(items []item, path string, e expansion) object {
 	return object{"object": "list", "url": path, "has_more": false, "data": data}
 }
 
-// linkObject renders a link. It has no created field; line_items only when expanded.
+// linkObject renders a link. A link has no created field, and line_items only when expanded.
 func (s *Stripe) linkObject(l *link, e expansion) object {
 	var restrictions any
 	if l.limit > 0 {

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// intent is a PaymentIntent together with its one charge.
+// intent is a PaymentIntent with its one charge.
 type intent struct {
 	id, session, status string
 	currency            string
-	amount              int64 // minor units, as all amounts here
+	amount              int64 // minor units, like all amounts of this struct
 	received            int64
-	refunded            int64 // what was given back and has not failed
+	refunded            int64 // refunded, without failed refunds
 	captureMethod       string
 	description         string
 	metadata            map[string]string
 	created             int64  // unix seconds
 	failure             string // error code of the last attempt
-	method              string // that paid: a card's number, noCard, or "" for the usual card
+	method              string // card number that paid, noCard, or "" for the usual card
 	cancelReason        string
 
-	charge         string // "" until a card was charged or the money held
+	charge         string // "" until a card is charged or authorized
 	charged        int64  // unix seconds
 	chargeMetadata map[string]string
 	disputes       []*dispute
 }
 
-// intentOf returns the intent of a session, made at its first attempt to pay.
+// intentOf returns the intent of a session. It creates the intent at the first attempt to pay.
 func (s *Stripe) intentOf(x *session) *intent {
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		return i
@@ -48,13 +48,13 @@ func (s *Stripe) intentOf(x *session) *intent {
 	return i
 }
 
-// hold authorizes the money. The intent's metadata is copied to the charge here, once.
+// hold authorizes the amount. It copies the intent's metadata to the charge, once.
 func (i *intent) hold(at time.Time) {
 	i.status, i.failure = "requires_capture", ""
 	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), at.Unix(), cloned(i.metadata)
 }
 
-// collect takes the money of a session.
+// collect captures the money of a session.
 func (s *Stripe) collect(x *session, i *intent) {
 	if i.charge == "" {
 		i.hold(s.Now())
@@ -127,15 +127,15 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 	return s.intentObject(i, q.expand), nil
 }
 
-// unexpectedState refuses what cannot be done with an intent as it is. The refusal carries the
-// intent.
+// unexpectedState returns the error for an operation that the intent's status forbids. The error
+// contains the intent.
 func (s *Stripe) unexpectedState(i *intent, format string) *apiError {
 	problem := refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", format, i.status)
 	problem.intent = s.intentObject(i, nil)
 	return problem
 }
 
-// release cancels an intent, and lets go of what it holds.
+// release cancels an intent and its authorization, if any.
 func (s *Stripe) release(i *intent, reason string) {
 	held := i.status == "requires_capture"
 	i.status, i.cancelReason = "canceled", reason
@@ -149,15 +149,15 @@ func (s *Stripe) release(i *intent, reason string) {
 	s.emit(append(events, send{"payment_intent.canceled", i.id, s.intentObject(i, nil), true})...)
 }
 
-// reasonExpired is Stripe's own reason to cancel: the hold ran out.
+// reasonExpired is the cancellation reason that Stripe sets when an authorization expires.
 const reasonExpired = "automatic"
 
-// Release lets go of the money that is held for a session by hand, as in the Dashboard. It tells
-// whether any was held.
+// Release cancels the authorization of a session, as in the Dashboard. It returns false if there is
+// none.
 func (s *Stripe) Release(sessionID string) bool { return s.letGo(sessionID, "requested_by_customer") }
 
-// ExpireHold lets the hold of a session run out, as it does by itself after some days. It tells
-// whether there was one.
+// ExpireHold lets the authorization of a session expire, as happens after some days. It returns
+// false if there is none.
 func (s *Stripe) ExpireHold(sessionID string) bool { return s.letGo(sessionID, reasonExpired) }
 
 func (s *Stripe) letGo(sessionID, reason string) bool {
@@ -171,7 +171,8 @@ func (s *Stripe) letGo(sessionID, reason string) bool {
 	return true
 }
 
-// intentOfSession is nil if there is no such session, or it has none.
+// intentOfSession returns the intent of a session, or nil if the session or its intent does not
+// exist.
 func (s *Stripe) intentOfSession(sessionID string) *intent {
 	if x := s.sessions.get(sessionID); x != nil {
 		return s.intents.get(x.PaymentIntent)
@@ -179,9 +180,9 @@ func (s *Stripe) intentOfSession(sessionID string) *intent {
 	return nil
 }
 
-// Money tells where a session's money is, in minor units: how much was ever taken, how much is held
-// now, and how much of what was taken was given back or is on its way (a refund that failed does
-// not count, nor does a dispute). The status is the intent's, "" if there is none.
+// Money returns a session's captured, authorized and refunded amounts in minor units, and its
+// intent's status. The refunded amount includes pending refunds, but no failed refunds and no
+// disputes. The status is "" if there is no intent.
 func (s *Stripe) Money(sessionID string) (charged, held, refunded int64, intentStatus string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,7 +303,7 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 	return rendered
 }
 
-// paymentMethod renders what paid.
+// paymentMethod renders the payment method.
 func paymentMethod(method string) object {
 	if method == noCard {
 		return object{"type": noCard, noCard: object{"payer_email": "casey@example.com"}}

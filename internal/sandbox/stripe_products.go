@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// product is one that was made through the API. The product of AddPrice is its price's.
+// product is a product created through the API. A price of AddPrice has a product of its own.
 type product struct {
 	id, name, description string
 	created               int64 // unix seconds
@@ -21,7 +21,7 @@ func (s *Stripe) productOperations() []operation {
 	}
 }
 
-// listProducts lists the products that were made through the API; none of them can be put away.
+// listProducts lists the products created through the API. None of them can be archived.
 func (s *Stripe) listProducts(q *query) (any, *apiError) {
 	active, created := q.flag("active", true), q.createdWanted()
 	return listPage(q, &s.products, "/v1/products", func(p *product) bool { return active && created(p.created) },

@@ -13,17 +13,17 @@ type refund struct {
 	status     string // "pending", "succeeded" or "failed"
 }
 
-// RefundMode says what becomes of refunds.
+// RefundMode sets the result of refunds.
 type RefundMode int
 
 const (
 	RefundsSucceed     RefundMode = iota // at once
 	RefundsPend                          // until SettleRefund
-	RefundsFail                          // at once: they are made, and have failed
-	RefundsLackBalance                   // they are refused
+	RefundsFail                          // at once: they are created with status failed
+	RefundsLackBalance                   // they are rejected
 )
 
-// SetRefunds says what becomes of the refunds that are ordered from now on, by the API or by hand.
+// SetRefunds sets the result of refunds created from now on, through the API or by hand.
 func (s *Stripe) SetRefunds(m RefundMode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +74,7 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	return s.refundObject(r, q.expand), nil
 }
 
-// giveBack makes a refund, or says why not.
+// giveBack makes a refund, or returns why it is rejected.
 func (s *Stripe) giveBack(r *refund) *apiError {
 	i := r.of
 	left := i.left()
@@ -114,8 +114,8 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	return nil
 }
 
-// Refund gives back an amount (minor units; 0: all that is left) of a session's money by hand, as
-// in the Dashboard. It tells whether that could be done.
+// Refund refunds an amount of a session's money, as in the Dashboard. The amount is in minor units;
+// 0 refunds all that is left. It returns false if the refund is rejected.
 func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,9 +129,9 @@ func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	return s.giveBack(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
 }
 
-// SettleRefund ends the newest refund of a session that is pending: the money arrives, or it comes
-// back, and then the charge has been refunded less than before. One that had succeeded may fail,
-// too, as when a bank sends it back. It tells whether there was one.
+// SettleRefund ends the newest pending refund of a session. If it fails, the charge's refunded
+// amount falls. A refund that succeeded can also fail later, as when a bank returns it. It returns
+// false if there is no such refund.
 func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,8 +159,8 @@ func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	return true
 }
 
-// Refunded returns how much of a session's money was given back, in minor units; a released hold
-// counts with its amount.
+// Refunded returns how much of a session's money was refunded, in minor units. A canceled
+// authorization counts with its amount.
 func (s *Stripe) Refunded(sessionID string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,10 +5,9 @@ import (
 	"net/http"
 )
 
-// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: beside
-// a product and a price it makes a session, and pays in the customer's place. The calls to payment
-// pages stand in no description of Stripe's; they are as version 1.52 of its command line tool
-// makes them.
+// This file holds the calls that only `stripe trigger checkout.session.completed` makes. The
+// command creates a product, a price and a session, and pays in the customer's place. Stripe
+// documents no calls to payment pages. They follow version 1.52 of its command line tool.
 
 // method is a payment method: a test card.
 type method struct{ id, card string }
