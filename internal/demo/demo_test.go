@@ -18,7 +18,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAPurchaseLightsUpEveryStep(t *testing.T) {
+func TestPurchaseLightsUpEveryStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -156,7 +156,7 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
-func TestEverySwitchIsSwitchedOffAtOnce(t *testing.T) {
+func TestCalmTurnsEverySwitchOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -182,7 +182,7 @@ func TestEverySwitchIsSwitchedOffAtOnce(t *testing.T) {
 	})
 }
 
-func TestARepeatedNoteIsShownAsIgnored(t *testing.T) {
+func TestCardShowsARepeatedNoteAsIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -255,7 +255,7 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func TestThePageNeedsNothingFromElsewhere(t *testing.T) {
+func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -350,7 +350,7 @@ func TestTestCardsDoWhatThePageSays(t *testing.T) {
 	})
 }
 
-func TestBeforeTheBridgeIsThere(t *testing.T) {
+func TestPageBeforeConnect(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
 	answer := httptest.NewRecorder()

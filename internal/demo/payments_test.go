@@ -37,7 +37,7 @@ func (w *world) shown(m *machine) paymentView {
 	return v.Payments[0]
 }
 
-func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
+func TestCardShowsTheFunds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		r    record
@@ -86,7 +86,7 @@ func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
 	}
 }
 
-func TestARefusalIsShownWithItsCode(t *testing.T) {
+func TestCardShowsTheCodeOfARefusal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -104,7 +104,7 @@ func TestARefusalIsShownWithItsCode(t *testing.T) {
 	})
 }
 
-func TestAPaymentThatNotepayHasNotHeardOfIsShown(t *testing.T) {
+func TestCardShowsAPaymentUnknownToNotepay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -122,7 +122,7 @@ func (w *world) act(m *machine, do string) int {
 	return w.post("/demo/payment", url.Values{"session": {w.shown(m).Session}, "do": {do}})
 }
 
-func TestWhatStripesOperatorAndTheBankMayDo(t *testing.T) {
+func TestPaymentActions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -166,7 +166,7 @@ func TestWhatStripesOperatorAndTheBankMayDo(t *testing.T) {
 	}
 }
 
-func TestAHoldIsShownAndCanBeCancelled(t *testing.T) {
+func TestCardShowsAnAuthorization(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -265,7 +265,7 @@ func TestRouteSwitches(t *testing.T) {
 	}
 }
 
-func TestAPowerCutIsShownUntilThePowerIsBack(t *testing.T) {
+func TestCardShowsAPowerCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -293,7 +293,7 @@ func TestAPowerCutIsShownUntilThePowerIsBack(t *testing.T) {
 	})
 }
 
-func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
+func TestResumeAPausedMachine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -314,7 +314,7 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	})
 }
 
-func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
+func TestRefundNoteStopsTheMachine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

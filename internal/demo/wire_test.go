@@ -23,7 +23,7 @@ func spoken(d *Demo) (texts []string) {
 	return texts
 }
 
-func TestAPurchaseOnTheWire(t *testing.T) {
+func TestWireShowsAPurchase(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -52,7 +52,7 @@ func TestAPurchaseOnTheWire(t *testing.T) {
 	})
 }
 
-func TestSecretsAreNotOnThePage(t *testing.T) {
+func TestPageRedactsSecrets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -85,7 +85,7 @@ func TestSecretsAreNotOnThePage(t *testing.T) {
 	})
 }
 
-func TestASecretThatIsCutShortIsNotShown(t *testing.T) {
+func TestPageRedactsATruncatedSecret(t *testing.T) {
 	t.Parallel()
 	got := readable(http.Header{"Content-Type": {"application/json"}}, `{"access_token":"SECR`)
 	if want := `{"access_token":"[redacted]`; got != want {
@@ -93,7 +93,7 @@ func TestASecretThatIsCutShortIsNotShown(t *testing.T) {
 	}
 }
 
-func TestTheWireIsBounded(t *testing.T) {
+func TestWireIsBounded(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
 	d.wire.add(line{Text: "loud"})

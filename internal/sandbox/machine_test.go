@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestWhatMakesAMachineStart(t *testing.T) {
+func TestMachineStarts(t *testing.T) {
 	t.Parallel()
 	const three = `"payment_status":"completed","timestamp":946684800,"session_id":"cs_1"`
 	for _, row := range []struct {
@@ -71,7 +71,7 @@ func TestWhatMakesAMachineStart(t *testing.T) {
 	}
 }
 
-func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
+func TestMachineFetchesWhileOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newHub(t)

@@ -202,14 +202,14 @@ func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 
 // getNotes returns the pending notes of a queue, as a map by note id.
 func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
-	most, problem := q.integer("max", 0, 0, 10_000)
+	limit, problem := q.integer("max", 0, 0, 10_000)
 	if problem != nil {
 		return nil, problem
 	}
 	notes := object{}
 	waiting := n.listed(q.path["device"] + " " + q.path["file"])
 	for i, w := range waiting {
-		if most == 0 || i < most {
+		if limit == 0 || i < limit {
 			notes[w.ID] = object{"body": w.Body, "time": w.Posted.Unix()}
 		}
 	}

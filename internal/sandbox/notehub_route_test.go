@@ -78,7 +78,7 @@ func confirmed(n *Notehub, credit string) (eventID string) {
 	return n.AddEvent(machine1, confirmationFile, map[string]any{"credit_id": credit, "state": "started", "code": ""})
 }
 
-func TestARoutePostsTheEventThatTheCursorLists(t *testing.T) {
+func TestRoutePostsTheListedEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -107,7 +107,7 @@ func TestARoutePostsTheEventThatTheCursorLists(t *testing.T) {
 	})
 }
 
-func TestWhatARouteTriesAgain(t *testing.T) {
+func TestRouteRetries(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name     string
@@ -142,7 +142,7 @@ func TestWhatARouteTriesAgain(t *testing.T) {
 	}
 }
 
-func TestEventsAreLostDoubledLateAndOutOfOrder(t *testing.T) {
+func TestRouteLosesDoublesAndDelaysEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -164,7 +164,7 @@ func TestEventsAreLostDoubledLateAndOutOfOrder(t *testing.T) {
 	})
 }
 
-func TestAnEventThatIsRefusedIsNotDoubled(t *testing.T) {
+func TestRouteDoesNotDoubleARejectedEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil, 401)
@@ -177,7 +177,7 @@ func TestAnEventThatIsRefusedIsNotDoubled(t *testing.T) {
 	})
 }
 
-func TestClosingANotehubEndsItsDeliveries(t *testing.T) {
+func TestNotehubCloseEndsDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -192,7 +192,7 @@ func TestClosingANotehubEndsItsDeliveries(t *testing.T) {
 	})
 }
 
-func TestADisabledDeviceIsNotHeard(t *testing.T) {
+func TestAddEventOfADisabledDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -208,7 +208,7 @@ func TestADisabledDeviceIsNotHeard(t *testing.T) {
 	})
 }
 
-func TestEventsAreListedNewestFirstToo(t *testing.T) {
+func TestListEventsNewestFirst(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	ids := []string{confirmed(n, "cr_1"), confirmed(n, "cr_2"), confirmed(n, "cr_3")}
@@ -227,7 +227,7 @@ func TestEventsAreListedNewestFirstToo(t *testing.T) {
 	}
 }
 
-func TestANotecardWinsTheRaceAgainstADelete(t *testing.T) {
+func TestRaceNextDelete(t *testing.T) {
 	t.Parallel()
 	for _, found := range []bool{true, false} {
 		n := newHub(t)

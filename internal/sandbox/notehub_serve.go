@@ -199,13 +199,13 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 }
 
 // integer returns a query parameter between minimum and maximum, or the fallback if it is absent.
-func (q *hubQuery) integer(name string, fallback, least, most int) (int, *hubError) {
+func (q *hubQuery) integer(name string, fallback, minimum, maximum int) (int, *hubError) {
 	if !q.Has(name) {
 		return fallback, nil
 	}
 	number, err := strconv.Atoi(q.Get(name))
-	if err != nil || number < least || number > most {
-		return 0, hubMalformed("%s must be a number between %d and %d, not %q", name, least, most, q.Get(name))
+	if err != nil || number < minimum || number > maximum {
+		return 0, hubMalformed("%s must be a number between %d and %d, not %q", name, minimum, maximum, q.Get(name))
 	}
 	return number, nil
 }

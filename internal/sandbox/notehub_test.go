@@ -63,7 +63,7 @@ func hubToken(t *testing.T, n *Notehub) string {
 	return answer.Token
 }
 
-func TestTokensLiveHalfAnHourAndCanBeRevoked(t *testing.T) {
+func TestTokensExpireAndCanBeRevoked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newHub(t)
@@ -90,7 +90,7 @@ func TestTokensLiveHalfAnHourAndCanBeRevoked(t *testing.T) {
 	})
 }
 
-func TestTokenRefusals(t *testing.T) {
+func TestTokenErrors(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, form, token, code string
@@ -118,7 +118,7 @@ func TestTokenRefusals(t *testing.T) {
 	}
 }
 
-func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
+func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3,
@@ -141,7 +141,7 @@ func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
 	})
 }
 
-func TestNotehubRefusals(t *testing.T) {
+func TestNotehubErrors(t *testing.T) {
 	t.Parallel()
 	note := "/devices/" + machine1 + "/notes/payment.qi"
 	for _, row := range []struct {
@@ -193,7 +193,7 @@ func TestNotehubRefusals(t *testing.T) {
 	}
 }
 
-func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
+func TestNoteIsPendingUntilFetchedOrRecalled(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	device := "/devices/" + machine1
@@ -249,7 +249,7 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 	}
 }
 
-func TestAtMostAHundredNotesArePending(t *testing.T) {
+func TestMaxPending(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	path := "/devices/" + machine1 + "/notes/payment.qi"
@@ -273,7 +273,7 @@ func TestAtMostAHundredNotesArePending(t *testing.T) {
 	}
 }
 
-func TestDevicesAreListedInPages(t *testing.T) {
+func TestListDevicesInPages(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	n.RemoveDevice(machine1)
@@ -324,7 +324,7 @@ func TestDevicesAreListedInPages(t *testing.T) {
 	}
 }
 
-func TestVariablesAreInherited(t *testing.T) {
+func TestDeviceVariablesAreInherited(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	n.SetProjectVariables(map[string]string{"a": "project", "b": "project", "c": "project"})
@@ -353,7 +353,7 @@ func TestVariablesAreInherited(t *testing.T) {
 	}
 }
 
-func TestEventsAreReadByCursor(t *testing.T) {
+func TestListEventsByCursor(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	var want []string
@@ -393,7 +393,7 @@ func TestEventsAreReadByCursor(t *testing.T) {
 	}
 }
 
-func TestASignalFindsWhoIsConnected(t *testing.T) {
+func TestSignalReportsTheConnection(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	for _, connected := range []bool{false, true} {

@@ -25,7 +25,7 @@ import (
 const (
 	recordedRequests = 100_000 // requests that a Script remembers
 	recordedBody     = 4 << 10 // bytes of a body that are remembered; a longer one is dropped
-	maxBody      = 1 << 20 // bytes read of a request or response
+	maxBody          = 1 << 20 // bytes read of a request or response
 )
 
 // Reporter receives requests that the real service would reject, such as a *testing.T. If it is

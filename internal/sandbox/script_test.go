@@ -67,7 +67,7 @@ func sendNote(ctx context.Context, client *http.Client, base, credit string) (in
 	return answer.StatusCode, string(text), err
 }
 
-func TestAnOutcomeSaysApartWhatHappensAndWhatIsSeen(t *testing.T) {
+func TestOutcomeSeparatesEffectAndResponse(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name    string
@@ -120,7 +120,7 @@ func TestAnOutcomeSaysApartWhatHappensAndWhatIsSeen(t *testing.T) {
 	}
 }
 
-func TestNextWinsOverAlwaysAndTheLatestComesFirst(t *testing.T) {
+func TestNextTakesPrecedenceOverAlways(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	client := &http.Client{Transport: InProcess(n)}
@@ -179,7 +179,7 @@ func TestPatterns(t *testing.T) {
 	new(Script).Next("/v1/prices", Outcome{})
 }
 
-func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
+func TestDelayEffectAfterTheCallerGaveUp(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name          string
@@ -221,7 +221,7 @@ func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNotRemembered(t *testing.T) {
+func TestScriptRedactsSecrets(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	var text strings.Builder
@@ -253,7 +253,7 @@ func TestSecretsAreNotRemembered(t *testing.T) {
 	}
 }
 
-func TestWhatIsRememberedIsBounded(t *testing.T) {
+func TestScriptMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	var s Script
 	for range 3 * recordedRequests {

@@ -235,15 +235,15 @@ func (s *Stripe) overLimit(op operation) *apiError {
 	if s.config.PerSecond <= 0 {
 		return nil
 	}
-	length, most := time.Second, int(s.config.PerSecond)
+	period, limit := time.Second, int(s.config.PerSecond)
 	if s.config.PerSecond < 1 {
-		length, most = time.Duration(math.Round(float64(time.Second)/s.config.PerSecond)), 1
+		period, limit = time.Duration(math.Round(float64(time.Second)/s.config.PerSecond)), 1
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.windows[op.name()]
 	if w == nil {
-		w = &window{length: length, most: most}
+		w = &window{period: period, limit: limit}
 		s.windows[op.name()] = w
 	}
 	if w.wait(time.Now()) == 0 {
@@ -255,19 +255,19 @@ func (s *Stripe) overLimit(op operation) *apiError {
 	return problem
 }
 
-// window allows at most limit requests in each fixed period.
+// window allows at limit limit requests in each fixed period.
 type window struct {
-	length time.Duration
-	most   int
+	period time.Duration
+	limit  int
 	began  time.Time
 	seen   int
 }
 
 // wait counts a request and returns 0, or returns the rest of the period if the window is full.
 func (w *window) wait(now time.Time) time.Duration {
-	if left := w.length - now.Sub(w.began); left <= 0 {
+	if left := w.period - now.Sub(w.began); left <= 0 {
 		w.began, w.seen = now, 0
-	} else if w.seen >= w.most {
+	} else if w.seen >= w.limit {
 		return left
 	}
 	w.seen++

@@ -58,7 +58,7 @@ func (b *browser) post(address, field, value string) (int, string, string) {
 	return b.read(b.client.PostForm(address, url.Values{field: {value}}))
 }
 
-func TestACustomerPaysByForm(t *testing.T) {
+func TestCheckoutForm(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, card, text string
@@ -118,7 +118,7 @@ func TestACustomerPaysByForm(t *testing.T) {
 	}
 }
 
-func TestACardMayAskForOneMoreConfirmation(t *testing.T) {
+func TestCheckoutAsksForAuthentication(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{"complete": "complete", "fail": "open"} {
 		t.Run(answer, func(t *testing.T) {
@@ -139,7 +139,7 @@ func TestACardMayAskForOneMoreConfirmation(t *testing.T) {
 	}
 }
 
-func TestWhatTheCheckoutSaysWhenThereIsNothingToPay(t *testing.T) {
+func TestCheckoutWithNothingToPay(t *testing.T) {
 	t.Parallel()
 	s, _, _ := payable(t, StripeConfig{})
 	b := newBrowser(t, s)
@@ -163,7 +163,7 @@ func TestWhatTheCheckoutSaysWhenThereIsNothingToPay(t *testing.T) {
 	}
 }
 
-func TestCheckoutWaitsForTheWebhookButNotForLong(t *testing.T) {
+func TestCheckoutWaitsForTheWebhook(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name     string

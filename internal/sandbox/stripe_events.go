@@ -32,7 +32,7 @@ type event struct {
 	waiting map[*endpoint]bool // endpoints that receive the event; true until they answer 2xx
 
 	rendered int    // value of pending_webhooks in Body
-	told     object // envelope given to Tell; nil for an event of this account
+	envelope object // envelope given to Tell; nil for an event of this account
 }
 
 // pending returns how many endpoints have not accepted the event.
@@ -45,9 +45,9 @@ func (e *event) pending() (n int) {
 	return n
 }
 
-// unasked is the type of an event that comes with every payment and that no endpoint subscribes to.
+// listedOnly is the type of an event that comes with every payment and that no endpoint subscribes to.
 // It is only listed.
-const unasked = "charge.succeeded"
+const listedOnly = "charge.succeeded"
 
 // endpoint is a webhook endpoint.
 type endpoint struct {
@@ -157,12 +157,12 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
 		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, s.Now()
 		if made.id == "" {
-			e.told = made.object
+			e.envelope = made.object
 		}
 		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
 		var wanted []*endpoint
 		for _, to := range s.endpoints {
-			if made.kind != unasked && to.URL != "" && !to.Disabled &&
+			if made.kind != listedOnly && to.URL != "" && !to.Disabled &&
 				(slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
 				wanted, e.waiting[to] = append(wanted, to), true // a lost event stays pending
 			}
@@ -204,8 +204,8 @@ func (s *Stripe) eventBody(e *event, version string) []byte {
 }
 
 func (s *Stripe) eventObject(e *event, version string) object {
-	if e.told != nil {
-		envelope := maps.Clone(e.told)
+	if e.envelope != nil {
+		envelope := maps.Clone(e.envelope)
 		envelope["id"] = e.ID
 		return envelope
 	}

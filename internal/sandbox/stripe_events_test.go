@@ -170,7 +170,7 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-func TestALostEventCanBeSentAgain(t *testing.T) {
+func TestSendDeliversALostEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, link := payable(t, StripeConfig{})
@@ -203,7 +203,7 @@ func TestALostEventCanBeSentAgain(t *testing.T) {
 	})
 }
 
-func TestAnEndpointMadeByTheAPIHasItsOwnVersionAndTypes(t *testing.T) {
+func TestEndpointOfTheAPIHasItsOwnVersionAndTypes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, link := payable(t, StripeConfig{})

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// usualLength is the maximum length, in characters, of a text for which Stripe's API description
+// defaultMaxLength is the maximum length, in characters, of a text for which Stripe's API description
 // names no limit.
-const usualLength = 5000
+const defaultMaxLength = 5000
 
 // maxLength returns the maximum length of a parameter, in characters, by Stripe's API description.
 func maxLength(name string) int {
@@ -26,13 +26,13 @@ func maxLength(name string) int {
 	case name == "description": // of a product
 		return 40_000
 	}
-	return usualLength
+	return defaultMaxLength
 }
 
 // tooLong rejects a text that is longer than Stripe accepts.
 func tooLong(name, value string) *apiError {
-	if n, most := utf8.RuneCountInString(value), maxLength(name); n > most {
-		return malformed(name, "Invalid string: %.20s...; must be at most %d characters", value, most)
+	if n, limit := utf8.RuneCountInString(value), maxLength(name); n > limit {
+		return malformed(name, "Invalid string: %.20s...; must be at most %d characters", value, limit)
 	}
 	return nil
 }

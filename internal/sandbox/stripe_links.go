@@ -331,9 +331,9 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		currency, total = p.Currency, total+p.Amount*quantity
 		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
 	}
-	if least := minCharge(currency); total > 0 && total < least {
+	if minimum := minCharge(currency); total > 0 && total < minimum {
 		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "",
-			"The total amount due must add up to at least %s.", money(least, currency))
+			"The total amount due must add up to at least %s.", money(minimum, currency))
 	}
 	return items, currency, q.problem
 }
@@ -341,11 +341,11 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 // minCharge returns the minimum amount of a charge, in minor units, by Stripe's table of 2026. It
 // is 50 for currencies without an entry.
 func minCharge(currency string) int64 {
-	least := map[string]int64{
+	minimum := map[string]int64{
 		"gbp": 30, "dkk": 250, "sek": 300, "nok": 300, "czk": 1500, "huf": 17500, "pln": 200, "ron": 200, "bgn": 100,
 		"mxn": 1000, "hkd": 400, "thb": 1000, "myr": 200, "aed": 200,
 	}
-	if n, ok := least[currency]; ok {
+	if n, ok := minimum[currency]; ok {
 		return n
 	}
 	return 50

@@ -48,8 +48,8 @@ func (s *Stripe) intentOf(x *session) *intent {
 	return i
 }
 
-// hold authorizes the amount. It copies the intent's metadata to the charge, once.
-func (i *intent) hold(at time.Time) {
+// authorize reserves the amount on the card. It copies the intent's metadata to the charge, once.
+func (i *intent) authorize(at time.Time) {
 	i.status, i.failure = "requires_capture", ""
 	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), at.Unix(), cloned(i.metadata)
 }
@@ -57,7 +57,7 @@ func (i *intent) hold(at time.Time) {
 // collect captures the money of a session.
 func (s *Stripe) collect(x *session, i *intent) {
 	if i.charge == "" {
-		i.hold(s.Now())
+		i.authorize(s.Now())
 	}
 	i.status, i.received = "succeeded", i.amount
 	x.PaymentStatus, x.PaidAt = statusPaid, s.Now()
@@ -154,13 +154,15 @@ const reasonExpired = "automatic"
 
 // Release cancels the authorization of a session, as in the Dashboard. It returns false if there is
 // none.
-func (s *Stripe) Release(sessionID string) bool { return s.letGo(sessionID, "requested_by_customer") }
+func (s *Stripe) Release(sessionID string) bool {
+	return s.cancelHeld(sessionID, "requested_by_customer")
+}
 
 // ExpireHold lets the authorization of a session expire, as happens after some days. It returns
 // false if there is none.
-func (s *Stripe) ExpireHold(sessionID string) bool { return s.letGo(sessionID, reasonExpired) }
+func (s *Stripe) ExpireHold(sessionID string) bool { return s.cancelHeld(sessionID, reasonExpired) }
 
-func (s *Stripe) letGo(sessionID, reason string) bool {
+func (s *Stripe) cancelHeld(sessionID, reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.intentOfSession(sessionID)

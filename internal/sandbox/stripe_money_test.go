@@ -61,7 +61,7 @@ func (w *soldWash) want(name, money, events string) {
 	}
 }
 
-func TestARefundMayTakeTimeOrFail(t *testing.T) {
+func TestRefundPendsOrFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := sellWash(t, StripeConfig{}, "")
@@ -99,7 +99,7 @@ func TestARefundMayTakeTimeOrFail(t *testing.T) {
 	})
 }
 
-func TestARefusedRefundIsKeptUnderItsKey(t *testing.T) {
+func TestRejectedRefundIsStoredUnderItsKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := sellWash(t, StripeConfig{}, "")
@@ -122,7 +122,7 @@ func TestARefusedRefundIsKeptUnderItsKey(t *testing.T) {
 	})
 }
 
-func TestABankAsksForTheMoney(t *testing.T) {
+func TestDispute(t *testing.T) {
 	t.Parallel()
 	for _, won := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestABankAsksForTheMoney(t *testing.T) {
 	}
 }
 
-func TestAHoldEndsInFourWays(t *testing.T) {
+func TestAuthorizationEndsInFourWays(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name          string
@@ -221,7 +221,7 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 	}
 }
 
-func TestWhereTheMoneyOfNobodyIs(t *testing.T) {
+func TestMoneyOfAnUnknownSession(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	free, err := s.Pay(link.ID, PayOptions{Free: true})

@@ -28,7 +28,7 @@ func payable(t *testing.T, c StripeConfig) (*Stripe, *inbox, Link) {
 	return s, got, link
 }
 
-func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
+func TestPayMakesASessionAnIntentAndEvents(t *testing.T) {
 	t.Parallel()
 	const completed, charged, succeeded = "checkout.session.completed", "charge.succeeded", "payment_intent.succeeded"
 	for _, row := range []struct {
@@ -127,7 +127,7 @@ func TestIDsLookReal(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBePaid(t *testing.T) {
+func TestPayErrors(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	stripeCall(t, s, createLink+"/"+link.ID, "restrictions[completed_sessions][limit]=1")
@@ -157,7 +157,7 @@ func TestWhatCannotBePaid(t *testing.T) {
 	}
 }
 
-func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
+func TestSucceedAndFailSettleAnUnpaidSession(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, status, intent, events string
@@ -197,7 +197,7 @@ func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
 	}
 }
 
-func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
+func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		operation, params, status string // status of the object, or the error's code
@@ -257,7 +257,7 @@ func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
 	}
 }
 
-func TestRefundsAreListedAndAnnounced(t *testing.T) {
+func TestRefundIsListedAndSent(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	x, err := s.Pay(link.ID, PayOptions{})
@@ -288,7 +288,7 @@ func TestRefundsAreListedAndAnnounced(t *testing.T) {
 	}
 }
 
-func TestSessionsAreListedWithFilters(t *testing.T) {
+func TestListSessionsWithFilters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, _, link := payable(t, StripeConfig{})
@@ -329,7 +329,7 @@ func TestSessionsAreListedWithFilters(t *testing.T) {
 	})
 }
 
-func TestASessionIsMadeForOnePurchase(t *testing.T) {
+func TestCreateSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, _ := payable(t, StripeConfig{})

@@ -163,7 +163,7 @@ func legal(params string, path []string) bool {
 }
 
 // integer returns a whole number between minimum and maximum, or the fallback if it is absent.
-func (q *query) integer(name string, fallback, least, most int64) int64 {
+func (q *query) integer(name string, fallback, minimum, maximum int64) int64 {
 	if !q.Has(name) {
 		return fallback
 	}
@@ -172,8 +172,8 @@ func (q *query) integer(name string, fallback, least, most int64) int64 {
 		q.fail(malformed(name, "Invalid integer: %s", q.Get(name)))
 		return fallback
 	}
-	if n < least || n > most {
-		q.fail(malformed(name, "This value must be between %d and %d, not %d.", least, most, n))
+	if n < minimum || n > maximum {
+		q.fail(malformed(name, "This value must be between %d and %d, not %d.", minimum, maximum, n))
 	}
 	return n
 }
@@ -373,12 +373,12 @@ func listPage[T any](
 
 // createdWanted returns the filter of created, created[gte], [gt], [lte] and [lt], in unix seconds.
 func (q *query) createdWanted() func(unix int64) bool {
-	const most = int64(1) << 40
-	least := max(q.integer("created[gte]", 0, 0, most), q.integer("created[gt]", -1, 0, most)+1,
-		q.integer("created", 0, 0, most))
-	last := min(q.integer("created[lte]", most, 0, most), q.integer("created[lt]", most, 0, most)-1,
-		q.integer("created", most, 0, most))
-	return func(unix int64) bool { return least <= unix && unix <= last }
+	const maxUnix = int64(1) << 40
+	from := max(q.integer("created[gte]", 0, 0, maxUnix), q.integer("created[gt]", -1, 0, maxUnix)+1,
+		q.integer("created", 0, 0, maxUnix))
+	to := min(q.integer("created[lte]", maxUnix, 0, maxUnix), q.integer("created[lt]", maxUnix, 0, maxUnix)-1,
+		q.integer("created", maxUnix, 0, maxUnix))
+	return func(unix int64) bool { return from <= unix && unix <= to }
 }
 
 const createdParams = " created created[gte] created[gt] created[lte] created[lt]"

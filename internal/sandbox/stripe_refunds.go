@@ -68,14 +68,14 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	if q.problem != nil {
 		return nil, q.problem
 	}
-	if problem := s.giveBack(r); problem != nil {
+	if problem := s.makeRefund(r); problem != nil {
 		return nil, problem
 	}
 	return s.refundObject(r, q.expand), nil
 }
 
-// giveBack makes a refund, or returns why it is rejected.
-func (s *Stripe) giveBack(r *refund) *apiError {
+// makeRefund makes a refund, or returns why it is rejected.
+func (s *Stripe) makeRefund(r *refund) *apiError {
 	i := r.of
 	left := i.left()
 	switch {
@@ -126,7 +126,7 @@ func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	if amount == 0 {
 		amount = i.left()
 	}
-	return s.giveBack(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
+	return s.makeRefund(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
 }
 
 // SettleRefund ends the newest pending refund of a session. If it fails, the charge's refunded

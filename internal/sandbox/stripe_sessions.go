@@ -295,7 +295,7 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	case o.Unpaid:
 		i.status, intentEvent = "processing", "payment_intent.processing"
 	case x.captureMethod == "manual":
-		i.hold(s.Now())
+		i.authorize(s.Now())
 		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), s.config.Unknown.manualEvent()
 	default:
 		s.collect(x, i)
@@ -319,7 +319,7 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 // charged returns the event of a charge. It is listed and not sent, because no endpoint subscribes
 // to it.
 func (s *Stripe) charged(i *intent) send {
-	return send{unasked, i.charge, s.chargeObject(i, nil), false}
+	return send{listedOnly, i.charge, s.chargeObject(i, nil), false}
 }
 
 const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items " +

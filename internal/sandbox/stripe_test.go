@@ -96,7 +96,7 @@ func at(o object, path string) string {
 
 const wash = "line_items[0][price]=price_wash&line_items[0][quantity]=1"
 
-func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
+func TestCreateLinkKeepsItsParameters(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{Report: t})
 	status, link, header := stripeCall(t, s, createLink, wash+"&metadata[device_uid]=dev:1&metadata[app]=notepay"+
@@ -155,7 +155,7 @@ func TestALinkKeepsWhatItWasMadeWith(t *testing.T) {
 	}
 }
 
-func TestStripeRefusals(t *testing.T) {
+func TestStripeErrors(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 501)
 	rows := []struct {
@@ -466,7 +466,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	}
 }
 
-func TestAKeyInUseIsAConflictAndIsForgottenAfterADay(t *testing.T) {
+func TestIdempotencyKeyInUseIsAConflict(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripe(t, StripeConfig{Report: t})
@@ -492,7 +492,7 @@ func TestAKeyInUseIsAConflictAndIsForgottenAfterADay(t *testing.T) {
 	})
 }
 
-func TestEachEndpointHasItsOwnLimit(t *testing.T) {
+func TestStripeLimitPerEndpoint(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripe(t, StripeConfig{PerSecond: 2, Report: t})
@@ -553,7 +553,7 @@ func TestPaging(t *testing.T) {
 	}
 }
 
-func TestAPriceComesWithItsProduct(t *testing.T) {
+func TestPriceHasAProduct(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{Report: t})
 	_, price, _ := stripeCall(t, s, "GET /v1/prices/price_wash", "expand[0]=product")
@@ -574,7 +574,7 @@ func TestAPriceComesWithItsProduct(t *testing.T) {
 	}
 }
 
-func TestAmountsAreShownInTheirCurrency(t *testing.T) {
+func TestMoneyFormat(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		amount         int64

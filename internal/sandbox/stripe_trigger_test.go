@@ -27,7 +27,7 @@ func triggered(t *testing.T, s *Stripe) string {
 	return at(session, "id")
 }
 
-func TestATriggeredSessionIsPaidInTheCustomersPlace(t *testing.T) {
+func TestTriggerPaysTheSession(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{})
 	id := triggered(t, s)
@@ -52,7 +52,7 @@ func TestATriggeredSessionIsPaidInTheCustomersPlace(t *testing.T) {
 	}
 }
 
-func TestTriggerCallsThatAreWrongAreRefused(t *testing.T) {
+func TestTriggerErrors(t *testing.T) {
 	t.Parallel()
 	s := newStripe(t, StripeConfig{})
 	id := triggered(t, s)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
+func TestStripeUnknown(t *testing.T) {
 	t.Parallel()
 	for _, other := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the other way %t", other), func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
 	}
 }
 
-func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
+func TestNotehubUnknown(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name                                  string
@@ -127,7 +127,7 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 	}
 }
 
-func TestEveryObjectCanBeReadAgain(t *testing.T) {
+func TestRetrieveEveryObject(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	paid, err := s.Pay(link.ID, PayOptions{})

@@ -53,7 +53,7 @@ func answering(status int, body string) http.Handler {
 	})
 }
 
-func TestWhatStripeDoesNotDescribeIsReported(t *testing.T) {
+func TestStripeMockReportsDifferences(t *testing.T) {
 	t.Parallel()
 	mock := newStripeMock(t)
 	for _, c := range []struct {
@@ -89,7 +89,7 @@ func TestWhatStripeDoesNotDescribeIsReported(t *testing.T) {
 	}
 }
 
-func TestWhatNotehubDoesNotDescribeIsReported(t *testing.T) {
+func TestNotehubAPIReportsDifferences(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
 	devices, notes := "/v1/projects/"+project+"/devices", "/v1/projects/"+project+"/devices/"+washer+"/notes/payment.qi"
@@ -139,7 +139,7 @@ func expect(t *testing.T, got complaints, want string) {
 // What notepay reads of Notehub it reads from the sandbox in most tests, so the sandbox may answer
 // only what Notehub describes: here also to the calls that notepay does not make yet, and its
 // refusals.
-func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
+func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
 	notehub := sandbox.NewNotehub(sandbox.NotehubConfig{

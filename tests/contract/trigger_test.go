@@ -17,7 +17,7 @@ import (
 // shown is that notepay takes such a session and such an event for one of its own, with a device
 // and without link, price or project. It cannot be shown that Stripe sends the event: the sandbox
 // does that. Nor can `stripe listen`, which receives its events over a connection to Stripe.
-func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
+func TestStripeTriggerStartsTheMachine(t *testing.T) {
 	t.Parallel()
 	tool := stripeTool(t)
 	w := newWorld(t, nil, nil)

@@ -64,7 +64,7 @@ func (r *rig) want(when, starts, answers string) {
 	}
 }
 
-func TestHowAMachineMayBehave(t *testing.T) {
+func TestMachineBehavior(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name            string
@@ -94,7 +94,7 @@ func TestHowAMachineMayBehave(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatComesLate(t *testing.T) {
+func TestMachineAnswersLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
@@ -107,7 +107,7 @@ func TestAnAnswerThatComesLate(t *testing.T) {
 	})
 }
 
-func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
+func TestMachineLosesPowerBetweenFetchAndStart(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name            string
@@ -143,7 +143,7 @@ func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
 	}
 }
 
-func TestAnswersWaitForAConnection(t *testing.T) {
+func TestMachineAnswersWaitForAConnection(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(r *rig, off bool){
 		"offline":  func(r *rig, off bool) { r.SetOnline(!off) },
@@ -168,7 +168,7 @@ func TestAnswersWaitForAConnection(t *testing.T) {
 	}
 }
 
-func TestATimedCreditRunsItsTime(t *testing.T) {
+func TestMachineRunsATimedCredit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
@@ -197,7 +197,7 @@ func TestATimedCreditRunsItsTime(t *testing.T) {
 	})
 }
 
-func TestANoteStopsAMachineThatConfirms(t *testing.T) {
+func TestMachineThatConfirmsStopsByNote(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, status, credit string
@@ -229,7 +229,7 @@ func TestANoteStopsAMachineThatConfirms(t *testing.T) {
 	}
 }
 
-func TestACreditThatComesAfterItsEndDoesNotStart(t *testing.T) {
+func TestMachineIgnoresACreditAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
