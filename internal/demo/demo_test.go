@@ -39,7 +39,7 @@ func TestPurchaseLightsUpEveryStep(t *testing.T) {
 		if got, want := steps(), "scan Washer 3"; got != want {
 			t.Errorf("after the scan = %q; want %q", got, want)
 		}
-		time.Sleep(time.Second) // the bubble's own clock
+		time.Sleep(time.Second) // fake time
 		w.buy(washer)
 		if got, want := steps(), "scan pay webhook note Washer 3"; got != want {
 			t.Errorf("after the payment = %q; want %q", got, want)
@@ -84,7 +84,7 @@ func TestPurchaseLightsUpEveryStep(t *testing.T) {
 
 func TestSwitches(t *testing.T) {
 	t.Parallel()
-	// Each row does something with its switch on, then off again, and says what came of it.
+	// Each row acts with its switch on, then with it off, and reports the result.
 	note := func(w *world) string {
 		began, before := time.Now(), len(w.demo.notehub.Notes(""))
 		status, err := w.leaveNote(w.demo.machines[0].uid, fmt.Sprint("cs_", before))
@@ -126,12 +126,13 @@ func TestSwitches(t *testing.T) {
 		{"webhook-doubled", purchase(0), "2 deliveries", "1 deliveries"},
 		{"webhook-late", purchase(9 * time.Second), "0 deliveries", "1 deliveries"},
 		{"webhook-late", purchase(11 * time.Second), "1 deliveries", "1 deliveries"},
-		{"offline-charger", fetch, "0 starts", "2 starts"}, // the one that waited, too
+		{"offline-charger", fetch, "0 starts", "2 starts"}, // and the waiting one
 		{"refuses-charger", fetch, "0 starts", "1 starts"},
 		{"silent-charger", fetch, "0 starts", "1 starts"},
 		{"late-charger", fetch, "1 starts", "1 starts"},
 		{"twice-charger", fetch, "1 starts", "1 starts"},
-		{"power-charger", fetch, "0 starts", "2 starts"}, // it wrote the other one down before its power failed
+		// it stored the other one before the power failed
+		{"power-charger", fetch, "0 starts", "2 starts"},
 	} {
 		t.Run(test.fault, func(t *testing.T) {
 			t.Parallel()
@@ -186,9 +187,9 @@ func TestCardShowsARepeatedNoteAsIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		// the stand-in leaves a note for each
+		// the stand-in posts a note for each
 		w.press("webhook-doubled", true)
-		// the last keeps no ids
+		// the last machine keeps no ids
 		for i, want := range map[int]string{1: "repeat after started, 1 starts", 3: "started after started, 2 starts"} {
 			m := w.demo.machines[i]
 			w.buy(m)
@@ -204,7 +205,7 @@ func TestCardShowsARepeatedNoteAsIgnored(t *testing.T) {
 	})
 }
 
-// post sends a form to the page with some headers and returns the status.
+// post submits a form with some headers and returns the status.
 func (w *world) post(path string, form url.Values, headers ...string) int {
 	w.t.Helper()
 	r, err := http.NewRequest(http.MethodPost, pageURL+path, strings.NewReader(form.Encode()))

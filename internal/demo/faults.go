@@ -8,34 +8,34 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// fault is a switch for trouble: a row is all that it takes to add one.
+// fault is a switch that simulates a fault. Adding a fault takes only a row in a table.
 type fault struct {
 	Key, Group, Name, Effect string
 
-	// Notehub's answers to the requests that match, a pattern of the sandbox's Script. {fault}
-	// stands for one segment and is replaced by the key, which makes the pattern this fault's own:
-	// Clear takes back this one alone.
+	// Notehub answers requests that match pattern with outcome. The pattern is one of
+	// sandbox.Script. Its segment {fault} is replaced by the key, so that each pattern is unique
+	// and Clear removes only this fault.
 	pattern string
 	outcome sandbox.Outcome
 
-	webhooks func(*sandbox.Delivery) // what becomes of Stripe's webhooks
-	routed   func(*sandbox.Delivery) // what becomes of machines' answers on Notehub's route
-	refunds  sandbox.RefundMode      // what becomes of refunds
+	webhooks func(*sandbox.Delivery) // changes the delivery of Stripe's webhooks
+	routed   func(*sandbox.Delivery) // changes the delivery of machines' answers on Notehub's route
+	refunds  sandbox.RefundMode      // result of refunds
 
-	machine *machine                 // whose fault it is; nil: a vendor's
-	offline bool                     // it has no connection
-	dark    bool                     // it has no power, from the next note on
-	behave  func(*sandbox.Behaviour) // what it does with a note
+	machine *machine                 // machine that has the fault; nil: a vendor has it
+	offline bool                     // the machine has no connection
+	dark    bool                     // the machine loses power with the next note
+	behave  func(*sandbox.Behaviour) // changes the behavior of the machine
 }
 
-// requests is the pattern under the fault's own name.
+// requests returns the pattern with the fault's own name.
 func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", "{"+f.Key+"}", 1) }
 
-// Phrase says in a few words what is wrong.
+// Phrase returns the fault in a few words.
 func (f fault) Phrase() string { return f.Group + ": " + strings.ToLower(f.Name) }
 
-// faults are all switches, in the order of the page. Where several meet one request, the one
-// switched on last wins; of those for refunds, the lowest.
+// faults returns all switches, in the order of the page. If several match one request, the one
+// turned on last applies. Of those for refunds, the last one in the table applies.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{
@@ -134,8 +134,8 @@ func (d *Demo) faults() []fault {
 	return table
 }
 
-// faults are the switches of one machine. What changes its answers is missing where the firmware
-// never answers.
+// faults returns the switches of one machine. A firmware that never answers has no switches that
+// change answers.
 func (m *machine) faults() []fault {
 	table := []fault{
 		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},
@@ -178,7 +178,7 @@ func (m *machine) faults() []fault {
 	return own
 }
 
-// switchFault switches a fault. It tells whether there is such a one.
+// switchFault turns a fault on or off. It returns false if there is no such fault.
 func (d *Demo) switchFault(key string, on bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -195,14 +195,14 @@ func (d *Demo) switchFault(key string, on bool) bool {
 	return false
 }
 
-// calm switches all faults off.
+// calm turns all faults off.
 func (d *Demo) calm() {
 	for _, f := range d.faults() {
 		d.switchFault(f.Key, false)
 	}
 }
 
-// apply makes a fault happen, or no longer. The caller holds the lock.
+// apply begins or ends the effect of a fault. The caller holds the lock.
 func (d *Demo) apply(f fault, on bool) {
 	switch {
 	case f.pattern != "" && on:
@@ -216,7 +216,7 @@ func (d *Demo) apply(f fault, on bool) {
 	}
 }
 
-// applyVendors has what is sent and refunded go as all that is on together says.
+// applyVendors sets deliveries and refunds to the combined effect of the faults that are on.
 func (d *Demo) applyVendors() {
 	var webhooks, routed sandbox.Delivery
 	refunds := sandbox.RefundsSucceed
@@ -239,12 +239,12 @@ func (d *Demo) applyVendors() {
 	d.stripe.SetRefunds(refunds)
 	if refunds != sandbox.RefundsPend {
 		for _, s := range d.stripe.Sessions() {
-			d.stripe.SettleRefund(s.ID, true) // those that were pending arrive
+			d.stripe.SettleRefund(s.ID, true) // pending refunds succeed
 		}
 	}
 }
 
-// applyMachine has a machine behave as all of its own that is on together says.
+// applyMachine sets a machine's behavior to the combined effect of its faults that are on.
 func (d *Demo) applyMachine(f fault, on bool) {
 	m := f.machine
 	var b sandbox.Behaviour
@@ -265,7 +265,8 @@ func (d *Demo) applyMachine(f fault, on bool) {
 	}
 }
 
-// isDark tells that a machine's power has failed: it took a note since that was switched on.
+// isDark reports whether a machine has lost power, which happens when it fetches a note after the
+// fault was turned on.
 func (d *Demo) isDark(m *machine, notes []sandbox.Note) bool {
 	if !d.on["power-"+m.key] {
 		return false

@@ -12,11 +12,11 @@ import (
 	"rsc.io/qr"
 )
 
-// views are the templates; a mistake in one stops the program at its start.
+// views holds the templates. An error in a template stops the program when it starts.
 var views = template.Must(template.ParseFS(files, "page/*.html"))
 
-// render renders a template. One that cannot be executed is a mistake of ours, which the tests
-// would meet.
+// render renders a template. It panics if that fails, because only a bug can cause it and the tests
+// would find it.
 func render(name string, data any) string {
 	var text strings.Builder
 	if err := views.ExecuteTemplate(&text, name, data); err != nil {
@@ -28,7 +28,7 @@ func render(name string, data any) string {
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// pages adds the page, its files and its actions.
+// pages registers the page, its files and its actions.
 func (d *Demo) pages(mux *http.ServeMux) {
 	actions := http.NewServeMux()
 	actions.HandleFunc("POST /demo/fault", d.postFault)
@@ -48,21 +48,21 @@ func (d *Demo) pages(mux *http.ServeMux) {
 	}
 }
 
-// pageView is what the page shows.
+// pageView is the data of the page.
 type pageView struct {
 	Run, Bridge    string
 	Sequence       int64
-	Loopback       bool // the stickers lead to this very computer
+	Loopback       bool // the stickers lead to this computer only
 	Strip, Trouble any
 	Machines       []machineView
 	Lines          []line
 	Parts          []string
 	Cards          []testCard
 
-	Lifetime, Silence int // seconds: when a note is taken back, and when silence gives the money back
+	Lifetime, Silence int // creditLifetime and confirmWithin in seconds
 }
 
-// testCard is a number that the simulated checkout knows.
+// testCard is a card number of the simulated checkout.
 type testCard struct{ Number, Effect string }
 
 func testCards() []testCard {
@@ -120,13 +120,14 @@ func (d *Demo) postCalm(w http.ResponseWriter, r *http.Request) {
 	d.back(w, r, "")
 }
 
-// back shows what an action did: live, and to browsers without JavaScript by the page itself.
+// back redraws the page after an action. Browsers without JavaScript follow the redirect to the
+// page.
 func (d *Demo) back(w http.ResponseWriter, r *http.Request, anchor string) {
 	d.redraw()
 	http.Redirect(w, r, "/"+anchor, http.StatusSeeOther)
 }
 
-// getSticker answers /demo/sticker/KEY.svg: the QR code that stands on a machine.
+// getSticker serves /demo/sticker/KEY.svg, the QR code of a machine.
 func (d *Demo) getSticker(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	bridge := d.bridge
@@ -148,7 +149,8 @@ func (d *Demo) getSticker(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// sticker draws a QR code as SVG, one unit a module, with the quiet zone of four that readers need.
+// sticker returns a QR code as SVG, one unit a module, with the quiet zone of four modules that
+// readers need.
 func sticker(address string) (string, error) {
 	const quiet = 4
 	code, err := qr.Encode(address, qr.M)
@@ -159,7 +161,7 @@ func sticker(address string) (string, error) {
 	for y := range code.Size {
 		for x := 0; x < code.Size; x++ {
 			length := 0
-			for code.Black(x+length, y) { // outside is white
+			for code.Black(x+length, y) { // coordinates outside of the code are white
 				length++
 			}
 			if length > 0 {

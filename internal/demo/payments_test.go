@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// card buys from a machine, lets it step, and returns the payment as its card shows it once notepay
-// has said what it knows.
+// card buys from a machine, steps, and returns the payment on the machine's card, given notepay's
+// record.
 func (w *world) card(m *machine, r record) paymentView {
 	w.t.Helper()
 	w.buy(m)
@@ -21,7 +21,7 @@ func (w *world) card(m *machine, r record) paymentView {
 	synctest.Wait()
 	sessions := w.demo.stripe.Sessions()
 	r.Session = sessions[len(sessions)-1].ID
-	r.ID = "cr_" + r.Session // as the stand-in makes them
+	r.ID = "cr_" + r.Session // as the stand-in names credits
 	w.records = append(w.records, r)
 	return w.shown(m)
 }
@@ -29,7 +29,7 @@ func (w *world) card(m *machine, r record) paymentView {
 // shown returns the latest payment on a machine's card.
 func (w *world) shown(m *machine) paymentView {
 	w.t.Helper()
-	w.get(pageURL + "/") // asks notepay
+	w.get(pageURL + "/") // reads notepay's records
 	v := w.view(m)
 	if len(v.Payments) == 0 {
 		w.t.Fatalf("the card of %s shows no payment", m.name)
@@ -127,9 +127,9 @@ func TestPaymentActions(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		record record
-		do     []string // the buttons, in turn
-		offers string   // what the card offered at first
-		want   string   // statuses, and the last of Stripe's events
+		do     []string // buttons to press, in order
+		offers string   // buttons that the card first showed
+		want   string   // statuses, and the last event at Stripe
 	}{
 		{"a refund in the Dashboard", record{Money: "paid"}, []string{"refund", "refund"}, "refund dispute",
 			"303 409, charge.refunded"},
@@ -253,7 +253,7 @@ func TestRouteSwitches(t *testing.T) {
 				if got := heard(); got != test.want {
 					t.Errorf("on: %d answers arrived; want %d", got, test.want)
 				}
-				time.Sleep(time.Minute) // what was late is no more
+				time.Sleep(time.Minute) // late events have arrived
 				w.demo.step()
 				synctest.Wait()
 				w.press(test.fault, false)
@@ -280,7 +280,7 @@ func TestCardShowsAPowerCut(t *testing.T) {
 		time.Sleep(time.Second)
 		w.buy(m)
 		w.demo.step()
-		w.press("twice-locker", true) // another switch does not bring it back
+		w.press("twice-locker", true) // another switch does not restore the power
 		w.demo.step()
 		if v := w.view(m); !v.Dark || v.Starts != 1 {
 			t.Errorf("dark = %t after %d starts; want a machine without power", v.Dark, v.Starts)

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 )
 
-// spoken returns the lines as one text each, oldest first.
+// spoken returns each line as one text, oldest first.
 func spoken(d *Demo) (texts []string) {
 	lines, _ := d.wire.after(0)
 	for _, l := range lines {
@@ -200,7 +200,7 @@ func openStream(t *testing.T, url, lastEventID string) *eventStream {
 	return &eventStream{t, answer.Body, bufio.NewScanner(answer.Body)}
 }
 
-// until reads events until one holds the text and returns all up to it.
+// until reads events until one contains the text, and returns everything read.
 func (s *eventStream) until(text string) (read string) {
 	s.t.Helper()
 	found := false

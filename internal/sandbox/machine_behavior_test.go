@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// rig is a machine that steps every second, at a project of its own, within a bubble of time.
+// rig is a machine that steps every second, with a project of its own, in fake time.
 type rig struct {
 	*Machine
 	t   *testing.T
@@ -23,7 +23,7 @@ func newRig(t *testing.T, c MachineConfig) *rig {
 	return &rig{Machine: NewMachine(n, c), t: t, hub: n}
 }
 
-// post posts a note of a credit with more members.
+// post posts a note of a credit with additional members.
 func (r *rig) post(status, credit, more string) {
 	r.t.Helper()
 	body := fmt.Sprintf(`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
@@ -34,7 +34,7 @@ func (r *rig) post(status, credit, more string) {
 	}
 }
 
-// pass lets so much time pass, with a step each second.
+// pass advances the time, with a step each second.
 func (r *rig) pass(d time.Duration) {
 	for ; d > 0; d -= time.Second {
 		time.Sleep(time.Second)
@@ -42,8 +42,7 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// want holds the credits that were started, and what was answered, against what is wanted:
-// "cr_1:started".
+// want compares the started credits and the answers, such as "cr_1:started", with the wanted ones.
 func (r *rig) want(when, starts, answers string) {
 	r.t.Helper()
 	var started, answered []string
@@ -126,7 +125,7 @@ func TestMachineLosesPowerBetweenFetchAndStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, row.config)
 				r.SetBehaviour(Behaviour{LosePower: true})
-				const expires = `,"expires":946685400` // ten minutes after the bubble began
+				const expires = `,"expires":946685400` // ten minutes after the start of the fake time
 				r.post("completed", "cr_1", expires)
 				r.pass(row.dark)
 				r.want("in the dark", "", "")

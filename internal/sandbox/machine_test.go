@@ -39,7 +39,7 @@ func TestMachineStarts(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { // time begins at 946684800
+			synctest.Test(t, func(t *testing.T) { // the fake time begins at 946684800
 				n := newHub(t)
 				row.config.Device = machine1
 				m := NewMachine(n, row.config)

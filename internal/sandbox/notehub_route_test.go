@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// listener is the other side of a route: it remembers the credit of each event and answers by a
-// list of statuses, then 200.
+// listener is the URL of a route. It remembers the credit of each event, and answers with a list of
+// statuses, then with 200.
 type listener struct {
 	mu       sync.Mutex
 	statuses []int
@@ -57,7 +57,7 @@ func (l *listener) credits() string {
 	return strings.Join(l.got, " ")
 }
 
-// routed returns a project whose route leads to a listener that answers with the statuses.
+// routed returns a project whose route posts to a listener with these statuses.
 func routed(t *testing.T, delays []time.Duration, statuses ...int) (*Notehub, *listener) {
 	t.Helper()
 	l := &listener{statuses: statuses}

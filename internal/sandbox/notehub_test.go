@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// hubCall makes one call below the project and decodes the answer.
+// hubCall makes one call below the project and returns the decoded response.
 func hubCall(t *testing.T, n *Notehub, method, path, body string) (int, map[string]any) {
 	t.Helper()
 	status, text, _ := hubRequest(t, n, method, "/v1/projects/"+project+path, "pat", body)
@@ -131,7 +131,7 @@ func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
 		}
 		time.Sleep(50 * time.Second)
-		for range 2 { // the token call is a minute ago, the others are not
+		for range 2 { // the token call was a minute ago, the others were not
 			status, _, header := hubRequest(t, n, "GET", "/v1/projects/"+project, token, "")
 			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
 		}

@@ -45,7 +45,7 @@ func newHub(report Reporter) *Notehub {
 	return n
 }
 
-// send posts a note for machine1 and returns the status, or the transport's error.
+// sendNote posts a note for machine1 and returns the status, or the transport's error.
 func sendNote(ctx context.Context, client *http.Client, base, credit string) (int, string, error) {
 	body := fmt.Sprintf(
 		`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`,
@@ -72,7 +72,7 @@ func TestOutcomeSeparatesEffectAndResponse(t *testing.T) {
 	rows := []struct {
 		name    string
 		outcome Outcome
-		status  int // 0: the connection dies
+		status  int // 0: the connection breaks
 		notes   int
 		text    string
 	}{
@@ -209,7 +209,7 @@ func TestDelayEffectAfterTheCallerGaveUp(t *testing.T) {
 				if got := len(n.Notes("")); got != row.whenGivenUp {
 					t.Errorf("got %d notes when the caller gave up; want %d", got, row.whenGivenUp)
 				}
-				time.Sleep(30 * time.Minute) // of the bubble
+				time.Sleep(30 * time.Minute) // fake time
 				if got := len(n.Notes("")); got != row.halfAnHourOn {
 					t.Errorf("got %d notes in the end; want %d", got, row.halfAnHourOn)
 				}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// browser is a customer in front of the hosted checkout, over a real socket.
+// browser is a customer at the hosted checkout, over a real socket.
 type browser struct {
 	t      *testing.T
 	client *http.Client
@@ -29,7 +29,7 @@ func newBrowser(t *testing.T, s *Stripe) *browser {
 	return &browser{t, client, server.URL}
 }
 
-// read returns the status, the page and where it redirects.
+// read returns the status, the page and the redirect's location.
 func (b *browser) read(answer *http.Response, err error) (int, string, string) {
 	b.t.Helper()
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// inbox is a webhook endpoint that remembers what it got and answers by a list of statuses, then
-// 200.
+// inbox is a webhook endpoint. It remembers the events it received, and answers with a list of
+// statuses, then with 200.
 type inbox struct {
 	mu       sync.Mutex
 	statuses []int
@@ -54,7 +54,7 @@ func (i *inbox) seen() []string {
 	return slices.Clone(i.types)
 }
 
-// verify checks a Stripe-Signature header as the documentation describes it, apart from the code
+// verify checks a Stripe-Signature header as Stripe's documentation describes, without the code
 // under test.
 func verify(t *testing.T, header string, body []byte, secret string) (at string, valid bool) {
 	t.Helper()
@@ -121,7 +121,7 @@ func TestDeliveries(t *testing.T) {
 		delays   []time.Duration
 		delivery Delivery
 		statuses []int
-		after    string // seconds after the payment at which the endpoint was tried
+		after    string // seconds after the payment of each attempt
 		acked    bool
 		settled  bool
 	}{

@@ -8,7 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// soldWash is a payment of 350 at a link with a capture method, and says what has happened since.
+// soldWash is a payment of 350 through a link with a capture method. It reports the events since
+// the last check.
 type soldWash struct {
 	*testing.T
 	*Stripe
@@ -28,7 +29,7 @@ func sellWash(t *testing.T, c StripeConfig, captureMethod string) *soldWash {
 	return &soldWash{T: t, Stripe: s, Session: x, inbox: got, before: len(s.Events())}
 }
 
-// refund orders one by the API, and returns its status or the refusal's code.
+// refund creates a refund through the API, and returns its status or the error's code.
 func (w *soldWash) refund(params string, header ...string) string {
 	w.Helper()
 	status, answer, _ := stripeCall(
@@ -43,8 +44,7 @@ func (w *soldWash) refund(params string, header ...string) string {
 	return at(answer, "status")
 }
 
-// want holds where the money is, and which events were made since the last look, against what is
-// wanted.
+// want compares the funds, and the events since the last check, with the wanted ones.
 func (w *soldWash) want(name, money, events string) {
 	w.Helper()
 	charged, held, refunded, status := w.Money(w.Session.ID)
@@ -170,7 +170,7 @@ func TestAuthorizationEndsInFourWays(t *testing.T) {
 		name          string
 		end           func(*soldWash) bool
 		money, reason string
-		events        string // the other way: with a refund of the charge
+		events        string // with ReleaseIsRefund: with a refund of the charge
 		other         string
 	}{
 		{"captured", func(w *soldWash) bool {

@@ -35,7 +35,8 @@ func newStripe(t *testing.T, c StripeConfig) *Stripe {
 	return s
 }
 
-// stripeCall makes one call. Parameters are "name=value" joined with &; the answer is decoded.
+// stripeCall makes one call and returns the decoded response. Parameters are "name=value" pairs
+// joined with &.
 func stripeCall(t *testing.T, s *Stripe, operation, params string, header ...string) (int, object, http.Header) {
 	t.Helper()
 	method, path, _ := strings.Cut(operation, " ")
@@ -74,7 +75,7 @@ func stripeCall(t *testing.T, s *Stripe, operation, params string, header ...str
 	return answer.StatusCode, decoded, answer.Header
 }
 
-// at returns a value inside an answer by its dotted path, as text.
+// at returns a value inside a response by its dotted path, as text.
 func at(o object, path string) string {
 	var value any = o
 	for name := range strings.SplitSeq(path, ".") {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// triggered makes what `stripe trigger checkout.session.completed` makes before it pays, and
-// returns the session's id.
+// triggered makes the objects that `stripe trigger checkout.session.completed` makes before it
+// pays. It returns the session's id.
 func triggered(t *testing.T, s *Stripe) string {
 	t.Helper()
 	_, product, _ := stripeCall(t, s, "POST /v1/products", "name=myproduct&description=made+by+hand")
