@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The alert rules that operators copy are legal, fire when they should, and keep quiet when all is
-// well.
+// TestAlertRules checks that the alert rules of the documentation are valid, fire when they should,
+// and do not fire otherwise.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")

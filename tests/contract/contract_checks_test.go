@@ -13,14 +13,14 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// complaints keeps what a proxy or a sandbox reports.
+// complaints collects what a proxy or a sandbox reports.
 type complaints []string
 
 func (c *complaints) Errorf(format string, args ...any) {
 	*c = append(*c, fmt.Sprintf(format, args...))
 }
 
-// ask sends a request through a handler.
+// ask sends a request to a handler.
 func ask(t *testing.T, h http.Handler, method, path, kind, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
@@ -44,7 +44,7 @@ const (
 	jsonKind = "application/json"
 )
 
-// answering is a vendor that always says the same.
+// answering returns a vendor that always gives the same response.
 func answering(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", jsonKind)
@@ -124,7 +124,7 @@ func TestNotehubAPIReportsDifferences(t *testing.T) {
 	}
 }
 
-// expect wants a complaint that contains a text, or none if that is empty.
+// expect checks that a complaint contains a text, or that there is none if the text is empty.
 func expect(t *testing.T, got complaints, want string) {
 	t.Helper()
 	all := strings.Join(got, "\n")
@@ -136,9 +136,9 @@ func expect(t *testing.T, got complaints, want string) {
 	}
 }
 
-// What notepay reads of Notehub it reads from the sandbox in most tests, so the sandbox may answer
-// only what Notehub describes: here also to the calls that notepay does not make yet, and its
-// refusals.
+// TestSandboxAnswersAsNotehubDescribes checks the sandbox's replies and errors against Notehub's
+// description, including calls that notepay does not make. Most tests read Notehub from the
+// sandbox, so it may reply only what Notehub describes.
 func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
@@ -182,7 +182,7 @@ func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		{"GET", device + "/environment_variables", "", "", 200},
 		{"POST", device + "/notes/payment.qi", jsonKind, note, 200},
 		{"POST", device + "/notes/payment.qi", jsonKind, note, 200},
-		{"POST", device + "/notes/payment.qi", jsonKind, note, 400}, // two are pending
+		{"POST", device + "/notes/payment.qi", jsonKind, note, 400}, // two notes are pending
 		{"GET", device + "/notes/payment.qi", "", "", 200},
 		{"GET", device + "/notes/payment.qi?max=1", "", "", 200},
 		{"GET", device + "/files?pending=true&files=payment.qi", "", "", 200},

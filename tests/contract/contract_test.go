@@ -14,7 +14,7 @@ import (
 
 const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
 
-// scenario drives notepay so that it makes certain calls.
+// scenario makes notepay send certain calls.
 type scenario struct {
 	name string
 	run  func(*world)
@@ -191,7 +191,7 @@ func scenarios() []scenario {
 				w.Errorf("setup says %s; want that price and endpoint are there", out)
 			}
 			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
-			// 1: there is no pay.example.com that could answer.
+			// The exit code is 1 because pay.example.com does not exist.
 			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s",
 				"NOTEHUB_ROUTE_TOKEN", webhookSecret)
 			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery",
@@ -212,8 +212,8 @@ func refresh(w *world, p *program) {
 	}
 }
 
-// usedOfStripe and usedOfNotehub are all calls that notepay makes. One that the scenarios do not
-// lead to is as wrong as one that is not listed here: what is not seen is not checked.
+// usedOfStripe and usedOfNotehub return all operations that notepay uses. An operation that no
+// scenario reaches fails the test too, because it would not be checked.
 func usedOfStripe() []string {
 	return []string{
 		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events",
@@ -233,8 +233,8 @@ func usedOfNotehub() []string {
 	}
 }
 
-// TestContract leads notepay through all its calls, once, and holds each against what its vendor
-// has published.
+// TestContract makes notepay send each of its calls, and checks each against what its vendor
+// publishes.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	stripe, notehub := newStripeMock(t), &notehubAPI{}
@@ -256,13 +256,13 @@ func TestContract(t *testing.T) {
 	})
 	t.Run("every call to Notehub was checked", func(t *testing.T) {
 		if notehub.router == nil {
-			newNotehubAPI(t) // which says why it cannot be
+			newNotehubAPI(t) // skips or fails with the reason
 		}
 		notehub.report(t, "Notehub's description", usedOfNotehub())
 	})
 }
 
-// report says how many calls were checked, and compares their operations with those that are used.
+// report logs how many calls were checked, and compares their operations with the expected ones.
 func (c *calls) report(t *testing.T, against string, used []string) {
 	t.Helper()
 	c.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestCustomers looks at what customers see of a payment at each of its ends, on the page that
-// follows it, and before they pay.
+// TestCustomers checks the pages that customers see: before they pay, and on the payment's page at
+// each of its ends.
 func TestCustomers(t *testing.T) {
 	t.Parallel()
 	browser := newBrowser(t)

@@ -7,7 +7,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// confirming are customers of machines that confirm their start. Those who have to wait the longest
+// confirming returns visitors whose machines confirm their starts. Those with the longest waits
 // come first.
 func confirming() []visitor {
 	return []visitor{
@@ -210,7 +210,7 @@ func holding() []visitor {
 					"You were not charged. The reservation of €3.50 had already expired.")
 			},
 		},
-		// nobody else here has money to be given back
+		// No other visitor here has a refund.
 		{
 			name:      "refunds that do not come at once",
 			pays:      true,
@@ -248,13 +248,14 @@ func delivering() []visitor {
 			c.sees("", "The machine got your payment", "may start anyway", "€3.50 was refunded")
 		}},
 		{name: "delivery unclear", pays: true, variables: soon(), visit: func(c *customer) {
-			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // cut, and never there
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // always cut, and never stored
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "Payment received", "We are sending your payment to the machine.")
 			c.sees("", "We do not know whether the machine started", "You paid €3.50.", "help@wash.example")
 		}},
 		{name: "taken back, perhaps too late", pays: true, offline: true, variables: soon(), visit: func(c *customer) {
-			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true}) // and cut
+			// deleted, and the response is lost
+			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true})
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "We do not know whether the machine started", "may have got it just before",
 				"€3.50 was refunded", "help@wash.example")
@@ -262,15 +263,15 @@ func delivering() []visitor {
 	}
 }
 
-// notesOf is the request by which a device is sent its notes.
+// notesOf returns the pattern of the request that posts a note for a device.
 func notesOf(uid string) string { return strings.Replace(postNote, "{device}", uid, 1) }
 
-// deletesOf is the request by which a note is taken back from a device.
+// deletesOf returns the pattern of the request that recalls a note from a device.
 func deletesOf(uid string) string {
 	return "DELETE " + strings.TrimPrefix(notesOf(uid), "POST ") + "/{note}"
 }
 
-// intent is what Stripe is asked to do with the customer's money.
+// intent returns the pattern of a request that changes the customer's PaymentIntent.
 func (c *customer) intent(action string) string {
 	return "POST /v1/payment_intents/" + c.session.PaymentIntent + "/" + action
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// picture keeps what the tab shows, if it is to have a name and NOTEPAY_SCREENSHOTS names a folder.
+// picture saves a picture of the tab if the name is not empty and NOTEPAY_SCREENSHOTS names a
+// directory.
 func (b *tab) picture(name string) {
 	b.t.Helper()
 	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
@@ -37,7 +38,7 @@ func (b *tab) picture(name string) {
 	}
 }
 
-// thrifty is a picture in 64 colours, which are enough for pages of text and take a third of the
+// thrifty returns the picture in 64 colors. They suffice for pages of text and take a third of the
 // space.
 func thrifty(shot []byte) ([]byte, error) {
 	full, err := png.Decode(bytes.NewReader(shot))

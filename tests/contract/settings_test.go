@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestSettings shows what the built program says of settings as Docker's --env-file and slips of
-// the hand leave them.
+// TestSettings checks the program's messages about settings with the mistakes that Docker's
+// --env-file and typing cause.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
