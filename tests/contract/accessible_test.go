@@ -37,7 +37,8 @@ func (b *tab) judged(screen string) {
 func (b *tab) violations() (found []string) {
 	b.t.Helper()
 	const run = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v =>
-		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
+		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" +
+			n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
 	var err error
 	for range 5 {
 		b.bringAxe()

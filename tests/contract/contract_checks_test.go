@@ -64,12 +64,15 @@ func TestStripeMockReportsDifferences(t *testing.T) {
 		{"a hold that is captured", "POST", "/v1/payment_intents/pi_1/capture", "", ""},
 		{"a hold that is released", "POST", "/v1/payment_intents/pi_1/cancel", "", ""},
 		{"a refund", "POST", "/v1/refunds",
-			"amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1&payment_intent=pi_1", ""},
+			"amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1" +
+				"&payment_intent=pi_1", ""},
 		{"the refunds of an intent", "GET", "/v1/refunds?limit=100&payment_intent=pi_1", "", ""},
 		{"a page of events", "GET",
-			"/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
+			"/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1" +
+				"&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
 		{"a page of sessions", "GET",
-			"/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge&limit=100&starting_after=cs_1&status=complete", "", ""},
+			"/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge" +
+				"&limit=100&starting_after=cs_1&status=complete", "", ""},
 		{"a link that only holds the money", "POST", "/v1/payment_links",
 			"line_items[0][price]=price_1&line_items[0][quantity]=1&payment_intent_data[capture_method]=manual", ""},
 		{"an unknown path", "GET", "/v1/payment_lynx", "", "Unrecognized request URL"},

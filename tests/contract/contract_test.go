@@ -196,7 +196,7 @@ func scenarios() []scenario {
 				"NOTEHUB_ROUTE_TOKEN", webhookSecret)
 			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery",
 				"Device connections", "Confirmation route"} {
-				if !strings.Contains(out, "ok       "+line+"? ") {
+				if !strings.Contains(out, "ok       "+line+": ") {
 					w.Errorf("check does not say ok of %q: %s", line, out)
 				}
 			}
@@ -220,8 +220,8 @@ func usedOfStripe() []string {
 		"GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
 		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions",
 		"POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links",
-		"POST /v1/payment_links/{id}",
-		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
+		"POST /v1/payment_links/{id}", "POST /v1/prices", "POST /v1/products", "POST /v1/refunds",
+		"POST /v1/webhook_endpoints",
 	}
 }
 

@@ -211,10 +211,9 @@ func faults() []fault {
 	}
 	off := func(fault string) func(*demo) { return func(d *demo) { d.toggle(fault, false) } }
 	heard := func(n int) string {
-		return fmt.Sprintf(
-			`[...document.querySelectorAll("#lines .line")].filter(l => l.querySelector(".text").innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`,
-			n,
-		)
+		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l =>
+			l.querySelector(".text").innerText.includes("checkout.session.completed") &&
+			l.innerText.includes("200")).length === %d`, n)
 	}
 	return []fault{
 		{"notehub-down", "with Notehub down a payment waits until it is up", waits((*demo).calm)},

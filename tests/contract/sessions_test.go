@@ -67,7 +67,8 @@ func buyers() []visitor {
 				c.page.open(c.url + "/pay/" + c.uid)
 				c.page.speaks(language)
 				c.page.do("press many times", chromedp.Evaluate[chromedp.Void](`(async form => {
-					for (let i = 0; i < 10; i++) await fetch(form.action, {method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual"})
+					const body = new URLSearchParams(new FormData(form))
+					for (let i = 0; i < 10; i++) await fetch(form.action, {method: "POST", body, redirect: "manual"})
 				})(document.querySelector("main form"))`, chromedp.EvalAwaitPromise))
 				c.page.click("main form button")
 				c.looks("", title)
