@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"os"
@@ -41,17 +41,17 @@ func (b *tab) violations() (found []string) {
 			n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
 	var err error
 	for range 5 {
-		b.bringAxe()
+		b.loadAxe()
 		if found, err = chromedp.Run(b.ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise)); err == nil {
 			return found
 		}
 	}
-	b.t.Fatalf("look for what axe-core finds in %s: %v", b.title(), err)
+	b.t.Fatalf("run axe-core in %s: %v", b.title(), err)
 	return nil
 }
 
-// bringAxe loads axe-core into the page unless it is loaded, because it is half a megabyte.
-func (b *tab) bringAxe() {
+// loadAxe loads axe-core into the page unless it is loaded, because it is half a megabyte.
+func (b *tab) loadAxe() {
 	b.t.Helper()
 	if there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean(window.axe)")); err == nil && there {
 		return
@@ -59,9 +59,9 @@ func (b *tab) bringAxe() {
 	const file = "axe/node_modules/axe-core/axe.min.js"
 	axe, err := os.ReadFile(file)
 	if err != nil {
-		unavailable(b.t, "axe-core is not there (npm ci --ignore-scripts in tests/axe brings it): %v", err)
+		unavailable(b.t, "axe-core is missing (install it with npm ci --ignore-scripts in tests/contract/axe): %v", err)
 	}
-	b.do("bring axe-core into the page", evaluate(string(axe)))
+	b.do("load axe-core", evaluate(string(axe)))
 }
 
 // title returns the title of the tab.

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"os/exec"
@@ -11,7 +11,7 @@ func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		unavailable(t, "promtool, of Debian's package prometheus, is not there")
+		unavailable(t, "promtool, of Debian's package prometheus, is missing")
 	}
 	for _, args := range [][]string{{"check", "rules", "../../docs/alerts.yml"},
 		{"test", "rules", "testdata/alerts_test.yml"}} {

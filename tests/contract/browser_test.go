@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func newBrowser(t *testing.T) context.Context {
 		path = "/usr/bin/chromium"
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, "there is no Chromium (apt-get install chromium, or name one in CHROMIUM): %v", err)
+		unavailable(t, "Chromium is missing (apt-get install chromium, or name one in CHROMIUM): %v", err)
 	}
 	options := append(
 		chromedp.DefaultExecAllocatorOptions[:],
@@ -163,7 +163,7 @@ func (b *tab) open(url string) {
 // speaks sets the browser's language and reloads the page.
 func (b *tab) speaks(language string) {
 	b.t.Helper()
-	b.do("load the page anew in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+	b.do("reload the page in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		headers := network.Headers{"Accept-Language": language}
 		_, err := cdp.Call(ctx, t, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers})
 		return err
@@ -203,7 +203,7 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 		}
 		if _, mistake := errors.AsType[*chromedp.ExceptionError](err); mistake || ctx.Err() != nil {
 			shown, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			b.t.Fatalf("waited in vain until %s: %v; the page is %s", expression, err, shown)
+			b.t.Fatalf("timed out waiting until %s: %v; the page is %s", expression, err, shown)
 		}
 		// the page was left; the next attempt reports a failure
 		_, _ = chromedp.Run(ctx, chromedp.WaitReady(chromedp.CSS("body")))

@@ -1,4 +1,4 @@
-// Package tests drives the built notepay program from outside, like its users.
+// Package contract drives the built notepay program from outside, like its users.
 //
 // It promises that notepay's calls match the descriptions that Stripe and Notehub publish, and that
 // a payment made with Stripe's command line tool starts a machine. In a real browser, it checks the
@@ -16,4 +16,4 @@
 //
 // NOTEPAY_BINARY names a notepay program to use instead of building one. NOTEPAY_SCREENSHOTS names
 // a directory for pictures of the pages.
-package tests
+package contract

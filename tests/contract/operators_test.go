@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -231,7 +231,7 @@ func (o *operator) givesBackAPart() {
 	o.types(`form[action$="/refund"] [name=reason]`, "the water was cold"+kb.Enter)
 	o.p.payment(session.ID, `"refunded_amount":120`)
 	if _, _, refunded, _ := o.stripe.Money(session.ID); refunded != 120 {
-		o.t.Errorf("Stripe gave %d back; want 120", refunded)
+		o.t.Errorf("Stripe refunded %d; want 120", refunded)
 	}
 }
 

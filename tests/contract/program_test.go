@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -57,7 +57,7 @@ func (b *bell) until(t *testing.T, what string, condition func() bool) {
 		case <-rung:
 		case <-unannounced.C:
 		case <-deadline:
-			t.Fatalf("waited %v in vain until %s", waitTimeout, what)
+			t.Fatalf("timed out after %v waiting until %s", waitTimeout, what)
 		}
 	}
 }

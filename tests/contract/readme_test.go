@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -259,7 +259,7 @@ func TestReadmeCaddyfile(t *testing.T) {
 	t.Parallel()
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {
-		unavailable(t, "Caddy is not there (apt-get install caddy): %v", err)
+		unavailable(t, "Caddy is missing (apt-get install caddy): %v", err)
 	}
 	block := regexp.MustCompile("(?s)```\n(pay\\.example\\.com \\{.*?)```").FindStringSubmatch(document(t, "README.md"))
 	if block == nil {

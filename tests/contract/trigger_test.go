@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -60,8 +60,8 @@ func stripeTool(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, "Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings "+
-			"it): %v", err)
+		unavailable(t, "Stripe's command line tool is missing (install it with npm ci --ignore-scripts "+
+			"in tests/contract/stripecli): %v", err)
 	}
 	return path
 }
