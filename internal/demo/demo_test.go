@@ -70,7 +70,7 @@ func TestPurchaseLightsUpEveryStep(t *testing.T) {
 		}
 		w.demo.stripe.Refund(w.demo.stripe.Sessions()[0].ID, 0)
 		if got := w.strip(); !got.Back || got.Returned != 1 {
-			t.Errorf("after a refund the count is %+v; want the money back", got)
+			t.Errorf("after a refund the count is %+v; want it refunded", got)
 		}
 		stop()
 		if err := <-ended; err != nil {

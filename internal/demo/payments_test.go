@@ -137,7 +137,7 @@ func TestPaymentActions(t *testing.T) {
 			"303 303, charge.dispute.closed"},
 		{"a dispute that is lost", record{Money: "disputed"}, []string{"dispute", "lost"}, "won lost",
 			"303 303, charge.dispute.closed"},
-		{"a hold that is not there", record{Money: "paid"}, []string{"release"}, "refund dispute",
+		{"an authorization that does not exist", record{Money: "paid"}, []string{"release"}, "refund dispute",
 			"409, payment_intent.succeeded"},
 		{"an action that does not exist", record{Money: "paid"}, []string{"x"}, "refund dispute",
 			"404, payment_intent.succeeded"},
@@ -177,13 +177,13 @@ func TestCardShowsAnAuthorization(t *testing.T) {
 			t.Fatal(err)
 		}
 		if v := w.shown(washer); v.State != "held" || v.Money != "$3.50 held" || v.Actions[0].Do != "release" {
-			t.Errorf("the card shows %+v; want a hold that can be cancelled", v)
+			t.Errorf("the card shows %+v; want an authorization that can be canceled", v)
 		}
 		if got := w.act(washer, "release"); got != http.StatusSeeOther {
 			t.Errorf("cancel = %d; want 303", got)
 		}
 		if got := w.strip(); got.Returned != 1 {
-			t.Errorf("the count is %+v; want the money back", got)
+			t.Errorf("the count is %+v; want it refunded", got)
 		}
 	})
 }
@@ -337,7 +337,7 @@ func TestRefundNoteStopsTheMachine(t *testing.T) {
 		}
 		lines := strings.Join(spoken(w.demo), "\n")
 		if !strings.Contains(lines, "leaves a note for Washer 3: refunded 200") {
-			t.Errorf("the wire does not say what the machine is told:\n%s", lines)
+			t.Errorf("the wire does not show the note to the machine:\n%s", lines)
 		}
 	})
 }

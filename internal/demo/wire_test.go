@@ -249,7 +249,7 @@ func TestStream(t *testing.T) {
 	}
 	again := openStream(t, server.URL+"/demo/events?after=0", "2").until(d.stream.run)
 	if strings.Contains(again, "the second line") || !strings.Contains(again, "the third line") {
-		t.Error("a browser that comes back does not get exactly what it missed")
+		t.Error("a browser that reconnects does not get exactly what it missed")
 	}
 
 	stop()
@@ -287,7 +287,7 @@ func TestASlowReaderIsDropped(t *testing.T) {
 	}
 	d.stream.leave(quick)
 	if d.stream.watched() {
-		t.Error("somebody still watches")
+		t.Error("a reader remains")
 	}
 }
 

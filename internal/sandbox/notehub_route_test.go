@@ -116,7 +116,7 @@ func TestRouteRetries(t *testing.T) {
 		tries    string // seconds after the event, with the status
 	}{
 		{"a server error three times", nil, []int{503, 500, 502}, "0:503 30:500 120:502 360:200"},
-		{"a server error for ever", nil, []int{503, 503, 503, 503, 200}, "0:503 30:503 120:503 360:503"},
+		{"a permanent server error", nil, []int{503, 503, 503, 503, 200}, "0:503 30:503 120:503 360:503"},
 		{"a cut", nil, []int{0}, "0:0 30:200"},
 		{"a refusal is final", nil, []int{401}, "0:401"},
 		{"a redirect is not followed", nil, []int{307}, "0:307"},

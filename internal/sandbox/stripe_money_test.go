@@ -80,7 +80,7 @@ func TestRefundPendsOrFails(t *testing.T) {
 		}
 		w.want("succeeded", "350 0 100 succeeded", "refund.updated charge.refund.updated")
 		if !w.SettleRefund(w.Session.ID, false) || w.SettleRefund(w.Session.ID, false) {
-			t.Error("the refund did not come back, or twice")
+			t.Error("the refund did not fail, or failed twice")
 		}
 		w.want("sent back by the bank", "350 0 0 succeeded", "refund.updated charge.refund.updated refund.failed")
 		w.SetRefunds(RefundsFail)
@@ -131,7 +131,7 @@ func TestDispute(t *testing.T) {
 				t.Error("there is a dispute before there was one")
 			}
 			w.Refund(w.Session.ID, 100)
-			w.want("given back in part", "350 0 100 succeeded", "refund.created charge.refunded")
+			w.want("refunded in part", "350 0 100 succeeded", "refund.created charge.refunded")
 			if !w.Dispute(w.Session.ID) || w.Dispute(w.Session.ID) {
 				t.Error("the payment was not disputed, or twice")
 			}

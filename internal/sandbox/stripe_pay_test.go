@@ -220,17 +220,17 @@ func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 		steps    []step
 		refunded int64
 	}{
-		{"captured and given back", true, []step{capture, refund("", "succeeded")}, 350},
+		{"captured and refunded", true, []step{capture, refund("", "succeeded")}, 350},
 		{"released", true, []step{cancel}, 350},
 		{"captured twice", true, []step{capture, {capture.operation, "", "payment_intent_unexpected_state"}}, 0},
 		{"released twice", true, []step{cancel, {cancel.operation, "", "payment_intent_unexpected_state"}}, 350},
 		{"released after the capture", true, []step{capture, {cancel.operation, "", "payment_intent_unexpected_state"}},
 			0},
-		{"given back while held", true, []step{refund("", "invalid_request_error")}, 0},
-		{"given back twice", false, []step{refund("", "succeeded"), refund("", "charge_already_refunded")}, 350},
-		{"given back in parts", false, []step{refund("&amount=100", "succeeded"),
+		{"refunded while authorized", true, []step{refund("", "invalid_request_error")}, 0},
+		{"refunded twice", false, []step{refund("", "succeeded"), refund("", "charge_already_refunded")}, 350},
+		{"refunded in parts", false, []step{refund("&amount=100", "succeeded"),
 			refund("&amount=300", "invalid_request_error"), refund("", "succeeded")}, 350},
-		{"given back in part", false, []step{refund("&amount=100", "succeeded")}, 100},
+		{"refunded in part", false, []step{refund("&amount=100", "succeeded")}, 100},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -251,7 +251,7 @@ func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 				}
 			}
 			if got := s.Refunded(x.ID); got != row.refunded {
-				t.Errorf("got %d given back; want %d", got, row.refunded)
+				t.Errorf("got %d refunded; want %d", got, row.refunded)
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func TestRefundIsListedAndSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Refund(x.ID, 351) || !s.Refund(x.ID, 100) {
-		t.Error("351 of 350 was given back, or 100 was not")
+		t.Error("351 of 350 was refunded, or 100 was not")
 	}
 	_, made, _ := stripeCall(t, s, "POST /v1/refunds",
 		"payment_intent="+x.PaymentIntent+"&metadata[credit]=cr_1&reason=requested_by_customer")

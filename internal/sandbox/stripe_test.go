@@ -166,7 +166,7 @@ func TestStripeErrors(t *testing.T) {
 	}{
 		{"an unknown path", "GET /v1/nowhere", "", "", "", 404, true},
 		{"an unknown method", "PUT /v1/payment_links", "", "", "", 404, true},
-		{"an unknown parameter", createLink, wash + "&colour=red", "parameter_unknown", "colour", 400, true},
+		{"an unknown parameter", createLink, wash + "&color=red", "parameter_unknown", "color", 400, true},
 		{
 			"a long description",
 			createLink,
@@ -221,7 +221,7 @@ func TestStripeErrors(t *testing.T) {
 			400,
 			true,
 		},
-		{"an unknown property to expand", "GET /v1/prices/price_wash", "expand[]=colour", "", "expand[]", 400, true},
+		{"an unknown property to expand", "GET /v1/prices/price_wash", "expand[]=color", "", "expand[]", 400, true},
 		{"no line items", createLink, "metadata[a]=b", "parameter_missing", "line_items", 400, true},
 		{"no quantity", createLink, "line_items[0][price]=price_wash", "", "line_items[0][quantity]", 400, true},
 		{

@@ -64,7 +64,7 @@ func TestTriggerErrors(t *testing.T) {
 	}{
 		{"a product without a name", "POST /v1/products", "description=x", 400},
 		{"a price of no product", "POST /v1/prices", "product=prod_1&unit_amount=1&currency=usd", 400},
-		{"an unknown parameter", "POST /v1/products", "name=x&colour=red", 400},
+		{"an unknown parameter", "POST /v1/products", "name=x&color=red", 400},
 		{"a method that is no card", "POST /v1/payment_methods", "type=iban", 400},
 		{"an unknown token", "POST /v1/payment_methods", "type=card&card[token]=tok_1", 400},
 		{"the page of no session", "GET /v1/payment_pages/cs_test_1", "", 404},

@@ -136,7 +136,7 @@ func (c *customer) showsNoCode() {
 	}
 	for _, note := range c.notehub.Notes(c.uid) {
 		if code, _ := note.Body["code"].(string); code != "" && strings.Contains(page, code) {
-			c.t.Errorf("the page still tells the code %s: %s", code, page)
+			c.t.Errorf("the page still shows the code %s: %s", code, page)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func scenarios() []scenario {
 			w.start("STRIPE_PRICE_ID", cold)
 			w.links(washer, cold+" "+returnURL)
 		}},
-		{"a link that was deactivated in the Dashboard while nobody ran stays so", func(w *world) {
+		{"a link that was deactivated in the Dashboard while notepay was stopped stays deactivated", func(w *world) {
 			p := w.start()
 			w.selling(p, washer)
 			p.stop()
@@ -129,7 +129,7 @@ func scenarios() []scenario {
 			w.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A"})
 			w.selling(p, charger)
 		}},
-		{"after a note of which nobody knows whether it arrived, the pending notes are read first", func(w *world) {
+		{"after an unclear note, the pending notes are read first", func(w *world) {
 			w.notehub.Next(postNote, sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{})

@@ -230,7 +230,7 @@ func faults() []fault {
 			arrives(d, phone) // the note was stored, although the response was lost
 			d.toggle("notehub-lost", false)
 		}},
-		{"webhook-lost", "a payment whose webhook is lost is found when the customer comes back", func(d *demo) {
+		{"webhook-lost", "a payment whose webhook is lost is found when the customer returns", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
 			arrives(d, phone)

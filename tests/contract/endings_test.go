@@ -27,7 +27,7 @@ func confirming() []visitor {
 					"have to pay again.", "€3.50 was refunded")
 			},
 		},
-		{name: "given back before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+		{name: "refunded before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("Waiting for the machine")
 			c.notehub.Always(deletesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
@@ -109,19 +109,19 @@ func confirming() []visitor {
 			c.machine.SetOnline(true)
 			c.reads("The machine has started")
 		}},
-		{name: "given back by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", "{}")
 			c.sees("", "The machine has started", "€3.50 was refunded")
 		}},
-		{name: "given back at Stripe", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded at Stripe", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "Ended early", "This ended early because your payment was refunded.", "€3.50 was refunded")
 		}},
-		{name: "given back in part", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded in part", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", `{"amount":100}`)
@@ -196,7 +196,7 @@ func holding() []visitor {
 			},
 		},
 		{
-			name:    "held, and let go by the bank before it was taken",
+			name:    "authorized, and expired before the capture",
 			pays:    true,
 			machine: confirms(),
 			offline: true,

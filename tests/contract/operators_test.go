@@ -138,7 +138,7 @@ func TestOperators(t *testing.T) {
 	}{
 		{"every page of the console can be used by everybody", (*operator).looksAtAll},
 		{"a customer's call is settled in three clicks", (*operator).settlesACall},
-		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
+		{"a payment is found by its day and amount, and refunded in part", (*operator).refundsAPart},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
 		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
@@ -218,7 +218,7 @@ func (o *operator) credit(s sandbox.Session) string {
 	return regexp.MustCompile(`cr_\w+`).FindString(body)
 }
 
-func (o *operator) givesBackAPart() {
+func (o *operator) refundsAPart() {
 	session := o.buy(o.selling(o.p, kettle), sandbox.PayOptions{})
 	o.p.payment(session.ID, `"machine":"started"`)
 	o.page.open(o.p.url + "/operator/payments")
@@ -259,10 +259,10 @@ func (o *operator) watches() {
 	o.types(form+" [name=reason]", "half a sent")
 	o.page.do(
 		"listen",
-		evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`),
+		evaluate(`window.updates = 0; new EventSource("/operator/live").addEventListener("changed", () => window.updates++)`),
 	)
 	second := trouble()
-	o.page.until("window.told > 0")
+	o.page.until("window.updates > 0")
 	o.types(form+" [name=reason]", "ence")
 	o.page.until(
 		fmt.Sprintf(
