@@ -22,10 +22,10 @@ type fault struct {
 	routed   func(*sandbox.Delivery) // changes the delivery of machines' answers on Notehub's route
 	refunds  sandbox.RefundMode      // result of refunds
 
-	machine *machine                 // machine that has the fault; nil: a vendor has it
-	offline bool                     // the machine has no connection
-	dark    bool                     // the machine loses power with the next note
-	behave  func(*sandbox.Behaviour) // changes the behavior of the machine
+	machine *machine                // machine that has the fault; nil: a vendor has it
+	offline bool                    // the machine has no connection
+	dark    bool                    // the machine loses power with the next note
+	behave  func(*sandbox.Behavior) // changes the behavior of the machine
 }
 
 // requests returns the pattern with the fault's own name.
@@ -141,30 +141,30 @@ func (m *machine) faults() []fault {
 		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},
 		{
 			Key: "refuses", Name: "Refuses", Effect: "The machine does not start and reports E-DOOR.",
-			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Code = "failed", "E-DOOR" },
+			behave: func(b *sandbox.Behavior) { b.Refuse, b.Code = "failed", "E-DOOR" },
 		},
 		{
 			Key: "silent", Name: "Silent", Effect: "The machine takes the note, does nothing and does not answer.",
-			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
+			behave: func(b *sandbox.Behavior) { b.Refuse, b.Silent = "failed", true },
 		},
 		{
 			Key:    "late",
 			Name:   "Answers late",
 			Effect: "The machine answers 15 seconds late.",
-			behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second },
+			behave: func(b *sandbox.Behavior) { b.AnswerLate = 15 * time.Second },
 		},
 		{
 			Key:    "twice",
 			Name:   "Answers twice",
 			Effect: "The machine sends each answer twice.",
-			behave: func(b *sandbox.Behaviour) { b.Twice = true },
+			behave: func(b *sandbox.Behavior) { b.Twice = true },
 		},
 		{
 			Key:    "power",
 			Name:   "Power cut",
 			Effect: "The machine loses power after it takes a note, until you switch this off.",
 			dark:   true,
-			behave: func(b *sandbox.Behaviour) { b.LosePower = true },
+			behave: func(b *sandbox.Behavior) { b.LosePower = true },
 		},
 	}
 	var own []fault
@@ -247,13 +247,13 @@ func (d *Demo) applyVendors() {
 // applyMachine sets a machine's behavior to the combined effect of its faults that are on.
 func (d *Demo) applyMachine(f fault, on bool) {
 	m := f.machine
-	var b sandbox.Behaviour
+	var b sandbox.Behavior
 	for _, other := range m.faults() {
 		if d.on[other.Key] && other.behave != nil {
 			other.behave(&b)
 		}
 	}
-	m.host.SetBehaviour(b)
+	m.host.SetBehavior(b)
 	switch {
 	case f.offline:
 		m.host.SetOnline(!on)

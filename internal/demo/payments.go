@@ -194,7 +194,7 @@ func (d *Demo) postPayment(w http.ResponseWriter, r *http.Request) {
 	case "refund":
 		text, done = "gives the money for {machine} back by hand", d.stripe.Refund(id, 0)
 	case "release":
-		text, done = "cancels the hold for {machine} by hand", d.stripe.Release(id)
+		text, done = "cancels the hold for {machine} by hand", d.stripe.CancelAuthorization(id)
 	case "dispute":
 		who, text, done = "bank", "disputes a payment at {machine}", d.stripe.Dispute(id)
 	case "won":

@@ -23,9 +23,9 @@ type MachineConfig struct {
 	MissExpiry bool          // starts for an expired credit too, like a machine with a wrong clock
 }
 
-// Behaviour describes what a machine does with the credits it fetches from now on. The zero value
+// Behavior describes what a machine does with the credits it fetches from now on. The zero value
 // is a machine that works.
-type Behaviour struct {
+type Behavior struct {
 	Refuse     string        // state that it answers instead of starting: "failed" or "busy"; "": it starts
 	Code       string        // code of that answer, e.g. "E-DOOR"
 	Silent     bool          // never answers; with Refuse it neither starts nor answers
@@ -46,15 +46,15 @@ type Machine struct {
 	hub    *Notehub
 	config MachineConfig
 
-	mu        sync.Mutex // guards the fields below; held during a Step, so steps do not overlap
-	offline   bool
-	dark      bool // without power
-	behaviour Behaviour
-	seen      map[string]bool
-	flash     []Note // fetched, and not handled when the power failed
-	starts    []Start
-	running   []Start // timed starts that have not ended
-	outbox    []confirmation
+	mu       sync.Mutex // guards the fields below; held during a Step, so steps do not overlap
+	offline  bool
+	dark     bool // without power
+	behavior Behavior
+	seen     map[string]bool
+	flash    []Note // fetched, and not handled when the power failed
+	starts   []Start
+	running  []Start // timed starts that have not ended
+	outbox   []confirmation
 }
 
 // Start is one start of a machine.
@@ -100,12 +100,12 @@ func (m *Machine) SetPower(on bool) {
 	m.dark = !on
 }
 
-// SetBehaviour changes the behavior from now on. Answers that are already waiting are sent
+// SetBehavior changes the behavior from now on. Answers that are already waiting are sent
 // unchanged.
-func (m *Machine) SetBehaviour(b Behaviour) {
+func (m *Machine) SetBehavior(b Behavior) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.behaviour = b
+	m.behavior = b
 }
 
 // Starts returns all starts so far, oldest first.
@@ -160,8 +160,8 @@ func (m *Machine) Step() {
 		notes = append(notes, m.hub.Fetch(m.config.Device, creditFile)...)
 	}
 	m.flash = nil
-	if m.behaviour.LosePower && len(notes) > 0 {
-		m.behaviour.LosePower, m.dark = false, true
+	if m.behavior.LosePower && len(notes) > 0 {
+		m.behavior.LosePower, m.dark = false, true
 		if !m.config.Original {
 			m.flash = notes
 		}
@@ -208,8 +208,8 @@ func (m *Machine) receive(note Note) {
 		m.seen[s.CreditID] = true
 	}
 	switch {
-	case m.behaviour.Refuse != "":
-		m.confirm(s.CreditID, m.behaviour.Refuse, m.behaviour.Code)
+	case m.behavior.Refuse != "":
+		m.confirm(s.CreditID, m.behavior.Refuse, m.behavior.Code)
 		return
 	case m.confirms() && len(m.running) > 0:
 		m.confirm(s.CreditID, "busy", "")
@@ -237,12 +237,12 @@ func (m *Machine) confirms() bool { return m.config.Confirms && !m.config.Origin
 
 // confirm hands an answer to the Notecard.
 func (m *Machine) confirm(credit, state, code string) {
-	if !m.confirms() || credit == "" || m.behaviour.Silent {
+	if !m.confirms() || credit == "" || m.behavior.Silent {
 		return
 	}
-	given := confirmation{due: time.Now().Add(m.behaviour.AnswerLate), credit: credit, state: state, code: code}
+	given := confirmation{due: time.Now().Add(m.behavior.AnswerLate), credit: credit, state: state, code: code}
 	m.outbox = append(m.outbox, given)
-	if m.behaviour.Twice {
+	if m.behavior.Twice {
 		m.outbox = append(m.outbox, given)
 	}
 }

@@ -67,21 +67,21 @@ func TestMachineBehavior(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name            string
-		behaviour       Behaviour
+		behavior        Behavior
 		starts, answers string
 	}{
-		{"in order", Behaviour{}, "cr_1", "cr_1:started"},
-		{"its door is open", Behaviour{Refuse: "failed", Code: "E-DOOR"}, "", "cr_1:failed:E-DOOR"},
-		{"it is in use", Behaviour{Refuse: "busy"}, "", "cr_1:busy"},
-		{"it starts in silence", Behaviour{Silent: true}, "cr_1", ""},
-		{"it does nothing", Behaviour{Refuse: "failed", Silent: true}, "", ""},
-		{"it says everything twice", Behaviour{Twice: true}, "cr_1", "cr_1:started cr_1:started"},
+		{"in order", Behavior{}, "cr_1", "cr_1:started"},
+		{"its door is open", Behavior{Refuse: "failed", Code: "E-DOOR"}, "", "cr_1:failed:E-DOOR"},
+		{"it is in use", Behavior{Refuse: "busy"}, "", "cr_1:busy"},
+		{"it starts in silence", Behavior{Silent: true}, "cr_1", ""},
+		{"it does nothing", Behavior{Refuse: "failed", Silent: true}, "", ""},
+		{"it says everything twice", Behavior{Twice: true}, "cr_1", "cr_1:started cr_1:started"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, MachineConfig{Confirms: true})
-				r.SetBehaviour(row.behaviour)
+				r.SetBehavior(row.behavior)
 				r.post("completed", "cr_1", "")
 				r.pass(time.Minute)
 				r.want("after a minute", row.starts, row.answers)
@@ -97,7 +97,7 @@ func TestMachineAnswersLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
-		r.SetBehaviour(Behaviour{AnswerLate: time.Minute})
+		r.SetBehavior(Behavior{AnswerLate: time.Minute})
 		r.post("completed", "cr_1", "")
 		r.pass(time.Minute)
 		r.want("before", "cr_1", "")
@@ -124,7 +124,7 @@ func TestMachineLosesPowerBetweenFetchAndStart(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, row.config)
-				r.SetBehaviour(Behaviour{LosePower: true})
+				r.SetBehavior(Behavior{LosePower: true})
 				const expires = `,"expires":946685400` // ten minutes after the start of the fake time
 				r.post("completed", "cr_1", expires)
 				r.pass(row.dark)

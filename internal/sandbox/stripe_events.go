@@ -32,7 +32,7 @@ type event struct {
 	waiting map[*endpoint]bool // endpoints that receive the event; true until they answer 2xx
 
 	rendered int    // value of pending_webhooks in Body
-	envelope object // envelope given to Tell; nil for an event of this account
+	envelope object // envelope given to EmitEnvelope; nil for an event of this account
 }
 
 // pending returns how many endpoints have not accepted the event.
@@ -183,10 +183,10 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	return tried
 }
 
-// Tell creates an event with the caller's envelope, sends it like any other and returns its id. It
+// EmitEnvelope creates an event with the caller's envelope, sends it like any other and returns its id. It
 // is for events that are not the account's own: those of connected accounts ("account") and thin
 // events ("object": "v2.core.event"). The envelope needs a "type".
-func (s *Stripe) Tell(envelope map[string]any) (id string) {
+func (s *Stripe) EmitEnvelope(envelope map[string]any) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kind, _ := envelope["type"].(string)

@@ -152,15 +152,17 @@ func (s *Stripe) release(i *intent, reason string) {
 // reasonExpired is the cancellation reason that Stripe sets when an authorization expires.
 const reasonExpired = "automatic"
 
-// Release cancels the authorization of a session, as in the Dashboard. It returns false if there is
+// CancelAuthorization cancels the authorization of a session, as in the Dashboard. It returns false if there is
 // none.
-func (s *Stripe) Release(sessionID string) bool {
+func (s *Stripe) CancelAuthorization(sessionID string) bool {
 	return s.cancelHeld(sessionID, "requested_by_customer")
 }
 
-// ExpireHold lets the authorization of a session expire, as happens after some days. It returns
+// ExpireAuthorization lets the authorization of a session expire, as happens after some days. It returns
 // false if there is none.
-func (s *Stripe) ExpireHold(sessionID string) bool { return s.cancelHeld(sessionID, reasonExpired) }
+func (s *Stripe) ExpireAuthorization(sessionID string) bool {
+	return s.cancelHeld(sessionID, reasonExpired)
+}
 
 func (s *Stripe) cancelHeld(sessionID, reason string) bool {
 	s.mu.Lock()

@@ -182,10 +182,10 @@ func TestAuthorizationEndsInFourWays(t *testing.T) {
 			status, _, _ := stripeCall(w.T, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/cancel", "")
 			return status == 200
 		}, "0 0 0 canceled", "<nil>", "payment_intent.canceled", "charge.refunded payment_intent.canceled"},
-		{"canceled by hand", func(w *soldWash) bool { return w.Release(w.Session.ID) },
+		{"canceled by hand", func(w *soldWash) bool { return w.CancelAuthorization(w.Session.ID) },
 			"0 0 0 canceled", "requested_by_customer", "payment_intent.canceled",
 			"charge.refunded payment_intent.canceled"},
-		{"run out", func(w *soldWash) bool { return w.ExpireHold(w.Session.ID) },
+		{"run out", func(w *soldWash) bool { return w.ExpireAuthorization(w.Session.ID) },
 			"0 0 0 canceled", "automatic", "charge.expired payment_intent.canceled",
 			"charge.expired charge.refunded payment_intent.canceled"},
 	} {
@@ -193,7 +193,8 @@ func TestAuthorizationEndsInFourWays(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := sellWash(t, StripeConfig{Unknown: StripeUnknown{ReleaseIsRefund: other}}, "manual")
 				w.want(row.name+": before", "0 350 0 requires_capture", "")
-				if !row.end(w) || w.Release(w.Session.ID) || w.ExpireHold(w.Session.ID) || w.Release("cs_none") {
+				if !row.end(w) || w.CancelAuthorization(w.Session.ID) || w.ExpireAuthorization(w.Session.ID) ||
+					w.CancelAuthorization("cs_none") {
 					t.Errorf("%s: the hold did not end, or once more", row.name)
 				}
 				events := row.events

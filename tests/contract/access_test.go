@@ -86,7 +86,7 @@ func openers() []visitor {
 			name:      "a locker that is jammed",
 			pays:      true,
 			machine:   confirms(),
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-JAM"},
+			behavior:  sandbox.Behavior{Refuse: "failed", Code: "E-JAM"},
 			variables: sells(locker),
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})

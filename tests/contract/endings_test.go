@@ -15,7 +15,7 @@ func confirming() []visitor {
 			name:      "unconfirmed, and started after the money went back",
 			pays:      true,
 			machine:   sandbox.MachineConfig{Confirms: true, MissExpiry: true},
-			behaviour: sandbox.Behaviour{LosePower: true},
+			behavior:  sandbox.Behavior{LosePower: true},
 			variables: soon(),
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
@@ -70,10 +70,10 @@ func confirming() []visitor {
 			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
 		}},
 		{
-			name:      "refused",
-			pays:      true,
-			machine:   confirms(),
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"},
+			name:     "refused",
+			pays:     true,
+			machine:  confirms(),
+			behavior: sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.sees("money-back", "The machine did not start", "reported that it could not start", "E-DOOR",
@@ -181,11 +181,11 @@ func holding() []visitor {
 			c.sees("", "The machine has started", "Time left")
 		}},
 		{
-			name:      "held and released",
-			pays:      true,
-			machine:   confirms(),
-			offline:   true,
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"},
+			name:     "held and released",
+			pays:     true,
+			machine:  confirms(),
+			offline:  true,
+			behavior: sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.stripe.Always(c.intent("cancel"), sandbox.Outcome{Status: http.StatusInternalServerError})
@@ -205,7 +205,7 @@ func holding() []visitor {
 				c.stripe.Always(c.intent("capture"), sandbox.Outcome{Status: http.StatusInternalServerError})
 				c.machine.SetOnline(true)
 				c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
-				c.stripe.ExpireHold(c.session.ID)
+				c.stripe.ExpireAuthorization(c.session.ID)
 				c.sees("", "The machine has started",
 					"You were not charged. The reservation of €3.50 had already expired.")
 			},

@@ -65,7 +65,7 @@ func newOperator(t *testing.T) *operator {
 		m := sandbox.NewMachine(o.notehub,
 			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond})
 		if uid == dryer {
-			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
+			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		}
 		go m.Run(running)
 	}

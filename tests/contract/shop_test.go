@@ -42,7 +42,7 @@ type visitor struct {
 	silent    time.Duration     // time since the machine's last activity
 	disabled  bool              // disabled at Notehub
 	machine   sandbox.MachineConfig
-	behaviour sandbox.Behaviour
+	behavior  sandbox.Behavior
 	offline   bool
 	pays      bool // the machine sells one plan
 	visit     func(*customer)
@@ -103,7 +103,7 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 		w.notehub.AddDevice(device)
 		v.machine.Device, v.machine.Every = c.uid, 200*time.Millisecond
 		c.machine = sandbox.NewMachine(w.notehub, v.machine)
-		c.machine.SetBehaviour(v.behaviour)
+		c.machine.SetBehavior(v.behavior)
 		c.machine.SetOnline(!v.offline)
 		go c.machine.Run(running)
 		s.customers = append(s.customers, c)
