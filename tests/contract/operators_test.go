@@ -257,10 +257,8 @@ func (o *operator) watches() {
 	form := fmt.Sprintf(`form[action="/operator/payments/%s/end"]`, o.credit(first))
 	o.click("details:has(" + form + ") > summary")
 	o.types(form+" [name=reason]", "half a sent")
-	o.page.do(
-		"listen",
-		evaluate(`window.updates = 0; new EventSource("/operator/live").addEventListener("changed", () => window.updates++)`),
-	)
+	o.page.do("listen", evaluate(`window.updates = 0;
+		new EventSource("/operator/live").addEventListener("changed", () => window.updates++)`))
 	second := trouble()
 	o.page.until("window.updates > 0")
 	o.types(form+" [name=reason]", "ence")

@@ -35,7 +35,7 @@ type shop struct {
 	customers []*customer
 }
 
-// visitor is a customer with a machine. The machine has the visitor's name.
+// visitor is a customer with a machine of their own.
 type visitor struct {
 	name      string
 	variables map[string]string // variables of the machine's fleet at Notehub
@@ -75,7 +75,7 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
 		{ID: delayed, Name: "Overnight wash", Amount: 480,
 			Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
-		{ID: plain, Name: "Spin only", Description: "For what is washed already.", Amount: 120},
+		{ID: plain, Name: "Spin only", Description: "For clothes that are already washed.", Amount: 120},
 		{ID: locker, Name: "Locker for a day", Amount: 400,
 			Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
 		{ID: hook, Name: "Cloakroom", Amount: 100,
@@ -92,7 +92,7 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 		c := &customer{shop: s, uid: uidOf(i)}
 		device := sandbox.Device{
 			UID:          c.uid,
-			Name:         machineName(i),
+			Name:         machineName(i, v),
 			LastActivity: time.Now().Add(-v.silent),
 			Disabled:     v.disabled,
 		}
@@ -167,7 +167,13 @@ func (c *customer) enters(t *testing.T) *customer {
 	return c
 }
 
-func machineName(i int) string { return fmt.Sprintf("Washer %d", i+1) }
+// machineName returns the name of a visitor's machine at Notehub.
+func machineName(i int, v visitor) string {
+	if v.variables["stripe_price_id"] == locker {
+		return fmt.Sprintf("Locker %d", i+1)
+	}
+	return fmt.Sprintf("Washer %d", i+1)
+}
 
 // pay pays at the link and checks the page that Stripe redirects to.
 func (c *customer) pay(o sandbox.PayOptions) {
