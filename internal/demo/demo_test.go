@@ -231,14 +231,14 @@ func TestActions(t *testing.T) {
 		want       int
 	}{
 		{"a switch leads back to the page", "/demo/fault", on, nil, http.StatusSeeOther},
-		{"a browser's own form is taken", "/demo/fault", on, []string{"Sec-Fetch-Site", "same-origin"},
-			http.StatusSeeOther},
+		{"a browser's own form is taken", "/demo/fault", on,
+			[]string{"Sec-Fetch-Site", "same-origin"}, http.StatusSeeOther},
 		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"},
 			http.StatusForbidden},
 		{"another origin is refused", "/demo/calm", nil, []string{"Origin", "https://elsewhere.example"},
 			http.StatusForbidden},
-		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}}, nil,
-			http.StatusNotFound},
+		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}},
+			nil, http.StatusNotFound},
 		{"an action that does not exist is not found", "/demo/x", nil, nil, http.StatusNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {

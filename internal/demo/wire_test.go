@@ -102,8 +102,8 @@ func TestWireIsBounded(t *testing.T) {
 	}
 	lines, sequence := d.wire.after(0)
 	if len(lines) != keptLines || lines[0].Text != "loud" || sequence != 3*keptLines+1 {
-		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines), lines[0].Text,
-			sequence, keptLines)
+		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines),
+			lines[0].Text, sequence, keptLines)
 	}
 	for range keptLines {
 		d.wire.add(line{Text: "new"})

@@ -254,8 +254,8 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 		}
 		notes := []object{}
 		for _, w := range n.listed(key) {
-			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true,
-				"edge": false})
+			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(),
+				"pending": true, "edge": false})
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})
 	}

@@ -116,8 +116,8 @@ func (n *Notehub) token(c *call) reply {
 		!strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 		return refuse(http.StatusBadRequest, "invalid_request", "a token is asked for with POST and a form", true)
 	case c.Header.Get("Authorization") != "":
-		return refuse(http.StatusUnauthorized, "invalid_client", "the credentials belong in the form, not in a header",
-			true)
+		return refuse(http.StatusUnauthorized, "invalid_client",
+			"the credentials belong in the form, not in a header", true)
 	case kind == "":
 		return refuse(http.StatusBadRequest, "invalid_request", "grant_type is missing", true)
 	case kind != "client_credentials":
@@ -181,12 +181,12 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 			return nil, problem
 		}
 		if n.config.Project != "" && path["project"] != n.config.Project {
-			return nil, hubRefused(n.config.Unknown.otherProjectStatus(), "project %s does not exist {app-noexist}",
-				path["project"])
+			return nil, hubRefused(n.config.Unknown.otherProjectStatus(),
+				"project %s does not exist {app-noexist}", path["project"])
 		}
 		if uid := path["device"]; uid != "" && n.byUID[uid] == nil {
-			return nil, hubRefused(n.config.Unknown.unknownDeviceStatus(), "device %s does not exist {device-noexist}",
-				uid)
+			return nil, hubRefused(n.config.Unknown.unknownDeviceStatus(),
+				"device %s does not exist {device-noexist}", uid)
 		}
 		if uid := path["fleet"]; uid != "" && n.fleet(uid) == nil {
 			return nil, hubRefused(http.StatusNotFound, "fleet %s does not exist", uid)

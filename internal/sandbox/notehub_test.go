@@ -96,8 +96,8 @@ func TestTokenErrors(t *testing.T) {
 		name, form, token, code string
 		status, reported        int
 	}{
-		{"a wrong secret", "grant_type=client_credentials&client_id=client&client_secret=no", "", "invalid_client", 401,
-			0},
+		{"a wrong secret", "grant_type=client_credentials&client_id=client&client_secret=no", "",
+			"invalid_client", 401, 0},
 		{"no grant type", "client_id=client&client_secret=secret", "", "invalid_request", 400, 1},
 		{"another grant type", "grant_type=password&client_id=client&client_secret=secret", "",
 			"unsupported_grant_type", 400, 1},
@@ -111,8 +111,8 @@ func TestTokenErrors(t *testing.T) {
 			status, text, _ := hubRequest(t, newHub(said), "POST", "/oauth2/token", row.token, row.form)
 			if status != row.status || !strings.Contains(text, `"error":"`+row.code+`"`) ||
 				said.count() != row.reported {
-				t.Errorf("got %d %s with reports %v; want %d %s with %d", status, text, said.said, row.status, row.code,
-					row.reported)
+				t.Errorf("got %d %s with reports %v; want %d %s with %d", status, text, said.said, row.status,
+					row.code, row.reported)
 			}
 		})
 	}
@@ -121,8 +121,8 @@ func TestTokenErrors(t *testing.T) {
 func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3,
-			Report: t})
+		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project,
+			PerMinute: 3, Report: t})
 		token := hubToken(t, n)
 		time.Sleep(10*time.Second + time.Millisecond)
 		var got []string
@@ -159,8 +159,8 @@ func TestNotehubErrors(t *testing.T) {
 		{"a note without a body", "POST", note, "{}", "needs a body", 400, true},
 		{"a note with an unknown field", "POST", note, `{"body":{},"note":"1"}`, "unknown field", 400, true},
 		{"two notes at once", "POST", note, `{"body":{}}{"body":{}}`, "more than one", 400, true},
-		{"too large a note", "POST", note, `{"body":{"x":"` + strings.Repeat("x", 1024) + `"}}`, "{too-big}", 400,
-			true},
+		{"too large a note", "POST", note, `{"body":{"x":"` + strings.Repeat("x", 1024) + `"}}`,
+			"{too-big}", 400, true},
 		{"a note with an id", "POST", note + "/1", `{"body":{}}`, "no such call", 404, true},
 		{"a note into an outbound file", "POST", "/devices/" + machine1 + "/notes/x.qo", `{"body":{}}`,
 			"{notefile-bad-name}", 400, true},
@@ -302,8 +302,8 @@ func TestListDevicesInPages(t *testing.T) {
 		_, answer := hubCall(t, n, "GET", row.query, "")
 		devices, _ := answer["devices"].([]any)
 		if len(devices) != row.count || answer["has_more"] != row.more {
-			t.Errorf("%s: got %d devices, has_more %v; want %d, %t", row.query, len(devices), answer["has_more"],
-				row.count, row.more)
+			t.Errorf("%s: got %d devices, has_more %v; want %d, %t", row.query, len(devices),
+				answer["has_more"], row.count, row.more)
 			continue
 		}
 		if first, _ := devices[0].(map[string]any); first["uid"] != row.first {
@@ -362,8 +362,8 @@ func TestListEventsByCursor(t *testing.T) {
 		n.AddEvent(machine1, "_health.qo", nil)
 	}
 	read := func(cursor string) (ids []string, next string, more bool) {
-		_, answer := hubCall(t, n, "GET", "/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor,
-			"")
+		_, answer := hubCall(t, n, "GET",
+			"/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor, "")
 		events, _ := answer["events"].([]any)
 		for _, e := range events {
 			event, _ := e.(map[string]any)

@@ -39,8 +39,8 @@ const (
 )
 
 func newHub(report Reporter) *Notehub {
-	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret",
-		Report: report})
+	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, ClientID: "client",
+		ClientSecret: "secret", Report: report})
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	return n
 }

@@ -106,13 +106,8 @@ func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 
 func (s *Stripe) disputeOperations() []operation {
 	return []operation{
-		{
-			"GET",
-			"/v1/disputes",
-			"payment_intent charge" + createdParams + pageParams,
-			"data.charge data.payment_intent",
-			s.listDisputes,
-		},
+		{"GET", "/v1/disputes", "payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent", s.listDisputes},
 	}
 }
 

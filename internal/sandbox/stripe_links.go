@@ -168,38 +168,23 @@ func cloned(m map[string]string) map[string]string {
 const itemParams = " line_items[#][price] line_items[#][quantity]"
 
 const linkParams = " metadata metadata[*] after_completion[type] after_completion[redirect][url]" +
-	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata] " +
-	"payment_intent_data[metadata][*]" +
-	" payment_intent_data[description] payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
+	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata]" +
+	" payment_intent_data[metadata][*] payment_intent_data[description]" +
+	" payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
 	" restrictions[completed_sessions][limit] inactive_message custom_text[**] submit_type allow_promotion_codes" +
 	" phone_number_collection[enabled] billing_address_collection customer_creation"
 
 func (s *Stripe) linkOperations() []operation {
 	return []operation{
-		{
-			"POST",
-			"/v1/payment_links",
-			"currency payment_intent_data[capture_method]" + itemParams + linkParams,
-			"line_items",
-			s.createLink,
-		},
+		{"POST", "/v1/payment_links", "currency payment_intent_data[capture_method]" + itemParams + linkParams,
+			"line_items", s.createLink},
 		{"GET", "/v1/payment_links", "active" + pageParams, "data.line_items", s.listLinks},
 		{"GET", "/v1/payment_links/{id}", "", "line_items", s.retrieveLink},
-		{
-			"POST",
-			"/v1/payment_links/{id}",
-			"active line_items[#][id] line_items[#][quantity]" + linkParams,
-			"line_items",
-			s.updateLink,
-		},
+		{"POST", "/v1/payment_links/{id}", "active line_items[#][id] line_items[#][quantity]" + linkParams,
+			"line_items", s.updateLink},
 		{"GET", "/v1/payment_links/{id}/line_items", pageParams, "data.price.product", s.linkItems},
-		{
-			"GET",
-			"/v1/prices",
-			"active currency product type lookup_keys[#]" + createdParams + pageParams,
-			"data.product",
-			s.listPrices,
-		},
+		{"GET", "/v1/prices", "active currency product type lookup_keys[#]" + createdParams + pageParams,
+			"data.product", s.listPrices},
 		{"GET", "/v1/prices/{id}", "", "product currency_options", s.retrievePrice},
 	}
 }

@@ -163,8 +163,8 @@ func TestSucceedAndFailSettleAnUnpaidSession(t *testing.T) {
 		name, status, intent, events string
 		settle                       func(*Stripe, string)
 	}{
-		{"the money arrives", "paid", "succeeded", "checkout.session.async_payment_succeeded payment_intent.succeeded",
-			(*Stripe).Succeed},
+		{"the money arrives", "paid", "succeeded",
+			"checkout.session.async_payment_succeeded payment_intent.succeeded", (*Stripe).Succeed},
 		{"the money never arrives", "unpaid", "requires_payment_method",
 			"checkout.session.async_payment_failed payment_intent.payment_failed", (*Stripe).Fail},
 	} {
@@ -182,8 +182,8 @@ func TestSucceedAndFailSettleAnUnpaidSession(t *testing.T) {
 				x, _ = s.Session(x.ID)
 				_, intent, _ := stripeCall(t, s, "GET /v1/payment_intents/"+x.PaymentIntent, "")
 				if x.PaymentStatus != row.status || at(intent, "status") != row.intent {
-					t.Errorf("got %s, intent %s; want %s, %s", x.PaymentStatus, at(intent, "status"), row.status,
-						row.intent)
+					t.Errorf("got %s, intent %s; want %s, %s", x.PaymentStatus, at(intent, "status"),
+						row.status, row.intent)
 				}
 				types := got.seen()
 				slices.Sort(types)
@@ -224,8 +224,8 @@ func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 		{"released", true, []step{cancel}, 350},
 		{"captured twice", true, []step{capture, {capture.operation, "", "payment_intent_unexpected_state"}}, 0},
 		{"released twice", true, []step{cancel, {cancel.operation, "", "payment_intent_unexpected_state"}}, 350},
-		{"released after the capture", true, []step{capture, {cancel.operation, "", "payment_intent_unexpected_state"}},
-			0},
+		{"released after the capture", true,
+			[]step{capture, {cancel.operation, "", "payment_intent_unexpected_state"}}, 0},
 		{"refunded while authorized", true, []step{refund("", "invalid_request_error")}, 0},
 		{"refunded twice", false, []step{refund("", "succeeded"), refund("", "charge_already_refunded")}, 350},
 		{"refunded in parts", false, []step{refund("&amount=100", "succeeded"),

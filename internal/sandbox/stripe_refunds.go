@@ -32,20 +32,10 @@ func (s *Stripe) SetRefunds(m RefundMode) {
 
 func (s *Stripe) refundOperations() []operation {
 	return []operation{
-		{
-			"POST",
-			"/v1/refunds",
-			"payment_intent charge amount reason metadata metadata[*]",
-			"payment_intent charge",
-			s.createRefund,
-		},
-		{
-			"GET",
-			"/v1/refunds",
-			"payment_intent charge" + createdParams + pageParams,
-			"data.charge data.payment_intent",
-			s.listRefunds,
-		},
+		{"POST", "/v1/refunds", "payment_intent charge amount reason metadata metadata[*]",
+			"payment_intent charge", s.createRefund},
+		{"GET", "/v1/refunds", "payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent", s.listRefunds},
 		{"GET", "/v1/refunds/{id}", "", "payment_intent charge", s.retrieveRefund},
 	}
 }
@@ -86,8 +76,8 @@ func (s *Stripe) makeRefund(r *refund) *apiError {
 		return refused(http.StatusBadRequest, "charge_disputed", "",
 			"Charge %s has been charged back; cannot issue a refund.", i.charge)
 	case left <= 0:
-		return refused(http.StatusBadRequest, "charge_already_refunded", "", "Charge %s has already been refunded.",
-			i.charge)
+		return refused(http.StatusBadRequest, "charge_already_refunded", "",
+			"Charge %s has already been refunded.", i.charge)
 	case r.amount > left:
 		return refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on "+
 			"charge (%s)", money(r.amount, i.currency), money(left, i.currency))

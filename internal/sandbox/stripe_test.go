@@ -167,150 +167,46 @@ func TestStripeErrors(t *testing.T) {
 		{"an unknown path", "GET /v1/nowhere", "", "", "", 404, true},
 		{"an unknown method", "PUT /v1/payment_links", "", "", "", 404, true},
 		{"an unknown parameter", createLink, wash + "&color=red", "parameter_unknown", "color", 400, true},
-		{
-			"a long description",
-			createLink,
-			wash + "&payment_intent_data[description]=" + strings.Repeat("x", 1001),
-			"",
-			"payment_intent_data[description]",
-			400,
-			true,
-		},
-		{
-			"a long message",
-			createLink,
-			wash + "&inactive_message=" + strings.Repeat("x", 501),
-			"",
-			"inactive_message",
-			400,
-			true,
-		},
-		{
-			"a long suffix",
-			createLink,
-			wash + "&payment_intent_data[statement_descriptor_suffix]=" + strings.Repeat("x", 23),
-			"",
-			"payment_intent_data[statement_descriptor_suffix]",
-			400,
-			true,
-		},
-		{
-			"a suffix of digits",
-			createLink,
-			wash + "&payment_intent_data[statement_descriptor_suffix]=123",
-			"",
-			"payment_intent_data[statement_descriptor_suffix]",
-			400,
-			true,
-		},
-		{
-			"a suffix with a star",
-			createLink,
-			wash + "&payment_intent_data[statement_descriptor_suffix]=A*B",
-			"",
-			"payment_intent_data[statement_descriptor_suffix]",
-			400,
-			true,
-		},
-		{
-			"a parameter that cannot be changed",
-			createLink + "/plink_1",
-			"line_items[0][price]=price_wash",
-			"parameter_unknown",
-			"line_items[0][price]",
-			400,
-			true,
-		},
+		{"a long description", createLink, wash + "&payment_intent_data[description]=" + strings.Repeat("x", 1001), "",
+			"payment_intent_data[description]", 400, true},
+		{"a long message", createLink, wash + "&inactive_message=" + strings.Repeat("x", 501), "",
+			"inactive_message", 400, true},
+		{"a long suffix", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=" +
+			strings.Repeat("x", 23), "", "payment_intent_data[statement_descriptor_suffix]", 400, true},
+		{"a suffix of digits", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=123", "",
+			"payment_intent_data[statement_descriptor_suffix]", 400, true},
+		{"a suffix with a star", createLink, wash + "&payment_intent_data[statement_descriptor_suffix]=A*B", "",
+			"payment_intent_data[statement_descriptor_suffix]", 400, true},
+		{"a parameter that cannot be changed", createLink + "/plink_1", "line_items[0][price]=price_wash",
+			"parameter_unknown", "line_items[0][price]", 400, true},
 		{"an unknown property to expand", "GET /v1/prices/price_wash", "expand[]=color", "", "expand[]", 400, true},
 		{"no line items", createLink, "metadata[a]=b", "parameter_missing", "line_items", 400, true},
 		{"no quantity", createLink, "line_items[0][price]=price_wash", "", "line_items[0][quantity]", 400, true},
-		{
-			"a price that does not exist",
-			createLink,
-			"line_items[0][price]=price_0&line_items[0][quantity]=1",
-			"resource_missing",
-			"line_items[0][price]",
-			400,
-			false,
-		},
-		{
-			"an inactive price",
-			createLink,
-			"line_items[0][price]=price_old&line_items[0][quantity]=1",
-			"",
-			"line_items[0][price]",
-			400,
-			false,
-		},
-		{
-			"a subscription",
-			createLink,
-			"line_items[0][price]=price_monthly&line_items[0][quantity]=1",
-			"",
-			"line_items[0][price]",
-			400,
-			false,
-		},
-		{
-			"too small an amount",
-			createLink,
-			"line_items[0][price]=price_small&line_items[0][quantity]=1",
-			"amount_too_small",
-			"",
-			400,
-			false,
-		},
+		{"a price that does not exist", createLink, "line_items[0][price]=price_0&line_items[0][quantity]=1",
+			"resource_missing", "line_items[0][price]", 400, false},
+		{"an inactive price", createLink, "line_items[0][price]=price_old&line_items[0][quantity]=1", "",
+			"line_items[0][price]", 400, false},
+		{"a subscription", createLink, "line_items[0][price]=price_monthly&line_items[0][quantity]=1", "",
+			"line_items[0][price]", 400, false},
+		{"too small an amount", createLink, "line_items[0][price]=price_small&line_items[0][quantity]=1",
+			"amount_too_small", "", 400, false},
 		{"too long a metadata value", createLink, wash + "&metadata[a]=" + long, "", "metadata[a]", 400, true},
-		{
-			"too long a metadata key",
-			createLink,
-			wash + "&metadata[" + long[:41] + "]=1",
-			"",
-			"metadata[" + long[:41] + "]",
-			400,
-			true,
-		},
-		{
-			"a redirect to nowhere",
-			createLink,
-			wash + "&after_completion[type]=redirect",
-			"",
-			"after_completion",
-			400,
-			true,
-		},
-		{
-			"a redirect to no address",
-			createLink,
-			wash + "&after_completion[type]=redirect&after_completion[redirect][url]=here",
-			"url_invalid",
-			"after_completion[redirect][url]",
-			400,
-			true,
-		},
+		{"too long a metadata key", createLink, wash + "&metadata[" + long[:41] + "]=1", "",
+			"metadata[" + long[:41] + "]", 400, true},
+		{"a redirect to nowhere", createLink, wash + "&after_completion[type]=redirect", "",
+			"after_completion", 400, true},
+		{"a redirect to no address", createLink,
+			wash + "&after_completion[type]=redirect&after_completion[redirect][url]=here", "url_invalid",
+			"after_completion[redirect][url]", 400, true},
 		{"no boolean", createLink + "/plink_1", "active=maybe", "", "active", 400, true},
 		{"an unknown link", "GET /v1/payment_links/plink_0", "", "resource_missing", "id", 404, false},
 		{"an unknown price", "GET /v1/prices/price_0", "", "resource_missing", "id", 404, false},
 		{"an unknown session", "GET /v1/checkout/sessions/cs_0", "", "resource_missing", "id", 404, false},
 		{"too large a page", "GET /v1/payment_links", "limit=101", "", "limit", 400, true},
-		{
-			"a page after nothing",
-			"GET /v1/payment_links",
-			"starting_after=plink_0",
-			"resource_missing",
-			"starting_after",
-			400,
-			false,
-		},
-		{
-			"a session without a mode",
-			"POST /v1/checkout/sessions",
-			wash + "&success_url=https://a.example",
-			"",
-			"mode",
-			400,
-			true,
-		},
+		{"a page after nothing", "GET /v1/payment_links", "starting_after=plink_0", "resource_missing",
+			"starting_after", 400, false},
+		{"a session without a mode", "POST /v1/checkout/sessions", wash + "&success_url=https://a.example",
+			"", "mode", 400, true},
 		{
 			"a session that expires too soon",
 			"POST /v1/checkout/sessions",
@@ -324,15 +220,8 @@ func TestStripeErrors(t *testing.T) {
 			true,
 		},
 		{"a refund of nothing", "POST /v1/refunds", "", "", "", 400, true},
-		{
-			"a refund of an unknown intent",
-			"POST /v1/refunds",
-			"payment_intent=pi_0",
-			"resource_missing",
-			"payment_intent",
-			400,
-			false,
-		},
+		{"a refund of an unknown intent", "POST /v1/refunds", "payment_intent=pi_0", "resource_missing",
+			"payment_intent", 400, false},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -367,8 +256,8 @@ func TestStripeErrors(t *testing.T) {
 		said.count() != 1 {
 		t.Errorf("51 metadata keys: got %d and %d reports; want 400 and 1", status, said.count())
 	}
-	status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash, "Content-Type",
-		"application/json")
+	status, _, _ := stripeCall(t, newStripe(t, StripeConfig{Report: said}), createLink, wash,
+		"Content-Type", "application/json")
 	if status != 400 || said.count() != 2 {
 		t.Errorf("a JSON body: got %d and %d reports; want 400 and 2", status, said.count())
 	}
@@ -394,8 +283,8 @@ func TestKeys(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			row.config.Report = t
-			status, answer, _ := stripeCall(t, newStripe(t, row.config), "GET /v1/balance", "", "Authorization",
-				row.header)
+			status, answer, _ := stripeCall(t, newStripe(t, row.config), "GET /v1/balance", "",
+				"Authorization", row.header)
 			if status != row.status || strings.Contains(fmt.Sprint(answer), "wrong") {
 				t.Errorf("got %d %v; want %d and no key shown", status, answer, row.status)
 			}
@@ -447,8 +336,8 @@ func TestIdempotencyKeys(t *testing.T) {
 			for i, step := range row.steps {
 				status, answer, header := stripeCall(t, s, createLink, step.params, "Idempotency-Key", step.key)
 				if status != step.status || (header.Get("Idempotent-Replayed") == "true") != step.replayed {
-					t.Errorf("step %d: got %d %v %v; want %d, replayed %t", i, status, answer, header, step.status,
-						step.replayed)
+					t.Errorf("step %d: got %d %v %v; want %d, replayed %t", i, status, answer, header,
+						step.status, step.replayed)
 				}
 			}
 			applied := 0

@@ -70,8 +70,8 @@ func TestTriggerErrors(t *testing.T) {
 		{"the page of no session", "GET /v1/payment_pages/cs_test_1", "", 404},
 		{"another amount", "POST /v1/payment_pages/" + id + "/confirm",
 			"expected_amount=1&payment_method=" + at(visa, "id"), 400},
-		{"an unknown method", "POST /v1/payment_pages/" + id + "/confirm", "expected_amount=3000&payment_method=pm_1",
-			400},
+		{"an unknown method", "POST /v1/payment_pages/" + id + "/confirm",
+			"expected_amount=3000&payment_method=pm_1", 400},
 		{"a card that is declined", "POST /v1/payment_pages/" + id + "/confirm",
 			"expected_amount=3000&payment_method=" + at(bad, "id"), 402},
 	} {

@@ -47,8 +47,8 @@ func openers() []visitor {
 				c.sees("", "Waiting for the machine", "Your code for the machine")
 				c.showsCode()
 				c.operator("/api/payments/"+c.session.ID+"/end", "{}")
-				c.sees("", "The machine did not start", "The operator ended this before the machine started.",
-					"€4.00 was refunded")
+				c.sees("", "The machine did not start",
+					"The operator ended this before the machine started.", "€4.00 was refunded")
 				c.showsNoCode()
 			},
 		},

@@ -101,11 +101,11 @@ func TestNotehubAPIReportsDifferences(t *testing.T) {
 		status                         int
 		answer, want                   string
 	}{
-		{"a call and an answer as they should be pass", "GET", devices, "", "", 200, `{"devices":[],"has_more":false}`,
-			""},
+		{"a call and an answer as they should be pass", "GET", devices, "", "", 200,
+			`{"devices":[],"has_more":false}`, ""},
 		{"an unknown path", "GET", "/v2/projects", "", "", 200, "{}", "find the operation"},
-		{"an unknown query parameter", "GET", devices + "?color=red", "", "", 200, `{"devices":[],"has_more":false}`,
-			"color"},
+		{"an unknown query parameter", "GET", devices + "?color=red", "", "", 200,
+			`{"devices":[],"has_more":false}`, "color"},
 		{"a query parameter out of bounds", "GET", devices + "?pageSize=20000", "", "", 200,
 			`{"devices":[],"has_more":false}`, "pageSize"},
 		{"an unknown member of a body", "POST", notes, jsonKind, `{"body":{},"urgent":true}`, 200, "{}", "urgent"},

@@ -83,8 +83,8 @@ func scenarios() []scenario {
 					"price_id":   warm,
 				}
 				add := func() {
-					w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true,
-						Metadata: metadata})
+					w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL,
+						Active: true, Metadata: metadata})
 				}
 				add()
 				for range 150 {

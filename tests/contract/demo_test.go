@@ -75,8 +75,8 @@ func (d *demo) started() {
 func (d *demo) tally(paid, started, back, due int) {
 	d.t.Helper()
 	d.page.until(
-		fmt.Sprintf(`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`, paid,
-			started, back, due),
+		fmt.Sprintf(`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
+			paid, started, back, due),
 	)
 }
 

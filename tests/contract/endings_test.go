@@ -20,8 +20,8 @@ func confirming() []visitor {
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.sees("", "The machine got your payment", "waiting for the machine to confirm")
-				c.sees("", "We do not know whether the machine started", "did not report a start", "€3.50 was refunded",
-					"help@wash.example")
+				c.sees("", "We do not know whether the machine started", "did not report a start",
+					"€3.50 was refunded", "help@wash.example")
 				c.machine.SetPower(true)
 				c.sees("", "The machine has started", "The machine started after you got your money back. You do not "+
 					"have to pay again.", "€3.50 was refunded")
@@ -34,8 +34,8 @@ func confirming() []visitor {
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "We are canceling this start", "The machine will no longer start for this payment.")
 			c.notehub.Clear(deletesOf(c.uid))
-			c.sees("", "The machine did not start", "Your payment was refunded before the machine started.",
-				"€3.50 was refunded")
+			c.sees("", "The machine did not start",
+				"Your payment was refunded before the machine started.", "€3.50 was refunded")
 		}},
 		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
@@ -63,8 +63,8 @@ func confirming() []visitor {
 		}},
 		{name: "recalled", pays: true, machine: confirms(), offline: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine did not start", "did not get your payment in time", "€3.50 was refunded",
-				"You can try again")
+			c.sees("", "The machine did not start", "did not get your payment in time",
+				"€3.50 was refunded", "You can try again")
 			c.pay(sandbox.PayOptions{}) // the second in a row
 			c.reads("The machine did not start")
 			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
@@ -76,8 +76,8 @@ func confirming() []visitor {
 			behavior: sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
-				c.sees("money-back", "The machine did not start", "reported that it could not start", "E-DOOR",
-					"€3.50 was refunded")
+				c.sees("money-back", "The machine did not start", "reported that it could not start",
+					"E-DOOR", "€3.50 was refunded")
 			},
 		},
 		{name: "refused by Notehub", pays: true, machine: confirms(), visit: func(c *customer) {
@@ -145,8 +145,8 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("Waiting for the machine")
 			c.stripe.Dispute(c.session.ID)
-			c.sees("", "The machine did not start", "Your bank asked for the money back before the machine started.",
-				"will decide")
+			c.sees("", "The machine did not start",
+				"Your bank asked for the money back before the machine started.", "will decide")
 		}},
 		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
@@ -242,8 +242,8 @@ func delivering() []visitor {
 	return []visitor{
 		{name: "fetched", pays: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees("", "The machine got your payment", "This machine does not report when it starts.",
-				"help@wash.example")
+			c.sees("", "The machine got your payment",
+				"This machine does not report when it starts.", "help@wash.example")
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "The machine got your payment", "may start anyway", "€3.50 was refunded")
 		}},
