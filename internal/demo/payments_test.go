@@ -319,12 +319,12 @@ func TestRefundNoteStopsTheMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"},
-			{"refunded", "idle", "machine informed: refunded"}} {
-			body := fmt.Sprintf(
-				`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`,
-				want.status,
-			)
+		for i, want := range []struct{ status, state, note string }{
+			{"completed", "running", "machine started"},
+			{"refunded", "idle", "machine informed: refunded"},
+		} {
+			body := fmt.Sprintf(`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1",`+
+				`"duration_s":40}`, want.status)
 			if status, err := w.leave(washer.uid, body); status != "200" || err != nil {
 				t.Fatalf("note %d = %s, %v; want 200", i, status, err)
 			}

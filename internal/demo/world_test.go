@@ -120,18 +120,16 @@ func (w *world) bridge() http.Handler {
 
 // leaveNote posts a payment's note as notepay does. It returns the status and Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
-	return w.leave(
-		device,
-		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`,
-	)
+	return w.leave(device,
+		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
 }
 
 // leave posts a note with this body.
 func (w *world) leave(device, body string) (string, error) {
 	answer, err := w.client.PostForm(w.settings["NOTEHUB_AUTH_URL"], url.Values{
-		"grant_type": {
-			"client_credentials",
-		}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
+		"grant_type":    {"client_credentials"},
+		"client_id":     {w.settings["NOTEHUB_CLIENT_ID"]},
+		"client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
 	})
 	if err != nil {
 		return "", err

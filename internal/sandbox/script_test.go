@@ -47,10 +47,8 @@ func newHub(report Reporter) *Notehub {
 
 // sendNote posts a note for machine1 and returns the status, or the transport's error.
 func sendNote(ctx context.Context, client *http.Client, base, credit string) (int, string, error) {
-	body := fmt.Sprintf(
-		`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`,
-		credit,
-	)
+	body := fmt.Sprintf(`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1",`+
+		`"credit_id":%q}}`, credit)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost,
 		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi", strings.NewReader(body))
 	if err != nil {

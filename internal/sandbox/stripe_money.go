@@ -112,12 +112,9 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status == "succeeded" || i.status == "canceled" {
-		return nil, s.unexpectedState(
-			i,
-			"You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of "+
-				"the following statuses may be canceled: requires_payment_method, requires_capture, "+
-				"requires_confirmation, requires_action, processing.",
-		)
+		return nil, s.unexpectedState(i, "You cannot cancel this PaymentIntent because it has a status of %s. "+
+			"Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, "+
+			"requires_capture, requires_confirmation, requires_action, processing.")
 	}
 	reason := q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
 	if q.problem != nil {

@@ -32,12 +32,8 @@ func sellWash(t *testing.T, c StripeConfig, captureMethod string) *soldWash {
 // refund creates a refund through the API, and returns its status or the error's code.
 func (w *soldWash) refund(params string, header ...string) string {
 	w.Helper()
-	status, answer, _ := stripeCall(
-		w.T,
-		w.Stripe,
-		"POST /v1/refunds",
-		"payment_intent="+w.PaymentIntent+params,
-		header...)
+	status, answer, _ := stripeCall(w.T, w.Stripe, "POST /v1/refunds",
+		"payment_intent="+w.PaymentIntent+params, header...)
 	if status != 200 {
 		return at(answer, "error.code") + " " + at(answer, "error.message")
 	}

@@ -202,15 +202,8 @@ func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 	type step struct {
 		operation, params, status string // status of the object, or the error's code
 	}
-	capture, cancel := step{
-		"POST /v1/payment_intents/PI/capture",
-		"",
-		"succeeded",
-	}, step{
-		"POST /v1/payment_intents/PI/cancel",
-		"",
-		"canceled",
-	}
+	capture := step{"POST /v1/payment_intents/PI/capture", "", "succeeded"}
+	cancel := step{"POST /v1/payment_intents/PI/cancel", "", "canceled"}
 	refund := func(amount, status string) step {
 		return step{"POST /v1/refunds", "payment_intent=PI" + amount, status}
 	}

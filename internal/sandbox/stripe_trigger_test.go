@@ -11,13 +11,9 @@ func triggered(t *testing.T, s *Stripe) string {
 	t.Helper()
 	_, product, _ := stripeCall(t, s, "POST /v1/products", "name=myproduct&description=made+by+hand")
 	_, price, _ := stripeCall(t, s, "POST /v1/prices", "product="+at(product, "id")+"&unit_amount=1500&currency=usd")
-	status, session, _ := stripeCall(
-		t,
-		s,
-		"POST /v1/checkout/sessions",
+	status, session, _ := stripeCall(t, s, "POST /v1/checkout/sessions",
 		"mode=payment&success_url=https://example.com&line_items[0][price]="+at(price, "id")+
-			"&line_items[0][quantity]=2&metadata[device_uid]=dev:1&payment_intent_data[shipping][name]=Jenny",
-	)
+			"&line_items[0][quantity]=2&metadata[device_uid]=dev:1&payment_intent_data[shipping][name]=Jenny")
 	if status != http.StatusOK || at(session, "amount_total") != "3000" {
 		t.Fatalf("got %d %v; want a session over 3000", status, session)
 	}

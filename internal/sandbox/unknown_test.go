@@ -11,17 +11,12 @@ func TestStripeUnknown(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the other way %t", other), func(t *testing.T) {
 			t.Parallel()
-			s, _, link := payable(
-				t,
-				StripeConfig{
-					Unknown: StripeUnknown{
-						ClosedLinkEndsSessions: other,
-						PresentmentCharged:     other,
-						ManualIsPaid:           other,
-						BalanceCode:            map[bool]string{true: "balance_insufficient"}[other],
-					},
-				},
-			)
+			s, _, link := payable(t, StripeConfig{Unknown: StripeUnknown{
+				ClosedLinkEndsSessions: other,
+				PresentmentCharged:     other,
+				ManualIsPaid:           other,
+				BalanceCode:            map[bool]string{true: "balance_insufficient"}[other],
+			}})
 			shown, err := s.Pay(link.ID, PayOptions{Presentment: "usd"})
 			if err != nil {
 				t.Fatal(err)

@@ -74,10 +74,9 @@ func (d *demo) started() {
 // tally waits for the numbers of payments, starts, returned payments and pending payments.
 func (d *demo) tally(paid, started, back, due int) {
 	d.t.Helper()
-	d.page.until(
-		fmt.Sprintf(`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
-			paid, started, back, due),
-	)
+	d.page.until(fmt.Sprintf(
+		`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
+		paid, started, back, due))
 }
 
 // idle checks that no machine has started.

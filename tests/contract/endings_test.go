@@ -87,13 +87,10 @@ func confirming() []visitor {
 			c.sees("", "The machine did not start", "could not be passed on", "€3.50 was refunded")
 		}},
 		{name: "expired", pays: true, machine: confirms(), variables: soon(), visit: func(c *customer) {
-			c.notehub.Always(
-				notesOf(c.uid),
-				sandbox.Outcome{
-					Status: http.StatusBadRequest,
-					Body:   `{"err":"a maximum of 100 notes may be pending for device"}`,
-				},
-			)
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{
+				Status: http.StatusBadRequest,
+				Body:   `{"err":"a maximum of 100 notes may be pending for device"}`,
+			})
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "The machine did not start", "did not reach the machine in time", "€3.50 was refunded")
 		}},

@@ -262,22 +262,16 @@ func (o *operator) watches() {
 	second := trouble()
 	o.page.until("window.updates > 0")
 	o.types(form+" [name=reason]", "ence")
-	o.page.until(
-		fmt.Sprintf(
-			`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`,
-			form,
-			link(second),
-		),
-	)
+	o.page.until(fmt.Sprintf(
+		`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`,
+		form, link(second)))
 	o.click("details:has(" + form + ") > summary") // folded, and left so
 	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
 	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
 	hide := func(hidden bool) {
-		o.page.do(
-			"turn to another window, or back",
-			evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
-			document.dispatchEvent(new Event("visibilitychange"))`, hidden)),
-		)
+		o.page.do("hide or show the window", evaluate(fmt.Sprintf(
+			`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
 	}
 	hide(true)
 	status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken)

@@ -125,21 +125,14 @@ func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
 // run starts notepay and waits until the paying visitors' machines sell.
 func (s *shop) run(settings ...string) {
 	s.Helper()
-	s.p = s.start(
-		append(
-			[]string{
-				"NOTEHUB_REQUESTS_PER_MINUTE",
-				"6000",
-				"BRAND_NAME",
-				"Wash & Go",
-				"SUPPORT_CONTACT",
-				"help@wash.example",
-				"NOTEHUB_ROUTE_TOKEN",
-				webhookSecret,
-				"PUBLIC_URL",
-				s.url,
-			},
-			settings...)...)
+	common := []string{
+		"NOTEHUB_REQUESTS_PER_MINUTE", "6000",
+		"BRAND_NAME", "Wash & Go",
+		"SUPPORT_CONTACT", "help@wash.example",
+		"NOTEHUB_ROUTE_TOKEN", webhookSecret,
+		"PUBLIC_URL", s.url,
+	}
+	s.p = s.start(append(common, settings...)...)
 	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
 	s.Cleanup(s.notehub.Close)
 	for i, v := range s.visitors {
