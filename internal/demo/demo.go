@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	project  = "app:00000000-demo-4000-8000-000000000000"
-	clientID = "demo"
-	fetches  = time.Second            // interval at which machines fetch notes
-	redraws  = 250 * time.Millisecond // interval at which the page is compared with the state
+	project        = "app:00000000-demo-4000-8000-000000000000"
+	clientID       = "demo"
+	fetchInterval  = time.Second            // interval at which machines fetch notes
+	redrawInterval = 250 * time.Millisecond // interval at which the page is compared with the state
 
 	// Short enough to watch. An unfetched note is recalled after creditLifetime, and silence leads
 	// to a refund after confirmWithin. notepay listens for another half minute before it treats
@@ -55,13 +55,13 @@ type Demo struct {
 
 	// guards the fields below; held while fragments are rendered and sent, so that they arrive in
 	// order
-	mu      sync.Mutex
-	bridge  string // "" until Connect
-	on      map[string]bool
-	inside  http.Handler // notepay's handler without the tap; nil until Watch
-	known   known
-	scanned scan
-	sent    map[string]string // fragments by id, as last sent to the browsers
+	mu         sync.Mutex
+	notepayURL string // base URL of notepay; "" until Connect
+	on         map[string]bool
+	notepay    http.Handler // the handler, without the tap; nil until Watch
+	known      known
+	scanned    scan
+	sent       map[string]string // fragments by id, as last sent to the browsers
 }
 
 // scan is the latest scan of a sticker.
@@ -130,7 +130,7 @@ func (d *Demo) Connect(bridge string) {
 	d.stripe.SetEndpoint(bridge+"/webhook/stripe", d.webhookSecret)
 	d.notehub.SetRoute(bridge+"/webhook/notehub", d.routeToken)
 	d.mu.Lock()
-	d.bridge = bridge
+	d.notepayURL = bridge
 	d.mu.Unlock()
 	d.redraw()
 }
@@ -145,7 +145,7 @@ func (d *Demo) Run(ctx context.Context) error {
 	defer d.stripe.Close()
 	defer d.notehub.Close()
 	defer close(d.stopped)
-	fetch, draw := time.NewTicker(fetches), time.NewTicker(redraws)
+	fetch, draw := time.NewTicker(fetchInterval), time.NewTicker(redrawInterval)
 	defer fetch.Stop()
 	defer draw.Stop()
 	for {
@@ -181,9 +181,9 @@ func (d *Demo) Handler() http.Handler {
 // stream.
 func (d *Demo) Watch(next http.Handler) http.Handler {
 	d.mu.Lock()
-	d.inside = next
+	d.notepay = next
 	d.mu.Unlock()
-	return d.tap(toBridge(), next)
+	return d.tap(toNotepay(), next)
 }
 
 // reporter logs requests that the real services would reject. They are bugs of notepay.

@@ -131,7 +131,7 @@ func (d *Demo) strip() stripView {
 	v.Steps = []step{
 		{"scan", "Scan", "A phone reads the sticker", device != ""},
 		{"pay", "Pay", "Stripe takes the card", session != ""},
-		{"webhook", "Webhook", "Stripe tells notepay", latest.told},
+		{"webhook", "Webhook", "Stripe tells notepay", latest.received},
 		{"note", "Note", "notepay tells Notehub", noted},
 		{"start", "Start", "The machine runs", starts[session]},
 	}

@@ -94,9 +94,9 @@ type machine struct {
 	cut     time.Time // when its power cut was turned on; guarded by Demo.mu
 
 	// The fields below belong to Run's goroutine.
-	taken  map[string]bool // notes already shown on the wire
-	starts int             // number of starts already shown
-	said   int             // number of answers already shown
+	shownFetches map[string]bool // notes already shown on the wire
+	shownStarts  int             // number of starts already shown
+	shownAnswers int             // number of answers already shown
 }
 
 // install adds a machine to the project, online.
@@ -119,7 +119,8 @@ func (d *Demo) install(k kind) *machine {
 			Original: k.original,
 			Confirms: !k.original,
 		}),
-		drawing: template.HTML(drawing), taken: make(map[string]bool), // the drawing is our own file
+		drawing:      template.HTML(drawing), // our own file
+		shownFetches: make(map[string]bool),
 	}
 }
 
@@ -137,8 +138,8 @@ func (d *Demo) step() {
 	for _, m := range d.machines {
 		m.host.Step()
 		for _, n := range d.notehub.Notes(m.uid) {
-			if n.Fetched && !m.taken[n.ID] {
-				m.taken[n.ID] = true
+			if n.Fetched && !m.shownFetches[n.ID] {
+				m.shownFetches[n.ID] = true
 				d.wire.add(line{
 					From:  "Notehub",
 					To:    "machine",
@@ -148,13 +149,13 @@ func (d *Demo) step() {
 			}
 		}
 		starts := m.host.Starts()
-		for _, s := range starts[m.starts:] {
+		for _, s := range starts[m.shownStarts:] {
 			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "session " + s.SessionID})
 			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
 		}
-		m.starts = len(starts)
+		m.shownStarts = len(starts)
 		answers := d.notehub.Answers(m.uid)
-		for _, a := range answers[m.said:] {
+		for _, a := range answers[m.shownAnswers:] {
 			d.wire.add(line{
 				From:  "machine",
 				To:    "Notehub",
@@ -162,7 +163,7 @@ func (d *Demo) step() {
 				Asked: indented(a.Body),
 			})
 		}
-		m.said = len(answers)
+		m.shownAnswers = len(answers)
 	}
 	d.redraw()
 }
@@ -194,7 +195,7 @@ type machineView struct {
 // "recalled".
 type noteView struct{ ID, State, Says, At, Body string }
 
-const shownNotes = 2
+const maxNotes = 2
 
 // view returns the data of a machine's card at the time now.
 func (d *Demo) view(m *machine, now time.Time) machineView {
@@ -218,8 +219,8 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 			v.On = append(v.On, f.Effect)
 		}
 	}
-	if d.bridge != "" {
-		v.PayURL = d.bridge + "/pay?device=" + m.uid
+	if d.notepayURL != "" {
+		v.PayURL = d.notepayURL + "/pay?device=" + m.uid
 	}
 	starts := m.host.Starts()
 	v.Starts = len(starts)
@@ -297,7 +298,7 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		views = append(views, v)
 	}
 	slices.Reverse(views)
-	return views[:min(len(views), shownNotes)]
+	return views[:min(len(views), maxNotes)]
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05") }

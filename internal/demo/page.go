@@ -84,7 +84,7 @@ func (d *Demo) getPage(w http.ResponseWriter, r *http.Request) {
 	v.Lines, v.Sequence = d.wire.after(0)
 	slices.Reverse(v.Lines)
 	d.mu.Lock()
-	v.Bridge, v.Strip, v.Trouble = d.bridge, d.strip(), d.trouble()
+	v.Bridge, v.Strip, v.Trouble = d.notepayURL, d.strip(), d.trouble()
 	for _, m := range d.machines {
 		v.Machines = append(v.Machines, d.view(m, time.Now()))
 	}
@@ -130,7 +130,7 @@ func (d *Demo) back(w http.ResponseWriter, r *http.Request, anchor string) {
 // getSticker serves /demo/sticker/KEY.svg, the QR code of a machine.
 func (d *Demo) getSticker(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
-	bridge := d.bridge
+	bridge := d.notepayURL
 	d.mu.Unlock()
 	for _, m := range d.machines {
 		if r.PathValue("machine") != m.key+".svg" || bridge == "" {

@@ -23,7 +23,7 @@ type paymentView struct {
 // action is a button that changes a payment at Stripe.
 type action struct{ Do, Name string }
 
-const shownPayments = 3
+const maxPayments = 3
 
 // paymentViews returns the latest payments of a machine, newest first. Amounts come from Stripe,
 // and the results from notepay's records.
@@ -56,7 +56,7 @@ func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 		case charged > refunded && r.Money != "lost":
 			v.Actions = []action{{"refund", "Refund"}, {"dispute", "Dispute"}}
 		}
-		if views = append(views, v); len(views) == shownPayments {
+		if views = append(views, v); len(views) == maxPayments {
 			break
 		}
 	}
@@ -66,8 +66,8 @@ func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 // paidSession is a completed Checkout Session.
 type paidSession struct {
 	sandbox.Session
-	at   time.Time
-	told bool // notepay accepted the webhook
+	at       time.Time
+	received bool // notepay accepted the webhook
 }
 
 // paidSessions returns all completed sessions, oldest first. They include sessions whose webhook

@@ -65,9 +65,9 @@ func (d *Demo) ask(ctx context.Context) {
 // argument into may be nil.
 func (d *Demo) operate(ctx context.Context, method, path string, into any) error {
 	d.mu.Lock()
-	inside := d.inside
+	notepay := d.notepay
 	d.mu.Unlock()
-	if inside == nil {
+	if notepay == nil {
 		return fmt.Errorf("%s %s: notepay is not there yet", method, path)
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -77,7 +77,7 @@ func (d *Demo) operate(ctx context.Context, method, path string, into any) error
 		return err
 	}
 	r.Header.Set("Authorization", "Bearer "+d.operatorToken)
-	answer, err := sandbox.InProcess(inside).RoundTrip(r)
+	answer, err := sandbox.InProcess(notepay).RoundTrip(r)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}

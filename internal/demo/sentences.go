@@ -36,8 +36,8 @@ func sentenceFor(known *http.ServeMux, r *http.Request) sentence {
 	return s
 }
 
-// toBridge returns the sentences of requests to notepay.
-func toBridge() *http.ServeMux {
+// toNotepay returns the sentences of requests to notepay.
+func toNotepay() *http.ServeMux {
 	phone := func(text string) sentence { return sentence{from: "phone", to: "notepay", text: text} }
 	operator := func(text string) sentence { return sentence{from: "operator", to: "notepay", text: text, quiet: true} }
 	scanned := sentence{from: "phone", to: "notepay", text: "scans the sticker of {machine}", scan: true}

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	keptLines = 100
-	keptBytes = 8 << 10 // bytes of a body that are kept
-	shortPath = 72      // bytes of a path with a query that are shown
+	maxLines = 100
+	maxBody  = 8 << 10 // bytes of a body that are kept
+	maxPath  = 72      // bytes of a path with a query that are shown
 )
 
 // line is one request between two parts, in plain words. To is "" for an event inside one part.
@@ -41,8 +41,8 @@ func (l line) Clock() string { return clock(l.At) }
 // Short returns the path without the common prefix, and without the end of long ids and queries.
 func (l line) Short() string {
 	path := longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
-	if len(path) > shortPath && strings.Contains(path[:shortPath], "?") {
-		path = path[:shortPath] + "…"
+	if len(path) > maxPath && strings.Contains(path[:maxPath], "?") {
+		path = path[:maxPath] + "…"
 	}
 	return path
 }
@@ -100,12 +100,12 @@ func (w *wire) add(l line) int64 {
 	defer w.mu.Unlock()
 	w.added++
 	l.ID, l.At = w.added, time.Now()
-	if len(w.lines) == keptLines { // drop the oldest quiet line, unless it is recent
-		dull := slices.IndexFunc(w.lines[:keptLines*3/4], func(l line) bool { return l.Quiet })
+	if len(w.lines) == maxLines { // drop the oldest quiet line, unless it is recent
+		dull := slices.IndexFunc(w.lines[:maxLines*3/4], func(l line) bool { return l.Quiet })
 		w.lines = slices.Delete(w.lines, max(dull, 0), max(dull, 0)+1)
 	}
 	w.lines = append(w.lines, l)
-	w.tell(&w.lines[len(w.lines)-1])
+	w.publish(&w.lines[len(w.lines)-1])
 	return l.ID
 }
 
@@ -116,12 +116,13 @@ func (w *wire) change(id int64, how func(*line)) {
 	for i := range w.lines {
 		if w.lines[i].ID == id {
 			how(&w.lines[i])
-			w.tell(&w.lines[i])
+			w.publish(&w.lines[i])
 		}
 	}
 }
 
-func (w *wire) tell(l *line) {
+// publish reports a new or changed line. The caller holds the lock.
+func (w *wire) publish(l *line) {
 	w.sequence++
 	l.sequence = w.sequence
 	w.changed(*l)
@@ -145,11 +146,11 @@ func (w *wire) after(sequence int64) ([]line, int64) {
 // unbuffered.
 func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		said := sentenceFor(known, r)
+		meaning := sentenceFor(known, r)
 		asked, answered := &excerpt{}, &excerpt{}
 		began, address := time.Now(), r.URL.RequestURI()
 		id := d.wire.add(line{
-			From: said.from, To: said.to, Quiet: said.quiet, Waiting: true, Text: d.words(said.text, address, ""),
+			From: meaning.from, To: meaning.to, Quiet: meaning.quiet, Waiting: true, Text: d.words(meaning.text, address, ""),
 			Method: r.Method, Path: withoutSecrets(address),
 		})
 		r = r.WithContext(r.Context()) // a copy, to set another body
@@ -163,12 +164,12 @@ func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 			if whole {
 				status = cmp.Or(seen.status, http.StatusOK)
 			}
-			if said.scan && whole && status < http.StatusBadRequest {
+			if meaning.scan && whole && status < http.StatusBadRequest {
 				d.scan(address)
 			}
 			d.wire.change(id, func(l *line) {
 				l.Waiting, l.Status, l.Took = false, status, time.Since(began)
-				l.Text = d.words(said.text, address, asked.text()+answered.text())
+				l.Text = d.words(meaning.text, address, asked.text()+answered.text())
 				l.Asked = readable(r.Header, asked.text(), "Authorization", "Stripe-Signature", "Idempotency-Key")
 				l.Answered = readable(w.Header(), answered.text(), "Location", "Retry-After", "Idempotent-Replayed")
 			})
@@ -189,7 +190,7 @@ type excerpt struct {
 func (e *excerpt) add(p []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.kept = append(e.kept, p[:min(len(p), keptBytes-len(e.kept))]...)
+	e.kept = append(e.kept, p[:min(len(p), maxBody-len(e.kept))]...)
 }
 
 func (e *excerpt) text() string {

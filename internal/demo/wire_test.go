@@ -97,18 +97,18 @@ func TestWireIsBounded(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
 	d.wire.add(line{Text: "loud"})
-	for range 3 * keptLines {
+	for range 3 * maxLines {
 		d.wire.add(line{Text: "quiet", Quiet: true})
 	}
 	lines, sequence := d.wire.after(0)
-	if len(lines) != keptLines || lines[0].Text != "loud" || sequence != 3*keptLines+1 {
+	if len(lines) != maxLines || lines[0].Text != "loud" || sequence != 3*maxLines+1 {
 		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines),
-			lines[0].Text, sequence, keptLines)
+			lines[0].Text, sequence, maxLines)
 	}
-	for range keptLines {
+	for range maxLines {
 		d.wire.add(line{Text: "new"})
 	}
-	if lines, _ := d.wire.after(sequence); len(lines) != keptLines || lines[0].Text != "new" {
+	if lines, _ := d.wire.after(sequence); len(lines) != maxLines || lines[0].Text != "new" {
 		t.Errorf("%d lines from %q; want only new ones", len(lines), lines[0].Text)
 	}
 }
@@ -161,7 +161,7 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 			_, _ = w.Write(body)
 		})))
 		defer server.Close()
-		sent := strings.Repeat("x", 5*keptBytes)
+		sent := strings.Repeat("x", 5*maxBody)
 		answer, err := server.Client().Post(server.URL+"/webhook/stripe", "application/json", strings.NewReader(sent))
 		if err != nil {
 			t.Fatal(err)
@@ -294,7 +294,7 @@ func TestASlowReaderIsDropped(t *testing.T) {
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
-	bridge, account, hub := toBridge(), toStripe(), toNotehub()
+	bridge, account, hub := toNotepay(), toStripe(), toNotehub()
 	device := "/v1/projects/" + project + "/devices/" + d.machines[1].uid
 	for _, test := range []struct {
 		mux          *http.ServeMux
