@@ -1,5 +1,5 @@
-// Package demo shows the whole system on one page: simulated Stripe, Notehub and machines, stickers
-// to scan, switches for faults, and every request between the parts.
+// Package demo shows the whole system on one page. The page has simulated machines, stickers to
+// scan, switches for faults, and every request between the parts.
 //
 // It promises that the page shows what really happened. A machine runs because a note reached it
 // through Notehub's API. Amounts come from the simulated Stripe, and reasons of refunds come from
@@ -31,8 +31,8 @@ const (
 	redrawInterval = 250 * time.Millisecond // interval at which the page is compared with the state
 
 	// Short enough to watch. An unfetched note is recalled after creditLifetime, and silence leads
-	// to a refund after confirmWithin. notepay listens for another half minute before it treats
-	// silence as an answer, so a smaller confirmWithin would change nothing.
+	// to a refund after confirmWithin. Before notepay treats silence as an answer, it listens for
+	// another half minute. A smaller confirmWithin would therefore change nothing.
 	creditLifetime = 20 * time.Second
 	confirmWithin  = 50 * time.Second
 )
@@ -53,8 +53,8 @@ type Demo struct {
 	begun                            atomic.Bool
 	stopped                          chan struct{} // closed when Run ends
 
-	// guards the fields below; held while fragments are rendered and sent, so that they arrive in
-	// order
+	// mu guards the fields below. It is held while fragments are rendered and sent, so that they
+	// arrive in order.
 	mu         sync.Mutex
 	notepayURL string // base URL of notepay; "" until Connect
 	on         map[string]bool

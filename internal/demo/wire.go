@@ -150,8 +150,13 @@ func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 		asked, answered := &excerpt{}, &excerpt{}
 		began, address := time.Now(), r.URL.RequestURI()
 		id := d.wire.add(line{
-			From: meaning.from, To: meaning.to, Quiet: meaning.quiet, Waiting: true, Text: d.words(meaning.text, address, ""),
-			Method: r.Method, Path: withoutSecrets(address),
+			From:    meaning.from,
+			To:      meaning.to,
+			Text:    d.words(meaning.text, address, ""),
+			Method:  r.Method,
+			Path:    withoutSecrets(address),
+			Quiet:   meaning.quiet,
+			Waiting: true,
 		})
 		r = r.WithContext(r.Context()) // a copy, to set another body
 		if r.Body != nil && r.Body != http.NoBody {

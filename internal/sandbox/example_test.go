@@ -15,8 +15,8 @@ const (
 	projectUID = "app:00000000-1111-4000-8000-000000000000"
 )
 
-// A customer pays at the simulated Stripe, the program under test receives the webhook and posts a
-// note to the simulated Notehub, and a simulated machine fetches the note and starts.
+// A customer pays at the simulated Stripe, and the program under test receives the webhook. The
+// program posts a note to the simulated Notehub. A simulated machine fetches the note and starts.
 func Example() {
 	stripe := sandbox.NewStripe(sandbox.StripeConfig{})
 	defer stripe.Close()

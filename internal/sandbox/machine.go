@@ -15,8 +15,8 @@ const (
 // MachineConfig selects the firmware of a machine.
 type MachineConfig struct {
 	Device string // UID of the Notecard
-	// reads only the first three keys of a note: starts for each, keeps no ids, ignores expiry and
-	// never answers
+	// Original selects the original firmware. It reads only the first three keys of a note, starts
+	// for each note, and never answers. It keeps no credit ids and ignores the expiry.
 	Original   bool
 	Confirms   bool          // answers each note in payment_ack.qo
 	Every      time.Duration // interval of the steps in Run; 0: only Step steps

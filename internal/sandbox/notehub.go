@@ -15,17 +15,20 @@ type NotehubConfig struct {
 	ClientID, ClientSecret string // OAuth2 client; POST /oauth2/token issues tokens
 	Token                  string // personal access token that is accepted too; "": none
 	Project                string // app:...
-	// requests allowed in any minute, including token calls; more are answered with 429 and
-	// Retry-After; 0: no limit
+	// PerMinute is the number of requests allowed in any minute, including token calls. More are
+	// answered with 429 and Retry-After. 0 means no limit.
 	PerMinute  int
 	TokenLife  time.Duration // 0: 30 minutes
 	MaxPending int           // notes that may be pending in one file of a device; 0: 100
-	// sends events through the route and never follows redirects; nil: a plain client
+	// Client sends events through the route. It never follows redirects. If nil, a plain client is
+	// used.
 	Client *http.Client
-	// waits before the route's retries; nil: 30 s, 90 s, 4 min; empty: no retries
+	// RouteDelays are the waits before the route's retries. If nil, they are 30 s, 90 s and 4 min.
+	// If empty, the route does not retry.
 	RouteDelays []time.Duration
 	Report      Reporter // receives malformed requests; may be nil
-	// behavior of the real service that is not known; the zero value is the safe assumption
+	// Unknown sets behavior of the real service that is not known. The zero value is the safe
+	// assumption.
 	Unknown NotehubUnknown
 }
 
@@ -54,8 +57,8 @@ type Notehub struct {
 	changes    int
 	events     []hubEvent
 	connected  map[string]bool // devices that receive signals
-	// devices that fetch a note just before its next delete; the value says whether Notehub finds
-	// the note all the same
+	// races holds devices that fetch a note just before its next delete. The value says whether
+	// Notehub finds the note all the same.
 	races map[string]bool
 	raced map[string][]*Note // fetched just before a delete, and not yet returned by Fetch
 	late  time.Duration      // delay until a new note is listed

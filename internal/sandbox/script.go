@@ -19,8 +19,8 @@ const (
 	maxBody          = 1 << 20 // bytes read of a request or response
 )
 
-// Reporter receives requests that the real service would reject, such as a *testing.T. If it is
-// nil, the only sign is the HTTP error.
+// Reporter receives requests that the real service would reject. A *testing.T implements it.
+// Without a Reporter, the only sign of such a request is the HTTP error.
 type Reporter interface {
 	Errorf(format string, args ...any)
 }
@@ -29,16 +29,18 @@ type Reporter interface {
 // sees and when.
 type Outcome struct {
 	Applied bool // the effect happens
-	// status that the caller sees; 0: the connection breaks without a response; 200 with Applied:
-	// the normal response
+	// Status is what the caller sees. If 0, the connection breaks without a response. If 200 with
+	// Applied, it is the normal response.
 	Status int
 	Header http.Header // added to the reply, e.g. Retry-After
-	// replaces the service's own body for that status; "": the usual error shape, or the normal
-	// response
+	// Body replaces the service's own body for that status. If empty, it is the usual error shape
+	// or the normal response.
 	Body string
-	// after the effect and before the response; ends early when the request's context ends
+	// Delay comes after the effect and before the response. It ends early when the request's
+	// context ends.
 	Delay time.Duration
-	// moves the delay before the effect; the delay then lasts even if the caller gives up
+	// DelayEffect moves the delay before the effect. The delay then lasts even if the caller gives
+	// up.
 	DelayEffect bool
 }
 

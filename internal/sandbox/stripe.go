@@ -16,24 +16,28 @@ import (
 // StripeConfig describes the simulated account. The zero value accepts any test key and has no rate
 // limit.
 type StripeConfig struct {
-	// accepted secret key; "": any sk_test_ or rk_test_ key, or sk_live_ and rk_live_ with Livemode
+	// Key is the accepted secret key. If empty, any sk_test_ or rk_test_ key is accepted, or
+	// sk_live_ and rk_live_ with Livemode.
 	Key      string
 	Livemode bool // the account is live
-	// requests allowed for each endpoint (method and path pattern) in a second; more are answered
-	// with 429; 0: no limit
+	// PerSecond is the number of requests allowed for each endpoint (method and path pattern) in a
+	// second. More are answered with 429. 0 means no limit.
 	PerSecond float64
 	Report    Reporter // receives malformed requests; may be nil
-	// sends webhooks and never follows redirects; nil: a client with a timeout of 10 s
+	// Client sends webhooks. It never follows redirects. If nil, a client with a timeout of 10 s is
+	// used.
 	Client *http.Client
-	// waits before webhook retries; nil: 1 s, 2 s, 5 s, 10 s, 30 s, then every 60 s for up to 3
-	// days
+	// RetryDelays are the waits before webhook retries. If nil, they are 1 s, 2 s, 5 s, 10 s, 30 s,
+	// then every 60 s for up to 3 days.
 	RetryDelays []time.Duration
-	// api_version of events; "": "2026-08-26.dahlia", which a new account gets and which is not the
-	// SDK's
+	// APIVersion is the api_version of events. If empty, it is "2026-08-26.dahlia", which a new
+	// account gets and which is not the SDK's.
 	APIVersion string
-	// base of link URLs; SetBaseURL can set it later, when the listener's address is known
+	// CheckoutURL is the base of link URLs. SetBaseURL can set it later, when the listener's
+	// address is known.
 	CheckoutURL string
-	// behavior of the real service that is not known; the zero value is the safe assumption
+	// Unknown sets behavior of the real service that is not known. The zero value is the safe
+	// assumption.
 	Unknown StripeUnknown
 }
 

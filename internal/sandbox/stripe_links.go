@@ -87,8 +87,8 @@ func (s *Stripe) SetPrice(id string, change func(*Price)) {
 }
 
 // SetLink changes a link, as in the Dashboard, and sends the event of the change. The limit is the
-// number of payments that the link accepts in all; 0 means no limit. It does nothing if the link
-// does not exist.
+// number of payments that the link accepts in all, and 0 means no limit. It does nothing if the
+// link does not exist.
 func (s *Stripe) SetLink(id string, active bool, limit int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

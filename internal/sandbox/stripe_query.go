@@ -37,8 +37,8 @@ func refused(status int, code, param, format string, args ...any) *apiError {
 	}
 }
 
-// missing returns the error for an object that does not exist: 404 if its id is in the path, 400 if
-// it is in a parameter.
+// missing returns the error for an object that does not exist. The status is 404 if its id is in
+// the path, and 400 if it is in a parameter.
 func missing(kind, id, param string) *apiError {
 	status := http.StatusNotFound
 	if param != "" {

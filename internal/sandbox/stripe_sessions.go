@@ -19,12 +19,14 @@ const (
 
 // PayOptions describes how a customer pays. The zero value is a card payment that succeeds.
 type PayOptions struct {
-	// completes with payment_status "unpaid", as a delayed method does; Succeed or Fail settles it
+	// Unpaid completes the session with payment_status "unpaid", as a delayed method does. Succeed
+	// or Fail settles it.
 	Unpaid    bool
 	Method    string // card number; "": 4242424242424242; "paypal": no card
 	NoWebhook bool   // the events exist (GET /v1/events) but are not sent
-	// order of the first deliveries. "session" or "": checkout.session.completed before the
-	// intent's event; "intent": after it; "only-session", "only-intent": the other is not sent
+	// EventsFirst is the order of the first deliveries. With "session" or "",
+	// checkout.session.completed comes before the intent's event, and with "intent" after it. With
+	// "only-session" or "only-intent", the other event is not sent.
 	EventsFirst string
 	Amount      int64         // minor units; replaces the price's amount; 0: the price
 	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent

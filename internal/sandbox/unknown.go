@@ -14,21 +14,22 @@ import (
 // StripeUnknown sets the behavior of api.stripe.com that is not known. Nothing here was tested
 // against it (Q0).
 type StripeUnknown struct {
-	// Q4: deactivating a link ends its open sessions; assumed: they stay payable
+	// Q4: deactivating a link ends its open sessions. Assumed: they stay payable.
 	ClosedLinkEndsSessions bool
-	// Q5: under Adaptive Pricing, amount_total is what the customer saw; assumed: it stays the
-	// price's
+	// Q5: under Adaptive Pricing, amount_total is what the customer saw. Assumed: it stays the
+	// price's.
 	PresentmentCharged bool
-	// Q7: checkout redirects from a link's session at once; assumed: after the webhook's response,
-	// or 10 s
+	// Q7: checkout redirects from a link's session at once. Assumed: after the webhook's response,
+	// or after 10 s.
 	LinksDoNotWait bool
-	// Q8: a session under manual capture completes as paid, without an event of its intent;
-	// assumed: unpaid until the capture, with an event of the intent
+	// Q8: a session under manual capture completes as paid, without an event of its intent.
+	// Assumed: it is unpaid until the capture, and an event of the intent follows.
 	ManualIsPaid bool
-	// Q8: a canceled authorization shows as a refund of its charge, with charge.refunded; assumed:
-	// only as a canceled intent
+	// Q8: a canceled authorization shows as a refund of its charge, with charge.refunded. Assumed:
+	// it shows only as a canceled intent.
 	ReleaseIsRefund bool
-	// Q14: error code of a refund that exceeds the balance; assumed: none, only a text
+	// Q14: this is the error code of a refund that exceeds the balance. Assumed: there is no code,
+	// only a text.
 	BalanceCode string
 }
 
@@ -62,11 +63,11 @@ type NotehubUnknown struct {
 	TokenCallFree bool // U4: the token call does not count toward the rate limit; assumed: it does
 	UnknownDevice int  // U5: status for a device that is not in the project; 0: 404
 	OtherProject  int  // U5: status for a project of another account; 0: 404
-	// U5: a note for a disabled device is rejected with 403; assumed: it is accepted and waits
+	// U5: a note for a disabled device is rejected with 403. Assumed: it is accepted and waits.
 	DisabledRefused bool
 	Full            int  // U6: status when too many notes are pending; 0: 400. The text is known
 	LastFleetWins   bool // U9: the last named of a device's fleets takes precedence; assumed: the first
-	// U15: deleting a missing note is answered with 200; assumed: 404 with {note-noexist}
+	// U15: deleting a missing note is answered with 200. Assumed: 404 with {note-noexist}.
 	GoneDeleted bool
 }
 

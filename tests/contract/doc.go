@@ -1,9 +1,9 @@
 // Package contract drives the built notepay program from outside, like its users.
 //
-// It promises that notepay's calls match the descriptions that Stripe and Notehub publish, and that
-// a payment made with Stripe's command line tool starts a machine. In a real browser, it checks the
-// demo, the customer's pages with their access codes, and the operator's console. It also checks
-// that these pages are accessible.
+// It promises that notepay's calls match the API descriptions that Stripe and Notehub publish. It
+// shows that a payment made with Stripe's command line tool starts a machine. In a real browser, it
+// checks the demo, the customer's pages with their access codes, and the operator's console. It
+// also checks that these pages are accessible.
 //
 // It knows notepay only as a program with settings, addresses and output. The vendors are those of
 // internal/sandbox. It is a module of its own, so that building notepay does not need its

@@ -46,7 +46,7 @@ type world struct {
 }
 
 // newWorld returns a world with one device that sells one price. All requests of notepay pass the
-// two proxies; a nil proxy passes everything.
+// two proxies. A nil proxy passes everything.
 func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	t.Helper()
 	w := &world{T: t, bell: newBell()}
