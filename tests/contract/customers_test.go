@@ -98,7 +98,7 @@ func closed() []visitor {
 		{name: "several plans", variables: sells(warm + "," + delayed + "," + plain), visit: func(c *customer) {
 			c.page.open(c.url + "/pay/" + c.uid)
 			c.sees("plans", "Choose a program", "Warm wash", "You then have 20 min to get it ready",
-				"For clothes that are already washed.")
+				"For washed clothes.")
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
 			c.page.open(c.url + "/use/" + c.uid)

@@ -75,7 +75,7 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
 		{ID: delayed, Name: "Overnight wash", Amount: 480,
 			Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
-		{ID: plain, Name: "Spin only", Description: "For clothes that are already washed.", Amount: 120},
+		{ID: plain, Name: "Spin only", Description: "For washed clothes.", Amount: 120},
 		{ID: locker, Name: "Locker for a day", Amount: 400,
 			Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
 		{ID: hook, Name: "Cloakroom", Amount: 100,
