@@ -78,16 +78,26 @@ func New(c Config) *Demo { return newDemo(c, nil) }
 // the network.
 func newDemo(c Config, out *http.Client) *Demo {
 	d := &Demo{
-		log: c.Log, key: "sk_test_" + rand.Text(), webhookSecret: "whsec_" + rand.Text(), clientSecret: rand.Text(),
-		operatorToken: rand.Text(), routeToken: rand.Text(),
-		stopped: make(chan struct{}), on: make(map[string]bool), sent: make(map[string]string),
+		log:           c.Log,
+		key:           "sk_test_" + rand.Text(),
+		webhookSecret: "whsec_" + rand.Text(),
+		clientSecret:  rand.Text(),
+		operatorToken: rand.Text(),
+		routeToken:    rand.Text(),
+		stopped:       make(chan struct{}),
+		on:            make(map[string]bool),
+		sent:          make(map[string]string),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}, Client: out})
 	d.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: d.clientSecret, Project: project, Report: reporter{d.log}, Client: out,
+		ClientID:     clientID,
+		ClientSecret: d.clientSecret,
+		Project:      project,
+		Report:       reporter{d.log},
+		Client:       out,
 	})
 	d.stream.run = rand.Text()
 	d.wire.changed = d.stream.sendLine

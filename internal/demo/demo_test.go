@@ -367,10 +367,15 @@ func TestSettingsPointAtTheHandler(t *testing.T) {
 	d := New(Config{})
 	s := d.Settings("http://127.0.0.1:3001/")
 	for name, want := range map[string]string{
-		"STRIPE_SECRET_KEY": "sk_test_.{20,}", "STRIPE_PRICE_ID": "price_.+", "STRIPE_WEBHOOK_SECRET": "whsec_.{20,}",
-		"NOTEHUB_CLIENT_ID": ".+", "NOTEHUB_CLIENT_SECRET": ".{20,}", "NOTEHUB_PROJECT_UID": "app:.+",
-		"STRIPE_API_URL": "http://127.0.0.1:3001", "NOTEHUB_API_URL": "http://127.0.0.1:3001/notehub",
-		"NOTEHUB_AUTH_URL": "http://127.0.0.1:3001/notehub/oauth2/token",
+		"STRIPE_SECRET_KEY":     "sk_test_.{20,}",
+		"STRIPE_PRICE_ID":       "price_.+",
+		"STRIPE_WEBHOOK_SECRET": "whsec_.{20,}",
+		"NOTEHUB_CLIENT_ID":     ".+",
+		"NOTEHUB_CLIENT_SECRET": ".{20,}",
+		"NOTEHUB_PROJECT_UID":   "app:.+",
+		"STRIPE_API_URL":        "http://127.0.0.1:3001",
+		"NOTEHUB_API_URL":       "http://127.0.0.1:3001/notehub",
+		"NOTEHUB_AUTH_URL":      "http://127.0.0.1:3001/notehub/oauth2/token",
 	} {
 		if !regexp.MustCompile("^" + want + "$").MatchString(s[name]) {
 			t.Errorf("%s = %q; want %s", name, s[name], want)

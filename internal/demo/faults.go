@@ -48,13 +48,20 @@ func (d *Demo) faults() []fault {
 			outcome: sandbox.Outcome{Status: http.StatusServiceUnavailable},
 		},
 		{
-			Key: "notehub-slow", Group: "Notehub", Name: "Slow", Effect: "Every answer takes 3 seconds longer.",
-			pattern: everything, outcome: sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
+			Key:     "notehub-slow",
+			Group:   "Notehub",
+			Name:    "Slow",
+			Effect:  "Every answer takes 3 seconds longer.",
+			pattern: everything,
+			outcome: sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
 		},
 		{
-			Key: "notehub-lost", Group: "Notehub", Name: "Reply lost",
+			Key:     "notehub-lost",
+			Group:   "Notehub",
+			Name:    "Reply lost",
 			Effect:  "Notehub stores a note, then cuts the connection. notepay cannot know that the note arrived.",
-			pattern: "POST /v1/projects/{fault}/devices/{device}/notes/{file}", outcome: sandbox.Outcome{Applied: true},
+			pattern: "POST /v1/projects/{fault}/devices/{device}/notes/{file}",
+			outcome: sandbox.Outcome{Applied: true},
 		},
 		{
 			Key:     "notehub-limit",
@@ -140,11 +147,15 @@ func (m *machine) faults() []fault {
 	table := []fault{
 		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},
 		{
-			Key: "refuses", Name: "Refuses", Effect: "The machine does not start and reports E-DOOR.",
+			Key:    "refuses",
+			Name:   "Refuses",
+			Effect: "The machine does not start and reports E-DOOR.",
 			behave: func(b *sandbox.Behavior) { b.Refuse, b.Code = "failed", "E-DOOR" },
 		},
 		{
-			Key: "silent", Name: "Silent", Effect: "The machine takes the note, does nothing and does not answer.",
+			Key:    "silent",
+			Name:   "Silent",
+			Effect: "The machine takes the note, does nothing and does not answer.",
 			behave: func(b *sandbox.Behavior) { b.Refuse, b.Silent = "failed", true },
 		},
 		{

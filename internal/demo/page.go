@@ -78,8 +78,11 @@ func testCards() []testCard {
 func (d *Demo) getPage(w http.ResponseWriter, r *http.Request) {
 	d.ask(r.Context())
 	v := pageView{
-		Lifetime: int(creditLifetime.Seconds()), Silence: int(confirmWithin.Seconds()),
-		Run: d.stream.run, Cards: testCards(), Parts: []string{"phone", "Stripe", "Notehub", "machine"},
+		Lifetime: int(creditLifetime.Seconds()),
+		Silence:  int(confirmWithin.Seconds()),
+		Run:      d.stream.run,
+		Cards:    testCards(),
+		Parts:    []string{"phone", "Stripe", "Notehub", "machine"},
 	}
 	v.Lines, v.Sequence = d.wire.after(0)
 	slices.Reverse(v.Lines)

@@ -320,8 +320,14 @@ func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID st
 	defer n.mu.Unlock()
 	now := n.Now()
 	e := hubEvent{
-		Event: uuid(), File: file, Req: "note.add", When: now.Unix(), Received: float64(now.UnixMicro()) / 1e6,
-		Device: device, App: n.config.Project, Body: body,
+		Event:    uuid(),
+		File:     file,
+		Req:      "note.add",
+		When:     now.Unix(),
+		Received: float64(now.UnixMicro()) / 1e6,
+		Device:   device,
+		App:      n.config.Project,
+		Body:     body,
 	}
 	if d := n.byUID[device]; d != nil {
 		if d.Disabled {

@@ -159,8 +159,9 @@ func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
 	}
 	maps.Copy(effective, d.Variables)
 	return object{
-		"environment_variables": cloned(d.Variables), "environment_variables_env_default": object{},
-		"environment_variables_effective": effective,
+		"environment_variables":             cloned(d.Variables),
+		"environment_variables_env_default": object{},
+		"environment_variables_effective":   effective,
 	}, nil
 }
 

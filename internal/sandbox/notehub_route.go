@@ -67,8 +67,16 @@ func (n *Notehub) getRoute(q *hubQuery) (any, *hubError) {
 		"disabled": false,
 		"modified": "2026-01-01T00:00:00Z",
 		"http": object{
-			"url": n.route.url, "timeout": 0, "throttle_ms": 100, "fleets": []string{}, "disable_http_headers": false,
-			"filter": object{"type": "inclusion", "files": []string{confirmationFile}, "system_notefiles": false},
+			"url":                  n.route.url,
+			"timeout":              0,
+			"throttle_ms":          100,
+			"fleets":               []string{},
+			"disable_http_headers": false,
+			"filter": object{
+				"type":             "inclusion",
+				"files":            []string{confirmationFile},
+				"system_notefiles": false,
+			},
 		},
 	}, nil
 }

@@ -135,7 +135,10 @@ func (n *Notehub) token(c *call) reply {
 	n.issued++
 	n.tokens[token] = time.Now().Add(n.config.TokenLife)
 	return jsonReply(http.StatusOK, object{
-		"access_token": token, "expires_in": int(n.config.TokenLife.Seconds()), "scope": "", "token_type": "bearer",
+		"access_token": token,
+		"expires_in":   int(n.config.TokenLife.Seconds()),
+		"scope":        "",
+		"token_type":   "bearer",
 	})
 }
 

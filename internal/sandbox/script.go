@@ -245,8 +245,12 @@ func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int)
 	c.outcome, c.scripted = s.take(r.Method, c.path)
 	began := time.Now()
 	seen := s.record(&Request{
-		At: began, Method: r.Method, Path: c.path, Query: r.URL.RawQuery,
-		Header: redactedHeader(r.Header), Body: remembered(body),
+		At:     began,
+		Method: r.Method,
+		Path:   c.path,
+		Query:  r.URL.RawQuery,
+		Header: redactedHeader(r.Header),
+		Body:   remembered(body),
 	})
 	given := answer(c)
 	s.finish(seen, c.applied, given, time.Since(began))

@@ -84,7 +84,8 @@ func NewStripe(c StripeConfig) *Stripe {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Client = &client
 	s := &Stripe{
-		config: c, base: strings.TrimSuffix(c.CheckoutURL, "/"),
+		config:    c,
+		base:      strings.TrimSuffix(c.CheckoutURL, "/"),
 		endpoints: []*endpoint{{ID: "we_1" + randomText(23), Types: []string{"*"}}},
 		answers:   make(map[string]*answer), windows: make(map[string]*window),
 	}
@@ -367,7 +368,8 @@ func jsonReply(status int, object any) reply {
 		panic(fmt.Sprintf("sandbox: encode %T: %v", object, err))
 	}
 	return reply{status: status, body: body, header: http.Header{
-		"Content-Type": {"application/json"}, "Request-Id": {"req_" + randomText(14)},
+		"Content-Type": {"application/json"},
+		"Request-Id":   {"req_" + randomText(14)},
 	}}
 }
 

@@ -129,7 +129,8 @@ func page(status int, view checkoutView) reply {
 		panic("sandbox: render the checkout page: " + err.Error())
 	}
 	return reply{status: status, body: body.Bytes(), header: http.Header{
-		"Content-Type": {"text/html; charset=utf-8"}, "Cache-Control": {"no-store"},
+		"Content-Type":  {"text/html; charset=utf-8"},
+		"Cache-Control": {"no-store"},
 	}}
 }
 

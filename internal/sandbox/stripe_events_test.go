@@ -104,8 +104,12 @@ func TestWebhooksAreSignedWithEverySecret(t *testing.T) {
 		if err := json.Unmarshal(got.bodies[0], &event); err != nil {
 			t.Fatal(err)
 		}
-		for path, want := range map[string]string{"object": "event", "api_version": "2026-08-26.dahlia",
-			"livemode": "false", "data.object.metadata.device_uid": machine1} {
+		for path, want := range map[string]string{
+			"object":                          "event",
+			"api_version":                     "2026-08-26.dahlia",
+			"livemode":                        "false",
+			"data.object.metadata.device_uid": machine1,
+		} {
 			if got := at(event, path); got != want {
 				t.Errorf("%s: got %s; want %s", path, got, want)
 			}

@@ -137,8 +137,11 @@ func TestCreateLinkKeepsItsParameters(t *testing.T) {
 	_, changed, _ := stripeCall(t, s, createLink+"/"+id,
 		"active=false&metadata[app]=&metadata[new]=1&payment_intent_data[metadata][other]=2&expand[0]=line_items")
 	for path, want := range map[string]string{
-		"active": "false", "metadata": "map[device_uid:dev:1 new:1]", "payment_intent_data.metadata": "map[other:2]",
-		"line_items.data.0.price.id": "price_wash", "inactive_message": "gone",
+		"active":                       "false",
+		"metadata":                     "map[device_uid:dev:1 new:1]",
+		"payment_intent_data.metadata": "map[other:2]",
+		"line_items.data.0.price.id":   "price_wash",
+		"inactive_message":             "gone",
 	} {
 		if got := at(changed, path); got != want {
 			t.Errorf("after the update %s: got %s; want %s", path, got, want)
@@ -439,7 +442,8 @@ func TestPriceHasAProduct(t *testing.T) {
 	s := newStripe(t, StripeConfig{Report: t})
 	_, price, _ := stripeCall(t, s, "GET /v1/prices/price_wash", "expand[0]=product")
 	for path, want := range map[string]string{"unit_amount": "350", "active": "true", "metadata.duration": "30m",
-		"product.name": "Warm wash", "type": "one_time"} {
+		"product.name": "Warm wash",
+		"type":         "one_time"} {
 		if got := at(price, path); got != want {
 			t.Errorf("%s: got %s; want %s", path, got, want)
 		}

@@ -68,7 +68,10 @@ func TestNotehubUnknown(t *testing.T) {
 	}{
 		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, 404, "first"},
 		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403,
-			DisabledRefused: true, Full: 429, LastFleetWins: true, GoneDeleted: true},
+			DisabledRefused: true,
+			Full:            429,
+			LastFleetWins:   true,
+			GoneDeleted:     true},
 			403, 403, 403, 429, 200, 200, "last"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -139,7 +142,9 @@ func TestRetrieveEveryObject(t *testing.T) {
 		"/events/" + s.Events()[0].ID:          "event",
 		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list",
 		"/balance": "balance",
-		"/account": "account", "/events": "list", "/refunds": "list",
+		"/account": "account",
+		"/events":  "list",
+		"/refunds": "list",
 	} {
 		if status, answer, _ := stripeCall(t, s, "GET /v1"+path, ""); status != http.StatusOK ||
 			at(answer, "object") != kind {

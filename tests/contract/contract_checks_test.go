@@ -146,7 +146,11 @@ func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
 	notehub := sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: clientSecret, Token: accessToken, Project: project, MaxPending: 2,
+		ClientID:     clientID,
+		ClientSecret: clientSecret,
+		Token:        accessToken,
+		Project:      project,
+		MaxPending:   2,
 	})
 	variables := map[string]string{"stripe_price_id": warm}
 	notehub.SetProjectVariables(variables)

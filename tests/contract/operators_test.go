@@ -309,8 +309,12 @@ func (o *operator) printsStickers() {
 	}
 	const a4, letter = "595 x 842", "612 x 792" // points
 	for layout, paper := range map[string]string{
-		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter,
-		"letter-small": letter,
+		"a4-large":      a4,
+		"a4-medium":     a4,
+		"a4-small":      a4,
+		"letter-large":  letter,
+		"letter-medium": letter,
+		"letter-small":  letter,
 	} {
 		o.page.open(o.p.url + "/operator/stickers?layout=" + layout)
 		o.page.reads("h1", "Stickers")

@@ -52,7 +52,11 @@ func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	w := &world{T: t, bell: newBell()}
 	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t}) // accepts any test key
 	w.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: clientSecret, Token: accessToken, Project: project, Report: t,
+		ClientID:     clientID,
+		ClientSecret: clientSecret,
+		Token:        accessToken,
+		Project:      project,
+		Report:       t,
 	})
 	w.stripe.Watch(func(sandbox.Exchange) { w.ring() })
 	w.notehub.Watch(func(sandbox.Exchange) { w.ring() })
