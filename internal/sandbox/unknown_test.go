@@ -67,12 +67,15 @@ func TestNotehubUnknown(t *testing.T) {
 		variable                              string
 	}{
 		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, 404, "first"},
-		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403,
+		{"the other way", NotehubUnknown{
+			TokenCallFree:   true,
+			UnknownDevice:   403,
+			OtherProject:    403,
 			DisabledRefused: true,
 			Full:            429,
 			LastFleetWins:   true,
-			GoneDeleted:     true},
-			403, 403, 403, 429, 200, 200, "last"},
+			GoneDeleted:     true,
+		}, 403, 403, 403, 429, 200, 200, "last"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
