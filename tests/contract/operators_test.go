@@ -141,7 +141,7 @@ func TestOperators(t *testing.T) {
 		{"a payment is found by its day and amount, and refunded in part", (*operator).refundsAPart},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
-		{"what happens is seen without a reload, and does not disturb a form that is being filled in", (*operator).watches},
+		{"changes appear without a reload, and leave an open form alone", (*operator).watches},
 		{"without a token the console is closed", (*operator).hasNoToken},
 	}
 	for _, s := range steps { // sequential, because there is one operator
