@@ -154,11 +154,11 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},
 		{"the next page", list(Filter{Cursor: "1-cr_x"}), "payments_newest"},
-		{"a device's payments", list(Filter{Device: "dev:1"}), "payments_of_device"},
-		{"the next page of a device", list(Filter{Device: "dev:1", Cursor: "1-cr_x"}), "payments_of_device"},
+		{"a device's payments", list(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{"the next page of a device", list(Filter{Devices: []string{"dev:1"}, Cursor: "1-cr_x"}), "payments_of_device"},
 		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
-		{"those of a device that need attention", list(Filter{Device: "dev:1", Attention: new(true)}), "payments_of_device"},
-		{"those in one state", list(Filter{Money: payment.Paid, Machine: payment.Queued}), ""},
+		{"those of a device that need attention", list(Filter{Devices: []string{"dev:1"}, Attention: new(true)}), "payments_of_device"},
+		{"those in one state", list(Filter{Funds: []payment.FundsStatus{payment.Paid}, Delivery: []payment.DeliveryStatus{payment.Queued}}), ""},
 	}, searches(t.Context(), l)...) {
 		t.Run(c.name, func(t *testing.T) {
 			seen = nil

@@ -87,15 +87,15 @@ func testFilters(t *testing.T, database string) {
 		want   []string
 	}{
 		"all":                      {Filter{}, []string{"failed_elsewhere", "failed", "refunded", "elsewhere", "plain"}},
-		"of a device":              {Filter{Device: "dev:2"}, []string{"failed_elsewhere", "elsewhere"}},
-		"of an unknown device":     {Filter{Device: "dev:9"}, nil},
-		"by money":                 {Filter{Money: payment.Refunded}, []string{"refunded"}},
-		"by machine":               {Filter{Machine: payment.Failed}, []string{"failed_elsewhere", "failed"}},
+		"of a device":              {Filter{Devices: []string{"dev:2"}}, []string{"failed_elsewhere", "elsewhere"}},
+		"of an unknown device":     {Filter{Devices: []string{"dev:9"}}, nil},
+		"by money":                 {Filter{Funds: []payment.FundsStatus{payment.Refunded}}, []string{"refunded"}},
+		"by machine":               {Filter{Delivery: []payment.DeliveryStatus{payment.Failed}}, []string{"failed_elsewhere", "failed"}},
 		"that need attention":      {Filter{Attention: new(true)}, []string{"failed"}},
 		"that need none":           {Filter{Attention: new(false)}, []string{"failed_elsewhere", "refunded", "elsewhere", "plain"}},
-		"by all of it":             {Filter{Device: "dev:2", Money: payment.Paid, Machine: payment.Failed, Attention: new(false)}, []string{"failed_elsewhere"}},
-		"by what none is at once":  {Filter{Device: "dev:2", Money: payment.Refunded}, nil},
-		"with a cursor and others": {Filter{Machine: payment.Failed, Attention: new(true), Cursor: "1577880300000-" + payment.CreditID("cs_failed_elsewhere")}, []string{"failed"}},
+		"by all of it":             {Filter{Devices: []string{"dev:2"}, Funds: []payment.FundsStatus{payment.Paid}, Delivery: []payment.DeliveryStatus{payment.Failed}, Attention: new(false)}, []string{"failed_elsewhere"}},
+		"by what none is at once":  {Filter{Devices: []string{"dev:2"}, Funds: []payment.FundsStatus{payment.Refunded}}, nil},
+		"with a cursor and others": {Filter{Delivery: []payment.DeliveryStatus{payment.Failed}, Attention: new(true), Cursor: "1577880300000-" + payment.CreditID("cs_failed_elsewhere")}, []string{"failed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.filter.Limit = 10
@@ -133,7 +133,7 @@ func testImpossibleKeys(t *testing.T, database string) {
 		if _, err := l.PaymentOfToken(t.Context(), key); !errors.Is(err, ErrNotFound) {
 			t.Errorf("PaymentOfToken(%q): got error %v; want %v", what, err, ErrNotFound)
 		}
-		if list, _, err := l.Payments(t.Context(), Filter{Device: key, Limit: 1}); err != nil || len(list) != 0 {
+		if list, _, err := l.Payments(t.Context(), Filter{Devices: []string{key}, Limit: 1}); err != nil || len(list) != 0 {
 			t.Errorf("Payments of device %q: got %+v, %v; want none", what, list, err)
 		}
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // found are the names of the payments that a search gives, page by page.
-func found(t *testing.T, l *Ledger, s Search) (names []string) {
+func found(t *testing.T, l *Ledger, s Filter) (names []string) {
 	t.Helper()
 	if s.Limit == 0 {
 		s.Limit = 3
 	}
 	for pages := 0; ; pages++ {
-		list, next, err := l.Search(t.Context(), s)
+		list, next, err := l.Payments(t.Context(), s)
 		if err != nil || len(list) > s.Limit || pages > 20 {
 			t.Fatalf(
 				"%+v: %d payments, %v, page %d; want pages of at most %d and an end",
@@ -58,34 +58,34 @@ func testSearch(t *testing.T, database string) {
 	}
 	amount := int64(1200)
 	for name, c := range map[string]struct {
-		search Search
+		search Filter
 		want   []string
 	}{
-		"all":                        {Search{}, []string{"6", "5", "4", "3", "2", "1", "0"}},
-		"a device":                   {Search{Devices: []string{"dev:2"}}, []string{"1"}},
-		"several devices":            {Search{Devices: []string{"dev:1", "dev:2"}}, []string{"6", "5", "4", "3", "2", "1", "0"}},
-		"no such device":             {Search{Devices: []string{"dev:3", "dev:4"}}, nil},
-		"a part of a name":           {Search{Name: "TROCKNER"}, []string{"1"}},
-		"a name with a wildcard":     {Search{Name: "100%"}, []string{"1"}},
-		"a wildcard is a character":  {Search{Name: "Washer%3"}, nil},
-		"a card":                     {Search{Card: "4242"}, []string{"6", "0"}},
-		"a card of a day":            {Search{Card: "4242", From: noon(), To: noon().Add(time.Hour)}, []string{"0"}},
-		"a day":                      {Search{From: noon().Add(time.Minute), To: noon().Add(3 * time.Minute)}, []string{"2", "1"}},
-		"an amount":                  {Search{Amount: &amount}, []string{"4"}},
-		"an amount of a currency":    {Search{Amount: &amount, Currency: "eur"}, nil},
-		"a day and an amount":        {Search{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, nil},
-		"those that need attention":  {Search{Attention: true}, []string{"2"}},
-		"money back":                 {Search{Money: []payment.FundsStatus{payment.Refunded, payment.Canceled}}, []string{"3"}},
-		"money in any of two states": {Search{Money: []payment.FundsStatus{payment.Paid, payment.Refunded}, Machine: []payment.DeliveryStatus{payment.Queued}}, []string{"6", "4", "3", "1", "0"}},
-		"failed":                     {Search{Machine: []payment.DeliveryStatus{payment.Failed}}, []string{"2"}},
-		"queued at a device":         {Search{Machine: []payment.DeliveryStatus{payment.Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
-		"sent or fetched":            {Search{Machine: []payment.DeliveryStatus{payment.Sent, payment.Fetched}}, []string{"5"}},
+		"all":                        {Filter{}, []string{"6", "5", "4", "3", "2", "1", "0"}},
+		"a device":                   {Filter{Devices: []string{"dev:2"}}, []string{"1"}},
+		"several devices":            {Filter{Devices: []string{"dev:1", "dev:2"}}, []string{"6", "5", "4", "3", "2", "1", "0"}},
+		"no such device":             {Filter{Devices: []string{"dev:3", "dev:4"}}, nil},
+		"a part of a name":           {Filter{Name: "TROCKNER"}, []string{"1"}},
+		"a name with a wildcard":     {Filter{Name: "100%"}, []string{"1"}},
+		"a wildcard is a character":  {Filter{Name: "Washer%3"}, nil},
+		"a card":                     {Filter{Card: "4242"}, []string{"6", "0"}},
+		"a card of a day":            {Filter{Card: "4242", From: noon(), To: noon().Add(time.Hour)}, []string{"0"}},
+		"a day":                      {Filter{From: noon().Add(time.Minute), To: noon().Add(3 * time.Minute)}, []string{"2", "1"}},
+		"an amount":                  {Filter{Amount: &amount}, []string{"4"}},
+		"an amount of a currency":    {Filter{Amount: &amount, Currency: "eur"}, nil},
+		"a day and an amount":        {Filter{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, nil},
+		"those that need attention":  {Filter{Attention: new(true)}, []string{"2"}},
+		"money back":                 {Filter{Funds: []payment.FundsStatus{payment.Refunded, payment.Canceled}}, []string{"3"}},
+		"money in any of two states": {Filter{Funds: []payment.FundsStatus{payment.Paid, payment.Refunded}, Delivery: []payment.DeliveryStatus{payment.Queued}}, []string{"6", "4", "3", "1", "0"}},
+		"failed":                     {Filter{Delivery: []payment.DeliveryStatus{payment.Failed}}, []string{"2"}},
+		"queued at a device":         {Filter{Delivery: []payment.DeliveryStatus{payment.Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
+		"sent or fetched":            {Filter{Delivery: []payment.DeliveryStatus{payment.Sent, payment.Fetched}}, []string{"5"}},
 	} {
 		if got := found(t, l, c.search); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q; want %q", name, got, c.want)
 		}
 	}
-	if _, _, err := l.Search(t.Context(), Search{Limit: 1, Cursor: "x"}); !errors.Is(err, ErrCursor) {
+	if _, _, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: "x"}); !errors.Is(err, ErrCursor) {
 		t.Errorf("a cursor that was not given: %v; want %v", err, ErrCursor)
 	}
 }
@@ -111,7 +111,7 @@ func testSearchGoesOn(t *testing.T, database string) {
 	amount := int64(999)
 	var counts, got []string
 	for cursor, more := "", true; more && len(counts) < 10; more = cursor != "" {
-		list, next, err := l.search(t.Context(), Search{Amount: &amount, Limit: 10, Cursor: cursor}, share)
+		list, next, err := l.Payments(t.Context(), Filter{Amount: &amount, Limit: 10, Cursor: cursor, MaxScan: share})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func testTakings(t *testing.T, database string) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("takings %+v, %v; want %+v", got, err, want)
 	}
-	list, _, err := l.Search(t.Context(), Search{To: noon().Add(24 * time.Hour), Limit: 50})
+	list, _, err := l.Payments(t.Context(), Filter{To: noon().Add(24 * time.Hour), Limit: 50})
 	sum := map[string]Revenue{}
 	for _, p := range list {
 		if p.Amount > 0 {
@@ -294,45 +294,45 @@ func testLateLookups(t *testing.T, database string) {
 
 // searches are the operator's questions, for the plans.
 func searches(ctx context.Context, l *Ledger) []asked {
-	search := func(s Search) func() error {
+	search := func(s Filter) func() error {
 		s.Limit = 10
 		return func() error {
-			_, _, err := l.Search(ctx, s)
+			_, _, err := l.Payments(ctx, s)
 			return err
 		}
 	}
 	amount := int64(1)
 	return []asked{
-		{"looking for nothing in particular", search(Search{}), "payments_newest"},
-		{"going on from there", search(Search{Cursor: "1-cr_x"}), "payments_newest"},
-		{"looking for a day", search(Search{From: noon(), To: noon()}), "payments_newest"},
-		{"going on with a day", search(Search{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
-		{"looking for a device", search(Search{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{"looking for nothing in particular", search(Filter{}), "payments_newest"},
+		{"going on from there", search(Filter{Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a day", search(Filter{From: noon(), To: noon()}), "payments_newest"},
+		{"going on with a day", search(Filter{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a device", search(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
 		{
 			"looking for a device's day",
-			search(Search{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
+			search(Filter{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
 			"payments_of_device",
 		},
-		{"looking for several devices", search(Search{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
-		{"looking for a card", search(Search{Card: "4242"}), "payments_of_card"},
-		{"looking for what needs attention", search(Search{Attention: true}), "payments_attention"},
+		{"looking for several devices", search(Filter{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
+		{"looking for a card", search(Filter{Card: "4242"}), "payments_of_card"},
+		{"looking for what needs attention", search(Filter{Attention: new(true)}), "payments_attention"},
 		{
 			"looking for money that moved",
-			search(Search{Money: []payment.FundsStatus{payment.Refunded}}),
+			search(Filter{Funds: []payment.FundsStatus{payment.Refunded}}),
 			"payments_money_moved",
 		},
 		{
 			"looking for what failed",
-			search(Search{Machine: []payment.DeliveryStatus{payment.Failed}}),
+			search(Filter{Delivery: []payment.DeliveryStatus{payment.Failed}}),
 			"payments_failed",
 		},
 		{
 			"looking for what is queued",
-			search(Search{Machine: []payment.DeliveryStatus{payment.Queued}}),
+			search(Filter{Delivery: []payment.DeliveryStatus{payment.Queued}}),
 			"payments_newest",
 		},
-		{"looking for an amount", search(Search{Amount: &amount}), "payments_newest"},
-		{"looking for a name", search(Search{Name: "x"}), "payments_newest"},
+		{"looking for an amount", search(Filter{Amount: &amount}), "payments_newest"},
+		{"looking for a name", search(Filter{Name: "x"}), "payments_newest"},
 		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
 		{
 			"the history of a device",

@@ -128,6 +128,14 @@ func numbered(n int) string {
 	return strings.Join(list, ", ")
 }
 
+func anys(list []string) []any {
+	args := make([]any, len(list))
+	for i, s := range list {
+		args[i] = s
+	}
+	return args
+}
+
 // Found says whether an error means that a row is there: true for nil, false for ErrNotFound, else
 // the error.
 func Found(err error) (bool, error) {

@@ -46,7 +46,7 @@ func states() []state {
 // searchQuery is what somebody looks for.
 type searchQuery struct {
 	Text, State, From, To string // as they were given
-	Search                ledger.Search
+	Search                ledger.Filter
 	Key                   string // a reference of one payment, or of one event
 	Device                string // the name of the device that was found
 }
@@ -63,7 +63,10 @@ func readSearch(q url.Values, named func(text string) []entry, zone *time.Locati
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
 		if s.Key == w.State {
-			w.Search.Machine, w.Search.Money, w.Search.Attention = s.Machine, s.Money, s.Attention
+			w.Search.Delivery, w.Search.Funds = s.Machine, s.Money
+			if s.Attention {
+				w.Search.Attention = new(true)
+			}
 		}
 	}
 	day := func(text string, after int) (time.Time, bool) {

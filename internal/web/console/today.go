@@ -55,7 +55,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, next, err := c.Ledger.Search(ctx, ledger.Search{Attention: true, Limit: mostOnToday})
+	list, next, err := c.Ledger.Payments(ctx, ledger.Filter{Attention: new(true), Limit: mostOnToday})
 	if err != nil {
 		return err
 	}
