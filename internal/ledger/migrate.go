@@ -41,17 +41,13 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 			return err
 		}
 		err = begin(func(tx *Tx) error {
-			new, err := tx.exec(`INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, file.Name())
-			if err != nil || new == 0 {
+			inserted, err := tx.exec(`INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, file.Name())
+			if err != nil || inserted == 0 {
 				return err
 			}
-			for statement := range strings.SplitSeq(withoutComments(string(text)), ";") {
-				if strings.TrimSpace(statement) == "" {
-					continue
-				}
-				if _, err := tx.exec(dialect(statement)); err != nil {
-					return err
-				}
+			// Both drivers run all statements of a text without arguments.
+			if _, err := tx.exec(dialect(string(text))); err != nil {
+				return err
 			}
 			return ctx.Err()
 		})
@@ -86,17 +82,4 @@ func knownMigrations(names []string) error {
 	schema := func(name string) string { return strings.TrimSuffix(name, ".sql") }
 	return fmt.Errorf("%w: it has schema %s, and this program knows schemas up to %s; "+
 		"start the newer notepay, or restore a copy from before it", ErrNewer, schema(unknown), schema(last))
-}
-
-// withoutComments takes the line comments out of a migration, which may hold semicolons.
-func withoutComments(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		code, _, commented := strings.Cut(line, "--")
-		b.WriteString(code)
-		if commented {
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
 }
