@@ -167,7 +167,7 @@ func (tx *Tx) Waiting() (list []payment.Payment, err error) {
 
 // ShortenLease has the claim of a payment end no later than a time.
 func (tx *Tx) ShortenLease(id string, until time.Time) error {
-	_, err := tx.exec(`UPDATE payments SET due_at = $1 WHERE id = $2 AND in_flight <> 0 AND due_at > $1`,
+	_, err := tx.exec(`UPDATE payments SET due_at = $1 WHERE id = $2 AND in_flight <> `+leaseFree+` AND due_at > $1`,
 		until.UnixMilli(), id)
 	return err
 }

@@ -80,7 +80,7 @@ func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Led
 		// The lock is ours, so whoever claimed these is gone. Their calls may still be under way at
 		// the vendor: the leases hold. But they are no workers of ours, and hold up nothing else of
 		// their devices.
-		if _, err := tx.exec(`UPDATE payments SET in_flight = 2 WHERE in_flight = 1`); err != nil {
+		if _, err := tx.exec(`UPDATE payments SET in_flight = ` + leaseOrphaned + ` WHERE in_flight = ` + leaseHeld); err != nil {
 			return err
 		}
 		born, err := tx.storedBirth()

@@ -48,21 +48,58 @@ func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
-// Payments.
-
-// What a payment is never changes; how it stands does.
+// The columns of payments keep the names that they had when the first ledger was made. Most are
+// called like their field of payment.Payment. The others are:
+//
+//	column            field                 meaning
+//	plan              Plan                  name of the offer that was sold
+//	money             Funds                 where the customer's money is
+//	money_at          FundsAt               since when the money is there
+//	money_not_before  FundsBackoffUntil     backoff of calls to Stripe
+//	money_failures    FundsFailures         failed calls to Stripe in a row
+//	machine           Delivery              how far the credit has come to the machine
+//	machine_at        DeliveryAt            since when the credit is there
+//	code              MachineCode           the machine's own code, such as E-DOOR
+//	attention         ReviewReason          why a person has to review the payment
+//	occupies          HoldsDevice           the timed credit reserves its device
+//	step              Step                  the next call, "wait" for a time, "" for none
+//	due_at            DueAt                 when the step is due; during a lease, the end of the lease
+//	in_flight         InFlight              the lease: one of leaseFree, leaseHeld, leaseOrphaned
+//	turn              FencingToken          grows with each claim
+//	not_before        BackoffUntil          backoff of calls to Notehub
+//	failures          Failures              failed calls to Notehub in a row
+//	posted            MaybeAccepted         Notehub has, or may have, accepted a note
+//	unclear           OutcomeUnknown        the last post may have been applied
+//	vanished          NotFoundAfterUnclear  a note of unknown outcome was not found pending
+//	stop              CancelReason          why to recall the note, "" for no recall
+//	recalled          RecallStatus          result of the deletions of a recall so far
+//	tell              PendingNotice         what the machine still has to be told
+//	refund_number     RefundSeq             number of the latest refund
+//	refund_goal       RefundTarget          refunded total after that refund
+//	refund_look       ReconcileRefund       read the charge before the next refund
+//	with_code         NeedsAccessCode       the offer includes an access code
+//
+// immutableColumns are written once. mutableColumns follow the payment.
 const (
-	immutableColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at, created_at, card_last4, receipt_url`
-	mutableColumns   = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine, reason, code, attention, sent_at,
-	started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before, turn, in_flight, failures, posted, unclear, vanished, stop,
-	recalled, note_ids, tell, refund_number, refund_amount, refund_goal, refund_at, refund_look, with_code,
-	access_code, machine_at, money_at, money_not_before, money_failures, lost_amount`
+	immutableColumns = `id, session_id, payment_intent, token, device_uid, amount, currency, livemode, paid_at,
+	created_at, card_last4, receipt_url`
+	mutableColumns = `device_name, price_id, plan, duration_s, delayed_start_s, money, refunded_amount, machine,
+	reason, code, attention, sent_at, started_at, ends_at, expires_at, confirm_by, occupies, step, due_at, not_before,
+	turn, in_flight, failures, posted, unclear, vanished, stop, recalled, note_ids, tell, refund_number, refund_amount,
+	refund_goal, refund_at, refund_look, with_code, access_code, machine_at, money_at, money_not_before,
+	money_failures, lost_amount`
 	paymentColumns = immutableColumns + `, ` + mutableColumns
 )
 
-var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(
-	paymentColumns,
-) + `) ON CONFLICT DO NOTHING`
+// The values of in_flight. They are SQL text, because partial indexes apply only to constants.
+const (
+	leaseFree     = `0`
+	leaseHeld     = `1` // this process has claimed the payment, and its call may be under way
+	leaseOrphaned = `2` // a process that has ended had claimed the payment
+)
+
+var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + placeholders(paymentColumns) + `)
+	ON CONFLICT DO NOTHING`
 
 var mutableNames = strings.Split(strings.Join(strings.Fields(mutableColumns), ""), ",")
 
@@ -94,9 +131,7 @@ func mutable(p *payment.Payment) []any {
 		int64(p.DelayedStart / time.Second),
 		string(p.Funds),
 		p.RefundedAmount,
-		string(
-			p.Delivery,
-		),
+		string(p.Delivery),
 		p.Reason,
 		p.MachineCode,
 		p.ReviewReason,
@@ -104,15 +139,13 @@ func mutable(p *payment.Payment) []any {
 		milliseconds(p.StartedAt),
 		milliseconds(p.EndsAt),
 		milliseconds(p.ExpiresAt),
-		milliseconds(
-			p.ConfirmBy,
-		),
+		milliseconds(p.ConfirmBy),
 		bit(p.HoldsDevice),
 		string(p.Step),
 		milliseconds(p.DueAt),
 		milliseconds(p.BackoffUntil),
 		p.FencingToken,
-		bit(p.InFlight),
+		bit(p.InFlight), // leaseFree or leaseHeld
 		p.Failures,
 		bit(p.MaybeAccepted),
 		bit(p.OutcomeUnknown),
@@ -166,9 +199,7 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 		instant{&p.StartedAt},
 		instant{&p.EndsAt},
 		instant{&p.ExpiresAt},
-		instant{
-			&p.ConfirmBy,
-		},
+		instant{&p.ConfirmBy},
 		flag{&p.HoldsDevice},
 		&p.Step,
 		instant{&p.DueAt},
@@ -220,9 +251,6 @@ func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
 	return false, fmt.Errorf("insert payment %s: its device is held by another timed credit", p.ID)
 }
 
-// errOnly drops a result whose being there is all that matters.
-func errOnly[T any](_ T, err error) error { return err }
-
 // SavePayment stores how a payment stands now.
 func (tx *Tx) SavePayment(p payment.Payment) error {
 	before, err := tx.Payment(p.ID)
@@ -247,8 +275,9 @@ func (tx *Tx) ChangePayment(before, after payment.Payment) error {
 	var set strings.Builder
 	args := make([]any, 0, len(is)+1)
 	for i, name := range mutableNames {
-		if was[i] == is[i] &&
-			!(name == "in_flight" && after.InFlight) { // the claim may have been one of a process that is gone
+		// leaseHeld must replace leaseOrphaned, which reads as the same InFlight.
+		claimed := name == "in_flight" && after.InFlight
+		if was[i] == is[i] && !claimed {
 			continue
 		}
 		if args = append(args, is[i]); len(args) > 1 {

@@ -27,7 +27,8 @@ type Part string
 
 // The parts of the queue.
 const (
-	ForNotehub Part = `(SELECT min(due_at) FROM (SELECT min(due_at) AS due_at FROM payments WHERE ` + notehubSteps + ` AND failures = 0
+	ForNotehub Part = `(SELECT min(due_at) FROM (
+		SELECT min(due_at) AS due_at FROM payments WHERE ` + notehubSteps + ` AND failures = 0
 		UNION ALL SELECT min(due_at) FROM payments WHERE ` + notehubSteps + ` AND failures > 0) AS due)`
 	ForStripe Part = `(SELECT min(due_at) FROM payments WHERE ` + stripeSteps + `)`
 	InTime    Part = `(SELECT min(due_at) FROM payments WHERE ` + waitStep + `)`
@@ -46,7 +47,7 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
-		`SELECT created_at FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND (expires_at IS NULL OR expires_at > $1)
+		`SELECT created_at FROM payments WHERE `+unsentQueued+` AND (expires_at IS NULL OR expires_at > $1)
 		AND failures = 0 AND not_before IS NULL AND unclear = 0 ORDER BY created_at LIMIT 1`,
 		l.Now().UnixMilli(),
 	)
@@ -61,25 +62,29 @@ func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 func (l *Ledger) TriedInVain(ctx context.Context, limit int) ([]payment.Payment, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
-		`SELECT `+paymentColumns+` FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait' AND failures > 0
+		`SELECT `+paymentColumns+` FROM payments WHERE `+unsentQueued+` AND failures > 0
 		ORDER BY created_at LIMIT $1`,
 		limit,
 	)
 	return all(rows, err, scanPayment)
 }
 
+// lateLookup is the age from which a look-up counts as needing attention.
+const lateLookup = 15 * time.Minute
+
 // Stats reads the queue's figures.
 func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT
-		(SELECT count(*) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
-		(SELECT min(created_at) FROM payments WHERE machine = 'queued' AND step <> '' AND step <> 'wait'),
+		(SELECT count(*) FROM payments WHERE `+unsentQueued+`),
+		(SELECT min(created_at) FROM payments WHERE `+unsentQueued+`),
 		(SELECT count(*) FROM payments WHERE attention <> '') + (SELECT count(*) FROM lookups WHERE paid_at < $1),
 		`+string(ForNotehub)+`, `+string(ForStripe)+`, `+string(InTime)+`,
-		(SELECT min(confirm_by) FROM (SELECT min(confirm_by) AS confirm_by FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
-			AND machine = 'fetched' UNION ALL SELECT min(confirm_by) FROM payments WHERE `+inDoubt+`) AS silent),
-		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL
+		(SELECT min(confirm_by) FROM (SELECT min(confirm_by) AS confirm_by FROM payments
+			WHERE `+awaited+` AND machine = 'fetched'
+			UNION ALL SELECT min(confirm_by) FROM payments WHERE `+inDoubt+`) AS silent),
+		(SELECT count(*) FROM (SELECT 1 AS awaited FROM payments WHERE `+awaited+`
 			UNION ALL SELECT 1 FROM payments WHERE `+inDoubt+` LIMIT 1) AS those),
-		`+string(ForLookUp), l.Now().Add(-15*time.Minute).UnixMilli())
+		`+string(ForLookUp), l.Now().Add(-lateLookup).UnixMilli())
 	return one(rows, err, func(row scanner) (s Stats, err error) {
 		err = row.Scan(
 			&s.Queued,
@@ -96,17 +101,23 @@ func (l *Ledger) Stats(ctx context.Context) (s Stats, err error) {
 	})
 }
 
-// A LIMIT of a mere parameter would have SQLite plan the query anew for each value, which takes
-// five times as long as to run it.
+// The parts of the queries below repeat the conditions of the partial indexes word for word,
+// because the databases use a partial index only then. LIMIT $2 + 0 hides the parameter from
+// SQLite, which would otherwise plan the query again for each value. Planning takes five times as
+// long as running.
 const (
-	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND %s 0 AND due_at <= $1 %s ORDER BY due_at LIMIT $2 + 0`
+	due = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND %s 0 AND due_at <= $1 %s
+		ORDER BY due_at LIMIT $2 + 0`
 
 	notehubSteps = `(step = 'note' OR step = 'check_pending' OR step = 'recall')`
 	stripeSteps  = `(step = 'capture' OR step = 'release' OR step = 'refund')`
 	waitStep     = `step = 'wait'`
+	unsentQueued = `machine = 'queued' AND step <> '' AND step <> 'wait'`
+	awaited      = `machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL`
 	inDoubt      = `machine = 'queued' AND vanished = 1 AND confirm_by IS NOT NULL`
-	calledNow    = `in_flight = 1 AND due_at > $1 AND ` + notehubSteps
-	deviceIsFree = `AND NOT EXISTS (SELECT 1 FROM payments AS other WHERE other.device_uid = payments.device_uid AND other.in_flight = 1 AND other.due_at > $1
+	calledNow    = `in_flight = ` + leaseHeld + ` AND due_at > $1 AND ` + notehubSteps
+	deviceIsFree = `AND NOT EXISTS (SELECT 1 FROM payments AS other
+		WHERE other.device_uid = payments.device_uid AND other.in_flight = ` + leaseHeld + ` AND other.due_at > $1
 		AND (other.step = 'note' OR other.step = 'check_pending' OR other.step = 'recall'))`
 )
 
@@ -155,14 +166,12 @@ func (tx *Tx) Called(device string) (bool, error) {
 	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
-// silent are those of a kind whose machines should have been heard of.
-const silent = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND confirm_by <= $1 AND in_flight = 0 ORDER BY confirm_by LIMIT $2 + 0`
+// silent selects payments whose confirmation is overdue.
+const silent = `SELECT ` + paymentColumns + ` FROM payments WHERE %s AND confirm_by <= $1
+	AND in_flight = ` + leaseFree + ` ORDER BY confirm_by LIMIT $2 + 0`
 
 var (
-	silentFetched = fmt.Sprintf(
-		silent,
-		`machine IN ('sent', 'fetched') AND confirm_by IS NOT NULL AND machine = 'fetched'`,
-	)
+	silentFetched = fmt.Sprintf(silent, awaited+` AND machine = 'fetched'`)
 	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
 )
 

@@ -136,6 +136,9 @@ func anys(list []string) []any {
 	return args
 }
 
+// errOnly drops a result whose being there is all that matters.
+func errOnly[T any](_ T, err error) error { return err }
+
 // Found says whether an error means that a row is there: true for nil, false for ErrNotFound, else
 // the error.
 func Found(err error) (bool, error) {
