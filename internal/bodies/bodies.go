@@ -168,11 +168,11 @@ func (b *Budget) giveUp(one *body) {
 	delete(b.open, one)
 	b.coming += len(one.chunks)
 	one.end()
-	b.tell() // it may be waiting itself
+	b.wake() // it may be waiting itself
 }
 
 // tell wakes who waits for a chunk. The caller holds the mutex.
-func (b *Budget) tell() {
+func (b *Budget) wake() {
 	close(b.change)
 	b.change = make(chan struct{})
 }
@@ -201,6 +201,6 @@ func (b *Budget) close(one *body) (given bool) {
 	b.taken -= len(one.chunks)
 	b.spare = append(b.spare, one.chunks[:min(len(one.chunks), max(0, keptChunks-len(b.spare)))]...)
 	one.chunks = nil
-	b.tell()
+	b.wake()
 	return given
 }

@@ -189,7 +189,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
 	}
-	f.observed, err = f.Ledger.Meta(ctx, ledger.FactFleetLoaded)
+	f.observed, err = f.Ledger.Meta(ctx, ledger.MetaFleetLoaded)
 	if f.loaded, err = ledger.Found(err); err != nil {
 		return err
 	}

@@ -255,7 +255,7 @@ func (f *Fleet) take(
 					return err
 				}
 			}
-			return tx.SetMeta(ledger.FactFleetLoaded, tx.Now)
+			return tx.SetMeta(ledger.MetaFleetLoaded, tx.Now)
 		})
 		if err != nil {
 			return r, fmt.Errorf("remove devices: %w", err)

@@ -16,12 +16,12 @@ import (
 const MetaEventsRead = "events_read"
 
 const (
-	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others
+	// metaBackup stamps a copy with when it was made. A ledger that carries it was restored: others
 	// may have gone on since.
-	factBackup = "backup_taken"
-	// factRestored is since when a restored copy is in use, until what it holds was judged
+	metaBackup = "backup_taken"
+	// metaRestored is since when a restored copy is in use, until what it holds was judged
 	// (Restored).
-	factRestored = "restored"
+	metaRestored = "restored"
 )
 
 // ErrPostgres is returned by Backup for a PostgreSQL database, which has tools of its own.
@@ -91,7 +91,7 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 // runOnLedger opens a ledger that may be in use, for one purpose. If nobody uses it, this process
 // may replay the log and remove it, so the log has to belong to the ledger.
 func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error {
-	files, err := hold(path)
+	files, err := lockFiles(path)
 	if errors.Is(err, ErrLocked) {
 		return runOn(ctx, path, "mode=rw&_pragma=busy_timeout(5000)", f) // a running service has checked it
 	}
@@ -124,7 +124,7 @@ func stamp(ctx context.Context) func(*sql.DB) error {
 			return err
 		}
 		const set = `INSERT INTO %s (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), factBackup, time.Now().UnixMilli())
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), metaBackup, time.Now().UnixMilli())
 		if err == nil {
 			_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "cursors"), generationCursor, newGeneration(""))
 		}
@@ -146,23 +146,23 @@ func syncDirectory(path string) error {
 // adoptBackup makes a restored copy a ledger of its own that is born at a time: what was paid
 // before was another's to deliver.
 func (tx *Tx) adoptBackup(at time.Time) error {
-	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
+	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, metaBackup)
 	if err != nil || n == 0 {
 		return err
 	}
-	born, err := tx.Meta(factBorn)
+	born, err := tx.Meta(metaBorn)
 	if err != nil {
 		return err
 	}
 	// What it missed is read from where it had read to, not from its new birth.
-	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(factBorn, at), tx.SetMeta(factRestored, at))
+	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(metaBorn, at), tx.SetMeta(metaRestored, at))
 }
 
 // Restored reads the payments that a restored copy believes to be under way, and that the ledger
 // which it was copied from may have ended since. It returns none for any other ledger. The caller
 // judges each, and then calls SetJudged.
 func (tx *Tx) Restored() ([]payment.Payment, error) {
-	since, err := tx.Meta(factRestored)
+	since, err := tx.Meta(metaRestored)
 	if restored, err := Found(err); !restored || err != nil {
 		return nil, err
 	}
@@ -175,6 +175,6 @@ func (tx *Tx) Restored() ([]payment.Payment, error) {
 
 // SetQuarantined ends what Restored began.
 func (tx *Tx) SetQuarantined() error {
-	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factRestored)
+	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, metaRestored)
 	return err
 }

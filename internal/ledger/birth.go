@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// factBorn is when this ledger was made, by Stripe's clock.
-	factBorn = "born"
-	// FactFleetLoaded is when the devices were last listed completely, by Stripe's clock.
-	FactFleetLoaded = "fleet_loaded"
+	// metaBorn is when this ledger was made, by Stripe's clock.
+	metaBorn = "born"
+	// MetaFleetLoaded is when the devices were last listed completely, by Stripe's clock.
+	MetaFleetLoaded = "fleet_loaded"
 )
 
 // birth is what a ledger knows of the time.
@@ -64,10 +64,10 @@ func (l *Ledger) Settle(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := errors.Join(tx.SetMetaOnce(factBorn, opened), tx.adoptBackup(opened)); err != nil {
+		if err := errors.Join(tx.SetMetaOnce(metaBorn, opened), tx.adoptBackup(opened)); err != nil {
 			return err
 		}
-		born, err = tx.Meta(factBorn)
+		born, err = tx.Meta(metaBorn)
 		return err
 	})
 	// If we stop here, the facts are right, and the next start finds nothing to correct.
@@ -82,10 +82,10 @@ func (l *Ledger) Settle(ctx context.Context) error {
 // storedBirth returns the birth that an earlier process stored, in Unix milliseconds: 0 if there is
 // none or if it was another ledger's.
 func (tx *Tx) storedBirth() (int64, error) {
-	if stamped, err := Found(errOnly(tx.Meta(factBackup))); stamped || err != nil {
+	if stamped, err := Found(errOnly(tx.Meta(metaBackup))); stamped || err != nil {
 		return 0, err
 	}
-	born, err := tx.Meta(factBorn)
+	born, err := tx.Meta(metaBorn)
 	if known, err := Found(err); !known || err != nil {
 		return 0, err
 	}
@@ -108,7 +108,7 @@ const (
 // future would disown every payment until then, and a cursor in the future would skip all events
 // until then.
 func (tx *Tx) correctMeta(opened time.Time) error {
-	born, err := tx.Meta(factBorn)
+	born, err := tx.Meta(metaBorn)
 	known, err := Found(err)
 	if err != nil || !known {
 		return err
@@ -117,7 +117,7 @@ func (tx *Tx) correctMeta(opened time.Time) error {
 		if born, err = tx.earliestTrace(opened); err != nil {
 			return err
 		}
-		if err := tx.SetMeta(factBorn, born); err != nil {
+		if err := tx.SetMeta(metaBorn, born); err != nil {
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func (tx *Tx) correctMeta(opened time.Time) error {
 		again.UnixMilli(), MetaEventsRead, late.UnixMilli()); err != nil {
 		return err
 	}
-	_, err = tx.exec(`UPDATE facts SET value = $1 WHERE value > $1 AND name = $2`, tx.Now.UnixMilli(), FactFleetLoaded)
+	_, err = tx.exec(`UPDATE facts SET value = $1 WHERE value > $1 AND name = $2`, tx.Now.UnixMilli(), MetaFleetLoaded)
 	return err
 }
 
@@ -141,7 +141,7 @@ func (tx *Tx) correctMeta(opened time.Time) error {
 // that has passed is no earlier than the true birth.
 func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 	rows, err := tx.db.query(`SELECT min(at) FROM (SELECT min(value) AS at FROM facts WHERE name = $1 OR name = $2
-		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, MetaEventsRead, FactFleetLoaded)
+		UNION ALL SELECT min(paid_at) FROM payments WHERE posted = 1) AS traces`, MetaEventsRead, MetaFleetLoaded)
 	at, err := one(rows, err, scanInstant)
 	if at.IsZero() || at.After(opened) {
 		at = opened
@@ -172,8 +172,8 @@ func (tx *Tx) ShortenLease(id string, until time.Time) error {
 	return err
 }
 
-// RecordedBy has no payment be recorded in the future, and no look-up be due after a time.
-func (tx *Tx) RecordedBy(lookupsDue time.Time) error {
+// ClampTimes has no payment be recorded in the future, and no look-up be due after a time.
+func (tx *Tx) ClampTimes(lookupsDue time.Time) error {
 	_, err := tx.exec(`UPDATE payments SET created_at = $1 WHERE created_at > $1`, tx.Now.UnixMilli())
 	_, lookupErr := tx.exec(`UPDATE lookups SET due_at = $1 WHERE due_at > $1`, lookupsDue.UnixMilli())
 	return errors.Join(err, lookupErr)

@@ -41,7 +41,7 @@ const generationCursor = "ledger_generation"
 func (w *sharedWriter) enter(generation string, replaced bool) error {
 	err := w.alone(func(tx *Tx) error {
 		if replaced {
-			if err := tx.SetMeta(factBackup, tx.Now); err != nil {
+			if err := tx.SetMeta(metaBackup, tx.Now); err != nil {
 				return err
 			}
 		}

@@ -44,7 +44,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"nonsense that the code would not write is refused":        testNonsenseStatements,
 		"the queue gives what is due for Notehub":                  testDueForNotehub,
 		"the queue gives what is due for Stripe":                   testDueForStripe,
-		"the queue gives what time alone decides":                  testDueInTime,
+		"the queue gives what time alone decides":                  testDueWaits,
 		"machines that should have been heard of":                  testSilentAt,
 		"an answer is awaited of machines that confirm":            testAwaited,
 		"one timed credit holds a device":                          testOccupant,

@@ -45,7 +45,7 @@ func (c *condition) note(err error) error {
 	defer c.mu.Unlock()
 	if c.damaged == nil {
 		c.damaged = err
-		c.tell()
+		c.signal()
 	}
 	return err
 }
@@ -55,7 +55,7 @@ func (c *condition) setMoved(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if (c.moved == nil) != (err == nil) {
-		c.tell()
+		c.signal()
 	}
 	c.moved = err
 }
@@ -66,14 +66,14 @@ func (c *condition) isMoved() bool {
 	return c.moved != nil
 }
 
-func (c *condition) tell() {
+func (c *condition) signal() {
 	select {
 	case c.changed <- struct{}{}:
 	default: // there is news already
 	}
 }
 
-func (c *condition) trouble() error {
+func (c *condition) problem() error {
 	if c == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (c *condition) trouble() error {
 
 // Trouble is what is wrong with the files of an open ledger: they are damaged, or were moved away.
 // Machines must not be sold meanwhile. It returns nil if nothing is, and always for PostgreSQL.
-func (l *Ledger) Trouble() error { return l.condition.trouble() }
+func (l *Ledger) Trouble() error { return l.condition.problem() }
 
 // Damaged reports whether an error of Trouble is about a damaged file, which stays damaged.
 func Damaged(err error) bool { return isDamage(err) }

@@ -285,7 +285,7 @@ func testRestored(t *testing.T, database string) {
 	}
 	restored() // it is no copy
 	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SetMeta("born", noon2020(0)), tx.SetMeta(factBackup, noon2020(1)))
+		return errors.Join(tx.SetMeta("born", noon2020(0)), tx.SetMeta(metaBackup, noon2020(1)))
 	})
 	closeLedger(t, l)
 
@@ -301,7 +301,7 @@ func testRestored(t *testing.T, database string) {
 		if at, err := l.Meta(t.Context(), MetaEventsRead); err != nil || !at.Equal(noon2020(0)) {
 			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
 		}
-		if _, err := l.Meta(t.Context(), factBackup); !errors.Is(err, ErrNotFound) {
+		if _, err := l.Meta(t.Context(), metaBackup); !errors.Is(err, ErrNotFound) {
 			t.Errorf("the stamp: %v; want it taken off", err)
 		}
 		closeLedger(t, l)

@@ -66,7 +66,7 @@ func resolve(path string) (string, error) {
 
 // hold locks a ledger, or returns ErrLocked, and ends a restore that was interrupted. The caller
 // releases the files.
-func hold(path string) (*ledgerFiles, error) {
+func lockFiles(path string) (*ledgerFiles, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return nil, err
@@ -166,18 +166,18 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	}
 	doubt := false
 	if log.Size > 0 {
-		if doubt, err = f.judge(database, log); err != nil {
+		if doubt, err = f.checkLog(database, log); err != nil {
 			return findings{}, err
 		}
 	}
 	var alone findings // what the database says without its log
 	if log.Size > 0 {
-		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
+		if alone, err = f.inspect(ctx, "immutable=1", false); err != nil {
 			alone = findings{} // within a checkpoint it may not be readable
 		}
 	}
 	unclean := log.Size > 0 || (f.known && f.record.State != stateClosed)
-	is, err := f.look(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
+	is, err := f.inspect(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
 	broken := alone.exists && !follows(is.generation, alone.generation)
 	if err != nil && (doubt || broken) {
 		return findings{}, errors.Join(f.foreign(), err)
@@ -202,7 +202,7 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 // judge decides whether a log belongs to the database beside it. It returns an error if the log
 // does not, and doubt if only what is inside can tell. SQLite itself cannot: a log does not name
 // its database.
-func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
+func (f *ledgerFiles) checkLog(database, log fileID) (doubt bool, err error) {
 	r := f.record
 	switch sameLog := r.Log != 0 && r.Log == log.Inode; {
 	case !f.known || r.Database.Inode == 0:
@@ -262,7 +262,7 @@ func readStart(path string, n int) []byte {
 
 // look reads from the database what identifies it. If check is set, or if it is a stamped copy, it
 // checks the file as well.
-func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is findings, err error) {
+func (f *ledgerFiles) inspect(ctx context.Context, settings string, check bool) (is findings, err error) {
 	is.exists = true
 	err = runOn(ctx, f.path, settings, func(db *sql.DB) error {
 		tables := 0
@@ -274,7 +274,7 @@ func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is
 		if tables == 2 {
 			const what = `SELECT EXISTS (SELECT 1 FROM facts WHERE name = $1),
 				coalesce((SELECT value FROM cursors WHERE name = $2), '')`
-			err = db.QueryRowContext(ctx, what, factBackup, generationCursor).Scan(&is.stamped, &is.generation)
+			err = db.QueryRowContext(ctx, what, metaBackup, generationCursor).Scan(&is.stamped, &is.generation)
 		}
 		if err == nil && (check || is.stamped) {
 			is.unchecked, err = quickCheck(ctx, db, checkTimeout)
@@ -506,7 +506,7 @@ func (f *ledgerFiles) touched(database fileID) bool {
 		return false
 	}
 	before := strings.Fields(f.record.Generation)
-	alone, err := f.look(context.Background(), "immutable=1", false)
+	alone, err := f.inspect(context.Background(), "immutable=1", false)
 	return err == nil && len(before) > 1 && slices.Contains(before[1:], generationName(alone.generation))
 }
 

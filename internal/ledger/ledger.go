@@ -146,7 +146,7 @@ const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pr
 const readers = 4
 
 func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
-	files, err := hold(path)
+	files, err := lockFiles(path)
 	if err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
 		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
 		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
-		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
+		{"what time alone decides", func() error { return second(tx.DueWaits(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
 		{"the machines that may have what was never taken", func() error { return second(tx.InDoubtAt(noon(), 10)).err }, "payments_in_doubt"},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
@@ -127,7 +127,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"an attempt", func() error {
 			return tx.AddAttempt(testPayment("new").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
 		}, ""},
-		{"a call under way", func() error { return second(tx.Called("dev:1")).err }, "payments_in_flight"},
+		{"a call under way", func() error { return second(tx.CallUnderWay("dev:1")).err }, "payments_in_flight"},
 		{"a repeated event", func() error {
 			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
 		}, ""},
@@ -144,12 +144,12 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
 		{"the attempts of some payments", func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err }, "attempts_of_payment"},
-		{"a request", func() error { return second(l.Begun(t.Context(), "x")).err }, ""},
+		{"a request", func() error { return second(l.HasRequest(t.Context(), "x")).err }, ""},
 		{"beginning a request", func() error {
 			_, _, err := tx.BeginRequest("key:1", "x")
 			return errors.Join(err, tx.AnswerRequest("key:1", "y"))
 		}, ""},
-		{"a session that was made", func() error { return second(l.Made(t.Context(), "x")).err }, ""},
+		{"a session that was made", func() error { return second(l.HasSession(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},

@@ -180,7 +180,7 @@ func testStats(t *testing.T, database string) {
 		NextLookup:     noon2020(8),
 	}
 	wantStats("with the failed one due first", want)
-	if oldest, err := l.OldestWaiting(t.Context()); err != nil || !oldest.Equal(noon2020(2)) {
+	if oldest, err := l.OldestUntried(t.Context()); err != nil || !oldest.Equal(noon2020(2)) {
 		t.Errorf("the oldest that has not run out and was not tried is of %v (%v); want %v", oldest, err, noon2020(2))
 	}
 

@@ -41,10 +41,10 @@ func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// OldestWaiting is when the oldest queued credit was recorded that has not run out and that nobody
+// OldestUntried is when the oldest queued credit was recorded that has not run out and that nobody
 // has tried to send; zero if there is none. One that was tried waits for its device or for Notehub,
 // and says nothing of how long the queue is.
-func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
+func (l *Ledger) OldestUntried(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
 		`SELECT created_at FROM payments WHERE `+unsentQueued+` AND (expires_at IS NULL OR expires_at > $1)
@@ -58,8 +58,8 @@ func (l *Ledger) OldestWaiting(ctx context.Context) (time.Time, error) {
 	return oldest, err
 }
 
-// TriedInVain reads the oldest queued credits whose calls failed, up to limit.
-func (l *Ledger) TriedInVain(ctx context.Context, limit int) ([]payment.Payment, error) {
+// QueuedWithFailures reads the oldest queued credits whose calls failed, up to limit.
+func (l *Ledger) QueuedWithFailures(ctx context.Context, limit int) ([]payment.Payment, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
 		`SELECT `+paymentColumns+` FROM payments WHERE `+unsentQueued+` AND failures > 0
@@ -126,7 +126,7 @@ var (
 	dueNotehubAgain = fmt.Sprintf(due, notehubSteps, "failures >", deviceIsFree)
 	dueStripeFresh  = fmt.Sprintf(due, stripeSteps, "money_failures =", "")
 	dueStripeAgain  = fmt.Sprintf(due, stripeSteps, "money_failures >", "")
-	dueInTime       = fmt.Sprintf(due, waitStep, "failures =", "")
+	dueWaits       = fmt.Sprintf(due, waitStep, "failures =", "")
 )
 
 func (tx *Tx) due(query string, limit int) ([]payment.Payment, error) {
@@ -153,11 +153,11 @@ func (tx *Tx) DueForStripe(again bool, limit int) ([]payment.Payment, error) {
 	return tx.due(dueStripeFresh, limit)
 }
 
-// DueInTime reads up to limit payments that were waiting for a time that has come.
-func (tx *Tx) DueInTime(limit int) ([]payment.Payment, error) { return tx.due(dueInTime, limit) }
+// DueWaits reads up to limit payments that were waiting for a time that has come.
+func (tx *Tx) DueWaits(limit int) ([]payment.Payment, error) { return tx.due(dueWaits, limit) }
 
 // Called says whether this process has a call to Notehub for a device under way.
-func (tx *Tx) Called(device string) (bool, error) {
+func (tx *Tx) CallUnderWay(device string) (bool, error) {
 	rows, err := tx.db.query(
 		`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
 		tx.Now.UnixMilli(),

@@ -75,7 +75,7 @@ func testDueForStripe(t *testing.T, database string) {
 	wantSessions(
 		t,
 		"what only waits",
-		inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(99) }),
+		inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueWaits(99) }),
 		"for_time",
 	)
 
@@ -86,7 +86,7 @@ func testDueForStripe(t *testing.T, database string) {
 	}
 }
 
-func testDueInTime(t *testing.T, database string) {
+func testDueWaits(t *testing.T, database string) {
 	l := open(t, database)
 	insert(
 		t,
@@ -97,7 +97,7 @@ func testDueInTime(t *testing.T, database string) {
 		at("a_call", payment.StepPostNote, noon2020(0)),
 	)
 	due := func(limit int) reading[[]payment.Payment] {
-		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueInTime(limit) })
+		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueWaits(limit) })
 	}
 	wantSessions(t, "all", due(99), "first", "second")
 	wantSessions(t, "one", due(1), "first")

@@ -35,7 +35,7 @@ func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, er
 }
 
 // Begun reports whether the request with an id was done within RequestsKept.
-func (l *Ledger) Begun(ctx context.Context, id string) (bool, error) {
+func (l *Ledger) HasRequest(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`,
 		id, l.Now().Add(-RequestsKept).UnixMilli())
 	return Found(errOnly(one(rows, err, scanInstant)))

@@ -36,7 +36,7 @@ func testRequests(t *testing.T, database string) {
 		t.Errorf("another request: %v; want ErrOtherRequest", err)
 	}
 	for id, want := range map[string]bool{"key:1": true, "key:2": false} {
-		if known, err := l.Begun(t.Context(), id); err != nil || known != want {
+		if known, err := l.HasRequest(t.Context(), id); err != nil || known != want {
 			t.Errorf("%s begun: %v, %v; want %v", id, known, err, want)
 		}
 	}
@@ -82,11 +82,11 @@ func TestRequestsAreForgottenAfterADay(t *testing.T) {
 		}
 		begin("key:1")
 		time.Sleep(RequestsKept - time.Second)
-		if known, err := l.Begun(t.Context(), "key:1"); !begin("key:1") || !known || err != nil {
+		if known, err := l.HasRequest(t.Context(), "key:1"); !begin("key:1") || !known || err != nil {
 			t.Errorf("forgotten before its time: %v, %v", known, err)
 		}
 		time.Sleep(2 * time.Second)
-		if known, err := l.Begun(t.Context(), "key:1"); known || err != nil {
+		if known, err := l.HasRequest(t.Context(), "key:1"); known || err != nil {
 			t.Errorf("after a day: begun %v, %v; want it forgotten", known, err)
 		}
 		if begin("key:2"); len(names(t, l.reads.DB, `SELECT id FROM requests`)) != 1 {

@@ -27,7 +27,7 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	if IsPostgres(database) {
 		return "", ErrPostgres
 	}
-	files, err := hold(database)
+	files, err := lockFiles(database)
 	if err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 		kept += r.Replaced
 	}
 	if err := files.replace(); err != nil {
-		return "", errors.Join(err, files.takeBack(before))
+		return "", errors.Join(err, files.undo(before))
 	}
 	return kept, nil
 }
@@ -184,7 +184,7 @@ func (f *ledgerFiles) replace() error {
 // takeBack leaves the ledger as it was if replace could not move the earlier database, for example
 // because that file alone is mounted here. Otherwise each start would try in vain to finish the
 // restore.
-func (f *ledgerFiles) takeBack(before record) error {
+func (f *ledgerFiles) undo(before record) error {
 	ending := f.record.Replaced
 	if _, err := os.Lstat(f.path + ending); err == nil {
 		return nil // the earlier database was moved, and the next start does the rest

@@ -211,7 +211,7 @@ func TestAnInterruptedRestore(t *testing.T) {
 	const ending = ".replaced-then"
 	announce := func(t *testing.T, path, copied string) {
 		write(t, path+restoring, read(t, copied))
-		files, err := hold(path)
+		files, err := lockFiles(path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -84,7 +84,7 @@ func (tx *Tx) Session(id string) (Session, error) {
 }
 
 // Made reports whether a session was made for a purchase here.
-func (l *Ledger) Made(ctx context.Context, id string) (bool, error) {
+func (l *Ledger) HasSession(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT ends_at FROM sessions WHERE id = $1`, id)
 	return Found(errOnly(one(rows, err, scanInstant)))
 }

@@ -216,7 +216,7 @@ func (c *Console) requireForm(h handler) handler {
 		}
 		// What follows could have other objections to a second press, such as an amount that is
 		// back already.
-		twice, err := c.Ledger.Begun(r.Context(), formToken(r))
+		twice, err := c.Ledger.HasRequest(r.Context(), formToken(r))
 		if err == nil && !twice {
 			err = h(w, r)
 		}
