@@ -11,24 +11,24 @@ import (
 )
 
 var (
-	// errDamaged means that a check has found a damaged database.
+	// errDamaged means that a check found a damaged database.
 	errDamaged = errors.New("the database is damaged")
-	// errMoved means that what is written would not be found by the next start.
+	// errMoved means that the next start would not find what this process writes.
 	errMoved = errors.New("nothing more is recorded in this ledger; put its files back, " +
 		"or stop notepay and run notepay restore COPY")
 )
 
-// isDamage reports whether an error says that a SQLite file is damaged: SQLITE_CORRUPT and
-// SQLITE_NOTADB (sqlite.org/rescode.html).
+// isDamage reports whether err means a damaged SQLite file: SQLITE_CORRUPT or SQLITE_NOTADB
+// (sqlite.org/rescode.html).
 func isDamage(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return errors.Is(err, errDamaged) || (ok && (e.Code()&0xff == 11 || e.Code()&0xff == 26))
 }
 
-// condition is what is wrong with an open ledger. Damage stays until the ledger is opened again. A
-// nil *condition keeps nothing.
+// condition holds what is wrong with an open ledger. Damage stays until the ledger is opened again.
+// A nil *condition holds nothing.
 type condition struct {
-	changed chan struct{} // holds one element when there is news
+	changed chan struct{} // holds one element after a change
 
 	mu             sync.Mutex
 	damaged, moved error
@@ -36,7 +36,7 @@ type condition struct {
 
 func newCondition() *condition { return &condition{changed: make(chan struct{}, 1)} }
 
-// note keeps an error if it is about damage, and returns it.
+// note records err if it means damage, and returns err.
 func (c *condition) note(err error) error {
 	if err == nil || c == nil || !isDamage(err) {
 		return err
@@ -50,7 +50,7 @@ func (c *condition) note(err error) error {
 	return err
 }
 
-// setMoved keeps whether the files are those that were opened.
+// setMoved records whether the files are still the ones that were opened.
 func (c *condition) setMoved(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *condition) isMoved() bool {
 func (c *condition) signal() {
 	select {
 	case c.changed <- struct{}{}:
-	default: // there is news already
+	default: // a change is signaled already
 	}
 }
 
@@ -85,18 +85,18 @@ func (c *condition) problem() error {
 	return c.moved
 }
 
-// Trouble is what is wrong with the files of an open ledger: they are damaged, or were moved away.
-// Machines must not be sold meanwhile. It returns nil if nothing is, and always for PostgreSQL.
+// Trouble returns what is wrong with the files of an open ledger: they are damaged or were moved
+// away. Sales must stop meanwhile. It returns nil if nothing is wrong, and always for PostgreSQL.
 func (l *Ledger) Trouble() error { return l.condition.problem() }
 
-// Damaged reports whether an error of Trouble is about a damaged file, which stays damaged.
+// Damaged reports whether an error of Trouble means a damaged file. Damage is permanent.
 func Damaged(err error) bool { return isDamage(err) }
 
-// watchInterval is how soon it is noticed that a ledger was moved away while nobody writes to it.
-// Writes notice it by themselves.
+// watchInterval is how often Watch checks whether an idle ledger was moved away. Each write checks
+// the same.
 const watchInterval = time.Second
 
-// Watch calls report with each change of Trouble, until ctx ends. It also finishes the check of a
+// Watch calls report after each change of Trouble until ctx ends. It also finishes the check of a
 // large ledger that was not closed.
 func (l *Ledger) Watch(ctx context.Context, report func(error)) {
 	if l.files == nil {
@@ -129,11 +129,11 @@ func (l *Ledger) Watch(ctx context.Context, report func(error)) {
 	}
 }
 
-// observedRows notices damage that SQLite comes upon while the rows are read.
+// observedRows records damage that SQLite finds while rows are read.
 type observedRows struct {
 	*sql.Rows
 	condition *condition
 }
 
-// Err returns what ended the rows early.
+// Err returns the error that ended the rows early.
 func (r observedRows) Err() error { return r.condition.note(r.Rows.Err()) }

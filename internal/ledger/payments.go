@@ -10,7 +10,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// Payment reads a payment by its credit id, session id or payment intent, or returns ErrNotFound.
+// Payment reads a payment by its credit id, session id or PaymentIntent id, or returns ErrNotFound.
 func (l *Ledger) Payment(ctx context.Context, key string) (payment.Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE id = $1
 		UNION SELECT `+paymentColumns+` FROM payments WHERE session_id = $1
@@ -18,15 +18,15 @@ func (l *Ledger) Payment(ctx context.Context, key string) (payment.Payment, erro
 	return one(rows, err, scanPayment)
 }
 
-// PaymentOfToken reads a payment by the token of its payer's page, or returns ErrNotFound.
+// PaymentOfToken reads a payment by the token of its customer's page, or returns ErrNotFound.
 func (l *Ledger) PaymentOfToken(ctx context.Context, token string) (payment.Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE token = $1`, token)
 	return one(rows, err, scanPayment)
 }
 
-// PaymentsOfTokens reads those of the payments that there are, in any order, in one query: for one
-// that is read by itself most of the time goes into its statement. There may be some hundred
-// tokens.
+// PaymentsOfTokens reads the existing payments among up to some hundred tokens, in no particular
+// order. One query for all is faster, because most of the time of a small query goes into its
+// statement.
 func (l *Ledger) PaymentsOfTokens(ctx context.Context, tokens []string) ([]payment.Payment, error) {
 	if len(tokens) == 0 {
 		return nil, nil
@@ -42,7 +42,7 @@ func (l *Ledger) Occupant(ctx context.Context, device string) (payment.Payment, 
 	return one(rows, err, scanPayment)
 }
 
-// Occupants reads the payments whose timed credits hold their devices.
+// Occupants reads all payments whose timed credits hold their devices.
 func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+paymentColumns+` FROM payments WHERE occupies = 1`)
 	return all(rows, err, scanPayment)
@@ -57,7 +57,7 @@ func (l *Ledger) Occupants(ctx context.Context) ([]payment.Payment, error) {
 //	money_at          FundsAt               since when the money is there
 //	money_not_before  FundsBackoffUntil     backoff of calls to Stripe
 //	money_failures    FundsFailures         failed calls to Stripe in a row
-//	machine           Delivery              how far the credit has come to the machine
+//	machine           Delivery              progress of the credit to the machine
 //	machine_at        DeliveryAt            since when the credit is there
 //	code              MachineCode           the machine's own code, such as E-DOOR
 //	attention         ReviewReason          why a person has to review the payment
@@ -103,7 +103,7 @@ var insertPayment = `INSERT INTO payments (` + paymentColumns + `) VALUES (` + p
 
 var mutableNames = strings.Split(strings.Join(strings.Fields(mutableColumns), ""), ",")
 
-// immutable returns the values of the columns that never change.
+// immutable returns the values of immutableColumns, in their order.
 func immutable(p *payment.Payment) []any {
 	return []any{
 		p.ID,
@@ -121,7 +121,7 @@ func immutable(p *payment.Payment) []any {
 	}
 }
 
-// mutable returns the values of the columns that show how a payment stands.
+// mutable returns the values of mutableColumns, in their order.
 func mutable(p *payment.Payment) []any {
 	return []any{
 		p.DeviceName,
@@ -231,19 +231,15 @@ func scanPayment(s scanner) (p payment.Payment, err error) {
 	return p, err
 }
 
-// InsertPayment stores a new payment, or returns false if its session or payment intent has one
-// already.
+// InsertPayment inserts a payment. It returns false if the session or the PaymentIntent already has
+// one.
 func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
 	n, err := tx.exec(insertPayment, append(immutable(&p), mutable(&p)...)...)
 	if err != nil || n == 1 {
 		return n == 1, err
 	}
-	rows, err := tx.db.query(
-		`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`,
-		p.ID,
-		p.SessionID,
-		nullable(p.PaymentIntent),
-	)
+	rows, err := tx.db.query(`SELECT created_at FROM payments WHERE id = $1 OR session_id = $2 OR payment_intent = $3`,
+		p.ID, p.SessionID, nullable(p.PaymentIntent))
 	known, err := all(rows, err, scanInstant)
 	if len(known) > 0 || err != nil {
 		return false, err
@@ -251,7 +247,7 @@ func (tx *Tx) InsertPayment(p payment.Payment) (inserted bool, err error) {
 	return false, fmt.Errorf("insert payment %s: its device is held by another timed credit", p.ID)
 }
 
-// SavePayment stores how a payment stands now.
+// SavePayment reads the stored payment and writes the columns that differ.
 func (tx *Tx) SavePayment(p payment.Payment) error {
 	before, err := tx.Payment(p.ID)
 	if err != nil {
@@ -260,9 +256,9 @@ func (tx *Tx) SavePayment(p payment.Payment) error {
 	return tx.ChangePayment(before, p)
 }
 
-// ChangePayment stores what has changed of a payment that was read in this transaction: a step of
-// one changes a few columns, and what is not written costs no index anything. Since when machine
-// and money are where they are is kept here, for it is seen here alone.
+// ChangePayment writes the columns that differ between before, as read in this transaction, and
+// after. One step changes few columns, and unwritten columns cost no index update. ChangePayment
+// alone maintains DeliveryAt and FundsAt.
 func (tx *Tx) ChangePayment(before, after payment.Payment) error {
 	after.DeliveryAt, after.FundsAt = before.DeliveryAt, before.FundsAt
 	if after.Delivery != before.Delivery {
@@ -296,8 +292,8 @@ func (tx *Tx) ChangePayment(before, after payment.Payment) error {
 	return err
 }
 
-// SetCharge stores the last four digits of the card that paid and the URL of Stripe's receipt,
-// which Stripe may tell later than the payment.
+// SetCharge stores the card's last four digits and the URL of Stripe's receipt. Stripe may send
+// them later than the payment.
 func (tx *Tx) SetCharge(id, last4, receiptURL string) error {
 	_, err := tx.exec(`UPDATE payments SET card_last4 = $1, receipt_url = $2 WHERE id = $3`, last4, receiptURL, id)
 	return err
@@ -309,7 +305,7 @@ func (tx *Tx) Payment(id string) (payment.Payment, error) {
 	return one(rows, err, scanPayment)
 }
 
-// PaymentOfIntent reads a payment by its payment intent, or returns ErrNotFound.
+// PaymentOfIntent reads a payment by its PaymentIntent id, or returns ErrNotFound.
 func (tx *Tx) PaymentOfIntent(intent string) (payment.Payment, error) {
 	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE payment_intent = $1`, intent)
 	return one(rows, err, scanPayment)
@@ -323,12 +319,9 @@ func (tx *Tx) Occupant(device string) (payment.Payment, error) {
 	return one(rows, err, scanPayment)
 }
 
-// LastOfDevice reads up to limit payments of a device, the newest first.
+// LastOfDevice reads up to limit payments of a device, newest first.
 func (tx *Tx) LastOfDevice(device string, limit int) ([]payment.Payment, error) {
-	rows, err := tx.db.query(
-		`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1 ORDER BY created_at DESC, id DESC LIMIT $2 + 0`,
-		device,
-		limit,
-	)
+	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE device_uid = $1`+newestFirst+`$2 + 0`,
+		device, limit)
 	return all(rows, err, scanPayment)
 }

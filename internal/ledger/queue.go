@@ -9,20 +9,20 @@ import (
 	"notepay/internal/payment"
 )
 
-// Stats is what /health and the selling rules ask of the ledger.
+// Stats are the figures of the queue for /health and for the decision to stop selling.
 type Stats struct {
 	Queued         int
-	OldestQueued   time.Time // when it was recorded; zero if none is queued
-	NeedsAttention int       // payments, and sessions that could not be looked up for a quarter of an hour
-	NextNotehub    time.Time // when the next step of a payment is due, by whom it calls; zero if none is
+	OldestQueued   time.Time // recording time; zero if none is queued
+	NeedsAttention int       // payments to review, and late look-ups
+	NextNotehub    time.Time // when the next call to Notehub is due; zero if there is none
 	NextStripe     time.Time
-	NextWait       time.Time // when time alone decides the next; zero if nothing waits
-	NextLookup     time.Time // when the next session is to be looked up; zero if none is
-	NextSilent     time.Time // when the next machine should have been heard of; zero if none is expected to answer
-	Awaited        bool      // a machine has, or may fetch, a note that it is expected to confirm
+	NextWait       time.Time // when the next wait ends; zero if there is none
+	NextLookup     time.Time // when the next look-up is due; zero if there is none
+	NextSilent     time.Time // the earliest deadline of a confirmation; zero if there is none
+	Awaited        bool      // a machine that confirms has, or may fetch, a note
 }
 
-// Part is a part of the queue: by whom its next step calls.
+// Part selects a part of the queue by the vendor of the next step.
 type Part string
 
 // The parts of the queue.
@@ -35,15 +35,16 @@ const (
 	ForLookUp Part = `(SELECT min(due_at) FROM lookups)`
 )
 
-// NextDue is when the next step of a part of the queue is due; zero if none is.
+// NextDue returns when the next step of a part of the queue is due. It returns the zero time if the
+// part is empty.
 func (l *Ledger) NextDue(ctx context.Context, p Part) (time.Time, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+string(p))
 	return one(rows, err, scanInstant)
 }
 
-// OldestUntried is when the oldest queued credit was recorded that has not run out and that nobody
-// has tried to send; zero if there is none. One that was tried waits for its device or for Notehub,
-// and says nothing of how long the queue is.
+// OldestUntried returns the recording time of the oldest queued credit that is valid and has no
+// failed call. It returns the zero time if there is none. A credit with a failed call waits for its
+// device or for Notehub, and says nothing about the length of the queue.
 func (l *Ledger) OldestUntried(ctx context.Context) (time.Time, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
@@ -58,7 +59,7 @@ func (l *Ledger) OldestUntried(ctx context.Context) (time.Time, error) {
 	return oldest, err
 }
 
-// QueuedWithFailures reads the oldest queued credits whose calls failed, up to limit.
+// QueuedWithFailures reads up to limit queued credits with failed calls, oldest first.
 func (l *Ledger) QueuedWithFailures(ctx context.Context, limit int) ([]payment.Payment, error) {
 	rows, err := l.reads.QueryContext(
 		ctx,
@@ -126,7 +127,7 @@ var (
 	dueNotehubAgain = fmt.Sprintf(due, notehubSteps, "failures >", deviceIsFree)
 	dueStripeFresh  = fmt.Sprintf(due, stripeSteps, "money_failures =", "")
 	dueStripeAgain  = fmt.Sprintf(due, stripeSteps, "money_failures >", "")
-	dueWaits       = fmt.Sprintf(due, waitStep, "failures =", "")
+	dueWaits        = fmt.Sprintf(due, waitStep, "failures =", "")
 )
 
 func (tx *Tx) due(query string, limit int) ([]payment.Payment, error) {
@@ -134,9 +135,9 @@ func (tx *Tx) due(query string, limit int) ([]payment.Payment, error) {
 	return all(rows, err, scanPayment)
 }
 
-// DueForNotehub reads up to limit payments whose next step is a due call to Notehub, the longest
-// due first: those whose last call came to nothing if again is set, else the others. Devices with a
-// call of this process under way are left out.
+// DueForNotehub reads up to limit payments with a due call to Notehub, the earliest due first. If
+// again is set it reads those whose last call failed, otherwise the others. It leaves out devices
+// with a running call of this process.
 func (tx *Tx) DueForNotehub(again bool, limit int) ([]payment.Payment, error) {
 	if again {
 		return tx.due(dueNotehubAgain, limit)
@@ -144,8 +145,7 @@ func (tx *Tx) DueForNotehub(again bool, limit int) ([]payment.Payment, error) {
 	return tx.due(dueNotehubFresh, limit)
 }
 
-// DueForStripe reads up to limit payments whose next step is a due call to Stripe, in the same two
-// parts.
+// DueForStripe reads up to limit payments with a due call to Stripe, in the same two parts.
 func (tx *Tx) DueForStripe(again bool, limit int) ([]payment.Payment, error) {
 	if again {
 		return tx.due(dueStripeAgain, limit)
@@ -153,16 +153,13 @@ func (tx *Tx) DueForStripe(again bool, limit int) ([]payment.Payment, error) {
 	return tx.due(dueStripeFresh, limit)
 }
 
-// DueWaits reads up to limit payments that were waiting for a time that has come.
+// DueWaits reads up to limit payments whose wait has ended.
 func (tx *Tx) DueWaits(limit int) ([]payment.Payment, error) { return tx.due(dueWaits, limit) }
 
-// Called says whether this process has a call to Notehub for a device under way.
+// CallUnderWay reports whether this process has a running call to Notehub for a device.
 func (tx *Tx) CallUnderWay(device string) (bool, error) {
-	rows, err := tx.db.query(
-		`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
-		tx.Now.UnixMilli(),
-		device,
-	)
+	rows, err := tx.db.query(`SELECT due_at FROM payments WHERE `+calledNow+` AND device_uid = $2 LIMIT 1`,
+		tx.Now.UnixMilli(), device)
 	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
@@ -175,15 +172,14 @@ var (
 	silentInDoubt = fmt.Sprintf(silent, inDoubt+` AND unclear = 0`)
 )
 
-// SilentAt reads up to limit payments whose machines have the note and should have been heard of by
-// asOf.
+// SilentAt reads up to limit payments whose machines have the note and did not confirm it by asOf.
 func (tx *Tx) SilentAt(asOf time.Time, limit int) ([]payment.Payment, error) {
 	rows, err := tx.db.query(silentFetched, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)
 }
 
-// InDoubtAt reads up to limit payments that Notehub never said yes to, and whose machines should
-// have been heard of by asOf if they have them.
+// InDoubtAt reads up to limit payments whose note Notehub never accepted for certain, and whose
+// machines did not confirm it by asOf.
 func (tx *Tx) InDoubtAt(asOf time.Time, limit int) ([]payment.Payment, error) {
 	rows, err := tx.db.query(silentInDoubt, asOf.UnixMilli(), limit)
 	return all(rows, err, scanPayment)

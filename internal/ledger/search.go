@@ -34,7 +34,7 @@ type Filter struct {
 // MaxScan is the bound for a search that a person waits for.
 const MaxScan = 10_000
 
-// query collects conditions and their values.
+// query collects conditions and their arguments.
 type query struct {
 	conditions []string
 	args       []any
@@ -48,7 +48,7 @@ func (q *query) add(condition string, values ...any) {
 	q.conditions = append(q.conditions, condition)
 }
 
-// in is true for rows whose column holds one of the values.
+// in adds the condition that a column holds one of the values.
 func in[T ~string](q *query, column string, values []T) {
 	list := make([]any, len(values))
 	for i, v := range values {
@@ -64,8 +64,8 @@ func (q *query) where() string {
 	return ` WHERE ` + strings.Join(q.conditions, " AND ")
 }
 
-// from is the query from a place in the order of time on. There is but one such bound: with two,
-// the database might go by the other.
+// from returns the query with a lower bound in the order of time. A query has only one such bound,
+// because with two the database may search by the wrong one.
 func (q *query) from(time string, p position) query {
 	bound := query{slices.Clone(q.conditions), slices.Clone(q.args)}
 	bound.add("("+time+", id) >= (?, ?)", p.at, p.id)
@@ -178,8 +178,7 @@ func (f *Filter) examined(q *query) {
 // ErrCursor is returned for a cursor that no earlier call returned.
 var ErrCursor = errors.New("no such cursor")
 
-// position is where a row stands in a list in the order of time; those of the same millisecond are
-// in the order of their ids.
+// position is the place of a row in a list ordered by time and then by id.
 type position struct {
 	at int64 // Unix milliseconds
 	id string
@@ -189,7 +188,7 @@ func positionOf(p payment.Payment) position { return position{p.CreatedAt.UnixMi
 
 func scanPosition(row scanner) (p position, err error) { return p, row.Scan(&p.at, &p.id) }
 
-// String is the place as a cursor.
+// String returns the position as a cursor.
 func (p position) String() string { return fmt.Sprintf("%d-%s", p.at, p.id) }
 
 func parseCursor(cursor string) (p position, err error) {

@@ -39,10 +39,10 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 		})
 	})
 	t.Run("the readers', all open at once", func(t *testing.T) {
-		if got := l.reads.Stats().MaxOpenConnections; got != readers {
-			t.Errorf("the readers may open %d connections; want %d", got, readers)
+		if got := l.reads.Stats().MaxOpenConnections; got != maxReaders {
+			t.Errorf("the readers may open %d connections; want %d", got, maxReaders)
 		}
-		for range readers {
+		for range maxReaders {
 			conn, err := l.reads.Conn(t.Context())
 			if err != nil {
 				t.Fatal(err)
