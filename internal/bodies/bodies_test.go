@@ -52,7 +52,7 @@ func hangs(t *testing.T, b *Budget, size int) (ended <-chan error) {
 
 func (b *Budget) idle(t *testing.T) {
 	t.Helper()
-	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > keptChunks {
+	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > maxSpareChunks {
 		t.Errorf(
 			"%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
 			b.taken,
@@ -67,7 +67,7 @@ func (b *Budget) idle(t *testing.T) {
 func TestReadReturnsWhatWasSent(t *testing.T) {
 	t.Parallel()
 	b := New(mebibyte)
-	for _, size := range []int{0, 1, 4 << 10, chunk - 1, chunk, chunk + 1, 3 * chunk, mebibyte - 1, mebibyte} {
+	for _, size := range []int{0, 1, 4 << 10, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, mebibyte - 1, mebibyte} {
 		want := make([]byte, size)
 		for i := range want {
 			want[i] = byte(i * 7 >> 3)
@@ -103,7 +103,7 @@ func TestReadReturnsWhatWasSent(t *testing.T) {
 
 func TestReadGivesUpWhoHangs(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"with much": mebibyte - 1, "with some": 5 * chunk, "with little": 1000} {
+	for name, size := range map[string]int{"with much": mebibyte - 1, "with some": 5 * chunkSize, "with little": 1000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {

@@ -140,7 +140,7 @@ func TestMonitorStorage(t *testing.T) {
 		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *board) {
 			l.set(func() { l.roomy = full })
 			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
-			pass(failingProbeInterval + lookInterval)
+			pass(failingProbeInterval + checkInterval)
 			stopped(t, board, true, "after the first failure")
 		},
 		"one failed write is an accident": func(t *testing.T, l *scripted, m *Monitor, board *board) {
@@ -208,7 +208,7 @@ func TestMonitorStorage(t *testing.T) {
 			hang := make(chan struct{})
 			l.set(func() { l.small, l.hang = nil, hang })
 			under, _ := m.begin(t.Context(), false)
-			pass(failingProbeInterval + lookInterval/2)
+			pass(failingProbeInterval + checkInterval/2)
 			l.set(func() { l.hang = nil })
 			close(hang)
 			<-under

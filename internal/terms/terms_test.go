@@ -54,9 +54,9 @@ func TestPrices(t *testing.T) {
 		{"price_1,price_1", []string{"price_1"}, "twice"},
 		{"prod_1,price_1", []string{"price_1"}, `"prod_1"`},
 		{"price_", nil, `"price_"`},
-		{"PRICE_1", nil, "no price id"},
-		{"price_1;price_2", nil, "no price id"},
-		{"price_" + strings.Repeat("x", 201), nil, "no price id"},
+		{"PRICE_1", nil, "not a price id"},
+		{"price_1;price_2", nil, "not a price id"},
+		{"price_" + strings.Repeat("x", 201), nil, "not a price id"},
 		{" , ", nil, "names no price"},
 	} {
 		ids, wrong := Prices(c.text)
