@@ -31,7 +31,7 @@ func newSender(t *testing.T) sender {
 
 func (s sender) SetReadDeadline(at time.Time) error { return s.near.SetReadDeadline(at) }
 
-// reads reads the body, and ends the request as a server would.
+// reads reads the body, and closes the pipe as a server would.
 func (s sender) reads(b *Budget) ([]byte, error) {
 	r := httptest.NewRequest("POST", "/", s.near)
 	text, err := b.Read(s, r)
@@ -39,14 +39,14 @@ func (s sender) reads(b *Budget) ([]byte, error) {
 	return text, err
 }
 
-// hangs sends some bytes, and no more.
+// hangs sends size bytes, and then nothing more.
 func hangs(t *testing.T, b *Budget, size int) (ended <-chan error) {
 	s, result := newSender(t), make(chan error, 1)
 	go func() {
 		_, err := s.reads(b)
 		result <- err
 	}()
-	_, _ = s.far.Write(bytes.Repeat([]byte("x"), size)) // fails for who is given up
+	_, _ = s.far.Write(bytes.Repeat([]byte("x"), size)) // fails for an evicted body
 	return result
 }
 
@@ -101,7 +101,7 @@ func TestReadReturnsWhatWasSent(t *testing.T) {
 	b.idle(t)
 }
 
-func TestReadGivesUpWhoHangs(t *testing.T) {
+func TestReadEvictsHangingSenders(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"with much": mebibyte - 1, "with some": 5 * chunkSize, "with little": 1000} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestReadGivesUpWhoHangs(t *testing.T) {
 	}
 }
 
-// Who sends a byte now and then does not keep a share for ever.
+// A sender of single bytes does not keep its share beyond the timeout.
 func TestReadOfASlowSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -163,12 +163,12 @@ func TestReadOfASlowSender(t *testing.T) {
 		if _, err := s.reads(b); !errors.Is(err, ErrSlow) || time.Since(began) != timeout {
 			t.Errorf("%v after %s; want ErrSlow after %s", err, time.Since(began), timeout)
 		}
-		time.Sleep(2 * time.Second) // the sender learns of it
+		time.Sleep(2 * time.Second) // until the sender notices
 		b.idle(t)
 	})
 }
 
-// Many at once that all want more than there is: some are given up, and none waits for ever.
+// When many senders together exceed the budget, some are evicted, and none waits forever.
 func TestReadUnderPressure(t *testing.T) {
 	t.Parallel()
 	b := New(mebibyte)

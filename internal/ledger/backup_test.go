@@ -13,7 +13,7 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestABackupOfALedgerInUse(t *testing.T) {
+func TestBackupOfALedgerInUse(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	l := open(t, path)
@@ -65,7 +65,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 		len(read.got) != len(list) {
 		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
 	}
-	// The ledger that was copied goes on as it is.
+	// The original ledger is not changed.
 	closeLedger(t, l)
 	l = open(t, path)
 	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
@@ -74,7 +74,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 	}
 }
 
-func TestABackupThatCannotBeMade(t *testing.T) {
+func TestBackupFailures(t *testing.T) {
 	t.Parallel()
 	whole := freshSQLite(t)
 	l := open(t, whole)
@@ -134,7 +134,7 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 	}
 }
 
-func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
+func TestBackupReplacesAnEarlierPartialCopy(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	insert(t, open(t, path), testPayment("one"))
@@ -147,8 +147,8 @@ func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
 	wantStored(t, open(t, copied), []string{"cs_one"})
 }
 
-// Damage that is in what the rows say, and not in the pages, is copied without an error.
-func TestADamagedCopyIsNoBackup(t *testing.T) {
+// SQLite copies damage in the contents of rows without an error.
+func TestBackupRejectsDamagedRows(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
@@ -157,7 +157,7 @@ func TestADamagedCopyIsNoBackup(t *testing.T) {
 		return tx.AddAttempt(testPayment("one").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
 	})
 	closeLedger(t, l)
-	// An attempt without a detail, which the schema forbids.
+	// An attempt without a detail, which violates the schema.
 	const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts'; PRAGMA writable_schema = RESET`
 	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT NOT NULL', 'detail     TEXT'`))
 	withSQL(t, path, `UPDATE attempts SET detail = NULL`)

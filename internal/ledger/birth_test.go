@@ -10,7 +10,7 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// stripeSays is a Stripe whose clock is ahead of the host's.
+// stripeSays is a transport that answers with a Date ahead of the host's clock.
 type stripeSays time.Duration
 
 // RoundTrip implements http.RoundTripper.
@@ -47,7 +47,7 @@ func openBy(t *testing.T, database string, clock *vendortime.Clock) *Ledger {
 	return l
 }
 
-// near fails if a time is not so far ahead of the host's clock.
+// near fails unless a time is ahead of the host's clock by about the given duration.
 func near(t *testing.T, what string, at time.Time, ahead time.Duration) {
 	t.Helper()
 	if off := time.Until(at) - ahead; off.Abs() > 20*time.Second {
@@ -63,7 +63,7 @@ func testBirthWaits(t *testing.T, database string) {
 		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
 	closeLedger(t, l)
-	l = openBy(t, database, clock) // nothing was decided
+	l = openBy(t, database, clock) // nothing was stored
 	if l.Settled() || !l.CreatedAt().IsZero() {
 		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
@@ -142,7 +142,7 @@ func testTimesAhead(t *testing.T, database string) {
 		settled(facts{metaBorn: -90 * day, MetaEventsRead: day}),
 		facts{metaBorn: -90 * day, MetaEventsRead: -eventsListed},
 	)
-	// Two starts in a row estimate Stripe's time, and the second estimate may be the earlier one.
+	// Two consecutive starts estimate Stripe's time, and the second estimate may be earlier.
 	check(settled(facts{metaBorn: 5 * time.Second, MetaEventsRead: -time.Hour}),
 		facts{metaBorn: 5 * time.Second, MetaEventsRead: -time.Hour})
 	ours := idle(testPayment("ours"))

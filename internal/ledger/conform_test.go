@@ -31,8 +31,8 @@ func TestPostgres(t *testing.T) {
 	conform(t, func(t *testing.T) string { return freshPostgres(t, server) })
 }
 
-// conform is what both databases have to do alike. fresh makes an empty database for one test and
-// returns its DATABASE_URL.
+// conform runs the tests that both databases have to pass. fresh creates an empty database for one
+// test and returns its DATABASE_URL.
 func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 	for name, test := range map[string]func(t *testing.T, database string){
 		"a payment is read as it was stored":                       testPaymentRoundTrip,
@@ -56,7 +56,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"pauses":                                                   testPauses,
 		"the audit is read newest first":                           testAudit,
 		"a restored copy is judged once":                           testRestored,
-		"the claims of a process that is gone hold up no others":   testClaimsOfTheDead,
+		"the claims of a process that is gone hold up no others":   testOrphanedLeases,
 		"attempts are kept with their payment":                     testAttempts,
 		"payments are listed newest first, page by page":           testPages,
 		"payments are chosen by device, money, machine, attention": testFilters,
@@ -70,24 +70,24 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"one link is active for a device, price and mode":          testOneActiveLink,
 		"a session is remembered with what it sells":               testSessions,
 		"variables are replaced, and leave with their device":      testVariables,
-		"facts":                           testFacts,
-		"a ledger is born once":           testBorn,
+		"facts":                           testMeta,
+		"a ledger is born once":           testBirth,
 		"a birth waits for Stripe's time": testBirthWaits,
 		"times that a clock has stored which was ahead":    testTimesAhead,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
 		"a ledger of a newer version is refused":           testNewerSchema,
 		"a second process finds the ledger locked":         testLock,
-		"a ledger can be inspected while it is in use":     testInspect,
+		"a ledger can be inspected while it is in use":     testCheckWritable,
 		"an update is all or nothing":                      testUpdate,
 		"a panic in an update is its error":                testPanic,
 		"a context that ended begins nothing":              testContext,
 		"updates at once lose nothing":                     testUpdatesAtOnce,
 		"closing loses nothing that was acknowledged":      testCloseUnderLoad,
 		"closing waits for the update that is under way":   testCloseWaits,
-		"payments are searched for":                        testSearch,
-		"a search that no index helps goes on in shares":   testSearchGoesOn,
-		"the takings are summed up by currency":            testTakings,
+		"payments are searched for":                        testFilterConditions,
+		"a search that no index helps goes on in shares":   testMaxScan,
+		"the takings are summed up by currency":            testRevenue,
 		"how the last credits of a device went":            testHistory,
 		"a card may be told later":                         testCardLearnedLater,
 		"events are found by their payment, page and time": testEventsOfAPayment,
@@ -104,7 +104,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 
 func freshSQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "notepay.db") }
 
-// freshPostgres makes a database of its own on the server, for a ledger locks the whole database.
+// freshPostgres creates a database on the server for one test, because a ledger locks the whole
+// database.
 func freshPostgres(t *testing.T, server string) string {
 	t.Helper()
 	name := "notepay_test_" + strings.ToLower(rand.Text())
@@ -130,7 +131,7 @@ func administer(t *testing.T, server, statement string) {
 	}
 }
 
-// open opens a ledger and closes it when the test ends, unless the test has done so.
+// open opens a ledger and closes it at the end of the test.
 func open(t *testing.T, database string) *Ledger {
 	t.Helper()
 	l, err := Open(t.Context(), database)
@@ -156,7 +157,7 @@ func mustUpdate(t *testing.T, l *Ledger, fn func(*Tx) error) {
 	}
 }
 
-// insert stores new payments.
+// insert inserts new payments.
 func insert(t *testing.T, l *Ledger, payments ...payment.Payment) {
 	t.Helper()
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -169,10 +170,10 @@ func insert(t *testing.T, l *Ledger, payments ...payment.Payment) {
 	})
 }
 
-// noon is when everything happens unless a test says otherwise.
+// noon returns the default time of all tests.
 func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
-// testPayment is one that waits for its note to be sent.
+// testPayment returns a queued payment whose note is due.
 func testPayment(name string) payment.Payment {
 	session := "cs_" + name
 	return payment.Payment{
@@ -189,8 +190,8 @@ func idle(p payment.Payment) payment.Payment {
 	return p
 }
 
-// constraint is the database's own word for which rule a row has broken: "check", "not null",
-// "unique", "foreign key", or "" if none.
+// constraint returns which kind of constraint a row violated: "check", "not null", "unique" or
+// "foreign key". It returns "" for any other error.
 func constraint(err error) string {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return map[int]string{275: "check", 1299: "not null", 2067: "unique", 787: "foreign key"}[e.Code()]
@@ -201,14 +202,14 @@ func constraint(err error) string {
 	return ""
 }
 
-// wantRefused checks that the database has refused a row by the rule that was meant.
+// wantRefused checks that the intended constraint has rejected a row.
 func wantRefused(t *testing.T, err error, rule, words string) {
 	t.Helper()
 	if got := constraint(err); got != rule {
 		t.Errorf("got %v; want it refused by a %s constraint", err, rule)
 		return
 	}
-	// PostgreSQL names its rules, SQLite quotes them.
+	// PostgreSQL names the constraint, SQLite quotes it.
 	if _, quoted := errors.AsType[*sqlite.Error](err); quoted && !strings.Contains(err.Error(), words) {
 		t.Errorf("refused as %q; want the constraint on %q", err, words)
 	}

@@ -7,8 +7,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// What events told of disputes before their state was kept is taken over, see 009_disputes.sql.
-func TestDisputesOfEarlierLedgersAreTakenOver(t *testing.T) {
+// Migration 009 derives the state of earlier disputes from the stored events.
+func TestMigrationFillsDisputes(t *testing.T) {
 	t.Parallel()
 	l := open(t, t.TempDir()+"/notepay.db")
 	for name, money := range map[string]payment.FundsStatus{"won": payment.Paid, "open": payment.Disputed, "lost": payment.DisputeLost} {

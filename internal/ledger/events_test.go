@@ -202,7 +202,7 @@ func testPauses(t *testing.T, database string) {
 			}
 		}
 	}
-	of("dev:1", automatic, true) // it keeps it, should it come back
+	of("dev:1", automatic, true) // a removed device keeps its pause
 	of("dev:3", Pause{}, false)
 	mustUpdate(t, l, func(tx *Tx) error { return errors.Join(tx.Resume("dev:1"), tx.Resume("dev:3")) })
 	of("dev:1", Pause{}, false)
@@ -274,7 +274,7 @@ func testAudit(t *testing.T, database string) {
 	)
 }
 
-// A copy is stamped; what is restored from it was born anew, and its rows are to be judged once.
+// A stamped backup gets a new birth, and its open payments are returned until they are quarantined.
 func testRestored(t *testing.T, database string) {
 	l := open(t, database)
 	due := testPayment("due")
@@ -283,18 +283,18 @@ func testRestored(t *testing.T, database string) {
 		t.Helper()
 		wantSessions(t, "restored", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }), want...)
 	}
-	restored() // it is no copy
+	restored() // not a backup
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SetMeta("born", noon2020(0)), tx.SetMeta(metaBackup, noon2020(1)))
 	})
 	closeLedger(t, l)
 
-	for n := range 2 { // the power goes before it was judged
+	for n := range 2 { // two starts without SetQuarantined
 		l = open(t, database)
 		if time.Since(l.CreatedAt()).Abs() > time.Hour {
 			t.Errorf("born %v; want now", l.CreatedAt())
 		}
-		own := testPayment(fmt.Sprintf("own%d", n)) // paid before the rest is judged
+		own := testPayment(fmt.Sprintf("own%d", n)) // paid before the others are quarantined
 		own.PaidAt = l.Now()
 		insert(t, l, own)
 		restored("due")

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-func TestFloor(t *testing.T) {
+func TestSpaceFloor(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		space Space
@@ -39,7 +39,7 @@ func TestFloor(t *testing.T) {
 	}
 }
 
-// testFailures: only what the disk or the database refuses is a failure of the storage.
+// testFailures checks that only a failure of the disk or the database counts as a storage failure.
 func testFailures(t *testing.T, database string) {
 	l := open(t, database)
 	failed := func() error {
@@ -131,9 +131,9 @@ func TestCauseQuotesNothing(t *testing.T) {
 	}
 }
 
-// A reader that stays open keeps SQLite from using the log again from its start. When it has ended,
-// the log shrinks.
-func TestALogThatGrewIsCut(t *testing.T) {
+// While a reader is open, SQLite cannot restart the log. After the reader has ended, the log
+// shrinks.
+func TestLogShrinksAfterALongRead(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
@@ -164,7 +164,7 @@ func TestALogThatGrewIsCut(t *testing.T) {
 	if err := reading.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	for n := range 3 { // one moves the log into the file, the next begins it again
+	for n := range 3 { // one update moves the log into the file, and the next restarts the log
 		store(fmt.Sprint("after ", n))
 	}
 	if size := l.LogSize(); size > 17<<20 {

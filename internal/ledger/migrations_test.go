@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// A migration that a ledger has seen never runs again, so a change to it reaches new ledgers alone.
-// What is to change gets a file of its own.
+// A migration never runs twice on a ledger, so a changed file would reach only new ledgers. Each
+// change of the schema gets its own file.
 func TestMigrationsAreOnlyAdded(t *testing.T) {
 	t.Parallel()
 	pinned, err := os.ReadFile("testdata/migrations.sha256")
@@ -57,7 +57,7 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 	}
 }
 
-// schemaOf returns all tables and indexes of a SQLite database in SQLite's words.
+// schemaOf returns the statements of all tables and indexes of a SQLite database.
 func schemaOf(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	return strings.Join(
@@ -66,7 +66,8 @@ func schemaOf(t *testing.T, db *sql.DB) string {
 	)
 }
 
-// oldLedger makes a ledger as commit 6cf4d03 did, when migrations were still changed in place.
+// oldLedger creates a ledger with the schema of commit 6cf4d03, when migrations were still changed
+// in place.
 func oldLedger(t *testing.T) (path string) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/old_schema.sql")
@@ -79,7 +80,7 @@ func oldLedger(t *testing.T) (path string) {
 	return path
 }
 
-func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
+func TestMigrationsOfAnOldLedger(t *testing.T) {
 	t.Parallel()
 	old, fresh := open(t, oldLedger(t)), open(t, freshSQLite(t))
 	const indexes = `SELECT name || ' ' || coalesce(sql, '') FROM sqlite_schema WHERE type = 'index'`
@@ -95,7 +96,7 @@ func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
 	wantStored(t, old, []string{"cs_one"})
 }
 
-// A ledger that a newer version has changed is left as it is: this one might misread it.
+// A ledger of a newer version stays unchanged, because this version might misread it.
 func testNewerSchema(t *testing.T, database string) {
 	l := open(t, database)
 	mustUpdate(t, l, func(tx *Tx) error {

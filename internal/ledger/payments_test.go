@@ -12,7 +12,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// fullPayment has no zero field, so that a column which is forgotten or swapped shows.
+// fullPayment returns a payment without zero fields, so that a forgotten or swapped column shows.
 func fullPayment(t *testing.T) payment.Payment {
 	t.Helper()
 	p := testPayment("full")
@@ -66,7 +66,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = payment.CreditID(
 		"cs_saved",
 	), "cs_saved", "pi_saved", "token_saved"
-	saved.DeviceUID = "dev:saved" // the other's device is taken
+	saved.DeviceUID = "dev:saved" // full holds the other device
 	before := payment.Payment{
 		ID:            saved.ID,
 		SessionID:     saved.SessionID,
@@ -85,14 +85,14 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	}
 	insert(t, l, full, bare, before)
 	mustUpdate(t, l, func(tx *Tx) error {
-		other := saved // what a payment is never changes
+		other := saved // the immutable columns must not change
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
 		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(
 			0,
 		), noon2020(
 			1,
 		), "1111", "https://example.com"
-		// both change now
+		// both statuses change now
 		saved.DeliveryAt, saved.FundsAt = tx.Now.UTC().
 			Truncate(time.Millisecond),
 			tx.Now.UTC().
@@ -141,7 +141,7 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	}
 }
 
-// reading is what a read returned.
+// reading is the result of a read.
 type reading[T any] struct {
 	got T
 	err error
@@ -190,7 +190,7 @@ func testPaymentOnce(t *testing.T, database string) {
 
 	free, alsoFree := testPayment("free"), testPayment("also_free")
 	free.PaymentIntent, alsoFree.PaymentIntent = "", ""
-	insert(t, l, free, alsoFree) // sessions without an intent do not collide
+	insert(t, l, free, alsoFree) // sessions without a PaymentIntent do not collide
 }
 
 func testSaveUnknownPayment(t *testing.T, database string) {
@@ -247,7 +247,7 @@ func testNonsensePayments(t *testing.T, database string) {
 			wantRefused(t, err, c.rule, c.words)
 			good := testPayment(name)
 			if unspoilt := testPayment("nonsense"); !reflect.DeepEqual(immutable(&p), immutable(&unspoilt)) {
-				return // no save changes it
+				return // SavePayment does not write this column
 			}
 			insert(t, l, good)
 			spoilt := good
@@ -351,7 +351,7 @@ func testDueForNotehub(t *testing.T, database string) {
 	}
 }
 
-func testClaimsOfTheDead(t *testing.T, database string) {
+func testOrphanedLeases(t *testing.T, database string) {
 	l := open(t, database)
 	claimed, other := testPayment("claimed"), testPayment("other")
 	other.DueAt = noon2020(0)
@@ -376,7 +376,7 @@ func testClaimsOfTheDead(t *testing.T, database string) {
 	wantPayment(t, "the claimed one", claimed, second(l.Payment(t.Context(), claimed.ID)))
 }
 
-// noon2020 is long past.
+// noon2020 returns a time long in the past.
 func noon2020(minute int) time.Time { return time.Date(2020, 1, 1, 12, minute, 0, 0, time.UTC) }
 
 func testAttempts(t *testing.T, database string) {
@@ -431,15 +431,15 @@ func testAttempts(t *testing.T, database string) {
 			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "failed", Status: 404}),
 		)
 	})
-	// One had no reply, one was accepted, one broke a server.
+	// One call had no reply, one was accepted, and one got a 5xx status.
 	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
 		t.Errorf("NotesPosted: %d, %v; want the 3 that may be there", read.got, read.err)
 	}
 }
 
-// A claim that a process left behind is taken over: the row says so, or the device would be free
-// for a second call.
-func TestAClaimThatIsTakenOverIsWrittenDown(t *testing.T) {
+// A claim over an orphaned lease must write in_flight. Otherwise the device would be free for a
+// second call.
+func TestChangePaymentTakesOverAnOrphanedLease(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	first, err := Open(t.Context(), path)

@@ -13,7 +13,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// watched opens connections that tell which statements they prepare.
+// watched opens connections that report the statements that they prepare.
 type watched struct {
 	sqlite driver.Driver
 	path   string
@@ -25,7 +25,7 @@ func (w watched) Connect(context.Context) (driver.Conn, error) {
 	return watchedConn{conn, w.saw}, err
 }
 
-// watchedConn shows database/sql no way but Prepare.
+// watchedConn hides everything but Prepare from database/sql.
 type watchedConn struct {
 	driver.Conn
 	saw func(statement string)
@@ -38,16 +38,16 @@ func (c watchedConn) Prepare(statement string) (driver.Stmt, error) {
 
 func (w watched) Driver() driver.Driver { return w.sqlite }
 
-// asked is a question to the ledger, and the index, or indexes with & between them, that keep it
-// short where another would do but be long.
+// asked is a query and the indexes that it has to use, separated by &. via is "" if any index will
+// do.
 type asked struct {
 	name string
 	ask  func() error
 	via  string
 }
 
-// What is asked often must cost the same however many payments there are: each table through an
-// index, and no sorting of more than the rows that are wanted.
+// A frequent query must cost the same however many payments there are. It reads each table through
+// an index, and sorts only the rows that it returns.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{"of a new ledger": freshSQLite(t), "of one that an earlier version made": oldLedger(t)} {
@@ -87,9 +87,9 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`,
 	)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
-	// What each payment has to pass builds no table on the way, not even the small one of an IN
-	// list. The conditions of tables that an earlier version made have such lists: they cost time
-	// and change nothing else.
+	// The statements that run for each payment build no temporary table, not even the small one of
+	// an IN list. Tables from an earlier version have such lists in their conditions, which only
+	// cost time.
 	forEach := []string{
 		"the fresh ones that are due",
 		"the failed ones that are due",
@@ -189,7 +189,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 	}
 }
 
-// opcodes is what SQLite would do for a statement, one by one.
+// opcodes returns SQLite's instructions for a statement.
 func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
 	rows, err := db.Query("EXPLAIN "+statement, make([]any, 60)...)
@@ -203,7 +203,7 @@ func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	return list
 }
 
-// plan is how SQLite would run a statement. It is made without looking at the parameters, so they
+// plan returns SQLite's query plan for a statement. SQLite plans without the parameters, so they
 // may be anything.
 func plan(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestNoErrorHoldsThePassword(t *testing.T) {
+func TestOpenErrorsOmitThePassword(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{
 		"nobody listens":          "postgres://notepay:hunter2@127.0.0.1:1/notepay",

@@ -121,7 +121,7 @@ func testBadCursors(t *testing.T, database string) {
 	}
 }
 
-// Anybody can put these into an address.
+// Anybody can send these in a URL.
 func testImpossibleKeys(t *testing.T, database string) {
 	l := open(t, database)
 	insert(t, l, testPayment("one"))

@@ -9,7 +9,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// sessions are the names of payments, in their order.
+// sessions returns the names of payments, in their order.
 func sessions(list []payment.Payment) (names []string) {
 	for _, p := range list {
 		names = append(names, p.SessionID[len("cs_"):])
@@ -24,7 +24,7 @@ func wantSessions(t *testing.T, what string, read reading[[]payment.Payment], wa
 	}
 }
 
-// at is a payment whose step is due.
+// at returns a payment with a step and its due time.
 func at(name string, step payment.Step, due time.Time, change ...func(*payment.Payment)) payment.Payment {
 	p := testPayment(name)
 	p.Step, p.DueAt = step, due
@@ -56,7 +56,7 @@ func testDueForStripe(t *testing.T, database string) {
 		at("for_notehub", payment.StepRecall, noon2020(0)),
 		at("for_time", payment.StepWait, noon2020(0)),
 		idle(testPayment("nothing_to_do")),
-		// of the same device: money waits for no other money
+		// of the same device: calls to Stripe do not wait for each other
 		at("under_way", payment.StepRefund, soon, func(p *payment.Payment) { p.InFlight = true }),
 		at(
 			"again_second",
@@ -163,7 +163,7 @@ func testAwaited(t *testing.T, database string) {
 			t.Errorf("%s: awaited %v (%v); want %v", p.Delivery, stats.Awaited, err, want)
 		}
 	}
-	awaited(false) // it is not expected to answer
+	awaited(false) // the machine does not confirm
 	p.ConfirmBy = noon()
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SavePayment(p) })
 	awaited(true)

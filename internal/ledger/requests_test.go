@@ -47,7 +47,7 @@ func testRequests(t *testing.T, database string) {
 		t.Errorf("an answer to no request: %v; want ErrNotFound", err)
 	}
 
-	// Of many at once one is done.
+	// Of many concurrent requests with one key, one is executed.
 	done, failed := make(chan begun, 20), make(chan error, 20)
 	for range cap(done) {
 		go func() {
@@ -72,7 +72,7 @@ func testRequests(t *testing.T, database string) {
 	}
 }
 
-func TestRequestsAreForgottenAfterADay(t *testing.T) {
+func TestRequestsExpireAfterADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, freshSQLite(t))

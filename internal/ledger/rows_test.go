@@ -11,17 +11,6 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestCreditID(t *testing.T) {
-	t.Parallel()
-	// The first 10 bytes of SHA-256("cs_test_a1b2c3"), in base32: what it was once it has to stay,
-	// for machines remember it.
-	const want = "cr_lwb55ktxrombudpm"
-	got := payment.CreditID("cs_test_a1b2c3")
-	if got != want {
-		t.Errorf("got %s; want %s", got, want)
-	}
-}
-
 func testOtherNonsense(t *testing.T, database string) {
 	l := open(t, database)
 	insert(t, l, testPayment("one"))
@@ -71,7 +60,7 @@ func testOtherNonsense(t *testing.T, database string) {
 	}
 }
 
-// What no method of Tx would write is refused, too.
+// The schema rejects values that no method of Tx would write.
 func testNonsenseStatements(t *testing.T, database string) {
 	l := open(t, database)
 	insert(t, l, testPayment("one"))
@@ -125,10 +114,10 @@ func testLookups(t *testing.T, database string) {
 		return claimed
 	}
 
-	lease := noon2020(30) // a lease that is over at once, so that nobody waits
+	lease := noon2020(30) // a lease that has expired
 	want := []Lookup{
 		{ID: "cs_first", PaidAt: noon2020(1), DueAt: lease, FencingToken: 1},
-		{ID: "cs_second", PaidAt: noon2020(2), DueAt: lease, FencingToken: 2}, // asked for twice
+		{ID: "cs_second", PaidAt: noon2020(2), DueAt: lease, FencingToken: 2}, // requested twice
 	}
 	stale := claim(lease, 2)
 	if !slices.Equal(stale, want) {
@@ -159,7 +148,8 @@ func testLookups(t *testing.T, database string) {
 		t.Fatalf("after a good postponement and drop and stale ones: got %+v; want %+v", under, want)
 	}
 
-	// Asked for again while somebody looks: that look may have come too early, and settles nothing.
+	// A look-up that was requested again while it was running does not end: its result may be too
+	// old.
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(
 			tx.AddLookup(lookup("cs_second", 50)),
@@ -172,8 +162,7 @@ func testLookups(t *testing.T, database string) {
 		t.Errorf("after it was asked for again: got %+v; want %+v", got, want)
 	}
 
-	// Why it counts as handled is kept, also when it is asked for again without a reason. A delay
-	// is no failure.
+	// Handled is kept when the look-up is requested again without it. A delay is not a failure.
 	handled := lookup("cs_handled", 0)
 	handled.Handled = "delivered"
 	mustUpdate(
@@ -264,7 +253,7 @@ func testDevices(t *testing.T, database string) {
 	}
 }
 
-// link is an active one.
+// link returns an active link.
 func link(id string) Link {
 	return Link{
 		ID:        id,
@@ -301,7 +290,7 @@ func testLinks(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		return errors.Join(tx.SaveLink(sold), tx.SaveLink(other), tx.SaveLink(test), tx.SaveLink(changed))
 	})
-	sold.Active, sold.ReturnURL = false, "https://new.example.com" // the rest was decided when it was first stored
+	sold.Active, sold.ReturnURL = false, "https://new.example.com" // all other columns stay as first stored
 
 	read := inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_1") })
 	if read.err != nil || read.got != sold {
@@ -352,7 +341,7 @@ func testOneActiveLink(t *testing.T, database string) {
 	}
 }
 
-func testFacts(t *testing.T, database string) {
+func testMeta(t *testing.T, database string) {
 	l := open(t, database)
 	later := noon().Add(time.Hour + 123*time.Millisecond)
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -392,7 +381,7 @@ func testFacts(t *testing.T, database string) {
 	}
 }
 
-func testBorn(t *testing.T, database string) {
+func testBirth(t *testing.T, database string) {
 	before := time.Now().Truncate(time.Second)
 	l := open(t, database)
 	born := l.CreatedAt()

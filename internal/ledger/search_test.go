@@ -11,7 +11,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// found are the names of the payments that a search gives, page by page.
+// found returns the names of the payments that a filter selects, page by page.
 func found(t *testing.T, l *Ledger, s Filter) (names []string) {
 	t.Helper()
 	if s.Limit == 0 {
@@ -38,7 +38,7 @@ func found(t *testing.T, l *Ledger, s Filter) (names []string) {
 	}
 }
 
-func testSearch(t *testing.T, database string) {
+func testFilterConditions(t *testing.T, database string) {
 	l := open(t, database)
 	for i, change := range []func(*payment.Payment){
 		func(p *payment.Payment) { p.CardLast4 = "4242" },
@@ -90,9 +90,9 @@ func testSearch(t *testing.T, database string) {
 	}
 }
 
-// What no index finds is looked for in shares, and what is found does not depend on where a share
-// ends.
-func testSearchGoesOn(t *testing.T, database string) {
+// A filter without an index examines MaxScan payments per call. The result does not depend on where
+// a call ends.
+func testMaxScan(t *testing.T, database string) {
 	l := open(t, database)
 	const share, many = 100, 205
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -126,7 +126,7 @@ func testSearchGoesOn(t *testing.T, database string) {
 	}
 }
 
-func testTakings(t *testing.T, database string) {
+func testRevenue(t *testing.T, database string) {
 	l := open(t, database)
 	for i, p := range []payment.Payment{
 		{Funds: payment.Paid, Amount: 350, Currency: "eur"},
@@ -136,7 +136,7 @@ func testTakings(t *testing.T, database string) {
 		{Funds: payment.Authorized, Amount: 350, Currency: "eur"},
 		{Funds: payment.DisputeLost, Amount: 100, Currency: "eur", RefundedAmount: 30},
 		{Funds: payment.Disputed, Amount: 300, Currency: "jpy"},
-		{Funds: payment.Paid, Currency: ""}, // a free start
+		{Funds: payment.Paid, Currency: ""}, // free start
 		{Funds: payment.Paid, Amount: 9999, Currency: "eur", CreatedAt: noon().Add(24 * time.Hour)},
 	} {
 		name := fmt.Sprint(i)
@@ -292,7 +292,7 @@ func testLateLookups(t *testing.T, database string) {
 	}
 }
 
-// searches are the operator's questions, for the plans.
+// searches returns the console's queries, for their plans.
 func searches(ctx context.Context, l *Ledger) []asked {
 	search := func(s Filter) func() error {
 		s.Limit = 10

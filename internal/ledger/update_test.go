@@ -28,7 +28,7 @@ func testUpdate(t *testing.T, database string) {
 	}
 	wantNoFact(t, l, "half")
 
-	// A statement that the database refuses takes the rest with it, too.
+	// A rejected statement rolls back the whole update, too.
 	err = l.Update(t.Context(), func(tx *Tx) error {
 		return errors.Join(tx.SetMeta("half", tx.Now), tx.SaveDevice(Device{UID: "imei:1"}))
 	})
@@ -65,7 +65,7 @@ func testContext(t *testing.T, database string) {
 	l := open(t, database)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 50 { // a choice by chance would show
+	for range 50 { // repeated, because a random choice would fail only sometimes
 		ran := false
 		err := l.Update(over, func(*Tx) error {
 			ran = true
@@ -162,7 +162,7 @@ func testCloseUnderLoad(t *testing.T, database string) {
 	wantStored(t, open(t, database), acknowledged)
 }
 
-// wantStored checks that all these sessions have a payment.
+// wantStored checks that each of these sessions has a payment.
 func wantStored(t *testing.T, l *Ledger, sessions []string) {
 	t.Helper()
 	stored := names(t, l.reads.DB, `SELECT session_id FROM payments`)
@@ -230,7 +230,7 @@ func migrationFiles(t *testing.T) (names []string) {
 	return names
 }
 
-// wantNames checks what one column holds.
+// wantNames compares the values of one column, sorted.
 func wantNames(t *testing.T, l *Ledger, what, query string, want []string) {
 	t.Helper()
 	if got := names(t, l.reads.DB, query); !slices.Equal(got, want) {
@@ -255,7 +255,7 @@ func names(t *testing.T, db *sql.DB, query string) []string {
 
 func testFailedMigration(t *testing.T, database string) {
 	db, begin, dialect := unmigrated(t, database)
-	// The last table of the first file cannot be made: the ones before it have to go again.
+	// The last table of the first migration fails, so its earlier tables must be rolled back.
 	spoilt := func(statement string) string {
 		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
 	}
@@ -283,7 +283,7 @@ func testFailedMigration(t *testing.T, database string) {
 	insert(t, open(t, database), testPayment("afterwards"))
 }
 
-// unmigrated connects to a database as Open does, without its tables.
+// unmigrated connects to a database as Open does, without migrating it.
 func unmigrated(
 	t *testing.T,
 	database string,

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func testInspect(t *testing.T, database string) {
+func testCheckWritable(t *testing.T, database string) {
 	l := open(t, database)
 	if err := CheckWritable(t.Context(), database); err != nil {
 		t.Errorf("while it is in use: %v", err)
@@ -20,7 +20,7 @@ func testInspect(t *testing.T, database string) {
 	}
 }
 
-func TestAnInspectionMakesNothing(t *testing.T) {
+func TestCheckWritableCreatesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := CheckWritable(t.Context(), filepath.Join(dir, "notepay.db")); err != nil {
@@ -31,7 +31,7 @@ func TestAnInspectionMakesNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLedgerDoesNotPass(t *testing.T) {
+func TestCheckWritableRejectsAnotherFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	text := filepath.Join(dir, "notes.txt")

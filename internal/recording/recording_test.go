@@ -16,11 +16,11 @@ import (
 
 type board = problem.Board
 
-// scripted is a ledger that does what the test says.
+// scripted is a ledger whose results a test sets.
 type scripted struct {
 	mu           sync.Mutex
-	small, roomy error         // results of the probes
-	hang         chan struct{} // nil: probes answer at once
+	small, roomy error         // results of Probe and ProbeRoom
+	hang         chan struct{} // nil if probes return at once
 	written      time.Time
 	failures     chan ledger.Failure
 	space        ledger.Space
@@ -74,7 +74,7 @@ func (s *scripted) LogSize() (size int64) {
 
 func (s *scripted) ShrinkLog(context.Context) { s.set(func() { s.shrunk++ }) }
 
-// watching runs a monitor of a ledger in which all is well.
+// watching runs a monitor of a healthy ledger for a minute, and then f.
 func watching(t *testing.T, f func(t *testing.T, l *scripted, m *Monitor, board *board)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// has reports whether a problem is on the board and stops sales.
+// has reports whether a problem is on the board and whether it stops sales.
 func has(board *board, code string) (raised, stops bool) {
 	for _, p := range board.List() {
 		if p.Code == code {

@@ -15,7 +15,7 @@ func TestParseLifetime(t *testing.T) {
 		rules Rules
 		text  string
 		want  time.Duration
-		why   string // a part of it
+		why   string // part of the reason
 	}{
 		{plain, "10m", 10 * time.Minute, ""},
 		{plain, " 10s ", 10 * time.Second, ""},
@@ -47,7 +47,7 @@ func TestPrices(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		ids   []string
-		wrong string // parts of what is wrong, in order
+		wrong string // part of what is wrong
 	}{
 		{"price_1", []string{"price_1"}, ""},
 		{" price_1 ,, price_2,", []string{"price_1", "price_2"}, ""},

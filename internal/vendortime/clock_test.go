@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reply is what a vendor answers: by its clock, after a while.
+// reply describes a vendor's reply.
 type reply struct {
 	ahead  time.Duration // of the vendor's clock
 	took   time.Duration
@@ -47,8 +47,7 @@ func ask(t *testing.T, c *Clock, of Witness, r reply) {
 	resp.Body.Close()
 }
 
-// near fails if the clock is further from Stripe's time than its Date and the call's duration
-// explain.
+// near fails if the clock differs from Stripe's time by more than within.
 func near(t *testing.T, c *Clock, ahead, within time.Duration) {
 	t.Helper()
 	if off := c.Now().Sub(time.Now().Add(ahead)).Abs(); off > within {

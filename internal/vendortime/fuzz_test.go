@@ -33,7 +33,7 @@ func FuzzReplyDate(f *testing.F) {
 	})
 }
 
-// replies answers every request with these headers.
+// replies is a transport that answers every request with these headers.
 type replies http.Header
 
 // RoundTrip implements http.RoundTripper.
