@@ -26,7 +26,7 @@ func TestBackupOfALedgerInUse(t *testing.T) {
 			p := testPayment(fmt.Sprintf("during_%d", n))
 			if err := l.Update(context.Background(), func(tx *Tx) error {
 				_, err := tx.InsertPayment(p)
-				return errors.Join(err, tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}))
+				return errors.Join(err, tx.AddAttempt(p.ID, posted()))
 			}); err != nil {
 				t.Error(err)
 				return
@@ -95,13 +95,14 @@ func TestBackupFailures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	letter := "Dear customer, " + strings.Repeat("thank you. ", 100)
 	damaged := append([]byte(nil), content...)
 	for n := len(damaged) / 4; n < len(damaged)*3/4; n++ {
 		damaged[n] ^= 0x5a
 	}
 	for name, c := range map[string]struct{ database, file, words string }{
 		"of a damaged ledger":       {write("damaged.db", damaged), "to_1.db", "ledger"},
-		"of what is no ledger":      {write("letter.txt", []byte("Dear customer, "+strings.Repeat("thank you. ", 100))), "to_2.db", "copy the ledger"},
+		"of another file":           {write("letter.txt", []byte(letter)), "to_2.db", "copy the ledger"},
 		"of none":                   {filepath.Join(dir, "none.db"), "to_3.db", "no ledger"},
 		"to a file that is there":   {whole, filepath.Base(write("there.db", []byte("precious"))), "there already"},
 		"to a directory that isn't": {whole, "nowhere/to.db", "copy the ledger"},
@@ -126,10 +127,8 @@ func TestBackupFailures(t *testing.T) {
 			}
 		})
 	}
-	if err := Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db")); !errors.Is(
-		err,
-		ErrPostgres,
-	) {
+	err = Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db"))
+	if !errors.Is(err, ErrPostgres) {
 		t.Errorf("got %v; want %v", err, ErrPostgres)
 	}
 }
@@ -154,11 +153,13 @@ func TestBackupRejectsDamagedRows(t *testing.T) {
 	l := open(t, path)
 	insert(t, l, testPayment("one"))
 	mustUpdate(t, l, func(tx *Tx) error {
-		return tx.AddAttempt(testPayment("one").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+		return tx.AddAttempt(testPayment("one").ID, posted())
 	})
 	closeLedger(t, l)
 	// An attempt without a detail, which violates the schema.
-	const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts'; PRAGMA writable_schema = RESET`
+	const schema = `PRAGMA writable_schema = ON;
+		UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts';
+		PRAGMA writable_schema = RESET`
 	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT NOT NULL', 'detail     TEXT'`))
 	withSQL(t, path, `UPDATE attempts SET detail = NULL`)
 	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT,', 'detail     TEXT NOT NULL,'`))

@@ -177,13 +177,29 @@ func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 func testPayment(name string) payment.Payment {
 	session := "cs_" + name
 	return payment.Payment{
-		ID: payment.CreditID(
-			session,
-		), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
-		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued,
-		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: payment.StepPostNote, DueAt: noon(),
+		ID:            payment.CreditID(session),
+		SessionID:     session,
+		PaymentIntent: "pi_" + name,
+		Token:         "token_" + name,
+		DeviceUID:     "dev:1",
+		DeviceName:    "Washer 3",
+		PriceID:       "price_warm",
+		Plan:          "Warm wash",
+		Duration:      time.Hour,
+		Amount:        350,
+		Currency:      "eur",
+		Funds:         payment.Paid,
+		Delivery:      payment.Queued,
+		PaidAt:        noon(),
+		CreatedAt:     noon(),
+		ExpiresAt:     noon().Add(10 * time.Minute),
+		Step:          payment.StepPostNote,
+		DueAt:         noon(),
 	}
 }
+
+// posted returns an attempt that posted a note.
+func posted() Attempt { return Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"} }
 
 func idle(p payment.Payment) payment.Payment {
 	p.Step, p.DueAt = payment.NoStep, time.Time{}
@@ -197,7 +213,8 @@ func constraint(err error) string {
 		return map[int]string{275: "check", 1299: "not null", 2067: "unique", 787: "foreign key"}[e.Code()]
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return map[string]string{"23514": "check", "23502": "not null", "23505": "unique", "23503": "foreign key"}[e.Code]
+		kinds := map[string]string{"23514": "check", "23502": "not null", "23505": "unique", "23503": "foreign key"}
+		return kinds[e.Code]
 	}
 	return ""
 }

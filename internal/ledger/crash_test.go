@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-
-	"notepay/internal/payment"
 )
 
 // writerLedger is the variable that tells the child process of TestUpdateSurvivesAKill which ledger
@@ -37,13 +35,8 @@ func TestUpdateSurvivesAKill(t *testing.T) {
 
 		l := open(t, path)
 		wantStored(t, l, acknowledged)
-		wantNames(
-			t,
-			l,
-			"half payments",
-			`SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`,
-			nil,
-		)
+		const half = `SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`
+		wantNames(t, l, "half payments", half, nil)
 		closeLedger(t, l)
 	}
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
@@ -96,7 +89,7 @@ func writeUntilKilled(t *testing.T, path string) {
 					if _, err := tx.InsertPayment(p); err != nil {
 						return err
 					}
-					return tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+					return tx.AddAttempt(p.ID, posted())
 				})
 				if err == nil {
 					_, err = os.Stdout.WriteString(p.SessionID + "\n")

@@ -20,16 +20,12 @@ func testVariables(t *testing.T, database string) {
 		return errors.Join(
 			tx.SaveVariables(Variables{Owner: "project", Values: map[string]string{"credit_lifetime": "1m"}}),
 			tx.SaveVariables(project),
-			tx.SaveDevice(
-				Device{UID: "dev:1"},
-			),
+			tx.SaveDevice(Device{UID: "dev:1"}),
 			tx.SaveVariables(washer),
 			tx.SaveVariables(none),
 			tx.SaveDevice(Device{UID: "dev:3"}),
 			tx.SaveVariables(gone),
-			tx.SaveDevice(
-				Device{UID: "dev:1", Name: "Washer"},
-			),
+			tx.SaveDevice(Device{UID: "dev:1", Name: "Washer"}),
 			tx.RemoveDevice("dev:3"),
 			tx.SaveVariables(Variables{Owner: "fleet:1"}),
 			tx.RemoveVariables("fleet:1"),

@@ -11,7 +11,11 @@ import (
 func TestMigrationFillsDisputes(t *testing.T) {
 	t.Parallel()
 	l := open(t, t.TempDir()+"/notepay.db")
-	for name, money := range map[string]payment.FundsStatus{"won": payment.Paid, "open": payment.Disputed, "lost": payment.DisputeLost} {
+	for name, money := range map[string]payment.FundsStatus{
+		"won":  payment.Paid,
+		"open": payment.Disputed,
+		"lost": payment.DisputeLost,
+	} {
 		p := testPayment(name)
 		p.Funds, p.PaymentIntent, p.Delivery, p.Reason = money, "pi_"+name, payment.Failed, "recalled"
 		insert(t, l, p)

@@ -65,7 +65,12 @@ func testConfirmations(t *testing.T, database string) {
 			t.Errorf("HasConfirmation(%q): %v, %v; want %v", id, read.got, read.err, want)
 		}
 	}
-	for credit, want := range map[string]bool{payment.CreditID("cs_one"): true, "cr_unknown": true, "cr_other": false, "": false} {
+	for credit, want := range map[string]bool{
+		payment.CreditID("cs_one"): true,
+		"cr_unknown":               true,
+		"cr_other":                 false,
+		"":                         false,
+	} {
 		if read := inTx(l, func(tx *Tx) (bool, error) { return tx.Answered(credit) }); read.err != nil ||
 			read.got != want {
 			t.Errorf("Answered(%q): %v, %v; want %v", credit, read.got, read.err, want)
@@ -97,10 +102,8 @@ func testCursors(t *testing.T, database string) {
 	cursor("confirmations", "8-abc")
 	cursor("others", "1")
 	errStop := errors.New("the power goes")
-	if err := l.Update(t.Context(), func(tx *Tx) error { return errors.Join(tx.SetCursor("others", "2"), errStop) }); !errors.Is(
-		err,
-		errStop,
-	) {
+	err := l.Update(t.Context(), func(tx *Tx) error { return errors.Join(tx.SetCursor("others", "2"), errStop) })
+	if !errors.Is(err, errStop) {
 		t.Errorf("got %v; want %v", err, errStop)
 	}
 	cursor("others", "1")
@@ -195,7 +198,8 @@ func testPauses(t *testing.T, database string) {
 	of := func(device string, want Pause, known bool) {
 		t.Helper()
 		for what, read := range map[string]reading[Pause]{
-			"PauseOf": second(l.PauseOf(t.Context(), device)), "Tx.PauseOf": inTx(l, func(tx *Tx) (Pause, error) { return tx.PauseOf(device) }),
+			"PauseOf":    second(l.PauseOf(t.Context(), device)),
+			"Tx.PauseOf": inTx(l, func(tx *Tx) (Pause, error) { return tx.PauseOf(device) }),
 		} {
 			if is, err := Found(read.err); err != nil || is != known || known && read.got != want {
 				t.Errorf("%s(%s): %+v, %v; want %+v, known %v", what, device, read.got, read.err, want, known)
@@ -248,10 +252,9 @@ func testAudit(t *testing.T, database string) {
 		t.Errorf("got %q; want %q", got, want)
 	}
 	all, next, err := l.Audits(t.Context(), "", 6, "")
-	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" || all[5].Before != "b" || all[5].After != "a" ||
-		all[1].Amount != 4 || all[1].Currency != "eur" ||
-		all[5].Amount != 0 ||
-		all[0].Amount != 0 {
+	if err != nil || len(all) != 6 || next != "" || time.Since(all[0].At).Abs() > time.Hour || all[0].Why != "now" ||
+		all[5].Before != "b" || all[5].After != "a" || all[1].Amount != 4 || all[1].Currency != "eur" ||
+		all[5].Amount != 0 || all[0].Amount != 0 {
 		t.Errorf("all: %+v, %q, %v; want six, the one of now first", all, next, err)
 	}
 	for what, want := range map[string]time.Time{"pause": noon2020(4), "resume": noon2020(3), "start": {}} {
@@ -260,18 +263,9 @@ func testAudit(t *testing.T, database string) {
 			t.Errorf("the last %s: %v, %v; want %v", what, read.got, read.err, want)
 		}
 	}
-	wantRefused(
-		t,
-		l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{What: "pause"}) }),
-		"check",
-		"who",
-	)
-	wantRefused(
-		t,
-		l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(Audit{Who: "notepay"}) }),
-		"check",
-		"what",
-	)
+	for words, a := range map[string]Audit{"who": {What: "pause"}, "what": {Who: "notepay"}} {
+		wantRefused(t, l.Update(t.Context(), func(tx *Tx) error { return tx.AddAudit(a) }), "check", words)
+	}
 }
 
 // A stamped backup gets a new birth, and its open payments are returned until they are quarantined.

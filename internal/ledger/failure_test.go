@@ -27,14 +27,8 @@ func TestSpaceFloor(t *testing.T) {
 		{Space{Free: 700 << 10, Total: 4 << 20}, 4 << 20 / 20, true},
 	} {
 		if c.space.Floor() != c.floor || c.space.Tight() != c.tight {
-			t.Errorf(
-				"%+v: floor %d, tight %v; want %d, %v",
-				c.space,
-				c.space.Floor(),
-				c.space.Tight(),
-				c.floor,
-				c.tight,
-			)
+			t.Errorf("%+v: floor %d, tight %v; want %d, %v",
+				c.space, c.space.Floor(), c.space.Tight(), c.floor, c.tight)
 		}
 	}
 }
@@ -83,13 +77,7 @@ func testFailures(t *testing.T, database string) {
 			t.Fatal(err)
 		}
 	}
-	wantNames(
-		t,
-		l,
-		"rows of the probes",
-		`SELECT name FROM facts WHERE name LIKE 'probe%' ORDER BY name`,
-		[]string{"probe"},
-	)
+	wantNames(t, l, "rows of the probes", `SELECT name FROM facts WHERE name LIKE 'probe%'`, []string{"probe"})
 }
 
 func TestIsStorageFailure(t *testing.T) {
@@ -124,7 +112,11 @@ func TestIsStorageFailure(t *testing.T) {
 
 func TestCauseQuotesNothing(t *testing.T) {
 	t.Parallel()
-	for _, err := range []error{errors.New("hunter2"), &pgconn.PgError{Code: "53100", Message: "hunter2"}, fmt.Errorf("hunter2: %w", context.DeadlineExceeded)} {
+	for _, err := range []error{
+		errors.New("hunter2"),
+		&pgconn.PgError{Code: "53100", Message: "hunter2"},
+		fmt.Errorf("hunter2: %w", context.DeadlineExceeded),
+	} {
 		if text := Cause(err); text == "" || strings.Contains(text, "hunter2") {
 			t.Errorf("Cause(%v) = %q", err, text)
 		}

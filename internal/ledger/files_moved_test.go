@@ -164,7 +164,8 @@ func TestOverwrittenLedgerKeepsItsLog(t *testing.T) {
 			"it stops": func(*testing.T, *Ledger) {},
 			"a payment comes": func(t *testing.T, l *Ledger) {
 				p := testPayment("refused")
-				if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
+				err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err })
+				if err == nil {
 					t.Errorf("a write is acknowledged")
 				}
 			},
@@ -251,7 +252,7 @@ func TestTroubleReportsDamage(t *testing.T) {
 			}
 			closeLedger(t, l)
 			damage(t, path)
-			l, err := Open(t.Context(), path) // it was closed, so nobody looks at every page
+			l, err := Open(t.Context(), path) // a closed ledger is not checked
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +288,7 @@ func TestOpenRejectsADamagedLedgerAfterAKill(t *testing.T) {
 	}
 	closeLedger(t, l)
 	damage(t, path)
-	r := startRemote(t, path) // it was closed, so nobody looks at every page
+	r := startRemote(t, path) // a closed ledger is not checked
 	_ = r.store("one")
 	r.kill()
 	before := read(t, path)

@@ -250,9 +250,8 @@ func TestOpenRejectsAForeignLog(t *testing.T) {
 					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 						t.Errorf("what the copy held: %v", err)
 					}
-					if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
-						read.got,
-					) == 0 {
+					read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+					if len(read.got) == 0 {
 						t.Errorf("nothing is to be judged; want it known for a copy")
 					}
 				})

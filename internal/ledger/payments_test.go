@@ -38,10 +38,13 @@ func fullPayment(t *testing.T) payment.Payment {
 		*at = noon().Add(time.Duration(n)*time.Minute + 789*time.Millisecond)
 	}
 	p.FundsFailures, p.LostAmount = 2, 50
-	p.Step, p.FencingToken, p.InFlight, p.Failures, p.MaybeAccepted, p.OutcomeUnknown, p.NotFoundAfterUnclear = payment.StepRefund, 7, true, 3, true, true, true
-	p.MachineCode, p.HoldsDevice, p.CancelReason, p.RecallStatus, p.NoteIDs, p.PendingNotice = "E-DOOR", true, "ended", payment.RecallDeleted, "1:7,1:8", "refunded"
+	p.Step, p.FencingToken, p.InFlight, p.Failures = payment.StepRefund, 7, true, 3
+	p.MaybeAccepted, p.OutcomeUnknown, p.NotFoundAfterUnclear = true, true, true
+	p.MachineCode, p.HoldsDevice, p.CancelReason = "E-DOOR", true, "ended"
+	p.RecallStatus, p.NoteIDs, p.PendingNotice = payment.RecallDeleted, "1:7,1:8", "refunded"
 	p.RefundSeq, p.RefundAmount, p.RefundTarget, p.ReconcileRefund = 2, 150, 250, true
-	p.CardLast4, p.ReceiptURL, p.NeedsAccessCode, p.AccessCode = "4242", "https://pay.stripe.com/receipts/1", true, "493817"
+	p.CardLast4, p.ReceiptURL = "4242", "https://pay.stripe.com/receipts/1"
+	p.NeedsAccessCode, p.AccessCode = true, "493817"
 	for n, v := 0, reflect.ValueOf(p); n < v.NumField(); n++ {
 		if v.Field(n).IsZero() {
 			t.Fatalf("the test leaves %s zero", v.Type().Field(n).Name)
@@ -63,9 +66,8 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 		CreatedAt: noon(),
 	}
 	saved := fullPayment(t)
-	saved.ID, saved.SessionID, saved.PaymentIntent, saved.Token = payment.CreditID(
-		"cs_saved",
-	), "cs_saved", "pi_saved", "token_saved"
+	saved.ID, saved.SessionID = payment.CreditID("cs_saved"), "cs_saved"
+	saved.PaymentIntent, saved.Token = "pi_saved", "token_saved"
 	saved.DeviceUID = "dev:saved" // full holds the other device
 	before := payment.Payment{
 		ID:            saved.ID,
@@ -87,44 +89,36 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		other := saved // the immutable columns must not change
 		other.SessionID, other.PaymentIntent, other.Token, other.DeviceUID = "cs_moved", "", "token_moved", "dev:9"
-		other.Amount, other.Currency, other.Livemode, other.PaidAt, other.CreatedAt, other.CardLast4, other.ReceiptURL = 999, "usd", false, noon2020(
-			0,
-		), noon2020(
-			1,
-		), "1111", "https://example.com"
+		other.Amount, other.Currency, other.Livemode = 999, "usd", false
+		other.PaidAt, other.CreatedAt = noon2020(0), noon2020(1)
+		other.CardLast4, other.ReceiptURL = "1111", "https://example.com"
 		// both statuses change now
-		saved.DeliveryAt, saved.FundsAt = tx.Now.UTC().
-			Truncate(time.Millisecond),
-			tx.Now.UTC().
-				Truncate(time.Millisecond)
+		now := tx.Now.UTC().Truncate(time.Millisecond)
+		saved.DeliveryAt, saved.FundsAt = now, now
 		return tx.SavePayment(other)
 	})
 
-	for name, want := range map[string]payment.Payment{"all fields": full, "zero times and no intent": bare, "how it stands, saved": saved} {
+	for name, want := range map[string]payment.Payment{
+		"all fields":               full,
+		"zero times and no intent": bare,
+		"saved":                    saved,
+	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			wantPayment(t, "Payment by credit id", want, second(l.Payment(ctx, want.ID)))
 			wantPayment(t, "Payment by session", want, second(l.Payment(ctx, want.SessionID)))
 			wantPayment(t, "PaymentOfToken", want, second(l.PaymentOfToken(ctx, want.Token)))
 			if list, err := l.PaymentsOfTokens(ctx, []string{"token_of_nobody", want.Token}); err != nil ||
-				len(list) != 1 ||
-				list[0] != want {
+				len(list) != 1 || list[0] != want {
 				t.Errorf("PaymentsOfTokens: got %+v, %v; want %+v alone", list, err, want)
 			}
-			wantPayment(
-				t,
-				"Tx.Payment",
-				want,
-				inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment(want.ID) }),
-			)
+			wantPayment(t, "Tx.Payment", want,
+				inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.Payment(want.ID) }))
 			if want.PaymentIntent != "" {
 				wantPayment(t, "Payment by intent", want, second(l.Payment(ctx, want.PaymentIntent)))
-				wantPayment(
-					t,
-					"Tx.PaymentOfIntent",
-					want,
-					inTx(l, func(tx *Tx) (payment.Payment, error) { return tx.PaymentOfIntent(want.PaymentIntent) }),
-				)
+				wantPayment(t, "Tx.PaymentOfIntent", want, inTx(l, func(tx *Tx) (payment.Payment, error) {
+					return tx.PaymentOfIntent(want.PaymentIntent)
+				}))
 			}
 		})
 	}
@@ -174,7 +168,11 @@ func testPaymentOnce(t *testing.T, database string) {
 	sameSession.SessionID = first.SessionID
 	sameIntent := testPayment("other")
 	sameIntent.PaymentIntent = first.PaymentIntent
-	for name, p := range map[string]payment.Payment{"the same again": first, "the same session": sameSession, "the same payment intent": sameIntent} {
+	for name, p := range map[string]payment.Payment{
+		"the same again":         first,
+		"the same session":       sameSession,
+		"the same PaymentIntent": sameIntent,
+	} {
 		var inserted bool
 		mustUpdate(t, l, func(tx *Tx) (err error) {
 			inserted, err = tx.InsertPayment(p)
@@ -203,48 +201,61 @@ func testSaveUnknownPayment(t *testing.T, database string) {
 
 func testNonsensePayments(t *testing.T, database string) {
 	l := open(t, database)
+	type row = payment.Payment
 	for name, c := range map[string]struct {
-		rule, words string
-		spoil       func(p *payment.Payment)
+		words string
+		spoil func(p *row)
 	}{
-		"an id that is no credit's":           {"check", "id LIKE", func(p *payment.Payment) { p.ID = "py" + p.ID[2:] }},
-		"an id that is too short":             {"check", "length(id)", func(p *payment.Payment) { p.ID = p.ID[:18] }},
-		"a negative amount":                   {"check", "amount", func(p *payment.Payment) { p.Amount = -1 }},
-		"a negative duration":                 {"check", "duration_s", func(p *payment.Payment) { p.Duration = -time.Second }},
-		"a negative delay of the start":       {"check", "delayed_start_s", func(p *payment.Payment) { p.DelayedStart = -time.Second }},
-		"money in no known state":             {"check", "money = ", func(p *payment.Payment) { p.Funds = "stolen" }},
-		"money in no state":                   {"check", "money = ", func(p *payment.Payment) { p.Funds = "" }},
-		"a negative refund":                   {"check", "refunded_amount", func(p *payment.Payment) { p.RefundedAmount = -1 }},
-		"a refund over the amount":            {"check", "refunded_amount", func(p *payment.Payment) { p.RefundedAmount = p.Amount + 1 }},
-		"a machine in no known state":         {"check", "machine = ", func(p *payment.Payment) { p.Delivery = "flying" }},
-		"a machine that failed for no reason": {"check", "reason", func(p *payment.Payment) { p.Delivery = payment.Failed }},
-		"started without a post":              {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Started, noon() }},
-		"a refund that was not ordered":       {"check", "refund_number", func(p *payment.Payment) { p.Funds = payment.Refunding }},
-		"a refund of more than was paid":      {"check", "refund_goal", func(p *payment.Payment) { p.RefundTarget = p.Amount + 1 }},
-		"a deletion without a recall":         {"check", "note_ids", func(p *payment.Payment) { p.NoteIDs = "1:7" }},
-		"an unknown end of a recall":          {"check", "recalled", func(p *payment.Payment) { p.RecallStatus = "eaten" }},
-		"an unknown word to the machine":      {"check", "tell", func(p *payment.Payment) { p.PendingNotice = "sing" }},
-		"sent at no time":                     {"check", "sent_at", func(p *payment.Payment) { p.Delivery, p.MaybeAccepted = payment.Sent, true }},
-		"sent without a post":                 {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, noon() }},
-		"fetched and sent at no time":         {"check", "sent_at", func(p *payment.Payment) { p.Delivery, p.MaybeAccepted = payment.Fetched, true }},
-		"fetched without a post":              {"check", "posted", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, noon() }},
-		"unclear without a post":              {"check", "unclear", func(p *payment.Payment) { p.OutcomeUnknown = true }},
-		"an unknown step":                     {"check", "step = ", func(p *payment.Payment) { p.Step = "dance" }},
-		"a step that is never due":            {"check", "due_at", func(p *payment.Payment) { p.DueAt = time.Time{} }},
-		"due for no step":                     {"check", "due_at", func(p *payment.Payment) { p.Step = payment.NoStep }},
-		"in flight without a step":            {"check", "in_flight", func(p *payment.Payment) { *p = idle(*p); p.InFlight = true }},
-		"fewer failures than none":            {"check", "failures", func(p *payment.Payment) { p.Failures = -1 }},
-		"paid at no time":                     {"not null", "paid_at", func(p *payment.Payment) { p.PaidAt = time.Time{} }},
-		"recorded at no time":                 {"not null", "created_at", func(p *payment.Payment) { p.CreatedAt = time.Time{} }},
+		"an id that is no credit's":           {"id LIKE", func(p *row) { p.ID = "py" + p.ID[2:] }},
+		"an id that is too short":             {"length(id)", func(p *row) { p.ID = p.ID[:18] }},
+		"a negative amount":                   {"amount", func(p *row) { p.Amount = -1 }},
+		"a negative duration":                 {"duration_s", func(p *row) { p.Duration = -time.Second }},
+		"a negative delay of the start":       {"delayed_start_s", func(p *row) { p.DelayedStart = -time.Second }},
+		"money in no known state":             {"money = ", func(p *row) { p.Funds = "stolen" }},
+		"money in no state":                   {"money = ", func(p *row) { p.Funds = "" }},
+		"a negative refund":                   {"refunded_amount", func(p *row) { p.RefundedAmount = -1 }},
+		"a refund over the amount":            {"refunded_amount", func(p *row) { p.RefundedAmount = p.Amount + 1 }},
+		"a machine in no known state":         {"machine = ", func(p *row) { p.Delivery = "flying" }},
+		"a machine that failed for no reason": {"reason", func(p *row) { p.Delivery = payment.Failed }},
+		"started without a post": {"posted", func(p *row) {
+			p.Delivery, p.SentAt = payment.Started, noon()
+		}},
+		"a refund that was not ordered":  {"refund_number", func(p *row) { p.Funds = payment.Refunding }},
+		"a refund of more than was paid": {"refund_goal", func(p *row) { p.RefundTarget = p.Amount + 1 }},
+		"a deletion without a recall":    {"note_ids", func(p *row) { p.NoteIDs = "1:7" }},
+		"an unknown end of a recall":     {"recalled", func(p *row) { p.RecallStatus = "eaten" }},
+		"an unknown word to the machine": {"tell", func(p *row) { p.PendingNotice = "sing" }},
+		"sent at no time": {"sent_at", func(p *row) {
+			p.Delivery, p.MaybeAccepted = payment.Sent, true
+		}},
+		"sent without a post": {"posted", func(p *row) { p.Delivery, p.SentAt = payment.Sent, noon() }},
+		"fetched and sent at no time": {"sent_at", func(p *row) {
+			p.Delivery, p.MaybeAccepted = payment.Fetched, true
+		}},
+		"fetched without a post": {"posted", func(p *row) {
+			p.Delivery, p.SentAt = payment.Fetched, noon()
+		}},
+		"unclear without a post":   {"unclear", func(p *row) { p.OutcomeUnknown = true }},
+		"an unknown step":          {"step = ", func(p *row) { p.Step = "dance" }},
+		"a step that is never due": {"due_at", func(p *row) { p.DueAt = time.Time{} }},
+		"due for no step":          {"due_at", func(p *row) { p.Step = payment.NoStep }},
+		"in flight without a step": {"in_flight", func(p *row) { *p = idle(*p); p.InFlight = true }},
+		"fewer failures than none": {"failures", func(p *row) { p.Failures = -1 }},
+		"paid at no time":          {"paid_at", func(p *row) { p.PaidAt = time.Time{} }},
+		"recorded at no time":      {"created_at", func(p *row) { p.CreatedAt = time.Time{} }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := testPayment("nonsense")
 			c.spoil(&p)
+			rule := "check"
+			if p.PaidAt.IsZero() || p.CreatedAt.IsZero() {
+				rule = "not null"
+			}
 			err := l.Update(t.Context(), func(tx *Tx) error {
 				_, err := tx.InsertPayment(p)
 				return err
 			})
-			wantRefused(t, err, c.rule, c.words)
+			wantRefused(t, err, rule, c.words)
 			good := testPayment(name)
 			if unspoilt := testPayment("nonsense"); !reflect.DeepEqual(immutable(&p), immutable(&unspoilt)) {
 				return // SavePayment does not write this column
@@ -253,7 +264,7 @@ func testNonsensePayments(t *testing.T, database string) {
 			spoilt := good
 			c.spoil(&spoilt)
 			err = l.Update(t.Context(), func(tx *Tx) error { return tx.SavePayment(spoilt) })
-			wantRefused(t, err, c.rule, c.words)
+			wantRefused(t, err, rule, c.words)
 			wantPayment(t, "after the refusal", good, second(l.Payment(t.Context(), good.ID)))
 		})
 	}
@@ -261,12 +272,17 @@ func testNonsensePayments(t *testing.T, database string) {
 
 func testSensiblePayments(t *testing.T, database string) {
 	l := open(t, database)
-	for _, money := range []payment.FundsStatus{payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed, payment.Refunding, payment.Refunded, payment.RefundFailed, payment.Disputed, payment.DisputeLost} {
+	for _, money := range []payment.FundsStatus{
+		payment.Authorized, payment.Capturing, payment.Paid, payment.Canceling, payment.Canceled, payment.CaptureFailed,
+		payment.Refunding, payment.Refunded, payment.RefundFailed, payment.Disputed, payment.DisputeLost,
+	} {
 		p := testPayment("money_" + string(money))
 		p.Funds, p.RefundSeq = money, 1
 		insert(t, l, p)
 	}
-	for _, machine := range []payment.DeliveryStatus{payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed} {
+	for _, machine := range []payment.DeliveryStatus{
+		payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed,
+	} {
 		p := idle(testPayment("machine_" + string(machine)))
 		p.Delivery, p.SentAt, p.MaybeAccepted = machine, noon(), true
 		if machine == payment.Failed {
@@ -274,7 +290,10 @@ func testSensiblePayments(t *testing.T, database string) {
 		}
 		insert(t, l, p)
 	}
-	for _, step := range []payment.Step{payment.StepPostNote, payment.StepCheckPending, payment.StepRecall, payment.StepCapture, payment.StepCancel, payment.StepRefund} {
+	for _, step := range []payment.Step{
+		payment.StepPostNote, payment.StepCheckPending, payment.StepRecall,
+		payment.StepCapture, payment.StepCancel, payment.StepRefund,
+	} {
 		p := testPayment("step_" + string(step))
 		p.Step, p.InFlight = step, true
 		insert(t, l, p)
@@ -319,7 +338,10 @@ func testDueForNotehub(t *testing.T, database string) {
 		limit int
 		want  []string
 	}{
-		{"fresh ones, the longest due first", false, 99, []string{"first", "second", "third_same_device", "interrupted", "behind_the_interrupted", "just_now"}},
+		{
+			"fresh ones, the earliest due first", false, 99,
+			[]string{"first", "second", "third_same_device", "interrupted", "behind_the_interrupted", "just_now"},
+		},
 		{"those that failed before", true, 99, []string{"again_first", "again_second"}},
 		{"no more than the limit", false, 2, []string{"first", "second"}},
 		{"none for a limit of 0", false, 0, nil},

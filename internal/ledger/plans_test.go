@@ -50,7 +50,10 @@ type asked struct {
 // an index, and sorts only the rows that it returns.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
-	for name, path := range map[string]string{"of a new ledger": freshSQLite(t), "of one that an earlier version made": oldLedger(t)} {
+	for name, path := range map[string]string{
+		"of a new ledger":         freshSQLite(t),
+		"of an earlier version's": oldLedger(t),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			queriesUseIndexes(t, path, name == "of a new ledger")
@@ -99,51 +102,108 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		"a call under way",
 	}
 	for _, c := range append([]asked{
-		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh & payments_in_flight (device_uid=? AND due_at>?)"},
-		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
-		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
-		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
+		{
+			"the fresh ones that are due",
+			func() error { return second(tx.DueForNotehub(false, 10)).err },
+			"payments_fresh & payments_in_flight (device_uid=? AND due_at>?)",
+		},
+		{
+			"the failed ones that are due",
+			func() error { return second(tx.DueForNotehub(true, 10)).err },
+			"payments_again",
+		},
+		{
+			"the fresh ones that are due for Stripe",
+			func() error { return second(tx.DueForStripe(false, 10)).err },
+			"payments_money",
+		},
+		{
+			"the failed ones that are due for Stripe",
+			func() error { return second(tx.DueForStripe(true, 10)).err },
+			"payments_money",
+		},
 		{"what time alone decides", func() error { return second(tx.DueWaits(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
-		{"the machines that may have what was never taken", func() error { return second(tx.InDoubtAt(noon(), 10)).err }, "payments_in_doubt"},
+		{
+			"the machines that may have what was never taken",
+			func() error { return second(tx.InDoubtAt(noon(), 10)).err },
+			"payments_in_doubt",
+		},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
 		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
-		{"the last of a device", func() error { return second(tx.LastOfDevice("dev:1", 10)).err }, "payments_of_device"},
+		{
+			"the last of a device",
+			func() error { return second(tx.LastOfDevice("dev:1", 10)).err },
+			"payments_of_device",
+		},
 		{"an answer", func() error { return second(tx.HasConfirmation("x")).err }, ""},
-		{"a new answer", func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err }, ""},
-		{"the answers to a credit", func() error { return second(l.Confirmations(t.Context(), "x")).err }, "confirmations_of_credit"},
+		{
+			"a new answer",
+			func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err },
+			"",
+		},
+		{
+			"the answers to a credit",
+			func() error { return second(l.Confirmations(t.Context(), "x")).err },
+			"confirmations_of_credit",
+		},
 		{"a cursor", func() error { return second(l.Cursor(t.Context(), "x")).err }, ""},
 		{"moving a cursor", func() error { return tx.SetCursor("x", "1") }, ""},
 		{"a pause", func() error { return second(tx.PauseOf("dev:1")).err }, ""},
-		{"when something was last done", func() error { return second(tx.LastAudit("dev:1", "x")).err }, "audit_of_subject"},
-		{"what was done to a subject", func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err }, "audit_of_subject"},
+		{
+			"when something was last done",
+			func() error { return second(tx.LastAudit("dev:1", "x")).err },
+			"audit_of_subject",
+		},
+		{
+			"what was done to a subject",
+			func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err },
+			"audit_of_subject",
+		},
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
 		{"the disputes of a payment", func() error { return second(tx.Disputes("pi_1")).err }, "disputes_of_intent"},
-		{"what is told of a dispute", func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) }, ""},
+		{
+			"what is told of a dispute",
+			func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) },
+			"",
+		},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
 		{"changing a payment", func() error { return tx.ChangePayment(payment.Payment{}, testPayment("unknown")) }, ""},
 		{"a new payment", func() error { return second(tx.InsertPayment(testPayment("new"))).err }, ""},
 		{"an attempt", func() error {
-			return tx.AddAttempt(testPayment("new").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+			return tx.AddAttempt(testPayment("new").ID, posted())
 		}, ""},
 		{"a call under way", func() error { return second(tx.CallUnderWay("dev:1")).err }, "payments_in_flight"},
 		{"a repeated event", func() error {
-			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
+			e := StripeEvent{ID: "evt_1", Outcome: "x"}
+			return errors.Join(second(tx.AddEvent(e)).err, second(tx.AddEvent(e)).err)
 		}, ""},
 		{"a link", func() error { return second(tx.Link("x")).err }, ""},
 		{"a session", func() error { return second(tx.Session("x")).err }, ""},
 		{"a new session", func() error { return tx.AddSession(session("cs_1", noon())) }, ""},
-		{"the sessions that are open", func() error { return second(l.OpenSessions(t.Context(), true, noon())).err }, "sessions_end"},
+		{
+			"the sessions that are open",
+			func() error { return second(l.OpenSessions(t.Context(), true, noon())).err },
+			"sessions_end",
+		},
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
 		{"a fact", func() error { return second(tx.Meta("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
-		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
+		{
+			"payments by their tokens",
+			func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err },
+			"",
+		},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
-		{"the attempts of some payments", func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err }, "attempts_of_payment"},
+		{
+			"the attempts of some payments",
+			func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err },
+			"attempts_of_payment",
+		},
 		{"a request", func() error { return second(l.HasRequest(t.Context(), "x")).err }, ""},
 		{"beginning a request", func() error {
 			_, _, err := tx.BeginRequest("key:1", "x")
@@ -157,8 +217,12 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		{"a device's payments", list(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
 		{"the next page of a device", list(Filter{Devices: []string{"dev:1"}, Cursor: "1-cr_x"}), "payments_of_device"},
 		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
-		{"those of a device that need attention", list(Filter{Devices: []string{"dev:1"}, Attention: new(true)}), "payments_of_device"},
-		{"those in one state", list(Filter{Funds: []payment.FundsStatus{payment.Paid}, Delivery: []payment.DeliveryStatus{payment.Queued}}), ""},
+		{
+			"those of a device that need attention",
+			list(Filter{Devices: []string{"dev:1"}, Attention: new(true)}),
+			"payments_of_device",
+		},
+		{"those in one state", list(Filter{Funds: funds(payment.Paid), Delivery: delivery(payment.Queued)}), ""},
 	}, searches(t.Context(), l)...) {
 		t.Run(c.name, func(t *testing.T) {
 			seen = nil

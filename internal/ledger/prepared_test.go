@@ -39,12 +39,8 @@ func TestPreparedConnClosesUnusedStatements(t *testing.T) {
 				return fmt.Errorf("set %d: %w", n, err)
 			}
 			if len(conn.statements) > maxPrepared {
-				return fmt.Errorf(
-					"%d statements are kept after %d sets of columns; want at most %d",
-					len(conn.statements),
-					n,
-					maxPrepared,
-				)
+				return fmt.Errorf("%d statements are kept after %d sets of columns; want at most %d",
+					len(conn.statements), n, maxPrepared)
 			}
 		}
 		// A frequently used statement is kept.

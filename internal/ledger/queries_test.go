@@ -59,6 +59,11 @@ func testPages(t *testing.T, database string) {
 	}
 }
 
+// funds and delivery return their arguments, to keep the tables of filters short.
+func funds(list ...payment.FundsStatus) []payment.FundsStatus { return list }
+
+func delivery(list ...payment.DeliveryStatus) []payment.DeliveryStatus { return list }
+
 func testFilters(t *testing.T, database string) {
 	l := open(t, database)
 	row := func(name string, minute int, change func(p *payment.Payment)) payment.Payment {
@@ -67,35 +72,40 @@ func testFilters(t *testing.T, database string) {
 		change(&p)
 		return p
 	}
-	insert(
-		t,
-		l,
+	insert(t, l,
 		row("plain", 1, func(*payment.Payment) {}),
 		row("elsewhere", 2, func(p *payment.Payment) { p.DeviceUID = "dev:2" }),
 		row("refunded", 3, func(p *payment.Payment) { p.Funds = payment.Refunded }),
 		row("failed", 4, func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "money_kept"
 		}),
-		row(
-			"failed_elsewhere",
-			5,
-			func(p *payment.Payment) { p.DeviceUID, p.Delivery, p.Reason = "dev:2", payment.Failed, "expired" },
-		),
+		row("failed_elsewhere", 5, func(p *payment.Payment) {
+			p.DeviceUID, p.Delivery, p.Reason = "dev:2", payment.Failed, "expired"
+		}),
 	)
 	for name, c := range map[string]struct {
 		filter Filter
-		want   []string
+		want   string // names, newest first
 	}{
-		"all":                      {Filter{}, []string{"failed_elsewhere", "failed", "refunded", "elsewhere", "plain"}},
-		"of a device":              {Filter{Devices: []string{"dev:2"}}, []string{"failed_elsewhere", "elsewhere"}},
-		"of an unknown device":     {Filter{Devices: []string{"dev:9"}}, nil},
-		"by money":                 {Filter{Funds: []payment.FundsStatus{payment.Refunded}}, []string{"refunded"}},
-		"by machine":               {Filter{Delivery: []payment.DeliveryStatus{payment.Failed}}, []string{"failed_elsewhere", "failed"}},
-		"that need attention":      {Filter{Attention: new(true)}, []string{"failed"}},
-		"that need none":           {Filter{Attention: new(false)}, []string{"failed_elsewhere", "refunded", "elsewhere", "plain"}},
-		"by all of it":             {Filter{Devices: []string{"dev:2"}, Funds: []payment.FundsStatus{payment.Paid}, Delivery: []payment.DeliveryStatus{payment.Failed}, Attention: new(false)}, []string{"failed_elsewhere"}},
-		"by what none is at once":  {Filter{Devices: []string{"dev:2"}, Funds: []payment.FundsStatus{payment.Refunded}}, nil},
-		"with a cursor and others": {Filter{Delivery: []payment.DeliveryStatus{payment.Failed}, Attention: new(true), Cursor: "1577880300000-" + payment.CreditID("cs_failed_elsewhere")}, []string{"failed"}},
+		"all":                  {Filter{}, "failed_elsewhere failed refunded elsewhere plain"},
+		"of a device":          {Filter{Devices: []string{"dev:2"}}, "failed_elsewhere elsewhere"},
+		"of an unknown device": {Filter{Devices: []string{"dev:9"}}, ""},
+		"by money":             {Filter{Funds: funds(payment.Refunded)}, "refunded"},
+		"by machine":           {Filter{Delivery: delivery(payment.Failed)}, "failed_elsewhere failed"},
+		"that need attention":  {Filter{Attention: new(true)}, "failed"},
+		"that need none":       {Filter{Attention: new(false)}, "failed_elsewhere refunded elsewhere plain"},
+		"by all of it": {Filter{
+			Devices:   []string{"dev:2"},
+			Funds:     funds(payment.Paid),
+			Delivery:  delivery(payment.Failed),
+			Attention: new(false),
+		}, "failed_elsewhere"},
+		"by what none is at once": {Filter{Devices: []string{"dev:2"}, Funds: funds(payment.Refunded)}, ""},
+		"with a cursor and others": {Filter{
+			Delivery:  delivery(payment.Failed),
+			Attention: new(true),
+			Cursor:    "1577880300000-" + payment.CreditID("cs_failed_elsewhere"),
+		}, "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.filter.Limit = 10
@@ -104,7 +114,7 @@ func testFilters(t *testing.T, database string) {
 			for _, p := range list {
 				got = append(got, strings.TrimPrefix(p.SessionID, "cs_"))
 			}
-			if err != nil || next != "" || !slices.Equal(got, c.want) {
+			if err != nil || next != "" || strings.Join(got, " ") != c.want {
 				t.Errorf("got %q, %q, %v; want %q", got, next, err, c.want)
 			}
 		})
@@ -114,7 +124,9 @@ func testFilters(t *testing.T, database string) {
 func testBadCursors(t *testing.T, database string) {
 	l := open(t, database)
 	insert(t, l, testPayment("one"))
-	for _, cursor := range []string{"x", "-", "12", "cr_x-12", "1.5-cr_x", "99999999999999999999-cr_x", "12 -cr_x", "' OR 1=1 --"} {
+	for _, cursor := range []string{
+		"x", "-", "12", "cr_x-12", "1.5-cr_x", "99999999999999999999-cr_x", "12 -cr_x", "' OR 1=1 --",
+	} {
 		if list, next, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
 			t.Errorf("cursor %q: got %+v, %q, %v; want %v", cursor, list, next, err, ErrCursor)
 		}
@@ -133,7 +145,8 @@ func testImpossibleKeys(t *testing.T, database string) {
 		if _, err := l.PaymentOfToken(t.Context(), key); !errors.Is(err, ErrNotFound) {
 			t.Errorf("PaymentOfToken(%q): got error %v; want %v", what, err, ErrNotFound)
 		}
-		if list, _, err := l.Payments(t.Context(), Filter{Devices: []string{key}, Limit: 1}); err != nil || len(list) != 0 {
+		list, _, err := l.Payments(t.Context(), Filter{Devices: []string{key}, Limit: 1})
+		if err != nil || len(list) != 0 {
 			t.Errorf("Payments of device %q: got %+v, %v; want none", what, list, err)
 		}
 	}
@@ -150,11 +163,8 @@ func testStats(t *testing.T, database string) {
 	wantStats("of an empty ledger", Stats{})
 
 	started := idle(testPayment("started"))
-	started.Delivery, started.CreatedAt, started.ReviewReason, started.SentAt, started.MaybeAccepted = payment.Started, noon2020(
-		0,
-	), "refund_failed", noon2020(
-		0,
-	), true
+	started.Delivery, started.ReviewReason, started.MaybeAccepted = payment.Started, "refund_failed", true
+	started.CreatedAt, started.SentAt = noon2020(0), noon2020(0)
 	waitsForNothing := idle(testPayment("waits_for_nothing"))
 	waitsForNothing.CreatedAt = noon2020(0)
 	insert(t, l, started, waitsForNothing)

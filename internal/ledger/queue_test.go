@@ -38,32 +38,17 @@ func testDueForStripe(t *testing.T, database string) {
 	l := open(t, database)
 	soon := time.Now().Add(time.Hour)
 	failedBefore := func(p *payment.Payment) { p.Failures, p.FundsFailures = 1, 1 }
-	insert(
-		t,
-		l,
-		at(
-			"second",
-			payment.StepRefund,
-			noon2020(2),
-		),
+	insert(t, l,
+		at("second", payment.StepRefund, noon2020(2)),
 		at("first", payment.StepCapture, noon2020(1)),
 		at("third", payment.StepCancel, noon2020(3)),
-		at(
-			"not_yet",
-			payment.StepRefund,
-			soon,
-		),
+		at("not_yet", payment.StepRefund, soon),
 		at("for_notehub", payment.StepRecall, noon2020(0)),
 		at("for_time", payment.StepWait, noon2020(0)),
 		idle(testPayment("nothing_to_do")),
 		// of the same device: calls to Stripe do not wait for each other
 		at("under_way", payment.StepRefund, soon, func(p *payment.Payment) { p.InFlight = true }),
-		at(
-			"again_second",
-			payment.StepRefund,
-			noon2020(5),
-			failedBefore,
-		),
+		at("again_second", payment.StepRefund, noon2020(5), failedBefore),
 		at("again_first", payment.StepCapture, noon2020(4), failedBefore),
 	)
 	due := func(again bool, limit int) reading[[]payment.Payment] {
@@ -72,12 +57,8 @@ func testDueForStripe(t *testing.T, database string) {
 	wantSessions(t, "fresh ones", due(false, 99), "first", "second", "third")
 	wantSessions(t, "those that failed before", due(true, 99), "again_first", "again_second")
 	wantSessions(t, "no more than the limit", due(false, 1), "first")
-	wantSessions(
-		t,
-		"what only waits",
-		inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueWaits(99) }),
-		"for_time",
-	)
+	wantSessions(t, "what only waits",
+		inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueWaits(99) }), "for_time")
 
 	stats, err := l.Stats(t.Context())
 	if err != nil || stats.NextStripe != noon2020(1) || stats.NextNotehub != noon2020(0) ||
@@ -88,9 +69,7 @@ func testDueForStripe(t *testing.T, database string) {
 
 func testDueWaits(t *testing.T, database string) {
 	l := open(t, database)
-	insert(
-		t,
-		l,
+	insert(t, l,
 		at("second", payment.StepWait, noon2020(2)),
 		at("first", payment.StepWait, noon2020(1)),
 		at("not_yet", payment.StepWait, time.Now().Add(time.Hour)),
@@ -105,42 +84,30 @@ func testDueWaits(t *testing.T, database string) {
 
 func testSilentAt(t *testing.T, database string) {
 	l := open(t, database)
-	row := func(name string, machine payment.DeliveryStatus, by time.Time, change ...func(*payment.Payment)) payment.Payment {
+	type change = func(*payment.Payment)
+	row := func(name string, machine payment.DeliveryStatus, by time.Time, changes ...change) payment.Payment {
 		p := idle(testPayment(name))
 		p.Delivery, p.ConfirmBy, p.MaybeAccepted, p.SentAt = machine, by, true, noon()
 		if machine == payment.Failed {
 			p.Reason = "unconfirmed"
 		}
-		for _, c := range change {
+		for _, c := range changes {
 			c(&p)
 		}
 		return p
 	}
-	insert(
-		t,
-		l,
-		row(
-			"second",
-			payment.Fetched,
-			noon2020(2),
-		),
+	insert(t, l,
+		row("second", payment.Fetched, noon2020(2)),
 		row("first", payment.Fetched, noon2020(1)),
 		row("at_the_moment", payment.Fetched, noon2020(30)),
 		row("not_yet", payment.Fetched, noon2020(31)),
-		row(
-			"not_known_to_be_fetched",
-			payment.Sent,
-			noon2020(0),
-		),
+		row("not_known_to_be_fetched", payment.Sent, noon2020(0)),
 		row("says_nothing_ever", payment.Fetched, time.Time{}),
 		row("has_answered", payment.Started, noon2020(0)),
 		row("was_given_up", payment.Failed, noon2020(0)),
-		row(
-			"under_way",
-			payment.Fetched,
-			noon2020(0),
-			func(p *payment.Payment) { p.Step, p.DueAt, p.InFlight = payment.StepPostNote, noon(), true },
-		),
+		row("under_way", payment.Fetched, noon2020(0), func(p *payment.Payment) {
+			p.Step, p.DueAt, p.InFlight = payment.StepPostNote, noon(), true
+		}),
 	)
 	silent := func(limit int) reading[[]payment.Payment] {
 		return inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.SilentAt(noon2020(30), limit) })
@@ -210,9 +177,7 @@ func testLastOfDevice(t *testing.T, database string) {
 		p.DeviceUID, p.CreatedAt = device, noon2020(minute)
 		return p
 	}
-	insert(
-		t,
-		l,
+	insert(t, l,
 		row("oldest", "dev:1", 1),
 		row("newest", "dev:1", 3),
 		row("middle", "dev:1", 2),

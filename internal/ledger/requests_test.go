@@ -40,10 +40,8 @@ func testRequests(t *testing.T, database string) {
 			t.Errorf("%s begun: %v, %v; want %v", id, known, err, want)
 		}
 	}
-	if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") }); !errors.Is(
-		err,
-		ErrNotFound,
-	) {
+	err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") })
+	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("an answer to no request: %v; want ErrNotFound", err)
 	}
 

@@ -269,9 +269,8 @@ func TestRestoreAfterAnInterruption(t *testing.T) {
 					return
 				}
 				wantStored(t, l, []string{"cs_one"})
-				if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
-					read.got,
-				) != 1 {
+				read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+				if len(read.got) != 1 {
 					t.Errorf("%d payments to be judged; want the copy's", len(read.got))
 				}
 				if c.copied {

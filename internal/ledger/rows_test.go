@@ -20,7 +20,9 @@ func testOtherNonsense(t *testing.T, database string) {
 		rule, words string
 		do          func(tx *Tx) error
 	}{
-		"an attempt for no payment": {"foreign key", "FOREIGN KEY", func(tx *Tx) error { return tx.AddAttempt(payment.CreditID("cs_unknown"), attempt) }},
+		"an attempt for no payment": {"foreign key", "FOREIGN KEY", func(tx *Tx) error {
+			return tx.AddAttempt(payment.CreditID("cs_unknown"), attempt)
+		}},
 		"an attempt at nothing": {"check", "action", func(tx *Tx) error {
 			a := attempt
 			a.Action = payment.NoStep
@@ -37,7 +39,9 @@ func testOtherNonsense(t *testing.T, database string) {
 			_, err := tx.AddEvent(e)
 			return err
 		}},
-		"a device that is none": {"check", "uid LIKE", func(tx *Tx) error { return tx.SaveDevice(Device{UID: "imei:1"}) }},
+		"a device with another id": {"check", "uid LIKE", func(tx *Tx) error {
+			return tx.SaveDevice(Device{UID: "imei:1"})
+		}},
 		"a link at a negative price": {"check", "amount", func(tx *Tx) error {
 			k := link("plink_1")
 			k.Plan.Amount = -1
@@ -74,10 +78,18 @@ func testNonsenseStatements(t *testing.T, database string) {
 		)
 	})
 	for set, words := range map[string]string{
-		"payments SET livemode = 2": "livemode IN", "payments SET in_flight = 3": "in_flight BETWEEN", "payments SET posted = 2": "posted IN",
-		"payments SET posted = 1, unclear = 2": "unclear IN", "devices SET disabled = 2": "disabled IN", "links SET livemode = 2": "livemode IN",
-		"links SET active = 2": "active IN", "stripe_events SET livemode = 2": "livemode IN", "lookups SET failures = -1": "failures >=",
-		"payments SET with_code = 2": "with_code IN", "payments SET access_code = '493817'": "access_code", "payments SET with_code = 1, access_code = '1'": "access_code",
+		"payments SET livemode = 2":                     "livemode IN",
+		"payments SET in_flight = 3":                    "in_flight BETWEEN",
+		"payments SET posted = 2":                       "posted IN",
+		"payments SET posted = 1, unclear = 2":          "unclear IN",
+		"devices SET disabled = 2":                      "disabled IN",
+		"links SET livemode = 2":                        "livemode IN",
+		"links SET active = 2":                          "active IN",
+		"stripe_events SET livemode = 2":                "livemode IN",
+		"lookups SET failures = -1":                     "failures >=",
+		"payments SET with_code = 2":                    "with_code IN",
+		"payments SET access_code = '493817'":           "access_code",
+		"payments SET with_code = 1, access_code = '1'": "access_code",
 	} {
 		t.Run(set, func(t *testing.T) {
 			err := l.Update(t.Context(), func(tx *Tx) error {
@@ -125,8 +137,7 @@ func testLookups(t *testing.T, database string) {
 	}
 	claimed := claim(future, 99)
 	if got := ids(claimed); !slices.Equal(got, []string{"cs_first", "cs_second", "pi_third"}) ||
-		claimed[0].FencingToken != 2 ||
-		claimed[2].FencingToken != 1 {
+		claimed[0].FencingToken != 2 || claimed[2].FencingToken != 1 {
 		t.Fatalf("the second claim: got %+v; want the two whose lease is over once more, and the third", claimed)
 	}
 	if again := claim(future, 99); len(again) != 0 {
@@ -165,11 +176,9 @@ func testLookups(t *testing.T, database string) {
 	// Handled is kept when the look-up is requested again without it. A delay is not a failure.
 	handled := lookup("cs_handled", 0)
 	handled.Handled = "delivered"
-	mustUpdate(
-		t,
-		l,
-		func(tx *Tx) error { return errors.Join(tx.AddLookup(handled), tx.AddLookup(lookup("cs_handled", 0))) },
-	)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.AddLookup(handled), tx.AddLookup(lookup("cs_handled", 0)))
+	})
 	got := claim(future, 99)
 	if len(got) != 1 || got[0].Handled != "delivered" {
 		t.Fatalf("got %+v; want the one that was handled", got)
@@ -206,11 +215,11 @@ func testEvents(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error {
 		isNew = nil
 		for _, e := range []StripeEvent{first, newer, repeat, repeat} {
-			new, err := tx.AddEvent(e)
+			added, err := tx.AddEvent(e)
 			if err != nil {
 				return err
 			}
-			isNew = append(isNew, new)
+			isNew = append(isNew, added)
 		}
 		return nil
 	})
@@ -238,9 +247,7 @@ func testDevices(t *testing.T, database string) {
 		return errors.Join(
 			tx.SaveDevice(Device{UID: "dev:1", Name: "old name"}),
 			tx.SaveDevice(Device{UID: "dev:2"}),
-			tx.SaveDevice(
-				Device{UID: "dev:3"},
-			),
+			tx.SaveDevice(Device{UID: "dev:3"}),
 			tx.SaveDevice(washer),
 			tx.RemoveDevice("dev:2"),
 			tx.RemoveDevice("dev:unknown"),
@@ -296,10 +303,8 @@ func testLinks(t *testing.T, database string) {
 	if read.err != nil || read.got != sold {
 		t.Errorf("Link: got %+v, %v; want %+v", read.got, read.err, sold)
 	}
-	if read := inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_unknown") }); !errors.Is(
-		read.err,
-		ErrNotFound,
-	) {
+	read = inTx(l, func(tx *Tx) (Link, error) { return tx.Link("plink_unknown") })
+	if !errors.Is(read.err, ErrNotFound) {
 		t.Errorf("an unknown link: got %+v, %v; want %v", read.got, read.err, ErrNotFound)
 	}
 	for livemode, want := range map[bool][]Link{true: {sold, other}, false: {test}} {

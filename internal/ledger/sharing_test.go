@@ -106,8 +106,8 @@ func TestFailedUpdateAffectsNoOther(t *testing.T) {
 		fail func() error
 		is   func(error) bool
 	}{
-		"an error comes back as it is":   {func() error { return errOwn }, func(err error) bool { return err == errOwn }},
-		"a panic comes back as an error": {func() error { panic("out of range") }, func(err error) bool { return err != nil }},
+		"an error": {func() error { return errOwn }, func(err error) bool { return err == errOwn }},
+		"a panic":  {func() error { panic("out of range") }, func(err error) bool { return err != nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inQueue(t, func(t *testing.T, q *queue) {

@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"modernc.org/sqlite"
-
-	"notepay/internal/payment"
 )
 
 // A test cannot cut the power. It can check that every connection syncs.
@@ -70,7 +68,8 @@ func isSQLite(err error, code int) bool {
 func TestOpenTakesAnyPath(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"notepay.db", "with space.db", "what?.db", "mode=ro?mode=memory&x.db", "a#b.db", "100%.db", "%41%zz.db", "a+b;c=d,e.db", "wäsche 洗濯.db", ":memory:", "file:x.db",
+		"notepay.db", "with space.db", "what?.db", "mode=ro?mode=memory&x.db", "a#b.db", "100%.db", "%41%zz.db",
+		"a+b;c=d,e.db", "wäsche 洗濯.db", ":memory:", "file:x.db",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -185,7 +184,7 @@ func TestRejectedCommitLeavesNoTransactionOpen(t *testing.T) {
 		return errors.Join(
 			err,
 			tx.SetMeta("half", tx.Now),
-			tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}),
+			tx.AddAttempt("cr_unknown", posted()),
 		)
 	})
 	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {

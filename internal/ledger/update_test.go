@@ -259,7 +259,8 @@ func testFailedMigration(t *testing.T, database string) {
 	spoilt := func(statement string) string {
 		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
 	}
-	if err := migrate(t.Context(), begin, spoilt); err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
+	err := migrate(t.Context(), begin, spoilt)
+	if err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
 		t.Errorf("got error %v; want one that names the file", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
