@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/dsn"
 	"notepay/internal/ledger"
 )
 
@@ -51,7 +52,7 @@ func (r *run) ledger(ctx context.Context) Result {
 			err,
 		)
 	}
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return ok("PostgreSQL accepts connections")
 	}
 	return ok("%s can be written", database)
@@ -59,7 +60,7 @@ func (r *run) ledger(ctx context.Context) Result {
 
 func (r *run) disk(context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
 	switch network, err := r.Disk(database); {
@@ -80,7 +81,7 @@ func (r *run) disk(context.Context) Result {
 
 func (r *run) space(context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
 	const remedy = "free space on the ledger's disk, or enlarge it"

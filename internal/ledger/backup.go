@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"notepay/internal/dsn"
 	"notepay/internal/payment"
 )
 
@@ -32,7 +33,7 @@ var ErrPostgres = errors.New("a PostgreSQL database is copied with pg_dump; " +
 // Backup checks the copy and stamps it, so that a ledger restored from it knows that it may have
 // missed events.
 func Backup(ctx context.Context, database, file string) (err error) {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return ErrPostgres
 	}
 	if _, err := os.Stat(database); err != nil {

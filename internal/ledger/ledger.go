@@ -71,7 +71,7 @@ func Open(ctx context.Context, database string) (*Ledger, error) { return OpenBy
 // See Settle.
 func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Ledger, error) {
 	opened, open := time.Now(), openSQLite
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		open = openPostgres
 	}
 	l, err := open(ctx, database, clock)
@@ -98,11 +98,6 @@ func OpenBy(ctx context.Context, database string, clock *vendortime.Clock) (*Led
 		return nil, errors.Join(fmt.Errorf("open ledger: %w", err), l.Close())
 	}
 	return l, nil
-}
-
-// IsPostgres reports whether a DATABASE_URL means PostgreSQL and not a SQLite file.
-func IsPostgres(database string) bool {
-	return dsn.IsPostgres(database)
 }
 
 // Update runs fn in a transaction and returns nil once the transaction is durable.

@@ -34,18 +34,3 @@ func TestOpenErrorsOmitThePassword(t *testing.T) {
 		})
 	}
 }
-
-func TestIsPostgres(t *testing.T) {
-	t.Parallel()
-	for database, want := range map[string]bool{
-		"postgres://127.0.0.1/notepay":   true,
-		"postgresql://127.0.0.1/notepay": true,
-		"notepay.db":                     false,
-		"/var/lib/notepay/postgres.db":   false,
-		"":                               false,
-	} {
-		if got := IsPostgres(database); got != want {
-			t.Errorf("IsPostgres(%q) = %v; want %v", database, got, want)
-		}
-	}
-}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"notepay/internal/dsn"
 )
 
 // restoring is the suffix of the file in which Restore prepares a copy.
@@ -24,7 +26,7 @@ const restoring = ".restoring"
 // ledger unchanged, and perhaps a file that the next Restore replaces. After that, the disk holds
 // the whole copy under its temporary name, and the next start or Restore does the rest.
 func Restore(ctx context.Context, database, copied string) (kept string, err error) {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return "", ErrPostgres
 	}
 	files, err := lockFiles(database)

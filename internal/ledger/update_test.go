@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"notepay/internal/dsn"
 )
 
 func testUpdate(t *testing.T, database string) {
@@ -269,7 +271,7 @@ func testFailedMigration(t *testing.T, database string) {
 		t.Errorf("with a context that has ended: got %v; want %v", err, context.Canceled)
 	}
 	tables := `SELECT name FROM sqlite_schema WHERE type = 'table'`
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
 	}
 	if got, want := names(t, db, tables), []string{"migrations"}; !slices.Equal(got, want) {
@@ -290,7 +292,7 @@ func unmigrated(
 	database string,
 ) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
 	t.Helper()
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		db, err := sql.Open("pgx", database)
 		if err != nil {
 			t.Fatal(err)

@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"notepay/internal/dsn"
 )
 
 // CheckWritable checks whether payments could be recorded at a DATABASE_URL, even while another
 // process uses it. It keeps no lock, creates no table and changes no row. It does not create a
 // missing SQLite ledger, whose directory has to be writable.
 func CheckWritable(ctx context.Context, database string) error {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return inspectPostgres(ctx, database)
 	}
 	path, err := resolve(database)
