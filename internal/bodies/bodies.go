@@ -78,7 +78,8 @@ func (b *Budget) Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	evicted := b.close(one)
 	switch {
 	case err == nil:
-		_ = control.SetReadDeadline(time.Time{}) // otherwise the deadline would end the request while its event is being stored
+		// Otherwise the deadline would end the request while its event is being stored.
+		_ = control.SetReadDeadline(time.Time{})
 		return whole, nil
 	case evicted:
 		err = ErrBusy

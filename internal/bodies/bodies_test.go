@@ -53,37 +53,38 @@ func hangs(t *testing.T, b *Budget, size int) (ended <-chan error) {
 func (b *Budget) idle(t *testing.T) {
 	t.Helper()
 	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > maxSpareChunks {
-		t.Errorf(
-			"%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
-			b.taken,
-			b.coming,
-			b.waiting,
-			len(b.open),
-			len(b.spare),
-		)
+		t.Errorf("%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
+			b.taken, b.coming, b.waiting, len(b.open), len(b.spare))
 	}
 }
 
 func TestReadReturnsWhatWasSent(t *testing.T) {
 	t.Parallel()
 	b := New(mebibyte)
-	for _, size := range []int{0, 1, 4 << 10, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, mebibyte - 1, mebibyte} {
+	for _, size := range []int{
+		0, 1, 4 << 10, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, mebibyte - 1, mebibyte,
+	} {
 		want := make([]byte, size)
 		for i := range want {
 			want[i] = byte(i * 7 >> 3)
 		}
-		for name, from := range map[string]io.Reader{"at once": bytes.NewReader(want), "in odd pieces": iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(want)))} {
+		for name, from := range map[string]io.Reader{
+			"at once":       bytes.NewReader(want),
+			"in odd pieces": iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(want))),
+		} {
 			got, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", from))
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("%d bytes %s: got %d, %v", size, name, len(got), err)
 			}
 		}
 	}
+	post := func(body io.Reader) *http.Request { return httptest.NewRequest("POST", "/", body) }
+	whole := strings.NewReader(strings.Repeat("x", mebibyte))
 	for name, r := range map[string]*http.Request{
-		"announced": httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", mebibyte+1))),
-		"in pieces": httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader(strings.Repeat("x", mebibyte)), strings.NewReader("x"))),
+		"announced": post(strings.NewReader(strings.Repeat("x", mebibyte+1))),
+		"in pieces": post(io.MultiReader(whole, strings.NewReader("x"))),
 		"bound elsewhere": func() *http.Request {
-			r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader("xxx")))
+			r := post(io.MultiReader(strings.NewReader("xxx")))
 			r.Body = http.MaxBytesReader(nil, r.Body, 2)
 			return r
 		}(),
@@ -92,10 +93,8 @@ func TestReadReturnsWhatWasSent(t *testing.T) {
 			t.Errorf("too large, %s: %v; want ErrTooLarge", name, err)
 		}
 	}
-	if _, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))); !errors.Is(
-		err,
-		io.ErrUnexpectedEOF,
-	) {
+	_, err := b.Read(httptest.NewRecorder(), post(iotest.ErrReader(io.ErrUnexpectedEOF)))
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut off: %v; want the cause", err)
 	}
 	b.idle(t)
@@ -125,13 +124,8 @@ func TestReadEvictsHangingSenders(t *testing.T) {
 					}()
 					began := time.Now()
 					if text, err := s.reads(b); err != nil || len(text) != honest || time.Since(began) > time.Second {
-						t.Errorf(
-							"an honest body of %d bytes: %d after %s, %v",
-							honest,
-							len(text),
-							time.Since(began),
-							err,
-						)
+						t.Errorf("an honest body of %d bytes: %d after %s, %v",
+							honest, len(text), time.Since(began), err)
 					}
 				}
 				time.Sleep(timeout)

@@ -52,8 +52,6 @@ func (b *Board) oddText() string {
 		return ""
 	}
 	slices.Sort(sources)
-	return "notepay cannot read some records and skips them. " + strings.Join(
-		sources,
-		"; ",
-	) + ". Check them in the vendor's dashboard. The log has the details."
+	return "notepay cannot read some records and skips them. " + strings.Join(sources, "; ") +
+		". Check them in the vendor's dashboard. The log has the details."
 }

@@ -116,7 +116,9 @@ func TestMonitorStorage(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]func(*testing.T, *scripted, *Monitor, *board){
-		"an idle ledger that cannot be written stops sales, which go on by themselves": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"an idle ledger that cannot be written stops sales, which go on by themselves": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			stopped(t, board, false, "before")
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
@@ -137,7 +139,9 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("Check with room again: %v", err)
 			}
 		},
-		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"a failed write stops sales at once if the probe fails, too": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			l.set(func() { l.roomy = full })
 			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 			pass(failingProbeInterval + checkInterval)
@@ -152,7 +156,9 @@ func TestMonitorStorage(t *testing.T) {
 			pass(time.Second)
 			stopped(t, board, false, "after one an hour later")
 		},
-		"writes that fail although the probe succeeds stop sales for a while": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"writes that fail although the probe succeeds stop sales for a while": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 				pass(5 * time.Second)
@@ -161,7 +167,9 @@ func TestMonitorStorage(t *testing.T) {
 			pass(quietTime)
 			stopped(t, board, false, "when none has failed for a while")
 		},
-		"writes that began before the probe succeeded change nothing": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"writes that began before the probe succeeded change nothing": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			began := time.Now()
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: began}
@@ -202,7 +210,9 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("%d probes in an idle minute; want one in 5 s", n)
 			}
 		},
-		"a small probe that another caller began does not end the stop": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"a small probe that another caller began does not end the stop": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
 			hang := make(chan struct{})
@@ -255,12 +265,7 @@ func TestMonitorSpace(t *testing.T) {
 			pass(2 * time.Second)
 			l.set(func() {
 				if got := l.shrunk > 0; got != want {
-					t.Errorf(
-						"a log of %d bytes is shrunk: %v; want %v, for it has to make enough room",
-						size,
-						got,
-						want,
-					)
+					t.Errorf("a log of %d bytes is shrunk: %v; want %v", size, got, want)
 				}
 			})
 		}
@@ -277,13 +282,8 @@ func TestMonitorLog(t *testing.T) {
 			l.set(func() { l.log = step.size })
 			pass(2 * time.Second)
 			if raised, stops := has(board, problem.LogGrowing); raised != step.want || stops {
-				t.Errorf(
-					"a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on",
-					step.size,
-					raised,
-					stops,
-					step.want,
-				)
+				t.Errorf("a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on",
+					step.size, raised, stops, step.want)
 			}
 		}
 	})

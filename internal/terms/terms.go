@@ -33,7 +33,8 @@ func (r Rules) Lifetime(d time.Duration) string {
 	case d == 0 && r.ConfirmWithin > 0:
 		return "has to be above 0 where CONFIRM_WITHIN is set"
 	case d > 0 && d < r.SeenWithin:
-		return "has to be at least two POLL_INTERVALs where webhooks are off, because a payment may be noticed that late"
+		return "has to be at least two POLL_INTERVALs where webhooks are off, " +
+			"because a payment may be noticed that late"
 	}
 	return ""
 }

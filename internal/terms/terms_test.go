@@ -74,8 +74,11 @@ func TestPrices(t *testing.T) {
 
 func TestSwitch(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"true": "on", " TRUE ": "on", "1": "on", "yes": "on", "On": "on", "false": "off", "0": "off", "no": "off", "OFF": "off",
-		"": "?", "flase": "?", `"false"`: "?", "2": "?", "disabled": "?"} {
+	for text, want := range map[string]string{
+		"true": "on", " TRUE ": "on", "1": "on", "yes": "on", "On": "on",
+		"false": "off", "0": "off", "no": "off", "OFF": "off",
+		"": "?", "flase": "?", `"false"`: "?", "2": "?", "disabled": "?",
+	} {
 		on, ok := Switch(text)
 		got := map[bool]string{true: "on", false: "off"}[on]
 		if !ok {

@@ -40,7 +40,7 @@ type Clock struct {
 	anchor time.Time        // a reading of the monotonic clock
 	base   time.Time        // the host's time at the anchor
 
-	offset atomic.Int64 // Stripe's time minus the host's at the anchor, in nanoseconds; atomic, because each scan reads it
+	offset atomic.Int64 // Stripe's time minus the host's at the anchor, in nanoseconds; each scan reads it
 	known  atomic.Bool  // Stripe has answered
 
 	mu    sync.Mutex    // guards seen and asked, and serializes learn
@@ -159,12 +159,12 @@ func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 	if of != Stripe && c.Known() {
 		return
 	}
-	least, most := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
-	if least.Abs() > maxOffset {
+	low, high := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
+	if low.Abs() > maxOffset {
 		return
 	}
-	if offset := c.Offset(); offset < least || offset > most {
-		c.offset.Store(int64(least + (most-least)/2))
+	if offset := c.Offset(); offset < low || offset > high {
+		c.offset.Store(int64(low + (high-low)/2))
 	}
 	c.asked, c.seen = c.stepped(), true
 	if of == Stripe {

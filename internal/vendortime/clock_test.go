@@ -88,13 +88,14 @@ func TestClock(t *testing.T) {
 			ask(t, c, Stripe, reply{ahead: time.Hour, status: 401, header: of})
 			near(t, c, time.Hour, time.Second)
 		},
-		"what stands between us and Stripe does not": func(t *testing.T) {
+		"a proxy's reply does not": func(t *testing.T) {
 			c := New(nil)
 			ask(t, c, Stripe, reply{header: of})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, status: 502})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Content-Type", "text/html"}})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Request-Id", "req_1", "Age", "3600"}})
-			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Request-Id", "req_1", "Idempotent-Replayed", "true"}})
+			replayed := []string{"Request-Id", "req_1", "Idempotent-Replayed", "true"}
+			ask(t, c, Stripe, reply{ahead: -time.Hour, header: replayed})
 			ask(t, c, Stripe, reply{header: []string{"Request-Id", "req_1", "Date", "yesterday"}})
 			near(t, c, 0, 0)
 		},
