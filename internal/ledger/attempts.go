@@ -7,6 +7,16 @@ import (
 	"notepay/internal/payment"
 )
 
+// Attempt is one recorded call for a payment.
+type Attempt struct {
+	At      time.Time
+	Action  payment.Step
+	Outcome string // "ok", "retry" or "failed"
+	Status  int    // HTTP; 0: no reply
+	Detail  string
+	Took    time.Duration
+}
+
 type attemptOf struct {
 	payment string
 	Attempt
@@ -53,16 +63,6 @@ func (tx *Tx) Attempts(paymentID string) ([]Attempt, error) {
 	rows, err := tx.db.query(selectAttempts(1), paymentID)
 	found, err := attemptsByPayment(all(rows, err, scanAttempt))
 	return found[paymentID], err
-}
-
-// Attempt is one recorded call for a payment.
-type Attempt struct {
-	At      time.Time
-	Action  payment.Step
-	Outcome string // "ok", "retry" or "failed"
-	Status  int    // HTTP; 0: no reply
-	Detail  string
-	Took    time.Duration
 }
 
 // AddAttempt records a call for a payment.

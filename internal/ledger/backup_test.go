@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"notepay/internal/payment"
 )
@@ -174,4 +175,44 @@ func TestBackupRejectsDamagedRows(t *testing.T) {
 	if _, err := Restore(t.Context(), file, path); err == nil || !strings.Contains(err.Error(), "attempts.detail") {
 		t.Errorf("restore: got %v; want what is damaged", err)
 	}
+}
+
+// A stamped backup gets a new birth, and its open payments are returned until they are quarantined.
+func testRestored(t *testing.T, database string) {
+	l := open(t, database)
+	due := testPayment("due")
+	insert(t, l, due, idle(testPayment("closed")))
+	restored := func(want ...string) {
+		t.Helper()
+		wantSessions(t, "restored", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }), want...)
+	}
+	restored() // not a backup
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.SetMeta("born", noon2020(0)), tx.SetMeta(metaBackup, noon2020(1)))
+	})
+	closeLedger(t, l)
+
+	for n := range 2 { // two starts without SetQuarantined
+		l = open(t, database)
+		if time.Since(l.CreatedAt()).Abs() > time.Hour {
+			t.Errorf("born %v; want now", l.CreatedAt())
+		}
+		own := testPayment(fmt.Sprintf("own%d", n)) // paid before the others are quarantined
+		own.PaidAt = l.Now()
+		insert(t, l, own)
+		restored("due")
+		if at, err := l.Meta(t.Context(), MetaEventsRead); err != nil || !at.Equal(noon2020(0)) {
+			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
+		}
+		if _, err := l.Meta(t.Context(), metaBackup); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the stamp: %v; want it taken off", err)
+		}
+		closeLedger(t, l)
+	}
+	l = open(t, database)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetQuarantined() })
+	restored()
+	closeLedger(t, l)
+	l = open(t, database)
+	restored()
 }

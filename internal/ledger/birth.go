@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notepay/internal/payment"
 	"notepay/internal/vendortime"
 )
 
@@ -145,35 +144,4 @@ func (tx *Tx) earliestTrace(opened time.Time) (time.Time, error) {
 		at = opened
 	}
 	return at, err
-}
-
-// Waiting reads the payments whose next step is not due yet, or whose vendor is in backoff.
-func (tx *Tx) Waiting() (list []payment.Payment, err error) {
-	const notehubFresh, notehubAgain = notehubSteps + ` AND failures = 0`, notehubSteps + ` AND failures > 0`
-	for _, part := range []string{notehubFresh, notehubAgain, stripeSteps, waitStep} {
-		query := `SELECT ` + paymentColumns + ` FROM payments WHERE ` + part + `
-			AND (due_at > $1 OR not_before > $1 OR money_not_before > $1)`
-		rows, err := tx.db.query(query, tx.Now.UnixMilli())
-		some, err := all(rows, err, scanPayment)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, some...)
-	}
-	return list, nil
-}
-
-// ShortenLease makes the lease of a payment end no later than until.
-func (tx *Tx) ShortenLease(id string, until time.Time) error {
-	_, err := tx.exec(`UPDATE payments SET due_at = $1 WHERE id = $2 AND in_flight <> `+leaseFree+` AND due_at > $1`,
-		until.UnixMilli(), id)
-	return err
-}
-
-// ClampTimes moves recording times that lie in the future to now, and due times of look-ups to
-// lookupsDue at the latest.
-func (tx *Tx) ClampTimes(lookupsDue time.Time) error {
-	_, err := tx.exec(`UPDATE payments SET created_at = $1 WHERE created_at > $1`, tx.Now.UnixMilli())
-	_, lookupErr := tx.exec(`UPDATE lookups SET due_at = $1 WHERE due_at > $1`, lookupsDue.UnixMilli())
-	return errors.Join(err, lookupErr)
 }

@@ -153,3 +153,16 @@ func testTimesAhead(t *testing.T, database string) {
 		facts{metaBorn: -40 * day, MetaEventsRead: -eventsListed},
 	)
 }
+
+func testBirth(t *testing.T, database string) {
+	before := time.Now().Truncate(time.Second)
+	l := open(t, database)
+	born := l.CreatedAt()
+	if born.Before(before) || born.After(time.Now()) || born.Nanosecond() != 0 {
+		t.Errorf("born %v; want the whole second in which it was made, %v", born, before)
+	}
+	closeLedger(t, l)
+	if got := open(t, database).CreatedAt(); !got.Equal(born) {
+		t.Errorf("born %v after it was opened again; want %v", got, born)
+	}
+}

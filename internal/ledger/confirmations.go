@@ -5,6 +5,17 @@ import (
 	"time"
 )
 
+// Confirmation is a machine's answer and its outcome here.
+type Confirmation struct {
+	ID        string // of Notehub's event
+	DeviceUID string
+	CreditID  string
+	State     string
+	Code      string
+	At        time.Time // when Notehub received it
+	Outcome   string
+}
+
 // AddConfirmation stores a confirmation. It returns false if the confirmation is stored already.
 func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
 	n, err := tx.exec(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
@@ -41,15 +52,4 @@ func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmati
 		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
 		return c, err
 	})
-}
-
-// Confirmation is a machine's answer and its outcome here.
-type Confirmation struct {
-	ID        string // of Notehub's event
-	DeviceUID string
-	CreditID  string
-	State     string
-	Code      string
-	At        time.Time // when Notehub received it
-	Outcome   string
 }

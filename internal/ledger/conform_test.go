@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -230,4 +232,55 @@ func wantRefused(t *testing.T, err error, rule, words string) {
 	if _, quoted := errors.AsType[*sqlite.Error](err); quoted && !strings.Contains(err.Error(), words) {
 		t.Errorf("refused as %q; want the constraint on %q", err, words)
 	}
+}
+
+// reading is the result of a read.
+type reading[T any] struct {
+	got T
+	err error
+}
+
+func second[T any](got T, err error) reading[T] { return reading[T]{got, err} }
+
+func inTx[T any](l *Ledger, read func(*Tx) (T, error)) (r reading[T]) {
+	err := l.Update(context.Background(), func(tx *Tx) error {
+		r.got, r.err = read(tx)
+		return nil
+	})
+	r.err = errors.Join(r.err, err)
+	return r
+}
+
+// wantStored checks that each of these sessions has a payment.
+func wantStored(t *testing.T, l *Ledger, sessions []string) {
+	t.Helper()
+	stored := names(t, l.reads.DB, `SELECT session_id FROM payments`)
+	for _, session := range sessions {
+		if _, ok := slices.BinarySearch(stored, session); !ok {
+			t.Errorf("%s was acknowledged and is not stored", session)
+		}
+	}
+}
+
+// wantNames compares the values of one column, sorted.
+func wantNames(t *testing.T, l *Ledger, what, query string, want []string) {
+	t.Helper()
+	if got := names(t, l.reads.DB, query); !slices.Equal(got, want) {
+		t.Errorf("%s: got %q; want %q", what, got, want)
+	}
+}
+
+// names reads one column, sorted.
+func names(t *testing.T, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.Query(query)
+	list, err := all(rows, err, func(s scanner) (name string, err error) {
+		err = s.Scan(&name)
+		return name, err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	slices.Sort(list)
+	return list
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -137,3 +138,24 @@ type observedRows struct {
 
 // Err returns the error that ended the rows early.
 func (r observedRows) Err() error { return r.condition.note(r.Rows.Err()) }
+
+// quickCheck checks a database's pages. It reports whether limit ended the check early.
+func quickCheck(ctx context.Context, db queryer, limit time.Duration) (unfinished bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var verdict string
+	err = db.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&verdict)
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		return true, nil
+	case err != nil:
+		return false, err
+	case verdict != "ok":
+		return false, fmt.Errorf("%w: %s", errDamaged, verdict)
+	}
+	return false, nil
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}

@@ -1,8 +1,10 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"notepay/internal/payment"
 )
@@ -53,5 +55,38 @@ func TestMigrationFillsDisputes(t *testing.T) {
 	}
 	if p, err := l.Payment(t.Context(), "pi_lost"); err != nil || p.LostAmount != p.Amount {
 		t.Errorf("%+v, %v; want all of it lost", p, err)
+	}
+}
+
+func testDisputes(t *testing.T, database string) {
+	l := open(t, database)
+	first := payment.Dispute{
+		ID:            "dp_1",
+		PaymentIntent: "pi_1",
+		Status:        "needs_response",
+		Amount:        350,
+		Currency:      "eur",
+		ReportedAt:    noon(),
+	}
+	second := payment.Dispute{
+		ID:            "dp_2",
+		PaymentIntent: "pi_1",
+		Status:        "warning_needs_response",
+		Amount:        100,
+		Currency:      "eur",
+		Refundable:    true,
+		ReportedAt:    noon(),
+	}
+	other := payment.Dispute{ID: "dp_3", PaymentIntent: "pi_2", Status: "won", Currency: "usd", ReportedAt: noon()}
+	for _, d := range []payment.Dispute{first, second, other} {
+		mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(d) })
+	}
+	first.Status, first.Amount, first.ReportedAt = "lost", 300, noon().Add(time.Hour)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SaveDispute(first) })
+	for intent, want := range map[string][]payment.Dispute{"pi_1": {first, second}, "pi_2": {other}, "pi_3": nil} {
+		if read := inTx(l, func(tx *Tx) ([]payment.Dispute, error) { return tx.Disputes(intent) }); read.err != nil ||
+			!slices.Equal(read.got, want) {
+			t.Errorf("disputes about %s: %+v, %v; want %+v", intent, read.got, read.err, want)
+		}
 	}
 }

@@ -11,6 +11,23 @@ import (
 	"notepay/internal/payment"
 )
 
+// StripeEvent is a received event and its outcome here.
+type StripeEvent struct {
+	ID       string
+	Type     string
+	ObjectID string
+	Livemode bool
+	Created  time.Time // by Stripe's clock
+	Received time.Time
+	Outcome  string
+	Repeats  int
+	Body     string // without customer_details, billing_details and shipping
+
+	// PaymentIntent identifies the payment of a later event, such as a refund or dispute. It is ""
+	// for all other events.
+	PaymentIntent string
+}
+
 // AddEvent stores an event. If the event is stored already, AddEvent counts the repeat and returns
 // false.
 func (tx *Tx) AddEvent(e StripeEvent) (isNew bool, err error) {
@@ -63,23 +80,6 @@ func (l *Ledger) Events(ctx context.Context, limit int) ([]StripeEvent, error) {
 	rows, err := l.reads.QueryContext(ctx,
 		`SELECT `+eventColumns+` FROM stripe_events ORDER BY received DESC, id LIMIT $1`, limit)
 	return all(rows, err, scanEvent)
-}
-
-// StripeEvent is a received event and its outcome here.
-type StripeEvent struct {
-	ID       string
-	Type     string
-	ObjectID string
-	Livemode bool
-	Created  time.Time // by Stripe's clock
-	Received time.Time
-	Outcome  string
-	Repeats  int
-	Body     string // without customer_details, billing_details and shipping
-
-	// PaymentIntent identifies the payment of a later event, such as a refund or dispute. It is ""
-	// for all other events.
-	PaymentIntent string
 }
 
 // Events about the Checkout Session or the PaymentIntent itself arrive near the payment, or count

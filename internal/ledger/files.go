@@ -289,27 +289,6 @@ func (f *ledgerFiles) inspect(ctx context.Context, settings string, check bool) 
 	return is, err
 }
 
-// quickCheck checks a database's pages. It reports whether limit ended the check early.
-func quickCheck(ctx context.Context, db queryer, limit time.Duration) (unfinished bool, err error) {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var verdict string
-	err = db.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&verdict)
-	switch {
-	case err != nil && limited.Err() != nil && ctx.Err() == nil:
-		return true, nil
-	case err != nil:
-		return false, err
-	case verdict != "ok":
-		return false, fmt.Errorf("%w: %s", errDamaged, verdict)
-	}
-	return false, nil
-}
-
-type queryer interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
 // begin creates the database's file if necessary, locks it, and records that SQLite is about to
 // write to it.
 func (f *ledgerFiles) begin(is findings) (generation string, err error) {
@@ -558,4 +537,20 @@ func (f *ledgerFiles) lasting() []openedFile {
 // fileURI returns the URI of a SQLite file.
 func fileURI(path, settings string) string {
 	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + settings
+}
+
+// notices returns the findings that concern the operator, as sentences.
+func (is findings) notices() (list []string) {
+	switch {
+	case is.replaced:
+		list = append(list, "the ledger's file is not the one that notepay closed here, so it is treated as a "+
+			"restored copy; the next time, use notepay restore COPY")
+	case is.changed:
+		list = append(list, "another program has written the ledger's file, or put a copy in its place; "+
+			"for a copy, use notepay restore COPY")
+	}
+	if is.unchecked {
+		list = append(list, "the ledger was not closed and is large; its check goes on while notepay runs")
+	}
+	return list
 }

@@ -12,7 +12,6 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -135,98 +134,5 @@ func (l *Ledger) Close() error {
 	return errors.Join(l.reads.Close(), l.writer.close(), l.unlock())
 }
 
-// busyTimeout is how long SQLite waits while another process has the file locked.
-const busyTimeout = 5 * time.Second
-
-// sqliteSettings is part of the DSN, so that it applies to every connection of a pool. A PRAGMA
-// statement reaches only one connection. synchronous=FULL makes a commit survive a power cut.
-// journal_size_limit cuts a log that grew because of a slow reader to 16 MiB.
-const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)" +
-	"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(16777216)"
-
-// maxReaders is the size of the read-only pool. More connections cost memory and bring no speed.
-const maxReaders = 4
-
-func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
-	files, err := lockFiles(path)
-	if err != nil {
-		return nil, err
-	}
-	l, err := openHeld(ctx, files, clock)
-	if err != nil {
-		return nil, errors.Join(err, files.release())
-	}
-	return l, nil
-}
-
-// openHeld opens a ledger whose lock the caller holds. When it returns an error, SQLite has closed
-// all files.
-func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) (*Ledger, error) {
-	is, err := files.admit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	generation, err := files.begin(is)
-	if err != nil {
-		return nil, err
-	}
-	writes, err := sql.Open("sqlite", fileURI(files.path, sqliteSettings+"&_pragma=wal_autocheckpoint(0)"))
-	if err != nil {
-		return nil, err
-	}
-	writes.SetMaxOpenConns(1)
-	shared, err := startSharedWriter(ctx, writes, files, clock)
-	if err != nil {
-		return nil, errors.Join(err, writes.Close())
-	}
-	if is.logged {
-		shared.moveLog("RESTART") // each log begins with its own generation
-	} else {
-		err = shared.enter(generation, is.replaced)
-	}
-	if err == nil {
-		err = files.watch()
-	}
-	if err != nil {
-		shared.tx.db.(*preparedConn).close()
-		return nil, errors.Join(err, shared.close())
-	}
-	go shared.run(shared.tx.db.(*preparedConn))
-	reads, err := sql.Open("sqlite", fileURI(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
-	if err != nil {
-		shared.stop()
-		return nil, errors.Join(err, shared.close())
-	}
-	reads.SetMaxOpenConns(maxReaders)
-	reads.SetMaxIdleConns(maxReaders)
-	return &Ledger{
-		reads:     readPool{reads, files.condition},
-		writer:    shared,
-		writes:    newWriteLog(),
-		path:      files.path,
-		unlock:    files.release,
-		condition: files.condition,
-		files:     files,
-		unchecked: is.unchecked,
-		notices:   is.notices(),
-	}, nil
-}
-
 // Notices returns what the operator should know about the state in which Open found the ledger.
 func (l *Ledger) Notices() []string { return l.notices }
-
-// notices returns the findings that concern the operator, as sentences.
-func (is findings) notices() (list []string) {
-	switch {
-	case is.replaced:
-		list = append(list, "the ledger's file is not the one that notepay closed here, so it is treated as a "+
-			"restored copy; the next time, use notepay restore COPY")
-	case is.changed:
-		list = append(list, "another program has written the ledger's file, or put a copy in its place; "+
-			"for a copy, use notepay restore COPY")
-	}
-	if is.unchecked {
-		list = append(list, "the ledger was not closed and is large; its check goes on while notepay runs")
-	}
-	return list
-}

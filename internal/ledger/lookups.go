@@ -5,6 +5,22 @@ import (
 	"time"
 )
 
+// Lookup is a session that notepay has to read from Stripe.
+type Lookup struct {
+	ID           string // cs_... or pi_...
+	PaidAt       time.Time
+	Reconcile    bool   // read refunds and disputes, even if the payment is known
+	Handled      string // evidence that another state of this ledger handled the payment, "" for none
+	DueAt        time.Time
+	FencingToken int64
+	Failures     int
+}
+
+// HandledUnsure is the Handled of a session that Stripe lists as not accepted. If Stripe later
+// lists the session as accepted and this ledger did not accept it, a later state of this ledger
+// did. A webhook for the session ends the doubt.
+const HandledUnsure = "?"
+
 // lookupColumns are the columns of lookups: facts is Reconcile, and turn is FencingToken.
 const lookupColumns = `id, paid_at, facts, handled, due_at, turn, failures`
 
@@ -75,22 +91,6 @@ func (tx *Tx) DelayLookup(l Lookup, due time.Time) error {
 func (tx *Tx) DropLookup(l Lookup) error {
 	_, err := tx.exec(`DELETE FROM lookups WHERE id = $1 AND turn = $2`, l.ID, l.FencingToken)
 	return err
-}
-
-// HandledUnsure is the Handled of a session that Stripe lists as not accepted. If Stripe later
-// lists the session as accepted and this ledger did not accept it, a later state of this ledger
-// did. A webhook for the session ends the doubt.
-const HandledUnsure = "?"
-
-// Lookup is a session that notepay has to read from Stripe.
-type Lookup struct {
-	ID           string // cs_... or pi_...
-	PaidAt       time.Time
-	Reconcile    bool   // read refunds and disputes, even if the payment is known
-	Handled      string // evidence that another state of this ledger handled the payment, "" for none
-	DueAt        time.Time
-	FencingToken int64
-	Failures     int
 }
 
 // LateLookups reads up to limit look-ups of payments from before since, oldest first.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"notepay/internal/dsn"
 	"os"
 	"slices"
 	"strings"
@@ -112,4 +113,83 @@ func testNewerSchema(t *testing.T, database string) {
 		!strings.Contains(err.Error(), last+";") {
 		t.Errorf("got %v; want ErrNewer, and both versions named", err)
 	}
+}
+
+func testMigrationsRunOnce(t *testing.T, database string) {
+	for _, name := range []string{"a", "b"} {
+		l := open(t, database)
+		insert(t, l, testPayment(name))
+		wantNames(t, l, "migrations that ran", `SELECT name FROM migrations`, migrationFiles(t))
+		closeLedger(t, l)
+	}
+	wantNames(t, open(t, database), "payments", `SELECT session_id FROM payments`, []string{"cs_a", "cs_b"})
+}
+
+func migrationFiles(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		names = append(names, file.Name())
+	}
+	return names
+}
+
+func testFailedMigration(t *testing.T, database string) {
+	db, begin, dialect := unmigrated(t, database)
+	// The last table of the first migration fails, so its earlier tables must be rolled back.
+	spoilt := func(statement string) string {
+		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
+	}
+	err := migrate(t.Context(), begin, spoilt)
+	if err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
+		t.Errorf("got error %v; want one that names the file", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := migrate(ended, begin, dialect); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: got %v; want %v", err, context.Canceled)
+	}
+	tables := `SELECT name FROM sqlite_schema WHERE type = 'table'`
+	if dsn.IsPostgres(database) {
+		tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+	}
+	if got, want := names(t, db, tables), []string{"migrations"}; !slices.Equal(got, want) {
+		t.Errorf("tables after the failures: %q; want %q", got, want)
+	}
+	if got := names(t, db, `SELECT name FROM migrations`); len(got) != 0 {
+		t.Errorf("migrations that are said to have run: %q; want none", got)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, open(t, database), testPayment("afterwards"))
+}
+
+// unmigrated connects to a database as Open does, without migrating it.
+func unmigrated(
+	t *testing.T,
+	database string,
+) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
+	t.Helper()
+	if dsn.IsPostgres(database) {
+		db, err := sql.Open("pgx", database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &postgresWriter{db: db, lock: &postgresLock{}}
+		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
+	}
+	db, err := sql.Open("sqlite", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &sharedWriter{tx: Tx{db: newPreparedConn(conn, nil)}}
+	return db, w.alone, func(s string) string { return s }
 }

@@ -1,11 +1,9 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"testing"
 	"time"
 
@@ -133,23 +131,6 @@ func testPaymentRoundTrip(t *testing.T, database string) {
 			t.Errorf("%s of an unknown key: got error %v; want %v", what, read.err, ErrNotFound)
 		}
 	}
-}
-
-// reading is the result of a read.
-type reading[T any] struct {
-	got T
-	err error
-}
-
-func second[T any](got T, err error) reading[T] { return reading[T]{got, err} }
-
-func inTx[T any](l *Ledger, read func(*Tx) (T, error)) (r reading[T]) {
-	err := l.Update(context.Background(), func(tx *Tx) error {
-		r.got, r.err = read(tx)
-		return nil
-	})
-	r.err = errors.Join(r.err, err)
-	return r
 }
 
 func wantPayment(t *testing.T, what string, want payment.Payment, read reading[payment.Payment]) {
@@ -304,160 +285,8 @@ func testSensiblePayments(t *testing.T, database string) {
 	insert(t, l, free, all)
 }
 
-func testDueForNotehub(t *testing.T, database string) {
-	l := open(t, database)
-	soon := time.Now().Add(time.Hour)
-	row := func(name, device string, due time.Time, change func(p *payment.Payment)) payment.Payment {
-		p := testPayment(name)
-		p.DeviceUID, p.DueAt = device, due
-		if change != nil {
-			change(&p)
-		}
-		return p
-	}
-	failedBefore := func(p *payment.Payment) { p.Failures = 2 }
-	inFlight := func(p *payment.Payment) { p.InFlight = true }
-	insert(t, l,
-		row("second", "dev:1", noon2020(2), nil),
-		row("first", "dev:2", noon2020(1), func(p *payment.Payment) { p.Step = payment.StepCheckPending }),
-		row("third_same_device", "dev:1", noon2020(3), func(p *payment.Payment) { p.Step = payment.StepRecall }),
-		row("not_yet", "dev:3", soon, nil),
-		row("money_is_not_for_notehub", "dev:3", noon2020(0), func(p *payment.Payment) { p.Step = payment.StepRefund }),
-		idle(row("nothing_to_do", "dev:3", noon2020(0), nil)),
-		row("under_way", "dev:4", soon, inFlight),
-		row("behind_the_one_under_way", "dev:4", noon2020(0), nil),
-		row("again_behind_the_one_under_way", "dev:4", noon2020(0), failedBefore),
-		row("interrupted", "dev:5", noon2020(4), inFlight),
-		row("behind_the_interrupted", "dev:5", noon2020(5), nil),
-		row("again_second", "dev:6", noon2020(7), failedBefore),
-		row("again_first", "dev:7", noon2020(6), failedBefore),
-	)
-	for _, c := range []struct {
-		name  string
-		again bool
-		limit int
-		want  []string
-	}{
-		{
-			"fresh ones, the earliest due first", false, 99,
-			[]string{"first", "second", "third_same_device", "interrupted", "behind_the_interrupted", "just_now"},
-		},
-		{"those that failed before", true, 99, []string{"again_first", "again_second"}},
-		{"no more than the limit", false, 2, []string{"first", "second"}},
-		{"none for a limit of 0", false, 0, nil},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var got []string
-			errRollBack := errors.New("only looked")
-			err := l.Update(t.Context(), func(tx *Tx) error {
-				got = nil
-				if _, err := tx.InsertPayment(row("just_now", "dev:8", tx.Now, nil)); err != nil {
-					return err
-				}
-				due, err := tx.DueForNotehub(c.again, c.limit)
-				if err != nil {
-					return err
-				}
-				for _, p := range due {
-					got = append(got, p.SessionID[len("cs_"):])
-				}
-				return errRollBack
-			})
-			if err != errRollBack {
-				t.Fatal(err)
-			}
-			if !slices.Equal(got, c.want) {
-				t.Errorf("got %q; want %q", got, c.want)
-			}
-		})
-	}
-}
-
-func testOrphanedLeases(t *testing.T, database string) {
-	l := open(t, database)
-	claimed, other := testPayment("claimed"), testPayment("other")
-	other.DueAt = noon2020(0)
-	claimed.InFlight, claimed.DueAt = true, time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC()
-	insert(t, l, claimed, other)
-	due := func() []payment.Payment {
-		t.Helper()
-		read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.DueForNotehub(false, 10) })
-		if read.err != nil {
-			t.Fatal(read.err)
-		}
-		return read.got
-	}
-	if got := due(); len(got) != 0 {
-		t.Errorf("while a call to their device is under way: got %+v; want none", got)
-	}
-	closeLedger(t, l)
-	l = open(t, database)
-	if got := due(); !slices.Equal(got, []payment.Payment{other}) {
-		t.Errorf("after another process has taken over: got %+v; want the other payment alone", got)
-	}
-	wantPayment(t, "the claimed one", claimed, second(l.Payment(t.Context(), claimed.ID)))
-}
-
 // noon2020 returns a time long in the past.
 func noon2020(minute int) time.Time { return time.Date(2020, 1, 1, 12, minute, 0, 0, time.UTC) }
-
-func testAttempts(t *testing.T, database string) {
-	l := open(t, database)
-	insert(t, l, testPayment("one"), testPayment("other"))
-	id := payment.CreditID("cs_one")
-	later := Attempt{
-		At:      noon().Add(time.Second),
-		Action:  payment.StepCheckPending,
-		Outcome: "ok",
-		Status:  200,
-		Took:    12 * time.Millisecond,
-	}
-	earlier := Attempt{
-		At:      noon(),
-		Action:  payment.StepPostNote,
-		Outcome: "retry",
-		Detail:  "unclear: connection reset",
-		Took:    3 * time.Second,
-	}
-	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(
-			tx.AddAttempt(id, later),
-			tx.AddAttempt(id, earlier),
-			tx.AddAttempt(payment.CreditID("cs_other"), later),
-		)
-	})
-	got, err := l.Attempts(t.Context(), id)
-	if want := []Attempt{earlier, later}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %+v, %v; want %+v", got, err, want)
-	}
-	if got, err := l.Attempts(t.Context(), "cr_unknown"); err != nil || len(got) != 0 {
-		t.Errorf("attempts of an unknown payment: got %+v, %v; want none", got, err)
-	}
-	all, err := l.AttemptsOf(t.Context(), id, "cr_unknown", payment.CreditID("cs_other"))
-	if err != nil || len(all) != 2 || !slices.Equal(all[id], []Attempt{earlier, later}) ||
-		!slices.Equal(all[payment.CreditID("cs_other")], []Attempt{later}) {
-		t.Errorf("of several at once: got %+v, %v", all, err)
-	}
-	if none, err := l.AttemptsOf(t.Context()); err != nil || len(none) != 0 {
-		t.Errorf("of none: got %+v, %v", none, err)
-	}
-	if read := inTx(l, func(tx *Tx) ([]Attempt, error) { return tx.Attempts(id) }); read.err != nil ||
-		!slices.Equal(read.got, []Attempt{earlier, later}) {
-		t.Errorf("within a transaction: got %+v, %v", read.got, read.err)
-	}
-	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(
-			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok", Status: 200}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 503}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "retry", Status: 429}),
-			tx.AddAttempt(id, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "failed", Status: 404}),
-		)
-	})
-	// One call had no reply, one was accepted, and one got a 5xx status.
-	if read := inTx(l, func(tx *Tx) (int, error) { return tx.NotesPosted(id) }); read.err != nil || read.got != 3 {
-		t.Errorf("NotesPosted: %d, %v; want the 3 that may be there", read.got, read.err)
-	}
-}
 
 // A claim over an orphaned lease must write in_flight. Otherwise the device would be free for a
 // second call.
@@ -495,4 +324,17 @@ func TestChangePaymentTakesOverAnOrphanedLease(t *testing.T) {
 		}
 		return err
 	})
+}
+
+func testCardLearnedLater(t *testing.T, database string) {
+	l := open(t, database)
+	p := testPayment("a")
+	insert(t, l, p)
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.SetCharge(p.ID, "4242", "https://pay.stripe.com/receipts/1"), tx.SavePayment(p))
+	})
+	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" ||
+		got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
+		t.Errorf("card %q, receipt %q, %v; want what was told of the charge", got.CardLast4, got.ReceiptURL, err)
+	}
 }

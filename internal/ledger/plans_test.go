@@ -281,3 +281,73 @@ func plan(t *testing.T, db *sql.DB, statement string) []string {
 	}
 	return steps
 }
+
+// searches returns the console's queries, for their plans.
+func searches(ctx context.Context, l *Ledger) []asked {
+	search := func(s Filter) func() error {
+		s.Limit = 10
+		return func() error {
+			_, _, err := l.Payments(ctx, s)
+			return err
+		}
+	}
+	amount := int64(1)
+	return []asked{
+		{"looking for nothing in particular", search(Filter{}), "payments_newest"},
+		{"going on from there", search(Filter{Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a day", search(Filter{From: noon(), To: noon()}), "payments_newest"},
+		{"going on with a day", search(Filter{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a device", search(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{
+			"looking for a device's day",
+			search(Filter{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
+			"payments_of_device",
+		},
+		{"looking for several devices", search(Filter{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
+		{"looking for a card", search(Filter{Card: "4242"}), "payments_of_card"},
+		{"looking for what needs attention", search(Filter{Attention: new(true)}), "payments_attention"},
+		{
+			"looking for money that moved",
+			search(Filter{Funds: funds(payment.Refunded)}),
+			"payments_money_moved",
+		},
+		{
+			"looking for what failed",
+			search(Filter{Delivery: delivery(payment.Failed)}),
+			"payments_failed",
+		},
+		{
+			"looking for what is queued",
+			search(Filter{Delivery: delivery(payment.Queued)}),
+			"payments_newest",
+		},
+		{"looking for an amount", search(Filter{Amount: &amount}), "payments_newest"},
+		{"looking for a name", search(Filter{Name: "x"}), "payments_newest"},
+		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
+		{
+			"the history of a device",
+			func() error { return second(l.History(ctx, "dev:1", 50)).err },
+			"payments_of_device",
+		},
+		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
+		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
+		{"the first events of a type", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"the first events", func() error {
+			_, _, err := l.EventPage(ctx, "", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"a page of events", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
+			return err
+		}, "stripe_events_newest"},
+		{"the events since then", func() error { return second(l.EventsSince(ctx, noon(), "", noon(), 10)).err }, ""},
+		{"the late look-ups", func() error { return second(l.LateLookups(ctx, noon(), 10)).err }, "lookups_late"},
+		{"the audit", func() error {
+			_, _, err := l.Audits(ctx, "", 10, "")
+			return err
+		}, ""},
+	}
+}
