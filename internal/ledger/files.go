@@ -491,8 +491,8 @@ func (f *ledgerFiles) touched(database fileID) bool {
 }
 
 // closeLog prepares for the close by SQLite, which moves the log into the database and removes it.
-// It returns damage if the database was overwritten, because the log then holds the only copy of
-// the latest payments and SQLite must not touch it. If notepay stops here, the next start rejects
+// It returns damage if the database was overwritten. SQLite must not touch the log then, because
+// the log holds the only copy of the latest payments. If notepay stops here, the next start rejects
 // the log.
 func (f *ledgerFiles) closeLog() error {
 	if f.log == nil {

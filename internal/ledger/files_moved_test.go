@@ -150,8 +150,8 @@ func TestUpdateOfAMovedLedger(t *testing.T) {
 	}
 }
 
-// A copy that was written over a running ledger is not mixed with the ledger's log, neither while
-// the service is idle nor when it stops. The log holds the latest payments.
+// A copy that was written over a running ledger is not mixed with the ledger's log, even when the
+// service stops. The log holds the latest payments.
 func TestOverwrittenLedgerKeepsItsLog(t *testing.T) {
 	t.Parallel()
 	long := func(name string) payment.Payment {

@@ -47,11 +47,11 @@ var ErrLockLost = errors.New(
 // postgresLock is an advisory lock, which belongs to a session. PostgreSQL releases it when the
 // session ends, in whatever way.
 //
-// A restart of the server ends all sessions. notepay then takes the lock again on two conditions:
-// no other process has opened the database since, and the server is the same one, not a replica or
-// a restored backup. If the session ends while the server keeps running, an operator ended it or
-// the network failed. Another process may then get the lock at any moment, so the lock counts as
-// lost.
+// A restart of the server ends all sessions. notepay then takes the lock again on two conditions.
+// No other process may have opened the database since. The server must be the same one, not a
+// replica or a restored backup. If the session ends while the server keeps running, an operator
+// ended it or the network failed. Another process may then get the lock at any moment, so the lock
+// counts as lost.
 type postgresLock struct {
 	db       *sql.DB
 	conn     *sql.Conn

@@ -186,8 +186,8 @@ func (m *Monitor) due(w *watch) bool {
 }
 
 // writeFailed handles a failed write. The next probe decides whether one failure was an accident.
-// If a write fails that began after that probe succeeded, sales stop for a while, because the probe
-// does not cover everything that a payment needs.
+// If a write fails that began after that probe succeeded, sales stop for a while. The probe does
+// not cover everything that a payment needs.
 func (m *Monitor) writeFailed(w *watch, f ledger.Failure) {
 	contradicted := time.Since(w.failed) < quietTime && w.succeeded.After(w.failed) && f.Began.After(w.succeeded)
 	w.failed, w.doubt = time.Now(), true
