@@ -177,7 +177,7 @@ func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *
 		if url := k.reusable(ctx, b); url != "" {
 			return url, nil
 		}
-		if wait := k.limits.make(device.UID, known, time.Now()); wait > 0 {
+		if wait := k.limits.create(device.UID, known, time.Now()); wait > 0 {
 			return "", TooOften(wait)
 		}
 		return k.make(ctx, b, device.Device, device.Offers[at].Plan)
