@@ -36,20 +36,22 @@ import (
 // Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if
 // it fails.
 type Stripe interface {
-	// CreateSession makes a session that can be paid until ends, and returns where; the same key
-	// makes the same session.
-	CreateSession(
-		ctx context.Context,
-		device ledger.Device,
-		plan payment.Offer,
-		publicURL string,
-		ends time.Time,
-		key string,
-	) (ledger.Session, string, error)
+	// CreateSession creates a session and returns the URL of its payment page. The same
+	// idempotency key creates the same session.
+	CreateSession(ctx context.Context, s NewSession) (session ledger.Session, url string, err error)
 	// SessionIsOpen says whether a session can be paid still.
 	SessionIsOpen(ctx context.Context, id string) (bool, error)
 	// ExpireSession ends a session; upstream.Refused means that it was not open any more.
 	ExpireSession(ctx context.Context, id string) error
+}
+
+// NewSession describes a Checkout Session to create.
+type NewSession struct {
+	Device         ledger.Device
+	Plan           payment.Offer
+	PublicURL      string    // where Stripe sends the customer back to
+	Ends           time.Time // when the session expires
+	IdempotencyKey string
 }
 
 // Config is what a Checkout needs. All fields are required.
@@ -70,17 +72,9 @@ type Checkout struct {
 	making singleflight.Group
 
 	mu   sync.Mutex
-	open map[string]*session // by id
-	last map[buyer]string    // the id of the session that a browser was given last
-	lost map[buyer]attempt   // what may have made a session that nobody was told of
-}
-
-// attempt is one request for a session. Stripe makes one session of it, however often it comes.
-type attempt struct {
-	key    string
-	device ledger.Device
-	plan   payment.Offer
-	ends   time.Time
+	open map[string]*session  // by id
+	last map[buyer]string     // the id of the session that a browser was given last
+	lost map[buyer]NewSession // what may have made a session that nobody was told of
 }
 
 // buyer is what has one open session.
@@ -102,7 +96,7 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 		limits: newLimits(),
 		open:   map[string]*session{},
 		last:   map[buyer]string{},
-		lost:   map[buyer]attempt{},
+		lost:   map[buyer]NewSession{},
 	}
 	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
 	if err != nil {
@@ -209,7 +203,7 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 // make makes a session.
 func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan payment.Offer) (string, error) {
 	a := k.attempt(b, device, plan)
-	s, url, err := k.c.Stripe.CreateSession(ctx, a.device, a.plan, k.c.PublicURL, a.ends, a.key)
+	s, url, err := k.c.Stripe.CreateSession(ctx, a)
 	k.tried(b, a, err)
 	if upstream.OutcomeOf(err) == upstream.Rejected {
 		k.c.Fleet.RefreshSoon() // the price may not be sold any more
@@ -236,18 +230,24 @@ func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan
 // attempt is the request that a buyer's session is made by: once more the last one, if its reply
 // was lost, for another key could make a second session. After a minute Stripe would not take that
 // one any more, because it would end too soon.
-func (k *Checkout) attempt(b buyer, device ledger.Device, plan payment.Offer) attempt {
+func (k *Checkout) attempt(b buyer, device ledger.Device, plan payment.Offer) NewSession {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if a, ok := k.lost[b]; ok && a.ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
+	if a, ok := k.lost[b]; ok && a.Ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
 		return a
 	}
-	return attempt{"session:" + rand.Text(), device, plan, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second)}
+	return NewSession{
+		Device:         device,
+		Plan:           plan,
+		PublicURL:      k.c.PublicURL,
+		Ends:           k.c.Ledger.Now().Add(lifetime).Truncate(time.Second),
+		IdempotencyKey: "session:" + rand.Text(),
+	}
 }
 
 // tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would
 // come again and again.
-func (k *Checkout) tried(b buyer, a attempt, err error) {
+func (k *Checkout) tried(b buyer, a NewSession, err error) {
 	e, _ := errors.AsType[*upstream.Error](err)
 	switch outcome := upstream.OutcomeOf(err); {
 	case outcome == upstream.RateLimited || outcome == upstream.Retryable || outcome == upstream.Misconfigured: // it says nothing about an earlier try
@@ -262,10 +262,10 @@ func (k *Checkout) tried(b buyer, a attempt, err error) {
 
 // keep remembers a request whose session nobody was told of, and forgets those that are of no use
 // any more.
-func (k *Checkout) keep(b buyer, a attempt) {
+func (k *Checkout) keep(b buyer, a NewSession) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.lost, func(_ buyer, old attempt) bool { return old.ends.Sub(k.c.Ledger.Now()) < stripesLeast })
+	maps.DeleteFunc(k.lost, func(_ buyer, old NewSession) bool { return old.Ends.Sub(k.c.Ledger.Now()) < stripesLeast })
 	k.lost[b] = a
 }
 

@@ -55,17 +55,21 @@ type Stripe interface {
 	Links(ctx context.Context) ([]ledger.Link, error)
 	// Link reads one link; upstream.Refused means that there is no such link.
 	Link(ctx context.Context, id string) (ledger.Link, error)
-	// CreateLink makes a link that a process signs; the same key makes the same link.
-	CreateLink(
-		ctx context.Context,
-		device ledger.Device,
-		plan payment.Offer,
-		returnURL, process, key string,
-	) (ledger.Link, error)
+	// CreateLink creates a link. The same idempotency key creates the same link.
+	CreateLink(ctx context.Context, link NewLink) (ledger.Link, error)
 	// UpdateLink makes an existing link active or not, sets its return URL, and signs it.
 	UpdateLink(ctx context.Context, link ledger.Link) error
 	// SignLink writes a process's signature on a link, and changes nothing else of it.
 	SignLink(ctx context.Context, id, process string) error
+}
+
+// NewLink describes a Payment Link to create.
+type NewLink struct {
+	Device         ledger.Device
+	Plan           payment.Offer
+	ReturnURL      string // where Stripe sends the customer after the payment; "" for Stripe's own page
+	SignedBy       string // the process whose signature the link carries
+	IdempotencyKey string
 }
 
 // Config is what a Fleet needs. The fields down to LinkPace are required, but ReturnURL.

@@ -336,7 +336,13 @@ func (w *linkReconciler) do(ctx context.Context, key linkKey, n action, link led
 			c = lost // under the same key Stripe takes the same request alone
 		}
 		f.mu.RUnlock()
-		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.nonce, w.idempotencyKey(key, try))
+		link, err := f.Stripe.CreateLink(ctx, NewLink{
+			Device:         c.device,
+			Plan:           c.plan,
+			ReturnURL:      f.ReturnURL,
+			SignedBy:       w.nonce,
+			IdempotencyKey: w.idempotencyKey(key, try),
+		})
 		w.judgeCreation(key, c, err)
 		if err != nil {
 			return fmt.Errorf("create link: %w", err)

@@ -148,14 +148,9 @@ func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
 // creationTime is Stripe's usual answer time.
 const creationTime = 300 * time.Millisecond
 
-func (v *vendors) CreateLink(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	returnURL, process, key string,
-) (ledger.Link, error) {
+func (v *vendors) CreateLink(ctx context.Context, n NewLink) (ledger.Link, error) {
 	v.mu.Lock()
-	n := len(v.created)
+	count := len(v.created)
 	v.created = append(v.created, time.Now())
 	v.mu.Unlock()
 	if err := upstream.Sleep(ctx, creationTime); err != nil {
@@ -164,25 +159,25 @@ func (v *vendors) CreateLink(
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.create != nil {
-		if err := v.create(n, d.UID, time.Now()); err != nil {
+		if err := v.create(count, n.Device.UID, time.Now()); err != nil {
 			return ledger.Link{}, err
 		}
 	}
-	id, again := v.keys[key]
+	id, again := v.keys[n.IdempotencyKey]
 	if !again {
 		id = fmt.Sprintf("plink_%d", len(v.links))
-		v.keys[key] = id
+		v.keys[n.IdempotencyKey] = id
 		v.links = append(
 			v.links,
 			ledger.Link{
 				ID:        id,
-				DeviceUID: d.UID,
+				DeviceUID: n.Device.UID,
 				URL:       "https://buy.example.com/" + id,
-				ReturnURL: returnURL,
+				ReturnURL: n.ReturnURL,
 				Active:    true,
-				Plan:      plan,
+				Plan:      n.Plan,
 				Manual:    v.manual,
-				SignedBy:  process,
+				SignedBy:  n.SignedBy,
 			},
 		)
 	}
