@@ -25,6 +25,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/demo"
 	"notepay/internal/ledger"
+	"notepay/internal/setup"
 )
 
 func main() {
@@ -180,8 +181,15 @@ func runSetup(ctx context.Context, file string, getenv func(string) string, stdi
 	if err != nil {
 		return usageError{err}
 	}
-	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s).Client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
-		EnvFile: file, In: stdin, Out: stdout}); err != nil {
+	err = setup.Run(ctx, setup.Config{
+		Stripe:    newStripe(s).Client,
+		Livemode:  s.Livemode(),
+		PublicURL: s.PublicURL,
+		EnvFile:   file,
+		In:        stdin,
+		Out:       stdout,
+	})
+	if err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
 	return nil
