@@ -8,8 +8,7 @@ import (
 	"log/slog"
 )
 
-// Secret is a string that is never printed: not by fmt, slog or encoding/json. Convert it to a
-// string where it is used.
+// Secret is a string that fmt, slog and encoding/json never print. Convert it to a string to use it.
 type Secret string
 
 const redacted = "[redacted]"

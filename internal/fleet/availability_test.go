@@ -85,7 +85,9 @@ func TestWhoSells(t *testing.T) {
 		if got := v.active("dev:0002"); got != nil {
 			t.Errorf("a device whose payments are off has the links %v", got)
 		}
-		for uid, want := range map[string]Eligibility{"dev:0000": Known, "dev:0001": NotSelling, "dev:0002": NotSelling, "dev:0004": Known} {
+		for uid, want := range map[string]Eligibility{
+			"dev:0000": Known, "dev:0001": NotSelling, "dev:0002": NotSelling, "dev:0004": Known,
+		} {
 			if got := r.Eligibility(uid, time.Now()); got != want {
 				t.Errorf("standing of %s: %v; want %v", uid, got, want)
 			}
@@ -342,7 +344,10 @@ func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
 		amount   int64
 		currency string
 		ok       bool
-	}{{50, "usd", true}, {49, "usd", false}, {30, "gbp", true}, {50, "jpy", true}, {49, "jpy", false}, {1, "xxx", true}, {0, "usd", true}, {17_499, "huf", false}} {
+	}{
+		{50, "usd", true}, {49, "usd", false}, {30, "gbp", true}, {50, "jpy", true}, {49, "jpy", false},
+		{1, "xxx", true}, {0, "usd", true}, {17_499, "huf", false},
+	} {
 		if got := BelowMinimum(c.amount, c.currency) == ""; got != c.ok {
 			t.Errorf("%d %s may be charged: %v; want %v", c.amount, c.currency, got, c.ok)
 		}

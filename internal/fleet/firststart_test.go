@@ -165,7 +165,9 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 			f.Errorf("links were made for %q; want price_timed alone", got)
 		}
 	})
-	for _, route := range []string{"GET /v1/projects/{project}/environment_variables", "GET /v1/projects/{project}/fleets"} {
+	for _, route := range []string{
+		"GET /v1/projects/{project}/environment_variables", "GET /v1/projects/{project}/fleets",
+	} {
 		apptest.InFront(t, nil, func(f *apptest.Front) {
 			f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"})
 			f.Notehub.Always(route, sandbox.Outcome{Status: 403, Body: `{"err":"no permission"}`})

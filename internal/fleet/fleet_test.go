@@ -323,7 +323,9 @@ func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
 			devices: many(1),
-			create:  func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Rejected, Status: 400} },
+			create: func(int, string, time.Time) error {
+				return &upstream.Error{Outcome: upstream.Rejected, Status: 400}
+			},
 		}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		for range 600 {

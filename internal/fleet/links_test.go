@@ -134,15 +134,23 @@ func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
 			5*time.Minute + 2*time.Second, "was deactivated in Stripe"},
 		"deactivated, and no event says so": {nil, func(f *apptest.Front, id string) {
 			f.Stripe.SetDelivery(sandbox.Delivery{Lost: true})
-			f.Stripe.Always("GET /v1/events", sandbox.Outcome{Status: 200, Body: `{"object":"list","data":[],"has_more":false,"url":"/v1/events"}`})
+			f.Stripe.Always("GET /v1/events", sandbox.Outcome{
+				Status: 200, Body: `{"object":"list","data":[],"has_more":false,"url":"/v1/events"}`,
+			})
 			f.Stripe.SetLink(id, false, 0)
-		}, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 0) }, 15*time.Minute + 2*time.Second, "was deactivated in Stripe"},
+		}, func(f *apptest.Front,
+			id string) {
+			f.Stripe.SetLink(id, true, 0)
+		}, 15*time.Minute + 2*time.Second, "was deactivated in Stripe"},
 		"limited to one payment, which is made": {nil, func(f *apptest.Front, id string) {
 			f.Stripe.SetLink(id, true, 1)
 			f.Pass(2 * time.Second)
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
 			f.Buy(sandbox.PayOptions{})
-		}, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 5) }, 2 * time.Second, "limited to 1 payments"},
+		}, func(f *apptest.Front,
+			id string) {
+			f.Stripe.SetLink(id, true, 5)
+		}, 2 * time.Second, "limited to 1 payments"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

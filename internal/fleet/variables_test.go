@@ -102,7 +102,9 @@ func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
 		v := &vendors{devices: many(2), fleets: map[string]map[string]string{
 			"fleet:a": {
 				"stripe_price_id": "price_a",
-			}, "fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"}, "fleet:c": {"credit_lifetime": "5m"}}}
+			}, "fleet:b": {
+				"stripe_price_id": "price_b", "credit_lifetime": "5m",
+			}, "fleet:c": {"credit_lifetime": "5m"}}}
 		v.devices[0].Fleets, v.devices[1].Fleets = []string{
 			"fleet:b",
 			"fleet:c",
@@ -152,12 +154,18 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 		if slices.Contains(copyOf(v, &v.pricesGot), "warm wash") {
 			t.Error("Stripe was asked for what is no price id")
 		}
-		for uid, want := range map[string]State{"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open, "dev:0004": Open, "dev:0005": Open, "dev:0006": Open} {
+		for uid, want := range map[string]State{
+			"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open,
+			"dev:0004": Open, "dev:0005": Open, "dev:0006": Open,
+		} {
 			if got := r.Availability(uid, time.Now()).State; got != want {
 				t.Errorf("%s: %s; want %s", uid, got, want)
 			}
 		}
-		for uid, want := range map[string]string{"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true", "dev:0005": "0s false", "dev:0006": "10s true", "dev:unknown": "0s false"} {
+		for uid, want := range map[string]string{
+			"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true",
+			"dev:0005": "0s false", "dev:0006": "10s true", "dev:unknown": "0s false",
+		} {
 			if d, ok := r.Lifetime(uid); fmt.Sprint(d, ok) != want {
 				t.Errorf("lifetime of %s: %v %v; want %s", uid, d, ok, want)
 			}
