@@ -13,7 +13,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
+func TestPayAcceptsAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -69,7 +69,7 @@ func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 	})
 }
 
-func TestAWebhookWhoseAddressHasASlashAtItsEnd(t *testing.T) {
+func TestWebhookAddressWithATrailingSlash(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
 		"/webhook/stripe/", "//webhook/stripe", "/Webhook/Stripe", "/api/stripe/webhook/", "/api/webhook/",
@@ -177,7 +177,7 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 	}
 }
 
-func TestADeviceThatCannotBeScannedIsListedWithItsProblem(t *testing.T) {
+func TestListNamesADeviceThatCannotBeScanned(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:no good", Name: "Odd"})

@@ -53,7 +53,7 @@ func (v *vendors) active(uid string) (ids []string) {
 	return ids
 }
 
-func TestWhoSells(t *testing.T) {
+func TestAvailability(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -106,7 +106,7 @@ func TestWhoSells(t *testing.T) {
 	})
 }
 
-func TestAPauseDeactivatesTheLinkAndAResumptionActivatesItAgain(t *testing.T) {
+func TestPauseDeactivatesTheLinkAndResumeActivatesItAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -139,7 +139,7 @@ func TestAPauseDeactivatesTheLinkAndAResumptionActivatesItAgain(t *testing.T) {
 	})
 }
 
-func TestAnAutomaticPauseEndsWhenTheDeviceIsHeardFrom(t *testing.T) {
+func TestAutoPauseEndsWhenTheDeviceIsActiveAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -171,7 +171,7 @@ func TestAnAutomaticPauseEndsWhenTheDeviceIsHeardFrom(t *testing.T) {
 	})
 }
 
-func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
+func TestAutoPauseDoesNotEndAnOperatorsPause(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1)}
@@ -194,7 +194,7 @@ func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
 	})
 }
 
-func TestARemovedDeviceKeepsItsPause(t *testing.T) {
+func TestPauseOfARemovedDeviceIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -210,7 +210,7 @@ func TestARemovedDeviceKeepsItsPause(t *testing.T) {
 	})
 }
 
-func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
+func TestOfflineDeviceDoesNotSell(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -258,7 +258,7 @@ func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
 	})
 }
 
-func TestAMachineInUseDoesNotSell(t *testing.T) {
+func TestInUseDeviceDoesNotSell(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -287,7 +287,7 @@ func TestAMachineInUseDoesNotSell(t *testing.T) {
 	})
 }
 
-func TestLinksThatTakeTheMoneyInTheWrongWayAreReplaced(t *testing.T) {
+func TestLinksWithTheWrongCaptureMethodAreReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -319,7 +319,7 @@ func TestLinksThatTakeTheMoneyInTheWrongWayAreReplaced(t *testing.T) {
 	})
 }
 
-func TestALinkMadeWithTheWrongCaptureIsNotMadeForEver(t *testing.T) {
+func TestLinkCreatedWithTheWrongCaptureIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1)} // makes links that take the money at once, whatever is set
@@ -331,7 +331,7 @@ func TestALinkMadeWithTheWrongCaptureIsNotMadeForEver(t *testing.T) {
 	})
 }
 
-func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
+func TestPriceBelowTheMinimumRemovesOnlyItsPlan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1), amounts: map[string]int64{"price_blog": 5}}
@@ -354,7 +354,7 @@ func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
 	}
 }
 
-func TestManyPricesAreReadAFewAtATime(t *testing.T) {
+func TestRefreshReadsManyPricesAFewAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(60), fleets: map[string]map[string]string{}}
@@ -381,7 +381,7 @@ func TestManyPricesAreReadAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestAHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: allocations are counted
+func TestHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: allocations are counted
 	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "l.db"))
 	if err != nil {
 		t.Fatal(err)

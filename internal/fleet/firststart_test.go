@@ -99,7 +99,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 	}
 }
 
-func TestAFirstStartOfTwoHundredMachines(t *testing.T) {
+func TestFirstStartOfTwoHundredMachines(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []uint{0, 7, 60} {
 		t.Run(fmt.Sprintf("with a limit of %d", limit), func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestAFirstStartOfTwoHundredMachines(t *testing.T) {
 	}
 }
 
-func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
+func TestMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
 		f.OwnTerms(0)
@@ -189,7 +189,7 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 	}
 }
 
-func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
+func TestPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
 		f.OwnTerms(10)
@@ -252,18 +252,21 @@ func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	})
 }
 
-func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
+func TestLifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 	t.Parallel()
+	nothing := func(*config.Settings) {}
+	confirm := func(s *config.Settings) { s.ConfirmWithin = time.Hour }
+	poll := func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }
 	for name, c := range map[string]struct {
 		change   func(*config.Settings)
 		variable string
 		want     time.Duration // from the payment until the note expires
 		problem  string
 	}{
-		"too short":                        {func(*config.Settings) {}, "1s", 10 * time.Minute, "at least 10s"},
-		"for ever where machines confirm":  {func(s *config.Settings) { s.ConfirmWithin = time.Hour }, "0", 10 * time.Minute, "CONFIRM_WITHIN"},
-		"shorter than payments are polled": {func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }, "1m", 10 * time.Minute, "POLL_INTERVAL"},
-		"one that is possible":             {func(*config.Settings) {}, "5m", 5 * time.Minute, ""},
+		"too short":                         {nothing, "1s", 10 * time.Minute, "at least 10s"},
+		"unlimited while machines confirm":  {confirm, "0", 10 * time.Minute, "CONFIRM_WITHIN"},
+		"shorter than the polling interval": {poll, "1m", 10 * time.Minute, "POLL_INTERVAL"},
+		"valid":                             {nothing, "5m", 5 * time.Minute, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -81,7 +81,7 @@ func many(n int) (list []ledger.Device) {
 	return list
 }
 
-func TestAColdStartMintsAtItsPaceAndTheScannedFirst(t *testing.T) {
+func TestColdStartCreatesLinksAtItsRateAndForScannedDevicesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(500)}
@@ -108,7 +108,7 @@ func TestAColdStartMintsAtItsPaceAndTheScannedFirst(t *testing.T) {
 	})
 }
 
-func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
+func TestLinkCreationSlowsDownAtStripesRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(40)}
@@ -134,7 +134,7 @@ func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
 	})
 }
 
-func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
+func TestLinkCreationIsRetriedUnderTheRightKey(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		err   *upstream.Error
@@ -163,7 +163,7 @@ func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
 	}
 }
 
-func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
+func TestIncompleteListingRemovesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(4)}
@@ -199,7 +199,7 @@ func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
 	})
 }
 
-func TestStanding(t *testing.T) {
+func TestEligibility(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1), broken: errors.New("down")}
@@ -230,7 +230,7 @@ func TestStanding(t *testing.T) {
 	})
 }
 
-func TestRefreshesAreShared(t *testing.T) {
+func TestRefreshIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(3)}
@@ -258,7 +258,7 @@ func TestRefreshesAreShared(t *testing.T) {
 	})
 }
 
-func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
+func TestRequestLookupAllowsOneCallAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1)}
@@ -286,7 +286,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 	})
 }
 
-func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
+func TestPriceThatCannotBeSoldRemovesOnlyItsPlan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -302,7 +302,7 @@ func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 	})
 }
 
-func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
+func TestLinkOfAnotherAccountIsReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -318,7 +318,7 @@ func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
 	})
 }
 
-func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
+func TestScansDoNotRepeatARejectedCreation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -342,7 +342,7 @@ func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	})
 }
 
-func TestAnEmptyListingIsNotBelieved(t *testing.T) {
+func TestEmptyListingRemovesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -360,7 +360,7 @@ func TestAnEmptyListingIsNotBelieved(t *testing.T) {
 	})
 }
 
-func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
+func TestPriceThatIsGoneCausesNoListings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -376,7 +376,7 @@ func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 	})
 }
 
-func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
+func TestPartialListingDeactivatesNoLinks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -409,7 +409,7 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 	})
 }
 
-func TestALinkThatTheListLeavesOutIsReadBeforeItIsBelieved(t *testing.T) {
+func TestLinkMissingInTheListIsReadFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")

@@ -50,7 +50,7 @@ func (r *running) hasProblem(uid string, says ...string) {
 	}
 }
 
-func TestTheDevicesPriceWinsOverTheFleetsOverTheProjects(t *testing.T) {
+func TestVariablesOfADeviceOverrideFleetAndProject(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(4)}
@@ -89,30 +89,24 @@ func TestTheDevicesPriceWinsOverTheFleetsOverTheProjects(t *testing.T) {
 		)
 		r.stop()
 		for _, l := range copyOf(v, &v.links) {
-			if want := slices.ContainsFunc(r.Device(l.DeviceUID).Offers, func(o Offer) bool { return o.Plan.PriceID == l.Plan.PriceID }); l.Active != want {
+			sold := func(o Offer) bool { return o.Plan.PriceID == l.Plan.PriceID }
+			if want := slices.ContainsFunc(r.Device(l.DeviceUID).Offers, sold); l.Active != want {
 				t.Errorf("the link of %s at %s is active: %v; want %v", l.DeviceUID, l.Plan.PriceID, l.Active, want)
 			}
 		}
 	})
 }
 
-func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
+func TestVariablesOfFleetsThatDisagreeAreAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2), fleets: map[string]map[string]string{
-			"fleet:a": {
-				"stripe_price_id": "price_a",
-			}, "fleet:b": {
-				"stripe_price_id": "price_b", "credit_lifetime": "5m",
-			}, "fleet:c": {"credit_lifetime": "5m"}}}
-		v.devices[0].Fleets, v.devices[1].Fleets = []string{
-			"fleet:b",
-			"fleet:c",
-			"fleet:a",
-		}, []string{
-			"fleet:b",
-			"fleet:c",
-		}
+			"fleet:a": {"stripe_price_id": "price_a"},
+			"fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"},
+			"fleet:c": {"credit_lifetime": "5m"},
+		}}
+		v.devices[0].Fleets = []string{"fleet:b", "fleet:c", "fleet:a"}
+		v.devices[1].Fleets = []string{"fleet:b", "fleet:c"}
 		v.own = map[string]map[string]string{}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_default")
 		pass(time.Minute)
@@ -132,7 +126,7 @@ func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
 	})
 }
 
-func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
+func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(7), own: map[string]map[string]string{
@@ -176,7 +170,7 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 // withoutLimit is NOTEHUB_REQUESTS_PER_MINUTE=0: nobody knows what Notehub allows.
 func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
 
-func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
+func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(30)}
@@ -218,7 +212,7 @@ func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 	})
 }
 
-func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
+func TestNewKeepsWhatWasKnownBeforeARestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -281,7 +275,7 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 	})
 }
 
-func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
+func TestVariablesThatCannotBeReadStayTheSame(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		outcome  upstream.Outcome
@@ -329,7 +323,7 @@ func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
 	}
 }
 
-func TestADeviceThatIsGoneKeepsNoVariables(t *testing.T) {
+func TestRefreshRemovesTheVariablesOfARemovedDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
