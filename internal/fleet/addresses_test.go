@@ -110,7 +110,7 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 				f.Restarted(nil)
 				f.Pass(2 * time.Second)
 				key := strings.ToLower(spelled)
-				link := f.LinkOf(spelled, fixture.Warm) // in Stripe's Dashboard it stands as in Notehub
+				link := f.LinkOf(spelled, fixture.Warm) // Stripe's Dashboard shows Notehub's spelling
 				for _, scan := range scans {
 					f.Leads("/pay?device="+scan, link.URL)
 					f.Leads("/pay/"+scan, link.URL)

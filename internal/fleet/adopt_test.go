@@ -7,7 +7,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// Which of several links stays does not depend on what a process remembers.
+// The link that stays does not depend on what a process remembers.
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	link := func(id string, active, manual bool) ledger.Link {

@@ -14,7 +14,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// pause does what the bridge or the operator's API does: the ledger first.
+// pause pauses a device as the bridge and the operator's API do: in the ledger first.
 func (r *running) pause(uid string, automatic bool) {
 	r.t.Helper()
 	p := ledger.Pause{DeviceUID: uid, Reason: "broken", By: "anna", At: time.Now(), Automatic: automatic}
@@ -41,7 +41,7 @@ func (r *running) wantState(uid string, want State) Availability {
 	return sale
 }
 
-// active are the active links at Stripe of a device.
+// active returns the ids of a device's active links at Stripe.
 func (v *vendors) active(uid string) (ids []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -179,7 +179,7 @@ func TestAutoPauseDoesNotEndAnOperatorsPause(t *testing.T) {
 		pass(time.Minute)
 		r.pause("dev:0000", true)
 		pass(time.Second)
-		// The operator's pause is in the ledger, and the fleet has not been told yet.
+		// The operator's pause is in the ledger, but the fleet does not know it yet.
 		if err := r.Ledger.Update(t.Context(), func(tx *ledger.Tx) error {
 			return tx.Pause(ledger.Pause{DeviceUID: "dev:0000", Reason: "vandals", By: "anna", At: time.Now()})
 		}); err != nil {
@@ -221,7 +221,7 @@ func TestOfflineDeviceDoesNotSell(t *testing.T) {
 		pass(time.Minute)
 		r.wantState("dev:0000", Open)
 		r.wantState("dev:0001", Offline)
-		r.wantState("dev:0002", Offline) // never heard of
+		r.wantState("dev:0002", Offline) // never connected
 		if len(v.active("dev:0001")) != 1 {
 			t.Error("the link of a device that is offline was touched")
 		}
@@ -247,7 +247,7 @@ func TestOfflineDeviceDoesNotSell(t *testing.T) {
 		r.wantState("dev:0000", Open)
 		r.stop()
 
-		pass(3 * time.Hour) // nobody listened: that is no silence of the device
+		pass(3 * time.Hour) // no listing succeeded, so the device may have been active
 		v.set(func() { v.devices[0].LastActivity = time.Now() })
 		r = runWith(t, path, v, offline, "price_1")
 		if got := r.Eligibility("dev:0000", time.Now()); got != Unsure {
@@ -277,8 +277,8 @@ func TestInUseDeviceDoesNotSell(t *testing.T) {
 			t.Errorf("standing %v; want known: who is in use is judged elsewhere", got)
 		}
 		pass(31 * time.Minute)
-		r.wantState("dev:0000", Open)  // its end has passed
-		r.wantState("dev:0001", InUse) // until somebody says that it is free
+		r.wantState("dev:0000", Open)  // its end is over
+		r.wantState("dev:0001", InUse) // until Free is called
 		if len(copyOf(v, &v.updated)) != 0 {
 			t.Errorf("links were changed: %v", copyOf(v, &v.updated))
 		}
@@ -322,7 +322,7 @@ func TestLinksWithTheWrongCaptureMethodAreReplaced(t *testing.T) {
 func TestLinkCreatedWithTheWrongCaptureIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1)} // makes links that take the money at once, whatever is set
+		v := &vendors{devices: many(1)} // creates links with immediate capture, whatever the setting says
 		runWith(t, filepath.Join(t.TempDir(), "l.db"), v, func(c *Config) { c.ManualCapture = true }, "price_1")
 		pass(10 * time.Minute)
 		if n := v.madeSoFar(); n != 1 {
@@ -370,8 +370,8 @@ func TestRefreshReadsManyPricesAFewAtATime(t *testing.T) {
 		}
 		r.wantSold(map[string]string{"dev:0059": "fleet: price_59"})
 		pass(15 * time.Minute)
-		if n := len(copyOf(v, &v.pricesGot)); n != 61+plansAnew {
-			t.Errorf("%d reads after the second refresh; want %d more", n, plansAnew)
+		if n := len(copyOf(v, &v.pricesGot)); n != 61+maxPlanReads {
+			t.Errorf("%d reads after the second refresh; want %d more", n, maxPlanReads)
 		}
 		pass(6 * 15 * time.Minute)
 		again := slices.Compact(slices.Sorted(slices.Values(copyOf(v, &v.pricesGot)[61:])))

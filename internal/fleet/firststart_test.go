@@ -16,7 +16,7 @@ import (
 
 const hubVariables = "GET /v1/projects/{project}/devices/{device}/environment_variables"
 
-// withoutLimit is a service that is not told what Notehub allows.
+// withoutLimit configures a service that does not know Notehub's rate limit.
 func withoutLimit(s *config.Settings) { s.NotehubPerMinute = 0 }
 
 // slowVariables delays Notehub's replies, so that no read ends between two requests of the test.
@@ -65,7 +65,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 					`"uid":"dev:0008","name":"Dryer 8","state":"not_read"`,
 				)
 
-				f.Pass(3 * time.Second) // that is how long a customer waits
+				f.Pass(3 * time.Second) // a customer waits this long
 				if mode == "links" {
 					f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 					if got := f.Prices("dev:a"); got != "price_timed" {
@@ -128,7 +128,7 @@ func TestFirstStartOfTwoHundredMachines(t *testing.T) {
 					for n < len(requests) && requests[n].At.Sub(requests[i].At) < time.Minute {
 						n++
 					}
-					if n-i > 2*most { // a burst, and what comes after it
+					if n-i > 2*most { // a burst and the calls after it
 						f.Fatalf("%d calls in a minute; want about %d", n-i, most)
 					}
 				}
@@ -156,7 +156,8 @@ func TestMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 		f.Pass(2 * time.Second)
 		f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 
-		f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503}) // what was known holds, also after a restart
+		// The known variables stay valid, also after a restart.
+		f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
 		f.Restarted(nil)
 		f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 		f.Pass(time.Hour)
@@ -277,7 +278,7 @@ func TestLifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 				)
 				f.Run()
 				session := f.Buy(sandbox.PayOptions{})
-				f.Get("/payment/success?session_id=" + session.ID) // where webhooks are off
+				f.Get("/payment/success?session_id=" + session.ID) // needed if webhooks are off
 				f.Pass(2 * time.Second)
 				p := f.Paid(session.ID)
 				if got := p.ExpiresAt.Sub(p.PaidAt); got != c.want {

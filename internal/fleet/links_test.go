@@ -18,7 +18,7 @@ const readLink = "GET /v1/payment_links/{id}"
 
 func TestLinkWhoseCreationIsUnclearIsNotCreatedTwice(t *testing.T) {
 	t.Parallel()
-	lost := sandbox.Outcome{Applied: true} // the connection dies behind it
+	lost := sandbox.Outcome{Applied: true} // the connection breaks before the reply
 	for name, outcomes := range map[string][]sandbox.Outcome{
 		"then a 429":                     {lost, {Status: 429}},
 		"then a 500":                     {lost, {Status: 500}},
@@ -59,7 +59,7 @@ func TestLinkWhoseCreationIsUnclearIsNotCreatedTwice(t *testing.T) {
 			}
 			f.Stripe.Next(fixture.CreateLink, outcomes...)
 			f.Run()
-			for n := range 20 { // another description under the same key is refused by Stripe
+			for n := range 20 { // Stripe rejects another description under the same key
 				f.Notehub.SetDevice(fmt.Sprintf("dev:m%02d", n), func(d *sandbox.Device) { d.Name = "New" })
 			}
 			f.AsOperator("/refresh-devices")
@@ -112,7 +112,7 @@ func TestSessionWhoseCreationIsUnclearIsNotCreatedTwice(t *testing.T) {
 			to, form := p.Scans()
 			f.Stripe.Next(create, sandbox.Outcome{}) // not applied
 			p.Do("POST", to, form)
-			f.Pass(5 * time.Minute) // the session's end is now less than the 30 minutes ahead that Stripe wants
+			f.Pass(5 * time.Minute) // the session would end earlier than Stripe's minimum of 30 minutes
 			p.Presses(to, form)
 		})
 	})

@@ -13,7 +13,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// sells is what a device sells, with a mark where there is no link, and where that was decided.
+// sells returns the prices of a device, with a mark at those without a link, and their source.
 func (r *running) sells(uid string) string {
 	list := r.List()
 	i := slices.IndexFunc(list, func(l Listed) bool { return l.UID == uid })
@@ -39,7 +39,7 @@ func (r *running) wantSold(want map[string]string) {
 	}
 }
 
-// hasProblem wants a problem that says all of these.
+// hasProblem requires a problem of a device that contains all of these texts.
 func (r *running) hasProblem(uid string, says ...string) {
 	r.t.Helper()
 	problems := r.Device(uid).Problems
@@ -167,7 +167,7 @@ func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 	})
 }
 
-// withoutLimit is NOTEHUB_REQUESTS_PER_MINUTE=0: nobody knows what Notehub allows.
+// withoutLimit configures NOTEHUB_REQUESTS_PER_MINUTE=0, so the fleet does not know Notehub's limit.
 func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
 
 func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
@@ -181,7 +181,7 @@ func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 		}
 		for range 5000 {
 			r.Availability("dev:0029", time.Now())
-			r.Availability("dev:0000", time.Now()) // was read a moment ago
+			r.Availability("dev:0000", time.Now()) // read a moment ago
 		}
 		synctest.Wait()
 		if got := fmt.Sprint(copyOf(v, &v.asked)[4:]); got != "[dev:0029]" {
@@ -201,8 +201,8 @@ func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 			t.Errorf("%d reads, the last of %s; want one of the new device", n, copyOf(v, &v.asked)[n-1])
 		}
 		pass(10 * time.Hour)
-		for i := 6; i < len(copyOf(v, &v.askedAt)); i++ { // behind the one that was scanned
-			if gap := copyOf(v, &v.askedAt)[i].Sub(copyOf(v, &v.askedAt)[i-1]); gap < variableEvery {
+		for i := 6; i < len(copyOf(v, &v.askedAt)); i++ { // after the scanned one
+			if gap := copyOf(v, &v.askedAt)[i].Sub(copyOf(v, &v.askedAt)[i-1]); gap < defaultVariableInterval {
 				t.Fatalf("two reads within %v", gap)
 			}
 		}
@@ -264,7 +264,7 @@ func TestNewKeepsWhatWasKnownBeforeARestart(t *testing.T) {
 		pass(5 * time.Minute)
 		check()
 		if n := len(copyOf(v, &v.asked)) - asked; n != 0 {
-			t.Errorf("%d devices were read anew; want none within the hour", n)
+			t.Errorf("%d devices were read again; want none within the hour", n)
 		}
 		v.set(func() { v.broken, v.silent, v.prices = nil, nil, nil })
 		pass(time.Hour)
@@ -279,10 +279,10 @@ func TestVariablesThatCannotBeReadStayTheSame(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		outcome  upstream.Outcome
-		listings int // in the quarter of an hour after
+		listings int // in the 15 minutes after
 	}{
-		"Notehub refuses us: only a person can mend it": {upstream.Misconfigured, 1},
-		"no reply: asked again soon":                    {upstream.Unknown, 16},
+		"Notehub rejects the credentials":    {upstream.Misconfigured, 1},
+		"no reply, so it is read again soon": {upstream.Unknown, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
