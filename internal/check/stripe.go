@@ -74,7 +74,8 @@ func (r *run) stripeKey(ctx context.Context) Result {
 			Explain(err),
 		)
 	default:
-		return failed("try again, and check https://status.stripe.com", "Stripe says: %s (status %d)", Explain(err), code)
+		return failed("try again, and check https://status.stripe.com",
+			"Stripe says: %s (status %d)", Explain(err), code)
 	}
 }
 

@@ -1,9 +1,9 @@
 // Package checkout creates a Checkout Session for each purchase if CHECKOUT is session.
 //
-// It promises that a browser has at most one payable session for each machine and plan. A session is
-// in the ledger, with the plan that it sells, before a customer is sent to it. When a machine stops
-// selling, its open sessions expire within seconds. Limits bound how many sessions are created,
-// because card testers create them in large numbers.
+// It promises that a browser has at most one payable session for each machine and plan. A session
+// is in the ledger, with the plan that it sells, before a customer is sent to it. When a machine
+// stops selling, its open sessions expire within seconds. Limits bound how many sessions are
+// created, because card testers create them in large numbers.
 //
 // It does not know who pays, nor what Stripe looks like on the wire. The payment of a session
 // belongs to the bridge.
@@ -149,10 +149,10 @@ func (k *Checkout) sign(name string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// URL returns the page on which a browser pays for a plan of a device. It returns the browser's open
-// session or creates one. browser is the name in its cookie, and named reports whether the name is
-// from NewBrowser. The fleet's offers decide the price. The error is ErrNoPlan, a TooOften, or a
-// failure of Stripe or the ledger.
+// URL returns the page on which a browser pays for a plan of a device. It returns the browser's
+// open session or creates one. browser is the name in its cookie, and named reports whether the
+// name is from NewBrowser. The fleet's offers decide the price. The error is ErrNoPlan, a TooOften,
+// or a failure of Stripe or the ledger.
 func (k *Checkout) URL(
 	ctx context.Context, browser string, named bool, device *fleet.Device, priceID string,
 ) (string, error) {
@@ -326,8 +326,8 @@ func (k *Checkout) toExpire(now time.Time) (list []*session) {
 	return list
 }
 
-// sells reports whether the bridge would deliver a payment for a plan. A state that is not known yet
-// counts as selling.
+// sells reports whether the bridge would deliver a payment for a plan. A state that is not known
+// yet counts as selling.
 func sells(sale fleet.Availability, priceID string) bool {
 	switch sale.State {
 	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:

@@ -256,8 +256,8 @@ func TestURLLimitsPresses(t *testing.T) {
 			f.Pass(10 * time.Second)
 			p.Presses(to, form)
 
-			// Strangers press without loading a page, from the address that all clients share behind a
-			// proxy.
+			// Strangers press without loading a page, from the address that all clients share
+			// behind a proxy.
 			made := f.Stripe.Count(makeSession)
 			stranger := func(to, form string) *httptest.ResponseRecorder {
 				return (&apptest.Phone{F: f, Address: p.Address}).Do("POST", to, form)
@@ -471,11 +471,13 @@ func TestCreateSessionSendsExactlyTheseParameters(t *testing.T) {
 			f.Fatal(err)
 		}
 		want := url.Values{
-			"mode":                             {"payment"},
-			"line_items[0][price]":             {fixture.Warm},
-			"line_items[0][quantity]":          {"1"},
-			"payment_method_types[0]":          {"card"},
-			"success_url":                      {"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"},
+			"mode":                    {"payment"},
+			"line_items[0][price]":    {fixture.Warm},
+			"line_items[0][quantity]": {"1"},
+			"payment_method_types[0]": {"card"},
+			"success_url": {
+				"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}",
+			},
 			"cancel_url":                       {"https://pay.example.com/payment/cancel"},
 			"expires_at":                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
 			"payment_intent_data[description]": {"Washer 3: Warm wash"},

@@ -74,8 +74,8 @@ const WebhooksOff = "off"
 // Livemode reports whether the Stripe key moves real money.
 func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecretKey), "_live_") }
 
-// CaptureOnStart reports whether notepay authorizes the amount first and captures it when the machine
-// confirms.
+// CaptureOnStart reports whether notepay authorizes the amount first and captures it when the
+// machine confirms.
 func (s *Settings) CaptureOnStart() bool { return s.Capture == "on_start" }
 
 // PerPurchase reports whether each purchase has its own Checkout Session instead of a Payment Link.
@@ -130,8 +130,8 @@ func Names() (names []string) {
 	return names
 }
 
-// Load reads the settings from the file, which may be missing, and from getenv, which wins. It trims
-// spaces and newlines around values. The error names every setting that is wrong.
+// Load reads the settings from the file, which may be missing, and from getenv, which wins. It
+// trims spaces and newlines around values. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
 	values, problems, err := read(file, getenv)
 	if err != nil {

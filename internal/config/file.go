@@ -18,8 +18,8 @@ const maxFile = 1 << 20
 // ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The
 // error names the line and never quotes its value, which may be a secret.
 //
-// systemd and Docker read the same file. So ReadFile rejects what they would read differently, and $
-// has no special meaning.
+// systemd and Docker read the same file. So ReadFile rejects what they would read differently, and
+// $ has no special meaning.
 func ReadFile(file string) (map[string]string, error) {
 	values, _, err := readFile(file)
 	return values, err
@@ -176,11 +176,12 @@ func checkCharacters(name, value string) []string {
 	return []string{fmt.Sprintf("%s: holds an invisible character (%U), copy or type it again", name, r)}
 }
 
-// commented matches a comment after a value in .env. Docker and systemd make it a part of the value.
+// commented matches a comment after a value in .env. Docker and systemd make it a part of the
+// value.
 var commented = regexp.MustCompile(`\s#`)
 
-// placeholder matches a text that should have been replaced by the value. As a token it would be easy
-// to guess.
+// placeholder matches a text that should have been replaced by the value. As a token it would be
+// easy to guess.
 var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
 
 // inQuotes reports whether a value is still in quotes. Docker's --env-file and most control panels

@@ -10,13 +10,13 @@ import (
 // otherNames returns names in a settings file that are for Docker Compose and the demo.
 func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
 
-// maxDistance is the maximum edit distance at which a name in the environment counts as a misspelled
-// setting. It is small, because the environment also holds other programs' variables.
+// maxDistance is the maximum edit distance at which a name in the environment counts as a
+// misspelled setting. It is small, because the environment also holds other programs' variables.
 const maxDistance = 2
 
-// Warnings returns what is suspicious but not wrong, without any value. It names unknown names in the
-// file, misspelled names in environ (as os.Environ returns it), and lines that lose a part of their
-// value to a comment.
+// Warnings returns what is suspicious but not wrong, without any value. It names unknown names in
+// the file, misspelled names in environ (as os.Environ returns it), and lines that lose a part of
+// their value to a comment.
 func Warnings(file string, environ []string) []string {
 	values, warnings, err := readFile(file)
 	if err != nil {

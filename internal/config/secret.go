@@ -8,7 +8,8 @@ import (
 	"log/slog"
 )
 
-// Secret is a string that fmt, slog and encoding/json never print. Convert it to a string to use it.
+// Secret is a string that fmt, slog and encoding/json never print. Convert it to a string to use
+// it.
 type Secret string
 
 const redacted = "[redacted]"

@@ -129,8 +129,8 @@ func checkVendorURL(name string, value *string, live bool) []string {
 	return problems
 }
 
-// hostName matches a host name as browsers accept it, with at most one trailing dot. Underscores are
-// not allowed in host names, but work.
+// hostName matches a host name as browsers accept it, with at most one trailing dot. Underscores
+// are not allowed in host names, but work.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$`)
 
 // isAddress reports whether a host is an IP address without a zone.
@@ -150,7 +150,8 @@ func public(host string) bool {
 	return err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
 }
 
-// quote returns a wrong value in quotes, or redacted if it looks like a secret in the wrong setting.
+// quote returns a wrong value in quotes, or redacted if it looks like a secret in the wrong
+// setting.
 func quote(value string) string {
 	for _, prefix := range []string{"sk_", "rk_", "whsec_", "pk_"} {
 		if strings.Contains(value, prefix) {

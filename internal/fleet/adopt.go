@@ -13,12 +13,13 @@ import (
 // adoptTimeout bounds a read of Stripe's list. At 100 links a call, 100,000 take about ten minutes.
 const adoptTimeout = time.Hour
 
-// minListAge is the minimum age of the last read of Stripe's list, for each of its pages, before the
-// next read. So a large account is not read all the time.
+// minListAge is the minimum age of the last read of Stripe's list, for each of its pages, before
+// the next read. So a large account is not read all the time.
 const minListAge = 10 * time.Second
 
-// adopt reads Stripe's active links at the start and at each refresh. A lost ledger is restored from
-// them, and a person may change them in the Dashboard. No link is created before it succeeded once.
+// adopt reads Stripe's active links at the start and at each refresh. A lost ledger is restored
+// from them, and a person may change them in the Dashboard. No link is created before it succeeded
+// once.
 func (w *linkReconciler) adopt(ctx context.Context) error {
 	w.fleet.mu.RLock()
 	adopted, pages := w.adopted, 1+w.listed/100
@@ -35,7 +36,8 @@ func (w *linkReconciler) adopt(ctx context.Context) error {
 	return w.list(ctx)
 }
 
-// list reads Stripe's active links and reconciles the known ones with them. The caller holds listing.
+// list reads Stripe's active links and reconciles the known ones with them. The caller holds
+// listing.
 func (w *linkReconciler) list(ctx context.Context) error {
 	began := time.Now()
 	w.fleet.mu.Lock()
@@ -163,7 +165,8 @@ func (w *linkReconciler) compare(
 	return changed, duplicates, unverified
 }
 
-// planOf returns the plan of an adopted link. If the price cannot be read the plan holds only its id.
+// planOf returns the plan of an adopted link. If the price cannot be read the plan holds only its
+// id.
 func (w *linkReconciler) planOf(ctx context.Context, priceID string) payment.Offer {
 	if p, ok := w.fleet.Offer(priceID); ok {
 		return p

@@ -106,8 +106,8 @@ func (d *Device) payable() bool {
 	return false
 }
 
-// offline reports whether a device was not active for OfflineAfter before the last listing. Listings
-// are up to an interval apart, so now would make every device seem silent.
+// offline reports whether a device was not active for OfflineAfter before the last listing.
+// Listings are up to an interval apart, so now would make every device seem silent.
 func (f *Fleet) offline(d *Device, now, observed time.Time) bool {
 	if f.OfflineAfter <= 0 {
 		return false
@@ -176,8 +176,8 @@ func (f *Fleet) Free(uid string) {
 	f.change(uid, func() { delete(f.busy, uid) })
 }
 
-// Paused takes a device out of sale and deactivates its links. The caller has committed the pause to
-// the ledger.
+// Paused takes a device out of sale and deactivates its links. The caller has committed the pause
+// to the ledger.
 func (f *Fleet) Paused(p ledger.Pause) {
 	p.At = p.At.UTC().Truncate(time.Millisecond) // as the ledger stores it
 	f.change(p.DeviceUID, func() { f.pauses[p.DeviceUID] = p })

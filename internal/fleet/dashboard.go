@@ -44,8 +44,8 @@ func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	}
 }
 
-// LinkPaid queues a hint that a payment was made through a link. It returns at once. Only a link that
-// Stripe deactivates after some payments is read.
+// LinkPaid queues a hint that a payment was made through a link. It returns at once. Only a link
+// that Stripe deactivates after some payments is read.
 func (f *Fleet) LinkPaid(id string) {
 	f.mu.RLock()
 	_, limited := f.links.limited[id]
@@ -152,8 +152,8 @@ func (w *linkReconciler) checkHint(h changeHint) {
 	w.signal()
 }
 
-// examine reads a link and applies its state at Stripe. Only one worker has the key, so no other call
-// for it is in flight.
+// examine reads a link and applies its state at Stripe. Only one worker has the key, so no other
+// call for it is in flight.
 func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.Link) error {
 	found, err := w.fleet.Stripe.Link(ctx, link.ID)
 	gone := upstream.OutcomeOf(err) == upstream.Rejected
@@ -206,8 +206,8 @@ type creation struct {
 	at      time.Time
 }
 
-// maxKeyAge is how long a lost creation may be repeated under its idempotency key. Stripe keeps keys
-// for a day.
+// maxKeyAge is how long a lost creation may be repeated under its idempotency key. Stripe keeps
+// keys for a day.
 const maxKeyAge = 23 * time.Hour
 
 // recordCreation decides which idempotency key the next try uses. If a link may exist under a key,
@@ -268,8 +268,8 @@ func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	return w.list(ctx)
 }
 
-// idempotencyKey returns the key of a creation. It hashes long names, because Stripe accepts at most
-// 255 characters.
+// idempotencyKey returns the key of a creation. It hashes long names, because Stripe accepts at
+// most 255 characters.
 func (w *linkReconciler) idempotencyKey(key linkKey, try int) string {
 	name := key.device + ":" + key.price
 	if len(name) > 200 {

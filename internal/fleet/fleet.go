@@ -1,9 +1,9 @@
 // Package fleet keeps the devices, the plans that each sells, and the Payment Link of each device
 // and plan. It is the map that /pay reads.
 //
-// It promises that a read never waits for a vendor. It keeps devices, variables, links and pauses in
-// the ledger, so a restart loses nothing. It creates no second link for a device and plan that have
-// one, and an incomplete listing removes nothing.
+// It promises that a read never waits for a vendor. It keeps devices, variables, links and pauses
+// in the ledger, so a restart loses nothing. It creates no second link for a device and plan that
+// have one, and an incomplete listing removes nothing.
 //
 // It does not know payments, so the bridge reports which devices are in use. It does not know
 // whether a machine works.
@@ -97,9 +97,9 @@ type Config struct {
 	// VariableInterval is the time between reads of single devices' variables; 0 means 20 s.
 	VariableInterval time.Duration
 
-	// NotehubLimiter delays the reads of variables, if it is not nil. NotehubPerMinute is its limit.
-	// Without a limit the fleet reads variables slowly, because it does not know how many calls the
-	// account may make.
+	// NotehubLimiter delays the reads of variables, if it is not nil. NotehubPerMinute is its
+	// limit. Without a limit the fleet reads variables slowly, because it does not know how many
+	// calls the account may make.
 	NotehubLimiter   *upstream.Limiter
 	NotehubPerMinute uint
 
@@ -277,8 +277,8 @@ func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []l
 	})
 }
 
-// build returns a device with its offers and state. The caller holds the lock, or no other goroutine
-// runs yet.
+// build returns a device with its offers and state. The caller holds the lock, or no other
+// goroutine runs yet.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.saleTermsOf(d)
 	device := &Device{
@@ -331,16 +331,16 @@ func (f *Fleet) Device(uid string) *Device {
 	return f.devices[uid]
 }
 
-// Loaded reports whether the devices were ever listed completely. Before that, an unknown device may
-// belong to the project.
+// Loaded reports whether the devices were ever listed completely. Before that, an unknown device
+// may belong to the project.
 func (f *Fleet) Loaded() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.loaded
 }
 
-// Counts returns the number of known devices and of active links, and when the last complete listing
-// ended.
+// Counts returns the number of known devices and of active links, and when the last complete
+// listing ended.
 func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

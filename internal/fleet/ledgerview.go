@@ -12,9 +12,9 @@ import (
 )
 
 // The map copies the pause and the use of each device from the ledger. Transactions share commits,
-// so notices of changes do not arrive in the order of the commits. After each change, Show therefore
-// reads the ledger again, one read at a time for each device. The last read begins after every
-// commit that it is about.
+// so notices of changes do not arrive in the order of the commits. After each change, Show
+// therefore reads the ledger again, one read at a time for each device. The last read begins after
+// every commit that it is about.
 
 // viewLocks serializes the reads for each device. Devices share 64 locks.
 type viewLocks struct {
@@ -28,8 +28,8 @@ func (v *viewLocks) lock(uid string) *sync.Mutex {
 }
 
 // Show copies from the ledger whether a timed credit holds a device, until when, and whether the
-// device is paused. Call it after every commit that may have changed them. After an error the map is
-// unchanged, and the caller must call Show again.
+// device is paused. Call it after every commit that may have changed them. After an error the map
+// is unchanged, and the caller must call Show again.
 func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment) time.Time) error {
 	lock := f.views.lock(uid)
 	lock.Lock()

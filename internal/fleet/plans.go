@@ -17,8 +17,8 @@ import (
 // account has a limited number of reads a month (docs/vendors.md, Q10).
 const maxPlanReads = 10
 
-// readPlans reads the prices that are sold, including those of a listing. A price that cannot be read
-// keeps its last state.
+// readPlans reads the prices that are sold, including those of a listing. A price that cannot be
+// read keeps its last state.
 func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete bool) error {
 	used := f.pricesInUse(listing, complete)
 	var fresh, known []string
@@ -127,8 +127,8 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 
 func notSoldText(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
 
-// BelowMinimum returns why an amount in minor units is too small to charge, or "". An amount of 0 is
-// free and passes.
+// BelowMinimum returns why an amount in minor units is too small to charge, or "". An amount of 0
+// is free and passes.
 //
 // The minimums are Stripe's published list, second-hand (docs/vendors.md, Q20). They apply to
 // accounts that are paid out in the same currency. Other currencies pass, and Stripe decides.

@@ -21,8 +21,8 @@ type linkKey struct{ device, price string }
 
 // linkReconciler remembers the links and makes those at Stripe match the devices. It makes a few
 // calls at once, first for scanned devices. A queued key only means that something may have to be
-// done. Its worker decides what. The fleet's lock guards the fields, because links depend on devices
-// and the offers of devices depend on links.
+// done. Its worker decides what. The fleet's lock guards the fields, because links depend on
+// devices and the offers of devices depend on links.
 type linkReconciler struct {
 	fleet *Fleet
 	made  atomic.Int64 // links created by this process
@@ -111,7 +111,8 @@ func (w *linkReconciler) remember(l ledger.Link) {
 	}
 }
 
-// url returns the URL of a key's link, or "" if customers must not use it. The caller holds the lock.
+// url returns the URL of a key's link, or "" if customers must not use it. The caller holds the
+// lock.
 func (w *linkReconciler) url(key linkKey) string {
 	if l := w.links[key]; l.Active && !w.fleet.Sessions && !w.unsure[l.ID] && !w.unverified[key] {
 		return l.URL
@@ -199,8 +200,8 @@ const (
 	examine  // read the link at Stripe
 )
 
-// actionFor returns what a key needs. A link with the wrong capture method is deactivated before its
-// replacement is created. With Config.Sessions no link is wanted. The caller holds the lock.
+// actionFor returns what a key needs. A link with the wrong capture method is deactivated before
+// its replacement is created. With Config.Sessions no link is wanted. The caller holds the lock.
 func (w *linkReconciler) actionFor(key linkKey) action {
 	f := w.fleet
 	link, remembered := w.links[key]
@@ -241,8 +242,8 @@ func (w *linkReconciler) actionFor(key linkKey) action {
 	}
 }
 
-// linkWorkers is the maximum number of calls in flight. At Stripe's usual 0.3 s a call they reach the
-// rate limit.
+// linkWorkers is the maximum number of calls in flight. At Stripe's usual 0.3 s a call they reach
+// the rate limit.
 const linkWorkers = 12
 
 // run runs the workers until ctx ends.
@@ -263,7 +264,8 @@ func (w *linkReconciler) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// processNext takes the next key or duplicate and makes its call. It returns false if there is none.
+// processNext takes the next key or duplicate and makes its call. It returns false if there is
+// none.
 func (w *linkReconciler) processNext(ctx context.Context) bool {
 	w.fleet.mu.Lock()
 	if len(w.urgent)+len(w.queue)+len(w.duplicates) == 0 {

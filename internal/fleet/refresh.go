@@ -79,7 +79,8 @@ func (f *Fleet) Run(ctx context.Context) {
 	}
 }
 
-// Refresh lists the devices and waits up to 10 s for new links. Concurrent callers share one refresh.
+// Refresh lists the devices and waits up to 10 s for new links. Concurrent callers share one
+// refresh.
 func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 	made := f.links.made.Load()
 	result, err := f.refreshOnce(ctx)
@@ -179,8 +180,8 @@ func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledg
 	return devices
 }
 
-// Unsold returns the listed devices that cannot sell because of their UID or an unreadable record. The
-// Problem of each says why.
+// Unsold returns the listed devices that cannot sell because of their UID or an unreadable record.
+// The Problem of each says why.
 func (f *Fleet) Unsold() []ledger.Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -34,7 +34,8 @@ const (
 	answersNeeded = 2
 )
 
-// signing is the state of this process's signature. Only the goroutine that follows the hints uses it.
+// signing is the state of this process's signature. Only the goroutine that follows the hints uses
+// it.
 type signing struct {
 	on       string    // the id of the link that carried our signature, or ""
 	at       time.Time // when this process last signed
@@ -164,8 +165,8 @@ func (w *linkReconciler) readSignatures(listed []ledger.Link, busy func(linkKey)
 	}
 }
 
-// signedElsewhere reports whether another process changed a link after this one read it. A change in
-// the Dashboard keeps the signature.
+// signedElsewhere reports whether another process changed a link after this one read it. A change
+// in the Dashboard keeps the signature.
 func (w *linkReconciler) signedElsewhere(known, found ledger.Link) bool {
 	return known.Closed == "" && known.SignedBy != "" && found.SignedBy != known.SignedBy &&
 		found.SignedBy != ledger.Unsigned && found.SignedBy != w.nonce

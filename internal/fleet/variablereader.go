@@ -122,7 +122,8 @@ func (r *variableReader) run(ctx context.Context) {
 	}
 }
 
-// waitScanned blocks until the devices that were scanned before are read or have failed, or ctx ends.
+// waitScanned blocks until the devices that were scanned before are read or have failed, or ctx
+// ends.
 func (r *variableReader) waitScanned(ctx context.Context) {
 	done := make(chan struct{})
 	select {
@@ -174,7 +175,9 @@ func (r *variableReader) prioritize(uid string) {
 // plan queues the devices that are due, and forgets the failures of removed devices.
 func (r *variableReader) plan() {
 	now := r.fleet.Ledger.Now()
-	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool { return lately(d.variablesReadAt, now, variablesMaxAge) })
+	due := slices.DeleteFunc(r.fleet.all(), func(d *Device) bool {
+		return lately(d.variablesReadAt, now, variablesMaxAge)
+	})
 	slices.SortFunc(due, func(a, b *Device) int {
 		return cmp.Or(a.variablesReadAt.Compare(b.variablesReadAt), cmp.Compare(a.UID, b.UID))
 	})
@@ -186,8 +189,8 @@ func (r *variableReader) plan() {
 }
 
 // next returns the device to read next and how long the read must wait. It skips devices that back
-// off after a failure. If there is no other device, d is nil and wait is the shortest backoff. A wait
-// of 0 then means until there is work.
+// off after a failure. If there is no other device, d is nil and wait is the shortest backoff. A
+// wait of 0 then means until there is work.
 func (r *variableReader) next(now time.Time) (d *Device, urgent bool, wait time.Duration) {
 	ledgerNow := r.fleet.Ledger.Now()
 	done := func(uid string) bool { // removed, or read meanwhile
@@ -235,8 +238,8 @@ func sooner(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// delay returns how long a read must wait for a slot. forCustomer allows the slots of scans, and spare
-// allows those that Notehub's limit leaves.
+// delay returns how long a read must wait for a slot. forCustomer allows the slots of scans, and
+// spare allows those that Notehub's limit leaves.
 func (r *variableReader) delay(now time.Time, forCustomer, spare bool) time.Duration {
 	d := r.limiter.Delay(now)
 	if forCustomer {
@@ -302,8 +305,8 @@ func (r *variableReader) read(ctx context.Context, d *Device, urgent bool) {
 	f.Log.Debug("variables read", "device", uid)
 }
 
-// failed makes a device back off after a failed read. A device that was never read does not sell, so
-// failed queues it again behind all others. The next refresh queues the rest.
+// failed makes a device back off after a failed read. A device that was never read does not sell,
+// so failed queues it again behind all others. The next refresh queues the rest.
 func (r *variableReader) failed(ctx context.Context, d *Device, urgent bool, err error) {
 	if ctx.Err() != nil {
 		return

@@ -119,8 +119,8 @@ func Terms(variables map[string]string, rules terms.Rules) (prices, wrong []stri
 }
 
 // terms parses a setting. An invalid value is a problem. An invalid price is not sold, an invalid
-// switch stops payments, and an invalid lifetime leaves the operator's default. The earlier value of
-// a variable does not count, because a restart would lose it.
+// switch stops payments, and an invalid lifetime leaves the operator's default. The earlier value
+// of a variable does not count, because a restart would lose it.
 func (s setting) terms(defaults []string, rules terms.Rules) *saleTerms {
 	t := &saleTerms{
 		source:   s.source,
@@ -183,8 +183,8 @@ func (f *Fleet) fleetsUnread(d ledger.Device) bool {
 	return slices.ContainsFunc(d.Fleets, func(uid string) bool { _, ok := f.vars[uid]; return !ok })
 }
 
-// readVariables reads the variables of the project and of the fleets, after the devices were listed.
-// If they cannot be read they keep their values.
+// readVariables reads the variables of the project and of the fleets, after the devices were
+// listed. If they cannot be read they keep their values.
 func (f *Fleet) readVariables(ctx context.Context, listing []ledger.Device) error {
 	now := f.Ledger.Now()
 	project, err := f.Notehub.ProjectVariables(ctx)

@@ -167,7 +167,8 @@ func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 	})
 }
 
-// withoutLimit configures NOTEHUB_REQUESTS_PER_MINUTE=0, so the fleet does not know Notehub's limit.
+// withoutLimit configures NOTEHUB_REQUESTS_PER_MINUTE=0, so the fleet does not know Notehub's
+// limit.
 func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
 
 func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// vendors implements Notehub and Stripe in memory. Tests of the clients cover the wire. Both vendors
-// can fail on demand.
+// vendors implements Notehub and Stripe in memory. Tests of the clients cover the wire. Both
+// vendors can fail on demand.
 type vendors struct {
 	mu       sync.Mutex
 	devices  []ledger.Device
