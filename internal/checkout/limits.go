@@ -12,8 +12,8 @@ import (
 //
 // Client addresses do not count. Behind a proxy all customers share one, and X-Forwarded-For is
 // ignored because anyone can write one. A browser with a name from NewBrowser has loaded a page
-// first, as every customer's does. All other browsers share limits of their own, so that a client
-// that presses without loading a page holds up only others that do the same.
+// first, as every customer's does. All other browsers share separate limits. So a client that
+// presses without loading a page holds up only others that do the same.
 //
 // Names are free. A client that loads a page for each press can still use up the sessions of one
 // machine, but not those of another.

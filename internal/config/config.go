@@ -1,8 +1,8 @@
 // Package config reads the settings from .env and the environment, and validates them.
 //
-// It promises that the settings it returns are valid together, that an error names every wrong
-// setting at once, and that no secret is ever printed. It calls no vendor, so it does not know
-// whether a key works or a price exists.
+// It promises that the settings it returns are valid together and that an error names every wrong
+// one. No secret is ever printed. It calls no vendor, so it does not know whether a key works or a
+// price exists.
 package config
 
 import (

@@ -2,7 +2,9 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -31,7 +33,7 @@ func readFile(file string) (values map[string]string, warnings []string, err err
 	values = map[string]string{}
 	info, err := os.Stat(file)
 	switch {
-	case isMissing(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return values, nil, nil
 	case err == nil && info.IsDir():
 		return nil, nil, fmt.Errorf("%s is a directory; it has to be a file with one NAME=value a line", file)

@@ -14,9 +14,9 @@ func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"
 // misspelled setting. It is small, because the environment also holds other programs' variables.
 const maxDistance = 2
 
-// Warnings returns what is suspicious but not wrong, without any value. It names unknown names in
-// the file, misspelled names in environ (as os.Environ returns it), and lines that lose a part of
-// their value to a comment.
+// Warnings returns what is suspicious but not wrong, without any value. They are about unknown
+// names in the file, misspelled names in environ, and lines that lose a part of their value to a
+// comment. environ has the form of os.Environ.
 func Warnings(file string, environ []string) []string {
 	values, warnings, err := readFile(file)
 	if err != nil {
@@ -60,8 +60,8 @@ const File = ".env"
 // EnvironmentWarnings returns Warnings for the environment of this process.
 func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }
 
-// Nearest returns the setting whose name is most similar to the given one, and the edit distance:
-// the number of letters to insert, delete, replace or swap.
+// Nearest returns the setting whose name is most similar to the given one, and the edit distance.
+// It counts letters that are inserted, deleted, replaced or swapped.
 func Nearest(name string) (nearest string, distance int) {
 	distance = len(name) + 1
 	for _, known := range Names() {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // for systems without a list of time zones
+
+	"notepay/internal/dsn"
 )
 
 // Zone returns the time zone in which days begin: TZ, or the system's if it is not set.
@@ -49,6 +51,15 @@ func readZone(name string) (data []byte, err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return io.ReadAll(io.LimitReader(file, maxFile))
+}
+
+// checkDatabase returns what is wrong with DATABASE_URL. It never quotes the value, which may hold
+// a password.
+func (s *Settings) checkDatabase() []string {
+	if err := dsn.Check(string(s.DatabaseURL)); err != nil {
+		return []string{"DATABASE_URL: " + err.Error()}
+	}
+	return nil
 }
 
 // checkZone rejects an unknown zone. Go would silently use UTC, and days would begin at the wrong

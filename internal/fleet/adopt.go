@@ -112,9 +112,9 @@ func (w *linkReconciler) choose(listed []ledger.Link) map[linkKey]string {
 	return chosen
 }
 
-// compare compares Stripe's active links with the known ones. It returns the records that changed,
-// the links that are duplicates, and the keys that must be read, because another program seems to
-// have changed their links. The caller holds the lock.
+// compare compares Stripe's active links with the known ones. It returns the changed records, the
+// duplicates, and the keys that must be read because another program seems to have changed their
+// links. The caller holds the lock.
 func (w *linkReconciler) compare(
 	listed []ledger.Link,
 ) (changed, duplicates []ledger.Link, unverified []linkKey) {

@@ -303,7 +303,7 @@ func (f *Fleet) lookUpDevice(ctx context.Context, uid string) {
 		err = f.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SaveDevice(d) })
 	}
 	if err != nil {
-		f.Log.Info("device looked up", "device", uid, "err", err)
+		f.Log.Info("device look-up failed", "device", uid, "err", err)
 		return
 	}
 	f.put(d)

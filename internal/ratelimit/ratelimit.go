@@ -1,8 +1,8 @@
 // Package ratelimit limits how often something may happen for each of many keys.
 //
-// It promises that a refused request costs nothing, that the answer to it is the wait until the
-// next one, and that invented keys cannot fill the memory. It does not know what a key is: callers
-// need one limit for all keys beside it, because anyone can invent a new key.
+// It promises that a rejected request costs nothing and returns the wait until the next one.
+// Invented keys cannot fill the memory. It does not know what a key is. Callers also need a limit
+// for all keys, because anyone can invent a new key.
 package ratelimit
 
 import (
@@ -17,16 +17,16 @@ const maxKeys = 10_000
 
 // Keyed holds one token bucket for each key. It is safe for concurrent use.
 type Keyed struct {
-	every rate.Limit
+	limit rate.Limit
 	burst int
 
 	mu      sync.Mutex
 	buckets map[string]*rate.Limiter
 }
 
-// NewKeyed returns a limit of burst requests at once for each key, refilled at the rate every.
-func NewKeyed(every rate.Limit, burst int) *Keyed {
-	return &Keyed{every: every, burst: burst, buckets: map[string]*rate.Limiter{}}
+// NewKeyed returns a limit of burst requests at once for each key. Tokens return at the rate limit.
+func NewKeyed(limit rate.Limit, burst int) *Keyed {
+	return &Keyed{limit: limit, burst: burst, buckets: map[string]*rate.Limiter{}}
 }
 
 // Take takes a token of key. It returns 0 on success, and otherwise the wait until there is one.
@@ -38,7 +38,7 @@ func (k *Keyed) Take(key string, now time.Time) time.Duration {
 		if len(k.buckets) >= maxKeys {
 			k.prune(now)
 		}
-		l = rate.NewLimiter(k.every, k.burst)
+		l = rate.NewLimiter(k.limit, k.burst)
 		k.buckets[key] = l
 	}
 	return Take(l, now)

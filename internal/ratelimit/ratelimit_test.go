@@ -12,7 +12,7 @@ func TestTakeReturnsTheWait(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(0, 0)
 	k := NewKeyed(rate.Every(10*time.Second), 2)
-	for i, want := range []time.Duration{0, 0, 10 * time.Second, 10 * time.Second} { // a refusal costs nothing
+	for i, want := range []time.Duration{0, 0, 10 * time.Second, 10 * time.Second} { // a rejection costs nothing
 		if got := k.Take("a", now); got != want {
 			t.Errorf("request %d waits %v; want %v", i+1, got, want)
 		}
