@@ -174,7 +174,7 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 // runSetup needs but the key and the public address. What it finds may go into the file of the
 // settings.
 func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
-	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
+	s, err := config.LoadOnly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
 	if err == nil && s.PublicURL == "" {
 		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe reach notepay")
 	}

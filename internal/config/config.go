@@ -133,13 +133,10 @@ func Names() (names []string) {
 // Load reads the settings from the file, which may be missing, and from getenv, which wins. It
 // trims spaces and newlines around values. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
-	values, problems, err := read(file, getenv)
+	s, problems, err := loadAll(file, getenv)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{}
-	problems = append(problems, parse(s, values)...)
-	problems = append(problems, s.validate()...)
 	if len(problems) > 0 {
 		return nil, wrongSettings(file, problems)
 	}
@@ -148,22 +145,20 @@ func Load(file string, getenv func(string) string) (*Settings, error) {
 
 // Database returns DATABASE_URL and validates no other setting.
 func Database(file string, getenv func(string) string) (Secret, error) {
-	s, err := Partly(file, getenv, "DATABASE_URL")
+	s, err := LoadOnly(file, getenv, "DATABASE_URL")
 	if err != nil {
 		return "", err
 	}
 	return s.DatabaseURL, nil
 }
 
-// Partly reads the settings as Load does, but its error is only about the named ones. Commands that
+// LoadOnly reads the settings as Load does, but its error is only about the named ones. Commands that
 // need no others use it.
-func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
-	values, problems, err := read(file, getenv)
+func LoadOnly(file string, getenv func(string) string, names ...string) (*Settings, error) {
+	s, problems, err := loadAll(file, getenv)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{}
-	problems = append(append(problems, parse(s, values)...), s.validate()...)
 	problems = slices.DeleteFunc(problems, func(problem string) bool {
 		name, _, _ := strings.Cut(problem, ":")
 		return !slices.Contains(names, name)
@@ -172,6 +167,17 @@ func Partly(file string, getenv func(string) string, names ...string) (*Settings
 		return nil, wrongSettings(file, problems)
 	}
 	return s, nil
+}
+
+// loadAll reads and validates all settings. Each problem begins with the name of its setting.
+func loadAll(file string, getenv func(string) string) (s *Settings, problems []string, err error) {
+	values, problems, err := read(file, getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &Settings{}
+	problems = append(problems, parse(s, values)...)
+	return s, append(problems, s.validate()...), nil
 }
 
 // wrongSettings returns the error that lists problems and says where settings come from.

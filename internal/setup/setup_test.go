@@ -116,7 +116,7 @@ func TestSetupCreatesWhatIsMissingOnce(t *testing.T) {
 // client returns a client of the account beside setup's.
 func (a *account) client() *stripe.Client {
 	a.Helper()
-	s, err := config.Partly(a.file, func(name string) string { return a.env[name] })
+	s, err := config.LoadOnly(a.file, func(name string) string { return a.env[name] })
 	if err != nil {
 		a.Fatal(err)
 	}
