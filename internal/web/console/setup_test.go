@@ -32,7 +32,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		before := writes()
 		w := b.ChecksNow()
 		f.Answers("the checks", w, http.StatusOK, "Stripe connection")
-		for _, text := range []string{"Operator token", "Webhook delivery", "What to do:", `<p role="status">22 checks`} {
+		for _, text := range []string{"Operator token", "Webhook delivery", "What to do:", `<p role="status">24 checks`} {
 			if !strings.Contains(b.Page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.Page)
 			}
@@ -45,7 +45,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`); strings.Contains(
+		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">24 checks`); strings.Contains(
 			shown,
 			"a moment ago",
 		) {

@@ -17,6 +17,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/ratelimit"
 	"notepay/internal/web"
 )
 
@@ -33,7 +34,6 @@ const (
 	// hopeless is the token's length.
 	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
 	failuresInAll, waitInAll           = 50, 2 * time.Second
-	mostAddresses                      = 10_000
 	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many
 	// are.
 	wrongDelay, maxDelayed = 2 * time.Second, 100
@@ -44,44 +44,22 @@ type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
 	all       *rate.Limiter
-	addresses map[string]*rate.Limiter
+	addresses *ratelimit.Keyed
 	delayed   chan struct{} // answers that are held back
 }
 
 func newSignIns() *signIns {
-	return &signIns{until: map[[sha256.Size]byte]time.Time{}, addresses: map[string]*rate.Limiter{},
-		all: rate.NewLimiter(rate.Every(waitInAll), failuresInAll), delayed: make(chan struct{}, maxDelayed)}
-}
-
-func shortfall(l *rate.Limiter, now time.Time) time.Duration {
-	missing := 1 - l.TokensAt(now)
-	if missing <= 0 {
-		return 0
+	return &signIns{
+		until:     map[[sha256.Size]byte]time.Time{},
+		all:       rate.NewLimiter(rate.Every(waitInAll), failuresInAll),
+		addresses: ratelimit.NewKeyed(rate.Every(waitPerAddress), failuresPerAddress),
+		delayed:   make(chan struct{}, maxDelayed),
 	}
-	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
 }
 
 // failed counts a failure, and returns after how long there may be another; 0 for at once.
 func (s *signIns) failed(address string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.addresses) >= mostAddresses {
-		for a, l := range s.addresses {
-			if l.TokensAt(now) >= failuresPerAddress {
-				delete(s.addresses, a)
-			}
-		}
-		if len(s.addresses) >= mostAddresses {
-			clear(s.addresses) // the limit for all still holds
-		}
-	}
-	if s.addresses[address] == nil {
-		s.addresses[address] = rate.NewLimiter(rate.Every(waitPerAddress), failuresPerAddress)
-	}
-	wait := max(shortfall(s.all, now), shortfall(s.addresses[address], now))
-	s.addresses[address].AllowN(now, 1)
-	s.all.AllowN(now, 1)
-	return wait
+	return max(ratelimit.Take(s.all, now), s.addresses.Take(address, now))
 }
 
 // delay holds back the answer to a wrong token, unless very many are held back.
