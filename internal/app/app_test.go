@@ -98,7 +98,7 @@ func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 func TestAPanicIsA500AndALineInTheLog(t *testing.T) {
 	t.Parallel()
 	var logs bytes.Buffer
-	s := &app.App{Log: slog.New(slog.NewTextHandler(&logs, nil))}
+	s := app.WithLog(slog.New(slog.NewTextHandler(&logs, nil)))
 	w := httptest.NewRecorder()
 	s.WithHeaders(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret of the inside") })).
 		ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
@@ -338,7 +338,7 @@ func TestAlertsNameSeriesThatExist(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		f.Buy(sandbox.PayOptions{})
-		f.Server.Metrics.ExpectSessions() // as where they are made
+		f.Server.ExpectSessions()
 		text := f.Get("/metrics").Body.String()
 		for _, name := range named {
 			// there with the first money back

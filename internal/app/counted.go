@@ -11,7 +11,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// countedLinks counts the links that the fleet makes.
+// countedLinks counts the links that the fleet creates.
 type countedLinks struct {
 	fleet.Stripe
 	metrics *metrics.Metrics
@@ -29,7 +29,7 @@ func (c countedLinks) CreateLink(
 	return link, err
 }
 
-// countedSessions counts the sessions that are made for purchases.
+// countedSessions counts the sessions that are created for purchases.
 type countedSessions struct {
 	checkout.Stripe
 	metrics *metrics.Metrics

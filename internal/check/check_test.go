@@ -99,7 +99,7 @@ func (c *checked) settings() *config.Settings {
 // endpoints asks the sandbox as somebody who may do everything.
 func (c *checked) endpoints() *stripe.Client {
 	c.Helper()
-	return apptest.StripeOf(c.settings(), nil).Client
+	return apptest.StripeOf(c.settings(), nil).Library()
 }
 
 func (c *checked) register(url, version string, events ...string) {

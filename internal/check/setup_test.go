@@ -118,7 +118,7 @@ func (a *account) client() *stripe.Client {
 	if err != nil {
 		a.Fatal(err)
 	}
-	return apptest.StripeOf(s, nil).Client
+	return apptest.StripeOf(s, nil).Library()
 }
 
 func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {

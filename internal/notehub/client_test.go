@@ -12,6 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
 	"notepay/internal/fixture"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
@@ -24,13 +27,15 @@ type testHub struct {
 	client *Client
 }
 
-func hubSettings(base string) Config {
+// testConfig returns the settings of a client that signs in with a personal token.
+func testConfig(base string) Config {
 	return Config{
-		Project: fixture.Project,
-		Token:   fixture.HubToken,
-		APIURL:  base,
-		AuthURL: base + "/oauth2/token",
-		Version: fixture.TestVersion,
+		APIURL:    base,
+		Project:   fixture.Project,
+		Token:     fixture.HubToken,
+		Transport: upstream.NewTransport(8 << 20),
+		Timeout:   payment.CallTimeout,
+		UserAgent: "notepay/" + fixture.TestVersion,
 	}
 }
 
@@ -38,7 +43,7 @@ func hubSettings(base string) Config {
 // personal token, unless change says else.
 func newTestHub(t *testing.T, change func(*Config, *sandbox.NotehubConfig)) *testHub {
 	t.Helper()
-	s := hubSettings("http://notehub.test")
+	s := testConfig("http://notehub.test")
 	c := sandbox.NotehubConfig{
 		Project:      fixture.Project,
 		Token:        fixture.HubToken,
@@ -56,8 +61,15 @@ func newTestHub(t *testing.T, change func(*Config, *sandbox.NotehubConfig)) *tes
 	return h
 }
 
-func withClient(s *Config, _ *sandbox.NotehubConfig) {
-	s.Token, s.ClientID, s.ClientSecret = "", "client", fixture.HubSecret
+// withOAuth makes the client sign in with OAuth client credentials.
+func withOAuth(s *Config, _ *sandbox.NotehubConfig) {
+	credentials := clientcredentials.Config{
+		ClientID:     "client",
+		ClientSecret: fixture.HubSecret,
+		TokenURL:     s.APIURL + "/oauth2/token",
+		AuthStyle:    oauth2.AuthStyleInParams,
+	}
+	s.Token, s.FetchToken = "", credentials.Token
 }
 
 func (h *testHub) post() error {
@@ -247,7 +259,7 @@ func TestWhenNoConnectionIsMadeNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	n := New(hubSettings(gone.URL))
+	n := New(testConfig(gone.URL))
 	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Retryable)
 	_, err := n.Device(t.Context(), fixture.Washer)
 	fixture.Meant(t, "device", err, upstream.Retryable)
@@ -260,7 +272,7 @@ func TestAReplyThatEndsHalfway(t *testing.T) {
 		_, _ = w.Write([]byte(`{"uid":"dev:1","notes":{`))
 	}))
 	t.Cleanup(half.Close)
-	n := New(hubSettings(half.URL))
+	n := New(testConfig(half.URL))
 	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Unknown)
 	_, err := n.Device(t.Context(), fixture.Washer)
 	fixture.Meant(t, "device", err, upstream.Unknown)
@@ -290,7 +302,7 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		n := New(hubSettings(lead.URL))
+		n := New(testConfig(lead.URL))
 		fixture.Meant(
 			t,
 			fmt.Sprint("note ", status),
@@ -299,8 +311,8 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 		)
 		_, err := n.Device(t.Context(), fixture.Washer)
 		fixture.Meant(t, fmt.Sprint("device ", status), err, upstream.Misconfigured)
-		s := hubSettings(lead.URL)
-		withClient(&s, nil)
+		s := testConfig(lead.URL)
+		withOAuth(&s, nil)
 		err = New(s).PostNote(t.Context(), fixture.Washer, payment.Note{})
 		fixture.Meant(t, fmt.Sprint("token ", status), err, upstream.Retryable)
 	}
@@ -308,7 +320,7 @@ func TestARedirectIsNotFollowedWithTheToken(t *testing.T) {
 
 func TestDevicesAreReadPageByPage(t *testing.T) {
 	t.Parallel()
-	for _, count := range []int{0, 1, DevicesPerPage - 1, DevicesPerPage, DevicesPerPage + 1, 2 * DevicesPerPage} {
+	for _, count := range []int{0, 1, devicesPerPage - 1, devicesPerPage, devicesPerPage + 1, 2 * devicesPerPage} {
 		t.Run(fmt.Sprint(count), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -322,7 +334,7 @@ func TestDevicesAreReadPageByPage(t *testing.T) {
 				if len(devices) != count {
 					t.Errorf("%d devices; want %d", len(devices), count)
 				}
-				want := max(1, (count+DevicesPerPage-1)/DevicesPerPage)
+				want := max(1, (count+devicesPerPage-1)/devicesPerPage)
 				if n := h.Count(fixture.HubList); n != want {
 					t.Errorf("%d calls; want %d", n, want)
 				}

@@ -75,7 +75,7 @@ func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
 		var want []string
-		for i := range 3*EventsPerPage + 7 {
+		for i := range 3*eventsPerPage + 7 {
 			if i%10 == 9 {
 				h.confirm("cr_strange", "started", "") // passed over, and no reason to stay where we are
 				continue
@@ -221,10 +221,10 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		{"no credit", body(`"state":"started"`), none, ErrNoCredit},
 		{"another credit id", body(`"credit_id":"cr_7k3m9q2xh4abcde8","state":"started"`), none, ErrNoCredit},
 		{"a longer credit id", body(`"credit_id":"` + fixture.OneCredit + `a","state":"started"`), none, ErrNoCredit},
-		{"no JSON", `hello`, none, ErrMalformed},
-		{"nothing", ``, none, ErrMalformed},
-		{"half of it", event(`{}`)[:50], none, ErrMalformed},
-		{"a list", `[]`, none, ErrMalformed},
+		{"no JSON", `hello`, none, errMalformed},
+		{"nothing", ``, none, errMalformed},
+		{"half of it", event(`{}`)[:50], none, errMalformed},
+		{"a list", `[]`, none, errMalformed},
 		{"null", `null`, none, ErrOtherFile},
 	} {
 		got, app, err := DecodeConfirmation([]byte(row.text), uid.Parse)
@@ -262,7 +262,7 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 				Client:  &http.Client{Transport: sandbox.InProcess(receiver)},
 			},
 		)
-		h.client.Http.Transport = sandbox.InProcess(h)
+		h.client.http.Transport = sandbox.InProcess(h)
 		t.Cleanup(h.Close)
 		h.AddDevice(sandbox.Device{UID: fixture.Washer})
 		h.SetRoute("http://notepay.test/webhook/notehub", "token")

@@ -41,8 +41,8 @@ func FuzzNotehubAnswer(f *testing.F) {
 			_, _ = w.Write(body)
 		})
 		client := func() *Client { // one each, for a 429 would hold the next call
-			n := New(hubSettings("http://notehub.test"))
-			n.Http.Transport = sandbox.InProcess(answers)
+			n := New(testConfig("http://notehub.test"))
+			n.http.Transport = sandbox.InProcess(answers)
 			return n
 		}
 		check := func(name string, err error) {
@@ -106,7 +106,7 @@ func FuzzDecodeConfirmation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, _, err := DecodeConfirmation(body, uid.Parse)
 		if err != nil {
-			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, ErrMalformed) {
+			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, errMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)
 			}
 			return

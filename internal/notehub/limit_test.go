@@ -33,7 +33,7 @@ func TestNotehubLimitCountsSlowCallsFromTheirEnd(t *testing.T) {
 func TestNotehubLimitCountsTheTokenCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) { withClient(s, c); c.PerMinute = 1 })
+		h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) { withOAuth(s, c); c.PerMinute = 1 })
 		h.client.Limiter = upstream.NewWindow(1)
 		claimed := func() error {
 			for !h.client.Limiter.Take() {

@@ -241,7 +241,7 @@ func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
 func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		fixture.Meant(t, "note", h.post(), upstream.OK)
 		id := h.Pending(fixture.Washer, PaymentFile)[0].ID
 		for name, call := range map[string]func() error{

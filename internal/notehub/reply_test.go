@@ -55,7 +55,7 @@ func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		h.client.Http.Transport = sandbox.InProcess(
+		h.client.http.Transport = sandbox.InProcess(
 			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }),
 		)
 		fixture.Meant(t, "204 has no body", h.post(), upstream.OK)
@@ -99,7 +99,7 @@ func TestPostNoteReadsCompressedReplies(t *testing.T) {
 			_, _ = w.Write(row.body)
 		}))
 		t.Cleanup(server.Close)
-		n := New(hubSettings(server.URL))
+		n := New(testConfig(server.URL))
 		fixture.Meant(t, row.name, n.PostNote(t.Context(), fixture.Washer, payment.Note{}), row.want)
 	}
 }

@@ -17,7 +17,7 @@ import (
 func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		fixture.Meant(t, "first", h.post(), upstream.OK)
 		h.RevokeTokens()
 		fixture.Meant(t, "second", h.post(), upstream.OK)
@@ -33,7 +33,7 @@ func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		h.Always(fixture.HubDevice, sandbox.Outcome{Status: 401})
 		fixture.Meant(t, "device", h.ask(), upstream.Misconfigured)
 		if tokens, reads := h.TokensIssued(), h.Count(fixture.HubDevice); tokens != 2 || reads != 2 {
@@ -46,7 +46,7 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 50
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		fixture.Meant(t, "first", h.ask(), upstream.OK)
 		h.RevokeTokens()
 		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
@@ -69,8 +69,8 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) {
-			withClient(s, c)
-			s.ClientSecret = fixture.HubSecret + "-mistyped"
+			withOAuth(s, c)
+			c.ClientSecret = fixture.HubSecret + "-of-another"
 		})
 		all := func() {
 			var asked sync.WaitGroup
@@ -80,10 +80,10 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 			asked.Wait()
 		}
 		all()
-		time.Sleep(TokenFailureHolds - time.Nanosecond)
+		time.Sleep(tokenBackoff - time.Nanosecond)
 		all()
 		if n := h.Count(fixture.HubTokens); n != 1 {
-			t.Errorf("%d token calls within %v; want one", n, TokenFailureHolds)
+			t.Errorf("%d token calls within %v; want one", n, tokenBackoff)
 		}
 		time.Sleep(time.Nanosecond)
 		all()
@@ -110,7 +110,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) {
-					withClient(s, c)
+					withOAuth(s, c)
 					c.TokenLife = row.life
 				})
 				fixture.Meant(t, "first", h.ask(), upstream.OK)
@@ -132,13 +132,13 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		h.Always(
 			fixture.HubTokens,
 			sandbox.Outcome{Status: 200, Body: `{"access_token":"` + fixture.HubToken + `","token_type":"bearer"}`},
 		)
 		fixture.Meant(t, "first", h.ask(), upstream.OK)
-		time.Sleep(TokenLife - TokenSpare - time.Second)
+		time.Sleep(defaultTokenLife - tokenMargin - time.Second)
 		fixture.Meant(t, "second", h.ask(), upstream.OK)
 		time.Sleep(time.Second)
 		fixture.Meant(t, "third", h.ask(), upstream.OK)
@@ -196,7 +196,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(t, withClient)
+				h := newTestHub(t, withOAuth)
 				h.Next(fixture.HubTokens, row.answer)
 				err := h.post()
 				fixture.Meant(t, "note", err, row.want)
@@ -213,7 +213,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 				if d := h.client.Limiter.Delay(time.Now()); row.wait > 0 && d != row.wait {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
-				time.Sleep(TokenFailureHolds)
+				time.Sleep(tokenBackoff)
 				fixture.Meant(t, "afterwards", h.post(), upstream.OK)
 			})
 		})
@@ -249,9 +249,9 @@ func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestNoErrorTellsTheToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		var heard []string
-		h.client.Http.Transport = listener{h.client.Http.Transport, &heard}
+		h.client.http.Transport = listener{h.client.http.Transport, &heard}
 		var said []string
 		for _, o := range []sandbox.Outcome{{}, {Applied: true}, {Status: 400}, {Status: 403, Body: fixture.ProxyPage}, {Status: 404}, {Status: 429}, {Status: 500}, {Delay: time.Hour}, {Status: 307, Header: http.Header{"Location": {"/x"}}}} {
 			h.Next(fixture.PostNote, o)
@@ -288,7 +288,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 		tokens int // token calls in a minute, at the most
 		text   string
 	}{
-		{"a client of another project", withClient, 8, "OAuth client"},
+		{"a client of another project", withOAuth, 8, "OAuth client"},
 		{"a personal token that was revoked", nil, 0, "NOTEHUB_TOKEN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -306,8 +306,8 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 				if n := h.Count(fixture.HubTokens); n > row.tokens {
 					t.Errorf("%d token calls in a minute; want at most %d", n, row.tokens)
 				}
-				if d := h.client.Limiter.Delay(time.Now()); d <= 0 || d > MaxRejectedHold {
-					t.Errorf("all calls are held for %v; want up to %v", d, MaxRejectedHold)
+				if d := h.client.Limiter.Delay(time.Now()); d <= 0 || d > maxTokenBackoff {
+					t.Errorf("all calls are held for %v; want up to %v", d, maxTokenBackoff)
 				}
 				h.Clear(fixture.PostNote)
 				fixture.Meant(t, "when it is accepted again", h.post(), upstream.OK)

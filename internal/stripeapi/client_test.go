@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stripe/stripe-go/v82"
+
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
@@ -27,13 +29,23 @@ type testStripe struct {
 	client *Client
 }
 
-func stripeSettings(base string) Config {
+// testConfig returns the settings of a client without retries, whose calls transport carries. A nil
+// transport is the network.
+func testConfig(base string, transport http.RoundTripper) Config {
+	if transport == nil {
+		transport = upstream.NewTransport(4 << 20)
+	}
 	return Config{
-		Key:         fixture.TestKey,
-		Project:     fixture.Project,
-		APIURL:      base,
-		EventTypes:  ListedEventTypes(),
-		DecodeEvent: DecodeListedEvent,
+		Key: fixture.TestKey,
+		Backend: stripe.BackendConfig{
+			URL:               stripe.String(base),
+			MaxNetworkRetries: stripe.Int64(0),
+			EnableTelemetry:   stripe.Bool(false),
+			LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull},
+		},
+		Transport: transport,
+		Timeout:   payment.CallTimeout,
+		Project:   fixture.Project,
 	}
 }
 
@@ -45,9 +57,7 @@ func newStripeTest(t *testing.T) *testStripe {
 			sandbox.StripeConfig{Key: fixture.TestKey, Report: t, CheckoutURL: "https://buy.test"},
 		),
 	}
-	c := stripeSettings("http://stripe.test")
-	c.Transport = sandbox.InProcess(s)
-	s.client = New(c)
+	s.client = New(testConfig("http://stripe.test", sandbox.InProcess(s)))
 	s.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	return s
 }
@@ -244,7 +254,7 @@ func TestALinkThatOnlyHoldsTheMoneySaysSo(t *testing.T) {
 		s := newStripeTest(t)
 		plain, err := s.create("key-1")
 		fixture.Meant(t, "link", err, upstream.OK)
-		s.client.Manual = true
+		s.client.config.Manual = true
 		manual, err := s.create("key-2")
 		fixture.Meant(t, "manual link", err, upstream.OK)
 		if plain.Manual || !manual.Manual {
@@ -679,8 +689,8 @@ func TestWhatStripesErrorsMean(t *testing.T) {
 					if d := s.client.Limiter.Delay(time.Now()); (d > 0) != (row.want == upstream.RateLimited) {
 						t.Errorf("%s: all calls are held for %v", pattern, d)
 					}
-					if took := time.Since(began); took > CallTimeout {
-						t.Errorf("%s: took %v; want at most %v", pattern, took, CallTimeout)
+					if took := time.Since(began); took > payment.CallTimeout {
+						t.Errorf("%s: took %v; want at most %v", pattern, took, payment.CallTimeout)
 					}
 					if n := s.Count(pattern); n != 1 {
 						t.Errorf("%s: %d attempts; want one", pattern, n)
@@ -698,7 +708,7 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	t.Parallel()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	s := New(stripeSettings(gone.URL))
+	s := New(testConfig(gone.URL, nil))
 	_, err := s.Offer(t.Context(), fixture.Warm)
 	fixture.Meant(t, "price", err, upstream.Retryable)
 	_, err = s.CreateLink(

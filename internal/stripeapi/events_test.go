@@ -21,7 +21,7 @@ func (s *testStripe) told(t *testing.T, kind string) bridge.Event {
 	t.Helper()
 	for _, e := range slices.Backward(s.Stripe.Events()) {
 		if e.Type == kind {
-			event, err := DecodeEvent(e.Body)
+			event, err := decodeEvent(e.Body)
 			if err != nil {
 				t.Fatalf("%s: %v", kind, err)
 			}
@@ -103,7 +103,7 @@ func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
 		{"a dispute", "charge.dispute.funds_withdrawn", `,"status":"needs_response"`, true},
 	}
 	for _, row := range rows {
-		if _, err := DecodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) ||
+		if _, err := decodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) ||
 			!row.ok && !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v; want it read: %v", row.name, err, row.ok)
 		}
@@ -146,9 +146,9 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 			}
 		}
 		for _, e := range slices.Backward(s.Stripe.Events()) {
-			if event, err := DecodeEvent(e.Body); err != nil {
+			if event, err := decodeEvent(e.Body); err != nil {
 				t.Error(err)
-			} else if slices.Contains(ListedEventTypes(), e.Type) {
+			} else if slices.Contains(listedEventTypes(), e.Type) {
 				want = append(want, withoutBody(event))
 			}
 		}

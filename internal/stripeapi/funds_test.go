@@ -447,7 +447,7 @@ func TestRefundsOfTheDashboardAreNobodysOrder(t *testing.T) {
 		"with number 0":          {"app": App, "credit": "cr_1", "number": "0"},
 		"with words as a number": {"app": App, "credit": "cr_1", "number": "one"},
 	} {
-		if credit, number := Order(metadata); credit != "" || number != 0 {
+		if credit, number := refundOrder(metadata); credit != "" || number != 0 {
 			t.Errorf("%s: order %q, %d; want none", name, credit, number)
 		}
 	}

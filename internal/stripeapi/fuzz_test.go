@@ -125,52 +125,52 @@ func FuzzStripeLists(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		page, err := DecodePage(body)
+		page, err := decodePage(body)
 		if err != nil {
 			return
 		}
-		if page.More && page.Last == "" {
+		if page.more && page.last == "" {
 			t.Errorf("%q: more, and no further", body)
 		}
 		named := func(err error) {
-			if odd, ok := errors.AsType[*Odd](err); err != nil &&
-				(!ok || odd.Name() == "" || NameOf(err) != odd.Name()) {
+			if odd, ok := errors.AsType[*oddRecord](err); err != nil &&
+				(!ok || odd.name() == "" || nameOf(err) != odd.name()) {
 				t.Errorf("%v; want the record named", err)
 			}
 		}
-		for _, record := range page.Records {
-			e := DecodeListedEvent(record)
+		for _, record := range page.records {
+			e := decodeListedEvent(record)
 			if !e.Listed || e.Odd == "" && (e.ID == "" || e.Created.IsZero()) || e.Pending < -1 {
 				t.Errorf("event %+v; want it read, or said why not", e)
 			}
-			s, complete, err := DecodeSession(record)
+			s, complete, err := decodeSession(record)
 			if named(err); err == nil &&
 				(s.ID == "" || complete && s.PaymentStatus == "paid" && s.Currency == "" && s.Metadata["device_uid"] != "") {
 				t.Errorf("session %+v", s)
 			}
-			r, _, err := DecodeRefund(record)
+			r, _, err := decodeRefund(record)
 			if named(err); err == nil && (r.ID == "" || (r.Credit == "") != (r.Number == 0)) {
 				t.Errorf("refund %+v", r)
 			}
-			l, err := DecodeLink(record)
+			l, err := decodeLink(record)
 			if named(err); err == nil && (l.ID == "" || l.URL == "") {
 				t.Errorf("link %+v", l)
 			}
-			p, err := DecodePrice(record)
+			p, err := decodePrice(record)
 			if named(err); err == nil && p.ID == "" {
 				t.Errorf("price %+v", p)
 			}
-			for pair := range strings.SplitSeq(p.Options(), ",") {
+			for pair := range strings.SplitSeq(p.options(), ",") {
 				if _, amount, found := strings.Cut(pair, "="); pair != "" &&
 					(!found || strings.Trim(amount, "-0123456789") != "") {
-					t.Errorf("options %q", p.Options())
+					t.Errorf("options %q", p.options())
 				}
 			}
-			_, err = DecodeCharge(record)
+			_, err = decodeCharge(record)
 			named(err)
-			_, err = DecodeDispute(record)
+			_, err = decodeDispute(record)
 			named(err)
-			_, err = DecodeIntent(record)
+			_, err = decodeIntent(record)
 			named(err)
 		}
 	})

@@ -14,7 +14,7 @@ import (
 )
 
 // page is a page of a list with these records.
-func page(records ...string) sandbox.Outcome {
+func listOf(records ...string) sandbox.Outcome {
 	return sandbox.Outcome{
 		Status: 200,
 		Body:   `{"object":"list","url":"/v1/x","has_more":false,"data":[` + strings.Join(records, ",") + `]}`,
@@ -32,7 +32,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		s.client.Odd = func(source string, records []string) { named[source] = records }
 		s.Next(
 			fixture.ListLinks,
-			page(
+			listOf(
 				`{"id":"plink_odd","active":"yes","url":"https://buy.test/2",`+ours+`}`,
 				`7`,
 				link+`"after_completion":7,"restrictions":[7],`+ours+`}`,
@@ -48,7 +48,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		}
 		s.Next(
 			fixture.ListSessions,
-			page(
+			listOf(
 				`{"id":"cs_odd","status":"complete","payment_status":"paid","amount_total":{},"currency":"eur"}`,
 				`{"id":"cs_charge","status":"complete","payment_intent":{"id":"pi_2","latest_charge":{"id":"ch_2","created":"now"}}}`,
 				`null`,
@@ -67,7 +67,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		// Without one refund it is not known how much is back.
 		s.Next(
 			fixture.ListRefunds,
-			page(
+			listOf(
 				`{"id":"re_1","amount":100,"status":"succeeded","payment_intent":"pi_1"}`,
 				`{"id":"re_2","amount":"all"}`,
 			),
@@ -76,7 +76,7 @@ func TestAnOddRecordHidesNoOtherOfItsList(t *testing.T) {
 		fixture.Meant(t, "refunds", err, upstream.Misconfigured)
 		s.Next(
 			fixture.ListRefunds,
-			page(
+			listOf(
 				`{"id":"re_1","amount":100,"status":"succeeded","payment_intent":"pi_1","reason":7,"destination_details":[]}`,
 			),
 		)

@@ -44,9 +44,9 @@ func TestStripeRepliesHaveToBeStripesObjects(t *testing.T) {
 		s := newStripeTest(t)
 		s.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 200, Body: body})
 		if body == `` {
-			s.client.Http.Transport = upstream.CheckReplies(
+			s.client.http.Transport = upstream.CheckReplies(
 				sandbox.InProcess(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})),
-				CheckObject,
+				checkObject,
 			)
 		}
 		for name, call := range s.stripeCalls() {
@@ -109,7 +109,7 @@ func TestStripeClientDoesNotFollowRedirects(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		lead := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
 		t.Cleanup(lead.Close)
-		s := &testStripe{client: New(stripeSettings(lead.URL))}
+		s := &testStripe{client: New(testConfig(lead.URL, nil))}
 		for name, call := range s.stripeCalls() {
 			fixture.Meant(t, fmt.Sprintf("%s after %d", name, status), call(t.Context()), upstream.Unknown)
 		}
@@ -123,7 +123,7 @@ func TestStripeRepliesThatAreCutAreUnclear(t *testing.T) {
 		_, _ = w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
 	}))
 	t.Cleanup(half.Close)
-	s := &testStripe{client: New(stripeSettings(half.URL))}
+	s := &testStripe{client: New(testConfig(half.URL, nil))}
 	for name, call := range s.stripeCalls() {
 		fixture.Meant(t, name, call(t.Context()), upstream.Unknown)
 	}

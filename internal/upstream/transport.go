@@ -11,12 +11,13 @@ import (
 	"time"
 )
 
-// NewTransport returns a transport that keeps enough idle connections for all workers. The default
-// is two for a host.
-func NewTransport() *http.Transport {
+// NewTransport returns a transport for one vendor. It keeps enough idle connections for all workers,
+// where the default is two for a host. A successful reply may have up to maxReply bytes, and all
+// replies together share a bounded memory, see Replies.
+func NewTransport(maxReply int) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 64
-	return t
+	return new(Replies).Over(t, maxReply)
 }
 
 // CheckReplies returns a transport that follows the vendor nowhere and lets only its own successes
@@ -76,7 +77,7 @@ func TransportError(err error) error {
 // RetryAfter returns how long the header Retry-After asks to wait, in seconds or as a date; 0 if
 // there is none that makes sense.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
-	const most = 24 * time.Hour
+	const maxWait = 24 * time.Hour
 	v := strings.TrimSpace(h.Get("Retry-After"))
 	d := time.Duration(0)
 	if n, err := strconv.ParseUint(v, 10, 32); err == nil {
@@ -87,5 +88,5 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 		}
 		d = t.Sub(now)
 	}
-	return min(max(d, 0), most)
+	return min(max(d, 0), maxWait)
 }
