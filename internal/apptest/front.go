@@ -242,7 +242,9 @@ func (f *Front) end() {
 	f.Stripe.Close()
 	f.Notehub.Close()
 	if !f.closed {
-		for _, problem := range checkInvariants(context.WithoutCancel(f.Context()), f.Ledger, f.Stripe, f.Notehub, f.machines...) {
+		for _, problem := range checkInvariants(
+			context.WithoutCancel(f.Context()), f.Ledger, f.Stripe, f.Notehub, f.machines...,
+		) {
 			f.Errorf("invariant broken: %s", problem)
 		}
 		f.CloseLedger()
@@ -318,13 +320,8 @@ func (f *Front) Refresh() {
 // Deliver posts a body with Stripe's signature.
 func (f *Front) Deliver(path, body string) *httptest.ResponseRecorder {
 	return f.Do(
-		http.MethodPost,
-		path,
-		body,
-		"Stripe-Signature",
-		fixture.Signed(body, fixture.TestSecret),
-		"Content-Type",
-		"application/json",
+		http.MethodPost, path, body, "Stripe-Signature", fixture.Signed(body, fixture.TestSecret),
+		"Content-Type", "application/json",
 	)
 }
 

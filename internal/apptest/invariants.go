@@ -245,16 +245,8 @@ func (i *inspection) checkMoney(p payment.Payment) {
 	}
 	charged, held, back, intent := i.stripe.Money(p.SessionID)
 	on := fmt.Sprintf(
-		"payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s",
-		p.ID,
-		p.Funds,
-		p.Delivery,
-		p.Reason,
-		p.RefundedAmount,
-		charged,
-		held,
-		back,
-		intent,
+		"payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Funds,
+		p.Delivery, p.Reason, p.RefundedAmount, charged, held, back, intent,
 	)
 	if back > charged || p.RefundedAmount > p.Amount {
 		i.wrong("more went back than was paid: %s", on)

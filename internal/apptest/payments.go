@@ -34,9 +34,7 @@ func (f *Front) Buy(o sandbox.PayOptions) sandbox.Session {
 func (f *Front) PaySession() sandbox.Session {
 	return f.Stripe.PaySession(
 		map[string]string{"device_uid": fixture.Washer, "project": fixture.Project, "price_id": fixture.Warm},
-		350,
-		"eur",
-		sandbox.PayOptions{},
+		350, "eur", sandbox.PayOptions{},
 	)
 }
 

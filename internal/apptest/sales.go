@@ -45,12 +45,8 @@ func (f *Front) Leads(path, to string) {
 	if w.Code != http.StatusTemporaryRedirect || w.Header().Get("Location") != to ||
 		w.Header().Get("Cache-Control") != "no-store" {
 		f.Errorf(
-			"%s: %d to %q, Cache-Control %q; want 307 to %q, no-store",
-			path,
-			w.Code,
-			w.Header().Get("Location"),
-			w.Header().Get("Cache-Control"),
-			to,
+			"%s: %d to %q, Cache-Control %q; want 307 to %q, no-store", path, w.Code,
+			w.Header().Get("Location"), w.Header().Get("Cache-Control"), to,
 		)
 	}
 }

@@ -95,7 +95,8 @@ func (p *pipes) Press(f *Front, path, cookie, form string) *Reader {
 	f.Cleanup(func() { _ = ours.Close() })
 	_, err := fmt.Fprintf(
 		ours,
-		"POST %s HTTP/1.1\r\nHost: pay.test\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		"POST %s HTTP/1.1\r\nHost: pay.test\r\nCookie: %s\r\nSec-Fetch-Site: same-origin\r\nContent-Type: "+
+			"application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
 		path,
 		cookie,
 		len(form),

@@ -65,13 +65,20 @@ func NewWorld(t *testing.T) *World {
 	w.Stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	w.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", LastActivity: time.Now()})
 	w.Env = map[string]string{
-		"STRIPE_SECRET_KEY": fixture.TestKey, "STRIPE_PRICE_ID": fixture.Warm, "STRIPE_WEBHOOK_SECRET": fixture.TestSecret, "NOTEHUB_CLIENT_ID": "client",
-		"NOTEHUB_CLIENT_SECRET": "secret-of-client", "NOTEHUB_PROJECT_UID": fixture.Project, "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
-		"DATABASE_URL": filepath.Join(
-			w.Dir,
-			"notepay.db",
-		), "OPERATOR_TOKEN": "operator-token-1234", "LOG_LEVEL": "debug", "STRIPE_API_URL": stripeServer.URL,
-		"NOTEHUB_API_URL": hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
+		"STRIPE_SECRET_KEY":     fixture.TestKey,
+		"STRIPE_PRICE_ID":       fixture.Warm,
+		"STRIPE_WEBHOOK_SECRET": fixture.TestSecret,
+		"STRIPE_API_URL":        stripeServer.URL,
+		"NOTEHUB_CLIENT_ID":     "client",
+		"NOTEHUB_CLIENT_SECRET": "secret-of-client",
+		"NOTEHUB_PROJECT_UID":   fixture.Project,
+		"NOTEHUB_API_URL":       hubServer.URL,
+		"NOTEHUB_AUTH_URL":      hubServer.URL + "/oauth2/token",
+		"LISTEN_ADDR":           "127.0.0.1:0",
+		"PUBLIC_URL":            "https://pay.example.com",
+		"DATABASE_URL":          filepath.Join(w.Dir, "notepay.db"),
+		"OPERATOR_TOKEN":        OperatorToken,
+		"LOG_LEVEL":             "debug",
 	}
 	t.Cleanup(w.checkLedger) // runs after the service has stopped and before the servers close
 	return w

@@ -18,7 +18,25 @@ import (
 	"notepay/internal/upstream"
 )
 
-// confirm lets the washer answer.
+func TestConfirmationsNeedAList(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"has_more":false}`, `{"events":null,"has_more":false}`, `{"events":{},"has_more":false}`,
+		`{"events":[],"has_more":null}`, `null`, `[]`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := newTestHub(t, nil)
+			h.Next(fixture.HubEvents, sandbox.Outcome{Status: 200, Body: body})
+			_, cursor, _, err := h.client.Confirmations(t.Context(), "e1")
+			fixture.Meant(t, body, err, upstream.Retryable)
+			if cursor != "e1" {
+				t.Errorf("%s: cursor %q; want it where it was", body, cursor)
+			}
+		})
+	}
+}
+
+// confirm makes the washer send a confirmation.
 func (h *testHub) confirm(credit, state, code string) (eventID string) {
 	return h.AddEvent(
 		fixture.Washer,
@@ -27,7 +45,7 @@ func (h *testHub) confirm(credit, state, code string) (eventID string) {
 	)
 }
 
-func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
+func TestConfirmationsBeginsAtTheCursor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
@@ -64,20 +82,21 @@ func TestConfirmationsAreReadFromTheCursorOn(t *testing.T) {
 		if len(list) != 1 || list[0].EventID != second || cursor != second {
 			t.Errorf("%+v, cursor %q; want the second once more", list, cursor)
 		}
-		if asked := h.Requests(fixture.HubEvents)[2]; asked.Query != "cursor="+first+"&files=payment_ack.qo%2Cpayment_ack.qos&limit=50&sortOrder=asc" {
+		if asked := h.Requests(fixture.HubEvents)[2]; asked.Query != "cursor="+first+"&files=payment_ack.qo%2Cpayme"+
+			"nt_ack.qos&limit=50&sortOrder=asc" {
 			t.Errorf("asked %q", asked.Query)
 		}
 	})
 }
 
-func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
+func TestConfirmationsMissesNoneBetweenPages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
 		var want []string
 		for i := range 3*eventsPerPage + 7 {
 			if i%10 == 9 {
-				h.confirm("cr_strange", "started", "") // passed over, and no reason to stay where we are
+				h.confirm("cr_strange", "started", "") // skipped, and the cursor moves past it
 				continue
 			}
 			want = append(want, h.confirm(fixture.OneCredit, "started", ""))
@@ -102,7 +121,7 @@ func TestNoConfirmationIsMissedBetweenPages(t *testing.T) {
 	})
 }
 
-func TestACursorThatNotehubNoLongerKnowsBeginsAnew(t *testing.T) {
+func TestConfirmationsWithAnUnknownCursorBeginsAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
@@ -115,7 +134,7 @@ func TestACursorThatNotehubNoLongerKnowsBeginsAnew(t *testing.T) {
 	})
 }
 
-func TestAPageOfEventsThatLeadsNowhere(t *testing.T) {
+func TestConfirmationsFailsWithoutProgress(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, body string
@@ -136,22 +155,20 @@ func TestAPageOfEventsThatLeadsNowhere(t *testing.T) {
 			fixture.Meant(t, row.name, err, row.want)
 			if len(list) != 0 || cursor != "e1" || more {
 				t.Errorf(
-					"%s: %+v, cursor %q, more %t; want nothing, and the cursor where it was",
-					row.name,
-					list,
-					cursor,
-					more,
+					"%s: %+v, cursor %q, more %t; want nothing, and the cursor where it was", row.name, list,
+					cursor, more,
 				)
 			}
 		})
 	}
 }
 
-func TestWhatIsReadOfAConfirmation(t *testing.T) {
+func TestDecodeConfirmation(t *testing.T) {
 	t.Parallel()
 	event := func(changes string) string {
 		var e map[string]any
-		base := `{"event":"e1","file":"payment_ack.qo","device":"dev:1","app":"app:1","received":1700000001.5,"when":1,"sn":"x","body":{"credit_id":"` + fixture.OneCredit + `","state":"started","code":""}}`
+		base := `{"event":"e1","file":"payment_ack.qo","device":"dev:1","app":"app:1","received":1700000001.5,` +
+			`"when":1,"sn":"x","body":{"credit_id":"` + fixture.OneCredit + `","state":"started","code":""}}`
 		for _, text := range []string{base, changes} {
 			if err := json.Unmarshal([]byte(text), &e); err != nil {
 				t.Fatalf("%s: %v", text, err)
@@ -187,35 +204,65 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 		err        error
 	}{
 		{"as the contract says", event(`{}`), good, nil},
-		{"a device in capitals", event(`{"device":"DEV:AB"}`), with(func(c *payment.Confirmation) { c.DeviceUID = "dev:ab" }), nil},
+		{
+			"a device in capitals", event(`{"device":"DEV:AB"}`),
+			with(func(c *payment.Confirmation) { c.DeviceUID = "dev:ab" }), nil,
+		},
 		{"no time", event(`{"received":0}`), with(func(c *payment.Confirmation) { c.At = time.Time{} }), nil},
-		{"no time that there is", event(`{"received":1e300}`), with(func(c *payment.Confirmation) { c.At = time.Time{} }), nil},
+		{
+			"no time that there is", event(`{"received":1e300}`),
+			with(func(c *payment.Confirmation) { c.At = time.Time{} }), nil,
+		},
 		{"done", body(credit + `,"state":"done"`), with(func(c *payment.Confirmation) { c.State = "done" }), nil},
 		{"busy", body(credit + `,"state":"busy"`), with(func(c *payment.Confirmation) { c.State = "busy" }), nil},
-		{"expired", body(credit + `,"state":"expired"`), with(func(c *payment.Confirmation) { c.State = "expired" }), nil},
-		{"duplicate", body(credit + `,"state":"duplicate"`), with(func(c *payment.Confirmation) { c.State = "duplicate" }), nil},
+		{
+			"expired", body(credit + `,"state":"expired"`),
+			with(func(c *payment.Confirmation) { c.State = "expired" }), nil,
+		},
+		{
+			"duplicate", body(credit + `,"state":"duplicate"`),
+			with(func(c *payment.Confirmation) { c.State = "duplicate" }), nil,
+		},
 		{"failed with a code", body(credit + `,"state":"failed","code":"E-DOOR"`), code("E-DOOR"), nil},
 		{"a code that is a number", body(credit + `,"state":"failed","code":17`), code("17"), nil},
 		{"a code that is null", body(credit + `,"state":"failed","code":null`), code(""), nil},
 		{"a code with lines", body(credit + `,"state":"failed","code":" a\n\tb\u0000c "`), code("a bc"), nil},
-		{"a long code", body(credit + `,"state":"failed","code":"` + strings.Repeat("ü", 70) + `"`), code(strings.Repeat("ü", 64)), nil},
+		{
+			"a long code", body(credit + `,"state":"failed","code":"` + strings.Repeat("ü", 70) + `"`),
+			code(strings.Repeat("ü", 64)), nil,
+		},
 		{"another file", event(`{"file":"_health.qo"}`), none, ErrOtherFile},
 		{"no file", event(`{"file":""}`), none, ErrOtherFile},
 		{"a file that is a number", event(`{"file":7}`), none, ErrOtherFile},
 		{"the file in other letters", event(`{"file":" Payment_Ack.QO "}`), good, nil},
 		{"the file that is sent over TLS", event(`{"file":"payment_ack.qos"}`), good, nil},
 		{"a state in other letters", body(credit + `,"state":" Started\n"`), good, nil},
-		{"a credit in other letters", body(`"credit_id":" ` + strings.ToUpper(fixture.OneCredit) + ` ","state":"STARTED"`), good, nil},
-		{"a credit id with a line after it", body(`"credit_id":"` + fixture.OneCredit + `\n","state":"started"`), good, nil},
+		{
+			"a credit in other letters",
+			body(`"credit_id":" ` + strings.ToUpper(fixture.OneCredit) + ` ","state":"STARTED"`), good, nil,
+		},
+		{
+			"a credit id with a line after it", body(`"credit_id":"` + fixture.OneCredit + `\n","state":"started"`),
+			good, nil,
+		},
 		{"a device with spaces", event(`{"device":" dev:1 "}`), good, nil},
 		{"a time that is a text", event(`{"received":"1700000001.5"}`), good, nil},
 		{"fields that are not needed", event(`{"when":"noon","sn":7,"fleets":"x"}`), good, nil},
 		{"no device", event(`{"device":""}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is none", event(`{"device":"imei:1"}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
 		{"a device that is a number", event(`{"device":7}`), unusable(bridge.ConfirmationNoDevice, ""), nil},
-		{"no state", body(credit), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
-		{"an unknown state", body(credit + `,"state":"Running"`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil},
-		{"a state that is a number", body(credit + `,"state":1`), with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil},
+		{
+			"no state", body(credit),
+			with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil,
+		},
+		{
+			"an unknown state", body(credit + `,"state":"Running"`),
+			with(func(c *payment.Confirmation) { c.State, c.Unusable = "running", bridge.ConfirmationNoState }), nil,
+		},
+		{
+			"a state that is a number", body(credit + `,"state":1`),
+			with(func(c *payment.Confirmation) { c.State, c.Unusable = "", bridge.ConfirmationNoState }), nil,
+		},
 		{"no body", event(`{"body":null}`), none, ErrNoCredit},
 		{"a body that is a text", event(`{"body":"started"}`), none, ErrNoCredit},
 		{"no credit", body(`"state":"started"`), none, ErrNoCredit},
@@ -237,8 +284,8 @@ func TestWhatIsReadOfAConfirmation(t *testing.T) {
 	}
 }
 
-// What a route sends is what the cursor lists: the same machine's answer is read from either.
-func TestARouteAndTheCursorTellTheSame(t *testing.T) {
+// The same confirmation is decoded from a route's event and from the cursor's list.
+func TestDecodeConfirmationOfARouteEqualsTheCursors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var routed []payment.Confirmation
@@ -289,12 +336,13 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 	})
 }
 
-// An event whose id is missing or cannot be kept is told from others by its text.
+// The text identifies an event whose id is missing or cannot be stored.
 func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, id := range []string{`""`, `null`, `7`, `"` + strings.Repeat("e", 129) + `"`, `"e\u0000"`} {
-		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` + fixture.OneCredit + `","state":"started"}}`
+		text := `{"event":` + id + `,"file":"payment_ack.qo","device":"dev:1","body":{"credit_id":"` +
+			fixture.OneCredit + `","state":"started"}}`
 		c, _, err := DecodeConfirmation([]byte(text), uid.Parse)
 		again, _, _ := DecodeConfirmation([]byte(text), uid.Parse)
 		if err != nil || !strings.HasPrefix(c.EventID, "sha256:") || c.EventID != again.EventID || seen[c.EventID] {
@@ -307,10 +355,12 @@ func TestDecodeConfirmationNamesAnEventWithoutAnID(t *testing.T) {
 func TestDecodeConfirmationFindsTheProject(t *testing.T) {
 	t.Parallel()
 	for members, want := range map[string]string{
-		`"app":"app:1"`: "app:1", `"project":{"id":"app:1","name":"x"}`: "app:1", `"app":"","project":{"id":" app:1 "}`: "app:1",
+		`"app":"app:1"`: "app:1", `"project":{"id":"app:1","name":"x"}`: "app:1",
+		`"app":"","project":{"id":" app:1 "}`:    "app:1",
 		`"app":"app:1","project":{"id":"app:2"}`: "app:1", `"project":"app:1"`: "", `"app":7`: "", `"sn":"x"`: "",
 	} {
-		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` + fixture.OneCredit + `","state":"started"}}`
+		text := `{"event":"e1","file":"payment_ack.qo","device":"dev:1",` + members + `,"body":{"credit_id":"` +
+			fixture.OneCredit + `","state":"started"}}`
 		if _, got, err := DecodeConfirmation([]byte(text), uid.Parse); got != want || err != nil {
 			t.Errorf("%s: project %q, %v; want %q", members, got, err, want)
 		}

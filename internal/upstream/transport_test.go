@@ -11,7 +11,10 @@ import (
 )
 
 func FuzzRetryAfter(f *testing.F) {
-	for _, value := range []string{"", "0", "7", " 7 ", "-1", "1e9", "4294967295", "4294967296", "soon", "7.5", "Sat, 01 Jan 2000 00:01:30 GMT", "Sat, 01 Jan 9999 00:00:00 GMT", "Saturday, 01-Jan-00 00:01:30 GMT"} {
+	for _, value := range []string{
+		"", "0", "7", " 7 ", "-1", "1e9", "4294967295", "4294967296", "soon", "7.5", "Sat, 01 Jan 2000 00:01:30 GMT",
+		"Sat, 01 Jan 9999 00:00:00 GMT", "Saturday, 01-Jan-00 00:01:30 GMT",
+	} {
 		f.Add(value)
 	}
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
