@@ -15,8 +15,8 @@ import (
 )
 
 // checkInvariants returns how the ledger contradicts what Stripe, Notehub and the machines saw. It
-// holds wherever a test ends. It does not blame the ledger for what the ledger cannot know yet,
-// such as an event that was never delivered or a call in flight.
+// holds wherever a test ends. It does not blame the ledger for what the ledger cannot know yet.
+// Examples are an event that was never delivered, and a call in flight.
 func checkInvariants(
 	ctx context.Context,
 	l *ledger.Ledger,
@@ -330,9 +330,9 @@ func both(p payment.Payment) bool {
 //   - Any other copy adopts each payment that it does not know and that the later ledger handled. The
 //     evidence is in Stripe's events, Notehub's pending notes, the confirmations, or the money.
 //
-// A plain copy has no evidence if Stripe's event was never accepted and the note was fetched, or if
-// the copy itself holds the payment as queued or to be looked up. Such a payment counts as missed.
-// Its credit may be sent again, or its money returned again.
+// A plain copy has no evidence if Stripe's event was never accepted and the note was fetched. It has
+// none either if the copy holds the payment as queued or to be looked up. Such a payment counts as
+// missed. Its credit may be sent again, or its money returned again.
 
 // mayAdopt reports whether the ledger may adopt a payment. A restore may allow it. Or the operator
 // moved the money before the ledger received the payment, which counts after any start.

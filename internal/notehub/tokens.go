@@ -13,9 +13,9 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tokens keeps the access token. Calls that need a new one at the same time share one token call. A
-// token call that failed, or whose token was rejected at once, is not repeated for some seconds, so
-// that a wrong secret or project does not flood Notehub.
+// tokens keeps the access token. Calls that need a new one at the same time share one token call.
+// After a token call that failed, or whose token was rejected at once, none is made for some
+// seconds. So a wrong secret or project does not flood Notehub.
 type tokens struct {
 	fixed string // a personal access token, which is never replaced
 	fetch func(context.Context) (*oauth2.Token, error)
