@@ -1,8 +1,11 @@
-// Command notepay starts machines that were paid for: it is the bridge between Stripe and Blues
+// Command notepay starts machines that customers pay for. It is the bridge between Stripe and Blues
 // Notehub.
 //
-// It promises that for every payment that Stripe took, the machine gets its one credit. README.md
-// says how to run it, docs/architecture.md how it is built.
+// For every payment Stripe collects, notepay either delivers exactly one credit to the machine or
+// returns the money. README.md says how to run it, docs/architecture.md how it is built.
+//
+// The exit code is 0 after success, 2 after a wrong command line or wrong settings, and 1 after any
+// other error. A service that is stopped by SIGINT or SIGTERM exits with 0.
 package main
 
 import (
@@ -34,9 +37,10 @@ func main() {
 	os.Exit(exitCode(run(ctx, os.Args[1:], os.Getenv, os.Stdout), os.Stderr))
 }
 
-// usageError is a wrong command line or wrong settings: exit code 2.
+// usageError is the error of a wrong command line or wrong settings.
 type usageError struct{ error }
 
+// exitCode prints err, if there is one, and returns the exit code for it.
 func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
@@ -58,7 +62,7 @@ const usage = `usage: notepay [command]
   restore F verify the copy F and make it the ledger, while serve does not run
   version   print version, commit and Go version`
 
-// run is the whole program: it returns when the command has ended or ctx has.
+// run runs the command in args, serve by default. It returns when the command or ctx has ended.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	command := "serve"
 	if len(args) > 0 {
@@ -105,8 +109,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 }
 
-// backup copies the ledger. Of the settings it needs but one, so that it also runs where the others
-// are not at hand.
+// backup runs the command backup. It reads only the setting DATABASE_URL, so that it also works
+// where the others are missing.
 func backup(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("backup takes one argument, the file to write\n%s", usage)}
@@ -122,7 +126,7 @@ func backup(ctx context.Context, args []string, getenv func(string) string, stdo
 	return err
 }
 
-// restore puts a copy in the ledger's place. Like backup it needs one setting.
+// restore runs the command restore. Like backup it reads only DATABASE_URL.
 func restore(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	if len(args) != 1 || args[0] == "" {
 		return usageError{fmt.Errorf("restore takes one argument, the copy\n%s", usage)}
@@ -146,8 +150,8 @@ func restore(ctx context.Context, args []string, getenv func(string) string, std
 	return err
 }
 
-// runChecks prints each result as it is found, one a line: a question where the answer is no, and
-// the problem where it is yes.
+// runChecks prints one line per check as it ends: state, name, finding and, on failure, the remedy.
+// It returns an error if a check failed.
 func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	var printErr error
 	c.Report = func(r check.Result) {
@@ -171,8 +175,8 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 	return printErr
 }
 
-// runSetup needs but the key and the public address. What it finds may go into the file of the
-// settings.
+// runSetup runs the command setup. It reads only the key and the addresses from the settings. If the
+// user agrees, it writes what it created to the settings file.
 func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
 	s, err := config.LoadOnly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
 	if err == nil && s.PublicURL == "" {
@@ -182,7 +186,7 @@ func runSetup(ctx context.Context, file string, getenv func(string) string, stdi
 		return usageError{err}
 	}
 	err = setup.Run(ctx, setup.Config{
-		Stripe:    newStripe(s).Client,
+		Stripe:    newStripe(s).Library(),
 		Livemode:  s.Livemode(),
 		PublicURL: s.PublicURL,
 		EnvFile:   file,
@@ -195,7 +199,7 @@ func runSetup(ctx context.Context, file string, getenv func(string) string, stdi
 	return nil
 }
 
-// version is the build's version, from the module or the commit.
+// version returns the module version of the build, or "devel".
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -207,6 +211,7 @@ func version() string {
 	return "devel"
 }
 
+// versionLine returns the output of the command version.
 func versionLine() string {
 	commit, goVersion := "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -220,9 +225,10 @@ func versionLine() string {
 	return fmt.Sprintf("notepay %s, commit %s, %s", version(), commit, goVersion)
 }
 
+// newLogger returns a logger with the level and format of the settings.
 func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 	var level slog.Level
-	_ = level.UnmarshalText([]byte(s.LogLevel)) // checked with the settings
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // config.Load has validated it
 	options := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(out, options))
@@ -230,8 +236,8 @@ func newLogger(s *config.Settings, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, options))
 }
 
-// runDemo runs the bridge against the sandbox, both on loopback, with a ledger that is gone
-// afterwards.
+// runDemo runs the service against the sandbox, both on loopback, with a ledger that it removes at
+// the end.
 func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "notepay-demo-")
 	if err != nil {
@@ -246,49 +252,48 @@ func runDemo(ctx context.Context, getenv func(string) string, stdout io.Writer) 
 	log := slog.New(slog.NewTextHandler(stdout, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	simulated := demo.New(demo.Config{Log: log})
 	values := simulated.Settings(pages)
-	bridge, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", cmp.Or(getenv("PORT"), "3000")))
+	service, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", cmp.Or(getenv("PORT"), "3000")))
 	if err != nil {
 		return errors.Join(fmt.Errorf("demo: %w (set PORT to another port, or 0)", err), listener.Close())
 	}
-	values["LISTEN_ADDR"] = bridge.Addr().String()
-	// only now that the port is known: it is where customers come back to
+	values["LISTEN_ADDR"] = service.Addr().String()
+	// Stripe's page returns customers to this address, so the port must be known.
 	values["PUBLIC_URL"] = "http://" + values["LISTEN_ADDR"]
 	values["DATABASE_URL"] = filepath.Join(dir, "notepay.db")
-	values["CAPTURE"] = getenv("CAPTURE") // on_start shows money that is held first
+	values["CAPTURE"] = getenv("CAPTURE") // on_start shows authorizations
 	settings, err := config.Load(filepath.Join(dir, ".env"), func(name string) string { return values[name] })
 	if err != nil {
-		return errors.Join(fmt.Errorf("demo: %w", err), listener.Close(), bridge.Close())
+		return errors.Join(fmt.Errorf("demo: %w", err), listener.Close(), service.Close())
 	}
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	front := &http.Server{Handler: simulated.Handler(), ReadHeaderTimeout: app.ReadHeaderLimit}
+	server := &http.Server{Handler: simulated.Handler(), ReadHeaderTimeout: app.ReadHeaderTimeout}
 	ended := make(chan error, 2)
-	go func() { ended <- front.Serve(listener) }()
+	go func() { ended <- server.Serve(listener) }()
 	go func() { ended <- simulated.Run(ctx) }()
-	err = serve(
-		ctx,
-		settings,
-		log,
-		serveOptions{listener: bridge, wrap: simulated.Watch, listening: func(bridge string) {
-			simulated.Connect(bridge)
-			fmt.Fprintf(
-				stdout,
-				"\n  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.\n\n  Open     %s\n  Pay      %s/pay?device=%s\n  Operate  %s/operator (token: %s)\n\n  Press Ctrl-C to stop. Nothing is left behind.\n\n",
-				pages,
-				bridge,
-				simulated.Devices()[0],
-				bridge,
-				values["OPERATOR_TOKEN"],
-			)
-		}},
-	)
+	listening := func(url string) {
+		simulated.Connect(url)
+		fmt.Fprintf(stdout, demoText, pages, url, simulated.Devices()[0], url, values["OPERATOR_TOKEN"])
+	}
+	err = serve(ctx, settings, log, serveOptions{listener: service, wrap: simulated.Watch, listening: listening})
 	stop()
-	return errors.Join(err, front.Close(), notClosed(<-ended), notClosed(<-ended))
+	return errors.Join(err, server.Close(), unlessClosed(<-ended), unlessClosed(<-ended))
 }
 
-// notClosed is an error that is not the sign of an orderly end.
-func notClosed(err error) error {
+const demoText = `
+  notepay demo: Stripe, Notehub and the machines are simulated. No money moves.
+
+  Open     %s
+  Pay      %s/pay?device=%s
+  Operate  %s/operator (token: %s)
+
+  Press Ctrl-C to stop. Nothing is left behind.
+
+`
+
+// unlessClosed returns err, or nil if err only says that the server was closed.
+func unlessClosed(err error) error {
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, context.Canceled) {
 		return nil
 	}

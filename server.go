@@ -16,23 +16,25 @@ import (
 	"notepay/internal/vendortime"
 )
 
+// The limits of an orderly stop. They stay well below 10 s, after which Docker kills a process.
 const (
-	answerTimeout     = 5 * time.Second // how long requests under way may take once we were told to stop
-	callTimeoutAtStop = 4 * time.Second // and calls to the vendors
+	callTimeoutAtStop    = 4 * time.Second // for calls to the vendors that are under way
+	requestTimeoutAtStop = 5 * time.Second // for requests that are under way
 )
 
-// serveOptions is what the demo adds to a service: a listener that is open already, something
-// around its handler, and a word when it listens.
+// serveOptions lets the demo supply a listener, wrap the handler, and learn the URL.
 type serveOptions struct {
-	listener  net.Listener // nil: serve listens itself
-	wrap      func(http.Handler) http.Handler
-	listening func(url string)
+	listener  net.Listener                    // nil: serve listens on the address of the settings
+	wrap      func(http.Handler) http.Handler // nil: nothing
+	listening func(url string)                // called once when serve listens; nil: nothing
 }
 
-// serve runs the bridge until ctx ends. It listens first; what is remembered is loaded before the
-// first answer, and recovery and refresh go on behind it.
-func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks serveOptions) (err error) {
-	listener := hooks.listener
+// serve runs the service until ctx ends, the listener fails, or the lock on the ledger is lost.
+//
+// It listens first, so that a second process fails at once. Then it opens the ledger and loads the
+// fleet. Requests that arrive meanwhile wait. Recovery and the first refresh go on while it serves.
+func serve(ctx context.Context, s *config.Settings, log *slog.Logger, o serveOptions) (err error) {
+	listener := o.listener
 	if listener == nil {
 		if listener, err = net.Listen("tcp", s.Address()); err != nil {
 			return listenError(s, err)
@@ -51,8 +53,7 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks serv
 	for _, notice := range l.Notices() {
 		log.Warn("ledger changed or unchecked", "notice", notice)
 	}
-
-	server, err := app.New(ctx, app.Config{
+	service, err := app.New(ctx, app.Config{
 		Settings: s,
 		Ledger:   l,
 		Notehub:  newNotehub(s),
@@ -63,55 +64,74 @@ func serve(ctx context.Context, s *config.Settings, log *slog.Logger, hooks serv
 	if err != nil {
 		return err
 	}
-	handler := server.Handler()
-	if hooks.wrap != nil {
-		handler = hooks.wrap(handler)
+	handler := service.Handler()
+	if o.wrap != nil {
+		handler = o.wrap(handler)
 	}
-	front := server.HTTPServer(handler)
 
-	// From here on in the order of the end: claims stop first, calls may finish, then their context
-	// ends, and what they came to is still written down. What was not is in the ledger as under
-	// way, and the next start looks before it repeats anything.
+	// Neither context ends with ctx, because stop ends them in order.
 	claims, stopClaims := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopClaims()
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
-	worked := make(chan struct{})
+	work := make(chan struct{})
 	go func() {
-		defer close(worked)
-		server.Run(claims, calls)
+		defer close(work)
+		service.Run(claims, calls)
 	}()
+	server := service.HTTPServer(handler)
 	served := make(chan error, 1)
-	go func() { served <- front.Serve(listener) }()
-	url := "http://" + browsable(listener.Addr().String())
-	log.Info("listening", "addr", listener.Addr().String(), "url", url, "version", version())
-	if hooks.listening != nil {
-		hooks.listening(url)
+	go func() { served <- server.Serve(listener) }()
+	addr := listener.Addr().String()
+	url := "http://" + displayAddr(addr)
+	log.Info("listening", "addr", addr, "url", url, "version", version())
+	if o.listening != nil {
+		o.listening(url)
 	}
 
 	select {
-	case err = <-served: // not by our wish
+	case err = <-served: // the listener failed
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-l.Lost():
 		err = ledger.ErrLockLost
 		log.Error("ledger lock lost, stopping", "err", err)
 	}
+	stopErr := stop(ctx, server, log, stopClaims, stopCalls, work)
+	log.Info("stopped")
+	return errors.Join(err, stopErr)
+}
+
+// stop ends the service in this order:
+//
+//  1. Stop claiming payments. Nothing new is sent to the vendors.
+//  2. Close the listener, end the live pages and event streams, and let requests finish, for at most
+//     requestTimeoutAtStop. Then cut them off.
+//  3. Meanwhile let calls to the vendors finish, for at most callTimeoutAtStop. Then cancel them.
+//  4. Record the results of all calls, and return. The caller closes the ledger.
+//
+// An unrecorded call stays in flight in the ledger. The next start checks it before it retries.
+func stop(
+	ctx context.Context,
+	server *http.Server,
+	log *slog.Logger,
+	stopClaims, stopCalls func(),
+	work <-chan struct{},
+) (err error) {
 	stopClaims()
 	timer := time.AfterFunc(callTimeoutAtStop, stopCalls)
 	defer timer.Stop()
-	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeoutAtStop)
 	defer cancel()
-	if shutdownErr := front.Shutdown(limit); shutdownErr != nil {
+	if shutdownErr := server.Shutdown(ctx); shutdownErr != nil {
 		log.Warn("requests cut off", "err", shutdownErr)
-		err = errors.Join(err, front.Close())
+		err = server.Close()
 	}
-	<-worked
-	log.Info("stopped")
+	<-work
 	return err
 }
 
-// listenError says which address cannot be used, and which setting changes it.
+// listenError returns which address is in use, and which setting changes it.
 func listenError(s *config.Settings, err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listen: %w", err)
@@ -122,9 +142,8 @@ func listenError(s *config.Settings, err error) error {
 	return fmt.Errorf("%s is taken by another program: set LISTEN_ADDR", s.ListenAddr)
 }
 
-// browsable is an address to click on: a listener on all addresses is reached on this machine's
-// own.
-func browsable(addr string) string {
+// displayAddr returns an address for a link. A listener on all addresses is shown as localhost.
+func displayAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return addr

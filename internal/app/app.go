@@ -31,238 +31,252 @@ import (
 	"notepay/internal/web/customer"
 )
 
+// The limits for the clients of the HTTP server.
 const (
-	linksPerSecond = 23 // link creations; Stripe allows 25 a second at one endpoint (docs/vendors.md)
-	linksAtOnce    = 2  // makes up for a slot that was taken late, and is still no more than 25 in any second
-
-	ReadHeaderLimit = 5 * time.Second
-	ReadLimit       = 30 * time.Second
-	IdleLimit       = 2 * time.Minute
-	maxHeaderBytes  = 32 << 10
+	ReadHeaderTimeout = 5 * time.Second
+	ReadTimeout       = 30 * time.Second // of a whole request
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 32 << 10
 )
 
-// Config is what a Server is made of. assemble changes the clients, so that their calls are
-// counted.
+const (
+	// linksPerSecond limits the creation of links. Stripe allows 25 calls a second at one endpoint
+	// (docs/vendors.md).
+	linksPerSecond = 23
+	// linkBurst makes up for a slot that was used late. Together they stay within 25 a second.
+	linkBurst = 2
+)
+
+// Config is what an App needs.
 type Config struct {
 	Settings *config.Settings
 	Ledger   *ledger.Ledger
-	Notehub  *notehub.Client
+	Notehub  *notehub.Client // New observes its calls
 	Stripe   *stripeapi.Client
 	Log      *slog.Logger
 	Version  string // of notepay, for /health and the metrics
 }
 
-// New puts the parts together. Nothing works yet, and the fleet is what the ledger remembers.
+// App is the whole service without its port. Its fields are set once, before it serves.
+//
+// The exported fields are for tests and benchmarks, which look at single components.
+type App struct {
+	Ledger   *ledger.Ledger
+	Fleet    *fleet.Fleet
+	Bridge   *bridge.Bridge
+	Live     *web.Hub       // of the live pages and event streams
+	Problems *problem.Board // shown by /health; a problem may stop sales
+	Console  *console.Console
+
+	log         *slog.Logger
+	metrics     *metrics.Metrics
+	recording   *recording.Monitor
+	checkout    *checkout.Checkout // nil if machines are paid for through their links
+	customer    *customer.Handler
+	operator    *api.Handler
+	refreshes   refreshGate
+	limiters    map[string]*upstream.Limiter // by vendor
+	problemList *web.Problems                // those of the board, and the vendors that do not answer
+
+	publicURL string // where customers reach notepay
+	version   string
+
+	webhookSecrets stripeapi.WebhookSecrets
+	unverified     *bodies.Budget // for webhooks whose signature is not verified yet
+	// rejections limits the log lines about bad signatures. Anyone can cause them, and the metrics
+	// count them all.
+	rejections  rate.Sometimes
+	lastWebhook atomic.Int64 // when the last one was accepted, in Unix milliseconds; 0: none since the start
+
+	routeToken string // the bearer token of Notehub's route; "" for no route
+	project    string // app:..., the only one whose confirmations are applied
+	// ignored reports a confirmation that is not applied to any payment.
+	ignored func(event, why string)
+}
+
+// New wires the components without starting them. The fleet is loaded from the ledger.
 func New(ctx context.Context, c Config) (*App, error) {
-	s, l, hub, stripeAPI0, log := c.Settings, c.Ledger, c.Notehub, c.Stripe, c.Log
-	returnURL := ""
-	if s.PublicURL != "" {
-		returnURL = stripeapi.SuccessURL(s.PublicURL)
+	s := c.Settings
+	a := &App{
+		Ledger:         c.Ledger,
+		Live:           web.NewHub(c.Ledger, c.Log),
+		Problems:       &problem.Board{},
+		log:            c.Log,
+		limiters:       map[string]*upstream.Limiter{"stripe": c.Stripe.Limiter, "notehub": c.Notehub.Limiter},
+		publicURL:      s.PublicURL,
+		version:        c.Version,
+		webhookSecrets: c.Stripe.WebhookSecrets(),
+		unverified:     bodies.New(maxBody),
+		rejections:     rate.Sometimes{First: 10, Interval: 10 * time.Second},
+		routeToken:     string(s.NotehubRouteToken),
+		project:        s.NotehubProjectUID,
+		ignored:        c.Notehub.Ignored,
 	}
-	var devices *fleet.Fleet
-	problems := &problem.Board{}
-	checks := checker(s, hub, stripeAPI0) // not among the calls that are counted
-	metrics := metrics.NewMetrics(c.Version, l.Stats, func() (int, int, time.Time) { return devices.Counts() })
-	clock := l.Clock()
-	stripeAPI0.Http.Transport = metrics.Calls("stripe", clock.Watch(vendortime.Stripe, stripeAPI0.Http.Transport))
-	hub.Http.Transport = metrics.Calls("notehub", clock.Watch(vendortime.Notehub, hub.Http.Transport))
-	stripeAPI0.Odd = func(source string, records []string) {
-		if problems.Odd(source, records...) && len(records) > 0 {
-			log.Warn("unreadable records skipped", "source", source, "records", records)
-		}
-	}
-	hub.Odd, hub.Counted = notehub.NewOddRecords(problems, log, metrics.OddRecord), metrics.Confirmation
-	devices, err := fleet.New(ctx, fleet.Config{
-		Ledger:           l,
-		Notehub:          hub,
-		Stripe:           countedLinks{stripeAPI0, metrics},
-		Log:              log,
-		PriceIDs:         s.PriceIDs(),
-		ReturnURL:        returnURL,
-		Livemode:         s.Livemode(),
-		Interval:         s.RefreshInterval,
-		LinkLimiter:      upstream.NewLimiter(linksPerSecond*60, linksAtOnce),
-		OfflineAfter:     s.OfflineAfter,
-		ManualCapture:    s.CaptureOnStart(),
-		Sessions:         s.PerPurchase(),
-		Problems:         problems,
-		NotehubLimiter:   hub.Limiter,
-		NotehubPerMinute: s.NotehubPerMinute,
-		Rules:            s.Terms(),
-	})
-	if err != nil {
+	checks := consoleChecks(s, c.Notehub, c.Stripe) // before the calls are observed, so that theirs are not counted
+	fleetCounts := func() (int, int, time.Time) { return a.Fleet.Counts() }
+	a.metrics = metrics.NewMetrics(c.Version, c.Ledger.Stats, fleetCounts)
+	a.recording = recording.New(c.Ledger, a.Problems, c.Log)
+	a.problemList = &web.Problems{Board: a.Problems, Paces: a.limiters}
+	a.observe(c)
+
+	if err := a.loadFleet(ctx, c); err != nil {
 		return nil, err
 	}
-	for _, d := range devices.All() {
-		hub.Spelled.Learn(d.UID, d.Spelled)
-	}
-	// Of what an earlier process asked of Notehub, only the listings are written down. A process
-	// that listed the devices within the last minute had just started. It may have used up the
-	// limit, as in a loop of crashes. The few calls that another made for payments may count twice.
-	// Notehub's Retry-After then holds.
-	hub.Limiter.Earlier(devices.Observed())
-	live := web.NewHub(l, log)
-	changed := live.Changed
-	var sessions *checkout.Checkout
+	changed := a.Live.Changed
 	if s.PerPurchase() {
-		metrics.ExpectSessions()
-		sessions, err = checkout.New(ctx, checkout.Config{
-			Ledger:    l,
-			Fleet:     devices,
-			Stripe:    countedSessions{stripeAPI0, metrics},
-			Log:       log,
-			PublicURL: s.PublicURL,
-			Livemode:  s.Livemode(),
-		})
-		if err != nil {
+		if err := a.openCheckout(ctx, c); err != nil {
 			return nil, err
 		}
-		changed = func(p payment.Payment) { live.Changed(p); sessions.Changed(p) }
+		changed = func(p payment.Payment) { a.Live.Changed(p); a.checkout.Changed(p) }
 	}
-	metrics.LivePages, metrics.Now = live.Pages, l.Now
-	payments := bridge.New(bridge.Config{
-		Ledger:         l,
-		Fleet:          devices,
-		Notehub:        hub,
-		Stripe:         stripeAPI0,
-		NotehubLimiter: hub.Limiter,
-		StripeLimiter:  stripeAPI0.Limiter,
-		Log:            log,
+	a.metrics.LivePages, a.metrics.Now, a.metrics.Problems = a.Live.Pages, a.Ledger.Now, a.problemList.List
+	a.Bridge = bridge.New(bridge.Config{
+		Ledger:         c.Ledger,
+		Fleet:          a.Fleet,
+		Notehub:        c.Notehub,
+		Stripe:         c.Stripe,
+		NotehubLimiter: c.Notehub.Limiter,
+		StripeLimiter:  c.Stripe.Limiter,
+		Log:            c.Log,
 		Project:        s.NotehubProjectUID,
 		Livemode:       s.Livemode(),
 		Lifetime:       s.CreditLifetime,
 		ConfirmWithin:  s.ConfirmWithin,
 		ManualCapture:  s.CaptureOnStart(),
-		WebhooksOff:    len(s.WebhookSecrets()) == 0,
-		Routed:         s.NotehubRouteToken != "",
-		ListenEvery:    listenEvery(s),
+		WebhooksOff:    len(a.webhookSecrets) == 0,
+		Routed:         a.routeToken != "",
+		ListenEvery:    confirmationInterval(s),
 		PollInterval:   s.PollInterval,
-		Observe:        metrics,
+		Observe:        a.metrics,
 		Changed:        changed,
-		AskTime:        stripeAPI0.AskTime,
-		Problems:       problems,
+		AskTime:        c.Stripe.AskTime,
+		Problems:       a.Problems,
 	})
-	customer := &customer.Handler{
-		Ledger:   l,
-		Session:  payments.Session,
-		Watched:  payments.Watched,
-		Missing:  payments.Missing,
-		Checkout: sessions,
-		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
-		Live:     live,
-		Log:      log,
-		Brand:    customer.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
-		Test:     !s.Livemode(),
-		Terms: customer.Terms{
-			Lifetime:      s.CreditLifetime,
-			LifetimeOf:    devices.Lifetime,
-			ConfirmWithin: s.ConfirmWithin,
-			ManualCapture: s.CaptureOnStart(),
-		},
+	a.customer = a.customerHandler(s)
+	a.operator = &api.Handler{
+		Ledger: c.Ledger,
+		Bridge: a.Bridge,
+		Fleet:  a.Fleet,
+		Live:   a.Live,
+		Token:  string(s.OperatorToken),
 	}
-	server := &App{
-		version:     c.Version,
-		Problems:    problems,
-		recording:   recording.New(l, problems, log),
-		Ledger:      l,
-		Fleet:       devices,
-		Bridge:      payments,
-		Webhooks:    s.WebhookSecrets(),
-		webhooksOff: len(s.WebhookSecrets()) == 0,
-		Customer:    customer,
-		checkout:    sessions,
-		publicURL:   s.PublicURL,
-		Operator: &api.Handler{
-			Ledger: l,
-			Bridge: payments,
-			Fleet:  devices,
-			Live:   live,
-			Token:  string(s.OperatorToken),
-		},
-		routeToken: string(s.NotehubRouteToken),
-		project:    s.NotehubProjectUID,
-		ignored:    hub.Ignored,
-		Metrics:    metrics,
-		paces:      map[string]*upstream.Limiter{"stripe": stripeAPI0.Limiter, "notehub": hub.Limiter},
-		Log:        log,
-		complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
-		Unverified: bodies.New(MaxBody),
-	}
-	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
-	metrics.Problems = server.wrong.List
-	server.Console, err = console.New(console.Config{
-		Problems:  server.wrong.List,
-		Ledger:    l,
-		Bridge:    payments,
-		Fleet:     devices,
-		Log:       log,
+	var err error
+	a.Console, err = console.New(console.Config{
+		Problems:  a.problemList.List,
+		Ledger:    c.Ledger,
+		Bridge:    a.Bridge,
+		Fleet:     a.Fleet,
+		Log:       c.Log,
 		Token:     string(s.OperatorToken),
 		PublicURL: s.PublicURL,
 		Support:   s.SupportContact,
 		Test:      !s.Livemode(),
 		Lifetime:  s.CreditLifetime,
 		Zone:      s.Zone(),
-		Vitals:    server.vitals,
-		Live:      live,
+		Vitals:    a.vitals,
+		Live:      a.Live,
 		Check:     checks,
 	})
-	return server, err
+	return a, err
 }
 
-// Run does the work of the Server until claims ends, and returns when all of it has ended. Nothing
-// new begins after the end of claims. Calls to the vendors under way may go on until calls ends.
-// What they result in is still recorded.
-func (s *App) Run(claims, calls context.Context) {
-	var work sync.WaitGroup
-	work.Go(func() { s.recording.Run(claims) })
-	work.Go(func() { s.Fleet.Run(claims) })
-	work.Go(func() { s.Bridge.Run(claims, calls) })
-	work.Go(func() { s.watchLedger(claims) })
-	if s.checkout != nil {
-		work.Go(func() { s.checkout.Run(claims, calls) })
-	}
-	work.Wait()
-}
-
-// HTTPServer returns a server for the handler, with limits for its clients. Its shutdown ends the
-// streams.
-func (s *App) HTTPServer(handler http.Handler) *http.Server {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: ReadHeaderLimit,
-		ReadTimeout:       ReadLimit,
-		IdleTimeout:       IdleLimit,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	server.RegisterOnShutdown(s.EndStreams)
-	return server
-}
-
-// EndStreams ends the live pages and event streams, which would never end by themselves.
-func (s *App) EndStreams() { s.Customer.Live.End() }
-
-// watchLedger stops sales while the ledger's files are damaged or not in their place.
-func (s *App) watchLedger(ctx context.Context) {
-	s.Ledger.Watch(ctx, func(err error) {
-		if err == nil {
-			s.Problems.Clear(problem.Ledger)
-			s.Log.Info("ledger restored to its place")
-			return
-		}
-		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
-			"Put them back, or stop notepay and run notepay restore COPY."
-		if ledger.Damaged(err) {
-			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
-		}
-		s.Problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
-		s.Log.Error("ledger unusable", "err", err)
+// observe counts the clients' calls, reads the vendors' time from the replies, and reports the
+// records that cannot be decoded.
+func (a *App) observe(c Config) {
+	clock := c.Ledger.Clock()
+	c.Stripe.Observe(func(next http.RoundTripper) http.RoundTripper {
+		return a.metrics.Calls("stripe", clock.Watch(vendortime.Stripe, next))
 	})
+	c.Notehub.Observe(func(next http.RoundTripper) http.RoundTripper {
+		return a.metrics.Calls("notehub", clock.Watch(vendortime.Notehub, next))
+	})
+	c.Stripe.Odd = func(source string, records []string) {
+		if a.Problems.Odd(source, records...) && len(records) > 0 {
+			a.log.Warn("unreadable records skipped", "source", source, "records", records)
+		}
+	}
+	c.Notehub.Odd = notehub.NewOddRecords(a.Problems, a.log, a.metrics.OddRecord)
+	c.Notehub.Counted = a.metrics.Confirmation
 }
 
-// listenEvery returns how often machines' answers are read while one is awaited. That takes a third
-// of the requests that Notehub allows.
-func listenEvery(s *config.Settings) time.Duration {
+// loadFleet loads the fleet from the ledger and prepares the Notehub client for it.
+func (a *App) loadFleet(ctx context.Context, c Config) (err error) {
+	s := c.Settings
+	returnURL := ""
+	if s.PublicURL != "" {
+		returnURL = stripeapi.SuccessURL(s.PublicURL)
+	}
+	a.Fleet, err = fleet.New(ctx, fleet.Config{
+		Ledger:           c.Ledger,
+		Notehub:          c.Notehub,
+		Stripe:           countedLinks{c.Stripe, a.metrics},
+		Log:              c.Log,
+		PriceIDs:         s.PriceIDs(),
+		ReturnURL:        returnURL,
+		Livemode:         s.Livemode(),
+		Interval:         s.RefreshInterval,
+		LinkLimiter:      upstream.NewLimiter(linksPerSecond*60, linkBurst),
+		OfflineAfter:     s.OfflineAfter,
+		ManualCapture:    s.CaptureOnStart(),
+		Sessions:         s.PerPurchase(),
+		Problems:         a.Problems,
+		NotehubLimiter:   c.Notehub.Limiter,
+		NotehubPerMinute: s.NotehubPerMinute,
+		Rules:            s.Terms(),
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range a.Fleet.All() {
+		c.Notehub.Learn(d.UID, d.Spelled)
+	}
+	// The ledger records only the device listings among the calls of an earlier process. A process
+	// that listed the devices within the last minute had just started, and may have used up the
+	// limit, as in a crash loop. The few other calls for payments may count twice. Notehub's
+	// Retry-After then holds.
+	c.Notehub.Limiter.Earlier(a.Fleet.Observed())
+	return nil
+}
+
+// openCheckout prepares the sale through a Checkout Session for each purchase.
+func (a *App) openCheckout(ctx context.Context, c Config) (err error) {
+	a.metrics.ExpectSessions()
+	a.checkout, err = checkout.New(ctx, checkout.Config{
+		Ledger:    c.Ledger,
+		Fleet:     a.Fleet,
+		Stripe:    countedSessions{c.Stripe, a.metrics},
+		Log:       c.Log,
+		PublicURL: c.Settings.PublicURL,
+		Livemode:  c.Settings.Livemode(),
+	})
+	return err
+}
+
+// customerHandler returns the handler of the customers' pages.
+func (a *App) customerHandler(s *config.Settings) *customer.Handler {
+	return &customer.Handler{
+		Ledger:   a.Ledger,
+		Session:  a.Bridge.Session,
+		Watched:  a.Bridge.Watched,
+		Missing:  a.Bridge.Missing,
+		Checkout: a.checkout,
+		HTTPS:    strings.HasPrefix(s.PublicURL, "https://"),
+		Live:     a.Live,
+		Log:      a.log,
+		Brand:    customer.Brand{Name: s.BrandName, Color: s.BrandColor, Contact: s.SupportContact},
+		Test:     !s.Livemode(),
+		Terms: customer.Terms{
+			Lifetime:      s.CreditLifetime,
+			LifetimeOf:    a.Fleet.Lifetime,
+			ConfirmWithin: s.ConfirmWithin,
+			ManualCapture: s.CaptureOnStart(),
+		},
+	}
+}
+
+// confirmationInterval returns how often the bridge reads confirmations while it awaits one. This
+// takes at most a third of the requests that Notehub allows.
+func confirmationInterval(s *config.Settings) time.Duration {
 	const usual = 5 * time.Second
 	if s.NotehubPerMinute == 0 {
 		return usual
@@ -270,33 +284,53 @@ func listenEvery(s *config.Settings) time.Duration {
 	return max(usual, 3*time.Minute/time.Duration(s.NotehubPerMinute))
 }
 
-// App answers the outside world. Its fields are set once, before it serves.
-type App struct {
-	Ledger   *ledger.Ledger
-	Fleet    *fleet.Fleet
-	Bridge   *bridge.Bridge
-	Webhooks stripeapi.WebhookSecrets
-	Customer *customer.Handler
-	checkout *checkout.Checkout // nil: machines are paid for through their links
-	Operator *api.Handler
-	Console  *console.Console
-	// what Notehub's route sends as its bearer token; "" for no route
-	routeToken string
-	publicURL  string                  // where customers reach us
-	project    string                  // app:..., of whom confirmations are taken
-	ignored    func(event, why string) // told of answers that are not applied to any payment
-	Metrics    *metrics.Metrics
-	paces      map[string]*upstream.Limiter // by vendor, for /health
-	wrong      *web.Problems                // the same with the vendors that do not answer, as it is shown
-	Problems   *problem.Board               // what is wrong now: /health shows it, and sales may stop
-	Log        *slog.Logger
-	recording  *recording.Monitor // whether payments can be recorded
-	refreshes  refreshGate
-	// complaints of bad signatures: anybody can cause them, and the count is in the metrics
-	complaints rate.Sometimes
-	Unverified *bodies.Budget // of webhooks whose signature was not checked yet
+// Run does the work behind the routes. After the end of claims it starts nothing new. Calls to the
+// vendors that are under way may go on until the end of calls, and their results are still
+// recorded. Run returns when all work has ended.
+func (a *App) Run(claims, calls context.Context) {
+	var work sync.WaitGroup
+	work.Go(func() { a.recording.Run(claims) })
+	work.Go(func() { a.Fleet.Run(claims) })
+	work.Go(func() { a.Bridge.Run(claims, calls) })
+	work.Go(func() { a.watchLedger(claims) })
+	if a.checkout != nil {
+		work.Go(func() { a.checkout.Run(claims, calls) })
+	}
+	work.Wait()
+}
 
-	version     string
-	webhooksOff bool
-	lastWebhook atomic.Int64 // when the last was accepted, in Unix milliseconds; 0: none since the start
+// HTTPServer returns a server for handler, with limits for its clients. Its shutdown ends the
+// streams. The handler is that of Handler, or one around it.
+func (a *App) HTTPServer(handler http.Handler) *http.Server {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: ReadHeaderTimeout,
+		ReadTimeout:       ReadTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	server.RegisterOnShutdown(a.EndStreams)
+	return server
+}
+
+// EndStreams ends the live pages and event streams, which would otherwise never end.
+func (a *App) EndStreams() { a.Live.End() }
+
+// watchLedger stops sales while the ledger's files are damaged or missing.
+func (a *App) watchLedger(ctx context.Context) {
+	a.Ledger.Watch(ctx, func(err error) {
+		if err == nil {
+			a.Problems.Clear(problem.Ledger)
+			a.log.Info("ledger restored to its place")
+			return
+		}
+		text := "The ledger's files were deleted, moved or replaced while notepay was running. " +
+			"Put them back, or stop notepay and run notepay restore COPY."
+		if ledger.Damaged(err) {
+			text = "The ledger's file is damaged. Stop notepay and run notepay restore COPY."
+		}
+		a.Problems.Raise(problem.Problem{Code: problem.Ledger, Text: text, StopsSales: true})
+		a.log.Error("ledger unusable", "err", err)
+	})
 }

@@ -13,15 +13,15 @@ import (
 	"notepay/internal/web/console"
 )
 
-// NewCheck returns what the checks need. The clients must be the checks' own, because newCheck
-// watches their calls.
+// NewCheck returns the configuration of the checks. The clients must be the checks' own, because
+// NewCheck observes their calls.
 func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) check.Config {
 	clock := vendortime.New(nil)
-	api.Http.Transport = clock.Watch(vendortime.Stripe, api.Http.Transport)
-	hub.Http.Transport = clock.Watch(vendortime.Notehub, hub.Http.Transport)
+	api.Observe(func(next http.RoundTripper) http.RoundTripper { return clock.Watch(vendortime.Stripe, next) })
+	hub.Observe(func(next http.RoundTripper) http.RoundTripper { return clock.Watch(vendortime.Notehub, next) })
 	return check.Config{
 		Settings:   s,
-		Stripe:     api.Client,
+		Stripe:     api.Library(),
 		Plan:       api.Offer,
 		Notehub:    hub,
 		Clock:      clock,
@@ -34,17 +34,22 @@ func NewCheck(s *config.Settings, hub *notehub.Client, api *stripeapi.Client) ch
 	}
 }
 
-// checker returns the checks for the console. They use their own clients, so that a failed check or
-// a new token cannot affect the running bridge, but they share its rate limits.
-func checker(
+// consoleChecks returns the checks for the console. They use their own clients, so that a failed
+// check or a new token cannot affect the running bridge, but they share its rate limits. It must be
+// called before the clients are observed, because the checks' calls are not counted.
+func consoleChecks(
 	s *config.Settings,
 	hub *notehub.Client,
 	api *stripeapi.Client,
 ) func(context.Context, func(console.Finding)) {
-	// their transports are as they are now
-	uncountedHub, uncountedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter)
+	unobservedHub, unobservedAPI := hub.WithLimiter(hub.Limiter), api.WithLimiter(api.Limiter)
 	return func(ctx context.Context, found func(console.Finding)) {
-		c := NewCheck(s, uncountedHub.WithLimiter(hub.Limiter.Share()), uncountedAPI.WithLimiter(api.Limiter.Share()))
+		// Each run has new clients, because NewCheck observes them.
+		c := NewCheck(
+			s,
+			unobservedHub.WithLimiter(hub.Limiter.Share()),
+			unobservedAPI.WithLimiter(api.Limiter.Share()),
+		)
 		c.Report = func(r check.Result) {
 			found(console.Finding{Name: r.Name, State: string(r.State), Detail: r.Detail, Remedy: r.Remedy})
 		}

@@ -9,7 +9,7 @@ import (
 	"notepay/internal/metrics"
 )
 
-// countedLinks counts the links that the fleet makes.
+// countedLinks counts the links that the fleet creates.
 type countedLinks struct {
 	fleet.Stripe
 	metrics *metrics.Metrics
@@ -22,7 +22,7 @@ func (c countedLinks) CreateLink(ctx context.Context, l fleet.NewLink) (ledger.L
 	return link, err
 }
 
-// countedSessions counts the sessions that are made for purchases.
+// countedSessions counts the sessions that are created for purchases.
 type countedSessions struct {
 	checkout.Stripe
 	metrics *metrics.Metrics

@@ -11,21 +11,22 @@ import (
 	"notepay/internal/web/console"
 )
 
-// vitals is how the service is, for the console.
-func (s *App) vitals(ctx context.Context) console.Vitals {
+// vitals returns the state of the service for the console.
+func (a *App) vitals(ctx context.Context) console.Vitals {
 	v := console.Vitals{
-		Stripe:      s.paces["stripe"].Unreachable(),
-		Notehub:     s.paces["notehub"].Unreachable(),
-		WebhooksOff: s.webhooksOff,
-		Store:       s.recording.Check(ctx),
+		Stripe:      a.limiters["stripe"].Unreachable(),
+		Notehub:     a.limiters["notehub"].Unreachable(),
+		WebhooksOff: len(a.webhookSecrets) == 0,
+		Store:       a.recording.Check(ctx),
 	}
-	if at := s.lastWebhook.Load(); at != 0 {
+	if at := a.lastWebhook.Load(); at != 0 {
 		v.Webhook = time.UnixMilli(at)
 	}
 	return v
 }
 
-type HealthAnswer struct {
+// Health is the answer of /health.
+type Health struct {
 	Status         string     `json:"status"`
 	Devices        int        `json:"devices"`
 	Links          int        `json:"links"`
@@ -37,31 +38,32 @@ type HealthAnswer struct {
 	Problems       []string   `json:"problems,omitempty"` // readable reasons for a status that is not "ok"
 }
 
-// healthTimeout bounds what the health report waits for: load balancers do not wait long.
+// healthTimeout limits how long /health waits for the ledger, because load balancers do not wait
+// long.
 const healthTimeout = 4 * time.Second
 
-func (s *App) healthReport(w http.ResponseWriter, r *http.Request) error {
-	answer := HealthAnswer{Status: "ok", Version: s.version}
+// healthReport serves /health. Its status is 503 if payments cannot be recorded.
+func (a *App) healthReport(w http.ResponseWriter, r *http.Request) error {
+	answer := Health{Status: "ok", Version: a.version}
 	var refreshed time.Time
-	answer.Devices, answer.Links, refreshed = s.Fleet.Counts()
+	answer.Devices, answer.Links, refreshed = a.Fleet.Counts()
 	if !refreshed.IsZero() {
 		refreshed = refreshed.UTC()
 		answer.LastRefresh = &refreshed
 	}
-	for _, p := range s.wrong.List() {
+	for _, p := range a.problemList.List() {
 		answer.Status = "degraded"
 		answer.Problems = append(answer.Problems, p.Text)
 	}
 	status := http.StatusOK
 	ctx, cancel := context.WithTimeout(r.Context(), healthTimeout)
 	defer cancel()
-	stats, err := s.Ledger.Stats(ctx)
-	if err = errors.Join(err, s.recording.Check(ctx), s.Ledger.Trouble()); err != nil {
-		s.Log.Error("payments not recorded", "err", err)
+	stats, err := a.Ledger.Stats(ctx)
+	if err = errors.Join(err, a.recording.Check(ctx), a.Ledger.Trouble()); err != nil {
+		a.log.Error("payments not recorded", "err", err)
 		answer.Status, status = "unavailable", http.StatusServiceUnavailable
 	}
-	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(
-		metrics.Age(stats.OldestQueued, s.Ledger.Now()),
-	)
+	answer.Queued, answer.NeedsAttention = stats.Queued, stats.NeedsAttention
+	answer.OldestQueued = int64(metrics.Age(stats.OldestQueued, a.Ledger.Now()))
 	return web.WriteJSON(w, status, answer)
 }

@@ -8,21 +8,21 @@ import (
 	"notepay/internal/web"
 )
 
-// WithHeaders adds what every answer carries, bounds every body, and makes a panic a log line and a
-// 500. Where part of an answer was sent already it aborts the connection instead: the part must not
-// look like the whole.
-func (s *App) WithHeaders(next http.Handler) http.Handler {
+// withHeaders adds the security headers to every answer and limits every body. It turns a panic into
+// a log line and status 500. If part of the answer was sent, it aborts the connection instead, so
+// that the part does not look like the whole.
+func (a *App) withHeaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w}
 		h := w.Header()
-		// No form-action: forms of ours lead to the customer's checkout by a redirect, and Stripe's
-		// hosts are not to be listed (buy., book., donate.stripe.com and custom domains).
+		// There is no form-action, because our forms redirect to Stripe's checkout. Its hosts cannot be
+		// listed: buy., book. and donate.stripe.com, and custom domains.
 		h["Content-Security-Policy"] = contentPolicy
 		h["X-Content-Type-Options"] = noSniff
 		h["X-Frame-Options"] = noFrame
 		h["Referrer-Policy"] = noReferrer
 		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
 		defer func() {
 			p := recover()
@@ -32,7 +32,7 @@ func (s *App) WithHeaders(next http.Handler) http.Handler {
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			s.Log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
+			a.log.Error("panic", "route", r.Pattern, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			if recorder.status != 0 {
 				web.Abort(recorder, r)
 			}
@@ -43,22 +43,23 @@ func (s *App) WithHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// Shared by all answers, and so never changed.
+// All answers share these values, so nothing may change them.
 var (
-	contentPolicy = []string{
-		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'",
-	}
+	contentPolicy = []string{"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; " +
+		"img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"}
 	noSniff    = []string{"nosniff"}
 	noFrame    = []string{"DENY"}
 	noReferrer = []string{"no-referrer"}
+	noStore    = []string{"no-store"}
 )
 
-// statusRecorder remembers what was answered; status is 0 until an answer has begun.
+// statusRecorder records the status of an answer. It is 0 until the answer has begun.
 type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
+// WriteHeader implements http.ResponseWriter. Informational statuses do not begin the answer.
 func (r *statusRecorder) WriteHeader(status int) {
 	if r.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		r.status = status
@@ -66,6 +67,7 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements http.ResponseWriter.
 func (r *statusRecorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -73,8 +75,7 @@ func (r *statusRecorder) Write(b []byte) (int, error) {
 	return r.ResponseWriter.Write(b)
 }
 
-// FlushError implements what http.ResponseController asks for to flush. It sends the header, and so
-// begins the answer.
+// FlushError flushes for http.ResponseController. It sends the header, which begins the answer.
 func (r *statusRecorder) FlushError() error {
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -82,7 +83,5 @@ func (r *statusRecorder) FlushError() error {
 	return http.NewResponseController(r.ResponseWriter).Flush()
 }
 
-// Unwrap lets http.ResponseController find the writer underneath.
+// Unwrap returns the underlying writer, for http.ResponseController.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-var noStore = []string{"no-store"}

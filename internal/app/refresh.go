@@ -9,47 +9,54 @@ import (
 	"notepay/internal/web"
 )
 
-// refreshGate is for /refresh-devices while it is open to everyone: one a minute.
+// refreshGate limits /refresh-devices if there is no operator token. It is safe for concurrent use.
 type refreshGate struct {
 	mu   sync.Mutex
 	last time.Time
 }
 
-const openRefreshes = time.Minute
+// minRefreshInterval is the time between two refreshes without a token.
+const minRefreshInterval = time.Minute
 
-// enter says how long a caller has to wait, 0 if it may go.
+// enter returns how long the caller has to wait, or 0 if it may refresh now.
 func (g *refreshGate) enter(now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if wait := g.last.Add(openRefreshes).Sub(now); !g.last.IsZero() && wait > 0 {
+	if wait := g.last.Add(minRefreshInterval).Sub(now); !g.last.IsZero() && wait > 0 {
 		return wait
 	}
 	g.last = now
 	return 0
 }
 
-func (s *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
-	if s.Operator.Token != "" {
-		if err := s.Operator.Authorized(r); err != nil {
+// refreshDevices serves /refresh-devices. Without an operator token anyone may refresh the devices,
+// but only once a minute and while no credit is queued.
+func (a *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
+	if a.operator.Token != "" {
+		if err := a.operator.Authorized(r); err != nil {
 			return err
 		}
 	} else {
-		stats, err := s.Ledger.Stats(r.Context())
+		stats, err := a.Ledger.Stats(r.Context())
 		if err != nil {
 			return err
 		}
-		wait := time.Minute // while credits are queued, Notehub's requests are for them
+		wait := time.Minute // queued credits need Notehub's requests
 		if stats.Queued == 0 {
-			wait = s.refreshes.enter(time.Now())
+			wait = a.refreshes.enter(time.Now())
 		}
 		if wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-			return &web.APIError{Status: http.StatusTooManyRequests, Code: "too_many_requests", Message: "the devices were refreshed recently, or credits are waiting to be sent; try again later"}
+			return &web.APIError{
+				Status:  http.StatusTooManyRequests,
+				Code:    "too_many_requests",
+				Message: "the devices were refreshed recently, or credits are waiting to be sent; try again later",
+			}
 		}
 	}
-	result, err := s.Fleet.Refresh(r.Context())
+	result, err := a.Fleet.Refresh(r.Context())
 	if err != nil {
-		s.Log.Warn("requested refresh failed", "err", err)
+		a.log.Warn("requested refresh failed", "err", err)
 		return &web.APIError{
 			Status:  http.StatusBadGateway,
 			Code:    "refresh_failed",

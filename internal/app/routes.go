@@ -10,73 +10,75 @@ import (
 	"notepay/internal/web/customer"
 )
 
-// Handler is every route.
-func (s *App) Handler() http.Handler {
+// Handler returns the handler of all routes.
+func (a *App) Handler() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
-		mux.Handle(pattern, s.Handle(h))
-		s.Metrics.Expect(pattern)
+	handle := func(pattern string, h handlerFunc) {
+		mux.Handle(pattern, a.handle(h))
+		a.metrics.Expect(pattern)
 	}
-	operator := func(pattern string, h func(http.ResponseWriter, *http.Request) error) {
-		handle(pattern, s.operatorOnly(h))
+	operator := func(pattern string, h handlerFunc) {
+		handle(pattern, a.operatorOnly(h))
 	}
 
-	handle("GET /{$}", s.Customer.Home)
-	handle("GET /pay", s.pay)
-	handle("GET /pay/{uid}", s.pay)
-	handle("GET /use/{uid}", s.use)
-	if s.checkout != nil {
-		handle("POST /use/{uid}", s.buy)
+	handle("GET /{$}", a.customer.Home)
+	handle("GET /pay", a.pay)
+	handle("GET /pay/{uid}", a.pay)
+	handle("GET /use/{uid}", a.use)
+	if a.checkout != nil {
+		handle("POST /use/{uid}", a.buy)
 	}
-	handle("GET /payment/success", s.Customer.Success)
-	handle("GET /payment/cancel", s.Customer.Cancelled)
-	handle("GET /session/{token}", s.Customer.Payment)
-	handle("GET /session/{token}/events", s.Customer.Events)
-	handle("GET /access/{token}", s.Customer.Access)
-	handle("GET /access/{token}/events", s.Customer.AccessEvents)
-	missing := s.Handle(s.Customer.Nowhere)
+	handle("GET /payment/success", a.customer.Success)
+	handle("GET /payment/cancel", a.customer.Cancelled)
+	handle("GET /session/{token}", a.customer.Payment)
+	handle("GET /session/{token}/events", a.customer.Events)
+	handle("GET /access/{token}", a.customer.Access)
+	handle("GET /access/{token}/events", a.customer.AccessEvents)
+	missing := a.handle(a.customer.Nowhere)
 	mux.Handle("GET /static/", customer.Static(missing))
-	handle("GET /static/brand.css", s.Customer.BrandStyle)
+	handle("GET /static/brand.css", a.customer.BrandStyle)
 
-	handle("POST /webhook/stripe", s.stripeWebhook)
-	handle("POST /api/stripe/webhook", s.stripeWebhook)
-	handle("POST /api/webhook", s.stripeWebhook)
+	handle("POST /webhook/stripe", a.stripeWebhook)
+	handle("POST /api/stripe/webhook", a.stripeWebhook)
+	handle("POST /api/webhook", a.stripeWebhook)
 
-	handle("POST /webhook/notehub", s.notehubWebhook)
+	handle("POST /webhook/notehub", a.notehubWebhook)
 
-	handle("GET /refresh-devices", s.refreshDevices)
-	handle("POST /refresh-devices", s.refreshDevices)
-	handle("GET /health", s.healthReport)
-	mux.Handle("GET /metrics", s.Metrics.Handler())
+	handle("GET /refresh-devices", a.refreshDevices)
+	handle("POST /refresh-devices", a.refreshDevices)
+	handle("GET /health", a.healthReport)
+	mux.Handle("GET /metrics", a.metrics.Handler())
 
-	operator("GET /api/payments", s.Operator.Payments)
-	operator("GET /api/payments/{id}", s.Operator.Payment)
-	operator("POST /api/payments/{id}/retry", s.Operator.Retry)
-	operator("POST /api/payments/{id}/refund", s.Operator.Refund)
-	operator("POST /api/payments/{id}/end", s.Operator.End)
-	operator("GET /api/devices", s.Operator.Devices)
-	operator("POST /api/devices/{uid}/pause", s.Operator.Pause)
-	operator("POST /api/devices/{uid}/resume", s.Operator.Resume)
-	operator("POST /api/devices/{uid}/start", s.Operator.Start)
-	operator("POST /api/create-payment-link", s.createPaymentLink)
-	operator("GET /api/stripe-events", s.Operator.StripeEvents)
-	operator("GET /api/events", s.Operator.EventStream)
+	operator("GET /api/payments", a.operator.Payments)
+	operator("GET /api/payments/{id}", a.operator.Payment)
+	operator("POST /api/payments/{id}/retry", a.operator.Retry)
+	operator("POST /api/payments/{id}/refund", a.operator.Refund)
+	operator("POST /api/payments/{id}/end", a.operator.End)
+	operator("GET /api/devices", a.operator.Devices)
+	operator("POST /api/devices/{uid}/pause", a.operator.Pause)
+	operator("POST /api/devices/{uid}/resume", a.operator.Resume)
+	operator("POST /api/devices/{uid}/start", a.operator.Start)
+	operator("POST /api/create-payment-link", a.createPaymentLink)
+	operator("GET /api/stripe-events", a.operator.StripeEvents)
+	operator("GET /api/events", a.operator.EventStream)
 	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
-	unknown := s.Handle(s.operatorOnly(func(http.ResponseWriter, *http.Request) error {
+	unknown := a.handle(a.operatorOnly(func(http.ResponseWriter, *http.Request) error {
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	}))
 	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
 	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
 
-	s.Console.Register(handle)
-	return s.WithHeaders(web.Tidy(mux))
+	a.Console.Register(handle)
+	return a.withHeaders(web.Tidy(mux))
 }
 
-// Handle makes a handler of a function that returns an error: the one place where an error becomes
-// an answer, a log line and a count. The customer gets a safe sentence, the log the cause. A
-// failure in the middle of an answer aborts the connection, so that whoever reads it cannot take
-// what was sent for the whole.
-func (s *App) Handle(h func(http.ResponseWriter, *http.Request) error) http.Handler {
+// handlerFunc handles a request, or returns why it cannot.
+type handlerFunc = func(http.ResponseWriter, *http.Request) error
+
+// handle converts h into a handler. It is the only place where an error becomes an answer, a log
+// line and a count. The customer gets a safe sentence, and the log gets the cause. A failure in the
+// middle of an answer aborts the connection, so that the client cannot take the part for the whole.
+func (a *App) handle(h handlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder, ok := w.(*statusRecorder)
 		if !ok {
@@ -87,45 +89,46 @@ func (s *App) Handle(h func(http.ResponseWriter, *http.Request) error) http.Hand
 			err = apiErr.Write(recorder)
 		}
 		if err != nil {
-			s.Log.Error("request failed", "route", r.Pattern, "err", err)
+			a.log.Error("request failed", "route", r.Pattern, "err", err)
 			if _, whole := errors.AsType[*web.Answered](err); recorder.status != 0 && !whole {
-				s.Metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
+				a.metrics.Requests.WithLabelValues(r.Pattern, "5xx").Inc()
 				web.Abort(recorder, r)
 			}
 			if recorder.status == 0 {
-				s.internalError(recorder, r)
+				a.internalError(recorder, r)
 			}
 		}
 		if recorder.status != http.StatusTemporaryRedirect {
-			s.Metrics.Requests.WithLabelValues(r.Pattern, strconv.Itoa(recorder.status/100)+"xx").Inc()
+			a.metrics.Requests.WithLabelValues(r.Pattern, strconv.Itoa(recorder.status/100)+"xx").Inc()
 		}
 	})
 }
 
-// internalError answers a request that failed for a reason which only the log is told.
-func (s *App) internalError(w *statusRecorder, r *http.Request) {
-	w.Header().Del("Content-Disposition") // an error is no file to save
+// internalError answers a failed request without the reason, which only the log gets.
+func (a *App) internalError(w *statusRecorder, r *http.Request) {
+	w.Header().Del("Content-Disposition") // the browser must not save an error as a file
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
-			Message: "internal error; the log has the cause"}).Write(w)
+		apiErr := &web.APIError{
+			Status:  http.StatusInternalServerError,
+			Code:    "internal",
+			Message: "internal error; the log has the cause",
+		}
+		err = apiErr.Write(w)
 	} else {
-		err = s.Customer.Failed(w, r)
+		err = a.customer.Failed(w, r)
 	}
 	if err == nil {
 		return
 	}
-	s.Log.Error("error page failed", "err", err)
+	a.log.Error("error page failed", "err", err)
 	if w.status == 0 {
 		http.Error(w, "Internal error", http.StatusInternalServerError)
 	}
 }
 
-// operatorOnly lets in who carries the operator token, and nothing that a page of another site asks
-// a browser to do.
-func (s *App) operatorOnly(
-	h func(http.ResponseWriter, *http.Request) error,
-) func(http.ResponseWriter, *http.Request) error {
+// operatorOnly requires the operator token and rejects cross-origin requests.
+func (a *App) operatorOnly(h handlerFunc) handlerFunc {
 	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
@@ -135,7 +138,7 @@ func (s *App) operatorOnly(
 				Message: "request from a page of another site",
 			}
 		}
-		if err := s.Operator.Authorized(r); err != nil {
+		if err := a.operator.Authorized(r); err != nil {
 			return err
 		}
 		return h(w, r)

@@ -12,21 +12,21 @@ import (
 	"notepay/internal/web"
 )
 
-// pay leads a scan to the machine's Payment Link, or to the page of its plans if there are several
-// or a session is made for each purchase. It reads memory only.
-func (s *App) pay(w http.ResponseWriter, r *http.Request) error {
+// pay redirects a scan to the machine's Payment Link. If there are several plans, or each purchase
+// needs its own session, it shows the page of plans instead. It reads memory only.
+func (a *App) pay(w http.ResponseWriter, r *http.Request) error {
 	given := r.PathValue("uid")
 	if given == "" {
 		given = deviceParameter(r)
 	}
-	d, err := s.deviceForScan(w, r, given)
+	d, err := a.deviceForScan(w, r, given)
 	if d == nil {
 		return err
 	}
-	if len(d.Offers) > 1 || s.checkout != nil {
-		return s.Customer.Plans(w, r, d)
+	if len(d.Offers) > 1 || a.checkout != nil {
+		return a.customer.Plans(w, r, d)
 	}
-	s.Metrics.Redirects.Inc()
+	a.metrics.Redirects.Inc()
 	h := w.Header()
 	h["Location"] = []string{d.Offers[0].URL}
 	h["Cache-Control"] = noStore
@@ -34,66 +34,67 @@ func (s *App) pay(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// use shows what a machine sells, also if it is one plan.
-func (s *App) use(w http.ResponseWriter, r *http.Request) error {
-	d, err := s.deviceForScan(w, r, r.PathValue("uid"))
+// use shows the page of plans of a machine, even if there is only one plan.
+func (a *App) use(w http.ResponseWriter, r *http.Request) error {
+	d, err := a.deviceForScan(w, r, r.PathValue("uid"))
 	if d == nil {
 		return err
 	}
-	return s.Customer.Plans(w, r, d)
+	return a.customer.Plans(w, r, d)
 }
 
 // buy leads who pressed the button of a plan to a session for it.
-func (s *App) buy(w http.ResponseWriter, r *http.Request) error {
-	d, err := s.deviceForScan(w, r, r.PathValue("uid"))
+func (a *App) buy(w http.ResponseWriter, r *http.Request) error {
+	d, err := a.deviceForScan(w, r, r.PathValue("uid"))
 	if d == nil {
 		return err
 	}
-	return s.Customer.Buy(w, r, d)
+	return a.customer.Buy(w, r, d)
 }
 
-// deviceForScan is the machine that a scan is of, if it sells. Of any other the customer is told
-// why it does not, and it returns nil.
-func (s *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
+// deviceForScan returns the scanned device if it sells now. Otherwise it writes a page with the
+// reason and returns nil.
+func (a *App) deviceForScan(w http.ResponseWriter, r *http.Request, given string) (*fleet.Device, error) {
 	uid, ok := uid.Parse(given)
 	if !ok {
-		return nil, s.Customer.NoDevice(w, r, given)
+		return nil, a.customer.NoDevice(w, r, given)
 	}
-	sale := s.selling(uid)
-	if sale.State != fleet.Open || s.closed() {
-		return nil, s.Customer.NotSelling(w, r, sale)
+	sale := a.selling(uid)
+	if sale.State != fleet.Open || a.closed() {
+		return nil, a.customer.NotSelling(w, r, sale)
 	}
-	if s.Bridge.LateFor(uid) {
-		return nil, s.Customer.NotReached(w, r, sale.Device)
+	if a.Bridge.LateFor(uid) {
+		return nil, a.customer.NotReached(w, r, sale.Device)
 	}
 	return sale.Device, nil
 }
 
-// closed reports whether nothing may be sold on any machine now: credits run late, or a problem
+// closed reports whether sales are stopped on all machines, because credits are late or a problem
 // stops sales.
-func (s *App) closed() bool { return s.Bridge.Late() || s.Problems.StopsSales() }
+func (a *App) closed() bool { return a.Bridge.Late() || a.Problems.StopsSales() }
 
-// selling says whether a machine sells, and has what is missing looked for: somebody is waiting for
-// it.
-func (s *App) selling(uid string) fleet.Availability {
-	sale := s.Fleet.Availability(uid, s.Ledger.Now())
+// selling returns whether a machine sells. If the machine or its link is not known yet, it asks the
+// fleet to look it up first, because a customer is waiting.
+func (a *App) selling(uid string) fleet.Availability {
+	sale := a.Fleet.Availability(uid, a.Ledger.Now())
 	switch sale.State {
 	case fleet.NoDevice:
-		s.Fleet.RequestLookup(uid)
+		a.Fleet.RequestLookup(uid)
 	case fleet.NotReady:
-		s.Fleet.Prioritize(uid)
+		a.Fleet.Prioritize(uid)
 	}
 	return sale
 }
 
-// createPaymentLink gives the operator's own front ends the address at which a plan of a machine is
-// paid. What it costs is decided by the price alone: whatever else the body holds is not read.
-func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
-	var wish struct {
+// createPaymentLink answers with the address at which a plan of a machine is paid, for the
+// operator's own front ends. The price alone decides the amount, so other fields of the body are not
+// read.
+func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
+	var request struct {
 		ID      string `json:"id"`
-		PriceID string `json:"price_id"` // "" for the first that the machine sells
+		PriceID string `json:"price_id"` // "" for the first offer
 	}
-	if err := json.NewDecoder(r.Body).Decode(&wish); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 			return &web.APIError{
 				Status:  http.StatusRequestEntityTooLarge,
@@ -107,7 +108,7 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 			Message: `the body must be JSON with the device's UID as "id", and optionally "price_id"`,
 		}
 	}
-	uid, ok := uid.Parse(wish.ID)
+	uid, ok := uid.Parse(request.ID)
 	if !ok {
 		return &web.APIError{
 			Status:  http.StatusBadRequest,
@@ -115,7 +116,7 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 			Message: `"id" must be a device UID, dev:...`,
 		}
 	}
-	sale := s.selling(uid)
+	sale := a.selling(uid)
 	switch {
 	case sale.State == fleet.NoDevice:
 		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
@@ -132,19 +133,19 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 			Code:    string(sale.State),
 			Message: "the device is not taking payments right now",
 		}
-	case s.Bridge.Late():
+	case a.Bridge.Late():
 		return &web.APIError{
 			Status:  http.StatusConflict,
 			Code:    "late",
 			Message: "credits wait too long to be sent, so all sales are stopped",
 		}
-	case s.Bridge.LateFor(uid):
+	case a.Bridge.LateFor(uid):
 		return &web.APIError{
 			Status:  http.StatusConflict,
 			Code:    "late",
 			Message: "credits of this device wait too long to be sent, so its sales are stopped",
 		}
-	case s.Problems.StopsSales():
+	case a.Problems.StopsSales():
 		return &web.APIError{
 			Status:  http.StatusConflict,
 			Code:    "closed",
@@ -153,19 +154,19 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, o := range sale.Device.Offers {
 		switch {
-		case wish.PriceID != "" && o.Plan.PriceID != wish.PriceID:
-		case s.checkout != nil: // sessions are made by who presses the button
-			return web.WriteJSON(w, http.StatusCreated, created(s.publicURL+"/use/"+uid))
+		case request.PriceID != "" && o.Plan.PriceID != request.PriceID:
+		case a.checkout != nil: // the button of that page creates the session
+			return web.WriteJSON(w, http.StatusCreated, linkCreated(a.publicURL+"/use/"+uid))
 		case o.URL != "":
-			return web.WriteJSON(w, http.StatusCreated, created(o.URL))
-		case wish.PriceID != "" && o.Closed != "":
+			return web.WriteJSON(w, http.StatusCreated, linkCreated(o.URL))
+		case request.PriceID != "" && o.Closed != "":
 			return &web.APIError{
 				Status:  http.StatusConflict,
 				Code:    string(fleet.LinkClosed),
 				Message: "the link of this price was deactivated in Stripe's Dashboard",
 			}
-		case wish.PriceID != "":
-			s.Fleet.Prioritize(uid)
+		case request.PriceID != "":
+			a.Fleet.Prioritize(uid)
 			return &web.APIError{
 				Status:  http.StatusConflict,
 				Code:    string(fleet.NotReady),
@@ -180,19 +181,19 @@ func (s *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// created is the answer with the address at which a plan is paid.
-func created(url string) any {
+// linkCreated returns the answer with the address at which a plan is paid.
+func linkCreated(url string) any {
 	return map[string]any{"message": "Payment link created", "data": map[string]string{"url": url}}
 }
 
-// deviceParameter reads ?device=, and the other spellings that a sticker's redirect may carry
-// (docs/vendors.md, U2). It goes through the query as it stands: to make a map of it first is a
-// quarter of what a scan costs.
+// deviceParameter returns the query parameter device, or one of the other spellings that a sticker's
+// redirect may carry (docs/vendors.md, U2). It scans the raw query, because parsing it into a map
+// takes a quarter of the time of a scan.
 func deviceParameter(r *http.Request) string {
 	for _, name := range []string{"device", "deviceuid", "device_uid"} {
 		for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
 			key, given, _ := strings.Cut(pair, "=")
-			if !strings.EqualFold(key, name) { // a QR code may be in capitals alone
+			if !strings.EqualFold(key, name) { // a QR code may be all upper case
 				continue
 			}
 			if v, err := url.QueryUnescape(given); err == nil && v != "" {

@@ -16,72 +16,72 @@ import (
 	"notepay/internal/web"
 )
 
-// MaxBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit
-// (docs/vendors.md, Q2).
-const MaxBody = 1 << 20
+// maxBody limits a request's body, in bytes. Webhooks have the largest bodies, and Stripe documents
+// no limit for them (docs/vendors.md, Q2).
+const maxBody = 1 << 20
 
-// recordTimeout bounds how long a webhook waits until it is recorded. The vendor then sends it
+// recordTimeout limits how long a webhook waits until it is recorded. The vendor then sends it
 // again.
 const recordTimeout = 5 * time.Second
 
-// stripeWebhook says yes once an event and what follows from it are on disk.
-func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
-	refuse := func(status int, code, message string) error {
-		s.Metrics.Rejected.Inc()
+// stripeWebhook answers 200 once the event and its consequences are on disk.
+func (a *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
+	reject := func(status int, code, message string) error {
+		a.metrics.Rejected.Inc()
 		return &web.APIError{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
-	if !s.Webhooks.Plausible(signature) { // before the body is read: anybody may send one
-		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
+	if !a.webhookSecrets.Plausible(signature) { // checked before the body is read, because anyone may send one
+		return reject(http.StatusBadRequest, "bad_signature", "no valid signature")
 	}
-	body, err := s.Unverified.Read(w, r)
+	body, err := a.unverified.Read(w, r)
 	switch {
 	case errors.Is(err, bodies.ErrTooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
+		return reject(http.StatusRequestEntityTooLarge, "too_large", "the event is larger than 1 MiB")
 	case errors.Is(err, bodies.ErrBusy):
-		return refuse(http.StatusServiceUnavailable, "busy", "too many events at once; send the event again")
+		return reject(http.StatusServiceUnavailable, "busy", "too many events at once; send the event again")
 	case errors.Is(err, bodies.ErrSlow):
-		return refuse(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time; send it again")
+		return reject(http.StatusRequestTimeout, "too_slow", "the event did not arrive in time; send it again")
 	case err != nil:
-		return refuse(http.StatusBadRequest, "unreadable", "the body could not be read")
+		return reject(http.StatusBadRequest, "unreadable", "the body could not be read")
 	}
-	event, err := s.Webhooks.Verify(body, signature, s.Ledger.Clock())
-	if errors.Is(err, stripeapi.ErrTooOld) || errors.Is(err, stripeapi.ErrTimeUnknown) { // unless our time is wrong
-		s.Bridge.LearnTime(r.Context())
-		event, err = s.Webhooks.Verify(body, signature, s.Ledger.Clock())
+	event, err := a.webhookSecrets.Verify(body, signature, a.Ledger.Clock())
+	if errors.Is(err, stripeapi.ErrTooOld) || errors.Is(err, stripeapi.ErrTimeUnknown) { // our time may be wrong
+		a.Bridge.LearnTime(r.Context())
+		event, err = a.webhookSecrets.Verify(body, signature, a.Ledger.Clock())
 	}
 	switch {
 	case errors.Is(err, stripeapi.ErrTimeUnknown):
-		s.Log.Warn("webhook postponed", "err", err)
+		a.log.Warn("webhook postponed", "err", err)
 		return &web.APIError{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event cannot be processed yet; send it again",
 		}
 	case errors.Is(err, stripeapi.ErrSignature):
-		s.complaints.Do(func() { s.Log.Warn("webhook rejected", "err", err) })
-		return refuse(http.StatusBadRequest, "bad_signature", "no valid signature")
-	case err != nil: // Stripe would send it for days, and it would never be readable
+		a.rejections.Do(func() { a.log.Warn("webhook rejected", "err", err) })
+		return reject(http.StatusBadRequest, "bad_signature", "no valid signature")
+	case err != nil: // recorded as odd, because Stripe would repeat it for days without a change
 		event.Odd = err.Error()
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
-	if err := s.Bridge.Receive(ctx, event); err != nil {
-		s.Log.Error("event not recorded", "event", event.ID, "err", err)
+	if err := a.Bridge.Receive(ctx, event); err != nil {
+		a.log.Error("event not recorded", "event", event.ID, "err", err)
 		return &web.APIError{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event could not be recorded; send it again",
 		}
 	}
-	s.lastWebhook.Store(s.Ledger.Now().UnixMilli())
+	a.lastWebhook.Store(a.Ledger.Now().UnixMilli())
 	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
-// notehubWebhook takes a machine's answer from Notehub's route. Notehub tries again after a 5xx and
-// never after a 4xx, so what will never be of use is answered 200.
-func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
-	if s.routeToken == "" || !web.Bearer(r, s.routeToken) {
+// notehubWebhook receives a confirmation from Notehub's route. Notehub repeats a call after 5xx and
+// never after 4xx. An event that is not for us is answered with 200.
+func (a *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
+	if a.routeToken == "" || !web.Bearer(r, a.routeToken) {
 		return &web.APIError{
 			Status:  http.StatusUnauthorized,
 			Code:    "unauthorized",
@@ -95,22 +95,22 @@ func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	answer, project, err := notehub.DecodeConfirmation(body, uid.Parse)
 	switch {
 	case errors.Is(err, notehub.ErrOtherFile):
-		s.Log.Debug("routed event of another notefile")
+		a.log.Debug("routed event of another notefile")
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case errors.Is(err, notehub.ErrNoCredit):
-		s.ignored(upstream.Excerpt(body), notehub.IgnoredNoCredit)
+		a.ignored(upstream.Excerpt(body), notehub.IgnoredNoCredit)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
-	case err == nil && project != "" && !strings.EqualFold(project, s.project):
-		s.ignored(answer.EventID, notehub.IgnoredProject)
+	case err == nil && project != "" && !strings.EqualFold(project, a.project):
+		a.ignored(answer.EventID, notehub.IgnoredProject)
 		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
-		s.Log.Warn("routed event rejected", "err", err)
+		a.log.Warn("routed event rejected", "err", err)
 		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
-	if err := s.Bridge.Confirm(ctx, answer); err != nil {
-		s.Log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
+	if err := a.Bridge.Confirm(ctx, answer); err != nil {
+		a.log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
 		return &web.APIError{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",

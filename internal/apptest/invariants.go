@@ -14,9 +14,9 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// checkInvariants returns what must never be, wherever a test ends: the promise, held against what
-// Stripe, Notehub and the machines saw. What the ledger cannot know yet (an event that was never
-// delivered, a call that is under way) it is not blamed for.
+// checkInvariants returns how the ledger contradicts what Stripe, Notehub and the machines saw. It
+// holds wherever a test ends. It does not blame the ledger for what the ledger cannot know yet.
+// Examples are an event that was never delivered, and a call in flight.
 func checkInvariants(
 	ctx context.Context,
 	l *ledger.Ledger,
@@ -27,7 +27,7 @@ func checkInvariants(
 	return checkInvariantsAfter(ctx, nil, l, stripe, hub, machines...)
 }
 
-// checkInvariantsAfter is checkInvariants for a ledger that older copies have replaced.
+// checkInvariantsAfter does the same for a ledger that older copies have replaced.
 func checkInvariantsAfter(
 	ctx context.Context,
 	rewinds []*Rewind,
@@ -59,7 +59,7 @@ func checkInvariantsAfter(
 		i.checkRow(p)
 		i.checkAdoption(p)
 		if p.Reason == payment.ReasonAdopted || strings.HasPrefix(p.SessionID, "start_") {
-			continue // another ledger's to deliver, or nobody's money
+			continue // another ledger delivers it, or it has no money
 		}
 		i.checkMoney(p)
 		i.checkCredit(p)
@@ -67,7 +67,7 @@ func checkInvariantsAfter(
 	return i.problems
 }
 
-// inspection is what was found by asking everybody.
+// inspection holds the findings of checkInvariants.
 type inspection struct {
 	ctx      context.Context
 	l        *ledger.Ledger
@@ -75,16 +75,18 @@ type inspection struct {
 	payments map[string]payment.Payment // by session
 	notes    map[string][]sandbox.Note  // by credit
 	starts   map[string]int             // by credit
-	untold   map[string]bool            // intents of which something happened that the ledger has not heard
-	foreign  map[string]bool            // intents of which somebody else gave money back, or asks for it
+	untold   map[string]bool            // intents with an event that the ledger has not received
+	foreign  map[string]bool            // intents with a dispute, or a refund that is not ours
 	rewinds  []*Rewind                  // the restores of the ledger, the first first
 	problems []string
 }
 
+// wrong adds a problem.
 func (i *inspection) wrong(format string, args ...any) {
 	i.problems = append(i.problems, fmt.Sprintf(format, args...))
 }
 
+// readPayments reads the ledger's payments, and checks that no session and no intent has two.
 func (i *inspection) readPayments() {
 	intents := map[string]bool{}
 	for cursor := ""; ; {
@@ -105,8 +107,8 @@ func (i *inspection) readPayments() {
 	}
 }
 
-// readEvents learns what Stripe had to say of each intent, and demands that what was acknowledged
-// is on disk.
+// readEvents reads Stripe's events of each intent, and checks that the acknowledged ones are on
+// disk.
 func (i *inspection) readEvents() {
 	for _, e := range i.stripe.Events() {
 		var body struct {
@@ -129,7 +131,7 @@ func (i *inspection) readEvents() {
 		}
 		switch e.Type {
 		case "charge.captured", "charge.expired", "payment_intent.payment_failed", "payment_intent.processing":
-			continue // nobody asks for these
+			continue // notepay does not follow these
 		case "refund.created":
 			i.foreign[intent] = i.foreign[intent] || object.Metadata["credit"] == "" || i.forgotten(e)
 		case "charge.dispute.created":
@@ -143,7 +145,8 @@ func (i *inspection) readEvents() {
 	}
 }
 
-// checkAcknowledged: we said yes, so it is on disk, as a payment or as a session to be looked up.
+// checkAcknowledged checks that an acknowledged event is on disk, as a payment or as a session to
+// look up.
 func (i *inspection) checkAcknowledged(e sandbox.Event) {
 	sold, _ := i.stripe.Session(e.ObjectID)
 	ours := sold.Metadata["device_uid"] != "" &&
@@ -157,6 +160,7 @@ func (i *inspection) checkAcknowledged(e sandbox.Event) {
 	}
 }
 
+// lookingUp reports whether the ledger has sessions to look up.
 func (i *inspection) lookingUp() bool {
 	stats, err := i.l.Stats(i.ctx)
 	if err != nil {
@@ -165,6 +169,8 @@ func (i *inspection) lookingUp() bool {
 	return !stats.NextLookup.IsZero()
 }
 
+// checkNotes checks that every note belongs to a paid session, a known payment and the right
+// device.
 func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 	for _, n := range hub.Notes("") {
 		session, _ := n.Body["session_id"].(string)
@@ -189,35 +195,39 @@ func (i *inspection) checkNotes(hub *sandbox.Notehub) {
 		charged, held, _, intent := i.stripe.Money(session)
 		if sold, ok := i.stripe.Session(session); !ok ||
 			(sold.PaymentStatus == "unpaid" && charged+held == 0 && intent != "canceled") {
-			i.wrong("a note for session %s, which nobody paid", session)
+			i.wrong("a note for session %s, which is not paid", session)
 		} else if sold.Metadata["device_uid"] != n.Device {
 			i.wrong("a note for session %s at %s instead of %s", session, n.Device, sold.Metadata["device_uid"])
 		}
 	}
 }
 
+// completed reports whether a note is a credit.
 func completed(n sandbox.Note) bool { return n.Body["payment_status"] == "completed" }
 
-// checkRow holds a row against the life of a payment alone: it has its next step, or is at an end,
-// and nothing ends unseen.
+// pending reports whether the device can still fetch a note.
+func pending(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }
+
+// checkRow checks a row against the state machine alone. The row has its next step or is at its
+// end, and a dead end is shown for review.
 func (i *inspection) checkRow(p payment.Payment) {
 	now := i.stripe.Now()
 	for _, at := range []time.Time{now, now.Add(40 * 24 * time.Hour)} {
 		if once := payment.Next(p, at); payment.Next(once, at) != once {
 			i.wrong("payment %s does not come to rest: %+v becomes %+v", p.ID, once, payment.Next(once, at))
 		} else if p.Step == payment.NoStep && once != p {
-			i.wrong("payment %s is forgotten: nobody looks at it again, and it is not what it should be: %+v becomes %+v", p.ID, p, once)
+			i.wrong("payment %s is forgotten without a step: %+v should become %+v", p.ID, p, once)
 		}
 	}
 	if p.InFlight && (p.Step == payment.NoStep || p.Step == payment.StepWait) {
 		i.wrong("payment %s is under way with step %q", p.ID, p.Step)
 	}
 	if p.Step == payment.NoStep && !payment.Closed(p) && !i.decided(p) {
-		i.wrong("payment %s came to a dead end and nobody is told: %s, %s %s", p.ID, p.Funds, p.Delivery, p.Reason)
+		i.wrong("payment %s is at a dead end without review: %s, %s %s", p.ID, p.Funds, p.Delivery, p.Reason)
 	}
 }
 
-// decided: a person took this payment in hand.
+// decided reports whether the operator has refunded or ended a payment.
 func (i *inspection) decided(p payment.Payment) bool {
 	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
 	if err != nil {
@@ -226,7 +236,7 @@ func (i *inspection) decided(p payment.Payment) bool {
 	return slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "refund" || a.What == "end" })
 }
 
-// checkMoney holds where the money is against Stripe.
+// checkMoney compares the funds status with Stripe's money.
 func (i *inspection) checkMoney(p payment.Payment) {
 	sold, ok := i.stripe.Session(p.SessionID)
 	if !ok || p.ID != payment.CreditID(p.SessionID) || p.PaymentIntent != sold.PaymentIntent ||
@@ -235,22 +245,14 @@ func (i *inspection) checkMoney(p payment.Payment) {
 	}
 	charged, held, back, intent := i.stripe.Money(p.SessionID)
 	on := fmt.Sprintf(
-		"payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s",
-		p.ID,
-		p.Funds,
-		p.Delivery,
-		p.Reason,
-		p.RefundedAmount,
-		charged,
-		held,
-		back,
-		intent,
+		"payment %s is %s %s %s with %d back; Stripe took %d, holds %d, gave %d back, intent %s", p.ID, p.Funds,
+		p.Delivery, p.Reason, p.RefundedAmount, charged, held, back, intent,
 	)
 	if back > charged || p.RefundedAmount > p.Amount {
 		i.wrong("more went back than was paid: %s", on)
 	}
 	if p.InFlight || i.untold[p.PaymentIntent] || i.lookingUp() {
-		return // the ledger has yet to hear
+		return // the ledger does not know yet
 	}
 	onItsWay := p.Funds == payment.Authorized || p.Funds == payment.Capturing || p.Funds == payment.Canceling
 	switch {
@@ -258,18 +260,19 @@ func (i *inspection) checkMoney(p payment.Payment) {
 		i.wrong("a hold is left: %s", on)
 	case p.Funds == payment.Canceled && intent != "canceled":
 		i.wrong("the hold was not released: %s", on)
-	case (p.Funds == payment.Paid || p.Funds == payment.Refunded) && p.Step != payment.StepRefund && p.RefundedAmount != back:
+	case (p.Funds == payment.Paid || p.Funds == payment.Refunded) && p.Step != payment.StepRefund &&
+		p.RefundedAmount != back:
 		i.wrong("the ledger does not know what went back: %s", on)
 	case p.Funds == payment.Refunded && back+p.LostAmount != p.Amount:
 		i.wrong("not all of it went back: %s", on)
 	case p.Funds == payment.Paid && p.Amount > 0 && charged == 0:
 		i.wrong("nothing was taken: %s", on)
 	case p.Reason == payment.ReasonReversed && intent != "canceled" && !i.foreign[p.PaymentIntent] && !i.decided(p):
-		i.wrong("nobody else gave it back: %s", on)
+		i.wrong("the money was returned, and not by another program: %s", on)
 	}
 }
 
-// checkCredit holds what became of the credit against what Notehub and the machine have.
+// checkCredit compares the delivery status with Notehub's notes and the machine's starts.
 func (i *inspection) checkCredit(p payment.Payment) {
 	var credits []sandbox.Note
 	for _, n := range i.notes[p.ID] {
@@ -279,7 +282,7 @@ func (i *inspection) checkCredit(p payment.Payment) {
 	}
 	starts := i.starts[p.ID]
 	has := starts > 0
-	if p.ConfirmBy.IsZero() { // a machine that says nothing has what its Notecard fetched
+	if p.ConfirmBy.IsZero() { // a machine that does not confirm has each credit that its Notecard fetched
 		has = slices.ContainsFunc(credits, func(n sandbox.Note) bool { return n.Fetched })
 	}
 	_, _, back, intent := i.stripe.Money(p.SessionID)
@@ -292,46 +295,47 @@ func (i *inspection) checkCredit(p payment.Payment) {
 		i.wrong("never posted, and Notehub has its note: %s", on)
 	case !p.ConfirmBy.IsZero() && starts > 1:
 		i.wrong("%d starts of a machine that confirms: %s", starts, on)
-	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) && !i.untold[p.PaymentIntent] && !p.InFlight && !i.missed(p):
+	case has && returned && !both(p) && !i.foreign[p.PaymentIntent] && !i.decided(p) &&
+		!i.untold[p.PaymentIntent] && !p.InFlight && !i.missed(p):
 		i.wrong("the machine has its credit and the customer the money: %s", on)
-	case returned && p.Step == payment.NoStep && !p.InFlight && slices.ContainsFunc(credits, func(n sandbox.Note) bool { return !n.Fetched && !n.Deleted }):
+	case returned && p.Step == payment.NoStep && !p.InFlight && slices.ContainsFunc(credits, pending):
 		i.wrong("the money is back and the credit still waits for the machine: %s", on)
 	}
 }
 
-// retried: a person had the credit sent anew, so that an older note of it may be gone.
+// retried reports whether the operator has resent the credit, so that an older note of it may be
+// gone.
 func (i *inspection) retried(p payment.Payment) bool {
 	list, _, err := i.l.Audits(i.ctx, p.ID, 100, "")
 	return err == nil && slices.ContainsFunc(list, func(a ledger.Audit) bool { return a.What == "retry" })
 }
 
-// both: the credit and the money back are the agreed end, for the machine said nothing, or said it
-// too late.
+// both reports whether a payment may end with the credit delivered and the money returned, because
+// the machine confirmed too late or not at all.
 func both(p payment.Payment) bool {
 	switch p.Reason {
 	case payment.ReasonUnconfirmed, payment.ReasonStartedAfter, payment.ReasonRecallUnclear:
 		return true
 	case payment.ReasonReversed:
-		return p.Funds == payment.Canceled // the intent was cancelled, which nobody of us does after a start
+		return p.Funds == payment.Canceled // notepay never cancels an intent after a start
 	}
 	return p.Funds == payment.CaptureFailed
 }
 
-// What is promised after a restore (docs/adr/0009), of a payment that the copy holds and does not
-// take for queued: what is promised of any. The others are adopted, so that no credit is sent, no
-// money moves and a person decides:
+// After a restore (docs/adr/0009) the usual promises hold for each payment that the copy holds and
+// does not count as queued. The others may be adopted. Then notepay sends no credit and moves no
+// money, and the operator decides:
 //
-//   - by a backup, each that was paid before its first start and that it does not know, or takes for
-//     queued;
-//   - by any other copy, those that it does not know and that were handled by the later ledger, as far
-//     as Stripe's list of events, Notehub's pending notes, the machine's answers or the money tell.
+//   - A backup adopts each payment before its first start that it does not know or counts as queued.
+//   - Any other copy adopts each payment that it does not know and that the later ledger handled. The
+//     evidence is in Stripe's events, Notehub's pending notes, the confirmations, or the money.
 //
-// A plain copy cannot tell that a payment was handled if Stripe's event was never accepted and the
-// note was fetched, or if the copy itself holds it as queued or to be looked up. Such a payment
-// counts as missed, and its credit may be sent, or its money go back, once more.
+// A plain copy has no evidence if Stripe's event was never accepted and the note was fetched. It has
+// none either if the copy holds the payment as queued or to be looked up. Such a payment counts as
+// missed. Its credit may be sent again, or its money returned again.
 
-// mayAdopt reports whether the ledger may adopt a payment: some restore lets it, or the money was
-// moved by hand before the ledger heard of the payment, which counts after any start.
+// mayAdopt reports whether the ledger may adopt a payment. A restore may allow it. Or the operator
+// moved the money before the ledger received the payment, which counts after any start.
 func (i *inspection) mayAdopt(p payment.Payment) bool {
 	_, _, back, intent := i.stripe.Money(p.SessionID)
 	sold, _ := i.stripe.Session(p.SessionID)
@@ -361,16 +365,16 @@ func (i *inspection) mustAdopt(p payment.Payment) bool {
 		return false
 	}
 	waited := func(n sandbox.Note) bool {
-		listed := n.Posted.Add(listedBy).Before(last.Started)
+		listed := n.Posted.Add(maxListingDelay).Before(last.Started)
 		fetched := n.Fetched && n.FetchedAt.Before(p.CreatedAt.Add(ClocksAgree))
 		return completed(n) && listed && !fetched && !n.Deleted
 	}
 	return last.Accepted[p.SessionID] || slices.ContainsFunc(i.notes[p.ID], waited)
 }
 
-// missed reports whether the ledger had to take a payment for missed that may have been handled.
-// That is so in a plain copy without evidence, and of what was paid within seconds of the start,
-// because the ledger only estimates Stripe's time.
+// missed reports whether the ledger had to count a payment as missed that another ledger may have
+// handled. This happens in a plain copy without evidence. It also happens for payments within
+// seconds of the start, because the ledger only estimates Stripe's time.
 func (i *inspection) missed(p payment.Payment) bool {
 	for _, r := range i.rewinds {
 		undecided := r.undecided[p.SessionID] || r.undecided[p.PaymentIntent]
@@ -382,8 +386,8 @@ func (i *inspection) missed(p payment.Payment) bool {
 	return false
 }
 
-// forgotten reports whether the ledger that was replaced by a copy did something that the copy does
-// not know.
+// forgotten reports whether an event was caused by a replaced ledger, so that the copy does not
+// know it.
 func (i *inspection) forgotten(e sandbox.Event) bool {
 	for _, r := range i.rewinds {
 		if !e.Created.Before(r.Copied.Truncate(time.Second)) && !e.Created.After(r.Started) {
@@ -393,7 +397,7 @@ func (i *inspection) forgotten(e sandbox.Event) bool {
 	return false
 }
 
-// checkAdoption holds a payment against what is promised of those that a restored ledger does not
+// checkAdoption checks a payment against the promise about payments that a restored ledger does not
 // know.
 func (i *inspection) checkAdoption(p payment.Payment) {
 	adopted := p.Reason == payment.ReasonAdopted
@@ -405,7 +409,7 @@ func (i *inspection) checkAdoption(p payment.Payment) {
 	case !i.mayAdopt(p):
 		i.wrong("payment %s is adopted, and nothing says that it was handled: %+v", p.ID, p)
 	case p.ReviewReason == "" && !i.decided(p):
-		i.wrong("payment %s is adopted, and nobody is told: %+v", p.ID, p)
+		i.wrong("payment %s is adopted without review: %+v", p.ID, p)
 	case p.RefundSeq > 0 && !i.decided(p):
 		i.wrong("payment %s is adopted, and its money is given back: %+v", p.ID, p)
 	}

@@ -2,4 +2,5 @@
 
 package apptest
 
+// UnderRace reports whether the race detector is on.
 const UnderRace = false

@@ -16,13 +16,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"notepay/internal/fixture"
-	"notepay/internal/ledger"
-	"notepay/internal/payment"
 )
 
-// program returns the path of the program, which is built at the first call.
+// program returns the path of the program. The first call builds it.
 var program = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "notepay-test-")
 	if err != nil {
@@ -40,10 +36,10 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 // removedAtTheEnd removes a directory when this process has ended, however it ends. A shell waits
-// for that.
+// for the end.
 func removedAtTheEnd(dir string) error {
 	waits := exec.Command("sh", "-c", `trap "" INT TERM HUP; read -r never; rm -rf "$0"`, dir)
-	if _, err := waits.StdinPipe(); err != nil { // nothing is written into it, and it ends with this process
+	if _, err := waits.StdinPipe(); err != nil { // it stays empty and closes with this process
 		return err
 	}
 	if err := waits.Start(); err != nil {
@@ -72,7 +68,7 @@ func InModule(t *testing.T, path ...string) string {
 	return filepath.Join(append([]string{root}, path...)...)
 }
 
-// goBuild builds the program.
+// goBuild builds the program into path.
 func goBuild(path string, env []string, flags ...string) error {
 	root, err := moduleRoot()
 	if err != nil {
@@ -116,7 +112,7 @@ func Invoked(t *testing.T, dir string, settings map[string]string, args ...strin
 	return Invocation(path, dir, settings, args...)
 }
 
-// Invocation does the same with a binary that was built otherwise.
+// Invocation does the same as Invoked with a binary that was built otherwise.
 func Invocation(path, dir string, settings map[string]string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
@@ -127,7 +123,7 @@ func Invocation(path, dir string, settings map[string]string, args ...string) *e
 	return cmd
 }
 
-// ExitCodeOf runs a command and returns its exit code.
+// ExitCodeOf runs a command and returns its exit code. It kills the command after a minute.
 func ExitCodeOf(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	if err := cmd.Start(); err != nil {
@@ -146,13 +142,14 @@ func ExitCodeOf(t *testing.T, cmd *exec.Cmd) int {
 	return exit.ExitCode()
 }
 
-// Command runs a command with the world's settings.
+// Command runs a command with the world's settings. It returns the exit code, standard output and
+// standard error.
 func (w *World) Command(args ...string) (code int, out, complaint string) {
 	w.Helper()
 	return w.CommandWith(nil, args...)
 }
 
-// CommandWith runs a command with the world's settings and what is changed of them.
+// CommandWith runs a command as Command does, with changed settings.
 func (w *World) CommandWith(changed map[string]string, args ...string) (code int, out, complaint string) {
 	w.Helper()
 	settings := maps.Clone(w.Env)
@@ -171,7 +168,7 @@ type Process struct {
 	Began      time.Time
 	Ended      chan error // holds the one result
 	over       chan struct{}
-	complaints *strings.Builder // standard error; to be read once it has ended
+	complaints *strings.Builder // standard error; read it after the end
 }
 
 // Spawn starts the service and waits until it listens.
@@ -182,8 +179,8 @@ func (w *World) Spawn() *Process {
 	return w.Launch(Invoked(w.T, w.Dir, settings), io.Discard)
 }
 
-// Launch starts a service and waits until it listens. It is killed at the end of the test, if it
-// has not ended.
+// Launch starts a service and waits until it listens. The end of the test kills it if it still
+// runs.
 func (w *World) Launch(cmd *exec.Cmd, logs io.Writer) *Process {
 	w.Helper()
 	p := &Process{
@@ -204,7 +201,7 @@ func (w *World) Launch(cmd *exec.Cmd, logs io.Writer) *Process {
 		p.Ended <- cmd.Wait()
 	}()
 	w.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has usually ended
+		_ = cmd.Process.Kill() // usually it has ended
 		<-p.over
 		if strings.Contains(p.complaints.String(), "DATA RACE") {
 			w.Errorf("in the service: %s", p.complaints)
@@ -222,7 +219,7 @@ func (w *World) Launch(cmd *exec.Cmd, logs io.Writer) *Process {
 	return p
 }
 
-// Stop ends the service in order, and returns what is wrong with its end.
+// Stop sends SIGTERM and returns an error unless the service exits with 0 within a minute.
 func (p *Process) Stop() error {
 	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -238,7 +235,7 @@ func (p *Process) Stop() error {
 	}
 }
 
-// Kill ends the service as a power cut of its process does.
+// Kill kills the service with SIGKILL and waits for its end.
 func (p *Process) Kill(t *testing.T) {
 	t.Helper()
 	if err := p.Cmd.Process.Kill(); err != nil {
@@ -247,9 +244,41 @@ func (p *Process) Kill(t *testing.T) {
 	<-p.Ended
 }
 
+// Loses waits until the service has exited because it lost its lock on the database.
+func (p *Process) Loses(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-p.Ended:
+		exit, ok := err.(*exec.ExitError)
+		if !ok || exit.ExitCode() != 1 ||
+			!strings.Contains(p.complaints.String(), "the lock on the database was lost") {
+			t.Errorf("the service ended with %v, %q; want exit code 1 and the reason", err, p.complaints)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("20 s after the lock was lost the service still runs")
+		_ = p.Cmd.Process.Kill()
+	}
+}
+
+// Terminated sends SIGTERM and fails the test unless the service exits with 0 within 10 s.
+func (w *World) Terminated(p *Process) {
+	w.Helper()
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		w.Fatal(err)
+	}
+	select {
+	case err := <-p.Ended:
+		if err != nil {
+			w.Errorf("after SIGTERM: %v; want exit code 0", err)
+		}
+	case <-time.After(10 * time.Second):
+		w.Fatal("10 s after SIGTERM the service still runs")
+	}
+}
+
 var listening = regexp.MustCompile(`msg=listening addr=(\S+) `)
 
-// addressIn passes on what a service prints, and finds the address at which it listens.
+// addressIn passes on the output of a service and finds the address at which it listens.
 type addressIn struct {
 	to    io.Writer
 	text  bytes.Buffer // until the address is found
@@ -257,6 +286,7 @@ type addressIn struct {
 	over  bool
 }
 
+// Write implements io.Writer.
 func (a *addressIn) Write(p []byte) (int, error) {
 	if !a.over {
 		a.text.Write(p)
@@ -268,51 +298,10 @@ func (a *addressIn) Write(p []byte) (int, error) {
 	return a.to.Write(p)
 }
 
-// Remember puts n devices with their links into the ledger, as an earlier run would have.
-func (w *World) Remember(n int) {
-	w.Helper()
-	l, err := ledger.Open(w.Context(), w.Env["DATABASE_URL"])
-	if err != nil {
-		w.Fatal(err)
-	}
-	err = l.Update(w.Context(), func(tx *ledger.Tx) error {
-		for i := range n {
-			uid := fmt.Sprintf("dev:%d", i)
-			err := errors.Join(
-				tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
-				tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
-				tx.SaveLink(
-					ledger.Link{
-						ID:        fmt.Sprintf("plink_%d", i),
-						DeviceUID: uid,
-						URL:       fmt.Sprintf("https://buy.example.com/%d", i),
-						Active:    true,
-						Plan: payment.Offer{
-							PriceID:  fixture.Warm,
-							Name:     "Warm wash",
-							Amount:   350,
-							Currency: "eur",
-						},
-					},
-				),
-			)
-			if err != nil {
-				return err
-			}
-		}
-		return errors.Join(
-			tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
-			tx.SetMeta("fleet_loaded", tx.Now),
-		)
-	})
-	if err := errors.Join(err, l.Close()); err != nil {
-		w.Fatal(err)
-	}
-}
-
 var resident = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB`)
 
-// ResidentMB is the most memory that a process has had; 0 where the system does not tell.
+// ResidentMB returns the peak resident memory of a process in MB, or 0 if the system does not
+// report it.
 func ResidentMB(t *testing.T, pid int) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if errors.Is(err, os.ErrNotExist) {

@@ -2,5 +2,5 @@
 
 package apptest
 
-// UnderRace: the race detector is on, and everything takes some ten times as long.
+// UnderRace reports whether the race detector is on. Everything then takes about ten times as long.
 const UnderRace = true

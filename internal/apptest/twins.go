@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/stripe/stripe-go/v82"
@@ -19,8 +20,8 @@ import (
 	"notepay/internal/stripeapi"
 )
 
-// Twin is a second installation on the same Stripe account and Notehub project, with a ledger of
-// its own.
+// Twin is a second installation on the same Stripe account and Notehub project, with its own
+// ledger.
 type Twin struct {
 	ledger *ledger.Ledger
 	server *app.App
@@ -28,7 +29,8 @@ type Twin struct {
 	Stop   func()
 }
 
-// Twin starts one, with an endpoint of its own at Stripe. It runs until the test ends, or stop.
+// Twin starts a second installation with its own webhook endpoint. It runs until the test ends, or
+// until Stop.
 func (f *Front) Twin() *Twin {
 	f.Helper()
 	l, err := ledger.Open(f.Context(), filepath.Join(f.TempDir(), "twin.db"))
@@ -36,11 +38,11 @@ func (f *Front) Twin() *Twin {
 		f.Fatal(err)
 	}
 	s := f.Settings
-	hub, api := HubOf(&s, sandbox.InProcess(f.Notehub)), StripeOf(&s, sandbox.InProcess(f.Stripe))
-	endpoint, err := api.Client.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
-		URL: stripe.String(
-			"http://twin.test/webhook/stripe",
-		), EnabledEvents: stripe.StringSlice(stripeapi.EventTypes())})
+	library := StripeOf(&s, sandbox.InProcess(f.Stripe)).Library()
+	endpoint, err := library.V1WebhookEndpoints.Create(f.Context(), &stripe.WebhookEndpointCreateParams{
+		URL:           stripe.String("http://twin.test/webhook/stripe"),
+		EnabledEvents: stripe.StringSlice(stripeapi.EventTypes()),
+	})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -49,8 +51,8 @@ func (f *Front) Twin() *Twin {
 	t.server, err = app.New(f.Context(), app.Config{
 		Settings: &s,
 		Ledger:   l,
-		Notehub:  hub,
-		Stripe:   api,
+		Notehub:  HubOf(&s, sandbox.InProcess(f.Notehub)),
+		Stripe:   StripeOf(&s, sandbox.InProcess(f.Stripe)),
 		Log:      slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Version:  fixture.TestVersion,
 	})
@@ -79,6 +81,7 @@ func (f *Front) Twin() *Twin {
 	return t
 }
 
+// Payment returns the twin's payment of a session.
 func (t *Twin) Payment(f *Front, session string) payment.Payment {
 	f.Helper()
 	p, err := t.ledger.Payment(f.Context(), session)
@@ -88,10 +91,26 @@ func (t *Twin) Payment(f *Front, session string) payment.Payment {
 	return p
 }
 
+// Health returns the body of the twin's /health.
 func (t *Twin) Health() string {
 	w := httptest.NewRecorder()
 	t.Routes.ServeHTTP(w, httptest.NewRequest("GET", "/health", nil))
 	return w.Body.String()
 }
 
+// TwinsText is in the health of an installation that has found another.
 const TwinsText = "Another installation works on the same Notehub project and Stripe account"
+
+// TellsOfTwins checks whether the health of both installations shows the problem. other may be nil.
+func (f *Front) TellsOfTwins(when string, other *Twin, want bool) {
+	f.Helper()
+	if health := f.Get("/health").Body.String(); strings.Contains(health, TwinsText) != want {
+		f.Errorf("%s the health is %s; want it to tell of another installation: %v", when, health, want)
+	}
+	if other == nil {
+		return
+	}
+	if health := other.Health(); strings.Contains(health, TwinsText) != want {
+		f.Errorf("%s the twin's health is %s; want it to tell of another installation: %v", when, health, want)
+	}
+}

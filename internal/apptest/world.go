@@ -1,10 +1,9 @@
 package apptest
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -16,10 +15,11 @@ import (
 	"notepay/internal/dsn"
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
+	"notepay/internal/payment"
 	"notepay/internal/sandbox"
 )
 
-// World is the sandbox around a service: Stripe, Notehub and what the service is told of them.
+// World is the sandbox around a service: Stripe, Notehub, and the service's settings.
 type World struct {
 	*testing.T
 	Stripe  *sandbox.Stripe
@@ -34,7 +34,8 @@ type World struct {
 	moved chan struct{} // closed and replaced whenever anything happened
 }
 
-// NewWorld has one device and one price. The ledger's invariants are checked when the test ends.
+// NewWorld returns a world with one device and one price. The ledger's invariants are checked when
+// the test ends.
 func NewWorld(t *testing.T) *World {
 	t.Helper()
 	w := &World{T: t, Dir: t.TempDir(), moved: make(chan struct{})}
@@ -65,19 +66,26 @@ func NewWorld(t *testing.T) *World {
 	w.Stripe.AddPrice(sandbox.Price{ID: fixture.Warm, Name: "Warm wash", Currency: "eur", Amount: 350, Active: true})
 	w.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3", LastActivity: time.Now()})
 	w.Env = map[string]string{
-		"STRIPE_SECRET_KEY": fixture.TestKey, "STRIPE_PRICE_ID": fixture.Warm, "STRIPE_WEBHOOK_SECRET": fixture.TestSecret, "NOTEHUB_CLIENT_ID": "client",
-		"NOTEHUB_CLIENT_SECRET": "secret-of-client", "NOTEHUB_PROJECT_UID": fixture.Project, "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
-		"DATABASE_URL": filepath.Join(
-			w.Dir,
-			"notepay.db",
-		), "OPERATOR_TOKEN": "operator-token-1234", "LOG_LEVEL": "debug", "STRIPE_API_URL": stripeServer.URL,
-		"NOTEHUB_API_URL": hubServer.URL, "NOTEHUB_AUTH_URL": hubServer.URL + "/oauth2/token",
+		"STRIPE_SECRET_KEY":     fixture.TestKey,
+		"STRIPE_PRICE_ID":       fixture.Warm,
+		"STRIPE_WEBHOOK_SECRET": fixture.TestSecret,
+		"STRIPE_API_URL":        stripeServer.URL,
+		"NOTEHUB_CLIENT_ID":     "client",
+		"NOTEHUB_CLIENT_SECRET": "secret-of-client",
+		"NOTEHUB_PROJECT_UID":   fixture.Project,
+		"NOTEHUB_API_URL":       hubServer.URL,
+		"NOTEHUB_AUTH_URL":      hubServer.URL + "/oauth2/token",
+		"LISTEN_ADDR":           "127.0.0.1:0",
+		"PUBLIC_URL":            "https://pay.example.com",
+		"DATABASE_URL":          filepath.Join(w.Dir, "notepay.db"),
+		"OPERATOR_TOKEN":        OperatorToken,
+		"LOG_LEVEL":             "debug",
 	}
-	t.Cleanup(w.checkLedger) // runs before the servers close and after the service has stopped
+	t.Cleanup(w.checkLedger) // runs after the service has stopped and before the servers close
 	return w
 }
 
-// Set changes settings for the services started from now on.
+// Set changes settings, given as names and values, for the services that start later.
 func (w *World) Set(pairs ...string) *World {
 	for i := 0; i < len(pairs); i += 2 {
 		w.Env[pairs[i]] = pairs[i+1]
@@ -85,6 +93,7 @@ func (w *World) Set(pairs ...string) *World {
 	return w
 }
 
+// Stir makes Until check its condition again.
 func (w *World) Stir() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,12 +101,12 @@ func (w *World) Stir() {
 	w.moved = make(chan struct{})
 }
 
-// Until waits for a condition, looking whenever a vendor was asked or the service has logged
-// something.
+// Until waits up to 60 s for a condition. It checks the condition whenever a vendor was called or
+// the service has logged something.
 func (w *World) Until(what string, condition func() bool) {
 	w.Helper()
 	deadline := time.After(60 * time.Second)
-	unannounced := time.NewTicker(200 * time.Millisecond) // Stripe's deliveries end without a word
+	unannounced := time.NewTicker(200 * time.Millisecond) // the end of a delivery by Stripe does not stir
 	defer unannounced.Stop()
 	for {
 		w.mu.Lock()
@@ -115,35 +124,6 @@ func (w *World) Until(what string, condition func() bool) {
 	}
 }
 
-// Service is a running notepay.
-type Service struct {
-	W    *World
-	Url  string
-	Logs *LockedBuffer
-	Stop func() error // SIGTERM, and what is wrong with its end
-}
-
-type LockedBuffer struct {
-	mu  sync.Mutex
-	b   bytes.Buffer
-	W   *World
-	Out io.Writer
-}
-
-func (l *LockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	l.b.Write(p)
-	l.mu.Unlock()
-	l.W.Stir()
-	return l.Out.Write(p)
-}
-
-func (l *LockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // Machine adds the host of a device.
 func (w *World) Machine(c sandbox.MachineConfig) *sandbox.Machine {
 	m := sandbox.NewMachine(w.Notehub, c)
@@ -151,7 +131,49 @@ func (w *World) Machine(c sandbox.MachineConfig) *sandbox.Machine {
 	return m
 }
 
-// Start runs the service and waits until it listens. It stops with the test, or when stop is
+// Remember stores n devices with their links in the ledger, as an earlier run would have.
+func (w *World) Remember(n int) {
+	w.Helper()
+	l, err := ledger.Open(w.Context(), w.Env["DATABASE_URL"])
+	if err != nil {
+		w.Fatal(err)
+	}
+	err = l.Update(w.Context(), func(tx *ledger.Tx) error {
+		for i := range n {
+			uid := fmt.Sprintf("dev:%d", i)
+			err := errors.Join(
+				tx.SaveVariables(ledger.Variables{Owner: uid, ReadAt: tx.Now}),
+				tx.SaveDevice(ledger.Device{UID: uid, Name: fmt.Sprintf("Washer %d", i)}),
+				tx.SaveLink(
+					ledger.Link{
+						ID:        fmt.Sprintf("plink_%d", i),
+						DeviceUID: uid,
+						URL:       fmt.Sprintf("https://buy.example.com/%d", i),
+						Active:    true,
+						Plan: payment.Offer{
+							PriceID:  fixture.Warm,
+							Name:     "Warm wash",
+							Amount:   350,
+							Currency: "eur",
+						},
+					},
+				),
+			)
+			if err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			tx.SaveVariables(ledger.Variables{Owner: "project", ReadAt: tx.Now}),
+			tx.SetMeta("fleet_loaded", tx.Now),
+		)
+	})
+	if err := errors.Join(err, l.Close()); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// Start runs the service and waits until it listens. It stops with the test, or when Stop is
 // called.
 func (w *World) Start() *Service {
 	w.Helper()
@@ -168,45 +190,21 @@ func (w *World) Start() *Service {
 	return s
 }
 
-// Selling waits until the device's link is known to the service, and returns it.
-func (s *Service) Selling(device string) (link string) {
-	s.W.Helper()
-	s.W.Until(device+" sells", func() bool {
-		status, header, _ := s.Get("/pay?device=" + device)
-		link = header.Get("Location")
-		return status == http.StatusTemporaryRedirect
-	})
-	return link
+// Stopped stops a service, which must exit with 0.
+func (w *World) Stopped(s *Service) {
+	w.Helper()
+	if err := s.Stop(); err != nil {
+		w.Errorf("stop: %v", err)
+	}
 }
 
-var NoRedirects = &http.Client{
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-}
-
-func (s *Service) Get(path string, header ...string) (int, http.Header, string) {
-	s.W.Helper()
-	return s.Do(http.MethodGet, path, "", header...)
-}
-
-func (s *Service) Do(method, path, body string, header ...string) (int, http.Header, string) {
-	s.W.Helper()
-	req, err := http.NewRequest(method, s.Url+path, strings.NewReader(body))
-	if err != nil {
-		s.W.Fatal(err)
+// All runs f n times at once and waits for all.
+func (w *World) All(n int, f func(int)) {
+	var wait sync.WaitGroup
+	for i := range n {
+		wait.Go(func() { f(i) })
 	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := NoRedirects.Do(req)
-	if err != nil {
-		s.W.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.W.Fatal(err)
-	}
-	return resp.StatusCode, resp.Header, string(text)
+	wait.Wait()
 }
 
 // Pay buys at a link.
@@ -219,31 +217,72 @@ func (w *World) Pay(link string, o sandbox.PayOptions) sandbox.Session {
 	return session
 }
 
-// Sent waits for n notes at a device and for their being written down.
+// PaidMeanwhile pays while nothing can be recorded, and then calls recover. Stripe repeats the
+// webhook until it is recorded.
+func (w *World) PaidMeanwhile(s *Service, link string, recover func()) {
+	w.Helper()
+	session := w.Pay(link, sandbox.PayOptions{NoWebhook: true})
+	event := ""
+	for _, e := range w.Stripe.Events() {
+		if e.ObjectID == session.ID {
+			event = e.ID
+		}
+	}
+	if status, err := w.Stripe.Send(event); err != nil || status != http.StatusServiceUnavailable {
+		w.Errorf("the webhook is answered %d, %v; want 503", status, err)
+	}
+	recover()
+	s.Selling(fixture.Washer)
+	if status, err := w.Stripe.Send(event); err != nil || status != http.StatusOK {
+		w.Errorf("the repeated webhook is answered %d, %v; want 200", status, err)
+	}
+	s.Payment(session.ID, "sent", Has(`"machine":"sent"`))
+}
+
+// Resend sends the events of a type about an object again, until the service answers 200.
+func (w *World) Resend(object, kind string) {
+	for _, e := range w.Stripe.Events() {
+		if e.ObjectID == object && e.Type == kind {
+			// a service that has just started may answer 503
+			w.Until("the repeated event is accepted", func() bool {
+				status, err := w.Stripe.Send(e.ID)
+				return err == nil && status == http.StatusOK
+			})
+		}
+	}
+}
+
+// Sent waits until a device has n notes, and returns them.
 func (w *World) Sent(device string, n int) []sandbox.Note {
 	w.Helper()
 	w.Until(fmt.Sprintf("%d notes at %s", n, device), func() bool { return len(w.Notehub.Notes(device)) >= n })
 	return w.Notehub.Notes(device)
 }
 
-// Payment reads a session's payment by the operator's API, when it satisfies a condition.
-func (s *Service) Payment(session, what string, condition func(string) bool) string {
-	s.W.Helper()
-	var text string
-	s.W.Until("payment of "+session+": "+what, func() bool {
-		var status int
-		status, _, text = s.Get("/api/payments/"+session, "Authorization", "Bearer operator-token-1234")
-		return status == http.StatusOK && condition(text)
-	})
-	return text
+// Clocks sets both vendors' clocks ahead of the host's.
+func (w *World) Clocks(ahead time.Duration) {
+	w.Stripe.SetClock(ahead)
+	w.Notehub.SetClock(ahead)
 }
 
-func Has(part string) func(string) bool {
-	return func(s string) bool { return strings.Contains(s, part) }
+// ActiveLinks compares Stripe's active links with the wanted ones, a price by device.
+func (w *World) ActiveLinks(want map[string]string) {
+	w.Helper()
+	got := map[string]string{}
+	for _, l := range w.Stripe.Links() {
+		if l.Active {
+			if _, twice := got[l.DeviceUID]; twice {
+				w.Errorf("%s has two active links", l.DeviceUID)
+			}
+			got[l.DeviceUID] = l.PriceID
+		}
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		w.Errorf("active links %v; want %v", got, want)
+	}
 }
 
-// checkLedger holds the ledger against the vendors, after the service has stopped: whatever the
-// test did, this is true.
+// checkLedger checks the invariants after the service has stopped, whatever the test did.
 func (w *World) checkLedger() {
 	if dsn.IsPostgres(w.Env["DATABASE_URL"]) {
 		return
@@ -258,4 +297,9 @@ func (w *World) checkLedger() {
 	for _, problem := range checkInvariantsAfter(ctx, w.Rewinds, l, w.Stripe, w.Notehub, w.Machines...) {
 		w.Errorf("invariant broken: %s", problem)
 	}
+}
+
+// Has returns a condition for Payment: the text contains part.
+func Has(part string) func(string) bool {
+	return func(s string) bool { return strings.Contains(s, part) }
 }

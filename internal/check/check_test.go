@@ -105,7 +105,7 @@ func (c *checked) settings() *config.Settings {
 // endpoints returns a client with every permission.
 func (c *checked) endpoints() *stripe.Client {
 	c.Helper()
-	return apptest.StripeOf(c.settings(), nil).Client
+	return apptest.StripeOf(c.settings(), nil).Library()
 }
 
 func (c *checked) register(url, version string, events ...string) {

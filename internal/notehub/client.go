@@ -13,118 +13,93 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 
-	"notepay/internal/payment"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
 )
 
-// Config is what a client of Notehub needs.
+// Config is what a Client needs.
 type Config struct {
 	APIURL  string
-	AuthURL string // where tokens are issued
 	Project string // app:...
 	Fleet   string // sell only on this fleet's devices; "" for all
-	// Token is a personal access token. If it is "", ClientID and ClientSecret are those of an
-	// OAuth client.
-	Token                  string
-	ClientID, ClientSecret string
-	PerMinute              uint   // requests that Notehub allows in any minute; 0 for no limit of our own
-	Version                string // of notepay, for the user agent
-	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size
-	// of the replies.
+	// Token is a personal access token. If it is "", FetchToken gets access tokens.
+	Token string
+	// FetchToken gets a new access token, as the method Token of an oauth2 configuration does. Its
+	// context carries the HTTP client to use, under the key oauth2.HTTPClient.
+	FetchToken func(context.Context) (*oauth2.Token, error)
+	// Transport carries the calls. It should bound the replies, as upstream.NewTransport does.
 	Transport http.RoundTripper
+	Timeout   time.Duration // of one call, including a new token and a second attempt
+	PerMinute uint          // requests that Notehub allows in any minute; 0 for no limit of our own
+	UserAgent string
 }
 
-// Client is everything that knows Blues Notehub. Each method makes one attempt (a 401 alone brings
-// one new token and one more) and returns nil or a *upstream.Error. The source of each fact is
-// Notehub's published API description, unless a comment says else.
+// Client calls Blues Notehub. Each method makes one attempt and returns nil or a *upstream.Error.
+// Only status 401 causes a second attempt, with a new token. A Client is safe for concurrent use
+// once its exported fields are set.
 type Client struct {
-	config  Config // for copies
-	base    string // of the project: .../v1/projects/{project}
-	fleet   string // sell only on this fleet's devices; "" for all
-	Http    *http.Client
-	token   tokens
 	Limiter *upstream.Limiter
-	Odd     *OddRecords // where records that cannot be read are named; nil: nowhere
+	Odd     *OddRecords          // where records that cannot be decoded are reported; nil: nowhere
+	Counted func(outcome string) // counts the confirmations that are not applied; nil: nothing does
 
-	Counted func(outcome string) // told of answers that are not applied; nil: nobody
+	config Config
+	base   string // URL of the project: .../v1/projects/{project}
+	http   *http.Client
+	token  tokens
 
-	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as they were read last
-
-	Spelled uid.Spellings
+	lastFleets atomic.Pointer[map[string]map[string]string] // variables by fleet, as last read
+	spellings  uid.Spellings
 }
-
-// devicePath is a device's path below the project.
-func (n *Client) devicePath(key string) string {
-	return "/devices/" + url.PathEscape(n.Spelled.Of(key))
-}
-
-const (
-	PaymentFile = "payment.qi"
-
-	// Why an answer is not applied to any payment, beside what the bridge says.
-	IgnoredNoCredit  = "no_credit"
-	ignoredMalformed = "malformed"
-	IgnoredProject   = "other_project"
-
-	// devicesPerPage: 50 is Notehub's default and 10,000 its limit; this is one call for most
-	// projects, at about 1 MB.
-	DevicesPerPage = 1000
-	// EventsPerPage is Notehub's default. It documents no limit, so nothing larger is tried.
-	EventsPerPage = 50
-	// hubMaxReply bounds a reply in bytes; a page of devices is the largest.
-	hubMaxReply = 8 << 20
-
-	oddDevices = "Notehub's devices" // the source of odd records, for the operator
-)
 
 // New returns a client of Notehub.
 func New(c Config) *Client {
-	if c.Transport == nil {
-		c.Transport = new(upstream.Replies).Over(upstream.NewTransport(), hubMaxReply)
-	}
-	pace := upstream.NewWindow(int(min(c.PerMinute, math.MaxInt32)))
 	n := &Client{
-		config: c,
-		base:   c.APIURL + "/v1/projects/" + url.PathEscape(c.Project),
-		fleet:  c.Fleet,
-		Http: &http.Client{
-			Transport:     c.Transport,
+		Limiter: upstream.NewWindow(int(min(c.PerMinute, math.MaxInt32))),
+		config:  c,
+		base:    c.APIURL + "/v1/projects/" + url.PathEscape(c.Project),
+		http: &http.Client{
+			Transport: c.Transport,
+			// The request and its token are for this host alone.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		Limiter: pace,
 	}
 	if c.Token != "" {
 		n.token.fixed = c.Token
 		return n
 	}
-	client := clientcredentials.Config{
-		ClientID:     c.ClientID,
-		ClientSecret: c.ClientSecret,
-		TokenURL:     c.AuthURL,
-		AuthStyle:    oauth2.AuthStyleInParams, // Notehub documents no HTTP Basic; guessing would cost a failed call
-	}
 	n.token.fetching = make(chan struct{}, 1)
 	n.token.fetch = func(ctx context.Context) (*oauth2.Token, error) {
-		return client.Token(context.WithValue(ctx, oauth2.HTTPClient, n.Http))
+		return c.FetchToken(context.WithValue(ctx, oauth2.HTTPClient, n.http))
 	}
 	return n
 }
 
-// WithLimiter returns a client with the same settings and transport, but with a token of its own,
-// whose calls keep to pace.
-func (n *Client) WithLimiter(pace *upstream.Limiter) *Client {
+// Observe wraps the transport, to count or watch the calls. It must not be called during a call.
+func (n *Client) Observe(wrap func(http.RoundTripper) http.RoundTripper) {
+	n.http.Transport = wrap(n.http.Transport)
+}
+
+// WithLimiter returns a client with the same settings and the present transport, whose calls wait
+// for l. It signs in with a token of its own.
+func (n *Client) WithLimiter(l *upstream.Limiter) *Client {
 	c := n.config
-	c.Transport = n.Http.Transport
+	c.Transport = n.http.Transport
 	other := New(c)
-	other.Limiter = pace
+	other.Limiter = l
 	return other
 }
 
-// SignIn gets a token, where there is not one already. That a personal access token is good only
-// shows when it is used.
+// Learn records how Notehub spells a device's UID, for the paths of later calls.
+func (n *Client) Learn(uid, spelled string) { n.spellings.Learn(uid, spelled) }
+
+// devicePath returns a device's path below the project.
+func (n *Client) devicePath(key string) string {
+	return "/devices/" + url.PathEscape(n.spellings.Of(key))
+}
+
+// SignIn gets a token if the client has none. It cannot tell whether a personal access token is
+// valid, which only the first call shows.
 func (n *Client) SignIn(ctx context.Context) error {
 	slot, err := n.Limiter.Slot(ctx)
 	if err != nil {
@@ -135,26 +110,23 @@ func (n *Client) SignIn(ctx context.Context) error {
 	return err
 }
 
-// Read reads what nobody but the checks asks for: a path below the project and its query, decoded
-// into what it points to.
+// Read reads a path below the project, with a query, and decodes the reply into what into points
+// to. It is for the checks, which read more than notepay does.
 func (n *Client) Read(ctx context.Context, path, query string, into any) error {
-	return n.read(
-		ctx,
-		call{path: path, query: query, decode: func(text []byte) error { return json.Unmarshal(text, into) }},
-	)
+	decode := func(text []byte) error { return json.Unmarshal(text, into) }
+	return n.read(ctx, call{path: path, query: query, decode: decode})
 }
 
 // call is one request below the project.
 type call struct {
 	method, path, query string
 	body                []byte
-	device              string // whom the call is about, for a refusal to name
-	// reads the reply of a GET; nil: the call changes something, and its reply says no more than
-	// yes
+	device              string // the device that the call is about, which Notehub may reject
+	// decode decodes the reply. If it is nil, the reply only has to acknowledge the change.
 	decode func([]byte) error
 }
 
-// read makes a call that no claim has taken a slot for: it waits for one.
+// read makes a GET call. It waits for a slot.
 func (n *Client) read(ctx context.Context, c call) error {
 	c.method = http.MethodGet
 	slot, err := n.Limiter.Slot(ctx)
@@ -169,9 +141,11 @@ func (n *Client) call(ctx context.Context, c call) error {
 	return n.callWith(ctx, c, n.Limiter.Taken())
 }
 
+// callWith makes a call, with a second attempt after status 401, and reports the outcome to the
+// limiter.
 func (n *Client) callWith(ctx context.Context, c call, slot *upstream.Slot) error {
 	defer slot.Close()
-	ctx, cancel := context.WithTimeout(ctx, payment.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, n.config.Timeout)
 	defer cancel()
 	err := n.attempt(ctx, c, slot)
 	for tries := 1; ; tries++ {
@@ -184,13 +158,14 @@ func (n *Client) callWith(ctx context.Context, c call, slot *upstream.Slot) erro
 			err = n.attempt(ctx, c, slot)
 			continue
 		}
-		n.Limiter.Hold(time.Now().Add(hold)) // for all calls: they would be rejected like this one
+		n.Limiter.Hold(time.Now().Add(hold)) // Notehub would reject every other call, too
 		err = n.token.notAccepted()
 	}
 	n.Limiter.Observe(time.Now(), err)
 	return err
 }
 
+// attempt makes one request. The error of status 401 is a *rejectedToken.
 func (n *Client) attempt(ctx context.Context, c call, slot *upstream.Slot) error {
 	token, err := n.token.get(ctx, slot)
 	if err != nil {
@@ -205,15 +180,15 @@ func (n *Client) attempt(ctx context.Context, c call, slot *upstream.Slot) error
 		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("User-Agent", "notepay/"+n.config.Version)
+	req.Header.Set("User-Agent", n.config.UserAgent)
 	if c.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if err := slot.Use(ctx); err != nil {
 		return err
 	}
-	defer slot.Ended() // when its body is read: only then is it known that Notehub has counted it
-	resp, err := n.Http.Do(req)
+	defer slot.Ended() // after the body was read, when Notehub has certainly counted the request
+	resp, err := n.http.Do(req)
 	if err != nil {
 		return upstream.TransportError(err)
 	}
@@ -222,8 +197,8 @@ func (n *Client) attempt(ctx context.Context, c call, slot *upstream.Slot) error
 		n.token.accept(token)
 	}
 	unexpected := upstream.Retryable
-	if c.decode == nil { // a yes that is none may be anybody's: the note may have been taken or not
-		c.decode, unexpected = CheckAcknowledged, upstream.Unknown
+	if c.decode == nil { // an unexpected reply may be a proxy's, so Notehub may have taken the note or not
+		c.decode, unexpected = checkAcknowledged, upstream.Unknown
 	}
 	var reply bytes.Buffer // which grows with less waste than io.ReadAll
 	_, readErr := reply.ReadFrom(resp.Body)

@@ -19,13 +19,21 @@ import (
 	"notepay/internal/upstream"
 )
 
-func FuzzNotehubAnswer(f *testing.F) {
+func FuzzClient(f *testing.F) {
 	for _, body := range []string{
-		`{}`, `{"devices":[{"uid":"dev:1","fleet_uids":["fleet:1"],"last_activity":"2026-11-21T02:00:00Z"}],"has_more":false}`, `{"devices":[{"uid":"dev:1"}],"has_more":true}`,
-		`{"devices":null,"has_more":true}`, `{"notes":{"1:435":{"body":{"credit_id":"cr_1"},"time":1}},"total":1}`, `{"notes":{"1:1":{"body":"secret"}}}`, `{"notes":[]}`,
-		`{"err":"{device-noexist}","code":404}`, `{"err":"{notefile-noexist}","code":404}`, `{"err":"a maximum of 100 notes may be pending for device (currently 100)"}`, fixture.ProxyPage, ``, `null`, "\xff\xfe",
-		`{"err":"{note-noexist}","code":404}`, `{"events":[{"event":"e1"},{"event":"e2","file":"payment_ack.qo"},7],"next_cursor":"","has_more":true}`,
-		`{"uid":"` + fixture.Washer + `","last_activity":null}`, `{"uid":"` + fixture.Washer + `","last_activity":"0000-00-00"}`,
+		`{}`,
+		`{"devices":[{"uid":"dev:1","fleet_uids":["fleet:1"],"last_activity":"2026-11-21T02:00:00Z"}],` +
+			`"has_more":false}`,
+		`{"devices":[{"uid":"dev:1"}],"has_more":true}`,
+		`{"devices":null,"has_more":true}`, `{"notes":{"1:435":{"body":{"credit_id":"cr_1"},"time":1}},"total":1}`,
+		`{"notes":{"1:1":{"body":"secret"}}}`, `{"notes":[]}`,
+		`{"err":"{device-noexist}","code":404}`, `{"err":"{notefile-noexist}","code":404}`,
+		`{"err":"a maximum of 100 notes may be pending for device (currently 100)"}`, fixture.ProxyPage, ``, `null`,
+		"\xff\xfe",
+		`{"err":"{note-noexist}","code":404}`,
+		`{"events":[{"event":"e1"},{"event":"e2","file":"payment_ack.qo"},7],"next_cursor":"","has_more":true}`,
+		`{"uid":"` + fixture.Washer + `","last_activity":null}`,
+		`{"uid":"` + fixture.Washer + `","last_activity":"0000-00-00"}`,
 	} {
 		for _, status := range []int{200, 204, 302, 400, 401, 403, 404, 408, 413, 429, 500, 503} {
 			f.Add(status, []byte(body), "7")
@@ -33,16 +41,16 @@ func FuzzNotehubAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte, after string) {
 		if status < 200 || status > 599 || strings.ContainsAny(after, "\r\n\x00") {
-			return // no server can say so
+			return // no server can send this
 		}
 		answers := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", after)
 			w.WriteHeader(status)
 			_, _ = w.Write(body)
 		})
-		client := func() *Client { // one each, for a 429 would hold the next call
-			n := New(hubSettings("http://notehub.test"))
-			n.Http.Transport = sandbox.InProcess(answers)
+		client := func() *Client { // one each, because a 429 would hold the next call
+			n := New(testConfig("http://notehub.test"))
+			n.http.Transport = sandbox.InProcess(answers)
 			return n
 		}
 		check := func(name string, err error) {
@@ -94,19 +102,25 @@ func FuzzNotehubAnswer(f *testing.F) {
 }
 
 func FuzzDecodeConfirmation(f *testing.F) {
-	const answer = `{"event":"e1","file":"payment_ack.qo","device":"dev:1","app":"app:1","received":1700000001.5,"body":{"credit_id":"cr_7k3m7q2xh4abcdef","state":"failed","code":"E-DOOR"}}`
+	const answer = `{"event":"e1","file":"payment_ack.qo","device":"dev:1","app":"app:1","received":1700000001.5,` +
+		`"body":{"credit_id":"cr_7k3m7q2xh4abcdef","state":"failed","code":"E-DOOR"}}`
 	for _, body := range []string{
-		answer, `{}`, `[]`, `null`, `"`, `{"file":"payment_ack.qo"}`, `{"event":7}`, strings.Repeat(`{"body":`, 100), "\xff\x00",
-		strings.Replace(answer, "payment_ack.qo", "_health.qo", 1), strings.Replace(answer, "1700000001.5", "-1e300", 1), strings.Replace(answer, "1700000001.5", "1e11", 1),
-		strings.Replace(answer, `"E-DOOR"`, `{"a":[1,"\u0000"]}`, 1), strings.Replace(answer, "E-DOOR", strings.Repeat("\u00fc", 100), 1), strings.Replace(answer, "E-DOOR", "\u2028\ufffd\u202e", 1),
-		strings.Replace(answer, "dev:1", "DEV:\u212a", 1), strings.Replace(answer, "cr_", "CR_", 1), strings.Replace(answer, `"e1"`, `"e\u0000"`, 1),
+		answer, `{}`, `[]`, `null`, `"`, `{"file":"payment_ack.qo"}`, `{"event":7}`, strings.Repeat(`{"body":`, 100),
+		"\xff\x00",
+		strings.Replace(answer, "payment_ack.qo", "_health.qo", 1),
+		strings.Replace(answer, "1700000001.5", "-1e300", 1), strings.Replace(answer, "1700000001.5", "1e11", 1),
+		strings.Replace(answer, `"E-DOOR"`, `{"a":[1,"\u0000"]}`, 1),
+		strings.Replace(answer, "E-DOOR", strings.Repeat("\u00fc", 100), 1),
+		strings.Replace(answer, "E-DOOR", "\u2028\ufffd\u202e", 1),
+		strings.Replace(answer, "dev:1", "DEV:\u212a", 1), strings.Replace(answer, "cr_", "CR_", 1),
+		strings.Replace(answer, `"e1"`, `"e\u0000"`, 1),
 	} {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		c, _, err := DecodeConfirmation(body, uid.Parse)
 		if err != nil {
-			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, ErrMalformed) {
+			if c != (payment.Confirmation{}) || !json.Valid(body) && !errors.Is(err, errMalformed) {
 				t.Errorf("%+v, %v of %q; want nothing, and malformed for what is no JSON", c, err, body)
 			}
 			return

@@ -1,10 +1,13 @@
 package notehub
 
 import (
-	"cmp"
-	"context"
-	"maps"
-	"slices"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,315 +18,289 @@ import (
 	"notepay/internal/upstream"
 )
 
-func TestPendingNotesSayWhatTheyAre(t *testing.T) {
+func TestPostNoteSendsTheNote(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
-		fixture.Meant(
-			t,
-			"credit",
-			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "completed", CreditID: "cr_1"}),
-			upstream.OK,
-		)
-		fixture.Meant(
-			t,
-			"its end",
-			h.client.PostNote(t.Context(), fixture.Washer, payment.Note{PaymentStatus: "refunded", CreditID: "cr_1"}),
-			upstream.OK,
-		)
-		got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
-		fixture.Meant(t, "pending", err, upstream.OK)
-		var want []payment.PendingNote
-		for _, note := range h.Pending(fixture.Washer, PaymentFile) {
-			want = append(
-				want,
-				payment.PendingNote{ID: note.ID, CreditID: "cr_1", PaymentStatus: note.Body["payment_status"].(string)},
-			)
+		note := payment.Note{
+			PaymentStatus: "completed",
+			Timestamp:     1640995200,
+			SessionID:     "cs_test_1",
+			CreditID:      "cr_1",
+			Expires:       1640995800,
+			Duration:      3600,
+			DelayedStart:  300,
 		}
-		byStatus := func(a, b payment.PendingNote) int { return cmp.Compare(a.PaymentStatus, b.PaymentStatus) }
-		if slices.SortFunc(got, byStatus); !slices.Equal(got, want) {
-			t.Errorf("%+v; want %+v", got, want)
+		fixture.Meant(t, "note", h.client.PostNote(t.Context(), fixture.Washer, note), upstream.OK)
+		seen := h.Requests(fixture.PostNote)[0]
+		want := `{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_test_1",` +
+			`"credit_id":"cr_1","expires":1640995800,"duration_s":3600,"delayed_start_s":300}}`
+		if got := string(seen.Body); got != want {
+			t.Errorf("body %s; want %s", got, want)
+		}
+		if !strings.HasSuffix(seen.Path, "/devices/"+fixture.Washer+"/notes/payment.qi") ||
+			!strings.HasPrefix(seen.Header.Get("User-Agent"), "notepay/") {
+			t.Errorf("posted to %s as %q", seen.Path, seen.Header.Get("User-Agent"))
 		}
 	})
 }
 
-func TestAStrangeNoteDoesNotHideOurs(t *testing.T) {
+func TestPostNoteClassifiesReplies(t *testing.T) {
 	t.Parallel()
-	for _, strange := range []string{`"hello"`, `[]`, `null`, `{"credit_id":7}`, `{"alg":"secp384r1-aes256cbc"}`, `{"timestamp":"noon"}`} {
-		synctest.Test(t, func(t *testing.T) {
-			h := newTestHub(t, nil)
-			h.Next(
-				fixture.HubNotes,
-				sandbox.Outcome{
-					Status: 200,
-					Body:   `{"notes":{"1:1":{"body":` + strange + `},"1:2":{"body":{"credit_id":"cr_2","payment_status":"completed"}},"1:3":{}}}`,
-				},
-			)
-			got, err := h.client.PendingNotes(t.Context(), fixture.Washer)
-			fixture.Meant(t, strange, err, upstream.OK)
-			ours := payment.PendingNote{ID: "1:2", CreditID: "cr_2", PaymentStatus: "completed"}
-			if len(got) != 3 || !slices.Contains(got, ours) {
-				t.Errorf("%s: %+v; want three notes, one of them %+v", strange, got, ours)
-			}
-		})
+	const full = "a maximum of 100 notes may be pending for device (currently 100)"
+	after := func(value string) sandbox.Outcome {
+		return sandbox.Outcome{Status: 429, Header: http.Header{"Retry-After": {value}}}
 	}
-}
-
-func TestANoteIsRecalled(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, nil)
-		fixture.Meant(t, "first", h.post(), upstream.OK)
-		fixture.Meant(t, "second", h.post(), upstream.OK)
-		pending := h.Pending(fixture.Washer, PaymentFile)
-		fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, pending[0].ID), upstream.OK)
-		if left := h.Pending(fixture.Washer, PaymentFile); len(left) != 1 || left[0].ID != pending[1].ID {
-			t.Errorf("%+v are left; want the second", left)
-		}
-		fixture.Meant(t, "again", h.client.DeleteNote(t.Context(), fixture.Washer, pending[0].ID), upstream.Rejected)
-		h.Fetch(fixture.Washer, PaymentFile)
-		fixture.Meant(
-			t,
-			"after the fetch",
-			h.client.DeleteNote(t.Context(), fixture.Washer, pending[1].ID),
-			upstream.Rejected,
-		)
-		fixture.Meant(
-			t,
-			"of an unknown device",
-			h.client.DeleteNote(t.Context(), "dev:1", "1:1"),
-			upstream.Misconfigured,
-		)
-	})
-}
-
-// What Notehub says to a recall that came too late is not known (U15). Where it says 200, nobody
-// can tell.
-func TestARecallThatCameTooLate(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		name        string
-		goneDeleted bool
-		too         func(h *testHub) // how the Notecard comes first
-		want        upstream.Outcome
-	}{
-		{"it was fetched, and Notehub says that there is none", false, func(h *testHub) { h.Fetch(fixture.Washer, PaymentFile) }, upstream.Rejected},
-		{"it was fetched, and Notehub says 200", true, func(h *testHub) { h.Fetch(fixture.Washer, PaymentFile) }, upstream.OK},
-		{"it is being fetched, and Notehub says that there is none", false, func(h *testHub) { h.RaceNextDelete(fixture.Washer, false) }, upstream.Rejected},
-		{"it is being fetched, and Notehub says 200", false, func(h *testHub) { h.RaceNextDelete(fixture.Washer, true) }, upstream.OK},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(
-					t,
-					func(_ *Config, c *sandbox.NotehubConfig) { c.Unknown.GoneDeleted = row.goneDeleted },
-				)
-				fixture.Meant(t, "note", h.post(), upstream.OK)
-				id := h.Pending(fixture.Washer, PaymentFile)[0].ID
-				row.too(h)
-				fixture.Meant(t, "recall", h.client.DeleteNote(t.Context(), fixture.Washer, id), row.want)
-				if note := h.Notes(fixture.Washer)[0]; !note.Fetched {
-					t.Errorf("%+v; want it fetched", note)
-				}
-			})
-		})
-	}
-}
-
-func TestWhatAnAnswerToARecallMeans(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
+	rows := []struct {
 		name   string
 		answer sandbox.Outcome
 		want   upstream.Outcome
+		wait   time.Duration
 	}{
-		{"200", sandbox.Outcome{Applied: true, Status: 200}, upstream.OK},
-		{"204", sandbox.Outcome{Applied: true, Status: 204}, upstream.OK},
-		{"404 that names the note", fixture.Saying(404, "note 1:1 {note-noexist}"), upstream.Rejected},
-		{"404 that names the queue", fixture.Saying(404, "{notefile-noexist}"), upstream.Rejected},
-		{"404 that names the queue in other words", fixture.Saying(404, "{file-noexist}"), upstream.Rejected},
-		{"400 that names the note", fixture.Saying(400, "{note-noexist}"), upstream.Rejected},
-		{"410 that names the note", fixture.Saying(410, "{note-noexist}"), upstream.Rejected},
-		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Misconfigured},
-		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: fixture.ProxyPage}, upstream.Misconfigured},
-		{"a proxy's page that quotes the token", sandbox.Outcome{Status: 404, Body: "<p>{note-noexist}</p>"}, upstream.Misconfigured},
-		{"404 that names the device", fixture.Saying(404, "{device-noexist}"), upstream.Misconfigured},
-		{"403 because the device is disabled", fixture.Saying(403, "{device-disabled}"), upstream.Misconfigured},
-		{"404 that names the project", fixture.Saying(404, "{app-noexist}"), upstream.Misconfigured},
-		{"400 by which Notehub refuses the call", fixture.Saying(400, "bad note id"), upstream.Misconfigured},
-		{"403", fixture.Saying(403, "{access-denied}"), upstream.Misconfigured},
-		{"405", sandbox.Outcome{Status: 405}, upstream.Misconfigured},
-		{"429", sandbox.Outcome{Status: 429}, upstream.RateLimited},
-		{"429 that names the note", fixture.Saying(429, "{note-noexist}"), upstream.RateLimited},
-		{"500 that names the note", fixture.Saying(500, "{note-noexist}"), upstream.Unknown},
-		{"503", sandbox.Outcome{Status: 503}, upstream.Unknown},
-		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown},
-		{"cut without the effect", sandbox.Outcome{}, upstream.Unknown},
-		{"too slow", sandbox.Outcome{Applied: true, Status: 200, Delay: time.Hour}, upstream.Unknown},
-	} {
+		{"200 is a yes", sandbox.Outcome{Applied: true, Status: 200}, upstream.OK, 0},
+		{"201 is a yes", sandbox.Outcome{Applied: true, Status: 201}, upstream.OK, 0},
+		{"202 is a yes", sandbox.Outcome{Applied: true, Status: 202}, upstream.OK, 0},
+		{"429 with seconds", after("7"), upstream.RateLimited, 7 * time.Second},
+		{"429 with a date", after("Sat, 01 Jan 2000 00:01:30 GMT"), upstream.RateLimited, 90 * time.Second},
+		{"429 with a date that is over", after("Fri, 31 Dec 1999 00:00:00 GMT"), upstream.RateLimited, 0},
+		{"429 that does not say how long", sandbox.Outcome{Status: 429}, upstream.RateLimited, 0},
+		{"429 with words", after("soon"), upstream.RateLimited, 0},
+		{"429 with less than nothing", after("-5"), upstream.RateLimited, 0},
+		{"429 with more than a day", after("4000000000"), upstream.RateLimited, 24 * time.Hour},
+		{"429 with more than a number holds", after("99999999999999999999"), upstream.RateLimited, 0},
+		{"429 of a proxy", sandbox.Outcome{Status: 429, Body: fixture.ProxyPage}, upstream.RateLimited, 0},
+		{
+			"403 because the account is suspended",
+			fixture.Saying(403, "this billing account is suspended"),
+			upstream.Misconfigured,
+			0,
+		},
+		{"403 without a word", sandbox.Outcome{Status: 403}, upstream.Misconfigured, 0},
+		{"404 that names the device", fixture.Saying(404, "device dev:1 {device-noexist}"), upstream.Rejected, 0},
+		{"403 that names the device", fixture.Saying(403, "{device-none}"), upstream.Rejected, 0},
+		{"403 because the device is disabled", fixture.Saying(403, "{device-disabled}"), upstream.Rejected, 0},
+		{"400 that names the device", fixture.Saying(400, "{device-id-invalid}"), upstream.Rejected, 0},
+		{"404 without a word", sandbox.Outcome{Status: 404}, upstream.Misconfigured, 0},
+		{"404 of a proxy", sandbox.Outcome{Status: 404, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
+		{"404 that names the project", fixture.Saying(404, "{app-noexist}"), upstream.Misconfigured, 0},
+		{
+			"a proxy's page that quotes a device's token",
+			sandbox.Outcome{Status: 404, Body: "<p>{device-noexist}</p>"},
+			upstream.Misconfigured,
+			0,
+		},
+		{
+			"400 by which Notehub refuses the note",
+			fixture.Saying(400, "note body is not an object"),
+			upstream.Rejected,
+			0,
+		},
+		{"413 by which Notehub refuses the note", fixture.Saying(413, "{too-big}"), upstream.Rejected, 0},
+		{"400 of a proxy", sandbox.Outcome{Status: 400, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
+		{"413 of a proxy", sandbox.Outcome{Status: 413, Body: fixture.ProxyPage}, upstream.Misconfigured, 0},
+		{"405", sandbox.Outcome{Status: 405}, upstream.Misconfigured, 0},
+		{"409", sandbox.Outcome{Status: 409}, upstream.Misconfigured, 0},
+		{
+			"302 is not followed",
+			sandbox.Outcome{Status: 302, Header: http.Header{"Location": {"http://elsewhere.test/"}}},
+			upstream.Misconfigured,
+			0,
+		},
+		{"304", sandbox.Outcome{Status: 304}, upstream.Misconfigured, 0},
+		{"a full queue under 400", fixture.Saying(400, full), upstream.Retryable, 0},
+		{"a full queue under 403", fixture.Saying(403, full), upstream.Retryable, 0},
+		{"a full queue under 409", fixture.Saying(409, full), upstream.Retryable, 0},
+		{"a full queue under 429", fixture.Saying(429, full), upstream.Retryable, 0},
+		{"a full queue under 500", fixture.Saying(500, full), upstream.Retryable, 0},
+		{"408", sandbox.Outcome{Status: 408}, upstream.Unknown, 0},
+		{"500 after the effect", sandbox.Outcome{Applied: true, Status: 500}, upstream.Unknown, 0},
+		{"500 without the effect", sandbox.Outcome{Status: 500}, upstream.Unknown, 0},
+		{"502", sandbox.Outcome{Status: 502, Body: fixture.ProxyPage}, upstream.Unknown, 0},
+		{
+			"503 that says how long",
+			sandbox.Outcome{Status: 503, Header: http.Header{"Retry-After": {"30"}}},
+			upstream.Unknown,
+			30 * time.Second,
+		},
+		{"504", sandbox.Outcome{Status: 504}, upstream.Unknown, 0},
+		{"500 that names the device", fixture.Saying(500, "{device-noexist}"), upstream.Unknown, 0},
+		{"cut after the effect", sandbox.Outcome{Applied: true}, upstream.Unknown, 0},
+		{"cut without the effect", sandbox.Outcome{}, upstream.Unknown, 0},
+	}
+	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, nil)
-				fixture.Meant(t, "note", h.post(), upstream.OK)
-				h.Next(fixture.HubDelete, row.answer)
-				fixture.Meant(
-					t,
-					"recall",
-					h.client.DeleteNote(t.Context(), fixture.Washer, h.Pending(fixture.Washer, PaymentFile)[0].ID),
-					row.want,
-				)
-				if n := h.Count(fixture.HubDelete); n != 1 {
+				h.Next(fixture.PostNote, row.answer)
+				err := h.post()
+				fixture.Meant(t, "note", err, row.want)
+				if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter != row.wait {
+					t.Errorf("to wait %v; want %v", e.RetryAfter, row.wait)
+				}
+				if n := h.Count(fixture.PostNote); n != 1 {
 					t.Errorf("%d attempts; want one", n)
 				}
-				if left := len(h.Pending(fixture.Washer, PaymentFile)); (left == 0) != row.answer.Applied {
-					t.Errorf("%d notes are left; applied is %v", left, row.answer.Applied)
+				held := row.want == upstream.RateLimited
+				if d := h.client.Limiter.Delay(time.Now()); (d > 0) != held || (row.wait > 0 && held && d != row.wait) {
+					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
 			})
 		})
 	}
 }
 
-// What was claimed when the pace had a slot does not wait for another, and what nobody claimed
-// does.
-func TestReadsWaitForThePaceAndClaimedCallsDoNot(t *testing.T) {
+func TestPostNoteToAFullQueueAndToAnUnknownDevice(t *testing.T) {
 	t.Parallel()
-	rows := map[string]struct {
-		waits bool
-		call  func(h *testHub) error
-	}{
-		"note": {false, func(h *testHub) error { return h.post() }},
-		"pending": {false, func(h *testHub) error {
-			_, err := h.client.PendingNotes(context.Background(), fixture.Washer)
-			return err
-		}},
-		"recall": {
-			false,
-			func(h *testHub) error { return h.client.DeleteNote(context.Background(), fixture.Washer, "1:1") },
-		},
-		"answers": {
-			true,
-			func(h *testHub) error { _, _, _, err := h.client.Confirmations(context.Background(), ""); return err },
-		},
-		"project": {
-			true,
-			func(h *testHub) error { _, err := h.client.ProjectVariables(context.Background()); return err },
-		},
-		"fleets": {
-			true,
-			func(h *testHub) error { _, err := h.client.FleetVariables(context.Background()); return err },
-		},
-		"a device": {true, func(h *testHub) error {
-			_, err := h.client.DeviceVariables(context.Background(), fixture.Washer)
-			return err
-		}},
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, func(_ *Config, c *sandbox.NotehubConfig) { c.MaxPending = 1 })
+		fixture.Meant(t, "first note", h.post(), upstream.OK)
+		fixture.Meant(t, "second note", h.post(), upstream.Retryable)
+		fixture.Meant(t, "unknown device", h.client.PostNote(t.Context(), "dev:1", payment.Note{}), upstream.Rejected)
+	})
+}
+
+func TestPostNoteIsUnknownAfterATimeout(t *testing.T) {
+	t.Parallel()
+	rows := map[string]sandbox.Outcome{
+		"applied, the reply late":    {Applied: true, Status: 200, Delay: time.Hour},
+		"not applied":                {Status: 200, Delay: time.Hour},
+		"applied after we gave up":   {Applied: true, Status: 200, Delay: 16 * time.Second, DelayEffect: true},
+		"a cut after an hour":        {Delay: time.Hour},
+		"applied, and never a reply": {Applied: true, Delay: time.Hour},
 	}
-	for name, row := range rows {
+	for name, answer := range rows {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, nil)
-				h.client.Limiter = upstream.NewLimiter(1, 1)
-				h.client.Limiter.Use(time.Now())
+				h.Next(fixture.PostNote, answer)
 				began := time.Now()
-				if err := row.call(h); err != nil && upstream.OutcomeOf(err) != upstream.Rejected {
-					t.Fatal(err)
+				fixture.Meant(t, "note", h.post(), upstream.Unknown)
+				if took := time.Since(began); took != payment.CallTimeout {
+					t.Errorf("gave up after %v; want %v", took, payment.CallTimeout)
 				}
-				if took := time.Since(began); (took >= time.Minute) != row.waits {
-					t.Errorf("took %v at one call a minute; waits is %v", took, row.waits)
+				time.Sleep(time.Minute) // so that a call that is applied late has been applied
+				if n := len(h.Notes(fixture.Washer)); (n == 1) != answer.Applied {
+					t.Errorf("%d notes; applied is %v", n, answer.Applied)
 				}
 			})
 		})
 	}
 }
 
-func TestADeadTokenIsRenewedForEveryCall(t *testing.T) {
+func TestPostNoteIsRetryableWithoutAConnection(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
-		fixture.Meant(t, "note", h.post(), upstream.OK)
-		id := h.Pending(fixture.Washer, PaymentFile)[0].ID
-		for name, call := range map[string]func() error{
-			"recall":    func() error { return h.client.DeleteNote(t.Context(), fixture.Washer, id) },
-			"answers":   func() error { _, _, _, err := h.client.Confirmations(t.Context(), ""); return err },
-			"variables": func() error { _, err := h.client.ProjectVariables(t.Context()); return err },
-		} {
-			before := h.TokensIssued()
-			h.RevokeTokens()
-			fixture.Meant(t, name, call(), upstream.OK)
-			if n := h.TokensIssued() - before; n != 1 {
-				t.Errorf("%s: %d new tokens; want one", name, n)
-			}
-		}
-	})
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	n := New(testConfig(gone.URL))
+	fixture.Meant(t, "note", n.PostNote(t.Context(), fixture.Washer, payment.Note{}), upstream.Retryable)
+	_, err := n.Device(t.Context(), fixture.Washer)
+	fixture.Meant(t, "device", err, upstream.Retryable)
 }
 
-func TestVariablesAreReadWithSmallNames(t *testing.T) {
+func TestPostNoteIsOverOnlyAfterNotehubsOwnError(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, nil)
-		h.SetProjectVariables(
-			map[string]string{"Stripe_Price_ID": "price_Capitals", "stripe_price_id": "price_Small", "OTHER": "X"},
-		)
-		h.AddFleet("fleet:1", "Laundry", map[string]string{"PAYMENT_ENABLED": "false"})
-		h.AddFleet("fleet:2", "Elsewhere", nil)
-		h.SetDevice(fixture.Washer, func(d *sandbox.Device) {
-			d.Fleets, d.Variables = []string{"fleet:1"}, map[string]string{"Credit_Lifetime": "5m"}
-		})
-		got, err := h.client.ProjectVariables(t.Context())
-		fixture.Meant(t, "project", err, upstream.OK)
-		if want := map[string]string{"stripe_price_id": "price_Small", "other": "X"}; !maps.Equal(got, want) {
-			t.Errorf("the project has %v; want %v", got, want)
-		}
-		fleets, err := h.client.FleetVariables(t.Context())
-		fixture.Meant(t, "fleets", err, upstream.OK)
-		if len(fleets) != 2 || !maps.Equal(fleets["fleet:1"], map[string]string{"payment_enabled": "false"}) ||
-			len(fleets["fleet:2"]) != 0 {
-			t.Errorf("the fleets have %v; want one with payment_enabled and one with nothing", fleets)
-		}
-		if n := h.Count(fixture.HubFleets); n != 1 {
-			t.Errorf("%d calls for all fleets; want one", n)
-		}
-		got, err = h.client.DeviceVariables(t.Context(), fixture.Washer)
-		fixture.Meant(t, "device", err, upstream.OK)
-		if want := map[string]string{"credit_lifetime": "5m"}; !maps.Equal(got, want) {
-			t.Errorf("the device has %v; want its own alone, %v", got, want)
-		}
-		_, err = h.client.DeviceVariables(t.Context(), "dev:1")
-		fixture.Meant(t, "unknown device", err, upstream.Rejected)
-	})
-}
-
-func TestWhatIsNotALotOfVariablesIsNotTakenForNone(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
+	rows := []struct {
 		name   string
 		answer sandbox.Outcome
-		want   upstream.Outcome
+		over   bool
 	}{
-		{"another service's answer", sandbox.Outcome{Status: 200, Body: `{}`}, upstream.Retryable},
-		{"a proxy's page", sandbox.Outcome{Status: 200, Body: fixture.ProxyPage}, upstream.Retryable},
-		{"a text", sandbox.Outcome{Status: 200, Body: `{"environment_variables":"a","fleets":"b"}`}, upstream.Retryable},
-		{"null, which is Go's empty map", sandbox.Outcome{Status: 200, Body: `{"environment_variables":null,"fleets":[]}`}, upstream.OK},
-		{"403", sandbox.Outcome{Status: 403}, upstream.Misconfigured},
-		{"429", sandbox.Outcome{Status: 429}, upstream.RateLimited},
-		{"500", sandbox.Outcome{Status: 500}, upstream.Unknown},
-	} {
+		{"500 in Notehub's shape", fixture.Saying(500, "internal error"), true},
+		{"503 in Notehub's shape", fixture.Saying(503, "busy"), true},
+		{"500 of a proxy", sandbox.Outcome{Status: 500, Body: fixture.ProxyPage}, false},
+		{"500 with another service's JSON", sandbox.Outcome{Status: 500, Body: `{"message":"oops"}`}, false},
+		{"502 in Notehub's shape", fixture.Saying(502, "bad gateway"), false},
+		{"504 in Notehub's shape", fixture.Saying(504, "timeout"), false},
+		{"cut", sandbox.Outcome{Applied: true}, false},
+		{"too slow", sandbox.Outcome{Delay: time.Hour}, false},
+	}
+	for _, row := range rows {
 		synctest.Test(t, func(t *testing.T) {
 			h := newTestHub(t, nil)
-			for _, pattern := range []string{fixture.HubProjectNames, fixture.HubFleets, fixture.HubDeviceNames} {
-				h.Next(pattern, row.answer)
-			}
-			project, err := h.client.ProjectVariables(t.Context())
-			fixture.Meant(t, row.name+", project", err, row.want)
-			fleets, err := h.client.FleetVariables(t.Context())
-			fixture.Meant(t, row.name+", fleets", err, row.want)
-			device, err := h.client.DeviceVariables(t.Context(), fixture.Washer)
-			fixture.Meant(t, row.name+", device", err, row.want)
-			if len(project)+len(fleets)+len(device) != 0 {
-				t.Errorf("%s: %v, %v and %v; want nothing", row.name, project, fleets, device)
+			h.Next(fixture.PostNote, row.answer)
+			err := h.post()
+			fixture.Meant(t, row.name, err, upstream.Unknown)
+			if e, ok := errors.AsType[*upstream.Error](err); ok && e.Over != row.over {
+				t.Errorf("%s: over is %v; want %v", row.name, e.Over, row.over)
 			}
 		})
+	}
+}
+
+// acknowledgments are 2xx replies to a call that changes something at Notehub, with the outcome of
+// the call.
+var acknowledgments = []struct {
+	name, body string
+	want       upstream.Outcome
+}{
+	{"the empty object that Notehub documents", `{}`, upstream.OK},
+	{"an object with a line break", "{}\n", upstream.OK},
+	{"an object with members that we do not know", `{"changes":1,"total":1}`, upstream.OK},
+	{"an empty line", "\n", upstream.OK},
+	{"a captive portal's page", fixture.ProxyPage, upstream.Unknown},
+	{"a text", `OK`, upstream.Unknown},
+	{"an error of Notehub", `{"err":"a maximum of 100 notes may be pending"}`, upstream.Unknown},
+	{"an error in other letters", `{"Err":"no"}`, upstream.Unknown},
+	{"an empty error", `{"err":""}`, upstream.Unknown},
+	{"another service's error", `{"error":"login required"}`, upstream.Unknown},
+	{"null", `null`, upstream.Unknown},
+	{"a list", `[]`, upstream.Unknown},
+	{"a number", `1`, upstream.Unknown},
+	{"true", `true`, upstream.Unknown},
+	{"half an object", `{"err`, upstream.Unknown},
+	{"an object and a page", `{}<html>`, upstream.Unknown},
+	{"two objects", `{}{}`, upstream.Unknown},
+	{"bytes", "\xff\xfe{}", upstream.Unknown},
+}
+
+func TestPostNoteAcceptsOnlyAnAcknowledgment(t *testing.T) {
+	t.Parallel()
+	for _, row := range acknowledgments {
+		for _, status := range []int{200, 201, 202, 203, 206} {
+			synctest.Test(t, func(t *testing.T) {
+				h := newTestHub(t, nil)
+				h.Next(fixture.PostNote, sandbox.Outcome{Status: status, Body: row.body})
+				fixture.Meant(t, fmt.Sprint(row.name, " under ", status), h.post(), row.want)
+			})
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, nil)
+		h.client.http.Transport = sandbox.InProcess(
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }),
+		)
+		fixture.Meant(t, "204 has no body", h.post(), upstream.OK)
+	})
+}
+
+// A compressed reply that cannot be decompressed is no acknowledgment.
+func TestPostNoteReadsCompressedReplies(t *testing.T) {
+	t.Parallel()
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write([]byte(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		body []byte
+		want upstream.Outcome
+	}{
+		{"gzip", packed.Bytes(), upstream.OK},
+		{"half of it", packed.Bytes()[:packed.Len()-4], upstream.Unknown},
+		{"an object that calls itself gzip", []byte(`{}`), upstream.Unknown},
+		{"nothing that calls itself gzip", nil, upstream.OK},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(row.body)
+		}))
+		t.Cleanup(server.Close)
+		n := New(testConfig(server.URL))
+		fixture.Meant(t, row.name, n.PostNote(t.Context(), fixture.Washer, payment.Note{}), row.want)
 	}
 }

@@ -2,6 +2,8 @@ package notehub
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -11,37 +13,38 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tokens keeps the access token. Those who need a new one at the same time share one token call. A
-// token call that failed, or whose token was rejected at once, is not repeated for a moment: a
-// wrong secret or a wrong project must not become a storm.
+// tokens keeps the access token. Calls that need a new one at the same time share one token call.
+// After a token call that failed, or whose token was rejected at once, none is made for some
+// seconds. So a wrong secret or project does not flood Notehub.
 type tokens struct {
-	fixed string // a personal access token: there is no other to get
+	fixed string // a personal access token, which is never replaced
 	fetch func(context.Context) (*oauth2.Token, error)
 
-	fetching chan struct{} // holds one: all wait for one token call
+	fetching chan struct{} // of size one: held during a token call
 
 	mu       sync.Mutex // guards what follows
 	current  string
-	dead     string    // that was rejected last
+	dead     string    // the token that was rejected last
 	accepted bool      // Notehub has accepted current
 	rejected int       // rejections in a row of tokens that were never accepted
-	renew    time.Time // when current is replaced, some time before its end
-	failed   error
-	until    time.Time // no token is fetched before; failed is answered, or a rejected token tried again
+	renew    time.Time // when current is replaced, before it expires
+	until    time.Time // no token is fetched before
+	failed   error     // returned until then; nil: the rejected token is tried again
 }
 
 const (
-	TokenFailureHolds = 5 * time.Second
-	// MaxRejectedHold limits how long no token is fetched after tokens that were rejected at once.
-	MaxRejectedHold = 20 * time.Second
-	// TokenSpare is how long before its end a token is renewed, at the most; a very short-lived one
-	// is used for half its life.
-	TokenSpare = 2 * time.Minute
-	// TokenLife is assumed where Notehub does not say (it documents 30 minutes).
-	TokenLife = 25 * time.Minute
+	// tokenBackoff is how long no token is fetched after a failed token call.
+	tokenBackoff = 5 * time.Second
+	// maxTokenBackoff limits how long no token is fetched after tokens that were rejected at once.
+	maxTokenBackoff = 20 * time.Second
+	// tokenMargin is how long before its expiry a token is renewed. A token that lives less than
+	// twice as long is renewed after half its life.
+	tokenMargin = 2 * time.Minute
+	// defaultTokenLife applies if Notehub does not name an expiry. It documents 30 minutes.
+	defaultTokenLife = 25 * time.Minute
 )
 
-// accept notes that Notehub has accepted a token.
+// accept records that Notehub has accepted a token.
 func (t *tokens) accept(token string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,20 +53,20 @@ func (t *tokens) accept(token string) {
 	}
 }
 
-// reject notes that Notehub has rejected a token, and returns whether another may be had at once,
-// and otherwise how long to leave Notehub alone. A token that was accepted before has merely died.
-// One that never was is replaced once: that may be an accident.
+// reject records that Notehub has rejected a token. It returns whether another may be fetched at
+// once, or else how long to make no calls. A token that was accepted before has merely expired. A
+// token that was never accepted is replaced once, because the rejection may be an accident.
 func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	switch {
 	case t.fixed == "" && token != t.current:
-		return true, 0 // another call has replaced it already
+		return true, 0 // another call has replaced the token already
 	case now.Before(t.until):
-		return false, t.until.Sub(now) // it was tried again meanwhile
+		return false, t.until.Sub(now) // another call has tried the token again
 	case t.fixed == "" && token == t.dead:
-		return true, 0 // it is being replaced
+		return true, 0 // another call is replacing the token
 	}
 	wasAccepted := t.accepted
 	t.dead, t.accepted, t.renew = token, false, time.Time{}
@@ -71,13 +74,13 @@ func (t *tokens) reject(token string) (another bool, hold time.Duration) {
 		return true, 0
 	}
 	if t.rejected++; t.rejected >= 2 {
-		hold = min(TokenFailureHolds<<min(t.rejected-2, 10), MaxRejectedHold)
+		hold = min(tokenBackoff<<min(t.rejected-2, 10), maxTokenBackoff)
 		t.failed, t.until = nil, now.Add(hold)
 	}
 	return t.fixed == "" && hold == 0, hold
 }
 
-// get returns a token. If it has to be fetched, that uses the slot.
+// get returns a token. If it has to fetch one, the token call uses the slot.
 func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	if t.fixed != "" {
 		return t.fixed, nil
@@ -85,14 +88,14 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	if token, known, err := t.known(time.Now()); known {
 		return token, err
 	}
-	select { // no mutex: who waits here may give up
+	select { // a channel and not a mutex, so that a waiting call can give up
 	case t.fetching <- struct{}{}:
 	case <-ctx.Done():
 		return "", &upstream.Error{Outcome: upstream.Retryable, Err: ctx.Err()}
 	}
 	defer func() { <-t.fetching }()
 	if token, known, err := t.known(time.Now()); known {
-		return token, err // another call has fetched it meanwhile
+		return token, err // another call has fetched it
 	}
 	if err := slot.Use(ctx); err != nil {
 		return "", err
@@ -104,20 +107,20 @@ func (t *tokens) get(ctx context.Context, slot *upstream.Slot) (string, error) {
 	defer t.mu.Unlock()
 	if err != nil {
 		if ctx.Err() == nil {
-			t.failed, t.until = ClassifyToken(err), now.Add(TokenFailureHolds)
+			t.failed, t.until = classifyToken(err), now.Add(tokenBackoff)
 			return "", t.failed
 		}
 		return "", &upstream.Error{Outcome: upstream.Retryable, Err: ctx.Err()}
 	}
-	life := TokenLife
+	life := defaultTokenLife
 	if !token.Expiry.IsZero() && token.Expiry.After(now) {
 		life = token.Expiry.Sub(now)
 	}
-	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-TokenSpare, life/2))
+	t.current, t.accepted, t.renew = token.AccessToken, false, now.Add(max(life-tokenMargin, life/2))
 	return t.current, nil
 }
 
-// known returns what get returns while no token is to be fetched. known is false if one is.
+// known returns the result of get if no token has to be fetched. Otherwise known is false.
 func (t *tokens) known(now time.Time) (token string, known bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,17 +130,46 @@ func (t *tokens) known(now time.Time) (token string, known bool, err error) {
 	case now.Before(t.until) && t.failed != nil:
 		return "", true, t.failed
 	case now.Before(t.until):
-		return t.current, true, nil // Notehub may accept by now what it has rejected
+		return t.current, true, nil // Notehub may accept now what it rejected before
 	}
 	return "", false, nil
 }
 
-// notAccepted is the error of a call whose token Notehub rejects.
+// classifyToken converts the error of a token call into an *upstream.Error. The error has OAuth's
+// shape, not Notehub's. Whatever it is, the call that needs the token was not made.
+func classifyToken(err error) error {
+	e, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok {
+		return &upstream.Error{Outcome: upstream.Retryable, Err: fmt.Errorf("token: %w", err)}
+	}
+	out := &upstream.Error{
+		Outcome: upstream.Retryable,
+		Detail:  upstream.Excerpt([]byte("token: " + e.ErrorCode + " " + e.ErrorDescription)),
+	}
+	if e.Response != nil {
+		out.Status, out.RetryAfter = e.Response.StatusCode, upstream.RetryAfter(e.Response.Header, time.Now())
+	}
+	switch {
+	case out.Status == http.StatusTooManyRequests:
+		out.Outcome = upstream.RateLimited
+	case out.Status/100 == 4:
+		out.Outcome = upstream.Misconfigured
+	}
+	return out
+}
+
+// rejectedToken is the error of a call that Notehub answered with 401. It holds the call's token.
+type rejectedToken struct{ token string }
+
+func (*rejectedToken) Error() string { return "token rejected" }
+
+// notAccepted returns the error of a call whose token Notehub rejects.
 func (t *tokens) notAccepted() error {
-	why := "Notehub does not accept the token that it has just issued: see that the OAuth client is one of the project " +
-		"NOTEHUB_PROJECT_UID, or make a new one in the project's settings under Programmatic API access"
+	why := "Notehub does not accept the token that it has just issued: see that the OAuth client is one of the " +
+		"project NOTEHUB_PROJECT_UID, or make a new one in the project's settings under Programmatic API access"
 	if t.fixed != "" {
-		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another project; make a new one"
+		why = "Notehub does not accept the token in NOTEHUB_TOKEN: it has expired, was revoked, or is of another " +
+			"project; make a new one"
 	}
 	return &upstream.Error{Outcome: upstream.Misconfigured, Status: http.StatusUnauthorized, Detail: why}
 }

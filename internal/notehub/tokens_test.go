@@ -14,10 +14,31 @@ import (
 	"notepay/internal/upstream"
 )
 
-func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
+func TestTokenIsRenewedForEveryCall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
+		fixture.Meant(t, "note", h.post(), upstream.OK)
+		id := h.Pending(fixture.Washer, PaymentFile)[0].ID
+		for name, call := range map[string]func() error{
+			"recall":    func() error { return h.client.DeleteNote(t.Context(), fixture.Washer, id) },
+			"answers":   func() error { _, _, _, err := h.client.Confirmations(t.Context(), ""); return err },
+			"variables": func() error { _, err := h.client.ProjectVariables(t.Context()); return err },
+		} {
+			before := h.TokensIssued()
+			h.RevokeTokens()
+			fixture.Meant(t, name, call(), upstream.OK)
+			if n := h.TokensIssued() - before; n != 1 {
+				t.Errorf("%s: %d new tokens; want one", name, n)
+			}
+		}
+	})
+}
+
+func TestTokenThatExpiredIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newTestHub(t, withOAuth)
 		fixture.Meant(t, "first", h.post(), upstream.OK)
 		h.RevokeTokens()
 		fixture.Meant(t, "second", h.post(), upstream.OK)
@@ -30,10 +51,10 @@ func TestADeadTokenCostsOneNewTokenAndOneMoreAttempt(t *testing.T) {
 	})
 }
 
-func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
+func TestTokenThatIsNeverAcceptedIsMisconfigured(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		h.Always(fixture.HubDevice, sandbox.Outcome{Status: 401})
 		fixture.Meant(t, "device", h.ask(), upstream.Misconfigured)
 		if tokens, reads := h.TokensIssued(), h.Count(fixture.HubDevice); tokens != 2 || reads != 2 {
@@ -42,14 +63,15 @@ func TestATokenThatIsNeverAcceptedIsOurTrouble(t *testing.T) {
 	})
 }
 
-func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
+func TestTokenIsFetchedOnceForManyCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const calls = 50
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		fixture.Meant(t, "first", h.ask(), upstream.OK)
 		h.RevokeTokens()
-		slow := make([]sandbox.Outcome, calls) // all of them are under way with the dead token before the first is told
+		// All calls are in flight with the expired token before the first is answered.
+		slow := make([]sandbox.Outcome, calls)
 		for i := range slow {
 			slow[i] = sandbox.Outcome{Applied: true, Status: 200, Delay: time.Second}
 		}
@@ -65,12 +87,12 @@ func TestManyCallsWithADeadTokenFetchOne(t *testing.T) {
 	})
 }
 
-func TestAWrongSecretIsNoStorm(t *testing.T) {
+func TestTokenCallFailsOnceForManyCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) {
-			withClient(s, c)
-			s.ClientSecret = fixture.HubSecret + "-mistyped"
+			withOAuth(s, c)
+			c.ClientSecret = fixture.HubSecret + "-of-another"
 		})
 		all := func() {
 			var asked sync.WaitGroup
@@ -80,10 +102,10 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 			asked.Wait()
 		}
 		all()
-		time.Sleep(TokenFailureHolds - time.Nanosecond)
+		time.Sleep(tokenBackoff - time.Nanosecond)
 		all()
 		if n := h.Count(fixture.HubTokens); n != 1 {
-			t.Errorf("%d token calls within %v; want one", n, TokenFailureHolds)
+			t.Errorf("%d token calls within %v; want one", n, tokenBackoff)
 		}
 		time.Sleep(time.Nanosecond)
 		all()
@@ -96,11 +118,11 @@ func TestAWrongSecretIsNoStorm(t *testing.T) {
 	})
 }
 
-func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
+func TestTokenIsRenewedBeforeItExpires(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name          string
-		life, renewed time.Duration // as Notehub gives it, and when it is renewed
+		life, renewed time.Duration // of the token, and when it is renewed
 	}{
 		{"the usual half hour", 30 * time.Minute, 28 * time.Minute},
 		{"a very short life", time.Minute, 30 * time.Second},
@@ -110,7 +132,7 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, func(s *Config, c *sandbox.NotehubConfig) {
-					withClient(s, c)
+					withOAuth(s, c)
 					c.TokenLife = row.life
 				})
 				fixture.Meant(t, "first", h.ask(), upstream.OK)
@@ -129,16 +151,16 @@ func TestATokenIsRenewedBeforeItsEnd(t *testing.T) {
 	}
 }
 
-func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
+func TestTokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		h.Always(
 			fixture.HubTokens,
 			sandbox.Outcome{Status: 200, Body: `{"access_token":"` + fixture.HubToken + `","token_type":"bearer"}`},
 		)
 		fixture.Meant(t, "first", h.ask(), upstream.OK)
-		time.Sleep(TokenLife - TokenSpare - time.Second)
+		time.Sleep(defaultTokenLife - tokenMargin - time.Second)
 		fixture.Meant(t, "second", h.ask(), upstream.OK)
 		time.Sleep(time.Second)
 		fixture.Meant(t, "third", h.ask(), upstream.OK)
@@ -148,7 +170,7 @@ func TestATokenOfUnknownLifeIsRenewedInTime(t *testing.T) {
 	})
 }
 
-func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
+func TestTokenCallClassifiesReplies(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name   string
@@ -196,7 +218,7 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := newTestHub(t, withClient)
+				h := newTestHub(t, withOAuth)
 				h.Next(fixture.HubTokens, row.answer)
 				err := h.post()
 				fixture.Meant(t, "note", err, row.want)
@@ -213,14 +235,14 @@ func TestWhatAnAnswerToATokenCallMeans(t *testing.T) {
 				if d := h.client.Limiter.Delay(time.Now()); row.wait > 0 && d != row.wait {
 					t.Errorf("all calls are held for %v; want %v", d, row.wait)
 				}
-				time.Sleep(TokenFailureHolds)
+				time.Sleep(tokenBackoff)
 				fixture.Meant(t, "afterwards", h.post(), upstream.OK)
 			})
 		})
 	}
 }
 
-func TestAPersonalTokenIsNeverFetched(t *testing.T) {
+func TestPersonalTokenIsNeverFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newTestHub(t, nil)
@@ -233,7 +255,7 @@ func TestAPersonalTokenIsNeverFetched(t *testing.T) {
 	})
 }
 
-// listener notes the tokens that pass by.
+// listener records the tokens in the replies.
 type listener struct {
 	http.RoundTripper
 	heard *[]string
@@ -246,14 +268,24 @@ func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
 	return l.RoundTripper.RoundTrip(r)
 }
 
-func TestNoErrorTellsTheToken(t *testing.T) {
+func TestErrorsNeverHoldTheToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newTestHub(t, withClient)
+		h := newTestHub(t, withOAuth)
 		var heard []string
-		h.client.Http.Transport = listener{h.client.Http.Transport, &heard}
+		h.client.http.Transport = listener{h.client.http.Transport, &heard}
 		var said []string
-		for _, o := range []sandbox.Outcome{{}, {Applied: true}, {Status: 400}, {Status: 403, Body: fixture.ProxyPage}, {Status: 404}, {Status: 429}, {Status: 500}, {Delay: time.Hour}, {Status: 307, Header: http.Header{"Location": {"/x"}}}} {
+		for _, o := range []sandbox.Outcome{
+			{},
+			{Applied: true},
+			{Status: 400},
+			{Status: 403, Body: fixture.ProxyPage},
+			{Status: 404},
+			{Status: 429},
+			{Status: 500},
+			{Delay: time.Hour},
+			{Status: 307, Header: http.Header{"Location": {"/x"}}},
+		} {
 			h.Next(fixture.PostNote, o)
 			said = append(said, fmt.Sprintf("%v %+v", h.post(), h.post()))
 		}
@@ -285,10 +317,10 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(*Config, *sandbox.NotehubConfig)
-		tokens int // token calls in a minute, at the most
+		tokens int // at most so many token calls in a minute
 		text   string
 	}{
-		{"a client of another project", withClient, 8, "OAuth client"},
+		{"a client of another project", withOAuth, 8, "OAuth client"},
 		{"a personal token that was revoked", nil, 0, "NOTEHUB_TOKEN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -296,7 +328,7 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newTestHub(t, row.change)
 				h.Always(fixture.PostNote, sandbox.Outcome{Status: 401})
-				for range 600 { // of claimed calls, which do not wait for the pace
+				for range 600 { // claimed calls, which do not wait for a slot
 					err := h.post()
 					if fixture.Meant(t, "note", err, upstream.Misconfigured); !strings.Contains(err.Error(), row.text) {
 						t.Fatalf("%v; want it to say what to do about the %s", err, row.text)
@@ -306,8 +338,8 @@ func TestTokenRejectedAtOnceIsNotFetchedAgainAndAgain(t *testing.T) {
 				if n := h.Count(fixture.HubTokens); n > row.tokens {
 					t.Errorf("%d token calls in a minute; want at most %d", n, row.tokens)
 				}
-				if d := h.client.Limiter.Delay(time.Now()); d <= 0 || d > MaxRejectedHold {
-					t.Errorf("all calls are held for %v; want up to %v", d, MaxRejectedHold)
+				if d := h.client.Limiter.Delay(time.Now()); d <= 0 || d > maxTokenBackoff {
+					t.Errorf("all calls are held for %v; want up to %v", d, maxTokenBackoff)
 				}
 				h.Clear(fixture.PostNote)
 				fixture.Meant(t, "when it is accepted again", h.post(), upstream.OK)

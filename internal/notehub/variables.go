@@ -3,21 +3,27 @@ package notehub
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"notepay/internal/upstream"
 )
 
-// ProjectVariables reads the environment variables of the project, their names in small letters:
-// Notecards do not tell the case.
+// ProjectVariables reads the environment variables of the project. The names are in lower case,
+// because Notecards ignore their case.
 func (n *Client) ProjectVariables(ctx context.Context) (map[string]string, error) {
 	return n.variables(ctx, call{path: "/environment_variables"})
 }
 
-// FleetVariables reads those of all fleets, by fleet UID, in one call. What an odd record leaves
-// unknown is as it was when it could last be read. A fleet that could never be read takes no
-// payments, rather than be sold at a price that is a guess.
+// FleetVariables reads the environment variables of all fleets in one call, by fleet UID. A fleet
+// with an odd record keeps the variables that were read last. If they could never be read, the fleet
+// takes no payments, because its price would be a guess.
 func (n *Client) FleetVariables(ctx context.Context) (map[string]map[string]string, error) {
 	var records []json.RawMessage
 	err := n.read(ctx, call{path: "/fleets", decode: func(text []byte) (err error) {
-		records, err = DecodeList(text, "fleets")
+		records, err = decodeList(text, "fleets")
 		return err
 	}})
 	if err != nil {
@@ -27,25 +33,25 @@ func (n *Client) FleetVariables(ctx context.Context) (map[string]map[string]stri
 	if last := n.lastFleets.Load(); last != nil {
 		known = *last
 	}
-	fleets, odd := DecodeFleets(records, known)
-	n.Odd.Set("Notehub's fleets", odd...)
+	fleets, odd := decodeFleets(records, known)
+	n.Odd.set("Notehub's fleets", odd...)
 	n.lastFleets.Store(&fleets)
 	return fleets, nil
 }
 
-// DeviceVariables reads those that are set on the device itself, without what it inherits.
-// upstream.Refused: there is no such device.
+// DeviceVariables reads the environment variables that are set on the device itself, without the
+// inherited ones. The outcome upstream.Rejected means that there is no such device.
 func (n *Client) DeviceVariables(ctx context.Context, uid string) (map[string]string, error) {
 	return n.variables(ctx, call{path: n.devicePath(uid) + "/environment_variables", device: uid})
 }
 
-// variables reads what a level has. A reply without them is not the one that was asked for, and no
-// evidence of emptiness.
+// variables reads the environment variables of one level. A reply without them is an error, because
+// it is no evidence that none are set.
 func (n *Client) variables(ctx context.Context, c call) (variables map[string]string, err error) {
 	c.decode = func(text []byte) error {
-		members, err := Members(text)
+		members, err := replyMembers(text)
 		if err == nil {
-			variables, err = DecodeVariables(members["environment_variables"])
+			variables, err = decodeVariables(members["environment_variables"])
 		}
 		return err
 	}
@@ -53,4 +59,71 @@ func (n *Client) variables(ctx context.Context, c call) (variables map[string]st
 		return nil, err
 	}
 	return variables, nil
+}
+
+// decodeVariables decodes environment variables, with their names in lower case. Notehub documents
+// strings as their values. Another value is kept as its JSON text, because a variable that was set
+// must not count as unset. The terms of the machine then say what is wrong. A null value counts as
+// unset, and null instead of all variables as an empty map, because Go writes one so.
+func decodeVariables(raw json.RawMessage) (map[string]string, error) {
+	var members map[string]json.RawMessage
+	if len(raw) == 0 || json.Unmarshal(raw, &members) != nil {
+		return nil, errors.New("no environment_variables in the reply")
+	}
+	variables := make(map[string]string, len(members))
+	// Upper case sorts first, so of two names that differ only in case the lower-case one wins.
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		var text string
+		switch {
+		case isNull(members[name]):
+			continue
+		case !field(members[name], &text):
+			text = string(members[name])
+		}
+		variables[strings.ToLower(upstream.Printable(name))] = upstream.Printable(text)
+	}
+	return variables, nil
+}
+
+// decodeFleets decodes the list of fleets into their variables by UID. An odd record keeps the
+// variables that it has in known, the result of the last read. A fleet whose variables could never
+// be read takes no payments, because its price would be a guess.
+func decodeFleets(
+	records []json.RawMessage,
+	known map[string]map[string]string,
+) (fleets map[string]map[string]string, odd []oddRecord) {
+	fleets = make(map[string]map[string]string, len(records))
+	unnamed := false
+	for i, raw := range records {
+		var fields struct {
+			UID       json.RawMessage `json:"uid"`
+			Variables json.RawMessage `json:"environment_variables"` // optional
+		}
+		var uid string
+		if json.Unmarshal(raw, &fields) != nil || !field(fields.UID, &uid) || uid == "" {
+			unnamed = true
+			odd = append(odd, oddRecord{id: place(i), field: "uid"})
+			continue
+		}
+		fleets[uid] = map[string]string{}
+		if isNull(fields.Variables) {
+			continue
+		}
+		variables, err := decodeVariables(fields.Variables)
+		if err != nil {
+			odd = append(odd, oddRecord{id: displayID(uid), field: "environment_variables"})
+			if variables = known[uid]; variables == nil {
+				variables = map[string]string{"payment_enabled": "unreadable"}
+			}
+		}
+		fleets[uid] = variables
+	}
+	if unnamed { // it may be any fleet that is missing now
+		for uid, variables := range known {
+			if _, listed := fleets[uid]; !listed {
+				fleets[uid] = variables
+			}
+		}
+	}
+	return fleets, odd
 }

@@ -120,7 +120,7 @@ func (a *account) client() *stripe.Client {
 	if err != nil {
 		a.Fatal(err)
 	}
-	return apptest.StripeOf(s, nil).Client
+	return apptest.StripeOf(s, nil).Library()
 }
 
 func TestSetupContinuesAfterAnInterruption(t *testing.T) {

@@ -2,6 +2,8 @@ package stripeapi
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -9,107 +11,144 @@ import (
 	"time"
 
 	"github.com/stripe/stripe-go/v82"
+	"github.com/stripe/stripe-go/v82/form"
 
-	"notepay/internal/bridge"
 	"notepay/internal/upstream"
 )
 
-// Config is what a client of Stripe needs. Project and Manual go into what it creates.
+// App is the metadata "app" of everything that notepay creates at Stripe.
+const App = "notepay"
+
+// Config is what a Client needs.
 type Config struct {
-	APIURL  string // https://..., where the API answers
-	Key     string
-	Project string // the metadata "project" of what is ours
-	Manual  bool   // links only hold the money, until Capture
-	// Transport carries the calls. If it is nil, they go over the network, with a limit on the size
-	// of the replies.
+	Key string // secret or restricted
+	// Backend configures Stripe's library. It should switch off the library's own retries, which
+	// sleep without regard to the context. New sets its HTTPClient.
+	Backend stripe.BackendConfig
+	// Transport carries the calls. It should bound the replies, as upstream.NewTransport does.
 	Transport http.RoundTripper
-	// EventTypes are the types of events that Events lists, and DecodeEvent decodes one of them.
-	EventTypes  []string
-	DecodeEvent func(record []byte) bridge.Event
+	Timeout   time.Duration // of one call
+	// WebhookSecrets verify the webhooks. They may be empty.
+	WebhookSecrets WebhookSecrets
+	Project        string // the metadata "project" of what is ours
+	Manual         bool   // new links and sessions authorize only, until Capture
 }
 
-// Client is everything that knows Stripe. Each method makes one attempt and returns nil or a
-// *upstream.Error.
+// Client calls Stripe. Each method makes one attempt and returns nil or a *upstream.Error. It is
+// safe for concurrent use once its exported fields are set.
 type Client struct {
-	config  Config // for copies
-	Client  *stripe.Client
-	raw     Raw          // the same client, for what is decoded here
-	Http    *http.Client // that client's
-	project string       // the metadata "project" of what is ours
-	Origin  string       // https://..., where the API answers
-	Manual  bool         // links only hold the money, until Capture
 	Limiter *upstream.Limiter
-	// odd is told which records of a list cannot be read, none if all can.
+	// Odd is called after a list was read, with the records that could not be decoded. It gets none
+	// if all could.
 	Odd func(source string, records []string)
+
+	config  Config
+	library *stripe.Client
+	backend stripe.Backend // of the same library, for the replies that are decoded here
+	http    *http.Client   // of that backend
+	origin  string         // https://..., where the API answers
 }
 
-// CallTimeout is how long one call may take: less than the 20 s for which a step is claimed.
-const CallTimeout = 15 * time.Second
-
-// maxReply bounds a reply in bytes; a page of a hundred events is the largest.
-const maxReply = 4 << 20
-
-// New returns a client of Stripe.
+// New returns a client of Stripe. Its limiter sets no limit, because Stripe says by status 429 when
+// to slow down.
 func New(c Config) *Client {
-	if c.Transport == nil {
-		c.Transport = new(upstream.Replies).Over(upstream.NewTransport(), maxReply)
-	}
-	calls := &http.Client{Transport: upstream.CheckReplies(c.Transport, CheckObject), Timeout: CallTimeout}
-	backends := stripe.NewBackendsWithConfig(&stripe.BackendConfig{
-		URL:               stripe.String(c.APIURL),
-		HTTPClient:        calls,
-		MaxNetworkRetries: stripe.Int64(0), // the library's own retries sleep without a look at the context
-		EnableTelemetry:   stripe.Bool(false),
-		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull}, // what went wrong is in the error
-	})
+	calls := &http.Client{Transport: upstream.CheckReplies(c.Transport, checkObject), Timeout: c.Timeout}
+	backend := c.Backend
+	backend.HTTPClient = calls
+	backends := stripe.NewBackendsWithConfig(&backend)
 	return &Client{
-		config:  c,
-		Client:  stripe.NewClient(c.Key, stripe.WithBackends(backends)),
-		raw:     Raw{Backend: backends.API, Key: c.Key},
-		Http:    calls,
-		Origin:  originOf(c.APIURL),
-		project: c.Project,
-		Manual:  c.Manual,
-		Limiter: upstream.NewLimiter(0, 0), // Stripe says by 429 when it is enough
+		Limiter: upstream.NewLimiter(0, 0),
 		Odd:     func(string, []string) {},
+		config:  c,
+		library: stripe.NewClient(c.Key, stripe.WithBackends(backends)),
+		backend: backends.API,
+		http:    calls,
+		origin:  originOf(stripe.StringValue(c.Backend.URL)),
 	}
 }
 
-// WithLimiter returns a client with the same settings and transport, whose calls keep to pace.
-func (s *Client) WithLimiter(pace *upstream.Limiter) *Client {
+// Library returns the client of Stripe's library, for calls that only setup and the checks make.
+func (s *Client) Library() *stripe.Client { return s.library }
+
+// WebhookSecrets returns the secrets that verify Stripe's webhooks.
+func (s *Client) WebhookSecrets() WebhookSecrets { return s.config.WebhookSecrets }
+
+// Observe wraps the transport, to count or watch the calls. It must not be called during a call.
+func (s *Client) Observe(wrap func(http.RoundTripper) http.RoundTripper) {
+	s.http.Transport = wrap(s.http.Transport)
+}
+
+// WithLimiter returns a client with the same settings and the present transport, whose calls wait
+// for l.
+func (s *Client) WithLimiter(l *upstream.Limiter) *Client {
 	other := New(s.config)
-	other.Http.Transport = s.Http.Transport
-	other.Limiter = pace
+	other.http.Transport = s.http.Transport
+	other.Limiter = l
 	return other
 }
 
-// ready waits for a slot. Capture, Release, Refund and Refunds do not call it: they are claimed
-// from a queue when there is one.
-func (s *Client) ready(ctx context.Context) error {
+// wait waits for a slot. Capture, Release, Refund and Refunds do not call it, because the bridge
+// takes their slot when it claims the payment.
+func (s *Client) wait(ctx context.Context) error {
 	if err := s.Limiter.Wait(ctx); err != nil {
 		return &upstream.Error{Outcome: upstream.Retryable, Err: err}
 	}
 	return nil
 }
 
-// checkID refuses an id that cannot be Stripe's before a call is made with it.
+// waitFor rejects an id that Stripe cannot have issued, or waits for a slot.
+func (s *Client) waitFor(ctx context.Context, id, prefix string) error {
+	if err := checkID(id, prefix); err != nil {
+		return err
+	}
+	return s.wait(ctx)
+}
+
+// maxID is the length of Stripe's longest ids, in characters.
+const maxID = 255
+
+// checkID returns an error if an id is empty or cannot be one of Stripe's with this prefix. A call
+// with such an id would be another call, such as that of a list.
 func checkID(id, prefix string) error {
-	if err := CheckID(id, prefix); err != nil {
-		return &upstream.Error{Outcome: upstream.Rejected, Detail: err.Error()}
+	rest, found := strings.CutPrefix(id, prefix)
+	odd := strings.ContainsFunc(rest, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-'
+	})
+	if !found || rest == "" || odd || len(id) > maxID {
+		return &upstream.Error{
+			Outcome: upstream.Rejected,
+			Detail:  fmt.Sprintf("%q is no id of Stripe's that begins with %q, so no call was made", id, prefix),
+		}
 	}
 	return nil
 }
 
-// readyFor refuses an id that cannot be Stripe's, or waits for a slot.
-func (s *Client) readyFor(ctx context.Context, id, prefix string) error {
-	if err := checkID(id, prefix); err != nil {
-		return err
-	}
-	return s.ready(ctx)
+// get reads an object or a page of a list as text. It does not use the library's decoding, which
+// fails as a whole for one odd field. The errors are the library's.
+func (s *Client) get(ctx context.Context, path string, query url.Values) (json.RawMessage, error) {
+	var r reply
+	params := &stripe.Params{Context: ctx}
+	err := s.backend.CallRaw(http.MethodGet, path, s.config.Key, []byte(query.Encode()), params, &r)
+	return r.text, err
 }
 
-// readObject reads an object and decodes it. One that cannot be decoded is trouble: nothing is
-// known of it.
+// post sends parameters of Stripe's library, or nil for none, and returns the reply as text. With
+// an empty idempotency key the library makes one up for this call. The errors are the library's.
+func (s *Client) post(ctx context.Context, path string, params any, key string) (json.RawMessage, error) {
+	var r reply
+	body, call := &form.Values{}, &stripe.Params{Context: ctx}
+	if params != nil {
+		form.AppendTo(body, params)
+	}
+	if key != "" {
+		call.SetIdempotencyKey(key)
+	}
+	err := s.backend.CallRaw(http.MethodPost, path, s.config.Key, []byte(body.Encode()), call, &r)
+	return r.text, err
+}
+
+// readObject reads an object and decodes it. A reply that cannot be decoded counts as
+// Misconfigured, because nothing is known of the object.
 func readObject[T any](
 	ctx context.Context,
 	s *Client,
@@ -117,12 +156,12 @@ func readObject[T any](
 	query url.Values,
 	decode func([]byte) (T, error),
 ) (object T, err error) {
-	text, err := s.raw.Get(ctx, path, query)
+	text, err := s.get(ctx, path, query)
 	return decoded(s, text, err, upstream.Misconfigured, decode)
 }
 
-// createObject creates an object and decodes it. If it cannot be decoded, it is not known what was
-// made.
+// createObject creates an object and decodes it. A reply that cannot be decoded counts as Unknown,
+// because it does not tell what was created.
 func createObject[T any](
 	ctx context.Context,
 	s *Client,
@@ -131,12 +170,12 @@ func createObject[T any](
 	key string,
 	decode func([]byte) (T, error),
 ) (object T, err error) {
-	text, err := s.raw.Post(ctx, path, params, key)
+	text, err := s.post(ctx, path, params, key)
 	return decoded(s, text, err, upstream.Unknown, decode)
 }
 
-// decoded decodes the reply of a call, or classifies the error of the call. odd is what a reply
-// that cannot be decoded counts as.
+// decoded decodes the reply of a call, or classifies the error of the call. A reply that cannot be
+// decoded counts as odd.
 func decoded[T any](
 	s *Client,
 	text []byte,
@@ -157,32 +196,32 @@ func decoded[T any](
 	return object, nil
 }
 
-// readPage reads one page of a list, its records still as text. after is the id of the last record
-// of the page before.
-func (s *Client) readPage(ctx context.Context, path string, query url.Values, after string) (Page, error) {
-	query.Set("limit", strconv.Itoa(onePage))
+// readPage reads one page of a list. The page begins after the record with the id after, or with
+// the first record if after is empty.
+func (s *Client) readPage(ctx context.Context, path string, query url.Values, after string) (page, error) {
+	query.Set("limit", strconv.Itoa(pageSize))
 	if after != "" {
 		query.Set("starting_after", after)
 	}
-	return readObject(ctx, s, path, query, DecodePage)
+	return readObject(ctx, s, path, query, decodePage)
 }
 
-// onePage is how much Stripe lists at most at once. A full page may be followed by another.
-const onePage = 100
+// pageSize is Stripe's limit for one page. A full page may be followed by another.
+const pageSize = 100
 
-// Page is an address at which Stripe shows something, or "" where it is not Stripe's: customers are
-// led there. A simulated Stripe shows its pages where it answers.
-func (s *Client) Page(address string) string {
+// pageURL returns an address that customers may be sent to, or "" if it is not Stripe's. A
+// simulated Stripe shows its pages where its API answers.
+func (s *Client) pageURL(address string) string {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-	case u.Scheme == "https" && strings.HasSuffix(u.Host, ".stripe.com"), originOf(address) == s.Origin && u.Host != "":
+	case u.Scheme == "https" && strings.HasSuffix(u.Host, ".stripe.com"), originOf(address) == s.origin && u.Host != "":
 		return address
 	}
 	return ""
 }
 
-// originOf is the scheme and the host of an address.
+// originOf returns the scheme and the host of an address.
 func originOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {

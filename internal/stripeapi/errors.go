@@ -12,14 +12,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// outcome classifies what a call returned, and lets the pace know. On an error the library's other
-// result is not nil but empty.
+// outcome classifies the error of a call and reports it to the limiter. Callers must check it
+// before they use the library's other result, which is empty and not nil after an error.
 func (s *Client) outcome(err error) error {
 	err = classify(err)
 	s.Limiter.Observe(time.Now(), err)
 	return err
 }
 
+// classify converts an error of Stripe's library into an *upstream.Error. nil stays nil.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -42,28 +43,28 @@ func classify(err error) error {
 	case e.HTTPStatusCode == http.StatusUnauthorized || e.HTTPStatusCode == http.StatusForbidden:
 		out.Outcome = upstream.Misconfigured
 	case e.HTTPStatusCode == http.StatusNotFound && e.Code != stripe.ErrorCodeResourceMissing:
-		// the address is not one of Stripe's API: that says nothing about the object
+		// Stripe's API has no such address, which says nothing about the object.
 		out.Outcome = upstream.Misconfigured
 	case e.HTTPStatusCode == http.StatusConflict:
-		out.Outcome = upstream.Retryable // the same key is under way
+		out.Outcome = upstream.Retryable // a call with the same key is under way
 	case e.HTTPStatusCode >= 500 || e.HTTPStatusCode == 0:
 		out.Outcome = upstream.Unknown
 	default:
-		out.Err = refusal(e)
+		out.Err = stateError(e)
 	}
 	return out
 }
 
-// refusal is the bridge's word for what Stripe refuses because of the state that the money is in;
-// nil for other refusals.
-func refusal(e *stripe.Error) error {
+// stateError returns the payment package's error for a call that Stripe rejects because of the
+// state of the money, or nil for any other rejection.
+func stateError(e *stripe.Error) error {
 	switch e.Code {
 	case stripe.ErrorCodeChargeAlreadyRefunded:
 		return payment.ErrAlreadyRefunded
 	case stripe.ErrorCodeChargeAlreadyCaptured:
 		return payment.ErrAlreadyCaptured
 	case stripe.ErrorCodeChargeExpiredForCapture:
-		return payment.ErrAlreadyCanceled // the hold ran out
+		return payment.ErrAlreadyCanceled // the authorization expired
 	case stripe.ErrorCodeChargeDisputed, stripe.ErrorCodeRefundDisputedPayment:
 		return payment.ErrDisputed
 	case stripe.ErrorCodePaymentIntentUnexpectedState:
@@ -80,9 +81,9 @@ func refusal(e *stripe.Error) error {
 	return nil
 }
 
-// lacksBalance tells that our balance at Stripe does not cover a refund. What Stripe says then is
-// not published: it was seen in words, without a code (docs/vendors.md, Q14), so the codes of the
-// neighbouring calls count as well. A card's lack of money does not.
+// lacksBalance reports whether our balance at Stripe does not cover a refund. Stripe documents no
+// error for this. It was seen as a message without a code (docs/vendors.md, Q14), so the codes of
+// similar calls count as well. A card that lacks funds does not.
 func lacksBalance(e *stripe.Error) bool {
 	return e.Type != stripe.ErrorTypeCard &&
 		(e.Code == stripe.ErrorCodeBalanceInsufficient || e.Code == stripe.ErrorCodeInsufficientFunds ||

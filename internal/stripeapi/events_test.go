@@ -16,12 +16,12 @@ import (
 	"notepay/internal/upstream"
 )
 
-// told finds the last event of a type that the sandbox made, as it would come by a webhook.
+// told returns the last event of a type that the sandbox made, decoded as from a webhook.
 func (s *testStripe) told(t *testing.T, kind string) bridge.Event {
 	t.Helper()
 	for _, e := range slices.Backward(s.Stripe.Events()) {
 		if e.Type == kind {
-			event, err := DecodeEvent(e.Body)
+			event, err := decodeEvent(e.Body)
 			if err != nil {
 				t.Fatalf("%s: %v", kind, err)
 			}
@@ -32,7 +32,7 @@ func (s *testStripe) told(t *testing.T, kind string) bridge.Event {
 	return bridge.Event{}
 }
 
-func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
+func TestEventsAboutRefundsAndDisputes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
@@ -86,7 +86,7 @@ func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
 	})
 }
 
-func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
+func TestEventsAboutMoneyMayBeMalformed(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name, kind, fields string
@@ -103,15 +103,15 @@ func TestWhatIsMalformedInEventsOfMoney(t *testing.T) {
 		{"a dispute", "charge.dispute.funds_withdrawn", `,"status":"needs_response"`, true},
 	}
 	for _, row := range rows {
-		if _, err := DecodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) ||
+		if _, err := decodeEvent([]byte(fixture.SessionEvent(row.kind, row.fields))); row.ok != (err == nil) ||
 			!row.ok && !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v; want it read: %v", row.name, err, row.ok)
 		}
 	}
 }
 
-// withoutBody is an event but for its text: Stripe lists an event with another count of pending
-// webhooks than it sent.
+// withoutBody formats an event without its body, because Stripe lists an event with another count of
+// pending webhooks than it sent.
 func withoutBody(e bridge.Event) string {
 	e.Body, e.Pending, e.Listed = "", 0, false
 	session, refund := e.Session, e.Refund
@@ -119,7 +119,7 @@ func withoutBody(e bridge.Event) string {
 	return fmt.Sprintf("%+v %+v %+v", e, session, refund)
 }
 
-func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
+func TestEventsEqualTheWebhooks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
@@ -146,9 +146,9 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 			}
 		}
 		for _, e := range slices.Backward(s.Stripe.Events()) {
-			if event, err := DecodeEvent(e.Body); err != nil {
+			if event, err := decodeEvent(e.Body); err != nil {
 				t.Error(err)
-			} else if slices.Contains(ListedEventTypes(), e.Type) {
+			} else if slices.Contains(listedEventTypes(), e.Type) {
 				want = append(want, withoutBody(event))
 			}
 		}
@@ -161,7 +161,7 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 	})
 }
 
-func TestTextIsListedAsItWasSent(t *testing.T) {
+func TestEventsKeepTextExactly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
@@ -184,7 +184,7 @@ func TestTextIsListedAsItWasSent(t *testing.T) {
 	})
 }
 
-func TestEventsAreListedByPages(t *testing.T) {
+func TestEventsReadsPageByPage(t *testing.T) {
 	t.Parallel()
 	for _, count := range []int{0, 1, 99, 100, 101, 200, 250} {
 		synctest.Test(t, func(t *testing.T) {
@@ -230,7 +230,7 @@ func TestEventsAreListedByPages(t *testing.T) {
 	}
 }
 
-func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
+func TestEventsKeepsTheOthersBesideAnOddEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
@@ -241,21 +241,15 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 				object,
 			)
 		}
-		s.Next(
-			fixture.ListEvents,
-			sandbox.Outcome{Status: 200, Body: `{"object":"list","has_more":false,"data":[` + strings.Join([]string{
-				event(
-					"evt_4",
-					`{"object":{"id":"cs_4","amount_total":"all"}}`,
-				), event("evt_3", `{"object":{"id":"cs_3"}}`), event("evt_2", `{"object":{}}`), event("evt_1", `null`)}, ",") + `]}`},
-		)
+		s.Next(fixture.ListEvents, listOf(
+			event("evt_4", `{"object":{"id":"cs_4","amount_total":"all"}}`),
+			event("evt_3", `{"object":{"id":"cs_3"}}`), event("evt_2", `{"object":{}}`), event("evt_1", `null`),
+		))
 		events, last, more, err := s.client.Events(t.Context(), time.Unix(0, 0), "")
 		fixture.Meant(t, "events", err, upstream.OK)
 		if len(events) != 4 || last != "evt_1" || more {
 			t.Fatalf(
-				"events %+v, last %q, more %v; want all four, and the page to end with the first",
-				events,
-				last,
+				"events %+v, last %q, more %v; want all four, and the page to end with the first", events, last,
 				more,
 			)
 		}
@@ -274,7 +268,7 @@ func TestAnEventThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-func TestListsThatFailAreNone(t *testing.T) {
+func TestEventsAndSessionsFail(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
@@ -292,7 +286,7 @@ func TestListsThatFailAreNone(t *testing.T) {
 		if events != nil || sessions != nil || refunds != nil || last+lastSession != "" || more || moreSessions {
 			t.Errorf("%v, %v, %v beside the errors; want nothing", events, sessions, refunds)
 		}
-		// A call that was answered ends a row of failures, also where it lists nothing.
+		// An answered call ends a series of failures, even if it lists nothing.
 		tomorrow := time.Now().Add(24 * time.Hour)
 		for name, list := range map[string]func() error{
 			"events":   func() error { _, _, _, err := s.client.Events(t.Context(), tomorrow, ""); return err },
@@ -306,50 +300,6 @@ func TestListsThatFailAreNone(t *testing.T) {
 			if why := s.client.Limiter.Unreachable(); why != "" {
 				t.Errorf("%s: Stripe is taken for unreachable: %s; want its answer to count", name, why)
 			}
-		}
-	})
-}
-
-func TestWhichSessionsAreListed(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		s := newStripeTest(t)
-		s.sell(t, "", sandbox.PayOptions{}) // too long ago
-		time.Sleep(48 * time.Hour)
-		since := time.Now().Add(-24 * time.Hour)
-		paid := s.sell(t, "", sandbox.PayOptions{SessionAge: 23 * time.Hour})
-		held := s.hold(t)
-		open, err := s.Open(paid.PaymentLink)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Stripe.Refund(paid.ID, 100)
-		s.Dispute(paid.ID)
-		sessions, _, last, more, err := s.client.Sessions(t.Context(), since, "")
-		fixture.Meant(t, "sessions", err, upstream.OK)
-		if len(sessions) != 2 || last != paid.ID || more {
-			t.Fatalf(
-				"sessions %+v, last %q, more %v; want the two that are complete, and not %s",
-				sessions,
-				last,
-				more,
-				open.ID,
-			)
-		}
-		for i, want := range []string{held.ID, paid.ID} {
-			one, err := s.client.Session(t.Context(), want)
-			fixture.Meant(t, "session", err, upstream.OK)
-			if told := one.Disputes; len(told) != i { // which a list does not tell
-				t.Errorf("disputes %+v; want %d", told, i)
-			}
-			one.Disputes = nil
-			if fmt.Sprint(sessions[i]) != fmt.Sprint(one) {
-				t.Errorf("listed %+v; want what the session says itself: %+v", sessions[i], one)
-			}
-		}
-		if sessions[0].IntentStatus != "requires_capture" || sessions[1].Refunded != 100 || !sessions[1].Disputed ||
-			!sessions[1].PaidAt.Equal(time.Now().Truncate(time.Second)) {
-			t.Errorf("sessions %+v; want one held, and one refunded, disputed and paid now", sessions)
 		}
 	})
 }

@@ -3,7 +3,10 @@ package stripeapi
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 
@@ -15,13 +18,107 @@ import (
 	"notepay/internal/uid"
 )
 
-// Link reads a link. upstream.Refused means that there is no such link in this account.
+// signatureKey is the metadata key of a Payment Link that holds which process signed it last.
+const signatureKey = "installation"
+
+// paymentLink holds the fields of a Payment Link that notepay uses.
+type paymentLink struct {
+	ID              string            `json:"id"`
+	URL             string            `json:"url"`
+	Active          bool              `json:"active"`
+	Livemode        bool              `json:"livemode"`
+	Metadata        map[string]string `json:"metadata"`
+	AfterCompletion afterCompletion   `json:"after_completion"`
+	Restrictions    restrictions      `json:"restrictions"`
+}
+
+// afterCompletion holds where a link leads after the payment. Another shape counts as nowhere, so
+// that the fleet sets it again.
+type afterCompletion struct{ returnURL string }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *afterCompletion) UnmarshalJSON(text []byte) error {
+	var completion struct {
+		Redirect struct {
+			URL optional `json:"url"`
+		} `json:"redirect"`
+	}
+	*a = afterCompletion{}
+	if json.Unmarshal(text, &completion) == nil {
+		a.returnURL = string(completion.Redirect.URL)
+	}
+	return nil
+}
+
+// restrictions hold how many payments a link has taken and may take. Another shape counts as no
+// limit.
+type restrictions struct{ taken, limit int64 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *restrictions) UnmarshalJSON(text []byte) error {
+	var object struct {
+		CompletedSessions struct {
+			Count int64 `json:"count"`
+			Limit int64 `json:"limit"`
+		} `json:"completed_sessions"`
+	}
+	*r = restrictions{}
+	if json.Unmarshal(text, &object) == nil {
+		r.taken, r.limit = object.CompletedSessions.Count, object.CompletedSessions.Limit
+	}
+	return nil
+}
+
+// decodeLink decodes a Payment Link.
+func decodeLink(text []byte) (l paymentLink, err error) {
+	err = decode("link", text, &l)
+	if err = withID("link", l.ID, err); err == nil && l.URL == "" {
+		err = &oddRecord{kind: "link", id: l.ID, field: "url", err: errors.New("there is no url")}
+	}
+	return l, err
+}
+
+// state returns whether a link takes payments, whether Stripe limits their number, and why it takes
+// none. Stripe may still call a link active that has taken all payments of its limit.
+func (l paymentLink) state() (payable, limited bool, why string) {
+	limited = l.Restrictions.limit > 0
+	switch {
+	case limited && l.Restrictions.taken >= l.Restrictions.limit:
+		return false, true, fmt.Sprintf(
+			"its Payment Link %s was limited to %d payments in Stripe's Dashboard: raise the limit there to sell again",
+			l.ID,
+			l.Restrictions.limit,
+		)
+	case !l.Active:
+		return false, limited, "its Payment Link " + l.ID +
+			" was deactivated in Stripe's Dashboard: activate it there to sell again"
+	}
+	return true, limited, ""
+}
+
+// record converts a link into the ledger's record.
+func (l paymentLink) record() ledger.Link {
+	r := ledger.Link{
+		ID:        l.ID,
+		Livemode:  l.Livemode,
+		DeviceUID: uid.Key(l.Metadata["device_uid"]),
+		URL:       l.URL,
+		ReturnURL: l.AfterCompletion.returnURL,
+		Plan:      payment.Offer{PriceID: l.Metadata["price_id"]},
+		Manual:    l.Metadata["capture"] == captureManual,
+		SignedBy:  cmp.Or(l.Metadata[signatureKey], ledger.Unsigned),
+	}
+	r.Active, r.Limited, r.Closed = l.state()
+	return r
+}
+
+// Link reads a link. The outcome upstream.Rejected means that this account has no such link.
 func (s *Client) Link(ctx context.Context, id string) (ledger.Link, error) {
-	if err := s.readyFor(ctx, id, "plink_"); err != nil {
+	if err := s.waitFor(ctx, id, "plink_"); err != nil {
 		return ledger.Link{}, err
 	}
-	link, err := readObject(ctx, s, "/v1/payment_links/"+id, nil, DecodeLink)
-	return linkRecord(link), err
+	link, err := readObject(ctx, s, "/v1/payment_links/"+id, nil, decodeLink)
+	return link.record(), err
 }
 
 // Links lists the active links that this project made, oldest first. Stripe lists the newest first
@@ -29,114 +126,123 @@ func (s *Client) Link(ctx context.Context, id string) (ledger.Link, error) {
 func (s *Client) Links(ctx context.Context) (links []ledger.Link, err error) {
 	var odd []string
 	for after, more := "", true; more; {
-		if err := s.ready(ctx); err != nil { // one page, one call: each of them waits for its slot
+		if err := s.wait(ctx); err != nil { // each page is a call and waits for its own slot
 			return nil, err
 		}
 		page, err := s.readPage(ctx, "/v1/payment_links", url.Values{"active": {"true"}}, after)
 		if err != nil {
 			return nil, fmt.Errorf("page after %q: %w", after, err)
 		}
-		for _, record := range page.Records {
-			link, err := DecodeLink(record)
+		for _, record := range page.records {
+			link, err := decodeLink(record)
 			if err != nil {
-				odd = append(odd, NameOf(err))
+				odd = append(odd, nameOf(err))
 				continue
 			}
-			if link.Metadata["app"] == App && link.Metadata["project"] == s.project &&
+			if link.Metadata["app"] == App && link.Metadata["project"] == s.config.Project &&
 				link.Metadata["device_uid"] != "" {
-				links = append(links, linkRecord(link))
+				links = append(links, link.record())
 			}
 		}
-		after, more = page.Last, page.More
+		after, more = page.last, page.more
 	}
 	s.Odd("Stripe's payment links", odd)
 	slices.Reverse(links)
 	return links, nil
 }
 
-// captureManual holds the money until it is captured. It also stands in the metadata "capture" of
-// what was made so.
-const captureManual = "manual"
-
-func linkRecord(link Link) ledger.Link {
-	r := ledger.Link{
-		ID:        link.ID,
-		Livemode:  link.Livemode,
-		DeviceUID: uid.Key(link.Metadata["device_uid"]),
-		URL:       link.URL,
-		ReturnURL: link.AfterCompletion.ReturnURL,
-		Plan:      payment.Offer{PriceID: link.Metadata["price_id"]},
-		Manual:    link.Metadata["capture"] == captureManual,
-		SignedBy:  cmp.Or(link.Metadata[Signature], ledger.Unsigned),
-	}
-	r.Active, r.Limited, r.Closed = link.State()
-	return r
-}
-
-// CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link,
-// from where it is copied to sessions, and on the payment intent, for the events that come without
-// a session.
+// CreateLink creates the Payment Link of a device and plan. Stripe copies the link's metadata to
+// its sessions. The PaymentIntent carries them too, for the events that come without a session.
 func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, error) {
 	d, plan := n.Device, n.Plan
-	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
+	if err := s.waitFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
-	metadata := map[string]string{
-		"app":        App,
-		"project":    s.project,
-		"device_uid": cmp.Or(d.Spelled, d.UID),
-		"price_id":   plan.PriceID,
-	}
+	metadata := s.purchaseMetadata(d, plan)
 	params := &stripe.PaymentLinkCreateParams{
 		LineItems: []*stripe.PaymentLinkCreateLineItemParams{
 			{Price: stripe.String(plan.PriceID), Quantity: stripe.Int64(1)},
 		},
-		Metadata: metadata,
+		Metadata: signedMetadata(n.SignedBy, metadata),
 		PaymentIntentData: &stripe.PaymentLinkCreatePaymentIntentDataParams{
 			Metadata:                  metadata,
-			Description:               stripe.String(Description(d, plan)),
+			Description:               stripe.String(description(d, plan)),
 			StatementDescriptorSuffix: StatementSuffix(d),
 		},
-		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
-		InactiveMessage: stripe.String(
-			"This machine is not for sale through this link any more. Please scan the sticker on the machine again.",
-		),
+		PaymentMethodTypes: paymentMethods(),
+		InactiveMessage: stripe.String("This machine is not for sale through this link any more. " +
+			"Please scan the sticker on the machine again."),
 	}
-	if s.Manual {
-		metadata["capture"] = captureManual // on the link and on its intents: it is one map
+	if s.config.Manual {
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
 	if n.ReturnURL != "" {
-		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{Type: stripe.String("redirect"),
-			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(n.ReturnURL)}}
+		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{
+			Type:     stripe.String("redirect"),
+			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(n.ReturnURL)},
+		}
 	}
-	params.Metadata = signedBy(n.SignedBy, metadata)
-	link, err := createObject(ctx, s, "/v1/payment_links", params, n.IdempotencyKey, DecodeLink)
+	link, err := createObject(ctx, s, "/v1/payment_links", params, n.IdempotencyKey, decodeLink)
 	if err != nil {
 		return ledger.Link{}, err
 	}
-	record := linkRecord(link)
+	record := link.record()
 	record.Plan, record.ReturnURL = plan, n.ReturnURL
 	return record, nil
 }
 
-// UpdateLink makes a link active or not, and sets its return URL. Price, currency and capture
-// method cannot be changed.
+// UpdateLink activates or deactivates a link, signs it, and sets the return URL of an active one.
+// Stripe does not allow changes of price, currency and capture method.
 func (s *Client) UpdateLink(ctx context.Context, link ledger.Link) error {
-	if err := s.readyFor(ctx, link.ID, "plink_"); err != nil {
+	if err := s.waitFor(ctx, link.ID, "plink_"); err != nil {
 		return err
 	}
-	params := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(link.Active), Metadata: signature(link.SignedBy)}
+	params := &stripe.PaymentLinkUpdateParams{
+		Active:   stripe.Bool(link.Active),
+		Metadata: signature(link.SignedBy),
+	}
 	switch {
 	case !link.Active:
 	case link.ReturnURL != "":
-		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{Type: stripe.String("redirect"),
-			Redirect: &stripe.PaymentLinkUpdateAfterCompletionRedirectParams{URL: stripe.String(link.ReturnURL)}}
+		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{
+			Type:     stripe.String("redirect"),
+			Redirect: &stripe.PaymentLinkUpdateAfterCompletionRedirectParams{URL: stripe.String(link.ReturnURL)},
+		}
 	default:
 		params.AfterCompletion = &stripe.PaymentLinkUpdateAfterCompletionParams{
 			Type: stripe.String("hosted_confirmation"),
 		}
 	}
-	_, err := s.raw.Post(ctx, "/v1/payment_links/"+link.ID, params, "")
+	_, err := s.post(ctx, "/v1/payment_links/"+link.ID, params, "")
 	return s.outcome(err)
+}
+
+// SignLink writes a process's signature on a link and changes nothing else.
+func (s *Client) SignLink(ctx context.Context, id, process string) error {
+	if err := s.waitFor(ctx, id, "plink_"); err != nil {
+		return err
+	}
+	params := &stripe.PaymentLinkUpdateParams{Metadata: signature(process)}
+	_, err := s.post(ctx, "/v1/payment_links/"+id, params, "")
+	return s.outcome(err)
+}
+
+// signature returns the metadata that signs a link, or nil if process is "". Stripe keeps the
+// link's other metadata.
+func signature(process string) map[string]string {
+	if process == "" {
+		return nil
+	}
+	return map[string]string{signatureKey: process}
+}
+
+// signedMetadata returns the metadata of a new link with the signature of the process that creates
+// it. The link's PaymentIntents do not carry the signature.
+func signedMetadata(process string, metadata map[string]string) map[string]string {
+	signed := signature(process)
+	if signed == nil {
+		return metadata
+	}
+	maps.Copy(signed, metadata)
+	return signed
 }

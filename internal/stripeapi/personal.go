@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// personal are the keys of Stripe's objects that tell who paid. They are not kept.
-var personal = []string{
+// personalKeys are the keys of Stripe's objects that tell who paid. Their values are not stored.
+var personalKeys = []string{
 	"customer_details",
 	"billing_details",
 	"shipping",
@@ -30,9 +30,9 @@ var personal = []string{
 	"evidence",
 }
 
-// withoutPersonalData is the event's body without who paid, at any depth, and without the spaces
-// between. It cuts the text instead of decoding it: half of a webhook's work was to make a tree of
-// the event and a text of that again.
+// withoutPersonalData returns the event's body without personal data at any depth, and without
+// insignificant spaces. It cuts the text, because decoding and encoding the event took half of a
+// webhook's processing time.
 func withoutPersonalData(body []byte) ([]byte, error) {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, body); err != nil {
@@ -55,24 +55,24 @@ func withoutPersonalData(body []byte) ([]byte, error) {
 		if at = endOfValue(text, end+1); text[at] == ',' {
 			at++
 		} else {
-			kept = bytes.TrimSuffix(kept, []byte(",")) // it was the last of its object
+			kept = bytes.TrimSuffix(kept, []byte(",")) // it was the last member of its object
 		}
 	}
-	return bytes.ToValidUTF8(kept, []byte("\uFFFD")), nil // PostgreSQL takes nothing else
+	return bytes.ToValidUTF8(kept, []byte("\uFFFD")), nil // PostgreSQL stores only valid UTF-8
 }
 
-// isPersonal judges a key with its quotation marks.
+// isPersonal reports whether a key, given with its quotation marks, holds personal data.
 func isPersonal(key []byte) bool {
 	name := key[1 : len(key)-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
 		var plain string
-		_ = json.Unmarshal(key, &plain) // it is valid
-		return slices.Contains(personal, plain)
+		_ = json.Unmarshal(key, &plain) // it is valid JSON
+		return slices.Contains(personalKeys, plain)
 	}
-	return slices.Contains(personal, string(name))
+	return slices.Contains(personalKeys, string(name))
 }
 
-// endOfString is behind the string that begins at a place in valid JSON.
+// endOfString returns the index after the string that begins at an index in valid JSON.
 func endOfString(text []byte, at int) int {
 	for at++; text[at] != '"'; at++ {
 		if text[at] == '\\' {
@@ -82,8 +82,8 @@ func endOfString(text []byte, at int) int {
 	return at + 1
 }
 
-// endOfValue is behind the value that begins at a place within an object of valid JSON without
-// spaces.
+// endOfValue returns the index after the value that begins at an index within an object of valid JSON
+// without spaces.
 func endOfValue(text []byte, at int) int {
 	for depth := 0; ; {
 		switch text[at] {

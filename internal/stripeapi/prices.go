@@ -3,8 +3,10 @@ package stripeapi
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,18 +15,95 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Offer reads a price. upstream.Refused means that it cannot be sold: missing, inactive or
-// recurring.
+// price holds the fields of a price that notepay uses.
+type price struct {
+	ID              string                    `json:"id"`
+	Active          bool                      `json:"active"`
+	Nickname        optional                  `json:"nickname"`
+	Currency        string                    `json:"currency"`
+	UnitAmount      *int64                    `json:"unit_amount"` // null: a fraction, or not fixed
+	BillingScheme   optional                  `json:"billing_scheme"`
+	Recurring       *json.RawMessage          `json:"recurring"`
+	CustomAmount    *json.RawMessage          `json:"custom_unit_amount"`
+	Metadata        map[string]string         `json:"metadata"`
+	Product         product                   `json:"product"`
+	CurrencyOptions map[string]currencyOption `json:"currency_options"`
+}
+
+// currencyOption holds a price's amount in another currency. Another shape counts as none.
+type currencyOption struct{ unitAmount *int64 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *currencyOption) UnmarshalJSON(text []byte) error {
+	var option struct {
+		UnitAmount *int64 `json:"unit_amount"`
+	}
+	*c = currencyOption{}
+	if json.Unmarshal(text, &option) == nil {
+		c.unitAmount = option.UnitAmount
+	}
+	return nil
+}
+
+// product holds the fields of a price's product that notepay uses. Each field may have any shape. A
+// product counts as archived only if Stripe clearly says so.
+type product struct {
+	name, description, image string
+	archived                 bool // or deleted
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *product) UnmarshalJSON(text []byte) error {
+	var object struct {
+		Name        optional        `json:"name"`
+		Description optional        `json:"description"`
+		Images      json.RawMessage `json:"images"`
+		Active      json.RawMessage `json:"active"`
+		Deleted     json.RawMessage `json:"deleted"`
+	}
+	*p = product{}
+	if json.Unmarshal(text, &object) != nil {
+		return nil // an id that was not expanded
+	}
+	p.name, p.description = string(object.Name), string(object.Description)
+	p.archived = string(object.Active) == "false" || string(object.Deleted) == "true"
+	var images []optional
+	if json.Unmarshal(object.Images, &images) == nil && len(images) > 0 {
+		p.image = string(images[0])
+	}
+	return nil
+}
+
+// decodePrice decodes a price.
+func decodePrice(text []byte) (p price, err error) {
+	err = decode("price", text, &p)
+	return p, withID("price", p.ID, err)
+}
+
+// options returns the amounts in other currencies as payment.Offer keeps them: "gbp=300,usd=400".
+func (p price) options() string {
+	var options []string
+	for currency, option := range p.CurrencyOptions {
+		if option.unitAmount != nil && currency != p.Currency && !strings.ContainsAny(currency, "=,") {
+			options = append(options, fmt.Sprintf("%s=%d", currency, *option.unitAmount))
+		}
+	}
+	slices.Sort(options)
+	return strings.Join(options, ",")
+}
+
+// Offer reads a price. The outcome upstream.Rejected means that the price cannot be sold: it is
+// missing, inactive or recurring, or its metadata cannot be read.
 func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, error) {
-	if err := s.readyFor(ctx, priceID, "price_"); err != nil {
+	if err := s.waitFor(ctx, priceID, "price_"); err != nil {
 		return payment.Offer{}, err
 	}
 	query := url.Values{"expand[]": {"product", "currency_options"}}
-	price, err := readObject(ctx, s, "/v1/prices/"+priceID, query, DecodePrice)
+	price, err := readObject(ctx, s, "/v1/prices/"+priceID, query, decodePrice)
 	if err != nil {
 		return payment.Offer{}, err
 	}
-	refused := func(why string) (payment.Offer, error) {
+	rejected := func(why string) (payment.Offer, error) {
 		return payment.Offer{}, &upstream.Error{
 			Outcome: upstream.Rejected,
 			Status:  200,
@@ -32,41 +111,41 @@ func (s *Client) Offer(ctx context.Context, priceID string) (payment.Offer, erro
 		}
 	}
 	switch {
-	case !price.Active || price.Product.Archived:
-		return refused("is not active, or of a product that was archived")
+	case !price.Active || price.Product.archived:
+		return rejected("is not active, or of a product that was archived")
 	case price.Recurring != nil:
-		return refused("is recurring: machines need a one-time price")
+		return rejected("is recurring: machines need a one-time price")
 	case price.BillingScheme == "tiered" || price.CustomAmount != nil:
-		return refused("has no fixed amount")
+		return rejected("has no fixed amount")
 	case price.UnitAmount == nil:
-		return refused("has a fraction of the smallest unit as its amount")
+		return rejected("has a fraction of the smallest unit as its amount")
 	}
 	plan := payment.Offer{
 		PriceID:         priceID,
-		Name:            cmp.Or(string(price.Nickname), price.Product.Name),
-		Description:     price.Product.Description,
-		Image:           price.Product.Image,
+		Name:            cmp.Or(string(price.Nickname), price.Product.name),
+		Description:     price.Product.description,
+		Image:           price.Product.image,
 		Amount:          *price.UnitAmount,
 		Currency:        price.Currency,
-		CurrencyOptions: price.Options(),
+		CurrencyOptions: price.options(),
 	}
 	if text := strings.TrimSpace(price.Metadata["access_code"]); text != "" {
 		var ok bool
 		if plan.AccessCode, ok = terms.Switch(text); !ok {
-			return refused(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
+			return rejected(fmt.Sprintf("has metadata access_code=%q, which is neither true nor false", text))
 		}
 	}
 	if plan.Duration, err = metadataDuration(price.Metadata, "duration"); err != nil {
-		return refused(err.Error())
+		return rejected(err.Error())
 	}
 	if plan.DelayedStart, err = metadataDuration(price.Metadata, "delayed_start"); err != nil {
-		return refused(err.Error())
+		return rejected(err.Error())
 	}
 	return plan, nil
 }
 
-// metadataDuration reads a duration such as 30m from a price's metadata, in whole seconds; 0 if
-// there is none.
+// metadataDuration returns a duration such as 30m from a price's metadata, in whole seconds. It
+// returns 0 if there is none.
 func metadataDuration(metadata map[string]string, key string) (time.Duration, error) {
 	text := strings.TrimSpace(metadata[key])
 	if text == "" {

@@ -1,18 +1,16 @@
 package stripeapi
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/stripe/stripe-go/v82"
-	"golang.org/x/text/unicode/norm"
 
 	"notepay/internal/checkout"
 	"notepay/internal/ledger"
@@ -20,9 +18,126 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Session reads a Checkout Session, by its id or by its payment intent.
+// checkoutSession holds the fields of a Checkout Session that notepay uses.
+type checkoutSession struct {
+	ID            string            `json:"id"`
+	Livemode      bool              `json:"livemode"`
+	Mode          string            `json:"mode"`
+	Status        string            `json:"status"`
+	PaymentStatus string            `json:"payment_status"`
+	AmountTotal   *int64            `json:"amount_total"`
+	Currency      string            `json:"currency"`
+	Created       int64             `json:"created"`
+	Metadata      map[string]string `json:"metadata"`
+	PaymentLink   reference         `json:"payment_link"`
+	PaymentIntent expandedIntent    `json:"payment_intent"`
+	Conversion    struct {
+		AmountTotal    int64  `json:"amount_total"`
+		SourceCurrency string `json:"source_currency"`
+	} `json:"currency_conversion"`
+	Presentment struct {
+		Currency string `json:"presentment_currency"`
+	} `json:"presentment_details"`
+}
+
+// expandedIntent holds the fields of a session's PaymentIntent. It holds only the id if Stripe did
+// not expand the intent.
+type expandedIntent struct {
+	id           string
+	status       string
+	latestCharge *charge // nil if Stripe did not expand it
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (i *expandedIntent) UnmarshalJSON(text []byte) error {
+	*i = expandedIntent{}
+	if json.Unmarshal(text, &i.id) == nil {
+		return nil
+	}
+	var object struct {
+		ID           string          `json:"id"`
+		Status       string          `json:"status"`
+		LatestCharge json.RawMessage `json:"latest_charge"`
+	}
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	i.id, i.status = object.ID, object.Status
+	if len(object.LatestCharge) > 0 && object.LatestCharge[0] == '{' {
+		c, err := decodeCharge(object.LatestCharge)
+		i.latestCharge = &c
+		return err
+	}
+	return nil
+}
+
+// openSession holds the fields of a Checkout Session that is not paid yet.
+type openSession struct {
+	ID       string `json:"id"`
+	URL      string `json:"url"`
+	Status   string `json:"status"`
+	Livemode bool   `json:"livemode"`
+}
+
+// decodeOpenSession decodes a Checkout Session that may be open.
+func decodeOpenSession(text []byte) (s openSession, err error) {
+	err = decode("session", text, &s)
+	return s, withID("session", s.ID, err)
+}
+
+// decodeSession decodes a Checkout Session from an event or a reply. complete reports whether the
+// customer has finished it. PaidAt is zero unless the session's charge is expanded.
+func decodeSession(text []byte) (s payment.CheckoutSession, complete bool, err error) {
+	var w checkoutSession
+	err = decode("session", text, &w)
+	if err = withID("session", w.ID, err); err != nil {
+		return s, false, err
+	}
+	paid := w.PaymentStatus == "paid" && (w.Status == "complete" || w.Status == "") && w.Metadata["device_uid"] != ""
+	if paid && (w.AmountTotal == nil || w.Currency == "") { // a refund would have no amount
+		err := errors.New("it is paid, and no amount is named")
+		return s, false, &oddRecord{kind: "session", id: w.ID, field: "amount_total", err: err}
+	}
+	s = payment.CheckoutSession{
+		ID:            w.ID,
+		Mode:          w.Mode,
+		PaymentStatus: w.PaymentStatus,
+		IntentStatus:  w.PaymentIntent.status,
+		PaymentIntent: w.PaymentIntent.id,
+		PaymentLink:   string(w.PaymentLink),
+		Currency:      w.Currency,
+		Livemode:      w.Livemode,
+		Created:       time.Unix(w.Created, 0).UTC(),
+		Metadata:      w.Metadata,
+		PriceAmount:   w.Conversion.AmountTotal,
+		PriceCurrency: w.Conversion.SourceCurrency,
+		ShownCurrency: w.Presentment.Currency,
+	}
+	if w.AmountTotal != nil {
+		s.Amount = *w.AmountTotal
+	}
+	if c := w.PaymentIntent.latestCharge; c != nil && c.Created > 0 {
+		// The session may have been opened long before it was paid.
+		s.PaidAt = time.Unix(c.Created, 0).UTC()
+		s.Refunded, s.Disputed = c.AmountRefunded, c.Disputed
+		s.ReceiptURL, s.CardLast4 = string(c.ReceiptURL), c.Details.last4
+	}
+	return s, w.Status == "complete", nil
+}
+
+// decodeReadSession decodes a session from a reply. An open or expired session counts as unpaid.
+func (s *Client) decodeReadSession(text []byte) (payment.CheckoutSession, error) {
+	r, complete, err := decodeSession(text)
+	r.ReceiptURL = s.pageURL(r.ReceiptURL)
+	if !complete {
+		r.PaymentStatus, r.IntentStatus = "unpaid", ""
+	}
+	return r, err
+}
+
+// Session reads a Checkout Session, by its id or by the id of its PaymentIntent.
 func (s *Client) Session(ctx context.Context, id string) (payment.CheckoutSession, error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.wait(ctx); err != nil {
 		return payment.CheckoutSession{}, err
 	}
 	if strings.HasPrefix(id, "pi_") {
@@ -32,7 +147,7 @@ func (s *Client) Session(ctx context.Context, id string) (payment.CheckoutSessio
 		return payment.CheckoutSession{}, err
 	}
 	query := url.Values{"expand[]": {"payment_intent.latest_charge"}}
-	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.sessionRecord)
+	r, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, query, s.decodeReadSession)
 	if err == nil && r.ID != id {
 		err = &upstream.Error{
 			Outcome: upstream.Misconfigured,
@@ -43,8 +158,29 @@ func (s *Client) Session(ctx context.Context, id string) (payment.CheckoutSessio
 	return s.withDisputes(ctx, r, err)
 }
 
-// withDisputes returns a session that was read with the disputes of its charge. A key that may not
-// read them leaves them unknown.
+// sessionOfIntent reads the Checkout Session of a PaymentIntent.
+func (s *Client) sessionOfIntent(ctx context.Context, intent string) (payment.CheckoutSession, error) {
+	if err := checkID(intent, "pi_"); err != nil {
+		return payment.CheckoutSession{}, err
+	}
+	query := url.Values{"payment_intent": {intent}, "expand[]": {"data.payment_intent.latest_charge"}}
+	page, err := readObject(ctx, s, "/v1/checkout/sessions", query, decodePage)
+	if err != nil {
+		return payment.CheckoutSession{}, err
+	}
+	if len(page.records) == 0 {
+		return payment.CheckoutSession{}, &upstream.Error{
+			Outcome: upstream.Rejected,
+			Status:  200,
+			Detail:  "no session of " + intent,
+		}
+	}
+	r, err := decoded(s, page.records[0], nil, upstream.Misconfigured, s.decodeReadSession)
+	return s.withDisputes(ctx, r, err)
+}
+
+// withDisputes adds the disputes of a disputed session's charge. They stay unknown if the key may
+// not read them.
 func (s *Client) withDisputes(
 	ctx context.Context,
 	r payment.CheckoutSession,
@@ -53,49 +189,26 @@ func (s *Client) withDisputes(
 	if err != nil || !r.Disputed {
 		return r, err
 	}
-	text, err := s.raw.Get(
-		ctx,
-		"/v1/disputes",
-		url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(onePage)}},
-	)
+	query := url.Values{"payment_intent": {r.PaymentIntent}, "limit": {strconv.Itoa(pageSize)}}
+	text, err := s.get(ctx, "/v1/disputes", query)
 	if e, ok := errors.AsType[*stripe.Error](err); ok &&
 		(e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized) {
 		return r, nil
 	}
-	r.Disputes, err = decoded(s, text, err, upstream.Misconfigured, DecodeDisputes)
+	r.Disputes, err = decoded(s, text, err, upstream.Misconfigured, decodeDisputes)
 	return r, err
 }
 
-func (s *Client) sessionOfIntent(ctx context.Context, intent string) (payment.CheckoutSession, error) {
-	if err := checkID(intent, "pi_"); err != nil {
-		return payment.CheckoutSession{}, err
-	}
-	query := url.Values{"payment_intent": {intent}, "expand[]": {"data.payment_intent.latest_charge"}}
-	page, err := readObject(ctx, s, "/v1/checkout/sessions", query, DecodePage)
-	if err != nil {
-		return payment.CheckoutSession{}, err
-	}
-	if len(page.Records) == 0 {
-		return payment.CheckoutSession{}, &upstream.Error{
-			Outcome: upstream.Rejected,
-			Status:  200,
-			Detail:  "no session of " + intent,
-		}
-	}
-	r, err := decoded(s, page.Records[0], nil, upstream.Misconfigured, s.sessionRecord)
-	return s.withDisputes(ctx, r, err)
-}
-
-// Sessions lists one page of the sessions that were completed, the newest first, of those that were
-// created since then (they may have been paid up to a day later). It begins behind the session with
-// the id after, or at the newest; last is where the next page begins. A session that cannot be read
-// holds up none of the others: odd names it.
+// Sessions lists one page of completed sessions, newest first. It lists those created since a time,
+// which may have been paid up to a day later. The page begins after the session with the id after,
+// or at the newest. last is the value of after for the next page. odd names the sessions that
+// cannot be decoded, which do not hold up the others.
 func (s *Client) Sessions(
 	ctx context.Context,
 	since time.Time,
 	after string,
 ) (sessions []payment.CheckoutSession, odd []string, last string, more bool, err error) {
-	if err := s.ready(ctx); err != nil {
+	if err := s.wait(ctx); err != nil {
 		return nil, nil, "", false, err
 	}
 	query := url.Values{
@@ -107,39 +220,24 @@ func (s *Client) Sessions(
 	if err != nil {
 		return nil, nil, "", false, err
 	}
-	for _, record := range page.Records {
-		if session, err := s.sessionRecord(record); err != nil {
-			odd = append(odd, NameOf(err))
+	for _, record := range page.records {
+		if session, err := s.decodeReadSession(record); err != nil {
+			odd = append(odd, nameOf(err))
 		} else {
 			sessions = append(sessions, session)
 		}
 	}
-	return sessions, odd, page.Last, page.More, nil
+	return sessions, odd, page.last, page.more, nil
 }
 
-// sessionRecord decodes a session that was read.
-func (s *Client) sessionRecord(text []byte) (payment.CheckoutSession, error) {
-	r, complete, err := DecodeSession(text)
-	r.ReceiptURL = s.Page(r.ReceiptURL)
-	if !complete {
-		r.PaymentStatus, r.IntentStatus = "unpaid", "" // open or expired: nobody has paid
-	}
-	return r, err
-}
-
-// CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a
-// link, the metadata stands on it and on its payment intent.
+// CreateSession creates a Checkout Session for one purchase. It returns the session and the address
+// of its payment page. As with a link, the PaymentIntent carries the same metadata.
 func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledger.Session, string, error) {
 	d, plan := n.Device, n.Plan
-	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
+	if err := s.waitFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
-	metadata := map[string]string{
-		"app":        App,
-		"project":    s.project,
-		"device_uid": cmp.Or(d.Spelled, d.UID),
-		"price_id":   plan.PriceID,
-	}
+	metadata := s.purchaseMetadata(d, plan)
 	params := &stripe.CheckoutSessionCreateParams{
 		Mode: stripe.String(string(stripe.CheckoutSessionModePayment)),
 		LineItems: []*stripe.CheckoutSessionCreateLineItemParams{
@@ -148,19 +246,18 @@ func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledg
 		Metadata: metadata,
 		PaymentIntentData: &stripe.CheckoutSessionCreatePaymentIntentDataParams{
 			Metadata:                  metadata,
-			Description:               stripe.String(Description(d, plan)),
+			Description:               stripe.String(description(d, plan)),
 			StatementDescriptorSuffix: StatementSuffix(d),
 		},
-		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
+		PaymentMethodTypes: paymentMethods(),
 		SuccessURL:         stripe.String(SuccessURL(n.PublicURL)),
 		CancelURL:          stripe.String(n.PublicURL + "/payment/cancel"),
 		ExpiresAt:          stripe.Int64(n.Ends.Unix()),
 	}
-	if s.Manual {
-		metadata["capture"] = captureManual // on the session and on its intent: it is one map
+	if s.config.Manual {
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
-	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, n.IdempotencyKey, DecodeOpenSession)
+	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, n.IdempotencyKey, decodeOpenSession)
 	if err != nil {
 		return ledger.Session{}, "", err
 	}
@@ -168,59 +265,26 @@ func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledg
 		ID:        cs.ID,
 		Livemode:  cs.Livemode,
 		DeviceUID: d.UID,
-		Manual:    s.Manual,
+		Manual:    s.config.Manual,
 		Ends:      n.Ends,
 		Plan:      plan,
 	}, cs.URL, nil
 }
 
-// SessionIsOpen says whether a session can be paid still.
+// SessionIsOpen reports whether the customer can still pay a session.
 func (s *Client) SessionIsOpen(ctx context.Context, id string) (bool, error) {
-	if err := s.readyFor(ctx, id, "cs_"); err != nil {
+	if err := s.waitFor(ctx, id, "cs_"); err != nil {
 		return false, err
 	}
-	cs, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, nil, DecodeOpenSession)
+	cs, err := readObject(ctx, s, "/v1/checkout/sessions/"+id, nil, decodeOpenSession)
 	return cs.Status == "open", err
 }
 
-// ExpireSession ends a session. Stripe refuses that of one which is not open any more.
+// ExpireSession ends a session. Stripe rejects the call if the session is not open.
 func (s *Client) ExpireSession(ctx context.Context, id string) error {
-	if err := s.readyFor(ctx, id, "cs_"); err != nil {
+	if err := s.waitFor(ctx, id, "cs_"); err != nil {
 		return err
 	}
-	_, err := s.raw.Post(ctx, "/v1/checkout/sessions/"+id+"/expire", nil, "")
+	_, err := s.post(ctx, "/v1/checkout/sessions/"+id+"/expire", nil, "")
 	return s.outcome(err)
-}
-
-// SuccessURL is where Stripe sends a customer who has paid. Stripe fills the session's id in.
-func SuccessURL(publicURL string) string {
-	return publicURL + "/payment/success?session_id={CHECKOUT_SESSION_ID}"
-}
-
-// maxSuffix is what is left of a statement descriptor's 22 characters behind the longest prefix and
-// the "* " between them (docs/vendors.md, Q12).
-const maxSuffix = 10
-
-// StatementSuffix names the machine on the card's statement, behind the account's own name; nil
-// where its name does not allow it. What Stripe takes is known from its documentation alone
-// (docs/vendors.md, Q12): Latin letters, one of them at least, and none of < > \ ' " *. So nothing
-// but letters without accents, digits, spaces and a few signs is left.
-func StatementSuffix(d ledger.Device) *string {
-	clean := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return unicode.ToUpper(r)
-		case r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '.':
-			return r
-		case unicode.IsSpace(r):
-			return ' '
-		}
-		return -1
-	}, norm.NFD.String(d.Name)) // an accent is a sign of its own then, and dropped
-	clean = strings.Join(strings.Fields(clean), " ")
-	clean = strings.TrimSpace(clean[:min(len(clean), maxSuffix)])
-	if !strings.ContainsFunc(clean, unicode.IsLetter) {
-		return nil
-	}
-	return &clean
 }

@@ -15,7 +15,7 @@ import (
 
 const secondSecret = "whsec_9876543210"
 
-func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
+func TestVerifyAcceptsOnlyRecentSignatures(t *testing.T) {
 	t.Parallel()
 	two := WebhookSecrets{fixture.TestSecret, secondSecret}
 	one := WebhookSecrets{fixture.TestSecret}
@@ -116,7 +116,7 @@ func TestOnlyWhatStripeSignedLatelyIsAccepted(t *testing.T) {
 	})
 }
 
-func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
+func TestVerifyChecksTheRawBody(t *testing.T) {
 	t.Parallel()
 	body := fixture.SessionEvent("checkout.session.completed", ``)
 	var event any
@@ -127,31 +127,32 @@ func TestAReserialisedBodyIsNotWhatWasSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (WebhookSecrets{fixture.TestSecret}).Verify(again, fixture.Signed(body, fixture.TestSecret), nil); !errors.Is(
-		err,
-		ErrSignature,
-	) {
+	_, err = (WebhookSecrets{fixture.TestSecret}).Verify(again, fixture.Signed(body, fixture.TestSecret), nil)
+	if !errors.Is(err, ErrSignature) {
 		t.Errorf("%v; want %v", err, ErrSignature)
 	}
 }
 
-func TestWhatIsReadOfAnEvent(t *testing.T) {
+func TestVerifyDecodesTheEvent(t *testing.T) {
 	t.Parallel()
 	read := func(body string) (bridge.Event, error) {
 		return WebhookSecrets{fixture.TestSecret}.Verify([]byte(body), fixture.Signed(body, fixture.TestSecret), nil)
 	}
-	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur","metadata":{"device_uid":"dev:1","price_id":"price_1"}`
-	for name, intent := range map[string]string{"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`} {
+	const paid = `,"payment_status":"paid","payment_link":"plink_1","amount_total":350,"currency":"eur",` +
+		`"metadata":{"device_uid":"dev:1","price_id":"price_1"}`
+	for name, intent := range map[string]string{
+		"a string": `"pi_1"`, "an object": `{"id":"pi_1","object":"payment_intent","amount":350}`,
+	} {
 		body := fixture.SessionEvent("checkout.session.completed", paid+`,"payment_intent":`+intent)
 		e, err := read(body)
 		if err != nil {
 			t.Fatalf("intent as %s: %v", name, err)
 		}
 		s := e.Session
-		if s == nil || s.ID != "cs_test_1" || s.PaymentIntent != "pi_1" || s.PaymentLink != "plink_1" || s.PaymentStatus != "paid" || s.Amount != 350 || s.Currency != "eur" ||
-			s.Livemode || s.Metadata["device_uid"] != "dev:1" || !s.PaidAt.Equal(e.Created) ||
-			e.ObjectID != "cs_test_1" ||
-			e.Type != "checkout.session.completed" {
+		if s == nil || s.ID != "cs_test_1" || s.PaymentIntent != "pi_1" || s.PaymentLink != "plink_1" ||
+			s.PaymentStatus != "paid" || s.Amount != 350 || s.Currency != "eur" || s.Livemode ||
+			s.Metadata["device_uid"] != "dev:1" || !s.PaidAt.Equal(e.Created) ||
+			e.ObjectID != "cs_test_1" || e.Type != "checkout.session.completed" {
 			t.Errorf("intent as %s: event %+v, session %+v", name, e, s)
 		}
 	}
@@ -163,10 +164,8 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		{
 			"another release train of the API",
 			strings.Replace(
-				fixture.SessionEvent("checkout.session.completed", paid),
-				"2025-08-27.basil",
-				"2026-08-26.dahlia",
-				1,
+				fixture.SessionEvent("checkout.session.completed", paid), "2025-08-27.basil",
+				"2026-08-26.dahlia", 1,
 			),
 			true,
 			"",
@@ -174,10 +173,8 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 		{
 			"no API version",
 			strings.Replace(
-				fixture.SessionEvent("checkout.session.completed", paid),
-				`"api_version":"2025-08-27.basil",`,
-				"",
-				1,
+				fixture.SessionEvent("checkout.session.completed", paid), `"api_version":"2025-08-27.basil",`,
+				"", 1,
 			),
 			true,
 			"",
@@ -271,11 +268,15 @@ func TestWhatIsReadOfAnEvent(t *testing.T) {
 	}
 }
 
-func TestWhoPaidIsNotKept(t *testing.T) {
+func TestVerifyDropsPersonalData(t *testing.T) {
 	t.Parallel()
-	deep := `{"customer_details":{"name":"Casey Example"},"list":[{"billing_details":{"name":"Casey Example"},"kept":1}],"shipping":{"name":"Casey Example"},` +
-		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
-		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100","address":{"city":"Example"},"email":"casey@example.com"}`
+	deep := `{"customer_details":{"name":"Casey Example"},"list":[{"billing_details":{"name":"Casey Example"},` +
+		`"kept":1}],"shipping":{"name":"Casey Example"},` +
+		`"more":{"latest_charge":{"receipt_email":"casey@example.com","shipping":null,` +
+		`"paypal":{"payer_email":"casey@example.com","payer_name":{"surname":"Casey"},"payer_id":"Casey"},` +
+		`"evidence":{"customer_name":"Casey Example"}}},"customer_email":"casey@example.com",` +
+		`"collected_information":{"shipping_details":{"name":"Casey Example"}},"phone":"+1 555 0100",` +
+		`"address":{"city":"Example"},"email":"casey@example.com"}`
 	body := fixture.SessionEvent(
 		"checkout.session.completed",
 		`,"payment_status":"paid","x":`+deep+strings.TrimSuffix(","+deep[1:], "}"),
@@ -294,7 +295,7 @@ func TestWhoPaidIsNotKept(t *testing.T) {
 	}
 }
 
-func TestNumbersAreKeptExactly(t *testing.T) {
+func TestVerifyKeepsNumbersExactly(t *testing.T) {
 	t.Parallel()
 	body := fixture.SessionEvent(
 		"checkout.session.completed",

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Sleep waits for d or for the context, and returns the context's error in the second case.
+// Sleep waits for d or until ctx ends. It returns the error of ctx in the second case.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -17,9 +17,9 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Backoff is how long to wait after the n-th failure in a row (n from 1): 1 s, 2 s, 4 s ... up to a
-// minute, each between 80 % and 120 % of that by jitter, a number in [0, 1) which the caller draws
-// or derives.
+// Backoff returns how long to wait after the n-th failure in a row, with n from 1. The wait doubles
+// from one second up to a minute. jitter, a number in [0, 1) that the caller draws or derives,
+// varies it between 80 % and 120 %.
 func Backoff(n int, jitter float64) time.Duration {
 	d := time.Minute
 	if n < 7 {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// inBubble runs a test whose clock stands still until everybody waits, and then jumps.
+// inBubble runs a test in fake time, which jumps when all goroutines wait.
 func inBubble(test func(t *testing.T)) func(t *testing.T) {
 	return func(t *testing.T) {
 		t.Parallel()
@@ -18,7 +18,7 @@ func inBubble(test func(t *testing.T)) func(t *testing.T) {
 	}
 }
 
-// wantDelay checks what all three ways to ask say.
+// wantDelay checks the delay, and that Available and Reserve agree with it.
 func wantDelay(t *testing.T, p *Limiter, want time.Duration) {
 	t.Helper()
 	got := p.Delay(time.Now())
@@ -30,7 +30,7 @@ func wantDelay(t *testing.T, p *Limiter, want time.Duration) {
 	}
 }
 
-func TestPace(t *testing.T) {
+func TestLimiter(t *testing.T) {
 	t.Parallel()
 	tooMany := &Error{Outcome: RateLimited, Status: 429}
 	tooManyFor := func(d time.Duration) error { return &Error{Outcome: RateLimited, Status: 429, RetryAfter: d} }
@@ -84,7 +84,7 @@ func TestPace(t *testing.T) {
 		}
 		wantDelay(t, p, 1200*time.Millisecond)
 		time.Sleep(time.Second)
-		p.Observe(time.Now(), tooMany) // a slower one of them
+		p.Observe(time.Now(), tooMany) // the result of a slower call
 		wantDelay(t, p, 1200*time.Millisecond)
 	}))
 
@@ -136,8 +136,8 @@ func TestPace(t *testing.T) {
 	}))
 }
 
-// wantWait takes a slot, which has to come so long after began; a read may come a little later than
-// it could.
+// wantWait takes a slot, which must be free a given time after began. A read may get it a little
+// later.
 func wantWait(t *testing.T, p *Limiter, began time.Time, want time.Duration) {
 	t.Helper()
 	err := p.Wait(t.Context())
@@ -146,14 +146,14 @@ func wantWait(t *testing.T, p *Limiter, began time.Time, want time.Duration) {
 	}
 }
 
-func TestConcurrentWaitsNeitherOverdrawNorLoseSlots(t *testing.T) {
+func TestWaitNeitherOverdrawsNorLosesSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const burst, callers, each = 5, 50, 100 * time.Millisecond
 		p := NewLimiter(600, burst)
 		began := time.Now()
 		var mu sync.Mutex
-		var after []time.Duration // when each call was let through, in order
+		var after []time.Duration // when each call got its slot, in order
 		var all sync.WaitGroup
 		for range callers {
 			all.Go(func() {
@@ -181,7 +181,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 		p := NewLimiter(1, 1)
 		p.Use(time.Now())
 		wantDeadline(t, p, 10*time.Second)
-		wantDelay(t, p, 50*time.Second) // the one that gave up has taken no slot
+		wantDelay(t, p, 50*time.Second) // a canceled wait takes no slot
 	}))
 	t.Run("while the vendor holds", inBubble(func(t *testing.T) {
 		p := NewLimiter(0, 0)
@@ -209,7 +209,7 @@ func wantDeadline(t *testing.T, p *Limiter, limit time.Duration) {
 	}
 }
 
-func TestAHoldThatGrowsMeanwhileHoldsThoseWhoWaitAlready(t *testing.T) {
+func TestWaitRespectsAHoldThatGrows(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := NewLimiter(0, 0)
@@ -230,13 +230,19 @@ func TestUnreachable(t *testing.T) {
 		calls []error
 		want  string
 	}{
-		"no call":                                     {nil, ""},
-		"two failures are noise":                      {[]error{again, trouble}, ""},
-		"three say what the last of them said":        {[]error{again, errors.New("cut"), trouble}, "trouble: status 401"},
-		"a call that is done ends it":                 {[]error{again, again, again, nil}, ""},
-		"a refusal is an answer":                      {[]error{again, again, &Error{Outcome: Rejected}, again}, ""},
-		"after an answer three are needed again":      {[]error{again, again, again, nil, again, again}, ""},
-		"being asked to slow down counts for nothing": {[]error{&Error{Outcome: RateLimited}, &Error{Outcome: RateLimited}, &Error{Outcome: RateLimited}}, ""},
+		"no call":                {nil, ""},
+		"two failures are noise": {[]error{again, trouble}, ""},
+		"three say what the last of them said": {
+			[]error{again, errors.New("cut"), trouble},
+			"trouble: status 401",
+		},
+		"a call that is done ends it":            {[]error{again, again, again, nil}, ""},
+		"a refusal is an answer":                 {[]error{again, again, &Error{Outcome: Rejected}, again}, ""},
+		"after an answer three are needed again": {[]error{again, again, again, nil, again, again}, ""},
+		"being asked to slow down counts for nothing": {
+			[]error{&Error{Outcome: RateLimited}, &Error{Outcome: RateLimited}, &Error{Outcome: RateLimited}},
+			"",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,7 +257,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-func TestAVendorRefusesUsOnlyWhenItSaysSoAgainAndAgain(t *testing.T) {
+func TestRefusesAfterSeveralRejections(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	refused, unclear := &Error{Outcome: Misconfigured, Status: 401}, &Error{Outcome: Unknown}

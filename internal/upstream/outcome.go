@@ -1,10 +1,3 @@
-// Package upstream says what one call to a vendor (Stripe, Notehub) came to, and how fast that
-// vendor may be asked.
-//
-// It promises that every caller speaks of outcomes in the same six words and that one vendor's wish
-// to be left alone (429, Retry-After) holds for all calls to it. It does not know any vendor: which
-// status means what is decided in stripe.go and notehub.go, and whether to ask again is decided by
-// the ledger's steps and the fleet's loop.
 package upstream
 
 import (
@@ -13,27 +6,28 @@ import (
 	"time"
 )
 
-// Outcome is what one attempt at a call came to.
+// Outcome is the result of one attempt at a call.
 type Outcome int
 
 const (
-	// Done: the vendor says it is done.
+	// OK: the vendor has done it.
 	OK Outcome = iota
-	// Refused: the vendor refuses this device or this object. Asking again changes nothing.
+	// Rejected: the vendor rejects this device or object. A repeated call changes nothing.
 	Rejected
-	// Trouble: the vendor refuses us (key, permission, account, project). Nothing was done; a
-	// person may have to mend it.
+	// Misconfigured: the vendor rejects our key, permission, account or project. Nothing was done,
+	// and the operator may have to fix it.
 	Misconfigured
-	// Wait: the vendor asks us to slow down. Nothing was done.
+	// RateLimited: the vendor asks us to slow down. Nothing was done.
 	RateLimited
-	// Again: nothing was done, and a later attempt may succeed.
+	// Retryable: nothing was done, and a later attempt may succeed.
 	Retryable
-	// Unclear: it may or may not have been done.
+	// Unknown: it may or may not have been done.
 	Unknown
 )
 
 var words = [...]string{"done", "refused", "trouble", "wait", "again", "unclear"}
 
+// String returns the name that metrics and the ledger use. These names are contract.
 func (o Outcome) String() string {
 	if o < 0 || int(o) >= len(words) {
 		return fmt.Sprintf("outcome(%d)", int(o))
@@ -41,17 +35,18 @@ func (o Outcome) String() string {
 	return words[o]
 }
 
-// Error is a call that did not end in Done. Its text is for the log and the operator; it never
-// holds a secret.
+// Error is the error of a call whose outcome is not OK. Its text is for the log and the operator,
+// and never holds a secret.
 type Error struct {
 	Outcome    Outcome
 	Status     int           // the HTTP status, 0 if there was no reply
 	RetryAfter time.Duration // how long the vendor asks us to wait; 0 if it did not say
 	Detail     string        // the vendor's own words, shortened
-	Over       bool          // of an Unclear call: whatever it did, it has done; without this it may still be applied
+	Over       bool          // if Outcome is Unknown: the call has ended and can no longer be applied
 	Err        error         // the cause, if it was not a reply
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	switch {
 	case e.Err != nil && e.Status == 0:
@@ -63,10 +58,11 @@ func (e *Error) Error() string {
 	}
 }
 
+// Unwrap returns the cause, or nil.
 func (e *Error) Unwrap() error { return e.Err }
 
-// OutcomeOf says what a call that returned err came to: nil is Done, and what is not an *Error is
-// Unclear, the safe assumption.
+// OutcomeOf returns the outcome of a call that returned err. nil is OK. An error that is not an
+// *Error is Unknown, the safe assumption.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OK

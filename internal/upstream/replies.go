@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// maxErrorReply is how much is read of a reply that is no success, in bytes. Most are a line,
-	// but Stripe's may hold a whole PaymentIntent, whose state decides about the money.
+	// maxErrorReply limits an error reply, in bytes. Most are a line, but Stripe's may hold a whole
+	// PaymentIntent, whose status decides about the money.
 	maxErrorReply = 128 << 10
-	// freeReply is what each reply may take without asking, so that a small one never waits for
-	// large ones.
+	// freeReply is the part of each reply that needs no shared memory, in bytes. So a small reply
+	// never waits for large ones.
 	freeReply = 64 << 10
-	// sharedReplies is the memory for all that is above, in bytes. Readers grow their buffers,
-	// which takes some three times as much.
+	// sharedReplies is the shared memory for larger replies, in bytes. The readers' growing buffers
+	// use about three times as much.
 	sharedReplies = 2 << 20
 )
 
@@ -25,18 +25,19 @@ const (
 // sends.
 var ErrReplyTooLarge = errors.New("the reply is too large")
 
-// Replies bounds the memory that the replies of a vendor take while they are read. The zero value
-// is ready; it is safe for concurrent use.
+// Replies limits the memory that the replies of a vendor use while they are read. The zero value is
+// ready. It is safe for concurrent use.
 type Replies struct {
 	mu     sync.Mutex
 	used   int      // bytes, of sharedReplies
-	large  []*reply // those that took some of it, the oldest first
+	large  []*reply // those that hold some of it, oldest first
 	change chan struct{}
 }
 
-// Over returns next with bounded replies: an error's ends after maxErrorReply, and a success of up
-// to max bytes may wait for its share of the memory. A longer one fails with ErrReplyTooLarge.
-func (b *Replies) Over(next http.RoundTripper, max int) http.RoundTripper {
+// Over returns next with limited replies. The body of an error ends after maxErrorReply. The body
+// of a success may wait for its share of the memory, and fails with ErrReplyTooLarge after maxSize
+// bytes.
+func (b *Replies) Over(next http.RoundTripper, maxSize int) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
 		if err != nil || resp.Body == nil {
@@ -46,13 +47,15 @@ func (b *Replies) Over(next http.RoundTripper, max int) http.RoundTripper {
 			resp.Body = &cut{io.LimitReader(resp.Body, maxErrorReply), resp.Body}
 			return resp, nil
 		}
-		resp.Body = &reply{ReadCloser: resp.Body, shared: b, ctx: r.Context(), max: max}
+		resp.Body = &reply{ReadCloser: resp.Body, shared: b, ctx: r.Context(), maxSize: maxSize}
 		return resp, nil
 	})
 }
 
+// roundTripper is a function as an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
+// RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // cut is a body that ends early.
@@ -61,18 +64,19 @@ type cut struct {
 	io.Closer
 }
 
-// reply is the body of a success. What it holds counts until it is closed, for its reader keeps
-// what it has read.
+// reply is the body of a success. Its memory counts until Close, because the reader keeps what it
+// has read.
 type reply struct {
 	io.ReadCloser
-	shared *Replies
-	ctx    context.Context
-	max    int // bytes
-	size   int // bytes read
-	held   int // of them, bytes of the shared memory; guarded by shared.mu
-	closed bool
+	shared  *Replies
+	ctx     context.Context
+	maxSize int // bytes
+	size    int // bytes read
+	held    int // bytes of the shared memory; guarded by shared.mu
+	closed  bool
 }
 
+// Read implements io.Reader.
 func (r *reply) Read(p []byte) (int, error) {
 	const step = 32 << 10
 	p = p[:min(len(p), step)]
@@ -82,8 +86,8 @@ func (r *reply) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := r.ReadCloser.Read(p)
-	if r.size += n; r.size > r.max {
-		return n, fmt.Errorf("%w: more than %d MiB", ErrReplyTooLarge, r.max>>20)
+	if r.size += n; r.size > r.maxSize {
+		return n, fmt.Errorf("%w: more than %d MiB", ErrReplyTooLarge, r.maxSize>>20)
 	}
 	if r.size-n+len(p) > freeReply {
 		r.shared.giveBack(r, len(p)-n)
@@ -91,13 +95,14 @@ func (r *reply) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close implements io.Closer.
 func (r *reply) Close() error {
 	r.shared.drop(r)
 	return r.ReadCloser.Close()
 }
 
-// take waits until there is memory for a reply. The oldest of the large ones need not wait, so that
-// they cannot all wait for each other: the memory is exceeded by one reply at most.
+// take waits until there is memory for a reply. The oldest large reply does not wait, so that they
+// cannot all wait for each other. At most one reply exceeds the memory.
 func (b *Replies) take(r *reply, n int) error {
 	for {
 		b.mu.Lock()
@@ -127,13 +132,14 @@ func (b *Replies) take(r *reply, n int) error {
 	}
 }
 
+// giveBack frees memory that a reply took and did not use.
 func (b *Replies) giveBack(r *reply, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.free(r, min(n, r.held))
 }
 
-// free makes memory of a reply available. Its caller holds the mutex.
+// free frees memory of a reply and wakes the waiting ones. The caller holds the mutex.
 func (b *Replies) free(r *reply, n int) {
 	if n == 0 {
 		return
@@ -154,6 +160,7 @@ func (b *Replies) free(r *reply, n int) {
 	}
 }
 
+// drop frees all memory of a reply.
 func (b *Replies) drop(r *reply) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 
 const testMax = 4 << 20
 
-// zeros is a body of so many bytes.
+// zeros is a body of a number of zero bytes.
 type zeros struct{ left int64 }
 
 func (z *zeros) Read(p []byte) (int, error) {
@@ -29,7 +29,7 @@ func (z *zeros) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// highest returns the most memory that was in use while f ran, above what was before, in bytes.
+// highest returns by how many bytes the used memory grew at most while f ran.
 func highest(f func()) int64 {
 	var m runtime.MemStats
 	runtime.GC()
@@ -55,7 +55,7 @@ func highest(f func()) int64 {
 }
 
 // Not parallel: it measures memory.
-func TestRepliesOfAHundredMegabytes(t *testing.T) {
+func TestRepliesLimitsMemory(t *testing.T) {
 	const size = 100 << 20
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, _ := strconv.Atoi(r.URL.Path[1:])
@@ -76,7 +76,7 @@ func TestRepliesOfAHundredMegabytes(t *testing.T) {
 						return
 					}
 					defer resp.Body.Close()
-					text, err := io.ReadAll(resp.Body) // as stripe-go does
+					text, err := io.ReadAll(resp.Body) // as stripe-go reads it
 					if errors.Is(err, ErrReplyTooLarge) {
 						tooLarge.Add(1)
 					} else if err == nil && len(text) == maxErrorReply {
@@ -96,19 +96,21 @@ func TestRepliesOfAHundredMegabytes(t *testing.T) {
 	}
 }
 
-// bodyOf makes a transport that answers everything with a body.
+// bodyOf returns a transport that answers every request with a body.
 func bodyOf(status int, body func() io.ReadCloser) http.RoundTripper {
 	return roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Body: body()}, nil
 	})
 }
 
-func TestRepliesAreReadWhole(t *testing.T) {
+func TestRepliesReadsWholeBodies(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, freeReply - 1, freeReply, freeReply + 1, 1 << 20, testMax} {
 		text := strings.Repeat("x", size)
 		b := new(Replies)
-		resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }), testMax).
+		resp, err := b.Over(
+			bodyOf(200, func() io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }), testMax,
+		).
 			RoundTrip(httptest.NewRequest("GET", "/", nil))
 		if err != nil {
 			t.Fatal(err)
@@ -139,8 +141,7 @@ func (s *stuck) Read(p []byte) (int, error) {
 
 func (s *stuck) Close() error { close(s.closed); return nil }
 
-// Large replies that hang hold up no small ones, and large ones for no longer than their calls may
-// take.
+// Large replies that hang never delay small ones. They delay large ones until their calls time out.
 func TestRepliesThatHang(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -162,7 +163,9 @@ func TestRepliesThatHang(t *testing.T) {
 		synctest.Wait()
 		read := func(size int) (time.Duration, error) {
 			began := time.Now()
-			resp, err := b.Over(bodyOf(200, func() io.ReadCloser { return io.NopCloser(&zeros{int64(size)}) }), testMax).
+			resp, err := b.Over(
+				bodyOf(200, func() io.ReadCloser { return io.NopCloser(&zeros{int64(size)}) }), testMax,
+			).
 				RoundTrip(httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
 			if err != nil {
 				t.Fatal(err)

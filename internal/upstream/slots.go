@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// slots is a limit on calls that several paces may share. All implementations are safe for
+// slots is a limit on calls that several limiters may share. All implementations are safe for
 // concurrent use.
 type slots interface {
 	// free returns how many calls may begin now.
@@ -14,26 +14,26 @@ type slots interface {
 	delay(now time.Time) time.Duration
 	// reserve takes up to n slots for calls that may follow, and returns how many it took.
 	reserve(now time.Time, n int) int
-	// giveBack returns reserved slots for which no call was made.
+	// giveBack frees reserved slots for which no call was made.
 	giveBack(n int)
-	// begin makes n calls of slots that were reserved.
+	// begin uses n reserved slots for calls.
 	begin(now time.Time, n int)
-	// spend takes the slot of a call even if none is free.
+	// spend uses a slot for a call even if none is free.
 	spend(now time.Time)
-	// ended notes that a call has ended.
+	// ended records that a call has ended.
 	ended(now time.Time)
 }
 
-// bucket allows a rate with a burst.
+// bucket is a token bucket: a rate with a burst.
 type bucket struct {
 	perSecond, burst float64
 
 	mu     sync.Mutex
-	tokens float64 // below 0 after overdrawing
+	tokens float64 // below 0 if calls were made without one
 	at     time.Time
 }
 
-// fill adds what has accrued. The caller holds the lock.
+// fill adds the tokens since the last call. The caller holds the mutex.
 func (b *bucket) fill(now time.Time) {
 	if now.After(b.at) {
 		b.tokens = min(b.burst, b.tokens+b.perSecond*now.Sub(b.at).Seconds())
@@ -84,30 +84,30 @@ func (*bucket) begin(time.Time, int) {}
 func (*bucket) ended(time.Time)      {}
 
 const (
-	// windowLength is a minute, and a little for clocks that run at different speeds.
+	// windowLength is a minute, and some more for clocks of different speed.
 	windowLength = time.Minute + 250*time.Millisecond
-	// longestCall is how long a call can take. One whose end was not noted has ended by then.
-	longestCall = 20 * time.Second
-	// reservedFor is about how long a reservation lasts: a transaction of the ledger.
+	// maxCall is the longest time of a call. A call whose end was not recorded has ended by then.
+	maxCall = 20 * time.Second
+	// reservedFor is about how long a reservation lasts, which is a transaction of the ledger.
 	reservedFor = 20 * time.Millisecond
 )
 
-// window allows so many calls in any minute, as the vendor counts them. When a call arrives there
-// is not known. It is between its beginning and its end, so its slot is free again a minute after
-// its end.
+// window allows limit calls in any minute, as the vendor counts them. The vendor counts a call at
+// some time between its begin and its end. So a slot is free again a minute after the end.
 type window struct {
 	limit int
 
 	mu       sync.Mutex
 	reserved int
-	open     []time.Time // beginnings of calls under way, oldest first
+	open     []time.Time // begins of calls in flight, oldest first
 	over     []time.Time // ends of calls, oldest first
 }
 
-// left returns how many slots are free, below 0 after overdrawing. The caller holds the lock.
+// left returns how many slots are free, which is below 0 if calls were made without one. The caller
+// holds the mutex.
 func (w *window) left(now time.Time) int {
-	for len(w.open) > 0 && now.Sub(w.open[0]) > longestCall {
-		w.end(w.open[0].Add(longestCall))
+	for len(w.open) > 0 && now.Sub(w.open[0]) > maxCall {
+		w.end(w.open[0].Add(maxCall))
 	}
 	for len(w.over) > 0 && now.Sub(w.over[0]) >= windowLength {
 		w.over = w.over[1:]
@@ -115,8 +115,7 @@ func (w *window) left(now time.Time) int {
 	return w.limit - w.reserved - len(w.open) - len(w.over)
 }
 
-// end ends the oldest call under way. Which of them it is makes no difference. The caller holds the
-// lock.
+// end ends the oldest call in flight. It makes no difference which one. The caller holds the mutex.
 func (w *window) end(at time.Time) {
 	if len(w.open) > 0 {
 		w.open = w.open[1:]
@@ -141,7 +140,7 @@ func (w *window) delay(now time.Time) time.Duration {
 	case len(w.over) > 0:
 		return w.over[0].Add(windowLength).Sub(now)
 	}
-	return windowLength // after the end of one that is under way
+	return windowLength // at least, because all slots belong to calls in flight
 }
 
 func (w *window) reserve(now time.Time, n int) int {

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Cut shortens a text to a vendor's limit, in characters. A text that was cut ends in an ellipsis,
-// and no accent is torn from its letter.
+// Cut shortens a text to a limit in characters. A text that was cut ends in an ellipsis, and no
+// accent is separated from its letter.
 func Cut(text string, limit int) string {
 	if utf8.RuneCountInString(text) <= limit {
 		return text
@@ -20,8 +20,7 @@ func Cut(text string, limit int) string {
 	return strings.TrimRightFunc(string(runes[:end]), unicode.IsSpace) + "…"
 }
 
-// Printable removes control characters and invalid UTF-8, which no name or message needs and not
-// every database stores.
+// Printable removes control characters and invalid UTF-8, which not every database can store.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) && !unicode.IsSpace(r) {

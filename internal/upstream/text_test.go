@@ -9,9 +9,9 @@ import (
 func TestCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		text string
-		most int
-		want string
+		text  string
+		limit int
+		want  string
 	}{
 		{"Washer", 10, "Washer"},
 		{"Washer", 6, "Washer"},
@@ -19,12 +19,12 @@ func TestCut(t *testing.T) {
 		{"Wäscherei", 3, "Wä…"},
 		{"洗濯機洗濯機", 4, "洗濯機…"},
 		{"ab cd", 4, "ab…"},
-		{"We\u0301lo", 3, "W…"}, // the accent stays with its letter, or both go
+		{"We\u0301lo", 3, "W…"}, // the accent and its letter are cut together
 		{"", 3, ""},
 	} {
-		got := Cut(c.text, c.most)
-		if got != c.want || utf8.RuneCountInString(got) > c.most {
-			t.Errorf("%q cut to %d is %q; want %q", c.text, c.most, got, c.want)
+		got := Cut(c.text, c.limit)
+		if got != c.want || utf8.RuneCountInString(got) > c.limit {
+			t.Errorf("%q cut to %d is %q; want %q", c.text, c.limit, got, c.want)
 		}
 	}
 	if got := Cut(strings.Repeat("W", 1500), 1000); utf8.RuneCountInString(got) != 1000 {

@@ -4,10 +4,7 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,7 +16,6 @@ import (
 
 	"notepay/internal/apptest"
 	"notepay/internal/ledger"
-	"notepay/internal/web/console"
 )
 
 // longestPage is what an operator waits for without noticing.
@@ -29,24 +25,6 @@ const longestPage = 100 * time.Millisecond
 // grown, and what the export of all of its payments takes of memory.
 func benchConsole(t *testing.T, r *report, database string, s size) {
 	server := idle(t, database)
-	var err error
-	server.Console, err = console.New(
-		console.Config{
-			Ledger:    server.Ledger,
-			Bridge:    server.Bridge,
-			Fleet:     server.Fleet,
-			Log:       slog.New(slog.NewTextHandler(io.Discard, nil)),
-			Token:     apptest.OperatorToken,
-			PublicURL: "https://pay.example.com",
-			Lifetime:  10 * time.Minute,
-			Zone:      time.UTC,
-			Vitals:    func(context.Context) console.Vitals { return console.Vitals{} },
-			Live:      server.Customer.Live,
-		},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	handler := server.Handler()
 	signIn := httptest.NewRequest(
 		"POST",

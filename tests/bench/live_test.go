@@ -98,7 +98,7 @@ func benchLive(t *testing.T, r *report) {
 		})
 		began := time.Now()
 		for _, p := range payments {
-			s.Customer.Live.Changed(p)
+			s.Live.Changed(p)
 		}
 		event := readAll(t, pages, name)
 		took := time.Since(began)

@@ -22,21 +22,14 @@ import (
 
 	"notepay/internal/app"
 	"notepay/internal/apptest"
-	"notepay/internal/bodies"
-	"notepay/internal/bridge"
+	"notepay/internal/config"
 	"notepay/internal/fixture"
-	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/metrics"
-	"notepay/internal/stripeapi"
-	"notepay/internal/upstream"
-	"notepay/internal/web"
-	"notepay/internal/web/api"
+	"notepay/internal/sandbox"
 	"notepay/internal/web/customer"
 )
 
-// idle is a server on a ledger with nothing at work behind it: no vendor is asked and no payment is
-// claimed.
+// idle returns a service over a ledger without running it: it calls no vendor and claims no payment.
 func idle(t *testing.T, database string) *app.App {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), database)
@@ -48,47 +41,34 @@ func idle(t *testing.T, database string) *app.App {
 			t.Error(err)
 		}
 	})
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	devices, err := fleet.New(
-		t.Context(),
-		fleet.Config{
-			Ledger:      l,
-			Log:         log,
-			PriceIDs:    []string{fixture.Warm},
-			Interval:    time.Hour,
-			LinkLimiter: upstream.NewLimiter(0, 0),
-		},
-	)
+	s := &config.Settings{
+		StripeSecretKey:     fixture.TestKey,
+		StripePriceID:       fixture.Warm,
+		StripeWebhookSecret: fixture.TestSecret,
+		NotehubToken:        fixture.HubToken,
+		NotehubProjectUID:   fixture.Project,
+		OperatorToken:       apptest.OperatorToken,
+		CreditLifetime:      10 * time.Minute,
+		RefreshInterval:     time.Hour,
+		PollInterval:        time.Hour,
+		PublicURL:           "https://pay.example.com",
+	}
+	unreachable := sandbox.InProcess(http.NotFoundHandler())
+	service, err := app.New(t.Context(), app.Config{
+		Settings: s,
+		Ledger:   l,
+		Notehub:  apptest.HubOf(s, unreachable),
+		Stripe:   apptest.StripeOf(s, unreachable),
+		Log:      slog.New(slog.DiscardHandler),
+		Version:  fixture.TestVersion,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := metrics.NewMetrics(fixture.TestVersion, l.Stats, devices.Counts)
-	return &app.App{
-		Ledger:     l,
-		Fleet:      devices,
-		Webhooks:   stripeapi.WebhookSecrets{fixture.TestSecret},
-		Unverified: bodies.New(app.MaxBody),
-		Customer:   &customer.Handler{Ledger: l, Live: web.NewHub(l, log), Log: log, Test: true},
-		Bridge: bridge.New(
-			bridge.Config{
-				Ledger:         l,
-				Fleet:          devices,
-				NotehubLimiter: upstream.NewLimiter(0, 0),
-				StripeLimiter:  upstream.NewLimiter(0, 0),
-				PollInterval:   time.Hour,
-				Log:            log,
-				Project:        fixture.Project,
-				Lifetime:       10 * time.Minute,
-				Observe:        metrics,
-			},
-		),
-		Operator: &api.Handler{Ledger: l},
-		Metrics:  metrics,
-		Log:      log,
-	}
+	return service
 }
 
-// listen serves a handler as main.go does, and returns its address.
+// listen serves a handler with the limits of the program, and returns its address.
 func listen(t *testing.T, h http.Handler) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -100,15 +80,15 @@ func listen(t *testing.T, h http.Handler) (addr string) {
 }
 
 func serveOn(t *testing.T, listener net.Listener, h http.Handler) {
-	front := &http.Server{
+	server := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: app.ReadHeaderLimit,
-		ReadTimeout:       app.ReadLimit,
-		IdleTimeout:       app.IdleLimit,
+		ReadHeaderTimeout: app.ReadHeaderTimeout,
+		ReadTimeout:       app.ReadTimeout,
+		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 	}
-	go func() { _ = front.Serve(listener) }() // always an error, and that of Close
-	t.Cleanup(func() { _ = front.Close() })
+	go func() { _ = server.Serve(listener) }() // always returns an error, which is that of Close
+	t.Cleanup(func() { _ = server.Close() })
 }
 
 // sameAnswer is a bare handler that writes the answer that /pay gives, header for header.

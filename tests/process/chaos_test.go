@@ -23,6 +23,14 @@ import (
 	"notepay/internal/sandbox"
 )
 
+const (
+	maxPayments    = 1500             // payments in one world, however long it runs
+	creditLifetime = 25 * time.Second // shorter than usual, so that credits expire
+	// maxQuiet is how long all payments may take to reach their end. It includes the longest backoff
+	// after many failures.
+	maxQuiet = 4 * time.Minute
+)
+
 // TestChaos: customers pay at machines of every kind while a third of all calls fail in every way
 // the sandbox knows, events come late, twice or never, refunds fail, machines break, clocks step,
 // the service is killed about every second, and the ledger is replaced by older copies of it. Then
@@ -92,7 +100,7 @@ func (d *dice) between(least, most time.Duration) time.Duration {
 }
 
 func (c *chaos) run(t *testing.T, length time.Duration) {
-	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", apptest.ChaosLife.String(), "POLL_INTERVAL", "10s")
+	w := apptest.NewWorld(t).Set("CREDIT_LIFETIME", creditLifetime.String(), "POLL_INTERVAL", "10s")
 	w.Set(c.settings...)
 	c.world = w
 	running, powerOff := context.WithCancel(t.Context())
@@ -156,7 +164,7 @@ func (c *chaos) run(t *testing.T, length time.Duration) {
 		t.Errorf("after SIGTERM: %v; want exit code 0", err)
 	}
 	if len(open) > 0 {
-		t.Errorf("after %v of quiet these are not at an end:\n%s", apptest.LongestQuiet, strings.Join(open, "\n"))
+		t.Errorf("after %v of quiet these are not at an end:\n%s", maxQuiet, strings.Join(open, "\n"))
 	}
 	for _, m := range w.Machines { // what was fetched last
 		m.Step()
@@ -222,7 +230,7 @@ var (
 
 // pay is the customers.
 func (c *chaos) pay(ctx context.Context, links []string) {
-	for n := 0; n < apptest.MostOfChaos && ctx.Err() == nil; n++ {
+	for n := 0; n < maxPayments && ctx.Err() == nil; n++ {
 		session, err := c.world.Stripe.Pay(
 			links[c.random.under(len(links))],
 			sandbox.PayOptions{NoWebhook: c.random.under(10) == 0,
@@ -333,7 +341,7 @@ func (c *chaos) closed(p stands) bool {
 // returns those that are not.
 func (c *chaos) untilClosed(p *apptest.Process) (open []string) {
 	s := &apptest.Service{W: c.world, Url: p.Url}
-	for deadline := time.Now().Add(apptest.LongestQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
+	for deadline := time.Now().Add(maxQuiet); ; rest(c.world.Context(), 500*time.Millisecond) {
 		open = nil
 		known := map[string]stands{}
 		for cursor := ""; ; {

@@ -14,11 +14,10 @@ import (
 	"time"
 
 	"notepay/internal/apptest"
+	"notepay/internal/config"
 	"notepay/internal/fixture"
-	"notepay/internal/notehub"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
-	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
@@ -131,10 +130,14 @@ func TestErrorRepliesOfAHundredMegabytes(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	hub := notehub.New(notehub.Config{Project: fixture.Project, Token: fixture.HubToken, APIURL: server.URL,
-		AuthURL: server.URL + "/oauth2/token", Version: fixture.TestVersion})
-	api := stripeapi.New(stripeapi.Config{Key: fixture.TestKey, Project: fixture.Project, APIURL: server.URL,
-		EventTypes: stripeapi.ListedEventTypes(), DecodeEvent: stripeapi.DecodeListedEvent})
+	settings := &config.Settings{
+		StripeSecretKey:   fixture.TestKey,
+		StripeAPIURL:      server.URL,
+		NotehubProjectUID: fixture.Project,
+		NotehubToken:      fixture.HubToken,
+		NotehubAPIURL:     server.URL,
+	}
+	hub, api := apptest.HubOf(settings, nil), apptest.StripeOf(settings, nil)
 	runtime.GC()
 	own := func() int64 {
 		var m runtime.MemStats

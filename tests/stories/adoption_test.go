@@ -330,7 +330,7 @@ func TestAnEndpointOfOthersThatFailsHidesNoDelivery(t *testing.T) {
 					URL:           stripe.String("http://others.test/broken"),
 					EnabledEvents: stripe.StringSlice([]string{"*"}),
 				}
-				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Client.V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
+				if _, err := apptest.StripeOf(&f.Settings, sandbox.InProcess(f.Stripe)).Library().V1WebhookEndpoints.Create(f.Context(), &broken); err != nil {
 					f.Fatal(err)
 				}
 				f.Run()

@@ -97,7 +97,7 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		if text := page.Hears("Run checks"); strings.Contains(text, "</ol>") {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
-		f.Pass(app.ReadLimit + time.Second) // they may take longer than a request may to be read
+		f.Pass(app.ReadTimeout + time.Second) // checks may take longer
 		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
 		page.Hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
 		b.Shows("/operator/setup", "in another window", "Clock", "1 check so far.")

@@ -1,0 +1,44 @@
+package stripeapi
+
+import "notepay/internal/payment"
+
+// dispute holds the fields of a dispute that notepay uses.
+type dispute struct {
+	ID            string            `json:"id"`
+	Status        string            `json:"status"`
+	Amount        int64             `json:"amount"`
+	Currency      string            `json:"currency"`
+	Refundable    bool              `json:"is_charge_refundable"`
+	PaymentIntent reference         `json:"payment_intent"`
+	Metadata      map[string]string `json:"metadata"`
+}
+
+// decodeDispute decodes a dispute.
+func decodeDispute(text []byte) (d dispute, err error) {
+	err = decode("dispute", text, &d)
+	return d, withID("dispute", d.ID, err)
+}
+
+// decodeDisputes decodes a page of disputes. One that cannot be decoded is an error, because
+// without it the state of the payment is unknown.
+func decodeDisputes(text []byte) ([]payment.DisputeRecord, error) {
+	page, err := decodePage(text)
+	if err != nil {
+		return nil, err
+	}
+	list := []payment.DisputeRecord{}
+	for _, record := range page.records {
+		d, err := decodeDispute(record)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, payment.DisputeRecord{
+			ID:         d.ID,
+			Status:     d.Status,
+			Amount:     d.Amount,
+			Currency:   d.Currency,
+			Refundable: d.Refundable,
+		})
+	}
+	return list, nil
+}

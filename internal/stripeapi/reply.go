@@ -1,0 +1,170 @@
+package stripeapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/upstream"
+)
+
+// reply holds the text of a reply. Stripe's library fills it in.
+type reply struct {
+	stripe.APIResource
+	text json.RawMessage
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *reply) UnmarshalJSON(text []byte) error {
+	r.text = bytes.Clone(text)
+	return nil
+}
+
+// checkObject returns an error unless a reply is one of Stripe's objects. Each of them names its
+// kind, and a list has data.
+func checkObject(body []byte) error {
+	var reply struct {
+		Object string          `json:"object"`
+		Data   json.RawMessage `json:"data"`
+	}
+	err := json.Unmarshal(body, &reply)
+	if err != nil || reply.Object == "" || reply.Object == "list" && (len(reply.Data) == 0 || reply.Data[0] != '[') {
+		return fmt.Errorf("it is no object of Stripe's: %s", upstream.Excerpt(body))
+	}
+	return nil
+}
+
+// page is one page of a list, with its records still as text.
+type page struct {
+	records []json.RawMessage
+	more    bool   // another page follows
+	last    string // the id of the last record that has one, after which the next page begins
+}
+
+// decodePage decodes a page. A reply that is no list is an error, because it would count as an
+// empty one.
+func decodePage(text []byte) (page, error) {
+	var list struct {
+		Object string            `json:"object"`
+		Data   []json.RawMessage `json:"data"`
+		More   *bool             `json:"has_more"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return page{}, fmt.Errorf("decode a list: %w", err)
+	}
+	if list.Object != "list" || list.Data == nil || list.More == nil {
+		return page{}, errors.New("the reply is no list of Stripe's")
+	}
+	p := page{records: list.Data, more: *list.More}
+	for _, record := range slices.Backward(p.records) {
+		if p.last = idOf(record); p.last != "" {
+			break
+		}
+	}
+	if p.more && p.last == "" {
+		return page{}, errors.New("no record of the list has an id, so the next page cannot be read")
+	}
+	return p, nil
+}
+
+// oddRecord is the error for a record that cannot be decoded.
+type oddRecord struct {
+	kind  string // "session", "event", ...
+	id    string // "" if it cannot be read either
+	field string // such as "payment_intent.status"; "" if no field can be named
+	err   error
+}
+
+// Error implements error.
+func (o *oddRecord) Error() string { return fmt.Sprintf("%s: %v", o.name(), o.err) }
+
+// Unwrap returns why the record cannot be decoded.
+func (o *oddRecord) Unwrap() error { return o.err }
+
+// name returns the record's kind, id and field, for the operator.
+func (o *oddRecord) name() string {
+	name := o.kind + " " + o.id
+	if o.id == "" {
+		name = o.kind + " without id"
+	}
+	if o.field != "" {
+		name += " (" + o.field + ")"
+	}
+	return name
+}
+
+// nameOf returns the name of the record that could not be decoded, for the operator.
+func nameOf(err error) string {
+	if odd, ok := errors.AsType[*oddRecord](err); ok {
+		return odd.name()
+	}
+	return err.Error()
+}
+
+// idOf returns the id of a record, or "" if none can be read.
+func idOf(text []byte) string {
+	var o struct {
+		ID optional `json:"id"`
+	}
+	_ = json.Unmarshal(text, &o) // what cannot be read has no id
+	return string(o.ID)
+}
+
+// decode decodes a record. The error is an *oddRecord.
+func decode(kind string, text []byte, into any) error {
+	err := json.Unmarshal(text, into)
+	if err == nil {
+		return nil
+	}
+	odd := &oddRecord{kind: kind, id: idOf(text), err: err}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		odd.field = wrong.Field
+	}
+	return odd
+}
+
+// withID returns err, or an *oddRecord if decoding went well and the record has no id.
+func withID(kind, id string, err error) error {
+	if err == nil && id == "" {
+		return &oddRecord{kind: kind, field: "id", err: errors.New("there is no id")}
+	}
+	return err
+}
+
+// optional is a string on which nothing depends. Anything else than a string decodes to "".
+type optional string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *optional) UnmarshalJSON(text []byte) error {
+	var s string
+	*o = ""
+	if json.Unmarshal(text, &s) == nil {
+		*o = optional(s)
+	}
+	return nil
+}
+
+// reference is the id of another object. Stripe sends it as a string, as null, or as the expanded
+// object.
+type reference string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *reference) UnmarshalJSON(text []byte) error {
+	var id string
+	if json.Unmarshal(text, &id) == nil {
+		*r = reference(id)
+		return nil
+	}
+	var object struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(text, &object); err != nil {
+		return err
+	}
+	*r = reference(object.ID)
+	return nil
+}
