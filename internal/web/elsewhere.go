@@ -31,7 +31,9 @@ func Elsewhere(routes *http.ServeMux, missing http.Handler, patterns ...string) 
 			}
 		}
 		var methods []string
-		for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut} {
+		for _, method := range []string{
+			http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut,
+		} {
 			other := r.Clone(r.Context())
 			if other.Method = method; takes(other) {
 				methods = append(methods, method)

@@ -37,7 +37,9 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 		CreatedAt:     time.Unix(1700000000, 0).UTC(),
 		SentAt:        time.Unix(1700000001, 0).UTC(),
 	}
-	if err := l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
+	if err := l.Update(
+		t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err },
+	); err != nil {
 		t.Fatal(err)
 	}
 	one, _ := live.Join(p.Token)

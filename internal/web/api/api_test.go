@@ -38,7 +38,10 @@ func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
 	})
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for _, path := range paths {
-			for _, header := range []string{"", "Bearer ", "Bearer wrong-token-12345", "Bearer " + apptest.OperatorToken + "x", apptest.OperatorToken, "Basic " + apptest.OperatorToken} {
+			for _, header := range []string{
+				"", "Bearer ", "Bearer wrong-token-12345", "Bearer " + apptest.OperatorToken + "x",
+				apptest.OperatorToken, "Basic " + apptest.OperatorToken,
+			} {
 				w := f.Get(path, "Authorization", header)
 				f.Answers(
 					path+" with "+header,
@@ -94,8 +97,9 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 		at := session.PaidAt.UTC().Format(time.RFC3339)
 		expires := session.PaidAt.UTC().Add(10 * time.Minute).Format(time.RFC3339)
 		want := fmt.Sprintf(
-			`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3","price_id":%q,"plan":"Warm wash","duration_s":3600,`+
-				`"amount":350,"currency":"eur","livemode":false,"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
+			`{"id":%q,"session_id":%q,"payment_intent":%q,"device_uid":%q,"device_name":"Washer 3",`+
+				`"price_id":%q,"plan":"Warm wash","duration_s":3600,"amount":350,"currency":"eur","livemode":false,`+
+				`"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
 				`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
 				`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
 			payment.CreditID(
@@ -118,7 +122,8 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 				id,
 				f.AsOperator("/api/payments/"+id),
 				http.StatusNotFound,
-				`{"error":{"code":"not_found","message":"no payment has this credit id, session id or payment intent"}}`,
+				`{"error":{"code":"not_found",`+
+					`"message":"no payment has this credit id, session id or payment intent"}}`,
 			)
 		}
 	})
@@ -171,7 +176,8 @@ func TestPaymentsAreListed(t *testing.T) {
 		}
 		even, odd := links[0].DeviceUID, links[1].DeviceUID
 		for query, want := range map[string]int{
-			"limit=200": 7, "limit=7": 7, "limit=1": 1, "device=" + even: at[even], "device=" + odd: at[odd], "device=dev:none": 0, "money=paid": 7, "money=refunded": 0,
+			"limit=200": 7, "limit=7": 7, "limit=1": 1, "device=" + even: at[even], "device=" + odd: at[odd],
+			"device=dev:none": 0, "money=paid": 7, "money=refunded": 0,
 			"machine=sent": 7, "machine=queued": 0, "attention=true": 1, "attention=1": 1, "attention=false": 6,
 			"device=" + odd + "&attention=true&money=paid&machine=sent": 1, "device=" + even + "&attention=true": 0,
 		} {
@@ -186,8 +192,10 @@ func TestListsThatCannotBeGiven(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for query, code := range map[string]string{
-			"limit=0": "bad_limit", "limit=-1": "bad_limit", "limit=201": "bad_limit", "limit=all": "bad_limit", "limit=1.5": "bad_limit", "limit=99999999999999999999": "bad_limit",
-			"attention=perhaps": "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor", "cursor=x-cr_1": "bad_cursor", "cursor=99999999999999999999-cr_1": "bad_cursor",
+			"limit=0": "bad_limit", "limit=-1": "bad_limit", "limit=201": "bad_limit", "limit=all": "bad_limit",
+			"limit=1.5": "bad_limit", "limit=99999999999999999999": "bad_limit",
+			"attention=perhaps": "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor",
+			"cursor=x-cr_1": "bad_cursor", "cursor=99999999999999999999-cr_1": "bad_cursor",
 		} {
 			f.Answers(
 				query,
@@ -218,8 +226,11 @@ func TestBearerTakesTheSchemeInAnyLetters(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for header, status := range map[string]int{
-			"Bearer " + apptest.OperatorToken: 200, "bearer " + apptest.OperatorToken: 200, "BEARER   " + apptest.OperatorToken + " ": 200,
-			"Bearer" + apptest.OperatorToken: 401, apptest.OperatorToken: 401, "Basic " + apptest.OperatorToken: 401, "Bearer " + apptest.OperatorToken + " x": 401, "Bearer": 401,
+			"Bearer " + apptest.OperatorToken: 200, "bearer " + apptest.OperatorToken: 200,
+			"BEARER   " + apptest.OperatorToken + " ": 200,
+			"Bearer" + apptest.OperatorToken:          401, apptest.OperatorToken: 401,
+			"Basic " + apptest.OperatorToken:         401,
+			"Bearer " + apptest.OperatorToken + " x": 401, "Bearer": 401,
 		} {
 			if w := f.Get("/api/payments", "Authorization", header); w.Code != status {
 				f.Errorf("%q: %d; want %d", header, w.Code, status)

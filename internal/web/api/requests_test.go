@@ -43,11 +43,13 @@ func TestIdempotencyKey(t *testing.T) {
 		}
 		refunds(1)
 		for name, w := range map[string]*httptest.ResponseRecorder{
-			"another amount":  f.Posts(refund, `{"amount":101,"reason":"too slow"}`, "a-1"),
-			"no amount":       f.Posts(refund, `{"reason":"too slow"}`, "a-1"),
-			"another reason":  f.Posts(refund, `{"amount":100}`, "a-1"),
-			"another route":   f.Posts("/api/payments/"+session.ID+"/end", `{"amount":100,"reason":"too slow"}`, "a-1"),
-			"another payment": f.Posts("/api/devices/"+fixture.Washer+"/start", `{"amount":100,"reason":"too slow"}`, "a-1"),
+			"another amount": f.Posts(refund, `{"amount":101,"reason":"too slow"}`, "a-1"),
+			"no amount":      f.Posts(refund, `{"reason":"too slow"}`, "a-1"),
+			"another reason": f.Posts(refund, `{"amount":100}`, "a-1"),
+			"another route":  f.Posts("/api/payments/"+session.ID+"/end", `{"amount":100,"reason":"too slow"}`, "a-1"),
+			"another payment": f.Posts(
+				"/api/devices/"+fixture.Washer+"/start", `{"amount":100,"reason":"too slow"}`, "a-1",
+			),
 		} {
 			f.Answers(name, w, http.StatusUnprocessableEntity, `"code":"idempotency_key_reused"`)
 		}
@@ -138,7 +140,9 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 			f.Errorf("%d notes; want a second one the next day", n)
 		}
 
-		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("x", 256), "not printable": "a\x01", "not ASCII": "schlüssel"} {
+		for name, key := range map[string]string{
+			"empty": "", "too long": strings.Repeat("x", 256), "not printable": "a\x01", "not ASCII": "schlüssel",
+		} {
 			w := f.Do(
 				"POST",
 				start,
@@ -175,7 +179,9 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 			form.Set("amount", amount)
 			return b.Send("POST", page+"/refund", form.Encode())
 		}
-		for name, body := range map[string]string{"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1"} {
+		for name, body := range map[string]string{
+			"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1",
+		} {
 			f.Answers(
 				name,
 				b.Send("POST", page+"/refund", form.Encode()+body),

@@ -89,7 +89,10 @@ func TestSigningIn(t *testing.T) {
 func TestSigningInLeadsNowhereElse(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
-		for _, next := range []string{"https://evil.test/", "//evil.test/operator", "/operator/../pay", "/pay", "", "javascript:alert(1)", "/operatorx", `/operator\evil`, "/operator//x"} {
+		for _, next := range []string{
+			"https://evil.test/", "//evil.test/operator", "/operator/../pay", "/pay", "", "javascript:alert(1)",
+			"/operatorx", `/operator\evil`, "/operator//x",
+		} {
 			w := (&apptest.OperatorsBrowser{Front: f}).Send(
 				"POST",
 				"/operator/sign-in",
@@ -181,7 +184,10 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		b := f.Browser()
 		b.Shows("/operator", "Nothing needs your attention.", "none since notepay was started", "No machines yet")
-		for _, path := range []string{"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers", "/operator/setup"} {
+		for _, path := range []string{
+			"/operator/payments", "/operator/devices", "/operator/events", "/operator/audit", "/operator/stickers",
+			"/operator/setup",
+		} {
 			b.Shows(path)
 		}
 		f.Run()
@@ -237,13 +243,18 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 			"sheet letter letter-small",
 			"<svg",
 		)
-		for path, status := range map[string]int{"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404, "/operator/stickers/dev:none.svg": 404,
-			"/operator/payments?cursor=x": 400, "/operator/payments?from=x": 400, "/operator/events?cursor=x": 400, "/operator/payments.csv?to=x": 400} {
+		for path, status := range map[string]int{
+			"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404,
+			"/operator/stickers/dev:none.svg": 404, "/operator/payments?cursor=x": 400,
+			"/operator/payments?from=x": 400, "/operator/events?cursor=x": 400, "/operator/payments.csv?to=x": 400,
+		} {
 			if w := b.Send("GET", path, ""); w.Code != status || !strings.Contains(w.Body.String(), "<h1>") {
 				f.Errorf("%s: %d; want a page with %d", path, w.Code, status)
 			}
 		}
-		for name, want := range map[string]string{"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY"} {
+		for name, want := range map[string]string{
+			"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "DENY",
+		} {
 			if got := b.Send("GET", "/operator", "").Header().Get(name); got != want {
 				f.Errorf("%s is %q; want %q", name, got, want)
 			}
@@ -255,7 +266,9 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 			!strings.Contains(policy, "form-action 'self'") {
 			f.Errorf("content policy %q; want nothing inline, and forms to ourselves alone", policy)
 		}
-		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments/" + id, "/operator/devices", "/operator/stickers"} {
+		for _, path := range []string{
+			"/operator", "/operator/payments", "/operator/payments/" + id, "/operator/devices", "/operator/stickers",
+		} {
 			if shown := b.Shows(path); strings.Contains(shown, " style=") ||
 				strings.Contains(
 					strings.ReplaceAll(shown, `<script src="/operator/live.js" defer></script>`, ""),
@@ -288,9 +301,12 @@ func TestPaymentsAreFound(t *testing.T) {
 			}
 		}
 		for query, found := range map[string]bool{
-			"": true, "q=Washer+3": true, "q=washer": true, "q=" + fixture.Washer: true, "q=dryer": false, "q=4242": true, "q=1111": false, "q=3.50": true, "q=3,50+EUR": true, "q=3.51": false,
-			"q=3.50+USD": false, "q=" + day: true, "q=2020-01-01": false, "q=washer+" + day + "+4242+3.50": true, "state=waiting": true, "state=failed": false,
-			"state=attention": false, "from=" + day: true, "to=1999-12-31": false, "from=" + day + "&to=" + day: true, "q=cr_unknown": false,
+			"": true, "q=Washer+3": true, "q=washer": true, "q=" + fixture.Washer: true, "q=dryer": false,
+			"q=4242": true, "q=1111": false, "q=3.50": true, "q=3,50+EUR": true, "q=3.51": false,
+			"q=3.50+USD": false, "q=" + day: true, "q=2020-01-01": false, "q=washer+" + day + "+4242+3.50": true,
+			"state=waiting": true, "state=failed": false,
+			"state=attention": false, "from=" + day: true, "to=1999-12-31": false, "from=" + day + "&to=" + day: true,
+			"q=cr_unknown": false,
 		} {
 			if shown := b.Shows("/operator/payments?" + query); strings.Contains(shown, id) != found {
 				f.Errorf("%s: found %v; want %v", query, !found, found)
@@ -483,7 +499,10 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 				f.Do("POST", path, form, append(kind, "Cookie", "notepay_operator="+apptest.OperatorToken)...),
 				401,
 			)
-			for _, origin := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.test"}, {"Origin", "null"}} {
+			for _, origin := range [][]string{
+				{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.test"},
+				{"Origin", "null"},
+			} {
 				wants(
 					"from another site:",
 					path,
@@ -526,8 +545,12 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 				404,
 			)
 		}
-		for _, path := range []string{"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id, "/operator/devices", "/operator/events", "/operator/events/evt_1",
-			"/operator/stickers", "/operator/stickers/" + fixture.Washer, "/operator/audit", "/operator/setup", "/operator/live", "/operator/audit.csv", "/operator/nothing"} {
+		for _, path := range []string{
+			"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id,
+			"/operator/devices", "/operator/events", "/operator/events/evt_1", "/operator/stickers",
+			"/operator/stickers/" + fixture.Washer, "/operator/audit", "/operator/setup", "/operator/live",
+			"/operator/audit.csv", "/operator/nothing",
+		} {
 			w := f.Get(path)
 			wants("without a cookie:", path, w, 401)
 			if strings.Contains(w.Body.String(), "Washer") || strings.Contains(w.Body.String(), id+"<") {

@@ -10,9 +10,13 @@ import (
 func TestHarmless(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"": "", "Washer 3": "Washer 3", "3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c", "2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
-		"=1+1": "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1", "\r=1": "'\r'=1", "＝1+1": "'＝1+1",
-		"x;=1+1": "x;'=1+1", "x; =1+1": "x;' =1+1", `x;"=1+1"`: `x;'"=1+1"`, `"=1+1`: `'"=1+1`, "x;y;@z": "x;y;'@z", "x\n=1": "x\n'=1", "x\r\n-1+2": "x\r\n'-1+2",
+		"": "", "Washer 3": "Washer 3", "3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c",
+		"2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
+		"=1+1":                 "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1",
+		"\r=1":   "'\r'=1",
+		"＝1+1":   "'＝1+1",
+		"x;=1+1": "x;'=1+1", "x; =1+1": "x;' =1+1", `x;"=1+1"`: `x;'"=1+1"`, `"=1+1`: `'"=1+1`, "x;y;@z": "x;y;'@z",
+		"x\n=1": "x\n'=1", "x\r\n-1+2": "x\r\n'-1+2",
 		"x\t+1": "x\t'+1", "x,=1": "x,'=1", "x|=1": "x|'=1", ";;=1": ";;'=1", "a;b": "a;b", "1;-2": "1;'-2",
 	} {
 		if got := escapeFormula(text); got != want {
@@ -40,7 +44,9 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	if !strings.HasPrefix(w.Body.String(), "\"one\",\"two\"\n\"plain\",\"\",") {
 		t.Errorf("%s; want every cell quoted", w.Body)
 	}
-	for _, part := range strings.FieldsFunc(w.Body.String(), func(c rune) bool { return strings.ContainsRune(";\n\t", c) }) {
+	for _, part := range strings.FieldsFunc(
+		w.Body.String(), func(c rune) bool { return strings.ContainsRune(";\n\t", c) },
+	) {
 		if first := strings.TrimLeft(part, `" `); strings.ContainsAny(first[:min(1, len(first))], "=+-@") {
 			t.Errorf("split by something else, %q is a formula", part)
 		}

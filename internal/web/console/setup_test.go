@@ -24,7 +24,10 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		b := f.Browser()
 		b.Shows("/operator/setup", "The checks have not run since notepay was started.")
 		writes := func() (n int) {
-			for _, call := range []string{"POST /v1/payment_links", "POST /v1/prices", "POST /v1/products", "POST /v1/webhook_endpoints", "POST /v1/refunds"} {
+			for _, call := range []string{
+				"POST /v1/payment_links", "POST /v1/prices", "POST /v1/products", "POST /v1/webhook_endpoints",
+				"POST /v1/refunds",
+			} {
 				n += f.Stripe.Count(call)
 			}
 			return n + f.Notehub.Count(fixture.PostNote)
@@ -32,7 +35,9 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		before := writes()
 		w := b.ChecksNow()
 		f.Answers("the checks", w, http.StatusOK, "Stripe connection")
-		for _, text := range []string{"Operator token", "Webhook delivery", "What to do:", `<p role="status">22 checks`} {
+		for _, text := range []string{
+			"Operator token", "Webhook delivery", "What to do:", `<p role="status">22 checks`,
+		} {
 			if !strings.Contains(b.Page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.Page)
 			}

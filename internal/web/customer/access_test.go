@@ -17,7 +17,9 @@ var codeOnPage = regexp.MustCompile(`<p class="code">([0-9]{6})</p><svg`)
 
 func TestACustomerOpensALocker(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*config.Settings){"through a link": nil, "through a session": apptest.PerPurchase} {
+	for name, change := range map[string]func(*config.Settings){
+		"through a link": nil, "through a session": apptest.PerPurchase,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
@@ -57,7 +59,9 @@ func TestACustomerOpensALocker(t *testing.T) {
 				if !strings.Contains(lives, `href="`+page+`"`) || strings.Contains(lives, code) {
 					f.Errorf("the live page: %s; want a link to the code and not the code", lives)
 				}
-				for _, path := range []string{"/api/payments/" + session.ID, "/api/stripe-events", "/operator/payments"} {
+				for _, path := range []string{
+					"/api/payments/" + session.ID, "/api/stripe-events", "/operator/payments",
+				} {
 					if strings.Contains(f.AsOperator(path).Body.String(), code) {
 						f.Errorf("%s tells the code", path)
 					}

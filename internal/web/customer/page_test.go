@@ -129,30 +129,93 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 		status           int
 		english, deutsch string // on the page, as people read it, with bars between
 	}{
-		{"home", c.Home, 200, "Pay for a machine|Code on the machine|no app", "Maschine bezahlen|Code an der Maschine|ohne App"},
-		{"cancelled", c.Cancelled, 200, "Nothing was charged|scan the sticker", "Es wurde nichts abgebucht|Scannen Sie"},
+		{
+			"home", c.Home, 200, "Pay for a machine|Code on the machine|no app",
+			"Maschine bezahlen|Code an der Maschine|ohne App",
+		},
+		{
+			"cancelled", c.Cancelled, 200, "Nothing was charged|scan the sticker",
+			"Es wurde nichts abgebucht|Scannen Sie",
+		},
 		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,
-			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|You then have 5 min to get it ready|within 10 min|Not available right now|Sold by " + evil,
-			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Anbieter: " + evil},
+			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300" +
+				"|Lasts 1 h|You then have 5 min to get it ready" +
+				"|within 10 min|Not available right now|Sold by " + evil,
+			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥" +
+				"|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min." +
+				"|nicht verfügbar|Anbieter: " + evil},
 		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, live) }, 200,
-			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min|Try again on " + evil,
-			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
+			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50" +
+				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min" +
+				"|Try again on " + evil,
+			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €" +
+				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC" +
+				"|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
 		{"later", c.later, 503, "Just a moment|checking your payment with Stripe", "Einen Moment bitte|bei Stripe"},
-		{"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost", "Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren"},
-		{"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400, "Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine"},
-		{"an unfilled sticker", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400, "This sticker is not set up yet|tell the operator", "Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber"},
-		{"unknown", sale(fleet.Availability{State: fleet.NoDevice}), 404, "We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
-		{"starting up", sale(fleet.Availability{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Es geht gleich los|versucht es von selbst"},
-		{"disabled", sale(fleet.Availability{State: fleet.Disabled, Device: machine}), 503, "out of service|Nothing was charged for this scan|use another one", "außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere"},
-		{"payments off", sale(fleet.Availability{State: fleet.PaymentsOff, Device: machine}), 503, "is not taking payments|use another one", "keine Zahlungen|eine andere"},
-		{"closed", sale(fleet.Availability{State: fleet.Paused, Device: machine}), 503, "closed right now|come back later", "gerade geschlossen|später wieder"},
-		{"mute", sale(fleet.Availability{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID, "meldet sich gerade nicht|" + washerUID},
-		{"offline", sale(fleet.Availability{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "ist offline|später wieder"},
-		{"in use", sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
-		{"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
-		{"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503, "has no price yet|has to set one", "hat noch keinen Preis|einen festlegen"},
-		{"not ready", sale(fleet.Availability{State: fleet.NotReady, Device: machine}), 503, "Just a moment|almost ready", "Einen Moment bitte|gleich bereit"},
-		{"late", sale(fleet.Availability{State: fleet.Open, Device: machine}), 503, "cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten"},
+		{
+			"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost",
+			"Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren",
+		},
+		{
+			"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400,
+			"Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine",
+		},
+		{
+			"an unfilled sticker",
+			func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400,
+			"This sticker is not set up yet|tell the operator",
+			"Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber",
+		},
+		{
+			"unknown", sale(fleet.Availability{State: fleet.NoDevice}), 404,
+			"We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code",
+		},
+		{
+			"starting up", sale(fleet.Availability{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself",
+			"Es geht gleich los|versucht es von selbst",
+		},
+		{
+			"disabled", sale(fleet.Availability{State: fleet.Disabled, Device: machine}), 503,
+			"out of service|Nothing was charged for this scan|use another one",
+			"außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere",
+		},
+		{
+			"payments off", sale(fleet.Availability{State: fleet.PaymentsOff, Device: machine}), 503,
+			"is not taking payments|use another one", "keine Zahlungen|eine andere",
+		},
+		{
+			"closed", sale(fleet.Availability{State: fleet.Paused, Device: machine}), 503,
+			"closed right now|come back later", "gerade geschlossen|später wieder",
+		},
+		{
+			"mute", sale(fleet.Availability{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID,
+			"meldet sich gerade nicht|" + washerUID,
+		},
+		{
+			"offline", sale(fleet.Availability{State: fleet.Offline, Device: machine}), 503,
+			"is offline|come back later", "ist offline|später wieder",
+		},
+		{
+			"in use",
+			sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503,
+			"is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei",
+		},
+		{
+			"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503,
+			"is in use|when it has finished", "ist belegt|wenn sie fertig ist",
+		},
+		{
+			"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503,
+			"has no price yet|has to set one", "hat noch keinen Preis|einen festlegen",
+		},
+		{
+			"not ready", sale(fleet.Availability{State: fleet.NotReady, Device: machine}), 503,
+			"Just a moment|almost ready", "Einen Moment bitte|gleich bereit",
+		},
+		{
+			"late", sale(fleet.Availability{State: fleet.Open, Device: machine}), 503,
+			"cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten",
+		},
 	} {
 		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
 			w := shown(t, "text/html", language, row.write)
@@ -253,7 +316,10 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 		allowed != "default-src 'none'; img-src https://files.stripe.com 'self' data:; base-uri 'none'" {
 		t.Errorf("with %s the page is\n%s", allowed, page)
 	}
-	if page, allowed := plans("", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1", "https://example.com/files.stripe.com/", "data:image/png,x"); strings.Contains(
+	if page, allowed := plans(
+		"", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1",
+		"https://example.com/files.stripe.com/", "data:image/png,x",
+	); strings.Contains(
 		page,
 		"<img",
 	) ||
@@ -286,9 +352,19 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 	}{
 		{"nothing is given back by itself", Terms{}, "please contact the operator"},
 		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, you get your money back"},
-		{"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own}, "within 2 min, you get your money back"},
-		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not start, you get your money back automatically"},
-		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only once the machine has started"},
+		{
+			"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own},
+			"within 2 min, you get your money back",
+		},
+		{
+			"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute},
+			"does not start, you get your money back automatically",
+		},
+		{
+			"and money is held until then",
+			Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true},
+			"charged only once the machine has started",
+		},
 	} {
 		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(
 			got,
@@ -309,7 +385,10 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 		Reload:     2 * time.Second,
 		extra:      []string{"more"},
 	}
-	for status, want := range map[int]string{200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n", 404: "Nothing was charged\n", 503: "Nothing was charged\n"} {
+	for status, want := range map[int]string{
+		200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n",
+		404: "Nothing was charged\n", 503: "Nothing was charged\n",
+	} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
 			w := shown(
@@ -356,7 +435,9 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 		Delivery:  payment.Queued,
 		Step:      payment.StepPostNote,
 	}
-	for events, how := range map[string]string{"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`} {
+	for events, how := range map[string]string{
+		"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`,
+	} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
 		html := shown(
@@ -365,7 +446,9 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 			"",
 			func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
 		).Body.String()
-		for _, part := range []string{how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`} {
+		for _, part := range []string{
+			how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`,
+		} {
 			if !strings.Contains(html, part) {
 				t.Errorf("with events at %q: %s is missing, with which it renews itself\n%s", events, part, html)
 			}

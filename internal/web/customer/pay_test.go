@@ -31,8 +31,10 @@ func TestAScanLeadsToTheMachinesLink(t *testing.T) {
 		}
 		asked := f.Notehub.Count("{any} /{rest...}") + f.Stripe.Count("{any} /{rest...}")
 		for _, path := range []string{
-			"/pay?device=dev:864475044215258", "/pay?device=dev%3A864475044215258", "/pay?device=DEV:864475044215258", "/pay?device=%20dev:864475044215258%0A",
-			"/pay?deviceUID=dev:864475044215258", "/pay?device_uid=dev:864475044215258", "/pay?device=&deviceUID=dev:864475044215258",
+			"/pay?device=dev:864475044215258", "/pay?device=dev%3A864475044215258", "/pay?device=DEV:864475044215258",
+			"/pay?device=%20dev:864475044215258%0A",
+			"/pay?deviceUID=dev:864475044215258", "/pay?device_uid=dev:864475044215258",
+			"/pay?device=&deviceUID=dev:864475044215258",
 			"/pay?device=dev:864475044215258&product=product:com.example&pin=1234",
 			"/pay/dev:864475044215258", "/pay/dev%3A864475044215258", "/pay/DEV%3a864475044215258",
 		} {
@@ -43,8 +45,10 @@ func TestAScanLeadsToTheMachinesLink(t *testing.T) {
 			f.Errorf("HEAD: %d; want 307", w.Code)
 		}
 		for _, path := range []string{
-			"/pay", "/pay?device=", "/pay?device=[deviceUID]", "/pay?device=%5BdeviceUID%5D", "/pay?deviceUID=[deviceUID]", "/pay/[deviceUID]", "/pay?device=12345", "/pay?device=dev:",
-			"/pay?device=dev:a%20b", "/pay?device=dev:%3Cscript%3E", "/pay?device=dev:1/../2", "/pay?device=dev:%00", "/pay?device=dev:" + strings.Repeat("1", 65), "/pay?price=price_1", "/pay?%zz",
+			"/pay", "/pay?device=", "/pay?device=[deviceUID]", "/pay?device=%5BdeviceUID%5D",
+			"/pay?deviceUID=[deviceUID]", "/pay/[deviceUID]", "/pay?device=12345", "/pay?device=dev:",
+			"/pay?device=dev:a%20b", "/pay?device=dev:%3Cscript%3E", "/pay?device=dev:1/../2", "/pay?device=dev:%00",
+			"/pay?device=dev:" + strings.Repeat("1", 65), "/pay?price=price_1", "/pay?%zz",
 		} {
 			title := "Which machine is it?"
 			if given, _ := url.QueryUnescape(path); strings.ContainsAny(given, "[<") {
@@ -226,7 +230,7 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 				!strings.Contains(page, "Machine "+uid[len("dev:"):]) ||
 				strings.Contains(page, "vandals") {
 				f.Errorf(
-					"%s: the page does not say that nothing was charged, or not for whom, or tells what is for the operator:\n%s",
+					"%s: the page lacks the charge or the machine, or tells what is for the operator:\n%s",
 					uid,
 					page,
 				)
@@ -282,7 +286,9 @@ func TestTheMachinesOwnPlansAreSold(t *testing.T) {
 		)
 		f.Run()
 		f.Pass(2 * time.Minute)
-		for uid, price := range map[string]string{fixture.Washer: fixture.Warm, "dev:cellar": "price_cold", "dev:locker": "price_locker"} {
+		for uid, price := range map[string]string{
+			fixture.Washer: fixture.Warm, "dev:cellar": "price_cold", "dev:locker": "price_locker",
+		} {
 			sold := ""
 			for _, l := range f.Stripe.Links() {
 				if l.Active && l.DeviceUID == uid {
@@ -323,7 +329,9 @@ func TestSeveralPlansAreAPage(t *testing.T) {
 				apptest.Browser,
 			).Body.String()
 			for _, l := range f.Stripe.Links() {
-				want := map[string]string{fixture.Warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: "}[l.PriceID] + l.URL
+				want := map[string]string{
+					fixture.Warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: ",
+				}[l.PriceID] + l.URL
 				if !strings.Contains(text, want) {
 					f.Errorf("the text lacks %q:\n%s", want, text)
 				}
@@ -352,7 +360,10 @@ func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
 		if n := f.Stripe.Count(fixture.ReadSession); n != 0 {
 			f.Errorf("%d reads of Stripe for a payment that is known; want none", n)
 		}
-		for _, path := range []string{"/session/", "/session/x", "/session/" + strings.Repeat("0", 32), "/session/" + strings.ToUpper(live[len("/session/"):]), live + "0", live + "/more"} {
+		for _, path := range []string{
+			"/session/", "/session/x", "/session/" + strings.Repeat("0", 32),
+			"/session/" + strings.ToUpper(live[len("/session/"):]), live + "0", live + "/more",
+		} {
 			f.Answers(path, f.Get(path, "Accept", apptest.Browser), http.StatusNotFound, "")
 		}
 		f.Shows("/session/"+strings.Repeat("0", 32), http.StatusNotFound, "Payment not found", "")
@@ -374,7 +385,10 @@ func TestTheSuccessPageLeadsToTheLivePage(t *testing.T) {
 func TestTheSuccessPageKnowsWhatIsNoSession(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
-		for _, id := range []string{"", "x", "{CHECKOUT_SESSION_ID}", "cs_test_", "cs_test_short", "cs_test_a1/../b", "cs_demo_a1234567890", "pi_1234567890", "cs_test_" + strings.Repeat("a", 201), "cs_test_a1234567890%0A"} {
+		for _, id := range []string{
+			"", "x", "{CHECKOUT_SESSION_ID}", "cs_test_", "cs_test_short", "cs_test_a1/../b", "cs_demo_a1234567890",
+			"pi_1234567890", "cs_test_" + strings.Repeat("a", 201), "cs_test_a1234567890%0A",
+		} {
 			f.Shows("/payment/success?session_id="+id, http.StatusNotFound, "Payment not found", "")
 		}
 		f.Shows("/payment/success", http.StatusNotFound, "Payment not found", "")
@@ -436,9 +450,12 @@ func TestAddressesOfStripesPages(t *testing.T) {
 	t.Parallel()
 	s := &stripeapi.Client{Origin: "http://127.0.0.1:12111"}
 	for address, its := range map[string]bool{
-		"https://pay.stripe.com/receipts/payment/CAcQ": true, "http://127.0.0.1:12111/receipts/ch_1": true, "": false, "/receipts/1": false,
-		"http://pay.stripe.com/receipts/1": false, "https://stripe.com.example.com/": false, "https://notstripe.com/": false, "javascript:alert(1)//.stripe.com": false,
-		"http://127.0.0.1:12112/": false, "https://pay.stripe.com\n/": false, "https://x@evil.example.com/.stripe.com": false,
+		"https://pay.stripe.com/receipts/payment/CAcQ": true, "http://127.0.0.1:12111/receipts/ch_1": true, "": false,
+		"/receipts/1":                      false,
+		"http://pay.stripe.com/receipts/1": false, "https://stripe.com.example.com/": false,
+		"https://notstripe.com/": false, "javascript:alert(1)//.stripe.com": false,
+		"http://127.0.0.1:12112/": false, "https://pay.stripe.com\n/": false,
+		"https://x@evil.example.com/.stripe.com": false,
 	} {
 		if got := s.Page(address); got != "" != its || (its && got != address) {
 			t.Errorf("%q became %q; is it Stripe's: %v", address, got, its)
@@ -469,7 +486,9 @@ func TestTheSuccessPageWhileStripeIsDown(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		session := f.Order(sandbox.PayOptions{NoWebhook: true})
-		for _, o := range []sandbox.Outcome{{Status: 500}, {}, {Status: 429}, {Status: 403}, {Status: 404, Body: fixture.ProxyPage}, {Delay: time.Hour}} {
+		for _, o := range []sandbox.Outcome{
+			{Status: 500}, {}, {Status: 429}, {Status: 403}, {Status: 404, Body: fixture.ProxyPage}, {Delay: time.Hour},
+		} {
 			f.Stripe.Always(fixture.ReadSession, o)
 			f.Shows("/payment/success?session_id="+session.ID, http.StatusServiceUnavailable, "Just a moment", "2")
 			f.Stripe.Clear(fixture.ReadSession)
@@ -531,8 +550,15 @@ func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
 		f.Run()
 		link := f.Stripe.Links()[0].URL
 		for language, want := range map[string][]string{
-			"en": {"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h", "You then have 5\u00a0min", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234", `href="` + link + `"`, "/static/brand.css", "Test mode"},
-			"de": {"<h1>Bereit zum Bezahlen</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.", "innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus"},
+			"en": {
+				"<h1>Ready for your payment</h1>", "Washer 3", "Warm wash", "€3.50", "40 degrees", "Lasts 1\u00a0h",
+				"You then have 5\u00a0min", "within 10\u00a0min", "Riverside Laundry", "tel:&#43;49301234",
+				`href="` + link + `"`, "/static/brand.css", "Test mode",
+			},
+			"de": {
+				"<h1>Bereit zum Bezahlen</h1>", "Washer 3", "3,50\u00a0€ bezahlen", "Dauer: 1\u00a0Std.",
+				"innerhalb von 10\u00a0Min.", "Fragen?", `href="` + link + `"`, "Testmodus",
+			},
 		} {
 			w := f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", language)
 			for _, text := range want {
@@ -587,7 +613,9 @@ func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
 			for _, l := range f.Stripe.Links() {
 				links[l.PriceID] = l.URL
 			}
-			answer := func(url string) string { return `{"data":{"url":"` + url + `"},"message":"Payment link created"}` }
+			answer := func(url string) string {
+				return `{"data":{"url":"` + url + `"},"message":"Payment link created"}`
+			}
 			f.Answers(
 				"the first plan",
 				asks(`{"id":"`+fixture.Washer+`"}`),
@@ -657,7 +685,10 @@ func TestTheLivePageSpeaksTheCustomersLanguage(t *testing.T) {
 			"<h1>Payment received</h1>",
 		)
 		html := f.Get(page, "Accept", apptest.Browser).Body.String()
-		for _, part := range []string{`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `role="status"`, `src="/static/live.js"`} {
+		for _, part := range []string{
+			`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`,
+			`role="status"`, `src="/static/live.js"`,
+		} {
 			if !strings.Contains(html, part) {
 				f.Errorf("the live page lacks %s:\n%s", part, html)
 			}

@@ -33,7 +33,9 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 				for n := range 40 {
 					strangers.Go(func() {
 						for i := 0; time.Since(began) < 40*time.Second; i++ {
-							if w := f.Get(fmt.Sprintf("%scs_test_invented%dx%d", apptest.SuccessPage, n, i)); w.Code != http.StatusNotFound &&
+							if w := f.Get(fmt.Sprintf(
+								"%scs_test_invented%dx%d", apptest.SuccessPage, n, i,
+							)); w.Code != http.StatusNotFound &&
 								w.Code != http.StatusServiceUnavailable {
 								f.Errorf("an invented session: %d", w.Code)
 							}
@@ -47,13 +49,17 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 					limit := 10 * time.Second
 					if name == "links" {
 						var err error
-						if session, err = f.Stripe.Pay(f.Stripe.Links()[0].ID, sandbox.PayOptions{NoWebhook: true}); err != nil {
+						if session, err = f.Stripe.Pay(
+							f.Stripe.Links()[0].ID, sandbox.PayOptions{NoWebhook: true},
+						); err != nil {
 							f.Fatal(err)
 						}
 					} else {
 						p := f.Phone()
 						limit = 0 // it is one of ours
-						opened := f.SessionAt(p.Do("POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm).Header().Get("Location"))
+						opened := f.SessionAt(p.Do(
+							"POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm,
+						).Header().Get("Location"))
 						var err error
 						if session, err = f.Stripe.Pay(opened.ID, sandbox.PayOptions{NoWebhook: true}); err != nil {
 							f.Fatal(err)

@@ -235,7 +235,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"title.received": machine(
 			payment.Queued,
 		), "title.held": held, "title.sent": machine(payment.Sent), "title.fetched": machine(payment.Fetched),
-		"title.started": ran, "title.confirmed": ran, "title.done": machine(payment.Done), "title.ended": machine(payment.Done), "title.stopping": onItsWay, "title.failed": failed,
+		"title.started": ran, "title.confirmed": ran, "title.done": machine(payment.Done),
+		"title.ended": machine(payment.Done), "title.stopping": onItsWay, "title.failed": failed,
 		"title.doubt": func(p payment.Payment, now time.Time) bool { return failed(p, now) || payment.InDoubt(p, now) },
 
 		"machine.in_doubt": payment.InDoubt,
@@ -244,7 +245,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		},
 		"money.if_late": func(p payment.Payment, now time.Time) bool { return waiting(p, now) && p.ConfirmBy.IsZero() },
 
-		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(payment.Sent), "machine.stopping": onItsWay,
+		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(payment.Sent),
+		"machine.stopping": onItsWay,
 		"machine.awaited": func(p payment.Payment, _ time.Time) bool {
 			return p.Delivery == payment.Fetched && !p.ConfirmBy.IsZero()
 		},
@@ -255,9 +257,11 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"machine.begins": func(p payment.Payment, now time.Time) bool {
 			return ran(p, now) && now.Before(p.StartedAt.Add(p.DelayedStart))
 		},
-		"machine.running":   func(p payment.Payment, now time.Time) bool { return ran(p, now) && now.Before(p.EndsAt) },
-		"machine.finishing": func(p payment.Payment, now time.Time) bool { return ran(p, now) && !now.Before(p.EndsAt) },
-		"machine.started":   ran, "machine.done": machine(payment.Done),
+		"machine.running": func(p payment.Payment, now time.Time) bool { return ran(p, now) && now.Before(p.EndsAt) },
+		"machine.finishing": func(p payment.Payment, now time.Time) bool {
+			return ran(p, now) && !now.Before(p.EndsAt)
+		},
+		"machine.started": ran, "machine.done": machine(payment.Done),
 		"machine.trouble":  func(p payment.Payment, now time.Time) bool { return ran(p, now) && told(p, now) },
 		"machine.ended":    machine(payment.Done),
 		"machine.reversed": machine(payment.Done),
@@ -281,7 +285,9 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 			return (p.Funds == payment.Refunding && p.RefundAmount > 0) ||
 				(p.Funds == payment.Paid && p.Delivery == payment.Failed && p.InFlight)
 		},
-		"money.refund_stuck": func(p payment.Payment, now time.Time) bool { return p.Funds == payment.Refunding && told(p, now) },
+		"money.refund_stuck": func(p payment.Payment, now time.Time) bool {
+			return p.Funds == payment.Refunding && told(p, now)
+		},
 		"money.refunded": func(p payment.Payment, _ time.Time) bool {
 			return p.Funds == payment.Refunded && p.RefundedAmount == p.Amount
 		},
@@ -303,7 +309,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"step.confirm": func(p payment.Payment, now time.Time) bool {
 			return p.Delivery == payment.Fetched || payment.InDoubt(p, now)
 		},
-		"step.running": ran, "step.over": machine(payment.Done), "step.ended": machine(payment.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
+		"step.running": ran, "step.over": machine(payment.Done), "step.ended": machine(payment.Done),
+		"step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
 		"step.released": money(
 			payment.Canceled,
 		), "step.refunded": money(payment.Refunded), "step.refund_failed": money(payment.RefundFailed),
@@ -313,7 +320,9 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		return k["money.refunding"](p, now) || k["money.refund_stuck"](p, now)
 	}
 	for _, reason := range reasons {
-		k["failed."+reason] = func(p payment.Payment, _ time.Time) bool { return p.Delivery == payment.Failed && p.Reason == reason }
+		k["failed."+reason] = func(p payment.Payment, _ time.Time) bool {
+			return p.Delivery == payment.Failed && p.Reason == reason
+		}
 	}
 	return k
 }
@@ -394,55 +403,96 @@ func TestWhatACustomerReads(t *testing.T) {
 		change func(p *payment.Payment)
 		want   string // title, lines and steps by key
 	}{
-		{"on its way", func(*payment.Payment) {}, "title.received machine.queued next.close | step.received step.sending"},
-		{"late", func(p *payment.Payment) { p.Failures = 3 }, "title.received machine.delayed next.close | step.received step.sending"},
-		{"held", func(p *payment.Payment) { p.Funds = payment.Authorized }, "title.held machine.queued money.held next.close | step.held step.sending"},
-		{"sent", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, now }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},
-		{"sent, with an end", func(p *payment.Payment) { p.Delivery, p.SentAt, p.ExpiresAt = payment.Sent, now, now.Add(time.Minute) },
+		{
+			"on its way", func(*payment.Payment) {},
+			"title.received machine.queued next.close | step.received step.sending",
+		},
+		{
+			"late", func(p *payment.Payment) { p.Failures = 3 },
+			"title.received machine.delayed next.close | step.received step.sending",
+		},
+		{
+			"held", func(p *payment.Payment) { p.Funds = payment.Authorized },
+			"title.held machine.queued money.held next.close | step.held step.sending",
+		},
+		{
+			"sent", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, now },
+			"title.sent machine.sent next.close | step.received step.sent step.pick_up",
+		},
+		{"sent, with an end", func(p *payment.Payment) {
+			p.Delivery, p.SentAt, p.ExpiresAt = payment.Sent, now, now.Add(time.Minute)
+		},
 			"title.sent machine.sent money.if_late next.close | step.received step.sent step.pick_up"},
 		{"sent to one that confirms", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.ExpiresAt, p.ConfirmBy = payment.Sent, now, now.Add(time.Minute), now.Add(2*time.Minute)
+			p.Delivery, p.SentAt = payment.Sent, now
+			p.ExpiresAt, p.ConfirmBy = now.Add(time.Minute), now.Add(2*time.Minute)
 		}, "title.sent machine.sent money.if_silent next.close | step.received step.sent step.pick_up"},
 		{"recalled by its operator", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, payment.ReasonEnded
 		},
 			"title.stopping machine.stopping money.after_stop next.close | step.received step.sent step.stopping"},
-		{"sent anew", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},
-		{"fetched", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, now }, "title.fetched machine.fetched next.if_not | step.received step.sent step.fetched"},
-		{"fetched by one that confirms", func(p *payment.Payment) { p.Delivery, p.SentAt, p.ConfirmBy = payment.Fetched, now, now }, "title.fetched machine.awaited | step.received step.sent step.fetched step.confirm"},
+		{
+			"sent anew", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" },
+			"title.sent machine.sent next.close | step.received step.sent step.pick_up",
+		},
+		{
+			"fetched", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, now },
+			"title.fetched machine.fetched next.if_not | step.received step.sent step.fetched",
+		},
+		{
+			"fetched by one that confirms",
+			func(p *payment.Payment) { p.Delivery, p.SentAt, p.ConfirmBy = payment.Fetched, now, now },
+			"title.fetched machine.awaited | step.received step.sent step.fetched step.confirm",
+		},
 		{"begins later", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.StartedAt, p.DelayedStart, p.EndsAt = payment.Started, now, now, time.Minute, now.Add(time.Hour)
+			p.Delivery, p.SentAt = payment.Started, now
+			p.StartedAt, p.DelayedStart, p.EndsAt = now, time.Minute, now.Add(time.Hour)
 		}, "title.confirmed machine.begins | step.received step.sent step.started step.running"},
 		{"runs", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, now, now, now.Add(time.Hour)
 		}, "title.started machine.running | step.received step.sent step.started step.running"},
-		{"is over", func(p *payment.Payment) { p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, now, now, now }, "title.done machine.done | step.received step.sent step.started step.over"},
+		{
+			"is over",
+			func(p *payment.Payment) { p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, now, now, now },
+			"title.done machine.done | step.received step.sent step.started step.over",
+		},
 		{"ended by the operator", func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, payment.ReasonEnded, now, now, now
 		}, "title.ended machine.ended | step.received step.sent step.started step.ended"},
 		{"given back in the Dashboard while it ran", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.SentAt, p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = payment.Done, payment.ReasonReversed, now, now, now, payment.Refunded, 350
-		}, "title.ended machine.reversed money.refunded | step.received step.sent step.started step.ended step.refunded"},
+			p.Delivery, p.Reason, p.SentAt = payment.Done, payment.ReasonReversed, now
+			p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = now, now, payment.Refunded, 350
+		},
+			"title.ended machine.reversed money.refunded | step.received step.sent step.started step.ended step.refunded"},
 		{"door open, hold cancelled", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.Reason, p.MachineCode, p.Funds = payment.Failed, now, payment.ReasonFailed, "E-DOOR", payment.Canceled
-		}, "title.failed failed.failed machine.code money.released next.again | step.held step.sent step.not_started step.released"},
+			p.Delivery, p.SentAt = payment.Failed, now
+			p.Reason, p.MachineCode, p.Funds = payment.ReasonFailed, "E-DOOR", payment.Canceled
+		},
+			"title.failed failed.failed machine.code money.released next.again | step.held step.sent step.not_started step.released"},
 		{"unconfirmed, refund ordered", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.Reason, p.Funds, p.RefundAmount, p.RefundTarget = payment.Failed, now, payment.ReasonUnconfirmed, payment.Refunding, 350, 350
-		}, "title.doubt failed.unconfirmed money.refunding next.enjoy | step.received step.sent step.doubt step.refunding"},
+			p.Delivery, p.SentAt, p.Reason = payment.Failed, now, payment.ReasonUnconfirmed
+			p.Funds, p.RefundAmount, p.RefundTarget = payment.Refunding, 350, 350
+		},
+			"title.doubt failed.unconfirmed money.refunding next.enjoy | step.received step.sent step.doubt step.refunding"},
 		{"refunded", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundedAmount = payment.Failed, payment.ReasonExpired, payment.Refunded, 350
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonExpired
+			p.Funds, p.RefundedAmount = payment.Refunded, 350
 		}, "title.failed failed.expired money.refunded next.again | step.received step.not_started step.refunded"},
 		{"refund failed", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundAmount = payment.Failed, payment.ReasonBusy, payment.RefundFailed, 350
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
+			p.Funds, p.RefundAmount = payment.RefundFailed, 350
 		}, "title.failed failed.busy money.refund_failed next.ask | step.received step.not_started step.refund_failed"},
 		{"too little balance", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundAmount, p.ReviewReason = payment.Failed, payment.ReasonBusy, payment.Refunding, 350, payment.ReviewBalance
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
+			p.Funds, p.RefundAmount, p.ReviewReason = payment.Refunding, 350, payment.ReviewBalance
 		}, "title.failed failed.busy money.refund_stuck next.ask | step.received step.not_started step.refunding"},
 		{"nobody knows", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.MaybeAccepted, p.ReviewReason = payment.Failed, payment.ReasonUnclear, true, payment.ReasonUnclear
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonUnclear
+			p.MaybeAccepted, p.ReviewReason = true, payment.ReasonUnclear
 		}, "title.doubt failed.delivery_unclear money.owed next.ask | step.received step.doubt"},
 		{"expired, and a note got out late", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.MaybeAccepted, p.ReviewReason, p.Funds, p.RefundedAmount = payment.Failed, payment.ReasonExpired, true, payment.ReasonUnclear, payment.Refunded, 350
+			p.Delivery, p.Reason, p.MaybeAccepted = payment.Failed, payment.ReasonExpired, true
+			p.ReviewReason, p.Funds, p.RefundedAmount = payment.ReasonUnclear, payment.Refunded, 350
 		}, "title.doubt failed.expired money.refunded next.enjoy | step.received step.doubt step.refunded"},
 		{"disputed while it runs", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.StartedAt, p.Funds = payment.Started, now, now, payment.Disputed
