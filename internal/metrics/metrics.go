@@ -70,24 +70,20 @@ func NewMetrics(
 		Redirects: prometheus.NewCounter(
 			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans redirected to Stripe."},
 		),
-		Rejected: prometheus.NewCounter(
-			prometheus.CounterOpts{
-				Name: "notepay_webhooks_rejected_total",
-				Help: "Webhooks rejected because of signature, size or form.",
-			},
-		),
+		Rejected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "notepay_webhooks_rejected_total",
+			Help: "Webhooks rejected because of signature, size or form.",
+		}),
 		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
 			Help: "Unreadable records in lists of Stripe and Notehub, each counted once."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
 			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
 	}
-	build := prometheus.NewGauge(
-		prometheus.GaugeOpts{
-			Name:        "notepay_build_info",
-			Help:        "Always 1.",
-			ConstLabels: prometheus.Labels{"version": version},
-		},
-	)
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "notepay_build_info",
+		Help:        "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
 	build.Set(1)
 	// What alerts count from is there from the beginning: a counter that appears with its first
 	// event shows no increase.
@@ -109,27 +105,9 @@ func NewMetrics(
 			return float64(m.LivePages())
 		},
 	)
-	m.registry.MustRegister(
-		m.events,
-		m.answers,
-		m.attempts,
-		m.payments,
-		m.deliveries,
-		m.moneyBack,
-		m.links,
-		m.sessions,
-		m.calls,
-		live,
-		m.Redirects,
-		m.Rejected,
-		m.oddRecords,
-		m.Requests,
-		build,
-		&queue{stats, counts, m},
-		problems{m},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions,
+		m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -245,10 +223,8 @@ const maxScrapes, scrapeLimit = 32, 15 * time.Second
 
 // Handler serves the series.
 func (m *Metrics) Handler() http.Handler {
-	series := promhttp.HandlerFor(
-		m.registry,
-		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes},
-	)
+	series := promhttp.HandlerFor(m.registry,
+		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
 		_ = control.SetWriteDeadline(time.Now().Add(scrapeLimit)) // not every writer can
@@ -267,12 +243,8 @@ type queue struct {
 
 var (
 	queuedDesc = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
-	oldestDesc = prometheus.NewDesc(
-		"notepay_oldest_queued_seconds",
-		"Age of the oldest queued credit, 0 if there is none.",
-		nil,
-		nil,
-	)
+	oldestDesc = prometheus.NewDesc("notepay_oldest_queued_seconds",
+		"Age of the oldest queued credit, 0 if there is none.", nil, nil)
 	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that need attention.", nil, nil)
 	devicesDesc   = prometheus.NewDesc("notepay_devices", "Devices known.", nil, nil)
 	linksDesc     = prometheus.NewDesc("notepay_links", "Active Payment Links.", nil, nil)

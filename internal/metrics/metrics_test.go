@@ -17,11 +17,8 @@ import (
 )
 
 func testMetrics() *Metrics {
-	return NewMetrics(
-		"v1",
-		func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil },
-		func() (int, int, time.Time) { return 0, 0, time.Time{} },
-	)
+	return NewMetrics("v1", func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil },
+		func() (int, int, time.Time) { return 0, 0, time.Time{} })
 }
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -74,17 +71,11 @@ func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms},
 	)
-	states(
-		m,
-		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
+	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
-		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"},
-	)
-	states(
-		m,
-		payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
-		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"},
-	)
+		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"})
+	states(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
+		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"})
 	wantSeries(
 		t,
 		m,

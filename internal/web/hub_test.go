@@ -57,11 +57,8 @@ func TestAnOpenPageIsHandedWhatTheLedgerSays(t *testing.T) {
 	}
 	live.Changed(p)
 	if got := <-one; got != nil || !strings.Contains(logs.String(), "live pages") {
-		t.Errorf(
-			"handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page",
-			got,
-			&logs,
-		)
+		t.Errorf("handed %+v by a ledger that cannot be read, and the log says %q; want nil, which ends the page", got,
+			&logs)
 	}
 }
 

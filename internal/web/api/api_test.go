@@ -22,18 +22,10 @@ func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
 	paths := []string{"/api/payments", "/api/payments/cr_1", "/api/", "/api/nothing"}
 	apptest.InFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *apptest.Front) {
 		for _, path := range paths {
-			f.Answers(
-				path+" where no token is set",
-				f.Get(path),
-				http.StatusForbidden,
-				`{"error":{"code":"no_operator_token","message":"set OPERATOR_TOKEN`,
-			)
-			f.Answers(
-				path+" where no token is set, with an empty one",
-				f.Get(path, "Authorization", "Bearer "),
-				http.StatusForbidden,
-				"no_operator_token",
-			)
+			f.Answers(path+" where no token is set", f.Get(path), http.StatusForbidden,
+				`{"error":{"code":"no_operator_token","message":"set OPERATOR_TOKEN`)
+			f.Answers(path+" where no token is set, with an empty one", f.Get(path, "Authorization", "Bearer "),
+				http.StatusForbidden, "no_operator_token")
 		}
 	})
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -43,37 +35,22 @@ func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
 				apptest.OperatorToken, "Basic " + apptest.OperatorToken,
 			} {
 				w := f.Get(path, "Authorization", header)
-				f.Answers(
-					path+" with "+header,
-					w,
-					http.StatusUnauthorized,
-					`{"error":{"code":"unauthorized","message":`,
-				)
+				f.Answers(path+" with "+header, w, http.StatusUnauthorized,
+					`{"error":{"code":"unauthorized","message":`)
 				if kind := w.Header().Get("Content-Type"); kind != "application/json" {
 					f.Errorf("%s: Content-Type %q; want application/json", path, kind)
 				}
 			}
 		}
-		f.Answers(
-			"the token in the address",
-			f.Get("/api/payments?token="+apptest.OperatorToken),
-			http.StatusUnauthorized,
-			"unauthorized",
-		)
+		f.Answers("the token in the address", f.Get("/api/payments?token="+apptest.OperatorToken),
+			http.StatusUnauthorized, "unauthorized")
 		for _, path := range []string{"/api/nothing", "/api/", "/api/payments/cr_1/nothing"} {
-			f.Answers(
-				path,
-				f.AsOperator(path),
-				http.StatusNotFound,
-				`{"error":{"code":"not_found","message":"no such route"}}`,
-			)
+			f.Answers(path, f.AsOperator(path), http.StatusNotFound,
+				`{"error":{"code":"not_found","message":"no such route"}}`)
 		}
-		f.Answers(
-			"another method",
-			f.Do("DELETE", "/api/payments", "", "Authorization", "Bearer "+apptest.OperatorToken),
-			http.StatusNotFound,
-			`"code":"not_found"`,
-		)
+		f.Answers("another method",
+			f.Do("DELETE", "/api/payments", "", "Authorization", "Bearer "+apptest.OperatorToken), http.StatusNotFound,
+			`"code":"not_found"`)
 	})
 }
 
@@ -102,9 +79,7 @@ func TestOnePaymentByItsThreeIDs(t *testing.T) {
 				`"money":"paid","refunded_amount":0,"machine":"sent","reason":"","needs_attention":false,`+
 				`"created_at":%q,"sent_at":%q,"started_at":null,"ends_at":null,"expires_at":%q,`+
 				`"attempts":[{"at":%q,"action":"note","outcome":"ok","status":200,"detail":"","took_ms":0}]}`+"\n",
-			payment.CreditID(
-				session.ID,
-			),
+			payment.CreditID(session.ID),
 			session.ID,
 			session.PaymentIntent,
 			fixture.Washer,
@@ -197,26 +172,14 @@ func TestListsThatCannotBeGiven(t *testing.T) {
 			"attention=perhaps": "bad_attention", "cursor=x": "bad_cursor", "cursor=-": "bad_cursor",
 			"cursor=x-cr_1": "bad_cursor", "cursor=99999999999999999999-cr_1": "bad_cursor",
 		} {
-			f.Answers(
-				query,
-				f.AsOperator("/api/payments?"+query),
-				http.StatusBadRequest,
-				`{"error":{"code":"`+code+`","message":`,
-			)
+			f.Answers(query, f.AsOperator("/api/payments?"+query), http.StatusBadRequest,
+				`{"error":{"code":"`+code+`","message":`)
 		}
 		f.CloseLedger()
-		f.Answers(
-			"while the ledger cannot be read",
-			f.AsOperator("/api/payments"),
-			http.StatusInternalServerError,
-			`{"error":{"code":"internal","message":`,
-		)
-		f.Answers(
-			"one payment then",
-			f.AsOperator("/api/payments/cr_1"),
-			http.StatusInternalServerError,
-			`{"error":{"code":"internal","message":`,
-		)
+		f.Answers("while the ledger cannot be read", f.AsOperator("/api/payments"), http.StatusInternalServerError,
+			`{"error":{"code":"internal","message":`)
+		f.Answers("one payment then", f.AsOperator("/api/payments/cr_1"), http.StatusInternalServerError,
+			`{"error":{"code":"internal","message":`)
 	})
 }
 

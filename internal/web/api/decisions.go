@@ -29,11 +29,8 @@ const MaxReason = 500
 // what was meant for a part must not give everything back.
 func readDecision(r *http.Request) (d decision, err error) {
 	if r.URL.RawQuery != "" {
-		return d, web.NewAPIError(
-			http.StatusBadRequest,
-			"bad_query",
-			`send "amount" and "reason" as JSON in the body, nothing in the address`,
-		)
+		return d, web.NewAPIError(http.StatusBadRequest, "bad_query",
+			`send "amount" and "reason" as JSON in the body, nothing in the address`)
 	}
 	var body *struct {
 		Amount json.RawMessage `json:"amount"`
@@ -57,11 +54,8 @@ func readDecision(r *http.Request) (d decision, err error) {
 		}
 	}
 	if err != nil {
-		return d, web.NewAPIError(
-			http.StatusBadRequest,
-			"bad_body",
-			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`,
-		)
+		return d, web.NewAPIError(http.StatusBadRequest, "bad_body",
+			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`)
 	}
 	if len(d.Reason) > MaxReason {
 		return d, web.NewAPIError(http.StatusBadRequest, "bad_reason", "reason is too long")
@@ -121,11 +115,8 @@ func (o *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
-				return payment.Payment{}, web.NewAPIError(
-					http.StatusBadRequest,
-					"bad_amount",
-					"amount must be above 0, in the smallest unit of the currency",
-				)
+				return payment.Payment{}, web.NewAPIError(http.StatusBadRequest, "bad_amount",
+					"amount must be above 0, in the smallest unit of the currency")
 			}
 		}
 		p, err := o.Bridge.Refund(ctx, id, amount, by, also)
@@ -189,11 +180,8 @@ func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
-			return payment.Payment{}, web.NewAPIError(
-				http.StatusBadRequest,
-				"no_reason",
-				`a reason is required, as in {"reason":"test"}`,
-			)
+			return payment.Payment{}, web.NewAPIError(http.StatusBadRequest, "no_reason",
+				`a reason is required, as in {"reason":"test"}`)
 		}
 		p, err := o.Bridge.GrantCredit(ctx, uid, by, also)
 		switch {
@@ -208,10 +196,7 @@ func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 }
 
 var (
-	errNoPayment = web.NewAPIError(
-		http.StatusNotFound,
-		"not_found",
-		"no payment has this credit id, session id or payment intent",
-	)
+	errNoPayment = web.NewAPIError(http.StatusNotFound, "not_found",
+		"no payment has this credit id, session id or payment intent")
 	errNoDevice = web.NewAPIError(http.StatusNotFound, "not_found", "no device has this UID")
 )

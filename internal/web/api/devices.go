@@ -54,17 +54,14 @@ func shownDevice(l fleet.Listed) device {
 		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}
 	}
 	for _, o := range l.Plans {
-		d.Plans = append(
-			d.Plans,
-			devicePlan{
-				o.Plan.PriceID,
-				o.Plan.Name,
-				o.Plan.Amount,
-				o.Plan.Currency,
-				int64(o.Plan.Duration / time.Second),
-				o.URL,
-			},
-		)
+		d.Plans = append(d.Plans, devicePlan{
+			o.Plan.PriceID,
+			o.Plan.Name,
+			o.Plan.Amount,
+			o.Plan.Currency,
+			int64(o.Plan.Duration / time.Second),
+			o.URL,
+		})
 	}
 	return d
 }

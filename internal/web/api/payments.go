@@ -74,19 +74,15 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 		Reason:         p.Reason,
 		NeedsAttention: p.ReviewReason != "",
 		CreatedAt:      p.CreatedAt,
-		SentAt: optional(
-			p.SentAt,
-		),
-		StartedAt: optional(p.StartedAt),
-		EndsAt:    optional(p.EndsAt),
-		ExpiresAt: optional(p.ExpiresAt),
-		Attempts:  []attempt{},
+		SentAt:         optional(p.SentAt),
+		StartedAt:      optional(p.StartedAt),
+		EndsAt:         optional(p.EndsAt),
+		ExpiresAt:      optional(p.ExpiresAt),
+		Attempts:       []attempt{},
 	}
 	for _, a := range attempts {
-		out.Attempts = append(
-			out.Attempts,
-			attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()},
-		)
+		out.Attempts = append(out.Attempts,
+			attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
 	}
 	return out
 }
@@ -130,11 +126,8 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > mostPage {
-			return web.NewAPIError(
-				http.StatusBadRequest,
-				"bad_limit",
-				"limit must be a number from 1 to "+strconv.Itoa(mostPage),
-			)
+			return web.NewAPIError(http.StatusBadRequest, "bad_limit",
+				"limit must be a number from 1 to "+strconv.Itoa(mostPage))
 		}
 		f.Limit = n
 	}

@@ -60,12 +60,8 @@ func TestIdempotencyKey(t *testing.T) {
 		f.CloseLedger()
 		f.Open()
 		f.Run()
-		f.Answers(
-			"after a restart",
-			f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-1"),
-			http.StatusOK,
-			first.Body.String(),
-		)
+		f.Answers("after a restart", f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-1"), http.StatusOK,
+			first.Body.String())
 		f.Answers("with another key", f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-2"), http.StatusOK, "")
 		refunds(2)
 		f.Answers("with none", f.Posts(refund, `{"amount":50,"reason":"too slow"}`, ""), http.StatusOK, "")
@@ -91,15 +87,8 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 		var senders sync.WaitGroup
 		for range cap(ids) {
 			senders.Go(func() {
-				w := f.Do(
-					"POST",
-					start,
-					`{"reason":"test"}`,
-					"Authorization",
-					"Bearer "+apptest.OperatorToken,
-					"Idempotency-Key",
-					"s-1",
-				)
+				w := f.Do("POST", start, `{"reason":"test"}`, "Authorization", "Bearer "+apptest.OperatorToken,
+					"Idempotency-Key", "s-1")
 				var p struct{ ID string }
 				_ = json.Unmarshal(w.Body.Bytes(), &p)
 				ids <- fmt.Sprintf("%d %s", w.Code, p.ID)
@@ -119,18 +108,10 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:9", Name: "Dryer"})
 		f.Notehub.RemoveDevice(fixture.Washer)
 		f.Refresh()
-		f.Answers(
-			"when the device is gone",
-			f.Posts(start, `{"reason":"test"}`, "s-1"),
-			http.StatusOK,
-			strings.TrimPrefix(one, "200 "),
-		)
-		f.Answers(
-			"a new one then",
-			f.Posts(start, `{"reason":"test"}`, "s-2"),
-			http.StatusNotFound,
-			"no device has this UID",
-		)
+		f.Answers("when the device is gone", f.Posts(start, `{"reason":"test"}`, "s-1"), http.StatusOK,
+			strings.TrimPrefix(one, "200 "))
+		f.Answers("a new one then", f.Posts(start, `{"reason":"test"}`, "s-2"), http.StatusNotFound,
+			"no device has this UID")
 		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
 		f.Refresh()
 		f.Pass(24*time.Hour + time.Second)
@@ -143,15 +124,8 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 		for name, key := range map[string]string{
 			"empty": "", "too long": strings.Repeat("x", 256), "not printable": "a\x01", "not ASCII": "schlüssel",
 		} {
-			w := f.Do(
-				"POST",
-				start,
-				`{"reason":"test"}`,
-				"Authorization",
-				"Bearer "+apptest.OperatorToken,
-				"Idempotency-Key",
-				key,
-			)
+			w := f.Do("POST", start, `{"reason":"test"}`, "Authorization", "Bearer "+apptest.OperatorToken,
+				"Idempotency-Key", key)
 			f.Answers(name, w, http.StatusBadRequest, `"code":"bad_idempotency_key"`)
 		}
 		r := httptest.NewRequest("POST", start, strings.NewReader(`{"reason":"test"}`))
@@ -182,12 +156,8 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		for name, body := range map[string]string{
 			"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1",
 		} {
-			f.Answers(
-				name,
-				b.Send("POST", page+"/refund", form.Encode()+body),
-				http.StatusBadRequest,
-				"The form was incomplete.",
-			)
+			f.Answers(name, b.Send("POST", page+"/refund", form.Encode()+body), http.StatusBadRequest,
+				"The form was incomplete.")
 		}
 		f.Answers("too much", press("99"), http.StatusBadRequest, "Nothing was changed")
 		f.CloseLedger()
@@ -219,23 +189,15 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		if n := len(f.Notehub.Notes("dev:9")); n != 1 {
 			f.Errorf("%d notes; want one", n)
 		}
-		f.Answers(
-			"a token that none of our pages gave",
-			b.Send("POST", start, "once="+strings.Repeat("A", 65)),
-			http.StatusBadRequest,
-			"incomplete",
-		)
+		f.Answers("a token that none of our pages gave", b.Send("POST", start, "once="+strings.Repeat("A", 65)),
+			http.StatusBadRequest, "incomplete")
 
 		// Reading the devices anew does no harm, however often.
 		b.Shows("/operator/devices")
 		form = url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}, "back": {"/operator/devices"}}
 		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Status: 500})
-		f.Answers(
-			"while Notehub is down",
-			b.Send("POST", "/operator/refresh", form.Encode()),
-			http.StatusBadGateway,
-			"",
-		)
+		f.Answers("while Notehub is down", b.Send("POST", "/operator/refresh", form.Encode()), http.StatusBadGateway,
+			"")
 		b.Does(b.Send("POST", "/operator/refresh", form.Encode()), "refresh")
 	})
 }

@@ -104,11 +104,8 @@ const (
 func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if o.streams.Add(1) > mostStreams {
 		o.streams.Add(-1)
-		return web.NewAPIError(
-			http.StatusTooManyRequests,
-			"too_many_streams",
-			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one",
-		)
+		return web.NewAPIError(http.StatusTooManyRequests, "too_many_streams",
+			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one")
 	}
 	defer o.streams.Add(-1)
 	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")

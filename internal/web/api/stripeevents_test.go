@@ -21,12 +21,9 @@ func TestStripeEventsAreListed(t *testing.T) {
 		first, second := f.Buy(sandbox.PayOptions{}), f.Buy(sandbox.PayOptions{})
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(11 * time.Minute)
-		f.Answers(
-			"refund",
+		f.Answers("refund",
 			f.Do("POST", "/api/payments/"+first.ID+"/refund", "", "Authorization", "Bearer "+apptest.OperatorToken),
-			200,
-			"",
-		)
+			200, "")
 		f.Pass(time.Second)
 		want := func(query string, want ...string) {
 			f.Helper()
@@ -43,12 +40,8 @@ func TestStripeEventsAreListed(t *testing.T) {
 		want("type=checkout.session.completed", "checkout.session.completed", "checkout.session.completed")
 		want("id=evt_none")
 		want("type=none")
-		f.Answers(
-			"a cursor that was not given",
-			f.AsOperator("/api/stripe-events?cursor=x"),
-			http.StatusBadRequest,
-			"bad_cursor",
-		)
+		f.Answers("a cursor that was not given", f.AsOperator("/api/stripe-events?cursor=x"), http.StatusBadRequest,
+			"bad_cursor")
 		f.Answers("without the token", f.Get("/api/stripe-events"), http.StatusUnauthorized, "unauthorized")
 		f.Answers("the stream without the token", f.Get("/api/events"), http.StatusUnauthorized, "unauthorized")
 	})
@@ -65,12 +58,8 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 		f.Pass(5 * time.Second)
 		of := f.ListenToEvents("id="+bought.ID, "Last-Event-ID", "evt_none")
 		if len(all.Ids()) != 2 || len(sessions.Ids()) != 1 || len(of.Ids()) != 0 {
-			f.Fatalf(
-				"all %q, sessions %q, of the payment %q; want what came since each began to listen",
-				all.Ids(),
-				sessions.Ids(),
-				of.Ids(),
-			)
+			f.Fatalf("all %q, sessions %q, of the payment %q; want what came since each began to listen", all.Ids(),
+				sessions.Ids(), of.Ids())
 		}
 		all.Leave()
 		<-all.Done

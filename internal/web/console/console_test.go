@@ -25,23 +25,16 @@ func TestSigningIn(t *testing.T) {
 		b := &apptest.OperatorsBrowser{Front: f}
 		w := b.Send("GET", "/operator/payments?q=x", "")
 		f.Answers("before", w, http.StatusUnauthorized, `name="next" value="/operator/payments?q=x"`)
-		f.Answers(
-			"a wrong token",
-			b.SignIn("wrong-token-123456"),
-			http.StatusUnauthorized,
-			"This is not the operator token.",
-		)
+		f.Answers("a wrong token", b.SignIn("wrong-token-123456"), http.StatusUnauthorized,
+			"This is not the operator token.")
 		f.Answers("no token", b.SignIn(""), http.StatusUnauthorized, "This is not the operator token.")
 		if b.Cookie != "" {
 			f.Fatalf("a cookie %q for a wrong token", b.Cookie)
 		}
 		w = b.SignIn(apptest.OperatorToken)
 		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/operator/payments" {
-			f.Errorf(
-				"the right one: %d, Location %q; want 303 to where one wanted to go",
-				w.Code,
-				w.Header().Get("Location"),
-			)
+			f.Errorf("the right one: %d, Location %q; want 303 to where one wanted to go", w.Code,
+				w.Header().Get("Location"))
 		}
 		set := w.Header().Get("Set-Cookie")
 		for _, flag := range []string{"HttpOnly", "SameSite=Strict", "Path=/operator", "Secure", "Max-Age=43200"} {
@@ -72,12 +65,8 @@ func TestSigningIn(t *testing.T) {
 	apptest.InFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *apptest.Front) {
 		b := &apptest.OperatorsBrowser{Front: f}
 		for _, path := range []string{"/operator", "/operator/payments", "/operator/nothing"} {
-			f.Answers(
-				path+" where no token is set",
-				b.Send("GET", path, ""),
-				http.StatusForbidden,
-				"Set OPERATOR_TOKEN",
-			)
+			f.Answers(path+" where no token is set", b.Send("GET", path, ""), http.StatusForbidden,
+				"Set OPERATOR_TOKEN")
 		}
 		f.Answers("signing in where no token is set", b.SignIn(""), http.StatusForbidden, "Set OPERATOR_TOKEN")
 		if b.Cookie != "" {
@@ -93,11 +82,8 @@ func TestSigningInLeadsNowhereElse(t *testing.T) {
 			"https://evil.test/", "//evil.test/operator", "/operator/../pay", "/pay", "", "javascript:alert(1)",
 			"/operatorx", `/operator\evil`, "/operator//x",
 		} {
-			w := (&apptest.OperatorsBrowser{Front: f}).Send(
-				"POST",
-				"/operator/sign-in",
-				url.Values{"token": {apptest.OperatorToken}, "next": {next}}.Encode(),
-			)
+			w := (&apptest.OperatorsBrowser{Front: f}).Send("POST", "/operator/sign-in",
+				url.Values{"token": {apptest.OperatorToken}, "next": {next}}.Encode())
 			if location := w.Header().Get("Location"); location != "/operator" {
 				f.Errorf("next %q leads to %q; want /operator", next, location)
 			}
@@ -109,11 +95,8 @@ func TestGuessingTheTokenIsSlow(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		try := func(address, token string) *httptest.ResponseRecorder {
-			r := httptest.NewRequest(
-				"POST",
-				"/operator/sign-in",
-				strings.NewReader(url.Values{"token": {token}}.Encode()),
-			)
+			r := httptest.NewRequest("POST", "/operator/sign-in",
+				strings.NewReader(url.Values{"token": {token}}.Encode()))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.RemoteAddr = address + ":1234"
 			w := httptest.NewRecorder()
@@ -132,13 +115,8 @@ func TestGuessingTheTokenIsSlow(t *testing.T) {
 			if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" ||
 				w.Header().Get("Set-Cookie") != "" ||
 				time.Since(began) < time.Second {
-				f.Errorf(
-					"a guess from %s: %d %v after %s; want 429, held back",
-					address,
-					w.Code,
-					w.Header(),
-					time.Since(began),
-				)
+				f.Errorf("a guess from %s: %d %v after %s; want 429, held back", address, w.Code, w.Header(),
+					time.Since(began))
 			}
 		}
 		atOnce := func(address string) {
@@ -196,53 +174,26 @@ func TestEveryPageOfTheConsole(t *testing.T) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: `<b>"Evil" & Co</b>`})
 		b.Does(b.Press("/operator", "/operator/refresh"), "refresh")
 		f.Pass(time.Minute)
-		b.Shows(
-			"/operator",
-			"Sales today",
-			"3.50 EUR",
-			"2 <span class=\"word good\">ready</span>",
-			"last one 1 minute ago",
-		)
+		b.Shows("/operator", "Sales today", "3.50 EUR", "2 <span class=\"word good\">ready</span>",
+			"last one 1 minute ago")
 		b.Shows("/operator/payments", "Washer 3", "Warm wash", "3.50 EUR", "waiting for the machine")
-		b.Shows(
-			"/operator/payments/"+id,
-			"Notehub holds the credit",
-			"Sent to Notehub",
-			"done, status 200",
-			"Stripe event checkout.session.completed",
-			session.ID,
-			session.PaymentIntent,
-			"https://dashboard.stripe.com/test/payments/"+session.PaymentIntent,
-		)
+		b.Shows("/operator/payments/"+id, "Notehub holds the credit", "Sent to Notehub", "done, status 200",
+			"Stripe event checkout.session.completed", session.ID, session.PaymentIntent,
+			"https://dashboard.stripe.com/test/payments/"+session.PaymentIntent)
 		b.Shows("/operator/payments/"+session.ID, id)
-		b.Shows(
-			"/operator/devices",
-			"Washer 3",
-			"Warm wash",
-			"default (STRIPE_PRICE_ID)",
-			"Payment Link",
-			"&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;",
-		)
+		b.Shows("/operator/devices", "Washer 3", "Warm wash", "default (STRIPE_PRICE_ID)", "Payment Link",
+			"&lt;b&gt;&#34;Evil&#34; &amp; Co&lt;/b&gt;")
 		if shown := b.Shows("/operator/devices?q=washer"); strings.Contains(shown, "Evil") {
 			f.Errorf("a search for washer shows others")
 		}
 		b.Shows("/operator/events", "checkout.session.completed", "created this payment")
 		b.Shows("/operator/events?type=checkout.session.completed")
 		event := regexp.MustCompile(`/operator/events/(evt_\w+)`).FindStringSubmatch(b.Page)[1]
-		b.Shows(
-			"/operator/events/"+event,
-			"&#34;payment_status&#34;: &#34;paid&#34;",
-			"/operator/payments/"+id,
-			"payment_recorded",
-		)
+		b.Shows("/operator/events/"+event, "&#34;payment_status&#34;: &#34;paid&#34;", "/operator/payments/"+id,
+			"payment_recorded")
 		b.Shows("/operator/events?type=charge.refunded", "No events found.")
-		b.Shows(
-			"/operator/stickers?layout=letter-small",
-			"Washer 3",
-			"pay.example.com",
-			"sheet letter letter-small",
-			"<svg",
-		)
+		b.Shows("/operator/stickers?layout=letter-small", "Washer 3", "pay.example.com", "sheet letter letter-small",
+			"<svg")
 		for path, status := range map[string]int{
 			"/operator/nothing": 404, "/operator/payments/cr_none": 404, "/operator/events/evt_none": 404,
 			"/operator/stickers/dev:none.svg": 404, "/operator/payments?cursor=x": 400,
@@ -341,13 +292,8 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		b.Shows(page, "partly refunded", "1.20 EUR", "too slow", "Nothing more can be known.")
 		b.Does(b.Press(page, page+"/refund"), "refund")
 		f.Pass(time.Second)
-		b.Shows(
-			page,
-			"operator requested a refund of 1.20 EUR",
-			"operator requested a refund of 2.30 EUR",
-			"done, status 200: 1.20 EUR",
-			"done, status 200: 2.30 EUR",
-		)
+		b.Shows(page, "operator requested a refund of 1.20 EUR", "operator requested a refund of 2.30 EUR",
+			"done, status 200: 1.20 EUR", "done, status 200: 2.30 EUR")
 		b.Shows("/operator/audit", "requested a refund of 1.20 EUR", "requested a refund of 2.30 EUR", "dismissed this")
 		if shown := b.Send("GET", "/operator/audit.csv", "").Body.String(); !strings.Contains(shown, `"1.20","EUR"`) ||
 			!strings.Contains(shown, `"operator","dismiss"`) {
@@ -356,12 +302,8 @@ func TestEveryButtonOfAPayment(t *testing.T) {
 		if shown := b.Shows(page, "refunded"); strings.Contains(shown, `action="`+page) {
 			f.Errorf("buttons for what is not possible:\n%s", shown)
 		}
-		f.Answers(
-			"what is not possible",
-			b.Send("POST", page+"/retry", "once=AAAA"),
-			http.StatusConflict,
-			"no longer possible",
-		)
+		f.Answers("what is not possible", b.Send("POST", page+"/retry", "once=AAAA"), http.StatusConflict,
+			"no longer possible")
 
 		session = f.Buy(sandbox.PayOptions{})
 		page = "/operator/payments/" + payment.CreditID(session.ID)
@@ -405,43 +347,27 @@ func TestEveryButtonOfADevice(t *testing.T) {
 		f.Run()
 		b := f.Browser()
 		device := "/operator/devices/" + fixture.Washer
-		f.Answers(
-			"a pause without a reason",
-			b.Press("/operator/devices", device+"/pause"),
-			http.StatusBadRequest,
-			"enter a reason",
-		)
+		f.Answers("a pause without a reason", b.Press("/operator/devices", device+"/pause"), http.StatusBadRequest,
+			"enter a reason")
 		f.Answers("a scan then", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect, "")
 		b.Does(b.Press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
 		f.Answers("a scan of a paused one", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "")
 		b.Shows("/operator", "has been paused since", "door broken")
 		b.Does(b.Press("/operator", device+"/resume"), "resume")
 		f.Pass(time.Second) // the pause may have deactivated the link already, and then it is activated again
-		f.Answers(
-			"a scan of one that is resumed",
-			f.Get("/pay?device="+fixture.Washer),
-			http.StatusTemporaryRedirect,
-			"",
-		)
+		f.Answers("a scan of one that is resumed", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect,
+			"")
 		b.Does(b.Press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
 		f.Pass(time.Second)
 		b.Shows("/operator/payments", "Free start")
-		b.Shows(
-			"/operator/audit?subject="+fixture.Washer,
-			"test of the valve",
-			"door broken",
-			"started the machine for free",
-		)
+		b.Shows("/operator/audit?subject="+fixture.Washer, "test of the valve", "door broken",
+			"started the machine for free")
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
 		b.Does(b.Press("/operator/devices", "/operator/refresh"), "refresh")
 		b.Shows("/operator/devices", "Dryer")
 		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Status: 500})
-		f.Answers(
-			"while Notehub is down",
-			b.Press("/operator/devices", "/operator/refresh"),
-			http.StatusBadGateway,
-			"Sales go on as before",
-		)
+		f.Answers("while Notehub is down", b.Press("/operator/devices", "/operator/refresh"), http.StatusBadGateway,
+			"Sales go on as before")
 		w := b.Send("POST", "/operator/devices/dev:none/pause", "once=AAAA&reason=x")
 		f.Answers("of no device", w, http.StatusNotFound, "Nothing was changed")
 	})
@@ -487,35 +413,19 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 		kind := []string{"Content-Type", "application/x-www-form-urlencoded"}
 		for _, path := range console {
 			wants("without a cookie:", path, f.Do("POST", path, form, kind...), 401)
-			wants(
-				"with another:",
-				path,
-				f.Do("POST", path, form, append(kind, "Cookie", "notepay_operator=AAAA")...),
-				401,
-			)
-			wants(
-				"with the token as the cookie:",
-				path,
-				f.Do("POST", path, form, append(kind, "Cookie", "notepay_operator="+apptest.OperatorToken)...),
-				401,
-			)
+			wants("with another:", path, f.Do("POST", path, form, append(kind, "Cookie", "notepay_operator=AAAA")...),
+				401)
+			wants("with the token as the cookie:", path,
+				f.Do("POST", path, form, append(kind, "Cookie", "notepay_operator="+apptest.OperatorToken)...), 401)
 			for _, origin := range [][]string{
 				{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.test"},
 				{"Origin", "null"},
 			} {
-				wants(
-					"from another site:",
-					path,
-					f.Do("POST", path, form, append(append(kind, "Cookie", b.Cookie), origin...)...),
-					403,
-				)
+				wants("from another site:", path,
+					f.Do("POST", path, form, append(append(kind, "Cookie", b.Cookie), origin...)...), 403)
 			}
-			wants(
-				"without the page's secret:",
-				path,
-				f.Do("POST", path, "reason=x", append(kind, "Cookie", b.Cookie)...),
-				400,
-			)
+			wants("without the page's secret:", path,
+				f.Do("POST", path, "reason=x", append(kind, "Cookie", b.Cookie)...), 400)
 			wants("another method:", path, f.Do("PUT", path, form, append(kind, "Cookie", b.Cookie)...), 405)
 			if path != "/operator/sign-out" && path != "/operator/refresh" && path != "/operator/setup" {
 				wants("by a link:", path, f.Get(path, "Cookie", b.Cookie), 404)
@@ -527,23 +437,12 @@ func TestWhatIsTheOperatorsIsDoneByNobodyElse(t *testing.T) {
 			wants(
 				"from another site:",
 				path,
-				f.Do(
-					"POST",
-					path,
-					`{"reason":"x"}`,
-					"Authorization",
-					"Bearer "+apptest.OperatorToken,
-					"Origin",
-					"https://evil.test",
-				),
+				f.Do("POST", path, `{"reason":"x"}`, "Authorization", "Bearer "+apptest.OperatorToken, "Origin",
+					"https://evil.test"),
 				403,
 			)
-			wants(
-				"another method:",
-				path,
-				f.Do("PUT", path, `{"reason":"x"}`, "Authorization", "Bearer "+apptest.OperatorToken),
-				404,
-			)
+			wants("another method:", path,
+				f.Do("PUT", path, `{"reason":"x"}`, "Authorization", "Bearer "+apptest.OperatorToken), 404)
 		}
 		for _, path := range []string{
 			"/operator", "/operator/payments", "/operator/payments.csv", "/operator/payments/" + id,
@@ -654,10 +553,8 @@ func TestAPaymentIsFoundByTheCardRightAfterIt(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
 		f.Pass(time.Second)
 		// else it may end before the page is written
-		f.Stripe.Next(
-			fixture.ListEvents,
-			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond},
-		)
+		f.Stripe.Next(fixture.ListEvents,
+			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond})
 		finds("3155", session, false)
 		b.Shows("/operator/payments?q=3155", asking)
 		f.Pass(time.Second)

@@ -116,21 +116,13 @@ func (c *Console) onDevice(
 ) error {
 	by := by(r)
 	if by.Reason == "" && done != "resume" {
-		return c.problem(
-			w,
-			r,
-			http.StatusBadRequest,
-			"Please enter a reason. It is kept in the audit log. Nothing was changed.",
-		)
+		return c.problem(w, r, http.StatusBadRequest,
+			"Please enter a reason. It is kept in the audit log. Nothing was changed.")
 	}
 	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(
-			w,
-			r,
-			http.StatusNotFound,
-			"This machine does not exist, or no longer exists. Nothing was changed.",
-		)
+		return c.problem(w, r, http.StatusNotFound,
+			"This machine does not exist, or no longer exists. Nothing was changed.")
 	}
 	if err != nil {
 		return err
@@ -161,12 +153,8 @@ func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
 		c.Log.Warn("requested refresh failed", "err", err)
-		return c.problem(
-			w,
-			r,
-			http.StatusBadGateway,
-			"Notehub or Stripe did not answer. Sales go on as before. Please try again in a moment.",
-		)
+		return c.problem(w, r, http.StatusBadGateway,
+			"Notehub or Stripe did not answer. Sales go on as before. Please try again in a moment.")
 	}
 	return goBack(w, r, "refresh")
 }

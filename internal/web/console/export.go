@@ -47,19 +47,14 @@ func (t *dayTotals) write(out *table, day string) error {
 		row := make([]string, len(paymentColumns()))
 		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(
 			s.Payments,
-		)+" payments", strings.ToUpper(
-			currency,
-		)
+		)+" payments", strings.ToUpper(currency)
 		row[12], row[13], row[14] = web.Figure(
 			s.Captured,
 			currency,
 		), web.Figure(
 			s.Refunded,
 			currency,
-		), web.Figure(
-			s.Captured-s.Refunded,
-			currency,
-		)
+		), web.Figure(s.Captured-s.Refunded, currency)
 		if err := out.Write(row); err != nil {
 			return err
 		}

@@ -24,13 +24,11 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	t.Parallel()
 	named := func(text string) []entry {
 		return matching(
-			byName(
-				[]*fleet.Device{
-					{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}},
-					{Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}},
-					{Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}},
-				},
-			),
+			byName([]*fleet.Device{
+				{Device: ledger.Device{UID: "dev:1", Name: "Washer 1"}},
+				{Device: ledger.Device{UID: "dev:2", Name: "Washer 12"}},
+				{Device: ledger.Device{UID: "dev:3", Name: "Wäscherei"}},
+			}),
 			text,
 		)
 	}
@@ -69,11 +67,8 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 			t.Errorf("%q: %+v %q; want %+v", typed, got, problem, want)
 		}
 	}
-	got, problem := readSearch(
-		url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}},
-		named,
-		zone,
-	)
+	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named,
+		zone)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) ||
 		len(got.Search.Machine) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)

@@ -114,19 +114,14 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 		Dashboard: dashboard(s.Payment),
 		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
 	}
-	return c.write(
-		w,
-		r,
-		"payment",
-		view{
-			Title:   "Payment " + s.ID,
-			Nav:     "payments",
-			Status:  status,
-			Problem: problem,
-			Live:    problem == "",
-			Data:    page,
-		},
-	)
+	return c.write(w, r, "payment", view{
+		Title:   "Payment " + s.ID,
+		Nav:     "payments",
+		Status:  status,
+		Problem: problem,
+		Live:    problem == "",
+		Data:    page,
+	})
 }
 
 // read reads all that is recorded of a payment.
@@ -184,9 +179,7 @@ func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 		payment.Resend(p, c.Lifetime, now),
 	), may(
 		payment.Refund(p, 0, now),
-	), may(
-		payment.Cancel(p, now),
-	)
+	), may(payment.Cancel(p, now))
 	b.Seen = payment.Dismissable(p)
 	return b
 }
@@ -204,12 +197,8 @@ func (c *Console) decide(
 	case errors.Is(err, ledger.ErrNotFound):
 		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
 	case errors.Is(err, payment.ErrState):
-		return c.showPayment(
-			w,
-			r,
-			http.StatusConflict,
-			"The payment has changed, so this is no longer possible. Nothing was changed.",
-		)
+		return c.showPayment(w, r, http.StatusConflict,
+			"The payment has changed, so this is no longer possible. Nothing was changed.")
 	case err != nil:
 		return err
 	}
@@ -284,14 +273,12 @@ func (s *timeline) moments() (list []timelineEntry) {
 		}
 	}
 	if s.Amount > 0 {
-		add(
-			timelineEntry{
-				At:     s.PaidAt,
-				What:   "Paid at Stripe",
-				Detail: web.Amount(s.Amount, s.Currency),
-				Class:  "good",
-			},
-		)
+		add(timelineEntry{
+			At:     s.PaidAt,
+			What:   "Paid at Stripe",
+			Detail: web.Amount(s.Amount, s.Currency),
+			Class:  "good",
+		})
 	}
 	add(timelineEntry{At: s.CreatedAt, What: "Recorded by notepay"})
 	for _, e := range s.Events {
@@ -299,14 +286,12 @@ func (s *timeline) moments() (list []timelineEntry) {
 		if e.Repeats > 0 {
 			detail += ", received " + plural(e.Repeats, "more time")
 		}
-		add(
-			timelineEntry{
-				At:     e.Received,
-				What:   "Stripe event " + e.Type,
-				Detail: detail,
-				Link:   "/operator/events/" + url.PathEscape(e.ID),
-			},
-		)
+		add(timelineEntry{
+			At:     e.Received,
+			What:   "Stripe event " + e.Type,
+			Detail: detail,
+			Link:   "/operator/events/" + url.PathEscape(e.ID),
+		})
 	}
 	for _, a := range s.Attempts {
 		m := timelineEntry{

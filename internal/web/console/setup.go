@@ -111,16 +111,11 @@ func (c *Console) setup(w http.ResponseWriter, r *http.Request) error {
 
 func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) error {
 	last := c.checks.look()
-	return c.write(
-		w,
-		r,
-		"setup",
-		view{
-			Title: "Setup",
-			Nav:   "setup",
-			Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
-		},
-	)
+	return c.write(w, r, "setup", view{
+		Title: "Setup",
+		Nav:   "setup",
+		Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
+	})
 }
 
 // runChecks makes the checks, and shows each as it is known: the page comes in pieces. Where they

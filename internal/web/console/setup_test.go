@@ -91,12 +91,8 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		_, pipes := f.Serve()
 		begin := func() *apptest.Reader {
 			b.Shows("/operator/setup")
-			return pipes.Press(
-				f,
-				"/operator/setup",
-				b.Cookie,
-				url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode(),
-			)
+			return pipes.Press(f, "/operator/setup", b.Cookie,
+				url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode())
 		}
 		page := begin()
 		if text := page.Hears("Run checks"); strings.Contains(text, "</ol>") {

@@ -197,22 +197,13 @@ func (c *Console) requireForm(h handler) handler {
 			return c.crossSite(w, r)
 		}
 		if !c.signIns.signedIn(r, time.Now()) {
-			return c.askForToken(
-				w,
-				r,
-				http.StatusUnauthorized,
-				"You are no longer signed in. Nothing was changed.",
-				backTo(r),
-			)
+			return c.askForToken(w, r, http.StatusUnauthorized, "You are no longer signed in. Nothing was changed.",
+				backTo(r))
 		}
 		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
 		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxFormTokens {
-			return c.problem(
-				w,
-				r,
-				http.StatusBadRequest,
-				"The form was incomplete. Reload the page and try again. Nothing was changed.",
-			)
+			return c.problem(w, r, http.StatusBadRequest,
+				"The form was incomplete. Reload the page and try again. Nothing was changed.")
 		}
 		// What follows could have other objections to a second press, such as an amount that is
 		// back already.
@@ -229,16 +220,11 @@ func (c *Console) requireForm(h handler) handler {
 
 // crossSite answers a form of another site.
 func (c *Console) crossSite(w http.ResponseWriter, r *http.Request) error {
-	return c.write(
-		w,
-		r,
-		"sign-in",
-		view{
-			Title:   "Request from another site",
-			Status:  http.StatusForbidden,
-			Problem: "Another site tried to use a button of this console. Nothing was changed.",
-		},
-	)
+	return c.write(w, r, "sign-in", view{
+		Title:   "Request from another site",
+		Status:  http.StatusForbidden,
+		Problem: "Another site tried to use a button of this console. Nothing was changed.",
+	})
 }
 
 func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {

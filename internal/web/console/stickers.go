@@ -106,12 +106,8 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	uid := uid.Of(strings.TrimSuffix(r.PathValue("uid"), ".svg"))
 	device := c.Fleet.Device(uid)
 	if device == nil || c.PublicURL == "" {
-		return c.problem(
-			w,
-			r,
-			http.StatusNotFound,
-			"No such sticker. The machine is unknown, or PUBLIC_URL is not set.",
-		)
+		return c.problem(w, r, http.StatusNotFound,
+			"No such sticker. The machine is unknown, or PUBLIC_URL is not set.")
 	}
 	s, err := c.stickerOf(device)
 	if err != nil {
@@ -129,27 +125,16 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 		whole,
 		whole+16,
 	)
-	fmt.Fprintf(
-		&drawing,
-		`<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
-		whole,
-		whole+16,
-		modules,
-	)
+	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
+		whole, whole+16, modules)
 	for i, line := range []string{s.Name, "Pay only at " + s.Host, s.Support} {
 		height := []float64{4, 2.4, 2.4}[i]
 		y := float64(whole) + []float64{2.5, 7, 11.5}[i]
 		if fits := float64(whole-4) / (0.55 * float64(len([]rune(line))+1)); fits < height {
 			height = fits // the letters of most type faces are little more than half as wide as high
 		}
-		fmt.Fprintf(
-			&drawing,
-			`<text x="%d" y="%s" font-size="%s">%s</text>`,
-			whole/2,
-			tenths(y),
-			tenths(height),
-			template.HTMLEscapeString(line),
-		)
+		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s">%s</text>`, whole/2, tenths(y), tenths(height),
+			template.HTMLEscapeString(line))
 	}
 	drawing.WriteString(`</svg>`)
 	private(w)

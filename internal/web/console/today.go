@@ -70,10 +70,8 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	running = slices.DeleteFunc(
-		running,
-		func(p payment.Payment) bool { return p.Delivery != payment.Started && p.Delivery != payment.Fetched },
-	)
+	running = slices.DeleteFunc(running,
+		func(p payment.Payment) bool { return p.Delivery != payment.Started && p.Delivery != payment.Fetched })
 	slices.SortFunc(running, func(a, b payment.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
 	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
 	page.States = inWords(c.Fleet.States())

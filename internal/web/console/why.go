@@ -42,10 +42,8 @@ func (s *timeline) why(now time.Time, clock func(time.Time) string) diagnosis {
 	case !s.ConfirmBy.IsZero():
 		a.Evidence = append(a.Evidence, "The machine has not answered.")
 	case s.Delivery != payment.Failed:
-		a.Evidence = append(
-			a.Evidence,
-			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.",
-		)
+		a.Evidence = append(a.Evidence,
+			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.")
 	}
 	return a
 }

@@ -48,12 +48,8 @@ func TestACustomerOpensALocker(t *testing.T) {
 					f.Fatalf("the notes are %v; want the code %s in one", notes, code)
 				}
 				f.Answers("for programs", f.Get(page), http.StatusOK, "Code: "+code+"\n")
-				f.Answers(
-					"events of the page",
-					f.Get(page, "Accept", apptest.Browser),
-					http.StatusOK,
-					`data-events="`+page+`/events"`,
-				)
+				f.Answers("events of the page", f.Get(page, "Accept", apptest.Browser), http.StatusOK,
+					`data-events="`+page+`/events"`)
 				live := strings.Replace(page, "/access/", "/session/", 1)
 				lives := f.Get(live, "Accept", apptest.Browser).Body.String()
 				if !strings.Contains(lives, `href="`+page+`"`) || strings.Contains(lives, code) {
@@ -66,12 +62,8 @@ func TestACustomerOpensALocker(t *testing.T) {
 						f.Errorf("%s tells the code", path)
 					}
 				}
-				f.Answers(
-					"somebody else's",
-					f.Get("/access/"+strings.Repeat("0", 32)),
-					http.StatusNotFound,
-					"Payment not found",
-				)
+				f.Answers("somebody else's", f.Get("/access/"+strings.Repeat("0", 32)), http.StatusNotFound,
+					"Payment not found")
 
 				f.Pass(31 * time.Minute)
 				for _, path := range []string{page, live, "/payment/success?session_id=" + session.ID} {
@@ -131,13 +123,10 @@ func TestACodeThatWasRefusedIsNowhere(t *testing.T) {
 			f.Fatalf("the code is %q, %v; want one", p.AccessCode, err)
 		}
 		f.Notehub.Clear(fixture.PostNote)
-		f.Notehub.Always(
-			fixture.PostNote,
-			sandbox.Outcome{
-				Status: 404,
-				Body:   `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`,
-			},
-		)
+		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{
+			Status: 404,
+			Body:   `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`,
+		})
 		f.Pass(5 * time.Minute)
 		f.Answers("the payment", f.AsOperator("/api/payments/"+session.ID), http.StatusOK, `"reason":"refused"`)
 		f.Answers("the page", f.Get("/access/"+p.Token), http.StatusOK, "The machine did not start")

@@ -29,17 +29,14 @@ func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, 
 		}
 	}
 	name = c.Checkout.NewBrowser()
-	http.SetCookie(
-		w,
-		&http.Cookie{
-			Name:     browserCookie,
-			Value:    name,
-			Path:     "/",
-			HttpOnly: true,
-			Secure:   c.HTTPS,
-			SameSite: http.SameSiteLaxMode,
-		},
-	)
+	http.SetCookie(w, &http.Cookie{
+		Name:     browserCookie,
+		Value:    name,
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   c.HTTPS,
+		SameSite: http.SameSiteLaxMode,
+	})
 	return name, false
 }
 
@@ -61,33 +58,25 @@ func (c *Handler) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) e
 	case errors.Is(err, checkout.ErrNoPlan):
 		return c.toPlans(w, r, d)
 	case limited:
-		return c.Render(
-			w,
-			r,
-			Page{
-				Status:     http.StatusTooManyRequests,
-				Title:      phrase("buy.often.title"),
-				Machine:    web.MachineName(d.Name, d.UID),
-				Lines:      []Phrase{phrase("sell.free"), phrase("buy.often.hint")},
-				RetryAfter: time.Duration(tooOften),
-			},
-		)
+		return c.Render(w, r, Page{
+			Status:     http.StatusTooManyRequests,
+			Title:      phrase("buy.often.title"),
+			Machine:    web.MachineName(d.Name, d.UID),
+			Lines:      []Phrase{phrase("sell.free"), phrase("buy.often.hint")},
+			RetryAfter: time.Duration(tooOften),
+		})
 	default:
 		wait := 10 * time.Second
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		shown := c.Render(
-			w,
-			r,
-			Page{
-				Status:     http.StatusServiceUnavailable,
-				Title:      phrase("buy.later.title"),
-				Machine:    web.MachineName(d.Name, d.UID),
-				Lines:      []Phrase{phrase("sell.free"), phrase("buy.later.hint")},
-				RetryAfter: wait,
-			},
-		)
+		shown := c.Render(w, r, Page{
+			Status:     http.StatusServiceUnavailable,
+			Title:      phrase("buy.later.title"),
+			Machine:    web.MachineName(d.Name, d.UID),
+			Lines:      []Phrase{phrase("sell.free"), phrase("buy.later.hint")},
+			RetryAfter: wait,
+		})
 		return web.Shown(err, shown)
 	}
 }

@@ -41,44 +41,32 @@ func (c *Handler) Home(w http.ResponseWriter, r *http.Request) error {
 
 // Cancelled is where Stripe sends customers who went back.
 func (c *Handler) Cancelled(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusOK,
-			Title:  phrase("cancel.title"),
-			Lines:  []Phrase{phrase("cancel.text"), phrase("cancel.hint")},
-		},
-	)
+	return c.Render(w, r, Page{
+		Status: http.StatusOK,
+		Title:  phrase("cancel.title"),
+		Lines:  []Phrase{phrase("cancel.text"), phrase("cancel.hint")},
+	})
 }
 
 // Nowhere says that there is no such page.
 func (c *Handler) Nowhere(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:   http.StatusNotFound,
-			Title:    phrase("nowhere.title"),
-			Text:     "Not found",
-			Lines:    []Phrase{phrase("sell.missing.hint")},
-			Template: "code",
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:   http.StatusNotFound,
+		Title:    phrase("nowhere.title"),
+		Text:     "Not found",
+		Lines:    []Phrase{phrase("sell.missing.hint")},
+		Template: "code",
+	})
 }
 
 // Failed says that a request failed for a reason which only the log is told.
 func (c *Handler) Failed(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusInternalServerError,
-			Title:  phrase("wrong.title"),
-			Lines:  []Phrase{phrase("wrong.hint")},
-			Help:   true,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status: http.StatusInternalServerError,
+		Title:  phrase("wrong.title"),
+		Lines:  []Phrase{phrase("wrong.hint")},
+		Help:   true,
+	})
 }
 
 // Stripe's session ids: test and live, of any length that has been seen or is likely.
@@ -126,30 +114,22 @@ func (c *Handler) Success(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (c *Handler) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusNotFound,
-			Title:  phrase("payment.unknown.title"),
-			Lines:  []Phrase{phrase(hint)},
-			Help:   true,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status: http.StatusNotFound,
+		Title:  phrase("payment.unknown.title"),
+		Lines:  []Phrase{phrase(hint)},
+		Help:   true,
+	})
 }
 
 func (c *Handler) later(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:     http.StatusServiceUnavailable,
-			Title:      phrase("payment.later.title"),
-			Lines:      []Phrase{phrase("payment.later.text")},
-			Reload:     2 * time.Second,
-			RetryAfter: 2 * time.Second,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:     http.StatusServiceUnavailable,
+		Title:      phrase("payment.later.title"),
+		Lines:      []Phrase{phrase("payment.later.text")},
+		Reload:     2 * time.Second,
+		RetryAfter: 2 * time.Second,
+	})
 }
 
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)

@@ -27,10 +27,8 @@ func TestTheCataloguesAreComplete(t *testing.T) {
 			if !ok {
 				t.Errorf("%s lacks %s", languages.tags[at], key)
 			} else if !slices.Equal(placeholders(text), placeholders(other)) {
-				t.Errorf(
-					"%s: %s has the placeholders %q; want %q", languages.tags[at], key, placeholders(other),
-					placeholders(text),
-				)
+				t.Errorf("%s: %s has the placeholders %q; want %q", languages.tags[at], key, placeholders(other),
+					placeholders(text))
 			}
 			if strings.TrimSpace(other) == "" || strings.TrimSpace(other) != other {
 				t.Errorf("%s: %s is %q", languages.tags[at], key, other)
@@ -76,10 +74,8 @@ func TestEveryTextIsUsedAndEveryTextUsedIsThere(t *testing.T) {
 	}
 	for name := range named {
 		family, _, _ := strings.Cut(name, ".")
-		isKey := slices.ContainsFunc(
-			slices.Collect(keys(languages.texts[0])),
-			func(k string) bool { return strings.HasPrefix(k, family+".") },
-		)
+		isKey := slices.ContainsFunc(slices.Collect(keys(languages.texts[0])),
+			func(k string) bool { return strings.HasPrefix(k, family+".") })
 		if _, ok := languages.texts[0][name]; isKey && !ok && !strings.HasSuffix(name, ".") {
 			t.Errorf("%s is said and has no text", name)
 		}

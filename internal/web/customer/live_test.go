@@ -31,12 +31,7 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		english, german := listener.Read(
 			f,
 			page+"/events",
-		), listener.Read(
-			f,
-			page+"/events",
-			"Accept-Language",
-			"de-AT",
-		)
+		), listener.Read(f, page+"/events", "Accept-Language", "de-AT")
 		english.Hears("retry: 2000\n", "event: page\n", "<h1>Payment received</h1>")
 		german.Hears("<h1>Zahlung erhalten</h1>", "3,50")
 
@@ -106,10 +101,8 @@ func creditOf(s sandbox.Session) string { return payment.CreditID(s.ID) }
 func TestACountdownMovesByItself(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
-		f.Stripe.SetPrice(
-			fixture.Warm,
-			func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} },
-		)
+		f.Stripe.SetPrice(fixture.Warm,
+			func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} })
 		_, listener := f.Serve()
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -177,12 +170,8 @@ func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
 		_ = open[0].Conn.Close()
 		f.Pass(time.Second)
 		listener.Read(f, page+"/events").Hears("<h1>Payment received</h1>")
-		f.Answers(
-			"another's",
-			f.Get("/session/"+strings.Repeat("0", 32)+"/events"),
-			http.StatusNotFound,
-			"Payment not found",
-		)
+		f.Answers("another's", f.Get("/session/"+strings.Repeat("0", 32)+"/events"), http.StatusNotFound,
+			"Payment not found")
 	})
 }
 

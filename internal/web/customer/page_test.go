@@ -222,14 +222,8 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" ||
 				h.Get("Cache-Control") != "no-store" ||
 				h.Get("Content-Language") != language[:2] {
-				t.Errorf(
-					"%s: %d %v; want %d, HTML that nobody stores, in %s",
-					row.name,
-					w.Code,
-					h,
-					row.status,
-					language,
-				)
+				t.Errorf("%s: %d %v; want %d, HTML that nobody stores, in %s", row.name, w.Code, h, row.status,
+					language)
 			}
 			elements, text, links := parsed(t, w.Body.String())
 			// those that change by themselves
@@ -262,18 +256,15 @@ func TestAPageIsLight(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
 	for range 20 { // more than anybody sells on one machine
-		d.Offers = append(
-			d.Offers,
-			fleet.Offer{
-				Plan: payment.Offer{
-					Name:        strings.Repeat("n", 100),
-					Description: strings.Repeat("d", 500),
-					Amount:      350,
-					Currency:    "eur",
-				},
-				URL: "https://buy.test/" + strings.Repeat("x", 60),
+		d.Offers = append(d.Offers, fleet.Offer{
+			Plan: payment.Offer{
+				Name:        strings.Repeat("n", 100),
+				Description: strings.Repeat("d", 500),
+				Amount:      350,
+				Currency:    "eur",
 			},
-		)
+			URL: "https://buy.test/" + strings.Repeat("x", 60),
+		})
 	}
 	bytes := shown(
 		t,
@@ -297,13 +288,10 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 	plans := func(images ...string) (page, allowed string) {
 		d := &fleet.Device{Device: ledger.Device{UID: washerUID}}
 		for _, address := range images {
-			d.Offers = append(
-				d.Offers,
-				fleet.Offer{
-					Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"},
-					URL:  "https://buy.test/1",
-				},
-			)
+			d.Offers = append(d.Offers, fleet.Offer{
+				Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"},
+				URL:  "https://buy.test/1",
+			})
 		}
 		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Content-Security-Policy", policy)
@@ -331,12 +319,8 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
-	w := shown(
-		t,
-		"text/html",
-		"",
-		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) },
-	)
+	w := shown(t, "text/html", "",
+		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) })
 	if strings.Contains(w.Body.String(), "javascript:") {
 		t.Errorf("the page leads to a script:\n%s", w.Body)
 	}
@@ -391,12 +375,8 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 	} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
-			w := shown(
-				t,
-				accept,
-				"de",
-				func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
-			)
+			w := shown(t, accept, "de",
+				func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) })
 			if w.Code != status || w.Body.String() != want ||
 				w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("%d for %q: %d %q; want %q", status, accept, w.Code, w.Body, want)

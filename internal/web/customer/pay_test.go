@@ -144,12 +144,8 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.Notehub.Always("{any} /v1/{rest...}", sandbox.Outcome{Status: 403})
 			f.Buy(sandbox.PayOptions{})
 			f.Pass(time.Minute)
-			f.Shows(
-				"/pay?device="+fixture.Washer,
-				http.StatusServiceUnavailable,
-				"Machines cannot be reached right now",
-				"60",
-			)
+			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable,
+				"Machines cannot be reached right now", "60")
 			f.Notehub.Clear("{any} /v1/{rest...}")
 			f.Pass(2 * time.Minute)
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
@@ -164,12 +160,8 @@ func TestWhyAMachineDoesNotSell(t *testing.T) {
 			f.Pass(4 * time.Minute)
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
 			f.Pass(2 * time.Minute)
-			f.Shows(
-				"/pay?device="+fixture.Washer,
-				http.StatusServiceUnavailable,
-				"Machines cannot be reached right now",
-				"60",
-			)
+			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable,
+				"Machines cannot be reached right now", "60")
 			f.Notehub.Clear(fixture.PostNote)
 			f.Pass(3 * time.Minute) // a look for the last post and then the post, each after up to 72 s
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
@@ -194,10 +186,8 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 		machine("dev:nopay", func(d *sandbox.Device) { d.Variables = map[string]string{"PAYMENT_ENABLED": "false"} })
 		machine("dev:silent", func(d *sandbox.Device) { d.LastActivity = now.Add(-time.Hour) })
 		machine("dev:never", func(d *sandbox.Device) { d.LastActivity = time.Time{} })
-		machine(
-			"dev:noprice",
-			func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_none"} },
-		)
+		machine("dev:noprice",
+			func(d *sandbox.Device) { d.Variables = map[string]string{"stripe_price_id": "price_none"} })
 		for _, uid := range []string{"dev:closed", "dev:mute", "dev:busy", "dev:open-end"} {
 			machine(uid, func(*sandbox.Device) {})
 		}
@@ -229,19 +219,12 @@ func TestEachMachineSaysWhyItDoesNotSell(t *testing.T) {
 			if !strings.Contains(page, "Nothing was charged for this scan.") ||
 				!strings.Contains(page, "Machine "+uid[len("dev:"):]) ||
 				strings.Contains(page, "vandals") {
-				f.Errorf(
-					"%s: the page lacks the charge or the machine, or tells what is for the operator:\n%s",
-					uid,
-					page,
-				)
+				f.Errorf("%s: the page lacks the charge or the machine, or tells what is for the operator:\n%s", uid,
+					page)
 			}
 		}
-		f.Answers(
-			"busy",
-			f.Get("/pay?device=dev:busy", "Accept", apptest.Browser),
-			http.StatusServiceUnavailable,
-			"about 26 minutes",
-		)
+		f.Answers("busy", f.Get("/pay?device=dev:busy", "Accept", apptest.Browser), http.StatusServiceUnavailable,
+			"about 26 minutes")
 		if n := f.Notehub.Count("{any} /{rest...}") + f.Stripe.Count("{any} /{rest...}") - asked; n != 0 {
 			f.Errorf("the scans cost %d calls to the vendors; want none", n)
 		}
@@ -263,27 +246,23 @@ func TestTheMachinesOwnPlansAreSold(t *testing.T) {
 			sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true},
 		)
 		f.Stripe.AddPrice(sandbox.Price{ID: "price_blog", Name: "Too cheap", Currency: "usd", Amount: 5, Active: true})
-		f.Stripe.AddPrice(
-			sandbox.Price{
-				ID:          "price_locker",
-				Name:        "Locker",
-				Description: "Holds a suitcase",
-				Currency:    "eur",
-				Amount:      400,
-				Active:      true,
-				Metadata:    map[string]string{"access_code": "true", "duration": "30m"},
-			},
-		)
+		f.Stripe.AddPrice(sandbox.Price{
+			ID:          "price_locker",
+			Name:        "Locker",
+			Description: "Holds a suitcase",
+			Currency:    "eur",
+			Amount:      400,
+			Active:      true,
+			Metadata:    map[string]string{"access_code": "true", "duration": "30m"},
+		})
 		f.Notehub.AddFleet("fleet:1", "Basement", map[string]string{"Stripe_Price_ID": "price_cold,price_blog"})
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:cellar", Name: "Washer 9", Fleets: []string{"fleet:1"}})
-		f.Notehub.AddDevice(
-			sandbox.Device{
-				UID:       "dev:locker",
-				Name:      "Locker 1",
-				Fleets:    []string{"fleet:1"},
-				Variables: map[string]string{"stripe_price_id": "price_locker"},
-			},
-		)
+		f.Notehub.AddDevice(sandbox.Device{
+			UID:       "dev:locker",
+			Name:      "Locker 1",
+			Fleets:    []string{"fleet:1"},
+			Variables: map[string]string{"stripe_price_id": "price_locker"},
+		})
 		f.Run()
 		f.Pass(2 * time.Minute)
 		for uid, price := range map[string]string{
@@ -568,21 +547,12 @@ func TestThePlanPageIsThereForOnePlanToo(t *testing.T) {
 		f.Answers("for programs", f.Get("/use/"+fixture.Washer), http.StatusOK, "Warm wash, €3.50: "+link+"\n")
 		f.Answers("the colour", f.Get("/static/brand.css"), http.StatusOK, "--accent: #0b6b4f")
 		f.Tells("/use/dev:1", http.StatusNotFound, "We do not know this machine", "Device not found", "")
-		f.Tells(
-			"/use/[deviceUID]",
-			http.StatusBadRequest,
-			"This sticker is not set up yet",
-			"Missing device parameter",
-			"",
-		)
+		f.Tells("/use/[deviceUID]", http.StatusBadRequest, "This sticker is not set up yet", "Missing device parameter",
+			"")
 		f.Fleet.InUse(fixture.Washer, time.Now().Add(11*time.Minute+time.Second))
 		f.Shows("/use/"+fixture.Washer, http.StatusServiceUnavailable, "This machine is in use", "661")
-		f.Answers(
-			"in German",
-			f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", "de"),
-			http.StatusServiceUnavailable,
-			"Sie ist in etwa 12 Minuten wieder frei.",
-		)
+		f.Answers("in German", f.Get("/use/"+fixture.Washer, "Accept", apptest.Browser, "Accept-Language", "de"),
+			http.StatusServiceUnavailable, "Sie ist in etwa 12 Minuten wieder frei.")
 	})
 }
 
@@ -602,12 +572,8 @@ func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
 					body,
 					append([]string{"Authorization", "Bearer " + apptest.OperatorToken}, header...)...)
 			}
-			f.Answers(
-				"before the devices were read",
-				asks(`{"id":"`+fixture.Washer+`"}`),
-				http.StatusConflict,
-				`"code":"not_loaded"`,
-			)
+			f.Answers("before the devices were read", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict,
+				`"code":"not_loaded"`)
 			f.Run()
 			links := map[string]string{}
 			for _, l := range f.Stripe.Links() {
@@ -616,45 +582,21 @@ func TestALinkForTheOperatorsOwnFrontEnd(t *testing.T) {
 			answer := func(url string) string {
 				return `{"data":{"url":"` + url + `"},"message":"Payment link created"}`
 			}
-			f.Answers(
-				"the first plan",
-				asks(`{"id":"`+fixture.Washer+`"}`),
-				http.StatusCreated,
-				answer(links[fixture.Warm]),
-			)
-			f.Answers(
-				"another",
-				asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`),
-				http.StatusCreated,
-				answer(links["price_cold"]),
-			)
-			f.Answers(
-				"a price of the caller's",
-				asks(`{"id":"`+fixture.Washer+`","amount":1,"currency":"usd"}`),
-				http.StatusCreated,
-				answer(links[fixture.Warm]),
-			)
-			f.Answers(
-				"without the token",
-				f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`),
-				http.StatusUnauthorized,
-				`"code":"unauthorized"`,
-			)
+			f.Answers("the first plan", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusCreated,
+				answer(links[fixture.Warm]))
+			f.Answers("another", asks(`{"id":"DEV:864475044215258","price_id":"price_cold"}`), http.StatusCreated,
+				answer(links["price_cold"]))
+			f.Answers("a price of the caller's", asks(`{"id":"`+fixture.Washer+`","amount":1,"currency":"usd"}`),
+				http.StatusCreated, answer(links[fixture.Warm]))
+			f.Answers("without the token", f.Do("POST", "/api/create-payment-link", `{"id":"`+fixture.Washer+`"}`),
+				http.StatusUnauthorized, `"code":"unauthorized"`)
 			f.Answers("no such device", asks(`{"id":"dev:1"}`), http.StatusNotFound, `"code":"not_found"`)
-			f.Answers(
-				"no such price",
-				asks(`{"id":"`+fixture.Washer+`","price_id":"price_none"}`),
-				http.StatusNotFound,
-				`"code":"no_such_price"`,
-			)
+			f.Answers("no such price", asks(`{"id":"`+fixture.Washer+`","price_id":"price_none"}`), http.StatusNotFound,
+				`"code":"no_such_price"`)
 			f.Answers("no device", asks(`{}`), http.StatusBadRequest, `"code":"bad_id"`)
 			f.Answers("no JSON", asks(`id=1`), http.StatusBadRequest, `"code":"bad_body"`)
-			f.Answers(
-				"too much",
-				asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`),
-				http.StatusRequestEntityTooLarge,
-				`"code":"too_large"`,
-			)
+			f.Answers("too much", asks(`{"id":"`+strings.Repeat("x", 2<<20)+`"}`), http.StatusRequestEntityTooLarge,
+				`"code":"too_large"`)
 			f.Fleet.InUse(fixture.Washer, time.Time{})
 			f.Answers("in use", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict, `"code":"in_use"`)
 			f.Fleet.Free(fixture.Washer)
@@ -672,18 +614,10 @@ func TestTheLivePageSpeaksTheCustomersLanguage(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		page := f.LivePage(f.Order(sandbox.PayOptions{}))
-		f.Answers(
-			"German",
-			f.Get(page, "Accept", apptest.Browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"),
-			http.StatusOK,
-			"<h1>Zahlung erhalten</h1>",
-		)
-		f.Answers(
-			"neither",
-			f.Get(page, "Accept", apptest.Browser, "Accept-Language", "ja"),
-			http.StatusOK,
-			"<h1>Payment received</h1>",
-		)
+		f.Answers("German", f.Get(page, "Accept", apptest.Browser, "Accept-Language", "de-AT,de;q=0.9,en;q=0.5"),
+			http.StatusOK, "<h1>Zahlung erhalten</h1>")
+		f.Answers("neither", f.Get(page, "Accept", apptest.Browser, "Accept-Language", "ja"), http.StatusOK,
+			"<h1>Payment received</h1>")
 		html := f.Get(page, "Accept", apptest.Browser).Body.String()
 		for _, part := range []string{
 			`data-events="` + page + `/events"`, `<noscript><meta http-equiv="refresh" content="2"></noscript>`,

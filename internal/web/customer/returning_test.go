@@ -88,16 +88,12 @@ func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		session := f.Order(sandbox.PayOptions{NoWebhook: true})
-		f.Stripe.Next(
-			fixture.ReadSession,
-			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
-		)
+		f.Stripe.Next(fixture.ReadSession,
+			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second})
 		ctx, leave := context.WithCancel(f.Context())
 		go func() {
-			f.Handler.ServeHTTP(
-				httptest.NewRecorder(),
-				httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil),
-			)
+			f.Handler.ServeHTTP(httptest.NewRecorder(),
+				httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil))
 		}()
 		f.Pass(time.Second)
 		leave()
@@ -121,12 +117,8 @@ func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		ask := func(want int) {
 			f.Helper()
-			f.Answers(
-				"an invented session",
-				f.Get(apptest.SuccessPage+"cs_test_invented1"),
-				http.StatusNotFound,
-				"Payment not found",
-			)
+			f.Answers("an invented session", f.Get(apptest.SuccessPage+"cs_test_invented1"), http.StatusNotFound,
+				"Payment not found")
 			if n := f.Stripe.Count(fixture.ReadSession); n != want {
 				f.Errorf("%d reads; want %d", n, want)
 			}
@@ -136,12 +128,8 @@ func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
 			ask(1)
 		}
 		ask(2)
-		f.Answers(
-			"of the other mode",
-			f.Get(apptest.SuccessPage+"cs_live_invented1"),
-			http.StatusNotFound,
-			"Payment not found",
-		)
+		f.Answers("of the other mode", f.Get(apptest.SuccessPage+"cs_live_invented1"), http.StatusNotFound,
+			"Payment not found")
 		if n := f.Stripe.Count(fixture.ReadSession); n != 2 {
 			f.Errorf("%d reads; want none of the other mode", n-2)
 		}

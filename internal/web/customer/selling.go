@@ -66,10 +66,8 @@ func image(address string) string {
 
 // allowImages lets a page show what is on imageHost.
 func allowImages(h http.Header) {
-	h.Set(
-		"Content-Security-Policy",
-		strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1),
-	)
+	h.Set("Content-Security-Policy",
+		strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1))
 }
 
 // Plans shows what a machine sells, and leads to the payment.
@@ -107,10 +105,8 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 		switch {
 		case c.Checkout != nil:
 			p.PriceID = o.Plan.PriceID
-			page.extra = append(
-				page.extra,
-				o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action,
-			)
+			page.extra = append(page.extra,
+				o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action)
 		case o.URL != "":
 			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": "+o.URL)
 		}
@@ -197,15 +193,11 @@ func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.
 
 // NotReached tells before any money is taken that Notehub does not take the notes for a machine.
 func (c *Handler) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:     http.StatusServiceUnavailable,
-			Machine:    web.MachineName(d.Name, d.UID),
-			Title:      phrase("sell.unreached.title"),
-			Lines:      []Phrase{phrase("sell.free"), phrase("sell.late.hint")},
-			RetryAfter: time.Minute,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:     http.StatusServiceUnavailable,
+		Machine:    web.MachineName(d.Name, d.UID),
+		Title:      phrase("sell.unreached.title"),
+		Lines:      []Phrase{phrase("sell.free"), phrase("sell.late.hint")},
+		RetryAfter: time.Minute,
+	})
 }

@@ -48,17 +48,11 @@ func newWalk(r *rand.Rand) *walk {
 		DeviceName: "Washer 3",
 		Plan:       "Warm wash",
 		Currency:   "eur",
-		Amount: pick(
-			r,
-			int64(350),
-			350,
-			350,
-			0,
-		),
-		Funds:     pick(r, payment.Paid, payment.Paid, payment.Authorized),
-		Delivery:  payment.Queued,
-		PaidAt:    w.now,
-		CreatedAt: w.now,
+		Amount:     pick(r, int64(350), 350, 350, 0),
+		Funds:      pick(r, payment.Paid, payment.Paid, payment.Authorized),
+		Delivery:   payment.Queued,
+		PaidAt:     w.now,
+		CreatedAt:  w.now,
 	}
 	if p.Amount == 0 {
 		p.Funds = payment.Paid
@@ -78,12 +72,8 @@ func newWalk(r *rand.Rand) *walk {
 	case 0:
 		p.Delivery, p.Reason, p.ReviewReason = payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted
 	case 1:
-		p.Delivery, p.Reason = payment.Failed, pick(
-			r,
-			payment.ReasonBusy,
-			payment.ReasonNotSelling,
-			payment.ReasonUnknownDevice,
-		)
+		p.Delivery, p.Reason = payment.Failed, pick(r, payment.ReasonBusy, payment.ReasonNotSelling,
+			payment.ReasonUnknownDevice)
 	}
 	w.p = payment.Next(p, w.now)
 	return w
@@ -160,15 +150,8 @@ func (w *walk) work() {
 	}
 	o := payment.Outcome{
 		Action: w.p.Step,
-		Result: pick(
-			w.Rand,
-			upstream.OK,
-			upstream.OK,
-			upstream.OK,
-			upstream.Rejected,
-			upstream.Unknown,
-			upstream.Retryable,
-		),
+		Result: pick(w.Rand, upstream.OK, upstream.OK, upstream.OK, upstream.Rejected, upstream.Unknown,
+			upstream.Retryable),
 		Began: w.now,
 	}
 	switch w.p.Step {
@@ -189,15 +172,8 @@ func (w *walk) work() {
 		o.Refund, o.Refunds = record, []payment.RefundRecord{record}
 	}
 	if o.Result == upstream.Rejected {
-		o.Err = pick(
-			w.Rand,
-			error(nil),
-			payment.ErrAlreadyRefunded,
-			payment.ErrAlreadyCaptured,
-			payment.ErrAlreadyCanceled,
-			payment.ErrDisputed,
-			payment.ErrBalance,
-		)
+		o.Err = pick(w.Rand, error(nil), payment.ErrAlreadyRefunded, payment.ErrAlreadyCaptured,
+			payment.ErrAlreadyCanceled, payment.ErrDisputed, payment.ErrBalance)
 	}
 	w.now = w.now.Add(time.Second)
 	w.p = payment.ApplyOutcome(w.p, o, w.now)

@@ -31,16 +31,12 @@ func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown)
 	token := r.PathValue("token")
 	n, ok := c.Live.Join(token)
 	if !ok {
-		return c.Render(
-			w,
-			r,
-			Page{
-				Status:     http.StatusTooManyRequests,
-				Title:      phrase("payment.many.title"),
-				Lines:      []Phrase{phrase("payment.many.hint")},
-				RetryAfter: time.Minute,
-			},
-		)
+		return c.Render(w, r, Page{
+			Status:     http.StatusTooManyRequests,
+			Title:      phrase("payment.many.title"),
+			Lines:      []Phrase{phrase("payment.many.hint")},
+			RetryAfter: time.Minute,
+		})
 	}
 	handed := false // to a goroutine of its own
 	defer func() {
