@@ -220,9 +220,3 @@ func (l *Hub) WithStack(f func() error) (err error) {
 	<-done
 	return err
 }
-
-const (
-	HeartbeatInterval = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
-	WriteTimeout      = 5 * time.Second  // a reader that takes no more for so long is dropped
-	Reconnect         = "2000"           // milliseconds, after which a browser that lost its stream comes back
-)

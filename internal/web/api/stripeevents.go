@@ -3,13 +3,13 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"notepay/internal/ledger"
+	"notepay/internal/sse"
 	"notepay/internal/web"
 )
 
@@ -119,24 +119,11 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		return (eventType == "" || e.Type == eventType) &&
 			(id == "" || about(e.ID) || about(e.ObjectID) || about(e.PaymentIntent))
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(
-		time.Time{},
-	) // the limit for reading a request would end the stream; not every writer has one
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout))
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return control.Flush()
+	out := sse.NewStream(w)
+	if out.Send(sse.Comment("Stripe's events")) != nil {
+		return nil
 	}
-	if err := send(": Stripe's events\n\n"); err != nil {
-		return nil // nobody listens any more
-	}
-	tick, beat := time.NewTicker(streamEvery), time.NewTicker(web.HeartbeatInterval)
+	tick, beat := time.NewTicker(streamEvery), time.NewTicker(sse.HeartbeatInterval)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
@@ -146,7 +133,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		case <-o.Live.Ended:
 			return nil
 		case <-beat.C:
-			if send(":\n\n") != nil {
+			if out.Send(sse.Comment("")) != nil {
 				return nil
 			}
 		case <-tick.C:
@@ -167,7 +154,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			if send(fmt.Sprintf("id: %s\ndata: %s\n\n", e.ID, text)) != nil {
+			if out.Send(sse.Event{ID: e.ID, Data: text}.Bytes()) != nil {
 				return nil
 			}
 		}

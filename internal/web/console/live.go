@@ -3,6 +3,8 @@ package console
 import (
 	"net/http"
 	"time"
+
+	"notepay/internal/sse"
 )
 
 const (
@@ -13,8 +15,6 @@ const (
 	// tellAnyway is when it is told in any case, for what nobody tells of: lights, pauses, and how
 	// long ago things were.
 	tellAnyway = 30 * time.Second
-	// writeLimit is how long a reader may take for what it is told.
-	writeLimit = 5 * time.Second
 )
 
 // live tells a page that something has changed, as server-sent events: a payment, or that an event
@@ -36,26 +36,15 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	private(w)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(
-		time.Time{},
-	) // the limit for reading a request would end the stream; not every writer has one
-	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return control.Flush()
-	}
-	const changed = "event: changed\nid: 1\ndata:\n\n"
-	first := "id: 1\nretry: 2000\n\n"
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would buffer events
+	out := sse.NewStream(w)
+	changed := sse.Event{Name: "changed", ID: "1", Data: []byte{}}.Bytes()
+	first := [][]byte{sse.Event{ID: "1", Retry: sse.ReconnectDelay}.Bytes()}
 	if r.Header.Get("Last-Event-ID") != "" {
-		first += changed
+		first = append(first, changed)
 	}
-	if send(first) != nil {
-		return nil // nobody listens any more
+	if out.Send(first...) != nil {
+		return nil
 	}
 	tick := time.NewTicker(tellEvery)
 	defer tick.Stop()
@@ -78,7 +67,7 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 				continue
 			}
 		}
-		if told = time.Now(); send(changed) != nil {
+		if told = time.Now(); out.Send(changed) != nil {
 			return nil
 		}
 	}

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"hash/fnv"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
+	"notepay/internal/sse"
 	"notepay/internal/web"
 )
 
@@ -63,41 +63,27 @@ func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown)
 		return err
 	}
 
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no")       // nginx would keep events back
-	h.Set("Transfer-Encoding", "identity") // it ends when the connection does
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout)) // not every writer can
+	header := w.Header()
+	header.Set("X-Accel-Buffering", "no")       // nginx would buffer events
+	header.Set("Transfer-Encoding", "identity") // the stream ends when the connection does
+	s.out = sse.NewStream(w)
 	w.WriteHeader(http.StatusOK)
-	if control.Flush() != nil || r.Method != http.MethodGet {
+	if s.out.Send() != nil || r.Method != http.MethodGet {
 		return nil
 	}
-	// The server keeps 15 kB for a request under way, most of it buffers. A stream needs none of
-	// them, so it leaves the server.
-	if conn, _, err := control.Hijack(); err == nil {
-		gone := make(chan struct{})
-		s.gone, s.write = gone, onConn(conn)
-		go listenToEnd(conn, gone)
-		handed = true
-		go func() {
-			defer c.Live.Leave(token, n)
-			defer conn.Close()
-			if err := c.follow(s); err != nil {
-				c.Log.Error("live page failed", "err", err)
-			}
-		}()
-		return nil
+	gone, ok := s.out.Detach()
+	if !ok { // with HTTP/2
+		return c.follow(s)
 	}
-	s.write = func(message []byte) error { // HTTP/2 has no connection to give away
-		_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout))
-		if _, err := w.Write(message); err != nil {
-			return err
+	s.gone, handed = gone, true
+	go func() {
+		defer c.Live.Leave(token, n)
+		defer s.out.Close()
+		if err := c.follow(s); err != nil {
+			c.Log.Error("live page failed", "err", err)
 		}
-		return control.Flush()
-	}
-	return c.follow(s)
+	}()
+	return nil
 }
 
 // stream is one open page.
@@ -108,37 +94,16 @@ type stream struct {
 	shown    string // the id of the event that its reader has
 	news     web.Updates
 	gone     <-chan struct{} // its reader is
-	write    func(message []byte) error
-}
-
-// onConn writes to a reader, who has a limited time for each message.
-func onConn(conn net.Conn) func([]byte) error {
-	return func(message []byte) error {
-		if err := conn.SetWriteDeadline(time.Now().Add(web.WriteTimeout)); err != nil {
-			return err
-		}
-		_, err := conn.Write(message)
-		return err
-	}
-}
-
-// listenToEnd closes gone when the other side has hung up. What it says before is not asked for.
-func listenToEnd(conn net.Conn, gone chan struct{}) {
-	defer close(gone)
-	for one := make([]byte, 1); ; {
-		if _, err := conn.Read(one); err != nil {
-			return
-		}
-	}
+	out      *sse.Stream
 }
 
 // follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil.
 // Browsers come back by themselves, also after an error.
 func (c *Handler) follow(s *stream) error {
-	if s.write([]byte("retry: "+web.Reconnect+"\n\n")) != nil {
+	if s.out.Send(sse.Event{Retry: sse.ReconnectDelay}.Bytes()) != nil {
 		return nil
 	}
-	beat := time.NewTicker(web.HeartbeatInterval)
+	beat := time.NewTicker(sse.HeartbeatInterval)
 	defer beat.Stop()
 	for {
 		var message []byte
@@ -153,7 +118,7 @@ func (c *Handler) follow(s *stream) error {
 			}
 			return err
 		}
-		if s.write(message) != nil {
+		if s.out.Send(message) != nil {
 			return nil
 		}
 		select {
@@ -174,7 +139,7 @@ func (c *Handler) follow(s *stream) error {
 func (c *Handler) next(s *stream) (message []byte, err error) {
 	message, id, err := c.event(*s.payment, s.language, s.code)
 	if id == s.shown {
-		message = []byte(": still here\n\n")
+		message = sse.Comment("still here")
 	}
 	s.shown = id
 	return message, err
@@ -191,10 +156,6 @@ func (c *Handler) event(p payment.Payment, l Language, code codeShown) (message 
 	digest := fnv.New64a()
 	digest.Write(inner)
 	id = strconv.FormatUint(digest.Sum64(), 36)
-	message = make([]byte, 0, len(inner)+1<<9)
-	message = append(message, "event: page\nid: "+id+"\n"...)
-	for line := range bytes.Lines(inner) {
-		message = append(append(message, "data: "...), line...)
-	}
-	return append(message, "\n\n"...), id, nil
+	e := sse.Event{Name: "page", ID: id, Data: inner}
+	return e.Append(make([]byte, 0, len(inner)+1<<9)), id, nil
 }
