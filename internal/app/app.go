@@ -188,7 +188,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 		complaints: rate.Sometimes{First: 10, Interval: 10 * time.Second},
 		Unverified: bodies.New(MaxBody),
 	}
-	server.wrong = &web.Problems{Board: problems, Paces: server.paces}
+	server.wrong = &web.Problems{Board: problems, Limiters: server.paces}
 	metrics.Problems = server.wrong.List
 	server.Console, err = console.New(console.Config{
 		Problems:  server.wrong.List,

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/metrics"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 	"notepay/internal/web/console"
 )
 
@@ -63,5 +63,5 @@ func (s *App) healthReport(w http.ResponseWriter, r *http.Request) error {
 	answer.Queued, answer.NeedsAttention, answer.OldestQueued = stats.Queued, stats.NeedsAttention, int64(
 		metrics.Age(stats.OldestQueued, s.Ledger.Now()),
 	)
-	return web.WriteJSON(w, status, answer)
+	return api.WriteJSON(w, status, answer)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"notepay/internal/web"
+	"notepay/internal/web/api"
 	"notepay/internal/web/customer"
 )
 
@@ -29,7 +30,7 @@ func (s *App) Handler() http.Handler {
 		handle("POST /use/{uid}", s.buy)
 	}
 	handle("GET /payment/success", s.Customer.Success)
-	handle("GET /payment/cancel", s.Customer.Cancelled)
+	handle("GET /payment/cancel", s.Customer.Canceled)
 	handle("GET /session/{token}", s.Customer.Payment)
 	handle("GET /session/{token}/events", s.Customer.Events)
 	handle("GET /access/{token}", s.Customer.Access)
@@ -63,7 +64,7 @@ func (s *App) Handler() http.Handler {
 	operator("GET /api/events", s.Operator.EventStream)
 	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
 	unknown := s.Handle(s.operatorOnly(func(http.ResponseWriter, *http.Request) error {
-		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
+		return &api.Error{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	}))
 	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
 	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
@@ -83,7 +84,7 @@ func (s *App) Handle(h func(http.ResponseWriter, *http.Request) error) http.Hand
 			recorder = &statusRecorder{ResponseWriter: w}
 		}
 		err := h(recorder, r)
-		if apiErr, ok := errors.AsType[*web.APIError](err); ok {
+		if apiErr, ok := errors.AsType[*api.Error](err); ok {
 			err = apiErr.Write(recorder)
 		}
 		if err != nil {
@@ -107,7 +108,7 @@ func (s *App) internalError(w *statusRecorder, r *http.Request) {
 	w.Header().Del("Content-Disposition") // an error is no file to save
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		err = (&web.APIError{Status: http.StatusInternalServerError, Code: "internal",
+		err = (&api.Error{Status: http.StatusInternalServerError, Code: "internal",
 			Message: "internal error; the log has the cause"}).Write(w)
 	} else {
 		err = s.Customer.Failed(w, r)
@@ -129,7 +130,7 @@ func (s *App) operatorOnly(
 	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusForbidden,
 				Code:    "other_origin",
 				Message: "request from a page of another site",

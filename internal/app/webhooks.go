@@ -13,7 +13,7 @@ import (
 	"notepay/internal/stripeapi"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // MaxBody is the largest body that is read, in bytes: a webhook's, for which Stripe names no limit
@@ -28,7 +28,7 @@ const recordTimeout = 5 * time.Second
 func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	refuse := func(status int, code, message string) error {
 		s.Metrics.Rejected.Inc()
-		return &web.APIError{Status: status, Code: code, Message: message}
+		return &api.Error{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
 	if !s.Webhooks.Plausible(signature) { // before the body is read: anybody may send one
@@ -53,7 +53,7 @@ func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.Is(err, stripeapi.ErrTimeUnknown):
 		s.Log.Warn("webhook postponed", "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event cannot be processed yet; send it again",
@@ -68,21 +68,21 @@ func (s *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	if err := s.Bridge.Receive(ctx, event); err != nil {
 		s.Log.Error("event not recorded", "event", event.ID, "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event could not be recorded; send it again",
 		}
 	}
 	s.lastWebhook.Store(s.Ledger.Now().UnixMilli())
-	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
 // notehubWebhook takes a machine's answer from Notehub's route. Notehub tries again after a 5xx and
 // never after a 4xx, so what will never be of use is answered 200.
 func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
-	if s.routeToken == "" || !web.Bearer(r, s.routeToken) {
-		return &web.APIError{
+	if s.routeToken == "" || !api.Bearer(r, s.routeToken) {
+		return &api.Error{
 			Status:  http.StatusUnauthorized,
 			Code:    "unauthorized",
 			Message: "send NOTEHUB_ROUTE_TOKEN as Authorization: Bearer",
@@ -90,32 +90,32 @@ func (s *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return &web.APIError{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
+		return &api.Error{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
 	}
 	answer, project, err := notehub.DecodeConfirmation(body, uid.Parse)
 	switch {
 	case errors.Is(err, notehub.ErrOtherFile):
 		s.Log.Debug("routed event of another notefile")
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case errors.Is(err, notehub.ErrNoCredit):
 		s.ignored(upstream.Excerpt(body), notehub.IgnoredNoCredit)
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err == nil && project != "" && !strings.EqualFold(project, s.project):
 		s.ignored(answer.EventID, notehub.IgnoredProject)
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
 		s.Log.Warn("routed event rejected", "err", err)
-		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
+		return &api.Error{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
 	if err := s.Bridge.Confirm(ctx, answer); err != nil {
 		s.Log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event could not be recorded; send it again",
 		}
 	}
-	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }

@@ -9,8 +9,8 @@ import (
 
 // Problems is what health, console and metrics show of what is wrong. Its fields are set once.
 type Problems struct {
-	Board *problem.Board
-	Paces map[string]*upstream.Limiter // of "stripe" and "notehub"
+	Board    *problem.Board
+	Limiters map[string]*upstream.Limiter // of "stripe" and "notehub"
 
 	// those that do not answer; not on the board, where another part may have said more of the same
 	vendors problem.Board
@@ -25,12 +25,12 @@ func (p *Problems) List() []problem.Problem {
 		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or rejects notepay's requests. " +
 			"Run notepay check."},
 	} {
-		pace := p.Paces[vendor]
-		if pace == nil || pace.Unreachable() == "" {
+		limiter := p.Limiters[vendor]
+		if limiter == nil || limiter.Unreachable() == "" {
 			p.vendors.Clear(one.Code)
 			continue
 		}
-		one.Detail = pace.Unreachable()
+		one.Detail = limiter.Unreachable()
 		p.vendors.Raise(one)
 	}
 	list := p.Board.List()

@@ -22,7 +22,7 @@ import (
 	"notepay/internal/metrics"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // busy is a service with many devices that sell, so that one device's queue is not what is
@@ -141,7 +141,7 @@ func withoutStore() http.Handler {
 		if _, err := s.Webhooks.Verify(body, r.Header.Get("Stripe-Signature"), s.Ledger.Clock()); err != nil {
 			return err
 		}
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	}))
 }
 

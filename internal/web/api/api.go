@@ -22,13 +22,13 @@ type Handler struct {
 }
 
 // Authorized returns nil for a request that carries the operator token.
-func (o *Handler) Authorized(r *http.Request) error {
-	if o.Token == "" {
-		return web.NewAPIError(http.StatusForbidden, "no_operator_token",
+func (h *Handler) Authorized(r *http.Request) error {
+	if h.Token == "" {
+		return NewError(http.StatusForbidden, "no_operator_token",
 			"set OPERATOR_TOKEN and send it as Authorization: Bearer")
 	}
-	if !web.Bearer(r, o.Token) {
-		return web.NewAPIError(http.StatusUnauthorized, "unauthorized",
+	if !Bearer(r, h.Token) {
+		return NewError(http.StatusUnauthorized, "unauthorized",
 			"send the operator token as Authorization: Bearer")
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"notepay/internal/fleet"
-	"notepay/internal/web"
 )
 
 // device is a device as its operator sees it.
@@ -67,21 +66,21 @@ func shownDevice(l fleet.Listed) device {
 }
 
 // Devices lists all devices.
-func (o *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
+func (h *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
 	out := struct {
 		Devices []device `json:"devices"`
 	}{[]device{}}
-	for _, l := range o.Fleet.List() {
+	for _, l := range h.Fleet.List() {
 		out.Devices = append(out.Devices, shownDevice(l))
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }
 
 // device answers with one device.
-func (o *Handler) device(w http.ResponseWriter, uid string) error {
-	d := o.Fleet.Device(uid)
+func (h *Handler) device(w http.ResponseWriter, uid string) error {
+	d := h.Fleet.Device(uid)
 	if d == nil {
 		return errNoDevice
 	}
-	return web.WriteJSON(w, http.StatusOK, shownDevice(o.Fleet.Listed(d)[0]))
+	return WriteJSON(w, http.StatusOK, shownDevice(h.Fleet.Listed(d)[0]))
 }

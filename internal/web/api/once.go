@@ -10,7 +10,6 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
-	"notepay/internal/web"
 )
 
 const (
@@ -27,14 +26,14 @@ type once struct {
 	answer  string // the body of the answer, set when the transaction ran
 }
 
-// newOnce reads the key of a request. It returns an *APIError for a key that cannot be one.
+// newOnce reads the key of a request. It returns an *Error for a key that cannot be one.
 func newOnce(r *http.Request, d decision) (*once, error) {
 	keys := r.Header.Values(keyHeader)
 	if len(keys) == 0 {
 		return &once{}, nil
 	}
 	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > maxKeyLength || !printable(keys[0]) {
-		return nil, web.NewAPIError(http.StatusBadRequest, "bad_idempotency_key",
+		return nil, NewError(http.StatusBadRequest, "bad_idempotency_key",
 			fmt.Sprintf("send one %s of 1 to %d printable ASCII characters, such as a UUID", keyHeader, maxKeyLength))
 	}
 	what, err := json.Marshal(d)
@@ -87,6 +86,6 @@ type repeated struct{ answer string }
 
 func (*repeated) Error() string { return "this request was done already" }
 
-var errOtherRequest = web.NewAPIError(http.StatusUnprocessableEntity, "idempotency_key_reused",
+var errOtherRequest = NewError(http.StatusUnprocessableEntity, "idempotency_key_reused",
 	"this "+keyHeader+" was sent with another request: another route, amount or reason. "+
 		"Use a new key for a new request")

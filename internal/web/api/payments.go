@@ -9,7 +9,6 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
-	"notepay/internal/web"
 )
 
 // paymentAnswer is a payment as the contract gives it (docs/reference.md).
@@ -88,24 +87,24 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 }
 
 // write answers with a payment as it is stored now.
-func (o *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
-	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
+	attempts, err := h.Ledger.Attempts(r.Context(), p.ID)
 	if err != nil {
 		return err
 	}
-	return web.WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
+	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
 // Payment answers one payment, by credit id, session id or payment intent.
-func (o *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
-	p, err := o.Ledger.Payment(r.Context(), r.PathValue("id"))
+func (h *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoPayment
 	}
 	if err != nil {
 		return err
 	}
-	return o.write(w, r, p)
+	return h.write(w, r, p)
 }
 
 const (
@@ -114,7 +113,7 @@ const (
 )
 
 // Payments lists payments, newest first.
-func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	f := ledger.Filter{
 		Device:  uid.Of(q.Get("device")),
@@ -126,7 +125,7 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > mostPage {
-			return web.NewAPIError(http.StatusBadRequest, "bad_limit",
+			return NewError(http.StatusBadRequest, "bad_limit",
 				"limit must be a number from 1 to "+strconv.Itoa(mostPage))
 		}
 		f.Limit = n
@@ -134,13 +133,13 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	if v := q.Get("attention"); v != "" {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return web.NewAPIError(http.StatusBadRequest, "bad_attention", "attention must be true or false")
+			return NewError(http.StatusBadRequest, "bad_attention", "attention must be true or false")
 		}
 		f.Attention = &b
 	}
-	list, next, err := o.Ledger.Payments(r.Context(), f)
+	list, next, err := h.Ledger.Payments(r.Context(), f)
 	if errors.Is(err, ledger.ErrCursor) {
-		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
+		return NewError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -153,12 +152,12 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range list {
 		ids[i] = p.ID
 	}
-	attempts, err := o.Ledger.AttemptsOf(r.Context(), ids...)
+	attempts, err := h.Ledger.AttemptsOf(r.Context(), ids...)
 	if err != nil {
 		return err
 	}
 	for _, p := range list {
 		out.Payments = append(out.Payments, shownPayment(p, attempts[p.ID]))
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }

@@ -10,7 +10,6 @@ import (
 
 	"notepay/internal/ledger"
 	"notepay/internal/sse"
-	"notepay/internal/web"
 )
 
 // stripeEvent is one of Stripe's events as it was received.
@@ -48,17 +47,17 @@ func shownEvent(e ledger.StripeEvent) stripeEvent {
 
 // StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by
 // any of its three ids, or those of a type.
-func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
 	list, next, err := []ledger.StripeEvent(nil), "", error(nil)
 	if id != "" {
-		list, err = o.eventsOf(r, id)
+		list, err = h.eventsOf(r, id)
 	} else {
-		list, next, err = o.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
+		list, next, err = h.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
 	}
 	if errors.Is(err, ledger.ErrCursor) {
-		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
+		return NewError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -72,21 +71,21 @@ func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 			out.Events = append(out.Events, shownEvent(e))
 		}
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }
 
 // eventsOf are the event with an id, or those of the payment that it belongs to; none for an
 // unknown id.
-func (o *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
-	e, err := o.Ledger.Event(r.Context(), id)
+func (h *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
+	e, err := h.Ledger.Event(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || known {
 		return []ledger.StripeEvent{e}, err
 	}
-	p, err := o.Ledger.Payment(r.Context(), id)
+	p, err := h.Ledger.Payment(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || !known {
 		return nil, err
 	}
-	return o.Ledger.EventsOf(r.Context(), p)
+	return h.Ledger.EventsOf(r.Context(), p)
 }
 
 const (
@@ -101,17 +100,17 @@ const (
 // EventStream sends Stripe's events as they are received, as server-sent events. type and id choose
 // as they do for StripeEvents; id also means an event's object. A reader that was cut off goes on
 // behind the event that it names as Last-Event-ID.
-func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
-	if o.streams.Add(1) > mostStreams {
-		o.streams.Add(-1)
-		return web.NewAPIError(http.StatusTooManyRequests, "too_many_streams",
+func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
+	if h.streams.Add(1) > mostStreams {
+		h.streams.Add(-1)
+		return NewError(http.StatusTooManyRequests, "too_many_streams",
 			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one")
 	}
-	defer o.streams.Add(-1)
-	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")
+	defer h.streams.Add(-1)
+	q, since, after := r.URL.Query(), h.Ledger.Now(), r.Header.Get("Last-Event-ID")
 	id, eventType := q.Get("id"), q.Get("type")
 	ids := []string{id}
-	if p, err := o.Ledger.Payment(r.Context(), id); err == nil {
+	if p, err := h.Ledger.Payment(r.Context(), id); err == nil {
 		ids = append(ids, p.SessionID, p.PaymentIntent)
 	}
 	wanted := func(e ledger.StripeEvent) bool {
@@ -130,7 +129,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-o.Live.Ended:
+		case <-h.Live.Ended:
 			return nil
 		case <-beat.C:
 			if out.Send(sse.Comment("")) != nil {
@@ -138,7 +137,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			}
 		case <-tick.C:
 		}
-		list, err := o.Ledger.EventsSince(r.Context(), since, after, o.Ledger.Now().Add(-streamLag), usualPage)
+		list, err := h.Ledger.EventsSince(r.Context(), since, after, h.Ledger.Now().Add(-streamLag), usualPage)
 		if r.Context().Err() != nil {
 			return nil
 		}

@@ -87,9 +87,13 @@ func New(c Config) (*Console, error) {
 		origins:   http.NewCrossOriginProtection(),
 		signIns:   newSignIns(),
 	}
-	if c.PublicURL != "" { // a proxy may change the host, and a browser then names another origin than the request
-		if err := console.origins.AddTrustedOrigin(originOf(c.PublicURL)); err != nil {
-			return nil, fmt.Errorf("console: %w", err)
+	if c.PublicURL != "" { // a proxy may change the host, so that the request's origin seems foreign
+		public, err := url.Parse(c.PublicURL)
+		if err == nil {
+			err = console.origins.AddTrustedOrigin(public.Scheme + "://" + public.Host)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("console: trust PUBLIC_URL: %w", err)
 		}
 	}
 	frame, err := template.New("").Funcs(console.functions()).ParseFS(pageFiles, "pages/frame.html")
@@ -111,15 +115,6 @@ func New(c Config) (*Console, error) {
 		console.templates[strings.TrimSuffix(path.Base(name), ".html")] = one
 	}
 	return console, nil
-}
-
-// originOf is scheme and host of a URL that was checked with the settings.
-func originOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return address
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 type handler = func(http.ResponseWriter, *http.Request) error

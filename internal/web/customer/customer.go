@@ -39,8 +39,8 @@ func (c *Handler) Home(w http.ResponseWriter, r *http.Request) error {
 		extra: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."}})
 }
 
-// Cancelled is where Stripe sends customers who went back.
-func (c *Handler) Cancelled(w http.ResponseWriter, r *http.Request) error {
+// Canceled is where Stripe sends customers who went back.
+func (c *Handler) Canceled(w http.ResponseWriter, r *http.Request) error {
 	return c.Render(w, r, Page{
 		Status: http.StatusOK,
 		Title:  phrase("cancel.title"),

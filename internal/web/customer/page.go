@@ -13,10 +13,9 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
-
-	"notepay/internal/web"
 )
 
 //go:embed pages/*.html
@@ -98,7 +97,7 @@ func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if p.RetryAfter > 0 {
-		h.Set("Retry-After", web.FormatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1)))
+		h.Set("Retry-After", strconv.FormatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1), 10))
 	}
 	if !wantsHTML(r) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
