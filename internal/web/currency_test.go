@@ -2,7 +2,7 @@ package web
 
 import "testing"
 
-func TestAmountsForTheOperator(t *testing.T) {
+func TestAmount(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		minor    int64

@@ -17,7 +17,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
+func TestAPIRequiresTheOperatorToken(t *testing.T) {
 	t.Parallel()
 	paths := []string{"/api/payments", "/api/payments/cr_1", "/api/", "/api/nothing"}
 	apptest.InFront(t, func(s *config.Settings) { s.OperatorToken = "" }, func(f *apptest.Front) {
@@ -54,7 +54,7 @@ func TestTheAPIIsTheOperatorsAlone(t *testing.T) {
 	})
 }
 
-func TestOnePaymentByItsThreeIDs(t *testing.T) {
+func TestPaymentByItsThreeIDs(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "1h"} })
@@ -113,19 +113,19 @@ func TestPaymentsAreListed(t *testing.T) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer 2"})
 		f.Run()
 		links := f.Stripe.Links()
-		at := map[string]int{} // how many were paid at a device
+		at := map[string]int{} // payments by device
 		var sessions []string
 		for i := range 7 {
 			link, options := links[i%2], sandbox.PayOptions{}
 			if i == 3 {
-				options.Amount = 100 // not what the plan costs: a person must look
+				options.Amount = 100 // not the price, so it needs a review
 			}
 			session, err := f.Stripe.Pay(link.ID, options)
 			if err != nil {
 				f.Fatal(err)
 			}
 			synctest.Wait()
-			if i%3 != 0 { // some are of the same moment
+			if i%3 != 0 { // some have the same time
 				f.Pass(time.Second)
 			}
 			sessions = append(sessions, session.ID)
@@ -163,7 +163,7 @@ func TestPaymentsAreListed(t *testing.T) {
 	})
 }
 
-func TestListsThatCannotBeGiven(t *testing.T) {
+func TestPaymentsRejectsBadParameters(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for query, code := range map[string]string{
@@ -183,9 +183,9 @@ func TestListsThatCannotBeGiven(t *testing.T) {
 	})
 }
 
-// The scheme of Authorization has no case (RFC 9110, 11.1), and spaces around the token do not
-// belong to it.
-func TestBearerTakesTheSchemeInAnyLetters(t *testing.T) {
+// The scheme of Authorization is case-insensitive (RFC 9110, 11.1), and spaces around the token are
+// ignored.
+func TestBearerIgnoresTheCaseOfTheScheme(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		for header, status := range map[string]int{

@@ -14,18 +14,18 @@ import (
 	"notepay/internal/uid"
 )
 
-// what a person may send along with a decision.
+// decision is the body of a request that changes something.
 type decision struct {
 	Amount *int64 `json:"amount"` // minor currency units
 	Reason string `json:"reason"`
 }
 
-// MaxReason bounds what is kept of a reason, in bytes.
+// MaxReason is the maximum length of a reason, in bytes.
 const MaxReason = 500
 
-// readDecision reads the body, which may be empty. A field that is not known is refused, and so is
-// an amount that is null, as JavaScript writes one that is no number, or that is in the address:
-// what was meant for a part must not give everything back.
+// readDecision reads the body, which may be empty. It returns an *Error for unknown fields, for an
+// amount in the query, and for null, which JavaScript writes for NaN. A missing amount refunds
+// everything, so a partial refund that was sent wrongly must not pass.
 func readDecision(r *http.Request) (d decision, err error) {
 	if r.URL.RawQuery != "" {
 		return d, NewError(http.StatusBadRequest, "bad_query",
@@ -62,15 +62,14 @@ func readDecision(r *http.Request) (d decision, err error) {
 	return d, nil
 }
 
-// OperatorName is who decides, as far as is known: there is one operator token.
+// OperatorName is the audit name of everybody who holds the operator token.
 const OperatorName = "operator"
 
-// change is a decision about a payment or device, by the id in the address. What is done also is
-// done in its transaction.
+// change applies a decision to the payment or device with an id. also runs in its transaction.
 type change func(ctx context.Context, id string, d decision, by bridge.Actor, also bridge.Also) (payment.Payment, error)
 
-// decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets
-// the answer of the first.
+// decide applies a change and answers with the payment. A request that repeats an Idempotency-Key
+// gets the first answer again.
 func (h *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
 	d, err := readDecision(r)
 	if err != nil {
@@ -93,12 +92,12 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f ch
 	case err != nil:
 		return err
 	case once.key != "":
-		return writeBody(w, http.StatusOK, []byte(once.answer)) // to the letter what a repeat is answered
+		return writeBody(w, http.StatusOK, []byte(once.answer)) // byte for byte what a repeat gets
 	}
 	return h.write(w, r, p)
 }
 
-// Retry sends a credit anew.
+// Retry resends a credit.
 func (h *Handler) Retry(w http.ResponseWriter, r *http.Request) error {
 	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
@@ -107,7 +106,7 @@ func (h *Handler) Retry(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// Refund gives money back, all or the amount that is named.
+// Refund refunds a payment, in full or by the given amount.
 func (h *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
 	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
@@ -123,7 +122,7 @@ func (h *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// End ends what is open for a payment.
+// End cancels a start, ends a session or dismisses a review, whichever the payment's state allows.
 func (h *Handler) End(w http.ResponseWriter, r *http.Request) error {
 	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
@@ -132,6 +131,7 @@ func (h *Handler) End(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// orNoPayment replaces ledger.ErrNotFound with the API's error.
 func orNoPayment(err error) error {
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoPayment
@@ -139,20 +139,21 @@ func orNoPayment(err error) error {
 	return err
 }
 
-// Pause takes a device out of sale.
+// Pause stops sales on a device.
 func (h *Handler) Pause(w http.ResponseWriter, r *http.Request) error {
 	return h.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return h.Bridge.Pause(ctx, uid, by)
 	})
 }
 
-// Resume sells on a device again.
+// Resume starts sales on a device again.
 func (h *Handler) Resume(w http.ResponseWriter, r *http.Request) error {
 	return h.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
 		return h.Bridge.Resume(ctx, uid, by)
 	})
 }
 
+// onDevice applies f to a device, and answers with the device.
 func (h *Handler) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
@@ -163,18 +164,17 @@ func (h *Handler) onDevice(
 		return err
 	}
 	uid := uid.Of(r.PathValue("uid"))
-	if err := f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason}); errors.Is(
-		err,
-		ledger.ErrNotFound,
-	) {
+	err = f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason})
+	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
 	return h.device(w, uid)
 }
 
-// Start sends a device a credit that nobody pays for.
+// Start sends a free credit to a device. It requires a reason.
 func (h *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 	return h.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {

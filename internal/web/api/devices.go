@@ -7,13 +7,13 @@ import (
 	"notepay/internal/fleet"
 )
 
-// device is a device as its operator sees it.
+// device is a device in an answer.
 type device struct {
 	UID          string       `json:"uid"`
 	Name         string       `json:"name"`
 	State        string       `json:"state"` // "open", or why it does not sell
 	Reason       string       `json:"reason"`
-	Until        *time.Time   `json:"until"` // when it is free again
+	Until        *time.Time   `json:"until"` // end of the current use
 	Paused       *pause       `json:"paused"`
 	LastActivity *time.Time   `json:"last_activity"`
 	Plans        []devicePlan `json:"plans"`
@@ -34,9 +34,10 @@ type devicePlan struct {
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
 	Duration int64  `json:"duration_s"`
-	URL      string `json:"url"` // of the Payment Link, "" until there is one
+	URL      string `json:"url"` // of the Payment Link, "" until it exists
 }
 
+// shownDevice returns the device of an answer.
 func shownDevice(l fleet.Listed) device {
 	d := device{
 		UID:          l.UID,
@@ -54,18 +55,18 @@ func shownDevice(l fleet.Listed) device {
 	}
 	for _, o := range l.Plans {
 		d.Plans = append(d.Plans, devicePlan{
-			o.Plan.PriceID,
-			o.Plan.Name,
-			o.Plan.Amount,
-			o.Plan.Currency,
-			int64(o.Plan.Duration / time.Second),
-			o.URL,
+			PriceID:  o.Plan.PriceID,
+			Name:     o.Plan.Name,
+			Amount:   o.Plan.Amount,
+			Currency: o.Plan.Currency,
+			Duration: int64(o.Plan.Duration / time.Second),
+			URL:      o.URL,
 		})
 	}
 	return d
 }
 
-// Devices lists all devices.
+// Devices answers with all devices.
 func (h *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
 	out := struct {
 		Devices []device `json:"devices"`

@@ -11,7 +11,7 @@ import (
 	"notepay/internal/uid"
 )
 
-// paymentAnswer is a payment as the contract gives it (docs/reference.md).
+// paymentAnswer is a payment in an answer (docs/reference.md).
 type paymentAnswer struct {
 	ID             string     `json:"id"`
 	SessionID      string     `json:"session_id"`
@@ -46,6 +46,7 @@ type attempt struct {
 	Took    int64     `json:"took_ms"`
 }
 
+// optional returns nil for the zero time.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -53,7 +54,7 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-// shownPayment is a payment with the calls that were made for it.
+// shownPayment returns the payment of an answer.
 func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 	out := paymentAnswer{
 		ID:             p.ID,
@@ -80,13 +81,19 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 		Attempts:       []attempt{},
 	}
 	for _, a := range attempts {
-		out.Attempts = append(out.Attempts,
-			attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()})
+		out.Attempts = append(out.Attempts, attempt{
+			At:      a.At,
+			Action:  string(a.Action),
+			Outcome: a.Outcome,
+			Status:  a.Status,
+			Detail:  a.Detail,
+			Took:    a.Took.Milliseconds(),
+		})
 	}
 	return out
 }
 
-// write answers with a payment as it is stored now.
+// write answers with a payment and its attempts.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
 	attempts, err := h.Ledger.Attempts(r.Context(), p.ID)
 	if err != nil {
@@ -95,7 +102,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Paymen
 	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
-// Payment answers one payment, by credit id, session id or payment intent.
+// Payment answers with one payment, by credit id, session id or PaymentIntent.
 func (h *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
 	p, err := h.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -108,25 +115,25 @@ func (h *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
 }
 
 const (
-	usualPage = 50
-	mostPage  = 200
+	defaultPageSize = 50
+	maxPageSize     = 200
 )
 
-// Payments lists payments, newest first.
+// Payments answers with a page of payments, newest first.
 func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	f := ledger.Filter{
 		Device:  uid.Of(q.Get("device")),
 		Money:   payment.FundsStatus(q.Get("money")),
 		Machine: payment.DeliveryStatus(q.Get("machine")),
-		Limit:   usualPage,
+		Limit:   defaultPageSize,
 		Cursor:  q.Get("cursor"),
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > mostPage {
+		if err != nil || n < 1 || n > maxPageSize {
 			return NewError(http.StatusBadRequest, "bad_limit",
-				"limit must be a number from 1 to "+strconv.Itoa(mostPage))
+				"limit must be a number from 1 to "+strconv.Itoa(maxPageSize))
 		}
 		f.Limit = n
 	}

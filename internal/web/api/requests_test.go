@@ -55,7 +55,7 @@ func TestIdempotencyKey(t *testing.T) {
 		}
 		refunds(1)
 
-		// A ledger that was closed and opened again knows it still.
+		// The ledger still knows the key after it was closed and opened again.
 		f.Stop()
 		f.CloseLedger()
 		f.Open()
@@ -67,7 +67,7 @@ func TestIdempotencyKey(t *testing.T) {
 		f.Answers("with none", f.Posts(refund, `{"amount":50,"reason":"too slow"}`, ""), http.StatusOK, "")
 		refunds(3)
 
-		// What fails changes nothing, and the key may be sent again when it is possible.
+		// A failed request changes nothing, and its key can be sent again.
 		f.Answers("too much", f.Posts(refund, `{"amount":5000}`, "a-3"), http.StatusConflict, "not_possible")
 		f.Answers("unknown", f.Posts("/api/payments/cr_none/refund", ``, "a-3"), http.StatusNotFound, "not_found")
 		f.Answers("as much as is left", f.Posts(refund, ``, "a-3"), http.StatusOK, "")
@@ -137,7 +137,7 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 	})
 }
 
-// A form's token is consumed by the success of its action and by nothing else.
+// Only a successful action consumes a form's token.
 func TestFormTokenAfterAFailure(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -192,7 +192,7 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		f.Answers("a token that none of our pages gave", b.Send("POST", start, "once="+strings.Repeat("A", 65)),
 			http.StatusBadRequest, "incomplete")
 
-		// Reading the devices anew does no harm, however often.
+		// Reading the devices again is harmless.
 		b.Shows("/operator/devices")
 		form = url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}, "back": {"/operator/devices"}}
 		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Status: 500})

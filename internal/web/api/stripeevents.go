@@ -12,41 +12,42 @@ import (
 	"notepay/internal/sse"
 )
 
-// stripeEvent is one of Stripe's events as it was received.
+// stripeEvent is a received Stripe event in an answer.
 type stripeEvent struct {
 	ID            string          `json:"id"`
 	Type          string          `json:"type"`
 	ObjectID      string          `json:"object_id"`
-	PaymentIntent string          `json:"payment_intent"` // of events that follow a payment later
+	PaymentIntent string          `json:"payment_intent"` // of refunds, disputes and captures
 	Livemode      bool            `json:"livemode"`
 	CreatedAt     time.Time       `json:"created_at"`
 	ReceivedAt    time.Time       `json:"received_at"`
 	Outcome       string          `json:"outcome"`
 	Repeats       int             `json:"repeats"`
-	Body          json.RawMessage `json:"body"` // without what tells who paid
+	Body          json.RawMessage `json:"body"` // without personal data
 }
 
+// shownEvent returns the event of an answer.
 func shownEvent(e ledger.StripeEvent) stripeEvent {
 	body := json.RawMessage(e.Body)
 	if !json.Valid(body) {
 		body = nil
 	}
 	return stripeEvent{
-		e.ID,
-		e.Type,
-		e.ObjectID,
-		e.PaymentIntent,
-		e.Livemode,
-		e.Created,
-		e.Received,
-		e.Outcome,
-		e.Repeats,
-		body,
+		ID:            e.ID,
+		Type:          e.Type,
+		ObjectID:      e.ObjectID,
+		PaymentIntent: e.PaymentIntent,
+		Livemode:      e.Livemode,
+		CreatedAt:     e.Created,
+		ReceivedAt:    e.Received,
+		Outcome:       e.Outcome,
+		Repeats:       e.Repeats,
+		Body:          body,
 	}
 }
 
-// StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by
-// any of its three ids, or those of a type.
+// StripeEvents answers with a page of Stripe events, the last received first. The parameter id
+// chooses one event, or the events of a payment by any of its three ids. type chooses by type.
 func (h *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
@@ -54,7 +55,7 @@ func (h *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	if id != "" {
 		list, err = h.eventsOf(r, id)
 	} else {
-		list, next, err = h.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
+		list, next, err = h.Ledger.EventPage(r.Context(), eventType, defaultPageSize, q.Get("cursor"))
 	}
 	if errors.Is(err, ledger.ErrCursor) {
 		return NewError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
@@ -74,8 +75,8 @@ func (h *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	return WriteJSON(w, http.StatusOK, out)
 }
 
-// eventsOf are the event with an id, or those of the payment that it belongs to; none for an
-// unknown id.
+// eventsOf returns the event with an id, or the events of the payment with that id. It returns none
+// for an unknown id.
 func (h *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
 	e, err := h.Ledger.Event(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || known {
@@ -89,22 +90,22 @@ func (h *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, er
 }
 
 const (
-	// mostStreams bounds how many streams are open at once: each asks the ledger every second.
-	mostStreams = 16
-	streamEvery = time.Second
-	// streamLag is how long an event is kept back: one that was received before it may still be on
-	// its way to the disk.
+	// maxStreams bounds the open streams, because each reads the ledger every second.
+	maxStreams     = 16
+	streamInterval = time.Second
+	// streamLag delays each event, because an event that was received before it may not be
+	// committed yet.
 	streamLag = time.Second
 )
 
-// EventStream sends Stripe's events as they are received, as server-sent events. type and id choose
-// as they do for StripeEvents; id also means an event's object. A reader that was cut off goes on
-// behind the event that it names as Last-Event-ID.
+// EventStream answers with a stream of server-sent events, one for each Stripe event that is
+// received. type and id choose as in StripeEvents, and id also matches an event's object. A reader
+// that reconnects with Last-Event-ID continues behind that event.
 func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
-	if h.streams.Add(1) > mostStreams {
+	if h.streams.Add(1) > maxStreams {
 		h.streams.Add(-1)
 		return NewError(http.StatusTooManyRequests, "too_many_streams",
-			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one")
+			"at most "+strconv.Itoa(maxStreams)+" streams can be open at once; close one")
 	}
 	defer h.streams.Add(-1)
 	q, since, after := r.URL.Query(), h.Ledger.Now(), r.Header.Get("Last-Event-ID")
@@ -122,7 +123,7 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 	if out.Send(sse.Comment("Stripe's events")) != nil {
 		return nil
 	}
-	tick, beat := time.NewTicker(streamEvery), time.NewTicker(sse.HeartbeatInterval)
+	tick, beat := time.NewTicker(streamInterval), time.NewTicker(sse.HeartbeatInterval)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
@@ -137,7 +138,7 @@ func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			}
 		case <-tick.C:
 		}
-		list, err := h.Ledger.EventsSince(r.Context(), since, after, h.Ledger.Now().Add(-streamLag), usualPage)
+		list, err := h.Ledger.EventsSince(r.Context(), since, after, h.Ledger.Now().Add(-streamLag), defaultPageSize)
 		if r.Context().Err() != nil {
 			return nil
 		}

@@ -14,7 +14,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestStripeEventsAreListed(t *testing.T) {
+func TestStripeEvents(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -47,11 +47,11 @@ func TestStripeEventsAreListed(t *testing.T) {
 	})
 }
 
-func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
+func TestEventStreamContinuesWhereItWasCut(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
-		f.Buy(sandbox.PayOptions{}) // before anybody listens
+		f.Buy(sandbox.PayOptions{}) // before a stream is open
 		f.Pass(5 * time.Second)
 		all, sessions := f.ListenToEvents(""), f.ListenToEvents("type=checkout.session.completed")
 		bought := f.Buy(sandbox.PayOptions{})
@@ -95,7 +95,7 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 	})
 }
 
-func TestTooManyStreamsAreRefused(t *testing.T) {
+func TestEventStreamRefusesTooMany(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		var open []*apptest.EventStream

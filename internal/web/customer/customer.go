@@ -140,7 +140,7 @@ func (c *Handler) paymentOfToken(r *http.Request) (payment.Payment, error) {
 	if !pageToken.MatchString(token) {
 		return payment.Payment{}, ledger.ErrNotFound
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), web.LookTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), web.ReadTimeout)
 	defer cancel()
 	return c.Ledger.PaymentOfToken(ctx, token)
 }
