@@ -17,14 +17,14 @@ func TestTheOperatorsColourCanAlwaysBeRead(t *testing.T) {
 		if len(found) != 2 {
 			t.Fatalf("%s: style %q; want one rule for light and one for dark", color, Brand{Color: color}.Style())
 		}
-		for i, ground := range []shade{lightGround, darkGround} {
+		for i, ground := range []shade{lightBackground, darkBackground} {
 			accent, _ := parseShade(found[i][1])
 			ink, _ := parseShade(found[i][2])
-			if c := contrast(accent, ground); c < readable-0.05 {
-				t.Errorf("%s on %s: contrast %.2f; want %.1f", accent, ground, c, readable)
+			if c := contrast(accent, ground); c < minContrast-0.05 {
+				t.Errorf("%s on %s: contrast %.2f; want %.1f", accent, ground, c, minContrast)
 			}
-			if c := contrast(ink, accent); c < readable {
-				t.Errorf("a button of %s with words of %s: contrast %.2f; want %.1f", accent, ink, c, readable)
+			if c := contrast(ink, accent); c < minContrast {
+				t.Errorf("a button of %s with words of %s: contrast %.2f; want %.1f", accent, ink, c, minContrast)
 			}
 		}
 	}

@@ -128,7 +128,7 @@ func TestWaitsAndLengthsAreSaidInWholeUnits(t *testing.T) {
 		24*time.Hour + 61*time.Second: {"24 h 1 min 1 s", "24 Std. 1 Min. 1 Sek."},
 	} {
 		if got := [2]string{
-			strings.ReplaceAll(length(d).in(en), noBreak, " "), strings.ReplaceAll(length(d).in(de), noBreak, " "),
+			strings.ReplaceAll(duration(d).in(en), noBreak, " "), strings.ReplaceAll(duration(d).in(de), noBreak, " "),
 		}; got != want {
 			t.Errorf("%v is %q; want %q", d, got, want)
 		}

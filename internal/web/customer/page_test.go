@@ -350,7 +350,7 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 			"charged only once the machine has started",
 		},
 	} {
-		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(
+		if got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " "); !strings.Contains(
 			got,
 			row.want,
 		) {
@@ -363,8 +363,8 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 	t.Parallel()
 	c := &Handler{Brand: Brand{Name: "Riverside"}}
 	page := Page{
-		Title:      phrase("cancel.title"),
-		Lines:      []Phrase{phrase("machine.code", "code", "<E-DOOR>")},
+		Title:      msg("cancel.title"),
+		Lines:      []Message{msg("machine.code", "code", "<E-DOOR>")},
 		RetryAfter: 1500 * time.Millisecond,
 		Reload:     2 * time.Second,
 		extra:      []string{"more"},

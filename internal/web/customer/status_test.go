@@ -318,7 +318,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 		for range 25 {
 			p, now := w.p, w.now
 			s := statusOf(p, now)
-			all := append([]Phrase{s.Title}, s.Lines...)
+			all := append([]Message{s.Title}, s.Lines...)
 			for _, step := range s.Steps {
 				all = append(all, step.Text)
 			}
@@ -343,7 +343,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 				p.Failures == 0 &&
 				p.PendingNotice == "" &&
 				p.Funds != payment.RefundFailed &&
-				s.Renewed == 0 {
+				s.Refresh == 0 {
 				t.Fatalf("a page does not renew itself while something moves: %+v", p)
 			}
 			seen[combination{p.Funds, p.Delivery, p.Reason, p.ReviewReason}] = true

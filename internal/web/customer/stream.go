@@ -14,33 +14,33 @@ import (
 	"notepay/internal/web"
 )
 
-// Events is the stream of a payer's page.
+// Events serves the event stream of a live page.
 func (c *Handler) Events(w http.ResponseWriter, r *http.Request) error {
 	return c.stream(w, r, linkToCode)
 }
 
-// AccessEvents is that of the page with the code.
+// AccessEvents serves the event stream of the page with the access code.
 func (c *Handler) AccessEvents(w http.ResponseWriter, r *http.Request) error {
-	return c.stream(w, r, withCode)
+	return c.stream(w, r, showCode)
 }
 
-// stream answers with a stream (text/event-stream): each event is the page's inner part as it is
-// then, so that a reader who lost any number of them has everything with the next. Its id is a
-// digest of it: a browser that comes back is not told what it knows.
-func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown) error {
+// stream answers with server-sent events. Each event holds the whole inner page, so that a reader
+// who missed events is complete with the next. Its id is a digest of the page, so that a browser
+// that reconnects does not receive the page that it has.
+func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeDisplay) error {
 	token := r.PathValue("token")
 	n, ok := c.Live.Join(token)
 	if !ok {
 		return c.Render(w, r, Page{
 			Status:     http.StatusTooManyRequests,
-			Title:      phrase("payment.many.title"),
-			Lines:      []Phrase{phrase("payment.many.hint")},
+			Title:      msg("payment.many.title"),
+			Lines:      []Message{msg("payment.many.hint")},
 			RetryAfter: time.Minute,
 		})
 	}
-	handed := false // to a goroutine of its own
+	detached := false
 	defer func() {
-		if !handed {
+		if !detached {
 			c.Live.Leave(token, n)
 		}
 	}()
@@ -48,7 +48,7 @@ func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown)
 		code:     code,
 		shown:    r.Header.Get("Last-Event-ID"),
 		language: languageOf(r),
-		news:     n,
+		updates:  n,
 		gone:     r.Context().Done(),
 	}
 	err := c.Live.WithStack(func() error {
@@ -72,10 +72,10 @@ func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown)
 		return nil
 	}
 	gone, ok := s.out.Detach()
-	if !ok { // with HTTP/2
+	if !ok { // as with HTTP/2
 		return c.follow(s)
 	}
-	s.gone, handed = gone, true
+	s.gone, detached = gone, true
 	go func() {
 		defer c.Live.Leave(token, n)
 		defer s.out.Close()
@@ -89,16 +89,17 @@ func (c *Handler) stream(w http.ResponseWriter, r *http.Request, code codeShown)
 // stream is one open page.
 type stream struct {
 	payment  *payment.Payment
-	code     codeShown
+	code     codeDisplay
 	language Language
-	shown    string // the id of the event that its reader has
-	news     web.Updates
-	gone     <-chan struct{} // its reader is
+	shown    string // id of the event that the reader has
+	updates  web.Updates
+	gone     <-chan struct{} // closed when the reader hangs up
 	out      *sse.Stream
 }
 
-// follow tells a page what changes, until its reader is gone or too slow, or the server ends: nil.
-// Browsers come back by themselves, also after an error.
+// follow sends the page after each change, and a heartbeat in between, which also moves countdowns.
+// It returns nil when the reader is gone or too slow, or the server stops. Browsers reconnect by
+// themselves, also after an error.
 func (c *Handler) follow(s *stream) error {
 	if s.out.Send(sse.Event{Retry: sse.ReconnectDelay}.Bytes()) != nil {
 		return nil
@@ -114,7 +115,7 @@ func (c *Handler) follow(s *stream) error {
 		})
 		if err != nil {
 			if errors.Is(err, web.ErrTooBusy) {
-				return nil // thousands of pages may end so at once
+				return nil // not an error: thousands of pages may end so at once
 			}
 			return err
 		}
@@ -122,7 +123,7 @@ func (c *Handler) follow(s *stream) error {
 			return nil
 		}
 		select {
-		case s.payment = <-s.news:
+		case s.payment = <-s.updates:
 			if s.payment == nil {
 				return nil
 			}
@@ -135,7 +136,7 @@ func (c *Handler) follow(s *stream) error {
 	}
 }
 
-// next is what a page is told now.
+// next returns the message for a page: an event if the page has changed, or a heartbeat.
 func (c *Handler) next(s *stream) (message []byte, err error) {
 	message, id, err := c.event(*s.payment, s.language, s.code)
 	if id == s.shown {
@@ -145,8 +146,8 @@ func (c *Handler) next(s *stream) (message []byte, err error) {
 	return message, err
 }
 
-// event is a payment's page as an event, and the event's id.
-func (c *Handler) event(p payment.Payment, l Language, code codeShown) (message []byte, id string, err error) {
+// event returns the page of a payment as an event, and the event's id.
+func (c *Handler) event(p payment.Payment, l Language, code codeDisplay) (message []byte, id string, err error) {
 	page := c.payment(p, c.now(), code)
 	inner, err := view{Page: page, Language: l, Brand: c.Brand, Data: page.data}.inner()
 	if err != nil {
