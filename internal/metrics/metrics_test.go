@@ -49,7 +49,7 @@ func states(m *Metrics, of ...payment.Payment) {
 	}
 }
 
-func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
+func TestPaymentCountsOutcomes(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	confirms := time.Now()
@@ -98,7 +98,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
+func TestCallsByVendorAndStatusClass(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	for _, status := range []int{200, 204, 429, 503, 0} {
@@ -136,7 +136,7 @@ func (u unread) Write(b []byte) (int, error) {
 	return u.ResponseRecorder.Write(b)
 }
 
-func TestMetricsThatNobodyReadsAreBounded(t *testing.T) {
+func TestHandlerBoundsUnreadScrapes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handler := testMetrics().Handler()

@@ -7,10 +7,11 @@ import (
 	"testing"
 )
 
-func TestHarmless(t *testing.T) {
+func TestEscapeFormula(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"": "", "Washer 3": "Washer 3", "3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c",
+		"": "", "Washer 3": "Washer 3", "+49": "'+49", "-x": "'-x", "@x": "'@x",
+		"3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c",
 		"2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
 		"=1+1":                 "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1",
 		"\r=1":   "'\r'=1",
@@ -64,7 +65,7 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	}
 }
 
-func FuzzHarmless(f *testing.F) {
+func FuzzEscapeFormula(f *testing.F) {
 	for _, text := range []string{"=1", "x;=1", "-1", "a\r\n@b", `;"=1"`, "\xff=1"} {
 		f.Add(text)
 	}

@@ -1,26 +1,17 @@
 package console
 
 import (
-	"bytes"
-	"encoding/xml"
-	"errors"
-	"fmt"
-	"io"
 	"net/url"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
-	"rsc.io/qr"
-
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
-	"notepay/internal/web"
 )
 
-func TestWhatIsTypedIsUnderstood(t *testing.T) {
+func TestReadSearch(t *testing.T) {
 	t.Parallel()
 	named := func(text string) []entry {
 		return matching(
@@ -78,7 +69,7 @@ func TestWhatIsTypedIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestAmountsToGiveBack(t *testing.T) {
+func TestParseAmount(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		text, currency string
@@ -93,68 +84,6 @@ func TestAmountsToGiveBack(t *testing.T) {
 	} {
 		if got, ok := parseAmount(c.text, c.currency); got != c.want || ok != c.ok {
 			t.Errorf("%q %s: %d, %v; want %d, %v", c.text, c.currency, got, ok, c.want, c.ok)
-		}
-	}
-}
-
-var rectangle = regexp.MustCompile(`M(\d+) (\d+)h(\d+)v1h-(\d+)z`)
-
-// The drawing, filled in again, is the code that was encoded: each module once, and none in the
-// quiet frame.
-func TestTheDrawingIsTheCode(t *testing.T) {
-	t.Parallel()
-	const address = "https://pay.example.com/pay/dev:864475044215258"
-	code, err := qr.Encode(address, qr.Q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	svg, err := web.QRCode(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := wellFormed(string(svg)); err != nil {
-		t.Errorf("%v in %s", err, svg)
-	}
-	dark := map[[2]int]bool{}
-	for _, m := range rectangle.FindAllStringSubmatch(string(svg), -1) {
-		var x, y, width, back int
-		if _, err := fmt.Sscan(strings.Join(m[1:], " "), &x, &y, &width, &back); err != nil || width != back {
-			t.Fatalf("rectangle %q: %v", m[0], err)
-		}
-		for i := range width {
-			if dark[[2]int{x + i, y}] {
-				t.Errorf("module %d %d is drawn twice", x+i, y)
-			}
-			dark[[2]int{x + i, y}] = true
-		}
-	}
-	for y := range code.Size + 2*web.QuietFrame {
-		for x := range code.Size + 2*web.QuietFrame {
-			if dark[[2]int{x, y}] != code.Black(x-web.QuietFrame, y-web.QuietFrame) {
-				t.Fatalf("module %d %d is drawn %v; want %v", x, y, dark[[2]int{x, y}], !dark[[2]int{x, y}])
-			}
-		}
-	}
-}
-
-func wellFormed(text string) error {
-	decoder := xml.NewDecoder(bytes.NewReader([]byte(text)))
-	for {
-		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
-}
-
-func TestASpreadsheetSeesNoFormula(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"": "", "Washer": "Washer", "=1+1": "'=1+1", "+49": "'+49", "-x": "'-x", "@x": "'@x", "\tx": "'\tx",
-	} {
-		if got := escapeFormula(text); got != want {
-			t.Errorf("%q becomes %q; want %q", text, got, want)
 		}
 	}
 }

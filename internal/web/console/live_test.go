@@ -11,7 +11,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAPageOfTheConsoleIsToldWhatChanges(t *testing.T) {
+func TestLiveSendsChanges(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()

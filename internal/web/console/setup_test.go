@@ -16,7 +16,7 @@ import (
 	"notepay/internal/web/console"
 )
 
-func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
+func TestSetupRunsTheChecks(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PublicURL, s.NotehubPerMinute = "", 7 }, func(f *apptest.Front) {
 		f.Settings.DatabaseURL = config.Secret(f.Path)
@@ -83,7 +83,7 @@ func (s *slowly) check(ctx context.Context, found func(console.Finding)) {
 	}
 }
 
-func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
+func TestSetupShowsEachResultAtOnce(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		b, checks := f.Browser(), &slowly{next: make(chan console.Finding)}

@@ -15,7 +15,7 @@ func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
 func clock(t time.Time) string { return t.Format("15:04") }
 
-func TestWhyItDidNotStart(t *testing.T) {
+func TestWhy(t *testing.T) {
 	t.Parallel()
 	paid := payment.Payment{
 		ID:            "cr_1",
@@ -170,7 +170,7 @@ func TestWhyItDidNotStart(t *testing.T) {
 }
 
 // Whatever is recorded has words: a code on a page would be a riddle for its reader.
-func TestEverythingHasWords(t *testing.T) {
+func TestWordsAreComplete(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []string{
 		payment.ReasonAdopted, payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice,
@@ -232,7 +232,7 @@ func TestEverythingHasWords(t *testing.T) {
 	}
 }
 
-func TestSuccessIsWhatSaysSomethingOfTheMachine(t *testing.T) {
+func TestRecordOf(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		credits []ledger.Credit
@@ -270,7 +270,7 @@ func TestSuccessIsWhatSaysSomethingOfTheMachine(t *testing.T) {
 	}
 }
 
-func TestLightsSayWhatIsWrong(t *testing.T) {
+func TestIndicators(t *testing.T) {
 	t.Parallel()
 	now := noon()
 	for name, c := range map[string]struct {

@@ -15,7 +15,7 @@ import (
 
 var codeOnPage = regexp.MustCompile(`<p class="code">([0-9]{6})</p><svg`)
 
-func TestACustomerOpensALocker(t *testing.T) {
+func TestAccessPageOpensALocker(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Settings){
 		"through a link": nil, "through a session": apptest.PerPurchase,
@@ -86,7 +86,7 @@ func TestACustomerOpensALocker(t *testing.T) {
 	}
 }
 
-func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
+func TestSuccessHidesTheCodeLater(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Locker("")
@@ -110,7 +110,7 @@ func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
 	})
 }
 
-func TestACodeThatWasRefusedIsNowhere(t *testing.T) {
+func TestAccessCodeIsNowhereAfterARefusal(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Locker("30m")

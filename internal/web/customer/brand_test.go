@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheOperatorsColourCanAlwaysBeRead(t *testing.T) {
+func TestBrandStyleIsReadable(t *testing.T) {
 	t.Parallel()
 	rule := regexp.MustCompile(`--accent: (#[0-9a-f]{6}); --accent-ink: (#[0-9a-f]{6});`)
 	for _, color := range []string{
@@ -38,7 +38,7 @@ func TestTheOperatorsColourCanAlwaysBeRead(t *testing.T) {
 	}
 }
 
-func TestAContactIsALinkWhereItCanBe(t *testing.T) {
+func TestContactLink(t *testing.T) {
 	t.Parallel()
 	for contact, want := range map[string]string{
 		"help@example.com": "mailto:help@example.com", "+49 30 123-456": "tel:+4930123456", "(030) 123": "tel:030123",

@@ -18,7 +18,7 @@ func placeholders(text string) []string {
 	return found
 }
 
-func TestTheCataloguesAreComplete(t *testing.T) {
+func TestCatalogsAreComplete(t *testing.T) {
 	t.Parallel()
 	first := languages.texts[0]
 	for at, texts := range languages.texts {
@@ -42,9 +42,9 @@ func TestTheCataloguesAreComplete(t *testing.T) {
 	}
 }
 
-// TestEveryTextIsUsedAndEveryTextUsedIsThere reads the program: keys stand in it as they are, but
+// TestCatalogsMatchTheCode reads the program: keys stand in it as they are, but
 // those of reasons.
-func TestEveryTextIsUsedAndEveryTextUsedIsThere(t *testing.T) {
+func TestCatalogsMatchTheCode(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -92,7 +92,7 @@ func keys(m map[string]string) func(func(string) bool) {
 	}
 }
 
-func TestTheLanguageIsTheCustomers(t *testing.T) {
+func TestLanguageOf(t *testing.T) {
 	t.Parallel()
 	for wish, want := range map[string]string{
 		"": "en", "en-US,en;q=0.5": "en", "de": "de", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-FR,de;q=0.5": "de",
@@ -106,7 +106,7 @@ func TestTheLanguageIsTheCustomers(t *testing.T) {
 	}
 }
 
-func TestWaitsAndLengthsAreSaidInWholeUnits(t *testing.T) {
+func TestDurationsAreInWholeUnits(t *testing.T) {
 	t.Parallel()
 	en, de := speaking("en"), speaking("de")
 	for d, want := range map[time.Duration][2]string{

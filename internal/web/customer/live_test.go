@@ -19,7 +19,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestALivePageFollowsItsPayment(t *testing.T) {
+func TestEventsFollowThePayment(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -77,7 +77,7 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 	})
 }
 
-func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
+func TestEventsTellThatTheMachineFetchedTheNote(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -98,7 +98,7 @@ func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
 
 func creditOf(s sandbox.Session) string { return payment.CreditID(s.ID) }
 
-func TestACountdownMovesByItself(t *testing.T) {
+func TestEventsMoveCountdowns(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
 		f.Stripe.SetPrice(fixture.Warm,
@@ -127,7 +127,7 @@ func TestACountdownMovesByItself(t *testing.T) {
 	})
 }
 
-func TestASlowReaderIsDroppedAndHoldsUpNobody(t *testing.T) {
+func TestEventsDropASlowReader(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -153,7 +153,7 @@ func TestASlowReaderIsDroppedAndHoldsUpNobody(t *testing.T) {
 	})
 }
 
-func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
+func TestEventsAreLimitedPerPayment(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -175,7 +175,7 @@ func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
 	})
 }
 
-func TestTheEndDoesNotWaitForOpenPages(t *testing.T) {
+func TestShutdownDoesNotWaitForStreams(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		server, listener := f.Serve()
@@ -193,7 +193,7 @@ func TestTheEndDoesNotWaitForOpenPages(t *testing.T) {
 	})
 }
 
-func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
+func TestServiceStopsWithOpenStreams(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -218,7 +218,7 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 	}
 }
 
-func TestAStreamThatCannotLeaveTheServerIsServedAllTheSame(t *testing.T) {
+func TestEventsWithoutDetach(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		events := f.LivePage(f.Order(sandbox.PayOptions{})) + "/events"

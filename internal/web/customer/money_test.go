@@ -13,7 +13,7 @@ func speaking(acceptLanguage string) Language {
 	return languageOf(r)
 }
 
-func TestAmountsAreWrittenAsWhereTheCustomerIsFrom(t *testing.T) {
+func TestMoneyFollowsTheCustomersCountry(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		minor            int64

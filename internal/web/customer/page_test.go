@@ -74,7 +74,7 @@ func shown(
 // heaviest is how many bytes a page may have, with what it loads.
 const heaviest = 50_000
 
-func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
+func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 	t.Parallel()
 	c := &Handler{
 		Test:  true,
@@ -252,7 +252,7 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	}
 }
 
-func TestAPageIsLight(t *testing.T) {
+func TestPagesAreSmall(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
 	for range 20 { // more than anybody sells on one machine
@@ -282,7 +282,7 @@ func TestAPageIsLight(t *testing.T) {
 	}
 }
 
-func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
+func TestPlansShowStripesImagesOnly(t *testing.T) {
 	t.Parallel()
 	const policy = "default-src 'none'; img-src 'self' data:; base-uri 'none'"
 	plans := func(images ...string) (page, allowed string) {
@@ -316,7 +316,7 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 	}
 }
 
-func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
+func TestPlansLinkToWebAddressesOnly(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
 	w := shown(t, "text/html", "",
@@ -326,7 +326,7 @@ func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
 	}
 }
 
-func TestWhatIsPromisedBeforePaying(t *testing.T) {
+func TestTerms(t *testing.T) {
 	t.Parallel()
 	own := func(string) (time.Duration, bool) { return 2 * time.Minute, true }
 	for _, row := range []struct {
@@ -359,7 +359,7 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 	}
 }
 
-func TestProgramsGetTextInEnglish(t *testing.T) {
+func TestRenderWritesEnglishTextForPrograms(t *testing.T) {
 	t.Parallel()
 	c := &Handler{Brand: Brand{Name: "Riverside"}}
 	page := Page{
@@ -388,7 +388,7 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 	}
 }
 
-func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
+func TestBannerIsShownInTestModeOnly(t *testing.T) {
 	t.Parallel()
 	for _, test := range []bool{true, false} {
 		w := shown(t, "text/html", "", (&Handler{Test: test}).Home)
@@ -405,7 +405,7 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	}
 }
 
-func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
+func TestPagesReloadWhileTheStatusMayChange(t *testing.T) {
 	t.Parallel()
 	c := &Handler{}
 	queued := payment.Payment{
@@ -443,7 +443,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	}
 }
 
-func TestStyleAndScriptAreServed(t *testing.T) {
+func TestStatic(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
 		w := httptest.NewRecorder()

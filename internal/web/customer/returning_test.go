@@ -17,7 +17,7 @@ import (
 
 // Whoever invents session ids, a payer who comes back is answered, and Stripe is not asked more
 // often.
-func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
+func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Settings){"links": nil, "sessions": apptest.PerPurchase} {
 		t.Run(name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 
 // Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the
 // same answer.
-func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
+func TestSuccessFinishesItsReadWithoutTheBrowser(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		session := f.Order(sandbox.PayOptions{NoWebhook: true})
@@ -112,7 +112,7 @@ func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
 	})
 }
 
-func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
+func TestSuccessRemembersAnInventedSessionForAMinute(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		ask := func(want int) {

@@ -303,7 +303,7 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 	return k
 }
 
-func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
+func TestStatusClaimsOnlyWhatIsKnown(t *testing.T) {
 	t.Parallel()
 	claims, said := known(), map[string]bool{}
 	type combination struct {
@@ -360,7 +360,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 
 const washerUID = "dev:864475044215258"
 
-func TestWhatACustomerReads(t *testing.T) {
+func TestStatus(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
 	base := payment.Payment{
@@ -491,7 +491,7 @@ func TestWhatACustomerReads(t *testing.T) {
 	}
 }
 
-func TestAnEndingHasItsTimeWhereThatIsKnown(t *testing.T) {
+func TestStatusShowsTheTimeOfAnEnd(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
 	failed, back := now.Add(-2*time.Minute), now.Add(-time.Minute)
