@@ -38,13 +38,13 @@ func wantSeries(t *testing.T, m *Metrics, lines ...string) {
 	}
 }
 
-// states is what becomes of a payment, one change after the other.
-func states(m *Metrics, of ...payment.Payment) {
+// change counts the changes of one payment, from state to state.
+func change(m *Metrics, of ...payment.Payment) {
 	before := payment.Payment{}
 	for _, p := range of {
 		p.ID = "cr_1"
 		m.Payment(before, p)
-		m.Payment(p, p) // a change that changes nothing of this
+		m.Payment(p, p) // counts nothing
 		before = p
 	}
 }
@@ -53,13 +53,13 @@ func TestPaymentCountsOutcomes(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	confirms := time.Now()
-	states(
+	change(
 		m,
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Queued},
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Sent},
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched},
-	) // one that says nothing
-	states(
+	) // a machine that does not confirm
+	change(
 		m,
 		payment.Payment{Funds: payment.Authorized, Delivery: payment.Queued, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Authorized, Delivery: payment.Fetched, ConfirmBy: confirms},
@@ -71,10 +71,10 @@ func TestPaymentCountsOutcomes(t *testing.T) {
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms},
 	)
-	states(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
+	change(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
 		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"})
-	states(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
+	change(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
 		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"})
 	wantSeries(
 		t,
@@ -125,7 +125,7 @@ func TestCallsByVendorAndStatusClass(t *testing.T) {
 	)
 }
 
-// unread is an answer that nobody reads until its channel is closed.
+// unread is an answer whose client reads nothing until a channel is closed.
 type unread struct {
 	*httptest.ResponseRecorder
 	until <-chan struct{}

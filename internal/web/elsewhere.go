@@ -67,10 +67,8 @@ func tidy(path string) string {
 	if path == "" {
 		return ""
 	}
-	return "/" + strings.Join(
-		slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return strings.TrimSpace(part) == "" }),
-		"/",
-	)
+	empty := func(segment string) bool { return strings.TrimSpace(segment) == "" }
+	return "/" + strings.Join(slices.DeleteFunc(strings.Split(path, "/"), empty), "/")
 }
 
 // spellings returns the addresses that the writer of one without a route may have meant.

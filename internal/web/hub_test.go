@@ -37,9 +37,11 @@ func TestHubSendsWhatTheLedgerSays(t *testing.T) {
 		CreatedAt:     time.Unix(1700000000, 0).UTC(),
 		SentAt:        time.Unix(1700000001, 0).UTC(),
 	}
-	if err := l.Update(
-		t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err },
-	); err != nil {
+	err = l.Update(t.Context(), func(tx *ledger.Tx) error {
+		_, err := tx.InsertPayment(p)
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	one, _ := hub.Join(p.Token)
@@ -57,8 +59,7 @@ func TestHubSendsWhatTheLedgerSays(t *testing.T) {
 	}
 	hub.Changed(p)
 	if got := <-one; got != nil || !strings.Contains(logs.String(), "live pages") {
-		t.Errorf("received %+v from a ledger that cannot be read, and the log says %q; want nil, which ends the page", got,
-			&logs)
+		t.Errorf("received %+v from a closed ledger, and the log says %q; want nil, which ends the page", got, &logs)
 	}
 }
 

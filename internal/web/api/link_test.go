@@ -24,11 +24,8 @@ func TestCreatePaymentLink(t *testing.T) {
 				sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true},
 			)
 			asks := func(body string, header ...string) *httptest.ResponseRecorder {
-				return f.Do(
-					"POST",
-					"/api/create-payment-link",
-					body,
-					append([]string{"Authorization", "Bearer " + apptest.OperatorToken}, header...)...)
+				header = append([]string{"Authorization", "Bearer " + apptest.OperatorToken}, header...)
+				return f.Do("POST", "/api/create-payment-link", body, header...)
 			}
 			f.Answers("before the devices were read", asks(`{"id":"`+fixture.Washer+`"}`), http.StatusConflict,
 				`"code":"not_loaded"`)

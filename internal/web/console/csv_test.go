@@ -26,8 +26,8 @@ func TestEscapeFormula(t *testing.T) {
 	}
 }
 
-// Whatever a cell holds, a spreadsheet that splits by commas reads it as it was, and one that
-// splits by anything else finds no formula.
+// A spreadsheet that splits by commas must read each cell unchanged. One that splits by another
+// separator must find no formula.
 func TestTableQuotesEveryCell(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()

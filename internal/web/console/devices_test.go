@@ -23,7 +23,7 @@ func TestDeviceButtons(t *testing.T) {
 		f.Answers("a scan of a paused one", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "")
 		b.Shows("/operator", "has been paused since", "door broken")
 		b.Does(b.Press("/operator", device+"/resume"), "resume")
-		f.Pass(time.Second) // the pause may have deactivated the link already, and then it is activated again
+		f.Pass(time.Second) // the pause may have deactivated the link, which is then activated again
 		f.Answers("a scan of one that is resumed", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect,
 			"")
 		b.Does(b.Press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
@@ -42,7 +42,7 @@ func TestDeviceButtons(t *testing.T) {
 	})
 }
 
-// The order of the devices is remembered, but not for longer than it is true.
+// The console caches the sorted devices, and must notice new names and new devices.
 func TestSearchFindsANewName(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -55,7 +55,7 @@ func TestSearchFindsANewName(t *testing.T) {
 		b.Shows("/operator/devices?q=washer", "No machine has this name or UID.")
 		b.Shows("/operator/devices?q=mangle", "1 found.")
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
-		f.Get("/pay?device=dev:3") // which nobody knew
+		f.Get("/pay?device=dev:3") // an unknown device
 		f.Pass(5 * time.Second)
 		b.Shows("/operator/devices?q=dryer", "2 found.", "Spin dryer")
 	})

@@ -39,7 +39,7 @@ func TestLiveSendsChanges(t *testing.T) {
 		told("an event that changes no payment", 1)
 
 		again := pipes.Read(f, "/operator/live", "Cookie", b.Cookie, "Last-Event-ID", "1")
-		again.Hears("event: changed") // it may have missed something
+		again.Hears("event: changed") // it may have missed changes
 		var more []*apptest.Reader
 		for range 30 {
 			more = append(more, pipes.Read(f, "/operator/live", "Cookie", b.Cookie))

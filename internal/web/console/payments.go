@@ -236,13 +236,8 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	if text != "" {
 		var ok bool
 		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > payment.Refundable(p) {
-			return c.showPayment(
-				w,
-				r,
-				http.StatusBadRequest,
-				"Enter an amount above 0 and at most "+
-					web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.",
-			)
+			return c.showPayment(w, r, http.StatusBadRequest, "Enter an amount above 0 and at most "+
+				web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.")
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {

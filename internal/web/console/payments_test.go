@@ -13,8 +13,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// broken has the front with a payment whose machine did not start: Notehub refuses its note.
-func broken(f *apptest.Front) (id string) {
+// buyRejected buys a credit that Notehub rejects, and returns the payment's id.
+func buyRejected(f *apptest.Front) (id string) {
 	f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"device not found {device-noexist}"}`})
 	session := f.Buy(sandbox.PayOptions{})
 	f.Pass(time.Minute)
@@ -29,7 +29,7 @@ func TestSearchFindsPayments(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		id := payment.CreditID(session.ID)
 		day := time.Now().In(time.Local).Format("2006-01-02")
-		f.Pass(5 * time.Minute) // Stripe's events are read
+		f.Pass(5 * time.Minute) // until notepay has read Stripe's events
 		if p, err := f.Ledger.Payment(f.Context(), id); err != nil || !strings.Contains(p.ReceiptURL, "/receipts/") {
 			f.Errorf("Stripe's receipt is at %q, %v; want it learned with the card", p.ReceiptURL, err)
 		}
@@ -60,7 +60,7 @@ func TestPaymentButtons(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		b := f.Browser()
-		id := broken(f)
+		id := buyRejected(f)
 		b.Shows("/operator", "Needs attention", "Notehub rejected the credit", "/operator/payments/"+id)
 		page := "/operator/payments/" + id
 		b.Shows(page, "Notehub rejected the credit", "Refunded", "refunded")
@@ -115,7 +115,7 @@ func TestPaymentsCSVAddsUp(t *testing.T) {
 		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Name = "=HYPERLINK(1)" })
 		f.Run()
 		b := f.Browser()
-		broken(f)
+		buyRejected(f)
 		session := f.Buy(sandbox.PayOptions{})
 		page := "/operator/payments/" + payment.CreditID(session.ID)
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
@@ -138,19 +138,11 @@ func TestPaymentsCSVAddsUp(t *testing.T) {
 		}
 		var got []string
 		for _, row := range rows[1:] {
-			got = append(
-				got,
-				strings.Join(
-					[]string{
-						row[column["record"]],
-						row[column["sold"]],
-						row[column["given back"]],
-						row[column["net"]],
-						row[column["currency"]],
-					},
-					" ",
-				),
-			)
+			cells := []string{
+				row[column["record"]], row[column["sold"]], row[column["given back"]], row[column["net"]],
+				row[column["currency"]],
+			}
+			got = append(got, strings.Join(cells, " "))
 			if plan := row[column["plan"]]; row[0] == "payment" && plan != "'=HYPERLINK(1)" {
 				f.Errorf("plan %q would be a formula in a spreadsheet", plan)
 			}
@@ -172,8 +164,7 @@ func TestPaymentsCSVAddsUp(t *testing.T) {
 	})
 }
 
-// A customer calls: "14:05, card ending 4242". What the webhook told of the payment did not tell
-// the card.
+// A customer calls: "14:05, card ending 4242". The webhook of a payment does not contain the card.
 func TestSearchFindsACardRightAfterThePayment(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -182,17 +173,15 @@ func TestSearchFindsACardRightAfterThePayment(t *testing.T) {
 		const asking = "notepay is asking Stripe for the cards of the last minutes."
 		finds := func(digits string, session sandbox.Session, found bool) {
 			f.Helper()
-			if shown := b.Shows("/operator/payments?q=" + digits); strings.Contains(
-				shown,
-				payment.CreditID(session.ID),
-			) != found {
+			shown := b.Shows("/operator/payments?q=" + digits)
+			if strings.Contains(shown, payment.CreditID(session.ID)) != found {
 				f.Errorf("found by %s: %v; want %v", digits, !found, found)
 			}
 		}
 		f.Pass(time.Minute)
 		session := f.Buy(sandbox.PayOptions{Method: "4000 0025 0000 3155"})
 		f.Pass(time.Second)
-		// else it may end before the page is written
+		// so that the read does not end before the page is written
 		f.Stripe.Next(fixture.ListEvents,
 			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 500 * time.Millisecond})
 		finds("3155", session, false)
@@ -204,10 +193,8 @@ func TestSearchFindsACardRightAfterThePayment(t *testing.T) {
 			f.Error("Stripe is asked again although nothing was paid since")
 		}
 		b.Shows("/operator/payments/"+payment.CreditID(session.ID), "ends in 3155")
-		if types, _ := f.EventsListed("id=" + session.ID); strings.Contains(
-			strings.Join(types, " "),
-			"charge.succeeded",
-		) {
+		types, _ := f.EventsListed("id=" + session.ID)
+		if strings.Contains(strings.Join(types, " "), "charge.succeeded") {
 			f.Errorf("events %q; want none that every payment has and that only tells the card", types)
 		}
 

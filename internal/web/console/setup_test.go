@@ -50,10 +50,8 @@ func TestSetupRunsTheChecks(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`); strings.Contains(
-			shown,
-			"a moment ago",
-		) {
+		shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">22 checks`)
+		if strings.Contains(shown, "a moment ago") {
 			f.Error("what was found is not shown as it is")
 		}
 		if list, _, err := f.Ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {
@@ -62,7 +60,7 @@ func TestSetupRunsTheChecks(t *testing.T) {
 	})
 }
 
-// slowly is a run of checks that a test takes forward.
+// slowly is a run of checks that a test controls step by step.
 type slowly struct {
 	next chan console.Finding
 	runs int
@@ -98,7 +96,7 @@ func TestSetupShowsEachResultAtOnce(t *testing.T) {
 		if text := page.Hears("Run checks"); strings.Contains(text, "</ol>") {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
-		f.Pass(app.ReadLimit + time.Second) // they may take longer than a request may to be read
+		f.Pass(app.ReadLimit + time.Second) // longer than reading a request may take
 		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
 		page.Hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
 		b.Shows("/operator/setup", "in another window", "Clock", "1 check so far.")

@@ -31,7 +31,7 @@ func TestSignIn(t *testing.T) {
 		}
 		w = b.SignIn(apptest.OperatorToken)
 		if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/operator/payments" {
-			f.Errorf("the right one: %d, Location %q; want 303 to where one wanted to go", w.Code,
+			f.Errorf("the right one: %d, Location %q; want 303 to the requested page", w.Code,
 				w.Header().Get("Location"))
 		}
 		set := w.Header().Get("Set-Cookie")
@@ -125,7 +125,7 @@ func TestSignInDelaysGuesses(t *testing.T) {
 			}
 		}
 		slow("192.0.2.7")
-		atOnce("192.0.2.7") // which may be a proxy's, and so everybody's
+		atOnce("192.0.2.7") // all clients may share it behind a proxy
 		f.Pass(31 * time.Second)
 		if w := try("192.0.2.7", "guess-1234567890"); w.Code != http.StatusUnauthorized {
 			f.Errorf("half a minute later: %d; want 401", w.Code)
@@ -134,10 +134,10 @@ func TestSignInDelaysGuesses(t *testing.T) {
 			go try(fmt.Sprintf("198.51.100.%d", i), "guess-1234567890")
 		}
 		synctest.Wait()
-		slow("192.0.2.9") // after many from everywhere
+		slow("192.0.2.9") // after many failures from other addresses
 		atOnce("192.0.2.9")
 
-		// However many guess at once.
+		// Many concurrent guesses do not delay the operator.
 		for range 1000 {
 			go try("192.0.2.10", "guess-1234567890")
 		}

@@ -59,13 +59,8 @@ type stickersPage struct {
 // stickers shows printable sheets, for all devices or those that a search finds.
 func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if c.PublicURL == "" {
-		return c.problem(
-			w,
-			r,
-			http.StatusConflict,
-			"Stickers need an address to lead to. "+
-				"Set PUBLIC_URL (such as https://pay.example.com) and restart notepay.",
-		)
+		return c.problem(w, r, http.StatusConflict, "Stickers need an address to lead to. "+
+			"Set PUBLIC_URL (such as https://pay.example.com) and restart notepay.")
 	}
 	q := r.URL.Query()
 	page := stickersPage{Layouts: layouts(), Layout: layouts()[0], Query: strings.TrimSpace(q.Get("q"))}

@@ -169,7 +169,7 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// Whatever is recorded has words: a code on a page would be a riddle for its reader.
+// Every recorded code has words, because operators cannot read codes.
 func TestWordsAreComplete(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []string{

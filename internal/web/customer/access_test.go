@@ -95,10 +95,8 @@ func TestSuccessHidesTheCodeLater(t *testing.T) {
 		f.Pass(time.Second)
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(29 * time.Minute)
-		if to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location"); !strings.HasPrefix(
-			to,
-			"/access/",
-		) {
+		to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location")
+		if !strings.HasPrefix(to, "/access/") {
 			f.Errorf("after 29 minutes it leads to %q; want the code", to)
 		}
 		f.Pass(2 * time.Minute)

@@ -42,8 +42,8 @@ func TestCatalogsAreComplete(t *testing.T) {
 	}
 }
 
-// TestCatalogsMatchTheCode reads the program: keys stand in it as they are, but
-// those of reasons.
+// TestCatalogsMatchTheCode compares the keys of the catalogs with those in the source. The keys of
+// reasons are composed at run time.
 func TestCatalogsMatchTheCode(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
@@ -69,7 +69,7 @@ func TestCatalogsMatchTheCode(t *testing.T) {
 	}
 	for key := range languages.texts[0] {
 		if !named[key] {
-			t.Errorf("%s is never said", key)
+			t.Errorf("%s is unused", key)
 		}
 	}
 	for name := range named {
@@ -77,7 +77,7 @@ func TestCatalogsMatchTheCode(t *testing.T) {
 		isKey := slices.ContainsFunc(slices.Collect(keys(languages.texts[0])),
 			func(k string) bool { return strings.HasPrefix(k, family+".") })
 		if _, ok := languages.texts[0][name]; isKey && !ok && !strings.HasSuffix(name, ".") {
-			t.Errorf("%s is said and has no text", name)
+			t.Errorf("%s is used and has no text", name)
 		}
 	}
 }
@@ -94,14 +94,14 @@ func keys(m map[string]string) func(func(string) bool) {
 
 func TestLanguageOf(t *testing.T) {
 	t.Parallel()
-	for wish, want := range map[string]string{
+	for header, want := range map[string]string{
 		"": "en", "en-US,en;q=0.5": "en", "de": "de", "de-AT,de;q=0.9,en;q=0.8": "de", "fr-FR,de;q=0.5": "de",
 		"ja": "en", "*": "en", "nonsense;;;": "en", "DE-ch": "de",
 		"en;q=0.1,de;q=0.9": "de", "fr," + strings.Repeat("xx,", 10_000): "en", strings.Repeat("x", 300): "en",
 		"de," + strings.Repeat("fr;q=0.1,", 100): "de",
 	} {
-		if got := speaking(wish).Tag; got != want {
-			t.Errorf("%.40q is spoken to in %s; want %s", wish, got, want)
+		if got := speaking(header).Tag; got != want {
+			t.Errorf("%.40q is spoken to in %s; want %s", header, got, want)
 		}
 	}
 }

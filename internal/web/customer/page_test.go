@@ -17,8 +17,8 @@ import (
 
 const evil = `<script>alert("1")</script>&'`
 
-// parsed reads a page as a browser would, and returns its elements by name, its visible text and
-// where it leads.
+// parsed parses a page as a browser would. It returns the number of elements by name, the visible
+// text, and the links.
 func parsed(t *testing.T, page string) (elements map[string]int, text string, links []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -55,7 +55,7 @@ func parsed(t *testing.T, page string) (elements map[string]int, text string, li
 	}
 }
 
-// shown gets what a handler writes, for a browser or for a program, in a language.
+// shown returns the answer of a handler to a browser or a program, in a language.
 func shown(
 	t *testing.T,
 	accept, language string,
@@ -71,8 +71,8 @@ func shown(
 	return w
 }
 
-// heaviest is how many bytes a page may have, with what it loads.
-const heaviest = 50_000
+// maxPageBytes bounds a page with everything that it loads.
+const maxPageBytes = 50_000
 
 func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 	t.Parallel()
@@ -127,7 +127,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 		name             string
 		write            func(http.ResponseWriter, *http.Request) error
 		status           int
-		english, deutsch string // on the page, as people read it, with bars between
+		english, deutsch string // visible texts, separated by bars
 	}{
 		{
 			"home", c.Home, 200, "Pay for a machine|Code on the machine|no app",
@@ -141,14 +141,16 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300" +
 				"|Lasts 1 h|You then have 5 min to get it ready" +
 				"|within 10 min|Not available right now|Sold by " + evil,
-			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥" +
+			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil +
+				"|3,50 €|3,50 € bezahlen|Cold wash|300 ¥" +
 				"|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min." +
 				"|nicht verfügbar|Anbieter: " + evil},
 		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, live) }, 200,
 			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50" +
 				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min" +
 				"|Try again on " + evil,
-			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €" +
+			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil +
+				"|Es wurde nichts abgebucht.|Reservierung von 3,50 €" +
 				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC" +
 				"|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
 		{"later", c.later, 503, "Just a moment|checking your payment with Stripe", "Einen Moment bitte|bei Stripe"},
@@ -226,7 +228,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 					language)
 			}
 			elements, text, links := parsed(t, w.Body.String())
-			// those that change by themselves
+			// pages that reload themselves
 			scripts := map[string]int{"payment": 1, "later": 1, "starting up": 1, "not ready": 1}[row.name]
 			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 ||
 				elements["h1"] != 1 ||
@@ -255,7 +257,7 @@ func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 func TestPagesAreSmall(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
-	for range 20 { // more than anybody sells on one machine
+	for range 20 { // more than one machine sells
 		d.Offers = append(d.Offers, fleet.Offer{
 			Plan: payment.Offer{
 				Name:        strings.Repeat("n", 100),
@@ -277,8 +279,8 @@ func TestPagesAreSmall(t *testing.T) {
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+file, nil))
 		bytes += w.Body.Len()
 	}
-	if bytes > heaviest {
-		t.Errorf("a page with all that it loads has %d bytes; want at most %d", bytes, heaviest)
+	if bytes > maxPageBytes {
+		t.Errorf("a page with all that it loads has %d bytes; want at most %d", bytes, maxPageBytes)
 	}
 }
 
@@ -350,10 +352,8 @@ func TestTerms(t *testing.T) {
 			"charged only once the machine has started",
 		},
 	} {
-		if got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " "); !strings.Contains(
-			got,
-			row.want,
-		) {
+		got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " ")
+		if !strings.Contains(got, row.want) {
 			t.Errorf("%s: %q; want %q", row.name, got, row.want)
 		}
 	}

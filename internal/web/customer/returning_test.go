@@ -15,8 +15,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whoever invents session ids, a payer who comes back is answered, and Stripe is not asked more
-// often.
+// Strangers who invent session ids neither keep payers from an answer nor cause more calls to Stripe.
 func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Settings){"links": nil, "sessions": apptest.PerPurchase} {
@@ -24,11 +23,8 @@ func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
 				f.Run()
-				reads, lists, began := f.Stripe.Count(
-					fixture.ReadSession,
-				), f.Stripe.Count(
-					fixture.ListEvents,
-				), time.Now()
+				began := time.Now()
+				reads, lists := f.Stripe.Count(fixture.ReadSession), f.Stripe.Count(fixture.ListEvents)
 				var strangers sync.WaitGroup
 				for n := range 40 {
 					strangers.Go(func() {
@@ -56,7 +52,7 @@ func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 						}
 					} else {
 						p := f.Phone()
-						limit = 0 // it is one of ours
+						limit = 0 // a payer's session
 						opened := f.SessionAt(p.Do(
 							"POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm,
 						).Header().Get("Location"))
@@ -82,8 +78,7 @@ func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 	}
 }
 
-// Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the
-// same answer.
+// A read of a session continues when the browser leaves, because others may wait for the same read.
 func TestSuccessFinishesItsReadWithoutTheBrowser(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {

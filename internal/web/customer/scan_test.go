@@ -64,7 +64,7 @@ func TestScanLooksUpAnUnknownDeviceOnceAMinute(t *testing.T) {
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:new", Name: "Dryer 2"})
-		// once: it may be known by the next
+		// only once, because the next request may know it
 		f.Answers("new", f.Get("/pay?device=dev:new"), http.StatusNotFound, "Device not found\n")
 		f.Tells("/pay?device=dev:unknown", http.StatusNotFound, "We do not know this machine", "Device not found", "")
 		f.Pass(time.Second)
@@ -95,10 +95,8 @@ func TestScanSaysWhySalesAreStopped(t *testing.T) {
 		t.Parallel()
 		apptest.InFront(t, nil, func(f *apptest.Front) {
 			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Starting up", "2")
-			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(
-				page,
-				`http-equiv="refresh" content="2"`,
-			) {
+			page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String()
+			if !strings.Contains(page, `http-equiv="refresh" content="2"`) {
 				f.Errorf("the page does not ask again:\n%s", page)
 			}
 			f.Notehub.Always(fixture.HubList, sandbox.Outcome{Status: 500})
@@ -120,10 +118,8 @@ func TestScanSaysWhySalesAreStopped(t *testing.T) {
 			f.Stripe.Always(fixture.CreateLink, sandbox.Outcome{Status: 503, Body: "{}"})
 			f.Run()
 			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable, "Just a moment", "1")
-			if page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String(); !strings.Contains(
-				page,
-				`http-equiv="refresh" content="1"`,
-			) ||
+			page := f.Get("/pay?device="+fixture.Washer, "Accept", apptest.Browser).Body.String()
+			if !strings.Contains(page, `http-equiv="refresh" content="1"`) ||
 				!strings.Contains(page, "Washer 3") {
 				f.Errorf("the page does not ask again, or not for whom:\n%s", page)
 			}
@@ -159,7 +155,7 @@ func TestScanSaysWhySalesAreStopped(t *testing.T) {
 			f.Shows("/pay?device="+fixture.Washer, http.StatusServiceUnavailable,
 				"Machines cannot be reached right now", "60")
 			f.Notehub.Clear(fixture.PostNote)
-			f.Pass(3 * time.Minute) // a look for the last post and then the post, each after up to 72 s
+			f.Pass(3 * time.Minute) // checks for the last note, then posts again, each after up to 72 s
 			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
 			if n := len(f.Notehub.Notes(fixture.Washer)); n != 1 {
 				f.Errorf("%d notes; want the one that was late", n)
@@ -195,7 +191,7 @@ func TestScanSaysWhyAMachineDoesNotSell(t *testing.T) {
 		f.Fleet.Paused(
 			ledger.Pause{DeviceUID: "dev:mute", Reason: "unconfirmed", By: "notepay", At: time.Now(), Automatic: true},
 		)
-		f.Pass(time.Second) // for their links to be deactivated
+		f.Pass(time.Second) // until their links are deactivated
 		f.Fleet.InUse("dev:busy", time.Now().Add(25*time.Minute+500*time.Millisecond))
 		f.Fleet.InUse("dev:open-end", time.Time{})
 		asked := f.Notehub.Count("{any} /{rest...}") + f.Stripe.Count("{any} /{rest...}")
@@ -296,13 +292,8 @@ func TestScanShowsSeveralPlans(t *testing.T) {
 			)
 			f.Run()
 			f.Shows("/pay?device="+fixture.Washer, http.StatusOK, "Choose a program", "")
-			text, page := f.Get(
-				"/pay/"+fixture.Washer,
-			).Body.String(), f.Get(
-				"/pay/"+fixture.Washer,
-				"Accept",
-				apptest.Browser,
-			).Body.String()
+			text := f.Get("/pay/" + fixture.Washer).Body.String()
+			page := f.Get("/pay/"+fixture.Washer, "Accept", apptest.Browser).Body.String()
 			for _, l := range f.Stripe.Links() {
 				want := map[string]string{
 					fixture.Warm: "Warm wash, €3.50: ", "price_cold": "Cold <wash>, ¥300: ",
@@ -327,7 +318,7 @@ func TestScanCreatesItsLinkFirst(t *testing.T) {
 		for i := range 100 {
 			f.Notehub.AddDevice(sandbox.Device{UID: fmt.Sprintf("dev:z%03d", i)})
 		}
-		f.Run() // for a second: time for a fourth of the links
+		f.Run() // for one second, in which notepay creates a quarter of the links
 		const last = "dev:z099"
 		f.Shows("/pay?device="+last, http.StatusServiceUnavailable, "Just a moment", "1")
 		f.Pass(200 * time.Millisecond)

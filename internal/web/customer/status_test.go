@@ -11,7 +11,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// reasons are all for which a credit fails; each has a text of its own.
+// reasons lists all reasons of failed credits. Each has its own text.
 var reasons = []string{
 	payment.ReasonAdopted,
 	payment.ReasonExpired,
@@ -29,7 +29,7 @@ var reasons = []string{
 	payment.ReasonEnded,
 }
 
-// walk is one life of a payment, by chance, through the bridge's own functions.
+// walk is a random life of a payment, through the functions of internal/payment.
 type walk struct {
 	*rand.Rand
 	p   payment.Payment
@@ -38,7 +38,7 @@ type walk struct {
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-// newWalk is a payment as it is recorded.
+// newWalk returns a payment that was just recorded.
 func newWalk(r *rand.Rand) *walk {
 	w := &walk{Rand: r, now: time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)}
 	p := payment.Payment{
@@ -79,7 +79,7 @@ func newWalk(r *rand.Rand) *walk {
 	return w
 }
 
-// step is something that may happen next. Most of the time it is the work that is due.
+// step applies a random next event. Most of the time it executes the due step.
 func (w *walk) step() {
 	p, now := w.p, w.now
 	switch w.IntN(22) {
@@ -89,16 +89,12 @@ func (w *walk) step() {
 			w.p = payment.Next(p, w.now)
 		}
 	case 2, 3, 4:
-		w.p, _ = payment.ApplyConfirmation(
-			p,
-			payment.Confirmation{
-				CreditID: p.ID,
-				State:    pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"),
-				Code:     pick(w.Rand, "", "E-DOOR"),
-				At:       now,
-			},
-			now,
-		)
+		w.p, _ = payment.ApplyConfirmation(p, payment.Confirmation{
+			CreditID: p.ID,
+			State:    pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"),
+			Code:     pick(w.Rand, "", "E-DOOR"),
+			At:       now,
+		}, now)
 	case 5:
 		w.p = payment.ConfirmationTimedOut(p, now, now)
 	case 6:
@@ -110,16 +106,12 @@ func (w *walk) step() {
 			w.p = payment.ApplyRefundedTotal(p, pick(w.Rand, p.Amount, p.Amount/2, 0), w.IntN(2) == 0, now)
 		}
 	case 8:
-		w.p = payment.ApplyRefundUpdate(
-			p,
-			payment.RefundRecord{
-				Credit: p.ID,
-				Number: p.RefundSeq,
-				Amount: p.RefundAmount,
-				Status: pick(w.Rand, "succeeded", "failed", "pending"),
-			},
-			now,
-		)
+		w.p = payment.ApplyRefundUpdate(p, payment.RefundRecord{
+			Credit: p.ID,
+			Number: p.RefundSeq,
+			Amount: p.RefundAmount,
+			Status: pick(w.Rand, "succeeded", "failed", "pending"),
+		}, now)
 	case 9:
 		if w.IntN(4) == 0 {
 			w.p = payment.ApplyCanceled(p, now)
@@ -139,7 +131,7 @@ func (w *walk) step() {
 	}
 }
 
-// work claims what is due, or settles what was claimed.
+// work claims the due step, or records the outcome of a claimed one.
 func (w *walk) work() {
 	if !w.p.InFlight {
 		if w.p.DueAt.After(w.now) && w.p.Step != payment.NoStep {
@@ -179,8 +171,7 @@ func (w *walk) work() {
 	w.p = payment.ApplyOutcome(w.p, o, w.now)
 }
 
-// known is what has to be so for a text to be said. It does not follow status.go: it is what the
-// text claims.
+// known returns the condition under which each text is true. It follows the texts and not status.go.
 func known() map[string]func(p payment.Payment, now time.Time) bool {
 	machine := func(states ...payment.DeliveryStatus) func(payment.Payment, time.Time) bool {
 		return func(p payment.Payment, _ time.Time) bool { return slices.Contains(states, p.Delivery) }
@@ -325,7 +316,7 @@ func TestStatusClaimsOnlyWhatIsKnown(t *testing.T) {
 			for _, text := range all {
 				said[text.Key] = true
 				if holds, ok := claims[text.Key]; !ok || !holds(p, now) {
-					t.Fatalf("%q is said of a payment of which it is not known:\n%+v", text.Key, p)
+					t.Fatalf("%q is not known of the payment:\n%+v", text.Key, p)
 				}
 				for _, l := range tongues {
 					if words := l.Translate(text); words == "" || strings.ContainsAny(words, "{}") {
@@ -439,17 +430,20 @@ func TestStatus(t *testing.T) {
 			p.Delivery, p.Reason, p.SentAt = payment.Done, payment.ReasonReversed, now
 			p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = now, now, payment.Refunded, 350
 		},
-			"title.ended machine.reversed money.refunded | step.received step.sent step.started step.ended step.refunded"},
+			"title.ended machine.reversed money.refunded | " +
+				"step.received step.sent step.started step.ended step.refunded"},
 		{"door open, hold cancelled", func(p *payment.Payment) {
 			p.Delivery, p.SentAt = payment.Failed, now
 			p.Reason, p.MachineCode, p.Funds = payment.ReasonFailed, "E-DOOR", payment.Canceled
 		},
-			"title.failed failed.failed machine.code money.released next.again | step.held step.sent step.not_started step.released"},
+			"title.failed failed.failed machine.code money.released next.again | " +
+				"step.held step.sent step.not_started step.released"},
 		{"unconfirmed, refund ordered", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.Reason = payment.Failed, now, payment.ReasonUnconfirmed
 			p.Funds, p.RefundAmount, p.RefundTarget = payment.Refunding, 350, 350
 		},
-			"title.doubt failed.unconfirmed money.refunding next.enjoy | step.received step.sent step.doubt step.refunding"},
+			"title.doubt failed.unconfirmed money.refunding next.enjoy | " +
+				"step.received step.sent step.doubt step.refunding"},
 		{"refunded", func(p *payment.Payment) {
 			p.Delivery, p.Reason = payment.Failed, payment.ReasonExpired
 			p.Funds, p.RefundedAmount = payment.Refunded, 350
@@ -518,7 +512,7 @@ func TestStatusShowsTheTimeOfAnEnd(t *testing.T) {
 	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, failed, back}) {
 		t.Errorf("the steps have the times %v; want those of payment, failure and refund", got)
 	}
-	p.DeliveryAt, p.FundsAt = time.Time{}, time.Time{} // it ended before the ledger kept that
+	p.DeliveryAt, p.FundsAt = time.Time{}, time.Time{} // as in ledgers of earlier versions
 	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, {}, {}}) {
 		t.Errorf("the steps have the times %v; want none that is not known", got)
 	}

@@ -96,7 +96,7 @@ func TestReceiptLinksToStripes(t *testing.T) {
 		page := func(o sandbox.PayOptions) string {
 			return f.Get(f.LivePage(f.Order(o)), "Accept", apptest.Browser).Body.String()
 		}
-		// at https://buy.test, which is not Stripe's
+		// the receipt is at https://buy.test, which is not Stripe's
 		if strings.Contains(page(sandbox.PayOptions{NoWebhook: true}), "/receipts/") {
 			f.Errorf("the page leads to a receipt that is not Stripe's")
 		}
