@@ -25,6 +25,7 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/demo"
 	"notepay/internal/ledger"
+	"notepay/internal/setup"
 )
 
 func main() {
@@ -173,15 +174,22 @@ func runChecks(ctx context.Context, c check.Config, stdout io.Writer) error {
 // runSetup needs but the key and the public address. What it finds may go into the file of the
 // settings.
 func runSetup(ctx context.Context, file string, getenv func(string) string, stdin io.Reader, stdout io.Writer) error {
-	s, err := config.Partly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
+	s, err := config.LoadOnly(file, getenv, "STRIPE_SECRET_KEY", "PUBLIC_URL", "STRIPE_API_URL")
 	if err == nil && s.PublicURL == "" {
 		err = errors.New("PUBLIC_URL: required, the https:// address under which customers and Stripe reach notepay")
 	}
 	if err != nil {
 		return usageError{err}
 	}
-	if err := check.Setup(ctx, check.SetupConfig{Stripe: newStripe(s).Client, Livemode: s.Livemode(), PublicURL: s.PublicURL,
-		EnvFile: file, In: stdin, Out: stdout}); err != nil {
+	err = setup.Run(ctx, setup.Config{
+		Stripe:    newStripe(s).Client,
+		Livemode:  s.Livemode(),
+		PublicURL: s.PublicURL,
+		EnvFile:   file,
+		In:        stdin,
+		Out:       stdout,
+	})
+	if err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
 	return nil

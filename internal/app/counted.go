@@ -2,13 +2,11 @@ package app
 
 import (
 	"context"
-	"time"
 
 	"notepay/internal/checkout"
 	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/metrics"
-	"notepay/internal/payment"
 )
 
 // countedLinks counts the links that the fleet makes.
@@ -18,13 +16,8 @@ type countedLinks struct {
 }
 
 // CreateLink implements fleet.Stripe.
-func (c countedLinks) CreateLink(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	returnURL, process, key string,
-) (ledger.Link, error) {
-	link, err := c.Stripe.CreateLink(ctx, d, plan, returnURL, process, key)
+func (c countedLinks) CreateLink(ctx context.Context, l fleet.NewLink) (ledger.Link, error) {
+	link, err := c.Stripe.CreateLink(ctx, l)
 	c.metrics.LinkMade(err)
 	return link, err
 }
@@ -38,13 +31,9 @@ type countedSessions struct {
 // CreateSession implements checkout.Stripe.
 func (c countedSessions) CreateSession(
 	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	publicURL string,
-	ends time.Time,
-	key string,
-) (ledger.Session, string, error) {
-	session, url, err := c.Stripe.CreateSession(ctx, d, plan, publicURL, ends, key)
+	s checkout.NewSession,
+) (session ledger.Session, url string, err error) {
+	session, url, err = c.Stripe.CreateSession(ctx, s)
 	c.metrics.SessionMade(err)
 	return session, url, err
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"notepay/internal/dsn"
 	"notepay/internal/fixture"
 	"notepay/internal/ledger"
 	"notepay/internal/sandbox"
@@ -244,7 +245,7 @@ func Has(part string) func(string) bool {
 // checkLedger holds the ledger against the vendors, after the service has stopped: whatever the
 // test did, this is true.
 func (w *World) checkLedger() {
-	if ledger.IsPostgres(w.Env["DATABASE_URL"]) {
+	if dsn.IsPostgres(w.Env["DATABASE_URL"]) {
 		return
 	}
 	ctx := context.Background()

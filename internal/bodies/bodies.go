@@ -1,11 +1,9 @@
-// Package bodies reads the bodies of requests whose sender is not known yet, within one budget of
-// memory for all of them.
+// Package bodies reads request bodies of unknown senders within one memory budget.
 //
-// It promises that memory is taken only as bytes arrive, that all unfinished bodies together take
-// no more than the budget, that no sender keeps its share for longer than a time limit, and that a
-// small body that arrives at once gets through however many others are left unfinished: where the
-// budget is used up, the unfinished body that has cost most is given up for it. It cannot keep a
-// sender from opening connections.
+// Memory is taken only as bytes arrive, and all unfinished bodies together stay within the budget.
+// No sender keeps its share longer than a timeout. A small body that arrives at once is always
+// read: when the budget is used up, the most expensive unfinished body is evicted. The package
+// cannot stop a sender from opening connections.
 package bodies
 
 import (
@@ -18,36 +16,36 @@ import (
 )
 
 var (
-	// ErrTooLarge is returned for a body above the limit of one.
+	// ErrTooLarge is returned for a body above the maximum size of one body.
 	ErrTooLarge = errors.New("the body is too large")
-	// ErrBusy is returned for a body that was given up for others.
+	// ErrBusy is returned for a body that was evicted in favor of others.
 	ErrBusy = errors.New("too many unfinished bodies")
-	// ErrSlow is returned for a body that did not arrive in time.
+	// ErrSlow is returned for a body that did not arrive within the timeout.
 	ErrSlow = errors.New("the body took too long to arrive")
 )
 
 const (
-	// chunk is how many bytes are taken at a time; most events fit into one.
-	chunk = 16 << 10
+	// chunkSize is the unit of memory, in bytes. Most events fit into one chunk.
+	chunkSize = 16 << 10
 	// maxChunks is the budget: 8 MiB.
 	maxChunks = 512
-	// keptChunks is how much of it is kept for the next body.
-	keptChunks = 32
-	// timeout is how long a body may take to arrive. Stripe sends its own at once.
+	// maxSpareChunks is how many free chunks are kept for later bodies.
+	maxSpareChunks = 32
+	// timeout is how long a body may take to arrive. Stripe sends a body at once.
 	timeout = 10 * time.Second
 )
 
 // Budget is the memory for all bodies that are being read. It is safe for concurrent use.
 type Budget struct {
-	max int // bytes of one body
+	max int // maximum size of one body, in bytes
 
 	mu      sync.Mutex
-	open    map[*body]bool // unfinished, and not given up
+	open    map[*body]bool // unfinished bodies that are not evicted
 	taken   int            // chunks
-	spare   [][]byte       // chunks that were given back
-	waiting int            // readers that need a chunk
-	coming  int            // chunks of bodies that were given up, which their readers are about to give back
-	change  chan struct{}  // closed when chunks were given back or bodies given up
+	spare   [][]byte       // free chunks for reuse
+	waiting int            // readers that wait for a chunk
+	coming  int            // chunks of evicted bodies, which their readers are about to return
+	change  chan struct{}  // closed when chunks are returned or a body is evicted
 }
 
 // New returns a budget for bodies of up to max bytes each.
@@ -55,42 +53,44 @@ func New(max int) *Budget {
 	return &Budget{max: max, open: map[*body]bool{}, change: make(chan struct{})}
 }
 
-// body is one body that is being read.
+// body is an unfinished body.
 type body struct {
 	began  time.Time
-	end    func()   // makes its reads fail
-	chunks [][]byte // guarded by the budget's mutex, but for their content
-	size   int      // bytes read; its reader's own
+	end    func()   // makes the reads of the body fail
+	chunks [][]byte // the slice is guarded by the budget's mutex, the content is the reader's
+	size   int      // bytes read; used only by the reader
 }
 
-// Read reads the body of a request.
+// Read reads the body of a request. It returns ErrTooLarge, ErrBusy or ErrSlow for a body that it
+// rejects.
 func (b *Budget) Read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > int64(b.max) {
 		return nil, ErrTooLarge
 	}
 	control := http.NewResponseController(w)
 	one := &body{began: time.Now(), end: func() { _ = control.SetReadDeadline(time.Unix(1, 0)) }}
-	_ = control.SetReadDeadline(one.began.Add(timeout)) // not every writer can
+	_ = control.SetReadDeadline(one.began.Add(timeout)) // not every ResponseWriter supports deadlines
 	b.mu.Lock()
 	b.open[one] = true
 	b.mu.Unlock()
 	whole, err := b.read(one, r.Body)
 
-	given := b.close(one)
+	evicted := b.close(one)
 	switch {
 	case err == nil:
-		_ = control.SetReadDeadline(time.Time{}) // or it would end the request while its event is being stored
+		// Otherwise the deadline would end the request while its event is being stored.
+		_ = control.SetReadDeadline(time.Time{})
 		return whole, nil
-	case given:
+	case evicted:
 		err = ErrBusy
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = ErrSlow
 	}
-	one.end() // the server would wait for the rest
+	one.end() // otherwise the server would wait for the rest
 	return nil, err
 }
 
-// read reads until the end of a body and returns it in one piece.
+// read reads a body to its end and returns it in one piece.
 func (b *Budget) read(one *body, from io.Reader) ([]byte, error) {
 	for piece := make([]byte, 4<<10); ; {
 		n, err := from.Read(piece)
@@ -100,7 +100,7 @@ func (b *Budget) read(one *body, from io.Reader) ([]byte, error) {
 		if errors.Is(err, io.EOF) {
 			whole := make([]byte, 0, one.size)
 			for _, c := range one.chunks {
-				whole = append(whole, c[:min(chunk, one.size-len(whole))]...)
+				whole = append(whole, c[:min(chunkSize, one.size-len(whole))]...)
 			}
 			return whole, nil
 		}
@@ -113,24 +113,24 @@ func (b *Budget) read(one *body, from io.Reader) ([]byte, error) {
 	}
 }
 
-// add keeps a piece of a body.
+// add appends a piece to a body.
 func (b *Budget) add(one *body, piece []byte) error {
 	if one.size+len(piece) > b.max {
 		return ErrTooLarge
 	}
 	for len(piece) > 0 {
-		if one.size == len(one.chunks)*chunk && !b.take(one) {
+		if one.size == len(one.chunks)*chunkSize && !b.take(one) {
 			return ErrBusy
 		}
-		n := copy(one.chunks[len(one.chunks)-1][one.size%chunk:], piece)
+		n := copy(one.chunks[len(one.chunks)-1][one.size%chunkSize:], piece)
 		one.size += n
 		piece = piece[n:]
 	}
 	return nil
 }
 
-// take gives a body another chunk, from one that is given up if need be. It returns false if the
-// body itself is the one to be given up.
+// take adds a chunk to a body and evicts another body if necessary. It returns false if the body
+// itself was evicted.
 func (b *Budget) take(one *body) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -143,64 +143,65 @@ func (b *Budget) take(one *body) bool {
 				one.chunks = append(one.chunks, b.spare[last])
 				b.spare = b.spare[:last]
 			} else {
-				one.chunks = append(one.chunks, make([]byte, chunk))
+				one.chunks = append(one.chunks, make([]byte, chunkSize))
 			}
 			return true
 		}
 		for b.coming < b.waiting {
 			costly := b.costliest()
 			if costly == one {
-				b.giveUp(one)
+				b.evict(one)
 				return false
 			}
-			b.giveUp(costly)
+			b.evict(costly)
 		}
 		change := b.change
 		b.mu.Unlock()
-		<-change // soon: the reads of who was given up fail at once
+		<-change // this takes a moment only, because the reads of an evicted body fail at once
 		b.mu.Lock()
 	}
-	return false // given up for another
+	return false // evicted in favor of another
 }
 
-// giveUp ends the reads of a body. Its reader gives its chunks back. The caller holds the mutex.
-func (b *Budget) giveUp(one *body) {
+// evict makes the reads of a body fail. The body's reader returns its chunks. The caller holds the
+// mutex.
+func (b *Budget) evict(one *body) {
 	delete(b.open, one)
 	b.coming += len(one.chunks)
 	one.end()
-	b.tell() // it may be waiting itself
+	b.wake() // the evicted body may be waiting itself
 }
 
-// tell wakes who waits for a chunk. The caller holds the mutex.
-func (b *Budget) tell() {
+// wake wakes all readers that wait for a chunk. The caller holds the mutex.
+func (b *Budget) wake() {
 	close(b.change)
 	b.change = make(chan struct{})
 }
 
-// costliest returns the unfinished body with the most bytes times seconds. An honest one is small
-// and soon over. The caller holds the mutex, and there is one: all chunks belong to bodies that are
-// open or were given up.
-func (b *Budget) costliest() (most *body) {
+// costliest returns the unfinished body with the highest product of bytes and seconds. An honest
+// body is small and soon complete. There is always one, because all chunks belong to unfinished or
+// evicted bodies. The caller holds the mutex.
+func (b *Budget) costliest() (costly *body) {
 	now, highest := time.Now(), -1.0
 	for one := range b.open {
 		if cost := float64(len(one.chunks)) * (now.Sub(one.began) + time.Millisecond).Seconds(); cost > highest {
-			most, highest = one, cost
+			costly, highest = one, cost
 		}
 	}
-	return most
+	return costly
 }
 
-// close ends a body's use of the budget, and reports whether it had been given up.
-func (b *Budget) close(one *body) (given bool) {
+// close removes a body from the budget, and reports whether the body was evicted.
+func (b *Budget) close(one *body) (evicted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if given = !b.open[one]; given {
+	if evicted = !b.open[one]; evicted {
 		b.coming -= len(one.chunks)
 	}
 	delete(b.open, one)
 	b.taken -= len(one.chunks)
-	b.spare = append(b.spare, one.chunks[:min(len(one.chunks), max(0, keptChunks-len(b.spare)))]...)
+	b.spare = append(b.spare, one.chunks[:min(len(one.chunks), max(0, maxSpareChunks-len(b.spare)))]...)
 	one.chunks = nil
-	b.tell()
-	return given
+	b.wake()
+	return evicted
 }

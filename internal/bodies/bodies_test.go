@@ -31,7 +31,7 @@ func newSender(t *testing.T) sender {
 
 func (s sender) SetReadDeadline(at time.Time) error { return s.near.SetReadDeadline(at) }
 
-// reads reads the body, and ends the request as a server would.
+// reads reads the body, and closes the pipe as a server would.
 func (s sender) reads(b *Budget) ([]byte, error) {
 	r := httptest.NewRequest("POST", "/", s.near)
 	text, err := b.Read(s, r)
@@ -39,51 +39,52 @@ func (s sender) reads(b *Budget) ([]byte, error) {
 	return text, err
 }
 
-// hangs sends some bytes, and no more.
+// hangs sends size bytes, and then nothing more.
 func hangs(t *testing.T, b *Budget, size int) (ended <-chan error) {
 	s, result := newSender(t), make(chan error, 1)
 	go func() {
 		_, err := s.reads(b)
 		result <- err
 	}()
-	_, _ = s.far.Write(bytes.Repeat([]byte("x"), size)) // fails for who is given up
+	_, _ = s.far.Write(bytes.Repeat([]byte("x"), size)) // fails for an evicted body
 	return result
 }
 
 func (b *Budget) idle(t *testing.T) {
 	t.Helper()
-	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > keptChunks {
-		t.Errorf(
-			"%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
-			b.taken,
-			b.coming,
-			b.waiting,
-			len(b.open),
-			len(b.spare),
-		)
+	if b.taken != 0 || b.coming != 0 || b.waiting != 0 || len(b.open) != 0 || len(b.spare) > maxSpareChunks {
+		t.Errorf("%d chunks taken, %d coming, %d waiting, %d open, %d spare; want none left",
+			b.taken, b.coming, b.waiting, len(b.open), len(b.spare))
 	}
 }
 
 func TestReadReturnsWhatWasSent(t *testing.T) {
 	t.Parallel()
 	b := New(mebibyte)
-	for _, size := range []int{0, 1, 4 << 10, chunk - 1, chunk, chunk + 1, 3 * chunk, mebibyte - 1, mebibyte} {
+	for _, size := range []int{
+		0, 1, 4 << 10, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, mebibyte - 1, mebibyte,
+	} {
 		want := make([]byte, size)
 		for i := range want {
 			want[i] = byte(i * 7 >> 3)
 		}
-		for name, from := range map[string]io.Reader{"at once": bytes.NewReader(want), "in odd pieces": iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(want)))} {
+		for name, from := range map[string]io.Reader{
+			"at once":       bytes.NewReader(want),
+			"in odd pieces": iotest.DataErrReader(iotest.HalfReader(bytes.NewReader(want))),
+		} {
 			got, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", from))
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("%d bytes %s: got %d, %v", size, name, len(got), err)
 			}
 		}
 	}
+	post := func(body io.Reader) *http.Request { return httptest.NewRequest("POST", "/", body) }
+	whole := strings.NewReader(strings.Repeat("x", mebibyte))
 	for name, r := range map[string]*http.Request{
-		"announced": httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", mebibyte+1))),
-		"in pieces": httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader(strings.Repeat("x", mebibyte)), strings.NewReader("x"))),
+		"announced": post(strings.NewReader(strings.Repeat("x", mebibyte+1))),
+		"in pieces": post(io.MultiReader(whole, strings.NewReader("x"))),
 		"bound elsewhere": func() *http.Request {
-			r := httptest.NewRequest("POST", "/", io.MultiReader(strings.NewReader("xxx")))
+			r := post(io.MultiReader(strings.NewReader("xxx")))
 			r.Body = http.MaxBytesReader(nil, r.Body, 2)
 			return r
 		}(),
@@ -92,18 +93,16 @@ func TestReadReturnsWhatWasSent(t *testing.T) {
 			t.Errorf("too large, %s: %v; want ErrTooLarge", name, err)
 		}
 	}
-	if _, err := b.Read(httptest.NewRecorder(), httptest.NewRequest("POST", "/", iotest.ErrReader(io.ErrUnexpectedEOF))); !errors.Is(
-		err,
-		io.ErrUnexpectedEOF,
-	) {
+	_, err := b.Read(httptest.NewRecorder(), post(iotest.ErrReader(io.ErrUnexpectedEOF)))
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut off: %v; want the cause", err)
 	}
 	b.idle(t)
 }
 
-func TestReadGivesUpWhoHangs(t *testing.T) {
+func TestReadEvictsHangingSenders(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"with much": mebibyte - 1, "with some": 5 * chunk, "with little": 1000} {
+	for name, size := range map[string]int{"with much": mebibyte - 1, "with some": 5 * chunkSize, "with little": 1000} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -125,13 +124,8 @@ func TestReadGivesUpWhoHangs(t *testing.T) {
 					}()
 					began := time.Now()
 					if text, err := s.reads(b); err != nil || len(text) != honest || time.Since(began) > time.Second {
-						t.Errorf(
-							"an honest body of %d bytes: %d after %s, %v",
-							honest,
-							len(text),
-							time.Since(began),
-							err,
-						)
+						t.Errorf("an honest body of %d bytes: %d after %s, %v",
+							honest, len(text), time.Since(began), err)
 					}
 				}
 				time.Sleep(timeout)
@@ -146,7 +140,7 @@ func TestReadGivesUpWhoHangs(t *testing.T) {
 	}
 }
 
-// Who sends a byte now and then does not keep a share for ever.
+// A sender of single bytes does not keep its share beyond the timeout.
 func TestReadOfASlowSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -163,12 +157,12 @@ func TestReadOfASlowSender(t *testing.T) {
 		if _, err := s.reads(b); !errors.Is(err, ErrSlow) || time.Since(began) != timeout {
 			t.Errorf("%v after %s; want ErrSlow after %s", err, time.Since(began), timeout)
 		}
-		time.Sleep(2 * time.Second) // the sender learns of it
+		time.Sleep(2 * time.Second) // until the sender notices
 		b.idle(t)
 	})
 }
 
-// Many at once that all want more than there is: some are given up, and none waits for ever.
+// When many senders together exceed the budget, some are evicted, and none waits forever.
 func TestReadUnderPressure(t *testing.T) {
 	t.Parallel()
 	b := New(mebibyte)

@@ -103,7 +103,7 @@ func (b *Bridge) claimNew(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, 
 	if p.Step != payment.StepPostNote || p.DueAt.After(tx.Now) {
 		return p, nil, nil
 	}
-	if called, err := tx.Called(p.DeviceUID); called || err != nil {
+	if called, err := tx.CallUnderWay(p.DeviceUID); called || err != nil {
 		return p, nil, err
 	}
 	return b.claimPayment(tx, p)

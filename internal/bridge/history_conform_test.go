@@ -69,8 +69,8 @@ func (b *books) dueForStripe(now time.Time, again bool) ([]payment.Payment, erro
 	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueForStripe(again, many) })
 }
 
-func (b *books) dueInTime(now time.Time) ([]payment.Payment, error) {
-	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueInTime(many) })
+func (b *books) dueWaits(now time.Time) ([]payment.Payment, error) {
+	return at(b, now, func(tx *ledger.Tx) ([]payment.Payment, error) { return tx.DueWaits(many) })
 }
 
 func (b *books) silent(asOf time.Time) ([]payment.Payment, error) {
@@ -202,7 +202,7 @@ func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 		"due for Notehub, again": func(s store) ([]payment.Payment, error) { return s.dueForNotehub(now, true) },
 		"due for Stripe":         func(s store) ([]payment.Payment, error) { return s.dueForStripe(now, false) },
 		"due for Stripe, again":  func(s store) ([]payment.Payment, error) { return s.dueForStripe(now, true) },
-		"due in time":            func(s store) ([]payment.Payment, error) { return s.dueInTime(now) },
+		"due in time":            func(s store) ([]payment.Payment, error) { return s.dueWaits(now) },
 		"silent":                 func(s store) ([]payment.Payment, error) { return s.silent(now) },
 	} {
 		one, oneErr := list(a)

@@ -21,7 +21,7 @@ type store interface {
 	occupant(device string) (payment.Payment, error)
 	dueForNotehub(now time.Time, again bool) ([]payment.Payment, error)
 	dueForStripe(now time.Time, again bool) ([]payment.Payment, error)
-	dueInTime(now time.Time) ([]payment.Payment, error)
+	dueWaits(now time.Time) ([]payment.Payment, error)
 	silent(asOf time.Time) ([]payment.Payment, error)
 	// restart is what the ledger does when the next process opens it.
 	restart() error
@@ -175,7 +175,7 @@ func (s *shelf) dueForStripe(now time.Time, again bool) ([]payment.Payment, erro
 	return s.due(now, func(p *payment.Payment) bool { return forStripe(p.Step) && (p.FundsFailures > 0) == again })
 }
 
-func (s *shelf) dueInTime(now time.Time) ([]payment.Payment, error) {
+func (s *shelf) dueWaits(now time.Time) ([]payment.Payment, error) {
 	return s.due(now, func(p *payment.Payment) bool { return p.Step == payment.StepWait && p.Failures == 0 })
 }
 

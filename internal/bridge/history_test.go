@@ -280,7 +280,7 @@ func (h *history) settle(n int) {
 
 // watch does what time alone decides.
 func (h *history) watch() {
-	due, err := h.store.dueInTime(h.now())
+	due, err := h.store.dueWaits(h.now())
 	if err != nil {
 		h.fail("%v", err)
 	}

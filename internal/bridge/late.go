@@ -162,7 +162,7 @@ func (b *Bridge) LateFor(device string) bool { return b.lateness.of(device, time
 
 // trackLateness keeps track of whether what is sold now can be delivered.
 func (b *Bridge) trackLateness(ctx context.Context) {
-	tried, err := b.c.Ledger.TriedInVain(ctx, maxTried)
+	tried, err := b.c.Ledger.QueuedWithFailures(ctx, maxTried)
 	if err != nil && ctx.Err() == nil {
 		b.c.Log.Error("queue not read", "err", err)
 	}
@@ -172,7 +172,7 @@ func (b *Bridge) trackLateness(ctx context.Context) {
 	raised := false
 	for {
 		b.retryShow()
-		oldest, err := b.c.Ledger.OldestWaiting(ctx)
+		oldest, err := b.c.Ledger.OldestUntried(ctx)
 		if err != nil && ctx.Err() == nil {
 			b.c.Log.Error("queue not read", "err", err)
 		}

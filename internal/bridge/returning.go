@@ -55,7 +55,7 @@ func newReturning() *returning {
 
 // mayRead reports whether a session may be read by itself now.
 func (b *Bridge) mayRead(ctx context.Context, id string) (bool, error) {
-	made, err := b.c.Ledger.Made(ctx, id)
+	made, err := b.c.Ledger.HasSession(ctx, id)
 	if err != nil {
 		return false, err
 	}

@@ -95,7 +95,7 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 	var changes []change
 	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		changes = changes[:0]
-		if err := tx.RecordedBy(tx.Now.Add(payment.MaxBackoff)); err != nil {
+		if err := tx.ClampTimes(tx.Now.Add(payment.MaxBackoff)); err != nil {
 			return err
 		}
 		waiting, err := tx.Waiting()

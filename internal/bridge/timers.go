@@ -19,7 +19,7 @@ func (b *Bridge) runTimers(ctx context.Context) {
 		var changes []change
 		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			changes = changes[:0]
-			due, err := tx.DueInTime(maxTimed)
+			due, err := tx.DueWaits(maxTimed)
 			for _, p := range due {
 				c := change{before: p, after: payment.Next(p, tx.Now)}
 				if err := tx.ChangePayment(c.before, c.after); err != nil {

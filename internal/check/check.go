@@ -1,11 +1,10 @@
-// Package check finds out whether the settings will do before a customer does, and sets up at
-// Stripe what is missing there.
+// Package check finds mistakes in the settings and at the vendors before a customer does.
 //
-// Run promises one result for each thing that is known to go wrong, named by the problem, with what
-// it saw and what mends it; that it changes nothing at the vendors or in the ledger, where a bridge
-// may be at work meanwhile; and that no result holds a secret. Setup promises to make nothing
-// twice. What neither knows: whether a machine starts, which only a payment shows, and whether the
-// webhook's secret is the right one, which Stripe tells nobody.
+// It promises one result for each thing that is known to go wrong, with the finding and a remedy.
+// It changes nothing at the vendors or in the ledger, so it can run beside a bridge at work. No
+// result holds a secret. It does not know whether a machine starts, which only a payment shows. It
+// does not know whether the webhook secret is the right one either, because Stripe shows a secret
+// only once.
 package check
 
 import (
@@ -25,70 +24,70 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// State is what a check came to.
+// State is the outcome of a check.
 type State string
 
 // The states of a check. Only Failed keeps machines from being sold or started.
 const (
 	OK      State = "ok"
 	Failed  State = "failed"
-	Warned  State = "warned"  // it works, and will surprise somebody
-	Skipped State = "skipped" // it could not be looked at, or does not apply
+	Warned  State = "warned"  // it works, but not as the operator may expect
+	Skipped State = "skipped" // it could not be checked, or does not apply
 )
 
-// Result is one check.
+// Result is the result of one check.
 type Result struct {
 	Name   string // the subject of the check
 	State  State
-	Detail string // what was seen, on one line
+	Detail string // the finding, on one line
 	Remedy string // how to fix the problem; "" if there is none
 }
 
-// Config is what Run needs. Only Report may be nil.
+// Config configures Run. Only Report may be nil.
 type Config struct {
 	Settings *config.Settings
 	Stripe   *stripe.Client
 	Plan     func(ctx context.Context, priceID string) (payment.Offer, error) // reads a price as the bridge does
 	Notehub  Notehub
-	Clock    *vendortime.Clock // has to see the vendors' answers
-	Public   *http.Client      // asks PUBLIC_URL, and follows no redirect
+	Clock    *vendortime.Clock // must see the vendors' replies
+	Public   *http.Client      // calls PUBLIC_URL, and follows no redirect
 	Disk     func(path string) (network string, err error)
-	Space    func(path string) (ledger.Space, error) // the room on the disk
-	Report   func(Result)                            // told of each result as it is found
+	Space    func(path string) (ledger.Space, error) // the space on the ledger's disk
+	Report   func(Result)                            // called with each result as it is found
 
-	Suspicious []string // lines and names among the settings that are probably mistakes
+	Suspicious []string // lines and names in the settings that are probably mistakes
 }
 
-// Notehub is what the checks ask of Notehub. Each method makes one attempt and returns a
+// Notehub is the part of Notehub that the checks use. Each method makes one attempt and returns an
 // *upstream.Error if it fails.
 type Notehub interface {
-	// SignIn gets a token.
+	// SignIn fetches a token.
 	SignIn(ctx context.Context) error
-	// Read reads a path below the project, with its query, into what into points to.
+	// Read decodes the reply at a path below the project into the value that into points to.
 	Read(ctx context.Context, path, query string, into any) error
 	// Devices lists the devices to sell on.
 	Devices(ctx context.Context) ([]ledger.Device, error)
-	// ProjectVariables, FleetVariables (by fleet) and DeviceVariables read environment variables,
-	// their names in small letters.
+	// ProjectVariables, FleetVariables (by fleet) and DeviceVariables return environment variables
+	// with lower-case names.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 }
 
-// longest bounds a run. Notehub's free plan may make its half a dozen calls wait for a minute.
-const longest = 5 * time.Minute
+// runTimeout bounds a run. On Notehub's free plan its half a dozen calls may take a minute.
+const runTimeout = 5 * time.Minute
 
-// run is one run of the checks. Later ones know what the earlier ones saw.
+// run holds the findings of earlier checks, on which later ones depend.
 type run struct {
 	Config
-	badlyCopied  []string // settings
-	stripeWorks  bool     // the key does
+	damaged      []string // settings that were not copied correctly
+	stripeWorks  bool     // Stripe accepts the key
 	prices       map[string]*price
 	endpoint     *stripe.WebhookEndpoint // ours; nil if it was not found
-	notehubWorks bool                    // we are signed in
-	projectErr   error                   // of reading the project
+	notehubWorks bool                    // Notehub accepts the credentials
+	projectErr   error                   // from reading the project
 	devices      []ledger.Device
-	secure       Result // of the certificate, seen when PUBLIC_URL was asked
+	secure       Result // of the certificate, seen in the call of PUBLIC_URL
 }
 
 func ok(format string, args ...any) Result {
@@ -107,10 +106,9 @@ func warned(remedy, format string, args ...any) Result {
 	return Result{State: Warned, Remedy: remedy, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Run makes all checks, one after the other, and returns what they came to in the same order every
-// time.
+// Run runs all checks, one after the other, and returns their results in a fixed order.
 func Run(ctx context.Context, c Config) []Result {
-	ctx, cancel := context.WithTimeout(ctx, longest)
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	r := &run{Config: c, prices: map[string]*price{}}
 	var results []Result
@@ -119,7 +117,7 @@ func Run(ctx context.Context, c Config) []Result {
 		do   func(context.Context) Result
 	}{
 		{"Setting names", r.unknownSettings},
-		{"Secret format", r.copied},
+		{"Secret format", r.secretFormat},
 		{"Stripe connection", r.stripeKey},
 		{"Stripe key permissions", r.permissions},
 		{"Test and live mode", r.modes},
@@ -130,16 +128,18 @@ func Run(ctx context.Context, c Config) []Result {
 		{"Notehub sign-in", r.signIn},
 		{"Notehub project", r.project},
 		{"Notehub devices", r.listDevices},
-		{"Device connections", r.sessions},
+		{"Device connections", r.connections},
 		{"Notehub variables", r.variables},
-		{"Confirmation route", r.routed},
-		{"Ledger access", r.ledger},
-		{"Ledger disk", r.disk},
-		{"Disk space", r.space},
+		{"Machine confirmations", r.confirmations},
+		{"Confirmation route", r.route},
+		{"Ledger access", r.ledgerAccess},
+		{"Ledger disk", r.ledgerDisk},
+		{"Disk space", r.diskSpace},
 		{"Clock", r.clock},
-		{"Public address", r.public},
+		{"Public address", r.publicAddress},
 		{"Certificate", r.certificate},
-		{"Operator token", r.operator},
+		{"Operator token", r.operatorToken},
+		{"Support contact", r.supportContact},
 	} {
 		found := check.do(ctx)
 		found.Name, found.Detail = check.name, oneLine(found.Detail)
@@ -151,10 +151,10 @@ func Run(ctx context.Context, c Config) []Result {
 	return results
 }
 
-// oneLine is a vendor's words on one line.
+// oneLine replaces line breaks, which a vendor's message may hold.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// status is the HTTP status of a call's reply, 0 if there was none.
+// status returns the HTTP status of a failed call, or 0 if there was no reply.
 func status(err error) int {
 	if e, ok := errors.AsType[*upstream.Error](err); ok {
 		return e.Status
@@ -165,8 +165,8 @@ func status(err error) int {
 	return 0
 }
 
-// words is what a vendor said, or why it could not be asked.
-func words(err error) string {
+// Explain returns the vendor's message in err, or the reason why there was no reply.
+func Explain(err error) string {
 	if e, ok := errors.AsType[*stripe.Error](err); ok && e.Msg != "" {
 		return e.Msg
 	}
@@ -181,11 +181,11 @@ func words(err error) string {
 	return err.Error()
 }
 
-// patiently asks once more where a vendor only asks to slow down. The vendor's pace makes the next
-// attempt wait.
-func patiently(ctx context.Context, ask func() error) error {
+// retryLimited repeats a call while the vendor's rate limit rejects it. The client's limiter makes
+// the next attempt wait.
+func retryLimited(ctx context.Context, call func() error) error {
 	for {
-		if err := ask(); upstream.OutcomeOf(err) != upstream.RateLimited || ctx.Err() != nil {
+		if err := call(); upstream.OutcomeOf(err) != upstream.RateLimited || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -15,24 +15,21 @@ import (
 	"strings"
 	"time"
 
+	"notepay/internal/dsn"
 	"notepay/internal/ledger"
 )
 
-// unknownSettings warns of names that are not settings, which would otherwise have no effect in
-// silence.
+// unknownSettings warns of names that are not settings and would silently have no effect.
 func (r *run) unknownSettings(context.Context) Result {
 	if len(r.Suspicious) > 0 {
-		return warned(
-			"correct the name or remove the line; .env.example lists every setting",
-			"%s",
-			strings.Join(r.Suspicious, "; "),
-		)
+		return warned("correct the name or remove the line; .env.example lists every setting",
+			"%s", strings.Join(r.Suspicious, "; "))
 	}
 	return ok("all setting names are known")
 }
 
-// onThisMachine says whether an address leads nowhere else.
-func onThisMachine(address string) bool {
+// Loopback reports whether a URL leads to this host itself.
+func Loopback(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
 		return false
@@ -41,25 +38,25 @@ func onThisMachine(address string) bool {
 	return u.Hostname() == "localhost" || strings.HasSuffix(u.Hostname(), ".localhost") || ip != nil && ip.IsLoopback()
 }
 
-func (r *run) ledger(ctx context.Context) Result {
+func (r *run) ledgerAccess(ctx context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
 	if err := ledger.CheckWritable(ctx, database); err != nil {
 		return failed(
-			"payments cannot be recorded: "+
-				"check the directory's owner, the free space, or the database user (DATABASE_URL)",
+			"payments cannot be recorded: check the directory's owner, the free space, or the database user "+
+				"(DATABASE_URL)",
 			"%s",
 			err,
 		)
 	}
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return ok("PostgreSQL accepts connections")
 	}
 	return ok("%s can be written", database)
 }
 
-func (r *run) disk(context.Context) Result {
+func (r *run) ledgerDisk(context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
 	switch network, err := r.Disk(database); {
@@ -78,9 +75,9 @@ func (r *run) disk(context.Context) Result {
 	return ok("%s is on a local disk", database)
 }
 
-func (r *run) space(context.Context) Result {
+func (r *run) diskSpace(context.Context) Result {
 	database := string(r.Settings.DatabaseURL)
-	if ledger.IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return skipped("the ledger is in PostgreSQL")
 	}
 	const remedy = "free space on the ledger's disk, or enlarge it"
@@ -99,9 +96,9 @@ func (r *run) space(context.Context) Result {
 	return ok("%s", free)
 }
 
-// maxOffset is how wrong the clock may be before it is worth a word. notepay works by Stripe's
-// time, but people read its times beside the host's, and beyond vendortime.Tolerance it does not
-// sell.
+// maxOffset is the largest offset of the host's clock that passes the check. notepay works by
+// Stripe's time, but operators compare its times with the host's. Beyond vendortime.Tolerance
+// notepay does not sell.
 const maxOffset = 10 * time.Second
 
 func (r *run) clock(context.Context) Result {
@@ -126,8 +123,8 @@ func (r *run) clock(context.Context) Result {
 	)
 }
 
-// public asks our own health page by the way that Stripe and customers come.
-func (r *run) public(ctx context.Context) Result {
+// publicAddress requests notepay's health page through PUBLIC_URL, as Stripe and customers do.
+func (r *run) publicAddress(ctx context.Context) Result {
 	address := r.Settings.PublicURL
 	r.secure = skipped("PUBLIC_URL was not reached")
 	if address == "" {
@@ -196,10 +193,11 @@ func (r *run) public(ctx context.Context) Result {
 	}
 }
 
-// soonOver is how long before its end a certificate is worth a word: those that renew themselves
-// have done so by then.
-const soonOver = 14 * 24 * time.Hour
+// minValidity is how long a certificate must still be valid. One that renews itself has done so
+// earlier.
+const minValidity = 14 * 24 * time.Hour
 
+// validity checks the certificate of the connection to PUBLIC_URL.
 func validity(state *tls.ConnectionState) Result {
 	if state == nil {
 		return skipped("PUBLIC_URL is not https")
@@ -208,7 +206,7 @@ func validity(state *tls.ConnectionState) Result {
 		state.PeerCertificates,
 		func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) },
 	).NotAfter
-	if left := time.Until(end); left < soonOver {
+	if left := time.Until(end); left < minValidity {
 		return warned(
 			"renew the certificate, or check why it does not renew by itself",
 			"expires in %d days",
@@ -220,7 +218,7 @@ func validity(state *tls.ConnectionState) Result {
 
 func (r *run) certificate(context.Context) Result { return r.secure }
 
-func (r *run) operator(context.Context) Result {
+func (r *run) operatorToken(context.Context) Result {
 	if r.Settings.OperatorToken == "" {
 		return warned(
 			"set OPERATOR_TOKEN to at least 16 characters",
@@ -228,4 +226,14 @@ func (r *run) operator(context.Context) Result {
 		)
 	}
 	return ok("OPERATOR_TOKEN is set")
+}
+
+func (r *run) supportContact(context.Context) Result {
+	if r.Settings.SupportContact == "" {
+		return warned(
+			"set SUPPORT_CONTACT to an e-mail address, a telephone number or a web address",
+			"SUPPORT_CONTACT is not set: when something goes wrong, customers do not learn where to ask for help",
+		)
+	}
+	return ok("customers read %s", r.Settings.SupportContact)
 }

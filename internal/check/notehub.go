@@ -15,26 +15,29 @@ import (
 	"notepay/internal/upstream"
 )
 
-// lookedAt is how many devices are asked about singly: each is a call or two, of the seven a minute
-// that the free plan allows.
-const lookedAt = 3
+const (
+	// sampleSize is how many devices are read one by one. Each takes one or two of the seven calls
+	// a minute that the free plan allows.
+	sampleSize = 3
+	// maxOddNamed is how many devices with unreadable records are named.
+	maxOddNamed = 5
+	// maxRoutes is how many routes are read one by one. Notehub's list does not show their URLs.
+	maxRoutes = 5
+)
 
-// maxOddNamed is how many devices are named whose records cannot be read.
-const maxOddNamed = 5
-
-// signIn also reads the project, for a personal access token shows only in use whether it is good.
+// signIn also reads the project, because only a call shows whether a personal access token works.
 func (r *run) signIn(ctx context.Context) Result {
-	if slices.ContainsFunc(r.badlyCopied, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
+	if slices.ContainsFunc(r.damaged, func(name string) bool { return strings.HasPrefix(name, "NOTEHUB_") }) {
 		return skipped("a secret is damaged")
 	}
-	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, or a personal " +
-		"access token"
-	err := patiently(ctx, func() error { return r.Notehub.SignIn(ctx) })
+	const remedy = "make a new OAuth client in the project under Settings, Programmatic API access, " +
+		"or a personal access token"
+	err := retryLimited(ctx, func() error { return r.Notehub.SignIn(ctx) })
 	if err == nil {
 		var project struct{}
-		r.projectErr = patiently(ctx, func() error { return r.Notehub.Read(ctx, "", "", &project) })
+		r.projectErr = retryLimited(ctx, func() error { return r.Notehub.Read(ctx, "", "", &project) })
 		if err = r.projectErr; status(err) != 0 && status(err) != http.StatusUnauthorized {
-			err = nil // that is about the project
+			err = nil // which is the next check
 		}
 	}
 	switch {
@@ -43,19 +46,19 @@ func (r *run) signIn(ctx context.Context) Result {
 		return ok("Notehub accepts the credentials")
 	case status(err) == 0:
 		return failed(
-			"check that this host reaches "+r.Settings.NotehubAPIURL+" "+
-				"(DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
+			"check that this host reaches "+r.Settings.NotehubAPIURL+
+				" (DNS, firewall, NOTEHUB_API_URL, NOTEHUB_AUTH_URL)",
 			"Notehub is not reached: %s",
-			words(err),
+			Explain(err),
 		)
 	case r.Settings.NotehubToken != "":
 		return failed(
 			"make a new personal access token in Notehub under API Access, because tokens expire",
 			"Notehub says: %s",
-			words(err),
+			Explain(err),
 		)
 	default:
-		return failed(remedy, "Notehub says: %s", words(err))
+		return failed(remedy, "Notehub says: %s", Explain(err))
 	}
 }
 
@@ -64,19 +67,19 @@ func (r *run) project(context.Context) Result {
 	case !r.notehubWorks:
 		return skipped("notepay is not signed in")
 	case status(r.projectErr) >= http.StatusInternalServerError:
-		return failed("try again later", "Notehub did not answer: %s", words(r.projectErr))
+		return failed("try again later", "Notehub did not answer: %s", Explain(r.projectErr))
 	case r.projectErr != nil:
 		return failed(
 			"copy NOTEHUB_PROJECT_UID from the project's settings; an OAuth client covers only its own project",
 			"Notehub says of %s: %s",
 			r.Settings.NotehubProjectUID,
-			words(r.projectErr),
+			Explain(r.projectErr),
 		)
 	}
 	return ok("%s", r.Settings.NotehubProjectUID)
 }
 
-// noProject says why what is in the project cannot be looked at; its State is "" if it can.
+// noProject returns why the project cannot be checked. Its State is "" if it can.
 func (r *run) noProject() Result {
 	switch {
 	case !r.notehubWorks:
@@ -95,7 +98,7 @@ func (r *run) listDevices(ctx context.Context) Result {
 	if r.Settings.NotehubFleetUID != "" {
 		where = "fleet " + r.Settings.NotehubFleetUID
 	}
-	err := patiently(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
+	err := retryLimited(ctx, func() (err error) { r.devices, err = r.Notehub.Devices(ctx); return err })
 	off := 0
 	var odd []string
 	for _, d := range r.devices {
@@ -115,7 +118,7 @@ func (r *run) listDevices(ctx context.Context) Result {
 			"check that NOTEHUB_FLEET_UID is a fleet of the project",
 			"the devices of %s could not be listed: %s",
 			where,
-			words(err),
+			Explain(err),
 		)
 	case len(r.devices) == 0 && listed > 0:
 		return failed("correct them in Notehub", "none of the %d devices of %s can take payments: %s", listed, where,
@@ -141,17 +144,17 @@ func (r *run) listDevices(ctx context.Context) Result {
 	return ok("%d in %s, %d of them disabled", len(r.devices), where, off)
 }
 
-// sample are the devices to ask about singly: those that were heard of last, for what is wrong with
-// them hurts soonest.
+// sample returns the enabled devices to check one by one. It takes the most recently active ones,
+// because customers notice their problems first.
 func (r *run) sample() []ledger.Device {
 	devices := slices.DeleteFunc(slices.Clone(r.devices), func(d ledger.Device) bool { return d.Disabled })
 	slices.SortStableFunc(devices, func(a, b ledger.Device) int { return b.LastActivity.Compare(a.LastActivity) })
-	return devices[:min(len(devices), lookedAt)]
+	return devices[:min(len(devices), sampleSize)]
 }
 
-// sessions looks how devices connect: one that does not stay connected fetches a note at its next
-// sync, which may be never.
-func (r *run) sessions(ctx context.Context) Result {
+// connections checks that devices stay connected. A device that does not fetches a note at its next
+// sync, which may never come.
+func (r *run) connections(ctx context.Context) Result {
 	devices := r.sample()
 	if len(devices) == 0 {
 		return skipped("there is no device to check")
@@ -166,19 +169,13 @@ func (r *run) sessions(ctx context.Context) Result {
 		var reply struct {
 			Sessions []struct {
 				Continuous bool `json:"continuous"`
-			} `json:"sessions"` // that the newest comes first is assumed (docs/vendors.md, U22)
+			} `json:"sessions"` // assumed to be the newest first (docs/vendors.md, U22)
 		}
-		err := patiently(ctx, func() error {
-			return r.Notehub.Read(
-				ctx,
-				"/devices/"+url.PathEscape(cmp.Or(d.Spelled, d.UID))+"/sessions",
-				"pageSize=1",
-				&reply,
-			)
-		})
+		path := "/devices/" + url.PathEscape(cmp.Or(d.Spelled, d.UID)) + "/sessions"
+		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "pageSize=1", &reply) })
 		switch {
 		case err != nil:
-			return skipped("the sessions of %s could not be read: %s", name, words(err))
+			return skipped("the sessions of %s could not be read: %s", name, Explain(err))
 		case len(reply.Sessions) == 0:
 			late = append(late, name+" has no session")
 		case !reply.Sessions[0].Continuous:
@@ -190,7 +187,8 @@ func (r *run) sessions(ctx context.Context) Result {
 	of := fmt.Sprintf("checked the %d most recently active of %d devices", len(devices), len(r.devices))
 	if len(late) > 0 {
 		return warned(
-			`use hub.set with "mode":"continuous","sync":true; with "periodic" a machine starts only at its next inbound sync`,
+			`use hub.set with "mode":"continuous","sync":true; `+
+				`with "periodic" a machine starts only at its next inbound sync`,
 			"%s: %s",
 			of,
 			strings.Join(late, "; "),
@@ -199,7 +197,7 @@ func (r *run) sessions(ctx context.Context) Result {
 	return ok("%s: %s stay connected", of, strings.Join(seen, ", "))
 }
 
-// variables looks at what project, fleets and the sampled devices sell.
+// variables checks the environment variables of the project, its fleets and the sampled devices.
 func (r *run) variables(ctx context.Context) Result {
 	if why := r.noProject(); why.State != "" {
 		return why
@@ -209,7 +207,7 @@ func (r *run) variables(ctx context.Context) Result {
 	}
 	levels, err := r.levels(ctx)
 	if err != nil {
-		return skipped("the variables could not be read: %s", words(err))
+		return skipped("the variables could not be read: %s", Explain(err))
 	}
 	named := 0
 	var bad []string
@@ -221,7 +219,7 @@ func (r *run) variables(ctx context.Context) Result {
 			named++
 			switch p := r.price(ctx, id); {
 			case p.err != nil:
-				return skipped("%s could not be read: %s", id, words(p.err))
+				return skipped("%s could not be read: %s", id, Explain(p.err))
 			case p.why != "":
 				bad = append(bad, fmt.Sprintf("%s names %s: %s", level.name, id, p.why))
 			}
@@ -229,8 +227,8 @@ func (r *run) variables(ctx context.Context) Result {
 	}
 	if len(bad) > 0 {
 		return failed(
-			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; until then those prices are "+
-				"not for sale, and CREDIT_LIFETIME applies",
+			"correct stripe_price_id, payment_enabled and credit_lifetime in Notehub; "+
+				"until then those prices are not for sale, and CREDIT_LIFETIME applies",
 			"%s",
 			strings.Join(bad, "; "),
 		)
@@ -238,14 +236,15 @@ func (r *run) variables(ctx context.Context) Result {
 	return ok("%d prices named by the project, its fleets and %d devices are valid", named, len(r.sample()))
 }
 
-// level is a place where variables say what is sold.
+// level is a place in Notehub whose variables say what is sold.
 type level struct {
 	name          string
 	prices, wrong []string
 }
 
+// levels reads the variables of all places that the variables check is about.
 func (r *run) levels(ctx context.Context) (levels []level, err error) {
-	judge := func(name string, variables map[string]string) {
+	parse := func(name string, variables map[string]string) {
 		prices, wrong := fleet.Terms(variables, r.Settings.Terms())
 		levels = append(levels, level{name, prices, wrong})
 	}
@@ -254,16 +253,16 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 			return
 		}
 		var variables map[string]string
-		err = patiently(ctx, func() (err error) { variables, err = read(); return err })
-		judge(name, variables)
+		err = retryLimited(ctx, func() (err error) { variables, err = read(); return err })
+		parse(name, variables)
 	}
 	add("the project", func() (map[string]string, error) { return r.Notehub.ProjectVariables(ctx) })
 	var fleets map[string]map[string]string
 	if err == nil {
-		err = patiently(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
+		err = retryLimited(ctx, func() (err error) { fleets, err = r.Notehub.FleetVariables(ctx); return err })
 	}
 	for _, uid := range slices.Sorted(maps.Keys(fleets)) {
-		judge("fleet "+uid, fleets[uid])
+		parse("fleet "+uid, fleets[uid])
 	}
 	for _, d := range r.sample() {
 		add("device "+d.UID, func() (map[string]string, error) { return r.Notehub.DeviceVariables(ctx, d.UID) })
@@ -271,10 +270,20 @@ func (r *run) levels(ctx context.Context) (levels []level, err error) {
 	return levels, err
 }
 
-// mostRoutes is how many routes are read singly: the list does not say where they lead.
-const mostRoutes = 5
+// confirmations warns if notepay waits for no answer of the machines.
+func (r *run) confirmations(context.Context) Result {
+	if r.Settings.ConfirmWithin == 0 {
+		return warned(
+			"set CONFIRM_WITHIN, such as 2m, if your firmware confirms that it started",
+			"CONFIRM_WITHIN is 0: a credit counts as delivered when the Notecard has fetched its note, "+
+				"whether or not the machine starts",
+		)
+	}
+	return ok("machines have %s to confirm, or the money goes back", r.Settings.ConfirmWithin)
+}
 
-func (r *run) routed(ctx context.Context) Result {
+// route checks that a route leads to notepay if NOTEHUB_ROUTE_TOKEN is set.
+func (r *run) route(ctx context.Context) Result {
 	target := r.Settings.PublicURL + "/webhook/notehub"
 	switch why := r.noProject(); {
 	case r.Settings.ConfirmWithin == 0:
@@ -284,7 +293,7 @@ func (r *run) routed(ctx context.Context) Result {
 	case r.Settings.PublicURL == "":
 		return failed(
 			"set PUBLIC_URL",
-			"NOTEHUB_ROUTE_TOKEN is set but PUBLIC_URL is not, so no route can lead here",
+			"NOTEHUB_ROUTE_TOKEN is set but PUBLIC_URL is not, so no route can lead to notepay",
 		)
 	case why.State != "":
 		return why
@@ -294,12 +303,12 @@ func (r *run) routed(ctx context.Context) Result {
 		Type     string `json:"type"`
 		Disabled bool   `json:"disabled"`
 	}
-	if err := patiently(ctx, func() error { return r.Notehub.Read(ctx, "/routes", "", &routes) }); err != nil {
-		return skipped("the routes could not be read: %s", words(err))
+	if err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, "/routes", "", &routes) }); err != nil {
+		return skipped("the routes could not be read: %s", Explain(err))
 	}
 	read := 0
 	for _, summary := range routes {
-		if summary.Disabled || summary.Type != "http" || read == mostRoutes {
+		if summary.Disabled || summary.Type != "http" || read == maxRoutes {
 			continue
 		}
 		read++
@@ -308,20 +317,18 @@ func (r *run) routed(ctx context.Context) Result {
 				URL string `json:"url"`
 			} `json:"http"`
 		}
-		err := patiently(
-			ctx,
-			func() error { return r.Notehub.Read(ctx, "/routes/"+url.PathEscape(summary.UID), "", &route) },
-		)
+		path := "/routes/" + url.PathEscape(summary.UID)
+		err := retryLimited(ctx, func() error { return r.Notehub.Read(ctx, path, "", &route) })
 		if upstream.OutcomeOf(err) != upstream.OK {
-			return skipped("route %s could not be read: %s", summary.UID, words(err))
+			return skipped("route %s could not be read: %s", summary.UID, Explain(err))
 		}
 		if strings.TrimRight(route.HTTP.URL, "/") == target {
 			return ok("route %s leads to %s; Notehub does not show its header", summary.UID, target)
 		}
 	}
 	return failed(
-		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+" with the header Authorization: "+
-			"Bearer and NOTEHUB_ROUTE_TOKEN",
+		"make a General HTTP/HTTPS route for payment_ack.qo to "+target+
+			" with the header Authorization: Bearer and NOTEHUB_ROUTE_TOKEN",
 		"of %d routes, no enabled one leads to %s (%d were read)",
 		len(routes),
 		target,

@@ -22,8 +22,7 @@ func stripeCommands(t *testing.T) string {
 	return strings.ReplaceAll(string(text), "\\\n", "")
 }
 
-// TestReadmeEndpoint holds the documented command for a webhook endpoint against the check that
-// judges endpoints.
+// TestReadmeEndpoint checks that an endpoint of the documented command passes Endpoint.
 func TestReadmeEndpoint(t *testing.T) {
 	t.Parallel()
 	command := regexp.MustCompile(`(?m)^stripe webhook_endpoints create.*$`).FindString(stripeCommands(t))
@@ -31,14 +30,14 @@ func TestReadmeEndpoint(t *testing.T) {
 	for _, given := range regexp.MustCompile(`enabled_events\[\]=([^"]+)`).FindAllStringSubmatch(command, -1) {
 		e.EnabledEvents = append(e.EnabledEvents, given[1])
 	}
-	if got := endpointProblem(e); got.State != OK {
-		t.Errorf("the endpoint that the command makes: %s", got.Detail)
+	if got := Endpoint(e); got.State != OK {
+		t.Errorf("the endpoint that the command creates: %s", got.Detail)
 	}
 	if extra := without(e.EnabledEvents, stripeapi.EventTypes()); len(extra) > 0 {
 		t.Errorf("the command's endpoint sends events that are not used: %v", extra)
 	}
 	url := regexp.MustCompile(`--url="https://pay\.example\.com([^"]+)"`).FindStringSubmatch(command)
-	if url == nil || !slices.Contains(webhookPaths(), url[1]) {
+	if url == nil || !slices.Contains(WebhookPaths(), url[1]) {
 		t.Errorf("the command's endpoint has address %q", url)
 	}
 	version := regexp.MustCompile(`--api-version=(\S+)`).FindStringSubmatch(command)
@@ -47,7 +46,7 @@ func TestReadmeEndpoint(t *testing.T) {
 	}
 }
 
-// TestReadmeListen: what `stripe listen` forwards while developing is what an endpoint would send.
+// TestReadmeListen checks that `stripe listen` forwards the events that an endpoint would send.
 func TestReadmeListen(t *testing.T) {
 	t.Parallel()
 	events := regexp.MustCompile(`(?m)^stripe listen .*--events (\S+)`).FindStringSubmatch(stripeCommands(t))
@@ -55,16 +54,13 @@ func TestReadmeListen(t *testing.T) {
 		t.Fatal("the README has no stripe listen line")
 	}
 	listed := strings.Split(events[1], ",")
-	if missing, extra := without(stripeapi.EventTypes(), listed), without(listed, stripeapi.EventTypes()); len(
-		missing,
-	)+len(
-		extra,
-	) > 0 {
-		t.Errorf("stripe listen lacks %v and has beyond them %v", missing, extra)
+	missing, extra := without(stripeapi.EventTypes(), listed), without(listed, stripeapi.EventTypes())
+	if len(missing)+len(extra) > 0 {
+		t.Errorf("stripe listen lacks %v and adds %v", missing, extra)
 	}
 }
 
-// without returns those of list that are not in others.
+// without returns the elements of list that are not in others.
 func without(list, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(others, s) })
 }

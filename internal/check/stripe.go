@@ -14,49 +14,49 @@ import (
 	"notepay/internal/config"
 	"notepay/internal/fleet"
 	"notepay/internal/payment"
-	"notepay/internal/stripeapi"
 	"notepay/internal/upstream"
 )
 
 const keysPage = "copy the key from https://dashboard.stripe.com/apikeys"
 
-// copied looks for what creeps in when a secret is copied. Spaces are refused with the other wrong
-// settings already.
-func (r *run) copied(context.Context) Result {
+// secretFormat finds characters that enter a secret when it is copied. The settings were already
+// checked for spaces.
+func (r *run) secretFormat(context.Context) Result {
 	s := r.Settings
 	for name, secret := range map[string]config.Secret{
-		"STRIPE_SECRET_KEY": s.StripeSecretKey, "STRIPE_WEBHOOK_SECRET": s.StripeWebhookSecret, "NOTEHUB_CLIENT_ID": config.Secret(s.NotehubClientID),
-		"NOTEHUB_CLIENT_SECRET": s.NotehubClientSecret, "NOTEHUB_TOKEN": s.NotehubToken,
+		"STRIPE_SECRET_KEY":     s.StripeSecretKey,
+		"STRIPE_WEBHOOK_SECRET": s.StripeWebhookSecret,
+		"NOTEHUB_CLIENT_ID":     config.Secret(s.NotehubClientID),
+		"NOTEHUB_CLIENT_SECRET": s.NotehubClientSecret,
+		"NOTEHUB_TOKEN":         s.NotehubToken,
 	} {
 		strange := strings.ContainsFunc(
 			string(secret),
 			func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"'`<>", c) },
 		)
 		if strange || strings.Contains(string(secret), "...") {
-			r.badlyCopied = append(r.badlyCopied, name)
+			r.damaged = append(r.damaged, name)
 		}
 	}
-	if slices.Sort(r.badlyCopied); len(r.badlyCopied) > 0 {
+	if slices.Sort(r.damaged); len(r.damaged) > 0 {
 		return failed(
 			"copy the value again, complete and without quotation marks",
 			"%s: contains quotation marks, omission dots or invisible characters, which no such secret has",
-			strings.Join(r.badlyCopied, ", "),
+			strings.Join(r.damaged, ", "),
 		)
 	}
 	return ok("no quotation marks, omission dots or invisible characters")
 }
 
-// stripeKey makes one call, of a kind that the bridge makes, too.
+// stripeKey lists one Payment Link, a call that the bridge also makes.
 func (r *run) stripeKey(ctx context.Context) Result {
-	if slices.Contains(r.badlyCopied, "STRIPE_SECRET_KEY") {
+	if slices.Contains(r.damaged, "STRIPE_SECRET_KEY") {
 		return skipped("the key is damaged")
 	}
 	err := first(r.Stripe.V1PaymentLinks.List(ctx, &stripe.PaymentLinkListParams{ListParams: one()}))
 	switch code := status(err); {
-	case err == nil,
-		code == http.StatusForbidden,
-		permissionMissing(err): // the key is known; what it may do is the next check
-		r.stripeWorks = true
+	case err == nil, code == http.StatusForbidden, PermissionMissing(err):
+		r.stripeWorks = true // Stripe knows the key; the next check is about its permissions
 		if r.Settings.Livemode() {
 			return ok("live key: real money moves")
 		}
@@ -65,31 +65,32 @@ func (r *run) stripeKey(ctx context.Context) Result {
 		return failed(
 			keysPage+"; a rolled or expired key does not work again",
 			"Stripe says: %s",
-			words(err),
+			Explain(err),
 		)
 	case code == 0:
 		return failed(
 			"check that this host reaches "+r.Settings.StripeAPIURL+" (DNS, firewall, STRIPE_API_URL)",
 			"Stripe is not reached: %s",
-			words(err),
+			Explain(err),
 		)
 	default:
-		return failed("try again, and check https://status.stripe.com", "Stripe says: %s (status %d)", words(err), code)
+		return failed("try again, and check https://status.stripe.com",
+			"Stripe says: %s (status %d)", Explain(err), code)
 	}
 }
 
-// permissionMissing tells a restricted key that lacks a permission from one that is not known:
-// Stripe answers 401 or 403, and names the permission (docs/vendors.md, Q11).
-func permissionMissing(err error) bool {
+// PermissionMissing reports whether Stripe knows the restricted key but rejected its permissions.
+// Stripe then answers 401 or 403 and names the permission (docs/vendors.md, Q11).
+func PermissionMissing(err error) bool {
 	e, ok := errors.AsType[*stripe.Error](err)
-	return ok &&
-		(e.HTTPStatusCode == http.StatusForbidden || e.HTTPStatusCode == http.StatusUnauthorized && strings.Contains(e.Msg, "permission"))
+	return ok && (e.HTTPStatusCode == http.StatusForbidden ||
+		e.HTTPStatusCode == http.StatusUnauthorized && strings.Contains(e.Msg, "permission"))
 }
 
-// one asks for a list of one object, in one call.
+// one limits a list to one object and one call.
 func one() stripe.ListParams { return stripe.ListParams{Limit: stripe.Int64(1), Single: true} }
 
-// first is the error of the first object of a list; nil if there is none.
+// first returns the error of a list's first object, or nil if the list is empty.
 func first[T any](list stripe.Seq2[T, error]) error {
 	for _, err := range list {
 		return err
@@ -97,9 +98,9 @@ func first[T any](list stripe.Seq2[T, error]) error {
 	return nil
 }
 
-// permissions makes one call of each kind that the bridge makes. Those that would change something
-// name an object that does not exist: that Stripe looks at the permission before the object is
-// assumed (docs/vendors.md, Q21), and if it does not, nothing is changed either.
+// permissions tries one call of each kind that the bridge makes. A call that would change something
+// names an object that does not exist, so it changes nothing. notepay assumes that Stripe checks
+// the permission before it looks for the object (docs/vendors.md, Q21).
 func (r *run) permissions(ctx context.Context) Result {
 	switch {
 	case !r.stripeWorks:
@@ -113,19 +114,24 @@ func (r *run) permissions(ctx context.Context) Result {
 		permission string
 		call       func() error
 	}{
-		{"read Prices", func() error { return first(r.Stripe.V1Prices.List(ctx, &stripe.PriceListParams{ListParams: one()})) }},
+		{"read Prices", func() error {
+			return first(r.Stripe.V1Prices.List(ctx, &stripe.PriceListParams{ListParams: one()}))
+		}},
 		{"read Products", func() error {
 			return first(r.Stripe.V1Products.List(ctx, &stripe.ProductListParams{ListParams: one()}))
 		}},
 		{"read Checkout Sessions", func() error {
 			return first(r.Stripe.V1CheckoutSessions.List(ctx, &stripe.CheckoutSessionListParams{ListParams: one()}))
 		}},
-		{"read Events", func() error { return first(r.Stripe.V1Events.List(ctx, &stripe.EventListParams{ListParams: one()})) }},
+		{"read Events", func() error {
+			return first(r.Stripe.V1Events.List(ctx, &stripe.EventListParams{ListParams: one()}))
+		}},
 		{"read Disputes", func() error {
 			return first(r.Stripe.V1Disputes.List(ctx, &stripe.DisputeListParams{ListParams: one()}))
 		}},
 		{"write Payment Links", func() error {
-			_, err := r.Stripe.V1PaymentLinks.Update(ctx, "plink_"+nothing, &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(false)})
+			off := &stripe.PaymentLinkUpdateParams{Active: stripe.Bool(false)}
+			_, err := r.Stripe.V1PaymentLinks.Update(ctx, "plink_"+nothing, off)
 			return err
 		}},
 		{"write Checkout Sessions", func() error {
@@ -140,15 +146,18 @@ func (r *run) permissions(ctx context.Context) Result {
 			return err
 		}},
 		{"write Charges and Refunds", func() error {
-			_, err := r.Stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{PaymentIntent: stripe.String("pi_" + nothing)})
+			refund := &stripe.RefundCreateParams{PaymentIntent: stripe.String("pi_" + nothing)}
+			_, err := r.Stripe.V1Refunds.Create(ctx, refund)
 			return err
 		}},
 	} {
-		switch err := probe.call(); {
-		case permissionMissing(err):
-			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, words(err)))
-		case err != nil && status(err) != http.StatusNotFound && status(err) != http.StatusBadRequest: // nothing is there, as it should be
-			doubts = append(doubts, fmt.Sprintf("%s (%s)", probe.permission, words(err)))
+		err := probe.call()
+		notFound := status(err) == http.StatusNotFound || status(err) == http.StatusBadRequest
+		switch {
+		case PermissionMissing(err):
+			lacks = append(lacks, fmt.Sprintf("%s (Stripe says: %s)", probe.permission, Explain(err)))
+		case err != nil && !notFound:
+			doubts = append(doubts, fmt.Sprintf("%s (%s)", probe.permission, Explain(err)))
 		}
 	}
 	switch {
@@ -164,33 +173,34 @@ func (r *run) permissions(ctx context.Context) Result {
 	return ok("the restricted key has all permissions that notepay needs")
 }
 
-// price is what became of reading a price, once for all checks.
+// price is the result of reading a price. All checks share one read.
 type price struct {
 	plan      payment.Offer
-	why       string // it cannot be sold; "" if it can
-	otherMode bool   // there is one, in the other of test and live
-	err       error  // it could not be read
+	why       string // why the price cannot be sold; "" if it can
+	otherMode bool   // Stripe has the price in live mode instead of test mode, or the reverse
+	err       error  // why the price could not be read
 }
 
+// price reads a price, or returns what an earlier check read.
 func (r *run) price(ctx context.Context, id string) *price {
 	if p, known := r.prices[id]; known {
 		return p
 	}
 	p := &price{}
-	p.err = patiently(ctx, func() (err error) { p.plan, err = r.Plan(ctx, id); return err })
+	p.err = retryLimited(ctx, func() (err error) { p.plan, err = r.Plan(ctx, id); return err })
 	switch {
 	case p.err == nil:
 		p.why = fleet.BelowMinimum(p.plan.Amount, p.plan.Currency)
 	case upstream.OutcomeOf(p.err) == upstream.Rejected:
-		// Stripe's words for it: "a similar object exists in live mode, but a test mode key was
-		// used to make this request."
-		p.why, p.otherMode, p.err = words(p.err), strings.Contains(words(p.err), "a similar object exists in"), nil
+		// Stripe's message: "a similar object exists in live mode, but a test mode key was used to
+		// make this request."
+		p.why, p.otherMode, p.err = Explain(p.err), strings.Contains(Explain(p.err), "a similar object exists in"), nil
 	}
 	r.prices[id] = p
 	return p
 }
 
-// modes looks for live things beside test things.
+// modes finds objects of live mode used together with objects of test mode.
 func (r *run) modes(ctx context.Context) Result {
 	if !r.stripeWorks {
 		return skipped("the key does not work")
@@ -211,7 +221,7 @@ func (r *run) modes(ctx context.Context) Result {
 		}
 	}
 	if public := r.Settings.PublicURL; r.Settings.Livemode() && public != "" &&
-		(!strings.HasPrefix(public, "https://") || onThisMachine(public)) {
+		(!strings.HasPrefix(public, "https://") || Loopback(public)) {
 		return failed(
 			"set PUBLIC_URL to the https:// address at which customers reach notepay, or use a test key",
 			"the key is a live key, but PUBLIC_URL is %s",
@@ -231,27 +241,19 @@ func (r *run) defaultPrices(ctx context.Context) Result {
 		case status(p.err) == http.StatusForbidden, status(p.err) == http.StatusUnauthorized:
 			return skipped("the key may not read prices")
 		case p.err != nil:
-			bad = append(bad, fmt.Sprintf("%s could not be read: %s", id, words(p.err)))
+			bad = append(bad, fmt.Sprintf("%s could not be read: %s", id, Explain(p.err)))
 		case p.otherMode:
 			return skipped("%s is in the other mode", id)
 		case p.why != "":
 			bad = append(bad, fmt.Sprintf("%s: %s", id, p.why))
 		default:
-			good = append(
-				good,
-				fmt.Sprintf(
-					"%s is %s, %d %s in its smallest unit",
-					id,
-					cmp.Or(p.plan.Name, "nameless"),
-					p.plan.Amount,
-					p.plan.Currency,
-				),
-			)
+			good = append(good, fmt.Sprintf("%s is %s, %d %s in its smallest unit",
+				id, cmp.Or(p.plan.Name, "nameless"), p.plan.Amount, p.plan.Currency))
 		}
 	}
 	if len(bad) > 0 {
 		return failed(
-			"STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup makes one",
+			"STRIPE_PRICE_ID needs active one-time prices with a fixed amount; notepay setup creates one",
 			"%s",
 			strings.Join(bad, "; "),
 		)
@@ -274,14 +276,7 @@ func (r *run) webhookSecret(context.Context) Result {
 	}
 }
 
-// webhookPaths are the paths at which events are taken; the first is what setup registers.
-func webhookPaths() []string {
-	return []string{"/webhook/stripe", "/api/stripe/webhook", "/api/webhook"}
-}
-
-const dashboardWebhooks = "https://dashboard.stripe.com/webhooks"
-
-// webhook looks for an endpoint of ours that gets everything. Of several, one that does is enough.
+// webhook requires one endpoint of ours that receives every event.
 func (r *run) webhook(ctx context.Context) Result {
 	switch {
 	case r.Settings.StripeWebhookSecret == config.WebhooksOff:
@@ -289,83 +284,37 @@ func (r *run) webhook(ctx context.Context) Result {
 	case !r.stripeWorks:
 		return skipped("the key does not work")
 	case r.Settings.PublicURL == "":
-		return warned("set PUBLIC_URL", "PUBLIC_URL is not set, so the endpoint cannot be identified")
-	case onThisMachine(r.Settings.PublicURL):
+		return skipped("PUBLIC_URL is not set, so the endpoint cannot be identified")
+	case Loopback(r.Settings.PublicURL):
 		return skipped("PUBLIC_URL is this host, which Stripe cannot reach; stripe listen forwards events to it")
 	}
-	endpoints, err := listEndpoints(ctx, r.Stripe, r.Settings.PublicURL)
+	endpoints, err := Endpoints(ctx, r.Stripe, r.Settings.PublicURL)
 	switch {
-	case permissionMissing(err):
+	case PermissionMissing(err):
 		return skipped(
 			"the restricted key may not read webhook endpoints and does not need to (Stripe says: %s)",
-			words(err),
+			Explain(err),
 		)
 	case err != nil:
-		return failed("try again", "the endpoints could not be read: %s", words(err))
+		return failed("try again", "the endpoints could not be read: %s", Explain(err))
 	case len(endpoints) == 0:
 		return failed(
 			"run notepay setup to create it, and put its secret into STRIPE_WEBHOOK_SECRET",
 			"this account has no endpoint for %s in the key's mode",
-			r.Settings.PublicURL+webhookPaths()[0],
+			r.Settings.PublicURL+WebhookPaths()[0],
 		)
 	}
 	var why Result
 	for _, e := range endpoints {
 		r.endpoint = e
-		if why = endpointProblem(e); why.State == OK {
+		if why = Endpoint(e); why.State == OK {
 			break
 		}
 	}
 	return why
 }
 
-// listEndpoints lists the webhook endpoints that lead to one of our paths at a public URL.
-func listEndpoints(
-	ctx context.Context,
-	client *stripe.Client,
-	publicURL string,
-) (ours []*stripe.WebhookEndpoint, err error) {
-	params := &stripe.WebhookEndpointListParams{}
-	params.Limit = stripe.Int64(100)
-	for e, err := range client.V1WebhookEndpoints.List(ctx, params) {
-		if err != nil {
-			return nil, err
-		}
-		if path, found := strings.CutPrefix(e.URL, publicURL); found && slices.Contains(webhookPaths(), path) {
-			ours = append(ours, e)
-		}
-	}
-	return ours, nil
-}
-
-func endpointProblem(e *stripe.WebhookEndpoint) Result {
-	switch missing := missingEvents(e); {
-	case e.Status != "enabled":
-		return failed(
-			"enable it at "+dashboardWebhooks+"; notepay finds missed payments every POLL_INTERVAL",
-			"endpoint %s is %s: Stripe disables endpoints after days of failures",
-			e.ID,
-			e.Status,
-		)
-	case len(missing) > 0:
-		return failed(
-			"add them at "+dashboardWebhooks,
-			"endpoint %s does not send %s",
-			e.ID,
-			strings.Join(missing, ", "),
-		)
-	}
-	return ok("endpoint %s sends all events that notepay uses", e.ID)
-}
-
-// missingEvents are the events that are followed and that an endpoint does not send.
-func missingEvents(e *stripe.WebhookEndpoint) []string {
-	return slices.DeleteFunc(stripeapi.EventTypes(), func(t string) bool {
-		return slices.Contains(e.EnabledEvents, t) || slices.Contains(e.EnabledEvents, "*")
-	})
-}
-
-// webhookVersion warns only: of events the few fields are read that no version has changed.
+// webhookVersion warns at most, because notepay reads only fields that no version has changed.
 func (r *run) webhookVersion(context.Context) Result {
 	switch {
 	case r.endpoint == nil:
@@ -382,7 +331,7 @@ func (r *run) webhookVersion(context.Context) Result {
 	)
 }
 
-// train is the release train of an API version: basil of 2025-08-27.basil.
+// train returns the release train of an API version, such as basil for 2025-08-27.basil.
 func train(version string) string {
 	_, name, _ := strings.Cut(version, ".")
 	return name

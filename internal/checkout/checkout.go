@@ -1,12 +1,12 @@
-// Package checkout makes a Checkout Session for each purchase, where sessions are made instead of
-// links.
+// Package checkout creates a Checkout Session for each purchase if CHECKOUT is session.
 //
-// It promises that a browser has at most one session that it can pay for a machine and plan, that a
-// session is in the ledger, with what is sold through it, before anybody is led to it, that those
-// of a machine which does not sell any more are ended within seconds, and that no more are made
-// than its limits allow, for whoever tries stolen cards makes sessions in numbers. It does not know
-// who pays, nor what Stripe looks like on the wire; a payment that comes of a session is the
-// bridge's.
+// It promises that a browser has at most one payable session for each machine and plan. A session
+// is in the ledger, with the plan that it sells, before a customer is sent to it. When a machine
+// stops selling, its open sessions expire within seconds. Limits bound how many sessions are
+// created, because card testers create them in large numbers.
+//
+// It does not know who pays, nor what Stripe looks like on the wire. The payment of a session
+// belongs to the bridge.
 package checkout
 
 import (
@@ -33,68 +33,62 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Stripe is what is asked of Stripe. Each method makes one attempt and returns a *upstream.Error if
-// it fails.
+// Stripe is the part of Stripe that a Checkout uses. Each method makes one attempt and returns an
+// *upstream.Error if it fails.
 type Stripe interface {
-	// CreateSession makes a session that can be paid until ends, and returns where; the same key
-	// makes the same session.
-	CreateSession(
-		ctx context.Context,
-		device ledger.Device,
-		plan payment.Offer,
-		publicURL string,
-		ends time.Time,
-		key string,
-	) (ledger.Session, string, error)
-	// SessionIsOpen says whether a session can be paid still.
+	// CreateSession creates a session and returns the URL of its payment page. The same
+	// idempotency key creates the same session.
+	CreateSession(ctx context.Context, s NewSession) (session ledger.Session, url string, err error)
+	// SessionIsOpen reports whether a session can still be paid.
 	SessionIsOpen(ctx context.Context, id string) (bool, error)
-	// ExpireSession ends a session; upstream.Refused means that it was not open any more.
+	// ExpireSession expires a session. upstream.Rejected means that it was not open any more.
 	ExpireSession(ctx context.Context, id string) error
 }
 
-// Config is what a Checkout needs. All fields are required.
+// NewSession describes a Checkout Session to create.
+type NewSession struct {
+	Device         ledger.Device
+	Plan           payment.Offer
+	PublicURL      string    // where Stripe sends the customer back to
+	Ends           time.Time // when the session expires
+	IdempotencyKey string
+}
+
+// Config configures a Checkout. All fields are required.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Fleet     *fleet.Fleet
 	Stripe    Stripe
 	Log       *slog.Logger
-	PublicURL string // where Stripe sends the customers back to
-	Livemode  bool   // of our key
+	PublicURL string // where Stripe sends the customer back to
+	Livemode  bool   // of the Stripe key
 }
 
-// Checkout makes sessions and ends them. It is safe for concurrent use.
+// Checkout creates and expires sessions. It is safe for concurrent use.
 type Checkout struct {
-	c      Config
-	key    []byte // signs the names of browsers, as long as the process lives
-	limits limits
-	making singleflight.Group
+	c        Config
+	key      []byte // signs the names of browsers, until the process ends
+	limits   limits
+	creating singleflight.Group
 
 	mu   sync.Mutex
-	open map[string]*session // by id
-	last map[buyer]string    // the id of the session that a browser was given last
-	lost map[buyer]attempt   // what may have made a session that nobody was told of
+	open map[string]*session  // by id
+	last map[buyer]string     // the id of the browser's latest session
+	lost map[buyer]NewSession // requests whose reply was lost, which may have created a session
 }
 
-// attempt is one request for a session. Stripe makes one session of it, however often it comes.
-type attempt struct {
-	key    string
-	device ledger.Device
-	plan   payment.Offer
-	ends   time.Time
-}
-
-// buyer is what has one open session.
+// buyer identifies a purchase. Each has at most one payable session.
 type buyer struct{ browser, device, price string }
 
-// session is one that may be open still.
+// session is a session that may still be open.
 type session struct {
 	ledger.Session
-	buyer  buyer  // zero of an earlier process
-	url    string // "" of an earlier process
-	unused bool   // its browser was given another one
+	buyer    buyer  // zero for a session of an earlier process
+	url      string // "" for a session of an earlier process
+	replaced bool   // its browser has a newer session
 }
 
-// New makes a checkout that knows the sessions which an earlier process left open.
+// New returns a Checkout that knows the sessions which earlier processes left open.
 func New(ctx context.Context, c Config) (*Checkout, error) {
 	k := &Checkout{
 		c:      c,
@@ -102,9 +96,9 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 		limits: newLimits(),
 		open:   map[string]*session{},
 		last:   map[buyer]string{},
-		lost:   map[buyer]attempt{},
+		lost:   map[buyer]NewSession{},
 	}
-	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-wrongBy))
+	left, err := c.Ledger.OpenSessions(ctx, c.Livemode, c.Ledger.Now().Add(-maxClockError))
 	if err != nil {
 		return nil, fmt.Errorf("load open sessions: %w", err)
 	}
@@ -115,21 +109,21 @@ func New(ctx context.Context, c Config) (*Checkout, error) {
 }
 
 const (
-	// wrongBy is by how much the host's clock may be wrong at the start, without a session being
-	// forgotten that is open.
-	wrongBy = 24 * time.Hour
-	// lifetime is how long a session can be paid: Stripe's least, and a minute for clocks that
+	// maxClockError is how far the host's clock may be ahead at the start before New misses open
+	// sessions.
+	maxClockError = 24 * time.Hour
+	// lifetime is how long a session can be paid: Stripe's minimum and a minute for clocks that
 	// differ.
 	lifetime = 31 * time.Minute
-	// leastLeft is how long a session has to be payable still to be given out again.
-	leastLeft = 10 * time.Minute
-	// stripesLeast is how long a session has to be payable when it is made.
-	stripesLeast = 30 * time.Minute
-	// longestCall is how long a customer waits for Stripe.
-	longestCall = 15 * time.Second
+	// minReuse is how long a session must still be payable before a browser is sent to it again.
+	minReuse = 10 * time.Minute
+	// minLifetime is Stripe's minimum for the lifetime of a new session.
+	minLifetime = 30 * time.Minute
+	// callTimeout is how long a customer waits for Stripe.
+	callTimeout = 15 * time.Second
 )
 
-// TooOften is the error of who wants sessions too often. After so long there may be another one.
+// TooOften is returned when a limit is reached. Its value is the wait until the next attempt.
 type TooOften time.Duration
 
 func (e TooOften) Error() string { return fmt.Sprintf("too many sessions, wait %s", time.Duration(e)) }
@@ -155,12 +149,13 @@ func (k *Checkout) sign(name string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// URL is where a browser pays for a plan of a device: at the session that it has open already, or
-// at a new one. browser is its name for as long as it keeps its cookies, and known says whether it
-// was named by us before. What the plan costs is what the fleet knows of the price. It returns
-// ErrNoPlan, a TooOften, or why Stripe or the ledger could not be asked.
-func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *fleet.Device,
-	priceID string) (string, error) {
+// URL returns the page on which a browser pays for a plan of a device. It returns the browser's
+// open session or creates one. browser is the name in its cookie, and named reports whether the
+// name is from NewBrowser. The fleet's offers decide the price. The error is ErrNoPlan, a TooOften,
+// or a failure of Stripe or the ledger.
+func (k *Checkout) URL(
+	ctx context.Context, browser string, named bool, device *fleet.Device, priceID string,
+) (string, error) {
 	at := slices.IndexFunc(device.Offers, func(o fleet.Offer) bool { return o.Plan.PriceID == priceID })
 	if at < 0 {
 		return "", ErrNoPlan
@@ -169,28 +164,28 @@ func (k *Checkout) URL(ctx context.Context, browser string, known bool, device *
 		return "", TooOften(wait)
 	}
 	b := buyer{browser, device.UID, priceID}
-	// A button that is pressed twice leads to one session. It is made even if the first of the two
-	// requests is given up.
-	result, err, _ := k.making.Do(strings.Join([]string{browser, device.UID, priceID}, " "), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestCall)
+	// Two presses of a button lead to one session. The call continues if the first request is
+	// canceled.
+	result, err, _ := k.creating.Do(strings.Join([]string{browser, device.UID, priceID}, " "), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
-		if url := k.reusable(ctx, b); url != "" {
+		if url := k.reusableURL(ctx, b); url != "" {
 			return url, nil
 		}
-		if wait := k.limits.make(device.UID, known, time.Now()); wait > 0 {
+		if wait := k.limits.create(device.UID, named, time.Now()); wait > 0 {
 			return "", TooOften(wait)
 		}
-		return k.make(ctx, b, device.Device, device.Offers[at].Plan)
+		return k.create(ctx, b, device.Device, device.Offers[at].Plan)
 	})
 	return result.(string), err
 }
 
-// reusable is where a buyer's open session is paid, "" if there is none. If Stripe does not say how
-// it stands it is given out: its page will.
-func (k *Checkout) reusable(ctx context.Context, b buyer) string {
+// reusableURL returns the URL of a buyer's open session, or "". If Stripe does not answer it also
+// returns the URL, because the page itself shows whether the session is open.
+func (k *Checkout) reusableURL(ctx context.Context, b buyer) string {
 	k.mu.Lock()
 	s := k.open[k.last[b]]
-	fit := s != nil && s.Ends.Sub(k.c.Ledger.Now()) > leastLeft
+	fit := s != nil && s.Ends.Sub(k.c.Ledger.Now()) > minReuse
 	k.mu.Unlock()
 	if !fit {
 		return ""
@@ -206,53 +201,60 @@ func (k *Checkout) reusable(ctx context.Context, b buyer) string {
 	return s.url
 }
 
-// make makes a session.
-func (k *Checkout) make(ctx context.Context, b buyer, device ledger.Device, plan payment.Offer) (string, error) {
-	a := k.attempt(b, device, plan)
-	s, url, err := k.c.Stripe.CreateSession(ctx, a.device, a.plan, k.c.PublicURL, a.ends, a.key)
-	k.tried(b, a, err)
+// create creates a session, stores it, and returns its URL.
+func (k *Checkout) create(ctx context.Context, b buyer, device ledger.Device, plan payment.Offer) (string, error) {
+	request := k.request(b, device, plan)
+	s, url, err := k.c.Stripe.CreateSession(ctx, request)
+	k.recordOutcome(b, request, err)
 	if upstream.OutcomeOf(err) == upstream.Rejected {
-		k.c.Fleet.RefreshSoon() // the price may not be sold any more
+		k.c.Fleet.RefreshSoon() // the price may have become inactive
 	}
 	if err != nil {
 		return "", fmt.Errorf("create session of %s: %w", device.UID, err)
 	}
-	// If we stop here, nobody was told where to pay, and it ends by itself.
+	// If the process stops here, no customer knows the URL, and the session expires by itself.
 	if err := k.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.AddSession(s) }); err != nil {
-		k.keep(b, a)
+		k.keepLost(b, request)
 		return "", fmt.Errorf("save session %s: %w", s.ID, err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.open[s.ID] = &session{Session: s, buyer: b, url: url}
 	if old := k.open[k.last[b]]; old != nil {
-		old.unused = true
+		old.replaced = true
 	}
 	k.last[b] = s.ID
-	k.c.Log.Debug("session made", "session", s.ID, "device", s.DeviceUID, "price", plan.PriceID)
+	k.c.Log.Debug("session created", "session", s.ID, "device", s.DeviceUID, "price", plan.PriceID)
 	return url, nil
 }
 
-// attempt is the request that a buyer's session is made by: once more the last one, if its reply
-// was lost, for another key could make a second session. After a minute Stripe would not take that
-// one any more, because it would end too soon.
-func (k *Checkout) attempt(b buyer, device ledger.Device, plan payment.Offer) attempt {
+// request returns the request for a buyer's session. It repeats a request whose reply was lost,
+// because another idempotency key could create a second session. After a minute the request is too
+// old: Stripe rejects a session that ends before minLifetime.
+func (k *Checkout) request(b buyer, device ledger.Device, plan payment.Offer) NewSession {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if a, ok := k.lost[b]; ok && a.ends.Sub(k.c.Ledger.Now()) > stripesLeast+time.Second {
-		return a
+	if lost, ok := k.lost[b]; ok && lost.Ends.Sub(k.c.Ledger.Now()) > minLifetime+time.Second {
+		return lost
 	}
-	return attempt{"session:" + rand.Text(), device, plan, k.c.Ledger.Now().Add(lifetime).Truncate(time.Second)}
+	return NewSession{
+		Device:         device,
+		Plan:           plan,
+		PublicURL:      k.c.PublicURL,
+		Ends:           k.c.Ledger.Now().Add(lifetime).Truncate(time.Second),
+		IdempotencyKey: "session:" + rand.Text(),
+	}
 }
 
-// tried notes what a request came to. A 500 is stored under its key (docs/vendors.md), so it would
-// come again and again.
-func (k *Checkout) tried(b buyer, a attempt, err error) {
+// recordOutcome keeps a request whose reply was lost, and forgets one with a final reply. A reply
+// 500 is final, because Stripe stores it under the idempotency key (docs/vendors.md).
+func (k *Checkout) recordOutcome(b buyer, request NewSession, err error) {
 	e, _ := errors.AsType[*upstream.Error](err)
 	switch outcome := upstream.OutcomeOf(err); {
-	case outcome == upstream.RateLimited || outcome == upstream.Retryable || outcome == upstream.Misconfigured: // it says nothing about an earlier try
+	case outcome == upstream.RateLimited, outcome == upstream.Retryable, outcome == upstream.Misconfigured:
+		// Stripe did not handle this request, and an earlier one may have created a session.
 	case outcome == upstream.Unknown && (e == nil || e.Status != http.StatusInternalServerError):
-		k.keep(b, a)
+		k.keepLost(b, request)
 	default:
 		k.mu.Lock()
 		delete(k.lost, b)
@@ -260,16 +262,16 @@ func (k *Checkout) tried(b buyer, a attempt, err error) {
 	}
 }
 
-// keep remembers a request whose session nobody was told of, and forgets those that are of no use
-// any more.
-func (k *Checkout) keep(b buyer, a attempt) {
+// keepLost keeps a request so that the next press repeats it, and forgets those that are too old.
+func (k *Checkout) keepLost(b buyer, request NewSession) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.lost, func(_ buyer, old attempt) bool { return old.ends.Sub(k.c.Ledger.Now()) < stripesLeast })
-	k.lost[b] = a
+	now := k.c.Ledger.Now()
+	maps.DeleteFunc(k.lost, func(_ buyer, old NewSession) bool { return old.Ends.Sub(now) < minLifetime })
+	k.lost[b] = request
 }
 
-// forget lets go of a session that cannot be paid any more.
+// forget removes a session that cannot be paid any more.
 func (k *Checkout) forget(id string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -283,37 +285,37 @@ func (k *Checkout) forget(id string) {
 	}
 }
 
-// Changed is told of the payments that there are. It returns at once.
+// Changed forgets the session of a payment, because it was paid. It returns at once.
 func (k *Checkout) Changed(p payment.Payment) { k.forget(p.SessionID) }
 
-// looking is how often it is looked whether the machines of open sessions still sell.
-const looking = 3 * time.Second
+// checkInterval is the time between checks whether the machines of open sessions still sell.
+const checkInterval = 3 * time.Second
 
-// Run ends the sessions of machines that went out of sale, until the context ends. A call under way
-// may still finish.
+// Run expires the sessions of machines that no longer sell, until ctx ends. A call in flight may
+// finish, until calls ends.
 func (k *Checkout) Run(ctx, calls context.Context) {
-	for upstream.Sleep(ctx, looking) == nil {
-		if !k.c.Ledger.Clock().Known() { // what ended is told by Stripe's time
+	for upstream.Sleep(ctx, checkInterval) == nil {
+		if !k.c.Ledger.Clock().Known() { // the ends of sessions are in Stripe's time
 			continue
 		}
-		for _, s := range k.over(k.c.Ledger.Now()) {
+		for _, s := range k.toExpire(k.c.Ledger.Now()) {
 			if ctx.Err() != nil {
 				return
 			}
-			k.end(calls, s)
+			k.expire(calls, s)
 		}
 	}
 }
 
-// over lists the sessions that nobody is to pay any more, and forgets those that have ended.
-func (k *Checkout) over(now time.Time) (list []*session) {
+// toExpire returns the sessions that must not be paid any more, and forgets those that have ended.
+func (k *Checkout) toExpire(now time.Time) (list []*session) {
 	var ended []string
 	k.mu.Lock()
 	for id, s := range k.open {
 		switch {
 		case !now.Before(s.Ends):
 			ended = append(ended, id)
-		case s.unused || !sells(k.c.Fleet.Availability(s.DeviceUID, now), s.Plan.PriceID):
+		case s.replaced || !sells(k.c.Fleet.Availability(s.DeviceUID, now), s.Plan.PriceID):
 			list = append(list, s)
 		}
 	}
@@ -324,8 +326,8 @@ func (k *Checkout) over(now time.Time) (list []*session) {
 	return list
 }
 
-// sells says whether a payment for a plan would not be given back at once. What is not known yet is
-// not held against it.
+// sells reports whether the bridge would deliver a payment for a plan. A state that is not known
+// yet counts as selling.
 func sells(sale fleet.Availability, priceID string) bool {
 	switch sale.State {
 	case fleet.NotLoaded, fleet.Unread, fleet.NotReady, fleet.NoOffers:
@@ -336,16 +338,17 @@ func sells(sale fleet.Availability, priceID string) bool {
 	return false
 }
 
-func (k *Checkout) end(ctx context.Context, s *session) {
-	ctx, cancel := context.WithTimeout(ctx, longestCall)
+// expire expires a session at Stripe and forgets it. After a failure Run tries again.
+func (k *Checkout) expire(ctx context.Context, s *session) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := k.c.Stripe.ExpireSession(ctx, s.ID)
 	switch upstream.OutcomeOf(err) {
 	case upstream.OK:
-		k.c.Log.Info("session ended", "session", s.ID, "device", s.DeviceUID)
-	case upstream.Rejected: // it was paid, or has ended already
+		k.c.Log.Info("session expired", "session", s.ID, "device", s.DeviceUID)
+	case upstream.Rejected: // it was paid or has ended
 	default:
-		k.c.Log.Warn("session not ended", "session", s.ID, "device", s.DeviceUID, "err", err)
+		k.c.Log.Warn("session not expired", "session", s.ID, "device", s.DeviceUID, "err", err)
 		return
 	}
 	k.forget(s.ID)

@@ -25,7 +25,7 @@ const (
 	expireSession = "POST /v1/checkout/sessions/{id}/expire"
 )
 
-func TestAPurchaseThroughASessionOfItsOwn(t *testing.T) {
+func TestSessionOfAPurchase(t *testing.T) {
 	t.Parallel()
 	for capture, change := range map[string]func(*config.Settings){
 		"immediate": apptest.PerPurchase,
@@ -64,7 +64,9 @@ func TestAPurchaseThroughASessionOfItsOwn(t *testing.T) {
 				}
 				f.Stripe.SetPrice(
 					fixture.Warm,
-					func(p *sandbox.Price) { p.Name, p.Metadata = "Very warm wash", map[string]string{"duration": "1m"} },
+					func(p *sandbox.Price) {
+						p.Name, p.Metadata = "Very warm wash", map[string]string{"duration": "1m"}
+					},
 				)
 				session = f.Complete(session, sandbox.PayOptions{})
 				money := map[string]string{"immediate": "paid", "on_start": "authorized"}[capture]
@@ -94,19 +96,19 @@ func TestAPurchaseThroughASessionOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestABrowserHasOneOpenSession(t *testing.T) {
+func TestURLKeepsOneOpenSessionForABrowser(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, apptest.PerPurchase, func(f *apptest.Front) {
 		f.Run()
 		p := f.Phone()
 		to, form := p.Scans()
 		var twice sync.WaitGroup
-		for range 2 { // a double tap: neither waits for the other
+		for range 2 { // a double tap
 			twice.Go(func() { p.Presses(to, form) })
 		}
 		twice.Wait()
 		first := f.Stripe.Sessions()[0]
-		to, form = p.Scans() // after the way back, and a reload
+		to, form = p.Scans() // the customer goes back and reloads
 		if again := p.Presses(to, form); again.ID != first.ID || len(f.Stripe.Sessions()) != 1 {
 			f.Errorf("%d sessions; want the first one again", len(f.Stripe.Sessions()))
 		}
@@ -117,10 +119,10 @@ func TestABrowserHasOneOpenSession(t *testing.T) {
 		}
 		f.Pass(time.Minute)
 
-		f.Complete(first, sandbox.PayOptions{NoWebhook: true}) // nobody has told us
+		f.Complete(first, sandbox.PayOptions{NoWebhook: true}) // notepay does not know yet
 		second := p.Presses(to, form)
 		if second.ID == first.ID {
-			f.Error("a complete session was given out again")
+			f.Error("a complete session was returned again")
 		}
 		f.Pass(22 * time.Minute)
 		third := p.Presses(to, form)
@@ -145,7 +147,7 @@ func TestABrowserHasOneOpenSession(t *testing.T) {
 	})
 }
 
-func TestTheSessionsOfAMachineThatGoesOutOfSaleEnd(t *testing.T) {
+func TestRunExpiresTheSessionsOfAMachineThatStopsSelling(t *testing.T) {
 	t.Parallel()
 	pause := func(f *apptest.Front) {
 		f.Answers(
@@ -164,13 +166,24 @@ func TestTheSessionsOfAMachineThatGoesOutOfSaleEnd(t *testing.T) {
 		},
 		"in use": func(f *apptest.Front) { f.Fleet.InUse(fixture.Washer, time.Time{}) },
 		"not sold at this price any more": func(f *apptest.Front) {
-			f.Stripe.AddPrice(sandbox.Price{ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
+			f.Stripe.AddPrice(sandbox.Price{
+				ID: "price_cold", Name: "Cold wash", Currency: "eur", Amount: 250, Active: true,
+			})
 			f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Active = false })
 			f.Notehub.SetProjectVariables(map[string]string{"stripe_price_id": "price_cold"})
 			f.Refresh()
 		},
-		"paused while Stripe was down":    func(f *apptest.Front) { f.Stripe.Next(expireSession, sandbox.Outcome{Status: 500}); pause(f) },
-		"paused while nobody was running": func(f *apptest.Front) { pause(f); f.Stop(); f.CloseLedger(); f.Open(); f.Run() },
+		"paused while Stripe was down": func(f *apptest.Front) {
+			f.Stripe.Next(expireSession, sandbox.Outcome{Status: 500})
+			pause(f)
+		},
+		"paused while notepay was not running": func(f *apptest.Front) {
+			pause(f)
+			f.Stop()
+			f.CloseLedger()
+			f.Open()
+			f.Run()
+		},
 	} {
 		t.Run(why, func(t *testing.T) {
 			t.Parallel()
@@ -197,7 +210,7 @@ func TestTheSessionsOfAMachineThatGoesOutOfSaleEnd(t *testing.T) {
 	}
 }
 
-func TestAPaidSessionIsNotEndedWithTheUseOfItsMachine(t *testing.T) {
+func TestRunDoesNotExpireAPaidSession(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, apptest.PerPurchase, func(f *apptest.Front) {
 		f.Stripe.SetPrice(fixture.Warm, func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m"} })
@@ -217,7 +230,7 @@ func TestAPaidSessionIsNotEndedWithTheUseOfItsMachine(t *testing.T) {
 	})
 }
 
-func TestTheButtonPressedTooOften(t *testing.T) {
+func TestURLLimitsPresses(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(
 		t,
@@ -243,8 +256,8 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 			f.Pass(10 * time.Second)
 			p.Presses(to, form)
 
-			// Strangers press without having loaded a page, from the address that is everybody's behind
-			// a proxy.
+			// Strangers press without loading a page, from the address that all clients share
+			// behind a proxy.
 			made := f.Stripe.Count(makeSession)
 			stranger := func(to, form string) *httptest.ResponseRecorder {
 				return (&apptest.Phone{F: f, Address: p.Address}).Do("POST", to, form)
@@ -262,7 +275,7 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 			if w := stranger("/use/dev:2", form); w.Code != http.StatusSeeOther {
 				f.Errorf("another machine: %d; want 303", w.Code)
 			}
-			for i := range 100 { // for all machines, with names of their own making
+			for i := range 100 { // at all machines, with invented names
 				q := &apptest.Phone{
 					F:       f,
 					Address: p.Address,
@@ -286,7 +299,7 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 				}
 			}
 
-			// Who loads a page for each press can use up what there is of one machine, and of no other.
+			// A client that loads a page for each press uses up the sessions of one machine only.
 			made = f.Stripe.Count(makeSession)
 			for range 40 {
 				q := &apptest.Phone{F: f, Address: p.Address}
@@ -302,7 +315,7 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 				f.Errorf("a customer at another machine: %d; want 303", w.Code)
 			}
 
-			// A name of an earlier process is replaced with the next page.
+			// The next page replaces a name of an earlier process.
 			old := &apptest.Phone{
 				F:       f,
 				Address: p.Address,
@@ -315,7 +328,7 @@ func TestTheButtonPressedTooOften(t *testing.T) {
 	)
 }
 
-func TestAButtonOfAnOldPage(t *testing.T) {
+func TestPayButtonOfAnOldPage(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, apptest.PerPurchase, func(f *apptest.Front) {
 		f.Run()
@@ -345,13 +358,17 @@ func TestAButtonOfAnOldPage(t *testing.T) {
 	})
 }
 
-func TestStripeMakesNoSession(t *testing.T) {
+func TestURLWhileStripeFails(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, apptest.PerPurchase, func(f *apptest.Front) {
 		f.Run()
 		p := f.Phone()
 		to, form := p.Scans()
-		for _, o := range []sandbox.Outcome{{Status: 500}, {Status: 429, Header: http.Header{"Retry-After": {"7"}}}, {Delay: time.Hour}} {
+		for _, o := range []sandbox.Outcome{
+			{Status: 500},
+			{Status: 429, Header: http.Header{"Retry-After": {"7"}}},
+			{Delay: time.Hour},
+		} {
 			f.Stripe.Next(makeSession, o)
 			w := p.Do("POST", to, form)
 			f.Answers("the button", w, http.StatusServiceUnavailable, "<h1>The payment page did not open</h1>")
@@ -365,17 +382,15 @@ func TestStripeMakesNoSession(t *testing.T) {
 		}
 		metrics := f.Get("/metrics").Body.String()
 		for outcome, n := range map[string]int{"done": 1, "wait": 1, "unclear": 2, "refused": 0} {
-			if line := fmt.Sprintf("\nnotepay_session_creations_total{outcome=%q} %d\n", outcome, n); !strings.Contains(
-				metrics,
-				line,
-			) {
+			line := fmt.Sprintf("\nnotepay_session_creations_total{outcome=%q} %d\n", outcome, n)
+			if !strings.Contains(metrics, line) {
 				f.Errorf("the metrics lack %s", line)
 			}
 		}
 	})
 }
 
-func TestLinksGiveWayToSessionsAndComeBack(t *testing.T) {
+func TestCheckoutSettingSwitchesLinksAndSessions(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -384,7 +399,7 @@ func TestLinksGiveWayToSessionsAndComeBack(t *testing.T) {
 			f.CloseLedger()
 			f.Settings.Checkout = checkout
 			f.Open()
-			if checkout == "session" { // before anybody was asked
+			if checkout == "session" { // before any vendor is called
 				f.Phone().Scans()
 			}
 			f.Run()
@@ -414,7 +429,7 @@ func TestLinksGiveWayToSessionsAndComeBack(t *testing.T) {
 		)
 		p := f.Phone()
 		p.Presses(p.Scans())
-		restart("session") // what was sold is known at once
+		restart("session") // the plans are known at once
 		restart("link")
 		f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
 		f.Answers(
@@ -427,10 +442,11 @@ func TestLinksGiveWayToSessionsAndComeBack(t *testing.T) {
 	})
 }
 
-func TestWhatStandsOnTheCardsStatement(t *testing.T) {
+func TestStatementSuffix(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
-		"Washer 3": "WASHER 3", "Wäscherei Süd 12": "WASCHEREI", "Locker *<7>\"'": "LOCKER 7", "": "", "12": "", "洗濯機": "", "  a\tb  ": "A B", "Dryer-No.1 left": "DRYER-NO.1",
+		"Washer 3": "WASHER 3", "Wäscherei Süd 12": "WASCHEREI", "Locker *<7>\"'": "LOCKER 7",
+		"": "", "12": "", "洗濯機": "", "  a\tb  ": "A B", "Dryer-No.1 left": "DRYER-NO.1",
 	} {
 		got := stripeapi.StatementSuffix(ledger.Device{Name: name})
 		if (got == nil) != (want == "") || got != nil && *got != want {
@@ -439,7 +455,7 @@ func TestWhatStandsOnTheCardsStatement(t *testing.T) {
 	}
 }
 
-func TestASessionIsMadeWithExactlyTheseParameters(t *testing.T) {
+func TestCreateSessionSendsExactlyTheseParameters(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) {
 		apptest.PerPurchase(s)
@@ -455,19 +471,23 @@ func TestASessionIsMadeWithExactlyTheseParameters(t *testing.T) {
 			f.Fatal(err)
 		}
 		want := url.Values{
-			"mode": {
-				"payment",
-			}, "line_items[0][price]": {fixture.Warm}, "line_items[0][quantity]": {"1"}, "payment_method_types[0]": {"card"},
+			"mode":                    {"payment"},
+			"line_items[0][price]":    {fixture.Warm},
+			"line_items[0][quantity]": {"1"},
+			"payment_method_types[0]": {"card"},
 			"success_url": {
 				"https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}",
-			}, "cancel_url": {"https://pay.example.com/payment/cancel"},
-			"expires_at": {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
-			"payment_intent_data[description]": {
-				"Washer 3: Warm wash",
-			}, "payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
-			"payment_intent_data[capture_method]": {"manual"},
+			},
+			"cancel_url":                       {"https://pay.example.com/payment/cancel"},
+			"expires_at":                       {strconv.FormatInt(now.Add(31*time.Minute).Unix(), 10)},
+			"payment_intent_data[description]": {"Washer 3: Warm wash"},
+			"payment_intent_data[statement_descriptor_suffix]": {"WASHER 3"},
+			"payment_intent_data[capture_method]":              {"manual"},
 		}
-		for name, value := range map[string]string{"app": "notepay", "project": fixture.Project, "device_uid": fixture.Washer, "price_id": fixture.Warm, "capture": "manual"} {
+		for name, value := range map[string]string{
+			"app": "notepay", "project": fixture.Project, "device_uid": fixture.Washer,
+			"price_id": fixture.Warm, "capture": "manual",
+		} {
 			want.Set("metadata["+name+"]", value)
 			want.Set("payment_intent_data[metadata]["+name+"]", value)
 		}

@@ -1,8 +1,8 @@
-// Package config reads the settings from .env and the environment, and checks them together.
+// Package config reads the settings from .env and the environment, and validates them.
 //
-// It promises that what it returns can be used as it is, that a refusal names every wrong setting
-// at once, and that no secret is ever printed. It does not know whether a key works or a price
-// exists: it asks nobody.
+// It promises that the settings it returns are valid together and that an error names every wrong
+// one. No secret is ever printed. It calls no vendor, so it does not know whether a key works or a
+// price exists.
 package config
 
 import (
@@ -24,7 +24,7 @@ import (
 	"notepay/internal/terms"
 )
 
-// Settings are all settings of `notepay serve`. The documentation of each is in .env.example.
+// Settings holds all settings of `notepay serve`. .env.example documents each of them.
 type Settings struct {
 	StripeSecretKey     Secret `env:"STRIPE_SECRET_KEY"`
 	StripePriceID       string `env:"STRIPE_PRICE_ID"`
@@ -37,7 +37,7 @@ type Settings struct {
 	Port                uint16 `env:"PORT"                        envDefault:"3000"`
 	ListenAddr          string `env:"LISTEN_ADDR"`
 	PublicURL           string `env:"PUBLIC_URL"`
-	// a postgres:// URL holds a password
+	// DatabaseURL is a Secret because a postgres:// URL holds a password.
 	DatabaseURL       Secret        `env:"DATABASE_URL"                envDefault:"notepay.db"`
 	OperatorToken     Secret        `env:"OPERATOR_TOKEN"`
 	RefreshInterval   time.Duration `env:"REFRESH_INTERVAL"            envDefault:"15m"`
@@ -51,7 +51,7 @@ type Settings struct {
 	NotehubPerMinute  uint          `env:"NOTEHUB_REQUESTS_PER_MINUTE" envDefault:"0"`
 	StripeAPIURL      string        `env:"STRIPE_API_URL"              envDefault:"https://api.stripe.com"`
 	NotehubAPIURL     string        `env:"NOTEHUB_API_URL"             envDefault:"https://api.notefile.net"`
-	// both documented hosts work (docs/vendors.md, U1)
+	// NotehubAuthURL may be either documented host (docs/vendors.md, U1).
 	NotehubAuthURL string `env:"NOTEHUB_AUTH_URL"            envDefault:"https://notehub.io/oauth2/token"`
 	BrandName      string `env:"BRAND_NAME"`
 	BrandColor     string `env:"BRAND_COLOR"`
@@ -61,34 +61,33 @@ type Settings struct {
 	TZ             string `env:"TZ"`
 }
 
-// longestName is how long what customers read of the operator may be, in characters: it stands on
-// every page.
-const longestName = 80
+// maxNameLength is the maximum length of the texts about the operator on every page, in characters.
+const maxNameLength = 80
 
-// colour is how a browser writes one; the # may be left out, for it begins a comment in many a
-// file.
-var colour = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
+// hexColor matches a color as browsers write it. The # is optional, because it begins a comment in
+// many settings files.
+var hexColor = regexp.MustCompile(`^#?[0-9a-fA-F]{6}$`)
 
 // WebhooksOff is the value of STRIPE_WEBHOOK_SECRET that runs without webhooks.
 const WebhooksOff = "off"
 
-// Livemode says whether the Stripe key moves real money.
+// Livemode reports whether the Stripe key moves real money.
 func (s *Settings) Livemode() bool { return strings.Contains(string(s.StripeSecretKey), "_live_") }
 
-// CaptureOnStart says whether money is held first and taken when the machine confirms.
+// CaptureOnStart reports whether notepay authorizes the amount first and captures it when the
+// machine confirms.
 func (s *Settings) CaptureOnStart() bool { return s.Capture == "on_start" }
 
-// PerPurchase says whether a Checkout Session is made for each purchase, and no Payment Link.
+// PerPurchase reports whether each purchase has its own Checkout Session instead of a Payment Link.
 func (s *Settings) PerPurchase() bool { return s.Checkout == "session" }
 
-// PriceIDs are the default plans.
+// PriceIDs returns the prices of the default plans.
 func (s *Settings) PriceIDs() []string {
 	ids, _ := terms.Prices(s.StripePriceID)
 	return ids
 }
 
-// Terms returns the rules for the lifetimes of credits, which Notehub's variables have to keep,
-// too.
+// Terms returns the rules for the lifetimes of credits. They also apply to Notehub's variables.
 func (s *Settings) Terms() terms.Rules {
 	r := terms.Rules{ConfirmWithin: s.ConfirmWithin}
 	if s.StripeWebhookSecret == WebhooksOff {
@@ -97,8 +96,7 @@ func (s *Settings) Terms() terms.Rules {
 	return r
 }
 
-// WebhookSecrets are the secrets of which one has to have signed an event; none when webhooks are
-// off.
+// WebhookSecrets returns the secrets that may sign an event, or none if webhooks are off.
 func (s *Settings) WebhookSecrets() []string {
 	if s.StripeWebhookSecret == WebhooksOff {
 		return nil
@@ -106,7 +104,7 @@ func (s *Settings) WebhookSecrets() []string {
 	return list(string(s.StripeWebhookSecret))
 }
 
-// Address is where to listen.
+// Address returns the address to listen on.
 func (s *Settings) Address() string {
 	if s.ListenAddr != "" {
 		return s.ListenAddr
@@ -114,6 +112,7 @@ func (s *Settings) Address() string {
 	return fmt.Sprintf(":%d", s.Port)
 }
 
+// list splits a comma-separated value and drops empty items.
 func list(commas string) (items []string) {
 	for item := range strings.SplitSeq(commas, ",") {
 		if item = strings.TrimSpace(item); item != "" {
@@ -123,7 +122,7 @@ func list(commas string) (items []string) {
 	return items
 }
 
-// Names are the settings' names, in the order of the struct.
+// Names returns the names of all settings, in the order of the struct.
 func Names() (names []string) {
 	for f := range reflect.TypeFor[Settings]().Fields() {
 		names = append(names, f.Tag.Get("env"))
@@ -131,40 +130,35 @@ func Names() (names []string) {
 	return names
 }
 
-// Load reads the settings from the file, which may be missing, and from getenv, which wins. Spaces
-// and newlines around a value are not part of it. The error names every setting that is wrong.
+// Load reads the settings from the file, which may be missing, and from getenv, which wins. It
+// trims spaces and newlines around values. The error names every setting that is wrong.
 func Load(file string, getenv func(string) string) (*Settings, error) {
-	values, problems, err := read(file, getenv)
+	s, problems, err := loadAll(file, getenv)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{}
-	problems = append(problems, parse(s, values)...)
-	problems = append(problems, s.check()...)
 	if len(problems) > 0 {
 		return nil, wrongSettings(file, problems)
 	}
 	return s, nil
 }
 
-// Database reads where the ledger is, and checks no other setting.
+// Database returns DATABASE_URL and validates no other setting.
 func Database(file string, getenv func(string) string) (Secret, error) {
-	s, err := Partly(file, getenv, "DATABASE_URL")
+	s, err := LoadOnly(file, getenv, "DATABASE_URL")
 	if err != nil {
 		return "", err
 	}
 	return s.DatabaseURL, nil
 }
 
-// Partly reads the settings as Load does, and refuses only these if they are wrong: for commands
-// that need no others.
-func Partly(file string, getenv func(string) string, names ...string) (*Settings, error) {
-	values, problems, err := read(file, getenv)
+// LoadOnly reads the settings as Load does, but its error is only about the named ones. Commands that
+// need no others use it.
+func LoadOnly(file string, getenv func(string) string, names ...string) (*Settings, error) {
+	s, problems, err := loadAll(file, getenv)
 	if err != nil {
 		return nil, err
 	}
-	s := &Settings{}
-	problems = append(append(problems, parse(s, values)...), s.check()...)
 	problems = slices.DeleteFunc(problems, func(problem string) bool {
 		name, _, _ := strings.Cut(problem, ":")
 		return !slices.Contains(names, name)
@@ -175,8 +169,18 @@ func Partly(file string, getenv func(string) string, names ...string) (*Settings
 	return s, nil
 }
 
-// wrongSettings returns the error that lists problems. It says where settings come from, and that
-// the file is missing if it is.
+// loadAll reads and validates all settings. Each problem begins with the name of its setting.
+func loadAll(file string, getenv func(string) string) (s *Settings, problems []string, err error) {
+	values, problems, err := read(file, getenv)
+	if err != nil {
+		return nil, nil, err
+	}
+	s = &Settings{}
+	problems = append(problems, parse(s, values)...)
+	return s, append(problems, s.validate()...), nil
+}
+
+// wrongSettings returns the error that lists problems and says where settings come from.
 func wrongSettings(file string, problems []string) error {
 	where := filepath.Base(file) + " or the environment"
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -187,7 +191,7 @@ func wrongSettings(file string, problems []string) error {
 	return fmt.Errorf("these settings are missing or wrong (in %s):\n  %s", where, strings.Join(problems, "\n  "))
 }
 
-// read reads the values that are set, and names those that are still in quotes.
+// read returns the values that are set, and the problems in how they are written.
 func read(file string, getenv func(string) string) (values map[string]string, problems []string, err error) {
 	values, err = ReadFile(file)
 	if err != nil {
@@ -196,24 +200,22 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 	for _, name := range Names() {
 		if v := getenv(name); strings.TrimSpace(v) != "" {
 			values[name] = v
-			if !prose(name) && commented.MatchString(v) {
-				problems = append(
-					problems,
-					name+": holds a space and a #; in the environment and in files that Docker or systemd read, "+
-						"what follows is no comment but a part of the value, so put comments on lines of their own",
-				)
+			if !isText(name) && commented.MatchString(v) {
+				problems = append(problems, name+": holds a space and a #; "+
+					"in the environment and in files that Docker or systemd read, "+
+					"what follows is no comment but a part of the value, so put comments on lines of their own")
 			}
 		}
 		if values[name] = strings.TrimSpace(values[name]); values[name] == "" {
-			delete(values, name) // an empty setting is one that is not set
+			delete(values, name) // empty means not set
 		}
-		if wrapped(name, values[name]) {
+		if inQuotes(name, values[name]) {
 			problems = append(
 				problems,
 				name+": holds a quotation mark; write the value without quotes (Docker passes them on)",
 			)
 		}
-		if !prose(name) && placeholder.MatchString(values[name]) {
+		if !isText(name) && placeholder.MatchString(values[name]) {
 			problems = append(
 				problems,
 				name+": is a placeholder; notepay does not replace placeholders, so write the value itself",
@@ -224,8 +226,8 @@ func read(file string, getenv func(string) string) (values map[string]string, pr
 	return values, problems, nil
 }
 
-// parse fills the settings in, and names those that are not of their type. They keep their default
-// for the checks that follow.
+// parse sets the fields of s and returns the values of the wrong type. Their fields keep the
+// default, so that validate can check the others.
 func parse(s *Settings, values map[string]string) (problems []string) {
 	err := env.ParseWithOptions(s, env.Options{Environment: values})
 	var all env.AggregateError
@@ -255,8 +257,8 @@ func parse(s *Settings, values map[string]string) (problems []string) {
 	return problems
 }
 
-// check holds the settings against each other.
-func (s *Settings) check() (problems []string) {
+// validate returns what is wrong with the settings, alone and together.
+func (s *Settings) validate() (problems []string) {
 	wrong := func(bad bool, format string, args ...any) {
 		if bad {
 			problems = append(problems, fmt.Sprintf(format, args...))
@@ -269,7 +271,8 @@ func (s *Settings) check() (problems []string) {
 	)
 	wrong(
 		key != "" && !startsWith(key, "sk_test_", "sk_live_", "rk_test_", "rk_live_"),
-		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ (a publishable key, pk_..., does not work)",
+		"STRIPE_SECRET_KEY: has to begin with sk_test_, sk_live_, rk_test_ or rk_live_ "+
+			"(a publishable key, pk_..., does not work)",
 	)
 	wrong(spaced(key), "STRIPE_SECRET_KEY: holds a space or line break, copy it again")
 
@@ -289,7 +292,8 @@ func (s *Settings) check() (problems []string) {
 
 	wrong(
 		s.StripeWebhookSecret == "",
-		"STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; several with commas; the word off runs without webhooks",
+		"STRIPE_WEBHOOK_SECRET: required, the signing secret (whsec_...) of your webhook endpoint; "+
+			"several with commas; the word off runs without webhooks",
 	)
 	for _, secret := range s.WebhookSecrets() {
 		wrong(
@@ -360,12 +364,12 @@ func (s *Settings) check() (problems []string) {
 		s.Capture == "on_start" && s.ConfirmWithin == 0,
 		"CAPTURE: on_start needs CONFIRM_WITHIN, because the customer is charged when the machine confirms",
 	)
-	wrong(utf8.RuneCountInString(s.BrandName) > longestName, "BRAND_NAME: at most %d characters", longestName)
-	wrong(s.BrandColor != "" && !colour.MatchString(s.BrandColor), "BRAND_COLOR: has to be a color such as #0b6b4f")
+	wrong(utf8.RuneCountInString(s.BrandName) > maxNameLength, "BRAND_NAME: at most %d characters", maxNameLength)
+	wrong(s.BrandColor != "" && !hexColor.MatchString(s.BrandColor), "BRAND_COLOR: has to be a color such as #0b6b4f")
 	wrong(
-		utf8.RuneCountInString(s.SupportContact) > longestName,
+		utf8.RuneCountInString(s.SupportContact) > maxNameLength,
 		"SUPPORT_CONTACT: at most %d characters, an e-mail address, a telephone number or a web address",
-		longestName,
+		maxNameLength,
 	)
 	wrong(
 		!slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel),
@@ -375,13 +379,15 @@ func (s *Settings) check() (problems []string) {
 	return problems
 }
 
+// startsWith reports whether s is longer than one of the prefixes and begins with it.
 func startsWith(s string, prefixes ...string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) && len(s) > len(p) })
 }
 
+// spaced reports whether s holds a space or line break.
 func spaced(s string) bool { return strings.ContainsAny(s, " \t\r\n") }
 
-// checkURL wants an absolute http or https URL, and takes a slash at its end away.
+// checkURL requires an absolute http or https URL, and removes trailing slashes.
 func checkURL(name string, value *string) []string {
 	if *value == "" {
 		return nil

@@ -18,8 +18,9 @@ import (
 
 func good() map[string]string {
 	return map[string]string{
-		"STRIPE_SECRET_KEY": "sk_test_abcdefgh", "STRIPE_PRICE_ID": "price_1", "STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh",
-		"NOTEHUB_TOKEN": "hubtoken-secret", "NOTEHUB_PROJECT_UID": "app:1",
+		"STRIPE_SECRET_KEY": "sk_test_abcdefgh", "STRIPE_PRICE_ID": "price_1",
+		"STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh",
+		"NOTEHUB_TOKEN":         "hubtoken-secret", "NOTEHUB_PROJECT_UID": "app:1",
 	}
 }
 
@@ -28,7 +29,7 @@ func load(t *testing.T, values map[string]string) (*Settings, error) {
 	return Load(filepath.Join(t.TempDir(), ".env"), func(name string) string { return values[name] })
 }
 
-func TestDefaults(t *testing.T) {
+func TestLoadDefaults(t *testing.T) {
 	t.Parallel()
 	s, err := load(t, good())
 	if err != nil {
@@ -41,12 +42,9 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentWinsOverTheFileAndSpacesAreTrimmed(t *testing.T) {
+func TestLoadPrefersTheEnvironmentAndTrimsSpaces(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), ".env")
-	if err := os.WriteFile(file, []byte("STRIPE_SECRET_KEY=sk_live_fromfile\nPORT=1\nNOTEHUB_CLIENT_ID=\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := writeFile(t, "STRIPE_SECRET_KEY=sk_live_fromfile\nPORT=1\nNOTEHUB_CLIENT_ID=\n")
 	values := good()
 	values["STRIPE_SECRET_KEY"] = " \n"
 	values["PORT"] = " 4000\n"
@@ -66,53 +64,65 @@ func TestTheEnvironmentWinsOverTheFileAndSpacesAreTrimmed(t *testing.T) {
 	}
 }
 
-func TestEveryBadSettingIsNamed(t *testing.T) {
+func TestLoadNamesEveryBadSetting(t *testing.T) {
 	t.Parallel()
+	type vars = map[string]string
 	for name, c := range map[string]struct {
-		set  map[string]string
+		set  vars
 		want string
 	}{
-		"no key":                         {map[string]string{"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"},
-		"a publishable key":              {map[string]string{"STRIPE_SECRET_KEY": "pk_test_abc"}, "STRIPE_SECRET_KEY"},
-		"a key with a space inside":      {map[string]string{"STRIPE_SECRET_KEY": "sk_test_ab cd"}, "STRIPE_SECRET_KEY"},
-		"no price":                       {map[string]string{"STRIPE_PRICE_ID": ""}, "STRIPE_PRICE_ID"},
-		"a product for a price":          {map[string]string{"STRIPE_PRICE_ID": "price_1,prod_2"}, "STRIPE_PRICE_ID"},
-		"a colour by its name":           {map[string]string{"BRAND_COLOR": "green"}, "BRAND_COLOR"},
-		"a name that fills the page":     {map[string]string{"BRAND_NAME": strings.Repeat("x", 81)}, "BRAND_NAME"},
-		"a contact that fills the page":  {map[string]string{"SUPPORT_CONTACT": strings.Repeat("x", 81)}, "SUPPORT_CONTACT"},
-		"a price twice":                  {map[string]string{"STRIPE_PRICE_ID": "price_1,price_1"}, "STRIPE_PRICE_ID"},
-		"an empty webhook secret":        {map[string]string{"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"},
-		"a webhook secret of commas":     {map[string]string{"STRIPE_WEBHOOK_SECRET": ",,"}, "STRIPE_WEBHOOK_SECRET"},
-		"a webhook secret of its prefix": {map[string]string{"STRIPE_WEBHOOK_SECRET": "whsec_"}, "STRIPE_WEBHOOK_SECRET"},
-		"one good and one bad secret":    {map[string]string{"STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh,abc"}, "STRIPE_WEBHOOK_SECRET"},
-		"no sign-in":                     {map[string]string{"NOTEHUB_TOKEN": ""}, "NOTEHUB_CLIENT_ID"},
-		"both sign-ins":                  {map[string]string{"NOTEHUB_CLIENT_ID": "a", "NOTEHUB_CLIENT_SECRET": "b"}, "NOTEHUB_TOKEN"},
-		"a client without secret":        {map[string]string{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_ID": "a"}, "NOTEHUB_CLIENT_SECRET"},
-		"a secret without client":        {map[string]string{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_SECRET": "a"}, "NOTEHUB_CLIENT_ID"},
-		"no project":                     {map[string]string{"NOTEHUB_PROJECT_UID": ""}, "NOTEHUB_PROJECT_UID"},
-		"a product for a project":        {map[string]string{"NOTEHUB_PROJECT_UID": "product:x"}, "NOTEHUB_PROJECT_UID"},
-		"a fleet by its name":            {map[string]string{"NOTEHUB_FLEET_UID": "laundry"}, "NOTEHUB_FLEET_UID"},
-		"a port too high":                {map[string]string{"PORT": "70000"}, "PORT"},
-		"an address without port":        {map[string]string{"LISTEN_ADDR": "localhost"}, "LISTEN_ADDR"},
-		"a public URL without scheme":    {map[string]string{"PUBLIC_URL": "pay.example.com"}, "PUBLIC_URL"},
-		"a short operator token":         {map[string]string{"OPERATOR_TOKEN": "short"}, "OPERATOR_TOKEN"},
-		"an interval without unit":       {map[string]string{"REFRESH_INTERVAL": "15"}, "REFRESH_INTERVAL"},
-		"an interval too short":          {map[string]string{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
-		"a negative lifetime":            {map[string]string{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
-		"confirmations without lifetime": {map[string]string{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"}, "CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN"},
-		"a negative confirmation time":   {map[string]string{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
-		"capture without confirmations":  {map[string]string{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
-		"an unknown capture":             {map[string]string{"CAPTURE": "later"}, "CAPTURE"},
-		"sessions without an address":    {map[string]string{"CHECKOUT": "session", "PUBLIC_URL": ""}, "PUBLIC_URL: required"},
-		"an unknown checkout":            {map[string]string{"CHECKOUT": "cart"}, "CHECKOUT"},
-		"a negative offline time":        {map[string]string{"OFFLINE_AFTER": "-1s"}, "OFFLINE_AFTER"},
-		"a poll interval too short":      {map[string]string{"POLL_INTERVAL": "1s"}, "POLL_INTERVAL"},
-		"a rate that is no number":       {map[string]string{"NOTEHUB_REQUESTS_PER_MINUTE": "many"}, "NOTEHUB_REQUESTS_PER_MINUTE"},
-		"a vendor's URL that is a path":  {map[string]string{"STRIPE_API_URL": "/v1"}, "STRIPE_API_URL"},
-		"an unknown log level":           {map[string]string{"LOG_LEVEL": "loud"}, "LOG_LEVEL"},
-		"an unknown log format":          {map[string]string{"LOG_FORMAT": "xml"}, "LOG_FORMAT"},
-		"the API URL with a query":       {map[string]string{"NOTEHUB_API_URL": "https://x.example?a=b"}, "NOTEHUB_API_URL"},
-		"the token URL without host":     {map[string]string{"NOTEHUB_AUTH_URL": "https://"}, "NOTEHUB_AUTH_URL"},
+		"no key":                         {vars{"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"},
+		"a publishable key":              {vars{"STRIPE_SECRET_KEY": "pk_test_abc"}, "STRIPE_SECRET_KEY"},
+		"a key with a space inside":      {vars{"STRIPE_SECRET_KEY": "sk_test_ab cd"}, "STRIPE_SECRET_KEY"},
+		"no price":                       {vars{"STRIPE_PRICE_ID": ""}, "STRIPE_PRICE_ID"},
+		"a product for a price":          {vars{"STRIPE_PRICE_ID": "price_1,prod_2"}, "STRIPE_PRICE_ID"},
+		"a color by its name":            {vars{"BRAND_COLOR": "green"}, "BRAND_COLOR"},
+		"a name that fills the page":     {vars{"BRAND_NAME": strings.Repeat("x", 81)}, "BRAND_NAME"},
+		"a contact that fills the page":  {vars{"SUPPORT_CONTACT": strings.Repeat("x", 81)}, "SUPPORT_CONTACT"},
+		"a price twice":                  {vars{"STRIPE_PRICE_ID": "price_1,price_1"}, "STRIPE_PRICE_ID"},
+		"an empty webhook secret":        {vars{"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"},
+		"a webhook secret of commas":     {vars{"STRIPE_WEBHOOK_SECRET": ",,"}, "STRIPE_WEBHOOK_SECRET"},
+		"a webhook secret of its prefix": {vars{"STRIPE_WEBHOOK_SECRET": "whsec_"}, "STRIPE_WEBHOOK_SECRET"},
+		"one good and one bad secret": {
+			vars{"STRIPE_WEBHOOK_SECRET": "whsec_abcdefgh,abc"}, "STRIPE_WEBHOOK_SECRET",
+		},
+		"no sign-in": {vars{"NOTEHUB_TOKEN": ""}, "NOTEHUB_CLIENT_ID"},
+		"both sign-ins": {
+			vars{"NOTEHUB_CLIENT_ID": "a", "NOTEHUB_CLIENT_SECRET": "b"}, "NOTEHUB_TOKEN",
+		},
+		"a client without secret": {
+			vars{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_ID": "a"}, "NOTEHUB_CLIENT_SECRET",
+		},
+		"a secret without client": {
+			vars{"NOTEHUB_TOKEN": "", "NOTEHUB_CLIENT_SECRET": "a"}, "NOTEHUB_CLIENT_ID",
+		},
+		"no project":                  {vars{"NOTEHUB_PROJECT_UID": ""}, "NOTEHUB_PROJECT_UID"},
+		"a product for a project":     {vars{"NOTEHUB_PROJECT_UID": "product:x"}, "NOTEHUB_PROJECT_UID"},
+		"a fleet by its name":         {vars{"NOTEHUB_FLEET_UID": "laundry"}, "NOTEHUB_FLEET_UID"},
+		"a port too high":             {vars{"PORT": "70000"}, "PORT"},
+		"an address without port":     {vars{"LISTEN_ADDR": "localhost"}, "LISTEN_ADDR"},
+		"a public URL without scheme": {vars{"PUBLIC_URL": "pay.example.com"}, "PUBLIC_URL"},
+		"a short operator token":      {vars{"OPERATOR_TOKEN": "short"}, "OPERATOR_TOKEN"},
+		"an interval without unit":    {vars{"REFRESH_INTERVAL": "15"}, "REFRESH_INTERVAL"},
+		"an interval too short":       {vars{"REFRESH_INTERVAL": "1s"}, "REFRESH_INTERVAL"},
+		"a negative lifetime":         {vars{"CREDIT_LIFETIME": "-1m"}, "CREDIT_LIFETIME"},
+		"confirmations without lifetime": {
+			vars{"CONFIRM_WITHIN": "1m", "CREDIT_LIFETIME": "0"},
+			"CREDIT_LIFETIME: has to be above 0 where CONFIRM_WITHIN",
+		},
+		"a negative confirmation time":  {vars{"CONFIRM_WITHIN": "-1s"}, "CONFIRM_WITHIN"},
+		"capture without confirmations": {vars{"CAPTURE": "on_start"}, "CAPTURE: on_start needs"},
+		"an unknown capture":            {vars{"CAPTURE": "later"}, "CAPTURE"},
+		"sessions without an address":   {vars{"CHECKOUT": "session", "PUBLIC_URL": ""}, "PUBLIC_URL: required"},
+		"an unknown checkout":           {vars{"CHECKOUT": "cart"}, "CHECKOUT"},
+		"a negative offline time":       {vars{"OFFLINE_AFTER": "-1s"}, "OFFLINE_AFTER"},
+		"a poll interval too short":     {vars{"POLL_INTERVAL": "1s"}, "POLL_INTERVAL"},
+		"a rate that is no number":      {vars{"NOTEHUB_REQUESTS_PER_MINUTE": "many"}, "NOTEHUB_REQUESTS_PER_MINUTE"},
+		"a vendor's URL that is a path": {vars{"STRIPE_API_URL": "/v1"}, "STRIPE_API_URL"},
+		"an unknown log level":          {vars{"LOG_LEVEL": "loud"}, "LOG_LEVEL"},
+		"an unknown log format":         {vars{"LOG_FORMAT": "xml"}, "LOG_FORMAT"},
+		"the API URL with a query":      {vars{"NOTEHUB_API_URL": "https://x.example?a=b"}, "NOTEHUB_API_URL"},
+		"the token URL without host":    {vars{"NOTEHUB_AUTH_URL": "https://"}, "NOTEHUB_AUTH_URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,16 +138,20 @@ func TestEveryBadSettingIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllProblemsStandInOneMessageWithoutASecret(t *testing.T) {
+func TestLoadListsAllProblemsWithoutASecret(t *testing.T) {
 	t.Parallel()
 	_, err := load(t, map[string]string{
-		"STRIPE_SECRET_KEY": "key-in-the-wrong-place", "STRIPE_WEBHOOK_SECRET": "hook-in-the-wrong-place", "NOTEHUB_TOKEN": "token with-a-space",
-		"PORT": "x", "OPERATOR_TOKEN": "tiny-secret",
+		"STRIPE_SECRET_KEY": "key-in-the-wrong-place", "STRIPE_WEBHOOK_SECRET": "hook-in-the-wrong-place",
+		"NOTEHUB_TOKEN": "token with-a-space",
+		"PORT":          "x", "OPERATOR_TOKEN": "tiny-secret",
 	})
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"STRIPE_SECRET_KEY", "STRIPE_PRICE_ID", "STRIPE_WEBHOOK_SECRET", "NOTEHUB_TOKEN", "NOTEHUB_PROJECT_UID", "PORT", "OPERATOR_TOKEN"} {
+	for _, want := range []string{
+		"STRIPE_SECRET_KEY", "STRIPE_PRICE_ID", "STRIPE_WEBHOOK_SECRET", "NOTEHUB_TOKEN",
+		"NOTEHUB_PROJECT_UID", "PORT", "OPERATOR_TOKEN",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the message does not name %s:\n%v", want, err)
 		}
@@ -149,7 +163,7 @@ func TestAllProblemsStandInOneMessageWithoutASecret(t *testing.T) {
 	}
 }
 
-func TestABrokenFileIsRefusedWithoutItsText(t *testing.T) {
+func TestLoadRejectsABrokenFileWithoutItsText(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), ".env")
 	if err := os.WriteFile(file, []byte("STRIPE_SECRET_KEY=\"sk_test_secret\nthis is no setting"), 0o600); err != nil {
@@ -161,7 +175,7 @@ func TestABrokenFileIsRefusedWithoutItsText(t *testing.T) {
 	}
 }
 
-func TestASecretIsNeverPrinted(t *testing.T) {
+func TestSecretIsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	s, err := load(t, good())
 	if err != nil {
@@ -181,7 +195,7 @@ func TestASecretIsNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestTheExampleNamesEverySettingWithItsDefault(t *testing.T) {
+func TestExampleNamesEverySettingWithItsDefault(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../.env.example")
 	if err != nil {
@@ -205,7 +219,7 @@ func TestTheExampleNamesEverySettingWithItsDefault(t *testing.T) {
 			t.Errorf(".env.example names %s, which is no setting", name)
 		}
 	}
-	// The defaults as written in the example give the same settings as no setting at all.
+	// The defaults in the example result in the same settings as an empty file.
 	for k, v := range good() {
 		values[k] = v
 	}
@@ -225,7 +239,7 @@ func TestTheExampleNamesEverySettingWithItsDefault(t *testing.T) {
 	}
 }
 
-func TestTheOperatorsColourIsReadWithAndWithoutItsSign(t *testing.T) {
+func TestLoadReadsABrandColorWithAndWithoutItsSign(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{"BRAND_COLOR=#0b6b4f", `BRAND_COLOR="#0b6b4f"`, "BRAND_COLOR=0b6b4f"} {
 		file := filepath.Join(t.TempDir(), ".env")
@@ -235,7 +249,7 @@ func TestTheOperatorsColourIsReadWithAndWithoutItsSign(t *testing.T) {
 		values := good()
 		if s, err := Load(file, func(name string) string { return values[name] }); err != nil ||
 			strings.TrimPrefix(s.BrandColor, "#") != "0b6b4f" {
-			t.Errorf("%s: %+v, %v; want the colour", line, s, err)
+			t.Errorf("%s: %+v, %v; want the color", line, s, err)
 		}
 	}
 }

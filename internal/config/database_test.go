@@ -44,7 +44,7 @@ func TestDatabaseURL(t *testing.T) {
 		"100%.db":                                                      "",
 		":memory:":                                                     "path of a SQLite file",
 		"host=db user=notepay password=hunter2 dbname=notepay":         "postgres://",
-		"password = 'hunter2' HOST = db":                               "", // quotes are refused before
+		"password = 'hunter2' HOST = db":                               "", // the quotes are rejected first
 		"postgres://notepay:hunter2/x@db/notepay":                      "special characters of the password",
 		"postgres://notepay:12/hunter2@db/notepay":                     "special characters of the password",
 		"postgres://notepay:12?hunter2@db/notepay":                     "special characters of the password",
@@ -68,7 +68,8 @@ func TestDatabaseURL(t *testing.T) {
 		case want == "" && (err != nil || backupErr != nil):
 			t.Errorf("%s: %v, %v; want it accepted", database, err, backupErr)
 		case want == "":
-		case err == nil || !strings.Contains(err.Error(), "DATABASE_URL: ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2"):
+		case err == nil || !strings.Contains(err.Error(), "DATABASE_URL: ") ||
+			!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2"):
 			t.Errorf("%s: %v; want it refused with %q, without the password", database, err, want)
 		case backupErr == nil || strings.Contains(backupErr.Error(), "hunter2"):
 			t.Errorf("%s, for a backup: %v; want it refused without the password", database, backupErr)
@@ -92,8 +93,10 @@ func TestSettingsPrintNoPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := []string{log.String(), string(raw)}
-	// fmt asks nobody about %p, and vet refuses it.
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%c", "%U", "%e", "%b", "%o", "%z"} {
+	// Without %p, which fmt does not pass to Format and vet rejects.
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%c", "%U", "%e", "%b", "%o", "%z",
+	} {
 		printed = append(
 			printed,
 			fmt.Sprintf(verb, s.DatabaseURL),

@@ -2,7 +2,9 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -18,8 +20,8 @@ const maxFile = 1 << 20
 // ReadFile reads a settings file, one NAME=value a line. A missing file holds no settings. The
 // error names the line and never quotes its value, which may be a secret.
 //
-// systemd and Docker read the same file, so what they would read differently is refused, and $ has
-// no special meaning.
+// systemd and Docker read the same file. So ReadFile rejects what they would read differently, and
+// $ has no special meaning.
 func ReadFile(file string) (map[string]string, error) {
 	values, _, err := readFile(file)
 	return values, err
@@ -31,7 +33,7 @@ func readFile(file string) (values map[string]string, warnings []string, err err
 	values = map[string]string{}
 	info, err := os.Stat(file)
 	switch {
-	case isMissing(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return values, nil, nil
 	case err == nil && info.IsDir():
 		return nil, nil, fmt.Errorf("%s is a directory; it has to be a file with one NAME=value a line", file)
@@ -149,12 +151,11 @@ const (
 	straightQuotes = "\"'`"
 )
 
-// prose reports whether customers read the value of a setting. What is odd elsewhere may belong to
-// a name.
-func prose(name string) bool { return name == "BRAND_NAME" || name == "SUPPORT_CONTACT" }
+// isText reports whether a setting is a text that customers read. Characters that are mistakes in
+// other settings may belong to it.
+func isText(name string) bool { return name == "BRAND_NAME" || name == "SUPPORT_CONTACT" }
 
-// invisible returns the first character that nobody sees: one that came along when the value was
-// copied.
+// invisible returns the first invisible character, which usually entered when the value was copied.
 func invisible(value string) (r rune, found bool) {
 	at := strings.IndexFunc(value, func(r rune) bool { return !unicode.IsPrint(r) })
 	if at < 0 {
@@ -164,11 +165,11 @@ func invisible(value string) (r rune, found bool) {
 	return r, true
 }
 
-// checkCharacters refuses what nobody meant to write: invisible characters, of which a vendor only
-// says that the key is wrong. Line breaks and the like are no part of a name either.
+// checkCharacters rejects invisible characters, because a vendor would only report a wrong key. In
+// texts it rejects control characters such as line breaks.
 func checkCharacters(name, value string) []string {
 	r, found := invisible(value)
-	if found && prose(name) {
+	if found && isText(name) {
 		found = strings.ContainsFunc(value, unicode.IsControl)
 	}
 	if !found {
@@ -177,21 +178,22 @@ func checkCharacters(name, value string) []string {
 	return []string{fmt.Sprintf("%s: holds an invisible character (%U), copy or type it again", name, r)}
 }
 
-// commented finds what is a comment in .env. Docker and systemd pass it on as a part of the value.
+// commented matches a comment after a value in .env. Docker and systemd make it a part of the
+// value.
 var commented = regexp.MustCompile(`\s#`)
 
-// placeholder is what another program or a person was to replace by the value. As a token it would
-// be one that anybody can guess.
+// placeholder matches a text that should have been replaced by the value. As a token it would be
+// easy to guess.
 var placeholder = regexp.MustCompile(`^(\$\{.*\}|\$\(.*\)|\$[A-Z][A-Z0-9_]*|%[A-Za-z0-9_]+%|\{\{.*\}\}|<.*>)$`)
 
-// wrapped reports whether a value still stands in quotes: Docker's --env-file and most control
-// panels pass them on as part of the value. Only names that customers read may hold a quote at all.
-func wrapped(name, value string) bool {
+// inQuotes reports whether a value is still in quotes. Docker's --env-file and most control panels
+// pass them on as part of the value. Only texts that customers read may hold a quote.
+func inQuotes(name, value string) bool {
 	first, size := utf8.DecodeRuneInString(value)
 	last, _ := utf8.DecodeLastRuneInString(value)
 	quote := func(r rune) bool { return strings.ContainsRune(straightQuotes+curlyQuotes, r) }
 	if len(value) > size && quote(first) && quote(last) {
 		return true
 	}
-	return !prose(name) && strings.ContainsAny(value, straightQuotes+curlyQuotes)
+	return !isText(name) && strings.ContainsAny(value, straightQuotes+curlyQuotes)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// writeFile makes a settings file.
+// writeFile writes a settings file and returns its path.
 func writeFile(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), ".env")
@@ -47,16 +47,20 @@ func TestReadFile(t *testing.T) {
 func TestReadFileNamesTheLine(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
-		"a line without an equals sign":  {"A=1\n# b\nsecret words\nB=2", "line 3: this is not NAME=value"},
-		"a name alone at the end":        {"A=1\nsecret", "line 2: this is not NAME=value"},
-		"a name with a space":            {"MY secret=1", "line 1: this is not NAME=value"},
-		"a quote that is not closed":     {"A=1\nB=\"secret\nC=2", "line 2: B: the quotes are not closed"},
-		"text behind the quotes":         {`A="secret" b`, "line 1: A: the quotes are not closed on this line, or text follows"},
-		"a curly quote":                  {"A=1\nB=\u201csecret\u201d", "line 2: B: begins with a curly quote"},
-		"a backslash in double quotes":   {`A="sec\"ret"`, "line 1: A: a backslash in double quotes"},
-		"a backslash before a dollar":    {`A=sec\$ret`, "line 1: A: write $ without a backslash"},
-		"a byte order mark":              {"\ufeffA=secret", "begins with a byte order mark (BOM)"},
-		"a byte order mark inside":       {"A=1\n\ufeffB=secret", "line 2: this is not NAME=value: it holds an invisible character (U+FEFF)"},
+		"a line without an equals sign": {"A=1\n# b\nsecret words\nB=2", "line 3: this is not NAME=value"},
+		"a name alone at the end":       {"A=1\nsecret", "line 2: this is not NAME=value"},
+		"a name with a space":           {"MY secret=1", "line 1: this is not NAME=value"},
+		"a quote that is not closed":    {"A=1\nB=\"secret\nC=2", "line 2: B: the quotes are not closed"},
+		"text behind the quotes": {
+			`A="secret" b`, "line 1: A: the quotes are not closed on this line, or text follows",
+		},
+		"a curly quote":                {"A=1\nB=\u201csecret\u201d", "line 2: B: begins with a curly quote"},
+		"a backslash in double quotes": {`A="sec\"ret"`, "line 1: A: a backslash in double quotes"},
+		"a backslash before a dollar":  {`A=sec\$ret`, "line 1: A: write $ without a backslash"},
+		"a byte order mark":            {"\ufeffA=secret", "begins with a byte order mark (BOM)"},
+		"a byte order mark inside": {
+			"A=1\n\ufeffB=secret", "line 2: this is not NAME=value: it holds an invisible character (U+FEFF)",
+		},
 		"a backslash at the end":         {"A=secret\\\nB=1", "line 1: A: ends in a backslash"},
 		"UTF-16":                         {"\xff\xfeA\x00=\x00", "saved as UTF-16"},
 		"a zero byte":                    {"A=sec\x00ret", "zero byte"},
@@ -76,7 +80,7 @@ func TestReadFileNamesTheLine(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesQuotesThatArePartOfAValue(t *testing.T) {
+func TestLoadRejectsQuotesThatArePartOfAValue(t *testing.T) {
 	t.Parallel()
 	for name := range good() {
 		values := good()
@@ -140,7 +144,9 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("no warning %q in\n%s", want, got)
 		}
 	}
-	for _, wrong := range []string{"secret", "PATH", "HOME", "DEMO_PORT", "PORT in", "XYZZY in " + file + " is not a setting of notepay;"} {
+	for _, wrong := range []string{
+		"secret", "PATH", "HOME", "DEMO_PORT", "PORT in", "XYZZY in " + file + " is not a setting of notepay;",
+	} {
 		if strings.Contains(got, wrong) {
 			t.Errorf("a warning holds %q:\n%s", wrong, got)
 		}
@@ -153,7 +159,9 @@ func TestWarnings(t *testing.T) {
 func TestZone(t *testing.T) {
 	t.Parallel()
 	july := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-	for given, hour := range map[string]int{"Europe/Berlin": 14, " Europe/Berlin ": 14, ":Europe/Berlin": 14, "UTC": 12, "America/New_York": 8} {
+	for given, hour := range map[string]int{
+		"Europe/Berlin": 14, " Europe/Berlin ": 14, ":Europe/Berlin": 14, "UTC": 12, "America/New_York": 8,
+	} {
 		values := good()
 		values["TZ"] = given
 		s, err := load(t, values)
@@ -165,7 +173,9 @@ func TestZone(t *testing.T) {
 			t.Errorf("TZ=%q: noon UTC is %d o'clock; want %d", given, got, hour)
 		}
 	}
-	for _, given := range []string{"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "/dev/zero", "../etc/passwd", "Berlin"} {
+	for _, given := range []string{
+		"Europe/Berln", "CET-1CEST,M3.5.0,M10.5.0/3", "/no/such/file", "/dev/zero", "../etc/passwd", "Berlin",
+	} {
 		values := good()
 		values["TZ"] = given
 		if _, err := load(t, values); err == nil || !strings.Contains(err.Error(), "TZ: ") {
@@ -179,7 +189,7 @@ func TestPublicURL(t *testing.T) {
 	const live, test = "sk_live_abcdefgh", "sk_test_abcdefgh"
 	for _, c := range []struct{ key, url, want string }{
 		{test, "https://example.com/notepay", "PUBLIC_URL: must not have a path"},
-		{test, "https://example.com//", ""}, // slashes at the end alone are taken off
+		{test, "https://example.com//", ""}, // only trailing slashes are removed
 		{test, "https://user:pass@example.com", "PUBLIC_URL: must not hold a user name"},
 		{test, "https://example.com?", "PUBLIC_URL: has to be a URL"},
 		{test, "https://:3000", "PUBLIC_URL: has to be a URL"},
@@ -212,7 +222,7 @@ func TestPublicURL(t *testing.T) {
 	}
 }
 
-func TestLoadWritesThePublicURLAsBrowsersDo(t *testing.T) {
+func TestLoadRewritesThePublicURLAsBrowsersDo(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"HTTPS://Pay.Example.COM/":     "https://pay.example.com",
@@ -244,7 +254,10 @@ func TestLoadWritesThePublicURLAsBrowsersDo(t *testing.T) {
 func TestLoadSendsNoLiveKeyInTheClear(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"STRIPE_API_URL", "NOTEHUB_API_URL", "NOTEHUB_AUTH_URL"} {
-		for address, refused := range map[string]bool{"http://api.example.com": true, "HTTP://api.example.com": true, "http://127.0.0.1:12111": false, "https://api.example.com": false} {
+		for address, refused := range map[string]bool{
+			"http://api.example.com": true, "HTTP://api.example.com": true, "http://127.0.0.1:12111": false,
+			"https://api.example.com": false,
+		} {
 			values := good()
 			values["STRIPE_SECRET_KEY"], values[name] = "sk_live_abcdefgh", address
 			if _, err := load(t, values); (err != nil) != refused ||
@@ -255,7 +268,7 @@ func TestLoadSendsNoLiveKeyInTheClear(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesInvisibleCharacters(t *testing.T) {
+func TestLoadRejectsInvisibleCharacters(t *testing.T) {
 	t.Parallel()
 	for name := range good() {
 		values := good()
@@ -279,8 +292,8 @@ func TestLoadRefusesInvisibleCharacters(t *testing.T) {
 	}
 }
 
-// Docker and systemd have no comments behind a value.
-func TestLoadRefusesACommentInTheEnvironment(t *testing.T) {
+// Docker and systemd know no comments after a value.
+func TestLoadRejectsACommentInTheEnvironment(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
 		"OPERATOR_TOKEN": "operator-token-1234 # for the console", "DATABASE_URL": "notepay.db\t# the ledger",
@@ -303,17 +316,19 @@ func TestLoadRefusesACommentInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesAPlaceholder(t *testing.T) {
+func TestLoadRejectsAPlaceholder(t *testing.T) {
 	t.Parallel()
 	for value, fails := range map[string]bool{
-		"${OPERATOR_TOKEN}": true, "${OPERATOR_TOKEN:-change-me}": true, "$OPERATOR_TOKEN_X": true, "$(cat /run/secrets/x)": true,
-		"%OPERATOR_TOKEN%": true, "{{ operator_token }}": true, "<your operator token>": true,
+		"${OPERATOR_TOKEN}": true, "${OPERATOR_TOKEN:-change-me}": true, "$OPERATOR_TOKEN_X": true,
+		"$(cat /run/secrets/x)": true,
+		"%OPERATOR_TOKEN%":      true, "{{ operator_token }}": true, "<your operator token>": true,
 		"xTvDqw$27correct-horse": false, "$correct${horse}battery": false, "ab$$cdefghijklmnopqr": false,
 	} {
 		values := good()
 		values["OPERATOR_TOKEN"] = value
 		_, err := load(t, values)
-		if refused := err != nil && strings.Contains(err.Error(), "OPERATOR_TOKEN: is a placeholder"); refused != fails {
+		refused := err != nil && strings.Contains(err.Error(), "OPERATOR_TOKEN: is a placeholder")
+		if refused != fails {
 			t.Errorf("%s: error %v", value, err)
 		}
 	}
@@ -361,7 +376,8 @@ func TestLoadPrintsNoSecretThatIsInTheWrongSetting(t *testing.T) {
 
 func FuzzReadFile(f *testing.F) {
 	for _, text := range []string{
-		"A=$B\nB=1", `A="b" # c`, `A='$(b)'`, "export A: b", "\ufeffA=1", "A=\u201cb\u201d", `A="\\"`, "A=\r\nB", "=", "A==", `A="`, "A='\"", "A=b #c #d",
+		"A=$B\nB=1", `A="b" # c`, `A='$(b)'`, "export A: b", "\ufeffA=1", "A=\u201cb\u201d", `A="\\"`,
+		"A=\r\nB", "=", "A==", `A="`, "A='\"", "A=b #c #d",
 	} {
 		f.Add([]byte(text))
 	}

@@ -7,21 +7,20 @@ import (
 	"strings"
 )
 
-// otherNames are names that a settings file may hold for other readers: Docker Compose and the
-// demo.
+// otherNames returns names in a settings file that are for Docker Compose and the demo.
 func otherNames() []string { return []string{"DEMO_PORT", "COMPOSE_PROJECT_NAME"} }
 
-// maxDistance is how many letters a name in the environment may differ from a setting's to be taken
-// for a misspelling of it. Other programs' variables are in the environment, too.
+// maxDistance is the maximum edit distance at which a name in the environment counts as a
+// misspelled setting. It is small, because the environment also holds other programs' variables.
 const maxDistance = 2
 
-// Warnings returns what is suspicious and not wrong: names in the file that are no settings, names
-// in the environment (as os.Environ returns it) that are nearly one, and lines that lose a part of
-// their value to a comment. No value is quoted.
+// Warnings returns what is suspicious but not wrong, without any value. They are about unknown
+// names in the file, misspelled names in environ, and lines that lose a part of their value to a
+// comment. environ has the form of os.Environ.
 func Warnings(file string, environ []string) []string {
 	values, warnings, err := readFile(file)
 	if err != nil {
-		return nil // Load says so
+		return nil // Load returns the error
 	}
 	known := Names()
 	var unknown []string
@@ -42,35 +41,27 @@ func Warnings(file string, environ []string) []string {
 		}
 		plain := strings.TrimSuffix(strings.TrimPrefix(strings.ToUpper(name), "NOTEPAY_"), "_FILE")
 		if plain != strings.ToUpper(name) && slices.Contains(known, plain) {
-			unknown = append(
-				unknown,
-				fmt.Sprintf(
-					"%s in the environment is not a setting of notepay; set %s to the value itself",
-					name,
-					plain,
-				),
-			)
+			unknown = append(unknown, fmt.Sprintf(
+				"%s in the environment is not a setting of notepay; set %s to the value itself", name, plain))
 			continue
 		}
 		if nearest, distance := Nearest(name); distance <= maxDistance && distance < len(nearest)/2 {
-			unknown = append(
-				unknown,
-				fmt.Sprintf("%s in the environment is not a setting of notepay; did you mean %s?", name, nearest),
-			)
+			unknown = append(unknown, fmt.Sprintf(
+				"%s in the environment is not a setting of notepay; did you mean %s?", name, nearest))
 		}
 	}
 	slices.Sort(unknown)
 	return append(unknown, warnings...)
 }
 
-// File is the file of settings in the working directory, beside the environment.
+// File is the name of the settings file in the working directory.
 const File = ".env"
 
 // EnvironmentWarnings returns Warnings for the environment of this process.
 func EnvironmentWarnings(file string) []string { return Warnings(file, os.Environ()) }
 
-// Nearest returns the setting whose name is most like the given one, and how many letters have to
-// be inserted, deleted, replaced or swapped to get there.
+// Nearest returns the setting whose name is most similar to the given one, and the edit distance.
+// It counts letters that are inserted, deleted, replaced or swapped.
 func Nearest(name string) (nearest string, distance int) {
 	distance = len(name) + 1
 	for _, known := range Names() {
@@ -81,7 +72,7 @@ func Nearest(name string) (nearest string, distance int) {
 	return nearest, distance
 }
 
-// editDistance is the optimal string alignment distance of two names of ASCII letters.
+// editDistance returns the optimal string alignment distance of two names of ASCII letters.
 func editDistance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -1,15 +1,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 )
 
-// Secret is a string that is never printed: not by fmt, slog or encoding/json. Convert it to a
-// string where it is used.
+// Secret is a string that fmt, slog and encoding/json never print. Convert it to a string to use
+// it.
 type Secret string
 
 const redacted = "[redacted]"
@@ -22,5 +20,3 @@ func (Secret) String() string               { return redacted }
 func (Secret) GoString() string             { return redacted }
 func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -12,20 +12,22 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // zones are known also where the system has no list of them
+	_ "time/tzdata" // for systems without a list of time zones
+
+	"notepay/internal/dsn"
 )
 
-// Zone returns the time zone in which days begin: TZ, or the system's where it is not set.
+// Zone returns the time zone in which days begin: TZ, or the system's if it is not set.
 func (s *Settings) Zone() *time.Location {
 	zone, err := parseZone(s.TZ)
 	if err != nil {
-		return time.UTC // Load refuses it
+		return time.UTC // not reached after Load, which rejects the zone
 	}
 	return zone
 }
 
-// parseZone reads a zone's name, or the absolute path of a zone file. POSIX rules
-// (CET-1CEST,M3.5.0) are not known.
+// parseZone parses a zone's name or the absolute path of a zone file. It does not know POSIX rules
+// such as CET-1CEST,M3.5.0.
 func parseZone(name string) (*time.Location, error) {
 	switch name = strings.TrimPrefix(name, ":"); {
 	case name == "":
@@ -40,7 +42,8 @@ func parseZone(name string) (*time.Location, error) {
 	return time.LoadLocation(name)
 }
 
-// readZone reads a zone file, but not a device that never ends.
+// readZone reads a zone file. It reads at most maxFile bytes, because the path may be an endless
+// device.
 func readZone(name string) (data []byte, err error) {
 	file, err := os.Open(name)
 	if err != nil {
@@ -50,8 +53,17 @@ func readZone(name string) (data []byte, err error) {
 	return io.ReadAll(io.LimitReader(file, maxFile))
 }
 
-// checkZone refuses a zone that nobody knows: Go would silently take UTC, and days would begin at
-// the wrong hour.
+// checkDatabase returns what is wrong with DATABASE_URL. It never quotes the value, which may hold
+// a password.
+func (s *Settings) checkDatabase() []string {
+	if err := dsn.Check(string(s.DatabaseURL)); err != nil {
+		return []string{"DATABASE_URL: " + err.Error()}
+	}
+	return nil
+}
+
+// checkZone rejects an unknown zone. Go would silently use UTC, and days would begin at the wrong
+// hour.
 func checkZone(name string) []string {
 	if _, err := parseZone(name); err != nil {
 		return []string{
@@ -61,7 +73,7 @@ func checkZone(name string) []string {
 	return nil
 }
 
-// checkListenAddr wants host:port with a port that exists.
+// checkListenAddr requires host:port with a valid port.
 func checkListenAddr(addr string) []string {
 	if addr == "" {
 		return nil
@@ -76,9 +88,9 @@ func checkListenAddr(addr string) []string {
 	return nil
 }
 
-// checkPublicURL wants scheme and host alone: notepay answers at the root, and the links on
-// stickers lead there. It leaves the URL as browsers write it, for they and Stripe's endpoints are
-// compared with it.
+// checkPublicURL requires scheme and host alone, because the links on stickers lead to the root. It
+// rewrites the URL as browsers do, because notepay compares it with theirs and with Stripe's
+// endpoints.
 func checkPublicURL(value *string, live bool) []string {
 	if problems := checkURL("PUBLIC_URL", value); problems != nil || *value == "" {
 		return problems
@@ -92,9 +104,8 @@ func checkPublicURL(value *string, live bool) []string {
 	number, err := strconv.ParseUint(port, 10, 16)
 	switch {
 	case u.Path != "":
-		return []string{
-			"PUBLIC_URL: must not have a path: notepay answers at the root of its own host, such as https://pay.example.com",
-		}
+		return []string{"PUBLIC_URL: must not have a path: " +
+			"notepay answers at the root of its own host, such as https://pay.example.com"}
 	case u.User != nil:
 		return []string{"PUBLIC_URL: must not hold a user name or password"}
 	case port != "" && (err != nil || number == 0):
@@ -117,7 +128,7 @@ func checkPublicURL(value *string, live bool) []string {
 	return nil
 }
 
-// checkVendorURL wants a URL to which live keys may be sent.
+// checkVendorURL requires a URL to which live keys may be sent.
 func checkVendorURL(name string, value *string, live bool) []string {
 	problems := checkURL(name, value)
 	if u, err := url.Parse(*value); err == nil && problems == nil && live && u.Scheme == "http" &&
@@ -129,17 +140,18 @@ func checkVendorURL(name string, value *string, live bool) []string {
 	return problems
 }
 
-// hostName is a name as the DNS and browsers know it, with one dot at its end at most. Underscores
-// are not allowed there, but work.
+// hostName matches a host name as browsers accept it, with at most one trailing dot. Underscores
+// are not allowed in host names, but work.
 var hostName = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$`)
 
+// isAddress reports whether a host is an IP address without a zone.
 func isAddress(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Zone() == "" // a zone means something on one machine alone
+	return err == nil && ip.Zone() == "" // a zone has a meaning on one host only
 }
 
-// public reports whether a host may be reached from the Internet: everything but this machine and
-// private networks.
+// public reports whether a host may be reachable from the Internet. This host and private networks
+// are not.
 func public(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
@@ -149,7 +161,8 @@ func public(host string) bool {
 	return err != nil || !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
 }
 
-// quote shows a wrong value, unless it looks like a secret that was put into the wrong setting.
+// quote returns a wrong value in quotes, or redacted if it looks like a secret in the wrong
+// setting.
 func quote(value string) string {
 	for _, prefix := range []string{"sk_", "rk_", "whsec_", "pk_"} {
 		if strings.Contains(value, prefix) {

@@ -1,11 +1,12 @@
-// Package demo is the whole system on one page: simulated Stripe, Notehub and machines, the
-// stickers to scan, switches for trouble, and every request between the parts as it happens.
+// Package demo shows the whole system on one page. The page has simulated machines, stickers to
+// scan, switches for faults, and every request between the parts.
 //
-// It promises that what the page shows is read from what really happened: a machine that runs has
-// started for a note that came through Notehub's API, an amount is the simulated Stripe's, and why
-// money went back is what notepay's own records say. It knows the bridge only as an address and a
-// handler, through which it looks and which it asks as an operator does. It keeps nothing on disk,
-// and no money moves: there are no accounts behind it.
+// It promises that the page shows what really happened. A machine runs because a note reached it
+// through Notehub's API. Amounts come from the simulated Stripe, and reasons of refunds come from
+// notepay's own records.
+//
+// It knows notepay only as an address and an HTTP handler, which it uses like an operator. It
+// stores nothing on disk, and no real account or money is involved.
 package demo
 
 import (
@@ -24,22 +25,22 @@ import (
 )
 
 const (
-	project  = "app:00000000-demo-4000-8000-000000000000"
-	clientID = "demo"
-	fetches  = time.Second            // how often a machine looks for notes
-	redraws  = 250 * time.Millisecond // how often the page is compared with what it shows
+	project        = "app:00000000-demo-4000-8000-000000000000"
+	clientID       = "demo"
+	fetchInterval  = time.Second            // interval at which machines fetch notes
+	redrawInterval = 250 * time.Millisecond // interval at which the page is compared with the state
 
-	// Short enough to watch: a note that nobody fetched is taken back, and silence gives the money
-	// back. The bridge listens for half a minute after the one before it takes silence for an
-	// answer, so less for the other would change nothing.
+	// Short enough to watch. An unfetched note is recalled after creditLifetime, and silence leads
+	// to a refund after confirmWithin. Before notepay treats silence as an answer, it listens for
+	// another half minute. A smaller confirmWithin would therefore change nothing.
 	creditLifetime = 20 * time.Second
 	confirmWithin  = 50 * time.Second
 )
 
-// Config says how a Demo is made. A nil Log discards.
+// Config configures a Demo. A nil Log discards.
 type Config struct{ Log *slog.Logger }
 
-// Demo is the page and what it shows. All its methods are safe for concurrent use.
+// Demo is the simulation and its page. All its methods are safe for concurrent use.
 type Demo struct {
 	log                              *slog.Logger
 	key, webhookSecret, clientSecret string
@@ -52,13 +53,15 @@ type Demo struct {
 	begun                            atomic.Bool
 	stopped                          chan struct{} // closed when Run ends
 
-	mu      sync.Mutex // guards what follows; held while fragments are rendered and sent, so that they arrive in order
-	bridge  string     // "" until Connect
-	on      map[string]bool
-	inside  http.Handler // the bridge itself, past the view of the wire; nil until Watch
-	known   known
-	scanned scan
-	sent    map[string]string // fragments by id, as the readers have them
+	// mu guards the fields below. It is held while fragments are rendered and sent, so that they
+	// arrive in order.
+	mu         sync.Mutex
+	notepayURL string // base URL of notepay; "" until Connect
+	on         map[string]bool
+	notepay    http.Handler // the handler, without the tap; nil until Watch
+	known      known
+	scanned    scan
+	sent       map[string]string // fragments by id, as last sent to the browsers
 }
 
 // scan is the latest scan of a sticker.
@@ -67,23 +70,34 @@ type scan struct {
 	at     time.Time
 }
 
-// New makes the simulated account, its prices, the project and its four machines. Nothing moves
+// New creates the simulated account, its prices, the project and its four machines. Nothing runs
 // before Run.
 func New(c Config) *Demo { return newDemo(c, nil) }
 
-// newDemo lets tests say how webhooks and machines' answers reach the bridge; nil is the network.
+// newDemo lets tests set the client that sends webhooks and machines' answers. A nil client uses
+// the network.
 func newDemo(c Config, out *http.Client) *Demo {
 	d := &Demo{
-		log: c.Log, key: "sk_test_" + rand.Text(), webhookSecret: "whsec_" + rand.Text(), clientSecret: rand.Text(),
-		operatorToken: rand.Text(), routeToken: rand.Text(),
-		stopped: make(chan struct{}), on: make(map[string]bool), sent: make(map[string]string),
+		log:           c.Log,
+		key:           "sk_test_" + rand.Text(),
+		webhookSecret: "whsec_" + rand.Text(),
+		clientSecret:  rand.Text(),
+		operatorToken: rand.Text(),
+		routeToken:    rand.Text(),
+		stopped:       make(chan struct{}),
+		on:            make(map[string]bool),
+		sent:          make(map[string]string),
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
 	d.stripe = sandbox.NewStripe(sandbox.StripeConfig{Key: d.key, Report: reporter{d.log}, Client: out})
 	d.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: d.clientSecret, Project: project, Report: reporter{d.log}, Client: out,
+		ClientID:     clientID,
+		ClientSecret: d.clientSecret,
+		Project:      project,
+		Report:       reporter{d.log},
+		Client:       out,
 	})
 	d.stream.run = rand.Text()
 	d.wire.changed = d.stream.sendLine
@@ -94,8 +108,8 @@ func newDemo(c Config, out *http.Client) *Demo {
 	return d
 }
 
-// Settings returns the settings of `notepay serve` that point it at the simulation. Self is the
-// base URL at which Handler is served, for example http://127.0.0.1:3001.
+// Settings returns the settings of `notepay serve` that point it at the simulation. The argument
+// self is the base URL of Handler, for example http://127.0.0.1:3001.
 func (d *Demo) Settings(self string) map[string]string {
 	self = strings.TrimSuffix(self, "/")
 	d.stripe.SetBaseURL(self)
@@ -114,25 +128,25 @@ func (d *Demo) Settings(self string) map[string]string {
 		"CREDIT_LIFETIME":       creditLifetime.String(),
 		"CONFIRM_WITHIN":        confirmWithin.String(),
 
-		// the simulated Notehub has no limit, so all variables may be read at once
+		// the simulated Notehub has no limit, so all variables can be read at once
 		"NOTEHUB_REQUESTS_PER_MINUTE": "6000",
 	}
 }
 
-// Connect says where the bridge is, for example http://127.0.0.1:3000: webhooks and machines'
-// answers go there from now on, and the stickers lead there.
+// Connect sets notepay's base URL, for example http://127.0.0.1:3000. From now on, webhooks and
+// machines' answers go there, and the stickers lead there.
 func (d *Demo) Connect(bridge string) {
 	bridge = strings.TrimSuffix(bridge, "/")
 	d.stripe.SetEndpoint(bridge+"/webhook/stripe", d.webhookSecret)
 	d.notehub.SetRoute(bridge+"/webhook/notehub", d.routeToken)
 	d.mu.Lock()
-	d.bridge = bridge
+	d.notepayURL = bridge
 	d.mu.Unlock()
 	d.redraw()
 }
 
-// Run lets the machines fetch and run until the context ends, which is no error. Then it stops what
-// vendors send and ends the live views, so that closing the server need not wait for them. It can
+// Run steps the machines until the context ends, which is not an error. Then it stops the vendors'
+// deliveries and ends the live views, so that the server can close without waiting for them. It can
 // be called once.
 func (d *Demo) Run(ctx context.Context) error {
 	if d.begun.Swap(true) {
@@ -141,7 +155,7 @@ func (d *Demo) Run(ctx context.Context) error {
 	defer d.stripe.Close()
 	defer d.notehub.Close()
 	defer close(d.stopped)
-	fetch, draw := time.NewTicker(fetches), time.NewTicker(redraws)
+	fetch, draw := time.NewTicker(fetchInterval), time.NewTicker(redrawInterval)
 	defer fetch.Stop()
 	defer draw.Stop()
 	for {
@@ -159,9 +173,9 @@ func (d *Demo) Run(ctx context.Context) error {
 	}
 }
 
-// Handler serves the page at /, its files and actions under /demo/, Stripe's API under /v1/ (its
-// library takes no base URL with a path), the hosted checkout under /c/ and Notehub under
-// /notehub/.
+// Handler serves the page at / and its files and actions under /demo/. It serves Stripe's API under
+// /v1/, because Stripe's library accepts no base URL with a path. It serves the hosted checkout
+// under /c/ and Notehub under /notehub/.
 func (d *Demo) Handler() http.Handler {
 	mux := http.NewServeMux()
 	d.pages(mux)
@@ -173,17 +187,16 @@ func (d *Demo) Handler() http.Handler {
 	return mux
 }
 
-// Watch puts the bridge's own handler on the view of the wire. What streams through it still
-// streams.
+// Watch returns notepay's handler with its requests shown on the page. Streaming responses still
+// stream.
 func (d *Demo) Watch(next http.Handler) http.Handler {
 	d.mu.Lock()
-	d.inside = next
+	d.notepay = next
 	d.mu.Unlock()
-	return d.tap(toBridge(), next)
+	return d.tap(toNotepay(), next)
 }
 
-// reporter writes down requests that the real services would refuse: they are mistakes of the
-// bridge.
+// reporter logs requests that the real services would reject. They are bugs of notepay.
 type reporter struct{ log *slog.Logger }
 
 // Errorf implements sandbox.Reporter.

@@ -18,7 +18,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAPurchaseLightsUpEveryStep(t *testing.T) {
+func TestPurchaseLightsUpEveryStep(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -39,7 +39,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 		if got, want := steps(), "scan Washer 3"; got != want {
 			t.Errorf("after the scan = %q; want %q", got, want)
 		}
-		time.Sleep(time.Second) // the bubble's own clock
+		time.Sleep(time.Second) // fake time
 		w.buy(washer)
 		if got, want := steps(), "scan pay webhook note Washer 3"; got != want {
 			t.Errorf("after the payment = %q; want %q", got, want)
@@ -58,7 +58,8 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 			t.Errorf("at the end the count is %+v; want one payment, one start", got)
 		}
 		_, page, _ := w.get(pageURL + "/")
-		for _, want := range []string{"Washing, 40 s left", "Has started once", "machine started", "$3.50", "credit_id", "the Notecard of Washer 3 fetches the note", "Washer 3 starts"} {
+		for _, want := range []string{"Washing, 40 s left", "Has started once", "machine started", "$3.50", "credit_id",
+			"the Notecard of Washer 3 fetches the note", "Washer 3 starts"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the page does not say %q", want)
 			}
@@ -69,7 +70,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 		}
 		w.demo.stripe.Refund(w.demo.stripe.Sessions()[0].ID, 0)
 		if got := w.strip(); !got.Back || got.Returned != 1 {
-			t.Errorf("after a refund the count is %+v; want the money back", got)
+			t.Errorf("after a refund the count is %+v; want it refunded", got)
 		}
 		stop()
 		if err := <-ended; err != nil {
@@ -83,7 +84,7 @@ func TestAPurchaseLightsUpEveryStep(t *testing.T) {
 
 func TestSwitches(t *testing.T) {
 	t.Parallel()
-	// Each row does something with its switch on, then off again, and says what came of it.
+	// Each row acts with its switch on, then with it off, and reports the result.
 	note := func(w *world) string {
 		began, before := time.Now(), len(w.demo.notehub.Notes(""))
 		status, err := w.leaveNote(w.demo.machines[0].uid, fmt.Sprint("cs_", before))
@@ -125,12 +126,13 @@ func TestSwitches(t *testing.T) {
 		{"webhook-doubled", purchase(0), "2 deliveries", "1 deliveries"},
 		{"webhook-late", purchase(9 * time.Second), "0 deliveries", "1 deliveries"},
 		{"webhook-late", purchase(11 * time.Second), "1 deliveries", "1 deliveries"},
-		{"offline-charger", fetch, "0 starts", "2 starts"}, // the one that waited, too
+		{"offline-charger", fetch, "0 starts", "2 starts"}, // and the waiting one
 		{"refuses-charger", fetch, "0 starts", "1 starts"},
 		{"silent-charger", fetch, "0 starts", "1 starts"},
 		{"late-charger", fetch, "1 starts", "1 starts"},
 		{"twice-charger", fetch, "1 starts", "1 starts"},
-		{"power-charger", fetch, "0 starts", "2 starts"}, // it wrote the other one down before its power failed
+		// it stored the other one before the power failed
+		{"power-charger", fetch, "0 starts", "2 starts"},
 	} {
 		t.Run(test.fault, func(t *testing.T) {
 			t.Parallel()
@@ -155,7 +157,7 @@ func TestSwitches(t *testing.T) {
 	}
 }
 
-func TestEverySwitchIsSwitchedOffAtOnce(t *testing.T) {
+func TestCalmTurnsEverySwitchOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -181,13 +183,13 @@ func TestEverySwitchIsSwitchedOffAtOnce(t *testing.T) {
 	})
 }
 
-func TestARepeatedNoteIsShownAsIgnored(t *testing.T) {
+func TestCardShowsARepeatedNoteAsIgnored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		// the stand-in leaves a note for each
+		// the stand-in posts a note for each
 		w.press("webhook-doubled", true)
-		// the last keeps no ids
+		// the last machine keeps no ids
 		for i, want := range map[int]string{1: "repeat after started, 1 starts", 3: "started after started, 2 starts"} {
 			m := w.demo.machines[i]
 			w.buy(m)
@@ -203,7 +205,7 @@ func TestARepeatedNoteIsShownAsIgnored(t *testing.T) {
 	})
 }
 
-// post sends a form to the page with some headers and returns the status.
+// post submits a form with some headers and returns the status.
 func (w *world) post(path string, form url.Values, headers ...string) int {
 	w.t.Helper()
 	r, err := http.NewRequest(http.MethodPost, pageURL+path, strings.NewReader(form.Encode()))
@@ -229,10 +231,14 @@ func TestActions(t *testing.T) {
 		want       int
 	}{
 		{"a switch leads back to the page", "/demo/fault", on, nil, http.StatusSeeOther},
-		{"a browser's own form is taken", "/demo/fault", on, []string{"Sec-Fetch-Site", "same-origin"}, http.StatusSeeOther},
-		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
-		{"another origin is refused", "/demo/calm", nil, []string{"Origin", "https://elsewhere.example"}, http.StatusForbidden},
-		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}}, nil, http.StatusNotFound},
+		{"a browser's own form is taken", "/demo/fault", on,
+			[]string{"Sec-Fetch-Site", "same-origin"}, http.StatusSeeOther},
+		{"a form of another site is refused", "/demo/fault", on, []string{"Sec-Fetch-Site", "cross-site"},
+			http.StatusForbidden},
+		{"another origin is refused", "/demo/calm", nil, []string{"Origin", "https://elsewhere.example"},
+			http.StatusForbidden},
+		{"a switch that does not exist is not found", "/demo/fault", url.Values{"fault": {"x"}},
+			nil, http.StatusNotFound},
 		{"an action that does not exist is not found", "/demo/x", nil, nil, http.StatusNotFound},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -250,7 +256,7 @@ func TestActions(t *testing.T) {
 	}
 }
 
-func TestThePageNeedsNothingFromElsewhere(t *testing.T) {
+func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -345,7 +351,7 @@ func TestTestCardsDoWhatThePageSays(t *testing.T) {
 	})
 }
 
-func TestBeforeTheBridgeIsThere(t *testing.T) {
+func TestPageBeforeConnect(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
 	answer := httptest.NewRecorder()
@@ -361,10 +367,15 @@ func TestSettingsPointAtTheHandler(t *testing.T) {
 	d := New(Config{})
 	s := d.Settings("http://127.0.0.1:3001/")
 	for name, want := range map[string]string{
-		"STRIPE_SECRET_KEY": "sk_test_.{20,}", "STRIPE_PRICE_ID": "price_.+", "STRIPE_WEBHOOK_SECRET": "whsec_.{20,}",
-		"NOTEHUB_CLIENT_ID": ".+", "NOTEHUB_CLIENT_SECRET": ".{20,}", "NOTEHUB_PROJECT_UID": "app:.+",
-		"STRIPE_API_URL": "http://127.0.0.1:3001", "NOTEHUB_API_URL": "http://127.0.0.1:3001/notehub",
-		"NOTEHUB_AUTH_URL": "http://127.0.0.1:3001/notehub/oauth2/token",
+		"STRIPE_SECRET_KEY":     "sk_test_.{20,}",
+		"STRIPE_PRICE_ID":       "price_.+",
+		"STRIPE_WEBHOOK_SECRET": "whsec_.{20,}",
+		"NOTEHUB_CLIENT_ID":     ".+",
+		"NOTEHUB_CLIENT_SECRET": ".{20,}",
+		"NOTEHUB_PROJECT_UID":   "app:.+",
+		"STRIPE_API_URL":        "http://127.0.0.1:3001",
+		"NOTEHUB_API_URL":       "http://127.0.0.1:3001/notehub",
+		"NOTEHUB_AUTH_URL":      "http://127.0.0.1:3001/notehub/oauth2/token",
 	} {
 		if !regexp.MustCompile("^" + want + "$").MatchString(s[name]) {
 			t.Errorf("%s = %q; want %s", name, s[name], want)

@@ -8,88 +8,130 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// fault is a switch for trouble: a row is all that it takes to add one.
+// fault is a switch that simulates a fault. Adding a fault takes only a row in a table.
 type fault struct {
 	Key, Group, Name, Effect string
 
-	// Notehub's answers to the requests that match, a pattern of the sandbox's Script. {fault}
-	// stands for one segment and is replaced by the key, which makes the pattern this fault's own:
-	// Clear takes back this one alone.
+	// Notehub answers requests that match pattern with outcome. The pattern is one of
+	// sandbox.Script. Its segment {fault} is replaced by the key, so that each pattern is unique
+	// and Clear removes only this fault.
 	pattern string
 	outcome sandbox.Outcome
 
-	webhooks func(*sandbox.Delivery) // what becomes of Stripe's webhooks
-	routed   func(*sandbox.Delivery) // what becomes of machines' answers on Notehub's route
-	refunds  sandbox.RefundMode      // what becomes of refunds
+	webhooks func(*sandbox.Delivery) // changes the delivery of Stripe's webhooks
+	routed   func(*sandbox.Delivery) // changes the delivery of machines' answers on Notehub's route
+	refunds  sandbox.RefundMode      // result of refunds
 
-	machine *machine                 // whose fault it is; nil: a vendor's
-	offline bool                     // it has no connection
-	dark    bool                     // it has no power, from the next note on
-	behave  func(*sandbox.Behaviour) // what it does with a note
+	machine *machine                // machine that has the fault; nil: a vendor has it
+	offline bool                    // the machine has no connection
+	dark    bool                    // the machine loses power with the next note
+	behave  func(*sandbox.Behavior) // changes the behavior of the machine
 }
 
-// requests is the pattern under the fault's own name.
+// requests returns the pattern with the fault's own name.
 func (f fault) requests() string { return strings.Replace(f.pattern, "{fault}", "{"+f.Key+"}", 1) }
 
-// Phrase says in a few words what is wrong.
+// Phrase returns the fault in a few words.
 func (f fault) Phrase() string { return f.Group + ": " + strings.ToLower(f.Name) }
 
-// faults are all switches, in the order of the page. Where several meet one request, the one
-// switched on last wins; of those for refunds, the lowest.
+// faults returns all switches, in the order of the page. If several match one request, the one
+// turned on last applies. Of those for refunds, the last one in the table applies.
 func (d *Demo) faults() []fault {
 	const everything = "{fault} /{rest...}"
 	table := []fault{
 		{
-			Key: "notehub-down", Group: "Notehub", Name: "Down", Effect: "Notehub answers every request with 503 and does nothing.",
-			pattern: everything, outcome: sandbox.Outcome{Status: http.StatusServiceUnavailable},
+			Key:     "notehub-down",
+			Group:   "Notehub",
+			Name:    "Down",
+			Effect:  "Notehub answers every request with 503 and does nothing.",
+			pattern: everything,
+			outcome: sandbox.Outcome{Status: http.StatusServiceUnavailable},
 		},
 		{
-			Key: "notehub-slow", Group: "Notehub", Name: "Slow", Effect: "Every answer takes 3 seconds longer.",
-			pattern: everything, outcome: sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
+			Key:     "notehub-slow",
+			Group:   "Notehub",
+			Name:    "Slow",
+			Effect:  "Every answer takes 3 seconds longer.",
+			pattern: everything,
+			outcome: sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
 		},
 		{
-			Key: "notehub-lost", Group: "Notehub", Name: "Reply lost",
+			Key:     "notehub-lost",
+			Group:   "Notehub",
+			Name:    "Reply lost",
 			Effect:  "Notehub stores a note, then cuts the connection. notepay cannot know that the note arrived.",
-			pattern: "POST /v1/projects/{fault}/devices/{device}/notes/{file}", outcome: sandbox.Outcome{Applied: true},
+			pattern: "POST /v1/projects/{fault}/devices/{device}/notes/{file}",
+			outcome: sandbox.Outcome{Applied: true},
 		},
 		{
-			Key: "notehub-limit", Group: "Notehub", Name: "Too many requests", Effect: "Notehub answers every request with 429 and asks to wait 5 seconds.",
-			pattern: everything, outcome: sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"5"}}},
+			Key:     "notehub-limit",
+			Group:   "Notehub",
+			Name:    "Too many requests",
+			Effect:  "Notehub answers every request with 429 and asks to wait 5 seconds.",
+			pattern: everything,
+			outcome: sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"5"}}},
 		},
 		{
-			Key: "route-lost", Group: "Notehub", Name: "Answers lost", Effect: "The route loses the machines' answers. notepay reads them from Notehub before it refunds.",
+			Key:    "route-lost",
+			Group:  "Notehub",
+			Name:   "Answers lost",
+			Effect: "The route loses the machines' answers. notepay reads them from Notehub before it refunds.",
 			routed: func(r *sandbox.Delivery) { r.Lost = true },
 		},
 		{
-			Key: "route-doubled", Group: "Notehub", Name: "Answers doubled", Effect: "The route sends each answer twice.",
+			Key:    "route-doubled",
+			Group:  "Notehub",
+			Name:   "Answers doubled",
+			Effect: "The route sends each answer twice.",
 			routed: func(r *sandbox.Delivery) { r.Doubled = true },
 		},
 		{
-			Key: "route-late", Group: "Notehub", Name: "Answers late", Effect: "The route delays each answer by 10 seconds.",
+			Key:    "route-late",
+			Group:  "Notehub",
+			Name:   "Answers late",
+			Effect: "The route delays each answer by 10 seconds.",
 			routed: func(r *sandbox.Delivery) { r.Late = 10 * time.Second },
 		},
 		{
-			Key: "webhook-lost", Group: "Stripe", Name: "Webhooks lost", Effect: "Stripe has the money, but its webhook never arrives.",
+			Key:      "webhook-lost",
+			Group:    "Stripe",
+			Name:     "Webhooks lost",
+			Effect:   "Stripe has the money, but its webhook never arrives.",
 			webhooks: func(w *sandbox.Delivery) { w.Lost = true },
 		},
 		{
-			Key: "webhook-doubled", Group: "Stripe", Name: "Webhooks doubled", Effect: "Each webhook arrives twice, as Stripe says it may.",
+			Key:      "webhook-doubled",
+			Group:    "Stripe",
+			Name:     "Webhooks doubled",
+			Effect:   "Each webhook arrives twice, as Stripe says it may.",
 			webhooks: func(w *sandbox.Delivery) { w.Doubled = true },
 		},
 		{
-			Key: "webhook-late", Group: "Stripe", Name: "Webhooks late", Effect: "Each webhook arrives 10 seconds late.",
+			Key:      "webhook-late",
+			Group:    "Stripe",
+			Name:     "Webhooks late",
+			Effect:   "Each webhook arrives 10 seconds late.",
 			webhooks: func(w *sandbox.Delivery) { w.Late = 10 * time.Second },
 		},
 		{
-			Key: "refund-fails", Group: "Stripe", Name: "Refunds fail", Effect: "The customer's bank rejects refunds. notepay asks for attention and tries again in an hour.",
+			Key:     "refund-fails",
+			Group:   "Stripe",
+			Name:    "Refunds fail",
+			Effect:  "The customer's bank rejects refunds. notepay asks for attention and tries again in an hour.",
 			refunds: sandbox.RefundsFail,
 		},
 		{
-			Key: "refund-pends", Group: "Stripe", Name: "Refunds pend", Effect: "Refunds stay pending until you switch this off, and count as refunded.",
+			Key:     "refund-pends",
+			Group:   "Stripe",
+			Name:    "Refunds pend",
+			Effect:  "Refunds stay pending until you switch this off, and count as refunded.",
 			refunds: sandbox.RefundsPend,
 		},
 		{
-			Key: "refund-balance", Group: "Stripe", Name: "Balance too small", Effect: "Stripe rejects refunds. notepay asks for attention and tries again in a day.",
+			Key:     "refund-balance",
+			Group:   "Stripe",
+			Name:    "Balance too small",
+			Effect:  "Stripe rejects refunds. notepay asks for attention and tries again in a day.",
 			refunds: sandbox.RefundsLackBalance,
 		},
 	}
@@ -99,34 +141,41 @@ func (d *Demo) faults() []fault {
 	return table
 }
 
-// faults are the switches of one machine. What changes its answers is missing where the firmware
-// never answers.
+// faults returns the switches of one machine. A firmware that never answers has no switches that
+// change answers.
 func (m *machine) faults() []fault {
 	table := []fault{
 		{Key: "offline", Name: "Offline", Effect: "Notes wait at Notehub, and notepay recalls them.", offline: true},
 		{
-			Key: "refuses", Name: "Refuses", Effect: "The machine does not start and reports E-DOOR.",
-			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Code = "failed", "E-DOOR" },
+			Key:    "refuses",
+			Name:   "Refuses",
+			Effect: "The machine does not start and reports E-DOOR.",
+			behave: func(b *sandbox.Behavior) { b.Refuse, b.Code = "failed", "E-DOOR" },
 		},
 		{
-			Key: "silent", Name: "Silent", Effect: "The machine takes the note, does nothing and does not answer.",
-			behave: func(b *sandbox.Behaviour) { b.Refuse, b.Silent = "failed", true },
+			Key:    "silent",
+			Name:   "Silent",
+			Effect: "The machine takes the note, does nothing and does not answer.",
+			behave: func(b *sandbox.Behavior) { b.Refuse, b.Silent = "failed", true },
 		},
 		{
 			Key:    "late",
 			Name:   "Answers late",
 			Effect: "The machine answers 15 seconds late.",
-			behave: func(b *sandbox.Behaviour) { b.AnswerLate = 15 * time.Second },
+			behave: func(b *sandbox.Behavior) { b.AnswerLate = 15 * time.Second },
 		},
 		{
 			Key:    "twice",
 			Name:   "Answers twice",
 			Effect: "The machine sends each answer twice.",
-			behave: func(b *sandbox.Behaviour) { b.Twice = true },
+			behave: func(b *sandbox.Behavior) { b.Twice = true },
 		},
 		{
-			Key: "power", Name: "Power cut", Effect: "The machine loses power after it takes a note, until you switch this off.", dark: true,
-			behave: func(b *sandbox.Behaviour) { b.LosePower = true },
+			Key:    "power",
+			Name:   "Power cut",
+			Effect: "The machine loses power after it takes a note, until you switch this off.",
+			dark:   true,
+			behave: func(b *sandbox.Behavior) { b.LosePower = true },
 		},
 	}
 	var own []fault
@@ -140,7 +189,7 @@ func (m *machine) faults() []fault {
 	return own
 }
 
-// switchFault switches a fault. It tells whether there is such a one.
+// switchFault turns a fault on or off. It returns false if there is no such fault.
 func (d *Demo) switchFault(key string, on bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -157,14 +206,14 @@ func (d *Demo) switchFault(key string, on bool) bool {
 	return false
 }
 
-// calm switches all faults off.
+// calm turns all faults off.
 func (d *Demo) calm() {
 	for _, f := range d.faults() {
 		d.switchFault(f.Key, false)
 	}
 }
 
-// apply makes a fault happen, or no longer. The caller holds the lock.
+// apply begins or ends the effect of a fault. The caller holds the lock.
 func (d *Demo) apply(f fault, on bool) {
 	switch {
 	case f.pattern != "" && on:
@@ -178,7 +227,7 @@ func (d *Demo) apply(f fault, on bool) {
 	}
 }
 
-// applyVendors has what is sent and refunded go as all that is on together says.
+// applyVendors sets deliveries and refunds to the combined effect of the faults that are on.
 func (d *Demo) applyVendors() {
 	var webhooks, routed sandbox.Delivery
 	refunds := sandbox.RefundsSucceed
@@ -201,21 +250,21 @@ func (d *Demo) applyVendors() {
 	d.stripe.SetRefunds(refunds)
 	if refunds != sandbox.RefundsPend {
 		for _, s := range d.stripe.Sessions() {
-			d.stripe.SettleRefund(s.ID, true) // those that were pending arrive
+			d.stripe.SettleRefund(s.ID, true) // pending refunds succeed
 		}
 	}
 }
 
-// applyMachine has a machine behave as all of its own that is on together says.
+// applyMachine sets a machine's behavior to the combined effect of its faults that are on.
 func (d *Demo) applyMachine(f fault, on bool) {
 	m := f.machine
-	var b sandbox.Behaviour
+	var b sandbox.Behavior
 	for _, other := range m.faults() {
 		if d.on[other.Key] && other.behave != nil {
 			other.behave(&b)
 		}
 	}
-	m.host.SetBehaviour(b)
+	m.host.SetBehavior(b)
 	switch {
 	case f.offline:
 		m.host.SetOnline(!on)
@@ -227,7 +276,8 @@ func (d *Demo) applyMachine(f fault, on bool) {
 	}
 }
 
-// isDark tells that a machine's power has failed: it took a note since that was switched on.
+// isDark reports whether a machine has lost power, which happens when it fetches a note after the
+// fault was turned on.
 func (d *Demo) isDark(m *machine, notes []sandbox.Note) bool {
 	if !d.on["power-"+m.key] {
 		return false

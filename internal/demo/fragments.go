@@ -6,20 +6,20 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// fragment is a part of the page that is replaced whenever it changes: an element with an id.
+// fragment is a part of the page that is replaced when it changes: an element with an id.
 type fragment struct{ id, html string }
 
 func (f fragment) message() []byte { return message("fragment", 0, f.html) }
 
-// redraw sends the fragments that changed to everybody who looks.
+// redraw sends the changed fragments to all open pages.
 func (d *Demo) redraw() {
 	if d.stream.watched() {
 		d.fragments()
 	}
 }
 
-// fragments returns all as they are now. Those that changed are sent, so that all readers have the
-// same.
+// fragments renders and returns all fragments. It sends the changed ones, so that all pages show
+// the same.
 func (d *Demo) fragments() []fragment {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -44,10 +44,10 @@ func (d *Demo) fragments() []fragment {
 	return all
 }
 
-// troubleView are the switches and which are on.
+// troubleView is the list of switches and their states.
 type troubleView struct {
 	Groups []troubleGroup
-	On     []string // what is on, in words
+	On     []string // faults that are on, in words
 }
 
 type troubleGroup struct {
@@ -60,7 +60,7 @@ type switchView struct {
 	On bool
 }
 
-// trouble are the vendors' switches; those of a machine are on its card.
+// trouble returns the vendors' switches. A machine's switches are on its card.
 func (d *Demo) trouble() (v troubleView) {
 	for _, f := range d.faults() {
 		if d.on[f.Key] {
@@ -78,13 +78,12 @@ func (d *Demo) trouble() (v troubleView) {
 	return v
 }
 
-// stripView is how far the latest purchase has come, and what became of all payments: the promise,
-// counted.
+// stripView shows the progress of the latest purchase and counts the results of all payments.
 type stripView struct {
 	Machine                      string // of the latest purchase; "" if there was none
 	Steps                        []step
-	Back                         bool   // the money came back
-	Why                          string // it did
+	Back                         bool   // the money was returned
+	Why                          string // reason of the refund
 	Paid, Started, Returned, Due int
 }
 
@@ -93,7 +92,7 @@ type step struct {
 	Done           bool
 }
 
-// strip reads from the simulated world what happened to the latest purchase.
+// strip returns the progress of the latest purchase, read from the simulation.
 func (d *Demo) strip() stripView {
 	starts := make(map[string]bool)
 	for _, m := range d.machines {
@@ -132,7 +131,7 @@ func (d *Demo) strip() stripView {
 	v.Steps = []step{
 		{"scan", "Scan", "A phone reads the sticker", device != ""},
 		{"pay", "Pay", "Stripe takes the card", session != ""},
-		{"webhook", "Webhook", "Stripe tells notepay", latest.told},
+		{"webhook", "Webhook", "Stripe tells notepay", latest.received},
 		{"note", "Note", "notepay tells Notehub", noted},
 		{"start", "Start", "The machine runs", starts[session]},
 	}

@@ -15,7 +15,7 @@ import (
 
 const creditFile = "payment.qi"
 
-// defaultPrice is what a machine sells that names no price of its own in Notehub.
+// defaultPrice is the price of a machine without a price of its own in Notehub.
 var defaultPrice = sandbox.Price{
 	ID:       "price_1DemoOneStart",
 	Name:     "One start",
@@ -24,16 +24,16 @@ var defaultPrice = sandbox.Price{
 	Active:   true,
 }
 
-// kind is one of the machines that are shown.
+// kind describes one of the simulated machines.
 type kind struct {
-	key, name, uid, what string        // what: one line for a passer-by
-	price                sandbox.Price // in its fleet's variable stripe_price_id at Notehub
-	program              time.Duration // how long a start lasts if the note does not say
-	running              string        // what it does meanwhile
-	original             bool          // its firmware knows only the first three keys of a note and never answers
+	key, name, uid, what string        // what: where the machine is, in a few words
+	price                sandbox.Price // set in its fleet's variable stripe_price_id at Notehub
+	program              time.Duration // duration of a start if the note has none
+	running              string        // label while it runs
+	original             bool          // the firmware reads only the first three keys of a note and never answers
 }
 
-// kinds are the machines, in the order of the page. Each has a drawing in page/KEY.svg.
+// kinds returns the machines in the order of the page. Each has a drawing in page/KEY.svg.
 func kinds() []kind {
 	price := func(id, name string, amount int64, duration string) sandbox.Price {
 		p := sandbox.Price{ID: "price_1Demo" + id, Name: name, Currency: "usd", Amount: amount, Active: true}
@@ -44,44 +44,41 @@ func kinds() []kind {
 	}
 	return []kind{
 		{
-			"washer",
-			"Washer 3",
-			"dev:864475040000003",
-			"A laundromat",
-			price("WarmWash", "Warm wash", 350, "40s"),
-			40 * time.Second,
-			"Washing",
-			false,
+			key:     "washer",
+			name:    "Washer 3",
+			uid:     "dev:864475040000003",
+			what:    "A laundromat",
+			price:   price("WarmWash", "Warm wash", 350, "40s"),
+			program: 40 * time.Second,
+			running: "Washing",
 		},
 		{
-			"locker",
-			"Locker 12",
-			"dev:864475040000012",
-			"A parcel locker",
-			price("OpenLocker", "Open the locker", 200, ""),
-			15 * time.Second,
-			"Door open",
-			false,
+			key:     "locker",
+			name:    "Locker 12",
+			uid:     "dev:864475040000012",
+			what:    "A parcel locker",
+			price:   price("OpenLocker", "Open the locker", 200, ""),
+			program: 15 * time.Second,
+			running: "Door open",
 		},
 		{
-			"charger",
-			"Charger A",
-			"dev:864475040000021",
-			"A parking lot",
-			price("Charge", "Charge the car", 500, "1m"),
-			time.Minute,
-			"Charging",
-			false,
+			key:     "charger",
+			name:    "Charger A",
+			uid:     "dev:864475040000021",
+			what:    "A parking lot",
+			price:   price("Charge", "Charge the car", 500, "1m"),
+			program: time.Minute,
+			running: "Charging",
 		},
 		{
-			"vending",
-			"Snack machine",
-			"dev:864475040000034",
-			"A waiting room",
-			price("Snack", "One snack", 180, ""),
-			10 * time.Second,
-			"Serving",
-			true,
+			key:      "vending",
+			name:     "Snack machine",
+			uid:      "dev:864475040000034",
+			what:     "A waiting room",
+			price:    price("Snack", "One snack", 180, ""),
+			program:  10 * time.Second,
+			running:  "Serving",
+			original: true,
 		},
 	}
 }
@@ -94,30 +91,36 @@ type machine struct {
 	kind
 	host    *sandbox.Machine
 	drawing template.HTML
-	cut     time.Time // when its power cut was switched on; guarded by the Demo's lock
+	cut     time.Time // when its power cut was turned on; guarded by Demo.mu
 
-	// Only Run's goroutine touches these.
-	taken  map[string]bool // notes that are on the wire view
-	starts int             // as many starts are
-	said   int             // and as many answers
+	// The fields below belong to Run's goroutine.
+	shownFetches map[string]bool // notes already shown on the wire
+	shownStarts  int             // number of starts already shown
+	shownAnswers int             // number of answers already shown
 }
 
-// install puts a machine into the project, online.
+// install adds a machine to the project, online.
 func (d *Demo) install(k kind) *machine {
 	drawing, err := files.ReadFile("page/" + k.key + ".svg")
 	if err != nil {
 		panic(fmt.Sprintf("demo: read the drawing of %s: %v", k.name, err))
 	}
 	d.stripe.AddPrice(k.price)
-	// what it sells is said by its fleet, for those are read in one call before the first link is
-	// made
+	// The fleet has the price, because fleet variables are read in one call before the first link
+	// is made.
 	fleet := "fleet:" + k.key
 	d.notehub.AddFleet(fleet, k.what, map[string]string{"stripe_price_id": k.price.ID})
 	d.notehub.AddDevice(sandbox.Device{UID: k.uid, Name: k.name, LastActivity: time.Now(), Fleets: []string{fleet}})
 	d.notehub.SetConnected(k.uid, true)
 	return &machine{
-		kind: k, host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{Device: k.uid, Original: k.original, Confirms: !k.original}),
-		drawing: template.HTML(drawing), taken: make(map[string]bool), // our own file
+		kind: k,
+		host: sandbox.NewMachine(d.notehub, sandbox.MachineConfig{
+			Device:   k.uid,
+			Original: k.original,
+			Confirms: !k.original,
+		}),
+		drawing:      template.HTML(drawing), // our own file
+		shownFetches: make(map[string]bool),
 	}
 }
 
@@ -130,53 +133,49 @@ func (d *Demo) Devices() []string {
 	return uids
 }
 
-// step lets each machine look for notes, and puts what it found on the wire view.
+// step steps each machine and shows its fetches, starts and answers on the wire.
 func (d *Demo) step() {
 	for _, m := range d.machines {
 		m.host.Step()
 		for _, n := range d.notehub.Notes(m.uid) {
-			if n.Fetched && !m.taken[n.ID] {
-				m.taken[n.ID] = true
-				d.wire.add(
-					line{
-						From:  "Notehub",
-						To:    "machine",
-						Text:  "the Notecard of " + m.name + " fetches the note",
-						Asked: indented(n.Body),
-					},
-				)
+			if n.Fetched && !m.shownFetches[n.ID] {
+				m.shownFetches[n.ID] = true
+				d.wire.add(line{
+					From:  "Notehub",
+					To:    "machine",
+					Text:  "the Notecard of " + m.name + " fetches the note",
+					Asked: indented(n.Body),
+				})
 			}
 		}
 		starts := m.host.Starts()
-		for _, s := range starts[m.starts:] {
+		for _, s := range starts[m.shownStarts:] {
 			d.wire.add(line{From: "machine", Text: m.name + " starts", Asked: "session " + s.SessionID})
 			d.log.Info("machine started", "device", m.uid, "credit", s.CreditID)
 		}
-		m.starts = len(starts)
+		m.shownStarts = len(starts)
 		answers := d.notehub.Answers(m.uid)
-		for _, a := range answers[m.said:] {
-			d.wire.add(
-				line{
-					From:  "machine",
-					To:    "Notehub",
-					Text:  fmt.Sprintf("%s answers: %s", m.name, answerWords(a)),
-					Asked: indented(a.Body),
-				},
-			)
+		for _, a := range answers[m.shownAnswers:] {
+			d.wire.add(line{
+				From:  "machine",
+				To:    "Notehub",
+				Text:  fmt.Sprintf("%s answers: %s", m.name, answerWords(a)),
+				Asked: indented(a.Body),
+			})
 		}
-		m.said = len(answers)
+		m.shownAnswers = len(answers)
 	}
 	d.redraw()
 }
 
-// answerWords is an answer's state, with its code if there is one.
+// answerWords returns an answer's state and its code, if any.
 func answerWords(a sandbox.Note) string {
 	state, _ := a.Body["state"].(string)
 	code, _ := a.Body["code"].(string)
 	return strings.TrimSpace(state + " " + code)
 }
 
-// machineView is what a card shows beside the drawing. State is "idle" or "running".
+// machineView is the data of a machine's card. State is "idle" or "running".
 type machineView struct {
 	Key, Name, UID, What, PayURL string
 	Offer                        *offer // nil while there is no Payment Link
@@ -184,25 +183,34 @@ type machineView struct {
 	State, Says                  string
 	Done, Of                     int // seconds of the running start
 	Offline, Dark, Original      bool
-	Paused                       string // why notepay does not sell on it any more; "": it does
+	Paused                       string // why notepay does not sell on the machine; "": it sells
 	Starts                       int
 	Payments                     []paymentView
 	Notes                        []noteView
 	Switches                     []switchView
-	On                           []string // what is on, in words
+	On                           []string // faults that are on, in words
 }
 
 // noteView is one note of payment.qi. State is "pending", "taken", "started", "repeat" or
 // "recalled".
 type noteView struct{ ID, State, Says, At, Body string }
 
-const shownNotes = 2
+const maxNotes = 2
 
-// view reads what a machine does now.
+// view returns the data of a machine's card at the time now.
 func (d *Demo) view(m *machine, now time.Time) machineView {
 	v := machineView{
-		Key: m.key, Name: m.name, UID: m.uid, What: m.what, Drawing: m.drawing, Offer: d.offer(m.uid),
-		State: "idle", Says: "Idle", Offline: d.on["offline-"+m.key], Original: m.original, Paused: d.known.paused[m.uid],
+		Key:      m.key,
+		Name:     m.name,
+		UID:      m.uid,
+		What:     m.what,
+		Drawing:  m.drawing,
+		Offer:    d.offer(m.uid),
+		State:    "idle",
+		Says:     "Idle",
+		Offline:  d.on["offline-"+m.key],
+		Original: m.original,
+		Paused:   d.known.paused[m.uid],
 		Payments: d.paymentViews(m),
 	}
 	for _, f := range m.faults() {
@@ -211,8 +219,8 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 			v.On = append(v.On, f.Effect)
 		}
 	}
-	if d.bridge != "" {
-		v.PayURL = d.bridge + "/pay?device=" + m.uid
+	if d.notepayURL != "" {
+		v.PayURL = d.notepayURL + "/pay?device=" + m.uid
 	}
 	starts := m.host.Starts()
 	v.Starts = len(starts)
@@ -222,7 +230,7 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 		if length == 0 {
 			length = m.program
 		}
-		_, goes := m.host.Running() // a timed one may have been ended before its time
+		_, goes := m.host.Running() // a timed start may end early
 		if left := length - now.Sub(last.At); left > 0 && (goes || last.Duration == 0) {
 			v.Of = int(length.Seconds())
 			seconds := int(math.Ceil(left.Seconds()))
@@ -238,8 +246,8 @@ func (d *Demo) view(m *machine, now time.Time) machineView {
 // offer is what a machine sells.
 type offer struct{ Name, Amount string }
 
-// offer reads it from the newest Payment Link of the machine, so it says what the customer will
-// see.
+// offer returns what the machine's newest active Payment Link sells, which is what the customer
+// will see. It returns nil if there is none.
 func (d *Demo) offer(uid string) *offer {
 	for _, l := range slices.Backward(d.stripe.Links()) {
 		if l.DeviceUID != uid || !l.Active {
@@ -262,8 +270,8 @@ func (d *Demo) prices() []sandbox.Price {
 	return prices
 }
 
-// noteViews says of each note what became of it, newest first. Of several with one credit as many
-// were a start as there are starts.
+// noteViews returns the latest notes with their results, newest first. If several notes share a
+// credit, as many show a start as there were starts.
 func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) {
 	started := make(map[string]int)
 	for _, s := range starts {
@@ -290,7 +298,7 @@ func noteViews(notes []sandbox.Note, starts []sandbox.Start) (views []noteView) 
 		views = append(views, v)
 	}
 	slices.Reverse(views)
-	return views[:min(len(views), shownNotes)]
+	return views[:min(len(views), maxNotes)]
 }
 
 func clock(t time.Time) string { return t.Format("15:04:05") }

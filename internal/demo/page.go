@@ -12,11 +12,11 @@ import (
 	"rsc.io/qr"
 )
 
-// views are the templates; a mistake in one stops the program at its start.
+// views holds the templates. An error in a template stops the program when it starts.
 var views = template.Must(template.ParseFS(files, "page/*.html"))
 
-// render renders a template. One that cannot be executed is a mistake of ours, which the tests
-// would meet.
+// render renders a template. It panics if that fails, because only a bug can cause it and the tests
+// would find it.
 func render(name string, data any) string {
 	var text strings.Builder
 	if err := views.ExecuteTemplate(&text, name, data); err != nil {
@@ -25,10 +25,10 @@ func render(name string, data any) string {
 	return text.String()
 }
 
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// pages adds the page, its files and its actions.
+// pages registers the page, its files and its actions.
 func (d *Demo) pages(mux *http.ServeMux) {
 	actions := http.NewServeMux()
 	actions.HandleFunc("POST /demo/fault", d.postFault)
@@ -48,21 +48,21 @@ func (d *Demo) pages(mux *http.ServeMux) {
 	}
 }
 
-// pageView is what the page shows.
+// pageView is the data of the page.
 type pageView struct {
 	Run, Bridge    string
 	Sequence       int64
-	Loopback       bool // the stickers lead to this very computer
+	Loopback       bool // the stickers lead to this computer only
 	Strip, Trouble any
 	Machines       []machineView
 	Lines          []line
 	Parts          []string
 	Cards          []testCard
 
-	Lifetime, Silence int // seconds: when a note is taken back, and when silence gives the money back
+	Lifetime, Silence int // creditLifetime and confirmWithin in seconds
 }
 
-// testCard is a number that the simulated checkout knows.
+// testCard is a card number of the simulated checkout.
 type testCard struct{ Number, Effect string }
 
 func testCards() []testCard {
@@ -78,13 +78,16 @@ func testCards() []testCard {
 func (d *Demo) getPage(w http.ResponseWriter, r *http.Request) {
 	d.ask(r.Context())
 	v := pageView{
-		Lifetime: int(creditLifetime.Seconds()), Silence: int(confirmWithin.Seconds()),
-		Run: d.stream.run, Cards: testCards(), Parts: []string{"phone", "Stripe", "Notehub", "machine"},
+		Lifetime: int(creditLifetime.Seconds()),
+		Silence:  int(confirmWithin.Seconds()),
+		Run:      d.stream.run,
+		Cards:    testCards(),
+		Parts:    []string{"phone", "Stripe", "Notehub", "machine"},
 	}
 	v.Lines, v.Sequence = d.wire.after(0)
 	slices.Reverse(v.Lines)
 	d.mu.Lock()
-	v.Bridge, v.Strip, v.Trouble = d.bridge, d.strip(), d.trouble()
+	v.Bridge, v.Strip, v.Trouble = d.notepayURL, d.strip(), d.trouble()
 	for _, m := range d.machines {
 		v.Machines = append(v.Machines, d.view(m, time.Now()))
 	}
@@ -108,10 +111,8 @@ func (d *Demo) postFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	anchor := "#trouble"
-	if _, m, _ := strings.Cut(fault, "-"); slices.ContainsFunc(
-		d.machines,
-		func(other *machine) bool { return other.key == m },
-	) {
+	_, m, _ := strings.Cut(fault, "-")
+	if slices.ContainsFunc(d.machines, func(other *machine) bool { return other.key == m }) {
 		anchor = "#name-" + m
 	}
 	d.back(w, r, anchor)
@@ -122,16 +123,17 @@ func (d *Demo) postCalm(w http.ResponseWriter, r *http.Request) {
 	d.back(w, r, "")
 }
 
-// back shows what an action did: live, and to browsers without JavaScript by the page itself.
+// back redraws the page after an action. Browsers without JavaScript follow the redirect to the
+// page.
 func (d *Demo) back(w http.ResponseWriter, r *http.Request, anchor string) {
 	d.redraw()
 	http.Redirect(w, r, "/"+anchor, http.StatusSeeOther)
 }
 
-// getSticker answers /demo/sticker/KEY.svg: the QR code that stands on a machine.
+// getSticker serves /demo/sticker/KEY.svg, the QR code of a machine.
 func (d *Demo) getSticker(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
-	bridge := d.bridge
+	bridge := d.notepayURL
 	d.mu.Unlock()
 	for _, m := range d.machines {
 		if r.PathValue("machine") != m.key+".svg" || bridge == "" {
@@ -150,7 +152,8 @@ func (d *Demo) getSticker(w http.ResponseWriter, r *http.Request) {
 	http.NotFound(w, r)
 }
 
-// sticker draws a QR code as SVG, one unit a module, with the quiet zone of four that readers need.
+// sticker returns a QR code as SVG, one unit a module, with the quiet zone of four modules that
+// readers need.
 func sticker(address string) (string, error) {
 	const quiet = 4
 	code, err := qr.Encode(address, qr.M)
@@ -161,7 +164,7 @@ func sticker(address string) (string, error) {
 	for y := range code.Size {
 		for x := 0; x < code.Size; x++ {
 			length := 0
-			for code.Black(x+length, y) { // outside is white
+			for code.Black(x+length, y) { // coordinates outside of the code are white
 				length++
 			}
 			if length > 0 {

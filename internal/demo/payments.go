@@ -13,20 +13,20 @@ import (
 // paymentView is a payment on its machine's card. State is "paid", "held", "moving", "back" or
 // "bad".
 type paymentView struct {
-	Session, Key, At string // Key is short, for the page's ids
+	Session, Key, At string // Key is short, for element ids
 	State            string
 	Money, Why       string
-	Attention        bool // a person must look
+	Attention        bool // the payment needs attention
 	Actions          []action
 }
 
-// action is what somebody may do with a payment at Stripe.
+// action is a button that changes a payment at Stripe.
 type action struct{ Do, Name string }
 
-const shownPayments = 3
+const maxPayments = 3
 
-// paymentViews are the latest payments of a machine, newest first. Amounts are Stripe's; what
-// became of them is what notepay knows.
+// paymentViews returns the latest payments of a machine, newest first. Amounts come from Stripe,
+// and the results from notepay's records.
 func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 	answers := d.notehub.Answers(m.uid)
 	for _, s := range slices.Backward(d.paidSessions()) {
@@ -56,22 +56,22 @@ func (d *Demo) paymentViews(m *machine) (views []paymentView) {
 		case charged > refunded && r.Money != "lost":
 			v.Actions = []action{{"refund", "Refund"}, {"dispute", "Dispute"}}
 		}
-		if views = append(views, v); len(views) == shownPayments {
+		if views = append(views, v); len(views) == maxPayments {
 			break
 		}
 	}
 	return views
 }
 
-// paidSession is a session that was completed.
+// paidSession is a completed Checkout Session.
 type paidSession struct {
 	sandbox.Session
-	at   time.Time
-	told bool // the bridge has taken the webhook
+	at       time.Time
+	received bool // notepay accepted the webhook
 }
 
-// paidSessions are all payments that Stripe knows of, oldest first. One counts also if the webhook
-// that tells of it is lost.
+// paidSessions returns all completed sessions, oldest first. They include sessions whose webhook
+// was lost.
 func (d *Demo) paidSessions() (paid []paidSession) {
 	for _, e := range d.stripe.Events() {
 		if e.Type != "checkout.session.completed" {
@@ -84,7 +84,7 @@ func (d *Demo) paidSessions() (paid []paidSession) {
 	return paid
 }
 
-// isBack tells that a payment's money is with the customer again, and not only on its way.
+// isBack reports whether a payment's money was returned, and is not only on its way.
 func (d *Demo) isBack(session string) bool {
 	r := d.known.payments[session]
 	return d.stripe.Refunded(session) > 0 && r.Money != "refunding"
@@ -92,7 +92,7 @@ func (d *Demo) isBack(session string) bool {
 
 func dollars(amount int64) string { return fmt.Sprintf("$%d.%02d", amount/100, amount%100) }
 
-// moneyWords says where the money is. Amount is what was paid, in cents.
+// moneyWords describes where the money is. The amount is the paid one, in cents.
 func moneyWords(r record, amount int64) (state, words string) {
 	all := dollars(amount)
 	switch r.Money {
@@ -124,7 +124,7 @@ func moneyWords(r record, amount int64) (state, words string) {
 	return "paid", all + " paid"
 }
 
-// whyWords says why, or how far the machine is.
+// whyWords describes the reason of a refund, or how far the delivery is.
 func whyWords(r record, answers []sandbox.Note) string {
 	switch r.Reason {
 	case "expired":
@@ -169,7 +169,7 @@ func whyWords(r record, answers []sandbox.Note) string {
 	return strings.ReplaceAll(r.Reason, "_", " ")
 }
 
-// codeOf is the machine's own code in its latest answer for a credit, "" for none.
+// codeOf returns the code in the machine's latest answer for a credit, or "".
 func codeOf(credit string, answers []sandbox.Note) string {
 	for _, a := range slices.Backward(answers) {
 		if a.Body["credit_id"] == credit {
@@ -180,7 +180,7 @@ func codeOf(credit string, answers []sandbox.Note) string {
 	return ""
 }
 
-// postPayment lets somebody do something with a payment at Stripe, past notepay.
+// postPayment changes a payment at Stripe, without notepay.
 func (d *Demo) postPayment(w http.ResponseWriter, r *http.Request) {
 	id := r.PostFormValue("session")
 	session, ok := d.stripe.Session(id)
@@ -194,7 +194,7 @@ func (d *Demo) postPayment(w http.ResponseWriter, r *http.Request) {
 	case "refund":
 		text, done = "gives the money for {machine} back by hand", d.stripe.Refund(id, 0)
 	case "release":
-		text, done = "cancels the hold for {machine} by hand", d.stripe.Release(id)
+		text, done = "cancels the hold for {machine} by hand", d.stripe.CancelAuthorization(id)
 	case "dispute":
 		who, text, done = "bank", "disputes a payment at {machine}", d.stripe.Dispute(id)
 	case "won":
@@ -213,7 +213,7 @@ func (d *Demo) postPayment(w http.ResponseWriter, r *http.Request) {
 	d.back(w, r, "#name-"+m.key)
 }
 
-// postResume sells on a machine again that notepay has paused, as its operator would.
+// postResume resumes sales on a machine that notepay paused, as its operator would.
 func (d *Demo) postResume(w http.ResponseWriter, r *http.Request) {
 	for _, m := range d.machines {
 		if m.key != r.PostFormValue("machine") {

@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// card buys from a machine, lets it step, and returns the payment as its card shows it once notepay
-// has said what it knows.
+// card buys from a machine, steps, and returns the payment on the machine's card, given notepay's
+// record.
 func (w *world) card(m *machine, r record) paymentView {
 	w.t.Helper()
 	w.buy(m)
@@ -21,7 +21,7 @@ func (w *world) card(m *machine, r record) paymentView {
 	synctest.Wait()
 	sessions := w.demo.stripe.Sessions()
 	r.Session = sessions[len(sessions)-1].ID
-	r.ID = "cr_" + r.Session // as the stand-in makes them
+	r.ID = "cr_" + r.Session // as the stand-in names credits
 	w.records = append(w.records, r)
 	return w.shown(m)
 }
@@ -29,7 +29,7 @@ func (w *world) card(m *machine, r record) paymentView {
 // shown returns the latest payment on a machine's card.
 func (w *world) shown(m *machine) paymentView {
 	w.t.Helper()
-	w.get(pageURL + "/") // asks notepay
+	w.get(pageURL + "/") // reads notepay's records
 	v := w.view(m)
 	if len(v.Payments) == 0 {
 		w.t.Fatalf("the card of %s shows no payment", m.name)
@@ -37,25 +37,35 @@ func (w *world) shown(m *machine) paymentView {
 	return v.Payments[0]
 }
 
-func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
+func TestCardShowsTheFunds(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		r    record
 		want string
 	}{
 		{record{Money: "authorized", Machine: "queued"}, "held: $3.50 held, the note is not at Notehub yet"},
-		{record{Money: "capturing", Machine: "started"}, "moving: $3.50 held, being charged, the machine reported its start"},
-		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true}, "bad: $3.50 could not be charged, the machine reported its start (!)"},
-		{record{Money: "releasing", Machine: "failed", Reason: "busy"}, "moving: $3.50 held, being released, the machine was busy"},
-		{record{Money: "released", Machine: "failed", Reason: "expired"}, "back: $3.50 released, never charged, not delivered in time"},
+		{record{Money: "capturing", Machine: "started"},
+			"moving: $3.50 held, being charged, the machine reported its start"},
+		{record{Money: "capture_failed", Machine: "started", NeedsAttention: true},
+			"bad: $3.50 could not be charged, the machine reported its start (!)"},
+		{record{Money: "releasing", Machine: "failed", Reason: "busy"},
+			"moving: $3.50 held, being released, the machine was busy"},
+		{record{Money: "released", Machine: "failed", Reason: "expired"},
+			"back: $3.50 released, never charged, not delivered in time"},
 		{record{Money: "paid", Machine: "sent"}, "paid: $3.50 paid, the note is at Notehub"},
 		{record{Money: "paid", Machine: "fetched"}, "paid: $3.50 paid, waiting for the machine's answer"},
-		{record{Money: "paid", Machine: "done", RefundedAmount: 100}, "paid: $3.50 paid, $1.00 of it refunded, the machine has finished"},
-		{record{Money: "refunding", Machine: "failed", Reason: "recalled"}, "moving: $3.50 refunding, not fetched in time, the note was recalled"},
-		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true}, "back: $3.50 refunded, the machine did not answer in time (!)"},
-		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"}, "back: $3.50 refunded, the machine reported its start too late"},
-		{record{Money: "refund_failed", Machine: "failed", Reason: "recall_unclear"}, "bad: $3.50 refund failed, the note was recalled, perhaps too late"},
-		{record{Money: "disputed", Machine: "failed", Reason: "disputed"}, "bad: $3.50 disputed, the customer's bank wants the money back"},
+		{record{Money: "paid", Machine: "done", RefundedAmount: 100},
+			"paid: $3.50 paid, $1.00 of it refunded, the machine has finished"},
+		{record{Money: "refunding", Machine: "failed", Reason: "recalled"},
+			"moving: $3.50 refunding, not fetched in time, the note was recalled"},
+		{record{Money: "refunded", Machine: "failed", Reason: "unconfirmed", NeedsAttention: true},
+			"back: $3.50 refunded, the machine did not answer in time (!)"},
+		{record{Money: "refunded", Machine: "started", Reason: "started_after_money_back"},
+			"back: $3.50 refunded, the machine reported its start too late"},
+		{record{Money: "refund_failed", Machine: "failed", Reason: "recall_unclear"},
+			"bad: $3.50 refund failed, the note was recalled, perhaps too late"},
+		{record{Money: "disputed", Machine: "failed", Reason: "disputed"},
+			"bad: $3.50 disputed, the customer's bank wants the money back"},
 		{record{Money: "lost", Machine: "done"}, "bad: $3.50 lost in a dispute, the machine has finished"},
 		{record{Money: "paid", Machine: "failed", Reason: "unknown_device"}, "paid: $3.50 paid, unknown device"},
 	} {
@@ -76,7 +86,7 @@ func TestTheCardSaysWhereTheMoneyIs(t *testing.T) {
 	}
 }
 
-func TestARefusalIsShownWithItsCode(t *testing.T) {
+func TestCardShowsTheCodeOfARefusal(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -86,17 +96,15 @@ func TestARefusalIsShownWithItsCode(t *testing.T) {
 		if want := "the machine refused: E-DOOR"; v.Why != want {
 			t.Errorf("why = %s; want %s", v.Why, want)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
-			lines,
-			"machine > Notehub: Washer 3 answers: failed E-DOOR",
-		) ||
+		lines := strings.Join(spoken(w.demo), "\n")
+		if !strings.Contains(lines, "machine > Notehub: Washer 3 answers: failed E-DOOR") ||
 			!strings.Contains(lines, "Notehub > notepay: passes on the answer of Washer 3: failed 200") {
 			t.Errorf("the wire does not tell of the answer:\n%s", lines)
 		}
 	})
 }
 
-func TestAPaymentThatNotepayHasNotHeardOfIsShown(t *testing.T) {
+func TestCardShowsAPaymentUnknownToNotepay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -114,20 +122,25 @@ func (w *world) act(m *machine, do string) int {
 	return w.post("/demo/payment", url.Values{"session": {w.shown(m).Session}, "do": {do}})
 }
 
-func TestWhatStripesOperatorAndTheBankMayDo(t *testing.T) {
+func TestPaymentActions(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		record record
-		do     []string // the buttons, in turn
-		offers string   // what the card offered at first
-		want   string   // statuses, and the last of Stripe's events
+		do     []string // buttons to press, in order
+		offers string   // buttons that the card first showed
+		want   string   // statuses, and the last event at Stripe
 	}{
-		{"a refund in the Dashboard", record{Money: "paid"}, []string{"refund", "refund"}, "refund dispute", "303 409, charge.refunded"},
-		{"a dispute that is won", record{Money: "paid"}, []string{"dispute", "won"}, "refund dispute", "303 303, charge.dispute.closed"},
-		{"a dispute that is lost", record{Money: "disputed"}, []string{"dispute", "lost"}, "won lost", "303 303, charge.dispute.closed"},
-		{"a hold that is not there", record{Money: "paid"}, []string{"release"}, "refund dispute", "409, payment_intent.succeeded"},
-		{"an action that does not exist", record{Money: "paid"}, []string{"x"}, "refund dispute", "404, payment_intent.succeeded"},
+		{"a refund in the Dashboard", record{Money: "paid"}, []string{"refund", "refund"}, "refund dispute",
+			"303 409, charge.refunded"},
+		{"a dispute that is won", record{Money: "paid"}, []string{"dispute", "won"}, "refund dispute",
+			"303 303, charge.dispute.closed"},
+		{"a dispute that is lost", record{Money: "disputed"}, []string{"dispute", "lost"}, "won lost",
+			"303 303, charge.dispute.closed"},
+		{"an authorization that does not exist", record{Money: "paid"}, []string{"release"}, "refund dispute",
+			"409, payment_intent.succeeded"},
+		{"an action that does not exist", record{Money: "paid"}, []string{"x"}, "refund dispute",
+			"404, payment_intent.succeeded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -153,25 +166,24 @@ func TestWhatStripesOperatorAndTheBankMayDo(t *testing.T) {
 	}
 }
 
-func TestAHoldIsShownAndCanBeCancelled(t *testing.T) {
+func TestCardShowsAnAuthorization(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		link := w.demo.stripe.AddLink(
-			sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true, CaptureMethod: "manual"},
-		)
+		link := w.demo.stripe.AddLink(sandbox.Link{DeviceUID: washer.uid, PriceID: washer.price.ID, Active: true,
+			CaptureMethod: "manual"})
 		if _, err := w.demo.stripe.Pay(link.URL, sandbox.PayOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if v := w.shown(washer); v.State != "held" || v.Money != "$3.50 held" || v.Actions[0].Do != "release" {
-			t.Errorf("the card shows %+v; want a hold that can be cancelled", v)
+			t.Errorf("the card shows %+v; want an authorization that can be canceled", v)
 		}
 		if got := w.act(washer, "release"); got != http.StatusSeeOther {
 			t.Errorf("cancel = %d; want 303", got)
 		}
 		if got := w.strip(); got.Returned != 1 {
-			t.Errorf("the count is %+v; want the money back", got)
+			t.Errorf("the count is %+v; want it refunded", got)
 		}
 	})
 }
@@ -196,7 +208,8 @@ func TestRefundSwitches(t *testing.T) {
 					t.Error("money on its way counts as back")
 				}
 				w.press(fault, false)
-				if got := fmt.Sprintf("%d, %d refunded; off: %d", status, back, w.demo.stripe.Refunded(session)); got != want {
+				got := fmt.Sprintf("%d, %d refunded; off: %d", status, back, w.demo.stripe.Refunded(session))
+				if got != want {
 					t.Errorf("got %s; want %s", got, want)
 				}
 				if pending := w.demo.stripe.SettleRefund(session, true); pending {
@@ -240,7 +253,7 @@ func TestRouteSwitches(t *testing.T) {
 				if got := heard(); got != test.want {
 					t.Errorf("on: %d answers arrived; want %d", got, test.want)
 				}
-				time.Sleep(time.Minute) // what was late is no more
+				time.Sleep(time.Minute) // late events have arrived
 				w.demo.step()
 				synctest.Wait()
 				w.press(test.fault, false)
@@ -252,7 +265,7 @@ func TestRouteSwitches(t *testing.T) {
 	}
 }
 
-func TestAPowerCutIsShownUntilThePowerIsBack(t *testing.T) {
+func TestCardShowsAPowerCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -267,7 +280,7 @@ func TestAPowerCutIsShownUntilThePowerIsBack(t *testing.T) {
 		time.Sleep(time.Second)
 		w.buy(m)
 		w.demo.step()
-		w.press("twice-locker", true) // another switch does not bring it back
+		w.press("twice-locker", true) // another switch does not restore the power
 		w.demo.step()
 		if v := w.view(m); !v.Dark || v.Starts != 1 {
 			t.Errorf("dark = %t after %d starts; want a machine without power", v.Dark, v.Starts)
@@ -280,15 +293,13 @@ func TestAPowerCutIsShownUntilThePowerIsBack(t *testing.T) {
 	})
 }
 
-func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
+func TestResumeAPausedMachine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.paused[w.demo.machines[3].uid] = "2 payments in a row did not reach the machine"
-		if _, page, _ := w.get(pageURL + "/"); !strings.Contains(
-			page,
-			"Paused: 2 payments in a row did not reach the machine.",
-		) {
+		_, page, _ := w.get(pageURL + "/")
+		if !strings.Contains(page, "Paused: 2 payments in a row did not reach the machine.") {
 			t.Error("the page does not say that the machine is paused")
 		}
 		if got := w.post("/demo/resume", url.Values{"machine": {"vending"}}); got != http.StatusSeeOther {
@@ -303,37 +314,30 @@ func TestAPausedMachineCanBeSoldOnAgain(t *testing.T) {
 	})
 }
 
-func TestAMachineThatIsToldOfARefundStops(t *testing.T) {
+func TestRefundNoteStopsTheMachine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		washer := w.demo.machines[0]
-		for i, want := range []struct{ status, state, note string }{{"completed", "running", "machine started"}, {"refunded", "idle", "machine informed: refunded"}} {
-			body := fmt.Sprintf(
-				`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1","duration_s":40}`,
-				want.status,
-			)
+		for i, want := range []struct{ status, state, note string }{
+			{"completed", "running", "machine started"},
+			{"refunded", "idle", "machine informed: refunded"},
+		} {
+			body := fmt.Sprintf(`{"payment_status":%q,"timestamp":1,"session_id":"cs_1","credit_id":"cr_1",`+
+				`"duration_s":40}`, want.status)
 			if status, err := w.leave(washer.uid, body); status != "200" || err != nil {
 				t.Fatalf("note %d = %s, %v; want 200", i, status, err)
 			}
 			w.demo.step()
 			if v := w.view(washer); v.State != want.state || v.Notes[0].Says != want.note {
-				t.Errorf(
-					"after the note %s the washer is %s, and the note %s; want %s, %s",
-					want.status,
-					v.State,
-					v.Notes[0].Says,
-					want.state,
-					want.note,
-				)
+				t.Errorf("after the note %s the washer is %s, and the note %s; want %s, %s", want.status, v.State,
+					v.Notes[0].Says, want.state, want.note)
 			}
 			time.Sleep(time.Second)
 		}
-		if lines := strings.Join(spoken(w.demo), "\n"); !strings.Contains(
-			lines,
-			"leaves a note for Washer 3: refunded 200",
-		) {
-			t.Errorf("the wire does not say what the machine is told:\n%s", lines)
+		lines := strings.Join(spoken(w.demo), "\n")
+		if !strings.Contains(lines, "leaves a note for Washer 3: refunded 200") {
+			t.Errorf("the wire does not show the note to the machine:\n%s", lines)
 		}
 	})
 }

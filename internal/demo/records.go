@@ -11,17 +11,17 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// askLimit is how long notepay may take to say what it knows.
-const askLimit = 2 * time.Second
+// askTimeout is how long notepay may take to answer.
+const askTimeout = 2 * time.Second
 
-// known is what notepay's own records say. They are asked for as an operator asks, so nothing here
-// is a guess of the page.
+// known holds notepay's own records. They are read through the operator's API, so the page guesses
+// nothing.
 type known struct {
 	payments map[string]record // by session
-	paused   map[string]string // why notepay does not sell on a device any more, by UID
+	paused   map[string]string // why notepay does not sell on a device, by UID
 }
 
-// record is a payment as GET /api/payments gives it.
+// record is a payment in the reply of GET /api/payments.
 type record struct {
 	ID             string `json:"id"`
 	Session        string `json:"session_id"`
@@ -32,7 +32,7 @@ type record struct {
 	NeedsAttention bool   `json:"needs_attention"`
 }
 
-// ask reads what notepay knows. If it does not answer, what it said before stands.
+// ask reads notepay's records. If notepay does not answer, the last records stay.
 func (d *Demo) ask(ctx context.Context) {
 	var payments struct{ Payments []record }
 	var devices struct {
@@ -61,22 +61,23 @@ func (d *Demo) ask(ctx context.Context) {
 	d.mu.Unlock()
 }
 
-// operate uses notepay's interface for operators, past the view of the wire. Into may be nil.
+// operate calls the operator's API of notepay, without showing the request on the page. The
+// argument into may be nil.
 func (d *Demo) operate(ctx context.Context, method, path string, into any) error {
 	d.mu.Lock()
-	inside := d.inside
+	notepay := d.notepay
 	d.mu.Unlock()
-	if inside == nil {
+	if notepay == nil {
 		return fmt.Errorf("%s %s: notepay is not there yet", method, path)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, "http://notepay"+path, strings.NewReader(""))
 	if err != nil {
 		return err
 	}
 	r.Header.Set("Authorization", "Bearer "+d.operatorToken)
-	answer, err := sandbox.InProcess(inside).RoundTrip(r)
+	answer, err := sandbox.InProcess(notepay).RoundTrip(r)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// sentence is what a request means, in plain words. {machine}, {event}, {answer} and {note} are
-// filled in where the request names them.
+// sentence describes a request in plain words. {machine}, {event}, {answer} and {note} are replaced
+// by what the request names.
 type sentence struct {
 	from, to, text string
-	quiet          bool // of no interest to most
-	scan           bool // a customer begins
+	quiet          bool // dimmed on the page
+	scan           bool // the request is a customer's scan
 }
 
-// ServeHTTP does nothing: a sentence is a handler only so that a ServeMux can find it.
+// ServeHTTP does nothing. It makes a sentence a handler, so that a ServeMux can find it.
 func (sentence) ServeHTTP(http.ResponseWriter, *http.Request) {}
 
-// table makes a mux of sentences by pattern. "Anything else" gets the pattern "/".
+// table returns a mux of sentences by pattern. The pattern "/" matches any other request.
 func table(sentences map[string]sentence) *http.ServeMux {
 	mux := http.NewServeMux()
 	for pattern, s := range sentences {
@@ -30,14 +30,14 @@ func table(sentences map[string]sentence) *http.ServeMux {
 func sentenceFor(known *http.ServeMux, r *http.Request) sentence {
 	found, _ := known.Handler(r)
 	s, ok := found.(sentence)
-	if !ok { // the mux's own redirect or refusal
+	if !ok { // the mux's own redirect or error
 		s = sentence{from: "phone", to: "notepay", text: "asks for something unknown"}
 	}
 	return s
 }
 
-// toBridge are the requests that the bridge answers.
-func toBridge() *http.ServeMux {
+// toNotepay returns the sentences of requests to notepay.
+func toNotepay() *http.ServeMux {
 	phone := func(text string) sentence { return sentence{from: "phone", to: "notepay", text: text} }
 	operator := func(text string) sentence { return sentence{from: "operator", to: "notepay", text: text, quiet: true} }
 	scanned := sentence{from: "phone", to: "notepay", text: "scans the sticker of {machine}", scan: true}
@@ -73,7 +73,7 @@ func toBridge() *http.ServeMux {
 	})
 }
 
-// toStripe are the requests to Stripe's API and to its hosted checkout.
+// toStripe returns the sentences of requests to Stripe's API and hosted checkout.
 func toStripe() *http.ServeMux {
 	say := func(text string) sentence { return sentence{from: "notepay", to: "Stripe", text: text} }
 	quiet := func(text string) sentence { return sentence{from: "notepay", to: "Stripe", text: text, quiet: true} }
@@ -103,7 +103,7 @@ func toStripe() *http.ServeMux {
 	})
 }
 
-// toNotehub are the requests to Notehub's API.
+// toNotehub returns the sentences of requests to Notehub's API.
 func toNotehub() *http.ServeMux {
 	say := func(text string) sentence { return sentence{from: "notepay", to: "Notehub", text: text} }
 	quiet := func(text string) sentence { return sentence{from: "notepay", to: "Notehub", text: text, quiet: true} }
@@ -126,15 +126,15 @@ func toNotehub() *http.ServeMux {
 	})
 }
 
-// deviceUID finds a device in an address, a form, a page or JSON.
+// Patterns that find names in an address, a form, a page or JSON.
 var (
 	deviceUID = regexp.MustCompile(`dev:\d{15}`)
 	eventType = regexp.MustCompile(`"type":\s*"([a-z_]+\.[a-z_.]+)"`)
-	answered  = regexp.MustCompile(`"state":\s*"([a-z]+)"`) // of a machine
+	answered  = regexp.MustCompile(`"state":\s*"([a-z]+)"`) // a machine's answer
 	noteWord  = regexp.MustCompile(`"payment_status":\s*"(refunded|ended)"`)
 )
 
-// words fills in a sentence with what the address and, once they are there, the bodies name.
+// words completes a sentence with the names in the address and, once they are known, in the bodies.
 func (d *Demo) words(text, address, bodies string) string {
 	name := "a machine"
 	if m := d.machineNamed(address, bodies); m != nil {
@@ -146,12 +146,13 @@ func (d *Demo) words(text, address, bodies string) string {
 		}
 		return ""
 	}
-	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "), " {note}", first(noteWord, ": ")).
+	text = strings.NewReplacer("{machine}", name, "{event}", first(eventType, ""), " {answer}", first(answered, ": "),
+		" {note}", first(noteWord, ": ")).
 		Replace(text)
 	return strings.TrimSpace(text)
 }
 
-// machineNamed finds the machine that an address or a body names, the address first.
+// machineNamed returns the machine named in the first text that names one, or nil.
 func (d *Demo) machineNamed(texts ...string) *machine {
 	for _, text := range texts {
 		uid := deviceUID.FindString(strings.NewReplacer("%3A", ":", "%3a", ":").Replace(text))
@@ -164,7 +165,7 @@ func (d *Demo) machineNamed(texts ...string) *machine {
 	return nil
 }
 
-// scan remembers what was scanned last.
+// scan remembers the latest scan.
 func (d *Demo) scan(address string) {
 	if m := d.machineNamed(address); m != nil {
 		d.mu.Lock()

@@ -17,39 +17,37 @@ import (
 )
 
 const (
-	keptLines = 100
-	keptBytes = 8 << 10 // of a body
-	shortPath = 72      // bytes of a path with a query
+	maxLines = 100
+	maxBody  = 8 << 10 // bytes of a body that are kept
+	maxPath  = 72      // bytes of a path with a query that are shown
 )
 
-// line is one request between two parts, in plain words. To is "" if a part does something by
-// itself.
+// line is one request between two parts, in plain words. To is "" for an event inside one part.
 type line struct {
 	ID, sequence    int64 // sequence grows with every change of any line
 	At              time.Time
 	From, To, Text  string
 	Method, Path    string
-	Status          int // 0: no request, no answer yet, or none at all
+	Status          int // 0: not a request, or no response
 	Waiting         bool
 	Took            time.Duration
-	Quiet           bool   // of no interest to most
-	Asked, Answered string // headers that matter and body, readable, without secrets
+	Quiet           bool   // dimmed on the page
+	Asked, Answered string // important headers and the body, readable, without secrets
 }
 
-// Clock is when it began, in local time.
+// Clock returns the local time of the line.
 func (l line) Clock() string { return clock(l.At) }
 
-// Short is the path without what is the same everywhere, without the tail of long ids and of long
-// queries.
+// Short returns the path without the common prefix, and without the end of long ids and queries.
 func (l line) Short() string {
 	path := longID.ReplaceAllString(strings.Replace(l.Path, "/v1/projects/"+project, "", 1), "${1}${2}…")
-	if len(path) > shortPath && strings.Contains(path[:shortPath], "?") {
-		path = path[:shortPath] + "…"
+	if len(path) > maxPath && strings.Contains(path[:maxPath], "?") {
+		path = path[:maxPath] + "…"
 	}
 	return path
 }
 
-// Outcome says how it ended.
+// Outcome returns the result of the request for the page.
 func (l line) Outcome() string {
 	switch {
 	case l.Method == "":
@@ -62,15 +60,15 @@ func (l line) Outcome() string {
 	return strconv.Itoa(l.Status)
 }
 
-// Reason is the status in words.
+// Reason returns the text of the status.
 func (l line) Reason() string { return http.StatusText(l.Status) }
 
-// Failed says whether the request got no good answer.
+// Failed reports whether the request failed or got no response.
 func (l line) Failed() bool {
 	return l.Method != "" && !l.Waiting && (l.Status == 0 || l.Status >= 400)
 }
 
-// Duration is how long it took, for people.
+// Duration returns the duration of the request for the page.
 func (l line) Duration() string {
 	if l.Method == "" || l.Waiting {
 		return ""
@@ -86,7 +84,7 @@ func (l line) Duration() string {
 
 var longID = regexp.MustCompile(`\b(cs_test_|plink_|evt_|price_|pi_|re_)(\w{4})\w{6,}`)
 
-// wire remembers the latest lines. It is safe for concurrent use.
+// wire keeps the latest lines. It is safe for concurrent use.
 type wire struct {
 	changed func(line) // called in order, under the lock
 
@@ -96,41 +94,42 @@ type wire struct {
 	added    int64
 }
 
-// add shows a new line and returns its id.
+// add adds a line and returns its id.
 func (w *wire) add(l line) int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.added++
 	l.ID, l.At = w.added, time.Now()
-	if len(w.lines) == keptLines { // the oldest of no interest goes first, unless it is rather new
-		dull := slices.IndexFunc(w.lines[:keptLines*3/4], func(l line) bool { return l.Quiet })
+	if len(w.lines) == maxLines { // drop the oldest quiet line, unless it is recent
+		dull := slices.IndexFunc(w.lines[:maxLines*3/4], func(l line) bool { return l.Quiet })
 		w.lines = slices.Delete(w.lines, max(dull, 0), max(dull, 0)+1)
 	}
 	w.lines = append(w.lines, l)
-	w.tell(&w.lines[len(w.lines)-1])
+	w.publish(&w.lines[len(w.lines)-1])
 	return l.ID
 }
 
-// change changes a line, if it is still remembered.
+// change updates a line if it is still kept.
 func (w *wire) change(id int64, how func(*line)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.lines {
 		if w.lines[i].ID == id {
 			how(&w.lines[i])
-			w.tell(&w.lines[i])
+			w.publish(&w.lines[i])
 		}
 	}
 }
 
-func (w *wire) tell(l *line) {
+// publish reports a new or changed line. The caller holds the lock.
+func (w *wire) publish(l *line) {
 	w.sequence++
 	l.sequence = w.sequence
 	w.changed(*l)
 }
 
-// after returns the lines that changed after a point of the sequence, oldest first, and where the
-// sequence stands now.
+// after returns the lines that changed after a sequence number, oldest first, and the current
+// sequence number.
 func (w *wire) after(sequence int64) ([]line, int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -143,34 +142,39 @@ func (w *wire) after(sequence int64) ([]line, int64) {
 	return changed, w.sequence
 }
 
-// tap shows every request to a handler. What the handler reads and writes passes through
+// tap returns a handler that shows every request to next on the page. Bodies pass through
 // unbuffered.
 func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		said := sentenceFor(known, r)
+		meaning := sentenceFor(known, r)
 		asked, answered := &excerpt{}, &excerpt{}
 		began, address := time.Now(), r.URL.RequestURI()
 		id := d.wire.add(line{
-			From: said.from, To: said.to, Quiet: said.quiet, Waiting: true, Text: d.words(said.text, address, ""),
-			Method: r.Method, Path: withoutSecrets(address),
+			From:    meaning.from,
+			To:      meaning.to,
+			Text:    d.words(meaning.text, address, ""),
+			Method:  r.Method,
+			Path:    withoutSecrets(address),
+			Quiet:   meaning.quiet,
+			Waiting: true,
 		})
-		r = r.WithContext(r.Context()) // a copy, to give it another body
+		r = r.WithContext(r.Context()) // a copy, to set another body
 		if r.Body != nil && r.Body != http.NoBody {
 			r.Body = &readBody{r.Body, asked}
 		}
 		seen := &answer{ResponseWriter: w, body: answered}
 		whole := false
-		defer func() { // also if the handler panics, as it does to cut the connection
+		defer func() { // also if the handler panics to cut the connection
 			status := 0
 			if whole {
 				status = cmp.Or(seen.status, http.StatusOK)
 			}
-			if said.scan && whole && status < http.StatusBadRequest {
+			if meaning.scan && whole && status < http.StatusBadRequest {
 				d.scan(address)
 			}
 			d.wire.change(id, func(l *line) {
 				l.Waiting, l.Status, l.Took = false, status, time.Since(began)
-				l.Text = d.words(said.text, address, asked.text()+answered.text())
+				l.Text = d.words(meaning.text, address, asked.text()+answered.text())
 				l.Asked = readable(r.Header, asked.text(), "Authorization", "Stripe-Signature", "Idempotency-Key")
 				l.Answered = readable(w.Header(), answered.text(), "Location", "Retry-After", "Idempotent-Replayed")
 			})
@@ -181,8 +185,8 @@ func (d *Demo) tap(known *http.ServeMux, next http.Handler) http.Handler {
 	})
 }
 
-// excerpt is the beginning of a body. A handler may go on reading after it was given up, hence the
-// lock.
+// excerpt is the beginning of a body. It has a lock because a handler may read on after the request
+// ended.
 type excerpt struct {
 	mu   sync.Mutex
 	kept []byte
@@ -191,7 +195,7 @@ type excerpt struct {
 func (e *excerpt) add(p []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.kept = append(e.kept, p[:min(len(p), keptBytes-len(e.kept))]...)
+	e.kept = append(e.kept, p[:min(len(p), maxBody-len(e.kept))]...)
 }
 
 func (e *excerpt) text() string {
@@ -211,8 +215,8 @@ func (b *readBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// answer notes what is written. It streams: Flush and http.ResponseController reach the real
-// writer.
+// answer records the status and the beginning of the body. Flush and http.ResponseController reach
+// the real writer, so responses still stream.
 type answer struct {
 	http.ResponseWriter
 	status int
@@ -236,8 +240,8 @@ func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flus
 
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// secret finds what must not be shown: values in JSON and forms, tokens in paths, card numbers that
-// somebody typed.
+// secret matches text that must not be shown: values in JSON and forms, tokens in paths, and card
+// numbers.
 var secret = regexp.MustCompile(`("(?:access_token|refresh_token|client_secret|secret|token)"\s*:\s*")[^"]*|` +
 	`((?:^|[?&])(?:client_secret|card|token|access_token)=)[^&\s]*|(/(?:session|access)/)[\w-]+`)
 
@@ -245,7 +249,7 @@ func withoutSecrets(text string) string {
 	return secret.ReplaceAllString(text, "${1}${2}${3}[redacted]")
 }
 
-// readable renders a few headers and a body: JSON and forms, nothing else.
+// readable renders the named headers and the body. It renders only JSON, forms and plain text.
 func readable(h http.Header, body string, headers ...string) string {
 	var text strings.Builder
 	for _, name := range headers {
@@ -273,7 +277,7 @@ func readable(h http.Header, body string, headers ...string) string {
 		for field := range strings.SplitSeq(body, "&") {
 			plain, err := url.QueryUnescape(strings.Replace(field, "=", " = ", 1))
 			if err != nil {
-				plain = field // cut short
+				plain = field // truncated
 			}
 			text.WriteString(plain + "\n")
 		}

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 )
 
-// spoken returns the lines as one text each, oldest first.
+// spoken returns each line as one text, oldest first.
 func spoken(d *Demo) (texts []string) {
 	lines, _ := d.wire.after(0)
 	for _, l := range lines {
@@ -23,7 +23,7 @@ func spoken(d *Demo) (texts []string) {
 	return texts
 }
 
-func TestAPurchaseOnTheWire(t *testing.T) {
+func TestWireShowsAPurchase(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -52,7 +52,7 @@ func TestAPurchaseOnTheWire(t *testing.T) {
 	})
 }
 
-func TestSecretsAreNotOnThePage(t *testing.T) {
+func TestPageRedactsSecrets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -66,14 +66,16 @@ func TestSecretsAreNotOnThePage(t *testing.T) {
 		w.read(answer, err)
 		_, page, _ := w.get(pageURL + "/")
 		for _, never := range []string{
-			w.settings["NOTEHUB_CLIENT_SECRET"], w.settings["STRIPE_SECRET_KEY"], w.settings["STRIPE_WEBHOOK_SECRET"], "SECRET", "v1=", "4242+4242",
+			w.settings["NOTEHUB_CLIENT_SECRET"], w.settings["STRIPE_SECRET_KEY"], w.settings["STRIPE_WEBHOOK_SECRET"],
+			"SECRET", "v1=", "4242+4242",
 		} {
 			if strings.Contains(page, never) {
 				t.Errorf("the page shows %s", never)
 			}
 		}
 		for _, want := range []string{
-			"client_secret = [redacted]", "&#34;access_token&#34;:&#34;[redacted]&#34;", "card = [redacted]", "Authorization: [redacted]",
+			"client_secret = [redacted]", "&#34;access_token&#34;:&#34;[redacted]&#34;", "card = [redacted]",
+			"Authorization: [redacted]",
 			"Stripe-Signature: [redacted]", "/session/[redacted]",
 		} {
 			if !strings.Contains(strings.ReplaceAll(page, "&#34;: &#34;", "&#34;:&#34;"), want) {
@@ -83,7 +85,7 @@ func TestSecretsAreNotOnThePage(t *testing.T) {
 	})
 }
 
-func TestASecretThatIsCutShortIsNotShown(t *testing.T) {
+func TestPageRedactsATruncatedSecret(t *testing.T) {
 	t.Parallel()
 	got := readable(http.Header{"Content-Type": {"application/json"}}, `{"access_token":"SECR`)
 	if want := `{"access_token":"[redacted]`; got != want {
@@ -91,27 +93,22 @@ func TestASecretThatIsCutShortIsNotShown(t *testing.T) {
 	}
 }
 
-func TestTheWireIsBounded(t *testing.T) {
+func TestWireIsBounded(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
 	d.wire.add(line{Text: "loud"})
-	for range 3 * keptLines {
+	for range 3 * maxLines {
 		d.wire.add(line{Text: "quiet", Quiet: true})
 	}
 	lines, sequence := d.wire.after(0)
-	if len(lines) != keptLines || lines[0].Text != "loud" || sequence != 3*keptLines+1 {
-		t.Errorf(
-			"%d lines from %q, sequence %d; want %d, the loud one still there",
-			len(lines),
-			lines[0].Text,
-			sequence,
-			keptLines,
-		)
+	if len(lines) != maxLines || lines[0].Text != "loud" || sequence != 3*maxLines+1 {
+		t.Errorf("%d lines from %q, sequence %d; want %d, the loud one still there", len(lines),
+			lines[0].Text, sequence, maxLines)
 	}
-	for range keptLines {
+	for range maxLines {
 		d.wire.add(line{Text: "new"})
 	}
-	if lines, _ := d.wire.after(sequence); len(lines) != keptLines || lines[0].Text != "new" {
+	if lines, _ := d.wire.after(sequence); len(lines) != maxLines || lines[0].Text != "new" {
 		t.Errorf("%d lines from %q; want only new ones", len(lines), lines[0].Text)
 	}
 }
@@ -146,9 +143,8 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 	})
 	t.Run("a cut connection stays cut", func(t *testing.T) {
 		t.Parallel()
-		server := httptest.NewServer(
-			d.Watch(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })),
-		)
+		cut := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		server := httptest.NewServer(d.Watch(cut))
 		defer server.Close()
 		if answer, err := server.Client().Get(server.URL + "/health"); err == nil {
 			t.Errorf("GET = %s; want an error", answer.Status)
@@ -165,7 +161,7 @@ func TestWatchPassesEverythingThrough(t *testing.T) {
 			_, _ = w.Write(body)
 		})))
 		defer server.Close()
-		sent := strings.Repeat("x", 5*keptBytes)
+		sent := strings.Repeat("x", 5*maxBody)
 		answer, err := server.Client().Post(server.URL+"/webhook/stripe", "application/json", strings.NewReader(sent))
 		if err != nil {
 			t.Fatal(err)
@@ -204,7 +200,7 @@ func openStream(t *testing.T, url, lastEventID string) *eventStream {
 	return &eventStream{t, answer.Body, bufio.NewScanner(answer.Body)}
 }
 
-// until reads events until one holds the text and returns all up to it.
+// until reads events until one contains the text, and returns everything read.
 func (s *eventStream) until(text string) (read string) {
 	s.t.Helper()
 	found := false
@@ -231,7 +227,8 @@ func TestStream(t *testing.T) {
 
 	live := openStream(t, server.URL+"/demo/events?after=1", "")
 	opening := live.until(d.stream.run)
-	for _, want := range []string{`id="strip"`, `id="banner"`, `id="switches"`, `id="state-washer"`, `id="notes-vending"`, "the second line"} {
+	for _, want := range []string{`id="strip"`, `id="banner"`, `id="switches"`, `id="state-washer"`,
+		`id="notes-vending"`, "the second line"} {
 		if !strings.Contains(opening, want) {
 			t.Errorf("the stream does not begin with %s", want)
 		}
@@ -252,7 +249,7 @@ func TestStream(t *testing.T) {
 	}
 	again := openStream(t, server.URL+"/demo/events?after=0", "2").until(d.stream.run)
 	if strings.Contains(again, "the second line") || !strings.Contains(again, "the third line") {
-		t.Error("a browser that comes back does not get exactly what it missed")
+		t.Error("a browser that reconnects does not get exactly what it missed")
 	}
 
 	stop()
@@ -290,14 +287,14 @@ func TestASlowReaderIsDropped(t *testing.T) {
 	}
 	d.stream.leave(quick)
 	if d.stream.watched() {
-		t.Error("somebody still watches")
+		t.Error("a reader remains")
 	}
 }
 
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	d := New(Config{})
-	bridge, account, hub := toBridge(), toStripe(), toNotehub()
+	bridge, account, hub := toNotepay(), toStripe(), toNotehub()
 	device := "/v1/projects/" + project + "/devices/" + d.machines[1].uid
 	for _, test := range []struct {
 		mux          *http.ServeMux
@@ -314,10 +311,13 @@ func TestSentences(t *testing.T) {
 		{account, "POST", "/v1/refunds", "notepay > Stripe: refunds the money"},
 		{account, "GET", "/v1/events?limit=100", "notepay > Stripe: reads events that did not arrive (quiet)"},
 		{hub, "POST", "/oauth2/token", "notepay > Notehub: gets an access token (quiet)"},
-		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500", "notepay > Notehub: lists the machines (quiet)"},
+		{hub, "GET", "/v1/projects/" + project + "/devices?pageSize=500",
+			"notepay > Notehub: lists the machines (quiet)"},
 		{hub, "POST", device + "/notes/payment.qi", "notepay > Notehub: leaves a note for Locker 12"},
-		{hub, "GET", device + "/notes/payment.qi", "notepay > Notehub: checks whether the note for Locker 12 is waiting"},
-		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100", "notepay > Notehub: reads the machines' answers (quiet)"},
+		{hub, "GET", device + "/notes/payment.qi",
+			"notepay > Notehub: checks whether the note for Locker 12 is waiting"},
+		{hub, "GET", "/v1/projects/" + project + "/events-cursor?limit=100",
+			"notepay > Notehub: reads the machines' answers (quiet)"},
 		{account, "POST", "/v1/payment_intents/pi_1/capture", "notepay > Stripe: charges the held money"},
 		{account, "POST", "/v1/payment_intents/pi_1/cancel", "notepay > Stripe: releases the hold"},
 		{account, "GET", "/v1/refunds?payment_intent=pi_1", "notepay > Stripe: checks the refund"},

@@ -21,18 +21,17 @@ const (
 	bridgeURL = "http://bridge.example"
 )
 
-// world is a demo with a stand-in for the bridge, without sockets, so that it runs in a bubble of
-// synctest.
+// world is a demo with a stand-in for notepay. It uses no sockets, so that it runs in fake time.
 type world struct {
 	t        *testing.T
 	demo     *Demo
-	client   *http.Client // reaches the page and the bridge by their names
+	client   *http.Client // reaches the page and the stand-in by name
 	settings map[string]string
 	links    map[string]string // URL of each device's Payment Link
 
-	records []record          // what the stand-in says of payments
-	paused  map[string]string // and of devices that it does not sell on
-	heard   atomic.Int64      // answers of machines that arrived through the route
+	records []record          // payments that the stand-in returns
+	paused  map[string]string // reasons of the devices that it does not sell on
+	heard   atomic.Int64      // number of machines' answers received through the route
 }
 
 func newWorld(t *testing.T) *world {
@@ -61,9 +60,9 @@ type hosts map[string]http.RoundTripper
 
 func (h hosts) RoundTrip(r *http.Request) (*http.Response, error) { return h[r.URL.Host].RoundTrip(r) }
 
-// bridge answers a scan with the Payment Link and leaves a note for every
-// checkout.session.completed, also for a repeat. To operators it says what the test has put into
-// the world.
+// bridge returns the stand-in. It answers a scan with the Payment Link, and posts a note for every
+// checkout.session.completed, even a repeated one. Its operator's API returns the records in the
+// world.
 func (w *world) bridge() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pay", func(rw http.ResponseWriter, r *http.Request) {
@@ -107,10 +106,8 @@ func (w *world) bridge() http.Handler {
 		}
 		_ = json.NewEncoder(rw).Encode(map[string]any{"devices": devices})
 	})
-	operator.HandleFunc(
-		"POST /api/devices/{uid}/resume",
-		func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) },
-	)
+	operator.HandleFunc("POST /api/devices/{uid}/resume",
+		func(_ http.ResponseWriter, r *http.Request) { delete(w.paused, r.PathValue("uid")) })
 	mux.HandleFunc("/api/", func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer "+w.settings["OPERATOR_TOKEN"] {
 			http.Error(rw, "no", http.StatusUnauthorized)
@@ -121,21 +118,18 @@ func (w *world) bridge() http.Handler {
 	return mux
 }
 
-// leaveNote posts a payment's note as the bridge does and returns the answer's status and
-// Retry-After.
+// leaveNote posts a payment's note as notepay does. It returns the status and Retry-After.
 func (w *world) leaveNote(device, session string) (string, error) {
-	return w.leave(
-		device,
-		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`,
-	)
+	return w.leave(device,
+		`{"payment_status":"completed","timestamp":1,"session_id":"`+session+`","credit_id":"cr_`+session+`"}`)
 }
 
 // leave posts a note with this body.
 func (w *world) leave(device, body string) (string, error) {
 	answer, err := w.client.PostForm(w.settings["NOTEHUB_AUTH_URL"], url.Values{
-		"grant_type": {
-			"client_credentials",
-		}, "client_id": {w.settings["NOTEHUB_CLIENT_ID"]}, "client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
+		"grant_type":    {"client_credentials"},
+		"client_id":     {w.settings["NOTEHUB_CLIENT_ID"]},
+		"client_secret": {w.settings["NOTEHUB_CLIENT_SECRET"]},
 	})
 	if err != nil {
 		return "", err
@@ -150,11 +144,9 @@ func (w *world) leave(device, body string) (string, error) {
 	if err := json.NewDecoder(answer.Body).Decode(&token); err != nil {
 		return "", err
 	}
-	r, err := http.NewRequest(
-		http.MethodPost,
+	r, err := http.NewRequest(http.MethodPost,
 		w.settings["NOTEHUB_API_URL"]+"/v1/projects/"+project+"/devices/"+device+"/notes/"+creditFile,
-		strings.NewReader(`{"body":`+body+`}`),
-	)
+		strings.NewReader(`{"body":`+body+`}`))
 	if err != nil {
 		return "", err
 	}
@@ -168,7 +160,7 @@ func (w *world) leave(device, body string) (string, error) {
 	return fmt.Sprint(posted.StatusCode), nil
 }
 
-// get returns the status and body of a page.
+// get returns the status, the body and the headers of a page.
 func (w *world) get(address string) (int, string, http.Header) {
 	w.t.Helper()
 	answer, err := w.client.Get(address)
@@ -188,21 +180,21 @@ func (w *world) read(answer *http.Response, err error) (int, string, http.Header
 	return answer.StatusCode, string(body), answer.Header
 }
 
-// view is a machine's card as it is now.
+// view returns a machine's card.
 func (w *world) view(m *machine) machineView {
 	w.demo.mu.Lock()
 	defer w.demo.mu.Unlock()
 	return w.demo.view(m, time.Now())
 }
 
-// strip is what the page says of the latest purchase, and of all.
+// strip returns the page's strip: the latest purchase and the counts.
 func (w *world) strip() stripView {
 	w.demo.mu.Lock()
 	defer w.demo.mu.Unlock()
 	return w.demo.strip()
 }
 
-// buy scans the sticker, opens the checkout and presses Pay, as a customer does.
+// buy scans the sticker, opens the checkout and pays.
 func (w *world) buy(m *machine) {
 	w.t.Helper()
 	_, _, scanned := w.get(bridgeURL + "/pay?device=" + m.uid)
@@ -216,7 +208,7 @@ func (w *world) buy(m *machine) {
 	synctest.Wait()
 }
 
-// press switches a fault by its form.
+// press turns a fault on or off through its form.
 func (w *world) press(fault string, on bool) {
 	w.t.Helper()
 	answer, err := w.client.PostForm(pageURL+"/demo/fault", url.Values{"fault": {fault}, "on": {fmt.Sprint(on)}})

@@ -1,5 +1,5 @@
-// Package dsn knows what a DATABASE_URL may look like. It opens nothing, and it never quotes the
-// value, which may hold a password.
+// Package dsn validates a DATABASE_URL: the path of a SQLite file, or a postgres:// URL. It opens
+// nothing, and its errors never quote the value, which may hold a password.
 package dsn
 
 import (
@@ -12,13 +12,13 @@ import (
 )
 
 var (
-	// scheme begins a URL. One letter is a drive of Windows.
+	// scheme matches the start of a URL. A single letter is a Windows drive.
 	scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]+:`)
-	// keyword is part of a connection string of libpq, such as "host=db user=notepay".
+	// keyword matches a part of a libpq connection string, such as "host=db user=notepay".
 	keyword = regexp.MustCompile(`(?i)\b(host|hostaddr|port|dbname|user|password)\s*=`)
 )
 
-// unexpanded begins with or holds what only a shell replaces.
+// unexpanded matches a path with ~, $HOME or %APPDATA%, which only a shell expands.
 var unexpanded = regexp.MustCompile(`^~|\$|^%[A-Za-z]+%?[/\\]`)
 
 var (
@@ -37,8 +37,8 @@ func IsPostgres(database string) bool {
 	return strings.HasPrefix(database, "postgres://") || strings.HasPrefix(database, "postgresql://")
 }
 
-// Check reports what is wrong with a DATABASE_URL, as the rest of a sentence that begins with the
-// setting's name.
+// Check returns what is wrong with a DATABASE_URL, or nil. The caller puts the setting's name in
+// front of the error text.
 func Check(database string) error {
 	if !IsPostgres(database) {
 		if scheme.MatchString(database) || strings.Contains(database, "://") || strings.HasPrefix(database, "//") ||
@@ -51,12 +51,12 @@ func Check(database string) error {
 		return nil
 	}
 	u, err := url.Parse(database)
-	// A / ? or # in the password ends the host part too early, and what follows would be printed as
-	// the database's name.
+	// A "/", "?" or "#" in the password ends the host part too early. pgx would print the rest as
+	// the name of the database.
 	if err != nil || u.Fragment != "" || strings.Contains(u.Path, "@") || strings.Contains(u.RawQuery, "@") {
 		return errPostgresURL
 	}
-	if _, err := pgx.ParseConfig(database); err != nil { // its words may hold the password
+	if _, err := pgx.ParseConfig(database); err != nil { // pgx's error may contain the password
 		return errPostgresOption
 	}
 	return nil

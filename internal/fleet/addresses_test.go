@@ -13,18 +13,24 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
+func TestPayAcceptsAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		link := f.Stripe.Links()[0].URL
 		for _, path := range []string{
-			"/PAY/DEV:864475044215258", "/PAY?DEVICE=DEV:864475044215258", "/Pay/dev:864475044215258", "/pay/dev:864475044215258/", "/pay/dev:864475044215258//",
-			"/pay/?device=dev:864475044215258", "/PAY/?Device=dev:864475044215258", "//pay?device=dev:864475044215258", "/pay//dev:864475044215258",
-			"/pay?DEVICE=dev:864475044215258", "/pay?DeviceUID=dev:864475044215258", "/pay?device=864475044215258", "/pay/864475044215258",
-			"/pay?device=dev%253A864475044215258", "/pay/dev%253A864475044215258", "/pay?device=dev%EF%BC%9A864475044215258", "/pay/dev%EF%BC%9A864475044215258",
-			"/pay?device=dev:864475044215258%E2%80%8B", "/pay/dev:864475044215258%E2%80%8B", "/dev:864475044215258", "/DEV:864475044215258/", "/864475044215258",
-			"/pay?device=https://qrgo.org/id/dev:864475044215258", "/dev:864475044215258?product=product:com.example&pin=1234",
+			"/PAY/DEV:864475044215258", "/PAY?DEVICE=DEV:864475044215258", "/Pay/dev:864475044215258",
+			"/pay/dev:864475044215258/", "/pay/dev:864475044215258//",
+			"/pay/?device=dev:864475044215258", "/PAY/?Device=dev:864475044215258",
+			"//pay?device=dev:864475044215258", "/pay//dev:864475044215258",
+			"/pay?DEVICE=dev:864475044215258", "/pay?DeviceUID=dev:864475044215258",
+			"/pay?device=864475044215258", "/pay/864475044215258",
+			"/pay?device=dev%253A864475044215258", "/pay/dev%253A864475044215258",
+			"/pay?device=dev%EF%BC%9A864475044215258", "/pay/dev%EF%BC%9A864475044215258",
+			"/pay?device=dev:864475044215258%E2%80%8B", "/pay/dev:864475044215258%E2%80%8B",
+			"/dev:864475044215258", "/DEV:864475044215258/", "/864475044215258",
+			"/pay?device=https://qrgo.org/id/dev:864475044215258",
+			"/dev:864475044215258?product=product:com.example&pin=1234",
 		} {
 			f.Leads(path, link)
 		}
@@ -34,7 +40,10 @@ func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 		if w := f.Get("/HEALTH/"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"status"`) {
 			f.Errorf("/HEALTH/: %d %s", w.Code, w.Body)
 		}
-		for _, path := range []string{"/nothing", "/pay/dev:1/more", "/favicon.ico", "/static/none.js", "/static/", "/wp-login.php", "/payment", "/session/", "/%00", "/a%2Fb"} {
+		for _, path := range []string{
+			"/nothing", "/pay/dev:1/more", "/favicon.ico", "/static/none.js", "/static/", "/wp-login.php",
+			"/payment", "/session/", "/%00", "/a%2Fb",
+		} {
 			f.Tells(path, http.StatusNotFound, "Page not found", "Not found", "")
 		}
 		for _, path := range []string{"/api/nothing", "/api", "/API/nothing"} {
@@ -60,9 +69,11 @@ func TestAddressesAsScannersAndPeopleWriteThem(t *testing.T) {
 	})
 }
 
-func TestAWebhookWhoseAddressHasASlashAtItsEnd(t *testing.T) {
+func TestWebhookAddressWithATrailingSlash(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"/webhook/stripe/", "//webhook/stripe", "/Webhook/Stripe", "/api/stripe/webhook/", "/api/webhook/"} {
+	for _, path := range []string{
+		"/webhook/stripe/", "//webhook/stripe", "/Webhook/Stripe", "/api/stripe/webhook/", "/api/webhook/",
+	} {
 		t.Run(strings.ReplaceAll(path, "/", "_"), func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -84,8 +95,10 @@ func TestAWebhookWhoseAddressHasASlashAtItsEnd(t *testing.T) {
 func TestUIDsAreComparedWithoutCase(t *testing.T) {
 	t.Parallel()
 	for spelled, scans := range map[string][]string{
-		"dev:CA11AB1E0042":          {"dev:CA11AB1E0042", "dev:ca11ab1e0042", "DEV:CA11AB1E0042", "CA11AB1E0042"},
-		"dev:lora:70B3d57ed0051234": {"dev:lora:70b3d57ed0051234", "DEV:LORA:70B3D57ED0051234", "dev%3Alora%3A70b3d57ed0051234"},
+		"dev:CA11AB1E0042": {"dev:CA11AB1E0042", "dev:ca11ab1e0042", "DEV:CA11AB1E0042", "CA11AB1E0042"},
+		"dev:lora:70B3d57ed0051234": {
+			"dev:lora:70b3d57ed0051234", "DEV:LORA:70B3D57ED0051234", "dev%3Alora%3A70b3d57ed0051234",
+		},
 	} {
 		t.Run(strings.ReplaceAll(spelled, ":", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +110,7 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 				f.Restarted(nil)
 				f.Pass(2 * time.Second)
 				key := strings.ToLower(spelled)
-				link := f.LinkOf(spelled, fixture.Warm) // in Stripe's Dashboard it stands as in Notehub
+				link := f.LinkOf(spelled, fixture.Warm) // Stripe's Dashboard shows Notehub's spelling
 				for _, scan := range scans {
 					f.Leads("/pay?device="+scan, link.URL)
 					f.Leads("/pay/"+scan, link.URL)
@@ -164,7 +177,7 @@ func TestUIDsAreComparedWithoutCase(t *testing.T) {
 	}
 }
 
-func TestADeviceThatCannotBeScannedIsListedWithItsProblem(t *testing.T) {
+func TestListNamesADeviceThatCannotBeScanned(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:no good", Name: "Odd"})
@@ -172,7 +185,10 @@ func TestADeviceThatCannotBeScannedIsListedWithItsProblem(t *testing.T) {
 		f.Run()
 		f.Pass(2 * time.Second)
 		devices := f.AsOperator("/api/devices").Body.String()
-		for _, want := range []string{`"uid":"dev:no good","name":"Odd","state":"bad_uid"`, `"name":"Long","state":"bad_uid"`, "Payments need a UID of the form dev:..."} {
+		for _, want := range []string{
+			`"uid":"dev:no good","name":"Odd","state":"bad_uid"`, `"name":"Long","state":"bad_uid"`,
+			"Payments need a UID of the form dev:...",
+		} {
 			if !strings.Contains(devices, want) {
 				f.Errorf("want %s:\n%s", want, devices)
 			}

@@ -10,25 +10,25 @@ import (
 	"notepay/internal/payment"
 )
 
-// longestAdoption: Stripe lists 100 links a call, so 100,000 take some ten minutes.
-const maxAdoption = time.Hour
+// adoptTimeout bounds a read of Stripe's list. At 100 links a call, 100,000 take about ten minutes.
+const adoptTimeout = time.Hour
 
-// listPause is how long a reading of Stripe's list of links is good for each of its pages: a large
-// account is not read all the time.
-const listPause = 10 * time.Second
+// minListAge is the minimum age of the last read of Stripe's list, for each of its pages, before
+// the next read. So a large account is not read all the time.
+const minListAge = 10 * time.Second
 
-// adopt reads Stripe's active links, at the start and then at each refresh: with a lost ledger they
-// are all there is, and somebody may change them in the Dashboard. Until it has succeeded once
-// nothing is made.
+// adopt reads Stripe's active links at the start and at each refresh. A lost ledger is restored
+// from them, and a person may change them in the Dashboard. No link is created before it succeeded
+// once.
 func (w *linkReconciler) adopt(ctx context.Context) error {
 	w.fleet.mu.RLock()
 	adopted, pages := w.adopted, 1+w.listed/100
-	due := time.Since(w.listedAt) >= time.Duration(pages)*listPause
+	due := time.Since(w.listedAt) >= time.Duration(pages)*minListAge
 	w.fleet.mu.RUnlock()
 	if adopted && (!due || w.fleet.Sessions) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxAdoption)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adoptTimeout)
 	defer cancel()
 	defer context.AfterFunc(w.fleet.life, cancel)()
 	w.listing.Lock()
@@ -36,7 +36,7 @@ func (w *linkReconciler) adopt(ctx context.Context) error {
 	return w.list(ctx)
 }
 
-// list reads Stripe's active links and holds them against those remembered. The caller holds
+// list reads Stripe's active links and reconciles the known ones with them. The caller holds
 // listing.
 func (w *linkReconciler) list(ctx context.Context) error {
 	began := time.Now()
@@ -45,25 +45,25 @@ func (w *linkReconciler) list(ctx context.Context) error {
 	w.fleet.mu.Unlock()
 	listed, err := w.fleet.Stripe.Links(ctx)
 	w.fleet.mu.Lock()
-	var keep, spare []ledger.Link
-	var look []linkKey
+	var changed, duplicates []ledger.Link
+	var unverified []linkKey
 	if err == nil {
-		keep, spare, look = w.compare(listed)
+		changed, duplicates, unverified = w.compare(listed)
 	}
 	w.touched = nil
 	w.fleet.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	for i, l := range keep {
+	for i, l := range changed {
 		if l.Active && l.Plan.Currency == "" {
-			keep[i].Plan = w.planOf(ctx, l.Plan.PriceID)
+			changed[i].Plan = w.planOf(ctx, l.Plan.PriceID)
 		}
 	}
-	// If we stop between two of these, the next start compares again.
-	for part := range slices.Chunk(keep, largest) {
+	// If the process stops between two batches, the next start compares again.
+	for part := range slices.Chunk(changed, batchSize) {
 		err := w.fleet.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			for _, active := range []bool{false, true} { // one active link a key: the old ones give way first
+			for _, active := range []bool{false, true} { // a key has one active link, so old ones are deactivated first
 				for _, l := range part {
 					if l.Active == active {
 						if err := tx.SaveLink(l); err != nil {
@@ -81,26 +81,26 @@ func (w *linkReconciler) list(ctx context.Context) error {
 	}
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
-	for _, l := range spare {
-		if !slices.ContainsFunc(w.spare, func(known ledger.Link) bool { return known.ID == l.ID }) {
-			w.spare = append(w.spare, l)
+	for _, l := range duplicates {
+		if !slices.ContainsFunc(w.duplicates, func(known ledger.Link) bool { return known.ID == l.ID }) {
+			w.duplicates = append(w.duplicates, l)
 			w.occupied()
 		}
 	}
 	w.adopted, w.listedAt, w.listed = true, began, len(listed)
 	w.shareListed(listed)
-	for _, key := range look {
-		w.look[key] = true
-		w.fleet.show(key.device)
+	for _, key := range unverified {
+		w.unverified[key] = true
+		w.fleet.rebuild(key.device)
 		w.prioritize(key)
 	}
 	w.signal()
 	return nil
 }
 
-// choose returns the id of the link that stays of each key: the first one that can be paid in the
-// right way, else the first. It does not depend on what this process remembers, so that two
-// installations keep the same one.
+// choose returns the id of the link to keep for each key. It is the first active one with the right
+// capture method, or else the first one. The choice depends only on the list, so that two
+// installations keep the same link.
 func (w *linkReconciler) choose(listed []ledger.Link) map[linkKey]string {
 	chosen, right := map[linkKey]string{}, map[linkKey]bool{}
 	for _, l := range listed {
@@ -112,11 +112,13 @@ func (w *linkReconciler) choose(listed []ledger.Link) map[linkKey]string {
 	return chosen
 }
 
-// compare holds Stripe's active links against those remembered, and says which records change,
-// which links are one too many, and which have to be read because somebody else seems to have
-// changed them, or because we did while the list was read. The caller holds the lock.
-func (w *linkReconciler) compare(listed []ledger.Link) (change, spare []ledger.Link, look []linkKey) {
-	busy := func(key linkKey) bool { // what was listed may be older than what we have done or are doing
+// compare compares Stripe's active links with the known ones. It returns the changed records, the
+// duplicates, and the keys that must be read because another program seems to have changed their
+// links. The caller holds the lock.
+func (w *linkReconciler) compare(
+	listed []ledger.Link,
+) (changed, duplicates []ledger.Link, unverified []linkKey) {
+	busy := func(key linkKey) bool { // the list may be older than a call of this process
 		_, doubted := w.doubt[key]
 		return (w.working[key] || w.touched[key]) && !doubted
 	}
@@ -129,39 +131,42 @@ func (w *linkReconciler) compare(listed []ledger.Link) (change, spare []ledger.L
 	for key, old := range w.links {
 		switch {
 		case !old.Active || busy(key) || atStripe[old.ID] && chosen[key] == old.ID:
-		case atStripe[old.ID]: // it is one too many, and gives way on disk before the one that stays
+		case atStripe[old.ID]: // a duplicate, deactivated on disk before the link that stays is saved
 			old.Active = false
-			change = append(change, old)
+			changed = append(changed, old)
 		case chosen[key] == "" || w.adopted:
-			look = append(look, key)
-		default: // there is another one, which an earlier process made in its place
+			unverified = append(unverified, key)
+		default: // an earlier process replaced it
 			old.Active = false
-			change = append(change, old)
+			changed = append(changed, old)
 		}
 	}
 	for _, l := range listed {
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
 		old := w.links[key]
+		known := old.ID == l.ID
 		switch {
 		case busy(key):
 		case chosen[key] != l.ID:
-			spare = append(spare, l)
-		case old.ID != l.ID && old.Active && !atStripe[old.ID] && w.adopted: // it is read first, and this one is found by the next reading
-		case old.ID == l.ID && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
-			look = append(look, key)
-		case old.ID == l.ID && old.Active == l.Active && old.Closed == l.Closed && old.ReturnURL == l.ReturnURL && old.Limited == l.Limited:
+			duplicates = append(duplicates, l)
+		case !known && old.Active && !atStripe[old.ID] && w.adopted:
+			// The known link is read first. The next list applies this one.
+		case known && w.adopted && (old.Active != l.Active || old.Closed != l.Closed):
+			unverified = append(unverified, key)
+		case known && old.Active == l.Active && old.Closed == l.Closed &&
+			old.ReturnURL == l.ReturnURL && old.Limited == l.Limited: // nothing changed
 		default:
-			if old.ID == l.ID {
+			if known {
 				l.Plan = old.Plan
 			}
-			change = append(change, l)
+			changed = append(changed, l)
 		}
 	}
-	return change, spare, look
+	return changed, duplicates, unverified
 }
 
-// planOf is the plan of a link that was adopted. One whose price cannot be read is remembered by
-// the price's id alone.
+// planOf returns the plan of an adopted link. If the price cannot be read the plan holds only its
+// id.
 func (w *linkReconciler) planOf(ctx context.Context, priceID string) payment.Offer {
 	if p, ok := w.fleet.Offer(priceID); ok {
 		return p

@@ -7,7 +7,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// Which of several links stays does not depend on what a process remembers.
+// The link that stays does not depend on what a process remembers.
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	link := func(id string, active, manual bool) ledger.Link {
@@ -24,10 +24,19 @@ func TestChoose(t *testing.T) {
 		want   string
 	}{
 		"one that takes no more payments": {[]ledger.Link{link("plink_1", false, false)}, "plink_1"},
-		"two":                             {[]ledger.Link{link("plink_2", true, false), link("plink_1", true, false)}, "plink_2"},
-		"the first is full":               {[]ledger.Link{link("plink_1", false, false), link("plink_2", true, false)}, "plink_2"},
-		"the first holds the money":       {[]ledger.Link{link("plink_1", true, true), link("plink_2", true, false), link("plink_3", true, false)}, "plink_2"},
-		"all hold the money":              {[]ledger.Link{link("plink_1", true, true), link("plink_2", true, true)}, "plink_1"},
+		"two": {
+			[]ledger.Link{link("plink_2", true, false), link("plink_1", true, false)}, "plink_2",
+		},
+		"the first is full": {
+			[]ledger.Link{link("plink_1", false, false), link("plink_2", true, false)}, "plink_2",
+		},
+		"the first holds the money": {
+			[]ledger.Link{link("plink_1", true, true), link("plink_2", true, false), link("plink_3", true, false)},
+			"plink_2",
+		},
+		"all hold the money": {
+			[]ledger.Link{link("plink_1", true, true), link("plink_2", true, true)}, "plink_1",
+		},
 	} {
 		for _, remembered := range c.listed {
 			w := newLinkReconciler(&Fleet{})

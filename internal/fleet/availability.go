@@ -9,23 +9,23 @@ import (
 	"notepay/internal/ledger"
 )
 
-// State is whether a device sells, and if not, why.
+// State says whether a device sells, and if not, why.
 type State string
 
-// The states, in the order in which they are looked for.
+// The states, in the order in which they are checked.
 const (
-	NotLoaded   State = "not_loaded" // the devices were never listed completely, so this may be one of ours
+	NotLoaded   State = "not_loaded" // unknown, but the devices were never listed completely
 	NoDevice    State = "unknown_device"
 	Unreadable  State = "unreadable" // Notehub's record does not say whether it sells
-	Unscannable State = "bad_uid"    // no sticker can name it
+	Unscannable State = "bad_uid"    // no sticker can hold its UID
 	Disabled    State = "disabled"   // at Notehub
 	Paused      State = "paused"
-	Unread      State = "not_read"     // its variables were never read: its own price and switch are not known
+	Unread      State = "not_read"     // its variables were never read, so its price and switch are unknown
 	PaymentsOff State = "payments_off" // payment_enabled is false
-	Offline     State = "offline"      // not heard from for longer than Config.OfflineAfter
+	Offline     State = "offline"      // not active for longer than Config.OfflineAfter
 	InUse       State = "in_use"       // a timed credit runs
 	NoOffers    State = "nothing_to_sell"
-	LinkClosed  State = "link_closed" // somebody deactivated or limited its links in Stripe's Dashboard
+	LinkClosed  State = "link_closed" // a person deactivated or limited its links in Stripe's Dashboard
 	NotReady    State = "not_ready"   // no plan has a link yet
 	Open        State = "open"        // it sells
 )
@@ -33,12 +33,12 @@ const (
 // Availability is the answer to a scan.
 type Availability struct {
 	State  State
-	Device *Device   // nil if it is not known
-	Reason string    // of a pause, as it was given: for the operator; "" else
-	Until  time.Time // when it is free again, if it is in use; zero: not known
+	Device *Device   // nil if it is unknown
+	Reason string    // of a pause, for the operator; otherwise ""
+	Until  time.Time // when a device in use is free again; zero: unknown
 }
 
-// Availability says whether a device may be paid for now. It reads memory only, and one map of it.
+// Availability reports whether a device may be paid for now. It only reads memory.
 func (f *Fleet) Availability(uid string, now time.Time) Availability {
 	f.mu.RLock()
 	device, loaded, observed := f.devices[uid], f.loaded, f.observed
@@ -49,21 +49,22 @@ func (f *Fleet) Availability(uid string, now time.Time) Availability {
 		}
 		return Availability{State: NoDevice}
 	}
-	if device.unread || !lately(device.asked, now, f.Interval) {
+	if device.unread || !lately(device.variablesReadAt, now, f.Interval) {
 		f.reader.scan(uid)
 	}
 	return f.availability(device, now, observed)
 }
 
+// availability returns the availability of a known device.
 func (f *Fleet) availability(d *Device, now, observed time.Time) Availability {
-	sale := Availability{State: d.mayBePaid(), Device: d}
+	sale := Availability{State: d.saleState(), Device: d}
 	switch {
 	case sale.State == Paused:
 		sale.Reason = d.Pause.Reason
 	case sale.State != Open:
 	case f.offline(d, now, observed):
 		sale.State = Offline
-	case d.inUse && (d.until.IsZero() || now.Before(d.until)): // a session whose end has passed holds nothing, whether or not that was told
+	case d.inUse && (d.until.IsZero() || now.Before(d.until)): // also without Free, it is free after until
 		sale.State, sale.Until = InUse, d.until
 	case len(d.Offers) == 0:
 		sale.State = NoOffers
@@ -76,10 +77,9 @@ func (f *Fleet) availability(d *Device, now, observed time.Time) Availability {
 	return sale
 }
 
-// mayBePaid is Open unless somebody has taken the device out of sale: then its links are
-// deactivated, too. It is Unread while that is not known: then its links are left as they are, and
-// nobody is led to them.
-func (d *Device) mayBePaid() State {
+// saleState returns Open unless the operator or Notehub has taken the device out of sale. Its links
+// are deactivated in every other state except Unread, in which they stay but are not offered.
+func (d *Device) saleState() State {
 	switch {
 	case d.unscannable:
 		return Unscannable
@@ -96,6 +96,7 @@ func (d *Device) mayBePaid() State {
 	}
 }
 
+// payable reports whether an offer has a link.
 func (d *Device) payable() bool {
 	for i := range d.Offers {
 		if d.Offers[i].URL != "" {
@@ -105,46 +106,46 @@ func (d *Device) payable() bool {
 	return false
 }
 
-// offline counts from the last listing, which is up to an interval old: without it every device
-// would seem silent before the next.
+// offline reports whether a device was not active for OfflineAfter before the last listing.
+// Listings are up to an interval apart, so now would make every device seem silent.
 func (f *Fleet) offline(d *Device, now, observed time.Time) bool {
 	if f.OfflineAfter <= 0 {
 		return false
 	}
-	if oldest := now.Add(-f.Interval); observed.Before(oldest) ||
-		observed.After(now) { // a clock that was ahead stored the latter
+	// A clock that was ahead may have stored a time in the future.
+	if oldest := now.Add(-f.Interval); observed.Before(oldest) || observed.After(now) {
 		observed = oldest
 	}
 	return d.LastActivity.Before(observed.Add(-f.OfflineAfter))
 }
 
-// Eligibility is what can be said of a device for which a payment came in.
+// Eligibility says whether a payment for a device may be delivered.
 type Eligibility int
 
 const (
-	Known      Eligibility = iota // it is one of ours, and sells
+	Known      Eligibility = iota // the device is known and sells
 	Unknown                       // a complete listing that began after the payment does not hold it
-	Unsure                        // no such listing yet
-	NotSelling                    // it is out of sale, or was not heard from for too long before the payment
+	Unsure                        // there is no such listing yet
+	NotSelling                    // it is out of sale, or was offline at the time of the payment
 )
 
-// Eligibility judges a device for a payment made at paid. While it is Unsure a refresh is on its
-// way, or the device's variables are being read. Whether the device is in use is not looked at, nor
-// is its link.
+// Eligibility returns the eligibility of a device for a payment made at paid. If it is Unsure, a
+// refresh or a read of the device's variables has been requested. It ignores whether the device is
+// in use, and its link.
 func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 	f.mu.RLock()
-	device, listed := f.devices[uid], f.listed
+	device, listed := f.devices[uid], f.listedAt
 	f.mu.RUnlock()
 	silent := device != nil && f.OfflineAfter > 0 && device.LastActivity.Before(paid.Add(-f.OfflineAfter))
 	switch {
-	case device != nil && device.mayBePaid() == Unread:
+	case device != nil && device.saleState() == Unread:
 		f.reader.scan(uid)
 		return Unsure
-	case device != nil && device.mayBePaid() != Open:
+	case device != nil && device.saleState() != Open:
 		return NotSelling
 	case device != nil && !silent:
 		return Known
-	case !listed.After(paid): // it may have been added, or heard from, since the last listing
+	case !listed.After(paid): // it may have been added, or active, since the last listing
 		f.RefreshSoon()
 		return Unsure
 	case silent:
@@ -154,7 +155,8 @@ func (f *Fleet) Eligibility(uid string, paid time.Time) Eligibility {
 	}
 }
 
-// Lifetime is how long the credits of a device live if its variables say so; 0: for ever.
+// Lifetime returns the lifetime of a device's credits if its variables set one. 0 means that they
+// never expire.
 func (f *Fleet) Lifetime(uid string) (d time.Duration, ok bool) {
 	device := f.Device(uid)
 	if device == nil {
@@ -163,31 +165,30 @@ func (f *Fleet) Lifetime(uid string) (d time.Duration, ok bool) {
 	return device.lifetime, device.hasLife
 }
 
-// InUse tells that a timed credit of a device is open until then; a zero time: its end is not
-// known, and it stays so until Free.
+// InUse marks a device as held by a timed credit until the given time. If the time is zero the
+// device stays in use until Free.
 func (f *Fleet) InUse(uid string, until time.Time) {
 	f.change(uid, func() { f.busy[uid] = until })
 }
 
-// Free tells that no timed credit of a device is open any more.
+// Free marks a device as not held by a timed credit.
 func (f *Fleet) Free(uid string) {
 	f.change(uid, func() { delete(f.busy, uid) })
 }
 
-// Paused takes a device out of sale, after its pause was committed to the ledger. Its links are
-// deactivated.
+// Paused takes a device out of sale and deactivates its links. The caller has committed the pause
+// to the ledger.
 func (f *Fleet) Paused(p ledger.Pause) {
-	p.At = p.At.UTC().Truncate(time.Millisecond) // as it will be read after a restart
+	p.At = p.At.UTC().Truncate(time.Millisecond) // as the ledger stores it
 	f.change(p.DeviceUID, func() { f.pauses[p.DeviceUID] = p })
 }
 
-// Resumed puts a device on sale again, after its pause was taken out of the ledger.
+// Resumed puts a device on sale again. The caller has removed the pause from the ledger.
 func (f *Fleet) Resumed(uid string) {
 	f.change(uid, func() { delete(f.pauses, uid) })
 }
 
-// endPause ends an automatic pause, because the device was heard from again, unless there is
-// another by now.
+// endPause ends an auto-pause, because the device was active again. It keeps a newer pause.
 func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 	err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		stored, err := tx.PauseOf(p.DeviceUID)
@@ -197,22 +198,20 @@ func (f *Fleet) endPause(ctx context.Context, p ledger.Pause) error {
 		if err := tx.Resume(p.DeviceUID); err != nil {
 			return err
 		}
-		return tx.AddAudit(
-			ledger.Audit{
-				Who:     "notepay",
-				What:    "resume",
-				Subject: p.DeviceUID,
-				Why:     "the machine responded",
-				Before:  p.Reason,
-			},
-		)
+		return tx.AddAudit(ledger.Audit{
+			Who:     "notepay",
+			What:    "resume",
+			Subject: p.DeviceUID,
+			Why:     "the machine responded",
+			Before:  p.Reason,
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", p.DeviceUID, err)
 	}
-	turn := f.shown.turn(p.DeviceUID)
-	turn.Lock()
-	defer turn.Unlock()
+	lock := f.views.lock(p.DeviceUID)
+	lock.Lock()
+	defer lock.Unlock()
 	if err := f.showPause(ctx, p.DeviceUID); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// pause does what the bridge or the operator's API does: the ledger first.
+// pause pauses a device as the bridge and the operator's API do: in the ledger first.
 func (r *running) pause(uid string, automatic bool) {
 	r.t.Helper()
 	p := ledger.Pause{DeviceUID: uid, Reason: "broken", By: "anna", At: time.Now(), Automatic: automatic}
@@ -41,7 +41,7 @@ func (r *running) wantState(uid string, want State) Availability {
 	return sale
 }
 
-// active are the active links at Stripe of a device.
+// active returns the ids of a device's active links at Stripe.
 func (v *vendors) active(uid string) (ids []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -53,7 +53,7 @@ func (v *vendors) active(uid string) (ids []string) {
 	return ids
 }
 
-func TestWhoSells(t *testing.T) {
+func TestAvailability(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -85,7 +85,9 @@ func TestWhoSells(t *testing.T) {
 		if got := v.active("dev:0002"); got != nil {
 			t.Errorf("a device whose payments are off has the links %v", got)
 		}
-		for uid, want := range map[string]Eligibility{"dev:0000": Known, "dev:0001": NotSelling, "dev:0002": NotSelling, "dev:0004": Known} {
+		for uid, want := range map[string]Eligibility{
+			"dev:0000": Known, "dev:0001": NotSelling, "dev:0002": NotSelling, "dev:0004": Known,
+		} {
 			if got := r.Eligibility(uid, time.Now()); got != want {
 				t.Errorf("standing of %s: %v; want %v", uid, got, want)
 			}
@@ -104,7 +106,7 @@ func TestWhoSells(t *testing.T) {
 	})
 }
 
-func TestAPauseDeactivatesTheLinkAndAResumptionActivatesItAgain(t *testing.T) {
+func TestPauseDeactivatesTheLinkAndResumeActivatesItAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -137,7 +139,7 @@ func TestAPauseDeactivatesTheLinkAndAResumptionActivatesItAgain(t *testing.T) {
 	})
 }
 
-func TestAnAutomaticPauseEndsWhenTheDeviceIsHeardFrom(t *testing.T) {
+func TestAutoPauseEndsWhenTheDeviceIsActiveAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -169,7 +171,7 @@ func TestAnAutomaticPauseEndsWhenTheDeviceIsHeardFrom(t *testing.T) {
 	})
 }
 
-func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
+func TestAutoPauseDoesNotEndAnOperatorsPause(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1)}
@@ -177,7 +179,7 @@ func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
 		pass(time.Minute)
 		r.pause("dev:0000", true)
 		pass(time.Second)
-		// The operator's pause is in the ledger, and the fleet has not been told yet.
+		// The operator's pause is in the ledger, but the fleet does not know it yet.
 		if err := r.Ledger.Update(t.Context(), func(tx *ledger.Tx) error {
 			return tx.Pause(ledger.Pause{DeviceUID: "dev:0000", Reason: "vandals", By: "anna", At: time.Now()})
 		}); err != nil {
@@ -192,7 +194,7 @@ func TestAnOperatorsPauseIsNotEndedByAnAutomaticOnesEnd(t *testing.T) {
 	})
 }
 
-func TestARemovedDeviceKeepsItsPause(t *testing.T) {
+func TestPauseOfARemovedDeviceIsKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -208,7 +210,7 @@ func TestARemovedDeviceKeepsItsPause(t *testing.T) {
 	})
 }
 
-func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
+func TestOfflineDeviceDoesNotSell(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -219,7 +221,7 @@ func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
 		pass(time.Minute)
 		r.wantState("dev:0000", Open)
 		r.wantState("dev:0001", Offline)
-		r.wantState("dev:0002", Offline) // never heard of
+		r.wantState("dev:0002", Offline) // never connected
 		if len(v.active("dev:0001")) != 1 {
 			t.Error("the link of a device that is offline was touched")
 		}
@@ -245,7 +247,7 @@ func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
 		r.wantState("dev:0000", Open)
 		r.stop()
 
-		pass(3 * time.Hour) // nobody listened: that is no silence of the device
+		pass(3 * time.Hour) // no listing succeeded, so the device may have been active
 		v.set(func() { v.devices[0].LastActivity = time.Now() })
 		r = runWith(t, path, v, offline, "price_1")
 		if got := r.Eligibility("dev:0000", time.Now()); got != Unsure {
@@ -256,7 +258,7 @@ func TestADeviceNotHeardFromDoesNotSell(t *testing.T) {
 	})
 }
 
-func TestAMachineInUseDoesNotSell(t *testing.T) {
+func TestInUseDeviceDoesNotSell(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -275,8 +277,8 @@ func TestAMachineInUseDoesNotSell(t *testing.T) {
 			t.Errorf("standing %v; want known: who is in use is judged elsewhere", got)
 		}
 		pass(31 * time.Minute)
-		r.wantState("dev:0000", Open)  // its end has passed
-		r.wantState("dev:0001", InUse) // until somebody says that it is free
+		r.wantState("dev:0000", Open)  // its end is over
+		r.wantState("dev:0001", InUse) // until Free is called
 		if len(copyOf(v, &v.updated)) != 0 {
 			t.Errorf("links were changed: %v", copyOf(v, &v.updated))
 		}
@@ -285,7 +287,7 @@ func TestAMachineInUseDoesNotSell(t *testing.T) {
 	})
 }
 
-func TestLinksThatTakeTheMoneyInTheWrongWayAreReplaced(t *testing.T) {
+func TestLinksWithTheWrongCaptureMethodAreReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -317,10 +319,10 @@ func TestLinksThatTakeTheMoneyInTheWrongWayAreReplaced(t *testing.T) {
 	})
 }
 
-func TestALinkMadeWithTheWrongCaptureIsNotMadeForEver(t *testing.T) {
+func TestLinkCreatedWithTheWrongCaptureIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		v := &vendors{devices: many(1)} // makes links that take the money at once, whatever is set
+		v := &vendors{devices: many(1)} // creates links with immediate capture, whatever the setting says
 		runWith(t, filepath.Join(t.TempDir(), "l.db"), v, func(c *Config) { c.ManualCapture = true }, "price_1")
 		pass(10 * time.Minute)
 		if n := v.madeSoFar(); n != 1 {
@@ -329,7 +331,7 @@ func TestALinkMadeWithTheWrongCaptureIsNotMadeForEver(t *testing.T) {
 	})
 }
 
-func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
+func TestPriceBelowTheMinimumRemovesOnlyItsPlan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1), amounts: map[string]int64{"price_blog": 5}}
@@ -342,14 +344,17 @@ func TestAPriceBelowTheMinimumTakesOnlyItsPlanOut(t *testing.T) {
 		amount   int64
 		currency string
 		ok       bool
-	}{{50, "usd", true}, {49, "usd", false}, {30, "gbp", true}, {50, "jpy", true}, {49, "jpy", false}, {1, "xxx", true}, {0, "usd", true}, {17_499, "huf", false}} {
+	}{
+		{50, "usd", true}, {49, "usd", false}, {30, "gbp", true}, {50, "jpy", true}, {49, "jpy", false},
+		{1, "xxx", true}, {0, "usd", true}, {17_499, "huf", false},
+	} {
 		if got := BelowMinimum(c.amount, c.currency) == ""; got != c.ok {
 			t.Errorf("%d %s may be charged: %v; want %v", c.amount, c.currency, got, c.ok)
 		}
 	}
 }
 
-func TestManyPricesAreReadAFewAtATime(t *testing.T) {
+func TestRefreshReadsManyPricesAFewAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(60), fleets: map[string]map[string]string{}}
@@ -365,8 +370,8 @@ func TestManyPricesAreReadAFewAtATime(t *testing.T) {
 		}
 		r.wantSold(map[string]string{"dev:0059": "fleet: price_59"})
 		pass(15 * time.Minute)
-		if n := len(copyOf(v, &v.pricesGot)); n != 61+plansAnew {
-			t.Errorf("%d reads after the second refresh; want %d more", n, plansAnew)
+		if n := len(copyOf(v, &v.pricesGot)); n != 61+maxPlanReads {
+			t.Errorf("%d reads after the second refresh; want %d more", n, maxPlanReads)
 		}
 		pass(6 * 15 * time.Minute)
 		again := slices.Compact(slices.Sorted(slices.Values(copyOf(v, &v.pricesGot)[61:])))
@@ -376,7 +381,7 @@ func TestManyPricesAreReadAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestAHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: allocations are counted
+func TestHundredThousandDevicesStayCheap(t *testing.T) { // not parallel: allocations are counted
 	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "l.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -9,38 +9,33 @@ import (
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/payment"
 	"notepay/internal/upstream"
 )
 
-// This file keeps up with what somebody changes in Stripe's Dashboard, and with calls whose result
-// nobody has seen.
+// This file follows changes in Stripe's Dashboard, and calls whose result was lost.
 //
-// A link that somebody deactivated or limited in the Dashboard stays as it is: that person wants
-// nobody to pay through it, and we cannot know why. The device says so, and sells again when the
-// link is activated in the Dashboard.
+// A link that a person deactivated or limited in the Dashboard stays closed, because notepay cannot
+// know why. The device shows it, and sells again when the link is activated in the Dashboard.
 
-// The types of Stripe's events that say that something which is sold may have changed.
+// The types of Stripe's events about changed links, prices and products.
 const (
 	LinkUpdated    = "payment_link.updated"
 	PriceUpdated   = "price.updated"
 	ProductUpdated = "product.updated"
 )
 
-// maxHints is how many hints may wait. If there are more, a refresh finds what they would have
-// told.
+// maxHints is the maximum number of waiting hints. If there are more, a refresh finds the changes.
 const maxHints = 256
 
-// changeHint says that something may have changed at Stripe.
+// changeHint names an object that may have changed at Stripe.
 type changeHint struct {
 	kind, id        string
-	active, limited bool // of a link, as the event says
+	active, limited bool // the state of a link in the event
 }
 
-// OfferChanged notes that a link, price or product may have changed at Stripe, by the type of the
-// event, the id of its object, and whether a link is active and limited. It returns at once. What
-// the event says is not believed, because events arrive late and in any order: where it differs
-// from what is known, Stripe is asked.
+// OfferChanged queues a hint that a link, price or product may have changed at Stripe. active and
+// limited are the state of a link in the event. It returns at once. Events arrive late and in any
+// order, so notepay reads the object if the event differs from its own state.
 func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	select {
 	case f.hints <- changeHint{eventType, id, active, limited}:
@@ -49,8 +44,8 @@ func (f *Fleet) OfferChanged(eventType, id string, active, limited bool) {
 	}
 }
 
-// LinkPaid notes a payment through a link. It returns at once, and only a link that Stripe ends
-// after some payments is read.
+// LinkPaid queues a hint that a payment was made through a link. It returns at once. Only a link
+// that Stripe deactivates after some payments is read.
 func (f *Fleet) LinkPaid(id string) {
 	f.mu.RLock()
 	_, limited := f.links.limited[id]
@@ -60,7 +55,7 @@ func (f *Fleet) LinkPaid(id string) {
 	}
 }
 
-// followHints reads what the hints name, until the context ends.
+// followHints reads the objects of the hints, until ctx ends.
 func (f *Fleet) followHints(ctx context.Context) {
 	for {
 		var h changeHint
@@ -71,25 +66,25 @@ func (f *Fleet) followHints(ctx context.Context) {
 		}
 		switch h.kind {
 		case LinkUpdated:
-			f.links.examineSoon(h)
+			f.links.checkHint(h)
 			f.links.sharedChanged(ctx, h.id)
 		case signatureDue:
 			f.links.sign(ctx, h.id)
 		case signatureRead:
-			f.links.mark.on = h.id
+			f.links.signing.on = h.id
 		case PriceUpdated:
-			f.readPlansNow(ctx, h.id)
-		case ProductUpdated: // which prices are of a product is not kept; there are few, and products are changed rarely
-			f.readPlansNow(ctx, "")
+			f.rereadPlans(ctx, h.id)
+		case ProductUpdated: // the prices of a product are not known, so all are read
+			f.rereadPlans(ctx, "")
 		}
 	}
 }
 
-// readPlansNow reads a price that is sold, or all of them, and shows what changed on the devices.
-func (f *Fleet) readPlansNow(ctx context.Context, id string) {
+// rereadPlans reads a price that is sold, or all prices if id is "", and rebuilds the devices.
+func (f *Fleet) rereadPlans(ctx context.Context, id string) {
 	var ids []string
 	f.mu.RLock()
-	for sold := range f.planRead {
+	for sold := range f.planReadAt {
 		if id == "" || sold == id {
 			ids = append(ids, sold)
 		}
@@ -104,10 +99,10 @@ func (f *Fleet) readPlansNow(ctx context.Context, id string) {
 	if len(ids) == 0 {
 		return
 	}
-	for part := range slices.Chunk(f.all(), largest) {
+	for part := range slices.Chunk(f.all(), batchSize) {
 		f.mu.Lock()
 		for _, d := range part {
-			f.show(d.UID)
+			f.rebuild(d.UID)
 		}
 		f.mu.Unlock()
 	}
@@ -117,16 +112,16 @@ func (f *Fleet) readPlansNow(ctx context.Context, id string) {
 	f.links.plan(complete)
 }
 
-// show puts a device together again. The caller holds the lock.
-func (f *Fleet) show(uid string) {
+// rebuild rebuilds a device after a change of its links or plans. The caller holds the lock.
+func (f *Fleet) rebuild(uid string) {
 	if d, ok := f.devices[uid]; ok {
 		f.devices[uid] = f.build(d.Device)
 	}
 }
 
-// examineSoon has a link read before all others, unless it is as it is known. Each change of ours
-// comes back as a hint, too.
-func (w *linkReconciler) examineSoon(h changeHint) {
+// checkHint reads a link before all others if the hint differs from its known state. Each change by
+// notepay also returns as a hint.
+func (w *linkReconciler) checkHint(h changeHint) {
 	var found *linkKey
 	w.fleet.mu.RLock()
 	for key, l := range w.links {
@@ -141,24 +136,24 @@ func (w *linkReconciler) examineSoon(h changeHint) {
 	}
 	w.fleet.mu.Lock()
 	link := w.links[*found]
-	if w.working[*found] { // it may be what we are just changing
+	if w.working[*found] { // the hint may come from the call in flight
 		w.fleet.mu.Unlock()
 		time.AfterFunc(time.Second, func() { w.fleet.OfferChanged(h.kind, h.id, h.active, h.limited) })
 		return
 	}
 	if h.active != link.Active || h.limited || link.Limited {
-		if _, known := w.look[*found]; !known {
-			w.look[*found] = !h.active // then nobody is led there until it was read
+		if _, known := w.unverified[*found]; !known {
+			w.unverified[*found] = !h.active
 		}
 		w.prioritize(*found)
-		w.fleet.show(link.DeviceUID)
+		w.fleet.rebuild(link.DeviceUID)
 	}
 	w.fleet.mu.Unlock()
 	w.signal()
 }
 
-// examine reads a link, and takes over how it is at Stripe. The worker has the key to itself, so
-// that no call of ours is under way.
+// examine reads a link and applies its state at Stripe. Only one worker has the key, so no other
+// call for it is in flight.
 func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.Link) error {
 	found, err := w.fleet.Stripe.Link(ctx, link.ID)
 	gone := upstream.OutcomeOf(err) == upstream.Rejected
@@ -172,13 +167,13 @@ func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.L
 	changed := link
 	changed.Limited, changed.SignedBy = found.Limited && !gone, found.SignedBy
 	switch {
-	case gone: // it is another account's: a new one is made
+	case gone: // it belongs to another account, so a new one is created
 		changed.Active = false
 	case found.Active:
 		changed.Active, changed.Closed, changed.ReturnURL = true, "", found.ReturnURL
 	default:
 		changed.Active = false
-		if (link.Active && !unsure || link.Closed != "") && !elsewhere { // else we did that
+		if (link.Active && !unsure || link.Closed != "") && !elsewhere { // otherwise notepay deactivated it
 			changed.Closed = found.Closed
 		}
 	}
@@ -187,46 +182,37 @@ func (w *linkReconciler) examine(ctx context.Context, key linkKey, link ledger.L
 	}
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
-	delete(w.look, key)
+	delete(w.unverified, key)
 	delete(w.unsure, link.ID)
 	w.remember(changed)
 	if gone {
 		delete(w.links, key)
 	}
-	if elsewhere { // two installations that disagree change a link once a refresh, not all the time
-		w.rests[key] = time.Now().Add(untilRefresh)
+	if elsewhere { // two installations that disagree change a link only once for each refresh
+		w.backoffUntil[key] = time.Now().Add(untilRefresh)
 		w.fleet.Log.Warn("link deactivated by another process of notepay", "link", link.ID, "device", key.device)
 	}
-	w.fleet.show(key.device)
+	w.fleet.rebuild(key.device)
 	if changed.Closed != link.Closed {
-		w.fleet.Log.Warn(
-			"link changed in the dashboard",
-			"link",
-			link.ID,
-			"device",
-			key.device,
-			"closed",
-			changed.Closed,
-		)
+		w.fleet.Log.Warn("link changed in the dashboard",
+			"link", link.ID, "device", key.device, "closed", changed.Closed)
 	}
 	return nil
 }
 
-// creation is what a link is made of, and when.
+// creation is a request that may have created a link.
 type creation struct {
-	device ledger.Device
-	plan   payment.Offer
-	at     time.Time
+	request NewLink
+	at      time.Time
 }
 
-// lostKeyHolds is how long a creation whose reply was lost may be repeated under its idempotency
-// key: Stripe keeps keys for a day.
-const lostKeyHolds = 23 * time.Hour
+// maxKeyAge is how long a lost creation may be repeated under its idempotency key. Stripe keeps
+// keys for a day.
+const maxKeyAge = 23 * time.Hour
 
-// judgeCreation decides under which idempotency key a creation is tried next. While a link may have
-// been made under a key, another key could make a second one: it is taken only when Stripe's list
-// was read after that.
-func (w *linkReconciler) judgeCreation(key linkKey, c creation, err error) {
+// recordCreation decides which idempotency key the next try uses. If a link may exist under a key,
+// another key could create a second link. So the key changes only after Stripe's list was read.
+func (w *linkReconciler) recordCreation(key linkKey, c creation, err error) {
 	w.fleet.mu.Lock()
 	defer w.fleet.mu.Unlock()
 	e, _ := errors.AsType[*upstream.Error](err)
@@ -234,22 +220,23 @@ func (w *linkReconciler) judgeCreation(key linkKey, c creation, err error) {
 	switch outcome := upstream.OutcomeOf(err); {
 	case outcome == upstream.OK:
 		delete(w.lost, key)
-	case outcome == upstream.RateLimited || outcome == upstream.Retryable: // it says nothing about an earlier try
+	case outcome == upstream.RateLimited || outcome == upstream.Retryable:
+		// Stripe did not handle this request, so an earlier one may still count.
 	case outcome == upstream.Unknown && (e == nil || e.Status == 0):
-		w.lost[key] = c // with the time of the first that was lost
-	case outcome == upstream.Unknown || lost: // Stripe stores a 500 under the key, and would say so again and again
+		w.lost[key] = c // with the time of the first lost one
+	case outcome == upstream.Unknown || lost: // Stripe stores a 500 under the key and would repeat it
 		w.doubt[key] = time.Now()
 	default:
 		w.tries[key]++
 	}
 }
 
-// settleDoubt reads Stripe's list where a creation may have made a link under a key that cannot be
-// used again. It reports whether there is one; if there is none, the next creation has a new key.
+// settleDoubt reads Stripe's list if a link may exist under a key that cannot be used again. It
+// reports whether there is one. If there is none, the next creation uses a new key.
 func (w *linkReconciler) settleDoubt(ctx context.Context, key linkKey) (created bool, err error) {
 	w.fleet.mu.Lock()
 	since, doubted := w.doubt[key]
-	if lost, ok := w.lost[key]; ok && time.Since(lost.at) > lostKeyHolds && !doubted {
+	if lost, ok := w.lost[key]; ok && time.Since(lost.at) > maxKeyAge && !doubted {
 		since, doubted = lost.at, true
 		w.doubt[key] = since
 	}
@@ -268,8 +255,7 @@ func (w *linkReconciler) settleDoubt(ctx context.Context, key linkKey) (created 
 	return w.links[key].Active, nil
 }
 
-// listAfter reads Stripe's list unless it was read since a time, together with all others who want
-// that.
+// listAfter reads Stripe's list unless a read began after since. Concurrent callers share one read.
 func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	w.listing.Lock()
 	defer w.listing.Unlock()
@@ -282,8 +268,8 @@ func (w *linkReconciler) listAfter(ctx context.Context, since time.Time) error {
 	return w.list(ctx)
 }
 
-// idempotencyKey is that of a creation. Stripe takes 255 characters; what would be longer is made
-// short by its hash.
+// idempotencyKey returns the key of a creation. It hashes long names, because Stripe accepts at
+// most 255 characters.
 func (w *linkReconciler) idempotencyKey(key linkKey, try int) string {
 	name := key.device + ":" + key.price
 	if len(name) > 200 {

@@ -16,7 +16,7 @@ import (
 
 const hubVariables = "GET /v1/projects/{project}/devices/{device}/environment_variables"
 
-// withoutLimit is a service that is not told what Notehub allows.
+// withoutLimit configures a service that does not know Notehub's rate limit.
 func withoutLimit(s *config.Settings) { s.NotehubPerMinute = 0 }
 
 // slowVariables delays Notehub's replies, so that no read ends between two requests of the test.
@@ -65,7 +65,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 					`"uid":"dev:0008","name":"Dryer 8","state":"not_read"`,
 				)
 
-				f.Pass(3 * time.Second) // that is how long a customer waits
+				f.Pass(3 * time.Second) // a customer waits this long
 				if mode == "links" {
 					f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 					if got := f.Prices("dev:a"); got != "price_timed" {
@@ -99,7 +99,7 @@ func TestVariablesAreReadBeforeAMachineIsSold(t *testing.T) {
 	}
 }
 
-func TestAFirstStartOfTwoHundredMachines(t *testing.T) {
+func TestFirstStartOfTwoHundredMachines(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []uint{0, 7, 60} {
 		t.Run(fmt.Sprintf("with a limit of %d", limit), func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestAFirstStartOfTwoHundredMachines(t *testing.T) {
 					for n < len(requests) && requests[n].At.Sub(requests[i].At) < time.Minute {
 						n++
 					}
-					if n-i > 2*most { // a burst, and what comes after it
+					if n-i > 2*most { // a burst and the calls after it
 						f.Fatalf("%d calls in a minute; want about %d", n-i, most)
 					}
 				}
@@ -137,7 +137,7 @@ func TestAFirstStartOfTwoHundredMachines(t *testing.T) {
 	}
 }
 
-func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
+func TestMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
 		f.OwnTerms(0)
@@ -156,7 +156,8 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 		f.Pass(2 * time.Second)
 		f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 
-		f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503}) // what was known holds, also after a restart
+		// The known variables stay valid, also after a restart.
+		f.Notehub.Always("{any} /{rest...}", sandbox.Outcome{Status: 503})
 		f.Restarted(nil)
 		f.Leads("/pay?device=dev:a", f.LinkOf("dev:a", "price_timed").URL)
 		f.Pass(time.Hour)
@@ -165,7 +166,9 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 			f.Errorf("links were made for %q; want price_timed alone", got)
 		}
 	})
-	for _, route := range []string{"GET /v1/projects/{project}/environment_variables", "GET /v1/projects/{project}/fleets"} {
+	for _, route := range []string{
+		"GET /v1/projects/{project}/environment_variables", "GET /v1/projects/{project}/fleets",
+	} {
 		apptest.InFront(t, nil, func(f *apptest.Front) {
 			f.Notehub.SetProjectVariables(map[string]string{"payment_enabled": "false"})
 			f.Notehub.Always(route, sandbox.Outcome{Status: 403, Body: `{"err":"no permission"}`})
@@ -187,7 +190,7 @@ func TestAMachineWhoseVariablesCannotBeReadIsNotSold(t *testing.T) {
 	}
 }
 
-func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
+func TestPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, withoutLimit, func(f *apptest.Front) {
 		f.OwnTerms(10)
@@ -250,18 +253,21 @@ func TestAPaymentForAMachineThatWasNotReadWaitsForItsVariables(t *testing.T) {
 	})
 }
 
-func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
+func TestLifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 	t.Parallel()
+	nothing := func(*config.Settings) {}
+	confirm := func(s *config.Settings) { s.ConfirmWithin = time.Hour }
+	poll := func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }
 	for name, c := range map[string]struct {
 		change   func(*config.Settings)
 		variable string
 		want     time.Duration // from the payment until the note expires
 		problem  string
 	}{
-		"too short":                        {func(*config.Settings) {}, "1s", 10 * time.Minute, "at least 10s"},
-		"for ever where machines confirm":  {func(s *config.Settings) { s.ConfirmWithin = time.Hour }, "0", 10 * time.Minute, "CONFIRM_WITHIN"},
-		"shorter than payments are polled": {func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }, "1m", 10 * time.Minute, "POLL_INTERVAL"},
-		"one that is possible":             {func(*config.Settings) {}, "5m", 5 * time.Minute, ""},
+		"too short":                         {nothing, "1s", 10 * time.Minute, "at least 10s"},
+		"unlimited while machines confirm":  {confirm, "0", 10 * time.Minute, "CONFIRM_WITHIN"},
+		"shorter than the polling interval": {poll, "1m", 10 * time.Minute, "POLL_INTERVAL"},
+		"valid":                             {nothing, "5m", 5 * time.Minute, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +278,7 @@ func TestALifetimeInAVariableKeepsTheRulesOfTheSetting(t *testing.T) {
 				)
 				f.Run()
 				session := f.Buy(sandbox.PayOptions{})
-				f.Get("/payment/success?session_id=" + session.ID) // where webhooks are off
+				f.Get("/payment/success?session_id=" + session.ID) // needed if webhooks are off
 				f.Pass(2 * time.Second)
 				p := f.Paid(session.ID)
 				if got := p.ExpiresAt.Sub(p.PaidAt); got != c.want {

@@ -1,11 +1,12 @@
-// Package fleet knows the devices, what each sells and the Payment Link of each (device, plan): the
-// map that /pay reads.
+// Package fleet keeps the devices, the plans that each sells, and the Payment Link of each device
+// and plan. It is the map that /pay reads.
 //
-// It promises that reading it never waits for a vendor, that what it knew before a restart it knows
-// after (devices, their variables, links and pauses are kept in the ledger), that no second link is
-// made for a (device, plan) that has one, and that nothing is taken away on the word of an
-// incomplete listing. It does not know payments (who is in use it is told), nor whether a machine
-// is in working order.
+// It promises that a read never waits for a vendor. It keeps devices, variables, links and pauses
+// in the ledger, so a restart loses nothing. It creates no second link for a device and plan that
+// have one, and an incomplete listing removes nothing.
+//
+// It does not know payments, so the bridge reports which devices are in use. It does not know
+// whether a machine works.
 package fleet
 
 import (
@@ -29,141 +30,159 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Notehub is what the fleet asks of Notehub. Each method makes one attempt and returns a
+// Notehub is the part of Notehub that a Fleet uses. Each method makes one attempt and returns an
 // *upstream.Error if it fails.
 type Notehub interface {
-	// Devices lists the devices to sell on. With an error, the list holds what was read before it.
+	// Devices lists the devices to sell on. With an error it returns those read before the error.
 	Devices(ctx context.Context) ([]ledger.Device, error)
-	// Device reads one of them; upstream.Refused means that there is no such device.
+	// Device reads one device. upstream.Rejected means that there is no such device.
 	Device(ctx context.Context, uid string) (ledger.Device, error)
-	// ProjectVariables reads the environment variables that are set for all devices; their names
-	// are in small letters.
+	// ProjectVariables reads the environment variables that are set for all devices, by lower-case
+	// name.
 	ProjectVariables(ctx context.Context) (map[string]string, error)
-	// FleetVariables reads those that are set on fleets, by fleet uid.
+	// FleetVariables reads the variables that are set on fleets, by fleet UID.
 	FleetVariables(ctx context.Context) (map[string]map[string]string, error)
-	// DeviceVariables reads those that are set on one device alone.
+	// DeviceVariables reads the variables that are set on one device.
 	DeviceVariables(ctx context.Context, uid string) (map[string]string, error)
 }
 
-// Stripe is what the fleet asks of Stripe. Each method makes one attempt and returns a
+// Stripe is the part of Stripe that a Fleet uses. Each method makes one attempt and returns an
 // *upstream.Error if it fails.
 type Stripe interface {
-	// Plan reads a price.
+	// Offer reads a price.
 	Offer(ctx context.Context, priceID string) (payment.Offer, error)
-	// Links lists the active links that this project made, oldest first; of their plans only the
-	// price id is filled in.
+	// Links lists the active links of this project, oldest first. Of their plans it fills in only
+	// the price id.
 	Links(ctx context.Context) ([]ledger.Link, error)
-	// Link reads one link; upstream.Refused means that there is no such link.
+	// Link reads one link. upstream.Rejected means that there is no such link.
 	Link(ctx context.Context, id string) (ledger.Link, error)
-	// CreateLink makes a link that a process signs; the same key makes the same link.
-	CreateLink(
-		ctx context.Context,
-		device ledger.Device,
-		plan payment.Offer,
-		returnURL, process, key string,
-	) (ledger.Link, error)
-	// UpdateLink makes an existing link active or not, sets its return URL, and signs it.
+	// CreateLink creates a link. The same idempotency key creates the same link.
+	CreateLink(ctx context.Context, link NewLink) (ledger.Link, error)
+	// UpdateLink sets whether a link is active, its return URL and its signature.
 	UpdateLink(ctx context.Context, link ledger.Link) error
-	// SignLink writes a process's signature on a link, and changes nothing else of it.
+	// SignLink sets the signature of a link and nothing else.
 	SignLink(ctx context.Context, id, process string) error
 }
 
-// Config is what a Fleet needs. The fields down to LinkPace are required, but ReturnURL.
+// NewLink describes a Payment Link to create.
+type NewLink struct {
+	Device         ledger.Device
+	Plan           payment.Offer
+	ReturnURL      string // where Stripe sends the customer after the payment; "" for Stripe's own page
+	SignedBy       string // the process whose signature the link carries
+	IdempotencyKey string
+}
+
+// Config configures a Fleet. The fields up to LinkLimiter are required, except ReturnURL.
 type Config struct {
 	Ledger      *ledger.Ledger
 	Notehub     Notehub
 	Stripe      Stripe
 	Log         *slog.Logger
-	PriceIDs    []string          // the default plans, in the order in which they are shown
-	ReturnURL   string            // where Stripe sends the customer after the payment; "" leaves them on Stripe's page
-	Livemode    bool              // links are remembered by account mode
+	PriceIDs    []string          // the default plans, in display order
+	ReturnURL   string            // where Stripe sends the customer after the payment; "" for Stripe's own page
+	Livemode    bool              // the ledger keeps links by mode
 	Interval    time.Duration     // between refreshes
-	LinkLimiter *upstream.Limiter // how fast links are made and changed
+	LinkLimiter *upstream.Limiter // the rate at which links are created and changed
 
-	// what is sold is paid in a session of its own: no links are made, and those that there are end
-	Sessions     bool
-	OfflineAfter time.Duration // a device not heard from for longer does not sell; 0: all do
-	// links hold the money until it is captured; those that do not are replaced, and the other way
-	// round
+	// Sessions means that each purchase has its own Checkout Session. The fleet then creates no
+	// links and deactivates existing ones.
+	Sessions bool
+	// OfflineAfter is the maximum time since a device's last activity for it to sell. 0 disables
+	// the check.
+	OfflineAfter time.Duration
+	// ManualCapture means that links authorize the amount for a later capture. The fleet replaces
+	// links with the other capture method.
 	ManualCapture bool
-	VariableEvery time.Duration // between two reads of the variables of single devices; 0: twenty seconds
+	// VariableInterval is the time between reads of single devices' variables; 0 means 20 s.
+	VariableInterval time.Duration
 
-	// NotehubPace is what the reads of variables wait for, and NotehubPerMinute the limit that it
-	// keeps. Without a limit the variables are read slowly, because nobody knows how many calls the
-	// account may make. nil: the reads wait for nothing.
+	// NotehubLimiter delays the reads of variables, if it is not nil. NotehubPerMinute is its
+	// limit. Without a limit the fleet reads variables slowly, because it does not know how many
+	// calls the account may make.
 	NotehubLimiter   *upstream.Limiter
 	NotehubPerMinute uint
 
-	Rules terms.Rules // what the lifetime of a credit may be
+	Rules terms.Rules // for the lifetimes of credits
 
-	Problems *problem.Board // where the fleet raises what keeps it from selling; nil: nowhere
+	Problems *problem.Board // shows what keeps the fleet from selling; may be nil
 }
 
 // Offer is one plan that a device sells.
 type Offer struct {
-	Plan   payment.Offer
-	URL    string // of the Payment Link; "" until there is one, while it is closed, and where sessions are made instead
-	Closed string // why nobody can pay through the link although we did not deactivate it; "" if that is not so
+	Plan payment.Offer
+	// URL is that of the Payment Link. It is "" if there is no link yet, if the link is closed, and
+	// with Config.Sessions.
+	URL    string
+	Closed string // why the link is closed although notepay did not deactivate it; "" if it is not
 }
 
-// Device is a device with what it sells. It is never changed, only replaced.
+// Device is a device with its offers. The fleet replaces it as a whole and never changes it.
 type Device struct {
 	ledger.Device
 	Offers   []Offer
-	Pause    *ledger.Pause // nil: it is not paused
-	Problems []string      // what an operator has to mend, in words for them
+	Pause    *ledger.Pause // nil if it is not paused
+	Problems []string      // what an operator must fix, worded for them
 
 	*saleTerms
-	unscannable bool      // its UID cannot be the one of a sticker
-	unread      bool      // variables that decide what it sells were never read
-	asked       time.Time // when its own variables were last read; zero: never
-	inUse       bool
-	until       time.Time // when inUse ends; zero: not known
+	unscannable     bool      // no sticker can hold its UID
+	unread          bool      // variables that decide what it sells were never read
+	variablesReadAt time.Time // when its own variables were last read; zero: never
+	inUse           bool
+	until           time.Time // when inUse ends; zero: unknown
 }
 
-// Fleet is the in-memory map and what keeps it fresh. It is safe for concurrent use.
+// Fleet is the in-memory map and the goroutines that keep it fresh. It is safe for concurrent use.
 type Fleet struct {
 	Config
 	refreshes singleflight.Group
-	made      time.Time       // when New made it, a local instant
-	life      context.Context // of refreshes, which outlive those who ask for them; ends with Run
+	createdAt time.Time       // by the host's clock
+	life      context.Context // of refreshes, which outlive their callers; ends with Run
 	end       context.CancelFunc
 	links     *linkReconciler
 	reader    *variableReader
-	lookUp    chan string     // unknown devices to be asked for, one at a time
-	soon      chan struct{}   // a refresh is wished for before its time
-	hints     chan changeHint // what may have changed at Stripe
-	shown     showing
+	lookups   chan string     // unknown devices to look up, one at a time
+	soon      chan struct{}   // requests an early refresh
+	hints     chan changeHint // objects that may have changed at Stripe
+	views     viewLocks
 
-	mu       sync.RWMutex // guards what follows and the fields of links; held for moments, never over a call
-	devices  map[string]*Device
-	unsold   []ledger.Device // that the last complete listing held and that cannot be sold on
-	plans    map[string]payment.Offer
-	refused  map[string]string // prices that cannot be sold, and why
-	planRead map[string]time.Time
-	vars     map[string]variables // by owner
-	varsFail string               // why the variables of project and fleets could not be read; "" if they could
-	shared   map[setting]*saleTerms
-	pauses   map[string]ledger.Pause
-	busy     map[string]time.Time // devices in use, and until when
-	loaded   bool                 // a complete listing was read at some time, by this process or an earlier one
-	observed time.Time            // when that was, by Stripe's clock
-	listed   time.Time            // when the last complete listing of this process began, by Stripe's clock
-	finished time.Time            // when it ended
-	lookedUp time.Time            // when an unknown device was last asked for
-
-	listingsFailed int // in a row
+	mu             sync.RWMutex // guards the following and the fields of links; never held during a call
+	devices        map[string]*Device
+	unsold         []ledger.Device // in the last complete listing, but not sellable
+	plans          map[string]payment.Offer
+	rejected       map[string]string // prices that cannot be sold, and why
+	planReadAt     map[string]time.Time
+	vars           map[string]variables // by owner
+	varsErr        string               // why the variables of project and fleets could not be read, or ""
+	shared         map[setting]*saleTerms
+	pauses         map[string]ledger.Pause
+	busy           map[string]time.Time // devices in use, and until when
+	loaded         bool                 // this process or an earlier one read a complete listing
+	observed       time.Time            // when that was, by Stripe's clock
+	listedAt       time.Time            // when this process's last complete listing began, by Stripe's clock
+	refreshedAt    time.Time            // when it ended
+	lastLookup     time.Time            // when an unknown device was last looked up
+	failedListings int                  // in a row
 }
 
-// New makes a fleet of what the ledger remembers, so that a restart sells at once.
+// New returns a fleet with what the ledger holds, so that notepay sells at once after a restart.
 func New(ctx context.Context, c Config) (*Fleet, error) {
 	f := &Fleet{
-		Config: c, made: time.Now(), lookUp: make(chan string, 1), soon: make(chan struct{}, 1),
-		hints:   make(chan changeHint, maxHints),
-		shown:   showing{seed: maphash.MakeSeed()},
-		devices: map[string]*Device{}, plans: map[string]payment.Offer{},
-		refused: map[string]string{}, planRead: map[string]time.Time{}, vars: map[string]variables{}, shared: map[setting]*saleTerms{},
-		pauses: map[string]ledger.Pause{}, busy: map[string]time.Time{}}
+		Config:     c,
+		createdAt:  time.Now(),
+		lookups:    make(chan string, 1),
+		soon:       make(chan struct{}, 1),
+		hints:      make(chan changeHint, maxHints),
+		views:      viewLocks{seed: maphash.MakeSeed()},
+		devices:    map[string]*Device{},
+		plans:      map[string]payment.Offer{},
+		rejected:   map[string]string{},
+		planReadAt: map[string]time.Time{},
+		vars:       map[string]variables{},
+		shared:     map[setting]*saleTerms{},
+		pauses:     map[string]ledger.Pause{},
+		busy:       map[string]time.Time{},
+	}
 	f.life, f.end = context.WithCancel(context.WithoutCancel(ctx))
 	f.links, f.reader = newLinkReconciler(f), newVariableReader(f)
 	if err := f.load(ctx); err != nil {
@@ -172,6 +191,7 @@ func New(ctx context.Context, c Config) (*Fleet, error) {
 	return f, nil
 }
 
+// load reads devices, links, variables, pauses and plans from the ledger.
 func (f *Fleet) load(ctx context.Context) error {
 	devices, err := f.Ledger.Devices(ctx)
 	if err != nil {
@@ -189,7 +209,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("pauses: %w", err)
 	}
-	f.observed, err = f.Ledger.Meta(ctx, ledger.FactFleetLoaded)
+	f.observed, err = f.Ledger.Meta(ctx, ledger.MetaFleetLoaded)
 	if f.loaded, err = ledger.Found(err); err != nil {
 		return err
 	}
@@ -205,7 +225,7 @@ func (f *Fleet) load(ctx context.Context) error {
 	if err := f.respell(ctx, devices, stored); err != nil {
 		return fmt.Errorf("respell devices: %w", err)
 	}
-	// a hundred thousand links need not hold a hundred thousand copies of one text
+	// A hundred thousand links share the text of their plan.
 	same := map[payment.Offer]payment.Offer{}
 	for _, l := range links {
 		if _, ok := same[l.Plan]; !ok {
@@ -230,8 +250,8 @@ func (f *Fleet) load(ctx context.Context) error {
 	return nil
 }
 
-// respell brings devices and variables that an earlier version stored in Notehub's spelling into
-// the one that is compared.
+// respell normalizes the UIDs of devices and variables that an earlier version stored in Notehub's
+// spelling.
 func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []ledger.Variables) error {
 	return f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 		for i, d := range devices {
@@ -257,29 +277,31 @@ func (f *Fleet) respell(ctx context.Context, devices []ledger.Device, stored []l
 	})
 }
 
-// build puts together what a device sells and how it stands. The caller holds the lock or is alone.
+// build returns a device with its offers and state. The caller holds the lock, or no other
+// goroutine runs yet.
 func (f *Fleet) build(d ledger.Device) *Device {
 	t := f.saleTermsOf(d)
 	device := &Device{
 		Device:    d,
 		saleTerms: t,
 		Problems:  t.problems,
-		asked:     f.vars[d.UID].at,
-		unread:    f.unread(d),
 		Offers:    make([]Offer, 0, len(t.prices)),
+		unread:    f.unread(d),
+
+		variablesReadAt: f.vars[d.UID].at,
 	}
 	for _, id := range t.prices {
 		if device.unread {
-			break // what would be shown is a guess
+			break // its own variables may name other prices
 		}
 		if plan, ok := f.plans[id]; ok {
 			offer := Offer{Plan: plan, URL: f.links.url(linkKey{d.UID, id})}
 			if offer.Closed = f.links.closed(linkKey{d.UID, id}); offer.Closed != "" {
-				device.Problems = append(slices.Clip(device.Problems), notSold(id, offer.Closed))
+				device.Problems = append(slices.Clip(device.Problems), notSoldText(id, offer.Closed))
 			}
 			device.Offers = append(device.Offers, offer)
-		} else if why, ok := f.refused[id]; ok {
-			device.Problems = append(slices.Clip(device.Problems), notSold(id, why))
+		} else if why, ok := f.rejected[id]; ok {
+			device.Problems = append(slices.Clip(device.Problems), notSoldText(id, why))
 		}
 	}
 	if d.Problem != "" {
@@ -292,7 +314,8 @@ func (f *Fleet) build(d ledger.Device) *Device {
 		device.Problems = append(
 			slices.Clip(device.Problems),
 			fmt.Sprintf(
-				"its UID %.80q cannot be scanned: behind dev: there may be at most 64 letters, digits and -_.: and it is not sold",
+				"its UID %.80q cannot be scanned: "+
+					"behind dev: there may be at most 64 letters, digits and -_.: and it is not sold",
 				d.UID,
 			),
 		)
@@ -301,37 +324,37 @@ func (f *Fleet) build(d ledger.Device) *Device {
 	return device
 }
 
-// Device reads a device; nil if it is not known.
+// Device returns a device, or nil if it is unknown.
 func (f *Fleet) Device(uid string) *Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.devices[uid]
 }
 
-// Loaded says whether the devices were ever listed completely. Before that an unknown device may be
-// one of ours.
+// Loaded reports whether the devices were ever listed completely. Before that, an unknown device
+// may belong to the project.
 func (f *Fleet) Loaded() bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.loaded
 }
 
-// Counts are the devices known, the links that can be paid through, and when the last complete
+// Counts returns the number of known devices and of active links, and when the last complete
 // listing ended.
 func (f *Fleet) Counts() (devices, links int, refreshed time.Time) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return len(f.devices), f.links.payable, f.finished
+	return len(f.devices), f.links.payable, f.refreshedAt
 }
 
-// Observed is when the devices were last listed completely, by this process or an earlier one.
+// Observed returns when this process or an earlier one last listed the devices completely.
 func (f *Fleet) Observed() time.Time {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.observed
 }
 
-// Offer is a plan that is sold now.
+// Offer returns the plan of a price, if it is sold now.
 func (f *Fleet) Offer(priceID string) (payment.Offer, bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -339,33 +362,34 @@ func (f *Fleet) Offer(priceID string) (payment.Offer, bool) {
 	return p, ok
 }
 
-// Prioritize has the links of a device made before all others: a customer is waiting.
+// Prioritize creates the links of a device before all others, because a customer is waiting.
 func (f *Fleet) Prioritize(uid string) {
 	f.change(uid, func() {})
 }
 
-// singleLookUps is how often an unknown device may be asked for: a scan must not cost a call to
-// Notehub.
-const singleLookUps = time.Minute
+// lookupInterval is the minimum time between look-ups of unknown devices, because a scan must not
+// cost a call to Notehub.
+const lookupInterval = time.Minute
 
-// RequestLookup has a device looked up that is not known, at most once a minute for all.
+// RequestLookup looks up an unknown device in the background. It looks up at most one device a
+// minute, and ignores other requests.
 func (f *Fleet) RequestLookup(uid string) {
 	f.mu.Lock()
-	allowed := time.Since(f.lookedUp) >= singleLookUps
+	allowed := time.Since(f.lastLookup) >= lookupInterval
 	if allowed {
-		f.lookedUp = time.Now()
+		f.lastLookup = time.Now()
 	}
 	f.mu.Unlock()
 	if !allowed {
 		return
 	}
 	select {
-	case f.lookUp <- uid:
+	case f.lookups <- uid:
 	default:
 	}
 }
 
-// RefreshSoon asks for a refresh before its time.
+// RefreshSoon requests an early refresh.
 func (f *Fleet) RefreshSoon() {
 	select {
 	case f.soon <- struct{}{}:
@@ -373,9 +397,9 @@ func (f *Fleet) RefreshSoon() {
 	}
 }
 
-// put replaces devices in the map, in parts, so that no scan waits for all of it.
+// put replaces devices in the map. It works in batches, so that no scan waits for all of them.
 func (f *Fleet) put(devices ...ledger.Device) {
-	for part := range slices.Chunk(devices, largest) {
+	for part := range slices.Chunk(devices, batchSize) {
 		f.mu.Lock()
 		for _, d := range part {
 			f.devices[d.UID] = f.build(d)
@@ -384,15 +408,13 @@ func (f *Fleet) put(devices ...ledger.Device) {
 	}
 }
 
-// change makes a change that concerns one device, shows it on the device, and has its links looked
-// at before all others.
-func (f *Fleet) change(uid string, what func()) { f.changeAnd(uid, what, f.links.prioritize) }
+// change applies a change to one device and checks its links before all others.
+func (f *Fleet) change(uid string, apply func()) { f.changeAnd(uid, apply, f.links.prioritize) }
 
-// changeAnd makes a change that concerns one device, shows it on the device, and gives its links to
-// queue.
-func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
+// changeAnd applies a change to one device, rebuilds the device, and passes its links to queue.
+func (f *Fleet) changeAnd(uid string, apply func(), queue func(linkKey)) {
 	f.mu.Lock()
-	what()
+	apply()
 	if old := f.devices[uid]; old != nil {
 		f.devices[uid] = f.build(old.Device)
 		for _, prices := range [][]string{old.prices, f.devices[uid].prices} {
@@ -405,14 +427,14 @@ func (f *Fleet) changeAnd(uid string, what func(), queue func(linkKey)) {
 	f.links.signal()
 }
 
-// all is every device. They never change, so the lock need not be held while they are looked at.
+// all returns every device. A Device never changes, so the caller needs no lock to read them.
 func (f *Fleet) all() []*Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return slices.AppendSeq(make([]*Device, 0, len(f.devices)), maps.Values(f.devices))
 }
 
-// relink takes links in and shows them on their devices.
+// relink stores links in memory and rebuilds their devices.
 func (f *Fleet) relink(links ...ledger.Link) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// running is a fleet at work in a bubble.
+// running is a running fleet in a synctest bubble.
 type running struct {
 	*Fleet
 	t    *testing.T
@@ -39,7 +39,7 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 	}
 	c := Config{Ledger: l, Notehub: v, Stripe: v, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), PriceIDs: prices,
 		Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(23*60, 1),
-		// so that all variables are read at once
+		// so that the fleet reads all variables at once
 		NotehubLimiter: upstream.NewLimiter(6000, 6000), NotehubPerMinute: 6000}
 	set(&c)
 	f, err := New(t.Context(), c)
@@ -60,10 +60,9 @@ func runWith(t *testing.T, path string, v *vendors, set func(*Config), prices ..
 	return &running{f, t, v, stop}
 }
 
-// pass lets time pass, and then all come to rest: only then may be looked at what the vendors were
-// asked.
+// pass lets time pass and then waits until every goroutine is blocked, so that all calls are made.
 func pass(d time.Duration) {
-	time.Sleep(d) // of the bubble
+	time.Sleep(d) // in the bubble's time
 	synctest.Wait()
 }
 
@@ -81,7 +80,7 @@ func many(n int) (list []ledger.Device) {
 	return list
 }
 
-func TestAColdStartMintsAtItsPaceAndTheScannedFirst(t *testing.T) {
+func TestColdStartCreatesLinksAtItsRateAndForScannedDevicesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(500)}
@@ -108,7 +107,7 @@ func TestAColdStartMintsAtItsPaceAndTheScannedFirst(t *testing.T) {
 	})
 }
 
-func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
+func TestLinkCreationSlowsDownAtStripesRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(40)}
@@ -134,11 +133,11 @@ func TestMintingSlowsDownWhenStripeSaysSo(t *testing.T) {
 	})
 }
 
-func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
+func TestLinkCreationIsRetriedUnderTheRightKey(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		err   *upstream.Error
-		links int // made in the end
+		links int // created at the end
 	}{
 		"no reply: the same key, so the same link": {&upstream.Error{Outcome: upstream.Unknown}, 1},
 		"a stored failure: another key":            {&upstream.Error{Outcome: upstream.Unknown, Status: 500}, 1},
@@ -163,7 +162,7 @@ func TestAFailedCreationIsTriedAgainUnderTheRightKey(t *testing.T) {
 	}
 }
 
-func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
+func TestIncompleteListingRemovesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(4)}
@@ -199,7 +198,7 @@ func TestAnIncompleteListingTakesNothingAway(t *testing.T) {
 	})
 }
 
-func TestStanding(t *testing.T) {
+func TestEligibility(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1), broken: errors.New("down")}
@@ -212,7 +211,7 @@ func TestStanding(t *testing.T) {
 		v.mu.Lock()
 		v.broken = nil
 		v.mu.Unlock()
-		time.Sleep(time.Minute) // it tries again by itself
+		time.Sleep(time.Minute) // it retries by itself
 		if got := r.Eligibility("dev:0000", paid); got != Known {
 			t.Errorf("%v; want known", got)
 		}
@@ -223,20 +222,20 @@ func TestStanding(t *testing.T) {
 		if got := r.Eligibility("dev:other", paid); got != Unsure {
 			t.Errorf("%v for a payment after the listing; want unsure", got)
 		}
-		time.Sleep(soonest + time.Second)
+		time.Sleep(minRefreshInterval + time.Second)
 		if got := r.Eligibility("dev:other", paid); got != Unknown {
 			t.Errorf("%v; want unknown: being unsure asks for a listing", got)
 		}
 	})
 }
 
-func TestRefreshesAreShared(t *testing.T) {
+func TestRefreshIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(3)}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		time.Sleep(time.Minute)
-		gate := make(chan struct{}) // whoever lists waits here until all have asked
+		gate := make(chan struct{}) // the listing waits here until all callers are there
 		v.mu.Lock()
 		before := v.listings
 		v.gate = gate
@@ -258,7 +257,7 @@ func TestRefreshesAreShared(t *testing.T) {
 	})
 }
 
-func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
+func TestRequestLookupAllowsOneCallAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(1)}
@@ -277,7 +276,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 				r.Device("dev:new2") != nil,
 			)
 		}
-		time.Sleep(singleLookUps)
+		time.Sleep(lookupInterval)
 		r.RequestLookup("dev:new2")
 		time.Sleep(5 * time.Second)
 		if r.url("dev:new2") == "" {
@@ -286,7 +285,7 @@ func TestAnUnknownDeviceIsLookedUpOnceAMinuteForAll(t *testing.T) {
 	})
 }
 
-func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
+func TestPriceThatCannotBeSoldRemovesOnlyItsPlan(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -302,14 +301,14 @@ func TestAPriceThatCannotBeSoldTakesOnlyItsPlanOut(t *testing.T) {
 	})
 }
 
-func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
+func TestLinkOfAnotherAccountIsReplaced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
 		r := run(t, path, &vendors{devices: many(1)}, "price_1")
 		time.Sleep(time.Minute)
 		r.stop()
-		other := &vendors{devices: many(1)} // the same ledger, and an account that knows none of its links
+		other := &vendors{devices: many(1)} // with the same ledger, and an account without its links
 		r = run(t, path, other, "price_1")
 		time.Sleep(time.Minute)
 		if r.url("dev:0000") == "" || other.madeSoFar() != 1 {
@@ -318,12 +317,14 @@ func TestALinkOfAnotherAccountIsReplaced(t *testing.T) {
 	})
 }
 
-func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
+func TestScansDoNotRepeatARejectedCreation(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
 			devices: many(1),
-			create:  func(int, string, time.Time) error { return &upstream.Error{Outcome: upstream.Rejected, Status: 400} },
+			create: func(int, string, time.Time) error {
+				return &upstream.Error{Outcome: upstream.Rejected, Status: 400}
+			},
 		}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_1")
 		for range 600 {
@@ -340,7 +341,7 @@ func TestScansDoNotRepeatWhatStripeRefuses(t *testing.T) {
 	})
 }
 
-func TestAnEmptyListingIsNotBelieved(t *testing.T) {
+func TestEmptyListingRemovesNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2)}
@@ -358,7 +359,7 @@ func TestAnEmptyListingIsNotBelieved(t *testing.T) {
 	})
 }
 
-func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
+func TestPriceThatIsGoneCausesNoListings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -374,7 +375,7 @@ func TestAPriceThatIsGoneCostsNoListings(t *testing.T) {
 	})
 }
 
-func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
+func TestPartialListingDeactivatesNoLinks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
@@ -382,9 +383,9 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 		r := run(t, filepath.Join(dir, "l.db"), v, "price_1")
 		pass(time.Minute)
 		r.stop()
-		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unknown} }) // it lists half of them
+		v.set(func() { v.broken = &upstream.Error{Outcome: upstream.Unknown} }) // the listing stops after half of them
 
-		// which knows no device: they are unknown until they are listed
+		// The new ledger knows no device, so they are unknown until they are listed.
 		run(t, filepath.Join(dir, "another.db"), v, "price_1")
 		pass(40 * time.Minute)
 		for _, uid := range []string{"dev:0000", "dev:0002", "dev:0003"} {
@@ -407,21 +408,21 @@ func TestAPartialListingDeactivatesNoLinks(t *testing.T) {
 	})
 }
 
-func TestALinkThatTheListLeavesOutIsReadBeforeItIsBelieved(t *testing.T) {
+func TestLinkMissingInTheListIsReadFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
 		v := &vendors{devices: many(2)}
 		r := run(t, path, v, "price_1")
 		pass(time.Minute)
-		v.set(func() { v.leftOut = v.links[0].ID }) // as if it could not be decoded
+		v.set(func() { v.leftOut = v.links[0].ID }) // as if its record could not be decoded
 		pass(20 * time.Minute)
 		r.wantState("dev:0000", Open)
 		r.stop()
 		v.set(func() { v.unread = &upstream.Error{Outcome: upstream.Unknown} })
 		r = run(t, path, v, "price_1")
 		pass(time.Minute)
-		r.wantState("dev:0000", NotReady) // it may be closed
+		r.wantState("dev:0000", NotReady) // the link may be closed
 		r.wantState("dev:0001", Open)
 		v.set(func() { v.unread = nil })
 		pass(2 * time.Minute)

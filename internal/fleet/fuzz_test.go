@@ -8,9 +8,11 @@ import (
 	"notepay/internal/terms"
 )
 
-// FuzzTerms: whatever stands in a setting or a variable, what is read of it keeps the rules.
+// FuzzTerms checks that the parsed terms of any variables keep the rules.
 func FuzzTerms(f *testing.F) {
-	for _, seed := range []string{"10m", "1s", "0", "-5m", "price_1,price_2", "price_1,,warm wash", "true", "flase", "9999999h", "1e9s"} {
+	for _, seed := range []string{
+		"10m", "1s", "0", "-5m", "price_1,price_2", "price_1,,warm wash", "true", "flase", "9999999h", "1e9s",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -11,28 +11,29 @@ import (
 	"notepay/internal/payment"
 )
 
-// What the map says of a device's pause and use is a copy of the ledger. Transactions share
-// commits, and who made them goes on in any order, so the order of the news is not the order of the
-// commits. Whoever has changed one of them therefore has it read again here, one reader at a time
-// for each device: the last one begins after every commit that it is told of.
+// The map copies the pause and the use of each device from the ledger. Transactions share commits,
+// so notices of changes do not arrive in the order of the commits. After each change, Show
+// therefore reads the ledger again, one read at a time for each device. The last read begins after
+// every commit that it is about.
 
-// showing has the readers of one device take turns.
-type showing struct {
+// viewLocks serializes the reads for each device. Devices share 64 locks.
+type viewLocks struct {
 	seed  maphash.Seed
-	turns [64]sync.Mutex
+	locks [64]sync.Mutex
 }
 
-func (s *showing) turn(uid string) *sync.Mutex {
-	return &s.turns[maphash.String(s.seed, uid)%uint64(len(s.turns))]
+// lock returns the lock of a device.
+func (v *viewLocks) lock(uid string) *sync.Mutex {
+	return &v.locks[maphash.String(v.seed, uid)%uint64(len(v.locks))]
 }
 
-// Show reads from the ledger whether a timed credit holds a device, and until when, and whether the
-// device is paused. It follows every commit that may have changed that. After an error the map is
-// as it was, and Show is to be called again.
+// Show copies from the ledger whether a timed credit holds a device, until when, and whether the
+// device is paused. Call it after every commit that may have changed them. After an error the map
+// is unchanged, and the caller must call Show again.
 func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment) time.Time) error {
-	turn := f.shown.turn(uid)
-	turn.Lock()
-	defer turn.Unlock()
+	lock := f.views.lock(uid)
+	lock.Lock()
+	defer lock.Unlock()
 	occupant, err := f.Ledger.Occupant(ctx, uid)
 	used, err := ledger.Found(err)
 	if err != nil {
@@ -51,7 +52,7 @@ func (f *Fleet) Show(ctx context.Context, uid string, until func(payment.Payment
 	return f.showPause(ctx, uid)
 }
 
-// showPause is the same for the pause alone. The caller has the turn.
+// showPause copies only the pause. The caller holds the device's lock.
 func (f *Fleet) showPause(ctx context.Context, uid string) error {
 	pause, err := f.Ledger.PauseOf(ctx, uid)
 	paused, err := ledger.Found(err)

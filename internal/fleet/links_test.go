@@ -16,9 +16,9 @@ import (
 
 const readLink = "GET /v1/payment_links/{id}"
 
-func TestALinkWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
+func TestLinkWhoseCreationIsUnclearIsNotCreatedTwice(t *testing.T) {
 	t.Parallel()
-	lost := sandbox.Outcome{Applied: true} // the connection dies behind it
+	lost := sandbox.Outcome{Applied: true} // the connection breaks before the reply
 	for name, outcomes := range map[string][]sandbox.Outcome{
 		"then a 429":                     {lost, {Status: 429}},
 		"then a 500":                     {lost, {Status: 500}},
@@ -59,7 +59,7 @@ func TestALinkWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
 			}
 			f.Stripe.Next(fixture.CreateLink, outcomes...)
 			f.Run()
-			for n := range 20 { // another description under the same key is refused by Stripe
+			for n := range 20 { // Stripe rejects another description under the same key
 				f.Notehub.SetDevice(fmt.Sprintf("dev:m%02d", n), func(d *sandbox.Device) { d.Name = "New" })
 			}
 			f.AsOperator("/refresh-devices")
@@ -71,7 +71,7 @@ func TestALinkWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
 	})
 }
 
-func TestASessionWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
+func TestSessionWhoseCreationIsUnclearIsNotCreatedTwice(t *testing.T) {
 	t.Parallel()
 	const create = "POST /v1/checkout/sessions"
 	lost := sandbox.Outcome{Applied: true}
@@ -112,15 +112,17 @@ func TestASessionWhoseCreationIsUnclearIsNotMadeTwice(t *testing.T) {
 			to, form := p.Scans()
 			f.Stripe.Next(create, sandbox.Outcome{}) // not applied
 			p.Do("POST", to, form)
-			f.Pass(5 * time.Minute) // the session's end is now less than the 30 minutes ahead that Stripe wants
+			f.Pass(5 * time.Minute) // the session would end earlier than Stripe's minimum of 30 minutes
 			p.Presses(to, form)
 		})
 	})
 }
 
-func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
+func TestLinkClosedInTheDashboardStaysClosed(t *testing.T) {
 	t.Parallel()
 	quiet := func(s *config.Settings) { s.StripeWebhookSecret = config.WebhooksOff }
+	deactivate := func(f *apptest.Front, id string) { f.Stripe.SetLink(id, false, 0) }
+	activate := func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 0) }
 	for name, c := range map[string]struct {
 		change func(*config.Settings)
 		close  func(f *apptest.Front, id string)
@@ -128,21 +130,43 @@ func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
 		within time.Duration
 		says   string
 	}{
-		"deactivated, with webhooks": {nil, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, false, 0) }, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 0) },
-			2 * time.Second, "was deactivated in Stripe"},
-		"deactivated, without webhooks": {quiet, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, false, 0) }, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 0) },
-			5*time.Minute + 2*time.Second, "was deactivated in Stripe"},
-		"deactivated, and no event says so": {nil, func(f *apptest.Front, id string) {
-			f.Stripe.SetDelivery(sandbox.Delivery{Lost: true})
-			f.Stripe.Always("GET /v1/events", sandbox.Outcome{Status: 200, Body: `{"object":"list","data":[],"has_more":false,"url":"/v1/events"}`})
-			f.Stripe.SetLink(id, false, 0)
-		}, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 0) }, 15*time.Minute + 2*time.Second, "was deactivated in Stripe"},
-		"limited to one payment, which is made": {nil, func(f *apptest.Front, id string) {
-			f.Stripe.SetLink(id, true, 1)
-			f.Pass(2 * time.Second)
-			f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
-			f.Buy(sandbox.PayOptions{})
-		}, func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 5) }, 2 * time.Second, "limited to 1 payments"},
+		"deactivated, with webhooks": {
+			close:  deactivate,
+			reopen: activate,
+			within: 2 * time.Second,
+			says:   "was deactivated in Stripe",
+		},
+		"deactivated, without webhooks": {
+			change: quiet,
+			close:  deactivate,
+			reopen: activate,
+			within: 5*time.Minute + 2*time.Second,
+			says:   "was deactivated in Stripe",
+		},
+		"deactivated, and no event says so": {
+			close: func(f *apptest.Front, id string) {
+				f.Stripe.SetDelivery(sandbox.Delivery{Lost: true})
+				f.Stripe.Always("GET /v1/events", sandbox.Outcome{
+					Status: 200,
+					Body:   `{"object":"list","data":[],"has_more":false,"url":"/v1/events"}`,
+				})
+				deactivate(f, id)
+			},
+			reopen: activate,
+			within: 15*time.Minute + 2*time.Second,
+			says:   "was deactivated in Stripe",
+		},
+		"limited to one payment, which is made": {
+			close: func(f *apptest.Front, id string) {
+				f.Stripe.SetLink(id, true, 1)
+				f.Pass(2 * time.Second)
+				f.Leads("/pay?device="+fixture.Washer, f.Stripe.Links()[0].URL)
+				f.Buy(sandbox.PayOptions{})
+			},
+			reopen: func(f *apptest.Front, id string) { f.Stripe.SetLink(id, true, 5) },
+			within: 2 * time.Second,
+			says:   "limited to 1 payments",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +212,7 @@ func TestALinkThatWasClosedInTheDashboard(t *testing.T) {
 	}
 }
 
-func TestOurOwnDeactivationIsNotTheDashboards(t *testing.T) {
+func TestLinkDeactivatedByNotepayIsReactivated(t *testing.T) {
 	t.Parallel()
 	const update = "POST /v1/payment_links/{id}"
 	for name, outcome := range map[string]sandbox.Outcome{
@@ -252,18 +276,22 @@ func TestOurOwnDeactivationIsNotTheDashboards(t *testing.T) {
 	}
 }
 
-func TestAPriceOrProductThatWasPutAwayIsNotSold(t *testing.T) {
+func TestArchivedPriceOrProductIsNotSold(t *testing.T) {
 	t.Parallel()
+	deactivate := func(p *sandbox.Price) { p.Active = false }
+	activate := func(p *sandbox.Price) { p.Active = true }
+	archive := func(p *sandbox.Price) { p.Archived = true }
+	restore := func(p *sandbox.Price) { p.Archived = false }
 	for name, c := range map[string]struct {
 		change   func(*sandbox.Price)
 		back     func(*sandbox.Price)
 		says     string
 		webhooks bool
 	}{
-		"a price, with webhooks":      {func(p *sandbox.Price) { p.Active = false }, func(p *sandbox.Price) { p.Active = true }, "is not active", true},
-		"a price, without webhooks":   {func(p *sandbox.Price) { p.Active = false }, func(p *sandbox.Price) { p.Active = true }, "is not active", false},
-		"a product, with webhooks":    {func(p *sandbox.Price) { p.Archived = true }, func(p *sandbox.Price) { p.Archived = false }, "archived", true},
-		"a product, without webhooks": {func(p *sandbox.Price) { p.Archived = true }, func(p *sandbox.Price) { p.Archived = false }, "archived", false},
+		"a price, with webhooks":      {deactivate, activate, "is not active", true},
+		"a price, without webhooks":   {deactivate, activate, "is not active", false},
+		"a product, with webhooks":    {archive, restore, "archived", true},
+		"a product, without webhooks": {archive, restore, "archived", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,7 +322,7 @@ func TestAPriceOrProductThatWasPutAwayIsNotSold(t *testing.T) {
 	}
 }
 
-func TestAChangedNameIsShownAtOnce(t *testing.T) {
+func TestProductNameChangeIsShownAtOnce(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -314,7 +342,7 @@ func TestAChangedNameIsShownAtOnce(t *testing.T) {
 	})
 }
 
-func TestALongNameIsCutToStripesLimit(t *testing.T) {
+func TestLongNameIsCutToStripesLimit(t *testing.T) {
 	t.Parallel()
 	for mode, change := range map[string]func(*config.Settings){"link": nil, "session": apptest.PerPurchase} {
 		t.Run(mode, func(t *testing.T) {

@@ -9,24 +9,24 @@ import (
 	"notepay/internal/uid"
 )
 
-// Listed is a device as its operator sees it. It shares nothing that changes with the fleet.
+// Listed is a device as its operator sees it. It does not change with the fleet.
 type Listed struct {
 	ledger.Device
 	Plans     []Offer
 	Source    Source // of the plans' prices
 	State     State
 	Reason    string        // of a pause
-	Until     time.Time     // when it is free again, if it is in use; zero: not known
-	Pause     *ledger.Pause // nil: it is not paused
+	Until     time.Time     // when a device in use is free again; zero: unknown
+	Pause     *ledger.Pause // nil if it is not paused
 	Problems  []string
-	Lifetime  *time.Duration // of its credits; nil: the default
+	Lifetime  *time.Duration // of its credits; nil for the default
 	Variables time.Time      // when its own variables were last read; zero: never
 }
 
-// All is every device, in no order.
+// All returns every device in no order.
 func (f *Fleet) All() []*Device { return f.all() }
 
-// Listed says how devices stand, in their order.
+// Listed returns the given devices with their states, in the same order.
 func (f *Fleet) Listed(devices ...*Device) []Listed {
 	f.mu.RLock()
 	observed, now := f.observed, f.Ledger.Now()
@@ -43,7 +43,7 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 			Until:     sale.Until,
 			Pause:     d.Pause,
 			Problems:  d.Problems,
-			Variables: d.asked,
+			Variables: d.variablesReadAt,
 		}
 		if d.hasLife {
 			l.Lifetime = &d.lifetime
@@ -53,7 +53,7 @@ func (f *Fleet) Listed(devices ...*Device) []Listed {
 	return list
 }
 
-// List is every device as it stands, by uid, and behind them those that cannot be sold at all.
+// List returns every device by UID, and after them those that cannot be sold at all.
 func (f *Fleet) List() []Listed {
 	devices := f.all()
 	slices.SortFunc(devices, func(a, b *Device) int { return cmp.Compare(a.UID, b.UID) })
@@ -68,7 +68,7 @@ func (f *Fleet) List() []Listed {
 	return list
 }
 
-// States is how many devices are in each state.
+// States counts the devices by state.
 func (f *Fleet) States() map[State]int {
 	f.mu.RLock()
 	observed, now := f.observed, f.Ledger.Now()
@@ -80,13 +80,13 @@ func (f *Fleet) States() map[State]int {
 	return count
 }
 
-// Problem is something that an operator has to mend, in words for them.
+// Problem is something that an operator must fix, worded for them.
 type Problem struct {
 	Text    string
-	Devices int // on how many it stands; 0 for what is about no device
+	Devices int // how many devices have it; 0 if it is not about devices
 }
 
-// Problems is what an operator has to mend, what concerns most devices first.
+// Problems returns what an operator must fix, beginning with what concerns the most devices.
 func (f *Fleet) Problems() []Problem {
 	count := map[string]int{}
 	for _, d := range f.all() {
@@ -98,11 +98,11 @@ func (f *Fleet) Problems() []Problem {
 		count[d.UID+": "+d.Problem] = 1
 	}
 	f.mu.RLock()
-	for id, why := range f.refused {
-		count[notSold(id, why)] += 0 // also if no device sells it
+	for id, why := range f.rejected {
+		count[notSoldText(id, why)] += 0 // listed even if no device sells it
 	}
-	if f.varsFail != "" {
-		count[f.varsFail] = 0
+	if f.varsErr != "" {
+		count[f.varsErr] = 0
 	}
 	f.mu.RUnlock()
 	list := make([]Problem, 0, len(count))

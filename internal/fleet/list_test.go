@@ -9,7 +9,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-func TestTheListShowsHowEachDeviceStands(t *testing.T) {
+func TestListShowsTheStateOfEachDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{
@@ -32,16 +32,12 @@ func TestTheListShowsHowEachDeviceStands(t *testing.T) {
 			t.Fatalf("%d devices; want 3", len(list))
 		}
 		if d := list[0]; d.UID != "dev:0000" || d.State != Paused || d.Reason != "broken" || d.Pause == nil ||
-			d.Pause.By != "anna" ||
-			d.Plans[0].URL != "" ||
-			d.Source != OfDefault {
+			d.Pause.By != "anna" || d.Plans[0].URL != "" || d.Source != OfDefault {
 			t.Errorf("the paused one: %+v", d)
 		}
-		if d := list[1]; d.State != Open || len(d.Plans) != 1 || d.Plans[0].Plan.PriceID != "price_2" || d.Plans[0].URL == "" || d.Source != OfDevice ||
-			d.Lifetime == nil ||
-			*d.Lifetime != 2*time.Minute ||
-			len(d.Problems) != 1 ||
-			d.Variables.IsZero() {
+		if d := list[1]; d.State != Open || len(d.Plans) != 1 || d.Plans[0].Plan.PriceID != "price_2" ||
+			d.Plans[0].URL == "" || d.Source != OfDevice || d.Lifetime == nil || *d.Lifetime != 2*time.Minute ||
+			len(d.Problems) != 1 || d.Variables.IsZero() {
 			t.Errorf("the one with plans of its own: %+v", d)
 		}
 		if d := list[2]; d.State != InUse || !d.Until.Equal(until) || d.Lifetime != nil || len(d.Problems) != 0 ||

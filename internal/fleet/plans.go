@@ -13,31 +13,31 @@ import (
 	"notepay/internal/upstream"
 )
 
-// plansAnew is how many known prices are read anew at a refresh, those first that were not read for
-// the longest time. An account has a limited number of reads a month (docs/vendors.md, Q10).
-const plansAnew = 10
+// maxPlanReads is how many known prices a refresh reads again, beginning with the oldest reads. An
+// account has a limited number of reads a month (docs/vendors.md, Q10).
+const maxPlanReads = 10
 
-// readPlans reads the prices that are sold, those of a listing included. One that cannot be read
-// stays as it was.
+// readPlans reads the prices that are sold, including those of a listing. A price that cannot be
+// read keeps its last state.
 func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete bool) error {
 	used := f.pricesInUse(listing, complete)
 	var fresh, known []string
 	f.mu.Lock()
 	for id := range used {
 		_, ok := f.plans[id]
-		if _, refused := f.refused[id]; ok || refused {
+		if _, refused := f.rejected[id]; ok || refused {
 			known = append(known, id)
 		} else {
 			fresh = append(fresh, id)
 		}
 	}
-	slices.SortFunc(known, func(a, b string) int { return f.planRead[a].Compare(f.planRead[b]) })
+	slices.SortFunc(known, func(a, b string) int { return f.planReadAt[a].Compare(f.planReadAt[b]) })
 	maps.DeleteFunc(f.plans, func(id string, _ payment.Offer) bool { return !used[id] })
-	maps.DeleteFunc(f.refused, func(id, _ string) bool { return !used[id] })
-	maps.DeleteFunc(f.planRead, func(id string, _ time.Time) bool { return !used[id] })
+	maps.DeleteFunc(f.rejected, func(id, _ string) bool { return !used[id] })
+	maps.DeleteFunc(f.planReadAt, func(id string, _ time.Time) bool { return !used[id] })
 	f.mu.Unlock()
 	var errs []error
-	for _, id := range append(fresh, known[:min(len(known), plansAnew)]...) {
+	for _, id := range append(fresh, known[:min(len(known), maxPlanReads)]...) {
 		if err := f.readPlan(ctx, id); err != nil {
 			errs = append(errs, err)
 		}
@@ -45,8 +45,8 @@ func (f *Fleet) readPlans(ctx context.Context, listing []ledger.Device, complete
 	return errors.Join(errs...)
 }
 
-// pricesInUse are the prices that the devices of a listing sell, if it is not complete also those
-// of all others, and the defaults.
+// pricesInUse returns the default prices and those of the devices in a listing. If the listing is
+// incomplete it adds the prices of all known devices.
 func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]bool {
 	if !complete {
 		listing = slices.Clone(listing)
@@ -55,7 +55,7 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 		}
 	}
 	distinct := map[*saleTerms]bool{}
-	for part := range slices.Chunk(listing, largest) {
+	for part := range slices.Chunk(listing, batchSize) {
 		f.mu.Lock()
 		for _, d := range part {
 			distinct[f.saleTermsOf(d)] = true
@@ -74,15 +74,15 @@ func (f *Fleet) pricesInUse(listing []ledger.Device, complete bool) map[string]b
 	return used
 }
 
-// readMissingPlans reads the prices of one device that nobody sold before, and reports whether
-// there were any. One that cannot be read is left to the next refresh.
-func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
+// readMissingPlans reads the prices of one device that were never read, and reports whether there
+// were any. The next refresh retries those that cannot be read.
+func (f *Fleet) readMissingPlans(ctx context.Context, uid string) bool {
 	var missing []string
 	f.mu.RLock()
 	if d := f.devices[uid]; d != nil {
 		for _, id := range d.prices {
 			_, known := f.plans[id]
-			if _, refused := f.refused[id]; !known && !refused {
+			if _, refused := f.rejected[id]; !known && !refused {
 				missing = append(missing, id)
 			}
 		}
@@ -97,6 +97,7 @@ func (f *Fleet) readMissingPlans(ctx context.Context, uid string) (any bool) {
 	return len(missing) > 0
 }
 
+// readPlan reads a price and records whether it can be sold.
 func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	var why string
 	plan, err := f.Stripe.Offer(ctx, id)
@@ -112,58 +113,58 @@ func (f *Fleet) readPlan(ctx context.Context, id string) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.planRead[id] = time.Now()
+	f.planReadAt[id] = time.Now()
 	if why == "" {
 		f.plans[id] = plan
-		delete(f.refused, id)
+		delete(f.rejected, id)
 		return nil
 	}
-	delete(f.plans, id) // the links that were made of it are deactivated, those of other prices are left alone
-	f.refused[id] = why
-	f.Log.Warn("price not sold", "price", id, "err", why) // asking again sooner changes nothing
+	delete(f.plans, id) // its links are deactivated
+	f.rejected[id] = why
+	f.Log.Warn("price not sold", "price", id, "err", why) // no error, because an early retry is no use
 	return nil
 }
 
-func notSold(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
+func notSoldText(id, why string) string { return fmt.Sprintf("price %s is not sold: %s", id, why) }
 
-// BelowMinimum says why an amount in minor units cannot be charged, "" if it can. Stripe's minimum
-// holds for the currency that the account is paid out in; what is said here is its published list,
-// second-hand (docs/vendors.md, Q20), and holds for accounts paid out in the same currency. A
-// currency that is not in it passes: Stripe itself then decides. Nothing at all may be charged,
-// too.
+// BelowMinimum returns why an amount in minor units is too small to charge, or "". An amount of 0
+// is free and passes.
+//
+// The minimums are Stripe's published list, second-hand (docs/vendors.md, Q20). They apply to
+// accounts that are paid out in the same currency. Other currencies pass, and Stripe decides.
 func BelowMinimum(amount int64, currency string) string {
-	least, known := int64(0), true
+	minimum, known := int64(0), true
 	switch currency {
 	case "usd", "eur", "chf", "aud", "cad", "nzd", "sgd", "brl", "inr", "jpy":
-		least = 50
+		minimum = 50
 	case "gbp":
-		least = 30
+		minimum = 30
 	case "bgn":
-		least = 100
+		minimum = 100
 	case "aed", "pln", "ron", "myr":
-		least = 200
+		minimum = 200
 	case "dkk":
-		least = 250
+		minimum = 250
 	case "nok", "sek":
-		least = 300
+		minimum = 300
 	case "hkd":
-		least = 400
+		minimum = 400
 	case "mxn", "thb":
-		least = 1000
+		minimum = 1000
 	case "czk":
-		least = 1500
+		minimum = 1500
 	case "huf":
-		least = 17_500
+		minimum = 17_500
 	default:
 		known = false
 	}
-	if !known || amount == 0 || amount >= least {
+	if !known || amount == 0 || amount >= minimum {
 		return ""
 	}
 	return fmt.Sprintf(
 		"its amount, %d, is below the %d (in the smallest unit of %s) that Stripe charges at least",
 		amount,
-		least,
+		minimum,
 		currency,
 	)
 }

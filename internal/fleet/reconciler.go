@@ -16,61 +16,83 @@ import (
 	"notepay/internal/upstream"
 )
 
-// linkKey is what has one link: a device and a price.
+// linkKey identifies a link: at most one is active for each device and price.
 type linkKey struct{ device, price string }
 
-// linkReconciler remembers the links and makes Stripe's agree with what is wanted, a few at a time
-// and those of scanned devices first. A key in the queue says only that something may be to do;
-// what, is found out when its turn comes. The fleet's lock guards its fields, for what a link
-// should be depends on the devices and what a device sells depends on the links.
+// linkReconciler remembers the links and makes those at Stripe match the devices. It makes a few
+// calls at once, first for scanned devices. A queued key only means that something may have to be
+// done. Its worker decides what. The fleet's lock guards the fields, because links depend on
+// devices and the offers of devices depend on links.
 type linkReconciler struct {
 	fleet *Fleet
 	made  atomic.Int64 // links created by this process
-	// names this process in signatures and idempotency keys: an old key could bring back a link
-	// deactivated since
+	// nonce names this process in signatures and idempotency keys. With an older key Stripe could
+	// return a link that was deactivated since.
 	nonce string
 	wake  chan struct{}
 
-	adopted  bool                    // Stripe's list was read: before that, a link may exist that we do not know
-	complete bool                    // devices were listed completely: only then is a link nobody wants taken away
-	links    map[linkKey]ledger.Link // the active one, or else an inactive one that could be activated
-	payable  int                     // how many of them are active
-	spare    []ledger.Link           // second active links of a key, to be deactivated
-	urgent   []linkKey
-	queue    []linkKey
-	queued   map[linkKey]bool
-	tries    map[linkKey]int       // of the idempotency key of the next creation
-	lost     map[linkKey]creation  // what may have been done under this idempotency key, for its reply was lost
-	doubt    map[linkKey]time.Time // since when Stripe's list has to be read before there is another idempotency key
-	unsure   map[string]bool       // ids of links whose last change may or may not have been done
-	// links that somebody else may have changed, and that are to be read; true: nobody is led there
-	// until then
-	look     map[linkKey]bool
-	listing  sync.Mutex            // held while Stripe's list is read; the others wait for the same
-	listedAt time.Time             // when the last reading of Stripe's list began
-	listed   int                   // how many links it had
-	touched  map[linkKey]bool      // links that we changed while the list is being read; nil while it is not
-	limited  map[string]linkKey    // ids of links that Stripe ends after some payments
-	shared   string                // the id of the link that every installation signs, "" for none
-	mark     signing               // of the goroutine that follows the hints
-	failures map[linkKey]int       // in a row
-	rests    map[linkKey]time.Time // not before; a refresh forgets it
-	working  map[linkKey]bool      // a worker has it
-	busy     int                   // workers at work
-	idle     chan struct{}         // closed when there is nothing to do
+	adopted  bool // Stripe's list was read, so every existing link is known
+	complete bool // the last listing of devices was complete, so links of other devices are not needed
+
+	links      map[linkKey]ledger.Link // the active link, or an inactive one that can be activated
+	payable    int                     // active links
+	duplicates []ledger.Link           // second active links of a key, to be deactivated
+	limited    map[string]linkKey      // by link id: links that Stripe deactivates after some payments
+
+	urgent []linkKey
+	queue  []linkKey
+	queued map[linkKey]bool
+
+	tries map[linkKey]int // counts idempotency keys; a part of the next one
+	// lost holds creations whose reply was lost, so that the same request is repeated.
+	lost map[linkKey]creation
+	// doubt holds the time of an unclear creation. Stripe's list must be read after it before the
+	// idempotency key may change.
+	doubt map[linkKey]time.Time
+	// unsure holds ids of links whose last change may or may not have been applied.
+	unsure map[string]bool
+	// unverified holds links that another program may have changed and that must be read. The value
+	// true means that customers are not sent to the link before that.
+	unverified map[linkKey]bool
+
+	listing  sync.Mutex       // held while Stripe's list is read
+	listedAt time.Time        // when the last read of Stripe's list began
+	listed   int              // links in that list
+	touched  map[linkKey]bool // links changed during a read of the list; nil if there is none
+
+	shared  string  // the id of the link that every installation signs, or ""
+	signing signing // used only by the goroutine that follows the hints
+
+	failures     map[linkKey]int       // in a row
+	backoffUntil map[linkKey]time.Time // cleared by a refresh
+	working      map[linkKey]bool      // a worker has the key
+	busy         int                   // workers at work
+	idle         chan struct{}         // closed while there is nothing to do
 }
 
 func newLinkReconciler(f *Fleet) *linkReconciler {
 	w := &linkReconciler{
-		fleet: f, nonce: rand.Text(), wake: make(chan struct{}, 1), idle: make(chan struct{}),
-		links: map[linkKey]ledger.Link{}, queued: map[linkKey]bool{}, tries: map[linkKey]int{}, failures: map[linkKey]int{},
-		lost: map[linkKey]creation{}, doubt: map[linkKey]time.Time{}, unsure: map[string]bool{}, look: map[linkKey]bool{}, limited: map[string]linkKey{}, rests: map[linkKey]time.Time{}, working: map[linkKey]bool{},
+		fleet:        f,
+		nonce:        rand.Text(),
+		wake:         make(chan struct{}, 1),
+		idle:         make(chan struct{}),
+		links:        map[linkKey]ledger.Link{},
+		limited:      map[string]linkKey{},
+		queued:       map[linkKey]bool{},
+		tries:        map[linkKey]int{},
+		lost:         map[linkKey]creation{},
+		doubt:        map[linkKey]time.Time{},
+		unsure:       map[string]bool{},
+		unverified:   map[linkKey]bool{},
+		failures:     map[linkKey]int{},
+		backoffUntil: map[linkKey]time.Time{},
+		working:      map[linkKey]bool{},
 	}
 	close(w.idle)
 	return w
 }
 
-// remember takes a link in. The caller holds the lock or is alone.
+// remember stores a link in memory. The caller holds the lock, or no other goroutine runs yet.
 func (w *linkReconciler) remember(l ledger.Link) {
 	key := linkKey{l.DeviceUID, l.Plan.PriceID}
 	old, had := w.links[key]
@@ -89,15 +111,16 @@ func (w *linkReconciler) remember(l ledger.Link) {
 	}
 }
 
-// url is where a key can be paid, "" if nowhere. The caller holds the lock.
+// url returns the URL of a key's link, or "" if customers must not use it. The caller holds the
+// lock.
 func (w *linkReconciler) url(key linkKey) string {
-	if l := w.links[key]; l.Active && !w.fleet.Sessions && !w.unsure[l.ID] && !w.look[key] {
+	if l := w.links[key]; l.Active && !w.fleet.Sessions && !w.unsure[l.ID] && !w.unverified[key] {
 		return l.URL
 	}
 	return ""
 }
 
-// closed is why nobody can pay through the link of a key although we did not deactivate it. The
+// closed returns why the link of a key is closed although notepay did not deactivate it, or "". The
 // caller holds the lock.
 func (w *linkReconciler) closed(key linkKey) string {
 	if w.fleet.Sessions {
@@ -106,13 +129,13 @@ func (w *linkReconciler) closed(key linkKey) string {
 	return w.links[key].Closed
 }
 
-// plan queues every key for which something may be to do, in parts, so that no scan waits for all
-// of it.
+// plan queues every key that may need a call. It works in batches, so that no scan waits for all of
+// them.
 func (w *linkReconciler) plan(complete bool) {
 	f := w.fleet
 	f.mu.Lock()
 	w.complete = complete
-	clear(w.rests)
+	clear(w.backoffUntil)
 	keys := make([]linkKey, 0, max(len(f.devices), len(w.links)))
 	for uid, d := range f.devices {
 		for _, id := range d.prices {
@@ -120,7 +143,7 @@ func (w *linkReconciler) plan(complete bool) {
 		}
 	}
 	for key, l := range w.links {
-		if _, look := w.look[key]; l.Active || look || w.unsure[l.ID] {
+		if _, unverified := w.unverified[key]; l.Active || unverified || w.unsure[l.ID] {
 			keys = append(keys, key)
 		}
 	}
@@ -128,7 +151,7 @@ func (w *linkReconciler) plan(complete bool) {
 	slices.SortFunc(keys, func(a, b linkKey) int {
 		return cmp.Or(cmp.Compare(a.device, b.device), cmp.Compare(a.price, b.price))
 	})
-	for part := range slices.Chunk(keys, largest) {
+	for part := range slices.Chunk(keys, batchSize) {
 		f.mu.Lock()
 		for _, key := range part {
 			w.add(key)
@@ -138,7 +161,7 @@ func (w *linkReconciler) plan(complete bool) {
 	w.signal()
 }
 
-// add queues a key, if its links are not as they should be. The caller holds the lock.
+// add queues a key if its link needs a call. The caller holds the lock.
 func (w *linkReconciler) add(key linkKey) {
 	if w.queued[key] || w.actionFor(key) == nothing {
 		return
@@ -148,15 +171,16 @@ func (w *linkReconciler) add(key linkKey) {
 	w.occupied()
 }
 
-// prioritize puts a key before all others. The caller holds the lock, and pokes.
+// prioritize puts a key before all others. The caller holds the lock and calls signal afterwards.
 func (w *linkReconciler) prioritize(key linkKey) {
 	if w.actionFor(key) != nothing && !w.working[key] && !slices.Contains(w.urgent, key) &&
-		time.Now().After(w.rests[key]) {
+		time.Now().After(w.backoffUntil[key]) {
 		w.urgent = append(w.urgent, key)
 		w.occupied()
 	}
 }
 
+// signal wakes a worker.
 func (w *linkReconciler) signal() {
 	select {
 	case w.wake <- struct{}{}:
@@ -164,6 +188,7 @@ func (w *linkReconciler) signal() {
 	}
 }
 
+// action is what a worker does for a key.
 type action int
 
 const (
@@ -172,36 +197,35 @@ const (
 	activate
 	deactivate
 	redirect // set the return URL
-	examine  // read how it is at Stripe
+	examine  // read the link at Stripe
 )
 
-// actionFor says what is to be done for a key. A link that takes the money in the wrong way, at
-// once or when it is captured, gives way before there is another; where sessions are made, none is
-// wanted. The caller holds the lock.
+// actionFor returns what a key needs. A link with the wrong capture method is deactivated before
+// its replacement is created. With Config.Sessions no link is wanted. The caller holds the lock.
 func (w *linkReconciler) actionFor(key linkKey) action {
 	f := w.fleet
 	link, remembered := w.links[key]
 	device, known := f.devices[key.device]
 	_, read := f.plans[key.price]
-	_, refused := f.refused[key.price]
-	undecided := !f.Sessions && known && device.mayBePaid() == Unread && !refused
-	wanted := !f.Sessions && known && device.mayBePaid() == Open && slices.Contains(device.prices, key.price) &&
-		!refused
+	_, rejected := f.rejected[key.price]
+	undecided := !f.Sessions && known && device.saleState() == Unread && !rejected
+	wanted := !f.Sessions && known && device.saleState() == Open &&
+		slices.Contains(device.prices, key.price) && !rejected
 	right := remembered && link.Manual == f.ManualCapture
 	active := link.Active || w.unsure[link.ID]
-	_, look := w.look[key]
+	_, unverified := w.unverified[key]
 	switch {
 	case !w.adopted:
 		return nothing
-	case look && remembered:
+	case unverified && remembered:
 		return examine
-	case undecided: // what a device sells before its variables were read would be a guess
+	case undecided: // the variables of the device may name other prices
 		return nothing
 	case active && !wanted && (known || w.complete):
 		return deactivate
 	case !wanted || !read:
 		return nothing
-	case link.Closed != "" && !link.Active: // who deactivated it in the Dashboard wants it so
+	case link.Closed != "" && !link.Active: // a person deactivated it in the Dashboard
 		return nothing
 	case w.unsure[link.ID] && right:
 		return activate
@@ -218,16 +242,17 @@ func (w *linkReconciler) actionFor(key linkKey) action {
 	}
 }
 
-// linkWorkers is how many calls may be under way at once: at Stripe's usual third of a second,
-// enough for the pace.
+// linkWorkers is the maximum number of calls in flight. At Stripe's usual 0.3 s a call they reach
+// the rate limit.
 const linkWorkers = 12
 
+// run runs the workers until ctx ends.
 func (w *linkReconciler) run(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range linkWorkers {
 		workers.Go(func() {
 			for ctx.Err() == nil {
-				if !w.one(ctx) {
+				if !w.processNext(ctx) {
 					select {
 					case <-w.wake:
 					case <-ctx.Done():
@@ -239,17 +264,18 @@ func (w *linkReconciler) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// one does one thing; false if there was nothing to do.
-func (w *linkReconciler) one(ctx context.Context) bool {
+// processNext takes the next key or duplicate and makes its call. It returns false if there is
+// none.
+func (w *linkReconciler) processNext(ctx context.Context) bool {
 	w.fleet.mu.Lock()
-	if len(w.urgent)+len(w.queue)+len(w.spare) == 0 {
+	if len(w.urgent)+len(w.queue)+len(w.duplicates) == 0 {
 		w.settleIdle()
 		w.fleet.mu.Unlock()
 		return false
 	}
 	w.busy++
 	w.fleet.mu.Unlock()
-	w.signal() // there may be more, for another worker
+	w.signal() // another worker may take the next one
 	defer func() {
 		w.fleet.mu.Lock()
 		w.busy--
@@ -259,18 +285,18 @@ func (w *linkReconciler) one(ctx context.Context) bool {
 	if err := w.fleet.LinkLimiter.Wait(ctx); err != nil {
 		return true
 	}
-	// Only now, with a slot in hand, is it decided for whom: a customer may have scanned while we
-	// waited.
+	// The key is chosen only after the wait for the rate limit, because a customer may have scanned
+	// meanwhile.
 	w.fleet.mu.Lock()
-	if len(w.spare) > 0 && len(w.urgent) == 0 {
-		l := w.spare[0]
-		w.spare = w.spare[1:]
+	if len(w.duplicates) > 0 && len(w.urgent) == 0 {
+		l := w.duplicates[0]
+		w.duplicates = w.duplicates[1:]
 		w.fleet.mu.Unlock()
 		l.Active = false
 		if err := w.change(ctx, l); err != nil && ctx.Err() == nil {
 			w.fleet.Log.Warn("duplicate link not deactivated", "link", l.ID, "device", l.DeviceUID, "err", err)
 			if upstream.OutcomeOf(err) != upstream.Rejected {
-				w.later(upstream.Backoff(1, 0.5), func() { w.spare = append(w.spare, l) })
+				w.later(upstream.Backoff(1, 0.5), func() { w.duplicates = append(w.duplicates, l) })
 			}
 		}
 		return true
@@ -280,27 +306,27 @@ func (w *linkReconciler) one(ctx context.Context) bool {
 		w.fleet.mu.Unlock()
 		return true
 	}
-	if w.working[key] { // it was queued and hurried: once is enough, and afterwards it is looked at again
+	if w.working[key] { // queued twice: check it again when the other worker is done
 		w.fleet.mu.Unlock()
 		w.later(time.Second, func() { w.add(key) })
 		return true
 	}
-	n, link := w.actionFor(key), w.links[key]
+	act, link := w.actionFor(key), w.links[key]
 	w.working[key] = true
 	w.fleet.mu.Unlock()
-	err := w.do(ctx, key, n, link)
-	w.finish(ctx, key, n, err)
+	err := w.apply(ctx, key, act, link)
+	w.finish(ctx, key, act, err)
 	w.fleet.mu.Lock()
 	delete(w.working, key)
 	if err == nil {
-		w.add(key) // what gave way is replaced, and what was wished for meanwhile is done
+		w.add(key) // a deactivated link may need a replacement
 	}
 	w.fleet.mu.Unlock()
 	return true
 }
 
-// take takes the next key for which something is to do still: one that was hurried is in the queue,
-// too, and may have been tried since. The caller holds the lock.
+// take removes and returns the next key that still needs a call. A prioritized key is also in the
+// queue, and may be done already. The caller holds the lock.
 func (w *linkReconciler) take() (key linkKey, ok bool) {
 	for len(w.urgent)+len(w.queue) > 0 {
 		if len(w.urgent) > 0 {
@@ -309,52 +335,19 @@ func (w *linkReconciler) take() (key linkKey, ok bool) {
 			key, w.queue = w.queue[0], w.queue[1:]
 			delete(w.queued, key)
 		}
-		if w.actionFor(key) != nothing && !time.Now().Before(w.rests[key]) {
+		if w.actionFor(key) != nothing && !time.Now().Before(w.backoffUntil[key]) {
 			return key, true
 		}
 	}
 	return linkKey{}, false
 }
 
-func (w *linkReconciler) do(ctx context.Context, key linkKey, n action, link ledger.Link) error {
+// apply makes the calls of an action.
+func (w *linkReconciler) apply(ctx context.Context, key linkKey, act action, link ledger.Link) error {
 	f := w.fleet
-	switch n {
+	switch act {
 	case create:
-		device, plan := f.Device(key.device), payment.Offer{}
-		if device != nil {
-			plan, _ = f.Offer(key.price)
-		}
-		if plan.PriceID == "" {
-			return nil // gone since
-		}
-		if created, err := w.settleDoubt(ctx, key); err != nil || created {
-			return err
-		}
-		f.mu.RLock()
-		try, c := w.tries[key], creation{device.Device, plan, time.Now()}
-		if lost, ok := w.lost[key]; ok {
-			c = lost // under the same key Stripe takes the same request alone
-		}
-		f.mu.RUnlock()
-		link, err := f.Stripe.CreateLink(ctx, c.device, c.plan, f.ReturnURL, w.nonce, w.idempotencyKey(key, try))
-		w.judgeCreation(key, c, err)
-		if err != nil {
-			return fmt.Errorf("create link: %w", err)
-		}
-		// If we stop here, the link is at Stripe and not on disk; the next start finds it in
-		// Stripe's list.
-		w.made.Add(1)
-		if err := w.save(ctx, link); err != nil {
-			return err
-		}
-		w.shareFirst(link)
-		if link.Manual != f.ManualCapture { // it would be replaced again and again
-			return &upstream.Error{
-				Outcome: upstream.Rejected,
-				Detail:  "link " + link.ID + " was made with the wrong capture",
-			}
-		}
-		return nil
+		return w.create(ctx, key)
 	case activate, redirect:
 		link.Active, link.ReturnURL = true, f.ReturnURL
 		return w.change(ctx, link)
@@ -367,9 +360,55 @@ func (w *linkReconciler) do(ctx context.Context, key linkKey, n action, link led
 	return nil
 }
 
-// change changes a link at Stripe and in the ledger. That we deactivate it is on disk before the
-// call: if we stop behind it, the next start must not take it for a deactivation in the Dashboard.
-// If we stop before the call, the next start finds the link active.
+// create creates the link of a key, unless an earlier try did.
+func (w *linkReconciler) create(ctx context.Context, key linkKey) error {
+	f := w.fleet
+	device, plan := f.Device(key.device), payment.Offer{}
+	if device != nil {
+		plan, _ = f.Offer(key.price)
+	}
+	if plan.PriceID == "" {
+		return nil // the device or the price is gone
+	}
+	if created, err := w.settleDoubt(ctx, key); err != nil || created {
+		return err
+	}
+	f.mu.RLock()
+	c, lost := w.lost[key]
+	if !lost { // otherwise repeat the same request, because the idempotency key is the same
+		c = creation{at: time.Now(), request: NewLink{
+			Device:         device.Device,
+			Plan:           plan,
+			ReturnURL:      f.ReturnURL,
+			SignedBy:       w.nonce,
+			IdempotencyKey: w.idempotencyKey(key, w.tries[key]),
+		}}
+	}
+	f.mu.RUnlock()
+	link, err := f.Stripe.CreateLink(ctx, c.request)
+	w.recordCreation(key, c, err)
+	if err != nil {
+		return fmt.Errorf("create link: %w", err)
+	}
+	// If the process stops here, the link is at Stripe and not on disk. The next start finds it in
+	// Stripe's list.
+	w.made.Add(1)
+	if err := w.save(ctx, link); err != nil {
+		return err
+	}
+	w.shareFirst(link)
+	if link.Manual != f.ManualCapture { // an error, or it would be replaced again and again
+		return &upstream.Error{
+			Outcome: upstream.Rejected,
+			Detail:  "link " + link.ID + " was created with the wrong capture method",
+		}
+	}
+	return nil
+}
+
+// change updates a link at Stripe and in the ledger. A deactivation is on disk before the call. If
+// the process stops after the call, the next start must not take it for a deactivation in the
+// Dashboard. If it stops before the call, the next start finds the link active.
 func (w *linkReconciler) change(ctx context.Context, link ledger.Link) error {
 	if !link.Active {
 		if err := w.store(ctx, link); err != nil {
@@ -381,7 +420,7 @@ func (w *linkReconciler) change(ctx context.Context, link ledger.Link) error {
 	w.fleet.mu.Lock()
 	if outcome := upstream.OutcomeOf(err); outcome == upstream.Unknown {
 		w.unsure[link.ID] = true
-		w.fleet.show(link.DeviceUID)
+		w.fleet.rebuild(link.DeviceUID)
 	} else if outcome == upstream.OK {
 		delete(w.unsure, link.ID)
 	}
@@ -392,22 +431,21 @@ func (w *linkReconciler) change(ctx context.Context, link ledger.Link) error {
 	return w.save(ctx, link)
 }
 
-// saveTimeout bounds the write that follows a change at Stripe.
+// saveTimeout bounds the write after a change at Stripe.
 const saveTimeout = 4 * time.Second
 
+// store writes a link to the ledger. It does not stop with ctx, because Stripe has the change.
 func (w *linkReconciler) store(ctx context.Context, link ledger.Link) error {
-	saving, cancel := context.WithTimeout(
-		context.WithoutCancel(ctx),
-		saveTimeout,
-	) // Stripe has it already, also if we stop
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	err := w.fleet.Ledger.Update(saving, func(tx *ledger.Tx) error { return tx.SaveLink(link) })
+	err := w.fleet.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SaveLink(link) })
 	if err != nil {
 		return fmt.Errorf("save link %s: %w", link.ID, err)
 	}
 	return nil
 }
 
+// save stores a link in the ledger and in memory.
 func (w *linkReconciler) save(ctx context.Context, link ledger.Link) error {
 	if err := w.store(ctx, link); err != nil {
 		return err
@@ -418,22 +456,13 @@ func (w *linkReconciler) save(ctx context.Context, link ledger.Link) error {
 	}
 	w.fleet.mu.Unlock()
 	w.fleet.relink(link)
-	w.fleet.Log.Debug(
-		"link saved",
-		"link",
-		link.ID,
-		"device",
-		link.DeviceUID,
-		"price",
-		link.Plan.PriceID,
-		"active",
-		link.Active,
-	)
+	w.fleet.Log.Debug("link saved",
+		"link", link.ID, "device", link.DeviceUID, "price", link.Plan.PriceID, "active", link.Active)
 	return nil
 }
 
-// finish counts what a try came to, and queues the key again where it is worth it.
-func (w *linkReconciler) finish(ctx context.Context, key linkKey, n action, err error) {
+// finish records the outcome of a try. After a failure that may pass it queues the key again.
+func (w *linkReconciler) finish(ctx context.Context, key linkKey, act action, err error) {
 	w.fleet.LinkLimiter.Observe(time.Now(), err)
 	if err == nil {
 		w.fleet.mu.Lock()
@@ -451,25 +480,25 @@ func (w *linkReconciler) finish(ctx context.Context, key linkKey, n action, err 
 	outcome := upstream.OutcomeOf(err)
 	e, _ := errors.AsType[*upstream.Error](err)
 	switch {
-	case outcome == upstream.Rejected && e.Status == 404 && (n == activate || n == redirect):
-		w.look[key] = true // another account's, or none any more
+	case outcome == upstream.Rejected && e.Status == 404 && (act == activate || act == redirect):
+		w.unverified[key] = true // it is gone, or belongs to another account
 		wait = 0
 	case outcome == upstream.Rejected || outcome == upstream.Misconfigured:
-		wait = untilRefresh // a person has to mend it
+		wait = untilRefresh // only a person can fix it
 	case outcome == upstream.RateLimited:
 		wait = 0
 	}
-	w.rests[key] = time.Now().Add(wait)
+	w.backoffUntil[key] = time.Now().Add(wait)
 	w.fleet.mu.Unlock()
 	if wait < untilRefresh {
 		w.later(wait, func() { w.add(key) })
 	}
 }
 
-// untilRefresh stands for ever: only a refresh tries again.
+// untilRefresh never ends, so that only a refresh retries.
 const untilRefresh = 100 * 365 * 24 * time.Hour
 
-// later changes the queue, at once or after a while.
+// later applies a change to the queue after d.
 func (w *linkReconciler) later(d time.Duration, change func()) {
 	f := func() {
 		w.fleet.mu.Lock()
@@ -484,7 +513,7 @@ func (w *linkReconciler) later(d time.Duration, change func()) {
 	time.AfterFunc(d, f)
 }
 
-// occupied and settleIdle keep the idle channel. The caller holds the lock.
+// occupied marks the queue as not idle. The caller holds the lock.
 func (w *linkReconciler) occupied() {
 	select {
 	case <-w.idle:
@@ -493,8 +522,9 @@ func (w *linkReconciler) occupied() {
 	}
 }
 
+// settleIdle closes the idle channel if there is nothing to do. The caller holds the lock.
 func (w *linkReconciler) settleIdle() {
-	if w.busy > 0 || len(w.urgent)+len(w.queue)+len(w.spare) > 0 {
+	if w.busy > 0 || len(w.urgent)+len(w.queue)+len(w.duplicates) > 0 {
 		return
 	}
 	select {
@@ -504,7 +534,7 @@ func (w *linkReconciler) settleIdle() {
 	}
 }
 
-// waitIdle waits until there is nothing to do, but no longer than d.
+// waitIdle blocks until there is nothing to do, for at most d.
 func (w *linkReconciler) waitIdle(ctx context.Context, d time.Duration) {
 	w.fleet.mu.Lock()
 	idle := w.idle

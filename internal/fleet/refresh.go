@@ -11,25 +11,24 @@ import (
 	"notepay/internal/ledger"
 )
 
-// Result is what a refresh came to.
+// Result counts the changes of a refresh.
 type Result struct {
 	Devices      int `json:"devices"`
 	Added        int `json:"added"`
 	Removed      int `json:"removed"`
-	LinksCreated int `json:"links_created"` // by the time of this answer
+	LinksCreated int `json:"links_created"` // until Refresh returned
 }
 
 const (
-	soonest      = time.Minute     // between refreshes that were wished for before their time
-	firstRetry   = 2 * time.Second // after a refresh that failed, doubling up to longestRetry
-	longestRetry = time.Minute
-	largest      = 500              // devices saved in one transaction
-	mintWait     = 10 * time.Second // how long the answer to a refresh waits for the links to be made
-
-	longestRefresh = 10 * time.Minute // 100,000 devices in pages, at a few requests a minute
+	minRefreshInterval = time.Minute      // between early refreshes
+	firstRetry         = 2 * time.Second  // after a failed refresh; doubles up to maxRetry
+	maxRetry           = time.Minute      // between retries of failed refreshes
+	batchSize          = 500              // devices or links handled at once, while the lock is held
+	linkWait           = 10 * time.Second // how long Refresh waits for new links
+	refreshTimeout     = 10 * time.Minute // 100,000 devices in pages, at a few requests a minute
 )
 
-// Run keeps the fleet fresh until the context ends.
+// Run keeps the fleet fresh until ctx ends.
 func (f *Fleet) Run(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
@@ -44,7 +43,7 @@ func (f *Fleet) Run(ctx context.Context) {
 	defer func() {
 		f.end()
 		<-done
-		_, _, _ = f.refreshes.Do("", func() (any, error) { return Result{}, nil }) // wait for one that is under way
+		_, _, _ = f.refreshes.Do("", func() (any, error) { return Result{}, nil }) // wait for a running refresh
 	}()
 	retry := firstRetry
 	timer := time.NewTimer(0)
@@ -54,11 +53,11 @@ func (f *Fleet) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case uid := <-f.lookUp:
-			f.lookUpOne(ctx, uid)
+		case uid := <-f.lookups:
+			f.lookUpDevice(ctx, uid)
 			continue
 		case <-f.soon:
-			if allowed := last.Add(soonest); time.Now().Before(allowed) && !last.IsZero() {
+			if allowed := last.Add(minRefreshInterval); time.Now().Before(allowed) && !last.IsZero() {
 				if allowed.Before(next) {
 					next = allowed
 					timer.Reset(time.Until(next))
@@ -73,34 +72,33 @@ func (f *Fleet) Run(ctx context.Context) {
 			retry = firstRetry
 		} else {
 			wait = min(retry, f.Interval)
-			retry = min(2*retry, longestRetry)
+			retry = min(2*retry, maxRetry)
 		}
 		next = time.Now().Add(wait)
 		timer.Reset(wait)
 	}
 }
 
-// Refresh refreshes the fleet, together with all others who ask meanwhile, and waits a moment for
-// the links to be made.
+// Refresh lists the devices and waits up to 10 s for new links. Concurrent callers share one
+// refresh.
 func (f *Fleet) Refresh(ctx context.Context) (Result, error) {
 	made := f.links.made.Load()
 	result, err := f.refreshOnce(ctx)
 	if err != nil {
 		return result, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, mintWait)
+	ctx, cancel := context.WithTimeout(ctx, linkWait)
 	defer cancel()
 	f.reader.waitScanned(ctx)
-	f.links.waitIdle(ctx, mintWait)
+	f.links.waitIdle(ctx, linkWait)
 	result.LinksCreated = int(f.links.made.Load() - made)
 	return result, nil
 }
 
-// refreshOnce shares one refresh among all who ask for it. It goes on when the first of them
-// leaves.
+// refreshOnce shares one refresh among concurrent callers. It continues if the first caller leaves.
 func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 	c := f.refreshes.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(f.life, longestRefresh)
+		ctx, cancel := context.WithTimeout(f.life, refreshTimeout)
 		defer cancel()
 		r, err := f.refresh(ctx)
 		if err != nil {
@@ -118,14 +116,13 @@ func (f *Fleet) refreshOnce(ctx context.Context) (Result, error) {
 	}
 }
 
+// refresh lists the devices, reads variables and prices, and plans the work on links.
 func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	began := time.Now()
 	devices, err := f.Notehub.Devices(ctx)
 	devices = f.readable(devices, err == nil)
 	if known, _, _ := f.Counts(); err == nil && len(devices) == 0 && known > 0 {
-		err = errors.New(
-			"it is empty: rather than take every machine away, what was known is kept",
-		) // the last one leaves with the ledger
+		err = errors.New("the list is empty, so the known devices are kept")
 	}
 	complete := err == nil
 	if !complete {
@@ -139,14 +136,14 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 			added = append(added, d.UID)
 		}
 	}
-	result, saveErr := f.take(ctx, devices, complete, began)
-	f.listingDone(errors.Join(err, saveErr))
+	result, saveErr := f.applyListing(ctx, devices, complete, began)
+	f.recordListing(errors.Join(err, saveErr))
 	err = errors.Join(variablesErr, planErr, err, saveErr)
 	if saveErr != nil {
 		return result, err
 	}
-	f.reader.poke()
-	if len(added) <= scansAtOnce { // a few that were added just now are read like those that somebody scanned
+	f.reader.signal()
+	if len(added) <= scansAtOnce { // read a few new devices like scanned ones
 		for _, uid := range added {
 			f.reader.scan(uid)
 		}
@@ -158,9 +155,8 @@ func (f *Fleet) refresh(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// readable returns the devices of a listing whose records say whether and how they sell. For one
-// whose record does not, what was known of it before holds. One that was never known is not sold:
-// Unsold returns it for the console.
+// readable returns the devices of a listing. It replaces a device with an unreadable record by what
+// was known before. If nothing was known the device is not sold, and Unsold returns it.
 func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledger.Device) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,16 +180,17 @@ func (f *Fleet) readable(listing []ledger.Device, complete bool) (devices []ledg
 	return devices
 }
 
-// Unsold returns the devices that Notehub lists and that cannot be sold on because of their UID or
-// an unreadable record. The Problem of each says why.
+// Unsold returns the listed devices that cannot sell because of their UID or an unreadable record.
+// The Problem of each says why.
 func (f *Fleet) Unsold() []ledger.Device {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return slices.Clone(f.unsold)
 }
 
-// take puts a listing into the ledger and then into the map. Only a complete one removes devices.
-func (f *Fleet) take(
+// applyListing stores a listing in the ledger and then in the map. Only a complete listing removes
+// devices.
+func (f *Fleet) applyListing(
 	ctx context.Context,
 	listing []ledger.Device,
 	complete bool,
@@ -224,18 +221,18 @@ func (f *Fleet) take(
 			unlisted = append(unlisted, d.Device)
 		}
 	}
-	heard := map[string]ledger.Pause{}
+	ended := map[string]ledger.Pause{} // auto-pauses of devices that were active since
 	for _, d := range listing {
 		if p := f.pauses[d.UID]; p.Automatic && d.LastActivity.After(f.pausedAt(p)) {
-			heard[d.UID] = p
+			ended[d.UID] = p
 		}
 	}
 	r.Removed, r.Devices = len(removed), len(f.devices)+r.Added-len(removed)
 	f.mu.RUnlock()
 
-	// If we stop between two of these, the ledger knows a part of the listing; the next refresh
-	// brings the rest.
-	for part := range slices.Chunk(changed, largest) {
+	// If the process stops between two batches, the ledger holds a part of the listing. The next
+	// refresh stores the rest.
+	for part := range slices.Chunk(changed, batchSize) {
 		err := f.Ledger.Update(ctx, func(tx *ledger.Tx) error {
 			for _, d := range part {
 				if err := tx.SaveDevice(d); err != nil {
@@ -255,20 +252,20 @@ func (f *Fleet) take(
 					return err
 				}
 			}
-			return tx.SetMeta(ledger.FactFleetLoaded, tx.Now)
+			return tx.SetMeta(ledger.MetaFleetLoaded, tx.Now)
 		})
 		if err != nil {
 			return r, fmt.Errorf("remove devices: %w", err)
 		}
 	}
 
-	for _, p := range heard {
+	for _, p := range ended {
 		if err := f.endPause(ctx, p); err != nil {
 			return r, err
 		}
 	}
 
-	f.put(listing...) // all of them, for their variables and plans may have changed
+	f.put(listing...) // all of them, because their variables and plans may have changed
 	f.put(unlisted...)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -277,43 +274,44 @@ func (f *Fleet) take(
 		delete(f.vars, uid)
 	}
 	if complete {
-		at := f.Ledger.Clock().At(began) // payments and machines are compared with it
-		f.loaded, f.listed, f.observed, f.finished = true, at, at, f.Ledger.Now()
+		at := f.Ledger.Clock().At(began) // comparable with the times of payments and devices
+		f.loaded, f.listedAt, f.observed, f.refreshedAt = true, at, at, f.Ledger.Now()
 	}
 	return r, nil
 }
 
-// pausedAt returns since when a device is paused. A clock that was ahead stored a time that has not
-// come: then it counts from our start.
+// pausedAt returns the start of a pause. If a clock that was ahead stored a time in the future, it
+// returns when this process started.
 func (f *Fleet) pausedAt(p ledger.Pause) time.Time {
 	if p.At.After(f.Ledger.Now()) {
-		return f.Ledger.Clock().At(f.made)
+		return f.Ledger.Clock().At(f.createdAt)
 	}
 	return p.At
 }
 
+// same reports whether two records of a device are equal, except for their problems.
 func same(a, b ledger.Device) bool {
 	return a.Name == b.Name && a.Spelled == b.Spelled && a.Disabled == b.Disabled &&
 		a.LastActivity.Equal(b.LastActivity) &&
 		slices.Equal(a.Fleets, b.Fleets)
 }
 
-// lookUpOne asks for one device that a scan named and the last listing did not.
-func (f *Fleet) lookUpOne(ctx context.Context, uid string) {
+// lookUpDevice reads a device that was scanned but not in the last listing.
+func (f *Fleet) lookUpDevice(ctx context.Context, uid string) {
 	d, err := f.Notehub.Device(ctx, uid)
 	if err == nil {
 		err = f.Ledger.Update(ctx, func(tx *ledger.Tx) error { return tx.SaveDevice(d) })
 	}
 	if err != nil {
-		f.Log.Info("device looked up", "device", uid, "err", err)
+		f.Log.Info("device look-up failed", "device", uid, "err", err)
 		return
 	}
 	f.put(d)
 	if f.Device(d.UID).unread {
-		f.reader.scan(uid) // somebody stands before it
+		f.reader.scan(uid) // a customer waits
 	}
 	if f.fleetsUnread(d) {
-		f.RefreshSoon() // it is in a fleet that was made since the last refresh
+		f.RefreshSoon() // its fleet is newer than the last refresh
 	}
 	f.readMissingPlans(ctx, uid)
 	f.Prioritize(uid)

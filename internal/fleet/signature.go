@@ -34,14 +34,14 @@ const (
 	answersNeeded = 2
 )
 
-// signing is what this process knows of its signature. Only the goroutine that follows the hints
-// uses it.
+// signing is the state of this process's signature. Only the goroutine that follows the hints uses
+// it.
 type signing struct {
-	on       string    // the id of the link that has carried our signature, "" for none
-	at       time.Time // when we signed last
+	on       string    // the id of the link that carried our signature, or ""
+	at       time.Time // when this process last signed
 	answered int       // how often another process overwrote our signature
-	due      bool      // a hint that signs comes after the pause
-	echo     bool      // Stripe's event of our last signature is to come
+	due      bool      // a hint to sign follows after the pause
+	echo     bool      // Stripe's event about our last signature is still to come
 }
 
 // shareListed chooses the link that all installations sign. The caller holds the lock.
@@ -49,7 +49,7 @@ func (w *linkReconciler) shareListed(listed []ledger.Link) {
 	if len(listed) == 0 || w.fleet.Sessions {
 		return
 	}
-	chosen := w.choose(listed) // the others are deactivated
+	chosen := w.choose(listed) // other links are deactivated
 	var first ledger.Link
 	for _, l := range listed {
 		kept := chosen[linkKey{l.DeviceUID, l.Plan.PriceID}] == l.ID
@@ -69,7 +69,7 @@ func (w *linkReconciler) shareFirst(created ledger.Link) {
 	}
 }
 
-// share makes a link the one that is signed. The caller holds the lock.
+// share selects the link to sign. The caller holds the lock.
 func (w *linkReconciler) share(l ledger.Link) {
 	w.shared = l.ID
 	kind := signatureDue
@@ -86,52 +86,52 @@ func (w *linkReconciler) sharedChanged(ctx context.Context, id string) {
 	shared := w.shared == id
 	w.fleet.mu.RUnlock()
 	switch {
-	case !shared || w.mark.answered >= answersNeeded:
-	case w.mark.echo && time.Since(w.mark.at) < signPause: // if it was another event, ours follows
-		w.mark.echo = false
+	case !shared || w.signing.answered >= answersNeeded:
+	case w.signing.echo && time.Since(w.signing.at) < signPause: // our own event, or ours follows
+		w.signing.echo = false
 	default:
 		w.sign(ctx, id)
 	}
 }
 
-// sign reads the shared link and signs it, unless it carries our signature. It raises the problem
-// if another process keeps overwriting ours. What fails is tried again after the next refresh.
+// sign reads the shared link and signs it, unless it carries our signature. It raises a problem if
+// another process keeps overwriting ours. The next refresh retries a failure.
 func (w *linkReconciler) sign(ctx context.Context, id string) {
-	if wait := time.Until(w.mark.at.Add(signPause)); wait > 0 {
-		if !w.mark.due {
-			w.mark.due = true
+	if wait := time.Until(w.signing.at.Add(signPause)); wait > 0 {
+		if !w.signing.due {
+			w.signing.due = true
 			time.AfterFunc(wait, func() { w.fleet.OfferChanged(signatureDue, id, true, false) })
 		}
 		return
 	}
-	w.mark.due = false
+	w.signing.due = false
 	var found ledger.Link
-	err := w.paced(ctx, func() (err error) { found, err = w.fleet.Stripe.Link(ctx, id); return err })
+	err := w.callLimited(ctx, func() (err error) { found, err = w.fleet.Stripe.Link(ctx, id); return err })
 	if err == nil && found.Active && found.SignedBy != w.nonce {
 		err = w.signOver(ctx, found)
 	}
 	switch {
 	case err == nil && found.SignedBy == w.nonce:
-		w.mark.on = id
+		w.signing.on = id
 	case err != nil && ctx.Err() == nil:
 		w.fleet.Log.Warn("link not signed", "link", id, "err", err)
 	}
 }
 
-// signOver signs a link that does not carry our signature, or not any more.
+// signOver signs a link that does not carry our signature.
 func (w *linkReconciler) signOver(ctx context.Context, found ledger.Link) error {
-	signed := w.mark.on == found.ID
-	w.mark.on = "" // each of our signatures is overwritten once
+	signed := w.signing.on == found.ID
+	w.signing.on = "" // count each overwritten signature once
 	if signed && found.SignedBy != ledger.Unsigned {
-		w.mark.answered++
-		w.fleet.Log.Warn("link signed by another process of notepay", "link", found.ID, "times", w.mark.answered)
+		w.signing.answered++
+		w.fleet.Log.Warn("link signed by another process of notepay", "link", found.ID, "times", w.signing.answered)
 	}
-	if w.mark.answered >= answersNeeded {
+	if w.signing.answered >= answersNeeded {
 		w.fleet.raise(problem.Twins, TwinsText, errors.New("it keeps signing the payment link "+found.ID))
 	}
-	err := w.paced(ctx, func() error { return w.fleet.Stripe.SignLink(ctx, found.ID, w.nonce) })
+	err := w.callLimited(ctx, func() error { return w.fleet.Stripe.SignLink(ctx, found.ID, w.nonce) })
 	if err == nil {
-		w.mark.on, w.mark.at, w.mark.echo = found.ID, time.Now(), true
+		w.signing.on, w.signing.at, w.signing.echo = found.ID, time.Now(), true
 		found.SignedBy = w.nonce
 	}
 	w.fleet.mu.Lock()
@@ -144,8 +144,8 @@ func (w *linkReconciler) signOver(ctx context.Context, found ledger.Link) error 
 	return err
 }
 
-// paced makes a call to Stripe at the rate at which links are changed.
-func (w *linkReconciler) paced(ctx context.Context, call func() error) error {
+// callLimited makes a call to Stripe within the rate limit of link changes.
+func (w *linkReconciler) callLimited(ctx context.Context, call func() error) error {
 	if err := w.fleet.LinkLimiter.Wait(ctx); err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (w *linkReconciler) paced(ctx context.Context, call func() error) error {
 	return err
 }
 
-// readSignatures notes who signed the listed links. The caller holds the lock.
+// readSignatures copies the signatures of the listed links. The caller holds the lock.
 func (w *linkReconciler) readSignatures(listed []ledger.Link, busy func(linkKey) bool) {
 	for _, l := range listed {
 		key := linkKey{l.DeviceUID, l.Plan.PriceID}
@@ -165,8 +165,8 @@ func (w *linkReconciler) readSignatures(listed []ledger.Link, busy func(linkKey)
 	}
 }
 
-// signedElsewhere reports whether another process changed a link after this one read it. The
-// Dashboard leaves signatures alone.
+// signedElsewhere reports whether another process changed a link after this one read it. A change
+// in the Dashboard keeps the signature.
 func (w *linkReconciler) signedElsewhere(known, found ledger.Link) bool {
 	return known.Closed == "" && known.SignedBy != "" && found.SignedBy != known.SignedBy &&
 		found.SignedBy != ledger.Unsigned && found.SignedBy != w.nonce

@@ -13,7 +13,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// sells is what a device sells, with a mark where there is no link, and where that was decided.
+// sells returns the prices of a device, with a mark at those without a link, and their source.
 func (r *running) sells(uid string) string {
 	list := r.List()
 	i := slices.IndexFunc(list, func(l Listed) bool { return l.UID == uid })
@@ -39,7 +39,7 @@ func (r *running) wantSold(want map[string]string) {
 	}
 }
 
-// hasProblem wants a problem that says all of these.
+// hasProblem requires a problem of a device that contains all of these texts.
 func (r *running) hasProblem(uid string, says ...string) {
 	r.t.Helper()
 	problems := r.Device(uid).Problems
@@ -50,7 +50,7 @@ func (r *running) hasProblem(uid string, says ...string) {
 	}
 }
 
-func TestTheDevicesPriceWinsOverTheFleetsOverTheProjects(t *testing.T) {
+func TestVariablesOfADeviceOverrideFleetAndProject(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(4)}
@@ -89,28 +89,24 @@ func TestTheDevicesPriceWinsOverTheFleetsOverTheProjects(t *testing.T) {
 		)
 		r.stop()
 		for _, l := range copyOf(v, &v.links) {
-			if want := slices.ContainsFunc(r.Device(l.DeviceUID).Offers, func(o Offer) bool { return o.Plan.PriceID == l.Plan.PriceID }); l.Active != want {
+			sold := func(o Offer) bool { return o.Plan.PriceID == l.Plan.PriceID }
+			if want := slices.ContainsFunc(r.Device(l.DeviceUID).Offers, sold); l.Active != want {
 				t.Errorf("the link of %s at %s is active: %v; want %v", l.DeviceUID, l.Plan.PriceID, l.Active, want)
 			}
 		}
 	})
 }
 
-func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
+func TestVariablesOfFleetsThatDisagreeAreAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(2), fleets: map[string]map[string]string{
-			"fleet:a": {
-				"stripe_price_id": "price_a",
-			}, "fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"}, "fleet:c": {"credit_lifetime": "5m"}}}
-		v.devices[0].Fleets, v.devices[1].Fleets = []string{
-			"fleet:b",
-			"fleet:c",
-			"fleet:a",
-		}, []string{
-			"fleet:b",
-			"fleet:c",
-		}
+			"fleet:a": {"stripe_price_id": "price_a"},
+			"fleet:b": {"stripe_price_id": "price_b", "credit_lifetime": "5m"},
+			"fleet:c": {"credit_lifetime": "5m"},
+		}}
+		v.devices[0].Fleets = []string{"fleet:b", "fleet:c", "fleet:a"}
+		v.devices[1].Fleets = []string{"fleet:b", "fleet:c"}
 		v.own = map[string]map[string]string{}
 		r := run(t, filepath.Join(t.TempDir(), "l.db"), v, "price_default")
 		pass(time.Minute)
@@ -130,7 +126,7 @@ func TestFleetsThatDisagreeAreAProblem(t *testing.T) {
 	})
 }
 
-func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
+func TestVariableWithAnInvalidValueIsAProblem(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(7), own: map[string]map[string]string{
@@ -152,12 +148,18 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 		if slices.Contains(copyOf(v, &v.pricesGot), "warm wash") {
 			t.Error("Stripe was asked for what is no price id")
 		}
-		for uid, want := range map[string]State{"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open, "dev:0004": Open, "dev:0005": Open, "dev:0006": Open} {
+		for uid, want := range map[string]State{
+			"dev:0000": PaymentsOff, "dev:0001": PaymentsOff, "dev:0002": NoOffers, "dev:0003": Open,
+			"dev:0004": Open, "dev:0005": Open, "dev:0006": Open,
+		} {
 			if got := r.Availability(uid, time.Now()).State; got != want {
 				t.Errorf("%s: %s; want %s", uid, got, want)
 			}
 		}
-		for uid, want := range map[string]string{"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true", "dev:0005": "0s false", "dev:0006": "10s true", "dev:unknown": "0s false"} {
+		for uid, want := range map[string]string{
+			"dev:0000": "0s false", "dev:0001": "1m30s true", "dev:0002": "0s false", "dev:0003": "0s true",
+			"dev:0005": "0s false", "dev:0006": "10s true", "dev:unknown": "0s false",
+		} {
 			if d, ok := r.Lifetime(uid); fmt.Sprint(d, ok) != want {
 				t.Errorf("lifetime of %s: %v %v; want %s", uid, d, ok, want)
 			}
@@ -165,10 +167,11 @@ func TestAValueThatCannotBeReadIsAProblem(t *testing.T) {
 	})
 }
 
-// withoutLimit is NOTEHUB_REQUESTS_PER_MINUTE=0: nobody knows what Notehub allows.
+// withoutLimit configures NOTEHUB_REQUESTS_PER_MINUTE=0, so the fleet does not know Notehub's
+// limit.
 func withoutLimit(c *Config) { c.NotehubLimiter, c.NotehubPerMinute = upstream.NewLimiter(0, 0), 0 }
 
-func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
+func TestVariableReaderIsSlowAndReadsScannedDevicesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &vendors{devices: many(30)}
@@ -179,7 +182,7 @@ func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 		}
 		for range 5000 {
 			r.Availability("dev:0029", time.Now())
-			r.Availability("dev:0000", time.Now()) // was read a moment ago
+			r.Availability("dev:0000", time.Now()) // read a moment ago
 		}
 		synctest.Wait()
 		if got := fmt.Sprint(copyOf(v, &v.asked)[4:]); got != "[dev:0029]" {
@@ -199,8 +202,8 @@ func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 			t.Errorf("%d reads, the last of %s; want one of the new device", n, copyOf(v, &v.asked)[n-1])
 		}
 		pass(10 * time.Hour)
-		for i := 6; i < len(copyOf(v, &v.askedAt)); i++ { // behind the one that was scanned
-			if gap := copyOf(v, &v.askedAt)[i].Sub(copyOf(v, &v.askedAt)[i-1]); gap < variableEvery {
+		for i := 6; i < len(copyOf(v, &v.askedAt)); i++ { // after the scanned one
+			if gap := copyOf(v, &v.askedAt)[i].Sub(copyOf(v, &v.askedAt)[i-1]); gap < defaultVariableInterval {
 				t.Fatalf("two reads within %v", gap)
 			}
 		}
@@ -210,7 +213,7 @@ func TestDevicesAreReadSlowlyAndTheScannedFirst(t *testing.T) {
 	})
 }
 
-func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
+func TestNewKeepsWhatWasKnownBeforeARestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")
@@ -262,7 +265,7 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 		pass(5 * time.Minute)
 		check()
 		if n := len(copyOf(v, &v.asked)) - asked; n != 0 {
-			t.Errorf("%d devices were read anew; want none within the hour", n)
+			t.Errorf("%d devices were read again; want none within the hour", n)
 		}
 		v.set(func() { v.broken, v.silent, v.prices = nil, nil, nil })
 		pass(time.Hour)
@@ -273,14 +276,14 @@ func TestWhatWasKnownBeforeARestartIsKnownAfter(t *testing.T) {
 	})
 }
 
-func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
+func TestVariablesThatCannotBeReadStayTheSame(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		outcome  upstream.Outcome
-		listings int // in the quarter of an hour after
+		listings int // in the 15 minutes after
 	}{
-		"Notehub refuses us: only a person can mend it": {upstream.Misconfigured, 1},
-		"no reply: asked again soon":                    {upstream.Unknown, 16},
+		"Notehub rejects the credentials":    {upstream.Misconfigured, 1},
+		"no reply, so it is read again soon": {upstream.Unknown, 16},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -321,7 +324,7 @@ func TestVariablesThatCannotBeReadStayAsTheyWere(t *testing.T) {
 	}
 }
 
-func TestADeviceThatIsGoneKeepsNoVariables(t *testing.T) {
+func TestRefreshRemovesTheVariablesOfARemovedDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "l.db")

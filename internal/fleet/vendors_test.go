@@ -14,33 +14,33 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The vendors as far as the fleet asks them; the wire is tested where the clients are. Both may be
-// told to fail.
+// vendors implements Notehub and Stripe in memory. Tests of the clients cover the wire. Both
+// vendors can fail on demand.
 type vendors struct {
 	mu       sync.Mutex
 	devices  []ledger.Device
 	links    []ledger.Link
 	listings int
-	broken   error                                       // of the next listings
-	create   func(n int, uid string, at time.Time) error // before the n-th creation; nil: all succeed
+	broken   error                                       // returned by the next listings
+	create   func(n int, uid string, at time.Time) error // called before the n-th creation; nil: all succeed
 	created  []time.Time
 	keys     map[string]string // link by idempotency key
 	prices   map[string]error
-	gate     chan struct{} // a listing waits for it; nil: it does not
+	gate     chan struct{} // a listing waits for it, unless nil
 
 	project   map[string]string
 	fleets    map[string]map[string]string
 	own       map[string]map[string]string // by device
-	silent    error                        // of the next reads of variables
+	silent    error                        // returned by the next reads of variables
 	asked     []string                     // devices whose variables were read
 	askedAt   []time.Time
-	manual    bool             // links are made so
-	amounts   map[string]int64 // of prices; else 350
+	manual    bool             // links are created with manual capture
+	amounts   map[string]int64 // by price; the default is 350
 	pricesGot []string         // prices that were read
 	updated   []ledger.Link
-	examined  []string // ids of links that were read singly
-	unread    error    // of the next reads of single links
-	leftOut   string   // the id of a link that the list does not hold
+	examined  []string // ids of links that were read one by one
+	unread    error    // returned by the next reads of single links
+	leftOut   string   // the id of a link that the list omits
 
 	signatures []string // ids of links that were signed
 }
@@ -64,14 +64,14 @@ func (v *vendors) DeviceVariables(_ context.Context, uid string) (map[string]str
 	return maps.Clone(v.own[uid]), v.silent
 }
 
-// copyOf is what one of the lists of the vendors holds by now.
+// copyOf returns a copy of one of the vendors' lists.
 func copyOf[T any](v *vendors, list *[]T) []T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(*list)
 }
 
-// set changes what the vendors know.
+// set changes the vendors' state.
 func (v *vendors) set(change func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -145,17 +145,12 @@ func (v *vendors) Link(_ context.Context, id string) (ledger.Link, error) {
 	return ledger.Link{}, &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 }
 
-// creationTime is Stripe's usual answer time.
+// creationTime is Stripe's usual response time.
 const creationTime = 300 * time.Millisecond
 
-func (v *vendors) CreateLink(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	returnURL, process, key string,
-) (ledger.Link, error) {
+func (v *vendors) CreateLink(ctx context.Context, n NewLink) (ledger.Link, error) {
 	v.mu.Lock()
-	n := len(v.created)
+	count := len(v.created)
 	v.created = append(v.created, time.Now())
 	v.mu.Unlock()
 	if err := upstream.Sleep(ctx, creationTime); err != nil {
@@ -164,25 +159,25 @@ func (v *vendors) CreateLink(
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.create != nil {
-		if err := v.create(n, d.UID, time.Now()); err != nil {
+		if err := v.create(count, n.Device.UID, time.Now()); err != nil {
 			return ledger.Link{}, err
 		}
 	}
-	id, again := v.keys[key]
+	id, again := v.keys[n.IdempotencyKey]
 	if !again {
 		id = fmt.Sprintf("plink_%d", len(v.links))
-		v.keys[key] = id
+		v.keys[n.IdempotencyKey] = id
 		v.links = append(
 			v.links,
 			ledger.Link{
 				ID:        id,
-				DeviceUID: d.UID,
+				DeviceUID: n.Device.UID,
 				URL:       "https://buy.example.com/" + id,
-				ReturnURL: returnURL,
+				ReturnURL: n.ReturnURL,
 				Active:    true,
-				Plan:      plan,
+				Plan:      n.Plan,
 				Manual:    v.manual,
-				SignedBy:  process,
+				SignedBy:  n.SignedBy,
 			},
 		)
 	}

@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// watchEvery is how often the fleet checks whether it sells at all.
-	watchEvery = 30 * time.Second
-	// unpayableFor is for how many checks in a row no device may be payable before that is a
-	// problem: links and variables take a while.
-	unpayableFor = 3
-	// outdatedAfter is how many refreshes a list of devices may miss.
-	outdatedAfter = 3
+	// watchInterval is the time between checks whether the fleet sells at all.
+	watchInterval = 30 * time.Second
+	// maxUnpayableChecks is the number of checks in a row without a payable device after which that
+	// is a problem. Links and variables need some time at the start.
+	maxUnpayableChecks = 3
+	// maxMissedRefreshes is the maximum age of the list of devices, in refresh intervals.
+	maxMissedRefreshes = 3
 )
 
-// watch raises and clears what keeps the whole fleet from selling, until the context ends.
+// watch raises and clears the problems that keep the whole fleet from selling, until ctx ends.
 func (f *Fleet) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
-	idle := 0
+	unpayable := 0 // checks in a row
 	for {
 		f.checkList(time.Now())
 		if f.payable() {
-			idle = 0
+			unpayable = 0
 			f.Config.Problems.Clear(problem.NothingPayable)
-		} else if idle++; idle >= unpayableFor {
+		} else if unpayable++; unpayable >= maxUnpayableChecks {
 			f.raise(problem.NothingPayable, f.unpayable(), nil)
 		}
 		select {
@@ -39,7 +39,7 @@ func (f *Fleet) watch(ctx context.Context) {
 	}
 }
 
-// raise puts a problem on the board, and logs it once. The cause may be nil.
+// raise puts a problem on the board and logs it once. cause may be nil.
 func (f *Fleet) raise(code, text string, cause error) {
 	p := problem.Problem{Code: code, Text: text}
 	if cause != nil {
@@ -50,11 +50,11 @@ func (f *Fleet) raise(code, text string, cause error) {
 	}
 }
 
-// listingDone raises and clears what follows from a listing.
-func (f *Fleet) listingDone(err error) {
+// recordListing raises or clears the problems of listings. err is that of the last listing.
+func (f *Fleet) recordListing(err error) {
 	if err == nil {
 		f.mu.Lock()
-		f.listingsFailed = 0
+		f.failedListings = 0
 		f.mu.Unlock()
 		f.Config.Problems.Clear(problem.ListingFailed)
 		f.Config.Problems.Clear(problem.NotListed)
@@ -62,8 +62,8 @@ func (f *Fleet) listingDone(err error) {
 		return
 	}
 	f.mu.Lock()
-	f.listingsFailed++
-	failed, loaded := f.listingsFailed, f.loaded
+	f.failedListings++
+	failed, loaded := f.failedListings, f.loaded
 	f.mu.Unlock()
 	if !loaded {
 		f.raise(problem.NotListed, "notepay has never read the complete list of devices, so there are no sales yet. "+
@@ -76,12 +76,12 @@ func (f *Fleet) listingDone(err error) {
 	}
 }
 
-// checkList raises a problem while the last complete listing is too old, whichever process made it.
+// checkList raises a problem while the last complete listing of any process is too old.
 func (f *Fleet) checkList(now time.Time) {
 	f.mu.RLock()
 	loaded, observed := f.loaded, f.observed
 	f.mu.RUnlock()
-	if age := now.Sub(observed); loaded && age > outdatedAfter*f.Interval {
+	if age := now.Sub(observed); loaded && age > maxMissedRefreshes*f.Interval {
 		f.raise(problem.ListOutdated, fmt.Sprintf("notepay last read the complete list of devices %s ago. "+
 			"It does not know of machines that were added or removed since.", age.Round(time.Minute)), nil)
 		return
@@ -102,14 +102,16 @@ func (f *Fleet) payable() bool {
 	return false
 }
 
-// unpayable says why no device can be paid for.
+// unpayable returns why no device can be paid for.
 func (f *Fleet) unpayable() string {
 	states := f.States()
 	if len(states) == 0 {
 		return "No machine can be paid for, because notepay knows no device. Run notepay check to see why."
 	}
 	text := "No machine can be paid for:"
-	for _, s := range []State{Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady} {
+	for _, s := range []State{
+		Unscannable, Disabled, Paused, Unread, PaymentsOff, Offline, NoOffers, LinkClosed, NotReady,
+	} {
 		if n := states[s]; n > 0 {
 			text += fmt.Sprintf(" %d %s,", n, s)
 		}

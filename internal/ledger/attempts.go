@@ -7,6 +7,16 @@ import (
 	"notepay/internal/payment"
 )
 
+// Attempt is one recorded call for a payment.
+type Attempt struct {
+	At      time.Time
+	Action  payment.Step
+	Outcome string // "ok", "retry" or "failed"
+	Status  int    // HTTP; 0: no reply
+	Detail  string
+	Took    time.Duration
+}
+
 type attemptOf struct {
 	payment string
 	Attempt
@@ -38,8 +48,8 @@ func (l *Ledger) Attempts(ctx context.Context, paymentID string) ([]Attempt, err
 	return found[paymentID], err
 }
 
-// AttemptsOf reads the calls made for some hundred payments at most in one query, by payment and
-// oldest first.
+// AttemptsOf reads the calls for up to some hundred payments in one query. It groups them by
+// payment, oldest first.
 func (l *Ledger) AttemptsOf(ctx context.Context, paymentIDs ...string) (map[string][]Attempt, error) {
 	if len(paymentIDs) == 0 {
 		return nil, nil
@@ -55,27 +65,10 @@ func (tx *Tx) Attempts(paymentID string) ([]Attempt, error) {
 	return found[paymentID], err
 }
 
-// Attempt is one call made for a payment.
-type Attempt struct {
-	At      time.Time
-	Action  payment.Step
-	Outcome string // "ok", "retry" or "failed"
-	Status  int    // HTTP; 0: no reply
-	Detail  string
-	Took    time.Duration
-}
-
-// AddAttempt records a call made for a payment.
+// AddAttempt records a call for a payment.
 func (tx *Tx) AddAttempt(paymentID string, a Attempt) error {
-	_, err := tx.exec(
-		`INSERT INTO attempts (payment_id, at, action, outcome, status, detail, took_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		paymentID,
-		a.At.UnixMilli(),
-		string(a.Action),
-		a.Outcome,
-		a.Status,
-		a.Detail,
-		a.Took.Milliseconds(),
-	)
+	_, err := tx.exec(`INSERT INTO attempts (payment_id, at, action, outcome, status, detail, took_ms)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		paymentID, a.At.UnixMilli(), string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds())
 	return err
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Audit is one thing that somebody changed, or that changed by itself in somebody's stead.
+// Audit records one change by an operator, or by notepay itself.
 type Audit struct {
-	ID      string // given by AddAudit; grows with time
+	ID      string // set by AddAudit; grows with time
 	At      time.Time
 	Who     string
 	What    string // "pause", "resume", ...
@@ -17,17 +17,18 @@ type Audit struct {
 	Before  string
 	After   string
 
-	Amount   int64  // of money that it was about, minor currency units; 0: about none
-	Currency string // of Amount, and of what Before and After say; "" for what is about no payment
+	Amount   int64  // minor currency units; 0 if the change is about no money
+	Currency string // of Amount, Before and After; "" if the change is about no payment
 }
 
-// LastAudit is when something was last done to a subject; zero for never.
+// LastAudit returns the time of the latest change of one kind to a subject. It returns the zero
+// time if there is none.
 func (tx *Tx) LastAudit(subject, what string) (time.Time, error) {
 	rows, err := tx.db.query(`SELECT max(at) FROM audit WHERE subject = $1 AND what = $2`, subject, what)
 	return one(rows, err, scanInstant)
 }
 
-// AddAudit records a change, at tx.Now unless it has a time.
+// AddAudit records a change. A zero At means tx.Now.
 func (tx *Tx) AddAudit(a Audit) error {
 	if a.At.IsZero() {
 		a.At = tx.Now
@@ -53,8 +54,8 @@ func amountOrNull(amount int64) any {
 	return amount
 }
 
-// Audits lists what was changed, newest first, and the cursor of the next page, "" after the last.
-// An empty subject means all; limit is at least 1.
+// Audits lists changes, newest first, and the cursor of the next page, "" after the last. An empty
+// subject selects all. limit is at least 1.
 func (l *Ledger) Audits(
 	ctx context.Context,
 	subject string,

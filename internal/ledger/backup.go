@@ -9,30 +9,31 @@ import (
 	"path/filepath"
 	"time"
 
+	"notepay/internal/dsn"
 	"notepay/internal/payment"
 )
 
-// MetaEventsRead is until when Stripe's events were read, by Stripe's clock.
+// MetaEventsRead names the time up to which Stripe's events have been read, by Stripe's clock.
 const MetaEventsRead = "events_read"
 
 const (
-	// factBackup stamps a copy with when it was made. A ledger that carries it was restored: others
-	// may have gone on since.
-	factBackup = "backup_taken"
-	// factRestored is since when a restored copy is in use, until what it holds was judged
-	// (Restored).
-	factRestored = "restored"
+	// metaBackup is the stamp of a backup: the time when it was made. A ledger with this stamp has
+	// been restored, and the original may have continued.
+	metaBackup = "backup_taken"
+	// metaRestored is the time since when a restored backup is in use. It exists until the backup's
+	// open payments have been quarantined. See Restored.
+	metaRestored = "restored"
 )
 
-// ErrPostgres is returned by Backup for a PostgreSQL database, which has tools of its own.
+// ErrPostgres is returned by Backup and Restore for a PostgreSQL database, which has its own tools.
 var ErrPostgres = errors.New("a PostgreSQL database is copied with pg_dump; " +
 	"stamp a restored copy before its first start: INSERT INTO facts (name, value) VALUES ('backup_taken', 0)")
 
-// Backup writes a consistent copy of a SQLite ledger, also of one that is in use, to a file that
-// does not exist yet. The copy is checked and stamped: as a ledger of its own, later, it knows that
-// it may have missed something.
+// Backup writes a consistent copy of a SQLite ledger to a new file. The ledger may be in use.
+// Backup checks the copy and stamps it, so that a ledger restored from it knows that it may have
+// missed events.
 func Backup(ctx context.Context, database, file string) (err error) {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return ErrPostgres
 	}
 	if _, err := os.Stat(database); err != nil {
@@ -47,10 +48,10 @@ func Backup(ctx context.Context, database, file string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(partial) // it is of no use, and the error says why
+			_ = os.Remove(partial) // the partial copy is useless, and err says why
 		}
 	}()
-	// SQLite writes into an empty file, which nobody else can read.
+	// SQLite writes into an existing empty file, so its mode keeps other users out.
 	empty, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("copy the ledger: %w", err)
@@ -67,14 +68,15 @@ func Backup(ctx context.Context, database, file string) (err error) {
 	if err := runOn(ctx, partial, "mode=rw&_pragma=synchronous(full)", stamp(ctx)); err != nil {
 		return fmt.Errorf("check the copy: %w", err)
 	}
-	// If we stop here, the copy is complete under its other name, and the next backup begins anew.
+	// If notepay stops here, the complete copy has its partial name, and the next backup starts
+	// over.
 	if err := os.Rename(partial, file); err != nil {
 		return fmt.Errorf("name the copy: %w", err)
 	}
 	return syncDirectory(filepath.Dir(file))
 }
 
-// runOn opens a SQLite file for one purpose.
+// runOn opens a SQLite file, calls f, and closes the file.
 func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -88,12 +90,12 @@ func runOn(ctx context.Context, path, settings string, f func(*sql.DB) error) er
 	return errors.Join(f(db), db.Close())
 }
 
-// runOnLedger opens a ledger that may be in use, for one purpose. If nobody uses it, this process
-// may replay the log and remove it, so the log has to belong to the ledger.
+// runOnLedger opens a ledger, which may be in use, and calls f. If no process uses the ledger, this
+// one may replay and remove its log, so it first checks that the log belongs to the ledger.
 func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error {
-	files, err := hold(path)
+	files, err := lockFiles(path)
 	if errors.Is(err, ErrLocked) {
-		return runOn(ctx, path, "mode=rw&_pragma=busy_timeout(5000)", f) // a running service has checked it
+		return runOn(ctx, path, "mode=rw&_pragma=busy_timeout(5000)", f) // the running service has checked the log
 	}
 	if err != nil {
 		return err
@@ -105,8 +107,8 @@ func runOnLedger(ctx context.Context, path string, f func(*sql.DB) error) error 
 	return errors.Join(err, files.release())
 }
 
-// stamp checks a copy from its first page to its last, says in it when it was made, and makes it
-// another generation than the ledger's.
+// stamp checks every page of a copy, records in it when it was made, and gives it a generation that
+// differs from the ledger's.
 func stamp(ctx context.Context) func(*sql.DB) error {
 	return func(db *sql.DB) error {
 		var verdict string
@@ -123,8 +125,9 @@ func stamp(ctx context.Context) func(*sql.DB) error {
 		if err != nil {
 			return err
 		}
-		const set = `INSERT INTO %s (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
-		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), factBackup, time.Now().UnixMilli())
+		const set = `INSERT INTO %s (name, value) VALUES ($1, $2)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "facts"), metaBackup, time.Now().UnixMilli())
 		if err == nil {
 			_, err = tx.ExecContext(ctx, fmt.Sprintf(set, "cursors"), generationCursor, newGeneration(""))
 		}
@@ -143,38 +146,37 @@ func syncDirectory(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// adoptBackup makes a restored copy a ledger of its own that is born at a time: what was paid
-// before was another's to deliver.
+// adoptBackup makes a stamped copy the current ledger, with a birth at the given time. The original
+// delivers the earlier payments.
 func (tx *Tx) adoptBackup(at time.Time) error {
-	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factBackup)
+	n, err := tx.exec(`DELETE FROM facts WHERE name = $1`, metaBackup)
 	if err != nil || n == 0 {
 		return err
 	}
-	born, err := tx.Meta(factBorn)
+	born, err := tx.Meta(metaBorn)
 	if err != nil {
 		return err
 	}
-	// What it missed is read from where it had read to, not from its new birth.
-	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(factBorn, at), tx.SetMeta(factRestored, at))
+	// Events are read from where the original had stopped, not from the new birth.
+	return errors.Join(tx.SetMetaOnce(MetaEventsRead, born), tx.SetMeta(metaBorn, at), tx.SetMeta(metaRestored, at))
 }
 
-// Restored reads the payments that a restored copy believes to be under way, and that the ledger
-// which it was copied from may have ended since. It returns none for any other ledger. The caller
-// judges each, and then calls SetJudged.
+// Restored reads the open payments of a restored backup. The original may have finished them since.
+// It returns none for any other ledger. The caller decides each payment, and then calls
+// SetQuarantined.
 func (tx *Tx) Restored() ([]payment.Payment, error) {
-	since, err := tx.Meta(factRestored)
+	since, err := tx.Meta(metaRestored)
 	if restored, err := Found(err); !restored || err != nil {
 		return nil, err
 	}
-	// What was paid since is this ledger's own. It may have been recorded before the rest is
-	// judged.
+	// This ledger may have recorded payments of its own before the others are quarantined.
 	rows, err := tx.db.query(`SELECT `+paymentColumns+` FROM payments WHERE step <> '' AND paid_at < $1`,
 		since.Truncate(time.Second).UnixMilli())
 	return all(rows, err, scanPayment)
 }
 
-// SetQuarantined ends what Restored began.
+// SetQuarantined records that the caller has handled all payments of Restored.
 func (tx *Tx) SetQuarantined() error {
-	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, factRestored)
+	_, err := tx.exec(`DELETE FROM facts WHERE name = $1`, metaRestored)
 	return err
 }

@@ -9,11 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"notepay/internal/payment"
 )
 
-func TestABackupOfALedgerInUse(t *testing.T) {
+func TestBackupOfALedgerInUse(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	l := open(t, path)
@@ -26,7 +27,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 			p := testPayment(fmt.Sprintf("during_%d", n))
 			if err := l.Update(context.Background(), func(tx *Tx) error {
 				_, err := tx.InsertPayment(p)
-				return errors.Join(err, tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}))
+				return errors.Join(err, tx.AddAttempt(p.ID, posted()))
 			}); err != nil {
 				t.Error(err)
 				return
@@ -65,7 +66,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 		len(read.got) != len(list) {
 		t.Errorf("%d payments to be judged (%v); want all %d", len(read.got), read.err, len(list))
 	}
-	// The ledger that was copied goes on as it is.
+	// The original ledger is not changed.
 	closeLedger(t, l)
 	l = open(t, path)
 	if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); read.err != nil ||
@@ -74,7 +75,7 @@ func TestABackupOfALedgerInUse(t *testing.T) {
 	}
 }
 
-func TestABackupThatCannotBeMade(t *testing.T) {
+func TestBackupFailures(t *testing.T) {
 	t.Parallel()
 	whole := freshSQLite(t)
 	l := open(t, whole)
@@ -95,13 +96,14 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	letter := "Dear customer, " + strings.Repeat("thank you. ", 100)
 	damaged := append([]byte(nil), content...)
 	for n := len(damaged) / 4; n < len(damaged)*3/4; n++ {
 		damaged[n] ^= 0x5a
 	}
 	for name, c := range map[string]struct{ database, file, words string }{
 		"of a damaged ledger":       {write("damaged.db", damaged), "to_1.db", "ledger"},
-		"of what is no ledger":      {write("letter.txt", []byte("Dear customer, "+strings.Repeat("thank you. ", 100))), "to_2.db", "copy the ledger"},
+		"of another file":           {write("letter.txt", []byte(letter)), "to_2.db", "copy the ledger"},
 		"of none":                   {filepath.Join(dir, "none.db"), "to_3.db", "no ledger"},
 		"to a file that is there":   {whole, filepath.Base(write("there.db", []byte("precious"))), "there already"},
 		"to a directory that isn't": {whole, "nowhere/to.db", "copy the ledger"},
@@ -126,15 +128,13 @@ func TestABackupThatCannotBeMade(t *testing.T) {
 			}
 		})
 	}
-	if err := Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db")); !errors.Is(
-		err,
-		ErrPostgres,
-	) {
+	err = Backup(t.Context(), "postgres://127.0.0.1/notepay", filepath.Join(dir, "x.db"))
+	if !errors.Is(err, ErrPostgres) {
 		t.Errorf("got %v; want %v", err, ErrPostgres)
 	}
 }
 
-func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
+func TestBackupReplacesAnEarlierPartialCopy(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
 	insert(t, open(t, path), testPayment("one"))
@@ -147,18 +147,20 @@ func TestWhatAnEarlierBackupLeftIsNoObstacle(t *testing.T) {
 	wantStored(t, open(t, copied), []string{"cs_one"})
 }
 
-// Damage that is in what the rows say, and not in the pages, is copied without an error.
-func TestADamagedCopyIsNoBackup(t *testing.T) {
+// SQLite copies damage in the contents of rows without an error.
+func TestBackupRejectsDamagedRows(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
 	insert(t, l, testPayment("one"))
 	mustUpdate(t, l, func(tx *Tx) error {
-		return tx.AddAttempt(testPayment("one").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+		return tx.AddAttempt(testPayment("one").ID, posted())
 	})
 	closeLedger(t, l)
-	// An attempt without a detail, which the schema forbids.
-	const schema = `PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts'; PRAGMA writable_schema = RESET`
+	// An attempt without a detail, which violates the schema.
+	const schema = `PRAGMA writable_schema = ON;
+		UPDATE sqlite_schema SET sql = replace(sql, %s) WHERE name = 'attempts';
+		PRAGMA writable_schema = RESET`
 	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT NOT NULL', 'detail     TEXT'`))
 	withSQL(t, path, `UPDATE attempts SET detail = NULL`)
 	withSQL(t, path, fmt.Sprintf(schema, `'detail     TEXT,', 'detail     TEXT NOT NULL,'`))
@@ -173,4 +175,44 @@ func TestADamagedCopyIsNoBackup(t *testing.T) {
 	if _, err := Restore(t.Context(), file, path); err == nil || !strings.Contains(err.Error(), "attempts.detail") {
 		t.Errorf("restore: got %v; want what is damaged", err)
 	}
+}
+
+// A stamped backup gets a new birth, and its open payments are returned until they are quarantined.
+func testRestored(t *testing.T, database string) {
+	l := open(t, database)
+	due := testPayment("due")
+	insert(t, l, due, idle(testPayment("closed")))
+	restored := func(want ...string) {
+		t.Helper()
+		wantSessions(t, "restored", inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }), want...)
+	}
+	restored() // not a backup
+	mustUpdate(t, l, func(tx *Tx) error {
+		return errors.Join(tx.SetMeta("born", noon2020(0)), tx.SetMeta(metaBackup, noon2020(1)))
+	})
+	closeLedger(t, l)
+
+	for n := range 2 { // two starts without SetQuarantined
+		l = open(t, database)
+		if time.Since(l.CreatedAt()).Abs() > time.Hour {
+			t.Errorf("born %v; want now", l.CreatedAt())
+		}
+		own := testPayment(fmt.Sprintf("own%d", n)) // paid before the others are quarantined
+		own.PaidAt = l.Now()
+		insert(t, l, own)
+		restored("due")
+		if at, err := l.Meta(t.Context(), MetaEventsRead); err != nil || !at.Equal(noon2020(0)) {
+			t.Errorf("events are read from %v, %v; want from the birth of the ledger that never read any", at, err)
+		}
+		if _, err := l.Meta(t.Context(), metaBackup); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the stamp: %v; want it taken off", err)
+		}
+		closeLedger(t, l)
+	}
+	l = open(t, database)
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetQuarantined() })
+	restored()
+	closeLedger(t, l)
+	l = open(t, database)
+	restored()
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// BenchmarkUpdate stores payments as a webhook does. The disk sets the pace, so each run measures
-// it, too: fdatasync/s is how often a page of one file can be written and synced there, and ratio
-// is how many updates that makes for each of these.
+// BenchmarkUpdate stores payments as a webhook does. The result depends on the disk, so each run
+// measures the disk, too: fdatasync/s is how often one page of a file can be written and synced,
+// and ratio is updates per sync.
 func BenchmarkUpdate(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprint("writers=", writers), func(b *testing.B) {
@@ -51,7 +51,8 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// syncsPerSecond overwrites one page in place, which no log can do faster.
+// syncsPerSecond measures how often one page can be overwritten in place and synced. No log can be
+// faster.
 func syncsPerSecond(b *testing.B) float64 {
 	const times = 500
 	f, err := os.Create(filepath.Join(b.TempDir(), "page"))
@@ -68,7 +69,7 @@ func syncsPerSecond(b *testing.B) float64 {
 			b.Fatal(err)
 		}
 	}
-	write() // the first one makes the file longer
+	write() // the first write extends the file
 	began := time.Now()
 	for range times {
 		write()

@@ -10,7 +10,7 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// stripeSays is a Stripe whose clock is ahead of the host's.
+// stripeSays is a transport that answers with a Date ahead of the host's clock.
 type stripeSays time.Duration
 
 // RoundTrip implements http.RoundTripper.
@@ -47,7 +47,7 @@ func openBy(t *testing.T, database string, clock *vendortime.Clock) *Ledger {
 	return l
 }
 
-// near fails if a time is not so far ahead of the host's clock.
+// near fails unless a time is ahead of the host's clock by about the given duration.
 func near(t *testing.T, what string, at time.Time, ahead time.Duration) {
 	t.Helper()
 	if off := time.Until(at) - ahead; off.Abs() > 20*time.Second {
@@ -63,7 +63,7 @@ func testBirthWaits(t *testing.T, database string) {
 		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
 	closeLedger(t, l)
-	l = openBy(t, database, clock) // nothing was decided
+	l = openBy(t, database, clock) // nothing was stored
 	if l.Settled() || !l.CreatedAt().IsZero() {
 		t.Errorf("born at %v before the time is known", l.CreatedAt())
 	}
@@ -83,7 +83,7 @@ func testBirthWaits(t *testing.T, database string) {
 	if l.Settled() || !l.CreatedAt().Equal(first) {
 		t.Errorf("the stored birth is %v, settled %v; want %v, not settled", l.CreatedAt(), l.Settled(), first)
 	}
-	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta(factBackup, noon2020(0)) })
+	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta(metaBackup, noon2020(0)) })
 	closeLedger(t, l)
 	clock = vendortime.New(nil)
 	if l = openBy(t, database, clock); !l.CreatedAt().IsZero() {
@@ -120,7 +120,7 @@ func testTimesAhead(t *testing.T, database string) {
 	}
 	check := func(l *Ledger, want map[string]time.Duration) {
 		t.Helper()
-		near(t, "the birth", l.CreatedAt(), want[factBorn])
+		near(t, "the birth", l.CreatedAt(), want[metaBorn])
 		for name, ahead := range want {
 			at, err := l.Meta(t.Context(), name)
 			if err != nil {
@@ -131,25 +131,38 @@ func testTimesAhead(t *testing.T, database string) {
 		closeLedger(t, l)
 	}
 	type facts = map[string]time.Duration
-	check(settled(facts{factBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
-		facts{factBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
-	check(settled(facts{factBorn: 2 * time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
-		facts{factBorn: -time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
-	check(settled(facts{factBorn: 2 * time.Hour, MetaEventsRead: 3 * time.Hour, "fleet_loaded": 3 * time.Hour}),
-		facts{factBorn: 0, MetaEventsRead: 0, "fleet_loaded": 0})
-	check(settled(facts{factBorn: -5 * day, MetaEventsRead: day}), facts{factBorn: -5 * day, MetaEventsRead: -5 * day})
+	check(settled(facts{metaBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
+		facts{metaBorn: -90 * day, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
+	check(settled(facts{metaBorn: 2 * time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute}),
+		facts{metaBorn: -time.Hour, MetaEventsRead: -time.Hour, "fleet_loaded": -time.Minute})
+	check(settled(facts{metaBorn: 2 * time.Hour, MetaEventsRead: 3 * time.Hour, "fleet_loaded": 3 * time.Hour}),
+		facts{metaBorn: 0, MetaEventsRead: 0, "fleet_loaded": 0})
+	check(settled(facts{metaBorn: -5 * day, MetaEventsRead: day}), facts{metaBorn: -5 * day, MetaEventsRead: -5 * day})
 	check(
-		settled(facts{factBorn: -90 * day, MetaEventsRead: day}),
-		facts{factBorn: -90 * day, MetaEventsRead: -eventsListed},
+		settled(facts{metaBorn: -90 * day, MetaEventsRead: day}),
+		facts{metaBorn: -90 * day, MetaEventsRead: -eventsListed},
 	)
-	// Two starts in a row estimate Stripe's time, and the second estimate may be the earlier one.
-	check(settled(facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour}),
-		facts{factBorn: 5 * time.Second, MetaEventsRead: -time.Hour})
+	// Two consecutive starts estimate Stripe's time, and the second estimate may be earlier.
+	check(settled(facts{metaBorn: 5 * time.Second, MetaEventsRead: -time.Hour}),
+		facts{metaBorn: 5 * time.Second, MetaEventsRead: -time.Hour})
 	ours := idle(testPayment("ours"))
 	ours.Delivery, ours.SentAt, ours.MaybeAccepted = payment.Sent, noon(), true
 	ours.PaidAt = time.Now().Add(-40 * day)
 	check(
-		settled(facts{factBorn: day, MetaEventsRead: day}, ours),
-		facts{factBorn: -40 * day, MetaEventsRead: -eventsListed},
+		settled(facts{metaBorn: day, MetaEventsRead: day}, ours),
+		facts{metaBorn: -40 * day, MetaEventsRead: -eventsListed},
 	)
+}
+
+func testBirth(t *testing.T, database string) {
+	before := time.Now().Truncate(time.Second)
+	l := open(t, database)
+	born := l.CreatedAt()
+	if born.Before(before) || born.After(time.Now()) || born.Nanosecond() != 0 {
+		t.Errorf("born %v; want the whole second in which it was made, %v", born, before)
+	}
+	closeLedger(t, l)
+	if got := open(t, database).CreatedAt(); !got.Equal(born) {
+		t.Errorf("born %v after it was opened again; want %v", got, born)
+	}
 }

@@ -2,19 +2,19 @@ package ledger
 
 import "fmt"
 
-// notepay makes the checkpoints itself, which move the log into the database, because the record
-// must announce each: a database that was written since it was recorded is otherwise one that was
-// replaced. SQLite makes none by itself (wal_autocheckpoint is 0).
+// A checkpoint moves the log into the database. notepay runs the checkpoints itself
+// (wal_autocheckpoint is 0), because the record must announce each of them. Without an
+// announcement, a database that has changed counts as replaced.
 
-// logFrames is the length of the log at which it is moved, as SQLite has it: 4 MB.
+// logFrames is the length of the log at which notepay moves it: 4 MB, SQLite's own default.
 const logFrames = 1000
 
-// minLogFrames is the same on the smallest disk.
+// minLogFrames is the same limit on the smallest disk.
 const minLogFrames = 16
 
-// maxFrames returns the length of the log at which it is moved. On a small disk that is a quarter
-// of what the log and the free room are together: moving it makes the database grow, and a log that
-// has taken the last room could never be moved.
+// maxFrames returns the length of the log at which notepay moves it. On a small disk that is a
+// quarter of the log and the free space together. Moving the log makes the database grow, so a log
+// that fills the disk could never be moved.
 func (f *ledgerFiles) maxFrames() int64 {
 	header, ok := f.logHeader()
 	space, err := SpaceAt(f.path)
@@ -28,20 +28,19 @@ func (f *ledgerFiles) maxFrames() int64 {
 	return max(minLogFrames, min(logFrames, room/4/(frameHeaderSize+header.PageSize)))
 }
 
-// logCheckInterval is after how many commits the log's length is looked at.
+// logCheckInterval is the number of commits between two checks of the log's length.
 const logCheckInterval = 16
 
-// generationCursor names the cursor that holds the generation: which state of which ledger the
-// database is. It changes at each start, at each checkpoint and at the end, so that a copy made in
-// between is not mistaken for the ledger.
+// generationCursor names the cursor that holds the generation, which identifies one state of one
+// ledger. The generation changes at each start, at each checkpoint and at the end. A copy made in
+// between therefore differs from the ledger.
 const generationCursor = "ledger_generation"
 
-// enter stores the announced generation. A database that is not the one that was closed here is
-// stamped as a copy.
+// enter stores the announced generation. If the database was replaced, enter stamps it as a backup.
 func (w *sharedWriter) enter(generation string, replaced bool) error {
 	err := w.alone(func(tx *Tx) error {
 		if replaced {
-			if err := tx.SetMeta(factBackup, tx.Now); err != nil {
+			if err := tx.SetMeta(metaBackup, tx.Now); err != nil {
 				return err
 			}
 		}
@@ -53,11 +52,12 @@ func (w *sharedWriter) enter(generation string, replaced bool) error {
 	return err
 }
 
-// moveLog moves the log into the database, by one of SQLite's modes of a checkpoint. Before and
-// after, the ledger gets another generation, so that no copy made in between has that of the
-// database. If we stop in between, the record says that the database may be written, and SQLite
-// moves the same log again. Errors change nothing about what was acknowledged, and the next commit
-// tries again. Until then, the record goes on saying so.
+// moveLog runs a checkpoint in one of SQLite's modes. The ledger gets a new generation before and
+// after it, so no copy made in between has the generation of the database.
+//
+// If notepay stops in between, the record says that the database may be partly written, and SQLite
+// moves the same log again. An error does not affect acknowledged updates: the record keeps its
+// state, and the next commit tries again.
 func (w *sharedWriter) moveLog(mode string) {
 	switch {
 	case mode == passive: // the disk is full
@@ -77,21 +77,21 @@ func (w *sharedWriter) moveLog(mode string) {
 	_ = w.files.settle()
 }
 
-// mark announces another generation and stores it.
+// mark announces a new generation and stores it.
 func (w *sharedWriter) mark(end bool) error {
 	generation, err := w.files.announce(end)
 	if err != nil {
 		return err
 	}
-	return w.enter(generation, false) // if it fails, the record names both generations
+	return w.enter(generation, false) // after an error the record names both generations
 }
 
-// passive is the mode of a checkpoint that needs no new room.
+// passive is the checkpoint mode that needs no new space.
 const passive = "PASSIVE"
 
-// checkpoint moves the log into the database and reports whether the next transaction begins the
-// log anew for certain. It does not, if another process reads from the log, or if the disk is full.
-// checkpoint does not wait for readers, because all writers would wait with it.
+// checkpoint moves the log into the database. It reports whether the next transaction is certain to
+// restart the log. That is not so if another process reads from the log or the disk is full.
+// checkpoint does not wait for readers, because all updates would wait with it.
 func (w *sharedWriter) checkpoint(mode string) (whole bool) {
 	if _, err := w.tx.exec("PRAGMA busy_timeout(0)"); err != nil {
 		return false
@@ -105,6 +105,6 @@ func (w *sharedWriter) checkpoint(mode string) (whole bool) {
 	return err == nil && busy == 0 && restoreErr == nil && mode != passive
 }
 
-// leave gives the ledger the generation that it is closed with. If that fails, the record says what
-// may be there.
+// leave gives the ledger its final generation. If that fails, the record names both possible
+// generations.
 func (w *sharedWriter) leave() { _ = w.mark(true) }

@@ -5,50 +5,7 @@ import (
 	"time"
 )
 
-// What machines answered.
-
-// AddConfirmation stores an answer, or returns false if it is stored already.
-func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
-	n, err := tx.exec(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
-		c.ID, c.DeviceUID, c.CreditID, c.State, c.Code, c.At.UnixMilli(), tx.Now.UnixMilli(), c.Outcome)
-	return n == 1, err
-}
-
-// HasConfirmation says whether an answer is stored.
-func (tx *Tx) HasConfirmation(id string) (bool, error) {
-	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE id = $1`, id)
-	return Found(errOnly(one(rows, err, scanInstant)))
-}
-
-// Answered reports whether a machine answered to a credit.
-func (tx *Tx) Answered(credit string) (bool, error) {
-	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE credit_id = $1 LIMIT 1`, credit)
-	return Found(errOnly(one(rows, err, scanInstant)))
-}
-
-// NotesPosted returns how many notes were posted for a payment, or may have been: of a call without
-// a reply, and of one that broke a server, that is not known.
-func (tx *Tx) NotesPosted(payment string) (int, error) {
-	rows, err := tx.db.query(`SELECT count(*) FROM attempts WHERE payment_id = $1 AND action = 'note'
-		AND (outcome = 'ok' OR status = 0 OR status >= 500)`, payment)
-	return one(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
-}
-
-// Confirmations reads what the machine answered to a credit, oldest first.
-func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmation, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT id, device_uid, credit_id, state, code, at, outcome FROM confirmations WHERE credit_id = $1 ORDER BY at, id`,
-		credit,
-	)
-	return all(rows, err, func(s scanner) (c Confirmation, err error) {
-		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
-		return c, err
-	})
-}
-
-// Confirmation is what a machine answered, with what came of it.
+// Confirmation is a machine's answer and its outcome here.
 type Confirmation struct {
 	ID        string // of Notehub's event
 	DeviceUID string
@@ -57,4 +14,42 @@ type Confirmation struct {
 	Code      string
 	At        time.Time // when Notehub received it
 	Outcome   string
+}
+
+// AddConfirmation stores a confirmation. It returns false if the confirmation is stored already.
+func (tx *Tx) AddConfirmation(c Confirmation) (isNew bool, err error) {
+	n, err := tx.exec(`INSERT INTO confirmations (id, device_uid, credit_id, state, code, at, received, outcome)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
+		c.ID, c.DeviceUID, c.CreditID, c.State, c.Code, c.At.UnixMilli(), tx.Now.UnixMilli(), c.Outcome)
+	return n == 1, err
+}
+
+// HasConfirmation reports whether a confirmation is stored.
+func (tx *Tx) HasConfirmation(id string) (bool, error) {
+	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE id = $1`, id)
+	return Found(errOnly(one(rows, err, scanInstant)))
+}
+
+// Answered reports whether a machine has confirmed anything about a credit.
+func (tx *Tx) Answered(credit string) (bool, error) {
+	rows, err := tx.db.query(`SELECT at FROM confirmations WHERE credit_id = $1 LIMIT 1`, credit)
+	return Found(errOnly(one(rows, err, scanInstant)))
+}
+
+// NotesPosted returns how many notes notepay posted, or may have posted, for a payment. A call
+// without a reply or with a 5xx status may have posted one.
+func (tx *Tx) NotesPosted(payment string) (int, error) {
+	rows, err := tx.db.query(`SELECT count(*) FROM attempts WHERE payment_id = $1 AND action = 'note'
+		AND (outcome = 'ok' OR status = 0 OR status >= 500)`, payment)
+	return one(rows, err, func(s scanner) (n int, err error) { return n, s.Scan(&n) })
+}
+
+// Confirmations reads the confirmations of a credit, oldest first.
+func (l *Ledger) Confirmations(ctx context.Context, credit string) ([]Confirmation, error) {
+	rows, err := l.reads.QueryContext(ctx, `SELECT id, device_uid, credit_id, state, code, at, outcome
+		FROM confirmations WHERE credit_id = $1 ORDER BY at, id`, credit)
+	return all(rows, err, func(s scanner) (c Confirmation, err error) {
+		err = s.Scan(&c.ID, &c.DeviceUID, &c.CreditID, &c.State, &c.Code, instant{&c.At}, &c.Outcome)
+		return c, err
+	})
 }

@@ -1,12 +1,14 @@
 package ledger
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,8 +33,8 @@ func TestPostgres(t *testing.T) {
 	conform(t, func(t *testing.T) string { return freshPostgres(t, server) })
 }
 
-// conform is what both databases have to do alike. fresh makes an empty database for one test and
-// returns its DATABASE_URL.
+// conform runs the tests that both databases have to pass. fresh creates an empty database for one
+// test and returns its DATABASE_URL.
 func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 	for name, test := range map[string]func(t *testing.T, database string){
 		"a payment is read as it was stored":                       testPaymentRoundTrip,
@@ -44,7 +46,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"nonsense that the code would not write is refused":        testNonsenseStatements,
 		"the queue gives what is due for Notehub":                  testDueForNotehub,
 		"the queue gives what is due for Stripe":                   testDueForStripe,
-		"the queue gives what time alone decides":                  testDueInTime,
+		"the queue gives what time alone decides":                  testDueWaits,
 		"machines that should have been heard of":                  testSilentAt,
 		"an answer is awaited of machines that confirm":            testAwaited,
 		"one timed credit holds a device":                          testOccupant,
@@ -56,7 +58,7 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"pauses":                                                   testPauses,
 		"the audit is read newest first":                           testAudit,
 		"a restored copy is judged once":                           testRestored,
-		"the claims of a process that is gone hold up no others":   testClaimsOfTheDead,
+		"the claims of a process that is gone hold up no others":   testOrphanedLeases,
 		"attempts are kept with their payment":                     testAttempts,
 		"payments are listed newest first, page by page":           testPages,
 		"payments are chosen by device, money, machine, attention": testFilters,
@@ -70,24 +72,24 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 		"one link is active for a device, price and mode":          testOneActiveLink,
 		"a session is remembered with what it sells":               testSessions,
 		"variables are replaced, and leave with their device":      testVariables,
-		"facts":                           testFacts,
-		"a ledger is born once":           testBorn,
+		"facts":                           testMeta,
+		"a ledger is born once":           testBirth,
 		"a birth waits for Stripe's time": testBirthWaits,
 		"times that a clock has stored which was ahead":    testTimesAhead,
 		"migrations run once":                              testMigrationsRunOnce,
 		"a failed migration leaves nothing":                testFailedMigration,
 		"a ledger of a newer version is refused":           testNewerSchema,
 		"a second process finds the ledger locked":         testLock,
-		"a ledger can be inspected while it is in use":     testInspect,
+		"a ledger can be inspected while it is in use":     testCheckWritable,
 		"an update is all or nothing":                      testUpdate,
 		"a panic in an update is its error":                testPanic,
 		"a context that ended begins nothing":              testContext,
 		"updates at once lose nothing":                     testUpdatesAtOnce,
 		"closing loses nothing that was acknowledged":      testCloseUnderLoad,
 		"closing waits for the update that is under way":   testCloseWaits,
-		"payments are searched for":                        testSearch,
-		"a search that no index helps goes on in shares":   testSearchGoesOn,
-		"the takings are summed up by currency":            testTakings,
+		"payments are searched for":                        testFilterConditions,
+		"a search that no index helps goes on in shares":   testMaxScan,
+		"the takings are summed up by currency":            testRevenue,
 		"how the last credits of a device went":            testHistory,
 		"a card may be told later":                         testCardLearnedLater,
 		"events are found by their payment, page and time": testEventsOfAPayment,
@@ -104,7 +106,8 @@ func conform(t *testing.T, fresh func(t *testing.T) (database string)) {
 
 func freshSQLite(t *testing.T) string { return filepath.Join(t.TempDir(), "notepay.db") }
 
-// freshPostgres makes a database of its own on the server, for a ledger locks the whole database.
+// freshPostgres creates a database on the server for one test, because a ledger locks the whole
+// database.
 func freshPostgres(t *testing.T, server string) string {
 	t.Helper()
 	name := "notepay_test_" + strings.ToLower(rand.Text())
@@ -130,7 +133,7 @@ func administer(t *testing.T, server, statement string) {
 	}
 }
 
-// open opens a ledger and closes it when the test ends, unless the test has done so.
+// open opens a ledger and closes it at the end of the test.
 func open(t *testing.T, database string) *Ledger {
 	t.Helper()
 	l, err := Open(t.Context(), database)
@@ -156,7 +159,7 @@ func mustUpdate(t *testing.T, l *Ledger, fn func(*Tx) error) {
 	}
 }
 
-// insert stores new payments.
+// insert inserts new payments.
 func insert(t *testing.T, l *Ledger, payments ...payment.Payment) {
 	t.Helper()
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -169,47 +172,115 @@ func insert(t *testing.T, l *Ledger, payments ...payment.Payment) {
 	})
 }
 
-// noon is when everything happens unless a test says otherwise.
+// noon returns the default time of all tests.
 func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
-// testPayment is one that waits for its note to be sent.
+// testPayment returns a queued payment whose note is due.
 func testPayment(name string) payment.Payment {
 	session := "cs_" + name
 	return payment.Payment{
-		ID: payment.CreditID(
-			session,
-		), SessionID: session, PaymentIntent: "pi_" + name, Token: "token_" + name, DeviceUID: "dev:1", DeviceName: "Washer 3",
-		PriceID: "price_warm", Plan: "Warm wash", Duration: time.Hour, Amount: 350, Currency: "eur", Funds: payment.Paid, Delivery: payment.Queued,
-		PaidAt: noon(), CreatedAt: noon(), ExpiresAt: noon().Add(10 * time.Minute), Step: payment.StepPostNote, DueAt: noon(),
+		ID:            payment.CreditID(session),
+		SessionID:     session,
+		PaymentIntent: "pi_" + name,
+		Token:         "token_" + name,
+		DeviceUID:     "dev:1",
+		DeviceName:    "Washer 3",
+		PriceID:       "price_warm",
+		Plan:          "Warm wash",
+		Duration:      time.Hour,
+		Amount:        350,
+		Currency:      "eur",
+		Funds:         payment.Paid,
+		Delivery:      payment.Queued,
+		PaidAt:        noon(),
+		CreatedAt:     noon(),
+		ExpiresAt:     noon().Add(10 * time.Minute),
+		Step:          payment.StepPostNote,
+		DueAt:         noon(),
 	}
 }
+
+// posted returns an attempt that posted a note.
+func posted() Attempt { return Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"} }
 
 func idle(p payment.Payment) payment.Payment {
 	p.Step, p.DueAt = payment.NoStep, time.Time{}
 	return p
 }
 
-// constraint is the database's own word for which rule a row has broken: "check", "not null",
-// "unique", "foreign key", or "" if none.
+// constraint returns which kind of constraint a row violated: "check", "not null", "unique" or
+// "foreign key". It returns "" for any other error.
 func constraint(err error) string {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return map[int]string{275: "check", 1299: "not null", 2067: "unique", 787: "foreign key"}[e.Code()]
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return map[string]string{"23514": "check", "23502": "not null", "23505": "unique", "23503": "foreign key"}[e.Code]
+		kinds := map[string]string{"23514": "check", "23502": "not null", "23505": "unique", "23503": "foreign key"}
+		return kinds[e.Code]
 	}
 	return ""
 }
 
-// wantRefused checks that the database has refused a row by the rule that was meant.
+// wantRefused checks that the intended constraint has rejected a row.
 func wantRefused(t *testing.T, err error, rule, words string) {
 	t.Helper()
 	if got := constraint(err); got != rule {
 		t.Errorf("got %v; want it refused by a %s constraint", err, rule)
 		return
 	}
-	// PostgreSQL names its rules, SQLite quotes them.
+	// PostgreSQL names the constraint, SQLite quotes it.
 	if _, quoted := errors.AsType[*sqlite.Error](err); quoted && !strings.Contains(err.Error(), words) {
 		t.Errorf("refused as %q; want the constraint on %q", err, words)
 	}
+}
+
+// reading is the result of a read.
+type reading[T any] struct {
+	got T
+	err error
+}
+
+func second[T any](got T, err error) reading[T] { return reading[T]{got, err} }
+
+func inTx[T any](l *Ledger, read func(*Tx) (T, error)) (r reading[T]) {
+	err := l.Update(context.Background(), func(tx *Tx) error {
+		r.got, r.err = read(tx)
+		return nil
+	})
+	r.err = errors.Join(r.err, err)
+	return r
+}
+
+// wantStored checks that each of these sessions has a payment.
+func wantStored(t *testing.T, l *Ledger, sessions []string) {
+	t.Helper()
+	stored := names(t, l.reads.DB, `SELECT session_id FROM payments`)
+	for _, session := range sessions {
+		if _, ok := slices.BinarySearch(stored, session); !ok {
+			t.Errorf("%s was acknowledged and is not stored", session)
+		}
+	}
+}
+
+// wantNames compares the values of one column, sorted.
+func wantNames(t *testing.T, l *Ledger, what, query string, want []string) {
+	t.Helper()
+	if got := names(t, l.reads.DB, query); !slices.Equal(got, want) {
+		t.Errorf("%s: got %q; want %q", what, got, want)
+	}
+}
+
+// names reads one column, sorted.
+func names(t *testing.T, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.Query(query)
+	list, err := all(rows, err, func(s scanner) (name string, err error) {
+		err = s.Scan(&name)
+		return name, err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	slices.Sort(list)
+	return list
 }

@@ -8,17 +8,16 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-
-	"notepay/internal/payment"
 )
 
-// writerLedger names, in a process that this test starts to kill it, the ledger that it writes to.
+// writerLedger is the variable that tells the child process of TestUpdateSurvivesAKill which ledger
+// to write to.
 const writerLedger = "NOTEPAY_TEST_WRITER_LEDGER"
 
-// A killed process leaves what the kernel has, so this shows that nothing is acknowledged before it
-// is written and that nothing is half there. That it is synced, too, is for
-// TestEveryConnectionIsDurable.
-func TestKilledWritersLoseNothingAcknowledged(t *testing.T) {
+// A killed process leaves what it gave to the kernel. So this test shows that updates are written
+// before they are acknowledged, and that none is half there. TestConnectionsAreDurable checks the
+// sync.
+func TestUpdateSurvivesAKill(t *testing.T) {
 	if path := os.Getenv(writerLedger); path != "" {
 		writeUntilKilled(t, path)
 	}
@@ -36,23 +35,18 @@ func TestKilledWritersLoseNothingAcknowledged(t *testing.T) {
 
 		l := open(t, path)
 		wantStored(t, l, acknowledged)
-		wantNames(
-			t,
-			l,
-			"half payments",
-			`SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`,
-			nil,
-		)
+		const half = `SELECT session_id FROM payments WHERE id NOT IN (SELECT payment_id FROM attempts)`
+		wantNames(t, l, "half payments", half, nil)
 		closeLedger(t, l)
 	}
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// killedWriter starts a writer, kills it when it has acknowledged so many sessions, and returns all
-// that it has acknowledged.
+// killedWriter starts a writer, kills it after it has acknowledged killAfter sessions, and returns
+// all acknowledged sessions.
 func killedWriter(t *testing.T, path string, round, killAfter int) (acknowledged []string, err error) {
 	t.Helper()
-	writer := exec.Command(os.Args[0], "-test.run=^TestKilledWritersLoseNothingAcknowledged$")
+	writer := exec.Command(os.Args[0], "-test.run=^TestUpdateSurvivesAKill$")
 	writer.Env = append(os.Environ(), writerLedger+"="+path, fmt.Sprintf("NOTEPAY_TEST_ROUND=%d", round))
 	writer.Stderr = t.Output()
 	out, err := writer.StdoutPipe()
@@ -63,7 +57,7 @@ func killedWriter(t *testing.T, path string, round, killAfter int) (acknowledged
 		return nil, err
 	}
 	lines := bufio.NewScanner(out)
-	for lines.Scan() { // also what was still in the pipe when it was killed
+	for lines.Scan() { // includes what was in the pipe when the writer was killed
 		acknowledged = append(acknowledged, lines.Text())
 		if len(acknowledged) == killAfter+1 {
 			if err := writer.Process.Kill(); err != nil {
@@ -78,8 +72,8 @@ func killedWriter(t *testing.T, path string, round, killAfter int) (acknowledged
 	return acknowledged, lines.Err()
 }
 
-// writeUntilKilled stores payments, each with an attempt, from several goroutines and prints each
-// session once it is told that it is stored.
+// writeUntilKilled stores payments, each with an attempt, from several goroutines. It prints each
+// session after Update has returned.
 func writeUntilKilled(t *testing.T, path string) {
 	const writers = 8
 	l, err := Open(t.Context(), path)
@@ -95,7 +89,7 @@ func writeUntilKilled(t *testing.T, path string) {
 					if _, err := tx.InsertPayment(p); err != nil {
 						return err
 					}
-					return tx.AddAttempt(p.ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+					return tx.AddAttempt(p.ID, posted())
 				})
 				if err == nil {
 					_, err = os.Stdout.WriteString(p.SessionID + "\n")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,24 +12,24 @@ import (
 )
 
 var (
-	// errDamaged means that a check has found a damaged database.
+	// errDamaged means that a check found a damaged database.
 	errDamaged = errors.New("the database is damaged")
-	// errMoved means that what is written would not be found by the next start.
+	// errMoved means that the next start would not find what this process writes.
 	errMoved = errors.New("nothing more is recorded in this ledger; put its files back, " +
 		"or stop notepay and run notepay restore COPY")
 )
 
-// isDamage reports whether an error says that a SQLite file is damaged: SQLITE_CORRUPT and
-// SQLITE_NOTADB (sqlite.org/rescode.html).
+// isDamage reports whether err means a damaged SQLite file: SQLITE_CORRUPT or SQLITE_NOTADB
+// (sqlite.org/rescode.html).
 func isDamage(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	return errors.Is(err, errDamaged) || (ok && (e.Code()&0xff == 11 || e.Code()&0xff == 26))
 }
 
-// condition is what is wrong with an open ledger. Damage stays until the ledger is opened again. A
-// nil *condition keeps nothing.
+// condition holds what is wrong with an open ledger. Damage stays until the ledger is opened again.
+// A nil *condition holds nothing.
 type condition struct {
-	changed chan struct{} // holds one element when there is news
+	changed chan struct{} // holds one element after a change
 
 	mu             sync.Mutex
 	damaged, moved error
@@ -36,7 +37,7 @@ type condition struct {
 
 func newCondition() *condition { return &condition{changed: make(chan struct{}, 1)} }
 
-// note keeps an error if it is about damage, and returns it.
+// note records err if it means damage, and returns err.
 func (c *condition) note(err error) error {
 	if err == nil || c == nil || !isDamage(err) {
 		return err
@@ -45,17 +46,17 @@ func (c *condition) note(err error) error {
 	defer c.mu.Unlock()
 	if c.damaged == nil {
 		c.damaged = err
-		c.tell()
+		c.signal()
 	}
 	return err
 }
 
-// setMoved keeps whether the files are those that were opened.
+// setMoved records whether the files are still the ones that were opened.
 func (c *condition) setMoved(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if (c.moved == nil) != (err == nil) {
-		c.tell()
+		c.signal()
 	}
 	c.moved = err
 }
@@ -66,14 +67,14 @@ func (c *condition) isMoved() bool {
 	return c.moved != nil
 }
 
-func (c *condition) tell() {
+func (c *condition) signal() {
 	select {
 	case c.changed <- struct{}{}:
-	default: // there is news already
+	default: // a change is signaled already
 	}
 }
 
-func (c *condition) trouble() error {
+func (c *condition) problem() error {
 	if c == nil {
 		return nil
 	}
@@ -85,18 +86,18 @@ func (c *condition) trouble() error {
 	return c.moved
 }
 
-// Trouble is what is wrong with the files of an open ledger: they are damaged, or were moved away.
-// Machines must not be sold meanwhile. It returns nil if nothing is, and always for PostgreSQL.
-func (l *Ledger) Trouble() error { return l.condition.trouble() }
+// Trouble returns what is wrong with the files of an open ledger: they are damaged or were moved
+// away. Sales must stop meanwhile. It returns nil if nothing is wrong, and always for PostgreSQL.
+func (l *Ledger) Trouble() error { return l.condition.problem() }
 
-// Damaged reports whether an error of Trouble is about a damaged file, which stays damaged.
+// Damaged reports whether an error of Trouble means a damaged file. Damage is permanent.
 func Damaged(err error) bool { return isDamage(err) }
 
-// watchInterval is how soon it is noticed that a ledger was moved away while nobody writes to it.
-// Writes notice it by themselves.
+// watchInterval is how often Watch checks whether an idle ledger was moved away. Each write checks
+// the same.
 const watchInterval = time.Second
 
-// Watch calls report with each change of Trouble, until ctx ends. It also finishes the check of a
+// Watch calls report after each change of Trouble until ctx ends. It also finishes the check of a
 // large ledger that was not closed.
 func (l *Ledger) Watch(ctx context.Context, report func(error)) {
 	if l.files == nil {
@@ -129,11 +130,32 @@ func (l *Ledger) Watch(ctx context.Context, report func(error)) {
 	}
 }
 
-// observedRows notices damage that SQLite comes upon while the rows are read.
+// observedRows records damage that SQLite finds while rows are read.
 type observedRows struct {
 	*sql.Rows
 	condition *condition
 }
 
-// Err returns what ended the rows early.
+// Err returns the error that ended the rows early.
 func (r observedRows) Err() error { return r.condition.note(r.Rows.Err()) }
+
+// quickCheck checks a database's pages. It reports whether limit ended the check early.
+func quickCheck(ctx context.Context, db queryer, limit time.Duration) (unfinished bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var verdict string
+	err = db.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&verdict)
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		return true, nil
+	case err != nil:
+		return false, err
+	case verdict != "ok":
+		return false, fmt.Errorf("%w: %s", errDamaged, verdict)
+	}
+	return false, nil
+}
+
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}

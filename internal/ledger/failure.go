@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,11 +14,11 @@ import (
 	"modernc.org/sqlite"
 )
 
-// writeLog remembers how the latest writes ended.
+// writeLog holds the results of the latest writes.
 type writeLog struct {
-	began  time.Time    // times are counted from here, so that a step of the clock does not change them
-	latest atomic.Int64 // when a write last succeeded, in nanoseconds since began; 0: never
-	failed chan Failure // the latest failure that nobody has received yet
+	began  time.Time    // origin of latest; monotonic, so a step of the host's clock has no effect
+	latest atomic.Int64 // time of the last success, in nanoseconds since began; 0 for none
+	failed chan Failure // the oldest failure that no receiver has read yet
 }
 
 func newWriteLog() *writeLog { return &writeLog{began: time.Now(), failed: make(chan Failure, 1)} }
@@ -27,11 +26,11 @@ func newWriteLog() *writeLog { return &writeLog{began: time.Now(), failed: make(
 // Failure is a write that failed because of the storage.
 type Failure struct {
 	Err   error
-	Began time.Time // when the write began; it may have waited for long
+	Began time.Time // the write may have waited long before it failed
 }
 
-// add records the result of an update. Errors of the caller's own function, rows that the schema
-// refuses and callers that went away say nothing about the storage.
+// add records the result of an update. Three kinds of errors say nothing about the storage and are
+// ignored: errors of the caller's function, rows that the schema rejects, and canceled calls.
 func (w *writeLog) add(began time.Time, err error) {
 	switch {
 	case err == nil:
@@ -39,12 +38,12 @@ func (w *writeLog) add(began time.Time, err error) {
 	case isStorageFailure(err):
 		select {
 		case w.failed <- Failure{err, began}:
-		default: // an earlier failure waits to be received
+		default: // an earlier failure has not been received yet
 		}
 	}
 }
 
-// LastWrite returns when a write last succeeded; zero if none has.
+// LastWrite returns the time of the last successful write, or the zero time.
 func (l *Ledger) LastWrite() time.Time {
 	if at := l.writes.latest.Load(); at != 0 {
 		return l.writes.began.Add(time.Duration(at))
@@ -52,23 +51,23 @@ func (l *Ledger) LastWrite() time.Time {
 	return time.Time{}
 }
 
-// Failures reports writes that failed because of the storage. Failures that happen before the
-// receiver is ready again are dropped.
+// Failures returns a channel of writes that failed because of the storage. Failures are dropped
+// while the receiver is busy.
 func (l *Ledger) Failures() <-chan Failure { return l.writes.failed }
 
 // isStorageFailure reports whether an update failed because of the disk or the database.
 func isStorageFailure(err error) bool {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {
-		case 1, 18, 19, 20, 21, 25: // a wrong statement, value or row (sqlite.org/rescode.html)
+		case 1, 18, 19, 20, 21, 25: // bad statement, value or row (sqlite.org/rescode.html)
 			return false
 		}
 		return true
 	}
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch e.Code[:min(2, len(e.Code))] {
-		case "22", "23", "40", "42": // a wrong value, row, order or statement (PostgreSQL, appendix A)
-			return e.Code == "42501" // but a missing privilege keeps every payment out
+		case "22", "23", "40", "42": // bad value, row, order or statement (PostgreSQL, appendix A)
+			return e.Code == "42501" // a missing privilege prevents every payment
 		}
 		return true
 	}
@@ -77,12 +76,19 @@ func isStorageFailure(err error) bool {
 	}
 	_, network := errors.AsType[net.Error](err)
 	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	return network || connect ||
-		slices.ContainsFunc([]error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
-			context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed}, func(target error) bool { return errors.Is(err, target) })
+	if network || connect {
+		return true
+	}
+	for _, target := range []error{errLockUnknown, errLockLost, driver.ErrBadConn, sql.ErrConnDone,
+		context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF, net.ErrClosed} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }
 
-// Cause describes for the operator why an update failed. It quotes nothing of the error.
+// Cause describes for the operator why an update failed. It does not quote err.
 func Cause(err error) string {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch e.Code() & 0xff {

@@ -14,36 +14,37 @@ import (
 	"time"
 )
 
-// A SQLite ledger is the database, its log (-wal) and the index of the log (-shm). What was
-// acknowledged is partly in the log alone, and SQLite replays any log that it finds beside a
-// database. ledgerFiles sees to it that this is done only to the database that the log belongs to,
-// and that the files which a process writes to are still those that the next process will find.
+// ledgerFiles guards the files of a SQLite ledger: the database, its log (-wal) and the index of
+// the log (-shm). Some acknowledged updates are only in the log, and SQLite replays any log that it
+// finds beside a database. ledgerFiles makes sure that a log is replayed only into its own
+// database. It also makes sure that the next process will find the files that this process writes
+// to.
 type ledgerFiles struct {
-	path   string   // of the database, with symbolic links resolved, as SQLite resolves them
-	lock   *os.File // it also holds the record
+	path   string   // path of the database, with symbolic links resolved, as SQLite does
+	lock   *os.File // the lock file, which also holds the record
 	record record
-	known  bool // there is a record
+	known  bool // the lock file holds a record
 
-	// While the ledger is open. To close any descriptor of a file takes away the locks that SQLite
-	// holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). These are closed after
-	// SQLite has closed its own.
+	// Set while the ledger is open. Closing any descriptor of a file drops the locks that SQLite
+	// holds on it in this process (sqlite.org/howtocorrupt.html, 2.2). So these descriptors are
+	// closed after SQLite has closed its own.
 	database, index *os.File
 	log             *os.File
-	opened          []openedFile // what verify compares; not changed once the ledger is open
+	opened          []openedFile // the files that verify compares; constant once the ledger is open
 	condition       *condition
-	abandoned       bool // SQLite must not close the database, which was overwritten
+	abandoned       bool // the database was overwritten, and SQLite must not close it
 }
 
-// openedFile is a file that must keep its name.
+// openedFile is an open file that must keep its name.
 type openedFile struct {
 	path string
 	info os.FileInfo
 }
 
-// resolve returns the path of a database with all symbolic links resolved: two links to one ledger
-// must meet at one lock. The file need not exist.
+// resolve returns the path of a database with all symbolic links resolved, so that two links to one
+// ledger share one lock. The file need not exist.
 func resolve(path string) (string, error) {
-	path, err := filepath.Abs(path) // SQLite would take "" and ":memory:" for ledgers that are never on disk
+	path, err := filepath.Abs(path) // SQLite treats "" and ":memory:" as databases that are never on disk
 	if err != nil {
 		return "", err
 	}
@@ -55,7 +56,7 @@ func resolve(path string) (string, error) {
 		path = filepath.Join(dir, filepath.Base(path))
 		target, err := os.Readlink(path)
 		if err != nil {
-			return path, nil // no link, or nothing yet
+			return path, nil // not a link, or no such file yet
 		}
 		if path = target; !filepath.IsAbs(target) {
 			path = filepath.Join(dir, target)
@@ -64,9 +65,9 @@ func resolve(path string) (string, error) {
 	return "", fmt.Errorf("%s: too many symbolic links", path)
 }
 
-// hold locks a ledger, or returns ErrLocked, and ends a restore that was interrupted. The caller
-// releases the files.
-func hold(path string) (*ledgerFiles, error) {
+// lockFiles locks a ledger and finishes an interrupted restore. It returns ErrLocked if another
+// process has the lock. The caller releases the files.
+func lockFiles(path string) (*ledgerFiles, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func hold(path string) (*ledgerFiles, error) {
 	}
 	f := &ledgerFiles{path: path, lock: held, condition: newCondition()}
 	content := make([]byte, recordSize)
-	n, _ := held.ReadAt(content, 0) // a file that is shorter, or that cannot be read, holds no record
+	n, _ := held.ReadAt(content, 0) // a short or unreadable file holds no record
 	f.record, f.known = parseRecord(content[:n])
 	if f.known && f.record.State == stateRestoring {
 		if err := f.replace(); err != nil {
@@ -94,7 +95,7 @@ func hold(path string) (*ledgerFiles, error) {
 	return f, nil
 }
 
-// write makes a record durable.
+// write stores a record durably.
 func (f *ledgerFiles) write(r record) error {
 	content, err := r.encode()
 	if err != nil {
@@ -110,7 +111,8 @@ func (f *ledgerFiles) write(r record) error {
 	return nil
 }
 
-// stat describes one of the files, "" for the database; zero if it is not there.
+// stat identifies one of the files, "" for the database. It returns a zero fileID if the file does
+// not exist.
 func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
 	info, err := os.Stat(f.path + suffix)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -126,24 +128,24 @@ func (f *ledgerFiles) stat(suffix string) (id fileID, names uint64, err error) {
 	return fileIDOf(info), names, nil
 }
 
-// findings are what admit learned about a ledger before it is opened.
+// findings describe a ledger before it is opened.
 type findings struct {
 	exists     bool
-	logged     bool // it has a log
+	logged     bool // a log with content exists
 	generation string
 	stamped    bool // a copy that was not in use yet
-	replaced   bool // another database is in the place of the one that this record is about
-	unchecked  bool // the check took too long and has to be finished later
-	changed    bool // something else wrote to the database meanwhile
+	replaced   bool // the record describes another database
+	unchecked  bool // the check was cut short and has to be finished later
+	changed    bool // another program has written to the database
 }
 
-// checkTimeout bounds by how much the check of a ledger that was not closed delays a start. It is
-// enough for about half a gigabyte.
+// checkTimeout bounds how long a start checks a ledger that was not closed. It is enough for about
+// half a gigabyte.
 const checkTimeout = 5 * time.Second
 
-// admit decides whether the ledger may be opened. It runs before SQLite may write: it opens the
-// database read-only, so that even a log that does not belong to the database changes nothing
-// there. A log that an ordinary kill or power cut left always belongs.
+// admit decides whether the ledger may be opened. SQLite may not write before that. admit opens the
+// database read-only, so a log of another database changes nothing. The log that a kill or a power
+// cut leaves behind always belongs to its database.
 func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	database, names, err := f.stat("")
 	if err != nil {
@@ -166,18 +168,18 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	}
 	doubt := false
 	if log.Size > 0 {
-		if doubt, err = f.judge(database, log); err != nil {
+		if doubt, err = f.checkLog(database, log); err != nil {
 			return findings{}, err
 		}
 	}
-	var alone findings // what the database says without its log
+	var alone findings // the database without its log
 	if log.Size > 0 {
-		if alone, err = f.look(ctx, "immutable=1", false); err != nil {
-			alone = findings{} // within a checkpoint it may not be readable
+		if alone, err = f.inspect(ctx, "immutable=1", false); err != nil {
+			alone = findings{} // it may be unreadable in the middle of a checkpoint
 		}
 	}
 	unclean := log.Size > 0 || (f.known && f.record.State != stateClosed)
-	is, err := f.look(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
+	is, err := f.inspect(ctx, "mode=ro&_pragma=busy_timeout(5000)", unclean)
 	broken := alone.exists && !follows(is.generation, alone.generation)
 	if err != nil && (doubt || broken) {
 		return findings{}, errors.Join(f.foreign(), err)
@@ -189,7 +191,7 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	name := generationName(is.generation)
 	same := !f.known || f.record.Generation == "" || name == generationName(f.record.Generation) ||
 		name == generationName(f.record.Next)
-	unused := alone.stamped && is.generation == alone.generation // a copy that was not in use yet has no log
+	unused := alone.stamped && is.generation == alone.generation // an unused backup has no log
 	if (doubt && (!same || unused)) || broken {
 		return findings{}, f.foreign()
 	}
@@ -199,56 +201,56 @@ func (f *ledgerFiles) admit(ctx context.Context) (findings, error) {
 	return is, nil
 }
 
-// judge decides whether a log belongs to the database beside it. It returns an error if the log
-// does not, and doubt if only what is inside can tell. SQLite itself cannot: a log does not name
-// its database.
-func (f *ledgerFiles) judge(database, log fileID) (doubt bool, err error) {
+// checkLog decides whether a log belongs to the database beside it. It returns an error if it does
+// not, and doubt if only the contents can tell. SQLite cannot decide this, because a log does not
+// name its database.
+func (f *ledgerFiles) checkLog(database, log fileID) (doubt bool, err error) {
 	r := f.record
 	switch sameLog := r.Log != 0 && r.Log == log.Inode; {
 	case !f.known || r.Database.Inode == 0:
-		return true, nil // the first start of this version, or the lock file is gone, or the system does not tell
+		return true, nil // first start of this version, no lock file, or no inodes on this system
 	case r.Database.unchanged(database):
 		return false, nil
 	case r.Database.Inode == database.Inode && r.State == stateWriting:
-		return false, nil // interrupted while SQLite wrote to the database
+		return false, nil // a write by SQLite was interrupted
 	case r.Database.Inode != database.Inode && sameLog:
-		return false, f.foreign() // another file was put in the database's place
+		return false, f.foreign() // the database was replaced by another file
 	case r.Database.Inode != database.Inode:
-		return true, nil // all of the files were moved to this place
+		return true, nil // all files were moved here together
 	case r.State == stateQuiet && f.checkpointed():
-		return true, nil // another program has moved the log into the database
+		return true, nil // another program ran a checkpoint
 	case r.State == stateClosed:
-		return true, nil // another program has worked on it since
+		return true, nil // another program has used the database since
 	}
 	return false, f.foreign() // a copy was written over the database
 }
 
-// foreign is the error for a log that does not belong to the database.
+// foreign returns the error for a log of another database.
 func (f *ledgerFiles) foreign() error {
 	base := filepath.Base(f.path)
 	return foreignLog{fmt.Errorf("%s-wal is the log of another ledger than %s, which was put in its place; "+
 		"SQLite would mix the two. Nothing was changed. To use %s: move it to another directory and run "+
-		"notepay restore on it there. To use the earlier ledger, put its file back. If that was done by copying, or if all "+
-		"of the files were copied here together, delete %s.lock as well", f.path, base, base, base)}
+		"notepay restore on it there. To use the earlier ledger, put its file back. "+
+		"If that was done by copying, or if all of the files were copied here together, delete %s.lock as well",
+		f.path, base, base, base)}
 }
 
-// foreignLog is the error for a log that belongs to another database than the one beside it.
+// foreignLog marks the error for a log that belongs to another database than the one beside it.
 type foreignLog struct{ error }
 
-// checkpointed reports whether the log's index, or the log itself, shows that SQLite wrote pages of
-// the log to the database since the record was written. notepay records its own checkpoints, so
-// this is about other programs.
+// checkpointed reports whether SQLite has run a checkpoint since the record was written, according
+// to the log or its index. notepay records its own checkpoints, so this one was another program's.
 func (f *ledgerFiles) checkpointed() bool {
 	log := readStart(f.path+"-wal", logHeaderSize)
 	header, ok := parseLogHeader(log)
 	if !ok || header.Salts != f.record.Salts {
-		return ok // the log was begun anew, after all of the earlier one was moved
+		return ok // the log was restarted after a complete checkpoint
 	}
 	salts, written, ok := parseIndex(readStart(f.path+"-shm", indexSize))
 	return ok && written && salts == header.Salts
 }
 
-// readStart reads the first n bytes of a file that SQLite does not have open, or fewer.
+// readStart reads up to n bytes from the start of a file that SQLite does not have open.
 func readStart(path string, n int) []byte {
 	f, err := os.Open(path)
 	if err != nil {
@@ -260,9 +262,9 @@ func readStart(path string, n int) []byte {
 	return content[:n]
 }
 
-// look reads from the database what identifies it. If check is set, or if it is a stamped copy, it
-// checks the file as well.
-func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is findings, err error) {
+// inspect reads what identifies the database. It also checks the pages if check is set or the
+// database is a stamped backup.
+func (f *ledgerFiles) inspect(ctx context.Context, settings string, check bool) (is findings, err error) {
 	is.exists = true
 	err = runOn(ctx, f.path, settings, func(db *sql.DB) error {
 		tables := 0
@@ -274,7 +276,7 @@ func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is
 		if tables == 2 {
 			const what = `SELECT EXISTS (SELECT 1 FROM facts WHERE name = $1),
 				coalesce((SELECT value FROM cursors WHERE name = $2), '')`
-			err = db.QueryRowContext(ctx, what, factBackup, generationCursor).Scan(&is.stamped, &is.generation)
+			err = db.QueryRowContext(ctx, what, metaBackup, generationCursor).Scan(&is.stamped, &is.generation)
 		}
 		if err == nil && (check || is.stamped) {
 			is.unchecked, err = quickCheck(ctx, db, checkTimeout)
@@ -287,29 +289,8 @@ func (f *ledgerFiles) look(ctx context.Context, settings string, check bool) (is
 	return is, err
 }
 
-// quickCheck checks a database's pages, and reports whether that took longer than it may.
-func quickCheck(ctx context.Context, db queryer, limit time.Duration) (unfinished bool, err error) {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var verdict string
-	err = db.QueryRowContext(limited, `PRAGMA quick_check(1)`).Scan(&verdict)
-	switch {
-	case err != nil && limited.Err() != nil && ctx.Err() == nil:
-		return true, nil
-	case err != nil:
-		return false, err
-	case verdict != "ok":
-		return false, fmt.Errorf("%w: %s", errDamaged, verdict)
-	}
-	return false, nil
-}
-
-type queryer interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// begin makes the database's file if it is not there, keeps it from others, and announces that
-// SQLite is about to write to it.
+// begin creates the database's file if necessary, locks it, and records that SQLite is about to
+// write to it.
 func (f *ledgerFiles) begin(is findings) (generation string, err error) {
 	database, err := os.OpenFile(f.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -335,14 +316,13 @@ func (f *ledgerFiles) begin(is findings) (generation string, err error) {
 		Database:   fileIDOf(info),
 		Log:        log.Inode,
 	}
-	// If we stop behind this, the database's file may be written or not, and either generation may
-	// be in it.
+	// If notepay stops after this, the file may be written or not, and may hold either generation.
 	return r.Next, f.write(r)
 }
 
-// tighten keeps other users of the host from the ledger: it names customers' payments, and holds
-// what opens their pages. SQLite gives the log and its index the mode of the database. A file that
-// belongs to another user stays as it is.
+// tighten restricts the files to their owner, because they hold payments and the tokens of
+// customers' pages. SQLite gives the log and its index the mode of the database. The files of
+// another user stay as they are.
 func (f *ledgerFiles) tighten() {
 	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
 		if info, err := os.Stat(f.path + suffix); err == nil && info.Mode().Perm()&0o077 != 0 {
@@ -351,10 +331,10 @@ func (f *ledgerFiles) tighten() {
 	}
 }
 
-// settle records the database's file as it is now. SQLite has just written to it, or has not yet,
-// and does not before the next announce.
+// settle records the current state of the database's file. SQLite does not write to the file again
+// before the next announce.
 func (f *ledgerFiles) settle() error {
-	// A file's time of change is on disk only after this.
+	// The modification time is durable only after a sync.
 	if err := f.database.Sync(); err != nil {
 		return err
 	}
@@ -373,19 +353,19 @@ func (f *ledgerFiles) settle() error {
 	return f.write(r)
 }
 
-// announce records that SQLite is about to write to the database, and the generation that it gets.
-// At the end of a log, that also has the names of those that the log began with and followed. It
-// refuses if the database is another one by now: SQLite would mix the log into it, and the record
-// is what tells the next start.
+// announce records that SQLite is about to write to the database, and the database's next
+// generation. At the end of a log, the generation also names the generations that the log began and
+// continued with. announce refuses if the database was replaced: SQLite would mix the log into the
+// other database, and the unchanged record lets the next start notice.
 func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	if err := f.verify(); err != nil {
 		return "", err
 	}
 	r := f.record
 	if r.State == stateWriting && r.Next != "" && !end {
-		return r.Next, nil // it is announced
+		return r.Next, nil // announced already
 	}
-	if r.State = stateWriting; r.Next == "" { // else it was not committed, or only seemed not to be
+	if r.State = stateWriting; r.Next == "" { // a pending generation was not committed, or its commit is in doubt
 		r.Next = newGeneration(r.Generation)
 	}
 	if end {
@@ -394,20 +374,20 @@ func (f *ledgerFiles) announce(end bool) (generation string, err error) {
 	return r.Next, f.write(r)
 }
 
-// busy reports whether a checkpoint was announced and has not succeeded yet.
+// busy reports whether an announced checkpoint has not succeeded yet.
 func (f *ledgerFiles) busy() bool { return f.record.State == stateWriting }
 
-// entered tells that the announced generation was committed.
+// entered notes that the announced generation was committed.
 func (f *ledgerFiles) entered() { f.record.Generation, f.record.Next = f.record.Next, "" }
 
-// watch begins to compare the files with what was opened. SQLite has all of them open by now.
+// watch starts comparing the files with the opened ones. SQLite has opened all of them.
 func (f *ledgerFiles) watch() (err error) {
 	if f.log, err = os.Open(f.path + "-wal"); err != nil {
 		return err
 	}
 	watched := []string{"", "-wal", "-shm", ".lock"}
 	if f.record.Database.Inode == 0 {
-		watched = watched[:1] // a file that is open cannot be moved there
+		watched = watched[:1] // an open file cannot be moved on such a system
 	} else if f.index, err = os.Open(f.path + "-shm"); err != nil {
 		return err
 	}
@@ -435,8 +415,8 @@ func (f *ledgerFiles) logHeader() (logHeader, bool) {
 	return parseLogHeader(content)
 }
 
-// logHas reports whether the log holds so many frames. SQLite overwrites a log from the beginning,
-// and only frames with the header's salts count.
+// logHas reports whether the log holds at least that many frames. SQLite overwrites a log from its
+// beginning, so only frames with the header's salts count.
 func (f *ledgerFiles) logHas(frames int64) bool {
 	header, ok := f.logHeader()
 	if !ok {
@@ -447,12 +427,12 @@ func (f *ledgerFiles) logHas(frames int64) bool {
 	return err == nil && fmt.Sprintf("%x", salts) == header.Salts
 }
 
-// verify returns an error if the database or its log is no longer what is found under its name. It
-// is asked after each commit, before that is acknowledged. It costs two looks at directories, about
-// 5 µs, and a commit costs a sync of the disk.
+// verify returns an error if the name of the database or its log no longer leads to the open file.
+// Each commit calls it before the commit is acknowledged. It costs two calls of stat, about 5 µs,
+// while a commit costs a sync of the disk.
 func (f *ledgerFiles) verify() error {
 	if f == nil || f.opened == nil {
-		return nil // the ledger is being opened
+		return nil // the ledger is not open yet
 	}
 	database, err := inPlace(f.opened[:min(2, len(f.opened))])
 	if err != nil || f.condition.isMoved() {
@@ -465,8 +445,8 @@ func (f *ledgerFiles) verify() error {
 	return err
 }
 
-// inPlace compares files with what is found under their names, and returns what the first of them
-// is now.
+// inPlace compares open files with the files under their names. It returns the current state of the
+// first one.
 func inPlace(opened []openedFile) (first os.FileInfo, err error) {
 	for i, o := range opened {
 		info, err := os.Stat(o.path)
@@ -480,8 +460,8 @@ func inPlace(opened []openedFile) (first os.FileInfo, err error) {
 	return first, nil
 }
 
-// unwritten returns an error if the database's file was overwritten. Only the writer may call it,
-// for it compares with the record.
+// unwritten returns an error if another program overwrote the database's file. Only the writer's
+// goroutine calls it, because it reads the record.
 func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	if f.index == nil || f.record.State != stateQuiet || f.record.Database.unchanged(fileIDOf(database)) {
 		return nil
@@ -491,7 +471,7 @@ func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	n, _ := f.index.ReadAt(content, 0)
 	salts, written, _ := parseIndex(content[:n])
 	if ok && (header.Salts != f.record.Salts || (written && salts == header.Salts)) {
-		return f.settle() // another program made a checkpoint
+		return f.settle() // another program ran a checkpoint
 	}
 	if f.touched(fileIDOf(database)) {
 		return f.settle()
@@ -499,20 +479,21 @@ func (f *ledgerFiles) unwritten(database os.FileInfo) error {
 	return fmt.Errorf("%w: %s was overwritten while notepay runs", errDamaged, filepath.Base(f.path))
 }
 
-// touched reports whether only the time of the database's file was changed, as touch and backup
-// programs do. Its size and the generation inside are still those with which the log began.
+// touched reports whether only the file's modification time has changed, as touch and backup
+// programs do. The size and the stored generation still match the beginning of the log.
 func (f *ledgerFiles) touched(database fileID) bool {
 	if f.record.Database.Inode != database.Inode || f.record.Database.Size != database.Size {
 		return false
 	}
 	before := strings.Fields(f.record.Generation)
-	alone, err := f.look(context.Background(), "immutable=1", false)
+	alone, err := f.inspect(context.Background(), "immutable=1", false)
 	return err == nil && len(before) > 1 && slices.Contains(before[1:], generationName(alone.generation))
 }
 
-// closeLog is called before SQLite closes the ledger, moves the log into the database and removes
-// it. It returns damage if that must not be: the log belongs to a database that was overwritten,
-// and it is all that is left of the last payments. If we stop here, the next start refuses the log.
+// closeLog prepares for the close by SQLite, which moves the log into the database and removes it.
+// It returns damage if the database was overwritten. SQLite must not touch the log then, because
+// the log holds the only copy of the latest payments. If notepay stops here, the next start rejects
+// the log.
 func (f *ledgerFiles) closeLog() error {
 	if f.log == nil {
 		return nil
@@ -525,14 +506,14 @@ func (f *ledgerFiles) closeLog() error {
 	return errors.Join(overwritten, f.log.Close())
 }
 
-// release records how the ledger was left, after SQLite has closed it, and releases the lock.
+// release records the final state of the ledger after SQLite has closed it, and releases the lock.
 func (f *ledgerFiles) release() error {
 	var err error
 	if _, moved := inPlace(f.lasting()); f.opened != nil && moved == nil && !f.abandoned {
 		r := record{State: stateClosed, Generation: f.record.Generation, Next: f.record.Next}
 		if err = f.database.Sync(); err == nil {
 			if r.Database, _, err = f.stat(""); err == nil {
-				log, _, _ := f.stat("-wal") // it stays if another program has the ledger open
+				log, _, _ := f.stat("-wal") // the log stays if another program has the ledger open
 				r.Log = log.Inode
 				err = f.write(r)
 			}
@@ -546,7 +527,7 @@ func (f *ledgerFiles) release() error {
 	return errors.Join(err, unlock(f.lock))
 }
 
-// lasting returns the files that stay when SQLite closes the ledger.
+// lasting returns the files that remain after SQLite closes the ledger.
 func (f *ledgerFiles) lasting() []openedFile {
 	return slices.DeleteFunc(slices.Clone(f.opened), func(o openedFile) bool {
 		return o.path != f.path && o.path != f.lock.Name()
@@ -556,4 +537,20 @@ func (f *ledgerFiles) lasting() []openedFile {
 // fileURI returns the URI of a SQLite file.
 func fileURI(path, settings string) string {
 	return "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath() + "?" + settings
+}
+
+// notices returns the findings that concern the operator, as sentences.
+func (is findings) notices() (list []string) {
+	switch {
+	case is.replaced:
+		list = append(list, "the ledger's file is not the one that notepay closed here, so it is treated as a "+
+			"restored copy; the next time, use notepay restore COPY")
+	case is.changed:
+		list = append(list, "another program has written the ledger's file, or put a copy in its place; "+
+			"for a copy, use notepay restore COPY")
+	}
+	if is.unchecked {
+		list = append(list, "the ledger was not closed and is large; its check goes on while notepay runs")
+	}
+	return list
 }

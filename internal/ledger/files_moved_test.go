@@ -15,9 +15,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// A ledger whose files are moved, replaced, overwritten or damaged under a running process.
-
-func TestLinksLeadToOneLedger(t *testing.T) {
+func TestOpenThroughLinks(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("making links needs a privilege there")
@@ -35,7 +33,7 @@ func TestLinksLeadToOneLedger(t *testing.T) {
 		return filepath.Join(dir, name)
 	}
 	toNothing := link(path, "early.db")
-	l := open(t, toNothing) // the ledger is not there yet
+	l := open(t, toNothing) // the ledger does not exist yet
 	insert(t, l, testPayment("one"))
 	directory := link("data", "other")
 	relative, chain := link("data/notepay.db", "relative.db"), link("early.db", "chain.db")
@@ -65,8 +63,8 @@ func TestLinksLeadToOneLedger(t *testing.T) {
 	}
 }
 
-// What is committed to a file that nobody will find is not acknowledged.
-func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
+// An update of a file that the next start would not find is not acknowledged.
+func TestUpdateOfAMovedLedger(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("open files cannot be moved there")
@@ -136,7 +134,7 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 			go l.Watch(ctx, func(err error) { reports <- err })
 			c.do(t, path)
 			if !c.damaged {
-				if err := <-reports; err == nil { // without a write
+				if err := <-reports; err == nil { // Watch notices the move without a write
 					t.Errorf("the watch reports nothing")
 				}
 			}
@@ -147,14 +145,14 @@ func TestALedgerThatIsMovedAwayAcknowledgesNothing(t *testing.T) {
 			if err := l.Trouble(); err == nil || Damaged(err) != c.damaged {
 				t.Errorf("trouble: %v", err)
 			}
-			_ = l.Close() // it may fail or not, but it ends
+			_ = l.Close() // Close may fail, but it must return
 		})
 	}
 }
 
-// A copy that was written over a running ledger is not mixed with its log: not when the service is
-// idle, and not when it stops. The log holds the last payments.
-func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
+// A copy that was written over a running ledger is not mixed with the ledger's log, even when the
+// service stops. The log holds the latest payments.
+func TestOverwrittenLedgerKeepsItsLog(t *testing.T) {
 	t.Parallel()
 	long := func(name string) payment.Payment {
 		p := testPayment(name)
@@ -166,7 +164,8 @@ func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 			"it stops": func(*testing.T, *Ledger) {},
 			"a payment comes": func(t *testing.T, l *Ledger) {
 				p := testPayment("refused")
-				if err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err }); err == nil {
+				err := l.Update(t.Context(), func(tx *Tx) error { return second(tx.InsertPayment(p)).err })
+				if err == nil {
 					t.Errorf("a write is acknowledged")
 				}
 			},
@@ -179,7 +178,7 @@ func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for n := range 48 { // the log is moved into the file on the way
+				for n := range 48 { // several checkpoints run meanwhile
 					insert(t, l, long(fmt.Sprintf("before_%d", n)))
 				}
 				copyLedger(t, path, copied)
@@ -208,7 +207,7 @@ func TestALedgerThatIsOverwrittenKeepsItsLog(t *testing.T) {
 	}
 }
 
-func TestALedgerThatIsPutBackWorksAgain(t *testing.T) {
+func TestUpdateAfterTheLedgerIsPutBack(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("open files cannot be moved there")
@@ -226,8 +225,8 @@ func TestALedgerThatIsPutBackWorksAgain(t *testing.T) {
 	}
 }
 
-// Damage that a statement comes upon is kept, whether it writes or reads.
-func TestDamageIsNoticed(t *testing.T) {
+// Damage that a read or a write finds is kept.
+func TestTroubleReportsDamage(t *testing.T) {
 	t.Parallel()
 	for name, touch := range map[string]func(l *Ledger) error{
 		"by a read": func(l *Ledger) error {
@@ -253,7 +252,7 @@ func TestDamageIsNoticed(t *testing.T) {
 			}
 			closeLedger(t, l)
 			damage(t, path)
-			l, err := Open(t.Context(), path) // it was closed, so nobody looks at every page
+			l, err := Open(t.Context(), path) // a closed ledger is not checked
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +264,7 @@ func TestDamageIsNoticed(t *testing.T) {
 	}
 }
 
-// damage overwrites one of the many leaves of the payments' table.
+// damage overwrites one of the many leaf pages of the payments table.
 func damage(t *testing.T, path string) {
 	t.Helper()
 	content := read(t, path)
@@ -280,7 +279,7 @@ func damage(t *testing.T, path string) {
 }
 
 // A ledger that was not closed is checked before SQLite writes to it.
-func TestADamagedLedgerIsRefusedAfterAKill(t *testing.T) {
+func TestOpenRejectsADamagedLedgerAfterAKill(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
@@ -289,7 +288,7 @@ func TestADamagedLedgerIsRefusedAfterAKill(t *testing.T) {
 	}
 	closeLedger(t, l)
 	damage(t, path)
-	r := startRemote(t, path) // it was closed, so nobody looks at every page
+	r := startRemote(t, path) // a closed ledger is not checked
 	_ = r.store("one")
 	r.kill()
 	before := read(t, path)
@@ -304,7 +303,7 @@ func TestADamagedLedgerIsRefusedAfterAKill(t *testing.T) {
 	}
 }
 
-func TestNobodyElseMayReadALedger(t *testing.T) {
+func TestLedgerFilesArePrivate(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no modes there")

@@ -22,11 +22,12 @@ import (
 	"notepay/internal/payment"
 )
 
-// remoteLedger names, in a process that a test starts to kill it, the ledger that it works on.
+// remoteLedger is the variable that tells the child process of TestRemoteLedger which ledger to
+// open.
 const remoteLedger = "NOTEPAY_TEST_REMOTE_LEDGER"
 
-// TestRemoteLedger is such a process: it stores a payment for each line that it reads, whose device
-// has a name of so many bytes.
+// TestRemoteLedger runs in a child process that another test kills. For each input line it stores a
+// payment. The line holds the session's name and the length of the device's name.
 func TestRemoteLedger(t *testing.T) {
 	path := os.Getenv(remoteLedger)
 	if path == "" {
@@ -49,7 +50,7 @@ func TestRemoteLedger(t *testing.T) {
 	os.Exit(0)
 }
 
-// remote is a process that has a ledger open.
+// remote is a child process that has a ledger open.
 type remote struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -86,7 +87,7 @@ func (r *remote) line() string {
 	return r.out.Text()
 }
 
-// store stores a payment there and returns what came of it.
+// store stores a payment through the child process and returns the child's answer.
 func (r *remote) store(name string) string {
 	fmt.Fprintln(r.in, name)
 	return r.line()
@@ -107,7 +108,7 @@ func (r *remote) kill() {
 	_ = r.cmd.Wait()
 }
 
-// copies are the ways in which people copy a ledger.
+// copies returns the ways in which people copy a ledger.
 func copies() map[string]func(t *testing.T, from, to string) {
 	return map[string]func(t *testing.T, from, to string){
 		"notepay backup": func(t *testing.T, from, to string) {
@@ -134,7 +135,7 @@ func copies() map[string]func(t *testing.T, from, to string) {
 	}
 }
 
-// sqliteBackup copies page by page, as the sqlite3 shell and Litestream do.
+// sqliteBackup copies a database page by page, as the sqlite3 shell and Litestream do.
 func sqliteBackup(ctx context.Context, db *sql.DB, to string) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -166,7 +167,7 @@ func read(t *testing.T, path string) []byte {
 	return content
 }
 
-// write overwrites a file as cp does: the file stays the same one, with other content.
+// write overwrites a file in place, as cp does.
 func write(t *testing.T, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -174,9 +175,8 @@ func write(t *testing.T, path string, content []byte) {
 	}
 }
 
-// A copy that was put in the ledger's place while the dead ledger's log is still there is left
-// alone, and so is the log.
-func TestAForeignLogIsRefused(t *testing.T) {
+// When a copy replaces a ledger whose log is still there, both copy and log stay unchanged.
+func TestOpenRejectsAForeignLog(t *testing.T) {
 	t.Parallel()
 	places := map[string]func(t *testing.T, copied, path string){
 		"moved": func(t *testing.T, copied, path string) {
@@ -236,7 +236,7 @@ func TestAForeignLogIsRefused(t *testing.T) {
 						t.Errorf("the copy or the log was changed")
 					}
 
-					// What the error says helps.
+					// The remedy in the error text works.
 					if err := os.Rename(path, copied); err != nil {
 						t.Fatal(err)
 					}
@@ -250,9 +250,8 @@ func TestAForeignLogIsRefused(t *testing.T) {
 					if _, err := l.Payment(t.Context(), "cs_one"); err != nil {
 						t.Errorf("what the copy held: %v", err)
 					}
-					if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
-						read.got,
-					) == 0 {
+					read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+					if len(read.got) == 0 {
 						t.Errorf("nothing is to be judged; want it known for a copy")
 					}
 				})
@@ -261,9 +260,9 @@ func TestAForeignLogIsRefused(t *testing.T) {
 	}
 }
 
-// Whenever a process is killed, also within a checkpoint, the next one starts, and has what was
-// acknowledged.
-func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
+// After a kill at any time, even during a checkpoint, the next process starts and has all
+// acknowledged updates.
+func TestOpenAfterAKill(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	seeded := rand.New(rand.NewPCG(3, 4))
@@ -280,8 +279,7 @@ func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
 		}
 		timer.Stop()
 		r.kill()
-		// All of it is copied to another place, where it is not known whether the log belongs to
-		// it.
+		// A copy of all files in another place has no record of whether the log belongs to it.
 		moved := freshSQLite(t)
 		for _, suffix := range [][]string{{""}, {"", ".lock"}, {"", "-shm"}, {"", ".lock", "-shm"}}[round%4] {
 			write(t, moved+suffix, read(t, path+suffix))
@@ -308,8 +306,8 @@ func TestAnOrdinaryKillIsNoObstacle(t *testing.T) {
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// All of the files may be moved together, and other programs may have the ledger open.
-func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
+// All files may be moved together, and other programs may have the ledger open.
+func TestOpenAcceptsTheLedgersOwnLog(t *testing.T) {
 	t.Parallel()
 	shell := func(t *testing.T, path, statement string) {
 		t.Helper()
@@ -418,13 +416,12 @@ func TestALedgerWithItsOwnLogIsOpened(t *testing.T) {
 	}
 }
 
-// A copy that somebody put in the place of a ledger that was stopped is known for one, whatever
-// made it.
-func TestACopyPutInPlaceByHandIsKnown(t *testing.T) {
+// A copy that replaces a stopped ledger is recognized, whichever tool made it.
+func TestOpenNoticesACopyPutInPlaceByHand(t *testing.T) {
 	t.Parallel()
 	for how, copyLedger := range copies() {
 		if how == "cp" {
-			continue // of a running ledger it is a fragment; of a stopped one it is the ledger
+			continue // cp of a running ledger gives a fragment, and cp of a stopped one gives the ledger itself
 		}
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -452,7 +449,7 @@ func TestACopyPutInPlaceByHandIsKnown(t *testing.T) {
 	}
 }
 
-func TestALogWithoutItsDatabaseIsRefused(t *testing.T) {
+func TestOpenRejectsALogWithoutItsDatabase(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	r := startRemote(t, path)
@@ -487,14 +484,14 @@ func withSQL(t *testing.T, path, statement string) {
 	}
 }
 
-// Backup programs and people change a file's times. That is no damage, and the next start finds
-// nothing either.
-func TestALedgerThatIsTouchedWorksOn(t *testing.T) {
+// Backup programs and people change the times of files. That is not damage, and the next start
+// accepts it.
+func TestOpenAcceptsATouchedLedger(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	closeLedger(t, open(t, path))
 	r := startRemote(t, path)
-	for n := range 60 { // several checkpoints
+	for n := range 60 { // several checkpoints run meanwhile
 		name := fmt.Sprintf("of_%d", n)
 		r.mustStore(name + " 200000")
 		at := time.Now().Add(time.Duration(n-30) * time.Hour)
@@ -517,8 +514,8 @@ func TestALedgerThatIsTouchedWorksOn(t *testing.T) {
 	wantNames(t, open(t, path), "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// A log that was put beside a ledger is refused as well, also where the ledger's file is untouched.
-func TestALogPutBesideALedgerIsRefused(t *testing.T) {
+// A foreign log is rejected even if the ledger's own file is unchanged.
+func TestOpenRejectsALogPutBesideALedger(t *testing.T) {
 	t.Parallel()
 	logged := func(name string) string {
 		path := freshSQLite(t)
@@ -546,8 +543,8 @@ func TestALogPutBesideALedgerIsRefused(t *testing.T) {
 	}
 }
 
-// What the refusal of a log says helps also one who has copied the earlier ledger's file back.
-func TestAnEarlierLedgerThatIsCopiedBack(t *testing.T) {
+// The remedy in the error text also works after the earlier ledger's file was copied back.
+func TestOpenAfterTheEarlierLedgerIsCopiedBack(t *testing.T) {
 	t.Parallel()
 	path, copied := restorable(t)
 	earlier := read(t, path)

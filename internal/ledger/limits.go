@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// updateTimeout bounds an update, and readTimeout a query. Callers that cannot wait so long
-	// bring a shorter deadline.
+	// updateTimeout bounds an update, and readTimeout bounds a query. A caller with less time
+	// passes a context with a deadline.
 	updateTimeout = 10 * time.Second
 	readTimeout   = 10 * time.Second
-	// migrationTimeout bounds one migration, which may build an index over all payments.
+	// migrationTimeout bounds one migration, which may index all payments.
 	migrationTimeout = 10 * time.Minute
 )
 
-// readPool gives each query a deadline, because a database that hangs must not hang its readers. It
-// notices damage that queries come upon.
+// readPool gives each query a deadline, because a hanging database must not block its readers. It
+// also records damage that a query finds.
 type readPool struct {
 	*sql.DB
 	condition *condition
 }
 
-// QueryContext runs a query. The deadline holds until the rows are closed.
+// QueryContext runs a query. The deadline applies until the rows are closed.
 func (p readPool) QueryContext(ctx context.Context, query string, args ...any) (*boundedRows, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	rows, err := p.DB.QueryContext(ctx, query, args...)
@@ -45,7 +45,7 @@ func (r *boundedRows) Close() error {
 	return r.observedRows.Close()
 }
 
-// resultRows are the rows of a query, with or without a deadline.
+// resultRows is the part of sql.Rows that this package uses.
 type resultRows interface {
 	Next() bool
 	Scan(dest ...any) error

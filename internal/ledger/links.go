@@ -7,7 +7,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// Link is the Payment Link of one device and plan, as sold.
+// Link is the Payment Link of one device and one price, with the terms of the sale.
 type Link struct {
 	ID        string
 	Livemode  bool
@@ -16,18 +16,17 @@ type Link struct {
 	ReturnURL string
 	Active    bool
 	Plan      payment.Offer
-	Manual    bool   // it holds the money until it is captured
-	Closed    string // why nobody can pay through it although we did not deactivate it; "" if that is not so
-	Limited   bool   // Stripe ends it after some payments; as last read from Stripe, not stored
+	Manual    bool   // the payment is authorized first and captured later
+	Closed    string // why the link cannot be paid although notepay has not deactivated it; "" if it can
+	Limited   bool   // the link has a maximum number of payments; read from Stripe, not stored
 
-	// SignedBy is the process that signed the link last, as last read from Stripe. It is not
-	// stored: "" if this process has not read it, Unsigned if no process has signed the link.
+	// SignedBy is the process that last signed the link, as read from Stripe. It is "" until this
+	// process has read it, and Unsigned if no process has signed the link. It is not stored.
 	SignedBy string
 }
 
-// Links.
-
-const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options, closed`
+const linkColumns = `id, livemode, device_uid, price_id, url, return_url, active, manual, plan, amount, currency,
+	duration_s, delayed_start_s, description, image, access_code, currency_options, closed`
 
 var saveLink = `INSERT INTO links (` + linkColumns + `) VALUES (` + placeholders(linkColumns) + `)
 	ON CONFLICT (id) DO UPDATE SET return_url = excluded.return_url, active = excluded.active, closed = excluded.closed`
@@ -56,7 +55,7 @@ func scanLink(s scanner) (l Link, err error) {
 	return l, err
 }
 
-// SaveLink stores a link. What it sells was decided when it was first stored and stays.
+// SaveLink inserts a link or updates its state. The terms of the sale stay as first stored.
 func (tx *Tx) SaveLink(l Link) error {
 	_, err := tx.exec(
 		saveLink,
@@ -88,7 +87,7 @@ func (tx *Tx) Link(id string) (Link, error) {
 	return one(rows, err, scanLink)
 }
 
-// Links reads all links of an account mode, also those that were deactivated.
+// Links reads all links of live mode or test mode, including deactivated ones.
 func (l *Ledger) Links(ctx context.Context, livemode bool) ([]Link, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+linkColumns+` FROM links WHERE livemode = $1`, bit(livemode))
 	return all(rows, err, scanLink)

@@ -11,8 +11,8 @@ import (
 	"syscall"
 )
 
-// lock takes the lock file at path, or returns ErrLocked. The kernel releases it when the process
-// ends, however it ends.
+// lock takes the lock file at path, or returns ErrLocked. The kernel releases the lock when the
+// process ends, in whatever way.
 func lock(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -22,8 +22,8 @@ func lock(path string) (*os.File, error) {
 		if err := flock(f); err != nil {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
-		// Between opening and locking, the file may have been removed. A lock on a file without a
-		// name keeps nobody out.
+		// Another process may have removed the file between open and lock. A lock on a file without
+		// a name excludes no process.
 		held, err := f.Stat()
 		if err != nil {
 			return nil, errors.Join(err, unlock(f))
@@ -37,8 +37,8 @@ func lock(path string) (*os.File, error) {
 	}
 }
 
-// unlock releases a lock. Closing alone would leave it to a process that we are just starting,
-// until that process runs its own program.
+// unlock releases a lock. Closing alone is not enough: a child process that is just being started
+// keeps the descriptor until it runs its own program.
 func unlock(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
@@ -51,9 +51,9 @@ func flock(f *os.File) error {
 	return err
 }
 
-// lockInode locks the database itself, which may be reached under a second path, such as a mount of
-// this one file. Only Linux keeps these locks apart from those that SQLite takes, and network file
-// systems do not.
+// lockInode locks the database itself, which may have a second path, such as a bind mount of the
+// file. It only works on Linux: other systems and network file systems mix these locks with
+// SQLite's.
 func lockInode(f *os.File) error {
 	if network, err := NetworkDisk(f.Name()); runtime.GOOS != "linux" || network != "" || err != nil {
 		return nil
@@ -61,10 +61,10 @@ func lockInode(f *os.File) error {
 	if err := flock(f); errors.Is(err, ErrLocked) {
 		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
-	return nil // a file system without such locks
+	return nil // the file system has no such locks
 }
 
-// identify returns the number of a file in its file system, and how many names (hard links) it has.
+// identify returns a file's inode and its number of names (hard links).
 func identify(info os.FileInfo) (inode, names uint64) {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(s.Ino), uint64(s.Nlink)
@@ -72,8 +72,8 @@ func identify(info os.FileInfo) (inode, names uint64) {
 	return 0, 1
 }
 
-// giveTo makes a file belong to the owner of another, or of its directory, as far as this process
-// may: root may restore the ledger of a service that is not root.
+// giveTo gives a file the owner of another file, or of its directory, as far as permitted. Root may
+// restore the ledger of a service that does not run as root.
 func giveTo(owner, path string) {
 	info, err := os.Stat(owner)
 	if err != nil {

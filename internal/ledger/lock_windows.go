@@ -9,7 +9,7 @@ import (
 
 const sharingViolation = syscall.Errno(32)
 
-// lock takes the lock file at path, or returns ErrLocked: opened for no sharing, it cannot be
+// lock takes the lock file at path, or returns ErrLocked. A file opened without sharing cannot be
 // opened again until it is closed.
 func lock(path string) (*os.File, error) {
 	name, err := syscall.UTF16PtrFromString(path)
@@ -29,12 +29,11 @@ func lock(path string) (*os.File, error) {
 
 func unlock(f *os.File) error { return f.Close() }
 
-// lockInode does nothing: Windows refuses to remove or to replace a file that is open.
+// lockInode does nothing, because Windows does not remove or replace an open file.
 func lockInode(*os.File) error { return nil }
 
-// identify returns 0 for the number of a file, which means unknown: Windows tells it only for open
-// files.
+// identify returns 0, which means unknown, because Windows identifies only open files.
 func identify(os.FileInfo) (inode, names uint64) { return 0, 1 }
 
-// giveTo does nothing: a new file gets its rights from the directory.
+// giveTo does nothing, because a new file inherits its rights from the directory.
 func giveTo(owner, path string) {}

@@ -6,17 +6,14 @@ import (
 	"time"
 )
 
-// SetCursor remembers where reading goes on.
+// SetCursor stores the position of a reader.
 func (tx *Tx) SetCursor(name, value string) error {
-	_, err := tx.exec(
-		`INSERT INTO cursors (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-		name,
-		value,
-	)
+	_, err := tx.exec(`INSERT INTO cursors (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
 	return err
 }
 
-// Cursor reads where reading goes on, "" if it has not begun.
+// Cursor returns the position of a reader, "" if there is none yet.
 func (l *Ledger) Cursor(ctx context.Context, name string) (string, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT value FROM cursors WHERE name = $1`, name)
 	value, err := one(rows, err, func(s scanner) (v string, err error) { return v, s.Scan(&v) })
@@ -32,25 +29,17 @@ func (l *Ledger) Meta(ctx context.Context, name string) (time.Time, error) {
 	return one(rows, err, scanInstant)
 }
 
-// Facts.
-
 // SetMeta stores a named time.
 func (tx *Tx) SetMeta(name string, t time.Time) error {
-	_, err := tx.exec(
-		`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
-		name,
-		t.UnixMilli(),
-	)
+	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, t.UnixMilli())
 	return err
 }
 
-// SetMetaOnce stores a named time unless there is one.
+// SetMetaOnce stores a named time unless it exists.
 func (tx *Tx) SetMetaOnce(name string, t time.Time) error {
-	_, err := tx.exec(
-		`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
-		name,
-		t.UnixMilli(),
-	)
+	_, err := tx.exec(`INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
+		name, t.UnixMilli())
 	return err
 }
 

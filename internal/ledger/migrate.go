@@ -10,9 +10,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate runs the embedded files that this ledger has not seen, each in one transaction together
-// with the note that it ran. If we stop in between, the files up to here are in, and the next start
-// goes on.
+// migrate runs the embedded migrations that this ledger has not seen. Each runs in one transaction,
+// which also records its name. If notepay stops in between, the finished migrations stay, and the
+// next start continues.
 func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect func(string) string) error {
 	err := begin(func(tx *Tx) error {
 		_, err := tx.exec(dialect(`CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY) STRICT`))
@@ -41,17 +41,14 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 			return err
 		}
 		err = begin(func(tx *Tx) error {
-			new, err := tx.exec(`INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`, file.Name())
-			if err != nil || new == 0 {
+			inserted, err := tx.exec(`INSERT INTO migrations (name) VALUES ($1) ON CONFLICT (name) DO NOTHING`,
+				file.Name())
+			if err != nil || inserted == 0 {
 				return err
 			}
-			for statement := range strings.SplitSeq(withoutComments(string(text)), ";") {
-				if strings.TrimSpace(statement) == "" {
-					continue
-				}
-				if _, err := tx.exec(dialect(statement)); err != nil {
-					return err
-				}
+			// Both drivers run all statements of a text without arguments.
+			if _, err := tx.exec(dialect(string(text))); err != nil {
+				return err
 			}
 			return ctx.Err()
 		})
@@ -63,7 +60,7 @@ func migrate(ctx context.Context, begin func(func(*Tx) error) error, dialect fun
 }
 
 // knownMigrations returns ErrNewer if a ledger has seen a migration that this program does not
-// have, because the program might misread what is there.
+// have, because this program might misread the data.
 func knownMigrations(names []string) error {
 	files, err := migrations.ReadDir("migrations")
 	if err != nil {
@@ -86,17 +83,4 @@ func knownMigrations(names []string) error {
 	schema := func(name string) string { return strings.TrimSuffix(name, ".sql") }
 	return fmt.Errorf("%w: it has schema %s, and this program knows schemas up to %s; "+
 		"start the newer notepay, or restore a copy from before it", ErrNewer, schema(unknown), schema(last))
-}
-
-// withoutComments takes the line comments out of a migration, which may hold semicolons.
-func withoutComments(text string) string {
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		code, _, commented := strings.Cut(line, "--")
-		b.WriteString(code)
-		if commented {
-			b.WriteByte('\n')
-		}
-	}
-	return b.String()
 }

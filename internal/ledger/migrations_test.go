@@ -7,14 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"notepay/internal/dsn"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// A migration that a ledger has seen never runs again, so a change to it reaches new ledgers alone.
-// What is to change gets a file of its own.
+// A migration never runs twice on a ledger, so a changed file would reach only new ledgers. Each
+// change of the schema gets its own file.
 func TestMigrationsAreOnlyAdded(t *testing.T) {
 	t.Parallel()
 	pinned, err := os.ReadFile("testdata/migrations.sha256")
@@ -46,10 +47,8 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(schemaOf(t, l.reads.DB))))
 	if sums[schema] != sum {
 		t.Errorf(
-			"the schema of a new ledger is another one than before; if that is wanted, its line in testdata/migrations.sha256 is:\n%s  %s",
-			sum,
-			schema,
-		)
+			"the schema of a new ledger has changed; its line in testdata/migrations.sha256 is now:\n%s  %s",
+			sum, schema)
 	}
 	delete(sums, schema)
 	if gone := slices.Collect(maps.Keys(sums)); len(gone) > 0 {
@@ -57,7 +56,7 @@ func TestMigrationsAreOnlyAdded(t *testing.T) {
 	}
 }
 
-// schemaOf returns all tables and indexes of a SQLite database in SQLite's words.
+// schemaOf returns the statements of all tables and indexes of a SQLite database.
 func schemaOf(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	return strings.Join(
@@ -66,7 +65,8 @@ func schemaOf(t *testing.T, db *sql.DB) string {
 	)
 }
 
-// oldLedger makes a ledger as commit 6cf4d03 did, when migrations were still changed in place.
+// oldLedger creates a ledger with the schema of commit 6cf4d03, when migrations were still changed
+// in place.
 func oldLedger(t *testing.T) (path string) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/old_schema.sql")
@@ -79,14 +79,15 @@ func oldLedger(t *testing.T) (path string) {
 	return path
 }
 
-func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
+func TestMigrationsOfAnOldLedger(t *testing.T) {
 	t.Parallel()
 	old, fresh := open(t, oldLedger(t)), open(t, freshSQLite(t))
 	const indexes = `SELECT name || ' ' || coalesce(sql, '') FROM sqlite_schema WHERE type = 'index'`
 	if got, want := names(t, old.reads.DB, indexes), names(t, fresh.reads.DB, indexes); !slices.Equal(got, want) {
 		t.Errorf("indexes:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	const columns = `SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c."notnull" || ' ' || coalesce(c.dflt_value, '') || ' ' || c.pk
+	const columns = `SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c."notnull" || ' ' ||
+			coalesce(c.dflt_value, '') || ' ' || c.pk
 		FROM sqlite_schema AS t, pragma_table_info(t.name) AS c WHERE t.type = 'table'`
 	if got, want := names(t, old.reads.DB, columns), names(t, fresh.reads.DB, columns); !slices.Equal(got, want) {
 		t.Errorf("columns:\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -95,7 +96,7 @@ func TestAnOldLedgerEndsAsANewOne(t *testing.T) {
 	wantStored(t, old, []string{"cs_one"})
 }
 
-// A ledger that a newer version has changed is left as it is: this one might misread it.
+// A ledger of a newer version stays unchanged, because this version might misread it.
 func testNewerSchema(t *testing.T, database string) {
 	l := open(t, database)
 	mustUpdate(t, l, func(tx *Tx) error {
@@ -112,4 +113,83 @@ func testNewerSchema(t *testing.T, database string) {
 		!strings.Contains(err.Error(), last+";") {
 		t.Errorf("got %v; want ErrNewer, and both versions named", err)
 	}
+}
+
+func testMigrationsRunOnce(t *testing.T, database string) {
+	for _, name := range []string{"a", "b"} {
+		l := open(t, database)
+		insert(t, l, testPayment(name))
+		wantNames(t, l, "migrations that ran", `SELECT name FROM migrations`, migrationFiles(t))
+		closeLedger(t, l)
+	}
+	wantNames(t, open(t, database), "payments", `SELECT session_id FROM payments`, []string{"cs_a", "cs_b"})
+}
+
+func migrationFiles(t *testing.T) (names []string) {
+	t.Helper()
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		names = append(names, file.Name())
+	}
+	return names
+}
+
+func testFailedMigration(t *testing.T, database string) {
+	db, begin, dialect := unmigrated(t, database)
+	// The last table of the first migration fails, so its earlier tables must be rolled back.
+	spoilt := func(statement string) string {
+		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
+	}
+	err := migrate(t.Context(), begin, spoilt)
+	if err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
+		t.Errorf("got error %v; want one that names the file", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := migrate(ended, begin, dialect); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: got %v; want %v", err, context.Canceled)
+	}
+	tables := `SELECT name FROM sqlite_schema WHERE type = 'table'`
+	if dsn.IsPostgres(database) {
+		tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
+	}
+	if got, want := names(t, db, tables), []string{"migrations"}; !slices.Equal(got, want) {
+		t.Errorf("tables after the failures: %q; want %q", got, want)
+	}
+	if got := names(t, db, `SELECT name FROM migrations`); len(got) != 0 {
+		t.Errorf("migrations that are said to have run: %q; want none", got)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, open(t, database), testPayment("afterwards"))
+}
+
+// unmigrated connects to a database as Open does, without migrating it.
+func unmigrated(
+	t *testing.T,
+	database string,
+) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
+	t.Helper()
+	if dsn.IsPostgres(database) {
+		db, err := sql.Open("pgx", database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &postgresWriter{db: db, lock: &postgresLock{}}
+		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
+	}
+	db, err := sql.Open("sqlite", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &sharedWriter{tx: Tx{db: newPreparedConn(conn, nil)}}
+	return db, w.alone, func(s string) string { return s }
 }

@@ -5,9 +5,16 @@ import (
 	"testing"
 )
 
-func TestNetworkDisksAreKnownByTheirNumbers(t *testing.T) {
+func TestNetworkDisk(t *testing.T) {
 	t.Parallel()
-	for number, want := range map[uint32]string{0x6969: "nfs", 0xff534d42: "cifs", 0x65735546: "fuse", 0xef53: "", 0x58465342: "", 0x01021994: ""} {
+	for number, want := range map[uint32]string{
+		0x6969:     "nfs",
+		0xff534d42: "cifs",
+		0x65735546: "fuse",
+		0xef53:     "", // ext4
+		0x58465342: "", // xfs
+		0x01021994: "", // tmpfs
+	} {
 		if got := networkKind(number); got != want {
 			t.Errorf("%#x is %q; want %q", number, got, want)
 		}

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// stranger is a user that no test runs as.
+// stranger is the id of a user that no test runs as.
 const stranger = 54321
 
-// giveAway makes a file another user's, if the test may do that.
+// giveAway makes stranger the owner of a file if the test runs as root.
 func giveAway(t *testing.T, path string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -20,7 +20,7 @@ func giveAway(t *testing.T, path string) {
 	}
 }
 
-// wantOwner checks that a file belongs to that user.
+// wantOwner checks that stranger owns a file.
 func wantOwner(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Stat(path)

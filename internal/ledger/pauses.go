@@ -5,16 +5,14 @@ import (
 	"time"
 )
 
-// Pause takes a device out of sale.
+// Pause stops sales of a device.
 type Pause struct {
 	DeviceUID string
 	Reason    string
 	By        string
 	At        time.Time
-	Automatic bool // ends by itself when the device is heard from again
+	Automatic bool // ends when the device is active again
 }
-
-// Pauses and the audit.
 
 const pauseColumns = `device_uid, reason, by, at, automatic`
 
@@ -23,15 +21,16 @@ func scanPause(s scanner) (p Pause, err error) {
 	return p, err
 }
 
-// Pause stores a pause in place of the one that the device may have.
+// Pause inserts or replaces the pause of a device.
 func (tx *Tx) Pause(p Pause) error {
 	_, err := tx.exec(`INSERT INTO pauses (`+pauseColumns+`) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (device_uid) DO UPDATE SET reason = excluded.reason, by = excluded.by, at = excluded.at, automatic = excluded.automatic`,
+		ON CONFLICT (device_uid) DO UPDATE SET reason = excluded.reason, by = excluded.by, at = excluded.at,
+		automatic = excluded.automatic`,
 		p.DeviceUID, p.Reason, p.By, p.At.UnixMilli(), bit(p.Automatic))
 	return err
 }
 
-// Resume ends the pause of a device, if it has one.
+// Resume deletes the pause of a device, if there is one.
 func (tx *Tx) Resume(uid string) error {
 	_, err := tx.exec(`DELETE FROM pauses WHERE device_uid = $1`, uid)
 	return err
@@ -51,7 +50,7 @@ func (tx *Tx) PauseOf(uid string) (Pause, error) {
 	return one(rows, err, scanPause)
 }
 
-// Pauses reads all pauses, also those of devices that were removed.
+// Pauses reads all pauses, including those of removed devices.
 func (l *Ledger) Pauses(ctx context.Context) ([]Pause, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+pauseColumns+` FROM pauses`)
 	return all(rows, err, scanPause)

@@ -13,7 +13,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// watched opens connections that tell which statements they prepare.
+// watched opens connections that report the statements that they prepare.
 type watched struct {
 	sqlite driver.Driver
 	path   string
@@ -25,7 +25,7 @@ func (w watched) Connect(context.Context) (driver.Conn, error) {
 	return watchedConn{conn, w.saw}, err
 }
 
-// watchedConn shows database/sql no way but Prepare.
+// watchedConn hides everything but Prepare from database/sql.
 type watchedConn struct {
 	driver.Conn
 	saw func(statement string)
@@ -38,19 +38,22 @@ func (c watchedConn) Prepare(statement string) (driver.Stmt, error) {
 
 func (w watched) Driver() driver.Driver { return w.sqlite }
 
-// asked is a question to the ledger, and the index, or indexes with & between them, that keep it
-// short where another would do but be long.
+// asked is a query and the indexes that it has to use, separated by &. via is "" if any index will
+// do.
 type asked struct {
 	name string
 	ask  func() error
 	via  string
 }
 
-// What is asked often must cost the same however many payments there are: each table through an
-// index, and no sorting of more than the rows that are wanted.
+// A frequent query must cost the same however many payments there are. It reads each table through
+// an index, and sorts only the rows that it returns.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Parallel()
-	for name, path := range map[string]string{"of a new ledger": freshSQLite(t), "of one that an earlier version made": oldLedger(t)} {
+	for name, path := range map[string]string{
+		"of a new ledger":         freshSQLite(t),
+		"of an earlier version's": oldLedger(t),
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			queriesUseIndexes(t, path, name == "of a new ledger")
@@ -87,9 +90,9 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		`^SCAN (payments|links|sessions|stripe_events|lookups|attempts|facts|confirmations|cursors|audit|pauses)$`,
 	)
 	sorted := regexp.MustCompile(`^USE TEMP B-TREE FOR ORDER BY$`)
-	// What each payment has to pass builds no table on the way, not even the small one of an IN
-	// list. The conditions of tables that an earlier version made have such lists: they cost time
-	// and change nothing else.
+	// The statements that run for each payment build no temporary table, not even the small one of
+	// an IN list. Tables from an earlier version have such lists in their conditions, which only
+	// cost time.
 	forEach := []string{
 		"the fresh ones that are due",
 		"the failed ones that are due",
@@ -99,66 +102,127 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 		"a call under way",
 	}
 	for _, c := range append([]asked{
-		{"the fresh ones that are due", func() error { return second(tx.DueForNotehub(false, 10)).err }, "payments_fresh & payments_in_flight (device_uid=? AND due_at>?)"},
-		{"the failed ones that are due", func() error { return second(tx.DueForNotehub(true, 10)).err }, "payments_again"},
-		{"the fresh ones that are due for Stripe", func() error { return second(tx.DueForStripe(false, 10)).err }, "payments_money"},
-		{"the failed ones that are due for Stripe", func() error { return second(tx.DueForStripe(true, 10)).err }, "payments_money"},
-		{"what time alone decides", func() error { return second(tx.DueInTime(10)).err }, "payments_timed"},
+		{
+			"the fresh ones that are due",
+			func() error { return second(tx.DueForNotehub(false, 10)).err },
+			"payments_fresh & payments_in_flight (device_uid=? AND due_at>?)",
+		},
+		{
+			"the failed ones that are due",
+			func() error { return second(tx.DueForNotehub(true, 10)).err },
+			"payments_again",
+		},
+		{
+			"the fresh ones that are due for Stripe",
+			func() error { return second(tx.DueForStripe(false, 10)).err },
+			"payments_money",
+		},
+		{
+			"the failed ones that are due for Stripe",
+			func() error { return second(tx.DueForStripe(true, 10)).err },
+			"payments_money",
+		},
+		{"what time alone decides", func() error { return second(tx.DueWaits(10)).err }, "payments_timed"},
 		{"the silent machines", func() error { return second(tx.SilentAt(noon(), 10)).err }, "payments_awaited"},
-		{"the machines that may have what was never taken", func() error { return second(tx.InDoubtAt(noon(), 10)).err }, "payments_in_doubt"},
+		{
+			"the machines that may have what was never taken",
+			func() error { return second(tx.InDoubtAt(noon(), 10)).err },
+			"payments_in_doubt",
+		},
 		{"who holds a device", func() error { return second(tx.Occupant("dev:1")).err }, "payments_one_timed"},
 		{"all who hold one", func() error { return second(l.Occupants(t.Context())).err }, "payments_one_timed"},
-		{"the last of a device", func() error { return second(tx.LastOfDevice("dev:1", 10)).err }, "payments_of_device"},
+		{
+			"the last of a device",
+			func() error { return second(tx.LastOfDevice("dev:1", 10)).err },
+			"payments_of_device",
+		},
 		{"an answer", func() error { return second(tx.HasConfirmation("x")).err }, ""},
-		{"a new answer", func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err }, ""},
-		{"the answers to a credit", func() error { return second(l.Confirmations(t.Context(), "x")).err }, "confirmations_of_credit"},
+		{
+			"a new answer",
+			func() error { return second(tx.AddConfirmation(Confirmation{ID: "x", Outcome: "x"})).err },
+			"",
+		},
+		{
+			"the answers to a credit",
+			func() error { return second(l.Confirmations(t.Context(), "x")).err },
+			"confirmations_of_credit",
+		},
 		{"a cursor", func() error { return second(l.Cursor(t.Context(), "x")).err }, ""},
 		{"moving a cursor", func() error { return tx.SetCursor("x", "1") }, ""},
 		{"a pause", func() error { return second(tx.PauseOf("dev:1")).err }, ""},
-		{"when something was last done", func() error { return second(tx.LastAudit("dev:1", "x")).err }, "audit_of_subject"},
-		{"what was done to a subject", func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err }, "audit_of_subject"},
+		{
+			"when something was last done",
+			func() error { return second(tx.LastAudit("dev:1", "x")).err },
+			"audit_of_subject",
+		},
+		{
+			"what was done to a subject",
+			func() error { _, _, err := l.Audits(t.Context(), "dev:1", 10, ""); return err },
+			"audit_of_subject",
+		},
 		{"a repeat of an event", func() error { return second(tx.RepeatOfEvent("evt_1")).err }, ""},
 		{"the disputes of a payment", func() error { return second(tx.Disputes("pi_1")).err }, "disputes_of_intent"},
-		{"what is told of a dispute", func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) }, ""},
+		{
+			"what is told of a dispute",
+			func() error { return tx.SaveDispute(payment.Dispute{ID: "dp_1", PaymentIntent: "pi_1"}) },
+			"",
+		},
 		{"a payment in a transaction", func() error { return second(tx.Payment("x")).err }, ""},
 		{"a payment by its intent", func() error { return second(tx.PaymentOfIntent("x")).err }, ""},
 		{"changing a payment", func() error { return tx.ChangePayment(payment.Payment{}, testPayment("unknown")) }, ""},
 		{"a new payment", func() error { return second(tx.InsertPayment(testPayment("new"))).err }, ""},
 		{"an attempt", func() error {
-			return tx.AddAttempt(testPayment("new").ID, Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"})
+			return tx.AddAttempt(testPayment("new").ID, posted())
 		}, ""},
-		{"a call under way", func() error { return second(tx.Called("dev:1")).err }, "payments_in_flight"},
+		{"a call under way", func() error { return second(tx.CallUnderWay("dev:1")).err }, "payments_in_flight"},
 		{"a repeated event", func() error {
-			return errors.Join(second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err, second(tx.AddEvent(StripeEvent{ID: "evt_1", Outcome: "x"})).err)
+			e := StripeEvent{ID: "evt_1", Outcome: "x"}
+			return errors.Join(second(tx.AddEvent(e)).err, second(tx.AddEvent(e)).err)
 		}, ""},
 		{"a link", func() error { return second(tx.Link("x")).err }, ""},
 		{"a session", func() error { return second(tx.Session("x")).err }, ""},
 		{"a new session", func() error { return tx.AddSession(session("cs_1", noon())) }, ""},
-		{"the sessions that are open", func() error { return second(l.OpenSessions(t.Context(), true, noon())).err }, "sessions_end"},
+		{
+			"the sessions that are open",
+			func() error { return second(l.OpenSessions(t.Context(), true, noon())).err },
+			"sessions_end",
+		},
 		{"claiming look-ups", func() error { return second(tx.ClaimLookups(noon(), 10)).err }, "lookups_due"},
 		{"postponing a look-up", func() error { return tx.PostponeLookup(Lookup{ID: "x"}, noon()) }, ""},
 		{"dropping a look-up", func() error { return tx.DropLookup(Lookup{ID: "x"}) }, ""},
 		{"a fact", func() error { return second(tx.Meta("x")).err }, ""},
 		{"a payment by any key", func() error { return second(l.Payment(t.Context(), "x")).err }, ""},
 		{"a payment by its token", func() error { return second(l.PaymentOfToken(t.Context(), "x")).err }, ""},
-		{"payments by their tokens", func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err }, ""},
+		{
+			"payments by their tokens",
+			func() error { return second(l.PaymentsOfTokens(t.Context(), []string{"x", "y"})).err },
+			"",
+		},
 		{"the attempts of a payment", func() error { return second(l.Attempts(t.Context(), "x")).err }, ""},
-		{"the attempts of some payments", func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err }, "attempts_of_payment"},
-		{"a request", func() error { return second(l.Begun(t.Context(), "x")).err }, ""},
+		{
+			"the attempts of some payments",
+			func() error { return second(l.AttemptsOf(t.Context(), "x", "y")).err },
+			"attempts_of_payment",
+		},
+		{"a request", func() error { return second(l.HasRequest(t.Context(), "x")).err }, ""},
 		{"beginning a request", func() error {
 			_, _, err := tx.BeginRequest("key:1", "x")
 			return errors.Join(err, tx.AnswerRequest("key:1", "y"))
 		}, ""},
-		{"a session that was made", func() error { return second(l.Made(t.Context(), "x")).err }, ""},
+		{"a session that was made", func() error { return second(l.HasSession(t.Context(), "x")).err }, ""},
 		{"the figures", func() error { return second(l.Stats(t.Context())).err }, ""},
 		{"the newest events", func() error { return second(l.Events(t.Context(), 10)).err }, "stripe_events_newest"},
 		{"the newest payments", list(Filter{}), "payments_newest"},
 		{"the next page", list(Filter{Cursor: "1-cr_x"}), "payments_newest"},
-		{"a device's payments", list(Filter{Device: "dev:1"}), "payments_of_device"},
-		{"the next page of a device", list(Filter{Device: "dev:1", Cursor: "1-cr_x"}), "payments_of_device"},
+		{"a device's payments", list(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{"the next page of a device", list(Filter{Devices: []string{"dev:1"}, Cursor: "1-cr_x"}), "payments_of_device"},
 		{"those that need attention", list(Filter{Attention: new(true)}), "payments_attention"},
-		{"those of a device that need attention", list(Filter{Device: "dev:1", Attention: new(true)}), "payments_of_device"},
-		{"those in one state", list(Filter{Money: payment.Paid, Machine: payment.Queued}), ""},
+		{
+			"those of a device that need attention",
+			list(Filter{Devices: []string{"dev:1"}, Attention: new(true)}),
+			"payments_of_device",
+		},
+		{"those in one state", list(Filter{Funds: funds(payment.Paid), Delivery: delivery(payment.Queued)}), ""},
 	}, searches(t.Context(), l)...) {
 		t.Run(c.name, func(t *testing.T) {
 			seen = nil
@@ -189,7 +253,7 @@ func queriesUseIndexes(t *testing.T, path string, isNew bool) {
 	}
 }
 
-// opcodes is what SQLite would do for a statement, one by one.
+// opcodes returns SQLite's instructions for a statement.
 func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
 	rows, err := db.Query("EXPLAIN "+statement, make([]any, 60)...)
@@ -203,7 +267,7 @@ func opcodes(t *testing.T, db *sql.DB, statement string) []string {
 	return list
 }
 
-// plan is how SQLite would run a statement. It is made without looking at the parameters, so they
+// plan returns SQLite's query plan for a statement. SQLite plans without the parameters, so they
 // may be anything.
 func plan(t *testing.T, db *sql.DB, statement string) []string {
 	t.Helper()
@@ -216,4 +280,74 @@ func plan(t *testing.T, db *sql.DB, statement string) []string {
 		t.Fatalf("explain %s: %v", statement, err)
 	}
 	return steps
+}
+
+// searches returns the console's queries, for their plans.
+func searches(ctx context.Context, l *Ledger) []asked {
+	search := func(s Filter) func() error {
+		s.Limit = 10
+		return func() error {
+			_, _, err := l.Payments(ctx, s)
+			return err
+		}
+	}
+	amount := int64(1)
+	return []asked{
+		{"looking for nothing in particular", search(Filter{}), "payments_newest"},
+		{"going on from there", search(Filter{Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a day", search(Filter{From: noon(), To: noon()}), "payments_newest"},
+		{"going on with a day", search(Filter{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
+		{"looking for a device", search(Filter{Devices: []string{"dev:1"}}), "payments_of_device"},
+		{
+			"looking for a device's day",
+			search(Filter{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
+			"payments_of_device",
+		},
+		{"looking for several devices", search(Filter{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
+		{"looking for a card", search(Filter{Card: "4242"}), "payments_of_card"},
+		{"looking for what needs attention", search(Filter{Attention: new(true)}), "payments_attention"},
+		{
+			"looking for money that moved",
+			search(Filter{Funds: funds(payment.Refunded)}),
+			"payments_money_moved",
+		},
+		{
+			"looking for what failed",
+			search(Filter{Delivery: delivery(payment.Failed)}),
+			"payments_failed",
+		},
+		{
+			"looking for what is queued",
+			search(Filter{Delivery: delivery(payment.Queued)}),
+			"payments_newest",
+		},
+		{"looking for an amount", search(Filter{Amount: &amount}), "payments_newest"},
+		{"looking for a name", search(Filter{Name: "x"}), "payments_newest"},
+		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
+		{
+			"the history of a device",
+			func() error { return second(l.History(ctx, "dev:1", 50)).err },
+			"payments_of_device",
+		},
+		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
+		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
+		{"the first events of a type", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"the first events", func() error {
+			_, _, err := l.EventPage(ctx, "", 10, "")
+			return err
+		}, "stripe_events_newest"},
+		{"a page of events", func() error {
+			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
+			return err
+		}, "stripe_events_newest"},
+		{"the events since then", func() error { return second(l.EventsSince(ctx, noon(), "", noon(), 10)).err }, ""},
+		{"the late look-ups", func() error { return second(l.LateLookups(ctx, noon(), 10)).err }, "lookups_late"},
+		{"the audit", func() error {
+			_, _, err := l.Audits(ctx, "", 10, "")
+			return err
+		}, ""},
+	}
 }

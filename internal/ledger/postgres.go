@@ -19,8 +19,8 @@ import (
 	"notepay/internal/vendortime"
 )
 
-// postgresWriter runs each update in a serializable transaction of its own, and again when
-// PostgreSQL could not order it among others.
+// postgresWriter runs each update in its own serializable transaction. It retries when PostgreSQL
+// reports a serialization failure.
 type postgresWriter struct {
 	db   *sql.DB
 	lock *postgresLock
@@ -31,27 +31,26 @@ type postgresWriter struct {
 	clock *vendortime.Clock
 }
 
-// maxConnections is how many connections the pool may open; one of them holds the lock.
+// maxConnections is the size of the pool. One connection holds the lock.
 const maxConnections = 16
 
-// maxRetries bounds how often a transaction is run again after a serialization failure; the caller
-// then sees the error.
+// maxRetries bounds the retries after serialization failures. The caller then gets the error.
 const maxRetries = 20
 
-// sessionSettings stand in no URL, because poolers refuse settings that they do not know when a
-// connection begins. The server is to notice within seconds that this process or its host is gone,
-// and to release the lock and the rows that it held.
+// sessionSettings are not part of the URL, because poolers reject unknown settings at connection
+// start. They let the server notice within seconds that this process or its host is gone. The
+// server then releases the lock and the locked rows.
 const sessionSettings = `SET idle_in_transaction_session_timeout = '15s';
 	SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2`
 
-// connectPostgres prepares a pool. It connects when the pool is first used.
+// connectPostgres prepares a pool, which connects on first use.
 func connectPostgres(url string) (*sql.DB, error) {
 	if err := dsn.Check(url); err != nil {
 		return nil, fmt.Errorf("DATABASE_URL %w", err)
 	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		// The driver's words may hold the password.
+		// The driver's error may contain the password.
 		return nil, errors.New("DATABASE_URL names a file that cannot be read any more")
 	}
 	if config.ConnectTimeout <= 0 || config.ConnectTimeout > connectTimeout {
@@ -106,17 +105,17 @@ func openPostgres(ctx context.Context, url string, clock *vendortime.Clock) (*Le
 	return l, nil
 }
 
-// toPostgres changes the few words in which the dialects differ.
+// toPostgres replaces the few words in which the dialects differ.
 func toPostgres(statement string) string {
 	return strings.NewReplacer(") STRICT", ")", " INTEGER", " BIGINT").Replace(statement)
 }
 
-// goneGrace is how long a transaction may still take whose caller went away.
+// goneGrace is how long a running transaction may continue after its caller has gone.
 const goneGrace = 2 * time.Second
 
-// update runs fn until its transaction is in order. A caller that goes away does not end a
-// transaction that has begun, because it would be unknown whether it was committed, but it leaves
-// it little time.
+// update runs fn and retries it while PostgreSQL reports serialization failures. When the caller
+// goes away, a running transaction gets goneGrace to finish. Ending it at once would leave unknown
+// whether it was committed.
 func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	w.underWay.RLock()
 	defer w.underWay.RUnlock()
@@ -141,7 +140,8 @@ func (w *postgresWriter) update(ctx context.Context, fn func(*Tx) error) error {
 		if n == maxRetries || !orderFailure(err) {
 			return err
 		}
-		time.Sleep(rand.N(time.Millisecond << min(n, 6))) // those who meet at once would only meet again
+		// A random wait, so that the same transactions do not collide again.
+		time.Sleep(rand.N(time.Millisecond << min(n, 6)))
 	}
 }
 
@@ -153,7 +153,7 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	if err := call(fn, &Tx{db: postgresTx{ctx, t}, Now: w.clock.Now()}); err != nil {
 		rollbackErr := t.Rollback()
 		if errors.Is(rollbackErr, sql.ErrTxDone) {
-			rollbackErr = nil // the deadline has ended it
+			rollbackErr = nil // the deadline has already ended the transaction
 		}
 		return joinIf(err, rollbackErr)
 	}
@@ -163,16 +163,16 @@ func (w *postgresWriter) once(ctx context.Context, fn func(*Tx) error) error {
 	return nil
 }
 
-// orderFailure: serialization_failure and deadlock_detected (PostgreSQL, appendix A). Two inserts
-// of the same new key may also meet as unique_violation before the order is checked; run again, the
-// second one finds the first.
+// orderFailure reports whether err is serialization_failure or deadlock_detected (PostgreSQL,
+// appendix A). It includes unique_violation, because two concurrent inserts of one key may fail
+// with it before the order is checked. On retry the second insert finds the first row.
 func orderFailure(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01" || e.Code == "23505")
 }
 
-// unstorable: character_not_in_repertoire (PostgreSQL, appendix A), for a zero byte or what is not
-// UTF-8. SQLite just finds nothing.
+// unstorable reports whether err is character_not_in_repertoire (PostgreSQL, appendix A), for a
+// zero byte or invalid UTF-8. SQLite finds no row instead.
 func unstorable(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "22021"
@@ -184,7 +184,7 @@ func (w *postgresWriter) stop() {
 	w.stopped = true
 }
 
-func (w *postgresWriter) close() error { return nil } // the pool is Ledger.reads, closed there
+func (w *postgresWriter) close() error { return nil } // Ledger.Close closes the pool, which is Ledger.reads
 
 type postgresTx struct {
 	ctx context.Context

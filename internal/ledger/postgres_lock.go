@@ -10,54 +10,54 @@ import (
 	"time"
 )
 
-// lockKey is the advisory lock that stands for "a notepay is running on this database" (the letters
-// "notepay").
+// lockKey identifies the advisory lock of a running notepay (the letters "notepay").
 const lockKey = 0x6e6f7465706179
 
-// metaOpened is when a process last opened this database. It shows whether another process had the
-// lock in between.
+// metaOpened names the time when a process last opened this database. It shows whether another
+// process has had the lock since.
 const metaOpened = "opened"
 
 const (
-	// lockInterval is how often the session that holds the lock is checked.
+	// lockInterval is how often notepay checks the session that holds the lock.
 	lockInterval = time.Second
-	// lockTimeout is how long that session may be silent before updates are refused. The server
-	// notices a client that is gone only after 20 seconds (keepalive), so updates stop long before
-	// another process can get the lock.
+	// lockTimeout is how long that session may be silent before notepay rejects updates. The server
+	// notices a lost client only after 20 seconds (keepalive). So updates stop long before another
+	// process can get the lock.
 	lockTimeout = 3 * time.Second
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 4 * time.Second
-	// releaseTimeout bounds the release of the lock when the service stops.
+	// releaseTimeout bounds the release of the lock at shutdown.
 	releaseTimeout = time.Second
 )
 
-// errLockUnknown is returned by updates while the session that holds the lock does not answer.
+// errLockUnknown is returned by updates while the session with the lock does not respond.
 var errLockUnknown = errors.New("the database does not answer on the connection that holds the lock")
 
-// errLockLost is returned by updates once the lock is lost. It wraps ErrClosed: there is no use in
-// trying again.
+// errLockLost is returned by updates after the lock is lost. It wraps ErrClosed, because retries
+// are useless.
 var errLockLost = fmt.Errorf("the lock on the database was lost: %w", ErrClosed)
 
-// ErrLockLost is the reason to stop once Lost is closed.
+// ErrLockLost tells the operator why notepay stops after Lost is closed.
 var ErrLockLost = errors.New(
 	"the lock on the database was lost, because PostgreSQL ended the connection that held it " +
-		"or another notepay or another server has taken over; start notepay again, it refuses to run beside another one",
+		"or another notepay or another server has taken over; " +
+		"start notepay again, it refuses to run beside another one",
 )
 
-// postgresLock is the advisory lock, which belongs to a session. PostgreSQL releases it when the
-// session ends, however it ends.
+// postgresLock is an advisory lock, which belongs to a session. PostgreSQL releases it when the
+// session ends, in whatever way.
 //
-// A restart of the server ends all sessions. The lock is then taken again, provided that no other
-// process has opened the database in between and that it is the same server, and not a replica or a
-// restored backup. If the session ends while the server goes on, an operator has ended it on
-// purpose or the network failed, and another process may have the lock at any moment: it counts as
-// lost.
+// A restart of the server ends all sessions. notepay then takes the lock again on two conditions.
+// No other process may have opened the database since. The server must be the same one, not a
+// replica or a restored backup. If the session ends while the server keeps running, an operator
+// ended it or the network failed. Another process may then get the lock at any moment, so the lock
+// counts as lost.
 type postgresLock struct {
 	db       *sql.DB
 	conn     *sql.Conn
-	server   time.Time // when the server was started
-	timeline string    // of the server's history, "" if it is not known
-	opened   time.Time // the fact that this process wrote
+	server   time.Time // start time of the server
+	timeline string    // timeline of the server's history, "" if unknown
+	opened   time.Time // the time that this process stored as metaOpened
 
 	state atomic.Int32 // lockHeld, lockUnknown or lockLost
 	lost  chan struct{}
@@ -91,8 +91,8 @@ func takeLock(ctx context.Context, db *sql.DB) (*postgresLock, error) {
 	return k, nil
 }
 
-// timelineOf returns the timeline of the server's history, which changes when a replica is promoted
-// or a backup restored. It returns "" where the server does not tell.
+// timelineOf returns the timeline of the server's history. It changes when a replica is promoted or
+// a backup restored. timelineOf returns "" if the server does not report it.
 func timelineOf(ctx context.Context, conn *sql.Conn) (timeline string) {
 	row := conn.QueryRowContext(ctx, `SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)`)
 	if row.Scan(&timeline) != nil {
@@ -101,7 +101,7 @@ func timelineOf(ctx context.Context, conn *sql.Conn) (timeline string) {
 	return timeline
 }
 
-// keep starts the checks. failed is told when updates begin to be refused.
+// keep starts the checks. It calls failed when updates begin to be rejected.
 func (k *postgresLock) keep(opened time.Time, failed func(error)) {
 	k.opened = opened
 	ctx, stop := context.WithCancel(context.Background())
@@ -120,13 +120,14 @@ func (k *postgresLock) keep(opened time.Time, failed func(error)) {
 	})
 }
 
-// check finds out whether the session still exists, and reports whether the lock is held.
+// check checks the session that holds the lock, and takes the lock again if it can. It reports
+// whether the lock is held.
 func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 	unknown := func() {
 		k.state.Store(lockUnknown)
 		failed(errLockUnknown)
 	}
-	// The query itself has no deadline: pgx would end the session, and the lock with it, because a
+	// The query has no deadline: pgx would close the session and lose the lock just because the
 	// server is slow.
 	answered := make(chan error, 1)
 	conn := k.conn
@@ -152,7 +153,7 @@ func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 		return true
 	}
 	unknown()
-	for { // the server may be away for long
+	for { // the server may be down for long
 		err := k.retake(ctx)
 		switch {
 		case err == nil:
@@ -174,10 +175,10 @@ func (k *postgresLock) check(ctx context.Context, failed func(error)) bool {
 	}
 }
 
-// retake takes the lock again after a restart of the server. It returns errLockLost where that is
-// not allowed, and other errors when the server cannot be asked.
+// retake takes the lock again after a restart of the server. It returns errLockLost if that is not
+// allowed, and another error if the server cannot be reached.
 func (k *postgresLock) retake(ctx context.Context) error {
-	_ = k.conn.Close() // its session has ended
+	_ = k.conn.Close() // the session has ended
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := k.db.Conn(ctx)
@@ -203,11 +204,11 @@ func (k *postgresLock) retake(ctx context.Context) error {
 	row := conn.QueryRowContext(ctx, `SELECT value FROM facts WHERE name = $1`, metaOpened)
 	if err := row.Scan(instant{&opened}); err != nil {
 		if errors.Is(err, sql.ErrNoRows) {
-			return errLockLost // it is another database
+			return errLockLost // another database
 		}
 		return err
 	}
-	// A promoted replica or a restored backup may lack what this process remembers.
+	// A promoted replica or a restored backup may lack updates that this process has acknowledged.
 	if timeline := timelineOf(ctx, conn); !opened.Equal(k.opened) || timeline != k.timeline {
 		return errLockLost
 	}
@@ -215,7 +216,7 @@ func (k *postgresLock) retake(ctx context.Context) error {
 	return nil
 }
 
-// held returns why updates are refused, or nil.
+// held returns why updates are rejected, or nil.
 func (k *postgresLock) held() error {
 	switch k.state.Load() {
 	case lockUnknown:
@@ -226,8 +227,8 @@ func (k *postgresLock) held() error {
 	return nil
 }
 
-// release gives the lock back before it closes the connection, because the server takes a while to
-// notice the latter. That it fails is no error: the session has ended, or ends with this process.
+// release releases the lock before it closes the connection, because the server is slow to notice a
+// closed connection. A failure does no harm: the session has ended, or ends with this process.
 func (k *postgresLock) release() {
 	if k.stop != nil {
 		k.stop()
@@ -245,6 +246,6 @@ func (k *postgresLock) release() {
 	}()
 	select {
 	case <-released:
-	case <-time.After(releaseTimeout): // a check under way has the connection, and the server may never answer it
+	case <-time.After(releaseTimeout): // a running check uses the connection, and the server may never respond
 	}
 }

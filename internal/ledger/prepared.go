@@ -5,13 +5,13 @@ import (
 	"database/sql"
 )
 
-// maxPrepared is how many statements a connection keeps. The code has some hundred fixed ones.
-// ChangePayment has one for each set of columns, and only some dozens of the sets are common.
+// maxPrepared is how many statements a connection keeps. The code has about a hundred fixed ones.
+// ChangePayment has one for each set of columns, and only some dozens of sets are common.
 const maxPrepared = 256
 
-// preparedConn is one connection that prepares each statement once. Only the writer's goroutine
-// uses it. No context reaches the driver: a caller who goes away must not interrupt a transaction
-// that others share.
+// preparedConn is a connection that prepares each statement once. Only the writer's goroutine uses
+// it. It passes no caller's context to the driver, because a canceled caller must not interrupt a
+// shared transaction.
 type preparedConn struct {
 	conn       *sql.Conn
 	condition  *condition
@@ -21,7 +21,7 @@ type preparedConn struct {
 
 type prepared struct {
 	*sql.Stmt
-	used uint64 // the connection's count of uses when this one was last used
+	used uint64 // value of preparedConn.uses at the last use
 }
 
 func newPreparedConn(conn *sql.Conn, condition *condition) *preparedConn {
@@ -35,7 +35,7 @@ func (c *preparedConn) prepare(query string) (*prepared, error) {
 		return s, nil
 	}
 	if len(c.statements) >= maxPrepared {
-		if err := c.forgetOldest(); err != nil {
+		if err := c.closeOldest(); err != nil {
 			return nil, err
 		}
 	}
@@ -47,9 +47,9 @@ func (c *preparedConn) prepare(query string) (*prepared, error) {
 	return c.statements[query], nil
 }
 
-// forgetOldest releases the statement that was not used for longest. The rows of all earlier
-// queries are read by now.
-func (c *preparedConn) forgetOldest() error {
+// closeOldest closes the least recently used statement. The rows of all earlier queries have been
+// read.
+func (c *preparedConn) closeOldest() error {
 	oldest, used := "", c.uses
 	for query, s := range c.statements {
 		if s.used < used {
@@ -61,8 +61,8 @@ func (c *preparedConn) forgetOldest() error {
 	return s.Close()
 }
 
-// close gives the connection back to its pool, whose Close reports what matters. As long as a
-// statement is open, SQLite would keep the file and its log open behind that.
+// close closes the statements and returns the connection to its pool. SQLite keeps the file and its
+// log open as long as a statement is open. The pool's Close reports the errors that matter.
 func (c *preparedConn) close() {
 	for _, s := range c.statements {
 		_ = s.Close()

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// ChangePayment has a statement for each set of columns that change. Those that are not used are
-// released.
-func TestStatementsAreReleased(t *testing.T) {
+// ChangePayment uses one statement for each set of columns that change. Unused statements are
+// closed.
+func TestPreparedConnClosesUnusedStatements(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
 	insert(t, l, testPayment("one"))
@@ -39,15 +39,11 @@ func TestStatementsAreReleased(t *testing.T) {
 				return fmt.Errorf("set %d: %w", n, err)
 			}
 			if len(conn.statements) > maxPrepared {
-				return fmt.Errorf(
-					"%d statements are kept after %d sets of columns; want at most %d",
-					len(conn.statements),
-					n,
-					maxPrepared,
-				)
+				return fmt.Errorf("%d statements are kept after %d sets of columns; want at most %d",
+					len(conn.statements), n, maxPrepared)
 			}
 		}
-		// What is used again and again is kept.
+		// A frequently used statement is kept.
 		if _, ok := conn.statements[`SELECT `+paymentColumns+` FROM payments WHERE id = $1`]; !ok {
 			return fmt.Errorf("the statement that was used each time is released")
 		}

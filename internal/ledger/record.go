@@ -14,30 +14,30 @@ import (
 	"strings"
 )
 
-// record describes the database's file as notepay last left it. It is kept in the lock file, and it
-// is on disk before SQLite writes to the database, so that the next start can tell whether the log
-// beside the database belongs to it.
+// record describes the database's file as notepay last left it. The lock file holds it, and it is
+// durable before SQLite writes to the database. From it the next start can tell whether a log
+// belongs to the database.
 type record struct {
 	State      state  `json:"state"`
-	Generation string `json:"generation"`         // what the ledger's own row says
-	Next       string `json:"next,omitempty"`     // what it says if the change to it was still committed
-	Database   fileID `json:"database"`           // outside of stateWriting, the file is exactly this one
-	Log        uint64 `json:"log,omitempty"`      // the inode of the -wal, 0 if there was none
-	Salts      string `json:"salts,omitempty"`    // of the log's header; SQLite changes them when it starts a log
-	Replaced   string `json:"replaced,omitempty"` // in stateRestoring: what is added to the old ledger's name
+	Generation string `json:"generation"`         // the generation stored in the ledger
+	Next       string `json:"next,omitempty"`     // the generation stored if a pending change was committed
+	Database   fileID `json:"database"`           // the exact file, except in stateWriting
+	Log        uint64 `json:"log,omitempty"`      // inode of the -wal, 0 for none
+	Salts      string `json:"salts,omitempty"`    // salts of the log's header, which SQLite changes with each new log
+	Replaced   string `json:"replaced,omitempty"` // in stateRestoring, the suffix for the old ledger's name
 }
 
-// state says what may have happened to the database's file since the record was written.
+// state tells what may have happened to the database's file since the record was written.
 type state string
 
 const (
-	stateQuiet     state = "quiet"     // a process works on the ledger, but only on the log
-	stateWriting   state = "writing"   // the database's file is being written: at a start, a checkpoint or the end
-	stateClosed    state = "closed"    // the last process has closed the ledger
-	stateRestoring state = "restoring" // a checked copy is about to take the ledger's place, see Restore
+	stateQuiet     state = "quiet"     // a process uses the ledger and writes only to the log
+	stateWriting   state = "writing"   // a start, a checkpoint or the end writes to the database's file
+	stateClosed    state = "closed"    // the last process closed the ledger
+	stateRestoring state = "restoring" // a checked copy is about to replace the ledger, see Restore
 )
 
-// fileID identifies a file and what is in it, as far as a file system tells.
+// fileID identifies a file and its content, as far as the file system allows.
 type fileID struct {
 	Inode    uint64 `json:"inode"` // 0: unknown
 	Size     int64  `json:"size"`
@@ -49,9 +49,8 @@ func fileIDOf(info os.FileInfo) fileID {
 	return fileID{inode, info.Size(), info.ModTime().UnixNano()}
 }
 
-// unchanged reports whether a file is still the one that was recorded, and was not written since.
-// Some file systems keep whole or even seconds only, and forget the rest when they are mounted
-// again.
+// unchanged reports whether now is the recorded file without a write since. Some file systems store
+// only whole or even seconds, and lose the rest when they are mounted again.
 func (id fileID) unchanged(now fileID) bool {
 	const second = 1_000_000_000
 	at := id.Modified
@@ -59,7 +58,7 @@ func (id fileID) unchanged(now fileID) bool {
 	return id.Inode != 0 && id.Inode == now.Inode && id.Size == now.Size && sameTime
 }
 
-// recordSize is less than a sector of a disk, so that a power cut leaves the old record or the new
+// recordSize is smaller than a disk sector, so a power cut leaves either the old record or the new
 // one.
 const recordSize = 512
 
@@ -79,8 +78,8 @@ func (r record) encode() ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-// parseRecord reads a record. Anything else than a whole record, such as the empty lock file of an
-// older version, counts as none.
+// parseRecord reads a record. Anything but a whole record, such as the empty lock file of an older
+// version, counts as none.
 func parseRecord(content []byte) (r record, ok bool) {
 	rest, ok := bytes.CutPrefix(bytes.TrimRight(content, " \n"), []byte(recordMagic))
 	sum, text, found := bytes.Cut(rest, []byte{' '})
@@ -93,28 +92,28 @@ func parseRecord(content []byte) (r record, ok bool) {
 	return r, true
 }
 
-// A generation is the name of a state of a ledger, followed by the names of states before it. The
-// first transaction of a log gives the ledger a generation that follows the database's, and the
-// last one another that follows both. So a log that tells another generation than the
-// database tells which database it belongs to.
+// A generation is the name of a state of a ledger, followed by the names of earlier states. The
+// first transaction of a log gives the ledger a generation that follows the database's. The last
+// one gives it a generation that follows both. A log with another generation than the database
+// therefore shows which database it belongs to.
 
-// newGeneration returns a generation with a name that no other has.
+// newGeneration returns a generation with a new random name that follows before.
 func newGeneration(before string) string {
 	var name [12]byte
 	_, _ = rand.Read(name[:]) // never fails
 	return hex.EncodeToString(name[:]) + " " + generationName(before)
 }
 
-// generationName returns the name of a generation. A new ledger, or one of an older version, has
-// none.
+// generationName returns the name of a generation, "none" for a new ledger or one of an older
+// version.
 func generationName(generation string) string {
 	name, _, _ := strings.Cut(generation, " ")
 	return cmp.Or(name, "none")
 }
 
-// endGeneration returns a generation with the names of all before it in the same log. Only a log
-// that cannot be moved for long has more than three, and then the first and the last ones are kept:
-// a record has little room.
+// endGeneration returns a generation with the names of all earlier ones in the same log. Only a log
+// that cannot be moved for long has more than three. Then the first and the last names are kept,
+// because a record is small.
 func endGeneration(name, before string) string {
 	names := append([]string{name}, strings.Fields(cmp.Or(before, generationName("")))...)
 	if len(names) > maxNames {
@@ -123,11 +122,10 @@ func endGeneration(name, before string) string {
 	return strings.Join(names, " ")
 }
 
-// maxNames is how many names a generation has.
+// maxNames is the maximum number of names in a generation.
 const maxNames = 4
 
-// follows reports whether a log that tells a generation may belong to a database that tells
-// another, or the same.
+// follows reports whether a log with one generation may belong to a database with the other.
 func follows(log, database string) bool {
 	return log == database || slices.Contains(strings.Fields(log), generationName(database))
 }
@@ -143,8 +141,8 @@ const (
 	frameHeaderSize = 24
 )
 
-// parseLogHeader reads the header of a log. A log that is empty, or that SQLite would ignore, has
-// none.
+// parseLogHeader reads the header of a log. It returns false for a log that is empty or that SQLite
+// would ignore.
 func parseLogHeader(b []byte) (h logHeader, ok bool) {
 	if len(b) < logHeaderSize || binary.BigEndian.Uint32(b)&^1 != 0x377f0682 {
 		return logHeader{}, false
@@ -153,8 +151,8 @@ func parseLogHeader(b []byte) (h logHeader, ok bool) {
 	return h, h.PageSize >= 512 && h.PageSize <= 65536
 }
 
-// pageSize returns the size of a database's pages from the start of its file
-// (sqlite.org/fileformat2.html, 1.3.2), 0 if that is no database.
+// pageSize returns the page size of the database that begins with b (sqlite.org/fileformat2.html,
+// 1.3.2). It returns 0 if b is not the start of a database.
 func pageSize(b []byte) int64 {
 	if len(b) < 100 || string(b[:16]) != "SQLite format 3\x00" {
 		return 0
@@ -166,16 +164,16 @@ func pageSize(b []byte) int64 {
 	return size
 }
 
-// frameOffset returns where the nth frame of the log begins, counted from 1.
+// frameOffset returns the offset of the nth frame of the log, counted from 1.
 func (h logHeader) frameOffset(n int64) int64 {
 	return logHeaderSize + (n-1)*(frameHeaderSize+h.PageSize)
 }
 
-// indexSize is how much of a -shm file is read.
+// indexSize is the number of bytes to read from a -shm file.
 const indexSize = 136
 
-// parseIndex reads from a -shm file the salts of the log that it is about, and whether a checkpoint
-// has begun to write that log's pages to the database (sqlite.org/walformat.html, 2.1).
+// parseIndex reads a -shm file (sqlite.org/walformat.html, 2.1). It returns the salts of the log
+// and whether a checkpoint has begun to write that log's pages to the database.
 func parseIndex(b []byte) (salts string, written, ok bool) {
 	if len(b) < indexSize || !bytes.Equal(b[:48], b[48:96]) {
 		return "", false, false

@@ -80,19 +80,19 @@ func TestGenerations(t *testing.T) {
 		log, database string
 		want          bool
 	}{
-		{began, closed, true},                             // nothing was moved yet
-		{began, began, true},                              // all was moved
-		{ended, closed, true},                             // the process has ended
-		{ended, began, true},                              // and a part was moved before
+		{began, closed, true},                             // before a checkpoint
+		{began, began, true},                              // after a checkpoint
+		{ended, closed, true},                             // after the process ended
+		{ended, began, true},                              // after a partial checkpoint
 		{closed, "", true},                                // a new ledger
-		{endGeneration("end", closed), "", true},          // one that has ended
+		{endGeneration("end", closed), "", true},          // a new ledger after its process ended
 		{"", "", true},                                    // an older version's
 		{closed, began, false},                            // an older log
 		{began, newGeneration(""), false},                 // a copy
 		{began, "", false},                                // a copy of an older version
-		{newGeneration(ended), began, false},              // a copy of the time before
+		{newGeneration(ended), began, false},              // an earlier copy
 		{"", began, false},                                // an older version's log
-		{newGeneration(newGeneration(closed)), "", false}, // long after
+		{newGeneration(newGeneration(closed)), "", false}, // much later
 	} {
 		if got := follows(c.log, c.database); got != c.want {
 			t.Errorf("a log of %q beside a database of %q: got %v; want %v", c.log, c.database, got, c.want)
@@ -100,7 +100,7 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
-// What stands beside a ledger may be anything.
+// The files beside a ledger may have any content.
 func FuzzLedgerFiles(f *testing.F) {
 	whole, err := record{State: stateQuiet, Generation: "a b", Database: fileID{1, 2, 3}, Salts: "00"}.encode()
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// RequestsKept is how long a request is remembered, and so how long its repeats count as one.
+// RequestsKept is how long an answer is kept, and so how long repeats of a request have no effect.
 const RequestsKept = 24 * time.Hour
 
-// ErrOtherRequest is returned by BeginRequest for an id that was used for another request.
+// ErrOtherRequest is returned by BeginRequest for an id that another request has used.
 var ErrOtherRequest = errors.New("this key was used for another request")
 
-// BeginRequest remembers a request by an id of its sender's, in the transaction that does what it
-// asks for: if that fails, the id is free again. For an id that was used within RequestsKept it
-// returns repeated, and the answer of then, or ErrOtherRequest if another request used it.
+// BeginRequest stores a request under its idempotency key, in the transaction that executes it. If
+// the transaction fails, the key is free again. For a key used within RequestsKept it returns
+// repeated and the stored answer. It returns ErrOtherRequest if the key belongs to another request.
 func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, err error) {
 	if _, err := tx.exec(`DELETE FROM requests WHERE at <= $1`, tx.Now.Add(-RequestsKept).UnixMilli()); err != nil {
 		return "", false, fmt.Errorf("forget old requests: %w", err)
@@ -34,14 +34,14 @@ func (tx *Tx) BeginRequest(id, request string) (answer string, repeated bool, er
 	return first.answer, true, err
 }
 
-// Begun reports whether the request with an id was done within RequestsKept.
-func (l *Ledger) Begun(ctx context.Context, id string) (bool, error) {
+// HasRequest reports whether a request with this key was executed within RequestsKept.
+func (l *Ledger) HasRequest(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT at FROM requests WHERE id = $1 AND at > $2`,
 		id, l.Now().Add(-RequestsKept).UnixMilli())
 	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
-// AnswerRequest stores the answer of a request that was begun in this transaction.
+// AnswerRequest stores the answer of a request that began in this transaction.
 func (tx *Tx) AnswerRequest(id, answer string) error {
 	n, err := tx.exec(`UPDATE requests SET answer = $1 WHERE id = $2`, answer, id)
 	if err == nil && n != 1 {

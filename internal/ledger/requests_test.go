@@ -36,18 +36,16 @@ func testRequests(t *testing.T, database string) {
 		t.Errorf("another request: %v; want ErrOtherRequest", err)
 	}
 	for id, want := range map[string]bool{"key:1": true, "key:2": false} {
-		if known, err := l.Begun(t.Context(), id); err != nil || known != want {
+		if known, err := l.HasRequest(t.Context(), id); err != nil || known != want {
 			t.Errorf("%s begun: %v, %v; want %v", id, known, err, want)
 		}
 	}
-	if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") }); !errors.Is(
-		err,
-		ErrNotFound,
-	) {
+	err := l.Update(t.Context(), func(tx *Tx) error { return tx.AnswerRequest("key:3", "x") })
+	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("an answer to no request: %v; want ErrNotFound", err)
 	}
 
-	// Of many at once one is done.
+	// Of many concurrent requests with one key, one is executed.
 	done, failed := make(chan begun, 20), make(chan error, 20)
 	for range cap(done) {
 		go func() {
@@ -72,7 +70,7 @@ func testRequests(t *testing.T, database string) {
 	}
 }
 
-func TestRequestsAreForgottenAfterADay(t *testing.T) {
+func TestRequestsExpireAfterADay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := open(t, freshSQLite(t))
@@ -82,11 +80,11 @@ func TestRequestsAreForgottenAfterADay(t *testing.T) {
 		}
 		begin("key:1")
 		time.Sleep(RequestsKept - time.Second)
-		if known, err := l.Begun(t.Context(), "key:1"); !begin("key:1") || !known || err != nil {
+		if known, err := l.HasRequest(t.Context(), "key:1"); !begin("key:1") || !known || err != nil {
 			t.Errorf("forgotten before its time: %v, %v", known, err)
 		}
 		time.Sleep(2 * time.Second)
-		if known, err := l.Begun(t.Context(), "key:1"); known || err != nil {
+		if known, err := l.HasRequest(t.Context(), "key:1"); known || err != nil {
 			t.Errorf("after a day: begun %v, %v; want it forgotten", known, err)
 		}
 		if begin("key:2"); len(names(t, l.reads.DB, `SELECT id FROM requests`)) != 1 {

@@ -11,23 +11,25 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"notepay/internal/dsn"
 )
 
-// restoring is the ending of the name under which Restore prepares a copy.
+// restoring is the suffix of the file in which Restore prepares a copy.
 const restoring = ".restoring"
 
-// Restore puts a checked copy in the place of a SQLite ledger that nobody uses, and stamps it as
-// one. It returns the path under which the earlier ledger is kept, "" if there was none. The copy
-// itself is only read, together with a log beside it.
+// Restore replaces a SQLite ledger that no process uses with a checked copy, and stamps it as a
+// backup. It returns the new path of the earlier ledger, "" if there was none. Restore only reads
+// the copy and the log beside it.
 //
-// At each point where it may stop, this is on disk: until the record says stateRestoring, the
-// earlier ledger as it was, and perhaps a file that the next Restore replaces. From then on, the
-// whole copy under its temporary name, and the next start or Restore does the rest.
+// Restore may stop at any point. Until the record says stateRestoring, the disk holds the earlier
+// ledger unchanged, and perhaps a file that the next Restore replaces. After that, the disk holds
+// the whole copy under its temporary name, and the next start or Restore does the rest.
 func Restore(ctx context.Context, database, copied string) (kept string, err error) {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return "", ErrPostgres
 	}
-	files, err := hold(database)
+	files, err := lockFiles(database)
 	if err != nil {
 		return "", err
 	}
@@ -38,7 +40,7 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 	prepared := files.path + restoring
 	defer func() {
 		if err != nil && files.record.State != stateRestoring {
-			err = errors.Join(err, removeAll(prepared)) // it is of no use, and the error says why
+			err = errors.Join(err, removeAll(prepared)) // the prepared copy is useless, and err says why
 		}
 	}()
 	if err := removeAll(prepared); err != nil {
@@ -79,14 +81,14 @@ func Restore(ctx context.Context, database, copied string) (kept string, err err
 		kept += r.Replaced
 	}
 	if err := files.replace(); err != nil {
-		return "", errors.Join(err, files.takeBack(before))
+		return "", errors.Join(err, files.undo(before))
 	}
 	return kept, nil
 }
 
-// fitsTogether returns an error for a copy whose last page is cut off, which SQLite would fill with
-// zeros, or that has the log of another ledger beside it. What else is wrong with it is found by
-// stamp.
+// fitsTogether returns an error if the copy's last page is cut off, because SQLite would fill it
+// with zeros. It also returns an error if the log beside the copy belongs to another database.
+// stamp finds all other damage.
 func fitsTogether(ctx context.Context, prepared, copied string) error {
 	files := &ledgerFiles{path: prepared}
 	database, _, err := files.stat("")
@@ -104,8 +106,7 @@ func fitsTogether(ctx context.Context, prepared, copied string) error {
 	return nil
 }
 
-// mayRestore returns an error for a copy that is the ledger itself, or that another process works
-// on.
+// mayRestore returns an error if the copy is the ledger itself or in use by another process.
 func (f *ledgerFiles) mayRestore(copied string) error {
 	if _, names, err := f.stat(""); err != nil {
 		return err
@@ -131,25 +132,25 @@ func (f *ledgerFiles) mayRestore(copied string) error {
 		return err
 	}
 	if _, err := os.Stat(path + ".lock"); err != nil {
-		return nil // no notepay has ever worked on it
+		return nil // no notepay has ever used the copy
 	}
 	held, err := lock(path + ".lock")
 	if errors.Is(err, ErrLocked) {
 		return fmt.Errorf("%s is in use; make a copy with notepay backup: %w", copied, err)
 	}
 	if err != nil {
-		return nil // a copy on a medium that is read-only has no notepay running on it
+		return nil // a copy on a read-only medium has no notepay running on it
 	}
 	return unlock(held)
 }
 
-// replace does what Restore and its record have announced. It may be done again after any
-// interruption.
+// replace puts the prepared copy in the ledger's place, as the record announces. It may run again
+// after any interruption.
 func (f *ledgerFiles) replace() error {
 	prepared, ending := f.path+restoring, f.record.Replaced
 	if _, err := os.Stat(prepared); err == nil {
-		// The log goes first. If we stop behind this, the old database lacks it, but nobody opens
-		// that: the record sends each start here.
+		// The log is moved first. If notepay stops after this, the old database lacks its log. But
+		// no process opens that database, because the record sends each start to replace.
 		for _, suffix := range []string{"-wal", ""} {
 			if err := rename(f.path+suffix, f.path+ending+suffix); err != nil {
 				if errors.Is(err, syscall.EBUSY) {
@@ -159,7 +160,7 @@ func (f *ledgerFiles) replace() error {
 			}
 		}
 		if err := os.Remove(f.path + "-shm"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err // SQLite makes a new one from the log
+			return err // SQLite rebuilds it from the log
 		}
 		if err := syncDirectory(filepath.Dir(f.path)); err != nil {
 			return err
@@ -167,8 +168,7 @@ func (f *ledgerFiles) replace() error {
 		if err := os.Rename(prepared, f.path); err != nil {
 			return fmt.Errorf("put the copy in the ledger's place: %w", err)
 		}
-		// If we stop behind this, the copy is in its place, and only the record is not yet what it
-		// should be.
+		// If notepay stops after this, the copy is in its place, and only the record is outdated.
 		if err := syncDirectory(filepath.Dir(f.path)); err != nil {
 			return err
 		}
@@ -177,17 +177,16 @@ func (f *ledgerFiles) replace() error {
 	if err != nil {
 		return err
 	}
-	// The copy has a stamp and a generation of its own. Its first start learns both.
+	// The first start on the copy learns its stamp and its generation.
 	return f.write(record{State: stateClosed, Database: database})
 }
 
-// takeBack leaves the ledger as it was if replace could not move the earlier database, for example
-// because that file alone is mounted here. Otherwise each start would try in vain to finish the
-// restore.
-func (f *ledgerFiles) takeBack(before record) error {
+// undo restores the earlier state if replace could not move the earlier database, for example
+// because that file is a bind mount. Otherwise each start would fail to finish the restore.
+func (f *ledgerFiles) undo(before record) error {
 	ending := f.record.Replaced
 	if _, err := os.Lstat(f.path + ending); err == nil {
-		return nil // the earlier database was moved, and the next start does the rest
+		return nil // the earlier database was moved, and the next start finishes the restore
 	}
 	if _, err := os.Lstat(f.path + restoring); err != nil {
 		return nil // the copy is in its place
@@ -200,14 +199,14 @@ func (f *ledgerFiles) takeBack(before record) error {
 	if err := syncDirectory(filepath.Dir(f.path)); err != nil {
 		return err
 	}
-	// If we stop here, the next start tries again to replace the ledger.
+	// If notepay stops here, the next start tries the restore again.
 	return f.write(before)
 }
 
-// rename moves a file, if it is there, to a name that is not taken.
+// rename moves a file if it exists, unless the new name is taken.
 func rename(from, to string) error {
 	if _, err := os.Lstat(to); err == nil {
-		return nil // it was moved before an interruption, and what is there now is no longer the earlier one
+		return nil // moved before an interruption; from is no longer the earlier file
 	}
 	if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -215,7 +214,7 @@ func rename(from, to string) error {
 	return nil
 }
 
-// copyFile copies a file to a new one that only its owner may read, and syncs it.
+// copyFile copies a file to a new one with mode 0600, and syncs it.
 func copyFile(from, to string) error {
 	source, err := os.Open(from)
 	if err != nil {
@@ -238,7 +237,7 @@ func syncFile(path string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// removeAll removes a database and what SQLite keeps beside it.
+// removeAll removes a database and SQLite's files beside it.
 func removeAll(path string) (err error) {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if e := os.Remove(path + suffix); e != nil && !errors.Is(e, fs.ErrNotExist) {
@@ -248,7 +247,7 @@ func removeAll(path string) (err error) {
 	return err
 }
 
-// isLedger returns an error if a database is no ledger, or is one of a newer version.
+// isLedger returns an error if a database is not a ledger, or belongs to a newer version.
 func isLedger(ctx context.Context, db *sql.DB) error {
 	var tables int
 	err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema

@@ -14,8 +14,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// restorable makes a ledger with payments "one" and "two", whose process was killed, and a copy
-// that holds "one".
+// restorable returns a ledger with the payments "one" and "two", whose process was killed, and a
+// copy with "one".
 func restorable(t *testing.T) (path, copied string) {
 	t.Helper()
 	path, copied = freshSQLite(t), filepath.Join(t.TempDir(), "copy.db")
@@ -63,7 +63,7 @@ func TestRestore(t *testing.T) {
 	}
 	closeLedger(t, l)
 
-	// The earlier ledger is whole under its new name, and can be restored like any copy.
+	// The earlier ledger is complete under its new name, and can be restored like any copy.
 	again, err := Restore(t.Context(), path, kept)
 	if err != nil || again == kept {
 		t.Fatalf("kept as %s, %v", again, err)
@@ -72,7 +72,7 @@ func TestRestore(t *testing.T) {
 	wantStored(t, open(t, kept), []string{"cs_one", "cs_two"})
 }
 
-func TestRestoreWhereNoLedgerIs(t *testing.T) {
+func TestRestoreWithoutALedger(t *testing.T) {
 	t.Parallel()
 	_, copied := restorable(t)
 	path := freshSQLite(t)
@@ -155,8 +155,8 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 }
 
-// A copy may come with a log of its own: what is in there belongs to it.
-func TestRestoreTakesACopysOwnLog(t *testing.T) {
+// A copy may have a log of its own, which belongs to it.
+func TestRestoreIncludesTheCopysLog(t *testing.T) {
 	t.Parallel()
 	path, _ := restorable(t)
 	to := freshSQLite(t)
@@ -167,14 +167,14 @@ func TestRestoreTakesACopysOwnLog(t *testing.T) {
 	wantStored(t, open(t, path), []string{"cs_one", "cs_two"})
 }
 
-// A restore that cannot go on leaves the ledger as it was, and no later start tries it again.
-func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
+// A restore that fails leaves the ledger unchanged, and later starts do not retry it.
+func TestRestoreThatCannotMoveTheLedger(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("names may be longer there")
 	}
 	_, copied := restorable(t)
-	// With what is added, the earlier ledger's name is too long.
+	// The suffix makes the earlier ledger's name too long.
 	path := filepath.Join(t.TempDir(), strings.Repeat("n", 225)+".db")
 	for _, logged := range []bool{false, true} {
 		l, err := Open(t.Context(), path)
@@ -204,14 +204,14 @@ func TestARestoreThatCannotMoveTheLedger(t *testing.T) {
 	}
 }
 
-// Wherever a power cut interrupts a restore, the next start has either the earlier ledger, or the
-// copy.
-func TestAnInterruptedRestore(t *testing.T) {
+// After a power cut at any point of a restore, the next start opens either the earlier ledger or
+// the copy.
+func TestRestoreAfterAnInterruption(t *testing.T) {
 	t.Parallel()
 	const ending = ".replaced-then"
 	announce := func(t *testing.T, path, copied string) {
 		write(t, path+restoring, read(t, copied))
-		files, err := hold(path)
+		files, err := lockFiles(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,9 +269,8 @@ func TestAnInterruptedRestore(t *testing.T) {
 					return
 				}
 				wantStored(t, l, []string{"cs_one"})
-				if read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() }); len(
-					read.got,
-				) != 1 {
+				read := inTx(l, func(tx *Tx) ([]payment.Payment, error) { return tx.Restored() })
+				if len(read.got) != 1 {
 					t.Errorf("%d payments to be judged; want the copy's", len(read.got))
 				}
 				if c.copied {
@@ -282,8 +281,8 @@ func TestAnInterruptedRestore(t *testing.T) {
 	}
 }
 
-// A restored copy is checked at its first start: it may have been damaged on its way.
-func TestAStampedCopyIsChecked(t *testing.T) {
+// A restored copy is checked at its first start, because it may have been damaged in transit.
+func TestOpenChecksAStampedCopy(t *testing.T) {
 	t.Parallel()
 	path, copied := freshSQLite(t), freshSQLite(t)
 	l := open(t, path)

@@ -3,24 +3,22 @@ package ledger
 import (
 	"context"
 	"time"
-
-	"notepay/internal/payment"
 )
 
-// Revenue are what was taken and given back in one currency.
+// Revenue is the captured and the refunded amount in one currency.
 type Revenue struct {
 	Currency string
-	Payments int   // that somebody paid for
+	Payments int   // with an amount above 0
 	Captured int64 // minor currency units
-	Refunded int64 // minor currency units, of these payments, whenever it was
+	Refunded int64 // minor currency units; refunds of these payments at any time
 }
 
-// Net is what stays, in minor currency units.
+// Net returns the revenue after refunds, in minor currency units.
 func (t Revenue) Net() int64 { return t.Captured - t.Refunded }
 
 // Revenue sums up the payments recorded from one time until before another, by currency.
 func (l *Ledger) Revenue(ctx context.Context, from, to time.Time) ([]Revenue, error) {
-	// The sums follow Payment.Sold and Payment.GivenBack.
+	// Payment.Captured and Payment.Refunded compute the same for one payment.
 	const held = `money IN ('authorized', 'capturing', 'releasing', 'released', 'capture_failed')`
 	rows, err := l.reads.QueryContext(
 		ctx,
@@ -32,30 +30,5 @@ func (l *Ledger) Revenue(ctx context.Context, from, to time.Time) ([]Revenue, er
 	)
 	return all(rows, err, func(row scanner) (t Revenue, err error) {
 		return t, row.Scan(&t.Currency, &t.Payments, &t.Captured, &t.Refunded)
-	})
-}
-
-// Credit is how one credit of a device went.
-type Credit struct {
-	Machine   payment.DeliveryStatus
-	Reason    string
-	Confirms  bool // the machine is expected to answer
-	SentAt    time.Time
-	StartedAt time.Time
-}
-
-// History reads how the last credits of a device went, the newest first.
-func (l *Ledger) History(ctx context.Context, device string, limit int) ([]Credit, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT machine, reason, confirm_by, sent_at, started_at FROM payments WHERE device_uid = $1`+newestFirst+`$2`,
-		device,
-		limit,
-	)
-	return all(rows, err, func(row scanner) (c Credit, err error) {
-		var confirmBy time.Time
-		err = row.Scan(&c.Machine, &c.Reason, instant{&confirmBy}, instant{&c.SentAt}, instant{&c.StartedAt})
-		c.Confirms = !confirmBy.IsZero()
-		return c, err
 	})
 }

@@ -1,33 +1,27 @@
 package ledger
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"notepay/internal/payment"
 )
 
-// found are the names of the payments that a search gives, page by page.
-func found(t *testing.T, l *Ledger, s Search) (names []string) {
+// found returns the names of the payments that a filter selects, page by page.
+func found(t *testing.T, l *Ledger, s Filter) (names []string) {
 	t.Helper()
 	if s.Limit == 0 {
 		s.Limit = 3
 	}
 	for pages := 0; ; pages++ {
-		list, next, err := l.Search(t.Context(), s)
+		list, next, err := l.Payments(t.Context(), s)
 		if err != nil || len(list) > s.Limit || pages > 20 {
-			t.Fatalf(
-				"%+v: %d payments, %v, page %d; want pages of at most %d and an end",
-				s,
-				len(list),
-				err,
-				pages,
-				s.Limit,
-			)
+			t.Fatalf("%+v: %d payments, %v, page %d; want pages of at most %d and an end",
+				s, len(list), err, pages, s.Limit)
 		}
 		for _, p := range list {
 			names = append(names, p.SessionID[len("cs_"):])
@@ -38,7 +32,7 @@ func found(t *testing.T, l *Ledger, s Search) (names []string) {
 	}
 }
 
-func testSearch(t *testing.T, database string) {
+func testFilterConditions(t *testing.T, database string) {
 	l := open(t, database)
 	for i, change := range []func(*payment.Payment){
 		func(p *payment.Payment) { p.CardLast4 = "4242" },
@@ -58,47 +52,54 @@ func testSearch(t *testing.T, database string) {
 	}
 	amount := int64(1200)
 	for name, c := range map[string]struct {
-		search Search
-		want   []string
+		search Filter
+		want   string // names, newest first
 	}{
-		"all":                        {Search{}, []string{"6", "5", "4", "3", "2", "1", "0"}},
-		"a device":                   {Search{Devices: []string{"dev:2"}}, []string{"1"}},
-		"several devices":            {Search{Devices: []string{"dev:1", "dev:2"}}, []string{"6", "5", "4", "3", "2", "1", "0"}},
-		"no such device":             {Search{Devices: []string{"dev:3", "dev:4"}}, nil},
-		"a part of a name":           {Search{Name: "TROCKNER"}, []string{"1"}},
-		"a name with a wildcard":     {Search{Name: "100%"}, []string{"1"}},
-		"a wildcard is a character":  {Search{Name: "Washer%3"}, nil},
-		"a card":                     {Search{Card: "4242"}, []string{"6", "0"}},
-		"a card of a day":            {Search{Card: "4242", From: noon(), To: noon().Add(time.Hour)}, []string{"0"}},
-		"a day":                      {Search{From: noon().Add(time.Minute), To: noon().Add(3 * time.Minute)}, []string{"2", "1"}},
-		"an amount":                  {Search{Amount: &amount}, []string{"4"}},
-		"an amount of a currency":    {Search{Amount: &amount, Currency: "eur"}, nil},
-		"a day and an amount":        {Search{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, nil},
-		"those that need attention":  {Search{Attention: true}, []string{"2"}},
-		"money back":                 {Search{Money: []payment.FundsStatus{payment.Refunded, payment.Canceled}}, []string{"3"}},
-		"money in any of two states": {Search{Money: []payment.FundsStatus{payment.Paid, payment.Refunded}, Machine: []payment.DeliveryStatus{payment.Queued}}, []string{"6", "4", "3", "1", "0"}},
-		"failed":                     {Search{Machine: []payment.DeliveryStatus{payment.Failed}}, []string{"2"}},
-		"queued at a device":         {Search{Machine: []payment.DeliveryStatus{payment.Queued}, Devices: []string{"dev:1"}}, []string{"6", "4", "3", "0"}},
-		"sent or fetched":            {Search{Machine: []payment.DeliveryStatus{payment.Sent, payment.Fetched}}, []string{"5"}},
+		"all":                       {Filter{}, "6 5 4 3 2 1 0"},
+		"a device":                  {Filter{Devices: []string{"dev:2"}}, "1"},
+		"several devices":           {Filter{Devices: []string{"dev:1", "dev:2"}}, "6 5 4 3 2 1 0"},
+		"no such device":            {Filter{Devices: []string{"dev:3", "dev:4"}}, ""},
+		"a part of a name":          {Filter{Name: "TROCKNER"}, "1"},
+		"a name with a wildcard":    {Filter{Name: "100%"}, "1"},
+		"a wildcard is a character": {Filter{Name: "Washer%3"}, ""},
+		"a card":                    {Filter{Card: "4242"}, "6 0"},
+		"a card of a day":           {Filter{Card: "4242", From: noon(), To: noon().Add(time.Hour)}, "0"},
+		"a day":                     {Filter{From: noon().Add(time.Minute), To: noon().Add(3 * time.Minute)}, "2 1"},
+		"an amount":                 {Filter{Amount: &amount}, "4"},
+		"an amount of a currency":   {Filter{Amount: &amount, Currency: "eur"}, ""},
+		"a day and an amount":       {Filter{Amount: &amount, From: noon(), To: noon().Add(4 * time.Minute)}, ""},
+		"those that need attention": {Filter{Attention: new(true)}, "2"},
+		"money back":                {Filter{Funds: funds(payment.Refunded, payment.Canceled)}, "3"},
+		"either of two fund states": {Filter{
+			Funds:    funds(payment.Paid, payment.Refunded),
+			Delivery: delivery(payment.Queued),
+		}, "6 4 3 1 0"},
+		"failed": {Filter{Delivery: delivery(payment.Failed)}, "2"},
+		"queued at a device": {Filter{
+			Delivery: delivery(payment.Queued),
+			Devices:  []string{"dev:1"},
+		}, "6 4 3 0"},
+		"sent or fetched": {Filter{Delivery: delivery(payment.Sent, payment.Fetched)}, "5"},
 	} {
-		if got := found(t, l, c.search); !slices.Equal(got, c.want) {
+		if got := strings.Join(found(t, l, c.search), " "); got != c.want {
 			t.Errorf("%s: %q; want %q", name, got, c.want)
 		}
 	}
-	if _, _, err := l.Search(t.Context(), Search{Limit: 1, Cursor: "x"}); !errors.Is(err, ErrCursor) {
+	if _, _, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: "x"}); !errors.Is(err, ErrCursor) {
 		t.Errorf("a cursor that was not given: %v; want %v", err, ErrCursor)
 	}
 }
 
-// What no index finds is looked for in shares, and what is found does not depend on where a share
-// ends.
-func testSearchGoesOn(t *testing.T, database string) {
+// A filter without an index examines MaxScan payments per call. The result does not depend on where
+// a call ends.
+func testMaxScan(t *testing.T, database string) {
 	l := open(t, database)
 	const share, many = 100, 205
 	mustUpdate(t, l, func(tx *Tx) error {
 		for i := range many {
 			p := idle(testPayment(fmt.Sprint(i)))
-			p.Delivery, p.MaybeAccepted, p.SentAt, p.CreatedAt = payment.Sent, true, noon(), noon().Add(time.Duration(i/3)*time.Millisecond)
+			p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, noon()
+			p.CreatedAt = noon().Add(time.Duration(i/3) * time.Millisecond)
 			if i == 0 || i == many-1 {
 				p.Amount = 999
 			}
@@ -111,7 +112,7 @@ func testSearchGoesOn(t *testing.T, database string) {
 	amount := int64(999)
 	var counts, got []string
 	for cursor, more := "", true; more && len(counts) < 10; more = cursor != "" {
-		list, next, err := l.search(t.Context(), Search{Amount: &amount, Limit: 10, Cursor: cursor}, share)
+		list, next, err := l.Payments(t.Context(), Filter{Amount: &amount, Limit: 10, Cursor: cursor, MaxScan: share})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,238 +127,144 @@ func testSearchGoesOn(t *testing.T, database string) {
 	}
 }
 
-func testTakings(t *testing.T, database string) {
+func testPages(t *testing.T, database string) {
 	l := open(t, database)
-	for i, p := range []payment.Payment{
-		{Funds: payment.Paid, Amount: 350, Currency: "eur"},
-		{Funds: payment.Paid, Amount: 350, Currency: "eur", RefundedAmount: 50},
-		{Funds: payment.Refunded, Amount: 200, Currency: "eur", RefundedAmount: 200},
-		{Funds: payment.Canceled, Amount: 350, Currency: "eur"},
-		{Funds: payment.Authorized, Amount: 350, Currency: "eur"},
-		{Funds: payment.DisputeLost, Amount: 100, Currency: "eur", RefundedAmount: 30},
-		{Funds: payment.Disputed, Amount: 300, Currency: "jpy"},
-		{Funds: payment.Paid, Currency: ""}, // a free start
-		{Funds: payment.Paid, Amount: 9999, Currency: "eur", CreatedAt: noon().Add(24 * time.Hour)},
-	} {
-		name := fmt.Sprint(i)
-		p.ID, p.SessionID, p.Token, p.Delivery, p.PaidAt = payment.CreditID(name), name, name, payment.Queued, noon()
-		if p.CreatedAt.IsZero() {
-			p.CreatedAt = noon()
+	var want []string // credit ids, newest first and then by id
+	for _, second := range []time.Duration{3, 2, 1} {
+		var together []string
+		for _, name := range []string{"a", "b", "c", "d"} {
+			p := testPayment(name + second.String())
+			p.CreatedAt = noon().Add(second * time.Second)
+			insert(t, l, p)
+			together = append(together, p.ID)
 		}
-		insert(t, l, p)
+		slices.Sort(together)
+		slices.Reverse(together)
+		want = append(want, together...)
 	}
-	got, err := l.Revenue(t.Context(), noon(), noon().Add(24*time.Hour))
-	want := []Revenue{{"eur", 6, 1000, 350}, {"jpy", 1, 300, 0}}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("takings %+v, %v; want %+v", got, err, want)
-	}
-	list, _, err := l.Search(t.Context(), Search{To: noon().Add(24 * time.Hour), Limit: 50})
-	sum := map[string]Revenue{}
-	for _, p := range list {
-		if p.Amount > 0 {
-			s := sum[p.Currency]
-			sum[p.Currency] = Revenue{p.Currency, s.Payments + 1, s.Captured + p.Captured(), s.Refunded + p.Refunded()}
-		}
-	}
-	if err != nil || sum["eur"] != want[0] || sum["jpy"] != want[1] {
-		t.Errorf("summed up one by one %+v, %v; want the same, %+v", sum, err, want)
-	}
-	if got, err := l.Revenue(t.Context(), noon().Add(-time.Hour), noon()); err != nil || len(got) != 0 {
-		t.Errorf("before: %+v, %v; want nothing", got, err)
-	}
-}
-
-func testHistory(t *testing.T, database string) {
-	l := open(t, database)
-	old, recent, other := idle(testPayment("old")), testPayment("recent"), testPayment("other")
-	old.Delivery, old.MaybeAccepted, old.SentAt, old.StartedAt, old.ConfirmBy = payment.Done, true, noon(), noon().Add(time.Second),
-		noon().Add(time.Minute)
-	recent.CreatedAt, other.DeviceUID = noon().Add(time.Hour), "dev:2"
-	insert(t, l, old, recent, other)
-	got, err := l.History(t.Context(), "dev:1", 5)
-	want := []Credit{
-		{Machine: payment.Queued},
-		{Machine: payment.Done, Confirms: true, SentAt: noon(), StartedAt: noon().Add(time.Second)},
-	}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("history %+v, %v; want %+v", got, err, want)
-	}
-	if got, err := l.History(t.Context(), "dev:1", 1); err != nil || len(got) != 1 {
-		t.Errorf("the last: %+v, %v; want one", got, err)
-	}
-}
-
-func testCardLearnedLater(t *testing.T, database string) {
-	l := open(t, database)
-	p := testPayment("a")
-	insert(t, l, p)
-	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(tx.SetCharge(p.ID, "4242", "https://pay.stripe.com/receipts/1"), tx.SavePayment(p))
-	})
-	if got, err := l.Payment(t.Context(), p.ID); err != nil || got.CardLast4 != "4242" ||
-		got.ReceiptURL != "https://pay.stripe.com/receipts/1" {
-		t.Errorf("card %q, receipt %q, %v; want what was told of the charge", got.CardLast4, got.ReceiptURL, err)
-	}
-}
-
-func testEventsOfAPayment(t *testing.T, database string) {
-	l := open(t, database)
-	p := testPayment("a")
-	event := func(id, eventType, object, intent string, after time.Duration) StripeEvent {
-		return StripeEvent{
-			ID:            id,
-			Type:          eventType,
-			ObjectID:      object,
-			PaymentIntent: intent,
-			Created:       noon(),
-			Received:      noon().Add(after),
-			Outcome:       "x",
-			Body:          "{}",
-		}
-	}
-	all := []StripeEvent{
-		event("evt_1", "checkout.session.completed", "cs_a", "", 0),
-		event("evt_2", "payment_intent.succeeded", "pi_a", "", time.Second),
-		event("evt_3", "checkout.session.completed", "cs_b", "", 0),
-		event("evt_4", "charge.refunded", "ch_a", "pi_a", 48*time.Hour),
-		event("evt_5", "charge.refunded", "ch_b", "pi_b", time.Second),
-	}
-	insert(t, l, p)
-	mustUpdate(t, l, func(tx *Tx) error {
-		for _, e := range all {
-			if _, err := tx.AddEvent(e); err != nil {
-				return err
+	for _, limit := range []int{1, 3, 4, 11, 12, 13} {
+		var got []string
+		cursor := ""
+		for more := true; more; more = cursor != "" {
+			page, next, err := l.Payments(t.Context(), Filter{Limit: limit, Cursor: cursor})
+			if err != nil {
+				t.Fatal(err)
 			}
+			if len(page) == 0 || len(page) > limit {
+				t.Fatalf("a page of %d payments; want 1 to %d", len(page), limit)
+			}
+			for _, p := range page {
+				got = append(got, p.ID)
+			}
+			cursor = next
 		}
-		return nil
-	})
-	ids := func(list []StripeEvent, err error) (ids []string) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range list {
-			ids = append(ids, e.ID)
-		}
-		return ids
-	}
-	want := func(name string, got []string, want ...string) {
-		t.Helper()
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %q; want %q", name, got, want)
+			t.Errorf("pages of %d: got %q; want %q", limit, got, want)
 		}
 	}
-	want("of the payment", ids(l.EventsOf(t.Context(), p)), "evt_1", "evt_2", "evt_4")
-	one, err := l.Event(t.Context(), "evt_4")
-	if err != nil || one != all[3] {
-		t.Errorf("event %+v, %v; want %+v", one, err, all[3])
+
+	page, cursor, err := l.Payments(t.Context(), Filter{Limit: 2})
+	if err != nil {
+		t.Fatal(err)
 	}
-	page, next, err := l.EventPage(t.Context(), "", 3, "")
-	want("the first page", ids(page, err), "evt_4", "evt_5", "evt_2")
-	page, next, err = l.EventPage(t.Context(), "", 3, next)
-	want("the last page", ids(page, err), "evt_3", "evt_1")
-	if next != "" {
-		t.Errorf("cursor %q after the last; want none", next)
+	newest := testPayment("newest")
+	newest.CreatedAt = noon().Add(time.Hour)
+	insert(t, l, newest)
+	next, _, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: cursor})
+	if err != nil || len(next) != 1 || next[0].ID != want[2] {
+		t.Errorf("after %s, while another was recorded: got %+v, %v; want %s", page[1].ID, next, err, want[2])
 	}
-	page, _, err = l.EventPage(t.Context(), "charge.refunded", 3, "")
-	want("of one type", ids(page, err), "evt_4", "evt_5")
-	later := noon().Add(72 * time.Hour)
-	want(
-		"since a time",
-		ids(l.EventsSince(t.Context(), noon().Add(time.Second), "", later, 10)),
-		"evt_2",
-		"evt_5",
-		"evt_4",
-	)
-	want("behind an event", ids(l.EventsSince(t.Context(), later, "evt_2", later, 10)), "evt_5", "evt_4")
-	want("up to a time", ids(l.EventsSince(t.Context(), later, "evt_2", noon().Add(time.Minute), 10)), "evt_5")
-	want(
-		"behind one that is unknown",
-		ids(l.EventsSince(t.Context(), noon().Add(time.Hour), "evt_9", later, 10)),
-		"evt_4",
-	)
 }
 
-func testLateLookups(t *testing.T, database string) {
+// funds and delivery return their arguments, to keep the tables of filters short.
+func funds(list ...payment.FundsStatus) []payment.FundsStatus { return list }
+
+func delivery(list ...payment.DeliveryStatus) []payment.DeliveryStatus { return list }
+
+func testFilters(t *testing.T, database string) {
 	l := open(t, database)
-	mustUpdate(t, l, func(tx *Tx) error {
-		return errors.Join(
-			tx.AddLookup(Lookup{ID: "cs_old", PaidAt: noon(), DueAt: noon()}),
-			tx.AddLookup(Lookup{ID: "cs_new", PaidAt: noon().Add(time.Hour), DueAt: noon()}),
-		)
-	})
-	got, err := l.LateLookups(t.Context(), noon().Add(time.Minute), 10)
-	if err != nil || len(got) != 1 || got[0].ID != "cs_old" {
-		t.Errorf("%+v, %v; want cs_old", got, err)
+	row := func(name string, minute int, change func(p *payment.Payment)) payment.Payment {
+		p := testPayment(name)
+		p.CreatedAt = noon2020(minute)
+		change(&p)
+		return p
+	}
+	insert(t, l,
+		row("plain", 1, func(*payment.Payment) {}),
+		row("elsewhere", 2, func(p *payment.Payment) { p.DeviceUID = "dev:2" }),
+		row("refunded", 3, func(p *payment.Payment) { p.Funds = payment.Refunded }),
+		row("failed", 4, func(p *payment.Payment) {
+			p.Delivery, p.Reason, p.ReviewReason = payment.Failed, "refused", "money_kept"
+		}),
+		row("failed_elsewhere", 5, func(p *payment.Payment) {
+			p.DeviceUID, p.Delivery, p.Reason = "dev:2", payment.Failed, "expired"
+		}),
+	)
+	for name, c := range map[string]struct {
+		filter Filter
+		want   string // names, newest first
+	}{
+		"all":                  {Filter{}, "failed_elsewhere failed refunded elsewhere plain"},
+		"of a device":          {Filter{Devices: []string{"dev:2"}}, "failed_elsewhere elsewhere"},
+		"of an unknown device": {Filter{Devices: []string{"dev:9"}}, ""},
+		"by money":             {Filter{Funds: funds(payment.Refunded)}, "refunded"},
+		"by machine":           {Filter{Delivery: delivery(payment.Failed)}, "failed_elsewhere failed"},
+		"that need attention":  {Filter{Attention: new(true)}, "failed"},
+		"that need none":       {Filter{Attention: new(false)}, "failed_elsewhere refunded elsewhere plain"},
+		"by all of it": {Filter{
+			Devices:   []string{"dev:2"},
+			Funds:     funds(payment.Paid),
+			Delivery:  delivery(payment.Failed),
+			Attention: new(false),
+		}, "failed_elsewhere"},
+		"by what none is at once": {Filter{Devices: []string{"dev:2"}, Funds: funds(payment.Refunded)}, ""},
+		"with a cursor and others": {Filter{
+			Delivery:  delivery(payment.Failed),
+			Attention: new(true),
+			Cursor:    "1577880300000-" + payment.CreditID("cs_failed_elsewhere"),
+		}, "failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.filter.Limit = 10
+			list, next, err := l.Payments(t.Context(), c.filter)
+			var got []string
+			for _, p := range list {
+				got = append(got, strings.TrimPrefix(p.SessionID, "cs_"))
+			}
+			if err != nil || next != "" || strings.Join(got, " ") != c.want {
+				t.Errorf("got %q, %q, %v; want %q", got, next, err, c.want)
+			}
+		})
 	}
 }
 
-// searches are the operator's questions, for the plans.
-func searches(ctx context.Context, l *Ledger) []asked {
-	search := func(s Search) func() error {
-		s.Limit = 10
-		return func() error {
-			_, _, err := l.Search(ctx, s)
-			return err
+func testBadCursors(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, testPayment("one"))
+	for _, cursor := range []string{
+		"x", "-", "12", "cr_x-12", "1.5-cr_x", "99999999999999999999-cr_x", "12 -cr_x", "' OR 1=1 --",
+	} {
+		if list, next, err := l.Payments(t.Context(), Filter{Limit: 1, Cursor: cursor}); !errors.Is(err, ErrCursor) {
+			t.Errorf("cursor %q: got %+v, %q, %v; want %v", cursor, list, next, err, ErrCursor)
 		}
 	}
-	amount := int64(1)
-	return []asked{
-		{"looking for nothing in particular", search(Search{}), "payments_newest"},
-		{"going on from there", search(Search{Cursor: "1-cr_x"}), "payments_newest"},
-		{"looking for a day", search(Search{From: noon(), To: noon()}), "payments_newest"},
-		{"going on with a day", search(Search{From: noon(), To: noon(), Cursor: "1-cr_x"}), "payments_newest"},
-		{"looking for a device", search(Search{Devices: []string{"dev:1"}}), "payments_of_device"},
-		{
-			"looking for a device's day",
-			search(Search{Devices: []string{"dev:1"}, From: noon(), To: noon()}),
-			"payments_of_device",
-		},
-		{"looking for several devices", search(Search{Devices: []string{"dev:1", "dev:2"}}), "payments_newest"},
-		{"looking for a card", search(Search{Card: "4242"}), "payments_of_card"},
-		{"looking for what needs attention", search(Search{Attention: true}), "payments_attention"},
-		{
-			"looking for money that moved",
-			search(Search{Money: []payment.FundsStatus{payment.Refunded}}),
-			"payments_money_moved",
-		},
-		{
-			"looking for what failed",
-			search(Search{Machine: []payment.DeliveryStatus{payment.Failed}}),
-			"payments_failed",
-		},
-		{
-			"looking for what is queued",
-			search(Search{Machine: []payment.DeliveryStatus{payment.Queued}}),
-			"payments_newest",
-		},
-		{"looking for an amount", search(Search{Amount: &amount}), "payments_newest"},
-		{"looking for a name", search(Search{Name: "x"}), "payments_newest"},
-		{"the takings", func() error { return second(l.Revenue(ctx, noon(), noon())).err }, "payments_newest"},
-		{
-			"the history of a device",
-			func() error { return second(l.History(ctx, "dev:1", 50)).err },
-			"payments_of_device",
-		},
-		{"an event", func() error { return second(l.Event(ctx, "evt_1")).err }, ""},
-		{"the events of a payment", func() error { return second(l.EventsOf(ctx, testPayment("a"))).err }, ""},
-		{"the first events of a type", func() error {
-			_, _, err := l.EventPage(ctx, "x", 10, "")
-			return err
-		}, "stripe_events_newest"},
-		{"the first events", func() error {
-			_, _, err := l.EventPage(ctx, "", 10, "")
-			return err
-		}, "stripe_events_newest"},
-		{"a page of events", func() error {
-			_, _, err := l.EventPage(ctx, "x", 10, "1-evt_x")
-			return err
-		}, "stripe_events_newest"},
-		{"the events since then", func() error { return second(l.EventsSince(ctx, noon(), "", noon(), 10)).err }, ""},
-		{"the late look-ups", func() error { return second(l.LateLookups(ctx, noon(), 10)).err }, "lookups_late"},
-		{"the audit", func() error {
-			_, _, err := l.Audits(ctx, "", 10, "")
-			return err
-		}, ""},
+}
+
+// Anybody can send these in a URL.
+func testImpossibleKeys(t *testing.T, database string) {
+	l := open(t, database)
+	insert(t, l, testPayment("one"))
+	for _, key := range []string{"\x00", "cs_one\x00", "\xff\xfe", "%", "_", "' OR ''='", strings.Repeat("x", 1<<20)} {
+		what := key[:min(len(key), 20)]
+		if _, err := l.Payment(t.Context(), key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Payment(%q): got error %v; want %v", what, err, ErrNotFound)
+		}
+		if _, err := l.PaymentOfToken(t.Context(), key); !errors.Is(err, ErrNotFound) {
+			t.Errorf("PaymentOfToken(%q): got error %v; want %v", what, err, ErrNotFound)
+		}
+		list, _, err := l.Payments(t.Context(), Filter{Devices: []string{key}, Limit: 1})
+		if err != nil || len(list) != 0 {
+			t.Errorf("Payments of device %q: got %+v, %v; want none", what, list, err)
+		}
 	}
 }

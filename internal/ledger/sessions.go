@@ -7,17 +7,18 @@ import (
 	"notepay/internal/payment"
 )
 
-// Session is a Checkout Session that was made for one purchase, as sold.
+// Session is a Checkout Session that notepay created for one purchase, with the terms of the sale.
 type Session struct {
 	ID        string // cs_...
 	Livemode  bool
 	DeviceUID string
-	Manual    bool      // it holds the money until it is captured
-	Ends      time.Time // it cannot be paid after this
+	Manual    bool      // the payment is authorized first and captured later
+	Ends      time.Time // the session expires then
 	Plan      payment.Offer
 }
 
-const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s, delayed_start_s, description, image, access_code, currency_options`
+const sessionColumns = `id, livemode, device_uid, manual, ends_at, price_id, plan, amount, currency, duration_s,
+	delayed_start_s, description, image, access_code, currency_options`
 
 var insertSession = `INSERT INTO sessions (` + sessionColumns + `) VALUES (` + placeholders(sessionColumns) + `)`
 
@@ -32,9 +33,7 @@ func scanSession(s scanner) (x Session, err error) {
 		&x.Plan.Name,
 		&x.Plan.Amount,
 		&x.Plan.Currency,
-		seconds{
-			&x.Plan.Duration,
-		},
+		seconds{&x.Plan.Duration},
 		seconds{&x.Plan.DelayedStart},
 		&x.Plan.Description,
 		&x.Plan.Image,
@@ -44,12 +43,12 @@ func scanSession(s scanner) (x Session, err error) {
 	return x, err
 }
 
-// SessionsKept is how long a session is remembered after its end. Stripe lists events for 30 days,
-// and one of them may tell only then that it was paid.
+// SessionsKept is how long a session is stored after its end. Stripe lists events for 30 days, and
+// an event may report only then that the session was paid.
 const SessionsKept = 31 * 24 * time.Hour
 
-// AddSession stores a session before anybody is led to it, and forgets those of which nothing can
-// come any more.
+// AddSession stores a session before the customer gets its URL. It deletes sessions that ended more
+// than SessionsKept ago.
 func (tx *Tx) AddSession(s Session) error {
 	if _, err := tx.exec(`DELETE FROM sessions WHERE ends_at < $1`, tx.Now.Add(-SessionsKept).UnixMilli()); err != nil {
 		return err
@@ -65,9 +64,7 @@ func (tx *Tx) AddSession(s Session) error {
 		s.Plan.Name,
 		s.Plan.Amount,
 		s.Plan.Currency,
-		int64(
-			s.Plan.Duration/time.Second,
-		),
+		int64(s.Plan.Duration/time.Second),
 		int64(s.Plan.DelayedStart/time.Second),
 		s.Plan.Description,
 		s.Plan.Image,
@@ -83,28 +80,26 @@ func (tx *Tx) Session(id string) (Session, error) {
 	return one(rows, err, scanSession)
 }
 
-// Made reports whether a session was made for a purchase here.
-func (l *Ledger) Made(ctx context.Context, id string) (bool, error) {
+// HasSession reports whether notepay created a session.
+func (l *Ledger) HasSession(ctx context.Context, id string) (bool, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT ends_at FROM sessions WHERE id = $1`, id)
 	return Found(errOnly(one(rows, err, scanInstant)))
 }
 
-// OpenSessions reads the sessions of an account mode that end after now and of which no payment is
-// known.
+// OpenSessions reads the sessions of live mode or test mode that end after now and have no payment.
 func (l *Ledger) OpenSessions(ctx context.Context, livemode bool, now time.Time) ([]Session, error) {
 	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE ends_at > $1 AND livemode = $2
 		AND NOT EXISTS (SELECT 1 FROM payments WHERE session_id = sessions.id)`, now.UnixMilli(), bit(livemode))
 	return all(rows, err, scanSession)
 }
 
-// SessionPlans reads what was last sold of each price through a session of an account mode.
+// SessionPlans reads the most recent terms of each price that a session of live mode or test mode
+// sold.
 func (l *Ledger) SessionPlans(ctx context.Context, livemode bool) ([]payment.Offer, error) {
-	rows, err := l.reads.QueryContext(
-		ctx,
-		`SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1 AND NOT EXISTS (SELECT 1 FROM sessions newer
-		WHERE newer.price_id = sessions.price_id AND newer.livemode = sessions.livemode AND (newer.ends_at, newer.id) > (sessions.ends_at, sessions.id))`,
-		bit(livemode),
-	)
+	rows, err := l.reads.QueryContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE livemode = $1
+		AND NOT EXISTS (SELECT 1 FROM sessions newer WHERE newer.price_id = sessions.price_id
+		AND newer.livemode = sessions.livemode AND (newer.ends_at, newer.id) > (sessions.ends_at, sessions.id))`,
+		bit(livemode))
 	sessions, err := all(rows, err, scanSession)
 	plans := make([]payment.Offer, len(sessions))
 	for i, s := range sessions {

@@ -17,26 +17,9 @@ func session(id string, ends time.Time) Session {
 func testSessions(t *testing.T, database string) {
 	l := open(t, database)
 	now := time.Now().Truncate(time.Millisecond).UTC()
-	sold, over, later, test, paid, old := session(
-		"cs_1",
-		now.Add(time.Minute),
-	), session(
-		"cs_2",
-		now.Add(-time.Minute),
-	), session(
-		"cs_3",
-		now.Add(time.Hour),
-	),
-		session(
-			"cs_4",
-			now.Add(time.Minute),
-		), session(
-			"cs_5",
-			now.Add(time.Minute),
-		), session(
-			"cs_6",
-			now.Add(-32*24*time.Hour),
-		)
+	sold, over := session("cs_1", now.Add(time.Minute)), session("cs_2", now.Add(-time.Minute))
+	later, test := session("cs_3", now.Add(time.Hour)), session("cs_4", now.Add(time.Minute))
+	paid, old := session("cs_5", now.Add(time.Minute)), session("cs_6", now.Add(-32*24*time.Hour))
 	later.Plan.Name, later.DeviceUID, test.Livemode, over.Plan.PriceID = "Very warm wash", "dev:2", false, "price_cold"
 	for _, s := range []Session{old, sold, over, later, test, paid} {
 		mustUpdate(t, l, func(tx *Tx) error { return tx.AddSession(s) })
@@ -75,7 +58,11 @@ func testSessions(t *testing.T, database string) {
 
 	free := session("cs_7", now)
 	free.Plan.Amount = -1
-	for name, bad := range map[string]Session{"twice": sold, "a payment intent": session("pi_1", now), "less than nothing": free} {
+	for name, bad := range map[string]Session{
+		"a known session":   sold,
+		"a PaymentIntent":   session("pi_1", now),
+		"a negative amount": free,
+	} {
 		if err := l.Update(t.Context(), func(tx *Tx) error { return tx.AddSession(bad) }); err == nil {
 			t.Errorf("%s was taken", name)
 		}

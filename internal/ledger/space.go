@@ -9,31 +9,29 @@ import (
 	"strings"
 )
 
-// Space is how much room a file system has, in bytes.
+// Space is the free and the total space of a file system, in bytes.
 type Space struct{ Free, Total uint64 }
 
 const (
-	// spaceFloor is how much must be free for sales to go on. Payments that are under way when
-	// sales stop still need room: about 4 KiB each in the file, and up to 4 MiB in SQLite's log
-	// before SQLite moves it into the file.
+	// spaceFloor is the free space below which sales stop. Open payments still need space: about 4
+	// KiB each in the file, and up to 4 MiB in SQLite's log before SQLite moves it into the file.
 	spaceFloor = 16 << 20
-	// spaceWarning is how much should be free, so that the operator has time.
+	// spaceWarning is the free space below which the operator gets a warning.
 	spaceWarning = 256 << 20
 )
 
-// Floor returns how much must be free for sales to go on: 16 MiB, but at most a twentieth of a
-// small disk.
+// Floor returns the free space below which sales stop: 16 MiB, or a twentieth of a small disk.
 func (s Space) Floor() uint64 { return min(spaceFloor, s.Total/20) }
 
-// Enough returns how much must be free for sales to begin again: half as much again as the floor,
-// so that they do not begin and end all the time.
+// Enough returns the free space above which sales resume. It is 1.5 times the floor, so that sales
+// do not stop and resume all the time.
 func (s Space) Enough() uint64 { return s.Floor() + s.Floor()/2 }
 
-// Tight reports whether the operator should make room soon.
+// Tight reports whether the operator should free space soon.
 func (s Space) Tight() bool { return s.Free < min(spaceWarning, s.Total/5) }
 
-// Space returns the room on the ledger's disk, or errors.ErrUnsupported where the system does not
-// tell or the ledger is in PostgreSQL.
+// Space returns the space on the ledger's disk. It returns errors.ErrUnsupported if the system does
+// not report it or the ledger is in PostgreSQL.
 func (l *Ledger) Space() (Space, error) {
 	if l.path == "" {
 		return Space{}, errors.ErrUnsupported
@@ -41,13 +39,13 @@ func (l *Ledger) Space() (Space, error) {
 	return SpaceAt(l.path)
 }
 
-// LogSize returns the size of SQLite's log, in bytes; 0 where there is none.
+// LogSize returns the size of SQLite's log in bytes, 0 if there is none.
 func (l *Ledger) LogSize() int64 {
 	if l.path == "" {
 		return 0
 	}
 	path := l.path
-	if target, err := filepath.EvalSymlinks(path); err == nil { // SQLite keeps the log beside the target
+	if target, err := filepath.EvalSymlinks(path); err == nil { // SQLite keeps the log beside the link's target
 		path = target
 	}
 	info, err := os.Stat(path + "-wal")
@@ -57,7 +55,7 @@ func (l *Ledger) LogSize() int64 {
 	return info.Size()
 }
 
-// ShrinkLog makes SQLite's log empty, to gain room on a small disk. It does nothing while a reader
+// ShrinkLog truncates SQLite's log, to free space on a small disk. It does nothing while a reader
 // uses the log.
 func (l *Ledger) ShrinkLog(ctx context.Context) {
 	w, ok := l.writer.(*sharedWriter)
@@ -73,22 +71,22 @@ func (l *Ledger) ShrinkLog(ctx context.Context) {
 	}
 }
 
-// probeRows and probePadding make ProbeRoom need more room than any one payment does.
+// probeRows and probePadding make ProbeRoom need more space than any one payment.
 const (
 	probeRows    = 12
 	probePadding = 1000 // bytes; PostgreSQL allows 2,704 in an index
 )
 
-// ProbeRoom finds out whether payments can be recorded, as Probe does, but with rows that need new
-// room: on a full disk a small change of an existing row may still succeed. It removes the rows at
-// once, and what they used stays free in the file.
+// ProbeRoom checks whether payments can be recorded, with rows that need new space. On a full disk
+// a small change of an existing row, as by Probe, may still succeed. ProbeRoom deletes the rows at
+// once, and their space stays free inside the file.
 func (l *Ledger) ProbeRoom(ctx context.Context) error {
 	remove := func(tx *Tx) error {
 		_, err := tx.exec(`DELETE FROM facts WHERE name LIKE 'probe/%'`)
 		return err
 	}
 	err := l.Update(ctx, func(tx *Tx) error {
-		if err := remove(tx); err != nil { // left by a process that was stopped in between
+		if err := remove(tx); err != nil { // left by a process that stopped in between
 			return err
 		}
 		for n := range probeRows {
@@ -101,6 +99,6 @@ func (l *Ledger) ProbeRoom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// If we stop here, the rows stay until the next call.
+	// If notepay stops here, the rows stay until the next call.
 	return l.Update(ctx, remove)
 }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// SpaceAt returns the room on the disk of a path, whether the file exists yet or not. It returns
-// errors.ErrUnsupported where the file system does not tell.
+// SpaceAt returns the space on the disk of a path. The file need not exist. SpaceAt returns
+// errors.ErrUnsupported if the file system does not report it.
 func SpaceAt(path string) (Space, error) {
 	var fs syscall.Statfs_t
 	err := syscall.Statfs(path, &fs)

@@ -14,7 +14,7 @@ func TestSpaceAt(t *testing.T) {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{dir, filepath.Join(dir, "notepay.db")} { // the latter does not exist yet
+	for _, path := range []string{dir, filepath.Join(dir, "notepay.db")} { // the second path does not exist yet
 		space, err := SpaceAt(path)
 		if err != nil || space.Total != fs.Blocks*uint64(fs.Frsize) || space.Free == 0 || space.Free > space.Total {
 			t.Errorf("SpaceAt(%s) = %+v, %v; want the total of statfs", path, space, err)

@@ -4,6 +4,5 @@ package ledger
 
 import "errors"
 
-// SpaceAt returns the room on the disk of a path; here the system does not tell
-// (errors.ErrUnsupported).
+// SpaceAt returns errors.ErrUnsupported on this system.
 func SpaceAt(string) (Space, error) { return Space{}, errors.ErrUnsupported }

@@ -6,24 +6,102 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 
 	"notepay/internal/vendortime"
 )
 
-// sharedWriter is the one goroutine that writes to SQLite. Those who wait together share one
-// commit, that is one sync of the disk.
+// busyTimeout is how long SQLite waits while another process has the file locked.
+const busyTimeout = 5 * time.Second
+
+// sqliteSettings is part of the DSN, so that it applies to every connection of a pool. A PRAGMA
+// statement reaches only one connection. synchronous=FULL makes a commit survive a power cut.
+// journal_size_limit cuts a log that grew because of a slow reader to 16 MiB.
+const sqliteSettings = "_pragma=busy_timeout(5000)&_pragma=journal_mode(wal)&_pragma=synchronous(full)" +
+	"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(16777216)"
+
+// maxReaders is the size of the read-only pool. More connections cost memory and bring no speed.
+const maxReaders = 4
+
+func openSQLite(ctx context.Context, path string, clock *vendortime.Clock) (*Ledger, error) {
+	files, err := lockFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := openHeld(ctx, files, clock)
+	if err != nil {
+		return nil, errors.Join(err, files.release())
+	}
+	return l, nil
+}
+
+// openHeld opens a ledger whose lock the caller holds. When it returns an error, SQLite has closed
+// all files.
+func openHeld(ctx context.Context, files *ledgerFiles, clock *vendortime.Clock) (*Ledger, error) {
+	is, err := files.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	generation, err := files.begin(is)
+	if err != nil {
+		return nil, err
+	}
+	writes, err := sql.Open("sqlite", fileURI(files.path, sqliteSettings+"&_pragma=wal_autocheckpoint(0)"))
+	if err != nil {
+		return nil, err
+	}
+	writes.SetMaxOpenConns(1)
+	shared, err := startSharedWriter(ctx, writes, files, clock)
+	if err != nil {
+		return nil, errors.Join(err, writes.Close())
+	}
+	if is.logged {
+		shared.moveLog("RESTART") // each log begins with its own generation
+	} else {
+		err = shared.enter(generation, is.replaced)
+	}
+	if err == nil {
+		err = files.watch()
+	}
+	if err != nil {
+		shared.tx.db.(*preparedConn).close()
+		return nil, errors.Join(err, shared.close())
+	}
+	go shared.run(shared.tx.db.(*preparedConn))
+	reads, err := sql.Open("sqlite", fileURI(files.path, "mode=ro&_pragma=query_only(1)&"+sqliteSettings))
+	if err != nil {
+		shared.stop()
+		return nil, errors.Join(err, shared.close())
+	}
+	reads.SetMaxOpenConns(maxReaders)
+	reads.SetMaxIdleConns(maxReaders)
+	return &Ledger{
+		reads:     readPool{reads, files.condition},
+		writer:    shared,
+		writes:    newWriteLog(),
+		path:      files.path,
+		unlock:    files.release,
+		condition: files.condition,
+		files:     files,
+		unchecked: is.unchecked,
+		notices:   is.notices(),
+	}, nil
+}
+
+// sharedWriter is the only goroutine that writes to SQLite. Waiting updates share one commit, and
+// so one sync of the disk.
 type sharedWriter struct {
 	db      *sql.DB
 	updates chan *update
-	shrinks chan chan struct{} // asks for shrinkLog, and is closed afterwards
-	closing chan struct{}      // closed by stop: no new updates
-	closed  chan struct{}      // closed by the goroutine as it ends
+	shrinks chan chan struct{} // requests for shrinkLog; each channel is closed when it is done
+	closing chan struct{}      // closed by stop, to reject new updates
+	closed  chan struct{}      // closed when the goroutine ends
 	once    sync.Once
 	tx      Tx
 	files   *ledgerFiles
-	sealed  bool // the log has the generation that it is moved with
+	sealed  bool // the log already has the generation of its end
 	clock   *vendortime.Clock
 }
 
@@ -33,7 +111,7 @@ type update struct {
 	done chan struct{}
 }
 
-// maxBatch bounds how long the first of those who share a commit waits for the work of the others.
+// maxBatch bounds how long the first update of a batch waits for the others.
 const maxBatch = 256
 
 func startSharedWriter(
@@ -49,7 +127,7 @@ func startSharedWriter(
 	prepared := newPreparedConn(conn, files.condition)
 	w := &sharedWriter{
 		db:      db,
-		updates: make(chan *update), // unbuffered: what was taken from it is run, what was not is not
+		updates: make(chan *update), // unbuffered: the goroutine runs each update that it receives
 		shrinks: make(chan chan struct{}),
 		closing: make(chan struct{}),
 		closed:  make(chan struct{}),
@@ -66,7 +144,7 @@ func startSharedWriter(
 
 func (w *sharedWriter) update(ctx context.Context, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
-		return err // the select below would choose at random
+		return err // the select below picks a ready case at random
 	}
 	u := &update{fn: fn, done: make(chan struct{})}
 	select {
@@ -85,8 +163,8 @@ func (w *sharedWriter) stop() {
 	<-w.closed
 }
 
-// close leaves a database open that was overwritten, until the process ends: SQLite would move the
-// log into it before it closes it.
+// close closes the database, except one that was overwritten. That one stays open until the process
+// ends, because SQLite would move the log into it on close.
 func (w *sharedWriter) close() error {
 	err := w.files.closeLog()
 	if w.files.abandoned {
@@ -129,7 +207,8 @@ func (w *sharedWriter) run(conn *preparedConn) {
 	}
 }
 
-// commit runs the batch in one transaction, or, if one of them fails, each in its own.
+// commit runs the batch in one transaction. If an update fails, commit runs each in its own
+// transaction.
 func (w *sharedWriter) commit(batch []*update) {
 	if len(batch) == 1 {
 		batch[0].err = w.alone(batch[0].fn)
@@ -156,8 +235,8 @@ func (w *sharedWriter) commit(batch []*update) {
 
 type closureError struct{ error }
 
-// alone runs fn in a transaction of its own. If we stop before COMMIT returns, nothing of it is on
-// disk, or (stopped within) all of it; nobody was told yes in either case.
+// alone runs fn in its own transaction. If notepay stops before COMMIT returns, the disk holds all
+// of the transaction or nothing. The caller has not been told of success in either case.
 func (w *sharedWriter) alone(fn func(*Tx) error) error {
 	w.tx.Now = w.clock.Now()
 	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
@@ -169,21 +248,22 @@ func (w *sharedWriter) alone(fn func(*Tx) error) error {
 		return joinIf(err, rollbackErr)
 	}
 	if _, err := w.tx.exec("COMMIT"); err != nil {
-		// A failed COMMIT may leave the transaction open; the error of a ROLLBACK that finds none
-		// says nothing new.
+		// A failed COMMIT may leave the transaction open. If it does not, the ROLLBACK fails, and
+		// its error adds nothing.
 		_, _ = w.tx.exec("ROLLBACK")
 		w.reuseLog(err)
 		return fmt.Errorf("commit: %w", err)
 	}
 	if err := w.files.verify(); err != nil {
-		return fmt.Errorf("commit: %w", err) // it is on disk, but where nobody will look for it
+		return fmt.Errorf("commit: %w", err) // the change is on disk, but the next start will not find it
 	}
 	return nil
 }
 
-// reuseLog moves SQLite's log into the file after a write failed for lack of space, so that the
-// next write begins at the log's start and needs no new space. SQLite itself does this only after
-// 1,000 pages, and a small disk is full before. If we stop within, both are as valid as before.
+// reuseLog moves SQLite's log into the file after a write failed for lack of space. The next write
+// then starts at the beginning of the log and needs no new space. SQLite itself moves the log only
+// after 1,000 pages, and a small disk is full before. If notepay stops in between, file and log are
+// as valid as before.
 func (w *sharedWriter) reuseLog(err error) {
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok || e.Code()&0xff != sqliteFull && e.Code() != sqliteWriteFailed {
@@ -192,17 +272,16 @@ func (w *sharedWriter) reuseLog(err error) {
 	w.moveLog(passive)
 }
 
-// shrinkLog moves SQLite's log into the file and makes it empty, if no reader uses it at this
-// moment.
+// shrinkLog moves SQLite's log into the file and truncates it, unless a reader uses the log.
 func (w *sharedWriter) shrinkLog() { w.moveLog("TRUNCATE") }
 
 // SQLite's result codes (sqlite.org/rescode.html).
 const (
 	sqliteFull        = 13
-	sqliteWriteFailed = 778 // with a limit on the file's size, for example
+	sqliteWriteFailed = 778 // for example a limit on file sizes
 )
 
-// joinIf keeps err as it is, for those who compare it, unless there is a second error.
+// joinIf returns err unchanged, so that callers can compare it, unless there is a second error.
 func joinIf(err, second error) error {
 	if second == nil {
 		return err
@@ -210,7 +289,7 @@ func joinIf(err, second error) error {
 	return errors.Join(err, second)
 }
 
-// call makes a panic in fn an error, so that one bad closure does not take the writer with it.
+// call runs fn and returns a panic as an error, so that the writer survives.
 func call(fn func(*Tx) error, tx *Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

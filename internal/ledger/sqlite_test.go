@@ -10,12 +10,10 @@ import (
 	"testing"
 
 	"modernc.org/sqlite"
-
-	"notepay/internal/payment"
 )
 
-// What a power cut leaves cannot be tried out here; that every connection is told to sync can.
-func TestEveryConnectionIsDurable(t *testing.T) {
+// A test cannot cut the power. It can check that every connection syncs.
+func TestConnectionsAreDurable(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
 	want := map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "busy_timeout": "5000"}
@@ -39,10 +37,10 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 		})
 	})
 	t.Run("the readers', all open at once", func(t *testing.T) {
-		if got := l.reads.Stats().MaxOpenConnections; got != readers {
-			t.Errorf("the readers may open %d connections; want %d", got, readers)
+		if got := l.reads.Stats().MaxOpenConnections; got != maxReaders {
+			t.Errorf("the readers may open %d connections; want %d", got, maxReaders)
 		}
-		for range readers {
+		for range maxReaders {
 			conn, err := l.reads.Conn(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -67,10 +65,11 @@ func isSQLite(err error, code int) bool {
 	return ok && e.Code()&0xff == code
 }
 
-func TestAnyPathIsThatFile(t *testing.T) {
+func TestOpenTakesAnyPath(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
-		"notepay.db", "with space.db", "what?.db", "mode=ro?mode=memory&x.db", "a#b.db", "100%.db", "%41%zz.db", "a+b;c=d,e.db", "wäsche 洗濯.db", ":memory:", "file:x.db",
+		"notepay.db", "with space.db", "what?.db", "mode=ro?mode=memory&x.db", "a#b.db", "100%.db", "%41%zz.db",
+		"a+b;c=d,e.db", "wäsche 洗濯.db", ":memory:", "file:x.db",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -80,8 +79,7 @@ func TestAnyPathIsThatFile(t *testing.T) {
 			insert(t, l, testPayment("one"))
 			wantStored(t, l, []string{"cs_one"})
 			closeLedger(t, l)
-			// Nothing is left of the log: who copies the file of a ledger that was closed has all
-			// of it.
+			// The log is gone, so a copy of the file of a closed ledger is complete.
 			if got, want := filesIn(t, dir), []string{name, name + ".lock"}; !slices.Equal(got, want) {
 				t.Errorf("files after Close: %q; want %q", got, want)
 			}
@@ -102,13 +100,13 @@ func filesIn(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-func TestRelativePathsAreFiles(t *testing.T) {
+func TestOpenTakesARelativePath(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for _, path := range []string{"notepay.db", "./-.db", ":memory:", "file::memory:"} {
 		l := open(t, path)
 		insert(t, l, testPayment("one"))
-		t.Chdir(t.TempDir()) // a reader that is opened only now must find the same file
+		t.Chdir(t.TempDir()) // a reader that opens only now must find the same file
 		wantStored(t, l, []string{"cs_one"})
 		closeLedger(t, l)
 		t.Chdir(dir)
@@ -122,7 +120,7 @@ func TestRelativePathsAreFiles(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoLedgerIsLeftAlone(t *testing.T) {
+func TestOpenRejectsAnotherFile(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	text := strings.Repeat("this is somebody's letter\n", 100)
@@ -138,10 +136,10 @@ func TestAFileThatIsNoLedgerIsLeftAlone(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	open(t, path) // the lock was given back
+	open(t, path) // the lock was released
 }
 
-func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
+func TestUpdateOfAFullDatabase(t *testing.T) {
 	t.Parallel()
 	path := freshSQLite(t)
 	l := open(t, path)
@@ -163,7 +161,7 @@ func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
 		return err
 	}
 
-	limit("1") // less than there are: none may be added
+	limit("1") // below the current count, so no page may be added
 	for range 3 {
 		if err := l.Update(t.Context(), store); !isSQLite(err, sqliteFull) {
 			t.Errorf("on a full disk: got %v; want SQLite's word that it is full", err)
@@ -176,8 +174,9 @@ func TestAFullDatabaseRefusesAndWorksAgain(t *testing.T) {
 	wantStored(t, open(t, path), []string{"cs_before", "cs_big"})
 }
 
-// A COMMIT that a constraint refuses leaves the transaction open, unlike one that the disk refuses.
-func TestARefusedCommitLeavesNoTransactionOpen(t *testing.T) {
+// A COMMIT that fails because of a constraint leaves the transaction open, unlike one that fails
+// because of the disk.
+func TestRejectedCommitLeavesNoTransactionOpen(t *testing.T) {
 	t.Parallel()
 	l := open(t, freshSQLite(t))
 	err := l.Update(t.Context(), func(tx *Tx) error {
@@ -185,7 +184,7 @@ func TestARefusedCommitLeavesNoTransactionOpen(t *testing.T) {
 		return errors.Join(
 			err,
 			tx.SetMeta("half", tx.Now),
-			tx.AddAttempt("cr_unknown", Attempt{At: noon(), Action: payment.StepPostNote, Outcome: "ok"}),
+			tx.AddAttempt("cr_unknown", posted()),
 		)
 	})
 	if constraint(err) != "foreign key" || !strings.Contains(err.Error(), "commit") {
@@ -206,7 +205,7 @@ func TestOpenNeedsItsContext(t *testing.T) {
 	open(t, path)
 }
 
-// A volume's folder is what many give.
+// Many users give the directory of a volume.
 func TestOpenRefusesADirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")

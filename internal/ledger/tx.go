@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Tx is a transaction. It is valid only inside the function that it was given to.
+// Tx is a transaction. It is valid only inside the function that receives it.
 type Tx struct {
-	// Now is one time for the whole transaction, so that rows written together agree.
+	// Now is the same for the whole transaction, so that its rows agree.
 	Now time.Time
 	db  statements
 }
 
-// statements is what the two databases have in common.
+// statements is the interface that both databases implement.
 type statements interface {
 	exec(query string, args ...any) (rowsAffected int64, err error)
 	query(query string, args ...any) (resultRows, error)
@@ -22,10 +22,10 @@ type statements interface {
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) { return tx.db.exec(query, args...) }
 
-// all reads every row of a query with scan.
+// all reads every row of a query with scan. It closes rows.
 func all[T any](rows resultRows, err error, scan func(scanner) (T, error)) (list []T, _ error) {
 	if unstorable(err) {
-		return nil, nil // it was looked for by text that no row can hold
+		return nil, nil // no row can hold the requested text
 	}
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func one[T any](rows resultRows, err error, scan func(scanner) (T, error)) (t T,
 
 type scanner interface{ Scan(dest ...any) error }
 
-// Times are Unix milliseconds on disk, NULL for the zero time.
+// milliseconds returns a time as stored: Unix milliseconds, or NULL for the zero time.
 func milliseconds(t time.Time) any {
 	if t.IsZero() {
 		return nil
@@ -116,10 +116,10 @@ func nullable(s string) any {
 	return s
 }
 
-// placeholders is a value for each of the columns.
+// placeholders returns one placeholder for each column.
 func placeholders(columns string) string { return numbered(strings.Count(columns, ",") + 1) }
 
-// numbered is "$1, $2, ..." up to n.
+// numbered returns "$1, $2, ..." up to n.
 func numbered(n int) string {
 	list := make([]string, n)
 	for i := range list {
@@ -128,8 +128,18 @@ func numbered(n int) string {
 	return strings.Join(list, ", ")
 }
 
-// Found says whether an error means that a row is there: true for nil, false for ErrNotFound, else
-// the error.
+func anys(list []string) []any {
+	args := make([]any, len(list))
+	for i, s := range list {
+		args[i] = s
+	}
+	return args
+}
+
+// errOnly drops a result when only its existence matters.
+func errOnly[T any](_ T, err error) error { return err }
+
+// Found converts ErrNotFound into false, nil into true, and returns other errors.
 func Found(err error) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return false, nil

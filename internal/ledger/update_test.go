@@ -2,10 +2,8 @@ package ledger
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +26,7 @@ func testUpdate(t *testing.T, database string) {
 	}
 	wantNoFact(t, l, "half")
 
-	// A statement that the database refuses takes the rest with it, too.
+	// A rejected statement rolls back the whole update, too.
 	err = l.Update(t.Context(), func(tx *Tx) error {
 		return errors.Join(tx.SetMeta("half", tx.Now), tx.SaveDevice(Device{UID: "imei:1"}))
 	})
@@ -65,7 +63,7 @@ func testContext(t *testing.T, database string) {
 	l := open(t, database)
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 50 { // a choice by chance would show
+	for range 50 { // repeated, because a random choice would fail only sometimes
 		ran := false
 		err := l.Update(over, func(*Tx) error {
 			ran = true
@@ -162,17 +160,6 @@ func testCloseUnderLoad(t *testing.T, database string) {
 	wantStored(t, open(t, database), acknowledged)
 }
 
-// wantStored checks that all these sessions have a payment.
-func wantStored(t *testing.T, l *Ledger, sessions []string) {
-	t.Helper()
-	stored := names(t, l.reads.DB, `SELECT session_id FROM payments`)
-	for _, session := range sessions {
-		if _, ok := slices.BinarySearch(stored, session); !ok {
-			t.Errorf("%s was acknowledged and is not stored", session)
-		}
-	}
-}
-
 func testCloseWaits(t *testing.T, database string) {
 	l := open(t, database)
 	begun, finish := make(chan struct{}), make(chan struct{})
@@ -206,105 +193,4 @@ func testLock(t *testing.T, database string) {
 	mustUpdate(t, l, func(tx *Tx) error { return tx.SetMeta("still_works", tx.Now) })
 	closeLedger(t, l)
 	open(t, database)
-}
-
-func testMigrationsRunOnce(t *testing.T, database string) {
-	for _, name := range []string{"a", "b"} {
-		l := open(t, database)
-		insert(t, l, testPayment(name))
-		wantNames(t, l, "migrations that ran", `SELECT name FROM migrations`, migrationFiles(t))
-		closeLedger(t, l)
-	}
-	wantNames(t, open(t, database), "payments", `SELECT session_id FROM payments`, []string{"cs_a", "cs_b"})
-}
-
-func migrationFiles(t *testing.T) (names []string) {
-	t.Helper()
-	files, err := migrations.ReadDir("migrations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		names = append(names, file.Name())
-	}
-	return names
-}
-
-// wantNames checks what one column holds.
-func wantNames(t *testing.T, l *Ledger, what, query string, want []string) {
-	t.Helper()
-	if got := names(t, l.reads.DB, query); !slices.Equal(got, want) {
-		t.Errorf("%s: got %q; want %q", what, got, want)
-	}
-}
-
-// names reads one column, sorted.
-func names(t *testing.T, db *sql.DB, query string) []string {
-	t.Helper()
-	rows, err := db.Query(query)
-	list, err := all(rows, err, func(s scanner) (name string, err error) {
-		err = s.Scan(&name)
-		return name, err
-	})
-	if err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	slices.Sort(list)
-	return list
-}
-
-func testFailedMigration(t *testing.T, database string) {
-	db, begin, dialect := unmigrated(t, database)
-	// The last table of the first file cannot be made: the ones before it have to go again.
-	spoilt := func(statement string) string {
-		return dialect(strings.Replace(statement, "CREATE TABLE stripe_events", "CREATE NONSENSE stripe_events", 1))
-	}
-	if err := migrate(t.Context(), begin, spoilt); err == nil || !strings.Contains(err.Error(), migrationFiles(t)[0]) {
-		t.Errorf("got error %v; want one that names the file", err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := migrate(ended, begin, dialect); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a context that has ended: got %v; want %v", err, context.Canceled)
-	}
-	tables := `SELECT name FROM sqlite_schema WHERE type = 'table'`
-	if IsPostgres(database) {
-		tables = `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`
-	}
-	if got, want := names(t, db, tables), []string{"migrations"}; !slices.Equal(got, want) {
-		t.Errorf("tables after the failures: %q; want %q", got, want)
-	}
-	if got := names(t, db, `SELECT name FROM migrations`); len(got) != 0 {
-		t.Errorf("migrations that are said to have run: %q; want none", got)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	insert(t, open(t, database), testPayment("afterwards"))
-}
-
-// unmigrated connects to a database as Open does, without its tables.
-func unmigrated(
-	t *testing.T,
-	database string,
-) (db *sql.DB, begin func(func(*Tx) error) error, dialect func(string) string) {
-	t.Helper()
-	if IsPostgres(database) {
-		db, err := sql.Open("pgx", database)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w := &postgresWriter{db: db, lock: &postgresLock{}}
-		return db, func(fn func(*Tx) error) error { return w.update(context.Background(), fn) }, toPostgres
-	}
-	db, err := sql.Open("sqlite", database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := db.Conn(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &sharedWriter{tx: Tx{db: newPreparedConn(conn, nil)}}
-	return db, w.alone, func(s string) string { return s }
 }

@@ -7,22 +7,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"notepay/internal/dsn"
 )
 
-// CheckWritable finds out whether payments could be recorded at a DATABASE_URL, also while another
-// process works on it: it takes no lock that outlasts it, makes no table and changes no row. A
-// SQLite ledger that does not exist yet is not made: its directory then has to be writable.
+// CheckWritable checks whether payments could be recorded at a DATABASE_URL, even while another
+// process uses it. It keeps no lock, creates no table and changes no row. It does not create a
+// missing SQLite ledger, whose directory has to be writable.
 func CheckWritable(ctx context.Context, database string) error {
-	if IsPostgres(database) {
+	if dsn.IsPostgres(database) {
 		return inspectPostgres(ctx, database)
 	}
 	path, err := resolve(database)
 	if err != nil {
 		return fmt.Errorf("write beside the ledger: %w", err)
 	}
-	// SQLite keeps its log beside the file, so the directory counts as much. The ledger itself is
-	// opened by nobody but SQLite: to close a file takes the locks away which its own process holds
-	// on it (sqlite.org/howtocorrupt.html, 2.2).
+	// SQLite keeps its log beside the file, so the directory has to be writable, too. Only SQLite
+	// may open the ledger itself: closing a file drops the locks that this process holds on it
+	// (sqlite.org/howtocorrupt.html, 2.2).
 	probe, err := os.CreateTemp(filepath.Dir(path), ".notepay-check-*")
 	if err != nil {
 		return fmt.Errorf("write beside the ledger: %w", err)
@@ -40,7 +42,7 @@ func CheckWritable(ctx context.Context, database string) error {
 	return nil
 }
 
-// writable begins to write and lets it be.
+// writable begins a write transaction and rolls it back.
 func writable(ctx context.Context) func(*sql.DB) error {
 	return func(db *sql.DB) error {
 		conn, err := db.Conn(ctx)
@@ -66,8 +68,8 @@ func inspectPostgres(ctx context.Context, url string) error {
 	defer cancel()
 	var readOnly string
 	var mayCreate bool
-	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'), has_schema_privilege(current_schema(), 'CREATE')`).
-		Scan(&readOnly, &mayCreate)
+	err = db.QueryRowContext(ctx, `SELECT current_setting('transaction_read_only'),
+		has_schema_privilege(current_schema(), 'CREATE')`).Scan(&readOnly, &mayCreate)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("connect: %w", err)

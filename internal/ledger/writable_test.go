@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func testInspect(t *testing.T, database string) {
+func testCheckWritable(t *testing.T, database string) {
 	l := open(t, database)
 	if err := CheckWritable(t.Context(), database); err != nil {
 		t.Errorf("while it is in use: %v", err)
@@ -20,7 +20,7 @@ func testInspect(t *testing.T, database string) {
 	}
 }
 
-func TestAnInspectionMakesNothing(t *testing.T) {
+func TestCheckWritableCreatesNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := CheckWritable(t.Context(), filepath.Join(dir, "notepay.db")); err != nil {
@@ -31,14 +31,19 @@ func TestAnInspectionMakesNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoLedgerDoesNotPass(t *testing.T) {
+func TestCheckWritableRejectsAnotherFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	text := filepath.Join(dir, "notes.txt")
-	if err := os.WriteFile(text, []byte("this is no database, and long enough to be taken for one by its size alone\n"), 0o600); err != nil {
+	content := []byte("this is not a database, and long enough to look like one by its size alone\n")
+	if err := os.WriteFile(text, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, path := range map[string]string{"a text": text, "a directory": dir, "nowhere": filepath.Join(dir, "no", "such", "notepay.db")} {
+	for name, path := range map[string]string{
+		"a text":              text,
+		"a directory":         dir,
+		"a missing directory": filepath.Join(dir, "no", "such", "notepay.db"),
+	} {
 		if err := CheckWritable(t.Context(), path); err == nil {
 			t.Errorf("%s passes for a ledger", name)
 		}

@@ -267,7 +267,7 @@ func TestARouteAndTheCursorTellTheSame(t *testing.T) {
 		h.AddDevice(sandbox.Device{UID: fixture.Washer})
 		h.SetRoute("http://notepay.test/webhook/notehub", "token")
 		machine := sandbox.NewMachine(h.Notehub, sandbox.MachineConfig{Device: fixture.Washer, Confirms: true})
-		machine.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
+		machine.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		fixture.Meant(
 			t,
 			"note",

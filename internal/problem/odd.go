@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// namedRecords is how many odd records the text of a problem names. The log names them all.
-const namedRecords = 3
+// maxNamedRecords is how many odd records of one source a problem's text names. The log names all
+// of them.
+const maxNamedRecords = 3
 
-// Odd sets which records of one source cannot be read, such as of the list "Stripe's events". None
-// ends the source's part of the problem OddRecords, which lasts while any source has some. It
-// reports whether the source's records changed.
+// Odd sets the unreadable records of one source, such as the list "Stripe's events". No records end
+// the source's part of OddRecords, which lasts while any source has some. Odd reports whether the
+// source's records changed.
 func (b *Board) Odd(source string, records ...string) (changed bool) {
 	if b == nil {
 		return false
@@ -36,13 +37,13 @@ func (b *Board) Odd(source string, records ...string) (changed bool) {
 	return changed
 }
 
-// oddText names the sources and some of their records, "" if there are none. The caller holds the
+// oddText returns the text of OddRecords, "" if no source has odd records. The caller holds the
 // lock.
 func (b *Board) oddText() string {
 	var sources []string
 	for source, records := range b.odd {
-		named := strings.Join(records[:min(len(records), namedRecords)], ", ")
-		if more := len(records) - namedRecords; more > 0 {
+		named := strings.Join(records[:min(len(records), maxNamedRecords)], ", ")
+		if more := len(records) - maxNamedRecords; more > 0 {
 			named += fmt.Sprintf(" and %d more", more)
 		}
 		sources = append(sources, source+": "+named)
@@ -51,8 +52,6 @@ func (b *Board) oddText() string {
 		return ""
 	}
 	slices.Sort(sources)
-	return "notepay cannot read some records and skips them. " + strings.Join(
-		sources,
-		"; ",
-	) + ". Check them in the vendor's dashboard. The log has the details."
+	return "notepay cannot read some records and skips them. " + strings.Join(sources, "; ") +
+		". Check them in the vendor's dashboard. The log has the details."
 }

@@ -1,9 +1,8 @@
-// Package problem holds what is wrong with the running service, in words for its operator.
+// Package problem holds the list of current problems, in words for the operator.
 //
-// Each part of the service raises a problem when it notices it and clears it when it is over.
-// /health, the console and the metrics show the same list, and /pay stops selling while a problem
-// of the list says so. The package does not look for problems itself, and it does not know who
-// shows them.
+// Each component raises a problem when it starts and clears it when it ends. /health, the console
+// and the metrics show the same list. /pay stops selling while a problem on the list requires it.
+// The package does not detect problems, and does not know its readers.
 package problem
 
 import (
@@ -14,8 +13,8 @@ import (
 	"time"
 )
 
-// The codes of problems. They are part of the contract: /health, the metrics and the alert rules
-// use them.
+// The codes of problems. /health, the metrics and the alert rules contain them, so they must not
+// change.
 const (
 	Clock          = "clock"           // the host's clock differs from the vendors' by more than two minutes
 	NotListed      = "not_listed"      // the devices were never listed completely
@@ -33,7 +32,7 @@ const (
 	NotehubDown    = "notehub_unreachable"
 )
 
-// Codes returns every code, for the metrics, which show each series from the start.
+// Codes returns every code. The metrics show each series from the start.
 func Codes() []string {
 	return []string{
 		Clock,
@@ -53,17 +52,17 @@ func Codes() []string {
 	}
 }
 
-// Problem is one thing that is wrong.
+// Problem is one entry of the list.
 type Problem struct {
 	Code       string    // one of the constants
 	Text       string    // one or two sentences: what happened and what to do; /health shows them to everyone
-	Detail     string    // the cause in a vendor's or the system's words, for the console alone; "" for none
-	StopsSales bool      // while it lasts, no machine is sold
-	Since      time.Time // when it was first raised; Board fills it in
+	Detail     string    // the cause in a vendor's or the system's words, only for the console; "" for none
+	StopsSales bool      // no device is sold on while the problem lasts
+	Since      time.Time // when the code was raised; set by Board
 }
 
-// Board is the list of current problems. The zero value is ready to use, a nil *Board drops
-// everything, and all methods are safe for concurrent use.
+// Board is the list of current problems. The zero value is ready to use. A nil *Board ignores
+// everything. All methods are safe for concurrent use.
 type Board struct {
 	mu    sync.Mutex
 	list  map[string]Problem
@@ -91,7 +90,7 @@ func (b *Board) Raise(p Problem) (isNew bool) {
 	return !known
 }
 
-// Clear removes a problem. It reports whether it was on the list.
+// Clear removes a problem. It reports whether the problem was on the list.
 func (b *Board) Clear(code string) bool {
 	if b == nil {
 		return false
@@ -104,7 +103,7 @@ func (b *Board) Clear(code string) bool {
 	return known
 }
 
-// update renews what StopsSales reads. The caller holds the lock.
+// update sets what StopsSales returns. The caller holds the lock.
 func (b *Board) update() {
 	stops := false
 	for _, p := range b.list {
@@ -113,11 +112,11 @@ func (b *Board) update() {
 	b.stops.Store(stops)
 }
 
-// StopsSales reports whether one of the problems forbids selling. It costs one atomic read, because
-// each scan asks.
+// StopsSales reports whether a current problem stops sales. It costs one atomic read, because each
+// scan calls it.
 func (b *Board) StopsSales() bool { return b != nil && b.stops.Load() }
 
-// List returns the current problems, those that stop sales first, then by code.
+// List returns the current problems. Those that stop sales come first, then the order is by code.
 func (b *Board) List() []Problem {
 	if b == nil {
 		return nil

@@ -1,10 +1,11 @@
-// Package recording watches whether payments can be recorded, and stops sales while they cannot.
+// Package recording checks that payments can be recorded, and stops sales while they cannot.
 //
-// Run raises problem.Storage within a few seconds of a failed write, or of the moment when an idle
-// ledger can be written no more, and clears it when writes succeed again. It raises
-// problem.DiskFull before the disk is full, and problem.LogGrowing when SQLite's log keeps growing.
-// The package cannot see quotas, and on systems that do not tell the free space it only sees that
-// writes fail.
+// Run raises problem.Storage within a few seconds of a failed write, or when an idle ledger stops
+// accepting writes. It clears the problem when writes succeed again. It raises problem.DiskFull
+// before the disk is full, and problem.LogGrowing when SQLite's log keeps growing.
+//
+// The package does not know about disk quotas. On systems that do not report the free space it only
+// notices failed writes.
 package recording
 
 import (
@@ -20,72 +21,72 @@ import (
 	"notepay/internal/problem"
 )
 
-// Ledger is what the monitor asks of the ledger. *ledger.Ledger implements it.
+// Ledger is the part of *ledger.Ledger that the monitor uses.
 type Ledger interface {
-	// Probe writes a small row.
+	// Probe updates a small row.
 	Probe(ctx context.Context) error
-	// ProbeRoom writes rows that need new room.
+	// ProbeRoom writes rows that need new space.
 	ProbeRoom(ctx context.Context) error
-	// LastWrite returns when a write last succeeded.
+	// LastWrite returns the time of the last successful write.
 	LastWrite() time.Time
 	// Failures reports writes that failed because of the storage.
 	Failures() <-chan ledger.Failure
-	// Space returns the room on the disk, or an error where that is not known.
+	// Space returns the space on the disk, or an error if it is unknown.
 	Space() (ledger.Space, error)
 	// LogSize returns the size of SQLite's log in bytes.
 	LogSize() int64
-	// ShrinkLog makes the log empty, if no reader uses it.
+	// ShrinkLog truncates the log, unless a reader uses it.
 	ShrinkLog(ctx context.Context)
 }
 
 const (
-	// lookInterval is how often the free space is read.
-	lookInterval = time.Second
-	// idleProbeInterval is how often a row is written where nothing else is. Each costs a sync of
+	// checkInterval is how often the monitor reads the free space.
+	checkInterval = time.Second
+	// idleProbeInterval is how often the monitor probes an idle ledger. Each probe costs a sync of
 	// the disk.
 	idleProbeInterval = 5 * time.Second
-	// failingProbeInterval is how often it is tried whether writes succeed again.
+	// failingProbeInterval is how often the monitor probes after a failure.
 	failingProbeInterval = 2 * time.Second
-	// probeTimeout bounds the wait for a probe. A probe that takes longer counts as failed, and its
-	// result counts when it comes.
+	// probeTimeout bounds the wait for a probe. A longer probe counts as failed until its result
+	// arrives.
 	probeTimeout = 3 * time.Second
-	// checkHolds is how long Check repeats a result: anybody may ask, and each probe costs a sync
-	// of the disk.
-	checkHolds = 2 * time.Second
-	// quietTime is how long no write may have failed before a success of the probe counts, if
-	// writes failed although the probe succeeded.
+	// resultMaxAge is how long Check repeats a result. Anybody may call Check, and each probe costs
+	// a sync of the disk.
+	resultMaxAge = 2 * time.Second
+	// quietTime is how long no write may have failed before a successful probe counts again. It
+	// applies after writes failed although the probe succeeded.
 	quietTime = 30 * time.Second
-	// maxLogSize is how large SQLite's log may grow; usually it has 4 MiB.
+	// maxLogSize is the size from which SQLite's log counts as growing. It usually has 4 MiB.
 	maxLogSize = 64 << 20
 )
 
-// errSlow is the result of a probe that has not ended.
+// errSlow is the result of a probe that exceeded probeTimeout.
 var errSlow = fmt.Errorf("the probe has not ended: %w", context.DeadlineExceeded)
 
-// Monitor watches a ledger. It is safe for concurrent use.
+// Monitor checks a ledger. It is safe for concurrent use.
 type Monitor struct {
 	ledger   Ledger
 	problems *problem.Board
 	log      *slog.Logger
 
 	mu      sync.Mutex
-	under   chan struct{} // closed when the probe under way ends; nil: none is
-	roomy   bool          // the probe under way, or else the last, needs new room
-	at      time.Time     // when the last probe ended
-	err     error         // its result
-	failing error         // why problem.Storage is raised; nil: it is not
+	under   chan struct{} // closed when the running probe ends; nil if none is running
+	roomy   bool          // the running or last probe writes rows that need new space
+	at      time.Time     // end of the last probe
+	err     error         // result of the last probe
+	failing error         // cause of problem.Storage; nil while it is not raised
 }
 
-// New makes a monitor. Check works at once, the rest once Run does.
+// New returns a monitor. Check works at once. Everything else needs Run.
 func New(l Ledger, problems *problem.Board, log *slog.Logger) *Monitor {
 	return &Monitor{ledger: l, problems: problems, log: log}
 }
 
-// Check reports whether payments can be recorded, from a probe of the last two seconds or by a new
-// one. It waits at most three seconds.
+// Check returns nil if payments can be recorded. It uses a probe of the last two seconds or starts
+// a new one, and waits at most three seconds.
 func (m *Monitor) Check(ctx context.Context) error {
 	m.mu.Lock()
-	failing, recent, err := m.failing, !m.at.IsZero() && time.Since(m.at) <= checkHolds, m.err
+	failing, recent, err := m.failing, !m.at.IsZero() && time.Since(m.at) <= resultMaxAge, m.err
 	m.mu.Unlock()
 	if failing != nil || recent {
 		return cmp.Or(failing, err)
@@ -93,8 +94,8 @@ func (m *Monitor) Check(ctx context.Context) error {
 	return m.probe(ctx, false)
 }
 
-// probe writes, roomy or not, and waits for the result, or for that of a probe under way that will
-// do.
+// probe starts a probe, or joins a running one that is roomy enough, and returns its result. A
+// roomy probe writes rows that need new space.
 func (m *Monitor) probe(ctx context.Context, roomy bool) error {
 	timeout := time.NewTimer(probeTimeout)
 	defer timeout.Stop()
@@ -115,8 +116,8 @@ func (m *Monitor) probe(ctx context.Context, roomy bool) error {
 	}
 }
 
-// begin begins a probe, unless one is under way. enough is false if that one is less roomy than
-// wanted.
+// begin starts a probe unless one is running. enough is false if the running probe is less roomy
+// than requested.
 func (m *Monitor) begin(ctx context.Context, roomy bool) (under chan struct{}, enough bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -130,7 +131,7 @@ func (m *Monitor) begin(ctx context.Context, roomy bool) (under chan struct{}, e
 	under = make(chan struct{})
 	m.under, m.roomy = under, roomy
 	go func() {
-		err := write(context.WithoutCancel(ctx)) // the ledger limits it
+		err := write(context.WithoutCancel(ctx)) // the ledger has its own timeout
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.under, m.at, m.err = nil, time.Now(), err
@@ -139,26 +140,26 @@ func (m *Monitor) begin(ctx context.Context, roomy bool) (under chan struct{}, e
 	return under, true
 }
 
-// watch is what Run remembers.
+// watch is the state of Run.
 type watch struct {
-	probed    time.Time // when the last probe began
-	succeeded time.Time // when a probe last succeeded
-	failed    time.Time // when a write last failed
+	probed    time.Time // start of the last probe
+	succeeded time.Time // end of the last successful probe
+	failed    time.Time // time of the last failed write
 	doubt     bool      // a write failed since the last probe began
 	repeated  bool      // writes failed although the probe succeeded
 	failing   bool      // problem.Storage is raised
 	tight     bool      // problem.DiskFull is raised
 }
 
-// Run watches until ctx ends.
+// Run checks the ledger until ctx ends.
 func (m *Monitor) Run(ctx context.Context) {
-	limitIsAnError()
+	ignoreSizeLimitSignal()
 	var w watch
-	tick := time.NewTicker(lookInterval)
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
-		m.lookAtSpace(ctx, &w)
-		m.lookAtLog()
+		m.checkSpace(ctx, &w)
+		m.checkLog()
 		if m.due(&w) {
 			m.try(ctx, &w)
 		}
@@ -177,16 +178,16 @@ func (m *Monitor) due(w *watch) bool {
 	since := time.Since(w.probed)
 	switch {
 	case w.repeated && time.Since(w.failed) < quietTime:
-		return false // the result would not count
+		return false // its result would not count
 	case w.failing, w.doubt:
 		return since >= failingProbeInterval
 	}
 	return since >= idleProbeInterval && time.Since(m.ledger.LastWrite()) >= idleProbeInterval
 }
 
-// writeFailed takes a failed write into account. One may be an accident, and the probe that follows
-// decides. If another fails that began after that probe had succeeded, sales stop for a while,
-// because the probe is not the same as a payment.
+// writeFailed handles a failed write. The next probe decides whether one failure was an accident.
+// If a write fails that began after that probe succeeded, sales stop for a while. The probe does
+// not cover everything that a payment needs.
 func (m *Monitor) writeFailed(w *watch, f ledger.Failure) {
 	contradicted := time.Since(w.failed) < quietTime && w.succeeded.After(w.failed) && f.Began.After(w.succeeded)
 	w.failed, w.doubt = time.Now(), true
@@ -196,7 +197,7 @@ func (m *Monitor) writeFailed(w *watch, f ledger.Failure) {
 	}
 }
 
-// try probes, and raises or clears the problem.
+// try probes the ledger, and raises or clears problem.Storage.
 func (m *Monitor) try(ctx context.Context, w *watch) {
 	w.probed, w.doubt = time.Now(), false
 	err := m.probe(ctx, w.failing || time.Since(w.failed) < quietTime)
@@ -233,14 +234,14 @@ func (m *Monitor) setFailing(err error) {
 	m.failing = err
 }
 
-// lookAtSpace stops sales before the disk is full.
-func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
+// checkSpace stops sales before the disk is full.
+func (m *Monitor) checkSpace(ctx context.Context, w *watch) {
 	space, err := m.ledger.Space()
 	if err != nil {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			m.log.Debug("free space unknown", "err", err)
 		}
-		return // what was known before holds, and writes that fail are noticed anyway
+		return // the last known state stays, and failed writes are noticed anyway
 	}
 	switch {
 	case space.Free < space.Floor(), w.tight && space.Free < space.Enough():
@@ -256,18 +257,18 @@ func (m *Monitor) lookAtSpace(ctx context.Context, w *watch) {
 		m.problems.Clear(problem.DiskFull)
 		m.log.Info("disk space sufficient again", "free", space.Free)
 	}
-	// A small disk may be filled by the log alone. The log is given up only if that brings enough
-	// room: on a full disk it is room that no other program can take.
+	// The log alone may fill a small disk. It is truncated only if that frees enough space, because
+	// no other program can take the space that the log holds.
 	if log := uint64(m.ledger.LogSize()); space.Free < 2*space.Enough() && space.Free+log >= 2*space.Enough() {
-		ctx, cancel := context.WithTimeout(ctx, lookInterval)
+		ctx, cancel := context.WithTimeout(ctx, checkInterval)
 		defer cancel()
 		m.ledger.ShrinkLog(ctx)
 	}
 }
 
-// lookAtLog notices a log that SQLite cannot move into the file, because a program keeps reading
-// the ledger.
-func (m *Monitor) lookAtLog() {
+// checkLog raises a problem if SQLite cannot move the log into the file, because a program keeps
+// reading the ledger.
+func (m *Monitor) checkLog() {
 	size := m.ledger.LogSize()
 	if size <= maxLogSize {
 		m.problems.Clear(problem.LogGrowing)

@@ -16,11 +16,11 @@ import (
 
 type board = problem.Board
 
-// scripted is a ledger that does what the test says.
+// scripted is a ledger whose results a test sets.
 type scripted struct {
 	mu           sync.Mutex
-	small, roomy error         // results of the probes
-	hang         chan struct{} // nil: probes answer at once
+	small, roomy error         // results of Probe and ProbeRoom
+	hang         chan struct{} // nil if probes return at once
 	written      time.Time
 	failures     chan ledger.Failure
 	space        ledger.Space
@@ -74,7 +74,7 @@ func (s *scripted) LogSize() (size int64) {
 
 func (s *scripted) ShrinkLog(context.Context) { s.set(func() { s.shrunk++ }) }
 
-// watching runs a monitor of a ledger in which all is well.
+// watching runs a monitor of a healthy ledger for a minute, and then f.
 func watching(t *testing.T, f func(t *testing.T, l *scripted, m *Monitor, board *board)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,7 +96,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// has reports whether a problem is on the board and stops sales.
+// has reports whether a problem is on the board and whether it stops sales.
 func has(board *board, code string) (raised, stops bool) {
 	for _, p := range board.List() {
 		if p.Code == code {
@@ -116,7 +116,9 @@ func TestMonitorStorage(t *testing.T) {
 		}
 	}
 	for name, f := range map[string]func(*testing.T, *scripted, *Monitor, *board){
-		"an idle ledger that cannot be written stops sales, which go on by themselves": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"an idle ledger that cannot be written stops sales, which go on by themselves": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			stopped(t, board, false, "before")
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
@@ -137,10 +139,12 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("Check with room again: %v", err)
 			}
 		},
-		"a failed write stops sales at once if the probe fails, too": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"a failed write stops sales at once if the probe fails, too": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			l.set(func() { l.roomy = full })
 			l.failures <- ledger.Failure{Err: full, Began: time.Now()}
-			pass(failingProbeInterval + lookInterval)
+			pass(failingProbeInterval + checkInterval)
 			stopped(t, board, true, "after the first failure")
 		},
 		"one failed write is an accident": func(t *testing.T, l *scripted, m *Monitor, board *board) {
@@ -152,7 +156,9 @@ func TestMonitorStorage(t *testing.T) {
 			pass(time.Second)
 			stopped(t, board, false, "after one an hour later")
 		},
-		"writes that fail although the probe succeeds stop sales for a while": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"writes that fail although the probe succeeds stop sales for a while": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: time.Now()}
 				pass(5 * time.Second)
@@ -161,7 +167,9 @@ func TestMonitorStorage(t *testing.T) {
 			pass(quietTime)
 			stopped(t, board, false, "when none has failed for a while")
 		},
-		"writes that began before the probe succeeded change nothing": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"writes that began before the probe succeeded change nothing": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			began := time.Now()
 			for range 10 {
 				l.failures <- ledger.Failure{Err: full, Began: began}
@@ -202,13 +210,15 @@ func TestMonitorStorage(t *testing.T) {
 				t.Errorf("%d probes in an idle minute; want one in 5 s", n)
 			}
 		},
-		"a small probe that another caller began does not end the stop": func(t *testing.T, l *scripted, m *Monitor, board *board) {
+		"a small probe that another caller began does not end the stop": func(
+			t *testing.T, l *scripted, m *Monitor, board *board,
+		) {
 			l.set(func() { l.small, l.roomy = full, full })
 			pass(6 * time.Second)
 			hang := make(chan struct{})
 			l.set(func() { l.small, l.hang = nil, hang })
 			under, _ := m.begin(t.Context(), false)
-			pass(failingProbeInterval + lookInterval/2)
+			pass(failingProbeInterval + checkInterval/2)
 			l.set(func() { l.hang = nil })
 			close(hang)
 			<-under
@@ -255,12 +265,7 @@ func TestMonitorSpace(t *testing.T) {
 			pass(2 * time.Second)
 			l.set(func() {
 				if got := l.shrunk > 0; got != want {
-					t.Errorf(
-						"a log of %d bytes is shrunk: %v; want %v, for it has to make enough room",
-						size,
-						got,
-						want,
-					)
+					t.Errorf("a log of %d bytes is shrunk: %v; want %v", size, got, want)
 				}
 			})
 		}
@@ -277,13 +282,8 @@ func TestMonitorLog(t *testing.T) {
 			l.set(func() { l.log = step.size })
 			pass(2 * time.Second)
 			if raised, stops := has(board, problem.LogGrowing); raised != step.want || stops {
-				t.Errorf(
-					"a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on",
-					step.size,
-					raised,
-					stops,
-					step.want,
-				)
+				t.Errorf("a log of %d bytes: raised %v, stops sales %v; want %v, and sales go on",
+					step.size, raised, stops, step.want)
 			}
 		}
 	})

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// InProcess calls a handler without a socket, as testing/synctest needs it. A handler that panics
-// with http.ErrAbortHandler gives io.ErrUnexpectedEOF; when the request's context ends first, its
-// error is returned, and the handler sees its own context end. The answer is complete when it is
-// returned, so a handler that streams is not for this.
+// InProcess returns a transport that calls a handler without a socket, as testing/synctest needs
+// it. It returns io.ErrUnexpectedEOF if the handler panics with http.ErrAbortHandler. If the
+// request's context ends first, it returns the context's error, and the handler's context ends too.
+// It buffers the whole response, so it does not suit a handler that streams.
 func InProcess(h http.Handler) http.RoundTripper { return inProcess{h} }
 
 type inProcess struct{ handler http.Handler }
@@ -66,10 +66,10 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// buffer is a ResponseWriter that keeps everything until the handler returns.
+// buffer is a ResponseWriter that keeps the response until the handler returns.
 type buffer struct {
 	header http.Header
-	sent   http.Header // header at the time of WriteHeader
+	sent   http.Header // headers at the time of WriteHeader
 	status int
 	body   bytes.Buffer
 }
@@ -90,11 +90,14 @@ func (b *buffer) Write(p []byte) (int, error) {
 func (b *buffer) response(r *http.Request) *http.Response {
 	b.WriteHeader(http.StatusOK)
 	return &http.Response{
-		Status: strconv.Itoa(
-			b.status,
-		) + " " + http.StatusText(
-			b.status,
-		), StatusCode: b.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: b.sent, Body: io.NopCloser(bytes.NewReader(b.body.Bytes())), ContentLength: int64(b.body.Len()), Request: r,
+		Status:        strconv.Itoa(b.status) + " " + http.StatusText(b.status),
+		StatusCode:    b.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        b.sent,
+		Body:          io.NopCloser(bytes.NewReader(b.body.Bytes())),
+		ContentLength: int64(b.body.Len()),
+		Request:       r,
 	}
 }

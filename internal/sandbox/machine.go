@@ -12,60 +12,60 @@ const (
 	confirmationFile = "payment_ack.qo"
 )
 
-// MachineConfig says which firmware a machine has.
+// MachineConfig selects the firmware of a machine.
 type MachineConfig struct {
-	Device string // UID of its Notecard
-	// knows only the first three keys of a note: starts for each, keeps no ids, knows no expiry,
-	// never answers
+	Device string // UID of the Notecard
+	// Original selects the original firmware. It reads only the first three keys of a note, starts
+	// for each note, and never answers. It keeps no credit ids and ignores the expiry.
 	Original   bool
 	Confirms   bool          // answers each note in payment_ack.qo
-	Every      time.Duration // how often Run steps; 0: only Step does
-	MissExpiry bool          // starts for an expired credit too, as a machine does whose clock is wrong
+	Every      time.Duration // interval of the steps in Run; 0: only Step steps
+	MissExpiry bool          // starts for an expired credit too, like a machine with a wrong clock
 }
 
-// Behaviour is what a machine does with the credits it fetches from now on. The zero value is a
-// machine in order.
-type Behaviour struct {
-	Refuse     string        // the state that it answers instead of starting: "failed" or "busy"; "": it starts
-	Code       string        // the code of such an answer, e.g. "E-DOOR"
-	Silent     bool          // it never answers; with Refuse it does nothing that anybody hears of
-	AnswerLate time.Duration // before each answer
-	Twice      bool          // it gives each answer twice
-	LosePower  bool          // the power fails when it has fetched and not yet started, once; see SetPower
+// Behavior describes what a machine does with the credits it fetches from now on. The zero value
+// is a machine that works.
+type Behavior struct {
+	Refuse     string        // state that it answers instead of starting: "failed" or "busy"; "": it starts
+	Code       string        // code of that answer, e.g. "E-DOOR"
+	Silent     bool          // never answers; with Refuse it neither starts nor answers
+	AnswerLate time.Duration // delay before each answer
+	Twice      bool          // sends each answer twice
+	LosePower  bool          // loses power once, after it fetched a note and before it starts; see SetPower
 }
 
-// Machine takes notes from payment.qi and starts. It keeps the credit ids that it has seen for
-// ever. All its methods are safe for concurrent use; its clock is that of Step, so what is due
-// happens at the next one.
+// Machine fetches notes from payment.qi and starts. It never forgets a credit id. All its methods
+// are safe for concurrent use. It acts only in Step, so an action that is due waits for the next
+// step.
 //
-// A firmware other than the original writes what it fetched into its flash before it acts, and
-// takes it up when the power is back. One that confirms runs one timed credit at a time ("busy")
-// and stops when a note says that the credit is refunded or ended. Its answers wait in the Notecard
-// while there is no connection.
+// Every firmware but the original writes fetched notes to its flash before it acts, and handles
+// them when power returns. A firmware that confirms runs one timed credit at a time and answers
+// "busy" to others. It stops when a note says that the credit is refunded or ended. Its answers
+// wait in the Notecard while there is no connection.
 type Machine struct {
 	hub    *Notehub
 	config MachineConfig
 
-	mu        sync.Mutex // guards all below; held through a Step, so steps do not overlap
-	offline   bool
-	dark      bool // without power
-	behaviour Behaviour
-	seen      map[string]bool
-	flash     []Note // fetched, and not yet acted on when the power failed
-	starts    []Start
-	running   []Start // timed, until they end
-	outbox    []confirmation
+	mu       sync.Mutex // guards the fields below; held during a Step, so steps do not overlap
+	offline  bool
+	dark     bool // without power
+	behavior Behavior
+	seen     map[string]bool
+	flash    []Note // fetched, and not handled when the power failed
+	starts   []Start
+	running  []Start // timed starts that have not ended
+	outbox   []confirmation
 }
 
 // Start is one start of a machine.
 type Start struct {
 	CreditID, SessionID string
 	At                  time.Time
-	Delay               time.Duration // before a timed one begins to run
-	Duration            time.Duration // 0: not a timed one
+	Delay               time.Duration // before a timed start begins to run
+	Duration            time.Duration // 0: not timed
 }
 
-// Ends returns when a start is over by itself; At if it is not a timed one.
+// Ends returns when a start ends by itself, or At if it is not timed.
 func (s Start) Ends() time.Time {
 	if s.Duration == 0 {
 		return s.At
@@ -73,39 +73,39 @@ func (s Start) Ends() time.Time {
 	return s.At.Add(s.Delay + s.Duration)
 }
 
-// confirmation is an answer on its way.
+// confirmation is an answer that has not been sent.
 type confirmation struct {
 	due                 time.Time
 	credit, state, code string
 }
 
-// NewMachine returns a machine that is online, in order and has never started.
+// NewMachine returns a machine that is online, works and has never started.
 func NewMachine(n *Notehub, c MachineConfig) *Machine {
 	return &Machine{hub: n, config: c, seen: make(map[string]bool)}
 }
 
-// SetOnline connects the machine or cuts it off. Offline it fetches nothing and its answers wait;
-// what runs goes on.
+// SetOnline connects or disconnects the machine. While offline it fetches nothing, and its answers
+// wait. A running start continues.
 func (m *Machine) SetOnline(online bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.offline = !online
 }
 
-// SetPower switches the power. Without it a machine does nothing at all; what runs ends at its time
-// nevertheless.
+// SetPower switches the power. Without power the machine takes no steps, but a running start still
+// ends at its time.
 func (m *Machine) SetPower(on bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dark = !on
 }
 
-// SetBehaviour changes what the machine does from now on. Answers that are on their way already go
-// as they were meant to.
-func (m *Machine) SetBehaviour(b Behaviour) {
+// SetBehavior changes the behavior from now on. Answers that are already waiting are sent
+// unchanged.
+func (m *Machine) SetBehavior(b Behavior) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.behaviour = b
+	m.behavior = b
 }
 
 // Starts returns all starts so far, oldest first.
@@ -115,7 +115,8 @@ func (m *Machine) Starts() []Start {
 	return slices.Clone(m.starts)
 }
 
-// Running returns the newest timed start that is not over; ok is false if there is none.
+// Running returns the newest timed start that has not ended. The result ok is false if there is
+// none.
 func (m *Machine) Running() (s Start, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -127,7 +128,8 @@ func (m *Machine) Running() (s Start, ok bool) {
 	return Start{}, false
 }
 
-// Run calls Step every so often until the context ends; not at all if Every is 0.
+// Run calls Step at the configured interval until the context ends. If the interval is 0, it
+// returns at once.
 func (m *Machine) Run(ctx context.Context) {
 	if m.config.Every <= 0 {
 		return
@@ -144,8 +146,8 @@ func (m *Machine) Run(ctx context.Context) {
 	}
 }
 
-// Step does all that is due: it ends what has run its time, fetches what is pending, starts once
-// for each credit that is new and has not expired, and sends its answers.
+// Step does everything that is due. It ends timed starts, fetches pending notes, starts once for
+// each new credit that has not expired, and sends answers.
 func (m *Machine) Step() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -158,8 +160,8 @@ func (m *Machine) Step() {
 		notes = append(notes, m.hub.Fetch(m.config.Device, creditFile)...)
 	}
 	m.flash = nil
-	if m.behaviour.LosePower && len(notes) > 0 {
-		m.behaviour.LosePower, m.dark = false, true
+	if m.behavior.LosePower && len(notes) > 0 {
+		m.behavior.LosePower, m.dark = false, true
 		if !m.config.Original {
 			m.flash = notes
 		}
@@ -178,14 +180,15 @@ func (m *Machine) receive(note Note) {
 	number := func(key string) float64 { f, _ := note.Body[key].(float64); return f }
 	now := m.hub.Now()
 	s := Start{
-		CreditID: text("credit_id"), SessionID: text("session_id"), At: now,
-		Delay: time.Duration(
-			number("delayed_start_s"),
-		) * time.Second, Duration: time.Duration(number("duration_s")) * time.Second,
+		CreditID:  text("credit_id"),
+		SessionID: text("session_id"),
+		At:        now,
+		Delay:     time.Duration(number("delayed_start_s")) * time.Second,
+		Duration:  time.Duration(number("duration_s")) * time.Second,
 	}
 	switch status := text("payment_status"); {
 	case (status == "refunded" || status == "ended") && m.confirms():
-		m.seen[s.CreditID] = true // should its credit come after it
+		m.seen[s.CreditID] = true // so that a credit that arrives later does not start
 		m.finish(func(running Start) bool { return running.CreditID == s.CreditID })
 		return
 	case status != "completed":
@@ -205,8 +208,8 @@ func (m *Machine) receive(note Note) {
 		m.seen[s.CreditID] = true
 	}
 	switch {
-	case m.behaviour.Refuse != "":
-		m.confirm(s.CreditID, m.behaviour.Refuse, m.behaviour.Code)
+	case m.behavior.Refuse != "":
+		m.confirm(s.CreditID, m.behavior.Refuse, m.behavior.Code)
 		return
 	case m.confirms() && len(m.running) > 0:
 		m.confirm(s.CreditID, "busy", "")
@@ -219,7 +222,7 @@ func (m *Machine) receive(note Note) {
 	m.confirm(s.CreditID, "started", "")
 }
 
-// finish ends the running starts for which over is true.
+// finish ends the running starts for which over returns true.
 func (m *Machine) finish(over func(Start) bool) {
 	m.running = slices.DeleteFunc(m.running, func(s Start) bool {
 		if over(s) {
@@ -234,17 +237,17 @@ func (m *Machine) confirms() bool { return m.config.Confirms && !m.config.Origin
 
 // confirm hands an answer to the Notecard.
 func (m *Machine) confirm(credit, state, code string) {
-	if !m.confirms() || credit == "" || m.behaviour.Silent {
+	if !m.confirms() || credit == "" || m.behavior.Silent {
 		return
 	}
-	given := confirmation{due: time.Now().Add(m.behaviour.AnswerLate), credit: credit, state: state, code: code}
+	given := confirmation{due: time.Now().Add(m.behavior.AnswerLate), credit: credit, state: state, code: code}
 	m.outbox = append(m.outbox, given)
-	if m.behaviour.Twice {
+	if m.behavior.Twice {
 		m.outbox = append(m.outbox, given)
 	}
 }
 
-// answer sends the answers that are due. What the Notecard cannot get rid of waits.
+// answer sends the answers that are due. An answer that Notehub does not take stays in the outbox.
 func (m *Machine) answer() {
 	m.outbox = slices.DeleteFunc(m.outbox, func(c confirmation) bool {
 		if c.due.After(time.Now()) {

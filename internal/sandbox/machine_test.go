@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestWhatMakesAMachineStart(t *testing.T) {
+func TestMachineStarts(t *testing.T) {
 	t.Parallel()
 	const three = `"payment_status":"completed","timestamp":946684800,"session_id":"cs_1"`
 	for _, row := range []struct {
@@ -22,23 +22,31 @@ func TestWhatMakesAMachineStart(t *testing.T) {
 	}{
 		{"an original note", MachineConfig{}, []string{three}, 1, ""},
 		{"an original note twice", MachineConfig{}, []string{three, three}, 2, ""},
-		{"the same credit twice", MachineConfig{Confirms: true}, []string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_1"`}, 1, "started duplicate"},
-		{"two credits", MachineConfig{Confirms: true}, []string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_2"`}, 2, "started started"},
-		{"an expired credit", MachineConfig{Confirms: true}, []string{three + `,"credit_id":"cr_1","expires":946684830`}, 0, "expired"},
-		{"a credit that has not expired", MachineConfig{Confirms: true}, []string{three + `,"credit_id":"cr_1","expires":946684900`}, 1, "started"},
-		{"an expired credit that is missed", MachineConfig{MissExpiry: true}, []string{three + `,"credit_id":"cr_1","expires":946684830`}, 1, ""},
+		{"the same credit twice", MachineConfig{Confirms: true},
+			[]string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_1"`}, 1, "started duplicate"},
+		{"two credits", MachineConfig{Confirms: true},
+			[]string{three + `,"credit_id":"cr_1"`, three + `,"credit_id":"cr_2"`}, 2, "started started"},
+		{"an expired credit", MachineConfig{Confirms: true},
+			[]string{three + `,"credit_id":"cr_1","expires":946684830`}, 0, "expired"},
+		{"a credit that has not expired", MachineConfig{Confirms: true},
+			[]string{three + `,"credit_id":"cr_1","expires":946684900`}, 1, "started"},
+		{"an expired credit that is missed", MachineConfig{MissExpiry: true},
+			[]string{three + `,"credit_id":"cr_1","expires":946684830`}, 1, ""},
 		{"the original firmware keeps no ids and knows no expiry", MachineConfig{Original: true},
 			[]string{three + `,"credit_id":"cr_1","expires":946684830`, three + `,"credit_id":"cr_1"`}, 2, ""},
-		{"a note that stops", MachineConfig{Confirms: true}, []string{`"payment_status":"refunded","session_id":"cs_1","credit_id":"cr_1"`}, 0, ""},
+		{"a note that stops", MachineConfig{Confirms: true},
+			[]string{`"payment_status":"refunded","session_id":"cs_1","credit_id":"cr_1"`}, 0, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) { // time begins at 946684800
+			synctest.Test(t, func(t *testing.T) { // the fake time begins at 946684800
 				n := newHub(t)
 				row.config.Device = machine1
 				m := NewMachine(n, row.config)
 				for _, note := range row.notes {
-					if status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi", `{"body":{`+note+`}}`); status != http.StatusOK {
+					status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi",
+						`{"body":{`+note+`}}`)
+					if status != http.StatusOK {
 						t.Fatalf("got %d %v; want the note accepted", status, answer)
 					}
 				}
@@ -63,7 +71,7 @@ func TestWhatMakesAMachineStart(t *testing.T) {
 	}
 }
 
-func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
+func TestMachineFetchesWhileOnline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newHub(t)
@@ -72,13 +80,8 @@ func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); m.Run(ctx) }()
-		hubCall(
-			t,
-			n,
-			"POST",
-			"/devices/"+machine1+"/notes/payment.qi",
-			`{"body":{"payment_status":"completed","session_id":"cs_1","credit_id":"cr_1","duration_s":60}}`,
-		)
+		hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi",
+			`{"body":{"payment_status":"completed","session_id":"cs_1","credit_id":"cr_1","duration_s":60}}`)
 		time.Sleep(time.Hour + 5*time.Second)
 		if got := m.Starts(); len(got) != 0 {
 			t.Errorf("got starts %+v while offline; want none", got)
@@ -92,13 +95,8 @@ func TestAMachineFetchesWhileItIsOnline(t *testing.T) {
 			t.Errorf("got starts %+v; want one for cr_1 after 5 s", got)
 		}
 		n.SetDevice(machine1, func(d *Device) { d.Disabled = true })
-		hubCall(
-			t,
-			n,
-			"POST",
-			"/devices/"+machine1+"/notes/payment.qi",
-			`{"body":{"payment_status":"completed","credit_id":"cr_2"}}`,
-		)
+		hubCall(t, n, "POST", "/devices/"+machine1+"/notes/payment.qi",
+			`{"body":{"payment_status":"completed","credit_id":"cr_2"}}`)
 		time.Sleep(time.Hour)
 		if got := len(m.Starts()); got != 1 {
 			t.Errorf("got %d starts of a disabled device; want 1", got)

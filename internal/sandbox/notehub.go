@@ -10,24 +10,30 @@ import (
 	"time"
 )
 
-// NotehubConfig says which project is simulated.
+// NotehubConfig describes the simulated project.
 type NotehubConfig struct {
-	ClientID, ClientSecret string // OAuth2 client; tokens at POST /oauth2/token
-	Token                  string // a personal access token that is accepted too; "": none
+	ClientID, ClientSecret string // OAuth2 client; POST /oauth2/token issues tokens
+	Token                  string // personal access token that is accepted too; "": none
 	Project                string // app:...
-	// 0: no limit; else 429 with Retry-After above so many in any minute, the token call included
-	PerMinute   int
-	TokenLife   time.Duration   // 0: 30 minutes
-	MaxPending  int             // notes that may be pending in one file of a device; 0: 100
-	Client      *http.Client    // sends through the route; nil: a plain one. It never follows redirects
-	RouteDelays []time.Duration // before the route's retries; nil: 30 s, 90 s, 4 min; empty: none
-	Report      Reporter        // told of malformed requests; may be nil
-	// what the real service does where that is not known; the zero value is the safe assumption
+	// PerMinute is the number of requests allowed in any minute, including token calls. More are
+	// answered with 429 and Retry-After. 0 means no limit.
+	PerMinute  int
+	TokenLife  time.Duration // 0: 30 minutes
+	MaxPending int           // notes that may be pending in one file of a device; 0: 100
+	// Client sends events through the route. It never follows redirects. If nil, a plain client is
+	// used.
+	Client *http.Client
+	// RouteDelays are the waits before the route's retries. If nil, they are 30 s, 90 s and 4 min.
+	// If empty, the route does not retry.
+	RouteDelays []time.Duration
+	Report      Reporter // receives malformed requests; may be nil
+	// Unknown sets behavior of the real service that is not known. The zero value is the safe
+	// assumption.
 	Unknown NotehubUnknown
 }
 
-// Notehub is a simulated Notehub project: an http.Handler with /oauth2/token and /v1/. All its
-// methods are safe for concurrent use. Close it when done if it has a route.
+// Notehub is a simulated Notehub project. It is an http.Handler for /oauth2/token and /v1/. All its
+// methods are safe for concurrent use. If it has a route, close it when done.
 type Notehub struct {
 	Script
 	config     NotehubConfig
@@ -37,38 +43,39 @@ type Notehub struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup // deliveries
 
-	mu         sync.Mutex // guards all below
+	mu         sync.Mutex // guards the fields below
 	devices    []*Device  // in the order in which they were added
 	byUID      map[string]*Device
 	oddDevices []json.RawMessage
 	fleets     []*fleet
 	variables  map[string]string
-	tokens     map[string]time.Time // issued access tokens and when they die
+	tokens     map[string]time.Time // issued access tokens, with their expiry
 	issued     int
 	minute     slidingMinute
 	notes      []*Note // every note ever posted, oldest first
 	pending    map[string][]*Note
 	changes    int
 	events     []hubEvent
-	connected  map[string]bool // devices that take signals
-	// devices that win against the next delete, and whether Notehub finds the note all the same
+	connected  map[string]bool // devices that receive signals
+	// races holds devices that fetch a note just before its next delete. The value says whether
+	// Notehub finds the note all the same.
 	races map[string]bool
-	raced map[string][]*Note // fetched against a delete, and not yet returned by Fetch
-	late  time.Duration      // after which a new note is listed
+	raced map[string][]*Note // fetched just before a delete, and not yet returned by Fetch
+	late  time.Duration      // delay until a new note is listed
 
 	route       route
 	delivery    Delivery
 	tries       map[string][]RouteTry // by event id
-	outstanding int                   // deliveries that are not over
+	outstanding int                   // deliveries that have not ended
 }
 
-// slidingMinute allows so many requests in any minute.
+// slidingMinute allows at most limit requests in any minute.
 type slidingMinute struct {
 	limit int
-	seen  []time.Time // requests of the last minute that were allowed, oldest first
+	seen  []time.Time // allowed requests of the last minute, oldest first
 }
 
-// wait counts a request and returns 0, or how long it has to wait.
+// wait counts a request and returns 0, or returns how long the caller must wait.
 func (m *slidingMinute) wait(now time.Time) time.Duration {
 	for len(m.seen) > 0 && now.Sub(m.seen[0]) >= time.Minute {
 		m.seen = m.seen[1:]
@@ -88,15 +95,15 @@ type fleet struct {
 
 // Device is a Notecard of the project.
 type Device struct {
-	UID, Name    string // Name is serial_number
+	UID, Name    string // Name is serial_number in the API
 	Fleets       []string
 	Disabled     bool
-	Periodic     bool      // connects from time to time instead of staying connected
+	Periodic     bool      // connects from time to time; false: stays connected
 	LastActivity time.Time // zero: never seen
 	Variables    map[string]string
 }
 
-// Note is a note that was posted for a device. Until it is fetched or deleted it is pending.
+// Note is a note that was posted for a device. It is pending until it is fetched or deleted.
 type Note struct {
 	ID, File, Device string
 	Body             map[string]any
@@ -137,9 +144,15 @@ func NewNotehub(c NotehubConfig) *Notehub {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Client = &client
 	n := &Notehub{
-		config: c, tokens: make(map[string]time.Time), pending: make(map[string][]*Note), byUID: make(map[string]*Device),
-		connected: make(map[string]bool), races: make(map[string]bool), raced: make(map[string][]*Note),
-		tries: make(map[string][]RouteTry), minute: slidingMinute{limit: c.PerMinute},
+		config:    c,
+		tokens:    make(map[string]time.Time),
+		pending:   make(map[string][]*Note),
+		byUID:     make(map[string]*Device),
+		connected: make(map[string]bool),
+		races:     make(map[string]bool),
+		raced:     make(map[string][]*Note),
+		tries:     make(map[string][]RouteTry),
+		minute:    slidingMinute{limit: c.PerMinute},
 	}
 	n.running, n.stop = context.WithCancel(context.Background())
 	n.operations = n.allOperations()
@@ -158,15 +171,15 @@ func (n *Notehub) AddDevice(d Device) {
 	n.devices, n.byUID[d.UID] = append(n.devices, &d), &d
 }
 
-// AddOddDevice adds a record to every listing of devices as it stands, such as one of another kind
-// or with a field that has another type. Nothing but the listing knows it.
+// AddOddDevice adds a raw JSON record to every listing of devices, such as a record with a field of
+// another type. No other call returns it.
 func (n *Notehub) AddOddDevice(record string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.oddDevices = append(n.oddDevices, json.RawMessage(record))
 }
 
-// RemoveDevice removes a device; what was pending for it is gone.
+// RemoveDevice removes a device and its pending notes.
 func (n *Notehub) RemoveDevice(uid string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -179,7 +192,7 @@ func (n *Notehub) RemoveDevice(uid string) {
 	}
 }
 
-// SetDevice changes a device; one that does not exist is left alone.
+// SetDevice changes a device. It does nothing if the device does not exist.
 func (n *Notehub) SetDevice(uid string, change func(*Device)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -188,8 +201,7 @@ func (n *Notehub) SetDevice(uid string, change func(*Device)) {
 	}
 }
 
-// AddFleet adds a fleet, or replaces the one with the same UID. Devices name their fleets
-// themselves.
+// AddFleet adds a fleet, or replaces the one with the same UID. Membership is set in Device.Fleets.
 func (n *Notehub) AddFleet(uid, label string, variables map[string]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -210,21 +222,22 @@ func (n *Notehub) SetProjectVariables(variables map[string]string) {
 	n.variables = maps.Clone(variables)
 }
 
-// RevokeTokens kills every access token that was issued so far.
+// RevokeTokens revokes every access token issued so far.
 func (n *Notehub) RevokeTokens() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	clear(n.tokens)
 }
 
-// TokensIssued returns how many access tokens were ever issued.
+// TokensIssued returns the number of access tokens issued so far.
 func (n *Notehub) TokensIssued() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.issued
 }
 
-// Notes returns every note ever posted for a device, oldest first; for all devices if it is "".
+// Notes returns every note posted for a device, oldest first. For "" it returns those of all
+// devices.
 func (n *Notehub) Notes(device string) []Note {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -237,7 +250,7 @@ func (n *Notehub) Notes(device string) []Note {
 	return found
 }
 
-// Pending returns what waits for a device in a file, oldest first.
+// Pending returns the pending notes in a file of a device, oldest first.
 func (n *Notehub) Pending(device, file string) []Note {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -248,8 +261,8 @@ func (n *Notehub) Pending(device, file string) []Note {
 	return found
 }
 
-// Fetch lets the Notecard take what is pending in a file, oldest first. A disabled device gets
-// nothing; another is seen active.
+// Fetch takes the pending notes in a file, oldest first, as the Notecard does. It updates the
+// device's last activity. A disabled device gets nothing.
 func (n *Notehub) Fetch(device, file string) []Note {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -272,15 +285,15 @@ func (n *Notehub) Fetch(device, file string) []Note {
 	return taken
 }
 
-// SetListedLate has notes be listed as pending only so long after they were posted. The Notecard
-// gets them all the same.
+// SetListedLate delays when a new note is listed as pending. The Notecard still receives it at
+// once.
 func (n *Notehub) SetListedLate(d time.Duration) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.late = d
 }
 
-// listed returns what is listed as pending in a file of a device, oldest first.
+// listed returns the notes listed as pending in a file of a device, oldest first.
 func (n *Notehub) listed(key string) []*Note {
 	waiting := n.pending[key]
 	end := slices.IndexFunc(waiting, func(w *Note) bool { return n.Now().Sub(w.Posted).Abs() < n.late })
@@ -290,25 +303,31 @@ func (n *Notehub) listed(key string) []*Note {
 	return waiting[:end]
 }
 
-// RaceNextDelete lets the Notecard of a device win against the next delete of a note that is
-// pending for it (U15): it has the note, and the next Fetch returns it. If found, Notehub deletes
-// the note all the same and answers 200; else it says that there is none.
+// RaceNextDelete lets a Notecard fetch its pending note just before the next delete of that note
+// (U15). The next Fetch returns the note. If found is true, Notehub still deletes the note and
+// answers 200. Otherwise it answers that there is no such note.
 func (n *Notehub) RaceNextDelete(device string, found bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.races[device] = found
 }
 
-// AddEvent takes a note from a machine (a .qo file): it goes through the route and can be read
-// through the events cursor. It returns the event's id, or "" if the device is disabled: then the
-// Notecard gets no connection and has to come again.
+// AddEvent accepts a note from a machine (a .qo file). The route delivers it, and the events cursor
+// lists it. It returns the event's id. It returns "" if the device is disabled, and the Notecard
+// must then try again.
 func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := n.Now()
 	e := hubEvent{
-		Event: uuid(), File: file, Req: "note.add", When: now.Unix(), Received: float64(now.UnixMicro()) / 1e6,
-		Device: device, App: n.config.Project, Body: body,
+		Event:    uuid(),
+		File:     file,
+		Req:      "note.add",
+		When:     now.Unix(),
+		Received: float64(now.UnixMicro()) / 1e6,
+		Device:   device,
+		App:      n.config.Project,
+		Body:     body,
 	}
 	if d := n.byUID[device]; d != nil {
 		if d.Disabled {
@@ -322,7 +341,27 @@ func (n *Notehub) AddEvent(device, file string, body map[string]any) (eventID st
 	return e.Event
 }
 
-// SetConnected says whether a device is connected right now, as a signal would find it.
+// Answers returns the notes that a device's machine sent in payment_ack.qo, oldest first. The ID of
+// each is its event's.
+func (n *Notehub) Answers(device string) []Note {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var found []Note
+	for _, e := range n.events {
+		if e.Device == device && e.File == confirmationFile {
+			found = append(found, Note{
+				ID:     e.Event,
+				File:   e.File,
+				Device: device,
+				Body:   e.Body,
+				Posted: time.UnixMicro(int64(e.Received * 1e6)),
+			})
+		}
+	}
+	return found
+}
+
+// SetConnected sets whether a device is connected, which decides whether it receives a signal.
 func (n *Notehub) SetConnected(device string, connected bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

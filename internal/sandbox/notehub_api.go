@@ -43,8 +43,8 @@ func (n *Notehub) getProjectVariables(*hubQuery) (any, *hubError) {
 	return object{"environment_variables": cloned(n.variables)}, nil
 }
 
-// listDevices answers a page of devices (50 by default, 10,000 at most), filtered. A filter given
-// several times means any of them.
+// listDevices returns a filtered page of devices: 50 by default, at most 10,000. A repeated filter
+// matches any of its values.
 func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 	size, problem := q.integer("pageSize", 50, 1, 10_000)
 	if problem != nil {
@@ -71,14 +71,14 @@ func (n *Notehub) listDevices(q *hubQuery) (any, *hubError) {
 		}
 	}
 	for _, record := range n.oddDevices {
-		if number == 1 { // beside the page's size
+		if number == 1 { // not counted in the page's size
 			data = append(data, record)
 		}
 	}
 	return object{"devices": data, "has_more": matched > number*size}, nil
 }
 
-// anyOf tells whether one of the values is wanted; no wish wants all.
+// anyOf reports whether one of the values is wanted. An empty filter matches everything.
 func anyOf(wanted []string, values ...string) bool {
 	return len(wanted) == 0 || slices.ContainsFunc(values, func(v string) bool { return slices.Contains(wanted, v) })
 }
@@ -87,17 +87,22 @@ func (n *Notehub) getDevice(q *hubQuery) (any, *hubError) {
 	return deviceObject(n.byUID[q.path["device"]]), nil
 }
 
-// deviceObject renders a device: last_activity is null if it was never seen, disabled is left out
-// when false.
+// deviceObject renders a device. The field last_activity is null if the device was never seen. The
+// field disabled is omitted when false.
 func deviceObject(d *Device) object {
 	var seen any
 	if !d.LastActivity.IsZero() {
 		seen = d.LastActivity.UTC().Format(time.RFC3339)
 	}
 	rendered := object{
-		"uid": d.UID, "serial_number": d.Name, "provisioned": "2026-01-01T00:00:00Z", "last_activity": seen,
-		"product_uid": "product:com.example.sandbox:machines", "fleet_uids": append([]string{}, d.Fleets...), "voltage": 4.1,
-		"temperature": 21.5,
+		"uid":           d.UID,
+		"serial_number": d.Name,
+		"provisioned":   "2026-01-01T00:00:00Z",
+		"last_activity": seen,
+		"product_uid":   "product:com.example.sandbox:machines",
+		"fleet_uids":    append([]string{}, d.Fleets...),
+		"voltage":       4.1,
+		"temperature":   21.5,
 	}
 	if d.Disabled {
 		rendered["disabled"] = true
@@ -105,8 +110,8 @@ func deviceObject(d *Device) object {
 	return rendered
 }
 
-// listSessions answers the one session of a device that was ever seen: it is open where the device
-// is continuous.
+// listSessions returns the one session of a device that was ever seen. The session of a continuous
+// device is open.
 func (n *Notehub) listSessions(q *hubQuery) (any, *hubError) {
 	if _, problem := q.integer("pageSize", 50, 1, 10_000); problem != nil {
 		return nil, problem
@@ -131,7 +136,10 @@ func (n *Notehub) listFleets(*hubQuery) (any, *hubError) {
 	data := []object{}
 	for _, f := range n.fleets {
 		data = append(data, object{
-			"uid": f.uid, "label": f.label, "created": f.created.UTC().Format(time.RFC3339), "environment_variables": f.variables,
+			"uid":                   f.uid,
+			"label":                 f.label,
+			"created":               f.created.UTC().Format(time.RFC3339),
+			"environment_variables": f.variables,
 		})
 	}
 	return object{"fleets": data}, nil
@@ -151,13 +159,13 @@ func (n *Notehub) getDeviceVariables(q *hubQuery) (any, *hubError) {
 	}
 	maps.Copy(effective, d.Variables)
 	return object{
-		"environment_variables": cloned(d.Variables), "environment_variables_env_default": object{},
-		"environment_variables_effective": effective,
+		"environment_variables":             cloned(d.Variables),
+		"environment_variables_env_default": object{},
+		"environment_variables_effective":   effective,
 	}, nil
 }
 
-// postNote queues a note. The answer is an empty object: no id comes back, and every request makes
-// a new note.
+// postNote queues a note. Every request makes a new note, and the reply contains no id.
 func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 	device, file := q.path["device"], q.path["file"]
 	var given struct {
@@ -172,47 +180,44 @@ func (n *Notehub) postNote(q *hubQuery) (any, *hubError) {
 		return nil, hubMalformed("%s is not an inbound queue {notefile-bad-name}", file)
 	case given.Body == nil:
 		return nil, hubMalformed("a note needs a body")
-	case len(q.body) > largestNote:
+	case len(q.body) > maxNote:
 		return nil, hubMalformed("a request of %d bytes is too large {too-big}", len(q.body))
 	case n.byUID[device].Disabled && n.config.Unknown.DisabledRefused:
 		return nil, hubRefused(http.StatusForbidden, "device %s is disabled {device-disabled}", device)
 	case len(n.pending[key]) >= n.config.MaxPending:
-		return nil, hubRefused(
-			n.config.Unknown.fullStatus(),
-			"a maximum of %d notes may be pending for device (currently %d)",
-			n.config.MaxPending,
-			len(n.pending[key]),
-		)
+		return nil, hubRefused(n.config.Unknown.fullStatus(),
+			"a maximum of %d notes may be pending for device (currently %d)", n.config.MaxPending, len(n.pending[key]))
 	}
 	n.changes++
 	posted := &Note{
-		ID: fmt.Sprintf(
-			"1:%d",
-			n.changes*256+rand.IntN(256),
-		), File: file, Device: device, Body: given.Body, Posted: n.Now(),
+		ID:     fmt.Sprintf("1:%d", n.changes*256+rand.IntN(256)),
+		File:   file,
+		Device: device,
+		Body:   given.Body,
+		Posted: n.Now(),
 	}
 	n.notes = append(n.notes, posted)
 	n.pending[key] = append(n.pending[key], posted)
 	return object{}, nil
 }
 
-// getNotes answers what is pending in a queue, as a map by note id.
+// getNotes returns the pending notes of a queue, as a map by note id.
 func (n *Notehub) getNotes(q *hubQuery) (any, *hubError) {
-	most, problem := q.integer("max", 0, 0, 10_000)
+	limit, problem := q.integer("max", 0, 0, 10_000)
 	if problem != nil {
 		return nil, problem
 	}
 	notes := object{}
 	waiting := n.listed(q.path["device"] + " " + q.path["file"])
 	for i, w := range waiting {
-		if most == 0 || i < most {
+		if limit == 0 || i < limit {
 			notes[w.ID] = object{"body": w.Body, "time": w.Posted.Unix()}
 		}
 	}
 	return object{"changes": n.changes, "total": len(waiting), "notes": notes}, nil
 }
 
-// deleteNote recalls a note that is still pending, unless the Notecard is faster.
+// deleteNote recalls a pending note, unless RaceNextDelete lets the Notecard win.
 func (n *Notehub) deleteNote(q *hubQuery) (any, *hubError) {
 	device := q.path["device"]
 	key := device + " " + q.path["file"]
@@ -237,7 +242,7 @@ func (n *Notehub) deleteNote(q *hubQuery) (any, *hubError) {
 	return object{}, nil
 }
 
-// getFiles answers a bare array of the files with their pending notes.
+// getFiles returns a bare array of the files with their pending notes.
 func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 	if q.Get("pending") != "true" {
 		return nil, hubMalformed("the sandbox lists files only with pending=true")
@@ -250,17 +255,15 @@ func (n *Notehub) getFiles(q *hubQuery) (any, *hubError) {
 		}
 		notes := []object{}
 		for _, w := range n.listed(key) {
-			notes = append(
-				notes,
-				object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(), "pending": true, "edge": false},
-			)
+			notes = append(notes, object{"id": w.ID, "body": w.Body, "time": w.Posted.Unix(),
+				"pending": true, "edge": false})
 		}
 		files = append(files, object{"id": file, "notes": notes, "template": ""})
 	}
 	return files, nil
 }
 
-// wantedFiles returns the files parameter, which may be given several times or with commas.
+// wantedFiles returns the files parameter, which may be repeated or contain commas.
 func wantedFiles(q *hubQuery) []string {
 	return strings.FieldsFunc(strings.Join(q.Values["files"], ","), func(r rune) bool { return r == ',' || r == ' ' })
 }
@@ -284,7 +287,7 @@ func (n *Notehub) deleteFiles(q *hubQuery) (any, *hubError) {
 	return object{}, nil
 }
 
-// signal tells whether the device is connected; nothing is stored.
+// signal reports whether the device is connected. It stores nothing.
 func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
 	var given struct {
 		Body map[string]any `json:"body"`
@@ -295,10 +298,10 @@ func (n *Notehub) signal(q *hubQuery) (any, *hubError) {
 	return object{"connected": n.connected[q.path["device"]]}, nil
 }
 
-// listEvents answers a page of events (50 by default), oldest first unless told otherwise. The
-// cursor is the id of an event, which is the first of the page; one that is not known is ignored.
-// next_cursor is the first event of the next page, and empty if there is none: who comes back later
-// has to remember the last event itself (specification of events-cursor).
+// listEvents returns a page of events: 50 by default, oldest first unless requested otherwise. The
+// cursor is the id of the first event of the page, and an unknown cursor is ignored. The field
+// next_cursor is the first event of the next page, or empty if there is none. A caller that
+// continues later must remember its last event (specification of events-cursor).
 func (n *Notehub) listEvents(q *hubQuery) (any, *hubError) {
 	limit, problem := q.integer("limit", 50, 1, 10_000)
 	if problem != nil {

@@ -11,27 +11,27 @@ import (
 	"time"
 )
 
-// routeTimeout is how long a route waits for an answer (Blues' post on data routing).
+// routeTimeout is how long a route waits for a response (Blues' post on data routing).
 const routeTimeout = 30 * time.Second
 
-// usualRouteDelays are the waits before a route's retries: up to three over about six minutes
-// (Blues' staff; that they are on is not known, U14).
+// usualRouteDelays returns the waits before a route's retries. Blues' staff says that there are up
+// to three over about six minutes. Whether retries are on by default is not known (U14).
 func usualRouteDelays() []time.Duration {
 	return []time.Duration{30 * time.Second, 90 * time.Second, 4 * time.Minute}
 }
 
-// route sends each new event of payment_ack.qo to a URL.
+// route is the URL that receives each new event of payment_ack.qo.
 type route struct{ url, token string }
 
-// RouteTry is one delivery of an event through the route.
+// RouteTry is one attempt to deliver an event through the route.
 type RouteTry struct {
 	At     time.Time
-	Status int // what the other side answered; 0: no connection, or no answer
+	Status int // status of the response; 0: no connection or no response
 }
 
-// SetRoute says where events of payment_ack.qo made from now on are posted, with the token in
-// Authorization: Bearer. What waits to be tried again goes there too. With an empty URL they go
-// nowhere, and what waits is dropped. The events cursor lists them in any case.
+// SetRoute sets the URL and bearer token for new events of payment_ack.qo. Waiting retries use them
+// too. With an empty URL, nothing is sent and waiting retries are dropped. The events cursor lists
+// the events in any case.
 func (n *Notehub) SetRoute(url, token string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -41,20 +41,17 @@ func (n *Notehub) SetRoute(url, token string) {
 // routeUID is the uid of the one route.
 const routeUID = "route:8d65a087d5d290ce5bdf03aeff2becc0"
 
-// listRoutes answers a bare array of what tells routes apart, without where they lead.
+// listRoutes returns a bare array of the routes, without their URLs.
 func (n *Notehub) listRoutes(*hubQuery) (any, *hubError) {
 	routes := []object{}
 	if n.route.url != "" {
-		routes = append(
-			routes,
-			object{
-				"uid":      routeUID,
-				"label":    "Confirmations",
-				"type":     "http",
-				"disabled": false,
-				"modified": "2026-01-01T00:00:00Z",
-			},
-		)
+		routes = append(routes, object{
+			"uid":      routeUID,
+			"label":    "Confirmations",
+			"type":     "http",
+			"disabled": false,
+			"modified": "2026-01-01T00:00:00Z",
+		})
 	}
 	return routes, nil
 }
@@ -70,38 +67,46 @@ func (n *Notehub) getRoute(q *hubQuery) (any, *hubError) {
 		"disabled": false,
 		"modified": "2026-01-01T00:00:00Z",
 		"http": object{
-			"url": n.route.url, "timeout": 0, "throttle_ms": 100, "fleets": []string{}, "disable_http_headers": false,
-			"filter": object{"type": "inclusion", "files": []string{confirmationFile}, "system_notefiles": false},
+			"url":                  n.route.url,
+			"timeout":              0,
+			"throttle_ms":          100,
+			"fleets":               []string{},
+			"disable_http_headers": false,
+			"filter": object{
+				"type":             "inclusion",
+				"files":            []string{confirmationFile},
+				"system_notefiles": false,
+			},
 		},
 	}, nil
 }
 
-// SetDelivery changes how events made from now on are routed. An event that is late is overtaken by
-// those made after the delay was taken back, so they arrive out of order.
+// SetDelivery changes how events made from now on are delivered. Delayed events arrive after events
+// that are made without the delay, so they are out of order.
 func (n *Notehub) SetDelivery(d Delivery) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.delivery = d
 }
 
-// Routed returns the tries to deliver an event, oldest first.
+// Routed returns the attempts to deliver an event, oldest first.
 func (n *Notehub) Routed(eventID string) []RouteTry {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.tries[eventID])
 }
 
-// Settled tells that no delivery is outstanding: each was accepted, or given up.
+// Settled reports whether every delivery has ended, accepted or given up.
 func (n *Notehub) Settled() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.outstanding == 0
 }
 
-// Close stops the route's deliveries and waits for them. Events made later are not delivered.
+// Close stops the route's deliveries and waits for them. Later events are not delivered.
 func (n *Notehub) Close() {
 	n.mu.Lock()
-	n.stop() // under the lock, so that no delivery begins after it
+	n.stop() // under the lock, so that no delivery begins afterwards
 	n.mu.Unlock()
 	n.background.Wait()
 }
@@ -125,8 +130,8 @@ func (n *Notehub) send(e hubEvent) {
 	})
 }
 
-// deliver posts an event until it is answered other than 5xx, or given up. No event waits for
-// another: their order is not kept.
+// deliver posts an event until the response is not 5xx, or it gives up. Events do not wait for each
+// other, so their order is not kept.
 func (n *Notehub) deliver(id string, body []byte, d Delivery) {
 	pause(n.running, d.Late)
 	for _, delay := range append([]time.Duration{0}, n.config.RouteDelays...) {
@@ -144,7 +149,8 @@ func (n *Notehub) deliver(id string, body []byte, d Delivery) {
 	}
 }
 
-// push makes one try; there is false when there is nowhere to send to, or the sandbox is closed.
+// push makes one attempt. The result there is false if the route has no URL or the sandbox is
+// closed.
 func (n *Notehub) push(id string, body []byte) (status int, there bool) {
 	n.mu.Lock()
 	to := n.route
@@ -173,7 +179,7 @@ func (n *Notehub) post(to route, body []byte) (status int) {
 	if err != nil {
 		return 0
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, largestBody))
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxBody))
 	_ = answer.Body.Close()
 	return answer.StatusCode
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// listener is the other side of a route: it remembers the credit of each event and answers by a
-// list of statuses, then 200.
+// listener is the URL of a route. It remembers the credit of each event, and answers with a list of
+// statuses, then with 200.
 type listener struct {
 	mu       sync.Mutex
 	statuses []int
@@ -57,19 +57,17 @@ func (l *listener) credits() string {
 	return strings.Join(l.got, " ")
 }
 
-// routed returns a project whose route leads to a listener that answers with the statuses.
+// routed returns a project whose route posts to a listener with these statuses.
 func routed(t *testing.T, delays []time.Duration, statuses ...int) (*Notehub, *listener) {
 	t.Helper()
 	l := &listener{statuses: statuses}
-	n := NewNotehub(
-		NotehubConfig{
-			Token:       "pat",
-			Project:     project,
-			Report:      t,
-			Client:      &http.Client{Transport: InProcess(l)},
-			RouteDelays: delays,
-		},
-	)
+	n := NewNotehub(NotehubConfig{
+		Token:       "pat",
+		Project:     project,
+		Report:      t,
+		Client:      &http.Client{Transport: InProcess(l)},
+		RouteDelays: delays,
+	})
 	t.Cleanup(n.Close)
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	n.SetRoute("http://bridge.example/webhook/notehub", "route-token")
@@ -80,7 +78,7 @@ func confirmed(n *Notehub, credit string) (eventID string) {
 	return n.AddEvent(machine1, confirmationFile, map[string]any{"credit_id": credit, "state": "started", "code": ""})
 }
 
-func TestARoutePostsTheEventThatTheCursorLists(t *testing.T) {
+func TestRoutePostsTheListedEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -109,7 +107,7 @@ func TestARoutePostsTheEventThatTheCursorLists(t *testing.T) {
 	})
 }
 
-func TestWhatARouteTriesAgain(t *testing.T) {
+func TestRouteRetries(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name     string
@@ -118,7 +116,7 @@ func TestWhatARouteTriesAgain(t *testing.T) {
 		tries    string // seconds after the event, with the status
 	}{
 		{"a server error three times", nil, []int{503, 500, 502}, "0:503 30:500 120:502 360:200"},
-		{"a server error for ever", nil, []int{503, 503, 503, 503, 200}, "0:503 30:503 120:503 360:503"},
+		{"a permanent server error", nil, []int{503, 503, 503, 503, 200}, "0:503 30:503 120:503 360:503"},
 		{"a cut", nil, []int{0}, "0:0 30:200"},
 		{"a refusal is final", nil, []int{401}, "0:401"},
 		{"a redirect is not followed", nil, []int{307}, "0:307"},
@@ -144,7 +142,7 @@ func TestWhatARouteTriesAgain(t *testing.T) {
 	}
 }
 
-func TestEventsAreLostDoubledLateAndOutOfOrder(t *testing.T) {
+func TestRouteLosesDoublesAndDelaysEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -166,7 +164,7 @@ func TestEventsAreLostDoubledLateAndOutOfOrder(t *testing.T) {
 	})
 }
 
-func TestAnEventThatIsRefusedIsNotDoubled(t *testing.T) {
+func TestRouteDoesNotDoubleARejectedEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil, 401)
@@ -179,7 +177,7 @@ func TestAnEventThatIsRefusedIsNotDoubled(t *testing.T) {
 	})
 }
 
-func TestClosingANotehubEndsItsDeliveries(t *testing.T) {
+func TestNotehubCloseEndsDeliveries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -194,7 +192,7 @@ func TestClosingANotehubEndsItsDeliveries(t *testing.T) {
 	})
 }
 
-func TestADisabledDeviceIsNotHeard(t *testing.T) {
+func TestAddEventOfADisabledDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, l := routed(t, nil)
@@ -210,7 +208,7 @@ func TestADisabledDeviceIsNotHeard(t *testing.T) {
 	})
 }
 
-func TestEventsAreListedNewestFirstToo(t *testing.T) {
+func TestListEventsNewestFirst(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	ids := []string{confirmed(n, "cr_1"), confirmed(n, "cr_2"), confirmed(n, "cr_3")}
@@ -229,7 +227,7 @@ func TestEventsAreListedNewestFirstToo(t *testing.T) {
 	}
 }
 
-func TestANotecardWinsTheRaceAgainstADelete(t *testing.T) {
+func TestRaceNextDelete(t *testing.T) {
 	t.Parallel()
 	for _, found := range []bool{true, false} {
 		n := newHub(t)

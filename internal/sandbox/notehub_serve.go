@@ -12,17 +12,22 @@ import (
 	"time"
 )
 
-// hubError is a refusal in Notehub's shape. Text may carry a {token}.
+// hubError is an error response in Notehub's shape. Its text may contain a {token}.
 type hubError struct {
 	status    int
 	text      string
 	malformed bool
-	after     time.Duration // Retry-After
+	after     time.Duration // value of Retry-After
 }
 
 func (e *hubError) reply(path string) reply {
 	given := jsonReply(e.status, object{
-		"err": e.text, "code": e.status, "status": http.StatusText(e.status), "request": path, "details": object{}, "debug": "",
+		"err":     e.text,
+		"code":    e.status,
+		"status":  http.StatusText(e.status),
+		"request": path,
+		"details": object{},
+		"debug":   "",
 	})
 	given.header.Del("Request-Id")
 	if e.after > 0 {
@@ -57,7 +62,8 @@ func (n *Notehub) report(c *call, text string) {
 	}
 }
 
-// answer answers in the order limit, token, path, parameters, effect.
+// answer handles a request. It checks the rate limit, the token, the path and the parameters, in
+// this order.
 func (n *Notehub) answer(c *call) reply {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -71,10 +77,8 @@ func (n *Notehub) answer(c *call) reply {
 		return n.token(c)
 	}
 	if !n.authorized(c.Header.Get("Authorization")) {
-		return hubRefused(
-			http.StatusUnauthorized,
-			"not authorized: the token is missing, dead or wrong {auth}",
-		).reply(c.path)
+		return hubRefused(http.StatusUnauthorized,
+			"not authorized: the token is missing, dead or wrong {auth}").reply(c.path)
 	}
 	answer, problem := n.run(c)
 	if problem == nil {
@@ -97,7 +101,7 @@ func (n *Notehub) authorized(header string) bool {
 	return token == n.config.Token || issued && time.Now().Before(dies)
 }
 
-// token issues an access token. Its refusals have the shape of RFC 6749, not Notehub's.
+// token issues an access token. Its errors have the shape of RFC 6749, not Notehub's.
 func (n *Notehub) token(c *call) reply {
 	refuse := func(status int, code, text string, malformed bool) reply {
 		if malformed {
@@ -108,20 +112,18 @@ func (n *Notehub) token(c *call) reply {
 	form, err := url.ParseQuery(string(c.body))
 	kind := form.Get("grant_type")
 	switch {
-	case c.Method != http.MethodPost || err != nil || !strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
+	case c.Method != http.MethodPost || err != nil ||
+		!strings.HasPrefix(c.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 		return refuse(http.StatusBadRequest, "invalid_request", "a token is asked for with POST and a form", true)
 	case c.Header.Get("Authorization") != "":
-		return refuse(
-			http.StatusUnauthorized,
-			"invalid_client",
-			"the credentials belong in the form, not in a header",
-			true,
-		)
+		return refuse(http.StatusUnauthorized, "invalid_client",
+			"the credentials belong in the form, not in a header", true)
 	case kind == "":
 		return refuse(http.StatusBadRequest, "invalid_request", "grant_type is missing", true)
 	case kind != "client_credentials":
 		return refuse(http.StatusBadRequest, "unsupported_grant_type", "grant_type is not client_credentials", true)
-	case n.config.ClientID == "" || form.Get("client_id") != n.config.ClientID || form.Get("client_secret") != n.config.ClientSecret:
+	case n.config.ClientID == "" || form.Get("client_id") != n.config.ClientID ||
+		form.Get("client_secret") != n.config.ClientSecret:
 		return refuse(http.StatusUnauthorized, "invalid_client", "client authentication failed", false)
 	}
 	for name := range form {
@@ -133,25 +135,28 @@ func (n *Notehub) token(c *call) reply {
 	n.issued++
 	n.tokens[token] = time.Now().Add(n.config.TokenLife)
 	return jsonReply(http.StatusOK, object{
-		"access_token": token, "expires_in": int(n.config.TokenLife.Seconds()), "scope": "", "token_type": "bearer",
+		"access_token": token,
+		"expires_in":   int(n.config.TokenLife.Seconds()),
+		"scope":        "",
+		"token_type":   "bearer",
 	})
 }
 
-// hubOperation is one call of the API; the pattern begins after the project, params are the legal
-// query parameters.
+// hubOperation is one call of the API. The pattern begins after the project, and params lists the
+// allowed query parameters.
 type hubOperation struct {
 	method, pattern, params string
 	run                     func(*hubQuery) (any, *hubError)
 }
 
-// hubQuery is one request: what its path names, its query parameters and its body.
+// hubQuery is one request: the values in its path, its query parameters and its body.
 type hubQuery struct {
 	url.Values
 	path map[string]string
 	body []byte
 }
 
-// run finds the operation and checks what all have in common.
+// run finds the operation, makes the checks that all operations share, and runs it.
 func (n *Notehub) run(c *call) (any, *hubError) {
 	for _, op := range n.operations {
 		if op.method != c.Method {
@@ -179,18 +184,12 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 			return nil, problem
 		}
 		if n.config.Project != "" && path["project"] != n.config.Project {
-			return nil, hubRefused(
-				n.config.Unknown.otherProjectStatus(),
-				"project %s does not exist {app-noexist}",
-				path["project"],
-			)
+			return nil, hubRefused(n.config.Unknown.otherProjectStatus(),
+				"project %s does not exist {app-noexist}", path["project"])
 		}
 		if uid := path["device"]; uid != "" && n.byUID[uid] == nil {
-			return nil, hubRefused(
-				n.config.Unknown.unknownDeviceStatus(),
-				"device %s does not exist {device-noexist}",
-				uid,
-			)
+			return nil, hubRefused(n.config.Unknown.unknownDeviceStatus(),
+				"device %s does not exist {device-noexist}", uid)
 		}
 		if uid := path["fleet"]; uid != "" && n.fleet(uid) == nil {
 			return nil, hubRefused(http.StatusNotFound, "fleet %s does not exist", uid)
@@ -202,19 +201,19 @@ func (n *Notehub) run(c *call) (any, *hubError) {
 	return nil, problem
 }
 
-// integer returns a whole number between least and most, or the fallback if it is not given.
-func (q *hubQuery) integer(name string, fallback, least, most int) (int, *hubError) {
+// integer returns a query parameter between minimum and maximum, or the fallback if it is absent.
+func (q *hubQuery) integer(name string, fallback, minimum, maximum int) (int, *hubError) {
 	if !q.Has(name) {
 		return fallback, nil
 	}
 	number, err := strconv.Atoi(q.Get(name))
-	if err != nil || number < least || number > most {
-		return 0, hubMalformed("%s must be a number between %d and %d, not %q", name, least, most, q.Get(name))
+	if err != nil || number < minimum || number > maximum {
+		return 0, hubMalformed("%s must be a number between %d and %d, not %q", name, minimum, maximum, q.Get(name))
 	}
 	return number, nil
 }
 
-// decode reads a JSON object from the body, strictly.
+// decode reads one JSON object from the body and rejects unknown fields.
 func (q *hubQuery) decode(into any) *hubError {
 	decoder := json.NewDecoder(strings.NewReader(string(q.body)))
 	decoder.DisallowUnknownFields()

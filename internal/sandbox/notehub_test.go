@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// hubCall makes one call below the project and decodes the answer.
+// hubCall makes one call below the project and returns the decoded response.
 func hubCall(t *testing.T, n *Notehub, method, path, body string) (int, map[string]any) {
 	t.Helper()
 	status, text, _ := hubRequest(t, n, method, "/v1/projects/"+project+path, "pat", body)
@@ -49,14 +49,8 @@ func hubRequest(t *testing.T, n *Notehub, method, path, token, body string) (int
 
 func hubToken(t *testing.T, n *Notehub) string {
 	t.Helper()
-	_, text, _ := hubRequest(
-		t,
-		n,
-		"POST",
-		"/oauth2/token",
-		"",
-		"grant_type=client_credentials&client_id=client&client_secret=secret",
-	)
+	_, text, _ := hubRequest(t, n, "POST", "/oauth2/token", "",
+		"grant_type=client_credentials&client_id=client&client_secret=secret")
 	var answer struct {
 		Token     string `json:"access_token"`
 		Type      string `json:"token_type"`
@@ -69,7 +63,7 @@ func hubToken(t *testing.T, n *Notehub) string {
 	return answer.Token
 }
 
-func TestTokensLiveHalfAnHourAndCanBeRevoked(t *testing.T) {
+func TestTokensExpireAndCanBeRevoked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newHub(t)
@@ -96,17 +90,20 @@ func TestTokensLiveHalfAnHourAndCanBeRevoked(t *testing.T) {
 	})
 }
 
-func TestTokenRefusals(t *testing.T) {
+func TestTokenErrors(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, form, token, code string
 		status, reported        int
 	}{
-		{"a wrong secret", "grant_type=client_credentials&client_id=client&client_secret=no", "", "invalid_client", 401, 0},
+		{"a wrong secret", "grant_type=client_credentials&client_id=client&client_secret=no", "",
+			"invalid_client", 401, 0},
 		{"no grant type", "client_id=client&client_secret=secret", "", "invalid_request", 400, 1},
-		{"another grant type", "grant_type=password&client_id=client&client_secret=secret", "", "unsupported_grant_type", 400, 1},
+		{"another grant type", "grant_type=password&client_id=client&client_secret=secret", "",
+			"unsupported_grant_type", 400, 1},
 		{"credentials in a header", "grant_type=client_credentials", "x", "invalid_client", 401, 1},
-		{"an unknown field", "grant_type=client_credentials&client_id=client&client_secret=secret&audience=x", "", "invalid_request", 400, 1},
+		{"an unknown field", "grant_type=client_credentials&client_id=client&client_secret=secret&audience=x", "",
+			"invalid_request", 400, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -114,26 +111,18 @@ func TestTokenRefusals(t *testing.T) {
 			status, text, _ := hubRequest(t, newHub(said), "POST", "/oauth2/token", row.token, row.form)
 			if status != row.status || !strings.Contains(text, `"error":"`+row.code+`"`) ||
 				said.count() != row.reported {
-				t.Errorf(
-					"got %d %s with reports %v; want %d %s with %d",
-					status,
-					text,
-					said.said,
-					row.status,
-					row.code,
-					row.reported,
-				)
+				t.Errorf("got %d %s with reports %v; want %d %s with %d", status, text, said.said, row.status,
+					row.code, row.reported)
 			}
 		})
 	}
 }
 
-func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
+func TestNotehubLimitHoldsInEveryMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := NewNotehub(
-			NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project, PerMinute: 3, Report: t},
-		)
+		n := NewNotehub(NotehubConfig{ClientID: "client", ClientSecret: "secret", Project: project,
+			PerMinute: 3, Report: t})
 		token := hubToken(t, n)
 		time.Sleep(10*time.Second + time.Millisecond)
 		var got []string
@@ -142,7 +131,7 @@ func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
 			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
 		}
 		time.Sleep(50 * time.Second)
-		for range 2 { // the token call is a minute ago, the others are not
+		for range 2 { // the token call was a minute ago, the others were not
 			status, _, header := hubRequest(t, n, "GET", "/v1/projects/"+project, token, "")
 			got = append(got, strings.TrimSpace(fmt.Sprintln(status, header.Get("Retry-After"))))
 		}
@@ -152,7 +141,7 @@ func TestTheLimitHoldsInEveryMinuteAndTheTokenCounts(t *testing.T) {
 	})
 }
 
-func TestNotehubRefusals(t *testing.T) {
+func TestNotehubErrors(t *testing.T) {
 	t.Parallel()
 	note := "/devices/" + machine1 + "/notes/payment.qi"
 	for _, row := range []struct {
@@ -170,9 +159,11 @@ func TestNotehubRefusals(t *testing.T) {
 		{"a note without a body", "POST", note, "{}", "needs a body", 400, true},
 		{"a note with an unknown field", "POST", note, `{"body":{},"note":"1"}`, "unknown field", 400, true},
 		{"two notes at once", "POST", note, `{"body":{}}{"body":{}}`, "more than one", 400, true},
-		{"too large a note", "POST", note, `{"body":{"x":"` + strings.Repeat("x", 1024) + `"}}`, "{too-big}", 400, true},
+		{"too large a note", "POST", note, `{"body":{"x":"` + strings.Repeat("x", 1024) + `"}}`,
+			"{too-big}", 400, true},
 		{"a note with an id", "POST", note + "/1", `{"body":{}}`, "no such call", 404, true},
-		{"a note into an outbound file", "POST", "/devices/" + machine1 + "/notes/x.qo", `{"body":{}}`, "{notefile-bad-name}", 400, true},
+		{"a note into an outbound file", "POST", "/devices/" + machine1 + "/notes/x.qo", `{"body":{}}`,
+			"{notefile-bad-name}", 400, true},
 		{"a note that is gone", "DELETE", note + "/1:1", "", "{note-noexist}", 404, false},
 		{"deleting no files", "DELETE", "/devices/" + machine1 + "/files", `{"files":[]}`, "no files", 400, true},
 		{"files that are not pending", "GET", "/devices/" + machine1 + "/files", "", "pending=true", 400, true},
@@ -202,13 +193,13 @@ func TestNotehubRefusals(t *testing.T) {
 	}
 }
 
-func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
+func TestNoteIsPendingUntilFetchedOrRecalled(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	device := "/devices/" + machine1
 	for i := 1; i <= 4; i++ {
-		if status, answer := hubCall(t, n, "POST", device+"/notes/payment.qi", fmt.Sprintf(`{"body":{"n":%d}}`, i)); status != 200 ||
-			len(answer) != 0 {
+		status, answer := hubCall(t, n, "POST", device+"/notes/payment.qi", fmt.Sprintf(`{"body":{"n":%d}}`, i))
+		if status != 200 || len(answer) != 0 {
 			t.Fatalf("got %d %v; want 200 and {}", status, answer)
 		}
 	}
@@ -227,14 +218,8 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 		notes[pending[0].ID] == nil {
 		t.Errorf("got %v; want 2 of 3 notes, by id", listed)
 	}
-	_, text, _ := hubRequest(
-		t,
-		n,
-		"GET",
-		"/v1/projects/"+project+device+"/files?pending=true&files=payment.qi",
-		"pat",
-		"",
-	)
+	_, text, _ := hubRequest(t, n, "GET", "/v1/projects/"+project+device+"/files?pending=true&files=payment.qi", "pat",
+		"")
 	var files []struct {
 		ID    string
 		Notes []struct {
@@ -243,14 +228,14 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &files); err != nil || len(files) != 1 || files[0].ID != "payment.qi" ||
-		len(files[0].Notes) != 3 ||
-		!files[0].Notes[0].Pending {
+		len(files[0].Notes) != 3 || !files[0].Notes[0].Pending {
 		t.Errorf("got %s (%v); want an array of one file with 3 pending notes", text, err)
 	}
 	if got := n.Fetch(machine1, "payment.qi"); len(got) != 3 || !got[0].Fetched || got[0].FetchedAt.IsZero() {
 		t.Errorf("fetched %+v; want 3 notes", got)
 	}
-	if _, text, _ := hubRequest(t, n, "GET", "/v1/projects/"+project+device+"/files?pending=true", "pat", ""); text != "[]" {
+	_, text, _ = hubRequest(t, n, "GET", "/v1/projects/"+project+device+"/files?pending=true", "pat", "")
+	if text != "[]" {
 		t.Errorf("after fetching got %s; want []", text)
 	}
 	hubCall(t, n, "POST", device+"/notes/payment.qi", `{"body":{"n":5}}`)
@@ -264,7 +249,7 @@ func TestANoteIsPendingUntilItIsFetchedOrRecalled(t *testing.T) {
 	}
 }
 
-func TestAtMostAHundredNotesArePending(t *testing.T) {
+func TestMaxPending(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	path := "/devices/" + machine1 + "/notes/payment.qi"
@@ -288,7 +273,7 @@ func TestAtMostAHundredNotesArePending(t *testing.T) {
 	}
 }
 
-func TestDevicesAreListedInPages(t *testing.T) {
+func TestListDevicesInPages(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	n.RemoveDevice(machine1)
@@ -317,14 +302,8 @@ func TestDevicesAreListedInPages(t *testing.T) {
 		_, answer := hubCall(t, n, "GET", row.query, "")
 		devices, _ := answer["devices"].([]any)
 		if len(devices) != row.count || answer["has_more"] != row.more {
-			t.Errorf(
-				"%s: got %d devices, has_more %v; want %d, %t",
-				row.query,
-				len(devices),
-				answer["has_more"],
-				row.count,
-				row.more,
-			)
+			t.Errorf("%s: got %d devices, has_more %v; want %d, %t", row.query, len(devices),
+				answer["has_more"], row.count, row.more)
 			continue
 		}
 		if first, _ := devices[0].(map[string]any); first["uid"] != row.first {
@@ -345,7 +324,7 @@ func TestDevicesAreListedInPages(t *testing.T) {
 	}
 }
 
-func TestVariablesAreInherited(t *testing.T) {
+func TestDeviceVariablesAreInherited(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	n.SetProjectVariables(map[string]string{"a": "project", "b": "project", "c": "project"})
@@ -355,7 +334,8 @@ func TestVariablesAreInherited(t *testing.T) {
 		d.Fleets, d.Variables = []string{"fleet:1", "fleet:2"}, map[string]string{"c": "device"}
 	})
 	_, answer := hubCall(t, n, "GET", "/devices/"+machine1+"/environment_variables", "")
-	if got, want := fmt.Sprint(answer["environment_variables_effective"]), "map[a:project b:fleet c:device]"; got != want {
+	got, want := fmt.Sprint(answer["environment_variables_effective"]), "map[a:project b:fleet c:device]"
+	if got != want {
 		t.Errorf("got %s; want %s", got, want)
 	}
 	if got, want := fmt.Sprint(answer["environment_variables"]), "map[c:device]"; got != want {
@@ -373,7 +353,7 @@ func TestVariablesAreInherited(t *testing.T) {
 	}
 }
 
-func TestEventsAreReadByCursor(t *testing.T) {
+func TestListEventsByCursor(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	var want []string
@@ -382,13 +362,8 @@ func TestEventsAreReadByCursor(t *testing.T) {
 		n.AddEvent(machine1, "_health.qo", nil)
 	}
 	read := func(cursor string) (ids []string, next string, more bool) {
-		_, answer := hubCall(
-			t,
-			n,
-			"GET",
-			"/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor,
-			"",
-		)
+		_, answer := hubCall(t, n, "GET",
+			"/events-cursor?files=payment_ack.qo&limit=2&sortOrder=asc&cursor="+cursor, "")
 		events, _ := answer["events"].([]any)
 		for _, e := range events {
 			event, _ := e.(map[string]any)
@@ -418,13 +393,13 @@ func TestEventsAreReadByCursor(t *testing.T) {
 	}
 }
 
-func TestASignalFindsWhoIsConnected(t *testing.T) {
+func TestSignalReportsTheConnection(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	for _, connected := range []bool{false, true} {
 		n.SetConnected(machine1, connected)
-		if status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/signal", `{"body":{"hello":1}}`); status != 200 ||
-			answer["connected"] != connected {
+		status, answer := hubCall(t, n, "POST", "/devices/"+machine1+"/signal", `{"body":{"hello":1}}`)
+		if status != 200 || answer["connected"] != connected {
 			t.Errorf("got %d %v; want 200, connected %t", status, answer, connected)
 		}
 	}

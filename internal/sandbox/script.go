@@ -1,12 +1,3 @@
-// Package sandbox is Stripe, Notehub and the machines, simulated on loopback.
-//
-// It promises to behave as the two services are documented: stateful, strict about every request,
-// and never surprising on its own. Trouble comes only from a [Script], which says for one request
-// apart whether its effect happened and what the caller saw. Tests and the demo use the same
-// handlers. What nobody has yet seen the real services do stands in unknown.go.
-//
-// It speaks HTTP only and knows nothing of the bridge: neither its types, nor its ledger, nor what
-// it makes of a payment.
 package sandbox
 
 import (
@@ -23,66 +14,68 @@ import (
 )
 
 const (
-	recordedRequests = 100_000 // requests remembered by a Script
-	recordedBody     = 4 << 10 // bytes of a body remembered; a longer one is dropped
-	largestBody      = 1 << 20 // bytes read of a request
+	recordedRequests = 100_000 // requests that a Script remembers
+	recordedBody     = 4 << 10 // bytes of a body that are remembered; a longer one is dropped
+	maxBody          = 1 << 20 // bytes read of a request or response
 )
 
-// Reporter is told of requests that the real service would refuse: a *testing.T, or nil (then only
-// the HTTP error is given).
+// Reporter receives requests that the real service would reject. A *testing.T implements it.
+// Without a Reporter, the only sign of such a request is the HTTP error.
 type Reporter interface {
 	Errorf(format string, args ...any)
 }
 
-// Outcome is what one request meets: did the effect happen, and, apart from that, what did the
-// caller see, and how late.
+// Outcome describes what happens to one request: whether its effect happens, and what the caller
+// sees and when.
 type Outcome struct {
 	Applied bool // the effect happens
-	// what the caller sees; 0: the connection dies without a reply. If Applied and Status is 200:
-	// the normal reply
+	// Status is what the caller sees. If 0, the connection breaks without a response. If 200 with
+	// Applied, it is the normal response.
 	Status int
 	Header http.Header // added to the reply, e.g. Retry-After
-	// instead of the service's own body for that status ("": the service's usual error shape, or
-	// the normal reply)
-	Body  string
-	Delay time.Duration // before the reply (the effect comes first); ends early when the request's context ends
-	// the delay comes before the effect instead, and lasts even if the caller gives up meanwhile
+	// Body replaces the service's own body for that status. If empty, it is the usual error shape
+	// or the normal response.
+	Body string
+	// Delay comes after the effect and before the response. It ends early when the request's
+	// context ends.
+	Delay time.Duration
+	// DelayEffect moves the delay before the effect. The delay then lasts even if the caller gives
+	// up.
 	DelayEffect bool
 }
 
-// Request is one request that was seen, and what became of it. Secrets are redacted.
+// Request is one request that the sandbox received, and its result. Secrets are redacted.
 type Request struct {
 	At                  time.Time
 	Method, Path, Query string
 	Header              http.Header
 	Body                []byte // nil if longer than 4 KiB
-	Status              int    // what the caller saw; 0: nothing, or not yet
+	Status              int    // status that the caller saw; 0: none, or not yet
 	Applied             bool   // the effect happened
 }
 
-// Exchange is a finished request with its answer.
+// Exchange is a finished request with its response.
 type Exchange struct {
 	Request
 	ResponseBody []byte // nil if longer than 4 KiB
 	Took         time.Duration
 }
 
-// Script holds what the next requests meet and remembers the last 100,000. It is safe for
-// concurrent use; its zero value lets every request through.
+// Script sets the outcomes of future requests and remembers the last 100,000 requests. It is safe
+// for concurrent use. Its zero value lets every request through.
 //
-// A pattern is "METHOD /path", where the method or a path segment may be {anything} and a last
-// segment {anything...} stands for all that follows. A malformed pattern panics.
+// A pattern is "METHOD /path". The method or a path segment may be {anything}, and a last segment
+// {anything...} matches the rest of the path. A malformed pattern panics.
 type Script struct {
 	mu       sync.Mutex
-	rules    []*rule // the most recently added last
+	rules    []*rule // latest last
 	requests []*Request
 	watchers []func(Exchange)
-	ahead    atomic.Int64 // of this vendor's clock, in nanoseconds
+	ahead    atomic.Int64 // offset of this vendor's clock, in nanoseconds
 }
 
-// SetClock sets this vendor's clock ahead of the host's, or behind it where ahead is negative. Its
-// Date headers, its timestamps and its signatures tell that time. A test that wants a host whose
-// clock is wrong sets both vendors' clocks.
+// SetClock sets the offset of this vendor's clock from the host's. It applies to Date headers,
+// timestamps and signatures. To simulate a wrong host clock, set both vendors' clocks.
 func (s *Script) SetClock(ahead time.Duration) { s.ahead.Store(int64(ahead)) }
 
 // Now returns this vendor's time.
@@ -94,32 +87,32 @@ type rule struct {
 	always   bool
 }
 
-// Next lets the next requests that match meet these outcomes, one each, in order; then they meet
-// normal behaviour again. It wins over Always, and a later Next over an earlier one.
+// Next gives the next matching requests these outcomes, one each, in order. Later requests behave
+// normally again. It takes precedence over Always, and a later Next over an earlier one.
 func (s *Script) Next(pattern string, outcomes ...Outcome) {
 	s.add(&rule{pattern: pattern, outcomes: outcomes})
 }
 
-// Always lets every request that matches meet the outcome, until Clear.
+// Always gives every matching request this outcome, until Clear.
 func (s *Script) Always(pattern string, o Outcome) {
 	s.add(&rule{pattern: pattern, outcomes: []Outcome{o}, always: true})
 }
 
 func (s *Script) add(added *rule) {
-	matches(added.pattern, "", "") // a malformed pattern panics here, where it was written
+	matches(added.pattern, "", "") // panics here if the pattern is malformed
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rules = append(slices.DeleteFunc(s.rules, func(r *rule) bool { return len(r.outcomes) == 0 }), added)
 }
 
-// Clear takes back what Next and Always added with exactly this pattern.
+// Clear removes the outcomes that Next and Always added with exactly this pattern.
 func (s *Script) Clear(pattern string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rules = slices.DeleteFunc(s.rules, func(r *rule) bool { return r.pattern == pattern })
 }
 
-// Count returns how many of the remembered requests match, those still being answered included.
+// Count returns how many remembered requests match, including those without a response yet.
 func (s *Script) Count(pattern string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,15 +138,15 @@ func (s *Script) Requests(pattern string) []Request {
 	return found
 }
 
-// Watch calls f with every finished exchange, from the goroutine that answered it. Watchers cannot
-// be removed.
+// Watch calls f with every finished exchange, in the goroutine that served it. Watchers cannot be
+// removed.
 func (s *Script) Watch(f func(Exchange)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers = append(s.watchers, f)
 }
 
-// take returns the outcome that a request meets, if any.
+// take returns the scripted outcome of a request, if any.
 func (s *Script) take(method, path string) (Outcome, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,8 +169,8 @@ func (s *Script) take(method, path string) (Outcome, bool) {
 	return Outcome{}, false
 }
 
-// matches tells whether a request matches a pattern. Path is escaped as on the wire; it is compared
-// segment by segment, unescaped.
+// matches reports whether a request matches a pattern. The path is escaped, and it is compared
+// unescaped, segment by segment.
 func matches(pattern, method, path string) bool {
 	wantMethod, wantPath, found := strings.Cut(pattern, " ")
 	if !found || !strings.HasPrefix(wantPath, "/") {
@@ -190,7 +183,7 @@ func matches(pattern, method, path string) bool {
 	return ok
 }
 
-// capture matches a path with a pattern and returns the text of the placeholders by name.
+// capture matches a path with a pattern and returns the values of the placeholders by name.
 func capture(pattern, path string) (map[string]string, bool) {
 	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
 	var captured map[string]string
@@ -221,15 +214,15 @@ func isPlaceholder(segment string) bool {
 	return strings.HasPrefix(segment, "{") && strings.HasSuffix(segment, "}")
 }
 
-// reply is an answer before it is written. Its zero value is no answer: the connection dies.
+// reply is a response before it is written. The zero value breaks the connection.
 type reply struct {
 	status   int
 	header   http.Header
 	body     []byte
-	executed bool // of a refusal: it was not the parameters' fault, but the state's
+	executed bool // of an error: the account's state was the cause, not the parameters
 }
 
-// call is one request on its way through a service.
+// call is one request that a service handles.
 type call struct {
 	*http.Request
 	path     string // escaped, as in patterns
@@ -237,22 +230,27 @@ type call struct {
 	outcome  Outcome
 	scripted bool
 	applied  bool
-	refusal  func(status int) reply // the service's usual answer for a status
+	refusal  func(status int) reply // returns the service's usual response for a status
 }
 
-// serve answers a request by the script. answer is the service; it must pass what it does through
+// serve handles a request as the script says. The function answer is the service, and it must call
 // call.meet exactly once.
 func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int) reply, answer func(*call) reply) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		panic(http.ErrAbortHandler) // the caller went away, or sends what is larger than any request of these services
+		// the caller disconnected, or the body is larger than any request of these services
+		panic(http.ErrAbortHandler)
 	}
 	c := &call{Request: r, path: r.URL.EscapedPath(), body: body, refusal: refusal}
 	c.outcome, c.scripted = s.take(r.Method, c.path)
 	began := time.Now()
 	seen := s.record(&Request{
-		At: began, Method: r.Method, Path: c.path, Query: r.URL.RawQuery,
-		Header: redactedHeader(r.Header), Body: remembered(body),
+		At:     began,
+		Method: r.Method,
+		Path:   c.path,
+		Query:  r.URL.RawQuery,
+		Header: redactedHeader(r.Header),
+		Body:   remembered(body),
 	})
 	given := answer(c)
 	s.finish(seen, c.applied, given, time.Since(began))
@@ -261,13 +259,13 @@ func (s *Script) serve(w http.ResponseWriter, r *http.Request, refusal func(int)
 	}
 	w.Header().Set("Date", s.Now().UTC().Format(http.TimeFormat))
 	for name, values := range given.header {
-		w.Header()[name] = values // an outcome of the script may carry another date
+		w.Header()[name] = values // a scripted outcome may set another date
 	}
 	w.WriteHeader(given.status)
 	_, _ = w.Write(given.body)
 }
 
-// meet lets the call meet its outcome. It returns what the service did (the zero reply if nothing)
+// meet applies the scripted outcome. It returns what the service did, or the zero reply if nothing,
 // and what the caller sees.
 func (c *call) meet(effect func() reply) (did, seen reply) {
 	if !c.scripted {
@@ -276,7 +274,8 @@ func (c *call) meet(effect func() reply) (did, seen reply) {
 		return did, did
 	}
 	if c.outcome.DelayEffect {
-		time.Sleep(c.outcome.Delay) // not cut short: this is the request that is applied after its caller gave up
+		// not interrupted, because the effect must happen after the caller gave up
+		time.Sleep(c.outcome.Delay)
 	}
 	if c.outcome.Applied {
 		did = effect()
@@ -288,7 +287,7 @@ func (c *call) meet(effect func() reply) (did, seen reply) {
 	return did, c.seen(did)
 }
 
-// seen is what the outcome makes of what the service did.
+// seen returns the response that the caller sees, given what the service did.
 func (c *call) seen(did reply) reply {
 	o := c.outcome
 	if o.Status == 0 {
@@ -311,13 +310,14 @@ func (c *call) seen(did reply) reply {
 	if o.Body != "" {
 		given.body = []byte(o.Body)
 		if strings.HasPrefix(strings.TrimSpace(o.Body), "<") {
-			given.header.Set("Content-Type", "text/html; charset=utf-8") // what a proxy in front says
+			// as a proxy in front of the service responds
+			given.header.Set("Content-Type", "text/html; charset=utf-8")
 		}
 	}
 	return given
 }
 
-// pause waits until the time is over or the context ends.
+// pause blocks until the time is over or the context ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
@@ -365,8 +365,8 @@ func redactedHeader(h http.Header) http.Header {
 	return h
 }
 
-// remembered returns what is kept of a body: nothing of a long one, and no secret. A card number
-// that somebody typed is one.
+// remembered returns the part of a body to keep: nothing of a long body, and no secrets or card
+// numbers.
 func remembered(body []byte) []byte {
 	if len(body) > recordedBody {
 		return nil

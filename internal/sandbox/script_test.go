@@ -39,25 +39,18 @@ const (
 )
 
 func newHub(report Reporter) *Notehub {
-	n := NewNotehub(
-		NotehubConfig{Token: "pat", Project: project, ClientID: "client", ClientSecret: "secret", Report: report},
-	)
+	n := NewNotehub(NotehubConfig{Token: "pat", Project: project, ClientID: "client",
+		ClientSecret: "secret", Report: report})
 	n.AddDevice(Device{UID: machine1, Name: "Washer 1"})
 	return n
 }
 
-// send posts a note for machine1 and returns the status, or the transport's error.
+// sendNote posts a note for machine1 and returns the status, or the transport's error.
 func sendNote(ctx context.Context, client *http.Client, base, credit string) (int, string, error) {
-	body := fmt.Sprintf(
-		`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1","credit_id":%q}}`,
-		credit,
-	)
-	r, err := http.NewRequestWithContext(
-		ctx,
-		http.MethodPost,
-		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi",
-		strings.NewReader(body),
-	)
+	body := fmt.Sprintf(`{"body":{"payment_status":"completed","timestamp":1640995200,"session_id":"cs_1",`+
+		`"credit_id":%q}}`, credit)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost,
+		base+"/v1/projects/"+project+"/devices/"+machine1+"/notes/payment.qi", strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -72,12 +65,12 @@ func sendNote(ctx context.Context, client *http.Client, base, credit string) (in
 	return answer.StatusCode, string(text), err
 }
 
-func TestAnOutcomeSaysApartWhatHappensAndWhatIsSeen(t *testing.T) {
+func TestOutcomeSeparatesEffectAndResponse(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name    string
 		outcome Outcome
-		status  int // 0: the connection dies
+		status  int // 0: the connection breaks
 		notes   int
 		text    string
 	}{
@@ -125,7 +118,7 @@ func TestAnOutcomeSaysApartWhatHappensAndWhatIsSeen(t *testing.T) {
 	}
 }
 
-func TestNextWinsOverAlwaysAndTheLatestComesFirst(t *testing.T) {
+func TestNextTakesPrecedenceOverAlways(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	client := &http.Client{Transport: InProcess(n)}
@@ -184,7 +177,7 @@ func TestPatterns(t *testing.T) {
 	new(Script).Next("/v1/prices", Outcome{})
 }
 
-func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
+func TestDelayEffectAfterTheCallerGaveUp(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name          string
@@ -194,7 +187,8 @@ func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
 		handlerLasted time.Duration
 	}{
 		{"the effect comes first", Outcome{Applied: true, Status: 200, Delay: time.Minute}, 1, 1, 10 * time.Second},
-		{"the effect comes late", Outcome{Applied: true, Status: 200, Delay: time.Minute, DelayEffect: true}, 0, 1, time.Minute},
+		{"the effect comes late", Outcome{Applied: true, Status: 200, Delay: time.Minute, DelayEffect: true}, 0, 1,
+			time.Minute},
 		{"there is no effect", Outcome{Status: 500, Delay: time.Minute}, 0, 0, 10 * time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -213,7 +207,7 @@ func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
 				if got := len(n.Notes("")); got != row.whenGivenUp {
 					t.Errorf("got %d notes when the caller gave up; want %d", got, row.whenGivenUp)
 				}
-				time.Sleep(30 * time.Minute) // of the bubble
+				time.Sleep(30 * time.Minute) // fake time
 				if got := len(n.Notes("")); got != row.halfAnHourOn {
 					t.Errorf("got %d notes in the end; want %d", got, row.halfAnHourOn)
 				}
@@ -225,7 +219,7 @@ func TestALateReplyIsAppliedAlthoughTheCallerGaveUp(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNotRemembered(t *testing.T) {
+func TestScriptRedactsSecrets(t *testing.T) {
 	t.Parallel()
 	n := newHub(t)
 	var text strings.Builder
@@ -257,7 +251,7 @@ func TestSecretsAreNotRemembered(t *testing.T) {
 	}
 }
 
-func TestWhatIsRememberedIsBounded(t *testing.T) {
+func TestScriptMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	var s Script
 	for range 3 * recordedRequests {

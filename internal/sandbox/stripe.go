@@ -13,29 +13,37 @@ import (
 	"time"
 )
 
-// StripeConfig says which account is simulated. The zero value accepts any test key and limits
-// nothing.
+// StripeConfig describes the simulated account. The zero value accepts any test key and has no rate
+// limit.
 type StripeConfig struct {
-	// the accepted secret key; "" accepts any sk_test_ or rk_test_ (sk_live_ or rk_live_ with
-	// Livemode)
+	// Key is the accepted secret key. If empty, any sk_test_ or rk_test_ key is accepted, or
+	// sk_live_ and rk_live_ with Livemode.
 	Key      string
-	Livemode bool // a live account
-	// 0: no limit; else each endpoint (method and path pattern) answers 429 above so many a second
-	PerSecond   float64
-	Report      Reporter        // told of malformed requests; may be nil
-	Client      *http.Client    // sends webhooks; nil: one with a time limit of 10 s. It never follows redirects
-	RetryDelays []time.Duration // webhook retries; nil: 1 s, 2 s, 5 s, 10 s, 30 s, then every 60 s up to 3 days
-	// api_version in events; "": "2026-08-26.dahlia", what a new account gets, which is not the
-	// SDK's
-	APIVersion  string
-	CheckoutURL string // base of link URLs; SetBaseURL may give it later, once the listener's address is known
-	// what the real service does where that is not known; the zero value is the safe assumption
+	Livemode bool // the account is live
+	// PerSecond is the number of requests allowed for each endpoint (method and path pattern) in a
+	// second. More are answered with 429. 0 means no limit.
+	PerSecond float64
+	Report    Reporter // receives malformed requests; may be nil
+	// Client sends webhooks. It never follows redirects. If nil, a client with a timeout of 10 s is
+	// used.
+	Client *http.Client
+	// RetryDelays are the waits before webhook retries. If nil, they are 1 s, 2 s, 5 s, 10 s, 30 s,
+	// then every 60 s for up to 3 days.
+	RetryDelays []time.Duration
+	// APIVersion is the api_version of events. If empty, it is "2026-08-26.dahlia", which a new
+	// account gets and which is not the SDK's.
+	APIVersion string
+	// CheckoutURL is the base of link URLs. SetBaseURL can set it later, when the listener's
+	// address is known.
+	CheckoutURL string
+	// Unknown sets behavior of the real service that is not known. The zero value is the safe
+	// assumption.
 	Unknown StripeUnknown
 }
 
-// Stripe is a simulated Stripe account: an http.Handler with the API under /v1/ and the hosted
-// checkout under /c/. All its methods are safe for concurrent use. Close it when done: it has
-// goroutines that deliver webhooks.
+// Stripe is a simulated Stripe account. It is an http.Handler with the API under /v1/ and the
+// hosted checkout under /c/. All its methods are safe for concurrent use. Close it when done,
+// because goroutines deliver its webhooks.
 type Stripe struct {
 	Script
 	config     StripeConfig
@@ -45,10 +53,10 @@ type Stripe struct {
 	stop       context.CancelFunc
 	background sync.WaitGroup // deliveries
 
-	mu          sync.Mutex // guards all below
+	mu          sync.Mutex // guards the fields below
 	base        string
 	prices      shelf[price]
-	products    shelf[product] // made through the API; other prices have theirs inside
+	products    shelf[product] // created through the API; other products belong to their price
 	methods     shelf[method]
 	links       shelf[link]
 	sessions    shelf[session]
@@ -61,7 +69,7 @@ type Stripe struct {
 	windows     map[string]*window
 	delivery    Delivery
 	refundMode  RefundMode
-	outstanding int // deliveries that are not over
+	outstanding int // deliveries that have not ended
 }
 
 // NewStripe returns an empty account.
@@ -76,7 +84,8 @@ func NewStripe(c StripeConfig) *Stripe {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Client = &client
 	s := &Stripe{
-		config: c, base: strings.TrimSuffix(c.CheckoutURL, "/"),
+		config:    c,
+		base:      strings.TrimSuffix(c.CheckoutURL, "/"),
 		endpoints: []*endpoint{{ID: "we_1" + randomText(23), Types: []string{"*"}}},
 		answers:   make(map[string]*answer), windows: make(map[string]*window),
 	}
@@ -85,22 +94,22 @@ func NewStripe(c StripeConfig) *Stripe {
 	return s
 }
 
-// SetBaseURL says where this handler listens; the URLs of links and sessions begin with it.
+// SetBaseURL sets the base of the URLs of links and sessions, which is where this handler listens.
 func (s *Stripe) SetBaseURL(url string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.base = strings.TrimSuffix(url, "/")
 }
 
-// Close stops the deliveries and waits for them. Events made later are not delivered.
+// Close stops the deliveries and waits for them. Later events are not delivered.
 func (s *Stripe) Close() {
 	s.mu.Lock()
-	s.stop() // under the lock, so that no delivery begins after it
+	s.stop() // under the lock, so that no delivery begins afterwards
 	s.mu.Unlock()
 	s.background.Wait()
 }
 
-// ServeHTTP answers the API, the hosted checkout and the receipts.
+// ServeHTTP serves the API, the hosted checkout and the receipts.
 func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/c/") {
 		s.serve(w, r, checkoutRefusal, s.checkout)
@@ -116,25 +125,22 @@ func (s *Stripe) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // operation is one call of the API.
 type operation struct {
 	method, pattern string
-	params          string // the legal parameters, separated by spaces; see legal
-	expand          string // what can be expanded
+	params          string // allowed parameters, separated by spaces; see legal
+	expand          string // properties that can be expanded
 	run             func(*query) (any, *apiError)
 }
 
 func (o operation) name() string { return o.method + " " + o.pattern }
 
-// api answers one API request in Stripe's order: key, limit, remembered answer, parameters, effect.
+// api handles an API request. It checks the key, the rate limit, the idempotency key and the
+// parameters, in Stripe's order.
 func (s *Stripe) api(c *call) reply {
 	op, captured, known := s.find(c)
 	effect := func() reply { return s.perform(c, op, captured) }
 	problem := s.keyProblem(c.Request)
 	if problem == nil && !known {
-		problem = malformed(
-			"",
-			"Unrecognized request URL (%s: %s). Please see https://stripe.com/docs or we can help at https://support.stripe.com/.",
-			c.Method,
-			c.path,
-		)
+		problem = malformed("", "Unrecognized request URL (%s: %s). Please see https://stripe.com/docs or we can "+
+			"help at https://support.stripe.com/.", c.Method, c.path)
 		problem.status = http.StatusNotFound
 		s.report(c, problem)
 	}
@@ -152,7 +158,7 @@ func (s *Stripe) api(c *call) reply {
 	earlier, first := s.remember(key, c)
 	if !first {
 		_, seen := c.meet(func() reply { return earlier })
-		c.applied = false // what happened, happened before
+		c.applied = false // the effect happened earlier
 		return seen
 	}
 	did, seen := c.meet(effect)
@@ -178,7 +184,7 @@ func (s *Stripe) perform(c *call, op operation, captured map[string]string) repl
 	if problem == nil {
 		q.id = captured["id"]
 		s.mu.Lock()
-		defer s.mu.Unlock() // also while the answer is encoded: it shares maps with the state
+		defer s.mu.Unlock() // held while the response is encoded, because it shares maps with the state
 		var answer any
 		if answer, problem = op.run(q); problem == nil {
 			problem = q.problem
@@ -199,19 +205,15 @@ func (s *Stripe) report(c *call, problem *apiError) {
 	}
 }
 
-// keyProblem checks the secret key, given as a bearer token or as the user of basic authentication.
+// keyProblem checks the secret key, sent as a bearer token or as the user of basic authentication.
 func (s *Stripe) keyProblem(r *http.Request) *apiError {
 	key, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !found {
 		key, _, found = r.BasicAuth()
 	}
 	if !found || key == "" {
-		return refused(
-			http.StatusUnauthorized,
-			"",
-			"",
-			"You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
-		)
+		return refused(http.StatusUnauthorized, "", "", "You did not provide an API key. You need to provide your "+
+			"API key in the Authorization header, using Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').")
 	}
 	good := key == s.config.Key
 	if s.config.Key == "" {
@@ -238,64 +240,61 @@ func (s *Stripe) overLimit(op operation) *apiError {
 	if s.config.PerSecond <= 0 {
 		return nil
 	}
-	length, most := time.Second, int(s.config.PerSecond)
+	period, limit := time.Second, int(s.config.PerSecond)
 	if s.config.PerSecond < 1 {
-		length, most = time.Duration(math.Round(float64(time.Second)/s.config.PerSecond)), 1
+		period, limit = time.Duration(math.Round(float64(time.Second)/s.config.PerSecond)), 1
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.windows[op.name()]
 	if w == nil {
-		w = &window{length: length, most: most}
+		w = &window{period: period, limit: limit}
 		s.windows[op.name()] = w
 	}
 	if w.wait(time.Now()) == 0 {
 		return nil
 	}
-	problem := refused(
-		http.StatusTooManyRequests,
-		"rate_limit",
-		"",
-		"Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.",
-	)
+	problem := refused(http.StatusTooManyRequests, "rate_limit", "",
+		"Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.")
 	problem.header = http.Header{"Stripe-Rate-Limited-Reason": {"endpoint-rate"}}
 	return problem
 }
 
-// window is a hard window of time in which so many requests are let through.
+// window allows at limit limit requests in each fixed period.
 type window struct {
-	length time.Duration
-	most   int
+	period time.Duration
+	limit  int
 	began  time.Time
 	seen   int
 }
 
-// wait counts a request and returns 0, or how long the window still lasts if it is full.
+// wait counts a request and returns 0, or returns the rest of the period if the window is full.
 func (w *window) wait(now time.Time) time.Duration {
-	if left := w.length - now.Sub(w.began); left <= 0 {
+	if left := w.period - now.Sub(w.began); left <= 0 {
 		w.began, w.seen = now, 0
-	} else if w.seen >= w.most {
+	} else if w.seen >= w.limit {
 		return left
 	}
 	w.seen++
 	return 0
 }
 
-// answer is what an idempotency key remembers.
+// answer is the stored result of an idempotency key.
 type answer struct {
 	request string
 	at      time.Time
 	given   *reply // nil while the request runs
 }
 
-// neverArrives tells that the script stops a request in front of the layer that remembers keys
-// (docs/vendors.md: a 429 is before it; so is a connection that dies without an effect).
+// neverArrives reports whether the script stops a request before the layer that stores idempotency
+// keys. Stripe answers 429 before that layer (docs/vendors.md). A connection that breaks without an
+// effect does not reach it either.
 func (c *call) neverArrives() bool {
 	return c.scripted && !c.outcome.Applied && (c.outcome.Status == 0 || c.outcome.Status == http.StatusTooManyRequests)
 }
 
-// remember begins a request with an idempotency key. Unless it is the first, the reply to give is
-// returned.
+// remember begins a request with an idempotency key. If the key is known, it returns the response
+// to send and false.
 func (s *Stripe) remember(key string, c *call) (reply, bool) {
 	if len(key) > 255 {
 		problem := malformed("", "Idempotency key is longer than 255 characters.")
@@ -311,22 +310,15 @@ func (s *Stripe) remember(key string, c *call) (reply, bool) {
 		s.answers[key] = &answer{request: request, at: time.Now()}
 		return reply{}, true
 	case earlier.request != request:
-		problem := malformed(
-			"",
-			"Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a key other than '%s' if you meant to execute a different request.",
-			key,
-		)
+		problem := malformed("", "Keys for idempotent requests can only be used with the same parameters they were "+
+			"first used with. Try using a key other than '%s' if you meant to execute a different request.", key)
 		problem.kind = "idempotency_error"
 		s.report(c, problem)
 		return problem.reply(), false
 	case earlier.given == nil:
-		problem := refused(
-			http.StatusConflict,
-			"idempotency_key_in_use",
-			"",
-			"There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, and the other request is still going through): %s.",
-			key,
-		)
+		problem := refused(http.StatusConflict, "idempotency_key_in_use", "",
+			"There is currently another in-progress request using this Idempotent Key (that probably means you "+
+				"submitted twice, and the other request is still going through): %s.", key)
 		problem.kind = "idempotency_error"
 		return problem.reply(), false
 	}
@@ -336,9 +328,9 @@ func (s *Stripe) remember(key string, c *call) (reply, bool) {
 	return again, false
 }
 
-// keep ends a request with an idempotency key: its first status and body are stored once it was
-// executed, a refusal because of the account's state and a 500 included. What never was executed (a
-// validation error, a gateway's 502 in front of nothing) is not.
+// keep ends a request with an idempotency key. It stores the first status and body of a request
+// that was executed, including a 500 and an error due to the account's state. It stores nothing for
+// a request that was not executed, such as a validation error or a gateway's 502.
 func (s *Stripe) keep(key string, did, seen reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -352,7 +344,7 @@ func (s *Stripe) keep(key string, did, seen reply) {
 	}
 }
 
-// usualError is what Stripe says with a status of its own accord.
+// usualError returns Stripe's usual error for a status.
 func usualError(status int) reply {
 	problem := refused(status, "", "", "An unknown error occurred")
 	switch {
@@ -376,7 +368,8 @@ func jsonReply(status int, object any) reply {
 		panic(fmt.Sprintf("sandbox: encode %T: %v", object, err))
 	}
 	return reply{status: status, body: body, header: http.Header{
-		"Content-Type": {"application/json"}, "Request-Id": {"req_" + randomText(14)},
+		"Content-Type": {"application/json"},
+		"Request-Id":   {"req_" + randomText(14)},
 	}}
 }
 

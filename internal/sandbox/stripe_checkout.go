@@ -15,14 +15,14 @@ var checkoutPage string
 
 var checkoutTemplate = template.Must(template.New("checkout").Parse(checkoutPage))
 
-// checkoutView is what the hosted page shows. State is "open", "confirm", "paid", "receipt",
+// checkoutView is the data of the hosted page. State is "open", "confirm", "paid", "receipt",
 // "expired", "inactive" or "unknown".
 type checkoutView struct {
 	State, Action, Item, Machine, Amount, Problem, Message, Cancel string
 }
 
-// checkout answers /c/{plink}, which begins a session as opening a link does, and /c/pay/{session}.
-// It takes test cards only and keeps none of what is typed.
+// checkout serves /c/{plink}, which begins a session, and /c/pay/{session}. It accepts test cards
+// only and stores no card number.
 func (s *Stripe) checkout(c *call) reply {
 	_, seen := c.meet(func() reply {
 		if c.Method != http.MethodGet && c.Method != http.MethodPost {
@@ -38,8 +38,9 @@ func (s *Stripe) checkout(c *call) reply {
 	return seen
 }
 
-// customer shows the page or lets the customer do what the form says. With a redirect comes the
-// channel that is closed when the webhook was tried, or nil if nobody waits for it.
+// customer shows the page, or does what the submitted form says. With a redirect, it returns a
+// channel that is closed after the first attempt to send the webhook. The channel is nil if the
+// redirect does not wait.
 func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect string, sent <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +69,8 @@ func (s *Stripe) customer(c *call) (view checkoutView, status int, redirect stri
 	case form.Get("confirm") == "complete":
 		card = ""
 	case form.Get("confirm") == "fail":
-		view.Problem = "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+		view.Problem = "We are unable to authenticate your payment method. Please choose a different payment method " +
+			"and try again."
 		return view, http.StatusOK, "", nil
 	case card == cardToConfirm:
 		view.State = "confirm"
@@ -106,7 +108,11 @@ func (s *Stripe) awaitWebhook(c *call, sent <-chan struct{}) {
 
 func (s *Stripe) checkoutView(x *session) checkoutView {
 	view := checkoutView{
-		State: x.Status, Action: "/c/pay/" + x.ID, Machine: x.Metadata["device_uid"], Amount: money(x.Amount, x.Currency), Cancel: x.cancelURL,
+		State:   x.Status,
+		Action:  "/c/pay/" + x.ID,
+		Machine: x.Metadata["device_uid"],
+		Amount:  money(x.Amount, x.Currency),
+		Cancel:  x.cancelURL,
 	}
 	if x.Status == "complete" {
 		view.State = "paid"
@@ -123,14 +129,15 @@ func page(status int, view checkoutView) reply {
 		panic("sandbox: render the checkout page: " + err.Error())
 	}
 	return reply{status: status, body: body.Bytes(), header: http.Header{
-		"Content-Type": {"text/html; charset=utf-8"}, "Cache-Control": {"no-store"},
+		"Content-Type":  {"text/html; charset=utf-8"},
+		"Cache-Control": {"no-store"},
 	}}
 }
 
-// receipts is where the receipts of charges are.
+// receipts is the path of the charges' receipts.
 const receipts = "/receipts/"
 
-// receipt answers /receipts/{charge}, to whoever knows the charge's id.
+// receipt serves /receipts/{charge} to any caller that knows the charge's id.
 func (s *Stripe) receipt(c *call) reply {
 	_, seen := c.meet(func() reply {
 		s.mu.Lock()
@@ -149,7 +156,7 @@ func (s *Stripe) receipt(c *call) reply {
 	return seen
 }
 
-// checkoutRefusal is what a scripted failure of the checkout looks like.
+// checkoutRefusal returns the error page for a scripted failure of the checkout.
 func checkoutRefusal(status int) reply {
 	return page(status, checkoutView{State: "unknown", Message: "Something went wrong. Try again."})
 }

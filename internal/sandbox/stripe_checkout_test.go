@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// browser is a customer in front of the hosted checkout, over a real socket.
+// browser is a customer at the hosted checkout, over a real socket.
 type browser struct {
 	t      *testing.T
 	client *http.Client
@@ -29,7 +29,7 @@ func newBrowser(t *testing.T, s *Stripe) *browser {
 	return &browser{t, client, server.URL}
 }
 
-// read returns the status, the page and where it redirects.
+// read returns the status, the page and the redirect's location.
 func (b *browser) read(answer *http.Response, err error) (int, string, string) {
 	b.t.Helper()
 	if err != nil {
@@ -58,7 +58,7 @@ func (b *browser) post(address, field, value string) (int, string, string) {
 	return b.read(b.client.PostForm(address, url.Values{field: {value}}))
 }
 
-func TestACustomerPaysByForm(t *testing.T) {
+func TestCheckoutForm(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, card, text string
@@ -67,8 +67,10 @@ func TestACustomerPaysByForm(t *testing.T) {
 		event            string
 	}{
 		{"a card that pays", "4242 4242 4242 4242", "", 303, true, "payment_intent.succeeded"},
-		{"a card that is declined", "4000000000000002", "Your card was declined.", 200, false, "payment_intent.payment_failed"},
-		{"a card without funds", "4000 0000 0000 9995", "Your card has insufficient funds.", 200, false, "payment_intent.payment_failed"},
+		{"a card that is declined", "4000000000000002", "Your card was declined.", 200, false,
+			"payment_intent.payment_failed"},
+		{"a card without funds", "4000 0000 0000 9995", "Your card has insufficient funds.", 200, false,
+			"payment_intent.payment_failed"},
 		{"a blocked card", "4100000000000019", "Your card was declined.", 200, false, "payment_intent.payment_failed"},
 		{"a real card", "4111111111111111", "Use one of the test cards.", 200, false, "payment_intent.payment_failed"},
 		{"no card", "", "Your card number is incomplete.", 200, false, ""},
@@ -79,7 +81,8 @@ func TestACustomerPaysByForm(t *testing.T) {
 			b := newBrowser(t, s)
 			link = s.Links()[0]
 			page, action := b.open(link.URL)
-			for _, want := range []string{"SIMULATED CHECKOUT, NO REAL MONEY", "Warm wash", "3.50 EUR", machine1, "4242 4242 4242 4242"} {
+			for _, want := range []string{"SIMULATED CHECKOUT, NO REAL MONEY", "Warm wash", "3.50 EUR", machine1,
+				"4242 4242 4242 4242"} {
 				if !strings.Contains(page, want) {
 					t.Errorf("the page does not say %q", want)
 				}
@@ -115,7 +118,7 @@ func TestACustomerPaysByForm(t *testing.T) {
 	}
 }
 
-func TestACardMayAskForOneMoreConfirmation(t *testing.T) {
+func TestCheckoutAsksForAuthentication(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]string{"complete": "complete", "fail": "open"} {
 		t.Run(answer, func(t *testing.T) {
@@ -136,7 +139,7 @@ func TestACardMayAskForOneMoreConfirmation(t *testing.T) {
 	}
 }
 
-func TestWhatTheCheckoutSaysWhenThereIsNothingToPay(t *testing.T) {
+func TestCheckoutWithNothingToPay(t *testing.T) {
 	t.Parallel()
 	s, _, _ := payable(t, StripeConfig{})
 	b := newBrowser(t, s)
@@ -160,7 +163,7 @@ func TestWhatTheCheckoutSaysWhenThereIsNothingToPay(t *testing.T) {
 	}
 }
 
-func TestCheckoutWaitsForTheWebhookButNotForLong(t *testing.T) {
+func TestCheckoutWaitsForTheWebhook(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name     string
@@ -178,12 +181,8 @@ func TestCheckoutWaitsForTheWebhookButNotForLong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, _, link := payable(t, StripeConfig{Unknown: row.unknown})
 				s.SetDelivery(row.delivery)
-				r, err := http.NewRequestWithContext(
-					t.Context(),
-					http.MethodPost,
-					link.URL,
-					strings.NewReader("card=4242424242424242"),
-				)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link.URL,
+					strings.NewReader("card=4242424242424242"))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -2,7 +2,7 @@ package sandbox
 
 import "slices"
 
-// dispute is a bank's demand to have a customer's money back, or only its question.
+// dispute is a dispute or an inquiry of the customer's bank about a charge.
 type dispute struct {
 	id, status string
 	of         *intent
@@ -10,15 +10,15 @@ type dispute struct {
 	created    int64 // unix seconds
 }
 
-// taken reports whether the bank has the money, and Stripe refuses to refund the charge.
+// taken reports whether the bank holds the money, so that Stripe rejects refunds of the charge.
 func (d *dispute) taken() bool { return d.status == "needs_response" || d.status == "under_review" }
 
-// over reports whether nothing becomes of a dispute any more.
+// over reports whether the dispute has reached a final status.
 func (d *dispute) over() bool {
 	return slices.Contains([]string{"won", "lost", "prevented", "warning_closed"}, d.status)
 }
 
-// lost is what banks keep of an intent's money.
+// lost returns how much of an intent's money was lost in disputes.
 func (i *intent) lost() (sum int64) {
 	for _, d := range i.disputes {
 		if d.status == "lost" {
@@ -28,14 +28,14 @@ func (i *intent) lost() (sum int64) {
 	return sum
 }
 
-// left is what of an intent's money is neither given back nor lost.
+// left returns how much of an intent's money was neither refunded nor lost in a dispute.
 func (i *intent) left() int64 { return i.received - i.refunded - i.lost() }
 
-// takenBack reports whether a bank has the money of an intent while it is argued about.
+// takenBack reports whether a bank holds the money of an intent during a dispute.
 func (i *intent) takenBack() bool { return slices.ContainsFunc(i.disputes, (*dispute).taken) }
 
-// Dispute lets the customer's bank ask for the money of a session that was not given back. It tells
-// whether there is any, and no dispute yet.
+// Dispute opens a dispute about the money of a session. It returns false if no money is left or a
+// dispute exists.
 func (s *Stripe) Dispute(sessionID string) bool {
 	s.mu.Lock()
 	i := s.intentOfSession(sessionID)
@@ -44,10 +44,10 @@ func (s *Stripe) Dispute(sessionID string) bool {
 	return !none && s.OpenDispute(sessionID, "needs_response", 0) != ""
 }
 
-// OpenDispute opens a dispute about an amount of a session's money in a status of Stripe's. The
-// status is an inquiry ("warning_needs_response"), a dispute ("needs_response") or "prevented". The
-// amount is in minor units. 0 stands for all that is left, or all that was paid if nothing is left.
-// OpenDispute returns the dispute's id, or "" if nothing was paid.
+// OpenDispute opens a dispute about an amount of a session's money. The amount is in minor units. 0
+// stands for all that is left, or for all that was paid if nothing is left. The status is Stripe's:
+// "warning_needs_response" for an inquiry, "needs_response" for a dispute, or "prevented". It
+// returns the dispute's id, or "" if nothing was paid.
 func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *Stripe) OpenDispute(sessionID, status string, amount int64) (id string)
 	return d.id
 }
 
-// MoveDispute gives a dispute that is not over another status. It tells whether there was one.
+// MoveDispute sets the status of an open dispute. It returns false if there is none.
 func (s *Stripe) MoveDispute(id, status string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,8 +85,8 @@ func (s *Stripe) MoveDispute(id, status string) bool {
 	return true
 }
 
-// CloseDispute ends the open dispute of a session, for us or against us. It tells whether there was
-// one to end.
+// CloseDispute closes the open dispute of a session, won or lost by the operator. It returns false
+// if there is none.
 func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 	s.mu.Lock()
 	open := ""
@@ -106,13 +106,8 @@ func (s *Stripe) CloseDispute(sessionID string, won bool) bool {
 
 func (s *Stripe) disputeOperations() []operation {
 	return []operation{
-		{
-			"GET",
-			"/v1/disputes",
-			"payment_intent charge" + createdParams + pageParams,
-			"data.charge data.payment_intent",
-			s.listDisputes,
-		},
+		{"GET", "/v1/disputes", "payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent", s.listDisputes},
 	}
 }
 
@@ -120,18 +115,27 @@ func (s *Stripe) listDisputes(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(d *dispute) bool {
 		return (!q.Has("payment_intent") || d.of.id == q.Get("payment_intent")) &&
-			(!q.Has("charge") || d.of.charge == q.Get("charge")) &&
-			created(d.created)
+			(!q.Has("charge") || d.of.charge == q.Get("charge")) && created(d.created)
 	}
 	return listPage(q, &s.disputes, "/v1/disputes", wanted, s.disputeObject)
 }
 
 func (s *Stripe) disputeObject(d *dispute, _ expansion) object {
 	return object{
-		"id": d.id, "object": "dispute", "livemode": s.config.Livemode, "status": d.status, "amount": d.amount, "currency": d.of.currency,
-		"charge": d.of.charge, "payment_intent": d.of.id, "created": d.created, "reason": "fraudulent",
-		"is_charge_refundable": !d.taken() && !d.over(), "balance_transactions": []object{},
+		"id":                   d.id,
+		"object":               "dispute",
+		"livemode":             s.config.Livemode,
+		"status":               d.status,
+		"amount":               d.amount,
+		"currency":             d.of.currency,
+		"charge":               d.of.charge,
+		"payment_intent":       d.of.id,
+		"created":              d.created,
+		"reason":               "fraudulent",
+		"is_charge_refundable": !d.taken() && !d.over(),
+		"balance_transactions": []object{},
 		// not the payment's metadata
-		"metadata": object{}, "evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},
+		"metadata": object{},
+		"evidence": object{"customer_name": "Casey Example", "customer_email_address": "casey@example.com"},
 	}
 }

@@ -17,22 +17,22 @@ import (
 	"time"
 )
 
-// Event is something that happened in the account.
+// Event is an event of the account.
 type Event struct {
 	ID, Type, ObjectID string
 	Created            time.Time
-	Body               []byte // as delivered; object is as it was when the event happened
-	Deliveries         int    // tries, to all endpoints
-	Acked              bool   // every endpoint that it was sent to answered 2xx, and there was one
+	Body               []byte // as delivered, with the object as it was at the time of the event
+	Deliveries         int    // attempts, to all endpoints
+	Acked              bool   // it was sent to at least one endpoint, and each answered 2xx
 }
 
 type event struct {
 	Event
 	object  json.RawMessage
-	waiting map[*endpoint]bool // the endpoints that are to have it; true until 2xx
+	waiting map[*endpoint]bool // endpoints that receive the event; true until they answer 2xx
 
-	rendered int    // pending webhooks in Body
-	told     object // the envelope that Tell was given; nil for an event of this account
+	rendered int    // value of pending_webhooks in Body
+	envelope object // envelope given to EmitEnvelope; nil for an event of this account
 }
 
 // pending returns how many endpoints have not accepted the event.
@@ -45,11 +45,11 @@ func (e *event) pending() (n int) {
 	return n
 }
 
-// unasked is the type of event that no endpoint asks for, because it comes with every payment. It
-// is only listed.
-const unasked = "charge.succeeded"
+// listedOnly is the type of an event that comes with every payment and that no endpoint subscribes to.
+// It is only listed.
+const listedOnly = "charge.succeeded"
 
-// endpoint is where webhooks go.
+// endpoint is a webhook endpoint.
 type endpoint struct {
 	ID          string
 	URL         string
@@ -62,11 +62,12 @@ type endpoint struct {
 	Disabled    bool
 }
 
-// Delivery is what happens to all webhooks from now on; the zero value delivers each once, at once.
+// Delivery describes how events are delivered from now on. The zero value delivers each event once,
+// at once.
 type Delivery struct {
 	Lost    bool          // the events exist but are not sent
-	Doubled bool          // each is sent once more after it was accepted
-	Late    time.Duration // before the first try
+	Doubled bool          // each is sent again after it was accepted
+	Late    time.Duration // delay before the first attempt
 }
 
 // SetDelivery changes how events made from now on are delivered.
@@ -76,9 +77,9 @@ func (s *Stripe) SetDelivery(d Delivery) {
 	s.delivery = d
 }
 
-// SetEndpoint says where signed webhooks of all types go. With an empty URL they go nowhere: what
-// is pending is dropped and what happens is not sent later. With two secrets, as while a secret is
-// rolled, each delivery carries two v1= signatures.
+// SetEndpoint sets the URL that receives signed webhooks of all types. With an empty URL, pending
+// webhooks are dropped and new events are never sent. With two secrets, as while a secret is
+// rolled, each delivery has two v1= signatures.
 func (s *Stripe) SetEndpoint(url string, secrets ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,15 +101,15 @@ func (s *Stripe) Events() []Event {
 
 func (e *event) acked() bool { return len(e.waiting) > 0 && e.pending() == 0 }
 
-// Settled tells that no delivery is outstanding: each was accepted, or given up.
+// Settled reports whether every delivery has ended, accepted or given up.
 func (s *Stripe) Settled() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.outstanding == 0
 }
 
-// Send delivers an event once more, now, freshly signed, to the endpoint of SetEndpoint, also if it
-// was lost. It returns what the endpoint answered. Automatic retries go on.
+// Send delivers an event again, with a new signature, to the endpoint of SetEndpoint, even if the
+// event was lost. It returns the endpoint's status. Automatic retries continue.
 func (s *Stripe) Send(eventID string) (status int, err error) {
 	s.mu.Lock()
 	e, to := s.events.get(eventID), s.endpoints[0]
@@ -134,7 +135,7 @@ func signatures(body []byte, secrets []string, at time.Time) string {
 	return header
 }
 
-// send is an event to be made and, unless told otherwise, sent. Without an id its object is the
+// send is an event to create and, if delivered is true, to send. Without an id, its object is the
 // whole envelope.
 type send struct {
 	kind, id  string
@@ -142,9 +143,9 @@ type send struct {
 	delivered bool
 }
 
-// emit makes events and sends them. The first try of each waits for the first try of the one before
-// it, so that a test can choose the order; retries wait for nothing. The channels, by type, are
-// closed after the first try.
+// emit creates events and sends them. The first attempt for each waits for the first attempt for
+// the one before, so that a test can choose the order. Retries do not wait. The returned channels,
+// by type, are closed after the first attempt.
 func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	tried := make(map[string]<-chan struct{})
 	var before <-chan struct{}
@@ -156,14 +157,14 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 		e := &event{object: snapshot, waiting: make(map[*endpoint]bool)}
 		e.ID, e.Type, e.ObjectID, e.Created = "evt_1"+randomText(23), made.kind, made.id, s.Now()
 		if made.id == "" {
-			e.told = made.object
+			e.envelope = made.object
 		}
 		lost := !made.delivered || s.delivery.Lost || s.running.Err() != nil
 		var wanted []*endpoint
 		for _, to := range s.endpoints {
-			if made.kind != unasked && to.URL != "" && !to.Disabled &&
+			if made.kind != listedOnly && to.URL != "" && !to.Disabled &&
 				(slices.Contains(to.Types, "*") || slices.Contains(to.Types, e.Type)) {
-				wanted, e.waiting[to] = append(wanted, to), true // what is lost stays pending
+				wanted, e.waiting[to] = append(wanted, to), true // a lost event stays pending
 			}
 		}
 		e.Body, e.rendered = s.eventBody(e, s.config.APIVersion), e.pending()
@@ -182,10 +183,10 @@ func (s *Stripe) emit(sends ...send) map[string]<-chan struct{} {
 	return tried
 }
 
-// Tell makes an event with an envelope of the caller's and sends it as any other, for events that
-// are not of this account alone: those of connected accounts ("account") and thin ones ("object":
-// "v2.core.event"). It needs a "type". Its id is returned.
-func (s *Stripe) Tell(envelope map[string]any) (id string) {
+// EmitEnvelope creates an event with the caller's envelope, sends it like any other and returns its id. It
+// is for events that are not the account's own: those of connected accounts ("account") and thin
+// events ("object": "v2.core.event"). The envelope needs a "type".
+func (s *Stripe) EmitEnvelope(envelope map[string]any) (id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kind, _ := envelope["type"].(string)
@@ -203,15 +204,21 @@ func (s *Stripe) eventBody(e *event, version string) []byte {
 }
 
 func (s *Stripe) eventObject(e *event, version string) object {
-	if e.told != nil {
-		envelope := maps.Clone(e.told)
+	if e.envelope != nil {
+		envelope := maps.Clone(e.envelope)
 		envelope["id"] = e.ID
 		return envelope
 	}
 	return object{
-		"id": e.ID, "object": "event", "api_version": version, "created": e.Created.Unix(), "livemode": s.config.Livemode,
-		"type": e.Type, "data": object{"object": e.object}, "pending_webhooks": e.pending(),
-		"request": object{"id": nil, "idempotency_key": nil},
+		"id":               e.ID,
+		"object":           "event",
+		"api_version":      version,
+		"created":          e.Created.Unix(),
+		"livemode":         s.config.Livemode,
+		"type":             e.Type,
+		"data":             object{"object": e.object},
+		"pending_webhooks": e.pending(),
+		"request":          object{"id": nil, "idempotency_key": nil},
 	}
 }
 
@@ -256,8 +263,8 @@ func (s *Stripe) deliver(e *event, to *endpoint, d Delivery, after <-chan struct
 	}
 }
 
-// retryDelay is how long to wait after the n-th try (from 0) failed. Stripe retries for up to three
-// days; its steps are not published (Q2).
+// retryDelay returns the wait after failed attempt n, counted from 0, and whether to retry. Stripe
+// retries for up to three days, and its schedule is not published (Q2).
 func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
 	steps := s.config.RetryDelays
 	if steps != nil {
@@ -279,7 +286,8 @@ func (s *Stripe) retryDelay(n int, created time.Time) (time.Duration, bool) {
 
 var errNowhere = errors.New("no endpoint")
 
-// post makes one try: a fresh timestamp, fresh signatures. 2xx is success, a redirect is not.
+// post makes one attempt with a new timestamp and signatures. Only 2xx is success, and redirects
+// are not followed.
 func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	s.mu.Lock()
 	url, secrets, body := to.URL, to.Secrets, e.Body
@@ -305,7 +313,7 @@ func (s *Stripe) post(e *event, to *endpoint) (status int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("deliver %s: %w", e.ID, err)
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, largestBody))
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxBody))
 	_ = answer.Body.Close()
 	if answer.StatusCode/100 == 2 {
 		s.mu.Lock()
@@ -330,20 +338,12 @@ func (s *Stripe) eventOperations() []operation {
 }
 
 func (s *Stripe) allOperations() []operation {
-	return slices.Concat(
-		s.productOperations(),
-		s.linkOperations(),
-		s.sessionOperations(),
-		s.moneyOperations(),
-		s.refundOperations(),
-		s.disputeOperations(),
-		s.eventOperations(),
-		s.triggerOperations(),
-	)
+	return slices.Concat(s.productOperations(), s.linkOperations(), s.sessionOperations(), s.moneyOperations(),
+		s.refundOperations(), s.disputeOperations(), s.eventOperations(), s.triggerOperations())
 }
 
-// listEvents lists events of the last 30 days, as they were delivered, whatever version the request
-// asks for.
+// listEvents lists the events of the last 30 days, rendered in the account's API version whatever
+// the request asks for.
 func (s *Stripe) listEvents(q *query) (any, *apiError) {
 	created, types := q.createdWanted(), q.list("types")
 	success := q.flag("delivery_success", true)
@@ -387,7 +387,7 @@ func (s *Stripe) createEndpoint(q *query) (any, *apiError) {
 	}
 	s.endpoints = append(s.endpoints, to)
 	rendered := s.endpointObject(to)
-	rendered["secret"] = to.Secrets[0] // shown here only
+	rendered["secret"] = to.Secrets[0] // returned only on creation
 	return rendered, nil
 }
 
@@ -410,7 +410,8 @@ func (s *Stripe) changeEndpoint(q *query, to *endpoint) *apiError {
 	return q.problem
 }
 
-// findEndpoint finds an endpoint made through the API; that of SetEndpoint is not among them.
+// findEndpoint finds an endpoint created through the API, so it never returns the one of
+// SetEndpoint.
 func (s *Stripe) findEndpoint(q *query) (int, *apiError) {
 	for i, to := range s.endpoints[1:] {
 		if to.ID == q.id {
@@ -438,7 +439,7 @@ func (s *Stripe) deleteEndpoint(q *query) (any, *apiError) {
 	if problem != nil {
 		return nil, problem
 	}
-	s.endpoints[at].Disabled = true // its pending deliveries are dropped
+	s.endpoints[at].Disabled = true // drops its pending deliveries
 	s.endpoints = slices.Delete(s.endpoints, at, at+1)
 	return object{"id": q.id, "object": "webhook_endpoint", "deleted": true}, nil
 }
@@ -458,10 +459,15 @@ func (s *Stripe) endpointObject(to *endpoint) object {
 		status = "disabled"
 	}
 	return object{
-		"id": to.ID, "object": "webhook_endpoint", "url": to.URL, "enabled_events": to.Types, "api_version": nullable(to.Version),
-		"description": nullable(
-			to.Description,
-		), "metadata": cloned(to.Metadata), "created": to.Created, "status": status,
-		"livemode": s.config.Livemode,
+		"id":             to.ID,
+		"object":         "webhook_endpoint",
+		"url":            to.URL,
+		"enabled_events": to.Types,
+		"api_version":    nullable(to.Version),
+		"description":    nullable(to.Description),
+		"metadata":       cloned(to.Metadata),
+		"created":        to.Created,
+		"status":         status,
+		"livemode":       s.config.Livemode,
 	}
 }

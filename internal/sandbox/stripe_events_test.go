@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// inbox is a webhook endpoint that remembers what it got and answers by a list of statuses, then
-// 200.
+// inbox is a webhook endpoint. It remembers the events it received, and answers with a list of
+// statuses, then with 200.
 type inbox struct {
 	mu       sync.Mutex
 	statuses []int
@@ -54,7 +54,7 @@ func (i *inbox) seen() []string {
 	return slices.Clone(i.types)
 }
 
-// verify checks a Stripe-Signature header as the documentation describes it, apart from the code
+// verify checks a Stripe-Signature header as Stripe's documentation describes, without the code
 // under test.
 func verify(t *testing.T, header string, body []byte, secret string) (at string, valid bool) {
 	t.Helper()
@@ -104,7 +104,12 @@ func TestWebhooksAreSignedWithEverySecret(t *testing.T) {
 		if err := json.Unmarshal(got.bodies[0], &event); err != nil {
 			t.Fatal(err)
 		}
-		for path, want := range map[string]string{"object": "event", "api_version": "2026-08-26.dahlia", "livemode": "false", "data.object.metadata.device_uid": machine1} {
+		for path, want := range map[string]string{
+			"object":                          "event",
+			"api_version":                     "2026-08-26.dahlia",
+			"livemode":                        "false",
+			"data.object.metadata.device_uid": machine1,
+		} {
 			if got := at(event, path); got != want {
 				t.Errorf("%s: got %s; want %s", path, got, want)
 			}
@@ -120,17 +125,19 @@ func TestDeliveries(t *testing.T) {
 		delays   []time.Duration
 		delivery Delivery
 		statuses []int
-		after    string // seconds after the payment at which the endpoint was tried
+		after    string // seconds after the payment of each attempt
 		acked    bool
 		settled  bool
 	}{
 		{"accepted at once", nil, Delivery{}, nil, seconds(0), true, true},
 		{"retried until accepted", nil, Delivery{}, []int{500, 503, 404, 200}, seconds(0, 1, 3, 8), true, true},
 		{"a redirect is a failure and not followed", nil, Delivery{}, []int{301, 308}, seconds(0, 1, 3), true, true},
-		{"given up after its delays", []time.Duration{time.Second}, Delivery{}, []int{500, 500, 500}, seconds(0, 1), false, true},
+		{"given up after its delays", []time.Duration{time.Second}, Delivery{}, []int{500, 500, 500},
+			seconds(0, 1), false, true},
 		{"a redirect is not an acceptance", []time.Duration{}, Delivery{}, []int{308}, seconds(0), false, true},
 		{"no retries at all", []time.Duration{}, Delivery{}, []int{500}, seconds(0), false, true},
-		{"still tried after five minutes", nil, Delivery{}, slices.Repeat([]int{500}, 50), seconds(0, 1, 3, 8, 18, 48, 108, 168, 228, 288), false, false},
+		{"still tried after five minutes", nil, Delivery{}, slices.Repeat([]int{500}, 50),
+			seconds(0, 1, 3, 8, 18, 48, 108, 168, 228, 288), false, false},
 		{"lost", nil, Delivery{Lost: true}, nil, seconds(), false, true},
 		{"late", nil, Delivery{Late: 90 * time.Second}, nil, seconds(90), true, true},
 		{"doubled", nil, Delivery{Doubled: true}, []int{500}, seconds(0, 1, 1), true, true},
@@ -154,21 +161,11 @@ func TestDeliveries(t *testing.T) {
 				event := s.Events()[0]
 				if fmt.Sprint(after) != row.after || event.Acked != row.acked || event.Deliveries != len(after) ||
 					s.Settled() != row.settled {
-					t.Errorf(
-						"got tries after %v, acked %t, %d deliveries, settled %t; want %+v",
-						after,
-						event.Acked,
-						event.Deliveries,
-						s.Settled(),
-						row,
-					)
+					t.Errorf("got tries after %v, acked %t, %d deliveries, settled %t; want %+v", after, event.Acked,
+						event.Deliveries, s.Settled(), row)
 				}
-				_, undelivered, _ := stripeCall(
-					t,
-					s,
-					"GET /v1/events",
-					"delivery_success=false&type=checkout.session.completed",
-				)
+				_, undelivered, _ := stripeCall(t, s, "GET /v1/events",
+					"delivery_success=false&type=checkout.session.completed")
 				if found := at(undelivered, "data.0.id") == event.ID; found == row.acked {
 					t.Errorf("got it among the undelivered: %t; want %t", found, !row.acked)
 				}
@@ -177,7 +174,7 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-func TestALostEventCanBeSentAgain(t *testing.T) {
+func TestSendDeliversALostEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, link := payable(t, StripeConfig{})
@@ -210,17 +207,13 @@ func TestALostEventCanBeSentAgain(t *testing.T) {
 	})
 }
 
-func TestAnEndpointMadeByTheAPIHasItsOwnVersionAndTypes(t *testing.T) {
+func TestEndpointOfTheAPIHasItsOwnVersionAndTypes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, link := payable(t, StripeConfig{})
 		s.SetEndpoint("")
-		_, made, _ := stripeCall(
-			t,
-			s,
-			"POST /v1/webhook_endpoints",
-			"url=http://bridge.example/&enabled_events[]=payment_intent.succeeded&api_version=2025-08-27.basil",
-		)
+		_, made, _ := stripeCall(t, s, "POST /v1/webhook_endpoints",
+			"url=http://bridge.example/&enabled_events[]=payment_intent.succeeded&api_version=2025-08-27.basil")
 		secret := at(made, "secret")
 		if _, err := s.Pay(link.ID, PayOptions{}); err != nil {
 			t.Fatal(err)

@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// usualLength is how many characters Stripe's API description allows for a text that it names no
-// other limit of.
-const usualLength = 5000
+// defaultMaxLength is the maximum length, in characters, of a text for which Stripe's API description
+// names no limit.
+const defaultMaxLength = 5000
 
-// longest returns how many characters a parameter may have, by Stripe's API description.
-func longest(name string) int {
+// maxLength returns the maximum length of a parameter, in characters, by Stripe's API description.
+func maxLength(name string) int {
 	switch {
 	case strings.HasSuffix(name, "[statement_descriptor]"), strings.HasSuffix(name, "[statement_descriptor_suffix]"):
 		return 22
@@ -26,31 +26,27 @@ func longest(name string) int {
 	case name == "description": // of a product
 		return 40_000
 	}
-	return usualLength
+	return defaultMaxLength
 }
 
-// tooLong refuses a text that is longer than Stripe takes.
+// tooLong rejects a text that is longer than Stripe accepts.
 func tooLong(name, value string) *apiError {
-	if n, most := utf8.RuneCountInString(value), longest(name); n > most {
-		return malformed(name, "Invalid string: %.20s...; must be at most %d characters", value, most)
+	if n, limit := utf8.RuneCountInString(value), maxLength(name); n > limit {
+		return malformed(name, "Invalid string: %.20s...; must be at most %d characters", value, limit)
 	}
 	return nil
 }
 
-// badDescriptor refuses what Stripe's documentation forbids in a statement descriptor or its
-// suffix.
+// badDescriptor rejects a statement descriptor or suffix that Stripe's documentation forbids.
 func badDescriptor(name, value string) *apiError {
 	if !strings.HasSuffix(name, "[statement_descriptor_suffix]") &&
-		!strings.HasSuffix(name, "[statement_descriptor]") ||
-		value == "" {
+		!strings.HasSuffix(name, "[statement_descriptor]") || value == "" {
 		return nil
 	}
 	latin := func(r rune) bool { return r < unicode.MaxASCII && unicode.IsLetter(r) }
 	if strings.ContainsAny(value, `<>\'"*`) || !strings.ContainsFunc(value, latin) {
-		return malformed(
-			name,
-			"The statement descriptor must contain at least one Latin letter and none of < > \\ ' \" *.",
-		)
+		return malformed(name, "The statement descriptor must contain at least one Latin letter and none of < > \\ ' "+
+			"\" *.")
 	}
 	return nil
 }

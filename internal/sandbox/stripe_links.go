@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Price is what is sold, with a product of its own that carries its name.
+// Price is a price with its own product, which has the price's name.
 type Price struct {
 	ID, Name, Description, Currency string
-	Amount                          int64 // minor units of the currency
+	Amount                          int64 // minor units
 	Active, Recurring               bool
-	Archived                        bool // its product is
+	Archived                        bool // the product is archived
 	Metadata                        map[string]string
-	CurrencyOptions                 map[string]int64 // what it costs in other currencies, minor units
+	CurrencyOptions                 map[string]int64 // amounts in other currencies, minor units
 }
 
 type price struct {
@@ -25,8 +25,8 @@ type price struct {
 	created int64 // unix seconds
 }
 
-// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID its first line item's
-// price, ReturnURL where after_completion redirects.
+// Link is a Payment Link. DeviceUID is its metadata's device_uid, PriceID the price of its first
+// line item, and ReturnURL the redirect of after_completion.
 type Link struct {
 	ID, URL, DeviceUID, PriceID, ReturnURL, CaptureMethod string
 	Active                                                bool
@@ -37,23 +37,23 @@ type link struct {
 	Link
 	items            []item
 	currency         string
-	description      string // of the payment intents
+	description      string // of the PaymentIntents
 	suffix           string // of the statement descriptor
 	methods          []string
 	inactiveMessage  string
 	submitType       string
-	completion, text object // after_completion and custom_text as given
+	completion, text object // after_completion and custom_text, as given
 	limit, completed int64  // restrictions[completed_sessions]; limit 0: none
 }
 
-// item is a line item: a price and how many of it.
+// item is a line item: a price and its quantity.
 type item struct {
 	id, price string
 	quantity  int64
 }
 
-// AddPrice adds a price with its product; it can be sold only if it says that it is Active. An
-// empty ID or currency is filled in ("usd").
+// AddPrice adds a price with its product. It can be sold only if Active is set. An empty ID is
+// generated, and an empty currency is "usd".
 func (s *Stripe) AddPrice(p Price) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,8 +67,8 @@ func (s *Stripe) AddPrice(p Price) {
 	s.prices.put(p.ID, &price{Price: p, product: "prod_" + randomText(14), created: s.Now().Unix()})
 }
 
-// SetPrice changes a price and its product, as somebody may in the Dashboard, and sends the events
-// of that. A price that does not exist is left alone.
+// SetPrice changes a price and its product, as in the Dashboard, and sends the events of the
+// change. It does nothing if the price does not exist.
 func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,9 +86,9 @@ func (s *Stripe) SetPrice(id string, change func(*Price)) {
 	}
 }
 
-// SetLink changes a link as somebody may in the Dashboard, and sends the event of that: it
-// activates or deactivates it, and limits how many payments it takes in all (0: as many as come). A
-// link that does not exist is left alone.
+// SetLink changes a link, as in the Dashboard, and sends the event of the change. The limit is the
+// number of payments that the link accepts in all, and 0 means no limit. It does nothing if the
+// link does not exist.
 func (s *Stripe) SetLink(id string, active bool, limit int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,9 +109,9 @@ func (s *Stripe) Links() []Link {
 	return links
 }
 
-// AddLink adds a link as if it were made by hand or by an earlier installation, active only if it
-// says so. An empty ID is filled in; a DeviceUID goes into the metadata unless there is one. It
-// panics if the price does not exist.
+// AddLink adds a link as if it were made by hand or by an earlier installation. It generates an
+// empty ID, and puts DeviceUID into the metadata unless the metadata has a device_uid. It panics if
+// the price does not exist.
 func (s *Stripe) AddLink(given Link) Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,37 +168,23 @@ func cloned(m map[string]string) map[string]string {
 const itemParams = " line_items[#][price] line_items[#][quantity]"
 
 const linkParams = " metadata metadata[*] after_completion[type] after_completion[redirect][url]" +
-	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata] payment_intent_data[metadata][*]" +
-	" payment_intent_data[description] payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
+	" after_completion[hosted_confirmation][custom_message] payment_intent_data[metadata]" +
+	" payment_intent_data[metadata][*] payment_intent_data[description]" +
+	" payment_intent_data[statement_descriptor_suffix] payment_method_types[#]" +
 	" restrictions[completed_sessions][limit] inactive_message custom_text[**] submit_type allow_promotion_codes" +
 	" phone_number_collection[enabled] billing_address_collection customer_creation"
 
 func (s *Stripe) linkOperations() []operation {
 	return []operation{
-		{
-			"POST",
-			"/v1/payment_links",
-			"currency payment_intent_data[capture_method]" + itemParams + linkParams,
-			"line_items",
-			s.createLink,
-		},
+		{"POST", "/v1/payment_links", "currency payment_intent_data[capture_method]" + itemParams + linkParams,
+			"line_items", s.createLink},
 		{"GET", "/v1/payment_links", "active" + pageParams, "data.line_items", s.listLinks},
 		{"GET", "/v1/payment_links/{id}", "", "line_items", s.retrieveLink},
-		{
-			"POST",
-			"/v1/payment_links/{id}",
-			"active line_items[#][id] line_items[#][quantity]" + linkParams,
-			"line_items",
-			s.updateLink,
-		},
+		{"POST", "/v1/payment_links/{id}", "active line_items[#][id] line_items[#][quantity]" + linkParams,
+			"line_items", s.updateLink},
 		{"GET", "/v1/payment_links/{id}/line_items", pageParams, "data.price.product", s.linkItems},
-		{
-			"GET",
-			"/v1/prices",
-			"active currency product type lookup_keys[#]" + createdParams + pageParams,
-			"data.product",
-			s.listPrices,
-		},
+		{"GET", "/v1/prices", "active currency product type lookup_keys[#]" + createdParams + pageParams,
+			"data.product", s.listPrices},
 		{"GET", "/v1/prices/{id}", "", "product currency_options", s.retrievePrice},
 	}
 }
@@ -248,19 +234,18 @@ func (s *Stripe) updateLink(q *query) (any, *apiError) {
 	return s.linkObject(l, q.expand), nil
 }
 
-// changeLink sets what both create and update can set.
+// changeLink sets the fields that create and update share.
 func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	l.Metadata = q.metadata("metadata", l.Metadata)
 	if q.tree("payment_intent_data")["metadata"] != nil || q.Has("payment_intent_data[metadata]") {
-		l.IntentMetadata = q.metadata("payment_intent_data[metadata]", nil) // declarative: it replaces all keys
+		l.IntentMetadata = q.metadata("payment_intent_data[metadata]", nil) // replaces all keys
 	}
 	if completion := q.tree("after_completion"); completion != nil {
 		l.completion, l.ReturnURL = completion, q.address("after_completion[redirect][url]")
 		kind := q.oneOf("after_completion[type]", "", "redirect", "hosted_confirmation")
 		if kind == "" || (kind == "redirect") != (l.ReturnURL != "") {
-			q.fail(
-				malformed("after_completion", "after_completion needs a type, and with type redirect a redirect[url]."),
-			)
+			q.fail(malformed("after_completion",
+				"after_completion needs a type, and with type redirect a redirect[url]."))
 		}
 	}
 	set := func(name string, field *string) {
@@ -280,22 +265,16 @@ func (s *Stripe) changeLink(q *query, l *link) *apiError {
 	if methods := q.list("payment_method_types"); methods != nil {
 		l.methods = methods
 		if !slices.Equal(methods, []string{"card"}) {
-			q.fail(
-				refused(
-					http.StatusBadRequest,
-					"",
-					"payment_method_types",
-					"The sandbox account has no other payment method than card.",
-				),
-			)
+			q.fail(refused(http.StatusBadRequest, "", "payment_method_types",
+				"The sandbox account has no other payment method than card."))
 		}
 	}
 	l.limit = q.integer("restrictions[completed_sessions][limit]", l.limit, 1, math.MaxInt32)
 	return q.problem
 }
 
-// lineItems reads line_items: prices that exist and are active, in one currency, worth at least the
-// smallest charge.
+// lineItems reads line_items. The prices must exist, be active and share one currency, and the
+// total must reach the minimum charge.
 func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 	given := q.tree("line_items")
 	if len(given) == 0 {
@@ -314,28 +293,18 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		p := s.prices.get(q.Get(name))
 		switch {
 		case q.Get(name) == "":
-			return nil, "", malformed(
-				name,
-				"You must specify either `price` or `price_data` when creating a line item; the sandbox knows only `price`.",
-			)
+			return nil, "", malformed(name, "You must specify either `price` or `price_data` when creating a line "+
+				"item; the sandbox knows only `price`.")
 		case p == nil:
 			return nil, "", missing("price", q.Get(name), name)
 		case !p.Active:
-			return nil, "", refused(
-				http.StatusBadRequest,
-				"",
-				name,
-				"The price specified is inactive. This field only accepts active prices.",
-			)
+			return nil, "", refused(http.StatusBadRequest, "", name,
+				"The price specified is inactive. This field only accepts active prices.")
 		case p.Archived:
 			return nil, "", refused(http.StatusBadRequest, "", name, "The product of the price specified is inactive.")
 		case p.Recurring:
-			return nil, "", refused(
-				http.StatusBadRequest,
-				"",
-				name,
-				"You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.",
-			)
+			return nil, "", refused(http.StatusBadRequest, "", name,
+				"You specified `payment` mode but passed a recurring price. The sandbox sells no subscriptions.")
 		case currency != "" && currency != p.Currency:
 			return nil, "", refused(http.StatusBadRequest, "", name, "All prices must have the same currency.")
 		}
@@ -347,26 +316,21 @@ func (s *Stripe) lineItems(q *query) ([]item, string, *apiError) {
 		currency, total = p.Currency, total+p.Amount*quantity
 		items = append(items, item{id: "li_1" + randomText(23), price: p.ID, quantity: quantity})
 	}
-	if least := smallestCharge(currency); total > 0 && total < least {
-		return nil, "", refused(
-			http.StatusBadRequest,
-			"amount_too_small",
-			"",
-			"The total amount due must add up to at least %s.",
-			money(least, currency),
-		)
+	if minimum := minCharge(currency); total > 0 && total < minimum {
+		return nil, "", refused(http.StatusBadRequest, "amount_too_small", "",
+			"The total amount due must add up to at least %s.", money(minimum, currency))
 	}
 	return items, currency, q.problem
 }
 
-// smallestCharge is the least amount that can be charged, in minor units. Stripe's table as of
-// 2026; 50 where it has no entry.
-func smallestCharge(currency string) int64 {
-	least := map[string]int64{
+// minCharge returns the minimum amount of a charge, in minor units, by Stripe's table of 2026. It
+// is 50 for currencies without an entry.
+func minCharge(currency string) int64 {
+	minimum := map[string]int64{
 		"gbp": 30, "dkk": 250, "sek": 300, "nok": 300, "czk": 1500, "huf": 17500, "pln": 200, "ron": 200, "bgn": 100,
 		"mxn": 1000, "hkd": 400, "thb": 1000, "myr": 200, "aed": 200,
 	}
-	if n, ok := least[currency]; ok {
+	if n, ok := minimum[currency]; ok {
 		return n
 	}
 	return 50
@@ -413,27 +377,47 @@ func (s *Stripe) itemList(items []item, path string, e expansion) object {
 	for _, i := range items {
 		p := s.prices.get(i.price)
 		data = append(data, object{
-			"id": i.id, "object": "item", "quantity": i.quantity, "currency": p.Currency, "description": p.Name,
-			"amount_subtotal": p.Amount * i.quantity, "amount_total": p.Amount * i.quantity, "price": s.priceObject(p, inner),
+			"id":              i.id,
+			"object":          "item",
+			"quantity":        i.quantity,
+			"currency":        p.Currency,
+			"description":     p.Name,
+			"amount_subtotal": p.Amount * i.quantity,
+			"amount_total":    p.Amount * i.quantity,
+			"price":           s.priceObject(p, inner),
 		})
 	}
 	return object{"object": "list", "url": path, "has_more": false, "data": data}
 }
 
-// linkObject renders a link. It has no created field; line_items only when expanded.
+// linkObject renders a link. A link has no created field, and line_items only when expanded.
 func (s *Stripe) linkObject(l *link, e expansion) object {
 	var restrictions any
 	if l.limit > 0 {
 		restrictions = object{"completed_sessions": object{"count": l.completed, "limit": l.limit}}
 	}
 	rendered := object{
-		"id": l.ID, "object": "payment_link", "active": l.Active, "url": s.base + "/c/" + l.ID, "livemode": s.config.Livemode,
-		"metadata": l.Metadata, "currency": l.currency, "after_completion": l.completion, "custom_text": l.text,
-		"inactive_message": nullable(l.inactiveMessage), "submit_type": l.submitType, "restrictions": restrictions,
-		"payment_method_types": l.methods, "allow_promotion_codes": false, "billing_address_collection": "auto",
+		"id":                         l.ID,
+		"object":                     "payment_link",
+		"active":                     l.Active,
+		"url":                        s.base + "/c/" + l.ID,
+		"livemode":                   s.config.Livemode,
+		"metadata":                   l.Metadata,
+		"currency":                   l.currency,
+		"after_completion":           l.completion,
+		"custom_text":                l.text,
+		"inactive_message":           nullable(l.inactiveMessage),
+		"submit_type":                l.submitType,
+		"restrictions":               restrictions,
+		"payment_method_types":       l.methods,
+		"allow_promotion_codes":      false,
+		"billing_address_collection": "auto",
 		"payment_intent_data": object{
-			"capture_method": l.CaptureMethod, "description": nullable(l.description), "metadata": cloned(l.IntentMetadata),
-			"statement_descriptor": nil, "statement_descriptor_suffix": nullable(l.suffix),
+			"capture_method":              l.CaptureMethod,
+			"description":                 nullable(l.description),
+			"metadata":                    cloned(l.IntentMetadata),
+			"statement_descriptor":        nil,
+			"statement_descriptor_suffix": nullable(l.suffix),
 		},
 	}
 	if inner, ok := e.into("line_items"); ok {
@@ -469,9 +453,21 @@ func (p *price) kind() string {
 
 func (s *Stripe) priceObject(p *price, e expansion) object {
 	rendered := object{
-		"id": p.ID, "object": "price", "active": p.Active, "billing_scheme": "per_unit", "created": p.created,
-		"currency": p.Currency, "livemode": s.config.Livemode, "lookup_key": nil, "metadata": cloned(p.Metadata), "nickname": nil,
-		"product": p.product, "recurring": nil, "type": p.kind(), "unit_amount": p.Amount, "unit_amount_decimal": fmt.Sprint(p.Amount),
+		"id":                  p.ID,
+		"object":              "price",
+		"active":              p.Active,
+		"billing_scheme":      "per_unit",
+		"created":             p.created,
+		"currency":            p.Currency,
+		"livemode":            s.config.Livemode,
+		"lookup_key":          nil,
+		"metadata":            cloned(p.Metadata),
+		"nickname":            nil,
+		"product":             p.product,
+		"recurring":           nil,
+		"type":                p.kind(),
+		"unit_amount":         p.Amount,
+		"unit_amount_decimal": fmt.Sprint(p.Amount),
 	}
 	if p.Recurring {
 		rendered["recurring"] = object{"interval": "month", "interval_count": 1, "usage_type": "licensed"}
@@ -512,9 +508,16 @@ func (s *Stripe) retrieveProduct(q *query) (any, *apiError) {
 
 func (s *Stripe) productObject(p *price) object {
 	return object{
-		"id": p.product, "object": "product", "active": !p.Archived, "created": p.created, "default_price": p.ID, "images": []string{},
-		"description": nullable(
-			p.Description,
-		), "livemode": s.config.Livemode, "metadata": object{}, "name": p.Name, "type": "service",
+		"id":            p.product,
+		"object":        "product",
+		"active":        !p.Archived,
+		"created":       p.created,
+		"default_price": p.ID,
+		"images":        []string{},
+		"description":   nullable(p.Description),
+		"livemode":      s.config.Livemode,
+		"metadata":      object{},
+		"name":          p.Name,
+		"type":          "service",
 	}
 }

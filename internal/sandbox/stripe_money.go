@@ -6,53 +6,58 @@ import (
 	"time"
 )
 
-// intent is a PaymentIntent together with its one charge.
+// intent is a PaymentIntent with its one charge.
 type intent struct {
 	id, session, status string
 	currency            string
-	amount              int64 // minor units, as all amounts here
+	amount              int64 // minor units, like all amounts of this struct
 	received            int64
-	refunded            int64 // what was given back and has not failed
+	refunded            int64 // refunded, without failed refunds
 	captureMethod       string
 	description         string
 	metadata            map[string]string
 	created             int64  // unix seconds
 	failure             string // error code of the last attempt
-	method              string // that paid: a card's number, noCard, or "" for the usual card
+	method              string // card number that paid, noCard, or "" for the usual card
 	cancelReason        string
 
-	charge         string // "" until a card was charged or the money held
+	charge         string // "" until a card is charged or authorized
 	charged        int64  // unix seconds
 	chargeMetadata map[string]string
 	disputes       []*dispute
 }
 
-// intentOf returns the intent of a session, made at its first attempt to pay.
+// intentOf returns the intent of a session. It creates the intent at the first attempt to pay.
 func (s *Stripe) intentOf(x *session) *intent {
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		return i
 	}
 	i := &intent{
-		id: "pi_3" + randomText(
-			23,
-		), session: x.ID, currency: x.Currency, amount: x.Amount, captureMethod: x.captureMethod,
-		description: x.intentDescription, metadata: cloned(x.intentMetadata), created: s.Now().Unix(), status: "requires_payment_method",
+		id:            "pi_3" + randomText(23),
+		session:       x.ID,
+		currency:      x.Currency,
+		amount:        x.Amount,
+		captureMethod: x.captureMethod,
+		description:   x.intentDescription,
+		metadata:      cloned(x.intentMetadata),
+		created:       s.Now().Unix(),
+		status:        "requires_payment_method",
 	}
 	x.PaymentIntent = i.id
 	s.intents.put(i.id, i)
 	return i
 }
 
-// hold authorizes the money. The intent's metadata is copied to the charge here, once.
-func (i *intent) hold(at time.Time) {
+// authorize reserves the amount on the card. It copies the intent's metadata to the charge, once.
+func (i *intent) authorize(at time.Time) {
 	i.status, i.failure = "requires_capture", ""
 	i.charge, i.charged, i.chargeMetadata = "ch_3"+randomText(23), at.Unix(), cloned(i.metadata)
 }
 
-// collect takes the money of a session.
+// collect captures the money of a session.
 func (s *Stripe) collect(x *session, i *intent) {
 	if i.charge == "" {
-		i.hold(s.Now())
+		i.authorize(s.Now())
 	}
 	i.status, i.received = "succeeded", i.amount
 	x.PaymentStatus, x.PaidAt = statusPaid, s.Now()
@@ -83,29 +88,21 @@ func (s *Stripe) captureIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status != "requires_capture" {
-		return nil, s.unexpectedState(
-			i,
-			"This PaymentIntent could not be captured because it has a status of %s. Only a PaymentIntent with one of the following statuses may be captured: requires_capture.",
-		)
+		return nil, s.unexpectedState(i, "This PaymentIntent could not be captured because it has a status of %s. "+
+			"Only a PaymentIntent with one of the following statuses may be captured: requires_capture.")
 	}
 	amount := q.integer("amount_to_capture", i.amount, 1, 1<<40)
 	if amount > i.amount {
-		return nil, refused(
-			http.StatusBadRequest,
-			"amount_too_large",
-			"amount_to_capture",
-			"The amount to capture is greater than the authorized amount.",
-		)
+		return nil, refused(http.StatusBadRequest, "amount_too_large", "amount_to_capture",
+			"The amount to capture is greater than the authorized amount.")
 	}
 	if q.problem != nil {
 		return nil, q.problem
 	}
 	s.collect(s.sessions.get(i.session), i)
 	i.received = amount
-	s.emit(
-		send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true},
-		send{"charge.captured", i.charge, s.chargeObject(i, nil), true},
-	)
+	s.emit(send{"payment_intent.succeeded", i.id, s.intentObject(i, nil), true},
+		send{"charge.captured", i.charge, s.chargeObject(i, nil), true})
 	return s.intentObject(i, q.expand), nil
 }
 
@@ -115,10 +112,9 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 		return nil, missing("payment_intent", q.id, "")
 	}
 	if i.status == "succeeded" || i.status == "canceled" {
-		return nil, s.unexpectedState(
-			i,
-			"You cannot cancel this PaymentIntent because it has a status of %s. Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, requires_capture, requires_confirmation, requires_action, processing.",
-		)
+		return nil, s.unexpectedState(i, "You cannot cancel this PaymentIntent because it has a status of %s. "+
+			"Only a PaymentIntent with one of the following statuses may be canceled: requires_payment_method, "+
+			"requires_capture, requires_confirmation, requires_action, processing.")
 	}
 	reason := q.oneOf("cancellation_reason", "", "duplicate", "fraudulent", "requested_by_customer", "abandoned")
 	if q.problem != nil {
@@ -128,15 +124,15 @@ func (s *Stripe) cancelIntent(q *query) (any, *apiError) {
 	return s.intentObject(i, q.expand), nil
 }
 
-// unexpectedState refuses what cannot be done with an intent as it is. The refusal carries the
-// intent.
+// unexpectedState returns the error for an operation that the intent's status forbids. The error
+// contains the intent.
 func (s *Stripe) unexpectedState(i *intent, format string) *apiError {
 	problem := refused(http.StatusBadRequest, "payment_intent_unexpected_state", "", format, i.status)
 	problem.intent = s.intentObject(i, nil)
 	return problem
 }
 
-// release cancels an intent, and lets go of what it holds.
+// release cancels an intent and its authorization, if any.
 func (s *Stripe) release(i *intent, reason string) {
 	held := i.status == "requires_capture"
 	i.status, i.cancelReason = "canceled", reason
@@ -150,18 +146,22 @@ func (s *Stripe) release(i *intent, reason string) {
 	s.emit(append(events, send{"payment_intent.canceled", i.id, s.intentObject(i, nil), true})...)
 }
 
-// reasonExpired is Stripe's own reason to cancel: the hold ran out.
+// reasonExpired is the cancellation reason that Stripe sets when an authorization expires.
 const reasonExpired = "automatic"
 
-// Release lets go of the money that is held for a session by hand, as in the Dashboard. It tells
-// whether any was held.
-func (s *Stripe) Release(sessionID string) bool { return s.letGo(sessionID, "requested_by_customer") }
+// CancelAuthorization cancels the authorization of a session, as in the Dashboard. It returns false if there is
+// none.
+func (s *Stripe) CancelAuthorization(sessionID string) bool {
+	return s.cancelHeld(sessionID, "requested_by_customer")
+}
 
-// ExpireHold lets the hold of a session run out, as it does by itself after some days. It tells
-// whether there was one.
-func (s *Stripe) ExpireHold(sessionID string) bool { return s.letGo(sessionID, reasonExpired) }
+// ExpireAuthorization lets the authorization of a session expire, as happens after some days. It returns
+// false if there is none.
+func (s *Stripe) ExpireAuthorization(sessionID string) bool {
+	return s.cancelHeld(sessionID, reasonExpired)
+}
 
-func (s *Stripe) letGo(sessionID, reason string) bool {
+func (s *Stripe) cancelHeld(sessionID, reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.intentOfSession(sessionID)
@@ -172,7 +172,8 @@ func (s *Stripe) letGo(sessionID, reason string) bool {
 	return true
 }
 
-// intentOfSession is nil if there is no such session, or it has none.
+// intentOfSession returns the intent of a session, or nil if the session or its intent does not
+// exist.
 func (s *Stripe) intentOfSession(sessionID string) *intent {
 	if x := s.sessions.get(sessionID); x != nil {
 		return s.intents.get(x.PaymentIntent)
@@ -180,9 +181,9 @@ func (s *Stripe) intentOfSession(sessionID string) *intent {
 	return nil
 }
 
-// Money tells where a session's money is, in minor units: how much was ever taken, how much is held
-// now, and how much of what was taken was given back or is on its way (a refund that failed does
-// not count, nor does a dispute). The status is the intent's, "" if there is none.
+// Money returns a session's captured, authorized and refunded amounts in minor units, and its
+// intent's status. The refunded amount includes pending refunds, but no failed refunds and no
+// disputes. The status is "" if there is no intent.
 func (s *Stripe) Money(sessionID string) (charged, held, refunded int64, intentStatus string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,8 +228,14 @@ func (s *Stripe) retrieveBalance(*query) (any, *apiError) {
 
 func (s *Stripe) retrieveAccount(*query) (any, *apiError) {
 	return object{
-		"id": "acct_1Sandbox", "object": "account", "country": "US", "default_currency": "usd", "charges_enabled": true,
-		"payouts_enabled": true, "details_submitted": true, "settings": object{"dashboard": object{"display_name": "Sandbox"}},
+		"id":                "acct_1Sandbox",
+		"object":            "account",
+		"country":           "US",
+		"default_currency":  "usd",
+		"charges_enabled":   true,
+		"payouts_enabled":   true,
+		"details_submitted": true,
+		"settings":          object{"dashboard": object{"display_name": "Sandbox"}},
 	}, nil
 }
 
@@ -238,10 +245,22 @@ func (s *Stripe) intentObject(i *intent, e expansion) object {
 		failure = object{"type": "card_error", "code": i.failure, "message": "Your card was declined."}
 	}
 	rendered := object{
-		"id": i.id, "object": "payment_intent", "livemode": s.config.Livemode, "status": i.status, "amount": i.amount,
-		"amount_received": i.received, "amount_capturable": 0, "currency": i.currency, "capture_method": i.captureMethod,
-		"created": i.created, "description": nullable(i.description), "metadata": i.metadata, "latest_charge": nullable(i.charge),
-		"last_payment_error": failure, "cancellation_reason": nullable(i.cancelReason), "payment_method_types": []string{"card"},
+		"id":                   i.id,
+		"object":               "payment_intent",
+		"livemode":             s.config.Livemode,
+		"status":               i.status,
+		"amount":               i.amount,
+		"amount_received":      i.received,
+		"amount_capturable":    0,
+		"currency":             i.currency,
+		"capture_method":       i.captureMethod,
+		"created":              i.created,
+		"description":          nullable(i.description),
+		"metadata":             i.metadata,
+		"latest_charge":        nullable(i.charge),
+		"last_payment_error":   failure,
+		"cancellation_reason":  nullable(i.cancelReason),
+		"payment_method_types": []string{"card"},
 	}
 	if i.status == "requires_capture" {
 		rendered["amount_capturable"] = i.amount
@@ -258,10 +277,24 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 		given, full = i.amount, true
 	}
 	rendered := object{
-		"id": i.charge, "object": "charge", "livemode": s.config.Livemode, "status": "succeeded", "paid": true, "amount": i.amount,
-		"amount_captured": i.received, "amount_refunded": given, "captured": i.received > 0, "created": i.charged,
-		"currency": i.currency, "description": nullable(i.description), "disputed": len(i.disputes) > 0, "metadata": i.chargeMetadata,
-		"payment_intent": i.id, "receipt_url": s.base + receipts + i.charge, "refunded": full, "payment_method_details": paymentMethod(i.method),
+		"id":                     i.charge,
+		"object":                 "charge",
+		"livemode":               s.config.Livemode,
+		"status":                 "succeeded",
+		"paid":                   true,
+		"amount":                 i.amount,
+		"amount_captured":        i.received,
+		"amount_refunded":        given,
+		"captured":               i.received > 0,
+		"created":                i.charged,
+		"currency":               i.currency,
+		"description":            nullable(i.description),
+		"disputed":               len(i.disputes) > 0,
+		"metadata":               i.chargeMetadata,
+		"payment_intent":         i.id,
+		"receipt_url":            s.base + receipts + i.charge,
+		"refunded":               full,
+		"payment_method_details": paymentMethod(i.method),
 		"billing_details": object{"name": "Casey Example", "email": "casey@example.com", "phone": nil,
 			"address": object{"country": "US", "postal_code": "94107"}},
 	}
@@ -271,7 +304,7 @@ func (s *Stripe) chargeObject(i *intent, e expansion) object {
 	return rendered
 }
 
-// paymentMethod renders what paid.
+// paymentMethod renders the payment method.
 func paymentMethod(method string) object {
 	if method == noCard {
 		return object{"type": noCard, noCard: object{"payer_email": "casey@example.com"}}

@@ -8,7 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// soldWash is a payment of 350 at a link with a capture method, and says what has happened since.
+// soldWash is a payment of 350 through a link with a capture method. It reports the events since
+// the last check.
 type soldWash struct {
 	*testing.T
 	*Stripe
@@ -28,23 +29,18 @@ func sellWash(t *testing.T, c StripeConfig, captureMethod string) *soldWash {
 	return &soldWash{T: t, Stripe: s, Session: x, inbox: got, before: len(s.Events())}
 }
 
-// refund orders one by the API, and returns its status or the refusal's code.
+// refund creates a refund through the API, and returns its status or the error's code.
 func (w *soldWash) refund(params string, header ...string) string {
 	w.Helper()
-	status, answer, _ := stripeCall(
-		w.T,
-		w.Stripe,
-		"POST /v1/refunds",
-		"payment_intent="+w.PaymentIntent+params,
-		header...)
+	status, answer, _ := stripeCall(w.T, w.Stripe, "POST /v1/refunds",
+		"payment_intent="+w.PaymentIntent+params, header...)
 	if status != 200 {
 		return at(answer, "error.code") + " " + at(answer, "error.message")
 	}
 	return at(answer, "status")
 }
 
-// want holds where the money is, and which events were made since the last look, against what is
-// wanted.
+// want compares the funds, and the events since the last check, with the wanted ones.
 func (w *soldWash) want(name, money, events string) {
 	w.Helper()
 	charged, held, refunded, status := w.Money(w.Session.ID)
@@ -61,7 +57,7 @@ func (w *soldWash) want(name, money, events string) {
 	}
 }
 
-func TestARefundMayTakeTimeOrFail(t *testing.T) {
+func TestRefundPendsOrFails(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := sellWash(t, StripeConfig{}, "")
@@ -80,7 +76,7 @@ func TestARefundMayTakeTimeOrFail(t *testing.T) {
 		}
 		w.want("succeeded", "350 0 100 succeeded", "refund.updated charge.refund.updated")
 		if !w.SettleRefund(w.Session.ID, false) || w.SettleRefund(w.Session.ID, false) {
-			t.Error("the refund did not come back, or twice")
+			t.Error("the refund did not fail, or failed twice")
 		}
 		w.want("sent back by the bank", "350 0 0 succeeded", "refund.updated charge.refund.updated refund.failed")
 		w.SetRefunds(RefundsFail)
@@ -99,7 +95,7 @@ func TestARefundMayTakeTimeOrFail(t *testing.T) {
 	})
 }
 
-func TestARefusedRefundIsKeptUnderItsKey(t *testing.T) {
+func TestRejectedRefundIsStoredUnderItsKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := sellWash(t, StripeConfig{}, "")
@@ -122,7 +118,7 @@ func TestARefusedRefundIsKeptUnderItsKey(t *testing.T) {
 	})
 }
 
-func TestABankAsksForTheMoney(t *testing.T) {
+func TestDispute(t *testing.T) {
 	t.Parallel()
 	for _, won := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -131,17 +127,13 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("there is a dispute before there was one")
 			}
 			w.Refund(w.Session.ID, 100)
-			w.want("given back in part", "350 0 100 succeeded", "refund.created charge.refunded")
+			w.want("refunded in part", "350 0 100 succeeded", "refund.created charge.refunded")
 			if !w.Dispute(w.Session.ID) || w.Dispute(w.Session.ID) {
 				t.Error("the payment was not disputed, or twice")
 			}
 			w.want("disputed", "350 0 100 succeeded", "charge.dispute.created")
-			_, charge, _ := stripeCall(
-				t,
-				w.Stripe,
-				"GET /v1/payment_intents/"+w.PaymentIntent,
-				"expand[]=latest_charge",
-			)
+			_, charge, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent,
+				"expand[]=latest_charge")
 			if got := at(charge, "latest_charge.disputed"); got != "true" {
 				t.Errorf("got disputed %s; want true", got)
 			}
@@ -152,12 +144,8 @@ func TestABankAsksForTheMoney(t *testing.T) {
 				t.Error("the dispute was not closed, or twice")
 			}
 			w.want("closed", "350 0 100 succeeded", "charge.dispute.closed")
-			_, list, _ := stripeCall(
-				t,
-				w.Stripe,
-				"GET /v1/events",
-				"types[]=charge.dispute.closed&types[]=charge.dispute.created",
-			)
+			_, list, _ := stripeCall(t, w.Stripe, "GET /v1/events",
+				"types[]=charge.dispute.closed&types[]=charge.dispute.created")
 			want := map[bool]string{true: "won", false: "lost"}[won]
 			if at(list, "data.0.data.object.status") != want ||
 				at(list, "data.1.data.object.status") != "needs_response" ||
@@ -172,33 +160,37 @@ func TestABankAsksForTheMoney(t *testing.T) {
 	}
 }
 
-func TestAHoldEndsInFourWays(t *testing.T) {
+func TestAuthorizationEndsInFourWays(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name          string
 		end           func(*soldWash) bool
 		money, reason string
-		events        string // the other way: with a refund of the charge
+		events        string // with ReleaseIsRefund: with a refund of the charge
 		other         string
 	}{
 		{"captured", func(w *soldWash) bool {
 			status, _, _ := stripeCall(w.T, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/capture", "")
 			return status == 200
-		}, "350 0 0 succeeded", "<nil>", "payment_intent.succeeded charge.captured", "payment_intent.succeeded charge.captured"},
+		}, "350 0 0 succeeded", "<nil>", "payment_intent.succeeded charge.captured",
+			"payment_intent.succeeded charge.captured"},
 		{"canceled", func(w *soldWash) bool {
 			status, _, _ := stripeCall(w.T, w.Stripe, "POST /v1/payment_intents/"+w.PaymentIntent+"/cancel", "")
 			return status == 200
 		}, "0 0 0 canceled", "<nil>", "payment_intent.canceled", "charge.refunded payment_intent.canceled"},
-		{"canceled by hand", func(w *soldWash) bool { return w.Release(w.Session.ID) },
-			"0 0 0 canceled", "requested_by_customer", "payment_intent.canceled", "charge.refunded payment_intent.canceled"},
-		{"run out", func(w *soldWash) bool { return w.ExpireHold(w.Session.ID) },
-			"0 0 0 canceled", "automatic", "charge.expired payment_intent.canceled", "charge.expired charge.refunded payment_intent.canceled"},
+		{"canceled by hand", func(w *soldWash) bool { return w.CancelAuthorization(w.Session.ID) },
+			"0 0 0 canceled", "requested_by_customer", "payment_intent.canceled",
+			"charge.refunded payment_intent.canceled"},
+		{"run out", func(w *soldWash) bool { return w.ExpireAuthorization(w.Session.ID) },
+			"0 0 0 canceled", "automatic", "charge.expired payment_intent.canceled",
+			"charge.expired charge.refunded payment_intent.canceled"},
 	} {
 		for _, other := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				w := sellWash(t, StripeConfig{Unknown: StripeUnknown{ReleaseIsRefund: other}}, "manual")
 				w.want(row.name+": before", "0 350 0 requires_capture", "")
-				if !row.end(w) || w.Release(w.Session.ID) || w.ExpireHold(w.Session.ID) || w.Release("cs_none") {
+				if !row.end(w) || w.CancelAuthorization(w.Session.ID) || w.ExpireAuthorization(w.Session.ID) ||
+					w.CancelAuthorization("cs_none") {
 					t.Errorf("%s: the hold did not end, or once more", row.name)
 				}
 				events := row.events
@@ -206,12 +198,8 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 					events = row.other
 				}
 				w.want(row.name, row.money, events)
-				_, intent, _ := stripeCall(
-					t,
-					w.Stripe,
-					"GET /v1/payment_intents/"+w.PaymentIntent,
-					"expand[]=latest_charge",
-				)
+				_, intent, _ := stripeCall(t, w.Stripe, "GET /v1/payment_intents/"+w.PaymentIntent,
+					"expand[]=latest_charge")
 				refunded := map[bool]string{true: "350", false: "0"}[other && row.name != "captured"]
 				if at(intent, "cancellation_reason") != row.reason ||
 					at(intent, "latest_charge.amount_refunded") != refunded {
@@ -230,7 +218,7 @@ func TestAHoldEndsInFourWays(t *testing.T) {
 	}
 }
 
-func TestWhereTheMoneyOfNobodyIs(t *testing.T) {
+func TestMoneyOfAnUnknownSession(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	free, err := s.Pay(link.ID, PayOptions{Free: true})

@@ -19,13 +19,16 @@ func payable(t *testing.T, c StripeConfig) (*Stripe, *inbox, Link) {
 	s := newStripe(t, c)
 	s.SetEndpoint("http://bridge.example/webhook/stripe", "whsec_1")
 	link := s.AddLink(Link{
-		PriceID: "price_wash", Active: true, ReturnURL: "https://bridge.example/payment/success?session_id={CHECKOUT_SESSION_ID}",
-		Metadata: map[string]string{"device_uid": machine1}, IntentMetadata: map[string]string{"device_uid": machine1},
+		PriceID:        "price_wash",
+		Active:         true,
+		ReturnURL:      "https://bridge.example/payment/success?session_id={CHECKOUT_SESSION_ID}",
+		Metadata:       map[string]string{"device_uid": machine1},
+		IntentMetadata: map[string]string{"device_uid": machine1},
 	})
 	return s, got, link
 }
 
-func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
+func TestPayMakesASessionAnIntentAndEvents(t *testing.T) {
 	t.Parallel()
 	const completed, charged, succeeded = "checkout.session.completed", "charge.succeeded", "payment_intent.succeeded"
 	for _, row := range []struct {
@@ -35,15 +38,23 @@ func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 		amount         string
 		events, sent   string
 	}{
-		{"a card", PayOptions{}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
-		{"the intent's event first", PayOptions{EventsFirst: "intent"}, "paid", "succeeded", "350", succeeded + " " + charged + " " + completed, succeeded + " " + completed},
-		{"only the session's event", PayOptions{EventsFirst: "only-session"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed},
-		{"only the intent's event", PayOptions{EventsFirst: "only-intent"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, succeeded},
-		{"no webhook", PayOptions{NoWebhook: true}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, ""},
-		{"a delayed method", PayOptions{Unpaid: true}, "unpaid", "processing", "350", completed + " payment_intent.processing", completed + " payment_intent.processing"},
+		{"a card", PayOptions{}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded,
+			completed + " " + succeeded},
+		{"the intent's event first", PayOptions{EventsFirst: "intent"}, "paid", "succeeded", "350",
+			succeeded + " " + charged + " " + completed, succeeded + " " + completed},
+		{"only the session's event", PayOptions{EventsFirst: "only-session"}, "paid", "succeeded", "350",
+			completed + " " + charged + " " + succeeded, completed},
+		{"only the intent's event", PayOptions{EventsFirst: "only-intent"}, "paid", "succeeded", "350",
+			completed + " " + charged + " " + succeeded, succeeded},
+		{"no webhook", PayOptions{NoWebhook: true}, "paid", "succeeded", "350",
+			completed + " " + charged + " " + succeeded, ""},
+		{"a delayed method", PayOptions{Unpaid: true}, "unpaid", "processing", "350",
+			completed + " payment_intent.processing", completed + " payment_intent.processing"},
 		{"a full discount", PayOptions{Free: true}, "no_payment_required", "", "0", completed, completed},
-		{"another amount", PayOptions{Amount: 500}, "paid", "succeeded", "500", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
-		{"another currency shown", PayOptions{Presentment: "usd"}, "paid", "succeeded", "350", completed + " " + charged + " " + succeeded, completed + " " + succeeded},
+		{"another amount", PayOptions{Amount: 500}, "paid", "succeeded", "500",
+			completed + " " + charged + " " + succeeded, completed + " " + succeeded},
+		{"another currency shown", PayOptions{Presentment: "usd"}, "paid", "succeeded", "350",
+			completed + " " + charged + " " + succeeded, completed + " " + succeeded},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -54,26 +65,29 @@ func TestAPaymentBecomesASessionAnIntentAndEvents(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				_, session, _ := stripeCall(
-					t,
-					s,
-					"GET /v1/checkout/sessions/"+paid.ID,
-					"expand[]=payment_intent.latest_charge&expand[]=line_items",
-				)
+				_, session, _ := stripeCall(t, s, "GET /v1/checkout/sessions/"+paid.ID,
+					"expand[]=payment_intent.latest_charge&expand[]=line_items")
 				intent := strings.NewReplacer("<nil>", "", "nothing", "").Replace(at(session, "payment_intent.status"))
 				if at(session, "payment_status") != row.status || at(session, "status") != "complete" ||
-					at(session, "amount_total") != row.amount ||
-					intent != row.intent {
+					at(session, "amount_total") != row.amount || intent != row.intent {
 					t.Errorf("got %v; want %s for %s, intent %q", session, row.status, row.amount, row.intent)
 				}
-				for path, want := range map[string]string{"metadata.device_uid": machine1, "payment_link": link.ID, "currency": "eur",
-					"livemode": "false", "customer_details.email": "casey@example.com", "url": "<nil>", "line_items.data.0.price.id": "price_wash"} {
+				for path, want := range map[string]string{
+					"metadata.device_uid":        machine1,
+					"payment_link":               link.ID,
+					"currency":                   "eur",
+					"livemode":                   "false",
+					"customer_details.email":     "casey@example.com",
+					"url":                        "<nil>",
+					"line_items.data.0.price.id": "price_wash",
+				} {
 					if got := at(session, path); got != want {
 						t.Errorf("%s: got %s; want %s", path, got, want)
 					}
 				}
 				if row.intent == "succeeded" {
-					for _, path := range []string{"payment_intent.metadata.device_uid", "payment_intent.latest_charge.metadata.device_uid"} {
+					for _, path := range []string{"payment_intent.metadata.device_uid",
+						"payment_intent.latest_charge.metadata.device_uid"} {
 						if got := at(session, path); got != machine1 {
 							t.Errorf("%s: got %s; want %s", path, got, machine1)
 						}
@@ -103,7 +117,8 @@ func TestIDsLookReal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, shape := range map[string]string{
-		paid.ID: `^cs_test_[0-9A-Za-z]{58}$`, paid.PaymentIntent: `^pi_3[0-9A-Za-z]{23}$`, link.ID: `^plink_1[0-9A-Za-z]{23}$`,
+		paid.ID: `^cs_test_[0-9A-Za-z]{58}$`, paid.PaymentIntent: `^pi_3[0-9A-Za-z]{23}$`,
+		link.ID:          `^plink_1[0-9A-Za-z]{23}$`,
 		s.Events()[0].ID: `^evt_1[0-9A-Za-z]{23}$`,
 	} {
 		if !regexp.MustCompile(shape).MatchString(id) {
@@ -112,7 +127,7 @@ func TestIDsLookReal(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBePaid(t *testing.T) {
+func TestPayErrors(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	stripeCall(t, s, createLink+"/"+link.ID, "restrictions[completed_sessions][limit]=1")
@@ -142,14 +157,16 @@ func TestWhatCannotBePaid(t *testing.T) {
 	}
 }
 
-func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
+func TestSucceedAndFailSettleAnUnpaidSession(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, status, intent, events string
 		settle                       func(*Stripe, string)
 	}{
-		{"the money arrives", "paid", "succeeded", "checkout.session.async_payment_succeeded payment_intent.succeeded", (*Stripe).Succeed},
-		{"the money never arrives", "unpaid", "requires_payment_method", "checkout.session.async_payment_failed payment_intent.payment_failed", (*Stripe).Fail},
+		{"the money arrives", "paid", "succeeded",
+			"checkout.session.async_payment_succeeded payment_intent.succeeded", (*Stripe).Succeed},
+		{"the money never arrives", "unpaid", "requires_payment_method",
+			"checkout.session.async_payment_failed payment_intent.payment_failed", (*Stripe).Fail},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -165,13 +182,8 @@ func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
 				x, _ = s.Session(x.ID)
 				_, intent, _ := stripeCall(t, s, "GET /v1/payment_intents/"+x.PaymentIntent, "")
 				if x.PaymentStatus != row.status || at(intent, "status") != row.intent {
-					t.Errorf(
-						"got %s, intent %s; want %s, %s",
-						x.PaymentStatus,
-						at(intent, "status"),
-						row.status,
-						row.intent,
-					)
+					t.Errorf("got %s, intent %s; want %s, %s", x.PaymentStatus, at(intent, "status"),
+						row.status, row.intent)
 				}
 				types := got.seen()
 				slices.Sort(types)
@@ -185,20 +197,13 @@ func TestAnUnpaidSessionIsSettledLater(t *testing.T) {
 	}
 }
 
-func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
+func TestIntentIsCapturedCanceledAndRefunded(t *testing.T) {
 	t.Parallel()
 	type step struct {
 		operation, params, status string // status of the object, or the error's code
 	}
-	capture, cancel := step{
-		"POST /v1/payment_intents/PI/capture",
-		"",
-		"succeeded",
-	}, step{
-		"POST /v1/payment_intents/PI/cancel",
-		"",
-		"canceled",
-	}
+	capture := step{"POST /v1/payment_intents/PI/capture", "", "succeeded"}
+	cancel := step{"POST /v1/payment_intents/PI/cancel", "", "canceled"}
 	refund := func(amount, status string) step {
 		return step{"POST /v1/refunds", "payment_intent=PI" + amount, status}
 	}
@@ -208,15 +213,17 @@ func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
 		steps    []step
 		refunded int64
 	}{
-		{"captured and given back", true, []step{capture, refund("", "succeeded")}, 350},
+		{"captured and refunded", true, []step{capture, refund("", "succeeded")}, 350},
 		{"released", true, []step{cancel}, 350},
 		{"captured twice", true, []step{capture, {capture.operation, "", "payment_intent_unexpected_state"}}, 0},
 		{"released twice", true, []step{cancel, {cancel.operation, "", "payment_intent_unexpected_state"}}, 350},
-		{"released after the capture", true, []step{capture, {cancel.operation, "", "payment_intent_unexpected_state"}}, 0},
-		{"given back while held", true, []step{refund("", "invalid_request_error")}, 0},
-		{"given back twice", false, []step{refund("", "succeeded"), refund("", "charge_already_refunded")}, 350},
-		{"given back in parts", false, []step{refund("&amount=100", "succeeded"), refund("&amount=300", "invalid_request_error"), refund("", "succeeded")}, 350},
-		{"given back in part", false, []step{refund("&amount=100", "succeeded")}, 100},
+		{"released after the capture", true,
+			[]step{capture, {cancel.operation, "", "payment_intent_unexpected_state"}}, 0},
+		{"refunded while authorized", true, []step{refund("", "invalid_request_error")}, 0},
+		{"refunded twice", false, []step{refund("", "succeeded"), refund("", "charge_already_refunded")}, 350},
+		{"refunded in parts", false, []step{refund("&amount=100", "succeeded"),
+			refund("&amount=300", "invalid_request_error"), refund("", "succeeded")}, 350},
+		{"refunded in part", false, []step{refund("&amount=100", "succeeded")}, 100},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -229,25 +236,21 @@ func TestMoneyIsHeldCapturedReleasedAndGivenBack(t *testing.T) {
 				t.Fatalf("got %+v, %v; want it paid, or unpaid while held", x, err)
 			}
 			for i, step := range row.steps {
-				_, answer, _ := stripeCall(
-					t,
-					s,
-					strings.ReplaceAll(step.operation, "PI", x.PaymentIntent),
-					strings.ReplaceAll(step.params, "PI", x.PaymentIntent),
-				)
+				_, answer, _ := stripeCall(t, s, strings.ReplaceAll(step.operation, "PI", x.PaymentIntent),
+					strings.ReplaceAll(step.params, "PI", x.PaymentIntent))
 				got := []string{at(answer, "status"), at(answer, "error.code"), at(answer, "error.type")}
 				if !slices.Contains(got, step.status) {
 					t.Errorf("step %d: got %v; want %s", i, answer, step.status)
 				}
 			}
 			if got := s.Refunded(x.ID); got != row.refunded {
-				t.Errorf("got %d given back; want %d", got, row.refunded)
+				t.Errorf("got %d refunded; want %d", got, row.refunded)
 			}
 		})
 	}
 }
 
-func TestRefundsAreListedAndAnnounced(t *testing.T) {
+func TestRefundIsListedAndSent(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	x, err := s.Pay(link.ID, PayOptions{})
@@ -255,18 +258,13 @@ func TestRefundsAreListedAndAnnounced(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Refund(x.ID, 351) || !s.Refund(x.ID, 100) {
-		t.Error("351 of 350 was given back, or 100 was not")
+		t.Error("351 of 350 was refunded, or 100 was not")
 	}
-	_, made, _ := stripeCall(
-		t,
-		s,
-		"POST /v1/refunds",
-		"payment_intent="+x.PaymentIntent+"&metadata[credit]=cr_1&reason=requested_by_customer",
-	)
+	_, made, _ := stripeCall(t, s, "POST /v1/refunds",
+		"payment_intent="+x.PaymentIntent+"&metadata[credit]=cr_1&reason=requested_by_customer")
 	_, list, _ := stripeCall(t, s, "GET /v1/refunds", "payment_intent="+x.PaymentIntent)
 	if at(list, "data.0.id") != at(made, "id") || at(list, "data.0.amount") != "250" ||
-		at(list, "data.1.amount") != "100" ||
-		at(list, "data.0.metadata.credit") != "cr_1" {
+		at(list, "data.1.amount") != "100" || at(list, "data.0.metadata.credit") != "cr_1" {
 		t.Errorf("got %v; want 250 and 100", list)
 	}
 	_, charge, _ := stripeCall(t, s, "GET /v1/charges/"+at(made, "charge"), "")
@@ -283,7 +281,7 @@ func TestRefundsAreListedAndAnnounced(t *testing.T) {
 	}
 }
 
-func TestSessionsAreListedWithFilters(t *testing.T) {
+func TestListSessionsWithFilters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, _, link := payable(t, StripeConfig{})
@@ -324,24 +322,29 @@ func TestSessionsAreListedWithFilters(t *testing.T) {
 	})
 }
 
-func TestASessionIsMadeForOnePurchase(t *testing.T) {
+func TestCreateSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, got, _ := payable(t, StripeConfig{})
 		create := func() object {
-			_, made, _ := stripeCall(
-				t,
-				s,
-				"POST /v1/checkout/sessions",
+			_, made, _ := stripeCall(t, s, "POST /v1/checkout/sessions",
 				wash+"&mode=payment&success_url=https://a.example/s?id={CHECKOUT_SESSION_ID}"+
-					"&cancel_url=https://a.example/c&metadata[device_uid]=dev:1&payment_intent_data[metadata][device_uid]=dev:1&client_reference_id=scan-1"+
-					"&expires_at="+fmt.Sprint(time.Now().Add(30*time.Minute).Unix()),
-			)
+					"&cancel_url=https://a.example/c&metadata[device_uid]=dev:1"+
+					"&payment_intent_data[metadata][device_uid]=dev:1&client_reference_id=scan-1"+
+					"&expires_at="+fmt.Sprint(time.Now().Add(30*time.Minute).Unix()))
 			return made
 		}
 		made := create()
-		for path, want := range map[string]string{"status": "open", "payment_status": "unpaid", "payment_link": "<nil>", "payment_intent": "<nil>",
-			"client_reference_id": "scan-1", "url": "http://pay.example/c/pay/" + at(made, "id"), "cancel_url": "https://a.example/c", "amount_total": "350"} {
+		for path, want := range map[string]string{
+			"status":              "open",
+			"payment_status":      "unpaid",
+			"payment_link":        "<nil>",
+			"payment_intent":      "<nil>",
+			"client_reference_id": "scan-1",
+			"url":                 "http://pay.example/c/pay/" + at(made, "id"),
+			"cancel_url":          "https://a.example/c",
+			"amount_total":        "350",
+		} {
 			if got := at(made, path); got != want {
 				t.Errorf("%s: got %s; want %s", path, got, want)
 			}
@@ -351,11 +354,12 @@ func TestASessionIsMadeForOnePurchase(t *testing.T) {
 			t.Errorf("got %+v, %v; want the session paid", x, err)
 		}
 		late, expired := create(), create()
-		if status, answer, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", ""); status != 200 ||
-			at(answer, "status") != "expired" {
+		status, answer, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", "")
+		if status != 200 || at(answer, "status") != "expired" {
 			t.Errorf("got %d %v; want it expired", status, answer)
 		}
-		if status, _, _ := stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", ""); status != 400 {
+		status, _, _ = stripeCall(t, s, "POST /v1/checkout/sessions/"+at(expired, "id")+"/expire", "")
+		if status != 400 {
 			t.Errorf("got %d; want 400 for a session that is not open", status)
 		}
 		time.Sleep(30 * time.Minute)

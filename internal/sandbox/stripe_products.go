@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// product is one that was made through the API. The product of AddPrice is its price's.
+// product is a product created through the API. A price of AddPrice has a product of its own.
 type product struct {
 	id, name, description string
 	created               int64 // unix seconds
@@ -21,7 +21,7 @@ func (s *Stripe) productOperations() []operation {
 	}
 }
 
-// listProducts lists the products that were made through the API; none of them can be put away.
+// listProducts lists the products created through the API. None of them can be archived.
 func (s *Stripe) listProducts(q *query) (any, *apiError) {
 	active, created := q.flag("active", true), q.createdWanted()
 	return listPage(q, &s.products, "/v1/products", func(p *product) bool { return active && created(p.created) },
@@ -48,10 +48,17 @@ func (s *Stripe) createProduct(q *query) (any, *apiError) {
 
 func (p *product) object(livemode bool) object {
 	return object{
-		"id": p.id, "object": "product", "active": true, "created": p.created, "default_price": nil, "images": []string{},
-		"description": nullable(
-			p.description,
-		), "livemode": livemode, "metadata": p.metadata, "name": p.name, "type": "service",
+		"id":            p.id,
+		"object":        "product",
+		"active":        true,
+		"created":       p.created,
+		"default_price": nil,
+		"images":        []string{},
+		"description":   nullable(p.description),
+		"livemode":      livemode,
+		"metadata":      p.metadata,
+		"name":          p.name,
+		"type":          "service",
 	}
 }
 
@@ -67,10 +74,13 @@ func (s *Stripe) createPrice(q *query) (any, *apiError) {
 	}
 	made := &price{product: of.id, created: s.Now().Unix()}
 	made.Price = Price{
-		ID: "price_1" + randomText(
-			23,
-		), Name: of.name, Description: of.description, Currency: strings.ToLower(q.Get("currency")),
-		Amount: q.integer("unit_amount", 0, 0, math.MaxInt32), Active: true, Metadata: q.metadata("metadata", nil),
+		ID:          "price_1" + randomText(23),
+		Name:        of.name,
+		Description: of.description,
+		Currency:    strings.ToLower(q.Get("currency")),
+		Amount:      q.integer("unit_amount", 0, 0, math.MaxInt32),
+		Active:      true,
+		Metadata:    q.metadata("metadata", nil),
 	}
 	if q.problem != nil {
 		return nil, q.problem

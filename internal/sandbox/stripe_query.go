@@ -10,23 +10,23 @@ import (
 	"strings"
 )
 
-// apiError is a refusal in Stripe's shape.
+// apiError is an error response in Stripe's shape.
 type apiError struct {
 	status                     int
 	kind, code, message, param string
-	malformed                  bool // the caller's mistake, not the state of the account: worth a report
+	malformed                  bool // the caller's mistake, which the Reporter receives
 	header                     http.Header
-	intent                     object // the payment intent that it is about, if any
+	intent                     object // the PaymentIntent concerned, if any
 }
 
-// malformed is a request that cannot be right in any account.
+// malformed returns the error for a request that is wrong in any account.
 func malformed(param, format string, args ...any) *apiError {
 	problem := refused(http.StatusBadRequest, "", param, format, args...)
 	problem.malformed = true
 	return problem
 }
 
-// refused is a well-formed request that this account refuses now.
+// refused returns the error for a well-formed request that this account rejects now.
 func refused(status int, code, param, format string, args ...any) *apiError {
 	return &apiError{
 		status:  status,
@@ -37,7 +37,8 @@ func refused(status int, code, param, format string, args ...any) *apiError {
 	}
 }
 
-// missing says that there is no such object. In the path that is 404, in a parameter 400.
+// missing returns the error for an object that does not exist. The status is 404 if its id is in
+// the path, and 400 if it is in a parameter.
 func missing(kind, id, param string) *apiError {
 	status := http.StatusNotFound
 	if param != "" {
@@ -68,8 +69,8 @@ func (e *apiError) reply() reply {
 // object is a JSON object.
 type object = map[string]any
 
-// query is the parameters of a request, from its form or its query string. The first bad value is
-// kept as its problem.
+// query holds the parameters of a request, from its form or its query string. It keeps the first
+// bad value as its problem.
 type query struct {
 	url.Values
 	id      string
@@ -83,7 +84,7 @@ func (q *query) fail(problem *apiError) {
 	}
 }
 
-// readQuery reads the parameters and refuses those that the operation does not have.
+// readQuery reads the parameters and rejects those that the operation does not have.
 func readQuery(c *call, op operation) (*query, *apiError) {
 	text := c.URL.RawQuery
 	if c.Method == http.MethodPost {
@@ -93,11 +94,8 @@ func readQuery(c *call, op operation) (*query, *apiError) {
 		text = string(c.body)
 		if kind := c.Header.Get("Content-Type"); text != "" &&
 			!strings.HasPrefix(kind, "application/x-www-form-urlencoded") {
-			return nil, malformed(
-				"",
-				"Invalid request (check that your POST content type is application/x-www-form-urlencoded), not %q.",
-				kind,
-			)
+			return nil, malformed("", "Invalid request (check that your POST content type is "+
+				"application/x-www-form-urlencoded), not %q.", kind)
 		}
 	} else if len(c.body) > 0 {
 		return nil, malformed("", "A %s has no body.", c.Method)
@@ -141,8 +139,9 @@ func segments(name string) []string {
 	return parts
 }
 
-// legal tells whether a parameter is in a list like "active metadata[*] line_items[#][price]
-// custom_text[**]": # is a number or nothing, * any key, ** all that follows.
+// legal reports whether a parameter is in a list such as "active metadata[*] line_items[#][price]
+// custom_text[**]". In a list, # is a number or empty, * is any key, and ** is everything that
+// follows.
 func legal(params string, path []string) bool {
 	for _, param := range strings.Fields(params) {
 		want := segments(param)
@@ -163,8 +162,8 @@ func legal(params string, path []string) bool {
 	return false
 }
 
-// integer returns a whole number between least and most, or the fallback if it is not given.
-func (q *query) integer(name string, fallback, least, most int64) int64 {
+// integer returns a whole number between minimum and maximum, or the fallback if it is absent.
+func (q *query) integer(name string, fallback, minimum, maximum int64) int64 {
 	if !q.Has(name) {
 		return fallback
 	}
@@ -173,13 +172,13 @@ func (q *query) integer(name string, fallback, least, most int64) int64 {
 		q.fail(malformed(name, "Invalid integer: %s", q.Get(name)))
 		return fallback
 	}
-	if n < least || n > most {
-		q.fail(malformed(name, "This value must be between %d and %d, not %d.", least, most, n))
+	if n < minimum || n > maximum {
+		q.fail(malformed(name, "This value must be between %d and %d, not %d.", minimum, maximum, n))
 	}
 	return n
 }
 
-// flag returns a boolean, or the fallback if it is not given.
+// flag returns a boolean, or the fallback if it is absent.
 func (q *query) flag(name string, fallback bool) bool {
 	switch q.Get(name) {
 	case "true":
@@ -193,7 +192,7 @@ func (q *query) flag(name string, fallback bool) bool {
 	return fallback
 }
 
-// oneOf returns a value of an enumeration, or the first of it if it is not given.
+// oneOf returns a value of an enumeration, or the first one if it is absent.
 func (q *query) oneOf(name string, values ...string) string {
 	if !q.Has(name) {
 		return values[0]
@@ -204,7 +203,7 @@ func (q *query) oneOf(name string, values ...string) string {
 	return q.Get(name)
 }
 
-// address returns an absolute web address, or "" if it is not given.
+// address returns an absolute web address, or "" if it is absent.
 func (q *query) address(name string) string {
 	text := q.Get(name)
 	parsed, err := url.Parse(text)
@@ -225,8 +224,8 @@ func (q *query) list(name string) []string {
 	return values
 }
 
-// metadata returns the metadata given as name[key], merged into the old: an empty value removes a
-// key, an empty name all. The limits are those of docs.stripe.com/metadata.
+// metadata returns the metadata given as name[key], merged into the old. An empty value removes its
+// key, and an empty name removes all keys. The limits are those of docs.stripe.com/metadata.
 func (q *query) metadata(name string, old map[string]string) map[string]string {
 	merged := maps.Clone(old)
 	if merged == nil || q.Has(name) && q.Get(name) == "" {
@@ -245,13 +244,8 @@ func (q *query) metadata(name string, old map[string]string) map[string]string {
 		case len([]rune(key)) > 40:
 			q.fail(malformed(full, "Metadata keys can have up to 40 characters, but yours is %d.", len([]rune(key))))
 		case len([]rune(value)) > 500:
-			q.fail(
-				malformed(
-					full,
-					"Metadata values can have up to 500 characters, but you passed in a value that is %d characters.",
-					len([]rune(value)),
-				),
-			)
+			q.fail(malformed(full, "Metadata values can have up to 500 characters, but you passed in a value that is "+
+				"%d characters.", len([]rune(value))))
 		}
 		merged[key] = value
 	}
@@ -261,8 +255,8 @@ func (q *query) metadata(name string, old map[string]string) map[string]string {
 	return merged
 }
 
-// tree returns the parameters under a name as nested objects, as Stripe echoes them; nil if there
-// are none.
+// tree returns the parameters under a name as nested objects, as Stripe echoes them. It returns nil
+// if there are none.
 func (q *query) tree(name string) object {
 	var root object
 	for full, values := range q.Values {
@@ -287,10 +281,10 @@ func (q *query) tree(name string) object {
 	return root
 }
 
-// expansion is the properties to expand, as dotted paths.
+// expansion lists the properties to expand, as dotted paths.
 type expansion []string
 
-// into tells whether a property is expanded, and what of it.
+// into reports whether a property is expanded, and returns the expansions inside it.
 func (e expansion) into(name string) (expansion, bool) {
 	var inner expansion
 	found := false
@@ -307,7 +301,7 @@ func (e expansion) into(name string) (expansion, bool) {
 	return inner, found
 }
 
-// shelf keeps the objects of one kind in the order in which they were made. They are never removed.
+// shelf keeps the objects of one kind in the order of their creation. They are never removed.
 type shelf[T any] struct {
 	order []*T
 	ids   map[string]int
@@ -331,8 +325,8 @@ func (s *shelf[T]) get(id string) *T {
 
 const pageParams = " limit starting_after ending_before"
 
-// listPage answers a list call: newest first, at most limit (10) that are wanted, after or before a
-// given object.
+// listPage serves a list call: newest first, at most limit matching objects (10 by default), after
+// or before a given object.
 func listPage[T any](
 	q *query,
 	s *shelf[T],
@@ -379,23 +373,17 @@ func listPage[T any](
 
 // createdWanted returns the filter of created, created[gte], [gt], [lte] and [lt], in unix seconds.
 func (q *query) createdWanted() func(unix int64) bool {
-	const most = int64(1) << 40
-	least := max(
-		q.integer("created[gte]", 0, 0, most),
-		q.integer("created[gt]", -1, 0, most)+1,
-		q.integer("created", 0, 0, most),
-	)
-	last := min(
-		q.integer("created[lte]", most, 0, most),
-		q.integer("created[lt]", most, 0, most)-1,
-		q.integer("created", most, 0, most),
-	)
-	return func(unix int64) bool { return least <= unix && unix <= last }
+	const maxUnix = int64(1) << 40
+	from := max(q.integer("created[gte]", 0, 0, maxUnix), q.integer("created[gt]", -1, 0, maxUnix)+1,
+		q.integer("created", 0, 0, maxUnix))
+	to := min(q.integer("created[lte]", maxUnix, 0, maxUnix), q.integer("created[lt]", maxUnix, 0, maxUnix)-1,
+		q.integer("created", maxUnix, 0, maxUnix))
+	return func(unix int64) bool { return from <= unix && unix <= to }
 }
 
 const createdParams = " created created[gte] created[gt] created[lte] created[lt]"
 
-// nullable returns nil for "", as Stripe renders what is not set.
+// nullable returns nil for "", as Stripe renders an unset field.
 func nullable(text string) any {
 	if text == "" {
 		return nil

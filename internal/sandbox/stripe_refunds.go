@@ -13,17 +13,17 @@ type refund struct {
 	status     string // "pending", "succeeded" or "failed"
 }
 
-// RefundMode says what becomes of refunds.
+// RefundMode sets the result of refunds.
 type RefundMode int
 
 const (
 	RefundsSucceed     RefundMode = iota // at once
 	RefundsPend                          // until SettleRefund
-	RefundsFail                          // at once: they are made, and have failed
-	RefundsLackBalance                   // they are refused
+	RefundsFail                          // at once: they are created with status failed
+	RefundsLackBalance                   // they are rejected
 )
 
-// SetRefunds says what becomes of the refunds that are ordered from now on, by the API or by hand.
+// SetRefunds sets the result of refunds created from now on, through the API or by hand.
 func (s *Stripe) SetRefunds(m RefundMode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,20 +32,10 @@ func (s *Stripe) SetRefunds(m RefundMode) {
 
 func (s *Stripe) refundOperations() []operation {
 	return []operation{
-		{
-			"POST",
-			"/v1/refunds",
-			"payment_intent charge amount reason metadata metadata[*]",
-			"payment_intent charge",
-			s.createRefund,
-		},
-		{
-			"GET",
-			"/v1/refunds",
-			"payment_intent charge" + createdParams + pageParams,
-			"data.charge data.payment_intent",
-			s.listRefunds,
-		},
+		{"POST", "/v1/refunds", "payment_intent charge amount reason metadata metadata[*]",
+			"payment_intent charge", s.createRefund},
+		{"GET", "/v1/refunds", "payment_intent charge" + createdParams + pageParams,
+			"data.charge data.payment_intent", s.listRefunds},
 		{"GET", "/v1/refunds/{id}", "", "payment_intent charge", s.retrieveRefund},
 	}
 }
@@ -54,10 +44,8 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	i := s.intents.get(q.Get("payment_intent"))
 	switch {
 	case q.Has("charge") == q.Has("payment_intent"):
-		return nil, malformed(
-			"",
-			"One of the following params should be provided for this request: payment_intent or charge.",
-		)
+		return nil, malformed("",
+			"One of the following params should be provided for this request: payment_intent or charge.")
 	case q.Has("charge"):
 		if i = s.chargedIntent(q.Get("charge")); i == nil {
 			return nil, missing("charge", q.Get("charge"), "charge")
@@ -70,57 +58,32 @@ func (s *Stripe) createRefund(q *query) (any, *apiError) {
 	if q.problem != nil {
 		return nil, q.problem
 	}
-	if problem := s.giveBack(r); problem != nil {
+	if problem := s.makeRefund(r); problem != nil {
 		return nil, problem
 	}
 	return s.refundObject(r, q.expand), nil
 }
 
-// giveBack makes a refund, or says why not.
-func (s *Stripe) giveBack(r *refund) *apiError {
+// makeRefund makes a refund, or returns why it is rejected.
+func (s *Stripe) makeRefund(r *refund) *apiError {
 	i := r.of
 	left := i.left()
 	switch {
 	case i.status != "succeeded":
-		return refused(
-			http.StatusBadRequest,
-			"",
-			"",
-			"This PaymentIntent (%s) does not have a successful charge to refund.",
-			i.id,
-		)
+		return refused(http.StatusBadRequest, "", "",
+			"This PaymentIntent (%s) does not have a successful charge to refund.", i.id)
 	case i.takenBack(), left <= 0 && i.lost() > 0:
-		return refused(
-			http.StatusBadRequest,
-			"charge_disputed",
-			"",
-			"Charge %s has been charged back; cannot issue a refund.",
-			i.charge,
-		)
+		return refused(http.StatusBadRequest, "charge_disputed", "",
+			"Charge %s has been charged back; cannot issue a refund.", i.charge)
 	case left <= 0:
-		return refused(
-			http.StatusBadRequest,
-			"charge_already_refunded",
-			"",
-			"Charge %s has already been refunded.",
-			i.charge,
-		)
+		return refused(http.StatusBadRequest, "charge_already_refunded", "",
+			"Charge %s has already been refunded.", i.charge)
 	case r.amount > left:
-		return refused(
-			http.StatusBadRequest,
-			"",
-			"amount",
-			"Refund amount (%s) is greater than unrefunded amount on charge (%s)",
-			money(r.amount, i.currency),
-			money(left, i.currency),
-		)
+		return refused(http.StatusBadRequest, "", "amount", "Refund amount (%s) is greater than unrefunded amount on "+
+			"charge (%s)", money(r.amount, i.currency), money(left, i.currency))
 	case s.refundMode == RefundsLackBalance:
-		return refused(
-			http.StatusBadRequest,
-			s.config.Unknown.BalanceCode,
-			"",
-			"Insufficient funds in your Stripe balance to refund this amount.",
-		)
+		return refused(http.StatusBadRequest, s.config.Unknown.BalanceCode, "",
+			"Insufficient funds in your Stripe balance to refund this amount.")
 	}
 	r.id, r.created, r.status = "re_3"+randomText(23), s.Now().Unix(), "succeeded"
 	switch s.refundMode {
@@ -131,22 +94,18 @@ func (s *Stripe) giveBack(r *refund) *apiError {
 	}
 	s.refunds.put(r.id, r)
 	if r.status == "failed" {
-		s.emit(
-			send{"refund.created", r.id, s.refundObject(r, nil), true},
-			send{"refund.failed", r.id, s.refundObject(r, nil), true},
-		)
+		s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true},
+			send{"refund.failed", r.id, s.refundObject(r, nil), true})
 		return nil
 	}
 	i.refunded += r.amount
-	s.emit(
-		send{"refund.created", r.id, s.refundObject(r, nil), true},
-		send{"charge.refunded", i.charge, s.chargeObject(i, nil), true},
-	)
+	s.emit(send{"refund.created", r.id, s.refundObject(r, nil), true},
+		send{"charge.refunded", i.charge, s.chargeObject(i, nil), true})
 	return nil
 }
 
-// Refund gives back an amount (minor units; 0: all that is left) of a session's money by hand, as
-// in the Dashboard. It tells whether that could be done.
+// Refund refunds an amount of a session's money, as in the Dashboard. The amount is in minor units;
+// 0 refunds all that is left. It returns false if the refund is rejected.
 func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,12 +116,12 @@ func (s *Stripe) Refund(sessionID string, amount int64) bool {
 	if amount == 0 {
 		amount = i.left()
 	}
-	return s.giveBack(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
+	return s.makeRefund(&refund{of: i, amount: amount, metadata: map[string]string{}}) == nil
 }
 
-// SettleRefund ends the newest refund of a session that is pending: the money arrives, or it comes
-// back, and then the charge has been refunded less than before. One that had succeeded may fail,
-// too, as when a bank sends it back. It tells whether there was one.
+// SettleRefund ends the newest pending refund of a session. If it fails, the charge's refunded
+// amount falls. A refund that succeeded can also fail later, as when a bank returns it. It returns
+// false if there is no such refund.
 func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,8 +149,8 @@ func (s *Stripe) SettleRefund(sessionID string, succeeded bool) bool {
 	return true
 }
 
-// Refunded returns how much of a session's money was given back, in minor units; a released hold
-// counts with its amount.
+// Refunded returns how much of a session's money was refunded, in minor units. A canceled
+// authorization counts with its amount.
 func (s *Stripe) Refunded(sessionID string) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,8 +168,7 @@ func (s *Stripe) listRefunds(q *query) (any, *apiError) {
 	created := q.createdWanted()
 	wanted := func(r *refund) bool {
 		return (!q.Has("payment_intent") || r.of.id == q.Get("payment_intent")) &&
-			(!q.Has("charge") || r.of.charge == q.Get("charge")) &&
-			created(r.created)
+			(!q.Has("charge") || r.of.charge == q.Get("charge")) && created(r.created)
 	}
 	return listPage(q, &s.refunds, "/v1/refunds", wanted, s.refundObject)
 }
@@ -225,8 +183,16 @@ func (s *Stripe) retrieveRefund(q *query) (any, *apiError) {
 
 func (s *Stripe) refundObject(r *refund, e expansion) object {
 	rendered := object{
-		"id": r.id, "object": "refund", "amount": r.amount, "charge": r.of.charge, "created": r.created, "currency": r.of.currency,
-		"metadata": r.metadata, "payment_intent": r.of.id, "reason": nullable(r.reason), "status": r.status,
+		"id":             r.id,
+		"object":         "refund",
+		"amount":         r.amount,
+		"charge":         r.of.charge,
+		"created":        r.created,
+		"currency":       r.of.currency,
+		"metadata":       r.metadata,
+		"payment_intent": r.of.id,
+		"reason":         nullable(r.reason),
+		"status":         r.status,
 	}
 	switch r.status {
 	case "pending":

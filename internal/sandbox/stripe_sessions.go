@@ -17,26 +17,28 @@ const (
 	statusUnpaid = "unpaid"
 )
 
-// PayOptions says how a customer pays; the zero value is the ordinary way.
+// PayOptions describes how a customer pays. The zero value is a card payment that succeeds.
 type PayOptions struct {
-	// completed with payment_status "unpaid" (a delayed method); settle it later with Succeed or
-	// Fail
+	// Unpaid completes the session with payment_status "unpaid", as a delayed method does. Succeed
+	// or Fail settles it.
 	Unpaid    bool
 	Method    string // card number; "": 4242424242424242; "paypal": no card
 	NoWebhook bool   // the events exist (GET /v1/events) but are not sent
-	// "session" (or ""): checkout.session.completed is first sent before the intent's event;
-	// "intent": after it; "only-session", "only-intent": the other one is not sent
+	// EventsFirst is the order of the first deliveries. With "session" or "",
+	// checkout.session.completed comes before the intent's event, and with "intent" after it. With
+	// "only-session" or "only-intent", the other event is not sent.
 	EventsFirst string
-	Amount      int64         // minor units, instead of the price's amount; 0: the price
+	Amount      int64         // minor units; replaces the price's amount; 0: the price
 	Free        bool          // 100 % discount: amount 0, no_payment_required, no intent
-	SessionAge  time.Duration // the session was made so long before it is paid
-	Presentment string        // currency that the buyer chose under Adaptive Pricing; "": none
+	SessionAge  time.Duration // age of the session when it is paid
+	Presentment string        // currency that the customer chose under Adaptive Pricing; "": none
 	Converted   string        // currency that Stripe converts the price to, as in older sessions; "": none
-	Currency    string        // one of the price's currency options; "": its own
+	Currency    string        // one of the price's currency options; "": its own currency
 }
 
-// Session is a Checkout Session. DeviceUID is its metadata's device_uid, PriceID its first line
-// item's price, URL "" unless it is open, PaidAt zero until the money was taken (not merely held).
+// Session is a Checkout Session. DeviceUID is its metadata's device_uid, and PriceID the price of
+// its first line item. URL is "" unless the session is open. PaidAt is zero until the money is
+// captured.
 type Session struct {
 	ID, PaymentIntent, PaymentLink, DeviceUID, PriceID, Status, PaymentStatus, Currency, URL, SuccessURL string
 	// minor units
@@ -55,12 +57,12 @@ type session struct {
 	intentDescription   string
 	captureMethod       string
 	presentmentCurrency string
-	sourceCurrency      string // of a session whose amount was converted; "": it was not
+	sourceCurrency      string // original currency of a converted session; "": not converted
 	sourceAmount        int64
-	linkReturnURL       string // where a link's session leads; not shown as success_url
+	linkReturnURL       string // destination of a link's session; not shown as success_url
 }
 
-// open finds the session that a link or a session's own URL or id leads to, or begins one.
+// open finds the session of a URL or id. For a Payment Link it begins a new session.
 func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 	id := lastSegment(ref)
 	if x := s.sessions.get(id); x != nil {
@@ -77,8 +79,11 @@ func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 		return nil, errors.New("the link has reached its limit of completed sessions")
 	}
 	x := &session{
-		items: l.items, intentMetadata: cloned(l.IntentMetadata), intentDescription: l.description, captureMethod: l.CaptureMethod,
-		linkReturnURL: l.ReturnURL,
+		items:             l.items,
+		intentMetadata:    cloned(l.IntentMetadata),
+		intentDescription: l.description,
+		captureMethod:     l.CaptureMethod,
+		linkReturnURL:     l.ReturnURL,
 	}
 	x.PaymentLink, x.Currency, x.Metadata = l.ID, l.currency, cloned(l.Metadata)
 	x.SuccessURL = linkSuccessURL
@@ -86,7 +91,7 @@ func (s *Stripe) open(ref string, age time.Duration) (*session, error) {
 	return x, nil
 }
 
-// begin fills in what every new session has.
+// begin sets the fields that every new session has, and stores it.
 func (s *Stripe) begin(x *session, age time.Duration) {
 	x.ID = "cs_" + s.mode() + "_a1" + randomText(56)
 	x.Status, x.PaymentStatus = "open", statusUnpaid
@@ -100,16 +105,16 @@ func (s *Stripe) begin(x *session, age time.Duration) {
 	s.sessions.put(x.ID, x)
 }
 
-// expireOld ends an open session that is past its time. It is done whenever a session is looked at;
-// no event is sent.
+// expireOld expires an open session that is past its time. It runs whenever a session is read, and
+// sends no event.
 func (s *Stripe) expireOld(x *session) {
 	if x.Status == "open" && !s.Now().Before(x.expires) {
 		x.Status = "expired"
 	}
 }
 
-// Open begins a session, as a customer does who opens a link (its id or URL) and has not paid yet.
-// Pay takes its ID.
+// Open begins a session, like a customer that opens a link (its id or URL) and has not paid yet.
+// Pass its ID to Pay.
 func (s *Stripe) Open(link string) (Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,9 +125,9 @@ func (s *Stripe) Open(link string) (Session, error) {
 	return s.sessionView(x), nil
 }
 
-// Pay pays. The link is a plink_ id or a URL that was given out, or those of an open session. A
-// link that is inactive, a session that is not open and a card that is declined are errors; the
-// declined session stays open.
+// Pay pays a link or an open session, given by its id or URL. It returns an error if the link is
+// inactive, the session is not open or the card is declined. A session whose card is declined stays
+// open.
 func (s *Stripe) Pay(link string, o PayOptions) (Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +141,8 @@ func (s *Stripe) Pay(link string, o PayOptions) (Session, error) {
 	return s.sessionView(x), nil
 }
 
-// PaySession makes a paid session without a link, as `stripe trigger` does. The amount is in minor
-// units. A declined card leaves it open.
+// PaySession creates a session without a link, as `stripe trigger` does, and pays it. The amount is
+// in minor units. A declined card leaves the session open.
 func (s *Stripe) PaySession(metadata map[string]string, amount int64, currency string, o PayOptions) Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +154,7 @@ func (s *Stripe) PaySession(metadata map[string]string, amount int64, currency s
 	return s.sessionView(x)
 }
 
-// Succeed lets the money of an unpaid session arrive.
+// Succeed completes the delayed payment of an unpaid session.
 func (s *Stripe) Succeed(sessionID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +166,7 @@ func (s *Stripe) Succeed(sessionID string) {
 	}
 }
 
-// Fail lets the money of an unpaid session never arrive.
+// Fail fails the delayed payment of an unpaid session.
 func (s *Stripe) Fail(sessionID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -218,13 +223,13 @@ func (s *Stripe) sessionView(x *session) Session {
 	return view
 }
 
-// declined is why a card was not charged.
+// declined is the error of a declined card.
 type declined struct{ code, declineCode, message string }
 
 func (d *declined) Error() string { return d.message }
 
-// cardProblem is what a test card meets; nil for one that pays. Numbers and texts:
-// docs.stripe.com/testing.
+// cardProblem returns the error of a test card, or nil if the card pays. The numbers and texts are
+// those of docs.stripe.com/testing.
 func cardProblem(number string) *declined {
 	switch strings.ReplaceAll(number, " ", "") {
 	case "", "4242424242424242", cardToConfirm, noCard:
@@ -239,14 +244,14 @@ func cardProblem(number string) *declined {
 	return &declined{"incorrect_number", "", "Your card number is incorrect. Use one of the test cards."}
 }
 
-// cardToConfirm asks the customer for one more confirmation.
+// cardToConfirm is a test card that requires an authentication.
 const cardToConfirm = "4000002500003155"
 
-// noCard is a way to pay without a card.
+// noCard is a payment method that is not a card.
 const noCard = "paypal"
 
-// attempt lets a customer pay an open session. The channel is closed once the session's event was
-// sent for the first time.
+// attempt pays an open session. The returned channel is closed after the first attempt to send the
+// session's event.
 func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err error) {
 	if x.Status != "open" {
 		return nil, fmt.Errorf("the session is %s", x.Status)
@@ -292,7 +297,7 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 	case o.Unpaid:
 		i.status, intentEvent = "processing", "payment_intent.processing"
 	case x.captureMethod == "manual":
-		i.hold(s.Now())
+		i.authorize(s.Now())
 		x.PaymentStatus, intentEvent = s.config.Unknown.manualStatus(), s.config.Unknown.manualEvent()
 	default:
 		s.collect(x, i)
@@ -301,27 +306,26 @@ func (s *Stripe) attempt(x *session, o PayOptions) (sent <-chan struct{}, err er
 		{"checkout.session.completed", x.ID, s.sessionObject(x, nil), !o.NoWebhook && o.EventsFirst != "only-intent"},
 	}
 	if i != nil && intentEvent != "" {
-		events = append(
-			events,
-			send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook && o.EventsFirst != "only-session"},
-		)
+		events = append(events, send{intentEvent, i.id, s.intentObject(i, nil), !o.NoWebhook &&
+			o.EventsFirst != "only-session"})
 		if o.EventsFirst == "intent" {
 			events[0], events[1] = events[1], events[0]
 		}
 	}
-	if i != nil && i.charge != "" { // between the two, for there is no order
+	if i != nil && i.charge != "" { // between the two, because Stripe guarantees no order
 		events = slices.Insert(events, 1, s.charged(i))
 	}
 	return s.emit(events...)["checkout.session.completed"], nil
 }
 
-// charged is the event of a charge. It is listed, and not sent: an endpoint is not asked to send
-// what comes with every payment.
+// charged returns the event of a charge. It is listed and not sent, because no endpoint subscribes
+// to it.
 func (s *Stripe) charged(i *intent) send {
-	return send{unasked, i.charge, s.chargeObject(i, nil), false}
+	return send{listedOnly, i.charge, s.chargeObject(i, nil), false}
 }
 
-const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items line_items.data.price.product"
+const sessionExpand = "payment_intent payment_intent.latest_charge payment_link line_items " +
+	"line_items.data.price.product"
 
 func (s *Stripe) sessionOperations() []operation {
 	return []operation{
@@ -330,7 +334,8 @@ func (s *Stripe) sessionOperations() []operation {
 			"/v1/checkout/sessions",
 			"mode success_url cancel_url expires_at client_reference_id locale submit_type metadata metadata[*]" +
 				" payment_intent_data[metadata] payment_intent_data[metadata][*] payment_intent_data[description]" +
-				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] payment_intent_data[shipping][**]" +
+				" payment_intent_data[capture_method] payment_intent_data[statement_descriptor_suffix] " +
+				"payment_intent_data[shipping][**]" +
 				" payment_method_types[#]" +
 				" custom_text[**]" + itemParams,
 			sessionExpand,
@@ -356,21 +361,19 @@ func (s *Stripe) createSession(q *query) (any, *apiError) {
 		return nil, malformed("success_url", "Missing required param: success_url.")
 	}
 	x := &session{
-		items: items, cancelURL: q.address("cancel_url"), reference: q.Get("client_reference_id"),
-		intentMetadata: q.metadata(
-			"payment_intent_data[metadata]",
-			nil,
-		), intentDescription: q.Get("payment_intent_data[description]"),
-		captureMethod: q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
+		items:             items,
+		cancelURL:         q.address("cancel_url"),
+		reference:         q.Get("client_reference_id"),
+		intentMetadata:    q.metadata("payment_intent_data[metadata]", nil),
+		intentDescription: q.Get("payment_intent_data[description]"),
+		captureMethod:     q.oneOf("payment_intent_data[capture_method]", "automatic_async", "automatic", "manual"),
 	}
 	x.Currency, x.SuccessURL, x.Metadata = currency, q.Get("success_url"), q.metadata("metadata", nil)
 	if q.Has("expires_at") {
 		x.expires = time.Unix(q.integer("expires_at", 0, 0, math.MaxInt32*2), 0)
 		if ahead := x.expires.Sub(s.Now()); ahead < 30*time.Minute-time.Second || ahead > 24*time.Hour+time.Second {
-			return nil, malformed(
-				"expires_at",
-				"The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.",
-			)
+			return nil, malformed("expires_at",
+				"The `expires_at` timestamp must be between 30 minutes and 24 hours from Checkout Session creation.")
 		}
 	}
 	if len(x.reference) > 200 {
@@ -419,13 +422,8 @@ func (s *Stripe) expireSession(q *query) (any, *apiError) {
 	}
 	s.expireOld(x)
 	if x.Status != "open" {
-		return nil, refused(
-			http.StatusBadRequest,
-			"",
-			"",
-			"Only Checkout Sessions with a status in [\"open\"] can be expired. This Checkout Session has a status of %q.",
-			x.Status,
-		)
+		return nil, refused(http.StatusBadRequest, "", "", "Only Checkout Sessions with a status in [\"open\"] can "+
+			"be expired. This Checkout Session has a status of %q.", x.Status)
 	}
 	x.Status = "expired"
 	s.emit(send{"checkout.session.expired", x.ID, s.sessionObject(x, nil), true})
@@ -465,14 +463,26 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	}
 	rendered := object{
 		"currency_conversion": conversion,
-		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment", "created": x.Created.Unix(),
-		"expires_at": x.expires.Unix(), "status": x.Status, "payment_status": x.PaymentStatus, "amount_subtotal": total,
-		"amount_total": total, "currency": currency, "metadata": x.Metadata, "payment_intent": nullable(x.PaymentIntent),
-		"payment_link": nullable(x.PaymentLink), "client_reference_id": nullable(x.reference), "customer": nil,
-		"customer_details": customer, "presentment_details": presentment, "success_url": nullable(x.SuccessURL),
-		"cancel_url": nullable(
-			x.cancelURL,
-		), "url": nullable(view.URL), "ui_mode": "hosted", "payment_method_types": []string{"card"},
+		"id":                  x.ID, "object": "checkout.session", "livemode": s.config.Livemode, "mode": "payment",
+		"created":              x.Created.Unix(),
+		"expires_at":           x.expires.Unix(),
+		"status":               x.Status,
+		"payment_status":       x.PaymentStatus,
+		"amount_subtotal":      total,
+		"amount_total":         total,
+		"currency":             currency,
+		"metadata":             x.Metadata,
+		"payment_intent":       nullable(x.PaymentIntent),
+		"payment_link":         nullable(x.PaymentLink),
+		"client_reference_id":  nullable(x.reference),
+		"customer":             nil,
+		"customer_details":     customer,
+		"presentment_details":  presentment,
+		"success_url":          nullable(x.SuccessURL),
+		"cancel_url":           nullable(x.cancelURL),
+		"url":                  nullable(view.URL),
+		"ui_mode":              "hosted",
+		"payment_method_types": []string{"card"},
 	}
 	if i := s.intents.get(x.PaymentIntent); i != nil {
 		if inner, ok := e.into("payment_intent"); ok {
@@ -491,8 +501,7 @@ func (s *Stripe) sessionObject(x *session, e expansion) object {
 	return rendered
 }
 
-// SessionsMade returns how many sessions were made through the API for a purchase each, without a
-// link.
+// SessionsMade returns how many sessions were created through the API, without a link.
 func (s *Stripe) SessionsMade() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

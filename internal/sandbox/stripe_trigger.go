@@ -5,10 +5,9 @@ import (
 	"net/http"
 )
 
-// This file is what `stripe trigger checkout.session.completed` needs and nothing else does: beside
-// a product and a price it makes a session, and pays in the customer's place. The calls to payment
-// pages stand in no description of Stripe's; they are as version 1.52 of its command line tool
-// makes them.
+// This file holds the calls that only `stripe trigger checkout.session.completed` makes. The
+// command creates a product, a price and a session, and pays in the customer's place. Stripe
+// documents no calls to payment pages. They follow version 1.52 of its command line tool.
 
 // method is a payment method: a test card.
 type method struct{ id, card string }
@@ -57,14 +56,8 @@ func (s *Stripe) confirmPage(q *query) (any, *apiError) {
 	case with == nil:
 		return nil, missing("payment_method", q.Get("payment_method"), "payment_method")
 	case expected != x.Amount:
-		return nil, refused(
-			http.StatusBadRequest,
-			"",
-			"expected_amount",
-			"The expected amount %d is not the amount %d of the session.",
-			expected,
-			x.Amount,
-		)
+		return nil, refused(http.StatusBadRequest, "", "expected_amount",
+			"The expected amount %d is not the amount %d of the session.", expected, x.Amount)
 	case x.Status != "open":
 		return nil, refused(http.StatusBadRequest, "", "", "This Checkout Session is not open.")
 	}

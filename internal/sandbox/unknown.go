@@ -7,40 +7,42 @@ import (
 	"time"
 )
 
-// This file is all that the sandbox assumes without evidence. The ids are those of docs/vendors.md
-// (Q: Stripe, U: Notehub) and of notes older than it. The zero value of each setting is the
-// assumption that is safe for the bridge to make.
+// This file holds every assumption that the sandbox makes without evidence. The ids refer to
+// docs/vendors.md (Q: Stripe, U: Notehub) and to older notes. The zero value of each setting is the
+// assumption that is safe for notepay.
 
-// StripeUnknown is what api.stripe.com does where that is not known (Q0: nothing here was tried
-// against it).
+// StripeUnknown sets the behavior of api.stripe.com that is not known. Nothing here was tested
+// against it (Q0).
 type StripeUnknown struct {
-	ClosedLinkEndsSessions bool // Q4: deactivating a link ends its open sessions; assumed: they stay payable
-	// Q5: under Adaptive Pricing amount_total is what the buyer saw; assumed: it stays the price's
+	// Q4: deactivating a link ends its open sessions. Assumed: they stay payable.
+	ClosedLinkEndsSessions bool
+	// Q5: under Adaptive Pricing, amount_total is what the customer saw. Assumed: it stays the
+	// price's.
 	PresentmentCharged bool
-	// Q7: checkout redirects from a link's session at once; assumed: after the webhook's answer, or
-	// 10 s
+	// Q7: checkout redirects from a link's session at once. Assumed: after the webhook's response,
+	// or after 10 s.
 	LinksDoNotWait bool
-	// Q8: a session under manual capture completes as paid, without an event of its intent;
-	// assumed: as unpaid until the capture, and the intent's event follows
+	// Q8: a session under manual capture completes as paid, without an event of its intent.
+	// Assumed: it is unpaid until the capture, and an event of the intent follows.
 	ManualIsPaid bool
-	// Q8: a hold that was released shows as a refund of its charge, with charge.refunded; assumed:
-	// only as a canceled intent
+	// Q8: a canceled authorization shows as a refund of its charge, with charge.refunded. Assumed:
+	// it shows only as a canceled intent.
 	ReleaseIsRefund bool
-	// Q14: the error code of a refund for which the balance is too little; assumed: none, only
-	// words
+	// Q14: this is the error code of a refund that exceeds the balance. Assumed: there is no code,
+	// only a text.
 	BalanceCode string
 }
 
-// checkoutWait is how long the hosted checkout waits for the answer to checkout.session.completed
+// checkoutWait is how long the hosted checkout waits for the response to checkout.session.completed
 // (Q7 for links).
 const checkoutWait = 10 * time.Second
 
-// linkSuccessURL is success_url of a session that came from a link: not in the facts; assumed to be
-// null, so that nobody uses it.
+// linkSuccessURL is the success_url of a link's session. Its real value is not known. It is assumed
+// to be null, so that no code uses it.
 const linkSuccessURL = ""
 
-// manualEvent is sent beside checkout.session.completed when the money is only held (Q8); "" is
-// none.
+// manualEvent returns the type of the event sent with checkout.session.completed when the money is
+// only authorized (Q8). It returns "" for none.
 func (u StripeUnknown) manualEvent() string {
 	if u.ManualIsPaid {
 		return ""
@@ -48,7 +50,7 @@ func (u StripeUnknown) manualEvent() string {
 	return "payment_intent.amount_capturable_updated"
 }
 
-// manualStatus is the payment_status of a session whose money is only held (Q8).
+// manualStatus returns the payment_status of a session whose money is only authorized (Q8).
 func (u StripeUnknown) manualStatus() string {
 	if u.ManualIsPaid {
 		return statusPaid
@@ -56,24 +58,26 @@ func (u StripeUnknown) manualStatus() string {
 	return statusUnpaid
 }
 
-// NotehubUnknown is what Notehub does where that is not known.
+// NotehubUnknown sets the behavior of Notehub that is not known.
 type NotehubUnknown struct {
-	TokenCallFree   bool // U4: the token call does not count against the limit; assumed: it does
-	UnknownDevice   int  // U5: status for a device that is not in the project; 0: 404
-	OtherProject    int  // U5: status for a project of somebody else; 0: 404
-	DisabledRefused bool // U5: a note for a disabled device is refused with 403; assumed: it is taken and waits
+	TokenCallFree bool // U4: the token call does not count toward the rate limit; assumed: it does
+	UnknownDevice int  // U5: status for a device that is not in the project; 0: 404
+	OtherProject  int  // U5: status for a project of another account; 0: 404
+	// U5: a note for a disabled device is rejected with 403. Assumed: it is accepted and waits.
+	DisabledRefused bool
 	Full            int  // U6: status when too many notes are pending; 0: 400. The text is known
-	LastFleetWins   bool // U9: of two fleets of a device the last named wins; assumed: the first
-	GoneDeleted     bool // U15: deleting a note that is gone is answered 200; assumed: 404 with {note-noexist}
+	LastFleetWins   bool // U9: the last named of a device's fleets takes precedence; assumed: the first
+	// U15: deleting a missing note is answered with 200. Assumed: 404 with {note-noexist}.
+	GoneDeleted bool
 }
 
-// largestNote is the largest note request taken, in bytes (U7: no limit is known; notes are meant
-// to stay small).
-const largestNote = 1 << 10
+// maxNote is the maximum size of a note request, in bytes. No limit is known (U7), and notes are
+// meant to stay small.
+const maxNote = 1 << 10
 
-// Notes live for ever (U8), a fetched note leaves the queue at once and a delete is atomic unless
-// RaceNextDelete says otherwise (U15), a signal costs a request like any other (U16), and events
-// are listed in the order in which they were received (U21).
+// Further assumptions: Notes never expire (U8). A fetched note leaves the queue at once, and a
+// delete is atomic unless RaceNextDelete says otherwise (U15). A signal counts as a request (U16).
+// Events are listed in the order in which they were received (U21).
 
 func (u NotehubUnknown) unknownDeviceStatus() int {
 	return cmp.Or(u.UnknownDevice, http.StatusNotFound)
@@ -81,7 +85,7 @@ func (u NotehubUnknown) unknownDeviceStatus() int {
 func (u NotehubUnknown) otherProjectStatus() int { return cmp.Or(u.OtherProject, http.StatusNotFound) }
 func (u NotehubUnknown) fullStatus() int         { return cmp.Or(u.Full, http.StatusBadRequest) }
 
-// fleetsByPrecedence returns the fleets of a device, the one that wins last.
+// fleetsByPrecedence returns the fleets of a device, the one with precedence last.
 func (u NotehubUnknown) fleetsByPrecedence(fleets []string) []string {
 	ordered := slices.Clone(fleets)
 	if !u.LastFleetWins {

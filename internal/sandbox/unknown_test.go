@@ -6,22 +6,17 @@ import (
 	"testing"
 )
 
-func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
+func TestStripeUnknown(t *testing.T) {
 	t.Parallel()
 	for _, other := range []bool{false, true} {
 		t.Run(fmt.Sprintf("the other way %t", other), func(t *testing.T) {
 			t.Parallel()
-			s, _, link := payable(
-				t,
-				StripeConfig{
-					Unknown: StripeUnknown{
-						ClosedLinkEndsSessions: other,
-						PresentmentCharged:     other,
-						ManualIsPaid:           other,
-						BalanceCode:            map[bool]string{true: "balance_insufficient"}[other],
-					},
-				},
-			)
+			s, _, link := payable(t, StripeConfig{Unknown: StripeUnknown{
+				ClosedLinkEndsSessions: other,
+				PresentmentCharged:     other,
+				ManualIsPaid:           other,
+				BalanceCode:            map[bool]string{true: "balance_insufficient"}[other],
+			}})
 			shown, err := s.Pay(link.ID, PayOptions{Presentment: "usd"})
 			if err != nil {
 				t.Fatal(err)
@@ -62,7 +57,7 @@ func TestBothBehavioursOfWhatIsNotKnownAboutStripe(t *testing.T) {
 	}
 }
 
-func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
+func TestNotehubUnknown(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name                                  string
@@ -72,8 +67,15 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 		variable                              string
 	}{
 		{"as assumed", NotehubUnknown{}, 404, 404, 200, 400, 429, 404, "first"},
-		{"the other way", NotehubUnknown{TokenCallFree: true, UnknownDevice: 403, OtherProject: 403, DisabledRefused: true, Full: 429, LastFleetWins: true, GoneDeleted: true},
-			403, 403, 403, 429, 200, 200, "last"},
+		{"the other way", NotehubUnknown{
+			TokenCallFree:   true,
+			UnknownDevice:   403,
+			OtherProject:    403,
+			DisabledRefused: true,
+			Full:            429,
+			LastFleetWins:   true,
+			GoneDeleted:     true,
+		}, 403, 403, 403, 429, 200, 200, "last"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,10 +110,8 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 			if got := status("DELETE", path+"/notes/payment.qi/1:1", ""); got != row.gone {
 				t.Errorf("deleting a note that is gone: got %d; want %d", got, row.gone)
 			}
-			if _, answer := hubCall(t, n, "GET", path+"/environment_variables", ""); at(
-				answer,
-				"environment_variables_effective.v",
-			) != row.variable {
+			_, answer := hubCall(t, n, "GET", path+"/environment_variables", "")
+			if at(answer, "environment_variables_effective.v") != row.variable {
 				t.Errorf("two fleets: got %v; want %s", answer, row.variable)
 			}
 			n.SetDevice(machine1, func(d *Device) { d.Disabled = true })
@@ -128,7 +128,7 @@ func TestBothBehavioursOfWhatIsNotKnownAboutNotehub(t *testing.T) {
 	}
 }
 
-func TestEveryObjectCanBeReadAgain(t *testing.T) {
+func TestRetrieveEveryObject(t *testing.T) {
 	t.Parallel()
 	s, _, link := payable(t, StripeConfig{})
 	paid, err := s.Pay(link.ID, PayOptions{})
@@ -139,10 +139,15 @@ func TestEveryObjectCanBeReadAgain(t *testing.T) {
 	_, made, _ := stripeCall(t, s, "POST /v1/webhook_endpoints", "url=http://bridge.example/&enabled_events[]=*")
 	for path, kind := range map[string]string{
 		"/payment_links/" + link.ID: "payment_link", "/checkout/sessions/" + paid.ID: "checkout.session",
-		"/checkout/sessions/" + paid.ID + "/line_items": "list", "/payment_intents/" + paid.PaymentIntent: "payment_intent",
-		"/charges/" + at(refund, "charge"): "charge", "/refunds/" + at(refund, "id"): "refund", "/events/" + s.Events()[0].ID: "event",
-		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list", "/balance": "balance",
-		"/account": "account", "/events": "list", "/refunds": "list",
+		"/checkout/sessions/" + paid.ID + "/line_items": "list",
+		"/payment_intents/" + paid.PaymentIntent:        "payment_intent",
+		"/charges/" + at(refund, "charge"):              "charge", "/refunds/" + at(refund, "id"): "refund",
+		"/events/" + s.Events()[0].ID:          "event",
+		"/webhook_endpoints/" + at(made, "id"): "webhook_endpoint", "/webhook_endpoints": "list", "/prices": "list",
+		"/balance": "balance",
+		"/account": "account",
+		"/events":  "list",
+		"/refunds": "list",
 	} {
 		if status, answer, _ := stripeCall(t, s, "GET /v1"+path, ""); status != http.StatusOK ||
 			at(answer, "object") != kind {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"notepay/internal/fixture"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
@@ -59,14 +60,12 @@ func (s *testStripe) plan() error {
 
 // create makes a link for the washer and the warm wash.
 func (s *testStripe) create(key string) (ledger.Link, error) {
-	return s.client.CreateLink(
-		context.Background(),
-		ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
-		payment.Offer{PriceID: fixture.Warm, Name: "Warm wash"},
-		"",
-		"process",
-		key,
-	)
+	return s.client.CreateLink(context.Background(), fleet.NewLink{
+		Device:         ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
+		Plan:           payment.Offer{PriceID: fixture.Warm, Name: "Warm wash"},
+		SignedBy:       "process",
+		IdempotencyKey: key,
+	})
 }
 
 func TestWhatAPriceMakesOfAPlan(t *testing.T) {
@@ -194,14 +193,13 @@ func TestALinkIsMadeWithExactlyTheseParameters(t *testing.T) {
 			Currency: "eur",
 			Duration: time.Hour,
 		}
-		link, err := s.client.CreateLink(
-			t.Context(),
-			ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
-			plan,
-			returnURL,
-			"process",
-			"link:1",
-		)
+		link, err := s.client.CreateLink(t.Context(), fleet.NewLink{
+			Device:         ledger.Device{UID: fixture.Washer, Name: "Washer 3"},
+			Plan:           plan,
+			ReturnURL:      returnURL,
+			SignedBy:       "process",
+			IdempotencyKey: "link:1",
+		})
 		fixture.Meant(t, "link", err, upstream.OK)
 		if link.ID == "" || link.URL != "https://buy.test/c/"+link.ID || link.DeviceUID != fixture.Washer ||
 			link.Plan != plan ||
@@ -268,14 +266,12 @@ func TestALinkWithoutReturnURLLeavesTheCustomerAtStripe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStripeTest(t)
-		link, err := s.client.CreateLink(
-			t.Context(),
-			ledger.Device{UID: fixture.Washer},
-			payment.Offer{PriceID: fixture.Warm},
-			"",
-			"process",
-			"link:1",
-		)
+		link, err := s.client.CreateLink(t.Context(), fleet.NewLink{
+			Device:         ledger.Device{UID: fixture.Washer},
+			Plan:           payment.Offer{PriceID: fixture.Warm},
+			SignedBy:       "process",
+			IdempotencyKey: "link:1",
+		})
 		fixture.Meant(t, "link", err, upstream.OK)
 		body, _ := url.QueryUnescape(string(s.Requests(fixture.CreateLink)[0].Body))
 		if strings.Contains(body, "after_completion") ||
@@ -701,13 +697,11 @@ func TestWhenStripeCannotBeReachedNothingWasDone(t *testing.T) {
 	s := New(stripeSettings(gone.URL))
 	_, err := s.Offer(t.Context(), fixture.Warm)
 	fixture.Meant(t, "price", err, upstream.Retryable)
-	_, err = s.CreateLink(
-		t.Context(),
-		ledger.Device{UID: fixture.Washer},
-		payment.Offer{PriceID: fixture.Warm},
-		"",
-		"process",
-		"key",
-	)
+	_, err = s.CreateLink(t.Context(), fleet.NewLink{
+		Device:         ledger.Device{UID: fixture.Washer},
+		Plan:           payment.Offer{PriceID: fixture.Warm},
+		SignedBy:       "process",
+		IdempotencyKey: "key",
+	})
 	fixture.Meant(t, "link", err, upstream.Retryable)
 }

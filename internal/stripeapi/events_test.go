@@ -79,7 +79,7 @@ func TestWhatEventsSayOfMoneyThatGoesBack(t *testing.T) {
 		if e := s.told(t, "payment_intent.amount_capturable_updated"); e.Intent != held.PaymentIntent {
 			t.Errorf("held: %+v; want the intent's own id", e)
 		}
-		s.ExpireHold(held.ID)
+		s.ExpireAuthorization(held.ID)
 		if e := s.told(t, "payment_intent.canceled"); e.Intent != held.PaymentIntent {
 			t.Errorf("canceled: %+v; want the intent's own id", e)
 		}
@@ -133,7 +133,7 @@ func TestTheListOfEventsSaysWhatTheWebhooksSaid(t *testing.T) {
 		s.Dispute(sold.ID)
 		held := s.hold(t)
 		fixture.Meant(t, "capture", s.client.Capture(t.Context(), held.PaymentIntent, "key"), upstream.OK)
-		s.ExpireHold(s.hold(t).ID)
+		s.ExpireAuthorization(s.hold(t).ID)
 		events, last, more, err := s.client.Events(t.Context(), began, "")
 		if err != nil || more {
 			t.Fatalf("events: more %v, %v; want one page", more, err)

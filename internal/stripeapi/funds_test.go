@@ -106,12 +106,12 @@ func TestHeldMoneyIsLetGo(t *testing.T) {
 			}
 		}},
 		{"in the Dashboard", func(t *testing.T, s *testStripe, sold sandbox.Session) {
-			if !s.Stripe.Release(sold.ID) {
+			if !s.Stripe.CancelAuthorization(sold.ID) {
 				t.Error("nothing was held")
 			}
 		}},
 		{"by time", func(t *testing.T, s *testStripe, sold sandbox.Session) {
-			if !s.ExpireHold(sold.ID) {
+			if !s.ExpireAuthorization(sold.ID) {
 				t.Error("nothing was held")
 			}
 		}},

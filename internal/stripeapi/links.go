@@ -9,6 +9,7 @@ import (
 
 	"github.com/stripe/stripe-go/v82"
 
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
@@ -75,12 +76,8 @@ func linkRecord(link Link) ledger.Link {
 // CreateLink makes the Payment Link of a device and plan. The metadata stands twice: on the link,
 // from where it is copied to sessions, and on the payment intent, for the events that come without
 // a session.
-func (s *Client) CreateLink(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	returnURL, process, key string,
-) (ledger.Link, error) {
+func (s *Client) CreateLink(ctx context.Context, n fleet.NewLink) (ledger.Link, error) {
+	d, plan := n.Device, n.Plan
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Link{}, err
 	}
@@ -109,17 +106,17 @@ func (s *Client) CreateLink(
 		metadata["capture"] = captureManual // on the link and on its intents: it is one map
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
-	if returnURL != "" {
+	if n.ReturnURL != "" {
 		params.AfterCompletion = &stripe.PaymentLinkCreateAfterCompletionParams{Type: stripe.String("redirect"),
-			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(returnURL)}}
+			Redirect: &stripe.PaymentLinkCreateAfterCompletionRedirectParams{URL: stripe.String(n.ReturnURL)}}
 	}
-	params.Metadata = signedBy(process, metadata)
-	link, err := createObject(ctx, s, "/v1/payment_links", params, key, DecodeLink)
+	params.Metadata = signedBy(n.SignedBy, metadata)
+	link, err := createObject(ctx, s, "/v1/payment_links", params, n.IdempotencyKey, DecodeLink)
 	if err != nil {
 		return ledger.Link{}, err
 	}
 	record := linkRecord(link)
-	record.Plan, record.ReturnURL = plan, returnURL
+	record.Plan, record.ReturnURL = plan, n.ReturnURL
 	return record, nil
 }
 

@@ -6,7 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"notepay/internal/checkout"
 	"notepay/internal/fixture"
+	"notepay/internal/fleet"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/sandbox"
@@ -186,25 +188,22 @@ func TestNoCallIsMadeWithAnIDThatCannotBeStripes(t *testing.T) {
 				"link":    func() error { return s.client.UpdateLink(ctx, ledger.Link{ID: id}) },
 				"sign":    func() error { return s.client.SignLink(ctx, id, "process") },
 				"make a link": func() error {
-					_, err := s.client.CreateLink(
-						ctx,
-						ledger.Device{UID: fixture.Washer},
-						payment.Offer{PriceID: id},
-						"",
-						"process",
-						"key",
-					)
+					_, err := s.client.CreateLink(ctx, fleet.NewLink{
+						Device:         ledger.Device{UID: fixture.Washer},
+						Plan:           payment.Offer{PriceID: id},
+						SignedBy:       "process",
+						IdempotencyKey: "key",
+					})
 					return err
 				},
 				"make a sale": func() error {
-					_, _, err := s.client.CreateSession(
-						ctx,
-						ledger.Device{UID: fixture.Washer},
-						payment.Offer{PriceID: id},
-						"https://pay.example.com",
-						time.Now().Add(time.Hour),
-						"key",
-					)
+					_, _, err := s.client.CreateSession(ctx, checkout.NewSession{
+						Device:         ledger.Device{UID: fixture.Washer},
+						Plan:           payment.Offer{PriceID: id},
+						PublicURL:      "https://pay.example.com",
+						Ends:           time.Now().Add(time.Hour),
+						IdempotencyKey: "key",
+					})
 					return err
 				},
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/stripe/stripe-go/v82"
 	"golang.org/x/text/unicode/norm"
 
+	"notepay/internal/checkout"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/upstream"
@@ -128,14 +129,8 @@ func (s *Client) sessionRecord(text []byte) (payment.CheckoutSession, error) {
 
 // CreateSession makes a Checkout Session for one purchase, and returns where it is paid. As with a
 // link, the metadata stands on it and on its payment intent.
-func (s *Client) CreateSession(
-	ctx context.Context,
-	d ledger.Device,
-	plan payment.Offer,
-	publicURL string,
-	ends time.Time,
-	key string,
-) (ledger.Session, string, error) {
+func (s *Client) CreateSession(ctx context.Context, n checkout.NewSession) (ledger.Session, string, error) {
+	d, plan := n.Device, n.Plan
 	if err := s.readyFor(ctx, plan.PriceID, "price_"); err != nil {
 		return ledger.Session{}, "", err
 	}
@@ -157,15 +152,15 @@ func (s *Client) CreateSession(
 			StatementDescriptorSuffix: StatementSuffix(d),
 		},
 		PaymentMethodTypes: stripe.StringSlice([]string{"card"}), // which brings the wallets; others may pay days later
-		SuccessURL:         stripe.String(SuccessURL(publicURL)),
-		CancelURL:          stripe.String(publicURL + "/payment/cancel"),
-		ExpiresAt:          stripe.Int64(ends.Unix()),
+		SuccessURL:         stripe.String(SuccessURL(n.PublicURL)),
+		CancelURL:          stripe.String(n.PublicURL + "/payment/cancel"),
+		ExpiresAt:          stripe.Int64(n.Ends.Unix()),
 	}
 	if s.Manual {
 		metadata["capture"] = captureManual // on the session and on its intent: it is one map
 		params.PaymentIntentData.CaptureMethod = stripe.String(captureManual)
 	}
-	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, key, DecodeOpenSession)
+	cs, err := createObject(ctx, s, "/v1/checkout/sessions", params, n.IdempotencyKey, DecodeOpenSession)
 	if err != nil {
 		return ledger.Session{}, "", err
 	}
@@ -174,7 +169,7 @@ func (s *Client) CreateSession(
 		Livemode:  cs.Livemode,
 		DeviceUID: d.UID,
 		Manual:    s.Manual,
-		Ends:      ends,
+		Ends:      n.Ends,
 		Plan:      plan,
 	}, cs.URL, nil
 }

@@ -1,9 +1,9 @@
-// Package terms holds the rules for what an operator may set about a sale: lifetimes, prices and
+// Package terms validates the terms of a sale that an operator sets: lifetimes, prices and
 // switches.
 //
-// The same rules hold for the settings of the service and for Notehub's environment variables,
-// because both are typed by hand and decide about money. The package does not know where a value
-// comes from or what follows if it is wrong.
+// The same rules apply to the settings of the service and to Notehub's environment variables. Both
+// are typed by hand and decide about money. The package does not know the source of a value or the
+// effect of a wrong one.
 package terms
 
 import (
@@ -14,29 +14,32 @@ import (
 	"time"
 )
 
-// Rules are the settings that decide which lifetimes of a credit are possible.
+// Rules are the settings that limit the lifetime of a credit.
 type Rules struct {
-	ConfirmWithin time.Duration // above 0: machines confirm within this
-	SeenWithin    time.Duration // how late a payment may be seen where webhooks are off; 0 where they are on
+	ConfirmWithin time.Duration // if above 0, machines have to confirm within this time
+	SeenWithin    time.Duration // maximum delay until a payment is noticed without webhooks; 0 with webhooks
 }
 
-// MinLifetime is the shortest lifetime of a credit: a note needs some seconds to its machine.
+// MinLifetime is the minimum lifetime of a credit, because a note takes some seconds to reach its
+// machine.
 const MinLifetime = 10 * time.Second
 
-// Lifetime returns why credits cannot live for d, or "" if they can. A lifetime of 0 never ends.
+// Lifetime returns why credits cannot have the lifetime d, or "" if they can. A credit with the
+// lifetime 0 never expires.
 func (r Rules) Lifetime(d time.Duration) string {
 	switch {
 	case d < 0 || d > 0 && d < MinLifetime:
-		return fmt.Sprintf("at least %s, or 0 for ever", MinLifetime)
+		return fmt.Sprintf("at least %s, or 0 to never expire", MinLifetime)
 	case d == 0 && r.ConfirmWithin > 0:
 		return "has to be above 0 where CONFIRM_WITHIN is set"
 	case d > 0 && d < r.SeenWithin:
-		return "at least two POLL_INTERVALs where webhooks are off, for a payment may be seen so late"
+		return "has to be at least two POLL_INTERVALs where webhooks are off, " +
+			"because a payment may be noticed that late"
 	}
 	return ""
 }
 
-// ParseLifetime reads a lifetime such as 10m. If it is not possible it returns why.
+// ParseLifetime parses a lifetime such as 10m. If the lifetime is not possible, why says so.
 func (r Rules) ParseLifetime(text string) (d time.Duration, why string) {
 	d, err := time.ParseDuration(strings.TrimSpace(text))
 	if err != nil {
@@ -48,13 +51,13 @@ func (r Rules) ParseLifetime(text string) (d time.Duration, why string) {
 	return d, ""
 }
 
-// priceShape is what Stripe's price ids look like. Anything else is a typing error, and Stripe need
-// not be asked.
+// priceShape matches Stripe's price ids. Anything else is a typing error and needs no call to
+// Stripe.
 var priceShape = regexp.MustCompile(`^price_[A-Za-z0-9_]{1,200}$`)
 
-// BadPrice is a part of a list of prices that is wrong.
+// BadPrice is an invalid entry in a list of prices.
 type BadPrice struct {
-	ID  string // as it was given, "" where nothing was
+	ID  string // the entry as given, "" if the list is empty
 	Why string
 }
 
@@ -65,14 +68,14 @@ func (b BadPrice) String() string {
 	return fmt.Sprintf("%.60q %s", b.ID, b.Why)
 }
 
-// Prices reads price ids that are separated by commas, and returns what is wrong with the others.
-// An id that stands twice is returned once.
+// Prices parses price ids separated by commas. It returns the valid ids, each once, and the invalid
+// entries.
 func Prices(commas string) (ids []string, wrong []BadPrice) {
 	for id := range strings.SplitSeq(commas, ",") {
 		switch id = strings.TrimSpace(id); {
 		case id == "":
 		case !priceShape.MatchString(id):
-			wrong = append(wrong, BadPrice{id, "is no price id, it has to begin with price_"})
+			wrong = append(wrong, BadPrice{id, "is not a price id, which begins with price_"})
 		case slices.Contains(ids, id):
 			wrong = append(wrong, BadPrice{id, "is named twice"})
 		default:
@@ -85,7 +88,7 @@ func Prices(commas string) (ids []string, wrong []BadPrice) {
 	return ids, wrong
 }
 
-// Switch reads a yes or a no. If it is neither, ok is false.
+// Switch parses a yes or no. ok is false for any other text.
 func Switch(text string) (on, ok bool) {
 	switch strings.ToLower(strings.TrimSpace(text)) {
 	case "true", "t", "1", "yes", "on":

@@ -15,7 +15,7 @@ func TestParseLifetime(t *testing.T) {
 		rules Rules
 		text  string
 		want  time.Duration
-		why   string // a part of it
+		why   string // part of the reason
 	}{
 		{plain, "10m", 10 * time.Minute, ""},
 		{plain, " 10s ", 10 * time.Second, ""},
@@ -47,16 +47,16 @@ func TestPrices(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		ids   []string
-		wrong string // parts of what is wrong, in order
+		wrong string // part of what is wrong
 	}{
 		{"price_1", []string{"price_1"}, ""},
 		{" price_1 ,, price_2,", []string{"price_1", "price_2"}, ""},
 		{"price_1,price_1", []string{"price_1"}, "twice"},
 		{"prod_1,price_1", []string{"price_1"}, `"prod_1"`},
 		{"price_", nil, `"price_"`},
-		{"PRICE_1", nil, "no price id"},
-		{"price_1;price_2", nil, "no price id"},
-		{"price_" + strings.Repeat("x", 201), nil, "no price id"},
+		{"PRICE_1", nil, "not a price id"},
+		{"price_1;price_2", nil, "not a price id"},
+		{"price_" + strings.Repeat("x", 201), nil, "not a price id"},
 		{" , ", nil, "names no price"},
 	} {
 		ids, wrong := Prices(c.text)
@@ -74,8 +74,11 @@ func TestPrices(t *testing.T) {
 
 func TestSwitch(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"true": "on", " TRUE ": "on", "1": "on", "yes": "on", "On": "on", "false": "off", "0": "off", "no": "off", "OFF": "off",
-		"": "?", "flase": "?", `"false"`: "?", "2": "?", "disabled": "?"} {
+	for text, want := range map[string]string{
+		"true": "on", " TRUE ": "on", "1": "on", "yes": "on", "On": "on",
+		"false": "off", "0": "off", "no": "off", "OFF": "off",
+		"": "?", "flase": "?", `"false"`: "?", "2": "?", "disabled": "?",
+	} {
 		on, ok := Switch(text)
 		got := map[bool]string{true: "on", false: "off"}[on]
 		if !ok {

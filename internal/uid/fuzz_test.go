@@ -9,7 +9,10 @@ import (
 )
 
 func FuzzDeviceUID(f *testing.F) {
-	for _, given := range []string{fixture.Washer, "dev:", "DEV:ABC", " dev:1\n", "[deviceUID]", "dev:1/../2", "dev:\u212a", "dev:\u0130", "dev:dev:1", "dev:a b", strings.Repeat("dev:1", 20), "\xff", "dev:..", "dev:a_b-c.d"} {
+	for _, given := range []string{
+		fixture.Washer, "dev:", "DEV:ABC", " dev:1\n", "[deviceUID]", "dev:1/../2", "dev:\u212a", "dev:\u0130",
+		"dev:dev:1", "dev:a b", strings.Repeat("dev:1", 20), "\xff", "dev:..", "dev:a_b-c.d",
+	} {
 		f.Add(given)
 	}
 	f.Fuzz(func(t *testing.T, given string) {

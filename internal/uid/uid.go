@@ -1,8 +1,8 @@
-// Package uid compares the UIDs of Notehub's devices. All parts compare them in the one form that
-// Key returns.
+// Package uid parses and normalizes the UIDs of Notehub's devices. All packages compare UIDs in the
+// form that Key returns.
 //
-// Notehub may spell a UID with capitals, a sticker in capitals alone, and people in many ways. What
-// Notehub is asked for is always spelled as Notehub spells it, which the package does not know.
+// Notehub may spell a UID with capitals, a sticker may use only capitals, and people write UIDs in
+// many ways. Calls to Notehub use Notehub's own spelling, which Spellings remembers.
 package uid
 
 import (
@@ -17,14 +17,15 @@ import (
 
 const prefix = "dev:"
 
-// maxName is how long a UID may be behind its prefix.
+// maxName is the maximum length of a UID after its prefix.
 const maxName = 64
 
-// Key returns the form in which UIDs are compared.
+// Key returns the normalized form of a UID.
 func Key(uid string) string { return strings.ToLower(strings.TrimSpace(uid)) }
 
-// Valid reports whether a device with this UID can be scanned: "dev:" and at most 64 lower-case
-// letters, digits and "-_.", with single colons between them, as in dev:lora:70b3d57ed0051234.
+// Valid reports whether a device with this UID can be scanned. A valid UID is "dev:" and at most 64
+// lower-case letters, digits and "-_.", with single colons between them, as in
+// dev:lora:70b3d57ed0051234.
 func Valid(key string) bool {
 	name, ok := strings.CutPrefix(key, prefix)
 	if !ok || name == "" || len(name) > maxName {
@@ -43,13 +44,13 @@ func Valid(key string) bool {
 	return last != ':'
 }
 
-// bare is a UID without its prefix, as it is printed on the module: an IMEI, or the hexadecimal
+// bare matches a UID without its prefix, as printed on the module: an IMEI, or the hexadecimal
 // number of a Wi-Fi Notecard.
 var bare = regexp.MustCompile(`^[0-9a-f]{12,16}$`)
 
-// Parse reads a UID as scanners, shorteners and people write it, and returns its key. It undoes
-// escapes, capitals, full-width letters and invisible characters, and takes a UID out of a pasted
-// address. A template that was not filled in ("[deviceUID]") is none.
+// Parse parses a UID as scanners, URL shorteners and people write it, and returns its key. It
+// undoes escapes, capitals, full-width letters and invisible characters, and extracts a UID from a
+// pasted address. It rejects a template that was not filled in, such as "[deviceUID]".
 func Parse(given string) (key string, ok bool) {
 	if Valid(given) {
 		return given, true
@@ -57,7 +58,7 @@ func Parse(given string) (key string, ok bool) {
 	if len(given) > 2000 {
 		return "", false
 	}
-	for range 3 { // a shortener may have escaped what was escaped already
+	for range 3 { // a shortener may have escaped an escaped URL
 		plain, err := url.PathUnescape(given)
 		if err != nil || plain == given {
 			break
@@ -65,7 +66,7 @@ func Parse(given string) (key string, ok bool) {
 		given = plain
 	}
 	key = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) || unicode.IsControl(r) { // such as a zero-width space
+		if unicode.Is(unicode.Cf, r) || unicode.IsControl(r) { // for example a zero-width space
 			return -1
 		}
 		return r
@@ -84,8 +85,7 @@ func Parse(given string) (key string, ok bool) {
 	return key, true
 }
 
-// Of returns the key of a UID that was given by an operator, who may also name a device that cannot
-// be scanned.
+// Of returns the key of a UID from an operator, who may also name a device that cannot be scanned.
 func Of(given string) string {
 	if key, ok := Parse(given); ok {
 		return key
@@ -93,12 +93,12 @@ func Of(given string) string {
 	return Key(given)
 }
 
-// Spellings remembers how Notehub spells UIDs that have capitals. The zero value is ready to use
-// and safe for concurrent use.
+// Spellings stores Notehub's spelling of UIDs with capitals. The zero value is ready to use and
+// safe for concurrent use.
 type Spellings struct{ byKey sync.Map }
 
-// Learn remembers a spelling, unless it is "" or the key itself, and returns what it remembers: ""
-// for nothing.
+// Learn stores a spelling and returns it. If the spelling is "" or the key itself, Learn stores
+// nothing and returns "".
 func (s *Spellings) Learn(key, spelled string) string {
 	if spelled == "" || spelled == key {
 		return ""
@@ -107,7 +107,7 @@ func (s *Spellings) Learn(key, spelled string) string {
 	return spelled
 }
 
-// Of returns the spelling of a key, or the key where there is no other.
+// Of returns the spelling of a key, or the key if there is no other.
 func (s *Spellings) Of(key string) string {
 	if spelled, ok := s.byKey.Load(key); ok {
 		return spelled.(string)
@@ -115,8 +115,8 @@ func (s *Spellings) Of(key string) string {
 	return key
 }
 
-// Split returns the key of a UID as Notehub spells it, and the spelling where that is another,
-// which it remembers.
+// Split returns the key of a UID in Notehub's spelling. If the spelling differs, Split stores it
+// and returns it as other.
 func (s *Spellings) Split(spelled string) (key, other string) {
 	key = Key(spelled)
 	return key, s.Learn(key, spelled)

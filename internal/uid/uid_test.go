@@ -62,7 +62,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseOfAKeyAllocatesNothing(t *testing.T) { // not parallel: allocations are counted
+func TestParseAllocatesNothingForAKey(t *testing.T) { // not parallel, because it counts allocations
 	if n := testing.AllocsPerRun(100, func() { Parse("dev:864475044215258") }); n != 0 {
 		t.Errorf("a UID as it is allocates %v times; want never", n)
 	}

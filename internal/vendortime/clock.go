@@ -1,11 +1,12 @@
-// Package vendortime tells Stripe's time, whatever the host's clock says.
+// Package vendortime provides Stripe's time, independent of the host's clock.
 //
-// Payments, events and signatures carry Stripe's time, so deadlines can only be compared with
-// Stripe's time. A Clock learns it from the Date header of Stripe's replies and carries it on by
-// the monotonic clock, so that a step of the host's clock changes nothing. Until Stripe has
-// answered, a Clock returns the host's time, corrected by Notehub's replies if there are any, and
-// Known reports false. It cannot notice how long a suspended host slept before Stripe answers
-// again.
+// Payments, events and signatures carry Stripe's time, so deadlines must be compared with Stripe's
+// time. A Clock learns it from the Date header of Stripe's replies. In between it counts with the
+// monotonic clock, so a step of the host's clock has no effect.
+//
+// Before the first reply from Stripe, a Clock returns the host's time, corrected by Notehub's
+// replies if there are any, and Known reports false. After the host was suspended, a Clock is wrong
+// until the next reply from Stripe.
 package vendortime
 
 import (
@@ -16,39 +17,39 @@ import (
 	"time"
 )
 
-// Tolerance is the largest difference between the host's clock and Stripe's with which notepay
+// Tolerance is the maximum difference between the host's clock and Stripe's with which notepay
 // sells.
 const Tolerance = 2 * time.Minute
 
-// maxOffset is how far a Date may be from the host's clock. A host without a battery starts in
-// 1970.
+// maxOffset is the maximum difference between a Date and the host's clock. A host without a battery
+// starts in 1970.
 const maxOffset = 100 * 365 * 24 * time.Hour
 
-// Witness is a vendor whose replies tell the time.
+// Witness is a vendor whose replies carry the time.
 type Witness int
 
 const (
-	Stripe  Witness = iota // decides
-	Notehub                // counts until Stripe has answered
+	Stripe  Witness = iota // its time is authoritative
+	Notehub                // its time is used until Stripe has answered
 )
 
-// Clock tells Stripe's time. It is safe for concurrent use, and a nil *Clock is the host's clock,
-// which counts as known.
+// Clock provides Stripe's time. It is safe for concurrent use. A nil *Clock is the host's clock,
+// and counts as known.
 type Clock struct {
 	host   func() time.Time // the host's clock, which may step
 	anchor time.Time        // a reading of the monotonic clock
 	base   time.Time        // the host's time at the anchor
 
-	offset atomic.Int64 // Stripe's time less the host's at the anchor, in nanoseconds; read by each scan
+	offset atomic.Int64 // Stripe's time minus the host's at the anchor, in nanoseconds; each scan reads it
 	known  atomic.Bool  // Stripe has answered
 
-	mu    sync.Mutex    // guards what follows, and learning
+	mu    sync.Mutex    // guards seen and asked, and serializes learn
 	seen  bool          // a vendor has answered
-	asked time.Duration // the host's clock had stepped by this when the offset was learned
+	asked time.Duration // step of the host's clock since the anchor when a vendor last answered
 }
 
-// New returns a clock that starts with the host's time. host is read where only the host's clock
-// counts. nil means time.Now.
+// New returns a clock that starts with the host's time. host is read only where the host's clock
+// itself matters. nil means time.Now.
 func New(host func() time.Time) *Clock {
 	if host == nil {
 		host = time.Now
@@ -59,7 +60,7 @@ func New(host func() time.Time) *Clock {
 // Now returns Stripe's time.
 func (c *Clock) Now() time.Time { return c.At(time.Now()) }
 
-// At returns what Stripe's clock showed at a local instant, a value of time.Now.
+// At returns Stripe's time at a local instant, a value of time.Now.
 func (c *Clock) At(local time.Time) time.Time {
 	if c == nil {
 		return local
@@ -67,15 +68,15 @@ func (c *Clock) At(local time.Time) time.Time {
 	return c.carried(local).Add(c.Offset())
 }
 
-// carried returns the host's time at a local instant as if its clock had not stepped since the
+// carried returns the host's time at a local instant, as if its clock had not stepped since the
 // anchor.
 func (c *Clock) carried(local time.Time) time.Time { return c.base.Add(local.Sub(c.anchor)) }
 
-// Known reports whether Stripe has told its time.
+// Known reports whether Stripe has answered.
 func (c *Clock) Known() bool { return c == nil || c.known.Load() }
 
-// Offset returns how far Stripe's time is from the host's at the anchor. It only changes when
-// Stripe's replies contradict it.
+// Offset returns the difference between Stripe's time and the host's at the anchor. It changes only
+// when a reply contradicts it.
 func (c *Clock) Offset() time.Duration {
 	if c == nil {
 		return 0
@@ -83,8 +84,8 @@ func (c *Clock) Offset() time.Duration {
 	return time.Duration(c.offset.Load())
 }
 
-// Ahead returns by how much the host's clock is ahead of the vendors', negative if it is behind. It
-// reports false until a vendor has answered.
+// Ahead returns how far the host's clock is ahead of the vendors'. The value is negative if the
+// clock is behind. The second result is false until a vendor has answered.
 func (c *Clock) Ahead() (time.Duration, bool) {
 	if c == nil {
 		return 0, false
@@ -94,11 +95,11 @@ func (c *Clock) Ahead() (time.Duration, bool) {
 	return c.stepped() - c.Offset(), c.seen
 }
 
-// stepped returns how far the host's clock has stepped since the anchor.
+// stepped returns the step of the host's clock since the anchor.
 func (c *Clock) stepped() time.Duration { return c.host().Round(0).Sub(c.carried(time.Now())) }
 
-// Doubtful reports whether the host's clock stepped since Stripe answered last. The host may have
-// been suspended, and then Stripe's time is not what Now returns.
+// Doubtful reports whether the host's clock has stepped since Stripe last answered. The host may
+// have been suspended, and Now may be wrong.
 func (c *Clock) Doubtful() bool {
 	if c == nil {
 		return false
@@ -108,7 +109,7 @@ func (c *Clock) Doubtful() bool {
 	return c.Known() && (c.stepped()-c.asked).Abs() > time.Second
 }
 
-// Watch returns a transport that learns the time from the replies that come through next.
+// Watch returns a transport that calls next and learns the time from the replies.
 func (c *Clock) Watch(of Witness, next http.RoundTripper) http.RoundTripper {
 	if c == nil {
 		return next
@@ -132,8 +133,8 @@ func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// genuine reports whether a reply was made by the vendor just now. What a proxy says in its place
-// may be from a cache, and a reply that is replayed may carry the date of the first.
+// genuine reports whether the vendor made the reply just now. A proxy may answer from a cache, and
+// a replayed reply carries the Date of the first one.
 func genuine(of Witness, resp *http.Response) bool {
 	h := resp.Header
 	if h.Get("Age") != "" || h.Get("Idempotent-Replayed") != "" {
@@ -145,9 +146,9 @@ func genuine(of Witness, resp *http.Response) bool {
 	return resp.StatusCode/100 == 2 && strings.HasPrefix(h.Get("Content-Type"), "application/json")
 }
 
-// learn applies a reply that the vendor made at some time between two local instants. A Date has
-// whole seconds, cut off, so the reply bounds the offset from both sides. An offset within the
-// bounds stays as it is, and another one becomes the middle.
+// learn applies the Date of a reply that the vendor made between two local instants. A Date has
+// whole seconds, rounded down, so a reply bounds the offset from both sides. learn keeps an offset
+// within the bounds, and otherwise takes their middle.
 func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 	theirs, err := http.ParseTime(date)
 	if err != nil {
@@ -158,12 +159,12 @@ func (c *Clock) learn(of Witness, began, ended time.Time, date string) {
 	if of != Stripe && c.Known() {
 		return
 	}
-	least, most := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
-	if least.Abs() > maxOffset {
+	low, high := theirs.Sub(c.carried(ended)), theirs.Add(time.Second).Sub(c.carried(began))
+	if low.Abs() > maxOffset {
 		return
 	}
-	if offset := c.Offset(); offset < least || offset > most {
-		c.offset.Store(int64(least + (most-least)/2))
+	if offset := c.Offset(); offset < low || offset > high {
+		c.offset.Store(int64(low + (high-low)/2))
 	}
 	c.asked, c.seen = c.stepped(), true
 	if of == Stripe {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// reply is what a vendor answers: by its clock, after a while.
+// reply describes a vendor's reply.
 type reply struct {
 	ahead  time.Duration // of the vendor's clock
 	took   time.Duration
@@ -47,8 +47,7 @@ func ask(t *testing.T, c *Clock, of Witness, r reply) {
 	resp.Body.Close()
 }
 
-// near fails if the clock is further from Stripe's time than its Date and the call's duration
-// explain.
+// near fails if the clock differs from Stripe's time by more than within.
 func near(t *testing.T, c *Clock, ahead, within time.Duration) {
 	t.Helper()
 	if off := c.Now().Sub(time.Now().Add(ahead)).Abs(); off > within {
@@ -89,13 +88,14 @@ func TestClock(t *testing.T) {
 			ask(t, c, Stripe, reply{ahead: time.Hour, status: 401, header: of})
 			near(t, c, time.Hour, time.Second)
 		},
-		"what stands between us and Stripe does not": func(t *testing.T) {
+		"a proxy's reply does not": func(t *testing.T) {
 			c := New(nil)
 			ask(t, c, Stripe, reply{header: of})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, status: 502})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Content-Type", "text/html"}})
 			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Request-Id", "req_1", "Age", "3600"}})
-			ask(t, c, Stripe, reply{ahead: -time.Hour, header: []string{"Request-Id", "req_1", "Idempotent-Replayed", "true"}})
+			replayed := []string{"Request-Id", "req_1", "Idempotent-Replayed", "true"}
+			ask(t, c, Stripe, reply{ahead: -time.Hour, header: replayed})
 			ask(t, c, Stripe, reply{header: []string{"Request-Id", "req_1", "Date", "yesterday"}})
 			near(t, c, 0, 0)
 		},

@@ -65,7 +65,7 @@ func benchConsole(t *testing.T, r *report, database string, s size) {
 
 	list, _, err := server.Ledger.Payments(
 		t.Context(),
-		ledger.Filter{Device: fmt.Sprintf("dev:%d", s.devices/2), Limit: 1},
+		ledger.Filter{Devices: []string{fmt.Sprintf("dev:%d", s.devices/2)}, Limit: 1},
 	)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("a payment in the middle: %v, %v", list, err)

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// openers are customers of doors and lockers, which are opened with a code. They have one while it
-// opens something, and only then.
+// openers returns visitors whose machines are doors and lockers. Their access code is shown only
+// while it opens something.
 func openers() []visitor {
 	return []visitor{
 		{name: "a locker", pays: true, machine: confirms(), variables: sells(locker), visit: func(c *customer) {
@@ -28,7 +28,8 @@ func openers() []visitor {
 			c.showsCode()
 			c.page.look(c.page.size, "light")
 
-			c.page.open(strings.Replace(c.address(), "/access/", "/session/", 1)) // which may be shown to others
+			// the page without the code
+			c.page.open(strings.Replace(c.address(), "/access/", "/session/", 1))
 			c.sees("", "The machine has started", "Show my code")
 			c.showsNoCode()
 			c.page.click("#code a.button")
@@ -46,12 +47,8 @@ func openers() []visitor {
 				c.sees("", "Waiting for the machine", "Your code for the machine")
 				c.showsCode()
 				c.operator("/api/payments/"+c.session.ID+"/end", "{}")
-				c.sees(
-					"",
-					"The machine did not start",
-					"The operator ended this before the machine started.",
-					"€4.00 was refunded",
-				)
+				c.sees("", "The machine did not start",
+					"The operator ended this before the machine started.", "€4.00 was refunded")
 				c.showsNoCode()
 			},
 		},
@@ -89,7 +86,7 @@ func openers() []visitor {
 			name:      "a locker that is jammed",
 			pays:      true,
 			machine:   confirms(),
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-JAM"},
+			behavior:  sandbox.Behavior{Refuse: "failed", Code: "E-JAM"},
 			variables: sells(locker),
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
@@ -100,7 +97,7 @@ func openers() []visitor {
 	}
 }
 
-// address is where the tab is.
+// address returns the address of the tab.
 func (c *customer) address() string {
 	c.t.Helper()
 	address, err := chromedp.Run(c.page.ctx, chromedp.Location())
@@ -110,7 +107,7 @@ func (c *customer) address() string {
 	return address
 }
 
-// showsCode holds that the page shows the code that the machine was sent, in digits and as a QR
+// showsCode checks that the page shows the code that the machine received, in digits and as a QR
 // code.
 func (c *customer) showsCode() {
 	c.t.Helper()
@@ -128,8 +125,8 @@ func (c *customer) showsCode() {
 	}
 }
 
-// showsNoCode holds that the page has no place with a code, and that no code that the machine was
-// sent stands anywhere in it.
+// showsNoCode checks that the page has no place for a code and contains none of the codes that the
+// machine received.
 func (c *customer) showsNoCode() {
 	c.t.Helper()
 	c.page.until(`!document.querySelector("#code .code, #code svg, main svg")`)
@@ -139,13 +136,13 @@ func (c *customer) showsNoCode() {
 	}
 	for _, note := range c.notehub.Notes(c.uid) {
 		if code, _ := note.Body["code"].(string); code != "" && strings.Contains(page, code) {
-			c.t.Errorf("the page still tells the code %s: %s", code, page)
+			c.t.Errorf("the page still shows the code %s: %s", code, page)
 		}
 	}
 }
 
-// decoded is what the QR code in an element of the page says, read by another library than the one
-// that drew it.
+// decoded returns the content of the QR code in an element of the page. The decoder is not the
+// library that drew it.
 func (b *tab) decoded(selector string) string {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.ScreenshotScale(chromedp.CSS(selector), 2))

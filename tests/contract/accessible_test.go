@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"os"
@@ -7,8 +7,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// accessible holds that a page keeps nobody from using it, as far as axe-core can tell, and that
-// nothing has to be scrolled sideways: on a phone and on a desktop, in light and in dark.
+// accessible checks a page with axe-core, and checks that it needs no horizontal scrolling. It uses
+// a phone and a desktop, in light and in dark.
 func (b *tab) accessible() {
 	b.t.Helper()
 	b.fits()
@@ -22,8 +22,8 @@ func (b *tab) accessible() {
 	b.look(size, "light")
 }
 
-// judged holds that axe-core finds nothing in the page as it is shown now, on a screen of this
-// name.
+// judged checks that axe-core finds no violation in the page as it is shown now, on the named
+// screen.
 func (b *tab) judged(screen string) {
 	b.t.Helper()
 	for _, violation := range b.violations() {
@@ -31,25 +31,27 @@ func (b *tab) judged(screen string) {
 	}
 }
 
-// violations are what axe-core finds in the page as it is shown now. The page's own policy does not
-// hold for what DevTools evaluates. A page that was loaded anew meanwhile is looked at again.
+// violations returns what axe-core finds in the page as it is shown now. The page's content
+// security policy does not apply to code that DevTools evaluates. If the page was reloaded
+// meanwhile, the check runs again.
 func (b *tab) violations() (found []string) {
 	b.t.Helper()
 	const run = `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v =>
-		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" + n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
+		v.id + ", " + v.help + ": " + v.nodes.map(n => n.target.join(" ") + " (" +
+			n.any.concat(n.all, n.none).map(c => c.message).join("; ") + ")").join(" and ")))`
 	var err error
 	for range 5 {
-		b.bringAxe()
+		b.loadAxe()
 		if found, err = chromedp.Run(b.ctx, chromedp.Evaluate[[]string](run, chromedp.EvalAwaitPromise)); err == nil {
 			return found
 		}
 	}
-	b.t.Fatalf("look for what axe-core finds in %s: %v", b.title(), err)
+	b.t.Fatalf("run axe-core in %s: %v", b.title(), err)
 	return nil
 }
 
-// bringAxe brings axe-core into the page, unless it is there: it is half a megabyte.
-func (b *tab) bringAxe() {
+// loadAxe loads axe-core into the page unless it is loaded, because it is half a megabyte.
+func (b *tab) loadAxe() {
 	b.t.Helper()
 	if there, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean(window.axe)")); err == nil && there {
 		return
@@ -57,12 +59,12 @@ func (b *tab) bringAxe() {
 	const file = "axe/node_modules/axe-core/axe.min.js"
 	axe, err := os.ReadFile(file)
 	if err != nil {
-		unavailable(b.t, "axe-core is not there (npm ci --ignore-scripts in tests/axe brings it): %v", err)
+		unavailable(b.t, "axe-core is missing (install it with npm ci --ignore-scripts in tests/contract/axe): %v", err)
 	}
-	b.do("bring axe-core into the page", evaluate(string(axe)))
+	b.do("load axe-core", evaluate(string(axe)))
 }
 
-// title is what a tab is called.
+// title returns the title of the tab.
 func (b *tab) title() string {
 	title, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`document.title + ", " + location.pathname`))
 	if err != nil {

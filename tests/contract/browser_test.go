@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// size is the screen that a page is looked at on, in CSS pixels.
+// size is a screen size in CSS pixels.
 type size struct {
 	name          string
 	width, height int64
@@ -28,8 +28,8 @@ func sizes() []size {
 	return []size{{"phone", 390, 844, true}, {"desktop", 1280, 900, false}}
 }
 
-// newBrowser starts a browser, and stops it with the test. It reaches nothing but this machine:
-// pages that need more show it.
+// newBrowser starts a browser and stops it after the test. The browser reaches only this machine,
+// so a page that needs another host fails.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
 	path := os.Getenv("CHROMIUM")
@@ -37,7 +37,7 @@ func newBrowser(t *testing.T) context.Context {
 		path = "/usr/bin/chromium"
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(t, "there is no Chromium (apt-get install chromium, or name one in CHROMIUM): %v", err)
+		unavailable(t, "Chromium is missing (apt-get install chromium, or name one in CHROMIUM): %v", err)
 	}
 	options := append(
 		chromedp.DefaultExecAllocatorOptions[:],
@@ -45,7 +45,8 @@ func newBrowser(t *testing.T) context.Context {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-dev-shm-usage", true),
-		chromedp.Flag("disable-back-forward-cache", true), // chromedp does not find itself in pages that come out of it
+		// chromedp does not recognize pages restored from that cache
+		chromedp.Flag("disable-back-forward-cache", true),
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 	)
 	if os.Geteuid() == 0 {
@@ -61,15 +62,15 @@ func newBrowser(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is a page that somebody looks at. An error or a warning in its console fails the test.
+// tab is a page in the browser. An error or a warning in its console fails the test.
 type tab struct {
 	t        *testing.T
 	ctx      context.Context
 	size     size
-	refusals sync.Map // addresses that are to be answered with an error status, which the console tells of
+	refusals sync.Map // addresses expected to fail with an error status, which the console reports
 }
 
-// newTab opens an empty tab of its own: it shares nothing with others of the browser.
+// newTab opens an empty tab with its own storage.
 func newTab(t *testing.T, browser context.Context, s size) *tab {
 	t.Helper()
 	return attach(t, browser, s, chromedp.WithNewBrowserContext())
@@ -85,10 +86,11 @@ func attach(t *testing.T, parent context.Context, s size, option chromedp.Contex
 	return b
 }
 
-// end is what a tab says itself when the test is over, so that everything before it has been heard.
+// end is the console message that marks the end of the test. Every earlier message was received
+// when it arrives.
 const end = "the test is over"
 
-// listen hears the console until the test ends.
+// listen records the console until the test ends.
 func (b *tab) listen() {
 	messages := chromedp.Console(b.ctx)
 	var heard sync.WaitGroup
@@ -117,32 +119,27 @@ func evaluate(expression string) chromedp.Action[chromedp.Void] {
 
 func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	ctx, cancel := context.WithTimeout(b.ctx, waitTimeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatalf("%s: %v", what, err)
 	}
 }
 
-// resize gives the tab a screen.
+// resize sets the screen size.
 func (b *tab) resize(s size) {
 	b.t.Helper()
 	b.look(s, "light")
 }
 
-// look gives the tab a screen and a colour scheme, "light" or "dark". Animations are left out, so
-// that pictures are the same each time.
+// look sets the screen size and the color scheme, "light" or "dark". It turns animations off, so
+// that pictures are always the same.
 func (b *tab) look(s size, scheme string) {
 	b.t.Helper()
 	options := []chromedp.EmulateViewportOption{}
 	if s.mobile {
-		options = append(
-			options,
-			chromedp.EmulateMobile,
-			chromedp.EmulateTouch,
-			chromedp.EmulatePortrait,
-			chromedp.EmulateScale(2),
-		)
+		options = append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulatePortrait,
+			chromedp.EmulateScale(2))
 	}
 	b.do(
 		"resize",
@@ -163,10 +160,10 @@ func (b *tab) open(url string) {
 	b.do("open "+url, chromedp.Navigate(url))
 }
 
-// speaks loads the page anew for somebody who reads this language.
+// speaks sets the browser's language and reloads the page.
 func (b *tab) speaks(language string) {
 	b.t.Helper()
-	b.do("load the page anew in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+	b.do("reload the page in "+language, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		headers := network.Headers{"Accept-Language": language}
 		_, err := cdp.Call(ctx, t, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: headers})
 		return err
@@ -174,7 +171,7 @@ func (b *tab) speaks(language string) {
 	b.until(fmt.Sprintf("document.documentElement.lang === %q", language))
 }
 
-// openRefused opens a page that is answered with an error status.
+// openRefused opens a page that responds with an error status.
 func (b *tab) openRefused(url string) {
 	b.t.Helper()
 	b.refusals.Store(url, true)
@@ -186,22 +183,19 @@ func (b *tab) click(selector string) {
 	b.do("click "+selector, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
-// until waits until an expression is true in the page, also if the page is loaded anew meanwhile.
+// until waits until an expression is true in the page, even if the page is reloaded meanwhile.
 func (b *tab) until(expression string) {
 	b.t.Helper()
-	b.untilWithin(patience, expression)
+	b.untilWithin(waitTimeout, expression)
 }
 
-// untilWithin is until with a patience of its own.
+// untilWithin is until with a time limit.
 func (b *tab) untilWithin(limit time.Duration, expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, limit)
 	defer cancel()
-	holds := chromedp.Poll[bool](
-		"Boolean("+expression+")",
-		chromedp.WithPollingInterval(50*time.Millisecond),
-		chromedp.WithPollingTimeout(0),
-	)
+	holds := chromedp.Poll[bool]("Boolean("+expression+")", chromedp.WithPollingInterval(50*time.Millisecond),
+		chromedp.WithPollingTimeout(0))
 	for {
 		_, err := chromedp.Run(ctx, holds)
 		if err == nil {
@@ -209,38 +203,34 @@ func (b *tab) untilWithin(limit time.Duration, expression string) {
 		}
 		if _, mistake := errors.AsType[*chromedp.ExceptionError](err); mistake || ctx.Err() != nil {
 			shown, _ := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			b.t.Fatalf("waited in vain until %s: %v; the page is %s", expression, err, shown)
+			b.t.Fatalf("timed out waiting until %s: %v; the page is %s", expression, err, shown)
 		}
-		// the page was left; the next turn tells if this failed
+		// the page was left; the next attempt reports a failure
 		_, _ = chromedp.Run(ctx, chromedp.WaitReady(chromedp.CSS("body")))
 	}
 }
 
-// reads waits until the text of an element contains something.
+// reads waits until the text of an element contains the text.
 func (b *tab) reads(selector, text string) {
 	b.t.Helper()
-	b.readsWithin(patience, selector, text)
+	b.readsWithin(waitTimeout, selector, text)
 }
 
-// readsWithin is reads with a patience of its own. A number and its unit are kept together by a
-// space of another kind.
+// readsWithin is reads with a time limit. It treats no-break spaces, such as between a number and
+// its unit, as spaces.
 func (b *tab) readsWithin(limit time.Duration, selector, text string) {
 	b.t.Helper()
-	b.untilWithin(
-		limit,
-		fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)", selector, text),
-	)
+	b.untilWithin(limit, fmt.Sprintf("document.querySelector(%q)?.innerText.replaceAll('\u00a0', ' ').includes(%q)",
+		selector, text))
 }
 
-// opens does what opens another tab, and returns that. The browser tells of those that other tests
-// open, too.
+// opens runs act, which opens another tab, and returns that tab. The browser also reports tabs of
+// other tests.
 func (b *tab) opens(act func()) *tab {
 	b.t.Helper()
 	self := chromedp.FromContext(b.ctx).Target.TargetID
-	opened := chromedp.WaitNewTarget(
-		b.ctx,
-		func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self },
-	)
+	opened := chromedp.WaitNewTarget(b.ctx,
+		func(info *target.Info) bool { return info.Type == "page" && info.OpenerID == self })
 	act()
 	select {
 	case id, ok := <-opened:
@@ -248,16 +238,16 @@ func (b *tab) opens(act func()) *tab {
 			b.t.Fatal("the browser is gone")
 		}
 		return attach(b.t, b.ctx, b.size, chromedp.WithTargetID(id))
-	case <-time.After(patience):
+	case <-time.After(waitTimeout):
 		b.t.Fatal("no other tab was opened")
 	}
 	return nil
 }
 
-// fits holds that nothing has to be scrolled sideways, on this screen and on the narrowest phones.
+// fits checks that the page needs no horizontal scrolling, on this screen and on a narrow phone.
 func (b *tab) fits() {
 	b.t.Helper()
-	for _, s := range append(sizes(), size{"small phone", 320, 568, true}, b.size) { // its own last
+	for _, s := range append(sizes(), size{"small phone", 320, 568, true}, b.size) { // its own size last
 		b.resize(s)
 		width, err := chromedp.Run(b.ctx, chromedp.Evaluate[int64]("document.documentElement.scrollWidth"))
 		if err != nil {

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -13,14 +13,14 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// complaints keeps what a proxy or a sandbox reports.
+// complaints collects what a proxy or a sandbox reports.
 type complaints []string
 
 func (c *complaints) Errorf(format string, args ...any) {
 	*c = append(*c, fmt.Sprintf(format, args...))
 }
 
-// ask sends a request through a handler.
+// ask sends a request to a handler.
 func ask(t *testing.T, h http.Handler, method, path, kind, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
@@ -44,7 +44,7 @@ const (
 	jsonKind = "application/json"
 )
 
-// answering is a vendor that always says the same.
+// answering returns a vendor that always gives the same response.
 func answering(status int, body string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", jsonKind)
@@ -53,25 +53,35 @@ func answering(status int, body string) http.Handler {
 	})
 }
 
-func TestWhatStripeDoesNotDescribeIsReported(t *testing.T) {
+func TestStripeMockReportsDifferences(t *testing.T) {
 	t.Parallel()
 	mock := newStripeMock(t)
 	for _, c := range []struct {
 		name, method, path, body, want string
 	}{
-		{"a call as it should be passes", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1", ""},
-		{"a hold that is captured", "POST", "/v1/payment_intents/pi_1/capture", "", ""},
-		{"a hold that is released", "POST", "/v1/payment_intents/pi_1/cancel", "", ""},
-		{"a refund", "POST", "/v1/refunds", "amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1&payment_intent=pi_1", ""},
+		{"a call as it should be passes", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1", ""},
+		{"an authorization that is captured", "POST", "/v1/payment_intents/pi_1/capture", "", ""},
+		{"an authorization that is canceled", "POST", "/v1/payment_intents/pi_1/cancel", "", ""},
+		{"a refund", "POST", "/v1/refunds",
+			"amount=350&metadata[app]=notepay&metadata[credit]=cr_1&metadata[number]=1&metadata[project]=app:1" +
+				"&payment_intent=pi_1", ""},
 		{"the refunds of an intent", "GET", "/v1/refunds?limit=100&payment_intent=pi_1", "", ""},
-		{"a page of events", "GET", "/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
-		{"a page of sessions", "GET", "/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge&limit=100&starting_after=cs_1&status=complete", "", ""},
-		{"a link that only holds the money", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&payment_intent_data[capture_method]=manual", ""},
+		{"a page of events", "GET",
+			"/v1/events?created[gte]=1795219200&limit=100&starting_after=evt_1" +
+				"&types[0]=charge.refunded&types[1]=refund.failed", "", ""},
+		{"a page of sessions", "GET",
+			"/v1/checkout/sessions?created[gte]=1795219200&expand[0]=data.payment_intent.latest_charge" +
+				"&limit=100&starting_after=cs_1&status=complete", "", ""},
+		{"a link that only holds the money", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&payment_intent_data[capture_method]=manual", ""},
 		{"an unknown path", "GET", "/v1/payment_lynx", "", "Unrecognized request URL"},
-		{"an unknown parameter", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&colour=red", "colour"},
-		{"an unknown query parameter", "GET", "/v1/payment_links?colour=red", "", "colour"},
+		{"an unknown parameter", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&color=red", "color"},
+		{"an unknown query parameter", "GET", "/v1/payment_links?color=red", "", "color"},
 		{"a missing parameter", "POST", "/v1/payment_links", "metadata[app]=notepay", "line_items"},
-		{"a value that is not in the enumeration", "POST", "/v1/payment_links", "line_items[0][price]=price_1&line_items[0][quantity]=1&submit_type=steal", "validator"},
+		{"a value that is not in the enumeration", "POST", "/v1/payment_links",
+			"line_items[0][price]=price_1&line_items[0][quantity]=1&submit_type=steal", "validator"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +92,7 @@ func TestWhatStripeDoesNotDescribeIsReported(t *testing.T) {
 	}
 }
 
-func TestWhatNotehubDoesNotDescribeIsReported(t *testing.T) {
+func TestNotehubAPIReportsDifferences(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
 	devices, notes := "/v1/projects/"+project+"/devices", "/v1/projects/"+project+"/devices/"+washer+"/notes/payment.qi"
@@ -91,16 +101,21 @@ func TestWhatNotehubDoesNotDescribeIsReported(t *testing.T) {
 		status                         int
 		answer, want                   string
 	}{
-		{"a call and an answer as they should be pass", "GET", devices, "", "", 200, `{"devices":[],"has_more":false}`, ""},
+		{"a call and an answer as they should be pass", "GET", devices, "", "", 200,
+			`{"devices":[],"has_more":false}`, ""},
 		{"an unknown path", "GET", "/v2/projects", "", "", 200, "{}", "find the operation"},
-		{"an unknown query parameter", "GET", devices + "?colour=red", "", "", 200, `{"devices":[],"has_more":false}`, "colour"},
-		{"a query parameter out of bounds", "GET", devices + "?pageSize=20000", "", "", 200, `{"devices":[],"has_more":false}`, "pageSize"},
+		{"an unknown query parameter", "GET", devices + "?color=red", "", "", 200,
+			`{"devices":[],"has_more":false}`, "color"},
+		{"a query parameter out of bounds", "GET", devices + "?pageSize=20000", "", "", 200,
+			`{"devices":[],"has_more":false}`, "pageSize"},
 		{"an unknown member of a body", "POST", notes, jsonKind, `{"body":{},"urgent":true}`, 200, "{}", "urgent"},
 		{"a body of another kind", "POST", notes, formKind, "body=x", 200, "{}", "Content-Type"},
-		{"a token call without a client id", "POST", "/oauth2/token", formKind, "grant_type=client_credentials&client_secret=x", 200,
+		{"a token call without a client id", "POST", "/oauth2/token", formKind,
+			"grant_type=client_credentials&client_secret=x", 200,
 			`{"access_token":"x","token_type":"bearer","expires_in":1800}`, "client_id"},
 		{"an answer without what is required", "GET", devices, "", "", 200, `{"devices":[]}`, "has_more"},
-		{"an answer with more than is described", "GET", devices, "", "", 200, `{"devices":[],"has_more":false,"total":0}`, "total"},
+		{"an answer with more than is described", "GET", devices, "", "", 200,
+			`{"devices":[],"has_more":false,"total":0}`, "total"},
 		{"an error in another shape than Notehub's", "GET", devices, "", "", 500, `{"error":"broken"}`, "err"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -112,7 +127,7 @@ func TestWhatNotehubDoesNotDescribeIsReported(t *testing.T) {
 	}
 }
 
-// expect wants a complaint that contains a text, or none if that is empty.
+// expect checks that a complaint contains a text, or that there is none if the text is empty.
 func expect(t *testing.T, got complaints, want string) {
 	t.Helper()
 	all := strings.Join(got, "\n")
@@ -124,27 +139,29 @@ func expect(t *testing.T, got complaints, want string) {
 	}
 }
 
-// What notepay reads of Notehub it reads from the sandbox in most tests, so the sandbox may answer
-// only what Notehub describes: here also to the calls that notepay does not make yet, and its
-// refusals.
-func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
+// TestSandboxAnswersAsNotehubDescribes checks the sandbox's replies and errors against Notehub's
+// description, including calls that notepay does not make. Most tests read Notehub from the
+// sandbox, so it may reply only what Notehub describes.
+func TestSandboxAnswersAsNotehubDescribes(t *testing.T) {
 	t.Parallel()
 	api := newNotehubAPI(t)
 	notehub := sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: clientSecret, Token: accessToken, Project: project, MaxPending: 2,
+		ClientID:     clientID,
+		ClientSecret: clientSecret,
+		Token:        accessToken,
+		Project:      project,
+		MaxPending:   2,
 	})
 	variables := map[string]string{"stripe_price_id": warm}
 	notehub.SetProjectVariables(variables)
 	notehub.AddFleet(fleet, "Laundry", variables)
-	notehub.AddDevice(
-		sandbox.Device{
-			UID:          washer,
-			Name:         "Washer 3",
-			Fleets:       []string{fleet},
-			LastActivity: time.Now(),
-			Variables:    variables,
-		},
-	)
+	notehub.AddDevice(sandbox.Device{
+		UID:          washer,
+		Name:         "Washer 3",
+		Fleets:       []string{fleet},
+		LastActivity: time.Now(),
+		Variables:    variables,
+	})
 	notehub.AddDevice(sandbox.Device{UID: charger, Disabled: true})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "started"})
 	notehub.AddEvent(washer, "payment_ack.qo", map[string]any{"credit_id": "cr_7k3m9q2xh4abcdef", "state": "done"})
@@ -161,7 +178,8 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		{"GET", all, "", "", 200},
 		{"GET", all + "/environment_variables", "", "", 200},
 		{"GET", all + "/devices?pageSize=1&pageNum=1", "", "", 200},
-		{"GET", all + "/devices?deviceUID=" + washer + "&deviceUID=" + charger + "&fleetUID=" + fleet + "&serialNumber=Washer+3", "", "", 200},
+		{"GET", all + "/devices?deviceUID=" + washer + "&deviceUID=" + charger + "&fleetUID=" + fleet +
+			"&serialNumber=Washer+3", "", "", 200},
 		{"GET", all + "/fleets", "", "", 200},
 		{"GET", all + "/fleets/" + fleet + "/devices", "", "", 200},
 		{"GET", all + "/fleets/" + fleet + "/environment_variables", "", "", 200},
@@ -171,7 +189,7 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		{"GET", device + "/environment_variables", "", "", 200},
 		{"POST", device + "/notes/payment.qi", jsonKind, note, 200},
 		{"POST", device + "/notes/payment.qi", jsonKind, note, 200},
-		{"POST", device + "/notes/payment.qi", jsonKind, note, 400}, // two are pending
+		{"POST", device + "/notes/payment.qi", jsonKind, note, 400}, // two notes are pending
 		{"GET", device + "/notes/payment.qi", "", "", 200},
 		{"GET", device + "/notes/payment.qi?max=1", "", "", 200},
 		{"GET", device + "/files?pending=true&files=payment.qi", "", "", 200},
@@ -192,8 +210,10 @@ func TestTheSandboxAnswersAsNotehubDescribes(t *testing.T) {
 		t.Errorf("recalling a note answered %d %s; want 200", answer.Code, answer.Body)
 	}
 	api.report(t, "Notehub's description, called by the test", []string{
-		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevices", "GetEventsByCursor",
-		"GetFleetDevices", "GetFleetEnvironmentVariables", "GetFleets", "GetNotefile", "GetProject", "GetProjectEnvironmentVariables",
+		"AddQiNote", "DeleteNote", "DeleteNotefiles", "GetDevice", "GetDeviceEnvironmentVariables", "GetDevices",
+		"GetEventsByCursor",
+		"GetFleetDevices", "GetFleetEnvironmentVariables", "GetFleets", "GetNotefile", "GetProject",
+		"GetProjectEnvironmentVariables",
 		"ListNotefiles", "OAuth2ClientCredentials", "SignalDevice",
 	})
 }

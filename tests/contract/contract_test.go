@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 
 const returnURL = "https://pay.example.com/payment/success?session_id={CHECKOUT_SESSION_ID}"
 
-// scenario drives notepay so that it makes certain calls.
+// scenario makes notepay send certain calls.
 type scenario struct {
 	name string
 	run  func(*world)
@@ -39,7 +39,7 @@ func scenarios() []scenario {
 			w.start("STRIPE_PRICE_ID", cold)
 			w.links(washer, cold+" "+returnURL)
 		}},
-		{"a link that was deactivated in the Dashboard while nobody ran stays so", func(w *world) {
+		{"a link that was deactivated in the Dashboard while notepay was stopped stays deactivated", func(w *world) {
 			p := w.start()
 			w.selling(p, washer)
 			p.stop()
@@ -83,9 +83,8 @@ func scenarios() []scenario {
 					"price_id":   warm,
 				}
 				add := func() {
-					w.stripe.AddLink(
-						sandbox.Link{PriceID: warm, ReturnURL: returnURL, Active: true, Metadata: metadata},
-					)
+					w.stripe.AddLink(sandbox.Link{PriceID: warm, ReturnURL: returnURL,
+						Active: true, Metadata: metadata})
 				}
 				add()
 				for range 150 {
@@ -108,11 +107,8 @@ func scenarios() []scenario {
 		{"a session that completed without money is looked at, and paid for later", func(w *world) {
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{Unpaid: true})
-			w.until(
-				w.T,
-				"the session is read",
-				func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 },
-			)
+			w.until(w.T, "the session is read",
+				func() bool { return w.stripe.Count("GET /v1/checkout/sessions/{id}") > 0 })
 			w.stripe.Succeed(session.ID)
 			p.payment(session.ID, sent)
 		}},
@@ -133,7 +129,7 @@ func scenarios() []scenario {
 			w.notehub.AddDevice(sandbox.Device{UID: charger, Name: "Charger A"})
 			w.selling(p, charger)
 		}},
-		{"after a note of which nobody knows whether it arrived, the pending notes are read first", func(w *world) {
+		{"after an unclear note, the pending notes are read first", func(w *world) {
 			w.notehub.Next(postNote, sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
 			p := w.start()
 			session := w.buy(w.selling(p, washer), sandbox.PayOptions{})
@@ -146,10 +142,8 @@ func scenarios() []scenario {
 			p := w.start()
 			link := w.selling(p, washer)
 			w.notehub.RevokeTokens()
-			w.notehub.Next(
-				postNote,
-				sandbox.Outcome{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}},
-			)
+			w.notehub.Next(postNote, sandbox.Outcome{Status: http.StatusTooManyRequests,
+				Header: http.Header{"Retry-After": {"1"}}})
 			session := w.buy(link, sandbox.PayOptions{})
 			p.payment(session.ID, sent)
 		}},
@@ -186,36 +180,23 @@ func scenarios() []scenario {
 				session, _ := w.stripe.Session(pays[strings.LastIndex(pays, "/")+1:])
 				return session.Status == "expired"
 			})
-			w.until(
-				w.T,
-				"what machines answered is read",
-				func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 },
-			)
+			w.until(w.T, "what machines answered is read",
+				func() bool { return w.notehub.Count("GET /v1/projects/{project}/events-cursor") > 0 })
 		}},
 		{"an account is set up, cut off once, and everything in it is checked with a restricted key", func(w *world) {
-			w.stripe.Next(
-				"POST /v1/webhook_endpoints",
-				sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError},
-			)
+			w.stripe.Next("POST /v1/webhook_endpoints",
+				sandbox.Outcome{Applied: true, Status: http.StatusInternalServerError})
 			w.command(1, "Warm wash\neur\n3.50\n", "setup")
 			if out := w.command(0, "", "setup"); !strings.Contains(out, "exists already") {
 				w.Errorf("setup says %s; want that price and endpoint are there", out)
 			}
 			w.notehub.SetRoute("https://pay.example.com/webhook/notehub", webhookSecret)
-			// 1: there is no pay.example.com that could answer.
-			out := w.command(
-				1,
-				"",
-				"check",
-				"STRIPE_SECRET_KEY",
-				"rk_test_0123456789",
-				"CONFIRM_WITHIN",
-				"90s",
-				"NOTEHUB_ROUTE_TOKEN",
-				webhookSecret,
-			)
-			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery", "Device connections", "Confirmation route"} {
-				if !strings.Contains(out, "ok       "+line+"? ") {
+			// The exit code is 1 because pay.example.com does not exist.
+			out := w.command(1, "", "check", "STRIPE_SECRET_KEY", "rk_test_0123456789", "CONFIRM_WITHIN", "90s",
+				"NOTEHUB_ROUTE_TOKEN", webhookSecret)
+			for _, line := range []string{"Stripe key permissions", "Default price", "Webhook delivery",
+				"Device connections", "Confirmation route"} {
+				if !strings.Contains(out, "ok       "+line+": ") {
 					w.Errorf("check does not say ok of %q: %s", line, out)
 				}
 			}
@@ -231,25 +212,29 @@ func refresh(w *world, p *program) {
 	}
 }
 
-// usedOfStripe and usedOfNotehub are all calls that notepay makes. One that the scenarios do not
-// lead to is as wrong as one that is not listed here: what is not seen is not checked.
+// usedOfStripe and usedOfNotehub return all operations that notepay uses. An operation that no
+// scenario reaches fails the test too, because it would not be checked.
 func usedOfStripe() []string {
 	return []string{
-		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events", "GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
-		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions", "POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links", "POST /v1/payment_links/{id}",
-		"POST /v1/prices", "POST /v1/products", "POST /v1/refunds", "POST /v1/webhook_endpoints",
+		"GET /v1/checkout/sessions", "GET /v1/checkout/sessions/{id}", "GET /v1/disputes", "GET /v1/events",
+		"GET /v1/payment_links", "GET /v1/payment_links/{id}", "GET /v1/prices", "GET /v1/prices/{id}",
+		"GET /v1/products", "GET /v1/webhook_endpoints", "POST /v1/checkout/sessions",
+		"POST /v1/checkout/sessions/{id}/expire", "POST /v1/payment_intents/{id}/cancel", "POST /v1/payment_links",
+		"POST /v1/payment_links/{id}", "POST /v1/prices", "POST /v1/products", "POST /v1/refunds",
+		"POST /v1/webhook_endpoints",
 	}
 }
 
 func usedOfNotehub() []string {
 	return []string{
-		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices", "GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
+		"AddQiNote", "GetDevice", "GetDeviceEnvironmentVariables", "GetDeviceSessions", "GetDevices",
+		"GetEventsByCursor", "GetFleetDevices", "GetFleets", "GetNotefile", "GetProject",
 		"GetProjectEnvironmentVariables", "GetRoute", "GetRoutes", "OAuth2ClientCredentials",
 	}
 }
 
-// TestContract leads notepay through all its calls, once, and holds each against what its vendor
-// has published.
+// TestContract makes notepay send each of its calls, and checks each against what its vendor
+// publishes.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	stripe, notehub := newStripeMock(t), &notehubAPI{}
@@ -271,13 +256,13 @@ func TestContract(t *testing.T) {
 	})
 	t.Run("every call to Notehub was checked", func(t *testing.T) {
 		if notehub.router == nil {
-			newNotehubAPI(t) // which says why it cannot be
+			newNotehubAPI(t) // skips or fails with the reason
 		}
 		notehub.report(t, "Notehub's description", usedOfNotehub())
 	})
 }
 
-// report says how many calls were checked, and compares their operations with those that are used.
+// report logs how many calls were checked, and compares their operations with the expected ones.
 func (c *calls) report(t *testing.T, against string, used []string) {
 	t.Helper()
 	c.mu.Lock()

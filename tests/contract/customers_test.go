@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"testing"
@@ -7,8 +7,8 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// TestCustomers looks at what customers see of a payment at each of its ends, on the page that
-// follows it, and before they pay.
+// TestCustomers checks the pages that customers see: before they pay, and on the payment's page at
+// each of its ends.
 func TestCustomers(t *testing.T) {
 	t.Parallel()
 	browser := newBrowser(t)
@@ -58,12 +58,8 @@ func closed() []visitor {
 		{name: "one that runs", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.scans(
-				"in-use",
-				"This machine is in use",
-				"It is free again in about 40 minutes.",
-				"Nothing was charged for this scan.",
-			)
+			c.scans("in-use", "This machine is in use", "It is free again in about 40 minutes.",
+				"Nothing was charged for this scan.")
 		}},
 		{name: "one that is offline", silent: 48 * time.Hour, offline: true, visit: func(c *customer) {
 			c.scans("", "This machine is offline", "Nothing was charged for this scan.")
@@ -93,25 +89,16 @@ func closed() []visitor {
 		},
 		{
 			name: "a payment that is not known",
-			visit: looksAt(
-				"",
-				"/session/00000000000000000000000000000000",
-				"Payment not found",
-				"right after you paid",
-			),
+			visit: looksAt("", "/session/00000000000000000000000000000000", "Payment not found",
+				"right after you paid"),
 		},
 		{name: "a way back without a payment", visit: looksAt("", "/payment/success", "Payment not found")},
 		{name: "a way back without paying", visit: looksAt("", "/payment/cancel", "Nothing was charged")},
 		{name: "the door", visit: looksAt("", "/", "Pay for a machine", "Code on the machine")},
 		{name: "several plans", variables: sells(warm + "," + delayed + "," + plain), visit: func(c *customer) {
 			c.page.open(c.url + "/pay/" + c.uid)
-			c.sees(
-				"plans",
-				"Choose a program",
-				"Warm wash",
-				"You then have 20 min to get it ready",
-				"For what is washed already.",
-			)
+			c.sees("plans", "Choose a program", "Warm wash", "You then have 20 min to get it ready",
+				"For washed clothes.")
 		}},
 		{name: "one plan, looked at before", visit: func(c *customer) {
 			c.page.open(c.url + "/use/" + c.uid)

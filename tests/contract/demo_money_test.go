@@ -1,31 +1,28 @@
-package tests
+package contract
 
 import (
 	"fmt"
 	"time"
 )
 
-// money waits until the washer's card says all this of its latest payment. What only time can bring
-// may take longer than the rest.
+// money waits until the washer's card shows all these texts for its latest payment. Texts that
+// depend on time may take longer.
 func (d *demo) money(texts ...string) {
 	d.t.Helper()
 	for _, text := range texts {
-		d.page.untilWithin(
-			patience+time.Minute,
-			fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text),
-		)
+		d.page.untilWithin(waitTimeout+time.Minute,
+			fmt.Sprintf("document.querySelector('#payments-washer .payment')?.innerText.includes(%q)", text))
 	}
 }
 
-// says waits until the live view holds a line with this text.
+// says waits until the live view has a line with this text.
 func (d *demo) says(text string) {
 	d.t.Helper()
-	d.page.until(
-		fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`, text),
-	)
+	d.page.until(fmt.Sprintf(`[...document.querySelectorAll("#lines .line .text")].some(l => l.innerText.includes(%q))`,
+		text))
 }
 
-// returned waits until the money of the one payment is back, and the card says so.
+// returned waits until the money of the only payment is returned and the card shows the texts.
 func (d *demo) returned(texts ...string) {
 	d.t.Helper()
 	d.money(texts...)
@@ -34,7 +31,7 @@ func (d *demo) returned(texts ...string) {
 	d.page.fits()
 }
 
-// moneyFaults are those after which the money comes back, or has a reason to stay.
+// moneyFaults returns the faults after which the money is returned, or has a reason to stay.
 func moneyFaults() []fault {
 	return []fault{
 		{

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const (
 type demo struct {
 	t    *testing.T
 	page *tab
-	pay  string // address that the washer's sticker leads to
+	pay  string // address of the washer's sticker
 }
 
 func newDemo(t *testing.T, browser context.Context, s size) *demo {
@@ -32,7 +32,7 @@ func newDemo(t *testing.T, browser context.Context, s size) *demo {
 	return d
 }
 
-// scan follows the washer's sticker to the checkout, which the phone shows.
+// scan opens the washer's sticker on a phone, which then shows the checkout.
 func (d *demo) scan() (phone *tab) {
 	d.t.Helper()
 	phone = d.page.opens(func() { d.page.click(".unit.washer a.scan") })
@@ -40,7 +40,7 @@ func (d *demo) scan() (phone *tab) {
 	return phone
 }
 
-// pay types a card into the checkout and presses the button.
+// pay enters a card number in the checkout and presses the button.
 func pay(phone *tab, card string) {
 	phone.t.Helper()
 	phone.until(`document.querySelector("#card")`)
@@ -48,7 +48,7 @@ func pay(phone *tab, card string) {
 	phone.click("main form button")
 }
 
-// toggle presses a switch for trouble and waits until it is on, or off.
+// toggle presses a fault's switch and waits until it is on or off.
 func (d *demo) toggle(fault string, on bool) {
 	d.t.Helper()
 	d.page.click("#switch-" + fault)
@@ -56,35 +56,30 @@ func (d *demo) toggle(fault string, on bool) {
 	d.page.until(fmt.Sprintf(`Boolean(document.querySelector("#banner .banner")) === %t`, on))
 }
 
-// calm switches all trouble off.
+// calm turns all faults off.
 func (d *demo) calm() {
 	d.t.Helper()
 	d.page.click("#calm")
 	d.page.until(`!document.querySelector("#banner .banner") && !document.querySelector("[aria-checked=true]")`)
 }
 
-// started waits until the washer has started once, and holds that all agree about the one payment.
+// started waits until the washer has started once, and checks that all parts agree about the only
+// payment.
 func (d *demo) started() {
 	d.t.Helper()
 	d.page.reads("#notes-washer .count", "Has started once")
 	d.tally(1, 1, 0, 0)
 }
 
-// tally waits for the count of payments, starts, payments given back and those on the way.
+// tally waits for the numbers of payments, starts, returned payments and pending payments.
 func (d *demo) tally(paid, started, back, due int) {
 	d.t.Helper()
-	d.page.until(
-		fmt.Sprintf(
-			`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
-			paid,
-			started,
-			back,
-			due,
-		),
-	)
+	d.page.until(fmt.Sprintf(
+		`[...document.querySelectorAll(".tally dd")].map(e => e.innerText).join() === "%d,%d,%d,%d"`,
+		paid, started, back, due))
 }
 
-// idle holds that no machine has started so far.
+// idle checks that no machine has started.
 func (d *demo) idle() {
 	d.t.Helper()
 	d.page.until(`[...document.querySelectorAll(".notes .count")].every(e => e.innerText === "Has not started yet")`)
@@ -94,10 +89,10 @@ const (
 	waitingTitle = "Payment received"
 	sentTitle    = "Waiting for the machine"
 	startedTitle = "The machine has started"
-	doneTitle    = "Finished" // 40 seconds later
+	doneTitle    = "Finished" // after 40 seconds
 )
 
-// follows holds that a customer's page says, by itself, that the machine has started.
+// follows checks that a customer's page shows the start without a reload.
 func follows(phone *tab) {
 	phone.t.Helper()
 	phone.until(fmt.Sprintf(`[%q, %q].includes(document.querySelector("h1").innerText)`, startedTitle, doneTitle))
@@ -106,7 +101,7 @@ func follows(phone *tab) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	browser := newBrowser(t)
-	t.Run("in a browser", func(t *testing.T) { // which is closed after the last of these
+	t.Run("in a browser", func(t *testing.T) { // closed after the last of these subtests
 		for _, s := range sizes() {
 			t.Run("a paid sticker starts the machine, on a "+s.name, func(t *testing.T) {
 				t.Parallel()
@@ -121,7 +116,8 @@ func TestDemo(t *testing.T) {
 			t.Parallel()
 			otherPages(t, browser)
 		})
-		for i, f := range append(faults(), moneyFaults()...) { // customers_test.go looks at each end on both screens
+		// customers_test.go checks each end on both screens
+		for i, f := range append(faults(), moneyFaults()...) {
 			s := sizes()[i%len(sizes())]
 			t.Run(f.name+", on a "+s.name, func(t *testing.T) {
 				t.Parallel()
@@ -165,7 +161,7 @@ func decline(d *demo) {
 	d.started()
 }
 
-// otherPages looks at what customers see who lost their way.
+// otherPages checks the pages for customers at a wrong address.
 func otherPages(t *testing.T, browser context.Context) {
 	d := newDemo(t, browser, sizes()[0])
 	base := regexp.MustCompile(`^http://[^/]+`).FindString(d.pay)
@@ -183,7 +179,7 @@ func otherPages(t *testing.T, browser context.Context) {
 	d.page.reads("body", "SIMULATED CHECKOUT")
 }
 
-// fault is a switch for trouble, and what then happens to a purchase.
+// fault is a switch of the demo and its effect on a purchase.
 type fault struct {
 	fault, name string
 	run         func(*demo)
@@ -199,7 +195,8 @@ func faults() []fault {
 		follows(phone)
 		d.started()
 	}
-	// waits: the payment is held while the switch is on, and arrives once it is off.
+	// waits returns a check that the payment waits while the switch is on, and arrives once it is
+	// off.
 	waits := func(switchOff func(*demo)) func(*demo) {
 		return func(d *demo) {
 			phone := d.scan()
@@ -213,10 +210,9 @@ func faults() []fault {
 	}
 	off := func(fault string) func(*demo) { return func(d *demo) { d.toggle(fault, false) } }
 	heard := func(n int) string {
-		return fmt.Sprintf(
-			`[...document.querySelectorAll("#lines .line")].filter(l => l.querySelector(".text").innerText.includes("checkout.session.completed") && l.innerText.includes("200")).length === %d`,
-			n,
-		)
+		return fmt.Sprintf(`[...document.querySelectorAll("#lines .line")].filter(l =>
+			l.querySelector(".text").innerText.includes("checkout.session.completed") &&
+			l.innerText.includes("200")).length === %d`, n)
 	}
 	return []fault{
 		{"notehub-down", "with Notehub down a payment waits until it is up", waits((*demo).calm)},
@@ -224,16 +220,16 @@ func faults() []fault {
 		{"notehub-slow", "with a slow Notehub a payment arrives late", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
-			arrives(d, phone) // the machine may say so before Notehub has answered
+			arrives(d, phone) // the machine may report it before Notehub has responded
 			d.toggle("notehub-slow", false)
 		}},
 		{"notehub-lost", "a note whose reply is lost starts the machine once", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
-			arrives(d, phone) // nobody was told that the note was stored, but it was
+			arrives(d, phone) // the note was stored, although the response was lost
 			d.toggle("notehub-lost", false)
 		}},
-		{"webhook-lost", "a payment whose webhook is lost is found when the customer comes back", func(d *demo) {
+		{"webhook-lost", "a payment whose webhook is lost is found when the customer returns", func(d *demo) {
 			phone := d.scan()
 			pay(phone, goodCard)
 			arrives(d, phone)

@@ -1,17 +1,19 @@
-// Package tests drives the built notepay from outside, as its users do.
+// Package contract drives the built notepay program from outside, like its users.
 //
-// It promises that what notepay says to Stripe and to Notehub agrees with the descriptions which
-// both publish, that a payment which Stripe's own command line tool makes starts a machine, and, in
-// a real browser, that the demo does what its page says, that customers are told how their payment
-// ends and why nothing is sold to them, that a code is shown while it opens something, that an
-// operator gets done what the console is for, and that nothing on their pages keeps anybody out. It
-// knows notepay only as a program with settings, addresses and output; the vendors are those of
-// internal/sandbox. It is a module of its own, so that what it needs is not needed to build
-// notepay.
+// It promises that notepay's calls match the API descriptions that Stripe and Notehub publish. It
+// shows that a payment made with Stripe's command line tool starts a machine. In a real browser, it
+// checks the demo, the customer's pages with their access codes, and the operator's console. It
+// also checks that these pages are accessible.
 //
-// What a machine may lack is named by the environment: NOTEHUB_OPENAPI is a file with Notehub's
-// OpenAPI description, CHROMIUM a browser; npm ci in stripecli/ brings Stripe's tool and in axe/
-// axe-core, Debian's package prometheus has promtool, for the alert rules. A test that misses one
-// is skipped, or fails where NOTEPAY_REQUIRE=1. NOTEPAY_BINARY drives another notepay than the one
-// built here, NOTEPAY_SCREENSHOTS is a folder for pictures of the pages.
-package tests
+// It knows notepay only as a program with settings, addresses and output. The vendors are those of
+// internal/sandbox. It is a module of its own, so that building notepay does not need its
+// dependencies.
+//
+// NOTEHUB_OPENAPI names a file with Notehub's OpenAPI description, and CHROMIUM a browser. The
+// command npm ci installs Stripe's tool in stripecli/ and axe-core in axe/. Debian's package
+// prometheus has promtool, for the alert rules. A test that lacks one of them is skipped, or fails
+// if NOTEPAY_REQUIRE=1.
+//
+// NOTEPAY_BINARY names a notepay program to use instead of building one. NOTEPAY_SCREENSHOTS names
+// a directory for pictures of the pages.
+package contract

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"net/http"
@@ -7,7 +7,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// confirming are customers of machines that confirm their start. Those who have to wait the longest
+// confirming returns visitors whose machines confirm their starts. Those with the longest waits
 // come first.
 func confirming() []visitor {
 	return []visitor{
@@ -15,50 +15,33 @@ func confirming() []visitor {
 			name:      "unconfirmed, and started after the money went back",
 			pays:      true,
 			machine:   sandbox.MachineConfig{Confirms: true, MissExpiry: true},
-			behaviour: sandbox.Behaviour{LosePower: true},
+			behavior:  sandbox.Behavior{LosePower: true},
 			variables: soon(),
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.sees("", "The machine got your payment", "waiting for the machine to confirm")
-				c.sees(
-					"",
-					"We do not know whether the machine started",
-					"did not report a start",
-					"€3.50 was refunded",
-					"help@wash.example",
-				)
+				c.sees("", "We do not know whether the machine started", "did not report a start",
+					"€3.50 was refunded", "help@wash.example")
 				c.machine.SetPower(true)
-				c.sees(
-					"",
-					"The machine has started",
-					"The machine started after you got your money back. You do not have to pay again.",
-					"€3.50 was refunded",
-				)
+				c.sees("", "The machine has started", "The machine started after you got your money back. You do not "+
+					"have to pay again.", "€3.50 was refunded")
 			},
 		},
-		{name: "given back before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
+		{name: "refunded before the start", pays: true, machine: confirms(), offline: true, visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("Waiting for the machine")
 			c.notehub.Always(deletesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "We are canceling this start", "The machine will no longer start for this payment.")
 			c.notehub.Clear(deletesOf(c.uid))
-			c.sees(
-				"",
-				"The machine did not start",
-				"Your payment was refunded before the machine started.",
-				"€3.50 was refunded",
-			)
+			c.sees("", "The machine did not start",
+				"Your payment was refunded before the machine started.", "€3.50 was refunded")
 		}},
 		{name: "on its way for long", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{Status: http.StatusInternalServerError})
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"Payment received",
-				"Reaching the machine is taking longer than usual.",
-				"You can close this page",
-			)
+			c.sees("", "Payment received", "Reaching the machine is taking longer than usual.",
+				"You can close this page")
 			c.notehub.Clear(notesOf(c.uid))
 			c.reads("The machine has started")
 		}},
@@ -80,49 +63,34 @@ func confirming() []visitor {
 		}},
 		{name: "recalled", pays: true, machine: confirms(), offline: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"The machine did not start",
-				"did not get your payment in time",
-				"€3.50 was refunded",
-				"You can try again",
-			)
+			c.sees("", "The machine did not start", "did not get your payment in time",
+				"€3.50 was refunded", "You can try again")
 			c.pay(sandbox.PayOptions{}) // the second in a row
 			c.reads("The machine did not start")
 			c.scans("", "This machine is not responding", "Nothing was charged for this scan.")
 		}},
 		{
-			name:      "refused",
-			pays:      true,
-			machine:   confirms(),
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"},
+			name:     "refused",
+			pays:     true,
+			machine:  confirms(),
+			behavior: sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
-				c.sees(
-					"money-back",
-					"The machine did not start",
-					"reported that it could not start",
-					"E-DOOR",
-					"€3.50 was refunded",
-				)
+				c.sees("money-back", "The machine did not start", "reported that it could not start",
+					"E-DOOR", "€3.50 was refunded")
 			},
 		},
 		{name: "refused by Notehub", pays: true, machine: confirms(), visit: func(c *customer) {
-			c.notehub.Always(
-				notesOf(c.uid),
-				sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"this note is not liked"}`},
-			)
+			c.notehub.Always(notesOf(c.uid),
+				sandbox.Outcome{Status: http.StatusBadRequest, Body: `{"err":"this note is not liked"}`})
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "The machine did not start", "could not be passed on", "€3.50 was refunded")
 		}},
 		{name: "expired", pays: true, machine: confirms(), variables: soon(), visit: func(c *customer) {
-			c.notehub.Always(
-				notesOf(c.uid),
-				sandbox.Outcome{
-					Status: http.StatusBadRequest,
-					Body:   `{"err":"a maximum of 100 notes may be pending for device"}`,
-				},
-			)
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{
+				Status: http.StatusBadRequest,
+				Body:   `{"err":"a maximum of 100 notes may be pending for device"}`,
+			})
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "The machine did not start", "did not reach the machine in time", "€3.50 was refunded")
 		}},
@@ -138,19 +106,19 @@ func confirming() []visitor {
 			c.machine.SetOnline(true)
 			c.reads("The machine has started")
 		}},
-		{name: "given back by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded by the operator", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", "{}")
 			c.sees("", "The machine has started", "€3.50 was refunded")
 		}},
-		{name: "given back at Stripe", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded at Stripe", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "Ended early", "This ended early because your payment was refunded.", "€3.50 was refunded")
 		}},
-		{name: "given back in part", pays: true, machine: confirms(), visit: func(c *customer) {
+		{name: "refunded in part", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
 			c.operator("/api/payments/"+c.session.ID+"/refund", `{"amount":100}`)
@@ -174,29 +142,16 @@ func confirming() []visitor {
 			c.pay(sandbox.PayOptions{})
 			c.reads("Waiting for the machine")
 			c.stripe.Dispute(c.session.ID)
-			c.sees(
-				"",
-				"The machine did not start",
-				"Your bank asked for the money back before the machine started.",
-				"will decide",
-			)
+			c.sees("", "The machine did not start",
+				"Your bank asked for the money back before the machine started.", "will decide")
 		}},
 		{name: "in trouble after the start", pays: true, machine: confirms(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
 			c.reads("The machine has started")
-			c.notehub.AddEvent(
-				c.uid,
-				"payment_ack.qo",
-				map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"},
-			)
-			c.sees(
-				"",
-				"The machine has started",
-				"then reported a problem",
-				"E-HEAT",
-				"help@wash.example",
-				"give the reference below",
-			)
+			c.notehub.AddEvent(c.uid, "payment_ack.qo",
+				map[string]any{"credit_id": c.machine.Starts()[0].CreditID, "state": "failed", "code": "E-HEAT"})
+			c.sees("", "The machine has started", "then reported a problem", "E-HEAT", "help@wash.example",
+				"give the reference below")
 		}},
 		{name: "gone since the checkout was opened", pays: true, machine: confirms(), visit: func(c *customer) {
 			checkout := c.opensCheckout()
@@ -223,11 +178,11 @@ func holding() []visitor {
 			c.sees("", "The machine has started", "Time left")
 		}},
 		{
-			name:      "held and released",
-			pays:      true,
-			machine:   confirms(),
-			offline:   true,
-			behaviour: sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"},
+			name:     "held and released",
+			pays:     true,
+			machine:  confirms(),
+			offline:  true,
+			behavior: sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"},
 			visit: func(c *customer) {
 				c.pay(sandbox.PayOptions{})
 				c.stripe.Always(c.intent("cancel"), sandbox.Outcome{Status: http.StatusInternalServerError})
@@ -238,7 +193,7 @@ func holding() []visitor {
 			},
 		},
 		{
-			name:    "held, and let go by the bank before it was taken",
+			name:    "authorized, and expired before the capture",
 			pays:    true,
 			machine: confirms(),
 			offline: true,
@@ -247,15 +202,12 @@ func holding() []visitor {
 				c.stripe.Always(c.intent("capture"), sandbox.Outcome{Status: http.StatusInternalServerError})
 				c.machine.SetOnline(true)
 				c.sees("", "The machine has started", "The reserved €3.50 is being charged now.")
-				c.stripe.ExpireHold(c.session.ID)
-				c.sees(
-					"",
-					"The machine has started",
-					"You were not charged. The reservation of €3.50 had already expired.",
-				)
+				c.stripe.ExpireAuthorization(c.session.ID)
+				c.sees("", "The machine has started",
+					"You were not charged. The reservation of €3.50 had already expired.")
 			},
 		},
-		// nobody else here has money to be given back
+		// No other visitor here has a refund.
 		{
 			name:      "refunds that do not come at once",
 			pays:      true,
@@ -274,20 +226,10 @@ func holding() []visitor {
 				refunded(sandbox.RefundsPend, "We are refunding €1.20 to you.", "Refund requested")
 				c.stripe.SettleRefund(c.session.ID, true)
 				c.reads("The machine has started", "€1.20 was refunded.")
-				refunded(
-					sandbox.RefundsLackBalance,
-					"Your refund of €1.20 has not gone through yet.",
-					"help@wash.example",
-					"give the reference below",
-					"cr_",
-				)
-				refunded(
-					sandbox.RefundsFail,
-					"The refund of €1.20 failed",
-					"help@wash.example",
-					"give the reference below",
-					"cr_",
-				)
+				refunded(sandbox.RefundsLackBalance, "Your refund of €1.20 has not gone through yet.",
+					"help@wash.example", "give the reference below", "cr_")
+				refunded(sandbox.RefundsFail, "The refund of €1.20 failed", "help@wash.example",
+					"give the reference below", "cr_")
 			},
 		},
 	}
@@ -297,44 +239,36 @@ func delivering() []visitor {
 	return []visitor{
 		{name: "fetched", pays: true, variables: soon(), visit: func(c *customer) {
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"The machine got your payment",
-				"This machine does not report when it starts.",
-				"help@wash.example",
-			)
+			c.sees("", "The machine got your payment",
+				"This machine does not report when it starts.", "help@wash.example")
 			c.stripe.Refund(c.session.ID, 0)
 			c.sees("", "The machine got your payment", "may start anyway", "€3.50 was refunded")
 		}},
 		{name: "delivery unclear", pays: true, variables: soon(), visit: func(c *customer) {
-			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // cut, and never there
+			c.notehub.Always(notesOf(c.uid), sandbox.Outcome{}) // always cut, and never stored
 			c.pay(sandbox.PayOptions{})
 			c.sees("", "Payment received", "We are sending your payment to the machine.")
 			c.sees("", "We do not know whether the machine started", "You paid €3.50.", "help@wash.example")
 		}},
 		{name: "taken back, perhaps too late", pays: true, offline: true, variables: soon(), visit: func(c *customer) {
-			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true}) // and cut
+			// deleted, and the response is lost
+			c.notehub.Next(deletesOf(c.uid), sandbox.Outcome{Applied: true})
 			c.pay(sandbox.PayOptions{})
-			c.sees(
-				"",
-				"We do not know whether the machine started",
-				"may have got it just before",
-				"€3.50 was refunded",
-				"help@wash.example",
-			)
+			c.sees("", "We do not know whether the machine started", "may have got it just before",
+				"€3.50 was refunded", "help@wash.example")
 		}},
 	}
 }
 
-// notesOf is the request by which a device is sent its notes.
+// notesOf returns the pattern of the request that posts a note for a device.
 func notesOf(uid string) string { return strings.Replace(postNote, "{device}", uid, 1) }
 
-// deletesOf is the request by which a note is taken back from a device.
+// deletesOf returns the pattern of the request that recalls a note from a device.
 func deletesOf(uid string) string {
 	return "DELETE " + strings.TrimPrefix(notesOf(uid), "POST ") + "/{note}"
 }
 
-// intent is what Stripe is asked to do with the customer's money.
+// intent returns the pattern of a request that changes the customer's PaymentIntent.
 func (c *customer) intent(action string) string {
 	return "POST /v1/payment_intents/" + c.session.PaymentIntent + "/" + action
 }

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// withBinary builds notepay once for all tests, as it is shipped: without cgo.
+// withBinary builds notepay once for all tests, as released: without cgo.
 func withBinary(run func() int) (code int, err error) {
 	if os.Getenv("NOTEPAY_BINARY") != "" {
 		return run(), nil
@@ -39,8 +39,8 @@ func withBinary(run func() int) (code int, err error) {
 	return run(), nil
 }
 
-// unavailable ends a test that needs what this machine lacks. Where everything is required that is
-// a failure: a skipped test must not be taken for one that passed.
+// unavailable skips a test that lacks something on this machine. If everything is required it fails
+// instead, so that a skipped test does not count as passed.
 func unavailable(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("NOTEPAY_REQUIRE") == "1" {

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -21,27 +21,24 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// notehubAPI holds requests to Notehub, and the sandbox's answers, against Notehub's published
+// notehubAPI checks requests to Notehub and the sandbox's replies against Notehub's published
 // OpenAPI description.
 //
-// It is stricter than the description where that can only find mistakes: query parameters and
-// object members that are not described count as wrong. Where the description itself is wrong or
-// silent, amend says so.
+// It also rejects query parameters and object members that are not described. Where the description
+// is wrong or silent, amend corrects it.
 type notehubAPI struct {
 	router routers.Router
 	calls
 }
 
-// newNotehubAPI reads the description from the file that NOTEHUB_OPENAPI names; the test ends where
-// there is none.
+// newNotehubAPI reads the description from the file in NOTEHUB_OPENAPI. It ends the test if there
+// is none.
 func newNotehubAPI(t *testing.T) *notehubAPI {
 	t.Helper()
 	path := os.Getenv("NOTEHUB_OPENAPI")
 	if path == "" {
-		unavailable(
-			t,
-			"NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of blues/notehub-go)",
-		)
+		unavailable(t, "NOTEHUB_OPENAPI does not name a file with Notehub's OpenAPI description (openapi.yaml of "+
+			"blues/notehub-go)")
 	}
 	doc, err := openapi3.NewLoader().LoadFromFile(path)
 	if err != nil {
@@ -55,21 +52,21 @@ func newNotehubAPI(t *testing.T) *notehubAPI {
 	return &notehubAPI{router: router}
 }
 
-// amend changes what has to be changed in the description before anything can be held against it.
+// amend corrects the description where it is wrong or silent.
 func amend(doc *openapi3.T) {
-	// Any host: the sandbox is not https://api.notefile.net, and the token call, which is described
-	// there, is documented at https://notehub.io too, which is what notepay asks unless
-	// NOTEHUB_AUTH_URL says else.
+	// Accept any host, because the sandbox is not https://api.notefile.net. The token call is
+	// described there and also documented at https://notehub.io, which notepay uses unless
+	// NOTEHUB_AUTH_URL is set.
 	doc.Servers = nil
-	// Events carry the fleets of their device (note.Event of blues/note-go); the description leaves
-	// them out.
+	// Events contain the fleets of their device (note.Event of blues/note-go), which the
+	// description omits.
 	doc.Components.Schemas["Event"].Value.Properties["fleets"] = openapi3.NewArraySchema().
 		WithItems(openapi3.NewStringSchema()).
 		NewRef()
-	// Silent, so that nothing of it is checked here: what "notes" of GetNotefile holds beyond being
-	// an object (notepay reads body.credit_id of each), the answer {} to a note and to a deletion,
-	// and which status belongs to which error (each may be any, in the one shape of an error).
-	// There is no 429 in it, nor Retry-After.
+	// The description is silent about the following, so it is not checked here. The notes of
+	// GetNotefile are only an object, while notepay reads body.credit_id of each. The reply to a
+	// note and to a deletion is {}. Each error may have any status, in the one shape of an error.
+	// There is no 429 and no Retry-After.
 	for _, schema := range doc.Components.Schemas {
 		closeSchema(schema)
 	}
@@ -94,8 +91,8 @@ func closeContent(content openapi3.Content) {
 	}
 }
 
-// closeSchema allows an object only the members that are described. One without any is left open,
-// such as a note's body.
+// closeSchema allows an object only the described members. A schema without members, such as a
+// note's body, stays open.
 func closeSchema(schema *openapi3.SchemaRef) {
 	if schema == nil || schema.Value == nil {
 		return
@@ -106,8 +103,8 @@ func closeSchema(schema *openapi3.SchemaRef) {
 	}
 }
 
-// proxy lets requests through to next and holds both the request and the answer against the
-// description. A difference is reported.
+// proxy passes requests to next and checks each request and reply against the description. It
+// reports differences.
 func (n *notehubAPI) proxy(report sandbox.Reporter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -123,17 +120,11 @@ func (n *notehubAPI) proxy(report sandbox.Reporter, next http.Handler) http.Hand
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer := httptest.NewRecorder()
-		next.ServeHTTP(answer, r) // which may panic to cut the connection: then there is no answer to look at
+		next.ServeHTTP(answer, r) // may panic to cut the connection, and then there is no reply to check
 		if input != nil {
 			if err := n.answer(input, answer); err != nil {
-				report.Errorf(
-					"Notehub's description does not allow the answer %d %s to %s %s: %v",
-					answer.Code,
-					answer.Body,
-					r.Method,
-					r.URL,
-					err,
-				)
+				report.Errorf("Notehub's description does not allow the answer %d %s to %s %s: %v", answer.Code,
+					answer.Body, r.Method, r.URL, err)
 			}
 		}
 		maps.Copy(w.Header(), answer.Header())
@@ -154,7 +145,11 @@ func (n *notehubAPI) request(r *http.Request) (*openapi3filter.RequestValidation
 		PathParams: captured,
 		Route:      route,
 		Options: &openapi3filter.Options{
-			RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true, IncludeResponseStatus: true, MultiError: true, AuthenticationFunc: bearer,
+			RejectWhenRequestBodyNotSpecified: true,
+			SkipSettingDefaults:               true,
+			IncludeResponseStatus:             true,
+			MultiError:                        true,
+			AuthenticationFunc:                bearer,
 		},
 	}
 	// without the whole schema
@@ -169,7 +164,7 @@ func (n *notehubAPI) request(r *http.Request) (*openapi3filter.RequestValidation
 	return input, err
 }
 
-// bearer is how both kinds of token are sent.
+// bearer checks that a token is sent as a bearer token.
 func bearer(_ context.Context, input *openapi3filter.AuthenticationInput) error {
 	if !strings.HasPrefix(input.RequestValidationInput.Request.Header.Get("Authorization"), "Bearer ") {
 		return input.NewError(errors.New("no bearer token"))
@@ -179,7 +174,10 @@ func bearer(_ context.Context, input *openapi3filter.AuthenticationInput) error 
 
 func (n *notehubAPI) answer(input *openapi3filter.RequestValidationInput, answer *httptest.ResponseRecorder) error {
 	return openapi3filter.ValidateResponse(input.Request.Context(), &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: input, Status: answer.Code, Header: answer.Header(), Body: io.NopCloser(bytes.NewReader(answer.Body.Bytes())),
-		Options: input.Options,
+		RequestValidationInput: input,
+		Status:                 answer.Code,
+		Header:                 answer.Header(),
+		Body:                   io.NopCloser(bytes.NewReader(answer.Body.Bytes())),
+		Options:                input.Options,
 	})
 }

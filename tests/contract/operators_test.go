@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -24,7 +24,7 @@ const (
 	longName = "Kettle in the waiting room on the second floor, left"
 )
 
-// wholeStickers: nothing of a sticker stands outside of it.
+// wholeStickers is true if no part of a sticker is outside of its frame.
 const wholeStickers = `[...document.querySelectorAll(".sticker")].every(s => {
 	const label = s.getBoundingClientRect();
 	return [...s.querySelectorAll(".code, .print")].every(part => {
@@ -33,7 +33,7 @@ const wholeStickers = `[...document.querySelectorAll(".sticker")].every(s => {
 	});
 })`
 
-// operator is somebody at the console of a notepay on which there was some trade.
+// operator is an operator at the console of a notepay with some payments.
 type operator struct {
 	*world
 	p      *program
@@ -44,12 +44,12 @@ type operator struct {
 	started, refused, disputed sandbox.Session
 }
 
-// irons do nothing before the end. They are there from the beginning, for a machine that comes
-// later is sold on only at its turn.
+// irons returns devices that are used only at the end. They exist from the start, because a new
+// device waits for the next listing.
 func irons() []string { return []string{"dev:864475044215271", "dev:864475044215272"} }
 
-// newOperator has a washer that runs, a dryer that refused, a charger whose payment is disputed,
-// and a kettle and irons that did nothing yet.
+// newOperator returns an operator with a washer that runs, a dryer that refused and a charger with
+// a disputed payment. A kettle and irons have no payments yet.
 func newOperator(t *testing.T) *operator {
 	t.Helper()
 	o := &operator{world: newWorld(t, nil, nil), t: t}
@@ -62,29 +62,19 @@ func newOperator(t *testing.T) *operator {
 	running, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	for _, uid := range append(irons(), washer, charger, dryer, kettle) {
-		m := sandbox.NewMachine(
-			o.notehub,
-			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond},
-		)
+		m := sandbox.NewMachine(o.notehub,
+			sandbox.MachineConfig{Device: uid, Confirms: true, Every: 200 * time.Millisecond})
 		if uid == dryer {
-			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
+			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		}
 		go m.Run(running)
 	}
-	o.p = o.start(
-		"NOTEHUB_REQUESTS_PER_MINUTE",
-		"6000",
-		"CONFIRM_WITHIN",
-		"1m",
-		"NOTEHUB_ROUTE_TOKEN",
-		webhookSecret,
-		"SUPPORT_CONTACT",
-		"help@wash.example",
-	)
+	o.p = o.start("NOTEHUB_REQUESTS_PER_MINUTE", "6000", "CONFIRM_WITHIN", "1m", "NOTEHUB_ROUTE_TOKEN", webhookSecret,
+		"SUPPORT_CONTACT", "help@wash.example")
 	o.notehub.SetRoute(o.p.url+"/webhook/notehub", webhookSecret)
 	t.Cleanup(o.notehub.Close)
 
-	// Stripe tells the card only when it is asked for a session, not in the webhook.
+	// Stripe shows the card only in a session that is read, not in the webhook.
 	o.started = o.buy(o.selling(o.p, washer), sandbox.PayOptions{NoWebhook: true})
 	o.p.get("/payment/success?session_id=" + o.started.ID)
 	o.refused = o.buy(o.selling(o.p, dryer), sandbox.PayOptions{})
@@ -104,13 +94,13 @@ func (o *operator) click(selector string) {
 	o.page.click(selector)
 }
 
-// types types into a field; "\r" is the key at the end of the line.
+// types enters text in a field; "\r" is the Enter key.
 func (o *operator) types(selector, text string) {
 	o.t.Helper()
 	o.page.do("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text, chromedp.NodeVisible))
 }
 
-// presses opens a button's form, gives a reason if there is one to give, and presses the button.
+// presses opens the form of a button, enters a reason if there is one, and presses the button.
 func (o *operator) presses(path, reason string) {
 	o.t.Helper()
 	form := fmt.Sprintf(`form[action$=%q]`, path)
@@ -121,7 +111,7 @@ func (o *operator) presses(path, reason string) {
 	o.click(form + " button")
 }
 
-// sees is a page of the console that everybody can use, with all that is folded up unfolded.
+// sees opens a page of the console, unfolds everything and checks that it is accessible.
 func (o *operator) sees(path, title string) {
 	o.t.Helper()
 	o.page.open(o.p.url + path)
@@ -148,13 +138,13 @@ func TestOperators(t *testing.T) {
 	}{
 		{"every page of the console can be used by everybody", (*operator).looksAtAll},
 		{"a customer's call is settled in three clicks", (*operator).settlesACall},
-		{"a payment is found by its day and amount, and given back in part", (*operator).givesBackAPart},
+		{"a payment is found by its day and amount, and refunded in part", (*operator).refundsAPart},
 		{"a machine is paused with a reason, and put on sale again", (*operator).pauses},
 		{"stickers lead to their machines", (*operator).printsStickers},
-		{"what happens is seen without a reload, and does not disturb who fills in a form", (*operator).watches},
+		{"changes appear without a reload, and leave an open form alone", (*operator).watches},
 		{"without a token the console is closed", (*operator).hasNoToken},
 	}
-	for _, s := range steps { // one after the other: it is one operator
+	for _, s := range steps { // sequential, because there is one operator
 		t.Run(s.name, func(t *testing.T) {
 			o.t, o.page.t = t, t
 			defer func() { o.page.t = o.T }()
@@ -163,7 +153,7 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// looksAtAll shows each page. Pictures are of what happened so far.
+// looksAtAll opens each page. The pictures show what happened so far.
 func (o *operator) looksAtAll() {
 	o.page.open(o.p.url + "/operator")
 	o.page.reads("main", "Needs attention")
@@ -191,17 +181,18 @@ func (o *operator) looksAtAll() {
 	o.sees("/operator/payments/cr_0000000000000000", "That did not work")
 	o.page.open(o.p.url + "/operator/setup")
 	o.page.click(`form[action="/operator/setup"] button`)
-	o.page.until(`document.querySelector("main [role=status]")`) // the last of its pieces
+	o.page.until(`document.querySelector("main [role=status]")`) // the last part of the page
 	o.page.accessible()
 }
 
-// event is the id of an event that notepay has stored.
+// event returns the id of an event that notepay stored.
 func (o *operator) event() string {
 	_, _, body := o.p.get("/api/stripe-events", "Authorization", "Bearer "+operatorToken)
 	return regexp.MustCompile(`evt_\w+`).FindString(body)
 }
 
-// settlesACall: "I paid just now with the card that ends in 4242, and it did not wash."
+// settlesACall handles a customer's call: "I paid just now with the card that ends in 4242, and it
+// did not wash."
 func (o *operator) settlesACall() {
 	o.page.open(o.p.url + "/operator/payments")
 	o.clicks = 0
@@ -210,7 +201,7 @@ func (o *operator) settlesACall() {
 	o.click("tbody a")
 	o.page.reads("h1", "Payment cr_")
 	o.presses("/refund", "")
-	o.page.until(`document.querySelector("[role=status]")`) // what was done
+	o.page.until(`document.querySelector("[role=status]")`) // the result message
 	if o.clicks != 3 {
 		o.t.Errorf("it took %d clicks; want 3", o.clicks)
 	}
@@ -221,13 +212,13 @@ func (o *operator) settlesACall() {
 	o.page.reads("main", "refund")
 }
 
-// credit is the reference of a session's payment.
+// credit returns the reference of a session's payment.
 func (o *operator) credit(s sandbox.Session) string {
 	_, _, body := o.p.get("/api/payments/"+s.ID, "Authorization", "Bearer "+operatorToken)
 	return regexp.MustCompile(`cr_\w+`).FindString(body)
 }
 
-func (o *operator) givesBackAPart() {
+func (o *operator) refundsAPart() {
 	session := o.buy(o.selling(o.p, kettle), sandbox.PayOptions{})
 	o.p.payment(session.ID, `"machine":"started"`)
 	o.page.open(o.p.url + "/operator/payments")
@@ -240,7 +231,7 @@ func (o *operator) givesBackAPart() {
 	o.types(`form[action$="/refund"] [name=reason]`, "the water was cold"+kb.Enter)
 	o.p.payment(session.ID, `"refunded_amount":120`)
 	if _, _, refunded, _ := o.stripe.Money(session.ID); refunded != 120 {
-		o.t.Errorf("Stripe gave %d back; want 120", refunded)
+		o.t.Errorf("Stripe refunded %d; want 120", refunded)
 	}
 }
 
@@ -266,32 +257,25 @@ func (o *operator) watches() {
 	form := fmt.Sprintf(`form[action="/operator/payments/%s/end"]`, o.credit(first))
 	o.click("details:has(" + form + ") > summary")
 	o.types(form+" [name=reason]", "half a sent")
-	o.page.do(
-		"listen",
-		evaluate(`window.told = 0; new EventSource("/operator/live").addEventListener("changed", () => window.told++)`),
-	)
+	o.page.do("listen", evaluate(`window.updates = 0;
+		new EventSource("/operator/live").addEventListener("changed", () => window.updates++)`))
 	second := trouble()
-	o.page.until("window.told > 0")
+	o.page.until("window.updates > 0")
 	o.types(form+" [name=reason]", "ence")
-	o.page.until(
-		fmt.Sprintf(
-			`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`,
-			form,
-			link(second),
-		),
-	)
-	o.click("details:has(" + form + ") > summary") // folded up, and left
+	o.page.until(fmt.Sprintf(
+		`document.querySelector('%s [name=reason]').value === "half a sentence" && !document.querySelector('%s')`,
+		form, link(second)))
+	o.click("details:has(" + form + ") > summary") // folded, and left so
 	o.page.do("leave the form", evaluate(`document.activeElement.blur()`))
 	o.page.until(fmt.Sprintf("window.same && document.querySelector('%s')", link(second)))
 	hide := func(hidden bool) {
-		o.page.do(
-			"turn to another window, or back",
-			evaluate(fmt.Sprintf(`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
-			document.dispatchEvent(new Event("visibilitychange"))`, hidden)),
-		)
+		o.page.do("hide or show the window", evaluate(fmt.Sprintf(
+			`Object.defineProperty(document, "hidden", { configurable: true, get: () => %v });
+			document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
 	}
 	hide(true)
-	if status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken); status != http.StatusOK {
+	status, _, answer := o.p.post("/api/payments/"+first.ID+"/end", "{}", "Authorization", "Bearer "+operatorToken)
+	if status != http.StatusOK {
 		o.t.Fatalf("end: %d %s", status, answer)
 	}
 	third := trouble() // with the machine that is free again
@@ -316,8 +300,8 @@ func (o *operator) pauses() {
 	o.selling(o.p, dryer)
 }
 
-// printsStickers decodes each sticker of each sheet as it is printed, by another library than the
-// one that drew it.
+// printsStickers prints each sheet of stickers and decodes each sticker. The decoder is not the
+// library that drew it.
 func (o *operator) printsStickers() {
 	uids := map[string]string{"Washer 3": washer, "Charger A": charger, "Dryer 1": dryer, longName: kettle}
 	for n, uid := range irons() {
@@ -325,7 +309,12 @@ func (o *operator) printsStickers() {
 	}
 	const a4, letter = "595 x 842", "612 x 792" // points
 	for layout, paper := range map[string]string{
-		"a4-large": a4, "a4-medium": a4, "a4-small": a4, "letter-large": letter, "letter-medium": letter, "letter-small": letter,
+		"a4-large":      a4,
+		"a4-medium":     a4,
+		"a4-small":      a4,
+		"letter-large":  letter,
+		"letter-medium": letter,
+		"letter-small":  letter,
 	} {
 		o.page.open(o.p.url + "/operator/stickers?layout=" + layout)
 		o.page.reads("h1", "Stickers")
@@ -353,7 +342,7 @@ func (o *operator) printsStickers() {
 	}
 }
 
-// hasNoToken looks at the console of another notepay, whose operator has set no token yet.
+// hasNoToken opens the console of another notepay, whose operator has not set a token.
 func (o *operator) hasNoToken() {
 	p := o.start("OPERATOR_TOKEN", "", "DATABASE_URL", filepath.Join(o.t.TempDir(), "notepay.db"))
 	for _, path := range []string{"/operator", "/operator/payments"} {
@@ -361,17 +350,15 @@ func (o *operator) hasNoToken() {
 		o.page.reads("h1", "The console is closed")
 		o.page.reads("main", "Set OPERATOR_TOKEN to a secret")
 		o.page.accessible()
-		o.page.until(`!document.querySelector("main form, main input, nav")`) // nothing that could be tried
+		o.page.until(`!document.querySelector("main form, main input, nav")`) // there is nothing to try
 	}
 }
 
-// printed is the paper that the page is printed on, in points, one a sheet.
+// printed returns the paper size of each printed sheet of the page, in points.
 func (o *operator) printed() string {
 	o.t.Helper()
-	file, err := chromedp.Run(
-		o.page.ctx,
-		chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()),
-	)
+	file, err := chromedp.Run(o.page.ctx,
+		chromedp.PrintToPDF(chromedp.PDFPreferCSSPageSize(), chromedp.PDFPrintBackground()))
 	if err != nil {
 		o.t.Fatalf("print: %v", err)
 	}

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -14,32 +14,33 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// picture keeps what the tab shows, if it is to have a name and NOTEPAY_SCREENSHOTS names a folder.
+// picture saves a picture of the tab if the name is not empty and NOTEPAY_SCREENSHOTS names a
+// directory.
 func (b *tab) picture(name string) {
 	b.t.Helper()
-	folder := os.Getenv("NOTEPAY_SCREENSHOTS")
-	if folder == "" || name == "" {
+	dir := os.Getenv("NOTEPAY_SCREENSHOTS")
+	if dir == "" || name == "" {
 		return
 	}
 	b.do("scroll to the top", evaluate("window.scrollTo(0, 0)"))
 	shot, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err == nil {
-		shot, err = thrifty(shot)
+		shot, err = reduceColors(shot)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(folder, name+".png"), shot, 0o644)
+		err = os.WriteFile(filepath.Join(dir, name+".png"), shot, 0o644)
 	}
 	if err != nil {
 		b.t.Fatalf("picture %s: %v", name, err)
 	}
-	if most := 60 << 10; len(shot) > most {
-		b.t.Errorf("picture %s has %d bytes; want at most %d", name, len(shot), most)
+	if maxSize := 60 << 10; len(shot) > maxSize {
+		b.t.Errorf("picture %s has %d bytes; want at most %d", name, len(shot), maxSize)
 	}
 }
 
-// thrifty is a picture in 64 colours, which are enough for pages of text and take a third of the
+// reduceColors returns the picture in 64 colors. They suffice for pages of text and take a third of the
 // space.
-func thrifty(shot []byte) ([]byte, error) {
+func reduceColors(shot []byte) ([]byte, error) {
 	full, err := png.Decode(bytes.NewReader(shot))
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// patience is how long anything that a test waits for may take, on a slow and busy machine.
-const patience = 60 * time.Second
+// waitTimeout is how long any wait of a test may take, on a slow and busy machine.
+const waitTimeout = 60 * time.Second
 
-// bell tells those who wait that something may have changed.
+// bell wakes waiting tests when something may have changed.
 type bell struct {
 	mu   sync.Mutex
 	rung chan struct{} // closed and replaced by each ring
@@ -41,11 +41,12 @@ func (b *bell) next() <-chan struct{} {
 	return b.rung
 }
 
-// until waits for a condition and looks whenever the bell has rung.
+// until waits for a condition, and checks it after each ring.
 func (b *bell) until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	unannounced := time.NewTicker(250 * time.Millisecond) // time alone changes some things, and rings no bell
+	deadline := time.After(waitTimeout)
+	// some changes depend on time alone, and do not ring
+	unannounced := time.NewTicker(250 * time.Millisecond)
 	defer unannounced.Stop()
 	for {
 		rung := b.next()
@@ -56,7 +57,7 @@ func (b *bell) until(t *testing.T, what string, condition func() bool) {
 		case <-rung:
 		case <-unannounced.C:
 		case <-deadline:
-			t.Fatalf("waited %v in vain until %s", patience, what)
+			t.Fatalf("timed out after %v waiting until %s", waitTimeout, what)
 		}
 	}
 }
@@ -73,7 +74,7 @@ type program struct {
 	output bytes.Buffer
 }
 
-// Write takes what the program prints.
+// Write collects the output of the program.
 func (p *program) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	p.output.Write(text)
@@ -82,8 +83,8 @@ func (p *program) Write(text []byte) (int, error) {
 	return p.t.Output().Write(text)
 }
 
-// launch starts notepay with these settings and no others, and waits until it has printed what
-// ready matches. It is stopped with the test, and has to end cleanly.
+// launch starts notepay with only these settings, and waits until its output matches ready. It
+// stops the program after the test and checks that it ends cleanly.
 func launch(
 	t *testing.T,
 	b *bell,
@@ -98,7 +99,7 @@ func launch(
 		command: exec.Command(os.Getenv("NOTEPAY_BINARY"), args...),
 		exited:  make(chan error, 1),
 	}
-	p.command.Dir = t.TempDir() // no .env there
+	p.command.Dir = t.TempDir() // has no .env
 	p.command.Env = []string{"TMPDIR=" + t.TempDir()}
 	for name, value := range env {
 		p.command.Env = append(p.command.Env, name+"="+value)
@@ -128,7 +129,7 @@ func (p *program) printed() string {
 	return p.output.String()
 }
 
-// stop asks notepay to end, once, and waits until it has.
+// stop stops notepay once, and waits until it has ended.
 func (p *program) stop() {
 	p.t.Helper()
 	if p.command.ProcessState != nil {
@@ -137,20 +138,21 @@ func (p *program) stop() {
 	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Errorf("stop notepay: %v", err)
 	}
-	timer := time.AfterFunc(patience, func() { _ = p.command.Process.Kill() })
+	timer := time.AfterFunc(waitTimeout, func() { _ = p.command.Process.Kill() })
 	defer timer.Stop()
 	if err := <-p.exited; err != nil {
 		p.t.Errorf("notepay ended with %v; want a clean stop", err)
 	}
 }
 
-// get asks notepay, and follows no redirect. Header are names and values in turn.
+// get sends a GET request to notepay and follows no redirect. Header holds names and values in
+// turn.
 func (p *program) get(path string, header ...string) (status int, location, body string) {
 	p.t.Helper()
 	return p.ask(http.MethodGet, path, "", header...)
 }
 
-// post sends a form, and follows no redirect.
+// post submits a form and follows no redirect.
 func (p *program) post(path, form string, header ...string) (status int, location, body string) {
 	p.t.Helper()
 	return p.ask(http.MethodPost, path, form, append(header, "Content-Type", formKind)...)
@@ -158,7 +160,7 @@ func (p *program) post(path, form string, header ...string) (status int, locatio
 
 func (p *program) ask(method, path, form string, header ...string) (status int, location, body string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(form))
 	if err != nil {
@@ -179,8 +181,8 @@ func (p *program) ask(method, path, form string, header ...string) (status int, 
 	return response.StatusCode, response.Header.Get("Location"), string(text)
 }
 
-// payment waits until the operator's API says of a session's payment all that is wanted, such as
-// `"machine":"sent"`.
+// payment waits until the operator's API returns all the wanted texts for a session's payment, such
+// as `"machine":"sent"`.
 func (p *program) payment(session string, wanted ...string) {
 	p.t.Helper()
 	p.bell.until(p.t, fmt.Sprintf("the payment of %s has %s", session, strings.Join(wanted, ", ")), func() bool {

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -26,7 +26,7 @@ func document(t *testing.T, name string) string {
 	return string(text)
 }
 
-// shell returns the shell commands of a document in their order, each as it is pasted.
+// shell returns the shell commands of a document in their order.
 func shell(document string) (commands []string) {
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(document, -1) {
 		for command := range strings.SplitSeq(strings.ReplaceAll(block[1], "\\\n", "\\\x00"), "\n") {
@@ -39,8 +39,8 @@ func shell(document string) (commands []string) {
 }
 
 // stripeCommand runs a command of docs/stripe-cli.md with Stripe's own tool against the sandbox,
-// and returns what it prints. begins is how the command begins, and replaced are pairs of what is
-// replaced and by what.
+// and returns its output. The command is the one that begins with begins. The pairs in replaced are
+// old and new texts.
 func (w *world) stripeCommand(begins string, replaced ...string) []byte {
 	w.Helper()
 	tool := stripeTool(w.T)
@@ -49,7 +49,7 @@ func (w *world) stripeCommand(begins string, replaced ...string) []byte {
 	if n < 0 {
 		w.Fatalf("docs/stripe-cli.md has no command %q", begins)
 	}
-	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.Context(), waitTimeout)
 	defer cancel()
 	script := strings.NewReplacer(replaced...).Replace(commands[n])
 	script = strings.Replace(script, "stripe ", `"$STRIPE" `, 1) + ` --api-base "$BASE" --api-key "$KEY"`
@@ -57,7 +57,8 @@ func (w *world) stripeCommand(begins string, replaced ...string) []byte {
 	c.Env = []string{
 		"STRIPE=" + tool, "BASE=" + w.env["STRIPE_API_URL"], "KEY=" + stripeKey,
 		"HOME=" + w.TempDir(), "PATH=" + os.Getenv("PATH"),
-		"STRIPE_CLI_TELEMETRY_OPTOUT=1", "HTTPS_PROXY=http://127.0.0.1:1", // it would look for newer versions of itself
+		// prevents the check for newer versions of the tool
+		"STRIPE_CLI_TELEMETRY_OPTOUT=1", "HTTPS_PROXY=http://127.0.0.1:1",
 	}
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -66,7 +67,8 @@ func (w *world) stripeCommand(begins string, replaced ...string) []byte {
 	return out
 }
 
-// TestStripeCommands runs what docs/stripe-cli.md says of products, prices and test payments.
+// TestStripeCommands runs the commands of docs/stripe-cli.md for products, prices and test
+// payments.
 func TestStripeCommands(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
@@ -80,7 +82,8 @@ func TestStripeCommands(t *testing.T) {
 	}
 	product := id("prod", w.stripeCommand("stripe products create"))
 	price := id("price", w.stripeCommand("stripe prices create", "prod_...", product))
-	report := w.command(1, "", "check", "STRIPE_PRICE_ID", price) // PUBLIC_URL is not reached from here
+	// PUBLIC_URL cannot be reached from here
+	report := w.command(1, "", "check", "STRIPE_PRICE_ID", price)
 	if want := price + " is Warm wash, 350 eur"; !strings.Contains(report, want) {
 		t.Errorf("notepay check does not say %q:\n%s", want, report)
 	}
@@ -95,13 +98,14 @@ func TestStripeCommands(t *testing.T) {
 	}
 }
 
-// TestReadmeInstallation runs the README's commands in their order, in a directory with nothing but
-// the binary and .env.example, against the sandbox.
+// TestReadmeInstallation runs the README's commands in their order against the sandbox. The
+// directory contains only the binary and .env.example.
 func TestReadmeInstallation(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
 	dir := t.TempDir()
-	for from, to := range map[string]string{os.Getenv("NOTEPAY_BINARY"): "notepay", "../../.env.example": ".env.example"} {
+	for from, to := range map[string]string{os.Getenv("NOTEPAY_BINARY"): "notepay",
+		"../../.env.example": ".env.example"} {
 		content, err := os.ReadFile(from)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, to), content, 0o700)
@@ -130,15 +134,16 @@ func TestReadmeInstallation(t *testing.T) {
 		if strings.HasPrefix(command, "./notepay restore ") {
 			running.stop() // as the README says
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 		c := exec.CommandContext(ctx, "sh", "-c", command)
 		c.Dir, c.Env = dir, env
-		c.Stdin = strings.NewReader("Warm wash\njpy\n350\ny\n") // what setup asks
+		c.Stdin = strings.NewReader("Warm wash\njpy\n350\ny\n") // answers to the questions of setup
 		out, err := c.CombinedOutput()
 		cancel()
 		t.Logf("%s\n%s", command, out)
 		switch {
-		case command == "./notepay check": // all is well, but there is no pay.example.com
+		// only the check of pay.example.com fails, because it does not exist
+		case command == "./notepay check":
 			const expected = "https://pay.example.com does not answer"
 			for line := range strings.Lines(string(out)) {
 				if strings.HasPrefix(line, "failed") && !strings.Contains(line, expected) {
@@ -160,7 +165,7 @@ func TestReadmeInstallation(t *testing.T) {
 	}
 }
 
-// fillIn writes the settings that the README asks for into a copy of .env.example.
+// fillIn writes the settings of the README into a copy of .env.example.
 func (w *world) fillIn(file string) {
 	w.Helper()
 	text, err := os.ReadFile(file)
@@ -187,7 +192,7 @@ func (w *world) fillIn(file string) {
 	}
 }
 
-// launchIn starts the notepay of a directory, and waits until it listens.
+// launchIn starts the notepay of a directory and waits until it listens.
 func (w *world) launchIn(dir string, env []string) *program {
 	w.Helper()
 	p := &program{t: w.T, bell: w.bell, exited: make(chan error, 1)}
@@ -215,7 +220,7 @@ func (w *world) launchIn(dir string, env []string) *program {
 	return p
 }
 
-// TestDemoCommand runs the demo, which `make demo` starts by the README's other command.
+// TestDemoCommand runs the demo, which the README starts with `make demo`.
 func TestDemoCommand(t *testing.T) {
 	t.Parallel()
 	if !strings.Contains(document(t, "Makefile"), "\n\tgo run . demo\n") {
@@ -232,15 +237,15 @@ func TestDemoCommand(t *testing.T) {
 	}
 }
 
-// TestReadmeEndpointPassesCheck creates the endpoint of docs/stripe-cli.md, and then runs `notepay
-// check`.
+// TestReadmeEndpointPassesCheck creates the webhook endpoint of docs/stripe-cli.md and then runs
+// `notepay check`.
 func TestReadmeEndpointPassesCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
 	if out := w.stripeCommand("stripe webhook_endpoints create"); !bytes.Contains(out, []byte(`"webhook_endpoint"`)) {
 		t.Fatalf("stripe webhook_endpoints create:\n%s", out)
 	}
-	report := w.command(1, "", "check") // PUBLIC_URL is not reached from here
+	report := w.command(1, "", "check") // PUBLIC_URL cannot be reached from here
 	for _, want := range []string{"ok       Webhook delivery:", "ok       Webhook API version:"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("notepay check does not say %q:\n%s", want, report)
@@ -248,13 +253,13 @@ func TestReadmeEndpointPassesCheck(t *testing.T) {
 	}
 }
 
-// TestReadmeCaddyfile pastes the README's Caddyfile, with addresses of this machine, and asks
-// notepay through Caddy.
+// TestReadmeCaddyfile runs Caddy with the README's Caddyfile on addresses of this machine, and
+// sends requests to notepay through it.
 func TestReadmeCaddyfile(t *testing.T) {
 	t.Parallel()
 	caddy, err := exec.LookPath("caddy")
 	if err != nil {
-		unavailable(t, "Caddy is not there (apt-get install caddy): %v", err)
+		unavailable(t, "Caddy is missing (apt-get install caddy): %v", err)
 	}
 	block := regexp.MustCompile("(?s)```\n(pay\\.example\\.com \\{.*?)```").FindStringSubmatch(document(t, "README.md"))
 	if block == nil {
@@ -303,7 +308,7 @@ func TestReadmeCaddyfile(t *testing.T) {
 	})
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	var health *http.Response
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(waitTimeout); ; time.Sleep(50 * time.Millisecond) {
 		if health, err = client.Get("http://" + address + "/health"); err == nil &&
 			health.StatusCode != http.StatusBadGateway {
 			break
@@ -322,7 +327,8 @@ func TestReadmeCaddyfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = hook.Body.Close()
-	if hook.StatusCode != http.StatusBadRequest { // notepay's own word for what is not signed
+	// notepay's own response to a request without a signature
+	if hook.StatusCode != http.StatusBadRequest {
 		t.Errorf("an unsigned webhook through Caddy: %d; want 400", hook.StatusCode)
 	}
 }

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"net/http"
@@ -9,10 +9,10 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// buyers are customers where a checkout session is made for each purchase.
+// buyers returns visitors where each purchase gets a Checkout Session of its own.
 func buyers() []visitor {
 	return []visitor{
-		// The first takes nothing, so that their machine is free for whoever comes last.
+		// The first visitor buys nothing, so their machine is free for the last one.
 		{name: "one who goes back", machine: confirms(), visit: func(c *customer) {
 			c.finds("Ready for your payment")
 			c.presses()
@@ -58,7 +58,7 @@ func buyers() []visitor {
 				c.t.Errorf("the button leads to %s after another scan; want the session of before, %s", again, first)
 			}
 			c.sessions(1)
-			(&customer{shop: c.shop, uid: c.uid}).enters(c.t).presses() // on a phone of their own
+			(&customer{shop: c.shop, uid: c.uid}).enters(c.t).presses() // on another phone
 			c.sessions(2)
 		}},
 		{name: "one who presses the button too often", machine: confirms(), visit: func(c *customer) {
@@ -67,7 +67,8 @@ func buyers() []visitor {
 				c.page.open(c.url + "/pay/" + c.uid)
 				c.page.speaks(language)
 				c.page.do("press many times", chromedp.Evaluate[chromedp.Void](`(async form => {
-					for (let i = 0; i < 10; i++) await fetch(form.action, {method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual"})
+					const body = new URLSearchParams(new FormData(form))
+					for (let i = 0; i < 10; i++) await fetch(form.action, {method: "POST", body, redirect: "manual"})
 				})(document.querySelector("main form"))`, chromedp.EvalAwaitPromise))
 				c.page.click("main form button")
 				c.looks("", title)
@@ -77,15 +78,15 @@ func buyers() []visitor {
 	}
 }
 
-// finds scans the sticker, and finds a page with a button.
+// finds scans the sticker and waits for a page with a button.
 func (c *customer) finds(title string, says ...string) {
 	c.t.Helper()
 	c.page.open(c.url + "/pay/" + c.uid)
 	c.sees("", title, says...)
 }
 
-// presses presses the button of the one plan that is sold, and is led to the checkout. Who has not
-// scanned the sticker does so before.
+// presses presses the button of the only plan and follows the redirect to the checkout. It scans
+// the sticker first if needed.
 func (c *customer) presses() {
 	c.t.Helper()
 	if c.address() == "about:blank" {
@@ -95,7 +96,7 @@ func (c *customer) presses() {
 	c.page.reads("body", "SIMULATED CHECKOUT")
 }
 
-// sessions holds that so many were made for the customer's machine.
+// sessions checks how many sessions were created for the customer's machine.
 func (c *customer) sessions(want int) {
 	c.t.Helper()
 	made := slices.DeleteFunc(c.stripe.Sessions(), func(s sandbox.Session) bool { return s.DeviceUID != c.uid })
@@ -104,11 +105,12 @@ func (c *customer) sessions(want int) {
 	}
 }
 
-// isTurnedAway: Stripe makes no session now, and one a moment later.
+// isTurnedAway checks a purchase while Stripe creates no session, and another one a moment later.
 func (c *customer) isTurnedAway() {
 	c.stripe.Always("POST /v1/checkout/sessions", sandbox.Outcome{Status: http.StatusInternalServerError})
 	c.page.refusals.Store(c.url+"/use/"+c.uid, true)
-	for language, title := range map[string]string{"en": "The payment page did not open", "de": "Die Bezahlseite ließ sich nicht öffnen"} {
+	for language, title := range map[string]string{"en": "The payment page did not open",
+		"de": "Die Bezahlseite ließ sich nicht öffnen"} {
 		c.page.open(c.url + "/pay/" + c.uid)
 		c.page.speaks(language)
 		c.page.click("main form button")
@@ -119,7 +121,7 @@ func (c *customer) isTurnedAway() {
 	c.presses()
 }
 
-// goesBack goes back to the page of the plans.
+// goesBack returns to the page of the plans.
 func (c *customer) goesBack() {
 	c.t.Helper()
 	c.page.do("go back", evaluate("history.back()"))

@@ -1,12 +1,12 @@
-package tests
+package contract
 
 import (
 	"strings"
 	"testing"
 )
 
-// TestSettings shows what the built program says of settings as Docker's --env-file and slips of
-// the hand leave them.
+// TestSettings checks the program's messages about settings with the mistakes that Docker's
+// --env-file and typing cause.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil, nil)
@@ -14,12 +14,16 @@ func TestSettings(t *testing.T) {
 		changes []string
 		want    string
 	}{
-		"a token in quotes":           {[]string{"OPERATOR_TOKEN", `"operator-token-1234"`}, "OPERATOR_TOKEN: holds a quotation mark"},
-		"a brand in quotes":           {[]string{"BRAND_NAME", `"Wasch & Fertig"`}, "BRAND_NAME: holds a quotation mark"},
-		"an unknown zone":             {[]string{"TZ", "Europe/Berln"}, `TZ: "Europe/Berln" is not a time zone`},
-		"an address with a path":      {[]string{"PUBLIC_URL", "https://example.com/notepay"}, "PUBLIC_URL: must not have a path"},
-		"a port that does not exist":  {[]string{"LISTEN_ADDR", "", "PORT", "80000"}, `PORT: "80000" is not a port`},
-		"a live key without security": {[]string{"STRIPE_SECRET_KEY", "sk_live_0123456789", "PUBLIC_URL", "http://pay.example.com"}, "PUBLIC_URL: has to begin with https://"},
+		"a token in quotes": {[]string{"OPERATOR_TOKEN", `"operator-token-1234"`},
+			"OPERATOR_TOKEN: holds a quotation mark"},
+		"a brand in quotes": {[]string{"BRAND_NAME", `"Wasch & Fertig"`},
+			"BRAND_NAME: holds a quotation mark"},
+		"an unknown zone": {[]string{"TZ", "Europe/Berln"}, `TZ: "Europe/Berln" is not a time zone`},
+		"an address with a path": {[]string{"PUBLIC_URL", "https://example.com/notepay"},
+			"PUBLIC_URL: must not have a path"},
+		"a port that does not exist": {[]string{"LISTEN_ADDR", "", "PORT", "80000"}, `PORT: "80000" is not a port`},
+		"a live key without security": {[]string{"STRIPE_SECRET_KEY", "sk_live_0123456789", "PUBLIC_URL",
+			"http://pay.example.com"}, "PUBLIC_URL: has to begin with https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, command := range []string{"serve", "check"} {

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -14,13 +14,13 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Prices of the shop, beside those of every world.
+// Prices of the shop, in addition to those of every world.
 const (
-	short   = "price_short"   // over at once
-	delayed = "price_delayed" // begins later
+	short   = "price_short"   // ends at once
+	delayed = "price_delayed" // starts later
 	plain   = "price_plain"   // has no duration
-	locker  = "price_locker"  // is opened with a code
-	hook    = "price_hook"    // too, and is over soon
+	locker  = "price_locker"  // has an access code
+	hook    = "price_hook"    // has an access code and ends soon
 )
 
 // shop is a notepay with a machine for each customer, and a browser. Machines answer through
@@ -28,27 +28,27 @@ const (
 type shop struct {
 	*world
 	p         *program
-	url       string // where customers and Stripe reach it: through a proxy
+	url       string // address for customers and Stripe, which is a proxy
 	browser   context.Context
 	links     map[string]string // by device
 	visitors  []visitor
 	customers []*customer
 }
 
-// visitor is a customer and the machine in front of them. Its name is the machine's, too.
+// visitor is a customer with a machine of their own.
 type visitor struct {
 	name      string
-	variables map[string]string // of the machine's fleet at Notehub
-	silent    time.Duration     // since the machine was heard from
-	disabled  bool              // at Notehub
+	variables map[string]string // variables of the machine's fleet at Notehub
+	silent    time.Duration     // time since the machine's last activity
+	disabled  bool              // disabled at Notehub
 	machine   sandbox.MachineConfig
-	behaviour sandbox.Behaviour
+	behavior  sandbox.Behavior
 	offline   bool
-	pays      bool // the machine sells one thing
+	pays      bool // the machine sells one plan
 	visit     func(*customer)
 }
 
-// customer is a visitor in the shop.
+// customer is a visitor of a shop.
 type customer struct {
 	*shop
 	t       *testing.T
@@ -60,22 +60,26 @@ type customer struct {
 
 func uidOf(i int) string { return fmt.Sprintf("dev:8644750440%05d", i) }
 
-// open runs a shop for these visitors. Each comes on their own, when all machines sell.
+// open runs a shop for these visitors. They come independently of each other, once all machines
+// sell.
 func open(t *testing.T, browser context.Context, visitors []visitor, settings ...string) {
 	s := newShop(t, browser, visitors)
 	s.run(settings...)
 	s.visited(t)
 }
 
-// newShop has everything but a notepay that runs.
+// newShop returns a shop whose notepay does not run yet.
 func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 	w := newWorld(t, nil, nil)
 	for _, p := range []sandbox.Price{
 		{ID: short, Name: "Quick rinse", Amount: 150, Metadata: map[string]string{"duration": "2s"}},
-		{ID: delayed, Name: "Overnight wash", Amount: 480, Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
-		{ID: plain, Name: "Spin only", Description: "For what is washed already.", Amount: 120},
-		{ID: locker, Name: "Locker for a day", Amount: 400, Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
-		{ID: hook, Name: "Cloakroom", Amount: 100, Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
+		{ID: delayed, Name: "Overnight wash", Amount: 480,
+			Metadata: map[string]string{"duration": "90m", "delayed_start": "20m"}},
+		{ID: plain, Name: "Spin only", Description: "For washed clothes.", Amount: 120},
+		{ID: locker, Name: "Locker for a day", Amount: 400,
+			Metadata: map[string]string{"duration": "24h", "access_code": "true"}},
+		{ID: hook, Name: "Cloakroom", Amount: 100,
+			Metadata: map[string]string{"duration": "20s", "access_code": "true"}},
 	} {
 		p.Currency, p.Active = "eur", true
 		w.stripe.AddPrice(p)
@@ -88,18 +92,18 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 		c := &customer{shop: s, uid: uidOf(i)}
 		device := sandbox.Device{
 			UID:          c.uid,
-			Name:         machineName(i),
+			Name:         machineName(i, v),
 			LastActivity: time.Now().Add(-v.silent),
 			Disabled:     v.disabled,
 		}
-		if v.variables != nil { // those of a fleet are read in one call before the first link is made
+		if v.variables != nil { // fleet variables are read in one call before the first link is made
 			device.Fleets = []string{"fleet:" + c.uid}
 			w.notehub.AddFleet(device.Fleets[0], device.Name, v.variables)
 		}
 		w.notehub.AddDevice(device)
 		v.machine.Device, v.machine.Every = c.uid, 200*time.Millisecond
 		c.machine = sandbox.NewMachine(w.notehub, v.machine)
-		c.machine.SetBehaviour(v.behaviour)
+		c.machine.SetBehavior(v.behavior)
 		c.machine.SetOnline(!v.offline)
 		go c.machine.Run(running)
 		s.customers = append(s.customers, c)
@@ -107,45 +111,38 @@ func newShop(t *testing.T, browser context.Context, visitors []visitor) *shop {
 	return s
 }
 
-// forward hands a request on to notepay, as the proxy before it does.
+// forward passes a request to notepay, like a reverse proxy.
 func (s *shop) forward(w http.ResponseWriter, r *http.Request) {
 	to, err := url.Parse(s.p.url)
 	if err != nil {
 		s.Errorf("%s: %v", s.p.url, err)
 		return
 	}
-	quiet := log.New(io.Discard, "", 0) // of those who leave before the answer
+	quiet := log.New(io.Discard, "", 0) // for customers that leave before the response
 	(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }, ErrorLog: quiet}).ServeHTTP(w, r)
 }
 
-// run runs notepay, and waits until the machines sell that are to be paid for.
+// run starts notepay and waits until the paying visitors' machines sell.
 func (s *shop) run(settings ...string) {
 	s.Helper()
-	s.p = s.start(
-		append(
-			[]string{
-				"NOTEHUB_REQUESTS_PER_MINUTE",
-				"6000",
-				"BRAND_NAME",
-				"Wash & Go",
-				"SUPPORT_CONTACT",
-				"help@wash.example",
-				"NOTEHUB_ROUTE_TOKEN",
-				webhookSecret,
-				"PUBLIC_URL",
-				s.url,
-			},
-			settings...)...)
+	common := []string{
+		"NOTEHUB_REQUESTS_PER_MINUTE", "6000",
+		"BRAND_NAME", "Wash & Go",
+		"SUPPORT_CONTACT", "help@wash.example",
+		"NOTEHUB_ROUTE_TOKEN", webhookSecret,
+		"PUBLIC_URL", s.url,
+	}
+	s.p = s.start(append(common, settings...)...)
 	s.notehub.SetRoute(s.p.url+"/webhook/notehub", webhookSecret)
 	s.Cleanup(s.notehub.Close)
 	for i, v := range s.visitors {
 		if v.pays {
-			s.links[uidOf(i)] = s.selling(s.p, uidOf(i)) // before one of them is in trouble, which may hold up all
+			s.links[uidOf(i)] = s.selling(s.p, uidOf(i)) // before a fault of one device delays all
 		}
 	}
 }
 
-// visited lets everybody in, and returns when the last of them has left.
+// visited runs all visits and returns after the last one.
 func (s *shop) visited(t *testing.T) {
 	t.Run("visited", func(t *testing.T) {
 		for i, v := range s.visitors {
@@ -157,21 +154,27 @@ func (s *shop) visited(t *testing.T) {
 	})
 }
 
-// enters gives a customer a browser of their own.
+// enters gives a customer their own browser storage.
 func (c *customer) enters(t *testing.T) *customer {
 	c.t, c.page = t, newTab(t, c.browser, sizes()[0])
 	return c
 }
 
-func machineName(i int) string { return fmt.Sprintf("Washer %d", i+1) }
+// machineName returns the name of a visitor's machine at Notehub.
+func machineName(i int, v visitor) string {
+	if v.variables["stripe_price_id"] == locker {
+		return fmt.Sprintf("Locker %d", i+1)
+	}
+	return fmt.Sprintf("Washer %d", i+1)
+}
 
-// pay pays at the link, and looks at the page that Stripe leads back to.
+// pay pays at the link and checks the page that Stripe redirects to.
 func (c *customer) pay(o sandbox.PayOptions) {
 	c.t.Helper()
 	c.paysAt(c.opensCheckout(), o)
 }
 
-// opensCheckout opens the page of a session, and does not pay yet.
+// opensCheckout opens the checkout page of a session without paying.
 func (c *customer) opensCheckout() sandbox.Session {
 	c.t.Helper()
 	session, err := c.stripe.Open(c.links[c.uid])
@@ -181,7 +184,7 @@ func (c *customer) opensCheckout() sandbox.Session {
 	return session
 }
 
-// paysAt pays for a session, and looks at the page that Stripe leads back to.
+// paysAt pays for a session and checks the page that Stripe redirects to.
 func (c *customer) paysAt(session sandbox.Session, o sandbox.PayOptions) {
 	c.t.Helper()
 	c.completes(session, o)
@@ -199,8 +202,8 @@ func (c *customer) completes(session sandbox.Session, o sandbox.PayOptions) {
 	c.session = paid
 }
 
-// comesBack is led back by Stripe. Where many come back at once, the page says "just a moment"
-// first.
+// comesBack follows Stripe's redirect. While many customers return at once, the page first shows
+// "just a moment".
 func (c *customer) comesBack() {
 	c.t.Helper()
 	c.page.openRefused(c.url + "/payment/success?session_id=" + c.session.ID)
@@ -212,16 +215,17 @@ func (c *customer) follows() {
 	c.page.until(`/^\/(session|access)\//.test(location.pathname)`)
 }
 
-// reads waits until the page has this title and says all this, without being loaded anew.
+// reads waits until the page has this title and contains all these texts, without a reload.
 func (c *customer) reads(title string, says ...string) {
 	c.t.Helper()
-	c.page.readsWithin(patience+time.Minute, "h1", title)
+	c.page.readsWithin(waitTimeout+time.Minute, "h1", title)
 	for _, text := range says {
-		c.page.readsWithin(patience+time.Minute, "main", text)
+		c.page.readsWithin(waitTimeout+time.Minute, "main", text)
 	}
 }
 
-// looks is reads, of a page that everybody can use. It is kept as a picture if it has a name.
+// looks is reads, followed by a check that the page is accessible. It saves a picture if the name
+// is not empty.
 func (c *customer) looks(picture, title string, says ...string) {
 	c.t.Helper()
 	c.reads(title, says...)
@@ -229,7 +233,7 @@ func (c *customer) looks(picture, title string, says ...string) {
 	c.page.picture(picture)
 }
 
-// sees is looks, and the same in German.
+// sees is looks, followed by a check of the page in German.
 func (c *customer) sees(picture, title string, says ...string) {
 	c.t.Helper()
 	c.looks(picture, title, says...)
@@ -239,7 +243,7 @@ func (c *customer) sees(picture, title string, says ...string) {
 	c.page.speaks("en")
 }
 
-// scans follows the sticker to a page that says why nothing is sold.
+// scans opens the sticker and checks the page that says why nothing is sold.
 func (c *customer) scans(picture, title string, says ...string) {
 	c.t.Helper()
 	c.page.openRefused(c.url + "/pay/" + c.uid)
@@ -254,7 +258,7 @@ func (c *customer) operator(path, body string) {
 	}
 }
 
-// soon are the variables of a device whose credits do not live long.
+// soon returns the variables of a device with a short credit lifetime.
 func soon() map[string]string { return map[string]string{"credit_lifetime": "10s"} }
 
 func sells(price string) map[string]string { return map[string]string{"stripe_price_id": price} }

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// calls counts operations that were checked. It is safe for concurrent use.
+// calls counts checked operations. It is safe for concurrent use.
 type calls struct {
 	mu   sync.Mutex
 	seen map[string]int
@@ -31,12 +31,12 @@ func (c *calls) saw(operation string) {
 	c.seen[operation]++
 }
 
-// stripeMock holds requests to Stripe against the parameters that Stripe's OpenAPI description
-// allows, by Stripe's own stripe-mock.
+// stripeMock checks requests to Stripe against Stripe's OpenAPI description, with Stripe's own
+// stripe-mock.
 //
-// It refuses unknown paths and parameters, wrong types and enumerations and missing required
-// parameters. It cannot see what a real account would refuse: whether a price exists, that a
-// redirect needs a URL, idempotency. The sandbox is strict about those.
+// It rejects unknown paths and parameters, wrong types and enumerations, and missing required
+// parameters. It does not know a real account's state, such as whether a price exists. It also
+// checks neither idempotency nor whether a redirect has a URL. The sandbox is strict about those.
 type stripeMock struct {
 	stub *server.StubServer
 	calls
@@ -59,11 +59,11 @@ func newStripeMock(t *testing.T) *stripeMock {
 	return &stripeMock{stub: stub}
 }
 
-// objectID finds the ids in paths, of which there are more than operations.
+// objectID matches the ids in paths, so that paths can be grouped by operation.
 var objectID = regexp.MustCompile(`/(price|plink|cs|pi|prod|ch|re|evt|we)_\w+`)
 
-// proxy lets API requests through to next once stripe-mock has seen them. What it refuses is
-// reported.
+// proxy passes API requests to next after stripe-mock has checked them. It reports what stripe-mock
+// rejects.
 func (m *stripeMock) proxy(report sandbox.Reporter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/v1/") {

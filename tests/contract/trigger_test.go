@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -11,36 +11,27 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Stripe's own tool makes a paid session the way operators do it who try their installation:
-// `stripe trigger` makes a product, a price and a session with our metadata, and pays in the
-// customer's place. All of it goes to the sandbox, by the tool's hidden --api-base; so what is
-// shown is that notepay takes such a session and such an event for one of its own, with a device
-// and without link, price or project. It cannot be shown that Stripe sends the event: the sandbox
-// does that. Nor can `stripe listen`, which receives its events over a connection to Stripe.
-func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
+// TestStripeTriggerStartsTheMachine pays with `stripe trigger`, as operators do to test an
+// installation. The tool creates a product, a price and a session with our metadata, and pays in
+// the customer's place. All its calls go to the sandbox, through the tool's hidden flag --api-base.
+//
+// The test shows that notepay accepts such a session with a device, although it has no link, price
+// or project. It does not show that Stripe sends the event, because the sandbox does. It cannot
+// test `stripe listen`, which receives events over a connection to Stripe.
+func TestStripeTriggerStartsTheMachine(t *testing.T) {
 	t.Parallel()
 	tool := stripeTool(t)
 	w := newWorld(t, nil, nil)
 	p := w.start()
 	w.selling(p, washer)
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 	defer cancel()
-	trigger := exec.CommandContext(
-		ctx,
-		tool,
-		"trigger",
-		"checkout.session.completed",
-		"--override",
-		"checkout_session:metadata.device_uid="+washer,
-		"--api-base",
-		w.env["STRIPE_API_URL"],
-		"--api-key",
-		stripeKey,
-	)
+	trigger := exec.CommandContext(ctx, tool, "trigger", "checkout.session.completed", "--override",
+		"checkout_session:metadata.device_uid="+washer, "--api-base", w.env["STRIPE_API_URL"], "--api-key", stripeKey)
 	trigger.Env = []string{
 		"HOME=" + t.TempDir(), "STRIPE_CLI_TELEMETRY_OPTOUT=1",
-		"HTTPS_PROXY=http://127.0.0.1:1", // it would look for newer versions of itself
+		"HTTPS_PROXY=http://127.0.0.1:1", // prevents the check for newer versions of the tool
 	}
 	output, err := trigger.CombinedOutput()
 	if err != nil || !regexp.MustCompile(`Trigger succeeded`).Match(output) {
@@ -60,7 +51,8 @@ func TestASessionThatTheStripeToolTriggersStartsTheMachine(t *testing.T) {
 	}
 }
 
-// stripeTool is Stripe's command line tool; the test ends where it is not installed.
+// stripeTool returns the path of Stripe's command line tool. It ends the test if the tool is not
+// installed.
 func stripeTool(t *testing.T) string {
 	t.Helper()
 	path, err := filepath.Abs("stripecli/node_modules/@stripe/cli-linux-x64/bin/stripe")
@@ -68,11 +60,8 @@ func stripeTool(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		unavailable(
-			t,
-			"Stripe's command line tool is not there (npm ci --ignore-scripts in tests/stripecli brings it): %v",
-			err,
-		)
+		unavailable(t, "Stripe's command line tool is missing (install it with npm ci --ignore-scripts "+
+			"in tests/contract/stripecli): %v", err)
 	}
 	return path
 }

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -15,8 +15,8 @@ const (
 	everything  = "{any} /v1/{rest...}"
 )
 
-// troubled is one customer on a day on which one vendor after the other is in trouble. Each page
-// finds out by itself when it is over, but for the one that says to come back in some minutes.
+// troubled runs one customer through faults of each vendor in turn. Each page recovers by itself,
+// except the one that asks the customer to return in some minutes.
 func troubled(t *testing.T, browser context.Context) {
 	s := newShop(t, browser, []visitor{{machine: confirms()}})
 	down := sandbox.Outcome{Status: http.StatusServiceUnavailable}
@@ -43,20 +43,16 @@ func troubled(t *testing.T, browser context.Context) {
 
 	s.notehub.Always(everything, sandbox.Outcome{Status: http.StatusForbidden})
 	s.refuses(3)
-	c.uid = washer // beside it, and free
-	c.scans(
-		"",
-		"Machines cannot be reached right now",
-		"Nothing was charged for this scan.",
-		"Please try again in a few minutes.",
-	)
+	c.uid = washer // another machine, and free
+	c.scans("", "Machines cannot be reached right now", "Nothing was charged for this scan.",
+		"Please try again in a few minutes.")
 	s.notehub.Clear(everything)
 	s.refuses(0)
 	s.selling(s.p, c.uid)
 }
 
-// refuses has the devices listed until Notehub has refused that so often, at least, and notepay has
-// drawn its conclusion.
+// refuses makes notepay list the devices until Notehub has rejected that at least this often and
+// notepay has reacted.
 func (s *shop) refuses(times int) {
 	s.Helper()
 	for range max(times, 1) {

@@ -1,4 +1,4 @@
-package tests
+package contract
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const (
 	webhookSecret = "whsec_0123456789"
 	operatorToken = "operator-token-0123456789"
 	project       = "app:11111111-2222-3333-4444-555555555555"
-	clientID      = "d37ae69a-c739-44e9-9722-81a4cb7aeb67" // a UUID, as Notehub's are
+	clientID      = "d37ae69a-c739-44e9-9722-81a4cb7aeb67" // a UUID, like Notehub's
 	clientSecret  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	accessToken   = "personal-access-token"
 	fleet         = "fleet:11111111-2222-3333-4444-555555555555"
@@ -35,8 +35,8 @@ const (
 	postNote = "POST /v1/projects/{project}/devices/{device}/notes/{file}"
 )
 
-// world is Stripe and Notehub around a notepay, seen through proxies that hold what is said against
-// the vendors' descriptions.
+// world is a simulated Stripe and Notehub for a notepay. Proxies check the traffic against the
+// vendors' descriptions.
 type world struct {
 	*testing.T
 	*bell
@@ -45,45 +45,56 @@ type world struct {
 	env     map[string]string
 }
 
-// newWorld has one device, which sells one price. Every request that notepay makes passes the two
-// proxies; nil is none.
+// newWorld returns a world with one device that sells one price. All requests of notepay pass the
+// two proxies. A nil proxy passes everything.
 func newWorld(t *testing.T, stripeProxy, notehubProxy proxy) *world {
 	t.Helper()
 	w := &world{T: t, bell: newBell()}
-	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t}) // any test key will do
+	w.stripe = sandbox.NewStripe(sandbox.StripeConfig{Report: t}) // accepts any test key
 	w.notehub = sandbox.NewNotehub(sandbox.NotehubConfig{
-		ClientID: clientID, ClientSecret: clientSecret, Token: accessToken, Project: project, Report: t,
+		ClientID:     clientID,
+		ClientSecret: clientSecret,
+		Token:        accessToken,
+		Project:      project,
+		Report:       t,
 	})
 	w.stripe.Watch(func(sandbox.Exchange) { w.ring() })
 	w.notehub.Watch(func(sandbox.Exchange) { w.ring() })
 	stripe, notehub := serve(t, w.stripe, stripeProxy), serve(t, w.notehub, notehubProxy)
 	w.stripe.SetBaseURL(stripe)
 	t.Cleanup(w.stripe.Close) // before the servers
-	w.stripe.AddPrice(
-		sandbox.Price{
-			ID:       warm,
-			Name:     "Warm wash",
-			Currency: "eur",
-			Amount:   350,
-			Active:   true,
-			Metadata: map[string]string{"duration": "40m"},
-		},
-	)
+	w.stripe.AddPrice(sandbox.Price{
+		ID:       warm,
+		Name:     "Warm wash",
+		Currency: "eur",
+		Amount:   350,
+		Active:   true,
+		Metadata: map[string]string{"duration": "40m"},
+	})
 	w.stripe.AddPrice(sandbox.Price{ID: cold, Name: "Cold wash", Currency: "eur", Amount: 250, Active: true})
 	w.notehub.AddFleet(fleet, "Laundry", nil)
-	w.notehub.AddDevice(
-		sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet}, LastActivity: time.Now()},
-	)
+	w.notehub.AddDevice(sandbox.Device{UID: washer, Name: "Washer 3", Fleets: []string{fleet},
+		LastActivity: time.Now()})
 	w.env = map[string]string{
-		"STRIPE_SECRET_KEY": stripeKey, "STRIPE_PRICE_ID": warm, "STRIPE_WEBHOOK_SECRET": webhookSecret, "STRIPE_API_URL": stripe,
-		"NOTEHUB_CLIENT_ID": clientID, "NOTEHUB_CLIENT_SECRET": clientSecret, "NOTEHUB_PROJECT_UID": project, "NOTEHUB_API_URL": notehub,
-		"NOTEHUB_AUTH_URL": notehub + "/oauth2/token", "LISTEN_ADDR": "127.0.0.1:0", "PUBLIC_URL": "https://pay.example.com",
-		"DATABASE_URL": filepath.Join(t.TempDir(), "notepay.db"), "OPERATOR_TOKEN": operatorToken, "LOG_LEVEL": "debug",
+		"STRIPE_SECRET_KEY":     stripeKey,
+		"STRIPE_PRICE_ID":       warm,
+		"STRIPE_WEBHOOK_SECRET": webhookSecret,
+		"STRIPE_API_URL":        stripe,
+		"NOTEHUB_CLIENT_ID":     clientID,
+		"NOTEHUB_CLIENT_SECRET": clientSecret,
+		"NOTEHUB_PROJECT_UID":   project,
+		"NOTEHUB_API_URL":       notehub,
+		"NOTEHUB_AUTH_URL":      notehub + "/oauth2/token",
+		"LISTEN_ADDR":           "127.0.0.1:0",
+		"PUBLIC_URL":            "https://pay.example.com",
+		"DATABASE_URL":          filepath.Join(t.TempDir(), "notepay.db"),
+		"OPERATOR_TOKEN":        operatorToken,
+		"LOG_LEVEL":             "debug",
 	}
 	return w
 }
 
-// proxy stands before a vendor, and tells the reporter of what should not have been said.
+// proxy returns a handler that checks the requests to a vendor and reports wrong ones.
 type proxy func(sandbox.Reporter, http.Handler) http.Handler
 
 func serve(t *testing.T, h http.Handler, p proxy) (url string) {
@@ -97,8 +108,8 @@ func serve(t *testing.T, h http.Handler, p proxy) (url string) {
 
 var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
 
-// start starts the bridge with the world's settings, changed by pairs of name and value; an empty
-// value unsets.
+// start starts notepay with the world's settings and with changes, which are pairs of name and
+// value. An empty value unsets a setting.
 func (w *world) start(changes ...string) *program {
 	w.Helper()
 	p, found := launch(w.T, w.bell, w.changed(changes), listening)
@@ -107,14 +118,14 @@ func (w *world) start(changes ...string) *program {
 	return p
 }
 
-// command runs a command of notepay with the world's settings, changed as start does, until it ends
-// with this exit code, and returns what it has printed.
+// command runs a command of notepay and returns its output. The settings are the world's, changed
+// as start does. It fails the test if the exit code differs.
 func (w *world) command(code int, stdin, name string, changes ...string) string {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	ctx, cancel := context.WithTimeout(w.Context(), waitTimeout)
 	defer cancel()
 	c := exec.CommandContext(ctx, os.Getenv("NOTEPAY_BINARY"), name)
-	c.Dir, c.Stdin = w.TempDir(), strings.NewReader(stdin) // no .env there
+	c.Dir, c.Stdin = w.TempDir(), strings.NewReader(stdin) // has no .env
 	for name, value := range w.changed(changes) {
 		c.Env = append(c.Env, name+"="+value)
 	}
@@ -125,7 +136,8 @@ func (w *world) command(code int, stdin, name string, changes ...string) string 
 	return string(out)
 }
 
-// changed are the world's settings, changed by pairs of name and value; an empty value unsets.
+// changed returns the world's settings with changes, which are pairs of name and value. An empty
+// value unsets a setting.
 func (w *world) changed(changes []string) map[string]string {
 	env := maps.Clone(w.env)
 	for i := 0; i < len(changes); i += 2 {
@@ -137,7 +149,7 @@ func (w *world) changed(changes []string) map[string]string {
 	return env
 }
 
-// selling waits until scanning a device leads to a checkout, and returns its address.
+// selling waits until a scan of the device redirects to a checkout, and returns its address.
 func (w *world) selling(p *program, device string) (link string) {
 	w.Helper()
 	w.until(w.T, device+" sells", func() bool {
@@ -158,7 +170,8 @@ func (w *world) buy(link string, o sandbox.PayOptions) sandbox.Session {
 	return session
 }
 
-// links waits until a device's active links, as price and return URL, are these, in any order.
+// links waits until a device's active links have exactly these prices and return URLs, in any
+// order.
 func (w *world) links(device string, want ...string) {
 	w.Helper()
 	w.until(w.T, device+" has the active links "+strings.Join(want, ", "), func() bool {

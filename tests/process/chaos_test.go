@@ -236,7 +236,7 @@ func (c *chaos) pay(ctx context.Context, links []string) {
 		switch c.random.under(25) { // somebody else's hand
 		case 0:
 			c.world.Stripe.Refund(session.ID, 0)
-			c.world.Stripe.Release(session.ID)
+			c.world.Stripe.CancelAuthorization(session.ID)
 		case 1:
 			c.world.Stripe.Refund(session.ID, 100)
 		case 2:
@@ -271,14 +271,14 @@ func (c *chaos) shake(ctx context.Context) {
 		}
 		c.world.Stripe.SetRefunds(modes[c.random.under(len(modes))])
 		m := c.world.Machines[c.random.under(len(c.world.Machines))]
-		b := sandbox.Behaviour{Twice: flag(4), Silent: flag(5), LosePower: flag(5)}
+		b := sandbox.Behavior{Twice: flag(4), Silent: flag(5), LosePower: flag(5)}
 		if flag(3) {
 			b.Refuse, b.Code = []string{"failed", "busy"}[c.random.under(2)], "E-DOOR"
 		}
 		if flag(4) {
 			b.AnswerLate = c.random.between(0, 20*time.Second)
 		}
-		m.SetBehaviour(b)
+		m.SetBehavior(b)
 		m.SetOnline(!flag(4))
 		m.SetPower(!flag(6))
 		rest(ctx, c.random.between(50*time.Millisecond, 400*time.Millisecond))
@@ -298,7 +298,7 @@ func (c *chaos) calm() {
 	c.world.Notehub.SetListedLate(0)
 	c.world.Stripe.SetRefunds(sandbox.RefundsSucceed)
 	for _, m := range c.world.Machines {
-		m.SetBehaviour(sandbox.Behaviour{})
+		m.SetBehavior(sandbox.Behavior{})
 		m.SetOnline(true)
 		m.SetPower(true)
 	}

@@ -86,7 +86,7 @@ func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
 		t.Run(state, func(t *testing.T) {
 			story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 				f.Route().Run()
-				m.SetBehaviour(sandbox.Behaviour{Refuse: state, Code: "E-DOOR"})
+				m.SetBehavior(sandbox.Behavior{Refuse: state, Code: "E-DOOR"})
 				session := f.Buy(sandbox.PayOptions{})
 				f.Pass(4 * time.Second)
 				if p := f.Stands(session.ID, apptest.Ends(payment.Refunded, payment.Failed, reason, "")); p.MachineCode != "E-DOOR" {
@@ -102,7 +102,7 @@ func TestAMachineThatRefusesGivesTheMoneyBackWithinSeconds(t *testing.T) {
 func TestAFetchedCreditWithoutAnAnswerIsGivenBackAndTold(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
-		m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Silent: true})
+		m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(time.Minute + 28*time.Second)
 		f.Money(session.ID, 350, 0, 0) // the machine may tell late what it began in time
@@ -135,7 +135,7 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *testing.T) {
 	story(t, routed, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Route().Run()
-		m.SetBehaviour(sandbox.Behaviour{AnswerLate: 5 * time.Minute})
+		m.SetBehavior(sandbox.Behavior{AnswerLate: 5 * time.Minute})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(2 * time.Minute)
 		f.Stands(
@@ -154,7 +154,7 @@ func TestAMachineThatTellsOfItsStartAfterTheMoneyWentBackIsNotPaidForAgain(t *te
 func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
-		m.SetBehaviour(sandbox.Behaviour{Twice: true, AnswerLate: 80 * time.Second})
+		m.SetBehavior(sandbox.Behavior{Twice: true, AnswerLate: 80 * time.Second})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(3 * time.Minute)
 		f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
@@ -165,7 +165,7 @@ func TestAnswersThatComeTwiceOrLateCountOnce(t *testing.T) {
 func TestAPowerCutAfterTheFetchLosesNoCredit(t *testing.T) { // AT-42
 	story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
-		m.SetBehaviour(sandbox.Behaviour{LosePower: true})
+		m.SetBehavior(sandbox.Behavior{LosePower: true})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Second)
 		m.SetPower(true)

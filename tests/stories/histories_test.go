@@ -252,7 +252,7 @@ func (h *realHistory) happen() {
 		h.tell("stripe will answer %+v", o)
 		h.stripe.Next([]string{"POST /v1/{rest...}", "GET /v1/{rest...}"}[h.IntN(2)], o)
 	case 5:
-		b := sandbox.Behaviour{
+		b := sandbox.Behavior{
 			Refuse:     []string{"", "", "failed", "busy"}[h.IntN(4)],
 			Silent:     h.IntN(4) == 0,
 			Twice:      h.IntN(3) == 0,
@@ -260,7 +260,7 @@ func (h *realHistory) happen() {
 			AnswerLate: time.Duration(h.IntN(3)*h.IntN(120)) * time.Second,
 		}
 		h.tell("a machine behaves %+v", b)
-		machine.SetBehaviour(b)
+		machine.SetBehavior(b)
 	case 6:
 		online := h.IntN(2) == 0
 		h.tell("a machine is online: %v", online)
@@ -271,7 +271,7 @@ func (h *realHistory) happen() {
 		h.tell(
 			"%s is refunded by hand: %v",
 			session,
-			h.stripe.Refund(session, []int64{0, 100}[h.IntN(2)]) || h.stripe.Release(session),
+			h.stripe.Refund(session, []int64{0, 100}[h.IntN(2)]) || h.stripe.CancelAuthorization(session),
 		)
 	case 8:
 		h.byOthers[session] = true
@@ -372,7 +372,7 @@ func (h *realHistory) quiet() {
 	h.stripe.SetRefunds(sandbox.RefundsSucceed)
 	h.notehub.SetListedLate(0)
 	for _, m := range h.machines {
-		m.SetBehaviour(sandbox.Behaviour{})
+		m.SetBehavior(sandbox.Behavior{})
 		m.SetOnline(true)
 		m.SetPower(true)
 	}

@@ -33,11 +33,11 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 	}{
 		"it starts": {want: apptest.Ends(payment.Paid, payment.Started, "", ""), taken: 350, starts: 1},
 		"it refuses": {before: func(_ *apptest.Front, m *sandbox.Machine) {
-			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Code: "E-DOOR"})
+			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Code: "E-DOOR"})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonFailed, "")},
 		"it is silent": {before: func(_ *apptest.Front, m *sandbox.Machine) {
-			m.SetBehaviour(sandbox.Behaviour{Refuse: "failed", Silent: true})
+			m.SetBehavior(sandbox.Behavior{Refuse: "failed", Silent: true})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonUnconfirmed, payment.ReasonUnconfirmed)},
 		"it is offline": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
@@ -50,7 +50,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 			f.Notehub.Next(fixture.PostNote, sandbox.Outcome{Status: 404, Body: `{"err":"cannot add note: {device-noexist}","code":404,"status":"Not Found"}`})
 		}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonRefused, payment.ReasonRefused)},
 		"it tells of its start too late": {before: func(_ *apptest.Front, m *sandbox.Machine) {
-			m.SetBehaviour(sandbox.Behaviour{AnswerLate: 2 * time.Minute})
+			m.SetBehavior(sandbox.Behavior{AnswerLate: 2 * time.Minute})
 		},
 			want: apptest.Ends(payment.Canceled, payment.Started, payment.ReasonStartedAfter, payment.ReasonStartedAfter), starts: 1},
 		"the operator lets it go": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
@@ -58,7 +58,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 				f.Asks("refund", "/api/payments/"+session+"/refund", "", 200, `"money":"releasing"`)
 			}, want: apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
 		"it is let go in the Dashboard": {before: func(_ *apptest.Front, m *sandbox.Machine) { m.SetOnline(false) },
-			after: func(f *apptest.Front, _ *sandbox.Machine, session string) { f.Stripe.Release(session) },
+			after: func(f *apptest.Front, _ *sandbox.Machine, session string) { f.Stripe.CancelAuthorization(session) },
 			want:  apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonReversed, "")},
 		"Stripe cannot take it for a while": {before: func(f *apptest.Front, _ *sandbox.Machine) {
 			f.Stripe.Next("POST /v1/payment_intents/{id}/capture", sandbox.Outcome{Status: 500}, sandbox.Outcome{}, sandbox.Outcome{Status: 503})
@@ -76,7 +76,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 		}, after: func(f *apptest.Front, _ *sandbox.Machine, session string) {
 			f.Pass(61 * time.Minute)
 			f.Stands(session, apptest.Ends(payment.Capturing, payment.Started, "", payment.ReviewHold))
-			f.Stripe.ExpireHold(session)
+			f.Stripe.ExpireAuthorization(session)
 			f.Stripe.Clear("POST /v1/payment_intents/{id}/capture")
 		}, want: apptest.Ends(payment.CaptureFailed, payment.Started, "", payment.ReviewCaptureFailed), starts: 1},
 		"Stripe refuses to take it": {once: true, before: func(f *apptest.Front, _ *sandbox.Machine) {
@@ -125,7 +125,7 @@ func TestEveryEndingOfHeldMoney(t *testing.T) {
 func TestHeldMoneyThatWasTakenInTheDashboardIsRefunded(t *testing.T) {
 	story(t, holding, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 		f.Run()
-		m.SetBehaviour(sandbox.Behaviour{Refuse: "failed"})
+		m.SetBehavior(sandbox.Behavior{Refuse: "failed"})
 		f.Stripe.Always("POST /v1/payment_intents/{id}/cancel", sandbox.Outcome{Status: 503})
 		session := f.Buy(sandbox.PayOptions{})
 		f.Pass(20 * time.Second)
@@ -179,7 +179,7 @@ func TestChangingTheCaptureReplacesTheLinks(t *testing.T) {
 						f.Stands(session.ID, apptest.Ends(payment.Paid, payment.Started, "", ""))
 						f.Money(session.ID, 350, 0, 0)
 					}
-					m.SetBehaviour(sandbox.Behaviour{Refuse: "failed"})
+					m.SetBehavior(sandbox.Behavior{Refuse: "failed"})
 					refused := f.Pay(second)
 					f.Stands(refused.ID, apptest.Ends(payment.Canceled, payment.Failed, payment.ReasonFailed, ""))
 					f.Money(refused.ID, 0, 0, 0)

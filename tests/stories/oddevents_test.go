@@ -198,7 +198,7 @@ func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
 			"payment_intent": "pi_connected",
 			"metadata":       map[string]any{"device_uid": fixture.Washer},
 		}
-		f.Stripe.Tell(
+		f.Stripe.EmitEnvelope(
 			map[string]any{
 				"object":   "event",
 				"type":     "checkout.session.completed",
@@ -208,7 +208,7 @@ func TestAPlatformsEventsAreAcceptedAndNotFollowed(t *testing.T) {
 				"data":     map[string]any{"object": session},
 			},
 		)
-		f.Stripe.Tell(
+		f.Stripe.EmitEnvelope(
 			map[string]any{
 				"object":         "v2.core.event",
 				"type":           "v2.core.account.updated",

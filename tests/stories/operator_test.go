@@ -124,7 +124,7 @@ func TestACreditIsSentAnewWhenTheOldNoteIsProvenGone(t *testing.T) {
 	t.Run("it was fetched", func(t *testing.T) {
 		story(t, confirming, confirms, func(f *apptest.Front, m *sandbox.Machine) {
 			f.Run()
-			m.SetBehaviour(sandbox.Behaviour{AnswerLate: 20 * time.Second})
+			m.SetBehavior(sandbox.Behavior{AnswerLate: 20 * time.Second})
 			session := f.Buy(sandbox.PayOptions{})
 			f.Pass(5 * time.Second)
 			f.Asks("retry", "/api/payments/"+session.ID+"/retry", "", 200, "")

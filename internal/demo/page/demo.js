@@ -1,4 +1,4 @@
-// Makes the page live. Without this file everything still works; the page is then loaded anew after each click.
+// Makes the page live. Without this file the page still works, and reloads after each click.
 "use strict";
 
 const mostLines = 100;

@@ -122,12 +122,15 @@ const (
 // Payments answers with a page of payments, newest first.
 func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	f := ledger.Filter{
-		Device:  uid.Of(q.Get("device")),
-		Money:   payment.FundsStatus(q.Get("money")),
-		Machine: payment.DeliveryStatus(q.Get("machine")),
-		Limit:   defaultPageSize,
-		Cursor:  q.Get("cursor"),
+	f := ledger.Filter{Limit: defaultPageSize, Cursor: q.Get("cursor")}
+	if v := uid.Of(q.Get("device")); v != "" {
+		f.Devices = []string{v}
+	}
+	if v := q.Get("money"); v != "" {
+		f.Funds = []payment.FundsStatus{payment.FundsStatus(v)}
+	}
+	if v := q.Get("machine"); v != "" {
+		f.Delivery = []payment.DeliveryStatus{payment.DeliveryStatus(v)}
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)

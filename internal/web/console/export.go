@@ -77,8 +77,8 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 		return c.problem(w, r, http.StatusBadRequest, problem)
 	}
 	search := query.Search
-	search.Limit = exportBatch
-	list, next, err := c.Ledger.Search(r.Context(), search) // before the answer begins, so that it can be an error
+	search.MaxScan, search.Limit = ledger.MaxScan, exportBatch
+	list, next, err := c.Ledger.Payments(r.Context(), search) // before the answer begins, so that it can be an error
 	if errors.Is(err, ledger.ErrCursor) {
 		return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 	}
@@ -87,7 +87,7 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 	}
 	out, err := startCSV(w, "payments.csv", paymentColumns()...)
 	totals := dayTotals{}
-	for ; err == nil; list, next, err = c.Ledger.Search(r.Context(), search) {
+	for ; err == nil; list, next, err = c.Ledger.Payments(r.Context(), search) {
 		for _, p := range list {
 			at := p.CreatedAt.In(c.Zone)
 			day := at.Format(dayLayout)

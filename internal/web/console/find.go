@@ -46,7 +46,7 @@ func states() []state {
 // searchQuery is a parsed search.
 type searchQuery struct {
 	Text, State, From, To string // as typed
-	Search                ledger.Search
+	Search                ledger.Filter
 	Key                   string // id of one payment or event
 	Device                string // name of the device, if one was found
 }
@@ -63,7 +63,10 @@ func readSearch(q url.Values, named func(text string) []entry, zone *time.Locati
 	w.Search.Cursor = q.Get("cursor")
 	for _, s := range states() {
 		if s.Key == w.State {
-			w.Search.Machine, w.Search.Money, w.Search.Attention = s.Machine, s.Money, s.Attention
+			w.Search.Delivery, w.Search.Funds = s.Machine, s.Money
+			if s.Attention {
+				w.Search.Attention = new(true)
+			}
 		}
 	}
 	day := func(text string, after int) (time.Time, bool) {

@@ -32,25 +32,25 @@ func TestReadSearch(t *testing.T) {
 		"cs_test_a1B2":        {Key: "cs_test_a1B2"},
 		" pi_1 ":              {Key: "pi_1"},
 		"evt_1":               {Key: "evt_1"},
-		"4242":                {Search: ledger.Search{Card: "4242"}},
-		"2026-11-21":          {Search: ledger.Search{From: day, To: day.AddDate(0, 0, 1)}},
-		"3.50":                {Search: ledger.Search{Amount: minor(350)}},
-		"3,50":                {Search: ledger.Search{Amount: minor(350)}},
-		"3.5":                 {Search: ledger.Search{Amount: minor(350)}},
-		"€3.50":               {Search: ledger.Search{Amount: minor(350), Currency: "eur"}},
-		"3 EUR":               {Search: ledger.Search{Amount: minor(300), Currency: "eur"}},
-		"350 JPY":             {Search: ledger.Search{Amount: minor(350), Currency: "jpy"}},
-		"1.500 KWD":           {Search: ledger.Search{Amount: minor(1500), Currency: "kwd"}},
-		"3.50 eur 4242":       {Search: ledger.Search{Amount: minor(350), Currency: "eur", Card: "4242"}},
-		"washer":              {Search: ledger.Search{Devices: []string{"dev:1", "dev:2"}}},
-		"Washer 1":            {Search: ledger.Search{Devices: []string{"dev:1"}}, Device: "Washer 1"},
-		"WÄSCHE":              {Search: ledger.Search{Devices: []string{"dev:3"}}, Device: "Wäscherei"},
-		"DEV:2":               {Search: ledger.Search{Devices: []string{"dev:2"}}, Device: "Washer 12"},
-		"Dryer 7":             {Search: ledger.Search{Name: "Dryer 7"}},
+		"4242":                {Search: ledger.Filter{Card: "4242"}},
+		"2026-11-21":          {Search: ledger.Filter{From: day, To: day.AddDate(0, 0, 1)}},
+		"3.50":                {Search: ledger.Filter{Amount: minor(350)}},
+		"3,50":                {Search: ledger.Filter{Amount: minor(350)}},
+		"3.5":                 {Search: ledger.Filter{Amount: minor(350)}},
+		"€3.50":               {Search: ledger.Filter{Amount: minor(350), Currency: "eur"}},
+		"3 EUR":               {Search: ledger.Filter{Amount: minor(300), Currency: "eur"}},
+		"350 JPY":             {Search: ledger.Filter{Amount: minor(350), Currency: "jpy"}},
+		"1.500 KWD":           {Search: ledger.Filter{Amount: minor(1500), Currency: "kwd"}},
+		"3.50 eur 4242":       {Search: ledger.Filter{Amount: minor(350), Currency: "eur", Card: "4242"}},
+		"washer":              {Search: ledger.Filter{Devices: []string{"dev:1", "dev:2"}}},
+		"Washer 1":            {Search: ledger.Filter{Devices: []string{"dev:1"}}, Device: "Washer 1"},
+		"WÄSCHE":              {Search: ledger.Filter{Devices: []string{"dev:3"}}, Device: "Wäscherei"},
+		"DEV:2":               {Search: ledger.Filter{Devices: []string{"dev:2"}}, Device: "Washer 12"},
+		"Dryer 7":             {Search: ledger.Filter{Name: "Dryer 7"}},
 		"washer 12 2026-11-21": {
-			Search: ledger.Search{Devices: []string{"dev:2"}, From: day, To: day.AddDate(0, 0, 1)}, Device: "Washer 12",
+			Search: ledger.Filter{Devices: []string{"dev:2"}, From: day, To: day.AddDate(0, 0, 1)}, Device: "Washer 12",
 		},
-		"99999999999999999999": {Search: ledger.Search{Name: "99999999999999999999"}},
+		"99999999999999999999": {Search: ledger.Filter{Name: "99999999999999999999"}},
 	} {
 		want.Text = strings.TrimSpace(typed)
 		got, problem := readSearch(url.Values{"q": {typed}}, named, zone)
@@ -61,7 +61,7 @@ func TestReadSearch(t *testing.T) {
 	got, problem := readSearch(url.Values{"from": {"2026-11-20"}, "to": {"2026-11-21"}, "state": {"failed"}}, named,
 		zone)
 	if problem != "" || !got.Search.From.Equal(day.AddDate(0, 0, -1)) || !got.Search.To.Equal(day.AddDate(0, 0, 1)) ||
-		len(got.Search.Machine) != 1 {
+		len(got.Search.Delivery) != 1 {
 		t.Errorf("%+v %q; want both days whole, and what failed", got, problem)
 	}
 	if _, problem := readSearch(url.Values{"from": {"21.11.2026"}}, named, zone); problem == "" {

@@ -54,8 +54,8 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 		}
-		query.Search.Limit = paymentsPerPage
-		list, next, err := c.Ledger.Search(r.Context(), query.Search)
+		query.Search.MaxScan, query.Search.Limit = ledger.MaxScan, paymentsPerPage
+		list, next, err := c.Ledger.Payments(r.Context(), query.Search)
 		if errors.Is(err, ledger.ErrCursor) {
 			return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 		}

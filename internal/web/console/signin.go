@@ -17,6 +17,7 @@ import (
 
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
+	"notepay/internal/ratelimit"
 	"notepay/internal/web"
 )
 
@@ -32,7 +33,6 @@ const (
 	// a stranger must not lock out the operator. The token's length prevents guessing.
 	failuresPerAddress, intervalPerAddress = 5, 30 * time.Second
 	failuresTotal, intervalTotal           = 50, 2 * time.Second
-	maxAddresses                           = 10_000
 	// failureDelay is the delay of such an answer, and maxDelayed the maximum number of delayed
 	// answers.
 	failureDelay, maxDelayed = 2 * time.Second, 100
@@ -43,45 +43,22 @@ type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
 	all       *rate.Limiter
-	addresses map[string]*rate.Limiter
+	addresses *ratelimit.Keyed
 	delayed   chan struct{} // one for each answer that is held back
 }
 
 func newSignIns() *signIns {
-	return &signIns{until: map[[sha256.Size]byte]time.Time{}, addresses: map[string]*rate.Limiter{},
-		all: rate.NewLimiter(rate.Every(intervalTotal), failuresTotal), delayed: make(chan struct{}, maxDelayed)}
-}
-
-// shortfall returns the time until a limiter has a token.
-func shortfall(l *rate.Limiter, now time.Time) time.Duration {
-	missing := 1 - l.TokensAt(now)
-	if missing <= 0 {
-		return 0
+	return &signIns{
+		until:     map[[sha256.Size]byte]time.Time{},
+		all:       rate.NewLimiter(rate.Every(intervalTotal), failuresTotal),
+		addresses: ratelimit.NewKeyed(rate.Every(intervalPerAddress), failuresPerAddress),
+		delayed:   make(chan struct{}, maxDelayed),
 	}
-	return time.Duration(missing / float64(l.Limit()) * float64(time.Second))
 }
 
 // failed counts a failure. It returns how long the next attempt must wait, 0 if not.
 func (s *signIns) failed(address string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.addresses) >= maxAddresses {
-		for a, l := range s.addresses {
-			if l.TokensAt(now) >= failuresPerAddress {
-				delete(s.addresses, a)
-			}
-		}
-		if len(s.addresses) >= maxAddresses {
-			clear(s.addresses) // the limit for all still holds
-		}
-	}
-	if s.addresses[address] == nil {
-		s.addresses[address] = rate.NewLimiter(rate.Every(intervalPerAddress), failuresPerAddress)
-	}
-	wait := max(shortfall(s.all, now), shortfall(s.addresses[address], now))
-	s.addresses[address].AllowN(now, 1)
-	s.all.AllowN(now, 1)
-	return wait
+	return max(ratelimit.Take(s.all, now), s.addresses.Take(address, now))
 }
 
 // delay holds back the answer to a wrong token, unless too many answers are held back.
@@ -210,7 +187,7 @@ func (c *Console) requireForm(h handler) handler {
 		}
 		// Check for a second press first, because the handler may reject it for another reason, such
 		// as an amount that was refunded already.
-		pressed, err := c.Ledger.Begun(r.Context(), formToken(r))
+		pressed, err := c.Ledger.HasRequest(r.Context(), formToken(r))
 		if err == nil && !pressed {
 			err = h(w, r)
 		}

@@ -54,7 +54,7 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, next, err := c.Ledger.Search(ctx, ledger.Search{Attention: true, Limit: maxRows})
+	list, next, err := c.Ledger.Payments(ctx, ledger.Filter{Attention: new(true), Limit: maxRows})
 	if err != nil {
 		return err
 	}

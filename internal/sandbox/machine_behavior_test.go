@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// rig is a machine that steps every second, at a project of its own, within a bubble of time.
+// rig is a machine that steps every second, with a project of its own, in fake time.
 type rig struct {
 	*Machine
 	t   *testing.T
@@ -23,21 +23,18 @@ func newRig(t *testing.T, c MachineConfig) *rig {
 	return &rig{Machine: NewMachine(n, c), t: t, hub: n}
 }
 
-// post posts a note of a credit with more members.
+// post posts a note of a credit with additional members.
 func (r *rig) post(status, credit, more string) {
 	r.t.Helper()
-	body := fmt.Sprintf(
-		`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
-		status,
-		credit,
-		more,
-	)
-	if status, answer := hubCall(r.t, r.hub, "POST", "/devices/"+machine1+"/notes/payment.qi", body); status != http.StatusOK {
-		r.t.Fatalf("got %d %v; want the note accepted", status, answer)
+	body := fmt.Sprintf(`{"body":{"payment_status":%q,"timestamp":946684800,"session_id":"cs_1","credit_id":%q%s}}`,
+		status, credit, more)
+	code, answer := hubCall(r.t, r.hub, "POST", "/devices/"+machine1+"/notes/payment.qi", body)
+	if code != http.StatusOK {
+		r.t.Fatalf("got %d %v; want the note accepted", code, answer)
 	}
 }
 
-// pass lets so much time pass, with a step each second.
+// pass advances the time, with a step each second.
 func (r *rig) pass(d time.Duration) {
 	for ; d > 0; d -= time.Second {
 		time.Sleep(time.Second)
@@ -45,8 +42,7 @@ func (r *rig) pass(d time.Duration) {
 	}
 }
 
-// want holds the credits that were started, and what was answered, against what is wanted:
-// "cr_1:started".
+// want compares the started credits and the answers, such as "cr_1:started", with the wanted ones.
 func (r *rig) want(when, starts, answers string) {
 	r.t.Helper()
 	var started, answered []string
@@ -56,10 +52,8 @@ func (r *rig) want(when, starts, answers string) {
 	_, answer := hubCall(r.t, r.hub, "GET", "/events-cursor?files=payment_ack.qo", "")
 	for _, e := range answer["events"].([]any) {
 		body := e.(map[string]any)["body"].(map[string]any)
-		answered = append(
-			answered,
-			strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"),
-		)
+		answered = append(answered,
+			strings.TrimSuffix(fmt.Sprint(body["credit_id"], ":", body["state"], ":", body["code"]), ":"))
 	}
 	if got := strings.Join(started, " "); got != starts {
 		r.t.Errorf("%s: started %q; want %q", when, got, starts)
@@ -69,25 +63,25 @@ func (r *rig) want(when, starts, answers string) {
 	}
 }
 
-func TestHowAMachineMayBehave(t *testing.T) {
+func TestMachineBehavior(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name            string
-		behaviour       Behaviour
+		behavior        Behavior
 		starts, answers string
 	}{
-		{"in order", Behaviour{}, "cr_1", "cr_1:started"},
-		{"its door is open", Behaviour{Refuse: "failed", Code: "E-DOOR"}, "", "cr_1:failed:E-DOOR"},
-		{"it is in use", Behaviour{Refuse: "busy"}, "", "cr_1:busy"},
-		{"it starts in silence", Behaviour{Silent: true}, "cr_1", ""},
-		{"it does nothing", Behaviour{Refuse: "failed", Silent: true}, "", ""},
-		{"it says everything twice", Behaviour{Twice: true}, "cr_1", "cr_1:started cr_1:started"},
+		{"in order", Behavior{}, "cr_1", "cr_1:started"},
+		{"its door is open", Behavior{Refuse: "failed", Code: "E-DOOR"}, "", "cr_1:failed:E-DOOR"},
+		{"it is in use", Behavior{Refuse: "busy"}, "", "cr_1:busy"},
+		{"it starts in silence", Behavior{Silent: true}, "cr_1", ""},
+		{"it does nothing", Behavior{Refuse: "failed", Silent: true}, "", ""},
+		{"it says everything twice", Behavior{Twice: true}, "cr_1", "cr_1:started cr_1:started"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, MachineConfig{Confirms: true})
-				r.SetBehaviour(row.behaviour)
+				r.SetBehavior(row.behavior)
 				r.post("completed", "cr_1", "")
 				r.pass(time.Minute)
 				r.want("after a minute", row.starts, row.answers)
@@ -99,11 +93,11 @@ func TestHowAMachineMayBehave(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatComesLate(t *testing.T) {
+func TestMachineAnswersLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
-		r.SetBehaviour(Behaviour{AnswerLate: time.Minute})
+		r.SetBehavior(Behavior{AnswerLate: time.Minute})
 		r.post("completed", "cr_1", "")
 		r.pass(time.Minute)
 		r.want("before", "cr_1", "")
@@ -112,7 +106,7 @@ func TestAnAnswerThatComesLate(t *testing.T) {
 	})
 }
 
-func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
+func TestMachineLosesPowerBetweenFetchAndStart(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name            string
@@ -120,7 +114,8 @@ func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
 		dark            time.Duration
 		starts, answers string
 	}{
-		{"a firmware that keeps what it fetched starts once", MachineConfig{Confirms: true}, time.Minute, "cr_1", "cr_1:started cr_1:duplicate"},
+		{"a firmware that keeps what it fetched starts once", MachineConfig{Confirms: true}, time.Minute, "cr_1",
+			"cr_1:started cr_1:duplicate"},
 		{"it knows that it is too late", MachineConfig{Confirms: true}, time.Hour, "", "cr_1:expired cr_1:duplicate"},
 		{"it may keep without answering", MachineConfig{}, time.Minute, "cr_1", ""},
 		{"the original one has lost the first", MachineConfig{Original: true, Confirms: true}, time.Minute, "cr_1", ""},
@@ -129,8 +124,8 @@ func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := newRig(t, row.config)
-				r.SetBehaviour(Behaviour{LosePower: true})
-				const expires = `,"expires":946685400` // ten minutes after the bubble began
+				r.SetBehavior(Behavior{LosePower: true})
+				const expires = `,"expires":946685400` // ten minutes after the start of the fake time
 				r.post("completed", "cr_1", expires)
 				r.pass(row.dark)
 				r.want("in the dark", "", "")
@@ -147,7 +142,7 @@ func TestPowerIsLostBetweenFetchAndStart(t *testing.T) {
 	}
 }
 
-func TestAnswersWaitForAConnection(t *testing.T) {
+func TestMachineAnswersWaitForAConnection(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(r *rig, off bool){
 		"offline":  func(r *rig, off bool) { r.SetOnline(!off) },
@@ -172,7 +167,7 @@ func TestAnswersWaitForAConnection(t *testing.T) {
 	}
 }
 
-func TestATimedCreditRunsItsTime(t *testing.T) {
+func TestMachineRunsATimedCredit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})
@@ -201,7 +196,7 @@ func TestATimedCreditRunsItsTime(t *testing.T) {
 	})
 }
 
-func TestANoteStopsAMachineThatConfirms(t *testing.T) {
+func TestMachineThatConfirmsStopsByNote(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, status, credit string
@@ -233,7 +228,7 @@ func TestANoteStopsAMachineThatConfirms(t *testing.T) {
 	}
 }
 
-func TestACreditThatComesAfterItsEndDoesNotStart(t *testing.T) {
+func TestMachineIgnoresACreditAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, MachineConfig{Confirms: true})

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// NetworkDisk names the network file system that a path is on, whether the file is there yet or
-// not; "" for a local disk. Locks and syncs of network file systems do not keep SQLite's promises
+// NetworkDisk returns the kind of network file system that holds path, "" for a local disk. The
+// file need not exist. Locks and syncs of network file systems do not keep SQLite's promises
 // (sqlite.org/howtocorrupt.html, 2.1 and 3.1).
 func NetworkDisk(path string) (string, error) {
 	var fs syscall.Statfs_t
@@ -19,10 +19,10 @@ func NetworkDisk(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("look at the disk of %s: %w", path, err)
 	}
-	return networkKind(uint32(fs.Type)), nil // the numbers have 32 bits
+	return networkKind(uint32(fs.Type)), nil // the magic numbers have 32 bits
 }
 
-// networkKind knows the numbers of statfs(2).
+// networkKind returns the name of a network file system by its magic number in statfs(2).
 func networkKind(number uint32) string {
 	switch number {
 	case 0x6969:

@@ -11,18 +11,18 @@ import (
 	"testing"
 )
 
-// fullDiskLedger names, in a process of its own, the ledger that may not grow: the limit holds for
-// a whole process.
+// fullDiskLedger is the variable that tells the child process of TestUpdateOnAFullDisk which ledger
+// to fill. It needs its own process because the limit on file sizes applies to a whole process.
 const fullDiskLedger = "NOTEPAY_TEST_FULL_DISK_LEDGER"
 
-func TestADiskThatRefusesACommit(t *testing.T) {
+func TestUpdateOnAFullDisk(t *testing.T) {
 	if path := os.Getenv(fullDiskLedger); path != "" {
 		fillAndGoOn(t, path)
 		return
 	}
 	t.Parallel()
 	path := freshSQLite(t)
-	child := exec.Command(os.Args[0], "-test.run=^TestADiskThatRefusesACommit$")
+	child := exec.Command(os.Args[0], "-test.run=^TestUpdateOnAFullDisk$")
 	child.Env = append(os.Environ(), fullDiskLedger+"="+path, "GORACE=atexit_sleep_ms=0")
 	out, err := child.CombinedOutput()
 	if err != nil {
@@ -42,10 +42,10 @@ func TestADiskThatRefusesACommit(t *testing.T) {
 	wantNames(t, l, "SQLite's own check", `PRAGMA integrity_check`, []string{"ok"})
 }
 
-// fillAndGoOn stores payments until the disk refuses three in a row, and once more when the disk
-// has room again.
+// fillAndGoOn stores payments until three consecutive updates fail, and one more after the limit is
+// removed.
 func fillAndGoOn(t *testing.T, path string) {
-	signal.Ignore(syscall.SIGXFSZ) // so that a write over the limit is an error
+	signal.Ignore(syscall.SIGXFSZ) // makes a write beyond the limit an error
 	l := open(t, path)
 	n := 0
 	store := func() error {
@@ -87,7 +87,7 @@ func fillAndGoOn(t *testing.T, path string) {
 			firstRefused = cmp.Or(firstRefused, n)
 		}
 	}
-	// The log is used again from its start when it can grow no more: the file still has room.
+	// A log that can grow no more restarts at its beginning, because the file still has space.
 	if n == firstRefused+inARow-1 {
 		t.Errorf("%d payments were stored, and none after the first refused commit; want some", n-inARow)
 	}

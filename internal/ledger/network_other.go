@@ -4,6 +4,5 @@ package ledger
 
 import "errors"
 
-// NetworkDisk names the network file system that a path is on; here that cannot be found out
-// (errors.ErrUnsupported).
+// NetworkDisk returns errors.ErrUnsupported on this system.
 func NetworkDisk(string) (string, error) { return "", errors.ErrUnsupported }

@@ -1,4 +1,4 @@
-package check
+package setup
 
 import (
 	"errors"
@@ -13,25 +13,26 @@ import (
 	"notepay/internal/config"
 )
 
-// setting is a line of the file of settings.
+// setting is a line of the settings file.
 type setting struct {
 	name, value string
 	secret      bool
 }
 
-// offer asks whether to write settings to the file, and anew for each that has another value there.
-func offer(d *dialogue, file string, found []setting) error {
+// offer asks whether to write settings to the file. It asks again for each setting that has another
+// value there.
+func offer(d *dialogue, file string, settings []setting) error {
 	current, err := config.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	found = slices.DeleteFunc(found, func(s setting) bool { return current[s.name] == s.value })
-	if len(found) == 0 {
+	settings = slices.DeleteFunc(settings, func(s setting) bool { return current[s.name] == s.value })
+	if len(settings) == 0 {
 		d.say("%s is up to date.", file)
 		return nil
 	}
 	var names []string
-	for _, s := range found {
+	for _, s := range settings {
 		names = append(names, s.name)
 	}
 	yes, err := d.agrees(fmt.Sprintf("Write %s to %s?", strings.Join(names, " and "), file))
@@ -39,7 +40,7 @@ func offer(d *dialogue, file string, found []setting) error {
 		return err
 	}
 	var write []setting
-	for _, s := range found {
+	for _, s := range settings {
 		replace := yes
 		if old := current[s.name]; yes && old != "" {
 			if s.secret {
@@ -51,7 +52,7 @@ func offer(d *dialogue, file string, found []setting) error {
 		}
 		if replace {
 			write = append(write, s)
-		} else if !s.secret { // which was told
+		} else if !s.secret { // a new secret was shown before
 			d.say("  %s=%s", s.name, s.value)
 		}
 	}
@@ -65,11 +66,11 @@ func offer(d *dialogue, file string, found []setting) error {
 	return nil
 }
 
-// writeSettings sets each setting on its own line of the file, or adds it, and leaves all other
-// lines alone. The file is replaced as a whole; a new one is for its owner alone.
+// writeSettings sets or adds the line of each setting and keeps all other lines. It replaces the
+// file as a whole. Only the owner may read a new file.
 func writeSettings(file string, settings []setting) (err error) {
 	if target, err := filepath.EvalSymlinks(file); err == nil {
-		file = target // a link stays one
+		file = target // so that a symbolic link stays one
 	}
 	mode := fs.FileMode(0o600)
 	text, err := os.ReadFile(file)
@@ -86,12 +87,12 @@ func writeSettings(file string, settings []setting) (err error) {
 	}
 	for _, s := range settings {
 		line := regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+)?` + s.name + `[ \t]*[=:].*$`)
-		given := s.name + "=" + s.value
+		text := s.name + "=" + s.value
 		if at := line.FindAllStringIndex(content, -1); len(at) > 0 {
-			last := at[len(at)-1] // which is the one that counts
-			content = content[:last[0]] + given + content[last[1]:]
+			last := at[len(at)-1] // the last of several lines counts
+			content = content[:last[0]] + text + content[last[1]:]
 		} else {
-			content += given + "\n"
+			content += text + "\n"
 		}
 	}
 	partial, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// queue makes updates that certainly wait together: the writer is held up in a first one until all
-// others stand in line.
+// queue runs updates that are certain to wait together. A first update blocks the writer until all
+// others are in line.
 type queue struct {
 	*Ledger
 	t       *testing.T
@@ -21,7 +21,7 @@ type queue struct {
 	results []chan error
 }
 
-// inQueue runs a test in a bubble, in which synctest.Wait tells for certain that everybody waits.
+// inQueue runs a test in a bubble, where synctest.Wait returns only when every goroutine waits.
 func inQueue(t *testing.T, test func(t *testing.T, q *queue)) {
 	t.Parallel()
 	path := freshSQLite(t)
@@ -35,7 +35,7 @@ func inQueue(t *testing.T, test func(t *testing.T, q *queue)) {
 	})
 }
 
-// add puts an update into the line, behind those that stand there.
+// add starts an update behind the waiting ones.
 func (q *queue) add(ctx context.Context, fn func(*Tx) error) (n int) {
 	result := make(chan error, 1)
 	go func() { result <- q.Update(ctx, fn) }()
@@ -44,7 +44,7 @@ func (q *queue) add(ctx context.Context, fn func(*Tx) error) (n int) {
 	return len(q.results) - 1
 }
 
-// errors lets the writer go on and returns what each update came to.
+// errors unblocks the writer and returns the result of each update.
 func (q *queue) errors() (list []error) {
 	close(q.release)
 	for _, result := range q.results {
@@ -53,8 +53,8 @@ func (q *queue) errors() (list []error) {
 	return list
 }
 
-// commits counts the commits in SQLite's log: the frames that tell the size of the database after
-// them (sqlite.org/fileformat2.html, 4.1 and 4.2).
+// commits counts the commits in SQLite's log: the frames that hold the size of the database
+// (sqlite.org/fileformat2.html, 4.1 and 4.2).
 func (q *queue) commits() (n int) {
 	q.t.Helper()
 	const header, frameHeader, pageSize = 32, 24, 4096
@@ -73,7 +73,7 @@ func (q *queue) commits() (n int) {
 	return n
 }
 
-func TestThoseWhoWaitTogetherShareACommit(t *testing.T) {
+func TestWaitingUpdatesShareACommit(t *testing.T) {
 	t.Parallel()
 	for waiting, commits := range map[int]int{1: 1, 64: 1, maxBatch: 1, maxBatch + 1: 2} {
 		t.Run(fmt.Sprint(waiting), func(t *testing.T) {
@@ -99,15 +99,15 @@ func TestThoseWhoWaitTogetherShareACommit(t *testing.T) {
 	}
 }
 
-func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
+func TestFailedUpdateAffectsNoOther(t *testing.T) {
 	t.Parallel()
 	errOwn := errors.New("changed my mind")
 	for name, c := range map[string]struct {
 		fail func() error
 		is   func(error) bool
 	}{
-		"an error comes back as it is":   {func() error { return errOwn }, func(err error) bool { return err == errOwn }},
-		"a panic comes back as an error": {func() error { panic("out of range") }, func(err error) bool { return err != nil }},
+		"an error": {func() error { return errOwn }, func(err error) bool { return err == errOwn }},
+		"a panic":  {func() error { panic("out of range") }, func(err error) bool { return err != nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inQueue(t, func(t *testing.T, q *queue) {
@@ -128,8 +128,8 @@ func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
 				if results[0] != nil || !c.is(results[1]) || results[2] != nil {
 					t.Errorf("results %v; want the second alone to have failed", results)
 				}
-				// The first and the second are run together, and then each by itself; the third
-				// only then.
+				// The first two updates run together and then each alone. The third runs only after
+				// that.
 				if want := []int{2, 2, 1}; !slices.Equal(runs, want) {
 					t.Errorf("runs %v; want %v", runs, want)
 				}
@@ -144,7 +144,7 @@ func TestOneThatFailsTakesNoOtherWithIt(t *testing.T) {
 	}
 }
 
-func TestWhoGoesAwayFromTheLineIsNotRun(t *testing.T) {
+func TestCanceledUpdateIsNotRun(t *testing.T) {
 	inQueue(t, func(t *testing.T, q *queue) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ran := false
@@ -171,7 +171,7 @@ func TestWhoGoesAwayFromTheLineIsNotRun(t *testing.T) {
 	})
 }
 
-func TestCloseFinishesWhatIsUnderWayAndSendsTheLineAway(t *testing.T) {
+func TestCloseFinishesTheRunningUpdate(t *testing.T) {
 	inQueue(t, func(t *testing.T, q *queue) {
 		q.add(t.Context(), func(*Tx) error { return nil })
 		closed := make(chan error, 1)

@@ -1,4 +1,4 @@
-package check_test
+package setup_test
 
 import (
 	"context"
@@ -19,7 +19,9 @@ import (
 	"notepay/internal/stripeapi"
 )
 
-// account is an empty Stripe account, and where an operator sets it up.
+const webhookURL = "https://pay.example.com/webhook/stripe"
+
+// account is an empty Stripe account with the settings of an operator who sets it up.
 type account struct {
 	*testing.T
 	stripe *sandbox.Stripe
@@ -44,7 +46,7 @@ func newAccount(t *testing.T) *account {
 	return a
 }
 
-// setUp runs setup with these answers, and then no more.
+// setUp runs `notepay setup` with these answers and then the end of the input.
 func (a *account) setUp(answers ...string) (out string, code int) {
 	a.Helper()
 	cmd := apptest.Invoked(a.T, filepath.Dir(a.file), a.env, "setup")
@@ -56,7 +58,7 @@ func (a *account) setUp(answers ...string) (out string, code int) {
 	return text.String(), code
 }
 
-// made is how many products, prices and endpoints were made.
+// made returns how many products, prices and endpoints were created.
 func (a *account) made() [3]int {
 	return [3]int{a.applied("POST /v1/products"), a.applied("POST /v1/prices"), a.applied("POST /v1/webhook_endpoints")}
 }
@@ -84,13 +86,13 @@ var (
 	toldSecret = regexp.MustCompile(`STRIPE_WEBHOOK_SECRET=(whsec_[0-9A-Za-z]+)`)
 )
 
-func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
+func TestSetupCreatesWhatIsMissingOnce(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	out, code := a.setUp("Warm wash", "EUR", "3.50", "y")
 	price, secret := madePrice.FindString(out), toldSecret.FindStringSubmatch(out)
 	if code != 0 || price == "" || secret == nil || a.made() != [3]int{1, 1, 1} {
-		t.Fatalf("exit code %d, made %v; want one of each, and the secret told", code, a.made())
+		t.Fatalf("exit code %d, made %v; want one of each, and the secret shown", code, a.made())
 	}
 	if want := "STRIPE_PRICE_ID=" + price + "\nSTRIPE_WEBHOOK_SECRET=" + secret[1] + "\n"; a.read() != want {
 		t.Errorf(".env is %q; want %q", a.read(), want)
@@ -103,7 +105,7 @@ func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
 		t.Errorf("exit code %d, made %v in two runs; want nothing more, and no secret again", code, a.made())
 	}
 	for e, err := range a.client().V1WebhookEndpoints.List(t.Context(), &stripe.WebhookEndpointListParams{}) {
-		if err != nil || e.URL != hooks || e.APIVersion != stripe.APIVersion ||
+		if err != nil || e.URL != webhookURL || e.APIVersion != stripe.APIVersion ||
 			len(e.EnabledEvents) != len(stripeapi.EventTypes()) ||
 			e.Metadata["app"] != "notepay" {
 			t.Errorf("the endpoint is %+v, %v", e, err)
@@ -111,17 +113,17 @@ func TestSetupMakesWhatIsMissingAndTheSecondRunMakesNothing(t *testing.T) {
 	}
 }
 
-// client asks the account as somebody else may.
+// client returns a client of the account beside setup's.
 func (a *account) client() *stripe.Client {
 	a.Helper()
-	s, err := config.Partly(a.file, func(name string) string { return a.env[name] })
+	s, err := config.LoadOnly(a.file, func(name string) string { return a.env[name] })
 	if err != nil {
 		a.Fatal(err)
 	}
 	return apptest.StripeOf(s, nil).Client
 }
 
-func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
+func TestSetupContinuesAfterAnInterruption(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	a.stripe.Next("POST /v1/prices", sandbox.Outcome{Status: 500})
@@ -139,7 +141,7 @@ func TestASetupThatWasCutOffGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
-func TestSetupWithoutAnybodyWhoAnswers(t *testing.T) {
+func TestSetupWithoutAnswers(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	if out, code := a.setUp(); code != 1 || a.made() != [3]int{} || !strings.Contains(out, "no answer") {
@@ -147,16 +149,17 @@ func TestSetupWithoutAnybodyWhoAnswers(t *testing.T) {
 	}
 	out, code := a.setUp("Warm wash", "eur", "3.50")
 	if code != 0 || !strings.Contains(out, "STRIPE_PRICE_ID=price_") || !toldSecret.MatchString(out) {
-		t.Errorf("exit code %d; want all told and the end of the answers taken for a no", code)
+		t.Errorf("exit code %d; want everything shown, and no answer to mean no", code)
 	}
 	if _, err := os.Stat(a.file); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v; want no .env", err)
 	}
 }
 
-func TestNoValueIsReplacedUnasked(t *testing.T) {
+func TestSetupReplacesNoSettingUnasked(t *testing.T) {
 	t.Parallel()
-	const before = "# ours\nSTRIPE_PRICE_ID=price_old # the old one\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001"
+	const before = "# ours\nSTRIPE_PRICE_ID=price_old # the old one\n" +
+		"export STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001"
 	for name, c := range map[string]struct {
 		answers []string
 		want    func(price, secret string) string
@@ -165,10 +168,12 @@ func TestNoValueIsReplacedUnasked(t *testing.T) {
 		"yes, and no to both":   {[]string{"y", "n", "n"}, func(_, _ string) string { return before }},
 		"yes, and then the end": {[]string{"y"}, func(_, _ string) string { return before }},
 		"yes to the price alone": {[]string{"y", "y", "n"}, func(price, _ string) string {
-			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
+			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nexport STRIPE_WEBHOOK_SECRET='whsec_0123456789'\n" +
+				"#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
 		}},
 		"yes to all": {[]string{"YES", "y", "y"}, func(price, secret string) string {
-			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nSTRIPE_WEBHOOK_SECRET=" + secret + "\n#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
+			return "# ours\nSTRIPE_PRICE_ID=" + price + "\nSTRIPE_WEBHOOK_SECRET=" + secret + "\n" +
+				"#STRIPE_PRICE_ID=price_older\nPORT=3001\n"
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +196,7 @@ func TestNoValueIsReplacedUnasked(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatCannotBeIsAskedForAgain(t *testing.T) {
+func TestSetupAsksAgainAfterAnInvalidAnswer(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	out, code := a.setUp("", "Warm wash", "euros", "eur", "350", "0.05", "3.50")
@@ -205,23 +210,23 @@ func TestAnAnswerThatCannotBeIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
+func TestSetupRepairsOnlyItsOwnEndpoint(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		metadata map[string]string
 		want     string
 		events   int
 	}{
-		"its own":         {map[string]string{"app": "notepay"}, "now sends all events", len(stripeapi.EventTypes())},
-		"somebody else's": {nil, "stays as it is", 1},
+		"its own":           {map[string]string{"app": "notepay"}, "now sends all events", len(stripeapi.EventTypes())},
+		"another program's": {nil, "stays as it is", 1},
 	} {
 		a := newAccount(t)
 		client := a.client()
-		made, err := client.V1WebhookEndpoints.Create(
-			t.Context(),
-			&stripe.WebhookEndpointCreateParams{URL: stripe.String(hooks),
-				EnabledEvents: stripe.StringSlice([]string{"checkout.session.completed"}), Metadata: c.metadata},
-		)
+		made, err := client.V1WebhookEndpoints.Create(t.Context(), &stripe.WebhookEndpointCreateParams{
+			URL:           stripe.String(webhookURL),
+			EnabledEvents: stripe.StringSlice([]string{"checkout.session.completed"}),
+			Metadata:      c.metadata,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +238,7 @@ func TestSetupMendsItsOwnEndpointAndNoOther(t *testing.T) {
 	}
 }
 
-func TestSetupThatCannotBe(t *testing.T) {
+func TestSetupWithWrongSettings(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		set  []string
@@ -243,8 +248,10 @@ func TestSetupThatCannotBe(t *testing.T) {
 		"without a key":            {[]string{"STRIPE_SECRET_KEY", ""}, 2, "STRIPE_SECRET_KEY"},
 		"without a public address": {[]string{"PUBLIC_URL", ""}, 2, "PUBLIC_URL"},
 		"with an unknown key":      {[]string{"STRIPE_SECRET_KEY", "sk_test_another1"}, 1, "Invalid API Key"},
-		"with other settings that are wrong or missing it can": {[]string{"PORT", "x", "NOTEHUB_PROJECT_UID", "1"}, 0, "was created"},
-		"for this machine there is no endpoint":                {[]string{"PUBLIC_URL", "http://localhost:3000"}, 0, "stripe listen"},
+		"other settings may be wrong or missing": {
+			[]string{"PORT", "x", "NOTEHUB_PROJECT_UID", "1"}, 0, "was created",
+		},
+		"this host gets no endpoint": {[]string{"PUBLIC_URL", "http://localhost:3000"}, 0, "stripe listen"},
 	} {
 		a := newAccount(t)
 		for i := 0; i < len(c.set); i += 2 {
@@ -256,12 +263,12 @@ func TestSetupThatCannotBe(t *testing.T) {
 	}
 }
 
-// An operator who is asked and presses Ctrl-C is let go.
-func TestAQuestionEndsWithTheProcess(t *testing.T) {
+// The operator presses Ctrl-C at a question.
+func TestSetupStopsDuringAQuestion(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
 	cmd := apptest.Invoked(t, filepath.Dir(a.file), a.env, "setup")
-	if _, err := cmd.StdinPipe(); err != nil { // nobody answers
+	if _, err := cmd.StdinPipe(); err != nil { // no answer comes
 		t.Fatal(err)
 	}
 	var complaint strings.Builder

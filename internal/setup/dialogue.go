@@ -1,4 +1,4 @@
-package check
+package setup
 
 import (
 	"bufio"
@@ -9,15 +9,16 @@ import (
 	"strings"
 )
 
-// dialogue asks an operator. The first error of writing is kept.
+// dialogue asks an operator questions. It keeps the first error of writing.
 type dialogue struct {
 	ctx   context.Context
-	lines chan string // closed at the end of the answers
+	lines chan string // closed at the end of the input
 	out   io.Writer
 	err   error
 }
 
-// newDialogue reads lines until ctx ends: a question must not keep a process that was told to stop.
+// newDialogue reads answers from in until ctx ends, so that an open question does not delay the end
+// of the process.
 func newDialogue(ctx context.Context, in io.Reader, out io.Writer) *dialogue {
 	d := &dialogue{ctx: ctx, lines: make(chan string), out: out}
 	go func() {
@@ -43,11 +44,12 @@ func (d *dialogue) print(text string) {
 	}
 }
 
-// errNoAnswer is for a question that cannot be left out.
+// errNoAnswer reports that the input ended before a required answer.
 var errNoAnswer = errors.New("no answer: run setup in a terminal")
 
-// ask asks until there is an answer in which wrong finds nothing.
-func (d *dialogue) ask(question string, wrong func(string) string) (string, error) {
+// ask repeats a question until there is a valid answer. validate returns what is wrong with an
+// answer, or "".
+func (d *dialogue) ask(question string, validate func(string) string) (string, error) {
 	for {
 		answer, answered, err := d.line(question)
 		switch {
@@ -58,7 +60,7 @@ func (d *dialogue) ask(question string, wrong func(string) string) (string, erro
 		case answer == "":
 			continue
 		}
-		why := wrong(answer)
+		why := validate(answer)
 		if why == "" {
 			return answer, nil
 		}
@@ -66,18 +68,19 @@ func (d *dialogue) ask(question string, wrong func(string) string) (string, erro
 	}
 }
 
-// agrees asks a question to which no answer means no.
+// agrees reports whether the operator answers yes. No answer means no.
 func (d *dialogue) agrees(question string) (bool, error) {
 	answer, _, err := d.line(question + " [y/N]")
 	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), err
 }
 
+// line asks a question and returns the next answer, if there is one.
 func (d *dialogue) line(question string) (answer string, answered bool, err error) {
 	d.print(question + " ")
 	select {
 	case answer, answered = <-d.lines:
 		if !answered {
-			d.print("\n") // so that what follows does not stand behind the question
+			d.print("\n") // end the line of the question
 		}
 		return answer, answered, d.err
 	case <-d.ctx.Done():

@@ -1,0 +1,67 @@
+package check
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/stripe/stripe-go/v82"
+
+	"notepay/internal/stripeapi"
+)
+
+// DashboardWebhooks is the page on which Stripe lists webhook endpoints and their secrets.
+const DashboardWebhooks = "https://dashboard.stripe.com/webhooks"
+
+// WebhookPaths returns the paths at which notepay accepts Stripe's events. Setup registers the
+// first.
+func WebhookPaths() []string {
+	return []string{"/webhook/stripe", "/api/stripe/webhook", "/api/webhook"}
+}
+
+// Endpoints returns the webhook endpoints that lead to one of WebhookPaths at publicURL.
+func Endpoints(
+	ctx context.Context,
+	client *stripe.Client,
+	publicURL string,
+) (ours []*stripe.WebhookEndpoint, err error) {
+	params := &stripe.WebhookEndpointListParams{}
+	params.Limit = stripe.Int64(100)
+	for e, err := range client.V1WebhookEndpoints.List(ctx, params) {
+		if err != nil {
+			return nil, err
+		}
+		if path, found := strings.CutPrefix(e.URL, publicURL); found && slices.Contains(WebhookPaths(), path) {
+			ours = append(ours, e)
+		}
+	}
+	return ours, nil
+}
+
+// Endpoint checks that an endpoint is enabled and sends every event that notepay uses.
+func Endpoint(e *stripe.WebhookEndpoint) Result {
+	switch missing := MissingEvents(e); {
+	case e.Status != "enabled":
+		return failed(
+			"enable it at "+DashboardWebhooks+"; notepay finds missed payments every POLL_INTERVAL",
+			"endpoint %s is %s: Stripe disables endpoints after days of failures",
+			e.ID,
+			e.Status,
+		)
+	case len(missing) > 0:
+		return failed(
+			"add them at "+DashboardWebhooks,
+			"endpoint %s does not send %s",
+			e.ID,
+			strings.Join(missing, ", "),
+		)
+	}
+	return ok("endpoint %s sends all events that notepay uses", e.ID)
+}
+
+// MissingEvents returns the events that notepay uses and an endpoint does not send.
+func MissingEvents(e *stripe.WebhookEndpoint) []string {
+	return slices.DeleteFunc(stripeapi.EventTypes(), func(t string) bool {
+		return slices.Contains(e.EnabledEvents, t) || slices.Contains(e.EnabledEvents, "*")
+	})
+}

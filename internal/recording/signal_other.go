@@ -1,0 +1,6 @@
+//go:build !unix
+
+package recording
+
+// ignoreSizeLimitSignal does nothing, because this system has no such signal.
+func ignoreSizeLimitSignal() {}
