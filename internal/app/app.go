@@ -116,7 +116,7 @@ func New(ctx context.Context, c Config) (*App, error) {
 	fleetCounts := func() (int, int, time.Time) { return a.Fleet.Counts() }
 	a.metrics = metrics.NewMetrics(c.Version, c.Ledger.Stats, fleetCounts)
 	a.recording = recording.New(c.Ledger, a.Problems, c.Log)
-	a.problemList = &web.Problems{Board: a.Problems, Paces: a.limiters}
+	a.problemList = &web.Problems{Board: a.Problems, Limiters: a.limiters}
 	a.observe(c)
 
 	if err := a.loadFleet(ctx, c); err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"notepay/internal/metrics"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 	"notepay/internal/web/console"
 )
 
@@ -65,5 +65,5 @@ func (a *App) healthReport(w http.ResponseWriter, r *http.Request) error {
 	}
 	answer.Queued, answer.NeedsAttention = stats.Queued, stats.NeedsAttention
 	answer.OldestQueued = int64(metrics.Age(stats.OldestQueued, a.Ledger.Now()))
-	return web.WriteJSON(w, status, answer)
+	return api.WriteJSON(w, status, answer)
 }

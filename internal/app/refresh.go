@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // refreshGate limits /refresh-devices if there is no operator token. It is safe for concurrent use.
@@ -47,7 +47,7 @@ func (a *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 		}
 		if wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusTooManyRequests,
 				Code:    "too_many_requests",
 				Message: "the devices were refreshed recently, or credits are waiting to be sent; try again later",
@@ -57,11 +57,11 @@ func (a *App) refreshDevices(w http.ResponseWriter, r *http.Request) error {
 	result, err := a.Fleet.Refresh(r.Context())
 	if err != nil {
 		a.log.Warn("requested refresh failed", "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusBadGateway,
 			Code:    "refresh_failed",
 			Message: "Notehub or Stripe did not answer; sales go on as before",
 		}
 	}
-	return web.WriteJSON(w, http.StatusOK, result)
+	return api.WriteJSON(w, http.StatusOK, result)
 }

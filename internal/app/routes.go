@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"notepay/internal/web"
+	"notepay/internal/web/api"
 	"notepay/internal/web/customer"
 )
 
@@ -29,7 +30,7 @@ func (a *App) Handler() http.Handler {
 		handle("POST /use/{uid}", a.buy)
 	}
 	handle("GET /payment/success", a.customer.Success)
-	handle("GET /payment/cancel", a.customer.Cancelled)
+	handle("GET /payment/cancel", a.customer.Canceled)
 	handle("GET /session/{token}", a.customer.Payment)
 	handle("GET /session/{token}/events", a.customer.Events)
 	handle("GET /access/{token}", a.customer.Access)
@@ -63,7 +64,7 @@ func (a *App) Handler() http.Handler {
 	operator("GET /api/events", a.operator.EventStream)
 	mux.Handle("/", web.Elsewhere(mux, missing, "/api/", "/api"))
 	unknown := a.handle(a.operatorOnly(func(http.ResponseWriter, *http.Request) error {
-		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
+		return &api.Error{Status: http.StatusNotFound, Code: "not_found", Message: "no such route"}
 	}))
 	mux.Handle("/api", web.Elsewhere(mux, unknown, "/api/", "/api"))
 	mux.Handle("/api/", web.Elsewhere(mux, unknown, "/api/", "/api"))
@@ -85,7 +86,7 @@ func (a *App) handle(h handlerFunc) http.Handler {
 			recorder = &statusRecorder{ResponseWriter: w}
 		}
 		err := h(recorder, r)
-		if apiErr, ok := errors.AsType[*web.APIError](err); ok {
+		if apiErr, ok := errors.AsType[*api.Error](err); ok {
 			err = apiErr.Write(recorder)
 		}
 		if err != nil {
@@ -109,7 +110,7 @@ func (a *App) internalError(w *statusRecorder, r *http.Request) {
 	w.Header().Del("Content-Disposition") // the browser must not save an error as a file
 	var err error
 	if strings.HasPrefix(r.URL.Path, "/api/") {
-		apiErr := &web.APIError{
+		apiErr := &api.Error{
 			Status:  http.StatusInternalServerError,
 			Code:    "internal",
 			Message: "internal error; the log has the cause",
@@ -132,7 +133,7 @@ func (a *App) operatorOnly(h handlerFunc) handlerFunc {
 	origins := http.NewCrossOriginProtection()
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := origins.Check(r); err != nil {
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusForbidden,
 				Code:    "other_origin",
 				Message: "request from a page of another site",

@@ -9,7 +9,7 @@ import (
 
 	"notepay/internal/fleet"
 	"notepay/internal/uid"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // pay redirects a scan to the machine's Payment Link. If there are several plans, or each purchase
@@ -96,13 +96,13 @@ func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusRequestEntityTooLarge,
 				Code:    "too_large",
 				Message: "the body is larger than 1 MiB",
 			}
 		}
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusBadRequest,
 			Code:    "bad_body",
 			Message: `the body must be JSON with the device's UID as "id", and optionally "price_id"`,
@@ -110,7 +110,7 @@ func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	}
 	uid, ok := uid.Parse(request.ID)
 	if !ok {
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusBadRequest,
 			Code:    "bad_id",
 			Message: `"id" must be a device UID, dev:...`,
@@ -119,34 +119,34 @@ func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 	sale := a.selling(uid)
 	switch {
 	case sale.State == fleet.NoDevice:
-		return &web.APIError{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
+		return &api.Error{Status: http.StatusNotFound, Code: "not_found", Message: "no device has this UID"}
 	case sale.State == fleet.Unread:
 		w.Header().Set("Retry-After", "2")
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusConflict,
 			Code:    string(sale.State),
 			Message: "the device's variables are being read; try again in a moment",
 		}
 	case sale.State != fleet.Open:
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusConflict,
 			Code:    string(sale.State),
 			Message: "the device is not taking payments right now",
 		}
 	case a.Bridge.Late():
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusConflict,
 			Code:    "late",
 			Message: "credits wait too long to be sent, so all sales are stopped",
 		}
 	case a.Bridge.LateFor(uid):
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusConflict,
 			Code:    "late",
 			Message: "credits of this device wait too long to be sent, so its sales are stopped",
 		}
 	case a.Problems.StopsSales():
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusConflict,
 			Code:    "closed",
 			Message: "all sales are stopped; see /health for the reason",
@@ -156,25 +156,25 @@ func (a *App) createPaymentLink(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case request.PriceID != "" && o.Plan.PriceID != request.PriceID:
 		case a.checkout != nil: // the button of that page creates the session
-			return web.WriteJSON(w, http.StatusCreated, linkCreated(a.publicURL+"/use/"+uid))
+			return api.WriteJSON(w, http.StatusCreated, linkCreated(a.publicURL+"/use/"+uid))
 		case o.URL != "":
-			return web.WriteJSON(w, http.StatusCreated, linkCreated(o.URL))
+			return api.WriteJSON(w, http.StatusCreated, linkCreated(o.URL))
 		case request.PriceID != "" && o.Closed != "":
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusConflict,
 				Code:    string(fleet.LinkClosed),
 				Message: "the link of this price was deactivated in Stripe's Dashboard",
 			}
 		case request.PriceID != "":
 			a.Fleet.Prioritize(uid)
-			return &web.APIError{
+			return &api.Error{
 				Status:  http.StatusConflict,
 				Code:    string(fleet.NotReady),
 				Message: "the link is not ready yet; try again in a moment",
 			}
 		}
 	}
-	return &web.APIError{
+	return &api.Error{
 		Status:  http.StatusNotFound,
 		Code:    "no_such_price",
 		Message: "the device does not sell this price",

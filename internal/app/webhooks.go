@@ -13,7 +13,7 @@ import (
 	"notepay/internal/stripeapi"
 	"notepay/internal/uid"
 	"notepay/internal/upstream"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // maxBody limits a request's body, in bytes. Webhooks have the largest bodies, and Stripe documents
@@ -28,7 +28,7 @@ const recordTimeout = 5 * time.Second
 func (a *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	reject := func(status int, code, message string) error {
 		a.metrics.Rejected.Inc()
-		return &web.APIError{Status: status, Code: code, Message: message}
+		return &api.Error{Status: status, Code: code, Message: message}
 	}
 	signature := r.Header.Get("Stripe-Signature")
 	if !a.webhookSecrets.Plausible(signature) { // checked before the body is read, because anyone may send one
@@ -53,7 +53,7 @@ func (a *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case errors.Is(err, stripeapi.ErrTimeUnknown):
 		a.log.Warn("webhook postponed", "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event cannot be processed yet; send it again",
@@ -68,21 +68,21 @@ func (a *App) stripeWebhook(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	if err := a.Bridge.Receive(ctx, event); err != nil {
 		a.log.Error("event not recorded", "event", event.ID, "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event could not be recorded; send it again",
 		}
 	}
 	a.lastWebhook.Store(a.Ledger.Now().UnixMilli())
-	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }
 
 // notehubWebhook receives a confirmation from Notehub's route. Notehub repeats a call after 5xx and
 // never after 4xx. An event that is not for us is answered with 200.
 func (a *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
-	if a.routeToken == "" || !web.Bearer(r, a.routeToken) {
-		return &web.APIError{
+	if a.routeToken == "" || !api.Bearer(r, a.routeToken) {
+		return &api.Error{
 			Status:  http.StatusUnauthorized,
 			Code:    "unauthorized",
 			Message: "send NOTEHUB_ROUTE_TOKEN as Authorization: Bearer",
@@ -90,32 +90,32 @@ func (a *App) notehubWebhook(w http.ResponseWriter, r *http.Request) error {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return &web.APIError{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
+		return &api.Error{Status: http.StatusBadRequest, Code: "unreadable", Message: "the body could not be read"}
 	}
 	answer, project, err := notehub.DecodeConfirmation(body, uid.Parse)
 	switch {
 	case errors.Is(err, notehub.ErrOtherFile):
 		a.log.Debug("routed event of another notefile")
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case errors.Is(err, notehub.ErrNoCredit):
 		a.ignored(upstream.Excerpt(body), notehub.IgnoredNoCredit)
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err == nil && project != "" && !strings.EqualFold(project, a.project):
 		a.ignored(answer.EventID, notehub.IgnoredProject)
-		return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+		return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 	case err != nil:
 		a.log.Warn("routed event rejected", "err", err)
-		return &web.APIError{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
+		return &api.Error{Status: http.StatusBadRequest, Code: "malformed", Message: "not a Notehub event"}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
 	defer cancel()
 	if err := a.Bridge.Confirm(ctx, answer); err != nil {
 		a.log.Error("confirmation not recorded", "event", answer.EventID, "err", err)
-		return &web.APIError{
+		return &api.Error{
 			Status:  http.StatusServiceUnavailable,
 			Code:    "not_recorded",
 			Message: "the event could not be recorded; send it again",
 		}
 	}
-	return web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+	return api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 }

@@ -1,18 +1,17 @@
 package demo
 
 import (
-	"bytes"
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"notepay/internal/sse"
 )
 
 const (
 	readerBuffer = 256              // messages that a reader may be behind before it is dropped
-	writeLimit   = 5 * time.Second  // for one message, so that closing the server does not wait for a stuck reader
 	heartbeat    = 20 * time.Second // finds out readers that are gone
 )
 
@@ -72,16 +71,11 @@ func (s *stream) sendLine(l line) {
 // message renders one event. The id, if it is not 0, is the point in the sequence from which a
 // browser that comes back goes on.
 func message(event string, id int64, data string) []byte {
-	var m bytes.Buffer
-	fmt.Fprintf(&m, "event: %s\n", event)
+	e := sse.Event{Name: event, Data: []byte(strings.TrimSpace(data))}
 	if id > 0 {
-		fmt.Fprintf(&m, "id: %d\n", id)
+		e.ID = strconv.FormatInt(id, 10)
 	}
-	for text := range strings.SplitSeq(strings.TrimSpace(data), "\n") {
-		fmt.Fprintf(&m, "data: %s\n", text)
-	}
-	m.WriteString("\n")
-	return m.Bytes()
+	return e.Bytes()
 }
 
 // events answers /demo/events?after=N: what changed since the page was made or last heard of, then
@@ -91,18 +85,7 @@ func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 	if last, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		after = last
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	out := http.NewResponseController(w)
-	write := func(messages ...[]byte) error {
-		_ = out.SetWriteDeadline(time.Now().Add(writeLimit)) // not every writer can
-		for _, m := range messages {
-			if _, err := w.Write(m); err != nil {
-				return err
-			}
-		}
-		return out.Flush()
-	}
+	out := sse.NewStream(w)
 	reader := d.stream.subscribe()
 	defer d.stream.leave(reader)
 	var opening [][]byte
@@ -113,13 +96,13 @@ func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 	for _, l := range lines {
 		opening = append(opening, message("line", 0, render("line", l)))
 	}
-	if write(append(opening, message("run", sequence, d.stream.run))...) != nil {
+	if out.Send(append(opening, message("run", sequence, d.stream.run))...) != nil {
 		return
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		next := []byte(": still here\n\n")
+		next := sse.Comment("still here")
 		select {
 		case m, ok := <-reader:
 			if !ok {
@@ -132,7 +115,7 @@ func (d *Demo) events(w http.ResponseWriter, r *http.Request) {
 		case <-d.stopped:
 			return
 		}
-		if write(next) != nil {
+		if out.Send(next) != nil {
 			return
 		}
 	}

@@ -17,8 +17,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Metrics answers an operator's questions with a fixed set of series: no device, payment or path is
-// ever a label.
+// Metrics holds a fixed set of series. It is safe for concurrent use.
 type Metrics struct {
 	registry   *prometheus.Registry
 	events     *prometheus.CounterVec
@@ -30,18 +29,18 @@ type Metrics struct {
 	links      *prometheus.CounterVec
 	sessions   *prometheus.CounterVec
 	calls      *prometheus.CounterVec
-	Redirects  prometheus.Counter // scans that were led to Stripe
+	Redirects  prometheus.Counter // scans that were redirected to Stripe
 	Rejected   prometheus.Counter // webhooks without a valid signature
 	oddRecords prometheus.Counter
 	Requests   *prometheus.CounterVec
-	Problems   func() []problem.Problem // what is wrong now; nil: nothing ever is. It is set before the first scrape
-	// how many customers look at a live page now; nil: there are none. It is set before the first
-	// scrape
-	LivePages func() int
-	Now       func() time.Time // the ledger's time; nil: the host's. It is set before the first scrape
+
+	// These functions are set before the first scrape.
+	Problems  func() []problem.Problem // returns the current problems; nil: there are none
+	LivePages func() int               // returns the number of open live pages; nil: there are none
+	Now       func() time.Time         // returns the ledger's time; nil: the host's
 }
 
-// NewMetrics makes the series. stats is asked at each scrape.
+// NewMetrics returns metrics that are all zero. It calls stats and counts at each scrape.
 func NewMetrics(
 	version string,
 	stats func(context.Context) (ledger.Stats, error),
@@ -54,9 +53,11 @@ func NewMetrics(
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_confirmations_total",
 			Help: "Answers of machines by outcome."}, []string{"outcome"}),
 		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "notepay_attempt_seconds",
-			Help: "Calls made for payments, by action and outcome.", Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
+			Help:    "Calls made for payments, by action and outcome.",
+			Buckets: []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 15}}, []string{"action", "outcome"}),
 		payments: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_payments_total",
-			Help: "Payments by outcome. One payment can be recorded, delivered and still be returned."}, []string{"outcome"}),
+			Help: "Payments by outcome. One payment can be recorded, delivered and still be returned."},
+			[]string{"outcome"}),
 		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_deliveries_total",
 			Help: "Credits by how far they got."}, []string{"outcome"}),
 		moneyBack: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_money_back_total",
@@ -70,31 +71,33 @@ func NewMetrics(
 		Redirects: prometheus.NewCounter(
 			prometheus.CounterOpts{Name: "notepay_redirects_total", Help: "Scans redirected to Stripe."},
 		),
-		Rejected: prometheus.NewCounter(
-			prometheus.CounterOpts{
-				Name: "notepay_webhooks_rejected_total",
-				Help: "Webhooks rejected because of signature, size or form.",
-			},
-		),
+		Rejected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "notepay_webhooks_rejected_total",
+			Help: "Webhooks rejected because of signature, size or form.",
+		}),
 		oddRecords: prometheus.NewCounter(prometheus.CounterOpts{Name: "notepay_odd_records_total",
 			Help: "Unreadable records in lists of Stripe and Notehub, each counted once."}),
 		Requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "notepay_http_requests_total",
 			Help: "Answers other than redirects of scans, by route and status class."}, []string{"route", "status"}),
 	}
-	build := prometheus.NewGauge(
-		prometheus.GaugeOpts{
-			Name:        "notepay_build_info",
-			Help:        "Always 1.",
-			ConstLabels: prometheus.Labels{"version": version},
-		},
-	)
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "notepay_build_info",
+		Help:        "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
 	build.Set(1)
-	// What alerts count from is there from the beginning: a counter that appears with its first
-	// event shows no increase.
+	// Create the series that alerts use, because a counter that appears with its first event shows no
+	// increase.
 	for vec, values := range map[*prometheus.CounterVec][]string{
-		m.payments:   {recorded, delivered, moneyBack, string(payment.Disputed), string(payment.DisputeLost), string(payment.CaptureFailed), string(payment.RefundFailed)},
-		m.deliveries: {string(payment.Sent), string(payment.Fetched), string(payment.Started), string(payment.Done), string(payment.Failed)},
-		m.links:      callOutcomes(),
+		m.payments: {
+			recorded, delivered, moneyBack, string(payment.Disputed), string(payment.DisputeLost),
+			string(payment.CaptureFailed), string(payment.RefundFailed),
+		},
+		m.deliveries: {
+			string(payment.Sent), string(payment.Fetched), string(payment.Started), string(payment.Done),
+			string(payment.Failed),
+		},
+		m.links: callOutcomes(),
 	} {
 		for _, value := range values {
 			vec.WithLabelValues(value)
@@ -109,52 +112,34 @@ func NewMetrics(
 			return float64(m.LivePages())
 		},
 	)
-	m.registry.MustRegister(
-		m.events,
-		m.answers,
-		m.attempts,
-		m.payments,
-		m.deliveries,
-		m.moneyBack,
-		m.links,
-		m.sessions,
-		m.calls,
-		live,
-		m.Redirects,
-		m.Rejected,
-		m.oddRecords,
-		m.Requests,
-		build,
-		&queue{stats, counts, m},
-		problems{m},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	m.registry.MustRegister(m.events, m.answers, m.attempts, m.payments, m.deliveries, m.moneyBack, m.links, m.sessions,
+		m.calls, live, m.Redirects, m.Rejected, m.oddRecords, m.Requests, build, &queue{stats, counts, m}, problems{m},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// Event counts a Stripe event.
+// Event counts a Stripe event by its outcome.
 func (m *Metrics) Event(outcome string) { m.events.WithLabelValues(outcome).Inc() }
 
-// Confirmation counts an answer of a machine.
+// Confirmation counts a machine's answer by its outcome.
 func (m *Metrics) Confirmation(outcome string) { m.answers.WithLabelValues(outcome).Inc() }
 
-// OddRecord counts a record that cannot be read.
+// OddRecord counts an unreadable record in a vendor's list.
 func (m *Metrics) OddRecord() { m.oddRecords.Inc() }
 
-// Attempt counts a call made for a payment.
+// Attempt counts a call for a payment, with its duration.
 func (m *Metrics) Attempt(action payment.Step, outcome string, took time.Duration) {
 	m.attempts.WithLabelValues(string(action), outcome).Observe(took.Seconds())
 }
 
-// What became of a payment, beside the states of its money that nobody wishes for.
+// Outcomes of payments, besides the failure states of their funds.
 const (
 	recorded  = "recorded"
 	delivered = "delivered"
 	moneyBack = "money_back"
 )
 
-// Payment counts what a change of a payment means; before is zero for a new one.
+// Payment counts the outcomes of a change. before is the zero payment if after is new.
 func (m *Metrics) Payment(before, after payment.Payment) {
 	count := func(outcome string) { m.payments.WithLabelValues(outcome).Inc() }
 	if before.ID == "" {
@@ -178,50 +163,54 @@ func (m *Metrics) Payment(before, after payment.Payment) {
 	}
 }
 
-// isDelivered: the machine says that it started, or one that says nothing has fetched its credit.
+// isDelivered reports whether the machine reported a start. If it does not confirm, fetching its
+// credit counts.
 func isDelivered(p payment.Payment) bool {
 	return p.Delivery == payment.Started || p.Delivery == payment.Done ||
 		p.Delivery == payment.Fetched && p.ConfirmBy.IsZero()
 }
 
-// LinkMade counts a link that was to be made.
+// LinkMade counts an attempt to create a Payment Link. err is its result.
 func (m *Metrics) LinkMade(err error) {
 	m.links.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
 }
 
-// ExpectSessions lets the sessions that are made for purchases be counted from 0 on, and tells by
-// their being there that there will be some.
+// ExpectSessions creates the series of Checkout Sessions. Their presence shows that notepay creates
+// a session for each purchase.
 func (m *Metrics) ExpectSessions() {
 	for _, outcome := range callOutcomes() {
 		m.sessions.WithLabelValues(outcome)
 	}
 }
 
-// SessionMade counts a session that was to be made.
+// SessionMade counts an attempt to create a Checkout Session. err is its result.
 func (m *Metrics) SessionMade(err error) {
 	m.sessions.WithLabelValues(upstream.OutcomeOf(err).String()).Inc()
 }
 
-// callOutcomes are what a call to a vendor may come to.
+// callOutcomes returns the outcomes of a call to a vendor.
 func callOutcomes() (outcomes []string) {
-	for _, o := range []upstream.Outcome{upstream.OK, upstream.Rejected, upstream.Misconfigured, upstream.RateLimited, upstream.Retryable, upstream.Unknown} {
+	for _, o := range []upstream.Outcome{
+		upstream.OK, upstream.Rejected, upstream.Misconfigured, upstream.RateLimited, upstream.Retryable,
+		upstream.Unknown,
+	} {
 		outcomes = append(outcomes, o.String())
 	}
 	return outcomes
 }
 
-// Calls counts the calls that go to a vendor through a transport.
+// Calls returns a transport that counts the calls to a vendor.
 func (m *Metrics) Calls(vendor string, next http.RoundTripper) http.RoundTripper {
-	return countedCalls{m.calls.MustCurryWith(prometheus.Labels{"vendor": vendor}), next}
+	return countingTransport{m.calls.MustCurryWith(prometheus.Labels{"vendor": vendor}), next}
 }
 
-type countedCalls struct {
+type countingTransport struct {
 	calls *prometheus.CounterVec
 	next  http.RoundTripper
 }
 
 // RoundTrip implements http.RoundTripper.
-func (c countedCalls) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c countingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := c.next.RoundTrip(r)
 	status := "none"
 	if err == nil {
@@ -231,48 +220,45 @@ func (c countedCalls) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Expect lets the answers of a route be counted from 0 on, the good ones and the failures.
+// Expect creates the series of a route's successes and failures.
 func (m *Metrics) Expect(route string) {
 	for _, status := range []string{"2xx", "5xx"} {
 		m.Requests.WithLabelValues(route, status)
 	}
 }
 
-// maxScrapes is how many readings of the series are answered at once, and scrapeLimit how long one
-// may take, the ledger's figures included. Anybody may ask, and each holds all series until it is
-// read.
-const maxScrapes, scrapeLimit = 32, 15 * time.Second
+const (
+	// maxScrapes bounds the concurrent scrapes, because any client can scrape, and each holds all
+	// series in memory until it is read.
+	maxScrapes = 32
+	// scrapeTimeout bounds a scrape, including the ledger's figures.
+	scrapeTimeout = 15 * time.Second
+)
 
-// Handler serves the series.
+// Handler returns the handler for scrapes.
 func (m *Metrics) Handler() http.Handler {
-	series := promhttp.HandlerFor(
-		m.registry,
-		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes},
-	)
+	series := promhttp.HandlerFor(m.registry,
+		promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control := http.NewResponseController(w)
-		_ = control.SetWriteDeadline(time.Now().Add(scrapeLimit)) // not every writer can
+		_ = control.SetWriteDeadline(time.Now().Add(scrapeTimeout)) // recorders in tests have no deadlines
 		series.ServeHTTP(w, r)
 		_ = control.SetWriteDeadline(time.Time{})
 	})
 }
 
-// queue reads its figures from the ledger when it is asked, so that they are right after a restart,
-// too.
+// queue collects figures from ledger and fleet at each scrape, so that they are right after a
+// restart.
 type queue struct {
 	stats  func(context.Context) (ledger.Stats, error)
 	counts func() (int, int, time.Time)
-	of     *Metrics
+	m      *Metrics
 }
 
 var (
 	queuedDesc = prometheus.NewDesc("notepay_credits_queued", "Credits that Notehub has not accepted yet.", nil, nil)
-	oldestDesc = prometheus.NewDesc(
-		"notepay_oldest_queued_seconds",
-		"Age of the oldest queued credit, 0 if there is none.",
-		nil,
-		nil,
-	)
+	oldestDesc = prometheus.NewDesc("notepay_oldest_queued_seconds",
+		"Age of the oldest queued credit, 0 if there is none.", nil, nil)
 	attentionDesc = prometheus.NewDesc("notepay_needs_attention", "Payments that need attention.", nil, nil)
 	devicesDesc   = prometheus.NewDesc("notepay_devices", "Devices known.", nil, nil)
 	linksDesc     = prometheus.NewDesc("notepay_links", "Active Payment Links.", nil, nil)
@@ -299,13 +285,13 @@ func (q *queue) Collect(c chan<- prometheus.Metric) {
 	gauge(queuedDesc, float64(s.Queued))
 	gauge(attentionDesc, float64(s.NeedsAttention))
 	now := time.Now
-	if q.of.Now != nil {
-		now = q.of.Now
+	if q.m.Now != nil {
+		now = q.m.Now
 	}
 	gauge(oldestDesc, Age(s.OldestQueued, now()))
 }
 
-// problems shows each code from the start, 1 while there is a problem with it.
+// problems collects one gauge for each problem code, 1 while the problem lasts.
 type problems struct{ m *Metrics }
 
 var problemDesc = prometheus.NewDesc(
@@ -329,7 +315,7 @@ func (p problems) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// Age returns how many seconds before now a time was, 0 for the zero time.
+// Age returns the seconds from t to now, 0 for the zero time.
 func Age(t, now time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -17,11 +17,8 @@ import (
 )
 
 func testMetrics() *Metrics {
-	return NewMetrics(
-		"v1",
-		func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil },
-		func() (int, int, time.Time) { return 0, 0, time.Time{} },
-	)
+	return NewMetrics("v1", func(context.Context) (ledger.Stats, error) { return ledger.Stats{}, nil },
+		func() (int, int, time.Time) { return 0, 0, time.Time{} })
 }
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -41,28 +38,28 @@ func wantSeries(t *testing.T, m *Metrics, lines ...string) {
 	}
 }
 
-// states is what becomes of a payment, one change after the other.
-func states(m *Metrics, of ...payment.Payment) {
+// change counts the changes of one payment, from state to state.
+func change(m *Metrics, of ...payment.Payment) {
 	before := payment.Payment{}
 	for _, p := range of {
 		p.ID = "cr_1"
 		m.Payment(before, p)
-		m.Payment(p, p) // a change that changes nothing of this
+		m.Payment(p, p) // counts nothing
 		before = p
 	}
 }
 
-func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
+func TestPaymentCountsOutcomes(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	confirms := time.Now()
-	states(
+	change(
 		m,
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Queued},
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Sent},
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched},
-	) // one that says nothing
-	states(
+	) // a machine that does not confirm
+	change(
 		m,
 		payment.Payment{Funds: payment.Authorized, Delivery: payment.Queued, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Authorized, Delivery: payment.Fetched, ConfirmBy: confirms},
@@ -74,17 +71,11 @@ func TestPaymentsAreCountedByWhatBecomesOfThem(t *testing.T) {
 		payment.Payment{Funds: payment.Paid, Delivery: payment.Done, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Disputed, Delivery: payment.Done, ConfirmBy: confirms},
 	)
-	states(
-		m,
-		payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
+	change(m, payment.Payment{Funds: payment.Paid, Delivery: payment.Fetched, ConfirmBy: confirms},
 		payment.Payment{Funds: payment.Refunding, Delivery: payment.Failed, Reason: "unconfirmed"},
-		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"},
-	)
-	states(
-		m,
-		payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
-		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"},
-	)
+		payment.Payment{Funds: payment.Refunded, Delivery: payment.Failed, Reason: "unconfirmed"})
+	change(m, payment.Payment{Funds: payment.Canceling, Delivery: payment.Failed, Reason: "busy"},
+		payment.Payment{Funds: payment.Canceled, Delivery: payment.Failed, Reason: "busy"})
 	wantSeries(
 		t,
 		m,
@@ -107,7 +98,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
+func TestCallsByVendorAndStatusClass(t *testing.T) {
 	t.Parallel()
 	m := testMetrics()
 	for _, status := range []int{200, 204, 429, 503, 0} {
@@ -134,7 +125,7 @@ func TestCallsAreCountedByVendorAndStatusClass(t *testing.T) {
 	)
 }
 
-// unread is an answer that nobody reads until its channel is closed.
+// unread is an answer whose client reads nothing until a channel is closed.
 type unread struct {
 	*httptest.ResponseRecorder
 	until <-chan struct{}
@@ -145,7 +136,7 @@ func (u unread) Write(b []byte) (int, error) {
 	return u.ResponseRecorder.Write(b)
 }
 
-func TestMetricsThatNobodyReadsAreBounded(t *testing.T) {
+func TestHandlerBoundsUnreadScrapes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		handler := testMetrics().Handler()

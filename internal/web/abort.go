@@ -5,17 +5,16 @@ import (
 	"net/http"
 )
 
-// Abort ends an answer that was begun and cannot be finished, so that its part does not look like
-// the whole. It does not return.
+// Abort ends an unfinished answer, so that the reader does not take the sent part for the whole. It
+// does not return.
 //
-// With HTTP/1.1 the last chunk is missing then. With HTTP/1.0, which nginx speaks to what is behind
-// it unless told otherwise, the answer ends with the connection, and only a reset tells the reader
-// that there was to be more.
+// An HTTP/1.1 answer then lacks its last chunk. An HTTP/1.0 answer ends with its connection, and
+// only a reset shows that it is incomplete. nginx speaks HTTP/1.0 to its backends by default.
 func Abort(w http.ResponseWriter, r *http.Request) {
 	if !r.ProtoAtLeast(1, 1) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			if tcp, ok := conn.(*net.TCPConn); ok {
-				_ = tcp.SetLinger(0) // makes of the close a reset
+				_ = tcp.SetLinger(0) // turns the close into a reset
 			}
 			_ = conn.Close()
 		}

@@ -6,22 +6,40 @@ import (
 	"strings"
 )
 
-// Digits is how many digits of an amount in a currency, as Stripe counts it, stand behind the
-// point.
-func Digits(currency string) int {
+// Currencies whose amounts Stripe does not count in hundredths, or writes without them
+// (docs.stripe.com/currencies). Stripe's names are in lower case.
+const (
+	zeroDecimals  = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
+	threeDecimals = "bhd jod kwd omr tnd" // in thousandths that end in 0
+	// Their former hundredths are always 00, but Stripe still counts them.
+	hiddenDecimals = "isk ugx"
+)
+
+// Decimals returns how many digits of an amount in minor units are behind the decimal point, and
+// how many of them people are shown.
+func Decimals(currency string) (digits, shown int) {
+	in := func(list string) bool { return slices.Contains(strings.Fields(list), currency) }
 	switch {
-	case slices.Contains(strings.Fields(zeroDecimals), currency):
-		return 0
-	case slices.Contains(strings.Fields(threeDecimals), currency):
-		return 3
+	case in(zeroDecimals):
+		return 0, 0
+	case in(threeDecimals):
+		return 3, 3
+	case in(hiddenDecimals):
+		return 2, 0
 	default:
-		return 2
+		return 2, 2
 	}
 }
 
-// Figure writes minor currency units for spreadsheets: 350 eur is "3.50".
+// Digits returns how many digits of an amount in minor units are behind the decimal point.
+func Digits(currency string) int {
+	digits, _ := Decimals(currency)
+	return digits
+}
+
+// Figure formats an amount in minor units without its currency, for spreadsheets: 350 eur is "3.50".
 func Figure(minor int64, currency string) string {
-	text, sign := FormatInt(minor), ""
+	text, sign := strconv.FormatInt(minor, 10), ""
 	if minor < 0 {
 		text, sign = text[1:], "-"
 	}
@@ -35,33 +53,8 @@ func Figure(minor int64, currency string) string {
 	return sign + text
 }
 
-// Amount writes minor currency units for the operator: 350 eur is "3.50 EUR", 350 jpy is "350 JPY".
+// Amount formats an amount in minor units for the operator: 350 eur is "3.50 EUR", 350 jpy is
+// "350 JPY".
 func Amount(minor int64, currency string) string {
 	return Figure(minor, currency) + " " + strings.ToUpper(currency)
 }
-
-// Currencies whose amounts Stripe does not take in hundredths, or that have no hundredths
-// (docs.stripe.com/currencies).
-const (
-	zeroDecimals  = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
-	threeDecimals = "bhd jod kwd omr tnd" // in thousandths that end in 0
-	wholeOnly     = "isk ugx"             // taken in hundredths that are always 00, for they had them once
-)
-
-// Decimals says how many digits of an amount stand behind the point, and how many of them are
-// shown.
-func Decimals(code string) (digits, shown int) {
-	in := func(list string) bool { return slices.Contains(strings.Fields(list), code) }
-	switch {
-	case in(zeroDecimals):
-		return 0, 0
-	case in(threeDecimals):
-		return 3, 3
-	case in(wholeOnly):
-		return 2, 0
-	default:
-		return 2, 2
-	}
-}
-
-func FormatInt(n int64) string { return strconv.FormatInt(n, 10) }

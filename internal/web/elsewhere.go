@@ -9,31 +9,33 @@ import (
 	"notepay/internal/uid"
 )
 
-// Elsewhere answers requests that no route takes as they are written: scanners write addresses in
-// capitals, people add a slash. It gives such a request to the route that is meant, without a
-// redirect, because a webhook must not be answered with one. What no route takes in any spelling
-// goes to missing, and a method that a route does not have is answered 405.
+// Elsewhere returns a handler for requests that match no route as they are written. Scanners write
+// addresses in upper case, and people add a slash. The handler passes such a request to the route
+// that matches another spelling, without a redirect, because a webhook's sender follows none. It
+// answers 405 if only the method is wrong, and passes everything else to missing.
 //
-// It is the handler of the pattern "/" of routes, and of other patterns that stand for "all else".
+// The handler serves the pattern "/" of routes, and other patterns that match what no route does.
 func Elsewhere(routes *http.ServeMux, missing http.Handler, patterns ...string) http.Handler {
 	patterns = append(patterns, "/")
-	takes := func(r *http.Request) bool {
+	matches := func(r *http.Request) bool {
 		_, pattern := routes.Handler(r)
 		return pattern != "" && !slices.Contains(patterns, pattern)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, meant := range spellings(r.URL) {
+		for _, spelling := range spellings(r.URL) {
 			other := r.Clone(r.Context())
-			other.URL = meant
-			if takes(other) {
+			other.URL = spelling
+			if matches(other) {
 				routes.ServeHTTP(w, other)
 				return
 			}
 		}
 		var methods []string
-		for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut} {
+		for _, method := range []string{
+			http.MethodDelete, http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut,
+		} {
 			other := r.Clone(r.Context())
-			if other.Method = method; takes(other) {
+			if other.Method = method; matches(other) {
 				methods = append(methods, method)
 			}
 		}
@@ -46,8 +48,8 @@ func Elsewhere(routes *http.ServeMux, missing http.Handler, patterns ...string) 
 	})
 }
 
-// Tidy lets paths with empty parts reach the routes below as if they had none. The routes
-// themselves would answer with a redirect.
+// Tidy removes empty segments from paths before next sees them. http.ServeMux would answer with a
+// redirect.
 func Tidy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "//") {
@@ -60,18 +62,16 @@ func Tidy(next http.Handler) http.Handler {
 	})
 }
 
-// tidy returns a path without empty parts and without a slash at its end.
+// tidy returns a path without empty segments and without a slash at its end.
 func tidy(path string) string {
 	if path == "" {
 		return ""
 	}
-	return "/" + strings.Join(
-		slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return strings.TrimSpace(part) == "" }),
-		"/",
-	)
+	empty := func(segment string) bool { return strings.TrimSpace(segment) == "" }
+	return "/" + strings.Join(slices.DeleteFunc(strings.Split(path, "/"), empty), "/")
 }
 
-// spellings are the addresses that may be meant by one that no route takes.
+// spellings returns the addresses that the writer of one without a route may have meant.
 func spellings(u *url.URL) (list []*url.URL) {
 	add := func(change func(path string) string) {
 		other := *u
@@ -81,7 +81,7 @@ func spellings(u *url.URL) (list []*url.URL) {
 		}
 	}
 	add(tidy)
-	add(func(path string) string { // the first part is the route's; what follows may be an id, in which case counts
+	add(func(path string) string { // the first segment names the route; ids behind it are case-sensitive
 		path = tidy(path)
 		if len(path) == 0 {
 			return ""
@@ -93,8 +93,9 @@ func spellings(u *url.URL) (list []*url.URL) {
 		return "/" + strings.ToLower(first) + rest
 	})
 	add(func(path string) string { return strings.ToLower(tidy(path)) })
+	// A device UID alone.
 	if key, ok := uid.Parse(strings.Trim(u.Path, "/")); ok &&
-		!strings.Contains(strings.Trim(u.Path, "/"), "/") { // a device alone
+		!strings.Contains(strings.Trim(u.Path, "/"), "/") {
 		list = append(list, &url.URL{Path: "/pay/" + key, RawQuery: u.RawQuery})
 	}
 	return list

@@ -13,148 +13,149 @@ import (
 	"notepay/internal/payment"
 )
 
-// Hub knows which live pages are open, and hands them their payment when it changed. It never
-// waits for a reader: who writes while it changes twice is handed the last. It is safe for
-// concurrent use.
+// Hub publishes changed payments to the open live pages. It never waits for a page: a page that is
+// busy while its payment changes twice receives the last state. It is safe for concurrent use.
 type Hub struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	open    map[string]map[Updates]bool // by token
-	total   int
-	changed map[string]bool // tokens of payments with open pages that were not read since
-	telling bool
+	mu        sync.Mutex
+	open      map[string]map[Updates]bool // streams by token
+	total     int
+	changed   map[string]bool // tokens whose payments changed and were not read since
+	notifying bool            // notify runs
 
-	all   map[chan struct{}]bool // those who are told of every payment
-	Ended chan struct{}
-	end   sync.Once
-	looks chan struct{} // those who read the ledger or make a page just now
+	watchers map[chan struct{}]bool // receive a signal for every payment
+	Ended    chan struct{}          // closed by End
+	end      sync.Once
+	slots    chan struct{} // one for each call of WithStack that is running
 }
 
-// Updates is where a stream gets its payment as it is now; nil if that could not be read.
+// Updates receives the current payment of a page after each change, or nil if it could not be read.
 type Updates chan *payment.Payment
 
 const (
-	mostOfOne = 8      // streams of one payment: a customer has few screens, and a link may get about
-	mostOfAll = 20_000 // streams altogether, each of which takes a socket and some 15 kB
-	mostLooks = 16     // at once: more make no page sooner
-	mostRead  = 64     // payments together
+	maxPerPayment = 8      // streams: a customer has few screens, and a link may be passed on
+	maxStreams    = 20_000 // each takes a socket and some 15 kB
+	maxSlots      = 16     // more calls at once do not finish sooner
+	maxBatch      = 64     // payments in one read
 
-	LookTimeout = 5 * time.Second // for a read, and for the turn to read
+	// ReadTimeout bounds a read of the ledger for a page, and the wait for a slot.
+	ReadTimeout = 5 * time.Second
 )
 
-// ErrTooBusy ends a stream whose turn did not come. Browsers come back by themselves.
+// ErrTooBusy ends a stream that got no slot within ReadTimeout. Browsers reconnect by themselves.
 var ErrTooBusy = errors.New("too many live pages read at once, or the ledger does not answer")
 
-// NewHub makes a hub without pages.
+// NewHub returns a hub without streams.
 func NewHub(l *ledger.Ledger, log *slog.Logger) *Hub {
 	return &Hub{
-		ledger:  l,
-		log:     log,
-		open:    map[string]map[Updates]bool{},
-		changed: map[string]bool{},
-		all:     map[chan struct{}]bool{},
-		Ended:   make(chan struct{}),
-		looks:   make(chan struct{}, mostLooks),
+		ledger:   l,
+		log:      log,
+		open:     map[string]map[Updates]bool{},
+		changed:  map[string]bool{},
+		watchers: map[chan struct{}]bool{},
+		Ended:    make(chan struct{}),
+		slots:    make(chan struct{}, maxSlots),
 	}
 }
 
-// Changed has the pages of a payment told that it changed. It returns at once.
-func (l *Hub) Changed(p payment.Payment) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for news := range l.all {
+// Changed publishes a change of a payment. It returns at once.
+func (h *Hub) Changed(p payment.Payment) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for watcher := range h.watchers {
 		select {
-		case news <- struct{}{}:
-		default: // it has not looked since it was told last
+		case watcher <- struct{}{}:
+		default: // the last signal is still unread
 		}
 	}
-	if len(l.open[p.Token]) == 0 {
+	if len(h.open[p.Token]) == 0 {
 		return
 	}
-	l.changed[p.Token] = true
-	if !l.telling {
-		l.telling = true
-		go l.notify()
+	h.changed[p.Token] = true
+	if !h.notifying {
+		h.notifying = true
+		go h.notify()
 	}
 }
 
-// notify hands out what changed, until there is no more. The ledger says how a payment stands, and
-// not the news: two changes may be told in the wrong order. Those that change while it reads are
+// notify sends changed payments to their streams until none is left. It reads each payment from the
+// ledger, because changes may be published out of order. Payments that change while it reads are
 // read together.
-func (l *Hub) notify() {
-	for tokens := l.someChanged(); len(tokens) > 0; tokens = l.someChanged() {
-		ctx, cancel := context.WithTimeout(context.Background(), LookTimeout)
-		payments, err := l.ledger.PaymentsOfTokens(ctx, tokens)
+func (h *Hub) notify() {
+	for tokens := h.takeChanged(); len(tokens) > 0; tokens = h.takeChanged() {
+		ctx, cancel := context.WithTimeout(context.Background(), ReadTimeout)
+		payments, err := h.ledger.PaymentsOfTokens(ctx, tokens)
 		cancel()
 		if err != nil {
-			l.log.Error("live pages not read", "err", err)
+			h.log.Error("live pages not read", "err", err)
 		}
-		l.mu.Lock()
+		h.mu.Lock()
 		for _, p := range payments {
-			for n := range l.open[p.Token] {
-				n.put(&p)
+			for updates := range h.open[p.Token] {
+				updates.put(&p)
 			}
 		}
 		if err != nil {
 			for _, token := range tokens {
-				for n := range l.open[token] {
-					n.put(nil)
+				for updates := range h.open[token] {
+					updates.put(nil)
 				}
 			}
 		}
-		l.mu.Unlock()
+		h.mu.Unlock()
 	}
 }
 
-// someChanged takes payments that changed; none says that nobody tells any more.
-func (l *Hub) someChanged() (tokens []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for token := range l.changed {
-		if len(tokens) == mostRead {
+// takeChanged removes up to maxBatch tokens from those that changed. If there are none, the caller
+// must return, because the next change starts notify again.
+func (h *Hub) takeChanged() (tokens []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for token := range h.changed {
+		if len(tokens) == maxBatch {
 			break
 		}
-		delete(l.changed, token)
+		delete(h.changed, token)
 		tokens = append(tokens, token)
 	}
-	l.telling = len(tokens) > 0
+	h.notifying = len(tokens) > 0
 	return tokens
 }
 
-// put replaces what was not taken yet. There is one who puts.
-func (n Updates) put(p *payment.Payment) {
+// put replaces an update that was not received yet. Only one goroutine may call it at a time.
+func (u Updates) put(p *payment.Payment) {
 	select {
-	case <-n:
+	case <-u:
 	default:
 	}
-	n <- p
+	u <- p
 }
 
-// Watch tells through a channel that some payment changed, until leave is called.
-func (l *Hub) Watch() (news <-chan struct{}, leave func()) {
-	one := make(chan struct{}, 1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all[one] = true
-	return one, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.all, one)
+// Watch returns a channel that receives a signal after a payment changed, until leave is called.
+func (h *Hub) Watch() (changed <-chan struct{}, leave func()) {
+	watcher := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.watchers[watcher] = true
+	return watcher, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.watchers, watcher)
 	}
 }
 
-// End ends all streams, and those that begin later: the server stops, and browsers come back to the
-// next one.
-func (l *Hub) End() { l.end.Do(func() { close(l.Ended) }) }
+// End ends all streams, also those that begin later. The server calls it when it stops, and
+// browsers reconnect to the next server.
+func (h *Hub) End() { h.end.Do(func() { close(h.Ended) }) }
 
-// UntilEnd is a context that ends with the streams, too.
-func (l *Hub) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+// UntilEnd returns a context that is also canceled by End.
+func (h *Hub) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
-		case <-l.Ended:
+		case <-h.Ended:
 			cancel()
 		case <-ctx.Done():
 		}
@@ -162,46 +163,47 @@ func (l *Hub) UntilEnd(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, cancel
 }
 
-// Pages is how many streams are open.
-func (l *Hub) Pages() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.total
+// Pages returns the number of open streams.
+func (h *Hub) Pages() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.total
 }
 
-// Join opens a stream of a page, unless there are too many. What changes from then on comes through
-// the channel.
-func (l *Hub) Join(token string) (n Updates, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.total >= mostOfAll || len(l.open[token]) >= mostOfOne {
+// Join opens a stream for the payment with a token, unless there are too many. Later changes of the
+// payment arrive in updates. The caller must call Leave.
+func (h *Hub) Join(token string) (updates Updates, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.total >= maxStreams || len(h.open[token]) >= maxPerPayment {
 		return nil, false
 	}
-	if l.open[token] == nil {
-		l.open[token] = map[Updates]bool{}
+	if h.open[token] == nil {
+		h.open[token] = map[Updates]bool{}
 	}
-	n = make(Updates, 1)
-	l.open[token][n] = true
-	l.total++
-	return n, true
+	updates = make(Updates, 1)
+	h.open[token][updates] = true
+	h.total++
+	return updates, true
 }
 
-func (l *Hub) Leave(token string, n Updates) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.open[token], n)
-	if len(l.open[token]) == 0 {
-		delete(l.open, token)
+// Leave closes a stream that Join opened.
+func (h *Hub) Leave(token string, updates Updates) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.open[token], updates)
+	if len(h.open[token]) == 0 {
+		delete(h.open, token)
 	}
-	l.total--
+	h.total--
 }
 
-// WithStack does something that needs much stack in a goroutine of its own: thousands of streams
-// that wait would keep theirs. A panic in it is an error.
-func (l *Hub) WithStack(f func() error) (err error) {
-	wait := time.NewTimer(LookTimeout)
+// WithStack runs f in a short-lived goroutine, so that idle stream goroutines keep small stacks. A
+// panic in f is returned as an error. If no slot is free within ReadTimeout, it returns ErrTooBusy.
+func (h *Hub) WithStack(f func() error) (err error) {
+	wait := time.NewTimer(ReadTimeout)
 	select {
-	case l.looks <- struct{}{}:
+	case h.slots <- struct{}{}:
 		wait.Stop()
 	case <-wait.C:
 		return ErrTooBusy
@@ -212,7 +214,7 @@ func (l *Hub) WithStack(f func() error) (err error) {
 			if problem := recover(); problem != nil {
 				err = fmt.Errorf("panic: %v\n%s", problem, debug.Stack())
 			}
-			<-l.looks
+			<-h.slots
 			close(done)
 		}()
 		err = f()
@@ -220,9 +222,3 @@ func (l *Hub) WithStack(f func() error) (err error) {
 	<-done
 	return err
 }
-
-const (
-	HeartbeatInterval = 15 * time.Second // proxies cut what is silent for longer; countdowns move with it
-	WriteTimeout      = 5 * time.Second  // a reader that takes no more for so long is dropped
-	Reconnect         = "2000"           // milliseconds, after which a browser that lost its stream comes back
-)

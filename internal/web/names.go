@@ -1,6 +1,6 @@
 package web
 
-// MachineName is what a machine is called: its name, or its UID where it has none.
+// MachineName returns the name that people see: the machine's name, or its UID if it has none.
 func MachineName(name, uid string) string {
 	if name == "" {
 		return uid

@@ -7,17 +7,18 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Problems is what health, console and metrics show of what is wrong. Its fields are set once.
+// Problems lists the current problems for health, console and metrics. Its fields are set once.
 type Problems struct {
-	Board *problem.Board
-	Paces map[string]*upstream.Limiter // of "stripe" and "notehub"
+	Board    *problem.Board
+	Limiters map[string]*upstream.Limiter // by vendor: "stripe", "notehub"
 
-	// those that do not answer; not on the board, where another part may have said more of the same
+	// vendors holds vendors that do not answer. It is separate from Board, where another part may
+	// have raised the same code with more details.
 	vendors problem.Board
 }
 
-// List returns what is wrong now, the vendors that do not answer included. Of one code the board's
-// problem counts.
+// List returns the current problems, including vendors that do not answer. If both boards have a
+// code, List returns the problem of Board.
 func (p *Problems) List() []problem.Problem {
 	for vendor, one := range map[string]problem.Problem{
 		"stripe": {Code: problem.StripeDown, Text: "Stripe does not answer, or rejects notepay's requests. " +
@@ -25,17 +26,17 @@ func (p *Problems) List() []problem.Problem {
 		"notehub": {Code: problem.NotehubDown, Text: "Notehub does not answer, or rejects notepay's requests. " +
 			"Run notepay check."},
 	} {
-		pace := p.Paces[vendor]
-		if pace == nil || pace.Unreachable() == "" {
+		limiter := p.Limiters[vendor]
+		if limiter == nil || limiter.Unreachable() == "" {
 			p.vendors.Clear(one.Code)
 			continue
 		}
-		one.Detail = pace.Unreachable()
+		one.Detail = limiter.Unreachable()
 		p.vendors.Raise(one)
 	}
 	list := p.Board.List()
 	for _, one := range p.vendors.List() {
-		if !slices.ContainsFunc(list, func(said problem.Problem) bool { return said.Code == one.Code }) {
+		if !slices.ContainsFunc(list, func(p problem.Problem) bool { return p.Code == one.Code }) {
 			list = append(list, one)
 		}
 	}

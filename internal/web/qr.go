@@ -8,35 +8,31 @@ import (
 	"rsc.io/qr"
 )
 
-// QuietFrame is the empty frame that a QR code needs, in modules (ISO/IEC 18004).
+// QuietFrame is the width of the empty frame that a QR code needs, in modules (ISO/IEC 18004).
 const QuietFrame = 4
 
-// QRCode draws a QR code that may lose a quarter of itself to dirt and scratches. It is a drawing
-// of its own (SVG), in modules.
+// QRCode draws a QR code as an SVG element. Scanners can read it with up to a quarter of its
+// modules damaged.
 func QRCode(text string) (template.HTML, error) {
 	modules, size, err := QRPath(text)
 	if err != nil {
 		return "", err
 	}
 	whole := size + 2*QuietFrame
-	return template.HTML(
-		fmt.Sprintf(
-			`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges" role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/><path fill="#000" d="%s"/></svg>`,
-			whole,
-			whole,
-			whole,
-			whole,
-			modules,
-		),
-	), nil // numbers of our own
+	svg := fmt.Sprintf(
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" shape-rendering="crispEdges"`+
+			` role="img" aria-label="QR code"><rect width="%d" height="%d" fill="#fff"/>`+
+			`<path fill="#000" d="%s"/></svg>`,
+		whole, whole, whole, whole, modules)
+	return template.HTML(svg), nil // safe: it holds numbers only
 }
 
-// QRPath is the dark modules as an SVG path, one rectangle for each that stand together in a row,
-// and the size without the quiet frame.
+// QRPath returns the dark modules as an SVG path, with one rectangle for each run in a row, and the
+// size in modules without the quiet frame.
 func QRPath(text string) (path string, size int, err error) {
 	code, err := qr.Encode(text, qr.Q)
 	if err != nil {
-		return "", 0, fmt.Errorf("QR code: %w", err) // not of what: it may be a secret
+		return "", 0, fmt.Errorf("encode QR code: %w", err) // without the text, which may be a secret
 	}
 	var b strings.Builder
 	for y := range code.Size {

@@ -19,7 +19,7 @@ import (
 	"notepay/internal/fixture"
 	"notepay/internal/sandbox"
 	"notepay/internal/stripeapi"
-	"notepay/internal/web"
+	"notepay/internal/web/api"
 )
 
 // busy is a service with many devices that sell, so that one device's queue is not what is
@@ -131,7 +131,7 @@ func withoutStore() http.Handler {
 			_, err = secrets.Verify(body, r.Header.Get("Stripe-Signature"), nil)
 		}
 		if err == nil {
-			err = web.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
+			err = api.WriteJSON(w, http.StatusOK, map[string]bool{"received": true})
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -18,14 +18,7 @@ const root = "../.."
 
 // planned returns paths and make targets that documents describe ahead of the code. When all of
 // them exist, the test asks to delete this list.
-func planned() []string {
-	return []string{
-		"internal/app", "internal/apptest", "internal/metrics", "internal/payment", "internal/ratelimit",
-		"internal/setup", "internal/sse", "internal/web/api", "internal/web/customer",
-		"tests/bench", "tests/contract", "tests/mutants", "tests/process", "tests/stories",
-		"make histories", "make race",
-	}
-}
+func planned() []string { return nil }
 
 // generated returns the documents that a program writes, whose prose the program decides.
 func generated() []string { return []string{"docs/performance.md"} }
@@ -240,7 +233,7 @@ func TestPlannedIsNeeded(t *testing.T) {
 		}
 		return exists(name)
 	})
-	if len(missing) == 0 {
+	if len(planned()) > 0 && len(missing) == 0 {
 		t.Error("all that was planned is there: let planned return nil")
 	}
 }

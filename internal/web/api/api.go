@@ -10,32 +10,26 @@ import (
 	"notepay/internal/web"
 )
 
-// Handler serves those who own the machines.
+// Handler serves the operator's requests.
 type Handler struct {
 	Ledger *ledger.Ledger
 	Bridge *bridge.Bridge
 	Fleet  *fleet.Fleet
-	Live   *web.Hub // with it the streams end
-	Token  string   // of the operator; "" closes everything but what the contract leaves open
+	Live   *web.Hub // ends the streams
+	Token  string   // the operator token; "" closes the API
 
-	streams atomic.Int64 // that are open
+	streams atomic.Int64 // open streams
 }
 
-// Authorized returns nil for a request that carries the operator token.
-func (o *Handler) Authorized(r *http.Request) error {
-	if o.Token == "" {
-		return web.NewAPIError(
-			http.StatusForbidden,
-			"no_operator_token",
-			"set OPERATOR_TOKEN and send it as Authorization: Bearer",
-		)
+// Authorized returns nil if a request carries the operator token, and an *Error otherwise.
+func (h *Handler) Authorized(r *http.Request) error {
+	if h.Token == "" {
+		return NewError(http.StatusForbidden, "no_operator_token",
+			"set OPERATOR_TOKEN and send it as Authorization: Bearer")
 	}
-	if !web.Bearer(r, o.Token) {
-		return web.NewAPIError(
-			http.StatusUnauthorized,
-			"unauthorized",
-			"send the operator token as Authorization: Bearer",
-		)
+	if !Bearer(r, h.Token) {
+		return NewError(http.StatusUnauthorized, "unauthorized",
+			"send the operator token as Authorization: Bearer")
 	}
 	return nil
 }

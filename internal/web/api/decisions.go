@@ -12,28 +12,24 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
-	"notepay/internal/web"
 )
 
-// what a person may send along with a decision.
+// decision is the body of a request that changes something.
 type decision struct {
 	Amount *int64 `json:"amount"` // minor currency units
 	Reason string `json:"reason"`
 }
 
-// MaxReason bounds what is kept of a reason, in bytes.
+// MaxReason is the maximum length of a reason, in bytes.
 const MaxReason = 500
 
-// readDecision reads the body, which may be empty. A field that is not known is refused, and so is
-// an amount that is null, as JavaScript writes one that is no number, or that is in the address:
-// what was meant for a part must not give everything back.
+// readDecision reads the body, which may be empty. It returns an *Error for unknown fields, for an
+// amount in the query, and for null, which JavaScript writes for NaN. A missing amount refunds
+// everything, so a partial refund that was sent wrongly must not pass.
 func readDecision(r *http.Request) (d decision, err error) {
 	if r.URL.RawQuery != "" {
-		return d, web.NewAPIError(
-			http.StatusBadRequest,
-			"bad_query",
-			`send "amount" and "reason" as JSON in the body, nothing in the address`,
-		)
+		return d, NewError(http.StatusBadRequest, "bad_query",
+			`send "amount" and "reason" as JSON in the body, nothing in the address`)
 	}
 	var body *struct {
 		Amount json.RawMessage `json:"amount"`
@@ -57,28 +53,24 @@ func readDecision(r *http.Request) (d decision, err error) {
 		}
 	}
 	if err != nil {
-		return d, web.NewAPIError(
-			http.StatusBadRequest,
-			"bad_body",
-			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`,
-		)
+		return d, NewError(http.StatusBadRequest, "bad_body",
+			`the body must be empty, or JSON with "amount" (in the smallest unit of the currency) and "reason"`)
 	}
 	if len(d.Reason) > MaxReason {
-		return d, web.NewAPIError(http.StatusBadRequest, "bad_reason", "reason is too long")
+		return d, NewError(http.StatusBadRequest, "bad_reason", "reason is too long")
 	}
 	return d, nil
 }
 
-// OperatorName is who decides, as far as is known: there is one operator token.
+// OperatorName is the audit name of everybody who holds the operator token.
 const OperatorName = "operator"
 
-// change is a decision about a payment or device, by the id in the address. What is done also is
-// done in its transaction.
+// change applies a decision to the payment or device with an id. also runs in its transaction.
 type change func(ctx context.Context, id string, d decision, by bridge.Actor, also bridge.Also) (payment.Payment, error)
 
-// decide answers with the payment after a decision. A request that repeats an Idempotency-Key gets
-// the answer of the first.
-func (o *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
+// decide applies a change and answers with the payment. A request that repeats an Idempotency-Key
+// gets the first answer again.
+func (h *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f change) error {
 	d, err := readDecision(r)
 	if err != nil {
 		return err
@@ -90,58 +82,56 @@ func (o *Handler) decide(w http.ResponseWriter, r *http.Request, id string, f ch
 	p, err := f(r.Context(), id, d, bridge.Actor{Name: OperatorName, Reason: d.Reason}, once.also())
 	if replay, ok := errors.AsType[*repeated](err); ok {
 		w.Header().Set("Idempotent-Replayed", "true")
-		return web.WriteRawJSON(w, http.StatusOK, []byte(replay.answer))
+		return writeBody(w, http.StatusOK, []byte(replay.answer))
 	}
 	switch {
 	case errors.Is(err, ledger.ErrOtherRequest):
 		return errOtherRequest
 	case errors.Is(err, payment.ErrState):
-		return web.NewAPIError(http.StatusConflict, "not_possible", "the payment's state does not allow this")
+		return NewError(http.StatusConflict, "not_possible", "the payment's state does not allow this")
 	case err != nil:
 		return err
 	case once.key != "":
-		return web.WriteRawJSON(w, http.StatusOK, []byte(once.answer)) // to the letter what a repeat is answered
+		return writeBody(w, http.StatusOK, []byte(once.answer)) // byte for byte what a repeat gets
 	}
-	return o.write(w, r, p)
+	return h.write(w, r, p)
 }
 
-// Retry sends a credit anew.
-func (o *Handler) Retry(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
+// Retry resends a credit.
+func (h *Handler) Retry(w http.ResponseWriter, r *http.Request) error {
+	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
-		p, err := o.Bridge.Resend(ctx, id, by, also)
+		p, err := h.Bridge.Resend(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
 }
 
-// Refund gives money back, all or the amount that is named.
-func (o *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.Actor,
+// Refund refunds a payment, in full or by the given amount.
+func (h *Handler) Refund(w http.ResponseWriter, r *http.Request) error {
+	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		amount := int64(0)
 		if d.Amount != nil {
 			if amount = *d.Amount; amount <= 0 {
-				return payment.Payment{}, web.NewAPIError(
-					http.StatusBadRequest,
-					"bad_amount",
-					"amount must be above 0, in the smallest unit of the currency",
-				)
+				return payment.Payment{}, NewError(http.StatusBadRequest, "bad_amount",
+					"amount must be above 0, in the smallest unit of the currency")
 			}
 		}
-		p, err := o.Bridge.Refund(ctx, id, amount, by, also)
+		p, err := h.Bridge.Refund(ctx, id, amount, by, also)
 		return p, orNoPayment(err)
 	})
 }
 
-// End ends what is open for a payment.
-func (o *Handler) End(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
+// End cancels a start, ends a session or dismisses a review, whichever the payment's state allows.
+func (h *Handler) End(w http.ResponseWriter, r *http.Request) error {
+	return h.decide(w, r, r.PathValue("id"), func(ctx context.Context, id string, _ decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
-		p, err := o.Bridge.Cancel(ctx, id, by, also)
+		p, err := h.Bridge.Cancel(ctx, id, by, also)
 		return p, orNoPayment(err)
 	})
 }
 
+// orNoPayment replaces ledger.ErrNotFound with the API's error.
 func orNoPayment(err error) error {
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoPayment
@@ -149,21 +139,22 @@ func orNoPayment(err error) error {
 	return err
 }
 
-// Pause takes a device out of sale.
-func (o *Handler) Pause(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
-		return o.Bridge.Pause(ctx, uid, by)
+// Pause stops sales on a device.
+func (h *Handler) Pause(w http.ResponseWriter, r *http.Request) error {
+	return h.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
+		return h.Bridge.Pause(ctx, uid, by)
 	})
 }
 
-// Resume sells on a device again.
-func (o *Handler) Resume(w http.ResponseWriter, r *http.Request) error {
-	return o.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
-		return o.Bridge.Resume(ctx, uid, by)
+// Resume starts sales on a device again.
+func (h *Handler) Resume(w http.ResponseWriter, r *http.Request) error {
+	return h.onDevice(w, r, func(ctx context.Context, uid string, by bridge.Actor) error {
+		return h.Bridge.Resume(ctx, uid, by)
 	})
 }
 
-func (o *Handler) onDevice(
+// onDevice applies f to a device, and answers with the device.
+func (h *Handler) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
 	f func(ctx context.Context, uid string, by bridge.Actor) error,
@@ -173,34 +164,30 @@ func (o *Handler) onDevice(
 		return err
 	}
 	uid := uid.Of(r.PathValue("uid"))
-	if err := f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason}); errors.Is(
-		err,
-		ledger.ErrNotFound,
-	) {
+	err = f(r.Context(), uid, bridge.Actor{Name: OperatorName, Reason: d.Reason})
+	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoDevice
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
-	return o.device(w, uid)
+	return h.device(w, uid)
 }
 
-// Start sends a device a credit that nobody pays for.
-func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
-	return o.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
+// Start sends a free credit to a device. It requires a reason.
+func (h *Handler) Start(w http.ResponseWriter, r *http.Request) error {
+	return h.decide(w, r, uid.Of(r.PathValue("uid")), func(ctx context.Context, uid string, d decision, by bridge.Actor,
 		also bridge.Also) (payment.Payment, error) {
 		if d.Reason == "" {
-			return payment.Payment{}, web.NewAPIError(
-				http.StatusBadRequest,
-				"no_reason",
-				`a reason is required, as in {"reason":"test"}`,
-			)
+			return payment.Payment{}, NewError(http.StatusBadRequest, "no_reason",
+				`a reason is required, as in {"reason":"test"}`)
 		}
-		p, err := o.Bridge.GrantCredit(ctx, uid, by, also)
+		p, err := h.Bridge.GrantCredit(ctx, uid, by, also)
 		switch {
 		case errors.Is(err, ledger.ErrNotFound):
 			return p, errNoDevice
 		case errors.Is(err, bridge.ErrTimeUnknown):
-			return p, web.NewAPIError(http.StatusServiceUnavailable, "time_unknown",
+			return p, NewError(http.StatusServiceUnavailable, "time_unknown",
 				"Stripe has not answered since the start, so notepay does not know the time; try again in a moment")
 		}
 		return p, err
@@ -208,10 +195,7 @@ func (o *Handler) Start(w http.ResponseWriter, r *http.Request) error {
 }
 
 var (
-	errNoPayment = web.NewAPIError(
-		http.StatusNotFound,
-		"not_found",
-		"no payment has this credit id, session id or payment intent",
-	)
-	errNoDevice = web.NewAPIError(http.StatusNotFound, "not_found", "no device has this UID")
+	errNoPayment = NewError(http.StatusNotFound, "not_found",
+		"no payment has this credit id, session id or payment intent")
+	errNoDevice = NewError(http.StatusNotFound, "not_found", "no device has this UID")
 )

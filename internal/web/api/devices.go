@@ -5,16 +5,15 @@ import (
 	"time"
 
 	"notepay/internal/fleet"
-	"notepay/internal/web"
 )
 
-// device is a device as its operator sees it.
+// device is a device in an answer.
 type device struct {
 	UID          string       `json:"uid"`
 	Name         string       `json:"name"`
 	State        string       `json:"state"` // "open", or why it does not sell
 	Reason       string       `json:"reason"`
-	Until        *time.Time   `json:"until"` // when it is free again
+	Until        *time.Time   `json:"until"` // end of the current use
 	Paused       *pause       `json:"paused"`
 	LastActivity *time.Time   `json:"last_activity"`
 	Plans        []devicePlan `json:"plans"`
@@ -35,9 +34,10 @@ type devicePlan struct {
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
 	Duration int64  `json:"duration_s"`
-	URL      string `json:"url"` // of the Payment Link, "" until there is one
+	URL      string `json:"url"` // of the Payment Link, "" until it exists
 }
 
+// shownDevice returns the device of an answer.
 func shownDevice(l fleet.Listed) device {
 	d := device{
 		UID:          l.UID,
@@ -54,37 +54,34 @@ func shownDevice(l fleet.Listed) device {
 		d.Paused = &pause{l.Pause.Reason, l.Pause.By, l.Pause.At, l.Pause.Automatic}
 	}
 	for _, o := range l.Plans {
-		d.Plans = append(
-			d.Plans,
-			devicePlan{
-				o.Plan.PriceID,
-				o.Plan.Name,
-				o.Plan.Amount,
-				o.Plan.Currency,
-				int64(o.Plan.Duration / time.Second),
-				o.URL,
-			},
-		)
+		d.Plans = append(d.Plans, devicePlan{
+			PriceID:  o.Plan.PriceID,
+			Name:     o.Plan.Name,
+			Amount:   o.Plan.Amount,
+			Currency: o.Plan.Currency,
+			Duration: int64(o.Plan.Duration / time.Second),
+			URL:      o.URL,
+		})
 	}
 	return d
 }
 
-// Devices lists all devices.
-func (o *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
+// Devices answers with all devices.
+func (h *Handler) Devices(w http.ResponseWriter, _ *http.Request) error {
 	out := struct {
 		Devices []device `json:"devices"`
 	}{[]device{}}
-	for _, l := range o.Fleet.List() {
+	for _, l := range h.Fleet.List() {
 		out.Devices = append(out.Devices, shownDevice(l))
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }
 
 // device answers with one device.
-func (o *Handler) device(w http.ResponseWriter, uid string) error {
-	d := o.Fleet.Device(uid)
+func (h *Handler) device(w http.ResponseWriter, uid string) error {
+	d := h.Fleet.Device(uid)
 	if d == nil {
 		return errNoDevice
 	}
-	return web.WriteJSON(w, http.StatusOK, shownDevice(o.Fleet.Listed(d)[0]))
+	return WriteJSON(w, http.StatusOK, shownDevice(h.Fleet.Listed(d)[0]))
 }

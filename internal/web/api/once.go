@@ -10,41 +10,41 @@ import (
 	"notepay/internal/bridge"
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
-	"notepay/internal/web"
 )
 
 const (
 	keyHeader    = "Idempotency-Key"
-	maxKeyLength = 255 // Stripe's
+	maxKeyLength = 255 // as at Stripe
 )
 
-// once makes a request that carries an Idempotency-Key count once within ledger.RequestsKept. Key,
-// action and answer are stored in one transaction, so that a crash leaves all of them or none. A
-// request that fails changes nothing and leaves its key free.
+// once makes a request with an Idempotency-Key count once within ledger.RequestsKept. Key, action
+// and answer are stored in one transaction, so that a crash leaves all of them or none. A failed
+// request changes nothing, and its key can be used again.
 type once struct {
 	key     string // "" for a request without one
-	request string // a digest of route and decision
-	answer  string // the body of the answer, set when the transaction ran
+	request string // digest of route and decision
+	answer  string // body of the answer, set by the transaction
 }
 
-// newOnce reads the key of a request. It returns an *APIError for a key that cannot be one.
+// newOnce reads the key of a request. It returns an *Error for an invalid key.
 func newOnce(r *http.Request, d decision) (*once, error) {
 	keys := r.Header.Values(keyHeader)
 	if len(keys) == 0 {
 		return &once{}, nil
 	}
 	if len(keys) > 1 || keys[0] == "" || len(keys[0]) > maxKeyLength || !printable(keys[0]) {
-		return nil, web.NewAPIError(http.StatusBadRequest, "bad_idempotency_key",
+		return nil, NewError(http.StatusBadRequest, "bad_idempotency_key",
 			fmt.Sprintf("send one %s of 1 to %d printable ASCII characters, such as a UUID", keyHeader, maxKeyLength))
 	}
-	what, err := json.Marshal(d)
+	body, err := json.Marshal(d)
 	if err != nil {
 		return nil, err
 	}
-	digest := sha256.Sum256(fmt.Appendf(nil, "%s %s\n%s", r.Method, r.URL.Path, what))
+	digest := sha256.Sum256(fmt.Appendf(nil, "%s %s\n%s", r.Method, r.URL.Path, body))
 	return &once{key: "key:" + keys[0], request: hex.EncodeToString(digest[:])}, nil
 }
 
+// printable reports whether s is printable ASCII.
 func printable(s string) bool {
 	for _, c := range []byte(s) {
 		if c < ' ' || c > '~' {
@@ -54,7 +54,7 @@ func printable(s string) bool {
 	return true
 }
 
-// also is what is done in the action's transaction.
+// also returns the functions that run in the action's transaction.
 func (o *once) also() bridge.Also {
 	if o.key == "" {
 		return bridge.Also{}
@@ -82,11 +82,11 @@ func (o *once) also() bridge.Also {
 	}
 }
 
-// repeated is the error of a request that was done already, with its answer.
+// repeated is the error of a request that succeeded before, with its answer.
 type repeated struct{ answer string }
 
 func (*repeated) Error() string { return "this request was done already" }
 
-var errOtherRequest = web.NewAPIError(http.StatusUnprocessableEntity, "idempotency_key_reused",
+var errOtherRequest = NewError(http.StatusUnprocessableEntity, "idempotency_key_reused",
 	"this "+keyHeader+" was sent with another request: another route, amount or reason. "+
 		"Use a new key for a new request")

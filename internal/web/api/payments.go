@@ -9,10 +9,9 @@ import (
 	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/uid"
-	"notepay/internal/web"
 )
 
-// paymentAnswer is a payment as the contract gives it (docs/reference.md).
+// paymentAnswer is a payment in an answer (docs/reference.md).
 type paymentAnswer struct {
 	ID             string     `json:"id"`
 	SessionID      string     `json:"session_id"`
@@ -47,6 +46,7 @@ type attempt struct {
 	Took    int64     `json:"took_ms"`
 }
 
+// optional returns nil for the zero time.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
@@ -54,7 +54,7 @@ func optional(t time.Time) *time.Time {
 	return &t
 }
 
-// shownPayment is a payment with the calls that were made for it.
+// shownPayment returns the payment of an answer.
 func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 	out := paymentAnswer{
 		ID:             p.ID,
@@ -74,53 +74,55 @@ func shownPayment(p payment.Payment, attempts []ledger.Attempt) paymentAnswer {
 		Reason:         p.Reason,
 		NeedsAttention: p.ReviewReason != "",
 		CreatedAt:      p.CreatedAt,
-		SentAt: optional(
-			p.SentAt,
-		),
-		StartedAt: optional(p.StartedAt),
-		EndsAt:    optional(p.EndsAt),
-		ExpiresAt: optional(p.ExpiresAt),
-		Attempts:  []attempt{},
+		SentAt:         optional(p.SentAt),
+		StartedAt:      optional(p.StartedAt),
+		EndsAt:         optional(p.EndsAt),
+		ExpiresAt:      optional(p.ExpiresAt),
+		Attempts:       []attempt{},
 	}
 	for _, a := range attempts {
-		out.Attempts = append(
-			out.Attempts,
-			attempt{a.At, string(a.Action), a.Outcome, a.Status, a.Detail, a.Took.Milliseconds()},
-		)
+		out.Attempts = append(out.Attempts, attempt{
+			At:      a.At,
+			Action:  string(a.Action),
+			Outcome: a.Outcome,
+			Status:  a.Status,
+			Detail:  a.Detail,
+			Took:    a.Took.Milliseconds(),
+		})
 	}
 	return out
 }
 
-// write answers with a payment as it is stored now.
-func (o *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
-	attempts, err := o.Ledger.Attempts(r.Context(), p.ID)
+// write answers with a payment and its attempts.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, p payment.Payment) error {
+	attempts, err := h.Ledger.Attempts(r.Context(), p.ID)
 	if err != nil {
 		return err
 	}
-	return web.WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
+	return WriteJSON(w, http.StatusOK, shownPayment(p, attempts))
 }
 
-// Payment answers one payment, by credit id, session id or payment intent.
-func (o *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
-	p, err := o.Ledger.Payment(r.Context(), r.PathValue("id"))
+// Payment answers with one payment, by credit id, session id or PaymentIntent.
+func (h *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
+	p, err := h.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
 		return errNoPayment
 	}
 	if err != nil {
 		return err
 	}
-	return o.write(w, r, p)
+	return h.write(w, r, p)
 }
 
 const (
-	usualPage = 50
-	mostPage  = 200
+	defaultPageSize = 50
+	maxPageSize     = 200
 )
 
-// Payments lists payments, newest first.
-func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
+// Payments answers with a page of payments, newest first.
+func (h *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	f := ledger.Filter{Limit: usualPage, Cursor: q.Get("cursor")}
+	f := ledger.Filter{Limit: defaultPageSize, Cursor: q.Get("cursor")}
 	if v := uid.Of(q.Get("device")); v != "" {
 		f.Devices = []string{v}
 	}
@@ -132,25 +134,22 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	}
 	if v := q.Get("limit"); v != "" {
 		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > mostPage {
-			return web.NewAPIError(
-				http.StatusBadRequest,
-				"bad_limit",
-				"limit must be a number from 1 to "+strconv.Itoa(mostPage),
-			)
+		if err != nil || n < 1 || n > maxPageSize {
+			return NewError(http.StatusBadRequest, "bad_limit",
+				"limit must be a number from 1 to "+strconv.Itoa(maxPageSize))
 		}
 		f.Limit = n
 	}
 	if v := q.Get("attention"); v != "" {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return web.NewAPIError(http.StatusBadRequest, "bad_attention", "attention must be true or false")
+			return NewError(http.StatusBadRequest, "bad_attention", "attention must be true or false")
 		}
 		f.Attention = &b
 	}
-	list, next, err := o.Ledger.Payments(r.Context(), f)
+	list, next, err := h.Ledger.Payments(r.Context(), f)
 	if errors.Is(err, ledger.ErrCursor) {
-		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
+		return NewError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -163,12 +162,12 @@ func (o *Handler) Payments(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range list {
 		ids[i] = p.ID
 	}
-	attempts, err := o.Ledger.AttemptsOf(r.Context(), ids...)
+	attempts, err := h.Ledger.AttemptsOf(r.Context(), ids...)
 	if err != nil {
 		return err
 	}
 	for _, p := range list {
 		out.Payments = append(out.Payments, shownPayment(p, attempts[p.ID]))
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }

@@ -43,33 +43,31 @@ func TestIdempotencyKey(t *testing.T) {
 		}
 		refunds(1)
 		for name, w := range map[string]*httptest.ResponseRecorder{
-			"another amount":  f.Posts(refund, `{"amount":101,"reason":"too slow"}`, "a-1"),
-			"no amount":       f.Posts(refund, `{"reason":"too slow"}`, "a-1"),
-			"another reason":  f.Posts(refund, `{"amount":100}`, "a-1"),
-			"another route":   f.Posts("/api/payments/"+session.ID+"/end", `{"amount":100,"reason":"too slow"}`, "a-1"),
-			"another payment": f.Posts("/api/devices/"+fixture.Washer+"/start", `{"amount":100,"reason":"too slow"}`, "a-1"),
+			"another amount": f.Posts(refund, `{"amount":101,"reason":"too slow"}`, "a-1"),
+			"no amount":      f.Posts(refund, `{"reason":"too slow"}`, "a-1"),
+			"another reason": f.Posts(refund, `{"amount":100}`, "a-1"),
+			"another route":  f.Posts("/api/payments/"+session.ID+"/end", `{"amount":100,"reason":"too slow"}`, "a-1"),
+			"another payment": f.Posts(
+				"/api/devices/"+fixture.Washer+"/start", `{"amount":100,"reason":"too slow"}`, "a-1",
+			),
 		} {
 			f.Answers(name, w, http.StatusUnprocessableEntity, `"code":"idempotency_key_reused"`)
 		}
 		refunds(1)
 
-		// A ledger that was closed and opened again knows it still.
+		// The ledger still knows the key after it was closed and opened again.
 		f.Stop()
 		f.CloseLedger()
 		f.Open()
 		f.Run()
-		f.Answers(
-			"after a restart",
-			f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-1"),
-			http.StatusOK,
-			first.Body.String(),
-		)
+		f.Answers("after a restart", f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-1"), http.StatusOK,
+			first.Body.String())
 		f.Answers("with another key", f.Posts(refund, `{"amount":100,"reason":"too slow"}`, "a-2"), http.StatusOK, "")
 		refunds(2)
 		f.Answers("with none", f.Posts(refund, `{"amount":50,"reason":"too slow"}`, ""), http.StatusOK, "")
 		refunds(3)
 
-		// What fails changes nothing, and the key may be sent again when it is possible.
+		// A failed request changes nothing, and its key can be sent again.
 		f.Answers("too much", f.Posts(refund, `{"amount":5000}`, "a-3"), http.StatusConflict, "not_possible")
 		f.Answers("unknown", f.Posts("/api/payments/cr_none/refund", ``, "a-3"), http.StatusNotFound, "not_found")
 		f.Answers("as much as is left", f.Posts(refund, ``, "a-3"), http.StatusOK, "")
@@ -89,15 +87,8 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 		var senders sync.WaitGroup
 		for range cap(ids) {
 			senders.Go(func() {
-				w := f.Do(
-					"POST",
-					start,
-					`{"reason":"test"}`,
-					"Authorization",
-					"Bearer "+apptest.OperatorToken,
-					"Idempotency-Key",
-					"s-1",
-				)
+				w := f.Do("POST", start, `{"reason":"test"}`, "Authorization", "Bearer "+apptest.OperatorToken,
+					"Idempotency-Key", "s-1")
 				var p struct{ ID string }
 				_ = json.Unmarshal(w.Body.Bytes(), &p)
 				ids <- fmt.Sprintf("%d %s", w.Code, p.ID)
@@ -117,18 +108,10 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 		f.Notehub.AddDevice(sandbox.Device{UID: "dev:9", Name: "Dryer"})
 		f.Notehub.RemoveDevice(fixture.Washer)
 		f.Refresh()
-		f.Answers(
-			"when the device is gone",
-			f.Posts(start, `{"reason":"test"}`, "s-1"),
-			http.StatusOK,
-			strings.TrimPrefix(one, "200 "),
-		)
-		f.Answers(
-			"a new one then",
-			f.Posts(start, `{"reason":"test"}`, "s-2"),
-			http.StatusNotFound,
-			"no device has this UID",
-		)
+		f.Answers("when the device is gone", f.Posts(start, `{"reason":"test"}`, "s-1"), http.StatusOK,
+			strings.TrimPrefix(one, "200 "))
+		f.Answers("a new one then", f.Posts(start, `{"reason":"test"}`, "s-2"), http.StatusNotFound,
+			"no device has this UID")
 		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Washer 3"})
 		f.Refresh()
 		f.Pass(24*time.Hour + time.Second)
@@ -138,16 +121,11 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 			f.Errorf("%d notes; want a second one the next day", n)
 		}
 
-		for name, key := range map[string]string{"empty": "", "too long": strings.Repeat("x", 256), "not printable": "a\x01", "not ASCII": "schlüssel"} {
-			w := f.Do(
-				"POST",
-				start,
-				`{"reason":"test"}`,
-				"Authorization",
-				"Bearer "+apptest.OperatorToken,
-				"Idempotency-Key",
-				key,
-			)
+		for name, key := range map[string]string{
+			"empty": "", "too long": strings.Repeat("x", 256), "not printable": "a\x01", "not ASCII": "schlüssel",
+		} {
+			w := f.Do("POST", start, `{"reason":"test"}`, "Authorization", "Bearer "+apptest.OperatorToken,
+				"Idempotency-Key", key)
 			f.Answers(name, w, http.StatusBadRequest, `"code":"bad_idempotency_key"`)
 		}
 		r := httptest.NewRequest("POST", start, strings.NewReader(`{"reason":"test"}`))
@@ -159,7 +137,7 @@ func TestIdempotencyKeyOfAStart(t *testing.T) {
 	})
 }
 
-// A form's token is consumed by the success of its action and by nothing else.
+// Only a successful action consumes a form's token.
 func TestFormTokenAfterAFailure(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
@@ -175,13 +153,11 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 			form.Set("amount", amount)
 			return b.Send("POST", page+"/refund", form.Encode())
 		}
-		for name, body := range map[string]string{"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1"} {
-			f.Answers(
-				name,
-				b.Send("POST", page+"/refund", form.Encode()+body),
-				http.StatusBadRequest,
-				"The form was incomplete.",
-			)
+		for name, body := range map[string]string{
+			"an amount that cannot be read": "&amount=%zz", "semicolons": ";amount=1",
+		} {
+			f.Answers(name, b.Send("POST", page+"/refund", form.Encode()+body), http.StatusBadRequest,
+				"The form was incomplete.")
 		}
 		f.Answers("too much", press("99"), http.StatusBadRequest, "Nothing was changed")
 		f.CloseLedger()
@@ -213,23 +189,15 @@ func TestFormTokenAfterAFailure(t *testing.T) {
 		if n := len(f.Notehub.Notes("dev:9")); n != 1 {
 			f.Errorf("%d notes; want one", n)
 		}
-		f.Answers(
-			"a token that none of our pages gave",
-			b.Send("POST", start, "once="+strings.Repeat("A", 65)),
-			http.StatusBadRequest,
-			"incomplete",
-		)
+		f.Answers("a token that none of our pages gave", b.Send("POST", start, "once="+strings.Repeat("A", 65)),
+			http.StatusBadRequest, "incomplete")
 
-		// Reading the devices anew does no harm, however often.
+		// Reading the devices again is harmless.
 		b.Shows("/operator/devices")
 		form = url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}, "back": {"/operator/devices"}}
 		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Status: 500})
-		f.Answers(
-			"while Notehub is down",
-			b.Send("POST", "/operator/refresh", form.Encode()),
-			http.StatusBadGateway,
-			"",
-		)
+		f.Answers("while Notehub is down", b.Send("POST", "/operator/refresh", form.Encode()), http.StatusBadGateway,
+			"")
 		b.Does(b.Send("POST", "/operator/refresh", form.Encode()), "refresh")
 	})
 }

@@ -3,62 +3,62 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"notepay/internal/ledger"
-	"notepay/internal/web"
+	"notepay/internal/sse"
 )
 
-// stripeEvent is one of Stripe's events as it was received.
+// stripeEvent is a received Stripe event in an answer.
 type stripeEvent struct {
 	ID            string          `json:"id"`
 	Type          string          `json:"type"`
 	ObjectID      string          `json:"object_id"`
-	PaymentIntent string          `json:"payment_intent"` // of events that follow a payment later
+	PaymentIntent string          `json:"payment_intent"` // of refunds, disputes and captures
 	Livemode      bool            `json:"livemode"`
 	CreatedAt     time.Time       `json:"created_at"`
 	ReceivedAt    time.Time       `json:"received_at"`
 	Outcome       string          `json:"outcome"`
 	Repeats       int             `json:"repeats"`
-	Body          json.RawMessage `json:"body"` // without what tells who paid
+	Body          json.RawMessage `json:"body"` // without personal data
 }
 
+// shownEvent returns the event of an answer.
 func shownEvent(e ledger.StripeEvent) stripeEvent {
 	body := json.RawMessage(e.Body)
 	if !json.Valid(body) {
 		body = nil
 	}
 	return stripeEvent{
-		e.ID,
-		e.Type,
-		e.ObjectID,
-		e.PaymentIntent,
-		e.Livemode,
-		e.Created,
-		e.Received,
-		e.Outcome,
-		e.Repeats,
-		body,
+		ID:            e.ID,
+		Type:          e.Type,
+		ObjectID:      e.ObjectID,
+		PaymentIntent: e.PaymentIntent,
+		Livemode:      e.Livemode,
+		CreatedAt:     e.Created,
+		ReceivedAt:    e.Received,
+		Outcome:       e.Outcome,
+		Repeats:       e.Repeats,
+		Body:          body,
 	}
 }
 
-// StripeEvents lists Stripe's events, the last received first: one by its id, those of a payment by
-// any of its three ids, or those of a type.
-func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
+// StripeEvents answers with a page of Stripe events, the last received first. The parameter id
+// chooses one event, or the events of a payment by any of its three ids. type chooses by type.
+func (h *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	id, eventType := q.Get("id"), q.Get("type")
 	list, next, err := []ledger.StripeEvent(nil), "", error(nil)
 	if id != "" {
-		list, err = o.eventsOf(r, id)
+		list, err = h.eventsOf(r, id)
 	} else {
-		list, next, err = o.Ledger.EventPage(r.Context(), eventType, usualPage, q.Get("cursor"))
+		list, next, err = h.Ledger.EventPage(r.Context(), eventType, defaultPageSize, q.Get("cursor"))
 	}
 	if errors.Is(err, ledger.ErrCursor) {
-		return web.NewAPIError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
+		return NewError(http.StatusBadRequest, "bad_cursor", "unknown cursor; use next_cursor of a list")
 	}
 	if err != nil {
 		return err
@@ -72,49 +72,46 @@ func (o *Handler) StripeEvents(w http.ResponseWriter, r *http.Request) error {
 			out.Events = append(out.Events, shownEvent(e))
 		}
 	}
-	return web.WriteJSON(w, http.StatusOK, out)
+	return WriteJSON(w, http.StatusOK, out)
 }
 
-// eventsOf are the event with an id, or those of the payment that it belongs to; none for an
-// unknown id.
-func (o *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
-	e, err := o.Ledger.Event(r.Context(), id)
+// eventsOf returns the event with an id, or the events of the payment with that id. It returns none
+// for an unknown id.
+func (h *Handler) eventsOf(r *http.Request, id string) ([]ledger.StripeEvent, error) {
+	e, err := h.Ledger.Event(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || known {
 		return []ledger.StripeEvent{e}, err
 	}
-	p, err := o.Ledger.Payment(r.Context(), id)
+	p, err := h.Ledger.Payment(r.Context(), id)
 	if known, err := ledger.Found(err); err != nil || !known {
 		return nil, err
 	}
-	return o.Ledger.EventsOf(r.Context(), p)
+	return h.Ledger.EventsOf(r.Context(), p)
 }
 
 const (
-	// mostStreams bounds how many streams are open at once: each asks the ledger every second.
-	mostStreams = 16
-	streamEvery = time.Second
-	// streamLag is how long an event is kept back: one that was received before it may still be on
-	// its way to the disk.
+	// maxStreams bounds the open streams, because each reads the ledger every second.
+	maxStreams     = 16
+	streamInterval = time.Second
+	// streamLag delays each event, because an event that was received before it may not be
+	// committed yet.
 	streamLag = time.Second
 )
 
-// EventStream sends Stripe's events as they are received, as server-sent events. type and id choose
-// as they do for StripeEvents; id also means an event's object. A reader that was cut off goes on
-// behind the event that it names as Last-Event-ID.
-func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
-	if o.streams.Add(1) > mostStreams {
-		o.streams.Add(-1)
-		return web.NewAPIError(
-			http.StatusTooManyRequests,
-			"too_many_streams",
-			"at most "+strconv.Itoa(mostStreams)+" streams can be open at once; close one",
-		)
+// EventStream answers with a stream of server-sent events, one for each Stripe event that is
+// received. type and id choose as in StripeEvents, and id also matches an event's object. A reader
+// that reconnects with Last-Event-ID continues behind that event.
+func (h *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
+	if h.streams.Add(1) > maxStreams {
+		h.streams.Add(-1)
+		return NewError(http.StatusTooManyRequests, "too_many_streams",
+			"at most "+strconv.Itoa(maxStreams)+" streams can be open at once; close one")
 	}
-	defer o.streams.Add(-1)
-	q, since, after := r.URL.Query(), o.Ledger.Now(), r.Header.Get("Last-Event-ID")
+	defer h.streams.Add(-1)
+	q, since, after := r.URL.Query(), h.Ledger.Now(), r.Header.Get("Last-Event-ID")
 	id, eventType := q.Get("id"), q.Get("type")
 	ids := []string{id}
-	if p, err := o.Ledger.Payment(r.Context(), id); err == nil {
+	if p, err := h.Ledger.Payment(r.Context(), id); err == nil {
 		ids = append(ids, p.SessionID, p.PaymentIntent)
 	}
 	wanted := func(e ledger.StripeEvent) bool {
@@ -122,39 +119,26 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 		return (eventType == "" || e.Type == eventType) &&
 			(id == "" || about(e.ID) || about(e.ObjectID) || about(e.PaymentIntent))
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(
-		time.Time{},
-	) // the limit for reading a request would end the stream; not every writer has one
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(web.WriteTimeout))
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return control.Flush()
+	out := sse.NewStream(w)
+	if out.Send(sse.Comment("Stripe's events")) != nil {
+		return nil
 	}
-	if err := send(": Stripe's events\n\n"); err != nil {
-		return nil // nobody listens any more
-	}
-	tick, beat := time.NewTicker(streamEvery), time.NewTicker(web.HeartbeatInterval)
+	tick, beat := time.NewTicker(streamInterval), time.NewTicker(sse.HeartbeatInterval)
 	defer tick.Stop()
 	defer beat.Stop()
 	for {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-o.Live.Ended:
+		case <-h.Live.Ended:
 			return nil
 		case <-beat.C:
-			if send(":\n\n") != nil {
+			if out.Send(sse.Comment("")) != nil {
 				return nil
 			}
 		case <-tick.C:
 		}
-		list, err := o.Ledger.EventsSince(r.Context(), since, after, o.Ledger.Now().Add(-streamLag), usualPage)
+		list, err := h.Ledger.EventsSince(r.Context(), since, after, h.Ledger.Now().Add(-streamLag), defaultPageSize)
 		if r.Context().Err() != nil {
 			return nil
 		}
@@ -170,7 +154,7 @@ func (o *Handler) EventStream(w http.ResponseWriter, r *http.Request) error {
 			if err != nil {
 				return err
 			}
-			if send(fmt.Sprintf("id: %s\ndata: %s\n\n", e.ID, text)) != nil {
+			if out.Send(sse.Event{ID: e.ID, Data: text}.Bytes()) != nil {
 				return nil
 			}
 		}

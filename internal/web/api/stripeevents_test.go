@@ -14,19 +14,16 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestStripeEventsAreListed(t *testing.T) {
+func TestStripeEvents(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
 		first, second := f.Buy(sandbox.PayOptions{}), f.Buy(sandbox.PayOptions{})
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(11 * time.Minute)
-		f.Answers(
-			"refund",
+		f.Answers("refund",
 			f.Do("POST", "/api/payments/"+first.ID+"/refund", "", "Authorization", "Bearer "+apptest.OperatorToken),
-			200,
-			"",
-		)
+			200, "")
 		f.Pass(time.Second)
 		want := func(query string, want ...string) {
 			f.Helper()
@@ -43,34 +40,26 @@ func TestStripeEventsAreListed(t *testing.T) {
 		want("type=checkout.session.completed", "checkout.session.completed", "checkout.session.completed")
 		want("id=evt_none")
 		want("type=none")
-		f.Answers(
-			"a cursor that was not given",
-			f.AsOperator("/api/stripe-events?cursor=x"),
-			http.StatusBadRequest,
-			"bad_cursor",
-		)
+		f.Answers("a cursor that was not given", f.AsOperator("/api/stripe-events?cursor=x"), http.StatusBadRequest,
+			"bad_cursor")
 		f.Answers("without the token", f.Get("/api/stripe-events"), http.StatusUnauthorized, "unauthorized")
 		f.Answers("the stream without the token", f.Get("/api/events"), http.StatusUnauthorized, "unauthorized")
 	})
 }
 
-func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
+func TestEventStreamContinuesWhereItWasCut(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
-		f.Buy(sandbox.PayOptions{}) // before anybody listens
+		f.Buy(sandbox.PayOptions{}) // before a stream is open
 		f.Pass(5 * time.Second)
 		all, sessions := f.ListenToEvents(""), f.ListenToEvents("type=checkout.session.completed")
 		bought := f.Buy(sandbox.PayOptions{})
 		f.Pass(5 * time.Second)
 		of := f.ListenToEvents("id="+bought.ID, "Last-Event-ID", "evt_none")
 		if len(all.Ids()) != 2 || len(sessions.Ids()) != 1 || len(of.Ids()) != 0 {
-			f.Fatalf(
-				"all %q, sessions %q, of the payment %q; want what came since each began to listen",
-				all.Ids(),
-				sessions.Ids(),
-				of.Ids(),
-			)
+			f.Fatalf("all %q, sessions %q, of the payment %q; want what came since each began to listen", all.Ids(),
+				sessions.Ids(), of.Ids())
 		}
 		all.Leave()
 		<-all.Done
@@ -106,7 +95,7 @@ func TestTheStreamOfEventsGoesOnWhereItWasCut(t *testing.T) {
 	})
 }
 
-func TestTooManyStreamsAreRefused(t *testing.T) {
+func TestEventStreamRefusesTooMany(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		var open []*apptest.EventStream

@@ -1,11 +1,3 @@
-// Package console is the operator's console in a browser: what needs attention first, with the
-// buttons that settle it.
-//
-// It promises that nobody sees or changes anything without having signed in with the operator
-// token, that a change is made only by a form of its own pages and once for each press of a button,
-// that every page works without JavaScript, and that what it says of a payment is what is recorded.
-// It decides nothing: what may be done with a payment are the bridge's pure functions, and it knows
-// no vendor but the addresses of Stripe's Dashboard.
 package console
 
 import (
@@ -30,33 +22,33 @@ import (
 	"notepay/internal/web"
 )
 
-// Config is what a console needs. All fields are required, but PublicURL and Support.
+// Config configures a console. PublicURL, Support and Problems are optional.
 type Config struct {
 	Ledger    *ledger.Ledger
 	Bridge    *bridge.Bridge
 	Fleet     *fleet.Fleet
 	Log       *slog.Logger
-	Token     string                       // of the operator; "" closes the console
-	PublicURL string                       // what stickers lead to, https://pay.example.com; "" for no stickers
-	Support   string                       // whom customers ask, printed on stickers
-	Test      bool                         // the key moves no real money
+	Token     string                       // the operator token; "" closes the console
+	PublicURL string                       // address on stickers, https://pay.example.com; "": no stickers
+	Support   string                       // contact for customers, printed on stickers
+	Test      bool                         // the Stripe key is a test key
 	Lifetime  time.Duration                // of credits
-	Zone      *time.Location               // in which days begin and times are shown
-	Vitals    func(context.Context) Vitals // how the service is
-	Live      *web.Hub                     // with it ends what takes its time
+	Zone      *time.Location               // of days and times
+	Vitals    func(context.Context) Vitals // returns the state of the service
+	Live      *web.Hub                     // ends streams and running checks
 
-	// Check looks for each thing that is known to go wrong with the settings, and tells of each as
-	// it is known, in one goroutine. It changes nothing, and what it finds holds no secret.
+	// Check runs the configuration checks and calls found with each result, in one goroutine. It
+	// changes nothing, and its results hold no secrets.
 	Check    func(ctx context.Context, found func(Finding))
-	Problems func() []problem.Problem // what is wrong with the whole service; nil: nothing ever is
+	Problems func() []problem.Problem // returns the current problems; nil: there are none
 }
 
-// Vitals is how the service itself is.
+// Vitals is the state of the service itself.
 type Vitals struct {
 	Stripe, Notehub string    // why the vendor cannot be reached, "" if it can
 	WebhooksOff     bool      // Stripe's events are polled
-	Webhook         time.Time // when the last was accepted since the start; zero: none was
-	Store           error     // why payments cannot be recorded
+	Webhook         time.Time // last accepted webhook since the start, zero if none
+	Store           error     // why payments cannot be recorded, or nil
 }
 
 // Console serves the console. It is safe for concurrent use.
@@ -67,7 +59,7 @@ type Console struct {
 	signIns   *signIns
 	checks    checks
 	roster    deviceIndex
-	pages     atomic.Int64 // live ones that are open
+	pages     atomic.Int64 // open event streams
 }
 
 //go:embed pages/*.html
@@ -79,7 +71,7 @@ var styleSheet []byte
 //go:embed live.js
 var liveScript []byte
 
-// New makes a console.
+// New returns a console.
 func New(c Config) (*Console, error) {
 	console := &Console{
 		Config:    c,
@@ -87,9 +79,13 @@ func New(c Config) (*Console, error) {
 		origins:   http.NewCrossOriginProtection(),
 		signIns:   newSignIns(),
 	}
-	if c.PublicURL != "" { // a proxy may change the host, and a browser then names another origin than the request
-		if err := console.origins.AddTrustedOrigin(originOf(c.PublicURL)); err != nil {
-			return nil, fmt.Errorf("console: %w", err)
+	if c.PublicURL != "" { // a proxy may change the host, so that the request's origin seems foreign
+		public, err := url.Parse(c.PublicURL)
+		if err == nil {
+			err = console.origins.AddTrustedOrigin(public.Scheme + "://" + public.Host)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("console: trust PUBLIC_URL: %w", err)
 		}
 	}
 	frame, err := template.New("").Funcs(console.functions()).ParseFS(pageFiles, "pages/frame.html")
@@ -113,18 +109,9 @@ func New(c Config) (*Console, error) {
 	return console, nil
 }
 
-// originOf is scheme and host of a URL that was checked with the settings.
-func originOf(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return address
-	}
-	return u.Scheme + "://" + u.Host
-}
-
 type handler = func(http.ResponseWriter, *http.Request) error
 
-// Register names every route of the console to handle.
+// Register calls handle with every route of the console.
 func (c *Console) Register(handle func(pattern string, h handler)) {
 	page := func(pattern string, h handler) { handle("GET "+pattern, c.requireSignIn(h)) }
 	button := func(pattern string, h handler) { handle("POST "+pattern, c.requireForm(h)) }
@@ -160,7 +147,7 @@ func (c *Console) Register(handle func(pattern string, h handler)) {
 	})
 }
 
-// asset serves a file of the pages, also to those who have not signed in.
+// asset serves a file of the pages, without a sign-in.
 func asset(kind string, file []byte) handler {
 	return func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Type", kind)
@@ -170,27 +157,27 @@ func asset(kind string, file []byte) handler {
 	}
 }
 
-// view is what the frame of a page needs to know.
+// view is the data of a page's frame.
 type view struct {
 	Title   string
-	Nav     string // which link of the navigation leads here
-	Status  int    // HTTP; 0 for 200
-	Problem string // why something could not be done
-	Live    bool   // it is shown anew when something has changed, in browsers that run its script
+	Nav     string // key of the navigation link to this page
+	Status  int    // HTTP status; 0 for 200
+	Problem string // why an action failed
+	Live    bool   // the page's script reloads it after changes
 	Data    any    // of the page within the frame
 
-	// What write fills in.
+	// Set by withFrame.
 	SignedIn, Test bool
 	Zone           string
-	Done           string // what was just done
-	Once           string // makes a second press of the same button harmless
-	Back           string // where a button leads back to
+	Done           string // the action that just succeeded
+	Once           string // form token, so that a second press changes nothing
+	Back           string // address of this page, to which buttons return
 }
 
 // write answers with a page.
 func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	var whole bytes.Buffer
-	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.framed(r, name, v)); err != nil {
+	if err := c.templates[name].ExecuteTemplate(&whole, "frame", c.withFrame(r, name, v)); err != nil {
 		return err
 	}
 	c.begin(w, v)
@@ -198,53 +185,50 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 	return err
 }
 
-// writePieces answers with a page whose content takes its time. What cannot be shown any more is in
-// the log.
+// writePieces answers with a page whose content is produced slowly. An error after the first byte is
+// only logged.
 func (c *Console) writePieces(w http.ResponseWriter, r *http.Request, name string, v view) error {
 	c.begin(w, v)
-	if err := c.templates[name].ExecuteTemplate(w, "frame", c.framed(r, name, v)); err != nil &&
+	if err := c.templates[name].ExecuteTemplate(w, "frame", c.withFrame(r, name, v)); err != nil &&
 		r.Context().Err() == nil {
 		return err
 	}
 	return nil
 }
 
-// framed is a view with what its frame needs.
-func (c *Console) framed(r *http.Request, name string, v view) view {
+// withFrame returns the view with the data of its frame.
+func (c *Console) withFrame(r *http.Request, name string, v view) view {
 	v.Test, v.Zone = c.Test, zoneName(c.Zone, time.Now())
 	v.Done, v.Once, v.Back = doneWords(r.URL.Query().Get("done")), newFormToken(), backTo(r)
 	v.SignedIn = name != "sign-in"
 	return v
 }
 
-// begin sends the headers of a page.
+// begin sends the header of a page.
 func (c *Console) begin(w http.ResponseWriter, v view) {
 	private(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(max(v.Status, http.StatusOK))
 }
 
-// private sets the headers of everything that is only for who has signed in.
+// private sets the headers of answers that require a sign-in.
 func private(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
-	h.Set(
-		"Content-Security-Policy",
-		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-	)
-	h.Set(
-		"Referrer-Policy",
-		"same-origin",
-	) // with none at all, browsers name no origin for forms, and each would seem to be another site's
+	h.Set("Content-Security-Policy",
+		"default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	// With no-referrer, browsers send "Origin: null" with forms, which then seem cross-site.
+	h.Set("Referrer-Policy", "same-origin")
 }
 
-// problem answers with a page that only says why there is no other.
+// problem answers with a page that shows only a problem.
 func (c *Console) problem(w http.ResponseWriter, r *http.Request, status int, text string) error {
 	return c.write(w, r, "problem", view{Title: "That did not work", Status: status, Problem: text})
 }
 
-// backTo is the page that a request asked for, without the note of what was just done. Of a button
-// it is what the form says.
+// backTo returns the address of the requested page, without the parameter done. For a form it
+// returns the address of the page that holds the form.
 func backTo(r *http.Request) string {
 	if r.Method == http.MethodPost {
 		return localPath(r.PostFormValue("back"))
@@ -257,7 +241,7 @@ func backTo(r *http.Request) string {
 	return r.URL.Path + "?" + q.Encode()
 }
 
-// localPath is a path of the console, whatever was given.
+// localPath returns given if it is an address of the console, and "/operator" otherwise.
 func localPath(given string) string {
 	u, err := url.Parse(given)
 	if err != nil || u.IsAbs() || u.Host != "" || (u.Path != "/operator" && !strings.HasPrefix(u.Path, "/operator/")) ||
@@ -267,7 +251,7 @@ func localPath(given string) string {
 	return u.RequestURI()
 }
 
-// goBack leads back to the page on which a button was pressed, which then says what was done.
+// goBack redirects to the page that holds the form, which then says that an action is done.
 func goBack(w http.ResponseWriter, r *http.Request, done string) error {
 	back := localPath(r.PostFormValue("back"))
 	u, err := url.Parse(back)
@@ -281,13 +265,14 @@ func goBack(w http.ResponseWriter, r *http.Request, done string) error {
 	return nil
 }
 
+// functions returns the functions of the templates.
 func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
 		"money":   web.Amount,
 		"at":      func(t time.Time) template.HTML { return c.at(t, "2 Jan 2006 15:04:05") },
 		"clock":   func(t time.Time) template.HTML { return c.at(t, "15:04:05") },
 		"ago":     func(t time.Time) string { return ago(c.Ledger.Now().Sub(t)) },
-		"span":    span,
+		"span":    exactDuration,
 		"upper":   strings.ToUpper,
 		"name":    web.MachineName,
 		"query":   url.QueryEscape,
@@ -298,7 +283,7 @@ func (c *Console) functions() template.FuncMap {
 		"needs":   attentionWords,
 		"source":  sourceWords,
 		"did":     auditWords,
-		"stood":   standingWords,
+		"stood":   auditStateWords,
 		"subject": subjectPath,
 		"nav":     func(v view, key, path, text string) navLink { return navLink{path, text, v.Nav == key} },
 	}
@@ -307,10 +292,10 @@ func (c *Console) functions() template.FuncMap {
 // navLink is a link of the navigation.
 type navLink struct {
 	Path, Text string
-	Here       bool // it leads to the page that it stands on
+	Here       bool // it leads to the current page
 }
 
-// subjectPath is the page of what an audit is about.
+// subjectPath returns the page of an audit entry's subject.
 func subjectPath(subject string) string {
 	if strings.HasPrefix(subject, "cr_") {
 		return "/operator/payments/" + url.PathEscape(subject)
@@ -318,16 +303,16 @@ func subjectPath(subject string) string {
 	return "/operator/devices?q=" + url.QueryEscape(subject)
 }
 
-// at is a time for people, with the exact one for programs.
+// at formats a time as a time element. Its datetime attribute is exact.
 func (c *Console) at(t time.Time, layout string) template.HTML {
 	if t.IsZero() {
 		return "never"
 	}
-	return template.HTML(
-		fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout)),
-	) // digits and letters of our own
+	return template.HTML( // safe: formatted times only
+		fmt.Sprintf(`<time datetime="%s">%s</time>`, t.UTC().Format(time.RFC3339), t.In(c.Zone).Format(layout)))
 }
 
+// zoneName returns the name of a time zone for people.
 func zoneName(zone *time.Location, now time.Time) string {
 	name, _ := now.In(zone).Zone()
 	if zone == time.Local || zone.String() == name {
@@ -336,33 +321,31 @@ func zoneName(zone *time.Location, now time.Time) string {
 	return zone.String() + " (" + name + ")"
 }
 
-// ago is how long ago something was, roughly.
+// ago formats the time since an event, roughly.
 func ago(d time.Duration) string {
-	switch {
-	case d < 5*time.Second:
+	if d < 5*time.Second {
 		return "just now"
-	default:
-		return length(d) + " ago"
 	}
+	return roughDuration(d) + " ago"
 }
 
-// span is a duration as it is sold, exactly: "1 h 15 min".
-func span(d time.Duration) string {
+// exactDuration formats a duration as it is sold: "1 h 15 min".
+func exactDuration(d time.Duration) string {
 	var parts []string
 	for _, unit := range []struct {
-		of   time.Duration
+		size time.Duration
 		name string
 	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
-		if n := d / unit.of; n > 0 {
+		if n := d / unit.size; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
-			d -= n * unit.of
+			d -= n * unit.size
 		}
 	}
 	return strings.Join(parts, " ")
 }
 
-// length is a time span, roughly.
-func length(d time.Duration) string {
+// roughDuration formats a duration in its largest unit: "3 minutes".
+func roughDuration(d time.Duration) string {
 	count := func(n time.Duration, unit string) string {
 		if n == 1 {
 			return "1 " + unit

@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// table writes an answer that is saved as a file of comma-separated values. Every cell is quoted,
-// and none can be a formula.
+// table writes a CSV file. It quotes every cell, and escapes formulas.
 type table struct{ out *bufio.Writer }
 
-// startCSV begins an answer that is saved as a file.
+// startCSV begins an answer that browsers save as a file.
 func startCSV(w http.ResponseWriter, name string, columns ...string) (*table, error) {
 	private(w)
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
@@ -24,30 +23,29 @@ func startCSV(w http.ResponseWriter, name string, columns ...string) (*table, er
 func (t *table) Write(cells []string) error {
 	for i, cell := range cells {
 		if i > 0 {
-			_ = t.out.WriteByte(',') // the writer keeps its first error for the last call
+			_ = t.out.WriteByte(',') // Flush returns the first error
 		}
 		_, _ = t.out.WriteString(`"` + strings.ReplaceAll(escapeFormula(cell), `"`, `""`) + `"`)
 	}
 	return t.out.WriteByte('\n')
 }
 
-// Flush sends what was written. It returns the first error of all writes.
+// Flush sends the buffered rows. It returns the first error of all writes.
 func (t *table) Flush() error { return t.out.Flush() }
 
 const (
-	// separators are what a spreadsheet may take for the end of a cell or row, whatever the quotes
-	// say: where the decimal sign is a comma it splits by semicolons, and a quote in the middle of
-	// its cell protects nothing.
+	// separators may end a cell or row in a spreadsheet, even within quotes. Where the decimal sign
+	// is a comma, spreadsheets split by semicolons, and a quote within such a cell protects nothing.
 	separators = ";,|\t\r\n"
-	// formulas are what begins a formula; of some spreadsheets also in full width.
+	// formulas may begin a formula, in some spreadsheets also in full width.
 	formulas = "=+-@\t\r＝＋－＠"
 )
 
-// plainNumber may begin with a minus and is no formula.
+// plainNumber matches numbers. They may begin with a minus, and are no formulas.
 var plainNumber = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
 
-// escapeFormula keeps a spreadsheet from taking a text, or a part of it behind a separator, for a
-// formula: an apostrophe makes it a text.
+// escapeFormula prevents CSV injection. It puts an apostrophe before each formula, at the beginning
+// of the text and behind separators, because spreadsheets then show a text.
 func escapeFormula(text string) string {
 	if plainNumber.MatchString(text) || !strings.ContainsAny(text, formulas) {
 		return text
@@ -64,8 +62,8 @@ func escapeFormula(text string) string {
 	return safe.String()
 }
 
-// firstOf returns the first character of a cell, behind quotes and spaces that a spreadsheet may
-// drop.
+// firstOf returns the first character of a cell. It skips quotes and spaces, because spreadsheets
+// may drop them.
 func firstOf(text string) rune {
 	for _, c := range text {
 		if c != '"' && c != ' ' && c != '\u00a0' {

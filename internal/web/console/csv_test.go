@@ -7,12 +7,17 @@ import (
 	"testing"
 )
 
-func TestHarmless(t *testing.T) {
+func TestEscapeFormula(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"": "", "Washer 3": "Washer 3", "3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c", "2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
-		"=1+1": "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1", "\r=1": "'\r'=1", "＝1+1": "'＝1+1",
-		"x;=1+1": "x;'=1+1", "x; =1+1": "x;' =1+1", `x;"=1+1"`: `x;'"=1+1"`, `"=1+1`: `'"=1+1`, "x;y;@z": "x;y;'@z", "x\n=1": "x\n'=1", "x\r\n-1+2": "x\r\n'-1+2",
+		"": "", "Washer 3": "Washer 3", "+49": "'+49", "-x": "'-x", "@x": "'@x",
+		"3.50": "3.50", "-3.50": "-3.50", "-12": "-12", "a-b=c": "a-b=c",
+		"2026-11-21T02:00:00Z": "2026-11-21T02:00:00Z",
+		"=1+1":                 "'=1+1", "+1": "'+1", "-1+1": "'-1+1", "@SUM(1)": "'@SUM(1)", "\t=1": "'\t'=1",
+		"\r=1":   "'\r'=1",
+		"＝1+1":   "'＝1+1",
+		"x;=1+1": "x;'=1+1", "x; =1+1": "x;' =1+1", `x;"=1+1"`: `x;'"=1+1"`, `"=1+1`: `'"=1+1`, "x;y;@z": "x;y;'@z",
+		"x\n=1": "x\n'=1", "x\r\n-1+2": "x\r\n'-1+2",
 		"x\t+1": "x\t'+1", "x,=1": "x,'=1", "x|=1": "x|'=1", ";;=1": ";;'=1", "a;b": "a;b", "1;-2": "1;'-2",
 	} {
 		if got := escapeFormula(text); got != want {
@@ -21,8 +26,8 @@ func TestHarmless(t *testing.T) {
 	}
 }
 
-// Whatever a cell holds, a spreadsheet that splits by commas reads it as it was, and one that
-// splits by anything else finds no formula.
+// A spreadsheet that splits by commas must read each cell unchanged. One that splits by another
+// separator must find no formula.
 func TestTableQuotesEveryCell(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
@@ -40,7 +45,9 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	if !strings.HasPrefix(w.Body.String(), "\"one\",\"two\"\n\"plain\",\"\",") {
 		t.Errorf("%s; want every cell quoted", w.Body)
 	}
-	for _, part := range strings.FieldsFunc(w.Body.String(), func(c rune) bool { return strings.ContainsRune(";\n\t", c) }) {
+	for _, part := range strings.FieldsFunc(
+		w.Body.String(), func(c rune) bool { return strings.ContainsRune(";\n\t", c) },
+	) {
 		if first := strings.TrimLeft(part, `" `); strings.ContainsAny(first[:min(1, len(first))], "=+-@") {
 			t.Errorf("split by something else, %q is a formula", part)
 		}
@@ -58,7 +65,7 @@ func TestTableQuotesEveryCell(t *testing.T) {
 	}
 }
 
-func FuzzHarmless(f *testing.F) {
+func FuzzEscapeFormula(f *testing.F) {
 	for _, text := range []string{"=1", "x;=1", "-1", "a\r\n@b", `;"=1"`, "\xff=1"} {
 		f.Add(text)
 	}

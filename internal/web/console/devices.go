@@ -17,8 +17,8 @@ import (
 
 const (
 	devicesPerPage = 25
-	// lastCredits is of how many credits a success rate is made.
-	lastCredits = 50
+	// historyLength is the number of last credits in a success rate.
+	historyLength = 50
 )
 
 type deviceRow struct {
@@ -41,7 +41,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	page := devicesPage{Query: strings.TrimSpace(q.Get("q"))}
 	all := c.named(page.Query)
 	page.Total = len(all)
-	number, _ := strconv.Atoi(q.Get("page")) // what is no number is the first
+	number, _ := strconv.Atoi(q.Get("page")) // no number: the first page
 	number = min(max(number, 1), (len(all)+devicesPerPage-1)/devicesPerPage+1)
 	from := min((number-1)*devicesPerPage, len(all))
 	to := min(from+devicesPerPage, len(all))
@@ -49,7 +49,7 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 		page.Next = number + 1
 	}
 	for _, d := range c.Fleet.Listed(c.devicesOf(all[from:to])...) {
-		credits, err := c.Ledger.History(r.Context(), d.UID, lastCredits)
+		credits, err := c.Ledger.History(r.Context(), d.UID, historyLength)
 		if err != nil {
 			return err
 		}
@@ -58,15 +58,15 @@ func (c *Console) devices(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "devices", view{Title: "Machines", Nav: "devices", Data: page})
 }
 
-// record is how the last credits of a device went.
+// record summarizes the last credits of a device.
 type record struct {
 	Started, Failed int
 	Last            ledger.Credit // the last that reached the machine
-	Found           bool          // there is one
+	Found           bool          // Last is set
 }
 
-// recordOf counts what says something of the machine: what it started, or as far as is known
-// fetched, and what it should have started and did not.
+// recordOf counts the credits that say something about the machine: those that it started, or
+// fetched without having to confirm, and those that it failed to start.
 func recordOf(credits []ledger.Credit) (r record) {
 	for _, c := range credits {
 		switch {
@@ -75,16 +75,15 @@ func recordOf(credits []ledger.Credit) (r record) {
 			if !r.Found {
 				r.Last, r.Found = c, true
 			}
-		case c.Machine == payment.Failed && machinesFault(c.Reason):
+		case c.Machine == payment.Failed && isMachineFault(c.Reason):
 			r.Failed++
 		}
 	}
 	return r
 }
 
-// machinesFault: the machine, or its connection, did not do what it should have. What was refused
-// for other reasons says nothing of it.
-func machinesFault(reason string) bool {
+// isMachineFault reports whether a credit failed because of the machine or its connection.
+func isMachineFault(reason string) bool {
 	switch reason {
 	case payment.ReasonExpired,
 		payment.ReasonRefused,
@@ -98,7 +97,7 @@ func machinesFault(reason string) bool {
 	return false
 }
 
-// Rate is the share of credits that came to something, in words.
+// Rate returns the share of credits that started, in words.
 func (r record) Rate() string {
 	all := r.Started + r.Failed
 	if all == 0 {
@@ -107,7 +106,7 @@ func (r record) Rate() string {
 	return fmt.Sprintf("%d%% of the last %d", 100*r.Started/all, all)
 }
 
-// onDevice does what a button on a device says, and leads back.
+// onDevice runs the action of a device's button, and redirects back.
 func (c *Console) onDevice(
 	w http.ResponseWriter,
 	r *http.Request,
@@ -116,21 +115,13 @@ func (c *Console) onDevice(
 ) error {
 	by := by(r)
 	if by.Reason == "" && done != "resume" {
-		return c.problem(
-			w,
-			r,
-			http.StatusBadRequest,
-			"Please enter a reason. It is kept in the audit log. Nothing was changed.",
-		)
+		return c.problem(w, r, http.StatusBadRequest,
+			"Please enter a reason. It is kept in the audit log. Nothing was changed.")
 	}
 	err := f(uid.Of(r.PathValue("uid")), by)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return c.problem(
-			w,
-			r,
-			http.StatusNotFound,
-			"This machine does not exist, or no longer exists. Nothing was changed.",
-		)
+		return c.problem(w, r, http.StatusNotFound,
+			"This machine does not exist, or no longer exists. Nothing was changed.")
 	}
 	if err != nil {
 		return err
@@ -157,37 +148,34 @@ func (c *Console) start(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// refresh reads the devices and prices anew.
+// refresh reads the devices and prices again.
 func (c *Console) refresh(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Fleet.Refresh(r.Context()); err != nil {
 		c.Log.Warn("requested refresh failed", "err", err)
-		return c.problem(
-			w,
-			r,
-			http.StatusBadGateway,
-			"Notehub or Stripe did not answer. Sales go on as before. Please try again in a moment.",
-		)
+		return c.problem(w, r, http.StatusBadGateway,
+			"Notehub or Stripe did not answer. Sales go on as before. Please try again in a moment.")
 	}
 	return goBack(w, r, "refresh")
 }
 
-// by is who decides: there is one operator token.
+// by returns the actor of a request, with the reason from its form.
 func by(r *http.Request) bridge.Actor {
-	why := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
-	return bridge.Actor{Name: api.OperatorName, Reason: shortened(why, api.MaxReason)}
+	reason := strings.ToValidUTF8(strings.TrimSpace(r.PostFormValue("reason")), "")
+	return bridge.Actor{Name: api.OperatorName, Reason: shortened(reason, api.MaxReason)}
 }
 
-// shortened is at most so many bytes of a text, in whole characters.
-func shortened(text string, most int) string {
-	if len(text) <= most {
+// shortened cuts a text to at most maxLen bytes, in whole characters.
+func shortened(text string, maxLen int) string {
+	if len(text) <= maxLen {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most], "")
+	return strings.ToValidUTF8(text[:maxLen], "")
 }
 
-func plural(n int, of string) string {
+// plural formats a count with its noun.
+func plural(n int, noun string) string {
 	if n == 1 {
-		return "1 " + of
+		return "1 " + noun
 	}
-	return strconv.Itoa(n) + " " + of + "s"
+	return strconv.Itoa(n) + " " + noun + "s"
 }

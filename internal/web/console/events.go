@@ -45,7 +45,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) error {
 type eventPage struct {
 	eventRow
 	Pretty  string
-	Payment string // the credit that it is about, "" where none is known
+	Payment string // credit id of its payment, "" if unknown
 }
 
 // event shows one of Stripe's events with its body.

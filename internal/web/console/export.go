@@ -13,15 +13,16 @@ import (
 	"notepay/internal/web"
 )
 
-// rowsAtOnce is how many rows are read between two pieces of an answer.
-const rowsAtOnce = 500
+// exportBatch is the number of rows in one read of an export.
+const exportBatch = 500
 
-// dayTotals sums up one day, by currency.
+// dayTotals sums up one day by currency.
 type dayTotals struct {
 	day  string
 	sums map[string]ledger.Revenue
 }
 
+// add adds a payment, unless it was free.
 func (t *dayTotals) add(p payment.Payment) {
 	if p.Amount == 0 {
 		return
@@ -35,7 +36,7 @@ func (t *dayTotals) add(p payment.Payment) {
 	}
 }
 
-// write ends the day and begins another.
+// write writes the totals of the day, and begins another day.
 func (t *dayTotals) write(out *table, day string) error {
 	currencies := make([]string, 0, len(t.sums))
 	for currency := range t.sums {
@@ -45,21 +46,11 @@ func (t *dayTotals) write(out *table, day string) error {
 	for _, currency := range currencies {
 		s := t.sums[currency]
 		row := make([]string, len(paymentColumns()))
-		row[0], row[1], row[2], row[10] = "day total", t.day, strconv.Itoa(
-			s.Payments,
-		)+" payments", strings.ToUpper(
-			currency,
-		)
-		row[12], row[13], row[14] = web.Figure(
-			s.Captured,
-			currency,
-		), web.Figure(
-			s.Refunded,
-			currency,
-		), web.Figure(
-			s.Captured-s.Refunded,
-			currency,
-		)
+		row[0], row[1], row[2] = "day total", t.day, strconv.Itoa(s.Payments)+" payments"
+		row[10] = strings.ToUpper(currency)
+		row[12] = web.Figure(s.Captured, currency)
+		row[13] = web.Figure(s.Refunded, currency)
+		row[14] = web.Figure(s.Captured-s.Refunded, currency)
 		if err := out.Write(row); err != nil {
 			return err
 		}
@@ -68,40 +59,26 @@ func (t *dayTotals) write(out *table, day string) error {
 	return nil
 }
 
+// paymentColumns returns the header of the payments' export.
 func paymentColumns() []string {
 	return []string{
-		"record",
-		"day",
-		"time",
-		"reference",
-		"session",
-		"payment intent",
-		"device",
-		"device name",
-		"plan",
-		"card",
-		"currency",
-		"amount",
-		"sold",
-		"given back",
-		"net",
-		"money",
-		"machine",
-		"reason",
-		"needs attention",
+		"record", "day", "time", "reference", "session", "payment intent",
+		"device", "device name", "plan", "card",
+		"currency", "amount", "sold", "given back", "net",
+		"money", "machine", "reason", "needs attention",
 	}
 }
 
-// paymentsCSV gives all payments that a search finds, newest first, in pieces. Each day ends with
-// its totals by currency; what is given back counts for the day of its payment.
+// paymentsCSV exports all payments that a search finds, newest first. Each day ends with its totals
+// by currency. A refund counts on the day of its payment.
 func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
-	wish, problem := readSearch(r.URL.Query(), c.named, c.Zone)
+	query, problem := readSearch(r.URL.Query(), c.named, c.Zone)
 	if problem != "" {
 		return c.problem(w, r, http.StatusBadRequest, problem)
 	}
-	search := wish.Search
-	search.MaxScan, search.Limit = ledger.MaxScan, rowsAtOnce
-	list, next, err := c.Ledger.Payments(r.Context(), search) // before the answer begins: it may still be another
+	search := query.Search
+	search.MaxScan, search.Limit = ledger.MaxScan, exportBatch
+	list, next, err := c.Ledger.Payments(r.Context(), search) // before the answer begins, so that it can be an error
 	if errors.Is(err, ledger.ErrCursor) {
 		return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 	}
@@ -120,12 +97,14 @@ func (c *Console) paymentsCSV(w http.ResponseWriter, r *http.Request) error {
 				}
 			}
 			totals.add(p)
-			err := out.Write([]string{"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent,
+			err := out.Write([]string{
+				"payment", day, at.Format(time.RFC3339), p.ID, p.SessionID, p.PaymentIntent,
 				p.DeviceUID, p.DeviceName, p.Plan, p.CardLast4,
-				strings.ToUpper(
-					p.Currency,
-				), web.Figure(p.Amount, p.Currency), web.Figure(p.Captured(), p.Currency), web.Figure(p.Refunded(), p.Currency), web.Figure(p.Captured()-p.Refunded(), p.Currency),
-				string(p.Funds), string(p.Delivery), p.Reason, p.ReviewReason})
+				strings.ToUpper(p.Currency), web.Figure(p.Amount, p.Currency),
+				web.Figure(p.Captured(), p.Currency), web.Figure(p.Refunded(), p.Currency),
+				web.Figure(p.Captured()-p.Refunded(), p.Currency),
+				string(p.Funds), string(p.Delivery), p.Reason, p.ReviewReason,
+			})
 			if err != nil {
 				return err
 			}
@@ -162,32 +141,24 @@ func (c *Console) audit(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "audit", view{Title: "Audit log", Nav: "audit", Data: page})
 }
 
-// auditCSV gives the whole audit, newest first, in pieces.
+// auditCSV exports the audit log, newest first.
 func (c *Console) auditCSV(w http.ResponseWriter, r *http.Request) error {
 	subject := strings.TrimSpace(r.URL.Query().Get("subject"))
-	list, next, err := c.Ledger.Audits(r.Context(), subject, rowsAtOnce, "")
+	list, next, err := c.Ledger.Audits(r.Context(), subject, exportBatch, "")
 	if err != nil {
 		return err
 	}
 	out, err := startCSV(w, "audit.csv",
 		"time", "who", "what", "subject", "why", "before", "after", "amount", "currency")
-	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, rowsAtOnce, next) {
+	for ; err == nil; list, next, err = c.Ledger.Audits(r.Context(), subject, exportBatch, next) {
 		for _, a := range list {
 			amount := ""
 			if a.Amount > 0 {
 				amount = web.Figure(a.Amount, a.Currency)
 			}
-			at := a.At.In(c.Zone).Format(time.RFC3339)
 			cells := []string{
-				at,
-				a.Who,
-				a.What,
-				a.Subject,
-				a.Why,
-				a.Before,
-				a.After,
-				amount,
-				strings.ToUpper(a.Currency),
+				a.At.In(c.Zone).Format(time.RFC3339), a.Who, a.What, a.Subject, a.Why, a.Before, a.After,
+				amount, strings.ToUpper(a.Currency),
 			}
 			if err := out.Write(cells); err != nil {
 				return err

@@ -12,7 +12,7 @@ import (
 	"notepay/internal/web"
 )
 
-// state is a choice of payments by how they stand.
+// state is a filter of payments by their state.
 type state struct {
 	Key, Text string
 	Machine   []payment.DeliveryStatus
@@ -20,7 +20,7 @@ type state struct {
 	Attention bool
 }
 
-// states are the choices, in the order in which they are offered.
+// states returns the filters in the order of the page.
 func states() []state {
 	return []state{
 		{Key: "attention", Text: "needs attention", Attention: true},
@@ -43,21 +43,21 @@ func states() []state {
 	}
 }
 
-// searchQuery is what somebody looks for.
+// searchQuery is a parsed search.
 type searchQuery struct {
-	Text, State, From, To string // as they were given
+	Text, State, From, To string // as typed
 	Search                ledger.Filter
-	Key                   string // a reference of one payment, or of one event
-	Device                string // the name of the device that was found
+	Key                   string // id of one payment or event
+	Device                string // name of the device, if one was found
 }
 
-// maxDevices bounds how many devices a part of a name may stand for.
+// maxDevices bounds the devices that a part of a name can match.
 const maxDevices = 50
 
 const dayLayout = "2006-01-02"
 
-// readSearch makes a search of what was typed: a reference, a day, the last four digits of a card,
-// an amount, and what is left is a device.
+// readSearch parses a search. It recognizes an id, a day, the last four digits of a card and an
+// amount. The rest of the text is the name of a device.
 func readSearch(q url.Values, named func(text string) []entry, zone *time.Location) (w searchQuery, problem string) {
 	w.Text, w.State, w.From, w.To = strings.TrimSpace(q.Get("q")), q.Get("state"), q.Get("from"), q.Get("to")
 	w.Search.Cursor = q.Get("cursor")
@@ -108,6 +108,7 @@ func readSearch(q url.Values, named func(text string) []entry, zone *time.Locati
 	return w, problem
 }
 
+// next returns the field behind i, or "".
 func next(fields []string, i int) string {
 	if i+1 < len(fields) {
 		return fields[i+1]
@@ -115,8 +116,8 @@ func next(fields []string, i int) string {
 	return ""
 }
 
-// device looks for the devices that a text may mean; where there is none by that name now, for
-// payments of one that had it then.
+// device searches for the devices that a text may mean. If no device has that name now, it searches
+// for payments of a device that had it then.
 func (w *searchQuery) device(text string, list []entry) {
 	if len(list) == 0 || len(list) > maxDevices {
 		w.Search.Name = text
@@ -124,7 +125,7 @@ func (w *searchQuery) device(text string, list []entry) {
 	}
 	for _, d := range list {
 		if d.UID == strings.ToLower(text) || strings.EqualFold(d.Name, text) {
-			list = []entry{d} // exactly this one, and not those whose names go on
+			list = []entry{d} // without devices with longer names
 			break
 		}
 	}
@@ -143,12 +144,12 @@ var (
 	isoCode   = regexp.MustCompile(`^[A-Za-z]{3}$`)
 )
 
-// symbols are the signs that people type.
+// symbols returns the currency of each symbol, "" for several currencies.
 func symbols() map[string]string { return map[string]string{"€": "eur", "$": "", "£": "gbp"} }
 
-// readAmount reads an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is one only with
-// its currency, for it is likelier a part of a name. used is how many of the two fields it takes, 0
-// if it is none. currency is "" where it was not told.
+// readAmount parses an amount: "3.50", "3,50", "€3.50", "3.50 EUR". A whole number is an amount only
+// with a currency, because it is more likely a part of a name. used is the number of fields that the
+// amount takes, 0 if there is none. currency is "" if unknown.
 func readAmount(field, following string) (minor int64, currency string, used int) {
 	used, told := 1, false
 	for sign, code := range symbols() {
@@ -179,7 +180,7 @@ func readAmount(field, following string) (minor int64, currency string, used int
 	return minor, currency, used
 }
 
-// parseAmount reads an amount of a known currency, in minor units.
+// parseAmount parses an amount of a known currency, in minor units.
 func parseAmount(text, currency string) (minor int64, ok bool) {
 	match := figure.FindStringSubmatch(strings.TrimSpace(text))
 	if match == nil {
@@ -188,7 +189,7 @@ func parseAmount(text, currency string) (minor int64, ok bool) {
 	return toMinor(match[1], match[2], web.Digits(currency))
 }
 
-// toMinor puts the digits before and behind the point together.
+// toMinor joins the digits before and behind the decimal point.
 func toMinor(whole, part string, digits int) (int64, bool) {
 	if len(part) > digits {
 		return 0, false

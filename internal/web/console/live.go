@@ -3,24 +3,24 @@ package console
 import (
 	"net/http"
 	"time"
+
+	"notepay/internal/sse"
 )
 
 const (
-	// mostPages bounds how many live pages are open at once: each asks the ledger every second.
-	mostPages = 32
-	// tellEvery is how often a page is told at most that something has changed.
-	tellEvery = time.Second
-	// tellAnyway is when it is told in any case, for what nobody tells of: lights, pauses, and how
-	// long ago things were.
-	tellAnyway = 30 * time.Second
-	// writeLimit is how long a reader may take for what it is told.
-	writeLimit = 5 * time.Second
+	// maxPages bounds the open streams, because each reads the ledger every second.
+	maxPages = 32
+	// notifyInterval is the minimum time between two events.
+	notifyInterval = time.Second
+	// maxNotifyInterval is the maximum time between two events, for changes that are not published:
+	// indicators, pauses, and relative times.
+	maxNotifyInterval = 30 * time.Second
 )
 
-// live tells a page that something has changed, as server-sent events: a payment, or that an event
-// of Stripe came. What it is the page asks for itself. A reader that was cut off is told at once.
+// live sends a server-sent event when a payment has changed or a Stripe event has arrived. The
+// page's script then reloads the page. A reader that reconnects receives an event at once.
 func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
-	if c.pages.Add(1) > mostPages {
+	if c.pages.Add(1) > maxPages {
 		c.pages.Add(-1)
 		w.WriteHeader(http.StatusTooManyRequests)
 		return nil
@@ -29,37 +29,26 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := c.Live.UntilEnd(r.Context())
 	defer cancel()
 	r = r.WithContext(ctx)
-	news, leave := c.Live.Watch()
+	changes, leave := c.Live.Watch()
 	defer leave()
 	latest, err := c.latestEvent(r)
 	if err != nil {
 		return err
 	}
 	private(w)
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(
-		time.Time{},
-	) // the limit for reading a request would end the stream; not every writer has one
-	send := func(text string) error {
-		_ = control.SetWriteDeadline(time.Now().Add(writeLimit))
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return control.Flush()
-	}
-	const changed = "event: changed\nid: 1\ndata:\n\n"
-	first := "id: 1\nretry: 2000\n\n"
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would buffer events
+	out := sse.NewStream(w)
+	changed := sse.Event{Name: "changed", ID: "1", Data: []byte{}}.Bytes()
+	first := [][]byte{sse.Event{ID: "1", Retry: sse.ReconnectDelay}.Bytes()}
 	if r.Header.Get("Last-Event-ID") != "" {
-		first += changed
+		first = append(first, changed)
 	}
-	if send(first) != nil {
-		return nil // nobody listens any more
+	if out.Send(first...) != nil {
+		return nil
 	}
-	tick := time.NewTicker(tellEvery)
+	tick := time.NewTicker(notifyInterval)
 	defer tick.Stop()
-	for told := time.Now(); ; {
+	for notified := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -72,19 +61,19 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		select {
-		case <-news:
+		case <-changes:
 		default:
-			if latest == before && time.Since(told) < tellAnyway {
+			if latest == before && time.Since(notified) < maxNotifyInterval {
 				continue
 			}
 		}
-		if told = time.Now(); send(changed) != nil {
+		if notified = time.Now(); out.Send(changed) != nil {
 			return nil
 		}
 	}
 }
 
-// latestEvent is the id of the event that was received last; "" for none.
+// latestEvent returns the id of the last received Stripe event, "" if there is none.
 func (c *Console) latestEvent(r *http.Request) (string, error) {
 	list, _, err := c.Ledger.EventPage(r.Context(), "", 1, "")
 	if err != nil || len(list) == 0 {

@@ -11,7 +11,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestAPageOfTheConsoleIsToldWhatChanges(t *testing.T) {
+func TestLiveSendsChanges(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Run()
@@ -39,7 +39,7 @@ func TestAPageOfTheConsoleIsToldWhatChanges(t *testing.T) {
 		told("an event that changes no payment", 1)
 
 		again := pipes.Read(f, "/operator/live", "Cookie", b.Cookie, "Last-Event-ID", "1")
-		again.Hears("event: changed") // it may have missed something
+		again.Hears("event: changed") // it may have missed changes
 		var more []*apptest.Reader
 		for range 30 {
 			more = append(more, pipes.Read(f, "/operator/live", "Cookie", b.Cookie))

@@ -21,25 +21,25 @@ type paymentsPage struct {
 	searchQuery
 	States []state
 	Rows   []payment.Payment
-	Cards  bool   // those of the last minutes are being read at Stripe
-	Next   string // the address of the next page, "" after the last
-	CSV    string // the address of all that was found, as CSV
+	Cards  bool   // notepay is reading the cards of the last minutes
+	Next   string // address of the next page, "" on the last
+	CSV    string // address of the export
 }
 
 // payments lists payments, newest first.
 func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	wish, problem := readSearch(q, c.named, c.Zone)
-	page := paymentsPage{searchQuery: wish, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
+	query, problem := readSearch(q, c.named, c.Zone)
+	page := paymentsPage{searchQuery: query, States: states(), CSV: "/operator/payments.csv?" + with(q, "cursor", "")}
 	v := view{Title: "Payments", Nav: "payments"}
 	switch {
 	case problem != "":
 		v.Status, v.Problem = http.StatusBadRequest, problem
-	case strings.HasPrefix(wish.Key, "evt_"):
-		http.Redirect(w, r, "/operator/events/"+url.PathEscape(wish.Key), http.StatusSeeOther)
+	case strings.HasPrefix(query.Key, "evt_"):
+		http.Redirect(w, r, "/operator/events/"+url.PathEscape(query.Key), http.StatusSeeOther)
 		return nil
-	case wish.Key != "":
-		p, err := c.Ledger.Payment(r.Context(), wish.Key)
+	case query.Key != "":
+		p, err := c.Ledger.Payment(r.Context(), query.Key)
 		if err == nil {
 			http.Redirect(w, r, "/operator/payments/"+url.PathEscape(p.ID), http.StatusSeeOther)
 			return nil
@@ -48,14 +48,14 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	default:
-		if wish.Search.Card != "" && wish.Search.Cursor == "" {
+		if query.Search.Card != "" && query.Search.Cursor == "" {
 			var err error
 			if page.Cards, err = c.Bridge.CardsSoon(r.Context()); err != nil {
 				return err
 			}
 		}
-		wish.Search.MaxScan, wish.Search.Limit = ledger.MaxScan, paymentsPerPage
-		list, next, err := c.Ledger.Payments(r.Context(), wish.Search)
+		query.Search.MaxScan, query.Search.Limit = ledger.MaxScan, paymentsPerPage
+		list, next, err := c.Ledger.Payments(r.Context(), query.Search)
 		if errors.Is(err, ledger.ErrCursor) {
 			return c.problem(w, r, http.StatusBadRequest, "This page of the list does not exist.")
 		}
@@ -70,7 +70,7 @@ func (c *Console) payments(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "payments", v)
 }
 
-// with is a query with one value changed; "" takes it out.
+// with returns a query with one value changed, or removed if value is "".
 func with(q url.Values, name, value string) string {
 	changed := url.Values{}
 	for k, v := range q {
@@ -88,16 +88,17 @@ type paymentPage struct {
 	payment.Payment
 	Why       diagnosis
 	Story     []timelineEntry
-	Dashboard string // of Stripe; "" for what has no payment there
+	Dashboard string // address in Stripe's Dashboard, "" for free starts
 	CanStart  bool   // the device is known
-	Left      int64  // that can be given back, minor currency units
+	Left      int64  // refundable amount, in minor units
 }
 
-// payment shows the whole story of one payment.
+// payment serves the page of one payment.
 func (c *Console) payment(w http.ResponseWriter, r *http.Request) error {
 	return c.showPayment(w, r, http.StatusOK, "")
 }
 
+// showPayment answers with the page of a payment, and with the problem of an action.
 func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int, problem string) error {
 	s, err := c.read(r, r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -110,26 +111,21 @@ func (c *Console) showPayment(w http.ResponseWriter, r *http.Request, status int
 	page := paymentPage{
 		Payment:   s.Payment,
 		Why:       s.why(c.Ledger.Now(), clock),
-		Story:     s.moments(),
+		Story:     s.entries(),
 		Dashboard: dashboard(s.Payment),
 		CanStart:  c.Fleet.Device(s.DeviceUID) != nil,
 	}
-	return c.write(
-		w,
-		r,
-		"payment",
-		view{
-			Title:   "Payment " + s.ID,
-			Nav:     "payments",
-			Status:  status,
-			Problem: problem,
-			Live:    problem == "",
-			Data:    page,
-		},
-	)
+	return c.write(w, r, "payment", view{
+		Title:   "Payment " + s.ID,
+		Nav:     "payments",
+		Status:  status,
+		Problem: problem,
+		Live:    problem == "",
+		Data:    page,
+	})
 }
 
-// read reads all that is recorded of a payment.
+// read reads everything that is recorded about a payment.
 func (c *Console) read(r *http.Request, key string) (s timeline, err error) {
 	if s.Payment, err = c.Ledger.Payment(r.Context(), key); err != nil {
 		return s, err
@@ -147,7 +143,7 @@ func (c *Console) read(r *http.Request, key string) (s timeline, err error) {
 	return s, err
 }
 
-// dashboard is where Stripe shows a payment.
+// dashboard returns the address of a payment in Stripe's Dashboard.
 func dashboard(p payment.Payment) string {
 	if p.PaymentIntent == "" {
 		return ""
@@ -159,17 +155,17 @@ func dashboard(p payment.Payment) string {
 	return "https://dashboard.stripe.com/" + mode + "payments/" + url.PathEscape(p.PaymentIntent)
 }
 
-// buttons are what may be done with a payment now, and what a form needs besides.
+// buttons are the allowed actions of a payment, with the data of their forms.
 type buttons struct {
 	payment.Payment
 	Once, Back         string
 	Retry, Refund, End bool
-	Hold               bool // nothing was taken: a hold is let go of as a whole
-	Seen               bool // ending it does no more than to mark it as seen
-	Left               int64
+	Hold               bool  // the money is only authorized, so it is released as a whole
+	Seen               bool  // End only dismisses a review
+	Left               int64 // refundable amount, in minor units
 }
 
-// buttonsOf asks the bridge's own functions what is allowed.
+// buttonsOf returns the allowed actions of a payment.
 func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 	now := c.Ledger.Now()
 	may := func(_ payment.Payment, err error) bool { return err == nil }
@@ -180,36 +176,25 @@ func (c *Console) buttonsOf(v view, p payment.Payment) buttons {
 		Left:    payment.Refundable(p),
 		Hold:    p.Funds == payment.Authorized,
 	}
-	b.Retry, b.Refund, b.End = may(
-		payment.Resend(p, c.Lifetime, now),
-	), may(
-		payment.Refund(p, 0, now),
-	), may(
-		payment.Cancel(p, now),
-	)
+	b.Retry = may(payment.Resend(p, c.Lifetime, now))
+	b.Refund = may(payment.Refund(p, 0, now))
+	b.End = may(payment.Cancel(p, now))
 	b.Seen = payment.Dismissable(p)
 	return b
 }
 
-// decide does what a button on a payment says, and leads back; where the state does not allow it,
-// it shows how the payment stands.
+// decide runs the action of a payment's button, and redirects back. If the payment's state does not
+// allow the action, it shows the payment with a problem.
 func (c *Console) decide(
-	w http.ResponseWriter,
-	r *http.Request,
-	done string,
-	f func(id string, by bridge.Actor) error,
+	w http.ResponseWriter, r *http.Request, done string, f func(id string, by bridge.Actor) error,
 ) error {
 	err := f(r.PathValue("id"), by(r))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return c.problem(w, r, http.StatusNotFound, "No payment has this reference. Nothing was changed.")
 	case errors.Is(err, payment.ErrState):
-		return c.showPayment(
-			w,
-			r,
-			http.StatusConflict,
-			"The payment has changed, so this is no longer possible. Nothing was changed.",
-		)
+		return c.showPayment(w, r, http.StatusConflict,
+			"The payment has changed, so this is no longer possible. Nothing was changed.")
 	case err != nil:
 		return err
 	}
@@ -225,7 +210,7 @@ func (c *Console) retry(w http.ResponseWriter, r *http.Request) error {
 
 func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 	p, err := c.Ledger.Payment(r.Context(), r.PathValue("id"))
-	if err != nil && !errors.Is(err, ledger.ErrNotFound) { // decide says of one that is not found
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) { // decide answers that one
 		return err
 	}
 	done := "end"
@@ -238,7 +223,7 @@ func (c *Console) end(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// refund gives back the amount that was typed, or all that is left where none was.
+// refund refunds the typed amount, or everything if none was typed.
 func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	p, err := c.Ledger.Payment(r.Context(), r.PathValue("id"))
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -251,13 +236,8 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	if text != "" {
 		var ok bool
 		if minor, ok = parseAmount(text, p.Currency); !ok || minor <= 0 || minor > payment.Refundable(p) {
-			return c.showPayment(
-				w,
-				r,
-				http.StatusBadRequest,
-				"Enter an amount above 0 and at most "+
-					web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.",
-			)
+			return c.showPayment(w, r, http.StatusBadRequest, "Enter an amount above 0 and at most "+
+				web.Amount(payment.Refundable(p), p.Currency)+". Nothing was changed.")
 		}
 	}
 	return c.decide(w, r, "refund", func(id string, by bridge.Actor) error {
@@ -266,32 +246,30 @@ func (c *Console) refund(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// timelineEntry is one thing that happened to a payment.
+// timelineEntry is one event in the history of a payment.
 type timelineEntry struct {
 	At     time.Time
 	What   string
 	Detail string
 	Class  string // "good", "wait", "bad" or ""
-	Took   string // how long a call took, "" for what is none
-	Link   string // to more of it, "" for none
+	Took   string // duration of a call, "" for other entries
+	Link   string // address of details, "" for none
 }
 
-// moments is everything that is recorded of a payment, in the order in which it happened.
-func (s *timeline) moments() (list []timelineEntry) {
-	add := func(m timelineEntry) {
-		if !m.At.IsZero() {
-			list = append(list, m)
+// entries returns the history of a payment, in the order of time.
+func (s *timeline) entries() (list []timelineEntry) {
+	add := func(e timelineEntry) {
+		if !e.At.IsZero() {
+			list = append(list, e)
 		}
 	}
 	if s.Amount > 0 {
-		add(
-			timelineEntry{
-				At:     s.PaidAt,
-				What:   "Paid at Stripe",
-				Detail: web.Amount(s.Amount, s.Currency),
-				Class:  "good",
-			},
-		)
+		add(timelineEntry{
+			At:     s.PaidAt,
+			What:   "Paid at Stripe",
+			Detail: web.Amount(s.Amount, s.Currency),
+			Class:  "good",
+		})
 	}
 	add(timelineEntry{At: s.CreatedAt, What: "Recorded by notepay"})
 	for _, e := range s.Events {
@@ -299,14 +277,12 @@ func (s *timeline) moments() (list []timelineEntry) {
 		if e.Repeats > 0 {
 			detail += ", received " + plural(e.Repeats, "more time")
 		}
-		add(
-			timelineEntry{
-				At:     e.Received,
-				What:   "Stripe event " + e.Type,
-				Detail: detail,
-				Link:   "/operator/events/" + url.PathEscape(e.ID),
-			},
-		)
+		add(timelineEntry{
+			At:     e.Received,
+			What:   "Stripe event " + e.Type,
+			Detail: detail,
+			Link:   "/operator/events/" + url.PathEscape(e.ID),
+		})
 	}
 	for _, a := range s.Attempts {
 		m := timelineEntry{
@@ -355,7 +331,7 @@ func (s *timeline) moments() (list []timelineEntry) {
 	for _, a := range s.Audits {
 		detail := a.Why
 		if a.After != "" {
-			change := " (" + standingWords(a, a.Before) + " → " + standingWords(a, a.After) + ")"
+			change := " (" + auditStateWords(a, a.Before) + " → " + auditStateWords(a, a.After) + ")"
 			detail = strings.TrimSpace(detail + change)
 		}
 		add(timelineEntry{At: a.At, What: a.Who + " " + auditWords(a), Detail: detail})
@@ -364,7 +340,7 @@ func (s *timeline) moments() (list []timelineEntry) {
 	return list
 }
 
-// refunded returns what a refund that was made gave back, which the bridge keeps as "350 eur".
+// refunded returns the amount of a successful refund. The bridge records it as "350 eur".
 func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
 	if a.Action != payment.StepRefund || a.Outcome != "ok" {
 		return 0, "", false
@@ -374,6 +350,7 @@ func refunded(a ledger.Attempt) (minor int64, currency string, ok bool) {
 	return minor, currency, ok && err == nil
 }
 
+// confirmationOutcome describes what notepay did with a machine's answer.
 func confirmationOutcome(outcome string) string {
 	switch outcome {
 	case payment.ConfirmationLate:

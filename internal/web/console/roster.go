@@ -11,15 +11,15 @@ import (
 	"notepay/internal/web"
 )
 
-// entry is a device by its names.
+// entry is a device with its names.
 type entry struct {
 	UID, Name string
-	folded    string // the name as it is compared
+	folded    string // the name in lower case
 }
 
-// deviceIndex is all devices in the order of their names. To sort a hundred thousand takes a tenth
-// of a second, so it is kept until the fleet was read anew or has more devices. It is safe for
-// concurrent use.
+// deviceIndex caches all devices in the order of their names, because sorting 100,000 takes a tenth
+// of a second. It is rebuilt after the fleet was read, or when the number of devices changes. It is
+// safe for concurrent use.
 type deviceIndex struct {
 	mu      sync.Mutex
 	devices int
@@ -27,7 +27,7 @@ type deviceIndex struct {
 	sorted  []entry
 }
 
-// of is the roster of a fleet, which nobody changes.
+// of returns the sorted devices of a fleet. The caller must not change them.
 func (r *deviceIndex) of(f *fleet.Fleet) []entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,7 @@ func byName(devices []*fleet.Device) []entry {
 	return list
 }
 
-// matching are those of a list whose name or UID holds a text. Everything holds the empty text.
+// matching returns the devices of a list whose name or UID contains a text.
 func matching(list []entry, text string) []entry {
 	if text = strings.ToLower(text); text == "" {
 		return list
@@ -65,10 +65,10 @@ func matching(list []entry, text string) []entry {
 	return found
 }
 
-// named are the devices whose name or UID holds a text, in the order of their names.
+// named returns the devices whose name or UID contains a text, in the order of their names.
 func (c *Console) named(text string) []entry { return matching(c.roster.of(c.Fleet), text) }
 
-// devicesOf are devices as they are now; one that was removed meanwhile is left out.
+// devicesOf returns the current state of devices. It leaves out devices that were removed.
 func (c *Console) devicesOf(list []entry) []*fleet.Device {
 	devices := make([]*fleet.Device, 0, len(list))
 	for _, one := range list {

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Finding is what one check of the settings came to.
+// Finding is the result of one configuration check.
 type Finding struct {
-	Name   string // the problem that was looked for
+	Name   string // the subject of the check
 	State  string // "ok", "failed", "warned" or "skipped"
-	Detail string // what was seen
-	Remedy string // what mends it; "" where nothing has to be
+	Detail string // what the check saw
+	Remedy string // how to fix it, "" if nothing is wrong
 }
 
 // Word returns the state for people.
@@ -29,30 +29,29 @@ func (f Finding) Word() word {
 	return word{"skipped", ""}
 }
 
-// betweenChecks is how long after the end of one run of the checks the next may begin: each calls
-// the vendors.
-const betweenChecks = 10 * time.Second
+// checkInterval is the minimum time between two runs of the checks, because each calls the vendors.
+const checkInterval = 10 * time.Second
 
-// checks are the runs of the checks: one at a time, and the last one is remembered.
+// checks allows one run of the checks at a time, and remembers the last.
 type checks struct {
 	mu    sync.Mutex
 	last  lastRun
 	ended time.Time
 }
 
-// lastRun is one run of the checks, and what it has found so far.
+// lastRun is a run of the checks with its results so far.
 type lastRun struct {
-	At      time.Time // when it began; zero: there was none since the start
+	At      time.Time // start of the run; zero if there was none
 	Running bool
-	Broken  bool // off, for nobody waited for it
+	Broken  bool // interrupted, because the browser left
 	Found   []Finding
 }
 
-// begin says whether a run may begin now. Whoever is told so calls end.
+// begin reports whether a run may begin now. If so, the caller must call end.
 func (c *checks) begin(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last.Running || now.Sub(c.ended) < betweenChecks {
+	if c.last.Running || now.Sub(c.ended) < checkInterval {
 		return false
 	}
 	c.last = lastRun{At: now, Running: true}
@@ -71,22 +70,22 @@ func (c *checks) end(broken bool) {
 	c.last.Running, c.last.Broken, c.ended = false, broken, time.Now()
 }
 
-func (c *checks) look() lastRun {
+func (c *checks) snapshot() lastRun {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last // whose list only grows behind what was looked at
+	return c.last // its list only grows
 }
 
 type setupPage struct {
 	lastRun
-	Soon  bool // the checks were asked for again too soon
+	Soon  bool // the last run was less than checkInterval ago
 	Found iter.Seq[Finding]
 	c     *checks
 }
 
-// Summary is what there is to say below the list, which may have grown since the page was begun.
+// Summary returns the line below the list, which may have grown while the page was written.
 func (p *setupPage) Summary() string {
-	last, failed := p.c.look(), 0
+	last, failed := p.c.snapshot(), 0
 	for _, f := range last.Found {
 		if f.State == "failed" {
 			failed++
@@ -104,27 +103,22 @@ func (p *setupPage) Summary() string {
 	return made + ", no problems."
 }
 
-// setup shows what the checks found last.
+// setup shows the results of the last run.
 func (c *Console) setup(w http.ResponseWriter, r *http.Request) error {
 	return c.showSetup(w, r, false)
 }
 
 func (c *Console) showSetup(w http.ResponseWriter, r *http.Request, soon bool) error {
-	last := c.checks.look()
-	return c.write(
-		w,
-		r,
-		"setup",
-		view{
-			Title: "Setup",
-			Nav:   "setup",
-			Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
-		},
-	)
+	last := c.checks.snapshot()
+	return c.write(w, r, "setup", view{
+		Title: "Setup",
+		Nav:   "setup",
+		Data:  &setupPage{lastRun: last, Soon: soon, Found: slices.Values(last.Found), c: &c.checks},
+	})
 }
 
-// runChecks makes the checks, and shows each as it is known: the page comes in pieces. Where they
-// may not be made now it shows the last ones.
+// runChecks runs the checks, and sends each result as soon as it is known. If a run may not begin
+// now, it shows the last results.
 func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	if !c.checks.begin(time.Now()) {
 		return c.showSetup(w, r, true)
@@ -133,21 +127,19 @@ func (c *Console) runChecks(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	defer func() { c.checks.end(ctx.Err() != nil) }()
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(
-		time.Time{},
-	) // the limit for reading a request would end the answer; not every writer has one
+	_ = control.SetReadDeadline(time.Time{}) // the limit for reading a request would end the answer
 	page := &setupPage{lastRun: lastRun{At: time.Now()}, c: &c.checks}
 	page.Found = func(yield func(Finding) bool) {
 		_ = control.Flush()
 		c.Check(ctx, func(f Finding) {
 			c.checks.add(f)
 			if ctx.Err() != nil || !yield(f) {
-				cancel() // nobody reads it
+				cancel() // the browser has left
 				return
 			}
 			_ = control.Flush()
 		})
 	}
-	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep the pieces back
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would buffer the results
 	return c.writePieces(w, r, "setup", view{Title: "Setup", Nav: "setup", Data: page})
 }

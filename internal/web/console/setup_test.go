@@ -16,7 +16,7 @@ import (
 	"notepay/internal/web/console"
 )
 
-func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
+func TestSetupRunsTheChecks(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.PublicURL, s.NotehubPerMinute = "", 7 }, func(f *apptest.Front) {
 		f.Settings.DatabaseURL = config.Secret(f.Path)
@@ -24,7 +24,10 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		b := f.Browser()
 		b.Shows("/operator/setup", "The checks have not run since notepay was started.")
 		writes := func() (n int) {
-			for _, call := range []string{"POST /v1/payment_links", "POST /v1/prices", "POST /v1/products", "POST /v1/webhook_endpoints", "POST /v1/refunds"} {
+			for _, call := range []string{
+				"POST /v1/payment_links", "POST /v1/prices", "POST /v1/products", "POST /v1/webhook_endpoints",
+				"POST /v1/refunds",
+			} {
 				n += f.Stripe.Count(call)
 			}
 			return n + f.Notehub.Count(fixture.PostNote)
@@ -32,7 +35,9 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		before := writes()
 		w := b.ChecksNow()
 		f.Answers("the checks", w, http.StatusOK, "Stripe connection")
-		for _, text := range []string{"Operator token", "Webhook delivery", "What to do:", `<p role="status">24 checks`} {
+		for _, text := range []string{
+			"Operator token", "Webhook delivery", "What to do:", `<p role="status">24 checks`,
+		} {
 			if !strings.Contains(b.Page, text) {
 				f.Errorf("the page does not say %q:\n%s", text, b.Page)
 			}
@@ -45,10 +50,8 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 		if writes() != before {
 			f.Error("the checks changed something at a vendor")
 		}
-		if shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">24 checks`); strings.Contains(
-			shown,
-			"a moment ago",
-		) {
+		shown := b.Shows("/operator/setup", "Stripe connection", `<p role="status">24 checks`)
+		if strings.Contains(shown, "a moment ago") {
 			f.Error("what was found is not shown as it is")
 		}
 		if list, _, err := f.Ledger.Audits(f.Context(), "", 10, ""); err != nil || len(list) != 0 {
@@ -57,7 +60,7 @@ func TestTheSetUpIsCheckedInTheConsole(t *testing.T) {
 	})
 }
 
-// slowly is a run of checks that a test takes forward.
+// slowly is a run of checks that a test controls step by step.
 type slowly struct {
 	next chan console.Finding
 	runs int
@@ -78,7 +81,7 @@ func (s *slowly) check(ctx context.Context, found func(console.Finding)) {
 	}
 }
 
-func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
+func TestSetupShowsEachResultAtOnce(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		b, checks := f.Browser(), &slowly{next: make(chan console.Finding)}
@@ -86,18 +89,14 @@ func TestTheChecksAreShownAsTheyAreMadeAndOneAtATime(t *testing.T) {
 		_, pipes := f.Serve()
 		begin := func() *apptest.Reader {
 			b.Shows("/operator/setup")
-			return pipes.Press(
-				f,
-				"/operator/setup",
-				b.Cookie,
-				url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode(),
-			)
+			return pipes.Press(f, "/operator/setup", b.Cookie,
+				url.Values{"once": {apptest.OnceField.FindStringSubmatch(b.Page)[1]}}.Encode())
 		}
 		page := begin()
 		if text := page.Hears("Run checks"); strings.Contains(text, "</ol>") {
 			f.Errorf("the page is complete before anything was found: %s", text)
 		}
-		f.Pass(app.ReadTimeout + time.Second) // checks may take longer
+		f.Pass(app.ReadTimeout + time.Second) // longer than reading a request may take
 		checks.next <- console.Finding{Name: "Clock", State: "failed", Detail: "it is <b>late</b>", Remedy: "wind it"}
 		page.Hears("Clock", "it is &lt;b&gt;late&lt;/b&gt;", "wind it")
 		b.Shows("/operator/setup", "in another window", "Clock", "1 check so far.")

@@ -23,46 +23,45 @@ import (
 
 const (
 	cookieName = "notepay_operator"
-	// signedInFor is how long a sign-in holds.
-	signedInFor = 12 * time.Hour
-	// mostSignIns bounds the memory; the oldest gives way.
-	mostSignIns = 100
+	// signInLifetime is the time after which a sign-in ends.
+	signInLifetime = 12 * time.Hour
+	// maxSignIns bounds the memory. A new sign-in replaces the oldest.
+	maxSignIns = 100
 
-	// After some failures, from an address or from anywhere, a wrong token is answered only after a
-	// delay, and 429. The right one is always taken at once: where a proxy stands before us its
-	// address is everybody's, and a stranger must not lock everybody out. What keeps guessing
-	// hopeless is the token's length.
-	failuresPerAddress, waitPerAddress = 5, 30 * time.Second
-	failuresInAll, waitInAll           = 50, 2 * time.Second
-	// wrongDelay is how long the answer to a wrong token is held back then, and maxDelayed how many
-	// are.
-	wrongDelay, maxDelayed = 2 * time.Second, 100
+	// After some failures, from one address or in total, a wrong token is answered late, with 429.
+	// The right token is always accepted at once. Behind a proxy, all clients share an address, and
+	// a stranger must not lock out the operator. The token's length prevents guessing.
+	failuresPerAddress, intervalPerAddress = 5, 30 * time.Second
+	failuresTotal, intervalTotal           = 50, 2 * time.Second
+	// failureDelay is the delay of such an answer, and maxDelayed the maximum number of delayed
+	// answers.
+	failureDelay, maxDelayed = 2 * time.Second, 100
 )
 
-// signIns are those who signed in, and those who failed to. Both are forgotten with the process.
+// signIns holds the sign-ins and the recent failures. It is lost with the process.
 type signIns struct {
 	mu        sync.Mutex
 	until     map[[sha256.Size]byte]time.Time // by the hash of the cookie's value
 	all       *rate.Limiter
 	addresses *ratelimit.Keyed
-	delayed   chan struct{} // answers that are held back
+	delayed   chan struct{} // one for each answer that is held back
 }
 
 func newSignIns() *signIns {
 	return &signIns{
 		until:     map[[sha256.Size]byte]time.Time{},
-		all:       rate.NewLimiter(rate.Every(waitInAll), failuresInAll),
-		addresses: ratelimit.NewKeyed(rate.Every(waitPerAddress), failuresPerAddress),
+		all:       rate.NewLimiter(rate.Every(intervalTotal), failuresTotal),
+		addresses: ratelimit.NewKeyed(rate.Every(intervalPerAddress), failuresPerAddress),
 		delayed:   make(chan struct{}, maxDelayed),
 	}
 }
 
-// failed counts a failure, and returns after how long there may be another; 0 for at once.
+// failed counts a failure. It returns how long the next attempt must wait, 0 if not.
 func (s *signIns) failed(address string, now time.Time) time.Duration {
 	return max(ratelimit.Take(s.all, now), s.addresses.Take(address, now))
 }
 
-// delay holds back the answer to a wrong token, unless very many are held back.
+// delay holds back the answer to a wrong token, unless too many answers are held back.
 func (s *signIns) delay(ctx context.Context) {
 	select {
 	case s.delayed <- struct{}{}:
@@ -70,7 +69,7 @@ func (s *signIns) delay(ctx context.Context) {
 		return
 	}
 	defer func() { <-s.delayed }()
-	timer := time.NewTimer(wrongDelay)
+	timer := time.NewTimer(failureDelay)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -78,7 +77,7 @@ func (s *signIns) delay(ctx context.Context) {
 	}
 }
 
-// add makes a sign-in and returns the cookie's value.
+// add records a sign-in, and returns the value of its cookie.
 func (s *signIns) add(now time.Time) string {
 	value := rand.Text()
 	s.mu.Lock()
@@ -91,14 +90,14 @@ func (s *signIns) add(now time.Time) string {
 			oldest = id
 		}
 	}
-	if len(s.until) >= mostSignIns {
+	if len(s.until) >= maxSignIns {
 		delete(s.until, oldest)
 	}
-	s.until[sha256.Sum256([]byte(value))] = now.Add(signedInFor)
+	s.until[sha256.Sum256([]byte(value))] = now.Add(signInLifetime)
 	return value
 }
 
-// signedIn says whether a request comes from a browser that has signed in.
+// signedIn reports whether a request carries the cookie of a sign-in.
 func (s *signIns) signedIn(r *http.Request, now time.Time) bool {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
@@ -110,6 +109,7 @@ func (s *signIns) signedIn(r *http.Request, now time.Time) bool {
 	return ok && now.Before(until)
 }
 
+// remove ends a sign-in.
 func (s *signIns) remove(r *http.Request) {
 	if cookie, err := r.Cookie(cookieName); err == nil {
 		s.mu.Lock()
@@ -118,26 +118,26 @@ func (s *signIns) remove(r *http.Request) {
 	}
 }
 
-// maxFormTokens bounds a form's token, in bytes; those of our own pages are shorter.
+// maxFormTokens bounds a form's token, in bytes. Our pages send shorter ones.
 const maxFormTokens = 64
 
-// errTwice is returned for a button that was pressed before on the same copy of its page, and whose
-// action succeeded then.
-var errTwice = errors.New("this button was pressed before")
+// errPressedTwice is returned for a button that was pressed on the same copy of its page before, if
+// its action succeeded then.
+var errPressedTwice = errors.New("this button was pressed before")
 
-// formToken names a button of one copy of a page.
+// formToken returns the key of one button on one copy of a page.
 func formToken(r *http.Request) string {
 	digest := sha256.Sum256([]byte(r.PostFormValue("once") + " " + r.URL.Path))
 	return "form:" + hex.EncodeToString(digest[:])
 }
 
-// consumeFormToken consumes the token of a form in the transaction of its action, so that a second
-// press changes nothing, and a press after a failure counts.
+// consumeFormToken consumes the token of a form in the transaction of the action. A second press then
+// changes nothing, but a press after a failed action counts.
 func consumeFormToken(r *http.Request) bridge.Also {
 	return bridge.Also{Before: func(tx *ledger.Tx) error {
 		_, known, err := tx.BeginRequest(formToken(r), "")
 		if err == nil && known {
-			err = errTwice
+			err = errPressedTwice
 		}
 		return err
 	}}
@@ -145,13 +145,14 @@ func consumeFormToken(r *http.Request) bridge.Also {
 
 func newFormToken() string { return rand.Text() }
 
-// signInPage answers where no token is set.
+// signInPage answers that no operator token is set.
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "sign-in", view{Title: "The console is closed", Status: http.StatusForbidden,
-		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), restart notepay, and sign in here with it."})
+		Problem: "Set OPERATOR_TOKEN to a secret of at least 16 characters (in .env or the environment), " +
+			"restart notepay, and sign in here with it."})
 }
 
-// requireSignIn lets a page be seen by who has signed in; others can sign in.
+// requireSignIn shows a page after sign-in, and the sign-in form otherwise.
 func (c *Console) requireSignIn(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		switch {
@@ -164,7 +165,7 @@ func (c *Console) requireSignIn(h handler) handler {
 	}
 }
 
-// requireForm lets a button be pressed by who has signed in, on a page of ours.
+// requireForm accepts a form of a signed-in operator, from a page of ours.
 func (c *Console) requireForm(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if c.Token == "" {
@@ -175,55 +176,43 @@ func (c *Console) requireForm(h handler) handler {
 			return c.crossSite(w, r)
 		}
 		if !c.signIns.signedIn(r, time.Now()) {
-			return c.askForToken(
-				w,
-				r,
-				http.StatusUnauthorized,
-				"You are no longer signed in. Nothing was changed.",
-				backTo(r),
-			)
+			return c.askForToken(w, r, http.StatusUnauthorized, "You are no longer signed in. Nothing was changed.",
+				backTo(r))
 		}
-		err := r.ParseForm() // a field that cannot be read must not count as empty: an empty amount is all of it
+		// An unreadable field must not count as empty, because an empty amount refunds everything.
+		err := r.ParseForm()
 		if token := r.PostForm.Get("once"); err != nil || token == "" || len(token) > maxFormTokens {
-			return c.problem(
-				w,
-				r,
-				http.StatusBadRequest,
-				"The form was incomplete. Reload the page and try again. Nothing was changed.",
-			)
+			return c.problem(w, r, http.StatusBadRequest,
+				"The form was incomplete. Reload the page and try again. Nothing was changed.")
 		}
-		// What follows could have other objections to a second press, such as an amount that is
-		// back already.
-		twice, err := c.Ledger.HasRequest(r.Context(), formToken(r))
-		if err == nil && !twice {
+		// Check for a second press first, because the handler may reject it for another reason, such
+		// as an amount that was refunded already.
+		pressed, err := c.Ledger.HasRequest(r.Context(), formToken(r))
+		if err == nil && !pressed {
 			err = h(w, r)
 		}
-		if twice || errors.Is(err, errTwice) { // or both presses are under way
+		if pressed || errors.Is(err, errPressedTwice) { // or both presses run at once
 			return goBack(w, r, "twice")
 		}
 		return err
 	}
 }
 
-// crossSite answers a form of another site.
+// crossSite rejects a form of another site.
 func (c *Console) crossSite(w http.ResponseWriter, r *http.Request) error {
-	return c.write(
-		w,
-		r,
-		"sign-in",
-		view{
-			Title:   "Request from another site",
-			Status:  http.StatusForbidden,
-			Problem: "Another site tried to use a button of this console. Nothing was changed.",
-		},
-	)
+	return c.write(w, r, "sign-in", view{
+		Title:   "Request from another site",
+		Status:  http.StatusForbidden,
+		Problem: "Another site tried to use a button of this console. Nothing was changed.",
+	})
 }
 
+// askForToken answers with the sign-in form. next is the address to open after sign-in.
 func (c *Console) askForToken(w http.ResponseWriter, r *http.Request, status int, problem, next string) error {
 	return c.write(w, r, "sign-in", view{Title: "Sign in", Status: status, Problem: problem, Data: next})
 }
 
-// signIn takes the token and gives a cookie that does not tell it.
+// signIn checks the token, and sets a cookie that does not contain it.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if c.Token == "" {
 		return c.signInPage(w, r)
@@ -232,10 +221,10 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err := c.origins.Check(r); err != nil {
 		return c.crossSite(w, r)
 	}
-	next, address, now := localPath(r.PostFormValue("next")), clientAddress(r), time.Now()
+	next, address, now := localPath(r.PostFormValue("next")), clientAddr(r), time.Now()
 	if !web.SameSecret(strings.TrimSpace(r.PostFormValue("token")), c.Token) {
 		wait := c.signIns.failed(address, now)
-		if wait == 0 { // a stranger must not fill the log
+		if wait == 0 { // else a stranger could fill the log
 			c.Log.Warn("operator token rejected", "addr", address)
 			return c.askForToken(w, r, http.StatusUnauthorized, "This is not the operator token.", next)
 		}
@@ -245,7 +234,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 			"Too many wrong operator tokens. Please check yours before you try again.", next)
 	}
 	c.Log.Info("operator signed in", "addr", address)
-	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signedInFor))
+	http.SetCookie(w, c.cookie(r, c.signIns.add(now), signInLifetime))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }
@@ -273,8 +262,8 @@ func (c *Console) cookie(r *http.Request, value string, life time.Duration) *htt
 	}
 }
 
-// clientAddress is where a request came from, without the port.
-func clientAddress(r *http.Request) string {
+// clientAddr returns the address of a client, without the port.
+func clientAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

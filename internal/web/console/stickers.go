@@ -15,13 +15,14 @@ import (
 	"notepay/internal/web"
 )
 
-// layout is a sheet of labels. Its measures are in the style sheet.
+// layout is a sheet of labels. The style sheet holds its measures.
 type layout struct {
-	Key, Text string // "a4-l7165"; what people choose
+	Key, Text string // for addresses, for people
 	Paper     string // "a4" or "letter", a named page of the style sheet
 	PerSheet  int
 }
 
+// layouts returns the layouts, the default first.
 func layouts() []layout {
 	return []layout{
 		{"a4-large", "A4, 8 on a sheet, 99 × 68 mm (such as L7165)", "a4", 8},
@@ -33,13 +34,13 @@ func layouts() []layout {
 	}
 }
 
-// maxStickers bounds one answer; the search narrows the choice.
+// maxStickers bounds the stickers of one page. A search finds the others.
 const maxStickers = 240
 
-// sticker is what is printed for one device.
+// sticker is the sticker of one device.
 type sticker struct {
 	Name    string
-	Address string // where the code leads
+	Address string // in the code
 	Host    string // "pay only at"
 	Support string
 	Code    template.HTML // the QR code, SVG
@@ -50,20 +51,16 @@ type stickersPage struct {
 	Layout  layout
 	Query   string
 	Sheets  [][]sticker
-	Devices int // that were found
+	Devices int // found by the search
 	Shown   int
 	Single  []*fleet.Device
 }
 
-// stickers shows sheets to print, for all devices or those that a search finds.
+// stickers shows printable sheets, for all devices or those that a search finds.
 func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	if c.PublicURL == "" {
-		return c.problem(
-			w,
-			r,
-			http.StatusConflict,
-			"Stickers need an address to lead to. Set PUBLIC_URL (such as https://pay.example.com) and restart notepay.",
-		)
+		return c.problem(w, r, http.StatusConflict, "Stickers need an address to lead to. "+
+			"Set PUBLIC_URL (such as https://pay.example.com) and restart notepay.")
 	}
 	q := r.URL.Query()
 	page := stickersPage{Layouts: layouts(), Layout: layouts()[0], Query: strings.TrimSpace(q.Get("q"))}
@@ -86,6 +83,7 @@ func (c *Console) stickers(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "stickers", view{Title: "Stickers", Nav: "stickers", Data: page})
 }
 
+// stickerOf returns the sticker of a device.
 func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 	u, err := url.Parse(c.PublicURL)
 	if err != nil {
@@ -101,17 +99,13 @@ func (c *Console) stickerOf(d *fleet.Device) (sticker, error) {
 	return s, err
 }
 
-// sticker is one sticker as a drawing, for a print shop.
+// sticker serves one sticker as an SVG file, for a print shop.
 func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	uid := uid.Of(strings.TrimSuffix(r.PathValue("uid"), ".svg"))
 	device := c.Fleet.Device(uid)
 	if device == nil || c.PublicURL == "" {
-		return c.problem(
-			w,
-			r,
-			http.StatusNotFound,
-			"No such sticker. The machine is unknown, or PUBLIC_URL is not set.",
-		)
+		return c.problem(w, r, http.StatusNotFound,
+			"No such sticker. The machine is unknown, or PUBLIC_URL is not set.")
 	}
 	s, err := c.stickerOf(device)
 	if err != nil {
@@ -125,31 +119,21 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	var drawing bytes.Buffer
 	fmt.Fprintf(
 		&drawing,
-		`<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d" font-family="sans-serif" text-anchor="middle">`,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="60mm" viewBox="0 0 %d %d"`+
+			` font-family="sans-serif" text-anchor="middle">`,
 		whole,
 		whole+16,
 	)
-	fmt.Fprintf(
-		&drawing,
-		`<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
-		whole,
-		whole+16,
-		modules,
-	)
+	fmt.Fprintf(&drawing, `<rect width="%d" height="%d" fill="#fff"/><path shape-rendering="crispEdges" d="%s"/>`,
+		whole, whole+16, modules)
 	for i, line := range []string{s.Name, "Pay only at " + s.Host, s.Support} {
 		height := []float64{4, 2.4, 2.4}[i]
 		y := float64(whole) + []float64{2.5, 7, 11.5}[i]
 		if fits := float64(whole-4) / (0.55 * float64(len([]rune(line))+1)); fits < height {
-			height = fits // the letters of most type faces are little more than half as wide as high
+			height = fits // in most typefaces, letters are little more than half as wide as high
 		}
-		fmt.Fprintf(
-			&drawing,
-			`<text x="%d" y="%s" font-size="%s">%s</text>`,
-			whole/2,
-			tenths(y),
-			tenths(height),
-			template.HTMLEscapeString(line),
-		)
+		fmt.Fprintf(&drawing, `<text x="%d" y="%s" font-size="%s">%s</text>`, whole/2, tenths(y), tenths(height),
+			template.HTMLEscapeString(line))
 	}
 	drawing.WriteString(`</svg>`)
 	private(w)
@@ -159,4 +143,5 @@ func (c *Console) sticker(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
+// tenths formats a number with one decimal.
 func tenths(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }

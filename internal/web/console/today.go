@@ -13,14 +13,13 @@ import (
 )
 
 const (
-	// mostOnToday bounds each list on the first page.
-	mostOnToday = 20
-	// lateLookup is when a session that could not be looked up is shown, as in the ledger's
-	// figures.
+	// maxRows bounds each list on the first page.
+	maxRows = 20
+	// lateLookup is the age at which a pending look-up is shown. The ledger's figures use the same.
 	lateLookup = 15 * time.Minute
 )
 
-// indicator is one traffic light, which says its colour also in words.
+// indicator is a traffic light that also names its state.
 type indicator struct {
 	Name string
 	word
@@ -30,14 +29,14 @@ type indicator struct {
 type todayPage struct {
 	Lights    []indicator
 	Attention []payment.Payment
-	More      bool // there are more that need attention
+	More      bool // more payments need attention
 	Paused    []fleet.Listed
 	Problems  []fleet.Problem
-	Alarms    []problem.Problem // what is wrong with the whole service
+	Alarms    []problem.Problem // of the whole service
 	Lookups   []ledger.Lookup
 	Takings   []ledger.Revenue
 	Running   []payment.Payment
-	Runs      int // how many run in all
+	Runs      int // running machines in total
 	States    []stateCount
 	Quiet     bool // nothing needs attention
 }
@@ -47,7 +46,7 @@ type stateCount struct {
 	Devices int
 }
 
-// today shows what an operator wants to know first.
+// today serves the first page: what needs attention, and the state of the service.
 func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	ctx, now := r.Context(), c.Ledger.Now()
 	var page todayPage
@@ -55,12 +54,12 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	list, next, err := c.Ledger.Payments(ctx, ledger.Filter{Attention: new(true), Limit: mostOnToday})
+	list, next, err := c.Ledger.Payments(ctx, ledger.Filter{Attention: new(true), Limit: maxRows})
 	if err != nil {
 		return err
 	}
 	page.Attention, page.More = list, next != ""
-	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-lateLookup), mostOnToday); err != nil {
+	if page.Lookups, err = c.Ledger.LateLookups(ctx, now.Add(-lateLookup), maxRows); err != nil {
 		return err
 	}
 	if page.Takings, err = c.Ledger.Revenue(ctx, midnight(now, c.Zone), now.Add(time.Minute)); err != nil {
@@ -70,19 +69,17 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	running = slices.DeleteFunc(
-		running,
-		func(p payment.Payment) bool { return p.Delivery != payment.Started && p.Delivery != payment.Fetched },
-	)
+	running = slices.DeleteFunc(running,
+		func(p payment.Payment) bool { return p.Delivery != payment.Started && p.Delivery != payment.Fetched })
 	slices.SortFunc(running, func(a, b payment.Payment) int { return a.EndsAt.Compare(b.EndsAt) })
-	page.Runs, page.Running = len(running), running[:min(len(running), mostOnToday)]
+	page.Runs, page.Running = len(running), running[:min(len(running), maxRows)]
 	page.States = inWords(c.Fleet.States())
 	paused := slices.DeleteFunc(c.Fleet.All(), func(d *fleet.Device) bool { return d.Pause == nil })
 	slices.SortFunc(paused, func(a, b *fleet.Device) int { return b.Pause.At.Compare(a.Pause.At) })
-	page.Paused = c.Fleet.Listed(paused[:min(len(paused), mostOnToday)]...)
+	page.Paused = c.Fleet.Listed(paused[:min(len(paused), maxRows)]...)
 	devices, _, _ := c.Fleet.Counts()
 	problems := c.Fleet.Problems()
-	page.Problems = problems[:min(len(problems), mostOnToday)]
+	page.Problems = problems[:min(len(problems), maxRows)]
 	page.Lights = indicators(c.Vitals(ctx), stats, devices, now)
 	if c.Config.Problems != nil {
 		page.Alarms = c.Config.Problems()
@@ -91,13 +88,13 @@ func (c *Console) today(w http.ResponseWriter, r *http.Request) error {
 	return c.write(w, r, "today", view{Title: "Today", Nav: "today", Live: true, Data: page})
 }
 
-// midnight is when a day began.
+// midnight returns the start of a day.
 func midnight(t time.Time, zone *time.Location) time.Time {
 	year, month, day := t.In(zone).Date()
 	return time.Date(year, month, day, 0, 0, 0, 0, zone)
 }
 
-// inWords are the states of all devices, the most frequent first.
+// inWords returns the states of all devices with their counts, the most frequent first.
 func inWords(count map[fleet.State]int) (list []stateCount) {
 	for state, n := range count {
 		list = append(list, stateCount{stateWords(state), n})
@@ -108,7 +105,7 @@ func inWords(count map[fleet.State]int) (list []stateCount) {
 	return list
 }
 
-// indicators are how the service is, what is wrong in words.
+// indicators returns the state of the service, one indicator for each part.
 func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indicator {
 	vendor := func(name, unreachable string) indicator {
 		if unreachable != "" {
@@ -128,7 +125,7 @@ func indicators(v Vitals, stats ledger.Stats, devices int, now time.Time) []indi
 		queue = indicator{
 			"Queue",
 			word{plural(stats.Queued, "credit") + " waiting", "good"},
-			"oldest waiting for " + length(now.Sub(stats.OldestQueued)),
+			"oldest waiting for " + roughDuration(now.Sub(stats.OldestQueued)),
 		}
 		if now.Sub(stats.OldestQueued) > time.Minute {
 			queue.Class = "wait"

@@ -10,7 +10,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// timeline is what is recorded of a payment.
+// timeline is everything that is recorded about a payment.
 type timeline struct {
 	payment.Payment
 	Attempts      []ledger.Attempt      // oldest first
@@ -19,16 +19,16 @@ type timeline struct {
 	Audits        []ledger.Audit
 }
 
-// diagnosis is why a machine did not start, or that it did.
+// diagnosis says why a machine did not start, or that it did.
 type diagnosis struct {
 	Short    string
-	Evidence []string // what is recorded that says so
+	Evidence []string // the records that show it
 }
 
-// why answers "why did it not start?" from what is recorded and from nothing else.
+// why answers "why did it not start?" from the records only. clock formats times.
 func (s *timeline) why(now time.Time, clock func(time.Time) string) diagnosis {
-	a := diagnosis{Short: s.inShort(now, clock), Evidence: []string{s.heardOfIt(clock)}}
-	if line := s.tried(clock); line != "" {
+	a := diagnosis{Short: s.summary(now, clock), Evidence: []string{s.origin(clock)}}
+	if line := s.delivery(clock); line != "" {
 		a.Evidence = append(a.Evidence, line)
 	}
 	switch n := len(s.Confirmations); {
@@ -42,15 +42,14 @@ func (s *timeline) why(now time.Time, clock func(time.Time) string) diagnosis {
 	case !s.ConfirmBy.IsZero():
 		a.Evidence = append(a.Evidence, "The machine has not answered.")
 	case s.Delivery != payment.Failed:
-		a.Evidence = append(
-			a.Evidence,
-			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.",
-		)
+		a.Evidence = append(a.Evidence,
+			"This machine is not expected to answer (CONFIRM_WITHIN was 0), so nobody knows whether it started.")
 	}
 	return a
 }
 
-func (s *timeline) inShort(now time.Time, clock func(time.Time) string) string {
+// summary returns the answer in one or two sentences.
+func (s *timeline) summary(now time.Time, clock func(time.Time) string) string {
 	switch s.Delivery {
 	case payment.Started, payment.Done:
 		switch {
@@ -67,13 +66,11 @@ func (s *timeline) inShort(now time.Time, clock func(time.Time) string) string {
 			return "The machine's Notecard fetched the credit. Nothing more can be known. " +
 				"If nothing happened, check the machine itself."
 		case now.Before(s.ConfirmBy):
-			return "The machine has the credit and may still start. notepay waits for its answer until " + clock(
-				s.ConfirmBy,
-			) + "."
+			return "The machine has the credit and may still start. notepay waits for its answer until " +
+				clock(s.ConfirmBy) + "."
 		default:
-			return "The machine has the credit and should have answered by " + clock(
-				s.ConfirmBy,
-			) + ". notepay asks Notehub once more for the answer, then the money goes back."
+			return "The machine has the credit and should have answered by " +
+				clock(s.ConfirmBy) + ". notepay asks Notehub once more for the answer, then the money goes back."
 		}
 	case payment.Sent:
 		until := ""
@@ -87,10 +84,7 @@ func (s *timeline) inShort(now time.Time, clock func(time.Time) string) string {
 		switch {
 		case payment.InDoubt(s.Payment, now):
 			return "Notehub never said that it took the credit, and notepay no longer sends it. " +
-				"If the machine has it anyway, it says so by " +
-				clock(
-					s.ConfirmBy,
-				) + ". Otherwise the money goes back."
+				"If the machine has it anyway, it says so by " + clock(s.ConfirmBy) + ". Otherwise the money goes back."
 		case s.OutcomeUnknown:
 			return "The call was cut, so notepay does not know whether Notehub took the credit. " +
 				"It checks before it sends the credit again."
@@ -105,7 +99,7 @@ func (s *timeline) inShort(now time.Time, clock func(time.Time) string) string {
 	return s.notStarted()
 }
 
-// notStarted is why a machine failed.
+// notStarted says why a credit failed.
 func (s *timeline) notStarted() string {
 	switch s.Reason {
 	case payment.ReasonAdopted:
@@ -155,13 +149,15 @@ func (s *timeline) notStarted() string {
 	return "The machine did not start: " + cmp.Or(reasonWords(s.Reason), "no reason is recorded") + "."
 }
 
-func code(of string) string {
-	if of == "" {
+// code formats a machine's code in brackets.
+func code(machineCode string) string {
+	if machineCode == "" {
 		return ""
 	}
-	return " (" + of + ")"
+	return " (" + machineCode + ")"
 }
 
+// said reports whether the machine sent a confirmation with a state.
 func (s *timeline) said(state string) bool {
 	for _, c := range s.Confirmations {
 		if c.State == state {
@@ -171,14 +167,14 @@ func (s *timeline) said(state string) bool {
 	return false
 }
 
-// heardOfIt is how the payment came to be known.
-func (s *timeline) heardOfIt(clock func(time.Time) string) string {
+// origin says how notepay learned about the payment.
+func (s *timeline) origin(clock func(time.Time) string) string {
 	if s.PaymentIntent == "" && s.Amount == 0 {
 		return "This was a free start, recorded at " + clock(s.CreatedAt) + "."
 	}
 	late := ""
 	if d := s.CreatedAt.Sub(s.PaidAt); d > time.Minute {
-		late = ", " + length(d) + " after the payment"
+		late = ", " + roughDuration(d) + " after the payment"
 	}
 	for _, e := range s.Events {
 		if e.Outcome == bridge.Recorded || e.Outcome == bridge.Adopted {
@@ -188,8 +184,8 @@ func (s *timeline) heardOfIt(clock func(time.Time) string) string {
 	return "notepay found the payment at Stripe at " + clock(s.CreatedAt) + late + "."
 }
 
-// tried is what became of sending it.
-func (s *timeline) tried(clock func(time.Time) string) string {
+// delivery says how often the credit was sent, and with what result.
+func (s *timeline) delivery(clock func(time.Time) string) string {
 	calls, last := 0, ledger.Attempt{}
 	for _, a := range s.Attempts {
 		if a.Action == payment.StepPostNote {

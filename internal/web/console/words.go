@@ -11,11 +11,10 @@ import (
 	"notepay/internal/web"
 )
 
-// word is a state in a word for people, with the class that gives it its colour: "good", "wait",
-// "bad" or "" for neither.
+// word is a state in words, with the style class of its color: "good", "wait", "bad" or "".
 type word struct{ Text, Class string }
 
-// machineWords is how far the credit has come.
+// machineWords describes the delivery of a payment's credit.
 func machineWords(p payment.Payment) word {
 	switch p.Delivery {
 	case payment.Queued:
@@ -37,7 +36,7 @@ func machineWords(p payment.Payment) word {
 	return word{string(p.Delivery), ""}
 }
 
-// moneyWords is where the money is.
+// moneyWords describes where the money is.
 func moneyWords(p payment.Payment) word {
 	if p.Amount == 0 {
 		return word{"free", ""}
@@ -72,7 +71,7 @@ func moneyWords(p payment.Payment) word {
 	return word{string(p.Funds), ""}
 }
 
-// attentionWords says why a person must look, and what they can do.
+// attentionWords says why a payment needs attention, and what the operator can do.
 func attentionWords(attention string) (words struct{ Why, Do string }) {
 	words.Why, words.Do = attention, "Check the payment's history, then dismiss this."
 	switch attention {
@@ -147,8 +146,7 @@ func attentionWords(attention string) (words struct{ Why, Do string }) {
 	return words
 }
 
-// reasonWords says why a machine did not start, or its session ended early, as the end of a
-// sentence.
+// reasonWords says why a machine did not start, or why its use ended early, as part of a sentence.
 func reasonWords(reason string) string {
 	switch reason {
 	case "":
@@ -187,7 +185,7 @@ func reasonWords(reason string) string {
 	return reason
 }
 
-// stateWords is whether a device sells, and if not, why.
+// stateWords says whether a device sells, or why not.
 func stateWords(s fleet.State) word {
 	switch s {
 	case fleet.Open:
@@ -218,7 +216,7 @@ func stateWords(s fleet.State) word {
 	return word{string(s), ""}
 }
 
-// sourceWords is where a device's prices come from.
+// sourceWords says where a device's prices come from.
 func sourceWords(s fleet.Source) string {
 	switch s {
 	case fleet.OfDevice:
@@ -232,7 +230,7 @@ func sourceWords(s fleet.Source) string {
 	}
 }
 
-// outcomeWords is what came of one of Stripe's events.
+// outcomeWords says what notepay did with a Stripe event.
 func outcomeWords(outcome string) string {
 	switch outcome {
 	case bridge.Recorded:
@@ -261,7 +259,7 @@ func outcomeWords(outcome string) string {
 	return outcome
 }
 
-// actionWords is what one call to a vendor was for.
+// actionWords describes a call to a vendor.
 func actionWords(action payment.Step) string {
 	switch action {
 	case payment.StepPostNote:
@@ -280,7 +278,7 @@ func actionWords(action payment.Step) string {
 	return string(action)
 }
 
-// confirmationWords is what a machine said.
+// confirmationWords describes a machine's answer.
 func confirmationWords(state string) string {
 	switch state {
 	case "started":
@@ -299,7 +297,7 @@ func confirmationWords(state string) string {
 	return state
 }
 
-// auditWords is what somebody did.
+// auditWords describes an entry of the audit log.
 func auditWords(a ledger.Audit) string {
 	switch a.What {
 	case "retry":
@@ -310,8 +308,7 @@ func auditWords(a ledger.Audit) string {
 		}
 		return "requested a refund of " + web.Amount(a.Amount, a.Currency)
 	case "end":
-		// An earlier version wrote this also of what was only seen. Its rows say how the machine
-		// was.
+		// An earlier version also wrote "end" for a dismissal. Its rows show the state before.
 		before := strings.Fields(a.Before)
 		if len(before) > 1 && payment.Dismissable(payment.Payment{Delivery: payment.DeliveryStatus(before[1])}) {
 			return "dismissed this"
@@ -334,15 +331,15 @@ func auditWords(a ledger.Audit) string {
 	return a.What
 }
 
-// standingWords is how a payment was before or after what somebody did, from the audit's "paid
-// failed expired 350".
-func standingWords(a ledger.Audit, standing string) string {
-	parts := strings.Split(standing, " ")
+// auditStateWords describes a payment's state before or after an action. The audit log records it as
+// "paid failed expired 350".
+func auditStateWords(a ledger.Audit, state string) string {
+	parts := strings.Split(state, " ")
 	if len(parts) != 4 {
-		return standing
+		return state
 	}
 	p := payment.Payment{Funds: payment.FundsStatus(parts[0]), Delivery: payment.DeliveryStatus(parts[1])}
-	p.Amount = 1 // so much that it is not free
+	p.Amount = 1 // not free
 	words := moneyWords(p).Text + ", " + machineWords(p).Text
 	if parts[2] != "" {
 		words += " (" + reasonWords(parts[2]) + ")"
@@ -353,7 +350,7 @@ func standingWords(a ledger.Audit, standing string) string {
 	return words
 }
 
-// doneWords is what a button did, for the page that it leads back to.
+// doneWords says which action was just done.
 func doneWords(done string) string {
 	switch done {
 	case "retry":

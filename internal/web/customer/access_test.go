@@ -15,9 +15,11 @@ import (
 
 var codeOnPage = regexp.MustCompile(`<p class="code">([0-9]{6})</p><svg`)
 
-func TestACustomerOpensALocker(t *testing.T) {
+func TestAccessPageOpensALocker(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*config.Settings){"through a link": nil, "through a session": apptest.PerPurchase} {
+	for name, change := range map[string]func(*config.Settings){
+		"through a link": nil, "through a session": apptest.PerPurchase,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
@@ -46,28 +48,22 @@ func TestACustomerOpensALocker(t *testing.T) {
 					f.Fatalf("the notes are %v; want the code %s in one", notes, code)
 				}
 				f.Answers("for programs", f.Get(page), http.StatusOK, "Code: "+code+"\n")
-				f.Answers(
-					"events of the page",
-					f.Get(page, "Accept", apptest.Browser),
-					http.StatusOK,
-					`data-events="`+page+`/events"`,
-				)
+				f.Answers("events of the page", f.Get(page, "Accept", apptest.Browser), http.StatusOK,
+					`data-events="`+page+`/events"`)
 				live := strings.Replace(page, "/access/", "/session/", 1)
 				lives := f.Get(live, "Accept", apptest.Browser).Body.String()
 				if !strings.Contains(lives, `href="`+page+`"`) || strings.Contains(lives, code) {
 					f.Errorf("the live page: %s; want a link to the code and not the code", lives)
 				}
-				for _, path := range []string{"/api/payments/" + session.ID, "/api/stripe-events", "/operator/payments"} {
+				for _, path := range []string{
+					"/api/payments/" + session.ID, "/api/stripe-events", "/operator/payments",
+				} {
 					if strings.Contains(f.AsOperator(path).Body.String(), code) {
 						f.Errorf("%s tells the code", path)
 					}
 				}
-				f.Answers(
-					"somebody else's",
-					f.Get("/access/"+strings.Repeat("0", 32)),
-					http.StatusNotFound,
-					"Payment not found",
-				)
+				f.Answers("somebody else's", f.Get("/access/"+strings.Repeat("0", 32)), http.StatusNotFound,
+					"Payment not found")
 
 				f.Pass(31 * time.Minute)
 				for _, path := range []string{page, live, "/payment/success?session_id=" + session.ID} {
@@ -90,7 +86,7 @@ func TestACustomerOpensALocker(t *testing.T) {
 	}
 }
 
-func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
+func TestSuccessHidesTheCodeLater(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Locker("")
@@ -99,10 +95,8 @@ func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
 		f.Pass(time.Second)
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(29 * time.Minute)
-		if to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location"); !strings.HasPrefix(
-			to,
-			"/access/",
-		) {
+		to := f.Get("/payment/success?session_id=" + session.ID).Header().Get("Location")
+		if !strings.HasPrefix(to, "/access/") {
 			f.Errorf("after 29 minutes it leads to %q; want the code", to)
 		}
 		f.Pass(2 * time.Minute)
@@ -114,7 +108,7 @@ func TestALateLookAtASuccessPageTellsNoCode(t *testing.T) {
 	})
 }
 
-func TestACodeThatWasRefusedIsNowhere(t *testing.T) {
+func TestAccessCodeIsNowhereAfterARefusal(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		f.Locker("30m")
@@ -127,13 +121,10 @@ func TestACodeThatWasRefusedIsNowhere(t *testing.T) {
 			f.Fatalf("the code is %q, %v; want one", p.AccessCode, err)
 		}
 		f.Notehub.Clear(fixture.PostNote)
-		f.Notehub.Always(
-			fixture.PostNote,
-			sandbox.Outcome{
-				Status: 404,
-				Body:   `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`,
-			},
-		)
+		f.Notehub.Always(fixture.PostNote, sandbox.Outcome{
+			Status: 404,
+			Body:   `{"err":"device not found {device-noexist}: {\"code\":\"` + p.AccessCode + `\"}","code":404}`,
+		})
 		f.Pass(5 * time.Minute)
 		f.Answers("the payment", f.AsOperator("/api/payments/"+session.ID), http.StatusOK, `"reason":"refused"`)
 		f.Answers("the page", f.Get("/access/"+p.Token), http.StatusOK, "The machine did not start")

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// Brand is what customers see of the operator. All fields may be empty.
+// Brand describes the operator to customers. All fields may be empty.
 type Brand struct {
 	Name    string
 	Color   string // six hexadecimal digits, with or without a # before them
 	Contact string // an e-mail address, a telephone number, a web address, or any other words
 }
 
-// ContactLink is where a click on the contact leads, "" for nowhere.
+// ContactLink returns the address behind the contact, or "" if it cannot be a link.
 func (b Brand) ContactLink() template.URL {
 	switch c := b.Contact; {
 	case strings.HasPrefix(c, "https://"), strings.HasPrefix(c, "http://"):
@@ -35,31 +35,32 @@ func (b Brand) ContactLink() template.URL {
 	}
 }
 
-// Grounds that links and buttons stand on, as in style.css.
+// The backgrounds of links and buttons, as in style.css.
 var (
-	lightGround = shade{1, 1, 1}
-	darkGround  = shade{0x17 / 255., 0x21 / 255., 0x1e / 255.}
+	lightBackground = shade{1, 1, 1}
+	darkBackground  = shade{0x17 / 255., 0x21 / 255., 0x1e / 255.}
 )
 
-// Style is a style sheet with the operator's colour, where it can be read: links and buttons keep a
-// contrast of 4.5 to 1 on light and dark ground (WCAG 2.2, 1.4.3).
+// Style returns a style sheet with the operator's color, or "" if there is none. It lightens or
+// darkens the color so that links and buttons keep a contrast of 4.5 to 1 on light and dark
+// backgrounds (WCAG 2.2, 1.4.3).
 func (b Brand) Style() string {
 	color, ok := parseShade(b.Color)
 	if !ok {
 		return ""
 	}
-	rule := func(ground shade) string {
-		accent := color.readableOn(ground)
+	rule := func(background shade) string {
+		accent := color.readableOn(background)
 		ink := shade{1, 1, 1}
 		if black := (shade{}); contrast(black, accent) > contrast(ink, accent) {
 			ink = black
 		}
 		return fmt.Sprintf(":root { --accent: %s; --accent-ink: %s; }", accent, ink)
 	}
-	return fmt.Sprintf("%s\n@media (prefers-color-scheme: dark) { %s }\n", rule(lightGround), rule(darkGround))
+	return fmt.Sprintf("%s\n@media (prefers-color-scheme: dark) { %s }\n", rule(lightBackground), rule(darkBackground))
 }
 
-// BrandStyle serves the style sheet.
+// BrandStyle serves the style sheet of the brand.
 func (c *Handler) BrandStyle(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/css; charset=utf-8")
 	w.Header().Set("Cache-Control", cacheStatic)
@@ -67,9 +68,10 @@ func (c *Handler) BrandStyle(w http.ResponseWriter, _ *http.Request) error {
 	return err
 }
 
-// shade is a colour: red, green and blue, each from 0 to 1.
+// shade is a color: red, green and blue, each from 0 to 1.
 type shade [3]float64
 
+// parseShade reads six hexadecimal digits, with or without a leading #.
 func parseShade(hex string) (s shade, ok bool) {
 	hex = strings.TrimPrefix(hex, "#")
 	n, err := strconv.ParseUint(hex, 16, 32)
@@ -83,27 +85,27 @@ func (s shade) String() string {
 	return fmt.Sprintf("#%02x%02x%02x", int(math.Round(s[0]*255)), int(math.Round(s[1]*255)), int(math.Round(s[2]*255)))
 }
 
-const readable = 4.5
+const minContrast = 4.5
 
-// readableOn is the colour, as much lighter or darker as it takes to be read on a ground.
-func (s shade) readableOn(ground shade) shade {
-	towards := shade{1, 1, 1}
-	if ground.luminance() > 0.5 {
-		towards = shade{}
+// readableOn returns the color, made lighter or darker until it is readable on a background.
+func (s shade) readableOn(background shade) shade {
+	target := shade{1, 1, 1}
+	if background.luminance() > 0.5 {
+		target = shade{}
 	}
 	for part := 0.; part < 1; part += 0.02 {
 		var mixed shade
 		for i := range mixed {
-			mixed[i] = s[i] + (towards[i]-s[i])*part
+			mixed[i] = s[i] + (target[i]-s[i])*part
 		}
-		if contrast(mixed, ground) >= readable {
+		if contrast(mixed, background) >= minContrast {
 			return mixed
 		}
 	}
-	return towards
+	return target
 }
 
-// luminance and contrast are as WCAG 2.2 defines them.
+// luminance returns the relative luminance (WCAG 2.2).
 func (s shade) luminance() float64 {
 	linear := func(v float64) float64 {
 		if v <= 0.04045 {
@@ -114,6 +116,7 @@ func (s shade) luminance() float64 {
 	return 0.2126*linear(s[0]) + 0.7152*linear(s[1]) + 0.0722*linear(s[2])
 }
 
+// contrast returns the contrast ratio of two colors (WCAG 2.2).
 func contrast(a, b shade) float64 {
 	high, low := max(a.luminance(), b.luminance()), min(a.luminance(), b.luminance())
 	return (high + 0.05) / (low + 0.05)

@@ -12,16 +12,16 @@ import (
 	"notepay/internal/web"
 )
 
-// browserCookie holds a random name for a browser, so that it has one session at a time. It says
-// nothing of who uses it, and ends with the browser.
+// browserCookie holds a random name of a browser, so that the browser has one open Checkout Session
+// at a time. It identifies no person, and the browser deletes it when it closes.
 const browserCookie = "notepay_browser"
 
-// maxBrowserName bounds what is taken for a browser's name, in bytes.
+// maxBrowserName is the maximum length of a browser's name, in bytes.
 const maxBrowserName = 64
 
-// browser is the name of the browser that asks, given to it with the answer if it has none, and
-// whether it is one that we gave it before. A browser that keeps no cookies has another each time.
-// A page also replaces a name that is not of this process.
+// browser returns the name of the browser, and whether this process gave it that name before. If
+// the browser has no name, or a GET request carries an unknown name, browser sets a new one. A
+// browser without cookies gets a new name each time.
 func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, known bool) {
 	if given, err := r.Cookie(browserCookie); err == nil && given.Value != "" && len(given.Value) <= maxBrowserName {
 		if known = c.Checkout.Named(given.Value); known || r.Method == http.MethodPost {
@@ -29,22 +29,18 @@ func (c *Handler) browser(w http.ResponseWriter, r *http.Request) (name string, 
 		}
 	}
 	name = c.Checkout.NewBrowser()
-	http.SetCookie(
-		w,
-		&http.Cookie{
-			Name:     browserCookie,
-			Value:    name,
-			Path:     "/",
-			HttpOnly: true,
-			Secure:   c.HTTPS,
-			SameSite: http.SameSiteLaxMode,
-		},
-	)
+	http.SetCookie(w, &http.Cookie{
+		Name:     browserCookie,
+		Value:    name,
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   c.HTTPS,
+		SameSite: http.SameSiteLaxMode,
+	})
 	return name, false
 }
 
-// Buy leads to the session at which a plan of a machine is paid. The plan is all that is taken from
-// the form.
+// Buy redirects to a Checkout Session for a plan of a machine. It reads only the plan from the form.
 func (c *Handler) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	web.LimitForm(w, r)
 	if err := r.ParseForm(); err != nil {
@@ -61,38 +57,30 @@ func (c *Handler) Buy(w http.ResponseWriter, r *http.Request, d *fleet.Device) e
 	case errors.Is(err, checkout.ErrNoPlan):
 		return c.toPlans(w, r, d)
 	case limited:
-		return c.Render(
-			w,
-			r,
-			Page{
-				Status:     http.StatusTooManyRequests,
-				Title:      phrase("buy.often.title"),
-				Machine:    web.MachineName(d.Name, d.UID),
-				Lines:      []Phrase{phrase("sell.free"), phrase("buy.often.hint")},
-				RetryAfter: time.Duration(tooOften),
-			},
-		)
+		return c.Render(w, r, Page{
+			Status:     http.StatusTooManyRequests,
+			Title:      msg("buy.often.title"),
+			Machine:    web.MachineName(d.Name, d.UID),
+			Lines:      []Message{msg("sell.free"), msg("buy.often.hint")},
+			RetryAfter: time.Duration(tooOften),
+		})
 	default:
 		wait := 10 * time.Second
 		if e, ok := errors.AsType[*upstream.Error](err); ok && e.RetryAfter > 0 {
 			wait = e.RetryAfter
 		}
-		shown := c.Render(
-			w,
-			r,
-			Page{
-				Status:     http.StatusServiceUnavailable,
-				Title:      phrase("buy.later.title"),
-				Machine:    web.MachineName(d.Name, d.UID),
-				Lines:      []Phrase{phrase("sell.free"), phrase("buy.later.hint")},
-				RetryAfter: wait,
-			},
-		)
+		shown := c.Render(w, r, Page{
+			Status:     http.StatusServiceUnavailable,
+			Title:      msg("buy.later.title"),
+			Machine:    web.MachineName(d.Name, d.UID),
+			Lines:      []Message{msg("sell.free"), msg("buy.later.hint")},
+			RetryAfter: wait,
+		})
 		return web.Shown(err, shown)
 	}
 }
 
-// toPlans shows what the machine sells now: the page with the button may be an old one.
+// toPlans redirects to the current plans, because the form may come from an old page.
 func (c *Handler) toPlans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, "/use/"+url.PathEscape(d.UID), http.StatusSeeOther)

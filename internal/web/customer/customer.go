@@ -15,81 +15,69 @@ import (
 	"notepay/internal/web"
 )
 
-// Handler serves the pages of those who pay. Its fields are set once, before it serves.
+// Handler serves the customers' pages. Its fields are set before it serves.
 type Handler struct {
 	Ledger *ledger.Ledger
-	// the payment of a session, see bridge.Session
+	// Session returns the payment of a Checkout Session (bridge.Session).
 	Session func(ctx context.Context, id string) (payment.Payment, error)
-	// is told whose page is open, see bridge.Watched; nil: nobody is
+	// Watched is called for each payment whose page is open (bridge.Watched). nil: it is not called.
 	Watched func(p payment.Payment)
-	Missing func(p payment.Payment) bool // see bridge.Missing; nil: no
-	// nil: machines are paid for through their links
+	// Missing reports whether a payment's note is no longer pending (bridge.Missing). nil: unknown.
+	Missing func(p payment.Payment) bool
+	// Checkout creates a Checkout Session for each purchase. nil: customers use Payment Links.
 	Checkout *checkout.Checkout
-	HTTPS    bool // customers come by it alone
+	HTTPS    bool // the public address uses HTTPS
 	Live     *web.Hub
 	Log      *slog.Logger
 	Brand    Brand
 	Terms    Terms
-	Test     bool // the key moves no real money
+	Test     bool // the Stripe key is a test key
 }
 
-// Home lets a customer type the code on a machine.
+// Home serves a form for the code on a machine.
 func (c *Handler) Home(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(w, r, Page{Status: http.StatusOK, Title: phrase("home.title"), Template: "home",
+	return c.Render(w, r, Page{Status: http.StatusOK, Title: msg("home.title"), Template: "home",
 		extra: []string{"Scan the sticker on the machine, or open /pay?device= with the code that is printed on it."}})
 }
 
-// Cancelled is where Stripe sends customers who went back.
-func (c *Handler) Cancelled(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusOK,
-			Title:  phrase("cancel.title"),
-			Lines:  []Phrase{phrase("cancel.text"), phrase("cancel.hint")},
-		},
-	)
+// Canceled serves the page to which Stripe sends customers who cancel.
+func (c *Handler) Canceled(w http.ResponseWriter, r *http.Request) error {
+	return c.Render(w, r, Page{
+		Status: http.StatusOK,
+		Title:  msg("cancel.title"),
+		Lines:  []Message{msg("cancel.text"), msg("cancel.hint")},
+	})
 }
 
-// Nowhere says that there is no such page.
+// Nowhere answers that there is no such page.
 func (c *Handler) Nowhere(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:   http.StatusNotFound,
-			Title:    phrase("nowhere.title"),
-			Text:     "Not found",
-			Lines:    []Phrase{phrase("sell.missing.hint")},
-			Template: "code",
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:   http.StatusNotFound,
+		Title:    msg("nowhere.title"),
+		Text:     "Not found",
+		Lines:    []Message{msg("sell.missing.hint")},
+		Template: "code",
+	})
 }
 
-// Failed says that a request failed for a reason which only the log is told.
+// Failed answers a request that failed. Only the log has the reason.
 func (c *Handler) Failed(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusInternalServerError,
-			Title:  phrase("wrong.title"),
-			Lines:  []Phrase{phrase("wrong.hint")},
-			Help:   true,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status: http.StatusInternalServerError,
+		Title:  msg("wrong.title"),
+		Lines:  []Message{msg("wrong.hint")},
+		Help:   true,
+	})
 }
 
-// Stripe's session ids: test and live, of any length that has been seen or is likely.
+// sessionID matches Checkout Session ids of test and live mode, of any plausible length.
 var sessionID = regexp.MustCompile(`^cs_(test|live)_[A-Za-z0-9]{8,200}$`)
 
-// liveTime is how long after the payment the success page leads to the live page, which may hold a
-// code; later it is a receipt.
-const liveTime = 30 * time.Minute
+// livePageTime is how long the success page redirects to the live page, which may show a code. After
+// that it shows a receipt.
+const livePageTime = 30 * time.Minute
 
-// now returns the ledger's time: what a page says of a payment is told by that. Pages alone need no
-// ledger.
+// now returns the ledger's time, by which payments are dated. Tests of single pages have no ledger.
 func (c *Handler) now() time.Time {
 	if c.Ledger == nil {
 		return time.Now()
@@ -97,8 +85,8 @@ func (c *Handler) now() time.Time {
 	return c.Ledger.Now()
 }
 
-// Success is where Stripe sends customers who paid. What it knows it knows from the ledger or from
-// Stripe, never from the customer.
+// Success serves the page to which Stripe sends customers who paid. It trusts only the ledger and
+// Stripe, because a customer can invent a session id.
 func (c *Handler) Success(w http.ResponseWriter, r *http.Request) error {
 	id := r.URL.Query().Get("session_id")
 	if !sessionID.MatchString(id) {
@@ -112,7 +100,7 @@ func (c *Handler) Success(w http.ResponseWriter, r *http.Request) error {
 		return c.later(w, r)
 	case err != nil:
 		return web.Shown(err, c.later(w, r))
-	case c.now().Sub(p.PaidAt) < liveTime:
+	case c.now().Sub(p.PaidAt) < livePageTime:
 		to := livePage(p)
 		if payment.AccessCodeValid(p, c.now()) {
 			to = accessPage(p)
@@ -121,75 +109,70 @@ func (c *Handler) Success(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	default:
-		return c.Render(w, r, c.payment(p, c.now(), receiptAlone))
+		return c.Render(w, r, c.payment(p, c.now(), hideCode))
 	}
 }
 
+// notFound answers that there is no such payment.
 func (c *Handler) notFound(w http.ResponseWriter, r *http.Request, hint string) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status: http.StatusNotFound,
-			Title:  phrase("payment.unknown.title"),
-			Lines:  []Phrase{phrase(hint)},
-			Help:   true,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status: http.StatusNotFound,
+		Title:  msg("payment.unknown.title"),
+		Lines:  []Message{msg(hint)},
+		Help:   true,
+	})
 }
 
+// later answers that the payment is not known yet. The page reloads itself.
 func (c *Handler) later(w http.ResponseWriter, r *http.Request) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:     http.StatusServiceUnavailable,
-			Title:      phrase("payment.later.title"),
-			Lines:      []Phrase{phrase("payment.later.text")},
-			Reload:     2 * time.Second,
-			RetryAfter: 2 * time.Second,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:     http.StatusServiceUnavailable,
+		Title:      msg("payment.later.title"),
+		Lines:      []Message{msg("payment.later.text")},
+		Reload:     2 * time.Second,
+		RetryAfter: 2 * time.Second,
+	})
 }
 
 var pageToken = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
-// paymentOfToken is the payment whose page a request asks for, or ledger.ErrNotFound.
+// paymentOfToken returns the payment with the token in the request's path, or ledger.ErrNotFound.
 func (c *Handler) paymentOfToken(r *http.Request) (payment.Payment, error) {
 	token := r.PathValue("token")
 	if !pageToken.MatchString(token) {
 		return payment.Payment{}, ledger.ErrNotFound
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), web.LookTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), web.ReadTimeout)
 	defer cancel()
 	return c.Ledger.PaymentOfToken(ctx, token)
 }
 
-// Payment is the payer's page.
+// Payment serves the live page of a payment.
 func (c *Handler) Payment(w http.ResponseWriter, r *http.Request) error {
 	return c.live(w, r, livePage, linkToCode)
 }
 
-// Access is the same with the code that opens the machine, for as long as it does.
+// Access serves the live page with the access code, while the code is valid.
 func (c *Handler) Access(w http.ResponseWriter, r *http.Request) error {
-	return c.live(w, r, accessPage, withCode)
+	return c.live(w, r, accessPage, showCode)
 }
 
 func livePage(p payment.Payment) string   { return "/session/" + p.Token }
 func accessPage(p payment.Payment) string { return "/access/" + p.Token }
 
-// watch tells whose page is open.
+// watch reports that a payment's page is open.
 func (c *Handler) watch(p payment.Payment) {
 	if c.Watched != nil {
 		c.Watched(p)
 	}
 }
 
+// live serves a live page. path returns the address of the page for a payment.
 func (c *Handler) live(
 	w http.ResponseWriter,
 	r *http.Request,
 	path func(payment.Payment) string,
-	code codeShown,
+	code codeDisplay,
 ) error {
 	p, err := c.paymentOfToken(r)
 	if errors.Is(err, ledger.ErrNotFound) {

@@ -16,41 +16,41 @@ import (
 )
 
 //go:embed catalogs/*.json
-var catalogueFiles embed.FS
+var catalogFiles embed.FS
 
-// languages is every language of the pages. Another one is another file in catalogs, named by its
-// tag; the tests hold it complete.
-var languages = mustRead()
+// languages holds the texts of all languages. To add a language, add a file to catalogs that is
+// named by its tag. The tests check that it is complete.
+var languages = mustReadCatalogs()
 
-// inEnglish is what is spoken to programs, and to people none of whose languages there is.
-const inEnglish = "en"
+// fallback is the language for programs, and for people whose languages are missing.
+const fallback = "en"
 
-// catalog are the texts by language, English first.
+// catalog holds the texts by language. English is first.
 type catalog struct {
 	tags    []language.Tag
 	texts   []map[string]string
 	matcher language.Matcher
 }
 
-// mustRead reads the files that are part of the program; one that is broken fails every test.
-func mustRead() *catalog {
-	files, err := catalogueFiles.ReadDir("catalogs")
+// mustReadCatalogs reads the embedded files. It panics if one is broken, so every test fails.
+func mustReadCatalogs() *catalog {
+	files, err := catalogFiles.ReadDir("catalogs")
 	if err != nil {
 		panic(err)
 	}
 	c := &catalog{}
 	for _, f := range files {
-		raw, err := catalogueFiles.ReadFile(path.Join("catalogs", f.Name()))
+		raw, err := catalogFiles.ReadFile(path.Join("catalogs", f.Name()))
 		if err != nil {
 			panic(err)
 		}
 		texts := map[string]string{}
 		if err := json.Unmarshal(raw, &texts); err != nil {
-			panic(fmt.Errorf("catalogue %s: %w", f.Name(), err))
+			panic(fmt.Errorf("catalog %s: %w", f.Name(), err))
 		}
 		tag := strings.TrimSuffix(f.Name(), ".json")
 		at := len(c.tags)
-		if tag == inEnglish {
+		if tag == fallback {
 			at = 0
 		}
 		c.tags = slices.Insert(c.tags, at, language.MustParse(tag))
@@ -60,31 +60,31 @@ func mustRead() *catalog {
 	return c
 }
 
-// Language is how a customer is spoken to: the texts of one language, and numbers as they are
-// written where the customer is from.
+// Language is the language of one customer. It holds the texts, and formats numbers as in the
+// customer's country.
 type Language struct {
-	Tag     string // of the texts, for the page's lang attribute
+	Tag     string // of the texts, for the lang attribute
 	texts   map[string]string
 	numbers *message.Printer
 }
 
-// maxLanguageHeader bounds how much of an Accept-Language is read, in bytes; what follows would be
-// the least liked anyway.
+// maxLanguageHeader bounds how much of an Accept-Language header is read, in bytes. Browsers list
+// the least preferred languages last.
 const maxLanguageHeader = 200
 
-// languageOf is the language that a browser asks for.
+// languageOf returns the language that a browser asks for.
 func languageOf(r *http.Request) Language {
-	wish := r.Header.Get("Accept-Language")
-	if len(wish) > maxLanguageHeader {
-		wish = wish[:strings.LastIndexByte(wish[:maxLanguageHeader], ',')+1]
+	header := r.Header.Get("Accept-Language")
+	if len(header) > maxLanguageHeader {
+		header = header[:strings.LastIndexByte(header[:maxLanguageHeader], ',')+1]
 	}
-	wished, _, _ := language.ParseAcceptLanguage(strings.TrimRight(wish, ",")) // what cannot be read was not asked for
-	_, at, _ := languages.matcher.Match(wished...)
+	preferred, _, _ := language.ParseAcceptLanguage(strings.TrimRight(header, ",")) // none if malformed
+	_, at, _ := languages.matcher.Match(preferred...)
 	locale := languages.tags[at]
 	base, _ := locale.Base()
-	for _, w := range wished {
-		if b, _ := w.Base(); b == base {
-			locale = w // the same language, with the customer's country
+	for _, tag := range preferred {
+		if b, _ := tag.Base(); b == base {
+			locale = tag // the same language, with the customer's country
 			break
 		}
 	}
@@ -97,51 +97,51 @@ func (c *catalog) language(at int, locale language.Tag) Language {
 	return Language{Tag: c.tags[at].String(), texts: c.texts[at], numbers: message.NewPrinter(locale)}
 }
 
-// Phrase is something to say, in whatever language: a key of the catalogs, and what its
-// placeholders stand for. The zero phrase says nothing.
-type Phrase struct {
+// Message is a text in no language yet: a key of the catalogs, and the values of its placeholders.
+// The zero Message translates to "".
+type Message struct {
 	Key  string
-	with []any // name, value, name, value, ...
+	args []any // name, value, name, value, ...
 }
 
-// phrase makes a phrase. A value is a text, or knows how it is said in a language.
-func phrase(key string, with ...any) Phrase { return Phrase{key, with} }
+// msg returns a message. Each value is a string or localized.
+func msg(key string, args ...any) Message { return Message{key, args} }
 
-// plain is a phrase of a value alone.
-func plain(v translatable) Phrase { return Phrase{with: []any{"", v}} }
+// msgOf returns a message that consists of a value.
+func msgOf(v localized) Message { return Message{args: []any{"", v}} }
 
-// translatable is a value that is written differently in each language.
-type translatable interface{ in(l Language) string }
+// localized is a value with a form in each language.
+type localized interface{ in(l Language) string }
 
-// verbatim is said alike in every language.
-type verbatim string
+// literal is a text that is the same in every language.
+type literal string
 
-func (v verbatim) in(Language) string { return string(v) }
+func (v literal) in(Language) string { return string(v) }
 
-// Translate says a phrase.
-func (l Language) Translate(p Phrase) string {
-	if p.Key == "" && len(p.with) == 2 {
-		return p.with[1].(translatable).in(l)
+// Translate returns the text of a message.
+func (l Language) Translate(m Message) string {
+	if m.Key == "" && len(m.args) == 2 {
+		return m.args[1].(localized).in(l)
 	}
-	text := l.texts[p.Key]
-	for i := 0; i+1 < len(p.with); i += 2 {
+	text := l.texts[m.Key]
+	for i := 0; i+1 < len(m.args); i += 2 {
 		var value string
-		switch v := p.with[i+1].(type) {
-		case translatable:
+		switch v := m.args[i+1].(type) {
+		case localized:
 			value = v.in(l)
 		case string:
 			value = v
 		}
-		text = strings.ReplaceAll(text, "{"+p.with[i].(string)+"}", value)
+		text = strings.ReplaceAll(text, "{"+m.args[i].(string)+"}", value)
 	}
 	return text
 }
 
-// T says a text without placeholders.
+// T returns a text without placeholders.
 func (l Language) T(key string) string { return l.texts[key] }
 
-// about is a wait in whole minutes, rounded up: no machine's clock is ours. A long one is in whole
-// hours.
+// about is a wait that is shown in whole minutes, rounded up, or in hours if it is long. It is not
+// exact, because the machine's clock may differ from ours.
 type about time.Duration
 
 func (a about) in(l Language) string {
@@ -150,20 +150,20 @@ func (a about) in(l Language) string {
 	case n <= 1:
 		return l.T("about.minute")
 	case n > 120:
-		return l.Translate(phrase("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
+		return l.Translate(msg("about.hours", "n", strconv.FormatInt(int64((n+30)/60), 10)))
 	}
-	return l.Translate(phrase("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
+	return l.Translate(msg("about.minutes", "n", strconv.FormatInt(int64(n), 10)))
 }
 
-// length is a length of time as it is sold: "1 h 30 min".
-type length time.Duration
+// duration is a length of time that is shown exactly, as it is sold: "1 h 30 min".
+type duration time.Duration
 
-func (s length) in(l Language) string {
-	d := time.Duration(s)
+func (exact duration) in(l Language) string {
+	d := time.Duration(exact)
 	var parts []string
 	add := func(n time.Duration, key string) {
 		if n > 0 {
-			parts = append(parts, l.Translate(phrase(key, "n", strconv.FormatInt(int64(n), 10))))
+			parts = append(parts, l.Translate(msg(key, "n", strconv.FormatInt(int64(n), 10))))
 		}
 	}
 	add(d/time.Hour, "unit.hours")

@@ -19,7 +19,7 @@ import (
 	"notepay/internal/sandbox"
 )
 
-func TestALivePageFollowsItsPayment(t *testing.T) {
+func TestEventsFollowThePayment(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -28,20 +28,13 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 		session := f.Buy(sandbox.PayOptions{})
 		page := f.LivePage(session)
 		token := strings.TrimPrefix(page, "/session/")
-		english, german := listener.Read(
-			f,
-			page+"/events",
-		), listener.Read(
-			f,
-			page+"/events",
-			"Accept-Language",
-			"de-AT",
-		)
+		english := listener.Read(f, page+"/events")
+		german := listener.Read(f, page+"/events", "Accept-Language", "de-AT")
 		english.Hears("retry: 2000\n", "event: page\n", "<h1>Payment received</h1>")
 		german.Hears("<h1>Zahlung erhalten</h1>", "3,50")
 
 		f.Notehub.Clear(fixture.PostNote)
-		for range 60 { // until the note is tried again
+		for range 60 { // until notepay posts the note again
 			if len(f.Notehub.Notes(fixture.Washer)) > 0 {
 				break
 			}
@@ -69,12 +62,12 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 
 		again := listener.Read(f, page+"/events", "Last-Event-ID", id)
 		if text := again.Hears("retry: 2000\n"); strings.Contains(text, "event:") {
-			f.Errorf("who comes back is told what it knows: %q", text)
+			f.Errorf("a reader that reconnects receives the page that it has: %q", text)
 		}
-		f.Pass(2 * time.Minute) // longer than a request may take to be read
+		f.Pass(2 * time.Minute) // longer than reading a request may take
 		if text, ended := again.Heard(); ended || strings.Count(text, ": still here\n") < 7 ||
 			strings.Contains(text, "event:") {
-			f.Errorf("in two quiet minutes the stream ended (%v) or says %q; want signs of life", ended, text)
+			f.Errorf("in two quiet minutes the stream ended (%v) or sends %q; want heartbeats", ended, text)
 		}
 		if strings.Contains(f.Logs.String(), token) || strings.Contains(f.Get("/metrics").Body.String(), token) {
 			f.Errorf("the log or the metrics tell the page's token")
@@ -82,7 +75,7 @@ func TestALivePageFollowsItsPayment(t *testing.T) {
 	})
 }
 
-func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
+func TestEventsTellThatTheMachineFetchedTheNote(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -93,7 +86,7 @@ func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
 		r.Hears("<h1>Waiting for the machine</h1>")
 		f.Pass(time.Minute)
 		if text, _ := r.Heard(); strings.Contains(text, "event:") {
-			f.Errorf("while the note is pending the page is told %q; want no news", text)
+			f.Errorf("while the note is pending the page is told %q; want no event", text)
 		}
 		f.Notehub.Fetch(fixture.Washer, "payment.qi")
 		f.Pass(30 * time.Second)
@@ -103,13 +96,11 @@ func TestAnOpenPageTellsThatTheMachineHasThePayment(t *testing.T) {
 
 func creditOf(s sandbox.Session) string { return payment.CreditID(s.ID) }
 
-func TestACountdownMovesByItself(t *testing.T) {
+func TestEventsMoveCountdowns(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, func(s *config.Settings) { s.ConfirmWithin = 2 * time.Minute }, func(f *apptest.Front) {
-		f.Stripe.SetPrice(
-			fixture.Warm,
-			func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} },
-		)
+		f.Stripe.SetPrice(fixture.Warm,
+			func(p *sandbox.Price) { p.Metadata = map[string]string{"duration": "30m", "delayed_start": "5m"} })
 		_, listener := f.Serve()
 		f.Run()
 		session := f.Buy(sandbox.PayOptions{})
@@ -134,14 +125,14 @@ func TestACountdownMovesByItself(t *testing.T) {
 	})
 }
 
-func TestASlowReaderIsDroppedAndHoldsUpNobody(t *testing.T) {
+func TestEventsDropASlowReader(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
 		session := f.Order(sandbox.PayOptions{})
 		page := f.LivePage(session)
 		slow, stalled := listener.Ask(f, page+"/events"), listener.Ask(f, page+"/events")
-		if _, err := http.ReadResponse(bufio.NewReader(stalled), nil); err != nil { // the head, and then no more
+		if _, err := http.ReadResponse(bufio.NewReader(stalled), nil); err != nil { // reads the header and then nothing
 			f.Fatal(err)
 		}
 		quick := listener.Read(f, page+"/events")
@@ -160,7 +151,7 @@ func TestASlowReaderIsDroppedAndHoldsUpNobody(t *testing.T) {
 	})
 }
 
-func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
+func TestEventsAreLimitedPerPayment(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		_, listener := f.Serve()
@@ -177,16 +168,12 @@ func TestAStreamEndsWithItsReaderAndThereAreNotTooMany(t *testing.T) {
 		_ = open[0].Conn.Close()
 		f.Pass(time.Second)
 		listener.Read(f, page+"/events").Hears("<h1>Payment received</h1>")
-		f.Answers(
-			"another's",
-			f.Get("/session/"+strings.Repeat("0", 32)+"/events"),
-			http.StatusNotFound,
-			"Payment not found",
-		)
+		f.Answers("another's", f.Get("/session/"+strings.Repeat("0", 32)+"/events"), http.StatusNotFound,
+			"Payment not found")
 	})
 }
 
-func TestTheEndDoesNotWaitForOpenPages(t *testing.T) {
+func TestShutdownDoesNotWaitForStreams(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		server, listener := f.Serve()
@@ -204,7 +191,7 @@ func TestTheEndDoesNotWaitForOpenPages(t *testing.T) {
 	})
 }
 
-func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
+func TestServiceStopsWithOpenStreams(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWorld(t)
 	s := w.Start()
@@ -216,7 +203,7 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	// the server would wait for one that was opened beside another and never used
+	// the server would wait for a connection that was opened and never used
 	apptest.NoRedirects.CloseIdleConnections()
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -229,7 +216,7 @@ func TestAServiceWithOpenPagesStopsInTime(t *testing.T) {
 	}
 }
 
-func TestAStreamThatCannotLeaveTheServerIsServedAllTheSame(t *testing.T) {
+func TestEventsWithoutDetach(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		events := f.LivePage(f.Order(sandbox.PayOptions{})) + "/events"
@@ -238,7 +225,7 @@ func TestAStreamThatCannotLeaveTheServerIsServedAllTheSame(t *testing.T) {
 			f.Errorf("HEAD: %d %v %s; want the head of a stream", w.Code, w.Header(), w.Body)
 		}
 		ctx, leave := context.WithCancel(f.Context())
-		stream := httptest.NewRecorder() // like HTTP/2, it has no connection to give away
+		stream := httptest.NewRecorder() // like HTTP/2, it cannot give its connection away
 		var served sync.WaitGroup
 		served.Go(func() {
 			f.Handler.ServeHTTP(stream, httptest.NewRequest(http.MethodGet, events, nil).WithContext(ctx))

@@ -11,16 +11,16 @@ import (
 	"notepay/internal/web"
 )
 
-// money is an amount in minor currency units, which each language writes in its own way.
+// money is an amount in minor units. Each language formats it differently.
 type money struct {
 	minor    int64
-	currency string // as Stripe writes it, in small letters
+	currency string // in lower case, as at Stripe
 }
 
 func (m money) in(l Language) string {
 	digits, shown := web.Decimals(m.currency)
 	if digits > shown && m.minor%int64(math.Pow10(digits)) != 0 {
-		shown = digits // of what should not be, nothing is hidden
+		shown = digits // such an amount should not exist, but is not rounded
 	}
 	symbol := strings.ToUpper(m.currency)
 	if unit, err := currency.ParseISO(m.currency); err == nil {
@@ -31,6 +31,6 @@ func (m money) in(l Language) string {
 		strings.HasPrefix(l.T("unit.money"), "{symbol}{") {
 		symbol += noBreak // "CHF 3.50", but "€3.50"
 	}
-	text := l.Translate(phrase("unit.money", "symbol", symbol, "number", figure))
+	text := l.Translate(msg("unit.money", "symbol", symbol, "number", figure))
 	return strings.ReplaceAll(text, " ", noBreak)
 }

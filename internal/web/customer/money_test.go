@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// speaking is the language of a browser that asks for it so.
+// speaking returns the language for an Accept-Language header.
 func speaking(acceptLanguage string) Language {
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Accept-Language", acceptLanguage)
 	return languageOf(r)
 }
 
-func TestAmountsAreWrittenAsWhereTheCustomerIsFrom(t *testing.T) {
+func TestMoneyFollowsTheCustomersCountry(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		minor            int64
@@ -32,7 +32,7 @@ func TestAmountsAreWrittenAsWhereTheCustomerIsFrom(t *testing.T) {
 		{350, "chf", "CHF 3.50", "3,50 CHF"},
 		{500, "isk", "ISK 5", "5 ISK"},
 		{500_000, "ugx", "UGX 5,000", "5.000 UGX"},
-		{550, "ugx", "UGX 5.50", "5,50 UGX"}, // cannot be, and is not hidden
+		{550, "ugx", "UGX 5.50", "5,50 UGX"}, // should not exist, but is not rounded
 		{350, "", "3.50", "3,50"},
 		{350, "nonsense", "NONSENSE 3.50", "3,50 NONSENSE"},
 	} {

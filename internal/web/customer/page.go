@@ -1,10 +1,3 @@
-// Package web is what people see: the customers' pages and the operator's API.
-//
-// It promises that no page says more than is known (a machine "started" only when it said so), that
-// pages work without JavaScript, speak the customer's language and hold no secret, and that a
-// customer never reads an error meant for the log. It knows no vendor and changes no payment; what
-// it shows comes from the fleet, the bridge and the ledger. What is said of a payment is decided in
-// status.go alone, what of a machine that does not sell in selling.go; the words are in catalogs.
 package customer
 
 import (
@@ -13,10 +6,9 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
-
-	"notepay/internal/web"
 )
 
 //go:embed pages/*.html
@@ -27,12 +19,10 @@ var staticFiles embed.FS
 
 var pages = template.Must(template.ParseFS(pageFiles, "pages/*.html"))
 
-// cacheStatic lets browsers keep style sheet and script, which change with the program.
+// cacheStatic lets browsers keep style sheet and script, which change only with the program.
 const cacheStatic = "public, max-age=3600"
 
-// Static serves the style sheet and the script.
-//
-// What is not there goes to missing.
+// Static serves the style sheet and the script. It passes requests for other files to missing.
 func Static(missing http.Handler) http.Handler {
 	files := http.FileServerFS(staticFiles)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -45,25 +35,25 @@ func Static(missing http.Handler) http.Handler {
 	})
 }
 
-// Page is one answer to a person, as HTML for browsers and as plain text, in English, for all else.
+// Page is one answer: HTML for browsers, plain English text for programs.
 type Page struct {
 	Status     int
-	Title      Phrase
-	Text       string // what programs read instead of the title, where the contract says so
-	Machine    string // its name, if it is about one
-	Lines      []Phrase
-	Reload     time.Duration // after which a browser asks again; 0: never
-	RetryAfter time.Duration // for the header of that name; 0: none
-	Help       bool          // the customer may have to turn to the operator
+	Title      Message
+	Text       string // replaces the title for programs, where the contract says so
+	Machine    string // the machine's name, "" if the page is about none
+	Lines      []Message
+	Reload     time.Duration // after which a browser reloads; 0: never
+	RetryAfter time.Duration // of the Retry-After header; 0: none
+	Help       bool          // show the operator's contact
 
 	Template string   // the inner template; "" for the message alone
 	data     any      // of the template
-	extra    []string // lines for programs alone
-	real     bool     // it is about real money, whatever the key is
-	events   string   // where changes of the page are told; "" for nowhere
+	extra    []string // lines for programs only
+	livemode bool     // about real money, even if the current key is a test key
+	events   string   // address of the page's event stream, "" for none
 }
 
-// view is what the templates see.
+// view is the data of the templates.
 type view struct {
 	Page
 	Language
@@ -73,24 +63,24 @@ type view struct {
 	Body  template.HTML
 }
 
-// Events is where changes of the page are told.
+// Events returns the address of the page's event stream, or "".
 func (v view) Events() string { return v.events }
 
-// Seller says who sells, if that is known.
+// Seller returns the line that names the seller, or "".
 func (v view) Seller() string {
 	if v.Brand.Name == "" {
 		return ""
 	}
-	return v.Translate(phrase("plans.seller", "seller", v.Brand.Name))
+	return v.Translate(msg("plans.seller", "seller", v.Brand.Name))
 }
 
-// Check asks the customer to compare the name of the machine.
-func (v view) Check() string { return v.Translate(phrase("plans.check", "machine", v.Machine)) }
+// Check returns the line that asks the customer to compare the machine's name.
+func (v view) Check() string { return v.Translate(msg("plans.check", "machine", v.Machine)) }
 
-// Again returns the text of the button that leads to another payment.
-func (v view) Again() string { return v.Translate(phrase("frame.again", "machine", v.Machine)) }
+// Again returns the label of the button for another payment.
+func (v view) Again() string { return v.Translate(msg("frame.again", "machine", v.Machine)) }
 
-// Seconds is after how many a browser asks again.
+// Seconds returns the seconds after which a browser reloads, 0 for never.
 func (v view) Seconds() int { return int(v.Reload / time.Second) }
 
 // Render answers a request with a page.
@@ -98,7 +88,7 @@ func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	if p.RetryAfter > 0 {
-		h.Set("Retry-After", web.FormatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1)))
+		h.Set("Retry-After", strconv.FormatInt(max(int64((p.RetryAfter+time.Second-1)/time.Second), 1), 10))
 	}
 	if !wantsHTML(r) {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
@@ -106,7 +96,7 @@ func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 		_, err := w.Write([]byte(p.text()))
 		return err
 	}
-	v := view{Page: p, Language: languageOf(r), Brand: c.Brand, Test: c.Test && !p.real, Data: p.data}
+	v := view{Page: p, Language: languageOf(r), Brand: c.Brand, Test: c.Test && !p.livemode, Data: p.data}
 	body, err := v.inner()
 	if err != nil {
 		return err
@@ -123,7 +113,7 @@ func (c *Handler) Render(w http.ResponseWriter, r *http.Request, p Page) error {
 	return err
 }
 
-// inner is the page without its frame.
+// inner renders the page without its frame.
 func (v view) inner() ([]byte, error) {
 	name := v.Template
 	if name == "" {
@@ -133,13 +123,12 @@ func (v view) inner() ([]byte, error) {
 		v.Data = r.in(v.Language)
 	}
 	var body bytes.Buffer
-	body.Grow(4 << 10) // more than most pages have
+	body.Grow(4 << 10) // more than most pages need
 	err := pages.ExecuteTemplate(&body, name, v)
 	return body.Bytes(), err
 }
 
-// text is the page for programs: the first line alone for errors (it is the contract's text), the
-// lines after it for the rest.
+// text returns the page for programs. An error page has only its first line, which is contract.
 func (p Page) text() string {
 	l := english()
 	first := p.Text
@@ -156,7 +145,8 @@ func (p Page) text() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// wantsHTML: browsers name text/html; curl, Stripe and load balancers do not.
+// wantsHTML reports whether the client accepts HTML by name, as browsers do. curl, Stripe and load
+// balancers do not.
 func wantsHTML(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }

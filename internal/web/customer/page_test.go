@@ -17,8 +17,8 @@ import (
 
 const evil = `<script>alert("1")</script>&'`
 
-// parsed reads a page as a browser would, and returns its elements by name, its visible text and
-// where it leads.
+// parsed parses a page as a browser would. It returns the number of elements by name, the visible
+// text, and the links.
 func parsed(t *testing.T, page string) (elements map[string]int, text string, links []string) {
 	t.Helper()
 	d := xml.NewDecoder(strings.NewReader(page))
@@ -55,7 +55,7 @@ func parsed(t *testing.T, page string) (elements map[string]int, text string, li
 	}
 }
 
-// shown gets what a handler writes, for a browser or for a program, in a language.
+// shown returns the answer of a handler to a browser or a program, in a language.
 func shown(
 	t *testing.T,
 	accept, language string,
@@ -71,10 +71,10 @@ func shown(
 	return w
 }
 
-// heaviest is how many bytes a page may have, with what it loads.
-const heaviest = 50_000
+// maxPageBytes bounds a page with everything that it loads.
+const maxPageBytes = 50_000
 
-func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
+func TestPagesAreCompleteAndEscapedInEachLanguage(t *testing.T) {
 	t.Parallel()
 	c := &Handler{
 		Test:  true,
@@ -127,49 +127,108 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 		name             string
 		write            func(http.ResponseWriter, *http.Request) error
 		status           int
-		english, deutsch string // on the page, as people read it, with bars between
+		english, deutsch string // visible texts, separated by bars
 	}{
-		{"home", c.Home, 200, "Pay for a machine|Code on the machine|no app", "Maschine bezahlen|Code an der Maschine|ohne App"},
-		{"cancelled", c.Cancelled, 200, "Nothing was charged|scan the sticker", "Es wurde nichts abgebucht|Scannen Sie"},
+		{
+			"home", c.Home, 200, "Pay for a machine|Code on the machine|no app",
+			"Maschine bezahlen|Code an der Maschine|ohne App",
+		},
+		{
+			"cancelled", c.Canceled, 200, "Nothing was charged|scan the sticker",
+			"Es wurde nichts abgebucht|Scannen Sie",
+		},
 		{"plans", func(w http.ResponseWriter, r *http.Request) error { return c.Plans(w, r, machine) }, 200,
-			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300|Lasts 1 h|You then have 5 min to get it ready|within 10 min|Not available right now|Sold by " + evil,
-			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil + "|3,50 €|3,50 € bezahlen|Cold wash|300 ¥|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min.|nicht verfügbar|Anbieter: " + evil},
+			"Choose a program|Does your machine say " + evil + "?|" + evil + "|€3.50|Pay €3.50|Cold wash|¥300" +
+				"|Lasts 1 h|You then have 5 min to get it ready" +
+				"|within 10 min|Not available right now|Sold by " + evil,
+			"Programm wählen|Steht " + evil + " auf Ihrer Maschine?|" + evil +
+				"|3,50 €|3,50 € bezahlen|Cold wash|300 ¥" +
+				"|Dauer: 1 Std.|Danach haben Sie 5 Min.|innerhalb von 10 Min." +
+				"|nicht verfügbar|Anbieter: " + evil},
 		{"payment", func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, live) }, 200,
-			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min|Try again on " + evil,
-			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil + "|Es wurde nichts abgebucht.|Reservierung von 3,50 €|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
+			"The machine did not start|The machine says: " + evil + "|You were not charged.|reservation of €3.50" +
+				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC|1 h 30 min" +
+				"|Try again on " + evil,
+			"Die Maschine ist nicht gestartet|Die Maschine meldet: " + evil +
+				"|Es wurde nichts abgebucht.|Reservierung von 3,50 €" +
+				"|cr_1|00:00:00 UTC|1970-01-01 00:00 UTC" +
+				"|1 Std. 30 Min.|" + evil + " noch einmal versuchen"},
 		{"later", c.later, 503, "Just a moment|checking your payment with Stripe", "Einen Moment bitte|bei Stripe"},
-		{"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost", "Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren"},
-		{"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400, "Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine"},
-		{"an unfilled sticker", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400, "This sticker is not set up yet|tell the operator", "Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber"},
-		{"unknown", sale(fleet.Availability{State: fleet.NoDevice}), 404, "We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code"},
-		{"starting up", sale(fleet.Availability{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself", "Es geht gleich los|versucht es von selbst"},
-		{"disabled", sale(fleet.Availability{State: fleet.Disabled, Device: machine}), 503, "out of service|Nothing was charged for this scan|use another one", "außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere"},
-		{"payments off", sale(fleet.Availability{State: fleet.PaymentsOff, Device: machine}), 503, "is not taking payments|use another one", "keine Zahlungen|eine andere"},
-		{"closed", sale(fleet.Availability{State: fleet.Paused, Device: machine}), 503, "closed right now|come back later", "gerade geschlossen|später wieder"},
-		{"mute", sale(fleet.Availability{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID, "meldet sich gerade nicht|" + washerUID},
-		{"offline", sale(fleet.Availability{State: fleet.Offline, Device: machine}), 503, "is offline|come back later", "ist offline|später wieder"},
-		{"in use", sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503, "is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei"},
-		{"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503, "is in use|when it has finished", "ist belegt|wenn sie fertig ist"},
-		{"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503, "has no price yet|has to set one", "hat noch keinen Preis|einen festlegen"},
-		{"not ready", sale(fleet.Availability{State: fleet.NotReady, Device: machine}), 503, "Just a moment|almost ready", "Einen Moment bitte|gleich bereit"},
-		{"late", sale(fleet.Availability{State: fleet.Open, Device: machine}), 503, "cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten"},
+		{
+			"failed", c.Failed, 500, "Something went wrong on our side|your payment is not lost",
+			"Bei uns ist etwas schiefgegangen|geht Ihre Zahlung nicht verloren",
+		},
+		{
+			"no machine", func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "") }, 400,
+			"Which machine is it?|Code on the machine", "Welche Maschine ist es?|Code an der Maschine",
+		},
+		{
+			"an unfilled sticker",
+			func(w http.ResponseWriter, r *http.Request) error { return c.NoDevice(w, r, "[deviceUID]") }, 400,
+			"This sticker is not set up yet|tell the operator",
+			"Dieser Aufkleber ist noch nicht eingerichtet|dem Betreiber",
+		},
+		{
+			"unknown", sale(fleet.Availability{State: fleet.NoDevice}), 404,
+			"We do not know this machine|check the code", "Diese Maschine kennen wir nicht|prüfen Sie den Code",
+		},
+		{
+			"starting up", sale(fleet.Availability{State: fleet.NotLoaded}), 503, "Starting up|tries again by itself",
+			"Es geht gleich los|versucht es von selbst",
+		},
+		{
+			"disabled", sale(fleet.Availability{State: fleet.Disabled, Device: machine}), 503,
+			"out of service|Nothing was charged for this scan|use another one",
+			"außer Betrieb|Für diesen Scan wurde nichts abgebucht|eine andere",
+		},
+		{
+			"payments off", sale(fleet.Availability{State: fleet.PaymentsOff, Device: machine}), 503,
+			"is not taking payments|use another one", "keine Zahlungen|eine andere",
+		},
+		{
+			"closed", sale(fleet.Availability{State: fleet.Paused, Device: machine}), 503,
+			"closed right now|come back later", "gerade geschlossen|später wieder",
+		},
+		{
+			"mute", sale(fleet.Availability{State: fleet.Paused, Device: mute}), 503, "is not responding|" + washerUID,
+			"meldet sich gerade nicht|" + washerUID,
+		},
+		{
+			"offline", sale(fleet.Availability{State: fleet.Offline, Device: machine}), 503,
+			"is offline|come back later", "ist offline|später wieder",
+		},
+		{
+			"in use",
+			sale(fleet.Availability{State: fleet.InUse, Device: machine, Until: time.Now().Add(12 * time.Minute)}), 503,
+			"is in use|free again in about 12 minutes", "ist belegt|in etwa 12 Minuten wieder frei",
+		},
+		{
+			"in use, nobody knows until when", sale(fleet.Availability{State: fleet.InUse, Device: machine}), 503,
+			"is in use|when it has finished", "ist belegt|wenn sie fertig ist",
+		},
+		{
+			"nothing to sell", sale(fleet.Availability{State: fleet.NoOffers, Device: machine}), 503,
+			"has no price yet|has to set one", "hat noch keinen Preis|einen festlegen",
+		},
+		{
+			"not ready", sale(fleet.Availability{State: fleet.NotReady, Device: machine}), 503,
+			"Just a moment|almost ready", "Einen Moment bitte|gleich bereit",
+		},
+		{
+			"late", sale(fleet.Availability{State: fleet.Open, Device: machine}), 503,
+			"cannot be reached right now|in a few minutes", "gerade nicht erreichbar|in einigen Minuten",
+		},
 	} {
 		for language, texts := range map[string]string{"en-GB": row.english, "de": row.deutsch} {
 			w := shown(t, "text/html", language, row.write)
 			if h := w.Header(); w.Code != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" ||
 				h.Get("Cache-Control") != "no-store" ||
 				h.Get("Content-Language") != language[:2] {
-				t.Errorf(
-					"%s: %d %v; want %d, HTML that nobody stores, in %s",
-					row.name,
-					w.Code,
-					h,
-					row.status,
-					language,
-				)
+				t.Errorf("%s: %d %v; want %d, HTML that nobody stores, in %s", row.name, w.Code, h, row.status,
+					language)
 			}
 			elements, text, links := parsed(t, w.Body.String())
-			// those that change by themselves
+			// pages that reload themselves
 			scripts := map[string]int{"payment": 1, "later": 1, "starting up": 1, "not ready": 1}[row.name]
 			if elements["script"] != scripts || elements["html"] != 1 || elements["title"] != 1 ||
 				elements["h1"] != 1 ||
@@ -195,22 +254,19 @@ func TestEveryPageIsWholeInEveryLanguageAndEscapesWhatItIsGiven(t *testing.T) {
 	}
 }
 
-func TestAPageIsLight(t *testing.T) {
+func TestPagesAreSmall(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Device: ledger.Device{UID: washerUID, Name: "Washer 3"}}
-	for range 20 { // more than anybody sells on one machine
-		d.Offers = append(
-			d.Offers,
-			fleet.Offer{
-				Plan: payment.Offer{
-					Name:        strings.Repeat("n", 100),
-					Description: strings.Repeat("d", 500),
-					Amount:      350,
-					Currency:    "eur",
-				},
-				URL: "https://buy.test/" + strings.Repeat("x", 60),
+	for range 20 { // more than one machine sells
+		d.Offers = append(d.Offers, fleet.Offer{
+			Plan: payment.Offer{
+				Name:        strings.Repeat("n", 100),
+				Description: strings.Repeat("d", 500),
+				Amount:      350,
+				Currency:    "eur",
 			},
-		)
+			URL: "https://buy.test/" + strings.Repeat("x", 60),
+		})
 	}
 	bytes := shown(
 		t,
@@ -223,24 +279,21 @@ func TestAPageIsLight(t *testing.T) {
 		Static(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/static/"+file, nil))
 		bytes += w.Body.Len()
 	}
-	if bytes > heaviest {
-		t.Errorf("a page with all that it loads has %d bytes; want at most %d", bytes, heaviest)
+	if bytes > maxPageBytes {
+		t.Errorf("a page with all that it loads has %d bytes; want at most %d", bytes, maxPageBytes)
 	}
 }
 
-func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
+func TestPlansShowStripesImagesOnly(t *testing.T) {
 	t.Parallel()
 	const policy = "default-src 'none'; img-src 'self' data:; base-uri 'none'"
 	plans := func(images ...string) (page, allowed string) {
 		d := &fleet.Device{Device: ledger.Device{UID: washerUID}}
 		for _, address := range images {
-			d.Offers = append(
-				d.Offers,
-				fleet.Offer{
-					Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"},
-					URL:  "https://buy.test/1",
-				},
-			)
+			d.Offers = append(d.Offers, fleet.Offer{
+				Plan: payment.Offer{Name: "Warm wash", Image: address, Amount: 350, Currency: "eur"},
+				URL:  "https://buy.test/1",
+			})
 		}
 		w := shown(t, "text/html", "", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Content-Security-Policy", policy)
@@ -253,7 +306,10 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 		allowed != "default-src 'none'; img-src https://files.stripe.com 'self' data:; base-uri 'none'" {
 		t.Errorf("with %s the page is\n%s", allowed, page)
 	}
-	if page, allowed := plans("", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1", "https://example.com/files.stripe.com/", "data:image/png,x"); strings.Contains(
+	if page, allowed := plans(
+		"", "http://files.stripe.com/links/1", "https://files.stripe.com.example.com/1",
+		"https://example.com/files.stripe.com/", "data:image/png,x",
+	); strings.Contains(
 		page,
 		"<img",
 	) ||
@@ -262,21 +318,17 @@ func TestAPlanShowsItsImageIfStripeKeepsIt(t *testing.T) {
 	}
 }
 
-func TestAPlanLeadsNowhereButToAWebAddress(t *testing.T) {
+func TestPlansLinkToWebAddressesOnly(t *testing.T) {
 	t.Parallel()
 	d := &fleet.Device{Offers: []fleet.Offer{{URL: "javascript:alert(1)"}}}
-	w := shown(
-		t,
-		"text/html",
-		"",
-		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) },
-	)
+	w := shown(t, "text/html", "",
+		func(w http.ResponseWriter, r *http.Request) error { return (&Handler{}).Plans(w, r, d) })
 	if strings.Contains(w.Body.String(), "javascript:") {
 		t.Errorf("the page leads to a script:\n%s", w.Body)
 	}
 }
 
-func TestWhatIsPromisedBeforePaying(t *testing.T) {
+func TestTerms(t *testing.T) {
 	t.Parallel()
 	own := func(string) (time.Duration, bool) { return 2 * time.Minute, true }
 	for _, row := range []struct {
@@ -286,38 +338,45 @@ func TestWhatIsPromisedBeforePaying(t *testing.T) {
 	}{
 		{"nothing is given back by itself", Terms{}, "please contact the operator"},
 		{"undelivered credits are", Terms{Lifetime: 10 * time.Minute}, "within 10 min, you get your money back"},
-		{"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own}, "within 2 min, you get your money back"},
-		{"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute}, "does not start, you get your money back automatically"},
-		{"and money is held until then", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true}, "charged only once the machine has started"},
+		{
+			"the machine has a time of its own", Terms{Lifetime: 10 * time.Minute, LifetimeOf: own},
+			"within 2 min, you get your money back",
+		},
+		{
+			"machines confirm", Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute},
+			"does not start, you get your money back automatically",
+		},
+		{
+			"and money is held until then",
+			Terms{Lifetime: 10 * time.Minute, ConfirmWithin: time.Minute, ManualCapture: true},
+			"charged only once the machine has started",
+		},
 	} {
-		if got := strings.ReplaceAll(english().Translate(row.terms.phrase(washerUID)), noBreak, " "); !strings.Contains(
-			got,
-			row.want,
-		) {
+		got := strings.ReplaceAll(english().Translate(row.terms.message(washerUID)), noBreak, " ")
+		if !strings.Contains(got, row.want) {
 			t.Errorf("%s: %q; want %q", row.name, got, row.want)
 		}
 	}
 }
 
-func TestProgramsGetTextInEnglish(t *testing.T) {
+func TestRenderWritesEnglishTextForPrograms(t *testing.T) {
 	t.Parallel()
 	c := &Handler{Brand: Brand{Name: "Riverside"}}
 	page := Page{
-		Title:      phrase("cancel.title"),
-		Lines:      []Phrase{phrase("machine.code", "code", "<E-DOOR>")},
+		Title:      msg("cancel.title"),
+		Lines:      []Message{msg("machine.code", "code", "<E-DOOR>")},
 		RetryAfter: 1500 * time.Millisecond,
 		Reload:     2 * time.Second,
 		extra:      []string{"more"},
 	}
-	for status, want := range map[int]string{200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n", 404: "Nothing was charged\n", 503: "Nothing was charged\n"} {
+	for status, want := range map[int]string{
+		200: "Nothing was charged\nThe machine says: <E-DOOR>\nmore\n", 400: "Nothing was charged\n",
+		404: "Nothing was charged\n", 503: "Nothing was charged\n",
+	} {
 		page.Status = status
 		for _, accept := range []string{"", "*/*", "application/json", "text/plain"} {
-			w := shown(
-				t,
-				accept,
-				"de",
-				func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
-			)
+			w := shown(t, accept, "de",
+				func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) })
 			if w.Code != status || w.Body.String() != want ||
 				w.Header().Get("Content-Type") != "text/plain; charset=utf-8" {
 				t.Errorf("%d for %q: %d %q; want %q", status, accept, w.Code, w.Body, want)
@@ -329,7 +388,7 @@ func TestProgramsGetTextInEnglish(t *testing.T) {
 	}
 }
 
-func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
+func TestBannerIsShownInTestModeOnly(t *testing.T) {
 	t.Parallel()
 	for _, test := range []bool{true, false} {
 		w := shown(t, "text/html", "", (&Handler{Test: test}).Home)
@@ -346,7 +405,7 @@ func TestATestModeBannerIsShownInTestModeAlone(t *testing.T) {
 	}
 }
 
-func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
+func TestPagesReloadWhileTheStatusMayChange(t *testing.T) {
 	t.Parallel()
 	c := &Handler{}
 	queued := payment.Payment{
@@ -356,7 +415,9 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 		Delivery:  payment.Queued,
 		Step:      payment.StepPostNote,
 	}
-	for events, how := range map[string]string{"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`} {
+	for events, how := range map[string]string{
+		"": `<main data-seconds="2">`, "/session/0/events": `<main data-events="/session/0/events">`,
+	} {
 		page := c.payment(queued, time.Now(), linkToCode)
 		page.events = events
 		html := shown(
@@ -365,7 +426,9 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 			"",
 			func(w http.ResponseWriter, r *http.Request) error { return c.Render(w, r, page) },
 		).Body.String()
-		for _, part := range []string{how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`} {
+		for _, part := range []string{
+			how, `<noscript><meta http-equiv="refresh" content="2"></noscript>`, `src="/static/live.js"`,
+		} {
 			if !strings.Contains(html, part) {
 				t.Errorf("with events at %q: %s is missing, with which it renews itself\n%s", events, part, html)
 			}
@@ -380,7 +443,7 @@ func TestAPageRenewsItselfWhileSomethingMoves(t *testing.T) {
 	}
 }
 
-func TestStyleAndScriptAreServed(t *testing.T) {
+func TestStatic(t *testing.T) {
 	t.Parallel()
 	for name, kind := range map[string]string{"style.css": "text/css", "live.js": "text/javascript"} {
 		w := httptest.NewRecorder()

@@ -10,40 +10,40 @@ import (
 	"notepay/internal/web"
 )
 
-// receipt is what the page of a payment shows.
+// receipt is the content of a payment's page.
 type receipt struct {
 	status
-	facts    []fact
-	retry    string // where to pay anew, "" where that makes no sense
-	renewing bool   // the page is asked for anew by itself
-	code     string // that opens the machine, "" where it is not shown
-	access   string // where the code is shown, "" for nowhere
+	facts      []fact
+	retry      string // address for another payment, "" if that makes no sense
+	refreshing bool   // the page reloads itself
+	code       string // access code, "" if it is not shown
+	access     string // address of the page with the code, "" for none
 }
 
-// fact is a line of the receipt: a phrase or a time.
+// fact is a line of the receipt: a message or a time.
 type fact struct {
 	name string // a key of the catalogs
-	is   Phrase
+	is   Message
 	at   time.Time
-	link string // where the phrase leads, "" for nowhere
+	link string // address behind the message, "" for none
 }
 
-// codeShown is what a page of a payment tells of a code that opens the machine.
-type codeShown int
+// codeDisplay says how a payment's page shows the access code.
+type codeDisplay int
 
 const (
-	receiptAlone codeShown = iota // nothing
+	hideCode codeDisplay = iota
 	linkToCode
-	withCode
+	showCode
 )
 
-// payment is the page of a payment as it stands at now.
-func (c *Handler) payment(p payment.Payment, now time.Time, code codeShown) Page {
+// payment returns the page of a payment at the time now.
+func (c *Handler) payment(p payment.Payment, now time.Time, code codeDisplay) Page {
 	s := statusOf(p, now)
 	if c.Missing != nil && c.Missing(p) {
 		s.seemsFetched()
 	}
-	out := receipt{status: s, facts: c.facts(p), renewing: s.Renewed > 0}
+	out := receipt{status: s, facts: c.facts(p), refreshing: s.Refresh > 0}
 	if s.Again {
 		out.retry = "/pay/" + url.PathEscape(p.DeviceUID)
 	}
@@ -52,14 +52,14 @@ func (c *Handler) payment(p payment.Payment, now time.Time, code codeShown) Page
 		Title:    s.Title,
 		Machine:  web.MachineName(p.DeviceName, p.DeviceUID),
 		Lines:    s.Lines,
-		Reload:   s.Renewed,
+		Reload:   s.Refresh,
 		Help:     s.Help,
 		Template: "payment",
-		real:     p.Livemode,
+		livemode: p.Livemode,
 	}
 	if opens := payment.AccessCodeValid(p, now) && !stopping(p); opens && code == linkToCode {
 		out.access = accessPage(p)
-	} else if opens && code == withCode {
+	} else if opens && code == showCode {
 		out.code = p.AccessCode
 		page.extra = append(page.extra, "Code: "+out.code)
 	}
@@ -70,56 +70,57 @@ func (c *Handler) payment(p payment.Payment, now time.Time, code codeShown) Page
 	return page
 }
 
-// facts are the lines of the receipt, as far as they are known.
+// facts returns the known lines of the receipt.
 func (c *Handler) facts(p payment.Payment) []fact {
 	list := make([]fact, 0, 10)
-	say := func(name string, is Phrase) { list = append(list, fact{name: name, is: is}) }
-	tell := func(name string, at time.Time) {
+	add := func(name string, is Message) { list = append(list, fact{name: name, is: is}) }
+	addTime := func(name string, at time.Time) {
 		if !at.IsZero() {
 			list = append(list, fact{name: name, at: at})
 		}
 	}
 	if p.Plan != "" {
-		say("receipt.plan", plain(verbatim(p.Plan)))
+		add("receipt.plan", msgOf(literal(p.Plan)))
 	}
 	if p.Duration > 0 {
-		say("receipt.time", plain(length(p.Duration)))
+		add("receipt.time", msgOf(duration(p.Duration)))
 	}
-	say("receipt.paid", plain(money{p.Amount, p.Currency}))
-	if back := givenBack(p); back > 0 {
-		say("receipt.back", plain(money{back, p.Currency}))
+	add("receipt.paid", msgOf(money{p.Amount, p.Currency}))
+	if back := refundedAmount(p); back > 0 {
+		add("receipt.back", msgOf(money{back, p.Currency}))
 	}
-	tell("receipt.at", p.PaidAt)
-	tell("receipt.started", p.StartedAt)
+	addTime("receipt.at", p.PaidAt)
+	addTime("receipt.started", p.StartedAt)
 	if p.Delivery == payment.Done {
-		tell("receipt.ended", p.EndsAt)
+		addTime("receipt.ended", p.EndsAt)
 	}
-	say("receipt.machine", plain(verbatim(web.MachineName(p.DeviceName, p.DeviceUID))))
+	add("receipt.machine", msgOf(literal(web.MachineName(p.DeviceName, p.DeviceUID))))
 	if c.Brand.Name != "" {
-		say("receipt.seller", plain(verbatim(c.Brand.Name)))
+		add("receipt.seller", msgOf(literal(c.Brand.Name)))
 	}
 	if p.ReceiptURL != "" {
-		list = append(list, fact{name: "receipt.stripe", is: phrase("receipt.open"), link: p.ReceiptURL})
+		list = append(list, fact{name: "receipt.stripe", is: msg("receipt.open"), link: p.ReceiptURL})
 	}
-	say("receipt.reference", plain(verbatim(p.ID)))
+	add("receipt.reference", msgOf(literal(p.ID)))
 	return list
 }
 
-// givenBack is what has left us: Stripe counts a refund that is pending, too.
-func givenBack(p payment.Payment) int64 {
+// refundedAmount returns the amount that was refunded or lost. Stripe also counts a pending refund,
+// which is subtracted.
+func refundedAmount(p payment.Payment) int64 {
 	if p.Funds == payment.Refunding && p.RefundedAmount >= p.RefundTarget {
 		return p.RefundedAmount - p.RefundAmount + p.LostAmount
 	}
 	return p.RefundedAmount + p.LostAmount
 }
 
-// saidReceipt is a receipt in a language, as its template reads it: texts alone, for thousands may
-// be told at once, and of what a template costs most are the calls that it makes.
-type saidReceipt struct {
+// receiptView is a receipt in one language, as its template reads it. It holds texts only, because
+// method calls are the slowest part of a template, and thousands of pages may be rendered at once.
+type receiptView struct {
 	Title   string
 	Lines   []string
-	Steps   []saidFact
-	Facts   []saidFact
+	Steps   []factView
+	Facts   []factView
 	Renews  string
 	Retry   string
 	Code    string
@@ -127,35 +128,35 @@ type saidReceipt struct {
 	Access  string
 }
 
-// saidFact is a line of a list. Its time is "" for none, and else as the script reads it.
-type saidFact struct{ Class, Name, Text, Time, Link string }
+// factView is a line of a list. Time is for the page's script, and "" if there is none.
+type factView struct{ Class, Name, Text, Time, Link string }
 
-func (r receipt) in(l Language) saidReceipt {
-	out := saidReceipt{Title: l.Translate(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
-	for _, line := range r.Lines {
-		out.Lines = append(out.Lines, l.Translate(line))
+func (r receipt) in(l Language) receiptView {
+	out := receiptView{Title: l.Translate(r.Title), Retry: r.retry, Code: r.code, Access: r.access}
+	for _, m := range r.Lines {
+		out.Lines = append(out.Lines, l.Translate(m))
 	}
 	for _, s := range r.Steps {
-		said := saidFact{Class: s.Class, Text: l.Translate(s.Text)}
+		line := factView{Class: s.Class, Text: l.Translate(s.Text)}
 		if !s.At.IsZero() {
-			said.Name, said.Time = web.Clock(s.At), web.Stamp(s.At)
+			line.Name, line.Time = web.Clock(s.At), web.Stamp(s.At)
 		}
-		out.Steps = append(out.Steps, said)
+		out.Steps = append(out.Steps, line)
 	}
 	for _, f := range r.facts {
-		said := saidFact{Name: l.T(f.name), Link: f.link}
+		line := factView{Name: l.T(f.name), Link: f.link}
 		if f.at.IsZero() {
-			said.Text = l.Translate(f.is)
+			line.Text = l.Translate(f.is)
 		} else {
-			said.Text, said.Time = web.Date(f.at), web.Stamp(f.at)
+			line.Text, line.Time = web.Date(f.at), web.Stamp(f.at)
 		}
-		out.Facts = append(out.Facts, said)
+		out.Facts = append(out.Facts, line)
 	}
-	if r.renewing {
+	if r.refreshing {
 		out.Renews = l.T("next.renews")
 	}
 	if r.code != "" {
-		out.Drawing, _ = web.QRCode(r.code) // the digits stand beside it
+		out.Drawing, _ = web.QRCode(r.code) // without it, the page still shows the digits
 	}
 	return out
 }

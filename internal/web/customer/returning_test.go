@@ -15,25 +15,23 @@ import (
 	"notepay/internal/sandbox"
 )
 
-// Whoever invents session ids, a payer who comes back is answered, and Stripe is not asked more
-// often.
-func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
+// Strangers who invent session ids neither keep payers from an answer nor cause more calls to Stripe.
+func TestSuccessServesPayersWhileStrangersInventSessions(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*config.Settings){"links": nil, "sessions": apptest.PerPurchase} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			apptest.InFront(t, change, func(f *apptest.Front) {
 				f.Run()
-				reads, lists, began := f.Stripe.Count(
-					fixture.ReadSession,
-				), f.Stripe.Count(
-					fixture.ListEvents,
-				), time.Now()
+				began := time.Now()
+				reads, lists := f.Stripe.Count(fixture.ReadSession), f.Stripe.Count(fixture.ListEvents)
 				var strangers sync.WaitGroup
 				for n := range 40 {
 					strangers.Go(func() {
 						for i := 0; time.Since(began) < 40*time.Second; i++ {
-							if w := f.Get(fmt.Sprintf("%scs_test_invented%dx%d", apptest.SuccessPage, n, i)); w.Code != http.StatusNotFound &&
+							if w := f.Get(fmt.Sprintf(
+								"%scs_test_invented%dx%d", apptest.SuccessPage, n, i,
+							)); w.Code != http.StatusNotFound &&
 								w.Code != http.StatusServiceUnavailable {
 								f.Errorf("an invented session: %d", w.Code)
 							}
@@ -47,13 +45,17 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 					limit := 10 * time.Second
 					if name == "links" {
 						var err error
-						if session, err = f.Stripe.Pay(f.Stripe.Links()[0].ID, sandbox.PayOptions{NoWebhook: true}); err != nil {
+						if session, err = f.Stripe.Pay(
+							f.Stripe.Links()[0].ID, sandbox.PayOptions{NoWebhook: true},
+						); err != nil {
 							f.Fatal(err)
 						}
 					} else {
 						p := f.Phone()
-						limit = 0 // it is one of ours
-						opened := f.SessionAt(p.Do("POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm).Header().Get("Location"))
+						limit = 0 // a payer's session
+						opened := f.SessionAt(p.Do(
+							"POST", "/use/"+fixture.Washer, "price_id="+fixture.Warm,
+						).Header().Get("Location"))
 						var err error
 						if session, err = f.Stripe.Pay(opened.ID, sandbox.PayOptions{NoWebhook: true}); err != nil {
 							f.Fatal(err)
@@ -76,22 +78,17 @@ func TestPayersComeBackWhileStrangersInventSessions(t *testing.T) {
 	}
 }
 
-// Who closes the page while Stripe is asked is a payer all the same, and so is who waits for the
-// same answer.
-func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
+// A read of a session continues when the browser leaves, because others may wait for the same read.
+func TestSuccessFinishesItsReadWithoutTheBrowser(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		session := f.Order(sandbox.PayOptions{NoWebhook: true})
-		f.Stripe.Next(
-			fixture.ReadSession,
-			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second},
-		)
+		f.Stripe.Next(fixture.ReadSession,
+			sandbox.Outcome{Applied: true, Status: http.StatusOK, Delay: 3 * time.Second})
 		ctx, leave := context.WithCancel(f.Context())
 		go func() {
-			f.Handler.ServeHTTP(
-				httptest.NewRecorder(),
-				httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil),
-			)
+			f.Handler.ServeHTTP(httptest.NewRecorder(),
+				httptest.NewRequestWithContext(ctx, "GET", apptest.SuccessPage+session.ID, nil))
 		}()
 		f.Pass(time.Second)
 		leave()
@@ -110,17 +107,13 @@ func TestAPayerWhoLeavesDoesNotEndTheReadOfTheSession(t *testing.T) {
 	})
 }
 
-func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
+func TestSuccessRemembersAnInventedSessionForAMinute(t *testing.T) {
 	t.Parallel()
 	apptest.InFront(t, nil, func(f *apptest.Front) {
 		ask := func(want int) {
 			f.Helper()
-			f.Answers(
-				"an invented session",
-				f.Get(apptest.SuccessPage+"cs_test_invented1"),
-				http.StatusNotFound,
-				"Payment not found",
-			)
+			f.Answers("an invented session", f.Get(apptest.SuccessPage+"cs_test_invented1"), http.StatusNotFound,
+				"Payment not found")
 			if n := f.Stripe.Count(fixture.ReadSession); n != want {
 				f.Errorf("%d reads; want %d", n, want)
 			}
@@ -130,12 +123,8 @@ func TestAnInventedSessionIsRememberedForAMinute(t *testing.T) {
 			ask(1)
 		}
 		ask(2)
-		f.Answers(
-			"of the other mode",
-			f.Get(apptest.SuccessPage+"cs_live_invented1"),
-			http.StatusNotFound,
-			"Payment not found",
-		)
+		f.Answers("of the other mode", f.Get(apptest.SuccessPage+"cs_live_invented1"), http.StatusNotFound,
+			"Payment not found")
 		if n := f.Stripe.Count(fixture.ReadSession); n != 2 {
 			f.Errorf("%d reads; want none of the other mode", n-2)
 		}

@@ -11,18 +11,20 @@ import (
 	"notepay/internal/web"
 )
 
-// Terms is what customers are promised about their money before they pay.
+// Terms is what notepay promises about the money before a customer pays.
 type Terms struct {
-	// of a credit, after which an undelivered one is given back; 0: never
-	Lifetime      time.Duration
-	LifetimeOf    func(uid string) (d time.Duration, ok bool) // where a machine has its own
-	ConfirmWithin time.Duration                               // machines confirm within this; 0: they do not
-	// money is held first, and taken when the machine confirms
+	// Lifetime is the time after which an undelivered credit is refunded. 0: never.
+	Lifetime time.Duration
+	// LifetimeOf returns the lifetime of a machine that has its own.
+	LifetimeOf func(uid string) (d time.Duration, ok bool)
+	// ConfirmWithin is the time within which machines confirm. 0: they do not confirm.
+	ConfirmWithin time.Duration
+	// ManualCapture authorizes the money first, and captures it when the machine confirms.
 	ManualCapture bool
 }
 
-// phrase says what holds for a machine.
-func (t Terms) phrase(uid string) Phrase {
+// message returns the terms of a machine.
+func (t Terms) message(uid string) Message {
 	lifetime := t.Lifetime
 	if t.LifetimeOf != nil {
 		if own, ok := t.LifetimeOf(uid); ok {
@@ -31,32 +33,32 @@ func (t Terms) phrase(uid string) Phrase {
 	}
 	switch {
 	case lifetime <= 0:
-		return phrase("terms.open")
+		return msg("terms.open")
 	case t.ConfirmWithin > 0 && t.ManualCapture:
-		return phrase("terms.held")
+		return msg("terms.held")
 	case t.ConfirmWithin > 0:
-		return phrase("terms.confirmed")
+		return msg("terms.confirmed")
 	default:
-		return phrase("terms.delivered", "time", length(lifetime))
+		return msg("terms.delivered", "time", duration(lifetime))
 	}
 }
 
-// plan is what the template "plans" shows of one.
+// plan is a plan in the template "plans".
 type plan struct {
 	Name, Description string
-	Price             Phrase
-	Pay               Phrase // the button's words
-	Lasts, Delayed    Phrase // zero where there is nothing to say
-	Image             string // its address, "" for none
-	URL               string // "" where it cannot be paid at the moment, and where sessions are made
-	PriceID           string // that the button sends, where sessions are made; "" else
+	Price             Message
+	Pay               Message // label of the button
+	Lasts, Delayed    Message // zero if there is nothing to say
+	Image             string  // address, "" for none
+	URL               string  // of the Payment Link; "" with sessions, or while there is no link
+	PriceID           string  // sent by the button, with sessions; "" with links
 }
 
-// imageHost is where Stripe keeps the images of products that were uploaded in its Dashboard. Those
-// of other hosts would tell a stranger who stands in front of the machine.
+// imageHost is where Stripe keeps product images that were uploaded in its Dashboard. Images of
+// other hosts are not shown, because those hosts would learn about each customer.
 const imageHost = "https://files.stripe.com"
 
-// image is the address of a product's image, or "" where it is not shown.
+// image returns the address of a product's image, or "" if it is not on imageHost.
 func image(address string) string {
 	if !strings.HasPrefix(address, imageHost+"/") {
 		return ""
@@ -64,28 +66,26 @@ func image(address string) string {
 	return address
 }
 
-// allowImages lets a page show what is on imageHost.
+// allowImages lets a page show images of imageHost.
 func allowImages(h http.Header) {
-	h.Set(
-		"Content-Security-Policy",
-		strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1),
-	)
+	h.Set("Content-Security-Policy",
+		strings.Replace(h.Get("Content-Security-Policy"), "img-src", "img-src "+imageHost, 1))
 }
 
-// Plans shows what a machine sells, and leads to the payment.
+// Plans serves the plans of a machine, each with a button to pay.
 func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
 	page := Page{
 		Status:   http.StatusOK,
-		Title:    phrase("plans.title"),
+		Title:    msg("plans.title"),
 		Machine:  web.MachineName(d.Name, d.UID),
 		Template: "plans",
 	}
 	action := "/use/" + url.PathEscape(d.UID)
 	if c.Checkout != nil {
-		c.browser(w, r) // before the button can be pressed twice
+		c.browser(w, r) // set the name before the button can be pressed twice
 	}
 	if len(d.Offers) == 1 {
-		page.Title = phrase("plans.one")
+		page.Title = msg("plans.one")
 	}
 	var plans []plan
 	for _, o := range d.Offers {
@@ -93,24 +93,22 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 		p := plan{
 			Name:        o.Plan.Name,
 			Description: o.Plan.Description,
-			Price:       plain(price),
-			Pay:         phrase("plans.pay", "price", price),
+			Price:       msgOf(price),
+			Pay:         msg("plans.pay", "price", price),
 			Image:       image(o.Plan.Image),
 			URL:         o.URL,
 		}
 		if o.Plan.Duration > 0 {
-			p.Lasts = phrase("plans.lasts", "time", length(o.Plan.Duration))
+			p.Lasts = msg("plans.lasts", "time", duration(o.Plan.Duration))
 		}
 		if o.Plan.DelayedStart > 0 {
-			p.Delayed = phrase("plans.delayed", "time", length(o.Plan.DelayedStart))
+			p.Delayed = msg("plans.delayed", "time", duration(o.Plan.DelayedStart))
 		}
 		switch {
 		case c.Checkout != nil:
 			p.PriceID = o.Plan.PriceID
-			page.extra = append(
-				page.extra,
-				o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action,
-			)
+			page.extra = append(page.extra,
+				o.Plan.Name+", "+price.in(english())+": POST price_id="+o.Plan.PriceID+" to "+action)
 		case o.URL != "":
 			page.extra = append(page.extra, o.Plan.Name+", "+price.in(english())+": "+o.URL)
 		}
@@ -122,90 +120,86 @@ func (c *Handler) Plans(w http.ResponseWriter, r *http.Request, d *fleet.Device)
 	page.data = struct {
 		Plans  []plan
 		Action string
-		Terms  Phrase
-	}{plans, action, c.Terms.phrase(d.UID)}
+		Terms  Message
+	}{plans, action, c.Terms.message(d.UID)}
 	return c.Render(w, r, page)
 }
 
-// NoDevice says that a request names no machine. given is what it names instead.
+// NoDevice answers a request that names no machine. given is what the request names instead.
 func (c *Handler) NoDevice(w http.ResponseWriter, r *http.Request, given string) error {
 	page := Page{
 		Status:   http.StatusBadRequest,
-		Title:    phrase("sell.missing.title"),
+		Title:    msg("sell.missing.title"),
 		Text:     "Missing device parameter",
-		Lines:    []Phrase{phrase("sell.missing.hint")},
+		Lines:    []Message{msg("sell.missing.hint")},
 		Template: "code",
 	}
-	if strings.ContainsAny(given, "[]{}<>") { // a template that was not filled in (docs/vendors.md, U2)
-		page.Title, page.Lines = phrase("sell.template.title"), []Phrase{phrase("sell.template.hint")}
+	if strings.ContainsAny(given, "[]{}<>") { // an unfilled template (docs/vendors.md, U2)
+		page.Title, page.Lines = msg("sell.template.title"), []Message{msg("sell.template.hint")}
 	}
 	return c.Render(w, r, page)
 }
 
-// NotSelling says before any money is taken why a machine cannot be paid for. A sale that is open
-// is one that is held up because machines cannot be reached.
+// NotSelling answers why a machine cannot be paid for. If its state is Open, sales have stopped
+// because Notehub cannot be reached.
 func (c *Handler) NotSelling(w http.ResponseWriter, r *http.Request, sale fleet.Availability) error {
 	page := Page{Status: http.StatusServiceUnavailable}
 	if sale.Device != nil {
 		page.Machine = web.MachineName(sale.Device.Name, sale.Device.UID)
 	}
-	say := func(title string, hints ...Phrase) {
-		page.Title = phrase(title)
-		page.Lines = append([]Phrase{phrase("sell.free")}, hints...)
+	show := func(title string, hints ...Message) {
+		page.Title = msg(title)
+		page.Lines = append([]Message{msg("sell.free")}, hints...)
 	}
 	switch sale.State {
 	case fleet.NotLoaded:
-		page.Title, page.Lines = phrase("sell.starting.title"), []Phrase{phrase("sell.starting.hint")}
+		page.Title, page.Lines = msg("sell.starting.title"), []Message{msg("sell.starting.hint")}
 		page.Reload, page.RetryAfter = 2*time.Second, 2*time.Second
 	case fleet.NoDevice:
 		page.Status, page.Text, page.Template = http.StatusNotFound, "Device not found", "code"
-		page.Title, page.Lines = phrase("sell.unknown.title"), []Phrase{phrase("sell.unknown.hint")}
+		page.Title, page.Lines = msg("sell.unknown.title"), []Message{msg("sell.unknown.hint")}
 	case fleet.Disabled:
-		say("sell.disabled.title", phrase("sell.disabled.hint"))
+		show("sell.disabled.title", msg("sell.disabled.hint"))
 	case fleet.PaymentsOff, fleet.LinkClosed, fleet.Unscannable:
-		say("sell.off.title", phrase("sell.off.hint"))
+		show("sell.off.title", msg("sell.off.hint"))
 	case fleet.Paused:
 		if sale.Device.Pause.Automatic {
-			say("sell.mute.title", phrase("sell.mute.hint"))
+			show("sell.mute.title", msg("sell.mute.hint"))
 		} else {
-			say("sell.paused.title", phrase("sell.paused.hint"))
+			show("sell.paused.title", msg("sell.paused.hint"))
 		}
 	case fleet.Offline:
-		say("sell.offline.title", phrase("sell.offline.hint"))
+		show("sell.offline.title", msg("sell.offline.hint"))
 	case fleet.InUse:
 		if sale.Until.IsZero() {
-			say("sell.busy.title", phrase("sell.busy.hint"))
+			show("sell.busy.title", msg("sell.busy.hint"))
 			break
 		}
 		page.RetryAfter = max(sale.Until.Sub(c.now()), time.Second)
-		say("sell.busy.title", phrase("sell.busy.until", "wait", about(page.RetryAfter)), phrase("sell.busy.hint"))
+		show("sell.busy.title", msg("sell.busy.until", "wait", about(page.RetryAfter)), msg("sell.busy.hint"))
 	case fleet.NoOffers:
-		say("sell.nothing.title", phrase("sell.nothing.hint"))
+		show("sell.nothing.title", msg("sell.nothing.hint"))
 		page.RetryAfter = time.Minute
 	case fleet.Unread:
-		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
+		show("sell.not_ready.title", msg("sell.not_ready.hint"))
 		page.Reload, page.RetryAfter = 2*time.Second, 2*time.Second
 	case fleet.NotReady:
-		say("sell.not_ready.title", phrase("sell.not_ready.hint"))
+		show("sell.not_ready.title", msg("sell.not_ready.hint"))
 		page.Reload, page.RetryAfter = time.Second, time.Second
 	default:
-		say("sell.late.title", phrase("sell.late.hint"))
+		show("sell.late.title", msg("sell.late.hint"))
 		page.RetryAfter = time.Minute
 	}
 	return c.Render(w, r, page)
 }
 
-// NotReached tells before any money is taken that Notehub does not take the notes for a machine.
+// NotReached answers that Notehub rejects the notes for a machine.
 func (c *Handler) NotReached(w http.ResponseWriter, r *http.Request, d *fleet.Device) error {
-	return c.Render(
-		w,
-		r,
-		Page{
-			Status:     http.StatusServiceUnavailable,
-			Machine:    web.MachineName(d.Name, d.UID),
-			Title:      phrase("sell.unreached.title"),
-			Lines:      []Phrase{phrase("sell.free"), phrase("sell.late.hint")},
-			RetryAfter: time.Minute,
-		},
-	)
+	return c.Render(w, r, Page{
+		Status:     http.StatusServiceUnavailable,
+		Machine:    web.MachineName(d.Name, d.UID),
+		Title:      msg("sell.unreached.title"),
+		Lines:      []Message{msg("sell.free"), msg("sell.late.hint")},
+		RetryAfter: time.Minute,
+	})
 }

@@ -6,45 +6,45 @@ import (
 	"notepay/internal/payment"
 )
 
-// status is what is said of a payment, and no more than is known of it.
+// status is what a page says about a payment. It claims only what the ledger shows.
 type status struct {
-	Title   Phrase
-	Lines   []Phrase // how the machine stands, then the money, then what to do
+	Title   Message
+	Lines   []Message // about the machine, then the money, then what to do
 	Steps   []step
-	Help    bool          // the customer may have to turn to the operator
-	Again   bool          // paying anew makes sense
-	Renewed time.Duration // how soon it may have changed; 0: it stays as it is until somebody does something
+	Help    bool          // show the operator's contact
+	Again   bool          // another payment makes sense
+	Refresh time.Duration // when the status may change by itself; 0: not
 }
 
-// step is one line of what has happened.
+// step is one line of the payment's progress.
 type step struct {
 	Class string // "good", "now", "bad"
-	Text  Phrase
-	At    time.Time // zero: not known, or not over yet
+	Text  Message
+	At    time.Time // zero if unknown or not over
 }
 
-// Classes of steps, as style.css knows them.
+// The classes of steps in style.css.
 const (
 	good = "good"
 	busy = "now"
 	bad  = "bad"
 )
 
-// statusOf is the one place where it is decided what a customer is told. It is pure.
+// statusOf decides what a customer is told about a payment. Nothing else does. It is pure.
 func statusOf(p payment.Payment, now time.Time) status {
 	var s status
 	s.machine(p, now)
 	s.money(p)
 	s.next(p)
-	s.Renewed = renewed(p, now)
+	s.Refresh = refreshInterval(p, now)
 	return s
 }
 
-// confirming: the machine says when it starts.
+// confirming reports whether the machine confirms its starts.
 func confirming(p payment.Payment) bool { return !p.ConfirmBy.IsZero() }
 
-// stopping: the credit is being taken back from the machine. One that is taken back to be sent anew
-// is still on its way.
+// stopping reports whether the credit is being recalled for good. A recall before a resend does not
+// count.
 func stopping(p payment.Payment) bool {
 	if p.Delivery != payment.Queued && p.Delivery != payment.Sent {
 		return false
@@ -58,7 +58,7 @@ func stopping(p payment.Payment) bool {
 	return false
 }
 
-// doubtful: it failed by all we know, and the machine may have started all the same.
+// doubtful reports whether the machine may have started although the credit failed.
 func doubtful(p payment.Payment) bool {
 	if p.Delivery != payment.Failed {
 		return false
@@ -68,17 +68,17 @@ func doubtful(p payment.Payment) bool {
 		return true
 	case payment.ReasonExpired, payment.ReasonRefused, payment.ReasonUnknownDevice, payment.ReasonNotSelling:
 		return p.ReviewReason == payment.ReasonUnclear ||
-			(p.MaybeAccepted && !confirming(p)) // a machine that confirms refuses what has expired
+			(p.MaybeAccepted && !confirming(p)) // a confirming machine rejects expired credits
 	}
 	return p.ReviewReason == payment.ReasonUnclear
 }
 
-// owed: nothing is given back without a person, because the machine may have started.
+// owed reports whether only the operator can refund, because the machine may have started.
 func owed(p payment.Payment) bool {
 	return p.Delivery == payment.Failed && (p.Reason == payment.ReasonAdopted || p.Reason == payment.ReasonUnclear)
 }
 
-// returned: the customer has all of the money back, or it is on its way.
+// returned reports whether all of the money is back or on its way to the customer.
 func returned(p payment.Payment) bool {
 	switch p.Funds {
 	case payment.Refunded, payment.Canceled, payment.Canceling, payment.DisputeLost, payment.CaptureFailed:
@@ -89,18 +89,19 @@ func returned(p payment.Payment) bool {
 	return false
 }
 
+// step adds a step.
 func (s *status) step(class, key string, at time.Time) {
-	s.Steps = append(s.Steps, step{class, phrase(key), at})
+	s.Steps = append(s.Steps, step{class, msg(key), at})
 }
 
-func (s *status) say(key string, with ...any) { s.Lines = append(s.Lines, phrase(key, with...)) }
+// say adds a line.
+func (s *status) say(key string, args ...any) { s.Lines = append(s.Lines, msg(key, args...)) }
 
-// machine says how far the credit has come.
+// machine describes the delivery of the credit.
 func (s *status) machine(p payment.Payment, now time.Time) {
-	title := func(key string) { s.Title = phrase(key) }
+	title := func(key string) { s.Title = msg(key) }
 	held := p.Funds == payment.Authorized || p.Funds == payment.Capturing || p.Funds == payment.Canceling ||
-		p.Funds == payment.Canceled ||
-		p.Funds == payment.CaptureFailed
+		p.Funds == payment.Canceled || p.Funds == payment.CaptureFailed
 	if held {
 		s.step(good, "step.held", p.PaidAt)
 	} else {
@@ -154,23 +155,23 @@ func (s *status) machine(p payment.Payment, now time.Time) {
 	}
 }
 
-// onItsWay: the machine does not have the credit yet.
+// onItsWay describes a credit that the machine does not have yet.
 func (s *status) onItsWay(p payment.Payment, held bool) {
 	if stopping(p) {
-		s.Title = phrase("title.stopping")
+		s.Title = msg("title.stopping")
 		s.say("machine.stopping")
 		s.step(busy, "step.stopping", time.Time{})
 		return
 	}
 	if p.Delivery == payment.Sent {
-		s.Title = phrase("title.sent")
+		s.Title = msg("title.sent")
 		s.say("machine.sent")
 		s.step(busy, "step.pick_up", time.Time{})
 		return
 	}
-	s.Title = phrase("title.received")
+	s.Title = msg("title.received")
 	if held {
-		s.Title = phrase("title.held")
+		s.Title = msg("title.held")
 	}
 	if p.ReviewReason == payment.ReviewOverdue || p.Failures > 2 {
 		s.say("machine.delayed")
@@ -180,22 +181,22 @@ func (s *status) onItsWay(p payment.Payment, held bool) {
 	s.step(busy, "step.sending", time.Time{})
 }
 
-// seemsFetched replaces what is said of a note that waits: an early look did not find it, which
-// proves nothing.
+// seemsFetched changes the text of a pending note that an early check did not find. That does not
+// prove that the machine fetched it.
 func (s *status) seemsFetched() {
 	for i := range s.Lines {
 		if s.Lines[i].Key == "machine.sent" {
-			s.Lines[i] = phrase("machine.seems_fetched")
+			s.Lines[i] = msg("machine.seems_fetched")
 		}
 	}
 	for i := range s.Steps {
 		if s.Steps[i].Text.Key == "step.pick_up" {
-			s.Steps[i].Text = phrase("step.seems_fetched")
+			s.Steps[i].Text = msg("step.seems_fetched")
 		}
 	}
 }
 
-// running: the machine has said that it started. Its own timer is the truth.
+// running describes a machine that reported its start. Only its own timer is exact.
 func (s *status) running(p payment.Payment, now time.Time) {
 	begins := p.StartedAt.Add(p.DelayedStart)
 	switch {
@@ -206,7 +207,7 @@ func (s *status) running(p payment.Payment, now time.Time) {
 	case p.EndsAt.IsZero():
 		s.say("machine.started")
 	case now.Before(begins):
-		s.Title = phrase("title.confirmed")
+		s.Title = msg("title.confirmed")
 		s.say("machine.begins", "wait", about(begins.Sub(now)))
 	case now.Before(p.EndsAt):
 		s.say("machine.running", "wait", about(p.EndsAt.Sub(now)))
@@ -218,16 +219,17 @@ func (s *status) running(p payment.Payment, now time.Time) {
 	}
 }
 
+// over describes a use that has ended.
 func (s *status) over(p payment.Payment) {
-	s.Title = phrase("title.done")
+	s.Title = msg("title.done")
 	s.step(good, "step.started", p.StartedAt)
 	over := "step.over"
 	switch p.Reason {
 	case payment.ReasonEnded:
-		s.Title, over = phrase("title.ended"), "step.ended"
+		s.Title, over = msg("title.ended"), "step.ended"
 		s.say("machine.ended")
 	case payment.ReasonReversed:
-		s.Title, over = phrase("title.ended"), "step.ended"
+		s.Title, over = msg("title.ended"), "step.ended"
 		s.say("machine.reversed")
 	case payment.ReasonStartedAfter:
 		s.say("machine.late")
@@ -240,18 +242,18 @@ func (s *status) over(p payment.Payment) {
 	}
 }
 
-// money says where the customer's money is.
+// money describes where the customer's money is.
 func (s *status) money(p payment.Payment) {
 	all, back := money{p.Amount, p.Currency}, money{p.RefundedAmount + p.LostAmount, p.Currency}
 	switch p.Funds {
 	case payment.Authorized:
-		if p.Delivery == payment.Failed && !owed(p) { // it is cancelled as soon as the call that is under way has ended
+		if p.Delivery == payment.Failed && !owed(p) { // canceled after the current call
 			s.say("money.releasing", "amount", all)
 			s.step(busy, "step.releasing", time.Time{})
 			break
 		}
 		s.say("money.held", "amount", all)
-		s.ifTakenBack(p)
+		s.ifRecalled(p)
 	case payment.Capturing:
 		s.say("money.capturing", "amount", all)
 	case payment.Paid:
@@ -282,23 +284,24 @@ func (s *status) money(p payment.Payment) {
 	}
 }
 
+// paid describes money that was captured and not refunded in full.
 func (s *status) paid(p payment.Payment, all, back money) {
 	switch {
 	case p.Amount == 0:
 		s.say("money.free")
 	case owed(p):
 		s.say("money.owed", "amount", all)
-	case p.Delivery == payment.Failed: // it is refunded as soon as the call that is under way has ended
+	case p.Delivery == payment.Failed: // refunded after the current call
 		s.refunding(p, money{p.Amount - p.RefundedAmount - p.LostAmount, p.Currency}, time.Time{})
 	case p.RefundedAmount+p.LostAmount > 0:
 		s.say("money.part_back", "back", back, "amount", all)
 	default:
-		s.ifTakenBack(p)
+		s.ifRecalled(p)
 		s.ifNotReached(p)
 	}
 }
 
-// ifNotReached says when the money goes back while Notehub holds the note.
+// ifNotReached says when the money is refunded, while Notehub holds the note.
 func (s *status) ifNotReached(p payment.Payment) {
 	switch {
 	case p.Delivery != payment.Sent || stopping(p) || p.ExpiresAt.IsZero():
@@ -309,13 +312,14 @@ func (s *status) ifNotReached(p payment.Payment) {
 	}
 }
 
-// ifTakenBack: whether the money goes back hangs on whether the note can be taken back.
-func (s *status) ifTakenBack(p payment.Payment) {
+// ifRecalled says that the refund depends on the recall of the note.
+func (s *status) ifRecalled(p payment.Payment) {
 	if stopping(p) {
 		s.say("money.after_stop")
 	}
 }
 
+// refunding describes a refund that is not complete.
 func (s *status) refunding(p payment.Payment, sum money, at time.Time) {
 	s.step(busy, "step.refunding", at)
 	if p.ReviewReason == payment.ReviewBalance || p.ReviewReason == payment.ReviewRefundRefused {
@@ -326,7 +330,7 @@ func (s *status) refunding(p payment.Payment, sum money, at time.Time) {
 	s.say("money.refunding", "back", sum)
 }
 
-// next says what the customer may do.
+// next says what the customer can do.
 func (s *status) next(p payment.Payment) {
 	switch {
 	case s.Help:
@@ -342,7 +346,8 @@ func (s *status) next(p payment.Payment) {
 	case p.Delivery == payment.Failed && doubtful(p):
 		s.say("next.enjoy")
 		s.Help = true
-	case p.Delivery == payment.Failed && (p.Reason == payment.ReasonUnknownDevice || p.Reason == payment.ReasonNotSelling):
+	case p.Delivery == payment.Failed &&
+		(p.Reason == payment.ReasonUnknownDevice || p.Reason == payment.ReasonNotSelling):
 		s.say("next.other")
 	case p.Delivery == payment.Failed && p.Funds != payment.Disputed && p.Funds != payment.DisputeLost:
 		s.say("next.again")
@@ -350,8 +355,8 @@ func (s *status) next(p payment.Payment) {
 	}
 }
 
-// renewed is how soon it may be otherwise, for browsers that have to ask.
-func renewed(p payment.Payment, now time.Time) time.Duration {
+// refreshInterval returns how soon the status may change, for browsers without a stream.
+func refreshInterval(p payment.Payment, now time.Time) time.Duration {
 	switch {
 	case p.Delivery == payment.Queued, p.InFlight:
 		return 2 * time.Second

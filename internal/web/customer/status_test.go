@@ -11,7 +11,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// reasons are all for which a credit fails; each has a text of its own.
+// reasons lists all reasons of failed credits. Each has its own text.
 var reasons = []string{
 	payment.ReasonAdopted,
 	payment.ReasonExpired,
@@ -29,7 +29,7 @@ var reasons = []string{
 	payment.ReasonEnded,
 }
 
-// walk is one life of a payment, by chance, through the bridge's own functions.
+// walk is a random life of a payment, through the functions of internal/payment.
 type walk struct {
 	*rand.Rand
 	p   payment.Payment
@@ -38,7 +38,7 @@ type walk struct {
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 
-// newWalk is a payment as it is recorded.
+// newWalk returns a payment that was just recorded.
 func newWalk(r *rand.Rand) *walk {
 	w := &walk{Rand: r, now: time.Date(2026, 11, 21, 2, 0, 0, 0, time.UTC)}
 	p := payment.Payment{
@@ -48,17 +48,11 @@ func newWalk(r *rand.Rand) *walk {
 		DeviceName: "Washer 3",
 		Plan:       "Warm wash",
 		Currency:   "eur",
-		Amount: pick(
-			r,
-			int64(350),
-			350,
-			350,
-			0,
-		),
-		Funds:     pick(r, payment.Paid, payment.Paid, payment.Authorized),
-		Delivery:  payment.Queued,
-		PaidAt:    w.now,
-		CreatedAt: w.now,
+		Amount:     pick(r, int64(350), 350, 350, 0),
+		Funds:      pick(r, payment.Paid, payment.Paid, payment.Authorized),
+		Delivery:   payment.Queued,
+		PaidAt:     w.now,
+		CreatedAt:  w.now,
 	}
 	if p.Amount == 0 {
 		p.Funds = payment.Paid
@@ -78,18 +72,14 @@ func newWalk(r *rand.Rand) *walk {
 	case 0:
 		p.Delivery, p.Reason, p.ReviewReason = payment.Failed, payment.ReasonAdopted, payment.ReasonAdopted
 	case 1:
-		p.Delivery, p.Reason = payment.Failed, pick(
-			r,
-			payment.ReasonBusy,
-			payment.ReasonNotSelling,
-			payment.ReasonUnknownDevice,
-		)
+		p.Delivery, p.Reason = payment.Failed, pick(r, payment.ReasonBusy, payment.ReasonNotSelling,
+			payment.ReasonUnknownDevice)
 	}
 	w.p = payment.Next(p, w.now)
 	return w
 }
 
-// step is something that may happen next. Most of the time it is the work that is due.
+// step applies a random next event. Most of the time it executes the due step.
 func (w *walk) step() {
 	p, now := w.p, w.now
 	switch w.IntN(22) {
@@ -99,16 +89,12 @@ func (w *walk) step() {
 			w.p = payment.Next(p, w.now)
 		}
 	case 2, 3, 4:
-		w.p, _ = payment.ApplyConfirmation(
-			p,
-			payment.Confirmation{
-				CreditID: p.ID,
-				State:    pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"),
-				Code:     pick(w.Rand, "", "E-DOOR"),
-				At:       now,
-			},
-			now,
-		)
+		w.p, _ = payment.ApplyConfirmation(p, payment.Confirmation{
+			CreditID: p.ID,
+			State:    pick(w.Rand, "started", "started", "done", "failed", "busy", "expired", "duplicate"),
+			Code:     pick(w.Rand, "", "E-DOOR"),
+			At:       now,
+		}, now)
 	case 5:
 		w.p = payment.ConfirmationTimedOut(p, now, now)
 	case 6:
@@ -120,16 +106,12 @@ func (w *walk) step() {
 			w.p = payment.ApplyRefundedTotal(p, pick(w.Rand, p.Amount, p.Amount/2, 0), w.IntN(2) == 0, now)
 		}
 	case 8:
-		w.p = payment.ApplyRefundUpdate(
-			p,
-			payment.RefundRecord{
-				Credit: p.ID,
-				Number: p.RefundSeq,
-				Amount: p.RefundAmount,
-				Status: pick(w.Rand, "succeeded", "failed", "pending"),
-			},
-			now,
-		)
+		w.p = payment.ApplyRefundUpdate(p, payment.RefundRecord{
+			Credit: p.ID,
+			Number: p.RefundSeq,
+			Amount: p.RefundAmount,
+			Status: pick(w.Rand, "succeeded", "failed", "pending"),
+		}, now)
 	case 9:
 		if w.IntN(4) == 0 {
 			w.p = payment.ApplyCanceled(p, now)
@@ -149,7 +131,7 @@ func (w *walk) step() {
 	}
 }
 
-// work claims what is due, or settles what was claimed.
+// work claims the due step, or records the outcome of a claimed one.
 func (w *walk) work() {
 	if !w.p.InFlight {
 		if w.p.DueAt.After(w.now) && w.p.Step != payment.NoStep {
@@ -160,15 +142,8 @@ func (w *walk) work() {
 	}
 	o := payment.Outcome{
 		Action: w.p.Step,
-		Result: pick(
-			w.Rand,
-			upstream.OK,
-			upstream.OK,
-			upstream.OK,
-			upstream.Rejected,
-			upstream.Unknown,
-			upstream.Retryable,
-		),
+		Result: pick(w.Rand, upstream.OK, upstream.OK, upstream.OK, upstream.Rejected, upstream.Unknown,
+			upstream.Retryable),
 		Began: w.now,
 	}
 	switch w.p.Step {
@@ -189,22 +164,14 @@ func (w *walk) work() {
 		o.Refund, o.Refunds = record, []payment.RefundRecord{record}
 	}
 	if o.Result == upstream.Rejected {
-		o.Err = pick(
-			w.Rand,
-			error(nil),
-			payment.ErrAlreadyRefunded,
-			payment.ErrAlreadyCaptured,
-			payment.ErrAlreadyCanceled,
-			payment.ErrDisputed,
-			payment.ErrBalance,
-		)
+		o.Err = pick(w.Rand, error(nil), payment.ErrAlreadyRefunded, payment.ErrAlreadyCaptured,
+			payment.ErrAlreadyCanceled, payment.ErrDisputed, payment.ErrBalance)
 	}
 	w.now = w.now.Add(time.Second)
 	w.p = payment.ApplyOutcome(w.p, o, w.now)
 }
 
-// known is what has to be so for a text to be said. It does not follow status.go: it is what the
-// text claims.
+// known returns the condition under which each text is true. It follows the texts and not status.go.
 func known() map[string]func(p payment.Payment, now time.Time) bool {
 	machine := func(states ...payment.DeliveryStatus) func(payment.Payment, time.Time) bool {
 		return func(p payment.Payment, _ time.Time) bool { return slices.Contains(states, p.Delivery) }
@@ -235,7 +202,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"title.received": machine(
 			payment.Queued,
 		), "title.held": held, "title.sent": machine(payment.Sent), "title.fetched": machine(payment.Fetched),
-		"title.started": ran, "title.confirmed": ran, "title.done": machine(payment.Done), "title.ended": machine(payment.Done), "title.stopping": onItsWay, "title.failed": failed,
+		"title.started": ran, "title.confirmed": ran, "title.done": machine(payment.Done),
+		"title.ended": machine(payment.Done), "title.stopping": onItsWay, "title.failed": failed,
 		"title.doubt": func(p payment.Payment, now time.Time) bool { return failed(p, now) || payment.InDoubt(p, now) },
 
 		"machine.in_doubt": payment.InDoubt,
@@ -244,7 +212,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		},
 		"money.if_late": func(p payment.Payment, now time.Time) bool { return waiting(p, now) && p.ConfirmBy.IsZero() },
 
-		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(payment.Sent), "machine.stopping": onItsWay,
+		"machine.queued": onItsWay, "machine.delayed": onItsWay, "machine.sent": machine(payment.Sent),
+		"machine.stopping": onItsWay,
 		"machine.awaited": func(p payment.Payment, _ time.Time) bool {
 			return p.Delivery == payment.Fetched && !p.ConfirmBy.IsZero()
 		},
@@ -255,9 +224,11 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"machine.begins": func(p payment.Payment, now time.Time) bool {
 			return ran(p, now) && now.Before(p.StartedAt.Add(p.DelayedStart))
 		},
-		"machine.running":   func(p payment.Payment, now time.Time) bool { return ran(p, now) && now.Before(p.EndsAt) },
-		"machine.finishing": func(p payment.Payment, now time.Time) bool { return ran(p, now) && !now.Before(p.EndsAt) },
-		"machine.started":   ran, "machine.done": machine(payment.Done),
+		"machine.running": func(p payment.Payment, now time.Time) bool { return ran(p, now) && now.Before(p.EndsAt) },
+		"machine.finishing": func(p payment.Payment, now time.Time) bool {
+			return ran(p, now) && !now.Before(p.EndsAt)
+		},
+		"machine.started": ran, "machine.done": machine(payment.Done),
 		"machine.trouble":  func(p payment.Payment, now time.Time) bool { return ran(p, now) && told(p, now) },
 		"machine.ended":    machine(payment.Done),
 		"machine.reversed": machine(payment.Done),
@@ -281,7 +252,9 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 			return (p.Funds == payment.Refunding && p.RefundAmount > 0) ||
 				(p.Funds == payment.Paid && p.Delivery == payment.Failed && p.InFlight)
 		},
-		"money.refund_stuck": func(p payment.Payment, now time.Time) bool { return p.Funds == payment.Refunding && told(p, now) },
+		"money.refund_stuck": func(p payment.Payment, now time.Time) bool {
+			return p.Funds == payment.Refunding && told(p, now)
+		},
 		"money.refunded": func(p payment.Payment, _ time.Time) bool {
 			return p.Funds == payment.Refunded && p.RefundedAmount == p.Amount
 		},
@@ -303,7 +276,8 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		"step.confirm": func(p payment.Payment, now time.Time) bool {
 			return p.Delivery == payment.Fetched || payment.InDoubt(p, now)
 		},
-		"step.running": ran, "step.over": machine(payment.Done), "step.ended": machine(payment.Done), "step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
+		"step.running": ran, "step.over": machine(payment.Done), "step.ended": machine(payment.Done),
+		"step.stopping": onItsWay, "step.not_started": failed, "step.doubt": failed,
 		"step.released": money(
 			payment.Canceled,
 		), "step.refunded": money(payment.Refunded), "step.refund_failed": money(payment.RefundFailed),
@@ -313,12 +287,14 @@ func known() map[string]func(p payment.Payment, now time.Time) bool {
 		return k["money.refunding"](p, now) || k["money.refund_stuck"](p, now)
 	}
 	for _, reason := range reasons {
-		k["failed."+reason] = func(p payment.Payment, _ time.Time) bool { return p.Delivery == payment.Failed && p.Reason == reason }
+		k["failed."+reason] = func(p payment.Payment, _ time.Time) bool {
+			return p.Delivery == payment.Failed && p.Reason == reason
+		}
 	}
 	return k
 }
 
-func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
+func TestStatusClaimsOnlyWhatIsKnown(t *testing.T) {
 	t.Parallel()
 	claims, said := known(), map[string]bool{}
 	type combination struct {
@@ -333,14 +309,14 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 		for range 25 {
 			p, now := w.p, w.now
 			s := statusOf(p, now)
-			all := append([]Phrase{s.Title}, s.Lines...)
+			all := append([]Message{s.Title}, s.Lines...)
 			for _, step := range s.Steps {
 				all = append(all, step.Text)
 			}
 			for _, text := range all {
 				said[text.Key] = true
 				if holds, ok := claims[text.Key]; !ok || !holds(p, now) {
-					t.Fatalf("%q is said of a payment of which it is not known:\n%+v", text.Key, p)
+					t.Fatalf("%q is not known of the payment:\n%+v", text.Key, p)
 				}
 				for _, l := range tongues {
 					if words := l.Translate(text); words == "" || strings.ContainsAny(words, "{}") {
@@ -358,7 +334,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 				p.Failures == 0 &&
 				p.PendingNotice == "" &&
 				p.Funds != payment.RefundFailed &&
-				s.Renewed == 0 {
+				s.Refresh == 0 {
 				t.Fatalf("a page does not renew itself while something moves: %+v", p)
 			}
 			seen[combination{p.Funds, p.Delivery, p.Reason, p.ReviewReason}] = true
@@ -375,7 +351,7 @@ func TestNothingIsSaidThatIsNotKnown(t *testing.T) {
 
 const washerUID = "dev:864475044215258"
 
-func TestWhatACustomerReads(t *testing.T) {
+func TestStatus(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
 	base := payment.Payment{
@@ -394,55 +370,99 @@ func TestWhatACustomerReads(t *testing.T) {
 		change func(p *payment.Payment)
 		want   string // title, lines and steps by key
 	}{
-		{"on its way", func(*payment.Payment) {}, "title.received machine.queued next.close | step.received step.sending"},
-		{"late", func(p *payment.Payment) { p.Failures = 3 }, "title.received machine.delayed next.close | step.received step.sending"},
-		{"held", func(p *payment.Payment) { p.Funds = payment.Authorized }, "title.held machine.queued money.held next.close | step.held step.sending"},
-		{"sent", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, now }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},
-		{"sent, with an end", func(p *payment.Payment) { p.Delivery, p.SentAt, p.ExpiresAt = payment.Sent, now, now.Add(time.Minute) },
+		{
+			"on its way", func(*payment.Payment) {},
+			"title.received machine.queued next.close | step.received step.sending",
+		},
+		{
+			"late", func(p *payment.Payment) { p.Failures = 3 },
+			"title.received machine.delayed next.close | step.received step.sending",
+		},
+		{
+			"held", func(p *payment.Payment) { p.Funds = payment.Authorized },
+			"title.held machine.queued money.held next.close | step.held step.sending",
+		},
+		{
+			"sent", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Sent, now },
+			"title.sent machine.sent next.close | step.received step.sent step.pick_up",
+		},
+		{"sent, with an end", func(p *payment.Payment) {
+			p.Delivery, p.SentAt, p.ExpiresAt = payment.Sent, now, now.Add(time.Minute)
+		},
 			"title.sent machine.sent money.if_late next.close | step.received step.sent step.pick_up"},
 		{"sent to one that confirms", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.ExpiresAt, p.ConfirmBy = payment.Sent, now, now.Add(time.Minute), now.Add(2*time.Minute)
+			p.Delivery, p.SentAt = payment.Sent, now
+			p.ExpiresAt, p.ConfirmBy = now.Add(time.Minute), now.Add(2*time.Minute)
 		}, "title.sent machine.sent money.if_silent next.close | step.received step.sent step.pick_up"},
 		{"recalled by its operator", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, payment.ReasonEnded
 		},
 			"title.stopping machine.stopping money.after_stop next.close | step.received step.sent step.stopping"},
-		{"sent anew", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" }, "title.sent machine.sent next.close | step.received step.sent step.pick_up"},
-		{"fetched", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, now }, "title.fetched machine.fetched next.if_not | step.received step.sent step.fetched"},
-		{"fetched by one that confirms", func(p *payment.Payment) { p.Delivery, p.SentAt, p.ConfirmBy = payment.Fetched, now, now }, "title.fetched machine.awaited | step.received step.sent step.fetched step.confirm"},
+		{
+			"sent anew", func(p *payment.Payment) { p.Delivery, p.SentAt, p.CancelReason = payment.Sent, now, "retry" },
+			"title.sent machine.sent next.close | step.received step.sent step.pick_up",
+		},
+		{
+			"fetched", func(p *payment.Payment) { p.Delivery, p.SentAt = payment.Fetched, now },
+			"title.fetched machine.fetched next.if_not | step.received step.sent step.fetched",
+		},
+		{
+			"fetched by one that confirms",
+			func(p *payment.Payment) { p.Delivery, p.SentAt, p.ConfirmBy = payment.Fetched, now, now },
+			"title.fetched machine.awaited | step.received step.sent step.fetched step.confirm",
+		},
 		{"begins later", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.StartedAt, p.DelayedStart, p.EndsAt = payment.Started, now, now, time.Minute, now.Add(time.Hour)
+			p.Delivery, p.SentAt = payment.Started, now
+			p.StartedAt, p.DelayedStart, p.EndsAt = now, time.Minute, now.Add(time.Hour)
 		}, "title.confirmed machine.begins | step.received step.sent step.started step.running"},
 		{"runs", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, now, now, now.Add(time.Hour)
 		}, "title.started machine.running | step.received step.sent step.started step.running"},
-		{"is over", func(p *payment.Payment) { p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, now, now, now }, "title.done machine.done | step.received step.sent step.started step.over"},
+		{
+			"is over",
+			func(p *payment.Payment) { p.Delivery, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, now, now, now },
+			"title.done machine.done | step.received step.sent step.started step.over",
+		},
 		{"ended by the operator", func(p *payment.Payment) {
 			p.Delivery, p.Reason, p.SentAt, p.StartedAt, p.EndsAt = payment.Done, payment.ReasonEnded, now, now, now
 		}, "title.ended machine.ended | step.received step.sent step.started step.ended"},
 		{"given back in the Dashboard while it ran", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.SentAt, p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = payment.Done, payment.ReasonReversed, now, now, now, payment.Refunded, 350
-		}, "title.ended machine.reversed money.refunded | step.received step.sent step.started step.ended step.refunded"},
+			p.Delivery, p.Reason, p.SentAt = payment.Done, payment.ReasonReversed, now
+			p.StartedAt, p.EndsAt, p.Funds, p.RefundedAmount = now, now, payment.Refunded, 350
+		},
+			"title.ended machine.reversed money.refunded | " +
+				"step.received step.sent step.started step.ended step.refunded"},
 		{"door open, hold cancelled", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.Reason, p.MachineCode, p.Funds = payment.Failed, now, payment.ReasonFailed, "E-DOOR", payment.Canceled
-		}, "title.failed failed.failed machine.code money.released next.again | step.held step.sent step.not_started step.released"},
+			p.Delivery, p.SentAt = payment.Failed, now
+			p.Reason, p.MachineCode, p.Funds = payment.ReasonFailed, "E-DOOR", payment.Canceled
+		},
+			"title.failed failed.failed machine.code money.released next.again | " +
+				"step.held step.sent step.not_started step.released"},
 		{"unconfirmed, refund ordered", func(p *payment.Payment) {
-			p.Delivery, p.SentAt, p.Reason, p.Funds, p.RefundAmount, p.RefundTarget = payment.Failed, now, payment.ReasonUnconfirmed, payment.Refunding, 350, 350
-		}, "title.doubt failed.unconfirmed money.refunding next.enjoy | step.received step.sent step.doubt step.refunding"},
+			p.Delivery, p.SentAt, p.Reason = payment.Failed, now, payment.ReasonUnconfirmed
+			p.Funds, p.RefundAmount, p.RefundTarget = payment.Refunding, 350, 350
+		},
+			"title.doubt failed.unconfirmed money.refunding next.enjoy | " +
+				"step.received step.sent step.doubt step.refunding"},
 		{"refunded", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundedAmount = payment.Failed, payment.ReasonExpired, payment.Refunded, 350
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonExpired
+			p.Funds, p.RefundedAmount = payment.Refunded, 350
 		}, "title.failed failed.expired money.refunded next.again | step.received step.not_started step.refunded"},
 		{"refund failed", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundAmount = payment.Failed, payment.ReasonBusy, payment.RefundFailed, 350
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
+			p.Funds, p.RefundAmount = payment.RefundFailed, 350
 		}, "title.failed failed.busy money.refund_failed next.ask | step.received step.not_started step.refund_failed"},
 		{"too little balance", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.Funds, p.RefundAmount, p.ReviewReason = payment.Failed, payment.ReasonBusy, payment.Refunding, 350, payment.ReviewBalance
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonBusy
+			p.Funds, p.RefundAmount, p.ReviewReason = payment.Refunding, 350, payment.ReviewBalance
 		}, "title.failed failed.busy money.refund_stuck next.ask | step.received step.not_started step.refunding"},
 		{"nobody knows", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.MaybeAccepted, p.ReviewReason = payment.Failed, payment.ReasonUnclear, true, payment.ReasonUnclear
+			p.Delivery, p.Reason = payment.Failed, payment.ReasonUnclear
+			p.MaybeAccepted, p.ReviewReason = true, payment.ReasonUnclear
 		}, "title.doubt failed.delivery_unclear money.owed next.ask | step.received step.doubt"},
 		{"expired, and a note got out late", func(p *payment.Payment) {
-			p.Delivery, p.Reason, p.MaybeAccepted, p.ReviewReason, p.Funds, p.RefundedAmount = payment.Failed, payment.ReasonExpired, true, payment.ReasonUnclear, payment.Refunded, 350
+			p.Delivery, p.Reason, p.MaybeAccepted = payment.Failed, payment.ReasonExpired, true
+			p.ReviewReason, p.Funds, p.RefundedAmount = payment.ReasonUnclear, payment.Refunded, 350
 		}, "title.doubt failed.expired money.refunded next.enjoy | step.received step.doubt step.refunded"},
 		{"disputed while it runs", func(p *payment.Payment) {
 			p.Delivery, p.SentAt, p.StartedAt, p.Funds = payment.Started, now, now, payment.Disputed
@@ -465,7 +485,7 @@ func TestWhatACustomerReads(t *testing.T) {
 	}
 }
 
-func TestAnEndingHasItsTimeWhereThatIsKnown(t *testing.T) {
+func TestStatusShowsTheTimeOfAnEnd(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 21, 2, 10, 0, 0, time.UTC)
 	failed, back := now.Add(-2*time.Minute), now.Add(-time.Minute)
@@ -492,7 +512,7 @@ func TestAnEndingHasItsTimeWhereThatIsKnown(t *testing.T) {
 	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, failed, back}) {
 		t.Errorf("the steps have the times %v; want those of payment, failure and refund", got)
 	}
-	p.DeliveryAt, p.FundsAt = time.Time{}, time.Time{} // it ended before the ledger kept that
+	p.DeliveryAt, p.FundsAt = time.Time{}, time.Time{} // as in ledgers of earlier versions
 	if got := times(); !slices.Equal(got, []time.Time{p.PaidAt, {}, {}}) {
 		t.Errorf("the steps have the times %v; want none that is not known", got)
 	}

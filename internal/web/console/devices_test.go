@@ -1,0 +1,62 @@
+package console_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"notepay/internal/apptest"
+	"notepay/internal/fixture"
+	"notepay/internal/sandbox"
+)
+
+func TestDeviceButtons(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		b := f.Browser()
+		device := "/operator/devices/" + fixture.Washer
+		f.Answers("a pause without a reason", b.Press("/operator/devices", device+"/pause"), http.StatusBadRequest,
+			"enter a reason")
+		f.Answers("a scan then", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect, "")
+		b.Does(b.Press("/operator/devices", device+"/pause", "reason", "door broken"), "pause")
+		f.Answers("a scan of a paused one", f.Get("/pay?device="+fixture.Washer), http.StatusServiceUnavailable, "")
+		b.Shows("/operator", "has been paused since", "door broken")
+		b.Does(b.Press("/operator", device+"/resume"), "resume")
+		f.Pass(time.Second) // the pause may have deactivated the link, which is then activated again
+		f.Answers("a scan of one that is resumed", f.Get("/pay?device="+fixture.Washer), http.StatusTemporaryRedirect,
+			"")
+		b.Does(b.Press("/operator/devices", device+"/start", "reason", "test of the valve"), "start")
+		f.Pass(time.Second)
+		b.Shows("/operator/payments", "Free start")
+		b.Shows("/operator/audit?subject="+fixture.Washer, "test of the valve", "door broken",
+			"started the machine for free")
+		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
+		b.Does(b.Press("/operator/devices", "/operator/refresh"), "refresh")
+		b.Shows("/operator/devices", "Dryer")
+		f.Notehub.Next(fixture.HubList, sandbox.Outcome{Status: 500})
+		f.Answers("while Notehub is down", b.Press("/operator/devices", "/operator/refresh"), http.StatusBadGateway,
+			"Sales go on as before")
+		w := b.Send("POST", "/operator/devices/dev:none/pause", "once=AAAA&reason=x")
+		f.Answers("of no device", w, http.StatusNotFound, "Nothing was changed")
+	})
+}
+
+// The console caches the sorted devices, and must notice new names and new devices.
+func TestSearchFindsANewName(t *testing.T) {
+	t.Parallel()
+	apptest.InFront(t, nil, func(f *apptest.Front) {
+		f.Run()
+		b := f.Browser()
+		b.Shows("/operator/devices?q=washer", "1 found.")
+		f.Notehub.AddDevice(sandbox.Device{UID: fixture.Washer, Name: "Mangle 3"})
+		f.Notehub.AddDevice(sandbox.Device{UID: "dev:2", Name: "Dryer"})
+		b.Does(b.Press("/operator/devices", "/operator/refresh"), "refresh")
+		b.Shows("/operator/devices?q=washer", "No machine has this name or UID.")
+		b.Shows("/operator/devices?q=mangle", "1 found.")
+		f.Notehub.AddDevice(sandbox.Device{UID: "dev:3", Name: "Spin dryer"})
+		f.Get("/pay?device=dev:3") // an unknown device
+		f.Pass(5 * time.Second)
+		b.Shows("/operator/devices?q=dryer", "2 found.", "Spin dryer")
+	})
+}
