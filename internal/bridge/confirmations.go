@@ -23,17 +23,16 @@ func (b *Bridge) Confirm(ctx context.Context, answers ...payment.Confirmation) e
 }
 
 // confirm takes answers in, and in the same transaction does what else the caller wants.
-func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, also func(*ledger.Tx) error) error {
-	var changes []change
+func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, also func(*update) error) error {
 	var outcomes []string
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		changes, outcomes = changes[:0], outcomes[:0]
+	err := b.update(ctx, func(tx *update) error {
+		outcomes = outcomes[:0]
 		for _, c := range answers {
-			changed, outcome, err := b.applyAnswer(tx, c)
+			outcome, err := b.applyAnswer(tx, c)
 			if err != nil {
 				return err
 			}
-			changes, outcomes = append(changes, changed), append(outcomes, outcome)
+			outcomes = append(outcomes, outcome)
 		}
 		if also != nil {
 			return also(tx)
@@ -65,7 +64,6 @@ func (b *Bridge) confirm(ctx context.Context, answers []payment.Confirmation, al
 			outcomes[n],
 		)
 	}
-	b.afterCommit(changes...)
 	return nil
 }
 
@@ -77,9 +75,9 @@ const (
 	ConfirmationNoDevice = "no_device"
 )
 
-func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed change, outcome string, err error) {
+func (b *Bridge) applyAnswer(tx *update, c payment.Confirmation) (outcome string, err error) {
 	if repeat, err := tx.HasConfirmation(c.EventID); repeat || err != nil {
-		return change{}, Duplicate, err
+		return Duplicate, err
 	}
 	if c.At.IsZero() {
 		c.At = tx.Now
@@ -88,7 +86,7 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 	known, err := ledger.Found(err)
 	switch {
 	case err != nil:
-		return change{}, "", err
+		return "", err
 	case !known:
 		outcome = ConfirmationUnknown // it is kept: the payment may come to be known
 		b.strays.Store(true)
@@ -97,28 +95,21 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 			outcome = ConfirmationForeign
 		}
 		if p.ReviewReason == "" { // a machine said something of this payment, and the operator has to find out what
-			changed = change{before: p, after: p}
-			changed.after.ReviewReason = payment.ReviewConfirmation
-			if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-				return change{}, "", err
+			reviewed := p
+			reviewed.ReviewReason = payment.ReviewConfirmation
+			if err := tx.change(p, reviewed); err != nil {
+				return "", err
 			}
 		}
 	default:
-		changed = change{before: p}
-		if changed.after, outcome = payment.ApplyConfirmation(p, c, tx.Now); outcome == payment.ConfirmationNoPost {
-			if changed.after, outcome, err = b.confirmedElsewhere(tx, p, c); err != nil {
-				return change{}, "", err
+		var after payment.Payment
+		if after, outcome = payment.ApplyConfirmation(p, c, tx.Now); outcome == payment.ConfirmationNoPost {
+			if after, outcome, err = b.confirmedElsewhere(tx.Tx, p, c); err != nil {
+				return "", err
 			}
 		}
-		if changed.after == p {
-			changed = change{}
-			break
-		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-			return change{}, "", err
-		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
-			return change{}, "", err
+		if err := tx.change(p, after); err != nil {
+			return "", err
 		}
 	}
 	_, err = tx.AddConfirmation(
@@ -132,7 +123,7 @@ func (b *Bridge) applyAnswer(tx *ledger.Tx, c payment.Confirmation) (changed cha
 			Outcome:   outcome,
 		},
 	)
-	return changed, outcome, err
+	return outcome, err
 }
 
 // runConfirmations reads what machines answered: once at the start, before every deadline, and,
@@ -227,7 +218,7 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 			return err
 		}
 		if len(list) > 0 || next != cursor {
-			err := b.confirm(ctx, list, func(tx *ledger.Tx) error { return tx.SetCursor(answersCursor, next) })
+			err := b.confirm(ctx, list, func(tx *update) error { return tx.SetCursor(answersCursor, next) })
 			if err != nil {
 				return err
 			}
@@ -246,34 +237,25 @@ func (b *Bridge) readConfirmations(ctx context.Context) error {
 // were not.
 func (b *Bridge) timeOutConfirmations(ctx context.Context, asOf time.Time) error {
 	for {
-		var changes []change
-		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			changes = changes[:0]
+		timedOut := 0
+		err := b.update(ctx, func(tx *update) error {
 			silent, err := tx.SilentAt(asOf, maxSilent)
 			if err != nil {
 				return err
 			}
 			doubtful, err := tx.InDoubtAt(asOf, maxSilent)
 			for _, p := range append(silent, doubtful...) {
-				c := change{before: p, after: payment.ConfirmationTimedOut(p, asOf, tx.Now)}
-				if c.after == c.before {
-					continue
-				}
-				if err := tx.ChangePayment(c.before, c.after); err != nil {
+				if err := tx.change(p, payment.ConfirmationTimedOut(p, asOf, tx.Now)); err != nil {
 					return err
 				}
-				if err := b.autoPause(tx, c.before, c.after); err != nil {
-					return err
-				}
-				changes = append(changes, c)
 			}
+			timedOut = len(tx.changes)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("give up on silent machines: %w", err)
 		}
-		b.afterCommit(changes...)
-		if len(changes) == 0 {
+		if timedOut == 0 {
 			return nil
 		}
 	}

@@ -179,21 +179,17 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 		}
 		return nil
 	}
-	var changed change
+	var before, after payment.Payment
 	settle, settled := settling(ctx)
 	defer settled()
-	err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) (err error) {
-		if changed.before, err = tx.Payment(id); err != nil {
+	err = b.update(settle, func(tx *update) (err error) {
+		if before, err = tx.Payment(id); err != nil {
 			return err
 		}
-		changed.after = payment.ApplyEarlyCheck(changed.before, p.FencingToken, tx.Now)
-		if changed.after == changed.before {
+		if after = payment.ApplyEarlyCheck(before, p.FencingToken, tx.Now); after == before {
 			return nil
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-			return err
-		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
+		if err := tx.change(before, after); err != nil {
 			return err
 		}
 		return tx.AddAttempt(
@@ -207,11 +203,10 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 			},
 		)
 	})
-	if err != nil || changed.after == changed.before {
+	if err != nil || after == before {
 		return err
 	}
 	b.earlyChecks.drop(id)
-	b.afterCommit(changed)
 	b.c.Log.Info(
 		"attempt",
 		"payment",
@@ -229,11 +224,11 @@ func (b *Bridge) checkEarly(ctx context.Context, id string) error {
 		"early",
 		true,
 		"machine",
-		changed.after.Delivery,
+		after.Delivery,
 		"money",
-		changed.after.Funds,
+		after.Funds,
 		"next_at",
-		changed.after.DueAt,
+		after.DueAt,
 	)
 	return nil
 }

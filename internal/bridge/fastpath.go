@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"notepay/internal/ledger"
 	"notepay/internal/payment"
 )
 
@@ -82,8 +81,8 @@ func (p *slot) leave() {
 
 // send makes the call for a payment that is on disk as claimed, and then leaves. If we stop before
 // the call, it counts as interrupted.
-func (p *slot) send(c change) {
-	if !p.free() || c.before.ID != "" || !c.after.InFlight {
+func (p *slot) send(claimed payment.Payment) {
+	if !p.free() || !claimed.InFlight {
 		return
 	}
 	p.b.c.NotehubLimiter.Begin(1)
@@ -93,18 +92,18 @@ func (p *slot) send(c change) {
 	go func() {
 		defer signal(held.b.notehubDue) // others of its device may have waited
 		defer held.leave()
-		held.b.execute(held.calls, c.after)
+		held.b.execute(held.calls, claimed)
 	}()
 }
 
 // claimNew claims a payment that is about to be inserted, if it is to be sent now and nothing else
 // is being sent to its device.
-func (b *Bridge) claimNew(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+func (b *Bridge) claimNew(tx *update, p payment.Payment) (payment.Payment, error) {
 	if p.Step != payment.StepPostNote || p.DueAt.After(tx.Now) {
-		return p, nil, nil
+		return p, nil
 	}
 	if called, err := tx.CallUnderWay(p.DeviceUID); called || err != nil {
-		return p, nil, err
+		return p, err
 	}
 	return b.claimPayment(tx, p)
 }

@@ -36,7 +36,7 @@ func guarded(t *testing.T) *Bridge {
 			Project:       "app:1",
 			Lifetime:      10 * time.Minute,
 			ConfirmWithin: 2 * time.Minute,
-			Observe:       nobody{},
+			Observe:       &published{},
 		},
 	)
 }
@@ -143,7 +143,7 @@ func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	p := payment.ApplyOffer(
 		payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"},
 		payment.CheckoutSession{},
-		payment.Offer{Amount: 350, Currency: "eur"},
+		payment.Offer{Amount: 350, Currency: "eur"}, "",
 	)
 	if p.ReviewReason != payment.ReviewAmount {
 		t.Errorf("attention %q; want %q", p.ReviewReason, payment.ReviewAmount)

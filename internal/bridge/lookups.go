@@ -84,7 +84,7 @@ func (b *Bridge) readLookup(ctx context.Context, l ledger.Lookup) {
 		outcome = Duplicate
 		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	case result == upstream.OK:
-		outcome, err = b.recordNow(settle, s, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
+		outcome, err = b.recordNow(settle, s, func(tx *update) error { return tx.DropLookup(l) })
 	case result == upstream.Rejected && strings.HasPrefix(l.ID, "pi_"): // an intent without a session; of a session that Stripe named it cannot be
 		err = b.c.Ledger.Update(settle, func(tx *ledger.Tx) error { return tx.DropLookup(l) })
 	}

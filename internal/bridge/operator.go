@@ -51,34 +51,29 @@ func runAfter(tx *ledger.Tx, p payment.Payment, also []Also) error {
 // allowed, and ledger.ErrNotFound.
 func (b *Bridge) Resend(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "retry"}
-	var ended *change
-	p, err := b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		lifetime := b.c.Lifetime
 		if own, ok := b.c.Fleet.Lifetime(p.DeviceUID); ok {
 			lifetime = own
 		}
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok && p.Plan == "" { // it was recorded before the prices were known
-			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan)
+			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
 		}
 		p, err := payment.Resend(p, lifetime, tx.Now)
 		if err != nil {
 			return p, err
 		}
-		if p, ended, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
+		if p, err = b.reserveDevice(tx, p); err == nil && p.Delivery == payment.Failed {
 			err = payment.ErrState // another timed credit has the device now
 		}
-		return payment.AssignAccessCode(p), err
+		return payment.AssignAccessCode(p, newAccessCode()), err
 	})
-	if err == nil && ended != nil {
-		b.afterCommit(*ended)
-	}
-	return p, err
 }
 
 // Refund gives money back (minor currency units; 0: all that is left).
 func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "refund", amount: amount}
-	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		return payment.Refund(p, amount, tx.Now)
 	})
 }
@@ -87,7 +82,7 @@ func (b *Bridge) Refund(ctx context.Context, id string, amount int64, by Actor, 
 // look at.
 func (b *Bridge) Cancel(ctx context.Context, id string, by Actor, also ...Also) (payment.Payment, error) {
 	d := auditEntry{what: "end"}
-	return b.operatorAction(ctx, id, d, by, also, func(tx *ledger.Tx, p payment.Payment) (payment.Payment, error) {
+	return b.operatorAction(ctx, id, d, by, also, func(tx *update, p payment.Payment) (payment.Payment, error) {
 		return payment.Cancel(p, tx.Now)
 	})
 }
@@ -121,36 +116,36 @@ func (d auditEntry) audit(by Actor, before, after payment.Payment) ledger.Audit 
 // operatorAction changes a payment by a person's decision, and writes down who, what and why, in
 // one transaction.
 func (b *Bridge) operatorAction(ctx context.Context, id string, d auditEntry, by Actor, also []Also,
-	f func(*ledger.Tx, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
+	f func(*update, payment.Payment) (payment.Payment, error)) (payment.Payment, error) {
 	found, err := b.c.Ledger.Payment(ctx, id)
 	if err != nil {
 		return found, err
 	}
-	var changed change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if err := runBefore(tx, also); err != nil {
+	var after payment.Payment
+	err = b.update(ctx, func(tx *update) error {
+		if err := runBefore(tx.Tx, also); err != nil {
 			return err
 		}
-		if changed.before, err = tx.Payment(found.ID); err != nil {
+		before, err := tx.Payment(found.ID)
+		if err != nil {
 			return err
 		}
-		if changed.after, err = f(tx, changed.before); err != nil {
+		if after, err = f(tx, before); err != nil {
 			return err
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
+		if err := tx.change(before, after); err != nil {
 			return err
 		}
-		if err := tx.AddAudit(d.audit(by, changed.before, changed.after)); err != nil {
+		if err := tx.AddAudit(d.audit(by, before, after)); err != nil {
 			return err
 		}
-		return runAfter(tx, changed.after, also)
+		return runAfter(tx.Tx, after, also)
 	})
 	// If we stop here, it is decided: the row says what is next.
 	if err != nil {
 		return found, err
 	}
-	b.afterCommit(changed)
-	return changed.after, nil
+	return after, nil
 }
 
 // auditState is how a payment stands, for the audit.
@@ -166,8 +161,8 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 	}
 	session := payment.FreeStartPrefix + strings.ToLower(rand.Text())
 	var p payment.Payment
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		if err := runBefore(tx, also); err != nil {
+	err := b.update(ctx, func(tx *update) error {
+		if err := runBefore(tx.Tx, also); err != nil {
 			return err
 		}
 		d := b.c.Fleet.Device(device)
@@ -190,19 +185,18 @@ func (b *Bridge) GrantCredit(ctx context.Context, device string, by Actor, also 
 			FundsAt:    tx.Now,
 		}
 		p = payment.Next(b.setDeadlines(p, b.c.Lifetime, tx.Now), tx.Now)
-		if _, err := tx.InsertPayment(p); err != nil {
+		if _, err := tx.insert(p); err != nil {
 			return err
 		}
 		started := ledger.Audit{At: tx.Now, Who: by.Name, What: "start", Subject: device, Why: by.Reason, After: p.ID}
 		if err := tx.AddAudit(started); err != nil {
 			return err
 		}
-		return runAfter(tx, p, also)
+		return runAfter(tx.Tx, p, also)
 	})
 	if err != nil {
 		return p, fmt.Errorf("free start of %s: %w", device, err)
 	}
-	b.afterCommit(change{after: p})
 	return p, nil
 }
 

@@ -24,6 +24,7 @@ func (h *house) commits(before payment.Payment, to func(*payment.Payment)) chang
 	c := change{before: before, after: before}
 	to(&c.after)
 	c.after = payment.Next(c.after, time.Now())
+	h.told.unchecked = true
 	if err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) }); err != nil {
 		h.Fatal(err)
 	}
@@ -40,11 +41,11 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 				Add(p.Duration)
 		})
 		ended := h.commits(started.after, func(p *payment.Payment) { p.Delivery, p.EndsAt = payment.Done, time.Now() })
-		h.b.afterCommit(ended)
+		h.b.publish(ended)
 		if h.inUse("dev:1") {
 			t.Error("the machine is in use after its session was over")
 		}
-		h.b.afterCommit(started) // its goroutine was slower
+		h.b.publish(started) // its goroutine was slower
 		if h.inUse("dev:1") {
 			t.Error("an older change made a free machine be in use")
 		}
@@ -56,7 +57,7 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 		if err := h.b.Resume(t.Context(), "dev:1", Actor{"operator", "mended"}); err != nil {
 			t.Fatal(err)
 		}
-		h.b.afterCommit(resumed)
+		h.b.publish(resumed)
 		if h.b.c.Fleet.Device("dev:1").Pause != nil {
 			t.Error("an older change paused the machine")
 		}

@@ -114,15 +114,14 @@ func (b *Bridge) waitUntilDue(ctx context.Context, wake chan struct{}, part ledg
 func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed []payment.Payment, err error) {
 	reserved := q.pace.Reserve(fresh + again)
 	defer func() { q.pace.Return(reserved - len(claimed)) }()
-	var changes []change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		claimed, changes = claimed[:0], changes[:0]
+	err = b.update(ctx, func(tx *update) error {
+		claimed = claimed[:0]
 		for _, failedBefore := range []bool{false, true} {
 			slots := fresh
 			if failedBefore {
 				slots = again
 			}
-			due, err := q.due(tx, failedBefore, slots)
+			due, err := q.due(tx.Tx, failedBefore, slots)
 			if err != nil {
 				return err
 			}
@@ -139,24 +138,15 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 				case full || called: // no call for it now, but it may have run out while it waited
 					p = payment.YieldStep(payment.Next(p, tx.Now), tx.Now)
 				default:
-					var ended *change
-					if p, ended, err = b.claimPayment(tx, p); ended != nil {
-						changes = append(changes, *ended)
+					if p, err = b.claimPayment(tx, p); err != nil {
+						return err
 					}
 				}
-				if err == nil && p != before {
-					err = tx.ChangePayment(before, p)
-				}
-				if err == nil {
-					err = b.autoPause(tx, before, p)
-				}
-				if err != nil {
+				if err := tx.change(before, p); err != nil {
 					return err
 				}
 				if p.InFlight && p.FencingToken != before.FencingToken {
 					claimed = append(claimed, p)
-				} else if p != before {
-					changes = append(changes, change{before: before, after: p})
 				}
 			}
 		}
@@ -167,7 +157,6 @@ func (b *Bridge) claim(ctx context.Context, q queue, fresh, again int) (claimed 
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
-	b.afterCommit(changes...)
 	q.pace.Begin(len(claimed))
 	return claimed, nil
 }
@@ -180,24 +169,25 @@ func (b *Bridge) tooEarly(p payment.Payment, now time.Time) bool {
 }
 
 // claimPayment judges the device, and claims what is still to be done.
-func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+func (b *Bridge) claimPayment(tx *update, p payment.Payment) (_ payment.Payment, err error) {
 	if payment.CallsNotehub(p.Step) && p.Delivery == payment.Queued && !p.MaybeAccepted && !p.InFlight &&
 		!payment.IsFreeStart(p) {
 		switch b.c.Fleet.Eligibility(p.DeviceUID, p.PaidAt) {
 		case fleet.Unsure: // not judged while the devices are being listed
 			p.BackoffUntil = tx.Now.Add(time.Second)
-			return payment.Next(p, tx.Now), nil, nil
+			return payment.Next(p, tx.Now), nil
 		case fleet.Unknown:
-			return b.reject(p, payment.ReasonUnknownDevice, tx.Now), nil, nil
+			return b.reject(p, payment.ReasonUnknownDevice, tx.Now), nil
 		case fleet.NotSelling:
-			return b.reject(p, payment.ReasonNotSelling, tx.Now), nil, nil
+			return b.reject(p, payment.ReasonNotSelling, tx.Now), nil
 		}
 	}
 	if p.Plan == "" { // neither link nor session was known when the payment was recorded; now the prices are
 		if plan, ok := b.c.Fleet.Offer(p.PriceID); ok {
 			// Of a payment in another currency it is not known any more what Stripe converted.
-			if p, ended, err = b.reserveDevice(tx, payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan)); err != nil {
-				return p, nil, err
+			p = payment.ApplyOffer(p, payment.CheckoutSession{ShownCurrency: p.Currency}, plan, newAccessCode())
+			if p, err = b.reserveDevice(tx, p); err != nil {
+				return p, err
 			}
 		}
 	}
@@ -211,7 +201,7 @@ func (b *Bridge) claimPayment(tx *ledger.Tx, p payment.Payment) (_ payment.Payme
 			ledger.Attempt{At: interrupted.Began, Action: interrupted.Action, Outcome: "retry", Detail: "interrupted"},
 		)
 	}
-	return p, ended, err
+	return p, err
 }
 
 // reject gives the money of a payment back for a device that is not sold on, and has somebody look

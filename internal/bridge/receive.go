@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,19 +45,20 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		return b.receiveCharge(ctx, e)
 	}
 	var outcome string
-	var changed change
+	var inserted payment.Payment
 	place := b.fastPathSlot(e)
 	defer place.leave()
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		outcome, changed = Duplicate, change{}
+	err := b.update(ctx, func(tx *update) (err error) {
+		outcome, inserted = Duplicate, payment.Payment{}
 		if e.Session == nil { // a session is recorded once in any case, and its first event may have come too early
 			if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
 				return err
 			}
 		}
-		if outcome, changed, err = b.applyEvent(tx, e, place.free()); err != nil {
+		if outcome, err = b.applyEvent(tx, e, place.free()); err != nil {
 			return err
 		}
+		inserted = tx.inserted()
 		isNew, err := tx.AddEvent(ledger.StripeEvent{ID: e.ID, Type: e.Type, ObjectID: e.ObjectID, Livemode: e.Livemode,
 			Created: e.Created, Received: tx.Now, Outcome: outcome, Body: e.Body, PaymentIntent: laterIntent(e)})
 		if !isNew && outcome != Recorded && outcome != LookedUp {
@@ -82,8 +82,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if outcome == LookedUp {
 		signal(b.lookupsDue)
 	}
-	b.afterCommit(changed)
-	place.send(changed)
+	place.send(inserted)
 	switch {
 	case outcome == OfferChanged:
 		b.c.Fleet.OfferChanged(e.Type, e.ObjectID, e.Active, e.Limited)
@@ -114,7 +113,10 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 		return nil
 	}
 	if err == nil {
-		err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error { return learnCharge(tx, p, e.Card, e.ReceiptURL) })
+		err = b.update(ctx, func(tx *update) error {
+			_, err := tx.setCharge(p, e.Card, e.ReceiptURL)
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("record the card of %s: %w", e.Intent, err)
@@ -134,72 +136,63 @@ func laterIntent(e Event) string {
 	return e.Intent
 }
 
-// learnCharge takes in which card paid and where Stripe's receipt is, which only the charge tells;
-// "" for what was not told.
-func learnCharge(tx *ledger.Tx, p payment.Payment, last4, receiptURL string) error {
-	if payment.KnowsCharge(p, last4, receiptURL) {
-		return nil
-	}
-	return tx.SetCharge(p.ID, cmp.Or(last4, p.CardLast4), cmp.Or(receiptURL, p.ReceiptURL))
-}
-
 // sessionEventGrace is how long an event of a payment intent waits for the event of its session,
 // which usually follows at once.
 const sessionEventGrace = 5 * time.Second
 
 // applyEvent does what an event asks for. Only a session makes a payment, which is claimed at once
 // if that is wanted; other objects make their session be looked up.
-func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string, _ change, err error) {
+func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, err error) {
 	switch {
 	case e.Livemode != b.c.Livemode:
-		return WrongMode, change{}, nil
+		return WrongMode, nil
 	case e.Foreign:
-		return NotOurs, change{}, nil
+		return NotOurs, nil
 	case e.Skipped != "":
-		return Ignored, change{}, nil
+		return Ignored, nil
 	}
 	switch e.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded":
 		s := *e.Session
 		if s.Handled = b.accepted(e); !b.ours(s) {
-			return NotOurs, change{}, nil
+			return NotOurs, nil
 		}
-		unsure, err := b.unsure(tx, e, s)
+		unsure, err := b.unsure(tx.Tx, e, s)
 		switch {
 		case unsure && e.Listed:
 			s.Handled = ledger.HandledUnsure
 		case unsure && !b.listed.Load():
-			return "", change{}, errListUnread
+			return "", errListUnread
 		}
 		if unsure || err != nil || s.PaymentStatus == "unpaid" {
-			return LookedUp, change{}, errors.Join(err,
+			return LookedUp, errors.Join(err,
 				tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: e.Created, DueAt: tx.Now, Handled: s.Handled}))
 		}
 		return b.recordSession(tx, s, claim)
 	case "checkout.session.async_payment_failed":
-		return PaymentFailed, change{}, nil // nothing was sent, and nothing will be
+		return PaymentFailed, nil // nothing was sent, and nothing will be
 	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
 		if !b.oursBy(e.Metadata) {
-			return NotOurs, change{}, nil
+			return NotOurs, nil
 		}
 	case "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed":
 	case "charge.dispute.created", "charge.dispute.updated", "charge.dispute.closed":
 		return b.applyDispute(tx, e)
 	case fleet.LinkUpdated, fleet.PriceUpdated, fleet.ProductUpdated:
-		return OfferChanged, change{}, nil
+		return OfferChanged, nil
 	default:
-		return Ignored, change{}, nil
+		return Ignored, nil
 	}
 	p, err := tx.PaymentOfIntent(e.Intent)
 	known, err := ledger.Found(err)
 	if err != nil || e.Intent == "" {
-		return Ignored, change{}, err
+		return Ignored, err
 	}
 	if !known {
-		return b.deferEvent(tx, e)
+		return b.deferEvent(tx.Tx, e)
 	}
-	if err := learnCharge(tx, p, e.Card, e.ReceiptURL); err != nil {
-		return "", change{}, err
+	if p, err = tx.setCharge(p, e.Card, e.ReceiptURL); err != nil {
+		return "", err
 	}
 	before := p
 	switch e.Type {
@@ -209,7 +202,7 @@ func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string,
 		p = payment.ApplyCanceled(p, tx.Now)
 	case "charge.refunded":
 		if e.Refunded > p.RefundedAmount { // it may be an old one, of a refund that has failed since
-			return LookedUp, change{}, scheduleRefundCheck(tx, p, e)
+			return LookedUp, scheduleRefundCheck(tx.Tx, p, e)
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
 		if refundedElsewhere(p, e) && !b.beforeStart(e.Created) {
@@ -217,15 +210,15 @@ func (b *Bridge) applyEvent(tx *ledger.Tx, e Event, claim bool) (outcome string,
 		}
 		p = payment.ApplyRefundUpdate(p, *e.Refund, tx.Now)
 		if e.Refund.Final() { // perhaps one made in the Dashboard, or before the last of ours
-			if err := scheduleRefundCheck(tx, p, e); err != nil || p == before {
-				return LookedUp, change{}, err
+			if err := scheduleRefundCheck(tx.Tx, p, e); err != nil || p == before {
+				return LookedUp, err
 			}
 		}
 	}
 	if p == before {
-		return Duplicate, change{}, nil
+		return Duplicate, nil
 	}
-	return Followed, change{before: before, after: p}, tx.ChangePayment(before, p)
+	return Followed, tx.change(before, p)
 }
 
 // scheduleRefundCheck has Stripe be asked how much of a payment's charge is back: after a call that
@@ -240,15 +233,15 @@ func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 
 // deferEvent is an event of a payment that is not known yet. What it says is read from Stripe when
 // the event of its session, which usually follows at once, has had its time.
-func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, _ change, err error) {
+func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, err error) {
 	switch {
 	case e.Type == "payment_intent.canceled":
-		return Ignored, change{}, nil // no payment came of it, or one that Stripe will be asked for
+		return Ignored, nil // no payment came of it, or one that Stripe will be asked for
 	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
-		return NotOurs, change{}, nil
+		return NotOurs, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")
-	return LookedUp, change{}, tx.AddLookup(
+	return LookedUp, tx.AddLookup(
 		ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: tx.Now.Add(sessionEventGrace), Reconcile: facts},
 	)
 }

@@ -246,10 +246,10 @@ func (b *Bridge) readSessions(ctx context.Context, since, listed time.Time) erro
 				continue
 			}
 			s.Handled = handledLongAgo
-			var ask func(*ledger.Tx) error
+			var ask func(*update) error
 			if s.Disputed { // the list does not tell how the disputes stand
 				s.Disputed = false
-				ask = func(tx *ledger.Tx) error {
+				ask = func(tx *update) error {
 					return tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now, Reconcile: true})
 				}
 			}
@@ -282,33 +282,25 @@ func judgedOnRestore(p payment.Payment, now time.Time) payment.Payment {
 // copied from may have sent these credits and given this money back since, so nothing is sent
 // again, and nothing is given back before Stripe was asked what was.
 func (b *Bridge) quarantineRestored(ctx context.Context) error {
-	var judged []change
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
+	quarantined := 0
+	err := b.update(ctx, func(tx *update) error {
 		list, err := tx.Restored()
 		if err != nil {
 			return err
 		}
-		judged = judged[:0]
+		quarantined = len(list)
 		for _, p := range list {
-			before := p
-			p = judgedOnRestore(p, tx.Now)
-			if err := tx.ChangePayment(before, p); err != nil {
+			if err := tx.change(p, judgedOnRestore(p, tx.Now)); err != nil {
 				return err
 			}
-			judged = append(judged, change{before: before, after: p})
 		}
 		return tx.SetQuarantined()
 	})
 	if err != nil {
 		return fmt.Errorf("judge what a restored copy holds: %w", err)
 	}
-	b.afterCommit(judged...)
-	if len(judged) > 0 {
-		b.c.Log.Warn(
-			"restored from backup",
-			"payments",
-			len(judged),
-		)
+	if quarantined > 0 {
+		b.c.Log.Warn("restored from backup", "payments", quarantined)
 	}
 	return nil
 }

@@ -532,7 +532,7 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 				PaidAt:        began,
 				CreatedAt:     began,
 			}
-			if err := h.l.Update(t.Context(), func(tx *ledger.Tx) error { _, err := tx.InsertPayment(p); return err }); err != nil {
+			if err := h.b.update(t.Context(), func(tx *update) error { return errorOf(tx.insert(p)) }); err != nil {
 				t.Fatal(err)
 			}
 		}

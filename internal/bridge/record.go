@@ -1,9 +1,10 @@
 package bridge
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
+	"math/big"
 	"time"
 
 	"notepay/internal/ledger"
@@ -27,34 +28,34 @@ func (b *Bridge) oursBy(metadata map[string]string) bool {
 // recordSession makes a payment of a session, once, and claims it if that is wanted; of one that is
 // known it takes in where its money is.
 func (b *Bridge) recordSession(
-	tx *ledger.Tx,
+	tx *update,
 	s payment.CheckoutSession,
 	claim bool,
-) (outcome string, _ change, err error) {
+) (outcome string, err error) {
 	switch {
 	case s.Livemode != b.c.Livemode:
-		return WrongMode, change{}, nil
+		return WrongMode, nil
 	case !b.ours(s):
-		return NotOurs, change{}, nil
+		return NotOurs, nil
 	}
 	p, err := tx.Payment(payment.CreditID(s.ID))
 	known, err := ledger.Found(err)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	if known {
-		if err := learnCharge(tx, p, s.CardLast4, s.ReceiptURL); err != nil {
-			return "", change{}, err
+		if p, err = tx.setCharge(p, s.CardLast4, s.ReceiptURL); err != nil {
+			return "", err
 		}
-		c, err := claimsRead(tx, p, s)
+		c, err := claimsRead(tx.Tx, p, s)
 		if err != nil {
-			return "", change{}, err
+			return "", err
 		}
-		changed := change{before: p, after: payment.ApplySession(p, s, c, tx.Now)}
-		if changed.after == changed.before {
-			return Duplicate, change{}, nil
+		after := payment.ApplySession(p, s, c, tx.Now)
+		if after == p {
+			return Duplicate, nil
 		}
-		return Followed, changed, tx.ChangePayment(changed.before, changed.after)
+		return Followed, tx.change(p, after)
 	}
 	p = payment.Payment{
 		ID: payment.CreditID(s.ID), SessionID: s.ID, PaymentIntent: s.PaymentIntent, Token: newToken(),
@@ -64,9 +65,9 @@ func (b *Bridge) recordSession(
 		Delivery: payment.Queued, PaidAt: s.PaidAt, CreatedAt: tx.Now, DeliveryAt: tx.Now, FundsAt: tx.Now,
 		CardLast4: s.CardLast4, ReceiptURL: s.ReceiptURL,
 	}
-	plan, manual, remembered, err := offered(tx, s)
+	plan, manual, remembered, err := offered(tx.Tx, s)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	switch {
 	case s.PaymentStatus == "no_payment_required", s.IntentStatus == "succeeded":
@@ -76,11 +77,11 @@ func (b *Bridge) recordSession(
 	case s.PaymentStatus == "paid" && (b.c.ManualCapture || manual) && s.IntentStatus == "":
 		// Whether Checkout calls a hold "paid" is not known (docs/vendors.md, Q8): the intent
 		// tells.
-		return LookedUp, change{}, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
+		return LookedUp, tx.AddLookup(ledger.Lookup{ID: s.ID, PaidAt: s.PaidAt, DueAt: tx.Now})
 	case s.PaymentStatus == "paid" && s.IntentStatus != "canceled":
 		p.Funds = payment.Paid
 	default:
-		return AwaitsPayment, change{}, nil
+		return AwaitsPayment, nil
 	}
 	lifetime := b.c.Lifetime
 	if d := b.c.Fleet.Device(p.DeviceUID); d != nil {
@@ -93,47 +94,44 @@ func (b *Bridge) recordSession(
 		if now, ok := b.c.Fleet.Offer(plan.PriceID); ok && plan.CurrencyOptions == "" {
 			plan.CurrencyOptions = now.CurrencyOptions // they may have been added to the price since
 		}
-		p = payment.ApplyOffer(p, s, plan)
+		p = payment.ApplyOffer(p, s, plan, newAccessCode())
 	}
 	p = b.setDeadlines(p, lifetime, p.PaidAt)
 	outcome = Recorded
-	var ended *change
 	born := b.c.Ledger.CreatedAt()
 	if !b.c.Ledger.Settled() && (born.IsZero() || p.PaidAt.Before(born)) {
-		return "", change{}, ErrTimeUnknown
+		return "", ErrTimeUnknown
 	}
-	why, err := b.evidence(tx, s, p)
+	why, err := b.evidence(tx.Tx, s, p)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	if why != "" || p.PaidAt.Before(born) {
 		p, outcome = payment.Adopt(p), Adopted
-	} else if p, ended, err = b.reserveDevice(tx, p); err != nil {
-		return "", change{}, err
+	} else if p, err = b.reserveDevice(tx, p); err != nil {
+		return "", err
 	}
-	c, err := claimsRead(tx, p, s)
+	c, err := claimsRead(tx.Tx, p, s)
 	if err != nil {
-		return "", change{}, err
+		return "", err
 	}
 	p = payment.Next(payment.ApplySession(p, s, c, tx.Now), tx.Now)
 	if claim {
-		var also *change
-		if p, also, err = b.claimNew(tx, p); err != nil {
-			return "", change{}, err
+		if p, err = b.claimNew(tx, p); err != nil {
+			return "", err
 		}
-		ended = cmp.Or(ended, also) // it takes its device once
 	}
-	inserted, err := tx.InsertPayment(p)
+	inserted, err := tx.insert(p)
 	if err == nil && !inserted {
-		return Duplicate, change{}, nil
+		return Duplicate, nil
 	}
 	if err == nil && why != "" {
-		err = auditAdoption(tx, p, why)
+		err = auditAdoption(tx.Tx, p, why)
 	}
 	if why == handledByTwin {
 		b.twins(p, "a machine has a credit that was not sent from here")
 	}
-	return outcome, change{after: p, ended: ended}, err
+	return outcome, err
 }
 
 // offered is the plan that is sold through a session, or through its link, and whether that only
@@ -166,26 +164,26 @@ func (b *Bridge) setDeadlines(p payment.Payment, lifetime time.Duration, from ti
 
 // reserveDevice has a timed credit take its device, or refuses it while another holds that. It
 // returns the change of one whose time is over, which the caller publishes.
-func (b *Bridge) reserveDevice(tx *ledger.Tx, p payment.Payment) (_ payment.Payment, ended *change, err error) {
+func (b *Bridge) reserveDevice(tx *update, p payment.Payment) (payment.Payment, error) {
 	if p.Duration == 0 || p.HoldsDevice {
-		return p, nil, nil
+		return p, nil
 	}
 	other, err := tx.Occupant(p.DeviceUID)
 	taken, err := ledger.Found(err)
 	if err != nil {
-		return p, nil, err
+		return p, err
 	}
 	if taken {
-		ended = &change{before: other, after: payment.Next(other, tx.Now)}
-		if ended.after.HoldsDevice {
-			return payment.Fail(p, payment.ReasonBusy), nil, nil
+		ended := payment.Next(other, tx.Now)
+		if ended.HoldsDevice {
+			return payment.Fail(p, payment.ReasonBusy), nil
 		}
-		if err := tx.ChangePayment(ended.before, ended.after); err != nil {
-			return p, nil, err
+		if err := tx.change(other, ended); err != nil {
+			return p, err
 		}
 	}
 	p.HoldsDevice = true
-	return p, ended, nil
+	return p, nil
 }
 
 // newToken is 128 random bits, the name of the payer's page.
@@ -193,4 +191,10 @@ func newToken() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
 	return hex.EncodeToString(b[:])
+}
+
+// newAccessCode returns six random digits.
+func newAccessCode() string {
+	n, _ := rand.Int(rand.Reader, big.NewInt(1_000_000)) // never fails (crypto/rand)
+	return fmt.Sprintf("%06d", n)
 }

@@ -109,14 +109,13 @@ func (b *Bridge) readSession(ctx context.Context, id string) error {
 func (b *Bridge) recordNow(
 	ctx context.Context,
 	s payment.CheckoutSession,
-	also func(*ledger.Tx) error,
+	also func(*update) error,
 ) (outcome string, err error) {
 	if err := b.mayRecord(ctx); err != nil {
 		return "", err
 	}
-	var changed change
-	err = b.c.Ledger.Update(ctx, func(tx *ledger.Tx) (err error) {
-		if outcome, changed, err = b.recordSession(tx, s, false); err == nil && also != nil {
+	err = b.update(ctx, func(tx *update) (err error) {
+		if outcome, err = b.recordSession(tx, s, false); err == nil && also != nil {
 			err = also(tx)
 		}
 		return err
@@ -127,6 +126,5 @@ func (b *Bridge) recordNow(
 	if outcome == LookedUp {
 		signal(b.lookupsDue)
 	}
-	b.afterCommit(changed)
 	return outcome, nil
 }

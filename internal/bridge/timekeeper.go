@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"notepay/internal/ledger"
 	"notepay/internal/payment"
 	"notepay/internal/problem"
 	"notepay/internal/upstream"
@@ -92,9 +91,8 @@ func (b *Bridge) settleTime(ctx context.Context) error {
 // correctWaits shortens waits that end later than their kind allows, because the clock was ahead
 // when they were stored.
 func (b *Bridge) correctWaits(ctx context.Context) error {
-	var changes []change
-	err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-		changes = changes[:0]
+	corrected := 0
+	err := b.update(ctx, func(tx *update) error {
 		if err := tx.ClampTimes(tx.Now.Add(payment.MaxBackoff)); err != nil {
 			return err
 		}
@@ -112,24 +110,18 @@ func (b *Bridge) correctWaits(ctx context.Context) error {
 			if b.tooEarly(p, tx.Now) {
 				continue
 			}
-			c := change{before: p, after: payment.Next(payment.ClampTimes(p, tx.Now), tx.Now)}
-			if c.after == c.before {
-				continue
-			}
-			if err := tx.ChangePayment(c.before, c.after); err != nil {
+			if err := tx.change(p, payment.Next(payment.ClampTimes(p, tx.Now), tx.Now)); err != nil {
 				return err
 			}
-			changes = append(changes, c)
 		}
+		corrected = len(tx.changes)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	// If we stop here, the rows are right: who is to be told of them reads them at the start.
-	b.afterCommit(changes...)
-	if len(changes) > 0 {
-		b.c.Log.Info("stored waits corrected", "payments", len(changes))
+	if corrected > 0 {
+		b.c.Log.Info("stored waits corrected", "payments", corrected)
 	}
 	return nil
 }

@@ -16,17 +16,15 @@ func (b *Bridge) runTimers(ctx context.Context) {
 			_ = upstream.Sleep(ctx, measuring)
 			continue
 		}
-		var changes []change
-		err := b.c.Ledger.Update(ctx, func(tx *ledger.Tx) error {
-			changes = changes[:0]
+		full := false
+		err := b.update(ctx, func(tx *update) error {
 			due, err := tx.DueWaits(maxTimed)
 			for _, p := range due {
-				c := change{before: p, after: payment.Next(p, tx.Now)}
-				if err := tx.ChangePayment(c.before, c.after); err != nil {
+				if err := tx.change(p, payment.Next(p, tx.Now)); err != nil {
 					return err
 				}
-				changes = append(changes, c)
 			}
+			full = len(due) == maxTimed
 			return err
 		})
 		if err != nil {
@@ -36,8 +34,7 @@ func (b *Bridge) runTimers(ctx context.Context) {
 			}
 			continue
 		}
-		b.afterCommit(changes...)
-		if len(changes) < maxTimed {
+		if !full {
 			b.waitUntilDue(ctx, b.timersDue, ledger.InTime)
 		}
 	}

@@ -145,20 +145,17 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 			attempt.Outcome = "failed"
 		}
 	}
-	var changed change
-	write := func(tx *ledger.Tx) (err error) {
-		if changed.before, err = tx.Payment(claimed.ID); err != nil {
+	var p payment.Payment // as the call leaves it
+	write := func(tx *update) error {
+		before, err := tx.Payment(claimed.ID)
+		if err != nil {
 			return err
 		}
-		o.Stale = changed.before.FencingToken != claimed.FencingToken
-		changed.after = payment.ApplyOutcome(changed.before, o, tx.Now)
-		if changed.after, err = b.countNotes(tx, changed.after, len(o.NoteIDs)); err != nil {
+		o.Stale = before.FencingToken != claimed.FencingToken
+		if p, err = b.countNotes(tx.Tx, payment.ApplyOutcome(before, o, tx.Now), len(o.NoteIDs)); err != nil {
 			return err
 		}
-		if err := tx.ChangePayment(changed.before, changed.after); err != nil {
-			return err
-		}
-		if err := b.autoPause(tx, changed.before, changed.after); err != nil {
+		if err := tx.change(before, p); err != nil {
 			return err
 		}
 		if errors.Is(callErr, payment.ErrDisputed) { // which disputes there are is read, in case that no event tells
@@ -170,24 +167,22 @@ func (b *Bridge) recordOutcome(claimed payment.Payment, o payment.Outcome, took 
 	}
 	ctx, cancel := settling(context.Background())
 	defer cancel()
-	err := b.c.Ledger.Update(ctx, write)
+	err := b.update(ctx, write)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, ledger.ErrClosed) {
 		b.c.Log.Error("result not recorded, retrying", "payment", claimed.ID, "err", err)
 		if upstream.Sleep(ctx, time.Second) == nil {
-			err = b.c.Ledger.Update(ctx, write)
+			err = b.update(ctx, write)
 		}
 	}
 	if err != nil {
 		b.c.Log.Error("result not recorded", "payment", claimed.ID, "err", err)
 		return
 	}
-	b.afterCommit(changed)
 	b.c.Observe.Attempt(o.Action, o.Result.String(), took)
 	level := slog.LevelInfo
 	if attempt.Outcome == "failed" {
 		level = slog.LevelWarn
 	}
-	p := changed.after
 	b.c.Log.Log(
 		context.Background(),
 		level,

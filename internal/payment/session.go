@@ -33,10 +33,10 @@ func ApplySession(p Payment, s CheckoutSession, c DisputeTotals, now time.Time) 
 
 // ApplyOffer fills in what was sold. It is honoured whatever is sold now; what was paid has to
 // agree with it.
-func ApplyOffer(p Payment, s CheckoutSession, plan Offer) Payment {
+func ApplyOffer(p Payment, s CheckoutSession, plan Offer, accessCode string) Payment {
 	p.PriceID, p.Plan, p.Duration, p.DelayedStart = plan.PriceID, plan.Name, plan.Duration, plan.DelayedStart
 	p.NeedsAccessCode = plan.AccessCode
-	p = AssignAccessCode(p)
+	p = AssignAccessCode(p, accessCode)
 	if !priceMatches(p, s, plan) && p.ReviewReason == "" {
 		p.ReviewReason = ReviewAmount
 	}
