@@ -144,3 +144,58 @@ func TestUnclearPostThatSettlesLate(t *testing.T) {
 		)
 	}
 }
+
+// A timed session holds its device from the payment to its end.
+func TestTimedSessions(t *testing.T) {
+	timed := func(s *tale) {
+		p := s.p
+		p.Duration, p.DelayedStart, p.HoldsDevice = time.Hour, 5*time.Minute, true
+		s.is(Next(p, s.now))
+	}
+	confirm(t, map[string]row{
+		"it runs for the delay and the duration, and is done": {confirms, "", func(s *tale) {
+			timed(s)
+			s.starts()
+			began := s.now
+			s.ends(end{Started, "", Paid, 0, "", StepWait, false})
+			if !s.p.DueAt.Equal(began.Add(65*time.Minute)) || !s.p.EndsAt.Equal(s.p.DueAt) || !s.p.HoldsDevice {
+				s.Errorf("%+v; want it to wait for its end in 65 minutes", s.p)
+			}
+			s.later(65 * time.Minute)
+			if s.p.HoldsDevice {
+				s.Error("it holds its device after its end")
+			}
+		}, end{Done, "", Paid, 0, "", NoStep, false}},
+		"of a machine that says nothing it is over when it should be": {plain, "", func(s *tale) {
+			timed(s)
+			s.post(upstream.OK)
+			if want := s.now.Add(65 * time.Minute); !DeviceFreeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
+				s.Errorf(
+					"its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
+					DeviceFreeAt(s.p),
+					s.p.EndsAt,
+					want,
+				)
+			}
+			s.look()
+			if !s.p.HoldsDevice || s.p.Step != StepWait {
+				s.Errorf(
+					"step %q, it holds its device: %v; want it to until it should be over",
+					s.p.Step,
+					s.p.HoldsDevice,
+				)
+			}
+			s.later(65 * time.Minute)
+		}, end{Fetched, "", Paid, 0, "", NoStep, false}},
+		"one that was recalled gives its device back": {both, "", func(s *tale) {
+			timed(s)
+			s.post(upstream.OK)
+			s.look("1:1")
+			s.delete(upstream.OK)
+			s.look()
+			if s.p.HoldsDevice || !s.p.EndsAt.IsZero() {
+				s.Errorf("%+v; want it to hold nothing", s.p)
+			}
+		}, end{Failed, ReasonRecalled, Refunding, 0, "", StepRefund, true}},
+	})
+}
