@@ -40,28 +40,13 @@ func (h *house) sends(session, device string) {
 }
 
 // stands checks how a payment stands.
-func (h *house) stands(
-	session string,
-	machine payment.DeliveryStatus,
-	reason string,
-	money payment.FundsStatus,
-	attention string,
-) {
+func (h *house) stands(session string, machine payment.DeliveryStatus, reason string, money payment.FundsStatus,
+	attention string) {
 	h.Helper()
 	p := h.payment(session)
 	if p.Delivery != machine || p.Reason != reason || p.Funds != money || p.ReviewReason != attention {
-		h.Errorf(
-			"%s: %s %q, %s, attention %q; want %s %q, %s, %q",
-			session,
-			p.Delivery,
-			p.Reason,
-			p.Funds,
-			p.ReviewReason,
-			machine,
-			reason,
-			money,
-			attention,
-		)
+		h.Errorf("%s: %s %q, %s, attention %q; want %s %q, %s, %q", session, p.Delivery, p.Reason, p.Funds,
+			p.ReviewReason, machine, reason, money, attention)
 	}
 }
 
@@ -214,7 +199,7 @@ func TestTheCursorSurvivesACrash(t *testing.T) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
 		h.reopen()
-		if cursor, err := h.l.Cursor(t.Context(), answersCursor); cursor != "2" || err != nil {
+		if cursor, err := h.l.Cursor(t.Context(), confirmationsCursor); cursor != "2" || err != nil {
 			t.Errorf("the cursor is at %q (%v); want behind what is on disk", cursor, err)
 		}
 		before := h.hub.called(forAnswers)

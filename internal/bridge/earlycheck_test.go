@@ -134,12 +134,8 @@ func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
 		before, news := h.payment("cs_1"), told.Load()
 		h.watches("cs_1", 3*time.Minute)
 		if p := h.payment("cs_1"); p != before || p.Delivery != payment.Sent || !h.b.Missing(p) {
-			t.Errorf(
-				"the payment became %+v, missing %v; want it as it was, and the page told: %+v",
-				p,
-				h.b.Missing(p),
-				before,
-			)
+			t.Errorf("the payment became %+v, missing %v; want it as it was, and the page told: %+v", p,
+				h.b.Missing(p), before)
 		}
 		if n := h.hub.called(payment.StepCheckPending); n != 2 || told.Load() != news+1 {
 			t.Errorf(

@@ -71,12 +71,8 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 				h.paid("cs_test_1", "dev:1")
 				synctest.Wait()
 				if p := h.payment("cs_test_1"); p.InFlight || h.hub.notes() != 0 || h.b.fastPath.taken != taken {
-					t.Errorf(
-						"%+v, %d notes, %d places taken; want it in the queue",
-						p,
-						h.hub.notes(),
-						h.b.fastPath.taken,
-					)
+					t.Errorf("%+v, %d notes, %d places taken; want it in the queue", p, h.hub.notes(),
+						h.b.fastPath.taken)
 				}
 				h.close()
 			})

@@ -106,7 +106,7 @@ func TestEveryGap(t *testing.T) {
 			h.money.will(s.step, answer{err: unclearAnswer})
 			h.does("cs_test_1", s.step)
 		},
-		"after the settling": func(h *house, s stage) { h.does("cs_test_1", s.step) },
+		"after the recordContext": func(h *house, s stage) { h.does("cs_test_1", s.step) },
 	}
 	for at, s := range stages() {
 		for gap, until := range gaps {
@@ -136,15 +136,8 @@ func TestEveryGap(t *testing.T) {
 					h.open()
 					p := h.payment("cs_test_1")
 					if p.Delivery != s.machine || p.Funds != s.money || p.Step != payment.NoStep {
-						t.Errorf(
-							"machine %s %q, money %s, step %q; want %s and %s",
-							p.Delivery,
-							p.Reason,
-							p.Funds,
-							p.Step,
-							s.machine,
-							s.money,
-						)
+						t.Errorf("machine %s %q, money %s, step %q; want %s and %s", p.Delivery, p.Reason, p.Funds,
+							p.Step, s.machine, s.money)
 					}
 					h.close()
 				})
@@ -227,12 +220,8 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 				<-asleep
 				p := h.payment("cs_test_1")
 				if p.FencingToken != second.FencingToken || !p.InFlight || p.Step != payment.StepCheckPending {
-					t.Errorf(
-						"turn %d, in flight %v, step %q: the stale worker touched the claim",
-						p.FencingToken,
-						p.InFlight,
-						p.Step,
-					)
+					t.Errorf("turn %d, in flight %v, step %q: the stale worker touched the claim", p.FencingToken,
+						p.InFlight, p.Step)
 				}
 				if (p.Delivery == payment.Sent) != (c.saw == nil) {
 					t.Errorf("machine %s; want what the stale worker saw to count", p.Delivery)
@@ -284,10 +273,8 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
-		h.b.c.NotehubLimiter.Observe(
-			time.Now(),
-			&upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour},
-		)
+		h.b.c.NotehubLimiter.Observe(time.Now(),
+			&upstream.Error{Outcome: upstream.RateLimited, Status: 429, RetryAfter: 24 * time.Hour})
 		h.paid("cs_test_1", "dev:1")
 		h.paid("cs_test_2", "dev:1")
 		h.run()
@@ -300,14 +287,8 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 			if p := h.payment(session); p.Delivery != payment.Failed || p.Reason != payment.ReasonExpired ||
 				p.Funds != payment.Refunded ||
 				p.ReviewReason != "" {
-				t.Errorf(
-					"payment of %s: %s %q, %s, attention %q; want it expired and given back",
-					session,
-					p.Delivery,
-					p.Reason,
-					p.Funds,
-					p.ReviewReason,
-				)
+				t.Errorf("payment of %s: %s %q, %s, attention %q; want it expired and given back", session,
+					p.Delivery, p.Reason, p.Funds, p.ReviewReason)
 			}
 		}
 		h.finish("cs_test_1", "cs_test_2")
@@ -372,13 +353,8 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear ||
 			p.ReviewReason != payment.ReasonUnclear ||
 			p.Funds != payment.Paid {
-			t.Errorf(
-				"when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful",
-				p.Delivery,
-				p.Reason,
-				p.Funds,
-				p.ReviewReason,
-			)
+			t.Errorf("when Notehub speaks again: %s %q, %s, attention %q; want it failed and doubtful", p.Delivery,
+				p.Reason, p.Funds, p.ReviewReason)
 		}
 		h.close()
 	})
@@ -390,10 +366,8 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 		h := newHouse(t)
 		h.hub.will(
 			payment.StepPostNote,
-			slices.Repeat(
-				[]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}},
-				1000,
-			)...)
+			slices.Repeat([]answer{{err: &upstream.Error{Outcome: upstream.Unknown, Status: 500, Over: true}}},
+				1000)...)
 		h.paid("cs_test_1", "dev:1")
 		h.run()
 		time.Sleep(9 * time.Minute)

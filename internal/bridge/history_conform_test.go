@@ -107,29 +107,11 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 		Currency:      "eur",
 		PaidAt:        noon,
 		CreatedAt:     noon,
-		Funds: pick(
-			t,
-			payment.Paid,
-			payment.Authorized,
-			payment.Capturing,
-			payment.Canceling,
-			payment.Refunding,
-			payment.Refunded,
-			payment.RefundFailed,
-			payment.DisputeLost,
-		),
+		Funds: pick(t, payment.Paid, payment.Authorized, payment.Capturing, payment.Canceling, payment.Refunding,
+			payment.Refunded, payment.RefundFailed, payment.DisputeLost),
 		Delivery: pick(t, payment.Queued, payment.Sent, payment.Fetched, payment.Started, payment.Done, payment.Failed),
-		Step: pick(
-			t,
-			payment.StepPostNote,
-			payment.NoStep,
-			payment.StepCheckPending,
-			payment.StepRecall,
-			payment.StepCapture,
-			payment.StepCancel,
-			payment.StepRefund,
-			payment.StepWait,
-		),
+		Step: pick(t, payment.StepPostNote, payment.NoStep, payment.StepCheckPending, payment.StepRecall,
+			payment.StepCapture, payment.StepCancel, payment.StepRefund, payment.StepWait),
 	}
 	if dice(t, 10) > 0 {
 		p.Reason, p.SentAt, p.MaybeAccepted, p.RefundSeq = "expired", noon, true, 1
@@ -250,12 +232,8 @@ func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
 		for n, want := range []bool{true, false} {
 			p := sentNote(now)
 			p.SessionID = fmt.Sprintf("cs_test_%d", n)
-			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(
-				p.SessionID,
-			), fmt.Sprintf(
-				"pi_%d",
-				n,
-			), p.SessionID, true
+			p.ID, p.PaymentIntent, p.Token, p.HoldsDevice = payment.CreditID(p.SessionID), fmt.Sprintf("pi_%d",
+				n), p.SessionID, true
 			if inserted, err := s.insert(now, p); inserted != want || (err == nil) != want {
 				t.Errorf("%s: timed credit %d: inserted %v, %v; want %v", name, n+1, inserted, err, want)
 			}

@@ -140,11 +140,8 @@ func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
 
 func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	t.Parallel()
-	p := payment.ApplyOffer(
-		payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"},
-		payment.CheckoutSession{},
-		payment.Offer{Amount: 350, Currency: "eur"}, "",
-	)
+	p := payment.ApplyOffer(payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"},
+		payment.CheckoutSession{}, payment.Offer{Amount: 350, Currency: "eur"}, "")
 	if p.ReviewReason != payment.ReviewAmount {
 		t.Errorf("attention %q; want %q", p.ReviewReason, payment.ReviewAmount)
 	}
@@ -168,12 +165,8 @@ func TestAFetchedCreditThatFailedIsPaidBackAtOnce(t *testing.T) {
 	p.Delivery = payment.Fetched
 	after, _ := payment.ApplyConfirmation(p, payment.Confirmation{State: "failed", Code: "E-DOOR"}, now)
 	if after.Delivery != payment.Failed || after.MachineCode != "E-DOOR" || after.Step != payment.StepRefund {
-		t.Errorf(
-			"machine %s, code %q, step %q; want it failed and refunded",
-			after.Delivery,
-			after.MachineCode,
-			after.Step,
-		)
+		t.Errorf("machine %s, code %q, step %q; want it failed and refunded", after.Delivery, after.MachineCode,
+			after.Step)
 	}
 }
 
@@ -234,11 +227,8 @@ func TestAnUnclearCallIsLookedAtWhenItCannotBeAppliedAnyMore(t *testing.T) {
 	if p.DueAt.Sub(now) <= payment.CallTimeout {
 		t.Errorf("the lease is %v; want more than the time limit", p.DueAt.Sub(now))
 	}
-	p = payment.ApplyOutcome(
-		p,
-		payment.Outcome{Action: payment.StepPostNote, Result: upstream.Unknown, Began: now},
-		now.Add(time.Second),
-	)
+	p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepPostNote, Result: upstream.Unknown, Began: now},
+		now.Add(time.Second))
 	if p.Step != payment.StepCheckPending || p.DueAt.Sub(now) < payment.CallTimeout {
 		t.Errorf("step %q after %v; want a look after the time limit", p.Step, p.DueAt.Sub(now))
 	}
@@ -270,11 +260,8 @@ func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
 	now := time.Now()
 	p := sentNote(now)
 	p.Delivery, p.SentAt = payment.Queued, time.Time{} // posted before, and not found
-	p = payment.ApplyOutcome(
-		p,
-		payment.Outcome{Action: payment.StepPostNote, Result: upstream.Rejected, Began: now},
-		now,
-	)
+	p = payment.ApplyOutcome(p,
+		payment.Outcome{Action: payment.StepPostNote, Result: upstream.Rejected, Began: now}, now)
 	if !payment.InDoubt(p, now) || p.Step == payment.StepPostNote || !p.SentAt.IsZero() {
 		t.Errorf("%+v; want it not sent any more, never said to be sent, and the answer awaited", p)
 	}
@@ -293,11 +280,8 @@ func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
 	p.InFlight = false
 	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepCheckPending, Stale: true, Began: now.Add(-time.Minute)}, now); p.Delivery != payment.Sent ||
 		!p.DueAt.Equal(now) {
-		t.Errorf(
-			"machine %s, due %v; want a new look at once, for an old one says nothing of what was done since",
-			p.Delivery,
-			p.DueAt,
-		)
+		t.Errorf("machine %s, due %v; want a new look at once, for an old one says nothing of what was done since",
+			p.Delivery, p.DueAt)
 	}
 }
 
@@ -317,21 +301,14 @@ func TestARefundCountsWhatIsBackAlready(t *testing.T) {
 		now,
 	)
 	if looked.RefundedAmount != 100 || looked.RefundAmount != 200 || looked.RefundSeq != 2 {
-		t.Errorf(
-			"%d is back, refund %d is of %d; want 100, and the second of 200",
-			looked.RefundedAmount,
-			looked.RefundSeq,
-			looked.RefundAmount,
-		)
+		t.Errorf("%d is back, refund %d is of %d; want 100, and the second of 200", looked.RefundedAmount,
+			looked.RefundSeq, looked.RefundAmount)
 	}
 	refusal := &upstream.Error{Outcome: upstream.Rejected, Err: payment.ErrAlreadyRefunded}
 	p.ReconcileRefund = false
 	if p = payment.ApplyOutcome(p, payment.Outcome{Action: payment.StepRefund, Result: upstream.Rejected, Err: refusal, Began: now}, now); !p.ReconcileRefund ||
 		p.ReviewReason != "" {
-		t.Errorf(
-			"already refunded: look %v, attention %q; want the refunds read, and nobody asked",
-			p.ReconcileRefund,
-			p.ReviewReason,
-		)
+		t.Errorf("already refunded: look %v, attention %q; want the refunds read, and nobody asked",
+			p.ReconcileRefund, p.ReviewReason)
 	}
 }

@@ -84,7 +84,7 @@ func (h *history) restore() {
 		h.born = h.now().Truncate(time.Second)
 		for _, p := range h.store.list {
 			if p.Step != payment.NoStep {
-				h.save(p, judgedOnRestore(p, h.now()))
+				h.save(p, quarantined(p, h.now()))
 			}
 		}
 	}

@@ -139,10 +139,8 @@ func (s *shelf) due(now time.Time, is func(*payment.Payment) bool) (list []payme
 			list = append(list, *p)
 		}
 	}
-	slices.SortFunc(
-		list,
-		func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) },
-	)
+	slices.SortFunc(list,
+		func(a, b payment.Payment) int { return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID, b.ID)) })
 	return list, nil
 }
 

@@ -265,12 +265,8 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 			if x.rewound {
 				return refusal(nil)
 			}
-			h.fail(
-				"refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key",
-				key,
-				kept.amount,
-				p.RefundAmount,
-			)
+			h.fail("refund %s of %d is ordered anew with %d: Stripe refuses another amount under the same key", key,
+				kept.amount, p.RefundAmount)
 		}
 		if trouble == 6 {
 			return payment.Outcome{Result: upstream.Unknown}
@@ -444,8 +440,8 @@ func (h *history) lookUp(x *purchase) {
 	}
 }
 
-// claimsRead is the bridge's.
-func (h *history) claimsRead(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
+// readDisputes is the bridge's.
+func (h *history) readDisputes(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
 	if s.IntentStatus == "" {
 		return payment.DisputeTotals{}
 	}
@@ -459,7 +455,7 @@ func (h *history) claimsRead(x *purchase, p payment.Payment, s payment.CheckoutS
 func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
-		h.save(p, payment.ApplySession(p, s, h.claimsRead(x, p, s), now))
+		h.save(p, payment.ApplySession(p, s, h.readDisputes(x, p, s), now))
 		return
 	}
 	p := payment.Payment{
@@ -488,7 +484,7 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	} else {
 		p = h.oneAtATime(p)
 	}
-	p = payment.Next(payment.ApplySession(p, s, h.claimsRead(x, p, s), now), now)
+	p = payment.Next(payment.ApplySession(p, s, h.readDisputes(x, p, s), now), now)
 	if _, err := h.store.insert(now, p); err != nil {
 		h.fail("insert %+v: %v", p, err)
 	}

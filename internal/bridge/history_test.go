@@ -79,13 +79,8 @@ func (h *history) tell(who, format string, args ...any) {
 func (h *history) fail(format string, args ...any) {
 	var b strings.Builder
 	fmt.Fprintf(&b, format, args...)
-	fmt.Fprintf(
-		&b,
-		"\nlifetime %v, confirmation within %v, money held first: %v\n",
-		h.bridge.c.Lifetime,
-		h.bridge.c.ConfirmWithin,
-		h.manual,
-	)
+	fmt.Fprintf(&b, "\nlifetime %v, confirmation within %v, money held first: %v\n", h.bridge.c.Lifetime,
+		h.bridge.c.ConfirmWithin, h.manual)
 	for _, l := range h.story {
 		fmt.Fprintf(&b, "%s  %-9s  %s\n", l.at.Format("02 15:04:05.000"), l.who, fmt.Sprintf(l.format, l.args...))
 	}
@@ -169,18 +164,8 @@ func (h *history) changed(before, p payment.Payment) {
 	if before.Delivery != p.Delivery || before.Funds != p.Funds || before.ReviewReason != p.ReviewReason ||
 		before.Step != p.Step ||
 		before.RefundedAmount != p.RefundedAmount {
-		h.tell(
-			"ledger",
-			"%s is %s (%s), %s %d, attention %q, next %q at %s",
-			p.ID,
-			p.Delivery,
-			p.Reason,
-			p.Funds,
-			p.RefundedAmount,
-			p.ReviewReason,
-			p.Step,
-			p.DueAt.Format("15:04:05"),
-		)
+		h.tell("ledger", "%s is %s (%s), %s %d, attention %q, next %q at %s", p.ID, p.Delivery, p.Reason, p.Funds,
+			p.RefundedAmount, p.ReviewReason, p.Step, p.DueAt.Format("15:04:05"))
 	}
 }
 
@@ -205,10 +190,8 @@ func (h *history) purchaseOf(p payment.Payment) *purchase {
 }
 
 // work claims due payments of one vendor as the bridge does, and makes their calls.
-func (h *history) work(
-	due func(time.Time, bool) ([]payment.Payment, error),
-	call func(payment.Payment) payment.Outcome,
-) (worked bool) {
+func (h *history) work(due func(time.Time, bool) ([]payment.Payment, error),
+	call func(payment.Payment) payment.Outcome) (worked bool) {
 	for _, again := range []bool{false, true} {
 		list, err := due(h.now(), again)
 		if err != nil {

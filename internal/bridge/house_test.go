@@ -55,10 +55,8 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 				return err
 			}
 		}
-		return errors.Join(
-			tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}),
-			tx.SaveDevice(ledger.Device{UID: "dev:2"}),
-		)
+		return errors.Join(tx.SaveDevice(ledger.Device{UID: "dev:1", Name: "Washer"}),
+			tx.SaveDevice(ledger.Device{UID: "dev:2"}))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -75,10 +73,8 @@ func (h *house) open() {
 		h.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(h.Output(), nil))
-	f, err := fleet.New(
-		context.Background(),
-		fleet.Config{Ledger: h.l, Log: log, Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(0, 1)},
-	)
+	f, err := fleet.New(context.Background(),
+		fleet.Config{Ledger: h.l, Log: log, Interval: 15 * time.Minute, LinkLimiter: upstream.NewLimiter(0, 1)})
 	if err != nil {
 		h.Fatal(err)
 	}

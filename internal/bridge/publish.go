@@ -124,7 +124,7 @@ func (b *Bridge) publish(c change) {
 	}
 }
 
-// onlyClaimed reports whether a change did nothing but claim a payment, which nobody is shown.
+// onlyClaimed reports whether a change did nothing but claim a payment, which no page or metric shows.
 func (c change) onlyClaimed() bool {
 	claimed := c.before
 	claimed.InFlight, claimed.DueAt, claimed.FencingToken = true, c.after.DueAt, c.after.FencingToken

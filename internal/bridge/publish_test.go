@@ -103,14 +103,8 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 		_, err = h.l.PauseOf(context.Background(), "dev:1")
 		paused, _ := ledger.Found(err)
 		if d := h.b.c.Fleet.Device("dev:1"); h.inUse("dev:1") != used && !paused || (d.Pause != nil) != paused {
-			t.Fatalf(
-				"round %d: in use %v, paused %v; the ledger says %v, %v",
-				round,
-				h.inUse("dev:1"),
-				d.Pause != nil,
-				used,
-				paused,
-			)
+			t.Fatalf("round %d: in use %v, paused %v; the ledger says %v, %v", round, h.inUse("dev:1"),
+				d.Pause != nil, used, paused)
 		}
 		if used {
 			h.does(session, payment.StepPostNote)

@@ -12,28 +12,28 @@ import (
 	"notepay/internal/payment"
 )
 
-// What came of an event or of a session that was looked at.
+// The outcomes of an event or a look-up.
 const (
 	Recorded      = "payment_recorded"
 	Duplicate     = "duplicate_payment_ignored"
-	Adopted       = "payment_adopted" // paid before this ledger was born
-	LookedUp      = "looked_up_later" // Stripe has to be asked first
-	Followed      = "followed"        // it changed, or may have changed, a payment that is known
-	AwaitsPayment = "awaits_payment"  // not paid yet, Stripe will say when it is
+	Adopted       = "payment_adopted" // paid before this ledger's birth, or handled elsewhere
+	LookedUp      = "looked_up_later" // Stripe is read first
+	Followed      = "followed"        // it changed, or may have changed, a known payment
+	AwaitsPayment = "awaits_payment"  // not paid yet; Stripe sends another event
 	NotOurs       = "not_ours"
-	WrongMode     = "wrong_mode"     // a test event for a live key, or the other way round
-	PaymentFailed = "payment_failed" // nobody paid in the end
-	OfferChanged  = "offer_changed"  // of a link, price or product: the fleet reads how it is now
+	WrongMode     = "wrong_mode"     // a test event for a live key, or vice versa
+	PaymentFailed = "payment_failed" // the payment failed
+	OfferChanged  = "offer_changed"  // of a link, price or product, which the fleet reads again
 	Ignored       = "ignored"
-	Unreadable    = "unreadable" // a field that is needed is odd
+	Unreadable    = "unreadable" // a required field cannot be read
 )
 
-// ErrTooBusy is returned by Session when Stripe was asked too often already.
+// ErrTooBusy is returned by Session while too many sessions are being read.
 var ErrTooBusy = errors.New("too many look-ups")
 
-// Receive takes in a verified event. When it returns nil, the event and what follows from it are on
-// disk; a repeat changes nothing. No vendor is called on the way; but a new payment may be claimed
-// in the same transaction, and is then sent at once.
+// Receive records a verified event. When it returns nil, the event and its consequences are
+// durable. A repeat changes nothing. Receive waits for no vendor. A new payment may be claimed in
+// the same transaction, and is then sent at once.
 func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if e.Odd != "" {
 		return b.receiveOdd(ctx, e)
@@ -46,16 +46,17 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	}
 	var outcome string
 	var inserted payment.Payment
-	place := b.fastPathSlot(e)
-	defer place.leave()
+	slot := b.fastPathSlot(e)
+	defer slot.release()
 	err := b.update(ctx, func(tx *update) (err error) {
 		outcome, inserted = Duplicate, payment.Payment{}
-		if e.Session == nil { // a session is recorded once in any case, and its first event may have come too early
+		// A session is recorded once in any case, and its first event may have come too early.
+		if e.Session == nil {
 			if repeat, err := tx.RepeatOfEvent(e.ID); repeat || err != nil {
 				return err
 			}
 		}
-		if outcome, err = b.applyEvent(tx, e, place.free()); err != nil {
+		if outcome, err = b.applyEvent(tx, e, slot.usable()); err != nil {
 			return err
 		}
 		inserted = tx.inserted()
@@ -66,7 +67,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 		}
 		return err
 	})
-	// If we stop here, Stripe was not told yes and sends the event again: a repeat.
+	// If the process stops here, Stripe got no reply and sends the event again: a repeat.
 	if err != nil {
 		return fmt.Errorf("record event %s: %w", e.ID, err)
 	}
@@ -82,7 +83,7 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	if outcome == LookedUp {
 		signal(b.lookupsDue)
 	}
-	place.send(inserted)
+	slot.send(inserted)
 	switch {
 	case outcome == OfferChanged:
 		b.c.Fleet.OfferChanged(e.Type, e.ObjectID, e.Active, e.Limited)
@@ -92,14 +93,12 @@ func (b *Bridge) Receive(ctx context.Context, e Event) error {
 	return nil
 }
 
-// ChargeSucceeded is the type of the event that comes with every payment by card, and alone tells
-// the card.
+// ChargeSucceeded is the type of the event of each charge. Only it tells which card paid.
 const ChargeSucceeded = "charge.succeeded"
 
-// receiveCharge takes in which card paid and where Stripe's receipt is, and keeps nothing else: it
-// would be one more event for each payment. A charge is there before its session is complete, so
-// that of a payment which is not known yet is let go. It stays unknown, and the next reading of
-// Stripe's list has it again.
+// receiveCharge stores which card paid and where Stripe's receipt is. It does not store the event,
+// because that would be one more row per payment. A charge may come before its session is complete.
+// Then it is dropped, and the next reading of Stripe's list has it again.
 func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	if e.Livemode != b.c.Livemode || e.Foreign || e.Intent == "" {
 		return nil
@@ -126,8 +125,8 @@ func (b *Bridge) receiveCharge(ctx context.Context, e Event) error {
 	return nil
 }
 
-// laterIntent is the payment intent of an event that follows a payment, for who asks for the
-// payment's story; "" for those that come with every payment, which are found without.
+// laterIntent returns the PaymentIntent of an event that belongs in the payment's timeline. It
+// returns "" for the events of every payment, which are found by other columns.
 func laterIntent(e Event) string {
 	if e.Session != nil || e.Type == "payment_intent.succeeded" ||
 		e.Type == "payment_intent.amount_capturable_updated" {
@@ -136,12 +135,12 @@ func laterIntent(e Event) string {
 	return e.Intent
 }
 
-// sessionEventGrace is how long an event of a payment intent waits for the event of its session,
+// sessionEventGrace is how long an event of an unknown payment waits for the event of its session,
 // which usually follows at once.
 const sessionEventGrace = 5 * time.Second
 
-// applyEvent does what an event asks for. Only a session makes a payment, which is claimed at once
-// if that is wanted; other objects make their session be looked up.
+// applyEvent applies an event. Only a session creates a payment, which is claimed at once if claim
+// is set. Other events of an unknown payment make its session be read from Stripe.
 func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, err error) {
 	switch {
 	case e.Livemode != b.c.Livemode:
@@ -170,7 +169,7 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 		}
 		return b.recordSession(tx, s, claim)
 	case "checkout.session.async_payment_failed":
-		return PaymentFailed, nil // nothing was sent, and nothing will be
+		return PaymentFailed, nil // no note was or will be sent
 	case "payment_intent.succeeded", "payment_intent.amount_capturable_updated", "payment_intent.canceled":
 		if !b.oursBy(e.Metadata) {
 			return NotOurs, nil
@@ -201,7 +200,7 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 	case "payment_intent.canceled":
 		p = payment.ApplyCanceled(p, tx.Now)
 	case "charge.refunded":
-		if e.Refunded > p.RefundedAmount { // it may be an old one, of a refund that has failed since
+		if e.Refunded > p.RefundedAmount { // the event may be old, and its refund may have failed since
 			return LookedUp, scheduleRefundCheck(tx.Tx, p, e)
 		}
 	case "refund.created", "refund.updated", "refund.failed", "charge.refund.updated":
@@ -209,7 +208,7 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 			p = b.twins(p, "a refund that was not ordered here")
 		}
 		p = payment.ApplyRefundUpdate(p, *e.Refund, tx.Now)
-		if e.Refund.Final() { // perhaps one made in the Dashboard, or before the last of ours
+		if e.Refund.Final() { // it may be a refund by others, or an earlier one of ours
 			if err := scheduleRefundCheck(tx.Tx, p, e); err != nil || p == before {
 				return LookedUp, err
 			}
@@ -221,8 +220,8 @@ func (b *Bridge) applyEvent(tx *update, e Event, claim bool) (outcome string, er
 	return Followed, tx.change(before, p)
 }
 
-// scheduleRefundCheck has Stripe be asked how much of a payment's charge is back: after a call that
-// is under way, whose answer may be the older one.
+// scheduleRefundCheck schedules a read of the charge's refunded total. If a call is in flight, the
+// read waits for it, because the call's result may be older.
 func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	due := tx.Now
 	if p.InFlight {
@@ -231,13 +230,15 @@ func scheduleRefundCheck(tx *ledger.Tx, p payment.Payment, e Event) error {
 	return tx.AddLookup(ledger.Lookup{ID: e.Intent, PaidAt: e.Created, DueAt: due, Reconcile: true})
 }
 
-// deferEvent is an event of a payment that is not known yet. What it says is read from Stripe when
-// the event of its session, which usually follows at once, has had its time.
+// deferEvent schedules a look-up for an event of an unknown payment. The look-up waits for the
+// event of the session, which usually follows at once.
 func (b *Bridge) deferEvent(tx *ledger.Tx, e Event) (outcome string, err error) {
 	switch {
 	case e.Type == "payment_intent.canceled":
-		return Ignored, nil // no payment came of it, or one that Stripe will be asked for
-	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "": // a refund and a dispute carry metadata of their own, or none
+		// There is no payment, or one that will be read from Stripe.
+		return Ignored, nil
+	// Refunds and disputes have metadata of their own, or none.
+	case len(e.Metadata) > 0 && !b.oursBy(e.Metadata) && e.Refund == nil && e.Dispute == "":
 		return NotOurs, nil
 	}
 	facts := !strings.HasPrefix(e.Type, "payment_intent.")

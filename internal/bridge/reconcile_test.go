@@ -415,10 +415,8 @@ func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
 		i := h.money.intents[intent]
 		i.session.Disputed = true
 		// at Stripe, which makes the charge be read
-		i.refunds = append(
-			i.refunds,
-			payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"},
-		)
+		i.refunds = append(i.refunds,
+			payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"})
 		h.receive(
 			Event{
 				ID:       "evt_3",

@@ -9,11 +9,11 @@ import (
 	"notepay/internal/upstream"
 )
 
-// runTimers does what time alone decides, when the time has come.
+// runTimers applies deadlines that need no call.
 func (b *Bridge) runTimers(ctx context.Context) {
 	for ctx.Err() == nil {
 		if !b.clock().Known() {
-			_ = upstream.Sleep(ctx, measuring)
+			_ = upstream.Sleep(ctx, measureInterval)
 			continue
 		}
 		full := false

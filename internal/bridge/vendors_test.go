@@ -104,10 +104,8 @@ func (h *hub) PendingNotes(_ context.Context, device string) (list []payment.Pen
 	err = h.take(payment.StepCheckPending, func() error {
 		for _, w := range h.pending {
 			if w.device == device {
-				list = append(
-					list,
-					payment.PendingNote{ID: w.id, CreditID: w.note.CreditID, PaymentStatus: w.note.PaymentStatus},
-				)
+				list = append(list,
+					payment.PendingNote{ID: w.id, CreditID: w.note.CreditID, PaymentStatus: w.note.PaymentStatus})
 			}
 		}
 		return nil
@@ -127,10 +125,8 @@ func (h *hub) DeleteNote(_ context.Context, device, id string) error {
 }
 
 // Confirmations gives two at a time, and the one under the cursor again.
-func (h *hub) Confirmations(
-	_ context.Context,
-	cursor string,
-) (list []payment.Confirmation, next string, more bool, err error) {
+func (h *hub) Confirmations(_ context.Context,
+	cursor string) (list []payment.Confirmation, next string, more bool, err error) {
 	err = h.take(forAnswers, func() error {
 		read, _ := strconv.Atoi(cursor)
 		end := min(read+2, len(h.said))
@@ -292,11 +288,8 @@ func (a *account) Refunds(_ context.Context, id string) (list []payment.RefundRe
 	return list, err
 }
 
-func (a *account) Events(
-	_ context.Context,
-	since time.Time,
-	after string,
-) (list []Event, last string, more bool, err error) {
+func (a *account) Events(_ context.Context, since time.Time,
+	after string) (list []Event, last string, more bool, err error) {
 	err = a.take(forEvents, func() error {
 		list, last, more = page(a.events, after, func(e Event) (string, bool) { return e.ID, !e.Created.Before(since) })
 		return nil
@@ -304,17 +297,11 @@ func (a *account) Events(
 	return list, last, more, err
 }
 
-func (a *account) Sessions(
-	_ context.Context,
-	since time.Time,
-	after string,
-) (list []payment.CheckoutSession, odd []string, last string, more bool, err error) {
+func (a *account) Sessions(_ context.Context, since time.Time,
+	after string) (list []payment.CheckoutSession, odd []string, last string, more bool, err error) {
 	err = a.take(forSessions, func() error {
-		list, last, more = page(
-			a.sessions,
-			after,
-			func(s payment.CheckoutSession) (string, bool) { return s.ID, !s.Created.Before(since) },
-		)
+		list, last, more = page(a.sessions, after,
+			func(s payment.CheckoutSession) (string, bool) { return s.ID, !s.Created.Before(since) })
 		return nil
 	})
 	return list, nil, last, more, err

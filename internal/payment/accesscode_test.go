@@ -50,12 +50,8 @@ func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
 			}
 			if p := Next(s.p, s.now); (p.AccessCode != "") != c.kept ||
 				p.AccessCode != "" && p.Delivery != Queued && p.Delivery != Sent && p.Step == NoStep {
-				t.Errorf(
-					"the ledger holds %q, next is %q; want it kept %v, until a step ends it",
-					p.AccessCode,
-					p.Step,
-					c.kept,
-				)
+				t.Errorf("the ledger holds %q, next is %q; want it kept %v, until a step ends it", p.AccessCode,
+					p.Step, c.kept)
 			}
 		})
 	}

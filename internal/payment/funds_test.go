@@ -129,11 +129,8 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 				s.refuses(StepRefund, ErrAlreadyRefunded)
 				s.refundsAre(RefundRecord{Amount: 350, Status: "failed"})
 				if s.p.RefundSeq != 2 || s.p.ReviewReason != "" {
-					s.Errorf(
-						"refund %d, attention %q; want the second, and nobody asked",
-						s.p.RefundSeq,
-						s.p.ReviewReason,
-					)
+					s.Errorf("refund %d, attention %q; want the second, and nobody asked", s.p.RefundSeq,
+						s.p.ReviewReason)
 				}
 				s.refunded()
 			},
@@ -175,12 +172,8 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.refuses(StepRefund, nil)
 			s.refundsAre(RefundRecord{Amount: 100, Status: "succeeded"})
 			if s.p.RefundAmount != 250 || s.p.RefundSeq != 2 || s.p.ReviewReason != ReasonRefused {
-				s.Errorf(
-					"refund %d of %d, attention %q; want the second, of 250",
-					s.p.RefundSeq,
-					s.p.RefundAmount,
-					s.p.ReviewReason,
-				)
+				s.Errorf("refund %d of %d, attention %q; want the second, of 250", s.p.RefundSeq, s.p.RefundAmount,
+					s.p.ReviewReason)
 			}
 			s.refunded()
 			if s.now.Sub(began) > time.Minute {
@@ -291,12 +284,8 @@ func TestTheLifeOfTheMoney(t *testing.T) {
 			s.read(150)
 			s.refundsAre(s.refund(1, 100, "failed"), s.refund(2, 150, "succeeded"))
 			if s.p.RefundSeq != 3 || s.p.RefundAmount != 100 || s.p.ReviewReason != ReviewRefundFailed {
-				s.Errorf(
-					"refund %d of %d, attention %q; want the third, of 100, and a person told",
-					s.p.RefundSeq,
-					s.p.RefundAmount,
-					s.p.ReviewReason,
-				)
+				s.Errorf("refund %d of %d, attention %q; want the third, of 100, and a person told", s.p.RefundSeq,
+					s.p.RefundAmount, s.p.ReviewReason)
 			}
 			s.refunded()
 		}, end{Fetched, "", Paid, 250, "", NoStep, false}},

@@ -71,14 +71,8 @@ func TestWhatACallComesTo(t *testing.T) {
 			p = ApplyOutcome(p, c.outcome, now)
 			if p.Delivery != c.want.machine || p.Reason != c.want.reason || p.ReviewReason != c.want.attention ||
 				p.Step != c.want.step {
-				t.Fatalf(
-					"machine %s, reason %q, attention %q, step %q; want %+v",
-					p.Delivery,
-					p.Reason,
-					p.ReviewReason,
-					p.Step,
-					c.want,
-				)
+				t.Fatalf("machine %s, reason %q, attention %q, step %q; want %+v", p.Delivery, p.Reason,
+					p.ReviewReason, p.Step, c.want)
 			}
 			if p.InFlight || p.OutcomeUnknown != (p.Delivery == Queued && p.Step == StepCheckPending) {
 				t.Errorf("in flight %v, unclear %v", p.InFlight, p.OutcomeUnknown)
@@ -125,15 +119,8 @@ func TestTimeAlone(t *testing.T) {
 			}
 			p = Next(p, c.at)
 			if p.Delivery != c.machine || p.Step != c.step || !p.DueAt.Equal(c.due) {
-				t.Errorf(
-					"machine %s, step %q, due %v; want %s, %q, %v",
-					p.Delivery,
-					p.Step,
-					p.DueAt,
-					c.machine,
-					c.step,
-					c.due,
-				)
+				t.Errorf("machine %s, step %q, due %v; want %s, %q, %v", p.Delivery, p.Step, p.DueAt, c.machine,
+					c.step, c.due)
 			}
 		})
 	}
@@ -147,13 +134,8 @@ func TestAnInterruptedPostIsLookedForBeforeAnother(t *testing.T) {
 		t.Fatalf("interrupted %+v; want the post that began at noon", interrupted)
 	}
 	if p.Step != StepCheckPending || !p.InFlight || !p.OutcomeUnknown || p.Failures != 0 {
-		t.Errorf(
-			"step %q, in flight %v, unclear %v, failures %d; want a look that costs no failure",
-			p.Step,
-			p.InFlight,
-			p.OutcomeUnknown,
-			p.Failures,
-		)
+		t.Errorf("step %q, in flight %v, unclear %v, failures %d; want a look that costs no failure", p.Step,
+			p.InFlight, p.OutcomeUnknown, p.Failures)
 	}
 }
 
@@ -181,11 +163,8 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 			t.Errorf("%+v; want sent, and the claim untouched", p)
 		}
 		// not pending: fetched
-		p = ApplyOutcome(
-			p,
-			Outcome{Action: StepCheckPending, Began: later.Add(time.Second + MaxListingDelay)},
-			later.Add(Lease),
-		)
+		p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Began: later.Add(time.Second + MaxListingDelay)},
+			later.Add(Lease))
 		if p.Delivery != Fetched || p.Step != NoStep {
 			t.Errorf("%+v; want it fetched and done", p)
 		}
@@ -207,11 +186,8 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 	})
 	t.Run("its doubt makes a look come before the next post", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepCheckPending, Began: later}, later.Add(time.Second))
-		p = ApplyOutcome(
-			p,
-			Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true},
-			later.Add(2*time.Second),
-		)
+		p = ApplyOutcome(p, Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: noon, Stale: true},
+			later.Add(2*time.Second))
 		if p, _ = Claim(p, later.Add(3*time.Second)); p.Step != StepCheckPending {
 			t.Errorf("step %q; want a look", p.Step)
 		}

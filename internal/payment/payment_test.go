@@ -253,12 +253,8 @@ func TestTheLifeOfACredit(t *testing.T) {
 			s.post(upstream.OK)
 			s.call(StepCheckPending, Outcome{})
 			if d := s.p.DueAt.Sub(s.p.SentAt); s.p.Delivery != Sent || d != MaxListingDelay {
-				s.Errorf(
-					"%s, looked for again %v after it was sent; want sent, and %v",
-					s.p.Delivery,
-					d,
-					MaxListingDelay,
-				)
+				s.Errorf("%s, looked for again %v after it was sent; want sent, and %v", s.p.Delivery, d,
+					MaxListingDelay)
 			}
 			s.call(StepCheckPending, Outcome{NoteIDs: []string{"1:1"}})
 			s.delete(upstream.OK)

@@ -71,15 +71,13 @@ func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 	} {
 		for _, inFlight := range []bool{false, true} {
 			p := Payment{
-				ID:        "cr_1",
-				Delivery:  Queued,
-				Funds:     Paid,
-				Amount:    300,
-				ExpiresAt: now.Add(5 * time.Minute),
-				CreatedAt: now.Add(-time.Minute),
-				DeliveryAt: now.Add(
-					-5 * time.Second,
-				),
+				ID:           "cr_1",
+				Delivery:     Queued,
+				Funds:        Paid,
+				Amount:       300,
+				ExpiresAt:    now.Add(5 * time.Minute),
+				CreatedAt:    now.Add(-time.Minute),
+				DeliveryAt:   now.Add(-5 * time.Second),
 				Step:         StepPostNote,
 				DueAt:        now,
 				InFlight:     inFlight,
@@ -125,23 +123,16 @@ func TestUnclearPostThatSettlesLate(t *testing.T) {
 		ExpiresAt: now.Add(-5 * time.Minute), Step: StepCheckPending, InFlight: true, FencingToken: 3,
 		RecallStatus: RecallDeleted, NoteIDs: "1:1", OutcomeUnknown: true, // a deletion was interrupted
 	}
-	p = ApplyOutcome(
-		p,
+	p = ApplyOutcome(p,
 		Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now.Add(-15 * time.Minute), Stale: true},
-		now,
-	)
+		now)
 	if !p.OutcomeUnknown {
 		t.Error("a late post has made a deletion clear")
 	}
 	p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Result: upstream.OK, Began: now}, now)
 	if p.Delivery != Failed || p.Reason != ReasonRecallUnclear || p.ReviewReason != ReasonRecallUnclear {
-		t.Errorf(
-			"the credit is %s (%s), attention %q; want it failed as %s",
-			p.Delivery,
-			p.Reason,
-			p.ReviewReason,
-			ReasonRecallUnclear,
-		)
+		t.Errorf("the credit is %s (%s), attention %q; want it failed as %s", p.Delivery, p.Reason, p.ReviewReason,
+			ReasonRecallUnclear)
 	}
 }
 
@@ -170,20 +161,13 @@ func TestTimedSessions(t *testing.T) {
 			timed(s)
 			s.post(upstream.OK)
 			if want := s.now.Add(65 * time.Minute); !DeviceFreeAt(s.p).Equal(want) || !s.p.EndsAt.IsZero() {
-				s.Errorf(
-					"its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
-					DeviceFreeAt(s.p),
-					s.p.EndsAt,
-					want,
-				)
+				s.Errorf("its device is free at %v, it ends at %v; want %v, and no word of what nobody knows",
+					DeviceFreeAt(s.p), s.p.EndsAt, want)
 			}
 			s.look()
 			if !s.p.HoldsDevice || s.p.Step != StepWait {
-				s.Errorf(
-					"step %q, it holds its device: %v; want it to until it should be over",
-					s.p.Step,
-					s.p.HoldsDevice,
-				)
+				s.Errorf("step %q, it holds its device: %v; want it to until it should be over", s.p.Step,
+					s.p.HoldsDevice)
 			}
 			s.later(65 * time.Minute)
 		}, end{Fetched, "", Paid, 0, "", NoStep, false}},
