@@ -50,7 +50,7 @@ func (h *house) stands(session string, machine payment.DeliveryStatus, reason st
 	}
 }
 
-func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
+func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		says    string // the machine, unheard
@@ -95,7 +95,7 @@ func TestSilenceIsNoEvidenceWhileNotehubCannotBeAsked(t *testing.T) {
 
 // The route is configured and delivers nothing: the deadline is acted on only after the answers
 // were read by the cursor.
-func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
+func TestConfirmationLostByTheRouteIsRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming, func(c *Config) { c.Routed = true })
@@ -116,7 +116,7 @@ func TestARouteThatLosesAnAnswerDoesNotCostTheMachineItsMoney(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
+func TestConfirmAfterRefund(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -136,7 +136,7 @@ func TestAnAnswerThatComesAfterTheMoneyWentBack(t *testing.T) {
 	})
 }
 
-func TestWhatBecomesOfAnAnswer(t *testing.T) {
+func TestConfirmOutcomes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -182,7 +182,7 @@ func TestWhatBecomesOfAnAnswer(t *testing.T) {
 	})
 }
 
-func TestTheCursorSurvivesACrash(t *testing.T) {
+func TestConfirmationsCursorSurvivesACrash(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -218,7 +218,7 @@ func TestTheCursorSurvivesACrash(t *testing.T) {
 
 // Taking an answer in, and the power goes before Notehub hears the yes: the answer comes again and
 // changes nothing.
-func TestAnAnswerIsTakenInOnceHoweverOftenThePowerGoes(t *testing.T) {
+func TestConfirmationsAreAppliedOnceDespiteCrashes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, held)
@@ -238,7 +238,7 @@ func TestAnAnswerIsTakenInOnceHoweverOftenThePowerGoes(t *testing.T) {
 	})
 }
 
-func TestAtAStartNoDeadlineIsActedOnBeforeAnswersAndEventsWereRead(t *testing.T) {
+func TestStartReadsEventsAndConfirmationsBeforeDeadlines(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		blind func(h *house, answers ...answer)
@@ -290,7 +290,7 @@ func (h *house) selling(device string, want fleet.State) {
 	}
 }
 
-func TestAMachineThatLeavesTwoCreditsInARowIsPausedUntilItAnswers(t *testing.T) {
+func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	t.Parallel()
 	// sold is a device that is not paused; what it is instead does not matter here.
 	const sold = fleet.NoOffers

@@ -9,7 +9,7 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestADisputeThatIsToldBeforeItsPayment(t *testing.T) {
+func TestDisputeBeforeItsPayment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

@@ -27,7 +27,7 @@ func (h *house) watches(session string, d time.Duration) {
 	synctest.Wait()
 }
 
-func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
+func TestEarlyCheckFindsFetchedNote(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -64,7 +64,7 @@ func TestAWatchedPaymentIsSeenToBeFetchedBeforeItsTimeIsOver(t *testing.T) {
 	})
 }
 
-func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
+func TestEarlyCheckLeavesRecallToTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.Lifetime = 2 * time.Minute })
@@ -81,7 +81,7 @@ func TestAWatchedPaymentThatIsNotFetchedIsRecalledInTime(t *testing.T) {
 	})
 }
 
-func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
+func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change func(*Config)
@@ -122,7 +122,7 @@ func TestNobodyLooksWhereNobodyWatchesOrThereIsNoRoom(t *testing.T) {
 	}
 }
 
-func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
+func TestEarlyCheckOfANoteThatWasNeverListed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told atomic.Int64
@@ -150,7 +150,7 @@ func TestAnEarlyLookAtANoteThatWasNeverListed(t *testing.T) {
 	})
 }
 
-func TestAnEarlyLookForgetsWhatItSawOfAnEarlierNote(t *testing.T) {
+func TestEarlyCheckForgetsAnEarlierNote(t *testing.T) {
 	t.Parallel()
 	g, p := earlyChecks{}, unsent()
 	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, midday

@@ -14,7 +14,7 @@ import (
 // The queue does not work in these tests: what is sent was claimed by the transaction that recorded
 // the payment.
 
-func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
+func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -51,7 +51,7 @@ func TestANewPaymentIsClaimedByTheTransactionThatRecordsIt(t *testing.T) {
 	})
 }
 
-func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
+func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *house){
 		"nobody works":                           func(h *house) { h.b.fastPath.close() },
@@ -82,7 +82,7 @@ func TestANewPaymentIsLeftToTheQueueWhereItCannotBeSentNow(t *testing.T) {
 
 // The power goes between the commit and what the call came to: it is looked at before anything is
 // repeated.
-func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
+func TestFastPathInterruptedByACrash(t *testing.T) {
 	t.Parallel()
 	for name, applied := range map[string]bool{"Notehub has the note": true, "Notehub has nothing": false} {
 		t.Run(name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestThePowerGoesWhileANewPaymentIsBeingSent(t *testing.T) {
 	}
 }
 
-func TestANewPaymentForADeviceThatIsGoneIsNotSent(t *testing.T) {
+func TestFastPathRejectsAMissingDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

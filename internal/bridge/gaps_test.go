@@ -84,7 +84,7 @@ func stages() map[string]stage {
 
 // AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up
 // and ends well.
-func TestEveryGap(t *testing.T) {
+func TestCrashInEveryGap(t *testing.T) {
 	t.Parallel()
 	gaps := map[string]func(h *house, s stage){
 		"before the claim": func(*house, stage) {},
@@ -148,7 +148,7 @@ func TestEveryGap(t *testing.T) {
 
 // Nothing tells whether a note that was posted just before the power went was fetched already or
 // never there: it is sent again under the same credit id, which the machine ignores.
-func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
+func TestCrashWhileTheNoteWasFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -169,7 +169,7 @@ func TestANoteThatWasFetchedWhileThePowerWasAwayIsSentAgain(t *testing.T) {
 	})
 }
 
-func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
+func TestCrashDelaysNoOtherWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -191,7 +191,7 @@ func TestWorkIsTakenUpAtOnceAfterACrash(t *testing.T) {
 }
 
 // A worker that slept through its lease wakes up: what it saw counts, and it sends nobody anywhere.
-func TestAStaleWorkerThatWakesLate(t *testing.T) {
+func TestStaleWorkerRecordsLate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		saw  error
@@ -240,7 +240,7 @@ func TestAStaleWorkerThatWakesLate(t *testing.T) {
 	}
 }
 
-func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
+func TestRunQueueKeepsSlotsForNewWork(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -269,7 +269,7 @@ func TestRetriesDoNotCrowdOutFreshWork(t *testing.T) {
 
 // Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the
 // same, and the money goes back.
-func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
+func TestRunQueueExpiresCreditsDuringARateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -300,7 +300,7 @@ func TestCreditsRunOutWhileNotehubIsLeftAlone(t *testing.T) {
 
 // The rate limit allows a note a minute, and ten were paid for at once: the last of them would come
 // too late.
-func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
+func TestLateWhenTheQueueExceedsTheRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(1, 1) })
@@ -326,7 +326,7 @@ func TestLateWhenTheQueueIsLongerThanTheRateLimitAllows(t *testing.T) {
 
 // A post that may have been taken, and Notehub never says: the customer's money hangs, so a person
 // is told, and nobody else is kept from paying.
-func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
+func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -360,7 +360,7 @@ func TestWhatCannotBeFoundOutIsToldAfterAQuarterOfAnHour(t *testing.T) {
 	})
 }
 
-func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
+func TestBackoffOfUnclearPosts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -380,7 +380,7 @@ func TestAPostAndALookAndAPostAgainBackOff(t *testing.T) {
 
 // The session's own event comes first, as it usually does: the event of its intent costs Stripe no
 // read.
-func TestALookUpThatTimeHasAnsweredAsksNobody(t *testing.T) {
+func TestLookupOfARecordedSessionCallsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

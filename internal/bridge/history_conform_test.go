@@ -131,7 +131,7 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 
 // The histories run on a shelf instead of the ledger. Whatever is written to both, both say the
 // same.
-func TestAShelfIsLikeTheLedger(t *testing.T) {
+func TestShelfConformsToTheLedger(t *testing.T) {
 	t.Parallel()
 	if underRace {
 		t.Skip("one goroutine alone, and a minute under the race detector: make test runs it without")
@@ -220,7 +220,7 @@ func same[T comparable](t *rapid.T, what string, one T, oneErr error, two T, two
 	}
 }
 
-func TestTwoTimedCreditsCannotHoldOneDevice(t *testing.T) {
+func TestReserveDeviceHoldsItOnce(t *testing.T) {
 	t.Parallel()
 	disk, err := openBooks(filepath.Join(t.TempDir(), "notepay.db"))
 	if err != nil {

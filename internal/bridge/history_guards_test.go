@@ -76,7 +76,7 @@ func sentNote(now time.Time) payment.Payment {
 	)
 }
 
-func TestAnotherMachinesAnswerChangesNothing(t *testing.T) {
+func TestConfirmFromAnotherDevice(t *testing.T) {
 	t.Parallel()
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
@@ -88,7 +88,7 @@ func TestAnotherMachinesAnswerChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatComesTwiceIsTakenOnce(t *testing.T) {
+func TestConfirmRepeat(t *testing.T) {
 	t.Parallel()
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
@@ -104,7 +104,7 @@ func TestAnAnswerThatComesTwiceIsTakenOnce(t *testing.T) {
 	}
 }
 
-func TestATestEventMakesNoPaymentInLiveMode(t *testing.T) {
+func TestReceiveTestEventInLiveMode(t *testing.T) {
 	t.Parallel()
 	b := guarded(t)
 	b.c.Livemode = true
@@ -126,7 +126,7 @@ func TestATestEventMakesNoPaymentInLiveMode(t *testing.T) {
 	}
 }
 
-func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
+func TestReceiveOldRefundEvent(t *testing.T) {
 	t.Parallel()
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
@@ -138,7 +138,7 @@ func TestAnOldRefundEventIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
+func TestApplyOfferComparesTheAmount(t *testing.T) {
 	t.Parallel()
 	p := payment.ApplyOffer(payment.Payment{Amount: 300, Currency: "eur", PaymentIntent: "pi_1"},
 		payment.CheckoutSession{}, payment.Offer{Amount: 350, Currency: "eur"}, "")
@@ -147,7 +147,7 @@ func TestWhatWasPaidHasToAgreeWithThePlan(t *testing.T) {
 	}
 }
 
-func TestAnAnswerWithoutANoteIsNotTheMachines(t *testing.T) {
+func TestApplyConfirmationWithoutANote(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -158,7 +158,7 @@ func TestAnAnswerWithoutANoteIsNotTheMachines(t *testing.T) {
 	}
 }
 
-func TestAFetchedCreditThatFailedIsPaidBackAtOnce(t *testing.T) {
+func TestApplyConfirmationFailedRefundsAtOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -170,7 +170,7 @@ func TestAFetchedCreditThatFailedIsPaidBackAtOnce(t *testing.T) {
 	}
 }
 
-func TestATimedCreditThatIsDoneFreesItsDevice(t *testing.T) {
+func TestTimedCreditThatIsDoneFreesItsDevice(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -185,7 +185,7 @@ func TestATimedCreditThatIsDoneFreesItsDevice(t *testing.T) {
 	}
 }
 
-func TestAReleaseThatCameTooLate(t *testing.T) {
+func TestReleaseThatCameTooLate(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := payment.Fail(sentNote(now), payment.ReasonUnconfirmed)
@@ -207,7 +207,7 @@ func TestAReleaseThatCameTooLate(t *testing.T) {
 	}
 }
 
-func TestTheGraceOfALateAnswer(t *testing.T) {
+func TestConfirmationGrace(t *testing.T) {
 	t.Parallel()
 	b := New(Config{ConfirmWithin: 2 * time.Minute})
 	now := time.Now()
@@ -218,7 +218,7 @@ func TestTheGraceOfALateAnswer(t *testing.T) {
 	}
 }
 
-func TestAnUnclearCallIsLookedAtWhenItCannotBeAppliedAnyMore(t *testing.T) {
+func TestUnclearCallIsCheckedAfterItsTimeout(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -234,7 +234,7 @@ func TestAnUnclearCallIsLookedAtWhenItCannotBeAppliedAnyMore(t *testing.T) {
 	}
 }
 
-func TestSilenceCountsOnlyInAReadingAfterTheDeadline(t *testing.T) {
+func TestConfirmationTimedOutNeedsALaterReading(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -245,7 +245,7 @@ func TestSilenceCountsOnlyInAReadingAfterTheDeadline(t *testing.T) {
 	}
 }
 
-func TestATimedCreditThatFailedFreesItsDevice(t *testing.T) {
+func TestTimedCreditThatFailedFreesItsDevice(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -255,7 +255,7 @@ func TestATimedCreditThatFailedFreesItsDevice(t *testing.T) {
 	}
 }
 
-func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
+func TestRejectedPostAfterAnEarlierPost(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -267,7 +267,7 @@ func TestARefusalAfterAnEarlierPostLeavesItToTheMachine(t *testing.T) {
 	}
 }
 
-func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
+func TestStaleOutcomeKeepsTheOtherClaim(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := sentNote(now)
@@ -285,7 +285,7 @@ func TestWhatAStaleWorkerSawDoesNotEndTheClaimOfAnother(t *testing.T) {
 	}
 }
 
-func TestARefundCountsWhatIsBackAlready(t *testing.T) {
+func TestRefundOfARefundedCharge(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	p := payment.Next(payment.Fail(sentNote(now), payment.ReasonUnconfirmed), now)

@@ -11,7 +11,7 @@ import (
 )
 
 // store is the part of the ledger that the life of a payment needs, each method a transaction at
-// the given time. A shelf has it in memory, books on disk; TestAShelfIsLikeTheLedger holds the one
+// the given time. A shelf has it in memory, books on disk; TestShelfConformsToTheLedger holds the one
 // against the other.
 type store interface {
 	insert(now time.Time, p payment.Payment) (inserted bool, err error)

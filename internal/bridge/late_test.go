@@ -8,7 +8,7 @@ import (
 	"notepay/internal/payment"
 )
 
-func TestAProbeThatANoteOvertookStopsNoSales(t *testing.T) {
+func TestProbeOvertakenByANote(t *testing.T) {
 	t.Parallel()
 	var l lateness
 	at := func(seconds int) time.Time { return midday.Add(time.Duration(seconds) * time.Second) }

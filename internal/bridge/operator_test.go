@@ -18,7 +18,7 @@ import (
 
 var person = Actor{"a person", "the customer called"}
 
-func TestADecisionIsWrittenDown(t *testing.T) {
+func TestOperatorActionIsAudited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -69,7 +69,7 @@ func TestADecisionIsWrittenDown(t *testing.T) {
 }
 
 // The credit is sent anew with the same id, and the device's own lifetime.
-func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
+func TestResendRecallsTheOldNoteFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -93,7 +93,7 @@ func TestARetryTakesTheOldNoteBackFirst(t *testing.T) {
 	})
 }
 
-func TestAFreeStart(t *testing.T) {
+func TestGrantCredit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -140,7 +140,7 @@ func TestAFreeStart(t *testing.T) {
 
 // The ledger that a copy was made of has gone on: what the copy believes to be under way is not
 // done again.
-func TestARestoredCopyDoesNothingAgain(t *testing.T) {
+func TestRestoredBackupRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var told sync.Map

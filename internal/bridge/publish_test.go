@@ -31,7 +31,7 @@ func (h *house) commits(before payment.Payment, to func(*payment.Payment)) chang
 	return c
 }
 
-func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
+func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -66,7 +66,7 @@ func TestChangesThatArePublishedInAnotherOrderThanCommitted(t *testing.T) {
 }
 
 // Many at once: whoever comes last, the fleet says what the ledger says.
-func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
+func TestPublishConcurrently(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, confirming)
 	for round := range 40 {
@@ -114,7 +114,7 @@ func TestTheFleetSaysWhatTheLedgerSays(t *testing.T) {
 }
 
 // What could not be read for the fleet is read again.
-func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
+func TestRetryShow(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.paidTimed("cs_1", "dev:1")
@@ -127,7 +127,7 @@ func TestADeviceThatCouldNotBeShownIsShownLater(t *testing.T) {
 	}
 }
 
-func TestACreditWhoseTimeIsOverIsPublishedByWhoTakesItsDevice(t *testing.T) {
+func TestPublishIncludesTheCreditThatFreedItsDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		told := map[string]payment.Payment{}

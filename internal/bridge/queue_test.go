@@ -10,7 +10,7 @@ import (
 )
 
 // While one vendor may not be called at all, what is due for the other is found by its worker.
-func TestAStepThatCannotBeClaimedGivesWay(t *testing.T) {
+func TestYieldStepToTheOtherVendor(t *testing.T) {
 	t.Parallel()
 	for name, closed := range map[string]func(*Config, *upstream.Limiter){
 		"Notehub asks to be left alone": func(c *Config, p *upstream.Limiter) { c.NotehubLimiter = p },

@@ -47,7 +47,7 @@ func (h *house) noPayment(session string) {
 	}
 }
 
-func TestWebhooksThatAreLostEntirely(t *testing.T) {
+func TestReconcileWithoutWebhooks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -68,7 +68,7 @@ func TestWebhooksThatAreLostEntirely(t *testing.T) {
 	})
 }
 
-func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
+func TestReconcileOfADeliveredEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -94,7 +94,7 @@ func TestAnEventThatIsDeliveredAndReadMakesOnePayment(t *testing.T) {
 
 // What happened to a payment's money while nobody listened is known before anything is done with
 // it.
-func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
+func TestReconcileRefundsByOthers(t *testing.T) {
 	t.Parallel()
 	event := func(kind string, change func(*Event)) func(*house) {
 		return func(h *house) {
@@ -143,7 +143,7 @@ func TestWhatOthersDidWhileThePowerWasAway(t *testing.T) {
 	}
 }
 
-func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
+func TestReconcileResumesAfterAnError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -169,7 +169,7 @@ func TestAReadingThatBreaksOffIsBegunAnew(t *testing.T) {
 }
 
 // An event may be listed some minutes after it happened, and the clocks differ.
-func TestEventsAreReadWithAnOverlap(t *testing.T) {
+func TestReconcileOverlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -190,7 +190,7 @@ func TestEventsAreReadWithAnOverlap(t *testing.T) {
 
 // Stripe lists events for thirty days. A ledger that was not in use for longer reads the sessions
 // instead.
-func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
+func TestReconcileAfterMoreThanThirtyDays(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		away  time.Duration
@@ -243,7 +243,7 @@ func TestALedgerThatWasAwayForLongerThanEventsAreListed(t *testing.T) {
 }
 
 // One named case for each way in which a session becomes a payment, or does not.
-func TestWhatBecomesOfASession(t *testing.T) {
+func TestRecordSessionOutcomes(t *testing.T) {
 	t.Parallel()
 	unpaid := func(s *payment.CheckoutSession) { s.PaymentStatus = "unpaid" }
 	for name, c := range map[string]struct {
@@ -306,7 +306,7 @@ func TestWhatBecomesOfASession(t *testing.T) {
 	}
 }
 
-func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
+func TestRecordSessionForABusyDevice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -330,7 +330,7 @@ func TestOnlyOneTimedCreditOfADeviceIsOpen(t *testing.T) {
 
 // A device that nobody may pay for any more: the money goes back, and somebody looks why it could
 // be paid for.
-func TestADeviceThatIsOutOfSale(t *testing.T) {
+func TestClaimForADeviceThatIsNotSelling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -349,7 +349,7 @@ func TestADeviceThatIsOutOfSale(t *testing.T) {
 }
 
 // The end of a dispute may be told before its beginning.
-func TestADisputesEventsInAnyOrder(t *testing.T) {
+func TestDisputeEventsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dispute := func(id, kind, status string) Event {
@@ -383,7 +383,7 @@ func TestADisputesEventsInAnyOrder(t *testing.T) {
 
 // Stripe says of a charge for ever that it was disputed; once that was decided for us it means
 // nothing any more.
-func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
+func TestDisputeThatWasWonStaysWon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
@@ -435,7 +435,7 @@ func TestADisputeThatWasWonDoesNotComeBack(t *testing.T) {
 
 // An event of an intent comes before its session's: it is asked for when that has had its time, and
 // makes the payment.
-func TestAnIntentsEventMakesItsSessionBeLookedUp(t *testing.T) {
+func TestIntentEventLooksUpItsSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -479,7 +479,7 @@ func (h *house) card(session, want string) {
 	}
 }
 
-func TestTheCardIsLearnedFromTheListOfEvents(t *testing.T) {
+func TestChargeIsLearnedFromTheList(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
@@ -553,7 +553,7 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 }
 
 // A charge whose session only comes to be known later is still in the list that is read next.
-func TestAChargeThatComesBeforeItsPaymentIsReadAgain(t *testing.T) {
+func TestChargeBeforeItsPaymentIsReadAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

@@ -39,7 +39,7 @@ func (h *house) blocked(f func()) (took time.Duration) {
 	return took
 }
 
-func TestWritesEndWhileTheLedgerDoesNotAnswer(t *testing.T) {
+func TestRecordOutcomeEndsWhileTheLedgerHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)

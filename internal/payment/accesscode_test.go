@@ -7,7 +7,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-func TestACodeIsKeptWhileItOpensAnything(t *testing.T) {
+func TestAccessCodeIsKeptWhileValid(t *testing.T) {
 	t.Parallel()
 	timed := func(s *tale) { s.p.Duration = time.Hour }
 	for name, c := range map[string]struct {
@@ -77,7 +77,7 @@ func TestAssignAccessCode(t *testing.T) {
 	}
 }
 
-func TestACreditThatIsSentAnewHasACode(t *testing.T) {
+func TestResendAssignsAnAccessCode(t *testing.T) {
 	t.Parallel()
 	s := beginLife(t, plain, Paid)
 	p := Fail(s.p, ReasonAdopted)
@@ -88,7 +88,7 @@ func TestACreditThatIsSentAnewHasACode(t *testing.T) {
 	}
 }
 
-func TestACodeIsInNoWordToAMachineThatHasIt(t *testing.T) {
+func TestNoticeHasNoAccessCode(t *testing.T) {
 	t.Parallel()
 	p := queuedPayment()
 	p.NeedsAccessCode, p.AccessCode = true, "493817"

@@ -7,7 +7,7 @@ import (
 
 // A machine's start is believed only between the payment and now: its end, and who may pay next,
 // follow from it.
-func TestReportedStartTime(t *testing.T) {
+func TestApplyConfirmationStartTime(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct{ said, want time.Time }{

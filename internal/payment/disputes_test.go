@@ -15,7 +15,7 @@ func reported(status string, after int) Dispute {
 	}
 }
 
-func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {
+func TestSupersedes(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name         string
@@ -43,7 +43,7 @@ func TestWhatIsToldOfADisputeInAnyOrder(t *testing.T) {
 	}
 }
 
-func TestWhatDisputesAmountTo(t *testing.T) {
+func TestTotalDisputes(t *testing.T) {
 	t.Parallel()
 	p := Payment{Amount: 350, Currency: "eur"}
 	of := func(status string, amount int64, currency string) Dispute {
@@ -70,7 +70,7 @@ func TestWhatDisputesAmountTo(t *testing.T) {
 }
 
 // A won dispute makes money ours only if it was taken from us.
-func TestADisputeThatIsWonChangesNothingButADispute(t *testing.T) {
+func TestDisputeWonReopensNoOtherState(t *testing.T) {
 	t.Parallel()
 	for _, money := range []FundsStatus{Refunding, Refunded, RefundFailed, Canceled, Authorized, CaptureFailed} {
 		p := queuedPayment()

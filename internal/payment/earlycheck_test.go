@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAnEarlyLookThatWasOvertakenSaysNothing(t *testing.T) {
+func TestApplyEarlyCheckOvertaken(t *testing.T) {
 	t.Parallel()
 	sent := Next(noteAccepted(queuedPayment(), noon), noon)
 	if p := ApplyEarlyCheck(sent, sent.FencingToken, noon.Add(time.Second)); p.Delivery != Fetched || !Closed(p) {

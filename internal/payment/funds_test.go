@@ -62,7 +62,7 @@ func (s *tale) back(amount int64)    { s.Helper(); s.is(ApplyRefundedTotal(s.p, 
 func (s *tale) dispute(state string) { s.Helper(); s.is(ApplyDisputeStatus(s.p, state, s.now)) }
 
 // What becomes of the money, row by row of the design's section 4.
-func TestTheLifeOfTheMoney(t *testing.T) {
+func TestFundsTransitions(t *testing.T) {
 	confirm(t, map[string]row{
 		"what is held is taken when the machine starts": {both, Authorized, func(s *tale) {
 			s.starts()

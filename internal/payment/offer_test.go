@@ -2,7 +2,7 @@ package payment
 
 import "testing"
 
-func TestAgreesInTheCustomersCurrency(t *testing.T) {
+func TestPriceMatches(t *testing.T) {
 	t.Parallel()
 	plan := Offer{Amount: 350, Currency: "eur", CurrencyOptions: "gbp=300,usd=400"}
 	for name, c := range map[string]struct {

@@ -10,7 +10,7 @@ import (
 
 // What a person may decide, in every state that a payment can be in; what is not allowed changes
 // nothing.
-func TestWhatAPersonMayDecide(t *testing.T) {
+func TestOperatorDecisionsAllowed(t *testing.T) {
 	t.Parallel()
 	type state struct {
 		money                FundsStatus
@@ -83,7 +83,7 @@ func TestWhatAPersonMayDecide(t *testing.T) {
 	}
 }
 
-func TestWhatFollowsFromADecision(t *testing.T) {
+func TestOperatorDecisionsEffects(t *testing.T) {
 	decides := func(s *tale) func(Payment, error) {
 		return func(p Payment, err error) {
 			s.Helper()

@@ -24,7 +24,7 @@ func claimedPayment(t *testing.T, p Payment, now time.Time) Payment {
 	return p
 }
 
-func TestWhatACallComesTo(t *testing.T) {
+func TestApplyOutcomeTable(t *testing.T) {
 	t.Parallel()
 	began := noon.Add(time.Second)
 	type want struct {
@@ -92,7 +92,7 @@ func TestWhatACallComesTo(t *testing.T) {
 
 func unclear(p *Payment) { p.Step, p.MaybeAccepted, p.OutcomeUnknown = StepCheckPending, true, true }
 
-func TestTimeAlone(t *testing.T) {
+func TestNextAppliesDeadlines(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		change  func(*Payment)
@@ -126,7 +126,7 @@ func TestTimeAlone(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedPostIsLookedForBeforeAnother(t *testing.T) {
+func TestClaimAfterAnInterruptedPost(t *testing.T) {
 	t.Parallel()
 	p := claimedPayment(t, queuedPayment(), noon)
 	p, interrupted := Claim(p, noon.Add(Lease))
@@ -139,7 +139,7 @@ func TestAnInterruptedPostIsLookedForBeforeAnother(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedLookIsSimplyRepeated(t *testing.T) {
+func TestClaimAfterAnInterruptedCheck(t *testing.T) {
 	t.Parallel()
 	p := queuedPayment()
 	unclear(&p)
@@ -150,7 +150,7 @@ func TestAnInterruptedLookIsSimplyRepeated(t *testing.T) {
 	}
 }
 
-func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
+func TestApplyOutcomeStale(t *testing.T) {
 	t.Parallel()
 	first := claimedPayment(t, queuedPayment(), noon)
 	later := noon.Add(Lease)
@@ -201,7 +201,7 @@ func TestAStaleWorkerLosesNoFactAndChoosesNoStep(t *testing.T) {
 	})
 }
 
-func TestTheCreditIDDependsOnTheSessionAlone(t *testing.T) {
+func TestCreditIDDerivation(t *testing.T) {
 	t.Parallel()
 	// Written down: a changed derivation would give payments in flight a second credit.
 	if got, want := CreditID("cs_test_a1B2c3"), "cr_cqh5riyoi6slhzak"; got != want {

@@ -174,7 +174,7 @@ func confirm(t *testing.T, rows map[string]row) {
 }
 
 // What becomes of the credit, row by row of the design's section 4.
-func TestTheLifeOfACredit(t *testing.T) {
+func TestDeliveryTransitions(t *testing.T) {
 	recalled := func(s *tale) {
 		s.post(upstream.OK)
 		s.look("1:1")

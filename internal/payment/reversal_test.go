@@ -7,7 +7,7 @@ import (
 )
 
 // What follows for the machine from what others do with the money.
-func TestMoneyThatOthersGiveBack(t *testing.T) {
+func TestReversalByOthers(t *testing.T) {
 	confirm(t, map[string]row{
 		"before the note, nothing is sent": {
 			both,

@@ -9,7 +9,7 @@ import (
 
 // A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing
 // that Stripe does.
-func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
+func TestRefundDoesNotWaitForTheMachine(t *testing.T) {
 	gives := func(s *tale, amount int64) {
 		s.Helper()
 		p, err := Refund(s.p, amount, s.now)
@@ -56,10 +56,10 @@ func TestARefundDoesNotWaitForTheMachine(t *testing.T) {
 	})
 }
 
-// TestCallThatSettlesAfterItsNoteWasTakenBack: a credit whose note was taken back is sent anew.
+// TestApplyOutcomeOfARecalledNote: a credit whose note was taken back is sent anew.
 // What an earlier call tells of that note says nothing of the next one: the credit is neither sent
 // nor refused.
-func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
+func TestApplyOutcomeOfARecalledNote(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, o := range map[string]Outcome{
@@ -95,9 +95,9 @@ func TestCallThatSettlesAfterItsNoteWasTakenBack(t *testing.T) {
 	}
 }
 
-// TestRetryAfterARefusedLook: a post was unclear, and Notehub refused the look for its note. Who
+// TestResendAfterARejectedCheck: a post was unclear, and Notehub refused the look for its note. Who
 // sends the credit anew has it looked for first.
-func TestRetryAfterARefusedLook(t *testing.T) {
+func TestResendAfterARejectedCheck(t *testing.T) {
 	confirm(t, map[string]row{
 		"the note is there after all": {confirms, "", func(s *tale) {
 			s.post(upstream.Unknown)
@@ -112,10 +112,10 @@ func TestRetryAfterARefusedLook(t *testing.T) {
 	})
 }
 
-// TestUnclearPostThatSettlesLate: the result of a post may be written down after a deletion of the
+// TestApplyOutcomeOfALateUnclearPost: the result of a post may be written down after a deletion of the
 // note was interrupted. What became of the deletion stays unclear, and so the money does not go
 // back as if it were proven.
-func TestUnclearPostThatSettlesLate(t *testing.T) {
+func TestApplyOutcomeOfALateUnclearPost(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	p := Payment{
