@@ -17,7 +17,7 @@ import (
 
 var outage = &upstream.Error{Outcome: upstream.Misconfigured, Status: 503}
 
-// answers is what the n-th machine says, as Notehub keeps it.
+// answers returns the n-th machine's confirmation as Notehub stores it.
 func said(n int, device, session, state string) payment.Confirmation {
 	return payment.Confirmation{
 		EventID:   fmt.Sprint(n),
@@ -28,7 +28,7 @@ func said(n int, device, session, state string) payment.Confirmation {
 	}
 }
 
-// sends has a note be posted and fetched, by a bridge that runs.
+// sends runs the bridge until the note of a payment is posted, and fetches it.
 func (h *house) sends(session, device string) {
 	h.Helper()
 	h.paid(session, device)
@@ -39,7 +39,7 @@ func (h *house) sends(session, device string) {
 	h.hub.fetch()
 }
 
-// stands checks how a payment stands.
+// stands checks the state of a payment.
 func (h *house) stands(session string, machine payment.DeliveryStatus, reason string, money payment.FundsStatus,
 	attention string) {
 	h.Helper()
@@ -53,7 +53,7 @@ func (h *house) stands(session string, machine payment.DeliveryStatus, reason st
 func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		says    string // the machine, unheard
+		says    string // the machine starts, and its answer is lost
 		machine payment.DeliveryStatus
 		reason  string
 		money   payment.FundsStatus
@@ -66,7 +66,7 @@ func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 	} {
 		for _, routed := range []bool{false, true} {
 			if routed && c.says != "started" {
-				continue // the route makes no difference to what is said
+				continue // a route does not change the answers
 			}
 			t.Run(fmt.Sprintf("%s, routed %v", name, routed), func(t *testing.T) {
 				t.Parallel()
@@ -76,7 +76,7 @@ func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 					h.sends("cs_test_1", "dev:1")
 					h.hub.will(forAnswers, slices.Repeat([]answer{{err: outage}}, 10000)...)
 					if c.says != "" {
-						// the route is as dead as the rest of Notehub
+						// The route is down as well.
 						h.hub.hears(said(1, "dev:1", "cs_test_1", c.says))
 					}
 					time.Sleep(15 * time.Minute)
@@ -93,8 +93,7 @@ func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 	}
 }
 
-// The route is configured and delivers nothing: the deadline is acted on only after the answers
-// were read by the cursor.
+// The route loses the answer. The deadline counts only after confirmations were read by the cursor.
 func TestConfirmationLostByTheRouteIsRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +126,7 @@ func TestConfirmAfterRefund(t *testing.T) {
 		h.says("late", "dev:1", "cs_test_1", "started")
 		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		time.Sleep(time.Minute)
-		// never charged again
+		// Never captured after the release.
 		h.stands("cs_test_1", payment.Started, payment.ReasonStartedAfter, payment.Refunded, payment.ReasonStartedAfter)
 		if n := h.money.called(payment.StepRefund); n != 1 {
 			t.Errorf("%d refunds; want 1", n)
@@ -141,7 +140,7 @@ func TestConfirmOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paid("cs_test_0", "dev:1")
-		h.says("0", "dev:1", "cs_test_0", "started") // before any note was sent: another installation has sent one
+		h.says("0", "dev:1", "cs_test_0", "started") // before any note was posted: another installation posted one
 		h.stands("cs_test_0", payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 		h.says("1", "dev:1", "cs_test_0", "started")
 		h.paid("cs_test_1", "dev:1")
@@ -150,7 +149,7 @@ func TestConfirmOutcomes(t *testing.T) {
 		h.says("2", "dev:2", "cs_test_1", "started") // another device
 		h.says("3", "dev:1", "cs_unknown", "started")
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, payment.ReviewConfirmation)
-		h.says("1", "dev:1", "cs_test_1", "started") // a repeat says nothing new
+		h.says("1", "dev:1", "cs_test_1", "started") // a repeat
 		h.stands("cs_test_1", payment.Sent, "", payment.Paid, payment.ReviewConfirmation)
 		h.says("4", "dev:1", "cs_test_1", "started")
 		h.says("5", "dev:1", "cs_test_1", "started")
@@ -194,7 +193,7 @@ func TestConfirmationsCursorSurvivesACrash(t *testing.T) {
 		}
 		h.hub.fetch()
 		ok := answer{applied: true}
-		h.hub.will(forAnswers, ok, answer{err: outage}) // the first page, and no second
+		h.hub.will(forAnswers, ok, answer{err: outage}) // only the first page
 		if err := h.b.readConfirmations(t.Context()); !errors.Is(err, error(outage)) {
 			t.Errorf("got %v; want %v", err, outage)
 		}
@@ -216,8 +215,8 @@ func TestConfirmationsCursorSurvivesACrash(t *testing.T) {
 	})
 }
 
-// Taking an answer in, and the power goes before Notehub hears the yes: the answer comes again and
-// changes nothing.
+// The process crashes after the commit and before Notehub gets the reply. The answer comes again
+// and changes nothing.
 func TestConfirmationsAreAppliedOnceDespiteCrashes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -260,7 +259,7 @@ func TestStartReadsEventsAndConfirmationsBeforeDeadlines(t *testing.T) {
 				}
 				h.reopen()
 				h.hub.hears(said(1, "dev:2", "cs_sent", "started"))
-				time.Sleep(time.Hour) // the power is away
+				time.Sleep(time.Hour) // the bridge does not run
 				c.blind(h, slices.Repeat([]answer{{err: outage}}, 20)...)
 				h.run()
 				time.Sleep(10 * time.Second)
@@ -292,7 +291,7 @@ func (h *house) selling(device string, want fleet.State) {
 
 func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 	t.Parallel()
-	// sold is a device that is not paused; what it is instead does not matter here.
+	// sold reports whether the device is not paused.
 	const sold = fleet.NoOffers
 	unconfirmed := func(h *house, session string) {
 		h.sends(session, "dev:1")
@@ -348,7 +347,7 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 				h.selling("dev:1", c.want)
 				h.selling("dev:2", sold)
 				h.reopen()
-				h.selling("dev:1", c.want) // it was written down
+				h.selling("dev:1", c.want) // the pause is audited
 				h.close()
 			})
 		})

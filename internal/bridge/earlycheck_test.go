@@ -10,14 +10,14 @@ import (
 	"notepay/internal/upstream"
 )
 
-// fetches has the Notecards fetch what is pending.
+// fetches makes the Notecards fetch all pending notes.
 func (h *house) fetches() {
 	h.hub.mu.Lock()
 	defer h.hub.mu.Unlock()
 	h.hub.pending = nil
 }
 
-// watches has a page of a payment be open for so long.
+// watches keeps a payment's page open for a time.
 func (h *house) watches(session string, d time.Duration) {
 	h.Helper()
 	synctest.Wait()
@@ -89,7 +89,7 @@ func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 		watch  time.Duration
 		looks  int
 	}{
-		"the page was closed":              {nil, upstream.OK, 3 * time.Second, 2}, // it counts as open for 20 s
+		"the page was closed":              {nil, upstream.OK, 3 * time.Second, 2}, // the page counts as open for 20 s
 		"it is open for two minutes":       {nil, upstream.OK, 2 * time.Minute, 4},
 		"there is room for due calls only": {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(10, 10) }, upstream.OK, 2 * time.Minute, 0},
 		"there is room for some more":      {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute, 4},
@@ -156,7 +156,7 @@ func TestEarlyCheckForgetsAnEarlierNote(t *testing.T) {
 	p.Delivery, p.MaybeAccepted, p.SentAt = payment.Sent, true, midday
 	g.add(p.ID, midday)
 	g.saw(p, true, midday)
-	p.FencingToken += 2 // it was taken back and sent again
+	p.FencingToken += 2 // recalled and sent again
 	if fetched, _ := g.saw(p, false, midday); fetched {
 		t.Error("a note that was not listed yet counts as fetched, because an earlier one was listed")
 	}

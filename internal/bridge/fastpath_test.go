@@ -11,8 +11,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// The queue does not work in these tests: what is sent was claimed by the transaction that recorded
-// the payment.
+// The queue does not run in these tests. A payment that is sent was claimed by the transaction that
+// recorded it.
 
 func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 	t.Parallel()
@@ -43,7 +43,7 @@ func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 			t.Errorf("%d notes; want 2", n)
 		}
 		select {
-		case <-h.b.notehubDue: // for the one that waits
+		case <-h.b.notehubDue: // for the waiting payment
 		default:
 			t.Error("the queue was not woken when the device was free again")
 		}
@@ -80,8 +80,8 @@ func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 	}
 }
 
-// The power goes between the commit and what the call came to: it is looked at before anything is
-// repeated.
+// The process crashes between the commit and the call's result. The next one checks the note before
+// it repeats the post.
 func TestFastPathInterruptedByACrash(t *testing.T) {
 	t.Parallel()
 	for name, applied := range map[string]bool{"Notehub has the note": true, "Notehub has nothing": false} {

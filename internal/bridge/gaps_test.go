@@ -12,15 +12,15 @@ import (
 	"notepay/internal/upstream"
 )
 
-// unclearAnswer is no answer: the call may or may not have been applied.
+// unclearAnswer is a lost reply: the call may have been applied.
 var unclearAnswer = &upstream.Error{Outcome: upstream.Unknown}
 
-// stage brings a payment to the moment at which a call is due, and says how it ends.
+// stage brings a payment to the moment when a call is due, and names its final state.
 type stage struct {
 	change  func(*Config)
 	until   func(h *house)
 	step    payment.Step
-	picksUp bool // the Notecard fetches its note in the end
+	picksUp bool // the Notecard fetches its note later
 	machine payment.DeliveryStatus
 	money   payment.FundsStatus
 }
@@ -82,8 +82,8 @@ func stages() map[string]stage {
 	}
 }
 
-// AT-06, AT-07: the power goes in every gap between two steps; opened again, the work is taken up
-// and ends well.
+// The process crashes in every gap between two steps (AT-06, AT-07). After the next start, each
+// payment ends well.
 func TestCrashInEveryGap(t *testing.T) {
 	t.Parallel()
 	gaps := map[string]func(h *house, s stage){
@@ -92,7 +92,7 @@ func TestCrashInEveryGap(t *testing.T) {
 		"after the call": func(h *house, s stage) {
 			p := h.due("cs_test_1", s.step)
 			b := h.b
-			h.close() // nothing is written down any more
+			h.close() // nothing is recorded any more
 			b.execute(context.Background(), p)
 			h.open()
 		},
@@ -126,7 +126,7 @@ func TestCrashInEveryGap(t *testing.T) {
 					s.until(h)
 					until(h, s)
 					h.reopen()
-					h.receive(event) // Stripe did not hear the yes
+					h.receive(event) // Stripe got no reply
 					h.run()
 					if s.picksUp {
 						time.Sleep(45 * time.Second)
@@ -146,8 +146,8 @@ func TestCrashInEveryGap(t *testing.T) {
 	}
 }
 
-// Nothing tells whether a note that was posted just before the power went was fetched already or
-// never there: it is sent again under the same credit id, which the machine ignores.
+// After a crash, a missing note may have been fetched or never accepted. It is posted again under
+// the same credit id, and the machine ignores a repeat.
 func TestCrashWhileTheNoteWasFetched(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestCrashDelaysNoOtherWork(t *testing.T) {
 		h.paid("cs_test_1", "dev:1")
 		h.claim(h.b.notehub(), 1)
 		h.paid("cs_test_2", "dev:1")
-		h.claim(h.b.notehub(), 0) // one call at a time for a device
+		h.claim(h.b.notehub(), 0) // one call at a time per device
 		h.reopen()
 		p := h.claim(h.b.notehub(), 1)[0]
 		if p.SessionID != "cs_test_2" {
@@ -190,7 +190,8 @@ func TestCrashDelaysNoOtherWork(t *testing.T) {
 	})
 }
 
-// A worker that slept through its lease wakes up: what it saw counts, and it sends nobody anywhere.
+// A worker's lease has ended before it records its outcome. The facts count, but the worker chooses
+// no step.
 func TestStaleWorkerRecordsLate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -212,7 +213,7 @@ func TestStaleWorkerRecordsLate(t *testing.T) {
 				go func() { h.b.execute(t.Context(), first); close(asleep) }()
 				synctest.Wait()
 				time.Sleep(payment.Lease)
-				second := h.claim(h.b.notehub(), 1)[0] // a look, for the first call is unclear
+				second := h.claim(h.b.notehub(), 1)[0] // a check, because the first call is unclear
 				if second.Step != payment.StepCheckPending || second.FencingToken <= first.FencingToken {
 					t.Fatalf("claimed %+v; want a look of a later turn", second)
 				}
@@ -227,7 +228,7 @@ func TestStaleWorkerRecordsLate(t *testing.T) {
 					t.Errorf("machine %s; want what the stale worker saw to count", p.Delivery)
 				}
 				attempts, err := h.l.Attempts(t.Context(), p.ID)
-				if err != nil || len(attempts) != 2 { // the interruption, and what the stale worker saw
+				if err != nil || len(attempts) != 2 { // the interrupted call, and the stale worker's
 					t.Errorf("%d attempts (%v); want 2", len(attempts), err)
 				}
 				h.b.execute(t.Context(), second)
@@ -267,7 +268,7 @@ func TestRunQueueKeepsSlotsForNewWork(t *testing.T) {
 	})
 }
 
-// Notehub may ask to be left alone for longer than a credit lives: it runs out in time all the
+// Notehub may limit the rate for longer than a credit lives. The credit expires in time all the
 // same, and the money goes back.
 func TestRunQueueExpiresCreditsDuringARateLimit(t *testing.T) {
 	t.Parallel()
@@ -298,8 +299,8 @@ func TestRunQueueExpiresCreditsDuringARateLimit(t *testing.T) {
 	})
 }
 
-// The rate limit allows a note a minute, and ten were paid for at once: the last of them would come
-// too late.
+// The rate limit allows one note a minute, and ten payments arrive at once. The last notes would
+// come too late.
 func TestLateWhenTheQueueExceedsTheRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -324,8 +325,8 @@ func TestLateWhenTheQueueExceedsTheRateLimit(t *testing.T) {
 	})
 }
 
-// A post that may have been taken, and Notehub never says: the customer's money hangs, so a person
-// is told, and nobody else is kept from paying.
+// A post has an unknown outcome, and Notehub never tells. The operator is told after 15 minutes,
+// and other payments are not affected.
 func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -349,7 +350,7 @@ func TestOverdueReviewAfterFifteenMinutes(t *testing.T) {
 		}
 		h.hub.will(payment.StepCheckPending)
 		time.Sleep(2 * time.Minute)
-		// The machine cannot say what became of it, so a person has to.
+		// The machine cannot confirm, so the operator has to decide.
 		if p := h.payment("cs_test_1"); p.Delivery != payment.Failed || p.Reason != payment.ReasonUnclear ||
 			p.ReviewReason != payment.ReasonUnclear ||
 			p.Funds != payment.Paid {
@@ -378,8 +379,7 @@ func TestBackoffOfUnclearPosts(t *testing.T) {
 	})
 }
 
-// The session's own event comes first, as it usually does: the event of its intent costs Stripe no
-// read.
+// The session's event usually comes first. Then the event of its intent costs no read.
 func TestLookupOfARecordedSessionCallsNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -6,12 +6,12 @@ import (
 	"notepay/internal/payment"
 )
 
-// check holds the end of a history against the promise.
+// check compares the end of a history with the promise.
 func (h *history) check() {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		if err != nil {
-			if x.status != "canceled" { // nobody paid in the end
+			if x.status != "canceled" { // the payment was canceled
 				h.fail("%s was paid and is not in the ledger", x.session)
 			}
 			continue
@@ -24,7 +24,7 @@ func (h *history) check() {
 	}
 }
 
-// closed is the design's definition, in words of its own.
+// closed is the design's definition of payment.Closed, written independently.
 func closed(p payment.Payment) bool {
 	person := p.ReviewReason != ""
 	back := p.Funds == payment.Refunded || p.Funds == payment.Canceled

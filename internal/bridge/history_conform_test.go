@@ -16,7 +16,7 @@ import (
 	"notepay/internal/payment"
 )
 
-// books are a store on disk.
+// books is a store in a ledger on disk.
 type books struct {
 	*ledger.Ledger
 	path string
@@ -27,7 +27,7 @@ func openBooks(path string) (*books, error) {
 	return &books{l, path}, err
 }
 
-// at runs f in a transaction of the given time.
+// at runs f in a transaction at the given time.
 func at[T any](b *books, now time.Time, f func(*ledger.Tx) (T, error)) (result T, err error) {
 	err = b.Update(context.Background(), func(tx *ledger.Tx) (err error) {
 		defer func(t time.Time) { tx.Now = t }(tx.Now)
@@ -86,8 +86,8 @@ func (b *books) restart() error {
 	return err
 }
 
-// anyPayment draws a payment that need not make sense, of few sessions and devices and times, so
-// that they meet.
+// anyPayment draws a payment that need not make sense. Sessions, devices and times are few, so that
+// payments collide.
 func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	n := dice(t, 4)
 	session := fmt.Sprintf("cs_%d", n)
@@ -129,8 +129,8 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 	return p
 }
 
-// The histories run on a shelf instead of the ledger. Whatever is written to both, both say the
-// same.
+// The histories use a shelf instead of the ledger. After the same writes, both must give the same
+// answers.
 func TestShelfConformsToTheLedger(t *testing.T) {
 	t.Parallel()
 	if underRace {
@@ -167,7 +167,7 @@ func TestShelfConformsToTheLedger(t *testing.T) {
 	})
 }
 
-// compare asks both stores everything.
+// compare compares all answers of both stores.
 func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 	t.Helper()
 	one, oneErr := a.payment(p.ID)
@@ -193,7 +193,7 @@ func compare(t *rapid.T, a, b store, p payment.Payment, now time.Time) {
 	}
 }
 
-// brought is a list whose order is checked and, among those due at the same time, forgotten.
+// brought compares lists whose order matters only between different due times.
 func brought(t *rapid.T, name string, list []payment.Payment) string {
 	t.Helper()
 	when := func(p payment.Payment) time.Time {

@@ -13,9 +13,10 @@ import (
 	"notepay/internal/upstream"
 )
 
-// Guards that a history cannot tell apart: their loss is mended later, or hurts nobody in it.
+// Tests of guards that the histories cannot test, because a later step repairs the loss or no
+// history is harmed.
 
-// guarded is a bridge with a ledger and without loops or vendors.
+// guarded returns a bridge with a ledger, but without loops or vendors.
 func guarded(t *testing.T) *Bridge {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "notepay.db"))
@@ -52,7 +53,7 @@ func (b *Bridge) stored(t *testing.T, p payment.Payment) {
 	}
 }
 
-// sentNote is a credit whose note Notehub has.
+// sentNote returns a credit whose note Notehub has accepted.
 func sentNote(now time.Time) payment.Payment {
 	return payment.Next(
 		payment.Payment{
@@ -93,7 +94,7 @@ func TestConfirmRepeat(t *testing.T) {
 	b, p := guarded(t), sentNote(time.Now())
 	b.stored(t, p)
 	first := payment.Confirmation{EventID: "e1", DeviceUID: "dev:1", CreditID: p.ID, State: "duplicate"}
-	for _, state := range []string{"duplicate", "failed"} { // the second has the first's id: it is not looked at
+	for _, state := range []string{"duplicate", "failed"} { // the second has the first one's id, so it is not applied
 		first.State = state
 		if err := b.Confirm(t.Context(), first); err != nil {
 			t.Fatal(err)

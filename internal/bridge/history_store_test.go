@@ -10,9 +10,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// store is the part of the ledger that the life of a payment needs, each method a transaction at
-// the given time. A shelf has it in memory, books on disk; TestShelfConformsToTheLedger holds the one
-// against the other.
+// store is the part of the ledger that payments need. Each method is a transaction at the given
+// time. A shelf is in memory, and books are on disk. TestShelfConformsToTheLedger compares them.
 type store interface {
 	insert(now time.Time, p payment.Payment) (inserted bool, err error)
 	save(now time.Time, p payment.Payment) error
@@ -23,19 +22,19 @@ type store interface {
 	dueForStripe(now time.Time, again bool) ([]payment.Payment, error)
 	dueWaits(now time.Time) ([]payment.Payment, error)
 	silent(asOf time.Time) ([]payment.Payment, error)
-	// restart is what the ledger does when the next process opens it.
+	// restart does what the ledger does when the next process opens it.
 	restart() error
 }
 
-// shelf keeps payments in memory, as strictly as the schema does.
+// shelf keeps payments in memory, with the constraints of the schema.
 type shelf struct {
 	list []payment.Payment
-	dead []bool // claimed by a process that is gone
+	dead []bool // claimed by an earlier process
 }
 
 var errNonsense = errors.New("the schema refuses this payment")
 
-// stored is a payment as it is read again: in whole milliseconds and seconds.
+// stored returns a payment as it is read again, in whole milliseconds and seconds.
 func stored(p payment.Payment) payment.Payment {
 	for _, t := range []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt, &p.BackoffUntil, &p.RefundAt, &p.FundsBackoffUntil} {
 		*t = t.Truncate(time.Millisecond)
@@ -44,7 +43,7 @@ func stored(p payment.Payment) payment.Payment {
 	return p
 }
 
-// sensible is the schema's opinion of a payment.
+// sensible checks the schema's constraints.
 func sensible(p payment.Payment) bool {
 	within := func(n int64) bool { return n >= 0 && n <= p.Amount }
 	sent := p.Delivery != payment.Queued && p.Delivery != payment.Failed
@@ -132,7 +131,7 @@ func (s *shelf) occupant(device string) (payment.Payment, error) {
 	return s.one(func(p *payment.Payment) bool { return p.DeviceUID == device && p.HoldsDevice })
 }
 
-// due lists what is due and satisfies a condition, the longest due first.
+// due lists the due payments that satisfy a condition, oldest first.
 func (s *shelf) due(now time.Time, is func(*payment.Payment) bool) (list []payment.Payment, _ error) {
 	for i := range s.list {
 		if p := &s.list[i]; p.Step != payment.NoStep && !p.DueAt.After(now) && is(p) {
@@ -158,7 +157,7 @@ func (s *shelf) dueForNotehub(now time.Time, again bool) ([]payment.Payment, err
 	})
 }
 
-// called: a worker of this process has a call to the device under way.
+// called reports whether a worker of this process has a call to the device in flight.
 func (s *shelf) called(device string, now time.Time) bool {
 	for i := range s.list {
 		if p := &s.list[i]; p.DeviceUID == device && p.InFlight && !s.dead[i] && p.DueAt.After(now) &&

@@ -10,8 +10,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// purchase is one paid session of the simulated Stripe, with its intent, charge, refunds and
-// dispute.
+// purchase is a session of the simulated Stripe, with its intent, charge, refunds and disputes.
 type purchase struct {
 	session, intent string
 	device          int
@@ -20,24 +19,24 @@ type purchase struct {
 	duration        time.Duration
 	status          string // of the intent
 	received        int64
-	refunded        int64 // what was given back and has not failed
+	refunded        int64 // refunds that have not failed
 	refunds         []payment.RefundRecord
 	kept            map[string]keptAnswer
 	disputes        []payment.DisputeRecord
-	told            []payment.Dispute // what the ledger keeps of them
+	told            []payment.Dispute // the disputes as the ledger has them
 
-	// What the checks ask for.
+	// For the checks at the end.
 	credit       string
 	releasedByUs bool
-	byOthers     bool  // money was given back, or is asked for, by somebody else
-	byPerson     bool  // a person decided about the money as a whole, or ended it
-	granted      int64 // what a person gave back in parts
-	seen         bool  // a person has ended it, and with it what waited for a person
-	missed       bool  // a plain copy could not tell that it was handled
-	rewound      bool  // the ledger may not know all that it ordered
+	byOthers     bool  // others refunded it or dispute it
+	byPerson     bool  // the operator refunded all, or canceled it
+	granted      int64 // refunded in parts by the operator
+	seen         bool  // the operator canceled it, and dismissed the review
+	missed       bool  // a plain copy could not know that it was handled
+	rewound      bool  // the ledger may not know all its orders
 }
 
-// keptAnswer is what Stripe answers again for a day under the same idempotency key.
+// keptAnswer is the reply that Stripe repeats for a day under the same idempotency key.
 type keptAnswer struct {
 	at      time.Time
 	outcome payment.Outcome
@@ -51,13 +50,13 @@ type happening struct {
 	refund  payment.RefundRecord
 	back    int64
 	dispute payment.Dispute
-	stored  bool // it was taken in
-	acked   bool // Stripe was told so
+	stored  bool // the bridge has recorded it
+	acked   bool // and Stripe got the reply
 }
 
 func (h *history) emit(e happening) { h.events = append(h.events, &e) }
 
-// pay has a customer pay.
+// pay makes a customer pay.
 func (h *history) pay() {
 	if len(h.purchases) == mostPurchases {
 		return
@@ -94,13 +93,13 @@ func (h *history) pay() {
 
 func (h *history) anyPurchase() *purchase { return h.purchases[h.dice(len(h.purchases))] }
 
-// dashboard has somebody else move the money: the operator in the Dashboard, the customer's bank,
-// or time.
+// dashboard lets others change the money: the operator in the Dashboard, the customer's bank, or
+// time.
 func (h *history) dashboard() {
 	p := h.anyPurchase()
 	last := len(p.refunds) - 1
 	switch h.dice(7) {
-	case 0: // part or all of it
+	case 0: // a partial or full refund
 		amount := h.parts(p.received - p.refunded)
 		if amount = min(amount, p.left()); amount == 0 || p.takenBack() {
 			return
@@ -149,7 +148,7 @@ func (h *history) dashboard() {
 		}
 		d.Amount = min(d.Amount, left)
 		if d.Status == "lost" && d.Amount == 0 {
-			d.Status = "won" // all of it was given back meanwhile
+			d.Status = "won" // all of it was refunded meanwhile
 		}
 		kind := "closed"
 		if d.Status == "needs_response" {
@@ -167,7 +166,7 @@ func (h *history) dashboard() {
 	}
 }
 
-// disputed tells of a dispute. One that is prevented was settled by giving the money back.
+// disputed emits the event of a dispute. A prevented dispute was settled by a refund.
 func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 	h.tell("bank", "dispute %s of %d of %s: %s, %s", d.ID, d.Amount, p.session, kind, d.Status)
 	if d.Status == "prevented" && p.left() > 0 && !p.takenBack() {
@@ -178,12 +177,12 @@ func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
 }
 
-// takenBack: the bank has the money of a dispute that is open.
+// takenBack reports whether the bank holds the money of an open dispute.
 func (p *purchase) takenBack() bool {
 	return slices.ContainsFunc(p.disputes, func(d payment.DisputeRecord) bool { return d.Status == "needs_response" })
 }
 
-// lost is what the bank keeps.
+// lost returns the amount of the lost disputes.
 func (p *purchase) lost() (sum int64) {
 	for _, d := range p.disputes {
 		if d.Status == "lost" {
@@ -193,7 +192,7 @@ func (p *purchase) lost() (sum int64) {
 	return sum
 }
 
-// left is what can be refunded still.
+// left returns the amount that can still be refunded.
 func (p *purchase) left() int64 { return p.received - p.refunded - p.lost() }
 
 func (h *history) settleRefund(p *purchase, n int, status string) {
@@ -234,8 +233,7 @@ func refusal(reason error) payment.Outcome {
 	}
 }
 
-// stripeCall is the call of a claimed payment to Stripe: what it did there, and what the caller
-// sees.
+// stripeCall makes a claimed payment's call to Stripe. It returns what the caller sees.
 func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 	x := h.purchaseOf(p)
 	trouble := 0
@@ -247,7 +245,7 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 		return payment.Outcome{Result: upstream.RateLimited, Status: 429, RetryAfter: 30 * time.Second}
 	case 8:
 		return payment.Outcome{Result: upstream.Misconfigured, Status: 401}
-	case 9: // it never came there
+	case 9: // never received
 		return payment.Outcome{Result: upstream.Unknown}
 	}
 	if p.Step == payment.StepRefund && p.ReconcileRefund {
@@ -274,20 +272,20 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 		return kept.outcome
 	}
 	o := payment.Outcome{Result: upstream.Unknown, Status: 500}
-	if trouble != 4 { // else a 500, and nothing was done
+	if trouble != 4 { // else a 500 without effect
 		o = h.move(x, p)
 		if trouble == 5 {
-			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // done, and a 500 nevertheless
+			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // a 500 with effect
 		}
 	}
 	x.kept[key] = keptAnswer{h.world, o, p.RefundAmount}
 	if trouble == 6 {
-		return payment.Outcome{Result: upstream.Unknown} // the answer was lost
+		return payment.Outcome{Result: upstream.Unknown} // the reply was lost
 	}
 	return o
 }
 
-// move does what a call asks for, or refuses it.
+// move applies a call, or rejects it.
 func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	switch p.Step {
 	case payment.StepCapture:
@@ -340,16 +338,16 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 	}
 }
 
-// receive takes in an event that is delivered. Stripe may not hear that it was.
+// receive delivers an event. The reply to Stripe may be lost.
 func (h *history) receive(e *happening) {
 	if e.kind == "checkout.session.completed" && h.unknown(e.of) && !h.bridge.listed.Load() {
-		return // not accepted before Stripe's list was read
+		return // rejected before Stripe's list was read
 	}
 	h.take(e, false)
 	e.acked = e.acked || h.dice(8) != 7
 }
 
-// take takes an event in as Receive and follow do.
+// take applies an event as Receive and applyEvent do.
 func (h *history) take(e *happening, listed bool) {
 	repeat := ""
 	if e.stored {
@@ -404,7 +402,7 @@ func (h *history) take(e *happening, listed bool) {
 	h.save(before, p)
 }
 
-// facts is a session as Stripe tells it when asked.
+// facts returns a session as read from Stripe.
 func (h *history) facts(x *purchase) payment.CheckoutSession {
 	return payment.CheckoutSession{
 		PaymentStatus: "paid",
@@ -415,7 +413,7 @@ func (h *history) facts(x *purchase) payment.CheckoutSession {
 	}
 }
 
-// ask has Stripe be asked for a session, after a call for its payment that is under way.
+// ask schedules a look-up of a session, after the call in flight for its payment.
 func (h *history) ask(x *purchase, p payment.Payment) {
 	due := h.now()
 	if p.InFlight {
@@ -426,7 +424,7 @@ func (h *history) ask(x *purchase, p payment.Payment) {
 	}
 }
 
-// lookUp asks Stripe for a session whose events could not be followed.
+// lookUp reads the session of a purchase that has a due look-up.
 func (h *history) lookUp(x *purchase) {
 	if due, ok := h.lookups[x]; ok && !h.now().Before(due) {
 		s, ready := h.lookedUp(x)
@@ -440,7 +438,7 @@ func (h *history) lookUp(x *purchase) {
 	}
 }
 
-// readDisputes is the bridge's.
+// readDisputes is the bridge's readDisputes.
 func (h *history) readDisputes(x *purchase, p payment.Payment, s payment.CheckoutSession) payment.DisputeTotals {
 	if s.IntentStatus == "" {
 		return payment.DisputeTotals{}
@@ -451,7 +449,7 @@ func (h *history) readDisputes(x *purchase, p payment.Payment, s payment.Checkou
 	return payment.TotalDisputes(p, x.told)
 }
 
-// record makes a payment of a session, or takes in where its money is.
+// record inserts the payment of a session, or applies the state of its money.
 func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	now := h.now()
 	if p, err := h.store.payment(x.credit); err == nil {
@@ -491,7 +489,7 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	h.changed(payment.Payment{}, p)
 }
 
-// oneAtATime is the bridge's.
+// oneAtATime is Bridge.reserveDevice.
 func (h *history) oneAtATime(p payment.Payment) payment.Payment {
 	if p.Duration == 0 || p.HoldsDevice {
 		return p

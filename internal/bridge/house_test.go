@@ -16,14 +16,14 @@ import (
 
 var midday = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// unsent returns a payment of a ten-minute credit, paid at midday.
+// unsent returns a payment for a ten-minute credit, paid at midday.
 func unsent() payment.Payment {
 	return payment.Next(payment.Payment{ID: payment.CreditID("cs_test_1"), SessionID: "cs_test_1", Funds: payment.Paid,
 		Delivery: payment.Queued, Amount: 350, Currency: "eur", PaidAt: midday, CreatedAt: midday,
 		ExpiresAt: midday.Add(10 * time.Minute)}, midday)
 }
 
-// house is a bridge whose steps a test takes by hand, and which it can lose and open again.
+// house is a bridge whose steps a test takes by hand. A test can crash it and open it again.
 type house struct {
 	*testing.T
 	path   string
@@ -36,13 +36,13 @@ type house struct {
 	stop   func() // ends Run
 }
 
-// confirming is a project whose machines confirm.
+// confirming configures machines that confirm.
 func confirming(c *Config) { c.ConfirmWithin = 5 * time.Minute }
 
-// hasty is the same where they have to be quick, so that a test has little to wait for.
+// hasty configures machines that have to confirm within a minute.
 func hasty(c *Config) { c.ConfirmWithin = time.Minute }
 
-// held is one that holds the money until they do.
+// held configures authorizations that are captured when the machine confirms.
 func held(c *Config) { confirming(c); c.ManualCapture = true }
 
 func newHouse(t *testing.T, change ...func(*Config)) *house {
@@ -96,11 +96,12 @@ func (h *house) open() {
 		change(&c)
 	}
 	h.b = New(c)
-	h.b.eventsRead.Store(true) // where a test works by hand, nothing was missed; Run reads for itself
+	h.b.eventsRead.Store(true) // a test by hand misses nothing; Run reads for itself
 	h.b.answersRead.Store(true)
 }
 
-// close stops the work and closes the ledger; a test in a bubble does so before it ends.
+// close stops the bridge and closes the ledger. A test in a synctest bubble calls it before it
+// ends.
 func (h *house) close() {
 	h.Helper()
 	if h.stop != nil {
@@ -117,14 +118,14 @@ func (h *house) close() {
 	h.l = nil
 }
 
-// reopen is a crash: nothing that was not on disk is known afterwards.
+// reopen is a crash: only what is on disk survives.
 func (h *house) reopen() {
 	h.Helper()
 	h.close()
 	h.open()
 }
 
-// run sets the bridge to work as after a start, until close.
+// run starts the bridge, until close.
 func (h *house) run() {
 	h.b.eventsRead.Store(false)
 	h.b.answersRead.Store(false)
@@ -135,7 +136,7 @@ func (h *house) run() {
 	h.stop = func() { cancel(); <-done }
 }
 
-// pays makes a customer pay; the event of it is Stripe's to deliver.
+// pays makes a customer pay, and returns the session's event.
 func (h *house) pays(session, device string) Event {
 	return h.paysFor(session, device, 350, nil)
 }
@@ -180,7 +181,7 @@ func (h *house) paid(session, device string) {
 	h.receive(h.pays(session, device))
 }
 
-// paidTimed is the same for five minutes' use, as it was sold through a link.
+// paidTimed makes a customer pay for five minutes through a link, and delivers the event.
 func (h *house) paidTimed(session, device string) {
 	h.Helper()
 	link := "plink_" + device
@@ -209,7 +210,7 @@ func (h *house) receive(events ...Event) {
 	}
 }
 
-// looksUp asks Stripe for what has to be looked up.
+// looksUp makes the due look-ups.
 func (h *house) looksUp() {
 	h.Helper()
 	var due []ledger.Lookup
@@ -225,7 +226,7 @@ func (h *house) looksUp() {
 	}
 }
 
-// says has the machine answer by the route.
+// says delivers a machine's answer by the route.
 func (h *house) says(id, device, session, state string) {
 	h.Helper()
 	err := h.b.Confirm(
@@ -252,7 +253,7 @@ func (h *house) payment(session string) payment.Payment {
 	return p
 }
 
-// claim claims what is due for a vendor.
+// claim claims a vendor's due payments.
 func (h *house) claim(q queue, want int) []payment.Payment {
 	h.Helper()
 	claimed, err := h.b.claim(context.Background(), q, q.slots, q.slots/2)
@@ -269,7 +270,7 @@ func (h *house) due(session string, step payment.Step) payment.Payment {
 	if p.Step != step {
 		h.Fatalf("the next step is %q; want %q: %+v", p.Step, step, p)
 	}
-	time.Sleep(max(time.Until(p.DueAt), 0)) // in a bubble: no time passes outside
+	time.Sleep(max(time.Until(p.DueAt), 0)) // takes no time in a synctest bubble
 	q := h.b.notehub()
 	if step == payment.StepCapture || step == payment.StepCancel || step == payment.StepRefund {
 		q = h.b.stripe()
@@ -277,13 +278,13 @@ func (h *house) due(session string, step payment.Step) payment.Payment {
 	return h.claim(q, 1)[0]
 }
 
-// does waits for a step, makes its call and settles.
+// does waits for a step, makes its call and records the outcome.
 func (h *house) does(session string, step payment.Step) {
 	h.Helper()
 	h.b.execute(context.Background(), h.due(session, step))
 }
 
-// finish works until the payments are closed and nothing is due for them, and stops.
+// finish runs the bridge until the payments are closed and nothing is due for them.
 func (h *house) finish(sessions ...string) {
 	h.Helper()
 	if h.stop == nil {
@@ -307,8 +308,8 @@ func (h *house) finish(sessions ...string) {
 	h.close()
 }
 
-// keepsThePromise: the machine has the credit and we the money, or the customer has the money back,
-// all of it and no more.
+// keepsThePromise checks that the machine has the credit and we have the money, or that the
+// customer has exactly the money back.
 func (h *house) keepsThePromise(p payment.Payment) {
 	h.Helper()
 	i := h.money.intent(p.SessionID)

@@ -13,12 +13,12 @@ import (
 	"notepay/internal/payment"
 )
 
-// inUse reports what a scan of a device is told.
+// inUse reports whether a scan finds the device in use.
 func (h *house) inUse(device string) bool {
 	return h.b.c.Fleet.Availability(device, time.Now()).State == fleet.InUse
 }
 
-// commits saves a change of a payment without telling anybody.
+// commits changes a payment without publishing the change.
 func (h *house) commits(before payment.Payment, to func(*payment.Payment)) change {
 	h.Helper()
 	c := change{before: before, after: before}
@@ -45,7 +45,7 @@ func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 		if h.inUse("dev:1") {
 			t.Error("the machine is in use after its session was over")
 		}
-		h.b.publish(started) // its goroutine was slower
+		h.b.publish(started) // its goroutine was slower than the other
 		if h.inUse("dev:1") {
 			t.Error("an older change made a free machine be in use")
 		}
@@ -65,7 +65,8 @@ func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 	})
 }
 
-// Many at once: whoever comes last, the fleet says what the ledger says.
+// TestPublishConcurrently changes payments and pauses concurrently. In the end the fleet agrees
+// with the ledger.
 func TestPublishConcurrently(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, confirming)
@@ -113,7 +114,6 @@ func TestPublishConcurrently(t *testing.T) {
 	}
 }
 
-// What could not be read for the fleet is read again.
 func TestRetryShow(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -134,7 +134,7 @@ func TestPublishIncludesTheCreditThatFreedItsDevice(t *testing.T) {
 		h := newHouse(t, func(c *Config) { c.Changed = func(p payment.Payment) { told[p.SessionID] = p } })
 		h.paidTimed("cs_1", "dev:1")
 		h.does("cs_1", payment.StepPostNote)
-		time.Sleep(6 * time.Minute) // nobody has looked since
+		time.Sleep(6 * time.Minute) // its end was not applied yet
 		h.paidTimed("cs_2", "dev:1")
 		if p := told["cs_1"]; p.HoldsDevice {
 			t.Errorf("the page of the first was told %+v; want that it holds its device no more", p)

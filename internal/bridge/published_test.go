@@ -18,12 +18,13 @@ import (
 	"notepay/internal/payment"
 )
 
-// published is an Observer that adds up the transitions of each payment. Each transition takes a
-// payment from one state to another. So the sum is the ledger's state, in whatever order they came.
+// published is an Observer that adds up the transitions of each payment. So the sum must be the
+// ledger's state, whatever their order.
 type published struct {
-	mu        sync.Mutex
-	sums      map[string]map[string]int // for each payment, how often it came to a state less how often it left it
-	unchecked bool                      // the test publishes by hand, or exchanges the ledger
+	mu sync.Mutex
+	// for each payment, how often it entered a state minus how often it left it
+	sums      map[string]map[string]int
+	unchecked bool // the test publishes by hand, or exchanges the ledger
 }
 
 func (o *published) Event(string)                                {}
@@ -47,7 +48,7 @@ func (o *published) Payment(before, after payment.Payment) {
 	}
 }
 
-// shown returns what matters of a payment to those to whom changes are published. A claim does not.
+// shown returns the fields of a payment that subscribers use. A claim changes none of them.
 func shown(p payment.Payment) string {
 	return fmt.Sprintln(p.Funds, p.RefundedAmount, p.LostAmount, p.RefundSeq, p.Delivery, p.Reason, p.ReviewReason,
 		p.MachineCode, p.HoldsDevice, payment.DeviceFreeAt(p).UnixMilli(), p.Step, p.Plan, p.DeviceName, p.AccessCode,

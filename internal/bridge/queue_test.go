@@ -9,7 +9,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// While one vendor may not be called at all, what is due for the other is found by its worker.
+// While one vendor cannot be called, the due step of the other vendor is found by its worker.
 func TestYieldStepToTheOtherVendor(t *testing.T) {
 	t.Parallel()
 	for name, closed := range map[string]func(*Config, *upstream.Limiter){

@@ -12,21 +12,21 @@ import (
 	"notepay/internal/payment"
 )
 
-// tells has Stripe list events, whether or not they were delivered.
+// tells adds events to Stripe's list, whether or not they are delivered.
 func (a *account) tells(events ...Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.events = append(a.events, events...)
 }
 
-// lists has Stripe list a session, and forget its events.
+// lists adds a session to Stripe's list, and removes its events.
 func (a *account) lists(s payment.CheckoutSession) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sessions = append(a.sessions, s)
 }
 
-// outcomes is what became of the events, by their ids.
+// outcomes returns the outcomes of the events by their ids.
 func (h *house) outcomes() map[string]string {
 	h.Helper()
 	list, err := h.l.Events(h.Context(), 100)
@@ -92,8 +92,7 @@ func TestReconcileOfADeliveredEvent(t *testing.T) {
 	})
 }
 
-// What happened to a payment's money while nobody listened is known before anything is done with
-// it.
+// Changes of the money while the bridge was down are known before anything else is done.
 func TestReconcileRefundsByOthers(t *testing.T) {
 	t.Parallel()
 	event := func(kind string, change func(*Event)) func(*house) {
@@ -168,7 +167,7 @@ func TestReconcileResumesAfterAnError(t *testing.T) {
 	})
 }
 
-// An event may be listed some minutes after it happened, and the clocks differ.
+// Stripe may list an event some minutes late, and clocks differ.
 func TestReconcileOverlap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -188,8 +187,7 @@ func TestReconcileOverlap(t *testing.T) {
 	})
 }
 
-// Stripe lists events for thirty days. A ledger that was not in use for longer reads the sessions
-// instead.
+// Stripe lists events for 30 days. A ledger that was unused for longer reads the sessions instead.
 func TestReconcileAfterMoreThanThirtyDays(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -207,9 +205,9 @@ func TestReconcileAfterMoreThanThirtyDays(t *testing.T) {
 				for n := range 3 {
 					e := h.pays(fmt.Sprintf("cs_test_%d", n), "dev:1")
 					if s := *e.Session; c.reads {
-						h.money.lists(s) // its events are forgotten
+						h.money.lists(s) // its events are no longer listed
 					} else {
-						e.Listed, e.Pending = true, 1 // never accepted
+						e.Listed, e.Pending = true, 1 // never accepted by the endpoint
 						h.money.tells(e)
 					}
 				}
@@ -219,7 +217,7 @@ func TestReconcileAfterMoreThanThirtyDays(t *testing.T) {
 				h.run()
 				time.Sleep(time.Minute)
 				for n := range 3 {
-					// nothing tells whether it was handled before the ledger came back
+					// Nothing tells whether it was handled before.
 					if session := fmt.Sprintf("cs_test_%d", n); c.reads {
 						h.stands(session, payment.Failed, payment.ReasonAdopted, payment.Paid, payment.ReasonAdopted)
 					} else {
@@ -242,7 +240,7 @@ func TestReconcileAfterMoreThanThirtyDays(t *testing.T) {
 	}
 }
 
-// One named case for each way in which a session becomes a payment, or does not.
+// One case for each way in which a session becomes a payment, or does not.
 func TestRecordSessionOutcomes(t *testing.T) {
 	t.Parallel()
 	unpaid := func(s *payment.CheckoutSession) { s.PaymentStatus = "unpaid" }
@@ -250,7 +248,7 @@ func TestRecordSessionOutcomes(t *testing.T) {
 		change  func(*payment.CheckoutSession)
 		status  string // of its intent; "" for succeeded
 		outcome string
-		machine payment.DeliveryStatus // "" for no payment
+		machine payment.DeliveryStatus // "" without a payment
 		money   payment.FundsStatus
 		told    string
 	}{
@@ -328,8 +326,8 @@ func TestRecordSessionForABusyDevice(t *testing.T) {
 	})
 }
 
-// A device that nobody may pay for any more: the money goes back, and somebody looks why it could
-// be paid for.
+// The device does not sell any more. The money goes back, and the operator is told that a customer
+// could pay.
 func TestClaimForADeviceThatIsNotSelling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -348,7 +346,7 @@ func TestClaimForADeviceThatIsNotSelling(t *testing.T) {
 	})
 }
 
-// The end of a dispute may be told before its beginning.
+// The event of a dispute's end may come before that of its beginning.
 func TestDisputeEventsInAnyOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -381,8 +379,7 @@ func TestDisputeEventsInAnyOrder(t *testing.T) {
 	})
 }
 
-// Stripe says of a charge for ever that it was disputed; once that was decided for us it means
-// nothing any more.
+// Stripe reports a charge as disputed even after the dispute was won. Then this means nothing.
 func TestDisputeThatWasWonStaysWon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -414,7 +411,7 @@ func TestDisputeThatWasWonStaysWon(t *testing.T) {
 		)
 		i := h.money.intents[intent]
 		i.session.Disputed = true
-		// at Stripe, which makes the charge be read
+		// At Stripe, which makes the charge be read.
 		i.refunds = append(i.refunds,
 			payment.RefundRecord{ID: "re_1", Intent: intent, Amount: i.session.Amount, Status: "succeeded"})
 		h.receive(
@@ -433,8 +430,8 @@ func TestDisputeThatWasWonStaysWon(t *testing.T) {
 	})
 }
 
-// An event of an intent comes before its session's: it is asked for when that has had its time, and
-// makes the payment.
+// The event of an intent comes before that of its session. After a grace period the session is
+// read, and becomes a payment.
 func TestIntentEventLooksUpItsSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -460,7 +457,7 @@ func TestIntentEventLooksUpItsSession(t *testing.T) {
 	})
 }
 
-// charge is the event that tells which card paid for a session.
+// charge returns the event that tells which card paid for a session.
 func charge(session, last4 string) Event {
 	return Event{
 		ID:       "evt_ch_" + session,
@@ -485,11 +482,11 @@ func TestChargeIsLearnedFromTheList(t *testing.T) {
 		h := newHouse(t)
 		before := charge("cs_test_1", "4242")
 		first := h.pays("cs_test_1", "dev:1")
-		h.receive(before, first) // the charge comes before its session's event
+		h.receive(before, first) // the charge's event comes first
 		h.card("cs_test_1", "")
 		h.money.tells(before, first, charge("cs_test_none", "1111"))
 		second := h.pays("cs_test_2", "dev:1")
-		h.money.tells(second, charge("cs_test_2", "0005")) // listed in the wrong order, and of the same page
+		h.money.tells(second, charge("cs_test_2", "0005")) // on one page, in the wrong order
 		h.money.tells(h.pays("cs_test_3", "dev:2"), charge("cs_test_3", ""))
 		if err := h.b.readEvents(t.Context(), &reading{}); err != nil {
 			t.Fatal(err)
@@ -506,7 +503,7 @@ func TestChargeIsLearnedFromTheList(t *testing.T) {
 	})
 }
 
-// A payment that was being recorded while its charge was read has a time before the reading.
+// The payment's transaction began before the reading, and was committed after its charge was read.
 func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -547,12 +544,12 @@ func TestCardsSoonReadsAChargeAgainThatWasBeforeItsPayment(t *testing.T) {
 		recorded("cs_test_1")
 		reads(true)
 		h.card("cs_test_1", "4242")
-		reads(false) // the foreign one is no reason
+		reads(false) // a foreign charge is no reason
 		h.close()
 	})
 }
 
-// A charge whose session only comes to be known later is still in the list that is read next.
+// The session's event comes after its charge was read. The next reading has the charge again.
 func TestChargeBeforeItsPaymentIsReadAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -567,7 +564,7 @@ func TestChargeBeforeItsPaymentIsReadAgain(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		h.card("cs_test_1", "4242")
-		h.receive(charge("cs_test_1", "1111")) // by webhook, where the endpoint sends it
+		h.receive(charge("cs_test_1", "1111")) // by webhook, if the endpoint sends it
 		h.card("cs_test_1", "1111")
 		live := charge("cs_test_1", "9999")
 		live.Livemode = true

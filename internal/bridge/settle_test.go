@@ -8,8 +8,7 @@ import (
 	"notepay/internal/ledger"
 )
 
-// blocked runs f while the ledger neither takes a transaction nor refuses one. It returns how long
-// f took.
+// blocked runs f while the ledger hangs. It returns how long f took.
 func (h *house) blocked(f func()) (took time.Duration) {
 	h.Helper()
 	began, release, done := make(chan struct{}), make(chan struct{}), make(chan error)

@@ -13,22 +13,21 @@ import (
 	"notepay/internal/upstream"
 )
 
-// answer is what a vendor answers to a call, and whether it did what was asked for.
+// answer is a vendor's reply to a call, and whether the call was applied.
 type answer struct {
 	err     error
 	applied bool
-	gate    chan struct{} // the answer comes when this is closed
+	gate    chan struct{} // the reply waits until this is closed
 }
 
-// script holds the answers to the next calls, by what is called for; then each is done, and yes is
-// said.
+// script holds the replies to the next calls, by the call's kind. Without one, a call succeeds.
 type script struct {
 	mu      sync.Mutex
 	answers map[payment.Step][]answer
 	calls   map[payment.Step]int
 }
 
-// What is called for beside the steps of a payment.
+// The kinds of calls besides a payment's steps.
 const (
 	forAnswers  payment.Step = "confirmations"
 	forEvents   payment.Step = "events"
@@ -46,7 +45,7 @@ func (s *script) will(call payment.Step, answers ...answer) {
 	s.answers[call] = answers
 }
 
-// take gives the next answer, and does what is asked for unless it says otherwise.
+// take returns the next reply, and applies the call unless the reply says otherwise.
 func (s *script) take(call payment.Step, do func() error) error {
 	s.mu.Lock()
 	if s.calls == nil {
@@ -77,9 +76,8 @@ func (s *script) called(call payment.Step) int {
 	return s.calls[call]
 }
 
-// hub is the little of Notehub that matters here: it keeps notes until they are fetched, and what
-// machines answer. What the wire does to calls is shown elsewhere; here it is about what is on disk
-// between them.
+// hub is a minimal Notehub. It keeps notes until they are fetched, and the machines' answers.
+// Failures on the wire are tested elsewhere; these tests are about what is on disk between calls.
 type hub struct {
 	script
 	posted  []payment.Note
@@ -124,7 +122,7 @@ func (h *hub) DeleteNote(_ context.Context, device, id string) error {
 	})
 }
 
-// Confirmations gives two at a time, and the one under the cursor again.
+// Confirmations returns two at a time, beginning with the one at the cursor.
 func (h *hub) Confirmations(_ context.Context,
 	cursor string) (list []payment.Confirmation, next string, more bool, err error) {
 	err = h.take(forAnswers, func() error {
@@ -140,14 +138,14 @@ func (h *hub) Confirmations(_ context.Context,
 	return list, next, more, err
 }
 
-// fetch has all Notecards fetch what waits for them.
+// fetch makes all Notecards fetch their pending notes.
 func (h *hub) fetch() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pending = nil
 }
 
-// hears has a machine answer.
+// hears adds a machine's answer.
 func (h *hub) hears(c payment.Confirmation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -160,12 +158,11 @@ func (h *hub) notes() int {
 	return len(h.posted)
 }
 
-// account is the little of Stripe that matters here: what was taken, held and given back, and what
-// it tells of it.
+// account is a minimal Stripe: its payments, authorizations, refunds and lists.
 type account struct {
 	script
 	intents  map[string]*intent
-	stored   map[string]error          // a server's error is answered again under the same key
+	stored   map[string]error          // a 500 is repeated under the same key
 	events   []Event                   // oldest first
 	sessions []payment.CheckoutSession // oldest first
 }
@@ -174,7 +171,7 @@ type intent struct {
 	session payment.CheckoutSession
 	status  string // of the intent: "succeeded", "requires_capture", "canceled"
 	refunds []payment.RefundRecord
-	broke   bool // no refund is paid out: the balance is too low
+	broke   bool // every refund fails for lack of balance
 }
 
 func (i *intent) back() (sum int64) {
@@ -188,7 +185,7 @@ func (i *intent) back() (sum int64) {
 
 var errNone = &upstream.Error{Outcome: upstream.Rejected, Status: 404}
 
-// once does something under an idempotency key.
+// once runs do once per idempotency key.
 func (a *account) once(call payment.Step, key string, do func() error) error {
 	a.mu.Lock()
 	err, again := a.stored[key]
@@ -307,7 +304,7 @@ func (a *account) Sessions(_ context.Context, since time.Time,
 	return list, nil, last, more, err
 }
 
-// page gives two at a time, newest first.
+// page returns two entries at a time, newest first.
 func page[T any](all []T, after string, of func(T) (id string, wanted bool)) (list []T, last string, more bool) {
 	behind := after == ""
 	for _, t := range slices.Backward(all) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A machine's start is believed only between the payment and now: its end, and who may pay next,
-// follow from it.
+// A reported start counts only between the payment and now, because the session's end follows from
+// it.
 func TestApplyConfirmationStartTime(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)

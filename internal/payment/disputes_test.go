@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// reported is a dispute in a status, so many seconds after noon.
+// reported returns a dispute in a status, reported so many seconds after noon.
 func reported(status string, after int) Dispute {
 	return Dispute{
 		ID:            "dp_1",
@@ -69,7 +69,7 @@ func TestTotalDisputes(t *testing.T) {
 	}
 }
 
-// A won dispute makes money ours only if it was taken from us.
+// A won dispute returns only money that a dispute has taken.
 func TestDisputeWonReopensNoOtherState(t *testing.T) {
 	t.Parallel()
 	for _, money := range []FundsStatus{Refunding, Refunded, RefundFailed, Canceled, Authorized, CaptureFailed} {

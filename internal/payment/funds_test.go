@@ -7,10 +7,10 @@ import (
 	"notepay/internal/upstream"
 )
 
-// refusedNote has the credit fail, so that the money is to go back.
+// refusedNote fails the credit, so that the money goes back.
 func (s *tale) refusedNote() { s.Helper(); s.post(upstream.Rejected); s.p.ReviewReason = ""; s.is(s.p) }
 
-// starts has the machine start.
+// starts makes the machine start.
 func (s *tale) starts() { s.Helper(); s.fetched(); s.says("started") }
 
 func (s *tale) refuses(step Step, err error) {
@@ -18,7 +18,7 @@ func (s *tale) refuses(step Step, err error) {
 	s.call(step, Outcome{Result: upstream.Rejected, Err: err, Status: 400})
 }
 
-// refundsAre is a look at the intent's refunds.
+// refundsAre makes a due read of the intent's refunds.
 func (s *tale) refundsAre(list ...RefundRecord) {
 	s.Helper()
 	if p, _ := Claim(s.p, Later(s.now, s.p.DueAt)); !p.ReconcileRefund {
@@ -27,12 +27,12 @@ func (s *tale) refundsAre(list ...RefundRecord) {
 	s.call(StepRefund, Outcome{Reconciled: true, Refunds: list})
 }
 
-// refund is our own, by its number.
+// refund returns our refund with a number.
 func (s *tale) refund(number int, amount int64, status string) RefundRecord {
 	return RefundRecord{Credit: s.p.ID, Number: number, Amount: amount, Status: status}
 }
 
-// refundComesTo has the refund that is due be made, and come to a status.
+// refundComesTo makes the due refund, and returns it with a status.
 func (s *tale) refundComesTo(status string) {
 	s.Helper()
 	s.call(StepRefund, Outcome{Refund: s.refund(s.p.RefundSeq, s.p.RefundAmount, status)})
@@ -43,10 +43,10 @@ func (s *tale) brokenRefund() {
 	s.call(StepRefund, Outcome{Result: upstream.Unknown, Status: 500, Settled: true})
 }
 
-// givesBack is a part that the operator gives back, and that arrives.
+// givesBack refunds an amount for the operator.
 func (s *tale) givesBack(amount int64) { s.Helper(); s.ordersBack(amount); s.refunded() }
 
-// ordersBack has the operator order a refund.
+// ordersBack orders a refund for the operator.
 func (s *tale) ordersBack(amount int64) {
 	s.Helper()
 	p, err := Refund(s.p, amount, s.now)
@@ -56,12 +56,12 @@ func (s *tale) ordersBack(amount int64) {
 	s.is(p)
 }
 
-// read is what Stripe says when it is asked how much of the charge is back.
+// read applies the refunded total of the charge as read now.
 func (s *tale) read(amount int64)    { s.Helper(); s.is(ApplyRefundedTotal(s.p, amount, true, s.now)) }
 func (s *tale) back(amount int64)    { s.Helper(); s.is(ApplyRefundedTotal(s.p, amount, false, s.now)) }
 func (s *tale) dispute(state string) { s.Helper(); s.is(ApplyDisputeStatus(s.p, state, s.now)) }
 
-// What becomes of the money, row by row of the design's section 4.
+// One case for each transition of the money.
 func TestFundsTransitions(t *testing.T) {
 	confirm(t, map[string]row{
 		"what is held is taken when the machine starts": {both, Authorized, func(s *tale) {
@@ -151,7 +151,7 @@ func TestFundsTransitions(t *testing.T) {
 			s.refusedNote()
 			s.refuses(StepRefund, ErrBalance)
 			s.later(24 * time.Hour)
-			s.refundsAre() // the key may be forgotten by then
+			s.refundsAre() // Stripe may have forgotten the key by then
 			s.refunded()
 		}, end{Failed, ReasonRefused, Refunded, 350, ReasonRefused, NoStep, false}},
 		"a refund that Stripe refuses is told, looked at at once, and then tried every day": {both, "", func(s *tale) {
@@ -197,7 +197,7 @@ func TestFundsTransitions(t *testing.T) {
 				s.Errorf("%+v; want the same again, which the key makes harmless", s.p)
 			}
 			s.refunded()
-			s.refundsAre(s.refund(1, 350, "succeeded")) // it was ordered a while ago: what was answered may be old
+			s.refundsAre(s.refund(1, 350, "succeeded")) // ordered a while ago, so the reply may be old
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},
 		"after a stored error what is there is adopted": {both, "", func(s *tale) {
 			s.refusedNote()
@@ -231,7 +231,7 @@ func TestFundsTransitions(t *testing.T) {
 		"a pending refund is looked at after a day": {both, "", func(s *tale) {
 			s.refusedNote()
 			s.refundComesTo("pending")
-			s.later(maxHold) // by then somebody is told
+			s.later(maxHold) // the operator is told by then
 			s.refundsAre(s.refund(1, 350, "pending"))
 			s.refundsAre(s.refund(1, 350, "succeeded"))
 		}, end{Failed, ReasonRefused, Refunded, 350, "", NoStep, false}},

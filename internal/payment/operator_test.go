@@ -8,7 +8,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// What a person may decide, in every state that a payment can be in; what is not allowed changes
+// The operator's decisions in every state of a payment. A decision that is not allowed changes
 // nothing.
 func TestOperatorDecisionsAllowed(t *testing.T) {
 	t.Parallel()
@@ -28,7 +28,7 @@ func TestOperatorDecisionsAllowed(t *testing.T) {
 		"started":              {"", (*tale).starts, false, true, true},
 		"started, being taken": {Authorized, (*tale).starts, false, false, true},
 		"done":                 {"", func(s *tale) { s.starts(); s.says("done") }, false, true, false},
-		"being refunded":       {"", fails, false, false, true}, // it waits for a person, who has seen it
+		"being refunded":       {"", fails, false, false, true}, // the review is dismissed
 		"refunded":             {"", func(s *tale) { fails(s); s.refunded() }, false, false, true},
 		"being released":       {Authorized, fails, false, false, true},
 		"released":             {Authorized, func(s *tale) { fails(s); s.call(StepCancel, Outcome{}) }, false, false, true},

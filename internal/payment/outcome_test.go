@@ -9,7 +9,7 @@ import (
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// queuedPayment is a payment of a ten-minute credit, paid at noon.
+// queuedPayment returns a payment for a ten-minute credit, paid at noon.
 func queuedPayment() Payment {
 	return Next(Payment{ID: CreditID("cs_test_1"), SessionID: "cs_test_1", Funds: Paid, Delivery: Queued,
 		Amount: 350, Currency: "eur", PaidAt: noon, CreatedAt: noon, ExpiresAt: noon.Add(10 * time.Minute)}, noon)
@@ -154,7 +154,7 @@ func TestApplyOutcomeStale(t *testing.T) {
 	t.Parallel()
 	first := claimedPayment(t, queuedPayment(), noon)
 	later := noon.Add(Lease)
-	second, _ := Claim(first, later) // the first worker's lease ran out: a look is under way
+	second, _ := Claim(first, later) // the first worker's lease has ended; a check is due
 
 	t.Run("its yes counts while another looks, whose claim holds", func(t *testing.T) {
 		p := ApplyOutcome(second, Outcome{Action: StepPostNote, Began: noon, Stale: true}, later.Add(time.Second))
@@ -162,7 +162,7 @@ func TestApplyOutcomeStale(t *testing.T) {
 			!p.DueAt.Equal(second.DueAt) {
 			t.Errorf("%+v; want sent, and the claim untouched", p)
 		}
-		// not pending: fetched
+		// The note is not pending, so it was fetched.
 		p = ApplyOutcome(p, Outcome{Action: StepCheckPending, Began: later.Add(time.Second + MaxListingDelay)},
 			later.Add(Lease))
 		if p.Delivery != Fetched || p.Step != NoStep {
@@ -203,7 +203,7 @@ func TestApplyOutcomeStale(t *testing.T) {
 
 func TestCreditIDDerivation(t *testing.T) {
 	t.Parallel()
-	// Written down: a changed derivation would give payments in flight a second credit.
+	// A changed derivation would give open payments a second credit.
 	if got, want := CreditID("cs_test_a1B2c3"), "cr_cqh5riyoi6slhzak"; got != want {
 		t.Errorf("credit id %q; want %q", got, want)
 	}

@@ -7,25 +7,24 @@ import (
 	"notepay/internal/upstream"
 )
 
-// tale takes one payment through its life by the pure functions, and looks at each state on the
-// way.
+// tale takes one payment through its transitions, and checks each state on the way.
 type tale struct {
 	*testing.T
 	p    Payment
 	now  time.Time
-	seen bool // a person has decided that nothing is to be done
+	seen bool // the operator has decided that nothing is left to do
 }
 
-// firmware is what machines do with their credits.
+// firmware says whether a machine confirms.
 type firmware int
 
 const (
 	both     firmware = iota
-	plain             // it says nothing
-	confirms          // it confirms
+	plain             // does not confirm
+	confirms          // confirms
 )
 
-// beginLife is a payment of 3.50, paid at noon, whose credit lives for ten minutes.
+// beginLife returns a payment of 3.50, paid at noon, whose credit lives for ten minutes.
 func beginLife(t *testing.T, f firmware, money FundsStatus) *tale {
 	p := queuedPayment()
 	p.Funds = money
@@ -37,7 +36,7 @@ func beginLife(t *testing.T, f firmware, money FundsStatus) *tale {
 	return s
 }
 
-// is takes the payment's new state, and checks what holds in every state.
+// is sets the payment's new state, and checks what holds in every state.
 func (s *tale) is(p Payment) {
 	s.Helper()
 	s.p = p
@@ -65,7 +64,7 @@ func (s *tale) is(p Payment) {
 	}
 }
 
-// call waits until a step is due, and has its call come to something.
+// call waits until a step is due, and applies its outcome.
 func (s *tale) call(step Step, o Outcome) {
 	s.Helper()
 	if s.p.Step != step {
@@ -83,8 +82,8 @@ func (s *tale) call(step Step, o Outcome) {
 
 func (s *tale) post(r upstream.Outcome) { s.Helper(); s.call(StepPostNote, Outcome{Result: r}) }
 
-// look sees what is pending. That nothing is proves something only when Notehub must have listed
-// it.
+// look checks which notes are pending. An empty list proves something only when Notehub must have
+// listed the note.
 func (s *tale) look(pending ...string) {
 	s.Helper()
 	if len(pending) == 0 && (s.p.RecallStatus == NotRecalled || s.p.NotFoundAfterUnclear) {
@@ -97,7 +96,7 @@ func (s *tale) delete(r upstream.Outcome) {
 	s.call(StepRecall, Outcome{Result: r, NoteID: NextRecallNote(s.p)})
 }
 
-// fetched has the credit sent, and the Notecard fetch it.
+// fetched makes Notehub accept the note and the Notecard fetch it.
 func (s *tale) fetched() { s.Helper(); s.post(upstream.OK); s.look() }
 
 func (s *tale) says(state string) {
@@ -112,7 +111,7 @@ func (s *tale) silence() {
 	s.is(ConfirmationTimedOut(s.p, s.now, s.now))
 }
 
-// refunded has the refund that is due be made.
+// refunded makes the due refund.
 func (s *tale) refunded() {
 	s.Helper()
 	s.call(
@@ -123,10 +122,10 @@ func (s *tale) refunded() {
 	)
 }
 
-// later is what time alone decides.
+// later lets time pass.
 func (s *tale) later(d time.Duration) { s.Helper(); s.now = s.now.Add(d); s.is(Next(s.p, s.now)) }
 
-// end is how a payment stands.
+// end is the expected state of a payment.
 type end struct {
 	machine   DeliveryStatus
 	reason    string
@@ -134,7 +133,7 @@ type end struct {
 	back      int64
 	attention string
 	step      Step
-	open      bool // something is left to be done
+	open      bool // not payment.Closed
 }
 
 func (s *tale) ends(want end) {
@@ -173,7 +172,7 @@ func confirm(t *testing.T, rows map[string]row) {
 	}
 }
 
-// What becomes of the credit, row by row of the design's section 4.
+// One case for each transition of the credit.
 func TestDeliveryTransitions(t *testing.T) {
 	recalled := func(s *tale) {
 		s.post(upstream.OK)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestPackageIsPure: time, randomness and I/O are the callers'. So the same change of the same
-// payment gives the same result in the program, in a retried transaction and in the histories.
+// TestPackageIsPure checks that time, randomness and I/O are left to the callers. So a change has
+// the same result in the program, in a retried transaction and in the histories.
 func TestPackageIsPure(t *testing.T) {
 	t.Parallel()
 	impure := []string{

@@ -6,7 +6,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// What follows for the machine from what others do with the money.
+// What follows for the delivery when others refund, cancel or dispute.
 func TestReversalByOthers(t *testing.T) {
 	confirm(t, map[string]row{
 		"before the note, nothing is sent": {
@@ -57,7 +57,7 @@ func TestReversalByOthers(t *testing.T) {
 		"a part leaves the machine alone": {both, "", func(s *tale) {
 			s.post(upstream.OK)
 			s.back(100)
-			s.back(50) // an older event comes late
+			s.back(50) // an older event, which comes late
 		}, end{Sent, "", Paid, 100, "", StepCheckPending, true}},
 		"after a part, the rest is ours to give": {both, "", func(s *tale) {
 			s.back(100)

@@ -7,8 +7,7 @@ import (
 	"notepay/internal/upstream"
 )
 
-// A refund that a person ordered hangs on nothing that the machine does, and the machine on nothing
-// that Stripe does.
+// A refund by the operator does not depend on the machine, nor the machine on Stripe.
 func TestRefundDoesNotWaitForTheMachine(t *testing.T) {
 	gives := func(s *tale, amount int64) {
 		s.Helper()
@@ -56,9 +55,8 @@ func TestRefundDoesNotWaitForTheMachine(t *testing.T) {
 	})
 }
 
-// TestApplyOutcomeOfARecalledNote: a credit whose note was taken back is sent anew.
-// What an earlier call tells of that note says nothing of the next one: the credit is neither sent
-// nor refused.
+// The credit was recalled and is sent again. A late outcome of a call for the recalled note says
+// nothing of the next note.
 func TestApplyOutcomeOfARecalledNote(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -95,8 +93,8 @@ func TestApplyOutcomeOfARecalledNote(t *testing.T) {
 	}
 }
 
-// TestResendAfterARejectedCheck: a post was unclear, and Notehub refused the look for its note. Who
-// sends the credit anew has it looked for first.
+// A post was unclear, and Notehub rejected the check for its note. After a resend, another check
+// comes before the post.
 func TestResendAfterARejectedCheck(t *testing.T) {
 	confirm(t, map[string]row{
 		"the note is there after all": {confirms, "", func(s *tale) {
@@ -112,16 +110,15 @@ func TestResendAfterARejectedCheck(t *testing.T) {
 	})
 }
 
-// TestApplyOutcomeOfALateUnclearPost: the result of a post may be written down after a deletion of the
-// note was interrupted. What became of the deletion stays unclear, and so the money does not go
-// back as if it were proven.
+// The outcome of a post may be recorded after a deletion of its note was interrupted. The deletion
+// stays unclear, so the recall is not proven.
 func TestApplyOutcomeOfALateUnclearPost(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	p := Payment{
 		ID: "cr_1", Delivery: Sent, Funds: Paid, Amount: 300, MaybeAccepted: true, SentAt: now.Add(-15 * time.Minute),
 		ExpiresAt: now.Add(-5 * time.Minute), Step: StepCheckPending, InFlight: true, FencingToken: 3,
-		RecallStatus: RecallDeleted, NoteIDs: "1:1", OutcomeUnknown: true, // a deletion was interrupted
+		RecallStatus: RecallDeleted, NoteIDs: "1:1", OutcomeUnknown: true, // an interrupted deletion
 	}
 	p = ApplyOutcome(p,
 		Outcome{Action: StepPostNote, Result: upstream.Unknown, Began: now.Add(-15 * time.Minute), Stale: true},
@@ -136,7 +133,7 @@ func TestApplyOutcomeOfALateUnclearPost(t *testing.T) {
 	}
 }
 
-// A timed session holds its device from the payment to its end.
+// A timed credit holds its device from the payment to its end.
 func TestTimedSessions(t *testing.T) {
 	timed := func(s *tale) {
 		p := s.p
