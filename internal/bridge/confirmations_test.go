@@ -59,8 +59,10 @@ func TestConfirmationTimeoutWaitsForNotehub(t *testing.T) {
 		money   payment.FundsStatus
 		told    string
 	}{
-		"and the machine had started":  {"started", payment.Started, "", payment.Paid, ""},
-		"and the machine was silent":   {"", payment.Failed, payment.ReasonUnconfirmed, payment.Refunded, payment.ReasonUnconfirmed},
+		"and the machine had started": {"started", payment.Started, "", payment.Paid, ""},
+		"and the machine was silent": {
+			"", payment.Failed, payment.ReasonUnconfirmed, payment.Refunded, payment.ReasonUnconfirmed,
+		},
 		"and the machine had failed":   {"failed", payment.Failed, payment.ReasonFailed, payment.Refunded, ""},
 		"and the machine was not idle": {"busy", payment.Failed, payment.ReasonBusy, payment.Refunded, ""},
 	} {
@@ -105,7 +107,7 @@ func TestConfirmationLostByTheRouteIsRead(t *testing.T) {
 		time.Sleep(5*time.Minute - time.Second)
 		if again := h.hub.called(forAnswers); again > reads+1 {
 			t.Errorf(
-				"answers were read %d times while the route delivers them; want it at the deadline and every five minutes",
+				"confirmations were read %d times beside the route; want it at the deadline and every five minutes",
 				again-reads,
 			)
 		}
@@ -331,7 +333,9 @@ func TestAutoPauseAfterTwoUnansweredCredits(t *testing.T) {
 		"two recalled":       {[]func(*house, string){recalled, recalled}, fleet.Paused},
 		"one of each":        {[]func(*house, string){recalled, unconfirmed}, fleet.Paused},
 		"a start in between": {[]func(*house, string){unconfirmed, started, unconfirmed}, sold},
-		"our own refusal in between says nothing":     {[]func(*house, string){unconfirmed, refused, unconfirmed}, fleet.Paused},
+		"our own refusal in between says nothing": {
+			[]func(*house, string){unconfirmed, refused, unconfirmed}, fleet.Paused,
+		},
 		"our own refusals alone do not count":         {[]func(*house, string){refused, refused, refused}, sold},
 		"a machine that says that it failed does not": {[]func(*house, string){failed, failed}, sold},
 		"nor do free starts":                          {[]func(*house, string){free, free}, sold},

@@ -89,13 +89,21 @@ func TestEarlyCheckNeedsAnOpenPageAndFreeCalls(t *testing.T) {
 		watch  time.Duration
 		looks  int
 	}{
-		"the page was closed":              {nil, upstream.OK, 3 * time.Second, 2}, // the page counts as open for 20 s
-		"it is open for two minutes":       {nil, upstream.OK, 2 * time.Minute, 4},
-		"there is room for due calls only": {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(10, 10) }, upstream.OK, 2 * time.Minute, 0},
-		"there is room for some more":      {func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute, 4},
-		"Notehub asks to be left alone":    {nil, upstream.RateLimited, 2 * time.Minute, 1},
-		"Notehub is in trouble":            {nil, upstream.Unknown, 2 * time.Minute, 4},
-		"the machine confirms":             {func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.OK, 2 * time.Minute, 0},
+		"the page was closed":        {nil, upstream.OK, 3 * time.Second, 2}, // the page counts as open for 20 s
+		"it is open for two minutes": {nil, upstream.OK, 2 * time.Minute, 4},
+		"there is room for due calls only": {
+			func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(10, 10) }, upstream.OK, 2 * time.Minute,
+			0,
+		},
+		"there is room for some more": {
+			func(c *Config) { c.NotehubLimiter = upstream.NewLimiter(12, 12) }, upstream.OK, 2 * time.Minute,
+			4,
+		},
+		"Notehub asks to be left alone": {nil, upstream.RateLimited, 2 * time.Minute, 1},
+		"Notehub is in trouble":         {nil, upstream.Unknown, 2 * time.Minute, 4},
+		"the machine confirms": {
+			func(c *Config) { c.ConfirmWithin = 20 * time.Minute }, upstream.OK, 2 * time.Minute, 0,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +147,7 @@ func TestEarlyCheckOfANoteThatWasNeverListed(t *testing.T) {
 		}
 		if n := h.hub.called(payment.StepCheckPending); n != 2 || told.Load() != news+1 {
 			t.Errorf(
-				"%d looks, the page was told %d times; want one look before Notehub must list the note, one after, and the page told once",
+				"%d checks, %d updates of the page; want a check before and after the listing delay, and one update",
 				n,
 				told.Load()-news,
 			)

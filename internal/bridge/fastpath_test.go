@@ -34,7 +34,11 @@ func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 		h.paid("cs_test_3", "dev:2")
 		close(answers)
 		h.b.fastPath.close()
-		for session, want := range map[string]payment.DeliveryStatus{"cs_test_1": payment.Sent, "cs_test_2": payment.Queued, "cs_test_3": payment.Sent} {
+		for session, want := range map[string]payment.DeliveryStatus{
+			"cs_test_1": payment.Sent,
+			"cs_test_2": payment.Queued,
+			"cs_test_3": payment.Sent,
+		} {
 			if p := h.payment(session); p.Delivery != want {
 				t.Errorf("%s is %s; want %s", session, p.Delivery, want)
 			}
@@ -54,11 +58,15 @@ func TestFastPathClaimsInTheRecordingTransaction(t *testing.T) {
 func TestFastPathLeavesPaymentToTheQueue(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(h *house){
-		"nobody works":                           func(h *house) { h.b.fastPath.close() },
-		"what is left is for those on their way": func(h *house) { h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3); h.b.c.NotehubLimiter.Reserve(3) },
-		"all places are taken":                   func(h *house) { h.b.fastPath.taken = fastPathSlots },
+		"nobody works": func(h *house) { h.b.fastPath.close() },
+		"what is left is for those on their way": func(h *house) {
+			h.b.c.NotehubLimiter = upstream.NewLimiter(60, 3)
+			h.b.c.NotehubLimiter.Reserve(3)
+		},
+		"all places are taken": func(h *house) { h.b.fastPath.taken = fastPathSlots },
 		"Notehub wants to be left": func(h *house) {
-			h.b.c.NotehubLimiter.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Minute})
+			limited := &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Minute}
+			h.b.c.NotehubLimiter.Observe(time.Now(), limited)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -121,7 +121,8 @@ func anyPayment(t *rapid.T, noon time.Time) payment.Payment {
 		}
 	} else {
 		p.DueAt, p.SentAt, p.MaybeAccepted, p.RefundSeq = when(), when(), dice(t, 2) == 1, dice(t, 2)
-		p.OutcomeUnknown, p.RefundedAmount, p.NoteIDs, p.PendingNotice = dice(t, 2) == 1, pick(t, int64(0), 351, -1), pick(t, "", "1:2"), pick(t, "", "nonsense")
+		p.OutcomeUnknown, p.RefundedAmount = dice(t, 2) == 1, pick(t, int64(0), 351, -1)
+		p.NoteIDs, p.PendingNotice = pick(t, "", "1:2"), pick(t, "", "nonsense")
 	}
 	p.InFlight, p.HoldsDevice, p.Failures, p.ConfirmBy = dice(t, 3) == 1, dice(t, 4) == 1, max(0, dice(t, 5)-3), when()
 	p.ExpiresAt, p.BackoffUntil, p.FencingToken = when(), when(), int64(dice(t, 3))

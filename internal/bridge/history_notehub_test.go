@@ -9,8 +9,8 @@ import (
 	"notepay/internal/upstream"
 )
 
-// noteThere is a pending note at the simulated Notehub.
-type noteThere struct {
+// pendingNote is a pending note at the simulated Notehub.
+type pendingNote struct {
 	id, credit, status string
 	expires            time.Time
 	duration           time.Duration
@@ -80,11 +80,11 @@ func (h *history) hubCall(p payment.Payment) payment.Outcome {
 		return o
 	}
 	id, seen := payment.NextRecallNote(p), payment.Outcome{Status: 200}
-	if !slices.ContainsFunc(h.pending[device], func(n noteThere) bool { return n.id == id }) {
+	if !slices.ContainsFunc(h.pending[device], func(n pendingNote) bool { return n.id == id }) {
 		seen = payment.Outcome{Result: upstream.Rejected, Status: 404}
 	}
 	take := func() {
-		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n noteThere) bool { return n.id == id })
+		h.pending[device] = slices.DeleteFunc(h.pending[device], func(n pendingNote) bool { return n.id == id })
 	}
 	return h.applied(p, trouble, seen, take)
 }
@@ -112,7 +112,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 		switch {
 		case slices.ContainsFunc(h.effects, func(e effect) bool { return e.credit == p.ID }):
 			h.fail("%s is posted again while a call for it may still be under way", p.ID)
-		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n noteThere) bool {
+		case !h.purchaseOf(p).missed && slices.ContainsFunc(h.pending[device], func(n pendingNote) bool {
 			return n.credit == p.ID && n.status == payment.NoteCompleted
 		}):
 			h.fail("%s is posted again while its note is pending", p.ID)
@@ -122,7 +122,7 @@ func (h *history) post(p payment.Payment, device, trouble int) payment.Outcome {
 	}
 	return h.applied(p, trouble, payment.Outcome{Status: 200}, func() {
 		h.notes++
-		n := noteThere{
+		n := pendingNote{
 			id:       fmt.Sprintf("1:%d", h.notes),
 			credit:   body.CreditID,
 			status:   body.PaymentStatus,
@@ -155,7 +155,7 @@ func (h *history) finish(m *machine) {
 	}
 }
 
-func (h *history) act(m *machine, n noteThere) {
+func (h *history) act(m *machine, n pendingNote) {
 	known := slices.Contains(m.seen, n.credit)
 	switch {
 	case !h.confirming: // it reads only the first three keys
@@ -182,7 +182,7 @@ func (h *history) act(m *machine, n noteThere) {
 	m.seen = append(m.seen, n.credit)
 }
 
-func (h *history) starts(m *machine, n noteThere) {
+func (h *history) starts(m *machine, n pendingNote) {
 	h.tell("machine", "starts for %s", n.credit)
 	m.starts = append(m.starts, start{credit: n.credit, at: h.world})
 	if n.duration > 0 && h.confirming {

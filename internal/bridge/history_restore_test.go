@@ -9,8 +9,8 @@ import (
 	"notepay/internal/payment"
 )
 
-// bookmark is a copy of the ledger in a history.
-type bookmark struct {
+// ledgerCopy is a copy of the ledger in a history.
+type ledgerCopy struct {
 	stamped bool // made by `notepay backup`
 	born    time.Time
 	list    []payment.Payment
@@ -34,7 +34,7 @@ func (p *purchase) moves() int {
 
 // copyLedger copies the ledger, with or without `notepay backup`.
 func (h *history) copyLedger() {
-	b := &bookmark{
+	b := &ledgerCopy{
 		stamped: h.dice(2) == 0,
 		born:    h.born,
 		list:    slices.Clone(h.store.list),
@@ -96,7 +96,7 @@ func (h *history) forget() {
 	for _, x := range h.purchases {
 		p, err := h.store.payment(x.credit)
 		_, asked := h.lookups[x]
-		accepted := slices.ContainsFunc(h.events, func(e *happening) bool {
+		accepted := slices.ContainsFunc(h.events, func(e *simEvent) bool {
 			return e.of == x && e.acked && e.kind == "checkout.session.completed"
 		})
 		x.missed = x.missed || asked || err != nil && !accepted || err == nil && p.Delivery == payment.Queued
@@ -114,7 +114,7 @@ func (h *history) unknown(x *purchase) bool {
 }
 
 // paid applies a session's event as Bridge.applyEvent does.
-func (h *history) paid(e *happening, listed bool) {
+func (h *history) paid(e *simEvent, listed bool) {
 	x, handled := e.of, ""
 	if listed && e.acked && h.earlier(x.paidAt) {
 		handled = handledByWebhook
@@ -134,7 +134,7 @@ func (h *history) paid(e *happening, listed bool) {
 }
 
 // handledSince is Bridge.handledSince.
-func (h *history) handledSince(e *happening) {
+func (h *history) handledSince(e *simEvent) {
 	if e.acked && h.earlier(e.of.paidAt) && h.handled[e.of] == ledger.HandledUnsure {
 		h.handled[e.of] = handledByWebhook
 	}

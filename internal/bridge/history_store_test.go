@@ -36,7 +36,10 @@ var errNonsense = errors.New("the schema refuses this payment")
 
 // stored returns a payment as it is read again, in whole milliseconds and seconds.
 func stored(p payment.Payment) payment.Payment {
-	for _, t := range []*time.Time{&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt, &p.BackoffUntil, &p.RefundAt, &p.FundsBackoffUntil} {
+	for _, t := range []*time.Time{
+		&p.PaidAt, &p.CreatedAt, &p.SentAt, &p.StartedAt, &p.EndsAt, &p.ExpiresAt, &p.ConfirmBy, &p.DueAt,
+		&p.BackoffUntil, &p.RefundAt, &p.FundsBackoffUntil,
+	} {
 		*t = t.Truncate(time.Millisecond)
 	}
 	p.Duration, p.DelayedStart = p.Duration.Truncate(time.Second), p.DelayedStart.Truncate(time.Second)
@@ -48,7 +51,8 @@ func sensible(p payment.Payment) bool {
 	within := func(n int64) bool { return n >= 0 && n <= p.Amount }
 	sent := p.Delivery != payment.Queued && p.Delivery != payment.Failed
 	refunds := p.Funds == payment.Refunding || p.Funds == payment.RefundFailed
-	return within(p.RefundedAmount) && within(p.RefundAmount) && within(p.RefundTarget) && p.Duration >= 0 && p.DelayedStart >= 0 &&
+	return within(p.RefundedAmount) && within(p.RefundAmount) && within(p.RefundTarget) &&
+		p.Duration >= 0 && p.DelayedStart >= 0 &&
 		(p.Step == payment.NoStep) == p.DueAt.IsZero() &&
 		(!p.InFlight || p.Step != payment.NoStep) &&
 		(!p.OutcomeUnknown || p.MaybeAccepted) &&
@@ -178,7 +182,8 @@ func (s *shelf) dueWaits(now time.Time) ([]payment.Payment, error) {
 
 func (s *shelf) silent(asOf time.Time) (list []payment.Payment, _ error) {
 	for _, p := range s.list {
-		if (p.Delivery == payment.Fetched || p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown) &&
+		doubtful := p.Delivery == payment.Queued && p.NotFoundAfterUnclear && !p.OutcomeUnknown
+		if (p.Delivery == payment.Fetched || doubtful) &&
 			!p.ConfirmBy.IsZero() &&
 			!p.ConfirmBy.After(asOf) &&
 			!p.InFlight {

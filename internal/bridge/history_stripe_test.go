@@ -21,7 +21,7 @@ type purchase struct {
 	received        int64
 	refunded        int64 // refunds that have not failed
 	refunds         []payment.RefundRecord
-	kept            map[string]keptAnswer
+	kept            map[string]storedReply
 	disputes        []payment.DisputeRecord
 	told            []payment.Dispute // the disputes as the ledger has them
 
@@ -36,15 +36,15 @@ type purchase struct {
 	rewound      bool  // the ledger may not know all its orders
 }
 
-// keptAnswer is the reply that Stripe repeats for a day under the same idempotency key.
-type keptAnswer struct {
+// storedReply is the reply that Stripe repeats for a day under the same idempotency key.
+type storedReply struct {
 	at      time.Time
 	outcome payment.Outcome
 	amount  int64
 }
 
-// happening is an event of the simulated Stripe.
-type happening struct {
+// simEvent is an event of the simulated Stripe.
+type simEvent struct {
 	kind    string
 	of      *purchase
 	refund  payment.RefundRecord
@@ -54,11 +54,11 @@ type happening struct {
 	acked   bool // and Stripe got the reply
 }
 
-func (h *history) emit(e happening) { h.events = append(h.events, &e) }
+func (h *history) emit(e simEvent) { h.events = append(h.events, &e) }
 
 // pay makes a customer pay.
 func (h *history) pay() {
-	if len(h.purchases) == mostPurchases {
+	if len(h.purchases) == maxPurchases {
 		return
 	}
 	n := len(h.purchases) + 1
@@ -69,7 +69,7 @@ func (h *history) pay() {
 		paidAt:  h.world.Truncate(time.Second),
 		amount:  300,
 		status:  "succeeded",
-		kept:    map[string]keptAnswer{},
+		kept:    map[string]storedReply{},
 	}
 	p.credit = payment.CreditID(p.session)
 	if h.dice(3) == 1 {
@@ -85,9 +85,9 @@ func (h *history) pay() {
 	}
 	h.purchases = append(h.purchases, p)
 	h.tell("customer", "pays %s for machine %d (%v)", p.session, p.device, p.duration)
-	h.emit(happening{kind: "checkout.session.completed", of: p})
+	h.emit(simEvent{kind: "checkout.session.completed", of: p})
 	if !h.manual {
-		h.emit(happening{kind: "payment_intent.succeeded", of: p})
+		h.emit(simEvent{kind: "payment_intent.succeeded", of: p})
 	}
 }
 
@@ -114,7 +114,7 @@ func (h *history) dashboard() {
 		p.byOthers = true
 		h.tell("dashboard", "cancels the hold of %s", p.session)
 		p.status = "canceled"
-		h.emit(happening{kind: "payment_intent.canceled", of: p})
+		h.emit(simEvent{kind: "payment_intent.canceled", of: p})
 	case 2:
 		if p.status != "requires_capture" {
 			return
@@ -174,7 +174,7 @@ func (h *history) disputed(p *purchase, kind string, d payment.DisputeRecord) {
 		h.refundMade(p, payment.RefundRecord{Intent: p.intent, Amount: d.Amount, Status: "succeeded"})
 	}
 	p.byOthers = p.byOthers || d.Status == "needs_response"
-	h.emit(happening{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
+	h.emit(simEvent{kind: "charge.dispute." + kind, of: p, dispute: d.At(p.intent, h.world)})
 }
 
 // takenBack reports whether the bank holds the money of an open dispute.
@@ -204,24 +204,24 @@ func (h *history) settleRefund(p *purchase, n int, status string) {
 		p.refunded -= r.Amount
 		kind = "refund.failed"
 	}
-	h.emit(happening{kind: kind, of: p, refund: *r})
+	h.emit(simEvent{kind: kind, of: p, refund: *r})
 }
 
 func (h *history) captured(p *purchase) {
 	p.status, p.received = "succeeded", p.amount
-	h.emit(happening{kind: "payment_intent.succeeded", of: p})
+	h.emit(simEvent{kind: "payment_intent.succeeded", of: p})
 }
 
 func (h *history) refundMade(p *purchase, r payment.RefundRecord) payment.RefundRecord {
 	r.ID = fmt.Sprintf("re_%d", len(p.refunds)+1)
 	p.refunds = append(p.refunds, r)
-	h.emit(happening{kind: "refund.created", of: p, refund: r})
+	h.emit(simEvent{kind: "refund.created", of: p, refund: r})
 	if r.Status == "failed" {
-		h.emit(happening{kind: "refund.failed", of: p, refund: r})
+		h.emit(simEvent{kind: "refund.failed", of: p, refund: r})
 		return r
 	}
 	p.refunded += r.Amount
-	h.emit(happening{kind: "charge.refunded", of: p, back: p.refunded})
+	h.emit(simEvent{kind: "charge.refunded", of: p, back: p.refunded})
 	return r
 }
 
@@ -278,7 +278,7 @@ func (h *history) stripeCall(p payment.Payment) payment.Outcome {
 			o = payment.Outcome{Result: upstream.Unknown, Status: 500} // a 500 with effect
 		}
 	}
-	x.kept[key] = keptAnswer{h.world, o, p.RefundAmount}
+	x.kept[key] = storedReply{h.world, o, p.RefundAmount}
 	if trouble == 6 {
 		return payment.Outcome{Result: upstream.Unknown} // the reply was lost
 	}
@@ -305,7 +305,7 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 			return refusal(payment.ErrAlreadyCanceled)
 		}
 		x.status, x.releasedByUs = "canceled", true
-		h.emit(happening{kind: "payment_intent.canceled", of: x})
+		h.emit(simEvent{kind: "payment_intent.canceled", of: x})
 		return payment.Outcome{Status: 200}
 	}
 	left := x.left()
@@ -339,7 +339,7 @@ func (h *history) move(x *purchase, p payment.Payment) payment.Outcome {
 }
 
 // receive delivers an event. The reply to Stripe may be lost.
-func (h *history) receive(e *happening) {
+func (h *history) receive(e *simEvent) {
 	if e.kind == "checkout.session.completed" && h.unknown(e.of) && !h.bridge.listed.Load() {
 		return // rejected before Stripe's list was read
 	}
@@ -348,7 +348,7 @@ func (h *history) receive(e *happening) {
 }
 
 // take applies an event as Receive and applyEvent do.
-func (h *history) take(e *happening, listed bool) {
+func (h *history) take(e *simEvent, listed bool) {
 	repeat := ""
 	if e.stored {
 		repeat = ", again"
@@ -480,7 +480,7 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	if h.evidence(x, s) != "" || p.PaidAt.Before(h.born) {
 		p = payment.Adopt(p)
 	} else {
-		p = h.oneAtATime(p)
+		p = h.reserveDevice(p)
 	}
 	p = payment.Next(payment.ApplySession(p, s, h.readDisputes(x, p, s), now), now)
 	if _, err := h.store.insert(now, p); err != nil {
@@ -489,8 +489,8 @@ func (h *history) record(x *purchase, s payment.CheckoutSession) {
 	h.changed(payment.Payment{}, p)
 }
 
-// oneAtATime is Bridge.reserveDevice.
-func (h *history) oneAtATime(p payment.Payment) payment.Payment {
+// reserveDevice is Bridge.reserveDevice.
+func (h *history) reserveDevice(p payment.Payment) payment.Payment {
 	if p.Duration == 0 || p.HoldsDevice {
 		return p
 	}

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	devices       = 2
-	mostPurchases = 3
-	mostActions   = 40
-	// usualHistories is the number of histories, unless NOTEPAY_HISTORIES is set.
-	usualHistories = 100_000
+	devices      = 2
+	maxPurchases = 3
+	maxActions   = 40
+	// defaultHistories is the number of histories, unless NOTEPAY_HISTORIES is set.
+	defaultHistories = 100_000
 )
 
 // history is a random course of events around the bridge: customers, Stripe, Notehub, machines,
@@ -36,10 +36,10 @@ type history struct {
 	calm        bool          // no more faults from now on
 
 	purchases []*purchase
-	events    []*happening
+	events    []*simEvent
 	lookups   map[*purchase]time.Time
 
-	pending  [devices][]noteThere
+	pending  [devices][]pendingNote
 	machines [devices]machine
 	effects  []effect
 	notes    int
@@ -50,7 +50,7 @@ type history struct {
 	calls []*call // in flight
 	story []line
 
-	copy    *bookmark            // of the ledger, nil for none
+	copy    *ledgerCopy          // of the ledger, nil for none
 	started time.Time            // start of the process on a restored ledger; zero without a restore
 	handled map[*purchase]string // the evidence stored with look-ups
 	posts   map[string]int       // how many notes of each credit this ledger has posted, or may have
@@ -313,7 +313,7 @@ func (h *history) decide() {
 		h.tell("person", "retries %s", p.ID)
 		x.missed = x.missed || p.Reason == payment.ReasonAdopted
 		if p, err = payment.Resend(p, h.bridge.c.Lifetime, now); err == nil {
-			if p = h.oneAtATime(p); p.Delivery == payment.Failed {
+			if p = h.reserveDevice(p); p.Delivery == payment.Failed {
 				err = payment.ErrState
 			}
 		}
@@ -339,9 +339,8 @@ func (h *history) decide() {
 func (h *history) happen() {
 	switch h.dice(19) {
 	case 0:
-		h.pass(
-			[...]time.Duration{time.Second, 16 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 11 * time.Minute, time.Hour, 25 * time.Hour}[h.dice(8)],
-		)
+		h.pass(pick(h.T, time.Second, 16*time.Second, time.Minute, 2*time.Minute, 5*time.Minute, 11*time.Minute,
+			time.Hour, 25*time.Hour))
 	case 1, 2:
 		h.receive(h.events[h.dice(len(h.events))])
 	case 3, 4, 5:
@@ -463,7 +462,7 @@ func (h *history) nextDue() (next time.Time) {
 // sets the number of histories.
 func TestHistories(t *testing.T) {
 	t.Parallel()
-	wanted := usualHistories
+	wanted := defaultHistories
 	if underRace {
 		wanted /= 10
 	}
@@ -489,7 +488,7 @@ func TestHistories(t *testing.T) {
 // run runs a history from its first payment to its end.
 func (h *history) run() {
 	h.pay()
-	for range h.dice(mostActions + 1) {
+	for range h.dice(maxActions + 1) {
 		h.happen()
 	}
 	h.quiet()

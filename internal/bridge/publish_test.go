@@ -25,7 +25,8 @@ func (h *house) commits(before payment.Payment, to func(*payment.Payment)) chang
 	to(&c.after)
 	c.after = payment.Next(c.after, time.Now())
 	h.told.unchecked = true
-	if err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) }); err != nil {
+	err := h.l.Update(context.Background(), func(tx *ledger.Tx) error { return tx.ChangePayment(c.before, c.after) })
+	if err != nil {
 		h.Fatal(err)
 	}
 	return c
@@ -37,8 +38,8 @@ func TestPublishInAnotherOrderThanCommitted(t *testing.T) {
 		h := newHouse(t, confirming)
 		h.paidTimed("cs_1", "dev:1")
 		started := h.commits(h.payment("cs_1"), func(p *payment.Payment) {
-			p.Delivery, p.MaybeAccepted, p.SentAt, p.StartedAt, p.EndsAt = payment.Started, true, time.Now(), time.Now(), time.Now().
-				Add(p.Duration)
+			p.Delivery, p.MaybeAccepted = payment.Started, true
+			p.SentAt, p.StartedAt, p.EndsAt = time.Now(), time.Now(), time.Now().Add(p.Duration)
 		})
 		ended := h.commits(started.after, func(p *payment.Payment) { p.Delivery, p.EndsAt = payment.Done, time.Now() })
 		h.b.publish(ended)

@@ -23,7 +23,8 @@ func TestYieldStepToTheOtherVendor(t *testing.T) {
 				h := newHouse(t, func(c *Config) { c.Lifetime = 0; closed(c, pace) })
 				pace.Observe(time.Now(), &upstream.Error{Outcome: upstream.RateLimited, RetryAfter: time.Hour})
 				h.paid("cs_1", "dev:1")
-				if _, err := h.b.Refund(t.Context(), payment.CreditID("cs_1"), 100, Actor{"operator", "late"}); err != nil {
+				_, err := h.b.Refund(t.Context(), payment.CreditID("cs_1"), 100, Actor{"operator", "late"})
+				if err != nil {
 					t.Fatal(err)
 				}
 				h.run()

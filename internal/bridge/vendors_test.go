@@ -249,7 +249,10 @@ func (a *account) Release(_ context.Context, id, key string) error {
 func (a *account) Refund(_ context.Context, o payment.RefundOrder) (r payment.RefundRecord, err error) {
 	err = a.once(payment.StepRefund, fmt.Sprintf("refund:%s:%d", o.Credit, o.Number), func() error {
 		i := a.intents[o.Intent]
-		if n := slices.IndexFunc(i.refunds, func(r payment.RefundRecord) bool { return r.Credit == o.Credit && r.Number == o.Number }); n >= 0 {
+		n := slices.IndexFunc(i.refunds, func(r payment.RefundRecord) bool {
+			return r.Credit == o.Credit && r.Number == o.Number
+		})
+		if n >= 0 {
 			r = i.refunds[n]
 			return nil
 		}

@@ -16,29 +16,55 @@ func TestAccessCodeIsKeptWhileValid(t *testing.T) {
 		story    func(*tale)
 		kept     bool
 	}{
-		"queued":                             {plain, Paid, func(s *tale) {}, true},
-		"a post that is unclear":             {plain, Paid, func(s *tale) { s.post(upstream.Unknown) }, true},
-		"sent":                               {plain, Paid, func(s *tale) { s.post(upstream.OK) }, true},
-		"refused":                            {plain, Paid, func(s *tale) { s.post(upstream.Rejected) }, false},
-		"run out before it was sent":         {plain, Paid, func(s *tale) { s.later(time.Hour) }, false},
-		"fetched":                            {plain, Paid, (*tale).fetched, true},
-		"fetched, a day less a minute later": {plain, Paid, func(s *tale) { s.fetched(); s.later(24*time.Hour - 11*time.Minute) }, true},
-		"fetched, a day later":               {plain, Paid, func(s *tale) { s.fetched(); s.later(24 * time.Hour) }, false},
-		"fetched for an hour, of which it is part":   {plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(45 * time.Minute) }, true},
-		"fetched for an hour, that is over":          {plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(time.Hour) }, false},
-		"fetched, and not confirmed yet":             {confirms, Paid, (*tale).fetched, true},
-		"never confirmed":                            {confirms, Paid, func(s *tale) { s.fetched(); s.later(time.Hour); s.silence() }, false},
-		"started with the money on hold":             {confirms, Authorized, func(s *tale) { s.starts() }, true},
-		"started for an hour, of which it is part":   {confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(45 * time.Minute) }, true},
-		"started for an hour, that is over":          {confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(time.Hour) }, false},
-		"started without an end":                     {confirms, Paid, func(s *tale) { s.starts(); s.later(23 * time.Hour) }, true},
-		"started without an end, a day ago":          {confirms, Paid, func(s *tale) { s.starts(); s.later(24 * time.Hour) }, false},
-		"done":                                       {confirms, Paid, func(s *tale) { s.starts(); s.says("done") }, false},
-		"the machine's door does not open":           {confirms, Paid, func(s *tale) { s.fetched(); s.says("failed") }, false},
-		"a part of the money is back":                {confirms, Paid, func(s *tale) { s.starts(); s.back(100) }, true},
-		"the money is back":                          {plain, Paid, func(s *tale) { s.fetched(); s.back(350) }, false},
-		"the bank asks for the money back":           {plain, Paid, func(s *tale) { s.fetched(); s.dispute("needs_response") }, false},
-		"fetched for ever, and nobody looks by then": {plain, Paid, func(s *tale) { s.fetched(); s.now = s.now.Add(25 * time.Hour) }, false},
+		"queued":                     {plain, Paid, func(s *tale) {}, true},
+		"a post that is unclear":     {plain, Paid, func(s *tale) { s.post(upstream.Unknown) }, true},
+		"sent":                       {plain, Paid, func(s *tale) { s.post(upstream.OK) }, true},
+		"refused":                    {plain, Paid, func(s *tale) { s.post(upstream.Rejected) }, false},
+		"run out before it was sent": {plain, Paid, func(s *tale) { s.later(time.Hour) }, false},
+		"fetched":                    {plain, Paid, (*tale).fetched, true},
+		"fetched, a day less a minute later": {
+			plain, Paid, func(s *tale) { s.fetched(); s.later(24*time.Hour - 11*time.Minute) }, true,
+		},
+		"fetched, a day later": {
+			plain, Paid, func(s *tale) { s.fetched(); s.later(24 * time.Hour) }, false,
+		},
+		"fetched for an hour, of which it is part": {
+			plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(45 * time.Minute) }, true,
+		},
+		"fetched for an hour, that is over": {
+			plain, Paid, func(s *tale) { timed(s); s.fetched(); s.later(time.Hour) }, false,
+		},
+		"fetched, and not confirmed yet": {confirms, Paid, (*tale).fetched, true},
+		"never confirmed": {
+			confirms, Paid, func(s *tale) { s.fetched(); s.later(time.Hour); s.silence() }, false,
+		},
+		"started with the money on hold": {confirms, Authorized, func(s *tale) { s.starts() }, true},
+		"started for an hour, of which it is part": {
+			confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(45 * time.Minute) }, true,
+		},
+		"started for an hour, that is over": {
+			confirms, Paid, func(s *tale) { timed(s); s.starts(); s.later(time.Hour) }, false,
+		},
+		"started without an end": {
+			confirms, Paid, func(s *tale) { s.starts(); s.later(23 * time.Hour) }, true,
+		},
+		"started without an end, a day ago": {
+			confirms, Paid, func(s *tale) { s.starts(); s.later(24 * time.Hour) }, false,
+		},
+		"done": {
+			confirms, Paid, func(s *tale) { s.starts(); s.says("done") }, false,
+		},
+		"the machine's door does not open": {
+			confirms, Paid, func(s *tale) { s.fetched(); s.says("failed") }, false,
+		},
+		"a part of the money is back": {confirms, Paid, func(s *tale) { s.starts(); s.back(100) }, true},
+		"the money is back":           {plain, Paid, func(s *tale) { s.fetched(); s.back(350) }, false},
+		"the bank asks for the money back": {
+			plain, Paid, func(s *tale) { s.fetched(); s.dispute("needs_response") }, false,
+		},
+		"fetched for ever, and nobody looks by then": {
+			plain, Paid, func(s *tale) { s.fetched(); s.now = s.now.Add(25 * time.Hour) }, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

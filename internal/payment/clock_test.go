@@ -15,11 +15,17 @@ func TestClampTimes(t *testing.T) {
 	}{
 		"a note that failed":          {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: ahead}, MaxBackoff},
 		"a look after an unclear one": {Payment{Step: StepCheckPending, BackoffUntil: ahead}, MaxBackoff},
-		"a refund that failed":        {Payment{Funds: Refunding, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff},
-		"a refund that rests":         {Payment{Funds: Refunding, FundsBackoffUntil: ahead}, refundRetryInterval},
-		"a capture that was refused":  {Payment{Funds: Capturing, FundsBackoffUntil: ahead}, holdRetryInterval},
-		"a release that failed":       {Payment{Funds: Canceling, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff},
-		"what is right already":       {Payment{Step: StepPostNote, Failures: 3, BackoffUntil: now.Add(time.Minute)}, time.Minute},
+		"a refund that failed": {
+			Payment{Funds: Refunding, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff,
+		},
+		"a refund that rests":        {Payment{Funds: Refunding, FundsBackoffUntil: ahead}, refundRetryInterval},
+		"a capture that was refused": {Payment{Funds: Capturing, FundsBackoffUntil: ahead}, holdRetryInterval},
+		"a release that failed": {
+			Payment{Funds: Canceling, FundsFailures: 1, FundsBackoffUntil: ahead}, MaxBackoff,
+		},
+		"what is right already": {
+			Payment{Step: StepPostNote, Failures: 3, BackoffUntil: now.Add(time.Minute)}, time.Minute,
+		},
 	} {
 		p := ClampTimes(c.p, now)
 		until := p.BackoffUntil

@@ -12,7 +12,13 @@ var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 // washerPayment returns a payment of 3.50 for 40 minutes of a machine that confirms.
 func washerPayment() payment.Payment {
-	offer := payment.Offer{PriceID: "price_1", Name: "Warm wash", Amount: 350, Currency: "eur", Duration: 40 * time.Minute}
+	offer := payment.Offer{
+		PriceID:  "price_1",
+		Name:     "Warm wash",
+		Amount:   350,
+		Currency: "eur",
+		Duration: 40 * time.Minute,
+	}
 	p := payment.Payment{
 		ID:            payment.CreditID("cs_test_1"),
 		SessionID:     "cs_test_1",
@@ -43,7 +49,8 @@ func Example() {
 	p, _ = payment.Claim(p, noon)
 	note := payment.NoteOf(p) // the worker posts it to Notehub
 	fmt.Printf("note for %d s, credit %s\n", note.Duration, note.CreditID)
-	p = payment.ApplyOutcome(p, payment.Outcome{Action: p.Step, Result: upstream.OK, Began: noon}, noon.Add(time.Second))
+	accepted := payment.Outcome{Action: p.Step, Result: upstream.OK, Began: noon}
+	p = payment.ApplyOutcome(p, accepted, noon.Add(time.Second))
 	print(p)
 
 	started := payment.Confirmation{State: "started", At: noon.Add(20 * time.Second)}
@@ -66,7 +73,8 @@ func Example() {
 func Example_refund() {
 	p := washerPayment()
 	p, _ = payment.Claim(p, noon)
-	p = payment.ApplyOutcome(p, payment.Outcome{Action: p.Step, Result: upstream.Rejected, Began: noon}, noon.Add(time.Second))
+	rejected := payment.Outcome{Action: p.Step, Result: upstream.Rejected, Began: noon}
+	p = payment.ApplyOutcome(p, rejected, noon.Add(time.Second))
 	print(p)
 
 	p, _ = payment.Claim(p, noon.Add(time.Second))

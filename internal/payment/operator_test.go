@@ -31,9 +31,14 @@ func TestOperatorDecisionsAllowed(t *testing.T) {
 		"being refunded":       {"", fails, false, false, true}, // the review is dismissed
 		"refunded":             {"", func(s *tale) { fails(s); s.refunded() }, false, false, true},
 		"being released":       {Authorized, fails, false, false, true},
-		"released":             {Authorized, func(s *tale) { fails(s); s.call(StepCancel, Outcome{}) }, false, false, true},
-		"capture failed":       {Authorized, func(s *tale) { s.starts(); s.refuses(StepCapture, ErrAlreadyCanceled) }, false, false, true},
-		"refund failed":        {"", func(s *tale) { fails(s); s.refundComesTo("failed") }, false, false, true},
+		"released": {
+			Authorized, func(s *tale) { fails(s); s.call(StepCancel, Outcome{}) }, false, false, true,
+		},
+		"capture failed": {
+			Authorized, func(s *tale) { s.starts(); s.refuses(StepCapture, ErrAlreadyCanceled) }, false,
+			false, true,
+		},
+		"refund failed": {"", func(s *tale) { fails(s); s.refundComesTo("failed") }, false, false, true},
 		"refund failed for good": {"", func(s *tale) {
 			fails(s)
 			for n := 1; n < maxRefundTries; n++ {
@@ -42,9 +47,13 @@ func TestOperatorDecisionsAllowed(t *testing.T) {
 			}
 			s.refundComesTo("failed")
 		}, false, true, true},
-		"disputed":      {"", func(s *tale) { s.starts(); s.dispute("needs_response") }, false, false, true},
-		"lost":          {"", func(s *tale) { s.starts(); s.dispute("lost") }, false, false, true},
-		"adopted":       {"", func(s *tale) { p := Fail(s.p, ReasonAdopted); p.ReviewReason = ReasonAdopted; s.is(Next(p, s.now)) }, true, true, true},
+		"disputed": {"", func(s *tale) { s.starts(); s.dispute("needs_response") }, false, false, true},
+		"lost":     {"", func(s *tale) { s.starts(); s.dispute("lost") }, false, false, true},
+		"adopted": {
+			"",
+			func(s *tale) { p := Fail(s.p, ReasonAdopted); p.ReviewReason = ReasonAdopted; s.is(Next(p, s.now)) },
+			true, true, true,
+		},
 		"money is back": {"", func(s *tale) { s.starts(); s.back(350) }, false, false, false},
 	} {
 		for f, called := range map[firmware]string{plain: "", confirms: ", of a machine that confirms"} {

@@ -42,23 +42,73 @@ func TestApplyOutcomeTable(t *testing.T) {
 		took    time.Duration
 		want    want
 	}{
-		"an accepted note is sent, and looked for at its end":        {nil, Outcome{Action: StepPostNote}, 0, want{Sent, "", "", StepCheckPending, toTheEnd, toTheEnd}},
-		"an accepted note without an end is looked for in an hour":   {func(p *Payment) { p.ExpiresAt = time.Time{} }, Outcome{Action: StepPostNote}, 0, want{Sent, "", "", StepCheckPending, idleCheckInterval, idleCheckInterval}},
-		"a refused note gives the money back and tells":              {nil, Outcome{Action: StepPostNote, Result: upstream.Rejected}, 0, want{Failed, ReasonRefused, ReasonRefused, StepRefund, 0, 0}},
-		"our trouble is tried again":                                 {nil, Outcome{Action: StepPostNote, Result: upstream.Misconfigured}, 0, want{Queued, "", "", StepPostNote, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"Retry-After wins over the back-off":                         {nil, Outcome{Action: StepPostNote, Result: upstream.RateLimited, RetryAfter: 42 * time.Second}, 0, want{Queued, "", "", StepPostNote, 42 * time.Second, 42 * time.Second}},
-		"the back-off grows and has a limit":                         {func(p *Payment) { p.Failures = 40 }, Outcome{Action: StepPostNote, Result: upstream.Retryable}, 0, want{Queued, "", "", StepPostNote, 48 * time.Second, 72 * time.Second}},
-		"an unclear call is looked at when its note is listed":       {nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, time.Second, want{Queued, "", "", StepCheckPending, 24 * time.Second, 24 * time.Second}},
-		"an unclear call that is over is looked at when it is":       {nil, Outcome{Action: StepPostNote, Result: upstream.Unknown, Status: 500, Settled: true}, time.Second, want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay}},
-		"a slow unclear call is looked at when its note is listed":   {nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, 15 * time.Second, want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay}},
-		"found pending, it was sent":                                 {unclear, Outcome{Action: StepCheckPending, NoteIDs: []string{"1:1"}}, 0, want{Sent, "", "", StepCheckPending, toTheEnd, toTheEnd}},
-		"not found, it is posted again":                              {unclear, Outcome{Action: StepCheckPending}, 0, want{Queued, "", "", StepPostNote, 0, 0}},
-		"not found after failures, it is posted again with back-off": {func(p *Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: StepCheckPending}, 0, want{Queued, "", "", StepPostNote, 3200 * time.Millisecond, 4800 * time.Millisecond}},
-		"a look that failed is repeated":                             {unclear, Outcome{Action: StepCheckPending, Result: upstream.Unknown}, 15 * time.Second, want{Queued, "", "", StepCheckPending, 800 * time.Millisecond, 1200 * time.Millisecond}},
-		"a refusal after an unclear post is doubtful":                {unclear, Outcome{Action: StepCheckPending, Result: upstream.Rejected}, 0, want{Failed, ReasonUnclear, ReasonUnclear, NoStep, 0, 0}},
-		"an unclear post that ran out is doubtful":                   {func(p *Payment) { unclear(p); p.ExpiresAt = noon.Add(time.Second) }, Outcome{Action: StepCheckPending}, 0, want{Failed, ReasonUnclear, ReasonUnclear, NoStep, 0, 0}},
-		"a call that outlived the credit is not repeated":            {func(p *Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: StepPostNote, Result: upstream.Retryable}, 5 * time.Second, want{Failed, ReasonExpired, "", StepRefund, 0, 0}},
-		"a note accepted after the credit ran out is looked for":     {func(p *Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: StepPostNote}, 5 * time.Second, want{Sent, "", "", StepCheckPending, -4 * time.Second, 0}},
+		"an accepted note is sent, and looked for at its end": {
+			nil, Outcome{Action: StepPostNote}, 0, want{Sent, "", "", StepCheckPending, toTheEnd, toTheEnd},
+		},
+		"an accepted note without an end is looked for in an hour": {
+			func(p *Payment) { p.ExpiresAt = time.Time{} }, Outcome{Action: StepPostNote}, 0,
+			want{Sent, "", "", StepCheckPending, idleCheckInterval, idleCheckInterval},
+		},
+		"a refused note gives the money back and tells": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.Rejected}, 0,
+			want{Failed, ReasonRefused, ReasonRefused, StepRefund, 0, 0},
+		},
+		"our trouble is tried again": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.Misconfigured}, 0,
+			want{Queued, "", "", StepPostNote, 800 * time.Millisecond, 1200 * time.Millisecond},
+		},
+		"Retry-After wins over the back-off": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.RateLimited, RetryAfter: 42 * time.Second}, 0,
+			want{Queued, "", "", StepPostNote, 42 * time.Second, 42 * time.Second},
+		},
+		"the back-off grows and has a limit": {
+			func(p *Payment) { p.Failures = 40 }, Outcome{Action: StepPostNote, Result: upstream.Retryable},
+			0, want{Queued, "", "", StepPostNote, 48 * time.Second, 72 * time.Second},
+		},
+		"an unclear call is looked at when its note is listed": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, time.Second,
+			want{Queued, "", "", StepCheckPending, 24 * time.Second, 24 * time.Second},
+		},
+		"an unclear call that is over is looked at when it is": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown, Status: 500, Settled: true},
+			time.Second, want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay},
+		},
+		"a slow unclear call is looked at when its note is listed": {
+			nil, Outcome{Action: StepPostNote, Result: upstream.Unknown}, 15 * time.Second,
+			want{Queued, "", "", StepCheckPending, MaxListingDelay, MaxListingDelay},
+		},
+		"found pending, it was sent": {
+			unclear, Outcome{Action: StepCheckPending, NoteIDs: []string{"1:1"}}, 0,
+			want{Sent, "", "", StepCheckPending, toTheEnd, toTheEnd},
+		},
+		"not found, it is posted again": {
+			unclear, Outcome{Action: StepCheckPending}, 0, want{Queued, "", "", StepPostNote, 0, 0},
+		},
+		"not found after failures, it is posted again with back-off": {
+			func(p *Payment) { unclear(p); p.Failures = 3 }, Outcome{Action: StepCheckPending}, 0,
+			want{Queued, "", "", StepPostNote, 3200 * time.Millisecond, 4800 * time.Millisecond},
+		},
+		"a look that failed is repeated": {
+			unclear, Outcome{Action: StepCheckPending, Result: upstream.Unknown}, 15 * time.Second,
+			want{Queued, "", "", StepCheckPending, 800 * time.Millisecond, 1200 * time.Millisecond},
+		},
+		"a refusal after an unclear post is doubtful": {
+			unclear, Outcome{Action: StepCheckPending, Result: upstream.Rejected}, 0,
+			want{Failed, ReasonUnclear, ReasonUnclear, NoStep, 0, 0},
+		},
+		"an unclear post that ran out is doubtful": {
+			func(p *Payment) { unclear(p); p.ExpiresAt = noon.Add(time.Second) },
+			Outcome{Action: StepCheckPending}, 0, want{Failed, ReasonUnclear, ReasonUnclear, NoStep, 0, 0},
+		},
+		"a call that outlived the credit is not repeated": {
+			func(p *Payment) { p.ExpiresAt = noon.Add(2 * time.Second) },
+			Outcome{Action: StepPostNote, Result: upstream.Retryable}, 5 * time.Second,
+			want{Failed, ReasonExpired, "", StepRefund, 0, 0},
+		},
+		"a note accepted after the credit ran out is looked for": {
+			func(p *Payment) { p.ExpiresAt = noon.Add(2 * time.Second) }, Outcome{Action: StepPostNote},
+			5 * time.Second, want{Sent, "", "", StepCheckPending, -4 * time.Second, 0},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,15 +151,35 @@ func TestNextAppliesDeadlines(t *testing.T) {
 		step    Step
 		due     time.Time
 	}{
-		"due at once":                                         {nil, noon, Queued, StepPostNote, noon},
-		"a moment before its end it is sent":                  {nil, noon.Add(10*time.Minute - 1), Queued, StepPostNote, noon.Add(10*time.Minute - 1)},
-		"at its end it is not, and the money goes back":       {nil, noon.Add(10 * time.Minute), Failed, StepRefund, noon.Add(10 * time.Minute)},
-		"a credit without end is sent whenever":               {func(p *Payment) { p.ExpiresAt = time.Time{} }, noon.Add(1000 * time.Hour), Queued, StepPostNote, noon.Add(1000 * time.Hour)},
-		"and somebody is told of it after a quarter":          {func(p *Payment) { p.ExpiresAt = time.Time{}; p.BackoffUntil = noon.Add(time.Hour) }, noon, Queued, StepPostNote, noon.Add(15 * time.Minute)},
-		"a long wait is cut short by the end":                 {func(p *Payment) { p.BackoffUntil = noon.Add(time.Hour) }, noon, Queued, StepPostNote, noon.Add(10 * time.Minute)},
-		"what may have been sent is looked for first":         {unclear, noon.Add(time.Hour), Queued, StepCheckPending, noon.Add(time.Hour)},
-		"what is only authorized is sent, too":                {func(p *Payment) { p.Funds = Authorized }, noon, Queued, StepPostNote, noon},
-		"what a worker holds stays as it is, even at the end": {func(p *Payment) { p.InFlight, p.DueAt = true, noon.Add(Lease) }, noon.Add(time.Hour), Queued, StepPostNote, noon.Add(Lease)},
+		"due at once": {nil, noon, Queued, StepPostNote, noon},
+		"a moment before its end it is sent": {
+			nil, noon.Add(10*time.Minute - 1), Queued, StepPostNote, noon.Add(10*time.Minute - 1),
+		},
+		"at its end it is not, and the money goes back": {
+			nil, noon.Add(10 * time.Minute), Failed, StepRefund, noon.Add(10 * time.Minute),
+		},
+		"a credit without end is sent whenever": {
+			func(p *Payment) { p.ExpiresAt = time.Time{} }, noon.Add(1000 * time.Hour), Queued, StepPostNote,
+			noon.Add(1000 * time.Hour),
+		},
+		"and somebody is told of it after a quarter": {
+			func(p *Payment) { p.ExpiresAt = time.Time{}; p.BackoffUntil = noon.Add(time.Hour) }, noon,
+			Queued, StepPostNote, noon.Add(15 * time.Minute),
+		},
+		"a long wait is cut short by the end": {
+			func(p *Payment) { p.BackoffUntil = noon.Add(time.Hour) }, noon, Queued, StepPostNote,
+			noon.Add(10 * time.Minute),
+		},
+		"what may have been sent is looked for first": {
+			unclear, noon.Add(time.Hour), Queued, StepCheckPending, noon.Add(time.Hour),
+		},
+		"what is only authorized is sent, too": {
+			func(p *Payment) { p.Funds = Authorized }, noon, Queued, StepPostNote, noon,
+		},
+		"what a worker holds stays as it is, even at the end": {
+			func(p *Payment) { p.InFlight, p.DueAt = true, noon.Add(Lease) }, noon.Add(time.Hour), Queued,
+			StepPostNote, noon.Add(Lease),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

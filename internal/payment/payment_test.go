@@ -47,16 +47,20 @@ func (s *tale) is(p Payment) {
 		s.Errorf("an hour later Next is not done at once: %+v", again)
 	}
 	out := p.Delivery != Queued && p.Delivery != Failed
+	outside := func(amount int64) bool { return amount < 0 || amount > p.Amount }
+	refunding := p.Funds == Refunding || p.Funds == RefundFailed
+	busy := p.CancelReason != "" || p.NoteIDs != "" || p.HoldsDevice
 	for what, wrong := range map[string]bool{
 		"it is failed for no reason":                        p.Delivery == Failed && p.Reason == "",
 		"it is out and was never posted":                    out && (p.SentAt.IsZero() || !p.MaybeAccepted),
 		"a post is unclear that was not made":               p.OutcomeUnknown && !p.MaybeAccepted,
 		"it has a step without a time, or the converse":     (p.Step == NoStep) != p.DueAt.IsZero(),
 		"it has notes to delete and no recall":              p.RecallStatus == NotRecalled && p.NoteIDs != "",
-		"more is back than was paid":                        p.RefundedAmount < 0 || p.RefundedAmount > p.Amount || p.RefundTarget > p.Amount || p.RefundAmount < 0,
-		"a refund is under way and none was ordered":        (p.Funds == Refunding || p.Funds == RefundFailed) && p.RefundSeq == 0,
+		"the refund order is negative":                      p.RefundAmount < 0,
+		"more is back than was paid":                        outside(p.RefundedAmount) || outside(p.RefundTarget),
+		"a refund is due and none was ordered":              refunding && p.RefundSeq == 0,
 		"there is nothing to be done and it is not closed":  p.Step == NoStep && !Closed(p) && !s.seen,
-		"a credit that failed is taken back, or the device": p.Delivery == Failed && (p.CancelReason != "" || p.NoteIDs != "" || p.HoldsDevice),
+		"a credit that failed is taken back, or the device": p.Delivery == Failed && busy,
 	} {
 		if wrong {
 			s.Errorf("%s: %+v", what, p)

@@ -15,8 +15,8 @@ import (
 func TestPackageIsPure(t *testing.T) {
 	t.Parallel()
 	impure := []string{
-		"context", "crypto/rand", "database/sql", "io", "log", "log/slog", "math/rand", "math/rand/v2", "net", "net/http",
-		"os", "sync", "sync/atomic", "notepay/internal/ledger",
+		"context", "crypto/rand", "database/sql", "io", "log", "log/slog", "math/rand", "math/rand/v2",
+		"net", "net/http", "os", "sync", "sync/atomic", "notepay/internal/ledger",
 	}
 	forbidden := map[string]bool{}
 	for _, path := range impure {

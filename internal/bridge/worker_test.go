@@ -56,10 +56,12 @@ func TestRecordOutcomeEndsWhileTheLedgerHangs(t *testing.T) {
 			"lookUpOne": func() { h.b.readLookup(t.Context(), ledger.Lookup{ID: "cs_1"}) },
 			"show":      func() { h.b.showDevice("dev:1") },
 			"Receive": func() {
-				_ = h.b.Receive(t.Context(), Event{ID: "evt_2", Type: "checkout.session.completed", Session: event.Session})
+				again := event
+				again.ID = "evt_2"
+				_ = h.b.Receive(t.Context(), again)
 			},
-			"StartFree": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{Name: "operator", Reason: "test"}) },
-			"claim":     func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
+			"GrantCredit": func() { _, _ = h.b.GrantCredit(t.Context(), "dev:1", Actor{"operator", "test"}) },
+			"claim":       func() { _, _ = h.b.claim(t.Context(), h.b.notehub(), 1, 1) },
 		} {
 			if took := h.blocked(f); took > 10*time.Second {
 				t.Errorf("%s waited %v for a ledger that does not answer; want at most 10 s", name, took)
